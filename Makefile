@@ -1,0 +1,92 @@
+# make demo and make test do all set-up by themselves; see .ci/setup for what they install, and when.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+MAKEFLAGS += --no-print-directory
+unexport VIRTUAL_ENV CONDA_PREFIX PYTHONPATH PYTHONHOME
+export PATH := $(CURDIR)/.venv/bin:$(HOME)/.cargo/bin:$(PATH)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+CRATE := shardproxy/dataplane
+CARGO := cd $(CRATE) && cargo
+BENCH_CARGO := cd $(CRATE)/benches && cargo
+SAY := @printf '==> %s\n'
+
+# The module is built again when its sources changed, when it is missing, or when something else built it since.
+RUST := $(shell find $(CRATE)/src -name '*.rs') $(CRATE)/Cargo.toml $(CRATE)/Cargo.lock shardproxy/commands/table.json
+MODULE := $(wildcard $(CRATE)/_native*.so)
+ENVIRONMENT := .venv/.stamp-environment
+NATIVE := .venv/.stamp-native
+
+.PHONY: help demo test failover lint bench build clean engines force
+help:
+	@echo 'make demo    start a local fleet and the proxy in front of it (ARGS="--check": a short tour)'
+	@echo 'make test    run all tests (ARGS="-k name": some of the Python tests)'
+	@echo 'make failover  kill and freeze real primaries under load (wants a quiet machine)'
+	@echo 'make lint    check format, types, layers and lints'
+	@echo 'make bench   measure the proxy beside its peers (ARGS="--help": choices)'
+	@echo 'make build   set up .venv and build, and no more'
+	@echo 'make clean   remove what was built, .venv too'
+
+demo: engines build
+	@exec shardproxy demo $(ARGS)
+
+test: engines build
+	$(SAY) 'testing the data plane'
+	@$(CARGO) test --locked
+	@$(BENCH_CARGO) test --locked
+	$(SAY) 'testing the whole, with real engines'
+	@python -m pytest $(ARGS)
+
+failover: engines build
+	$(SAY) 'killing and freezing real primaries under load'
+	@python -m pytest tests/failover $(ARGS)
+
+lint: build
+	$(SAY) 'ruff'
+	@ruff check . && ruff format --check .
+	$(SAY) 'mypy'
+	@mypy
+	$(SAY) 'stubtest'
+	@python -m mypy.stubtest shardproxy.dataplane._native
+	$(SAY) 'import-linter'
+	@lint-imports --no-logo
+	$(SAY) 'rustfmt'
+	@$(CARGO) fmt --check
+	@$(BENCH_CARGO) fmt --check
+	$(SAY) 'clippy'
+	@$(CARGO) clippy --locked --all-targets --all-features -- -D warnings
+	@$(BENCH_CARGO) clippy --locked --all-targets -- -D warnings
+
+bench: build
+	@.ci/setup system redis-server memcached nutcracker
+	@PATH="$$PATH:/usr/sbin" python -m tests.bench $(ARGS)
+
+build: $(ENVIRONMENT) $(NATIVE)
+
+force:
+
+engines:
+	@.ci/setup system redis-server redis-cli redis-benchmark memcached
+
+$(ENVIRONMENT): pyproject.toml
+	@.ci/setup system
+	@.ci/setup rust
+	@.ci/setup venv
+	$(SAY) 'installing maturin into .venv'
+	@python -m pip install -q 'maturin>=1.9,<2'
+	$(SAY) 'building the data plane and installing the dependencies (a few minutes, the first time)'
+	@VIRTUAL_ENV=$(CURDIR)/.venv maturin develop --release --locked --extras dev,test
+	@touch $@ $(NATIVE)
+
+$(NATIVE): $(ENVIRONMENT) $(RUST) $(or $(MODULE),force)
+	$(SAY) 'building the data plane'
+	@VIRTUAL_ENV=$(CURDIR)/.venv maturin develop --release --locked --skip-install
+	@touch $@
+
+clean:
+	rm -rf .venv .build dist $(CRATE)/target $(CRATE)/*/target $(CRATE)/_native*.so
+	rm -rf .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find shardproxy tests -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,11 @@
+"""shardproxy: a self-hosted ElastiCache; one endpoint over many shards of unmodified Redis or memcached.
+
+cli/        one file per subcommand                 config/     what users write, checked
+app.py      puts the services together              model/      frozen values everyone shares
+admin/      HTTP API, metrics, probes               nodes/      a trio connection to one engine node
+commands/   rare commands, answered in Python       wire/       sans-I/O codecs
+topology/   the only writer of epochs               fleet/      starts real local engines
+dataplane/  the Rust worker threads: every ordinary request passes only there
+"""
+
+__version__ = "0.1.0"

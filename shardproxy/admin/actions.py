@@ -1,0 +1,137 @@
+"""What an operator may have done over HTTP: POST with a JSON object, answered by what became of it."""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from shardproxy.admin.status import Sources
+from shardproxy.failover.events import EventName
+from shardproxy.model import Address
+from shardproxy.model.replication import ShardKey
+
+MAX_BODY = 10_000  # bytes
+
+
+class RequestError(Exception):
+    """The request cannot be understood, or names what is not there."""
+
+    def __init__(self, status: int, why: str) -> None:
+        super().__init__(why)
+        self.status = status
+
+
+Action = Callable[[dict[str, Any]], Awaitable[str | None]]  # why it was not done, or None
+
+
+class Actions:
+    """One method an action."""
+
+    def __init__(self, sources: Sources) -> None:
+        self._sources = sources
+
+    async def switchover(self, asked: dict[str, Any]) -> str | None:
+        """Hand a shard over to a replica that is in sync."""
+        to = self._node(asked) if asked.get("to") is not None else None
+        return await self._sources.desk.controls.switch_over(self._shard(asked), to)
+
+    async def failover_test(self, asked: dict[str, Any]) -> str | None:
+        """The same, as ElastiCache's TestFailover."""
+        return await self._sources.desk.controls.switch_over(self._shard(asked), is_test=True)
+
+    async def promote(self, asked: dict[str, Any]) -> str | None:
+        """Make a node the primary whatever its data."""
+        return await self._sources.desk.controls.promote(self._shard(asked), self._node(asked))
+
+    async def acknowledge(self, asked: dict[str, Any]) -> str | None:
+        """The next failover of a shard need not wait."""
+        self._sources.desk.controls.acknowledge(self._shard(asked))
+        return None
+
+    async def pause(self, asked: dict[str, Any]) -> str | None:
+        """No automatic failover in a cluster until it is resumed; one under way is finished."""
+        cluster = self._cluster(asked)
+        self._sources.desk.controls.pause(cluster)
+        self._tell(EventName.AUTOMATIC_FAILOVER_PAUSED, cluster)
+        return None
+
+    async def resume(self, asked: dict[str, Any]) -> str | None:
+        cluster = self._cluster(asked)
+        self._sources.desk.controls.resume(cluster)
+        self._tell(EventName.AUTOMATIC_FAILOVER_RESUMED, cluster)
+        return None
+
+    def _tell(self, name: EventName, cluster: str) -> None:
+        self._sources.desk.events.add(
+            name, ShardKey(cluster, 0), f"automatic failover of {cluster}: all shards"
+        )
+
+    def _cluster(self, asked: dict[str, Any]) -> str:
+        cluster = asked.get("cluster")
+        known = sorted({key.cluster for key in self._sources.desk.setups})
+        if cluster not in known:
+            raise RequestError(
+                404, f"no cluster {cluster!r} with replication; there is: {', '.join(known) or 'none'}"
+            )
+        return str(cluster)
+
+    def _shard(self, asked: dict[str, Any]) -> ShardKey:
+        cluster, index = self._cluster(asked), asked.get("shard")
+        shards = [key.index for key in self._sources.desk.setups if key.cluster == cluster]
+        if not isinstance(index, int) or index not in shards:
+            raise RequestError(404, f"cluster {cluster} has no shard {index}; it has 0 to {max(shards)}")
+        return ShardKey(cluster, index)
+
+    def _node(self, asked: dict[str, Any]) -> Address:
+        try:
+            return Address.parse(str(asked.get("to")))
+        except ValueError as error:
+            raise RequestError(400, str(error)) from error
+
+
+def action_page(action: Action, headers: dict[str, str]) -> Callable[[Request], Awaitable[Response]]:
+    """Serve an action: 200 when it was done, 409 with the reason when not."""
+
+    async def page(request: Request) -> Response:
+        try:
+            _demand_local(request)
+            why_not = await action(await _read(request))
+        except RequestError as error:
+            return JSONResponse({"error": str(error)}, status_code=error.status, headers=headers)
+        if why_not is not None:
+            return JSONResponse({"error": why_not}, status_code=409, headers=headers)
+        return JSONResponse({"done": True}, headers=headers)
+
+    return page
+
+
+def _demand_local(request: Request) -> None:
+    """Whoever may run programs on this machine may act; its network, and pages in its browsers, may not."""
+    peer = request.client.host if request.client else ""  # none on a unix socket
+    if peer and not ipaddress.ip_address(peer.partition("%")[0]).is_loopback:
+        raise RequestError(403, "actions are taken from the proxy's own machine: 127.0.0.1 or a unix socket")
+    if "origin" in request.headers:
+        raise RequestError(403, "actions are not taken from web pages")
+
+
+async def _read(request: Request) -> dict[str, Any]:
+    if request.headers.get("content-type", "").split(";")[0] != "application/json":
+        # also what keeps a web page in an operator's browser from sending it: browsers ask first
+        raise RequestError(415, "send a JSON object as application/json")
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY:
+            raise RequestError(413, f"more than {MAX_BODY} bytes")
+    try:
+        asked = json.loads(body)
+    except ValueError as error:
+        raise RequestError(400, f"not JSON: {error}") from error
+    if not isinstance(asked, dict):
+        raise RequestError(400, "send a JSON object")
+    return asked

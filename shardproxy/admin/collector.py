@@ -1,0 +1,104 @@
+"""The metrics table, read by prometheus-client at scrape time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    SummaryMetricFamily,
+)
+from prometheus_client.metrics_core import (
+    Metric as Family,
+)
+from prometheus_client.registry import Collector
+
+from shardproxy import __version__
+from shardproxy.admin import failover_metrics, metrics
+from shardproxy.admin.failover import status_document
+from shardproxy.admin.status import Sources, Status
+from shardproxy.dataplane.statistics import Latency, Statistics
+from shardproxy.failover.events import Total
+
+
+def registry_build(sources: Sources) -> CollectorRegistry:
+    """Make a registry of our metrics and those of the Python process."""
+    registry = CollectorRegistry()
+    registry.register(TableCollector(sources))
+    ProcessCollector(registry=registry)
+    PlatformCollector(registry=registry)
+    GCCollector(registry=registry)
+    return registry
+
+
+class TableCollector(Collector):
+    """Reads the workers' counters once a scrape; holds no counts of its own."""
+
+    def __init__(self, sources: Sources) -> None:
+        self._sources = sources
+
+    def describe(self) -> list[Family]:
+        """Say nothing: registering must not read the workers."""
+        return []
+
+    def collect(self) -> Iterator[Family]:
+        statistics = self._sources.statistics()
+        for metric in metrics.TABLE:
+            yield _family(metric, statistics)
+        yield _latency(statistics)
+        yield from _process(self._sources.status())
+        yield from _failover(self._sources)
+
+
+def _family(metric: metrics.Metric, statistics: Statistics) -> Family:
+    make = CounterMetricFamily if metric.kind is metrics.Kind.COUNTER else GaugeMetricFamily
+    family = make(metric.name, metric.help, labels=metric.labels)
+    for labels, value in metric.read(statistics):
+        family.add_metric(labels, value)
+    return family
+
+
+def _latency(statistics: Statistics) -> Family:
+    family = HistogramMetricFamily(metrics.LATENCY, metrics.LATENCY_HELP, labels=metrics.LATENCY_LABELS)
+    for name, cluster in statistics.clusters.items():
+        for command_class, latency in cluster.latency.items():
+            family.add_metric((name, command_class), _buckets(latency), latency.sum)
+    return family
+
+
+def _buckets(latency: Latency) -> list[tuple[str, float]]:
+    """Give the cumulative buckets, +Inf last: its count is the count of the histogram."""
+    finite = [(str(float(le)), count) for le, count in latency.buckets if le != float("inf")]
+    return [*finite, ("+Inf", latency.count)]
+
+
+def _failover(sources: Sources) -> Iterator[Family]:
+    totals = sources.desk.events.totals
+    view = failover_metrics.FailoverView(status_document(sources, 0.0)["clusters"], totals)
+    for metric in failover_metrics.TABLE:
+        make = CounterMetricFamily if metric.kind is metrics.Kind.COUNTER else GaugeMetricFamily
+        family = make(metric.name, metric.help, labels=metric.labels)
+        for labels, value in metric.read(view):
+            family.add_metric(labels, value)
+        yield family
+    took = SummaryMetricFamily(
+        failover_metrics.SECONDS, failover_metrics.SECONDS_HELP, labels=("cluster", "kind")
+    )
+    for cluster in view.clusters:
+        for name, kind in failover_metrics.KINDS.items():
+            total = totals.get((cluster, name), Total())
+            took.add_metric((cluster, kind), total.count, total.seconds)
+    yield took
+
+
+def _process(status: Status) -> Iterator[Family]:
+    info = GaugeMetricFamily(metrics.INFO, metrics.INFO_HELP, labels=("version",))
+    info.add_metric((__version__,), 1)
+    yield info
+    reloads = CounterMetricFamily(metrics.RELOADS, metrics.RELOADS_HELP, labels=("outcome",))
+    reloads.add_metric(("ok",), status.reloads)
+    reloads.add_metric(("refused",), status.reloads_refused)
+    yield reloads

@@ -1,0 +1,100 @@
+"""Health and failover as plain JSON values: what /api/status and /api/events answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from shardproxy.admin.status import Sources
+from shardproxy.failover.events import Event
+from shardproxy.failover.setup import ShardSetup
+from shardproxy.model import Address
+from shardproxy.model.health import NodeHealth
+from shardproxy.model.replication import ShardKey
+from shardproxy.store.record import ShardRecord
+
+
+def status_document(sources: Sources, now: float) -> dict[str, Any]:
+    """Show every shard that is watched: who is primary, how each node is, since when (`now`: trio time)."""
+    clusters: dict[str, Any] = {}
+    for key, setup in sorted(sources.desk.setups.items()):
+        cluster = clusters.setdefault(
+            key.cluster, {"is_paused": key.cluster in sources.desk.controls.paused, "shards": []}
+        )
+        cluster["shards"].append(_shard(key, setup, sources, now))
+    return {"clusters": clusters}
+
+
+def events_document(events: tuple[Event, ...]) -> dict[str, Any]:
+    return {
+        "events": [
+            {
+                "number": event.number,
+                "time": event.time.isoformat(timespec="milliseconds"),
+                "name": event.name.value,
+                "cluster": event.cluster,
+                "shard": event.shard,
+                "message": event.message,
+            }
+            for event in events
+        ]
+    }
+
+
+def _shard(key: ShardKey, setup: ShardSetup, sources: Sources, now: float) -> dict[str, Any]:
+    record = sources.records.get(key)
+    nodes = dict.fromkeys((*setup.addresses, *(record.nodes if record else ())))
+    healths = {node: sources.desk.boards.health.get((key, node)) for node in nodes}
+    readable = sources.desk.boards.reads.get(key, frozenset())
+    rows = [_node(node, health, record, healths, now) for node, health in healths.items()]
+    for node, row in zip(nodes, rows, strict=True):
+        row["zone"] = setup.zone_of(node)
+        row["is_readable"] = node in readable
+    return {
+        "shard": key.index,
+        "state": record.state.value if record else "new",
+        "epoch": record.epoch if record else 0,
+        "is_automatic": setup.is_automatic,
+        "is_managed": setup.is_managed,
+        "is_covered": any(_could_take_over(node, health, record) for node, health in healths.items()),
+        "nodes": rows,
+    }
+
+
+def _node(
+    node: Address,
+    health: NodeHealth | None,
+    record: ShardRecord | None,
+    healths: Mapping[Address, NodeHealth | None],
+    now: float,
+) -> dict[str, Any]:
+    is_primary = record is not None and node == record.primary
+    primary = healths.get(record.primary) if record is not None and record.primary is not None else None
+    return {
+        "address": str(node),
+        "role": "primary" if is_primary else "replica",
+        "state": health.verdict.state.value if health else "unknown",
+        "reason": health.verdict.reason if health else "not asked yet",
+        "since": round(now - health.verdict.since, 1) if health else None,  # seconds ago
+        "lag": 0 if is_primary else _lag(health, primary),
+        "version": health.server.version if health and health.server else None,
+        "manager": health.manager if health else None,
+    }
+
+
+def _could_take_over(node: Address, health: NodeHealth | None, record: ShardRecord | None) -> bool:
+    """Whether a replica is up and known to have the primary's history."""
+    if record is None or record.lineage is None or health is None or health.replication is None:
+        return False
+    seen = health.replication
+    is_in_sync = seen.is_link_up and seen.lineage.replid == record.lineage.replid
+    return node in record.joined and node != record.primary and health.verdict.is_answering and is_in_sync
+
+
+def _lag(replica: NodeHealth | None, primary: NodeHealth | None) -> int | None:
+    """Bytes of the primary's writes that a replica did not have when they were last asked."""
+    if replica is None or primary is None or replica.replication is None or primary.replication is None:
+        return None
+    if not replica.replication.is_link_up or not replica.verdict.is_answering:
+        return None
+    return max(0, primary.replication.offset - replica.replication.offset)

@@ -1,0 +1,50 @@
+"""`shardproxy config`: what helps to write a config file."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from cyclopts import App
+
+from shardproxy.config import ConfigError, schema_text
+from shardproxy.config.loading import read_text
+
+config = App(name="config", help="Help to write a config file.", backend="trio")
+
+
+@config.command
+def schema() -> None:
+    """Print the JSON Schema of the config file.
+
+    Editors that know YAML complete and check a config by it, once the config's first line says
+    where the schema is: "# yaml-language-server: $schema=schema.json".
+    """
+    sys.stdout.write(schema_text())
+
+
+@config.command(name="import")
+def import_(file: Path, /) -> int:
+    """Turn a twemproxy config (nutcracker.yml) into one of ours.
+
+    Prints the config; what could not be carried over stands in it as comments, and is told on standard error.
+    Exits 1 when the file is none of twemproxy's, or has values that a config here cannot have.
+
+    Parameters
+    ----------
+    file
+        The twemproxy config, YAML.
+    """
+    from shardproxy.config.nutcracker import import_nutcracker
+
+    try:
+        imported = import_nutcracker(read_text(file), str(file))
+    except ConfigError as e:
+        print(e, file=sys.stderr)
+        return 1
+    sys.stdout.write(imported.text)
+    for note in imported.notes:
+        print(f"{file}: {note.cluster}: {note.text}", file=sys.stderr)
+    for problem in imported.problems:
+        print(problem.text("in the new config"), file=sys.stderr)
+    return 1 if imported.problems else 0

@@ -1,0 +1,46 @@
+"""`shardproxy run`: serve the clusters of a config file in the foreground."""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from pathlib import Path
+
+import trio
+
+from shardproxy.config import ConfigError, load_config
+
+
+def run(*, config: Path) -> int:
+    """Serve the clusters of a config file, in the foreground.
+
+    SIGTERM or Ctrl-C drains: no new clients, replies to what was sent, exit 0; a second one ends at once.
+    SIGHUP reads the file again and changes shards, nodes, limits and endpoints under running clients.
+    Logs go to standard error. Exit code 1 says that it could not start, and why.
+
+    Parameters
+    ----------
+    config
+        The config file, YAML.
+    """
+    try:
+        loaded = load_config(config)
+    except ConfigError as error:
+        print(error, file=sys.stderr)
+        return 1
+
+    import structlog
+
+    from shardproxy.app import StartError, run_app
+    from shardproxy.cli.logs import logs_configure
+
+    logs_configure(loaded.log)
+    try:
+        trio.run(partial(run_app, loaded, config_path=config.resolve()))
+    except StartError as error:
+        print(f"shardproxy cannot start: {error}", file=sys.stderr)
+        return 1
+    except Exception:  # noqa: BLE001  # a bug: it belongs into the log, in one line where that is JSON
+        structlog.get_logger().exception("crashed")
+        return 1
+    return 0

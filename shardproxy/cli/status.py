@@ -1,0 +1,77 @@
+"""`shardproxy status`: every shard and node of a running proxy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.table import Table
+
+from shardproxy.cli.ask import DEFAULT_ADMIN, Admin, Output, console, show
+
+COLUMNS = ("shard", "node", "role", "state", "lag", "zone", "epoch", "since")
+FINE = ("up", "unknown")
+
+
+def status(*, output: Output = "table", admin: Admin = DEFAULT_ADMIN) -> int:
+    """Show who is primary of each shard, how each node is, and since when.
+
+    One table per cluster. Lag: bytes that a replica has not had yet. Exit code 1 when no proxy answers.
+    """
+    return show(admin, "/api/status", output, _print)
+
+
+def _print(answer: dict[str, Any]) -> None:
+    out = console()
+    for name, cluster in answer["clusters"].items():
+        out.print(cluster_table(name, cluster))
+        for line in complaints(cluster):
+            out.print(line, markup=False, highlight=False, soft_wrap=True)
+    if not answer["clusters"]:
+        out.print("no cluster with replication")
+
+
+def cluster_table(name: str, cluster: dict[str, Any]) -> Table:
+    """A row for each node, the primary first."""
+    title = f"cluster {name}" + (" - automatic failover is paused" if cluster["is_paused"] else "")
+    table = Table(title=title, title_justify="left", header_style="bold")
+    for column in COLUMNS:
+        table.add_column(column, justify="right" if column in ("lag", "epoch", "since") else "left")
+    for shard in cluster["shards"]:
+        for number, node in enumerate(sorted(shard["nodes"], key=lambda node: node["role"] != "primary")):
+            table.add_row(
+                str(shard["shard"]) if number == 0 else "",
+                node["address"],
+                node["role"],
+                node["state"],
+                "" if node["role"] == "primary" else "?" if node["lag"] is None else str(node["lag"]),
+                node["zone"] or "",
+                str(shard["epoch"]) if number == 0 else "",
+                since_text(node["since"]),
+                style="" if node["state"] in FINE else "red",
+            )
+        table.add_section()
+    return table
+
+
+def complaints(cluster: dict[str, Any]) -> list[str]:
+    """What is not as it should be, with the reason."""
+    found = []
+    for shard in cluster["shards"]:
+        if shard["state"] != "ok":
+            found.append(f"shard {shard['shard']}: {shard['state']}")
+        for node in shard["nodes"]:
+            if node["state"] not in FINE:
+                found.append(f"{node['address']} is {node['state']}: {node['reason']}")
+            if node["manager"]:
+                found.append(f"{node['address']} is managed by {node['manager']}: no automatic failover")
+    return found
+
+
+def since_text(seconds: float | None) -> str:
+    """How long ago, in the largest unit: `3m`."""
+    if seconds is None:
+        return ""
+    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.0f}{unit}"
+    return f"{seconds:.0f}s"

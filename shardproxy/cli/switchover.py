@@ -1,0 +1,31 @@
+"""`shardproxy switchover`: another primary, without losing anything."""
+
+from __future__ import annotations
+
+from shardproxy.cli.ask import DEFAULT_ADMIN, Admin, Output, act
+
+
+def switchover(
+    cluster: str,
+    shard: int,
+    /,
+    *,
+    to: str | None = None,
+    output: Output = "table",
+    admin: Admin = DEFAULT_ADMIN,
+) -> int:
+    """Hand a shard over to a replica: no client sees an error, no write is lost.
+
+    Exit code 1 says why it was not done.
+
+    Parameters
+    ----------
+    cluster
+        The cluster's name.
+    shard
+        The shard's number.
+    to
+        Address of the replica. Default: the one with most of the data.
+    """
+    body = {"cluster": cluster, "shard": shard, "to": to}
+    return act(admin, "/api/switchover", body, output, f"shard {shard} of {cluster} has another primary")

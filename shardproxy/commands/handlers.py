@@ -1,0 +1,52 @@
+"""Every offloaded command's handler, by full name. A family registers here and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from shardproxy.commands import (
+    acl,
+    admin,
+    client,
+    cluster,
+    command,
+    config,
+    help,
+    info,
+    keyspace,
+    latency,
+    memory,
+    modules,
+    pausing,
+    pubsub,
+    scripting,
+    slowlog,
+    wait,
+)
+from shardproxy.commands.call import Handler
+
+FAMILIES = (
+    acl,
+    admin,
+    client,
+    cluster,
+    command,
+    config,
+    help,
+    info,
+    keyspace,
+    latency,
+    memory,
+    modules,
+    pausing,
+    pubsub,
+    scripting,
+    slowlog,
+    wait,
+)
+
+HANDLERS: Mapping[str, Handler] = {
+    name: handler for family in FAMILIES for name, handler in family.HANDLERS.items()
+} | dict(scripting.CURES)
+
+PATIENT = wait.PATIENT

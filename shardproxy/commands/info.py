@@ -1,0 +1,131 @@
+"""INFO: the shards as one server, with what only the proxy knows, and a line per shard.
+
+A shard that does not answer is missing from the sums, and named: in `# Proxy` and in its own line.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from typing import cast
+
+from shardproxy.commands.call import Call, Handler
+from shardproxy.commands.info_merge import Section, info_read, info_write, sections_merge
+from shardproxy.commands.shards import Answer, ask_all, ask_every
+from shardproxy.commands.table import lower
+from shardproxy.model import Address
+from shardproxy.wire.reply import Reply, Verbatim
+
+TIMEOUT = 2.0  # seconds for a shard; better a line that says it is silent than a client that waits
+OURS = ("proxy", "shards")  # sections no engine has
+WHOLE = ("default", "all", "everything")
+
+
+async def info(call: Call) -> Reply:
+    wanted = [lower(word) for word in call.args[1:]]
+    is_whole = not wanted or any(word in WHOLE for word in wanted)
+    answers = await ask_every(call, "INFO", *_asked(wanted), timeout=TIMEOUT)
+    infos = {answer.shard.index: _read(answer) for answer in answers if answer.is_ok}
+    sections = sections_merge(list(infos.values()))
+    if not is_whole:
+        sections = {name: section for name, section in sections.items() if name in wanted}
+    elif "server" not in sections:  # no shard answers, and clients look for the version
+        sections = {"server": Section("Server", {"redis_version": call.table.version}), **sections}
+    _as_proxy(call, sections)
+    if is_whole or "proxy" in wanted:
+        sections["proxy"] = _proxy(call, answers)
+    if is_whole or "shards" in wanted:
+        sections["shards"] = Section("Shards", {f"shard{a.shard.index}": _shard(a, infos) for a in answers})
+    return Verbatim(info_write(list(sections.values())))
+
+
+def _asked(wanted: list[str]) -> list[str]:
+    """The sections to ask the nodes for: those wanted, and what a shard's line is made of."""
+    asked = [word for word in wanted if word not in OURS]
+    if "shards" in wanted and not any(word in WHOLE for word in wanted):
+        asked += [word for word in ("memory", "keyspace") if word not in asked]
+    if "proxy" in wanted and not asked:
+        asked = ["server"]
+    return asked
+
+
+def _read(answer: Answer) -> dict[str, Section]:
+    return info_read(cast("bytes", answer.reply).decode("utf-8", "surrogateescape"))
+
+
+def _as_proxy(call: Call, sections: dict[str, Section]) -> None:
+    """Put ourselves where the sections speak of the server one is connected to."""
+    here = Address.parse(call.offload.local_address)
+    statistics = call.dataplane.statistics().clusters.get(call.topology.cluster)
+    identity = hashlib.sha1(f"{call.topology.cluster} {here}".encode(), usedforsecurity=False).hexdigest()
+    replaced: dict[str, dict[str, str]] = {
+        "server": {
+            "redis_mode": "cluster" if call.plays_cluster else "standalone",
+            "process_id": str(os.getpid()),
+            "run_id": identity,
+            "tcp_port": str(here.port),
+            "executable": "",
+            "config_file": "",
+        },
+        "clients": {"connected_clients": str(statistics.clients)} if statistics else {},
+        "replication": {"role": "master", "master_replid": identity},
+        "cluster": {"cluster_enabled": str(int(call.plays_cluster))},
+    }
+    for name, fields in replaced.items():
+        if name in sections:
+            present = sections[name].fields
+            present.update({k: v for k, v in fields.items() if k in present or k == "redis_mode"})
+    if "replication" in sections:  # replicas are counted; whose they are is in the shards' lines
+        fields = sections["replication"].fields
+        for name in [name for name in fields if name.removeprefix("slave").isdigit()]:
+            del fields[name]
+
+
+def _proxy(call: Call, answers: list[Answer]) -> Section:
+    silent = [str(answer.shard.index) for answer in answers if not answer.is_ok]
+    return Section(
+        "Proxy",
+        {
+            "proxy_name": "shardproxy",
+            "proxy_cluster": call.topology.cluster,
+            "proxy_endpoint": call.offload.endpoint.value,
+            "proxy_epoch": str(call.topology.epoch),
+            "proxy_shards": str(len(answers)),
+            "proxy_shards_unreachable": str(len(silent)),
+            "proxy_shards_unreachable_list": ",".join(silent),
+        },
+    )
+
+
+def _shard(answer: Answer, infos: Mapping[int, Mapping[str, Section]]) -> str:
+    """A shard in one line, in the manner of `slave0:`."""
+    shard = answer.shard
+    parts = {
+        "slots": " ".join(map(str, shard.slots)),
+        "primary": str(shard.primary or ""),
+        "replicas": str(len(shard.replicas)),
+        "state": "ok" if answer.is_ok else "unreachable",
+    }
+    if answer.is_ok:
+        sections = infos[shard.index]
+        keyspace = sections.get("keyspace", Section("")).fields.values()
+        parts["keys"] = str(sum(int(db.split(",")[0].removeprefix("keys=")) for db in keyspace))
+        parts["used_memory"] = sections.get("memory", Section("")).fields.get("used_memory", "")
+    else:
+        parts["why"] = answer.error.replace(",", ";")
+    return ",".join(f"{name}={value}" for name, value in parts.items())
+
+
+def role(call: Call) -> Reply:
+    """A primary without replicas: the offsets of many shards' replicas do not make one."""
+    no_replicas: list[Reply] = []
+    return ["master", 0, no_replicas]
+
+
+async def lastsave(call: Call) -> Reply:
+    """Since when everything is saved: the time of the shard that saved longest ago."""
+    return min(cast("int", answer.reply) for answer in await ask_all(call, "LASTSAVE"))
+
+
+HANDLERS: Mapping[str, Handler] = {"info": info, "lastsave": lastsave, "role": role}

@@ -1,0 +1,73 @@
+"""Handlers that send a command to every shard as it came, and make one reply of theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeAlias, cast
+
+from shardproxy.commands.call import Call, CommandError, Handler
+from shardproxy.commands.shards import Answer, ask_every
+from shardproxy.wire.reply import Raw, Reply, Verbatim
+
+Join: TypeAlias = Callable[[Sequence[Answer]], Reply]
+
+LONG = 55.0  # seconds for what takes an engine as long as it has keys; less than a command has in all
+
+
+def everywhere(join: Join, *, timeout: float | None = None) -> Handler:
+    """The handler of a command that all shards run and whose replies are joined so."""
+
+    async def handler(call: Call) -> Reply:
+        return join(await ask_every(call, *call.args, resp=call.resp, timeout=timeout))
+
+    return handler
+
+
+def total(answers: Sequence[Answer]) -> Reply:
+    """The sum; an error when a shard has one."""
+    return sum(cast("int", answer.reply) for answer in _checked(answers))
+
+
+def all_alike(answers: Sequence[Answer]) -> Reply:
+    """What they all say, as the first says it; an error when a shard has one."""
+    return Raw(_checked(answers)[0].raw)
+
+
+def each_and(answers: Sequence[Answer]) -> Reply:
+    """Of lists of 0 and 1: 1 where all have 1."""
+    rows = [cast("list[int]", answer.reply) for answer in _checked(answers)]
+    return [min(column) for column in zip(*rows, strict=True)]
+
+
+def concatenated(answers: Sequence[Answer]) -> Reply:
+    """One array of all their elements, which are passed on unread: there may be millions."""
+    bodies = [answer.raw.partition(b"\r\n")[2] for answer in _checked(answers)]
+    count = sum(len(cast("list[Reply]", answer.reply)) for answer in answers)
+    return Raw(b"".join((b"*%d\r\n" % count, *bodies)))
+
+
+def one_succeeded(answers: Sequence[Answer]) -> Reply:
+    """OK when a shard could do it; else what the one says that had something to do, or the first."""
+    for answer in answers:
+        if answer.is_ok:
+            return Raw(answer.raw)
+    telling = [answer for answer in answers if answer.failure is None or answer.failure.code != "NOTBUSY"]
+    raise CommandError((telling or answers)[0].error)
+
+
+def texts(answers: Sequence[Answer]) -> Reply:
+    """Texts for people one below the other, each under its shard's name; of one shard, its text alone."""
+    found = [(a.shard, cast("bytes", a.reply)) for a in answers if a.is_ok]
+    if not found:
+        raise CommandError(answers[0].error)
+    if len(answers) == 1:
+        return Verbatim(found[0][1])
+    return Verbatim(
+        b"\n".join(b"[shard %d, %b]\n%b\n" % (s.index, str(s.primary).encode(), t) for s, t in found)
+    )
+
+
+def _checked(answers: Sequence[Answer]) -> Sequence[Answer]:
+    for answer in answers:
+        answer.check()
+    return answers

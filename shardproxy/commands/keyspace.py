@@ -1,0 +1,76 @@
+"""Commands over all keys: DBSIZE, KEYS, RANDOMKEY, SCAN, FLUSHALL, FLUSHDB."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Mapping
+from typing import cast
+
+from shardproxy.commands.call import Call, CommandError, Handler
+from shardproxy.commands.joins import LONG, all_alike, concatenated, everywhere, total
+from shardproxy.commands.shards import ask_all, ask_shard
+from shardproxy.wire.reply import Raw, Reply
+
+SHARD_BITS = 8  # of a cursor: 250 shards at most; the rest is the engine's, and all fits JavaScript's 2^53
+CURSOR = re.compile(rb"([+-]?)([0-9]*)", re.DOTALL)
+
+
+async def scan(call: Call) -> Reply:
+    """One step on one shard; where a shard ends the next one begins, and the last one's end is 0."""
+    cursor = cursor_read(call.args[1])
+    shards = call.topology.shards
+    position, engine_cursor = cursor & (1 << SHARD_BITS) - 1, cursor >> SHARD_BITS
+    if position >= len(shards):  # there were more shards when the cursor was given
+        position, engine_cursor = len(shards) - 1, (1 << 64) - 1
+    answer = await ask_shard(call, shards[position], call.args[0], engine_cursor, *call.args[2:])
+    answer.check()
+    after, _ = cast("tuple[bytes, list[bytes]]", answer.reply)
+    keys = answer.raw[len(reply_head(after)) :]  # passed on unread
+    return Raw(reply_head(b"%d" % cursor_after(int(after), position, len(shards))) + keys)
+
+
+def reply_head(cursor: bytes) -> bytes:
+    """SCAN's reply up to the array of keys."""
+    return b"*2\r\n$%d\r\n%b\r\n" % (len(cursor), cursor)
+
+
+def cursor_read(word: bytes) -> int:
+    """The number, read as Redis reads it (strtoul): a sign is allowed, and nothing at all is 0."""
+    match = CURSOR.fullmatch(word)
+    if match is None:
+        raise CommandError("ERR invalid cursor")
+    value = int(match[2] or b"0")
+    if value >= 1 << 64:
+        raise CommandError("ERR invalid cursor")
+    return (-value if match[1] == b"-" else value) % (1 << 64)
+
+
+def cursor_after(engine_cursor: int, position: int, shards: int) -> int:
+    """The cursor to go on with."""
+    if engine_cursor:
+        return engine_cursor << SHARD_BITS | position
+    return position + 1 if position + 1 < shards else 0
+
+
+async def randomkey(call: Call) -> Reply:
+    """A key of a shard chosen by how many it has, so that every key is as likely."""
+    sizes = [cast("int", answer.reply) for answer in await ask_all(call, "DBSIZE")]
+    while any(sizes):
+        (chosen,) = random.choices(range(len(sizes)), sizes)
+        answer = await ask_shard(call, call.topology.shards[chosen], "RANDOMKEY")
+        answer.check()
+        if answer.reply is not None:
+            return answer.reply
+        sizes[chosen] = 0  # emptied meanwhile
+    return None
+
+
+HANDLERS: Mapping[str, Handler] = {
+    "dbsize": everywhere(total),
+    "flushall": everywhere(all_alike, timeout=LONG),
+    "flushdb": everywhere(all_alike, timeout=LONG),
+    "keys": everywhere(concatenated, timeout=LONG),
+    "randomkey": randomkey,
+    "scan": scan,
+}

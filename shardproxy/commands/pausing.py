@@ -1,0 +1,47 @@
+"""CLIENT PAUSE, UNPAUSE and UNBLOCK: holding clients back, and letting them go."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from shardproxy.commands.call import Call, CommandError, Handler, integer
+from shardproxy.commands.table import lower
+from shardproxy.commands.texts import bad_subcommand
+from shardproxy.wire.reply import OK, Reply
+
+MAX_PAUSE = (1 << 63) - 1  # milliseconds, as timeout.c reads them
+
+
+def client_pause(call: Call) -> Reply:
+    if len(call.args) > 4:
+        raise CommandError(bad_subcommand(call.args))
+    mode = lower(call.args[3]) if len(call.args) > 3 else "all"
+    if mode not in ("all", "write"):
+        raise CommandError("ERR CLIENT PAUSE mode must be WRITE or ALL")
+    timeout = integer(call.args[2], "ERR timeout is not an integer or out of range")
+    if timeout < 0:
+        raise CommandError("ERR timeout is negative")
+    call.dataplane.pause(timeout / 1000, only_writes=mode == "write")
+    return OK
+
+
+def client_unpause(call: Call) -> Reply:
+    call.dataplane.pause(0, only_writes=False)
+    return OK
+
+
+async def client_unblock(call: Call) -> Reply:
+    if len(call.args) > 4:
+        raise CommandError(bad_subcommand(call.args))
+    how = lower(call.args[3]) if len(call.args) > 3 else "timeout"
+    if how not in ("timeout", "error"):
+        raise CommandError("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR")
+    client = integer(call.args[2])
+    return int(await call.dataplane.unblock(client, with_error=how == "error")) if client > 0 else 0
+
+
+HANDLERS: Mapping[str, Handler] = {
+    "client|pause": client_pause,
+    "client|unpause": client_unpause,
+    "client|unblock": client_unblock,
+}

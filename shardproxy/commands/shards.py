@@ -1,0 +1,145 @@
+"""Asks the nodes of a call's cluster: any of them, one shard, or every shard. Knows nothing of commands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import trio
+
+from shardproxy.commands.call import Call, CommandError
+from shardproxy.model import Node, Shard
+from shardproxy.nodes import NodeError, NodeFailure, Received
+from shardproxy.wire.reply import Failure, Raw, Reply
+from shardproxy.wire.resp import Argument
+
+CANDIDATES = 3  # nodes tried in turn: with a timeout each, more would outlast the client's patience
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one shard's primary said: a reply with its bytes, an error, or why there is none."""
+
+    shard: Shard
+    reply: Reply = None
+    raw: bytes = b""
+    failure: Failure | None = None
+    why_none: str | None = None
+
+    @property
+    def is_ok(self) -> bool:
+        return self.failure is None and self.why_none is None
+
+    @property
+    def error(self) -> str:
+        """The text of the error reply a client gets for it."""
+        if self.failure is not None:
+            return self.failure.text
+        return f"ERR shard {self.shard.index}: {self.why_none}"
+
+    def check(self) -> None:
+        """Raise CommandError unless there is a reply."""
+        if not self.is_ok:
+            raise CommandError(self.error)
+
+
+async def ask_shard(
+    call: Call, shard: Shard, *args: Argument, resp: int = 2, timeout: float | None = None
+) -> Answer:
+    """Send one request to a shard's primary."""
+    if shard.primary is None:
+        return Answer(shard, why_none="it has no known primary")
+    address = shard.primary.address
+    try:
+        received = await call.nodes.request_raw(address, *args, resp=resp, db=call.db, timeout=timeout)
+    except NodeFailure as e:
+        return Answer(shard, why_none=str(e))
+    except NodeError as e:  # it refused the database or the RESP version
+        return Answer(shard, failure=e.failure)
+    if isinstance(received.reply, Failure):
+        return Answer(shard, raw=received.raw, failure=received.reply)
+    return Answer(shard, received.reply, received.raw)
+
+
+async def ask_each(
+    call: Call, requests: Mapping[int, Sequence[Argument]], *, resp: int = 2, timeout: float | None = None
+) -> list[Answer]:
+    """Send each of these shards (by index) its request, at once; answers in the shards' order."""
+    shards = [shard for shard in call.topology.shards if shard.index in requests]
+    answers: dict[int, Answer] = {}
+
+    async def ask(shard: Shard) -> None:
+        request = requests[shard.index]
+        answers[shard.index] = await ask_shard(call, shard, *request, resp=resp, timeout=timeout)
+
+    async with trio.open_nursery() as nursery:
+        for shard in shards:
+            nursery.start_soon(ask, shard)
+    return [answers[shard.index] for shard in shards]
+
+
+async def ask_every(call: Call, *args: Argument, resp: int = 2, timeout: float | None = None) -> list[Answer]:
+    """Send one request to every shard's primary at once; one answer per shard, in the shards' order."""
+    requests = {shard.index: args for shard in call.topology.shards}
+    return await ask_each(call, requests, resp=resp, timeout=timeout)
+
+
+async def ask_nodes(call: Call, *args: Argument, resp: int = 2, timeout: float | None = None) -> list[Answer]:
+    """Send one request to every node at once, replicas too; the primaries' answers come first."""
+    places = [*call.topology.shards]
+    places += [replace(shard, primary=node, replicas=()) for shard in places for node in shard.replicas]
+    answers: dict[int, Answer] = {}
+
+    async def ask(number: int, place: Shard) -> None:
+        answers[number] = await ask_shard(call, place, *args, resp=resp, timeout=timeout)
+
+    async with trio.open_nursery() as nursery:
+        for number, place in enumerate(places):
+            nursery.start_soon(ask, number, place)
+    return [answers[number] for number in range(len(places))]
+
+
+async def ask_all(call: Call, *args: Argument, resp: int = 2, timeout: float | None = None) -> list[Answer]:
+    """As ask_every, for when every shard's reply is needed; raise CommandError with the first error."""
+    answers = await ask_every(call, *args, resp=resp, timeout=timeout)
+    for answer in answers:
+        answer.check()
+    return answers
+
+
+async def ask_any(call: Call, *args: Argument, resp: int = 2, timeout: float | None = None) -> Reply:
+    """Send one request to the first node that answers, primaries first.
+
+    Raise CommandError for its error reply, or when none answers.
+    """
+    received = await _receive_any(call, args, resp, timeout)
+    if isinstance(received.reply, Failure):
+        raise CommandError(received.reply.text)
+    return received.reply
+
+
+async def pass_any(call: Call, *args: Argument, timeout: float | None = None) -> Raw:
+    """Send one request to the first node that answers, primaries first, and pass on its very bytes."""
+    received = await _receive_any(call, args, call.resp, timeout)
+    return Raw(received.raw)
+
+
+async def _receive_any(call: Call, args: Sequence[Argument], resp: int, timeout: float | None) -> Received:
+    for node in _candidates(call):
+        try:
+            return await call.nodes.request_raw(node.address, *args, resp=resp, db=call.db, timeout=timeout)
+        except NodeFailure as e:
+            last = e
+        except NodeError as e:
+            raise CommandError(e.failure.text) from e
+    raise CommandError(f"ERR no node of cluster {call.topology.cluster} answers: {last}")
+
+
+def _candidates(call: Call) -> list[Node]:
+    shards = call.topology.shards
+    primaries = [shard.primary for shard in shards if shard.primary]
+    replicas = [node for shard in shards for node in shard.replicas]
+    nodes = [*primaries, *replicas][:CANDIDATES]
+    if not nodes:
+        raise CommandError(f"ERR cluster {call.topology.cluster} has no nodes")
+    return nodes

@@ -1,0 +1,50 @@
+"""What users write: frozen models of the config file, loading it, and errors with line and hint.
+
+config = load_config("cluster.yaml")        # ConfigError holds every Problem
+for topology in config.topologies(): ...    # model values, epoch 0
+"""
+
+from shardproxy.config.clusters import Cluster, MemcachedCluster, ReadFrom, RedisCluster
+from shardproxy.config.commands import Commands
+from shardproxy.config.endpoints import ConfigurationEndpoint, Endpoint, Mode
+from shardproxy.config.errors import ConfigError, Problem
+from shardproxy.config.failure import FailureAction, OnFailure
+from shardproxy.config.hashing import Hashing, HashMethod, KeyHash
+from shardproxy.config.loading import load_config, parse_config
+from shardproxy.config.replication import Failover, Replication, Writes
+from shardproxy.config.root import Config, Log, LogFormat, LogLevel
+from shardproxy.config.schema import schema, schema_text
+from shardproxy.config.secrets import Credentials, NodeAuth, Secret, SecretError
+
+__all__ = [
+    "Cluster",
+    "Commands",
+    "Config",
+    "ConfigError",
+    "ConfigurationEndpoint",
+    "Credentials",
+    "Endpoint",
+    "Failover",
+    "FailureAction",
+    "HashMethod",
+    "Hashing",
+    "KeyHash",
+    "Log",
+    "LogFormat",
+    "LogLevel",
+    "MemcachedCluster",
+    "Mode",
+    "NodeAuth",
+    "OnFailure",
+    "Problem",
+    "ReadFrom",
+    "RedisCluster",
+    "Replication",
+    "Secret",
+    "SecretError",
+    "Writes",
+    "load_config",
+    "parse_config",
+    "schema",
+    "schema_text",
+]

@@ -1,0 +1,206 @@
+"""What no value can know of itself: addresses used twice, slots with two owners, mixed node types.
+
+Works on the plain values of the file, and passes over whatever is broken in itself, so that one round of
+corrections is enough.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+from pydantic_core import PydanticCustomError
+
+from shardproxy.config.addresses import WILDCARDS, parse_listener, parse_target
+from shardproxy.config.shards import read_slots
+from shardproxy.config.slots import Slots, slot_faults
+from shardproxy.model import Address
+
+Path = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A contradiction, and the value to correct."""
+
+    path: Path
+    message: str
+    hint: str | None = None
+
+
+def findings(config: Mapping[object, object]) -> Iterator[Finding]:
+    """Find every contradiction in the plain values of a file."""
+    clusters = {
+        str(name): c for name, c in _mapping(config.get("clusters")).items() if isinstance(c, Mapping)
+    }
+    for name, cluster in clusters.items():
+        path = ("clusters", name)
+        yield from _nodes_twice(path, cluster)
+        yield from _names_twice(path, cluster)
+        yield from _mixed_types(path, cluster)
+        yield from _slots(path, cluster)
+    yield from _listeners_twice(config, clusters)
+
+
+def _nodes_twice(path: Path, cluster: Mapping[object, object]) -> Iterator[Finding]:
+    seen: dict[Address, Path] = {}
+    for where, address in _node_addresses(path, cluster):
+        if (first := seen.setdefault(_canonical(address), where)) != where:
+            yield Finding(where, f"{address} is already a node of this cluster, at {show(first)}")
+
+
+def _names_twice(path: Path, cluster: Mapping[object, object]) -> Iterator[Finding]:
+    if cluster.get("engine") != "memcached":
+        return
+    seen: dict[str, Path] = {}
+    for where, node in _nodes(path, cluster):
+        name = _mapping(node).get("name")
+        if isinstance(name, str) and (first := seen.setdefault(name, (*where, "name"))) != (*where, "name"):
+            yield Finding((*where, "name"), f"{name!r} already names another node, at {show(first)}")
+
+
+def _mixed_types(path: Path, cluster: Mapping[object, object]) -> Iterator[Finding]:
+    stated = [((*path, "node_type"), cluster.get("node_type"))]
+    stated += [((*where, "type"), _mapping(node).get("type")) for where, node in _nodes(path, cluster)]
+    types = [(where, kind) for where, kind in stated if isinstance(kind, str)]
+    for where, kind in types[1:]:
+        if kind != types[0][1]:
+            first = f"{types[0][1]} at {show(types[0][0])}"
+            yield Finding(
+                where, f"node type {kind} differs from {first}", "all nodes of a cluster have one type"
+            )
+
+
+def _slots(path: Path, cluster: Mapping[object, object]) -> Iterator[Finding]:
+    shards = _list(cluster.get("shards"))
+    given: list[Slots | None] = []
+    for shard in shards:
+        text = _mapping(shard).get("slots")
+        try:
+            given.append(None if text is None else read_slots(text))
+        except PydanticCustomError:
+            return  # what it would leave to the others is unknown
+    for fault in slot_faults(given) if given else ():
+        if fault.shard is None:
+            where: Path = (*path, "shards")
+        else:
+            where = (*path, "shards", fault.shard, *(("slots",) if given[fault.shard] is not None else ()))
+        yield Finding(where, fault.message, fault.hint)
+
+
+def _listeners_twice(
+    config: Mapping[object, object], clusters: dict[str, Mapping[object, object]]
+) -> Iterator[Finding]:
+    listeners: list[tuple[Path, Address]] = []
+    if (admin := _read(parse_listener, config.get("admin"))) is not None:
+        listeners.append((("admin",), admin))
+    for name, cluster in clusters.items():
+        listeners += _endpoint_addresses(("clusters", name), cluster)
+    nodes = [
+        pair for name, cluster in clusters.items() for pair in _node_addresses(("clusters", name), cluster)
+    ]
+    by_port: dict[tuple[int, str], list[tuple[Path, Address]]] = {}
+    for where, address in nodes:
+        by_port.setdefault((address.port, address.path), []).append((where, address))
+    earlier: dict[tuple[int, str], list[tuple[Path, Address]]] = {}
+    for where, address in listeners:
+        if not address.is_unix and address.port == 0:
+            continue
+        key = (address.port, address.path)
+        for first, other in earlier.setdefault(key, []):
+            if _collide(address, other):
+                yield Finding(
+                    where, f"{address} is already listened on, at {show(first)}", "give each its own port"
+                )
+                break
+        earlier[key].append((where, address))
+        for first, node in by_port.get(key, ()):
+            if _collide(address, node):
+                yield Finding(
+                    where, f"{address} is the address of a node, at {show(first)}", "choose another port"
+                )
+                break
+
+
+def _node_addresses(path: Path, cluster: Mapping[object, object]) -> Iterator[tuple[Path, Address]]:
+    for where, node in _nodes(path, cluster):
+        if isinstance(node, Mapping):
+            where, node = (*where, "address"), node.get("address")
+        if (address := _read(parse_target, node)) is not None:
+            yield where, address
+
+
+def _nodes(path: Path, cluster: Mapping[object, object]) -> Iterator[tuple[Path, object]]:
+    for i, shard in enumerate(_list(cluster.get("shards"))):
+        for j, node in enumerate(_list(_mapping(shard).get("nodes"))):
+            yield (*path, "shards", i, "nodes", j), node
+    for i, node in enumerate(_list(cluster.get("nodes"))):
+        yield (*path, "nodes", i), node
+
+
+def _endpoint_addresses(path: Path, cluster: Mapping[object, object]) -> Iterator[tuple[Path, Address]]:
+    for kind, endpoint in _mapping(cluster.get("endpoints")).items():
+        where: Path = (*path, "endpoints", str(kind))
+        if isinstance(endpoint, Mapping):
+            where, endpoint = (*where, "address"), endpoint.get("address")
+        listed = (
+            list(enumerate(_list(endpoint))) if isinstance(endpoint, (list, tuple)) else [(None, endpoint)]
+        )
+        for i, value in listed:
+            if (address := _read(parse_listener, value)) is not None:
+                yield where if i is None else (*where, i), address
+
+
+def _read(parse: Callable[[object], Address], value: object) -> Address | None:
+    try:
+        return parse(value)
+    except PydanticCustomError:
+        return None
+
+
+def _canonical(address: Address) -> Address:
+    """Give equal values to spellings of one address."""
+    host = address.host.lower()
+    if host == "localhost":
+        host = "127.0.0.1"
+    elif ":" in host:
+        with contextlib.suppress(ValueError):
+            host = str(ipaddress.ip_address(host))
+    return Address(host, address.port, address.path)
+
+
+def _collide(a: Address, b: Address) -> bool:
+    """Tell whether listening on one stands in the way of the other; names are not resolved."""
+    a, b = _canonical(a), _canonical(b)
+    if a == b:
+        return True
+    if a.port != b.port or a.is_unix or b.is_unix or not WILDCARDS & {a.host, b.host}:
+        return False
+    other = b.host if a.host in WILDCARDS else a.host
+    return _is_local(other) and (":" in a.host) == (":" in b.host)
+
+
+def _is_local(host: str) -> bool:
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return address.is_loopback or address.is_unspecified
+
+
+def _mapping(value: object) -> Mapping[object, object]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _list(value: object) -> list[object]:
+    return list(value) if isinstance(value, (list, tuple)) else []
+
+
+def show(path: Path) -> str:
+    """Write a path as in clusters.sessions.shards[1].slots."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text

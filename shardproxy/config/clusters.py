@@ -1,0 +1,183 @@
+"""A cluster: one engine, its endpoints, its shards."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Annotated, Literal, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from shardproxy.config.base import Section, refused
+from shardproxy.config.commands import Commands
+from shardproxy.config.durations import PositiveDuration
+from shardproxy.config.endpoints import MemcachedEndpoints, Mode, RedisEndpoints
+from shardproxy.config.failure import OnFailure, on_failure_short
+from shardproxy.config.families import Family, KeyFamily
+from shardproxy.config.hashing import Hashing, HashMethod, as_hashing
+from shardproxy.config.limits import ClusterLimits
+from shardproxy.config.nodes import MemcachedNode, NodeType, short
+from shardproxy.config.replication import Failover, Replication, Writes
+from shardproxy.config.secrets import NodeAuth
+from shardproxy.config.shards import MAX_SHARDS, RedisShard
+from shardproxy.config.slots import assign_slots
+from shardproxy.config.timeouts import ClusterTimeouts, RedisTimeouts
+from shardproxy.model import Engine, Shard, Topology
+
+
+class ReadFrom(Enum):
+    """Which node of a shard answers a read."""
+
+    PRIMARY = "primary"
+    REPLICA = "replica"
+    NEAREST = "nearest"
+
+
+class Reads(Section):
+    """How reads are routed."""
+
+    source: ReadFrom = Field(default=ReadFrom.PRIMARY, alias="from")
+    """Who answers reads on the configuration endpoint: `primary`, `replica`, or `nearest` (any node)."""
+    max_staleness: PositiveDuration = 1.0
+    """How old what a replica answers may be; one that is further behind is not read from."""
+
+
+class _Cluster(Section):
+    """What clusters of every engine have."""
+
+    node_type: NodeType | None = None
+    """Machine type of all nodes."""
+    limits: ClusterLimits = ClusterLimits()
+    """How much clients and requests may take."""
+    timeouts: ClusterTimeouts = ClusterTimeouts()
+    """How long connecting, answering and idling may take."""
+
+
+class RedisCluster(_Cluster):
+    """Shards of Redis or Valkey behind one name."""
+
+    engine: Literal["redis"]
+    """What the nodes run: `redis` for Redis and Valkey, or `memcached`."""
+    endpoints: RedisEndpoints
+    """Where applications connect."""
+    reads: Reads = Reads()
+    """How reads are routed."""
+    writes: Writes = Writes()
+    """When a write is acknowledged."""
+    replication: Replication = Replication.ADOPT
+    """`adopt`: keep what the nodes do at start; `managed`: make them replicate as the shards below say."""
+    failover: Failover = Failover()
+    """When a replica replaces a primary that is down."""
+    timeouts: RedisTimeouts = RedisTimeouts()
+    """How long connecting, answering, idling and waiting for a failover may take."""
+    node_auth: NodeAuth | None = None
+    """How the proxy logs in to the nodes."""
+    shards: Annotated[tuple[RedisShard, ...], Field(min_length=1, max_length=MAX_SHARDS)]
+    """The shards. Slots are split evenly between them unless given."""
+    commands: Commands = Commands()
+    """Which commands clients may use, and under which names."""
+    key_families: Annotated[tuple[Family, ...], Field(max_length=100)] = ()
+    """Keys that share a slot, as an application touches them together; the first rule that matches counts."""
+
+    @model_validator(mode="after")
+    def _families_are_followed(self) -> Self:
+        configuration = self.endpoints.configuration
+        if self.key_families and configuration is not None and configuration.mode is Mode.DIRECT:
+            raise refused(
+                "key_families and mode: direct contradict each other",
+                "leave out mode: direct: clients that go to the nodes themselves know no families",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _replicas_suffice(self) -> Self:
+        wanted = max(self.writes.wait, self.writes.min_replicas or 0)
+        fewest = min(len(shard.nodes) for shard in self.shards) - 1
+        if wanted > fewest:
+            key = "wait" if self.writes.wait == wanted else "min_replicas"
+            raise refused(
+                f"writes.{key} is {wanted}, but a shard has only {fewest} replicas: no write would succeed",
+                f"write {key}: {fewest} or less, or add nodes to the shard",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _replicas_can_follow(self) -> Self:
+        for shard in self.shards:
+            if (
+                self.replication is Replication.MANAGED
+                and len(shard.nodes) > 1
+                and any(node.address.is_unix for node in shard.nodes)
+            ):
+                raise refused(
+                    "replication: managed needs host:port for the nodes of a shard with replicas",
+                    "engines replicate over TCP only: write 127.0.0.1:6379 rather than unix:/...",
+                )
+        return self
+
+    @property
+    def reads_replicas(self) -> bool:
+        """Whether any client may be answered by a replica."""
+        return self.reads.source is not ReadFrom.PRIMARY or self.endpoints.reader is not None
+
+    @property
+    def families(self) -> tuple[KeyFamily, ...]:
+        """The rules of all key families, presets written out, in their order."""
+        return tuple(rule for family in self.key_families for rule in family.rules())
+
+    @property
+    def kind(self) -> Engine:
+        return Engine.REDIS
+
+    def topology(self, name: str) -> Topology:
+        """Say who owns which slots, as the file has it: the first node of a shard is its primary. Epoch 0."""
+        slots = assign_slots([shard.slots for shard in self.shards])
+        shards = []
+        for index, shard in enumerate(self.shards):
+            primary, *replicas = (node.node() for node in shard.nodes)
+            shards.append(Shard(index, slots[index], primary, tuple(replicas)))
+        return Topology(name, Engine.REDIS, 0, tuple(shards))
+
+
+class MemcachedCluster(_Cluster):
+    """A pool of memcached nodes behind one name."""
+
+    engine: Literal["memcached"]
+    """What the nodes run: `redis` for Redis and Valkey, or `memcached`."""
+    endpoints: MemcachedEndpoints
+    """Where applications connect."""
+    hashing: Annotated[Hashing, BeforeValidator(as_hashing, json_schema_input_type=HashMethod | Hashing)] = (
+        Hashing()
+    )
+    """How nodes share the keys."""
+    nodes: Annotated[
+        tuple[Annotated[MemcachedNode, short(MemcachedNode)], ...], Field(min_length=1, max_length=MAX_SHARDS)
+    ]
+    """The nodes. Each is a shard of its own: memcached does not replicate."""
+    on_failure: Annotated[OnFailure, on_failure_short()] = OnFailure()
+    """What happens to the keys of a node that is down: `miss`, `rehash` or `gutter`."""
+    node_auth: NodeAuth | None = None
+    """How the proxy logs in to the nodes (memcached -Y)."""
+    client_auth: NodeAuth | None = None
+    """What clients must log in with, as memcached -Y asks for it. Default: nothing."""
+
+    @model_validator(mode="after")
+    def _logins_have_names(self) -> Self:
+        for key in ("node_auth", "client_auth"):
+            auth: NodeAuth | None = getattr(self, key)
+            if auth is not None and auth.username is None:
+                raise refused(f"{key} needs a username: memcached knows no other login", "add username: app")
+        return self
+
+    @property
+    def kind(self) -> Engine:
+        return Engine.MEMCACHED
+
+    def topology(self, name: str) -> Topology:
+        """Say which nodes there are; they own slots only when hashing is by slots. Epoch 0."""
+        by_slots = self.hashing.method is HashMethod.SLOTS
+        slots = assign_slots([None if by_slots else () for _ in self.nodes])
+        shards = tuple(Shard(i, slots[i], node.node()) for i, node in enumerate(self.nodes))
+        return Topology(name, Engine.MEMCACHED, 0, shards)
+
+
+Cluster = Annotated[RedisCluster | MemcachedCluster, Field(discriminator="engine")]

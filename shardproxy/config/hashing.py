@@ -1,0 +1,66 @@
+"""How keys find their memcached node."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from shardproxy.config.base import Section, refused
+
+
+class HashMethod(Enum):
+    """How nodes share the keys; all but `slots` place them as the client or proxy they are named after."""
+
+    SLOTS = "slots"
+    KETAMA = "ketama"  # twemproxy
+    KETAMA_LIBMEMCACHED = "ketama-libmemcached"
+    KETAMA_SPY = "ketama-spy"  # spymemcached
+    RENDEZVOUS = "rendezvous"  # pymemcache
+    MODULA = "modula"  # hash modulo nodes, in the order they are listed
+
+
+class KeyHash(Enum):
+    """Hash functions of a key, under the names libmemcached and twemproxy give them."""
+
+    ONE_AT_A_TIME = "one_at_a_time"
+    MD5 = "md5"
+    CRC16 = "crc16"
+    CRC32 = "crc32"
+    CRC32A = "crc32a"
+    FNV1_64 = "fnv1_64"
+    FNV1A_64 = "fnv1a_64"
+    FNV1_32 = "fnv1_32"
+    FNV1A_32 = "fnv1a_32"
+    HSIEH = "hsieh"
+    MURMUR = "murmur"
+    JENKINS = "jenkins"
+
+
+CHOOSES_HASH = frozenset({HashMethod.KETAMA, HashMethod.KETAMA_LIBMEMCACHED, HashMethod.MODULA})
+
+
+class Hashing(Section):
+    """Hashing written out; the method alone says the same in short."""
+
+    method: HashMethod = HashMethod.SLOTS
+    """How nodes share the keys. `slots` allows resharding; the others keep keys where others put them."""
+    hash: KeyHash | None = None
+    """Hash function of keys, for ketama, ketama-libmemcached and modula. Default: the method's own."""
+    tag: Annotated[str, Field(min_length=2, max_length=2, examples=["{}"])] | None = None
+    """Two characters; only the part of a key between them is hashed. Default: the whole key."""
+
+    @model_validator(mode="after")
+    def _hash_is_used(self) -> Self:
+        if self.hash is not None and self.method not in CHOOSES_HASH:
+            raise refused(
+                f"{self.method.value} has a hash function of its own",
+                "leave out hash, or use ketama, ketama-libmemcached or modula",
+            )
+        return self
+
+
+def as_hashing(value: object) -> object:
+    """Let the method alone stand for the whole."""
+    return {"method": value} if isinstance(value, str) else value

@@ -1,0 +1,41 @@
+"""Who replicates whom, who replaces a primary that is down, and when a write counts as done."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Annotated
+
+from pydantic import Field, Strict
+
+from shardproxy.config.base import Section
+from shardproxy.config.durations import PositiveDuration
+from shardproxy.config.shards import MAX_REPLICAS
+
+Replicas = Annotated[int, Strict(), Field(ge=0, le=MAX_REPLICAS)]
+
+
+class Replication(Enum):
+    """What the proxy does about replication that it finds at start."""
+
+    ADOPT = "adopt"
+    MANAGED = "managed"
+
+
+class Failover(Section):
+    """When a replica replaces a primary that is down."""
+
+    enabled: Annotated[bool, Strict()] = True
+    """Whether it happens by itself. Off: only when an operator asks for it."""
+    down_after: PositiveDuration = 1.0
+    """How long a primary may be silent. One whose process is gone is replaced sooner."""
+
+
+class Writes(Section):
+    """When a write is acknowledged."""
+
+    wait: Replicas = 0
+    """How many replicas must have it. 0 = the primary alone; a failover may then lose the last writes."""
+    timeout: PositiveDuration = 1.0
+    """How long they have; after it the client is told that the write is in doubt."""
+    min_replicas: Replicas | None = None
+    """`min-replicas-to-write` of every node: a primary with fewer takes no writes. Default: left as it is."""

@@ -1,0 +1,130 @@
+"""The whole file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    Field,
+    ModelWrapValidatorHandler,
+    PlainValidator,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from shardproxy.config.addresses import Listener
+from shardproxy.config.base import Section, refused
+from shardproxy.config.checks import findings
+from shardproxy.config.clusters import Cluster
+from shardproxy.config.limits import ProcessLimits
+from shardproxy.config.timeouts import ProcessTimeouts
+from shardproxy.model import Address, Topology
+
+MAX_WORKERS = 256
+
+ClusterName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,49}$")]
+
+
+class LogLevel(Enum):
+    """How much is logged."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class LogFormat(Enum):
+    """How a log line looks."""
+
+    AUTO = "auto"
+    CONSOLE = "console"
+    JSON = "json"
+
+
+class Log(Section):
+    """What is logged, and how."""
+
+    level: LogLevel = LogLevel.INFO
+    """Least severity that is logged."""
+    format: LogFormat = LogFormat.AUTO
+    """`console` for people, `json` for machines, `auto` decides by whether standard error is a terminal."""
+
+
+def _workers(value: object) -> object:
+    if value == "auto" or (
+        isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MAX_WORKERS
+    ):
+        return value
+    raise refused(f"must be auto or a number from 1 to {MAX_WORKERS}", "auto takes one per CPU")
+
+
+Workers = Annotated[
+    int | Literal["auto"],
+    PlainValidator(_workers),
+    WithJsonSchema({"anyOf": [{"const": "auto"}, {"type": "integer", "minimum": 1, "maximum": MAX_WORKERS}]}),
+]
+
+
+StateFile = Annotated[
+    str,
+    Field(min_length=2, max_length=4000, pattern=r"^/", examples=["/var/lib/shardproxy/state.json"]),
+]
+
+
+class Config(Section):
+    """The configuration of one shardproxy process."""
+
+    workers: Workers = "auto"
+    """Data-plane threads: a number, or `auto` for one per CPU."""
+    admin: Listener = Address("127.0.0.1", 9700)
+    """Where the admin API, /metrics, /livez and /readyz are served. Keep it off public networks."""
+    zone: Annotated[str, Field(min_length=1, max_length=100, examples=["eu-central-1a"])] | None = None
+    """Availability zone the proxy runs in: `reads: {from: nearest}` prefers nodes of the same zone."""
+    state: StateFile | None = None
+    """Where the epochs and primaries of all shards are kept. Default: a file below $STATE_DIRECTORY,
+    $XDG_STATE_HOME, /var/lib/shardproxy (as root) or ~/.local/state."""
+    log: Log = Log()
+    """What is logged, and how."""
+    limits: ProcessLimits = ProcessLimits()
+    """Limits of the whole process."""
+    timeouts: ProcessTimeouts = ProcessTimeouts()
+    """Deadlines of the whole process."""
+    clusters: Annotated[dict[ClusterName, Cluster], Field(min_length=1)]
+    """The clusters this process serves, by name."""
+
+    def topologies(self) -> tuple[Topology, ...]:
+        """Say for every cluster who owns which slots, as the file has it. Epoch 0."""
+        return tuple(cluster.topology(name) for name, cluster in self.clusters.items())
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _as_a_whole(cls, data: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        """Add to the errors of single values those of values that contradict each other."""
+        errors: list[InitErrorDetails] = []
+        config = None
+        try:
+            config = handler(data)
+        except ValidationError as e:
+            errors = [
+                InitErrorDetails(
+                    type=PydanticCustomError(
+                        error["type"], "{message}", {"message": error["msg"], **error.get("ctx", {})}
+                    ),
+                    loc=error["loc"],
+                    input=error["input"],
+                )
+                for error in e.errors(include_url=False)
+            ]
+        if isinstance(data, Mapping):
+            errors += [
+                InitErrorDetails(type=refused(found.message, found.hint), loc=found.path, input=found.path)
+                for found in findings(data)
+            ]
+        if errors or config is None:
+            raise ValidationError.from_exception_data("Config", errors, hide_input=True)
+        return config

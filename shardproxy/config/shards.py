@@ -1,0 +1,54 @@
+"""One shard: some slots, one primary, up to five replicas."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, PlainSerializer, PlainValidator, WithJsonSchema
+
+from shardproxy.config.base import Section, refused
+from shardproxy.config.nodes import RedisNode, short
+from shardproxy.config.slots import Slots, format_slots, parse_slots
+from shardproxy.model import SLOT_COUNT
+
+MAX_SHARDS = 250  # with one replica each these are the 500 nodes ElastiCache allows
+MAX_REPLICAS = 5  # per shard, as in ElastiCache
+
+_HINT = f'write it like "0-8191" or "0-99,200,300-400"; slots are 0-{SLOT_COUNT - 1}'
+
+
+def read_slots(value: object) -> Slots:
+    """Read slots text, or one slot as a number."""
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        raise refused("is not a range of slots", _HINT)
+    try:
+        return parse_slots(str(value))
+    except ValueError as e:
+        raise refused(str(e), _HINT) from None
+
+
+ShardSlots = Annotated[
+    Slots,
+    PlainValidator(read_slots),
+    PlainSerializer(format_slots, when_used="json"),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "pattern": r"^\s*\d+(\s*-\s*\d+)?(\s*,\s*\d+(\s*-\s*\d+)?)*\s*$"},
+                {"type": "integer", "minimum": 0, "maximum": SLOT_COUNT - 1},
+            ],
+            "examples": ["0-8191", "0-99,200,300-400"],
+        }
+    ),
+]
+
+
+class RedisShard(Section):
+    """A shard and its nodes."""
+
+    slots: ShardSlots | None = None
+    """Slots this shard owns. Left out: an even share of what the other shards leave."""
+    nodes: Annotated[
+        tuple[Annotated[RedisNode, short(RedisNode)], ...], Field(min_length=1, max_length=1 + MAX_REPLICAS)
+    ]
+    """The nodes: first the primary, then up to 5 replicas."""

@@ -1,0 +1,31 @@
+"""How long anything may take."""
+
+from __future__ import annotations
+
+from shardproxy.config.base import Section
+from shardproxy.config.durations import Duration, PositiveDuration
+
+
+class ProcessTimeouts(Section):
+    """Deadlines of the whole process."""
+
+    drain: Duration = 10.0
+    """On SIGTERM, how long clients may wait for the replies of what they already sent."""
+
+
+class ClusterTimeouts(Section):
+    """Deadlines of one cluster."""
+
+    connect: PositiveDuration = 1.0
+    """To open a connection to a node."""
+    reply: PositiveDuration = 5.0
+    """For a node to answer a request."""
+    idle: Duration = 0.0
+    """Close a client that has sent nothing for so long. 0 = never."""
+
+
+class RedisTimeouts(ClusterTimeouts):
+    """Deadlines of one cluster of Redis or Valkey."""
+
+    park: Duration = 3.0
+    """For a shard without a primary to have one again; requests that were not sent wait so long."""

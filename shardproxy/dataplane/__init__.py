@@ -1,0 +1,180 @@
+"""The data plane, as the rest of the control plane sees it: typed values both ways.
+
+Owns the native worker threads and the file descriptor that wakes trio. Decides nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from shardproxy.dataplane.spec import ClusterSpec, spec_encode
+from shardproxy.dataplane.statistics import Statistics
+from shardproxy.model import Address, EndpointKind
+
+if TYPE_CHECKING:
+    from shardproxy.dataplane import _native
+
+__all__ = ["BoundEndpoint", "DataPlane", "Offload"]
+
+MAX_HINTS = 256  # not taken yet; more say nothing new
+
+
+@dataclass(frozen=True, slots=True)
+class Offload:
+    """A command the data plane hands over; `DataPlane.answer` or `retry` must follow with its token."""
+
+    token: int
+    cluster: str
+    endpoint: EndpointKind
+    client_id: int
+    resp: int
+    db: int
+    local_address: str
+    known: bool
+    args: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BoundEndpoint:
+    """An address as configured, and as it is listened on (they differ for port 0)."""
+
+    configured: Address
+    bound: Address
+
+
+class DataPlane:
+    """Worker threads that serve every ordinary request."""
+
+    def __init__(self, native: _native.DataPlane) -> None:
+        self._native = native
+        self._offloads = _Offloads(native)
+        self._stopped = False
+
+    @classmethod
+    def start(cls, *, workers: int, table: bytes, buffers: int = 0) -> DataPlane:
+        """Start the worker threads with a command table (JSON) and a cap on all buffers (bytes, 0 = none)."""
+        from shardproxy.dataplane import _native
+
+        return cls(_native.DataPlane(workers, table, buffers))
+
+    async def apply(self, spec: ClusterSpec) -> tuple[BoundEndpoint, ...]:
+        """Make one cluster be as its spec says; raise ValueError or OSError, and then nothing has changed."""
+        bound = await trio.to_thread.run_sync(self._native.apply, spec_encode(spec))
+        return tuple(BoundEndpoint(Address.parse(asked), Address.parse(got)) for asked, got in bound)
+
+    def remove(self, cluster: str) -> None:
+        """Stop serving a cluster; its clients are closed."""
+        self._native.remove(cluster)
+
+    def learn(self, table: bytes) -> None:
+        """Replace the command table (JSON)."""
+        self._native.learn(table)
+
+    def slot(self, cluster: str, key: bytes) -> int:
+        """Find the slot of a key, by the cluster's key families; raise KeyError when it is not served."""
+        return self._native.slot(cluster, key)
+
+    def offloads(self) -> AsyncIterator[Offload]:
+        """Iterate over offloaded commands until the data plane is stopped. One reader only."""
+        return self._offloads
+
+    def answer(self, token: int, reply: bytes) -> None:
+        """Reply to an offloaded command; a client that has gone is ignored."""
+        if not self._stopped:
+            self._native.answer(token, reply)
+
+    def retry(self, token: int) -> None:
+        """Route an offloaded command again, by the present table."""
+        if not self._stopped:
+            self._native.retry(token)
+
+    def statistics(self) -> Statistics:
+        """Counters of all workers since their start."""
+        return Statistics.read(self._native.statistics())
+
+    async def clients(self) -> tuple[Mapping[str, Any], ...]:
+        """Every connected client, one mapping each with what CLIENT LIST shows; takes up to 1 s."""
+        return tuple(await trio.to_thread.run_sync(self._native.clients))
+
+    async def kill(self, client_ids: Iterable[int]) -> int:
+        """Close these clients; return how many there were."""
+        return await trio.to_thread.run_sync(self._native.kill, list(client_ids))
+
+    def subscriptions(self, cluster: str) -> list[tuple[str, bytes, int]]:
+        """What the cluster's clients are subscribed to: kind (channel, pattern, shard), name, clients."""
+        return self._native.subscriptions(cluster)
+
+    @property
+    def hints(self) -> trio.MemoryReceiveChannel[Address]:
+        """Nodes that workers just lost or could not reach; filled while `offloads` is read, not with all."""
+        return self._offloads.hints
+
+    def pause(self, seconds: float, *, only_writes: bool) -> None:
+        """Hold requests of all clients, or only writes, for so many seconds; 0 ends it."""
+        self._native.pause(seconds, only_writes)
+
+    async def unblock(self, client_id: int, *, with_error: bool) -> bool:
+        """End a client's wait for a blocking command, in a thread; whether it was waiting."""
+        return await trio.to_thread.run_sync(self._native.unblock, client_id, with_error)
+
+    def drain(self) -> None:
+        """Stop listening; each client is closed once its replies are out."""
+        self._native.drain()
+
+    def stop(self) -> None:
+        """Close everything and end the threads. Idempotent."""
+        if self._stopped:
+            return
+        self._stopped = True
+        self._offloads.end()
+        self._native.stop()
+
+
+class _Offloads(AsyncIterator[Offload]):
+    """Offloaded commands as they come. A class, as a generator would have to be closed by its reader."""
+
+    def __init__(self, native: _native.DataPlane) -> None:
+        self._native = native
+        self._waiting: deque[Offload] = deque()
+        self._ended = False
+        self._hint, self.hints = trio.open_memory_channel[Address](MAX_HINTS)
+
+    async def __anext__(self) -> Offload:
+        await trio.lowlevel.checkpoint()
+        while not self._waiting:
+            if self._ended:
+                raise StopAsyncIteration
+            self._waiting.extend(_offload(values) for values in self._native.take())
+            self._pass_hints()
+            if not self._waiting:
+                await self._wait_readable()
+        return self._waiting.popleft()
+
+    def _pass_hints(self) -> None:
+        for _, address, _ in self._native.hints():
+            with contextlib.suppress(trio.WouldBlock, trio.BrokenResourceError):  # they only save time
+                self._hint.send_nowait(Address.parse(address))
+
+    async def _wait_readable(self) -> None:
+        try:
+            await trio.lowlevel.wait_readable(self._native.fileno())
+        except trio.ClosedResourceError:  # stopped meanwhile
+            self._ended = True
+
+    def end(self) -> None:
+        """Wake the reader for the last time; the descriptor is about to be closed."""
+        self._ended = True
+        trio.lowlevel.notify_closing(self._native.fileno())
+
+
+def _offload(values: tuple[int, str, str, int, int, int, str, bool, list[bytes]]) -> Offload:
+    token, cluster, endpoint, client_id, resp, db, local_address, known, args = values
+    return Offload(
+        token, cluster, EndpointKind(endpoint), client_id, resp, db, local_address, known, tuple(args)
+    )

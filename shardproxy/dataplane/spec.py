@@ -1,0 +1,174 @@
+"""A cluster as the data plane wants to be told: its settings and its topology in one JSON value.
+
+Holds the nodes' password: never log a spec.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NotRequired, TypedDict
+
+from shardproxy.config import Cluster, Commands, Credentials, HashMethod, MemcachedCluster, RedisCluster
+from shardproxy.dataplane.memcached import VERSION, MemcachedSpec, memcached_spec
+from shardproxy.model import Address, Node, Shard, Topology
+from shardproxy.model.replication import ShardKey
+
+Readable = Mapping[ShardKey, frozenset[Address]]  # replicas fit to be read from, of shards that are watched
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterSettings:
+    """What is configured of a cluster beside its shards, secrets read."""
+
+    config: Cluster
+    version: str  # of its engines, as clients are told
+    credentials: Credentials | None = None
+    client_credentials: Credentials | None = None  # what its clients log in with, if they must
+    zone: str | None = None  # of the proxy
+
+    @classmethod
+    def read(cls, config: Cluster, version: str, zone: str | None = None) -> ClusterSettings:
+        """Read the secrets of a cluster now; raise SecretError."""
+        credentials = config.node_auth.read() if config.node_auth else None
+        if isinstance(config, RedisCluster):
+            return cls(config, version, credentials, zone=zone)
+        return cls(config, VERSION, credentials, config.client_auth.read() if config.client_auth else None)
+
+
+class EndpointSpec(TypedDict):
+    kind: str
+    addresses: list[str]
+
+
+class NodeSpec(TypedDict):
+    address: str
+    zone: str | None
+    readable: NotRequired[bool]
+
+
+class FamilySpec(TypedDict):
+    match: str
+    hash: str
+
+
+class CommandsSpec(TypedDict):
+    deny: list[str]
+    allow: list[str]
+    rename: dict[str, str]
+
+
+class ShardSpec(TypedDict):
+    name: str | None
+    slots: list[tuple[int, int]]
+    primary: int | None  # index into nodes
+    nodes: list[NodeSpec]
+    weight: int
+
+
+class NodeAuthSpec(TypedDict):
+    username: str | None
+    password: str | None
+
+
+class ClusterSpec(TypedDict):
+    """Sizes are bytes, times are seconds, 0 = no limit."""
+
+    name: str
+    engine: str
+    epoch: int
+    version: str
+    endpoints: list[EndpointSpec]
+    reads: str
+    max_staleness: NotRequired[float]
+    wait: NotRequired[int]
+    wait_timeout: NotRequired[float]
+    zone: str | None  # of the proxy
+    hashing: str
+    key_families: list[FamilySpec]
+    commands: CommandsSpec
+    shards: list[ShardSpec]
+    limits: dict[str, int]
+    timeouts: dict[str, float]
+    node_auth: NodeAuthSpec
+    memcached: NotRequired[MemcachedSpec]
+
+
+def cluster_spec(
+    settings: ClusterSettings, topology: Topology, readable: Readable | None = None
+) -> ClusterSpec:
+    """Describe one cluster to the data plane; shards `readable` does not name are read from all nodes."""
+    readable = readable or {}
+    config, credentials = settings.config, settings.credentials
+    spec = ClusterSpec(
+        name=topology.cluster,
+        engine=topology.engine.value,
+        epoch=topology.epoch,
+        version=settings.version,
+        endpoints=[
+            EndpointSpec(kind=kind.value, addresses=[str(address) for address in endpoint.addresses])
+            for kind, endpoint in config.endpoints.listed
+        ],
+        reads=config.reads.source.value if isinstance(config, RedisCluster) else "primary",
+        zone=settings.zone,
+        hashing=_hashing(config).value,
+        key_families=_families(config),
+        commands=_commands(config),
+        shards=[
+            _shard(shard, readable.get(ShardKey(topology.cluster, shard.index))) for shard in topology.shards
+        ],
+        limits=config.limits.model_dump(),
+        timeouts=config.timeouts.model_dump(),
+        node_auth=NodeAuthSpec(
+            username=credentials.username if credentials else None,
+            password=credentials.password if credentials else None,
+        ),
+    )
+    if isinstance(config, RedisCluster):
+        spec["max_staleness"] = config.reads.max_staleness
+        spec["wait"], spec["wait_timeout"] = config.writes.wait, config.writes.timeout
+    if isinstance(config, MemcachedCluster):
+        spec["memcached"] = memcached_spec(config, topology, settings.client_credentials)
+        spec["shards"] += [_spare(node.node()) for node in config.on_failure.gutter]
+    return spec
+
+
+def spec_encode(spec: ClusterSpec) -> bytes:
+    return json.dumps(spec, separators=(",", ":")).encode()
+
+
+def _hashing(config: Cluster) -> HashMethod:
+    return config.hashing.method if isinstance(config, MemcachedCluster) else HashMethod.SLOTS
+
+
+def _families(config: Cluster) -> list[FamilySpec]:
+    rules = config.families if isinstance(config, RedisCluster) else ()
+    return [FamilySpec(match=rule.match, hash=rule.hash) for rule in rules]
+
+
+def _commands(config: Cluster) -> CommandsSpec:
+    commands = config.commands if isinstance(config, RedisCluster) else Commands()
+    return CommandsSpec(deny=list(commands.deny), allow=list(commands.allow), rename=dict(commands.rename))
+
+
+def _shard(shard: Shard, readable: frozenset[Address] | None) -> ShardSpec:
+    first = shard.nodes[0] if shard.nodes else None
+    return ShardSpec(
+        name=first.name if first else None,
+        slots=[(slots.first, slots.last) for slots in shard.slots],
+        primary=0 if shard.primary else None,  # `Shard.nodes` has the primary first
+        nodes=[_node(node, readable) for node in shard.nodes],
+        weight=first.weight if first else 1,
+    )
+
+
+def _spare(node: Node) -> ShardSpec:
+    return ShardSpec(name=node.name, slots=[], primary=0, nodes=[_node(node)], weight=node.weight)
+
+
+def _node(node: Node, readable: frozenset[Address] | None = None) -> NodeSpec:
+    spec = NodeSpec(address=str(node.address), zone=node.zone)
+    if readable is not None and node.address not in readable:
+        spec["readable"] = False  # what is left out may be read from; a primary is whatever this says
+    return spec

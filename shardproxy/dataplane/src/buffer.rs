@@ -1,0 +1,200 @@
+//! Byte buffers of the hot path. They are reused, and give their memory back when they empty.
+
+#[cfg(test)]
+mod random;
+
+/// Buffers larger than this are freed rather than kept.
+const KEEP: usize = 64 * 1024;
+/// How many empty buffers a worker keeps: more than can be dirty in an ordinary turn.
+const POOLED: usize = 256;
+
+/// Empty buffers, so that idle clients hold none and busy ones allocate none.
+#[derive(Default)]
+pub struct BufferPool {
+    free: Vec<Vec<u8>>,
+}
+
+impl BufferPool {
+    /// Give `buffer` room if it has none.
+    #[inline]
+    pub fn lend(&mut self, buffer: &mut Vec<u8>) {
+        if buffer.capacity() == 0 {
+            *buffer = self.free.pop().unwrap_or_else(|| Vec::with_capacity(4096));
+        }
+    }
+
+    /// Take an empty or finished buffer back.
+    #[inline]
+    pub fn take_back(&mut self, buffer: &mut Vec<u8>) {
+        let mut taken = std::mem::take(buffer);
+        if taken.capacity() != 0 && taken.capacity() <= KEEP && self.free.len() < POOLED {
+            taken.clear();
+            self.free.push(taken);
+        }
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.free.iter().map(Vec::capacity).sum()
+    }
+}
+
+/// Bytes on their way out of one socket.
+#[derive(Default)]
+pub struct Output {
+    pub bytes: Vec<u8>,
+    written: usize,
+}
+
+impl Output {
+    #[inline]
+    pub fn unwritten(&self) -> &[u8] {
+        &self.bytes[self.written..]
+    }
+
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.bytes.len() - self.written
+    }
+
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// `n` more bytes left through the socket.
+    #[inline]
+    pub fn advance(&mut self, n: usize, pool: &mut BufferPool) {
+        self.written += n;
+        if self.written == self.bytes.len() {
+            self.written = 0;
+            pool.take_back(&mut self.bytes);
+        } else if self.written > KEEP && self.written * 2 > self.bytes.len() {
+            self.bytes.drain(..self.written);
+            self.written = 0;
+        }
+    }
+
+    pub fn clear(&mut self, pool: &mut BufferPool) {
+        self.written = 0;
+        pool.take_back(&mut self.bytes);
+    }
+}
+
+/// Requests of one upstream connection, kept until their reply is in, so that what was not executed can be sent again.
+///
+/// ```text
+///   | replied (forgotten) | sent, no reply yet | not sent |
+///   0                   head                 sent     bytes.len()
+/// ```
+#[derive(Default)]
+pub struct Window {
+    bytes: Vec<u8>,
+    head: usize,
+    sent: usize,
+}
+
+impl Window {
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.bytes.len() - self.head
+    }
+
+    pub fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+
+    #[inline]
+    pub fn unsent(&self) -> &[u8] {
+        &self.bytes[self.sent..]
+    }
+
+    #[inline]
+    pub fn in_flight(&self) -> usize {
+        self.sent - self.head
+    }
+
+    #[inline]
+    pub fn sink(&mut self) -> &mut Vec<u8> {
+        if self.head > KEEP && self.head * 2 > self.bytes.len() {
+            self.compact();
+        }
+        &mut self.bytes
+    }
+
+    #[inline]
+    /// As `sink`, without moving anything: positions taken from it stay right.
+    pub fn tail(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+
+    #[inline]
+    pub fn mark_sent(&mut self, n: usize) {
+        self.sent += n;
+    }
+
+    /// The oldest `n` bytes have their reply.
+    #[inline]
+    pub fn forget(&mut self, n: usize) {
+        self.head += n;
+        debug_assert!(self.head <= self.sent);
+        if self.head == self.bytes.len() {
+            self.bytes.clear();
+            self.head = 0;
+            self.sent = 0;
+            if self.bytes.capacity() > KEEP * 4 {
+                self.bytes = Vec::new();
+            }
+        }
+    }
+
+    /// The oldest `n` bytes, which stay.
+    pub fn oldest(&self, n: usize) -> &[u8] {
+        &self.bytes[self.head..self.head + n]
+    }
+
+    /// Empty the window; return its bytes, oldest first, and how many of them were sent.
+    pub fn take(&mut self) -> (Vec<u8>, usize) {
+        self.compact();
+        let taken = std::mem::take(self);
+        (taken.bytes, taken.sent)
+    }
+
+    fn compact(&mut self) {
+        self.bytes.drain(..self.head);
+        self.sent -= self.head;
+        self.head = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_window_keeps_what_has_no_reply() {
+        let mut window = Window::default();
+        window.sink().extend_from_slice(b"aabbbcc");
+        window.mark_sent(5);
+        window.forget(2);
+        assert_eq!(window.oldest(3), b"bbb");
+        assert_eq!(window.unsent(), b"cc");
+        assert_eq!((window.len(), window.in_flight()), (5, 3));
+        let (bytes, sent) = window.take();
+        assert_eq!((bytes.as_slice(), sent), (&b"bbbcc"[..], 3));
+        assert_eq!(window.len(), 0);
+    }
+
+    #[test]
+    fn an_output_remembers_how_far_it_got() {
+        let mut pool = BufferPool::default();
+        let mut output = Output::default();
+        pool.lend(&mut output.bytes);
+        output.bytes.extend_from_slice(b"hello");
+        output.advance(2, &mut pool);
+        assert_eq!(output.unwritten(), b"llo");
+        output.advance(3, &mut pool);
+        assert!(output.is_empty());
+        assert_eq!(output.bytes.capacity(), 0);
+        assert!(pool.bytes() > 0);
+    }
+}

@@ -1,0 +1,103 @@
+//! One command: how it is called, where its keys are, who serves it.
+
+use super::Flags;
+
+/// How the replies of several shards become one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Join {
+    Mget,
+    Mset,
+    Sum,
+}
+
+/// Who serves a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// The data plane itself.
+    Local,
+    /// The shard of its keys.
+    Shard,
+    /// Several shards, one part each.
+    Split(Join),
+    /// The control plane.
+    Offload,
+    /// Any shard.
+    Any,
+    /// MULTI and its relatives.
+    Transaction,
+    PubSub,
+    /// A connection of its own to the shard of its keys, where it may wait.
+    Block,
+    /// Nobody, for the reason in `Command::note`.
+    Refused,
+    Later,
+    /// The command with this index, under which no client knows it (see overrides.rs).
+    Renamed(u16),
+}
+
+/// How to find a command's keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keys {
+    None,
+    /// `first`, `last` and `step` say it.
+    Range,
+    /// This argument counts the keys that follow it; a range may come before.
+    NumKeys(u8),
+    /// XREAD and XREADGROUP.
+    Streams,
+    Sort,
+    GeoRadius,
+    Migrate,
+}
+
+#[derive(Clone, Debug)]
+pub struct Command {
+    /// Dense over commands and subcommands: an index for counters.
+    pub id: u16,
+    /// Lower case; of a subcommand `container|subcommand`.
+    pub name: Box<str>,
+    /// How many arguments, the name included; negative: at least so many.
+    pub arity: i32,
+    pub flags: Flags,
+    /// The first and last argument that is a key (a negative last counts from the end), and the step between keys.
+    pub first: i32,
+    pub last: i32,
+    pub step: i32,
+    pub keys: Keys,
+    pub route: Route,
+    pub note: Box<str>,
+    /// Refused unless the config allows it.
+    pub is_restricted: bool,
+    pub subcommands: Vec<Command>,
+}
+
+impl Command {
+    /// Whether it takes so many arguments, its name included.
+    #[inline]
+    pub const fn accepts(&self, count: usize) -> bool {
+        let arity = self.arity.unsigned_abs() as usize;
+        if self.arity >= 0 {
+            count == arity
+        } else {
+            count >= arity
+        }
+    }
+
+    pub fn subcommand(&self, name: &[u8]) -> Option<&Self> {
+        self.subcommands.iter().find(|sub| {
+            let known = sub.name.rsplit_once('|').map_or(&*sub.name, |(_, known)| known);
+            known.as_bytes().eq_ignore_ascii_case(name)
+        })
+    }
+
+    /// Whether a replica may serve it: it changes nothing and does not wait.
+    #[inline]
+    pub const fn is_read(&self) -> bool {
+        self.flags.contains(Flags::READONLY)
+    }
+
+    #[inline]
+    pub const fn has_movable_keys(&self) -> bool {
+        !matches!(self.keys, Keys::Range | Keys::None)
+    }
+}

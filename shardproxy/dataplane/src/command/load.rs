@@ -1,0 +1,89 @@
+//! The table's JSON (shardproxy/commands/generate.py writes it, learn.py adds to it).
+
+use serde::Deserialize;
+
+use super::{Command, Flags, Join, Keys, Route};
+
+#[derive(Deserialize)]
+struct Entry {
+    name: String,
+    arity: i32,
+    flags: Vec<String>,
+    first: i32,
+    last: i32,
+    step: i32,
+    route: String,
+    keys: String,
+    join: Option<String>,
+    note: Option<String>,
+    #[serde(default)]
+    restricted: bool,
+    #[serde(default)]
+    subcommands: Vec<Entry>,
+}
+
+#[derive(Deserialize)]
+struct Table {
+    commands: Vec<Entry>,
+}
+
+pub fn read(json: &[u8]) -> Result<Vec<Command>, String> {
+    let table: Table = serde_json::from_slice(json).map_err(|e| format!("not a command table: {e}"))?;
+    let mut next_id = 0;
+    table.commands.into_iter().map(|entry| command_of(entry, &mut next_id)).collect()
+}
+
+fn command_of(entry: Entry, next_id: &mut u16) -> Result<Command, String> {
+    let id = *next_id;
+    *next_id = id.checked_add(1).ok_or("a command table has at most 65535 commands")?;
+    Ok(Command {
+        id,
+        flags: Flags::named(entry.flags.iter().map(String::as_str)),
+        keys: keys_of(&entry)?,
+        route: route_of(&entry)?,
+        name: entry.name.to_ascii_lowercase().into(),
+        arity: entry.arity,
+        first: entry.first,
+        last: entry.last,
+        step: entry.step,
+        note: entry.note.unwrap_or_default().into(),
+        is_restricted: entry.restricted,
+        subcommands: entry.subcommands.into_iter().map(|sub| command_of(sub, next_id)).collect::<Result<_, _>>()?,
+    })
+}
+
+fn route_of(entry: &Entry) -> Result<Route, String> {
+    Ok(match (entry.route.as_str(), entry.join.as_deref()) {
+        ("local", _) => Route::Local,
+        ("shard", _) => Route::Shard,
+        ("split", Some("mget")) => Route::Split(Join::Mget),
+        ("split", Some("mset")) => Route::Split(Join::Mset),
+        ("split", Some("sum")) => Route::Split(Join::Sum),
+        ("offload", _) => Route::Offload,
+        ("any", _) => Route::Any,
+        ("transaction", _) => Route::Transaction,
+        ("pubsub", _) => Route::PubSub,
+        ("block", _) => Route::Block,
+        ("refused", _) => Route::Refused,
+        ("later", _) => Route::Later,
+        (route, join) => {
+            let join = join.map(|join| format!(" with join {join:?}")).unwrap_or_default();
+            return Err(format!("command {:?}: unknown route {route:?}{join}", entry.name));
+        }
+    })
+}
+
+fn keys_of(entry: &Entry) -> Result<Keys, String> {
+    Ok(match entry.keys.as_str() {
+        "none" => Keys::None,
+        "range" => Keys::Range,
+        "streams" => Keys::Streams,
+        "sort" => Keys::Sort,
+        "georadius" => Keys::GeoRadius,
+        "migrate" => Keys::Migrate,
+        other => {
+            let position = other.strip_prefix("numkeys:").and_then(|position| position.parse().ok());
+            Keys::NumKeys(position.ok_or_else(|| format!("command {:?}: unknown keys {other:?}", entry.name))?)
+        }
+    })
+}

@@ -1,0 +1,48 @@
+//! The data plane of shardproxy: worker threads that frame, route and answer every ordinary request.
+//!
+//! ```text
+//!  client ─ bytes ─> frame ─> command ─> key ─> slot ─> route ─┬─> upstream (node) ─ bytes ─> engine
+//!                    (protocol/) (command/)   (hash/) (route.rs) ├─> split ─> several upstreams ─> join (split.rs)
+//!                                                               └─> offload ─> trio ─> answer
+//!  client <─ bytes ─ reply queue in request order (reply.rs) <─ frame <─────────────── bytes ─ engine
+//! ```
+//!
+//! A request's way is that of the modules: `acceptor`, `worker`, `client`, `request`, `command`, `route`, `split`,
+//! `upstream`, `reply`. Only `python` knows Python.
+
+mod acceptor;
+mod answer;
+mod block;
+mod buffer;
+mod census;
+mod client;
+pub mod command;
+mod durable;
+mod families;
+mod glob;
+pub mod hash;
+mod mailbox;
+mod memcache;
+mod metrics;
+mod net;
+mod offload;
+mod pause;
+mod plane;
+pub mod protocol;
+mod pubsub;
+#[cfg(feature = "python")]
+mod python;
+mod recent;
+mod reply;
+mod request;
+mod route;
+mod split;
+mod topology;
+mod transaction;
+mod upstream;
+mod worker;
+
+#[cfg(fuzzing)]
+pub use memcache::wire as memcache_wire;
+pub use plane::{ApplyError, Plane};
+pub use topology::Cluster;

@@ -1,0 +1,111 @@
+//! A node that fails: what becomes of its requests, when it counts as down, and what it must say to be back.
+
+use std::collections::VecDeque;
+use std::mem;
+use std::time::Duration;
+
+use slab::Slab;
+
+use super::auth;
+use super::deliver::{client_of, mark};
+use super::kind::Kind;
+use crate::client::Client;
+use crate::metrics::CloseReason;
+use crate::topology::NodeAuth;
+use crate::upstream::{Pending, WHOLE};
+use crate::worker::Core;
+
+/// What a new connection says before requests may leave, and how many replies that brings. Its `version` is also the
+/// probe of a node that was down.
+pub fn greeting(node_auth: &NodeAuth) -> (Vec<u8>, u8) {
+    let login = auth::command(node_auth);
+    let replies = if login.is_some() { 2 } else { 1 };
+    let mut bytes = login.unwrap_or_default();
+    bytes.extend_from_slice(b"version\r\n");
+    (bytes, replies)
+}
+
+/// The connection is gone. Reads are asked again and what was not sent waits, unless the node now counts as down;
+/// writes that were sent are in doubt.
+pub fn lost(
+    core: &mut Core,
+    clients: &mut Slab<Client>,
+    dirty: &mut Vec<usize>,
+    index: usize,
+    was_streaming: bool,
+    why: &str,
+) {
+    let random = core.random();
+    let upstream = &mut core.upstreams[index];
+    let Some(served) = &core.clusters[upstream.cluster] else { return };
+    let rule = served.cluster.spec.memcached.on_failure;
+    let label = served.cluster.nodes.get(usize::from(upstream.node)).map_or("", |node| &node.label);
+    let label = label.to_owned();
+    if upstream.failures >= rule.failures {
+        upstream.is_out = true;
+        let jitter = f64::from(random % 1000) / 4000.0; // workers must not knock at once
+        upstream.retry_at = core.now + Duration::from_secs_f64(rule.retry * (1.0 + jitter));
+    }
+    let is_out = upstream.is_out || upstream.is_retired;
+    let (bytes, sent) = upstream.window.take();
+    let pending = mem::take(&mut upstream.pending);
+    let (mut start, mut kept) = (0, VecDeque::new());
+    for (place, mut request) in pending.into_iter().enumerate() {
+        let end = start + request.length as usize;
+        let was_sent = start < sent;
+        if place == 0 && was_streaming {
+            cut(core, clients, dirty, &request);
+        } else if !is_out && (!was_sent || request.is_read && !request.is_retry) {
+            request.is_retry |= was_sent;
+            core.upstreams[index].window.sink().extend_from_slice(&bytes[start..end]);
+            kept.push_back(request);
+        } else if was_sent {
+            let text = format!("node {label} is lost, command may have been executed: {why}");
+            answer(core, clients, dirty, &request, &text);
+        } else {
+            answer(core, clients, dirty, &request, &format!("node {label} is down: {why}; command not executed"));
+        }
+        start = end;
+    }
+    let upstream = &mut core.upstreams[index];
+    upstream.pending = kept;
+    let held = upstream.held();
+    Core::settle(&mut core.held, &mut upstream.accounted, held);
+}
+
+/// Every request that waits has waited too long.
+pub fn fail(core: &mut Core, clients: &mut Slab<Client>, dirty: &mut Vec<usize>, index: usize) {
+    let upstream = &mut core.upstreams[index];
+    let why = format!("{}; command not executed", upstream.why_down);
+    upstream.window.take();
+    upstream.metrics.queued.set(0);
+    for request in mem::take(&mut upstream.pending) {
+        answer(core, clients, dirty, &request, &why);
+    }
+    let upstream = &mut core.upstreams[index];
+    let held = upstream.held();
+    Core::settle(&mut core.held, &mut upstream.accounted, held);
+}
+
+fn answer(core: &mut Core, clients: &mut Slab<Client>, dirty: &mut Vec<usize>, request: &Pending, why: &str) {
+    let Some(client) = client_of(clients, request) else { return };
+    if let Some(served) = &core.clusters[client.cluster] {
+        served.metrics.command(request.command, true);
+    }
+    let text = Kind::unpack(request.inner).failure(why);
+    if request.part == WHOLE {
+        client.replies.deliver(request.sequence, &text, &mut client.output, &mut core.pool);
+    } else {
+        client.replies.deliver_part(request.sequence, request.part, &text, &mut client.output, &mut core.pool);
+    }
+    mark(client, request.client as usize, dirty);
+}
+
+/// A reply broke off after its first bytes went out: only closing keeps the next reply from being taken for its rest.
+fn cut(core: &mut Core, clients: &mut Slab<Client>, dirty: &mut Vec<usize>, request: &Pending) {
+    if let Some(client) = client_of(clients, request) {
+        client.closing = Some(CloseReason::Cut);
+        client.replies.clear(&mut core.pool);
+        mark(client, request.client as usize, dirty);
+    }
+}

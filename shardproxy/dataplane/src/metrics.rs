@@ -1,0 +1,307 @@
+//! Counters of one worker. One thread writes, the control plane reads at scrape.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+
+use serde_json::{json, Map, Value};
+
+use crate::command::CommandTable;
+
+/// A number with one writer: a plain load and store, no locked instruction.
+#[derive(Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    #[inline]
+    pub fn add(&self, n: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
+    }
+
+    #[inline]
+    pub fn increment(&self) {
+        self.add(1);
+    }
+
+    #[inline]
+    pub fn set(&self, n: u64) {
+        self.0.store(n, Relaxed);
+    }
+
+    pub fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+/// What a command does to latency; one histogram each.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Class {
+    Read = 0,
+    Write = 1,
+    Split = 2,
+    Offload = 3,
+    Block = 4,
+    Publish = 5,
+    /// The proxy's own WAIT behind a batch of writes.
+    Wait = 6,
+}
+
+const CLASSES: [&str; 7] = ["read", "write", "split", "offload", "block", "publish", "wait"];
+/// Upper bounds double from 32 us to 16.8 s, then infinity.
+const BUCKETS: usize = 21;
+const FIRST_BUCKET: u32 = 5;
+
+#[derive(Default)]
+pub struct Histogram {
+    buckets: [Counter; BUCKETS],
+    micros: Counter,
+}
+
+impl Histogram {
+    #[inline]
+    pub fn record(&self, micros: u32) {
+        let bits = u32::BITS - (micros >> FIRST_BUCKET).leading_zeros();
+        self.buckets[(bits as usize).min(BUCKETS - 1)].increment();
+        self.micros.add(u64::from(micros));
+    }
+}
+
+/// Commands with ids beyond this are counted together as the last.
+const COMMANDS: usize = 1024;
+
+pub struct ClusterMetrics {
+    pub clients: Counter,
+    pub accepted: Counter,
+    pub closed: [Counter; CloseReason::ALL.len()],
+    pub bytes_in: Counter,
+    pub bytes_out: Counter,
+    pub offloads: Counter,
+    pub protocol_errors: Counter,
+    pub over_limit: Counter,
+    /// Messages of subscriptions handed to clients; and times a subscription had a gap.
+    pub deliveries: Counter,
+    pub subscription_gaps: Counter,
+    latency: [Histogram; CLASSES.len()],
+    commands: Box<[[Counter; 2]]>,
+}
+
+/// Why a client's connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloseReason {
+    Client,
+    Quit,
+    Protocol,
+    Binary,
+    Idle,
+    Output,
+    Killed,
+    Cut,
+    Buffers,
+    Drain,
+    Error,
+}
+
+impl CloseReason {
+    pub const ALL: [(Self, &'static str); 11] = [
+        (Self::Client, "client"),
+        (Self::Quit, "quit"),
+        (Self::Protocol, "protocol_error"),
+        (Self::Binary, "binary_protocol"),
+        (Self::Idle, "idle"),
+        (Self::Output, "output_limit"),
+        (Self::Killed, "killed"),
+        (Self::Cut, "reply_cut"),
+        (Self::Buffers, "buffers"),
+        (Self::Drain, "drain"),
+        (Self::Error, "socket_error"),
+    ];
+}
+
+impl Default for ClusterMetrics {
+    fn default() -> Self {
+        Self {
+            clients: Counter::default(),
+            accepted: Counter::default(),
+            closed: Default::default(),
+            bytes_in: Counter::default(),
+            bytes_out: Counter::default(),
+            offloads: Counter::default(),
+            protocol_errors: Counter::default(),
+            over_limit: Counter::default(),
+            deliveries: Counter::default(),
+            subscription_gaps: Counter::default(),
+            latency: Default::default(),
+            commands: (0..COMMANDS).map(|_| Default::default()).collect(),
+        }
+    }
+}
+
+impl ClusterMetrics {
+    #[inline]
+    pub fn command(&self, id: u16, is_error: bool) {
+        self.commands[usize::from(id).min(COMMANDS - 1)][usize::from(is_error)].increment();
+    }
+
+    #[inline]
+    pub fn latency(&self, class: Class, micros: u32) {
+        self.latency[class as usize].record(micros);
+    }
+}
+
+#[derive(Default)]
+pub struct NodeMetrics {
+    pub connections: Counter,
+    pub connects: Counter,
+    pub connect_failures: Counter,
+    pub requests: Counter,
+    pub errors: Counter,
+    pub lost: Counter,
+    pub timeouts: Counter,
+    pub bytes_in: Counter,
+    pub bytes_out: Counter,
+    pub queued: Counter,
+}
+
+#[derive(Default)]
+pub struct WorkerMetrics {
+    pub turns: Counter,
+    /// When the loop last turned, milliseconds on the plane's clock.
+    pub turned_at: Counter,
+    pub clients: Counter,
+    pub buffers: Counter,
+}
+
+/// Every worker's counters of every cluster. Entries stay when a cluster goes, so that counters never go backwards.
+#[derive(Default)]
+pub struct Registry {
+    clusters: Mutex<HashMap<(String, usize), Arc<ClusterMetrics>>>,
+    nodes: Mutex<HashMap<(String, String, usize), Arc<NodeMetrics>>>,
+}
+
+impl Registry {
+    pub fn cluster(&self, name: &str, worker: usize) -> Arc<ClusterMetrics> {
+        lock(&self.clusters).entry((name.to_owned(), worker)).or_default().clone()
+    }
+
+    pub fn node(&self, cluster: &str, address: &str, worker: usize) -> Arc<NodeMetrics> {
+        lock(&self.nodes).entry((cluster.to_owned(), address.to_owned(), worker)).or_default().clone()
+    }
+
+    /// A worker starts anew: its clients and connections are gone.
+    pub fn forget_worker(&self, worker: usize) {
+        for (_, metrics) in lock(&self.clusters).iter().filter(|((_, owner), _)| *owner == worker) {
+            metrics.clients.set(0);
+        }
+        for (_, metrics) in lock(&self.nodes).iter().filter(|((.., owner), _)| *owner == worker) {
+            metrics.connections.set(0);
+            metrics.queued.set(0);
+        }
+    }
+
+    /// The sums over workers, by cluster name.
+    pub fn collect(&self, table: &CommandTable) -> Map<String, Value> {
+        let mut by_name: HashMap<String, Vec<Arc<ClusterMetrics>>> = HashMap::new();
+        for ((name, _), metrics) in lock(&self.clusters).iter() {
+            by_name.entry(name.clone()).or_default().push(metrics.clone());
+        }
+        let mut nodes: HashMap<String, HashMap<String, Vec<Arc<NodeMetrics>>>> = HashMap::new();
+        for ((cluster, address, _), metrics) in lock(&self.nodes).iter() {
+            nodes.entry(cluster.clone()).or_default().entry(address.clone()).or_default().push(metrics.clone());
+        }
+        let names = command_names(table);
+        let mut result = Map::new();
+        for (name, parts) in by_name {
+            let mut cluster = collect_cluster(&parts, &names);
+            let of_nodes: Map<String, Value> =
+                nodes.remove(&name).unwrap_or_default().iter().map(|(a, m)| (a.clone(), collect_node(m))).collect();
+            cluster["nodes"] = Value::Object(of_nodes);
+            result.insert(name, cluster);
+        }
+        result
+    }
+}
+
+fn command_names(table: &CommandTable) -> HashMap<u16, String> {
+    let mut names: HashMap<u16, String> =
+        crate::memcache::command_names().map(|(id, name)| (id, name.to_owned())).collect();
+    for command in table.commands() {
+        names.insert(command.id, command.name.to_string());
+        for sub in &command.subcommands {
+            names.insert(sub.id, sub.name.to_string());
+        }
+    }
+    names
+}
+
+fn collect_cluster(parts: &[Arc<ClusterMetrics>], names: &HashMap<u16, String>) -> Value {
+    let sum = |pick: fn(&ClusterMetrics) -> &Counter| parts.iter().map(|m| pick(m).get()).sum::<u64>();
+    let mut commands = Map::new();
+    for id in 0..COMMANDS {
+        let [ok, error] = [0, 1].map(|o| parts.iter().map(|m| m.commands[id][o].get()).sum::<u64>());
+        if ok + error > 0 {
+            let name = names.get(&(id as u16)).map_or("other", String::as_str);
+            commands.insert(name.to_owned(), json!({"ok": ok, "error": error}));
+        }
+    }
+    let mut latency = Map::new();
+    for (class, name) in CLASSES.iter().enumerate() {
+        let mut count = 0;
+        let mut buckets = Vec::new();
+        for bucket in 0..BUCKETS {
+            count += parts.iter().map(|m| m.latency[class].buckets[bucket].get()).sum::<u64>();
+            if bucket < BUCKETS - 1 {
+                let bound = f64::from(1u32 << (FIRST_BUCKET + bucket as u32)) / 1e6;
+                buckets.push(json!([bound, count]));
+            }
+        }
+        let micros: u64 = parts.iter().map(|m| m.latency[class].micros.get()).sum();
+        #[allow(clippy::cast_precision_loss)]
+        let seconds = micros as f64 / 1e6;
+        latency.insert((*name).to_owned(), json!({"buckets": buckets, "sum": seconds, "count": count}));
+    }
+    let closed: Map<String, Value> = CloseReason::ALL
+        .iter()
+        .map(|&(reason, name)| {
+            let total: u64 = parts.iter().map(|m| m.closed[reason as usize].get()).sum();
+            (name.to_owned(), json!(total))
+        })
+        .collect();
+    json!({
+        "clients": sum(|m| &m.clients), "accepted": sum(|m| &m.accepted), "refused": 0, "closed": closed,
+        "bytes_in": sum(|m| &m.bytes_in), "bytes_out": sum(|m| &m.bytes_out), "offloads": sum(|m| &m.offloads),
+        "protocol_errors": sum(|m| &m.protocol_errors), "over_limit": sum(|m| &m.over_limit),
+        "deliveries": sum(|m| &m.deliveries), "subscription_gaps": sum(|m| &m.subscription_gaps),
+        "commands": commands, "latency": latency,
+    })
+}
+
+fn collect_node(parts: &[Arc<NodeMetrics>]) -> Value {
+    let sum = |pick: fn(&NodeMetrics) -> &Counter| parts.iter().map(|m| pick(m).get()).sum::<u64>();
+    json!({
+        "connections": sum(|m| &m.connections), "connects": sum(|m| &m.connects),
+        "connect_failures": sum(|m| &m.connect_failures), "requests": sum(|m| &m.requests),
+        "errors": sum(|m| &m.errors), "lost": sum(|m| &m.lost), "timeouts": sum(|m| &m.timeouts),
+        "bytes_in": sum(|m| &m.bytes_in), "bytes_out": sum(|m| &m.bytes_out), "queued": sum(|m| &m.queued),
+    })
+}
+
+/// A lock whose owner panicked still holds plain numbers and handles: use them.
+pub fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sample_falls_below_its_bound() {
+        let histogram = Histogram::default();
+        for micros in [0, 31, 32, 63, 64, u32::MAX] {
+            histogram.record(micros);
+        }
+        let counts: Vec<u64> = histogram.buckets.iter().map(Counter::get).collect();
+        assert_eq!(&counts[..3], &[2, 2, 1]);
+        assert_eq!(counts[BUCKETS - 1], 1);
+    }
+}

@@ -1,0 +1,13 @@
+//! Sockets: addresses, non-blocking streams, listeners and name resolution. Knows nothing of protocols.
+
+mod address;
+mod listener;
+mod resolver;
+mod stream;
+mod wakeup;
+
+pub use address::Address;
+pub use listener::Listener;
+pub use resolver::Resolver;
+pub use stream::Stream;
+pub use wakeup::EventFd;

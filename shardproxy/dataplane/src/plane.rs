@@ -1,0 +1,415 @@
+//! The data plane as a whole: its threads, what they share, and the operations of the control plane.
+
+use std::io;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, Mutex, Weak};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use serde_json::{json, Value};
+
+use crate::acceptor::{Acceptor, EndpointKey};
+use crate::census::Census;
+use crate::client::ClientInfo;
+use crate::command::CommandTable;
+use crate::mailbox::{Mailbox, Message};
+use crate::metrics::{lock, Registry, WorkerMetrics};
+use crate::net::Resolver;
+use crate::offload::{worker_of, Offload, OffloadQueue};
+use crate::pause::Pause;
+use crate::recent::Recent;
+use crate::topology::Cluster;
+use crate::worker::Worker;
+
+#[cfg(test)]
+mod tests;
+
+/// How long `clients` and `kill` wait for the workers.
+const ASK: Duration = Duration::from_secs(1);
+pub const MAX_WORKERS: usize = 255;
+
+/// What all threads share. Nothing here is touched per request.
+pub struct Shared {
+    pub workers: Vec<WorkerMetrics>,
+    pub mailboxes: Vec<Arc<Mailbox>>,
+    pub metrics: Registry,
+    pub offloads: OffloadQueue,
+    pub resolver: Resolver,
+    pub census: Census,
+    pub recent: Recent,
+    hints: Mutex<Vec<Hint>>,
+    pub pause: Pause,
+    restarts: Vec<AtomicU64>,
+    /// Connected clients by cluster and by worker, as dealt out; the acceptor and the workers count.
+    clients: Mutex<Vec<usize>>,
+    dealt: Vec<AtomicUsize>,
+    clusters: Mutex<Vec<(String, Option<Arc<Cluster>>)>>,
+    table: Mutex<Arc<CommandTable>>,
+    buffers: usize,
+    started: Instant,
+    pub next_client: AtomicU64,
+}
+
+/// A worker lost a node, or could not reach it: cluster, address, why. It says where to look, not what to think.
+pub type Hint = (String, String, String);
+
+/// Hints that wait at most; more say nothing new.
+const HINTS: usize = 1024;
+
+impl Shared {
+    pub fn hint(&self, hint: Hint) {
+        let mut hints = lock(&self.hints);
+        if hints.len() < HINTS {
+            hints.push(hint);
+            self.offloads.wakeup.raise();
+        }
+    }
+
+    pub fn table(&self) -> Arc<CommandTable> {
+        lock(&self.table).clone()
+    }
+
+    pub fn clusters(&self) -> Vec<Option<Arc<Cluster>>> {
+        lock(&self.clusters).iter().map(|(_, cluster)| cluster.clone()).collect()
+    }
+
+    pub fn cluster(&self, index: usize) -> Option<Arc<Cluster>> {
+        lock(&self.clusters).get(index).and_then(|(_, cluster)| cluster.clone())
+    }
+
+    pub fn millis(&self, now: Instant) -> u64 {
+        now.duration_since(self.started).as_millis() as u64
+    }
+
+    /// Bytes of buffers of all workers as of their last ticks, and their cap (0 = none).
+    pub fn buffers(&self) -> (usize, usize) {
+        (self.workers.iter().map(|w| w.buffers.get() as usize).sum(), self.buffers)
+    }
+
+    /// Count one more client of a cluster and choose its worker; none when the cluster has as many as it may.
+    pub fn deal(self: &Arc<Self>, cluster: usize, limit: usize) -> Option<Seat> {
+        let mut clients = lock(&self.clients);
+        if clients.len() <= cluster {
+            clients.resize(cluster + 1, 0);
+        }
+        if limit > 0 && clients[cluster] >= limit {
+            return None;
+        }
+        clients[cluster] += 1;
+        let worker = (0..self.dealt.len()).min_by_key(|&w| self.dealt[w].load(Relaxed))?;
+        self.dealt[worker].fetch_add(1, Relaxed);
+        Some(Seat { shared: Arc::downgrade(self), cluster, worker })
+    }
+}
+
+/// A client's place in the counts of its cluster and its worker, given up however the client ends: in a panic, too.
+pub struct Seat {
+    shared: Weak<Shared>,
+    cluster: usize,
+    pub worker: usize,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let Some(shared) = self.shared.upgrade() else { return };
+        if let Some(count) = lock(&shared.clients).get_mut(self.cluster) {
+            *count = count.saturating_sub(1);
+        }
+        shared.dealt[self.worker].fetch_sub(1, Relaxed);
+    }
+}
+
+pub struct Plane {
+    shared: Arc<Shared>,
+    acceptor: Acceptor,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    applying: Mutex<()>,
+}
+
+impl Plane {
+    pub fn start(workers: usize, table: &[u8], buffers: usize) -> Result<Self, String> {
+        if workers == 0 || workers > MAX_WORKERS {
+            return Err(format!("1-{MAX_WORKERS} workers are possible, not {workers}"));
+        }
+        let table = CommandTable::from_json(table)?;
+        let shared = Arc::new(Shared {
+            workers: (0..workers).map(|_| WorkerMetrics::default()).collect(),
+            mailboxes: (0..workers).map(|_| Arc::default()).collect(),
+            metrics: Registry::default(),
+            offloads: OffloadQueue::new().map_err(|e| format!("eventfd: {e}"))?,
+            resolver: Resolver::start().map_err(|e| format!("cannot start a thread: {e}"))?,
+            census: Census::default(),
+            recent: Recent::default(),
+            hints: Mutex::default(),
+            pause: Pause::default(),
+            restarts: (0..workers).map(|_| AtomicU64::new(0)).collect(),
+            clients: Mutex::default(),
+            dealt: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
+            clusters: Mutex::default(),
+            table: Mutex::new(Arc::new(table)),
+            buffers,
+            started: Instant::now(),
+            next_client: AtomicU64::new(1),
+        });
+        let acceptor = Acceptor::start(shared.clone()).map_err(|e| format!("cannot start a thread: {e}"))?;
+        let mut threads = Vec::new();
+        for number in 0..workers {
+            let (shared, name) = (shared.clone(), format!("shardproxy-{number}"));
+            let thread = thread::Builder::new().name(name).spawn(move || run_worker(number, &shared));
+            threads.push(thread.map_err(|e| format!("cannot start a thread: {e}"))?);
+        }
+        Ok(Self { shared, acceptor, threads: Mutex::new(threads), applying: Mutex::new(()) })
+    }
+
+    /// Serve a cluster as described. All or nothing: if an endpoint cannot listen, nothing changes.
+    pub fn apply(&self, cluster: Cluster) -> Result<Vec<(String, String)>, ApplyError> {
+        let _one_at_a_time = lock(&self.applying);
+        let name = cluster.spec.name.clone();
+        let cluster = Arc::new(cluster);
+        let index = {
+            let mut clusters = lock(&self.shared.clusters);
+            match clusters.iter().position(|(known, _)| *known == name) {
+                Some(index) => {
+                    if let Some(old) = &clusters[index].1 {
+                        if cluster.spec.epoch < old.spec.epoch {
+                            let (new, old) = (cluster.spec.epoch, old.spec.epoch);
+                            return Err(ApplyError::Invalid(format!("epoch {new} of {name} is older than {old}")));
+                        }
+                    }
+                    index
+                }
+                None => {
+                    clusters.push((name, None));
+                    clusters.len() - 1
+                }
+            }
+        };
+        let mut wanted = Vec::new();
+        for endpoint in &cluster.spec.endpoints {
+            for address in &endpoint.addresses {
+                let parsed = crate::net::Address::parse(address).map_err(ApplyError::Invalid)?;
+                wanted.push((EndpointKey { cluster: index, kind: endpoint.kind, address: address.clone() }, parsed));
+            }
+        }
+        let prepared = self.acceptor.prepare(index, &wanted).map_err(|(address, e)| ApplyError::Listen(address, e))?;
+        lock(&self.shared.clusters)[index].1 = Some(cluster.clone());
+        let (applied, acks) = sync_channel(self.shared.mailboxes.len());
+        for mailbox in &self.shared.mailboxes {
+            mailbox.send(Message::Apply { index, cluster: Some(cluster.clone()), applied: applied.clone() });
+        }
+        drop(applied);
+        let bound = self.acceptor.commit(prepared);
+        let deadline = Instant::now() + ASK;
+        for _ in &self.shared.mailboxes {
+            if acks.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_err() {
+                return Err(ApplyError::Late);
+            }
+        }
+        Ok(bound)
+    }
+
+    pub fn remove(&self, name: &str) {
+        let _one_at_a_time = lock(&self.applying);
+        let index = {
+            let mut clusters = lock(&self.shared.clusters);
+            let Some(index) = clusters.iter().position(|(known, _)| known == name) else { return };
+            clusters[index].1 = None;
+            index
+        };
+        self.acceptor.close(index);
+        let (applied, _nobody_waits) = sync_channel(self.shared.mailboxes.len());
+        for mailbox in &self.shared.mailboxes {
+            mailbox.send(Message::Apply { index, cluster: None, applied: applied.clone() });
+        }
+    }
+
+    /// The slot of a key in that cluster; none when it is not served.
+    pub fn slot_of(&self, cluster: &str, key: &[u8]) -> Option<u16> {
+        let clusters = lock(&self.shared.clusters);
+        let (_, served) = clusters.iter().find(|(name, _)| name == cluster)?;
+        Some(served.as_ref()?.slot_of(key))
+    }
+
+    pub fn learn(&self, table: &[u8]) -> Result<(), String> {
+        let table = Arc::new(CommandTable::from_json(table)?);
+        *lock(&self.shared.table) = table.clone();
+        for mailbox in &self.shared.mailboxes {
+            mailbox.send(Message::Learn(table.clone()));
+        }
+        Ok(())
+    }
+
+    pub fn wakeup_fd(&self) -> i32 {
+        self.shared.offloads.wakeup.fd()
+    }
+
+    pub fn take(&self) -> Vec<Offload> {
+        self.shared.offloads.take()
+    }
+
+    pub fn answer(&self, token: u64, reply: Vec<u8>) {
+        if let Some(mailbox) = self.shared.mailboxes.get(worker_of(token)) {
+            mailbox.send(Message::Answer { token, reply });
+        }
+    }
+
+    pub fn retry(&self, token: u64) {
+        if let Some(mailbox) = self.shared.mailboxes.get(worker_of(token)) {
+            mailbox.send(Message::Retry { token });
+        }
+    }
+
+    pub fn statistics(&self) -> Value {
+        let shared = &self.shared;
+        let now = shared.millis(Instant::now());
+        let workers: Vec<Value> = shared
+            .workers
+            .iter()
+            .zip(&shared.restarts)
+            .map(|(worker, restarts)| {
+                #[allow(clippy::cast_precision_loss)]
+                let age = now.saturating_sub(worker.turned_at.get()) as f64 / 1e3;
+                json!({
+                    "turns": worker.turns.get(), "age": age, "clients": worker.clients.get(),
+                    "buffers": worker.buffers.get(), "restarts": restarts.load(Relaxed),
+                })
+            })
+            .collect();
+        let mut clusters = shared.metrics.collect(&shared.table());
+        let mut epochs = serde_json::Map::new();
+        for (name, cluster) in lock(&shared.clusters).iter() {
+            if let Some(cluster) = cluster {
+                epochs.insert(name.clone(), json!(cluster.spec.epoch));
+            }
+        }
+        self.acceptor.count_refused(&mut clusters);
+        json!({"workers": workers, "clusters": clusters, "buffers": shared.buffers().0, "epoch": epochs})
+    }
+
+    pub fn clients(&self) -> Vec<ClientInfo> {
+        let (sender, answers) = sync_channel(self.shared.mailboxes.len());
+        for mailbox in &self.shared.mailboxes {
+            mailbox.send(Message::List(sender.clone()));
+        }
+        drop(sender);
+        let deadline = Instant::now() + ASK;
+        let mut all = Vec::new();
+        while let Ok(some) = answers.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            all.extend(some);
+        }
+        all.sort_by_key(|client: &ClientInfo| client.id);
+        all
+    }
+
+    pub fn kill(&self, ids: Vec<u64>) -> usize {
+        let (killed, answers) = sync_channel(self.shared.mailboxes.len());
+        let ids = Arc::new(ids);
+        for mailbox in &self.shared.mailboxes {
+            mailbox.send(Message::Kill { ids: ids.clone(), killed: killed.clone() });
+        }
+        drop(killed);
+        let deadline = Instant::now() + ASK;
+        let mut count = 0;
+        while let Ok(some) = answers.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            count += some;
+        }
+        count
+    }
+
+    /// Where workers lost or could not reach a node since the last call.
+    pub fn hints(&self) -> Vec<Hint> {
+        std::mem::take(&mut *lock(&self.shared.hints))
+    }
+
+    /// Every topic clients of the cluster are subscribed to: its kind, name and number of clients.
+    pub fn subscriptions(&self, cluster: &str) -> Vec<(&'static str, Vec<u8>, usize)> {
+        let index = lock(&self.shared.clusters).iter().position(|(name, _)| name == cluster);
+        let topics = index.map_or_else(Vec::new, |index| self.shared.census.list(index));
+        topics.into_iter().map(|(kind, name, clients)| (kind.name(), name, clients)).collect()
+    }
+
+    /// Hold requests for so many seconds: only writes, or all. 0 ends it.
+    pub fn pause(&self, seconds: f64, only_writes: bool) {
+        let until = self.shared.millis(Instant::now()) + (seconds * 1e3) as u64;
+        self.shared.pause.set(if seconds > 0.0 { until } else { 0 }, only_writes);
+    }
+
+    /// End a client's wait for a blocking command as a timeout would, or with an error; whether it was waiting.
+    pub fn unblock(&self, client: u64, with_error: bool) -> bool {
+        let (sender, answers) = sync_channel(self.shared.mailboxes.len());
+        for mailbox in &self.shared.mailboxes {
+            mailbox.send(Message::Unblock { client, with_error, unblocked: sender.clone() });
+        }
+        drop(sender);
+        let deadline = Instant::now() + ASK;
+        let mut found = false;
+        while let Ok(one) = answers.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            found |= one;
+        }
+        found
+    }
+
+    /// The name of a command id, for CLIENT LIST.
+    pub fn command_name(&self, id: u16) -> String {
+        let table = self.shared.table();
+        let found = table.commands().iter().find_map(|command| {
+            if command.id == id {
+                return Some(command.name.to_string());
+            }
+            command.subcommands.iter().find(|sub| sub.id == id).map(|sub| sub.name.to_string())
+        });
+        found.unwrap_or_else(|| "NULL".into())
+    }
+
+    pub fn drain(&self) {
+        self.acceptor.stop_listening();
+        for mailbox in &self.shared.mailboxes {
+            mailbox.send(Message::Drain);
+        }
+    }
+
+    pub fn stop(&self) {
+        self.acceptor.stop();
+        for mailbox in &self.shared.mailboxes {
+            mailbox.send(Message::Stop);
+        }
+        for thread in lock(&self.threads).drain(..) {
+            let _ = thread.join(); // a panic was reported where it happened
+        }
+    }
+}
+
+impl Drop for Plane {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+#[derive(Debug)]
+pub enum ApplyError {
+    Invalid(String),
+    Listen(String, io::Error),
+    /// Not every worker has taken it within a second; they will.
+    Late,
+}
+
+/// A worker that panics loses its clients, not the process: it is started anew.
+fn run_worker(number: usize, shared: &Arc<Shared>) {
+    loop {
+        let mailbox = shared.mailboxes[number].clone();
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            Worker::new(number, shared, mailbox).and_then(|mut worker| worker.run())
+        }));
+        match outcome {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => eprintln!("shardproxy: worker {number} failed and starts anew: {error}"),
+            Err(_) => eprintln!("shardproxy: worker {number} panicked and starts anew"),
+        }
+        shared.restarts[number].fetch_add(1, Relaxed);
+        shared.workers[number].clients.set(0);
+        shared.census.forget_worker(number);
+        shared.metrics.forget_worker(number);
+        thread::sleep(Duration::from_millis(10)); // a worker that cannot start must not spin
+    }
+}

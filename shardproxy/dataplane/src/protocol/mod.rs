@@ -1,0 +1,4 @@
+//! Wire formats, sans I/O.
+
+pub mod resp;
+pub mod texts;

@@ -1,0 +1,148 @@
+//! The only file that knows Python: plain values both ways.
+
+use pyo3::exceptions::{PyKeyError, PyOSError, PyRuntimeError, PyTimeoutError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict};
+
+use crate::plane::{ApplyError, Plane};
+use crate::topology::Cluster;
+
+type OffloadTuple = (u64, String, &'static str, u64, u8, u32, String, bool, Vec<Py<PyBytes>>);
+
+#[pyclass(frozen)]
+struct DataPlane {
+    plane: Plane,
+}
+
+#[pymethods]
+impl DataPlane {
+    #[new]
+    fn new(workers: usize, table: &[u8], buffers: usize) -> PyResult<Self> {
+        Plane::start(workers, table, buffers).map(|plane| Self { plane }).map_err(PyValueError::new_err)
+    }
+
+    fn apply(&self, py: Python<'_>, cluster: &[u8]) -> PyResult<Vec<(String, String)>> {
+        let cluster = Cluster::parse(cluster).map_err(PyValueError::new_err)?;
+        py.detach(|| self.plane.apply(cluster)).map_err(|error| match error {
+            ApplyError::Invalid(text) => PyValueError::new_err(text),
+            ApplyError::Listen(address, error) => {
+                let number = error.raw_os_error().unwrap_or(0);
+                PyOSError::new_err((number, format!("cannot listen on {address}: {error}"), address))
+            }
+            ApplyError::Late => PyTimeoutError::new_err("not every worker took the topology within 1 s; they will"),
+        })
+    }
+
+    fn remove(&self, py: Python<'_>, cluster: &str) {
+        py.detach(|| self.plane.remove(cluster));
+    }
+
+    fn learn(&self, table: &[u8]) -> PyResult<()> {
+        self.plane.learn(table).map_err(PyValueError::new_err)
+    }
+
+    fn slot(&self, cluster: &str, key: &[u8]) -> PyResult<u16> {
+        self.plane.slot_of(cluster, key).ok_or_else(|| PyKeyError::new_err(cluster.to_owned()))
+    }
+
+    fn fileno(&self) -> i32 {
+        self.plane.wakeup_fd()
+    }
+
+    fn take(&self, py: Python<'_>) -> Vec<OffloadTuple> {
+        let offloads = self.plane.take();
+        offloads
+            .into_iter()
+            .map(|o| {
+                let arguments = o.arguments.iter().map(|a| PyBytes::new(py, a).unbind()).collect();
+                (o.token, o.cluster, o.endpoint, o.client_id, o.resp, o.db, o.local_address, o.is_known, arguments)
+            })
+            .collect()
+    }
+
+    fn answer(&self, token: u64, reply: &[u8]) {
+        self.plane.answer(token, reply.to_vec());
+    }
+
+    fn retry(&self, token: u64) {
+        self.plane.retry(token);
+    }
+
+    fn statistics<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let text =
+            serde_json::to_string(&self.plane.statistics()).map_err(|e| PyRuntimeError::new_err(e.to_string()))?;
+        py.import("json")?.call_method1("loads", (text,))
+    }
+
+    fn clients<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
+        let clients = py.detach(|| self.plane.clients());
+        let mut result = Vec::with_capacity(clients.len());
+        for client in clients {
+            let entry = PyDict::new(py);
+            entry.set_item("id", client.id)?;
+            entry.set_item("worker", client.worker)?;
+            entry.set_item("cluster", client.cluster)?;
+            entry.set_item("endpoint", client.endpoint)?;
+            entry.set_item("address", client.address)?;
+            entry.set_item("local_address", client.local_address)?;
+            entry.set_item("age", client.age)?;
+            entry.set_item("idle", client.idle)?;
+            entry.set_item("resp", client.resp)?;
+            entry.set_item("db", client.db)?;
+            entry.set_item("pending", client.pending)?;
+            entry.set_item("input", client.input)?;
+            entry.set_item("output", client.output)?;
+            entry.set_item("memory", client.held)?;
+            entry.set_item("command", self.plane.command_name(client.last_command))?;
+            entry.set_item("name", PyBytes::new(py, &client.details.name))?;
+            entry.set_item("lib_name", PyBytes::new(py, &client.details.lib_name))?;
+            entry.set_item("lib_version", PyBytes::new(py, &client.details.lib_version))?;
+            entry.set_item("no_evict", client.details.no_evict)?;
+            entry.set_item("no_touch", client.details.no_touch)?;
+            let [channels, patterns, shard_channels] = client.subscriptions;
+            entry.set_item("channels", channels)?;
+            entry.set_item("patterns", patterns)?;
+            entry.set_item("shard_channels", shard_channels)?;
+            entry.set_item("queued", client.queued)?;
+            entry.set_item("is_watching", client.is_watching)?;
+            entry.set_item("is_blocked", client.is_blocked)?;
+            result.push(entry);
+        }
+        Ok(result)
+    }
+
+    fn kill(&self, py: Python<'_>, client_ids: Vec<u64>) -> usize {
+        py.detach(|| self.plane.kill(client_ids))
+    }
+
+    fn subscriptions(&self, py: Python<'_>, cluster: &str) -> Vec<(&'static str, Py<PyBytes>, usize)> {
+        let topics = self.plane.subscriptions(cluster);
+        topics.into_iter().map(|(kind, name, clients)| (kind, PyBytes::new(py, &name).unbind(), clients)).collect()
+    }
+
+    fn hints(&self) -> Vec<(String, String, String)> {
+        self.plane.hints()
+    }
+
+    fn pause(&self, seconds: f64, only_writes: bool) {
+        self.plane.pause(seconds, only_writes);
+    }
+
+    fn unblock(&self, py: Python<'_>, client_id: u64, with_error: bool) -> bool {
+        py.detach(|| self.plane.unblock(client_id, with_error))
+    }
+
+    fn drain(&self) {
+        self.plane.drain();
+    }
+
+    fn stop(&self, py: Python<'_>) {
+        py.detach(|| self.plane.stop());
+    }
+}
+
+#[pymodule]
+fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("VERSION", env!("CARGO_PKG_VERSION"))?;
+    module.add_class::<DataPlane>()
+}

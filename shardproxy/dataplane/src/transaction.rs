@@ -1,0 +1,287 @@
+//! MULTI, EXEC, DISCARD, WATCH, UNWATCH: commands are checked and queued here, and leave as one contiguous batch.
+//!
+//! ```text
+//!   MULTI ─> +OK     SET ─> checked, +QUEUED     EXEC ─> [MULTI SET … EXEC] on the shared connection,
+//!                                                        the inner replies swallowed, EXEC's passed on
+//! ```
+//!
+//! Only WATCH needs a connection of its own, from a bounded pool, until EXEC, DISCARD, UNWATCH or the end.
+
+use crate::client::{Client, Flow, Transaction};
+use crate::command::{Command, Flags, Route};
+use crate::metrics::Class;
+use crate::protocol::texts;
+use crate::request::Request;
+use crate::route::{self, answer_error, answer_own, refuse, Next};
+use crate::topology::{EndpointKind, NO_SHARD};
+use crate::upstream::Pending;
+use crate::worker::{Core, Lease, Need};
+
+/// Bytes one transaction may queue.
+const MAX_QUEUED: usize = 64 * 1024 * 1024;
+
+pub fn serve(core: &mut Core, client: &mut Client, index: usize, command: &Command, request: &Request) -> Next {
+    match &*command.name {
+        "multi" => multi(core, client, command),
+        "exec" => exec(core, client, index, command),
+        "discard" => discard(core, client, command),
+        "watch" => watch(core, client, index, command, request),
+        _ => unwatch(core, client, command),
+    }
+}
+
+/// Inside MULTI everything but the transaction's own commands is queued.
+pub fn queue(core: &mut Core, found: Option<&Command>, client: &mut Client, index: usize, request: &Request) -> Next {
+    let Some(command) = found else {
+        break_off(client);
+        return route::unknown(core, client, index, request, false);
+    };
+    if !command.accepts(request.len()) {
+        break_off(client);
+        if &*command.name == "exec" {
+            end(core, client);
+        }
+        return refuse(core, client, command, &route::wrong_arity(command));
+    }
+    let is_own = matches!(&*command.name, "multi" | "exec" | "discard" | "watch" | "quit" | "reset");
+    if is_own {
+        return route::serve_other(core, client, index, command, request);
+    }
+    let command = match route::most_specific(command, request) {
+        Ok(command) => command,
+        Err(text) => {
+            break_off(client);
+            return refuse(core, client, command, &text);
+        }
+    };
+    client.last_command = command.id;
+    if let Some(text) = why_not_queued(command) {
+        break_off(client);
+        return answer_error(core, client, command, &text);
+    }
+    if client.endpoint == EndpointKind::Reader && !command.is_read() && command.route != Route::Local {
+        break_off(client);
+        return answer_error(core, client, command, texts::READONLY);
+    }
+    if let Err(text) = claim_slot(core, client, command, request) {
+        break_off(client);
+        return answer_error(core, client, command, &text);
+    }
+    if let Some(transaction) = &mut client.transaction {
+        if transaction.queued.len() + request.bytes.len() > MAX_QUEUED {
+            transaction.is_broken = true;
+            return refuse(core, client, command, "ERR the transaction is larger than 64 MiB, command not queued");
+        }
+        transaction.queued.extend_from_slice(request.bytes);
+        transaction.commands += 1;
+    }
+    answer_own(core, client, texts::QUEUED);
+    Next::Go
+}
+
+/// What one engine cannot do within a transaction on a connection that others share.
+fn why_not_queued(command: &Command) -> Option<Vec<u8>> {
+    if command.flags.contains(Flags::NO_MULTI) {
+        return Some(texts::NOT_IN_TRANSACTION.to_vec());
+    }
+    let is_engines_own = match command.route {
+        Route::Shard | Route::Split(_) | Route::Any | Route::Block => true,
+        Route::Local | Route::Transaction => matches!(&*command.name, "ping" | "echo" | "time" | "unwatch"),
+        Route::PubSub => matches!(&*command.name, "publish" | "spublish"),
+        Route::Refused => return Some(format!("-{}\r\n", route::refusal(command)).into_bytes()),
+        _ => false,
+    };
+    if is_engines_own {
+        return None;
+    }
+    let name = command.name.replace('|', " ").to_uppercase();
+    Some(format!("-ERR {name} is not possible inside MULTI: it concerns the proxy or all shards\r\n").into_bytes())
+}
+
+/// All keys of a transaction share one slot.
+fn claim_slot(core: &mut Core, client: &mut Client, command: &Command, request: &Request) -> Result<(), Vec<u8>> {
+    let Some(slot) = route::slot_of_keys(core, client, command, request)? else { return Ok(()) };
+    core.need(client.cluster, command.is_read(), core.keys.iter().map(|&key| request.argument(key as usize)));
+    let Some(transaction) = &mut client.transaction else { return Ok(()) };
+    match transaction.slot {
+        Some(other) if other != slot => Err(texts::CROSSSLOT.to_vec()),
+        _ => {
+            transaction.slot = Some(slot);
+            Ok(())
+        }
+    }
+}
+
+fn break_off(client: &mut Client) {
+    if let Some(transaction) = &mut client.transaction {
+        transaction.is_broken = true;
+    }
+}
+
+fn multi(core: &mut Core, client: &mut Client, command: &Command) -> Next {
+    let transaction = client.transaction.get_or_insert_default();
+    if transaction.is_open {
+        return answer_error(core, client, command, texts::NESTED_MULTI);
+    }
+    transaction.is_open = true;
+    client.is_special = true;
+    answer(core, client, command, texts::OK)
+}
+
+fn exec(core: &mut Core, client: &mut Client, index: usize, command: &Command) -> Next {
+    let Some(transaction) = client.transaction.as_deref().filter(|t| t.is_open) else {
+        return answer_error(core, client, command, texts::EXEC_WITHOUT_MULTI);
+    };
+    if transaction.is_broken {
+        end(core, client);
+        return answer_error(core, client, command, texts::EXECABORT);
+    }
+    if transaction.watch_lost {
+        end(core, client);
+        let null: &[u8] = if client.resp == 3 { b"_\r\n" } else { b"*-1\r\n" };
+        return answer(core, client, command, null);
+    }
+    if transaction.is_watching {
+        if !client.replies.is_empty() {
+            return Next::Hold; // what it read before must not be overtaken
+        }
+    } else if transaction.commands == 0 {
+        end(core, client);
+        return answer(core, client, command, texts::EMPTY_ARRAY);
+    }
+    let slot = transaction.slot.unwrap_or(0);
+    // on the reader endpoint nothing but reads was queued
+    let need = if client.endpoint == EndpointKind::Reader { Need::Read } else { Need::Write };
+    let upstream = match (client.lease.filter(|_| transaction.is_watching), shard_of(core, client, slot)) {
+        (Some(leased), _) => Ok(leased as usize),
+        (None, Ok(shard)) => core.place(client, shard, need),
+        (None, Err(text)) => Err(text),
+    };
+    let upstream = match upstream {
+        Ok(upstream) => upstream,
+        Err(text) => {
+            end(core, client);
+            return answer_error(core, client, command, &text);
+        }
+    };
+    let Some(mut transaction) = client.transaction.take() else { return Next::Go };
+    let sink = core.upstreams[upstream].window.sink();
+    sink.extend_from_slice(texts::MULTI_REQUEST);
+    sink.extend_from_slice(&transaction.queued);
+    sink.extend_from_slice(texts::EXEC_REQUEST);
+    let length = texts::MULTI_REQUEST.len() + transaction.queued.len() + texts::EXEC_REQUEST.len();
+    expect(core, client, index, command, upstream, length, transaction.commands + 1);
+    if let Some(pending) = core.upstreams[upstream].pending.back_mut() {
+        pending.is_read = need == Need::Read;
+    }
+    client.is_special = client.is_subscriber();
+    if transaction.is_watching {
+        client.flow = Flow::Barrier;
+        return Next::Wait;
+    }
+    keep_buffer(core, &mut transaction);
+    client.awaits_exec = !client.output.is_empty();
+    Next::Go
+}
+
+/// The buffer of a finished transaction serves the next one.
+fn keep_buffer(core: &mut Core, transaction: &mut Transaction) {
+    core.pool.take_back(&mut transaction.queued);
+}
+
+fn discard(core: &mut Core, client: &mut Client, command: &Command) -> Next {
+    if client.transaction.as_deref().is_none_or(|t| !t.is_open) {
+        return answer_error(core, client, command, texts::DISCARD_WITHOUT_MULTI);
+    }
+    end(core, client);
+    answer(core, client, command, texts::OK)
+}
+
+fn watch(core: &mut Core, client: &mut Client, index: usize, command: &Command, request: &Request) -> Next {
+    if client.transaction.as_deref().is_some_and(|t| t.is_open) {
+        return answer_error(core, client, command, texts::WATCH_INSIDE_MULTI);
+    }
+    if !client.replies.is_empty() {
+        return Next::Hold;
+    }
+    client.transaction.get_or_insert_default();
+    if let Err(text) = claim_slot(core, client, command, request) {
+        return answer_error(core, client, command, &text);
+    }
+    let slot = client.transaction.as_deref().and_then(|t| t.slot).unwrap_or(0);
+    let leased = shard_of(core, client, slot).map(|shard| core.lease(client, index, shard));
+    let upstream = match leased {
+        Ok(Lease::Held(upstream)) => upstream,
+        Ok(Lease::Wait) => {
+            client.flow = Flow::Queued;
+            return Next::Queue;
+        }
+        Ok(Lease::Refused(text)) | Err(text) => {
+            // what was not watched binds no slot
+            client.transaction = client.transaction.take().filter(|t| t.is_watching || t.watch_lost);
+            return answer_error(core, client, command, &text);
+        }
+    };
+    if let Some(transaction) = &mut client.transaction {
+        transaction.is_watching = true;
+    }
+    core.upstreams[upstream].window.sink().extend_from_slice(request.bytes);
+    expect(core, client, index, command, upstream, request.bytes.len(), 0);
+    client.flow = Flow::Barrier;
+    Next::Wait
+}
+
+fn unwatch(core: &mut Core, client: &mut Client, command: &Command) -> Next {
+    end(core, client);
+    answer(core, client, command, texts::OK)
+}
+
+/// Forget the transaction and what it watched; its connection goes back to the pool.
+pub fn end(core: &mut Core, client: &mut Client) {
+    client.is_special = client.is_subscriber();
+    let Some(mut transaction) = client.transaction.take() else { return };
+    core.pool.take_back(&mut transaction.queued);
+    if !transaction.is_watching {
+        return;
+    }
+    if let Some(leased) = client.lease.take() {
+        let upstream = &mut core.upstreams[leased as usize];
+        upstream.owner = None;
+        upstream.window.sink().extend_from_slice(texts::UNWATCH_REQUEST);
+        upstream.pending.push_back(Pending::nobody(texts::UNWATCH_REQUEST.len(), core.micros));
+        core.mark_dirty(leased as usize); // it is given back when the reply is in
+    }
+}
+
+fn shard_of(core: &Core, client: &Client, slot: u16) -> Result<u16, Vec<u8>> {
+    let served = core.clusters[client.cluster].as_ref();
+    match served.map(|s| s.cluster.shard_of(slot)) {
+        Some(shard) if shard != NO_SHARD => Ok(shard),
+        _ => Err(texts::CLUSTERDOWN.to_vec()),
+    }
+}
+
+/// The bytes are in the window: owe the client their reply.
+fn expect(
+    core: &mut Core,
+    client: &mut Client,
+    index: usize,
+    command: &Command,
+    upstream: usize,
+    length: usize,
+    inner: u32,
+) {
+    let silent = route::take_silence(client);
+    let sequence = client.replies.expect(silent);
+    let pending = Pending::of(client, index, sequence, command, length, core.micros);
+    core.upstreams[upstream].pending.push_back(Pending { inner, class: Class::Write, is_read: false, ..pending });
+    core.mark_dirty(upstream);
+}
+
+fn answer(core: &mut Core, client: &mut Client, command: &Command, reply: &[u8]) -> Next {
+    if let Some(served) = &core.clusters[client.cluster] {
+        served.metrics.command(command.id, false);
+    }
+    answer_own(core, client, reply);
+    Next::Go
+}

@@ -1,0 +1,278 @@
+//! One connection to one node, shared by all clients of a worker: requests in, replies out, in order.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::buffer::Window;
+use crate::client::Client;
+use crate::command::Command;
+use crate::durable::Held;
+use crate::metrics::{Class, NodeMetrics};
+use crate::net::Stream;
+use crate::protocol::resp::reply::ReplyFramer;
+use crate::protocol::resp::write;
+use crate::topology::NodeAuth;
+
+/// Whose reply comes next, and what to do with it.
+pub struct Pending {
+    pub client: u32,
+    /// `Client::tag` of that client: a later one in the same place gets nothing of this.
+    pub tag: u32,
+    pub sequence: u32,
+    /// Which part of a scatter-gathered command, or `WHOLE`.
+    pub part: u16,
+    /// Replies before the one that counts: QUEUED and the like, which its client has seen already.
+    pub inner: u32,
+    pub command: u16,
+    /// Bytes of the request in the window.
+    pub length: u32,
+    /// When it was routed, microseconds on the worker's wrapping clock.
+    pub since: u32,
+    pub class: Class,
+    /// It may be sent again if no reply came: it changes nothing.
+    pub is_read: bool,
+    /// It was sent again once already.
+    pub is_retry: bool,
+    /// Of a write whose key's readers are to be told when it was executed: its place in `Recent`.
+    pub key: u32,
+}
+
+pub const NO_KEY: u32 = u32::MAX;
+
+pub const WHOLE: u16 = u16::MAX;
+/// No client has this index.
+const NOBODY: u32 = u32::MAX;
+
+impl Pending {
+    /// What a client is owed for a whole command.
+    #[inline]
+    pub fn of(client: &Client, index: usize, sequence: u32, command: &Command, length: usize, since: u32) -> Self {
+        let is_read = command.is_read();
+        Self {
+            client: index as u32,
+            tag: client.tag(),
+            sequence,
+            part: WHOLE,
+            inner: 0,
+            command: command.id,
+            length: length as u32,
+            since,
+            class: if is_read { Class::Read } else { Class::Write },
+            is_read,
+            is_retry: false,
+            key: NO_KEY,
+        }
+    }
+
+    /// A request of the proxy's own: its reply is dropped.
+    pub const fn nobody(length: usize, since: u32) -> Self {
+        Self {
+            client: NOBODY,
+            tag: 0,
+            sequence: 0,
+            part: WHOLE,
+            inner: 0,
+            command: u16::MAX,
+            length: length as u32,
+            since,
+            class: Class::Offload,
+            is_read: false,
+            is_retry: false,
+            key: NO_KEY,
+        }
+    }
+}
+
+#[derive(Debug, PartialEq, Eq, Clone, Copy)]
+pub enum State {
+    /// Not connected; connects when there is something to send, not before `retry_at`.
+    Down,
+    Resolving,
+    Connecting,
+    /// AUTH, HELLO and SELECT are sent; so many replies are to come before requests may leave.
+    Greeting(u8),
+    Ready,
+}
+
+pub struct Upstream {
+    pub cluster: usize,
+    pub shard: u16,
+    pub node: u16,
+    pub resp: u8,
+    pub db: u32,
+    pub state: State,
+    pub stream: Option<Stream>,
+    pub window: Window,
+    pub pending: VecDeque<Pending>,
+    /// Replies to writes that await their replicas.
+    pub awaiting: Vec<Held>,
+    /// Bytes of an incomplete reply; `scanned` of them are framed.
+    pub input: Vec<u8>,
+    pub scanned: usize,
+    pub framer: ReplyFramer,
+    /// The node is a memcached; the framer of its replies.
+    pub is_memcached: bool,
+    pub memcache: crate::memcache::ReplyFramer,
+    /// It failed as often as it may: its keys are served otherwise until it answers a probe.
+    pub is_out: bool,
+    /// Pieces of the current reply went to its client already.
+    pub is_streaming: bool,
+    /// The node sends no more: what it has sent is read to its end without waiting for another event.
+    pub is_half_closed: bool,
+    pub is_dirty: bool,
+    /// It belongs to one client at a time, which is blocked or watching.
+    pub is_dedicated: bool,
+    /// The engine's CLIENT ID of a dedicated connection, to unblock it by.
+    pub engine_id: u64,
+    /// It has no node: requests wait in it.
+    pub is_lot: bool,
+    /// Replies still to come to what was sent before an engine refused, and whom it refused: their reads are asked again,
+    /// so that none overtakes its client's write.
+    pub redo: usize,
+    pub refused: Vec<(u32, u32)>,
+    /// How many of the first request's inner replies came, and whether one of them was a refusal.
+    pub inner_seen: u32,
+    pub inner_refused: bool,
+    /// It carries subscriptions: what comes are messages, not replies.
+    pub is_pubsub: bool,
+    /// The node's address, by which it is known across epochs.
+    pub label: String,
+    pub owner: Option<(usize, u32)>,
+    /// The node left the topology: close when the last reply is in.
+    pub is_retired: bool,
+    pub retry_at: Instant,
+    pub failures: u32,
+    /// Since when requests may be waiting for this node; none while it answers.
+    pub down_since: Option<Instant>,
+    pub why_down: String,
+    /// When a connect began, a reply came, or the first request of an idle connection left.
+    pub progress: Instant,
+    /// When it was last asked for.
+    pub wanted: Instant,
+    /// A replica that could not serve reads is not asked for any until then.
+    pub rests_until: Instant,
+    /// Tells a late resolver's answer from a current one.
+    pub attempt: u64,
+    pub accounted: usize,
+    pub metrics: Arc<NodeMetrics>,
+}
+
+impl Upstream {
+    pub fn new(
+        cluster: usize,
+        shard: u16,
+        node: u16,
+        resp: u8,
+        db: u32,
+        now: Instant,
+        metrics: Arc<NodeMetrics>,
+    ) -> Self {
+        Self {
+            cluster,
+            shard,
+            node,
+            resp,
+            db,
+            state: State::Down,
+            stream: None,
+            window: Window::default(),
+            pending: VecDeque::new(),
+            awaiting: Vec::new(),
+            input: Vec::new(),
+            scanned: 0,
+            framer: ReplyFramer::new(),
+            is_memcached: false,
+            memcache: crate::memcache::ReplyFramer::default(),
+            is_out: false,
+            is_streaming: false,
+            is_half_closed: false,
+            is_dirty: false,
+            is_dedicated: false,
+            is_lot: false,
+            redo: 0,
+            refused: Vec::new(),
+            inner_seen: 0,
+            inner_refused: false,
+            is_pubsub: false,
+            engine_id: 0,
+            label: String::new(),
+            owner: None,
+            is_retired: false,
+            retry_at: now,
+            failures: 0,
+            down_since: None,
+            why_down: String::new(),
+            progress: now,
+            wanted: now,
+            rests_until: now,
+            attempt: 0,
+            accounted: 0,
+            metrics,
+        }
+    }
+
+    pub fn held(&self) -> usize {
+        self.window.capacity() + self.input.capacity()
+    }
+
+    /// What a new connection says before requests may leave, and how many replies that brings.
+    pub fn greeting(&self, auth: &NodeAuth) -> (Vec<u8>, u8) {
+        let (mut bytes, mut replies) = (Vec::new(), 0);
+        if let Some(password) = &auth.password {
+            let mut words: Vec<&[u8]> = vec![b"AUTH"];
+            words.extend(auth.username.as_ref().map(String::as_bytes));
+            words.push(password.as_bytes());
+            write::command(&mut bytes, &words);
+            replies += 1;
+        }
+        if self.resp == 3 {
+            write::command(&mut bytes, &[b"HELLO", b"3"]);
+            replies += 1;
+        }
+        if self.db != 0 {
+            write::command(&mut bytes, &[b"SELECT", self.db.to_string().as_bytes()]);
+            replies += 1;
+        }
+        if self.is_dedicated {
+            write::command(&mut bytes, &[b"CLIENT", b"ID"]);
+            replies += 1;
+        }
+        (bytes, replies)
+    }
+
+    /// Forget the connection, not the requests.
+    pub fn disconnect(&mut self) {
+        if self.stream.take().is_some() && matches!(self.state, State::Ready | State::Greeting(_)) {
+            self.metrics.connections.set(self.metrics.connections.get().saturating_sub(1));
+        }
+        self.state = State::Down;
+        self.input = Vec::new();
+        self.scanned = 0;
+        self.framer = ReplyFramer::new();
+        self.memcache = crate::memcache::ReplyFramer::default();
+        self.is_streaming = false;
+        self.is_half_closed = false;
+        self.redo = 0;
+        self.refused.clear();
+        self.inner_seen = 0;
+        self.inner_refused = false;
+        self.attempt += 1;
+    }
+
+    /// Connected and greeted: whatever was wrong is over.
+    pub fn recovered(&mut self) {
+        self.down_since = None;
+        self.failures = 0;
+        self.why_down.clear();
+    }
+
+    /// When to try again after `failures` in a row: 10 ms doubling to 1 s, with jitter so that workers do not knock at once.
+    pub fn back_off(&mut self, now: Instant, random: u32) {
+        let ceiling = 10u64 << self.failures.min(7);
+        let ceiling = ceiling.min(1000);
+        let jitter = u64::from(random) % (ceiling / 2 + 1);
+        self.retry_at = now + Duration::from_millis(ceiling / 2 + jitter);
+        self.failures = self.failures.saturating_add(1);
+    }
+}

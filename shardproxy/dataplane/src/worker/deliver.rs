@@ -1,0 +1,405 @@
+//! Replies of nodes on their way to clients: framed, matched with their requests, handed over in order.
+
+use std::io;
+use std::mem;
+
+use slab::Slab;
+
+use super::connect::greeted;
+use super::core::Core;
+use super::lost::cut;
+use super::parking::{is_refusal, Unsettled};
+use super::Worker;
+use crate::buffer::BufferPool;
+use crate::client::Client;
+use crate::durable;
+use crate::metrics::{Class, CloseReason};
+use crate::protocol::resp::request::{Parsed, RequestLimits, RequestParser};
+use crate::pubsub::count_receivers;
+use crate::request::Request;
+use crate::upstream::{Pending, State, Upstream, NO_KEY, WHOLE};
+
+/// An incomplete reply beyond this is passed on in pieces rather than gathered.
+const GATHER: usize = 64 * 1024;
+
+/// Reads of one upstream per turn, so that one busy node does not hold up the others.
+const READS: usize = 8;
+
+impl Worker {
+    pub(super) fn upstream_read(&mut self, index: usize) {
+        for _ in 0..READS {
+            let Self { core, clients, scratch, dirty, .. } = self;
+            let Some(upstream) = core.upstreams.get_mut(index) else { return };
+            if upstream.state == State::Connecting {
+                return; // left over by a connection that was lost since
+            }
+            let Some(stream) = &upstream.stream else { return };
+            let mut gathered = mem::take(&mut upstream.input);
+            let size = scratch.len();
+            let (read, data): (_, &[u8]) = if gathered.is_empty() {
+                let read = stream.read(scratch);
+                let n = *read.as_ref().unwrap_or(&0);
+                (read, &scratch[..n])
+            } else {
+                let filled = gathered.len();
+                gathered.resize(filled + size, 0);
+                let read = stream.read(&mut gathered[filled..]);
+                gathered.truncate(filled + *read.as_ref().unwrap_or(&0));
+                (read, &gathered)
+            };
+            let n = match read {
+                Ok(0) => return self.upstream_lost(index, "the node closed the connection"),
+                Ok(n) => n,
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                    upstream.input = gathered;
+                    return;
+                }
+                Err(error) => return self.upstream_lost(index, &error.to_string()),
+            };
+            upstream.metrics.bytes_in.add(n as u64);
+            upstream.progress = core.now;
+            let was_greeting = matches!(upstream.state, State::Greeting(_));
+            let mut errands = Errands::default();
+            let delivery = deliver_all(core, clients, dirty, index, data, &mut errands);
+            if was_greeting && core.upstreams[index].state == State::Ready {
+                if core.upstreams[index].is_pubsub {
+                    crate::pubsub::connected(core, index);
+                }
+                core.mark_dirty(index);
+            }
+            let upstream = &mut core.upstreams[index];
+            match &delivery {
+                Ok(taken) if *taken < data.len() => {
+                    if gathered.is_empty() {
+                        upstream.input.extend_from_slice(&scratch[*taken..n]);
+                    } else {
+                        gathered.drain(..*taken);
+                        upstream.input = gathered;
+                    }
+                }
+                _ => {}
+            }
+            let held = upstream.held();
+            Core::settle(&mut core.held, &mut upstream.accounted, held);
+            if !errands.refused.is_empty() {
+                self.park_refused(index, errands.refused);
+            }
+            for (unsettled, reply) in errands.healable {
+                self.heal(&unsettled, &reply);
+            }
+            if let Err(why) = delivery {
+                return self.upstream_lost(index, &why);
+            }
+            let Some(upstream) = self.core.upstreams.get(index) else { return };
+            if upstream.is_retired && upstream.pending.is_empty() && !upstream.is_dedicated {
+                return self.upstream_remove(index);
+            }
+            let is_free = upstream.pending.is_empty() && upstream.state == State::Ready && !upstream.is_half_closed;
+            if upstream.is_dedicated && is_free {
+                self.lease_idle(index);
+                return;
+            }
+            if n < size && !self.core.upstreams[index].is_half_closed {
+                return; // a short read has emptied the socket
+            }
+        }
+        // still more: a later turn, without waiting for a new event
+        self.core.unread.push(index);
+    }
+
+    /// Upstreams that had more to read than one turn gives them.
+    pub(super) fn read_left_over(&mut self) {
+        for index in mem::take(&mut self.core.unread) {
+            self.upstream_read(index);
+        }
+    }
+
+    /// A connection of a client's own has answered: keep it while the client watches, else give it back.
+    fn lease_idle(&mut self, index: usize) {
+        if let Some((owner, tag)) = self.core.upstreams[index].owner {
+            if let Some(client) = self.clients.get_mut(owner).filter(|c| c.tag() == tag) {
+                if client.transaction.as_deref().is_some_and(|t| t.is_watching) {
+                    return;
+                }
+                client.lease = None;
+            }
+        }
+        self.core.give_back(index);
+    }
+
+    /// Let the control plane load what the node lacks, and run the command; the error stands if it cannot.
+    fn heal(&mut self, unsettled: &Unsettled, reply: &[u8]) {
+        let Self { core, clients, .. } = self;
+        let Unsettled { request, bytes } = unsettled;
+        let Some(client) = clients.get(request.client as usize).filter(|c| c.tag() == request.tag) else { return };
+        let mut parser = RequestParser::new();
+        let limits = RequestLimits { max_request: usize::MAX, max_arguments: usize::MAX, authenticated: true };
+        let is_taken = matches!(parser.parse(bytes, &limits), Ok(Parsed::Request { .. }))
+            && crate::offload::heal(core, client, request, &Request { bytes, spans: parser.spans() });
+        if !is_taken {
+            let cluster = client.cluster;
+            self.fail_one(cluster, request, reply);
+        }
+    }
+}
+
+/// What replies left to do, once all that came are delivered.
+#[derive(Default)]
+struct Errands {
+    refused: Vec<Unsettled>,
+    healable: Vec<(Unsettled, Vec<u8>)>,
+}
+
+/// What becomes of a request that was answered by an error, or after one that was refused.
+#[derive(PartialEq, Eq)]
+enum Fate {
+    Deliver,
+    /// It was not executed, or is a read behind one that was not: again, on whoever is primary then.
+    Redo,
+    /// The control plane can load what the node lacks.
+    Heal,
+}
+
+#[cold]
+fn fate_of(upstream: &mut Upstream, request: &Pending, reply: &[u8], is_error: bool, was_refused: bool) -> Fate {
+    if upstream.is_dedicated {
+        return Fate::Deliver;
+    }
+    let is_error = is_error && request.class != Class::Wait; // the writes it is for were executed all the same
+    let is_refused = is_error && (is_refusal(reply) || was_refused && reply.starts_with(b"-EXECABORT"));
+    if is_refused {
+        upstream.redo = upstream.redo.max(upstream.pending.len() + 1);
+        upstream.refused.push((request.client, request.tag));
+    }
+    if upstream.redo > 0 {
+        upstream.redo -= 1;
+        let is_behind = !is_error && request.is_read && !upstream.is_streaming;
+        let is_redone = is_refused || is_behind && upstream.refused.contains(&(request.client, request.tag));
+        if upstream.redo == 0 {
+            upstream.refused.clear();
+        }
+        if is_redone {
+            return Fate::Redo;
+        }
+    }
+    if is_error && request.part == WHOLE && request.inner == 0 && is_healable(reply) {
+        return Fate::Heal;
+    }
+    Fate::Deliver
+}
+
+/// The node lacks a script or function that another node, or this one before its restart, was given.
+fn is_healable(reply: &[u8]) -> bool {
+    reply.starts_with(b"-NOSCRIPT") || reply.starts_with(b"-ERR Function not found")
+}
+
+/// Deliver every complete reply in `data`; how much of it was taken.
+fn deliver_all(
+    core: &mut Core,
+    clients: &mut Slab<Client>,
+    dirty: &mut Vec<usize>,
+    index: usize,
+    data: &[u8],
+    errands: &mut Errands,
+) -> Result<usize, String> {
+    if core.upstreams[index].is_memcached {
+        return crate::memcache::deliver_all(core, clients, dirty, index, data);
+    }
+    if core.upstreams[index].is_pubsub && core.upstreams[index].state == State::Ready {
+        return receive_all(core, clients, dirty, index, data);
+    }
+    let Core { upstreams, clusters, pool, micros, millis, shared, .. } = core;
+    let upstream = &mut upstreams[index];
+    let Some(served) = &clusters[upstream.cluster] else { return Ok(data.len()) };
+    let mut taken = 0;
+    while taken + upstream.scanned < data.len() {
+        let from = taken + upstream.scanned;
+        let scan = upstream.framer.scan(&data[from..]).map_err(|e| format!("the node sent no valid reply: {e}"))?;
+        let end = from + scan.consumed;
+        if !scan.complete {
+            upstream.scanned += scan.consumed;
+            let limits = (served.cluster.spec.limits.client_output, served.cluster.spec.wait > 0);
+            if pass_on_incomplete(upstream, clients, dirty, pool, &data[taken..end], limits) {
+                taken = end;
+            }
+            return Ok(taken);
+        }
+        upstream.scanned = 0;
+        let reply = &data[taken..end];
+        taken = end;
+        if let State::Greeting(left) = upstream.state {
+            greeted(upstream, left, reply)?;
+            continue;
+        }
+        if reply[0] == b'>' && !upstream.is_streaming {
+            continue; // a push nobody asked for
+        }
+        if !is_asked(upstream) {
+            return Err(unasked(reply));
+        }
+        if upstream.pending.front().is_some_and(|p| upstream.inner_seen < p.inner) {
+            upstream.inner_seen += 1; // its client was answered QUEUED when it queued
+            upstream.inner_refused |= is_refusal(reply);
+            continue;
+        }
+        let was_refused = mem::take(&mut upstream.inner_refused);
+        upstream.inner_seen = 0;
+        let Some(request) = upstream.pending.pop_front() else { continue };
+        let is_error = matches!(reply[0], b'-' | b'!') && !upstream.is_streaming;
+        if is_error || upstream.redo > 0 {
+            match fate_of(upstream, &request, reply, is_error, was_refused) {
+                Fate::Deliver => {}
+                fate => {
+                    set_aside(upstream, request, reply, &fate, errands);
+                    continue;
+                }
+            }
+        }
+        let corrected = match request.class {
+            Class::Publish if reply[0] == b':' => {
+                let sent = upstream.window.oldest(request.length as usize);
+                count_receivers(shared, upstream.cluster, sent, reply)
+            }
+            _ => None,
+        };
+        let reply = corrected.as_deref().unwrap_or(reply);
+        upstream.is_streaming = false;
+        upstream.window.forget(request.length as usize);
+        if request.key != NO_KEY {
+            shared.recent.write(request.key as u16, *millis); // executed by now
+        }
+        served.metrics.command(request.command, is_error);
+        served.metrics.latency(request.class, micros.wrapping_sub(request.since));
+        upstream.metrics.requests.increment();
+        if is_error {
+            upstream.metrics.errors.increment();
+        }
+        if request.class == Class::Wait || served.cluster.spec.wait > 0 && !is_error && !request.is_read {
+            if request.class == Class::Wait {
+                for held in durable::release(upstream, served.cluster.spec.wait, reply) {
+                    hand_over(clients, dirty, pool, &held.request, &held.reply);
+                }
+            } else {
+                upstream.awaiting.push(durable::Held { request, reply: reply.to_vec() });
+            }
+            continue;
+        }
+        hand_over(clients, dirty, pool, &request, reply);
+    }
+    Ok(taken)
+}
+
+/// A reply that is not complete: a large one leaves piece by piece, one larger than its client may be owed is cut off.
+/// Whether the piece was passed on.
+fn pass_on_incomplete(
+    upstream: &mut Upstream,
+    clients: &mut Slab<Client>,
+    dirty: &mut Vec<usize>,
+    pool: &mut BufferPool,
+    piece: &[u8],
+    (client_output, awaits_replicas): (usize, bool),
+) -> bool {
+    if upstream.scanned <= GATHER || upstream.state != State::Ready || !is_asked(upstream) {
+        return false;
+    }
+    let Some(request) = upstream.pending.front() else { return false };
+    if upstream.scanned > client_output && !upstream.is_streaming {
+        cut(clients, dirty, pool, request, CloseReason::Output); // the rest is thrown away as it comes
+        upstream.is_streaming = true;
+    }
+    let is_whole = request.part == WHOLE && request.inner <= upstream.inner_seen;
+    if !upstream.is_streaming && (!is_whole || awaits_replicas && !request.is_read) {
+        return false;
+    }
+    deliver_piece(upstream, clients, dirty, pool, piece);
+    upstream.scanned = 0;
+    upstream.is_streaming = true;
+    true
+}
+
+/// Keep a request whose reply its client is not to see.
+#[cold]
+fn set_aside(upstream: &mut Upstream, request: Pending, reply: &[u8], fate: &Fate, errands: &mut Errands) {
+    let bytes = upstream.window.oldest(request.length as usize).to_vec();
+    upstream.window.forget(request.length as usize);
+    let unsettled = Unsettled { request, bytes };
+    if *fate == Fate::Heal {
+        errands.healable.push((unsettled, reply.to_vec()));
+    } else {
+        errands.refused.push(unsettled);
+    }
+}
+
+/// Give a reply to the client that is owed it.
+#[inline]
+pub(super) fn hand_over(
+    clients: &mut Slab<Client>,
+    dirty: &mut Vec<usize>,
+    pool: &mut BufferPool,
+    request: &Pending,
+    reply: &[u8],
+) {
+    let Some(client) = clients.get_mut(request.client as usize) else { return };
+    if client.tag() != request.tag {
+        return;
+    }
+    if request.part == WHOLE {
+        client.replies.deliver(request.sequence, reply, &mut client.output, pool);
+    } else {
+        client.replies.deliver_part(request.sequence, request.part, reply, &mut client.output, pool);
+    }
+    mark(client, request.client as usize, dirty);
+}
+
+/// Whether the oldest request has left: what comes before that answers nobody, as when a node has too many connections.
+#[inline]
+pub fn is_asked(upstream: &Upstream) -> bool {
+    upstream.pending.front().is_some_and(|request| request.length as usize <= upstream.window.in_flight())
+}
+
+#[cold]
+pub fn unasked(reply: &[u8]) -> String {
+    let text = String::from_utf8_lossy(&reply[..reply.len().min(100)]);
+    format!("the node sent a reply nobody asked for: {}", text.trim_end())
+}
+
+/// Messages of subscriptions.
+fn receive_all(
+    core: &mut Core,
+    clients: &mut Slab<Client>,
+    dirty: &mut Vec<usize>,
+    index: usize,
+    data: &[u8],
+) -> Result<usize, String> {
+    let mut taken = 0;
+    while taken < data.len() {
+        let mut framer = crate::protocol::resp::reply::ReplyFramer::new();
+        let scan = framer.scan(&data[taken..]).map_err(|e| format!("the node sent no valid message: {e}"))?;
+        if !scan.complete {
+            break;
+        }
+        crate::pubsub::receive(core, clients, dirty, index, &data[taken..taken + scan.consumed])?;
+        taken += scan.consumed;
+    }
+    Ok(taken)
+}
+
+fn deliver_piece(
+    upstream: &Upstream,
+    clients: &mut Slab<Client>,
+    dirty: &mut Vec<usize>,
+    pool: &mut BufferPool,
+    piece: &[u8],
+) {
+    let Some(request) = upstream.pending.front() else { return };
+    let Some(client) = clients.get_mut(request.client as usize).filter(|c| c.tag() == request.tag) else { return };
+    client.replies.deliver_piece(request.sequence, piece, &mut client.output, pool);
+    mark(client, request.client as usize, dirty);
+}
+
+pub(super) fn mark(client: &mut Client, index: usize, dirty: &mut Vec<usize>) {
+    if !client.is_dirty {
+        client.is_dirty = true;
+        dirty.push(index);
+    }
+}

@@ -1,0 +1,211 @@
+//! What becomes of requests when their connection breaks, or when they have waited too long.
+
+use std::mem;
+
+use slab::Slab;
+
+use super::core::refusal;
+use super::deliver::mark;
+use super::parking::{Origin, Unsettled};
+use super::{Core, Worker};
+use crate::client::Client;
+use crate::durable;
+use crate::metrics::CloseReason;
+use crate::protocol::resp::write;
+use crate::upstream::{Pending, State, WHOLE};
+
+impl Worker {
+    /// The connection is gone. What was not sent waits for the next one, reads are asked again, writes are in doubt.
+    pub(super) fn upstream_lost(&mut self, index: usize, why: &str) {
+        let Self { core, clients, dirty, .. } = self;
+        let random = core.random();
+        let Some(upstream) = core.upstreams.get_mut(index) else { return };
+        let was_ready = upstream.state == State::Ready;
+        if was_ready {
+            upstream.metrics.lost.increment();
+            upstream.failures = 0;
+        } else {
+            upstream.metrics.connect_failures.increment();
+        }
+        let was_streaming = upstream.is_streaming;
+        upstream.disconnect();
+        upstream.back_off(core.now, random);
+        upstream.down_since.get_or_insert(core.now);
+        why.clone_into(&mut upstream.why_down);
+        core.give_hint(index);
+        let upstream = &mut core.upstreams[index];
+        let shard = upstream.shard;
+        if upstream.is_pubsub {
+            return crate::pubsub::lost(core, clients, dirty, index);
+        }
+        if upstream.is_dedicated {
+            self.lose_awaiting(index);
+            self.lease_lost(index, why);
+            return;
+        }
+        if upstream.is_memcached {
+            crate::memcache::lost(core, clients, dirty, index, was_streaming, why);
+            if core.upstreams[index].is_retired {
+                self.upstream_remove(index);
+            }
+            return;
+        }
+        self.lose_awaiting(index);
+        let Self { core, clients, dirty, .. } = self;
+        let upstream = &mut core.upstreams[index];
+        let (bytes, sent) = upstream.window.take();
+        let origin = Origin::of(upstream);
+        let stays = core.is_primary(origin) && !core.upstreams[index].is_retired;
+        let upstream = &mut core.upstreams[index];
+        let mut start = 0;
+        let mut moved = Vec::new();
+        for (place, mut request) in mem::take(&mut upstream.pending).into_iter().enumerate() {
+            let end = start + request.length as usize;
+            let is_sent = end <= sent; // a node executes nothing of which it has but a part
+            let may_repeat = !is_sent || request.is_read && !request.is_retry;
+            if is_sent && place == 0 && was_streaming {
+                cut(clients, dirty, &mut core.pool, &request, CloseReason::Cut);
+            } else if !may_repeat {
+                let text = in_doubt(shard, request.is_read, why);
+                fail(core_parts(&mut core.pool, &mut core.clusters, origin.cluster), clients, dirty, &request, &text);
+            } else {
+                request.is_retry |= is_sent;
+                if stays {
+                    upstream.window.sink().extend_from_slice(&bytes[start..end]);
+                    upstream.pending.push_back(request);
+                } else {
+                    moved.push(Unsettled { request, bytes: bytes[start..end].to_vec() });
+                }
+            }
+            start = end;
+        }
+        let held = upstream.held();
+        Core::settle(&mut core.held, &mut upstream.accounted, held);
+        let is_over = upstream.is_retired && upstream.pending.is_empty();
+        self.replace(origin, moved);
+        if is_over {
+            self.upstream_remove(index);
+        }
+    }
+
+    /// Writes the primary has, and nobody knows whether its replicas do.
+    fn lose_awaiting(&mut self, index: usize) {
+        let upstream = &mut self.core.upstreams[index];
+        let cluster = upstream.cluster;
+        let awaiting = mem::take(&mut upstream.awaiting);
+        let wanted = self.core.clusters[cluster].as_ref().map_or(0, |s| s.cluster.spec.wait);
+        for held in awaiting {
+            self.fail_one(cluster, &held.request, &durable::in_doubt(0, wanted));
+        }
+    }
+
+    /// A connection of a client's own is gone: what it watched is forgotten, what it waited for is in doubt.
+    fn lease_lost(&mut self, index: usize, why: &str) {
+        let Self { core, clients, dirty, .. } = self;
+        let upstream = &mut core.upstreams[index];
+        let (shard, cluster) = (upstream.shard, upstream.cluster);
+        let (_, sent) = upstream.window.take();
+        let mut start = 0;
+        for request in mem::take(&mut upstream.pending) {
+            start += request.length as usize;
+            let text = if start <= sent { in_doubt(shard, request.is_read, why) } else { refusal(shard, "", why) };
+            fail(core_parts(&mut core.pool, &mut core.clusters, cluster), clients, dirty, &request, &text);
+        }
+        if let Some((owner, tag)) = upstream.owner.take() {
+            if let Some(client) = clients.get_mut(owner).filter(|c| c.tag() == tag) {
+                client.lease = None;
+                if let Some(transaction) = client.transaction.as_deref_mut().filter(|t| t.is_watching) {
+                    transaction.is_watching = false;
+                    transaction.watch_lost = true;
+                }
+            }
+        }
+        self.upstream_remove(index);
+    }
+
+    /// Requests have waited as long as they may: they were not executed, and their clients are told so.
+    pub(super) fn upstream_give_up(&mut self, index: usize) {
+        let Self { core, clients, dirty, .. } = self;
+        if core.upstreams[index].is_memcached {
+            return crate::memcache::fail(core, clients, dirty, index);
+        }
+        let upstream = &mut core.upstreams[index];
+        let label = core.clusters[upstream.cluster]
+            .as_ref()
+            .and_then(|s| s.cluster.nodes.get(usize::from(upstream.node)))
+            .map_or_else(String::new, |n| n.label.clone());
+        let text = refusal(upstream.shard, &label, &upstream.why_down);
+        upstream.window.take();
+        for request in mem::take(&mut upstream.pending) {
+            fail(core_parts(&mut core.pool, &mut core.clusters, upstream.cluster), clients, dirty, &request, &text);
+        }
+        upstream.metrics.queued.set(0);
+        let held = upstream.held();
+        Core::settle(&mut core.held, &mut upstream.accounted, held);
+    }
+
+    /// Answer one request with an error.
+    pub(super) fn fail_one(&mut self, cluster: usize, request: &Pending, text: &[u8]) {
+        let Self { core, clients, dirty, .. } = self;
+        fail(core_parts(&mut core.pool, &mut core.clusters, cluster), clients, dirty, request, text);
+    }
+}
+
+/// A reply broke off after its first bytes went out: only closing keeps the next reply from being taken for its rest.
+pub(super) fn cut(
+    clients: &mut Slab<Client>,
+    dirty: &mut Vec<usize>,
+    pool: &mut crate::buffer::BufferPool,
+    request: &Pending,
+    reason: CloseReason,
+) {
+    let index = request.client as usize;
+    if let Some(client) = clients.get_mut(index).filter(|c| c.tag() == request.tag) {
+        client.closing = Some(reason);
+        client.replies.clear(pool);
+        mark(client, index, dirty);
+    }
+}
+
+type Parts<'a> = (&'a mut crate::buffer::BufferPool, &'a mut Vec<Option<super::Served>>, usize);
+
+fn core_parts<'a>(
+    pool: &'a mut crate::buffer::BufferPool,
+    clusters: &'a mut Vec<Option<super::Served>>,
+    cluster: usize,
+) -> Parts<'a> {
+    (pool, clusters, cluster)
+}
+
+fn fail(
+    (pool, clusters, cluster): Parts<'_>,
+    clients: &mut Slab<Client>,
+    dirty: &mut Vec<usize>,
+    request: &Pending,
+    text: &[u8],
+) {
+    if let Some(served) = &clusters[cluster] {
+        served.metrics.command(request.command, true);
+    }
+    let index = request.client as usize;
+    let Some(client) = clients.get_mut(index).filter(|c| c.tag() == request.tag) else { return };
+    if request.part == WHOLE {
+        client.replies.deliver(request.sequence, text, &mut client.output, pool);
+    } else {
+        client.replies.deliver_part(request.sequence, request.part, text, &mut client.output, pool);
+    }
+    mark(client, index, dirty);
+}
+
+fn in_doubt(shard: u16, is_read: bool, why: &str) -> Vec<u8> {
+    let mut text = Vec::new();
+    if is_read {
+        write::error(&mut text, &format!("ERR shard {shard} lost twice while reading: {why}"));
+    } else {
+        write::error(
+            &mut text,
+            &format!("ERR INDOUBT shard {shard} primary lost, command may have been executed: {why}"),
+        );
+    }
+    text
+}

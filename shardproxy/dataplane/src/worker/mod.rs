@@ -1,0 +1,237 @@
+//! One worker thread: it owns its epoll, its clients and its connections to nodes, and shares nothing with other workers.
+//!
+//! ```text
+//!   a turn:  wait ─> read and route every ready client ─> read and deliver every ready upstream
+//!                 ─> flush each dirty upstream once ─> flush each dirty client once ─> mailbox, clock
+//! ```
+
+mod clients;
+mod connect;
+mod core;
+mod deliver;
+mod lease;
+mod lost;
+mod messages;
+mod parking;
+mod place;
+mod ticks;
+
+pub use self::core::{Core, Offloaded, Pressure, Served};
+pub use self::deliver::{is_asked, unasked};
+pub use self::lease::Lease;
+pub use self::place::Need;
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mio::{Events, Poll, Token, Waker};
+use slab::Slab;
+
+use crate::client::{Agenda, Client, Deferral, Flow};
+use crate::command::CommandTable;
+use crate::mailbox::{Mailbox, Message};
+use crate::plane::Shared;
+use crate::protocol::resp::request::RequestParser;
+
+/// Bytes read from one socket per turn: enough for a deep pipeline, little enough to be fair.
+const READ_SIZE: usize = 128 * 1024;
+const TICK: Duration = Duration::from_millis(100);
+const WAKE: Token = Token(usize::MAX);
+
+pub struct Worker {
+    poll: Poll,
+    mailbox: Arc<Mailbox>,
+    messages: Vec<Message>,
+    table: Arc<CommandTable>,
+    /// The table as each cluster's config has it.
+    tables: Vec<Arc<CommandTable>>,
+    clients: Slab<Client>,
+    core: Core,
+    parser: RequestParser,
+    scratch: Vec<u8>,
+    /// Clients with input left over, to be looked at in the next turn.
+    again: Agenda,
+    /// Clients not read while memory is short; the tick looks at them again.
+    throttled: Vec<usize>,
+    dirty: Vec<usize>,
+    /// Clients with some of their replies: the rest may come in the next turn, and leave in the same write.
+    deferred: Vec<usize>,
+    /// Clients whose replies wait for that of their EXEC; the tick flushes them at the latest.
+    late: Vec<usize>,
+    next_tick: Instant,
+    sweep: usize,
+    is_draining: bool,
+    is_stopped: bool,
+}
+
+/// Clients have even tokens, upstreams odd ones.
+#[inline]
+const fn client_token(index: usize) -> Token {
+    Token(index << 1)
+}
+
+#[inline]
+const fn upstream_token(index: usize) -> Token {
+    Token(index << 1 | 1)
+}
+
+impl Worker {
+    pub fn new(number: usize, shared: &Arc<Shared>, mailbox: Arc<Mailbox>) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        mailbox.attach(Waker::new(poll.registry(), WAKE)?);
+        let table = shared.table();
+        let mut core = Core::new(number, poll.registry().try_clone()?, shared.clone());
+        for (index, cluster) in shared.clusters().into_iter().enumerate() {
+            core.apply(index, cluster);
+        }
+        let mut worker = Self {
+            poll,
+            mailbox,
+            messages: Vec::new(),
+            table,
+            tables: Vec::new(),
+            clients: Slab::new(),
+            core,
+            parser: RequestParser::new(),
+            scratch: vec![0; READ_SIZE],
+            again: Agenda::default(),
+            throttled: Vec::new(),
+            dirty: Vec::new(),
+            deferred: Vec::new(),
+            late: Vec::new(),
+            next_tick: Instant::now(),
+            sweep: 0,
+            is_draining: false,
+            is_stopped: false,
+        };
+        worker.make_tables();
+        Ok(worker)
+    }
+
+    /// Each cluster's table anew: the table or a cluster's config has changed.
+    fn make_tables(&mut self) {
+        let Self { core, table, tables, .. } = self;
+        tables.clear();
+        tables.extend(core.clusters.iter().map(|served| {
+            let overrides = served.as_ref().map(|served| &served.cluster.spec.commands).filter(|o| !o.is_empty());
+            overrides.map_or_else(|| table.clone(), |overrides| Arc::new(table.with(overrides)))
+        }));
+    }
+
+    pub fn run(&mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(1024);
+        while !self.is_stopped {
+            self.turn(&mut events)?;
+        }
+        Ok(())
+    }
+
+    fn turn(&mut self, events: &mut Events) -> io::Result<()> {
+        let is_idle = self.again.is_empty() && self.core.unread.is_empty() && self.deferred.is_empty();
+        let wait = if is_idle { self.next_tick.saturating_duration_since(self.core.now) } else { Duration::ZERO };
+        match self.poll.poll(events, Some(wait)) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
+            other => other?,
+        }
+        self.core.turn_begins();
+        let mut is_called = false;
+        self.read_left_over();
+        for _ in 0..self.again.len() {
+            if let Some(index) = self.again.pop() {
+                self.client_again(index);
+            }
+        }
+        for event in events.iter() {
+            let token = event.token();
+            if token == WAKE {
+                is_called = true;
+            } else if token.0 & 1 == 0 {
+                let index = token.0 >> 1;
+                if event.is_readable() || event.is_read_closed() || event.is_error() {
+                    self.client_ready(index, event.is_read_closed() || event.is_error());
+                }
+                if event.is_writable() {
+                    self.client_writable(index);
+                }
+            } else {
+                self.upstream_ready(token.0 >> 1, event);
+            }
+        }
+        if is_called {
+            self.take_messages();
+        }
+        self.flush();
+        if self.core.now >= self.next_tick {
+            self.tick();
+            self.next_tick = self.core.now + TICK;
+            self.flush();
+        }
+        Ok(())
+    }
+
+    /// Every dirty upstream is written once, then every dirty client.
+    fn flush(&mut self) {
+        self.settle_leases();
+        while let Some(index) = self.core.dirty.pop() {
+            self.upstream_flush(index);
+        }
+        let mut overdue = std::mem::take(&mut self.deferred);
+        while let Some(index) = self.dirty.pop() {
+            let Some(client) = self.clients.get_mut(index) else { continue };
+            match client.deferral() {
+                Deferral::None => self.client_flush(index),
+                Deferral::OneTurn => {
+                    client.is_deferred = true; // it stays dirty
+                    self.deferred.push(index);
+                }
+                Deferral::UntilReply => {
+                    client.is_dirty = false;
+                    if !client.is_late {
+                        client.is_late = true;
+                        self.late.push(index);
+                    }
+                }
+            }
+        }
+        for index in overdue.drain(..) {
+            self.client_flush(index);
+        }
+        if self.deferred.is_empty() {
+            self.deferred = overdue; // its memory serves again
+        }
+    }
+
+    /// Close leased connections whose client has gone, and let clients that waited for one try again.
+    fn settle_leases(&mut self) {
+        while let Some(index) = self.core.woken.retire.pop() {
+            // another may have taken its place in this very turn
+            if self.core.upstreams.get(index).is_some_and(|u| u.is_dedicated && u.owner.is_none()) {
+                self.upstream_give_up(index);
+                self.upstream_remove(index);
+            }
+        }
+        for queued in std::mem::take(&mut self.core.woken.clients) {
+            self.wake(queued);
+        }
+        while let Some(pool) = self.core.woken.pools.pop() {
+            while let Some(queued) = self.core.next_queued(pool) {
+                if self.wake(queued) {
+                    break; // whoever has gone meanwhile needs no connection
+                }
+            }
+        }
+    }
+
+    /// Let a client that waited for a connection try again; whether it still waits.
+    fn wake(&mut self, (index, tag): (usize, u32)) -> bool {
+        let waits = |c: &&mut Client| c.tag() == tag && c.flow == Flow::Queued;
+        let Some(client) = self.clients.get_mut(index).filter(waits) else { return false };
+        client.flow = Flow::Open;
+        if !client.is_again {
+            client.is_again = true;
+            self.again.push(index);
+        }
+        true
+    }
+}

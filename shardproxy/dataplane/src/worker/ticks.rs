@@ -1,0 +1,151 @@
+//! Deadlines, ten times a second: no timer per request, every limit checked within a tick of its time.
+
+use std::time::Duration;
+
+use super::core::Pressure;
+use super::Worker;
+use crate::client::Flow;
+use crate::metrics::CloseReason;
+use crate::upstream::State;
+
+/// Clients looked at per tick: all of them within a second.
+const SWEEPS: usize = 10;
+/// A connection that nobody asked for is not kept open anew for longer than this.
+const INTEREST: Duration = Duration::from_secs(10);
+
+/// A pooled connection nobody used for so long is closed.
+const LEASE_IDLE: Duration = Duration::from_secs(60);
+
+/// Clients that are read per tick although memory is short: so some complete their requests, or are found gone, and
+/// memory is freed; if none does, it fills up and the heaviest is closed.
+const PASSES: usize = 8;
+
+impl Worker {
+    pub(super) fn tick(&mut self) {
+        self.measure();
+        self.go_on();
+        for index in std::mem::take(&mut self.late) {
+            if let Some(client) = self.clients.get_mut(index) {
+                client.is_late = false;
+                self.client_flush(index);
+            }
+        }
+        let upstreams: Vec<usize> = self.core.upstreams.iter().map(|(index, _)| index).collect();
+        for index in upstreams {
+            self.tick_upstream(index);
+        }
+        self.sweep_clients();
+    }
+
+    fn tick_upstream(&mut self, index: usize) {
+        let now = self.core.now;
+        let Some(upstream) = self.core.upstreams.get(index) else { return };
+        if upstream.is_lot {
+            return self.tick_lot(index);
+        }
+        let Some(served) = &self.core.clusters[upstream.cluster] else { return };
+        let timeouts = served.cluster.spec.timeouts;
+        let waited = now.duration_since(upstream.progress).as_secs_f64();
+        let is_overdue = match upstream.state {
+            State::Down => false,
+            State::Resolving | State::Connecting | State::Greeting(_) => waited > timeouts.connect,
+            State::Ready => {
+                timeouts.reply > 0.0
+                    && !upstream.is_dedicated
+                    && upstream.window.in_flight() > 0
+                    && waited > timeouts.reply
+            }
+        };
+        if is_overdue {
+            upstream.metrics.timeouts.increment();
+            let why = if upstream.state == State::Ready {
+                format!("no reply for {} s (timeouts.reply)", timeouts.reply)
+            } else {
+                format!("not connected within {} s (timeouts.connect)", timeouts.connect)
+            };
+            self.upstream_lost(index, &why);
+        }
+        let Some(upstream) = self.core.upstreams.get(index) else { return };
+        let park = Duration::from_secs_f64(timeouts.park);
+        if !upstream.pending.is_empty()
+            && upstream.state != State::Ready
+            && upstream.down_since.is_some_and(|since| now > since + park)
+        {
+            self.upstream_give_up(index);
+        }
+        let Some(upstream) = self.core.upstreams.get(index) else { return };
+        if upstream.is_dedicated && upstream.owner.is_none() && now > upstream.wanted + LEASE_IDLE {
+            return self.upstream_remove(index);
+        }
+        let is_wanted =
+            !upstream.pending.is_empty() || upstream.is_pubsub || upstream.is_out || now < upstream.wanted + INTEREST;
+        if upstream.state == State::Down && is_wanted && !upstream.is_retired {
+            self.upstream_connect(index);
+        }
+    }
+
+    fn sweep_clients(&mut self) {
+        self.sweep = (self.sweep + 1) % SWEEPS;
+        let now = self.core.now;
+        let mut idle = Vec::new();
+        for (index, client) in &self.clients {
+            if index % SWEEPS != self.sweep {
+                continue;
+            }
+            let Some(served) = &self.core.clusters[client.cluster] else { continue };
+            let limit = served.cluster.spec.timeouts.idle;
+            let is_idle = limit > 0.0
+                && client.replies.is_empty()
+                && now.duration_since(client.last_active).as_secs_f64() > limit;
+            if is_idle || Self::is_lingering_since(client, now) || self.core.is_left(client) {
+                idle.push(index);
+            }
+        }
+        for index in idle {
+            let client = &self.clients[index];
+            let reason = match client.flow {
+                Flow::Lingering { .. } => client.closing,
+                _ => self.core.is_left(client).then_some(CloseReason::Client),
+            };
+            self.close_now(index, reason.unwrap_or(CloseReason::Idle));
+        }
+    }
+
+    /// Clients that CLIENT PAUSE held try again.
+    fn go_on(&mut self) {
+        for (index, tag) in std::mem::take(&mut self.core.stopped) {
+            if let Some(client) = self.clients.get_mut(index).filter(|c| c.tag() == tag && c.flow == Flow::Stopped) {
+                client.flow = Flow::Open;
+                self.client_again(index);
+            }
+        }
+    }
+
+    /// Compare all workers' buffers with their cap; at the cap the client that holds most is closed.
+    fn measure(&mut self) {
+        let core = &mut self.core;
+        let held = core.held + core.pool.bytes();
+        core.shared.workers[core.number].buffers.set(held as u64);
+        let (total, cap) = core.shared.buffers();
+        core.pressure = match cap {
+            0 => Pressure::None,
+            _ if total >= cap => Pressure::Full,
+            _ if total >= cap / 4 * 3 => Pressure::High,
+            _ => Pressure::None,
+        };
+        if core.pressure == Pressure::Full {
+            let heaviest = self.clients.iter().max_by_key(|(_, c)| c.held()).map(|(index, c)| (index, c.held()));
+            if let Some((index, held)) = heaviest {
+                if held > super::READ_SIZE {
+                    self.close_now(index, CloseReason::Buffers);
+                }
+            }
+        }
+        for (place, index) in std::mem::take(&mut self.throttled).into_iter().enumerate() {
+            if let Some(client) = self.clients.get_mut(index) {
+                client.has_pass = place < PASSES;
+            }
+            self.again.push(index);
+        }
+    }
+}

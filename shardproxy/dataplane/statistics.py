@@ -1,0 +1,124 @@
+"""What the workers counted, as frozen values. Knows nothing of metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStatistics:
+    """One worker thread."""
+
+    turns: int
+    age: float  # seconds since its loop last turned
+    clients: int
+    buffers: int  # bytes
+    restarts: int
+
+
+@dataclass(frozen=True, slots=True)
+class CommandStatistics:
+    """One command: how often it was answered well, and with an error."""
+
+    ok: int
+    error: int
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Times of one class of commands; buckets are (at most this many seconds, cumulative count)."""
+
+    buckets: tuple[tuple[float, int], ...]
+    sum: float  # seconds
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStatistics:
+    """The upstream connections to one node, of all workers together."""
+
+    connections: int
+    connects: int
+    connect_failures: int
+    requests: int
+    errors: int
+    lost: int
+    timeouts: int
+    bytes_in: int
+    bytes_out: int
+    queued: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterStatistics:
+    """One cluster, of all workers together."""
+
+    clients: int
+    accepted: int
+    refused: int
+    closed: Mapping[str, int]
+    bytes_in: int
+    bytes_out: int
+    commands: Mapping[str, CommandStatistics]
+    latency: Mapping[str, Latency]
+    offloads: int
+    protocol_errors: int
+    deliveries: int  # of messages to subscribers
+    subscription_gaps: int
+    nodes: Mapping[str, NodeStatistics]
+
+    @classmethod
+    def read(cls, values: Mapping[str, Any]) -> ClusterStatistics:
+        return cls(
+            clients=values["clients"],
+            accepted=values["accepted"],
+            refused=values["refused"],
+            closed=dict(values["closed"]),
+            bytes_in=values["bytes_in"],
+            bytes_out=values["bytes_out"],
+            commands={name: CommandStatistics(c["ok"], c["error"]) for name, c in values["commands"].items()},
+            latency={name: _latency(times) for name, times in values["latency"].items()},
+            offloads=values["offloads"],
+            protocol_errors=values["protocol_errors"],
+            deliveries=values["deliveries"],
+            subscription_gaps=values["subscription_gaps"],
+            nodes={address: _node(counts) for address, counts in values["nodes"].items()},
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """The whole data plane at one moment."""
+
+    workers: tuple[WorkerStatistics, ...]
+    clusters: Mapping[str, ClusterStatistics]
+    buffers: int  # bytes
+    epoch: Mapping[str, int]
+
+    @classmethod
+    def read(cls, values: Mapping[str, Any]) -> Statistics:
+        """Take the native module's plain values; raise KeyError when one is missing."""
+        return cls(
+            workers=tuple(_worker(worker) for worker in values["workers"]),
+            clusters={name: ClusterStatistics.read(c) for name, c in values["clusters"].items()},
+            buffers=values["buffers"],
+            epoch=dict(values["epoch"]),
+        )
+
+    @property
+    def clients(self) -> int:
+        return sum(cluster.clients for cluster in self.clusters.values())
+
+
+def _worker(values: Mapping[str, Any]) -> WorkerStatistics:
+    return WorkerStatistics(**{name: values[name] for name in WorkerStatistics.__slots__})
+
+
+def _node(values: Mapping[str, Any]) -> NodeStatistics:
+    return NodeStatistics(**{name: values[name] for name in NodeStatistics.__slots__})
+
+
+def _latency(values: Mapping[str, Any]) -> Latency:
+    return Latency(tuple((le, count) for le, count in values["buckets"]), values["sum"], values["count"])

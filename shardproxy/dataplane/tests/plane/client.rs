@@ -1,0 +1,89 @@
+//! An application's connection: plain RESP, every wait with a deadline.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::time::Duration;
+
+use crate::engine::bulk;
+
+pub struct Client(BufReader<TcpStream>);
+
+impl Client {
+    pub fn connect(address: &str) -> Self {
+        let stream = TcpStream::connect(address).unwrap();
+        stream.set_nodelay(true).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(8))).unwrap();
+        Self(BufReader::new(stream))
+    }
+
+    pub fn send(&mut self, words: &[&str]) {
+        self.send_all(&[words]);
+    }
+
+    /// All in one write.
+    pub fn send_all(&mut self, requests: &[&[&str]]) {
+        let bytes: Vec<u8> = requests.iter().flat_map(|words| request(words)).collect();
+        self.send_bytes(&bytes);
+    }
+
+    pub fn send_bytes(&mut self, bytes: &[u8]) {
+        assert!(self.try_send(bytes), "the connection is closed");
+    }
+
+    /// Whether the connection still takes bytes.
+    pub fn try_send(&mut self, bytes: &[u8]) -> bool {
+        self.0.get_mut().write_all(bytes).is_ok()
+    }
+
+    /// No more requests will come; replies are still read.
+    pub fn finish(&mut self) {
+        self.0.get_mut().shutdown(Shutdown::Write).unwrap();
+    }
+
+    /// The next reply as it came, without its last line end; `<end>` when the connection ended before or within it.
+    pub fn reply(&mut self) -> String {
+        let mut raw = Vec::new();
+        if self.read_reply(&mut raw).is_none() {
+            return "<end>".into();
+        }
+        String::from_utf8_lossy(&raw).trim_end().to_owned()
+    }
+
+    pub fn ask(&mut self, words: &[&str]) -> String {
+        self.send(words);
+        self.reply()
+    }
+
+    fn read_reply(&mut self, raw: &mut Vec<u8>) -> Option<()> {
+        let start = raw.len();
+        let n = match self.0.read_until(b'\n', raw) {
+            Ok(n) => n,
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => 0,
+            Err(error) => panic!("no reply within its time: {error}, after {:?}", String::from_utf8_lossy(raw)),
+        };
+        if n == 0 || raw.last() != Some(&b'\n') {
+            return None;
+        }
+        let count: i64 = String::from_utf8_lossy(&raw[start + 1..]).trim_end().parse().unwrap_or(-1);
+        match raw[start] {
+            b'$' if count >= 0 => {
+                let filled = raw.len();
+                raw.resize(filled + count as usize + 2, 0);
+                self.0.read_exact(&mut raw[filled..]).ok()
+            }
+            b'*' => (0..count).try_for_each(|_| self.read_reply(raw)),
+            b'$' | b'+' | b'-' | b':' | b'_' => Some(()),
+            other => panic!("no reply begins with {other}"),
+        }
+    }
+}
+
+pub fn request(words: &[&str]) -> Vec<u8> {
+    let arguments: Vec<u8> = words.iter().flat_map(|word| bulk(word)).collect();
+    [format!("*{}\r\n", words.len()).into_bytes(), arguments].concat()
+}
+
+/// A value as GET answers it.
+pub fn value(text: &str) -> String {
+    format!("${}\r\n{text}", text.len()).trim_end().to_owned()
+}

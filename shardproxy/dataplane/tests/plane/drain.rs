@@ -1,0 +1,49 @@
+//! The plane leaves: what is under way is finished, nothing new begins.
+
+use std::net::TcpStream;
+
+use crate::client::value;
+use crate::engine::{Act, Engine, Gate};
+use crate::proxy::{until, Proxy, Spec};
+
+#[test]
+fn draining_finishes_what_is_under_way() {
+    let gate = Gate::closed();
+    let held = gate.clone();
+    let engine = Engine::scripted(move |_, _| Act::Serve.behind(&held));
+    let proxy = Proxy::with(2, 0, &Spec::shard(&[&engine], Some(0)));
+    let (mut busy, mut idle) = (proxy.client(), proxy.client());
+    assert_eq!(idle.ask(&["PING"]), "+PONG");
+    busy.send_all(&[&["SET", "key", "1"], &["GET", "key"]]);
+    engine.wait_for(&["SET", "key", "1"]);
+    proxy.plane.drain();
+    assert_eq!(idle.reply(), "<end>");
+    until("nobody listens", || TcpStream::connect(&proxy.address).is_err());
+    gate.open();
+    assert_eq!([busy.reply(), busy.reply(), busy.reply()], ["+OK".to_owned(), value("key"), "<end>".to_owned()]);
+    until("all are gone", || proxy.plane.clients().is_empty());
+}
+
+#[test]
+fn a_cluster_that_is_removed_takes_its_clients_along() {
+    let engine = Engine::plain();
+    let mut proxy = Proxy::start(&Spec::shard(&[&engine], Some(0)));
+    let mut client = proxy.client();
+    assert_eq!(client.ask(&["GET", "key"]), value("key"));
+    proxy.plane.remove("test");
+    assert_eq!(client.reply(), "<end>");
+    until("its connections are closed", || engine.connections().iter().all(|seen| seen.is_closed));
+    proxy.apply(&Spec::shard(&[&engine], Some(0)));
+    assert_eq!(proxy.client().ask(&["GET", "key"]), value("key"));
+}
+
+#[test]
+fn stopping_closes_everything() {
+    let engine = Engine::plain();
+    let proxy = Proxy::with(3, 0, &Spec::shard(&[&engine], Some(0)));
+    let mut clients: Vec<_> = (0..6).map(|_| proxy.client()).collect();
+    assert!(clients.iter_mut().all(|client| client.ask(&["GET", "key"]) == value("key")));
+    proxy.plane.stop();
+    assert!(clients.iter_mut().all(|client| client.reply() == "<end>"));
+    until("the engine is left", || engine.connections().iter().all(|seen| seen.is_closed));
+}

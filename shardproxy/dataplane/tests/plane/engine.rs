@@ -1,0 +1,266 @@
+//! A fake engine: it remembers every request it saw, and answers as its script says.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use crate::proxy::until;
+
+/// What to do about one request.
+pub enum Act {
+    /// As an ordinary engine: a value is its key, whatever else succeeds, and who blocks waits for ever.
+    Serve,
+    Say(Vec<u8>),
+    /// In two writes, the second a moment later.
+    Split(Vec<u8>, usize),
+    /// Say so much, then close.
+    Cut(Vec<u8>),
+    /// Do nothing before the gate opens.
+    Hold(Arc<Gate>, Box<Act>),
+}
+
+/// The requests one connection sent, and whether it is closed.
+#[derive(Default, Clone)]
+pub struct Seen {
+    pub requests: Vec<Vec<String>>,
+    pub is_closed: bool,
+}
+
+type Script = dyn Fn(usize, &[String]) -> Act + Send + Sync;
+
+struct State {
+    script: Box<Script>,
+    /// Said to whoever connects, before anything is read.
+    greeting: Mutex<Option<Vec<u8>>>,
+    seen: Mutex<Vec<Seen>>,
+    streams: Mutex<Vec<TcpStream>>,
+    is_stopped: AtomicBool,
+}
+
+pub struct Engine {
+    pub address: String,
+    state: Arc<State>,
+}
+
+impl Engine {
+    pub fn plain() -> Self {
+        Self::scripted(|_, _| Act::Serve)
+    }
+
+    /// `script` is asked with the number of the connection, from 0, and the request.
+    pub fn scripted(script: impl Fn(usize, &[String]) -> Act + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let state = Arc::new(State {
+            script: Box::new(script),
+            greeting: Mutex::default(),
+            seen: Mutex::default(),
+            streams: Mutex::default(),
+            is_stopped: AtomicBool::new(false),
+        });
+        let shared = state.clone();
+        thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                if shared.is_stopped.load(SeqCst) {
+                    return; // and nobody listens any more
+                }
+                stream.set_nodelay(true).unwrap();
+                let number = {
+                    let mut seen = shared.seen.lock().unwrap();
+                    seen.push(Seen::default());
+                    seen.len() - 1
+                };
+                shared.streams.lock().unwrap().push(stream.try_clone().unwrap());
+                let greeting = shared.greeting.lock().unwrap().take();
+                if let Some(text) = greeting {
+                    let _ = (&stream).write_all(&text);
+                    let _ = stream.shutdown(Shutdown::Both);
+                    continue;
+                }
+                let shared = shared.clone();
+                thread::spawn(move || serve(number, &stream, &shared));
+            }
+        });
+        Self { address, state }
+    }
+
+    /// Say this to the next connection, and close it.
+    pub fn turn_away_next(&self, text: &[u8]) {
+        *self.state.greeting.lock().unwrap() = Some(text.to_vec());
+    }
+
+    pub fn connections(&self) -> Vec<Seen> {
+        self.state.seen.lock().unwrap().clone()
+    }
+
+    /// All requests, of one connection after another.
+    pub fn seen(&self) -> Vec<Vec<String>> {
+        self.connections().into_iter().flat_map(|seen| seen.requests).collect()
+    }
+
+    pub fn count(&self, words: &[&str]) -> usize {
+        self.seen().iter().filter(|request| *request == words).count()
+    }
+
+    pub fn wait_for(&self, words: &[&str]) {
+        until(&format!("the engine sees {words:?}"), || self.count(words) > 0);
+    }
+
+    /// Close every connection; new ones are accepted.
+    pub fn cut(&self) {
+        for stream in self.state.streams.lock().unwrap().drain(..) {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// As a killed process.
+    pub fn kill(&self) {
+        if !self.state.is_stopped.swap(true, SeqCst) {
+            let _ = TcpStream::connect(&self.address); // wakes the accept
+            until("the engine is gone", || TcpStream::connect(&self.address).is_err());
+        }
+        self.cut();
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Holds replies back until it opens.
+#[derive(Default)]
+pub struct Gate {
+    is_open: Mutex<bool>,
+    opened: Condvar,
+}
+
+impl Gate {
+    pub fn closed() -> Arc<Self> {
+        Arc::default()
+    }
+
+    pub fn open(&self) {
+        *self.is_open.lock().unwrap() = true;
+        self.opened.notify_all();
+    }
+
+    fn pass(&self) {
+        let is_open = self.is_open.lock().unwrap();
+        drop(self.opened.wait_timeout_while(is_open, Duration::from_secs(10), |open| !*open).unwrap());
+    }
+}
+
+impl Act {
+    pub fn say(text: &str) -> Self {
+        Self::Say(text.as_bytes().to_vec())
+    }
+
+    pub fn cut(text: &str) -> Self {
+        Self::Cut(text.as_bytes().to_vec())
+    }
+
+    pub fn behind(self, gate: &Arc<Gate>) -> Self {
+        Self::Hold(gate.clone(), Box::new(self))
+    }
+}
+
+fn serve(number: usize, stream: &TcpStream, state: &State) {
+    let mut input = BufReader::new(stream);
+    let mut queued = None;
+    while let Some(request) = read_request(&mut input) {
+        state.seen.lock().unwrap()[number].requests.push(request.clone());
+        let act = (state.script)(number, &request);
+        if !perform(act, number, &request, &mut queued, stream) {
+            break;
+        }
+    }
+    let _ = stream.shutdown(Shutdown::Both);
+    state.seen.lock().unwrap()[number].is_closed = true;
+}
+
+/// Whether the connection goes on.
+fn perform(
+    act: Act,
+    number: usize,
+    request: &[String],
+    queued: &mut Option<Vec<Vec<u8>>>,
+    mut stream: &TcpStream,
+) -> bool {
+    match act {
+        Act::Serve => stream.write_all(&ordinary(number, request, queued)).is_ok(),
+        Act::Say(reply) => stream.write_all(&reply).is_ok(),
+        Act::Split(reply, at) => {
+            let (head, tail) = reply.split_at(at.min(reply.len()));
+            let is_open = stream.write_all(head).is_ok();
+            thread::sleep(Duration::from_micros(300)); // so that the two arrive apart
+            is_open && stream.write_all(tail).is_ok()
+        }
+        Act::Cut(reply) => {
+            let _ = stream.write_all(&reply);
+            false
+        }
+        Act::Hold(gate, then) => {
+            gate.pass();
+            perform(*then, number, request, queued, stream)
+        }
+    }
+}
+
+/// What an ordinary engine says. `queued`: the replies of an open transaction.
+fn ordinary(number: usize, request: &[String], queued: &mut Option<Vec<Vec<u8>>>) -> Vec<u8> {
+    let name = request[0].to_uppercase();
+    if name == "EXEC" {
+        let replies = queued.take().unwrap_or_default();
+        return [format!("*{}\r\n", replies.len()).into_bytes(), replies.concat()].concat();
+    }
+    let reply = match name.as_str() {
+        "GET" => bulk(&request[1]),
+        "MGET" => {
+            let values: Vec<u8> = request[1..].iter().flat_map(|key| bulk(key)).collect();
+            [format!("*{}\r\n", request.len() - 1).into_bytes(), values].concat()
+        }
+        "CLIENT" => format!(":{}\r\n", number + 1).into_bytes(),
+        "DEL" | "EXISTS" => format!(":{}\r\n", request.len() - 1).into_bytes(),
+        "BLPOP" => Vec::new(),
+        "HELLO" => b"%0\r\n".to_vec(),
+        "MULTI" => {
+            *queued = Some(Vec::new());
+            return b"+OK\r\n".to_vec();
+        }
+        _ => b"+OK\r\n".to_vec(),
+    };
+    match queued {
+        Some(replies) => {
+            replies.push(reply);
+            b"+QUEUED\r\n".to_vec()
+        }
+        None => reply,
+    }
+}
+
+pub fn bulk(text: &str) -> Vec<u8> {
+    format!("${}\r\n{text}\r\n", text.len()).into_bytes()
+}
+
+fn read_request(input: &mut impl BufRead) -> Option<Vec<String>> {
+    let count = read_count(input, '*')?;
+    (0..count)
+        .map(|_| {
+            let mut word = vec![0; read_count(input, '$')? + 2];
+            input.read_exact(&mut word).ok()?;
+            word.truncate(word.len() - 2);
+            String::from_utf8(word).ok()
+        })
+        .collect()
+}
+
+fn read_count(input: &mut impl BufRead, kind: char) -> Option<usize> {
+    let mut line = String::new();
+    input.read_line(&mut line).ok()?;
+    line.strip_prefix(kind)?.trim_end().parse().ok()
+}

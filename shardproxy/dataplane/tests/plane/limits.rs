@@ -1,0 +1,121 @@
+//! Every buffer is bounded: reading stops first, then requests are refused, then the greediest client goes.
+
+use serde_json::json;
+
+use crate::client::{request, value};
+use crate::engine::{bulk, Act, Engine, Gate};
+use crate::proxy::{until, Proxy, Spec};
+
+fn gated() -> (std::sync::Arc<Gate>, Engine) {
+    let gate = Gate::closed();
+    let held = gate.clone();
+    (gate, Engine::scripted(move |_, _| Act::Serve.behind(&held)))
+}
+
+#[test]
+fn a_full_shard_queue_refuses_what_comes_then() {
+    let (gate, engine) = gated();
+    let proxy = Proxy::start(&Spec::shard(&[&engine], Some(0)).limits(json!({"shard_queue": 1000})));
+    let mut client = proxy.client();
+    let large = "x".repeat(1000);
+    client.send_all(&[&["SET", "a", &large], &["SET", "b", "1"], &["PING"]]);
+    engine.wait_for(&["SET", "a", &large]);
+    gate.open();
+    assert_eq!(client.reply(), "+OK");
+    let refused = client.reply();
+    assert!(refused.starts_with("-TRYAGAIN shard 0") && refused.ends_with("command not executed"), "{refused}");
+    assert!(refused.contains("its queue is full (limits.shard_queue)"), "{refused}");
+    assert_eq!(client.reply(), "+PONG");
+    assert_eq!(client.ask(&["SET", "b", "2"]), "+OK");
+    assert_eq!(engine.count(&["SET", "b", "1"]), 0);
+}
+
+#[test]
+fn a_full_parking_lot_refuses_what_comes_then() {
+    let engine = Engine::plain();
+    let mut proxy = Proxy::start(&Spec::shard(&[&engine], None).limits(json!({"shard_queue": 1000})));
+    let mut client = proxy.client();
+    let large = "x".repeat(1000);
+    client.send_all(&[&["SET", "a", &large], &["SET", "b", "1"]]);
+    until("both are routed", || proxy.pending() == 2);
+    proxy.apply(&Spec::shard(&[&engine], Some(0)));
+    assert_eq!(client.reply(), "+OK");
+    let refused = client.reply();
+    assert!(refused.starts_with("-TRYAGAIN shard 0"), "{refused}");
+}
+
+#[test]
+fn a_client_with_too_much_under_way_is_not_read() {
+    let (gate, engine) = gated();
+    let proxy = Proxy::start(&Spec::shard(&[&engine], Some(0)).limits(json!({"in_flight": 4})));
+    let mut client = proxy.client();
+    let keys: Vec<String> = (0..50).map(|n| n.to_string()).collect();
+    let bytes: Vec<u8> = keys.iter().flat_map(|key| request(&["GET", key])).collect();
+    client.send_bytes(&bytes);
+    until("as many as may are under way", || proxy.pending() == 4);
+    assert_eq!(proxy.client().ask(&["PING"]), "+PONG");
+    assert_eq!(proxy.pending(), 4);
+    gate.open();
+    for key in &keys {
+        assert_eq!(client.reply(), value(key));
+    }
+}
+
+#[test]
+fn who_does_not_read_is_cut_off_at_its_limit() {
+    let large = "x".repeat(100_000);
+    let engine = Engine::scripted(move |_, request| match request[1].as_str() {
+        "large" => Act::Say(bulk(&large)),
+        _ => Act::Serve,
+    });
+    let proxy = Proxy::start(&Spec::shard(&[&engine], Some(0)).limits(json!({"client_output": 400_000})));
+    let (mut slow, mut other) = (proxy.client(), proxy.client());
+    let asks = request(&["GET", "large"]);
+    let _is_over = (0..400).any(|_| !slow.try_send(&asks) || proxy.statistic("/closed/output_limit") > 0);
+    until("it is cut off", || proxy.statistic("/closed/output_limit") == 1);
+    assert_eq!(other.ask(&["GET", "key"]), value("key"));
+    until("its buffers are free", || proxy.plane.statistics()["buffers"].as_u64() < Some(2_000_000));
+}
+
+#[test]
+fn one_client_too_many_is_told_so() {
+    let engine = Engine::plain();
+    let proxy = Proxy::with(2, 0, &Spec::shard(&[&engine], Some(0)).limits(json!({"clients": 3})));
+    for _ in 0..5 {
+        let mut clients: Vec<_> = (0..3).map(|_| proxy.client()).collect();
+        assert!(clients.iter_mut().all(|client| client.ask(&["PING"]) == "+PONG"));
+        assert_eq!(proxy.client().reply(), "-ERR max number of clients reached");
+        drop(clients);
+        until("they are gone", || proxy.statistic("/clients") == 0);
+    }
+    assert_eq!(proxy.statistic("/refused"), 5);
+}
+
+#[test]
+fn the_cap_of_all_buffers_costs_the_greediest_client_only() {
+    let engine = Engine::plain();
+    let proxy = Proxy::with(1, 4 << 20, &Spec::shard(&[&engine], Some(0)));
+    let (mut greedy, mut modest) = (proxy.client(), proxy.client());
+    assert_eq!(modest.ask(&["SET", "key", "1"]), "+OK");
+    greedy.send_bytes(b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$100000000\r\n");
+    let chunk = vec![b'x'; 1 << 16];
+    // its socket fills when it is not read any more: then the rest cannot be sent
+    let writer = std::thread::spawn(move || (0..1500).all(|_| greedy.try_send(&chunk)));
+    until("the greedy one is closed", || proxy.statistic("/closed/buffers") == 1);
+    assert!(!writer.join().unwrap(), "it could go on");
+    assert_eq!(modest.ask(&["PING"]), "+PONG");
+    until("memory is free again", || modest.ask(&["SET", "key", "2"]) == "+OK");
+}
+
+#[test]
+fn a_request_larger_than_the_limit_ends_its_client() {
+    let engine = Engine::plain();
+    let proxy = Proxy::start(&Spec::shard(&[&engine], Some(0)).limits(json!({"request": 1000})));
+    let mut client = proxy.client();
+    client.send_all(&[&["GET", "key"], &["SET", "key", &"x".repeat(2000)]]);
+    assert_eq!(client.reply(), value("key"));
+    let error = client.reply();
+    assert!(error.starts_with("-ERR Protocol error"), "{error}");
+    assert_eq!(client.reply(), "<end>");
+    assert_eq!(engine.seen().len(), 1);
+}

@@ -1,0 +1,15 @@
+//! The whole data plane between plain sockets and small fake engines that do what no good engine does.
+
+mod blocking;
+mod client;
+mod drain;
+mod durable;
+mod engine;
+mod epochs;
+mod limits;
+mod losses;
+mod offloads;
+mod proxy;
+mod refusals;
+mod replies;
+mod transactions;

@@ -1,0 +1,71 @@
+//! Commands the control plane answers: a barrier for their client, for nobody else.
+
+use serde_json::{json, Value};
+
+use crate::client::value;
+use crate::engine::Engine;
+use crate::proxy::{until, Proxy, Spec, TABLE};
+
+/// The table with one more command, which is as GET.
+fn table_with(name: &str) -> Vec<u8> {
+    let mut table: Value = serde_json::from_slice(TABLE).unwrap();
+    let commands = table["commands"].as_array_mut().unwrap();
+    let mut command = commands.iter().find(|command| command["name"] == "get").unwrap().clone();
+    command["name"] = json!(name);
+    commands.push(command);
+    table.to_string().into_bytes()
+}
+
+fn token(proxy: &Proxy) -> u64 {
+    let mut taken = Vec::new();
+    until("the command is handed over", || {
+        taken.extend(proxy.plane.take());
+        !taken.is_empty()
+    });
+    taken[0].token
+}
+
+#[test]
+fn an_answer_comes_in_its_turn() {
+    let engine = Engine::plain();
+    let proxy = Proxy::start(&Spec::shard(&[&engine], Some(0)));
+    let (mut client, mut other) = (proxy.client(), proxy.client());
+    client.send_all(&[&["GET", "a"], &["DBSIZE"], &["GET", "b"]]);
+    assert_eq!(client.reply(), value("a"));
+    let token = token(&proxy);
+    assert_eq!(other.ask(&["GET", "c"]), value("c"));
+    assert_eq!(engine.count(&["GET", "b"]), 0, "it waits for the answer before it");
+    proxy.plane.answer(token, b":7\r\n".to_vec());
+    assert_eq!([client.reply(), client.reply()], [":7".to_owned(), value("b")]);
+    proxy.plane.answer(token, b":8\r\n".to_vec()); // nobody waits for it any more
+    assert_eq!(client.ask(&["PING"]), "+PONG");
+}
+
+#[test]
+fn a_learned_command_is_routed_even_if_it_is_held_first() {
+    let engine = Engine::scripted(|_, request| match request[0].as_str() {
+        "NEWGET" => crate::engine::Act::say("+new\r\n"),
+        _ => crate::engine::Act::Serve,
+    });
+    let proxy = Proxy::start(&Spec::shard(&[&engine], Some(0)));
+    let mut client = proxy.client();
+    client.send_all(&[&["NEWGET", "key"], &["GET", "key"]]);
+    let token = token(&proxy);
+    proxy.plane.pause(0.3, false);
+    proxy.plane.learn(&table_with("newget")).unwrap();
+    proxy.plane.retry(token);
+    assert_eq!([client.reply(), client.reply()], ["+new".to_owned(), value("key")]);
+}
+
+#[test]
+fn an_unknown_command_stays_unknown() {
+    let engine = Engine::plain();
+    let proxy = Proxy::start(&Spec::shard(&[&engine], Some(0)));
+    let mut client = proxy.client();
+    client.send_all(&[&["NOSUCH", "key"], &["GET", "key"]]);
+    proxy.plane.retry(token(&proxy));
+    let error = client.reply();
+    assert!(error.starts_with("-ERR unknown command 'NOSUCH'"), "{error}");
+    assert_eq!(client.reply(), value("key"));
+    assert!(engine.count(&["NOSUCH", "key"]) == 0);
+}

@@ -1,0 +1,109 @@
+//! A data plane that serves one cluster of fake engines.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::{json, Value};
+use shardproxy_dataplane::{Cluster, Plane};
+
+use crate::client::Client;
+use crate::engine::Engine;
+
+pub const TABLE: &[u8] = include_bytes!("../../../commands/table.json");
+
+/// The desired state of the cluster. Slots are split evenly; each shard is a list of its nodes and which of them is primary.
+pub struct Spec<'a> {
+    pub shards: Vec<(Vec<&'a Engine>, Option<usize>)>,
+    pub limits: Value,
+    pub timeouts: Value,
+    pub reads: &'a str,
+    /// So many replicas must have a write before it is acknowledged.
+    pub wait: u32,
+}
+
+impl<'a> Spec<'a> {
+    /// One shard with one node per engine.
+    pub fn shard(nodes: &[&'a Engine], primary: Option<usize>) -> Self {
+        let shards = vec![(nodes.to_vec(), primary)];
+        Self { shards, limits: json!({}), timeouts: json!({}), reads: "primary", wait: 0 }
+    }
+
+    /// As many shards, with a primary each.
+    pub fn shards(primaries: &'a [Engine]) -> Self {
+        let shards = primaries.iter().map(|engine| (vec![engine], Some(0))).collect();
+        Self { shards, ..Self::shard(&[], None) }
+    }
+
+    pub fn limits(self, limits: Value) -> Self {
+        Self { limits, ..self }
+    }
+
+    pub fn timeouts(self, timeouts: Value) -> Self {
+        Self { timeouts, ..self }
+    }
+
+    fn json(&self, epoch: u64) -> String {
+        let count = self.shards.len();
+        let shards = self.shards.iter().enumerate().map(|(number, (nodes, primary))| {
+            let (first, last) = (number * 16384 / count, (number + 1) * 16384 / count - 1);
+            let nodes: Vec<Value> = nodes.iter().map(|engine| json!({"address": engine.address})).collect();
+            json!({"slots": [[first, last]], "primary": primary, "nodes": nodes})
+        });
+        json!({
+            "name": "test", "engine": "redis", "epoch": epoch, "version": "7.0.15",
+            "endpoints": [{"kind": "configuration", "addresses": ["127.0.0.1:0"]}],
+            "reads": self.reads, "wait": self.wait, "shards": shards.collect::<Vec<_>>(), "limits": self.limits, "timeouts": self.timeouts,
+        })
+        .to_string()
+    }
+}
+
+pub struct Proxy {
+    pub plane: Plane,
+    pub address: String,
+    epoch: u64,
+}
+
+impl Proxy {
+    pub fn start(spec: &Spec) -> Self {
+        Self::with(1, 0, spec)
+    }
+
+    pub fn with(workers: usize, buffers: usize, spec: &Spec) -> Self {
+        let plane = Plane::start(workers, TABLE, buffers).unwrap();
+        let mut proxy = Self { plane, address: String::new(), epoch: 0 };
+        proxy.apply(spec);
+        proxy
+    }
+
+    /// The next epoch. It holds for whatever is sent afterwards.
+    pub fn apply(&mut self, spec: &Spec) {
+        self.epoch += 1;
+        let bound = self.plane.apply(Cluster::parse(spec.json(self.epoch).as_bytes()).unwrap()).unwrap();
+        self.address.clone_from(&bound[0].1);
+        self.plane.clients(); // every worker answers, and so has seen what it was told before
+    }
+
+    pub fn client(&self) -> Client {
+        Client::connect(&self.address)
+    }
+
+    /// Replies owed to all clients.
+    pub fn pending(&self) -> usize {
+        self.plane.clients().iter().map(|client| client.pending).sum()
+    }
+
+    pub fn statistic(&self, path: &str) -> u64 {
+        let value = &self.plane.statistics()["clusters"]["test"];
+        value.pointer(path).and_then(Value::as_u64).unwrap_or(0)
+    }
+}
+
+/// Wait for it, not for ever.
+pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(8);
+    while !is_so() {
+        assert!(Instant::now() < deadline, "not within 8 s: {what}");
+        thread::sleep(Duration::from_millis(1));
+    }
+}

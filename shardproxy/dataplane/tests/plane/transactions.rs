@@ -1,0 +1,119 @@
+//! MULTI, EXEC and WATCH: contiguous on the shared connection, and never half a lie.
+
+use crate::client::value;
+use crate::engine::{Act, Engine};
+use crate::proxy::{Proxy, Spec};
+
+#[test]
+fn a_transaction_is_contiguous_among_others_traffic() {
+    let engine = Engine::plain();
+    let proxy = Proxy::start(&Spec::shard(&[&engine], Some(0)));
+    std::thread::scope(|scope| {
+        for number in 0..4 {
+            let mut client = proxy.client();
+            scope.spawn(move || {
+                let (key, step) = (format!("{{t}}{number}"), number.to_string());
+                for _ in 0..40 {
+                    client.send_all(&[&["MULTI"], &["SET", &key, &step], &["GET", &key], &["EXEC"], &["GET", "other"]]);
+                    assert_eq!([client.reply(), client.reply(), client.reply()], ["+OK", "+QUEUED", "+QUEUED"]);
+                    assert_eq!(client.reply(), format!("*2\r\n+OK\r\n{}", value(&key)));
+                    assert_eq!(client.reply(), value("other"));
+                }
+            });
+        }
+        for _ in 0..2 {
+            let mut client = proxy.client();
+            scope.spawn(move || (0..200).for_each(|_| assert_eq!(client.ask(&["SET", "x", "1"]), "+OK")));
+        }
+    });
+    let mut transactions = 0;
+    for seen in engine.connections() {
+        for (place, _) in seen.requests.iter().enumerate().filter(|(_, request)| request[0] == "MULTI") {
+            let [set, get, exec] = &seen.requests[place + 1..place + 4] else {
+                panic!("a transaction without its end")
+            };
+            assert_eq!((set[0].as_str(), get[0].as_str(), exec[0].as_str()), ("SET", "GET", "EXEC"));
+            assert_eq!(set[1], get[1], "two transactions are mixed");
+            transactions += 1;
+        }
+    }
+    assert_eq!(transactions, 160);
+}
+
+#[test]
+fn a_lost_watch_makes_exec_answer_null() {
+    let engine = Engine::scripted(|_, request| match request[0].as_str() {
+        "GET" => Act::cut(""), // the watching connection ends with it
+        _ => Act::Serve,
+    });
+    let proxy = Proxy::start(&Spec::shard(&[&engine], Some(0)));
+    let mut client = proxy.client();
+    assert_eq!(client.ask(&["WATCH", "key"]), "+OK");
+    engine.cut();
+    assert_eq!(client.ask(&["MULTI"]), "+OK");
+    assert_eq!(client.ask(&["SET", "key", "1"]), "+QUEUED");
+    crate::proxy::until("the loss is noticed", || proxy.plane.clients().iter().all(|client| !client.is_watching));
+    assert_eq!(client.ask(&["EXEC"]), "*-1");
+    assert_eq!(engine.count(&["EXEC"]), 0);
+    assert_eq!(client.ask(&["SET", "key", "2"]), "+OK");
+}
+
+#[test]
+fn an_exec_that_was_sent_and_lost_is_in_doubt() {
+    let engine = Engine::scripted(|number, request| match (number, request[0].as_str()) {
+        (0, "EXEC") => Act::cut(""),
+        _ => Act::Serve,
+    });
+    let proxy = Proxy::start(&Spec::shard(&[&engine], Some(0)));
+    let mut client = proxy.client();
+    client.send_all(&[&["MULTI"], &["SET", "key", "1"], &["EXEC"], &["GET", "key"]]);
+    assert_eq!([client.reply(), client.reply()], ["+OK", "+QUEUED"]);
+    let doubt = client.reply();
+    assert!(doubt.starts_with("-ERR INDOUBT shard 0"), "{doubt}");
+    assert_eq!(client.reply(), value("key"));
+    assert_eq!(engine.count(&["EXEC"]), 1);
+}
+
+#[test]
+fn a_transaction_refused_from_within_is_tried_again_whole() {
+    let engine = Engine::scripted(|_, _| Act::Serve);
+    let old = Engine::scripted(|_, request| match request[0].as_str() {
+        "MULTI" => Act::say("+OK\r\n"),
+        "EXEC" => Act::say("-EXECABORT Transaction discarded because of previous errors.\r\n"),
+        _ => Act::say("-READONLY You can't write against a read only replica.\r\n"),
+    });
+    let mut proxy = Proxy::start(&Spec::shard(&[&old, &engine], Some(0)));
+    let mut client = proxy.client();
+    client.send_all(&[&["MULTI"], &["SET", "key", "1"], &["SET", "key", "2"], &["EXEC"]]);
+    old.wait_for(&["EXEC"]);
+    proxy.apply(&Spec::shard(&[&old, &engine], Some(1)));
+    let replies: Vec<String> = (0..4).map(|_| client.reply()).collect();
+    assert_eq!(replies, ["+OK", "+QUEUED", "+QUEUED", "*2\r\n+OK\r\n+OK"]);
+    assert_eq!(engine.seen(), [&["MULTI"][..], &["SET", "key", "1"], &["SET", "key", "2"], &["EXEC"]]);
+}
+
+/// An engine answers all it was sent before it looks whether the client is still there.
+#[test]
+fn a_watching_client_may_end_its_input_early() {
+    let engine = Engine::plain();
+    let proxy = Proxy::start(&Spec::shard(&[&engine], Some(0)));
+    let mut client = proxy.client();
+    client.send_all(&[&["WATCH", "key"], &["GET", "key"], &["MULTI"], &["SET", "key", "1"], &["EXEC"]]);
+    client.finish();
+    let replies: Vec<String> = (0..6).map(|_| client.reply()).collect();
+    assert_eq!(replies, ["+OK", &value("key"), "+OK", "+QUEUED", "*1\r\n+OK", "<end>"]);
+}
+
+#[test]
+fn a_watch_that_failed_binds_no_slot() {
+    let engines = [Engine::plain(), Engine::plain()];
+    let mut spec = Spec::shards(&engines);
+    spec.shards[0].1 = None;
+    let proxy = Proxy::start(&spec);
+    let mut client = proxy.client();
+    let refused = client.ask(&["WATCH", "bar"]); // on shard 0, which has no primary
+    assert!(refused.starts_with("-TRYAGAIN"), "{refused}");
+    client.send_all(&[&["MULTI"], &["SET", "foo", "1"], &["EXEC"]]);
+    let replies: Vec<String> = (0..3).map(|_| client.reply()).collect();
+    assert_eq!(replies, ["+OK", "+QUEUED", "*1\r\n+OK"]);
+}

@@ -1,0 +1,88 @@
+"""What happened, for people: the last thousand, with ElastiCache's names where it has one."""
+
+from __future__ import annotations
+
+import enum
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import structlog
+
+from shardproxy.model.replication import ShardKey
+
+CAPACITY = 1000
+
+log = structlog.get_logger()
+
+
+class EventName(enum.Enum):
+    FAILOVER_STARTED = "FailoverStarted"
+    FAILOVER_COMPLETE = "FailoverComplete"  # ElastiCache's
+    FAILOVER_DELAYED = "FailoverDelayed"
+    TEST_FAILOVER_CALLED = "TestFailoverAPICalled"  # ElastiCache's
+    SWITCHOVER_COMPLETE = "SwitchoverComplete"
+    SWITCHOVER_FAILED = "SwitchoverFailed"
+    PRIMARY_ADOPTED = "PrimaryAdopted"
+    NODES_REBOOTED = "CacheNodesRebooted"  # ElastiCache's
+    NODE_ADDED = "AddCacheNodeComplete"  # ElastiCache's
+    NODE_RECOVERED = "CacheNodeRecovered"
+    AUTOMATIC_FAILOVER_PAUSED = "AutomaticFailoverPaused"
+    AUTOMATIC_FAILOVER_RESUMED = "AutomaticFailoverResumed"
+    ALARM = "Alarm"
+    ALARM_CLEARED = "AlarmCleared"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """`number` grows by one with every event, so that a reader can tell what it missed."""
+
+    number: int
+    time: datetime  # for display; decides nothing
+    name: EventName
+    cluster: str
+    shard: int | None
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """How often something happened, and how many seconds it took in all."""
+
+    count: int = 0
+    seconds: float = 0.0
+
+
+class EventLog:
+    """Keeps the newest events."""
+
+    def __init__(self, capacity: int = CAPACITY) -> None:
+        self._events: deque[Event] = deque(maxlen=capacity)
+        self._next = 1
+        self.totals: dict[tuple[str, EventName], Total] = {}  # by cluster, since the start
+
+    def add(self, name: EventName, key: ShardKey, message: str, *, seconds: float = 0.0) -> None:
+        """Remember and log an event of a shard."""
+        total = self.totals.get((key.cluster, name), Total())
+        self.totals[key.cluster, name] = Total(total.count + 1, total.seconds + seconds)
+        event = Event(self._next, datetime.now(UTC), name, key.cluster, key.index, message)
+        self._next += 1
+        self._events.append(event)
+        say = log.warning if name in LOUD else log.info
+        say("event", name=name.value, shard=str(key), message=message)
+
+    def latest(self, count: int = CAPACITY) -> Sequence[Event]:
+        """The newest events, the oldest of them first."""
+        return tuple(self._events)[-count:] if count > 0 else ()
+
+
+LOUD = frozenset(
+    {
+        EventName.ALARM,
+        EventName.FAILOVER_STARTED,
+        EventName.FAILOVER_DELAYED,
+        EventName.SWITCHOVER_FAILED,
+        EventName.NODES_REBOOTED,
+    }
+)

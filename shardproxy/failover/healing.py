@@ -1,0 +1,100 @@
+"""What a settled shard still lacks. Pure.
+
+A dataset is given up for the primary's only when it is the same history, or the node is known to have been a
+member. A node that never was keeps its data until somebody empties it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from shardproxy.failover.adoption import Healths, follows
+from shardproxy.failover.setup import ShardSetup
+from shardproxy.model import Address
+from shardproxy.model.health import NodeHealth, NodeState
+from shardproxy.model.replication import Replication, Role
+from shardproxy.store.record import ShardRecord, ShardState
+
+
+@dataclass(frozen=True, slots=True)
+class Follow:
+    """Make the node a replica of the primary."""
+
+    node: Address
+    primary: Address
+    was_primary: bool  # its clients missed a change: cut them
+    must_be_empty: bool  # it never was a member: ask how many keys it holds first
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """The node is in sync for the first time."""
+
+    node: Address
+
+
+@dataclass(frozen=True, slots=True)
+class Configure:
+    """Give that process the settings failover needs."""
+
+    node: Address
+    run_id: str
+
+
+Action = Follow | Joined | Configure
+
+
+def why_not_trusted(record: ShardRecord, health: NodeHealth | None) -> str | None:
+    """The reason nobody may be made a replica of the primary now, or None.
+
+    An empty primary that restarted would wipe them all.
+    """
+    if record.state is not ShardState.OK or record.primary is None:
+        return f"the shard is {record.state.value}"
+    if health is None or health.verdict.state is not NodeState.UP:
+        return "the primary is not up"
+    seen, server = health.replication, health.server
+    if seen is None or server is None:
+        return "the primary was not asked yet"
+    if seen.role is not Role.PRIMARY:
+        return "the primary says it is a replica"
+    if record.run_id and server.run_id != record.run_id:
+        return "the primary restarted"
+    if record.lineage is not None and seen.lineage.replid != record.lineage.replid:
+        return "the primary's history is not the one on record"
+    return None
+
+
+def heal(
+    setup: ShardSetup, record: ShardRecord, healths: Healths, configured: frozenset[tuple[Address, str]]
+) -> Iterable[Action]:
+    """What to do next; nothing when all is well or the primary is in doubt."""
+    primary = record.primary
+    if primary is None or why_not_trusted(record, healths.get(primary)) is not None:
+        return
+    seen_primary = healths[primary].replication
+    if seen_primary is None:
+        return
+    for node in record.nodes:
+        health = healths.get(node)
+        if health is None or health.replication is None or not health.verdict.is_answering:
+            continue
+        run_id = health.server.run_id if health.server is not None else ""
+        if node in record.joined and (node, run_id) not in configured:
+            yield Configure(node, run_id)
+        if node == primary:
+            continue
+        if follows(health, seen_primary):
+            if node not in record.joined:
+                yield Joined(node)
+            continue
+        is_member = node in record.joined
+        if (is_member or setup.is_managed) and not _is_on_its_way(health.replication, primary):
+            was_primary = health.replication.role is Role.PRIMARY
+            yield Follow(node, primary, was_primary, must_be_empty=not is_member)
+
+
+def _is_on_its_way(seen: Replication, primary: Address) -> bool:
+    """It was told to follow that primary, and is syncing or trying to connect."""
+    return seen.role is Role.REPLICA and seen.follows == primary and not seen.is_link_up

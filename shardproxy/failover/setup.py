@@ -1,0 +1,48 @@
+"""What is configured of a shard and of failover; times in seconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from shardproxy.model import Address, Node
+from shardproxy.model.replication import ShardKey
+from shardproxy.store.record import ShardRecord, ShardState
+
+
+@dataclass(frozen=True, slots=True)
+class ShardSetup:
+    """A shard as its config wants it."""
+
+    key: ShardKey
+    nodes: tuple[Node, ...]  # the first is the primary where nothing else is known
+    wait: int = 0  # replicas that have a write before it is acknowledged
+    is_managed: bool = False  # replication is built, not only followed
+    is_automatic: bool = True  # fail over without being asked
+    min_replicas: int | None = None  # min-replicas-to-write of every node; None = leave it
+
+    @property
+    def addresses(self) -> tuple[Address, ...]:
+        return tuple(node.address for node in self.nodes)
+
+    def zone_of(self, address: Address) -> str | None:
+        return next((node.zone for node in self.nodes if node.address == address), None)
+
+
+def record_new(setup: ShardSetup) -> ShardRecord:
+    """The record of a shard that was never stored."""
+    return ShardRecord(setup.key, 0, ShardState.NEW, None, setup.addresses, wait=setup.wait)
+
+
+@dataclass(frozen=True, slots=True)
+class FailoverSettings:
+    """Deadlines and limits."""
+
+    command_timeout: float = 0.5  # one command to an engine
+    freeze_timeout: float = 0.2  # a replica that takes longer is not waited for
+    last_grace: float = 0.03  # the last primary is waited for so long once the others have answered
+    fence_timeout: float = 2.0  # the data plane has stopped acknowledging by then, or we try again
+    handover_timeout: float = 2.0  # FAILOVER gives up by itself
+    adopt_after: float = 1.5  # nodes that are silent at start are not waited for any longer
+    retry_interval: float = 0.5  # between tries that found too few replicas
+    at_once: int = 3  # failovers
+    zone: str | None = None  # the proxy's

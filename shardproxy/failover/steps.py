@@ -1,0 +1,220 @@
+"""The commands engines are given. Thin: each sends, checks the answer, and says what came of it.
+
+Before every command the right to give it is checked: a lease is not a lock, and we may have been asleep.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import trio
+
+from shardproxy.failover.election import Candidate
+from shardproxy.failover.interfaces import Nodes
+from shardproxy.failover.setup import FailoverSettings
+from shardproxy.model import Address
+from shardproxy.model.replication import DEAD_END, Lineage, Replication, Role
+from shardproxy.nodes import NodeError, NodeFailure
+from shardproxy.store.interface import Leadership, LeadershipLostError
+from shardproxy.wire.info import InfoError, read_fields, read_replication, read_role, read_server
+from shardproxy.wire.reply import Failure, Reply
+from shardproxy.wire.resp import Argument
+
+HANDOVER_POLL = 0.02  # seconds; FAILOVER answers at once and works in the background
+PING_PERIOD = 1  # seconds, of primaries to their replicas: the engine's default of 10 makes replicas blind
+
+
+class StepError(Exception):
+    """A command was not carried out, as far as we know; `is_refused` when the node itself said so."""
+
+    def __init__(self, address: Address, why: str, *, is_refused: bool = False) -> None:
+        super().__init__(f"{address}: {why}")
+        self.address = address
+        self.why = why
+        self.is_refused = is_refused
+
+
+@dataclass(frozen=True, slots=True)
+class Primary:
+    """A node that has just said that it is a primary."""
+
+    lineage: Lineage
+    run_id: str
+
+
+class Steps:
+    """What can be done to the nodes of a shard, for as long as we lead."""
+
+    def __init__(self, nodes: Nodes, leadership: Leadership, settings: FailoverSettings) -> None:
+        self._nodes = nodes
+        self._leadership = leadership
+        self._settings = settings
+
+    async def freeze(
+        self, address: Address, *, zone: str | None = None, cut_clients: bool = False
+    ) -> Candidate:
+        """Let a node neither take writes nor get any; return what it then has."""
+        requests: list[tuple[Argument, ...]] = [
+            ("REPLICAOF", DEAD_END.host, DEAD_END.port),
+            ("INFO", "server"),
+            ("INFO", "replication"),
+            ("PING",),
+        ]
+        if cut_clients:
+            requests.append(("CLIENT", "KILL", "TYPE", "normal"))
+        replies = await self._ask(address, requests, self._settings.freeze_timeout)
+        if isinstance(replies[0], Failure) and "while failing over" in replies[0].text:
+            requests.insert(0, ("FAILOVER", "ABORT"))
+            replies = (await self._ask(address, requests, self._settings.freeze_timeout))[1:]
+        _demand(address, replies[0], "REPLICAOF")
+        ping = replies[3].text if isinstance(replies[3], Failure) else ""
+        candidate = Candidate(
+            address=address,
+            replication=_replication(address, replies[2]),
+            run_id=_run_id(address, replies[1]),
+            zone=zone,
+            can_write=not ping.startswith("MISCONF"),
+            is_loading=ping.startswith("LOADING"),
+        )
+        if not candidate.replication.is_frozen:
+            raise StepError(address, f"follows {candidate.replication.follows} although it was frozen")
+        return candidate
+
+    async def promote(self, address: Address) -> Primary:
+        """Make a frozen node the primary, and see that it is."""
+        replies = await self._ask(
+            address,
+            [("REPLICAOF", "NO", "ONE"), ("ROLE",), ("INFO", "server"), ("INFO", "replication")],
+            self._settings.command_timeout,
+        )
+        _demand(address, replies[0], "REPLICAOF NO ONE")
+        return _primary(address, replies[1:])
+
+    async def inspect(self, address: Address) -> Primary:
+        """See that a node is a primary."""
+        requests = [("ROLE",), ("INFO", "server"), ("INFO", "replication")]
+        return _primary(address, await self._ask(address, requests, self._settings.command_timeout))
+
+    async def follow(self, address: Address, primary: Address, *, cut_clients: bool = False) -> None:
+        """Make a node a replica of the primary."""
+        requests: list[tuple[Argument, ...]] = [("REPLICAOF", primary.host, primary.port)]
+        if cut_clients:  # they are writers that missed the change, or readers who find their way back
+            requests.append(("CLIENT", "KILL", "TYPE", "normal"))
+        replies = await self._ask(address, requests, self._settings.command_timeout)
+        _demand(address, replies[0], "REPLICAOF")
+
+    async def count_keys(self, address: Address) -> int:
+        """How many keys a node holds, in all its databases."""
+        (reply,) = await self._ask(address, [("INFO", "keyspace")], self._settings.command_timeout)
+        _demand(address, reply, "INFO")
+        total = 0
+        for name, value in read_fields(reply).items():
+            if name.startswith("db"):
+                pairs = dict(pair.split("=", 1) for pair in value.split(",") if "=" in pair)
+                total += int(pairs.get("keys", "0"))
+        return total
+
+    async def configure(self, address: Address, min_replicas: int | None) -> None:
+        """Set what failover needs of a node."""
+        requests: list[tuple[Argument, ...]] = [("CONFIG", "SET", "repl-ping-replica-period", PING_PERIOD)]
+        if min_replicas is not None:
+            requests.append(("CONFIG", "SET", "min-replicas-to-write", min_replicas))
+        for reply in await self._ask(address, requests, self._settings.command_timeout):
+            _demand(address, reply, "CONFIG SET")
+
+    async def hand_over(self, primary: Address, target: Address) -> Primary:
+        """Let the primary hand over by itself, losing nothing.
+
+        Raise StepError with `is_refused` when the primary is what it was; without, nobody knows.
+        """
+        there = await self._as_primary_sees_it(primary, target)
+        timeout = self._settings.handover_timeout
+        command = ("FAILOVER", "TO", there.host, there.port, "TIMEOUT", round(timeout * 1000))
+        (reply,) = await self._ask(primary, [command], self._settings.command_timeout)
+        _demand(primary, reply, "FAILOVER")
+        with trio.move_on_after(timeout + self._settings.command_timeout):
+            while True:
+                await trio.sleep(HANDOVER_POLL)
+                replies = await self._ask(primary, [("INFO", "replication")], self._settings.command_timeout)
+                if isinstance(replies[0], Failure):
+                    continue
+                seen = _replication(primary, replies[0])
+                if seen.role is Role.PRIMARY and not seen.is_handing_over:
+                    raise StepError(primary, "the replica did not catch up in time", is_refused=True)
+                if seen.role is Role.REPLICA and (found := await self._primary_or_none(target)) is not None:
+                    return found
+        raise StepError(primary, "neither handed over nor gave up")
+
+    async def _primary_or_none(self, address: Address) -> Primary | None:
+        try:
+            return await self.inspect(address)
+        except StepError:
+            return None
+
+    async def _as_primary_sees_it(self, primary: Address, target: Address) -> Address:
+        """The replica's address in the primary's list, which FAILOVER wants; names may differ there."""
+        (reply,) = await self._ask(primary, [("INFO", "replication")], self._settings.command_timeout)
+        attached = [replica.address for replica in _replication(primary, reply).attached]
+        if target in attached:
+            return target
+        resolved = await _resolve(target, self._settings.command_timeout)
+        for address in attached:
+            if address.port == target.port and address.host in resolved:
+                return address
+        raise StepError(primary, f"does not have {target} as a replica", is_refused=True)
+
+    async def _ask(
+        self, address: Address, requests: Sequence[Sequence[Argument]], timeout: float
+    ) -> list[Reply]:
+        if trio.current_time() >= self._leadership.valid_until:
+            raise LeadershipLostError("the lease ran out before a command was sent")
+        try:
+            return await self._nodes.request_many(address, requests, timeout=timeout)
+        except NodeFailure as error:
+            raise StepError(address, error.why) from error
+        except NodeError as error:
+            raise StepError(address, error.failure.text, is_refused=True) from error
+
+
+async def _resolve(address: Address, timeout: float) -> Iterable[str]:
+    with trio.move_on_after(timeout):
+        try:
+            found = await trio.socket.getaddrinfo(address.host, address.port)
+        except OSError:
+            return ()
+        return {str(entry[4][0]) for entry in found}
+    return ()
+
+
+def _demand(address: Address, reply: Reply, command: str) -> None:
+    if isinstance(reply, Failure):
+        raise StepError(address, f"{command}: {reply.text}", is_refused=True)
+
+
+def _replication(address: Address, reply: Reply) -> Replication:
+    _demand(address, reply, "INFO")
+    try:
+        return read_replication(read_fields(reply))
+    except InfoError as error:
+        raise StepError(address, str(error)) from error
+
+
+def _run_id(address: Address, reply: Reply) -> str:
+    _demand(address, reply, "INFO")
+    try:
+        return read_server(read_fields(reply)).run_id
+    except InfoError as error:
+        raise StepError(address, str(error)) from error
+
+
+def _primary(address: Address, replies: Sequence[Reply]) -> Primary:
+    """From ROLE, INFO server and INFO replication."""
+    _demand(address, replies[0], "ROLE")
+    try:
+        role, _ = read_role(replies[0])
+    except InfoError as error:
+        raise StepError(address, str(error)) from error
+    if role is not Role.PRIMARY:
+        raise StepError(address, "says it is a replica")
+    return Primary(_replication(address, replies[2]).lineage, _run_id(address, replies[1]))

@@ -1,0 +1,98 @@
+"""What is remembered of one node's probe results. Pure values: each result makes a new one.
+
+Holds no list: times and the latest facts are all that judging needs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from shardproxy.health.outcome import ALIVE, Outcome, ProbeResult
+from shardproxy.model.replication import Replication, Role, Server
+
+DEFAULT_PING_PERIOD = 10.0  # seconds; an engine's own repl-ping-replica-period
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """Times are trio's; `since` is where timers start: the first look, or the last time we were stalled."""
+
+    since: float
+    accepted_at: float  # when the shard got its present roles; facts asked for earlier do not count
+    last: ProbeResult | None = None
+    alive_at: float | None = None
+    outcome_since: float = 0.0  # since when results are as the last one
+    refusals: int = 0  # in a row; a connection that the node ended just before is one of them
+    run_id: str | None = None  # of the process that has the data, as accepted
+    server: Server | None = None  # who answers now
+    replication: Replication | None = None
+    replication_at: float | None = None
+    offset_since: float | None = None  # when its present offset was first seen
+    ping_period: float = DEFAULT_PING_PERIOD
+    manager: str | None = None
+    is_surveyed: bool = False
+
+    @property
+    def is_restarted(self) -> bool:
+        return bool(self.run_id and self.server and self.server.run_id != self.run_id)
+
+    @property
+    def is_acting_replica(self) -> bool:
+        return self.replication is not None and self.replication.role is Role.REPLICA
+
+    def silent_for(self, now: float) -> float:
+        """Seconds without a sign of life, counted from `since` at the earliest."""
+        return now - max(self.since, self.alive_at if self.alive_at is not None else self.since)
+
+
+def history_start(now: float) -> History:
+    return History(since=now, accepted_at=now)
+
+
+def history_observe(history: History, result: ProbeResult) -> History:
+    """Add a result. Those asked for before `since` come from before a stall and are dropped."""
+    if result.asked_at < history.since:
+        return history
+    is_same = history.last is not None and history.last.outcome is result.outcome
+    refusals = history.refusals + 1 + result.was_closed if result.outcome is Outcome.REFUSED else 0
+    seen = replace(
+        history,
+        last=result,
+        outcome_since=history.outcome_since if is_same else result.at,
+        refusals=refusals,
+        alive_at=result.at if result.outcome in ALIVE else history.alive_at,
+        ping_period=history.ping_period if result.ping_period is None else result.ping_period,
+        manager=result.manager if result.is_surveyed else history.manager,
+        is_surveyed=history.is_surveyed or result.is_surveyed,
+    )
+    if result.asked_at < history.accepted_at:
+        return seen
+    if result.server is not None:
+        seen = replace(seen, server=result.server, run_id=history.run_id or result.server.run_id)
+    return _observe_replication(seen, result)
+
+
+def _observe_replication(history: History, result: ProbeResult) -> History:
+    now = result.replication
+    if now is None:
+        return history
+    before = history.replication
+    is_same = before is not None and before.offset == now.offset and before.follows == now.follows
+    return replace(
+        history,
+        replication=now,
+        replication_at=result.at,
+        offset_since=history.offset_since if is_same else result.at,
+    )
+
+
+def history_restart_timers(history: History, now: float) -> History:
+    """Forget what looked bad: we were the ones who did not look."""
+    return replace(history, since=now, refusals=0, last=None, alive_at=None, outcome_since=now)
+
+
+def history_accept(history: History, now: float, run_id: str | None) -> History:
+    """The shard has new roles: take the facts anew, and that process as the one that has the data."""
+    return replace(
+        history, accepted_at=now, server=None, replication=None, replication_at=None, run_id=run_id
+    )

@@ -1,0 +1,52 @@
+"""When a node is asked next, and how much. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from shardproxy.health.history import History
+from shardproxy.health.probe import Depth
+from shardproxy.health.settings import HealthSettings
+from shardproxy.model.replication import Role
+
+
+@dataclass(frozen=True, slots=True)
+class Attention:
+    """What a node's part in its shard asks for."""
+
+    is_primary: bool
+    is_suspect: bool  # it, or its primary, is
+    is_refused: bool  # its primary refuses connections, lately: its replicas are about to notice
+    is_sampled: bool  # its offset is wanted often: reads from replicas have a bound on staleness
+    nodes: int = 1  # watched by this process in all
+    has_replicas: bool = False  # its shard has
+
+
+def probe_interval(history: History, attention: Attention, settings: HealthSettings) -> float:
+    """Seconds from one question to the next."""
+    if attention.is_refused:
+        return settings.refused_interval
+    if attention.is_suspect:
+        return settings.suspect_interval
+    usual = settings.ping_interval
+    if not attention.is_primary:  # what it last said is the older evidence of when it heard its primary
+        usual = min(settings.replica_interval, max(usual, attention.nodes / settings.replica_rate))
+    if attention.is_sampled:
+        return min(usual, max(settings.sample_interval, attention.nodes / settings.max_rate))
+    return usual
+
+
+def probe_depth(
+    history: History, surveyed_at: float | None, now: float, attention: Attention, settings: HealthSettings
+) -> Depth:
+    """How much to ask now."""
+    if surveyed_at is None or now - surveyed_at >= settings.slow_interval:
+        return Depth.SURVEY
+    known_for = None if history.replication_at is None else now - history.replication_at
+    limit = settings.suspect_interval if attention.is_suspect else settings.info_interval
+    seen = history.replication
+    if attention.has_replicas and seen is not None and seen.role is Role.PRIMARY and not seen.attached:
+        limit = settings.suspect_interval  # the first replica that attaches gives its history a new name
+    if known_for is None or known_for >= limit or attention.is_sampled or not attention.is_primary:
+        return Depth.INFO
+    return Depth.PING

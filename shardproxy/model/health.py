@@ -1,0 +1,69 @@
+"""Verdict: our judgement of a node."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from shardproxy.model.address import Address
+from shardproxy.model.replication import Replication, Server, ShardKey
+
+
+class NodeState(enum.Enum):
+    UNKNOWN = "unknown"  # not heard of yet
+    UP = "up"
+    SUSPECT = "suspect"  # silent, but not for long enough or not agreed by its replicas
+    LOADING = "loading"  # reads its data from disk
+    BUSY = "busy"  # runs a long script
+    UNWRITABLE = "unwritable"  # refuses writes: its disk is full or broken
+    DENIED = "denied"  # refuses us: a matter of our configuration, never a failover
+    CUT_OFF = "cut off"  # we cannot reach it, but its replicas can, or nobody can tell
+    DOWN = "down"  # a primary in this state has to be replaced
+
+
+class Cause(enum.Enum):
+    """Why a node is DOWN."""
+
+    DEAD = "dead"  # nothing listens on its port
+    SILENT = "silent"
+    STUCK_LOADING = "stuck loading"
+    UNWRITABLE = "unwritable"
+    RESTARTED = "restarted"  # answers, but is not the process that held the data
+    NOT_PRIMARY = "not primary"  # answers, but says it is a replica
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A state, why, and since when (trio time)."""
+
+    state: NodeState
+    reason: str
+    since: float
+    cause: Cause | None = None
+
+    @property
+    def is_down(self) -> bool:
+        return self.state is NodeState.DOWN
+
+    @property
+    def is_answering(self) -> bool:
+        """It replies to us; it need not be fit for anything."""
+        return self.state in ANSWERING or (self.is_down and self.cause not in (Cause.DEAD, Cause.SILENT))
+
+
+ANSWERING = frozenset({NodeState.UP, NodeState.LOADING, NodeState.BUSY, NodeState.UNWRITABLE})
+
+
+@dataclass(frozen=True, slots=True)
+class NodeHealth:
+    """A verdict, and what the node last said of itself."""
+
+    verdict: Verdict
+    replication: Replication | None = None
+    server: Server | None = None
+    manager: str | None = None  # another that manages its replication, in words
+    is_surveyed: bool = False  # whether that was asked
+    epoch: int = 0  # of the shard's record that it was judged by
+
+
+NodeKey = tuple[ShardKey, Address]

@@ -1,0 +1,220 @@
+"""A state file, for a proxy that is alone.
+
+    state.json        the records: written beside, synced, renamed over
+    state.json.lock   held (flock) by the process that may write; the kernel lets go when it ends
+
+The leader's revision is in the file as well, so that it grows with every start.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import math
+import os
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import trio
+
+from shardproxy.model.board import Board
+from shardproxy.model.replication import ShardKey
+from shardproxy.store.cas import record_replace
+from shardproxy.store.codec import record_decode, record_encode
+from shardproxy.store.interface import (
+    Leadership,
+    LeadershipLostError,
+    StoreUnavailableError,
+)
+from shardproxy.store.record import ShardRecord
+
+FORMAT = 1
+MAX_FILE = 4 << 20  # bytes; 250 shards of 6 nodes in each of 10 clusters are a quarter of it
+
+
+class StateFileError(Exception):
+    """The state file cannot be used; says what to do about it."""
+
+
+@dataclass(frozen=True, slots=True)
+class LocalLeadership:
+    """Held as long as the lock is: until the process ends."""
+
+    revision: int
+    valid_until: float = math.inf
+
+
+@dataclass(slots=True)
+class _State:
+    group: str
+    leader: int
+    revision: int  # of the last write
+    records: dict[ShardKey, ShardRecord]
+    epochs: dict[str, int]  # the highest that each cluster's topology ever had
+
+
+class LocalStore:
+    """One process's records in a file. A context manager: opening takes the lock and reads the file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock_file: int | None = None
+        self._turn = trio.Lock()
+        self._state = _State(uuid.uuid4().hex, 0, 0, {}, {})
+        self._records: Board[ShardKey, ShardRecord] = Board()
+
+    @property
+    def group(self) -> str:
+        return self._state.group
+
+    @property
+    def records(self) -> Board[ShardKey, ShardRecord]:
+        return self._records
+
+    def __enter__(self) -> Self:
+        self._lock_file = _lock(self._path)
+        try:
+            self._state = _read(self._path) or self._state
+        except BaseException:
+            self.close()
+            raise
+        for key, record in self._state.records.items():
+            self._records.show(key, record)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the lock. Idempotent."""
+        if self._lock_file is not None:
+            os.close(self._lock_file)
+            self._lock_file = None
+
+    async def claim(self) -> Leadership:
+        """Lead at once: the lock is ours. Whoever claimed before in this process leads no more."""
+        async with self._turn:
+            self._state.leader += 1
+            await self._write(self._state.records)
+            return LocalLeadership(self._state.leader)
+
+    async def put(self, record: ShardRecord, leadership: Leadership) -> ShardRecord:
+        async with self._turn:
+            if self._lock_file is None or leadership.revision != self._state.leader:
+                raise LeadershipLostError(f"revision {leadership.revision} does not lead any more")
+            revision = self._state.revision + 1
+            stored = record_replace(self._state.records.get(record.key), record, revision)
+            await self._write({**self._state.records, record.key: stored})
+            self._records.show(record.key, stored)
+            return stored
+
+    def last_epoch(self, cluster: str) -> int:
+        """The highest epoch noted for a cluster's topology; 0 = none."""
+        return self._state.epochs.get(cluster, 0)
+
+    async def note_epoch(self, cluster: str, epoch: int) -> None:
+        """Remember the epoch of a topology that is about to be served; raise StoreUnavailableError."""
+        async with self._turn:
+            if self._lock_file is None:
+                raise StoreUnavailableError(f"{self._path} is closed")
+            if epoch > self.last_epoch(cluster):
+                await self._write(self._state.records, {**self._state.epochs, cluster: epoch})
+
+    async def _write(
+        self, records: Mapping[ShardKey, ShardRecord], epochs: Mapping[str, int] | None = None
+    ) -> None:
+        """Once begun it is finished, and then known: a cancelled caller leaves no doubt about the file."""
+        old = self._state
+        epochs = dict(old.epochs if epochs is None else epochs)
+        state = _State(old.group, old.leader, old.revision + 1, dict(records), epochs)
+        try:
+            with trio.CancelScope(shield=True):  # a local disk: bounded by the kernel
+                await trio.to_thread.run_sync(_write, self._path, _encode(state))
+        except OSError as error:
+            raise StoreUnavailableError(f"{self._path}: {error.strerror or error}") from error
+        self._state = state
+
+
+def _lock(path: Path) -> int:
+    lock = path.with_name(path.name + ".lock")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        number = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StateFileError(f"{lock}: {error.strerror}: make its directory writable") from error
+    try:
+        fcntl.flock(number, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(number)
+        raise StateFileError(
+            f"{path} is in use by another shardproxy: give each its own file, or let them share a store"
+        ) from error
+    return number
+
+
+def _read(path: Path) -> _State | None:
+    """The file's state; None when there is no file yet."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE + 1)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise StateFileError(f"{path}: {error.strerror}") from error
+    try:
+        if len(data) > MAX_FILE:
+            raise ValueError(f"has more than {MAX_FILE} bytes")
+        return _decode(json.loads(data))
+    except (ValueError, KeyError, TypeError) as error:
+        raise StateFileError(
+            f"{path} is damaged ({error}): restore it, or move it away to have the engines' own roles adopted"
+        ) from error
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Replace the file so that after a crash it is the old one or the new one, whole."""
+    beside = path.with_name(path.name + ".new")
+    with beside.open("wb") as file:
+        os.fchmod(file.fileno(), 0o600)
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)
+    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+def _encode(state: _State) -> bytes:
+    values = {
+        "format": FORMAT,
+        "group": state.group,
+        "leader": state.leader,
+        "revision": state.revision,
+        "epochs": state.epochs,
+        "shards": [
+            {"revision": record.revision, **record_encode(record)} for record in state.records.values()
+        ],
+    }
+    return json.dumps(values, indent=1).encode() + b"\n"
+
+
+def _decode(values: Any) -> _State:
+    if values["format"] != FORMAT:
+        raise ValueError(f"format {values['format']}, and this version reads {FORMAT}")
+    records = [record_decode(shard, int(shard["revision"])) for shard in values["shards"]]
+    return _State(
+        str(values["group"]),
+        int(values["leader"]),
+        int(values["revision"]),
+        {record.key: record for record in records},
+        {str(cluster): int(epoch) for cluster, epoch in values.get("epochs", {}).items()},
+    )

@@ -1,0 +1,82 @@
+"""What is kept of a shard: enough for any controller to finish what another one began."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, replace
+
+from shardproxy.model import Address
+from shardproxy.model.replication import Lineage, ShardKey
+
+
+class ShardState(enum.Enum):
+    NEW = "new"  # not stored yet: nobody knows its primary
+    OK = "ok"  # the primary serves
+    FENCING = "fencing"  # nobody may acknowledge writes
+    PROMOTING = "promoting"  # as FENCING, and the target may already be a primary
+    SWITCHING = "switching"  # as PROMOTING, by a planned switchover
+    CONFLICT = "conflict"  # two nodes claim to be the primary: read-only until an operator decides
+
+
+@dataclass(frozen=True, slots=True)
+class ShardRecord:
+    """One shard as of an epoch. Epochs never go down; each has at most one target."""
+
+    key: ShardKey
+    epoch: int
+    state: ShardState
+    primary: Address | None  # where writes go; None while fenced
+    nodes: tuple[Address, ...]  # all members, as configured
+    last: Address | None = None  # the primary of the epoch before, while there is none
+    target: Address | None = None  # whom this epoch makes primary, or tried to
+    joined: tuple[
+        Address, ...
+    ] = ()  # members that have had the shard's data; others may hold data of their own
+    wait: int = 0  # replicas that have a write before it is acknowledged
+    lineage: Lineage | None = None  # of the primary's, or the last primary's, dataset
+    run_id: str = ""  # of the primary's process
+    revision: int = 0  # the store's, for compare-and-set; 0 = not stored yet
+
+    @property
+    def replicas(self) -> tuple[Address, ...]:
+        """The members that are not, or were not, the primary."""
+        primary = self.primary or self.last
+        return tuple(node for node in self.nodes if node != primary)
+
+    @property
+    def served(self) -> tuple[object, ...]:
+        """What of it a proxy acts on."""
+        return self.epoch, self.state, self.primary, self.nodes, self.wait
+
+    @property
+    def is_settled(self) -> bool:
+        """Nobody is in the middle of changing its primary."""
+        return self.state in (ShardState.OK, ShardState.CONFLICT)
+
+    def fenced(self, state: ShardState = ShardState.FENCING) -> ShardRecord:
+        """The next epoch, without a primary."""
+        return replace(
+            self,
+            epoch=self.epoch + 1,
+            state=state,
+            primary=None,
+            last=self.primary or self.last,
+            target=None,
+        )
+
+    def promoting(self, target: Address) -> ShardRecord:
+        """The same epoch, bound to a target."""
+        if self.target not in (None, target):
+            raise ValueError(f"epoch {self.epoch} of {self.key} promotes {self.target}, not {target}")
+        return replace(self, state=ShardState.PROMOTING, target=target)
+
+    def settled(self, primary: Address, lineage: Lineage | None, run_id: str) -> ShardRecord:
+        """The same epoch, with its primary."""
+        return replace(
+            self,
+            state=ShardState.OK,
+            primary=primary,
+            last=None,
+            lineage=lineage,
+            run_id=run_id,
+        )

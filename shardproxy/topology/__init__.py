@@ -1,0 +1,1 @@
+"""Which topology is served: proposals in, numbered topologies out."""

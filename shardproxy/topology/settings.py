@@ -1,0 +1,28 @@
+"""From a config to what every cluster is served with, secrets included."""
+
+from __future__ import annotations
+
+from shardproxy.config import Config, SecretError
+from shardproxy.dataplane.spec import ClusterSettings
+
+
+class SettingsError(Exception):
+    """A config that is well written but cannot be served; holds every reason."""
+
+    def __init__(self, reasons: tuple[str, ...]) -> None:
+        super().__init__("\n".join(reasons))
+        self.reasons = reasons
+
+
+def settings_read(config: Config, version: str) -> dict[str, ClusterSettings]:
+    """Read the settings and secrets of every cluster; raise SettingsError."""
+    reasons: list[str] = []
+    settings = {}
+    for name, cluster in config.clusters.items():
+        try:
+            settings[name] = ClusterSettings.read(cluster, version, config.zone)
+        except SecretError as error:
+            reasons.append(f"clusters.{name}.node_auth: {error}")
+    if reasons:
+        raise SettingsError(tuple(reasons))
+    return settings

@@ -1,0 +1,1 @@
+"""Sans-I/O codecs for the control plane. Knows nothing of sockets."""

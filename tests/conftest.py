@@ -1,0 +1,22 @@
+"""What every test may ask for; tests/fixtures says more."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest_plugins = [
+    "tests.fixtures.engines",
+    "tests.fixtures.proxy",
+    "tests.fixtures.clients",
+    "tests.fixtures.fake_engine",
+    "tests.fixtures.oracle",
+]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--engines",
+        choices=("auto", "local", "containers"),
+        default="auto",
+        help="where engines run: local processes, containers, or containers when a Docker engine answers",
+    )

@@ -1,0 +1,170 @@
+"""A control plane over real engines, with a fencer that only writes down what it is told."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import trio
+
+from shardproxy.failover.controller import Inputs, run_controller, run_watch
+from shardproxy.failover.events import EventName
+from shardproxy.failover.setup import FailoverSettings, ShardSetup
+from shardproxy.fleet import RedisNode
+from shardproxy.health.monitor import Boards, run_monitor
+from shardproxy.model import Address, Node
+from shardproxy.model.board import Board
+from shardproxy.model.replication import ShardKey
+from shardproxy.nodes import NodeLink, NodeLinks
+from shardproxy.store.interface import Store
+from shardproxy.store.local import LocalStore
+from shardproxy.store.record import ShardRecord, ShardState
+
+KEY = ShardKey("sessions", 0)
+PATIENCE = 20.0  # seconds until a test gives up; none of them waits that long when all is well
+
+
+@dataclass
+class FakeFencer:
+    """Confirms at once. `hold` keeps it from confirming a fence, for good."""
+
+    told: list[str] = field(default_factory=list)
+    hold: bool = False
+    held: trio.Event = field(default_factory=trio.Event)
+
+    async def fence(self, key: ShardKey, epoch: int, primary: Address | None) -> None:
+        self.told.append(f"fence {epoch} {primary}")
+        if self.hold:
+            self.held.set()
+            await trio.sleep_forever()
+        await trio.lowlevel.checkpoint()
+
+    async def park(self, key: ShardKey, epoch: int) -> None:
+        self.told.append(f"park {epoch}")
+        await trio.lowlevel.checkpoint()
+
+    async def publish(self, record: ShardRecord) -> None:
+        self.told.append(f"publish {record.epoch} {record.primary}")
+        await trio.lowlevel.checkpoint()
+
+
+@dataclass
+class Plane:
+    """One running control plane."""
+
+    inputs: Inputs
+    boards: Boards
+    fencer: FakeFencer
+
+    @property
+    def record(self) -> ShardRecord:
+        return self.inputs.store.records[KEY]
+
+    def events(self, name: EventName) -> list[str]:
+        return [event.message for event in self.inputs.events.latest() if event.name is name]
+
+    async def wait(self, what: str, is_so: Callable[[], bool]) -> None:
+        """Wait for news until it is so."""
+        boards = (self.inputs.store.records, self.boards.health, self.boards.reads)
+        try:
+            with trio.fail_after(PATIENCE):
+                while not _holds(is_so):
+                    seen = [board.version for board in boards]
+                    with trio.move_on_after(0.2):  # engines and events change without a board's notice
+                        await _first_change(boards, seen)
+        except trio.TooSlowError:
+            said = "\n".join(f"{event.name.value}: {event.message}" for event in self.inputs.events.latest())
+            raise AssertionError(f"not so after {PATIENCE} s: {what}\n{said}") from None
+
+    async def wait_primary(self, *nodes: RedisNode) -> RedisNode:
+        """Wait until one of the nodes is the primary that is served, and all healing has been done."""
+        await self.wait(
+            "one of them is the primary",
+            lambda: (
+                KEY in self.inputs.store.records
+                and self.record.state is ShardState.OK
+                and any(self.record.primary == node.address for node in nodes)
+                and self.fencer.told[-1] == f"publish {self.record.epoch} {self.record.primary}"
+            ),
+        )
+        return next(node for node in nodes if self.record.primary == node.address)
+
+    async def wait_joined(self, *nodes: RedisNode) -> None:
+        """Wait until one of them is the primary, and all others are in sync with it."""
+        primary = await self.wait_primary(*nodes)
+
+        def is_in_sync(node: RedisNode) -> bool:
+            seen = node.info("replication")
+            return seen.get("master_port") == str(primary.port) and seen.get("master_link_status") == "up"
+
+        wanted = {node.address for node in nodes}
+        await self.wait(
+            "all have joined",
+            lambda: (
+                wanted <= set(self.record.joined)
+                and all(is_in_sync(node) for node in nodes if node is not primary)
+            ),
+        )
+
+
+def _holds(is_so: Callable[[], bool]) -> bool:
+    """An old primary cuts its clients, also one that a test asks with."""
+    try:
+        return is_so()
+    except (OSError, EOFError):
+        return False
+
+
+async def _first_change(boards: tuple[Board, ...], seen: list[int]) -> None:  # type: ignore[type-arg]
+    async def wait(board: Board, version: int) -> None:  # type: ignore[type-arg]
+        await board.wait_changed(version)
+        nursery.cancel_scope.cancel()
+
+    async with trio.open_nursery() as nursery:
+        for board, version in zip(boards, seen, strict=True):
+            nursery.start_soon(wait, board, version)
+
+
+def setup_of(*nodes: RedisNode, wait: int = 0, is_managed: bool = True) -> ShardSetup:
+    return ShardSetup(KEY, tuple(Node(node.address) for node in nodes), wait=wait, is_managed=is_managed)
+
+
+@asynccontextmanager
+async def open_plane(
+    state: Path, setup: ShardSetup, *, max_staleness: float | None = None
+) -> AsyncIterator[Plane]:
+    """Run a monitor and a controller over these nodes until the block ends."""
+    with LocalStore(state) as store:
+        async with open_plane_on(store, setup, max_staleness=max_staleness) as plane:
+            yield plane
+
+
+@asynccontextmanager
+async def open_plane_on(
+    store: Store, setup: ShardSetup, *, max_staleness: float | None = None
+) -> AsyncIterator[Plane]:
+    setups: Board[ShardKey, ShardSetup] = Board()
+    setups.show(KEY, setup)
+    watched: Board[ShardKey, ShardRecord] = Board()
+    boards, fencer = Boards(), FakeFencer()
+    async with NodeLinks() as nodes, trio.open_nursery() as nursery:
+        inputs = Inputs(setups, boards.health, store, nodes, fencer)
+        await nursery.start(run_watch, setups, store.records, watched)
+        nursery.start_soon(_monitor, watched, boards, store.group, max_staleness)
+        await nursery.start(run_controller, inputs, FailoverSettings())
+        yield Plane(inputs, boards, fencer)
+        nursery.cancel_scope.cancel()
+
+
+async def _monitor(
+    watched: Board[ShardKey, ShardRecord], boards: Boards, group: str, max_staleness: float | None
+) -> None:
+    await run_monitor(
+        watched,
+        boards,
+        lambda key, address: NodeLink(address),
+        group=group,
+        max_staleness=lambda key: max_staleness,
+    )

@@ -1,0 +1,275 @@
+"""What engines do when they are told: the facts that the state machine is built on."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+import pytest
+import trio
+
+from shardproxy.failover.election import NO_OFFSET, Candidate, Electorate, why_not_electable
+from shardproxy.failover.setup import FailoverSettings
+from shardproxy.failover.steps import StepError, Steps
+from shardproxy.fleet import Fleet, RedisNode
+from shardproxy.model import Address
+from shardproxy.model.replication import DEAD_END, Replication, Role
+from shardproxy.nodes import NodeLink, NodeLinks
+from shardproxy.store.interface import LeadershipLostError
+from shardproxy.store.local import LocalLeadership
+from shardproxy.wire.info import read_fields, read_replication
+from tests.fixtures.engines import StartFleet
+from tests.fixtures.proxy import wait_until
+
+SETTINGS = FailoverSettings(command_timeout=2.0, freeze_timeout=0.5)
+
+
+def pair(start_fleet: StartFleet, replicas: int = 1) -> tuple[RedisNode, ...]:
+    fleet: Fleet = start_fleet(shards=1, replicas=replicas)
+    nodes = fleet.shards[0].nodes
+    assert all(isinstance(node, RedisNode) for node in nodes)
+    return tuple(node for node in nodes if isinstance(node, RedisNode))
+
+
+def wait_online(primary: RedisNode, replicas: int = 1) -> None:
+    """Wait until the primary knows its replicas to be in sync: FAILOVER refuses others."""
+    primary.ask("SET", "online", "?")
+    assert primary.ask("WAIT", replicas, 5000, timeout=6.0) == replicas
+
+
+def steps_over(nodes: NodeLinks, valid_until: float = float("inf")) -> Steps:
+    return Steps(nodes, LocalLeadership(1, valid_until), SETTINGS)
+
+
+async def test_a_frozen_replica_keeps_its_data_and_place_and_goes_on_where_it_was(
+    start_fleet: StartFleet,
+) -> None:
+    primary, replica = pair(start_fleet)
+    primary.ask("SET", "a", "1")
+    wait_until(lambda: replica.ask("GET", "a") == b"1", "it has the write")
+    async with NodeLinks() as nodes:
+        steps = steps_over(nodes)
+        candidate = await steps.freeze(replica.address, zone="z")
+        before = candidate.replication
+        assert (before.role, before.is_frozen, before.is_link_up) == (Role.REPLICA, True, False)
+        assert before.lineage.replid == primary.info("replication")["master_replid"]
+        assert before.offset == int(primary.info("replication")["master_repl_offset"])
+        assert (candidate.zone, candidate.run_id) == ("z", replica.info("server")["run_id"])
+        assert replica.ask("GET", "a") == b"1"
+        with pytest.raises(Exception, match="READONLY"):
+            replica.ask("SET", "b", "2")
+        primary.ask("SET", "b", "2")
+        await steps.follow(replica.address, primary.address)
+        wait_until(lambda: replica.ask("GET", "b") == b"2", "it has the write")
+    assert primary.info("stats")["sync_partial_ok"] == "1"
+
+
+async def test_a_frozen_primary_takes_no_writes_and_can_be_promoted_again(start_fleet: StartFleet) -> None:
+    primary, _ = pair(start_fleet)
+    primary.ask("SET", "a", "1")
+    offset = int(primary.info("replication")["master_repl_offset"])
+    async with NodeLinks() as nodes, NodeLink(primary.address) as client:
+        await client.request("PING")
+        steps = steps_over(nodes)
+        candidate = await steps.freeze(primary.address, cut_clients=True)
+        assert candidate.replication.offset >= offset
+        with trio.fail_after(5):
+            await client.wait_closed()
+        with pytest.raises(Exception, match="READONLY"):
+            primary.ask("SET", "a", "2")
+        again = await steps.promote(primary.address)
+        assert again.lineage.replid2 == candidate.replication.lineage.replid
+        primary.ask("SET", "a", "2")
+
+
+async def test_a_promoted_replica_says_so_and_branches_off(start_fleet: StartFleet) -> None:
+    _, replica = pair(start_fleet)
+    async with NodeLinks() as nodes:
+        steps = steps_over(nodes)
+        candidate = await steps.freeze(replica.address)
+        promoted = await steps.promote(replica.address)
+        assert promoted.run_id == candidate.run_id
+        assert promoted.lineage.replid2 == candidate.replication.lineage.replid
+        assert promoted.lineage.second_offset == candidate.replication.offset + 1
+        assert promoted.lineage.has(candidate.replication.lineage.replid, candidate.replication.offset)
+        assert await steps.inspect(replica.address) == promoted
+
+
+async def test_what_a_frozen_process_was_told_it_does_when_it_wakes_up(start_fleet: StartFleet) -> None:
+    """Fact 3, for commands: giving up on a reply takes nothing back."""
+    primary, _ = pair(start_fleet)
+    primary.freeze()
+    async with NodeLinks() as nodes:
+        with pytest.raises(StepError, match="no reply"):
+            await steps_over(nodes).freeze(primary.address)
+    primary.thaw()
+    wait_until(lambda: primary.info("replication")["role"] == "slave", "it froze")
+
+
+async def test_a_handover_loses_nothing(start_fleet: StartFleet) -> None:
+    primary, replica, other = pair(start_fleet, replicas=2)
+    for number in range(1000):
+        primary.ask("SET", f"key:{number}", number)
+    wait_online(primary, replicas=2)
+    async with NodeLinks() as nodes:
+        steps = steps_over(nodes)
+        found = await steps.hand_over(primary.address, replica.address)
+        assert found.run_id == replica.info("server")["run_id"]
+        assert replica.ask("DBSIZE") == 1001
+        assert primary.info("replication")["role"] == "slave"
+        await steps.follow(other.address, replica.address)
+        wait_until(lambda: other.info("replication")["master_link_status"] == "up", "it follows")
+        with pytest.raises(StepError, match="does not have") as refused:
+            await steps.hand_over(replica.address, Address("127.0.0.1", 1))
+        assert refused.value.is_refused
+
+
+async def test_a_handover_to_a_replica_that_hangs_is_given_up_by_the_primary(start_fleet: StartFleet) -> None:
+    primary, replica = pair(start_fleet)
+    wait_online(primary)
+    replica.freeze()
+    try:
+        async with NodeLinks() as nodes:
+            settings = FailoverSettings(handover_timeout=0.3)
+            steps = Steps(nodes, LocalLeadership(1), settings)
+            with pytest.raises(StepError, match="did not catch up") as refused:
+                await steps.hand_over(primary.address, replica.address)
+        assert refused.value.is_refused
+        assert primary.ask("SET", "a", "1") == b"OK"
+    finally:
+        replica.thaw()
+
+
+async def test_a_handover_under_way_is_aborted_by_freezing(start_fleet: StartFleet) -> None:
+    primary, replica = pair(start_fleet)
+    wait_online(primary)
+    replica.freeze()
+    try:
+        assert primary.ask("FAILOVER", "TO", replica.address.host, replica.port, "TIMEOUT", 60000) == b"OK"
+        async with NodeLinks() as nodes:
+            candidate = await steps_over(nodes).freeze(primary.address)
+        assert candidate.replication.is_frozen
+    finally:
+        replica.thaw()
+
+
+async def test_a_node_that_cannot_save_says_so_when_it_is_frozen(start_fleet: StartFleet) -> None:
+    options = ("--save", "3600", "1", "--enable-protected-configs", "yes")
+    fleet: Fleet = start_fleet(shards=1, replicas=1, args=options)
+    replica = fleet.shards[0].replicas[0]
+    assert isinstance(replica, RedisNode)
+    gone = replica.directory / "gone"
+    gone.mkdir()
+    replica.ask("CONFIG", "SET", "dir", str(gone))
+    gone.rmdir()
+    replica.ask("BGSAVE", "SCHEDULE")
+    wait_until(lambda: replica.info("persistence")["rdb_last_bgsave_status"] == "err", "saving failed")
+    async with NodeLinks() as nodes:
+        assert not (await steps_over(nodes).freeze(replica.address)).can_write
+
+
+async def test_every_command_needs_the_lease(start_fleet: StartFleet) -> None:
+    primary, replica = pair(start_fleet)
+    async with NodeLinks() as nodes:
+        steps = steps_over(nodes, valid_until=trio.current_time())
+        with pytest.raises(LeadershipLostError):
+            await steps.freeze(replica.address)
+        with pytest.raises(LeadershipLostError):
+            await steps.promote(replica.address)
+    assert replica.info("replication")["master_link_status"] == "up"
+    assert primary.info("replication")["role"] == "master"
+
+
+async def test_dead_nodes_and_refusals_are_told_apart(start_fleet: StartFleet) -> None:
+    primary, replica = pair(start_fleet)
+    replica.kill()
+    async with NodeLinks() as nodes:
+        steps = steps_over(nodes)
+        with pytest.raises(StepError, match="refused") as dead:
+            await steps.freeze(replica.address)
+        assert not dead.value.is_refused
+        primary.ask("ACL", "SETUSER", "default", "-config")
+        with pytest.raises(StepError, match="NOPERM") as refused:
+            await steps.configure(primary.address, None)
+        assert refused.value.is_refused
+
+
+async def test_keys_are_counted_over_all_databases(start_fleet: StartFleet) -> None:
+    primary, _ = pair(start_fleet)
+    async with NodeLinks() as nodes, NodeLink(primary.address) as link:
+        assert await steps_over(nodes).count_keys(primary.address) == 0
+        await link.request("SET", "a", "1")
+        await link.request("SET", "a", "1", db=3)
+        assert await steps_over(nodes).count_keys(primary.address) == 2
+
+
+async def test_what_we_need_is_configured(start_fleet: StartFleet) -> None:
+    primary, _ = pair(start_fleet)
+    async with NodeLinks() as nodes, NodeLink(primary.address) as link:
+        await steps_over(nodes).configure(primary.address, 1)
+        assert await link.request("CONFIG", "GET", "repl-ping-replica-period") == [
+            b"repl-ping-replica-period",
+            b"1",
+        ]
+        assert await link.request("CONFIG", "GET", "min-replicas-to-write") == [
+            b"min-replicas-to-write",
+            b"1",
+        ]
+
+
+async def overflow_backlog(steps: Steps, primary: RedisNode, replica: RedisNode) -> Candidate:
+    """Freeze a replica that has 20 keys, and write more than the backlog holds: it needs a full sync."""
+    for number in range(20):
+        primary.ask("SET", f"old:{number}", "1")
+    wait_until(lambda: replica.ask("DBSIZE") == 20, "it has all")
+    candidate = await steps.freeze(replica.address)
+    primary.ask("CONFIG", "SET", "repl-backlog-size", 16384)
+    for number in range(50):
+        primary.ask("SET", f"new:{number}", os.urandom(1000))
+    return candidate
+
+
+async def test_a_replica_that_waits_for_a_full_sync_still_has_what_it_had(start_fleet: StartFleet) -> None:
+    primary, replica = pair(start_fleet)
+    async with NodeLinks() as nodes:
+        steps = steps_over(nodes)
+        before = await overflow_backlog(steps, primary, replica)
+        primary.ask("CONFIG", "SET", "rdb-key-save-delay", 1_000_000)  # microseconds: it does not end soon
+        await steps.follow(replica.address, primary.address)
+        wait_until(lambda: replica.info("replication")["master_sync_in_progress"] == "1", "it syncs")
+        again = await steps.freeze(replica.address)
+    assert again.replication.offset == before.replication.offset
+    assert replica.ask("DBSIZE") == 20
+
+
+async def test_a_replica_that_loads_a_full_sync_has_no_place_and_cannot_be_frozen(
+    start_fleet: StartFleet,
+) -> None:
+    """It bears the name of its primary's history, but what it had of it is gone."""
+    primary, replica = pair(start_fleet)
+    async with NodeLinks() as nodes:
+        steps = Steps(nodes, LocalLeadership(1), replace(SETTINGS, freeze_timeout=5.0))
+        before = await overflow_backlog(steps, primary, replica)
+        replica.ask("CONFIG", "SET", "key-load-delay", 20_000)  # microseconds
+        replica.ask("CONFIG", "SET", "loading-process-events-interval-bytes", 1024)
+        await steps.follow(replica.address, primary.address)
+
+        def loading() -> Replication | None:
+            seen = read_replication(read_fields(replica.ask("INFO", "replication", timeout=5.0)))
+            return seen if seen.offset == NO_OFFSET else None
+
+        seen = wait_until(loading, "it loads")
+        assert seen.lineage.replid == before.replication.lineage.replid
+        with pytest.raises(StepError, match="LOADING"):
+            await steps.freeze(replica.address)
+    frozen = Candidate(replica.address, replace(seen, follows=DEAD_END, is_syncing=False))
+    assert "never been in sync" in (why_not_electable(frozen, Electorate(seen.lineage)) or "")
+
+
+async def test_a_replica_that_was_never_in_sync_says_so(start_fleet: StartFleet) -> None:
+    fleet: Fleet = start_fleet(shards=1, replicas=0)
+    stray = fleet.open_node(args=("--replicaof", "127.0.0.1", "1"))
+    assert isinstance(stray, RedisNode)
+    seen = read_replication(read_fields(stray.ask("INFO", "replication")))
+    assert (seen.role, seen.is_frozen, seen.is_link_up) == (Role.REPLICA, True, False)
+    assert seen.offset == NO_OFFSET

@@ -1,0 +1,112 @@
+"""How long writes wait when a primary is killed or frozen, and what applications see of it.
+
+    python -m tests.failover.measure --kills 20 --freezes 20
+
+Plain redis-py without retries; half of the clients keep their connection, half open one for each command.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from shardproxy.fleet import RedisNode
+from tests.failover.load import connect, load
+from tests.failover.site import Site, open_site
+from tests.fixtures.proxy import wait_until
+
+SHARDS, REPLICAS = 3, 1
+SETTLE = 0.5  # seconds of load before each fault
+FREEZE = 10.0  # seconds
+
+
+class Result:
+    """All rounds of one fault."""
+
+    def __init__(self) -> None:
+        self.writable: list[float] = []
+        self.longest: list[float] = []
+        self.errors: Counter[str] = Counter()
+        self.writes = 0
+        self.faults: list[str] = []
+
+
+def measure(
+    site: Site, rounds: int, fault: Callable[[RedisNode], None], mend: Callable[[RedisNode], None]
+) -> Result:
+    result = Result()
+    for number in range(rounds):
+        shard = number % SHARDS
+        site.wait_whole(shard)
+        site.post("/api/acknowledge", shard=shard)  # of the last one: the next need not wait
+        node = site.primary(shard)
+        with load(site.proxy.address(), shard, SHARDS) as ledger:
+            time.sleep(SETTLE)
+            began = time.monotonic()
+            fault(node)
+            wait_until(lambda: ledger.first_after(began) is not None, "writes go on", timeout=30.0)  # noqa: B023
+            mend(node)
+            time.sleep(SETTLE)
+        first = ledger.first_after(began)
+        assert first is not None
+        result.writable.append(first)
+        result.longest.append(ledger.longest_from(began))
+        result.errors += ledger.errors
+        result.writes += len(ledger.writes)
+        result.faults += ledger.check(connect(site.proxy.address()))
+    return result
+
+
+def mend_killed(node: RedisNode) -> None:
+    node.start()
+
+
+def mend_frozen(node: RedisNode) -> None:
+    time.sleep(FREEZE)
+    node.thaw()
+
+
+def quantile(values: Sequence[float], part: float) -> float:
+    return sorted(values)[max(0, math.ceil(part * len(values)) - 1)]
+
+
+def report(what: str, result: Result) -> None:
+    times = [f"{quantile(result.writable, part):.2f}" for part in (0.5, 1.0)]
+    longest = f"{max(result.longest):.2f}"
+    errors = ", ".join(f"{count} {kind}" for kind, count in sorted(result.errors.items())) or "none"
+    print(
+        f"{what}, {len(result.writable)} rounds: writable again after p50 {times[0]} s, max {times[1]} s;"
+        f" longest write {longest} s; {result.writes} writes, errors: {errors};"
+        f" lost, duplicate or reordered: {len(result.faults)}",
+        flush=True,
+    )
+    for fault in result.faults:
+        print(f"  {fault}")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--freezes", type=int, default=20)
+    parser.add_argument("--wait", type=int, default=0, help="replicas that must have a write")
+    chosen = parser.parse_args()
+    bad = 0
+    with open_site(SHARDS, max(REPLICAS, chosen.wait), writes={"wait": chosen.wait}) as site:
+        for what, rounds, fault, mend in (
+            ("killed", chosen.kills, RedisNode.kill, mend_killed),
+            (f"frozen for {FREEZE:g} s", chosen.freezes, RedisNode.freeze, mend_frozen),
+        ):
+            if rounds:
+                result = measure(site, rounds, fault, mend)
+                report(what, result)
+                bad += len(result.faults)
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,83 @@
+"""Every offload is answered once, whatever happens to its handler; what hangs does not hold up the rest."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+import trio.testing
+
+from shardproxy.commands import handlers, service
+from shardproxy.commands.call import Call
+from shardproxy.fleet import Fleet
+from shardproxy.wire.reply import Reply
+from tests.fixtures.engines import StartFleet
+from tests.fixtures.offload import open_desk, topology_at
+
+
+async def test_bug_in_a_handler_is_one_error_reply(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(call: Call) -> Reply:
+        return 1 // 0
+
+    monkeypatch.setattr(service, "HANDLERS", {**handlers.HANDLERS, "role": broken})
+    async with open_desk(topology_at("127.0.0.1:1")) as desk:
+        assert await desk.ask("ROLE") == b"-ERR role failed in the proxy: ZeroDivisionError\r\n"
+        assert await desk.ask("CLUSTER", "KEYSLOT", "a") == b":15495\r\n"
+
+
+async def test_reply_that_cannot_be_encoded_is_one_error_reply(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "HANDLERS", {"role": lambda call: object()})
+    async with open_desk(topology_at("127.0.0.1:1")) as desk:
+        assert (await desk.ask("ROLE")).startswith(b"-ERR role failed in the proxy")
+
+
+async def test_command_nobody_handles_says_so() -> None:
+    async with open_desk(topology_at("127.0.0.1:1")) as desk:
+        assert await desk.ask("MULTI") == b"-ERR MULTI is not supported yet\r\n"
+
+
+async def test_hanging_command_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
+) -> None:
+    async def hanging(call: Call) -> Reply:
+        await trio.sleep_forever()
+
+    monkeypatch.setattr(service, "HANDLERS", {**handlers.HANDLERS, "lastsave": hanging})
+    monkeypatch.setattr(service, "DEADLINE", 5.0)
+    async with open_desk(topology_at("127.0.0.1:1")) as desk:
+        assert await desk.ask("LASTSAVE") == b"-ERR no answer within 5 s\r\n"
+
+
+async def test_commands_that_need_no_node_do_not_wait_for_those_that_do(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    running = 0
+
+    async def hanging(call: Call) -> Reply:
+        nonlocal running
+        running += 1
+        await trio.sleep_forever()
+
+    monkeypatch.setattr(service, "HANDLERS", {**handlers.HANDLERS, "lastsave": hanging})
+    async with open_desk(topology_at("127.0.0.1:1")) as desk, trio.open_nursery() as nursery:
+        for _ in range(service.RUNNING_PER_CLUSTER * 2):
+            nursery.start_soon(desk.ask, "LASTSAVE")
+        await trio.testing.wait_all_tasks_blocked()
+        assert running == service.RUNNING_PER_CLUSTER
+        assert await desk.ask("CLUSTER", "KEYSLOT", "a") == b":15495\r\n"
+        nursery.cancel_scope.cancel()
+
+
+async def test_node_that_is_down_is_named() -> None:
+    async with open_desk(topology_at("127.0.0.1:1")) as desk:
+        assert await desk.ask("LASTSAVE") == b"-ERR shard 0: node 127.0.0.1:1: connection refused\r\n"
+        assert (
+            await desk.ask("MODULE", "LIST")
+            == b"-ERR no node of cluster main answers: node 127.0.0.1:1: connection refused\r\n"
+        )
+
+
+async def test_replica_answers_for_a_primary_that_is_down(start_fleet: StartFleet) -> None:
+    fleet: Fleet = start_fleet(shards=1, replicas=1)
+    await trio.to_thread.run_sync(fleet.kill, fleet.shards[0].primary)
+    async with open_desk(fleet) as desk:
+        assert await desk.ask("MODULE", "LIST") == b"*0\r\n"

@@ -1,0 +1,175 @@
+"""Blocking commands: on connections of their own, from a bounded pool, given up when the client goes."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import pytest
+
+from shardproxy.fleet import Fleet, RedisNode
+from tests.fixtures.clients import Wire
+from tests.fixtures.engines import StartFleet
+from tests.fixtures.proxy import Proxy, StartProxy, config_of, wait_until
+
+POOL = 3
+Ask = Callable[..., Wire]
+
+
+@pytest.fixture(scope="module")
+def small(start_fleet_for_module: StartFleet) -> Fleet:
+    return start_fleet_for_module(shards=1, replicas=0)
+
+
+@pytest.fixture
+def engine(small: Fleet) -> RedisNode:
+    node = small.shards[0].primary
+    assert isinstance(node, RedisNode)
+    node.ask("FLUSHALL")
+    return node
+
+
+@pytest.fixture
+def pooled(engine: RedisNode, small: Fleet, start_proxy: StartProxy) -> Proxy:
+    """One worker over one shard, with three dedicated connections and little patience for replies."""
+    limits = {"dedicated": POOL}
+    return start_proxy(config_of(small, workers=1, limits=limits, timeouts={"reply": "300ms"}))
+
+
+def blocked(engine: RedisNode) -> int:
+    lines = engine.ask("INFO", "clients").decode().splitlines()
+    return int(
+        next(line.removeprefix("blocked_clients:") for line in lines if line.startswith("blocked_clients:"))
+    )
+
+
+def wait_blocked(engine: RedisNode, count: int) -> None:
+    wait_until(lambda: blocked(engine) == count, f"{count} clients are blocked")
+
+
+def test_clients_beyond_the_pool_wait_their_turn(pooled: Proxy, engine: RedisNode, wire: Ask) -> None:
+    clients = [wire(pooled) for _ in range(POOL + 3)]
+    for n, client in enumerate(clients):
+        client.send_command("BLPOP", "jobs", 0)
+        wait_blocked(engine, min(n + 1, POOL))
+    assert blocked(engine) == POOL
+    for n, client in enumerate(clients):
+        engine.ask("RPUSH", "jobs", f"job {n}")
+        assert client.reply() == [b"jobs", b"job %d" % n]  # the one that asked first is served first
+    wait_blocked(engine, 0)
+
+
+def test_others_are_served_meanwhile(pooled: Proxy, engine: RedisNode, wire: Ask) -> None:
+    waiting, other = wire(pooled), wire(pooled)
+    waiting.send_command("BLPOP", "none", 0)
+    wait_blocked(engine, 1)
+    assert other.ask("SET", "k", "v") == b"OK"
+    assert other.ask("GET", "k") == b"v"
+
+
+def test_who_waits_longer_than_a_reply_may_take_is_not_cut(pooled: Proxy, wire: Ask) -> None:
+    client = wire(pooled)
+    assert client.ask("BLPOP", "none", "0.7") is None
+    assert client.ask("BRPOP", "none", "0.01") is None
+    assert client.ask("PING") == b"PONG"
+
+
+def test_commands_behind_it_wait_for_it(pooled: Proxy, engine: RedisNode, wire: Ask) -> None:
+    client = wire(pooled)
+    for words in (("SET", "k", 1), ("BLPOP", "list", 0), ("GET", "k"), ("ECHO", "last")):
+        client.send_command(*words)
+    assert client.reply() == b"OK"
+    wait_blocked(engine, 1)
+    engine.ask("SET", "k", 2)
+    engine.ask("RPUSH", "list", "x")
+    assert [client.reply() for _ in range(3)] == [[b"list", b"x"], b"2", b"last"]
+
+
+def test_nothing_is_lost_when_the_client_goes(pooled: Proxy, engine: RedisNode, wire: Ask) -> None:
+    clients = [wire(pooled) for _ in range(POOL + 2)]
+    for client in clients:
+        client.send_command("BLPOP", "jobs", 0)
+    wait_blocked(engine, POOL)
+    for client in clients:
+        client.close()
+    wait_blocked(engine, 0)
+    engine.ask("RPUSH", "jobs", "kept")
+    assert wire(pooled).ask("LRANGE", "jobs", 0, -1) == [b"kept"]
+
+
+def test_a_new_epoch_keeps_the_pool_its_clients_and_its_bound(
+    pooled: Proxy, engine: RedisNode, wire: Ask
+) -> None:
+    clients = [wire(pooled) for _ in range(POOL + 2)]
+    for n, client in enumerate(clients):
+        client.send_command("BLPOP", "jobs", 0)
+        wait_blocked(engine, min(n + 1, POOL))
+    epoch = 'shardproxy_topology_epoch{cluster="main"}'
+    before = pooled.metrics()[epoch]
+    config = copy.deepcopy(pooled.config)
+    config["clusters"]["main"]["shards"][0]["nodes"] = [{"address": str(engine.address), "zone": "b"}]
+    pooled.reload(config)
+    wait_until(lambda: pooled.metrics()[epoch] > before, "the epoch is served")
+    late = wire(pooled)
+    late.send_command("BLPOP", "jobs", 0)
+    assert wire(pooled).ask("PING") == b"PONG"
+    assert blocked(engine) == POOL
+    for n, client in enumerate([*clients, late]):
+        engine.ask("RPUSH", "jobs", f"job {n}")
+        assert client.reply() == [b"jobs", b"job %d" % n]
+
+
+def test_who_goes_makes_room_for_who_waits(pooled: Proxy, engine: RedisNode, wire: Ask) -> None:
+    clients = [wire(pooled) for _ in range(POOL + 2)]
+    for n, client in enumerate(clients):
+        client.send_command("BLPOP", f"list:{n}", 0)
+        wait_blocked(engine, min(n + 1, POOL))
+    clients[POOL].close()  # it waits for a connection
+    clients[0].close()
+    engine.ask("RPUSH", f"list:{POOL + 1}", "x")
+    assert clients[POOL + 1].reply() == [b"list:%d" % (POOL + 1), b"x"]
+
+
+@pytest.mark.parametrize(
+    ("request_line", "wake", "reply"),
+    [
+        ("BLPOP l 0", "RPUSH l x", [b"l", b"x"]),
+        ("BRPOP l 0", "RPUSH l x", [b"l", b"x"]),
+        ("BLMOVE l {l}d LEFT LEFT 0", "RPUSH l x", b"x"),
+        ("BRPOPLPUSH l {l}d 0", "RPUSH l x", b"x"),
+        ("BLMPOP 0 2 {l}n l LEFT", "RPUSH l x", [b"l", [b"x"]]),
+        ("BZPOPMIN z 0", "ZADD z 1 m", [b"z", b"m", b"1"]),
+        ("BZPOPMAX z 0", "ZADD z 1 m", [b"z", b"m", b"1"]),
+        ("BZMPOP 0 1 z MIN", "ZADD z 1 m", [b"z", [[b"m", b"1"]]]),
+        ("XREAD BLOCK 0 STREAMS x $", "XADD x 1-1 f v", [[b"x", [[b"1-1", [b"f", b"v"]]]]]),
+        ("XREADGROUP GROUP g c BLOCK 0 STREAMS y >", "XADD y 1-1 f v", [[b"y", [[b"1-1", [b"f", b"v"]]]]]),
+    ],
+)
+def test_each_wakes_up(
+    request_line: str, wake: str, reply: object, proxy: Proxy, fleet: Fleet, wire: Ask
+) -> None:
+    client, other = wire(proxy), wire(proxy)
+    other.ask("XGROUP", "CREATE", "y", "g", "$", "MKSTREAM")
+    client.send_command(*request_line.split())
+    nodes = [shard.primary for shard in fleet.shards]
+    wait_until(lambda: sum(blocked(n) for n in nodes if isinstance(n, RedisNode)) == 1, "it waits")
+    assert other.ask(*wake.split()) == (b"1-1" if wake.startswith("XADD") else 1)
+    assert client.reply() == reply
+
+
+def test_who_waits_is_told_when_the_node_ends(
+    start_fleet: StartFleet, start_proxy: StartProxy, wire: Ask
+) -> None:
+    fleet = start_fleet(shards=1, replicas=0)
+    engine = fleet.shards[0].primary
+    assert isinstance(engine, RedisNode)
+    client = wire(start_proxy(config_of(fleet, workers=1)))
+    client.send_command("BLPOP", "jobs", 0)
+    wait_blocked(engine, 1)
+    fleet.kill(engine)
+    assert str(client.reply()).startswith("ERR INDOUBT shard 0")
+    fleet.restart(engine)
+    client.send_command("BLPOP", "jobs", 0)
+    wait_blocked(engine, 1)
+    engine.ask("RPUSH", "jobs", "x")
+    assert client.reply() == [b"jobs", b"x"]

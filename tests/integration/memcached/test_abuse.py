@@ -1,0 +1,116 @@
+"""Bytes no client should send, replies no node should: exact errors or a close, never a shifted reply."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from shardproxy.model import Address
+from tests.fixtures.clients import Wire
+from tests.fixtures.proxy import StartProxy, wait_until
+from tests.integration.memcached.conftest import Pool, StartPool, said
+
+MIB = 1 << 20
+
+
+def test_the_binary_protocol_is_closed_logged_and_counted(pool: Pool, wire: Callable[..., Wire]) -> None:
+    connection = wire(pool.proxy)
+    connection.send(b"\x80\x00\x00\x01" + bytes(20))
+    connection.expect_closed()
+    name = 'shardproxy_clients_closed_total{cluster="main",reason="binary_protocol"}'
+    wait_until(lambda: pool.proxy.metrics()[name] >= 1, "it is counted")
+    wait_until(lambda: "binary protocol" in pool.proxy.log(), "it is logged")
+
+
+@pytest.mark.parametrize("line", [b"x" * MIB, b"set " + b"k" * MIB, b"\0" * MIB])
+def test_a_line_without_end_is_closed(pool: Pool, wire: Callable[..., Wire], line: bytes) -> None:
+    assert said(wire(pool.proxy), [line]).removesuffix(b"<closed>") in (
+        b"",
+        b"CLIENT_ERROR line too long\r\n",
+    )
+    assert said(wire(pool.proxy), [b"get a\r\n"]) == b"END\r\n"
+
+
+def test_a_get_of_very_many_keys_is_served(pool: Pool, wire: Callable[..., Wire]) -> None:
+    connection = wire(pool.proxy)
+    assert said(connection, [b"set k7 0 0 1\r\nx\r\n"]) == b"STORED\r\n"
+    keys = b" ".join(b"k%d" % i for i in range(100_000))
+    assert said(connection, [b"get " + keys + b"\r\n"]) == b"VALUE k7 0 1\r\nx\r\nEND\r\n"
+
+
+def test_half_a_command_holds_nobody_up(pool: Pool, wire: Callable[..., Wire]) -> None:
+    silent = [wire(pool.proxy) for _ in range(20)]
+    for number, connection in enumerate(silent):
+        connection.send((b"set k 0 0 100\r\nabc", b"get ", b"mg", b"ms k 5\r\n")[number % 4])
+    assert (
+        said(wire(pool.proxy), [b"set a 0 0 1\r\nx\r\nget a\r\n"]) == b"STORED\r\nVALUE a 0 1\r\nx\r\nEND\r\n"
+    )
+
+
+def test_a_value_beyond_the_limit_is_swallowed(start_pool: StartPool, wire: Callable[..., Wire]) -> None:
+    proxy, _ = start_pool(limits={"request": "100kb"})
+    connection = wire(proxy)
+    value = b"set a 0 0 200000\r\n" + b"get b\r\n" * 28571 + b"abc\r\n"
+    assert said(connection, [value + b"get a\r\n"]) == b"SERVER_ERROR object too large for cache\r\nEND\r\n"
+    assert said(connection, [value, b"get a\r\n"]) == b"SERVER_ERROR object too large for cache\r\nEND\r\n"
+
+
+BAD_REPLIES = {
+    "no reply of memcached's": b"hello\r\n",
+    "another engine's": b"+OK\r\n",
+    "a reply to something else": b"STORED\r\n",
+    "a value without a length": b"VALUE a 0 x\r\n",
+    "a line without end": b"y" * 100_000,
+    "two replies for one": b"END\r\nEND\r\nEND\r\n",
+    "half a reply": b"VALUE a 0 10\r\nabc",
+}
+
+
+@pytest.mark.parametrize("case", BAD_REPLIES)
+def test_a_node_that_talks_nonsense_is_cut_off(
+    start_proxy: StartProxy, wire: Callable[..., Wire], case: str
+) -> None:
+    with liar(BAD_REPLIES[case]) as address:
+        cluster = {"engine": "memcached", "nodes": [str(address)], "timeouts": {"reply": "500ms"}}
+        proxy = start_proxy({"workers": 1, "clusters": {"main": cluster}})
+        connection = wire(proxy)
+        for _ in range(3):
+            connection.send(b"get a\r\n")
+            connection.expect(b"END\r\n")
+        connection.send(b"version\r\n")
+        assert connection.read(8) == b"VERSION "
+
+
+@contextmanager
+def liar(reply: bytes) -> Iterator[Address]:
+    """A node that greets as memcached does, answers one request by these bytes, and closes."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve(connection: socket.socket) -> None:
+        with connection:
+            greeted = False
+            while data := connection.recv(65536):
+                if not greeted and b"version" in data:
+                    greeted = True
+                    connection.sendall(b"VERSION 1.6.18\r\n")
+                    data = data.partition(b"version\r\n")[2]
+                if data:
+                    connection.sendall(reply)
+                    return
+
+    def accept() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=serve, args=(connection,), daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    with listener:
+        yield Address("127.0.0.1", listener.getsockname()[1])
+        listener.shutdown(socket.SHUT_RDWR)

@@ -1,0 +1,75 @@
+"""memcached -Y: to nodes and from clients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from shardproxy.fleet import Fleet
+from shardproxy.model import Engine
+from tests.fixtures.clients import Wire
+from tests.fixtures.proxy import StartProxy, config_of
+
+UNKNOWN = b"CLIENT_ERROR unauthenticated\r\n"
+
+
+def test_the_proxy_logs_in_to_nodes_and_clients_to_the_proxy(
+    start_fleet: Callable[..., Fleet],
+    start_proxy: StartProxy,
+    wire: Callable[..., Wire],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    users = tmp_path / "users"
+    users.write_text("proxy:node-secret\n")
+    users.chmod(0o644)
+    monkeypatch.setenv("NODE_SECRET", "node-secret")
+    monkeypatch.setenv("CLIENT_SECRET", "app-secret")
+    fleet = Fleet(shards=1, replicas=0, engine=Engine.MEMCACHED, args=())
+    node_auth = {"username": "proxy", "password": {"env": "NODE_SECRET"}}
+    client_auth = {"username": "app", "password": {"env": "CLIENT_SECRET"}}
+    with Secured(fleet, users):
+        proxy = start_proxy(config_of(fleet, workers=1, node_auth=node_auth, client_auth=client_auth))
+        connection = wire(proxy)
+        for request, reply in (
+            (b"get a\r\n", UNKNOWN),
+            (b"set x 0 0 3\r\napp\r\n", b"CLIENT_ERROR bad authentication token format\r\n"),
+            (b"set x 0 0 9\r\napp wrong\r\n", b"CLIENT_ERROR authentication failure\r\n"),
+            (b"set x 0 0 14\r\napp app-secret\r\n", b"STORED\r\n"),
+            (b"set a 0 0 1\r\nx\r\nget a\r\n", b"STORED\r\nVALUE a 0 1\r\nx\r\nEND\r\n"),
+        ):
+            connection.send(request)
+            connection.expect(reply)
+
+
+class Secured:
+    """The fleet with nodes that want a login: they are not asked anything before they count as started."""
+
+    def __init__(self, fleet: Fleet, users: Path) -> None:
+        self.fleet = fleet
+        self.users = users
+
+    def __enter__(self) -> Fleet:
+        from shardproxy.fleet import MemcachedNode
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(MemcachedNode, "why_not_ready", self.why_not_ready)
+            self.fleet._args = ("-Y", str(self.users))
+            self.fleet.start()
+        return self.fleet
+
+    def __exit__(self, *_: object) -> None:
+        self.fleet.close()
+
+    @staticmethod
+    def why_not_ready(node: object) -> str | None:
+        try:
+            connection = Wire(node.address)  # type: ignore[attr-defined]
+        except OSError as e:
+            return str(e)
+        connection.send(b"get a\r\n")
+        connection.expect(UNKNOWN)
+        connection.close()
+        return None

@@ -1,0 +1,163 @@
+"""What can go wrong, as values: each strikes the world at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tests.simulation.world import US
+
+if TYPE_CHECKING:
+    from tests.simulation.simulation import Simulation
+
+PRIMARY = -1  # whoever is the primary then
+OTHER = -2  # the first node that is not
+
+
+@dataclass(frozen=True)
+class Kill:
+    node: int
+
+    def strike(self, sim: Simulation) -> None:
+        sim.world.kill(sim.address(self.node))
+
+
+@dataclass(frozen=True)
+class Restart:
+    """Of a dead node; `is_safe`: started as a replica of nobody."""
+
+    node: int
+    keeps_data: bool = False
+    is_safe: bool = True
+
+    def strike(self, sim: Simulation) -> None:
+        sim.world.restart(sim.address(self.node), keeps_data=self.keeps_data, is_safe=self.is_safe)
+
+
+@dataclass(frozen=True)
+class Freeze:
+    node: int
+
+    def strike(self, sim: Simulation) -> None:
+        sim.world.freeze(sim.address(self.node))
+
+
+@dataclass(frozen=True)
+class ThawAll:
+    def strike(self, sim: Simulation) -> None:
+        for address in sim.world.engines:
+            sim.world.thaw(address)
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Between two nodes, or between one and us (None)."""
+
+    one: int
+    other: int | None
+
+    def strike(self, sim: Simulation) -> None:
+        one = str(sim.address(self.one))
+        other = US if self.other is None else str(sim.address(self.other))
+        if one != other:
+            sim.world.cut(one, other)
+
+
+@dataclass(frozen=True)
+class HealNetwork:
+    def strike(self, sim: Simulation) -> None:
+        sim.world.heal_network()
+
+
+@dataclass(frozen=True)
+class Stray:
+    """A replica is replaced by another process that follows nobody and has newer-looking data of its own."""
+
+    node: int
+
+    def strike(self, sim: Simulation) -> None:
+        address = sim.address(self.node)
+        sim.world.kill(address)
+        sim.world.restart(address, keeps_data=False, is_safe=True)
+        engine = sim.world.engines[address]
+        engine.log, engine.ends, engine.offset = [-1], [100_000], 100_000
+
+
+@dataclass(frozen=True)
+class Lag:
+    """A replica takes nothing although its link is up."""
+
+    node: int
+    lags: bool = True
+
+    def strike(self, sim: Simulation) -> None:
+        sim.world.engines[sim.address(self.node)].is_lagging = self.lags
+
+
+@dataclass(frozen=True)
+class FillDisk:
+    node: int
+    is_full: bool = True
+
+    def strike(self, sim: Simulation) -> None:
+        sim.world.engines[sim.address(self.node)].disk_full = self.is_full
+
+
+@dataclass(frozen=True)
+class StoreDown:
+    is_down: bool = True
+
+    def strike(self, sim: Simulation) -> None:
+        sim.checks.is_store_down = self.is_down
+
+
+@dataclass(frozen=True)
+class Crash:
+    """The leading process ends; another one starts."""
+
+    def strike(self, sim: Simulation) -> None:
+        sim.crash()
+
+
+@dataclass(frozen=True)
+class Stop:
+    """The leading process is stopped for that many seconds."""
+
+    seconds: float
+
+    def strike(self, sim: Simulation) -> None:
+        sim.stop(self.seconds)
+
+
+@dataclass(frozen=True)
+class SwitchOver:
+    """An operator asks for it."""
+
+    def strike(self, sim: Simulation) -> None:
+        sim.switch_over()
+
+
+Fault = (
+    Kill
+    | Restart
+    | Freeze
+    | ThawAll
+    | Stray
+    | Cut
+    | HealNetwork
+    | Lag
+    | FillDisk
+    | StoreDown
+    | Crash
+    | Stop
+    | SwitchOver
+)
+
+
+@dataclass(frozen=True)
+class At:
+    """When: seconds from the start, or at an await of a controller, counted from the first fault."""
+
+    fault: Fault
+    seconds: float | None = None
+    awaits: int | None = None

@@ -1,0 +1,66 @@
+"""A store in memory: several controllers, one leader by lease, and it can be down."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import trio
+
+from shardproxy.model.board import Board
+from shardproxy.model.replication import ShardKey
+from shardproxy.store.cas import record_replace
+from shardproxy.store.interface import Leadership, LeadershipLostError, StoreUnavailableError
+from shardproxy.store.record import ShardRecord
+from tests.simulation.checks import Checks
+
+TTL = 3.0
+TRIP = 0.001
+POLL = 0.1
+
+
+@dataclass
+class SimLease:
+    """Renewed by its process; another process may lead once it has run out."""
+
+    revision: int
+    valid_until: float
+
+
+@dataclass
+class SimStore:
+    """What all controllers share."""
+
+    checks: Checks
+    records: Board[ShardKey, ShardRecord] = field(default_factory=Board)
+    group: str = "simulation"
+    is_checking_leader: bool = True  # a mutation switch
+    _lease: SimLease | None = None
+    _revision: int = 0
+    _leaders: int = 0
+
+    async def claim(self) -> Leadership:
+        while True:
+            await trio.sleep(TRIP)
+            if self.checks.is_store_down:
+                raise StoreUnavailableError("the store is down")
+            if self._lease is None or trio.current_time() >= self._lease.valid_until:
+                self._leaders += 1
+                self._lease = SimLease(self._leaders, trio.current_time() + TTL)
+                return self._lease
+            await trio.sleep(POLL)
+
+    def renew(self, lease: SimLease) -> None:
+        if not self.checks.is_store_down and lease is self._lease:
+            lease.valid_until = trio.current_time() + TTL
+
+    async def put(self, record: ShardRecord, leadership: Leadership) -> ShardRecord:
+        await trio.sleep(TRIP)
+        if self.checks.is_store_down:
+            raise StoreUnavailableError("the store is down")
+        if self.is_checking_leader and leadership is not self._lease:
+            raise LeadershipLostError("another controller leads")
+        stored = record_replace(self.records.get(record.key), record, self._revision + 1)
+        self._revision += 1
+        self.checks.stored(stored)
+        self.records.show(record.key, stored)
+        return stored

@@ -1,0 +1,223 @@
+"""Each rule, broken on purpose: its check turns red. And the same plan is green with the rule in place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+import structlog
+
+from shardproxy.failover import election, machine, runner, tend
+from shardproxy.failover.decide import Decision, FailOver, Situation, decide
+from shardproxy.failover.machine import PromotionFailed, Step
+from shardproxy.health.history import History
+from shardproxy.model.replication import Lineage
+from shardproxy.store.interface import StoreUnavailableError
+from shardproxy.store.record import ShardRecord, ShardState
+from tests.simulation import store as sim_store
+from tests.simulation.faults import (
+    PRIMARY,
+    At,
+    Cut,
+    Fault,
+    Freeze,
+    HealNetwork,
+    Kill,
+    Lag,
+    Restart,
+    Stop,
+    StoreDown,
+    Stray,
+    ThawAll,
+)
+from tests.simulation.process import Process
+from tests.simulation.simulation import Plan, Simulation, simulate
+
+Patch = pytest.MonkeyPatch
+
+
+def run(plan: Plan, mutate: Callable[[Simulation], None] = lambda sim: None) -> Simulation:
+    with structlog.testing.capture_logs():
+        return simulate(plan, mutate)
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """A rule that is broken in the code (`patch`) or in the model of a data plane (`mutate`)."""
+
+    rule: str
+    invariant: str
+    plans: Sequence[Plan]  # one of them shows it
+    patch: Callable[[Patch], None] = lambda patch: None
+    mutate: Callable[[Simulation], None] = lambda sim: None
+
+
+def promote_another_in_the_same_epoch(patch: Patch) -> None:
+    patch.setitem(machine.TRANSITIONS, (Step.PROMOTE, PromotionFailed), Step.FENCE)
+    patch.setattr(
+        ShardRecord,
+        "promoting",
+        lambda self, target: replace(self, state=ShardState.PROMOTING, target=target),
+    )
+    accept_any_write(patch)
+
+
+def let_epochs_go_down(patch: Patch) -> None:
+    patch.setattr(
+        ShardRecord,
+        "fenced",
+        lambda self, state=ShardState.FENCING: replace(
+            self,
+            epoch=1 if self.primary is None else 0,
+            state=state,
+            primary=None,
+            last=self.primary or self.last,
+            target=None,
+        ),
+    )
+    accept_any_write(patch)
+
+
+def promote_with_too_few(patch: Patch) -> None:
+    patch.setattr(runner, "why_too_few", lambda record, candidates: None)
+
+
+def promote_any_history(patch: Patch) -> None:
+    patch.setattr(election, "place_of", lambda candidate, lineage: candidate.replication.offset)
+
+
+def promote_the_oldest(patch: Patch) -> None:
+    real = election.place_of
+
+    def reversed_place(candidate: election.Candidate, lineage: Lineage) -> int | None:
+        place = real(candidate, lineage)
+        return None if place is None else -place
+
+    patch.setattr(election, "place_of", reversed_place)
+
+
+def go_on_without_the_store(patch: Patch) -> None:
+    real = Process.put
+
+    async def put(self: Process, record: ShardRecord, leadership: object) -> ShardRecord:
+        try:
+            return await real(self, record, leadership)  # type: ignore[arg-type]
+        except StoreUnavailableError:
+            return record
+
+    patch.setattr(Process, "put", put)
+
+
+def fail_back(patch: Patch) -> None:
+    def decide_anew(situation: Situation) -> Decision:
+        first, record = situation.setup.addresses[0], situation.record
+        health = situation.healths.get(first)
+        is_back = health is not None and health.replication is not None and health.replication.is_link_up
+        if record.state is ShardState.OK and record.primary != first and is_back:
+            return FailOver("the first node is back", is_resumed=True)
+        return decide(situation)
+
+    patch.setattr(tend, "decide", decide_anew)
+
+
+def trust_restarted_primaries(patch: Patch) -> None:
+    patch.setattr(History, "is_restarted", property(lambda self: False))
+
+
+def accept_any_write(patch: Patch) -> None:
+    def put(stored: ShardRecord | None, record: ShardRecord, revision: int) -> ShardRecord:
+        return replace(record, revision=revision)
+
+    patch.setattr(sim_store, "record_replace", put)
+
+
+def stop_checking_leaders(sim: Simulation) -> None:
+    sim.store.is_checking_leader = False
+    for process in sim.processes:
+        process.is_checking_lease = False
+
+
+def data_plane(**switches: bool) -> Callable[[Simulation], None]:
+    def mutate(sim: Simulation) -> None:
+        for name, value in switches.items():
+            setattr(sim.proxy, name, value)
+
+    return mutate
+
+
+def at_awaits(fault: Fault, *others: At, **options: Any) -> list[Plan]:
+    """The fault strikes at one of the awaits in the middle of a failover."""
+    return [Plan([*others, At(fault, awaits=number)], **options) for number in range(8, 16)]
+
+
+KILL = [Plan([At(Kill(PRIMARY), 0.0)])]
+FREEZE = [Plan([At(Freeze(PRIMARY), 0.0), At(ThawAll(), 1.6)], wait=0)]
+
+MUTATIONS = [
+    Mutation(
+        "an epoch promotes one node",
+        "I1",  # the target hangs right when it is told; another one is chosen; it wakes up
+        at_awaits(Freeze(1), At(Kill(0), 0.0), At(ThawAll(), 5.0), wait=2),
+        promote_another_in_the_same_epoch,
+    ),
+    Mutation("old replies are dropped", "I2", FREEZE, mutate=data_plane(is_dropping_old=False)),
+    Mutation(
+        "a primary's process is verified before anything is sent to it",
+        "I2",
+        [Plan([At(Stop(2.0), 0.0), At(Kill(0), 0.1), At(Restart(0, is_safe=False), 0.1)], nodes=1, wait=0)],
+        mutate=data_plane(is_verifying=False),
+    ),
+    Mutation("epochs grow", "I3", KILL, let_epochs_go_down),
+    Mutation(
+        "only the leader acts",
+        "I3",  # it is stopped in the middle of a failover, and another one finishes it
+        at_awaits(Stop(10.0), At(Kill(0), 0.0), standbys=1, lasts=14.0),
+        accept_any_write,
+        stop_checking_leaders,
+    ),
+    Mutation(
+        "acknowledged writes are on enough of the frozen",
+        "I4",
+        [Plan([At(Lag(2), 0.0), At(Cut(1, None), 1.0), At(Kill(0), 1.0), At(HealNetwork(), 4.0)])],
+        promote_with_too_few,
+    ),
+    Mutation("the newest data wins", "I4", [Plan([At(Lag(2), 0.0), At(Kill(0), 1.0)])], promote_the_oldest),
+    Mutation(
+        "another history is not promoted",
+        "I5",  # a replica is replaced by a stranger while we look away
+        [Plan([At(Stop(0.2), 0.0), At(Stray(2), 0.1), At(Kill(0), 0.1)])],
+        promote_any_history,
+    ),
+    Mutation(
+        "what may have been carried out is not sent again", "I6", FREEZE, mutate=data_plane(is_resending=True)
+    ),
+    Mutation(
+        "the store comes first",
+        "I7",
+        [Plan([At(StoreDown(), 0.0), At(Kill(PRIMARY), 0.5)])],
+        go_on_without_the_store,
+    ),
+    Mutation(
+        "nobody fails back", "I8", [Plan([At(Kill(0), 0.0), At(Restart(0), 1.0)], lasts=12.0)], fail_back
+    ),
+    Mutation(
+        "a restarted primary is not trusted",
+        "I9",
+        [Plan([At(Kill(0), 0.0), At(Restart(0, is_safe=False), 0.0)])],
+        trust_restarted_primaries,
+    ),
+]
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.rule)
+def test_a_broken_rule_is_noticed(mutation: Mutation, monkeypatch: pytest.MonkeyPatch) -> None:
+    for plan in mutation.plans:
+        sound = run(plan)
+        assert not sound.checks.complaints, "\n".join(sound.checks.trace)
+    mutation.patch(monkeypatch)
+    broken = [run(plan, mutation.mutate).checks for plan in mutation.plans]
+    assert any(mutation.invariant in what for checks in broken for what in checks.complaints), "\n".join(
+        line for checks in broken for line in [*checks.complaints, *checks.trace]
+    )

@@ -1,0 +1,202 @@
+"""The fault table, row by row, on a clock that jumps: who becomes primary, and how long clients wait."""
+
+from __future__ import annotations
+
+import pytest
+import structlog
+
+from tests.simulation.faults import (
+    OTHER,
+    PRIMARY,
+    At,
+    Crash,
+    Cut,
+    Fault,
+    FillDisk,
+    Freeze,
+    HealNetwork,
+    Kill,
+    Lag,
+    Restart,
+    Stop,
+    StoreDown,
+    SwitchOver,
+    ThawAll,
+)
+from tests.simulation.simulation import WARM_UP, Plan, Simulation, simulate
+
+
+def run(*faults: tuple[float, Fault], **options: object) -> Simulation:
+    plan = Plan([At(fault, seconds) for seconds, fault in faults], **options)  # type: ignore[arg-type]
+    with structlog.testing.capture_logs():
+        sim = simulate(plan)
+    assert not sim.checks.complaints, "\n".join(sim.checks.trace)
+    assert sim.is_settled, "\n".join(sim.checks.trace)
+    return sim
+
+
+def promotions(sim: Simulation) -> list[str]:
+    return [line.split(" promoted ")[1] for line in sim.checks.trace if " promoted " in line]
+
+
+def served_at(sim: Simulation, epoch: int) -> float:
+    """Seconds from the first fault until a proxy served that epoch."""
+    line = next(line for line in sim.checks.trace if f"serves epoch {epoch} " in line)
+    return float(line.split()[0]) - WARM_UP
+
+
+@pytest.mark.parametrize("phase", [0.0, 0.05, 0.1, 0.15])
+@pytest.mark.parametrize("wait", [0, 1, 2])
+def test_a_dead_primary_is_replaced_at_once(phase: float, wait: int) -> None:
+    sim = run((phase, Kill(PRIMARY)), wait=wait)
+    assert len(promotions(sim)) == 1
+    assert served_at(sim, 2) - phase < 0.35
+
+
+@pytest.mark.parametrize("gap", [0.01, 0.05, 0.2, 0.5])
+@pytest.mark.parametrize("phase", [0.0, 0.1, 0.75])
+def test_a_primary_back_empty_wipes_nobody(gap: float, phase: float) -> None:
+    """Row 2, without a safe boot: it answers as a primary, and replicas connect 0.83 s into each second."""
+    sim = run((phase, Kill(PRIMARY)), (phase + gap, Restart(PRIMARY, is_safe=False)))
+    assert len(promotions(sim)) == 1
+    assert served_at(sim, 2) - phase < 1.5
+
+
+def test_a_primary_back_safely_is_a_replica_and_is_replaced() -> None:
+    sim = run((0.0, Kill(PRIMARY)), (0.01, Restart(PRIMARY)))
+    assert promotions(sim) == ["node:7002 in epoch 2"]
+    assert served_at(sim, 2) < 1.5
+
+
+@pytest.mark.parametrize("phase", [0.0, 0.3, 0.7])
+def test_a_frozen_primary_is_replaced_in_time_and_its_late_writes_count_for_nothing(phase: float) -> None:
+    sim = run((phase, Freeze(PRIMARY)), (10.0, ThawAll()), lasts=12.0)
+    assert len(promotions(sim)) == 1
+    assert served_at(sim, 2) - phase <= 2.0
+
+
+def test_a_primary_that_is_cut_from_all_is_replaced() -> None:
+    sim = run((0.0, Cut(0, None)), (0.0, Cut(0, 1)), (0.0, Cut(0, 2)), (8.0, HealNetwork()), lasts=10.0)
+    assert len(promotions(sim)) == 1
+    assert served_at(sim, 2) <= 2.0
+
+
+def test_a_primary_that_only_its_replicas_cannot_reach_stays() -> None:
+    sim = run((0.0, Cut(0, 1)), (0.0, Cut(0, 2)), (20.0, HealNetwork()), lasts=22.0)
+    assert promotions(sim) == []
+
+
+def test_a_primary_that_only_we_cannot_reach_stays() -> None:
+    sim = run((0.0, Cut(0, None)), (60.0, HealNetwork()), lasts=62.0)
+    assert promotions(sim) == []
+
+
+def test_a_primary_one_of_two_replicas_hears_stays() -> None:
+    sim = run((0.0, Cut(0, None)), (0.0, Cut(0, 1)), (30.0, HealNetwork()), lasts=32.0)
+    assert promotions(sim) == []
+
+
+def test_the_replica_with_most_of_the_data_is_promoted() -> None:
+    for late in (1, 2):
+        sim = run((0.0, Lag(late)), (1.0, Kill(PRIMARY)), nodes=3, wait=1)
+        assert promotions(sim) == [f"node:{7003 if late == 1 else 7002} in epoch 2"]
+
+
+def test_too_few_replicas_promote_nobody_until_there_are_enough() -> None:
+    """wait: 1 of two replicas: with one alone, what the other one acknowledged could be lost."""
+    sim = run((0.0, Cut(2, None)), (0.5, Kill(PRIMARY)), (6.0, HealNetwork()), lasts=8.0, wait=1)
+    assert len(promotions(sim)) == 1
+    assert served_at(sim, 2) > 6.0
+
+
+def test_a_full_disk_moves_the_primary_after_a_grace() -> None:
+    sim = run((0.0, FillDisk(PRIMARY)), lasts=10.0)
+    assert promotions(sim) == ["node:7002 in epoch 2"]
+    assert 5.0 < served_at(sim, 2) < 6.5
+
+
+def test_full_disks_everywhere_move_nothing() -> None:
+    sim = run(*((0.0, FillDisk(node)) for node in range(3)), lasts=20.0)
+    assert promotions(sim) == []
+
+
+@pytest.mark.parametrize("awaits", range(1, 26))
+def test_whoever_leads_next_finishes_what_was_begun(awaits: int) -> None:
+    """Row 8: the controller dies at each await of a failover."""
+    plan = Plan([At(Kill(PRIMARY), 0.0), At(Crash(), awaits=awaits)], lasts=10.0)
+    with structlog.testing.capture_logs():
+        sim = simulate(plan)
+    assert not sim.checks.complaints, "\n".join(sim.checks.trace)
+    assert sim.is_settled
+    served = [
+        float(line.split()[0])
+        for line in sim.checks.trace
+        if "primary=node:7002" in line and "serves" in line
+    ]
+    assert served[0] - WARM_UP < 3.0 + 3.0  # the lease of the dead one, and 3 s
+
+
+@pytest.mark.parametrize("awaits", range(1, 26))
+def test_a_controller_that_was_stopped_does_no_harm_when_it_wakes_up(awaits: int) -> None:
+    """Row 9: it is stopped at each await of a failover, and another one takes over."""
+    plan = Plan([At(Kill(PRIMARY), 0.0), At(Stop(10.0), awaits=awaits)], lasts=14.0, standbys=1)
+    with structlog.testing.capture_logs():
+        sim = simulate(plan)
+    assert not sim.checks.complaints, "\n".join(sim.checks.trace)
+    assert sim.is_settled
+
+
+def test_the_store_down_changes_nothing_and_the_data_path_goes_on() -> None:
+    sim = run((0.0, StoreDown()), (0.5, Kill(2)), (30.0, StoreDown(False)), lasts=32.0)
+    assert promotions(sim) == []
+    assert len(sim.checks.acked) > 1000
+
+
+def test_a_failover_waits_for_the_store() -> None:
+    sim = run((0.0, StoreDown()), (0.5, Kill(PRIMARY)), (10.0, StoreDown(False)), lasts=12.0)
+    assert len(promotions(sim)) == 1
+    assert 10.0 < served_at(sim, 2) < 12.0
+
+
+def test_a_second_failover_waits_until_an_operator_has_looked() -> None:
+    sim = run((0.0, Kill(0)), (1.0, Restart(0)), (4.0, Kill(1)), lasts=20.0)
+    assert len(promotions(sim)) == 2
+    assert served_at(sim, 3) > 20.0  # the run acknowledges at its end
+
+
+def test_a_second_failover_comes_by_itself_after_its_wait() -> None:
+    sim = run((0.0, Kill(0)), (1.0, Restart(0)), (4.0, Kill(1)), lasts=40.0)
+    assert 29.0 < served_at(sim, 3) < 33.0
+
+
+def test_a_switchover_loses_nothing_and_leaves_nothing_in_doubt() -> None:
+    sim = run(*((5.0 * number, SwitchOver()) for number in range(5)), lasts=26.0)
+    assert promotions(sim) == []  # the engines do it among themselves
+    assert sum("handed over" in line for line in sim.checks.trace) == 5
+    assert sim.proxy.in_doubt == 0
+
+
+def test_a_switchover_whose_target_hangs_ends_where_it_began() -> None:
+    plan = Plan([At(SwitchOver(), 0.0), At(Freeze(1), awaits=1), At(Freeze(2), awaits=1)], wait=0)
+    with structlog.testing.capture_logs():
+        sim = simulate(plan)
+    assert not sim.checks.complaints
+    assert sim.is_settled
+    assert str(sim.record.primary) == "node:7001"
+
+
+def test_the_old_primary_comes_back_as_a_replica() -> None:
+    sim = run((0.0, Kill(PRIMARY)), (3.0, Restart(0, keeps_data=True, is_safe=False)), lasts=8.0)
+    assert str(sim.record.primary) == "node:7002"
+    assert not sim.world.engines[sim.address(0)].is_primary
+
+
+def test_without_replicas_a_restarted_primary_is_taken_as_it_is() -> None:
+    sim = run((0.0, Kill(0)), (1.0, Restart(0, is_safe=False)), nodes=1, wait=0)
+    assert promotions(sim) == []
+    assert served_at(sim, 2) < 2.0
+
+
+def test_a_dead_replica_is_no_failover() -> None:
+    sim = run((0.0, Kill(OTHER)), lasts=20.0)
+    assert promotions(sim) == []

@@ -1,0 +1,260 @@
+"""Engines, the network between them, and time: all in memory, all deterministic.
+
+Facts modelled: a frozen process takes what it was sent when it wakes up; a closed connection does not take
+back what was sent on it; a primary that restarts has another history; a full sync wipes the replica first.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import trio
+
+from shardproxy.model import Address
+from shardproxy.model.replication import DEAD_END
+from shardproxy.nodes import NodeTimeout, NodeUnreachable
+from shardproxy.wire.reply import Failure, Reply, Simple
+from shardproxy.wire.resp import Argument
+from tests.simulation.checks import Checks
+from tests.simulation.engine import PING, Life, SimEngine
+
+TICK = 0.02  # seconds
+TRIP = 0.0002  # seconds to a node and back
+
+US = "us"  # the proxy's end of the network
+
+Work = Callable[[], None]
+
+
+@dataclass
+class World:
+    """`cuts` holds pairs of names: addresses as text, and US."""
+
+    checks: Checks
+    engines: dict[Address, SimEngine] = field(default_factory=dict)
+    cuts: set[frozenset[str]] = field(default_factory=set)
+    asleep: dict[Address, list[Work]] = field(default_factory=dict)  # sent to frozen nodes
+    deaths: dict[Address, trio.Event] = field(default_factory=dict)
+    troubled_at: dict[Address, float] = field(default_factory=dict)  # when a node was last unwell
+    on_wire: list[tuple[frozenset[str], Address, Work]] = field(default_factory=list)  # sent into a cut
+
+    def add(self, port: int) -> SimEngine:
+        engine = SimEngine(Address("node", port))
+        self.engines[engine.address] = engine
+        return engine
+
+    def is_cut(self, one: str, other: str) -> bool:
+        return frozenset({one, other}) in self.cuts
+
+    # Faults
+
+    def death(self, address: Address) -> trio.Event:
+        """Set when the process that has this address now ends: its connections do too."""
+        return self.deaths.setdefault(address, trio.Event())
+
+    def is_serving(self, address: Address, run_id: str) -> bool:
+        engine = self.engines[address]
+        return engine.run_id == run_id and engine.life is not Life.DEAD
+
+    def kill(self, address: Address) -> None:
+        self.engines[address].life = Life.DEAD
+        self.death(address).set()
+        del self.deaths[address]
+        for replica in self.engines.values():
+            if replica.follows == address and replica.life is not Life.DEAD:
+                replica.lose_link(trio.current_time())
+        self.asleep.pop(address, None)
+
+    def restart(self, address: Address, *, keeps_data: bool, is_safe: bool) -> None:
+        if self.engines[address].life is Life.DEAD:
+            self.troubled_at[address] = trio.current_time()
+            self.engines[address].restart(keeps_data=keeps_data, is_safe=is_safe)
+
+    def freeze(self, address: Address) -> None:
+        if self.engines[address].life is Life.RUNNING:
+            self.engines[address].life = Life.FROZEN
+
+    def thaw(self, address: Address) -> None:
+        """Wake up, and do at once what was sent meanwhile."""
+        if self.engines[address].life is Life.FROZEN:
+            self.engines[address].life = Life.RUNNING
+            for work in self.asleep.pop(address, []):
+                work()
+
+    def cut(self, one: str, other: str) -> None:
+        self.cuts.add(frozenset({one, other}))
+
+    def heal_network(self) -> None:
+        """What was sent into a cut arrives now."""
+        self.cuts.clear()
+        late, self.on_wire = self.on_wire, []
+        for _, address, work in late:
+            engine = self.engines[address]
+            if engine.life is Life.RUNNING:
+                work()
+            elif engine.life is Life.FROZEN:
+                self.asleep.setdefault(address, []).append(work)
+
+    # Requests
+
+    async def call(
+        self, address: Address, requests: Sequence[Sequence[Argument]], timeout: float
+    ) -> list[Reply]:
+        """Send requests from the proxy's side; raise as a NodeLink does."""
+        done: list[list[Reply]] = []
+        work = self._work(address, lambda engine: done.append([self._execute(engine, r) for r in requests]))
+        await self._carry(address, work, lambda: bool(done), timeout)
+        return done[0]
+
+    async def write(self, address: Address, run_id: str | None, value: int, timeout: float) -> int | None:
+        """Send a write; return the offset after it, or None when it was refused unexecuted.
+
+        With a run_id nothing is sent to another process than that.
+        """
+        done: list[int | None] = []
+        if run_id is not None and self.engines[address].run_id != run_id:
+            raise NodeUnreachable(address, "another process answers", is_sent=False)
+
+        def execute(engine: SimEngine) -> None:
+            if engine.is_primary and not engine.disk_full and engine.handing_over_to is None:
+                self.checks.executed(value, engine)
+                engine.append(value)
+                done.append(engine.offset)
+            else:
+                done.append(None)
+
+        await self._carry(address, self._work(address, execute), lambda: bool(done), timeout)
+        return done[0]
+
+    def _work(self, address: Address, execute: Callable[[SimEngine], None]) -> Work:
+        return lambda: execute(self.engines[address])
+
+    async def _carry(self, address: Address, work: Work, is_done: Callable[[], bool], timeout: float) -> None:
+        deadline = trio.current_time() + timeout
+        await trio.sleep(TRIP / 2)
+        if self.is_cut(US, str(address)):
+            self.on_wire.append((frozenset({US, str(address)}), address, work))
+            await trio.sleep_until(deadline)
+            raise NodeTimeout(address, "no reply in time", is_sent=True)
+        engine = self.engines[address]
+        if engine.life is Life.DEAD:
+            refused = ConnectionRefusedError(errno.ECONNREFUSED, "connection refused")
+            raise NodeUnreachable(address, "connection refused", is_sent=False) from refused
+        if engine.life is Life.FROZEN:
+            self.asleep.setdefault(address, []).append(work)
+        else:
+            work()
+        await trio.sleep(TRIP / 2)
+        while not is_done() or self.is_cut(US, str(address)):
+            if self.engines[address].life is Life.DEAD:
+                raise NodeUnreachable(address, "the connection was closed", is_sent=True)
+            if trio.current_time() >= deadline:
+                raise NodeTimeout(address, "no reply in time", is_sent=True)
+            await trio.sleep(TICK)
+
+    def _execute(self, engine: SimEngine, request: Sequence[Argument]) -> Reply:
+        words = [str(word).upper() for word in request]
+        match words:
+            case ["PING"]:
+                return Failure("MISCONF cannot save") if engine.disk_full else Simple("PONG")
+            case ["CLIENT", "ID"]:
+                return engine.clients
+            case ["CLIENT", "LIST", *_]:
+                return b""
+            case ["PUBSUB", "NUMSUB", channel]:
+                return [channel.encode(), 0]
+            case ["CONFIG", "GET", *_]:
+                return [b"repl-ping-replica-period", str(int(engine.ping_period)).encode()]
+            case ["CONFIG", "SET", "REPL-PING-REPLICA-PERIOD", seconds]:
+                engine.ping_period = float(seconds)
+            case ["INFO", section]:
+                return engine.info(section.lower(), trio.current_time(), self._attached(engine))
+            case ["ROLE"]:
+                if engine.follows is None:
+                    return [b"master", engine.offset, []]
+                state = b"connected" if engine.link_up else b"connect"
+                return [b"slave", engine.follows.host.encode(), engine.follows.port, state, engine.offset]
+            case ["REPLICAOF", "NO", "ONE"]:
+                self.checks.promotion(engine)
+                engine.promote()
+            case ["REPLICAOF", host, port]:
+                engine.follow(Address(host.lower(), int(port)))
+            case ["FAILOVER", "TO", host, port, "TIMEOUT", _]:
+                return self._hand_over(engine, Address(host.lower(), int(port)))
+        return Simple("OK")
+
+    def _hand_over(self, engine: SimEngine, target: Address) -> Reply:
+        if not engine.is_primary:
+            return Failure("ERR FAILOVER is not valid when server is a replica.")
+        if target not in [replica.address for replica in self._attached(engine)]:
+            return Failure("ERR FAILOVER target HOST and PORT is not a replica.")
+        engine.handing_over_to = target
+        return Simple("OK")
+
+    def _attached(self, engine: SimEngine) -> list[SimEngine]:
+        return [e for e in self.engines.values() if e.follows == engine.address and e.link_up]
+
+    def acknowledged(self, primary: Address, offset: int) -> int:
+        """How many replicas have told that primary that they have its history up to there."""
+        engine = self.engines[primary]
+        if engine.life is not Life.RUNNING or self.is_cut(US, str(primary)):
+            return 0
+        return sum(replica.offset >= offset for replica in self._attached(engine) if self._hears(replica))
+
+    def _hears(self, replica: SimEngine) -> bool:
+        is_cut = self.is_cut(str(replica.address), str(replica.follows))
+        return replica.life is Life.RUNNING and not is_cut
+
+    # Replication
+
+    async def run(self) -> None:
+        """Replicate for ever."""
+        while True:
+            now = trio.current_time()
+            for engine in self.engines.values():
+                if self.is_unwell(engine):
+                    self.troubled_at[engine.address] = now
+                if engine.life is Life.RUNNING and engine.is_primary:
+                    self._lead(engine, now)
+            for engine in self.engines.values():
+                if engine.life is Life.RUNNING and not engine.is_primary:
+                    self._replicate(engine, now)
+            await trio.sleep(TICK)
+
+    def is_unwell(self, engine: SimEngine) -> bool:
+        is_cut = self.is_cut(US, str(engine.address))
+        return engine.life is not Life.RUNNING or is_cut or engine.disk_full or not engine.is_primary
+
+    def _lead(self, engine: SimEngine, now: float) -> None:
+        if now - engine.pinged_at >= engine.ping_period:
+            engine.pinged_at = now
+            engine.offset += PING
+        if engine.handing_over_to is not None:
+            target = self.engines[engine.handing_over_to]
+            engine.handing_over_to = None
+            if target.life is Life.RUNNING and target.link_up and target.offset == engine.offset:
+                self.checks.handover(target)
+                target.promote()
+                engine.follow(target.address)
+
+    def _replicate(self, engine: SimEngine, now: float) -> None:
+        primary = self.engines.get(engine.follows) if engine.follows not in (None, DEAD_END) else None
+        if primary is None or primary.life is Life.DEAD or not primary.is_primary:
+            engine.lose_link(now)
+            return
+        if primary.life is Life.FROZEN or self.is_cut(str(engine.address), str(primary.address)):
+            return
+        if engine.syncing_until is not None:
+            if now >= engine.syncing_until:
+                engine.finish_sync(primary)
+        elif engine.link_up and engine.replid == primary.replid:
+            engine.pull(primary, now)
+        elif now >= engine.next_try_at:
+            engine.next_try_at = engine.next_cron(now)
+            self.checks.sync(engine, primary)
+            engine.link_up = False
+            engine.sync(primary, now)
+        else:
+            engine.link_up = False

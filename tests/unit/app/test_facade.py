@@ -1,0 +1,113 @@
+"""The data plane's facade: typed values, one wakeup, a clean end."""
+
+from __future__ import annotations
+
+import resource
+from pathlib import Path
+
+import trio
+import trio.testing
+
+from shardproxy.dataplane import Offload
+from shardproxy.dataplane.cpus import cpu_count
+from shardproxy.dataplane.descriptors import descriptors_raise, why_too_few
+from shardproxy.model import EndpointKind
+from tests.unit.app.fake_native import FakeNative, dataplane_over
+
+
+async def test_offloads_arrive_typed_and_in_order(autojump_clock: trio.testing.MockClock) -> None:
+    native = FakeNative()
+    dataplane = dataplane_over(native)
+    seen: list[Offload] = []
+
+    async def read() -> None:
+        async for offload in dataplane.offloads():
+            seen.append(offload)
+            if len(seen) == 3:
+                return
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(read)
+        native.offload(1, b"INFO")
+        native.offload(2, b"CLUSTER", b"SLOTS")
+        await trio.testing.wait_all_tasks_blocked()
+        native.offload(3, b"COMMAND")
+    assert [offload.token for offload in seen] == [1, 2, 3]
+    assert seen[1] == Offload(
+        2, "main", EndpointKind.PRIMARY, 7, 3, 0, "127.0.0.1:7000", True, (b"CLUSTER", b"SLOTS")
+    )
+    dataplane.stop()
+
+
+async def test_stop_ends_the_reader_and_is_idempotent() -> None:
+    native = FakeNative()
+    dataplane = dataplane_over(native)
+
+    async def read() -> None:
+        async for _ in dataplane.offloads():
+            raise AssertionError("nothing was offloaded")
+
+    with trio.fail_after(5):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(read)
+            await trio.testing.wait_all_tasks_blocked()
+            dataplane.stop()
+            dataplane.stop()
+    assert native.stopped
+
+
+async def test_an_answer_after_the_stop_is_ignored() -> None:
+    native = FakeNative()
+    dataplane = dataplane_over(native)
+    dataplane.answer(1, b"+OK\r\n")
+    dataplane.stop()
+    dataplane.answer(2, b"+OK\r\n")
+    dataplane.retry(2)
+    assert native.answers == [(1, b"+OK\r\n")]
+    assert native.retried == []
+
+
+async def test_statistics_are_typed() -> None:
+    dataplane = dataplane_over(FakeNative())
+    statistics = dataplane.statistics()
+    assert statistics.clients == 3
+    assert statistics.workers[1].age == 0.5
+    assert statistics.clusters["main"].commands["get"].error == 27
+    assert statistics.clusters["main"].latency["read"].buckets == ((0.001, 28), (0.002, 29))
+    assert statistics.clusters["main"].nodes["127.0.0.1:7101"].queued == 13
+    dataplane.stop()
+
+
+def test_cpus_respect_a_containers_quota(tmp_path: Path) -> None:
+    quota = tmp_path / "cpu.max"
+    unlimited = cpu_count(tmp_path / "missing")
+    assert unlimited >= 1
+    for text, expected in (
+        ("max 100000\n", unlimited),
+        ("50000 100000\n", 1),
+        ("100000 100000\n", 1),
+        ("150000 100000\n", min(2, unlimited)),
+        ("9900000 100000\n", unlimited),
+        ("nonsense\n", unlimited),
+    ):
+        quota.write_text(text)
+        assert cpu_count(quota) == expected, text
+
+
+def test_all_allowed_descriptors_are_used() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(512, hard), hard))
+        assert descriptors_raise() == hard
+        assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_too_few_descriptors_are_told_with_what_to_do() -> None:
+    assert why_too_few(1_000_000, clients=10_000, nodes=500, workers=64) is None
+    assert why_too_few(resource.RLIM_INFINITY, clients=10_000, nodes=500, workers=64) is None
+    told = why_too_few(4096, clients=10_000, nodes=6, workers=2)
+    assert told
+    assert "need 10280 file descriptors, 4096 are allowed" in told
+    assert "LimitNOFILE" in told

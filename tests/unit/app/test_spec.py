@@ -1,0 +1,161 @@
+"""A cluster as the data plane is told of it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from shardproxy.config import ConfigError, parse_config
+from shardproxy.dataplane.spec import ClusterSettings, cluster_spec, spec_encode
+from shardproxy.topology.settings import SettingsError, settings_read
+
+SESSIONS = """
+zone: a
+clusters:
+  sessions:
+    engine: redis
+    endpoints:
+      configuration: ["127.0.0.1:7000", "unix:/run/x.sock"]
+      reader: "127.0.0.1:7002"
+    reads: {from: nearest}
+    node_auth: {username: proxy, password: {env: NODE_PASSWORD}}
+    timeouts: {connect: 500ms, reply: 2s}
+    limits: {clients: 10, request: 1mb}
+    commands: {deny: [KEYS, config get], allow: "*", rename: {FLUSHALL: Wipe}}
+    key_families: [rq, {match: "{user}:*", hash: "{user}"}]
+    shards:
+      - nodes: [{address: "127.0.0.1:7101", zone: a}, "127.0.0.1:7102"]
+      - nodes: ["127.0.0.1:7103"]
+"""
+
+
+def test_spec_is_what_the_data_plane_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NODE_PASSWORD", "secret")
+    config = parse_config(SESSIONS)
+    settings = settings_read(config, "7.0.15")["sessions"]
+    spec = cluster_spec(settings, config.topologies()[0].with_epoch(3))
+    assert json.loads(spec_encode(spec)) == {
+        "name": "sessions",
+        "engine": "redis",
+        "epoch": 3,
+        "version": "7.0.15",
+        "endpoints": [
+            {"kind": "configuration", "addresses": ["127.0.0.1:7000", "unix:/run/x.sock"]},
+            {"kind": "reader", "addresses": ["127.0.0.1:7002"]},
+        ],
+        "reads": "nearest",
+        "max_staleness": 1.0,
+        "wait": 0,
+        "wait_timeout": 1.0,
+        "zone": "a",
+        "hashing": "slots",
+        "commands": {"deny": ["keys", "config|get"], "allow": ["*"], "rename": {"flushall": "wipe"}},
+        "key_families": [{"match": "rq:*", "hash": "rq"}, {"match": "{user}:*", "hash": "{user}"}],
+        "shards": [
+            {
+                "name": None,
+                "slots": [[0, 8191]],
+                "primary": 0,
+                "nodes": [
+                    {"address": "127.0.0.1:7101", "zone": "a"},
+                    {"address": "127.0.0.1:7102", "zone": None},
+                ],
+                "weight": 1,
+            },
+            {
+                "name": None,
+                "slots": [[8192, 16383]],
+                "primary": 0,
+                "nodes": [{"address": "127.0.0.1:7103", "zone": None}],
+                "weight": 1,
+            },
+        ],
+        "limits": {
+            "clients": 10,
+            "request": 1 << 20,
+            "client_output": 256 << 20,
+            "in_flight": 4096,
+            "shard_queue": 64 << 20,
+            "dedicated": 256,
+        },
+        "timeouts": {"connect": 0.5, "reply": 2.0, "idle": 0.0, "park": 3.0},
+        "node_auth": {"username": "proxy", "password": "secret"},
+    }
+
+
+def test_settings_never_show_the_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NODE_PASSWORD", "hunter2-hunter2")
+    settings = settings_read(parse_config(SESSIONS), "7.0.15")["sessions"]
+    assert "hunter2" not in repr(settings)
+
+
+def test_a_changed_password_is_a_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = parse_config(SESSIONS).clusters["sessions"]
+    monkeypatch.setenv("NODE_PASSWORD", "one")
+    before = ClusterSettings.read(config, "7.0.15")
+    assert ClusterSettings.read(config, "7.0.15") == before
+    monkeypatch.setenv("NODE_PASSWORD", "two")
+    assert ClusterSettings.read(config, "7.0.15") != before
+
+
+def test_all_reasons_against_serving_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NODE_PASSWORD", raising=False)
+    text = SESSIONS + SESSIONS.partition("clusters:\n")[2].replace("sessions", "carts").replace(":70", ":80")
+    with pytest.raises(SettingsError) as error:
+        settings_read(parse_config(text.replace("unix:/run/x.sock", "127.0.0.1:9000", 1)), "7.0.15")
+    assert [reason.split(":")[0] for reason in error.value.reasons] == [
+        "clusters.sessions.node_auth",
+        "clusters.carts.node_auth",
+    ]
+    assert "NODE_PASSWORD is not set" in error.value.reasons[1]
+
+
+PAGES = """
+clusters:
+  pages:
+    engine: memcached
+    endpoints: {configuration: {address: "127.0.0.1:11211", mode: direct}}
+    hashing: {method: modula, hash: md5, tag: "<>"}
+    on_failure: {action: gutter, gutter: ["127.0.0.1:11411"], gutter_ttl: 1500ms, retry: 500ms}
+    client_auth: {username: app, password: {env: CLIENT_PASSWORD}}
+    nodes: ["127.0.0.1:11312", {address: "127.0.0.1:11311", name: one, weight: 3}]
+"""
+
+
+def test_a_memcached_cluster_brings_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLIENT_PASSWORD", "secret")
+    config = parse_config(PAGES)
+    settings = settings_read(config, "7.0.15")["pages"]
+    spec = cluster_spec(settings, config.topologies()[0].with_epoch(3))
+    later = cluster_spec(settings, config.topologies()[0].with_epoch(4))
+    own = spec["memcached"]
+    assert (own["hash"], own["tag"], own["gutter"]) == ("md5", "<>", 1)
+    assert own["on_failure"] == {"action": "gutter", "failures": 2, "retry": 0.5, "gutter_ttl": 2}
+    assert own["client_auth"] == {"username": "app", "password": "secret"}
+    assert own["discovery"]["nodes"] == [("127.0.0.1", "127.0.0.1", 11311), ("127.0.0.1", "127.0.0.1", 11312)]
+    assert later["memcached"]["discovery"]["version"] == own["discovery"]["version"] + 1
+    shards = [(shard["name"], shard["weight"], shard["nodes"][0]["address"]) for shard in spec["shards"]]
+    assert shards == [
+        (None, 1, "127.0.0.1:11312"),
+        ("one", 3, "127.0.0.1:11311"),
+        (None, 1, "127.0.0.1:11411"),
+    ]
+    assert "secret" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        "on_failure: gutter",
+        'on_failure: {gutter: ["127.0.0.1:1"]}',
+        "client_auth: {password: {env: X}}",
+        "node_auth: {password: {env: X}}",
+        "on_failure: {failures: 0}",
+    ],
+)
+def test_what_a_memcached_cluster_cannot_be_is_refused(settings: str) -> None:
+    lines = PAGES.splitlines()
+    kept = [line for line in lines if not line.strip().startswith(("on_failure", "client_auth"))]
+    with pytest.raises(ConfigError):
+        parse_config("\n".join(kept) + f"\n    {settings}\n")

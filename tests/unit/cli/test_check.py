@@ -1,0 +1,109 @@
+"""The command line: check, config schema, version, help."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from shardproxy import __version__
+from shardproxy.cli import COMMANDS, main
+from shardproxy.config import schema_text
+
+EXAMPLES = Path(__file__).parents[3] / "config"
+ENDPOINTS = "configuration 127.0.0.1:7000, primary 127.0.0.1:7001, reader 127.0.0.1:7002"
+SUMMARY = f"sessions  redis  3 shards  6 nodes  {ENDPOINTS}"
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
+    """Return exit code, standard output and standard error."""
+    try:
+        code = main(words)
+    except SystemExit as e:  # wrong use of the command line
+        code = int(e.code or 0)
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def test_a_good_file_is_summed_up(capsys: pytest.CaptureFixture[str]) -> None:
+    file = str(EXAMPLES / "cluster.yaml")
+    code, out, err = run(capsys, "check", file)
+    assert (code, err) == (0, "")
+    assert out == f"{file}: OK\n  {SUMMARY}\n"
+
+
+def test_a_bad_file_gets_all_its_problems(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    file = tmp_path / "bad.yaml"
+    file.write_text("workers: lots\nadmn: 127.0.0.1:1\nclusters: {}\n")
+    code, out, err = run(capsys, "check", str(file))
+    assert (code, out) == (1, "")
+    assert err.splitlines() == [
+        f"{file}:1:10: workers: must be auto or a number from 1 to 256 (auto takes one per CPU)",
+        f"{file}:2:1: admn: is not a known key (did you mean admin?)",
+        f"{file}:3:1: clusters: needs at least one entry (name at least one cluster under clusters:)",
+        f"{file}: 3 problems",
+    ]
+
+
+def test_a_missing_file_is_a_problem(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    code, _, err = run(capsys, "check", str(tmp_path / "no.yaml"))
+    assert code == 1
+    assert "there is no such file" in err
+
+
+def test_the_schema_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(capsys, "config", "schema") == (0, schema_text(), "")
+
+
+@pytest.mark.parametrize("words", [("--version",), ("version",)])
+def test_the_version_is_printed(capsys: pytest.CaptureFixture[str], words: tuple[str, ...]) -> None:
+    code, out, _ = run(capsys, *words)
+    assert code == 0
+    assert out.startswith(f"shardproxy {__version__}\n")
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "--help")
+    assert code == 0
+    assert all(name in out for name in COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_describes_itself(capsys: pytest.CaptureFixture[str], name: str) -> None:
+    code, out, _ = run(capsys, name, "--help")
+    assert code == 0
+    assert f"Usage: shardproxy {name}" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("chek",), 'Did you mean "check"?'),
+        (("check",), "requires an argument"),
+        (("check", "--nope", "x"), "Unknown option"),
+    ],
+)
+def test_wrong_use_is_explained(
+    capsys: pytest.CaptureFixture[str], words: tuple[str, ...], said: str
+) -> None:
+    code, out, err = run(capsys, *words)
+    assert code == 2
+    assert said in " ".join((out + err).split())
+
+
+def test_the_package_runs_as_a_module() -> None:
+    command = [sys.executable, "-m", "shardproxy", "check", str(EXAMPLES / "standalone.yaml")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "standalone.yaml: OK" in done.stdout
+
+
+def test_check_starts_without_the_services() -> None:
+    services = {"trio", "starlette", "httpx", "hypercorn"}
+    code = f"import sys, shardproxy.cli.check; print(*({services} & set(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.strip() == ""

@@ -1,0 +1,147 @@
+"""Who may be promoted, who is best, and when there are too few to tell."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shardproxy.failover.election import (
+    Candidate,
+    Electorate,
+    choose,
+    why_not_electable,
+    why_too_few,
+)
+from shardproxy.model import Address
+from shardproxy.model.replication import Lineage, Replication
+from tests.unit.failover.make import A, B, C, X, Y, frozen, primary, record, replica
+
+ELECTORATE = Electorate(X)
+
+
+def candidate(
+    address: Address = B,
+    replication: Replication | None = None,
+    *,
+    run_id: str = "1",
+    zone: str | None = None,
+    can_write: bool = True,
+    is_loading: bool = False,
+) -> Candidate:
+    return Candidate(address, replication or frozen(), run_id, zone, can_write, is_loading)
+
+
+@pytest.mark.parametrize(
+    ("found", "why"),
+    [
+        (candidate(), None),
+        (candidate(replication=replica()), "not frozen"),
+        (candidate(replication=primary()), "not frozen"),
+        (candidate(is_loading=True), "loading"),
+        (candidate(replication=frozen(is_syncing=True)), "syncing"),
+        (candidate(can_write=False), "cannot save"),
+        (candidate(replication=frozen(priority=0)), "priority is 0"),
+        (candidate(replication=frozen(Y)), "another history"),
+        (candidate(replication=frozen(X, 1)), "never been in sync"),
+        (candidate(replication=frozen(Lineage("new", X.replid, 400), 900)), None),  # it branched off X
+        (candidate(replication=frozen(Lineage("new", Y.replid, 400), 900)), "another history"),
+    ],
+)
+def test_reasons_not_to_promote(found: Candidate, why: str | None) -> None:
+    reason = why_not_electable(found, ELECTORATE)
+    assert reason is None if why is None else why in (reason or "")
+
+
+def test_a_shard_that_never_had_a_write_can_fail_over() -> None:
+    assert why_not_electable(candidate(replication=frozen(X, 0)), ELECTORATE) is None
+
+
+BRANCHED = Lineage("new", X.replid, 300)
+
+ORDERS = [
+    ("offset", [candidate(B, frozen(X, 500)), candidate(C, frozen(X, 501))], C),
+    ("priority", [candidate(B, frozen(X, 500)), candidate(C, frozen(X, 500, priority=10))], C),
+    ("offset before priority", [candidate(B, frozen(X, 501)), candidate(C, frozen(X, 500, priority=1))], B),
+    ("zone", [candidate(B, zone="a"), candidate(C, zone="b")], C),
+    ("run_id", [candidate(B, run_id="2"), candidate(C, run_id="1")], C),
+    ("another history is no data", [candidate(B, frozen(X, 10)), candidate(C, frozen(Y, 9999))], B),
+    (
+        "a branch counts up to where it branched off",
+        [candidate(B, frozen(X, 310)), candidate(C, frozen(BRANCHED, 999))],
+        B,
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "candidates", "best"), ORDERS, ids=[order[0] for order in ORDERS])
+def test_order_of_preference(name: str, candidates: list[Candidate], best: Address) -> None:
+    electorate = Electorate(X, zone="b")
+    for order in (candidates, candidates[::-1]):
+        found = choose(order, electorate).best
+        assert found is not None
+        assert found.address == best
+
+
+def test_before_a_branch_it_is_one_history_whatever_its_name() -> None:
+    """A partial sync takes the new name at once, and the data after that: the offset tells, not the name."""
+    lineage = Lineage("now", X.replid, 900)
+    candidates = [candidate(B, frozen(X, 800)), candidate(C, frozen(lineage, 700))]
+    choice = choose(candidates, Electorate(lineage))
+    assert choice.best is not None
+    assert choice.best.address == B
+
+
+def test_nobody_is_chosen_and_each_has_its_reason() -> None:
+    choice = choose([candidate(B, frozen(Y)), candidate(C, can_write=False)], ELECTORATE)
+    assert choice.best is None
+    assert "another history" in str(choice)
+    assert "cannot save" in str(choice)
+    assert str(choose([], ELECTORATE)) == "no node answers"
+
+
+def test_where_the_last_primary_is_unknown_histories_must_agree() -> None:
+    unknown = Electorate(None)
+    assert choose([candidate(B), candidate(C, frozen(X, 600))], unknown).best is not None
+    assert "histories differ" in str(choose([candidate(B), candidate(C, frozen(Y))], unknown))
+
+
+@pytest.mark.parametrize(
+    ("wait", "candidates", "is_enough"),
+    [
+        (0, [], False),
+        (0, [candidate(B)], True),
+        (0, [candidate(B, frozen(Y))], False),
+        (1, [candidate(B)], False),
+        (1, [candidate(B), candidate(C)], True),
+        (1, [candidate(B), candidate(C, frozen(Y))], False),  # it lost its data
+        (1, [candidate(B), candidate(C, frozen(X, 1))], False),  # half a sync
+        (1, [candidate(B), candidate(C, frozen(X, 3))], True),  # its word counts although it is behind
+        (1, [candidate(B), candidate(C, can_write=False)], True),
+        (2, [candidate(B)], True),
+        (1, [candidate(A, run_id="r")], True),  # the last primary itself has all
+        (1, [candidate(A, run_id="other")], False),  # it restarted
+        (1, [candidate(A, run_id="other"), candidate(B)], True),
+        (1, [candidate(A, frozen(Y), run_id="r")], False),
+    ],
+)
+def test_how_many_must_be_frozen(wait: int, candidates: list[Candidate], is_enough: bool) -> None:
+    why = why_too_few(record(None, last=A, wait=wait), candidates)
+    assert (why is None) is is_enough, why
+
+
+@given(
+    wait=st.integers(1, 3),
+    data=st.data(),
+)
+def test_an_acknowledged_write_is_on_one_of_enough(wait: int, data: st.DataObject) -> None:
+    """I4 by counting: whichever w replicas acknowledged, whichever nodes answer, one of them has it."""
+    addresses = [Address("n", port) for port in range(1, data.draw(st.integers(wait + 1, 6)) + 1)]
+    holders = {addresses[0], *data.draw(st.permutations(addresses[1:]))[:wait]}
+    answering = data.draw(st.lists(st.sampled_from(addresses[1:]), unique=True))
+    shard = record(None, last=addresses[0], wait=wait, nodes=tuple(addresses))
+    candidates = [candidate(address, frozen(X, 500 if address in holders else 400)) for address in answering]
+    if why_too_few(shard, candidates) is None:
+        best = choose(candidates, ELECTORATE).best
+        assert best is not None
+        assert best.address in holders

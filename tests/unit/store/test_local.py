@@ -1,0 +1,181 @@
+"""The state file: whole or old, never half; one writer; epochs only grow."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shardproxy.model import Address
+from shardproxy.model.replication import Lineage, ShardKey
+from shardproxy.store.cas import record_replace
+from shardproxy.store.codec import record_decode, record_encode
+from shardproxy.store.interface import ConflictError, LeadershipLostError, StoreUnavailableError
+from shardproxy.store.local import LocalStore, StateFileError
+from shardproxy.store.record import ShardRecord, ShardState
+
+KEY = ShardKey("sessions", 0)
+A, B = Address("10.0.0.1", 7001), Address("10.0.0.2", 7001)
+RECORD = ShardRecord(
+    KEY, 1, ShardState.OK, A, (A, B), joined=(A, B), wait=1, lineage=Lineage("x"), run_id="r"
+)
+OPEN = """
+import sys
+from pathlib import Path
+from shardproxy.store.local import LocalStore
+LocalStore(Path(sys.argv[1])).__enter__()
+"""
+
+
+async def test_records_outlive_the_process(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "state.json"
+    with LocalStore(path) as store:
+        stored = await store.put(RECORD, await store.claim())
+        group = store.group
+        assert stored.revision > 0
+        assert store.records[KEY] == stored
+    with LocalStore(path) as again:
+        assert again.records[KEY] == stored
+        assert again.group == group
+        assert (await again.claim()).revision == 2
+    assert path.stat().st_mode & 0o077 == 0
+
+
+async def test_only_what_was_read_last_can_be_replaced(tmp_path: Path) -> None:
+    with LocalStore(tmp_path / "state.json") as store:
+        leadership = await store.claim()
+        first = await store.put(RECORD, leadership)
+        second = await store.put(first.fenced(), leadership)
+        with pytest.raises(ConflictError, match="read at revision"):
+            await store.put(first.fenced(), leadership)
+        with pytest.raises(ConflictError, match="epoch 1 after 2"):
+            await store.put(replace(second, epoch=1), leadership)
+        assert store.records[KEY] == second
+
+
+async def test_an_epoch_has_one_target(tmp_path: Path) -> None:
+    with LocalStore(tmp_path / "state.json") as store:
+        leadership = await store.claim()
+        fenced = await store.put((await store.put(RECORD, leadership)).fenced(), leadership)
+        bound = await store.put(fenced.promoting(B), leadership)
+        with pytest.raises(ValueError, match=r"promotes 10\.0\.0\.2:7001"):
+            bound.promoting(A)
+        with pytest.raises(ConflictError, match="already promotes"):
+            await store.put(replace(bound, target=A), leadership)
+        settled = await store.put(bound.settled(B, None, "r2"), leadership)
+        assert (settled.primary, settled.target) == (B, B)
+        assert settled.fenced().target is None
+
+
+async def test_who_claimed_before_leads_no_more(tmp_path: Path) -> None:
+    with LocalStore(tmp_path / "state.json") as store:
+        old = await store.claim()
+        new = await store.claim()
+        assert new.revision > old.revision
+        with pytest.raises(LeadershipLostError):
+            await store.put(RECORD, old)
+    with pytest.raises(LeadershipLostError):
+        await store.put(RECORD, new)
+
+
+async def test_news_reach_who_waits(tmp_path: Path) -> None:
+    with LocalStore(tmp_path / "state.json") as store:
+        seen = store.records.version
+        await store.put(RECORD, await store.claim())
+        assert await store.records.wait_changed(seen) != seen
+
+
+def test_two_processes_do_not_share_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    with LocalStore(path):
+        other = subprocess.run(
+            [sys.executable, "-c", OPEN, str(path)], capture_output=True, text=True, check=False
+        )
+        assert other.returncode == 1
+        assert "in use by another shardproxy" in other.stderr
+        with pytest.raises(StateFileError, match="in use"):
+            LocalStore(path).__enter__()
+    with LocalStore(path):
+        pass  # the lock went with its owner
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        '{"format": 2}',
+        '{"format": 1, "group": "", "leader": 1, "revision": 1, "shards": [{}]}',
+    ],
+)
+def test_a_damaged_file_is_refused_and_kept(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "state.json"
+    path.write_text(text)
+    with pytest.raises(StateFileError, match="is damaged"):
+        LocalStore(path).__enter__()
+    assert path.read_text() == text
+    path.unlink()
+    with LocalStore(path):
+        pass
+
+
+async def test_a_full_disk_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "state.json"
+    with LocalStore(path) as store:
+        leadership = await store.claim()
+        stored = await store.put(RECORD, leadership)
+        before = path.read_bytes()
+
+        def no_space(number: int) -> None:
+            raise OSError(28, "No space left on device")
+
+        with monkeypatch.context() as broken:
+            broken.setattr(os, "fsync", no_space)
+            with pytest.raises(StoreUnavailableError, match="No space left"):
+                await store.put(stored.fenced(), leadership)
+        assert path.read_bytes() == before
+        assert store.records[KEY] == stored
+        assert (await store.put(stored.fenced(), leadership)).epoch == 2
+    assert json.loads(path.read_text())["shards"][0]["epoch"] == 2
+
+
+ADDRESSES = st.sampled_from([A, B, Address("::1", 1), Address(path="/run/redis.sock")])
+RECORDS = st.builds(
+    ShardRecord,
+    st.builds(ShardKey, st.text(min_size=1), st.integers(0, 249)),
+    st.integers(0, 2**40),
+    st.sampled_from(ShardState),
+    st.none() | ADDRESSES,
+    st.lists(ADDRESSES, max_size=6).map(tuple),
+    joined=st.lists(ADDRESSES, max_size=6).map(tuple),
+    last=st.none() | ADDRESSES,
+    target=st.none() | ADDRESSES,
+    wait=st.integers(0, 5),
+    lineage=st.none() | st.builds(Lineage, st.text(min_size=1), st.text(), st.integers()),
+    run_id=st.text(),
+    revision=st.integers(1, 2**40),
+)
+
+
+@given(RECORDS)
+def test_a_record_is_read_as_it_was_written(record: ShardRecord) -> None:
+    values = json.loads(json.dumps(record_encode(record)))
+    assert record_decode(values, record.revision) == record
+
+
+@given(RECORDS, RECORDS)
+def test_no_write_takes_an_epoch_back(stored: ShardRecord, record: ShardRecord) -> None:
+    record = replace(record, revision=stored.revision)
+    try:
+        result = record_replace(stored, record, stored.revision + 1)
+    except ConflictError:
+        return
+    assert result.epoch >= stored.epoch
