@@ -20,7 +20,7 @@ MODULE := $(wildcard $(CRATE)/_native*.so)
 ENVIRONMENT := .venv/.stamp-environment
 NATIVE := .venv/.stamp-native
 
-.PHONY: help demo test failover lint bench build clean engines force
+.PHONY: help demo test failover lint bench build clean engines references force
 help:
 	@echo 'make demo    start a local fleet and the proxy in front of it (ARGS="--check": a short tour)'
 	@echo 'make test    run all tests (ARGS="-k name": some of the Python tests)'
@@ -33,7 +33,7 @@ help:
 demo: engines build
 	@exec shardproxy demo $(ARGS)
 
-test: engines build
+test: engines references build
 	$(SAY) 'testing the data plane'
 	@$(CARGO) test --locked
 	@$(BENCH_CARGO) test --locked
@@ -70,6 +70,10 @@ force:
 
 engines:
 	@.ci/setup system redis-server redis-cli redis-benchmark memcached
+
+# Programs that the tests compare ours with.
+references:
+	@.ci/setup system nutcracker memcping
 
 $(ENVIRONMENT): pyproject.toml
 	@.ci/setup system

@@ -415,6 +415,7 @@ fn again_later(client: &mut Client, index: usize, again: &mut crate::client::Age
 
 fn after_read(client: &mut Client, index: usize, core: &mut Core, dirty: &mut Vec<usize>) {
     settle(core, client);
+    core.measure_if_due();
     if !client.is_dirty && (!client.output.is_empty() || client.closing.is_some()) {
         client.is_dirty = true;
         dirty.push(index);

@@ -48,6 +48,8 @@ pub struct Core {
     pub order: Vec<u16>,
     /// Bytes of buffers of this worker.
     pub held: usize,
+    /// With this many bytes held the pressure is measured anew, without waiting for the tick.
+    measure_at: usize,
     /// All workers' buffers are near, or at, their cap.
     pub pressure: Pressure,
     pub paused: Paused,
@@ -155,6 +157,7 @@ impl Core {
             keys: Vec::new(),
             order: Vec::new(),
             held: 0,
+            measure_at: 0,
             pressure: Pressure::None,
             paused: Paused::Nothing,
             random: 0x9e37_79b9 ^ number as u32,
@@ -310,6 +313,26 @@ impl Core {
         if self.upstreams.get(index).is_some_and(|u| !u.window.unsent().is_empty()) {
             self.mark_dirty(index);
         }
+    }
+
+    /// Measure the pressure if much was taken since it was last done.
+    #[inline]
+    pub fn measure_if_due(&mut self) {
+        if self.held >= self.measure_at {
+            self.measure();
+        }
+    }
+
+    /// Compare all workers' buffers with their cap.
+    pub fn measure(&mut self) {
+        self.shared.workers[self.number].buffers.set((self.held + self.pool.bytes()) as u64);
+        let (total, cap) = self.shared.buffers();
+        (self.pressure, self.measure_at) = match cap {
+            0 => (Pressure::None, usize::MAX),
+            _ if total >= cap => (Pressure::Full, self.held + cap / 32),
+            _ if total >= cap / 4 * 3 => (Pressure::High, self.held + cap / 32),
+            _ => (Pressure::None, self.held + cap / 32),
+        };
     }
 
     /// Count a holder's buffers anew; `accounted` is what it was counted with.

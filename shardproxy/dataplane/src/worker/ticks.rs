@@ -121,19 +121,10 @@ impl Worker {
         }
     }
 
-    /// Compare all workers' buffers with their cap; at the cap the client that holds most is closed.
+    /// At the cap of all buffers the client that holds most is closed.
     fn measure(&mut self) {
-        let core = &mut self.core;
-        let held = core.held + core.pool.bytes();
-        core.shared.workers[core.number].buffers.set(held as u64);
-        let (total, cap) = core.shared.buffers();
-        core.pressure = match cap {
-            0 => Pressure::None,
-            _ if total >= cap => Pressure::Full,
-            _ if total >= cap / 4 * 3 => Pressure::High,
-            _ => Pressure::None,
-        };
-        if core.pressure == Pressure::Full {
+        self.core.measure();
+        if self.core.pressure == Pressure::Full {
             let heaviest = self.clients.iter().max_by_key(|(_, c)| c.held()).map(|(index, c)| (index, c.held()));
             if let Some((index, held)) = heaviest {
                 if held > super::READ_SIZE {
