@@ -71,9 +71,9 @@ force:
 engines:
 	@.ci/setup system redis-server redis-cli redis-benchmark memcached
 
-# Programs that the tests compare ours with.
+# Programs that the tests compare ours with, and that cut networks.
 references:
-	@.ci/setup system nutcracker memcping
+	@.ci/setup system nutcracker memcping nft ip
 
 $(ENVIRONMENT): pyproject.toml
 	@.ci/setup system

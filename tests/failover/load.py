@@ -71,6 +71,8 @@ class Ledger:
 
 def kind_of(error: Exception) -> str:
     """One word for an error, as an application would count it."""
+    if isinstance(error, redis.exceptions.TryAgainError):
+        return "TRYAGAIN"  # redis-py takes the word off the text
     text = str(error)
     for word in ("INDOUBT", "TRYAGAIN", "READONLY", "LOADING", "MASTERDOWN", "NOREPLICAS", "CLUSTERDOWN"):
         if word in text:

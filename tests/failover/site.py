@@ -79,7 +79,9 @@ class Site:
 
     def wait_whole(self, shard: int = 0) -> None:
         wait_until(
-            lambda: self.is_whole(shard), f"shard {shard} is whole: {self.status(shard)}", timeout=20.0
+            lambda: self.is_whole(shard),
+            lambda: f"shard {shard} is whole: {self.status(shard)}",
+            timeout=20.0,
         )
 
 

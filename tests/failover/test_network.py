@@ -1,0 +1,158 @@
+"""What goes wrong between processes that are all well. Needs root and nftables."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+import redis
+
+from shardproxy.fleet import RedisNode
+from tests.failover.load import Ledger, connect, kind_of, load
+from tests.failover.network import Places, own_network, why_no_network
+from tests.failover.site import Site, open_site
+from tests.fixtures.proxy import wait_until
+
+SETTLE = 0.5  # seconds of load before and after
+WHY_NOT = why_no_network()
+
+pytestmark = pytest.mark.skipif(WHY_NOT is not None, reason=WHY_NOT or "")
+
+OpenNetworked = Callable[..., tuple[Site, Places]]
+
+
+@pytest.fixture
+def networked() -> Iterator[OpenNetworked]:
+    """Open one site in a network of its own: `networked(shards=1, replicas=2)`."""
+    with ExitStack() as stack:
+
+        def start(*args: Any, **options: Any) -> tuple[Site, Places]:
+            stack.enter_context(own_network())
+            places = Places()
+            return stack.enter_context(open_site(*args, launch=places.launch, **options)), places
+
+        yield start
+
+
+def states(site: Site) -> dict[str, str]:
+    return {node["address"]: node["state"] for node in site.status()["nodes"]}
+
+
+def assert_sound(site: Site, ledger: Ledger) -> None:
+    assert ledger.check(connect(site.proxy.address())) == []
+
+
+def test_a_primary_cut_from_all_is_replaced_and_its_late_replies_count_for_nothing(
+    networked: OpenNetworked,
+) -> None:
+    site, places = networked(1, 2, writes={"wait": 1})
+    primary = site.primary()
+    with load(site.proxy.address(), 0, 1) as ledger:
+        time.sleep(SETTLE)
+        places.cut_from_all(primary, site.replicas())
+        began = time.monotonic()
+        wait_until(lambda: ledger.first_after(began) is not None, "writes go on", timeout=15.0)
+        assert site.primary() is not primary
+        time.sleep(SETTLE)
+        places.mend()
+        site.wait_whole()
+        time.sleep(SETTLE)
+    assert {kind for kind in ledger.errors if kind != "write INDOUBT"} == set()
+    assert site.primary() is not primary, "it came back as a replica"
+    assert site.count("FailoverComplete") == 1
+    assert_sound(site, ledger)
+
+
+def test_a_primary_cut_from_us_alone_is_not_replaced(networked: OpenNetworked) -> None:
+    site, places = networked(1, 1)
+    primary = site.primary()
+    places.cut_from_proxy(primary)
+    wait_until(lambda: states(site)[str(primary.address)] == "cut off", "it is we who are cut off")
+    time.sleep(3.0)  # three times what a silent primary is given
+    assert site.count("FailoverStarted") == 0
+    client = connect(site.proxy.address())
+    with pytest.raises(redis.RedisError) as refused:
+        client.set("k", "v")
+    assert kind_of(refused.value) == "TRYAGAIN"
+    places.mend()
+    wait_until(lambda: states(site)[str(primary.address)] == "up", "we reach it again")
+    assert client.set("k", "v")
+    assert site.primary() is primary
+    assert site.count("FailoverStarted") == 0
+
+
+def test_a_primary_cut_from_its_replicas_alone_is_not_replaced(networked: OpenNetworked) -> None:
+    site, places = networked(1, 2)
+    primary = site.primary()
+    with load(site.proxy.address(), 0, 1) as ledger:
+        time.sleep(SETTLE)
+        places.cut(primary, site.replicas())
+        time.sleep(3.0)  # three times what a silent primary is given
+        places.mend()
+        time.sleep(SETTLE)
+    assert ledger.errors == {}
+    assert site.primary() is primary
+    assert site.count("FailoverStarted") == 0
+    site.wait_whole()
+    assert_sound(site, ledger)
+
+
+def test_without_its_replicas_a_durable_primary_acknowledges_nothing(networked: OpenNetworked) -> None:
+    site, places = networked(1, 1, writes={"wait": 1, "timeout": "500ms"})
+    primary = site.primary()
+    client = connect(site.proxy.address())
+    assert client.set("before", "1")
+    places.cut(primary, site.replicas())
+
+    def set_later() -> str:
+        with pytest.raises(redis.RedisError) as refused:
+            client.set("during", "1")
+        return kind_of(refused.value)
+
+    assert set_later() == "INDOUBT"
+    assert site.count("FailoverStarted") == 0
+    places.mend()
+    site.wait_whole()
+    assert client.set("after", "1")
+    assert client.get("before") == b"1"
+
+
+def test_a_primary_that_vanishes_without_a_word_is_replaced(networked: OpenNetworked) -> None:
+    """A machine that loses power closes no connection: every one of them is half open."""
+    site, places = networked(1, 2, writes={"wait": 1})
+    primary = site.primary()
+    with load(site.proxy.address(), 0, 1) as ledger:
+        time.sleep(SETTLE)
+        places.cut_from_all(primary, site.replicas())
+        primary.kill()
+        began = time.monotonic()
+        wait_until(lambda: ledger.first_after(began) is not None, "writes go on", timeout=15.0)
+        time.sleep(SETTLE)
+    assert {kind for kind in ledger.errors if kind != "write INDOUBT"} == set()
+    assert_sound(site, ledger)
+    places.mend()
+    primary.start()
+    site.wait_whole()
+    assert site.primary() is not primary
+
+
+def test_replication_cut_before_the_primary_dies_loses_nothing_durable(networked: OpenNetworked) -> None:
+    """On loopback a killed process still delivers what it wrote; a cut link does not."""
+    site, places = networked(1, 2, writes={"wait": 1, "timeout": "1s"})
+    primary = site.primary()
+    behind = site.replicas()[0]
+    with load(site.proxy.address(), 0, 1) as ledger:
+        time.sleep(SETTLE)
+        places.cut(primary, [behind])
+        time.sleep(SETTLE)
+        began = time.monotonic()
+        primary.kill()
+        wait_until(lambda: ledger.first_after(began) is not None, "writes go on", timeout=15.0)
+        places.mend()
+        time.sleep(SETTLE)
+    assert {kind for kind in ledger.errors if kind != "write INDOUBT"} == set()
+    assert site.primary() is not behind, "it has less of the data than the other one"
+    assert_sound(site, ledger)
