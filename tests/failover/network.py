@@ -1,8 +1,8 @@
 """A network of its own for one test, in which links can be cut without either end being told.
 
-The test's thread moves into a new network namespace; what it starts there stays there, and nothing of it can reach
-anything outside. All is on loopback: a node connects from an address that is only its own, so that a packet tells
-who sent it.
+The test's thread moves into a new network namespace; what it starts there stays there, and nothing of it can
+reach anything outside. All is on loopback: a node connects from an address that is only its own, so that a
+packet tells who sent it.
 
     proxy, applications   127.0.0.1       node n   listens on 127.0.0.1:port, connects from 127.0.1.n
 """
@@ -83,7 +83,7 @@ class Places:
         return LocalProcess((*argv, *options), directory)
 
     def cut_from_proxy(self, node: RedisNode) -> None:
-        """Neither hears the other, nor learns that it does not. Applications that ask the node are cut as well."""
+        """Neither hears the other, nor learns that it does not. So are applications that ask the node."""
         self._drop([OURS], node)
 
     def cut(self, primary: RedisNode, replicas: Sequence[RedisNode]) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 import redis
 
-from shardproxy.fleet import RedisNode
 from tests.failover.load import Ledger, connect, kind_of, load
 from tests.failover.network import Places, own_network, why_no_network
 from tests.failover.site import Site, open_site
