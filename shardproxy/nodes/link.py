@@ -87,6 +87,7 @@ class NodeLink:
         self._max_reply = max_reply
         self._connection: _Connection | None = None
         self._turn = trio.Lock()
+        self._opened = 0
 
     async def request(
         self, *args: Argument, resp: int = 2, db: int = 0, timeout: float | None = None
@@ -120,6 +121,11 @@ class NodeLink:
     @property
     def is_open(self) -> bool:
         return self._connection is not None
+
+    @property
+    def opened(self) -> int:
+        """How many connections it has opened."""
+        return self._opened
 
     async def wait_closed(self) -> None:
         """Wait until the node ends the open connection, for ever when none is open.
@@ -178,6 +184,7 @@ class NodeLink:
             connection = None
         if connection is None:
             connection = self._connection = await self._open()
+            self._opened += 1
             if self._credentials is not None:
                 user = [self._credentials.username] if self._credentials.username else []
                 await self._set(connection, "AUTH", *user, self._credentials.password)
