@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from shardproxy.admin.guard import why_not_acted
 from shardproxy.admin.status import Sources
 from shardproxy.failover.events import EventName
 from shardproxy.model import Address
@@ -99,7 +99,8 @@ def action_page(action: Action, headers: dict[str, str]) -> Callable[[Request], 
 
     async def page(request: Request) -> Response:
         try:
-            _demand_local(request)
+            if (refusal := why_not_acted(peer_of(request), request.headers)) is not None:
+                raise RequestError(403, refusal)
             why_not = await action(await _read(request))
         except RequestError as error:
             return JSONResponse({"error": str(error)}, status_code=error.status, headers=headers)
@@ -110,13 +111,9 @@ def action_page(action: Action, headers: dict[str, str]) -> Callable[[Request], 
     return page
 
 
-def _demand_local(request: Request) -> None:
-    """Whoever may run programs on this machine may act; its network, and pages in its browsers, may not."""
-    peer = request.client.host if request.client else ""  # none on a unix socket
-    if peer and not ipaddress.ip_address(peer.partition("%")[0]).is_loopback:
-        raise RequestError(403, "actions are taken from the proxy's own machine: 127.0.0.1 or a unix socket")
-    if "origin" in request.headers:
-        raise RequestError(403, "actions are not taken from web pages")
+def peer_of(request: Request) -> str:
+    """The client's IP, empty on a unix socket."""
+    return request.client.host if request.client else ""
 
 
 async def _read(request: Request) -> dict[str, Any]:

@@ -20,6 +20,7 @@ class Status:
 
     clusters: tuple[str, ...] = ()  # as configured, served or not yet
     endpoints: Mapping[str, tuple[BoundEndpoint, ...]] = field(default_factory=dict)
+    names: tuple[str, ...] = ()  # by which the admin API may be asked, beside localhost and IP addresses
     draining: bool = False
     reloads: int = 0
     reloads_refused: int = 0

@@ -76,6 +76,12 @@ StateFile = Annotated[
 ]
 
 
+AdminName = Annotated[
+    str,
+    Field(min_length=1, max_length=253, pattern=r"^[A-Za-z0-9._-]+$", examples=["cache-1.example.com"]),
+]
+
+
 class Config(Section):
     """The configuration of one shardproxy process."""
 
@@ -83,6 +89,9 @@ class Config(Section):
     """Data-plane threads: a number, or `auto` for one per CPU."""
     admin: Listener = Address("127.0.0.1", 9700)
     """Where the admin API, /metrics, /livez and /readyz are served. Keep it off public networks."""
+    admin_names: Annotated[tuple[AdminName, ...], Field(max_length=100)] = ()
+    """Host names by which the admin API may be asked, beside localhost, the host of `admin` and IP addresses.
+    A request under another name is refused: a web page could have sent it."""
     zone: Annotated[str, Field(min_length=1, max_length=100, examples=["eu-central-1a"])] | None = None
     """Availability zone the proxy runs in: `reads: {from: nearest}` prefers nodes of the same zone."""
     state: StateFile | None = None

@@ -54,6 +54,14 @@ CASES: dict[str, tuple[str, list[tuple[int, int, str, str, str]]]] = {
         HEAD + "workes: 3\n",
         [(6, 1, "workes", "is not a known key", "did you mean workers?")],
     ),
+    "state that is no path": (
+        HEAD + "state: state.json\n",
+        [(6, 8, "state", "must be an absolute path", "/var/lib")],
+    ),
+    "admin name with a port": (
+        HEAD + "admin_names: [proxy:9700]\n",
+        [(6, 15, "admin_names[0]", "is not a host name", "the name alone")],
+    ),
     "unknown key without a neighbour": (
         HEAD + "log: {colour: red}\n",
         [(6, 7, "log.colour", "is not a known key", "known here: format, level")],
