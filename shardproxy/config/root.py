@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from enum import Enum
 from typing import Annotated, Any, Literal, Self
 
@@ -14,12 +14,12 @@ from pydantic import (
     WithJsonSchema,
     model_validator,
 )
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 from shardproxy.config.addresses import Listener
 from shardproxy.config.base import Section, refused
 from shardproxy.config.checks import findings
-from shardproxy.config.clusters import Cluster
+from shardproxy.config.clusters import Cluster, MemcachedCluster, RedisCluster
 from shardproxy.config.limits import ProcessLimits
 from shardproxy.config.timeouts import ProcessTimeouts
 from shardproxy.model import Address, Topology
@@ -127,7 +127,7 @@ class Config(Section):
                     loc=error["loc"],
                     input=error["input"],
                 )
-                for error in e.errors(include_url=False)
+                for error in (*e.errors(include_url=False), *_behind_engines(e))
             ]
         if isinstance(data, Mapping):
             errors += [
@@ -137,3 +137,21 @@ class Config(Section):
         if errors or config is None:
             raise ValidationError.from_exception_data("Config", errors, hide_input=True)
         return config
+
+
+def _behind_engines(error: ValidationError) -> Iterator[ErrorDetails]:
+    """Find what else is wrong with clusters of no known engine, of which nothing else was read."""
+    for unread in error.errors(include_url=False):
+        if unread["type"] not in ("union_tag_not_found", "union_tag_invalid"):
+            continue
+        if len(unread["loc"]) != 2 or not isinstance(unread["input"], Mapping):
+            continue
+        values = unread["input"]
+        is_pool = "nodes" in values and "shards" not in values
+        section: type[Section] = MemcachedCluster if is_pool else RedisCluster
+        engine = "memcached" if is_pool else "redis"
+        try:
+            section.model_validate({**values, "engine": engine})
+        except ValidationError as e:
+            for details in e.errors(include_url=False):
+                yield {**details, "loc": (*unread["loc"], engine, *details["loc"])}

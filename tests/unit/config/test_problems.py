@@ -82,6 +82,29 @@ CASES: dict[str, tuple[str, list[tuple[int, int, str, str, str]]]] = {
         HEAD.replace("    engine: redis\n", ""),
         [(2, 3, "clusters.main.engine", "is missing", "engine: redis or engine: memcached")],
     ),
+    "engine missing, and more": (
+        HEAD.replace("engine", "engin").replace("configuration", "configuraton")
+        + "    limits: {clients: x}\n",
+        [
+            (2, 3, "clusters.main.engine", "is missing", "engine: redis or engine: memcached"),
+            (3, 5, "clusters.main.engin", "is not a known key", "did you mean engine?"),
+            (
+                4,
+                17,
+                "clusters.main.endpoints.configuraton",
+                "is not a known key",
+                "did you mean configuration?",
+            ),
+            (6, 23, "clusters.main.limits.clients", "must be a whole number", ""),
+        ],
+    ),
+    "engine unknown, and more": (
+        POOL.replace("engine: memcached", "engine: memcache").replace('"a:1"', '"a"'),
+        [
+            (3, 13, "clusters.pages.engine", "must be redis or memcached", "did you mean memcached?"),
+            (5, 13, "clusters.pages.nodes[0]", "'a': expected host:port", ""),
+        ],
+    ),
     "engine unknown": (
         HEAD.replace("engine: redis", "engine: valkey"),
         [(3, 13, "clusters.main.engine", "must be redis or memcached", "are engine: redis")],
