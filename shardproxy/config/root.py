@@ -16,13 +16,13 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
-from shardproxy.config.addresses import Listener
+from shardproxy.config.addresses import DEFAULT_ADMIN, Listener
 from shardproxy.config.base import Section, refused
 from shardproxy.config.checks import findings
 from shardproxy.config.clusters import Cluster, MemcachedCluster, RedisCluster
 from shardproxy.config.limits import ProcessLimits
 from shardproxy.config.timeouts import ProcessTimeouts
-from shardproxy.model import Address, Topology
+from shardproxy.model import Topology
 
 MAX_WORKERS = 256
 
@@ -87,7 +87,7 @@ class Config(Section):
 
     workers: Workers = "auto"
     """Data-plane threads: a number, or `auto` for one per CPU."""
-    admin: Listener = Address("127.0.0.1", 9700)
+    admin: Listener = DEFAULT_ADMIN
     """Where the admin API, /metrics, /livez and /readyz are served. Keep it off public networks."""
     admin_names: Annotated[tuple[AdminName, ...], Field(max_length=100)] = ()
     """Host names by which the admin API may be asked, beside localhost, the host of `admin` and IP addresses.

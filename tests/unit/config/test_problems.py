@@ -430,8 +430,77 @@ CASES: dict[str, tuple[str, list[tuple[int, int, str, str, str]]]] = {
             )
         ],
     ),
+    "a node of two clusters": (
+        HEAD + HEAD.replace("clusters:\n", "").replace("main", "two").replace("7000", "7001"),
+        [
+            (
+                9,
+                23,
+                "clusters.two.shards[0].nodes[0]",
+                "127.0.0.1:6379 is already a node of cluster main, at clusters.main.shards[0].nodes[0]",
+                "would empty, and fail over",
+            )
+        ],
+    ),
+    "a unix socket twice": (
+        HEAD.replace("127.0.0.1:7000}", '"unix:/a/../b/x.sock", reader: "unix:/b//x.sock"}'),
+        [
+            (
+                4,
+                63,
+                "clusters.main.endpoints.reader",
+                "unix:/b//x.sock is already listened on, at clusters.main.endpoints.configuration",
+                "its own path",
+            )
+        ],
+    ),
+    "an address of all addresses": (
+        HEAD.replace("127.0.0.1:7000}", '10.0.0.5:7000, reader: "0.0.0.0:7000"}'),
+        [
+            (
+                4,
+                55,
+                "clusters.main.endpoints.reader",
+                "0.0.0.0:7000 is already listened on, at clusters.main.endpoints.configuration",
+                "its own port",
+            )
+        ],
+    ),
+    "an endpoint that is the default admin address": (
+        HEAD.replace("7000", "9700"),
+        [
+            (
+                4,
+                32,
+                "clusters.main.endpoints.configuration",
+                "127.0.0.1:9700 is already listened on, as the default of admin",
+                "its own port",
+            )
+        ],
+    ),
+    "a node that is the default admin address": (
+        HEAD.replace("127.0.0.1:6379", "localhost:9700"),
+        [
+            (
+                5,
+                23,
+                "clusters.main.shards[0].nodes[0]",
+                "localhost:9700 is listened on, as the default of admin",
+                "set admin:",
+            )
+        ],
+    ),
+    "limits under which nothing works": (
+        HEAD + "    limits: {request: 10, client_output: 1kb, shard_queue: 1}\nlimits: {buffers: 64kb}\n",
+        [
+            (6, 23, "clusters.main.limits.request", "must be at least 1kb", "0 is no limit"),
+            (6, 42, "clusters.main.limits.client_output", "must be at least 64kb", "0 is no limit"),
+            (6, 60, "clusters.main.limits.shard_queue", "must be at least 64kb", "0 is no limit"),
+            (7, 19, "limits.buffers", "must be at least 1mb", "0 is no limit"),
+        ],
+    ),
     "an endpoint of two clusters": (
-        HEAD + HEAD.replace("clusters:\n", "").replace("main", "two"),
+        HEAD + HEAD.replace("clusters:\n", "").replace("main", "two").replace("6379", "6380"),
         [
             (
                 8,
