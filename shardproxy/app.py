@@ -115,6 +115,9 @@ class App:
         self._listener = listener
         self._store = store
         self._desk = Desk()
+        for cluster in sorted(store.paused & settings.keys()):
+            self._desk.controls.pause(cluster)
+            log.warning("automatic failover is paused, as before the restart", cluster=cluster)
         self._failover = trio.CancelScope()
         self._board = TopologyBoard()
         self._status = Status(clusters=tuple(settings), names=_admin_names(config))
@@ -162,6 +165,7 @@ class App:
             self._board,
             self._desk,
             self._store.records,
+            self._store.note_paused,
         )
         await nursery.start(run_admin, self._listener, sources)
         log.info("ready", admin=str(_bound_address(self._listener)))

@@ -14,6 +14,7 @@ from shardproxy.admin.status import Sources
 from shardproxy.failover.events import EventName
 from shardproxy.model import Address
 from shardproxy.model.replication import ShardKey
+from shardproxy.store.interface import StoreUnavailableError
 
 MAX_BODY = 10_000  # bytes
 
@@ -58,12 +59,20 @@ class Actions:
         cluster = self._cluster(asked)
         self._sources.desk.controls.pause(cluster)
         self._tell(EventName.AUTOMATIC_FAILOVER_PAUSED, cluster)
-        return None
+        return await self._remember(cluster, is_paused=True)
 
     async def resume(self, asked: dict[str, Any]) -> str | None:
         cluster = self._cluster(asked)
         self._sources.desk.controls.resume(cluster)
         self._tell(EventName.AUTOMATIC_FAILOVER_RESUMED, cluster)
+        return await self._remember(cluster, is_paused=False)
+
+    async def _remember(self, cluster: str, *, is_paused: bool) -> str | None:
+        """Have a restart find it so; why it will not."""
+        try:
+            await self._sources.note_paused(cluster, is_paused)
+        except StoreUnavailableError as error:
+            return f"done, but a restart will not know of it: {error}"
         return None
 
     def _tell(self, name: EventName, cluster: str) -> None:

@@ -26,6 +26,10 @@ class Status:
     reloads_refused: int = 0
 
 
+async def _note_nothing(cluster: str, is_paused: bool) -> None:
+    """Nothing outlives the process."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sources:
     """Where the pages read; each is asked anew for every request."""
@@ -36,3 +40,4 @@ class Sources:
     board: Mapping[str, Topology]
     desk: Desk = field(default_factory=Desk)
     records: Mapping[ShardKey, ShardRecord] = field(default_factory=dict)
+    note_paused: Callable[[str, bool], Awaitable[None]] = _note_nothing  # raises StoreUnavailableError
