@@ -24,7 +24,7 @@ from shardproxy.config.limits import ProcessLimits
 from shardproxy.config.timeouts import ProcessTimeouts
 from shardproxy.model import Topology
 
-MAX_WORKERS = 256
+MAX_WORKERS = 255  # the most the data plane starts (plane.rs)
 
 ClusterName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,49}$")]
 

@@ -41,7 +41,7 @@ def test_a_bad_file_gets_all_its_problems(capsys: pytest.CaptureFixture[str], tm
     code, out, err = run(capsys, "check", str(file))
     assert (code, out) == (1, "")
     assert err.splitlines() == [
-        f"{file}:1:10: workers: must be auto or a number from 1 to 256 (auto takes one per CPU)",
+        f"{file}:1:10: workers: must be auto or a number from 1 to 255 (auto takes one per CPU)",
         f"{file}:2:1: admn: is not a known key (did you mean admin?)",
         f"{file}:3:1: clusters: needs at least one entry (name at least one cluster under clusters:)",
         f"{file}: 3 problems",

@@ -312,9 +312,13 @@ CASES: dict[str, tuple[str, list[tuple[int, int, str, str, str]]]] = {
         HEAD.replace("127.0.0.1:7000", '{address: "h:1", mode: direct}') + "    key_families: [rq]\n",
         [(2, 3, "clusters.main", "key_families and mode: direct contradict each other", "leave out mode")],
     ),
+    "more workers than the data plane starts": (
+        HEAD + "workers: 256\n",
+        [(6, 10, "workers", "must be auto or a number from 1 to 255", "one per CPU")],
+    ),
     "workers": (
         HEAD + "workers: 0\n",
-        [(6, 10, "workers", "must be auto or a number from 1 to 256", "one per CPU")],
+        [(6, 10, "workers", "must be auto or a number from 1 to 255", "one per CPU")],
     ),
     "duration": (
         HEAD + "    timeouts: {reply: 5 parsecs}\n",
@@ -633,7 +637,7 @@ CASES: dict[str, tuple[str, list[tuple[int, int, str, str, str]]]] = {
         HEAD + "workers: !secret 3\n",
         [
             (6, 10, "workers", "YAML tag !secret is not supported", "remove the tag"),
-            (6, 10, "workers", "must be auto or a number from 1 to 256", "one per CPU"),
+            (6, 10, "workers", "must be auto or a number from 1 to 255", "one per CPU"),
         ],
     ),
     "a list at the top": (
