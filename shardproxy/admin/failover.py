@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from shardproxy.admin.status import Sources
+from shardproxy.admin.sync import sync_of
 from shardproxy.failover.events import Event
 from shardproxy.failover.setup import ShardSetup
 from shardproxy.model import Address
@@ -70,12 +71,15 @@ def _node(
 ) -> dict[str, Any]:
     is_primary = record is not None and node == record.primary
     primary = healths.get(record.primary) if record is not None and record.primary is not None else None
+    sync = None if is_primary else sync_of(health, primary)
     return {
         "address": str(node),
         "role": "primary" if is_primary else "replica",
         "state": health.verdict.state.value if health else "unknown",
         "reason": health.verdict.reason if health else "not asked yet",
         "since": round(now - health.verdict.since, 1) if health else None,  # seconds ago
+        "sync": sync.sync.value if sync else None,  # of a replica that answers
+        "sync_reason": sync.reason if sync else "",
         "lag": 0 if is_primary else _lag(health, primary),
         "version": health.server.version if health and health.server else None,
         "manager": health.manager if health else None,

@@ -65,6 +65,12 @@ def _readable(view: FailoverView) -> Iterator[Sample]:
         yield labels, node["is_readable"]
 
 
+def _in_sync(view: FailoverView) -> Iterator[Sample]:
+    for labels, node in _rows(view):
+        if node["role"] == "replica":
+            yield labels, node["sync"] == "streaming"
+
+
 def _lag(view: FailoverView) -> Iterator[Sample]:
     for labels, node in _rows(view):
         if node["lag"] is not None:
@@ -104,6 +110,13 @@ TABLE = (
         "Whether reads may go to a replica.",
         ("cluster", "shard", "node"),
         _readable,
+    ),
+    FailoverMetric(
+        "shardproxy_node_in_sync",
+        GAUGE,
+        "Whether a replica gets the primary's writes; of replicas only.",
+        ("cluster", "shard", "node"),
+        _in_sync,
     ),
     FailoverMetric(
         "shardproxy_node_lag_bytes",

@@ -55,6 +55,7 @@ class _State:
     revision: int  # of the last write
     records: dict[ShardKey, ShardRecord]
     epochs: dict[str, int]  # the highest that each cluster's topology ever had
+    paused: frozenset[str] = frozenset()  # clusters whose automatic failover an operator has paused
 
 
 class LocalStore:
@@ -126,13 +127,30 @@ class LocalStore:
             if epoch > self.last_epoch(cluster):
                 await self._write(self._state.records, {**self._state.epochs, cluster: epoch})
 
+    @property
+    def paused(self) -> frozenset[str]:
+        """Clusters whose automatic failover is paused."""
+        return self._state.paused
+
+    async def note_paused(self, cluster: str, is_paused: bool) -> None:
+        """Remember whether a cluster's automatic failover is paused; raise StoreUnavailableError."""
+        async with self._turn:
+            if self._lock_file is None:
+                raise StoreUnavailableError(f"{self._path} is closed")
+            if is_paused != (cluster in self.paused):
+                await self._write(self._state.records, paused=self.paused ^ {cluster})
+
     async def _write(
-        self, records: Mapping[ShardKey, ShardRecord], epochs: Mapping[str, int] | None = None
+        self,
+        records: Mapping[ShardKey, ShardRecord],
+        epochs: Mapping[str, int] | None = None,
+        paused: frozenset[str] | None = None,
     ) -> None:
         """Once begun it is finished, and then known: a cancelled caller leaves no doubt about the file."""
         old = self._state
         epochs = dict(old.epochs if epochs is None else epochs)
-        state = _State(old.group, old.leader, old.revision + 1, dict(records), epochs)
+        paused = old.paused if paused is None else paused
+        state = _State(old.group, old.leader, old.revision + 1, dict(records), epochs, paused)
         try:
             with trio.CancelScope(shield=True):  # a local disk: bounded by the kernel
                 await trio.to_thread.run_sync(_write, self._path, _encode(state))
@@ -200,6 +218,7 @@ def _encode(state: _State) -> bytes:
         "leader": state.leader,
         "revision": state.revision,
         "epochs": state.epochs,
+        "paused": sorted(state.paused),
         "shards": [
             {"revision": record.revision, **record_encode(record)} for record in state.records.values()
         ],
@@ -217,4 +236,5 @@ def _decode(values: Any) -> _State:
         int(values["revision"]),
         {record.key: record for record in records},
         {str(cluster): int(epoch) for cluster, epoch in values.get("epochs", {}).items()},
+        frozenset(str(cluster) for cluster in values.get("paused", ())),
     )

@@ -55,7 +55,7 @@ pub fn queue(core: &mut Core, found: Option<&Command>, client: &mut Client, inde
         }
     };
     client.last_command = command.id;
-    if let Some(text) = why_not_queued(command) {
+    if let Some(text) = why_not_queued(command, route::has_one_shard(core, client)) {
         break_off(client);
         return answer_error(core, client, command, &text);
     }
@@ -80,15 +80,16 @@ pub fn queue(core: &mut Core, found: Option<&Command>, client: &mut Client, inde
 }
 
 /// What one engine cannot do within a transaction on a connection that others share.
-fn why_not_queued(command: &Command) -> Option<Vec<u8>> {
+fn why_not_queued(command: &Command, has_one_shard: bool) -> Option<Vec<u8>> {
     if command.flags.contains(Flags::NO_MULTI) {
         return Some(texts::NOT_IN_TRANSACTION.to_vec());
     }
     let is_engines_own = match command.route {
         Route::Shard | Route::Split(_) | Route::Any | Route::Block => true,
+        Route::Only if has_one_shard => true,
         Route::Local | Route::Transaction => matches!(&*command.name, "ping" | "echo" | "time" | "unwatch"),
         Route::PubSub => matches!(&*command.name, "publish" | "spublish"),
-        Route::Refused => return Some(format!("-{}\r\n", route::refusal(command)).into_bytes()),
+        Route::Refused | Route::Only => return Some(format!("-{}\r\n", route::refusal(command)).into_bytes()),
         _ => false,
     };
     if is_engines_own {

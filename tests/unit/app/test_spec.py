@@ -101,7 +101,8 @@ def test_a_changed_password_is_a_change(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_all_reasons_against_serving_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NODE_PASSWORD", raising=False)
-    text = SESSIONS + SESSIONS.partition("clusters:\n")[2].replace("sessions", "carts").replace(":70", ":80")
+    carts = SESSIONS.partition("clusters:\n")[2].replace("sessions", "carts")
+    text = SESSIONS + carts.replace(":70", ":80").replace(":71", ":81")
     with pytest.raises(SettingsError) as error:
         settings_read(parse_config(text.replace("unix:/run/x.sock", "127.0.0.1:9000", 1)), "7.0.15")
     assert [reason.split(":")[0] for reason in error.value.reasons] == [

@@ -249,7 +249,8 @@ def test_what_is_as_it_was_needs_no_note(settings: str) -> None:
 
 
 def test_names_become_names_of_clusters() -> None:
-    text = POOL.replace("pool", '"my pool.1"') + POOL.replace("pool", "my-pool-1").replace("22121", "22122")
+    other = POOL.replace("pool", "my-pool-1").replace("22121", "22122").replace(":113", ":114")
+    text = POOL.replace("pool", '"my pool.1"') + other
     assert list(parse_config(imported(text).text).clusters) == ["my-pool-1", "my-pool-1-2"]
     assert notes(text) == ["the pool was called 'my pool.1'", "the pool was called 'my-pool-1'"]
 
