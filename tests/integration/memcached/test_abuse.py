@@ -66,6 +66,8 @@ BAD_REPLIES = {
     "a value without a length": b"VALUE a 0 x\r\n",
     "a line without end": b"y" * 100_000,
     "two replies for one": b"END\r\nEND\r\nEND\r\n",
+    "a value of another key": b"VALUE b 0 1\r\nx\r\nEND\r\n",
+    "values without an end": b"VALUE a 0 1\r\nx\r\nSTORED\r\n",
     "half a reply": b"VALUE a 0 10\r\nabc",
 }
 

@@ -109,6 +109,7 @@ TOO_LONG = {
 }
 
 EVERY = {**TEXT, **META, **REFUSED, **TOO_LONG}
+REFUSED_HERE = b"CLIENT_ERROR this command is refused by the proxy: ask the node itself\r\n"
 UNIQUE = re.compile(rb"(?m)^(VALUE \S+ \d+ \d+) \d+\r$")
 
 
@@ -161,7 +162,7 @@ def test_a_refused_line_takes_its_data_with_it(pool: Pool, wire: Callable[..., W
 def test_commands_for_nodes_are_refused(pool: Pool, wire: Callable[..., Wire]) -> None:
     for line in (b"shutdown", b"watch fetchers", b"slabs automove 0", b"lru tune 1 1", b"cache_memlimit 64"):
         reply = said(wire(pool.proxy), [line + b"\r\n"])
-        assert reply == b"CLIENT_ERROR this command is refused by the proxy: ask the node itself\r\n"
+        assert reply == REFUSED_HERE
 
 
 def test_statistics_add_up(pool: Pool, wire: Callable[..., Wire]) -> None:
@@ -176,7 +177,16 @@ def test_statistics_add_up(pool: Pool, wire: Callable[..., Wire]) -> None:
     for words in (b"settings", b"items", b"slabs", b"sizes", b"conns"):
         assert said(connection, [b"stats %s\r\n" % words]).endswith(b"END\r\n")
     assert said(connection, [b"stats reset\r\n"]) == b"RESET\r\n"
-    assert said(connection, [b"stats nope\r\n"]) == b"ERROR\r\n"
+    assert said(connection, [b"stats detail on\r\nstats detail off\r\n"]) == b"OK\r\nOK\r\n"
+
+
+def test_statistics_whose_answers_do_not_end_shift_no_reply(pool: Pool, wire: Callable[..., Wire]) -> None:
+    asker, other = wire(pool.proxy), wire(pool.proxy)
+    for kind in (b"sizes_enable", b"sizes_disable", b"cachedump 1 0", b"detail dump", b"detail", b"nope"):
+        assert said(asker, [b"stats %s\r\n" % kind]) == REFUSED_HERE
+        for number in range(10):  # on every node
+            store = b"set k%d 0 0 1\r\n%d\r\nget k%d\r\n" % (number, number, number)
+            assert said(other, [store]) == b"STORED\r\nVALUE k%d 0 1\r\n%d\r\nEND\r\n" % (number, number)
 
 
 def statistics(reply: bytes) -> dict[bytes, bytes]:

@@ -2,7 +2,7 @@
 
 use slab::Slab;
 
-use super::kind::Kind;
+use super::kind::{key_fits, Kind};
 use super::wire::reply::is_error;
 use crate::client::Client;
 use crate::upstream::{Pending, State, Upstream, WHOLE};
@@ -52,7 +52,7 @@ pub fn deliver_all(
             return Err(unasked(reply));
         };
         let kind = Kind::unpack(request.inner);
-        if !upstream.is_streaming && !kind.fits(reply) {
+        if !upstream.is_streaming && !is_answer(upstream, request, kind, reply) {
             return Err("the node sent a reply to something else".into());
         }
         let Some(request) = upstream.pending.pop_front() else { continue };
@@ -81,10 +81,17 @@ pub fn deliver_all(
 fn may_stream(upstream: &Upstream, piece: &[u8]) -> Result<bool, String> {
     let Some(request) = upstream.pending.front().filter(|_| upstream.state == State::Ready) else { return Ok(false) };
     let kind = Kind::unpack(request.inner);
-    if !upstream.is_streaming && !kind.fits(piece) {
+    if !upstream.is_streaming && !is_answer(upstream, request, kind, piece) {
         return Err("the node sent a reply to something else".into());
     }
     Ok(request.part == WHOLE && !kind.is_quiet)
+}
+
+/// Whether the node answers the oldest request, and not another one.
+#[inline]
+fn is_answer(upstream: &Upstream, request: &Pending, kind: Kind, reply: &[u8]) -> bool {
+    kind.fits(reply)
+        && (!kind.verb.is_get() || key_fits(kind.verb, upstream.window.oldest(request.length as usize), reply))
 }
 
 fn greeted(upstream: &mut Upstream, left: u8, reply: &[u8]) -> Result<(), String> {

@@ -22,6 +22,7 @@ mod route;
 mod scatter;
 mod serve;
 mod spec;
+mod statistics;
 mod ttl;
 pub mod wire;
 
