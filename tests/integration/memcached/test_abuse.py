@@ -59,6 +59,25 @@ def test_a_value_beyond_the_limit_is_swallowed(start_pool: StartPool, wire: Call
     assert said(connection, [value, b"get a\r\n"]) == b"SERVER_ERROR object too large for cache\r\nEND\r\n"
 
 
+def test_a_get_of_more_than_a_client_may_be_owed_closes_it(
+    start_pool: StartPool, wire: Callable[..., Wire]
+) -> None:
+    """Also while a node that is not heard of holds up the rest."""
+    proxy, fleet = start_pool(limits={"client_output": "2mb"}, timeouts={"reply": "60s"})
+    connection = wire(proxy)
+    keys = b" ".join(b"k%d" % i for i in range(40))
+    for key in keys.split():
+        assert said(connection, [b"set %s 0 0 400000\r\n%s\r\n" % (key, b"v" * 400_000)]) == b"STORED\r\n"
+    fleet.freeze(fleet.nodes[0])
+    try:
+        connection.send(b"get %s\r\n" % keys)
+        connection.expect_closed()
+    finally:
+        fleet.thaw(fleet.nodes[0])
+    assert proxy.metrics()['shardproxy_clients_closed_total{cluster="main",reason="output_limit"}'] == 1
+    assert said(wire(proxy), [b"get k0\r\n"]).startswith(b"VALUE k0 0 400000\r\n")
+
+
 BAD_REPLIES = {
     "no reply of memcached's": b"hello\r\n",
     "another engine's": b"+OK\r\n",

@@ -3,8 +3,11 @@
 use slab::Slab;
 
 use super::kind::{key_fits, Kind};
+use super::lost::cut;
 use super::wire::reply::is_error;
+use crate::buffer::BufferPool;
 use crate::client::Client;
+use crate::metrics::CloseReason;
 use crate::upstream::{Pending, State, Upstream, WHOLE};
 use crate::worker::{is_asked, unasked, Core};
 
@@ -29,12 +32,8 @@ pub fn deliver_all(
         let end = from + scan.consumed;
         if !scan.complete {
             upstream.scanned += scan.consumed;
-            if upstream.scanned > GATHER && may_stream(upstream, &data[taken..end])? {
-                let request = upstream.pending.front();
-                if let Some((request, client)) = request.and_then(|r| Some((r, client_of(clients, r)?))) {
-                    client.replies.deliver_piece(request.sequence, &data[taken..end], &mut client.output, pool);
-                    mark(client, request.client as usize, dirty);
-                }
+            let most = served.cluster.spec.limits.client_output;
+            if upstream.scanned > GATHER && pass_on(upstream, clients, dirty, pool, &data[taken..end], most)? {
                 upstream.scanned = 0;
                 upstream.is_streaming = true;
                 taken = end;
@@ -77,14 +76,33 @@ pub fn deliver_all(
     Ok(taken)
 }
 
-/// A reply that goes to one client as it is may go in pieces.
-fn may_stream(upstream: &Upstream, piece: &[u8]) -> Result<bool, String> {
-    let Some(request) = upstream.pending.front().filter(|_| upstream.state == State::Ready) else { return Ok(false) };
+/// A reply that is not complete: one that goes to its client as it is leaves piece by piece, one that is too much for its
+/// client, or whose client has gone, is thrown away as it comes. Whether the piece is done with.
+fn pass_on(
+    upstream: &Upstream,
+    clients: &mut Slab<Client>,
+    dirty: &mut Vec<usize>,
+    pool: &mut BufferPool,
+    piece: &[u8],
+    client_output: usize,
+) -> Result<bool, String> {
+    let request = upstream.pending.front().filter(|_| upstream.state == State::Ready && is_asked(upstream));
+    let Some(request) = request else { return Ok(false) };
     let kind = Kind::unpack(request.inner);
     if !upstream.is_streaming && !is_answer(upstream, request, kind, piece) {
         return Err("the node sent a reply to something else".into());
     }
-    Ok(request.part == WHOLE && !kind.is_quiet)
+    let Some(client) = client_of(clients, request) else { return Ok(true) };
+    if !upstream.is_streaming && upstream.scanned + client.replies.early() > client_output {
+        cut(clients, dirty, pool, request, CloseReason::Output);
+        return Ok(true);
+    }
+    let is_passed_on = upstream.is_streaming || request.part == WHOLE && !kind.is_quiet;
+    if is_passed_on {
+        client.replies.deliver_piece(request.sequence, piece, &mut client.output, pool);
+        mark(client, request.client as usize, dirty);
+    }
+    Ok(is_passed_on)
 }
 
 /// Whether the node answers the oldest request, and not another one.

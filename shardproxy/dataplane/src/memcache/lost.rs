@@ -9,6 +9,7 @@ use slab::Slab;
 use super::auth;
 use super::deliver::{client_of, mark};
 use super::kind::Kind;
+use crate::buffer::BufferPool;
 use crate::client::Client;
 use crate::metrics::CloseReason;
 use crate::topology::NodeAuth;
@@ -54,7 +55,7 @@ pub fn lost(
         let end = start + request.length as usize;
         let was_sent = start < sent;
         if place == 0 && was_streaming {
-            cut(core, clients, dirty, &request);
+            cut(clients, dirty, &mut core.pool, &request, CloseReason::Cut);
         } else if !is_out && (!was_sent || request.is_read && !request.is_retry) {
             request.is_retry |= was_sent;
             core.upstreams[index].window.sink().extend_from_slice(&bytes[start..end]);
@@ -101,11 +102,18 @@ fn answer(core: &mut Core, clients: &mut Slab<Client>, dirty: &mut Vec<usize>, r
     mark(client, request.client as usize, dirty);
 }
 
-/// A reply broke off after its first bytes went out: only closing keeps the next reply from being taken for its rest.
-fn cut(core: &mut Core, clients: &mut Slab<Client>, dirty: &mut Vec<usize>, request: &Pending) {
+/// A reply broke off after its first bytes went out, or is too much for its client: only closing keeps the next reply
+/// from being taken for its rest.
+pub(super) fn cut(
+    clients: &mut Slab<Client>,
+    dirty: &mut Vec<usize>,
+    pool: &mut BufferPool,
+    request: &Pending,
+    reason: CloseReason,
+) {
     if let Some(client) = client_of(clients, request) {
-        client.closing = Some(CloseReason::Cut);
-        client.replies.clear(&mut core.pool);
+        client.closing = Some(reason);
+        client.replies.clear(pool);
         mark(client, request.client as usize, dirty);
     }
 }
