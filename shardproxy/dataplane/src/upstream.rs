@@ -143,6 +143,9 @@ pub struct Upstream {
     pub is_retired: bool,
     pub retry_at: Instant,
     pub failures: u32,
+    /// Of a memcached node: failures since it last answered a client's request, and how often it was back only to fail.
+    pub strikes: u32,
+    pub relapses: u32,
     /// Since when requests may be waiting for this node; none while it answers.
     pub down_since: Option<Instant>,
     pub why_down: String,
@@ -201,6 +204,8 @@ impl Upstream {
             is_retired: false,
             retry_at: now,
             failures: 0,
+            strikes: 0,
+            relapses: 0,
             down_since: None,
             why_down: String::new(),
             progress: now,

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import socket
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import pytest
 
-from shardproxy.model import Address
 from tests.fixtures.clients import Wire
 from tests.fixtures.proxy import StartProxy, wait_until
-from tests.integration.memcached.conftest import Pool, StartPool, said
+from tests.integration.memcached.conftest import Pool, StartPool, liar, said
 
 MIB = 1 << 20
 
@@ -104,34 +100,3 @@ def test_a_node_that_talks_nonsense_is_cut_off(
             connection.expect(b"END\r\n")
         connection.send(b"version\r\n")
         assert connection.read(8) == b"VERSION "
-
-
-@contextmanager
-def liar(reply: bytes) -> Iterator[Address]:
-    """A node that greets as memcached does, answers one request by these bytes, and closes."""
-    listener = socket.create_server(("127.0.0.1", 0))
-
-    def serve(connection: socket.socket) -> None:
-        with connection:
-            greeted = False
-            while data := connection.recv(65536):
-                if not greeted and b"version" in data:
-                    greeted = True
-                    connection.sendall(b"VERSION 1.6.18\r\n")
-                    data = data.partition(b"version\r\n")[2]
-                if data:
-                    connection.sendall(reply)
-                    return
-
-    def accept() -> None:
-        while True:
-            try:
-                connection, _ = listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=serve, args=(connection,), daemon=True).start()
-
-    threading.Thread(target=accept, daemon=True).start()
-    with listener:
-        yield Address("127.0.0.1", listener.getsockname()[1])
-        listener.shutdown(socket.SHUT_RDWR)

@@ -57,6 +57,7 @@ pub fn deliver_all(
         let Some(request) = upstream.pending.pop_front() else { continue };
         let is_error = !upstream.is_streaming && is_error(reply);
         upstream.is_streaming = false;
+        (upstream.strikes, upstream.relapses) = (0, 0);
         upstream.window.forget(request.length as usize);
         served.metrics.command(request.command, is_error);
         served.metrics.latency(request.class, micros.wrapping_sub(request.since));

@@ -28,7 +28,7 @@ pub mod wire;
 
 pub use deliver::deliver_all;
 pub use gather::{Gather, Gathered};
-pub use lost::{fail, greeting, lost};
+pub use lost::{fail, greeting, lost, Before};
 pub use placement::Placement;
 pub use serve::serve;
 pub use spec::MemcachedSpec;
