@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -65,11 +67,25 @@ def test_keys_of_a_node_that_is_down_are_missed_and_come_back(
     for key in sorted(gone)[:5]:
         with pytest.raises(MemcacheServerError, match=f"node {lost.address} is down"):
             client.set(key, "2", noreply=False)
+    wait_until(
+        lambda: node_up(proxy) == {str(node.address): node is not lost for node in fleet.nodes}, "is shown"
+    )
+    row = json.loads(proxy.get("/api/status")[1])["clusters"]["main"]["shards"][0]["nodes"][0]
+    assert (row["address"], row["state"]) == (str(lost.address), "down")
+    assert row["reason"]
+    assert proxy.log().count("node down") == 1
     kept = next(iter(keys_on(others[0])))
     assert client.set(kept, "2", noreply=False)
     fleet.restart(lost)
     wait_until(lambda: can_set(client, next(iter(gone))), "the node is back")
     assert set(client.get_many(KEYS)) >= set(KEYS) - gone
+    wait_until(lambda: all(node_up(proxy).values()), "it is shown to be up")
+    assert proxy.log().count("node down no more") == 1
+
+
+def node_up(proxy: Proxy) -> dict[str, bool]:
+    name = re.compile(r'shardproxy_node_up{cluster="main",node="(.*)",shard="\d+"}')
+    return {found[1]: value == 1 for key, value in proxy.metrics().items() if (found := name.fullmatch(key))}
 
 
 def is_stopped(node: EngineNode) -> bool:

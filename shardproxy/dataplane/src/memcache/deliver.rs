@@ -22,7 +22,7 @@ pub fn deliver_all(
     index: usize,
     data: &[u8],
 ) -> Result<usize, String> {
-    let Core { upstreams, clusters, pool, micros, .. } = core;
+    let Core { upstreams, clusters, pool, micros, shared, .. } = core;
     let upstream = &mut upstreams[index];
     let Some(served) = &clusters[upstream.cluster] else { return Ok(data.len()) };
     let mut taken = 0;
@@ -45,6 +45,9 @@ pub fn deliver_all(
         taken = end;
         if let State::Greeting(left) = upstream.state {
             greeted(upstream, left, reply)?;
+            if upstream.state == State::Ready && upstream.count_as_out(false) {
+                shared.tell_down();
+            }
             continue;
         }
         let Some(request) = upstream.pending.front().filter(|_| is_asked(upstream)) else {
@@ -122,7 +125,6 @@ fn greeted(upstream: &mut Upstream, left: u8, reply: &[u8]) -> Result<(), String
         upstream.state = State::Greeting(left - 1);
     } else if reply.starts_with(b"VERSION ") {
         upstream.state = State::Ready;
-        upstream.is_out = false;
         upstream.recovered();
     } else {
         return Err("the node did not tell its version".into());

@@ -66,7 +66,9 @@ pub fn lost(
     let label = served.cluster.nodes.get(usize::from(upstream.node)).map_or("", |node| &node.label);
     let label = label.to_owned();
     if is_too_much(upstream, before.was_ready, rule.failures) {
-        upstream.is_out = true;
+        if upstream.count_as_out(true) {
+            core.shared.tell_down();
+        }
         let pause = rule.retry * f64::from(1u32 << upstream.relapses);
         let jitter = f64::from(random % 1000) / 4000.0; // workers must not knock at once
         upstream.retry_at = core.now + Duration::from_secs_f64(pause * (1.0 + jitter));
