@@ -55,6 +55,7 @@ class _State:
     revision: int  # of the last write
     records: dict[ShardKey, ShardRecord]
     epochs: dict[str, int]  # the highest that each cluster's topology ever had
+    layouts: dict[str, tuple[int, str]]  # what clients were told last of each cluster: its version and digest
 
 
 class LocalStore:
@@ -64,7 +65,7 @@ class LocalStore:
         self._path = path
         self._lock_file: int | None = None
         self._turn = trio.Lock()
-        self._state = _State(uuid.uuid4().hex, 0, 0, {}, {})
+        self._state = _State(uuid.uuid4().hex, 0, 0, {}, {}, {})
         self._records: Board[ShardKey, ShardRecord] = Board()
 
     @property
@@ -126,13 +127,29 @@ class LocalStore:
             if epoch > self.last_epoch(cluster):
                 await self._write(self._state.records, {**self._state.epochs, cluster: epoch})
 
+    def last_layout(self, cluster: str) -> tuple[int, str] | None:
+        """Version and digest of what clients were told last of a memcached cluster."""
+        return self._state.layouts.get(cluster)
+
+    async def note_layout(self, cluster: str, version: int, digest: str) -> None:
+        """Remember what clients are about to be told; raise StoreUnavailableError."""
+        async with self._turn:
+            if self._lock_file is None:
+                raise StoreUnavailableError(f"{self._path} is closed")
+            layouts = {**self._state.layouts, cluster: (version, digest)}
+            await self._write(self._state.records, layouts=layouts)
+
     async def _write(
-        self, records: Mapping[ShardKey, ShardRecord], epochs: Mapping[str, int] | None = None
+        self,
+        records: Mapping[ShardKey, ShardRecord],
+        epochs: Mapping[str, int] | None = None,
+        layouts: Mapping[str, tuple[int, str]] | None = None,
     ) -> None:
         """Once begun it is finished, and then known: a cancelled caller leaves no doubt about the file."""
         old = self._state
         epochs = dict(old.epochs if epochs is None else epochs)
-        state = _State(old.group, old.leader, old.revision + 1, dict(records), epochs)
+        layouts = dict(old.layouts if layouts is None else layouts)
+        state = _State(old.group, old.leader, old.revision + 1, dict(records), epochs, layouts)
         try:
             with trio.CancelScope(shield=True):  # a local disk: bounded by the kernel
                 await trio.to_thread.run_sync(_write, self._path, _encode(state))
@@ -200,6 +217,7 @@ def _encode(state: _State) -> bytes:
         "leader": state.leader,
         "revision": state.revision,
         "epochs": state.epochs,
+        "layouts": state.layouts,
         "shards": [
             {"revision": record.revision, **record_encode(record)} for record in state.records.values()
         ],
@@ -217,4 +235,5 @@ def _decode(values: Any) -> _State:
         int(values["revision"]),
         {record.key: record for record in records},
         {str(cluster): int(epoch) for cluster, epoch in values.get("epochs", {}).items()},
+        {str(cluster): (int(told[0]), str(told[1])) for cluster, told in values.get("layouts", {}).items()},
     )
