@@ -74,6 +74,17 @@ def test_a_get_of_more_than_a_client_may_be_owed_closes_it(
     assert said(wire(proxy), [b"get k0\r\n"]).startswith(b"VALUE k0 0 400000\r\n")
 
 
+def test_a_client_too_many_is_turned_away_in_its_own_protocol(
+    start_pool: StartPool, wire: Callable[..., Wire]
+) -> None:
+    proxy, _ = start_pool(1, limits={"clients": 1})
+    first = wire(proxy)
+    assert said(first, [b"get a\r\n"]) == b"END\r\n"
+    second = wire(proxy)
+    second.expect(b"ERROR Too many open connections\r\n")
+    second.expect_closed()
+
+
 BAD_REPLIES = {
     "no reply of memcached's": b"hello\r\n",
     "another engine's": b"+OK\r\n",

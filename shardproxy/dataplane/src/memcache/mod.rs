@@ -33,6 +33,7 @@ pub use placement::Placement;
 pub use serve::serve;
 pub use spec::MemcachedSpec;
 pub use wire::reply::ReplyFramer;
+pub use wire::texts::MAX_CLIENTS;
 
 use wire::verb::VERBS;
 
