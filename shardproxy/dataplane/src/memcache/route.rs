@@ -49,12 +49,18 @@ pub fn to_one(core: &mut Core, client: &mut Client, index: usize, request: &Requ
     else {
         return;
     };
+    let quiet = quiet_flags(request);
+    if quiet > 1 {
+        let text = match request.verb {
+            Verb::MetaGet | Verb::MetaSet => texts::DUPLICATE_FLAG,
+            _ => texts::INVALID_OR_DUPLICATE_FLAG,
+        };
+        return refuse(core, client, request, text);
+    }
+    let kind = Kind { verb: request.verb, is_quiet: quiet > 0 };
     match place(core, client, request.key, shard) {
-        Ok(placed) => send(core, client, index, request, placed),
-        Err(why) => {
-            let kind = Kind { verb: request.verb, is_quiet: is_quiet(request) };
-            refuse(core, client, request, &kind.failure(why.text()));
-        }
+        Ok(placed) => send(core, client, index, request, kind, placed),
+        Err(why) => refuse(core, client, request, &kind.failure(why.text())),
     }
 }
 
@@ -128,15 +134,18 @@ fn instead(core: &mut Core, client: &Client, key: &[u8], shard: u16) -> Option<P
     }
 }
 
-/// The flag that takes the ordinary reply away; the words of a meta command behind its key.
-pub fn is_quiet(request: &Request) -> bool {
-    matches!(request.verb, Verb::MetaGet | Verb::MetaSet | Verb::MetaDelete | Verb::MetaArithmetic)
-        && words(request.line).skip(2).any(|word| word[0] == b'q')
+/// Flags that take the ordinary reply away, among the words of a meta command behind its key.
+fn quiet_flags(request: &Request) -> usize {
+    match request.verb {
+        Verb::MetaGet | Verb::MetaSet | Verb::MetaDelete | Verb::MetaArithmetic => {
+            words(request.line).skip(2).filter(|word| word[0] == b'q').count()
+        }
+        _ => 0,
+    }
 }
 
 #[inline]
-pub fn send(core: &mut Core, client: &mut Client, index: usize, request: &Request, placed: Placed) {
-    let kind = Kind { verb: request.verb, is_quiet: is_quiet(request) };
+pub fn send(core: &mut Core, client: &mut Client, index: usize, request: &Request, kind: Kind, placed: Placed) {
     let sequence = client.replies.expect(request.noreply);
     let link = &mut core.upstreams[placed.upstream];
     let sink = link.window.sink();
@@ -223,12 +232,12 @@ mod tests {
         for (bytes, expected) in table {
             let Parsed::Request(request) = parse(bytes.as_bytes(), 0, 100) else { panic!("{bytes}") };
             let mut sink = Vec::new();
-            let kind = Kind { verb: request.verb, is_quiet: is_quiet(&request) };
+            let kind = Kind { verb: request.verb, is_quiet: quiet_flags(&request) > 0 };
             assert!(kind.is_quiet || request.noreply, "{bytes}");
             write_changed(&mut sink, &request, kind, None);
             assert_eq!(String::from_utf8(sink).unwrap(), expected);
         }
         let Parsed::Request(request) = parse(b"mg quick v\r\n", 0, 100) else { panic!() };
-        assert!(!is_quiet(&request));
+        assert_eq!(quiet_flags(&request), 0);
     }
 }

@@ -27,7 +27,7 @@ pub fn get(core: &mut Core, client: &mut Client, index: usize, request: &Request
     match parts[..] {
         [] => return route::refuse(core, client, request, texts::END),
         [placed] if core.order.iter().all(|&part| part == 0) => {
-            return route::send(core, client, index, request, placed);
+            return route::send(core, client, index, request, Kind::new(request.verb), placed);
         }
         _ => {}
     }
