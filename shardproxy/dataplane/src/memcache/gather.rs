@@ -1,17 +1,19 @@
 //! Replies of several nodes to one command, joined into the one its client expects.
 
-use super::statistics::Statistics;
+use super::statistics::{setting_adds_up, statistic_adds_up, Statistics};
 use super::wire::reply::is_error;
 use super::wire::texts;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Gathered {
-    /// Values of many keys, and one END.
+    /// Values of many keys, or lines of each node alone, and one END.
     Values,
     /// All nodes must say the same; what one refused is told.
     Line,
     /// STAT lines: what adds up is added, of the rest the first node's is told.
     Statistics,
+    /// The same of settings, of which most are only told.
+    Settings,
 }
 
 #[derive(Debug)]
@@ -41,7 +43,8 @@ impl Gather {
             Gathered::Values => self.bytes.extend_from_slice(reply.strip_suffix(texts::END).unwrap_or_default()),
             Gathered::Line if self.bytes.is_empty() => self.bytes.extend_from_slice(reply),
             Gathered::Line => {}
-            Gathered::Statistics => self.statistics.get_or_insert_default().add(reply),
+            Gathered::Statistics => self.statistics.get_or_insert_default().add(reply, statistic_adds_up),
+            Gathered::Settings => self.statistics.get_or_insert_default().add(reply, setting_adds_up),
         }
     }
 
@@ -122,6 +125,13 @@ mod tests {
         let sum = "STAT pid 5\r\nSTAT curr_items 5\r\nSTAT rusage_user 1.750000\r\nSTAT version 1.6.18\r\nEND\r\n";
         assert_eq!(gathered(Gathered::Statistics, &[a, b]), sum);
         assert_eq!(gathered(Gathered::Statistics, &[a, "SERVER_ERROR x\r\n"]), a);
+        let a =
+            "STAT accepting_conns 1\r\nSTAT items:1:number 2\r\nSTAT items:1:age_hot 5\r\nSTAT threads 4\r\nEND\r\n";
+        let sum = a.replace("number 2", "number 4");
+        assert_eq!(gathered(Gathered::Statistics, &[a, a]), sum);
+        let a = "STAT maxbytes 64\r\nSTAT maxconns 9\r\nSTAT hot_lru_pct 20\r\nSTAT growth_factor 1.25\r\nEND\r\n";
+        let sum = a.replace("64", "128").replace("conns 9", "conns 18");
+        assert_eq!(gathered(Gathered::Settings, &[a, a]), sum);
         assert_eq!(gathered(Gathered::Statistics, &["RESET\r\n", "RESET\r\n"]), "RESET\r\n");
         assert_eq!(gathered(Gathered::Statistics, &["ERROR\r\n", "ERROR\r\n"]), "ERROR\r\n");
     }

@@ -11,7 +11,9 @@ use super::wire::tokens::{words, Tokens};
 pub fn gathered(line: &[u8]) -> Option<Gathered> {
     let tokens = Tokens::of(line);
     match (tokens.get(1), tokens.get(2)) {
-        (b"" | b"settings" | b"items" | b"slabs" | b"sizes" | b"conns" | b"reset", _) => Some(Gathered::Statistics),
+        (b"" | b"items" | b"slabs" | b"sizes" | b"reset", _) => Some(Gathered::Statistics),
+        (b"settings", _) => Some(Gathered::Settings),
+        (b"conns", _) => Some(Gathered::Values), // each node's own, under numbers that others have too
         (b"detail", b"on" | b"off") => Some(Gathered::Line),
         _ => None,
     }
@@ -34,7 +36,7 @@ impl Statistics {
     }
 
     /// Take one node's answer.
-    pub fn add(&mut self, reply: &[u8]) {
+    pub fn add(&mut self, reply: &[u8], adds_up: fn(&[u8]) -> bool) {
         for line in reply.split(|&byte| byte == b'\n') {
             let line = line.strip_suffix(b"\r").unwrap_or(line);
             let Some(rest) = line.strip_prefix(b"STAT ") else {
@@ -75,36 +77,38 @@ impl Statistics {
     }
 }
 
-/// Numbers that say something of one node only: its settings, its clock, its process.
-const OWN: [&str; 22] = [
+/// Numbers that say something of one node only: its clock, its process, its state.
+const OWN: [&str; 19] = [
     "pid",
     "uptime",
     "time",
     "pointer_size",
     "threads",
-    "maxconns",
-    "tcpport",
-    "udpport",
-    "umask",
-    "growth_factor",
-    "chunk_size",
-    "num_threads",
-    "num_threads_per_udp",
-    "tcp_backlog",
-    "item_size_max",
-    "verbosity",
-    "oldest",
+    "accepting_conns",
     "hash_power_level",
-    "reqs_per_event",
-    "slab_chunk_max",
+    "hash_is_expanding",
+    "slab_reassign_running",
+    "lru_crawler_running",
+    "active_slabs",
+    "chunk_size",
     "chunks_per_page",
     "age",
+    "age_hot",
+    "age_warm",
+    "age_cold",
+    "age_temp",
+    "evicted_time",
 ];
 
-fn adds_up(name: &[u8]) -> bool {
+pub fn statistic_adds_up(name: &[u8]) -> bool {
     // slab and item statistics are called like `items:1:age` and `1:chunk_size`
     let last = name.rsplit(|&byte| byte == b':').next().unwrap_or_default();
     !OWN.iter().any(|own| own.as_bytes() == last)
+}
+
+/// All nodes together may hold so much, and so many.
+pub fn setting_adds_up(name: &[u8]) -> bool {
+    matches!(name, b"maxbytes" | b"maxconns")
 }
 
 /// The sum of two numbers written the same way, or nothing.
