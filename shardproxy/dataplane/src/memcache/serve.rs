@@ -143,8 +143,8 @@ fn authenticate(core: &mut Core, client: &mut Client, rest: &[u8]) -> Option<usi
             client.memcache.is_authenticated = true;
             (consumed, texts::STORED)
         }
-        Attempt::TooLong => {
-            close(core, client, Close::LineTooLong);
+        Attempt::Close(why) => {
+            close(core, client, why);
             return Some(rest.len());
         }
     };
@@ -166,8 +166,9 @@ fn close(core: &mut Core, client: &mut Client, why: Close) {
             core.shared.offloads.report(cluster, &client.stream.peer(), "binary protocol");
         }
         Close::Http => client.closing = Some(CloseReason::Protocol),
-        Close::LineTooLong => {
-            client.replies.answer(&mut client.output, &mut core.pool, texts::LINE_TOO_LONG);
+        Close::LineTooLong | Close::BadLength => {
+            let text = if why == Close::BadLength { texts::BAD_FORMAT } else { texts::LINE_TOO_LONG };
+            client.replies.answer(&mut client.output, &mut core.pool, text);
             client.closing = Some(CloseReason::Protocol);
         }
     }
