@@ -204,7 +204,9 @@ class App:
 
     def _configuration_of(self, cluster: str) -> ConfigurationEndpoint | None:
         settings = self._settings.get(cluster)
-        return settings.config.endpoints.configuration if settings else None
+        if settings is None or not isinstance(settings.config, RedisCluster):
+            return None
+        return settings.config.endpoints.configuration
 
     async def _obey(self, signals: Signals) -> None:
         async for number in signals:

@@ -73,7 +73,7 @@ def told_addresses(config: MemcachedCluster, topology: Topology) -> list[Address
     endpoint = config.endpoints.configuration
     if endpoint.mode is Mode.DIRECT:
         return [node.address for node in topology.nodes if not node.address.is_unix]
-    return [endpoint.advertise] if endpoint.advertise else []
+    return list(endpoint.advertise)
 
 
 async def entries(addresses: Iterable[Address]) -> list[Entry]:

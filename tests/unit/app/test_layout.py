@@ -18,6 +18,7 @@ from shardproxy.topology.settings import settings_read
 
 PROXY = '{address: "127.0.0.1:11211"}'
 ADVERTISED = '{address: "127.0.0.1:11211", advertise: "127.0.0.9:11211"}'
+TWO_ADVERTISED = '{address: "127.0.0.1:11211", advertise: ["127.0.0.9:11211", "127.0.0.8:11211"]}'
 DIRECT = '{address: "127.0.0.1:11211", mode: direct}'
 NODE, OTHER = '"127.0.0.1:11311"', '"127.0.0.1:11312"'
 NOW = 1_800_000_000
@@ -35,7 +36,14 @@ async def tell(store: LocalStore, endpoint: str, *nodes: str) -> DiscoverySpec:
 
 async def test_the_version_rises_with_what_is_told_and_with_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "state.json"
-    steps = [(PROXY, NODE), (DIRECT, NODE), (DIRECT, NODE, OTHER), (ADVERTISED, NODE), (PROXY, NODE)]
+    steps = [
+        (PROXY, NODE),
+        (DIRECT, NODE),
+        (DIRECT, NODE, OTHER),
+        (ADVERTISED, NODE),
+        (TWO_ADVERTISED, NODE),
+        (PROXY, NODE),
+    ]
     last = 0
     for endpoint, *nodes in steps:
         with LocalStore(path) as store:  # each time the proxy was started anew
@@ -46,6 +54,14 @@ async def test_the_version_rises_with_what_is_told_and_with_nothing_else(tmp_pat
         last = told["version"]
     with LocalStore(path) as store:
         assert (await tell(store, PROXY, NODE, OTHER))["version"] == last  # its own address is all it tells
+
+
+async def test_every_advertised_proxy_is_told(tmp_path: Path) -> None:
+    with LocalStore(tmp_path / "state.json") as store:
+        one = await tell(store, ADVERTISED, NODE)
+        two = await tell(store, TWO_ADVERTISED, NODE)
+    assert one["nodes"] == [("127.0.0.9", "127.0.0.9", 11211)]
+    assert two["nodes"] == [("127.0.0.8", "127.0.0.8", 11211), ("127.0.0.9", "127.0.0.9", 11211)]
 
 
 def test_a_version_is_never_below_one_that_was_told() -> None:
