@@ -31,6 +31,7 @@ from shardproxy.dataplane import BoundEndpoint, DataPlane
 from shardproxy.dataplane.cpus import cpu_count
 from shardproxy.dataplane.descriptors import descriptors_raise, why_too_few
 from shardproxy.dataplane.spec import ClusterSettings
+from shardproxy.health.pool import run_pool_log
 from shardproxy.model import Address
 from shardproxy.model.replication import ShardKey
 from shardproxy.store.local import LocalStore, StateFileError
@@ -156,6 +157,7 @@ class App:
         self._status = replace(self._status, endpoints=endpoints)
         await nursery.start(self._run_commands)
         await nursery.start(self._run_failover)
+        nursery.start_soon(run_pool_log, self._dataplane.down)
         from shardproxy.admin.server import run_admin
 
         sources = Sources(
@@ -166,6 +168,7 @@ class App:
             self._desk,
             self._store.records,
             self._store.note_paused,
+            self._dataplane.down,
         )
         await nursery.start(run_admin, self._listener, sources)
         log.info("ready", admin=str(_bound_address(self._listener)))
@@ -205,7 +208,9 @@ class App:
 
     def _configuration_of(self, cluster: str) -> ConfigurationEndpoint | None:
         settings = self._settings.get(cluster)
-        return settings.config.endpoints.configuration if settings else None
+        if settings is None or not isinstance(settings.config, RedisCluster):
+            return None
+        return settings.config.endpoints.configuration
 
     async def _obey(self, signals: Signals) -> None:
         async for number in signals:

@@ -9,6 +9,7 @@ from typing import Any
 from shardproxy.dataplane import BoundEndpoint
 from shardproxy.dataplane.statistics import Statistics
 from shardproxy.model import Topology
+from shardproxy.model.health import NodeDown, PoolKey
 from shardproxy.model.replication import ShardKey
 from shardproxy.store.record import ShardRecord
 from shardproxy.topology.supervisor import Desk
@@ -41,3 +42,4 @@ class Sources:
     desk: Desk = field(default_factory=Desk)
     records: Mapping[ShardKey, ShardRecord] = field(default_factory=dict)
     note_paused: Callable[[str, bool], Awaitable[None]] = _note_nothing  # raises StoreUnavailableError
+    down: Mapping[PoolKey, NodeDown] = field(default_factory=dict)

@@ -14,7 +14,7 @@ IN_SYNC = ("streaming", None)  # None: of a primary, or not known
 
 
 def status(*, output: Output = "table", admin: Admin = DEFAULT_ADMIN) -> int:
-    """Show who is primary of each shard, how each node is, and since when.
+    """Show who is primary of each shard, how each node is, and since when; nodes of memcached pools too.
 
     One table per cluster. A replica that is up is streaming (gets every write), syncing (gets all data
     first), without a link, or astray (gets another's writes). Lag: bytes that a replica has not had yet.
@@ -30,7 +30,7 @@ def _print(answer: dict[str, Any]) -> None:
         for line in complaints(cluster):
             out.print(line, markup=False, highlight=False, soft_wrap=True)
     if not answer["clusters"]:
-        out.print("no cluster with replication")
+        out.print("no cluster")
 
 
 def cluster_table(name: str, cluster: dict[str, Any]) -> Table:
@@ -46,7 +46,7 @@ def cluster_table(name: str, cluster: dict[str, Any]) -> Table:
                 node["address"],
                 node["role"],
                 state_text(node),
-                "" if node["role"] == "primary" else "?" if node["lag"] is None else str(node["lag"]),
+                "" if node["role"] != "replica" else "?" if node["lag"] is None else str(node["lag"]),
                 node["zone"] or "",
                 str(shard["epoch"]) if number == 0 else "",
                 since_text(node["since"]),

@@ -1,7 +1,7 @@
 //! The data plane as a whole: its threads, what they share, and the operations of the control plane.
 
 use std::io;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, Weak};
 use std::thread::{self, JoinHandle};
@@ -39,6 +39,8 @@ pub struct Shared {
     pub census: Census,
     pub recent: Recent,
     hints: Mutex<Vec<Hint>>,
+    /// Other nodes are down than the control plane was told.
+    is_down_news: AtomicBool,
     pub pause: Pause,
     restarts: Vec<AtomicU64>,
     /// Connected clients by cluster and by worker, as dealt out; the acceptor and the workers count.
@@ -64,6 +66,12 @@ impl Shared {
             hints.push(hint);
             self.offloads.wakeup.raise();
         }
+    }
+
+    /// A worker counts a node as down, or as up again.
+    pub fn tell_down(&self) {
+        self.is_down_news.store(true, SeqCst);
+        self.offloads.wakeup.raise();
     }
 
     pub fn table(&self) -> Arc<CommandTable> {
@@ -142,6 +150,7 @@ impl Plane {
             census: Census::default(),
             recent: Recent::default(),
             hints: Mutex::default(),
+            is_down_news: AtomicBool::new(false),
             pause: Pause::default(),
             restarts: (0..workers).map(|_| AtomicU64::new(0)).collect(),
             clients: Mutex::default(),
@@ -322,6 +331,11 @@ impl Plane {
         std::mem::take(&mut *lock(&self.shared.hints))
     }
 
+    /// memcached nodes that are down, and why; none if that is as it was at the last call.
+    pub fn down(&self) -> Option<Vec<Hint>> {
+        self.shared.is_down_news.swap(false, SeqCst).then(|| self.shared.metrics.down())
+    }
+
     /// Every topic clients of the cluster are subscribed to: its kind, name and number of clients.
     pub fn subscriptions(&self, cluster: &str) -> Vec<(&'static str, Vec<u8>, usize)> {
         let index = lock(&self.shared.clusters).iter().position(|(name, _)| name == cluster);
@@ -410,6 +424,7 @@ fn run_worker(number: usize, shared: &Arc<Shared>) {
         shared.workers[number].clients.set(0);
         shared.census.forget_worker(number);
         shared.metrics.forget_worker(number);
+        shared.tell_down();
         thread::sleep(Duration::from_millis(10)); // a worker that cannot start must not spin
     }
 }

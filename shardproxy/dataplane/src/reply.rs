@@ -105,7 +105,9 @@ impl ReplyQueue {
     pub fn foretell(&mut self, sequence: u32, reply: &[u8]) {
         let index = sequence.wrapping_sub(self.first) as usize;
         if let Some(Slot::Join(join)) = self.slots.get_mut(index) {
+            let before = join.held();
             join.foretell(reply);
+            self.grown += join.held() - before;
         }
     }
 

@@ -79,7 +79,7 @@ impl Join {
 
     /// Bytes of the parts that are kept until the last is in.
     pub fn held(&self) -> usize {
-        self.bytes.len()
+        self.bytes.len() + self.gather.as_ref().map_or(0, Gather::held)
     }
 
     /// Append the whole reply.

@@ -8,7 +8,7 @@ use crate::buffer::Window;
 use crate::client::Client;
 use crate::command::Command;
 use crate::durable::Held;
-use crate::metrics::{Class, NodeMetrics};
+use crate::metrics::{lock, Class, NodeMetrics};
 use crate::net::Stream;
 use crate::protocol::resp::reply::ReplyFramer;
 use crate::protocol::resp::write;
@@ -143,6 +143,9 @@ pub struct Upstream {
     pub is_retired: bool,
     pub retry_at: Instant,
     pub failures: u32,
+    /// Of a memcached node: failures since it last answered a client's request, and how often it was back only to fail.
+    pub strikes: u32,
+    pub relapses: u32,
     /// Since when requests may be waiting for this node; none while it answers.
     pub down_since: Option<Instant>,
     pub why_down: String,
@@ -201,6 +204,8 @@ impl Upstream {
             is_retired: false,
             retry_at: now,
             failures: 0,
+            strikes: 0,
+            relapses: 0,
             down_since: None,
             why_down: String::new(),
             progress: now,
@@ -265,6 +270,17 @@ impl Upstream {
         self.down_since = None;
         self.failures = 0;
         self.why_down.clear();
+    }
+
+    /// A memcached node counts as down, or as up again; whether that is news.
+    pub fn count_as_out(&mut self, is_out: bool) -> bool {
+        let is_news = self.is_out != is_out;
+        self.is_out = is_out;
+        if is_news {
+            self.why_down.clone_into(&mut lock(&self.metrics.why_down));
+            self.metrics.down.set(u64::from(is_out));
+        }
+        is_news
     }
 
     /// When to try again after `failures` in a row: 10 ms doubling to 1 s, with jitter so that workers do not knock at once.

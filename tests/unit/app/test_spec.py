@@ -7,6 +7,7 @@ import json
 import pytest
 
 from shardproxy.config import ConfigError, parse_config
+from shardproxy.dataplane.memcached import DiscoverySpec
 from shardproxy.dataplane.spec import ClusterSettings, cluster_spec, spec_encode
 from shardproxy.topology.settings import SettingsError, settings_read
 
@@ -128,14 +129,13 @@ def test_a_memcached_cluster_brings_its_own(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("CLIENT_PASSWORD", "secret")
     config = parse_config(PAGES)
     settings = settings_read(config, "7.0.15")["pages"]
-    spec = cluster_spec(settings, config.topologies()[0].with_epoch(3))
-    later = cluster_spec(settings, config.topologies()[0].with_epoch(4))
+    discovery = DiscoverySpec(version=7, nodes=[("a", "10.0.0.1", 11211)])
+    spec = cluster_spec(settings, config.topologies()[0].with_epoch(3), discovery=discovery)
     own = spec["memcached"]
     assert (own["hash"], own["tag"], own["gutter"]) == ("md5", "<>", 1)
     assert own["on_failure"] == {"action": "gutter", "failures": 2, "retry": 0.5, "gutter_ttl": 2}
     assert own["client_auth"] == {"username": "app", "password": "secret"}
-    assert own["discovery"]["nodes"] == [("127.0.0.1", "127.0.0.1", 11311), ("127.0.0.1", "127.0.0.1", 11312)]
-    assert later["memcached"]["discovery"]["version"] == own["discovery"]["version"] + 1
+    assert own["discovery"] == discovery
     shards = [(shard["name"], shard["weight"], shard["nodes"][0]["address"]) for shard in spec["shards"]]
     assert shards == [
         (None, 1, "127.0.0.1:11312"),

@@ -618,6 +618,23 @@ CASES: dict[str, tuple[str, list[tuple[int, int, str, str, str]]]] = {
         POOL + "    hashing: {method: ketama-spy, hash: md5}\n",
         [(6, 5, "clusters.pages.hashing", "ketama-spy has a hash function of its own", "leave out hash")],
     ),
+    "a hash function that is not there": (
+        POOL + "    hashing: {method: ketama, hash: hsieh}\n",
+        [(6, 5, "clusters.pages.hashing", "the hash function hsieh is not available", "choose another")],
+    ),
+    "hash tag beyond ASCII": (
+        POOL + '    hashing: {tag: "«»"}\n',
+        [(6, 5, "clusters.pages.hashing", "a hash tag is two ASCII characters", "{}")],
+    ),
+    "weights that nobody knows": (
+        POOL.replace('["a:1"]', '["a:1", {address: "b:1", weight: 2}]') + "    hashing: rendezvous\n",
+        [(2, 3, "clusters.pages", "rendezvous knows no weights, and b:1 has one", "leave out weight")],
+    ),
+    "a host name without its address": (
+        POOL.replace('["a:1"]', '["10.0.0.1:1", {address: "a:1", name: "a/10.0.0.2:1"}, "b:1"]')
+        + "    hashing: ketama-spy\n",
+        [(2, 3, "clusters.pages", "ketama-spy hashes host name and IP address, and b:1", "b/10.0.0.1:11211")],
+    ),
     "hash tag": (
         POOL + '    hashing: {tag: "{"}\n',
         [(6, 20, "clusters.pages.hashing.tag", "must have at least 2 characters", "")],

@@ -147,6 +147,9 @@ impl Worker {
         self.core.unlink(index);
         let mut upstream = self.core.upstreams.remove(index);
         upstream.disconnect();
+        if upstream.count_as_out(false) {
+            self.core.shared.tell_down();
+        }
         Core::settle(&mut self.core.held, &mut upstream.accounted, 0);
     }
 }

@@ -44,7 +44,8 @@ impl Worker {
             return;
         }
         if upstream.is_memcached {
-            crate::memcache::lost(core, clients, dirty, index, was_streaming, why);
+            let before = crate::memcache::Before { was_ready, was_streaming };
+            crate::memcache::lost(core, clients, dirty, index, before, why);
             if core.upstreams[index].is_retired {
                 self.upstream_remove(index);
             }

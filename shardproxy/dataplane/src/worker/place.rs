@@ -210,6 +210,16 @@ impl Core {
         }
     }
 
+    /// Whether the shard's primary has no room for more requests, and may yet answer those it has.
+    #[cold]
+    pub fn is_full(&self, cluster: usize, shard: u16) -> bool {
+        let Some(served) = &self.clusters[cluster] else { return false };
+        let primary = served.cluster.shards.get(usize::from(shard)).and_then(|s| s.primary);
+        let node = primary.and_then(|node| served.nodes.get(usize::from(node)));
+        let limit = served.cluster.spec.limits.shard_queue;
+        node.is_some_and(|n| n.links.iter().any(|link| self.upstreams[link.upstream].window.len() >= limit))
+    }
+
     /// Whether the node is the shard's primary in the present epoch.
     pub fn is_primary(&self, origin: Origin) -> bool {
         let shard =
