@@ -352,9 +352,13 @@ pub(super) fn hand_over(
 }
 
 /// Whether the oldest request has left: what comes before that answers nobody, as when a node has too many connections.
+/// Of a transaction the engine queues what it has read while the rest is still to be sent: only EXEC's reply needs it whole.
 #[inline]
 pub fn is_asked(upstream: &Upstream) -> bool {
-    upstream.pending.front().is_some_and(|request| request.length as usize <= upstream.window.in_flight())
+    let in_flight = upstream.window.in_flight();
+    upstream.pending.front().is_some_and(|request| {
+        request.length as usize <= in_flight || in_flight > 0 && upstream.inner_seen < request.inner
+    })
 }
 
 #[cold]

@@ -92,6 +92,22 @@ fn a_transaction_refused_from_within_is_tried_again_whole() {
     assert_eq!(engine.seen(), [&["MULTI"][..], &["SET", "key", "1"], &["SET", "key", "2"], &["EXEC"]]);
 }
 
+/// The engine answers what it has read while the rest of the transaction is not sent yet.
+#[test]
+fn a_transaction_larger_than_a_socket_takes_is_one_transaction() {
+    let engine = Engine::plain();
+    let proxy = Proxy::start(&Spec::shard(&[&engine], Some(0)));
+    let (mut client, mut other) = (proxy.client(), proxy.client());
+    let large = "x".repeat(100_000);
+    assert_eq!(client.ask(&["MULTI"]), "+OK");
+    for _ in 0..200 {
+        assert_eq!(client.ask(&["SET", "key", &large]), "+QUEUED");
+    }
+    assert_eq!(client.ask(&["EXEC"]), format!("*200{}", "\r\n+OK".repeat(200)));
+    assert_eq!(other.ask(&["SET", "other", "1"]), "+OK");
+    assert_eq!((engine.count(&["EXEC"]), engine.connections().len()), (1, 1));
+}
+
 /// An engine answers all it was sent before it looks whether the client is still there.
 #[test]
 fn a_watching_client_may_end_its_input_early() {
