@@ -40,7 +40,7 @@ impl Worker {
         }
         if upstream.is_dedicated {
             self.lose_awaiting(index);
-            self.lease_lost(index, why);
+            self.lease_lost(index, was_streaming, why);
             return;
         }
         if upstream.is_memcached {
@@ -100,14 +100,18 @@ impl Worker {
     }
 
     /// A connection of a client's own is gone: what it watched is forgotten, what it waited for is in doubt.
-    fn lease_lost(&mut self, index: usize, why: &str) {
+    fn lease_lost(&mut self, index: usize, was_streaming: bool, why: &str) {
         let Self { core, clients, dirty, .. } = self;
         let upstream = &mut core.upstreams[index];
         let (shard, cluster) = (upstream.shard, upstream.cluster);
         let (_, sent) = upstream.window.take();
         let mut start = 0;
-        for request in mem::take(&mut upstream.pending) {
+        for (place, request) in mem::take(&mut upstream.pending).into_iter().enumerate() {
             start += request.length as usize;
+            if place == 0 && was_streaming {
+                cut(clients, dirty, &mut core.pool, &request, CloseReason::Cut);
+                continue;
+            }
             let text = if start <= sent { in_doubt(shard, request.is_read, why) } else { refusal(shard, "", why) };
             fail(core_parts(&mut core.pool, &mut core.clusters, cluster), clients, dirty, &request, &text);
         }

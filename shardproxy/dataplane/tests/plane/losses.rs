@@ -81,6 +81,25 @@ fn a_streamed_reply_that_breaks_off_ends_its_client_alone() {
     assert_eq!(proxy.statistic("/closed/reply_cut"), 1);
 }
 
+/// The connections that blocked and watching clients lease.
+#[test]
+fn a_streamed_reply_to_a_leased_connection_that_breaks_off_ends_its_client() {
+    let reply = bulk(&"x".repeat(500_000))[..400_000].to_vec();
+    let engine = Engine::scripted(move |_, request| match request[0].as_str() {
+        "BLPOP" | "EXEC" => Act::Cut(reply.clone()),
+        _ => Act::Serve,
+    });
+    let proxy = Proxy::start(&Spec::shard(&[&engine], Some(0)));
+    let (mut blocked, mut watching) = (proxy.client(), proxy.client());
+    blocked.send_all(&[&["BLPOP", "list", "0"], &["GET", "never"]]);
+    assert_eq!(blocked.reply(), "<end>");
+    watching.send_all(&[&["WATCH", "key"], &["MULTI"], &["GET", "key"], &["EXEC"], &["GET", "never"]]);
+    let replies: Vec<String> = (0..4).map(|_| watching.reply()).collect();
+    assert_eq!(replies, ["+OK", "+OK", "+QUEUED", "<end>"]);
+    assert_eq!(proxy.statistic("/closed/reply_cut"), 2);
+    assert_eq!(engine.count(&["GET", "never"]), 0);
+}
+
 /// An engine at its maxclients says so to nobody in particular and closes.
 #[test]
 fn a_reply_nobody_asked_for_answers_nobody() {
