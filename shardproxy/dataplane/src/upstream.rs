@@ -152,7 +152,7 @@ pub struct Upstream {
     pub wanted: Instant,
     /// A replica that could not serve reads is not asked for any until then.
     pub rests_until: Instant,
-    /// Tells a late resolver's answer from a current one.
+    /// Tells a late resolver's answer from a current one, though another upstream was in this place when it was asked.
     pub attempt: u64,
     pub accounted: usize,
     pub metrics: Arc<NodeMetrics>,
@@ -257,7 +257,6 @@ impl Upstream {
         self.refused.clear();
         self.inner_seen = 0;
         self.inner_refused = false;
-        self.attempt += 1;
     }
 
     /// Connected and greeted: whatever was wrong is over.

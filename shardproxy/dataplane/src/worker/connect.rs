@@ -1,6 +1,7 @@
 //! Connections to nodes: dialled when first wanted, greeted, and sent what is queued once per turn.
 
 use std::io;
+use std::sync::atomic::Ordering::Relaxed;
 
 use mio::event::Event;
 
@@ -81,7 +82,7 @@ impl Worker {
             return; // the tick looks again
         }
         let Some(served) = &core.clusters[upstream.cluster] else { return };
-        upstream.attempt += 1;
+        upstream.attempt = core.shared.next_attempt.fetch_add(1, Relaxed);
         upstream.progress = core.now;
         let Some(node) = served.cluster.nodes.get(usize::from(upstream.node)) else { return };
         if let Address::Name(host, port) = &node.address {
