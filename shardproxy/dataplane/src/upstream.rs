@@ -123,6 +123,8 @@ pub struct Upstream {
     pub is_dirty: bool,
     /// It belongs to one client at a time, which is blocked or watching.
     pub is_dedicated: bool,
+    /// Its client chose another database or RESP version while it watched: nobody else gets it.
+    pub is_altered: bool,
     /// The engine's CLIENT ID of a dedicated connection, to unblock it by.
     pub engine_id: u64,
     /// It has no node: requests wait in it.
@@ -189,6 +191,7 @@ impl Upstream {
             is_half_closed: false,
             is_dirty: false,
             is_dedicated: false,
+            is_altered: false,
             is_lot: false,
             redo: 0,
             refused: Vec::new(),

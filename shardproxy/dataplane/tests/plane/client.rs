@@ -71,6 +71,7 @@ impl Client {
                 raw.resize(filled + count as usize + 2, 0);
                 self.0.read_exact(&mut raw[filled..]).ok()
             }
+            b'%' => (0..2 * count).try_for_each(|_| self.read_reply(raw)),
             b'*' => (0..count).try_for_each(|_| self.read_reply(raw)),
             b'$' | b'+' | b'-' | b':' | b'_' => Some(()),
             other => panic!("no reply begins with {other}"),

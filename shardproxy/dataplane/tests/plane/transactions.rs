@@ -92,6 +92,27 @@ fn a_transaction_refused_from_within_is_tried_again_whole() {
     assert_eq!(engine.seen(), [&["MULTI"][..], &["SET", "key", "1"], &["SET", "key", "2"], &["EXEC"]]);
 }
 
+/// As at an engine, EXEC runs in the database and answers in the version chosen last; nobody else gets that connection.
+#[test]
+fn a_watching_client_may_change_its_database_and_version() {
+    for (change, said) in [(&["SELECT", "1"], "+OK"), (&["HELLO", "3"], "%7")] {
+        let engine = Engine::plain();
+        let proxy = Proxy::start(&Spec::shard(&[&engine], Some(0)));
+        let mut client = proxy.client();
+        assert_eq!(client.ask(&["WATCH", "key"]), "+OK");
+        assert!(client.ask(change).starts_with(said));
+        client.send_all(&[&["MULTI"], &["SET", "key", "1"], &["EXEC"]]);
+        assert_eq!([client.reply(), client.reply(), client.reply()], ["+OK", "+QUEUED", "*1\r\n+OK"]);
+        let seen = engine.connections().remove(0).requests;
+        let expected = [&["CLIENT", "ID"][..], &["WATCH", "key"], change, &["MULTI"], &["SET", "key", "1"], &["EXEC"]];
+        assert_eq!(seen, expected);
+        let mut other = proxy.client();
+        other.send_all(&[change, &["WATCH", "key"]]);
+        assert!(other.reply().starts_with(said) && other.reply() == "+OK");
+        assert_eq!(engine.connections().len(), 2);
+    }
+}
+
 /// The engine answers what it has read while the rest of the transaction is not sent yet.
 #[test]
 fn a_transaction_larger_than_a_socket_takes_is_one_transaction() {
