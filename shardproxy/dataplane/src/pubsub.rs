@@ -319,18 +319,25 @@ pub fn lost(core: &mut Core, clients: &mut Slab<Client>, dirty: &mut Vec<usize>,
 
 /// The topology changed: connections to what is no primary any more are retired, new shards are subscribed.
 pub fn refresh(core: &mut Core, cluster: usize) {
-    let primaries: Vec<Option<String>> = core.clusters[cluster].as_ref().map_or_else(Vec::new, |served| {
-        let label = |node: u16| served.cluster.nodes[usize::from(node)].label.clone();
+    let primaries: Vec<Option<(u16, String)>> = core.clusters[cluster].as_ref().map_or_else(Vec::new, |served| {
+        let label = |node: u16| (node, served.cluster.nodes[usize::from(node)].label.clone());
         served.cluster.shards.iter().map(|shard| shard.primary.map(label)).collect()
     });
     let Core { pubsub, upstreams, woken, .. } = core;
     pubsub.links.retain(|&(of, shard), &mut link| {
-        let is_kept = of != cluster
-            || primaries.get(usize::from(shard)).is_some_and(|p| p.as_deref() == Some(upstreams[link].label.as_str()));
-        if !is_kept {
-            woken.retire.push(link);
+        if of != cluster {
+            return true;
         }
-        is_kept
+        match primaries.get(usize::from(shard)) {
+            Some(Some((node, label))) if *label == upstreams[link].label => {
+                upstreams[link].node = *node; // nodes are numbered anew in each epoch
+                true
+            }
+            _ => {
+                woken.retire.push(link);
+                false
+            }
+        }
     });
     if core.clusters[cluster].is_none() {
         core.pubsub.topics.retain(|topic, _| topic.cluster != cluster);
