@@ -12,6 +12,7 @@ use crate::metrics::{Class, NodeMetrics};
 use crate::net::Stream;
 use crate::protocol::resp::reply::ReplyFramer;
 use crate::protocol::resp::write;
+use crate::pubsub::Kind;
 use crate::topology::NodeAuth;
 
 /// Whose reply comes next, and what to do with it.
@@ -138,6 +139,8 @@ pub struct Upstream {
     pub inner_refused: bool,
     /// It carries subscriptions: what comes are messages, not replies.
     pub is_pubsub: bool,
+    /// Topics that were subscribed to or given up on it, to which the node has not replied yet.
+    pub said: VecDeque<(Kind, Box<[u8]>)>,
     /// The node's address, by which it is known across epochs.
     pub label: String,
     pub owner: Option<(usize, u32)>,
@@ -198,6 +201,7 @@ impl Upstream {
             inner_seen: 0,
             inner_refused: false,
             is_pubsub: false,
+            said: VecDeque::new(),
             engine_id: 0,
             label: String::new(),
             owner: None,
@@ -256,6 +260,7 @@ impl Upstream {
         self.memcache = crate::memcache::ReplyFramer::default();
         self.is_streaming = false;
         self.is_half_closed = false;
+        self.said.clear();
         self.redo = 0;
         self.refused.clear();
         self.inner_seen = 0;
