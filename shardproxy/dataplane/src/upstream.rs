@@ -220,7 +220,8 @@ impl Upstream {
     }
 
     pub fn held(&self) -> usize {
-        self.window.capacity() + self.input.capacity()
+        let pending = self.pending.capacity() * size_of::<Pending>() + self.awaiting.capacity() * size_of::<Held>();
+        self.window.capacity() + self.input.capacity() + pending
     }
 
     /// What a new connection says before requests may leave, and how many replies that brings.

@@ -145,6 +145,8 @@ impl Harness {
     fn check(&mut self) {
         self.flush(usize::MAX);
         assert!(self.queue.is_empty());
+        self.queue.trim();
+        self.queue.slots.shrink_to_fit();
         assert_eq!((self.queue.early(), self.queue.held()), (0, 0), "an idle client holds no buffer");
         let (mut replies, mut pushes) = (Vec::new(), Vec::new());
         let mut rest = self.left.as_slice();

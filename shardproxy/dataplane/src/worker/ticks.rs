@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use super::core::Pressure;
+use super::core::{Core, Pressure};
 use super::Worker;
+use crate::buffer::trim;
 use crate::client::Flow;
 use crate::metrics::CloseReason;
 use crate::upstream::State;
@@ -39,10 +40,13 @@ impl Worker {
 
     fn tick_upstream(&mut self, index: usize) {
         let now = self.core.now;
-        let Some(upstream) = self.core.upstreams.get(index) else { return };
+        let Some(upstream) = self.core.upstreams.get_mut(index) else { return };
         if upstream.is_lot {
             return self.tick_lot(index);
         }
+        trim(&mut upstream.pending);
+        let held = upstream.held();
+        Core::settle(&mut self.core.held, &mut upstream.accounted, held);
         let Some(served) = &self.core.clusters[upstream.cluster] else { return };
         let timeouts = served.cluster.spec.timeouts;
         let waited = now.duration_since(upstream.progress).as_secs_f64();
@@ -88,10 +92,13 @@ impl Worker {
         self.sweep = (self.sweep + 1) % SWEEPS;
         let now = self.core.now;
         let mut idle = Vec::new();
-        for (index, client) in &self.clients {
+        for (index, client) in &mut self.clients {
             if index % SWEEPS != self.sweep {
                 continue;
             }
+            client.replies.trim();
+            let held = client.held();
+            Core::settle(&mut self.core.held, &mut client.accounted, held);
             let Some(served) = &self.core.clusters[client.cluster] else { continue };
             let limit = served.cluster.spec.timeouts.idle;
             let is_idle = limit > 0.0
