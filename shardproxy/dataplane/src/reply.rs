@@ -84,9 +84,9 @@ impl ReplyQueue {
         trim(&mut self.slots);
     }
 
-    /// Bytes of replies that wait for an earlier one.
+    /// Bytes of replies that wait for an earlier one, and of messages that wait for a reply's end.
     pub fn early(&self) -> usize {
-        self.stashed + self.grown
+        self.stashed + self.grown + self.held_back.len()
     }
 
     /// Owe one more reply; its sequence number.
