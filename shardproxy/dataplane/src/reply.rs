@@ -89,6 +89,11 @@ impl ReplyQueue {
         self.stashed + self.grown + self.held_back.len()
     }
 
+    /// Whether this reply is not out yet.
+    pub fn owes(&self, sequence: u32) -> bool {
+        (sequence.wrapping_sub(self.first) as usize) < self.slots.len()
+    }
+
     /// Owe one more reply; its sequence number.
     #[inline]
     pub fn expect(&mut self, silent: bool) -> u32 {

@@ -137,7 +137,7 @@ impl Worker {
 
     pub(super) fn client_writable(&mut self, index: usize) {
         if let Some(client) = self.clients.get_mut(index) {
-            if !client.output.is_empty() {
+            if client.is_blocked && !client.output.is_empty() {
                 client.is_blocked = false;
                 self.client_flush(index);
             }
@@ -149,7 +149,7 @@ impl Worker {
         let Some(client) = clients.get_mut(index) else { return };
         client.is_dirty = false;
         client.is_deferred = false;
-        client.awaits_exec = false;
+        client.awaits_exec = None;
         let Some(served) = &core.clusters[client.cluster] else { return self.close(index) };
         while !client.output.is_empty() && !client.is_blocked {
             match client.stream.write(client.output.unwritten()) {

@@ -1,7 +1,9 @@
 //! MULTI, EXEC and WATCH: contiguous on the shared connection, and never half a lie.
 
+use std::time::{Duration, Instant};
+
 use crate::client::value;
-use crate::engine::{Act, Engine};
+use crate::engine::{Act, Engine, Gate};
 use crate::proxy::{Proxy, Spec};
 
 #[test]
@@ -90,6 +92,43 @@ fn a_transaction_refused_from_within_is_tried_again_whole() {
     let replies: Vec<String> = (0..4).map(|_| client.reply()).collect();
     assert_eq!(replies, ["+OK", "+QUEUED", "+QUEUED", "*2\r\n+OK\r\n+OK"]);
     assert_eq!(engine.seen(), [&["MULTI"][..], &["SET", "key", "1"], &["SET", "key", "2"], &["EXEC"]]);
+}
+
+#[test]
+fn the_replies_of_a_transaction_leave_in_one_write() {
+    let engine = Engine::plain();
+    let proxy = Proxy::start(&Spec::shard(&[&engine], Some(0)));
+    let mut client = proxy.client();
+    assert_eq!(client.ask(&["GET", "key"]), value("key"));
+    let mut whole = 0;
+    for _ in 0..30 {
+        client.send_all(&[&["MULTI"], &["SET", "key", "1"], &["EXEC"]]);
+        let (mut arrived, mut writes) = (client.arrived(), 1);
+        while !arrived.ends_with("*1\r\n+OK\r\n") {
+            arrived += &client.arrived();
+            writes += 1;
+        }
+        whole += usize::from(writes == 1);
+    }
+    assert!(whole >= 25, "{whole} of 30"); // the tick may come between
+}
+
+/// The tick would bring it too, after up to 100 ms.
+#[test]
+fn the_reply_of_exec_waits_for_none_behind_it() {
+    let gate = Gate::closed();
+    let held = gate.clone();
+    let engines = [Engine::plain(), Engine::scripted(move |_, _| Act::Serve.behind(&held))];
+    let proxy = Proxy::start(&Spec::shards(&engines));
+    let fastest = (0..8).map(|_| {
+        let mut client = proxy.client();
+        let start = Instant::now();
+        client.send_all(&[&["MULTI"], &["SET", "bar", "1"], &["EXEC"], &["GET", "foo"]]);
+        assert_eq!([client.reply(), client.reply(), client.reply()], ["+OK", "+QUEUED", "*1\r\n+OK"]);
+        start.elapsed()
+    });
+    assert!(fastest.min() < Some(Duration::from_millis(40)));
+    gate.open();
 }
 
 /// As at an engine, EXEC runs in the database and answers in the version chosen last; nobody else gets that connection.
