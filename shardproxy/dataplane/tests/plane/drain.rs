@@ -1,8 +1,10 @@
 //! The plane leaves: what is under way is finished, nothing new begins.
 
+use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::time::Duration;
 
-use crate::client::value;
+use crate::client::{request, value};
 use crate::engine::{Act, Engine, Gate};
 use crate::proxy::{until, Proxy, Spec};
 
@@ -22,6 +24,26 @@ fn draining_finishes_what_is_under_way() {
     gate.open();
     assert_eq!([busy.reply(), busy.reply(), busy.reply()], ["+OK".to_owned(), value("key"), "<end>".to_owned()]);
     until("all are gone", || proxy.plane.clients().is_empty());
+}
+
+/// What it sent meanwhile is not read any more; closing at once would answer it with a reset, which the reply may lose to.
+#[test]
+fn a_drained_client_gets_its_last_reply_and_an_orderly_end() {
+    let gate = Gate::closed();
+    let held = gate.clone();
+    let engine = Engine::scripted(move |_, _| Act::Serve.behind(&held));
+    let proxy = Proxy::start(&Spec::shard(&[&engine], Some(0)));
+    let mut client = TcpStream::connect(&proxy.address).unwrap();
+    client.set_read_timeout(Some(Duration::from_secs(8))).unwrap();
+    client.write_all(&request(&["SET", "key", "1"])).unwrap();
+    engine.wait_for(&["SET", "key", "1"]);
+    proxy.plane.drain();
+    proxy.plane.clients(); // every worker knows
+    client.write_all(&request(&["SET", "key", "2"])).unwrap();
+    gate.open();
+    let mut replies = String::new();
+    client.read_to_string(&mut replies).unwrap();
+    assert_eq!(replies, "+OK\r\n");
 }
 
 #[test]
