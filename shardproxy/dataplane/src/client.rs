@@ -49,10 +49,11 @@ pub struct Client {
     pub awaits_exec: Option<u32>,
     /// The next tick flushes it.
     pub is_late: bool,
-    /// Its socket may have bytes to read; it is full; its peer sends no more.
+    /// Its socket may have bytes to read; its peer sends no more.
     pub has_unread: bool,
-    pub is_blocked: bool,
     pub is_half_closed: bool,
+    /// Since when its socket is full: its peer has read nothing.
+    pub blocked_since: Option<Instant>,
     /// A request arrives in pieces since then: the idle limit counts for it too.
     pub last_active: Instant,
     pub created: Instant,
@@ -158,7 +159,7 @@ impl Client {
             awaits_exec: None,
             is_late: false,
             has_unread: false,
-            is_blocked: false,
+            blocked_since: None,
             is_half_closed: false,
             last_active: now,
             created: now,

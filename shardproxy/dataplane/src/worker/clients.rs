@@ -22,6 +22,8 @@ const OUTPUT_HIGH: usize = 1024 * 1024;
 const REPARSE: usize = 4096;
 /// After its last reply a client may take this long to read it.
 const LINGER: Duration = Duration::from_secs(1);
+/// A client that is to be closed may take this long to read anything of what it is still owed.
+const STUCK: Duration = Duration::from_secs(10);
 /// Clients that hold less than this are read even when memory is short.
 const LIGHT: usize = 16 * 1024;
 
@@ -137,8 +139,8 @@ impl Worker {
 
     pub(super) fn client_writable(&mut self, index: usize) {
         if let Some(client) = self.clients.get_mut(index) {
-            if client.is_blocked && !client.output.is_empty() {
-                client.is_blocked = false;
+            if client.blocked_since.is_some() && !client.output.is_empty() {
+                client.blocked_since = None;
                 self.client_flush(index);
             }
         }
@@ -151,14 +153,14 @@ impl Worker {
         client.is_deferred = false;
         client.awaits_exec = None;
         let Some(served) = &core.clusters[client.cluster] else { return self.close(index) };
-        while !client.output.is_empty() && !client.is_blocked {
+        while !client.output.is_empty() && client.blocked_since.is_none() {
             match client.stream.write(client.output.unwritten()) {
                 Ok(0) => break,
                 Ok(n) => {
                     served.metrics.bytes_out.add(n as u64);
                     client.output.advance(n, &mut core.pool);
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => client.is_blocked = true,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => client.blocked_since = Some(core.now),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => {
                     client.closing = Some(CloseReason::Error);
@@ -229,6 +231,11 @@ impl Worker {
             client.closing = Some(reason);
             self.close(index);
         }
+    }
+
+    /// It is to be closed, and its peer does not take what it is still owed.
+    pub(super) fn is_stuck(client: &Client, now: Instant) -> bool {
+        client.closing.is_some() && client.blocked_since.is_some_and(|since| now > since + STUCK)
     }
 
     pub(super) fn is_lingering_since(client: &Client, now: Instant) -> bool {

@@ -104,14 +104,15 @@ impl Worker {
             let is_idle = limit > 0.0
                 && client.replies.is_empty()
                 && now.duration_since(client.last_active).as_secs_f64() > limit;
-            if is_idle || Self::is_lingering_since(client, now) || self.core.is_left(client) {
+            let is_over = Self::is_lingering_since(client, now) || Self::is_stuck(client, now);
+            if is_idle || is_over || self.core.is_left(client) {
                 idle.push(index);
             }
         }
         for index in idle {
             let client = &self.clients[index];
             let reason = match client.flow {
-                Flow::Lingering { .. } => client.closing,
+                _ if client.closing.is_some() => client.closing,
                 _ => self.core.is_left(client).then_some(CloseReason::Client),
             };
             self.close_now(index, reason.unwrap_or(CloseReason::Idle));

@@ -2,10 +2,10 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::client::{request, value};
-use crate::engine::{Act, Engine, Gate};
+use crate::engine::{bulk, Act, Engine, Gate};
 use crate::proxy::{until, Proxy, Spec};
 
 #[test]
@@ -44,6 +44,23 @@ fn a_drained_client_gets_its_last_reply_and_an_orderly_end() {
     let mut replies = String::new();
     client.read_to_string(&mut replies).unwrap();
     assert_eq!(replies, "+OK\r\n");
+}
+
+/// It takes the ten seconds of the limit.
+#[test]
+fn a_client_that_never_reads_does_not_stay_for_its_last_replies() {
+    let large = "x".repeat(1 << 20);
+    let engine = Engine::scripted(move |_, _| Act::Say(bulk(&large)));
+    let proxy = Proxy::start(&Spec::shard(&[&engine], Some(0)));
+    let mut client = TcpStream::connect(&proxy.address).unwrap();
+    client.write_all(&request(&["GET", "key"]).repeat(20)).unwrap();
+    client.write_all(&request(&["QUIT"])).unwrap();
+    until("its socket is full", || proxy.plane.clients()[0].output > 1 << 20);
+    let start = Instant::now();
+    until("it is still there after some seconds", || start.elapsed() > Duration::from_secs(5));
+    assert_eq!(proxy.plane.clients().len(), 1);
+    until("it is gone", || proxy.plane.clients().is_empty());
+    assert_eq!(proxy.statistic("/closed/quit"), 1);
 }
 
 #[test]
