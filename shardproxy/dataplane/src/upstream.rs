@@ -66,6 +66,11 @@ impl Pending {
         }
     }
 
+    /// Whether it is a request of the proxy's own. It concerns the connection it was put on, and no other.
+    pub const fn is_nobodys(&self) -> bool {
+        self.client == NOBODY
+    }
+
     /// A request of the proxy's own: its reply is dropped.
     pub const fn nobody(length: usize, since: u32) -> Self {
         Self {

@@ -194,7 +194,9 @@ impl Worker {
     fn finish(&mut self, index: usize) {
         let client = &mut self.clients[index];
         match client.closing {
-            Some(CloseReason::Quit | CloseReason::Protocol | CloseReason::Drain) if !matches!(client.flow, Flow::Lingering { .. }) => {
+            Some(CloseReason::Quit | CloseReason::Protocol | CloseReason::Drain)
+                if !matches!(client.flow, Flow::Lingering { .. }) =>
+            {
                 client.stream.shutdown_write();
                 client.flow = Flow::Lingering { until: self.core.now + LINGER };
                 self.core.pool.take_back(&mut client.input);

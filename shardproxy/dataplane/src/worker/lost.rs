@@ -62,7 +62,7 @@ impl Worker {
         for (place, mut request) in mem::take(&mut upstream.pending).into_iter().enumerate() {
             let end = start + request.length as usize;
             let is_sent = end <= sent; // a node executes nothing of which it has but a part
-            let may_repeat = !is_sent || request.is_read && !request.is_retry;
+            let may_repeat = !request.is_nobodys() && (!is_sent || request.is_read && !request.is_retry);
             if is_sent && place == 0 && was_streaming {
                 cut(clients, dirty, &mut core.pool, &request, CloseReason::Cut);
             } else if !may_repeat {
