@@ -1,7 +1,9 @@
 //! Connections to nodes: dialled when first wanted, greeted, and sent what is queued once per turn.
 
 use std::io;
+use std::mem;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
 
 use mio::event::Event;
 
@@ -73,6 +75,28 @@ impl Worker {
         upstream.metrics.queued.set(upstream.window.len() as u64);
         let held = upstream.held();
         Core::settle(&mut self.core.held, &mut upstream.accounted, held);
+    }
+
+    /// When something is to be done though nothing happens.
+    pub(super) fn next_due(&self) -> Instant {
+        let Core { retrying, upstreams, .. } = &self.core;
+        let retries = retrying.iter().filter_map(|&index| upstreams.get(index)).map(|upstream| upstream.retry_at);
+        retries.fold(self.next_tick, Instant::min)
+    }
+
+    /// Connect anew where requests wait and the pause after the last failure is over.
+    pub(super) fn retry_due(&mut self) {
+        if self.core.retrying.is_empty() {
+            return;
+        }
+        for index in mem::take(&mut self.core.retrying) {
+            let Some(upstream) = self.core.upstreams.get(index).filter(|u| u.state == State::Down) else { continue };
+            if upstream.retry_at > self.core.now {
+                self.core.retrying.push(index);
+            } else if !upstream.pending.is_empty() || upstream.is_pubsub {
+                self.upstream_connect(index);
+            }
+        }
     }
 
     pub(super) fn upstream_connect(&mut self, index: usize) {

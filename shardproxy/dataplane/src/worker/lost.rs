@@ -30,6 +30,7 @@ impl Worker {
         let was_streaming = upstream.is_streaming;
         upstream.disconnect();
         upstream.back_off(core.now, random);
+        core.retrying.push(index);
         upstream.down_since.get_or_insert(core.now);
         why.clone_into(&mut upstream.why_down);
         core.give_hint(index);

@@ -129,7 +129,7 @@ impl Worker {
 
     fn turn(&mut self, events: &mut Events) -> io::Result<()> {
         let is_idle = self.again.is_empty() && self.core.unread.is_empty() && self.deferred.is_empty();
-        let wait = if is_idle { self.next_tick.saturating_duration_since(self.core.now) } else { Duration::ZERO };
+        let wait = if is_idle { self.next_due().saturating_duration_since(self.core.now) } else { Duration::ZERO };
         match self.poll.poll(events, Some(wait)) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
             other => other?,
@@ -161,6 +161,7 @@ impl Worker {
         if is_called {
             self.take_messages();
         }
+        self.retry_due();
         self.flush();
         if self.core.now >= self.next_tick {
             self.tick();

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -31,6 +32,24 @@ fn a_read_is_asked_again_once() {
     let reply = proxy.client().ask(&["GET", "key"]);
     assert!(reply.starts_with("-ERR shard 0 lost twice while reading"), "{reply}");
     assert_eq!(engine.count(&["GET", "key"]), 2);
+}
+
+/// The tick would open the connection too, after up to 100 ms.
+#[test]
+fn a_lost_connection_is_opened_again_as_soon_as_it_may_be() {
+    let count = AtomicUsize::new(0);
+    let engine = Engine::scripted(move |_, _| match count.fetch_add(1, SeqCst) % 2 {
+        0 => Act::cut(""),
+        _ => Act::Serve,
+    });
+    let proxy = Proxy::start(&Spec::shard(&[&engine], Some(0)));
+    let mut client = proxy.client();
+    let fastest = (0..8).map(|_| {
+        let start = Instant::now();
+        assert_eq!(client.ask(&["GET", "key"]), value("key"));
+        start.elapsed()
+    });
+    assert!(fastest.skip(1).min() < Some(Duration::from_millis(50)));
 }
 
 #[test]
