@@ -36,6 +36,9 @@ use crate::protocol::resp::request::RequestParser;
 
 /// Bytes read from one socket per turn: enough for a deep pipeline, little enough to be fair.
 const READ_SIZE: usize = 128 * 1024;
+/// An incomplete request or reply up to this size is copied to and from where the next bytes are read; a longer one is
+/// added to where it is.
+const LEFT_OVER: usize = 16 * 1024;
 const TICK: Duration = Duration::from_millis(100);
 const WAKE: Token = Token(usize::MAX);
 
