@@ -6,7 +6,7 @@ use super::core::{Core, Pressure};
 use super::Worker;
 use crate::buffer::trim;
 use crate::client::Flow;
-use crate::metrics::CloseReason;
+use crate::metrics::{Class, CloseReason};
 use crate::upstream::State;
 
 /// Clients looked at per tick: all of them within a second.
@@ -55,7 +55,7 @@ impl Worker {
             State::Resolving | State::Connecting | State::Greeting(_) => waited > timeouts.connect,
             State::Ready => {
                 timeouts.reply > 0.0
-                    && !upstream.is_dedicated
+                    && upstream.pending.front().is_none_or(|request| request.class != Class::Block)
                     && upstream.window.in_flight() > 0
                     && waited > timeouts.reply
             }

@@ -151,6 +151,24 @@ fn a_node_that_does_not_answer_is_given_up_in_time() {
     assert_eq!(engine.count(&["SET", "key", "1"]), 1);
 }
 
+/// What waits at the engine may wait; what should be answered at once may not, though it has the connection for itself.
+#[test]
+fn a_watching_client_is_told_in_time_that_its_node_does_not_answer() {
+    let engine = Engine::scripted(|_, request| match request[0].as_str() {
+        "EXEC" => Act::say(""),
+        _ => Act::Serve,
+    });
+    let proxy = Proxy::start(&Spec::shard(&[&engine], Some(0)).timeouts(json!({"reply": 0.3})));
+    let (mut blocked, mut watching) = (proxy.client(), proxy.client());
+    blocked.send(&["BLPOP", "list", "0"]);
+    engine.wait_for(&["BLPOP", "list", "0"]);
+    watching.send_all(&[&["WATCH", "key"], &["MULTI"], &["SET", "key", "1"], &["EXEC"]]);
+    assert_eq!([watching.reply(), watching.reply(), watching.reply()], ["+OK", "+OK", "+QUEUED"]);
+    let doubt = watching.reply();
+    assert!(doubt.starts_with(IN_DOUBT) && doubt.ends_with("no reply for 0.3 s (timeouts.reply)"), "{doubt}");
+    assert!(proxy.plane.clients().iter().any(|client| client.is_blocked), "the other waits on");
+}
+
 #[test]
 fn a_part_of_a_split_read_is_asked_again() {
     let engines = [Engine::plain(), ill(1, || Act::cut("*1\r\n$3"))];
