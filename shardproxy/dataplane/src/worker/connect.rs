@@ -115,6 +115,7 @@ impl Worker {
             core.shared.resolver.resolve(
                 host,
                 *port,
+                (core.number, index),
                 upstream.failures as usize,
                 Box::new(move |result| mailbox.send(Message::Resolved { upstream: index, attempt, result })),
             );
@@ -173,6 +174,16 @@ impl Worker {
         let mut upstream = self.core.upstreams.remove(index);
         upstream.disconnect();
         Core::settle(&mut self.core.held, &mut upstream.accounted, 0);
+    }
+}
+
+impl Core {
+    /// Where the node's name led when it was looked up last.
+    pub(super) fn last_known(&self, index: usize) -> Option<Address> {
+        let upstream = &self.upstreams[index];
+        let node = self.clusters[upstream.cluster].as_ref()?.cluster.nodes.get(usize::from(upstream.node))?;
+        let Address::Name(host, port) = &node.address else { return None };
+        self.shared.resolver.last_known(host, *port, upstream.failures as usize).map(Address::Ip)
     }
 }
 

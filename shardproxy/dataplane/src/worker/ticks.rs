@@ -14,6 +14,9 @@ const SWEEPS: usize = 10;
 /// A connection that nobody asked for is not kept open anew for longer than this.
 const INTEREST: Duration = Duration::from_secs(10);
 
+/// A name that is not resolved by then leads where it led last; its servers may need many seconds to fail.
+const RESOLVED: Duration = Duration::from_millis(200);
+
 /// A pooled connection nobody used for so long is closed.
 const LEASE_IDLE: Duration = Duration::from_secs(60);
 
@@ -49,6 +52,12 @@ impl Worker {
         Core::settle(&mut self.core.held, &mut upstream.accounted, held);
         let Some(served) = &self.core.clusters[upstream.cluster] else { return };
         let timeouts = served.cluster.spec.timeouts;
+        if upstream.state == State::Resolving && now > upstream.progress + RESOLVED {
+            if let Some(address) = self.core.last_known(index) {
+                return self.upstream_dial(index, &address);
+            }
+        }
+        let Some(upstream) = self.core.upstreams.get(index) else { return };
         let waited = now.duration_since(upstream.progress).as_secs_f64();
         let is_overdue = match upstream.state {
             State::Down => false,
