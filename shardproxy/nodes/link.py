@@ -7,6 +7,7 @@ a request that is given up leaves no reply behind, because its connection goes w
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
 from collections.abc import Sequence
@@ -207,6 +208,10 @@ class NodeLink:
                 stream = await trio.open_unix_socket(self.address.path)
             else:
                 stream = await trio.open_tcp_stream(self.address.host, self.address.port)
+                if stream.socket.getsockname() == stream.socket.getpeername():
+                    # where nobody listens, a socket that is given the very port it calls meets itself
+                    stream.socket.close()
+                    raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
             return _Connection(stream, Reader(self._max_reply))
         raise TimeoutError(f"no connection within {self._timeouts.connect:g} s")
 

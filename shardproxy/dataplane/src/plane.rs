@@ -51,6 +51,8 @@ pub struct Shared {
     buffers: usize,
     started: Instant,
     pub next_client: AtomicU64,
+    /// Numbers connects, of all workers: one that starts anew must not take an answer to the one before it for its own.
+    pub next_attempt: AtomicU64,
 }
 
 /// A worker lost a node, or could not reach it: cluster, address, why. It says where to look, not what to think.
@@ -160,6 +162,7 @@ impl Plane {
             buffers,
             started: Instant::now(),
             next_client: AtomicU64::new(1),
+            next_attempt: AtomicU64::new(1),
         });
         let acceptor = Acceptor::start(shared.clone()).map_err(|e| format!("cannot start a thread: {e}"))?;
         let mut threads = Vec::new();

@@ -82,6 +82,11 @@ impl Join {
         self.bytes.len() + self.gather.as_ref().map_or(0, Gather::held)
     }
 
+    /// Bytes of what it notes about its parts, from its beginning to its end.
+    pub fn noted(&self) -> usize {
+        size_of_val(self.order.as_slice()) + size_of_val(self.parts.as_slice())
+    }
+
     /// Append the whole reply.
     pub fn write(&mut self, output: &mut Vec<u8>) {
         if let Some(gather) = &mut self.gather {

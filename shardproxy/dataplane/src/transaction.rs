@@ -171,7 +171,7 @@ fn exec(core: &mut Core, client: &mut Client, index: usize, command: &Command) -
     sink.extend_from_slice(&transaction.queued);
     sink.extend_from_slice(texts::EXEC_REQUEST);
     let length = texts::MULTI_REQUEST.len() + transaction.queued.len() + texts::EXEC_REQUEST.len();
-    expect(core, client, index, command, upstream, length, transaction.commands + 1);
+    let sequence = expect(core, client, index, command, upstream, length, transaction.commands + 1);
     if let Some(pending) = core.upstreams[upstream].pending.back_mut() {
         pending.is_read = need == Need::Read;
     }
@@ -181,7 +181,7 @@ fn exec(core: &mut Core, client: &mut Client, index: usize, command: &Command) -
         return Next::Wait;
     }
     keep_buffer(core, &mut transaction);
-    client.awaits_exec = !client.output.is_empty();
+    client.awaits_exec = (!client.output.is_empty()).then_some(sequence);
     Next::Go
 }
 
@@ -262,7 +262,7 @@ fn shard_of(core: &Core, client: &Client, slot: u16) -> Result<u16, Vec<u8>> {
     }
 }
 
-/// The bytes are in the window: owe the client their reply.
+/// The bytes are in the window: owe the client their reply; its sequence number.
 fn expect(
     core: &mut Core,
     client: &mut Client,
@@ -271,12 +271,13 @@ fn expect(
     upstream: usize,
     length: usize,
     inner: u32,
-) {
+) -> u32 {
     let silent = route::take_silence(client);
     let sequence = client.replies.expect(silent);
     let pending = Pending::of(client, index, sequence, command, length, core.micros);
     core.upstreams[upstream].pending.push_back(Pending { inner, class: Class::Write, is_read: false, ..pending });
     core.mark_dirty(upstream);
+    sequence
 }
 
 fn answer(core: &mut Core, client: &mut Client, command: &Command, reply: &[u8]) -> Next {

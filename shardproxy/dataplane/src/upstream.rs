@@ -12,6 +12,7 @@ use crate::metrics::{lock, Class, NodeMetrics};
 use crate::net::Stream;
 use crate::protocol::resp::reply::ReplyFramer;
 use crate::protocol::resp::write;
+use crate::pubsub::Kind;
 use crate::topology::NodeAuth;
 
 /// Whose reply comes next, and what to do with it.
@@ -63,6 +64,11 @@ impl Pending {
             is_retry: false,
             key: NO_KEY,
         }
+    }
+
+    /// Whether it is a request of the proxy's own. It concerns the connection it was put on, and no other.
+    pub const fn is_nobodys(&self) -> bool {
+        self.client == NOBODY
     }
 
     /// A request of the proxy's own: its reply is dropped.
@@ -123,6 +129,8 @@ pub struct Upstream {
     pub is_dirty: bool,
     /// It belongs to one client at a time, which is blocked or watching.
     pub is_dedicated: bool,
+    /// Its client chose another database or RESP version while it watched: nobody else gets it.
+    pub is_altered: bool,
     /// The engine's CLIENT ID of a dedicated connection, to unblock it by.
     pub engine_id: u64,
     /// It has no node: requests wait in it.
@@ -136,6 +144,8 @@ pub struct Upstream {
     pub inner_refused: bool,
     /// It carries subscriptions: what comes are messages, not replies.
     pub is_pubsub: bool,
+    /// Topics that were subscribed to or given up on it, to which the node has not replied yet.
+    pub said: VecDeque<(Kind, Box<[u8]>)>,
     /// The node's address, by which it is known across epochs.
     pub label: String,
     pub owner: Option<(usize, u32)>,
@@ -155,7 +165,7 @@ pub struct Upstream {
     pub wanted: Instant,
     /// A replica that could not serve reads is not asked for any until then.
     pub rests_until: Instant,
-    /// Tells a late resolver's answer from a current one.
+    /// Tells a late resolver's answer from a current one, though another upstream was in this place when it was asked.
     pub attempt: u64,
     pub accounted: usize,
     pub metrics: Arc<NodeMetrics>,
@@ -192,12 +202,14 @@ impl Upstream {
             is_half_closed: false,
             is_dirty: false,
             is_dedicated: false,
+            is_altered: false,
             is_lot: false,
             redo: 0,
             refused: Vec::new(),
             inner_seen: 0,
             inner_refused: false,
             is_pubsub: false,
+            said: VecDeque::new(),
             engine_id: 0,
             label: String::new(),
             owner: None,
@@ -218,7 +230,8 @@ impl Upstream {
     }
 
     pub fn held(&self) -> usize {
-        self.window.capacity() + self.input.capacity()
+        let pending = self.pending.capacity() * size_of::<Pending>() + self.awaiting.capacity() * size_of::<Held>();
+        self.window.capacity() + self.input.capacity() + pending
     }
 
     /// What a new connection says before requests may leave, and how many replies that brings.
@@ -258,11 +271,11 @@ impl Upstream {
         self.memcache = crate::memcache::ReplyFramer::default();
         self.is_streaming = false;
         self.is_half_closed = false;
+        self.said.clear();
         self.redo = 0;
         self.refused.clear();
         self.inner_seen = 0;
         self.inner_refused = false;
-        self.attempt += 1;
     }
 
     /// Connected and greeted: whatever was wrong is over.
