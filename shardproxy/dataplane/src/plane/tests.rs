@@ -103,7 +103,9 @@ fn a_late_address_leads_nobody_to_another_shards_node() {
     until("it is known", || plane.shared.resolver.last_known("first", port(&nodes[0]), 0).is_some());
     plane.clients(); // the worker has been told, too
     second_known.send(()).unwrap();
-    nodes.iter().for_each(|node| node.set_nonblocking(true).unwrap());
+    for node in &nodes {
+        node.set_nonblocking(true).unwrap();
+    }
     until("its own node is connected to", || nodes[1].accept().is_ok());
     assert!(nodes[0].accept().is_err(), "the other shard's is not");
 }
