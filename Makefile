@@ -73,7 +73,7 @@ engines:
 
 # Programs that the tests compare ours with, and that cut networks.
 references:
-	@.ci/setup system nutcracker memcping nft ip
+	@.ci/setup system nutcracker memcping nft ip faketime
 
 $(ENVIRONMENT): pyproject.toml
 	@.ci/setup system

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -92,10 +92,11 @@ def open_site(
     *,
     launch: Launch = LocalProcess,
     args: tuple[str, ...] = (),
+    env: Mapping[str, str] | None = None,
     **options: Any,
 ) -> Iterator[Site]:
     with Fleet(shards, replicas, managed=True, launch=launch, args=args) as fleet:
-        proxy = Proxy(config_of(fleet, replication="managed", **options))
+        proxy = Proxy(config_of(fleet, replication="managed", **options), env=env)
         try:
             site = Site(fleet, proxy)
             for shard in range(shards):

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import threading
 import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
 from shardproxy.fleet import RedisNode
-from tests.failover.load import Ledger, connect, load
+from tests.failover.load import Ledger, connect, load, tag_of
 from tests.failover.site import OpenSite, Site
 from tests.fixtures.proxy import wait_until
 
@@ -162,6 +166,64 @@ def test_a_primary_that_keeps_dying_is_not_chased(site_with: OpenSite) -> None:
     assert site.count("FailoverComplete") == 1
     assert site.post("/api/acknowledge", shard=0) is None
     wait_until(lambda: site.count("FailoverComplete") == 2, "unless an operator has looked")
+
+
+def test_a_wall_clock_that_jumps_moves_nothing(site_with: OpenSite, tmp_path: Path) -> None:
+    clock = tmp_path / "clock"
+
+    def set_clock(offset: str) -> None:
+        whole = clock.with_suffix(".new")
+        whole.write_text(offset + "\n")
+        whole.replace(clock)
+
+    set_clock("+0")
+    faked = {
+        "LD_PRELOAD": faketime(),
+        "FAKETIME_TIMESTAMP_FILE": str(clock),
+        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
+    site = site_with(1, 1, env=faked)
+    with load(site.proxy.address(), 0, 1) as ledger:
+        for offset in ("+1h", "-1h", "+0"):
+            set_clock(offset)
+            time.sleep(1.5)  # longer than a silent primary is given
+    assert ledger.errors == {}
+    assert site.count("FailoverStarted") == 0
+    set_clock("+1h")
+    assert site.post("/api/pause") is None
+
+    def is_fooled() -> bool:
+        said = json.loads(site.proxy.log().splitlines()[-1])["timestamp"]
+        return datetime.fromisoformat(said) - datetime.now(UTC) > timedelta(minutes=30)
+
+    wait_until(is_fooled, "its clock is another one indeed")
+    assert_sound(site, ledger)
+
+
+def faketime() -> str:
+    """The library that gives a process another wall clock."""
+    found = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
+    if not found:
+        pytest.skip("libfaketime is missing: apt-get install faketime")
+    return str(found[0])
+
+
+def test_a_hanging_shard_does_not_hold_up_another(site_with: OpenSite) -> None:
+    """On one connection a client's replies keep their order; on another nobody waits."""
+    site = site_with(2, 0, timeouts={"reply": "20s"})
+    hung, well = (node for node in site.fleet.nodes)
+    slow, fast = connect(site.proxy.address()), connect(site.proxy.address())
+    hung.freeze()
+    waiting = threading.Thread(target=lambda: slow.get(f"{{{tag_of(0, 2)}}}"))
+    waiting.start()
+    for number in range(1000):
+        assert fast.set(f"{{{tag_of(1, 2)}}}", number)
+    assert waiting.is_alive()
+    hung.thaw()
+    waiting.join(10)
+    assert not waiting.is_alive()
+    assert well.is_running
 
 
 def test_switchovers_are_not_noticed(site_with: OpenSite) -> None:
