@@ -9,7 +9,6 @@ from importlib import resources
 from typing import Any, cast
 
 from shardproxy.commands.call import SYNTAX_ERROR, Call, CommandError, Handler
-from shardproxy.commands.glob import glob_pattern
 from shardproxy.commands.shards import pass_any
 from shardproxy.commands.table import PACKAGE, Command, Table, lower
 from shardproxy.wire.reply import Raw, Reply, SetOf, Simple, reply_encode
@@ -19,12 +18,15 @@ SETS = ("history",)
 
 
 def command(call: Call) -> Reply:
-    return Raw(_all_encoded(call.table, call.resp))
+    infos = _infos_encoded(call.table, call.resp)
+    head = b"*%d\r\n" % len(call.table.commands)
+    return Raw(b"".join((head, *map(infos.__getitem__, call.table.commands))))
 
 
 @lru_cache(maxsize=4)  # the latest table in both versions of RESP; every cluster client asks for it
-def _all_encoded(table: Table, resp: int) -> bytes:
-    return reply_encode([info_of(command) for command in table.commands.values()], resp)
+def _infos_encoded(table: Table, resp: int) -> Mapping[str, bytes]:
+    """What COMMAND INFO says of each command and subcommand."""
+    return {command.name: reply_encode(info_of(command), resp) for command in table.all()}
 
 
 def command_count(call: Call) -> Reply:
@@ -34,8 +36,9 @@ def command_count(call: Call) -> Reply:
 def command_info(call: Call) -> Reply:
     if len(call.args) == 2:
         return command(call)
-    found = (call.table.get(lower(name)) for name in call.args[2:])
-    return [info_of(command) if command else None for command in found]
+    infos = _infos_encoded(call.table, call.resp)
+    found = (infos.get(lower(name)) for name in call.args[2:])
+    return [Raw(info) if info else None for info in found]
 
 
 def info_of(command: Command) -> Reply:
@@ -62,16 +65,26 @@ def _key_spec(spec: Mapping[str, Any]) -> dict[str, Reply]:
     return {name: _words(value) if name == "flags" else value for name, value in spec.items()}
 
 
-def command_list(call: Call) -> Reply:
+async def command_list(call: Call) -> Reply:
     if len(call.args) == 2:
         return [command.name for command in call.table.all()]
     if len(call.args) != 5 or lower(call.args[2]) != "filterby":
         raise CommandError(SYNTAX_ERROR)
     kind, word = lower(call.args[3]), call.args[4]
+    if kind == "pattern":
+        return await _names_matching(call, word)
     if kind not in FILTERS:
         raise CommandError(SYNTAX_ERROR)
     is_wanted = FILTERS[kind](word)
     return [command.name for command in call.table.all() if is_wanted(command)]
+
+
+async def _names_matching(call: Call, pattern: bytes) -> Reply:
+    names = [command.name.encode() for command in call.table.all()]
+    try:
+        return await call.dataplane.glob_filter(pattern, names, ignores_case=True)
+    except OverflowError as e:
+        raise CommandError(f"ERR {e}") from e
 
 
 def _filter_category(word: bytes) -> Callable[[Command], bool]:
@@ -79,20 +92,15 @@ def _filter_category(word: bytes) -> Callable[[Command], bool]:
     return lambda command: category in command.categories
 
 
-def _filter_pattern(word: bytes) -> Callable[[Command], bool]:
-    pattern = glob_pattern(word, ignores_case=True)
-    return lambda command: pattern.fullmatch(command.name.encode()) is not None
-
-
 # By the prefix that modules give their commands: COMMAND does not tell whose a command is.
 def _filter_module(word: bytes) -> Callable[[Command], bool]:
-    return lambda command: "module" in command.flags and command.name.startswith(f"{lower(word)}.")
+    prefix = f"{lower(word)}."
+    return lambda command: "module" in command.flags and command.name.startswith(prefix)
 
 
 FILTERS: Mapping[str, Callable[[bytes], Callable[[Command], bool]]] = {
     "aclcat": _filter_category,
     "module": _filter_module,
-    "pattern": _filter_pattern,
 }
 
 

@@ -45,8 +45,9 @@ FAMILIES = (
     wait,
 )
 
+CURES = scripting.CURES
 HANDLERS: Mapping[str, Handler] = {
     name: handler for family in FAMILIES for name, handler in family.HANDLERS.items()
-} | dict(scripting.CURES)
+} | dict(CURES)
 
 PATIENT = wait.PATIENT

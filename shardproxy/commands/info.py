@@ -23,7 +23,7 @@ WHOLE = ("default", "all", "everything")
 
 
 async def info(call: Call) -> Reply:
-    wanted = [lower(word) for word in call.args[1:]]
+    wanted = list(dict.fromkeys(lower(word) for word in call.args[1:]))
     is_whole = not wanted or any(word in WHOLE for word in wanted)
     answers = await ask_every(call, "INFO", *_asked(wanted), timeout=TIMEOUT)
     infos = {answer.shard.index: _read(answer) for answer in answers if answer.is_ok}

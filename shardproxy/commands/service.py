@@ -17,7 +17,7 @@ import structlog
 import trio
 
 from shardproxy.commands.call import Call, CommandError, Facade
-from shardproxy.commands.handlers import HANDLERS, PATIENT
+from shardproxy.commands.handlers import CURES, HANDLERS, PATIENT
 from shardproxy.commands.learn import Learner
 from shardproxy.commands.scripts import Scripts
 from shardproxy.commands.table import Table, lower
@@ -31,6 +31,7 @@ from shardproxy.wire.reply import Failure, Reply, reply_encode
 DEADLINE = 60.0  # seconds for a command; requests to nodes have shorter ones of their own
 PATIENT_DEADLINE = 4000.0  # seconds for a command that ends by a timeout of its own, an hour at most
 RUNNING_PER_CLUSTER = 64  # at once; a cluster whose nodes hang must not hold up another's commands
+MAX_ARGUMENTS = 1 << 16  # of what is answered here; a million would take all other clients' time
 WAITING = 4096  # taken from the data plane at once; each is one client, and beyond this they wait there
 
 log = structlog.get_logger()
@@ -126,6 +127,8 @@ class _Service:
             raise CommandError(f"ERR wrong number of arguments for '{command.name}' command")
         if command.subcommands and len(call.args) > 1:
             raise CommandError(unknown_subcommand(call.args))
+        if len(call.args) > MAX_ARGUMENTS and command.name not in CURES:
+            raise CommandError(f"ERR more than {MAX_ARGUMENTS} arguments")
         handler = HANDLERS.get(command.name)
         if handler is None:
             raise CommandError(f"ERR {command.name.replace('|', ' ').upper()} is not supported yet")

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
 
 import trio
 
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from shardproxy.dataplane import _native
 
 __all__ = ["BoundEndpoint", "DataPlane", "Offload"]
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 MAX_HINTS = 256  # not taken yet; more say nothing new
 
@@ -55,6 +58,7 @@ class DataPlane:
         self._native = native
         self._offloads = _Offloads(native)
         self._stopped = False
+        self._slow = trio.CapacityLimiter(1)
 
     @classmethod
     def start(cls, *, workers: int, table: bytes, buffers: int = 0) -> DataPlane:
@@ -98,17 +102,34 @@ class DataPlane:
         """Counters of all workers since their start."""
         return Statistics.read(self._native.statistics())
 
-    async def clients(self) -> tuple[Mapping[str, Any], ...]:
-        """Every connected client, one mapping each with what CLIENT LIST shows; takes up to 1 s."""
-        return tuple(await trio.to_thread.run_sync(self._native.clients))
+    async def clients(self, client_id: int | None = None) -> tuple[Mapping[str, Any], ...]:
+        """Every connected client, or that one, each with what CLIENT LIST shows; takes up to 1 s."""
+        return tuple(await trio.to_thread.run_sync(self._native.clients, client_id))
 
     async def kill(self, client_ids: Iterable[int]) -> int:
         """Close these clients; return how many there were."""
         return await trio.to_thread.run_sync(self._native.kill, list(client_ids))
 
-    def subscriptions(self, cluster: str) -> list[tuple[str, bytes, int]]:
-        """What the cluster's clients are subscribed to: kind (channel, pattern, shard), name, clients."""
-        return self._native.subscriptions(cluster)
+    async def topics(self, cluster: str, kind: str, pattern: bytes | None = None) -> bytes:
+        """What the cluster's clients are subscribed to and the pattern matches: an encoded array of names.
+
+        The kind is channel, pattern or shard. Raise OverflowError when matching would take too long.
+        """
+        return await self._one_at_a_time(self._native.topics, cluster, kind, pattern)
+
+    async def subscribers(self, cluster: str, kind: str, names: Iterable[bytes]) -> list[int]:
+        """How many clients of the cluster are subscribed to each of these."""
+        return await self._one_at_a_time(self._native.subscribers, cluster, kind, list(names))
+
+    async def glob_filter(self, pattern: bytes, words: Iterable[bytes], *, ignores_case: bool) -> list[bytes]:
+        """The words a glob pattern matches; raise OverflowError when it would take too long."""
+        from shardproxy.dataplane import _native
+
+        return await self._one_at_a_time(_native.glob_filter, pattern, list(words), ignores_case)
+
+    async def _one_at_a_time(self, work: Callable[[*Ts], T], *args: *Ts) -> T:
+        """Do what may take seconds in a thread, and only one such thing at once: workers need the cores."""
+        return await trio.to_thread.run_sync(work, *args, limiter=self._slow)
 
     @property
     def hints(self) -> trio.MemoryReceiveChannel[Address]:
