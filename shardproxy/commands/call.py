@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
+from shardproxy.commands.followers import Followers
 from shardproxy.commands.scripts import Scripts
 from shardproxy.commands.table import Table
 from shardproxy.config import ConfigurationEndpoint
@@ -61,6 +62,7 @@ class Call:
     dataplane: Facade
     nodes: NodeLinks
     scripts: Scripts
+    followers: Followers
 
     @property
     def args(self) -> tuple[bytes, ...]:

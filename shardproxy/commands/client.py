@@ -128,7 +128,12 @@ def _type(word: bytes) -> str:
 
 
 async def _clients(call: Call) -> list[Client]:
-    return [client for client in await call.dataplane.clients() if client["cluster"] == call.topology.cluster]
+    """Those of the cluster, also who is blocked here and not at a node."""
+    found = [
+        client for client in await call.dataplane.clients() if client["cluster"] == call.topology.cluster
+    ]
+    waiting = call.followers.clients()
+    return [{**client, "is_blocked": True} if client["id"] in waiting else client for client in found]
 
 
 def subscriptions(client: Client) -> int:

@@ -3,7 +3,8 @@
     data plane ─ offload ─> table ─> handler ──────────────> reply ─ answer ─> data plane
                               └─ unknown ─> learn from the engines ─ retry ─────┘
 
-Every offload is answered or retried, whatever becomes of its handler. Knows no command.
+Every offload is answered or retried, whatever becomes of its handler, unless its client has gone.
+Knows no command.
 """
 
 from __future__ import annotations
@@ -17,19 +18,20 @@ import structlog
 import trio
 
 from shardproxy.commands.call import Call, CommandError, Facade
+from shardproxy.commands.followers import Followers
 from shardproxy.commands.handlers import CURES, HANDLERS, PATIENT
 from shardproxy.commands.learn import Learner
 from shardproxy.commands.scripts import Scripts
 from shardproxy.commands.table import Table, lower
 from shardproxy.commands.texts import unknown_subcommand
 from shardproxy.config import ConfigurationEndpoint
-from shardproxy.dataplane import Offload
+from shardproxy.dataplane import Abandoned, Offload
 from shardproxy.model import Topology
 from shardproxy.nodes import NodeError, NodeFailure, NodeLinks
 from shardproxy.wire.reply import Failure, Reply, reply_encode
 
 DEADLINE = 60.0  # seconds for a command; requests to nodes have shorter ones of their own
-PATIENT_DEADLINE = 4000.0  # seconds for a command that ends by a timeout of its own, an hour at most
+PATIENT_PER_CLUSTER = 4096  # clients that wait for no more than time and replicas; more are refused
 RUNNING_PER_CLUSTER = 64  # at once; a cluster whose nodes hang must not hold up another's commands
 MAX_ARGUMENTS = 1 << 16  # of what is answered here; a million would take all other clients' time
 WAITING = 4096  # taken from the data plane at once; each is one client, and beyond this they wait there
@@ -40,7 +42,7 @@ log = structlog.get_logger()
 class OffloadingFacade(Facade, Protocol):
     """The part of the data plane that the service uses."""
 
-    def offloads(self) -> AsyncIterator[Offload]: ...
+    def offloads(self) -> AsyncIterator[Offload | Abandoned]: ...
 
 
 def no_configuration(cluster: str) -> ConfigurationEndpoint | None:
@@ -62,13 +64,19 @@ async def run_commands(
     `configuration_of` tells a cluster's configuration endpoint (its mode, what it advertises).
     """
     learner = Learner(table or Table.load())
-    service = _Service(dataplane, topologies, nodes, learner, Scripts(), configuration_of, {})
     waiting = trio.CapacityLimiter(WAITING)
     async with trio.open_nursery() as nursery:
+        followers = Followers(nursery, topologies, nodes)
+        service = _Service(dataplane, topologies, nodes, learner, Scripts(), followers, configuration_of)
         task_status.started()
         async for offload in dataplane.offloads():
-            await waiting.acquire_on_behalf_of(offload)
-            nursery.start_soon(service.serve, offload, waiting)
+            if isinstance(offload, Abandoned):
+                service.abandon(offload.token)
+            elif is_patient(offload):
+                nursery.start_soon(service.serve_patient, offload, service.cancellable(offload))
+            else:
+                await waiting.acquire_on_behalf_of(offload)
+                nursery.start_soon(service.serve, offload, service.cancellable(offload), waiting)
         nursery.cancel_scope.cancel()  # nobody waits for the answers any more
 
 
@@ -79,20 +87,50 @@ class _Service:
     nodes: NodeLinks
     learner: Learner
     scripts: Scripts
+    followers: Followers
     configuration_of: Callable[[str], ConfigurationEndpoint | None]
-    running: dict[str, trio.CapacityLimiter]
+    running: dict[str, trio.CapacityLimiter] = field(default_factory=dict)
+    patient: dict[str, trio.CapacityLimiter] = field(default_factory=dict)
+    scopes: dict[int, trio.CancelScope] = field(default_factory=dict)  # of what ends when its client goes
     reported: set[tuple[str, str]] = field(default_factory=set)
 
-    async def serve(self, offload: Offload, waiting: trio.CapacityLimiter) -> None:
+    def cancellable(self, offload: Offload) -> trio.CancelScope:
+        """The scope in which to serve it, from now on cancelled when its client goes."""
+        scope = self.scopes[offload.token] = trio.CancelScope()
+        return scope
+
+    def abandon(self, token: int) -> None:
+        """Stop what nobody waits for, unless it may have changed something already: half of it is worse."""
+        if token in self.scopes:
+            self.scopes[token].cancel()
+
+    async def serve(self, offload: Offload, scope: trio.CancelScope, waiting: trio.CapacityLimiter) -> None:
         """Answer one offload, or have it routed again."""
         try:
-            seconds = PATIENT_DEADLINE if lower(offload.args[0]) in PATIENT else DEADLINE
-            with trio.move_on_after(seconds) as scope:
-                await self._serve(offload)
-            if scope.cancelled_caught:
-                self._answer(offload, Failure(f"ERR no answer within {seconds:g} s"))
+            with scope:
+                with trio.move_on_after(DEADLINE) as deadline:
+                    await self._serve(offload)
+                if deadline.cancelled_caught:
+                    self._answer(offload, Failure(f"ERR no answer within {DEADLINE:g} s"))
         finally:
+            self.scopes.pop(offload.token, None)
             waiting.release_on_behalf_of(offload)
+
+    async def serve_patient(self, offload: Offload, scope: trio.CancelScope) -> None:
+        """Answer one offload that ends by a timeout of its own, or when its client goes."""
+        limiter = self.patient.setdefault(offload.cluster, trio.CapacityLimiter(PATIENT_PER_CLUSTER))
+        try:
+            limiter.acquire_on_behalf_of_nowait(offload)
+        except trio.WouldBlock:
+            self.scopes.pop(offload.token, None)
+            self._answer(offload, Failure(f"ERR {PATIENT_PER_CLUSTER} clients wait already, and no more may"))
+            return
+        try:
+            with scope:
+                await self._serve(offload)
+        finally:
+            self.scopes.pop(offload.token, None)
+            limiter.release_on_behalf_of(offload)
 
     async def _serve(self, offload: Offload) -> None:
         reply: Reply
@@ -138,6 +176,7 @@ class _Service:
             return cast("Reply", await handler(call))
         limiter = self.running.setdefault(offload.cluster, trio.CapacityLimiter(RUNNING_PER_CLUSTER))
         async with limiter:
+            self.scopes.pop(offload.token, None)
             return cast("Reply", await handler(call))
 
     def _call(self, offload: Offload) -> Call:
@@ -153,6 +192,7 @@ class _Service:
             self.dataplane,
             self.nodes,
             self.scripts,
+            self.followers,
         )
 
     def _report(self, offload: Offload) -> None:
@@ -174,6 +214,10 @@ class _Service:
 
 
 _RETRY = object()
+
+
+def is_patient(offload: Offload) -> bool:
+    return lower(offload.args[0]) in PATIENT
 
 
 def _name(offload: Offload) -> str:

@@ -20,7 +20,7 @@ from shardproxy.model import Address, EndpointKind
 if TYPE_CHECKING:
     from shardproxy.dataplane import _native
 
-__all__ = ["BoundEndpoint", "DataPlane", "Offload"]
+__all__ = ["Abandoned", "BoundEndpoint", "DataPlane", "Offload"]
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -41,6 +41,13 @@ class Offload:
     local_address: str
     known: bool
     args: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Abandoned:
+    """The client of an offloaded command has gone; nobody waits for the answer to that token."""
+
+    token: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +91,11 @@ class DataPlane:
         """Find the slot of a key, by the cluster's key families; raise KeyError when it is not served."""
         return self._native.slot(cluster, key)
 
-    def offloads(self) -> AsyncIterator[Offload]:
-        """Iterate over offloaded commands until the data plane is stopped. One reader only."""
+    def offloads(self) -> AsyncIterator[Offload | Abandoned]:
+        """Iterate over offloaded commands until the data plane is stopped. One reader only.
+
+        An `Abandoned` comes after its offload, unless that was answered before.
+        """
         return self._offloads
 
     def answer(self, token: int, reply: bytes) -> None:
@@ -157,16 +167,16 @@ class DataPlane:
         self._native.stop()
 
 
-class _Offloads(AsyncIterator[Offload]):
+class _Offloads(AsyncIterator[Offload | Abandoned]):
     """Offloaded commands as they come. A class, as a generator would have to be closed by its reader."""
 
     def __init__(self, native: _native.DataPlane) -> None:
         self._native = native
-        self._waiting: deque[Offload] = deque()
+        self._waiting: deque[Offload | Abandoned] = deque()
         self._ended = False
         self._hint, self.hints = trio.open_memory_channel[Address](MAX_HINTS)
 
-    async def __anext__(self) -> Offload:
+    async def __anext__(self) -> Offload | Abandoned:
         await trio.lowlevel.checkpoint()
         while not self._waiting:
             if self._ended:
@@ -194,8 +204,12 @@ class _Offloads(AsyncIterator[Offload]):
         trio.lowlevel.notify_closing(self._native.fileno())
 
 
-def _offload(values: tuple[int, str, str, int, int, int, str, bool, list[bytes]]) -> Offload:
+def _offload(
+    values: tuple[int, str, str, int, int, int, str, bool, list[bytes]],
+) -> Offload | Abandoned:
     token, cluster, endpoint, client_id, resp, db, local_address, known, args = values
+    if not args:
+        return Abandoned(token)
     return Offload(
         token, cluster, EndpointKind(endpoint), client_id, resp, db, local_address, known, tuple(args)
     )

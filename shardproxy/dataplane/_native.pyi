@@ -44,7 +44,7 @@ class DataPlane:
         """Offloaded commands.
 
         Each is (token, cluster, endpoint kind, client id, RESP version, db, local address, known, args).
-        `known` is False for a command that is not in the table.
+        `known` is False for a command that is not in the table. No args: the client of that token has gone.
         """
 
     def answer(self, token: int, reply: bytes) -> None:
