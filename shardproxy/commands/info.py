@@ -1,6 +1,7 @@
 """INFO: the shards as one server, with what only the proxy knows, and a line per shard.
 
-A shard that does not answer is missing from the sums, and named: in `# Proxy` and in its own line.
+A shard that does not answer is missing from the sums, and named: in `# Proxy`, which is then there unasked,
+and in its own line. An answer that nobody gave is an error, never an empty text.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import os
 from collections.abc import Mapping
 from typing import cast
 
-from shardproxy.commands.call import Call, Handler
+from shardproxy.commands.call import Call, CommandError, Handler
 from shardproxy.commands.info_merge import Section, info_read, info_write, sections_merge
 from shardproxy.commands.shards import Answer, ask_all, ask_every
 from shardproxy.commands.table import lower
@@ -30,10 +31,12 @@ async def info(call: Call) -> Reply:
     sections = sections_merge(list(infos.values()))
     if not is_whole:
         sections = {name: section for name, section in sections.items() if name in wanted}
-    elif "server" not in sections:  # no shard answers, and clients look for the version
+    if not infos and (is_whole or "server" in wanted):  # clients look for the version
         sections = {"server": Section("Server", {"redis_version": call.table.version}), **sections}
+    if not infos and not sections and not set(wanted) <= set(OURS):
+        raise CommandError(answers[0].error)
     _as_proxy(call, sections)
-    if is_whole or "proxy" in wanted:
+    if is_whole or "proxy" in wanted or len(infos) < len(answers):
         sections["proxy"] = _proxy(call, answers)
     if is_whole or "shards" in wanted:
         sections["shards"] = Section("Shards", {f"shard{a.shard.index}": _shard(a, infos) for a in answers})
