@@ -18,6 +18,7 @@ ROUTES = {
     "local": "the proxy, in the data plane",
     "offload": "the proxy, in the control plane",
     "shard": "the shard of its keys",
+    "database": "the shard of its keys; between databases on clusters of one shard",
     "split": "the shards of its keys at once; replies joined",
     "any": "any shard",
     "transaction": "queued in the proxy; at EXEC the shard of its keys",

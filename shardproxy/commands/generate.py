@@ -26,7 +26,8 @@ from shardproxy.wire.resp import encode
 
 HERE = Path(__file__).parent
 ROUTES = (
-    "local", "offload", "any", "transaction", "pubsub", "block", "later", "split", "refused", "restricted",
+    "local", "offload", "any", "transaction", "pubsub", "block", "database", "later", "split", "refused",
+    "restricted",
 )  # beside "shard"  # fmt: skip
 START_DEADLINE = 10.0  # seconds for the engine to listen
 

@@ -27,7 +27,7 @@ def test_every_command_has_a_route() -> None:
         assert command.route in ROUTES, command.name
         assert (command.route == "refused") == (command.note is not None), command.name
         assert (command.route == "split") == (command.join is not None), command.name
-        if command.route in ("shard", "split"):
+        if command.route in ("shard", "database", "split"):
             assert command.keys != "none", command.name
 
 
