@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
 from shardproxy.commands.followers import Followers
-from shardproxy.commands.scripts import Scripts
+from shardproxy.commands.sources import Sources
 from shardproxy.commands.table import Table
 from shardproxy.config import ConfigurationEndpoint
 from shardproxy.dataplane import Offload
@@ -61,7 +61,8 @@ class Call:
     configuration: ConfigurationEndpoint | None  # as the cluster's config has it
     dataplane: Facade
     nodes: NodeLinks
-    scripts: Scripts
+    scripts: Sources  # by digest
+    libraries: Sources  # of functions, by name
     followers: Followers
 
     @property

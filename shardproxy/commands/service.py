@@ -21,7 +21,7 @@ from shardproxy.commands.call import Call, CommandError, Facade
 from shardproxy.commands.followers import Followers
 from shardproxy.commands.handlers import CURES, HANDLERS, PATIENT
 from shardproxy.commands.learn import Learner
-from shardproxy.commands.scripts import Scripts
+from shardproxy.commands.sources import Sources
 from shardproxy.commands.table import Table, lower
 from shardproxy.commands.texts import unknown_subcommand
 from shardproxy.config import ConfigurationEndpoint
@@ -67,7 +67,7 @@ async def run_commands(
     waiting = trio.CapacityLimiter(WAITING)
     async with trio.open_nursery() as nursery:
         followers = Followers(nursery, topologies, nodes)
-        service = _Service(dataplane, topologies, nodes, learner, Scripts(), followers, configuration_of)
+        service = _Service(dataplane, topologies, nodes, learner, followers, configuration_of)
         task_status.started()
         async for offload in dataplane.offloads():
             if isinstance(offload, Abandoned):
@@ -86,9 +86,10 @@ class _Service:
     topologies: Mapping[str, Topology]
     nodes: NodeLinks
     learner: Learner
-    scripts: Scripts
     followers: Followers
     configuration_of: Callable[[str], ConfigurationEndpoint | None]
+    scripts: Sources = field(default_factory=Sources)
+    libraries: Sources = field(default_factory=Sources)
     running: dict[str, trio.CapacityLimiter] = field(default_factory=dict)
     patient: dict[str, trio.CapacityLimiter] = field(default_factory=dict)
     scopes: dict[int, trio.CancelScope] = field(default_factory=dict)  # of what ends when its client goes
@@ -192,6 +193,7 @@ class _Service:
             self.dataplane,
             self.nodes,
             self.scripts,
+            self.libraries,
             self.followers,
         )
 

@@ -86,8 +86,25 @@ async def ask_every(call: Call, *args: Argument, resp: int = 2, timeout: float |
 
 async def ask_nodes(call: Call, *args: Argument, resp: int = 2, timeout: float | None = None) -> list[Answer]:
     """Send one request to every node at once, replicas too; the primaries' answers come first."""
-    places = [*call.topology.shards]
-    places += [replace(shard, primary=node, replicas=()) for shard in places for node in shard.replicas]
+    shards = call.topology.shards
+    return await _ask_places(call, [*shards, *replicas_of(shards)], args, resp, timeout)
+
+
+async def ask_replicas(
+    call: Call, shards: Sequence[Shard], *args: Argument, timeout: float | None = None
+) -> list[Answer]:
+    """Send one request to every replica of these shards at once."""
+    return await _ask_places(call, replicas_of(shards), args, 2, timeout)
+
+
+def replicas_of(shards: Sequence[Shard]) -> list[Shard]:
+    """Each replica in its primary's place."""
+    return [replace(shard, primary=node, replicas=()) for shard in shards for node in shard.replicas]
+
+
+async def _ask_places(
+    call: Call, places: Sequence[Shard], args: Sequence[Argument], resp: int, timeout: float | None
+) -> list[Answer]:
     answers: dict[int, Answer] = {}
 
     async def ask(number: int, place: Shard) -> None:
