@@ -52,8 +52,10 @@ def _rows(command: Command) -> Iterator[str]:
     for each in command.subcommands or (command,):
         served = ROUTES[each.route]
         if each.note:
-            allowed = ALLOWABLE if each.name in HANDLERS else ""
-            served = f"{served}: {each.note}{allowed}"
+            served = (
+                f"{served}: {each.note}" if each.route == "refused" else f"{served}; not all: {each.note}"
+            )
+            served += ALLOWABLE if each.route == "refused" and each.name in HANDLERS else ""
         yield f"| {each.name.replace('|', ' ').upper()} | {served} |\n"
 
 

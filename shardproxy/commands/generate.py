@@ -93,7 +93,7 @@ class Routes:
         self.extra: dict[str, dict[str, Any]] = overlay["extra"]
         self.keys: dict[str, str] = overlay["keys"]
         self.joins: dict[str, str] = overlay["split"]
-        self.notes: dict[str, str] = overlay["refused"] | overlay["restricted"]
+        self.notes: dict[str, str] = overlay["refused"] | overlay["restricted"] | overlay["partly"]
         self.restricted = frozenset(overlay["restricted"])
         self._routes: dict[str, str] = {}
         for route in ROUTES:

@@ -21,6 +21,7 @@ from shardproxy.commands import (
     pubsub,
     scripting,
     slowlog,
+    tracking,
     wait,
 )
 from shardproxy.commands.call import Handler
@@ -42,6 +43,7 @@ FAMILIES = (
     pubsub,
     scripting,
     slowlog,
+    tracking,
     wait,
 )
 
