@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
 from shardproxy.commands.followers import Followers
 from shardproxy.commands.sources import Sources
 from shardproxy.commands.table import Table
-from shardproxy.config import ConfigurationEndpoint
+from shardproxy.config import Commands, ConfigurationEndpoint
+from shardproxy.config.commands import EVERY
 from shardproxy.dataplane import Offload
 from shardproxy.dataplane.statistics import Statistics
-from shardproxy.model import EndpointKind, Topology
+from shardproxy.model import Address, EndpointKind, Topology
 from shardproxy.nodes import NodeLinks
 from shardproxy.wire.reply import Reply
 
@@ -52,13 +53,26 @@ class Facade(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Settings:
+    """What a cluster's config says that handlers go by."""
+
+    configuration: ConfigurationEndpoint | None = None
+    primary: Address | None = None  # of the endpoint for writes, where there is one
+    commands: Commands = field(default_factory=Commands)
+
+    def is_allowed(self, name: str) -> bool:
+        """Whether that restricted command, by its full name, is allowed."""
+        return not {name, name.partition("|")[0], EVERY}.isdisjoint(self.commands.allow)
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
     """A command to answer, and what there is to answer it with."""
 
     offload: Offload
     topology: Topology
     table: Table
-    configuration: ConfigurationEndpoint | None  # as the cluster's config has it
+    settings: Settings
     dataplane: Facade
     nodes: NodeLinks
     scripts: Sources  # by digest

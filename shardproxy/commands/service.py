@@ -17,14 +17,13 @@ from typing import Protocol, cast
 import structlog
 import trio
 
-from shardproxy.commands.call import Call, CommandError, Facade
+from shardproxy.commands.call import Call, CommandError, Facade, Settings
 from shardproxy.commands.followers import Followers
 from shardproxy.commands.handlers import CURES, HANDLERS, PATIENT
 from shardproxy.commands.learn import Learner
 from shardproxy.commands.sources import Sources
 from shardproxy.commands.table import Table, lower
 from shardproxy.commands.texts import unknown_subcommand
-from shardproxy.config import ConfigurationEndpoint
 from shardproxy.dataplane import Abandoned, Offload
 from shardproxy.model import Topology
 from shardproxy.nodes import NodeError, NodeFailure, NodeLinks
@@ -45,8 +44,8 @@ class OffloadingFacade(Facade, Protocol):
     def offloads(self) -> AsyncIterator[Offload | Abandoned]: ...
 
 
-def no_configuration(cluster: str) -> ConfigurationEndpoint | None:
-    return None
+def no_settings(cluster: str) -> Settings:
+    return Settings()
 
 
 async def run_commands(
@@ -55,19 +54,19 @@ async def run_commands(
     nodes: NodeLinks,
     *,
     table: Table | None = None,
-    configuration_of: Callable[[str], ConfigurationEndpoint | None] = no_configuration,
+    settings_of: Callable[[str], Settings] = no_settings,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Answer offloaded commands until the data plane stops.
 
     `topologies` holds the current one by cluster; `table` is what the data plane started with;
-    `configuration_of` tells a cluster's configuration endpoint (its mode, what it advertises).
+    `settings_of` tells what a cluster's config says.
     """
     learner = Learner(table or Table.load())
     waiting = trio.CapacityLimiter(WAITING)
     async with trio.open_nursery() as nursery:
         followers = Followers(nursery, topologies, nodes)
-        service = _Service(dataplane, topologies, nodes, learner, followers, configuration_of)
+        service = _Service(dataplane, topologies, nodes, learner, followers, settings_of)
         task_status.started()
         async for offload in dataplane.offloads():
             if isinstance(offload, Abandoned):
@@ -87,7 +86,7 @@ class _Service:
     nodes: NodeLinks
     learner: Learner
     followers: Followers
-    configuration_of: Callable[[str], ConfigurationEndpoint | None]
+    settings_of: Callable[[str], Settings]
     scripts: Sources = field(default_factory=Sources)
     libraries: Sources = field(default_factory=Sources)
     running: dict[str, trio.CapacityLimiter] = field(default_factory=dict)
@@ -184,12 +183,11 @@ class _Service:
         topology = self.topologies.get(offload.cluster)
         if topology is None:
             raise CommandError(f"ERR cluster {offload.cluster} is no longer served")
-        configuration = self.configuration_of(offload.cluster)
         return Call(
             offload,
             topology,
             self.learner.table,
-            configuration,
+            self.settings_of(offload.cluster),
             self.dataplane,
             self.nodes,
             self.scripts,

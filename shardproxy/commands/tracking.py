@@ -1,7 +1,7 @@
 """CLIENT TRACKING and what belongs to it: off, as on an engine where nobody turned it on.
 
-Connections to nodes are shared, so a node cannot tell whose keys changed, and ON is an error that says why. A client
-library that is told to cache fails at it, as it must: one that went on would serve what is no longer true.
+Connections to nodes are shared, so a node cannot tell whose keys changed, and ON is an error that says why. A
+client library that is told to cache fails at it, as it must: else it would serve what is no longer true.
 """
 
 from __future__ import annotations
