@@ -175,6 +175,7 @@ class App:
                 links,
                 table=self._table,
                 settings_of=self._settings_of,
+                readable=self._desk.readable,
                 task_status=task_status,
             )
 
@@ -205,7 +206,8 @@ class App:
         if settings is None or not isinstance(settings.config, RedisCluster):
             return CommandSettings()
         endpoints = settings.config.endpoints
-        primary = endpoints.primary.addresses[0] if endpoints.primary else None
+        writable = endpoints.primary or endpoints.configuration
+        primary = writable.addresses[0] if writable else None
         return CommandSettings(endpoints.configuration, primary, settings.config.commands)
 
     async def _obey(self, signals: Signals) -> None:

@@ -14,6 +14,7 @@ from shardproxy.config.commands import EVERY
 from shardproxy.dataplane import Offload
 from shardproxy.dataplane.statistics import Statistics
 from shardproxy.model import Address, EndpointKind, Topology
+from shardproxy.model.replication import ShardKey
 from shardproxy.nodes import NodeLinks
 from shardproxy.wire.reply import Reply
 
@@ -73,6 +74,9 @@ class Call:
     topology: Topology
     table: Table
     settings: Settings
+    readable: Mapping[
+        ShardKey, frozenset[Address]
+    ]  # replicas fit to be read from, of shards that are watched
     dataplane: Facade
     nodes: NodeLinks
     scripts: Sources  # by digest
@@ -95,6 +99,11 @@ class Call:
     def plays_cluster(self) -> bool:
         """Whether this endpoint plays a Redis Cluster."""
         return self.offload.endpoint is EndpointKind.CONFIGURATION
+
+    @property
+    def is_reader(self) -> bool:
+        """Whether this endpoint only reads, from replicas."""
+        return self.offload.endpoint is EndpointKind.READER
 
     def slot_of(self, key: bytes) -> int:
         """The slot of a key, as the data plane routes it."""

@@ -53,3 +53,6 @@ HANDLERS: Mapping[str, Handler] = {
 } | dict(CURES)
 
 PATIENT = wait.PATIENT
+
+# Refused on the reader endpoint, beside what the table says writes.
+CHANGES = frozenset({*admin.HANDLERS, "script|flush"})

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import cast
 
 from shardproxy.commands.call import Call, CommandError, Handler
@@ -62,6 +63,10 @@ def _as_proxy(call: Call, sections: dict[str, Section]) -> None:
     here = Address.parse(call.offload.local_address)
     statistics = call.dataplane.statistics().clusters.get(call.topology.cluster)
     identity = hashlib.sha1(f"{call.topology.cluster} {here}".encode(), usedforsecurity=False).hexdigest()
+    if call.is_reader and "replication" in sections:
+        sections["replication"] = Section(
+            "Replication", {**_as_replica(call), **sections["replication"].fields}
+        )
     replaced: dict[str, dict[str, str]] = {
         "server": {
             "redis_mode": "cluster" if call.plays_cluster else "standalone",
@@ -72,7 +77,7 @@ def _as_proxy(call: Call, sections: dict[str, Section]) -> None:
             "config_file": "",
         },
         "clients": {"connected_clients": str(statistics.clients)} if statistics else {},
-        "replication": {"role": "master", "master_replid": identity},
+        "replication": {"role": "slave" if call.is_reader else "master", "master_replid": identity},
         "cluster": {"cluster_enabled": str(int(call.plays_cluster))},
     }
     for name, fields in replaced.items():
@@ -120,9 +125,37 @@ def _shard(answer: Answer, infos: Mapping[int, Mapping[str, Section]]) -> str:
     return ",".join(f"{name}={value}" for name, value in parts.items())
 
 
+def _as_replica(call: Call) -> dict[str, str]:
+    """What a replica tells of its primary, which is the endpoint that takes writes."""
+    primary = _primary(call)
+    return {
+        "role": "slave",
+        "master_host": primary.host,
+        "master_port": str(primary.port),
+        "master_link_status": "up",
+        "master_last_io_seconds_ago": "0",
+        "master_sync_in_progress": "0",
+        "slave_read_only": "1",
+    }
+
+
+def _primary(call: Call) -> Address:
+    """Where this client could write: as configured, or as it came here when that is no host."""
+    here = Address.parse(call.offload.local_address)
+    primary = call.settings.primary or here
+    is_any = primary.host in ("0.0.0.0", "::")
+    return replace(primary, host=here.host) if is_any and not here.is_unix else primary
+
+
 def role(call: Call) -> Reply:
-    """A primary without replicas: the offsets of many shards' replicas do not make one."""
+    """A primary without replicas: the offsets of many shards' replicas do not make one.
+
+    The reader endpoint is a replica, so that clients which look for one send it no writes.
+    """
     no_replicas: list[Reply] = []
+    if call.is_reader:
+        primary = _primary(call)
+        return ["slave", primary.host, primary.port, "connected", 0]
     return ["master", 0, no_replicas]
 
 

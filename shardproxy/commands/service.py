@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from inspect import iscoroutinefunction
+from types import MappingProxyType
 from typing import Protocol, cast
 
 import structlog
@@ -19,13 +20,14 @@ import trio
 
 from shardproxy.commands.call import Call, CommandError, Facade, Settings
 from shardproxy.commands.followers import Followers
-from shardproxy.commands.handlers import CURES, HANDLERS, PATIENT
+from shardproxy.commands.handlers import CHANGES, CURES, HANDLERS, PATIENT
 from shardproxy.commands.learn import Learner
 from shardproxy.commands.sources import Sources
 from shardproxy.commands.table import Table, lower
 from shardproxy.commands.texts import unknown_subcommand
 from shardproxy.dataplane import Abandoned, Offload
-from shardproxy.model import Topology
+from shardproxy.model import Address, Topology
+from shardproxy.model.replication import ShardKey
 from shardproxy.nodes import NodeError, NodeFailure, NodeLinks
 from shardproxy.wire.reply import Failure, Reply, reply_encode
 
@@ -55,18 +57,19 @@ async def run_commands(
     *,
     table: Table | None = None,
     settings_of: Callable[[str], Settings] = no_settings,
+    readable: Mapping[ShardKey, frozenset[Address]] = MappingProxyType({}),
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Answer offloaded commands until the data plane stops.
 
     `topologies` holds the current one by cluster; `table` is what the data plane started with;
-    `settings_of` tells what a cluster's config says.
+    `settings_of` tells what a cluster's config says, `readable` which replicas are fit to be read from.
     """
     learner = Learner(table or Table.load())
     waiting = trio.CapacityLimiter(WAITING)
     async with trio.open_nursery() as nursery:
         followers = Followers(nursery, topologies, nodes)
-        service = _Service(dataplane, topologies, nodes, learner, followers, settings_of)
+        service = _Service(dataplane, topologies, nodes, learner, followers, settings_of, readable)
         task_status.started()
         async for offload in dataplane.offloads():
             if isinstance(offload, Abandoned):
@@ -87,6 +90,7 @@ class _Service:
     learner: Learner
     followers: Followers
     settings_of: Callable[[str], Settings]
+    readable: Mapping[ShardKey, frozenset[Address]]
     scripts: Sources = field(default_factory=Sources)
     libraries: Sources = field(default_factory=Sources)
     running: dict[str, trio.CapacityLimiter] = field(default_factory=dict)
@@ -167,6 +171,8 @@ class _Service:
             raise CommandError(unknown_subcommand(call.args))
         if len(call.args) > MAX_ARGUMENTS and command.name not in CURES:
             raise CommandError(f"ERR more than {MAX_ARGUMENTS} arguments")
+        if call.is_reader and command.name in CHANGES:
+            raise CommandError("READONLY You can't write against a read only replica.")
         handler = HANDLERS.get(command.name)
         if handler is None:
             raise CommandError(f"ERR {command.name.replace('|', ' ').upper()} is not supported yet")
@@ -188,6 +194,7 @@ class _Service:
             topology,
             self.learner.table,
             self.settings_of(offload.cluster),
+            self.readable,
             self.dataplane,
             self.nodes,
             self.scripts,
