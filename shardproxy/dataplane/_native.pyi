@@ -78,6 +78,12 @@ class DataPlane:
         Each is (cluster, address, why); `fileno` is readable while there are some.
         """
 
+    def down(self) -> list[tuple[str, str, str]] | None:
+        """memcached nodes that are down; None when that is as it was at the last call.
+
+        Each is (cluster, address, why); `fileno` is readable when there is news.
+        """
+
     def pause(self, seconds: float, only_writes: bool) -> None:
         """Hold requests of all clients, or only writes, for so long; 0 ends it."""
 

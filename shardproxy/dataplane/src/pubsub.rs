@@ -211,20 +211,23 @@ fn join_topic(core: &mut Core, cluster: usize, kind: Kind, name: &[u8]) -> bool 
     let topic = Topic { cluster, kind, name: name.into() };
     let Core { pubsub, upstreams, dirty, clusters, .. } = core;
     let is_new = !pubsub.topics.contains_key(&topic);
-    pubsub.topics.entry(topic.clone()).or_default();
+    let entry = pubsub.topics.entry(topic.clone()).or_default();
     let Some(served) = &clusters[cluster] else { return true };
-    if is_new {
-        for (&(of, shard), &link) in &pubsub.links {
-            let upstream = &mut upstreams[link];
-            if of == cluster
-                && concerns(&topic, shard, |slot| served.cluster.shard_of(slot))
-                && upstream.state == State::Ready
-            {
-                say(upstream, kind.words().0, &topic.name);
-                if !upstream.is_dirty {
-                    upstream.is_dirty = true;
-                    dirty.push(link);
-                }
+    for (&(of, shard), &link) in &pubsub.links {
+        let upstream = &mut upstreams[link];
+        if of != cluster
+            || !concerns(&topic, shard, |slot| served.cluster.shard_of(slot))
+            || upstream.state != State::Ready
+        {
+            continue;
+        }
+        let is_asked = || upstream.said.iter().any(|(of, known)| *of == kind && **known == *name);
+        // a node that refused it before may not now
+        if is_new || !entry.confirmed.contains(&shard) && !is_asked() {
+            say(upstream, kind, kind.words().0, name);
+            if !upstream.is_dirty {
+                upstream.is_dirty = true;
+                dirty.push(link);
             }
         }
     }
@@ -249,8 +252,9 @@ fn is_live(core: &Core, topic: &Topic) -> bool {
     })
 }
 
-fn say(upstream: &mut Upstream, word: &[u8], name: &[u8]) {
+fn say(upstream: &mut Upstream, kind: Kind, word: &[u8], name: &[u8]) {
     write::command(upstream.window.sink(), &[word, name]);
+    upstream.said.push_back((kind, name.into()));
 }
 
 /// One connection per shard for the subscriptions of a cluster.
@@ -282,7 +286,7 @@ pub fn connected(core: &mut Core, index: usize) {
     for (topic, entry) in &mut pubsub.topics {
         if topic.cluster == upstream.cluster && concerns(topic, upstream.shard, |slot| served.cluster.shard_of(slot)) {
             entry.confirmed.remove(&upstream.shard);
-            say(upstream, topic.kind.words().0, &topic.name);
+            say(upstream, topic.kind, topic.kind.words().0, &topic.name);
         }
     }
     core.mark_dirty(index);
@@ -319,18 +323,25 @@ pub fn lost(core: &mut Core, clients: &mut Slab<Client>, dirty: &mut Vec<usize>,
 
 /// The topology changed: connections to what is no primary any more are retired, new shards are subscribed.
 pub fn refresh(core: &mut Core, cluster: usize) {
-    let primaries: Vec<Option<String>> = core.clusters[cluster].as_ref().map_or_else(Vec::new, |served| {
-        let label = |node: u16| served.cluster.nodes[usize::from(node)].label.clone();
+    let primaries: Vec<Option<(u16, String)>> = core.clusters[cluster].as_ref().map_or_else(Vec::new, |served| {
+        let label = |node: u16| (node, served.cluster.nodes[usize::from(node)].label.clone());
         served.cluster.shards.iter().map(|shard| shard.primary.map(label)).collect()
     });
     let Core { pubsub, upstreams, woken, .. } = core;
     pubsub.links.retain(|&(of, shard), &mut link| {
-        let is_kept = of != cluster
-            || primaries.get(usize::from(shard)).is_some_and(|p| p.as_deref() == Some(upstreams[link].label.as_str()));
-        if !is_kept {
-            woken.retire.push(link);
+        if of != cluster {
+            return true;
         }
-        is_kept
+        match primaries.get(usize::from(shard)) {
+            Some(Some((node, label))) if *label == upstreams[link].label => {
+                upstreams[link].node = *node; // nodes are numbered anew in each epoch
+                true
+            }
+            _ => {
+                woken.retire.push(link);
+                false
+            }
+        }
     });
     if core.clusters[cluster].is_none() {
         core.pubsub.topics.retain(|topic, _| topic.cluster != cluster);
@@ -416,6 +427,11 @@ fn leave_topic(core: &mut Core, topic: &Topic, index: usize) {
     entry.subscribers.retain(|&(subscriber, _)| subscriber != index);
     entry.waiting.retain(|&(subscriber, _)| subscriber != index);
     core.shared.census.set(topic, core.number, entry.subscribers.len());
+    drop_unwanted(core, topic);
+}
+
+fn drop_unwanted(core: &mut Core, topic: &Topic) {
+    let Some(entry) = core.pubsub.topics.get(topic) else { return };
     if !entry.subscribers.is_empty() || !entry.waiting.is_empty() {
         return;
     }
@@ -426,7 +442,7 @@ fn leave_topic(core: &mut Core, topic: &Topic, index: usize) {
         let Some(served) = &core.clusters[topic.cluster] else { return };
         let upstream = &mut core.upstreams[link];
         if upstream.state == State::Ready && concerns(topic, shard, |slot| served.cluster.shard_of(slot)) {
-            say(upstream, topic.kind.words().1, &topic.name);
+            say(upstream, topic.kind, topic.kind.words().1, &topic.name);
             core.mark_dirty(link);
         }
     }
@@ -445,6 +461,29 @@ pub fn forget(core: &mut Core, client: &mut Client, index: usize) {
     }
 }
 
+/// A node refused a topic, as one where it may not be read: those that wait for it are told, and nobody else is concerned.
+/// Who subscribed before, when it was not refused, still hears the other shards.
+fn refused(core: &mut Core, clients: &mut Slab<Client>, dirty: &mut Vec<usize>, topic: &Topic, error: &[u8]) {
+    let Some(entry) = core.pubsub.topics.get_mut(topic) else { return };
+    for (index, tag) in std::mem::take(&mut entry.waiting) {
+        let Some(client) = clients.get_mut(index).filter(|c| c.tag() == tag) else { continue };
+        let Some(failed) = client.subscriptions.as_mut().and_then(|s| s.pending.take()) else { continue };
+        client.replies.deliver(failed.sequence, error, &mut client.output, &mut core.pool);
+        if !client.is_dirty {
+            client.is_dirty = true;
+            dirty.push(index);
+        }
+        for name in failed.names {
+            let topic = Topic { cluster: topic.cluster, kind: failed.kind, name };
+            if let Some(entry) = core.pubsub.topics.get_mut(&topic) {
+                entry.waiting.retain(|&(waiting, _)| waiting != index);
+            }
+            drop_unwanted(core, &topic);
+        }
+    }
+    drop_unwanted(core, topic);
+}
+
 /// A frame of a subscribing connection: a message to fan out, or the confirmation of a subscription.
 pub fn receive(
     core: &mut Core,
@@ -454,10 +493,24 @@ pub fn receive(
     raw: &[u8],
 ) -> Result<(), String> {
     let (cluster, shard) = (core.upstreams[index].cluster, core.upstreams[index].shard);
+    let said = &mut core.upstreams[index].said;
+    if raw.first() == Some(&b'-') {
+        if let Some((kind, name)) = said.pop_front() {
+            refused(core, clients, dirty, &Topic { cluster, kind, name }, raw);
+            return Ok(());
+        }
+    }
     let Some([word, name]) = first_two(raw) else {
         let text = String::from_utf8_lossy(&raw[..raw.len().min(200)]).trim().to_owned();
         return Err(format!("not a message of a subscription: {text}"));
     };
+    let is_reply = said.front().is_some_and(|(kind, known)| {
+        let (joined, left) = kind.words();
+        **known == *name && (word == joined || word == left)
+    });
+    if is_reply {
+        said.pop_front();
+    }
     let (kind, is_message) = match word {
         b"message" => (Kind::Channel, true),
         b"pmessage" => (Kind::Pattern, true),

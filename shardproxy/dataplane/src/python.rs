@@ -150,6 +150,10 @@ impl DataPlane {
         self.plane.hints()
     }
 
+    fn down(&self) -> Option<Vec<(String, String, String)>> {
+        self.plane.down()
+    }
+
     fn pause(&self, seconds: f64, only_writes: bool) {
         self.plane.pause(seconds, only_writes);
     }

@@ -167,7 +167,8 @@ pub fn serve_other(core: &mut Core, client: &mut Client, index: usize, command: 
     client.last_command = command.id;
     match command.route {
         Route::Local => answer::local(core, client, index, command, request),
-        Route::Shard | Route::Any => to_shard(core, client, index, command, request),
+        Route::Only if !has_one_shard(core, client) => refuse(core, client, command, &refusal(command)),
+        Route::Shard | Route::Any | Route::Only => to_shard(core, client, index, command, request),
         Route::Database => match databases::why_not_served(core, client, command, request) {
             Some(text) => refuse(core, client, command, text),
             None => to_shard(core, client, index, command, request),
@@ -378,6 +379,11 @@ pub fn unknown(core: &mut Core, client: &mut Client, index: usize, request: &Req
 }
 
 /// Why nobody serves the command.
+/// Asked for every request: a reload may add shards.
+pub fn has_one_shard(core: &Core, client: &Client) -> bool {
+    core.clusters[client.cluster].as_ref().is_some_and(|served| served.cluster.shards.len() == 1)
+}
+
 pub fn refusal(command: &Command) -> String {
     let name = command.name.replace('|', " ").to_uppercase();
     format!("ERR {name} is refused by this proxy: {}", command.note)

@@ -56,7 +56,7 @@ pub fn queue(core: &mut Core, found: Option<&Command>, client: &mut Client, inde
         }
     };
     client.last_command = command.id;
-    if let Some(text) = why_not_queued(command) {
+    if let Some(text) = why_not_queued(command, route::has_one_shard(core, client)) {
         break_off(client);
         return answer_error(core, client, command, &text);
     }
@@ -85,15 +85,16 @@ pub fn queue(core: &mut Core, found: Option<&Command>, client: &mut Client, inde
 }
 
 /// What one engine cannot do within a transaction on a connection that others share.
-fn why_not_queued(command: &Command) -> Option<Vec<u8>> {
+fn why_not_queued(command: &Command, has_one_shard: bool) -> Option<Vec<u8>> {
     if command.flags.contains(Flags::NO_MULTI) {
         return Some(texts::NOT_IN_TRANSACTION.to_vec());
     }
     let is_engines_own = match command.route {
         Route::Shard | Route::Database | Route::Split(_) | Route::Any | Route::Block => true,
+        Route::Only if has_one_shard => true,
         Route::Local | Route::Transaction => matches!(&*command.name, "ping" | "echo" | "time" | "unwatch"),
         Route::PubSub => matches!(&*command.name, "publish" | "spublish"),
-        Route::Refused => return Some(format!("-{}\r\n", route::refusal(command)).into_bytes()),
+        Route::Refused | Route::Only => return Some(format!("-{}\r\n", route::refusal(command)).into_bytes()),
         _ => false,
     };
     if is_engines_own {
@@ -175,7 +176,7 @@ fn exec(core: &mut Core, client: &mut Client, index: usize, command: &Command) -
     sink.extend_from_slice(&transaction.queued);
     sink.extend_from_slice(texts::EXEC_REQUEST);
     let length = texts::MULTI_REQUEST.len() + transaction.queued.len() + texts::EXEC_REQUEST.len();
-    expect(core, client, index, command, upstream, length, transaction.commands + 1);
+    let sequence = expect(core, client, index, command, upstream, length, transaction.commands + 1);
     if let Some(pending) = core.upstreams[upstream].pending.back_mut() {
         pending.is_read = need == Need::Read;
     }
@@ -185,7 +186,7 @@ fn exec(core: &mut Core, client: &mut Client, index: usize, command: &Command) -
         return Next::Wait;
     }
     keep_buffer(core, &mut transaction);
-    client.awaits_exec = !client.output.is_empty();
+    client.awaits_exec = (!client.output.is_empty()).then_some(sequence);
     Next::Go
 }
 
@@ -266,7 +267,7 @@ fn shard_of(core: &Core, client: &Client, slot: u16) -> Result<u16, Vec<u8>> {
     }
 }
 
-/// The bytes are in the window: owe the client their reply.
+/// The bytes are in the window: owe the client their reply; its sequence number.
 fn expect(
     core: &mut Core,
     client: &mut Client,
@@ -275,12 +276,13 @@ fn expect(
     upstream: usize,
     length: usize,
     inner: u32,
-) {
+) -> u32 {
     let silent = route::take_silence(client);
     let sequence = client.replies.expect(silent);
     let pending = Pending::of(client, index, sequence, command, length, core.micros);
     core.upstreams[upstream].pending.push_back(Pending { inner, class: Class::Write, is_read: false, ..pending });
     core.mark_dirty(upstream);
+    sequence
 }
 
 fn answer(core: &mut Core, client: &mut Client, command: &Command, reply: &[u8]) -> Next {

@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use super::core::{no_cluster, refusal, Core, Served};
 use crate::client::{Client, Flow};
 use crate::metrics::Class;
-use crate::upstream::{State, Upstream};
+use crate::protocol::resp::write;
+use crate::upstream::{Pending, State, Upstream};
 
 /// What a request for a connection of its own comes to.
 pub enum Lease {
@@ -80,6 +81,19 @@ impl Core {
         Lease::Held(leased)
     }
 
+    /// The client speaks another RESP version from now on: so does the connection on which it watches.
+    pub fn alter_lease(&mut self, client: &Client) {
+        let Some(leased) = client.lease.map(|leased| leased as usize) else { return };
+        let upstream = &mut self.upstreams[leased];
+        upstream.is_altered = true;
+        let sink = upstream.window.sink();
+        let start = sink.len();
+        write::command(sink, &[b"HELLO", client.resp.to_string().as_bytes()]);
+        let length = sink.len() - start;
+        upstream.pending.push_back(Pending::nobody(length, self.micros));
+        self.mark_dirty(leased);
+    }
+
     /// Whether the client has gone while it waits at an engine, or for a connection to do so, or in WAIT. An engine
     /// forgets such a client; so do we.
     pub fn is_left(&self, client: &Client) -> bool {
@@ -102,7 +116,8 @@ impl Core {
         let upstream = &mut self.upstreams[index];
         upstream.owner = None;
         let (cluster, node) = (upstream.cluster, usize::from(upstream.node));
-        let is_good = upstream.state == State::Ready && upstream.pending.is_empty() && !upstream.is_retired;
+        let is_fit = !upstream.is_retired && !upstream.is_altered;
+        let is_good = upstream.state == State::Ready && upstream.pending.is_empty() && is_fit;
         upstream.wanted = self.now;
         if !is_good {
             return self.woken.retire.push(index);

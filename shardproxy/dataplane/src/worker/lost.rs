@@ -30,6 +30,7 @@ impl Worker {
         let was_streaming = upstream.is_streaming;
         upstream.disconnect();
         upstream.back_off(core.now, random);
+        core.retrying.push(index);
         upstream.down_since.get_or_insert(core.now);
         why.clone_into(&mut upstream.why_down);
         core.give_hint(index);
@@ -40,11 +41,12 @@ impl Worker {
         }
         if upstream.is_dedicated {
             self.lose_awaiting(index);
-            self.lease_lost(index, why);
+            self.lease_lost(index, was_streaming, why);
             return;
         }
         if upstream.is_memcached {
-            crate::memcache::lost(core, clients, dirty, index, was_streaming, why);
+            let before = crate::memcache::Before { was_ready, was_streaming };
+            crate::memcache::lost(core, clients, dirty, index, before, why);
             if core.upstreams[index].is_retired {
                 self.upstream_remove(index);
             }
@@ -62,7 +64,7 @@ impl Worker {
         for (place, mut request) in mem::take(&mut upstream.pending).into_iter().enumerate() {
             let end = start + request.length as usize;
             let is_sent = end <= sent; // a node executes nothing of which it has but a part
-            let may_repeat = !is_sent || request.is_read && !request.is_retry;
+            let may_repeat = !request.is_nobodys() && (!is_sent || request.is_read && !request.is_retry);
             if is_sent && place == 0 && was_streaming {
                 cut(clients, dirty, &mut core.pool, &request, CloseReason::Cut);
             } else if !may_repeat {
@@ -100,14 +102,18 @@ impl Worker {
     }
 
     /// A connection of a client's own is gone: what it watched is forgotten, what it waited for is in doubt.
-    fn lease_lost(&mut self, index: usize, why: &str) {
+    fn lease_lost(&mut self, index: usize, was_streaming: bool, why: &str) {
         let Self { core, clients, dirty, .. } = self;
         let upstream = &mut core.upstreams[index];
         let (shard, cluster) = (upstream.shard, upstream.cluster);
         let (_, sent) = upstream.window.take();
         let mut start = 0;
-        for request in mem::take(&mut upstream.pending) {
+        for (place, request) in mem::take(&mut upstream.pending).into_iter().enumerate() {
             start += request.length as usize;
+            if place == 0 && was_streaming {
+                cut(clients, dirty, &mut core.pool, &request, CloseReason::Cut);
+                continue;
+            }
             let text = if start <= sent { in_doubt(shard, request.is_read, why) } else { refusal(shard, "", why) };
             fail(core_parts(&mut core.pool, &mut core.clusters, cluster), clients, dirty, &request, &text);
         }

@@ -86,11 +86,12 @@ impl Worker {
         let Some(leased) = client.lease.map(|l| l as usize) else { return false };
         let core = &mut self.core;
         let upstream = &core.upstreams[leased];
-        let (shard, engine_id) = (upstream.shard, upstream.engine_id);
+        let engine_id = upstream.engine_id;
         if upstream.pending.is_empty() || engine_id == 0 {
             return false;
         }
-        let Ok(link) = core.primary(client.cluster, shard, client.resp, 0) else { return false };
+        // to that very node, and behind nothing that waits for its shard: elsewhere the id is another client's
+        let Some(link) = core.link_beside(leased) else { return false };
         let sink = core.upstreams[link].window.sink();
         let start = sink.len();
         let how: &[u8] = if with_error { b"ERROR" } else { b"TIMEOUT" };
@@ -127,8 +128,14 @@ impl Worker {
             .map(|(index, _)| index)
             .collect();
         for index in idle {
-            self.upstream_give_up(index);
-            self.upstream_remove(index);
+            let upstream = &mut self.core.upstreams[index];
+            if upstream.pending.is_empty() || upstream.is_memcached {
+                self.upstream_give_up(index);
+                self.upstream_remove(index);
+            } else {
+                upstream.node = u16::MAX; // its number is another's now
+                self.upstream_lost(index, "the node left the topology"); // what waits for it goes elsewhere
+            }
         }
     }
 
