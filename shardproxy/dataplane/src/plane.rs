@@ -142,6 +142,11 @@ pub struct Plane {
 
 impl Plane {
     pub fn start(workers: usize, table: &[u8], buffers: usize) -> Result<Self, String> {
+        let resolver = Resolver::start().map_err(|e| format!("cannot start a thread: {e}"))?;
+        Self::with(workers, table, buffers, resolver)
+    }
+
+    fn with(workers: usize, table: &[u8], buffers: usize, resolver: Resolver) -> Result<Self, String> {
         if workers == 0 || workers > MAX_WORKERS {
             return Err(format!("1-{MAX_WORKERS} workers are possible, not {workers}"));
         }
@@ -151,7 +156,7 @@ impl Plane {
             mailboxes: (0..workers).map(|_| Arc::default()).collect(),
             metrics: Registry::default(),
             offloads: OffloadQueue::new().map_err(|e| format!("eventfd: {e}"))?,
-            resolver: Resolver::start().map_err(|e| format!("cannot start a thread: {e}"))?,
+            resolver,
             census: Census::default(),
             recent: Recent::default(),
             hints: Mutex::default(),

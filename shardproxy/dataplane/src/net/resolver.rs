@@ -56,7 +56,7 @@ impl Resolver {
         Self::with(Box::new(|host, port| Ok((host, port).to_socket_addrs()?.collect())))
     }
 
-    fn with(lookup: Box<Lookup>) -> io::Result<Self> {
+    pub(crate) fn with(lookup: Box<Lookup>) -> io::Result<Self> {
         let resolver = Self(Arc::new(Names { state: Mutex::default(), called: Condvar::new(), lookup }));
         for _ in 0..THREADS {
             let names = resolver.0.clone();

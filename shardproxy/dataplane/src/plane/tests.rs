@@ -1,7 +1,7 @@
-//! A worker that panics takes its clients with it, and nobody else.
+//! A worker that panics takes its clients with it, and nobody else; nor does a name's address lead astray.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 
 use super::*;
 
@@ -67,4 +67,73 @@ fn what_waits_in_the_mailbox_outlives_a_panic() {
     let served = clients.iter().filter(|stream| is_served(stream)).count();
     until("only who is served is counted", || lock(&plane.shared.clients)[0] == served);
     assert!(is_served(&connect(&address)));
+}
+
+/// Another connection may be in the place of the one that asked when the answer comes.
+#[test]
+fn a_late_address_leads_nobody_to_another_shards_node() {
+    let (first_known, first) = sync_channel(1);
+    let (second_known, second) = sync_channel(1);
+    let gates = [Mutex::new(first), Mutex::new(second)];
+    let lookup = move |host: &str, port: u16| {
+        let _ = lock(&gates[usize::from(host == "second")]).recv();
+        Ok(vec![([127, 0, 0, 1], port).into()])
+    };
+    let plane = Plane::with(1, TABLE, 0, Resolver::with(Box::new(lookup)).unwrap()).unwrap();
+    let nodes = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    let port = |node: &TcpListener| node.local_addr().unwrap().port();
+    let spec = json!({
+        "name": "c", "engine": "redis", "epoch": 1,
+        "endpoints": [{"kind": "primary", "addresses": ["127.0.0.1:0"]}], "timeouts": {"connect": 60},
+        "shards": [
+            {"slots": [[0, 8191]], "primary": 0, "nodes": [{"address": format!("first:{}", port(&nodes[0]))}]},
+            {"slots": [[8192, 16383]], "primary": 0, "nodes": [{"address": format!("second:{}", port(&nodes[1]))}]},
+        ],
+    });
+    let bound = plane.apply(Cluster::parse(spec.to_string().as_bytes()).unwrap()).unwrap();
+    let mut gone = connect(&bound[0].1);
+    gone.write_all(b"BLPOP bar 0\r\n").unwrap(); // of the first shard
+    until("it waits", || plane.clients().iter().any(|client| client.is_blocked));
+    drop(gone);
+    until("it is gone", || plane.clients().is_empty());
+    let mut client = connect(&bound[0].1);
+    client.write_all(b"BLPOP foo 0\r\n").unwrap(); // of the second
+    until("the other waits", || plane.clients().iter().any(|client| client.is_blocked));
+    first_known.send(()).unwrap();
+    until("it is known", || plane.shared.resolver.last_known("first", port(&nodes[0]), 0).is_some());
+    plane.clients(); // the worker has been told, too
+    second_known.send(()).unwrap();
+    for node in &nodes {
+        node.set_nonblocking(true).unwrap();
+    }
+    until("its own node is connected to", || nodes[1].accept().is_ok());
+    assert!(nodes[0].accept().is_err(), "the other shard's is not");
+}
+
+#[test]
+fn a_node_is_reached_by_its_last_address_while_its_name_is_looked_up() {
+    let (known, answers) = sync_channel(2);
+    let answers = Mutex::new(answers);
+    let lookup = move |_: &str, port: u16| {
+        let _ = lock(&answers).recv();
+        Ok(vec![([127, 0, 0, 1], port).into()])
+    };
+    let plane = Plane::with(1, TABLE, 0, Resolver::with(Box::new(lookup)).unwrap()).unwrap();
+    let node = TcpListener::bind("127.0.0.1:0").unwrap();
+    let spec = json!({
+        "name": "c", "engine": "redis", "epoch": 1, "endpoints": [{"kind": "primary", "addresses": ["127.0.0.1:0"]}],
+        "shards": [{
+            "slots": [[0, 16383]], "primary": 0,
+            "nodes": [{"address": format!("name:{}", node.local_addr().unwrap().port())}],
+        }],
+        "timeouts": {"connect": 60, "park": 60},
+    });
+    let bound = plane.apply(Cluster::parse(spec.to_string().as_bytes()).unwrap()).unwrap();
+    known.send(()).unwrap();
+    let mut client = connect(&bound[0].1);
+    client.write_all(b"GET key\r\n").unwrap();
+    node.set_nonblocking(true).unwrap();
+    until("the node is connected to, and lost", || node.accept().is_ok());
+    until("it is connected to again", || node.accept().is_ok());
+    drop(known);
 }

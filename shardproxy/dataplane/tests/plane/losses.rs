@@ -237,27 +237,6 @@ fn under_constant_losses_nothing_is_shifted_repeated_or_forgotten() {
     assert!(acknowledged.iter().flatten().all(|key| writes.contains_key(key)), "acknowledged, and never sent");
 }
 
-/// Names of one node are still being looked up when connections to another take the places of those that asked.
-#[test]
-fn a_late_address_leads_nobody_to_another_shards_node() {
-    let mut engines = [Engine::plain(), Engine::plain()];
-    for engine in &mut engines {
-        engine.address = engine.address.replace("127.0.0.1", "localhost");
-    }
-    let proxy = Proxy::start(&Spec::shards(&engines));
-    for round in 1..=8 {
-        let mut gone: Vec<_> = (0..100).map(|_| proxy.client()).collect();
-        gone.iter_mut().for_each(|client| client.send(&["BLPOP", "bar", "0"])); // of shard 0
-        drop(gone);
-        let mut clients: Vec<_> = (0..30).map(|_| proxy.client()).collect();
-        clients.iter_mut().for_each(|client| client.send(&["BLPOP", "foo", "0"])); // of shard 1
-        let arrived = || -> usize { engines.iter().map(|engine| engine.count(&["BLPOP", "foo", "0"])).sum() };
-        until("all of them wait", || arrived() == round * 30);
-        drop(clients);
-    }
-    assert_eq!(engines[0].count(&["BLPOP", "foo", "0"]), 0);
-}
-
 /// A name may lead to addresses where nobody listens: the next try takes the next one.
 #[test]
 fn a_node_is_reached_by_whichever_address_its_name_has() {
