@@ -155,7 +155,7 @@ class App:
         except ServeError as error:
             raise StartError(f"cluster {error.cluster}: {_explain(error.cause)}") from error
         self._log_endpoints(endpoints)
-        self._status = replace(self._status, endpoints=endpoints)
+        self._status = replace(self._status, endpoints=endpoints, starting=True)
         await nursery.start(self._run_commands)
         await nursery.start(self._run_failover)
         nursery.start_soon(run_pool_log, self._dataplane.down)
@@ -172,6 +172,8 @@ class App:
             self._dataplane.down,
         )
         await nursery.start(run_admin, self._listener, sources)
+        await self._supervisor.wait_known()
+        self._status = replace(self._status, starting=False)
         log.info("ready", admin=str(_bound_address(self._listener)))
 
     async def _run_commands(self, *, task_status: trio.TaskStatus[None]) -> None:

@@ -120,7 +120,8 @@ class Pages:
 
     def _why_not_ready(self) -> list[str]:
         status = self._sources.status()
-        return list(why_not_ready(status.clusters, self._sources.board, status.draining))
+        found = list(why_not_ready(status.clusters, self._sources.board, status.draining))
+        return [*found, "starting: which nodes are primaries is not known yet"] if status.starting else found
 
 
 def _probe(problems: list[str]) -> Response:

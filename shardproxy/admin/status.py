@@ -22,6 +22,7 @@ class Status:
     clusters: tuple[str, ...] = ()  # as configured, served or not yet
     endpoints: Mapping[str, tuple[BoundEndpoint, ...]] = field(default_factory=dict)
     names: tuple[str, ...] = ()  # by which the admin API may be asked, beside localhost and IP addresses
+    starting: bool = False  # it listens, and finds out which nodes are primaries
     draining: bool = False
     reloads: int = 0
     reloads_refused: int = 0

@@ -36,6 +36,8 @@ from shardproxy.topology.fencer import LocalFencer
 from shardproxy.topology.publisher import Inbox, publish
 
 RESTART_PAUSE = 1.0  # seconds
+KNOWN_WITHIN = 2.0  # seconds; silent nodes are waited for 1.5 s before the others decide
+KNOWN_POLL = 0.02  # seconds: topologies change without a ring
 MAX_HINTS = 256  # per cluster, not taken yet; more say nothing new
 
 log = structlog.get_logger()
@@ -113,6 +115,22 @@ class Supervisor:
                 self._nursery.start_soon(ring_at_news, board.wait_changed, board.version, self._bell)
             self.follow(self._settings)
             task_status.started()
+
+    async def wait_known(self) -> None:
+        """Wait until each shard's primary and readable replicas are known, but not for long.
+
+        A node that is down keeps nobody from being served by the others.
+        """
+        with trio.move_on_after(KNOWN_WITHIN):
+            while not all(self._is_known(key) for key in self._desk.setups):
+                with trio.move_on_after(KNOWN_POLL):
+                    await self._bell.next.wait()
+
+    def _is_known(self, key: ShardKey) -> bool:
+        topology = self._around.topologies.get(key.cluster)
+        if topology is None or topology.shards[key.index].primary is None:
+            return False
+        return len(topology.shards[key.index].nodes) == 1 or key in self._desk.readable
 
     def follow(self, settings: Mapping[str, ClusterSettings]) -> None:
         """Watch and tend what these settings say, from now on."""
