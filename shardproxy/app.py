@@ -24,9 +24,10 @@ import trio
 from shardproxy import nodes
 from shardproxy.admin.listen import admin_close, admin_listen
 from shardproxy.admin.status import Sources, Status
+from shardproxy.commands.call import Settings as CommandSettings
 from shardproxy.commands.service import run_commands
 from shardproxy.commands.table import Table
-from shardproxy.config import Config, ConfigError, ConfigurationEndpoint, RedisCluster, load_config
+from shardproxy.config import Config, ConfigError, RedisCluster, load_config
 from shardproxy.dataplane import BoundEndpoint, DataPlane
 from shardproxy.dataplane.cpus import cpu_count
 from shardproxy.dataplane.descriptors import descriptors_raise, why_too_few
@@ -182,7 +183,8 @@ class App:
                 self._board,
                 links,
                 table=self._table,
-                configuration_of=self._configuration_of,
+                settings_of=self._settings_of,
+                readable=self._desk.readable,
                 task_status=task_status,
             )
 
@@ -208,11 +210,14 @@ class App:
                 return nodes.Credentials(settings.credentials.password, settings.credentials.username)
         return None
 
-    def _configuration_of(self, cluster: str) -> ConfigurationEndpoint | None:
+    def _settings_of(self, cluster: str) -> CommandSettings:
         settings = self._settings.get(cluster)
         if settings is None or not isinstance(settings.config, RedisCluster):
-            return None
-        return settings.config.endpoints.configuration
+            return CommandSettings()
+        endpoints = settings.config.endpoints
+        writable = endpoints.primary or endpoints.configuration
+        primary = writable.addresses[0] if writable else None
+        return CommandSettings(endpoints.configuration, primary, settings.config.commands)
 
     async def _obey(self, signals: Signals) -> None:
         async for number in signals:

@@ -1,4 +1,7 @@
-"""ACL as far as a client may look: of the proxy's users, not of those by which it logs in to the nodes."""
+"""ACL as far as a client may look: of the proxy's users, not of those by which it logs in to the nodes.
+
+Where the config lets clients set the nodes' users, these are what they see.
+"""
 
 from __future__ import annotations
 
@@ -25,15 +28,21 @@ def acl_whoami(call: Call) -> Reply:
     return USER
 
 
-def acl_users(call: Call) -> Reply:
-    return [USER]
+def has_nodes_users(call: Call) -> bool:
+    return call.settings.is_allowed("acl|setuser")
 
 
-def acl_list(call: Call) -> Reply:
-    return [f"user {USER} on {RULES}"]
+async def acl_users(call: Call) -> Reply:
+    return await pass_any(call, *call.args) if has_nodes_users(call) else [USER]
 
 
-def acl_getuser(call: Call) -> Reply:
+async def acl_list(call: Call) -> Reply:
+    return await pass_any(call, *call.args) if has_nodes_users(call) else [f"user {USER} on {RULES}"]
+
+
+async def acl_getuser(call: Call) -> Reply:
+    if has_nodes_users(call):
+        return await pass_any(call, *call.args)
     if text(call.args[2]) != USER:
         return None
     nothing: list[Reply] = []
@@ -68,8 +77,8 @@ def acl_genpass(call: Call) -> Reply:
 
 
 async def acl_dryrun(call: Call) -> Reply:
-    """What the only user may do is everything; an engine knows which commands there are, and their arity."""
-    if text(call.args[2]) != USER:
+    """What the proxy's user may do is everything; an engine knows which commands there are."""
+    if text(call.args[2]) != USER and not has_nodes_users(call):
         raise CommandError(f"ERR User '{text(call.args[2])}' not found")
     return await pass_any(call, *call.args)
 

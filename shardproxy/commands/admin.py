@@ -19,6 +19,7 @@ from shardproxy.wire.reply import Raw, Reply, Simple
 # Subcommands of DEBUG by what they are about; all others are sent everywhere.
 OF_ONE_KEY = frozenset({"object", "listpack", "ziplist", "quicklist", "sdslen", "htstats-key"})
 OF_NO_NODE = frozenset({"protocol", "error", "log", "stringmatch-len", "help", "mallctl", "mallctl-str"})
+BESIDE_REPLIES = frozenset({"attrib", "push"})  # what DEBUG PROTOCOL sends before its reply, in RESP3
 DEADLY = frozenset({"segfault", "panic", "restart", "crash-and-recover", "assert", "oom"})
 
 
@@ -28,6 +29,11 @@ async def debug(call: Call) -> Reply:
         raise CommandError(f"ERR DEBUG {sub.upper()} is refused by this proxy: it would end every node")
     if sub in OF_ONE_KEY and len(call.args) > 2:
         return await _on_shard(call, call.args[2])
+    if sub == "protocol" and len(call.args) > 2 and call.resp == 3 and lower(call.args[2]) in BESIDE_REPLIES:
+        kind = lower(call.args[2]).upper()
+        raise CommandError(
+            f"ERR DEBUG PROTOCOL {kind} is refused by this proxy in RESP3: it is more than a reply"
+        )
     if sub in OF_NO_NODE:
         return await pass_any(call, *call.args)
     if sub == "digest":
@@ -74,6 +80,12 @@ def _shard_of(call: Call, key: bytes) -> Shard:
     return shard
 
 
+async def swapdb(call: Call) -> Reply:
+    if len(call.topology.shards) > 1:  # no client could select what is swapped in
+        raise CommandError("ERR SWAPDB is not allowed in cluster mode")
+    return all_alike(await ask_every(call, *call.args, resp=call.resp))
+
+
 async def every_node(call: Call) -> Reply:
     """What a node keeps for itself: its replicas do not get it from their primary."""
     return all_alike(await ask_nodes(call, *call.args, resp=call.resp))
@@ -96,5 +108,5 @@ HANDLERS: Mapping[str, Handler] = {
     "pfdebug": pfdebug,
     "restore-asking": restore_asking,
     "save": everywhere(all_alike, timeout=LONG),
-    "swapdb": everywhere(all_alike),
+    "swapdb": swapdb,
 }

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
-from shardproxy.commands.scripts import Scripts
+from shardproxy.commands.followers import Followers
+from shardproxy.commands.sources import Sources
 from shardproxy.commands.table import Table
-from shardproxy.config import ConfigurationEndpoint
+from shardproxy.config import Commands, ConfigurationEndpoint
+from shardproxy.config.commands import EVERY
 from shardproxy.dataplane import Offload
 from shardproxy.dataplane.statistics import Statistics
-from shardproxy.model import EndpointKind, Topology
+from shardproxy.model import Address, EndpointKind, Topology
+from shardproxy.model.replication import ShardKey
 from shardproxy.nodes import NodeLinks
 from shardproxy.wire.reply import Reply
 
@@ -33,15 +36,34 @@ class Facade(Protocol):
 
     def statistics(self) -> Statistics: ...
 
-    async def clients(self) -> Sequence[Mapping[str, Any]]: ...
+    async def clients(self, client_id: int | None = None) -> Sequence[Mapping[str, Any]]: ...
 
     async def kill(self, client_ids: Sequence[int]) -> int: ...
 
-    def subscriptions(self, cluster: str) -> list[tuple[str, bytes, int]]: ...
+    async def topics(self, cluster: str, kind: str, pattern: bytes | None = None) -> bytes: ...
+
+    async def subscribers(self, cluster: str, kind: str, names: Iterable[bytes]) -> list[int]: ...
+
+    async def glob_filter(
+        self, pattern: bytes, words: Iterable[bytes], *, ignores_case: bool
+    ) -> list[bytes]: ...
 
     def pause(self, seconds: float, *, only_writes: bool) -> None: ...
 
     async def unblock(self, client_id: int, *, with_error: bool) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a cluster's config says that handlers go by."""
+
+    configuration: ConfigurationEndpoint | None = None
+    primary: Address | None = None  # of the endpoint for writes, where there is one
+    commands: Commands = field(default_factory=Commands)
+
+    def is_allowed(self, name: str) -> bool:
+        """Whether that restricted command, by its full name, is allowed."""
+        return not {name, name.partition("|")[0], EVERY}.isdisjoint(self.commands.allow)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +73,15 @@ class Call:
     offload: Offload
     topology: Topology
     table: Table
-    configuration: ConfigurationEndpoint | None  # as the cluster's config has it
+    settings: Settings
+    readable: Mapping[
+        ShardKey, frozenset[Address]
+    ]  # replicas fit to be read from, of shards that are watched
     dataplane: Facade
     nodes: NodeLinks
-    scripts: Scripts
+    scripts: Sources  # by digest
+    libraries: Sources  # of functions, by name
+    followers: Followers
 
     @property
     def args(self) -> tuple[bytes, ...]:
@@ -72,6 +99,11 @@ class Call:
     def plays_cluster(self) -> bool:
         """Whether this endpoint plays a Redis Cluster."""
         return self.offload.endpoint is EndpointKind.CONFIGURATION
+
+    @property
+    def is_reader(self) -> bool:
+        """Whether this endpoint only reads, from replicas."""
+        return self.offload.endpoint is EndpointKind.READER
 
     def slot_of(self, key: bytes) -> int:
         """The slot of a key, as the data plane routes it."""

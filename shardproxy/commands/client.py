@@ -6,12 +6,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+import trio
+
 from shardproxy.commands.call import SYNTAX_ERROR, Call, CommandError, Handler, integer, text
 from shardproxy.commands.table import lower
 from shardproxy.wire.reply import OK, Reply, Verbatim
 
 Client: TypeAlias = Mapping[str, Any]  # as the data plane describes it
 Filter: TypeAlias = Callable[[Client], bool]
+
+UNINTERRUPTED = 256  # clients written before other tasks get a turn
 
 TYPES = {"normal": "normal", "pubsub": "pubsub", "master": "master", "replica": "replica", "slave": "replica"}
 
@@ -20,7 +24,12 @@ async def client_list(call: Call) -> Reply:
     is_wanted = _list_filter(call.args[2:])
     clients = [client for client in await _clients(call) if is_wanted(client)]
     clients.sort(key=lambda client: int(client["id"]))
-    return Verbatim("".join(f"{line_of(client)}\n" for client in clients).encode("utf-8", "surrogateescape"))
+    lines = []
+    for number, client in enumerate(clients):
+        if number % UNINTERRUPTED == 0:
+            await trio.lowlevel.checkpoint()
+        lines.append(f"{line_of(client)}\n")
+    return Verbatim("".join(lines).encode("utf-8", "surrogateescape"))
 
 
 def _list_filter(args: Sequence[bytes]) -> Filter:
@@ -37,9 +46,8 @@ def _list_filter(args: Sequence[bytes]) -> Filter:
 
 
 async def client_info(call: Call) -> Reply:
-    for client in await _clients(call):
-        if client["id"] == call.offload.client_id:
-            return Verbatim(f"{line_of(client)}\n".encode("utf-8", "surrogateescape"))
+    for client in await call.dataplane.clients(call.offload.client_id):
+        return Verbatim(f"{line_of(client)}\n".encode("utf-8", "surrogateescape"))
     raise CommandError("ERR this connection is about to be closed")
 
 
@@ -47,7 +55,7 @@ async def client_info(call: Call) -> Reply:
 class _Kill:
     """What CLIENT KILL was asked to close."""
 
-    filters: list[Filter]
+    filters: dict[str, Filter]  # by what they look at
     skips_me: bool = True
 
 
@@ -55,13 +63,13 @@ async def client_kill(call: Call) -> Reply:
     """Close clients by filters, or one by address in the old form. Who kills itself is answered first."""
     if len(call.args) == 3:
         address = text(call.args[2])
-        kill = _Kill([lambda client: client["address"] == address], skips_me=False)
+        kill = _Kill({"addr": lambda client: client["address"] == address}, skips_me=False)
     else:
         kill = _kill_filters(call.args[2:])
     wanted = [
         client["id"]
         for client in await _clients(call)
-        if all(is_wanted(client) for is_wanted in kill.filters)
+        if all(is_wanted(client) for is_wanted in kill.filters.values())
         and not (kill.skips_me and client["id"] == call.offload.client_id)
     ]
     killed = await call.dataplane.kill(wanted)
@@ -73,12 +81,13 @@ async def client_kill(call: Call) -> Reply:
 
 
 def _kill_filters(args: Sequence[bytes]) -> _Kill:
+    """The last of several filters of one kind counts, as in networking.c."""
     if len(args) % 2:
         raise CommandError(SYNTAX_ERROR)
-    kill = _Kill([])
+    kill = _Kill({})
     for option, value in zip(args[::2], args[1::2], strict=True):
         if lower(option) != "skipme":
-            kill.filters.append(_kill_filter(lower(option), value))
+            kill.filters[lower(option)] = _kill_filter(lower(option), value)
         elif lower(value) in ("yes", "no"):
             kill.skips_me = lower(value) == "yes"
         else:
@@ -119,7 +128,12 @@ def _type(word: bytes) -> str:
 
 
 async def _clients(call: Call) -> list[Client]:
-    return [client for client in await call.dataplane.clients() if client["cluster"] == call.topology.cluster]
+    """Those of the cluster, also who is blocked here and not at a node."""
+    found = [
+        client for client in await call.dataplane.clients() if client["cluster"] == call.topology.cluster
+    ]
+    waiting = call.followers.clients()
+    return [{**client, "is_blocked": True} if client["id"] in waiting else client for client in found]
 
 
 def subscriptions(client: Client) -> int:

@@ -45,7 +45,7 @@ def members_of(call: Call) -> list[Member]:
     """The nodes of the costume, each primary followed by its replicas."""
     if not call.plays_cluster:
         raise CommandError(DISABLED)
-    if call.configuration is not None and call.configuration.mode is Mode.DIRECT:
+    if call.settings.configuration is not None and call.settings.configuration.mode is Mode.DIRECT:
         return _nodes(call)
     me = _here(call)
     return [Member(_id(call, me), me.host, me.port, (SlotRange(0, SLOT_COUNT - 1),), is_myself=True)]
@@ -76,8 +76,8 @@ def _member(
 
 def _here(call: Call) -> Address:
     """Where clients reach this proxy: as configured, or as this client did."""
-    if call.configuration is not None and call.configuration.advertise is not None:
-        return call.configuration.advertise
+    if call.settings.configuration is not None and call.settings.configuration.advertise is not None:
+        return call.settings.configuration.advertise
     return Address.parse(call.offload.local_address)
 
 

@@ -18,6 +18,7 @@ ROUTES = {
     "local": "the proxy, in the data plane",
     "offload": "the proxy, in the control plane",
     "shard": "the shard of its keys",
+    "database": "the shard of its keys; between databases on clusters of one shard",
     "split": "the shards of its keys at once; replies joined",
     "any": "any shard",
     "transaction": "queued in the proxy; at EXEC the shard of its keys",
@@ -51,8 +52,10 @@ def _rows(command: Command) -> Iterator[str]:
     for each in command.subcommands or (command,):
         served = ROUTES[each.route]
         if each.note:
-            allowed = ALLOWABLE if each.name in HANDLERS else ""
-            served = f"{served}: {each.note}{allowed}"
+            served = (
+                f"{served}: {each.note}" if each.route == "refused" else f"{served}; not all: {each.note}"
+            )
+            served += ALLOWABLE if each.route == "refused" and each.name in HANDLERS else ""
         yield f"| {each.name.replace('|', ' ').upper()} | {served} |\n"
 
 

@@ -26,7 +26,8 @@ from shardproxy.wire.resp import encode
 
 HERE = Path(__file__).parent
 ROUTES = (
-    "local", "offload", "any", "transaction", "pubsub", "block", "later", "split", "refused", "restricted",
+    "local", "offload", "any", "transaction", "pubsub", "block", "database", "later", "split", "refused",
+    "restricted",
 )  # beside "shard"  # fmt: skip
 START_DEADLINE = 10.0  # seconds for the engine to listen
 
@@ -92,7 +93,7 @@ class Routes:
         self.extra: dict[str, dict[str, Any]] = overlay["extra"]
         self.keys: dict[str, str] = overlay["keys"]
         self.joins: dict[str, str] = overlay["split"]
-        self.notes: dict[str, str] = overlay["refused"] | overlay["restricted"]
+        self.notes: dict[str, str] = overlay["refused"] | overlay["restricted"] | overlay["partly"]
         self.restricted = frozenset(overlay["restricted"])
         self._routes: dict[str, str] = {}
         for route in ROUTES:

@@ -21,6 +21,7 @@ from shardproxy.commands import (
     pubsub,
     scripting,
     slowlog,
+    tracking,
     wait,
 )
 from shardproxy.commands.call import Handler
@@ -42,11 +43,16 @@ FAMILIES = (
     pubsub,
     scripting,
     slowlog,
+    tracking,
     wait,
 )
 
+CURES = scripting.CURES
 HANDLERS: Mapping[str, Handler] = {
     name: handler for family in FAMILIES for name, handler in family.HANDLERS.items()
-} | dict(scripting.CURES)
+} | dict(CURES)
 
 PATIENT = wait.PATIENT
+
+# Refused on the reader endpoint, beside what the table says writes.
+CHANGES = frozenset({*admin.HANDLERS, "script|flush"})

@@ -1,6 +1,7 @@
 """INFO: the shards as one server, with what only the proxy knows, and a line per shard.
 
-A shard that does not answer is missing from the sums, and named: in `# Proxy` and in its own line.
+A shard that does not answer is missing from the sums, and named: in `# Proxy`, which is then there unasked,
+and in its own line. An answer that nobody gave is an error, never an empty text.
 """
 
 from __future__ import annotations
@@ -8,9 +9,10 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import cast
 
-from shardproxy.commands.call import Call, Handler
+from shardproxy.commands.call import Call, CommandError, Handler
 from shardproxy.commands.info_merge import Section, info_read, info_write, sections_merge
 from shardproxy.commands.shards import Answer, ask_all, ask_every
 from shardproxy.commands.table import lower
@@ -23,17 +25,19 @@ WHOLE = ("default", "all", "everything")
 
 
 async def info(call: Call) -> Reply:
-    wanted = [lower(word) for word in call.args[1:]]
+    wanted = list(dict.fromkeys(lower(word) for word in call.args[1:]))
     is_whole = not wanted or any(word in WHOLE for word in wanted)
     answers = await ask_every(call, "INFO", *_asked(wanted), timeout=TIMEOUT)
     infos = {answer.shard.index: _read(answer) for answer in answers if answer.is_ok}
     sections = sections_merge(list(infos.values()))
     if not is_whole:
         sections = {name: section for name, section in sections.items() if name in wanted}
-    elif "server" not in sections:  # no shard answers, and clients look for the version
+    if not infos and (is_whole or "server" in wanted):  # clients look for the version
         sections = {"server": Section("Server", {"redis_version": call.table.version}), **sections}
+    if not infos and not sections and not set(wanted) <= set(OURS):
+        raise CommandError(answers[0].error)
     _as_proxy(call, sections)
-    if is_whole or "proxy" in wanted:
+    if is_whole or "proxy" in wanted or len(infos) < len(answers):
         sections["proxy"] = _proxy(call, answers)
     if is_whole or "shards" in wanted:
         sections["shards"] = Section("Shards", {f"shard{a.shard.index}": _shard(a, infos) for a in answers})
@@ -59,6 +63,10 @@ def _as_proxy(call: Call, sections: dict[str, Section]) -> None:
     here = Address.parse(call.offload.local_address)
     statistics = call.dataplane.statistics().clusters.get(call.topology.cluster)
     identity = hashlib.sha1(f"{call.topology.cluster} {here}".encode(), usedforsecurity=False).hexdigest()
+    if call.is_reader and "replication" in sections:
+        sections["replication"] = Section(
+            "Replication", {**_as_replica(call), **sections["replication"].fields}
+        )
     replaced: dict[str, dict[str, str]] = {
         "server": {
             "redis_mode": "cluster" if call.plays_cluster else "standalone",
@@ -69,7 +77,7 @@ def _as_proxy(call: Call, sections: dict[str, Section]) -> None:
             "config_file": "",
         },
         "clients": {"connected_clients": str(statistics.clients)} if statistics else {},
-        "replication": {"role": "master", "master_replid": identity},
+        "replication": {"role": "slave" if call.is_reader else "master", "master_replid": identity},
         "cluster": {"cluster_enabled": str(int(call.plays_cluster))},
     }
     for name, fields in replaced.items():
@@ -117,9 +125,37 @@ def _shard(answer: Answer, infos: Mapping[int, Mapping[str, Section]]) -> str:
     return ",".join(f"{name}={value}" for name, value in parts.items())
 
 
+def _as_replica(call: Call) -> dict[str, str]:
+    """What a replica tells of its primary, which is the endpoint that takes writes."""
+    primary = _primary(call)
+    return {
+        "role": "slave",
+        "master_host": primary.host,
+        "master_port": str(primary.port),
+        "master_link_status": "up",
+        "master_last_io_seconds_ago": "0",
+        "master_sync_in_progress": "0",
+        "slave_read_only": "1",
+    }
+
+
+def _primary(call: Call) -> Address:
+    """Where this client could write: as configured, or as it came here when that is no host."""
+    here = Address.parse(call.offload.local_address)
+    primary = call.settings.primary or here
+    is_any = primary.host in ("0.0.0.0", "::")
+    return replace(primary, host=here.host) if is_any and not here.is_unix else primary
+
+
 def role(call: Call) -> Reply:
-    """A primary without replicas: the offsets of many shards' replicas do not make one."""
+    """A primary without replicas: the offsets of many shards' replicas do not make one.
+
+    The reader endpoint is a replica, so that clients which look for one send it no writes.
+    """
     no_replicas: list[Reply] = []
+    if call.is_reader:
+        primary = _primary(call)
+        return ["slave", primary.host, primary.port, "connected", 0]
     return ["master", 0, no_replicas]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias, cast
 
 from shardproxy.commands.call import Call, CommandError, Handler
-from shardproxy.commands.shards import Answer, ask_every
+from shardproxy.commands.shards import Answer, ask_every, ask_every_to_read
 from shardproxy.wire.reply import Raw, Reply, Verbatim
 
 Join: TypeAlias = Callable[[Sequence[Answer]], Reply]
@@ -19,6 +19,15 @@ def everywhere(join: Join, *, timeout: float | None = None) -> Handler:
 
     async def handler(call: Call) -> Reply:
         return join(await ask_every(call, *call.args, resp=call.resp, timeout=timeout))
+
+    return handler
+
+
+def everywhere_to_read(join: Join, *, timeout: float | None = None) -> Handler:
+    """The same, of a command that a replica answers as well: on the reader endpoint one does."""
+
+    async def handler(call: Call) -> Reply:
+        return join(await ask_every_to_read(call, *call.args, resp=call.resp, timeout=timeout))
 
     return handler
 

@@ -8,8 +8,15 @@ from collections.abc import Mapping
 from typing import cast
 
 from shardproxy.commands.call import Call, CommandError, Handler
-from shardproxy.commands.joins import LONG, all_alike, concatenated, everywhere, total
-from shardproxy.commands.shards import ask_all, ask_shard
+from shardproxy.commands.joins import (
+    LONG,
+    all_alike,
+    concatenated,
+    everywhere,
+    everywhere_to_read,
+    total,
+)
+from shardproxy.commands.shards import ask_every_to_read, ask_to_read
 from shardproxy.wire.reply import Raw, Reply
 
 SHARD_BITS = 8  # of a cursor: 250 shards at most; the rest is the engine's, and all fits JavaScript's 2^53
@@ -23,7 +30,7 @@ async def scan(call: Call) -> Reply:
     position, engine_cursor = cursor & (1 << SHARD_BITS) - 1, cursor >> SHARD_BITS
     if position >= len(shards):  # there were more shards when the cursor was given
         position, engine_cursor = len(shards) - 1, (1 << 64) - 1
-    answer = await ask_shard(call, shards[position], call.args[0], engine_cursor, *call.args[2:])
+    answer = await ask_to_read(call, shards[position], call.args[0], engine_cursor, *call.args[2:])
     answer.check()
     after, _ = cast("tuple[bytes, list[bytes]]", answer.reply)
     keys = answer.raw[len(reply_head(after)) :]  # passed on unread
@@ -55,10 +62,13 @@ def cursor_after(engine_cursor: int, position: int, shards: int) -> int:
 
 async def randomkey(call: Call) -> Reply:
     """A key of a shard chosen by how many it has, so that every key is as likely."""
-    sizes = [cast("int", answer.reply) for answer in await ask_all(call, "DBSIZE")]
+    sizes = []
+    for answer in await ask_every_to_read(call, "DBSIZE"):
+        answer.check()
+        sizes.append(cast("int", answer.reply))
     while any(sizes):
         (chosen,) = random.choices(range(len(sizes)), sizes)
-        answer = await ask_shard(call, call.topology.shards[chosen], "RANDOMKEY")
+        answer = await ask_to_read(call, call.topology.shards[chosen], "RANDOMKEY")
         answer.check()
         if answer.reply is not None:
             return answer.reply
@@ -67,10 +77,10 @@ async def randomkey(call: Call) -> Reply:
 
 
 HANDLERS: Mapping[str, Handler] = {
-    "dbsize": everywhere(total),
+    "dbsize": everywhere_to_read(total),
     "flushall": everywhere(all_alike, timeout=LONG),
     "flushdb": everywhere(all_alike, timeout=LONG),
-    "keys": everywhere(concatenated, timeout=LONG),
+    "keys": everywhere_to_read(concatenated, timeout=LONG),
     "randomkey": randomkey,
     "scan": scan,
 }

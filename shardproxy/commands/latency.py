@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from typing import cast
 
 from shardproxy.commands.call import Call, Handler
@@ -43,11 +45,14 @@ def _commands(answer: Answer) -> Mapping[bytes, Mapping[bytes, Reply]]:
 
 
 def _joined(rows: Sequence[Mapping[bytes, Reply]]) -> Reply:
-    histograms = [cast("Mapping[int, int]", row[b"histogram_usec"]) for row in rows]
-    bounds = sorted({bound for histogram in histograms for bound in histogram})
-    buckets: dict[int, Reply] = {}
-    for bound in bounds:
-        buckets[bound] = sum(max((n for b, n in h.items() if b <= bound), default=0) for h in histograms)
+    calls: Counter[int] = Counter()  # by bound, those of lower bounds excluded
+    for row in rows:
+        lower = 0
+        for bound, count in sorted(cast("Mapping[int, int]", row[b"histogram_usec"]).items()):
+            calls[bound] += count - lower
+            lower = count
+    bounds = sorted(calls)
+    buckets: dict[int, Reply] = dict(zip(bounds, accumulate(map(calls.__getitem__, bounds)), strict=True))
     joined: dict[str, Reply] = {
         "calls": sum(cast("int", row[b"calls"]) for row in rows),
         "histogram_usec": buckets,

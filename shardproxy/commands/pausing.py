@@ -36,8 +36,12 @@ async def client_unblock(call: Call) -> Reply:
     how = lower(call.args[3]) if len(call.args) > 3 else "timeout"
     if how not in ("timeout", "error"):
         raise CommandError("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR")
-    client = integer(call.args[2])
-    return int(await call.dataplane.unblock(client, with_error=how == "error")) if client > 0 else 0
+    client, with_error = integer(call.args[2]), how == "error"
+    if client <= 0:
+        return 0
+    if call.followers.unblock(call.topology.cluster, client, with_error=with_error):
+        return 1
+    return int(await call.dataplane.unblock(client, with_error=with_error))
 
 
 HANDLERS: Mapping[str, Handler] = {

@@ -4,36 +4,49 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from shardproxy.commands.call import Call, Handler
-from shardproxy.commands.glob import matches
-from shardproxy.wire.reply import Reply
+from shardproxy.commands.call import Call, CommandError, Handler
+from shardproxy.wire.reply import Raw, Reply
 
 
-def _counts(call: Call, kind: str) -> dict[bytes, int]:
-    topics = call.dataplane.subscriptions(call.topology.cluster)
-    return {name: clients for its_kind, name, clients in topics if its_kind == kind}
+async def _names(call: Call, kind: str) -> Reply:
+    pattern = call.args[2] if len(call.args) > 2 else None
+    try:
+        return Raw(await call.dataplane.topics(call.topology.cluster, kind, pattern))
+    except OverflowError as e:
+        raise CommandError(f"ERR {e}") from e
 
 
-def _names(call: Call, kind: str) -> Reply:
-    names = sorted(_counts(call, kind))
-    if len(call.args) > 2:
-        pattern = call.args[2]
-        names = [name for name in names if matches(pattern, name)]
-    return list(names)
+async def _numbers(call: Call, kind: str) -> Reply:
+    names = call.args[2:]
+    counts = await call.dataplane.subscribers(call.topology.cluster, kind, names)
+    return [item for pair in zip(names, counts, strict=True) for item in pair]
 
 
-def _numbers(call: Call, kind: str) -> Reply:
-    counts = _counts(call, kind)
-    reply: list[Reply] = []
-    for name in call.args[2:]:
-        reply += [name, counts.get(name, 0)]
-    return reply
+async def pubsub_channels(call: Call) -> Reply:
+    return await _names(call, "channel")
+
+
+async def pubsub_shardchannels(call: Call) -> Reply:
+    return await _names(call, "shard")
+
+
+async def pubsub_numsub(call: Call) -> Reply:
+    return await _numbers(call, "channel")
+
+
+async def pubsub_shardnumsub(call: Call) -> Reply:
+    return await _numbers(call, "shard")
+
+
+async def pubsub_numpat(call: Call) -> Reply:
+    patterns = await call.dataplane.topics(call.topology.cluster, "pattern")
+    return int(patterns[1 : patterns.index(b"\r")])  # an array's head has its length
 
 
 HANDLERS: Mapping[str, Handler] = {
-    "pubsub|channels": lambda call: _names(call, "channel"),
-    "pubsub|numsub": lambda call: _numbers(call, "channel"),
-    "pubsub|numpat": lambda call: len(_counts(call, "pattern")),
-    "pubsub|shardchannels": lambda call: _names(call, "shard"),
-    "pubsub|shardnumsub": lambda call: _numbers(call, "shard"),
+    "pubsub|channels": pubsub_channels,
+    "pubsub|numsub": pubsub_numsub,
+    "pubsub|numpat": pubsub_numpat,
+    "pubsub|shardchannels": pubsub_shardchannels,
+    "pubsub|shardnumsub": pubsub_shardnumsub,
 }

@@ -2,46 +2,86 @@
 
 A node that was restarted, promoted or added may lack scripts (engines do not replicate them) or functions.
 The data plane hands EVALSHA and FCALL over when a node says so; we load what is missing and run the command.
+Scripts go to replicas too, which run EVALSHA_RO; functions get there by replication.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import cast
+
+import trio
 
 from shardproxy.commands.call import Call, CommandError, Handler, text
 from shardproxy.commands.joins import LONG, all_alike, each_and, everywhere, one_succeeded
-from shardproxy.commands.shards import Answer, ask_every, ask_shard, pass_any
+from shardproxy.commands.shards import (
+    Answer,
+    ask_every,
+    ask_nodes,
+    ask_replicas,
+    ask_shard,
+    pass_any,
+    replicas_of,
+)
+from shardproxy.commands.table import lower
 from shardproxy.model import Shard
 from shardproxy.wire.reply import Raw, Reply
 
+REPLICA_TIMEOUT = 0.5  # seconds; a replica that is slower gets its scripts when it lacks them
+
 
 async def script_load(call: Call) -> Reply:
-    answers = await ask_every(call, *call.args)
-    if any(answer.is_ok for answer in answers):
-        call.scripts.keep(call.topology.cluster, call.args[2])
+    answers = await _at_all_nodes(call)
+    digest = next((answer.reply for answer in answers if answer.is_ok), None)
+    if digest is not None:
+        call.scripts.keep(call.topology.cluster, text(cast("bytes", digest)), call.args[2])
     return all_alike(answers)
 
 
 async def script_flush(call: Call) -> Reply:
-    reply = all_alike(await ask_every(call, *call.args, timeout=LONG))
-    call.scripts.forget(call.topology.cluster)
+    reply = all_alike(await _at_all_nodes(call, timeout=LONG))
+    call.scripts.forget_all(call.topology.cluster)
     return reply
+
+
+async def _at_all_nodes(call: Call, timeout: float | None = None) -> list[Answer]:
+    """The primaries' answers. Replicas are told too, for the scripts they run, but nobody depends on it."""
+    answers: list[Answer] = []
+
+    async def ask_primaries() -> None:
+        answers.extend(await ask_every(call, *call.args, timeout=timeout))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(ask_primaries)
+        await ask_replicas(call, call.topology.shards, *call.args, timeout=REPLICA_TIMEOUT)
+    return answers
+
+
+async def kill(call: Call) -> Reply:
+    """SCRIPT KILL and FUNCTION KILL: a replica may be the one that runs a script, a read-only one."""
+    primaries = len(call.topology.shards)
+    answers = await ask_nodes(call, *call.args)
+    return one_succeeded([*answers[:primaries], *(a for a in answers[primaries:] if a.is_ok)])
 
 
 async def evalsha(call: Call) -> Reply:
     """EVALSHA and EVALSHA_RO where the script is missing: load it there first, if a client ever did."""
     shard = _shard_of(call)
-    body = call.scripts.get(call.topology.cluster, text(call.args[1]))
+    body = call.scripts.get(call.topology.cluster, text(call.args[1]).lower())
     if body is not None:
-        (await ask_shard(call, shard, "SCRIPT", "LOAD", body)).check()
-    return _passed(await ask_shard(call, shard, *call.args, resp=call.resp))
+        await ask_replicas(call, [shard], "SCRIPT", "LOAD", body, timeout=REPLICA_TIMEOUT)
+        await ask_shard(call, shard, "SCRIPT", "LOAD", body)
+    return await _run(call, shard)
 
 
 async def fcall(call: Call) -> Reply:
-    """FCALL and FCALL_RO where the function is missing: bring the libraries of a shard that has it."""
+    """FCALL and FCALL_RO where the function is missing: bring the libraries of a shard that has it.
+
+    When none does, all have come back empty, and get what clients have loaded.
+    """
     shard = _shard_of(call)
-    for other in await ask_every(call, "FUNCTION", "LIST"):
+    answers = await ask_every(call, "FUNCTION", "LIST")
+    for other in answers:
         if other.is_ok and other.shard.index != shard.index and call.args[1] in _functions(other.reply):
             dump = await ask_shard(call, other.shard, "FUNCTION", "DUMP")
             dump.check()
@@ -49,7 +89,60 @@ async def fcall(call: Call) -> Reply:
                 await ask_shard(call, shard, "FUNCTION", "RESTORE", cast("bytes", dump.reply), "REPLACE")
             ).check()
             break
-    return _passed(await ask_shard(call, shard, *call.args, resp=call.resp))
+    else:
+        await _load_kept(call, next(answer for answer in answers if answer.shard.index == shard.index))
+    return await _run(call, shard)
+
+
+async def _load_kept(call: Call, present: Answer) -> None:
+    """Load the libraries that clients have loaded and the shard lacks."""
+    if not present.is_ok:
+        return
+    names = {text(name) for name, _ in _libraries(present.reply)}
+    for name, code in call.libraries.all(call.topology.cluster).items():
+        if name not in names:
+            await ask_shard(call, present.shard, "FUNCTION", "LOAD", code)  # FCALL says if it was in vain
+
+
+async def function_load(call: Call) -> Reply:
+    answers = await ask_every(call, *call.args, resp=call.resp)
+    name = next((answer.reply for answer in answers if answer.is_ok), None)
+    if name is not None:
+        call.libraries.keep(call.topology.cluster, text(cast("bytes", name)), call.args[-1])
+    return all_alike(answers)
+
+
+async def function_delete(call: Call) -> Reply:
+    answers = await ask_every(call, *call.args, resp=call.resp)
+    if any(answer.is_ok for answer in answers):
+        call.libraries.forget(call.topology.cluster, text(call.args[2]))
+    return all_alike(answers)
+
+
+async def function_flush(call: Call) -> Reply:
+    answers = await ask_every(call, *call.args, resp=call.resp, timeout=LONG)
+    if any(answer.is_ok for answer in answers):
+        call.libraries.forget_all(call.topology.cluster)
+    return all_alike(answers)
+
+
+async def function_restore(call: Call) -> Reply:
+    """Its payload is the engine's own, so what there is now is asked for."""
+    answers = await ask_every(call, *call.args, resp=call.resp)
+    restored = next((answer.shard for answer in answers if answer.is_ok), None)
+    if restored is not None:
+        listed = await ask_shard(call, restored, "FUNCTION", "LIST", "WITHCODE")
+        call.libraries.forget_all(call.topology.cluster)
+        for name, code in _libraries(listed.reply) if listed.is_ok else ():
+            call.libraries.keep(call.topology.cluster, text(name), code)
+    return all_alike(answers)
+
+
+def _libraries(libraries: Reply) -> Iterator[tuple[bytes, bytes]]:
+    """Name and code, if there is any, of the libraries in a reply to FUNCTION LIST (RESP2)."""
+    for library in cast("list[list[bytes]]", libraries):
+        fields = dict(zip(library[::2], library[1::2], strict=True))
+        yield fields[b"library_name"], fields.get(b"library_code", b"")
 
 
 def _functions(libraries: Reply) -> set[bytes]:
@@ -71,7 +164,14 @@ def _shard_of(call: Call) -> Shard:
     return shard
 
 
-def _passed(answer: Answer) -> Reply:
+async def _run(call: Call, shard: Shard) -> Reply:
+    """Run what the client asked for where the code is now; a replica does for what only reads."""
+    answer = await ask_shard(call, shard, *call.args, resp=call.resp)
+    if lower(call.args[0]).endswith("_ro"):
+        for place in replicas_of([shard]):
+            if answer.why_none is None:
+                break
+            answer = await ask_shard(call, place, *call.args, resp=call.resp)
     if answer.why_none is not None:
         raise CommandError(answer.error)
     return Raw(answer.raw)
@@ -101,17 +201,17 @@ def _running(stats: Reply) -> Reply:
 
 
 HANDLERS: Mapping[str, Handler] = {
-    "function|delete": everywhere(all_alike),
+    "function|delete": function_delete,
     "function|dump": pass_on,
-    "function|flush": everywhere(all_alike, timeout=LONG),
-    "function|kill": everywhere(one_succeeded),
+    "function|flush": function_flush,
+    "function|kill": kill,
     "function|list": pass_on,
-    "function|load": everywhere(all_alike),
-    "function|restore": everywhere(all_alike),
+    "function|load": function_load,
+    "function|restore": function_restore,
     "function|stats": function_stats,
     "script|exists": everywhere(each_and),
     "script|flush": script_flush,
-    "script|kill": everywhere(one_succeeded),
+    "script|kill": kill,
     "script|load": script_load,
 }
 

@@ -3,7 +3,8 @@
     data plane ─ offload ─> table ─> handler ──────────────> reply ─ answer ─> data plane
                               └─ unknown ─> learn from the engines ─ retry ─────┘
 
-Every offload is answered or retried, whatever becomes of its handler. Knows no command.
+Every offload is answered or retried, whatever becomes of its handler, unless its client has gone.
+Knows no command.
 """
 
 from __future__ import annotations
@@ -11,26 +12,29 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from inspect import iscoroutinefunction
+from types import MappingProxyType
 from typing import Protocol, cast
 
 import structlog
 import trio
 
-from shardproxy.commands.call import Call, CommandError, Facade
-from shardproxy.commands.handlers import HANDLERS, PATIENT
+from shardproxy.commands.call import Call, CommandError, Facade, Settings
+from shardproxy.commands.followers import Followers
+from shardproxy.commands.handlers import CHANGES, CURES, HANDLERS, PATIENT
 from shardproxy.commands.learn import Learner
-from shardproxy.commands.scripts import Scripts
+from shardproxy.commands.sources import Sources
 from shardproxy.commands.table import Table, lower
 from shardproxy.commands.texts import unknown_subcommand
-from shardproxy.config import ConfigurationEndpoint
-from shardproxy.dataplane import Offload
-from shardproxy.model import Topology
+from shardproxy.dataplane import Abandoned, Offload
+from shardproxy.model import Address, Topology
+from shardproxy.model.replication import ShardKey
 from shardproxy.nodes import NodeError, NodeFailure, NodeLinks
 from shardproxy.wire.reply import Failure, Reply, reply_encode
 
 DEADLINE = 60.0  # seconds for a command; requests to nodes have shorter ones of their own
-PATIENT_DEADLINE = 4000.0  # seconds for a command that ends by a timeout of its own, an hour at most
+PATIENT_PER_CLUSTER = 4096  # clients that wait for no more than time and replicas; more are refused
 RUNNING_PER_CLUSTER = 64  # at once; a cluster whose nodes hang must not hold up another's commands
+MAX_ARGUMENTS = 1 << 16  # of what is answered here; a million would take all other clients' time
 WAITING = 4096  # taken from the data plane at once; each is one client, and beyond this they wait there
 
 log = structlog.get_logger()
@@ -39,11 +43,11 @@ log = structlog.get_logger()
 class OffloadingFacade(Facade, Protocol):
     """The part of the data plane that the service uses."""
 
-    def offloads(self) -> AsyncIterator[Offload]: ...
+    def offloads(self) -> AsyncIterator[Offload | Abandoned]: ...
 
 
-def no_configuration(cluster: str) -> ConfigurationEndpoint | None:
-    return None
+def no_settings(cluster: str) -> Settings:
+    return Settings()
 
 
 async def run_commands(
@@ -52,22 +56,29 @@ async def run_commands(
     nodes: NodeLinks,
     *,
     table: Table | None = None,
-    configuration_of: Callable[[str], ConfigurationEndpoint | None] = no_configuration,
+    settings_of: Callable[[str], Settings] = no_settings,
+    readable: Mapping[ShardKey, frozenset[Address]] = MappingProxyType({}),
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Answer offloaded commands until the data plane stops.
 
     `topologies` holds the current one by cluster; `table` is what the data plane started with;
-    `configuration_of` tells a cluster's configuration endpoint (its mode, what it advertises).
+    `settings_of` tells what a cluster's config says, `readable` which replicas are fit to be read from.
     """
     learner = Learner(table or Table.load())
-    service = _Service(dataplane, topologies, nodes, learner, Scripts(), configuration_of, {})
     waiting = trio.CapacityLimiter(WAITING)
     async with trio.open_nursery() as nursery:
+        followers = Followers(nursery, topologies, nodes)
+        service = _Service(dataplane, topologies, nodes, learner, followers, settings_of, readable)
         task_status.started()
         async for offload in dataplane.offloads():
-            await waiting.acquire_on_behalf_of(offload)
-            nursery.start_soon(service.serve, offload, waiting)
+            if isinstance(offload, Abandoned):
+                service.abandon(offload.token)
+            elif is_patient(offload):
+                nursery.start_soon(service.serve_patient, offload, service.cancellable(offload))
+            else:
+                await waiting.acquire_on_behalf_of(offload)
+                nursery.start_soon(service.serve, offload, service.cancellable(offload), waiting)
         nursery.cancel_scope.cancel()  # nobody waits for the answers any more
 
 
@@ -77,21 +88,53 @@ class _Service:
     topologies: Mapping[str, Topology]
     nodes: NodeLinks
     learner: Learner
-    scripts: Scripts
-    configuration_of: Callable[[str], ConfigurationEndpoint | None]
-    running: dict[str, trio.CapacityLimiter]
+    followers: Followers
+    settings_of: Callable[[str], Settings]
+    readable: Mapping[ShardKey, frozenset[Address]]
+    scripts: Sources = field(default_factory=Sources)
+    libraries: Sources = field(default_factory=Sources)
+    running: dict[str, trio.CapacityLimiter] = field(default_factory=dict)
+    patient: dict[str, trio.CapacityLimiter] = field(default_factory=dict)
+    scopes: dict[int, trio.CancelScope] = field(default_factory=dict)  # of what ends when its client goes
     reported: set[tuple[str, str]] = field(default_factory=set)
 
-    async def serve(self, offload: Offload, waiting: trio.CapacityLimiter) -> None:
+    def cancellable(self, offload: Offload) -> trio.CancelScope:
+        """The scope in which to serve it, from now on cancelled when its client goes."""
+        scope = self.scopes[offload.token] = trio.CancelScope()
+        return scope
+
+    def abandon(self, token: int) -> None:
+        """Stop what nobody waits for, unless it may have changed something already: half of it is worse."""
+        if token in self.scopes:
+            self.scopes[token].cancel()
+
+    async def serve(self, offload: Offload, scope: trio.CancelScope, waiting: trio.CapacityLimiter) -> None:
         """Answer one offload, or have it routed again."""
         try:
-            seconds = PATIENT_DEADLINE if lower(offload.args[0]) in PATIENT else DEADLINE
-            with trio.move_on_after(seconds) as scope:
-                await self._serve(offload)
-            if scope.cancelled_caught:
-                self._answer(offload, Failure(f"ERR no answer within {seconds:g} s"))
+            with scope:
+                with trio.move_on_after(DEADLINE) as deadline:
+                    await self._serve(offload)
+                if deadline.cancelled_caught:
+                    self._answer(offload, Failure(f"ERR no answer within {DEADLINE:g} s"))
         finally:
+            self.scopes.pop(offload.token, None)
             waiting.release_on_behalf_of(offload)
+
+    async def serve_patient(self, offload: Offload, scope: trio.CancelScope) -> None:
+        """Answer one offload that ends by a timeout of its own, or when its client goes."""
+        limiter = self.patient.setdefault(offload.cluster, trio.CapacityLimiter(PATIENT_PER_CLUSTER))
+        try:
+            limiter.acquire_on_behalf_of_nowait(offload)
+        except trio.WouldBlock:
+            self.scopes.pop(offload.token, None)
+            self._answer(offload, Failure(f"ERR {PATIENT_PER_CLUSTER} clients wait already, and no more may"))
+            return
+        try:
+            with scope:
+                await self._serve(offload)
+        finally:
+            self.scopes.pop(offload.token, None)
+            limiter.release_on_behalf_of(offload)
 
     async def _serve(self, offload: Offload) -> None:
         reply: Reply
@@ -126,6 +169,10 @@ class _Service:
             raise CommandError(f"ERR wrong number of arguments for '{command.name}' command")
         if command.subcommands and len(call.args) > 1:
             raise CommandError(unknown_subcommand(call.args))
+        if len(call.args) > MAX_ARGUMENTS and command.name not in CURES:
+            raise CommandError(f"ERR more than {MAX_ARGUMENTS} arguments")
+        if call.is_reader and command.name in CHANGES:
+            raise CommandError("READONLY You can't write against a read only replica.")
         handler = HANDLERS.get(command.name)
         if handler is None:
             raise CommandError(f"ERR {command.name.replace('|', ' ').upper()} is not supported yet")
@@ -135,21 +182,24 @@ class _Service:
             return cast("Reply", await handler(call))
         limiter = self.running.setdefault(offload.cluster, trio.CapacityLimiter(RUNNING_PER_CLUSTER))
         async with limiter:
+            self.scopes.pop(offload.token, None)
             return cast("Reply", await handler(call))
 
     def _call(self, offload: Offload) -> Call:
         topology = self.topologies.get(offload.cluster)
         if topology is None:
             raise CommandError(f"ERR cluster {offload.cluster} is no longer served")
-        configuration = self.configuration_of(offload.cluster)
         return Call(
             offload,
             topology,
             self.learner.table,
-            configuration,
+            self.settings_of(offload.cluster),
+            self.readable,
             self.dataplane,
             self.nodes,
             self.scripts,
+            self.libraries,
+            self.followers,
         )
 
     def _report(self, offload: Offload) -> None:
@@ -171,6 +221,10 @@ class _Service:
 
 
 _RETRY = object()
+
+
+def is_patient(offload: Offload) -> bool:
+    return lower(offload.args[0]) in PATIENT
 
 
 def _name(offload: Offload) -> str:

@@ -9,10 +9,12 @@ import trio
 
 from shardproxy.commands.call import Call, CommandError
 from shardproxy.model import Node, Shard
+from shardproxy.model.replication import ShardKey
 from shardproxy.nodes import NodeError, NodeFailure, Received
 from shardproxy.wire.reply import Failure, Raw, Reply
 from shardproxy.wire.resp import Argument
 
+NOT_NOW = ("LOADING", "MASTERDOWN")  # what a replica says that cannot answer reads yet, or any more
 CANDIDATES = 3  # nodes tried in turn: with a timeout each, more would outlast the client's patience
 
 
@@ -61,6 +63,44 @@ async def ask_shard(
     return Answer(shard, received.reply, received.raw)
 
 
+async def ask_to_read(
+    call: Call, shard: Shard, *args: Argument, resp: int = 2, timeout: float | None = None
+) -> Answer:
+    """As ask_shard, of what any node can tell: on the reader endpoint a replica, if one can answer.
+
+    It is the first one that can, for a cursor means something only to the node that gave it.
+    """
+    for place in _places_to_read(call, shard):
+        answer = await ask_shard(call, place, *args, resp=resp, timeout=timeout)
+        is_refused = answer.failure is not None and answer.failure.code in NOT_NOW
+        if answer.why_none is None and not is_refused:
+            break
+    return answer
+
+
+def _places_to_read(call: Call, shard: Shard) -> list[Shard]:
+    if not call.is_reader:
+        return [shard]
+    fit = call.readable.get(ShardKey(call.topology.cluster, shard.index))
+    replicas = [replica for replica in shard.replicas if fit is None or replica.address in fit]
+    return [*replicas_of([replace(shard, replicas=tuple(replicas))]), shard]
+
+
+async def ask_every_to_read(
+    call: Call, *args: Argument, resp: int = 2, timeout: float | None = None
+) -> list[Answer]:
+    """As ask_every, of what any node of a shard can tell."""
+    answers: dict[int, Answer] = {}
+
+    async def ask(shard: Shard) -> None:
+        answers[shard.index] = await ask_to_read(call, shard, *args, resp=resp, timeout=timeout)
+
+    async with trio.open_nursery() as nursery:
+        for shard in call.topology.shards:
+            nursery.start_soon(ask, shard)
+    return [answers[shard.index] for shard in call.topology.shards]
+
+
 async def ask_each(
     call: Call, requests: Mapping[int, Sequence[Argument]], *, resp: int = 2, timeout: float | None = None
 ) -> list[Answer]:
@@ -86,8 +126,25 @@ async def ask_every(call: Call, *args: Argument, resp: int = 2, timeout: float |
 
 async def ask_nodes(call: Call, *args: Argument, resp: int = 2, timeout: float | None = None) -> list[Answer]:
     """Send one request to every node at once, replicas too; the primaries' answers come first."""
-    places = [*call.topology.shards]
-    places += [replace(shard, primary=node, replicas=()) for shard in places for node in shard.replicas]
+    shards = call.topology.shards
+    return await _ask_places(call, [*shards, *replicas_of(shards)], args, resp, timeout)
+
+
+async def ask_replicas(
+    call: Call, shards: Sequence[Shard], *args: Argument, timeout: float | None = None
+) -> list[Answer]:
+    """Send one request to every replica of these shards at once."""
+    return await _ask_places(call, replicas_of(shards), args, 2, timeout)
+
+
+def replicas_of(shards: Sequence[Shard]) -> list[Shard]:
+    """Each replica in its primary's place."""
+    return [replace(shard, primary=node, replicas=()) for shard in shards for node in shard.replicas]
+
+
+async def _ask_places(
+    call: Call, places: Sequence[Shard], args: Sequence[Argument], resp: int, timeout: float | None
+) -> list[Answer]:
     answers: dict[int, Answer] = {}
 
     async def ask(number: int, place: Shard) -> None:

@@ -79,10 +79,14 @@ Renames = dict[Annotated[Text, AfterValidator(_command)], Annotated[Text, AfterV
 
 
 class Commands(Section):
-    """Which commands clients may use. A subcommand is written `parent|sub`; a parent is all of them."""
+    """Which commands clients may use. A subcommand is written `parent|sub`; a parent is all of them.
+
+    What a script calls is run by the engine: nothing here reaches into it.
+    """
 
     deny: Names = ()
-    """Commands that are refused."""
+    """Commands that are refused when a client sends them. A script may still call them: against that deny
+    `eval`, `evalsha` and `fcall` too, or give the user of `node_auth` an ACL in the engines without them."""
     allow: Allowed = ()
     """Restricted commands that are not refused, such as `config|set` and `debug`; `*` is all of them."""
     rename: Renames = Field(default_factory=dict)

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import contextlib
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
 
 import trio
 
@@ -22,7 +22,10 @@ from shardproxy.model.health import NodeDown, PoolKey
 if TYPE_CHECKING:
     from shardproxy.dataplane import _native
 
-__all__ = ["BoundEndpoint", "DataPlane", "Offload"]
+__all__ = ["Abandoned", "BoundEndpoint", "DataPlane", "Offload"]
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 MAX_HINTS = 256  # not taken yet; more say nothing new
 
@@ -43,6 +46,13 @@ class Offload:
 
 
 @dataclass(frozen=True, slots=True)
+class Abandoned:
+    """The client of an offloaded command has gone; nobody waits for the answer to that token."""
+
+    token: int
+
+
+@dataclass(frozen=True, slots=True)
 class BoundEndpoint:
     """An address as configured, and as it is listened on (they differ for port 0)."""
 
@@ -57,6 +67,7 @@ class DataPlane:
         self._native = native
         self._offloads = _Offloads(native)
         self._stopped = False
+        self._slow = trio.CapacityLimiter(1)
 
     @classmethod
     def start(cls, *, workers: int, table: bytes, buffers: int = 0) -> DataPlane:
@@ -82,8 +93,11 @@ class DataPlane:
         """Find the slot of a key, by the cluster's key families; raise KeyError when it is not served."""
         return self._native.slot(cluster, key)
 
-    def offloads(self) -> AsyncIterator[Offload]:
-        """Iterate over offloaded commands until the data plane is stopped. One reader only."""
+    def offloads(self) -> AsyncIterator[Offload | Abandoned]:
+        """Iterate over offloaded commands until the data plane is stopped. One reader only.
+
+        An `Abandoned` comes after its offload, unless that was answered before.
+        """
         return self._offloads
 
     def answer(self, token: int, reply: bytes) -> None:
@@ -100,17 +114,34 @@ class DataPlane:
         """Counters of all workers since their start."""
         return Statistics.read(self._native.statistics())
 
-    async def clients(self) -> tuple[Mapping[str, Any], ...]:
-        """Every connected client, one mapping each with what CLIENT LIST shows; takes up to 1 s."""
-        return tuple(await trio.to_thread.run_sync(self._native.clients))
+    async def clients(self, client_id: int | None = None) -> tuple[Mapping[str, Any], ...]:
+        """Every connected client, or that one, each with what CLIENT LIST shows; takes up to 1 s."""
+        return tuple(await trio.to_thread.run_sync(self._native.clients, client_id))
 
     async def kill(self, client_ids: Iterable[int]) -> int:
         """Close these clients; return how many there were."""
         return await trio.to_thread.run_sync(self._native.kill, list(client_ids))
 
-    def subscriptions(self, cluster: str) -> list[tuple[str, bytes, int]]:
-        """What the cluster's clients are subscribed to: kind (channel, pattern, shard), name, clients."""
-        return self._native.subscriptions(cluster)
+    async def topics(self, cluster: str, kind: str, pattern: bytes | None = None) -> bytes:
+        """What the cluster's clients are subscribed to and the pattern matches: an encoded array of names.
+
+        The kind is channel, pattern or shard. Raise OverflowError when matching would take too long.
+        """
+        return await self._one_at_a_time(self._native.topics, cluster, kind, pattern)
+
+    async def subscribers(self, cluster: str, kind: str, names: Iterable[bytes]) -> list[int]:
+        """How many clients of the cluster are subscribed to each of these."""
+        return await self._one_at_a_time(self._native.subscribers, cluster, kind, list(names))
+
+    async def glob_filter(self, pattern: bytes, words: Iterable[bytes], *, ignores_case: bool) -> list[bytes]:
+        """The words a glob pattern matches; raise OverflowError when it would take too long."""
+        from shardproxy.dataplane import _native
+
+        return await self._one_at_a_time(_native.glob_filter, pattern, list(words), ignores_case)
+
+    async def _one_at_a_time(self, work: Callable[[*Ts], T], *args: *Ts) -> T:
+        """Do what may take seconds in a thread, and only one such thing at once: workers need the cores."""
+        return await trio.to_thread.run_sync(work, *args, limiter=self._slow)
 
     @property
     def hints(self) -> trio.MemoryReceiveChannel[Address]:
@@ -143,17 +174,17 @@ class DataPlane:
         self._native.stop()
 
 
-class _Offloads(AsyncIterator[Offload]):
+class _Offloads(AsyncIterator[Offload | Abandoned]):
     """Offloaded commands as they come. A class, as a generator would have to be closed by its reader."""
 
     def __init__(self, native: _native.DataPlane) -> None:
         self._native = native
-        self._waiting: deque[Offload] = deque()
+        self._waiting: deque[Offload | Abandoned] = deque()
         self._ended = False
         self._hint, self.hints = trio.open_memory_channel[Address](MAX_HINTS)
         self.down: Board[PoolKey, NodeDown] = Board()
 
-    async def __anext__(self) -> Offload:
+    async def __anext__(self) -> Offload | Abandoned:
         await trio.lowlevel.checkpoint()
         while not self._waiting:
             if self._ended:
@@ -192,8 +223,12 @@ class _Offloads(AsyncIterator[Offload]):
         trio.lowlevel.notify_closing(self._native.fileno())
 
 
-def _offload(values: tuple[int, str, str, int, int, int, str, bool, list[bytes]]) -> Offload:
+def _offload(
+    values: tuple[int, str, str, int, int, int, str, bool, list[bytes]],
+) -> Offload | Abandoned:
     token, cluster, endpoint, client_id, resp, db, local_address, known, args = values
+    if not args:
+        return Abandoned(token)
     return Offload(
         token, cluster, EndpointKind(endpoint), client_id, resp, db, local_address, known, tuple(args)
     )

@@ -2,9 +2,15 @@
 
 from typing import Any, Final, Self, final
 
-__all__ = ["VERSION", "DataPlane"]
+__all__ = ["VERSION", "DataPlane", "glob_filter"]
 
 VERSION: Final[str]
+
+def glob_filter(pattern: bytes, words: list[bytes], ignores_case: bool) -> list[bytes]:
+    """The words a glob pattern matches. Releases the GIL.
+
+    Raise OverflowError when it would take too long.
+    """
 
 @final
 class DataPlane:
@@ -38,7 +44,7 @@ class DataPlane:
         """Offloaded commands.
 
         Each is (token, cluster, endpoint kind, client id, RESP version, db, local address, known, args).
-        `known` is False for a command that is not in the table.
+        `known` is False for a command that is not in the table. No args: the client of that token has gone.
         """
 
     def answer(self, token: int, reply: bytes) -> None:
@@ -50,17 +56,21 @@ class DataPlane:
     def statistics(self) -> dict[str, Any]:
         """Counters of all workers, as nested plain values."""
 
-    def clients(self) -> list[dict[str, Any]]:
-        """Every connected client, as CLIENT LIST needs it. Waits up to 1 s; releases the GIL."""
+    def clients(self, client_id: int | None = None) -> list[dict[str, Any]]:
+        """Every connected client, or that one, as CLIENT LIST needs it. Waits up to 1 s; releases the GIL."""
 
     def kill(self, client_ids: list[int]) -> int:
         """Close these clients; return how many there were."""
 
-    def subscriptions(self, cluster: str) -> list[tuple[str, bytes, int]]:
-        """What the cluster's clients are subscribed to.
+    def topics(self, cluster: str, kind: str, pattern: bytes | None = None) -> bytes:
+        """What the cluster's clients are subscribed to and the pattern matches, as an encoded array of names.
 
-        Each is (kind, name, clients), the kind being `channel`, `pattern` or `shard`.
+        The kind is `channel`, `pattern` or `shard`. Releases the GIL. Raise OverflowError when matching
+        would take too long.
         """
+
+    def subscribers(self, cluster: str, kind: str, names: list[bytes]) -> list[int]:
+        """How many clients of the cluster are subscribed to each of these. Releases the GIL."""
 
     def hints(self) -> list[tuple[str, str, str]]:
         """Where workers lost or could not reach a node since the last call.

@@ -73,6 +73,10 @@ class NodeLinks:
         async with self.borrow(address, timeout) as link:
             return await link.request_raw(*args, resp=resp, db=db, timeout=timeout)
 
+    def own(self, address: Address) -> NodeLink:
+        """A connection beside this set, for who would hold up others; the caller closes it."""
+        return self._new(address)
+
     @asynccontextmanager
     async def borrow(self, address: Address, timeout: float | None = None) -> AsyncIterator[NodeLink]:
         """Have a connection for oneself; raise NodeTimeout when none gets free in time."""

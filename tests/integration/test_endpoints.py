@@ -112,12 +112,15 @@ def test_the_reader_endpoint_refuses_writes(proxy: Proxy, fleet: Fleet, wire: Op
     client = wire(proxy.address("reader"))
     for args in (
         ("SET", "k", "v"), ("DEL", "k", "l"), ("MSET", "k", 1, "l", 2), ("BLPOP", "k", "l", 0), ("FLUSHALL",),
-        ("EVAL", "return 1", 0), ("FUNCTION", "FLUSH"),
+        ("EVAL", "return 1", 0), ("FUNCTION", "FLUSH"), ("SCRIPT", "FLUSH"),
     ):  # fmt: skip
         assert client.ask(*args) == READONLY, args
     assert client.ask("GET", "k") is None
     assert client.ask("MGET", "k", "l") == [None, None]
     assert client.ask("EVAL_RO", "return 7", 0) == 7
+    assert client.ask("ROLE")[0] == b"slave"
+    assert dict(zip(*[iter(client.ask("HELLO", 2))] * 2, strict=True))[b"role"] == b"replica"
+    assert dict(zip(*[iter(wire(proxy).ask("HELLO", 2))] * 2, strict=True))[b"role"] == b"master"
     assert client.ask("PING") == b"PONG"
 
 

@@ -120,8 +120,8 @@ pub enum Flow {
     Open,
     /// Its next request waits until all earlier replies are in.
     Barrier,
-    /// An offloaded command is being answered.
-    Offloaded,
+    /// The offloaded command with this token is being answered.
+    Offloaded(u64),
     /// CLIENT PAUSE holds its next request.
     Stopped,
     /// It waits for a connection from a pool that is used up.

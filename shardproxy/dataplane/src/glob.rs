@@ -3,8 +3,46 @@
 #[cfg(test)]
 mod oracle;
 
+/// Steps that finding the matches among many texts may take: some seconds. A pattern with stars takes up to its length
+/// times a text's, and both are a client's to choose.
+const STEPS: usize = 1 << 32;
+
+/// The pattern is too long for so many texts, or so long ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooCostly;
+
+/// Fail when matching all of the texts might take too long.
+pub fn check_cost<'t>(pattern: &[u8], texts: impl Iterator<Item = &'t [u8]>) -> Result<(), TooCostly> {
+    let has_star = pattern.contains(&b'*');
+    let cost = |text: &[u8]| if has_star { (pattern.len() + 1).saturating_mul(text.len() + 1) } else { pattern.len() };
+    let total = texts.fold(0usize, |total, text| total.saturating_add(cost(text)));
+    if total > STEPS {
+        Err(TooCostly)
+    } else {
+        Ok(())
+    }
+}
+
 /// Whether `text` matches; linear in both but for stars, of which only the last is tried again.
 pub fn matches(pattern: &[u8], text: &[u8]) -> bool {
+    matches_as::<false>(pattern, text)
+}
+
+/// The same, ASCII letters of either case being one.
+#[cfg_attr(not(feature = "python"), allow(dead_code))] // Python asks for it
+pub fn matches_any_case(pattern: &[u8], text: &[u8]) -> bool {
+    matches_as::<true>(pattern, text)
+}
+
+const fn fold<const ANY_CASE: bool>(byte: u8) -> u8 {
+    if ANY_CASE {
+        byte.to_ascii_lowercase()
+    } else {
+        byte
+    }
+}
+
+fn matches_as<const ANY_CASE: bool>(pattern: &[u8], text: &[u8]) -> bool {
     let (mut p, mut t) = (0, 0);
     let mut star: Option<(usize, usize)> = None;
     loop {
@@ -16,7 +54,7 @@ pub fn matches(pattern: &[u8], text: &[u8]) -> bool {
         if t == text.len() {
             return p == pattern.len();
         }
-        if let Some(next) = one(pattern, p, text[t]) {
+        if let Some(next) = one::<ANY_CASE>(pattern, p, text[t]) {
             (p, t) = (next, t + 1);
             continue;
         }
@@ -31,16 +69,17 @@ pub fn matches(pattern: &[u8], text: &[u8]) -> bool {
 }
 
 /// Where the pattern goes on if its next element accepts the byte.
-fn one(pattern: &[u8], at: usize, byte: u8) -> Option<usize> {
+fn one<const ANY_CASE: bool>(pattern: &[u8], at: usize, byte: u8) -> Option<usize> {
+    let is_same = |other: u8| fold::<ANY_CASE>(other) == fold::<ANY_CASE>(byte);
     match *pattern.get(at)? {
         b'?' => Some(at + 1),
-        b'[' => class(pattern, at + 1, byte),
-        b'\\' if at + 1 < pattern.len() => (pattern[at + 1] == byte).then_some(at + 2),
-        other => (other == byte).then_some(at + 1),
+        b'[' => class::<ANY_CASE>(pattern, at + 1, byte),
+        b'\\' if at + 1 < pattern.len() => is_same(pattern[at + 1]).then_some(at + 2),
+        other => is_same(other).then_some(at + 1),
     }
 }
 
-fn class(pattern: &[u8], mut at: usize, byte: u8) -> Option<usize> {
+fn class<const ANY_CASE: bool>(pattern: &[u8], mut at: usize, byte: u8) -> Option<usize> {
     let is_negated = pattern.get(at) == Some(&b'^');
     at += usize::from(is_negated);
     let mut is_in = false;
@@ -50,14 +89,15 @@ fn class(pattern: &[u8], mut at: usize, byte: u8) -> Option<usize> {
             break;
         }
         if first == b'\\' && at + 1 < pattern.len() {
-            is_in |= pattern[at + 1] == byte;
+            is_in |= pattern[at + 1] == byte; // in its own case only: so does util.c
             at += 2;
         } else if pattern.get(at + 1) == Some(&b'-') && at + 2 < pattern.len() {
             let (low, high) = (first.min(pattern[at + 2]), first.max(pattern[at + 2]));
-            is_in |= (low..=high).contains(&byte);
+            let range = fold::<ANY_CASE>(low)..=fold::<ANY_CASE>(high);
+            is_in |= range.contains(&fold::<ANY_CASE>(byte));
             at += 3;
         } else {
-            is_in |= first == byte;
+            is_in |= fold::<ANY_CASE>(first) == fold::<ANY_CASE>(byte);
             at += 1;
         }
     }
@@ -66,7 +106,7 @@ fn class(pattern: &[u8], mut at: usize, byte: u8) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::matches;
+    use super::{check_cost, matches, matches_any_case, TooCostly};
 
     #[test]
     fn patterns_match_as_in_redis() {
@@ -89,5 +129,27 @@ mod tests {
         ] {
             assert_eq!(matches(pattern.as_bytes(), text.as_bytes()), expected, "{pattern} {text}");
         }
+    }
+
+    #[test]
+    fn case_may_be_ignored() {
+        for (pattern, text, expected) in [
+            ("GE[T]", "get", true),
+            ("ge\\T", "GEt", true),
+            ("[A-C]x", "bX", true),
+            ("[^A]", "a", false),
+            ("[Z-a]", "q", false),
+        ] {
+            assert_eq!(matches_any_case(pattern.as_bytes(), text.as_bytes()), expected, "{pattern} {text}");
+        }
+    }
+
+    #[test]
+    fn what_would_take_too_long_is_refused() {
+        let text = vec![b'a'; 100_000];
+        let texts = [text.as_slice(); 100];
+        assert_eq!(check_cost(b"a*b", texts.iter().copied()), Ok(()));
+        assert_eq!(check_cost(&[b'*'; 1000], texts.iter().copied()), Err(TooCostly));
+        assert_eq!(check_cost(&[b'a'; 1000], texts.iter().copied()), Ok(()));
     }
 }

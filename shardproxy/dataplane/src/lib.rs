@@ -17,6 +17,7 @@ mod buffer;
 mod census;
 mod client;
 pub mod command;
+mod databases;
 mod durable;
 mod families;
 mod glob;

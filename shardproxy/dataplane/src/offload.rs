@@ -26,7 +26,25 @@ pub struct Offload {
     pub db: u32,
     pub local_address: String,
     pub is_known: bool,
+    /// None: nobody waits for the answer to this token any more.
     pub arguments: Vec<Vec<u8>>,
+}
+
+impl Offload {
+    /// What is no command of a client.
+    const fn notice(token: u64) -> Self {
+        Self {
+            token,
+            cluster: String::new(),
+            endpoint: "configuration",
+            client_id: 0,
+            resp: 2,
+            db: 0,
+            local_address: String::new(),
+            is_known: false,
+            arguments: Vec::new(),
+        }
+    }
 }
 
 pub struct OffloadQueue {
@@ -48,16 +66,17 @@ impl OffloadQueue {
     /// Tell the control plane what a client did, which nobody waits to hear about.
     pub fn report(&self, cluster: &str, client: &str, what: &str) {
         self.push(Offload {
-            token: 0,
             cluster: cluster.to_owned(),
-            endpoint: "configuration",
-            client_id: 0,
-            resp: 2,
-            db: 0,
             local_address: client.to_owned(),
-            is_known: false,
             arguments: vec![what.as_bytes().to_vec()],
+            ..Offload::notice(0)
         });
+    }
+
+    /// The client of an offloaded command has gone. There is one such notice per offload at most, so it always has room.
+    pub fn abandon(&self, token: u64) {
+        lock(&self.waiting).push(Offload::notice(token));
+        self.wakeup.raise();
     }
 
     /// Queue it unless too many wait already.
@@ -111,9 +130,10 @@ pub fn submit(
         command: command.map_or(u16::MAX, |c| c.id),
         since: core.micros,
         is_barrier: true,
+        waits: command.is_some_and(|c| &*c.name == "wait") && request.argument(1) != b"0",
     };
     core.offloaded.insert(token, offloaded);
-    client.flow = Flow::Offloaded;
+    client.flow = Flow::Offloaded(token);
     Next::Wait
 }
 
@@ -135,6 +155,7 @@ pub fn heal(core: &mut Core, client: &Client, pending: &Pending, request: &Reque
         command: pending.command,
         since: pending.since,
         is_barrier: false,
+        waits: false,
     };
     core.offloaded.insert(token, offloaded);
     true

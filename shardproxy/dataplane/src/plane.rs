@@ -1,5 +1,6 @@
 //! The data plane as a whole: its threads, what they share, and the operations of the control plane.
 
+use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::mpsc::sync_channel;
@@ -13,11 +14,13 @@ use crate::acceptor::{Acceptor, EndpointKey};
 use crate::census::Census;
 use crate::client::ClientInfo;
 use crate::command::CommandTable;
+use crate::glob::{self, TooCostly};
 use crate::mailbox::{Mailbox, Message};
 use crate::metrics::{lock, Registry, WorkerMetrics};
 use crate::net::Resolver;
 use crate::offload::{worker_of, Offload, OffloadQueue};
 use crate::pause::Pause;
+use crate::pubsub::Kind;
 use crate::recent::Recent;
 use crate::topology::Cluster;
 use crate::worker::Worker;
@@ -344,11 +347,28 @@ impl Plane {
         self.shared.is_down_news.swap(false, SeqCst).then(|| self.shared.metrics.down())
     }
 
-    /// Every topic clients of the cluster are subscribed to: its kind, name and number of clients.
-    pub fn subscriptions(&self, cluster: &str) -> Vec<(&'static str, Vec<u8>, usize)> {
+    /// The names that match of what clients of the cluster are subscribed to, sorted. Without a pattern all of them.
+    pub fn topics(&self, cluster: &str, kind: Kind, pattern: Option<&[u8]>) -> Result<Vec<Vec<u8>>, TooCostly> {
+        let topics = self.subscriptions(cluster, kind);
+        let mut names: Vec<Vec<u8>> = topics.into_iter().map(|(name, _)| name).collect();
+        if let Some(pattern) = pattern {
+            glob::check_cost(pattern, names.iter().map(Vec::as_slice))?;
+            names.retain(|name| glob::matches(pattern, name));
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// How many clients of the cluster are subscribed to each of these.
+    pub fn subscribers(&self, cluster: &str, kind: Kind, names: Vec<Vec<u8>>) -> Vec<usize> {
+        let counts: HashMap<Vec<u8>, usize> = self.subscriptions(cluster, kind).into_iter().collect();
+        names.into_iter().map(|name| counts.get(&name).copied().unwrap_or(0)).collect()
+    }
+
+    fn subscriptions(&self, cluster: &str, kind: Kind) -> Vec<(Vec<u8>, usize)> {
         let index = lock(&self.shared.clusters).iter().position(|(name, _)| name == cluster);
         let topics = index.map_or_else(Vec::new, |index| self.shared.census.list(index));
-        topics.into_iter().map(|(kind, name, clients)| (kind.name(), name, clients)).collect()
+        topics.into_iter().filter(|&(its, ..)| its == kind).map(|(_, name, clients)| (name, clients)).collect()
     }
 
     /// Hold requests for so many seconds: only writes, or all. 0 ends it.

@@ -1,11 +1,17 @@
 //! The only file that knows Python: plain values both ways.
 
-use pyo3::exceptions::{PyKeyError, PyOSError, PyRuntimeError, PyTimeoutError, PyValueError};
+use pyo3::exceptions::{PyKeyError, PyOSError, PyOverflowError, PyRuntimeError, PyTimeoutError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
+use crate::glob::{self, TooCostly};
 use crate::plane::{ApplyError, Plane};
+use crate::protocol::resp::write;
+use crate::pubsub::Kind;
 use crate::topology::Cluster;
+
+/// Clients described before other Python threads get a turn: trio's is one of them.
+const UNINTERRUPTED: usize = 256;
 
 type OffloadTuple = (u64, String, &'static str, u64, u8, u32, String, bool, Vec<Py<PyBytes>>);
 
@@ -74,10 +80,15 @@ impl DataPlane {
         py.import("json")?.call_method1("loads", (text,))
     }
 
-    fn clients<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
-        let clients = py.detach(|| self.plane.clients());
+    #[pyo3(signature = (client_id=None))]
+    fn clients<'py>(&self, py: Python<'py>, client_id: Option<u64>) -> PyResult<Vec<Bound<'py, PyDict>>> {
+        let mut clients = py.detach(|| self.plane.clients());
+        clients.retain(|client| client_id.is_none_or(|id| client.id == id));
         let mut result = Vec::with_capacity(clients.len());
-        for client in clients {
+        for (number, client) in clients.into_iter().enumerate() {
+            if number % UNINTERRUPTED == UNINTERRUPTED - 1 {
+                py.detach(std::thread::yield_now);
+            }
             let entry = PyDict::new(py);
             entry.set_item("id", client.id)?;
             entry.set_item("worker", client.worker)?;
@@ -115,9 +126,24 @@ impl DataPlane {
         py.detach(|| self.plane.kill(client_ids))
     }
 
-    fn subscriptions(&self, py: Python<'_>, cluster: &str) -> Vec<(&'static str, Py<PyBytes>, usize)> {
-        let topics = self.plane.subscriptions(cluster);
-        topics.into_iter().map(|(kind, name, clients)| (kind, PyBytes::new(py, &name).unbind(), clients)).collect()
+    #[pyo3(signature = (cluster, kind, pattern=None))]
+    fn topics(&self, py: Python<'_>, cluster: &str, kind: &str, pattern: Option<&[u8]>) -> PyResult<Py<PyBytes>> {
+        let kind = kind_named(kind)?;
+        let reply = py.detach(|| {
+            let names = self.plane.topics(cluster, kind, pattern)?;
+            let mut reply = Vec::new();
+            write::array_header(&mut reply, names.len());
+            for name in &names {
+                write::bulk(&mut reply, name);
+            }
+            Ok(reply)
+        });
+        Ok(PyBytes::new(py, &reply.map_err(too_costly)?).unbind())
+    }
+
+    fn subscribers(&self, py: Python<'_>, cluster: &str, kind: &str, names: Vec<Vec<u8>>) -> PyResult<Vec<usize>> {
+        let kind = kind_named(kind)?;
+        Ok(py.detach(|| self.plane.subscribers(cluster, kind, names)))
     }
 
     fn hints(&self) -> Vec<(String, String, String)> {
@@ -145,8 +171,29 @@ impl DataPlane {
     }
 }
 
+fn kind_named(name: &str) -> PyResult<Kind> {
+    let kinds = [Kind::Channel, Kind::Pattern, Kind::Shard];
+    let found = kinds.into_iter().find(|kind| kind.name() == name);
+    found.ok_or_else(|| PyValueError::new_err(format!("no kind of subscription: {name}")))
+}
+
+fn too_costly(_: TooCostly) -> PyErr {
+    PyOverflowError::new_err("the pattern would take too long to match")
+}
+
+#[pyfunction]
+fn glob_filter(py: Python<'_>, pattern: &[u8], words: Vec<Vec<u8>>, ignores_case: bool) -> PyResult<Vec<Py<PyBytes>>> {
+    let is_match = if ignores_case { glob::matches_any_case } else { glob::matches };
+    let found = py.detach(|| {
+        glob::check_cost(pattern, words.iter().map(Vec::as_slice))?;
+        Ok(words.into_iter().filter(|word| is_match(pattern, word)).collect::<Vec<_>>())
+    });
+    Ok(found.map_err(too_costly)?.iter().map(|word| PyBytes::new(py, word).unbind()).collect())
+}
+
 #[pymodule]
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("VERSION", env!("CARGO_PKG_VERSION"))?;
+    module.add_function(wrap_pyfunction!(glob_filter, module)?)?;
     module.add_class::<DataPlane>()
 }

@@ -19,7 +19,7 @@ use crate::split::Join;
 use crate::topology::{EndpointKind, NO_SHARD};
 use crate::upstream::Pending;
 use crate::worker::{Core, Pressure};
-use crate::{block, offload, pubsub, transaction};
+use crate::{block, databases, offload, pubsub, transaction};
 
 /// What happens to the client's input after a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -169,6 +169,10 @@ pub fn serve_other(core: &mut Core, client: &mut Client, index: usize, command: 
         Route::Local => answer::local(core, client, index, command, request),
         Route::Only if !has_one_shard(core, client) => refuse(core, client, command, &refusal(command)),
         Route::Shard | Route::Any | Route::Only => to_shard(core, client, index, command, request),
+        Route::Database => match databases::why_not_served(core, client, command, request) {
+            Some(text) => refuse(core, client, command, text),
+            None => to_shard(core, client, index, command, request),
+        },
         Route::Split(kind) => to_shards(core, client, index, command, kind, request),
         Route::Offload if client.endpoint == EndpointKind::Reader && command.flags.contains(Flags::WRITE) => {
             answer_error(core, client, command, texts::READONLY)

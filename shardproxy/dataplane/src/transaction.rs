@@ -9,6 +9,7 @@
 
 use crate::client::{Client, Flow, Transaction};
 use crate::command::{Command, Flags, Route};
+use crate::databases;
 use crate::metrics::Class;
 use crate::protocol::texts;
 use crate::request::Request;
@@ -59,6 +60,10 @@ pub fn queue(core: &mut Core, found: Option<&Command>, client: &mut Client, inde
         break_off(client);
         return answer_error(core, client, command, &text);
     }
+    if let Some(text) = databases::why_not_served(core, client, command, request) {
+        break_off(client);
+        return refuse(core, client, command, text);
+    }
     if client.endpoint == EndpointKind::Reader && !command.is_read() && command.route != Route::Local {
         break_off(client);
         return answer_error(core, client, command, texts::READONLY);
@@ -85,7 +90,7 @@ fn why_not_queued(command: &Command, has_one_shard: bool) -> Option<Vec<u8>> {
         return Some(texts::NOT_IN_TRANSACTION.to_vec());
     }
     let is_engines_own = match command.route {
-        Route::Shard | Route::Split(_) | Route::Any | Route::Block => true,
+        Route::Shard | Route::Database | Route::Split(_) | Route::Any | Route::Block => true,
         Route::Only if has_one_shard => true,
         Route::Local | Route::Transaction => matches!(&*command.name, "ping" | "echo" | "time" | "unwatch"),
         Route::PubSub => matches!(&*command.name, "publish" | "spublish"),

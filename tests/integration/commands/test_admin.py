@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from shardproxy.config import Commands
 from shardproxy.fleet import Fleet, RedisNode
 from tests.fixtures.engines import StartFleet
 from tests.fixtures.offload import CLUSTER, ask_engine, open_desk
@@ -24,9 +25,31 @@ async def test_settings_reach_every_node(open_fleet: Fleet) -> None:
         assert await desk.ask("CONFIG", "SET", "hz", 50) == b"+OK\r\n"
         assert [node.ask("CONFIG", "GET", "hz")[1] for node in nodes(open_fleet)] == [b"50"] * 3
         assert await desk.ask("CONFIG", "RESETSTAT") == b"+OK\r\n"
+        assert await desk.ask("CONFIG", "SET", "maxmemory", "100mb") == b"+OK\r\n"
+        assert await desk.ask("CONFIG", "GET", "maxmemory") == await ask_engine(
+            nodes(open_fleet)[0], "CONFIG", "GET", "maxmemory"
+        )
+        assert await desk.ask("CONFIG", "SET", "maxmemory", "0") == b"+OK\r\n"
         assert await desk.ask("ACL", "SETUSER", "alice", "on") == b"+OK\r\n"
         assert await desk.ask("ACL", "DELUSER", "alice", "bob") == b":1\r\n"
         assert await desk.ask("BGSAVE") == b"+Background saving started\r\n"
+
+
+@pytest.mark.parametrize("allow", ["*", "acl", "acl|setuser"])
+async def test_users_of_the_nodes_are_seen_by_who_may_set_them(open_fleet: Fleet, allow: str) -> None:
+    async with open_desk(open_fleet, commands=Commands(allow=(allow,))) as desk:
+        assert await desk.ask("ACL", "SETUSER", "alice", "on", "+get", "~*") == b"+OK\r\n"
+        for line in (
+            "USERS",
+            "LIST",
+            "GETUSER alice",
+            "GETUSER bob",
+            "DRYRUN alice get a",
+            "DRYRUN alice set a 1",
+        ):
+            request = ("ACL", *line.split())
+            assert await desk.ask(*request) == await ask_engine(nodes(open_fleet)[0], *request)
+        assert await desk.ask("ACL", "DELUSER", "alice") == b":1\r\n"
 
 
 async def test_digest_is_that_of_one_server(open_fleet: Fleet, start_fleet: StartFleet) -> None:
@@ -51,8 +74,6 @@ async def test_digest_is_that_of_one_server(open_fleet: Fleet, start_fleet: Star
     [
         "CONFIG SET hz x",
         "CONFIG SET nope 1",
-        "SWAPDB 0 1",
-        "SWAPDB 0 x",
         "MODULE UNLOAD nope",
         "DEBUG SLEEP 0",
         "DEBUG SET-ACTIVE-EXPIRE 1",
@@ -75,7 +96,23 @@ async def test_reply_is_an_engines(open_fleet: Fleet, line: str) -> None:
         assert ours == await ask_engine(nodes(open_fleet)[0], *line.split(), resp=resp)
 
 
+async def test_databases_are_swapped_where_one_can_select_them(
+    open_fleet: Fleet, start_fleet: StartFleet
+) -> None:
+    async with open_desk(open_fleet) as desk:
+        assert await desk.ask("SWAPDB", 0, 1) == b"-ERR SWAPDB is not allowed in cluster mode\r\n"
+    one = start_fleet(shards=1, replicas=0)
+    async with open_desk(one) as desk:
+        for line in ("SWAPDB 0 1", "SWAPDB 0 x"):
+            assert await desk.ask(*line.split()) == await ask_engine(nodes(one)[0], *line.split())
+
+
 async def test_what_would_end_the_nodes_stays_refused(open_fleet: Fleet) -> None:
     async with open_desk(open_fleet) as desk:
         assert (await desk.ask("DEBUG", "SEGFAULT")).startswith(b"-ERR DEBUG SEGFAULT is refused")
+        for kind in ("attrib", "push"):
+            reply = await desk.ask("DEBUG", "PROTOCOL", kind, resp=3)
+            assert reply.startswith(b"-ERR DEBUG PROTOCOL %b is refused" % kind.upper().encode())
+            request = ("DEBUG", "PROTOCOL", kind)
+            assert await desk.ask(*request) == await ask_engine(nodes(open_fleet)[0], *request)
     assert all(node.is_running for node in nodes(open_fleet))

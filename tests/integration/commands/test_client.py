@@ -7,51 +7,18 @@ from typing import Any
 import pytest
 from redis._parsers import helpers
 
-from tests.fixtures.offload import CLUSTER, open_desk, topology_at
+from tests.fixtures.offload import client_row, open_desk, topology_at
 
 parse_list: Any = helpers.parse_client_list
 ME = 1  # the client id a desk's commands come from
 
 
-def client(number: int, **changes: Any) -> dict[str, Any]:
-    """A client as the data plane describes it."""
-    return {
-        "id": number,
-        "worker": 0,
-        "cluster": CLUSTER,
-        "endpoint": "configuration",
-        "address": f"10.0.0.{number}:5000",
-        "local_address": "127.0.0.1:7000",
-        "age": 10,
-        "idle": 2,
-        "resp": 2,
-        "db": 0,
-        "pending": 0,
-        "input": 0,
-        "output": 0,
-        "memory": 512,
-        "command": "get",
-        "name": b"",
-        "lib_name": b"",
-        "lib_version": b"",
-        "no_evict": False,
-        "no_touch": False,
-        "channels": 0,
-        "patterns": 0,
-        "shard_channels": 0,
-        "queued": None,
-        "is_watching": False,
-        "is_blocked": False,
-        **changes,
-    }
-
-
 CLIENTS = [
-    client(3, name=b"worker-\xff", lib_name=b"redis-py", lib_version=b"5.2", command="client|list"),
-    client(ME),
-    client(2, channels=1),
-    client(4, local_address="unix:/run/x.sock", address="unix:", no_evict=True),
-    client(5, cluster="other"),
+    client_row(3, name=b"worker-\xff", lib_name=b"redis-py", lib_version=b"5.2", command="client|list"),
+    client_row(ME),
+    client_row(2, channels=1),
+    client_row(4, local_address="unix:/run/x.sock", address="unix:", no_evict=True),
+    client_row(5, cluster="other"),
 ]
 
 

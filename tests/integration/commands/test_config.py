@@ -20,7 +20,7 @@ async def test_secrets_are_not_told(start_fleet: StartFleet, name: str) -> None:
     assert b"$0\r\n\r\n" in reply
 
 
-async def test_one_database_and_the_memory_of_all_shards(fleet: Fleet) -> None:
+async def test_one_database_and_the_memory_of_each_shard(fleet: Fleet) -> None:
     for shard in fleet.shards:
         shard.primary.ask("CONFIG", "SET", "maxmemory", "1mb")  # type: ignore[attr-defined]
     try:
@@ -31,4 +31,4 @@ async def test_one_database_and_the_memory_of_all_shards(fleet: Fleet) -> None:
             shard.primary.ask("CONFIG", "SET", "maxmemory", "0")  # type: ignore[attr-defined]
     assert reply.startswith(b"%2\r\n")
     assert b"$9\r\ndatabases\r\n$1\r\n1\r\n" in reply
-    assert b"$9\r\nmaxmemory\r\n$7\r\n3145728\r\n" in reply
+    assert b"$9\r\nmaxmemory\r\n$7\r\n1048576\r\n" in reply

@@ -80,3 +80,21 @@ async def test_clients_learn_the_version_with_every_shard_down() -> None:
     assert info["server"].fields["redis_version"] == "7.0.15"
     assert info["server"].fields["redis_mode"] == "cluster"
     assert info["proxy"].fields["proxy_shards_unreachable"] == "1"
+
+
+async def test_what_no_shard_tells_is_an_error() -> None:
+    async with open_desk(topology_at("127.0.0.1:1", "127.0.0.1:2")) as desk:
+        assert (
+            await desk.ask("INFO", "replication") == b"-ERR shard 0: node 127.0.0.1:1: connection refused\r\n"
+        )
+        assert list(await info_of(desk, "server")) == ["server", "proxy"]
+        assert list(await info_of(desk, "shards")) == ["proxy", "shards"]
+
+
+async def test_a_section_that_a_shard_is_missing_from_says_so(start_fleet: StartFleet) -> None:
+    fleet: Fleet = start_fleet(shards=2, replicas=0)
+    await trio.to_thread.run_sync(fleet.kill, fleet.shards[1].primary)
+    async with open_desk(fleet) as desk:
+        info = await info_of(desk, "replication")
+    assert list(info) == ["replication", "proxy"]
+    assert info["proxy"].fields["proxy_shards_unreachable_list"] == "1"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 
 import pytest
 import trio
 
-from shardproxy.commands.scripts import Scripts, digest_of
+from shardproxy.commands.sources import ENTRY, Sources
 from shardproxy.fleet import Fleet, RedisNode
 from tests.fixtures.engines import StartFleet
 from tests.fixtures.offload import ask_engine, open_desk
@@ -25,6 +26,11 @@ def scripted(fleet: Fleet) -> Iterator[Fleet]:
             node.ask("FUNCTION", "FLUSH")
         if _ == 0:
             yield fleet
+
+
+def digest_of(body: bytes) -> str:
+    """What EVALSHA calls a script."""
+    return hashlib.sha1(body, usedforsecurity=False).hexdigest()
 
 
 def primaries(fleet: Fleet) -> list[RedisNode]:
@@ -114,19 +120,72 @@ async def test_running_script_is_found_and_killed(start_fleet: StartFleet) -> No
                 assert reply == b"+OK\r\n"
 
 
-def test_scripts_are_bounded_and_the_least_used_go_first() -> None:
-    scripts = Scripts(capacity=30)
-    bodies = [b"return %03d" % number for number in range(4)]  # 10 bytes each
-    for body in bodies[:3]:
-        scripts.keep("a", body)
-    assert scripts.get("a", digest_of(bodies[0])) == bodies[0]
-    scripts.keep("a", bodies[3])
-    assert scripts.get("a", digest_of(bodies[1])) is None
-    assert scripts.get("a", digest_of(bodies[0])) == bodies[0]
-    assert scripts.get("b", digest_of(bodies[0])) is None
-    scripts.keep("b", b"return")
-    scripts.forget("a")
-    assert scripts.get("a", digest_of(bodies[0])) is None
-    assert scripts.get("b", digest_of(b"return")) == b"return"
-    scripts.keep("a", b"x" * 31)
-    assert scripts.get("a", digest_of(b"x" * 31)) is None
+async def test_replicas_get_scripts_and_get_lost_ones_back(scripted: Fleet) -> None:
+    replicas = [node for shard in scripted.shards for node in shard.replicas if isinstance(node, RedisNode)]
+    digest = digest_of(BODY)
+    async with open_desk(scripted) as desk:
+        await desk.ask("SCRIPT", "LOAD", BODY)
+        assert [node.ask("SCRIPT", "EXISTS", digest) for node in replicas] == [[1]] * 3
+        replicas[0].ask("SCRIPT", "FLUSH")
+        for key in "abcdef":
+            reply = await desk.ask("EVALSHA_RO", digest, 1, key, "arg")
+            assert reply == b"*2\r\n$1\r\n%b\r\n$3\r\narg\r\n" % key.encode()
+        assert replicas[0].ask("SCRIPT", "EXISTS", digest) == [1]
+        await desk.ask("SCRIPT", "FLUSH")
+        assert [node.ask("SCRIPT", "EXISTS", digest) for node in replicas] == [[0]] * 3
+
+
+async def test_a_replica_that_hangs_holds_up_no_script(start_fleet: StartFleet) -> None:
+    fleet: Fleet = start_fleet(shards=1, replicas=1)
+    fleet.shards[0].replicas[0].freeze()
+    async with open_desk(fleet) as desk:
+        assert (await desk.ask("SCRIPT", "LOAD", BODY)).startswith(b"$40")
+        assert await desk.ask("EVALSHA", digest_of(BODY), 1, "a", "b") == b"*2\r\n$1\r\na\r\n$1\r\nb\r\n"
+
+
+async def test_functions_return_when_every_node_has_lost_them(scripted: Fleet) -> None:
+    def lose() -> None:
+        for node in primaries(scripted):
+            node.ask("FUNCTION", "FLUSH")
+
+    async with open_desk(scripted) as desk:
+        assert await desk.ask("FUNCTION", "LOAD", LIBRARY) == b"$3\r\nlib\r\n"
+        assert await desk.ask("FUNCTION", "LOAD", LIBRARY.replace("lib", "lib2").replace("'f'", "'g'")) == (
+            b"$4\r\nlib2\r\n"
+        )
+        lose()
+        for key in "abcdef":
+            assert await desk.ask("FCALL", "f", 1, key) == b"$1\r\n%b\r\n" % key.encode()
+            assert (
+                await desk.ask("FCALL_RO", "g", 1, key)
+                == b"-ERR Can not execute a script with write flag using *_ro command.\r\n"
+            )
+        dump = (await desk.ask("FUNCTION", "DUMP")).split(b"\r\n", 1)[1][:-2]
+        assert await desk.ask("FUNCTION", "DELETE", "lib2") == b"+OK\r\n"
+        lose()
+        assert await desk.ask("FCALL", "f", 1, "a") == b"$1\r\na\r\n"
+        assert await desk.ask("FCALL", "g", 1, "a") == b"-ERR Function not found\r\n"
+        assert await desk.ask("FUNCTION", "FLUSH") == b"+OK\r\n"
+        assert await desk.ask("FCALL", "f", 1, "a") == b"-ERR Function not found\r\n"
+        assert await desk.ask("FUNCTION", "RESTORE", dump) == b"+OK\r\n"
+        lose()
+        assert await desk.ask("FCALL", "g", 1, "a") == b"$1\r\na\r\n"
+
+
+def test_code_is_bounded_and_the_least_used_goes_first() -> None:
+    sources = Sources(capacity=3 * (10 + ENTRY))
+    for name in "abc":
+        sources.keep("main", name, b"x" * 10)
+    assert sources.get("main", "a") == b"x" * 10
+    sources.keep("main", "d", b"x" * 10)
+    assert set(sources.all("main")) == {"a", "c", "d"}
+    assert sources.get("other", "a") is None
+    sources.keep("other", "a", b"y")
+    sources.forget("main", "a")
+    sources.forget("main", "nope")
+    assert sources.get("other", "a") == b"y"
+    sources.forget_all("main")
+    assert sources.all("main") == {}
+    sources.keep("main", "a", b"x" * 1000)
+    assert sources.get("main", "a") is None
+    assert sources.get("other", "a") == b"y"

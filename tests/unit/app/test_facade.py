@@ -8,7 +8,7 @@ from pathlib import Path
 import trio
 import trio.testing
 
-from shardproxy.dataplane import Offload
+from shardproxy.dataplane import Abandoned, Offload
 from shardproxy.dataplane.cpus import cpu_count
 from shardproxy.dataplane.descriptors import descriptors_raise, why_too_few
 from shardproxy.model import Address, EndpointKind
@@ -19,7 +19,7 @@ from tests.unit.app.fake_native import FakeNative, dataplane_over
 async def test_offloads_arrive_typed_and_in_order(autojump_clock: trio.testing.MockClock) -> None:
     native = FakeNative()
     dataplane = dataplane_over(native)
-    seen: list[Offload] = []
+    seen: list[Offload | Abandoned] = []
 
     async def read() -> None:
         async for offload in dataplane.offloads():
@@ -32,8 +32,9 @@ async def test_offloads_arrive_typed_and_in_order(autojump_clock: trio.testing.M
         native.offload(1, b"INFO")
         native.offload(2, b"CLUSTER", b"SLOTS")
         await trio.testing.wait_all_tasks_blocked()
-        native.offload(3, b"COMMAND")
-    assert [offload.token for offload in seen] == [1, 2, 3]
+        native.offload(2)  # its client has gone
+    assert seen[0].token == 1
+    assert seen[2] == Abandoned(2)
     assert seen[1] == Offload(
         2, "main", EndpointKind.PRIMARY, 7, 3, 0, "127.0.0.1:7000", True, (b"CLUSTER", b"SLOTS")
     )

@@ -81,7 +81,7 @@ fn greeting(core: &Core, client: &Client) -> Vec<u8> {
     write::bulk(&mut reply, b"mode");
     write::bulk(&mut reply, mode);
     write::bulk(&mut reply, b"role");
-    write::bulk(&mut reply, b"master");
+    write::bulk(&mut reply, if client.endpoint == EndpointKind::Reader { b"replica" } else { b"master" });
     write::bulk(&mut reply, b"modules");
     write::array_header(&mut reply, 0);
     reply

@@ -17,6 +17,8 @@ pub enum Route {
     Local,
     /// The shard of its keys.
     Shard,
+    /// The shard of its keys, unless it concerns a database that several shards cannot serve.
+    Database,
     /// Several shards, one part each.
     Split(Join),
     /// The control plane.

@@ -56,6 +56,7 @@ fn route_of(entry: &Entry) -> Result<Route, String> {
     Ok(match (entry.route.as_str(), entry.join.as_deref()) {
         ("local", _) => Route::Local,
         ("shard", _) => Route::Shard,
+        ("database", _) => Route::Database,
         ("split", Some("mget")) => Route::Split(Join::Mget),
         ("split", Some("mset")) => Route::Split(Join::Mset),
         ("split", Some("sum")) => Route::Split(Join::Sum),

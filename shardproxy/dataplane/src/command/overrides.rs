@@ -127,7 +127,7 @@ mod tests {
     #[test]
     fn everything_restricted_is_allowed_and_nothing_else() {
         let (plain, table) = (CommandTable::builtin().unwrap(), with(r#"{"allow": ["*"]}"#));
-        for name in ["shutdown", "monitor", "psync", "replicaof", "failover", "cluster|meet", "client|tracking"] {
+        for name in ["shutdown", "monitor", "psync", "replicaof", "failover", "cluster|meet", "script|debug"] {
             assert_eq!(route(&table, name), Some(Route::Refused), "{name}");
         }
         let all = |table: &CommandTable| {

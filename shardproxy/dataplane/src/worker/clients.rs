@@ -61,8 +61,10 @@ impl Worker {
         match client.flow {
             Flow::Open => self.client_read(index),
             Flow::Lingering { .. } => self.client_linger(index),
-            Flow::Barrier | Flow::Queued if self.core.is_left(client) => self.close_now(index, CloseReason::Client),
-            Flow::Barrier | Flow::Offloaded | Flow::Paused | Flow::Queued | Flow::Stopped => {}
+            Flow::Barrier | Flow::Queued | Flow::Offloaded(_) if self.core.is_left(client) => {
+                self.close_now(index, CloseReason::Client);
+            }
+            Flow::Barrier | Flow::Offloaded(_) | Flow::Paused | Flow::Queued | Flow::Stopped => {}
         }
     }
 
@@ -214,6 +216,10 @@ impl Worker {
         client.output.clear(&mut core.pool);
         Core::settle(&mut core.held, &mut client.accounted, 0);
         crate::pubsub::forget(core, &mut client, index);
+        if let Flow::Offloaded(token) = client.flow {
+            core.offloaded.remove(&token);
+            core.shared.offloads.abandon(token);
+        }
         if let Some(leased) = client.lease.take() {
             core.upstreams[leased as usize].owner = None;
             core.woken.retire.push(leased as usize);

@@ -79,6 +79,8 @@ pub struct Offloaded {
     pub since: u32,
     /// The client's later requests wait for it.
     pub is_barrier: bool,
+    /// All it does is to wait: it ends when its client goes.
+    pub waits: bool,
 }
 
 /// A cluster as this worker serves it.

@@ -94,11 +94,21 @@ impl Core {
         self.mark_dirty(leased);
     }
 
-    /// Whether the client has gone while it waits at an engine, or for a connection to do so. An engine forgets such a
-    /// client; so do we.
+    /// Whether the client has gone while it waits at an engine, or for a connection to do so, or in WAIT. An engine
+    /// forgets such a client; so do we.
     pub fn is_left(&self, client: &Client) -> bool {
         let waits = |leased: u32| self.upstreams[leased as usize].pending.iter().any(|r| r.class == Class::Block);
-        client.is_half_closed && (client.flow == Flow::Queued || client.lease.is_some_and(waits))
+        client.is_half_closed
+            && match client.flow {
+                Flow::Queued => true,
+                Flow::Offloaded(_) => self.is_in_wait(client),
+                _ => client.lease.is_some_and(waits),
+            }
+    }
+
+    /// Whether a command of the control plane's does nothing for it but wait.
+    pub fn is_in_wait(&self, client: &Client) -> bool {
+        matches!(client.flow, Flow::Offloaded(token) if self.offloaded.get(&token).is_some_and(|o| o.waits))
     }
 
     /// A leased connection is free again: keep it for the next client that wants one.

@@ -75,7 +75,7 @@ impl Worker {
     fn kill(&mut self, index: usize) {
         let client = &mut self.clients[index];
         client.closing = Some(CloseReason::Killed);
-        if client.flow != crate::client::Flow::Offloaded {
+        if !matches!(client.flow, crate::client::Flow::Offloaded(_)) || self.core.is_in_wait(client) {
             self.close(index);
         }
     }

@@ -92,3 +92,33 @@ fn an_unknown_command_stays_unknown() {
     assert_eq!(client.reply(), value("key"));
     assert!(engine.count(&["NOSUCH", "key"]) == 0);
 }
+
+#[test]
+fn a_client_that_leaves_while_it_waits_is_reported() {
+    let engine = Engine::plain();
+    let proxy = Proxy::start(&Spec::shard(&[&engine], Some(0)));
+    let mut client = proxy.client();
+    client.send(&["WAIT", "1", "0"]);
+    let waiting = token(&proxy);
+    drop(client);
+    let mut taken = Vec::new();
+    until("its end is handed over", || {
+        taken.extend(proxy.plane.take());
+        !taken.is_empty()
+    });
+    assert_eq!((taken[0].token, taken[0].arguments.len()), (waiting, 0));
+}
+
+#[test]
+fn a_client_that_has_said_all_it_wants_to_say_gets_its_answer() {
+    let engine = Engine::plain();
+    let proxy = Proxy::start(&Spec::shard(&[&engine], Some(0)));
+    let mut client = proxy.client();
+    client.send(&["DBSIZE"]);
+    let token = token(&proxy);
+    client.finish();
+    assert_eq!(proxy.client().ask(&["PING"]), "+PONG");
+    proxy.plane.answer(token, b":7\r\n".to_vec());
+    assert_eq!(client.reply(), ":7");
+    assert!(proxy.plane.take().is_empty());
+}
