@@ -22,6 +22,9 @@ use crate::upstream::{Pending, State, Upstream, NO_KEY, WHOLE};
 /// An incomplete reply beyond this is passed on in pieces rather than gathered.
 const GATHER: usize = 64 * 1024;
 
+/// A node says so of a request it has read the beginning of, before it closes: that one is larger than it takes.
+const PROTOCOL_ERROR: &[u8] = b"-ERR Protocol error";
+
 /// Reads of one upstream per turn, so that one busy node does not hold up the others.
 const READS: usize = 8;
 
@@ -228,13 +231,17 @@ fn deliver_all(
         let reply = &data[taken..end];
         taken = end;
         if let State::Greeting(left) = upstream.state {
-            greeted(upstream, left, reply)?;
+            greeted(upstream, &served.cluster.spec.node_auth, left, reply)?;
             continue;
         }
         if reply[0] == b'>' && !upstream.is_streaming {
             continue; // a push nobody asked for
         }
         if !is_asked(upstream) {
+            if let Some(cut_short) = upstream.pending.front_mut().filter(|_| reply.starts_with(PROTOCOL_ERROR)) {
+                hand_over(clients, dirty, pool, cut_short, reply);
+                cut_short.settle();
+            }
             return Err(unasked(reply));
         }
         if upstream.pending.front().is_some_and(|p| upstream.inner_seen < p.inner) {
