@@ -33,6 +33,8 @@ pub struct Pending {
     pub class: Class,
     /// It may be sent again if no reply came: it changes nothing.
     pub is_read: bool,
+    /// Its errors are not only the engine's (`Command::is_program`).
+    pub is_program: bool,
     /// It left once already, whole or in part, on a connection that broke.
     pub is_retry: bool,
     /// Of a write whose key's readers are to be told when it was executed: its place in `Recent`.
@@ -61,6 +63,7 @@ impl Pending {
             since,
             class: if is_read { Class::Read } else { Class::Write },
             is_read,
+            is_program: command.is_program,
             is_retry: false,
             key: NO_KEY,
         }
@@ -89,6 +92,7 @@ impl Pending {
             since,
             class: Class::Offload,
             is_read: false,
+            is_program: false,
             is_retry: false,
             key: NO_KEY,
         }

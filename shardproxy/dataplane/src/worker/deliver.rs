@@ -8,7 +8,8 @@ use slab::Slab;
 use super::connect::greeted;
 use super::core::Core;
 use super::lost::cut;
-use super::parking::{is_refusal, Unsettled};
+use super::parking::Unsettled;
+use super::refusals::is_refusal;
 use super::{Worker, LEFT_OVER};
 use crate::buffer::BufferPool;
 use crate::client::Client;
@@ -169,7 +170,8 @@ fn fate_of(upstream: &mut Upstream, request: &Pending, reply: &[u8], is_error: b
         return Fate::Deliver;
     }
     let is_error = is_error && request.class != Class::Wait; // the writes it is for were executed all the same
-    let is_refused = is_error && (is_refusal(reply) || was_refused && reply.starts_with(b"-EXECABORT"));
+    let is_refused =
+        is_error && (is_refusal(reply, request.is_program) || was_refused && reply.starts_with(b"-EXECABORT"));
     if is_refused {
         upstream.redo = upstream.redo.max(upstream.pending.len() + 1);
         upstream.refused.push((request.client, request.tag));
@@ -246,7 +248,7 @@ fn deliver_all(
         }
         if upstream.pending.front().is_some_and(|p| upstream.inner_seen < p.inner) {
             upstream.inner_seen += 1; // its client was answered QUEUED when it queued
-            upstream.inner_refused |= reply[0] == b'-' && is_refusal(reply);
+            upstream.inner_refused |= reply[0] == b'-' && is_refusal(reply, false);
             continue;
         }
         let was_refused = mem::take(&mut upstream.inner_refused);

@@ -14,6 +14,7 @@ mod lost;
 mod messages;
 mod parking;
 mod place;
+mod refusals;
 mod ticks;
 
 pub use self::core::{Core, Offloaded, Pressure, Served};

@@ -16,10 +16,6 @@ use super::core::Core;
 use super::Worker;
 use crate::upstream::{Pending, State, Upstream};
 
-/// Error replies that say: not executed, and it may be different in a moment.
-const REFUSALS: [&[u8]; 7] =
-    [b"-READONLY", b"-LOADING", b"-MASTERDOWN", b"-NOREPLICAS", b"-MISCONF", b"-CLUSTERDOWN", b"-TRYAGAIN"];
-
 /// A request that was not executed, with its bytes.
 pub struct Unsettled {
     pub request: Pending,
@@ -46,11 +42,6 @@ impl Origin {
             db: upstream.db,
         }
     }
-}
-
-#[inline]
-pub fn is_refusal(reply: &[u8]) -> bool {
-    REFUSALS.iter().any(|refusal| reply.starts_with(refusal))
 }
 
 impl Core {

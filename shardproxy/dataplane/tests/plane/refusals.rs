@@ -86,3 +86,42 @@ fn an_ordinary_error_is_the_clients_own() {
     assert_eq!(proxy.client().ask(&["GET", "key"]), "-WRONGTYPE no");
     assert_eq!(engine.seen().len(), 1);
 }
+
+/// A script may have changed data before it said this: `-TRYAGAIN` and the like in words that are not the engine's.
+#[test]
+fn a_script_that_fails_in_an_engines_words_runs_once() {
+    let script: &[&str] = &["EVAL", "redis.call('INCR', KEYS[1]); return redis.error_reply('...')", "1", "key"];
+    for word in ["READONLY", "LOADING", "MASTERDOWN", "NOREPLICAS", "MISCONF", "CLUSTERDOWN", "TRYAGAIN"] {
+        let reply = format!("-{word} of its own");
+        let engine = Engine::scripted(move |_, _| Act::say(&format!("-{word} of its own\r\n")));
+        let proxy = Proxy::start(&Spec::shard(&[&engine], Some(0)));
+        assert_eq!(proxy.client().ask(script), reply);
+        assert_eq!(engine.count(script), 1);
+    }
+}
+
+#[test]
+fn a_script_whose_first_write_the_engine_refused_runs_again() {
+    let script: &[&str] = &["EVAL", "return redis.call('SET', KEYS[1], 1)", "1", "key"];
+    let engine =
+        refusing(2, "-READONLY You can't write against a read only replica. script: db8d8f63, on @user_script:1.\r\n");
+    let proxy = Proxy::start(&Spec::shard(&[&engine], Some(0)));
+    assert_eq!(proxy.client().ask(script), "+OK");
+    assert_eq!(engine.count(script), 3);
+}
+
+/// The transaction was executed, whatever one of its commands says.
+#[test]
+fn a_transaction_with_a_refusal_among_its_replies_runs_once() {
+    let engine = Engine::scripted(|_, request| match request[0].as_str() {
+        "EXEC" => Act::say("*2\r\n+OK\r\n-NOREPLICAS Not enough good replicas to write.\r\n"),
+        "MULTI" => Act::say("+OK\r\n"),
+        _ => Act::say("+QUEUED\r\n"),
+    });
+    let proxy = Proxy::start(&Spec::shard(&[&engine], Some(0)));
+    let mut client = proxy.client();
+    client.send_all(&[&["MULTI"], &["SET", "key", "1"], &["EVAL", "return 1", "1", "key"], &["EXEC"]]);
+    let replies: Vec<String> = (0..4).map(|_| client.reply()).collect();
+    assert!(replies[3].contains("NOREPLICAS"), "{replies:?}");
+    assert_eq!(engine.count(&["EXEC"]), 1);
+}
