@@ -8,7 +8,7 @@ use slab::Slab;
 use super::connect::greeted;
 use super::core::Core;
 use super::lost::cut;
-use super::parking::Unsettled;
+use super::parking::{Overtaker, Unsettled};
 use super::refusals::is_refusal;
 use super::{Worker, LEFT_OVER};
 use crate::buffer::BufferPool;
@@ -85,6 +85,9 @@ impl Worker {
             }
             let held = upstream.held();
             Core::settle(&mut core.held, &mut upstream.accounted, held);
+            if !errands.overtakers.is_empty() {
+                self.drop_overtaken(index, &errands.overtakers, &mut errands.refused);
+            }
             if !errands.refused.is_empty() {
                 self.park_refused(index, errands.refused);
             }
@@ -151,6 +154,7 @@ impl Worker {
 #[derive(Default)]
 struct Errands {
     refused: Vec<Unsettled>,
+    overtakers: Vec<Overtaker>,
     healable: Vec<(Unsettled, Vec<u8>)>,
 }
 
@@ -158,6 +162,8 @@ struct Errands {
 #[derive(PartialEq, Eq)]
 enum Fate {
     Deliver,
+    /// As well, and it was executed although an earlier request of its client was refused: that one must not be any more.
+    DeliverPast,
     /// It was not executed, or is a read behind one that was not: again, on whoever is primary then.
     Redo,
     /// The control plane can load what the node lacks.
@@ -176,21 +182,24 @@ fn fate_of(upstream: &mut Upstream, request: &Pending, reply: &[u8], is_error: b
         upstream.redo = upstream.redo.max(upstream.pending.len() + 1);
         upstream.refused.push((request.client, request.tag));
     }
+    let mut deliver = Fate::Deliver;
     if upstream.redo > 0 {
         upstream.redo -= 1;
-        let is_behind = !is_error && request.is_read && !upstream.is_streaming;
-        let is_redone = is_refused || is_behind && upstream.refused.contains(&(request.client, request.tag));
+        let is_behind = !is_refused && upstream.refused.contains(&(request.client, request.tag));
         if upstream.redo == 0 {
             upstream.refused.clear();
         }
-        if is_redone {
+        if is_refused || is_behind && request.is_read && !is_error && !upstream.is_streaming {
             return Fate::Redo;
+        }
+        if is_behind && !request.is_read {
+            deliver = Fate::DeliverPast;
         }
     }
     if is_error && request.part == WHOLE && request.inner == 0 && is_healable(reply) {
         return Fate::Heal;
     }
-    Fate::Deliver
+    deliver
 }
 
 /// The node lacks a script or function that another node, or this one before its restart, was given.
@@ -258,6 +267,7 @@ fn deliver_all(
         if is_error || upstream.redo > 0 {
             match fate_of(upstream, &request, reply, is_error, was_refused) {
                 Fate::Deliver => {}
+                Fate::DeliverPast => errands.overtakers.push(Overtaker::of(&request)),
                 fate => {
                     set_aside(upstream, request, reply, &fate, errands);
                     continue;

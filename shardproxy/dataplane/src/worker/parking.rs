@@ -22,6 +22,24 @@ pub struct Unsettled {
     pub bytes: Vec<u8>,
 }
 
+/// A write that was executed although earlier requests of its client, sent with it, were refused.
+pub struct Overtaker {
+    client: u32,
+    tag: u32,
+    sequence: u32,
+}
+
+impl Overtaker {
+    pub const fn of(request: &Pending) -> Self {
+        Self { client: request.client, tag: request.tag, sequence: request.sequence }
+    }
+
+    const fn is_later_than(&self, request: &Pending) -> bool {
+        let ahead = self.sequence.wrapping_sub(request.sequence) as i32;
+        self.client == request.client && self.tag == request.tag && ahead > 0
+    }
+}
+
 /// Where unsettled requests came from.
 #[derive(Clone, Copy)]
 pub struct Origin {
@@ -114,9 +132,11 @@ impl Worker {
                 continue; // the engine refused a moment ago
             }
             let Some(served) = &mut core.clusters[cluster] else { continue };
-            let has_primary = served.cluster.shards.get(usize::from(origin.shard)).is_some_and(|s| s.primary.is_some());
-            if !has_primary && !upstream.pending.is_empty() {
-                continue;
+            let primary = served.cluster.shards.get(usize::from(origin.shard)).and_then(|s| s.primary);
+            let link = primary.and_then(|node| served.nodes.get(usize::from(node))?.link(origin.resp, origin.db));
+            let is_undecided = link.is_some_and(|link| core.upstreams[link].redo > 0);
+            if (primary.is_none() || is_undecided) && !upstream.pending.is_empty() {
+                continue; // or it has still to say whether it executed what was sent behind
             }
             served.close_lot(origin.shard, origin.resp, origin.db);
             let mut lot = core.upstreams.remove(lot);
@@ -206,6 +226,39 @@ impl Worker {
         self.replace(origin, refused);
     }
 
+    /// To try these again would turn their client's order round: they are answered as not executed, be they among those just
+    /// refused or in the lot already.
+    pub(super) fn drop_overtaken(&mut self, index: usize, by: &[Overtaker], refused: &mut Vec<Unsettled>) {
+        let is_overtaken = |request: &Pending| by.iter().any(|later| later.is_later_than(request));
+        let origin = Origin::of(&self.core.upstreams[index]);
+        let mut dropped = Vec::new();
+        for unsettled in mem::take(refused) {
+            if is_overtaken(&unsettled.request) {
+                dropped.push(unsettled.request);
+            } else {
+                refused.push(unsettled);
+            }
+        }
+        if let Some(lot) = self.core.find_lot(origin.cluster, origin.shard, origin.resp, origin.db) {
+            let lot = &mut self.core.upstreams[lot];
+            let (bytes, _) = lot.window.take();
+            let mut start = 0;
+            for request in mem::take(&mut lot.pending) {
+                let end = start + request.length as usize;
+                if is_overtaken(&request) {
+                    dropped.push(request);
+                } else {
+                    lot.window.sink().extend_from_slice(&bytes[start..end]);
+                    lot.pending.push_back(request);
+                }
+                start = end;
+            }
+        }
+        for request in dropped {
+            self.fail_one(origin.cluster, &request, &overtaken(origin.shard));
+        }
+    }
+
     pub(super) fn tick_lot(&mut self, index: usize) {
         let upstream = &self.core.upstreams[index];
         debug_assert_eq!(upstream.state, State::Down);
@@ -218,6 +271,10 @@ impl Worker {
 const RETRY: Duration = Duration::from_millis(100);
 /// How long a replica that refused a read is not asked again.
 const REST: Duration = Duration::from_millis(500);
+
+fn overtaken(shard: u16) -> Vec<u8> {
+    format!("-TRYAGAIN shard {shard} refused the command and took a later one, command not executed\r\n").into_bytes()
+}
 
 fn failing_over(shard: u16) -> Vec<u8> {
     format!("-TRYAGAIN shard {shard} failing over, command not executed\r\n").into_bytes()

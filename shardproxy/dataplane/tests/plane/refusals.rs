@@ -1,11 +1,13 @@
 //! Errors that say "not executed": the request waits, and is tried again there or on the next primary.
 
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::thread;
+use std::time::Duration;
 
 use serde_json::json;
 
 use crate::client::value;
-use crate::engine::{Act, Engine};
+use crate::engine::{Act, Engine, Gate};
 use crate::proxy::{Proxy, Spec};
 
 const READONLY: &str = "-READONLY You can't write against a read only replica.\r\n";
@@ -53,6 +55,33 @@ fn a_read_does_not_overtake_its_clients_refused_write() {
     let seen = engine.seen();
     let place = |words: &[&str]| seen.iter().rposition(|request| request == words);
     assert!(place(&["SET", "key", "1"]) < place(&["GET", "key"]), "{seen:?}");
+}
+
+/// The engine refuses a client's write and takes the next one, as when it gets its replicas back between the two.
+#[test]
+fn a_refused_write_is_not_executed_after_a_later_one_of_its_client() {
+    for is_held in [false, true] {
+        let (gate, count) = (Gate::closed(), AtomicUsize::new(0));
+        let held = gate.clone();
+        let engine = Engine::scripted(move |_, request| match request[2].as_str() {
+            "1" if count.fetch_add(1, SeqCst) == 0 => Act::say("-NOREPLICAS Not enough good replicas to write.\r\n"),
+            "2" => Act::Serve.behind(&held),
+            _ => Act::Serve,
+        });
+        let proxy = Proxy::start(&Spec::shard(&[&engine], Some(0)));
+        let (mut client, mut other) = (proxy.client(), proxy.client());
+        client.send_all(&[&["SET", "key", "1"], &["SET", "key", "2"], &["SET", "key", "3"]]);
+        engine.wait_for(&["SET", "key", "2"]);
+        if is_held {
+            thread::sleep(Duration::from_millis(300)); // longer than a refused request waits
+        }
+        gate.open();
+        let refused = client.reply();
+        assert_eq!(refused, "-TRYAGAIN shard 0 refused the command and took a later one, command not executed");
+        assert_eq!([client.reply(), client.reply()], ["+OK", "+OK"]);
+        assert_eq!(engine.count(&["SET", "key", "1"]), 1);
+        assert_eq!(other.ask(&["SET", "key", "4"]), "+OK");
+    }
 }
 
 /// What was refused just before the connection broke has not been forgotten.
