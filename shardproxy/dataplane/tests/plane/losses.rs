@@ -312,3 +312,16 @@ fn a_slow_node_that_takes_a_large_request_is_not_overdue() {
     assert_eq!(proxy.client().ask(&["SET", "large", &large]), "+OK");
     assert_eq!(engine.connections().len(), 1);
 }
+
+#[test]
+fn a_split_write_of_which_one_part_waits_in_vain_is_in_doubt() {
+    let engines = [Engine::plain(), Engine::plain()];
+    let proxy = Proxy::start(&Spec { timeouts: json!({"park": 0.3}), ..Spec::shards(&engines) });
+    engines[1].kill();
+    let mut client = proxy.client();
+    let doubt = client.ask(&["MSET", "foo", "1", "bar", "2"]);
+    assert!(doubt.starts_with("-ERR INDOUBT shard 1"), "{doubt}");
+    assert!(doubt.ends_with("not executed there, but on other shards"), "{doubt}");
+    let read = client.ask(&["MGET", "foo", "bar"]);
+    assert!(read.starts_with("-TRYAGAIN shard 1") && read.ends_with("command not executed"), "{read}");
+}
