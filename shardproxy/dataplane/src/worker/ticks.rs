@@ -100,7 +100,7 @@ impl Worker {
     fn sweep_clients(&mut self) {
         self.sweep = (self.sweep + 1) % SWEEPS;
         let now = self.core.now;
-        let mut idle = Vec::new();
+        let (mut idle, mut paused) = (Vec::new(), Vec::new());
         for (index, client) in &mut self.clients {
             if index % SWEEPS != self.sweep {
                 continue;
@@ -116,7 +116,12 @@ impl Worker {
             let is_over = Self::is_lingering_since(client, now) || Self::is_stuck(client, now);
             if is_idle || is_over || self.core.is_left(client) {
                 idle.push(index);
+            } else if client.flow == Flow::Paused {
+                paused.push(index);
             }
+        }
+        for index in paused {
+            self.client_flush(index); // memory may be free again, and its own next flush never come
         }
         for index in idle {
             let client = &self.clients[index];

@@ -30,6 +30,10 @@ impl Client {
         assert!(self.try_send(bytes), "the connection is closed");
     }
 
+    pub fn give_up_writing_after(&mut self, limit: Duration) {
+        self.0.get_mut().set_write_timeout(Some(limit)).unwrap();
+    }
+
     /// Whether the connection still takes bytes.
     pub fn try_send(&mut self, bytes: &[u8]) -> bool {
         self.0.get_mut().write_all(bytes).is_ok()

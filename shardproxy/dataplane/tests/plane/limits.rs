@@ -1,5 +1,7 @@
 //! Every buffer is bounded: reading stops first, then requests are refused, then the greediest client goes.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use crate::client::{request, value};
@@ -132,4 +134,37 @@ fn what_a_deep_pipeline_took_is_counted_and_given_back() {
     gate.open();
     (0..1000).for_each(|_| assert_eq!(client.reply(), value("key")));
     until("the idle client holds little", || held() <= 1024);
+}
+
+/// As many clients do: all requests first, then all replies. What is owed exceeds what sockets hold.
+#[test]
+fn a_pipeline_may_be_written_before_its_replies_are_read() {
+    let large = "x".repeat(10_000);
+    let engine = Engine::scripted(move |_, _| Act::Say(bulk(&large)));
+    let limits = json!({"client_output": 200 << 20, "in_flight": 64});
+    let proxy = Proxy::start(&Spec::shard(&[&engine], Some(0)).limits(limits));
+    let mut client = proxy.client();
+    let key = "k".repeat(2000);
+    let requests: Vec<u8> = (0..6000).flat_map(|_| request(&["GET", &key])).collect();
+    client.give_up_writing_after(Duration::from_secs(10));
+    client.send_bytes(&requests);
+    for _ in 0..6000 {
+        assert_eq!(client.reply().len(), "$10000\r\n".len() + 10_000);
+    }
+}
+
+/// Back-pressure remains: who reads slowly is not asked for more than it may be owed, and loses nothing.
+#[test]
+fn who_may_be_owed_little_is_not_read_meanwhile() {
+    let large = "x".repeat(100_000);
+    let engine = Engine::scripted(move |_, _| Act::Say(bulk(&large)));
+    let limits = json!({"client_output": 4 << 20, "in_flight": 8});
+    let proxy = Proxy::start(&Spec::shard(&[&engine], Some(0)).limits(limits));
+    let mut client = proxy.client();
+    client.send_bytes(&request(&["GET", "key"]).repeat(300));
+    until("some replies wait", || proxy.plane.statistics()["buffers"].as_u64() > Some(1_000_000));
+    assert!(engine.seen().len() < 250, "{} were asked for", engine.seen().len());
+    for _ in 0..300 {
+        assert_eq!(client.reply().len(), "$100000\r\n".len() + 100_000);
+    }
 }
