@@ -10,6 +10,9 @@ use crate::recent::Recent;
 use crate::topology::{EndpointKind, EngineKind};
 use crate::upstream::{State, Upstream, NO_KEY};
 
+/// A node that is down is tried again within this once its back-off is over, as long as somebody wants it.
+const STALE: Duration = Duration::from_secs(1);
+
 /// Which node a command needs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Need {
@@ -193,6 +196,9 @@ impl Core {
         });
         let upstream = &mut self.upstreams[index];
         upstream.wanted = self.now;
+        if upstream.state == State::Down && upstream.down_since.is_some() && self.now > upstream.retry_at + STALE {
+            upstream.down_since = Some(self.now); // nobody has looked since: the request waits as after a new loss
+        }
         let label = &served.cluster.nodes[usize::from(node)].label;
         if upstream.window.len() >= served.cluster.spec.limits.shard_queue {
             return Err(refusal(shard, label, "its queue is full (limits.shard_queue)"));

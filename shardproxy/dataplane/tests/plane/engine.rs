@@ -65,21 +65,30 @@ impl Engine {
 
     /// `script` is asked with the number of the connection, from 0, and the request.
     pub fn scripted(script: impl Fn(usize, &[String]) -> Act + Send + Sync + 'static) -> Self {
-        Self::started(script, Intake::default())
+        Self::started("127.0.0.1:0", script, Intake::default())
+    }
+
+    /// A plain one in the place of one that was killed.
+    pub fn at(address: &str) -> Self {
+        Self::started(address, |_, _| Act::Serve, Intake::default())
     }
 
     /// A plain one that says `farewell` and closes when an argument is longer than `limit`.
     pub fn narrow(limit: usize, farewell: &'static str) -> Self {
-        Self::started(|_, _| Act::Serve, Intake { narrow: Some((limit, farewell)), ..Intake::default() })
+        Self::started("127.0.0.1:0", |_, _| Act::Serve, Intake { narrow: Some((limit, farewell)), ..Intake::default() })
     }
 
     /// A plain one that reads long arguments so many bytes at a time, and pauses after each.
     pub fn slow(piece: usize, pause: Duration) -> Self {
-        Self::started(|_, _| Act::Serve, Intake { pace: Some((piece, pause)), ..Intake::default() })
+        Self::started("127.0.0.1:0", |_, _| Act::Serve, Intake { pace: Some((piece, pause)), ..Intake::default() })
     }
 
-    fn started(script: impl Fn(usize, &[String]) -> Act + Send + Sync + 'static, intake: Intake) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    fn started(
+        address: &str,
+        script: impl Fn(usize, &[String]) -> Act + Send + Sync + 'static,
+        intake: Intake,
+    ) -> Self {
+        let listener = TcpListener::bind(address).unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let state = Arc::new(State {
             script: Box::new(script),

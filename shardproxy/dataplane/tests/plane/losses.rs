@@ -325,3 +325,23 @@ fn a_split_write_of_which_one_part_waits_in_vain_is_in_doubt() {
     let read = client.ask(&["MGET", "foo", "bar"]);
     assert!(read.starts_with("-TRYAGAIN shard 1") && read.ends_with("command not executed"), "{read}");
 }
+
+/// Nobody wanted the shard for longer than it is tried for; meanwhile its node came back.
+#[test]
+fn the_first_request_after_an_outage_finds_the_node_that_is_back() {
+    let engine = Engine::plain();
+    let proxy = Proxy::start(&Spec::shard(&[&engine], Some(0)).timeouts(json!({"park": 0.3})));
+    let mut client = proxy.client();
+    assert_eq!(client.ask(&["SET", "key", "1"]), "+OK");
+    engine.kill();
+    let refused = client.ask(&["SET", "key", "2"]);
+    assert!(refused.starts_with("-TRYAGAIN shard 0"), "{refused}");
+    let failures = || proxy.statistic(&format!("/nodes/{}/connect_failures", engine.address));
+    let mut before = 0;
+    while std::mem::replace(&mut before, failures()) != failures() {
+        std::thread::sleep(Duration::from_millis(1800)); // longer than any back-off: then it is tried no more
+    }
+    let back = Engine::at(&engine.address);
+    assert_eq!(client.ask(&["SET", "key", "3"]), "+OK");
+    assert_eq!(back.count(&["SET", "key", "3"]), 1);
+}
