@@ -156,6 +156,7 @@ impl Worker {
                 Ok(0) => break,
                 Ok(n) => {
                     served.metrics.bytes_out.add(n as u64);
+                    client.last_active = core.now;
                     client.output.advance(n, &mut core.pool);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => client.blocked_since = Some(core.now),

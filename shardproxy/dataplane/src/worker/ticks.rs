@@ -112,6 +112,7 @@ impl Worker {
             let limit = served.cluster.spec.timeouts.idle;
             let is_idle = limit > 0.0
                 && client.replies.is_empty()
+                && !client.listens()
                 && now.duration_since(client.last_active).as_secs_f64() > limit;
             let is_over = Self::is_lingering_since(client, now) || Self::is_stuck(client, now);
             if is_idle || is_over || self.core.is_left(client) {

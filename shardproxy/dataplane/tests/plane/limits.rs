@@ -168,3 +168,29 @@ fn who_may_be_owed_little_is_not_read_meanwhile() {
         assert_eq!(client.reply().len(), "$100000\r\n".len() + 100_000);
     }
 }
+
+#[test]
+fn who_listens_or_reads_slowly_is_not_idle() {
+    let large = "x".repeat(48 << 20);
+    let engine = Engine::scripted(move |_, request| match request[0].as_str() {
+        "GET" => Act::Say(bulk(&large)),
+        _ => Act::Say(b"*3\r\n$9\r\nsubscribe\r\n$4\r\nnews\r\n:1\r\n".to_vec()),
+    });
+    let proxy = Proxy::start(&Spec::shard(&[&engine], Some(0)).timeouts(json!({"idle": 0.5})));
+    let (mut listener, mut slow, mut idle) = (proxy.client(), proxy.client(), proxy.client());
+    assert!(listener.ask(&["SUBSCRIBE", "news"]).contains("subscribe"));
+    slow.send(&["GET", "large"]);
+    assert_eq!(idle.ask(&["PING"]), "+PONG");
+    let mut read_some = || {
+        slow.take(1 << 16);
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    until("the idle one is closed", || {
+        read_some();
+        proxy.statistic("/closed/idle") > 0
+    });
+    (0..200).for_each(|_| read_some()); // all together longer than the limit
+    assert_eq!(idle.reply(), "<end>");
+    assert_eq!(listener.ask(&["PING"]).lines().next(), Some("*2"));
+    assert_eq!(proxy.statistic("/closed/idle"), 1);
+}
