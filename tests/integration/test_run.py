@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -260,6 +261,22 @@ def test_a_reload_whose_endpoint_is_taken_changes_nothing(
         refusal = wait_logged(proxy, "config refused, the old one stays")
     assert taken in refusal["why"][0]
     assert wire(old).ask("PING") == b"PONG"
+
+
+def test_clients_beyond_the_descriptors_are_told_so(
+    start_proxy: StartProxy, wire: Callable[..., Wire]
+) -> None:
+    proxy = start_proxy(config_without_engines())
+    resource.prlimit(proxy.pid, resource.RLIMIT_NOFILE, (200, 200))
+    proxy.reload(proxy.config)
+    most = wait_logged(proxy, "limit of clients lowered")["clients"]
+    crowd = [wire(proxy) for _ in range(250)]
+    served = crowd[:most]
+    for client in served:
+        client.send_command("PING")
+    assert {client.reply() for client in served} == {b"PONG"}
+    assert {str(client.reply()) for client in crowd[most:]} == {"ERR max number of clients reached"}
+    assert proxy.get("/livez") == (200, "ok\n")
 
 
 def test_settings_that_wait_for_a_restart_are_named(start_proxy: StartProxy) -> None:
