@@ -371,6 +371,9 @@ def test_unix_sockets_for_clients_and_admin(
 ) -> None:
     path = tmp_path / "cache.sock"
     proxy = start_proxy(config_without_engines(endpoints={"configuration": f"unix:{path}"}))
-    assert wire(proxy).ask("PING") == b"PONG"
+    client = wire(proxy)
+    assert client.ask("PING") == b"PONG"
+    assert f"laddr=unix:{path} ".encode() in client.ask("CLIENT", "LIST")
+    assert "a unix socket has no address" in str(client.ask("CLUSTER", "SLOTS"))
     proxy.stop()
     assert not path.exists()
