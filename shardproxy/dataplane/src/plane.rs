@@ -99,6 +99,11 @@ impl Shared {
         (self.workers.iter().map(|w| w.buffers.get() as usize).sum(), self.buffers)
     }
 
+    /// Bytes of requests that wait for their shard in all workers.
+    pub fn parked(&self) -> usize {
+        self.workers.iter().map(|w| w.parked.get() as usize).sum()
+    }
+
     /// Count one more client of a cluster and choose its worker; none when the cluster or the process has as many as it may.
     pub fn deal(self: &Arc<Self>, cluster: usize, limit: usize) -> Option<Seat> {
         let mut clients = lock(&self.clients);

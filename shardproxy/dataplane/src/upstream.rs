@@ -179,6 +179,8 @@ pub struct Upstream {
     /// Tells a late resolver's answer from a current one, though another upstream was in this place when it was asked.
     pub attempt: u64,
     pub accounted: usize,
+    /// Of a lot: what it was last counted with among all that is parked.
+    pub parked: usize,
     pub metrics: Arc<NodeMetrics>,
 }
 
@@ -237,6 +239,7 @@ impl Upstream {
             rests_until: now,
             attempt: 0,
             accounted: 0,
+            parked: 0,
             metrics,
         }
     }

@@ -43,7 +43,7 @@ impl Worker {
         let Some(upstream) = self.core.upstreams.get_mut(index) else { return };
         upstream.is_dirty = false;
         if upstream.is_lot {
-            return;
+            return self.core.count_parked(index);
         }
         match upstream.state {
             State::Down => return self.upstream_connect(index),
@@ -192,6 +192,7 @@ impl Worker {
             self.core.shared.tell_down();
         }
         Core::settle(&mut self.core.held, &mut upstream.accounted, 0);
+        self.core.parked -= upstream.parked;
     }
 }
 

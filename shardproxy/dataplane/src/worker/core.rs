@@ -58,6 +58,8 @@ pub struct Core {
     /// All workers' buffers are near, or at, their cap.
     pub pressure: Pressure,
     pub paused: Paused,
+    /// Bytes of requests that wait in this worker's lots.
+    pub(super) parked: usize,
     random: u32,
     /// Counts reads that any replica may answer, so that each has its turn.
     pub(super) turn: usize,
@@ -141,6 +143,7 @@ pub(super) struct Link {
 impl Core {
     pub fn new(number: usize, registry: Registry, shared: Arc<Shared>) -> Self {
         let now = Instant::now();
+        shared.workers[number].parked.set(0); // what a worker before it had parked went with it
         Self {
             number,
             registry,
@@ -166,6 +169,7 @@ impl Core {
             measure_at: 0,
             pressure: Pressure::None,
             paused: Paused::Nothing,
+            parked: 0,
             random: 0x9e37_79b9 ^ number as u32,
             turn: number,
         }

@@ -80,6 +80,26 @@ impl Core {
         lot
     }
 
+    /// Count anew what waits in a lot.
+    pub(super) fn count_parked(&mut self, lot: usize) {
+        let upstream = &mut self.upstreams[lot];
+        let now = upstream.window.len();
+        self.parked = self.parked + now - mem::replace(&mut upstream.parked, now);
+        let held = upstream.held();
+        Self::settle(&mut self.held, &mut upstream.accounted, held);
+        self.shared.workers[self.number].parked.set(self.parked as u64);
+    }
+
+    /// The lot, if the whole proxy may park more.
+    pub(super) fn with_room(&mut self, lot: usize) -> Result<usize, Vec<u8>> {
+        self.count_parked(lot);
+        if self.shared.parked() < PARKED {
+            Ok(lot)
+        } else {
+            Err(failing_over(self.upstreams[lot].shard))
+        }
+    }
+
     fn cluster_name(&self, cluster: usize) -> String {
         self.clusters[cluster].as_ref().map_or_else(String::new, |s| s.cluster.spec.name.clone())
     }
@@ -99,7 +119,8 @@ impl Worker {
                 request.is_retry = true;
                 core.reader(origin.cluster, origin.shard, origin.resp, origin.db, false, Some(origin.node))
             } else {
-                Ok(core.lot(origin))
+                let lot = core.lot(origin);
+                core.with_room(lot)
             };
             match target {
                 Ok(target) => {
@@ -141,6 +162,7 @@ impl Worker {
             served.close_lot(origin.shard, origin.resp, origin.db);
             let mut lot = core.upstreams.remove(lot);
             Core::settle(&mut core.held, &mut lot.accounted, 0);
+            core.parked -= lot.parked;
             self.send_parked(origin, &mut lot);
         }
     }
@@ -177,6 +199,8 @@ impl Worker {
                 return;
             }
             let Some(request) = upstream.pending.pop_front() else { return };
+            core.mark_dirty(lot); // it is counted anew
+            let upstream = &mut core.upstreams[lot];
             let length = request.length as usize;
             upstream.window.mark_sent(length);
             upstream.window.forget(length);
@@ -240,6 +264,7 @@ impl Worker {
             }
         }
         if let Some(lot) = self.core.find_lot(origin.cluster, origin.shard, origin.resp, origin.db) {
+            self.core.mark_dirty(lot); // it is counted anew
             let lot = &mut self.core.upstreams[lot];
             let (bytes, _) = lot.window.take();
             let mut start = 0;
@@ -267,6 +292,8 @@ impl Worker {
     }
 }
 
+/// Bytes of requests that may wait for their shards in all workers together.
+const PARKED: usize = 64 * 1024 * 1024;
 /// How long a refused request waits before it asks the same primary again.
 const RETRY: Duration = Duration::from_millis(100);
 /// How long a replica that refused a read is not asked again.

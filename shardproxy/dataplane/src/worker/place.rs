@@ -171,7 +171,8 @@ impl Core {
             return Err(refusal(shard, "", "too much waits for it already (limits.shard_queue)"));
         }
         let Some(node) = primary.filter(|_| lot.is_none() || may_pass) else {
-            return Ok(self.lot(Origin { cluster, shard, node: u16::MAX, resp, db }));
+            let lot = self.lot(Origin { cluster, shard, node: u16::MAX, resp, db });
+            return self.with_room(lot);
         };
         let index = self.link(cluster, node, resp, db)?;
         if let Some(served) = self.clusters[cluster].as_mut().filter(|_| db == 0 && lot.is_none()) {

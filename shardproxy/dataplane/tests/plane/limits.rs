@@ -72,8 +72,7 @@ fn who_does_not_read_is_cut_off_at_its_limit() {
     });
     let proxy = Proxy::start(&Spec::shard(&[&engine], Some(0)).limits(json!({"client_output": 400_000})));
     let (mut slow, mut other) = (proxy.client(), proxy.client());
-    let asks = request(&["GET", "large"]);
-    let _is_over = (0..400).any(|_| !slow.try_send(&asks) || proxy.statistic("/closed/output_limit") > 0);
+    slow.send_bytes(&request(&["GET", "large"]).repeat(400)); // all are under way before the first reply is in
     until("it is cut off", || proxy.statistic("/closed/output_limit") == 1);
     assert_eq!(other.ask(&["GET", "key"]), value("key"));
     until("its buffers are free", || proxy.plane.statistics()["buffers"].as_u64() < Some(2_000_000));
@@ -193,4 +192,29 @@ fn who_listens_or_reads_slowly_is_not_idle() {
     assert_eq!(idle.reply(), "<end>");
     assert_eq!(listener.ask(&["PING"]).lines().next(), Some("*2"));
     assert_eq!(proxy.statistic("/closed/idle"), 1);
+}
+
+/// Of all shards and workers together, however many lots there are.
+#[test]
+fn all_that_waits_for_shards_is_bounded_together() {
+    let engines = [Engine::plain(), Engine::plain()];
+    let unknown = |engine| (vec![engine], None);
+    let timeouts = json!({"park": 60, "reply": 60});
+    let spec =
+        || Spec { shards: engines.iter().map(unknown).collect(), ..Spec::shard(&[], None) }.timeouts(timeouts.clone());
+    let mut proxy = Proxy::with(2, 0, &spec());
+    let (mut first, mut second) = (proxy.client(), proxy.client());
+    let large = "x".repeat(33 << 20);
+    first.send(&["SET", "bar", &large]);
+    second.send(&["SET", "foo", &large]);
+    until("both wait", || proxy.pending() == 2);
+    for key in ["foo", "bar"] {
+        let refused = proxy.client().ask(&["GET", key]);
+        assert!(refused.starts_with("-TRYAGAIN shard ") && refused.ends_with("failing over, command not executed"));
+    }
+    proxy.apply(&Spec::shards(&engines).timeouts(timeouts.clone()));
+    assert_eq!([first.reply(), second.reply()], ["+OK", "+OK"]);
+    proxy.apply(&spec());
+    first.send(&["GET", "bar"]);
+    until("it waits: there is room again", || proxy.pending() == 1);
 }
