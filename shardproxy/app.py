@@ -30,7 +30,7 @@ from shardproxy.commands.table import Table
 from shardproxy.config import Config, ConfigError, RedisCluster, load_config
 from shardproxy.dataplane import BoundEndpoint, DataPlane
 from shardproxy.dataplane.cpus import cpu_count
-from shardproxy.dataplane.descriptors import descriptors_raise, why_too_few
+from shardproxy.dataplane.descriptors import clients_at_most, descriptors_raise, why_too_few
 from shardproxy.dataplane.spec import ClusterSettings
 from shardproxy.health.pool import run_pool_log
 from shardproxy.model import Address
@@ -250,6 +250,7 @@ class App:
             names=_admin_names(config),
             reloads=self._status.reloads + 1,
         )
+        _limit_clients(self._dataplane, config, _workers(self._started))
         withdrawn = sorted(set(plan.withdraw_first + plan.withdraw_last) - set(settings))
         log.info("config reloaded", changed=plan.serve, withdrawn=withdrawn)
         for what in _needs_restart(self._started, config):
@@ -279,17 +280,30 @@ class App:
                 log.info("listening", cluster=name, endpoints=[str(e.bound) for e in endpoints])
 
 
+def _workers(config: Config) -> int:
+    return cpu_count() if config.workers == "auto" else config.workers
+
+
 def _start_dataplane(config: Config, table: Table) -> DataPlane:
-    workers = cpu_count() if config.workers == "auto" else config.workers
-    clients = sum(cluster.limits.clients for cluster in config.clusters.values())
-    nodes = sum(len(topology.nodes) for topology in config.topologies())
-    too_few = why_too_few(descriptors_raise(), clients, nodes, workers)
-    if too_few:
-        log.warning("clients may be refused", why=too_few)
+    workers = _workers(config)
     try:
-        return DataPlane.start(workers=workers, table=table.encode(), buffers=config.limits.buffers)
+        dataplane = DataPlane.start(workers=workers, table=table.encode(), buffers=config.limits.buffers)
     except ValueError as error:
         raise StartError(f"the data plane: {error}") from error
+    _limit_clients(dataplane, config, workers)
+    return dataplane
+
+
+def _limit_clients(dataplane: DataPlane, config: Config, workers: int) -> None:
+    """Refuse clients there are no descriptors for: they would wait for ever, and probes behind them."""
+    clients = sum(cluster.limits.clients for cluster in config.clusters.values())
+    nodes = sum(len(topology.nodes) for topology in config.topologies())
+    available = descriptors_raise()
+    most = clients_at_most(available, nodes, workers)
+    dataplane.limit_clients(most)
+    too_few = why_too_few(available, clients, nodes, workers)
+    if too_few and most < clients:
+        log.warning("limit of clients lowered", clients=most, why=too_few)
 
 
 @contextlib.contextmanager

@@ -17,6 +17,8 @@ from shardproxy.model import SLOT_COUNT, Address, Node, SlotRange
 from shardproxy.wire.reply import Reply, Verbatim
 
 BUS_PORT_OFFSET = 10000  # Redis Cluster specification; there is no bus, but the output has a place for it
+ANY_HOST = ("0.0.0.0", "::")  # an endpoint listens there; nobody connects to it
+NO_ADDRESS = "ERR a unix socket has no address to tell cluster clients: set advertise on the endpoint"
 DISABLED = "ERR This instance has cluster support disabled"
 
 
@@ -76,9 +78,17 @@ def _member(
 
 def _here(call: Call) -> Address:
     """Where clients reach this proxy: as configured, or as this client did."""
-    if call.settings.configuration is not None and call.settings.configuration.advertise is not None:
-        return call.settings.configuration.advertise
-    return Address.parse(call.offload.local_address)
+    configuration = call.settings.configuration
+    if configuration is not None and configuration.advertise is not None:
+        return configuration.advertise
+    here = Address.parse(call.offload.local_address)
+    if not here.is_unix:
+        return here
+    listeners = configuration.addresses if configuration is not None else ()
+    for address in listeners:
+        if not address.is_unix and address.host not in ANY_HOST:
+            return address
+    raise CommandError(NO_ADDRESS)
 
 
 def _id(call: Call, address: Address) -> str:

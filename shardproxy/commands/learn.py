@@ -126,6 +126,7 @@ def entry_of(reply: Reply, name: str) -> dict[str, Any] | None:
         "join": None,
         "note": note,
         "subcommands": [],
+        "learned": True,
     }
 
 

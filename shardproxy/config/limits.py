@@ -28,8 +28,9 @@ class ClusterLimits(Section):
     """Connected clients; one more is answered `-ERR max number of clients reached` and closed."""
     request: Annotated[Size, at_least(1 * KIB)] = 512 * MIB  # what clients say at the start is smaller
     """Largest single request, all its arguments together."""
-    client_output: Annotated[Size, at_least(64 * KIB)] = 256 * MIB  # one turn's replies of ordinary size
-    """Replies waiting for one client that does not read them; beyond it the client is closed."""
+    client_output: Annotated[Size, at_least(64 * KIB)] = 512 * MIB  # one turn's replies of ordinary size
+    """Replies waiting for one client that does not read them; from half of it on its requests are not read,
+    beyond it the client is closed. With less than `request` some values can be written and not be read."""
     in_flight: Count = 4096
     """Requests of one client without a reply yet; beyond it the proxy stops reading from that client."""
     shard_queue: Annotated[Size, at_least(64 * KIB)] = 64 * MIB  # one turn's requests of ordinary size

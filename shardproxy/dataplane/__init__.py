@@ -161,6 +161,10 @@ class DataPlane:
         """End a client's wait for a blocking command, in a thread; whether it was waiting."""
         return await trio.to_thread.run_sync(self._native.unblock, client_id, with_error)
 
+    def limit_clients(self, most: int) -> None:
+        """Refuse clients beyond so many of all clusters together; 0 = no limit."""
+        self._native.limit_clients(most)
+
     def drain(self) -> None:
         """Stop listening; each client is closed once its replies are out."""
         self._native.drain()

@@ -90,6 +90,9 @@ class DataPlane:
     def unblock(self, client_id: int, with_error: bool) -> bool:
         """End a client's wait for a blocking command; return whether it was waiting. Waits up to 1 s."""
 
+    def limit_clients(self, most: int) -> None:
+        """Refuse clients beyond so many of all clusters together; 0 = no limit."""
+
     def drain(self) -> None:
         """Stop listening; close each client once its replies are out."""
 

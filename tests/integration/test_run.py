@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -262,6 +263,22 @@ def test_a_reload_whose_endpoint_is_taken_changes_nothing(
     assert wire(old).ask("PING") == b"PONG"
 
 
+def test_clients_beyond_the_descriptors_are_told_so(
+    start_proxy: StartProxy, wire: Callable[..., Wire]
+) -> None:
+    proxy = start_proxy(config_without_engines())
+    resource.prlimit(proxy.pid, resource.RLIMIT_NOFILE, (200, 200))
+    proxy.reload(proxy.config)
+    most = wait_logged(proxy, "limit of clients lowered")["clients"]
+    crowd = [wire(proxy) for _ in range(250)]
+    served = crowd[:most]
+    for client in served:
+        client.send_command("PING")
+    assert {client.reply() for client in served} == {b"PONG"}
+    assert {str(client.reply()) for client in crowd[most:]} == {"ERR max number of clients reached"}
+    assert proxy.get("/livez") == (200, "ok\n")
+
+
 def test_settings_that_wait_for_a_restart_are_named(start_proxy: StartProxy) -> None:
     config = config_without_engines()
     proxy = start_proxy(config)
@@ -354,6 +371,9 @@ def test_unix_sockets_for_clients_and_admin(
 ) -> None:
     path = tmp_path / "cache.sock"
     proxy = start_proxy(config_without_engines(endpoints={"configuration": f"unix:{path}"}))
-    assert wire(proxy).ask("PING") == b"PONG"
+    client = wire(proxy)
+    assert client.ask("PING") == b"PONG"
+    assert f"laddr=unix:{path} ".encode() in client.ask("CLIENT", "LIST")
+    assert "a unix socket has no address" in str(client.ask("CLUSTER", "SLOTS"))
     proxy.stop()
     assert not path.exists()

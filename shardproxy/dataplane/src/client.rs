@@ -54,7 +54,7 @@ pub struct Client {
     pub is_half_closed: bool,
     /// Since when its socket is full: its peer has read nothing.
     pub blocked_since: Option<Instant>,
-    /// A request arrives in pieces since then: the idle limit counts for it too.
+    /// When it last sent or took some bytes. The idle limit counts for a request that arrives in pieces too.
     pub last_active: Instant,
     pub created: Instant,
     /// Bytes of buffers as last told to the worker's gauge.
@@ -209,6 +209,11 @@ impl Client {
             details.no_evict = false;
             details.no_touch = false;
         }
+    }
+
+    /// Whether it waits for messages, which may be long in coming.
+    pub fn listens(&self) -> bool {
+        self.subscriptions.as_deref().is_some_and(|subscribed| subscribed.counts() != [0; 3])
     }
 
     /// A message of a subscription, as the engine sent it: it stands between replies, never within one.

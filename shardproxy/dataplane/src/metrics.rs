@@ -172,6 +172,8 @@ pub struct WorkerMetrics {
     pub turned_at: Counter,
     pub clients: Counter,
     pub buffers: Counter,
+    /// Bytes of requests that wait for their shard.
+    pub parked: Counter,
 }
 
 /// Every worker's counters of every cluster. Entries stay when a cluster goes, so that counters never go backwards.

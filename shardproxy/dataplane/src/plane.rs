@@ -48,6 +48,8 @@ pub struct Shared {
     restarts: Vec<AtomicU64>,
     /// Connected clients by cluster and by worker, as dealt out; the acceptor and the workers count.
     clients: Mutex<Vec<usize>>,
+    /// Clients of all clusters together that there are descriptors for; 0 = no limit.
+    most_clients: AtomicUsize,
     dealt: Vec<AtomicUsize>,
     clusters: Mutex<Vec<(String, Option<Arc<Cluster>>)>>,
     table: Mutex<Arc<CommandTable>>,
@@ -100,13 +102,19 @@ impl Shared {
         (self.workers.iter().map(|w| w.buffers.get() as usize).sum(), self.buffers)
     }
 
-    /// Count one more client of a cluster and choose its worker; none when the cluster has as many as it may.
+    /// Bytes of requests that wait for their shard in all workers.
+    pub fn parked(&self) -> usize {
+        self.workers.iter().map(|w| w.parked.get() as usize).sum()
+    }
+
+    /// Count one more client of a cluster and choose its worker; none when the cluster or the process has as many as it may.
     pub fn deal(self: &Arc<Self>, cluster: usize, limit: usize) -> Option<Seat> {
         let mut clients = lock(&self.clients);
         if clients.len() <= cluster {
             clients.resize(cluster + 1, 0);
         }
-        if limit > 0 && clients[cluster] >= limit {
+        let most = self.most_clients.load(Relaxed);
+        if limit > 0 && clients[cluster] >= limit || most > 0 && clients.iter().sum::<usize>() >= most {
             return None;
         }
         clients[cluster] += 1;
@@ -164,6 +172,7 @@ impl Plane {
             pause: Pause::default(),
             restarts: (0..workers).map(|_| AtomicU64::new(0)).collect(),
             clients: Mutex::default(),
+            most_clients: AtomicUsize::default(),
             dealt: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
             clusters: Mutex::default(),
             table: Mutex::new(Arc::new(table)),
@@ -249,6 +258,11 @@ impl Plane {
         let clusters = lock(&self.shared.clusters);
         let (_, served) = clusters.iter().find(|(name, _)| name == cluster)?;
         Some(served.as_ref()?.slot_of(key))
+    }
+
+    /// Refuse clients beyond so many of all clusters together; 0 = no limit. Those that are there stay.
+    pub fn limit_clients(&self, most: usize) {
+        self.shared.most_clients.store(most, Relaxed);
     }
 
     pub fn learn(&self, table: &[u8]) -> Result<(), String> {

@@ -154,6 +154,10 @@ impl DataPlane {
         self.plane.down()
     }
 
+    fn limit_clients(&self, most: usize) {
+        self.plane.limit_clients(most);
+    }
+
     fn pause(&self, seconds: f64, only_writes: bool) {
         self.plane.pause(seconds, only_writes);
     }

@@ -293,7 +293,9 @@ fn to_shards(
         return Next::Go;
     }
     let (silent, since) = (take_silence(client), core.micros);
-    let sequence = client.replies.expect_join(Join::new(kind, parts.len(), &core.order, silent));
+    let mut join = Join::new(kind, parts.len(), &core.order, silent);
+    join.is_write = !command.is_read();
+    let sequence = client.replies.expect_join(join);
     let starts: Vec<usize> = parts
         .iter()
         .map(|&(upstream, keys)| {

@@ -8,13 +8,22 @@ use crate::protocol::{resp::write, texts};
 #[cfg(test)]
 mod random;
 
+const NOT_EXECUTED: &[u8] = b"-TRYAGAIN ";
+const COMMAND_NOT_EXECUTED: &[u8] = b"command not executed\r\n";
+const IN_DOUBT: &[u8] = b"-ERR INDOUBT";
+
 pub struct Join {
     kind: Kind,
     pub is_silent: bool,
+    /// It changes data: a part that was not executed is something else than a command that was not.
+    pub is_write: bool,
     waiting: usize,
     sum: i64,
-    /// The first error of a part: it is the whole's reply, as a client expects of one failed command.
+    /// The first error of a part: it is the whole's reply, as a client expects of one failed command. One that says "not
+    /// executed" gives way to any other.
     error: Vec<u8>,
+    /// Some part was executed, or may have been.
+    is_begun: bool,
     /// The parts' replies behind one another; `parts[i]` says where, for kinds that keep them.
     bytes: Vec<u8>,
     parts: Vec<(usize, usize)>,
@@ -29,7 +38,19 @@ impl Join {
         let order = if kind == Kind::Mget { order.to_vec() } else { Vec::new() };
         let kept = if kind == Kind::Mget { vec![(0, 0); parts] } else { Vec::new() };
         let (error, bytes) = (Vec::new(), Vec::new());
-        Self { kind, is_silent, waiting: parts, sum: 0, error, bytes, parts: kept, order, gather: None }
+        Self {
+            kind,
+            is_silent,
+            is_write: false,
+            waiting: parts,
+            sum: 0,
+            error,
+            is_begun: false,
+            bytes,
+            parts: kept,
+            order,
+            gather: None,
+        }
     }
 
     /// Of a memcached cluster.
@@ -54,10 +75,13 @@ impl Join {
             return self.waiting == 0;
         }
         if matches!(reply.first(), Some(b'-' | b'!')) {
-            if self.error.is_empty() {
+            self.is_begun |= reply.starts_with(IN_DOUBT);
+            if self.error.is_empty() || self.error.starts_with(NOT_EXECUTED) {
+                self.error.clear();
                 self.error.extend_from_slice(reply);
             }
         } else {
+            self.is_begun = true;
             match self.kind {
                 Kind::Sum => match crate::protocol::resp::reply::integer(reply) {
                     Some(n) => self.sum = self.sum.wrapping_add(n),
@@ -93,13 +117,23 @@ impl Join {
             return gather.write(output);
         }
         if !self.error.is_empty() {
-            output.extend_from_slice(&self.error);
-            return;
+            return self.write_error(output);
         }
         match self.kind {
             Kind::Sum => write::integer(output, self.sum),
             Kind::Mset => output.extend_from_slice(texts::OK),
             Kind::Mget => self.write_elements(output),
+        }
+    }
+
+    /// Who is told "not executed" tries again; of a write that was executed in part that would be wrong.
+    fn write_error(&self, output: &mut Vec<u8>) {
+        let what = self.error.strip_prefix(NOT_EXECUTED).and_then(|text| text.strip_suffix(COMMAND_NOT_EXECUTED));
+        match what.filter(|_| self.is_write && self.is_begun) {
+            Some(what) => {
+                write::error_of(output, &[&IN_DOUBT[1..], b" ", what, b"not executed there, but on other shards"])
+            }
+            None => output.extend_from_slice(&self.error),
         }
     }
 
@@ -156,6 +190,30 @@ mod tests {
         assert_eq!(joined(Kind::Sum, &[0, 1], &[b":2\r\n", b":3\r\n"]), ":5\r\n");
         assert_eq!(joined(Kind::Sum, &[0, 1], &[b":2\r\n", b"-ERR no\r\n"]), "-ERR no\r\n");
         assert_eq!(joined(Kind::Mset, &[0, 1], &[b"+OK\r\n", b"-OOM x\r\n"]), "-OOM x\r\n");
+    }
+
+    #[test]
+    fn a_write_that_was_executed_in_part_is_not_called_unexecuted() {
+        let refused: &[u8] = b"-TRYAGAIN shard 1 failing over, command not executed\r\n";
+        let half = "-ERR INDOUBT shard 1 failing over, not executed there, but on other shards\r\n";
+        let lost: &[u8] = b"-ERR INDOUBT shard 0 primary lost, command may have been executed: x\r\n";
+        let cases: [(Kind, [&[u8]; 2], &[u8]); 6] = [
+            (Kind::Mset, [b"+OK\r\n", refused], half.as_bytes()),
+            (Kind::Mset, [refused, b"+OK\r\n"], half.as_bytes()),
+            (Kind::Sum, [refused, b":1\r\n"], half.as_bytes()),
+            (Kind::Mset, [refused, lost], lost),
+            (Kind::Mset, [lost, refused], lost),
+            (Kind::Mset, [refused, refused], refused),
+        ];
+        for (kind, parts, whole) in cases {
+            let mut join = Join::new(kind, 2, &[0, 1], false);
+            join.is_write = true;
+            let mut output = Vec::new();
+            (0..).zip(parts).for_each(|(part, reply)| _ = join.deliver(part, reply));
+            join.write(&mut output);
+            assert_eq!(String::from_utf8_lossy(&output), String::from_utf8_lossy(whole));
+        }
+        assert_eq!(joined(Kind::Sum, &[0, 1], &[b":1\r\n", refused]).as_bytes(), refused, "a read changes nothing");
     }
 
     #[test]

@@ -161,7 +161,7 @@ impl Default for Limits {
         Self {
             clients: 10_000,
             request: 512 << 20,
-            client_output: 256 << 20,
+            client_output: 512 << 20,
             in_flight: 4096,
             shard_queue: 64 << 20,
             dedicated: 256,

@@ -33,7 +33,9 @@ pub struct Pending {
     pub class: Class,
     /// It may be sent again if no reply came: it changes nothing.
     pub is_read: bool,
-    /// It was sent again once already.
+    /// Its errors are not only the engine's (`Command::is_program`).
+    pub is_program: bool,
+    /// It left once already, whole or in part, on a connection that broke.
     pub is_retry: bool,
     /// Of a write whose key's readers are to be told when it was executed: its place in `Recent`.
     pub key: u32,
@@ -61,6 +63,7 @@ impl Pending {
             since,
             class: if is_read { Class::Read } else { Class::Write },
             is_read,
+            is_program: command.is_program,
             is_retry: false,
             key: NO_KEY,
         }
@@ -69,6 +72,11 @@ impl Pending {
     /// Whether it is a request of the proxy's own. It concerns the connection it was put on, and no other.
     pub const fn is_nobodys(&self) -> bool {
         self.client == NOBODY
+    }
+
+    /// Its client has its answer: it is not sent again.
+    pub const fn settle(&mut self) {
+        self.client = NOBODY;
     }
 
     /// A request of the proxy's own: its reply is dropped.
@@ -84,6 +92,7 @@ impl Pending {
             since,
             class: Class::Offload,
             is_read: false,
+            is_program: false,
             is_retry: false,
             key: NO_KEY,
         }
@@ -127,6 +136,8 @@ pub struct Upstream {
     /// The node sends no more: what it has sent is read to its end without waiting for another event.
     pub is_half_closed: bool,
     pub is_dirty: bool,
+    /// The socket took no more when it was last written to.
+    pub is_full: bool,
     /// It belongs to one client at a time, which is blocked or watching.
     pub is_dedicated: bool,
     /// Its client chose another database or RESP version while it watched: nobody else gets it.
@@ -159,7 +170,7 @@ pub struct Upstream {
     /// Since when requests may be waiting for this node; none while it answers.
     pub down_since: Option<Instant>,
     pub why_down: String,
-    /// When a connect began, a reply came, or the first request of an idle connection left.
+    /// When a connect began, a reply came, the first request of an idle connection left, or a full socket took more.
     pub progress: Instant,
     /// When it was last asked for.
     pub wanted: Instant,
@@ -168,6 +179,8 @@ pub struct Upstream {
     /// Tells a late resolver's answer from a current one, though another upstream was in this place when it was asked.
     pub attempt: u64,
     pub accounted: usize,
+    /// Of a lot: what it was last counted with among all that is parked.
+    pub parked: usize,
     pub metrics: Arc<NodeMetrics>,
 }
 
@@ -201,6 +214,7 @@ impl Upstream {
             is_streaming: false,
             is_half_closed: false,
             is_dirty: false,
+            is_full: false,
             is_dedicated: false,
             is_altered: false,
             is_lot: false,
@@ -225,6 +239,7 @@ impl Upstream {
             rests_until: now,
             attempt: 0,
             accounted: 0,
+            parked: 0,
             metrics,
         }
     }
@@ -234,7 +249,8 @@ impl Upstream {
         self.window.capacity() + self.input.capacity() + pending
     }
 
-    /// What a new connection says before requests may leave, and how many replies that brings.
+    /// What a new connection says before requests may leave, and how many replies that brings. A node that was lost must
+    /// say something, whatever it is: that its kernel accepts connections does not show that it lives.
     pub fn greeting(&self, auth: &NodeAuth) -> (Vec<u8>, u8) {
         let (mut bytes, mut replies) = (Vec::new(), 0);
         if let Some(password) = &auth.password {
@@ -256,7 +272,18 @@ impl Upstream {
             write::command(&mut bytes, &[b"CLIENT", b"ID"]);
             replies += 1;
         }
+        if replies == 0 && self.down_since.is_some() {
+            write::command(&mut bytes, &[b"PING"]);
+            replies += 1;
+        }
         (bytes, replies)
+    }
+
+    /// Whether the connection cannot be used after this reply to its greeting. A PING is answered by an error while the
+    /// node loads or cannot write to its disk, and is answered all the same.
+    pub fn is_turned_away(&self, auth: &NodeAuth, reply: &[u8]) -> bool {
+        let is_ping = auth.password.is_none() && self.resp != 3 && self.db == 0 && !self.is_dedicated;
+        reply[0] == b'-' && (!is_ping || reply.starts_with(b"-ERR max number of clients"))
     }
 
     /// Forget the connection, not the requests.
@@ -272,13 +299,14 @@ impl Upstream {
         self.is_streaming = false;
         self.is_half_closed = false;
         self.said.clear();
+        self.is_full = false;
         self.redo = 0;
         self.refused.clear();
         self.inner_seen = 0;
         self.inner_refused = false;
     }
 
-    /// Connected and greeted: whatever was wrong is over.
+    /// It is connected, and the node has answered if it was lost before: whatever was wrong is over.
     pub fn recovered(&mut self) {
         self.down_since = None;
         self.failures = 0;

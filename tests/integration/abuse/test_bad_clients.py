@@ -229,7 +229,7 @@ def test_one_reply_beyond_the_output_limit_is_cut(start: Callable[..., Proxy], w
 
 def test_a_slow_reader_is_waited_for(start: Callable[..., Proxy], wire: Open) -> None:
     """Back-pressure: what it has not read is not asked for, so nothing grows and nothing is lost."""
-    proxy = start(limits={"in_flight": 8})
+    proxy = start(limits={"in_flight": 8, "client_output": "4MiB"})
     slow, good = wire(proxy, timeout=30), wire(proxy)
     assert good.ask("SET", "large", b"x" * 100_000) == b"OK"
     count = 300

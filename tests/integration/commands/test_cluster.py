@@ -43,6 +43,26 @@ async def test_proxy_tells_the_address_it_advertises() -> None:
         assert b"cache.example:6379@16379 myself" in await desk.ask("CLUSTER", "NODES")
 
 
+@pytest.mark.parametrize(
+    ("addresses", "told"),
+    [
+        (["unix:/run/x.sock", "0.0.0.0:1", "192.0.2.7:7000"], b"192.0.2.7"),
+        (["unix:/run/x.sock", "0.0.0.0:1"], None),
+    ],
+)
+async def test_a_unix_socket_tells_an_address_clients_can_connect_to(
+    addresses: list[str], told: bytes | None
+) -> None:
+    configuration = ConfigurationEndpoint.model_validate({"address": addresses})
+    async with open_desk(topology_at("10.0.0.1:1"), configuration=configuration) as desk:
+        for command in (("CLUSTER", "SLOTS"), ("CLUSTER", "NODES"), ("CLUSTER", "SHARDS")):
+            reply = await desk.ask(*command, local_address="unix:/run/x.sock")
+            if told:
+                assert told in reply
+            else:
+                assert reply.startswith(b"-ERR a unix socket has no address to tell cluster clients")
+
+
 @pytest.mark.parametrize("resp", [2, 3])
 async def test_direct_mode_tells_the_nodes(fleet: Fleet, resp: int) -> None:
     configuration = ConfigurationEndpoint.model_validate({"address": "127.0.0.1:7000", "mode": "direct"})

@@ -58,6 +58,8 @@ class FakeNative:
 
     def learn(self, table: bytes) -> None: ...
 
+    def limit_clients(self, most: int) -> None: ...
+
     def fileno(self) -> int:
         return self._wakeup
 

@@ -10,7 +10,7 @@ import trio.testing
 
 from shardproxy.dataplane import Abandoned, Offload
 from shardproxy.dataplane.cpus import cpu_count
-from shardproxy.dataplane.descriptors import descriptors_raise, why_too_few
+from shardproxy.dataplane.descriptors import clients_at_most, descriptors_raise, why_too_few
 from shardproxy.model import Address, EndpointKind
 from shardproxy.model.health import NodeDown
 from tests.unit.app.fake_native import FakeNative, dataplane_over
@@ -129,6 +129,13 @@ def test_all_allowed_descriptors_are_used() -> None:
         assert resource.getrlimit(resource.RLIMIT_NOFILE) == (hard, hard)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_clients_leave_descriptors_for_all_else() -> None:
+    assert clients_at_most(resource.RLIM_INFINITY, nodes=6, workers=2) == 0
+    assert clients_at_most(20_000, nodes=6, workers=2) == 20_000 - 24 - 256
+    assert clients_at_most(200, nodes=6, workers=2) == 200 - 24 - 100
+    assert clients_at_most(16, nodes=6, workers=2) == 1
 
 
 def test_too_few_descriptors_are_told_with_what_to_do() -> None:

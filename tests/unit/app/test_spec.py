@@ -75,7 +75,7 @@ def test_spec_is_what_the_data_plane_reads(monkeypatch: pytest.MonkeyPatch) -> N
         "limits": {
             "clients": 10,
             "request": 1 << 20,
-            "client_output": 256 << 20,
+            "client_output": 512 << 20,
             "in_flight": 4096,
             "shard_queue": 64 << 20,
             "dedicated": 256,

@@ -97,11 +97,12 @@ def test_all_else_has_a_default() -> None:
     assert cluster.limits.model_dump() == {
         "clients": 10000,
         "request": 536870912,
-        "client_output": 268435456,
+        "client_output": 536870912,
         "in_flight": 4096,
         "shard_queue": 67108864,
         "dedicated": 256,
     }
+    assert cluster.limits.client_output >= cluster.limits.request, "whatever was written can be read"
     assert cluster.timeouts.model_dump() == {"connect": 1.0, "reply": 5.0, "idle": 0.0, "park": 3.0}
     assert cluster.node_auth is None
 

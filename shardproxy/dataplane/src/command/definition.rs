@@ -70,6 +70,8 @@ pub struct Command {
     pub keys: Keys,
     pub route: Route,
     pub note: Box<str>,
+    /// It runs code that is not the engine's own, a script, a function or a module: its errors may say anything.
+    pub is_program: bool,
     /// Refused unless the config allows it.
     pub is_restricted: bool,
     pub subcommands: Vec<Command>,

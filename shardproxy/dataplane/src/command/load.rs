@@ -4,6 +4,8 @@ use serde::Deserialize;
 
 use super::{Command, Flags, Join, Keys, Route};
 
+const SCRIPTS: [&str; 6] = ["eval", "evalsha", "eval_ro", "evalsha_ro", "fcall", "fcall_ro"];
+
 #[derive(Deserialize)]
 struct Entry {
     name: String,
@@ -18,6 +20,9 @@ struct Entry {
     note: Option<String>,
     #[serde(default)]
     restricted: bool,
+    /// Asked of the engines: most likely it is a module's.
+    #[serde(default)]
+    learned: bool,
     #[serde(default)]
     subcommands: Vec<Entry>,
 }
@@ -41,6 +46,7 @@ fn command_of(entry: Entry, next_id: &mut u16) -> Result<Command, String> {
         flags: Flags::named(entry.flags.iter().map(String::as_str)),
         keys: keys_of(&entry)?,
         route: route_of(&entry)?,
+        is_program: entry.learned || SCRIPTS.contains(&&*entry.name.to_ascii_lowercase()),
         name: entry.name.to_ascii_lowercase().into(),
         arity: entry.arity,
         first: entry.first,

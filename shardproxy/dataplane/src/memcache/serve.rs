@@ -13,9 +13,6 @@ use crate::metrics::CloseReason;
 use crate::topology::EndpointKind;
 use crate::worker::Core;
 
-/// A client with more unread replies than this is not read until it has taken some.
-const OUTPUT_HIGH: usize = 1024 * 1024;
-
 /// Take requests off `data` until it is used up or the client must wait; how much was taken, and whether it must wait.
 pub fn serve(core: &mut Core, client: &mut Client, index: usize, data: &[u8]) -> (usize, bool) {
     let Some(limits) = core.clusters[client.cluster].as_ref().map(|s| s.cluster.spec.limits) else {
@@ -65,7 +62,7 @@ pub fn serve(core: &mut Core, client: &mut Client, index: usize, data: &[u8]) ->
         if client.closing.is_some() {
             return (data.len(), true);
         }
-        if client.replies.len() >= limits.in_flight || client.output.len() > OUTPUT_HIGH {
+        if client.replies.len() >= limits.in_flight || client.output.len() > core.unread_at_most(&limits) {
             client.flow = Flow::Paused;
             return (taken, true);
         }

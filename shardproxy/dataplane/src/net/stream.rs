@@ -107,20 +107,22 @@ impl Stream {
     pub fn peer(&self) -> String {
         match self {
             Self::Tcp(stream) => stream.peer_addr().map_or_else(|_| String::new(), |a| a.to_string()),
-            Self::Unix(_) => self.local() + ":0",
+            Self::Unix(stream) => path_of(stream) + ":0",
         }
     }
 
+    /// As `Address` writes it: a path is told by its `unix:`.
     pub fn local(&self) -> String {
         match self {
             Self::Tcp(stream) => stream.local_addr().map_or_else(|_| String::new(), |a| a.to_string()),
-            Self::Unix(stream) => stream
-                .local_addr()
-                .ok()
-                .and_then(|a| a.as_pathname().map(|p| p.display().to_string()))
-                .unwrap_or_default(),
+            Self::Unix(stream) => format!("unix:{}", path_of(stream)),
         }
     }
+}
+
+fn path_of(stream: &UnixStream) -> String {
+    let path = stream.local_addr().ok().and_then(|a| a.as_pathname().map(|p| p.display().to_string()));
+    path.unwrap_or_default()
 }
 
 #[cfg(test)]

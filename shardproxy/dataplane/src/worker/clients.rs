@@ -16,8 +16,6 @@ use crate::request::Request;
 use crate::route::{self, Next};
 use crate::topology::{EndpointKind, EngineKind};
 
-/// A client with more unread replies than this is not read until it has taken some.
-const OUTPUT_HIGH: usize = 1024 * 1024;
 /// What an incomplete request may take to be parsed again from its start rather than to keep its parser.
 const REPARSE: usize = 4096;
 /// After its last reply a client may take this long to read it.
@@ -160,6 +158,7 @@ impl Worker {
                 Ok(0) => break,
                 Ok(n) => {
                     served.metrics.bytes_out.add(n as u64);
+                    client.last_active = core.now;
                     client.output.advance(n, &mut core.pool);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => client.blocked_since = Some(core.now),
@@ -179,7 +178,10 @@ impl Worker {
         }
         let is_open = match client.flow {
             Flow::Barrier => client.replies.is_empty(),
-            Flow::Paused => client.replies.len() <= limits.in_flight / 2 && client.output.len() <= OUTPUT_HIGH / 2,
+            Flow::Paused => {
+                let unread = client.output.len();
+                client.replies.len() <= limits.in_flight / 2 && unread <= core.unread_at_most(limits) / 2
+            }
             _ => false,
         };
         if is_open {
@@ -412,7 +414,7 @@ fn serve(
             Next::Wait => return (taken + consumed, true),
             Next::Close => return (data.len(), true),
         }
-        if client.replies.len() >= limits.in_flight || client.output.len() > OUTPUT_HIGH {
+        if client.replies.len() >= limits.in_flight || client.output.len() > core.unread_at_most(&limits) {
             client.flow = Flow::Paused;
             return (taken, true);
         }

@@ -13,6 +13,7 @@ use crate::durable;
 use crate::mailbox::Message;
 use crate::net::{Address, Stream};
 use crate::protocol::resp::reply::integer;
+use crate::topology::NodeAuth;
 use crate::upstream::{State, Upstream};
 
 impl Worker {
@@ -42,7 +43,7 @@ impl Worker {
         let Some(upstream) = self.core.upstreams.get_mut(index) else { return };
         upstream.is_dirty = false;
         if upstream.is_lot {
-            return;
+            return self.core.count_parked(index);
         }
         match upstream.state {
             State::Down => return self.upstream_connect(index),
@@ -62,14 +63,28 @@ impl Worker {
             match stream.write(upstream.window.unsent()) {
                 Ok(n) => {
                     upstream.window.mark_sent(n);
+                    if upstream.is_full {
+                        upstream.is_full = false;
+                        upstream.progress = self.core.now; // the node takes a large request, if slowly
+                    }
                     if upstream.is_pubsub {
                         upstream.window.forget(n); // no reply answers it alone
                     }
                     upstream.metrics.bytes_out.add(n as u64);
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    upstream.is_full = true;
+                    break;
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return self.upstream_lost(index, &error.to_string()),
+                Err(error) => {
+                    let attempt = upstream.attempt;
+                    self.upstream_read(index); // what the node said before it closed
+                    if self.core.upstreams.get(index).is_some_and(|u| u.attempt == attempt && u.state == State::Ready) {
+                        self.upstream_lost(index, &error.to_string());
+                    }
+                    return;
+                }
             }
         }
         upstream.metrics.queued.set(upstream.window.len() as u64);
@@ -177,6 +192,7 @@ impl Worker {
             self.core.shared.tell_down();
         }
         Core::settle(&mut self.core.held, &mut upstream.accounted, 0);
+        self.core.parked -= upstream.parked;
     }
 }
 
@@ -190,8 +206,8 @@ impl Core {
     }
 }
 
-pub(super) fn greeted(upstream: &mut Upstream, left: u8, reply: &[u8]) -> Result<(), String> {
-    if reply[0] == b'-' {
+pub(super) fn greeted(upstream: &mut Upstream, auth: &NodeAuth, left: u8, reply: &[u8]) -> Result<(), String> {
+    if upstream.is_turned_away(auth, reply) {
         let text = String::from_utf8_lossy(&reply[1..reply.len() - 2]);
         return Err(format!("the node refused the proxy's greeting: {text}"));
     }

@@ -14,8 +14,11 @@ use crate::pause::Paused;
 use crate::plane::Shared;
 use crate::protocol::resp::write;
 use crate::pubsub::{self, PubSub};
-use crate::topology::{Cluster, EndpointKind, EngineKind, Node, Reads};
+use crate::topology::{Cluster, EndpointKind, EngineKind, Limits, Node, Reads};
 use crate::upstream::Upstream;
+
+/// Unread replies of one client while memory is short.
+const UNREAD_UNDER_PRESSURE: usize = 1024 * 1024;
 
 pub(super) const NO_LINK: u32 = u32::MAX;
 
@@ -55,6 +58,8 @@ pub struct Core {
     /// All workers' buffers are near, or at, their cap.
     pub pressure: Pressure,
     pub paused: Paused,
+    /// Bytes of requests that wait in this worker's lots.
+    pub(super) parked: usize,
     random: u32,
     /// Counts reads that any replica may answer, so that each has its turn.
     pub(super) turn: usize,
@@ -140,6 +145,7 @@ pub(super) struct Link {
 impl Core {
     pub fn new(number: usize, registry: Registry, shared: Arc<Shared>) -> Self {
         let now = Instant::now();
+        shared.workers[number].parked.set(0); // what a worker before it had parked went with it
         Self {
             number,
             registry,
@@ -165,6 +171,7 @@ impl Core {
             measure_at: 0,
             pressure: Pressure::None,
             paused: Paused::Nothing,
+            parked: 0,
             random: 0x9e37_79b9 ^ number as u32,
             turn: number,
         }
@@ -317,6 +324,19 @@ impl Core {
     pub fn mark_dirty_if_present(&mut self, index: usize) {
         if self.upstreams.get(index).is_some_and(|u| !u.window.unsent().is_empty()) {
             self.mark_dirty(index);
+        }
+    }
+
+    /// A client with more unread replies than this is not read until it has taken some. Many applications write a whole
+    /// pipeline before they read: as long as there is memory they get half of what they may be owed, and what is still
+    /// under way when reading stops has the other half.
+    #[inline]
+    pub fn unread_at_most(&self, limits: &Limits) -> usize {
+        let half = limits.client_output / 2;
+        if self.pressure == Pressure::None {
+            half
+        } else {
+            half.min(UNREAD_UNDER_PRESSURE)
         }
     }
 

@@ -8,7 +8,8 @@ use slab::Slab;
 use super::connect::greeted;
 use super::core::Core;
 use super::lost::cut;
-use super::parking::{is_refusal, Unsettled};
+use super::parking::{Overtaker, Unsettled};
+use super::refusals::is_refusal;
 use super::{Worker, LEFT_OVER};
 use crate::buffer::BufferPool;
 use crate::client::Client;
@@ -21,6 +22,9 @@ use crate::upstream::{Pending, State, Upstream, NO_KEY, WHOLE};
 
 /// An incomplete reply beyond this is passed on in pieces rather than gathered.
 const GATHER: usize = 64 * 1024;
+
+/// A node says so of a request it has read the beginning of, before it closes: that one is larger than it takes.
+const PROTOCOL_ERROR: &[u8] = b"-ERR Protocol error";
 
 /// Reads of one upstream per turn, so that one busy node does not hold up the others.
 const READS: usize = 8;
@@ -81,6 +85,9 @@ impl Worker {
             }
             let held = upstream.held();
             Core::settle(&mut core.held, &mut upstream.accounted, held);
+            if !errands.overtakers.is_empty() {
+                self.drop_overtaken(index, &errands.overtakers, &mut errands.refused);
+            }
             if !errands.refused.is_empty() {
                 self.park_refused(index, errands.refused);
             }
@@ -147,6 +154,7 @@ impl Worker {
 #[derive(Default)]
 struct Errands {
     refused: Vec<Unsettled>,
+    overtakers: Vec<Overtaker>,
     healable: Vec<(Unsettled, Vec<u8>)>,
 }
 
@@ -154,6 +162,8 @@ struct Errands {
 #[derive(PartialEq, Eq)]
 enum Fate {
     Deliver,
+    /// As well, and it was executed although an earlier request of its client was refused: that one must not be any more.
+    DeliverPast,
     /// It was not executed, or is a read behind one that was not: again, on whoever is primary then.
     Redo,
     /// The control plane can load what the node lacks.
@@ -166,26 +176,30 @@ fn fate_of(upstream: &mut Upstream, request: &Pending, reply: &[u8], is_error: b
         return Fate::Deliver;
     }
     let is_error = is_error && request.class != Class::Wait; // the writes it is for were executed all the same
-    let is_refused = is_error && (is_refusal(reply) || was_refused && reply.starts_with(b"-EXECABORT"));
+    let is_refused =
+        is_error && (is_refusal(reply, request.is_program) || was_refused && reply.starts_with(b"-EXECABORT"));
     if is_refused {
         upstream.redo = upstream.redo.max(upstream.pending.len() + 1);
         upstream.refused.push((request.client, request.tag));
     }
+    let mut deliver = Fate::Deliver;
     if upstream.redo > 0 {
         upstream.redo -= 1;
-        let is_behind = !is_error && request.is_read && !upstream.is_streaming;
-        let is_redone = is_refused || is_behind && upstream.refused.contains(&(request.client, request.tag));
+        let is_behind = !is_refused && upstream.refused.contains(&(request.client, request.tag));
         if upstream.redo == 0 {
             upstream.refused.clear();
         }
-        if is_redone {
+        if is_refused || is_behind && request.is_read && !is_error && !upstream.is_streaming {
             return Fate::Redo;
+        }
+        if is_behind && !request.is_read {
+            deliver = Fate::DeliverPast;
         }
     }
     if is_error && request.part == WHOLE && request.inner == 0 && is_healable(reply) {
         return Fate::Heal;
     }
-    Fate::Deliver
+    deliver
 }
 
 /// The node lacks a script or function that another node, or this one before its restart, was given.
@@ -228,18 +242,22 @@ fn deliver_all(
         let reply = &data[taken..end];
         taken = end;
         if let State::Greeting(left) = upstream.state {
-            greeted(upstream, left, reply)?;
+            greeted(upstream, &served.cluster.spec.node_auth, left, reply)?;
             continue;
         }
         if reply[0] == b'>' && !upstream.is_streaming {
             continue; // a push nobody asked for
         }
         if !is_asked(upstream) {
+            if let Some(cut_short) = upstream.pending.front_mut().filter(|_| reply.starts_with(PROTOCOL_ERROR)) {
+                hand_over(clients, dirty, pool, cut_short, reply);
+                cut_short.settle();
+            }
             return Err(unasked(reply));
         }
         if upstream.pending.front().is_some_and(|p| upstream.inner_seen < p.inner) {
             upstream.inner_seen += 1; // its client was answered QUEUED when it queued
-            upstream.inner_refused |= reply[0] == b'-' && is_refusal(reply);
+            upstream.inner_refused |= reply[0] == b'-' && is_refusal(reply, false);
             continue;
         }
         let was_refused = mem::take(&mut upstream.inner_refused);
@@ -249,6 +267,7 @@ fn deliver_all(
         if is_error || upstream.redo > 0 {
             match fate_of(upstream, &request, reply, is_error, was_refused) {
                 Fate::Deliver => {}
+                Fate::DeliverPast => errands.overtakers.push(Overtaker::of(&request)),
                 fate => {
                     set_aside(upstream, request, reply, &fate, errands);
                     continue;

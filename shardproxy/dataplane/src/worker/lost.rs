@@ -15,7 +15,8 @@ use crate::protocol::resp::write;
 use crate::upstream::{Pending, State, WHOLE};
 
 impl Worker {
-    /// The connection is gone. What was not sent waits for the next one, reads are asked again, writes are in doubt.
+    /// The connection is gone. What was not sent waits for the next one, reads are asked again, writes are in doubt. A node
+    /// executes nothing of which it has but a part; yet what breaks a second connection half-way may be why it breaks.
     pub(super) fn upstream_lost(&mut self, index: usize, why: &str) {
         let Self { core, clients, dirty, .. } = self;
         let random = core.random();
@@ -23,7 +24,6 @@ impl Worker {
         let was_ready = upstream.state == State::Ready;
         if was_ready {
             upstream.metrics.lost.increment();
-            upstream.failures = 0;
         } else {
             upstream.metrics.connect_failures.increment();
         }
@@ -58,20 +58,24 @@ impl Worker {
         let (bytes, sent) = upstream.window.take();
         let origin = Origin::of(upstream);
         let stays = core.is_primary(origin) && !core.upstreams[index].is_retired;
+        let (patience, label) = core.patience(index);
         let upstream = &mut core.upstreams[index];
         let mut start = 0;
         let mut moved = Vec::new();
         for (place, mut request) in mem::take(&mut upstream.pending).into_iter().enumerate() {
             let end = start + request.length as usize;
-            let is_sent = end <= sent; // a node executes nothing of which it has but a part
-            let may_repeat = !request.is_nobodys() && (!is_sent || request.is_read && !request.is_retry);
+            let (has_left, is_sent) = (start < sent, end <= sent);
+            let may_go_again = !has_left || !request.is_retry && (request.is_read || !is_sent);
+            let may_repeat = !request.is_nobodys() && may_go_again;
+            let is_late = core.micros.wrapping_sub(request.since) > patience;
             if is_sent && place == 0 && was_streaming {
                 cut(clients, dirty, &mut core.pool, &request, CloseReason::Cut);
-            } else if !may_repeat {
-                let text = in_doubt(shard, request.is_read, why);
+            } else if !may_repeat || is_late {
+                let is_unknown = is_sent && !may_repeat;
+                let text = if is_unknown { in_doubt(shard, request.is_read, why) } else { refusal(shard, &label, why) };
                 fail(core_parts(&mut core.pool, &mut core.clusters, origin.cluster), clients, dirty, &request, &text);
             } else {
-                request.is_retry |= is_sent;
+                request.is_retry |= has_left;
                 if stays {
                     upstream.window.sink().extend_from_slice(&bytes[start..end]);
                     upstream.pending.push_back(request);
@@ -135,11 +139,8 @@ impl Worker {
         if core.upstreams[index].is_memcached {
             return crate::memcache::fail(core, clients, dirty, index);
         }
+        let (_, label) = core.patience(index);
         let upstream = &mut core.upstreams[index];
-        let label = core.clusters[upstream.cluster]
-            .as_ref()
-            .and_then(|s| s.cluster.nodes.get(usize::from(upstream.node)))
-            .map_or_else(String::new, |n| n.label.clone());
         let text = refusal(upstream.shard, &label, &upstream.why_down);
         upstream.window.take();
         for request in mem::take(&mut upstream.pending) {
@@ -154,6 +155,19 @@ impl Worker {
     pub(super) fn fail_one(&mut self, cluster: usize, request: &Pending, text: &[u8]) {
         let Self { core, clients, dirty, .. } = self;
         fail(core_parts(&mut core.pool, &mut core.clusters, cluster), clients, dirty, request, text);
+    }
+}
+
+impl Core {
+    /// How long a request may be under way, microseconds: it waits once for its node, and once for its reply, however often
+    /// the connection breaks meanwhile. And the node's name.
+    fn patience(&self, index: usize) -> (u32, String) {
+        let upstream = &self.upstreams[index];
+        let Some(served) = &self.clusters[upstream.cluster] else { return (u32::MAX, String::new()) };
+        let label = served.cluster.nodes.get(usize::from(upstream.node)).map_or_else(String::new, |n| n.label.clone());
+        let timeouts = served.cluster.spec.timeouts;
+        let has_limit = timeouts.reply > 0.0;
+        (if has_limit { ((timeouts.park + timeouts.reply) * 1e6) as u32 } else { u32::MAX }, label)
     }
 }
 

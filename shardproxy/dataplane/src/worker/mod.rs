@@ -14,6 +14,7 @@ mod lost;
 mod messages;
 mod parking;
 mod place;
+mod refusals;
 mod ticks;
 
 pub use self::core::{Core, Offloaded, Pressure, Served};
@@ -210,7 +211,10 @@ impl Worker {
     fn settle_leases(&mut self) {
         while let Some(index) = self.core.woken.retire.pop() {
             // another may have taken its place in this very turn
-            if self.core.upstreams.get(index).is_some_and(|u| u.is_dedicated && u.owner.is_none()) {
+            let is_over = |u: &crate::upstream::Upstream| {
+                u.is_dedicated && u.owner.is_none() || u.is_lot && self.core.clusters[u.cluster].is_none()
+            };
+            if self.core.upstreams.get(index).is_some_and(is_over) {
                 self.upstream_give_up(index);
                 self.upstream_remove(index);
             }

@@ -16,14 +16,28 @@ use super::core::Core;
 use super::Worker;
 use crate::upstream::{Pending, State, Upstream};
 
-/// Error replies that say: not executed, and it may be different in a moment.
-const REFUSALS: [&[u8]; 7] =
-    [b"-READONLY", b"-LOADING", b"-MASTERDOWN", b"-NOREPLICAS", b"-MISCONF", b"-CLUSTERDOWN", b"-TRYAGAIN"];
-
 /// A request that was not executed, with its bytes.
 pub struct Unsettled {
     pub request: Pending,
     pub bytes: Vec<u8>,
+}
+
+/// A write that was executed although earlier requests of its client, sent with it, were refused.
+pub struct Overtaker {
+    client: u32,
+    tag: u32,
+    sequence: u32,
+}
+
+impl Overtaker {
+    pub const fn of(request: &Pending) -> Self {
+        Self { client: request.client, tag: request.tag, sequence: request.sequence }
+    }
+
+    const fn is_later_than(&self, request: &Pending) -> bool {
+        let ahead = self.sequence.wrapping_sub(request.sequence) as i32;
+        self.client == request.client && self.tag == request.tag && ahead > 0
+    }
 }
 
 /// Where unsettled requests came from.
@@ -48,11 +62,6 @@ impl Origin {
     }
 }
 
-#[inline]
-pub fn is_refusal(reply: &[u8]) -> bool {
-    REFUSALS.iter().any(|refusal| reply.starts_with(refusal))
-}
-
 impl Core {
     /// The shard's parking lot, opened if there is none.
     pub fn lot(&mut self, origin: Origin) -> usize {
@@ -69,6 +78,26 @@ impl Core {
             served.open_lot(shard, resp, db, lot);
         }
         lot
+    }
+
+    /// Count anew what waits in a lot.
+    pub(super) fn count_parked(&mut self, lot: usize) {
+        let upstream = &mut self.upstreams[lot];
+        let now = upstream.window.len();
+        self.parked = self.parked + now - mem::replace(&mut upstream.parked, now);
+        let held = upstream.held();
+        Self::settle(&mut self.held, &mut upstream.accounted, held);
+        self.shared.workers[self.number].parked.set(self.parked as u64);
+    }
+
+    /// The lot, if the whole proxy may park more.
+    pub(super) fn with_room(&mut self, lot: usize) -> Result<usize, Vec<u8>> {
+        self.count_parked(lot);
+        if self.shared.parked() < PARKED {
+            Ok(lot)
+        } else {
+            Err(failing_over(self.upstreams[lot].shard))
+        }
     }
 
     fn cluster_name(&self, cluster: usize) -> String {
@@ -90,7 +119,8 @@ impl Worker {
                 request.is_retry = true;
                 core.reader(origin.cluster, origin.shard, origin.resp, origin.db, false, Some(origin.node))
             } else {
-                Ok(core.lot(origin))
+                let lot = core.lot(origin);
+                core.with_room(lot)
             };
             match target {
                 Ok(target) => {
@@ -123,13 +153,16 @@ impl Worker {
                 continue; // the engine refused a moment ago
             }
             let Some(served) = &mut core.clusters[cluster] else { continue };
-            let has_primary = served.cluster.shards.get(usize::from(origin.shard)).is_some_and(|s| s.primary.is_some());
-            if !has_primary && !upstream.pending.is_empty() {
-                continue;
+            let primary = served.cluster.shards.get(usize::from(origin.shard)).and_then(|s| s.primary);
+            let link = primary.and_then(|node| served.nodes.get(usize::from(node))?.link(origin.resp, origin.db));
+            let is_undecided = link.is_some_and(|link| core.upstreams[link].redo > 0);
+            if (primary.is_none() || is_undecided) && !upstream.pending.is_empty() {
+                continue; // or it has still to say whether it executed what was sent behind
             }
             served.close_lot(origin.shard, origin.resp, origin.db);
             let mut lot = core.upstreams.remove(lot);
             Core::settle(&mut core.held, &mut lot.accounted, 0);
+            core.parked -= lot.parked;
             self.send_parked(origin, &mut lot);
         }
     }
@@ -166,6 +199,8 @@ impl Worker {
                 return;
             }
             let Some(request) = upstream.pending.pop_front() else { return };
+            core.mark_dirty(lot); // it is counted anew
+            let upstream = &mut core.upstreams[lot];
             let length = request.length as usize;
             upstream.window.mark_sent(length);
             upstream.window.forget(length);
@@ -215,6 +250,40 @@ impl Worker {
         self.replace(origin, refused);
     }
 
+    /// To try these again would turn their client's order round: they are answered as not executed, be they among those just
+    /// refused or in the lot already.
+    pub(super) fn drop_overtaken(&mut self, index: usize, by: &[Overtaker], refused: &mut Vec<Unsettled>) {
+        let is_overtaken = |request: &Pending| by.iter().any(|later| later.is_later_than(request));
+        let origin = Origin::of(&self.core.upstreams[index]);
+        let mut dropped = Vec::new();
+        for unsettled in mem::take(refused) {
+            if is_overtaken(&unsettled.request) {
+                dropped.push(unsettled.request);
+            } else {
+                refused.push(unsettled);
+            }
+        }
+        if let Some(lot) = self.core.find_lot(origin.cluster, origin.shard, origin.resp, origin.db) {
+            self.core.mark_dirty(lot); // it is counted anew
+            let lot = &mut self.core.upstreams[lot];
+            let (bytes, _) = lot.window.take();
+            let mut start = 0;
+            for request in mem::take(&mut lot.pending) {
+                let end = start + request.length as usize;
+                if is_overtaken(&request) {
+                    dropped.push(request);
+                } else {
+                    lot.window.sink().extend_from_slice(&bytes[start..end]);
+                    lot.pending.push_back(request);
+                }
+                start = end;
+            }
+        }
+        for request in dropped {
+            self.fail_one(origin.cluster, &request, &overtaken(origin.shard));
+        }
+    }
+
     pub(super) fn tick_lot(&mut self, index: usize) {
         let upstream = &self.core.upstreams[index];
         debug_assert_eq!(upstream.state, State::Down);
@@ -223,10 +292,16 @@ impl Worker {
     }
 }
 
+/// Bytes of requests that may wait for their shards in all workers together.
+const PARKED: usize = 64 * 1024 * 1024;
 /// How long a refused request waits before it asks the same primary again.
 const RETRY: Duration = Duration::from_millis(100);
 /// How long a replica that refused a read is not asked again.
 const REST: Duration = Duration::from_millis(500);
+
+fn overtaken(shard: u16) -> Vec<u8> {
+    format!("-TRYAGAIN shard {shard} refused the command and took a later one, command not executed\r\n").into_bytes()
+}
 
 fn failing_over(shard: u16) -> Vec<u8> {
     format!("-TRYAGAIN shard {shard} failing over, command not executed\r\n").into_bytes()

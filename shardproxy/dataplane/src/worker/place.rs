@@ -10,6 +10,9 @@ use crate::recent::Recent;
 use crate::topology::{EndpointKind, EngineKind};
 use crate::upstream::{State, Upstream, NO_KEY};
 
+/// A node that is down is tried again within this once its back-off is over, as long as somebody wants it.
+const STALE: Duration = Duration::from_secs(1);
+
 /// Which node a command needs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Need {
@@ -168,7 +171,8 @@ impl Core {
             return Err(refusal(shard, "", "too much waits for it already (limits.shard_queue)"));
         }
         let Some(node) = primary.filter(|_| lot.is_none() || may_pass) else {
-            return Ok(self.lot(Origin { cluster, shard, node: u16::MAX, resp, db }));
+            let lot = self.lot(Origin { cluster, shard, node: u16::MAX, resp, db });
+            return self.with_room(lot);
         };
         let index = self.link(cluster, node, resp, db)?;
         if let Some(served) = self.clusters[cluster].as_mut().filter(|_| db == 0 && lot.is_none()) {
@@ -193,6 +197,9 @@ impl Core {
         });
         let upstream = &mut self.upstreams[index];
         upstream.wanted = self.now;
+        if upstream.state == State::Down && upstream.down_since.is_some() && self.now > upstream.retry_at + STALE {
+            upstream.down_since = Some(self.now); // nobody has looked since: the request waits as after a new loss
+        }
         let label = &served.cluster.nodes[usize::from(node)].label;
         if upstream.window.len() >= served.cluster.spec.limits.shard_queue {
             return Err(refusal(shard, label, "its queue is full (limits.shard_queue)"));

@@ -100,7 +100,7 @@ impl Worker {
     fn sweep_clients(&mut self) {
         self.sweep = (self.sweep + 1) % SWEEPS;
         let now = self.core.now;
-        let mut idle = Vec::new();
+        let (mut idle, mut paused) = (Vec::new(), Vec::new());
         for (index, client) in &mut self.clients {
             if index % SWEEPS != self.sweep {
                 continue;
@@ -112,11 +112,17 @@ impl Worker {
             let limit = served.cluster.spec.timeouts.idle;
             let is_idle = limit > 0.0
                 && client.replies.is_empty()
+                && !client.listens()
                 && now.duration_since(client.last_active).as_secs_f64() > limit;
             let is_over = Self::is_lingering_since(client, now) || Self::is_stuck(client, now);
             if is_idle || is_over || self.core.is_left(client) {
                 idle.push(index);
+            } else if client.flow == Flow::Paused {
+                paused.push(index);
             }
+        }
+        for index in paused {
+            self.client_flush(index); // memory may be free again, and its own next flush never come
         }
         for index in idle {
             let client = &self.clients[index];

@@ -30,6 +30,15 @@ impl Client {
         assert!(self.try_send(bytes), "the connection is closed");
     }
 
+    /// Read so many bytes, whatever they are.
+    pub fn take(&mut self, count: usize) {
+        self.0.read_exact(&mut vec![0; count]).unwrap();
+    }
+
+    pub fn give_up_writing_after(&mut self, limit: Duration) {
+        self.0.get_mut().set_write_timeout(Some(limit)).unwrap();
+    }
+
     /// Whether the connection still takes bytes.
     pub fn try_send(&mut self, bytes: &[u8]) -> bool {
         self.0.get_mut().write_all(bytes).is_ok()

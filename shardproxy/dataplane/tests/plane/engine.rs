@@ -1,6 +1,6 @@
 //! A fake engine: it remembers every request it saw, and answers as its script says.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex};
@@ -18,6 +18,8 @@ pub enum Act {
     Split(Vec<u8>, usize),
     /// Say so much, then close.
     Cut(Vec<u8>),
+    /// As a stopped process: from now on no connection is read or answered.
+    Freeze,
     /// Do nothing before the gate opens.
     Hold(Arc<Gate>, Box<Act>),
 }
@@ -31,12 +33,23 @@ pub struct Seen {
 
 type Script = dyn Fn(usize, &[String]) -> Act + Send + Sync;
 
+/// How a connection takes in what it is sent.
+#[derive(Default)]
+struct Intake {
+    /// A longer argument than this makes it say so much and close.
+    narrow: Option<(usize, &'static str)>,
+    /// So many bytes at a time, and the pause after each.
+    pace: Option<(usize, Duration)>,
+}
+
 struct State {
     script: Box<Script>,
+    intake: Intake,
     /// Said to whoever connects, before anything is read.
     greeting: Mutex<Option<Vec<u8>>>,
     seen: Mutex<Vec<Seen>>,
     streams: Mutex<Vec<TcpStream>>,
+    is_frozen: AtomicBool,
     is_stopped: AtomicBool,
 }
 
@@ -52,13 +65,38 @@ impl Engine {
 
     /// `script` is asked with the number of the connection, from 0, and the request.
     pub fn scripted(script: impl Fn(usize, &[String]) -> Act + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::started("127.0.0.1:0", script, Intake::default())
+    }
+
+    /// A plain one in the place of one that was killed.
+    pub fn at(address: &str) -> Self {
+        Self::started(address, |_, _| Act::Serve, Intake::default())
+    }
+
+    /// A plain one that says `farewell` and closes when an argument is longer than `limit`.
+    pub fn narrow(limit: usize, farewell: &'static str) -> Self {
+        Self::started("127.0.0.1:0", |_, _| Act::Serve, Intake { narrow: Some((limit, farewell)), ..Intake::default() })
+    }
+
+    /// A plain one that reads long arguments so many bytes at a time, and pauses after each.
+    pub fn slow(piece: usize, pause: Duration) -> Self {
+        Self::started("127.0.0.1:0", |_, _| Act::Serve, Intake { pace: Some((piece, pause)), ..Intake::default() })
+    }
+
+    fn started(
+        address: &str,
+        script: impl Fn(usize, &[String]) -> Act + Send + Sync + 'static,
+        intake: Intake,
+    ) -> Self {
+        let listener = TcpListener::bind(address).unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let state = Arc::new(State {
             script: Box::new(script),
+            intake,
             greeting: Mutex::default(),
             seen: Mutex::default(),
             streams: Mutex::default(),
+            is_frozen: AtomicBool::new(false),
             is_stopped: AtomicBool::new(false),
         });
         let shared = state.clone();
@@ -172,9 +210,23 @@ impl Act {
 fn serve(number: usize, stream: &TcpStream, state: &State) {
     let mut input = BufReader::new(stream);
     let mut queued = None;
-    while let Some(request) = read_request(&mut input) {
+    let thawed = || {
+        while state.is_frozen.load(SeqCst) && !state.is_stopped.load(SeqCst) {
+            thread::sleep(Duration::from_millis(5));
+        }
+        true
+    };
+    while let Some(request) = thawed().then(|| read_request(&mut input, &state.intake)).flatten() {
+        if request == ["PING"] {
+            let _ = { stream }.write_all(b"+PONG\r\n"); // the proxy asks whether this still lives; no client does
+            continue;
+        }
         state.seen.lock().unwrap()[number].requests.push(request.clone());
         let act = (state.script)(number, &request);
+        if matches!(act, Act::Freeze) {
+            state.is_frozen.store(true, SeqCst);
+            continue;
+        }
         if !perform(act, number, &request, &mut queued, stream) {
             break;
         }
@@ -204,6 +256,7 @@ fn perform(
             let _ = stream.write_all(&reply);
             false
         }
+        Act::Freeze => false,
         Act::Hold(gate, then) => {
             gate.pass();
             perform(*then, number, request, queued, stream)
@@ -247,12 +300,24 @@ pub fn bulk(text: &str) -> Vec<u8> {
     format!("${}\r\n{text}\r\n", text.len()).into_bytes()
 }
 
-fn read_request(input: &mut impl BufRead) -> Option<Vec<String>> {
+fn read_request(input: &mut BufReader<&TcpStream>, intake: &Intake) -> Option<Vec<String>> {
     let count = read_count(input, '*')?;
     (0..count)
         .map(|_| {
-            let mut word = vec![0; read_count(input, '$')? + 2];
-            input.read_exact(&mut word).ok()?;
+            let length = read_count(input, '$')?;
+            if let Some((_, farewell)) = intake.narrow.filter(|&(limit, _)| length > limit) {
+                let _ = input.get_mut().write_all(farewell.as_bytes());
+                thread::sleep(Duration::from_millis(20)); // so that it arrives before the connection breaks
+                return None;
+            }
+            let mut word = vec![0; length + 2];
+            let (piece, pause) = intake.pace.unwrap_or((word.len(), Duration::ZERO));
+            for piece in word.chunks_mut(piece) {
+                input.read_exact(piece).ok()?;
+                if length > piece.len() {
+                    thread::sleep(pause);
+                }
+            }
             word.truncate(word.len() - 2);
             String::from_utf8(word).ok()
         })

@@ -1,5 +1,7 @@
 //! Every buffer is bounded: reading stops first, then requests are refused, then the greediest client goes.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use crate::client::{request, value};
@@ -70,8 +72,7 @@ fn who_does_not_read_is_cut_off_at_its_limit() {
     });
     let proxy = Proxy::start(&Spec::shard(&[&engine], Some(0)).limits(json!({"client_output": 400_000})));
     let (mut slow, mut other) = (proxy.client(), proxy.client());
-    let asks = request(&["GET", "large"]);
-    let _is_over = (0..400).any(|_| !slow.try_send(&asks) || proxy.statistic("/closed/output_limit") > 0);
+    slow.send_bytes(&request(&["GET", "large"]).repeat(400)); // all are under way before the first reply is in
     until("it is cut off", || proxy.statistic("/closed/output_limit") == 1);
     assert_eq!(other.ask(&["GET", "key"]), value("key"));
     until("its buffers are free", || proxy.plane.statistics()["buffers"].as_u64() < Some(2_000_000));
@@ -132,4 +133,88 @@ fn what_a_deep_pipeline_took_is_counted_and_given_back() {
     gate.open();
     (0..1000).for_each(|_| assert_eq!(client.reply(), value("key")));
     until("the idle client holds little", || held() <= 1024);
+}
+
+/// As many clients do: all requests first, then all replies. What is owed exceeds what sockets hold.
+#[test]
+fn a_pipeline_may_be_written_before_its_replies_are_read() {
+    let large = "x".repeat(10_000);
+    let engine = Engine::scripted(move |_, _| Act::Say(bulk(&large)));
+    let limits = json!({"client_output": 200 << 20, "in_flight": 64});
+    let proxy = Proxy::start(&Spec::shard(&[&engine], Some(0)).limits(limits));
+    let mut client = proxy.client();
+    let key = "k".repeat(2000);
+    let requests: Vec<u8> = (0..6000).flat_map(|_| request(&["GET", &key])).collect();
+    client.give_up_writing_after(Duration::from_secs(10));
+    client.send_bytes(&requests);
+    for _ in 0..6000 {
+        assert_eq!(client.reply().len(), "$10000\r\n".len() + 10_000);
+    }
+}
+
+/// Back-pressure remains: who reads slowly is not asked for more than it may be owed, and loses nothing.
+#[test]
+fn who_may_be_owed_little_is_not_read_meanwhile() {
+    let large = "x".repeat(100_000);
+    let engine = Engine::scripted(move |_, _| Act::Say(bulk(&large)));
+    let limits = json!({"client_output": 4 << 20, "in_flight": 8});
+    let proxy = Proxy::start(&Spec::shard(&[&engine], Some(0)).limits(limits));
+    let mut client = proxy.client();
+    client.send_bytes(&request(&["GET", "key"]).repeat(300));
+    until("some replies wait", || proxy.plane.statistics()["buffers"].as_u64() > Some(1_000_000));
+    assert!(engine.seen().len() < 250, "{} were asked for", engine.seen().len());
+    for _ in 0..300 {
+        assert_eq!(client.reply().len(), "$100000\r\n".len() + 100_000);
+    }
+}
+
+#[test]
+fn who_listens_or_reads_slowly_is_not_idle() {
+    let large = "x".repeat(48 << 20);
+    let engine = Engine::scripted(move |_, request| match request[0].as_str() {
+        "GET" => Act::Say(bulk(&large)),
+        _ => Act::Say(b"*3\r\n$9\r\nsubscribe\r\n$4\r\nnews\r\n:1\r\n".to_vec()),
+    });
+    let proxy = Proxy::start(&Spec::shard(&[&engine], Some(0)).timeouts(json!({"idle": 0.5})));
+    let (mut listener, mut slow, mut idle) = (proxy.client(), proxy.client(), proxy.client());
+    assert!(listener.ask(&["SUBSCRIBE", "news"]).contains("subscribe"));
+    slow.send(&["GET", "large"]);
+    assert_eq!(idle.ask(&["PING"]), "+PONG");
+    let mut read_some = || {
+        slow.take(1 << 16);
+        std::thread::sleep(Duration::from_millis(5));
+    };
+    until("the idle one is closed", || {
+        read_some();
+        proxy.statistic("/closed/idle") > 0
+    });
+    (0..200).for_each(|_| read_some()); // all together longer than the limit
+    assert_eq!(idle.reply(), "<end>");
+    assert_eq!(listener.ask(&["PING"]).lines().next(), Some("*2"));
+    assert_eq!(proxy.statistic("/closed/idle"), 1);
+}
+
+/// Of all shards and workers together, however many lots there are.
+#[test]
+fn all_that_waits_for_shards_is_bounded_together() {
+    let engines = [Engine::plain(), Engine::plain()];
+    let unknown = |engine| (vec![engine], None);
+    let timeouts = json!({"park": 60, "reply": 60});
+    let spec =
+        || Spec { shards: engines.iter().map(unknown).collect(), ..Spec::shard(&[], None) }.timeouts(timeouts.clone());
+    let mut proxy = Proxy::with(2, 0, &spec());
+    let (mut first, mut second) = (proxy.client(), proxy.client());
+    let large = "x".repeat(33 << 20);
+    first.send(&["SET", "bar", &large]);
+    second.send(&["SET", "foo", &large]);
+    until("both wait", || proxy.pending() == 2);
+    for key in ["foo", "bar"] {
+        let refused = proxy.client().ask(&["GET", key]);
+        assert!(refused.starts_with("-TRYAGAIN shard ") && refused.ends_with("failing over, command not executed"));
+    }
+    proxy.apply(&Spec::shards(&engines).timeouts(timeouts.clone()));
+    assert_eq!([first.reply(), second.reply()], ["+OK", "+OK"]);
+    proxy.apply(&spec());
+    first.send(&["GET", "bar"]);
+    until("it waits: there is room again", || proxy.pending() == 1);
 }

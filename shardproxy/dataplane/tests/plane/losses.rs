@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::client::value;
+use crate::client::{request, value};
 use crate::engine::{bulk, Act, Engine, Gate};
 use crate::proxy::{until, Proxy, Spec};
 
@@ -246,4 +246,102 @@ fn a_node_is_reached_by_whichever_address_its_name_has() {
     assert_eq!(proxy.client().ask(&["SET", "key", "1"]), "+OK");
     engine.cut();
     assert_eq!(proxy.client().ask(&["GET", "key"]), value("key"));
+}
+
+/// As an engine that takes no request so large: it reads some of it and closes, every time, with or without a word.
+#[test]
+fn a_request_that_breaks_connections_holds_nobody_else_up() {
+    let large = "x".repeat(16 << 20);
+    for (farewell, answer) in
+        [("", "-TRYAGAIN shard 0"), ("-ERR Protocol error: invalid bulk length\r\n", "-ERR Protocol")]
+    {
+        let engine = Engine::narrow(1 << 20, farewell);
+        let proxy = Proxy::start(&Spec::shard(&[&engine], Some(0)));
+        let (mut greedy, mut gone, mut modest) = (proxy.client(), proxy.client(), proxy.client());
+        assert_eq!(modest.ask(&["GET", "key"]), value("key"));
+        gone.send(&["SET", "gone", &large]);
+        drop(gone);
+        greedy.send_all(&[&["SET", "large", &large], &["PING"]]);
+        let reply = greedy.reply();
+        assert!(reply.starts_with(answer), "{reply}");
+        assert!(reply.ends_with("command not executed") || !farewell.is_empty(), "{reply}");
+        assert_eq!(greedy.reply(), "+PONG");
+        let read = modest.ask(&["GET", "key"]);
+        assert!(read == value("key") || read.starts_with("-ERR shard 0 lost twice"), "{read}");
+        until("the shard is well", || modest.ask(&["SET", "key", "1"]) == "+OK");
+        assert!(engine.connections().len() <= 6, "it was sent {} times", engine.connections().len());
+        assert!(!engine.seen().iter().any(|request| request.get(1).is_some_and(|key| key == "large" || key == "gone")));
+    }
+}
+
+#[test]
+fn a_frozen_node_answers_nobody_for_no_longer_than_parking_and_its_reply_may_take() {
+    let engine = Engine::scripted(|_, request| match request[0].as_str() {
+        "GET" => Act::Serve,
+        _ => Act::Freeze,
+    });
+    let timeouts = json!({"reply": 2.0, "park": 0.5, "connect": 0.3});
+    let proxy = Proxy::start(&Spec::shard(&[&engine], Some(0)).timeouts(timeouts));
+    let (mut first, mut large, mut small) = (proxy.client(), proxy.client(), proxy.client());
+    let bytes = request(&["SET", "large", &"x".repeat(16 << 20)]);
+    let (most, last) = bytes.split_at(bytes.len() - 1);
+    large.send_bytes(most);
+    let began = Instant::now();
+    first.send(&["SET", "first", "1"]);
+    engine.wait_for(&["SET", "first", "1"]);
+    large.send_bytes(last);
+    until("some of the large one is sent", || {
+        proxy.statistic(&format!("/nodes/{}/bytes_out", engine.address)) > 100_000
+    });
+    small.send(&["SET", "small", "1"]);
+    assert!(first.reply().starts_with(IN_DOUBT));
+    for client in [&mut large, &mut small] {
+        let reply = client.reply();
+        assert!(reply.starts_with("-TRYAGAIN shard 0") && reply.ends_with("command not executed"), "{reply}");
+    }
+    assert!(began.elapsed() < Duration::from_millis(4500), "{:?}", began.elapsed());
+    assert_eq!(engine.seen().iter().filter(|request| request[0] == "SET").count(), 1);
+}
+
+/// It takes the request piece by piece, the whole of it in longer than a reply may take.
+#[test]
+fn a_slow_node_that_takes_a_large_request_is_not_overdue() {
+    let engine = Engine::slow(1 << 20, Duration::from_millis(60));
+    let proxy = Proxy::start(&Spec::shard(&[&engine], Some(0)).timeouts(json!({"reply": 0.8})));
+    let large = "x".repeat(16 << 20);
+    assert_eq!(proxy.client().ask(&["SET", "large", &large]), "+OK");
+    assert_eq!(engine.connections().len(), 1);
+}
+
+#[test]
+fn a_split_write_of_which_one_part_waits_in_vain_is_in_doubt() {
+    let engines = [Engine::plain(), Engine::plain()];
+    let proxy = Proxy::start(&Spec { timeouts: json!({"park": 0.3}), ..Spec::shards(&engines) });
+    engines[1].kill();
+    let mut client = proxy.client();
+    let doubt = client.ask(&["MSET", "foo", "1", "bar", "2"]);
+    assert!(doubt.starts_with("-ERR INDOUBT shard 1"), "{doubt}");
+    assert!(doubt.ends_with("not executed there, but on other shards"), "{doubt}");
+    let read = client.ask(&["MGET", "foo", "bar"]);
+    assert!(read.starts_with("-TRYAGAIN shard 1") && read.ends_with("command not executed"), "{read}");
+}
+
+/// Nobody wanted the shard for longer than it is tried for; meanwhile its node came back.
+#[test]
+fn the_first_request_after_an_outage_finds_the_node_that_is_back() {
+    let engine = Engine::plain();
+    let proxy = Proxy::start(&Spec::shard(&[&engine], Some(0)).timeouts(json!({"park": 0.3})));
+    let mut client = proxy.client();
+    assert_eq!(client.ask(&["SET", "key", "1"]), "+OK");
+    engine.kill();
+    let refused = client.ask(&["SET", "key", "2"]);
+    assert!(refused.starts_with("-TRYAGAIN shard 0"), "{refused}");
+    let failures = || proxy.statistic(&format!("/nodes/{}/connect_failures", engine.address));
+    let mut before = 0;
+    while std::mem::replace(&mut before, failures()) != failures() {
+        std::thread::sleep(Duration::from_millis(1800)); // longer than any back-off: then it is tried no more
+    }
+    let back = Engine::at(&engine.address);
+    assert_eq!(client.ask(&["SET", "key", "3"]), "+OK");
+    assert_eq!(back.count(&["SET", "key", "3"]), 1);
 }
