@@ -208,12 +208,15 @@ class _Tender:
 
     async def _register(self, found: Adoption) -> float | None:
         patience = self._began_at + self._shared.settings.adopt_after
+        setup = self._setup
         match found:
             case Adopt(primary, joined, why):
                 seen = await self._shared.steps.inspect(primary)
+                if self._setup != setup:
+                    return trio.current_time()  # it was found among nodes that the config has no more
                 record = self._record.fenced()
-                nodes = dict.fromkeys((*self._setup.addresses, primary))
-                record = replace(record, nodes=tuple(nodes), joined=joined, wait=self._setup.wait)
+                nodes = dict.fromkeys((*setup.addresses, primary))
+                record = replace(record, nodes=tuple(nodes), joined=joined, wait=setup.wait)
                 for node, health in self._healths().items():
                     if node in joined and node != primary and health.server is not None:
                         record = record.with_process(node, health.server.run_id)
@@ -238,7 +241,10 @@ class _Tender:
 
     async def _build(self, candidates: tuple[Address, ...], why: str) -> None:
         """Make the first primary: the node that has data, or the first of the config when none has."""
+        setup = self._setup
         keys = {node: await self._shared.steps.count_keys(node) for node in candidates}
+        if self._setup != setup:
+            return  # they were found among nodes that the config has no more
         histories = {
             health.replication.lineage.replid
             for node, health in self._healths().items()

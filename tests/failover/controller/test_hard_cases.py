@@ -9,8 +9,10 @@ import pytest
 import trio
 
 from shardproxy.failover.events import EventName
+from shardproxy.failover.steps import Primary, Steps
 from shardproxy.fleet import Fleet, RedisNode
 from shardproxy.fleet.process import LocalProcess
+from shardproxy.model import Address
 from shardproxy.model.health import NodeState
 from shardproxy.nodes import NodeLink
 from shardproxy.store.record import ShardState
@@ -224,3 +226,28 @@ async def test_roles_survive_a_power_cut_where_engines_have_files(state: Path) -
 
 def is_in_file(text: str, node: RedisNode) -> bool:
     return text in (node.directory / "redis.conf").read_text()
+
+
+async def test_a_primary_found_among_nodes_that_the_config_has_no_more_is_not_adopted(
+    start_fleet: StartFleet, state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reload may come while a node is asked; it would stay a member for as long as it is the primary."""
+    fleet: Fleet = start_fleet(shards=2, replicas=0)
+    first, second = (s.primary for s in fleet.shards if isinstance(s.primary, RedisNode))
+    asked, inspect = trio.Event(), Steps.inspect
+    swapped = trio.Event()
+
+    async def inspect_slowly(self: Steps, address: Address) -> Primary:
+        seen = await inspect(self, address)
+        if address == first.address:
+            asked.set()
+            await swapped.wait()
+        return seen
+
+    monkeypatch.setattr(Steps, "inspect", inspect_slowly)
+    async with open_plane(state, setup_of(first)) as plane:
+        await asked.wait()
+        plane.inputs.setups.show(KEY, setup_of(second))
+        swapped.set()
+        assert await plane.wait_primary(first, second) == second
+        assert plane.record.nodes == (second.address,)
