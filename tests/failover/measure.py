@@ -1,6 +1,6 @@
-"""How long writes wait when a primary is killed or frozen, and what applications see of it.
+"""How long writes wait when a primary is killed, frozen or cut off, and what applications see of it.
 
-    python -m tests.failover.measure --kills 20 --freezes 20
+    python -m tests.failover.measure --kills 20 --freezes 20 --cuts 20 --switchovers 20
 
 Plain redis-py without retries; half of the clients keep their connection, half open one for each command.
 """
@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 
 from shardproxy.fleet import RedisNode
 from tests.failover.load import connect, load
+from tests.failover.network import Places, own_network
 from tests.failover.site import Site, open_site
 from tests.fixtures.proxy import wait_until
 
@@ -60,6 +61,26 @@ def measure(
     return result
 
 
+def measure_switchovers(site: Site, rounds: int) -> Result:
+    result = Result()
+    with load(site.proxy.address(), 0, SHARDS) as ledger:
+        for _ in range(rounds):
+            site.wait_whole()
+            began = time.monotonic()
+            why_not = site.post("/api/switchover", shard=0)
+            assert why_not is None, why_not
+            wait_until(lambda: ledger.first_after(began) is not None, "writes go on")  # noqa: B023
+            first = ledger.first_after(began)
+            assert first is not None
+            result.writable.append(first)
+        time.sleep(SETTLE)
+    result.longest.append(ledger.longest_from(0.0))
+    result.errors += ledger.errors
+    result.writes = len(ledger.writes)
+    result.faults = ledger.check(connect(site.proxy.address()))
+    return result
+
+
 def mend_killed(node: RedisNode) -> None:
     node.start()
 
@@ -67,6 +88,23 @@ def mend_killed(node: RedisNode) -> None:
 def mend_frozen(node: RedisNode) -> None:
     time.sleep(FREEZE)
     node.thaw()
+
+
+def measure_cuts(rounds: int, wait: int) -> int:
+    places = Places()
+    with open_site(SHARDS, max(REPLICAS, wait), launch=places.launch, writes={"wait": wait}) as site:
+
+        def cut(node: RedisNode) -> None:
+            shard = next(n for n in range(SHARDS) if site.primary(n) is node)
+            places.cut_from_all(node, site.replicas(shard))
+
+        def mend(node: RedisNode) -> None:
+            time.sleep(FREEZE)
+            places.mend()
+
+        result = measure(site, rounds, cut, mend)
+    report(f"cut off for {FREEZE:g} s", result)
+    return len(result.faults)
 
 
 def quantile(values: Sequence[float], part: float) -> float:
@@ -93,10 +131,19 @@ def main() -> int:
     )
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--freezes", type=int, default=20)
+    parser.add_argument("--cuts", type=int, default=0, help="silently, from everybody; needs root and nft")
+    parser.add_argument("--switchovers", type=int, default=0)
     parser.add_argument("--wait", type=int, default=0, help="replicas that must have a write")
     chosen = parser.parse_args()
     bad = 0
+    if chosen.cuts:
+        with own_network():
+            bad += measure_cuts(chosen.cuts, chosen.wait)
     with open_site(SHARDS, max(REPLICAS, chosen.wait), writes={"wait": chosen.wait}) as site:
+        if chosen.switchovers:
+            result = measure_switchovers(site, chosen.switchovers)
+            report("switched over", result)
+            bad += len(result.faults)
         for what, rounds, fault, mend in (
             ("killed", chosen.kills, RedisNode.kill, mend_killed),
             (f"frozen for {FREEZE:g} s", chosen.freezes, RedisNode.freeze, mend_frozen),
