@@ -293,7 +293,7 @@ fn deliver_all(
         if is_error {
             upstream.metrics.errors.increment();
         }
-        if request.class == Class::Wait || served.cluster.spec.wait > 0 && !is_error && !request.is_read {
+        if request.class == Class::Wait || served.cluster.spec.wait > 0 && !is_error && request.is_durable() {
             if request.class == Class::Wait {
                 for held in durable::release(upstream, served.cluster.spec.wait, reply) {
                     hand_over(clients, dirty, pool, &held.request, &held.reply);
@@ -327,7 +327,7 @@ fn pass_on_incomplete(
         upstream.is_streaming = true;
     }
     let is_whole = request.part == WHOLE && request.inner <= upstream.inner_seen;
-    if !upstream.is_streaming && (!is_whole || awaits_replicas && !request.is_read) {
+    if !upstream.is_streaming && (!is_whole || awaits_replicas && request.is_durable()) {
         return false;
     }
     deliver_piece(upstream, clients, dirty, pool, piece);
