@@ -230,7 +230,8 @@ impl Client {
     /// Bytes of buffers it holds.
     pub fn held(&self) -> usize {
         let queued = self.transaction.as_ref().map_or(0, |t| t.queued.capacity());
-        self.input.capacity() + self.output.bytes.capacity() + self.replies.held() + queued
+        let parser = self.parser.as_deref().map_or(0, RequestParser::held);
+        parser + self.input.capacity() + self.output.bytes.capacity() + self.replies.held() + queued
     }
 
     pub fn info(&self, worker: usize, cluster: &str, now: Instant) -> ClientInfo {

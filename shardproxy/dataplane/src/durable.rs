@@ -22,7 +22,7 @@ pub struct Held {
 /// Close a batch that has writes by a WAIT.
 pub fn close_batch(upstream: &mut Upstream, spec: &ClusterSpec, since: u32) {
     let mut batch = upstream.pending.iter().rev().take_while(|request| request.class != Class::Wait);
-    if !batch.any(|request| !request.is_read) {
+    if !batch.any(Pending::is_durable) {
         return;
     }
     let milliseconds = (spec.wait_timeout * 1e3) as u64;

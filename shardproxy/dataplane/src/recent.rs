@@ -33,6 +33,13 @@ impl Recent {
         self.written[usize::from(place)].store((at as u32).wrapping_add(1), Relaxed);
     }
 
+    /// Any key may have been written.
+    pub fn write_all(&self, at: u64) {
+        for written in &self.written {
+            written.store((at as u32).wrapping_add(1), Relaxed);
+        }
+    }
+
     /// Whether the key may have been written within the last `millis`, or is going to be.
     #[inline]
     pub fn is_recent(&self, place: Place, now: u64, millis: u32) -> bool {

@@ -33,6 +33,8 @@ pub struct Pending {
     pub class: Class,
     /// It may be sent again if no reply came: it changes nothing.
     pub is_read: bool,
+    /// It may change data (`Command::may_write`).
+    pub is_write: bool,
     /// Its errors are not only the engine's (`Command::is_program`).
     pub is_program: bool,
     /// It left once already, whole or in part, on a connection that broke.
@@ -63,6 +65,7 @@ impl Pending {
             since,
             class: if is_read { Class::Read } else { Class::Write },
             is_read,
+            is_write: command.may_write(),
             is_program: command.is_program,
             is_retry: false,
             key: NO_KEY,
@@ -72,6 +75,12 @@ impl Pending {
     /// Whether it is a request of the proxy's own. It concerns the connection it was put on, and no other.
     pub const fn is_nobodys(&self) -> bool {
         self.client == NOBODY
+    }
+
+    /// Whether replicas should have what it does before its client is answered: a write, or a transaction.
+    #[inline]
+    pub const fn is_durable(&self) -> bool {
+        !self.is_read && (self.is_write || self.inner > 0)
     }
 
     /// Its client has its answer: it is not sent again.
@@ -92,6 +101,7 @@ impl Pending {
             since,
             class: Class::Offload,
             is_read: false,
+            is_write: false,
             is_program: false,
             is_retry: false,
             key: NO_KEY,

@@ -163,17 +163,18 @@ def test_millions_of_empty_requests_take_no_memory(
 def test_a_million_arguments(start: Callable[..., Proxy], wire: Open, name: str) -> None:
     proxy = start()
     many, good = wire(proxy, timeout=60), wire(proxy)
-    data = command(name, *range(1_000_000))
+    count = 1_100_000  # more than Redis 6 took
+    data = command(name, *range(count))
     with at_most(proxy, 12 * len(data)):
         many.send(data)
         if name == "MGET":
-            many.expect(b"*1000000\r\n" + b"$-1\r\n" * 1_000_000)
+            many.expect(b"*%d\r\n" % count + b"$-1\r\n" * count)
         elif name == "NOPE":
             assert str(many.reply()).startswith(
                 "ERR unknown command 'NOPE', with args beginning with: '0' '1' '2'"
             )
         else:
-            assert many.reply() == {"DEL": 0, "SADD": 999_999}[name]
+            assert many.reply() == {"DEL": 0, "SADD": count - 1}[name]
         serves(good, "good")
     assert many.ask("ECHO", "still there") == b"still there"
     assert good.ask("DEL", "0") in (0, 1)

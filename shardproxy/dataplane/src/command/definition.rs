@@ -102,6 +102,12 @@ impl Command {
         self.flags.contains(Flags::READONLY)
     }
 
+    /// Whether it may change data. Of a program that does not say that it only reads, nobody knows.
+    #[inline]
+    pub const fn may_write(&self) -> bool {
+        self.flags.contains(Flags::WRITE) || self.is_program && !self.is_read()
+    }
+
     #[inline]
     pub const fn has_movable_keys(&self) -> bool {
         !matches!(self.keys, Keys::Range | Keys::None)

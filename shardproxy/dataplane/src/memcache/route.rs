@@ -168,6 +168,7 @@ pub fn send(core: &mut Core, client: &mut Client, index: usize, request: &Reques
         since: core.micros,
         class: if is_read { Class::Read } else { Class::Write },
         is_read,
+        is_write: false,
         is_program: false,
         is_retry: false,
         key: NO_KEY,

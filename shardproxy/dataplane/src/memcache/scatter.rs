@@ -160,6 +160,7 @@ fn expect(
             since: core.micros,
             class: Class::Split,
             is_read: request.verb.is_read(),
+            is_write: false,
             is_program: false,
             is_retry: false,
             key: NO_KEY,

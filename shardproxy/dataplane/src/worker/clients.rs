@@ -16,6 +16,8 @@ use crate::request::Request;
 use crate::route::{self, Next};
 use crate::topology::{EndpointKind, EngineKind};
 
+/// As Redis 7 (networking.c, processMultibulkBuffer). What they take is bounded by the size of the request.
+const MAX_ARGUMENTS: usize = i32::MAX as usize;
 /// What an incomplete request may take to be parsed again from its start rather than to keep its parser.
 const REPARSE: usize = 4096;
 /// After its last reply a client may take this long to read it.
@@ -380,7 +382,7 @@ fn serve(
         client.closing = Some(CloseReason::Drain);
         return (data.len(), true);
     };
-    let framing = RequestLimits { max_request: limits.request, max_arguments: 1024 * 1024, authenticated: true };
+    let framing = RequestLimits { max_request: limits.request, max_arguments: MAX_ARGUMENTS, authenticated: true };
     while taken < data.len() {
         let rest = &data[taken..];
         let (consumed, next) = match parser.parse(rest, &framing) {

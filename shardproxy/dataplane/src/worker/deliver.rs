@@ -85,6 +85,9 @@ impl Worker {
             }
             let held = upstream.held();
             Core::settle(&mut core.held, &mut upstream.accounted, held);
+            for written in errands.written {
+                self.mark_written(self.core.upstreams[index].cluster, &written);
+            }
             if !errands.overtakers.is_empty() {
                 self.drop_overtaken(index, &errands.overtakers, &mut errands.refused);
             }
@@ -153,6 +156,8 @@ impl Worker {
 /// What replies left to do, once all that came are delivered.
 #[derive(Default)]
 struct Errands {
+    /// Requests that wrote late after they were routed.
+    written: Vec<Vec<u8>>,
     refused: Vec<Unsettled>,
     overtakers: Vec<Overtaker>,
     healable: Vec<(Unsettled, Vec<u8>)>,
@@ -283,6 +288,9 @@ fn deliver_all(
         };
         let reply = corrected.as_deref().unwrap_or(reply);
         upstream.is_streaming = false;
+        if served.tracks_writes && !request.is_read && (request.class == Class::Block || request.inner > 0) {
+            errands.written.push(upstream.window.oldest(request.length as usize).to_vec());
+        }
         upstream.window.forget(request.length as usize);
         if request.key != NO_KEY {
             shared.recent.write(request.key as u16, *millis); // executed by now
@@ -293,7 +301,7 @@ fn deliver_all(
         if is_error {
             upstream.metrics.errors.increment();
         }
-        if request.class == Class::Wait || served.cluster.spec.wait > 0 && !is_error && !request.is_read {
+        if request.class == Class::Wait || served.cluster.spec.wait > 0 && !is_error && request.is_durable() {
             if request.class == Class::Wait {
                 for held in durable::release(upstream, served.cluster.spec.wait, reply) {
                     hand_over(clients, dirty, pool, &held.request, &held.reply);
@@ -327,7 +335,7 @@ fn pass_on_incomplete(
         upstream.is_streaming = true;
     }
     let is_whole = request.part == WHOLE && request.inner <= upstream.inner_seen;
-    if !upstream.is_streaming && (!is_whole || awaits_replicas && !request.is_read) {
+    if !upstream.is_streaming && (!is_whole || awaits_replicas && request.is_durable()) {
         return false;
     }
     deliver_piece(upstream, clients, dirty, pool, piece);

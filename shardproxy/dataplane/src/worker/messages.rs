@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use super::Worker;
+use crate::command::Command;
 use crate::mailbox::Message;
 use crate::metrics::{Class, CloseReason};
 use crate::net::Address;
@@ -152,11 +153,16 @@ impl Worker {
 
     fn answered(&mut self, token: u64, reply: &[u8]) {
         let Some(offloaded) = self.core.offloaded.remove(&token) else { return };
-        let Self { clients, core, dirty, .. } = self;
+        let Self { clients, core, dirty, table, .. } = self;
         let Some(client) = clients.get_mut(offloaded.client).filter(|c| c.tag() == offloaded.tag) else { return };
         if let Some(served) = &core.clusters[client.cluster] {
             served.metrics.command(offloaded.command, reply.first() == Some(&b'-'));
             served.metrics.latency(Class::Offload, core.micros.wrapping_sub(offloaded.since));
+            let is_it = |c: &Command| c.id == offloaded.command && c.may_write();
+            let may_write = |c: &Command| is_it(c) || c.subcommands.iter().any(is_it);
+            if served.tracks_writes && table.commands().iter().any(may_write) {
+                core.shared.recent.write_all(core.millis); // FLUSHALL and the like name no keys
+            }
         }
         if !offloaded.raw.is_empty() {
             route::take_silence(client); // an unknown command is silent or not when its answer is known

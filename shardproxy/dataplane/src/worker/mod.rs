@@ -16,6 +16,7 @@ mod parking;
 mod place;
 mod refusals;
 mod ticks;
+mod written;
 
 pub use self::core::{Core, Offloaded, Pressure, Served};
 pub use self::deliver::{is_asked, unasked};

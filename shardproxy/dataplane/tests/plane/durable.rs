@@ -54,3 +54,30 @@ fn a_write_whose_wait_is_lost_is_in_doubt() {
     assert_eq!(client.reply(), value("a"));
     assert_eq!(engine.count(&["SET", "a", "1"]), 1);
 }
+
+#[test]
+fn what_changes_no_data_waits_for_no_replica() {
+    let engine = waiting(|| Act::say(":1\r\n"));
+    let proxy = durable(&engine);
+    let mut client = proxy.client();
+    let waits = || engine.seen().iter().filter(|request| request[0] == "WAIT").count();
+    let reads: [&[&str]; 5] = [
+        &["PUBLISH", "news", "1"],
+        &["EVAL_RO", "return 1", "1", "key"],
+        &["WATCH", "key"],
+        &["UNWATCH"],
+        &["MGET", "key"],
+    ];
+    for words in reads {
+        assert!(!client.ask(words).starts_with('-'), "{words:?}");
+        assert_eq!(waits(), 0, "{words:?}");
+    }
+    let writes: [&[&str]; 3] = [&["EVAL", "return 1", "1", "key"], &["DEL", "key"], &["SETRANGE", "key", "0", "x"]];
+    for (number, words) in writes.iter().enumerate() {
+        assert!(!client.ask(words).starts_with('-'), "{words:?}");
+        assert_eq!(waits(), number + 1, "{words:?}");
+    }
+    client.send_all(&[&["MULTI"], &["SET", "key", "1"], &["EXEC"]]);
+    assert_eq!([client.reply(), client.reply(), client.reply()], ["+OK", "+QUEUED", "*1\r\n+OK"]);
+    assert_eq!(waits(), 4);
+}

@@ -10,6 +10,7 @@ mod limits;
 mod losses;
 mod offloads;
 mod proxy;
+mod recent;
 mod refusals;
 mod replies;
 mod subscriptions;

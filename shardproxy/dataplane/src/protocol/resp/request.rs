@@ -118,6 +118,11 @@ impl RequestParser {
         self.bulk = None;
     }
 
+    /// Bytes it takes.
+    pub fn held(&self) -> usize {
+        self.spans.capacity() * size_of::<Span>() + self.inline.capacity()
+    }
+
     /// Give back the memory of a giant request.
     pub fn release(&mut self) {
         if self.spans.capacity() > KEPT_SPANS {
