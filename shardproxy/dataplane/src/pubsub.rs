@@ -294,48 +294,65 @@ pub fn lost(core: &mut Core, clients: &mut Slab<Client>, dirty: &mut Vec<usize>,
     let upstream = &mut core.upstreams[index];
     upstream.window.take();
     let (cluster, shard) = (upstream.cluster, upstream.shard);
+    count_gap(core, cluster, shard);
+    settle_all(core, clients, dirty, cluster);
+}
+
+/// Nobody hears this shard until it is subscribed anew.
+fn count_gap(core: &mut Core, cluster: usize, shard: u16) {
     let mut is_gap = false;
     for (topic, entry) in &mut core.pubsub.topics {
         if topic.cluster == cluster {
             is_gap |= entry.confirmed.remove(&shard);
         }
     }
-    if is_gap {
-        if let Some(served) = &core.clusters[cluster] {
-            served.metrics.subscription_gaps.increment();
-        }
-    }
-    let waiting: Vec<Topic> = core
-        .pubsub
-        .topics
-        .iter()
-        .filter(|(t, e)| t.cluster == cluster && !e.waiting.is_empty())
-        .map(|(t, _)| t.clone())
-        .collect();
-    for topic in waiting {
-        settle(core, clients, dirty, &topic);
+    if let Some(served) = core.clusters[cluster].as_ref().filter(|_| is_gap) {
+        served.metrics.subscription_gaps.increment();
     }
 }
 
-/// The topology changed: connections to what is no primary any more are retired, new shards are subscribed.
+/// The topology changed: connections to what is no primary any more are retired, so that nothing is heard twice; new
+/// shards are subscribed.
 pub fn refresh(core: &mut Core, cluster: usize) {
-    let primaries: Vec<Option<String>> = core.clusters[cluster].as_ref().map_or_else(Vec::new, |served| {
-        let label = |node: u16| served.cluster.nodes[usize::from(node)].label.clone();
-        served.cluster.shards.iter().map(|shard| shard.primary.map(label)).collect()
+    let primaries: Vec<Option<(u16, String)>> = core.clusters[cluster].as_ref().map_or_else(Vec::new, |served| {
+        let known = |node: u16| (node, served.cluster.nodes[usize::from(node)].label.clone());
+        served.cluster.shards.iter().map(|shard| shard.primary.map(known)).collect()
     });
-    let Core { pubsub, upstreams, woken, .. } = core;
+    let mut deposed = Vec::new();
+    let Core { pubsub, upstreams, .. } = core;
     pubsub.links.retain(|&(of, shard), &mut link| {
-        let is_kept = of != cluster
-            || primaries.get(usize::from(shard)).is_some_and(|p| p.as_deref() == Some(upstreams[link].label.as_str()));
-        if !is_kept {
-            woken.retire.push(link);
+        if of != cluster {
+            return true;
         }
-        is_kept
+        let upstream = &mut upstreams[link];
+        match primaries.get(usize::from(shard)) {
+            Some(Some((node, label))) if *label == upstream.label => {
+                upstream.node = *node; // nodes are numbered anew in every epoch
+                true
+            }
+            _ => {
+                upstream.is_retired = true;
+                deposed.push(shard);
+                false
+            }
+        }
     });
+    for shard in deposed {
+        count_gap(core, cluster, shard);
+    }
     if core.clusters[cluster].is_none() {
         core.pubsub.topics.retain(|topic, _| topic.cluster != cluster);
     } else if core.pubsub.topics.keys().any(|topic| topic.cluster == cluster) {
         open_links(core, cluster);
+    }
+}
+
+/// Confirm the SUBSCRIBEs that wait for nothing any more: a shard they waited for was lost, or left the topology.
+pub fn settle_all(core: &mut Core, clients: &mut Slab<Client>, dirty: &mut Vec<usize>, cluster: usize) {
+    let topics = core.pubsub.topics.iter();
+    let waiting = topics.filter(|(t, e)| t.cluster == cluster && !e.waiting.is_empty()).map(|(t, _)| t.clone());
+    for topic in waiting.collect::<Vec<_>>() {
+        settle(core, clients, dirty, &topic);
     }
 }
 

@@ -39,7 +39,8 @@ impl Worker {
         let Some(upstream) = self.core.upstreams.get_mut(index) else { return };
         upstream.is_dirty = false;
         if upstream.is_lot {
-            return;
+            let held = upstream.held(); // it sends nothing, but counts
+            return Core::settle(&mut self.core.held, &mut upstream.accounted, held);
         }
         match upstream.state {
             State::Down => return self.upstream_connect(index),

@@ -194,7 +194,9 @@ impl Core {
             for node in old.iter().flat_map(|o| &o.nodes) {
                 node.links.iter().for_each(|link| self.upstreams[link.upstream].is_retired = true);
             }
-            self.woken.retire.extend(old.iter().flat_map(|o| o.lots.values().copied()));
+            for &lot in old.iter().flat_map(|o| o.lots.values()) {
+                self.upstreams[lot].is_retired = true;
+            }
             self.retire_dedicated(index, old.as_ref(), &HashMap::new());
             pubsub::refresh(self, index);
             return;

@@ -184,7 +184,8 @@ impl Worker {
         }
     }
 
-    /// After an epoch: fence what is no primary any more, let out what waits for one that is.
+    /// After an epoch: fence what is no primary any more, let out what waits for one that is, and whoever waits for what
+    /// is gone.
     pub(super) fn epoch_applied(&mut self, cluster: usize) {
         let fenced = mem::take(&mut self.core.fenced);
         for index in fenced {
@@ -198,6 +199,8 @@ impl Worker {
             }
         }
         self.drain_lots(cluster);
+        let Self { core, clients, dirty, .. } = self;
+        crate::pubsub::settle_all(core, clients, dirty, cluster);
     }
 
     /// An engine refused requests unexecuted: they wait, and are tried again there or on the next primary.

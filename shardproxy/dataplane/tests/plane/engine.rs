@@ -36,7 +36,8 @@ struct State {
     /// Said to whoever connects, before anything is read.
     greeting: Mutex<Option<Vec<u8>>>,
     seen: Mutex<Vec<Seen>>,
-    streams: Mutex<Vec<TcpStream>>,
+    /// Open connections by their numbers.
+    streams: Mutex<Vec<(usize, TcpStream)>>,
     is_stopped: AtomicBool,
 }
 
@@ -73,7 +74,7 @@ impl Engine {
                     seen.push(Seen::default());
                     seen.len() - 1
                 };
-                shared.streams.lock().unwrap().push(stream.try_clone().unwrap());
+                shared.streams.lock().unwrap().push((number, stream.try_clone().unwrap()));
                 let greeting = shared.greeting.lock().unwrap().take();
                 if let Some(text) = greeting {
                     let _ = (&stream).write_all(&text);
@@ -111,8 +112,19 @@ impl Engine {
 
     /// Close every connection; new ones are accepted.
     pub fn cut(&self) {
-        for stream in self.state.streams.lock().unwrap().drain(..) {
+        for (_, stream) in self.state.streams.lock().unwrap().drain(..) {
             let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// Publish: every connection that has subscribed to anything and is not closed hears it.
+    pub fn publish(&self, channel: &str, payload: &str) {
+        let message = [b"*3\r\n".to_vec(), bulk("message"), bulk(channel), bulk(payload)].concat();
+        let seen = self.connections();
+        for (number, stream) in &*self.state.streams.lock().unwrap() {
+            if seen[*number].requests.iter().any(|request| request[0] == "subscribe") {
+                let _ = (&mut &*stream).write_all(&message); // it may be closed
+            }
         }
     }
 
@@ -227,6 +239,7 @@ fn ordinary(number: usize, request: &[String], queued: &mut Option<Vec<Vec<u8>>>
         "CLIENT" => format!(":{}\r\n", number + 1).into_bytes(),
         "DEL" | "EXISTS" => format!(":{}\r\n", request.len() - 1).into_bytes(),
         "BLPOP" => Vec::new(),
+        "SUBSCRIBE" => subscribed(&request[1]),
         "HELLO" => b"%0\r\n".to_vec(),
         "MULTI" => {
             *queued = Some(Vec::new());
@@ -241,6 +254,10 @@ fn ordinary(number: usize, request: &[String], queued: &mut Option<Vec<Vec<u8>>>
         }
         None => reply,
     }
+}
+
+pub fn subscribed(channel: &str) -> Vec<u8> {
+    [b"*3\r\n".to_vec(), bulk("subscribe"), bulk(channel), b":1\r\n".to_vec()].concat()
 }
 
 pub fn bulk(text: &str) -> Vec<u8> {

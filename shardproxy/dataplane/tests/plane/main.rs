@@ -12,4 +12,5 @@ mod offloads;
 mod proxy;
 mod refusals;
 mod replies;
+mod subscriptions;
 mod transactions;
