@@ -77,6 +77,8 @@ pub struct Transaction {
     pub is_broken: bool,
     pub queued: Vec<u8>,
     pub commands: u32,
+    /// Some of them are scripts by their digests.
+    pub calls_script: bool,
     /// The slot all its keys share, those it watches included.
     pub slot: Option<u16>,
     pub is_watching: bool,

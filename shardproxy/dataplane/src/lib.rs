@@ -36,6 +36,7 @@ mod recent;
 mod reply;
 mod request;
 mod route;
+mod scripts;
 mod split;
 mod topology;
 mod transaction;

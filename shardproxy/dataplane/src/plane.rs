@@ -19,6 +19,7 @@ use crate::net::Resolver;
 use crate::offload::{worker_of, Offload, OffloadQueue};
 use crate::pause::Pause;
 use crate::recent::Recent;
+use crate::scripts::Scripts;
 use crate::topology::Cluster;
 use crate::worker::Worker;
 
@@ -38,6 +39,7 @@ pub struct Shared {
     pub resolver: Resolver,
     pub census: Census,
     pub recent: Recent,
+    pub scripts: Scripts,
     hints: Mutex<Vec<Hint>>,
     pub pause: Pause,
     restarts: Vec<AtomicU64>,
@@ -141,6 +143,7 @@ impl Plane {
             resolver: Resolver::start().map_err(|e| format!("cannot start a thread: {e}"))?,
             census: Census::default(),
             recent: Recent::default(),
+            scripts: Scripts::default(),
             hints: Mutex::default(),
             pause: Pause::default(),
             restarts: (0..workers).map(|_| AtomicU64::new(0)).collect(),

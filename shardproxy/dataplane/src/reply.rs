@@ -90,9 +90,14 @@ impl ReplyQueue {
 
     /// Owe the newest reply no more: its request is routed again.
     pub fn withdraw_last(&mut self, sequence: u32) {
-        if sequence.wrapping_sub(self.first) as usize + 1 == self.slots.len() {
+        if self.is_last(sequence) {
             self.slots.pop_back();
         }
+    }
+
+    /// Whether nothing is owed behind this one.
+    pub fn is_last(&self, sequence: u32) -> bool {
+        sequence.wrapping_sub(self.first) as usize + 1 == self.slots.len()
     }
 
     pub fn expect_join(&mut self, join: Join) -> u32 {

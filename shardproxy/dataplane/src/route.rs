@@ -19,7 +19,7 @@ use crate::split::Join;
 use crate::topology::{EndpointKind, NO_SHARD};
 use crate::upstream::Pending;
 use crate::worker::{Core, Pressure};
-use crate::{block, offload, pubsub, transaction};
+use crate::{block, offload, pubsub, scripts, transaction};
 
 /// What happens to the client's input after a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -217,6 +217,9 @@ pub fn to_shard(core: &mut Core, client: &mut Client, index: usize, command: &Co
         Ok(upstream) => upstream,
         Err(text) => return answer_error(core, client, command, &text),
     };
+    if command.calls_script {
+        scripts::precede(core, upstream, request.argument(1));
+    }
     send(core, client, index, command, request, upstream, |pending| pending.key = key);
     Next::Go
 }

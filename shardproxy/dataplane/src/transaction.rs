@@ -13,6 +13,7 @@ use crate::metrics::Class;
 use crate::protocol::texts;
 use crate::request::Request;
 use crate::route::{self, answer_error, answer_own, refuse, Next};
+use crate::scripts;
 use crate::topology::{EndpointKind, NO_SHARD};
 use crate::upstream::Pending;
 use crate::worker::{Core, Lease, Need};
@@ -74,6 +75,7 @@ pub fn queue(core: &mut Core, found: Option<&Command>, client: &mut Client, inde
         }
         transaction.queued.extend_from_slice(request.bytes);
         transaction.commands += 1;
+        transaction.calls_script |= command.calls_script;
     }
     answer_own(core, client, texts::QUEUED);
     Next::Go
@@ -165,6 +167,9 @@ fn exec(core: &mut Core, client: &mut Client, index: usize, command: &Command) -
         }
     };
     let Some(mut transaction) = client.transaction.take() else { return Next::Go };
+    if transaction.calls_script {
+        scripts::precede_all(core, upstream, &transaction.queued);
+    }
     let sink = core.upstreams[upstream].window.sink();
     sink.extend_from_slice(texts::MULTI_REQUEST);
     sink.extend_from_slice(&transaction.queued);

@@ -1,6 +1,6 @@
 //! One connection to one node, shared by all clients of a worker: requests in, replies out, in order.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,7 @@ use crate::metrics::{Class, NodeMetrics};
 use crate::net::Stream;
 use crate::protocol::resp::reply::ReplyFramer;
 use crate::protocol::resp::write;
+use crate::scripts::Digest;
 use crate::topology::NodeAuth;
 
 /// Whose reply comes next, and what to do with it.
@@ -134,6 +135,8 @@ pub struct Upstream {
     /// How many of the first request's inner replies came, and whether one of them was a refusal.
     pub inner_seen: u32,
     pub inner_refused: bool,
+    /// Scripts that need not be loaded before they are called on this connection.
+    pub scripts: HashSet<Digest>,
     /// It carries subscriptions: what comes are messages, not replies.
     pub is_pubsub: bool,
     /// The node's address, by which it is known across epochs.
@@ -194,6 +197,7 @@ impl Upstream {
             refused: Vec::new(),
             inner_seen: 0,
             inner_refused: false,
+            scripts: HashSet::new(),
             is_pubsub: false,
             engine_id: 0,
             label: String::new(),
@@ -257,6 +261,7 @@ impl Upstream {
         self.refused.clear();
         self.inner_seen = 0;
         self.inner_refused = false;
+        self.scripts.clear();
         self.attempt += 1;
     }
 

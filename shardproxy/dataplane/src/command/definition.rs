@@ -66,6 +66,8 @@ pub struct Command {
     pub keys: Keys,
     pub route: Route,
     pub note: Box<str>,
+    /// Its first argument is the digest of a script.
+    pub calls_script: bool,
     /// Refused unless the config allows it.
     pub is_restricted: bool,
     pub subcommands: Vec<Command>,

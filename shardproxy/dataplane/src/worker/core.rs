@@ -9,11 +9,14 @@ use slab::Slab;
 
 use super::lease::Woken;
 use crate::buffer::BufferPool;
+use crate::command::Command;
 use crate::metrics::{ClusterMetrics, NodeMetrics};
 use crate::pause::Paused;
 use crate::plane::Shared;
 use crate::protocol::resp::write;
 use crate::pubsub::{self, PubSub};
+use crate::request::Request;
+use crate::scripts::{digest_of, Scripts};
 use crate::topology::{Cluster, EndpointKind, EngineKind, Node, Reads};
 use crate::upstream::Upstream;
 
@@ -75,8 +78,39 @@ pub struct Offloaded {
     pub raw: Vec<u8>,
     pub command: u16,
     pub since: u32,
-    /// The client's later requests wait for it.
-    pub is_barrier: bool,
+    pub effect: Effect,
+}
+
+/// What the answer means to the data plane itself.
+pub enum Effect {
+    None,
+    /// All nodes have this script now.
+    KeepScript(Box<[u8]>),
+    ForgetScripts,
+}
+
+impl Effect {
+    pub fn of(command: Option<&Command>, request: &Request) -> Self {
+        match command.map(|command| &*command.name) {
+            Some("script|load") => Self::KeepScript(request.argument(2).into()),
+            Some("script|flush") => Self::ForgetScripts,
+            _ => Self::None,
+        }
+    }
+
+    /// The command was answered so.
+    pub fn take(self, scripts: &Scripts, cluster: usize, reply: &[u8]) {
+        match self {
+            Self::None => {}
+            Self::KeepScript(body) => {
+                let digest = reply.strip_prefix(b"$40\r\n").and_then(|rest| digest_of(rest.strip_suffix(b"\r\n")?));
+                if let Some(digest) = digest {
+                    scripts.keep(cluster, digest, &body);
+                }
+            }
+            Self::ForgetScripts => scripts.forget(cluster),
+        }
+    }
 }
 
 /// A cluster as this worker serves it.

@@ -127,14 +127,16 @@ impl Worker {
         self.core.give_back(index);
     }
 
-    /// Let the control plane load what the node lacks, and run the command; the error stands if it cannot.
+    /// Let the control plane load what the node lacks, and run the command. The error stands if it cannot, and if the
+    /// client has sent more since, for that was executed and must not be overtaken.
     fn heal(&mut self, unsettled: &Unsettled, reply: &[u8]) {
         let Self { core, clients, .. } = self;
         let Unsettled { request, bytes } = unsettled;
-        let Some(client) = clients.get(request.client as usize).filter(|c| c.tag() == request.tag) else { return };
+        let Some(client) = clients.get_mut(request.client as usize).filter(|c| c.tag() == request.tag) else { return };
         let mut parser = RequestParser::new();
         let limits = RequestLimits { max_request: usize::MAX, max_arguments: usize::MAX, authenticated: true };
-        let is_taken = matches!(parser.parse(bytes, &limits), Ok(Parsed::Request { .. }))
+        let is_taken = client.replies.is_last(request.sequence)
+            && matches!(parser.parse(bytes, &limits), Ok(Parsed::Request { .. }))
             && crate::offload::heal(core, client, request, &Request { bytes, spans: parser.spans() });
         if !is_taken {
             let cluster = client.cluster;
@@ -183,6 +185,7 @@ fn fate_of(upstream: &mut Upstream, request: &Pending, reply: &[u8], is_error: b
         }
     }
     if is_error && request.part == WHOLE && request.inner == 0 && is_healable(reply) {
+        upstream.scripts.clear(); // whoever flushed them, the next call brings its script
         return Fate::Heal;
     }
     Fate::Deliver
@@ -254,6 +257,9 @@ fn deliver_all(
                     continue;
                 }
             }
+        }
+        if request.inner > 0 && !upstream.scripts.is_empty() && memchr::memmem::find(reply, b"-NOSCRIPT").is_some() {
+            upstream.scripts.clear();
         }
         let corrected = match request.class {
             Class::Publish if reply[0] == b':' => {

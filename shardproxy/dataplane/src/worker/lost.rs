@@ -56,10 +56,9 @@ impl Worker {
         let (bytes, sent) = upstream.window.take();
         let origin = Origin::of(upstream);
         let stays = core.is_primary(origin) && !core.upstreams[index].is_retired;
-        let upstream = &mut core.upstreams[index];
         let mut start = 0;
         let mut moved = Vec::new();
-        for (place, mut request) in mem::take(&mut upstream.pending).into_iter().enumerate() {
+        for (place, mut request) in mem::take(&mut core.upstreams[index].pending).into_iter().enumerate() {
             let end = start + request.length as usize;
             let is_sent = end <= sent; // a node executes nothing of which it has but a part
             let may_repeat = !is_sent || request.is_read && !request.is_retry;
@@ -71,6 +70,8 @@ impl Worker {
             } else {
                 request.is_retry |= is_sent;
                 if stays {
+                    crate::scripts::precede_all(core, index, &bytes[start..end]);
+                    let upstream = &mut core.upstreams[index];
                     upstream.window.sink().extend_from_slice(&bytes[start..end]);
                     upstream.pending.push_back(request);
                 } else {
@@ -79,6 +80,7 @@ impl Worker {
             }
             start = end;
         }
+        let upstream = &mut core.upstreams[index];
         let held = upstream.held();
         Core::settle(&mut core.held, &mut upstream.accounted, held);
         let is_over = upstream.is_retired && upstream.pending.is_empty();

@@ -147,6 +147,7 @@ impl Worker {
         let Some(offloaded) = self.core.offloaded.remove(&token) else { return };
         let Self { clients, core, dirty, .. } = self;
         let Some(client) = clients.get_mut(offloaded.client).filter(|c| c.tag() == offloaded.tag) else { return };
+        offloaded.effect.take(&core.shared.scripts, client.cluster, reply);
         if let Some(served) = &core.clusters[client.cluster] {
             served.metrics.command(offloaded.command, reply.first() == Some(&b'-'));
             served.metrics.latency(Class::Offload, core.micros.wrapping_sub(offloaded.since));
@@ -155,9 +156,7 @@ impl Worker {
             route::take_silence(client); // an unknown command is silent or not when its answer is known
         }
         client.replies.deliver(offloaded.sequence, reply, &mut client.output, &mut core.pool);
-        if offloaded.is_barrier {
-            client.flow = crate::client::Flow::Barrier; // opens at its flush, when the answer is out
-        }
+        client.flow = crate::client::Flow::Barrier; // opens at its flush, when the answer is out
         if !client.is_dirty {
             client.is_dirty = true;
             dirty.push(offloaded.client);

@@ -16,7 +16,7 @@ mod parking;
 mod place;
 mod ticks;
 
-pub use self::core::{Core, Offloaded, Pressure, Served};
+pub use self::core::{Core, Effect, Offloaded, Pressure, Served};
 pub use self::deliver::{is_asked, unasked};
 pub use self::lease::Lease;
 pub use self::place::Need;

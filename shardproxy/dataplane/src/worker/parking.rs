@@ -94,6 +94,7 @@ impl Worker {
             };
             match target {
                 Ok(target) => {
+                    crate::scripts::precede_all(core, target, &bytes);
                     let upstream = &mut core.upstreams[target];
                     upstream.window.sink().extend_from_slice(&bytes);
                     upstream.pending.push_back(request);

@@ -12,5 +12,6 @@ mod offloads;
 mod proxy;
 mod refusals;
 mod replies;
+mod scripts;
 mod subscriptions;
 mod transactions;
