@@ -88,11 +88,9 @@ impl ReplyQueue {
         sequence
     }
 
-    /// Owe the newest reply no more: its request is routed again.
-    pub fn withdraw_last(&mut self, sequence: u32) {
-        if self.is_last(sequence) {
-            self.slots.pop_back();
-        }
+    /// Owe the newest reply no more: its request is routed again. Whether it was to be a silent one.
+    pub fn withdraw_last(&mut self, sequence: u32) -> bool {
+        self.is_last(sequence) && matches!(self.slots.pop_back(), Some(Slot::Silent))
     }
 
     /// Whether nothing is owed behind this one.

@@ -7,6 +7,9 @@
 //!
 //! Only WATCH needs a connection of its own, from a bounded pool, until EXEC, DISCARD, UNWATCH or the end.
 
+use std::time::Duration;
+
+use crate::block::{self, Waiting};
 use crate::client::{Client, Flow, Transaction};
 use crate::command::{Command, Flags, Route};
 use crate::metrics::Class;
@@ -16,7 +19,7 @@ use crate::route::{self, answer_error, answer_own, refuse, Next};
 use crate::scripts;
 use crate::topology::{EndpointKind, NO_SHARD};
 use crate::upstream::Pending;
-use crate::worker::{Core, Lease, Need};
+use crate::worker::{failing_over, Core, Lease, Need};
 
 /// Bytes one transaction may queue.
 const MAX_QUEUED: usize = 64 * 1024 * 1024;
@@ -209,19 +212,26 @@ fn watch(core: &mut Core, client: &mut Client, index: usize, command: &Command, 
     if !client.replies.is_empty() {
         return Next::Hold;
     }
+    let resumed = client.waiting.take();
     client.transaction.get_or_insert_default();
     if let Err(text) = claim_slot(core, client, command, request) {
         return answer_error(core, client, command, &text);
     }
     let slot = client.transaction.as_deref().and_then(|t| t.slot).unwrap_or(0);
-    let leased = shard_of(core, client, slot).map(|shard| core.lease(client, index, shard));
+    let shard = shard_of(core, client, slot);
+    let is_over = resumed.as_deref().is_some_and(|waiting| waiting.is_over(core.now));
+    let leased = match (shard, resumed.as_deref()) {
+        (Err(text), _) => Lease::Refused(text),
+        (Ok(shard), Some(waiting)) if is_over => Lease::Refused(waited_too_long(core, client, shard, waiting)),
+        (Ok(shard), _) => core.lease(client, index, shard, false),
+    };
     let upstream = match leased {
-        Ok(Lease::Held(upstream)) => upstream,
-        Ok(Lease::Wait) => {
-            client.flow = Flow::Queued;
-            return Next::Queue;
+        Lease::Held(upstream) => upstream,
+        Lease::Wait | Lease::Later => {
+            let is_later = matches!(leased, Lease::Later);
+            return wait_to_watch(core, client, index, resumed, is_later);
         }
-        Ok(Lease::Refused(text)) | Err(text) => {
+        Lease::Refused(text) => {
             // what was not watched binds no slot
             client.transaction = client.transaction.take().filter(|t| t.is_watching || t.watch_lost);
             return answer_error(core, client, command, &text);
@@ -234,6 +244,38 @@ fn watch(core: &mut Core, client: &mut Client, index: usize, command: &Command, 
     expect(core, client, index, command, upstream, request.bytes.len(), 0);
     client.flow = Flow::Barrier;
     Next::Wait
+}
+
+/// WATCH has no timeout of its own: it waits no longer than what is parked.
+fn wait_to_watch(
+    core: &mut Core,
+    client: &mut Client,
+    index: usize,
+    resumed: Option<Box<Waiting>>,
+    is_later: bool,
+) -> Next {
+    let park = patience(core, client);
+    let new = || Waiting::to_watch(core.now, park);
+    let mut waiting = resumed.map_or_else(new, |resumed| *resumed);
+    if is_later {
+        waiting.begin_trouble(core.now);
+        core.unplaced.push((index, client.tag()));
+    }
+    block::queue(client, waiting)
+}
+
+fn waited_too_long(core: &Core, client: &Client, shard: u16, waiting: &Waiting) -> Vec<u8> {
+    if waiting.has_trouble() {
+        return failing_over(shard);
+    }
+    let waited = patience(core, client).as_secs_f64();
+    let why = "all connections of its kind are in use (limits.dedicated)";
+    format!("-ERR WATCH waited {waited} s (timeouts.park): {why}, command not executed\r\n").into_bytes()
+}
+
+fn patience(core: &Core, client: &Client) -> Duration {
+    let park = core.clusters[client.cluster].as_ref().map_or(0.0, |s| s.cluster.spec.timeouts.park);
+    Duration::from_secs_f64(park)
 }
 
 fn unwatch(core: &mut Core, client: &mut Client, command: &Command) -> Next {

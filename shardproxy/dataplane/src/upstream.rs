@@ -4,6 +4,7 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::block::Waiting;
 use crate::buffer::Window;
 use crate::client::Client;
 use crate::command::Command;
@@ -124,6 +125,10 @@ pub struct Upstream {
     pub is_dirty: bool,
     /// It belongs to one client at a time, which is blocked or watching.
     pub is_dedicated: bool,
+    /// The command that waits on it.
+    pub waiting: Option<Waiting>,
+    /// Its node is primary no more: what waits there has until then to be unblocked by it.
+    pub deposed: Option<Instant>,
     /// The engine's CLIENT ID of a dedicated connection, to unblock it by.
     pub engine_id: u64,
     /// It has no node: requests wait in it.
@@ -199,6 +204,8 @@ impl Upstream {
             inner_refused: false,
             scripts: HashSet::new(),
             is_pubsub: false,
+            waiting: None,
+            deposed: None,
             engine_id: 0,
             label: String::new(),
             owner: None,

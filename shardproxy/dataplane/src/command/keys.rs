@@ -78,27 +78,28 @@ fn is_any(argument: &[u8], words: &[&[u8]]) -> bool {
 pub struct Streams {
     /// Where STREAMS stands.
     pub at: Option<usize>,
-    pub blocks: bool,
+    /// Where the milliseconds of BLOCK stand.
+    pub block: Option<usize>,
 }
 
 /// Read the options one by one, for a group or a consumer may be called STREAMS or BLOCK.
 pub fn streams<'a>(arguments: impl Iterator<Item = &'a [u8]>) -> Streams {
-    let mut blocks = false;
+    let mut block = None;
     let mut skipped = 1;
     for (at, argument) in arguments.enumerate() {
         if skipped > 0 {
             skipped -= 1;
         } else if is_any(argument, &[b"STREAMS"]) {
-            return Streams { at: Some(at), blocks };
+            return Streams { at: Some(at), block };
         } else if is_any(argument, &[b"BLOCK"]) {
-            (blocks, skipped) = (true, 1);
+            (block, skipped) = (Some(at + 1), 1);
         } else if is_any(argument, &[b"COUNT"]) {
             skipped = 1;
         } else if is_any(argument, &[b"GROUP"]) {
             skipped = 2;
         } // NOACK; options of newer engines are passed over word by word
     }
-    Streams { at: None, blocks }
+    Streams { at: None, block }
 }
 
 /// The destination of STORE, and the patterns of BY and GET: what they look up hashes by the tag before the `*`.

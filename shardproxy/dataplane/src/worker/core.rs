@@ -36,6 +36,8 @@ pub struct Core {
     pub woken: Woken,
     /// Connections to nodes that this epoch made primaries no longer.
     pub fenced: Vec<usize>,
+    /// Clients whose command finds no primary to wait at; the next epoch and the tick look at them again.
+    pub unplaced: Vec<(usize, u32)>,
     /// Clients whose next request CLIENT PAUSE holds; the tick looks at them again.
     pub stopped: Vec<(usize, u32)>,
     pub pubsub: PubSub,
@@ -138,6 +140,8 @@ pub(super) struct ServedNode {
     pub(super) dedicated: usize,
     pub(super) idle: Vec<usize>,
     pub(super) queue: VecDeque<(usize, u32)>,
+    /// Its pool could not connect a moment ago.
+    pub(super) rests_until: Instant,
 }
 
 impl Served {
@@ -181,6 +185,7 @@ impl Core {
             unread: Vec::new(),
             woken: Woken::default(),
             fenced: Vec::new(),
+            unplaced: Vec::new(),
             stopped: Vec::new(),
             pubsub: PubSub::default(),
             offloaded: HashMap::new(),
@@ -238,18 +243,24 @@ impl Core {
         self.fence_deposed(index, old.as_ref(), &cluster);
         let name = cluster.spec.name.clone();
         let mut nodes = Vec::with_capacity(cluster.nodes.len());
-        let mut pools = HashMap::new(); // the numbers of primaries that stay, old to new
+        let mut pools = HashMap::new(); // the numbers of nodes that stay what they are, old to new
         for (number, node) in cluster.nodes.iter().enumerate() {
             let metrics = self.shared.metrics.node(&name, &node.label, self.number);
-            let mut served =
-                ServedNode { metrics, links: Vec::new(), dedicated: 0, idle: Vec::new(), queue: VecDeque::new() };
+            let mut served = ServedNode {
+                metrics,
+                links: Vec::new(),
+                dedicated: 0,
+                idle: Vec::new(),
+                queue: VecDeque::new(),
+                rests_until: self.now,
+            };
             let is_same = |n: &Node| n.address == node.address && n.shard == node.shard;
             if let Some((old, place)) =
                 old.as_mut().and_then(|o| o.cluster.nodes.iter().position(is_same).map(|p| (o, p)))
             {
                 served.links = std::mem::take(&mut old.nodes[place].links);
                 let is_primary = |of: &Cluster, n: usize| of.shards[usize::from(node.shard)].primary == Some(n as u16);
-                if is_primary(&old.cluster, place) && is_primary(&cluster, number) {
+                if is_primary(&old.cluster, place) == is_primary(&cluster, number) {
                     let pool = &mut old.nodes[place];
                     served.dedicated = pool.dedicated;
                     served.idle = std::mem::take(&mut pool.idle);
@@ -299,7 +310,7 @@ impl Core {
             if !is_same {
                 self.fenced.extend(old.nodes[usize::from(node)].links.iter().map(|link| link.upstream));
                 let leased = self.upstreams.iter().filter(|(_, u)| u.cluster == cluster && u.shard == number as u16);
-                let leased = leased.filter(|(_, u)| u.is_dedicated && u.owner.is_some());
+                let leased = leased.filter(|(_, u)| u.is_dedicated && u.owner.is_some() && u.node == node);
                 self.fenced.extend(leased.map(|(index, _)| index));
             }
         }

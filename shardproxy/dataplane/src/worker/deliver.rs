@@ -7,7 +7,7 @@ use slab::Slab;
 
 use super::connect::greeted;
 use super::core::Core;
-use super::lost::cut;
+use super::lost::{cut, in_doubt};
 use super::parking::{is_refusal, Unsettled};
 use super::Worker;
 use crate::buffer::BufferPool;
@@ -84,6 +84,14 @@ impl Worker {
             if !errands.refused.is_empty() {
                 self.park_refused(index, errands.refused);
             }
+            for unsettled in errands.unexecuted {
+                self.waits_elsewhere(index, &unsettled);
+            }
+            for (shard, request) in errands.doubtful {
+                let text = in_doubt(shard, false, "the primary is being replaced");
+                let cluster = self.core.upstreams[index].cluster;
+                self.fail_one(cluster, &request, &text);
+            }
             for (unsettled, reply) in errands.healable {
                 self.heal(&unsettled, &reply);
             }
@@ -150,6 +158,8 @@ impl Worker {
 struct Errands {
     refused: Vec<Unsettled>,
     healable: Vec<(Unsettled, Vec<u8>)>,
+    unexecuted: Vec<Unsettled>,
+    doubtful: Vec<(u16, Pending)>,
 }
 
 /// What becomes of a request that was answered by an error, or after one that was refused.
@@ -160,12 +170,20 @@ enum Fate {
     Redo,
     /// The control plane can load what the node lacks.
     Heal,
+    /// It waited in vain: it waits again, at another connection.
+    WaitElsewhere,
+    /// It was executed by a primary of an older epoch.
+    Doubt,
 }
 
 #[cold]
 fn fate_of(upstream: &mut Upstream, request: &Pending, reply: &[u8], is_error: bool, was_refused: bool) -> Fate {
     if upstream.is_dedicated {
-        return Fate::Deliver;
+        return if request.class == Class::Block {
+            fate_of_wait(upstream, request, reply, is_error)
+        } else {
+            Fate::Deliver
+        };
     }
     let is_error = is_error && request.class != Class::Wait; // the writes it is for were executed all the same
     let is_refused = is_error && (is_refusal(reply) || was_refused && reply.starts_with(b"-EXECABORT"));
@@ -187,6 +205,20 @@ fn fate_of(upstream: &mut Upstream, request: &Pending, reply: &[u8], is_error: b
     if is_error && request.part == WHOLE && request.inner == 0 && is_healable(reply) {
         upstream.scripts.clear(); // whoever flushed them, the next call brings its script
         return Fate::Heal;
+    }
+    Fate::Deliver
+}
+
+/// What a primary says to those who wait when it becomes a replica. CLIENT UNBLOCK says it in other words.
+const DEMOTED: &[u8] = b"-UNBLOCKED force unblock";
+
+fn fate_of_wait(upstream: &Upstream, request: &Pending, reply: &[u8], is_error: bool) -> Fate {
+    if is_error && (is_refusal(reply) || reply.starts_with(DEMOTED)) {
+        return Fate::WaitElsewhere;
+    }
+    let is_nothing = matches!(reply, b"_\r\n" | b"*-1\r\n" | b"$-1\r\n");
+    if upstream.deposed.is_some() && !is_error && !is_nothing && !request.is_read {
+        return Fate::Doubt;
     }
     Fate::Deliver
 }
@@ -313,7 +345,7 @@ fn pass_on_incomplete(
         cut(clients, dirty, pool, request, CloseReason::Output); // the rest is thrown away as it comes
         upstream.is_streaming = true;
     }
-    let is_whole = request.part == WHOLE && request.inner <= upstream.inner_seen;
+    let is_whole = request.part == WHOLE && request.inner <= upstream.inner_seen && upstream.deposed.is_none();
     if !upstream.is_streaming && (!is_whole || awaits_replicas && !request.is_read) {
         return false;
     }
@@ -329,10 +361,11 @@ fn set_aside(upstream: &mut Upstream, request: Pending, reply: &[u8], fate: &Fat
     let bytes = upstream.window.oldest(request.length as usize).to_vec();
     upstream.window.forget(request.length as usize);
     let unsettled = Unsettled { request, bytes };
-    if *fate == Fate::Heal {
-        errands.healable.push((unsettled, reply.to_vec()));
-    } else {
-        errands.refused.push(unsettled);
+    match fate {
+        Fate::Heal => errands.healable.push((unsettled, reply.to_vec())),
+        Fate::WaitElsewhere => errands.unexecuted.push(unsettled),
+        Fate::Doubt => errands.doubtful.push((upstream.shard, unsettled.request)),
+        Fate::Deliver | Fate::Redo => errands.refused.push(unsettled),
     }
 }
 

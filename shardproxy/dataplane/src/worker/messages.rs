@@ -8,10 +8,9 @@ use crate::mailbox::Message;
 use crate::metrics::{Class, CloseReason};
 use crate::net::Address;
 use crate::protocol::resp::request::{Parsed, RequestLimits, RequestParser};
-use crate::protocol::resp::write;
 use crate::request::Request;
 use crate::route::{self, Next};
-use crate::upstream::{Pending, State};
+use crate::upstream::State;
 
 impl Worker {
     pub(super) fn take_messages(&mut self) {
@@ -78,27 +77,6 @@ impl Worker {
         if client.flow != crate::client::Flow::Offloaded {
             self.close(index);
         }
-    }
-
-    /// Ask the engine to end the wait of this client's connection; whether it waits.
-    fn unblock(&mut self, id: u64, with_error: bool) -> bool {
-        let Some((_, client)) = self.clients.iter().find(|(_, c)| c.id == id) else { return false };
-        let Some(leased) = client.lease.map(|l| l as usize) else { return false };
-        let core = &mut self.core;
-        let upstream = &core.upstreams[leased];
-        let (shard, engine_id) = (upstream.shard, upstream.engine_id);
-        if upstream.pending.is_empty() || engine_id == 0 {
-            return false;
-        }
-        let Ok(link) = core.primary(client.cluster, shard, client.resp, 0) else { return false };
-        let sink = core.upstreams[link].window.sink();
-        let start = sink.len();
-        let how: &[u8] = if with_error { b"ERROR" } else { b"TIMEOUT" };
-        write::command(sink, &[b"CLIENT", b"UNBLOCK", engine_id.to_string().as_bytes(), how]);
-        let length = sink.len() - start;
-        core.upstreams[link].pending.push_back(Pending::nobody(length, core.micros));
-        core.mark_dirty(link);
-        true
     }
 
     fn drain(&mut self) {

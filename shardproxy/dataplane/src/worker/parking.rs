@@ -178,6 +178,9 @@ impl Worker {
     /// A connection to a node that is not the shard's primary any more: its replies are of an older epoch and must not
     /// become acknowledgements. What was not sent, and reads, wait for the new primary.
     pub(super) fn fence(&mut self, index: usize) {
+        if self.is_given_grace(index) {
+            return;
+        }
         self.core.upstreams[index].node = u16::MAX; // none of this epoch's: above all no replica to read around
         self.upstream_lost(index, "the primary is being replaced");
         if self.core.upstreams.contains(index) {
@@ -201,6 +204,7 @@ impl Worker {
         }
         self.drain_lots(cluster);
         let Self { core, clients, dirty, .. } = self;
+        core.woken.clients.append(&mut core.unplaced);
         crate::pubsub::settle_all(core, clients, dirty, cluster);
     }
 
@@ -232,6 +236,7 @@ const RETRY: Duration = Duration::from_millis(100);
 /// How long a replica that refused a read is not asked again.
 const REST: Duration = Duration::from_millis(500);
 
-fn failing_over(shard: u16) -> Vec<u8> {
+/// What nobody took in time.
+pub fn failing_over(shard: u16) -> Vec<u8> {
     format!("-TRYAGAIN shard {shard} failing over, command not executed\r\n").into_bytes()
 }

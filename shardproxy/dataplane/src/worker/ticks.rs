@@ -24,6 +24,7 @@ impl Worker {
     pub(super) fn tick(&mut self) {
         self.measure();
         self.go_on();
+        self.tick_waiting();
         for index in std::mem::take(&mut self.late) {
             if let Some(client) = self.clients.get_mut(index) {
                 client.is_late = false;
@@ -46,15 +47,18 @@ impl Worker {
         let Some(served) = &self.core.clusters[upstream.cluster] else { return };
         let timeouts = served.cluster.spec.timeouts;
         let waited = now.duration_since(upstream.progress).as_secs_f64();
+        if upstream.deposed.is_some_and(|patience| patience < now) {
+            return self.upstream_lost(index, "the primary is being replaced");
+        }
+        let reply = Duration::from_secs_f64(timeouts.reply);
         let is_overdue = match upstream.state {
             State::Down => false,
             State::Resolving | State::Connecting | State::Greeting(_) => waited > timeouts.connect,
-            State::Ready => {
-                timeouts.reply > 0.0
-                    && !upstream.is_dedicated
-                    && upstream.window.in_flight() > 0
-                    && waited > timeouts.reply
+            State::Ready if upstream.is_dedicated => {
+                let waits = timeouts.reply > 0.0 && !upstream.pending.is_empty();
+                waits && upstream.waiting.is_some_and(|waiting| waiting.is_overdue(now, reply))
             }
+            State::Ready => timeouts.reply > 0.0 && upstream.window.in_flight() > 0 && waited > timeouts.reply,
         };
         if is_overdue {
             upstream.metrics.timeouts.increment();
@@ -95,6 +99,7 @@ impl Worker {
             let Some(served) = &self.core.clusters[client.cluster] else { continue };
             let limit = served.cluster.spec.timeouts.idle;
             let is_idle = limit > 0.0
+                && !matches!(client.flow, Flow::Queued | Flow::Stopped)
                 && client.replies.is_empty()
                 && now.duration_since(client.last_active).as_secs_f64() > limit;
             if is_idle || Self::is_lingering_since(client, now) || self.core.is_left(client) {

@@ -15,3 +15,4 @@ mod replies;
 mod scripts;
 mod subscriptions;
 mod transactions;
+mod waiting;
