@@ -209,10 +209,11 @@ fn subscribe(
 /// Make the topic known and subscribed upstream; whether it is live already.
 fn join_topic(core: &mut Core, cluster: usize, kind: Kind, name: &[u8]) -> bool {
     let topic = Topic { cluster, kind, name: name.into() };
-    let Core { pubsub, upstreams, dirty, clusters, .. } = core;
+    let Core { pubsub, upstreams, clusters, .. } = core;
     let is_new = !pubsub.topics.contains_key(&topic);
     pubsub.topics.entry(topic.clone()).or_default();
     let Some(served) = &clusters[cluster] else { return true };
+    let mut asked = Vec::new();
     if is_new {
         for (&(of, shard), &link) in &pubsub.links {
             let upstream = &mut upstreams[link];
@@ -221,12 +222,13 @@ fn join_topic(core: &mut Core, cluster: usize, kind: Kind, name: &[u8]) -> bool 
                 && upstream.state == State::Ready
             {
                 say(upstream, kind.words().0, &topic.name);
-                if !upstream.is_dirty {
-                    upstream.is_dirty = true;
-                    dirty.push(link);
-                }
+                asked.push(link);
             }
         }
+    }
+    for link in asked {
+        core.mark_dirty(link);
+        ping(core, link);
     }
     is_live(core, &topic)
 }
@@ -251,6 +253,16 @@ fn is_live(core: &Core, topic: &Topic) -> bool {
 
 fn say(upstream: &mut Upstream, word: &[u8], name: &[u8]) {
     write::command(upstream.window.sink(), &[word, name]);
+}
+
+/// Ask whether the node is still there, unless that is asked already: the answer comes behind what was said before.
+pub fn ping(core: &mut Core, index: usize) {
+    let upstream = &mut core.upstreams[index];
+    if upstream.pinged.is_none() {
+        upstream.pinged = Some(core.now);
+        write::command(upstream.window.sink(), &[b"PING"]);
+        core.mark_dirty(index);
+    }
 }
 
 /// One connection per shard for the subscriptions of a cluster.
@@ -286,6 +298,7 @@ pub fn connected(core: &mut Core, index: usize) {
         }
     }
     core.mark_dirty(index);
+    ping(core, index);
 }
 
 /// A subscribing connection is lost: what is published there until it is back is not heard. Clients that wait for it wait
@@ -471,6 +484,10 @@ pub fn receive(
     raw: &[u8],
 ) -> Result<(), String> {
     let (cluster, shard) = (core.upstreams[index].cluster, core.upstreams[index].shard);
+    if raw == texts::PONG {
+        core.upstreams[index].pinged = None; // it has no subscription now
+        return Ok(());
+    }
     let Some([word, name]) = first_two(raw) else {
         let text = String::from_utf8_lossy(&raw[..raw.len().min(200)]).trim().to_owned();
         return Err(format!("not a message of a subscription: {text}"));
@@ -482,6 +499,10 @@ pub fn receive(
         b"subscribe" => (Kind::Channel, false),
         b"psubscribe" => (Kind::Pattern, false),
         b"ssubscribe" => (Kind::Shard, false),
+        b"pong" => {
+            core.upstreams[index].pinged = None;
+            return Ok(());
+        }
         _ => return Ok(()), // a topic was given up
     };
     let topic = Topic { cluster, kind, name: name.into() };

@@ -144,6 +144,8 @@ pub struct Upstream {
     pub scripts: HashSet<Digest>,
     /// It carries subscriptions: what comes are messages, not replies.
     pub is_pubsub: bool,
+    /// Since when a PING on such a connection has no answer.
+    pub pinged: Option<Instant>,
     /// The node's address, by which it is known across epochs.
     pub label: String,
     pub owner: Option<(usize, u32)>,
@@ -204,6 +206,7 @@ impl Upstream {
             inner_refused: false,
             scripts: HashSet::new(),
             is_pubsub: false,
+            pinged: None,
             waiting: None,
             deposed: None,
             engine_id: 0,
@@ -249,6 +252,10 @@ impl Upstream {
             write::command(&mut bytes, &[b"CLIENT", b"ID"]);
             replies += 1;
         }
+        if self.is_pubsub {
+            write::command(&mut bytes, &[b"PING"]); // that a node accepts connections does not say that it is alive
+            replies += 1;
+        }
         (bytes, replies)
     }
 
@@ -269,6 +276,7 @@ impl Upstream {
         self.inner_seen = 0;
         self.inner_refused = false;
         self.scripts.clear();
+        self.pinged = None;
         self.attempt += 1;
     }
 

@@ -13,6 +13,9 @@ const SWEEPS: usize = 10;
 /// A connection that nobody asked for is not kept open anew for longer than this.
 const INTEREST: Duration = Duration::from_secs(10);
 
+/// A subscribing connection that has said nothing for so long is asked whether it is alive.
+const QUIET: Duration = Duration::from_secs(1);
+
 /// A pooled connection nobody used for so long is closed.
 const LEASE_IDLE: Duration = Duration::from_secs(60);
 
@@ -58,6 +61,10 @@ impl Worker {
                 let waits = timeouts.reply > 0.0 && !upstream.pending.is_empty();
                 waits && upstream.waiting.is_some_and(|waiting| waiting.is_overdue(now, reply))
             }
+            State::Ready if upstream.is_pubsub => {
+                let silent = upstream.pinged.map(|since| now.duration_since(since.max(upstream.progress)));
+                timeouts.reply > 0.0 && silent.is_some_and(|silent| silent > reply)
+            }
             State::Ready => timeouts.reply > 0.0 && upstream.window.in_flight() > 0 && waited > timeouts.reply,
         };
         if is_overdue {
@@ -68,6 +75,10 @@ impl Worker {
                 format!("not connected within {} s (timeouts.connect)", timeouts.connect)
             };
             self.upstream_lost(index, &why);
+        }
+        let Some(upstream) = self.core.upstreams.get(index) else { return };
+        if upstream.is_pubsub && upstream.state == State::Ready && now > upstream.progress + QUIET {
+            crate::pubsub::ping(&mut self.core, index);
         }
         let Some(upstream) = self.core.upstreams.get(index) else { return };
         let park = Duration::from_secs_f64(timeouts.park);

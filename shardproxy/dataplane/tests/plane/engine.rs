@@ -239,6 +239,7 @@ fn ordinary(number: usize, request: &[String], queued: &mut Option<Vec<Vec<u8>>>
         "CLIENT" => format!(":{}\r\n", number + 1).into_bytes(),
         "DEL" | "EXISTS" => format!(":{}\r\n", request.len() - 1).into_bytes(),
         "BLPOP" => Vec::new(),
+        "PING" => b"+PONG\r\n".to_vec(),
         "SUBSCRIBE" => subscribed(&request[1]),
         "HELLO" => b"%0\r\n".to_vec(),
         "MULTI" => {

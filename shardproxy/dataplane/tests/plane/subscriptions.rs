@@ -1,7 +1,11 @@
 //! Subscriptions live on the primaries of the present epoch, and nowhere else.
 
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
+use serde_json::json;
+
 use crate::client::Client;
-use crate::engine::{bulk, subscribed, Engine};
+use crate::engine::{bulk, subscribed, Act, Engine, Gate};
 use crate::proxy::{until, Proxy, Spec};
 
 fn message(payload: &str) -> String {
@@ -19,6 +23,14 @@ fn subscriber(proxy: &Proxy) -> Client {
 fn is_forgotten(engine: &Engine) -> bool {
     let subscribes = |request: &Vec<String>| request[0] == "subscribe";
     engine.connections().iter().filter(|seen| seen.requests.iter().any(subscribes)).all(|seen| seen.is_closed)
+}
+
+/// An engine that never confirms a subscription.
+fn unheard() -> Engine {
+    Engine::scripted(|_, request| match request[0].as_str() {
+        "subscribe" => Act::Say(Vec::new()),
+        _ => Act::Serve,
+    })
 }
 
 #[test]
@@ -51,7 +63,7 @@ fn a_subscription_stays_with_its_node_when_nodes_are_numbered_anew() {
 
 #[test]
 fn who_waits_for_a_subscription_on_a_shard_that_loses_its_primary_is_confirmed() {
-    let (up, silent) = (Engine::plain(), Engine::scripted(|_, _| crate::engine::Act::Say(Vec::new())));
+    let (up, silent) = (Engine::plain(), unheard());
     let spec =
         |primary| Spec { shards: vec![(vec![&up], Some(0)), (vec![&silent], primary)], ..Spec::shard(&[], None) };
     let mut proxy = Proxy::start(&spec(Some(0)));
@@ -78,4 +90,43 @@ fn a_cluster_that_is_removed_leaves_no_connection_and_no_buffer() {
     until("the subscription is gone", || is_forgotten(&up));
     assert_eq!(waiting.reply(), "<end>");
     until("no buffer is held", || held() < 1_000_000);
+}
+
+#[test]
+fn a_shard_that_hangs_holds_no_subscriber_up_and_is_subscribed_when_it_is_back() {
+    let gate = Gate::closed();
+    let held = gate.clone();
+    let hung = Engine::scripted(move |_, _| Act::Serve.behind(&held));
+    let up = Engine::plain();
+    let timeouts = json!({"connect": 0.2, "reply": 0.2});
+    let spec = Spec { shards: vec![(vec![&up], Some(0)), (vec![&hung], Some(0))], timeouts, ..Spec::shard(&[], None) };
+    let proxy = Proxy::start(&spec);
+    let mut client = subscriber(&proxy); // although one shard does not answer
+    let mut second = subscriber(&proxy);
+    up.publish("news", "heard");
+    assert_eq!([client.reply(), second.reply()], [message("heard"), message("heard")]);
+    gate.open();
+    hung.wait_for(&["subscribe", "news"]);
+    hung.publish("news", "heard, too");
+    assert_eq!(client.reply(), message("heard, too"));
+}
+
+#[test]
+fn a_subscribed_shard_that_hangs_is_lost_and_the_gap_counted() {
+    let pings = AtomicUsize::new(0);
+    let engine = Engine::scripted(move |number, request| {
+        // the first connection answers its greeting, and what its SUBSCRIBE brings
+        let is_silent = number == 0 && request[0] == "PING" && pings.fetch_add(1, SeqCst) > 1;
+        if is_silent {
+            Act::Say(Vec::new())
+        } else {
+            Act::Serve
+        }
+    });
+    let proxy = Proxy::start(&Spec::shard(&[&engine], Some(0)).timeouts(json!({"connect": 0.2, "reply": 0.2})));
+    let mut client = subscriber(&proxy);
+    until("it is subscribed anew", || engine.count(&["subscribe", "news"]) == 2);
+    assert_eq!(proxy.statistic("/subscription_gaps"), 1);
+    engine.publish("news", "once");
+    assert_eq!(client.reply(), message("once"));
 }
