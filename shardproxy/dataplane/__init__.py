@@ -115,9 +115,9 @@ class DataPlane:
         """Nodes that workers just lost or could not reach; filled while `offloads` is read, not with all."""
         return self._offloads.hints
 
-    def pause(self, seconds: float, *, only_writes: bool) -> None:
-        """Hold requests of all clients, or only writes, for so many seconds; 0 ends it."""
-        self._native.pause(seconds, only_writes)
+    def pause(self, cluster: str, seconds: float, *, only_writes: bool) -> None:
+        """Hold requests of a cluster's clients, or only writes, for so many seconds; 0 ends it."""
+        self._native.pause(cluster, seconds, only_writes)
 
     async def unblock(self, client_id: int, *, with_error: bool) -> bool:
         """End a client's wait for a blocking command, in a thread; whether it was waiting."""

@@ -17,7 +17,7 @@ use crate::mailbox::{Mailbox, Message};
 use crate::metrics::{lock, Registry, WorkerMetrics};
 use crate::net::Resolver;
 use crate::offload::{worker_of, Offload, OffloadQueue};
-use crate::pause::Pause;
+use crate::pause::{Paused, Pauses};
 use crate::recent::Recent;
 use crate::scripts::Scripts;
 use crate::topology::Cluster;
@@ -41,7 +41,7 @@ pub struct Shared {
     pub recent: Recent,
     pub scripts: Scripts,
     hints: Mutex<Vec<Hint>>,
-    pub pause: Pause,
+    pub pauses: Pauses,
     restarts: Vec<AtomicU64>,
     /// Connected clients by cluster and by worker, as dealt out; the acceptor and the workers count.
     clients: Mutex<Vec<usize>>,
@@ -145,7 +145,7 @@ impl Plane {
             recent: Recent::default(),
             scripts: Scripts::default(),
             hints: Mutex::default(),
-            pause: Pause::default(),
+            pauses: Pauses::default(),
             restarts: (0..workers).map(|_| AtomicU64::new(0)).collect(),
             clients: Mutex::default(),
             dealt: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
@@ -332,10 +332,12 @@ impl Plane {
         topics.into_iter().map(|(kind, name, clients)| (kind.name(), name, clients)).collect()
     }
 
-    /// Hold requests for so many seconds: only writes, or all. 0 ends it.
-    pub fn pause(&self, seconds: f64, only_writes: bool) {
+    /// Hold requests of a cluster's clients for so many seconds: only writes, or all. 0 ends it.
+    pub fn pause(&self, cluster: &str, seconds: f64, only_writes: bool) {
+        let Some(index) = lock(&self.shared.clusters).iter().position(|(name, _)| name == cluster) else { return };
         let until = self.shared.millis(Instant::now()) + (seconds * 1e3) as u64;
-        self.shared.pause.set(if seconds > 0.0 { until } else { 0 }, only_writes);
+        let what = if only_writes { Paused::Writes } else { Paused::All };
+        self.shared.pauses.set(index, if seconds > 0.0 { until } else { 0 }, what);
     }
 
     /// End a client's wait for a blocking command as a timeout would, or with an error; whether it was waiting.

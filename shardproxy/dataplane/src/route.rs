@@ -46,7 +46,7 @@ pub fn serve(
     request: &Request,
     may_learn: bool,
 ) -> Next {
-    if client.is_special || core.paused != Paused::Nothing {
+    if client.is_special || !core.paused.is_empty() {
         return serve_special(core, table, client, index, request, may_learn);
     }
     let Some(command) = table.find(request.argument(0)) else {
@@ -83,7 +83,7 @@ fn serve_renamed(
     let limits = RequestLimits { max_request: usize::MAX, max_arguments: usize::MAX >> 1, authenticated: true };
     let Ok(Parsed::Request { .. }) = parser.parse(&bytes, &limits) else { return Next::Close };
     let request = Request { bytes: &bytes, spans: parser.spans() };
-    if client.is_special || core.paused != Paused::Nothing {
+    if client.is_special || !core.paused.is_empty() {
         return serve_found(core, client, index, Some(command), &request, false);
     }
     if !command.accepts(request.len()) {
@@ -117,7 +117,7 @@ fn serve_found(
     may_learn: bool,
 ) -> Next {
     if client.transaction.as_deref().is_some_and(|t| t.is_open) {
-        if core.paused != Paused::Nothing && found.is_some_and(|command| &*command.name == "exec") {
+        if core.paused(client.cluster) != Paused::Nothing && found.is_some_and(|command| &*command.name == "exec") {
             return Next::Pause;
         }
         return transaction::queue(core, found, client, index, request);
@@ -128,7 +128,7 @@ fn serve_found(
     if !command.accepts(request.len()) {
         return refuse(core, client, command, &wrong_arity(command));
     }
-    if core.paused != Paused::Nothing && is_held(core.paused, command) {
+    if is_held(core.paused(client.cluster), command) {
         return Next::Pause;
     }
     if let Some(text) = pubsub::why_not_while_subscribed(client, command) {
@@ -139,12 +139,18 @@ fn serve_found(
 
 /// Whether CLIENT PAUSE holds the command: in WRITE mode what may change data or be replicated.
 fn is_held(paused: Paused, command: &Command) -> bool {
-    let may_change = command.flags.contains(Flags::WRITE)
-        || matches!(
-            &*command.name,
-            "eval" | "evalsha" | "fcall" | "publish" | "spublish" | "pfcount" | "exec" | "flushall" | "flushdb"
-        );
-    paused == Paused::All || may_change
+    let may_change = || {
+        command.flags.contains(Flags::WRITE)
+            || matches!(
+                &*command.name,
+                "eval" | "evalsha" | "fcall" | "publish" | "spublish" | "pfcount" | "exec" | "flushall" | "flushdb"
+            )
+    };
+    match paused {
+        Paused::Nothing => false,
+        Paused::Writes => may_change(),
+        Paused::All => true,
+    }
 }
 
 /// The subcommand, where a command has some; the error text if there is no such, or its arity is wrong.

@@ -57,7 +57,8 @@ pub struct Core {
     measure_at: usize,
     /// All workers' buffers are near, or at, their cap.
     pub pressure: Pressure,
-    pub paused: Paused,
+    /// What CLIENT PAUSE holds, by cluster; empty while it holds nothing.
+    pub paused: Vec<Paused>,
     random: u32,
     /// Counts reads that any replica may answer, so that each has its turn.
     pub(super) turn: usize,
@@ -198,7 +199,7 @@ impl Core {
             held: 0,
             measure_at: 0,
             pressure: Pressure::None,
-            paused: Paused::Nothing,
+            paused: Vec::new(),
             random: 0x9e37_79b9 ^ number as u32,
             turn: number,
         }
@@ -212,7 +213,11 @@ impl Core {
         let millis = self.shared.millis(self.now);
         metrics.turned_at.set(millis);
         self.millis = millis;
-        self.paused = self.shared.pause.at(millis);
+        self.shared.pauses.at(millis, &mut self.paused);
+    }
+
+    pub fn paused(&self, cluster: usize) -> Paused {
+        self.paused.get(cluster).copied().unwrap_or_default()
     }
 
     /// xorshift32: jitter needs no more.

@@ -51,7 +51,7 @@ fn a_learned_command_is_routed_even_if_it_is_held_first() {
     let mut client = proxy.client();
     client.send_all(&[&["NEWGET", "key"], &["GET", "key"]]);
     let token = token(&proxy);
-    proxy.plane.pause(0.3, false);
+    proxy.plane.pause("test", 0.3, false);
     proxy.plane.learn(&table_with("newget")).unwrap();
     proxy.plane.retry(token);
     assert_eq!([client.reply(), client.reply()], ["+new".to_owned(), value("key")]);
