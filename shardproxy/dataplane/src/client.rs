@@ -82,6 +82,8 @@ pub struct Transaction {
     pub commands: u32,
     /// Some of them are scripts by their digests.
     pub calls_script: bool,
+    /// Some of them are answered by what only the proxy knows right.
+    pub is_corrected: bool,
     /// The slot all its keys share, those it watches included.
     pub slot: Option<u16>,
     pub is_watching: bool,

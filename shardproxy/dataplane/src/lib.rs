@@ -18,6 +18,7 @@ mod census;
 mod client;
 pub mod command;
 mod durable;
+mod exec_reply;
 mod families;
 mod glob;
 pub mod hash;

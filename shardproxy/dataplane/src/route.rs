@@ -120,7 +120,7 @@ fn serve_found(
         if core.paused(client.cluster) != Paused::Nothing && found.is_some_and(|command| &*command.name == "exec") {
             return Next::Pause;
         }
-        return transaction::queue(core, found, client, index, request);
+        return transaction::queue(core, found, client, index, request, may_learn);
     }
     let Some(command) = found else {
         return unknown(core, client, index, request, may_learn);

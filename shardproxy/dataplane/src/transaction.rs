@@ -12,6 +12,7 @@ use std::time::Duration;
 use crate::block::{self, Waiting};
 use crate::client::{Client, Flow, Transaction};
 use crate::command::{Command, Flags, Route};
+use crate::exec_reply;
 use crate::metrics::Class;
 use crate::protocol::texts;
 use crate::request::Request;
@@ -35,10 +36,20 @@ pub fn serve(core: &mut Core, client: &mut Client, index: usize, command: &Comma
 }
 
 /// Inside MULTI everything but the transaction's own commands is queued.
-pub fn queue(core: &mut Core, found: Option<&Command>, client: &mut Client, index: usize, request: &Request) -> Next {
+pub fn queue(
+    core: &mut Core,
+    found: Option<&Command>,
+    client: &mut Client,
+    index: usize,
+    request: &Request,
+    may_learn: bool,
+) -> Next {
     let Some(command) = found else {
-        break_off(client);
-        return route::unknown(core, client, index, request, false);
+        let next = route::unknown(core, client, index, request, may_learn);
+        if next == Next::Go {
+            break_off(client); // it was answered by an error; else the engines are asked, and it comes again
+        }
+        return next;
     };
     if !command.accepts(request.len()) {
         break_off(client);
@@ -59,11 +70,13 @@ pub fn queue(core: &mut Core, found: Option<&Command>, client: &mut Client, inde
         }
     };
     client.last_command = command.id;
-    if let Some(text) = why_not_queued(command) {
+    let shards = core.clusters[client.cluster].as_ref().map_or(0, |s| s.cluster.shards.len());
+    if let Some(text) = why_not_queued(command, shards) {
         break_off(client);
         return answer_error(core, client, command, &text);
     }
-    if client.endpoint == EndpointKind::Reader && !command.is_read() && command.route != Route::Local {
+    let changes_nothing = command.is_read() || is_of_all_shards(command) && !command.flags.contains(Flags::WRITE);
+    if client.endpoint == EndpointKind::Reader && !changes_nothing && command.route != Route::Local {
         break_off(client);
         return answer_error(core, client, command, texts::READONLY);
     }
@@ -71,12 +84,14 @@ pub fn queue(core: &mut Core, found: Option<&Command>, client: &mut Client, inde
         break_off(client);
         return answer_error(core, client, command, &text);
     }
+    let scan = if &*command.name == "scan" { exec_reply::scan_for_engine(request) } else { None };
     if let Some(transaction) = &mut client.transaction {
         if transaction.queued.len() + request.bytes.len() > MAX_QUEUED {
             transaction.is_broken = true;
             return refuse(core, client, command, "ERR the transaction is larger than 64 MiB, command not queued");
         }
-        transaction.queued.extend_from_slice(request.bytes);
+        transaction.queued.extend_from_slice(scan.as_deref().unwrap_or(request.bytes));
+        transaction.is_corrected |= matches!(&*command.name, "publish" | "spublish" | "scan");
         transaction.commands += 1;
         transaction.calls_script |= command.calls_script;
     }
@@ -85,14 +100,16 @@ pub fn queue(core: &mut Core, found: Option<&Command>, client: &mut Client, inde
 }
 
 /// What one engine cannot do within a transaction on a connection that others share.
-fn why_not_queued(command: &Command) -> Option<Vec<u8>> {
+fn why_not_queued(command: &Command, shards: usize) -> Option<Vec<u8>> {
     if command.flags.contains(Flags::NO_MULTI) {
         return Some(texts::NOT_IN_TRANSACTION.to_vec());
     }
+    let is_of_all = is_of_all_shards(command);
     let is_engines_own = match command.route {
         Route::Shard | Route::Split(_) | Route::Any | Route::Block => true,
         Route::Local | Route::Transaction => matches!(&*command.name, "ping" | "echo" | "time" | "unwatch"),
         Route::PubSub => matches!(&*command.name, "publish" | "spublish"),
+        Route::Offload => is_of_all && shards == 1,
         Route::Refused => return Some(format!("-{}\r\n", route::refusal(command)).into_bytes()),
         _ => false,
     };
@@ -100,7 +117,31 @@ fn why_not_queued(command: &Command) -> Option<Vec<u8>> {
         return None;
     }
     let name = command.name.replace('|', " ").to_uppercase();
-    Some(format!("-ERR {name} is not possible inside MULTI: it concerns the proxy or all shards\r\n").into_bytes())
+    let why = match command.route {
+        Route::Offload if is_of_all => "it concerns all shards, a transaction runs on one",
+        Route::PubSub => "subscriptions are the proxy's, a transaction is an engine's",
+        _ => "the proxy answers it, a transaction is an engine's",
+    };
+    Some(format!("-ERR {name} is not possible inside MULTI: {why}\r\n").into_bytes())
+}
+
+/// What the control plane asks of every shard: of a cluster of one, its engine may be asked in a transaction. Not what
+/// the proxy has a memory of its own for, as SCRIPT FLUSH, nor what cannot be within one, as SCRIPT KILL.
+fn is_of_all_shards(command: &Command) -> bool {
+    matches!(
+        &*command.name,
+        "dbsize"
+            | "flushall"
+            | "flushdb"
+            | "info"
+            | "keys"
+            | "lastsave"
+            | "randomkey"
+            | "scan"
+            | "wait"
+            | "script|exists"
+            | "script|load"
+    ) || ["function|", "latency|", "memory|", "slowlog|"].iter().any(|group| command.name.starts_with(group))
 }
 
 /// All keys of a transaction share one slot.
@@ -117,7 +158,8 @@ fn claim_slot(core: &mut Core, client: &mut Client, command: &Command, request: 
     }
 }
 
-fn break_off(client: &mut Client) {
+/// A command could not be queued.
+pub fn break_off(client: &mut Client) {
     if let Some(transaction) = &mut client.transaction {
         transaction.is_broken = true;
     }
@@ -181,6 +223,9 @@ fn exec(core: &mut Core, client: &mut Client, index: usize, command: &Command) -
     expect(core, client, index, command, upstream, length, transaction.commands + 1);
     if let Some(pending) = core.upstreams[upstream].pending.back_mut() {
         pending.is_read = need == Need::Read;
+        if transaction.is_corrected {
+            pending.class = Class::Publish;
+        }
     }
     client.is_special = client.is_subscriber();
     if transaction.is_watching {

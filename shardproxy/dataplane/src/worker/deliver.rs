@@ -13,6 +13,7 @@ use super::Worker;
 use crate::buffer::BufferPool;
 use crate::client::Client;
 use crate::durable;
+use crate::exec_reply;
 use crate::metrics::{Class, CloseReason};
 use crate::protocol::resp::request::{Parsed, RequestLimits, RequestParser};
 use crate::pubsub::count_receivers;
@@ -298,6 +299,10 @@ fn deliver_all(
                 let sent = upstream.window.oldest(request.length as usize);
                 count_receivers(shared, upstream.cluster, sent, reply)
             }
+            Class::Publish if request.inner > 0 && reply[0] == b'*' => {
+                let sent = upstream.window.oldest(request.length as usize);
+                exec_reply::corrected(shared, upstream.cluster, sent, reply)
+            }
             _ => None,
         };
         let reply = corrected.as_deref().unwrap_or(reply);
@@ -345,7 +350,8 @@ fn pass_on_incomplete(
         cut(clients, dirty, pool, request, CloseReason::Output); // the rest is thrown away as it comes
         upstream.is_streaming = true;
     }
-    let is_whole = request.part == WHOLE && request.inner <= upstream.inner_seen && upstream.deposed.is_none();
+    let is_changed = request.class == Class::Publish || upstream.deposed.is_some();
+    let is_whole = request.part == WHOLE && request.inner <= upstream.inner_seen && !is_changed;
     if !upstream.is_streaming && (!is_whole || awaits_replicas && !request.is_read) {
         return false;
     }

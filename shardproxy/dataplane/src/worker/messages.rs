@@ -131,6 +131,9 @@ impl Worker {
             served.metrics.latency(Class::Offload, core.micros.wrapping_sub(offloaded.since));
         }
         if !offloaded.raw.is_empty() {
+            if reply.starts_with(b"-") {
+                crate::transaction::break_off(client);
+            }
             route::take_silence(client); // an unknown command is silent or not when its answer is known
         }
         client.replies.deliver(offloaded.sequence, reply, &mut client.output, &mut core.pool);
