@@ -21,7 +21,7 @@ use crate::metrics::Class;
 use crate::protocol::resp::reply::ReplyFramer;
 use crate::protocol::{resp::write, texts};
 use crate::request::Request;
-use crate::route::{self, answer_error, answer_own, Next};
+use crate::route::{self, answer_error, Next};
 use crate::topology::NO_SHARD;
 use crate::upstream::{State, Upstream};
 use crate::worker::Core;
@@ -115,7 +115,8 @@ struct Entry {
     confirmed: HashSet<u16>,
 }
 
-pub fn why_not_while_subscribed(client: &Client, command: &Command) -> Option<String> {
+/// Why a client that subscribes in RESP2 may not call the command.
+pub fn why_not_while_subscribed(command: &Command) -> Option<String> {
     let name: &str = &command.name;
     let is_allowed = matches!(
         name,
@@ -129,7 +130,7 @@ pub fn why_not_while_subscribed(client: &Client, command: &Command) -> Option<St
             | "quit"
             | "reset"
     );
-    (client.is_subscriber() && !is_allowed).then(|| {
+    (!is_allowed).then(|| {
         format!("ERR Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context")
     })
 }
@@ -194,8 +195,8 @@ fn subscribe(
             }
         }
     }
-    let silent = route::take_silence(client);
-    let sequence = client.replies.expect(silent);
+    route::take_silence(client); // CLIENT REPLY silences no push
+    let sequence = client.replies.expect(false);
     let subscribing = Subscribing { sequence, kind, names, missing };
     client.subscriptions.get_or_insert_default().pending = Some(subscribing);
     if missing == 0 {
@@ -436,7 +437,8 @@ fn unsubscribe(core: &mut Core, client: &mut Client, index: usize, request: &Req
         frame(&mut reply, client.resp, word, None, count);
     }
     client.is_special = client.is_subscriber() || client.transaction.as_deref().is_some_and(|t| t.is_open);
-    answer_own(core, client, &reply);
+    route::take_silence(client); // as above
+    client.replies.answer(&mut client.output, &mut core.pool, &reply);
     Next::Go
 }
 

@@ -131,8 +131,11 @@ fn serve_found(
     if is_held(core.paused(client.cluster), command) {
         return Next::Pause;
     }
-    if let Some(text) = pubsub::why_not_while_subscribed(client, command) {
-        return refuse(core, client, command, &text);
+    if client.is_subscriber() {
+        let found = most_specific(command, request).map(pubsub::why_not_while_subscribed);
+        if let Some(text) = found.unwrap_or_else(Some) {
+            return refuse(core, client, command, &text);
+        }
     }
     serve_other(core, client, index, command, request)
 }

@@ -241,6 +241,7 @@ fn ordinary(number: usize, request: &[String], queued: &mut Option<Vec<Vec<u8>>>
         "BLPOP" => Vec::new(),
         "PING" => b"+PONG\r\n".to_vec(),
         "SUBSCRIBE" => subscribed(&request[1]),
+        "UNSUBSCRIBE" => [b"*3\r\n".to_vec(), bulk("unsubscribe"), bulk(&request[1]), b":0\r\n".to_vec()].concat(),
         "HELLO" => b"%0\r\n".to_vec(),
         "MULTI" => {
             *queued = Some(Vec::new());

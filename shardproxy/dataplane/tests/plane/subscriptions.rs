@@ -130,3 +130,31 @@ fn a_subscribed_shard_that_hangs_is_lost_and_the_gap_counted() {
     engine.publish("news", "once");
     assert_eq!(client.reply(), message("once"));
 }
+
+#[test]
+fn client_reply_silences_no_confirmation() {
+    let engine = Engine::plain();
+    let proxy = Proxy::start(&Spec::shard(&[&engine], Some(0)));
+    let mut client = proxy.client();
+    client.send(&["CLIENT", "REPLY", "SKIP"]);
+    client.send(&["SUBSCRIBE", "news"]);
+    assert_eq!(client.reply(), String::from_utf8(subscribed("news")).unwrap().trim_end());
+    client.send(&["UNSUBSCRIBE"]);
+    assert!(client.reply().ends_with(":0"));
+    client.send_all(&[&["CLIENT", "REPLY", "OFF"], &["PING"], &["SUBSCRIBE", "news"]]);
+    assert!(client.reply().ends_with(":1"));
+    engine.publish("news", "heard");
+    assert_eq!(client.reply(), message("heard"));
+}
+
+#[test]
+fn a_subscriber_is_told_which_subcommand_it_may_not_call() {
+    let engine = Engine::plain();
+    let proxy = Proxy::start(&Spec::shard(&[&engine], Some(0)));
+    let mut client = subscriber(&proxy);
+    for (words, name) in [(&["CLIENT", "ID"][..], "client|id"), (&["GET", "k"], "get"), (&["MULTI"], "multi")] {
+        let text = "only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context";
+        assert_eq!(client.ask(words), format!("-ERR Can't execute '{name}': {text}"));
+    }
+    assert!(client.ask(&["CLIENT", "NOPE"]).starts_with("-ERR unknown subcommand 'NOPE'"));
+}
