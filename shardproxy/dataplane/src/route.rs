@@ -9,7 +9,7 @@
 
 use crate::answer;
 use crate::client::{Client, Flow, ReplyMode};
-use crate::command::{key_positions, Command, CommandTable, Flags, Join as JoinKind, Route};
+use crate::command::{key_positions, sort_positions, Command, CommandTable, Flags, Join as JoinKind, Keys, Route};
 use crate::metrics::{Class, CloseReason};
 use crate::pause::Paused;
 use crate::protocol::resp::request::{Parsed, RequestError, RequestLimits, RequestParser};
@@ -261,10 +261,17 @@ pub fn slot_of_keys(
     command: &Command,
     request: &Request,
 ) -> Result<Option<u16>, Vec<u8>> {
-    if let Err(error) = key_positions(command, request.spans, request.bytes, &mut core.keys) {
+    let Some(served) = &core.clusters[client.cluster] else { return Err(texts::CLUSTERDOWN.to_vec()) };
+    // on the only shard is whatever patterns look up
+    let is_alone = command.keys == Keys::Sort && served.cluster.shards.len() == 1;
+    let found = if is_alone {
+        sort_positions(command, request.spans, request.bytes, &mut core.keys)
+    } else {
+        key_positions(command, request.spans, request.bytes, &mut core.keys)
+    };
+    if let Err(error) = found {
         return Err(error.reply(command));
     }
-    let Some(served) = &core.clusters[client.cluster] else { return Err(texts::CLUSTERDOWN.to_vec()) };
     let mut slots = core.keys.iter().map(|&position| served.cluster.slot_of(request.argument(position as usize)));
     let Some(first) = slots.next() else { return Ok(None) };
     if slots.all(|slot| slot == first) {

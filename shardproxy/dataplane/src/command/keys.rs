@@ -44,7 +44,7 @@ pub fn key_positions(command: &Command, args: &[Span], buf: &[u8], out: &mut Vec
                 }
             }
         }
-        Keys::Sort => return sort(command, args.len(), argument, out),
+        Keys::Sort => return sort(command, args.len(), argument, true, out),
         Keys::GeoRadius => {
             let store =
                 (5..args.len().saturating_sub(1)).rev().find(|&at| is_any(argument(at), &[b"STORE", b"STOREDIST"]));
@@ -57,6 +57,14 @@ pub fn key_positions(command: &Command, args: &[Span], buf: &[u8], out: &mut Vec
         }
     }
     Ok(())
+}
+
+/// The keys of SORT alone, without what its patterns look up.
+pub fn sort_positions(command: &Command, args: &[Span], buf: &[u8], out: &mut Vec<u32>) -> Result<(), KeysError> {
+    out.clear();
+    range(command, args.len(), out);
+    let argument = |at: usize| args.get(at).map_or(&b""[..], |span| span.of(buf));
+    sort(command, args.len(), argument, false, out)
 }
 
 fn range(command: &Command, count: usize, out: &mut Vec<u32>) {
@@ -107,6 +115,7 @@ fn sort<'a>(
     command: &Command,
     count: usize,
     argument: impl Fn(usize) -> &'a [u8],
+    has_patterns: bool,
     out: &mut Vec<u32>,
 ) -> Result<(), KeysError> {
     let mut store = None;
@@ -117,7 +126,7 @@ fn sort<'a>(
             at += 2;
         } else if is_any(word, &[b"BY", b"GET"]) && at + 1 < count {
             at += 1;
-            if let Some(star) = memchr::memchr(b'*', argument(at)) {
+            if let Some(star) = memchr::memchr(b'*', argument(at)).filter(|_| has_patterns) {
                 if !has_tag(&argument(at)[..star]) {
                     return Err(KeysError::Pattern(if word.len() == 2 { "BY" } else { "GET" }));
                 }
