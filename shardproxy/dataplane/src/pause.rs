@@ -34,11 +34,11 @@ impl Pauses {
 
     /// What is paused now, by cluster; nothing if empty.
     #[inline]
-    pub fn at(&self, now: u64, paused: &mut Vec<Paused>) {
-        paused.clear();
+    pub fn at(&self, now: u64, found: &mut Vec<Paused>) {
+        found.clear();
         if self.last.load(Relaxed) > now {
             let pauses = lock(&self.by_cluster);
-            paused.extend(pauses.iter().map(|&(until, what)| if until > now { what } else { Paused::Nothing }));
+            found.extend(pauses.iter().map(|&(until, what)| if until > now { what } else { Paused::Nothing }));
         }
     }
 }
@@ -49,17 +49,17 @@ mod tests {
 
     #[test]
     fn each_cluster_has_its_own_pause_and_end() {
-        let (pauses, mut paused) = (Pauses::default(), Vec::new());
+        let (pauses, mut found) = (Pauses::default(), Vec::new());
         pauses.set(1, 100, Paused::All);
         pauses.set(2, 50, Paused::Writes);
-        pauses.at(49, &mut paused);
-        assert_eq!(paused, [Paused::Nothing, Paused::All, Paused::Writes]);
-        pauses.at(50, &mut paused);
-        assert_eq!(paused, [Paused::Nothing, Paused::All, Paused::Nothing]);
+        pauses.at(49, &mut found);
+        assert_eq!(found, [Paused::Nothing, Paused::All, Paused::Writes]);
+        pauses.at(50, &mut found);
+        assert_eq!(found, [Paused::Nothing, Paused::All, Paused::Nothing]);
         pauses.set(1, 0, Paused::Nothing);
-        pauses.at(0, &mut paused);
-        assert_eq!(paused[1], Paused::Nothing);
-        pauses.at(50, &mut paused);
-        assert!(paused.is_empty());
+        pauses.at(0, &mut found);
+        assert_eq!(found[1], Paused::Nothing);
+        pauses.at(50, &mut found);
+        assert!(found.is_empty());
     }
 }

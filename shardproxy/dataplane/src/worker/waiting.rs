@@ -8,7 +8,7 @@ use super::Worker;
 use crate::block::Waiting;
 use crate::client::{Client, Flow};
 use crate::metrics::Class;
-use crate::protocol::resp::write;
+use crate::protocol::{resp::write, texts};
 use crate::upstream::{Pending, State};
 
 /// A deposed primary that is alive ends the waits of its clients within this; whoever still waits then is in doubt.
@@ -40,6 +40,10 @@ impl Worker {
         else {
             return;
         };
+        if client.closing.is_some() {
+            let cluster = client.cluster; // nothing of it is served any more
+            return self.fail_one(cluster, request, texts::CLOSING);
+        }
         waiting.returned(core.now);
         client.take_back(request.sequence, bytes);
         client.waiting = Some(Box::new(waiting));
@@ -93,8 +97,8 @@ impl Worker {
         let core = &mut self.core;
         let upstream = &core.upstreams[leased];
         let (node, engine_id) = (upstream.node, upstream.engine_id);
-        if upstream.pending.is_empty() || engine_id == 0 {
-            return false;
+        if upstream.pending.is_empty() || engine_id == 0 || upstream.is_retired {
+            return false; // a node of an older epoch is asked nothing
         }
         let Ok(link) = core.link(client.cluster, node, client.resp, 0) else { return false };
         let sink = core.upstreams[link].window.sink();

@@ -179,9 +179,26 @@ fn a_deposed_primary_ends_a_wait_but_acknowledges_none() {
     let mut client = proxy.client();
     client.send(FOR_EVER);
     silent.wait_for(FOR_EVER);
+    let id = proxy.plane.clients()[0].id;
     proxy.apply(&Spec::shard(&[&silent, &new], None));
+    assert!(!proxy.plane.unblock(id, false));
     assert_eq!(client.reply(), doubt);
     assert!(new.seen().is_empty());
+}
+
+#[test]
+fn a_wait_that_ends_while_the_proxy_drains_is_answered() {
+    let gate = Gate::closed();
+    let held = gate.clone();
+    let engine = answering(move || Act::cut(DEMOTED).behind(&held));
+    let proxy = Proxy::start(&Spec::shard(&[&engine], Some(0)));
+    let mut client = proxy.client();
+    client.send(FOR_EVER);
+    engine.wait_for(FOR_EVER);
+    proxy.plane.drain();
+    gate.open();
+    assert_eq!(client.reply(), "-TRYAGAIN the proxy closes this connection, command not executed");
+    assert_eq!(client.reply(), "<end>");
 }
 
 #[test]
