@@ -31,6 +31,7 @@ from shardproxy.dataplane import BoundEndpoint, DataPlane
 from shardproxy.dataplane.cpus import cpu_count
 from shardproxy.dataplane.descriptors import descriptors_raise, why_too_few
 from shardproxy.dataplane.spec import ClusterSettings
+from shardproxy.health.pool import run_pool_log
 from shardproxy.model import Address
 from shardproxy.model.replication import ShardKey
 from shardproxy.store.local import LocalStore, StateFileError
@@ -115,9 +116,12 @@ class App:
         self._listener = listener
         self._store = store
         self._desk = Desk()
+        for cluster in sorted(store.paused & settings.keys()):
+            self._desk.controls.pause(cluster)
+            log.warning("automatic failover is paused, as before the restart", cluster=cluster)
         self._failover = trio.CancelScope()
         self._board = TopologyBoard()
-        self._status = Status(clusters=tuple(settings))
+        self._status = Status(clusters=tuple(settings), names=_admin_names(config))
         self._inbox, self._requests = trio.open_memory_channel[Proposal | Withdrawal](INBOX_CAPACITY)
         self._control_links = nodes.NodeLinks(credentials=self._credentials_of, timeouts=PROBE_TIMEOUTS)
         around = Surroundings(
@@ -153,6 +157,7 @@ class App:
         self._status = replace(self._status, endpoints=endpoints)
         await nursery.start(self._run_commands)
         await nursery.start(self._run_failover)
+        nursery.start_soon(run_pool_log, self._dataplane.down)
         from shardproxy.admin.server import run_admin
 
         sources = Sources(
@@ -162,6 +167,8 @@ class App:
             self._board,
             self._desk,
             self._store.records,
+            self._store.note_paused,
+            self._dataplane.down,
         )
         await nursery.start(run_admin, self._listener, sources)
         log.info("ready", admin=str(_bound_address(self._listener)))
@@ -201,7 +208,9 @@ class App:
 
     def _configuration_of(self, cluster: str) -> ConfigurationEndpoint | None:
         settings = self._settings.get(cluster)
-        return settings.config.endpoints.configuration if settings else None
+        if settings is None or not isinstance(settings.config, RedisCluster):
+            return None
+        return settings.config.endpoints.configuration
 
     async def _obey(self, signals: Signals) -> None:
         async for number in signals:
@@ -228,7 +237,11 @@ class App:
         endpoints = {name: served.get(name) or self._status.endpoints[name] for name in settings}
         self._log_endpoints(served)
         self._status = replace(
-            self._status, clusters=tuple(settings), endpoints=endpoints, reloads=self._status.reloads + 1
+            self._status,
+            clusters=tuple(settings),
+            endpoints=endpoints,
+            names=_admin_names(config),
+            reloads=self._status.reloads + 1,
         )
         withdrawn = sorted(set(plan.withdraw_first + plan.withdraw_last) - set(settings))
         log.info("config reloaded", changed=plan.serve, withdrawn=withdrawn)
@@ -303,6 +316,11 @@ def _state(config: Config, config_path: Path | None) -> Iterator[LocalStore]:
             directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="shardproxy-state-"))
             store = stack.enter_context(LocalStore(Path(directory) / "state.json"))
         yield store
+
+
+def _admin_names(config: Config) -> tuple[str, ...]:
+    """The names under which the admin API may be asked."""
+    return (*config.admin_names, *([config.admin.host] if config.admin.host else []))
 
 
 def _bound_address(listener: socket.socket) -> Address:

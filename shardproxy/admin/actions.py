@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -10,10 +9,12 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from shardproxy.admin.guard import why_not_acted
 from shardproxy.admin.status import Sources
 from shardproxy.failover.events import EventName
 from shardproxy.model import Address
 from shardproxy.model.replication import ShardKey
+from shardproxy.store.interface import StoreUnavailableError
 
 MAX_BODY = 10_000  # bytes
 
@@ -58,12 +59,20 @@ class Actions:
         cluster = self._cluster(asked)
         self._sources.desk.controls.pause(cluster)
         self._tell(EventName.AUTOMATIC_FAILOVER_PAUSED, cluster)
-        return None
+        return await self._remember(cluster, is_paused=True)
 
     async def resume(self, asked: dict[str, Any]) -> str | None:
         cluster = self._cluster(asked)
         self._sources.desk.controls.resume(cluster)
         self._tell(EventName.AUTOMATIC_FAILOVER_RESUMED, cluster)
+        return await self._remember(cluster, is_paused=False)
+
+    async def _remember(self, cluster: str, *, is_paused: bool) -> str | None:
+        """Have a restart find it so; why it will not."""
+        try:
+            await self._sources.note_paused(cluster, is_paused)
+        except StoreUnavailableError as error:
+            return f"done, but a restart will not know of it: {error}"
         return None
 
     def _tell(self, name: EventName, cluster: str) -> None:
@@ -99,7 +108,8 @@ def action_page(action: Action, headers: dict[str, str]) -> Callable[[Request], 
 
     async def page(request: Request) -> Response:
         try:
-            _demand_local(request)
+            if (refusal := why_not_acted(peer_of(request), request.headers)) is not None:
+                raise RequestError(403, refusal)
             why_not = await action(await _read(request))
         except RequestError as error:
             return JSONResponse({"error": str(error)}, status_code=error.status, headers=headers)
@@ -110,13 +120,9 @@ def action_page(action: Action, headers: dict[str, str]) -> Callable[[Request], 
     return page
 
 
-def _demand_local(request: Request) -> None:
-    """Whoever may run programs on this machine may act; its network, and pages in its browsers, may not."""
-    peer = request.client.host if request.client else ""  # none on a unix socket
-    if peer and not ipaddress.ip_address(peer.partition("%")[0]).is_loopback:
-        raise RequestError(403, "actions are taken from the proxy's own machine: 127.0.0.1 or a unix socket")
-    if "origin" in request.headers:
-        raise RequestError(403, "actions are not taken from web pages")
+def peer_of(request: Request) -> str:
+    """The client's IP, empty on a unix socket."""
+    return request.client.host if request.client else ""
 
 
 async def _read(request: Request) -> dict[str, Any]:

@@ -87,7 +87,7 @@ def _failover(sources: Sources) -> Iterator[Family]:
     took = SummaryMetricFamily(
         failover_metrics.SECONDS, failover_metrics.SECONDS_HELP, labels=("cluster", "kind")
     )
-    for cluster in view.clusters:
+    for cluster in view.replicated:
         for name, kind in failover_metrics.KINDS.items():
             total = totals.get((cluster, name), Total())
             took.add_metric((cluster, kind), total.count, total.seconds)

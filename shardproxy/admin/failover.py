@@ -6,23 +6,71 @@ from collections.abc import Mapping
 from typing import Any
 
 from shardproxy.admin.status import Sources
+from shardproxy.admin.sync import sync_of
 from shardproxy.failover.events import Event
 from shardproxy.failover.setup import ShardSetup
-from shardproxy.model import Address
-from shardproxy.model.health import NodeHealth
+from shardproxy.model import Address, Engine, Node, Topology
+from shardproxy.model.health import NodeDown, NodeHealth, NodeState
 from shardproxy.model.replication import ShardKey
 from shardproxy.store.record import ShardRecord
 
 
 def status_document(sources: Sources, now: float) -> dict[str, Any]:
     """Show every shard that is watched: who is primary, how each node is, since when (`now`: trio time)."""
-    clusters: dict[str, Any] = {}
+    clusters: dict[str, Any] = {
+        name: _pool(topology, sources, now)
+        for name, topology in sources.board.items()
+        if topology.engine is Engine.MEMCACHED
+    }
     for key, setup in sorted(sources.desk.setups.items()):
         cluster = clusters.setdefault(
-            key.cluster, {"is_paused": key.cluster in sources.desk.controls.paused, "shards": []}
+            key.cluster,
+            {
+                "engine": Engine.REDIS.value,
+                "is_paused": key.cluster in sources.desk.controls.paused,
+                "shards": [],
+            },
         )
         cluster["shards"].append(_shard(key, setup, sources, now))
     return {"clusters": clusters}
+
+
+def _pool(topology: Topology, sources: Sources, now: float) -> dict[str, Any]:
+    """Nodes without replicas, each a shard of its own: as the data plane finds them."""
+    return {
+        "engine": topology.engine.value,
+        "is_paused": False,
+        "shards": [
+            {
+                "shard": shard.index,
+                "state": "ok",
+                "epoch": topology.epoch,
+                "is_automatic": False,
+                "is_managed": False,
+                "is_covered": False,
+                "nodes": [
+                    _pool_node(node, sources.down.get((topology.cluster, node.address)), now)
+                    for node in shard.nodes
+                ],
+            }
+            for shard in topology.shards
+        ],
+    }
+
+
+def _pool_node(node: Node, down: NodeDown | None, now: float) -> dict[str, Any]:
+    return {
+        "address": str(node.address),
+        "role": "node",
+        "state": (NodeState.DOWN if down else NodeState.UP).value,
+        "reason": down.reason if down else "",
+        "since": round(now - down.since, 1) if down else None,
+        "lag": None,
+        "version": None,
+        "manager": None,
+        "zone": node.zone,
+        "is_readable": False,
+    }
 
 
 def events_document(events: tuple[Event, ...]) -> dict[str, Any]:
@@ -70,12 +118,15 @@ def _node(
 ) -> dict[str, Any]:
     is_primary = record is not None and node == record.primary
     primary = healths.get(record.primary) if record is not None and record.primary is not None else None
+    sync = None if is_primary else sync_of(health, primary)
     return {
         "address": str(node),
         "role": "primary" if is_primary else "replica",
         "state": health.verdict.state.value if health else "unknown",
         "reason": health.verdict.reason if health else "not asked yet",
         "since": round(now - health.verdict.since, 1) if health else None,  # seconds ago
+        "sync": sync.sync.value if sync else None,  # of a replica that answers
+        "sync_reason": sync.reason if sync else "",
         "lag": 0 if is_primary else _lag(health, primary),
         "version": health.server.version if health and health.server else None,
         "manager": health.manager if health else None,

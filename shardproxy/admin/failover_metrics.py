@@ -8,6 +8,7 @@ from typing import Any
 
 from shardproxy.admin.metrics import COUNTER, GAUGE, Kind, Labels, Sample
 from shardproxy.failover.events import EventName, Total
+from shardproxy.model import Engine
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +29,17 @@ class FailoverView:
     clusters: Mapping[str, Any]  # of the status document
     totals: Mapping[tuple[str, EventName], Total]
 
+    @property
+    def replicated(self) -> Mapping[str, Any]:
+        """Clusters whose shards have primaries."""
+        return {name: of for name, of in self.clusters.items() if of["engine"] == Engine.REDIS.value}
+
 
 KINDS = {EventName.FAILOVER_COMPLETE: "failover", EventName.SWITCHOVER_COMPLETE: "switchover"}
 
 
 def _failovers(view: FailoverView) -> Iterator[Sample]:
-    for cluster in view.clusters:
+    for cluster in view.replicated:
         for name, kind in KINDS.items():
             yield (cluster, kind), view.totals.get((cluster, name), Total()).count
 
@@ -43,36 +49,42 @@ def _events(view: FailoverView) -> Iterator[Sample]:
         yield (cluster, name.value), total.count
 
 
-def _rows(view: FailoverView) -> Iterator[tuple[Labels, Mapping[str, Any]]]:
-    for name, cluster in view.clusters.items():
+def _rows(clusters: Mapping[str, Any]) -> Iterator[tuple[Labels, Mapping[str, Any]]]:
+    for name, cluster in clusters.items():
         for shard in cluster["shards"]:
             for node in shard["nodes"]:
                 yield (name, str(shard["shard"]), node["address"]), node
 
 
 def _up(view: FailoverView) -> Iterator[Sample]:
-    for labels, node in _rows(view):
+    for labels, node in _rows(view.clusters):
         yield labels, node["state"] == "up"
 
 
 def _primary(view: FailoverView) -> Iterator[Sample]:
-    for labels, node in _rows(view):
+    for labels, node in _rows(view.replicated):
         yield labels, node["role"] == "primary"
 
 
 def _readable(view: FailoverView) -> Iterator[Sample]:
-    for labels, node in _rows(view):
+    for labels, node in _rows(view.replicated):
         yield labels, node["is_readable"]
 
 
+def _in_sync(view: FailoverView) -> Iterator[Sample]:
+    for labels, node in _rows(view.replicated):
+        if node["role"] == "replica":
+            yield labels, node["sync"] == "streaming"
+
+
 def _lag(view: FailoverView) -> Iterator[Sample]:
-    for labels, node in _rows(view):
+    for labels, node in _rows(view.replicated):
         if node["lag"] is not None:
             yield labels, node["lag"]
 
 
 def _shard_epoch(view: FailoverView) -> Iterator[Sample]:
-    for name, cluster in view.clusters.items():
+    for name, cluster in view.replicated.items():
         for shard in cluster["shards"]:
             yield (name, str(shard["shard"])), shard["epoch"]
 
@@ -104,6 +116,13 @@ TABLE = (
         "Whether reads may go to a replica.",
         ("cluster", "shard", "node"),
         _readable,
+    ),
+    FailoverMetric(
+        "shardproxy_node_in_sync",
+        GAUGE,
+        "Whether a replica gets the primary's writes; of replicas only.",
+        ("cluster", "shard", "node"),
+        _in_sync,
     ),
     FailoverMetric(
         "shardproxy_node_lag_bytes",

@@ -9,6 +9,7 @@ from typing import Any
 from shardproxy.dataplane import BoundEndpoint
 from shardproxy.dataplane.statistics import Statistics
 from shardproxy.model import Topology
+from shardproxy.model.health import NodeDown, PoolKey
 from shardproxy.model.replication import ShardKey
 from shardproxy.store.record import ShardRecord
 from shardproxy.topology.supervisor import Desk
@@ -20,9 +21,14 @@ class Status:
 
     clusters: tuple[str, ...] = ()  # as configured, served or not yet
     endpoints: Mapping[str, tuple[BoundEndpoint, ...]] = field(default_factory=dict)
+    names: tuple[str, ...] = ()  # by which the admin API may be asked, beside localhost and IP addresses
     draining: bool = False
     reloads: int = 0
     reloads_refused: int = 0
+
+
+async def _note_nothing(cluster: str, is_paused: bool) -> None:
+    """Nothing outlives the process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,3 +41,5 @@ class Sources:
     board: Mapping[str, Topology]
     desk: Desk = field(default_factory=Desk)
     records: Mapping[ShardKey, ShardRecord] = field(default_factory=dict)
+    note_paused: Callable[[str, bool], Awaitable[None]] = _note_nothing  # raises StoreUnavailableError
+    down: Mapping[PoolKey, NodeDown] = field(default_factory=dict)

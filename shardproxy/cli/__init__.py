@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -13,6 +15,8 @@ HELP = """One endpoint over many shards of unmodified Redis or memcached.
 
 Try it with `shardproxy demo`; then write a config, check it, and run it.
 """
+
+CLOSED_PIPE = 128 + 13  # as a shell shows a program that SIGPIPE ended
 
 # Subcommand: what it does. The function of the same name in the file of the same name does it.
 COMMANDS = {
@@ -35,7 +39,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line (default: this process's); return the exit code."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     called = next((word for word in words if not word.startswith("-")), None)
-    return int(command_line(called)(words, result_action="return_int_as_exit_code_else_zero"))
+    try:
+        try:
+            return int(command_line(called)(words, result_action="return_int_as_exit_code_else_zero"))
+        finally:
+            sys.stdout.flush()  # here, where a closed pipe can be caught
+    except BrokenPipeError:
+        _let_go_of_pipes()
+        return CLOSED_PIPE
+
+
+def _let_go_of_pipes() -> None:
+    """Have what is still buffered for a reader that has gone go nowhere: Python writes it out at its end."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # it is no file
+            os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 def command_line(called: str | None = None) -> App:

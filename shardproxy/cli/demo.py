@@ -91,6 +91,8 @@ async def demo(
         for error in leaves(group):
             console.print(f"[red]shardproxy demo:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
         code = 1
+    except* SystemExit:  # rich's, when nobody reads what is printed any more
+        code = 1
     if not check:
         console.print("Stopped; no process and no file is left.")
     return code

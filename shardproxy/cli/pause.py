@@ -6,9 +6,10 @@ from shardproxy.cli.ask import DEFAULT_ADMIN, Admin, Output, act
 
 
 def pause(cluster: str, /, *, output: Output = "table", admin: Admin = DEFAULT_ADMIN) -> int:
-    """Have a cluster's primaries not replaced by themselves until `shardproxy resume`, or a restart.
+    """Have a cluster's primaries not replaced by themselves until `shardproxy resume`.
 
-    One under way is finished, and a switchover still works. Exit code 1 when it was not done.
+    A failover under way is finished, and a switchover still works. A restart of the proxy does not end the
+    pause: it is in the state file. Exit code 1 when it was not done.
 
     Parameters
     ----------

@@ -10,12 +10,15 @@ from shardproxy.cli.ask import DEFAULT_ADMIN, Admin, Output, console, show
 
 COLUMNS = ("shard", "node", "role", "state", "lag", "zone", "epoch", "since")
 FINE = ("up", "unknown")
+IN_SYNC = ("streaming", None)  # None: of a primary, or not known
 
 
 def status(*, output: Output = "table", admin: Admin = DEFAULT_ADMIN) -> int:
-    """Show who is primary of each shard, how each node is, and since when.
+    """Show who is primary of each shard, how each node is, and since when; nodes of memcached pools too.
 
-    One table per cluster. Lag: bytes that a replica has not had yet. Exit code 1 when no proxy answers.
+    One table per cluster. A replica that is up is streaming (gets every write), syncing (gets all data
+    first), without a link, or astray (gets another's writes). Lag: bytes that a replica has not had yet.
+    Exit code 1 when no proxy answers.
     """
     return show(admin, "/api/status", output, _print)
 
@@ -27,7 +30,7 @@ def _print(answer: dict[str, Any]) -> None:
         for line in complaints(cluster):
             out.print(line, markup=False, highlight=False, soft_wrap=True)
     if not answer["clusters"]:
-        out.print("no cluster with replication")
+        out.print("no cluster")
 
 
 def cluster_table(name: str, cluster: dict[str, Any]) -> Table:
@@ -42,15 +45,24 @@ def cluster_table(name: str, cluster: dict[str, Any]) -> Table:
                 str(shard["shard"]) if number == 0 else "",
                 node["address"],
                 node["role"],
-                node["state"],
-                "" if node["role"] == "primary" else "?" if node["lag"] is None else str(node["lag"]),
+                state_text(node),
+                "" if node["role"] != "replica" else "?" if node["lag"] is None else str(node["lag"]),
                 node["zone"] or "",
                 str(shard["epoch"]) if number == 0 else "",
                 since_text(node["since"]),
-                style="" if node["state"] in FINE else "red",
+                style="" if is_fine(node) else "red",
             )
         table.add_section()
     return table
+
+
+def state_text(node: dict[str, Any]) -> str:
+    """A node's state; of a replica that is up, whether it gets its primary's writes."""
+    return str(node["sync"] or node["state"]) if node["state"] == "up" else str(node["state"])
+
+
+def is_fine(node: dict[str, Any]) -> bool:
+    return node["state"] in FINE and node["sync"] in IN_SYNC
 
 
 def complaints(cluster: dict[str, Any]) -> list[str]:
@@ -62,6 +74,8 @@ def complaints(cluster: dict[str, Any]) -> list[str]:
         for node in shard["nodes"]:
             if node["state"] not in FINE:
                 found.append(f"{node['address']} is {node['state']}: {node['reason']}")
+            elif node["sync"] not in IN_SYNC:
+                found.append(f"{node['address']} is up, but {node['sync']}: {node['sync_reason']}")
             if node["manager"]:
                 found.append(f"{node['address']} is managed by {node['manager']}: no automatic failover")
     return found

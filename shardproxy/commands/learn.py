@@ -68,7 +68,7 @@ class Learner:
         if trio.current_time() >= until:
             try:
                 reply = await ask_any(call, "COMMAND", "INFO", name, timeout=ASK_TIMEOUT)
-                return entry_of(reply, name, has_one_shard=len(call.topology.shards) == 1)
+                return entry_of(reply, name)
             except CommandError as e:
                 why = str(e).removeprefix("ERR ")
                 self._silent[cluster] = (trio.current_time() + SILENT_FOR, why)
@@ -98,7 +98,7 @@ class Learner:
             self._unknown.popitem(last=False)
 
 
-def entry_of(reply: Reply, name: str, *, has_one_shard: bool) -> dict[str, Any] | None:
+def entry_of(reply: Reply, name: str) -> dict[str, Any] | None:
     """A table entry from the reply to COMMAND INFO (RESP2); None when the engine does not know it."""
     match _plain(reply):
         case [[str() as named, int() as arity, list() as flags, int() as first, last, step, *more]]:
@@ -110,7 +110,7 @@ def entry_of(reply: Reply, name: str, *, has_one_shard: bool) -> dict[str, Any] 
     categories, tips, specs = (more + [[], [], []])[:3]
     key_specs = [_as_map(spec) for spec in specs]
     keys = keys_of(flags, first, step, key_specs)
-    route, note = route_of(flags, keys, has_one_shard=has_one_shard)
+    route, note = route_of(flags, keys)
     return {
         "name": name,
         "arity": arity,
@@ -148,14 +148,14 @@ def _numkeys_of(spec: Mapping[str, Any]) -> str | None:
     return f"numkeys:{begin['spec']['index']}" if find["keystep"] == 1 else None
 
 
-def route_of(flags: Sequence[str], keys: str | None, *, has_one_shard: bool) -> tuple[str, str | None]:
-    """Route and, for a refused command, why."""
+def route_of(flags: Sequence[str], keys: str | None) -> tuple[str, str | None]:
+    """Route and, where it may be refused, why. All clusters share it, however many shards each has."""
     if "pubsub" in flags:
         return "refused", "its subscriptions would not survive on shared connections"
     if keys is None:
         return "refused", "the proxy cannot tell where its keys are"
     if keys == "none":
-        return ("any", None) if has_one_shard else ("refused", "it names no key, so no shard")
+        return "only", "it names no key, so no shard"
     return ("block" if "blocking" in flags else "shard"), None
 
 

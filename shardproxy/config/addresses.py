@@ -9,6 +9,7 @@ from pydantic import PlainSerializer, PlainValidator, WithJsonSchema
 from shardproxy.config.base import refused
 from shardproxy.model import Address
 
+DEFAULT_ADMIN = Address("127.0.0.1", 9700)
 WILDCARDS = frozenset({"0.0.0.0", "::", "*"})
 
 _HINT = 'write it like 127.0.0.1:6379, "[::1]:6379" or unix:/run/redis.sock'

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import posixpath
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from pydantic_core import PydanticCustomError
 
-from shardproxy.config.addresses import WILDCARDS, parse_listener, parse_target
+from shardproxy.config.addresses import DEFAULT_ADMIN, WILDCARDS, parse_listener, parse_target
 from shardproxy.config.shards import read_slots
 from shardproxy.config.slots import Slots, slot_faults
 from shardproxy.model import Address
@@ -37,18 +38,23 @@ def findings(config: Mapping[object, object]) -> Iterator[Finding]:
     }
     for name, cluster in clusters.items():
         path = ("clusters", name)
-        yield from _nodes_twice(path, cluster)
         yield from _names_twice(path, cluster)
         yield from _mixed_types(path, cluster)
         yield from _slots(path, cluster)
+    yield from _nodes_twice(clusters)
     yield from _listeners_twice(config, clusters)
 
 
-def _nodes_twice(path: Path, cluster: Mapping[object, object]) -> Iterator[Finding]:
-    seen: dict[Address, Path] = {}
-    for where, address in _node_addresses(path, cluster):
-        if (first := seen.setdefault(_canonical(address), where)) != where:
-            yield Finding(where, f"{address} is already a node of this cluster, at {show(first)}")
+def _nodes_twice(clusters: Mapping[str, Mapping[object, object]]) -> Iterator[Finding]:
+    seen: dict[Address, tuple[str, Path]] = {}
+    for name, cluster in clusters.items():
+        for where, address in _node_addresses(("clusters", name), cluster):
+            owner, first = seen.setdefault(_canonical(address), (name, where))
+            if owner != name:
+                message = f"{address} is already a node of cluster {owner}, at {show(first)}"
+                yield Finding(where, message, "each would empty, and fail over, nodes of the other")
+            elif first != where:
+                yield Finding(where, f"{address} is already a node of this cluster, at {show(first)}")
 
 
 def _names_twice(path: Path, cluster: Mapping[object, object]) -> Iterator[Finding]:
@@ -94,7 +100,7 @@ def _listeners_twice(
     config: Mapping[object, object], clusters: dict[str, Mapping[object, object]]
 ) -> Iterator[Finding]:
     listeners: list[tuple[Path, Address]] = []
-    if (admin := _read(parse_listener, config.get("admin"))) is not None:
+    if (admin := _read(parse_listener, config.get("admin", DEFAULT_ADMIN))) is not None:
         listeners.append((("admin",), admin))
     for name, cluster in clusters.items():
         listeners += _endpoint_addresses(("clusters", name), cluster)
@@ -103,25 +109,41 @@ def _listeners_twice(
     ]
     by_port: dict[tuple[int, str], list[tuple[Path, Address]]] = {}
     for where, address in nodes:
-        by_port.setdefault((address.port, address.path), []).append((where, address))
+        by_port.setdefault(_place(address), []).append((where, address))
     earlier: dict[tuple[int, str], list[tuple[Path, Address]]] = {}
     for where, address in listeners:
         if not address.is_unix and address.port == 0:
             continue
-        key = (address.port, address.path)
+        key = _place(address)
         for first, other in earlier.setdefault(key, []):
-            if _collide(address, other):
+            if _collide(address, other, is_listened=True):
                 yield Finding(
-                    where, f"{address} is already listened on, at {show(first)}", "give each its own port"
+                    where,
+                    f"{address} is already listened on, {_at(first, config)}",
+                    "give each its own port" if address.port else "give each its own path",
                 )
                 break
         earlier[key].append((where, address))
         for first, node in by_port.get(key, ()):
             if _collide(address, node):
-                yield Finding(
-                    where, f"{address} is the address of a node, at {show(first)}", "choose another port"
-                )
+                if where[0] not in config:  # the default, which is not in the file to be corrected
+                    yield Finding(
+                        first, f"{node} is listened on, {_at(where, config)}", "set admin: to another"
+                    )
+                else:
+                    message = f"{address} is the address of a node, at {show(first)}"
+                    yield Finding(where, message, "choose another port")
                 break
+
+
+def _at(where: Path, config: Mapping[object, object]) -> str:
+    """Say where something stands, or that it does not."""
+    return f"at {show(where)}" if where[0] in config else f"as the default of {show(where)}"
+
+
+def _place(address: Address) -> tuple[int, str]:
+    """What two addresses share if they may collide."""
+    return address.port, _canonical(address).path
 
 
 def _node_addresses(path: Path, cluster: Mapping[object, object]) -> Iterator[tuple[Path, Address]]:
@@ -168,26 +190,30 @@ def _canonical(address: Address) -> Address:
     elif ":" in host:
         with contextlib.suppress(ValueError):
             host = str(ipaddress.ip_address(host))
-    return Address(host, address.port, address.path)
+    path = posixpath.normpath(f"/{address.path.lstrip('/')}") if address.is_unix else ""
+    return Address(host, address.port, path)
 
 
-def _collide(a: Address, b: Address) -> bool:
-    """Tell whether listening on one stands in the way of the other; names are not resolved."""
+def _collide(a: Address, b: Address, *, is_listened: bool = False) -> bool:
+    """Tell whether listening on one stands in the way of the other; names are not resolved.
+
+    A node may be another machine's, while what is listened on (`is_listened`) is this one's.
+    """
     a, b = _canonical(a), _canonical(b)
     if a == b:
         return True
     if a.port != b.port or a.is_unix or b.is_unix or not WILDCARDS & {a.host, b.host}:
         return False
     other = b.host if a.host in WILDCARDS else a.host
-    return _is_local(other) and (":" in a.host) == (":" in b.host)
+    return _is_local(other, is_listened) and (":" in a.host) == (":" in b.host)
 
 
-def _is_local(host: str) -> bool:
+def _is_local(host: str, is_listened: bool) -> bool:
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
         return False
-    return address.is_loopback or address.is_unspecified
+    return is_listened or address.is_loopback or address.is_unspecified
 
 
 def _mapping(value: object) -> Mapping[object, object]:

@@ -13,13 +13,13 @@ from shardproxy.config.durations import PositiveDuration
 from shardproxy.config.endpoints import MemcachedEndpoints, Mode, RedisEndpoints
 from shardproxy.config.failure import OnFailure, on_failure_short
 from shardproxy.config.families import Family, KeyFamily
-from shardproxy.config.hashing import Hashing, HashMethod, as_hashing
+from shardproxy.config.hashing import Hashing, HashMethod, as_hashing, why_not_placed
 from shardproxy.config.limits import ClusterLimits
 from shardproxy.config.nodes import MemcachedNode, NodeType, short
 from shardproxy.config.replication import Failover, Replication, Writes
 from shardproxy.config.secrets import NodeAuth
 from shardproxy.config.shards import MAX_SHARDS, RedisShard
-from shardproxy.config.slots import assign_slots
+from shardproxy.config.slots import assign_slots, weighted_slots
 from shardproxy.config.timeouts import ClusterTimeouts, RedisTimeouts
 from shardproxy.model import Engine, Shard, Topology
 
@@ -168,6 +168,13 @@ class MemcachedCluster(_Cluster):
                 raise refused(f"{key} needs a username: memcached knows no other login", "add username: app")
         return self
 
+    @model_validator(mode="after")
+    def _nodes_fit_the_hashing(self) -> Self:
+        for node in self.nodes:
+            if (fault := why_not_placed(self.hashing.method, node.node())) is not None:
+                raise refused(*fault)
+        return self
+
     @property
     def kind(self) -> Engine:
         return Engine.MEMCACHED
@@ -175,7 +182,7 @@ class MemcachedCluster(_Cluster):
     def topology(self, name: str) -> Topology:
         """Say which nodes there are; they own slots only when hashing is by slots. Epoch 0."""
         by_slots = self.hashing.method is HashMethod.SLOTS
-        slots = assign_slots([None if by_slots else () for _ in self.nodes])
+        slots = weighted_slots([node.weight for node in self.nodes]) if by_slots else ((),) * len(self.nodes)
         shards = tuple(Shard(i, slots[i], node.node()) for i, node in enumerate(self.nodes))
         return Topology(name, Engine.MEMCACHED, 0, shards)
 

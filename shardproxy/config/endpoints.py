@@ -58,6 +58,28 @@ class ConfigurationEndpoint(Endpoint):
         return self
 
 
+class DiscoveryEndpoint(Endpoint):
+    """The configuration endpoint written out; one address or a list of them says the same in short."""
+
+    mode: Mode = Mode.PROXY
+    """What clients that ask for the layout are told: `proxy` (all of it is here) or `direct` (the nodes)."""
+    advertise: Annotated[
+        tuple[Advertised, ...],
+        Field(max_length=64),
+        BeforeValidator(
+            _as_list, json_schema_input_type=Advertised | Annotated[list[Advertised], Field(min_length=1)]
+        ),
+    ] = ()
+    """host:port that Auto Discovery tells instead of the address a client connected to: a load balancer's, or
+    those of all proxies before these nodes."""
+
+    @model_validator(mode="after")
+    def _advertise_is_used(self) -> Self:
+        if self.advertise and self.mode is Mode.DIRECT:
+            raise refused("advertise has no meaning in mode direct: clients are told the nodes' addresses")
+        return self
+
+
 def _short(kind: type[Endpoint]) -> Any:
     listeners = Listener | Annotated[list[Listener], Field(min_length=1)]
     return BeforeValidator(_as_endpoint, json_schema_input_type=listeners | kind)
@@ -93,7 +115,7 @@ class RedisEndpoints(Section):
 class MemcachedEndpoints(Section):
     """Where applications connect."""
 
-    configuration: Annotated[ConfigurationEndpoint, _short(ConfigurationEndpoint)]
+    configuration: Annotated[DiscoveryEndpoint, _short(DiscoveryEndpoint)]
     """Everything: keys, and Auto Discovery for clients that know it."""
 
     @property

@@ -142,6 +142,10 @@ def _hint_for_pattern(loc: Path, is_key: bool) -> tuple[str, str | None]:
         )
     if loc[-1] == "file":
         return "must be an absolute path", "as in /run/secrets/redis-password"
+    if loc[-1] == "state":
+        return "must be an absolute path", "as in /var/lib/shardproxy/state.json"
+    if "admin_names" in loc:
+        return "is not a host name", "write the name alone, as in cache-1.example.com"
     if loc[-1] == "env":
         return "is not the name of an environment variable", "as in REDIS_PASSWORD"
     return "cannot have spaces", None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ipaddress
 from enum import Enum
 from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
 from shardproxy.config.base import Section, refused
+from shardproxy.model import Address, Node
 
 
 class HashMethod(Enum):
@@ -49,7 +51,23 @@ class Hashing(Section):
     hash: KeyHash | None = None
     """Hash function of keys, for ketama, ketama-libmemcached and modula. Default: the method's own."""
     tag: Annotated[str, Field(min_length=2, max_length=2, examples=["{}"])] | None = None
-    """Two characters; only the part of a key between them is hashed. Default: the whole key."""
+    """Two ASCII characters; only the part of a key between them is hashed. Default: `{}` for slots, else the
+    whole key is."""
+
+    @model_validator(mode="after")
+    def _tag_is_ascii(self) -> Self:
+        if self.tag is not None and not self.tag.isascii():
+            raise refused("a hash tag is two ASCII characters", 'write it like tag: "{}"')
+        return self
+
+    @model_validator(mode="after")
+    def _hash_is_there(self) -> Self:
+        if self.hash is KeyHash.HSIEH:
+            raise refused(
+                "the hash function hsieh is not available: its licence does not allow it",
+                "choose another one, and start with an empty cache",
+            )
+        return self
 
     @model_validator(mode="after")
     def _hash_is_used(self) -> Self:
@@ -64,3 +82,24 @@ class Hashing(Section):
 def as_hashing(value: object) -> object:
     """Let the method alone stand for the whole."""
     return {"method": value} if isinstance(value, str) else value
+
+
+def why_not_placed(method: HashMethod, node: Node) -> tuple[str, str] | None:
+    """Say why a method cannot give a node its keys, and what to write instead."""
+    address = node.address
+    if method is HashMethod.RENDEZVOUS and node.weight != 1:
+        return f"rendezvous knows no weights, and {address} has one", "leave out weight, or choose ketama"
+    if method is HashMethod.KETAMA_SPY and node.name is None and not _is_ip(address):
+        return (
+            f"ketama-spy hashes host name and IP address, and {address} has but one of them",
+            f'name it as Java shows its address, as in name: "{address.host or "cache"}/10.0.0.1:11211"',
+        )
+    return None
+
+
+def _is_ip(address: Address) -> bool:
+    try:
+        ipaddress.ip_address(address.host)
+    except ValueError:
+        return False
+    return True

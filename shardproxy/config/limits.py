@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field, Strict
 
 from shardproxy.config.base import Section
-from shardproxy.config.sizes import Size
+from shardproxy.config.sizes import Size, at_least
 
 Count = Annotated[int, Strict(), Field(ge=0, le=10_000_000)]
 
@@ -17,7 +17,7 @@ KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 class ProcessLimits(Section):
     """Limits of the whole process, whatever its clusters allow."""
 
-    buffers: Size = 1 * GIB
+    buffers: Annotated[Size, at_least(1 * MIB)] = 1 * GIB  # a few clients' buffers
     """Memory the buffers of all clusters may hold; beyond it the proxy stops reading. 0 = no limit."""
 
 
@@ -26,13 +26,13 @@ class ClusterLimits(Section):
 
     clients: Count = 10_000
     """Connected clients; one more is answered `-ERR max number of clients reached` and closed."""
-    request: Size = 512 * MIB
+    request: Annotated[Size, at_least(1 * KIB)] = 512 * MIB  # what clients say at the start is smaller
     """Largest single request, all its arguments together."""
-    client_output: Size = 256 * MIB
+    client_output: Annotated[Size, at_least(64 * KIB)] = 256 * MIB  # one turn's replies of ordinary size
     """Replies waiting for one client that does not read them; beyond it the client is closed."""
     in_flight: Count = 4096
     """Requests of one client without a reply yet; beyond it the proxy stops reading from that client."""
-    shard_queue: Size = 64 * MIB
+    shard_queue: Annotated[Size, at_least(64 * KIB)] = 64 * MIB  # one turn's requests of ordinary size
     """Bytes waiting to be sent to one shard; beyond it requests for that shard are refused."""
     dedicated: Annotated[int, Strict(), Field(ge=1, le=100_000)] = 256
     """Connections of a worker to one node for clients that block or WATCH; one more waits its turn."""

@@ -39,7 +39,7 @@ class MemcachedNode(Section):
     ) = None
     """What consistent hashing calls the node: keys stay when its address changes. Default: the address."""
     weight: Annotated[int, Strict(), Field(ge=1, le=1_000_000)] = 1
-    """Share of the keys, relative to the other nodes."""
+    """Share of the keys, relative to the other nodes. Not with rendezvous."""
     type: NodeType | None = None
     """Machine type of this node. All nodes of one cluster must have the same one."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from enum import Enum
 from typing import Annotated, Any, Literal, Self
 
@@ -14,17 +14,17 @@ from pydantic import (
     WithJsonSchema,
     model_validator,
 )
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
-from shardproxy.config.addresses import Listener
+from shardproxy.config.addresses import DEFAULT_ADMIN, Listener
 from shardproxy.config.base import Section, refused
 from shardproxy.config.checks import findings
-from shardproxy.config.clusters import Cluster
+from shardproxy.config.clusters import Cluster, MemcachedCluster, RedisCluster
 from shardproxy.config.limits import ProcessLimits
 from shardproxy.config.timeouts import ProcessTimeouts
-from shardproxy.model import Address, Topology
+from shardproxy.model import Topology
 
-MAX_WORKERS = 256
+MAX_WORKERS = 255  # the most the data plane starts (plane.rs)
 
 ClusterName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,49}$")]
 
@@ -76,13 +76,22 @@ StateFile = Annotated[
 ]
 
 
+AdminName = Annotated[
+    str,
+    Field(min_length=1, max_length=253, pattern=r"^[A-Za-z0-9._-]+$", examples=["cache-1.example.com"]),
+]
+
+
 class Config(Section):
     """The configuration of one shardproxy process."""
 
     workers: Workers = "auto"
     """Data-plane threads: a number, or `auto` for one per CPU."""
-    admin: Listener = Address("127.0.0.1", 9700)
+    admin: Listener = DEFAULT_ADMIN
     """Where the admin API, /metrics, /livez and /readyz are served. Keep it off public networks."""
+    admin_names: Annotated[tuple[AdminName, ...], Field(max_length=100)] = ()
+    """Host names by which the admin API may be asked, beside localhost, the host of `admin` and IP addresses.
+    A request under another name is refused: a web page could have sent it."""
     zone: Annotated[str, Field(min_length=1, max_length=100, examples=["eu-central-1a"])] | None = None
     """Availability zone the proxy runs in: `reads: {from: nearest}` prefers nodes of the same zone."""
     state: StateFile | None = None
@@ -118,7 +127,7 @@ class Config(Section):
                     loc=error["loc"],
                     input=error["input"],
                 )
-                for error in e.errors(include_url=False)
+                for error in (*e.errors(include_url=False), *_behind_engines(e))
             ]
         if isinstance(data, Mapping):
             errors += [
@@ -128,3 +137,21 @@ class Config(Section):
         if errors or config is None:
             raise ValidationError.from_exception_data("Config", errors, hide_input=True)
         return config
+
+
+def _behind_engines(error: ValidationError) -> Iterator[ErrorDetails]:
+    """Find what else is wrong with clusters of no known engine, of which nothing else was read."""
+    for unread in error.errors(include_url=False):
+        if unread["type"] not in ("union_tag_not_found", "union_tag_invalid"):
+            continue
+        if len(unread["loc"]) != 2 or not isinstance(unread["input"], Mapping):
+            continue
+        values = unread["input"]
+        is_pool = "nodes" in values and "shards" not in values
+        section: type[Section] = MemcachedCluster if is_pool else RedisCluster
+        engine = "memcached" if is_pool else "redis"
+        try:
+            section.model_validate({**values, "engine": engine})
+        except ValidationError as e:
+            for details in e.errors(include_url=False):
+                yield {**details, "loc": (*unread["loc"], engine, *details["loc"])}

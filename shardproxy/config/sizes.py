@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Annotated
 
-from pydantic import PlainSerializer, PlainValidator, WithJsonSchema
+from pydantic import AfterValidator, PlainSerializer, PlainValidator, WithJsonSchema
 
 from shardproxy.config.base import refused
 
@@ -28,6 +28,17 @@ def parse_size(value: object) -> int:
     if not 0 <= size <= MAX_SIZE:
         raise refused("cannot be negative" if size < 0 else "is larger than any machine's memory", _HINT)
     return size
+
+
+def at_least(least: int) -> AfterValidator:
+    """What bounds a size from below; 0, which is no limit, stays possible."""
+
+    def check(size: int) -> int:
+        if 0 < size < least:
+            raise refused(f"must be at least {format_size(least)}", "0 is no limit")
+        return size
+
+    return AfterValidator(check)
 
 
 def format_size(size: int) -> str:

@@ -61,6 +61,18 @@ def assign_slots(given: Sequence[Slots | None]) -> tuple[Slots, ...]:
     return tuple(next(shares) if slots is None else slots for slots in given)
 
 
+def weighted_slots(weights: Sequence[int]) -> tuple[Slots, ...]:
+    """Share all slots by weight, one each at least; as `assign_slots` does where all weigh the same."""
+    if len(set(weights)) == 1:
+        return assign_slots([None] * len(weights))
+    spare = SLOT_COUNT - len(weights)
+    ends = [
+        i + 1 + spare * sum(weights[: i + 1]) // sum(weights)  # where the next shard starts
+        for i in range(len(weights))
+    ]
+    return tuple((SlotRange(first, end - 1),) for first, end in zip([0, *ends], ends, strict=False))
+
+
 def slot_faults(given: Sequence[Slots | None]) -> Iterator[SlotFault]:
     """Find slots with two owners or none."""
     owner: dict[int, int] = {}

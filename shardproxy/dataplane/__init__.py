@@ -16,6 +16,8 @@ import trio
 from shardproxy.dataplane.spec import ClusterSpec, spec_encode
 from shardproxy.dataplane.statistics import Statistics
 from shardproxy.model import Address, EndpointKind
+from shardproxy.model.board import Board
+from shardproxy.model.health import NodeDown, PoolKey
 
 if TYPE_CHECKING:
     from shardproxy.dataplane import _native
@@ -115,6 +117,11 @@ class DataPlane:
         """Nodes that workers just lost or could not reach; filled while `offloads` is read, not with all."""
         return self._offloads.hints
 
+    @property
+    def down(self) -> Board[PoolKey, NodeDown]:
+        """memcached nodes that are down for some worker; kept while `offloads` is read."""
+        return self._offloads.down
+
     def pause(self, cluster: str, seconds: float, *, only_writes: bool) -> None:
         """Hold requests of a cluster's clients, or only writes, for so many seconds; 0 ends it."""
         self._native.pause(cluster, seconds, only_writes)
@@ -144,6 +151,7 @@ class _Offloads(AsyncIterator[Offload]):
         self._waiting: deque[Offload] = deque()
         self._ended = False
         self._hint, self.hints = trio.open_memory_channel[Address](MAX_HINTS)
+        self.down: Board[PoolKey, NodeDown] = Board()
 
     async def __anext__(self) -> Offload:
         await trio.lowlevel.checkpoint()
@@ -152,6 +160,7 @@ class _Offloads(AsyncIterator[Offload]):
                 raise StopAsyncIteration
             self._waiting.extend(_offload(values) for values in self._native.take())
             self._pass_hints()
+            self._show_down()
             if not self._waiting:
                 await self._wait_readable()
         return self._waiting.popleft()
@@ -160,6 +169,16 @@ class _Offloads(AsyncIterator[Offload]):
         for _, address, _ in self._native.hints():
             with contextlib.suppress(trio.WouldBlock, trio.BrokenResourceError):  # they only save time
                 self._hint.send_nowait(Address.parse(address))
+
+    def _show_down(self) -> None:
+        told = self._native.down()
+        if told is None:
+            return
+        now = {(cluster, Address.parse(address)): why for cluster, address, why in told}
+        for key in [key for key in self.down if key not in now]:
+            self.down.hide(key)
+        for key in [key for key in now if key not in self.down]:
+            self.down.show(key, NodeDown(now[key], trio.current_time()))
 
     async def _wait_readable(self) -> None:
         try:

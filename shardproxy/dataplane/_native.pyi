@@ -68,6 +68,12 @@ class DataPlane:
         Each is (cluster, address, why); `fileno` is readable while there are some.
         """
 
+    def down(self) -> list[tuple[str, str, str]] | None:
+        """memcached nodes that are down; None when that is as it was at the last call.
+
+        Each is (cluster, address, why); `fileno` is readable when there is news.
+        """
+
     def pause(self, cluster: str, seconds: float, only_writes: bool) -> None:
         """Hold requests of the cluster's clients, or only writes, for so long; 0 ends it."""
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from shardproxy.config.root import MAX_WORKERS
+
 CGROUP_QUOTA = Path(
     "/sys/fs/cgroup/cpu.max"
 )  # cgroup v2: "<quota> <period>" in microseconds, or "max <period>"
-MAX_WORKERS = 255  # the most the data plane starts (plane.rs)
 
 
 def cpu_count(quota_file: Path = CGROUP_QUOTA) -> int:

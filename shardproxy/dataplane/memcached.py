@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import math
-import time
 from typing import TypedDict
 
-from shardproxy.config import Credentials, MemcachedCluster, Mode
-from shardproxy.model import Address, Topology
+from shardproxy.config import Credentials, MemcachedCluster
 
 VERSION = "1.6.18"  # what `version` answers; discovery clients ask whether it is 1.4.14 or later
 
-FIRST_VERSION = int(time.time())
-"""Clients take a layout only if its version is above the one they know, also after a restart of the proxy."""
+Entry = tuple[str, str, int]  # host, IP address and port, as Auto Discovery lists a node
 
 
 class OnFailureSpec(TypedDict):
@@ -29,7 +26,7 @@ class AuthSpec(TypedDict):
 
 class DiscoverySpec(TypedDict):
     version: int
-    nodes: list[tuple[str, str, int]]  # host, IP address, port; none: the address a client is connected to
+    nodes: list[Entry]  # none: the address a client is connected to
 
 
 class MemcachedSpec(TypedDict):
@@ -41,7 +38,9 @@ class MemcachedSpec(TypedDict):
     discovery: DiscoverySpec
 
 
-def memcached_spec(config: MemcachedCluster, topology: Topology, client: Credentials | None) -> MemcachedSpec:
+def memcached_spec(
+    config: MemcachedCluster, client: Credentials | None, discovery: DiscoverySpec | None
+) -> MemcachedSpec:
     """Describe a memcached cluster beyond what it shares with others."""
     rule = config.on_failure
     return MemcachedSpec(
@@ -55,20 +54,5 @@ def memcached_spec(config: MemcachedCluster, topology: Topology, client: Credent
         ),
         gutter=len(rule.gutter),
         client_auth=AuthSpec(username=client.username, password=client.password) if client else None,
-        discovery=DiscoverySpec(
-            version=FIRST_VERSION + topology.epoch,
-            nodes=sorted(entry(address) for address in _told(config, topology)),
-        ),
+        discovery=discovery or DiscoverySpec(version=0, nodes=[]),
     )
-
-
-def _told(config: MemcachedCluster, topology: Topology) -> list[Address]:
-    endpoint = config.endpoints.configuration
-    if endpoint.mode is Mode.DIRECT:
-        return [node.address for node in topology.nodes if not node.address.is_unix]
-    return [endpoint.advertise] if endpoint.advertise else []
-
-
-def entry(address: Address) -> tuple[str, str, int]:
-    """Host, IP address and port as Auto Discovery lists a node."""
-    return address.host, address.host, address.port

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import NotRequired, TypedDict
 
 from shardproxy.config import Cluster, Commands, Credentials, HashMethod, MemcachedCluster, RedisCluster
-from shardproxy.dataplane.memcached import VERSION, MemcachedSpec, memcached_spec
+from shardproxy.dataplane.memcached import VERSION, DiscoverySpec, MemcachedSpec, memcached_spec
 from shardproxy.model import Address, Node, Shard, Topology
 from shardproxy.model.replication import ShardKey
 
@@ -96,9 +96,15 @@ class ClusterSpec(TypedDict):
 
 
 def cluster_spec(
-    settings: ClusterSettings, topology: Topology, readable: Readable | None = None
+    settings: ClusterSettings,
+    topology: Topology,
+    readable: Readable | None = None,
+    discovery: DiscoverySpec | None = None,
 ) -> ClusterSpec:
-    """Describe one cluster to the data plane; shards `readable` does not name are read from all nodes."""
+    """Describe one cluster to the data plane; shards `readable` does not name are read from all nodes.
+
+    `discovery` is what clients of a memcached cluster are told of its layout.
+    """
     readable = readable or {}
     config, credentials = settings.config, settings.credentials
     spec = ClusterSpec(
@@ -129,7 +135,7 @@ def cluster_spec(
         spec["max_staleness"] = config.reads.max_staleness
         spec["wait"], spec["wait_timeout"] = config.writes.wait, config.writes.timeout
     if isinstance(config, MemcachedCluster):
-        spec["memcached"] = memcached_spec(config, topology, settings.client_credentials)
+        spec["memcached"] = memcached_spec(config, settings.client_credentials, discovery)
         spec["shards"] += [_spare(node.node()) for node in config.on_failure.gutter]
     return spec
 

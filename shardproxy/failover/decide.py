@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 from shardproxy.failover.adoption import Adopt, Adoption, Healths, adopt, follows
 from shardproxy.failover.backoff import NO_FAILOVER_YET, Backoff
-from shardproxy.failover.healing import Action, heal, why_not_trusted
+from shardproxy.failover.election import place_of
+from shardproxy.failover.healing import Action, Configure, Persist, heal, why_not_trusted
 from shardproxy.failover.setup import ShardSetup, record_new
 from shardproxy.model import Address
 from shardproxy.model.health import Cause, NodeHealth, NodeState
@@ -24,9 +25,10 @@ class Situation:
     healths: Healths
     now: float
     backoff: Backoff = NO_FAILOVER_YET
-    configured: frozenset[tuple[Address, str]] = frozenset()  # processes that have the settings we need
+    done: frozenset[Configure | Persist] = frozenset()  # once is enough
     is_paused: bool = False
     is_patient: bool = False  # nodes that are silent so far may still be heard of
+    barred: frozenset[Address] = frozenset()  # replicas whose data was old when the primary fell ill
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +69,19 @@ class FailOver:
 
 
 @dataclass(frozen=True, slots=True)
+class Hold:
+    """Nobody may be promoted now, but the primary lost its data: keep what the replicas have."""
+
+    reason: str
+    until: float | None = None  # look again then, even without news
+
+
+@dataclass(frozen=True, slots=True)
 class Heal:
     actions: tuple[Action, ...]
 
 
-Decision = Nothing | Register | Update | Accept | FailOver | Heal
+Decision = Nothing | Register | Update | Accept | FailOver | Hold | Heal
 
 
 def decide(situation: Situation) -> Decision:
@@ -84,6 +94,8 @@ def decide(situation: Situation) -> Decision:
     if not record.is_settled and record.state is not ShardState.NEW:
         if manager is not None:
             return Nothing(f"a failover is unfinished, but {manager}")
+        if record.state is ShardState.HELD:
+            return _go_on_holding(situation)
         return FailOver(f"unfinished at epoch {record.epoch} ({record.state.value})", is_resumed=True)
     if record.primary is None:
         if manager is not None:
@@ -119,7 +131,9 @@ def _members(setup: ShardSetup, record: ShardRecord) -> Update | None:
     if nodes == record.nodes and setup.wait == record.wait:
         return None
     joined = tuple(node for node in record.joined if node in nodes)
-    return Update(replace(record, nodes=nodes, joined=joined, wait=setup.wait), "the config changed")
+    processes = tuple(entry for entry in record.processes if entry[0] in nodes)
+    changed = replace(record, nodes=nodes, joined=joined, processes=processes, wait=setup.wait)
+    return Update(changed, "the config changed")
 
 
 def _replace(situation: Situation, health: NodeHealth, manager: str | None) -> Decision:
@@ -131,18 +145,35 @@ def _replace(situation: Situation, health: NodeHealth, manager: str | None) -> D
         found = adopt(setup, healths, is_patient=situation.is_patient)
         if isinstance(found, Adopt) and _descends(record, healths.get(found.primary)):
             return Register(found)
-    if verdict.cause is Cause.RESTARTED and _is_best_after_restart(record, health, healths):
+    if verdict.cause is Cause.RESTARTED and (
+        manager is not None or not setup.is_automatic or _is_best_after_restart(situation, health)
+    ):
         return Accept(why)
     if manager is not None:
         return Nothing(f"{why}; {manager}")
-    if not _has_successor(record, healths):
-        return Nothing(f"{why}; no replica that has been in sync answers")
-    if situation.is_paused or not setup.is_automatic:
-        return Nothing(f"{why}; automatic failover is {'paused' if situation.is_paused else 'off'}")
+    why_wait, until = _why_wait(situation)
+    if why_wait is None:
+        return FailOver(why)
+    if verdict.cause is Cause.RESTARTED:
+        return Hold(f"{why}; {why_wait}", until)
+    return Nothing(f"{why}; {why_wait}", until=until)
+
+
+def _go_on_holding(situation: Situation) -> Decision:
+    why_wait, until = _why_wait(situation)
+    if why_wait is None:
+        return FailOver(f"primary {situation.record.last} restarted without the shard's data")
+    return Hold(f"primary {situation.record.last} restarted without the shard's data; {why_wait}", until)
+
+
+def _why_wait(situation: Situation) -> tuple[str | None, float | None]:
+    """The reason nobody may be promoted now, and until when at least."""
+    if not _has_successor(situation):
+        return "no replica that was in sync with it answers", None
+    if situation.is_paused or not situation.setup.is_automatic:
+        return f"automatic failover is {'paused' if situation.is_paused else 'off'}", None
     too_soon = situation.backoff.why_not(situation.now)
-    if too_soon is not None:
-        return Nothing(f"{why}; {too_soon}", until=situation.backoff.allowed_at())
-    return FailOver(why)
+    return too_soon, None if too_soon is None else situation.backoff.allowed_at()
 
 
 def _descends(record: ShardRecord, health: NodeHealth | None) -> bool:
@@ -153,23 +184,34 @@ def _descends(record: ShardRecord, health: NodeHealth | None) -> bool:
     return record.lineage.replid in (lineage.replid, lineage.replid2)
 
 
-def _is_best_after_restart(record: ShardRecord, health: NodeHealth, healths: Healths) -> bool:
-    """It has no replicas; or those that answer are in sync with it already, and have no more than it has."""
-    seen = health.replication
+def _is_best_after_restart(situation: Situation, health: NodeHealth) -> bool:
+    """Whether no member has data that the restarted primary lacks: each has less, or follows it already."""
+    record, seen = situation.record, health.replication
     if seen is None:
         return False
-    others = [node for node in record.nodes if node != record.primary]
-    answering = [h for node in others if (h := healths.get(node)) is not None and h.verdict.is_answering]
-    if not others:
-        return True
-    return bool(answering) and all(follows(other, seen) for other in answering)
+    place = place_of(seen, record.lineage) if record.lineage is not None else None
+    for node in record.joined:
+        if node == record.primary or node in situation.barred:
+            continue
+        other = situation.healths.get(node)
+        if follows(other, seen):
+            continue
+        known = other.replication if other is not None else None
+        if place is None or known is None or record.lineage is None:
+            return False
+        theirs = place_of(known, record.lineage)
+        if theirs is None or theirs > place:
+            return False
+    return True
 
 
-def _has_successor(record: ShardRecord, healths: Healths) -> bool:
+def _has_successor(situation: Situation) -> bool:
+    record, healths = situation.record, situation.healths
+    primary = record.primary or record.last
     return any(
         node in record.joined and (health := healths.get(node)) is not None and health.verdict.is_answering
         for node in record.nodes
-        if node != record.primary
+        if node != primary and node not in situation.barred
     )
 
 
@@ -187,7 +229,7 @@ def _keep(situation: Situation, health: NodeHealth, manager: str | None) -> Deci
         return Update(renamed, "the primary's history has a new name")
     if manager is not None:
         return Nothing(manager)
-    actions = tuple(heal(setup, record, healths, situation.configured))
+    actions = tuple(heal(setup, record, healths, situation.done))
     return Heal(actions) if actions else Nothing(_complaint(health))
 
 

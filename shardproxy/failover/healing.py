@@ -29,9 +29,19 @@ class Follow:
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """The node is in sync for the first time."""
+    """The node is in sync, for the first time or as another process than before."""
 
     node: Address
+    run_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Persist:
+    """Have the node's own config file say its part: else it would come back with the one of before."""
+
+    node: Address
+    run_id: str
+    epoch: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +52,7 @@ class Configure:
     run_id: str
 
 
-Action = Follow | Joined | Configure
+Action = Follow | Joined | Configure | Persist
 
 
 def why_not_trusted(record: ShardRecord, health: NodeHealth | None) -> str | None:
@@ -67,9 +77,13 @@ def why_not_trusted(record: ShardRecord, health: NodeHealth | None) -> str | Non
 
 
 def heal(
-    setup: ShardSetup, record: ShardRecord, healths: Healths, configured: frozenset[tuple[Address, str]]
+    setup: ShardSetup, record: ShardRecord, healths: Healths, done: frozenset[Configure | Persist]
 ) -> Iterable[Action]:
-    """What to do next; nothing when all is well or the primary is in doubt."""
+    """What to do next; nothing when all is well or the primary is in doubt.
+
+    A managed node has to start as nobody's replica, whatever it was: there its file is left alone. Elsewhere
+    the first epoch is as the engines' files have it.
+    """
     primary = record.primary
     if primary is None or why_not_trusted(record, healths.get(primary)) is not None:
         return
@@ -81,13 +95,17 @@ def heal(
         if health is None or health.replication is None or not health.verdict.is_answering:
             continue
         run_id = health.server.run_id if health.server is not None else ""
-        if node in record.joined and (node, run_id) not in configured:
-            yield Configure(node, run_id)
+        steps: list[Configure | Persist] = []
+        if node in record.joined:
+            steps.append(Configure(node, run_id))
+        if not setup.is_managed and record.epoch > 1 and (node == primary or follows(health, seen_primary)):
+            steps.append(Persist(node, run_id, record.epoch))
+        yield from (step for step in steps if step not in done)
         if node == primary:
             continue
         if follows(health, seen_primary):
-            if node not in record.joined:
-                yield Joined(node)
+            if node not in record.joined or not record.has_process(node, run_id):
+                yield Joined(node, run_id)
             continue
         is_member = node in record.joined
         if (is_member or setup.is_managed) and not _is_on_its_way(health.replication, primary):

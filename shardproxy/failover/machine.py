@@ -4,6 +4,7 @@
                         ^ too few ┘      │         └ failed: back to CLAIM
                         └─── nobody fit ─┘
     switchover  CLAIM > PARK > HANDOVER > PUBLISH > HEAL > DONE      (unclear: a failover from CLAIM on)
+    hold        CLAIM > FENCE > WAIT > FENCE > ...                   (until a failover is allowed)
 
 A promotion that failed may have happened all the same, and only another epoch may promote another node.
 STOPPED: somebody else leads, or the store is down. The record says how far it came; whoever leads resumes.
@@ -37,6 +38,7 @@ class Step(enum.Enum):
 class Kind(enum.Enum):
     FAILOVER = "failover"
     SWITCHOVER = "switchover"
+    HOLD = "hold"  # keep what the replicas have until somebody may be promoted
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,13 @@ class Enough:
 
 @dataclass(frozen=True, slots=True)
 class TooFew:
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Nobody may be promoted now."""
+
     why: str
 
 
@@ -146,6 +155,7 @@ Event = (
     | Fenced
     | Enough
     | TooFew
+    | Held
     | Chosen
     | NobodyElectable
     | Promoted
@@ -166,6 +176,7 @@ TRANSITIONS: dict[tuple[Step, type[Event]], Step] = {
     (Step.FENCE, Lost): Step.STOPPED,
     (Step.WAIT, Enough): Step.CHOOSE,
     (Step.WAIT, TooFew): Step.FENCE,
+    (Step.WAIT, Held): Step.FENCE,
     (Step.CHOOSE, Chosen): Step.PROMOTE,
     (Step.CHOOSE, NobodyElectable): Step.FENCE,
     (Step.PROMOTE, Promoted): Step.PUBLISH,
@@ -202,6 +213,8 @@ class Run:
     why_not_acknowledged: str | None = None
     target: Address | None = None  # a switchover's from the start
     trusted: Address | None = None  # chosen already, by an operator or as the first primary ever
+    barred: frozenset[Address] = frozenset()  # had lost sync long before the primary was lost
+    other_name: str = ""  # how else the last primary's history is called
     primary: Address | None = None  # the outcome
     lineage: Lineage | None = None
     run_id: str = ""
@@ -236,7 +249,7 @@ def advance(run: Run, event: Event) -> Run:
             return replace(
                 run, primary=record.last, lineage=record.lineage, run_id=record.run_id, setback=why
             )
-        case TooFew(why) | NobodyElectable(why) | Lost(why):
+        case TooFew(why) | Held(why) | NobodyElectable(why) | Lost(why):
             return replace(run, setback=why)
         case Published(record):
             return replace(run, record=record)

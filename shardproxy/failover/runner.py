@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import trio
 
-from shardproxy.failover.election import Candidate, Electorate, choose, why_too_few
+from shardproxy.failover.election import (
+    Candidate,
+    Electorate,
+    best_of_restarted,
+    choose,
+    why_too_few,
+)
 from shardproxy.failover.interfaces import FenceError, Fencer
 from shardproxy.failover.machine import (
     Chosen,
@@ -20,6 +26,7 @@ from shardproxy.failover.machine import (
     HandoverRefused,
     HandoverUnclear,
     Healed,
+    Held,
     Kind,
     Lost,
     NobodyElectable,
@@ -38,9 +45,7 @@ from shardproxy.model import Address
 from shardproxy.store.interface import ConflictError, Leadership, Store, StoreUnavailableError
 from shardproxy.store.record import ShardState
 
-SETBACKS = (TooFew, NobodyElectable, PromotionFailed, HandoverUnclear)
-
-Wait = Callable[[Run], Awaitable[None]]
+SETBACKS = (TooFew, Held, NobodyElectable, PromotionFailed)
 
 
 @dataclass(slots=True)
@@ -55,21 +60,14 @@ class Runner:
     settings: FailoverSettings
     at_once: trio.CapacityLimiter
 
-    async def walk(self, run: Run, wait_after_setback: Wait) -> Run:
-        """Walk until it is over. One that cannot go on now gives way to other shards' meanwhile."""
-        while not run.is_over:
-            async with self.at_once:
-                run = await self._walk_to_setback(run)
-            if not run.is_over:
-                await wait_after_setback(run)
-        return run
-
-    async def _walk_to_setback(self, run: Run) -> Run:
-        while True:
-            event = await self._take(run)
-            run = advance(run, event)
-            if run.is_over or isinstance(event, SETBACKS):
-                return run
+    async def walk(self, run: Run) -> Run:
+        """Walk until it is over, or cannot go on now: it may be walked on later, from where it stands."""
+        async with self.at_once:
+            while True:
+                event = await self._take(run)
+                run = advance(run, event)
+                if run.is_over or isinstance(event, SETBACKS):
+                    return run
 
     async def _take(self, run: Run) -> Event:
         """Do what the step asks for. LeadershipLostError ends the run: nothing more may be done."""
@@ -102,7 +100,8 @@ class Runner:
         if run.kind is Kind.SWITCHOVER:
             record = replace(run.record.fenced(ShardState.SWITCHING), target=run.target)
             return ClaimedSwitchover(await self.store.put(record, self.leadership))
-        record = replace(run.record.fenced(), target=run.trusted)
+        state = ShardState.HELD if run.kind is Kind.HOLD else ShardState.FENCING
+        record = replace(run.record.fenced(state), target=run.trusted)
         return Claimed(await self.store.put(record, self.leadership))
 
     async def _fence(self, run: Run) -> Event:
@@ -123,7 +122,8 @@ class Runner:
         async def freeze(node: Address) -> None:
             try:
                 zone = self.setup.zone_of(node)
-                frozen.append(await self.steps.freeze(node, zone=zone, cut_clients=node == record.last))
+                candidate = await self.steps.freeze(node, zone=zone, cut_clients=node == record.last)
+                frozen.append(candidate.with_one_name(record.lineage, run.other_name))
             except StepError:
                 return  # it does not count among those that answer, and that is all
 
@@ -142,15 +142,21 @@ class Runner:
     def _wait(self, run: Run) -> Event:
         if run.why_not_acknowledged is not None:
             return TooFew(run.why_not_acknowledged)
+        if run.kind is Kind.HOLD:
+            return Held(run.reason)
         if any(candidate.address == run.trusted for candidate in run.candidates):
             return Enough()
-        too_few = why_too_few(run.record, run.candidates)
+        if best_of_restarted(run.record, run.candidates) is not None:
+            return Enough()
+        too_few = why_too_few(run.record, run.candidates, self.setup.wait)
         return TooFew(too_few) if too_few is not None else Enough()
 
     def _choose(self, run: Run) -> Event:
         if any(candidate.address == run.trusted for candidate in run.candidates) and run.trusted is not None:
             return Chosen(run.trusted)
-        electorate = Electorate(run.record.lineage, self.settings.zone)
+        if (restarted := best_of_restarted(run.record, run.candidates)) is not None:
+            return Chosen(restarted)
+        electorate = Electorate(run.record.lineage, self.settings.zone, run.barred)
         choice = choose(run.candidates, electorate)
         return Chosen(choice.best.address) if choice.best is not None else NobodyElectable(str(choice))
 

@@ -44,5 +44,6 @@ class FailoverSettings:
     handover_timeout: float = 2.0  # FAILOVER gives up by itself
     adopt_after: float = 1.5  # nodes that are silent at start are not waited for any longer
     retry_interval: float = 0.5  # between tries that found too few replicas
+    left_behind: float = 10.0  # a replica out of sync for longer when the primary fell ill is not promoted
     at_once: int = 3  # failovers
     zone: str | None = None  # the proxy's

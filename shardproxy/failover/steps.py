@@ -60,6 +60,7 @@ class Steps:
             ("INFO", "server"),
             ("INFO", "replication"),
             ("PING",),
+            ("INFO", "keyspace"),
         ]
         if cut_clients:
             requests.append(("CLIENT", "KILL", "TYPE", "normal"))
@@ -74,6 +75,7 @@ class Steps:
             replication=_replication(address, replies[2]),
             run_id=_run_id(address, replies[1]),
             zone=zone,
+            keys=_keys(address, replies[4]),
             can_write=not ping.startswith("MISCONF"),
             is_loading=ping.startswith("LOADING"),
         )
@@ -107,13 +109,14 @@ class Steps:
     async def count_keys(self, address: Address) -> int:
         """How many keys a node holds, in all its databases."""
         (reply,) = await self._ask(address, [("INFO", "keyspace")], self._settings.command_timeout)
-        _demand(address, reply, "INFO")
-        total = 0
-        for name, value in read_fields(reply).items():
-            if name.startswith("db"):
-                pairs = dict(pair.split("=", 1) for pair in value.split(",") if "=" in pair)
-                total += int(pairs.get("keys", "0"))
-        return total
+        return _keys(address, reply)
+
+    async def persist(self, address: Address) -> None:
+        """Have a node's own config file say what it is now, if it has one."""
+        (reply,) = await self._ask(address, [("CONFIG", "REWRITE")], self._settings.command_timeout)
+        if isinstance(reply, Failure) and "without a config file" in reply.text:
+            return
+        _demand(address, reply, "CONFIG REWRITE")
 
     async def configure(self, address: Address, min_replicas: int | None) -> None:
         """Set what failover needs of a node."""
@@ -198,6 +201,17 @@ def _replication(address: Address, reply: Reply) -> Replication:
         return read_replication(read_fields(reply))
     except InfoError as error:
         raise StepError(address, str(error)) from error
+
+
+def _keys(address: Address, reply: Reply) -> int:
+    """From INFO keyspace."""
+    _demand(address, reply, "INFO")
+    total = 0
+    for name, value in read_fields(reply).items():
+        if name.startswith("db"):
+            pairs = dict(pair.split("=", 1) for pair in value.split(",") if "=" in pair)
+            total += int(pairs.get("keys", "0"))
+    return total
 
 
 def _run_id(address: Address, reply: Reply) -> str:

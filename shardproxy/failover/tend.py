@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, replace
 
@@ -16,6 +17,7 @@ from shardproxy.failover.decide import (
     Accept,
     FailOver,
     Heal,
+    Hold,
     Nothing,
     Register,
     Situation,
@@ -24,16 +26,17 @@ from shardproxy.failover.decide import (
     switchover_target,
 )
 from shardproxy.failover.events import EventLog, EventName
-from shardproxy.failover.healing import Action, Configure, Follow, Joined
+from shardproxy.failover.healing import Action, Configure, Follow, Joined, Persist
 from shardproxy.failover.interfaces import FenceError, Fencer
 from shardproxy.failover.machine import Kind, Run, Step
 from shardproxy.failover.runner import Runner
 from shardproxy.failover.setup import FailoverSettings, ShardSetup, record_new
 from shardproxy.failover.steps import StepError, Steps
+from shardproxy.failover.sync import SyncLog
 from shardproxy.model import Address
 from shardproxy.model.board import Board
 from shardproxy.model.health import NodeHealth, NodeKey
-from shardproxy.model.replication import ShardKey
+from shardproxy.model.replication import Lineage, Role, ShardKey
 from shardproxy.store.interface import ConflictError, Leadership, Store, StoreUnavailableError
 from shardproxy.store.record import ShardRecord, ShardState
 
@@ -94,7 +97,9 @@ class _Tender:
         self._began_at = trio.current_time()
         self._backoff = NO_FAILOVER_YET
         self._acknowledged = shared.controls.acknowledged.get(key, 0)
-        self._configured: frozenset[tuple[Address, str]] = frozenset()
+        self._done: frozenset[Configure | Persist] = frozenset()
+        self._sync = SyncLog()
+        self._unfinished: Run | None = None  # could not go on
         self._published: tuple[object, ...] = ()
         self._told: dict[Follow, float] = {}
         self._alarm: str | None = None
@@ -115,6 +120,7 @@ class _Tender:
 
     async def _look(self) -> float | None:
         """Do what is needed; return when to look again, at the latest."""
+        self._sync = self._sync.noted(self._record, self._healths(), trio.current_time())
         await self._publish(self._record)
         if (request := self._shared.controls.requests.get(self._key)) is not None:
             await self._serve(request)
@@ -133,9 +139,11 @@ class _Tender:
             case Update(record):
                 await self._put(record)
             case Accept(why):
-                await self._accept(why)
+                return await self._accept(why)
             case FailOver(reason, is_resumed):
                 return await self._fail_over(reason, is_resumed=is_resumed)
+            case Hold(reason, until):
+                return await self._hold(reason, until)
             case Heal(actions):
                 return await self._heal(actions)
         return trio.current_time()
@@ -164,9 +172,10 @@ class _Tender:
             healths=self._healths(),
             now=now,
             backoff=self._backoff,
-            configured=self._configured,
+            done=self._done,
             is_paused=self._key.cluster in self._shared.controls.paused,
             is_patient=now - self._began_at < self._shared.settings.adopt_after,
+            barred=self._sync.left_behind(self._shared.settings.left_behind),
         )
 
     def _set_alarm(self, alarm: str | None) -> None:
@@ -182,10 +191,20 @@ class _Tender:
 
     async def _publish(self, record: ShardRecord) -> None:
         """Have a settled record served, also one that somebody before us left behind."""
-        if not record.is_settled or record.served == self._published:
+        if not record.is_settled or record.served == self._published or not self._is_confirmed(record):
             return
         await self._shared.fencer.publish(record)
         self._published = record.served
+
+    def _is_confirmed(self, record: ShardRecord) -> bool:
+        """Whether the primary on record is what it was: it may have restarted while nobody looked."""
+        if record.primary is None or len(record.nodes) == 1:
+            return True
+        health = self._healths().get(record.primary)
+        if health is None or health.server is None or health.replication is None:
+            return False
+        is_primary = health.replication.role is Role.PRIMARY
+        return is_primary and record.run_id in ("", health.server.run_id)
 
     async def _register(self, found: Adoption) -> float | None:
         patience = self._began_at + self._shared.settings.adopt_after
@@ -195,6 +214,9 @@ class _Tender:
                 record = self._record.fenced()
                 nodes = dict.fromkeys((*self._setup.addresses, primary))
                 record = replace(record, nodes=tuple(nodes), joined=joined, wait=self._setup.wait)
+                for node, health in self._healths().items():
+                    if node in joined and node != primary and health.server is not None:
+                        record = record.with_process(node, health.server.run_id)
                 await self._publish(await self._put(record.settled(primary, seen.lineage, seen.run_id)))
                 self._shared.events.add(EventName.PRIMARY_ADOPTED, self._key, why)
                 return trio.current_time()
@@ -202,7 +224,7 @@ class _Tender:
                 await self._build(candidates, why)
                 return trio.current_time()
             case Conflict(why):
-                self._set_alarm(f"{why}: read-only until an operator promotes one")
+                self._set_alarm(f"{why}: not served until an operator promotes one ({self._advice})")
                 if self._record.state is not ShardState.CONFLICT:
                     record = replace(self._record.fenced(ShardState.CONFLICT), nodes=self._setup.addresses)
                     await self._publish(await self._put(record))
@@ -233,26 +255,65 @@ class _Tender:
         record = replace(self._record, nodes=self._setup.addresses, wait=self._setup.wait, joined=joined)
         await self._walk(Run(Kind.FAILOVER, record, why, trio.current_time(), trusted=target))
 
-    async def _accept(self, why: str) -> None:
+    @property
+    def _advice(self) -> str:
+        return f"shardproxy failover {self._key.cluster} {self._key.index} --to NODE"
+
+    async def _accept(self, why: str) -> float:
         record = self._record
         if record.primary is None:
-            return
+            return trio.current_time()
         seen = await self._shared.steps.inspect(record.primary)
+        is_in_doubt = self._setup.is_automatic and self._may_miss_data(record, seen.lineage)
+        if is_in_doubt and not await self._shared.steps.count_keys(record.primary):
+            return await self._hold(f"{why}, empty, while others may have its data", None)
         accepted = record.fenced().settled(record.primary, seen.lineage, seen.run_id)
         await self._publish(await self._put(accepted))
         self._shared.events.add(EventName.NODES_REBOOTED, self._key, f"{why}; it stays the primary")
+        return trio.current_time()
+
+    def _may_miss_data(self, record: ShardRecord, lineage: Lineage) -> bool:
+        """Whether a member does not follow the primary that restarted, and so may have what that lost."""
+        healths = self._healths()
+        for node in record.joined:
+            if node == record.primary:
+                continue
+            health = healths.get(node)
+            seen = health.replication if health is not None and health.verdict.is_answering else None
+            if seen is None or not seen.is_link_up or seen.lineage.replid != lineage.replid:
+                return True
+        return False
 
     async def _fail_over(self, reason: str, *, is_resumed: bool) -> float:
         record = self._record
-        trusted = record.target if record.last is None and record.lineage is None else None
-        self._shared.events.add(EventName.FAILOVER_STARTED, self._key, reason)
-        run = await self._walk(Run(Kind.FAILOVER, record, reason, trio.current_time(), trusted=trusted))
+        run = self._unfinished
+        if run is None or run.record != record or run.kind is Kind.HOLD:
+            trusted = record.target if record.last is None and record.lineage is None else None
+            self._shared.events.add(EventName.FAILOVER_STARTED, self._key, reason)
+            run = Run(
+                Kind.FAILOVER,
+                record,
+                reason,
+                trio.current_time(),
+                trusted=trusted,
+                barred=self._sync.left_behind(self._shared.settings.left_behind),
+                other_name=self._sync.other_name(record),
+            )
+        run = await self._walk(run)
         now = trio.current_time()
         if run.step is not Step.DONE:
-            return now + REDO
+            return now + (REDO if run.is_over else self._shared.settings.retry_interval)
         if not is_resumed:
             self._backoff = self._backoff.after_failover(now)
         return now
+
+    async def _hold(self, reason: str, until: float | None) -> float:
+        """Serve nothing, and let no replica take an empty primary's data, until somebody may be promoted."""
+        run = self._unfinished
+        if run is None or run.record != self._record or run.kind is not Kind.HOLD:
+            run = Run(Kind.HOLD, self._record, reason, trio.current_time())
+        await self._walk(replace(run, reason=reason))
+        return min(trio.current_time() + REDO, until or math.inf)
 
     async def _serve(self, request: Request) -> None:
         """Do what an operator asked for, and answer."""
@@ -312,7 +373,8 @@ class _Tender:
             shared.settings,
             shared.at_once,
         )
-        run = await runner.walk(run, self._wait_after_setback)
+        run = await runner.walk(run)
+        self._unfinished = None if run.is_over else run
         took = trio.current_time() - run.started_at
         if run.step is Step.DONE:
             self._published = run.record.served
@@ -322,15 +384,12 @@ class _Tender:
             said = f"{run.record.primary} is the primary of epoch {run.record.epoch}, after {took:.2f} s"
             said += f" (before: {primary}): {run.setback or run.reason}"
             shared.events.add(name, self._key, said, seconds=took)
-        else:
+        elif run.is_over:
             shared.events.add(EventName.FAILOVER_DELAYED, self._key, run.setback)
+        else:
+            stuck = "not served" if run.kind is Kind.HOLD else f"{run.kind.value} is stuck"
+            self._set_alarm(f"{stuck}: {run.setback} (to promote a node all the same: {self._advice})")
         return run
-
-    async def _wait_after_setback(self, run: Run) -> None:
-        """Something may change: a node comes back, an operator gives up waiting."""
-        self._set_alarm(f"{run.kind.value} is stuck: {run.setback}")
-        with trio.move_on_after(self._shared.settings.retry_interval):
-            await self._shared.bell.next.wait()
 
     async def _heal(self, actions: Iterable[Action]) -> float:
         """Do them one by one; one that fails does not keep the others from being done."""
@@ -350,13 +409,17 @@ class _Tender:
     async def _act(self, action: Action) -> None:
         shared, key = self._shared, self._key
         match action:
-            case Configure(node, run_id):
-                self._configured = self._configured | {(node, run_id)}
+            case Configure(node):
+                self._done = self._done | {action}
                 await shared.steps.configure(node, self._setup.min_replicas)
-            case Joined(node):
+            case Persist(node):
+                self._done = self._done | {action}
+                await shared.steps.persist(node)
+            case Joined(node, run_id):
                 record = self._record
-                await self._put(replace(record, joined=(*record.joined, node)))
-                shared.events.add(EventName.NODE_ADDED, key, f"{node} is in sync with the primary")
+                await self._put(record.with_process(node, run_id))
+                if node not in record.joined:
+                    shared.events.add(EventName.NODE_ADDED, key, f"{node} is in sync with the primary")
             case Follow(node, primary, was_primary, must_be_empty):
                 if must_be_empty and (count := await shared.steps.count_keys(node)):
                     raise StepError(

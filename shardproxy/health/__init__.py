@@ -5,4 +5,5 @@ detector.py  from results and witnesses to a verdict     history.py   what is re
 outcome.py   classes of replies                          tilt.py      when our own clock cannot be trusted
 witness.py   what a replica says of its primary          staleness.py how old a replica's data is
 settings.py  intervals and limits                   manager.py   who else manages a node
+pool.py      memcached nodes that are down, for the log
 """

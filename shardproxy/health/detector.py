@@ -53,7 +53,7 @@ def judge(question: Question, settings: HealthSettings) -> Judgement:
         return Judgement(NodeState.DENIED, last.why)
     silent_for = history.silent_for(now)
     if last is None or history.alive_at is None:
-        if silent_for < settings.down_after and history.refusals < 2:
+        if silent_for < settings.down_after and not history.is_refusing:
             return Judgement(NodeState.UNKNOWN, last.why if last else "not asked yet")
     elif silent_for < _suspect_after(question.role, settings) and history.alive_at == last.at:
         return _judge_alive(question, last.outcome, settings)
@@ -72,7 +72,7 @@ def _down_after(role: Role, settings: HealthSettings) -> float:
 def _judge_silent(question: Question, silent_for: float, settings: HealthSettings) -> Judgement:
     last = question.history.last
     why = f"no reply for {silent_for:.1f} s" + (f": {last.why}" if last else "")
-    if question.history.refusals >= 2:
+    if question.history.is_refusing:
         why, cause = "connections refused: the process is dead", Cause.DEAD
     elif silent_for >= _down_after(question.role, settings):
         cause = Cause.SILENT
@@ -95,7 +95,7 @@ def _ask_witnesses(question: Question, why: str, cause: Cause) -> Judgement:
         agreed = "; ".join(f"{witness.name}: {witness.why}" for witness in question.witnesses)
         return Judgement(NodeState.DOWN, f"{why}; {agreed}", cause)
     if question.expected_witnesses:
-        return Judgement(NodeState.CUT_OFF, f"{why}; and no replica answers either")
+        return Judgement(NodeState.CUT_OFF, f"{why}; and no replica that was in sync with it can tell more")
     if question.is_tilted:
         return Judgement(NodeState.SUSPECT, f"{why}; nobody to ask, and our own view is in doubt")
     return Judgement(NodeState.DOWN, f"{why}; it has no replicas", cause)

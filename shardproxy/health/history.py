@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from shardproxy.health.outcome import ALIVE, Outcome, ProbeResult
 from shardproxy.model.replication import Replication, Role, Server
 
+DEAD_REFUSALS = 2  # in a row
 DEFAULT_PING_PERIOD = 10.0  # seconds; an engine's own repl-ping-replica-period
 
 
@@ -35,6 +36,11 @@ class History:
     @property
     def is_restarted(self) -> bool:
         return bool(self.run_id and self.server and self.server.run_id != self.run_id)
+
+    @property
+    def is_refusing(self) -> bool:
+        """Nothing listens there: its process is dead, whoever could hear it before."""
+        return self.refusals >= DEAD_REFUSALS
 
     @property
     def is_acting_replica(self) -> bool:

@@ -64,7 +64,7 @@ class ProbeResult:
     outcome: Outcome
     detail: str = ""
     was_closed: bool = False  # the node ended our connection since the result before
-    connection: int | None = None  # the node's id of our connection: another one means we reconnected
+    connection: int | None = None  # which of the link's it was: another one may be to another process
     replication: Replication | None = None
     server: Server | None = None
     ping_period: float | None = None  # how often it pings its replicas

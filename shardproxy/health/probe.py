@@ -1,7 +1,7 @@
 """One question to one node. Thin: sends, receives, classifies; decides nothing.
 
-Always asked: PING, and CLIENT ID, which changes when the connection is a new one. When facts are due: INFO,
-and how often it pings its replicas. On a new connection, and now and then: who else manages it.
+Always asked: PING. When facts are due: INFO, and how often it pings its replicas. On a new connection, which
+may be one to another process, and now and then: all that, and who else manages it.
 """
 
 from __future__ import annotations
@@ -36,6 +36,10 @@ class Link(Protocol):
     async def wait_closed(self) -> None:
         """Wait until the node ends the connection, for ever when none is open."""
 
+    @property
+    def opened(self) -> int:
+        """How many connections it has opened."""
+
     def close(self) -> None: ...
 
 
@@ -62,7 +66,7 @@ class Asker:
 async def probe(
     link: Link, depth: Depth, asker: Asker, connection: int | None, *, was_closed: bool = False
 ) -> ProbeResult:
-    """Ask a node; `connection` is its id last time, `was_closed` that the node has ended it since."""
+    """Ask a node; `connection` is which it was last time, `was_closed` that the node has ended it since."""
     result = await _probe(link, depth, asker, connection)
     return replace(result, was_closed=was_closed)
 
@@ -86,7 +90,7 @@ async def _probe(link: Link, depth: Depth, asker: Asker, connection: int | None)
 
 
 async def _ask(link: Link, depth: Depth, asker: Asker) -> ProbeResult:
-    requests: list[tuple[Argument, ...]] = [("PING",), ("CLIENT", "ID")]
+    requests: list[tuple[Argument, ...]] = [("PING",)]
     if depth >= Depth.INFO:
         requests += [("INFO", "server"), ("INFO", "replication"), ("CONFIG", "GET", PING_PERIOD)]
     if depth >= Depth.SURVEY:
@@ -96,18 +100,18 @@ async def _ask(link: Link, depth: Depth, asker: Asker) -> ProbeResult:
             ("CLIENT", "SETNAME", asker.client_name),
         ]
     replies = await link.request_many(requests, timeout=asker.timeout)
-    ping, client_id = replies[:2]
+    ping = replies[0]
     result = ProbeResult(
         asked_at=0.0,
         at=0.0,
         outcome=outcome_of_error(ping.text) if isinstance(ping, Failure) else Outcome.PONG,
         detail=ping.text if isinstance(ping, Failure) else "",
-        connection=client_id if isinstance(client_id, int) else None,
+        connection=link.opened,
     )
     if depth >= Depth.INFO:
-        result = _with_info(result, *replies[2:5])
+        result = _with_info(result, *replies[1:4])
     if depth >= Depth.SURVEY:
-        result = _with_survey(result, asker, *replies[5:7])
+        result = _with_survey(result, asker, *replies[4:6])
     return result
 
 

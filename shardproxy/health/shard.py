@@ -88,9 +88,16 @@ class ShardHealth:
 
     @property
     def is_suspect(self) -> bool:
-        """Its primary is not simply up: look closer. Without a primary, always."""
+        """Look closer: there is no primary, it is not simply up, or a replica's part is not on record yet."""
         verdict = self.verdicts.get(self.record.primary) if self.record.primary else None
-        return verdict is None or verdict.state is not NodeState.UP
+        return verdict is None or verdict.state is not NodeState.UP or self._is_young
+
+    @property
+    def _is_young(self) -> bool:
+        """Right after roles have changed more can be lost than later: it is not yet known who has what."""
+        known = {node for node, _ in self.record.processes}
+        new = (node for node in self.record.joined if node != self.record.primary and node not in known)
+        return any((verdict := self.verdicts.get(node)) is not None and verdict.is_answering for node in new)
 
     @property
     def is_refused(self) -> bool:
@@ -132,6 +139,6 @@ class ShardHealth:
     def _witnesses(self, primary: History, now: float) -> Iterable[Witness]:
         for node, history in self.histories.items():
             if node != self.record.primary:
-                witness = replica_witness(node, history, primary.ping_period, now)
+                witness = replica_witness(node, history, primary, now)
                 if witness is not None:
                     yield witness

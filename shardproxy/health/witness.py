@@ -2,7 +2,9 @@
 
 A replica's `master_last_io_seconds_ago` is in whole seconds, so `n` proves a silence of more than `n - 1`.
 An offset that we saw stand still proves as much silence as we watched it. Either must be longer than the
-primary's pings to its replicas are apart, or a healthy idle primary would look silent.
+primary's pings to its replicas are apart, or a healthy idle primary would look silent. A link that went down
+before the primary fell silent says nothing of the primary: then the replica is cut off, or was told to follow
+nobody, and what it holds is old.
 """
 
 from __future__ import annotations
@@ -12,9 +14,11 @@ from dataclasses import dataclass
 from shardproxy.health.history import History
 from shardproxy.health.outcome import Outcome
 from shardproxy.model import Address
+from shardproxy.model.replication import Replication
 
 FRESH = 0.5  # seconds; an older statement is not heard
 PING_MARGIN = 0.1  # seconds a ping may be late
+LINK_MARGIN = 1.0  # seconds: how long a link is down is told in whole ones
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,10 +31,8 @@ class Witness:
     can_write: bool = True  # a replica that could take over where writes fail for want of disk
 
 
-def replica_witness(
-    address: Address, history: History, primary_ping_period: float, now: float
-) -> Witness | None:
-    """The replica's statement; None when there is none, or it is too old to count."""
+def replica_witness(address: Address, history: History, primary: History, now: float) -> Witness | None:
+    """The replica's statement; None when there is none, or it cannot tell."""
     seen, at, since = history.replication, history.replication_at, history.offset_since
     if seen is None or at is None or since is None or now - at > FRESH:
         return None
@@ -39,8 +41,15 @@ def replica_witness(
     can_write = history.last is not None and history.last.outcome is Outcome.PONG
     name = f"replica {address}"
     if not seen.is_link_up:
+        if not primary.is_refusing and _was_down_before(seen, primary, now):
+            return None
         return Witness(name, hears=False, why="its link is down", can_write=can_write)
     silence = max(at - since, float((seen.last_io or 0) - 1))
-    hears = silence <= primary_ping_period + PING_MARGIN
+    hears = silence <= primary.ping_period + PING_MARGIN
     why = f"nothing heard for {silence:.1f} s" if not hears else f"heard it {seen.last_io or 0} s ago"
     return Witness(name, hears=hears, why=why, can_write=can_write)
+
+
+def _was_down_before(seen: Replication, primary: History, now: float) -> bool:
+    """Whether the link was lost before the primary was last heard of. One that never was up was."""
+    return seen.link_down_for is None or seen.link_down_for > primary.silent_for(now) + LINK_MARGIN

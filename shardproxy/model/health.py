@@ -66,4 +66,13 @@ class NodeHealth:
     epoch: int = 0  # of the shard's record that it was judged by
 
 
+@dataclass(frozen=True, slots=True)
+class NodeDown:
+    """A memcached node that its clients' requests found down: why, and since when (trio time)."""
+
+    reason: str
+    since: float
+
+
+PoolKey = tuple[str, Address]  # cluster, node
 NodeKey = tuple[ShardKey, Address]

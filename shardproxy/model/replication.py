@@ -67,6 +67,9 @@ class Replication:
     is_link_up: bool = False  # a replica's, to that primary
     is_syncing: bool = False  # a full sync is under way; the offset then says nothing
     last_io: int | None = field(default=None, compare=False)  # whole seconds since the primary was heard
+    link_down_for: int | None = field(
+        default=None, compare=False
+    )  # whole seconds; None = never was up, or is
     priority: int = 100  # 0 is never promoted
     attached: tuple[AttachedReplica, ...] = field(default=(), compare=False)
     is_handing_over: bool = False  # FAILOVER is under way on this primary

@@ -7,6 +7,7 @@ a request that is given up leaves no reply behind, because its connection goes w
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
 from collections.abc import Sequence
@@ -87,6 +88,7 @@ class NodeLink:
         self._max_reply = max_reply
         self._connection: _Connection | None = None
         self._turn = trio.Lock()
+        self._opened = 0
 
     async def request(
         self, *args: Argument, resp: int = 2, db: int = 0, timeout: float | None = None
@@ -120,6 +122,11 @@ class NodeLink:
     @property
     def is_open(self) -> bool:
         return self._connection is not None
+
+    @property
+    def opened(self) -> int:
+        """How many connections it has opened."""
+        return self._opened
 
     async def wait_closed(self) -> None:
         """Wait until the node ends the open connection, for ever when none is open.
@@ -178,6 +185,7 @@ class NodeLink:
             connection = None
         if connection is None:
             connection = self._connection = await self._open()
+            self._opened += 1
             if self._credentials is not None:
                 user = [self._credentials.username] if self._credentials.username else []
                 await self._set(connection, "AUTH", *user, self._credentials.password)
@@ -200,6 +208,10 @@ class NodeLink:
                 stream = await trio.open_unix_socket(self.address.path)
             else:
                 stream = await trio.open_tcp_stream(self.address.host, self.address.port)
+                if stream.socket.getsockname() == stream.socket.getpeername():
+                    # where nobody listens, a socket that is given the very port it calls meets itself
+                    stream.socket.close()
+                    raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
             return _Connection(stream, Reader(self._max_reply))
         raise TimeoutError(f"no connection within {self._timeouts.connect:g} s")
 

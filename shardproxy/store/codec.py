@@ -26,6 +26,7 @@ def record_encode(record: ShardRecord) -> dict[str, Any]:
         "wait": record.wait,
         "lineage": [lineage.replid, lineage.replid2, lineage.second_offset] if lineage else None,
         "run_id": record.run_id,
+        "processes": {str(node): run_id for node, run_id in record.processes},
     }
 
 
@@ -45,6 +46,9 @@ def record_decode(values: Mapping[str, Any], revision: int) -> ShardRecord:
             wait=int(values["wait"]),
             lineage=Lineage(str(lineage[0]), str(lineage[1]), int(lineage[2])) if lineage else None,
             run_id=str(values["run_id"]),
+            processes=tuple(
+                (Address.parse(node), str(run_id)) for node, run_id in values.get("processes", {}).items()
+            ),
             revision=revision,
         )
     except (KeyError, IndexError, TypeError, AttributeError) as error:

@@ -13,8 +13,7 @@ import json
 import math
 import os
 import uuid
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -55,6 +54,8 @@ class _State:
     revision: int  # of the last write
     records: dict[ShardKey, ShardRecord]
     epochs: dict[str, int]  # the highest that each cluster's topology ever had
+    paused: frozenset[str] = frozenset()  # clusters whose automatic failover an operator has paused
+    layouts: dict[str, tuple[int, str]] = field(default_factory=dict)  # version and digest of pools as told
 
 
 class LocalStore:
@@ -101,7 +102,7 @@ class LocalStore:
         """Lead at once: the lock is ours. Whoever claimed before in this process leads no more."""
         async with self._turn:
             self._state.leader += 1
-            await self._write(self._state.records)
+            await self._write()
             return LocalLeadership(self._state.leader)
 
     async def put(self, record: ShardRecord, leadership: Leadership) -> ShardRecord:
@@ -110,7 +111,7 @@ class LocalStore:
                 raise LeadershipLostError(f"revision {leadership.revision} does not lead any more")
             revision = self._state.revision + 1
             stored = record_replace(self._state.records.get(record.key), record, revision)
-            await self._write({**self._state.records, record.key: stored})
+            await self._write(records={**self._state.records, record.key: stored})
             self._records.show(record.key, stored)
             return stored
 
@@ -124,15 +125,38 @@ class LocalStore:
             if self._lock_file is None:
                 raise StoreUnavailableError(f"{self._path} is closed")
             if epoch > self.last_epoch(cluster):
-                await self._write(self._state.records, {**self._state.epochs, cluster: epoch})
+                await self._write(epochs={**self._state.epochs, cluster: epoch})
 
-    async def _write(
-        self, records: Mapping[ShardKey, ShardRecord], epochs: Mapping[str, int] | None = None
-    ) -> None:
-        """Once begun it is finished, and then known: a cancelled caller leaves no doubt about the file."""
-        old = self._state
-        epochs = dict(old.epochs if epochs is None else epochs)
-        state = _State(old.group, old.leader, old.revision + 1, dict(records), epochs)
+    @property
+    def paused(self) -> frozenset[str]:
+        """Clusters whose automatic failover is paused."""
+        return self._state.paused
+
+    async def note_paused(self, cluster: str, is_paused: bool) -> None:
+        """Remember whether a cluster's automatic failover is paused; raise StoreUnavailableError."""
+        async with self._turn:
+            if self._lock_file is None:
+                raise StoreUnavailableError(f"{self._path} is closed")
+            if is_paused != (cluster in self.paused):
+                await self._write(paused=self.paused ^ {cluster})
+
+    def last_layout(self, cluster: str) -> tuple[int, str] | None:
+        """Version and digest of what clients were told last of a memcached cluster."""
+        return self._state.layouts.get(cluster)
+
+    async def note_layout(self, cluster: str, version: int, digest: str) -> None:
+        """Remember what clients are about to be told; raise StoreUnavailableError."""
+        async with self._turn:
+            if self._lock_file is None:
+                raise StoreUnavailableError(f"{self._path} is closed")
+            await self._write(layouts={**self._state.layouts, cluster: (version, digest)})
+
+    async def _write(self, **changes: Any) -> None:
+        """Write the state with those fields changed.
+
+        Once begun it is finished, and then known: a cancelled caller leaves no doubt about the file.
+        """
+        state = replace(self._state, revision=self._state.revision + 1, **changes)
         try:
             with trio.CancelScope(shield=True):  # a local disk: bounded by the kernel
                 await trio.to_thread.run_sync(_write, self._path, _encode(state))
@@ -200,6 +224,8 @@ def _encode(state: _State) -> bytes:
         "leader": state.leader,
         "revision": state.revision,
         "epochs": state.epochs,
+        "paused": sorted(state.paused),
+        "layouts": state.layouts,
         "shards": [
             {"revision": record.revision, **record_encode(record)} for record in state.records.values()
         ],
@@ -217,4 +243,6 @@ def _decode(values: Any) -> _State:
         int(values["revision"]),
         {record.key: record for record in records},
         {str(cluster): int(epoch) for cluster, epoch in values.get("epochs", {}).items()},
+        frozenset(str(cluster) for cluster in values.get("paused", ())),
+        {str(cluster): (int(told[0]), str(told[1])) for cluster, told in values.get("layouts", {}).items()},
     )

@@ -13,6 +13,7 @@ class ShardState(enum.Enum):
     NEW = "new"  # not stored yet: nobody knows its primary
     OK = "ok"  # the primary serves
     FENCING = "fencing"  # nobody may acknowledge writes
+    HELD = "held"  # as FENCING, and nobody may be promoted before something outside has changed
     PROMOTING = "promoting"  # as FENCING, and the target may already be a primary
     SWITCHING = "switching"  # as PROMOTING, by a planned switchover
     CONFLICT = "conflict"  # two nodes claim to be the primary: read-only until an operator decides
@@ -32,6 +33,9 @@ class ShardRecord:
     joined: tuple[
         Address, ...
     ] = ()  # members that have had the shard's data; others may hold data of their own
+    processes: tuple[
+        tuple[Address, str], ...
+    ] = ()  # members and the run_id with which each was last in sync: what another process has, a disk kept
     wait: int = 0  # replicas that have a write before it is acknowledged
     lineage: Lineage | None = None  # of the primary's, or the last primary's, dataset
     run_id: str = ""  # of the primary's process
@@ -42,6 +46,16 @@ class ShardRecord:
         """The members that are not, or were not, the primary."""
         primary = self.primary or self.last
         return tuple(node for node in self.nodes if node != primary)
+
+    def with_process(self, node: Address, run_id: str) -> ShardRecord:
+        """The node is in sync, as that process."""
+        joined = self.joined if node in self.joined else (*self.joined, node)
+        others = tuple(entry for entry in self.processes if entry[0] != node)
+        return replace(self, joined=joined, processes=(*others, (node, run_id)))
+
+    def has_process(self, node: Address, run_id: str) -> bool:
+        """Whether the node was last in sync as that process."""
+        return bool(run_id) and (node, run_id) in self.processes
 
     @property
     def served(self) -> tuple[object, ...]:

@@ -23,6 +23,7 @@ from shardproxy.model.replication import ShardKey
 from shardproxy.store.interface import StoreUnavailableError
 from shardproxy.topology.board import TopologyBoard
 from shardproxy.topology.epoch import Stale, topology_number
+from shardproxy.topology.layout import LayoutLedger, layout_tell
 
 INBOX_CAPACITY = 64  # a proposal is small and quickly served; proposers wait beyond this
 
@@ -39,8 +40,8 @@ class Applier(Protocol):
     def remove(self, cluster: str) -> None: ...
 
 
-class Ledger(Protocol):
-    """Remembers the highest epoch of every cluster beyond this process's end."""
+class Ledger(LayoutLedger, Protocol):
+    """Remembers the highest epoch of every cluster, too, beyond this process's end."""
 
     def last_epoch(self, cluster: str) -> int: ...
 
@@ -55,6 +56,12 @@ class ForgetfulLedger:
         return 0
 
     async def note_epoch(self, cluster: str, epoch: int) -> None:
+        return
+
+    def last_layout(self, cluster: str) -> tuple[int, str] | None:
+        return None
+
+    async def note_layout(self, cluster: str, version: int, digest: str) -> None:
         return
 
 
@@ -164,7 +171,8 @@ async def _serve(
     try:
         if before is None or numbered.epoch != before.epoch:
             await facts.ledger.note_epoch(name, numbered.epoch)
-        endpoints = await dataplane.apply(cluster_spec(wanted, numbered, facts.readable))
+        discovery = await layout_tell(wanted, numbered, facts.ledger)
+        endpoints = await dataplane.apply(cluster_spec(wanted, numbered, facts.readable, discovery))
     except TimeoutError as error:  # it has taken it, but not every worker has: no ack
         settings[name] = wanted
         board.show(numbered)

@@ -57,7 +57,7 @@ def topology_wanted(
     name: str, old: ClusterSettings | None, new: ClusterSettings, current: Topology | None, records: Records
 ) -> Topology:
     """Give the shards as configured if their config changed, else as they are; roles are those on record."""
-    configured = topology_with_roles(new.config.topology(name), records)
+    configured = topology_with_roles(new.config.topology(name), records, is_watched=current is not None)
     if current is None or old is None:
         return configured
     is_same = old.config.topology(name) == new.config.topology(name)
@@ -107,7 +107,6 @@ class _Swap:
     ) -> None:
         self._inbox = inbox
         self._board = board
-        self._before = dict(board)
         self._old = old
         self._new = new
         self._reason = reason
@@ -145,8 +144,18 @@ class _Swap:
             if name not in self._old:
                 await withdraw(self._inbox, name, "undo: " + self._reason)
                 continue
-            before = self._before[name].with_epoch(self._board[name].epoch)
-            await publish(self._inbox, before, "undo: " + self._reason, self._old[name])
+            await self._serve_old(name)
+
+    async def _serve_old(self, name: str) -> None:
+        """The nodes of before, in the roles of now: a failover may have ended meanwhile."""
+        old = self._old[name]
+        for _ in range(MAX_STALE):
+            before = topology_with_roles(old.config.topology(name), self._records)
+            wanted = before.with_epoch(self._board[name].epoch)
+            if isinstance(
+                await publish(self._inbox, wanted, "undo: " + self._reason, old), Published | Refused
+            ):
+                return
 
 
 async def _serve_again(inbox: Inbox, clusters: Clusters, reason: str, records: Records) -> None:

@@ -5,25 +5,33 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from shardproxy.model import Address, Node, Shard, Topology
+from shardproxy.model import Address, Engine, Node, Shard, Topology
 from shardproxy.model.replication import ShardKey
 from shardproxy.store.record import ShardRecord, ShardState
 
 Records = Mapping[ShardKey, ShardRecord]
 
 
-def topology_with_roles(configured: Topology, records: Records) -> Topology:
-    """Give every shard the primary on record; where there is no record of these nodes, the config's first."""
+def topology_with_roles(configured: Topology, records: Records, *, is_watched: bool = True) -> Topology:
+    """Give every shard the primary on record, or none until failover has found out which node it is.
+
+    `is_watched`: what is on record was true a moment ago. It may not be when the process has just started.
+    """
+    if configured.engine is not Engine.REDIS:
+        return configured
     shards = tuple(
-        shard_with_record(shard, records.get(ShardKey(configured.cluster, shard.index)))
+        shard_with_record(shard, records.get(ShardKey(configured.cluster, shard.index)), is_watched)
         for shard in configured.shards
     )
     return replace(configured, shards=shards)
 
 
-def shard_with_record(shard: Shard, record: ShardRecord | None) -> Shard:
+def shard_with_record(shard: Shard, record: ShardRecord | None, is_watched: bool = True) -> Shard:
+    """A node that is alone has to be the primary; of several any may have the newest data."""
     if record is None or record.state is ShardState.NEW or is_of_other_nodes(record, shard.nodes):
-        return shard
+        return shard if len(shard.nodes) == 1 else shard_with_primary(shard, None)
+    if len(record.nodes) > 1 and not is_watched:
+        return shard_with_primary(shard, None, record.nodes)
     return shard_with_primary(shard, record.primary, record.nodes)
 
 

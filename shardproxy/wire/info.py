@@ -55,6 +55,7 @@ def read_replication(fields: Mapping[str, str]) -> Replication:
             is_handing_over=fields.get("master_failover_state", "no-failover") != "no-failover",
         )
     last_io = _number(fields, "master_last_io_seconds_ago", -1)
+    down_for = _number(fields, "master_link_down_since_seconds", -1)
     return Replication(
         role,
         lineage,
@@ -63,6 +64,7 @@ def read_replication(fields: Mapping[str, str]) -> Replication:
         is_link_up=fields.get("master_link_status") == "up",
         is_syncing=fields.get("master_sync_in_progress") == "1",
         last_io=last_io if last_io >= 0 else None,
+        link_down_for=down_for if down_for >= 0 else None,
         priority=_number(fields, "slave_priority", 100),
     )
 

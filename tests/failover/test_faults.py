@@ -198,5 +198,8 @@ def test_a_paused_cluster_waits_for_its_operator(site_with: OpenSite) -> None:
     site.primary().kill()
     wait_until(lambda: any("paused" in event["message"] for event in site.events()), "the alarm says so")
     assert site.count("FailoverStarted") == 0
+    site.proxy.restart()
+    wait_until(lambda: any("paused" in event["message"] for event in site.events()), "it still says so")
+    assert site.count("FailoverStarted") == 0
     assert site.post("/api/resume") is None
     wait_until(lambda: site.count("FailoverComplete") == 1, "it fails over")

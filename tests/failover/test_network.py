@@ -77,8 +77,15 @@ def test_a_primary_cut_from_us_alone_is_not_replaced(networked: OpenNetworked) -
         client.set("k", "v")
     assert kind_of(refused.value) == "TRYAGAIN"
     places.mend()
-    wait_until(lambda: states(site)[str(primary.address)] == "up", "we reach it again")
-    assert client.set("k", "v")
+
+    def is_written() -> bool:
+        try:
+            return bool(client.set("k", "v"))
+        except redis.exceptions.TryAgainError:
+            return False
+
+    wait_until(is_written, "we reach it again")
+    wait_until(lambda: states(site)[str(primary.address)] == "up", "and know it")
     assert site.primary() is primary
     assert site.count("FailoverStarted") == 0
 
@@ -97,6 +104,30 @@ def test_a_primary_cut_from_its_replicas_alone_is_not_replaced(networked: OpenNe
     assert site.count("FailoverStarted") == 0
     site.wait_whole()
     assert_sound(site, ledger)
+
+
+def test_a_hanging_primary_is_not_replaced_by_a_replica_that_was_cut_off_before(
+    networked: OpenNetworked,
+) -> None:
+    """The replica lost its link long before: it knows nothing of the primary, and its data is old."""
+    site, places = networked(1, 1, args=("--repl-timeout", "2", "--enable-debug-command", "yes"))
+    primary, replica = site.primary(), site.replicas()[0]
+    client = connect(site.proxy.address())
+    places.cut(primary, [replica])
+
+    def is_long_cut() -> bool:
+        return int(replica.info("replication").get("master_link_down_since_seconds", "-1")) >= 4
+
+    wait_until(is_long_cut, "the link is down", timeout=20.0)
+    for number in range(100):
+        client.rpush("list", number)
+    primary.ask("DEBUG", "SLEEP", "2.5", timeout=5.0)
+    assert site.count("FailoverStarted") == 0
+    wait_until(lambda: client.llen("list") == 100, "nothing is lost")
+    assert site.primary() is primary
+    places.mend()
+    site.wait_whole()
+    assert replica.ask("LLEN", "list") == 100
 
 
 def test_without_its_replicas_a_durable_primary_acknowledges_nothing(networked: OpenNetworked) -> None:

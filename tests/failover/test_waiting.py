@@ -11,6 +11,7 @@ from tests.fixtures.clients import Wire
 from tests.fixtures.proxy import wait_until
 
 Connect = Callable[[], Wire]
+SETTLE = 0.5  # seconds in which a replica hears its primary often enough to be a witness
 
 
 def blocked(site: Site) -> int:
@@ -84,6 +85,7 @@ def test_who_waits_at_a_frozen_primary_is_in_doubt_once_it_is_replaced(site_with
         reading.send_command("XREAD", "BLOCK", 0, "STREAMS", "stream", "0")
         wait_until(lambda: blocked(site) == 2, "they wait at the primary")
         frozen = site.primary()
+        time.sleep(SETTLE)
         frozen.freeze()
         try:
             assert str(popping.reply()).startswith("ERR INDOUBT shard 0 primary lost")

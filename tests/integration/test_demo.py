@@ -115,6 +115,24 @@ def test_a_missing_engine_is_said_in_one_line(start_demo: Callable[..., Demo], t
     assert "Traceback" not in demo.text
 
 
+def test_a_reader_that_has_gone_ends_it_and_nothing_is_left(tmp_path: Path) -> None:
+    command = (sys.executable, "-m", "shardproxy", "demo", "--check", "--port", str(free_port()))
+    with subprocess.Popen(
+        command,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    ) as demo:
+        assert demo.stdout is not None
+        assert demo.stderr is not None
+        assert demo.stdout.readline()
+        demo.stdout.close()
+        assert demo.stderr.read() == b""
+    assert demo.returncode == 1
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_tour_of_memcached_passes(tmp_path: Path) -> None:
     directory = tmp_path / "demo"
     path = os.environ["PATH"]

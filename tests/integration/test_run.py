@@ -219,19 +219,19 @@ def test_a_reload_changes_limits_and_keeps_clients_and_epoch(
 def test_a_reload_moves_an_endpoint_and_adds_and_removes_clusters(
     start_fleet: Callable[..., Fleet], start_proxy: StartProxy, wire: Callable[..., Wire]
 ) -> None:
-    fleet = start_fleet(shards=1, replicas=0)
-    proxy = start_proxy({"workers": 1, "clusters": {"main": cluster_of(fleet), "gone": cluster_of(fleet)}})
+    fleet = start_fleet(shards=2, replicas=0)
+    main, other = ({**cluster_of(fleet), "shards": [shard]} for shard in fleet.config_shards())
+    proxy = start_proxy({"workers": 1, "clusters": {"main": main, "gone": other}})
     stays, goes = wire(proxy), wire(proxy.address(cluster="gone"))
-    assert stays.ask("PING") == goes.ask("PING") == b"PONG"
+    assert stays.ask("PING") == b"PONG"
+    assert goes.ask("SET", "a", "2") == b"OK"
     moved = {"configuration": f"127.0.0.1:{free_port()}"}
-    proxy.reload(
-        {"workers": 1, "clusters": {"main": cluster_of(fleet, endpoints=moved), "new": cluster_of(fleet)}}
-    )
+    proxy.reload({"workers": 1, "clusters": {"main": {**main, "endpoints": moved}, "new": other}})
     wait_logged(proxy, "config reloaded")
     goes.expect_closed()
     assert stays.ask("SET", "a", "1") == b"OK"  # its endpoint is gone, itself is not
     assert wire(proxy.address(cluster="main")).ask("GET", "a") == b"1"
-    assert wire(proxy.address(cluster="new")).ask("GET", "a") == b"1"
+    assert wire(proxy.address(cluster="new")).ask("GET", "a") == b"2"
 
 
 def test_a_bad_file_is_refused_and_the_old_one_served(

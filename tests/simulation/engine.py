@@ -46,13 +46,13 @@ class SimEngine:
     log: list[int] = field(default_factory=list)
     ends: list[int] = field(default_factory=list)  # offset after each write of the log
     heard_at: float = 0.0
+    lost_at: float | None = None  # its link; None = it never was up since it was told to follow
     pinged_at: float = 0.0
     next_try_at: float = 0.0  # to connect to its primary
     cron_phase: float = 0.83  # seconds after each full one: when it tries again
     ping_period: float = 10.0
     disk_full: bool = False
     is_lagging: bool = False
-    clients: int = 0  # ids given to connections
     handing_over_to: Address | None = None
 
     @property
@@ -77,6 +77,7 @@ class SimEngine:
         if self.syncing_until is not None:
             self.log, self.ends, self.offset = [], [], 1  # half a sync is no data
         self.follows, self.link_up, self.syncing_until, self.next_try_at = address, False, None, 0.0
+        self.lost_at = None
 
     def restart(self, *, keeps_data: bool, is_safe: bool) -> None:
         """Come back as another process: with its data or without, as a primary or safely frozen."""
@@ -90,11 +91,20 @@ class SimEngine:
             if keeps_data:
                 fresh.replid = old_replid
                 fresh.replid2, fresh.second_offset = "", -1
-        fresh.clients, fresh.cron_phase = self.clients + 1000, self.cron_phase
+        fresh.cron_phase = self.cron_phase
         self.__dict__.update(fresh.__dict__)
 
     def lose_link(self, now: float) -> None:
+        if self.link_up:
+            self.lost_at = now
         self.link_up, self.syncing_until, self.next_try_at = False, None, self.next_cron(now)
+
+    def _down_since(self, now: float) -> list[str]:
+        if self.link_up:
+            return []
+        return [
+            f"master_link_down_since_seconds:{int(now - self.lost_at) if self.lost_at is not None else -1}"
+        ]
 
     def next_cron(self, now: float) -> float:
         """When it tries the next time: once per second, wherever in the second it began."""
@@ -140,6 +150,7 @@ class SimEngine:
                 f"master_port:{self.follows.port}",
                 f"master_link_status:{'up' if self.link_up else 'down'}",
                 f"master_last_io_seconds_ago:{int(now) - int(self.heard_at) if self.link_up else -1}",
+                *self._down_since(now),
                 f"master_sync_in_progress:{int(self.syncing_until is not None)}",
                 f"slave_repl_offset:{self.offset}",
                 "slave_priority:100",

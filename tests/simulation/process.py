@@ -140,7 +140,7 @@ class SimLink:
     process: Process
     address: Address
     run_id: str = ""
-    number: int = 0
+    opened: int = 0
 
     async def request_many(
         self, requests: Sequence[Sequence[Argument]], *, timeout: float | None = None
@@ -149,9 +149,9 @@ class SimLink:
         engine = self.process.world.engines[self.address]
         replies = await self.process.world.call(self.address, requests, timeout or 1.0)
         if engine.run_id != self.run_id:
-            engine.clients += 1
-            self.run_id, self.number = engine.run_id, engine.clients
-        return [replies[0], self.number, *replies[2:]]
+            self.run_id = engine.run_id
+            self.opened += 1
+        return replies
 
     async def wait_closed(self) -> None:
         if not self.run_id:

@@ -11,9 +11,9 @@ import structlog
 
 from shardproxy.failover import election, machine, runner, tend
 from shardproxy.failover.decide import Decision, FailOver, Situation, decide
-from shardproxy.failover.machine import PromotionFailed, Step
+from shardproxy.failover.machine import NobodyElectable, PromotionFailed, Step, TooFew
 from shardproxy.health.history import History
-from shardproxy.model.replication import Lineage
+from shardproxy.model.replication import Lineage, Replication
 from shardproxy.store.interface import StoreUnavailableError
 from shardproxy.store.record import ShardRecord, ShardState
 from tests.simulation import store as sim_store
@@ -56,6 +56,7 @@ class Mutation:
 
 def promote_another_in_the_same_epoch(patch: Patch) -> None:
     patch.setitem(machine.TRANSITIONS, (Step.PROMOTE, PromotionFailed), Step.FENCE)
+    patch.setattr(runner, "SETBACKS", (TooFew, NobodyElectable))
     patch.setattr(
         ShardRecord,
         "promoting",
@@ -81,18 +82,18 @@ def let_epochs_go_down(patch: Patch) -> None:
 
 
 def promote_with_too_few(patch: Patch) -> None:
-    patch.setattr(runner, "why_too_few", lambda record, candidates: None)
+    patch.setattr(runner, "why_too_few", lambda record, candidates, wait: None)
 
 
 def promote_any_history(patch: Patch) -> None:
-    patch.setattr(election, "place_of", lambda candidate, lineage: candidate.replication.offset)
+    patch.setattr(election, "place_of", lambda seen, lineage: seen.offset)
 
 
 def promote_the_oldest(patch: Patch) -> None:
     real = election.place_of
 
-    def reversed_place(candidate: election.Candidate, lineage: Lineage) -> int | None:
-        place = real(candidate, lineage)
+    def reversed_place(seen: Replication, lineage: Lineage) -> int | None:
+        place = real(seen, lineage)
         return None if place is None else -place
 
     patch.setattr(election, "place_of", reversed_place)
@@ -187,7 +188,7 @@ MUTATIONS = [
     Mutation(
         "another history is not promoted",
         "I5",  # a replica is replaced by a stranger while we look away
-        [Plan([At(Stop(0.2), 0.0), At(Stray(2), 0.1), At(Kill(0), 0.1)])],
+        [Plan([At(Stop(0.2), 0.0), At(Stray(2), 0.1), At(Kill(0), 0.1), At(Freeze(1), 0.1)], wait=0)],
         promote_any_history,
     ),
     Mutation(

@@ -159,8 +159,6 @@ class World:
         match words:
             case ["PING"]:
                 return Failure("MISCONF cannot save") if engine.disk_full else Simple("PONG")
-            case ["CLIENT", "ID"]:
-                return engine.clients
             case ["CLIENT", "LIST", *_]:
                 return b""
             case ["PUBSUB", "NUMSUB", channel]:

@@ -12,8 +12,8 @@ from shardproxy.config.hashing import KeyHash
 from shardproxy.config.loading import parse_config
 from shardproxy.config.nutcracker.pools import Pool, Server, read_pools
 from shardproxy.config.nutcracker.write import write
+from shardproxy.config.slots import format_slots, weighted_slots
 from shardproxy.config.timeouts import ClusterTimeouts
-from shardproxy.model import SLOT_COUNT
 
 Plain = dict[str, object]
 
@@ -124,12 +124,7 @@ def _weighted_slots(pool: Pool) -> list[str | None]:
     weights = [server.weight for server in pool.servers]
     if len(set(weights)) == 1:
         return [None] * len(weights)
-    spare = SLOT_COUNT - len(weights)  # every shard gets one slot in any case
-    ends = [
-        i + 1 + spare * sum(weights[: i + 1]) // sum(weights)  # where the next shard starts
-        for i in range(len(weights))
-    ]
-    return [f"{first}-{end - 1}" for first, end in zip([0, *ends], ends, strict=False)]
+    return [format_slots(slots) for slots in weighted_slots(weights)]
 
 
 def _limits(pool: Pool) -> Plain:

@@ -11,11 +11,12 @@ use mio::{Events, Poll, Token, Waker};
 use serde_json::{json, Map, Value};
 
 use crate::mailbox::Message;
+use crate::memcache;
 use crate::metrics::lock;
 use crate::net::{Address, Listener};
 use crate::plane::Shared;
 use crate::protocol::texts;
-use crate::topology::EndpointKind;
+use crate::topology::{EndpointKind, EngineKind};
 
 const WAKE: Token = Token(usize::MAX);
 /// Out of file descriptors: wait so long before the next try.
@@ -239,7 +240,8 @@ impl Run {
                     }
                 },
             };
-            let limit = self.shared.cluster(key.cluster).map_or(0, |c| c.spec.limits.clients);
+            let cluster = self.shared.cluster(key.cluster);
+            let limit = cluster.as_ref().map_or(0, |c| c.spec.limits.clients);
             match self.shared.deal(key.cluster, limit) {
                 Some(seat) => {
                     let worker = seat.worker;
@@ -249,7 +251,9 @@ impl Run {
                 }
                 None => {
                     *lock(&self.refused).entry(key.cluster).or_default() += 1;
-                    let _ = stream.write(texts::MAX_CLIENTS);
+                    let is_memcached = cluster.is_some_and(|c| c.spec.engine == EngineKind::Memcached);
+                    let text = if is_memcached { memcache::MAX_CLIENTS } else { texts::MAX_CLIENTS };
+                    let _ = stream.write(text);
                 }
             }
         }

@@ -1,5 +1,7 @@
 //! Byte buffers of the hot path. They are reused, and give their memory back when they empty.
 
+use std::collections::VecDeque;
+
 #[cfg(test)]
 mod random;
 
@@ -7,6 +9,16 @@ mod random;
 const KEEP: usize = 64 * 1024;
 /// How many empty buffers a worker keeps: more than can be dirty in an ordinary turn.
 const POOLED: usize = 256;
+
+/// Places of a queue that it may keep though it does not need them.
+const ROOM: usize = 16;
+
+/// Give back the room of a queue that uses little of it.
+pub fn trim<T>(queue: &mut VecDeque<T>) {
+    if queue.capacity() > ROOM && queue.len() * 4 < queue.capacity() {
+        queue.shrink_to(queue.len() * 2);
+    }
+}
 
 /// Empty buffers, so that idle clients hold none and busy ones allocate none.
 #[derive(Default)]
@@ -163,6 +175,9 @@ impl Window {
         self.bytes.drain(..self.head);
         self.sent -= self.head;
         self.head = 0;
+        if self.bytes.capacity() > KEEP * 4 && self.bytes.len() * 4 < self.bytes.capacity() {
+            self.bytes.shrink_to(self.bytes.len() * 2); // it may never run dry
+        }
     }
 }
 
@@ -182,6 +197,19 @@ mod tests {
         let (bytes, sent) = window.take();
         assert_eq!((bytes.as_slice(), sent), (&b"bbbcc"[..], 3));
         assert_eq!(window.len(), 0);
+    }
+
+    #[test]
+    fn a_window_that_never_runs_dry_stays_small() {
+        let mut window = Window::default();
+        window.sink().extend_from_slice(&vec![b'x'; 8 << 20]);
+        window.mark_sent(8 << 20);
+        for _ in 0..100 {
+            window.sink().extend_from_slice(&[b'y'; 1000]);
+            window.mark_sent(1000);
+            window.forget((8 << 20) / 100);
+        }
+        assert!(window.capacity() <= 1 << 20 && window.len() > 100_000, "{} of {}", window.len(), window.capacity());
     }
 
     #[test]

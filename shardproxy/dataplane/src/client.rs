@@ -45,14 +45,16 @@ pub struct Client {
     pub has_pass: bool,
     /// Its flush was put off by a turn already.
     pub is_deferred: bool,
-    /// EXEC is under way and the replies of its transaction are not out: nobody acts on QUEUED before EXEC's reply.
-    pub awaits_exec: bool,
+    /// The sequence number of an EXEC under way, while the replies before it are not out: nobody acts on QUEUED before
+    /// EXEC's own.
+    pub awaits_exec: Option<u32>,
     /// The next tick flushes it.
     pub is_late: bool,
-    /// Its socket may have bytes to read; it is full; its peer sends no more.
+    /// Its socket may have bytes to read; its peer sends no more.
     pub has_unread: bool,
-    pub is_blocked: bool,
     pub is_half_closed: bool,
+    /// Since when its socket is full: its peer has read nothing.
+    pub blocked_since: Option<Instant>,
     /// A request arrives in pieces since then: the idle limit counts for it too.
     pub last_active: Instant,
     pub created: Instant,
@@ -161,10 +163,10 @@ impl Client {
             is_again: false,
             has_pass: false,
             is_deferred: false,
-            awaits_exec: false,
+            awaits_exec: None,
             is_late: false,
             has_unread: false,
-            is_blocked: false,
+            blocked_since: None,
             is_half_closed: false,
             last_active: now,
             created: now,
@@ -185,7 +187,7 @@ impl Client {
     pub fn deferral(&self) -> Deferral {
         if self.replies.is_empty() || self.closing.is_some() || self.output.len() >= DEFERRED {
             Deferral::None
-        } else if self.awaits_exec {
+        } else if self.awaits_exec.is_some_and(|exec| self.replies.owes(exec)) {
             Deferral::UntilReply
         } else if self.is_deferred {
             Deferral::None

@@ -1,6 +1,6 @@
 //! Counters of one worker. One thread writes, the control plane reads at scrape.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
@@ -160,6 +160,9 @@ pub struct NodeMetrics {
     pub bytes_in: Counter,
     pub bytes_out: Counter,
     pub queued: Counter,
+    /// 1 while the worker counts the node as down, and why it does.
+    pub down: Counter,
+    pub why_down: Mutex<String>,
 }
 
 #[derive(Default)]
@@ -195,7 +198,18 @@ impl Registry {
         for (_, metrics) in lock(&self.nodes).iter().filter(|((.., owner), _)| *owner == worker) {
             metrics.connections.set(0);
             metrics.queued.set(0);
+            metrics.down.set(0);
         }
+    }
+
+    /// Nodes that some worker counts as down: cluster, address and why.
+    pub fn down(&self) -> Vec<(String, String, String)> {
+        let mut found = BTreeMap::new();
+        for ((cluster, address, _), metrics) in lock(&self.nodes).iter().filter(|(_, m)| m.down.get() > 0) {
+            let why = || lock(&metrics.why_down).clone();
+            found.entry((cluster.clone(), address.clone())).or_insert_with(why);
+        }
+        found.into_iter().map(|((cluster, address), why)| (cluster, address, why)).collect()
     }
 
     /// The sums over workers, by cluster name.

@@ -1,7 +1,7 @@
 //! The data plane as a whole: its threads, what they share, and the operations of the control plane.
 
 use std::io;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, Weak};
 use std::thread::{self, JoinHandle};
@@ -41,6 +41,8 @@ pub struct Shared {
     pub recent: Recent,
     pub scripts: Scripts,
     hints: Mutex<Vec<Hint>>,
+    /// Other nodes are down than the control plane was told.
+    is_down_news: AtomicBool,
     pub pauses: Pauses,
     restarts: Vec<AtomicU64>,
     /// Connected clients by cluster and by worker, as dealt out; the acceptor and the workers count.
@@ -51,6 +53,8 @@ pub struct Shared {
     buffers: usize,
     started: Instant,
     pub next_client: AtomicU64,
+    /// Numbers connects, of all workers: one that starts anew must not take an answer to the one before it for its own.
+    pub next_attempt: AtomicU64,
 }
 
 /// A worker lost a node, or could not reach it: cluster, address, why. It says where to look, not what to think.
@@ -66,6 +70,12 @@ impl Shared {
             hints.push(hint);
             self.offloads.wakeup.raise();
         }
+    }
+
+    /// A worker counts a node as down, or as up again.
+    pub fn tell_down(&self) {
+        self.is_down_news.store(true, SeqCst);
+        self.offloads.wakeup.raise();
     }
 
     pub fn table(&self) -> Arc<CommandTable> {
@@ -145,6 +155,7 @@ impl Plane {
             recent: Recent::default(),
             scripts: Scripts::default(),
             hints: Mutex::default(),
+            is_down_news: AtomicBool::new(false),
             pauses: Pauses::default(),
             restarts: (0..workers).map(|_| AtomicU64::new(0)).collect(),
             clients: Mutex::default(),
@@ -154,6 +165,7 @@ impl Plane {
             buffers,
             started: Instant::now(),
             next_client: AtomicU64::new(1),
+            next_attempt: AtomicU64::new(1),
         });
         let acceptor = Acceptor::start(shared.clone()).map_err(|e| format!("cannot start a thread: {e}"))?;
         let mut threads = Vec::new();
@@ -325,6 +337,11 @@ impl Plane {
         std::mem::take(&mut *lock(&self.shared.hints))
     }
 
+    /// memcached nodes that are down, and why; none if that is as it was at the last call.
+    pub fn down(&self) -> Option<Vec<Hint>> {
+        self.shared.is_down_news.swap(false, SeqCst).then(|| self.shared.metrics.down())
+    }
+
     /// Every topic clients of the cluster are subscribed to: its kind, name and number of clients.
     pub fn subscriptions(&self, cluster: &str) -> Vec<(&'static str, Vec<u8>, usize)> {
         let index = lock(&self.shared.clusters).iter().position(|(name, _)| name == cluster);
@@ -415,6 +432,7 @@ fn run_worker(number: usize, shared: &Arc<Shared>) {
         shared.workers[number].clients.set(0);
         shared.census.forget_worker(number);
         shared.metrics.forget_worker(number);
+        shared.tell_down();
         thread::sleep(Duration::from_millis(10)); // a worker that cannot start must not spin
     }
 }

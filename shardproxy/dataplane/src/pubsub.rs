@@ -11,6 +11,7 @@
 //! keyspace events come from all. A shard channel (SSUBSCRIBE) lives on the shard of its slot.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::time::{Duration, Instant};
 
 use slab::Slab;
 
@@ -98,6 +99,8 @@ pub struct PubSub {
     topics: HashMap<Topic, Entry>,
     /// The subscribing connection to each shard, by cluster and shard.
     links: HashMap<(usize, u16), usize>,
+    /// Since when a shard has no known primary.
+    missing: HashMap<(usize, u16), Instant>,
 }
 
 #[derive(PartialEq, Eq, Hash, Clone)]
@@ -212,19 +215,22 @@ fn join_topic(core: &mut Core, cluster: usize, kind: Kind, name: &[u8]) -> bool 
     let topic = Topic { cluster, kind, name: name.into() };
     let Core { pubsub, upstreams, clusters, .. } = core;
     let is_new = !pubsub.topics.contains_key(&topic);
-    pubsub.topics.entry(topic.clone()).or_default();
+    let entry = pubsub.topics.entry(topic.clone()).or_default();
     let Some(served) = &clusters[cluster] else { return true };
     let mut asked = Vec::new();
-    if is_new {
-        for (&(of, shard), &link) in &pubsub.links {
-            let upstream = &mut upstreams[link];
-            if of == cluster
-                && concerns(&topic, shard, |slot| served.cluster.shard_of(slot))
-                && upstream.state == State::Ready
-            {
-                say(upstream, kind.words().0, &topic.name);
-                asked.push(link);
-            }
+    for (&(of, shard), &link) in &pubsub.links {
+        let upstream = &mut upstreams[link];
+        if of != cluster
+            || !concerns(&topic, shard, |slot| served.cluster.shard_of(slot))
+            || upstream.state != State::Ready
+        {
+            continue;
+        }
+        let is_asked = || upstream.said.iter().any(|(of, known)| *of == kind && **known == *name);
+        // a node that refused it before may not now
+        if is_new || !entry.confirmed.contains(&shard) && !is_asked() {
+            say(upstream, kind, kind.words().0, name);
+            asked.push(link);
         }
     }
     for link in asked {
@@ -239,21 +245,29 @@ fn concerns(topic: &Topic, shard: u16, shard_of: impl Fn(u16) -> u16) -> bool {
 }
 
 /// Subscribed on every shard that can be reached. One that cannot does not hold up the others: it is subscribed when it
-/// is back.
+/// is back. One without a known primary does for as long as requests for it are parked: what is published meanwhile is.
 fn is_live(core: &Core, topic: &Topic) -> bool {
     let (Some(entry), Some(served)) = (core.pubsub.topics.get(topic), &core.clusters[topic.cluster]) else {
         return true;
     };
-    core.pubsub.links.iter().all(|(&(cluster, shard), &link)| {
-        cluster != topic.cluster
-            || !concerns(topic, shard, |slot| served.cluster.shard_of(slot))
-            || entry.confirmed.contains(&shard)
-            || core.upstreams[link].down_since.is_some()
-    })
+    let park = Duration::from_secs_f64(served.cluster.spec.timeouts.park);
+    let is_missed = core.pubsub.missing.iter().any(|(&(cluster, shard), &since)| {
+        cluster == topic.cluster
+            && concerns(topic, shard, |slot| served.cluster.shard_of(slot))
+            && core.now < since + park
+    });
+    !is_missed
+        && core.pubsub.links.iter().all(|(&(cluster, shard), &link)| {
+            cluster != topic.cluster
+                || !concerns(topic, shard, |slot| served.cluster.shard_of(slot))
+                || entry.confirmed.contains(&shard)
+                || core.upstreams[link].down_since.is_some()
+        })
 }
 
-fn say(upstream: &mut Upstream, word: &[u8], name: &[u8]) {
+fn say(upstream: &mut Upstream, kind: Kind, word: &[u8], name: &[u8]) {
     write::command(upstream.window.sink(), &[word, name]);
+    upstream.said.push_back((kind, name.into()));
 }
 
 /// Ask whether the node is still there, unless that is asked already: the answer comes behind what was said before.
@@ -295,7 +309,7 @@ pub fn connected(core: &mut Core, index: usize) {
     for (topic, entry) in &mut pubsub.topics {
         if topic.cluster == upstream.cluster && concerns(topic, upstream.shard, |slot| served.cluster.shard_of(slot)) {
             entry.confirmed.remove(&upstream.shard);
-            say(upstream, topic.kind.words().0, &topic.name);
+            say(upstream, topic.kind, topic.kind.words().0, &topic.name);
         }
     }
     core.mark_dirty(index);
@@ -351,6 +365,10 @@ pub fn refresh(core: &mut Core, cluster: usize) {
             }
         }
     });
+    pubsub.missing.retain(|&(of, shard), _| of != cluster || primaries.get(usize::from(shard)) == Some(&None));
+    for (shard, _) in primaries.iter().enumerate().filter(|(_, primary)| primary.is_none()) {
+        pubsub.missing.entry((cluster, shard as u16)).or_insert(core.now);
+    }
     for shard in deposed {
         count_gap(core, cluster, shard);
     }
@@ -367,6 +385,14 @@ pub fn settle_all(core: &mut Core, clients: &mut Slab<Client>, dirty: &mut Vec<u
     let waiting = topics.filter(|(t, e)| t.cluster == cluster && !e.waiting.is_empty()).map(|(t, _)| t.clone());
     for topic in waiting.collect::<Vec<_>>() {
         settle(core, clients, dirty, &topic);
+    }
+}
+
+/// Who waits for a shard without a primary waits no longer than what is parked.
+pub fn tick(core: &mut Core, clients: &mut Slab<Client>, dirty: &mut Vec<usize>) {
+    let clusters: BTreeSet<usize> = core.pubsub.missing.keys().map(|&(cluster, _)| cluster).collect();
+    for cluster in clusters {
+        settle_all(core, clients, dirty, cluster);
     }
 }
 
@@ -448,6 +474,11 @@ fn leave_topic(core: &mut Core, topic: &Topic, index: usize) {
     entry.subscribers.retain(|&(subscriber, _)| subscriber != index);
     entry.waiting.retain(|&(subscriber, _)| subscriber != index);
     core.shared.census.set(topic, core.number, entry.subscribers.len());
+    drop_unwanted(core, topic);
+}
+
+fn drop_unwanted(core: &mut Core, topic: &Topic) {
+    let Some(entry) = core.pubsub.topics.get(topic) else { return };
     if !entry.subscribers.is_empty() || !entry.waiting.is_empty() {
         return;
     }
@@ -458,7 +489,7 @@ fn leave_topic(core: &mut Core, topic: &Topic, index: usize) {
         let Some(served) = &core.clusters[topic.cluster] else { return };
         let upstream = &mut core.upstreams[link];
         if upstream.state == State::Ready && concerns(topic, shard, |slot| served.cluster.shard_of(slot)) {
-            say(upstream, topic.kind.words().1, &topic.name);
+            say(upstream, topic.kind, topic.kind.words().1, &topic.name);
             core.mark_dirty(link);
         }
     }
@@ -477,6 +508,29 @@ pub fn forget(core: &mut Core, client: &mut Client, index: usize) {
     }
 }
 
+/// A node refused a topic, as one where it may not be read: those that wait for it are told, and nobody else is concerned.
+/// Who subscribed before, when it was not refused, still hears the other shards.
+fn refused(core: &mut Core, clients: &mut Slab<Client>, dirty: &mut Vec<usize>, topic: &Topic, error: &[u8]) {
+    let Some(entry) = core.pubsub.topics.get_mut(topic) else { return };
+    for (index, tag) in std::mem::take(&mut entry.waiting) {
+        let Some(client) = clients.get_mut(index).filter(|c| c.tag() == tag) else { continue };
+        let Some(failed) = client.subscriptions.as_mut().and_then(|s| s.pending.take()) else { continue };
+        client.replies.deliver(failed.sequence, error, &mut client.output, &mut core.pool);
+        if !client.is_dirty {
+            client.is_dirty = true;
+            dirty.push(index);
+        }
+        for name in failed.names {
+            let topic = Topic { cluster: topic.cluster, kind: failed.kind, name };
+            if let Some(entry) = core.pubsub.topics.get_mut(&topic) {
+                entry.waiting.retain(|&(waiting, _)| waiting != index);
+            }
+            drop_unwanted(core, &topic);
+        }
+    }
+    drop_unwanted(core, topic);
+}
+
 /// A frame of a subscribing connection: a message to fan out, or the confirmation of a subscription.
 pub fn receive(
     core: &mut Core,
@@ -490,10 +544,24 @@ pub fn receive(
         core.upstreams[index].pinged = None; // it has no subscription now
         return Ok(());
     }
+    let said = &mut core.upstreams[index].said;
+    if raw.first() == Some(&b'-') {
+        if let Some((kind, name)) = said.pop_front() {
+            refused(core, clients, dirty, &Topic { cluster, kind, name }, raw);
+            return Ok(());
+        }
+    }
     let Some([word, name]) = first_two(raw) else {
         let text = String::from_utf8_lossy(&raw[..raw.len().min(200)]).trim().to_owned();
         return Err(format!("not a message of a subscription: {text}"));
     };
+    let is_reply = said.front().is_some_and(|(kind, known)| {
+        let (joined, left) = kind.words();
+        **known == *name && (word == joined || word == left)
+    });
+    if is_reply {
+        said.pop_front();
+    }
     let (kind, is_message) = match word {
         b"message" => (Kind::Channel, true),
         b"pmessage" => (Kind::Pattern, true),

@@ -124,6 +124,10 @@ impl DataPlane {
         self.plane.hints()
     }
 
+    fn down(&self) -> Option<Vec<(String, String, String)>> {
+        self.plane.down()
+    }
+
     fn pause(&self, cluster: &str, seconds: f64, only_writes: bool) {
         self.plane.pause(cluster, seconds, only_writes);
     }

@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 
-use crate::buffer::{BufferPool, Output};
+use crate::buffer::{trim, BufferPool, Output};
 use crate::split::Join;
 
 #[cfg(test)]
@@ -40,6 +40,8 @@ pub struct ReplyQueue {
     stashed: usize,
     /// Bytes of large replies that came early.
     grown: usize,
+    /// Bytes of what joined replies note about their parts.
+    noted: usize,
     /// The first reply is partly out: nothing may stand between its pieces.
     is_within: bool,
     /// Messages that came meanwhile.
@@ -56,6 +58,7 @@ impl ReplyQueue {
             stash: Vec::new(),
             stashed: 0,
             grown: 0,
+            noted: 0,
             is_within: false,
             held_back: Vec::new(),
         }
@@ -72,12 +75,23 @@ impl ReplyQueue {
     }
 
     pub fn held(&self) -> usize {
-        self.stash.capacity() + self.held_back.capacity() + self.grown
+        let slots = self.slots.capacity() * size_of::<Slot>();
+        slots + self.stash.capacity() + self.held_back.capacity() + self.grown + self.noted
     }
 
-    /// Bytes of replies that wait for an earlier one.
+    /// Give back the room that a deep pipeline took.
+    pub fn trim(&mut self) {
+        trim(&mut self.slots);
+    }
+
+    /// Bytes of replies that wait for an earlier one, and of messages that wait for a reply's end.
     pub fn early(&self) -> usize {
-        self.stashed + self.grown
+        self.stashed + self.grown + self.held_back.len()
+    }
+
+    /// Whether this reply is not out yet.
+    pub fn owes(&self, sequence: u32) -> bool {
+        (sequence.wrapping_sub(self.first) as usize) < self.slots.len()
     }
 
     /// Owe one more reply; its sequence number.
@@ -100,6 +114,7 @@ impl ReplyQueue {
 
     pub fn expect_join(&mut self, join: Join) -> u32 {
         let sequence = self.first.wrapping_add(self.slots.len() as u32);
+        self.noted += join.noted();
         self.slots.push_back(Slot::Join(Box::new(join)));
         sequence
     }
@@ -108,7 +123,9 @@ impl ReplyQueue {
     pub fn foretell(&mut self, sequence: u32, reply: &[u8]) {
         let index = sequence.wrapping_sub(self.first) as usize;
         if let Some(Slot::Join(join)) = self.slots.get_mut(index) {
+            let before = join.held();
             join.foretell(reply);
+            self.grown += join.held() - before;
         }
     }
 
@@ -223,6 +240,7 @@ impl ReplyQueue {
             return;
         }
         self.grown -= join.held();
+        self.noted -= join.noted();
         if index == 0 {
             if !join.is_silent {
                 pool.lend(&mut output.bytes);
@@ -315,6 +333,7 @@ impl ReplyQueue {
         self.slots.clear();
         self.stashed = 0;
         self.grown = 0;
+        self.noted = 0;
         pool.take_back(&mut self.stash);
     }
 }

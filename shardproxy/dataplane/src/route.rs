@@ -176,7 +176,8 @@ pub fn serve_other(core: &mut Core, client: &mut Client, index: usize, command: 
     client.last_command = command.id;
     match command.route {
         Route::Local => answer::local(core, client, index, command, request),
-        Route::Shard | Route::Any => to_shard(core, client, index, command, request),
+        Route::Only if !has_one_shard(core, client) => refuse(core, client, command, &refusal(command)),
+        Route::Shard | Route::Any | Route::Only => to_shard(core, client, index, command, request),
         Route::Split(kind) => to_shards(core, client, index, command, kind, request),
         Route::Offload if client.endpoint == EndpointKind::Reader && command.flags.contains(Flags::WRITE) => {
             answer_error(core, client, command, texts::READONLY)
@@ -393,6 +394,11 @@ pub fn unknown(core: &mut Core, client: &mut Client, index: usize, request: &Req
 }
 
 /// Why nobody serves the command.
+/// Asked for every request: a reload may add shards.
+pub fn has_one_shard(core: &Core, client: &Client) -> bool {
+    core.clusters[client.cluster].as_ref().is_some_and(|served| served.cluster.shards.len() == 1)
+}
+
 pub fn refusal(command: &Command) -> String {
     let name = command.name.replace('|', " ").to_uppercase();
     format!("ERR {name} is refused by this proxy: {}", command.note)

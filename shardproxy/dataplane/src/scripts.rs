@@ -85,7 +85,7 @@ pub fn precede(core: &mut Core, upstream: usize, word: &[u8]) {
     let start = sink.len();
     write::command(sink, &[b"SCRIPT", b"LOAD", &body]);
     let length = sink.len() - start;
-    // it may be sent again as a read may: it changes no data
+    // no replica need have it before a write counts: it changes no data
     link.pending.push_back(Pending { is_read: true, ..Pending::nobody(length, core.micros) });
 }
 

@@ -79,7 +79,12 @@ impl Join {
 
     /// Bytes of the parts that are kept until the last is in.
     pub fn held(&self) -> usize {
-        self.bytes.len()
+        self.bytes.len() + self.gather.as_ref().map_or(0, Gather::held)
+    }
+
+    /// Bytes of what it notes about its parts, from its beginning to its end.
+    pub fn noted(&self) -> usize {
+        size_of_val(self.order.as_slice()) + size_of_val(self.parts.as_slice())
     }
 
     /// Append the whole reply.

@@ -70,8 +70,7 @@ pub fn queue(
         }
     };
     client.last_command = command.id;
-    let shards = core.clusters[client.cluster].as_ref().map_or(0, |s| s.cluster.shards.len());
-    if let Some(text) = why_not_queued(command, shards) {
+    if let Some(text) = why_not_queued(command, route::has_one_shard(core, client)) {
         break_off(client);
         return answer_error(core, client, command, &text);
     }
@@ -100,17 +99,18 @@ pub fn queue(
 }
 
 /// What one engine cannot do within a transaction on a connection that others share.
-fn why_not_queued(command: &Command, shards: usize) -> Option<Vec<u8>> {
+fn why_not_queued(command: &Command, has_one_shard: bool) -> Option<Vec<u8>> {
     if command.flags.contains(Flags::NO_MULTI) {
         return Some(texts::NOT_IN_TRANSACTION.to_vec());
     }
     let is_of_all = is_of_all_shards(command);
     let is_engines_own = match command.route {
         Route::Shard | Route::Split(_) | Route::Any | Route::Block => true,
+        Route::Only if has_one_shard => true,
         Route::Local | Route::Transaction => matches!(&*command.name, "ping" | "echo" | "time" | "unwatch"),
         Route::PubSub => matches!(&*command.name, "publish" | "spublish"),
-        Route::Offload => is_of_all && shards == 1,
-        Route::Refused => return Some(format!("-{}\r\n", route::refusal(command)).into_bytes()),
+        Route::Offload => is_of_all && has_one_shard,
+        Route::Refused | Route::Only => return Some(format!("-{}\r\n", route::refusal(command)).into_bytes()),
         _ => false,
     };
     if is_engines_own {
@@ -220,7 +220,7 @@ fn exec(core: &mut Core, client: &mut Client, index: usize, command: &Command) -
     sink.extend_from_slice(&transaction.queued);
     sink.extend_from_slice(texts::EXEC_REQUEST);
     let length = texts::MULTI_REQUEST.len() + transaction.queued.len() + texts::EXEC_REQUEST.len();
-    expect(core, client, index, command, upstream, length, transaction.commands + 1);
+    let sequence = expect(core, client, index, command, upstream, length, transaction.commands + 1);
     if let Some(pending) = core.upstreams[upstream].pending.back_mut() {
         pending.is_read = need == Need::Read;
         if transaction.is_corrected {
@@ -233,7 +233,7 @@ fn exec(core: &mut Core, client: &mut Client, index: usize, command: &Command) -
         return Next::Wait;
     }
     keep_buffer(core, &mut transaction);
-    client.awaits_exec = !client.output.is_empty();
+    client.awaits_exec = (!client.output.is_empty()).then_some(sequence);
     Next::Go
 }
 
@@ -353,7 +353,7 @@ fn shard_of(core: &Core, client: &Client, slot: u16) -> Result<u16, Vec<u8>> {
     }
 }
 
-/// The bytes are in the window: owe the client their reply.
+/// The bytes are in the window: owe the client their reply; its sequence number.
 fn expect(
     core: &mut Core,
     client: &mut Client,
@@ -362,12 +362,13 @@ fn expect(
     upstream: usize,
     length: usize,
     inner: u32,
-) {
+) -> u32 {
     let silent = route::take_silence(client);
     let sequence = client.replies.expect(silent);
     let pending = Pending::of(client, index, sequence, command, length, core.micros);
     core.upstreams[upstream].pending.push_back(Pending { inner, class: Class::Write, is_read: false, ..pending });
     core.mark_dirty(upstream);
+    sequence
 }
 
 fn answer(core: &mut Core, client: &mut Client, command: &Command, reply: &[u8]) -> Next {

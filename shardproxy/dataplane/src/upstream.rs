@@ -9,10 +9,11 @@ use crate::buffer::Window;
 use crate::client::Client;
 use crate::command::Command;
 use crate::durable::Held;
-use crate::metrics::{Class, NodeMetrics};
+use crate::metrics::{lock, Class, NodeMetrics};
 use crate::net::Stream;
 use crate::protocol::resp::reply::ReplyFramer;
 use crate::protocol::resp::write;
+use crate::pubsub::Kind;
 use crate::scripts::Digest;
 use crate::topology::NodeAuth;
 
@@ -65,6 +66,11 @@ impl Pending {
             is_retry: false,
             key: NO_KEY,
         }
+    }
+
+    /// Whether it is a request of the proxy's own. It concerns the connection it was put on, and no other.
+    pub const fn is_nobodys(&self) -> bool {
+        self.client == NOBODY
     }
 
     /// A request of the proxy's own: its reply is dropped.
@@ -129,6 +135,8 @@ pub struct Upstream {
     pub waiting: Option<Waiting>,
     /// Its node is primary no more: what waits there has until then to be unblocked by it.
     pub deposed: Option<Instant>,
+    /// Its client chose another database or RESP version while it watched: nobody else gets it.
+    pub is_altered: bool,
     /// The engine's CLIENT ID of a dedicated connection, to unblock it by.
     pub engine_id: u64,
     /// It has no node: requests wait in it.
@@ -146,6 +154,8 @@ pub struct Upstream {
     pub is_pubsub: bool,
     /// Since when a PING on such a connection has no answer.
     pub pinged: Option<Instant>,
+    /// Topics that were subscribed to or given up on it, to which the node has not replied yet.
+    pub said: VecDeque<(Kind, Box<[u8]>)>,
     /// The node's address, by which it is known across epochs.
     pub label: String,
     pub owner: Option<(usize, u32)>,
@@ -153,6 +163,9 @@ pub struct Upstream {
     pub is_retired: bool,
     pub retry_at: Instant,
     pub failures: u32,
+    /// Of a memcached node: failures since it last answered a client's request, and how often it was back only to fail.
+    pub strikes: u32,
+    pub relapses: u32,
     /// Since when requests may be waiting for this node; none while it answers.
     pub down_since: Option<Instant>,
     pub why_down: String,
@@ -162,7 +175,7 @@ pub struct Upstream {
     pub wanted: Instant,
     /// A replica that could not serve reads is not asked for any until then.
     pub rests_until: Instant,
-    /// Tells a late resolver's answer from a current one.
+    /// Tells a late resolver's answer from a current one, though another upstream was in this place when it was asked.
     pub attempt: u64,
     pub accounted: usize,
     pub metrics: Arc<NodeMetrics>,
@@ -199,6 +212,7 @@ impl Upstream {
             is_half_closed: false,
             is_dirty: false,
             is_dedicated: false,
+            is_altered: false,
             is_lot: false,
             redo: 0,
             refused: Vec::new(),
@@ -206,6 +220,7 @@ impl Upstream {
             inner_refused: false,
             scripts: HashSet::new(),
             is_pubsub: false,
+            said: VecDeque::new(),
             pinged: None,
             waiting: None,
             deposed: None,
@@ -215,6 +230,8 @@ impl Upstream {
             is_retired: false,
             retry_at: now,
             failures: 0,
+            strikes: 0,
+            relapses: 0,
             down_since: None,
             why_down: String::new(),
             progress: now,
@@ -227,7 +244,8 @@ impl Upstream {
     }
 
     pub fn held(&self) -> usize {
-        self.window.capacity() + self.input.capacity()
+        let pending = self.pending.capacity() * size_of::<Pending>() + self.awaiting.capacity() * size_of::<Held>();
+        self.window.capacity() + self.input.capacity() + pending
     }
 
     /// What a new connection says before requests may leave, and how many replies that brings.
@@ -271,13 +289,13 @@ impl Upstream {
         self.memcache = crate::memcache::ReplyFramer::default();
         self.is_streaming = false;
         self.is_half_closed = false;
+        self.said.clear();
         self.redo = 0;
         self.refused.clear();
         self.inner_seen = 0;
         self.inner_refused = false;
         self.scripts.clear();
         self.pinged = None;
-        self.attempt += 1;
     }
 
     /// Connected and greeted: whatever was wrong is over.
@@ -285,6 +303,17 @@ impl Upstream {
         self.down_since = None;
         self.failures = 0;
         self.why_down.clear();
+    }
+
+    /// A memcached node counts as down, or as up again; whether that is news.
+    pub fn count_as_out(&mut self, is_out: bool) -> bool {
+        let is_news = self.is_out != is_out;
+        self.is_out = is_out;
+        if is_news {
+            self.why_down.clone_into(&mut lock(&self.metrics.why_down));
+            self.metrics.down.set(u64::from(is_out));
+        }
+        is_news
     }
 
     /// When to try again after `failures` in a row: 10 ms doubling to 1 s, with jitter so that workers do not knock at once.

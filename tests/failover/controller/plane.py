@@ -86,7 +86,7 @@ class Plane:
                 KEY in self.inputs.store.records
                 and self.record.state is ShardState.OK
                 and any(self.record.primary == node.address for node in nodes)
-                and self.fencer.told[-1] == f"publish {self.record.epoch} {self.record.primary}"
+                and self.fencer.told[-1:] == [f"publish {self.record.epoch} {self.record.primary}"]
             ),
         )
         return next(node for node in nodes if self.record.primary == node.address)

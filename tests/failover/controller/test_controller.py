@@ -155,7 +155,7 @@ async def test_two_nodes_with_data_are_a_conflict_that_an_operator_resolves(
     first.ask("SET", "a", "1")
     second.ask("SET", "b", "2")
     async with open_plane(state, setup_of(first, second)) as plane:
-        await plane.wait("it is a conflict", said(plane, "read-only"))
+        await plane.wait("it is a conflict", said(plane, "not served"))
         assert (plane.record.state, plane.record.primary) == (ShardState.CONFLICT, None)
         assert await plane.inputs.controls.promote(KEY, second.address) is None
         assert await plane.wait_primary(second) == second

@@ -47,28 +47,25 @@ async def test_learned_keys_are_those_of_the_table(fleet: Fleet) -> None:
         assert found.key_specs == command.key_specs, command.name
 
 
-@pytest.mark.parametrize(
-    ("name", "note"),
-    [
-        ("ssubscribe", "its subscriptions would not survive on shared connections"),
-        ("lolwut", "it names no key, so no shard"),
-    ],
-)
-async def test_what_cannot_be_routed_is_refused(fleet: Fleet, name: str, note: str) -> None:
-    async with open_desk(fleet, table=table_without(name)) as desk:
-        assert await desk.ask(name) == RETRIED
-        learned = Table.parse(desk.tables[-1].decode()).get(name)
+async def test_what_cannot_be_routed_is_refused(fleet: Fleet) -> None:
+    async with open_desk(fleet, table=table_without("ssubscribe")) as desk:
+        assert await desk.ask("ssubscribe") == RETRIED
+        learned = Table.parse(desk.tables[-1].decode()).get("ssubscribe")
     assert learned is not None
-    assert (learned.route, learned.note) == ("refused", note)
+    assert learned.route == "refused"
+    assert learned.note == "its subscriptions would not survive on shared connections"
 
 
-async def test_command_without_keys_goes_to_the_only_shard(start_fleet: StartFleet) -> None:
-    fleet: Fleet = start_fleet(shards=1, replicas=0)
+@pytest.mark.parametrize("shards", [1, 2])
+async def test_command_without_keys_is_learned_alike_whoever_uses_it_first(
+    start_fleet: StartFleet, shards: int
+) -> None:
+    fleet: Fleet = start_fleet(shards=shards, replicas=0)
     async with open_desk(fleet, table=table_without("lolwut")) as desk:
         assert await desk.ask("LOLWUT") == RETRIED
         learned = Table.parse(desk.tables[-1].decode()).get("lolwut")
     assert learned is not None
-    assert learned.route == "any"
+    assert (learned.route, learned.note) == ("only", "it names no key, so no shard")
 
 
 async def test_container_without_that_subcommand_says_so(fleet: Fleet) -> None:

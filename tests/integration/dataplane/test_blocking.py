@@ -210,6 +210,11 @@ def one_waiting(client: Wire) -> int:
     return max(waiting())
 
 
+def reads(reader: Wire, replica: RedisNode) -> bool:
+    """Whether what the client reads was ever read from the replica."""
+    return reader.ask("GET", "k") is None and b"cmdstat_get:" in replica.ask("INFO", "commandstats")
+
+
 def test_the_reader_endpoint_waits_on_a_replica(
     start_fleet: StartFleet, start_proxy: StartProxy, wire: Ask
 ) -> None:
@@ -221,6 +226,8 @@ def test_the_reader_endpoint_waits_on_a_replica(
     reader, other = Wire(proxy.address("reader")), wire(proxy)
     try:
         assert str(reader.ask("BLPOP", "list", 1)).startswith("READONLY")
+        assert other.ask("DEL", "k") == 0  # its primary is known
+        wait_until(lambda: reads(reader, replica), "the replica is read from")
         for number in range(2):
             reader.send_command("XREAD", "BLOCK", 0, "STREAMS", "s", "$")
             wait_blocked(replica, 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import hiredis
 import pytest
 
 from shardproxy.fleet import Fleet, RedisNode
@@ -16,9 +17,11 @@ Ask = Callable[..., Wire]
 
 
 @pytest.fixture
-def scripted(fleet: Fleet, start_proxy: StartProxy) -> Proxy:
+def scripted(fleet: Fleet, start_proxy: StartProxy, wire: Ask) -> Proxy:
     flush(fleet)
-    return start_proxy(config_of(fleet, workers=1))
+    proxy = start_proxy(config_of(fleet, workers=1))
+    assert wire(proxy).ask("DEL", *"abcd") == 0  # by now the primaries of all shards are known
+    return proxy
 
 
 def flush(fleet: Fleet) -> None:
@@ -28,8 +31,7 @@ def flush(fleet: Fleet) -> None:
 
 
 def pipeline(client: Wire, *requests: tuple[str | int, ...]) -> list[object]:
-    for request in requests:
-        client.send_command(*request)
+    client.send(b"".join(hiredis.pack_command(request) for request in requests))  # type: ignore[arg-type]  # its stub is wrong
     return [client.reply() for _ in requests]
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,6 +69,37 @@ def said(wire: Wire, pieces: list[bytes]) -> bytes:
             return data + b"<closed>"
         data += chunk
     return data.removesuffix(LAST_REPLY)
+
+
+@contextmanager
+def liar(reply: bytes | None) -> Iterator[Address]:
+    """A node that greets as memcached does, answers one request by these bytes, and closes; or by nothing."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve(connection: socket.socket) -> None:
+        with connection:
+            greeted = False
+            while data := connection.recv(65536):
+                if not greeted and b"version" in data:
+                    greeted = True
+                    connection.sendall(b"VERSION 1.6.18\r\n")
+                    data = data.partition(b"version\r\n")[2]
+                if data and reply is not None:
+                    connection.sendall(reply)
+                    return
+
+    def accept() -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=serve, args=(connection,), daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    with listener:
+        yield Address("127.0.0.1", listener.getsockname()[1])
+        listener.shutdown(socket.SHUT_RDWR)
 
 
 def memcached_fleet(launch: Launch, nodes: int = 3, **options: Any) -> Fleet:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import socket
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import pytest
 
-from shardproxy.model import Address
 from tests.fixtures.clients import Wire
 from tests.fixtures.proxy import StartProxy, wait_until
-from tests.integration.memcached.conftest import Pool, StartPool, said
+from tests.integration.memcached.conftest import Pool, StartPool, liar, said
 
 MIB = 1 << 20
 
@@ -59,6 +55,36 @@ def test_a_value_beyond_the_limit_is_swallowed(start_pool: StartPool, wire: Call
     assert said(connection, [value, b"get a\r\n"]) == b"SERVER_ERROR object too large for cache\r\nEND\r\n"
 
 
+def test_a_get_of_more_than_a_client_may_be_owed_closes_it(
+    start_pool: StartPool, wire: Callable[..., Wire]
+) -> None:
+    """Also while a node that is not heard of holds up the rest."""
+    proxy, fleet = start_pool(limits={"client_output": "2mb"}, timeouts={"reply": "60s"})
+    connection = wire(proxy)
+    keys = b" ".join(b"k%d" % i for i in range(40))
+    for key in keys.split():
+        assert said(connection, [b"set %s 0 0 400000\r\n%s\r\n" % (key, b"v" * 400_000)]) == b"STORED\r\n"
+    fleet.freeze(fleet.nodes[0])
+    try:
+        connection.send(b"get %s\r\n" % keys)
+        connection.expect_closed()
+    finally:
+        fleet.thaw(fleet.nodes[0])
+    assert proxy.metrics()['shardproxy_clients_closed_total{cluster="main",reason="output_limit"}'] == 1
+    assert said(wire(proxy), [b"get k0\r\n"]).startswith(b"VALUE k0 0 400000\r\n")
+
+
+def test_a_client_too_many_is_turned_away_in_its_own_protocol(
+    start_pool: StartPool, wire: Callable[..., Wire]
+) -> None:
+    proxy, _ = start_pool(1, limits={"clients": 1})
+    first = wire(proxy)
+    assert said(first, [b"get a\r\n"]) == b"END\r\n"
+    second = wire(proxy)
+    second.expect(b"ERROR Too many open connections\r\n")
+    second.expect_closed()
+
+
 BAD_REPLIES = {
     "no reply of memcached's": b"hello\r\n",
     "another engine's": b"+OK\r\n",
@@ -66,6 +92,8 @@ BAD_REPLIES = {
     "a value without a length": b"VALUE a 0 x\r\n",
     "a line without end": b"y" * 100_000,
     "two replies for one": b"END\r\nEND\r\nEND\r\n",
+    "a value of another key": b"VALUE b 0 1\r\nx\r\nEND\r\n",
+    "values without an end": b"VALUE a 0 1\r\nx\r\nSTORED\r\n",
     "half a reply": b"VALUE a 0 10\r\nabc",
 }
 
@@ -83,34 +111,3 @@ def test_a_node_that_talks_nonsense_is_cut_off(
             connection.expect(b"END\r\n")
         connection.send(b"version\r\n")
         assert connection.read(8) == b"VERSION "
-
-
-@contextmanager
-def liar(reply: bytes) -> Iterator[Address]:
-    """A node that greets as memcached does, answers one request by these bytes, and closes."""
-    listener = socket.create_server(("127.0.0.1", 0))
-
-    def serve(connection: socket.socket) -> None:
-        with connection:
-            greeted = False
-            while data := connection.recv(65536):
-                if not greeted and b"version" in data:
-                    greeted = True
-                    connection.sendall(b"VERSION 1.6.18\r\n")
-                    data = data.partition(b"version\r\n")[2]
-                if data:
-                    connection.sendall(reply)
-                    return
-
-    def accept() -> None:
-        while True:
-            try:
-                connection, _ = listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=serve, args=(connection,), daemon=True).start()
-
-    threading.Thread(target=accept, daemon=True).start()
-    with listener:
-        yield Address("127.0.0.1", listener.getsockname()[1])
-        listener.shutdown(socket.SHUT_RDWR)

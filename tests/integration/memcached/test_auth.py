@@ -10,7 +10,8 @@ import pytest
 from shardproxy.fleet import Fleet
 from shardproxy.model import Engine
 from tests.fixtures.clients import Wire
-from tests.fixtures.proxy import StartProxy, config_of
+from tests.fixtures.proxy import StartProxy, config_of, wait_until
+from tests.integration.memcached.conftest import StartPool
 
 UNKNOWN = b"CLIENT_ERROR unauthenticated\r\n"
 
@@ -42,6 +43,19 @@ def test_the_proxy_logs_in_to_nodes_and_clients_to_the_proxy(
         ):
             connection.send(request)
             connection.expect(reply)
+
+
+def test_a_binary_client_is_told_nothing_before_it_logs_in(
+    start_pool: StartPool, wire: Callable[..., Wire], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLIENT_SECRET", "app-secret")
+    proxy, _ = start_pool(1, client_auth={"username": "app", "password": {"env": "CLIENT_SECRET"}})
+    connection = wire(proxy)
+    connection.send(b"\x80\x20\x00\x00" + bytes(20))
+    connection.expect_closed()
+    name = 'shardproxy_clients_closed_total{cluster="main",reason="binary_protocol"}'
+    wait_until(lambda: proxy.metrics()[name] == 1, "it is counted")
+    wait_until(lambda: "binary protocol" in proxy.log(), "it is logged")
 
 
 class Secured:

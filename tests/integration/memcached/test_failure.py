@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -16,7 +18,7 @@ from shardproxy.fleet.node import EngineNode
 from shardproxy.model import Engine
 from tests.fixtures.clients import Wire
 from tests.fixtures.proxy import Proxy, StartProxy, config_of, wait_until
-from tests.integration.memcached.conftest import StartPool, said
+from tests.integration.memcached.conftest import StartPool, liar, said
 
 KEYS = [f"{i * 2654435761 % (1 << 32):08x}:key" for i in range(200)]  # fnv1a_64 hardly tells key:1 from key:2
 QUICK = {"failures": 2, "retry": "200ms"}
@@ -65,11 +67,25 @@ def test_keys_of_a_node_that_is_down_are_missed_and_come_back(
     for key in sorted(gone)[:5]:
         with pytest.raises(MemcacheServerError, match=f"node {lost.address} is down"):
             client.set(key, "2", noreply=False)
+    wait_until(
+        lambda: node_up(proxy) == {str(node.address): node is not lost for node in fleet.nodes}, "is shown"
+    )
+    row = json.loads(proxy.get("/api/status")[1])["clusters"]["main"]["shards"][0]["nodes"][0]
+    assert (row["address"], row["state"]) == (str(lost.address), "down")
+    assert row["reason"]
+    assert proxy.log().count("node down") == 1
     kept = next(iter(keys_on(others[0])))
     assert client.set(kept, "2", noreply=False)
     fleet.restart(lost)
     wait_until(lambda: can_set(client, next(iter(gone))), "the node is back")
     assert set(client.get_many(KEYS)) >= set(KEYS) - gone
+    wait_until(lambda: all(node_up(proxy).values()), "it is shown to be up")
+    assert proxy.log().count("node down no more") == 1
+
+
+def node_up(proxy: Proxy) -> dict[str, bool]:
+    name = re.compile(r'shardproxy_node_up{cluster="main",node="(.*)",shard="\d+"}')
+    return {found[1]: value == 1 for key, value in proxy.metrics().items() if (found := name.fullmatch(key))}
 
 
 def is_stopped(node: EngineNode) -> bool:
@@ -150,6 +166,53 @@ def test_a_frozen_node_times_out_and_others_answer(
     finally:
         fleet.thaw(frozen)
     wait_until(lambda: client.get(min(gone)) == b"1", "it is back, and so are its keys")
+
+
+def test_the_keys_of_a_node_that_is_busy_stay_with_it(
+    start_pool: StartPool, filled: Callable[[Proxy], Client], wire: Callable[..., Wire]
+) -> None:
+    proxy, fleet = start_pool(
+        on_failure={"action": "rehash", **QUICK}, limits={"shard_queue": "64kb"}, timeouts={"reply": "60s"}
+    )
+    filled(proxy)
+    busy, *others = fleet.nodes
+    key = min(keys_on(busy)).encode()
+    store = b"set %s 0 0 1000\r\n%s\r\n" % (key, b"2" * 1000)
+    fleet.freeze(busy)
+    try:
+        wait_until(lambda: is_stopped(busy), "none of its threads runs")
+        writer, reader = wire(proxy), wire(proxy)
+        writer.send(store.replace(b"1000\r\n", b"1000 noreply\r\n", 1) * 100)
+        queued = f'shardproxy_node_queued{{cluster="main",node="{busy.address}"}}'
+        wait_until(lambda: proxy.metrics()[queued] >= 64 << 10, "its queue is full")
+        reader.send(store)
+        assert reader.socket.makefile("rb", buffering=0).readline().startswith(b"SERVER_ERROR")
+        reader.send(b"get %s\r\nget %s none\r\n" % (key, key))
+        reader.expect(b"END\r\nEND\r\n")
+        assert all(key.decode() not in keys_on(node) for node in others)
+    finally:
+        fleet.thaw(busy)
+    wait_until(lambda: said(wire(proxy), [store]) == b"STORED\r\n", "it takes requests again")
+
+
+@pytest.mark.parametrize("reply", [None, b"", b"+OK\r\n"], ids=["says nothing", "closes", "talks nonsense"])
+def test_a_node_that_only_greets_is_down(
+    start_fleet: Callable[..., Fleet], start_proxy: StartProxy, reply: bytes | None
+) -> None:
+    fleet = start_fleet(shards=1, replicas=0, engine=Engine.MEMCACHED)
+    with liar(reply) as address:
+        cluster = config_of(
+            fleet,
+            workers=1,
+            nodes=[*fleet.config_nodes(), str(address)],
+            on_failure={"action": "rehash", "failures": 2, "retry": "50ms"},
+            timeouts={"reply": "100ms"},
+        )
+        client = client_of(start_proxy(cluster))
+        for key in KEYS[:20]:
+            wait_until(lambda: can_set(client, key), "another node takes its keys")  # noqa: B023
+        assert keys_on(fleet.nodes[0]) == set(KEYS[:20])
+        client.close()
 
 
 def test_nodes_restart_under_load_and_no_reply_is_shifted(

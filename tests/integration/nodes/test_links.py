@@ -52,6 +52,19 @@ async def test_link_is_in_the_state_that_is_asked_for(start_fleet: StartFleet) -
         assert await link.request("DBSIZE") == 0
 
 
+async def test_link_that_met_itself_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def connect_to_itself(*_: object) -> trio.SocketStream:
+        sock = trio.socket.socket()
+        await sock.bind(("127.0.0.1", 0))
+        await sock.connect(sock.getsockname())
+        return trio.SocketStream(sock)
+
+    monkeypatch.setattr(trio, "open_tcp_stream", connect_to_itself)
+    async with NodeLink(Address("127.0.0.1", 1)) as link:
+        with pytest.raises(NodeUnreachable, match="connection refused"):
+            await link.request("PING")
+
+
 async def test_refused_state_does_not_run_the_request(start_fleet: StartFleet) -> None:
     node = one_node(start_fleet)
     async with NodeLink(node.address) as link:

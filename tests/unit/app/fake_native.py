@@ -23,6 +23,7 @@ class FakeNative:
         self.refuses: dict[str, OSError] = {}  # address: why it cannot be listened on
         self.answers: list[tuple[int, bytes]] = []
         self.retried: list[int] = []
+        self.down_news: list[tuple[str, str, str]] | None = None
         self.counters: dict[str, Any] = statistics()
         self.client_rows: list[dict[str, Any]] = []
         self.drained = self.stopped = False
@@ -74,6 +75,14 @@ class FakeNative:
 
     def hints(self) -> list[tuple[str, str, str]]:
         return []
+
+    def down(self) -> list[tuple[str, str, str]] | None:
+        told, self.down_news = self.down_news, None
+        return told
+
+    def tell_down(self, *nodes: tuple[str, str, str]) -> None:
+        self.down_news = list(nodes)
+        os.eventfd_write(self._wakeup, 1)
 
     def retry(self, token: int) -> None:
         self.retried.append(token)

@@ -147,6 +147,21 @@ async def test_only_reading_is_possible() -> None:
         assert (await admin._client.post("/api/topology", content=b"x" * 1000)).status_code == 405
 
 
+async def test_web_pages_neither_read_nor_act() -> None:
+    async with running_admin() as admin:
+        for path in ("/", "/livez", "/metrics", "/api/status", "/nowhere"):
+            refused = await admin.get(path, headers={"host": "evil.example"})
+            assert refused.status_code == 403
+            assert "evil.example" in refused.json()["error"]
+        for headers in ({"host": "evil.example"}, {"sec-fetch-site": "cross-site"}):
+            posted = await admin._client.post("/api/pause", json={"cluster": "main"}, headers=headers)
+            assert posted.status_code == 403
+        admin.status = replace(admin.status, names=("proxy",))
+        assert (await admin.get("/livez", headers={"host": "proxy:9700"})).status_code == 200
+        posted = await admin._client.post("/api/pause", json={"cluster": "main"})
+        assert posted.status_code == 404  # it was understood, and there is no such cluster
+
+
 async def test_a_failing_page_is_an_answer_and_the_rest_goes_on() -> None:
     async with running_admin() as admin:
         del admin.native.counters["buffers"]
@@ -178,7 +193,7 @@ async def test_a_reader_that_stops_reading_holds_nothing_up(monkeypatch: pytest.
     async with running_admin() as admin:
         admin.native.client_rows = [{"id": n, "name": "x" * 20000} for n in range(1000)]
         async with await trio.open_tcp_stream(admin.address.host, admin.address.port) as stream:
-            await stream.send_all(b"GET /api/clients HTTP/1.1\r\nHost: x\r\n\r\n")
+            await stream.send_all(b"GET /api/clients HTTP/1.1\r\nHost: localhost\r\n\r\n")
             await trio.testing.wait_all_tasks_blocked(0.05)
             assert (await admin.get("/livez")).status_code == 200  # after the age limit: there is one slot
 

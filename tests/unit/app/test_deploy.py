@@ -60,3 +60,39 @@ def test_the_image_is_built_from_files_that_exist(line: str) -> None:
     (copied,) = (found for found in dockerfile.splitlines() if found.startswith(line))
     for name in copied.split()[1:-1]:
         assert (ROOT / name).exists(), name
+
+
+def test_containers_have_no_more_rights_than_they_need() -> None:
+    (compose,) = documents("docker/compose.yaml")
+    proxy = compose["services"]["proxy"]
+    assert proxy["read_only"] is True
+    assert proxy["cap_drop"] == ["ALL"]
+    pod = documents("kubernetes/sidecar.yaml")[1]["spec"]["template"]["spec"]
+    assert pod["automountServiceAccountToken"] is False
+    rights = pod["initContainers"][0]["securityContext"]
+    assert rights["capabilities"] == {"drop": ["ALL"]}
+    assert rights["runAsNonRoot"]
+    assert rights["readOnlyRootFilesystem"]
+    assert not rights["allowPrivilegeEscalation"]
+    dockerfile = (DEPLOY / "docker/Dockerfile").read_text()
+    assert f"USER {rights['runAsUser']}:{rights['runAsGroup']}\n" in dockerfile
+
+
+def test_state_is_kept_where_it_may_be_written() -> None:
+    (compose,) = documents("docker/compose.yaml")
+    dockerfile = (DEPLOY / "docker/Dockerfile").read_text()
+    (volume,) = (
+        v for v in compose["services"]["proxy"]["volumes"] if v.partition(":")[0] in compose["volumes"]
+    )
+    directory = volume.partition(":")[2]
+    assert f"STATE_DIRECTORY={directory}" in dockerfile
+    pod = documents("kubernetes/sidecar.yaml")[1]["spec"]["template"]["spec"]
+    mounts = {mount["name"]: mount["mountPath"] for mount in pod["initContainers"][0]["volumeMounts"]}
+    assert Path(sidecar_config().state or "").parent == Path(mounts["state"])
+    assert "StateDirectory=shardproxy\n" in (DEPLOY / "systemd/shardproxy.service").read_text()
+
+
+def test_systemd_waits_for_the_drain() -> None:
+    unit = (DEPLOY / "systemd/shardproxy.service").read_text()
+    (seconds,) = (line.partition("=")[2] for line in unit.splitlines() if line.startswith("TimeoutStopSec="))
+    assert int(seconds) > Config.model_fields["timeouts"].default.drain

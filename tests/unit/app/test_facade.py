@@ -11,7 +11,8 @@ import trio.testing
 from shardproxy.dataplane import Offload
 from shardproxy.dataplane.cpus import cpu_count
 from shardproxy.dataplane.descriptors import descriptors_raise, why_too_few
-from shardproxy.model import EndpointKind
+from shardproxy.model import Address, EndpointKind
+from shardproxy.model.health import NodeDown
 from tests.unit.app.fake_native import FakeNative, dataplane_over
 
 
@@ -37,6 +38,31 @@ async def test_offloads_arrive_typed_and_in_order(autojump_clock: trio.testing.M
         2, "main", EndpointKind.PRIMARY, 7, 3, 0, "127.0.0.1:7000", True, (b"CLUSTER", b"SLOTS")
     )
     dataplane.stop()
+
+
+async def test_nodes_that_are_down_are_shown_with_the_reason(autojump_clock: trio.testing.MockClock) -> None:
+    native = FakeNative()
+    dataplane = dataplane_over(native)
+    first, second = Address("127.0.0.1", 1), Address("127.0.0.1", 2)
+
+    async def read() -> None:
+        async for _ in dataplane.offloads():
+            raise AssertionError("nothing was offloaded")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(read)
+        since = trio.current_time()
+        native.tell_down(("main", str(first), "refused"))
+        await trio.testing.wait_all_tasks_blocked()
+        assert dict(dataplane.down) == {("main", first): NodeDown("refused", since)}
+        await trio.sleep(5)
+        native.tell_down(("main", str(first), "silent"), ("main", str(second), "closed"))
+        await trio.testing.wait_all_tasks_blocked()
+        assert dataplane.down["main", first] == NodeDown("refused", since)
+        native.tell_down(("main", str(second), "closed"))
+        await trio.testing.wait_all_tasks_blocked()
+        assert dict(dataplane.down) == {("main", second): NodeDown("closed", since + 5)}
+        dataplane.stop()
 
 
 async def test_stop_ends_the_reader_and_is_idempotent() -> None:

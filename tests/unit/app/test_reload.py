@@ -94,8 +94,8 @@ async def test_a_role_that_moved_survives_a_reload_of_limits() -> None:
     async with running() as now:
         await now.swap({}, old)
         first = now.board["a"].shards[0]
-        assert first.primary
-        promoted = replace(first, primary=first.replicas[0], replicas=(first.primary,))
+        one, two = first.nodes
+        promoted = replace(first, primary=two, replicas=(one,))
         await publish(now.inbox, replace(now.board["a"], shards=(promoted,)), "failover")
         await now.swap(old, clusters(a={**A, "shards": [shard], "limits": {"clients": 7}}))
         spec = now.native.specs["a"]

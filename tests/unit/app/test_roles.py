@@ -1,4 +1,4 @@
-"""The primaries that are served: those on record, else those of the config."""
+"""The primaries that are served: those on record; of several nodes none before it is known which."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def record(state: ShardState, primary: Address | None, *nodes: Address) -> Shard
 @pytest.mark.parametrize(
     ("seen", "primary", "replicas"),
     [
-        pytest.param(None, A, {B}, id="no record"),
+        pytest.param(None, None, {A, B}, id="no record"),
         pytest.param(record(ShardState.OK, B, A, B), B, {A}, id="after a failover"),
         pytest.param(record(ShardState.FENCING, None, A, B), None, {A, B}, id="in the middle of one"),
-        pytest.param(record(ShardState.NEW, None, A, B), A, {B}, id="not adopted yet"),
+        pytest.param(record(ShardState.NEW, None, A, B), None, {A, B}, id="not adopted yet"),
         pytest.param(record(ShardState.OK, C, B, C), C, {A, B}, id="the primary was taken out of the config"),
-        pytest.param(record(ShardState.OK, C, C), A, {B}, id="of other nodes"),
+        pytest.param(record(ShardState.OK, C, C), None, {A, B}, id="of other nodes"),
     ],
 )
 def test_roles_are_those_on_record(
@@ -47,6 +47,17 @@ def test_roles_are_those_on_record(
     (shard,) = topology.shards
     assert (shard.primary.address if shard.primary else None) == primary
     assert {node.address for node in shard.replicas} == replicas
+
+
+def test_a_node_that_is_alone_is_the_primary_at_once() -> None:
+    (shard,) = topology_with_roles(configured(A), {}, is_watched=False).shards
+    assert shard.primary is not None
+
+
+def test_what_was_on_record_before_the_start_has_to_be_confirmed() -> None:
+    before = record(ShardState.OK, B, A, B)
+    (shard,) = topology_with_roles(configured(A, B), {KEY: before}, is_watched=False).shards
+    assert shard.primary is None
 
 
 @pytest.mark.parametrize(

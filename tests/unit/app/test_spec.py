@@ -7,6 +7,7 @@ import json
 import pytest
 
 from shardproxy.config import ConfigError, parse_config
+from shardproxy.dataplane.memcached import DiscoverySpec
 from shardproxy.dataplane.spec import ClusterSettings, cluster_spec, spec_encode
 from shardproxy.topology.settings import SettingsError, settings_read
 
@@ -101,7 +102,8 @@ def test_a_changed_password_is_a_change(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_all_reasons_against_serving_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NODE_PASSWORD", raising=False)
-    text = SESSIONS + SESSIONS.partition("clusters:\n")[2].replace("sessions", "carts").replace(":70", ":80")
+    carts = SESSIONS.partition("clusters:\n")[2].replace("sessions", "carts")
+    text = SESSIONS + carts.replace(":70", ":80").replace(":71", ":81")
     with pytest.raises(SettingsError) as error:
         settings_read(parse_config(text.replace("unix:/run/x.sock", "127.0.0.1:9000", 1)), "7.0.15")
     assert [reason.split(":")[0] for reason in error.value.reasons] == [
@@ -127,14 +129,13 @@ def test_a_memcached_cluster_brings_its_own(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("CLIENT_PASSWORD", "secret")
     config = parse_config(PAGES)
     settings = settings_read(config, "7.0.15")["pages"]
-    spec = cluster_spec(settings, config.topologies()[0].with_epoch(3))
-    later = cluster_spec(settings, config.topologies()[0].with_epoch(4))
+    discovery = DiscoverySpec(version=7, nodes=[("a", "10.0.0.1", 11211)])
+    spec = cluster_spec(settings, config.topologies()[0].with_epoch(3), discovery=discovery)
     own = spec["memcached"]
     assert (own["hash"], own["tag"], own["gutter"]) == ("md5", "<>", 1)
     assert own["on_failure"] == {"action": "gutter", "failures": 2, "retry": 0.5, "gutter_ttl": 2}
     assert own["client_auth"] == {"username": "app", "password": "secret"}
-    assert own["discovery"]["nodes"] == [("127.0.0.1", "127.0.0.1", 11311), ("127.0.0.1", "127.0.0.1", 11312)]
-    assert later["memcached"]["discovery"]["version"] == own["discovery"]["version"] + 1
+    assert own["discovery"] == discovery
     shards = [(shard["name"], shard["weight"], shard["nodes"][0]["address"]) for shard in spec["shards"]]
     assert shards == [
         (None, 1, "127.0.0.1:11312"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from shardproxy import __version__
-from shardproxy.cli import COMMANDS, main
+from shardproxy.cli import CLOSED_PIPE, COMMANDS, main
 from shardproxy.config import schema_text
 
 EXAMPLES = Path(__file__).parents[3] / "config"
@@ -40,7 +41,7 @@ def test_a_bad_file_gets_all_its_problems(capsys: pytest.CaptureFixture[str], tm
     code, out, err = run(capsys, "check", str(file))
     assert (code, out) == (1, "")
     assert err.splitlines() == [
-        f"{file}:1:10: workers: must be auto or a number from 1 to 256 (auto takes one per CPU)",
+        f"{file}:1:10: workers: must be auto or a number from 1 to 255 (auto takes one per CPU)",
         f"{file}:2:1: admn: is not a known key (did you mean admin?)",
         f"{file}:3:1: clusters: needs at least one entry (name at least one cluster under clusters:)",
         f"{file}: 3 problems",
@@ -55,6 +56,25 @@ def test_a_missing_file_is_a_problem(capsys: pytest.CaptureFixture[str], tmp_pat
 
 def test_the_schema_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(capsys, "config", "schema") == (0, schema_text(), "")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("check", str(EXAMPLES / "cluster.yaml")), ("check", "no.yaml"), ("config", "schema"), ("--help",)],
+)
+@pytest.mark.parametrize("is_buffered", [True, False])
+def test_a_reader_that_has_gone_is_no_error(words: tuple[str, ...], is_buffered: bool) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    options = () if is_buffered else ("-u",)
+    process = subprocess.run(
+        [sys.executable, *options, "-m", "shardproxy", *words],
+        stdout=writer,
+        stderr=writer if words[-1] == "no.yaml" else subprocess.PIPE,
+    )
+    os.close(writer)
+    assert not process.stderr
+    assert process.returncode in (CLOSED_PIPE, 1)
 
 
 @pytest.mark.parametrize("words", [("--version",), ("version",)])

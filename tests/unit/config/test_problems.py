@@ -54,6 +54,14 @@ CASES: dict[str, tuple[str, list[tuple[int, int, str, str, str]]]] = {
         HEAD + "workes: 3\n",
         [(6, 1, "workes", "is not a known key", "did you mean workers?")],
     ),
+    "state that is no path": (
+        HEAD + "state: state.json\n",
+        [(6, 8, "state", "must be an absolute path", "/var/lib")],
+    ),
+    "admin name with a port": (
+        HEAD + "admin_names: [proxy:9700]\n",
+        [(6, 15, "admin_names[0]", "is not a host name", "the name alone")],
+    ),
     "unknown key without a neighbour": (
         HEAD + "log: {colour: red}\n",
         [(6, 7, "log.colour", "is not a known key", "known here: format, level")],
@@ -73,6 +81,29 @@ CASES: dict[str, tuple[str, list[tuple[int, int, str, str, str]]]] = {
     "engine missing": (
         HEAD.replace("    engine: redis\n", ""),
         [(2, 3, "clusters.main.engine", "is missing", "engine: redis or engine: memcached")],
+    ),
+    "engine missing, and more": (
+        HEAD.replace("engine", "engin").replace("configuration", "configuraton")
+        + "    limits: {clients: x}\n",
+        [
+            (2, 3, "clusters.main.engine", "is missing", "engine: redis or engine: memcached"),
+            (3, 5, "clusters.main.engin", "is not a known key", "did you mean engine?"),
+            (
+                4,
+                17,
+                "clusters.main.endpoints.configuraton",
+                "is not a known key",
+                "did you mean configuration?",
+            ),
+            (6, 23, "clusters.main.limits.clients", "must be a whole number", ""),
+        ],
+    ),
+    "engine unknown, and more": (
+        POOL.replace("engine: memcached", "engine: memcache").replace('"a:1"', '"a"'),
+        [
+            (3, 13, "clusters.pages.engine", "must be redis or memcached", "did you mean memcached?"),
+            (5, 13, "clusters.pages.nodes[0]", "'a': expected host:port", ""),
+        ],
     ),
     "engine unknown": (
         HEAD.replace("engine: redis", "engine: valkey"),
@@ -281,9 +312,13 @@ CASES: dict[str, tuple[str, list[tuple[int, int, str, str, str]]]] = {
         HEAD.replace("127.0.0.1:7000", '{address: "h:1", mode: direct}') + "    key_families: [rq]\n",
         [(2, 3, "clusters.main", "key_families and mode: direct contradict each other", "leave out mode")],
     ),
+    "more workers than the data plane starts": (
+        HEAD + "workers: 256\n",
+        [(6, 10, "workers", "must be auto or a number from 1 to 255", "one per CPU")],
+    ),
     "workers": (
         HEAD + "workers: 0\n",
-        [(6, 10, "workers", "must be auto or a number from 1 to 256", "one per CPU")],
+        [(6, 10, "workers", "must be auto or a number from 1 to 255", "one per CPU")],
     ),
     "duration": (
         HEAD + "    timeouts: {reply: 5 parsecs}\n",
@@ -399,8 +434,77 @@ CASES: dict[str, tuple[str, list[tuple[int, int, str, str, str]]]] = {
             )
         ],
     ),
+    "a node of two clusters": (
+        HEAD + HEAD.replace("clusters:\n", "").replace("main", "two").replace("7000", "7001"),
+        [
+            (
+                9,
+                23,
+                "clusters.two.shards[0].nodes[0]",
+                "127.0.0.1:6379 is already a node of cluster main, at clusters.main.shards[0].nodes[0]",
+                "would empty, and fail over",
+            )
+        ],
+    ),
+    "a unix socket twice": (
+        HEAD.replace("127.0.0.1:7000}", '"unix:/a/../b/x.sock", reader: "unix:/b//x.sock"}'),
+        [
+            (
+                4,
+                63,
+                "clusters.main.endpoints.reader",
+                "unix:/b//x.sock is already listened on, at clusters.main.endpoints.configuration",
+                "its own path",
+            )
+        ],
+    ),
+    "an address of all addresses": (
+        HEAD.replace("127.0.0.1:7000}", '10.0.0.5:7000, reader: "0.0.0.0:7000"}'),
+        [
+            (
+                4,
+                55,
+                "clusters.main.endpoints.reader",
+                "0.0.0.0:7000 is already listened on, at clusters.main.endpoints.configuration",
+                "its own port",
+            )
+        ],
+    ),
+    "an endpoint that is the default admin address": (
+        HEAD.replace("7000", "9700"),
+        [
+            (
+                4,
+                32,
+                "clusters.main.endpoints.configuration",
+                "127.0.0.1:9700 is already listened on, as the default of admin",
+                "its own port",
+            )
+        ],
+    ),
+    "a node that is the default admin address": (
+        HEAD.replace("127.0.0.1:6379", "localhost:9700"),
+        [
+            (
+                5,
+                23,
+                "clusters.main.shards[0].nodes[0]",
+                "localhost:9700 is listened on, as the default of admin",
+                "set admin:",
+            )
+        ],
+    ),
+    "limits under which nothing works": (
+        HEAD + "    limits: {request: 10, client_output: 1kb, shard_queue: 1}\nlimits: {buffers: 64kb}\n",
+        [
+            (6, 23, "clusters.main.limits.request", "must be at least 1kb", "0 is no limit"),
+            (6, 42, "clusters.main.limits.client_output", "must be at least 64kb", "0 is no limit"),
+            (6, 60, "clusters.main.limits.shard_queue", "must be at least 64kb", "0 is no limit"),
+            (7, 19, "limits.buffers", "must be at least 1mb", "0 is no limit"),
+        ],
+    ),
     "an endpoint of two clusters": (
-        HEAD + HEAD.replace("clusters:\n", "").replace("main", "two"),
+        HEAD + HEAD.replace("clusters:\n", "").replace("main", "two").replace("6379", "6380"),
         [
             (
                 8,
@@ -514,6 +618,23 @@ CASES: dict[str, tuple[str, list[tuple[int, int, str, str, str]]]] = {
         POOL + "    hashing: {method: ketama-spy, hash: md5}\n",
         [(6, 5, "clusters.pages.hashing", "ketama-spy has a hash function of its own", "leave out hash")],
     ),
+    "a hash function that is not there": (
+        POOL + "    hashing: {method: ketama, hash: hsieh}\n",
+        [(6, 5, "clusters.pages.hashing", "the hash function hsieh is not available", "choose another")],
+    ),
+    "hash tag beyond ASCII": (
+        POOL + '    hashing: {tag: "«»"}\n',
+        [(6, 5, "clusters.pages.hashing", "a hash tag is two ASCII characters", "{}")],
+    ),
+    "weights that nobody knows": (
+        POOL.replace('["a:1"]', '["a:1", {address: "b:1", weight: 2}]') + "    hashing: rendezvous\n",
+        [(2, 3, "clusters.pages", "rendezvous knows no weights, and b:1 has one", "leave out weight")],
+    ),
+    "a host name without its address": (
+        POOL.replace('["a:1"]', '["10.0.0.1:1", {address: "a:1", name: "a/10.0.0.2:1"}, "b:1"]')
+        + "    hashing: ketama-spy\n",
+        [(2, 3, "clusters.pages", "ketama-spy hashes host name and IP address, and b:1", "b/10.0.0.1:11211")],
+    ),
     "hash tag": (
         POOL + '    hashing: {tag: "{"}\n',
         [(6, 20, "clusters.pages.hashing.tag", "must have at least 2 characters", "")],
@@ -533,7 +654,7 @@ CASES: dict[str, tuple[str, list[tuple[int, int, str, str, str]]]] = {
         HEAD + "workers: !secret 3\n",
         [
             (6, 10, "workers", "YAML tag !secret is not supported", "remove the tag"),
-            (6, 10, "workers", "must be auto or a number from 1 to 256", "one per CPU"),
+            (6, 10, "workers", "must be auto or a number from 1 to 255", "one per CPU"),
         ],
     ),
     "a list at the top": (

@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shardproxy.config.slots import Slots, assign_slots, format_slots, parse_slots, slot_faults
+from shardproxy.config import parse_config
+from shardproxy.config.slots import (
+    Slots,
+    assign_slots,
+    format_slots,
+    parse_slots,
+    slot_faults,
+    weighted_slots,
+)
 from shardproxy.model import SLOT_COUNT, SlotRange, split_evenly
 
 some_slots = st.sets(st.integers(0, SLOT_COUNT - 1), min_size=1, max_size=50)
@@ -79,6 +87,24 @@ def test_what_is_left_goes_evenly_to_those_that_claim_nothing(claims: list[set[i
     even = [each(share) for share, own in zip(shares, given_slots, strict=True) if own is None]
     assert max(map(len, even)) - min(map(len, even)) <= 1
     assert [slot for share in even for slot in share] == sorted(set(range(SLOT_COUNT)) - taken)  # in order
+
+
+@given(st.lists(st.integers(1, 1_000_000), min_size=1, max_size=250))
+def test_a_share_of_the_slots_is_that_of_the_weight(weights: list[int]) -> None:
+    shares = weighted_slots(weights)
+    assert list(slot_faults(shares)) == []
+    for weight, share in zip(weights, shares, strict=True):
+        fair = (SLOT_COUNT - len(weights)) * weight / sum(weights) + 1
+        assert abs(sum(slots.last - slots.first + 1 for slots in share) - fair) <= 2
+
+
+def test_a_heavier_memcached_node_owns_more_slots() -> None:
+    pool = parse_config(
+        "clusters: {pages: {engine: memcached, endpoints: {configuration: 127.0.0.1:1},"
+        " nodes: ['a:1', {address: 'b:1', weight: 3}]}}"
+    )
+    (topology,) = pool.topologies()
+    assert [format_slots(shard.slots) for shard in topology.shards] == ["0-4095", "4096-16383"]
 
 
 def test_a_gap_concerns_all_shards() -> None:

@@ -83,5 +83,6 @@ def record(
         wait=wait,
         lineage=lineage,
         run_id="r" if lineage else "",
+        processes=tuple((member, "r") for member in joined if member != node),
         revision=1,
     )

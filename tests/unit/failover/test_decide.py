@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from shardproxy.failover.decide import (
     Decision,
     FailOver,
     Heal,
+    Hold,
     Nothing,
     Register,
     Situation,
@@ -20,7 +22,7 @@ from shardproxy.failover.decide import (
     decide,
     switchover_target,
 )
-from shardproxy.failover.healing import Action, Configure, Follow, Joined
+from shardproxy.failover.healing import Action, Configure, Follow, Joined, Persist
 from shardproxy.failover.setup import ShardSetup, record_new
 from shardproxy.model import Address
 from shardproxy.model.health import Cause, NodeHealth, NodeState
@@ -31,7 +33,7 @@ from tests.unit.failover.make import A, B, C, X, Y, down, frozen, health, primar
 P, R = health(primary()), health(replica())
 DEAD, SILENT = down(Cause.DEAD), down(Cause.SILENT)
 WELL = {A: P, B: R, C: R}
-CONFIGURED = frozenset({(A, "r"), (B, "r"), (C, "r")})
+CONFIGURED = frozenset(Configure(node, "r") for node in (A, B, C))
 SENTINEL = health(replica(), manager="Sentinel")
 
 
@@ -42,7 +44,7 @@ def look(
     of: ShardSetup | None = None,
     **options: object,
 ) -> Decision:
-    situation = Situation(of or setup(), shard or record(), healths, 1000.0, configured=CONFIGURED)
+    situation = Situation(of or setup(), shard or record(), healths, 1000.0, done=CONFIGURED)
     return decide(replace(situation, **options))  # type: ignore[arg-type]
 
 
@@ -84,8 +86,9 @@ def test_reasons_not_to_fail_over_are_said() -> None:
     lost = {**WELL, A: DEAD}
     backoff = NO_FAILOVER_YET.after_failover(990.0)
     for decision, word in [
-        (look({A: DEAD, B: DEAD, C: DEAD}), "no replica that has been in sync answers"),
-        (look(lost, shard=record(joined=(A,))), "no replica that has been in sync answers"),
+        (look({A: DEAD, B: DEAD, C: DEAD}), "no replica that was in sync with it answers"),
+        (look(lost, shard=record(joined=(A,))), "no replica that was in sync with it answers"),
+        (look(lost, barred=frozenset((B, C))), "no replica that was in sync with it answers"),
         (look(lost, is_paused=True), "paused"),
         (look(lost, of=setup(is_automatic=False)), "off"),
         (look(lost, backoff=backoff), "flapping"),
@@ -120,7 +123,42 @@ def test_a_restarted_primary_stays_where_nobody_has_more() -> None:
     assert isinstance(look({A: RESTARTED, B: in_sync, C: in_sync}), Accept)
     alone = record(nodes=(A,), joined=(A,))
     assert isinstance(look({A: RESTARTED}, shard=alone, of=setup(A)), Accept)
-    assert isinstance(look({A: RESTARTED, B: DEAD, C: DEAD}), Nothing)  # a dead replica may have more
+    assert isinstance(look({A: RESTARTED, B: R, C: R}, of=setup(is_automatic=False)), Accept)
+    assert isinstance(look({A: RESTARTED, B: SENTINEL, C: R}), Accept)  # it is not ours to decide
+
+
+def test_a_restarted_primary_that_kept_its_data_stays() -> None:
+    """Its place in the history of before is told by the name that it had."""
+    kept = down(Cause.RESTARTED, primary(Lineage("new", X.replid, 501)), run_id="r2")
+    stale = health(replica(offset=400, is_up=False))
+    dead = down(Cause.DEAD, replica(offset=500, is_up=False))
+    assert isinstance(look({A: kept, B: stale, C: dead}), Accept)
+    assert isinstance(look({A: kept, B: stale, C: down(Cause.DEAD, replica(offset=501))}), FailOver)
+    assert isinstance(look({A: kept, B: stale, C: DEAD}), FailOver)  # who knows what that has
+    assert isinstance(look({A: kept, B: stale, C: DEAD}, barred=frozenset((C,))), Accept)
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"is_paused": True}, "paused"),
+        ({"backoff": NO_FAILOVER_YET.after_failover(990.0)}, "flapping"),
+    ],
+)
+def test_what_replicas_have_is_kept_while_nobody_may_be_promoted(options: dict[str, Any], why: str) -> None:
+    """I9 whatever the backoff: else they would take the primary's emptiness for data."""
+    lost = health(replica(is_up=False))
+    decision = look({A: RESTARTED, B: lost, C: lost}, **options)
+    assert isinstance(decision, Hold)
+    assert why in decision.reason
+    held = record(None, ShardState.HELD, last=A)
+    frozen_now = {B: health(frozen()), C: health(frozen())}
+    assert isinstance(look(frozen_now, shard=held, **options), Hold)
+    assert look(frozen_now, shard=held) == FailOver(f"primary {A} restarted without the shard's data")
+
+
+def test_a_dead_replica_may_have_what_a_restarted_primary_lacks() -> None:
+    assert isinstance(look({A: RESTARTED, B: DEAD, C: DEAD}), Hold)
 
 
 def test_a_primary_changed_by_hand_is_adopted() -> None:
@@ -202,7 +240,7 @@ HEALS = [
     ("a member that follows somebody else", {C: STRAY}, record(), False, [Follow(C, A, False, False)]),
     ("a new node", {C: health(primary(Y))}, record(joined=(A, B)), True, [Follow(C, A, True, True)]),
     ("a new node that is not ours", {C: health(primary(Y))}, record(joined=(A, B)), False, []),
-    ("a new node in sync", {C: R}, record(joined=(A, B)), True, [Joined(C)]),
+    ("a new node in sync", {C: R}, record(joined=(A, B)), True, [Joined(C, "r")]),
     ("a replica on its way", {C: health(replica(is_up=False))}, record(), True, []),
     ("a dead one", {C: DEAD}, record(), True, []),
 ]
@@ -232,8 +270,21 @@ def test_nobody_is_told_to_follow_a_primary_in_doubt(doubtful: NodeHealth) -> No
 
 def test_every_process_is_configured_once() -> None:
     restarted = {**WELL, B: health(replica(), run_id="r2")}
-    assert actions(restarted) == [Configure(B, "r2")]
-    assert actions(restarted, record(joined=(A, C))) == [Joined(B)]
+    assert actions(restarted) == [Configure(B, "r2"), Joined(B, "r2")]
+    assert actions(restarted, record(joined=(A, C))) == [Joined(B, "r2")]
+
+
+def test_roles_we_changed_are_written_where_engines_read_their_own() -> None:
+    later = record(epoch=2)
+    written = [Persist(node, "r", 2) for node in (A, B, C)]
+    assert actions(WELL, later, is_managed=False) == written
+    assert actions(WELL, later) == []  # managed nodes start as nobody's replica
+    assert actions(WELL, record(), is_managed=False) == []  # we changed nothing
+    assert actions({**WELL, B: health(frozen())}, later, is_managed=False) == [
+        Persist(A, "r", 2),
+        Follow(B, A, False, False),
+        Persist(C, "r", 2),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from shardproxy.failover.election import (
     Candidate,
     Electorate,
+    best_of_restarted,
     choose,
     why_not_electable,
     why_too_few,
@@ -24,12 +25,15 @@ def candidate(
     address: Address = B,
     replication: Replication | None = None,
     *,
-    run_id: str = "1",
+    run_id: str = "r",
     zone: str | None = None,
     can_write: bool = True,
     is_loading: bool = False,
+    keys: int = 0,
 ) -> Candidate:
-    return Candidate(address, replication or frozen(), run_id, zone, can_write, is_loading)
+    return Candidate(
+        address, replication or frozen(), run_id, zone, can_write=can_write, is_loading=is_loading, keys=keys
+    )
 
 
 @pytest.mark.parametrize(
@@ -121,13 +125,49 @@ def test_where_the_last_primary_is_unknown_histories_must_agree() -> None:
         (2, [candidate(B)], True),
         (1, [candidate(A, run_id="r")], True),  # the last primary itself has all
         (1, [candidate(A, run_id="other")], False),  # it restarted
-        (1, [candidate(A, run_id="other"), candidate(B)], True),
+        (1, [candidate(A, run_id="other"), candidate(B)], False),  # it has what its disk kept
+        (1, [candidate(C, run_id="other"), candidate(B)], False),
+        (0, [candidate(C, run_id="other")], True),
         (1, [candidate(A, frozen(Y), run_id="r")], False),
     ],
 )
 def test_how_many_must_be_frozen(wait: int, candidates: list[Candidate], is_enough: bool) -> None:
     why = why_too_few(record(None, last=A, wait=wait), candidates)
     assert (why is None) is is_enough, why
+
+
+def test_a_promise_that_was_lowered_counts() -> None:
+    """Clients are told by the new config before the record is."""
+    shard = record(None, last=A, wait=2)
+    assert why_too_few(shard, [candidate(B)]) is None
+    assert why_too_few(shard, [candidate(B)], 1) is not None
+    assert why_too_few(record(None, last=A, wait=1), [candidate(B)], 2) is not None
+
+
+def test_a_replica_left_behind_is_not_promoted() -> None:
+    choice = choose([candidate(B)], Electorate(X, barred=frozenset((B,))))
+    assert choice.best is None
+    assert "lost sync" in str(choice)
+
+
+NEW = frozen(Y, 0)
+ALL_NEW = [candidate(node, NEW, run_id="other", keys=keys) for node, keys in ((A, 3), (B, 9), (C, 0))]
+
+
+@pytest.mark.parametrize(
+    ("candidates", "best"),
+    [
+        (ALL_NEW, A),  # whose disk is the newest
+        ([candidate(A, NEW, run_id="other"), *ALL_NEW[1:]], B),  # empty, so it has no disk
+        (ALL_NEW[:2], None),  # one is not back yet
+        ([candidate(Address("new", 1), NEW, run_id="other"), *ALL_NEW], None),  # nobody knows whether it did
+        ([candidate(B, frozen(X)), *ALL_NEW[::2]], None),  # one was running all the time
+        ([candidate(B, NEW, run_id="other", is_loading=True), *ALL_NEW[::2]], None),
+    ],
+)
+def test_when_all_restarted_disks_decide(candidates: list[Candidate], best: Address | None) -> None:
+    assert best_of_restarted(record(None, last=A), candidates) == best
+    assert best_of_restarted(record(None, last=A, wait=1), candidates) is None
 
 
 @given(
@@ -139,7 +179,7 @@ def test_an_acknowledged_write_is_on_one_of_enough(wait: int, data: st.DataObjec
     addresses = [Address("n", port) for port in range(1, data.draw(st.integers(wait + 1, 6)) + 1)]
     holders = {addresses[0], *data.draw(st.permutations(addresses[1:]))[:wait]}
     answering = data.draw(st.lists(st.sampled_from(addresses[1:]), unique=True))
-    shard = record(None, last=addresses[0], wait=wait, nodes=tuple(addresses))
+    shard = record(None, last=addresses[0], wait=wait, nodes=tuple(addresses), joined=tuple(addresses))
     candidates = [candidate(address, frozen(X, 500 if address in holders else 400)) for address in answering]
     if why_too_few(shard, candidates) is None:
         best = choose(candidates, ELECTORATE).best

@@ -18,6 +18,10 @@ UP = Replication(
 )
 
 
+def primary(ping_period: float, heard_at: float) -> History:
+    return replace(history_start(0.0), ping_period=ping_period, alive_at=heard_at)
+
+
 def history(*statements: tuple[float, Replication]) -> History:
     told = history_start(0.0)
     for at, replication in statements:
@@ -30,7 +34,7 @@ def history(*statements: tuple[float, Replication]) -> History:
     [
         ([(1.0, UP)], 1.1, True),
         ([(1.0, UP)], 1.6, None),  # too old a statement
-        ([(1.0, replace(UP, is_link_up=False))], 1.1, False),
+        ([(1.0, replace(UP, is_link_up=False, link_down_for=0))], 1.1, False),
         ([(1.0, replace(UP, last_io=2))], 1.1, True),  # proves more than 1 s: pings are 1 s apart
         ([(1.0, replace(UP, last_io=3))], 1.1, False),
         ([(1.0, UP), (2.0, UP), (2.2, UP)], 2.2, False),  # its offset stood still for 1.2 s
@@ -43,11 +47,30 @@ def history(*statements: tuple[float, Replication]) -> History:
 def test_a_replica_hears_its_primary(
     statements: list[tuple[float, Replication]], now: float, hears: bool | None
 ) -> None:
-    witness = replica_witness(ME, history(*statements), 1.0, now)
+    witness = replica_witness(ME, history(*statements), primary(1.0, now), now)
     assert (witness.hears if witness else None) is hears
 
 
 def test_rare_pings_make_a_replica_slow_to_notice() -> None:
     still = history((1.0, UP), (5.0, replace(UP, last_io=4)))
-    assert replica_witness(ME, still, 10.0, 5.1).hears  # type: ignore[union-attr]
-    assert not replica_witness(ME, still, 1.0, 5.1).hears  # type: ignore[union-attr]
+    assert replica_witness(ME, still, primary(10.0, 5.1), 5.1).hears  # type: ignore[union-attr]
+    assert not replica_witness(ME, still, primary(1.0, 5.1), 5.1).hears  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("down_for", "silent_for", "refusals", "is_witness"),
+    [
+        (2, 1.0, 0, True),  # told in whole seconds
+        (3, 1.0, 0, False),
+        (None, 1.0, 0, False),  # it never was up
+        (3, 2.5, 0, True),
+        (300, 0.1, 2, True),  # nothing listens there: that needs nobody's word
+    ],
+)
+def test_a_link_that_was_down_before_proves_nothing(
+    down_for: int | None, silent_for: float, refusals: int, is_witness: bool
+) -> None:
+    """A primary in a slow command with a replica that was cut off before is well, and the replica is old."""
+    down = history((10.0, replace(UP, is_link_up=False, link_down_for=down_for)))
+    silent = replace(primary(1.0, 10.0 - silent_for), refusals=refusals)
+    assert (replica_witness(ME, down, silent, 10.0) is not None) is is_witness

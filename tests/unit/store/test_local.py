@@ -127,6 +127,33 @@ def test_a_damaged_file_is_refused_and_kept(tmp_path: Path, text: str) -> None:
         pass
 
 
+async def test_a_pause_outlives_the_process(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    with LocalStore(path) as store:
+        for cluster in ("pages", "sessions", "sessions"):
+            await store.note_paused(cluster, True)
+        await store.note_paused("pages", False)
+        stored = await store.put(RECORD, await store.claim())
+    with LocalStore(path) as store:
+        assert store.paused == {"sessions"}
+        assert store.records[KEY] == stored
+        await store.note_epoch("sessions", 3)
+        assert store.paused == {"sessions"}
+    with pytest.raises(StoreUnavailableError, match="closed"):
+        await store.note_paused("sessions", False)
+
+
+async def test_a_state_file_from_before_pauses_were_kept_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    with LocalStore(path) as store:
+        await store.claim()
+    values = json.loads(path.read_text())
+    del values["paused"]
+    path.write_text(json.dumps(values))
+    with LocalStore(path) as store:
+        assert store.paused == frozenset()
+
+
 async def test_a_full_disk_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "state.json"
     with LocalStore(path) as store:

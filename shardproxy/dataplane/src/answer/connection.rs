@@ -41,18 +41,19 @@ pub fn time() -> Answer {
     Answer::of(reply)
 }
 
-pub fn select(core: &Core, client: &mut Client, request: &Request) -> Answer {
+/// The reply, or none when the engine is to give it: a client that watches has to choose the database there as well.
+pub fn select(core: &Core, client: &mut Client, request: &Request) -> Option<Answer> {
     let Some(db) = decimal(request.argument(1)) else {
-        return Answer::error("ERR value is not an integer or out of range");
+        return Some(Answer::error("ERR value is not an integer or out of range"));
     };
     let shards = core.clusters[client.cluster].as_ref().map_or(0, |s| s.cluster.shards.len());
     match u32::try_from(db) {
         Ok(db) if db == 0 || shards == 1 && db < 16 => {
             client.db = db;
-            Answer::of(texts::OK)
+            client.lease.is_none().then(|| Answer::of(texts::OK))
         }
-        Ok(_) if shards > 1 => Answer::error("ERR SELECT is not allowed in cluster mode"),
-        _ => Answer::error("ERR DB index is out of range"),
+        Ok(_) if shards > 1 => Some(Answer::error("ERR SELECT is not allowed in cluster mode")),
+        _ => Some(Answer::error("ERR DB index is out of range")),
     }
 }
 

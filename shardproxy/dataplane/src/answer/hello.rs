@@ -21,7 +21,7 @@ pub fn auth(request: &Request) -> Answer {
     }
 }
 
-pub fn hello(core: &Core, client: &mut Client, request: &Request) -> Answer {
+pub fn hello(core: &mut Core, client: &mut Client, request: &Request) -> Answer {
     let mut resp = client.resp;
     let mut name = None;
     if request.len() > 1 {
@@ -54,7 +54,10 @@ pub fn hello(core: &Core, client: &mut Client, request: &Request) -> Answer {
             return Answer::of(reply);
         }
     }
-    client.resp = resp;
+    if resp != client.resp {
+        client.resp = resp;
+        core.alter_lease(client);
+    }
     client.is_special |= client.is_subscriber();
     if let Some(name) = name {
         client.details().name = name;

@@ -4,10 +4,10 @@ mod client;
 mod connection;
 mod hello;
 
-use crate::client::Client;
+use crate::client::{Client, Flow};
 use crate::command::Command;
 use crate::request::Request;
-use crate::route::{answer_own, Next};
+use crate::route::{self, answer_own, Next};
 use crate::worker::Core;
 
 /// What a local command says and whether the connection goes on.
@@ -28,6 +28,15 @@ impl Answer {
     }
 }
 
+/// SELECT on the connection on which the client watches: its EXEC belongs to that database.
+fn select_leased(core: &mut Core, client: &mut Client, index: usize, command: &Command, request: &Request) -> Next {
+    let Some(leased) = client.lease.map(|leased| leased as usize) else { return Next::Go };
+    core.upstreams[leased].is_altered = true;
+    route::send(core, client, index, command, request, leased, |_| {});
+    client.flow = Flow::Barrier;
+    Next::Wait
+}
+
 pub fn local(core: &mut Core, client: &mut Client, index: usize, command: &Command, request: &Request) -> Next {
     // these change the connection to nodes: what was sent on the one before must be executed first
     if matches!(&*command.name, "hello" | "select" | "reset") && !client.replies.is_empty() {
@@ -37,7 +46,10 @@ pub fn local(core: &mut Core, client: &mut Client, index: usize, command: &Comma
         "ping" => connection::ping(client, request),
         "echo" => connection::echo(request),
         "time" => connection::time(),
-        "select" => connection::select(core, client, request),
+        "select" => match connection::select(core, client, request) {
+            Some(answer) => answer,
+            None => return select_leased(core, client, index, command, request),
+        },
         "readonly" => connection::prefer_replicas(client, true),
         "readwrite" => connection::prefer_replicas(client, false),
         "asking" => Answer::of(crate::protocol::texts::OK),

@@ -23,6 +23,8 @@ pub enum Route {
     Offload,
     /// Any shard.
     Any,
+    /// The only shard: refused, for the reason in `Command::note`, where a cluster has more.
+    Only,
     /// MULTI and its relatives.
     Transaction,
     PubSub,

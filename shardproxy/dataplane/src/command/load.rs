@@ -62,6 +62,7 @@ fn route_of(entry: &Entry) -> Result<Route, String> {
         ("split", Some("sum")) => Route::Split(Join::Sum),
         ("offload", _) => Route::Offload,
         ("any", _) => Route::Any,
+        ("only", _) => Route::Only,
         ("transaction", _) => Route::Transaction,
         ("pubsub", _) => Route::PubSub,
         ("block", _) => Route::Block,

@@ -1,6 +1,6 @@
 //! ASCII authentication, as memcached -Y does it: the first command is a set whose value is `<user> <password>`.
 
-use super::wire::request::MAX_LINE;
+use super::wire::request::{Close, BINARY, MAX_LINE};
 use super::wire::texts;
 use super::wire::tokens::{unsigned, words, Tokens};
 use crate::topology::NodeAuth;
@@ -15,12 +15,15 @@ pub enum Attempt {
     /// So many bytes are done with, and this is the answer.
     Refused(usize, &'static [u8]),
     Accepted(usize),
-    TooLong,
+    Close(Close),
 }
 
 pub fn attempt(buffer: &[u8], wanted: &NodeAuth) -> Attempt {
+    if buffer.first() == Some(&BINARY) {
+        return Attempt::Close(Close::Binary);
+    }
     let Some(end) = memchr::memchr(b'\n', buffer) else {
-        return if buffer.len() > MAX_LINE { Attempt::TooLong } else { Attempt::Incomplete };
+        return if buffer.len() > MAX_LINE { Attempt::Close(Close::LineTooLong) } else { Attempt::Incomplete };
     };
     let line = buffer[..end].strip_suffix(b"\r").unwrap_or(&buffer[..end]);
     let tokens = Tokens::of(line);
@@ -88,7 +91,8 @@ mod tests {
         for (bytes, expected) in table {
             assert_eq!(attempt(bytes.as_bytes(), &wanted), *expected, "{bytes:?}");
         }
-        assert_eq!(attempt(&vec![b'x'; MAX_LINE + 1], &wanted), Attempt::TooLong);
+        assert_eq!(attempt(&vec![b'x'; MAX_LINE + 1], &wanted), Attempt::Close(Close::LineTooLong));
+        assert_eq!(attempt(b"\x80\x20\x00\x05", &wanted), Attempt::Close(Close::Binary));
         assert_eq!(command(&wanted).unwrap(), b"set auth 0 0 9\r\nme secret\r\n");
         assert_eq!(command(&NodeAuth::default()), None);
     }

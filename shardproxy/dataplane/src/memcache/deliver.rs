@@ -2,9 +2,12 @@
 
 use slab::Slab;
 
-use super::kind::Kind;
+use super::kind::{key_fits, Kind};
+use super::lost::cut;
 use super::wire::reply::is_error;
+use crate::buffer::BufferPool;
 use crate::client::Client;
+use crate::metrics::CloseReason;
 use crate::upstream::{Pending, State, Upstream, WHOLE};
 use crate::worker::{is_asked, unasked, Core};
 
@@ -19,7 +22,7 @@ pub fn deliver_all(
     index: usize,
     data: &[u8],
 ) -> Result<usize, String> {
-    let Core { upstreams, clusters, pool, micros, .. } = core;
+    let Core { upstreams, clusters, pool, micros, shared, .. } = core;
     let upstream = &mut upstreams[index];
     let Some(served) = &clusters[upstream.cluster] else { return Ok(data.len()) };
     let mut taken = 0;
@@ -29,12 +32,8 @@ pub fn deliver_all(
         let end = from + scan.consumed;
         if !scan.complete {
             upstream.scanned += scan.consumed;
-            if upstream.scanned > GATHER && may_stream(upstream, &data[taken..end])? {
-                let request = upstream.pending.front();
-                if let Some((request, client)) = request.and_then(|r| Some((r, client_of(clients, r)?))) {
-                    client.replies.deliver_piece(request.sequence, &data[taken..end], &mut client.output, pool);
-                    mark(client, request.client as usize, dirty);
-                }
+            let most = served.cluster.spec.limits.client_output;
+            if upstream.scanned > GATHER && pass_on(upstream, clients, dirty, pool, &data[taken..end], most)? {
                 upstream.scanned = 0;
                 upstream.is_streaming = true;
                 taken = end;
@@ -46,18 +45,22 @@ pub fn deliver_all(
         taken = end;
         if let State::Greeting(left) = upstream.state {
             greeted(upstream, left, reply)?;
+            if upstream.state == State::Ready && upstream.count_as_out(false) {
+                shared.tell_down();
+            }
             continue;
         }
         let Some(request) = upstream.pending.front().filter(|_| is_asked(upstream)) else {
             return Err(unasked(reply));
         };
         let kind = Kind::unpack(request.inner);
-        if !upstream.is_streaming && !kind.fits(reply) {
+        if !upstream.is_streaming && !is_answer(upstream, request, kind, reply) {
             return Err("the node sent a reply to something else".into());
         }
         let Some(request) = upstream.pending.pop_front() else { continue };
         let is_error = !upstream.is_streaming && is_error(reply);
         upstream.is_streaming = false;
+        (upstream.strikes, upstream.relapses) = (0, 0);
         upstream.window.forget(request.length as usize);
         served.metrics.command(request.command, is_error);
         served.metrics.latency(request.class, micros.wrapping_sub(request.since));
@@ -77,14 +80,40 @@ pub fn deliver_all(
     Ok(taken)
 }
 
-/// A reply that goes to one client as it is may go in pieces.
-fn may_stream(upstream: &Upstream, piece: &[u8]) -> Result<bool, String> {
-    let Some(request) = upstream.pending.front().filter(|_| upstream.state == State::Ready) else { return Ok(false) };
+/// A reply that is not complete: one that goes to its client as it is leaves piece by piece, one that is too much for its
+/// client, or whose client has gone, is thrown away as it comes. Whether the piece is done with.
+fn pass_on(
+    upstream: &Upstream,
+    clients: &mut Slab<Client>,
+    dirty: &mut Vec<usize>,
+    pool: &mut BufferPool,
+    piece: &[u8],
+    client_output: usize,
+) -> Result<bool, String> {
+    let request = upstream.pending.front().filter(|_| upstream.state == State::Ready && is_asked(upstream));
+    let Some(request) = request else { return Ok(false) };
     let kind = Kind::unpack(request.inner);
-    if !upstream.is_streaming && !kind.fits(piece) {
+    if !upstream.is_streaming && !is_answer(upstream, request, kind, piece) {
         return Err("the node sent a reply to something else".into());
     }
-    Ok(request.part == WHOLE && !kind.is_quiet)
+    let Some(client) = client_of(clients, request) else { return Ok(true) };
+    if !upstream.is_streaming && upstream.scanned + client.replies.early() > client_output {
+        cut(clients, dirty, pool, request, CloseReason::Output);
+        return Ok(true);
+    }
+    let is_passed_on = upstream.is_streaming || request.part == WHOLE && !kind.is_quiet;
+    if is_passed_on {
+        client.replies.deliver_piece(request.sequence, piece, &mut client.output, pool);
+        mark(client, request.client as usize, dirty);
+    }
+    Ok(is_passed_on)
+}
+
+/// Whether the node answers the oldest request, and not another one.
+#[inline]
+fn is_answer(upstream: &Upstream, request: &Pending, kind: Kind, reply: &[u8]) -> bool {
+    kind.fits(reply)
+        && (!kind.verb.is_get() || key_fits(kind.verb, upstream.window.oldest(request.length as usize), reply))
 }
 
 fn greeted(upstream: &mut Upstream, left: u8, reply: &[u8]) -> Result<(), String> {
@@ -96,7 +125,6 @@ fn greeted(upstream: &mut Upstream, left: u8, reply: &[u8]) -> Result<(), String
         upstream.state = State::Greeting(left - 1);
     } else if reply.starts_with(b"VERSION ") {
         upstream.state = State::Ready;
-        upstream.is_out = false;
         upstream.recovered();
     } else {
         return Err("the node did not tell its version".into());

@@ -1,17 +1,19 @@
 //! Replies of several nodes to one command, joined into the one its client expects.
 
+use super::statistics::{setting_adds_up, statistic_adds_up, Statistics};
 use super::wire::reply::is_error;
 use super::wire::texts;
-use super::wire::tokens::words;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Gathered {
-    /// Values of many keys, and one END.
+    /// Values of many keys, or lines of each node alone, and one END.
     Values,
     /// All nodes must say the same; what one refused is told.
     Line,
     /// STAT lines: what adds up is added, of the rest the first node's is told.
     Statistics,
+    /// The same of settings, of which most are only told.
+    Settings,
 }
 
 #[derive(Debug)]
@@ -19,12 +21,12 @@ pub struct Gather {
     kind: Gathered,
     bytes: Vec<u8>,
     error: Vec<u8>,
-    statistics: Vec<(Vec<u8>, Vec<u8>)>,
+    statistics: Option<Box<Statistics>>,
 }
 
 impl Gather {
     pub const fn new(kind: Gathered) -> Self {
-        Self { kind, bytes: Vec::new(), error: Vec::new(), statistics: Vec::new() }
+        Self { kind, bytes: Vec::new(), error: Vec::new(), statistics: None }
     }
 
     /// Take one node's reply.
@@ -41,23 +43,22 @@ impl Gather {
             Gathered::Values => self.bytes.extend_from_slice(reply.strip_suffix(texts::END).unwrap_or_default()),
             Gathered::Line if self.bytes.is_empty() => self.bytes.extend_from_slice(reply),
             Gathered::Line => {}
-            Gathered::Statistics => self.add(reply),
+            Gathered::Statistics => self.statistics.get_or_insert_default().add(reply, statistic_adds_up),
+            Gathered::Settings => self.statistics.get_or_insert_default().add(reply, setting_adds_up),
         }
+    }
+
+    /// Bytes of the nodes' replies that are kept.
+    pub fn held(&self) -> usize {
+        self.bytes.len() + self.error.len() + self.statistics.as_ref().map_or(0, |s| s.held())
     }
 
     /// Append the whole reply.
     pub fn write(&mut self, output: &mut Vec<u8>) {
+        if let Some(statistics) = &self.statistics {
+            return statistics.write(output);
+        }
         match self.kind {
-            _ if self.kind == Gathered::Statistics && !(self.bytes.is_empty() && self.statistics.is_empty()) => {
-                for (name, value) in &self.statistics {
-                    output.extend_from_slice(b"STAT ");
-                    output.extend_from_slice(name);
-                    output.push(b' ');
-                    output.extend_from_slice(value);
-                    output.extend_from_slice(b"\r\n");
-                }
-                output.extend_from_slice(&self.bytes);
-            }
             _ if !self.error.is_empty() => output.extend_from_slice(&self.error),
             Gathered::Values => {
                 output.extend_from_slice(&self.bytes);
@@ -66,75 +67,6 @@ impl Gather {
             _ => output.extend_from_slice(&self.bytes),
         }
     }
-
-    fn add(&mut self, reply: &[u8]) {
-        for line in reply.split(|&byte| byte == b'\n') {
-            let line = line.strip_suffix(b"\r").unwrap_or(line);
-            let Some(rest) = line.strip_prefix(b"STAT ") else {
-                if self.bytes.is_empty() && !line.is_empty() {
-                    self.bytes.extend_from_slice(line); // END, RESET, OK
-                    self.bytes.extend_from_slice(b"\r\n");
-                }
-                continue;
-            };
-            let name = words(rest).next().unwrap_or_default();
-            let value = &rest[(name.len() + 1).min(rest.len())..];
-            match self.statistics.iter_mut().find(|(known, _)| known == name) {
-                Some((_, sum)) if adds_up(name) => {
-                    if let Some(added) = add_numbers(sum, value) {
-                        *sum = added.into_bytes();
-                    }
-                }
-                Some(_) => {}
-                None => self.statistics.push((name.to_vec(), value.to_vec())),
-            }
-        }
-    }
-}
-
-/// Numbers that say something of one node only: its settings, its clock, its process.
-const OWN: [&str; 22] = [
-    "pid",
-    "uptime",
-    "time",
-    "pointer_size",
-    "threads",
-    "maxconns",
-    "tcpport",
-    "udpport",
-    "umask",
-    "growth_factor",
-    "chunk_size",
-    "num_threads",
-    "num_threads_per_udp",
-    "tcp_backlog",
-    "item_size_max",
-    "verbosity",
-    "oldest",
-    "hash_power_level",
-    "reqs_per_event",
-    "slab_chunk_max",
-    "chunks_per_page",
-    "age",
-];
-
-fn adds_up(name: &[u8]) -> bool {
-    // slab and item statistics are called like `items:1:age` and `1:chunk_size`
-    let last = name.rsplit(|&byte| byte == b':').next().unwrap_or_default();
-    !OWN.iter().any(|own| own.as_bytes() == last)
-}
-
-/// The sum of two numbers written the same way, or nothing.
-fn add_numbers(a: &[u8], b: &[u8]) -> Option<String> {
-    let (a, b) = (std::str::from_utf8(a).ok()?, std::str::from_utf8(b).ok()?);
-    if let (Ok(a), Ok(b)) = (a.parse::<u64>(), b.parse::<u64>()) {
-        return Some(a.wrapping_add(b).to_string());
-    }
-    if !a.contains('.') || !b.contains('.') {
-        return None;
-    }
-    let (a, b) = (a.parse::<f64>().ok()?, b.parse::<f64>().ok()?);
-    Some(format!("{:.6}", a + b))
 }
 
 #[cfg(test)]
@@ -171,12 +103,35 @@ mod tests {
     }
 
     #[test]
+    fn all_that_is_kept_is_counted() {
+        let value = "VALUE a 0 1\r\nx\r\nEND\r\n";
+        let table = [
+            (Gathered::Values, value, value.len() - 5),
+            (Gathered::Values, "CLIENT_ERROR no\r\n", 17),
+            (Gathered::Line, "OK\r\n", 4),
+            (Gathered::Statistics, "STAT pid 5\r\nSTAT curr_items 10\r\nEND\r\n", 29),
+        ];
+        for (kind, reply, held) in table {
+            let mut gather = Gather::new(kind);
+            gather.deliver(reply.as_bytes());
+            assert_eq!(gather.held(), held, "{reply}");
+        }
+    }
+
+    #[test]
     fn statistics_add_up_where_they_do() {
         let a = "STAT pid 5\r\nSTAT curr_items 2\r\nSTAT rusage_user 0.500000\r\nSTAT version 1.6.18\r\nEND\r\n";
         let b = "STAT pid 6\r\nSTAT curr_items 3\r\nSTAT rusage_user 1.250000\r\nSTAT version 1.6.9\r\nEND\r\n";
         let sum = "STAT pid 5\r\nSTAT curr_items 5\r\nSTAT rusage_user 1.750000\r\nSTAT version 1.6.18\r\nEND\r\n";
         assert_eq!(gathered(Gathered::Statistics, &[a, b]), sum);
         assert_eq!(gathered(Gathered::Statistics, &[a, "SERVER_ERROR x\r\n"]), a);
+        let a =
+            "STAT accepting_conns 1\r\nSTAT items:1:number 2\r\nSTAT items:1:age_hot 5\r\nSTAT threads 4\r\nEND\r\n";
+        let sum = a.replace("number 2", "number 4");
+        assert_eq!(gathered(Gathered::Statistics, &[a, a]), sum);
+        let a = "STAT maxbytes 64\r\nSTAT maxconns 9\r\nSTAT hot_lru_pct 20\r\nSTAT growth_factor 1.25\r\nEND\r\n";
+        let sum = a.replace("64", "128").replace("conns 9", "conns 18");
+        assert_eq!(gathered(Gathered::Settings, &[a, a]), sum);
         assert_eq!(gathered(Gathered::Statistics, &["RESET\r\n", "RESET\r\n"]), "RESET\r\n");
         assert_eq!(gathered(Gathered::Statistics, &["ERROR\r\n", "ERROR\r\n"]), "ERROR\r\n");
     }

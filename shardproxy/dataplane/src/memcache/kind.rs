@@ -1,8 +1,11 @@
 //! What must be remembered of a request until its reply comes: its verb, and whether it was quiet. Packed into the
 //! number that RESP uses for the replies before the one that counts.
 
+use memchr::memchr;
+
 use super::wire::reply::is_error;
 use super::wire::texts;
+use super::wire::tokens::words;
 use super::wire::verb::Verb;
 
 const QUIET: u32 = 1 << 8;
@@ -45,9 +48,14 @@ impl Kind {
         if self.verb.is_get() {
             return reply.starts_with(b"END") || reply.starts_with(b"VALUE ") || is_error(reply);
         }
+        if self.verb == Verb::Stats {
+            let is_known = [&b"STAT "[..], b"END", b"RESET", b"OK"].iter().any(|word| reply.starts_with(word));
+            return is_known || is_error(reply);
+        }
         match reply.first() {
+            Some(b'S') => !reply.starts_with(b"STAT "),
             Some(b'V') => reply.starts_with(b"VA ") == self.verb.is_meta() && !reply.starts_with(b"VALUE "),
-            Some(b'E') => !reply.starts_with(b"END") || self.verb == Verb::Stats,
+            Some(b'E') => !reply.starts_with(b"END"),
             _ => true,
         }
     }
@@ -63,6 +71,24 @@ impl Kind {
             _ => format!("SERVER_ERROR {why}\r\n").into_bytes(),
         }
     }
+}
+
+/// Whether the first value is of the key that was asked for; of several keys it may be any's.
+#[inline]
+pub fn key_fits(verb: Verb, request: &[u8], reply: &[u8]) -> bool {
+    let Some(rest) = reply.strip_prefix(b"VALUE ") else { return true };
+    let key = &rest[..memchr(b' ', rest).unwrap_or(rest.len())];
+    let is_plain = request.strip_prefix(b"get ").and_then(|rest| rest.strip_prefix(key)) == Some(b"\r\n");
+    is_plain || key_is_asked(verb, request, key)
+}
+
+/// However the request is written.
+fn key_is_asked(verb: Verb, request: &[u8], key: &[u8]) -> bool {
+    let line = &request[..memchr(b'\n', request).unwrap_or(request.len())];
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let line = &line[..memchr(0, line).unwrap_or(line.len())];
+    let mut keys = words(line).skip(if matches!(verb, Verb::Gat | Verb::Gats) { 2 } else { 1 });
+    keys.next() == Some(key) || keys.next().is_some()
 }
 
 #[cfg(test)]
@@ -111,9 +137,35 @@ mod tests {
             (Verb::Set, "VALUE a 0 1\r\nx\r\nEND\r\n", false),
             (Verb::MetaGet, "VA 1\r\nx\r\n", true),
             (Verb::Stats, "END\r\n", true),
+            (Verb::Stats, "STAT a 1\r\nEND\r\n", true),
+            (Verb::Stats, "RESET\r\n", true),
+            (Verb::Stats, "ERROR\r\n", true),
+            (Verb::Stats, "STORED\r\n", false),
+            (Verb::Stats, "VERSION 1.6.18\r\n", false),
+            (Verb::Set, "STAT a 1\r\nEND\r\n", false),
         ];
         for (verb, reply, fits) in table {
             assert_eq!(Kind::new(verb).fits(reply.as_bytes()), fits, "{verb:?} {reply}");
         }
+    }
+    #[test]
+    fn a_value_of_another_key_does_not_fit() {
+        let table = [
+            (Verb::Get, "get a\r\n", true),
+            (Verb::Get, "  get   a  \n", true),
+            (Verb::Get, "get a\0b c\r\n", true),
+            (Verb::Get, "get b a\r\n", true),
+            (Verb::Get, "get ab\r\n", false),
+            (Verb::Get, "get b\r\n", false),
+            (Verb::Get, "get b \0a\r\n", false),
+            (Verb::Gets, "gets a\r\n", true),
+            (Verb::Gats, "gats a b\r\n", false),
+            (Verb::Gat, "gat 10 a\r\n", true),
+        ];
+        for (verb, request, fits) in table {
+            assert_eq!(key_fits(verb, request.as_bytes(), b"VALUE a 0 1\r\nx\r\nEND\r\n"), fits, "{request:?}");
+            assert!(key_fits(verb, request.as_bytes(), b"END\r\n"));
+        }
+        assert!(key_fits(Verb::Get, b"get a\rb\r\n", b"VALUE a\rb 0 0\r\n\r\nEND\r\n"));
     }
 }

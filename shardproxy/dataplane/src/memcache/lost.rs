@@ -9,10 +9,11 @@ use slab::Slab;
 use super::auth;
 use super::deliver::{client_of, mark};
 use super::kind::Kind;
+use crate::buffer::BufferPool;
 use crate::client::Client;
 use crate::metrics::CloseReason;
 use crate::topology::NodeAuth;
-use crate::upstream::{Pending, WHOLE};
+use crate::upstream::{Pending, Upstream, WHOLE};
 use crate::worker::Core;
 
 /// What a new connection says before requests may leave, and how many replies that brings. Its `version` is also the
@@ -25,6 +26,29 @@ pub fn greeting(node_auth: &NodeAuth) -> (Vec<u8>, u8) {
     (bytes, replies)
 }
 
+/// What a connection was before it was lost.
+#[derive(Clone, Copy)]
+pub struct Before {
+    pub was_ready: bool,
+    pub was_streaming: bool,
+}
+
+/// A node that is back and fails again is probed after twice the time, and twice that, up to so many times.
+const MAX_DOUBLINGS: u32 = 5;
+
+/// Count a failure; whether the node is down by it. A connection that breaks while nobody waits is none: nodes close idle
+/// ones. A greeting is no recovery, only an answer to a client's request is: a node may greet and then say nothing.
+fn is_too_much(upstream: &mut Upstream, was_ready: bool, most: u32) -> bool {
+    if was_ready && upstream.pending.is_empty() {
+        return false;
+    }
+    upstream.strikes = upstream.strikes.saturating_add(1);
+    if was_ready && upstream.strikes > most {
+        upstream.relapses = (upstream.relapses + 1).min(MAX_DOUBLINGS);
+    }
+    upstream.strikes >= most
+}
+
 /// The connection is gone. Reads are asked again and what was not sent waits, unless the node now counts as down;
 /// writes that were sent are in doubt.
 pub fn lost(
@@ -32,7 +56,7 @@ pub fn lost(
     clients: &mut Slab<Client>,
     dirty: &mut Vec<usize>,
     index: usize,
-    was_streaming: bool,
+    before: Before,
     why: &str,
 ) {
     let random = core.random();
@@ -41,10 +65,13 @@ pub fn lost(
     let rule = served.cluster.spec.memcached.on_failure;
     let label = served.cluster.nodes.get(usize::from(upstream.node)).map_or("", |node| &node.label);
     let label = label.to_owned();
-    if upstream.failures >= rule.failures {
-        upstream.is_out = true;
+    if is_too_much(upstream, before.was_ready, rule.failures) {
+        if upstream.count_as_out(true) {
+            core.shared.tell_down();
+        }
+        let pause = rule.retry * f64::from(1u32 << upstream.relapses);
         let jitter = f64::from(random % 1000) / 4000.0; // workers must not knock at once
-        upstream.retry_at = core.now + Duration::from_secs_f64(rule.retry * (1.0 + jitter));
+        upstream.retry_at = core.now + Duration::from_secs_f64(pause * (1.0 + jitter));
     }
     let is_out = upstream.is_out || upstream.is_retired;
     let (bytes, sent) = upstream.window.take();
@@ -53,8 +80,8 @@ pub fn lost(
     for (place, mut request) in pending.into_iter().enumerate() {
         let end = start + request.length as usize;
         let was_sent = start < sent;
-        if place == 0 && was_streaming {
-            cut(core, clients, dirty, &request);
+        if place == 0 && before.was_streaming {
+            cut(clients, dirty, &mut core.pool, &request, CloseReason::Cut);
         } else if !is_out && (!was_sent || request.is_read && !request.is_retry) {
             request.is_retry |= was_sent;
             core.upstreams[index].window.sink().extend_from_slice(&bytes[start..end]);
@@ -101,11 +128,38 @@ fn answer(core: &mut Core, clients: &mut Slab<Client>, dirty: &mut Vec<usize>, r
     mark(client, request.client as usize, dirty);
 }
 
-/// A reply broke off after its first bytes went out: only closing keeps the next reply from being taken for its rest.
-fn cut(core: &mut Core, clients: &mut Slab<Client>, dirty: &mut Vec<usize>, request: &Pending) {
+/// A reply broke off after its first bytes went out, or is too much for its client: only closing keeps the next reply
+/// from being taken for its rest.
+pub(super) fn cut(
+    clients: &mut Slab<Client>,
+    dirty: &mut Vec<usize>,
+    pool: &mut BufferPool,
+    request: &Pending,
+    reason: CloseReason,
+) {
     if let Some(client) = client_of(clients, request) {
-        client.closing = Some(CloseReason::Cut);
-        client.replies.clear(&mut core.pool);
+        client.closing = Some(reason);
+        client.replies.clear(pool);
         mark(client, request.client as usize, dirty);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Instant;
+
+    use super::*;
+
+    #[test]
+    fn a_node_that_only_greets_is_down_again_at_its_next_failure() {
+        let mut upstream = Upstream::new(0, 0, 0, 2, 0, Instant::now(), Arc::default());
+        assert!(!is_too_much(&mut upstream, true, 2), "an idle connection was closed");
+        upstream.pending.push_back(Pending::nobody(1, 0));
+        let was_ready = [true, true, false, true, true];
+        let found = was_ready.map(|was_ready| (is_too_much(&mut upstream, was_ready, 2), upstream.relapses));
+        assert_eq!(found, [(false, 0), (true, 0), (true, 0), (true, 1), (true, 2)]);
+        (0..9).for_each(|_| assert!(is_too_much(&mut upstream, true, 2)));
+        assert_eq!(upstream.relapses, MAX_DOUBLINGS);
     }
 }

@@ -22,16 +22,18 @@ mod route;
 mod scatter;
 mod serve;
 mod spec;
+mod statistics;
 mod ttl;
 pub mod wire;
 
 pub use deliver::deliver_all;
 pub use gather::{Gather, Gathered};
-pub use lost::{fail, greeting, lost};
+pub use lost::{fail, greeting, lost, Before};
 pub use placement::Placement;
 pub use serve::serve;
 pub use spec::MemcachedSpec;
 pub use wire::reply::ReplyFramer;
+pub use wire::texts::MAX_CLIENTS;
 
 use wire::verb::VERBS;
 

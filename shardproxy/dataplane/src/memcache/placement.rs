@@ -4,46 +4,57 @@ use crate::hash::{self, Distribution, KeyHash, Method, Server};
 use crate::net::Address;
 use crate::topology::{Cluster, ClusterSpec, ShardSpec, NO_SHARD};
 
-/// None: by slot.
 #[derive(Debug, Default)]
-pub struct Placement(Option<Distribution>);
+pub struct Placement {
+    /// None: by slot.
+    distribution: Option<Distribution>,
+    /// What a slot is hashed from stands between these, rather than between braces.
+    tag: Option<(u8, u8)>,
+}
 
 impl Placement {
     pub fn build(spec: &ClusterSpec) -> Result<Self, String> {
-        if matches!(spec.hashing.as_str(), "" | "slots") {
-            return Ok(Self(None));
-        }
         let memcached = &spec.memcached;
-        let hash = memcached.hash.as_deref().map(KeyHash::named).transpose()?;
         let tag = match memcached.tag.as_deref().map(str::as_bytes) {
             None => None,
             Some(&[open, close]) => Some((open, close)),
             Some(_) => return Err("a hash tag is two ASCII characters".into()),
         };
+        if matches!(spec.hashing.as_str(), "" | "slots") {
+            return Ok(Self { distribution: None, tag });
+        }
+        let hash = memcached.hash.as_deref().map(KeyHash::named).transpose()?;
         let own = spec.shards.len().saturating_sub(memcached.gutter);
         let servers: Vec<Server> = spec.shards[..own].iter().map(server).collect::<Result<_, _>>()?;
         let method = Method::named(&spec.hashing)?;
-        Ok(Self(Some(Distribution::new(method, hash, tag, &servers)?)))
+        Ok(Self { distribution: Some(Distribution::new(method, hash, tag, &servers)?), tag: None })
     }
 
     #[inline]
     pub fn shard_of(&self, cluster: &Cluster, key: &[u8]) -> u16 {
-        match &self.0 {
-            None => cluster.shard_of(hash::slot(key)),
+        match &self.distribution {
+            None => cluster.shard_of(self.slot(key)),
             Some(distribution) => distribution.server_of(key).map_or(NO_SHARD, |server| server as u16),
         }
     }
 
     /// Where the key goes while these shards are `out`; `NO_SHARD` when all are.
     pub fn shard_of_but(&self, cluster: &Cluster, key: &[u8], out: &[bool]) -> u16 {
-        let Some(distribution) = &self.0 else { return slot_of_but(cluster, key, out) };
+        let Some(distribution) = &self.distribution else { return slot_of_but(cluster, self.slot(key), out) };
         distribution.server_of_but(key, out).map_or(NO_SHARD, |server| server as u16)
+    }
+
+    #[inline]
+    fn slot(&self, key: &[u8]) -> u16 {
+        match self.tag {
+            None => hash::slot(key),
+            Some((open, close)) => hash::slot_of_part(hash::tag_of(key, open, close).unwrap_or(key)),
+        }
     }
 }
 
 /// The slots of a shard that is out are dealt to the others.
-fn slot_of_but(cluster: &Cluster, key: &[u8], out: &[bool]) -> u16 {
-    let slot = hash::slot(key);
+fn slot_of_but(cluster: &Cluster, slot: u16, out: &[bool]) -> u16 {
     let own = cluster.shard_of(slot);
     if out.get(usize::from(own)) == Some(&false) {
         return own;
@@ -115,11 +126,14 @@ mod tests {
 
     #[test]
     fn tags_are_hashed_alone() {
-        let cluster = cluster("ketama", r#"{"tag":"[]"}"#, 4).unwrap();
-        let shard = cluster.placement.shard_of(&cluster, b"tag");
-        assert!(["a[tag]", "[tag]b", "x[tag][y]"]
-            .iter()
-            .all(|k| cluster.placement.shard_of(&cluster, k.as_bytes()) == shard));
+        for hashing in ["ketama", "slots"] {
+            let cluster = cluster(hashing, r#"{"tag":"[]"}"#, 4).unwrap();
+            for tag in ["tag", "tug", "tog", "{a}b"] {
+                let shard_of = |key: &str| cluster.placement.shard_of(&cluster, key.as_bytes());
+                let shard = shard_of(tag);
+                assert!(["a[#]", "[#]b", "x[#][y]"].iter().all(|key| shard_of(&key.replace('#', tag)) == shard));
+            }
+        }
     }
 
     #[test]

@@ -22,6 +22,22 @@ pub struct Placed {
     pub cap: Option<u32>,
 }
 
+/// Why a request does not leave.
+pub enum Why {
+    /// The node is down: its keys may go elsewhere.
+    Down(String),
+    /// Its keys stay with it.
+    Busy(String),
+}
+
+impl Why {
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Down(text) | Self::Busy(text) => text,
+        }
+    }
+}
+
 /// A request about one key.
 #[inline]
 pub fn to_one(core: &mut Core, client: &mut Client, index: usize, request: &Request) {
@@ -33,37 +49,43 @@ pub fn to_one(core: &mut Core, client: &mut Client, index: usize, request: &Requ
     else {
         return;
     };
+    let quiet = quiet_flags(request);
+    if quiet > 1 {
+        let text = match request.verb {
+            Verb::MetaGet | Verb::MetaSet => texts::DUPLICATE_FLAG,
+            _ => texts::INVALID_OR_DUPLICATE_FLAG,
+        };
+        return refuse(core, client, request, text);
+    }
+    let kind = Kind { verb: request.verb, is_quiet: quiet > 0 };
     match place(core, client, request.key, shard) {
-        Ok(placed) => send(core, client, index, request, placed),
-        Err(why) => {
-            let kind = Kind { verb: request.verb, is_quiet: is_quiet(request) };
-            refuse(core, client, request, &kind.failure(&why));
-        }
+        Ok(placed) => send(core, client, index, request, kind, placed),
+        Err(why) => refuse(core, client, request, &kind.failure(why.text())),
     }
 }
 
 /// The connection for a key of that shard, or why there is none.
 #[inline]
-pub fn place(core: &mut Core, client: &Client, key: &[u8], shard: u16) -> Result<Placed, String> {
-    let why = match up(core, client, shard) {
-        Ok(upstream) => return Ok(Placed { upstream, cap: None }),
-        Err(why) => why,
-    };
-    instead(core, client, key, shard).ok_or(why)
+pub fn place(core: &mut Core, client: &Client, key: &[u8], shard: u16) -> Result<Placed, Why> {
+    match up(core, client, shard) {
+        Ok(upstream) => Ok(Placed { upstream, cap: None }),
+        Err(Why::Down(why)) => instead(core, client, key, shard).ok_or(Why::Down(why)),
+        Err(busy) => Err(busy),
+    }
 }
 
 /// The connection to a shard's node, unless that is down.
-pub fn up(core: &mut Core, client: &Client, shard: u16) -> Result<usize, String> {
+pub fn up(core: &mut Core, client: &Client, shard: u16) -> Result<usize, Why> {
     if shard == NO_SHARD {
-        return Err("no node owns this key's slot".into());
+        return Err(Why::Down("no node owns this key's slot".into()));
     }
     match core.place(client, shard, Need::Write) {
         Ok(upstream) if !core.upstreams[upstream].is_out => Ok(upstream),
-        Ok(upstream) => Err(why_out(core, upstream)),
+        Ok(upstream) => Err(Why::Down(why_out(core, upstream))),
         Err(text) => {
             let text = String::from_utf8_lossy(&text);
-            let text = text.trim_end().trim_start_matches("-TRYAGAIN ").trim_start_matches("-ERR ");
-            Err(text.to_owned())
+            let text = text.trim_end().trim_start_matches("-TRYAGAIN ").trim_start_matches("-ERR ").to_owned();
+            Err(if core.is_full(client.cluster, shard) { Why::Busy(text) } else { Why::Down(text) })
         }
     }
 }
@@ -90,29 +112,40 @@ fn instead(core: &mut Core, client: &Client, key: &[u8], shard: u16) -> Option<P
             let mut shard = shard;
             while shard != NO_SHARD && !std::mem::replace(out.get_mut(usize::from(shard))?, true) {
                 shard = cluster.placement.shard_of_but(&cluster, key, &out);
-                if let Ok(upstream) = up(core, client, shard) {
-                    return Some(Placed { upstream, cap: None });
+                match up(core, client, shard) {
+                    Ok(upstream) => return Some(Placed { upstream, cap: None }),
+                    Err(Why::Busy(_)) => return None,
+                    Err(Why::Down(_)) => {}
                 }
             }
             None
         }
-        Action::Gutter => (0..spec.gutter).find_map(|turn| {
-            let place = (usize::from(crate::hash::slot(key)) + turn) % spec.gutter;
-            let upstream = up(core, client, (nodes + place) as u16).ok()?;
-            Some(Placed { upstream, cap: Some(spec.on_failure.gutter_ttl) })
-        }),
+        Action::Gutter => {
+            for turn in 0..spec.gutter {
+                let place = (usize::from(crate::hash::slot(key)) + turn) % spec.gutter;
+                match up(core, client, (nodes + place) as u16) {
+                    Ok(upstream) => return Some(Placed { upstream, cap: Some(spec.on_failure.gutter_ttl) }),
+                    Err(Why::Busy(_)) => return None,
+                    Err(Why::Down(_)) => {}
+                }
+            }
+            None
+        }
     }
 }
 
-/// The flag that takes the ordinary reply away; the words of a meta command behind its key.
-pub fn is_quiet(request: &Request) -> bool {
-    matches!(request.verb, Verb::MetaGet | Verb::MetaSet | Verb::MetaDelete | Verb::MetaArithmetic)
-        && words(request.line).skip(2).any(|word| word[0] == b'q')
+/// Flags that take the ordinary reply away, among the words of a meta command behind its key.
+fn quiet_flags(request: &Request) -> usize {
+    match request.verb {
+        Verb::MetaGet | Verb::MetaSet | Verb::MetaDelete | Verb::MetaArithmetic => {
+            words(request.line).skip(2).filter(|word| word[0] == b'q').count()
+        }
+        _ => 0,
+    }
 }
 
 #[inline]
-pub fn send(core: &mut Core, client: &mut Client, index: usize, request: &Request, placed: Placed) {
-    let kind = Kind { verb: request.verb, is_quiet: is_quiet(request) };
+pub fn send(core: &mut Core, client: &mut Client, index: usize, request: &Request, kind: Kind, placed: Placed) {
     let sequence = client.replies.expect(request.noreply);
     let link = &mut core.upstreams[placed.upstream];
     let sink = link.window.sink();
@@ -199,12 +232,12 @@ mod tests {
         for (bytes, expected) in table {
             let Parsed::Request(request) = parse(bytes.as_bytes(), 0, 100) else { panic!("{bytes}") };
             let mut sink = Vec::new();
-            let kind = Kind { verb: request.verb, is_quiet: is_quiet(&request) };
+            let kind = Kind { verb: request.verb, is_quiet: quiet_flags(&request) > 0 };
             assert!(kind.is_quiet || request.noreply, "{bytes}");
             write_changed(&mut sink, &request, kind, None);
             assert_eq!(String::from_utf8(sink).unwrap(), expected);
         }
         let Parsed::Request(request) = parse(b"mg quick v\r\n", 0, 100) else { panic!() };
-        assert!(!is_quiet(&request));
+        assert_eq!(quiet_flags(&request), 0);
     }
 }

@@ -27,7 +27,7 @@ pub fn get(core: &mut Core, client: &mut Client, index: usize, request: &Request
     match parts[..] {
         [] => return route::refuse(core, client, request, texts::END),
         [placed] if core.order.iter().all(|&part| part == 0) => {
-            return route::send(core, client, index, request, placed);
+            return route::send(core, client, index, request, Kind::new(request.verb), placed);
         }
         _ => {}
     }
@@ -109,7 +109,7 @@ pub fn everywhere(core: &mut Core, client: &mut Client, index: usize, request: &
     for shard in 0..shards {
         match route::up(core, client, shard as u16) {
             Ok(upstream) => upstreams.push(upstream),
-            Err(why) => refused = Some(why),
+            Err(why) => refused = Some(why.text().to_owned()),
         }
     }
     if upstreams.is_empty() {

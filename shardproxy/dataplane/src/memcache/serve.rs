@@ -7,7 +7,7 @@ use super::wire::request::{parse, Close, Parsed, Request};
 use super::wire::texts;
 use super::wire::tokens::words;
 use super::wire::verb::Verb;
-use super::{route, scatter, FIRST_ID};
+use super::{route, scatter, statistics, FIRST_ID};
 use crate::client::{Client, Flow};
 use crate::metrics::CloseReason;
 use crate::topology::EndpointKind;
@@ -79,7 +79,10 @@ fn dispatch(core: &mut Core, client: &mut Client, index: usize, request: &Reques
         Verb::Get | Verb::Gets if request.key == LEGACY_KEY && tells(client) => answer_discovery(core, client, request),
         verb if verb.is_get() && request.has_many_keys() => scatter::get(core, client, index, request),
         Verb::FlushAll | Verb::Verbosity => scatter::everywhere(core, client, index, request, Gathered::Line),
-        Verb::Stats => scatter::everywhere(core, client, index, request, Gathered::Statistics),
+        Verb::Stats => match statistics::gathered(request.line) {
+            Some(kind) => scatter::everywhere(core, client, index, request, kind),
+            None => route::refuse(core, client, request, texts::REFUSED),
+        },
         Verb::MetaNoop => answer(core, client, Verb::MetaNoop, texts::MN),
         Verb::Version => answer_version(core, client),
         Verb::Config => answer_discovery(core, client, request),
@@ -140,8 +143,8 @@ fn authenticate(core: &mut Core, client: &mut Client, rest: &[u8]) -> Option<usi
             client.memcache.is_authenticated = true;
             (consumed, texts::STORED)
         }
-        Attempt::TooLong => {
-            close(core, client, Close::LineTooLong);
+        Attempt::Close(why) => {
+            close(core, client, why);
             return Some(rest.len());
         }
     };
@@ -163,8 +166,9 @@ fn close(core: &mut Core, client: &mut Client, why: Close) {
             core.shared.offloads.report(cluster, &client.stream.peer(), "binary protocol");
         }
         Close::Http => client.closing = Some(CloseReason::Protocol),
-        Close::LineTooLong => {
-            client.replies.answer(&mut client.output, &mut core.pool, texts::LINE_TOO_LONG);
+        Close::LineTooLong | Close::BadLength => {
+            let text = if why == Close::BadLength { texts::BAD_FORMAT } else { texts::LINE_TOO_LONG };
+            client.replies.answer(&mut client.output, &mut core.pool, text);
             client.closing = Some(CloseReason::Protocol);
         }
     }

@@ -1,5 +1,7 @@
 //! Keys in the gutter live a short time: requests sent there have their lifetimes cut.
 
+use std::time::SystemTime;
+
 use super::wire::request::Request;
 use super::wire::tokens::{offset, signed, words};
 use super::wire::verb::Verb;
@@ -18,13 +20,22 @@ pub fn write_capped(sink: &mut Vec<u8>, line: &[u8], request: &Request, most: u3
     }
 }
 
-/// A lifetime as memcached reads it: 0 is for ever, negative is over, and beyond 30 days it is a date.
-fn capped(seconds: i64, most: u32) -> i64 {
-    if seconds == 0 || seconds > i64::from(most) {
+/// `REALTIME_MAXDELTA` in memcached.c: what is beyond 30 days is a date.
+const MAX_SECONDS: i64 = 60 * 60 * 24 * 30;
+
+/// A lifetime as memcached reads it: 0 is for ever, negative is over, and so is a date that has passed.
+fn capped(seconds: i64, most: u32, now: i64) -> i64 {
+    let left = if seconds > MAX_SECONDS { seconds - now } else { seconds };
+    if seconds == 0 || left > i64::from(most) {
         i64::from(most)
     } else {
         seconds
     }
+}
+
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_secs()).unwrap_or(i64::MAX)
 }
 
 fn replace(sink: &mut Vec<u8>, line: &[u8], place: usize, most: u32) {
@@ -33,7 +44,7 @@ fn replace(sink: &mut Vec<u8>, line: &[u8], place: usize, most: u32) {
     };
     let start = offset(line, word);
     sink.extend_from_slice(&line[..start]);
-    sink.extend_from_slice(capped(seconds, most).to_string().as_bytes());
+    sink.extend_from_slice(capped(seconds, most, now()).to_string().as_bytes());
     sink.extend_from_slice(&line[start + word.len()..]);
 }
 
@@ -47,7 +58,7 @@ fn flags(sink: &mut Vec<u8>, line: &[u8], most: u32, always: Option<u8>) {
         match (word.first(), signed(&word[1..])) {
             (Some(&flag @ (b'T' | b'N')), Some(seconds)) if place > 1 => {
                 sink.push(flag);
-                sink.extend_from_slice(capped(seconds, most).to_string().as_bytes());
+                sink.extend_from_slice(capped(seconds, most, now()).to_string().as_bytes());
                 is_missing = is_missing.filter(|wanted| *wanted != flag);
             }
             _ => sink.extend_from_slice(word),
@@ -71,6 +82,9 @@ mod tests {
             ("set k 5 3 2\r\nhi\r\n", "set k 5 3 2"),
             ("add k 0 3600 2\r\nhi\r\n", "add k 0 10 2"),
             ("cas k 0 -1 2 77\r\nhi\r\n", "cas k 0 -1 2 77"),
+            ("set k 0 2592001 2\r\nhi\r\n", "set k 0 2592001 2"),
+            ("set k 0 2592000 2\r\nhi\r\n", "set k 0 10 2"),
+            ("touch k 4102444800\r\n", "touch k 10"),
             ("touch k 0\r\n", "touch k 10"),
             ("gat 60 a b\r\n", "gat 10 a b"),
             ("get a b\r\n", "get a b"),
@@ -85,5 +99,12 @@ mod tests {
             write_capped(&mut sink, request.line, &request, 10);
             assert_eq!(String::from_utf8(sink).unwrap(), expected);
         }
+    }
+
+    #[test]
+    fn a_date_is_as_far_as_it_is_from_now() {
+        let now = 1_800_000_000;
+        let found = [-9, 0, 5, 60].map(|seconds| capped(now + seconds, 10, now));
+        assert_eq!(found, [now - 9, now, now + 5, 10]);
     }
 }

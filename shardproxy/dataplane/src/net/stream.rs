@@ -51,7 +51,14 @@ impl Stream {
             return Err(error);
         }
         let peer = match self {
-            Self::Tcp(stream) => stream.peer_addr().map(|_| ()),
+            Self::Tcp(stream) => stream.peer_addr().and_then(|peer| {
+                // where nobody listens, a socket that is given the very port it calls meets itself
+                if stream.local_addr()? == peer {
+                    Err(io::ErrorKind::ConnectionRefused.into())
+                } else {
+                    Ok(())
+                }
+            }),
             Self::Unix(stream) => stream.peer_addr().map(|_| ()),
         };
         match peer {
@@ -113,5 +120,21 @@ impl Stream {
                 .and_then(|a| a.as_pathname().map(|p| p.display().to_string()))
                 .unwrap_or_default(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use socket2::{Domain, Socket, Type};
+
+    use super::*;
+
+    #[test]
+    fn a_socket_that_met_itself_is_connected_to_nobody() {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        socket.connect(&socket.local_addr().unwrap()).unwrap();
+        let stream = Stream::Tcp(TcpStream::from_std(socket.into()));
+        assert_eq!(stream.connected().unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
     }
 }

@@ -145,6 +145,8 @@ impl Harness {
     fn check(&mut self) {
         self.flush(usize::MAX);
         assert!(self.queue.is_empty());
+        self.queue.trim();
+        self.queue.slots.shrink_to_fit();
         assert_eq!((self.queue.early(), self.queue.held()), (0, 0), "an idle client holds no buffer");
         let (mut replies, mut pushes) = (Vec::new(), Vec::new());
         let mut rest = self.left.as_slice();
@@ -223,4 +225,16 @@ fn an_empty_place_in_a_stash_given_back_is_no_place() {
     queue.deliver(slower, b"+5\r\n", &mut output, &mut pool);
     assert!(queue.is_empty());
     assert!(output.bytes.ends_with(b"x+5\r\n+7\r\n"));
+}
+
+/// A subscriber in RESP3 that reads a large reply: what it is sent meanwhile counts towards its limit.
+#[test]
+fn messages_that_wait_for_the_end_of_a_reply_are_counted() {
+    let (mut queue, mut output, mut pool) = (ReplyQueue::new(), Output::default(), BufferPool::default());
+    let sequence = queue.expect(false);
+    queue.deliver_piece(sequence, b"$9\r\nabc", &mut output, &mut pool);
+    queue.between(&mut output, &mut pool).extend_from_slice(&[b'x'; 1000]);
+    assert_eq!(queue.early(), 1000);
+    queue.deliver(sequence, b"defghi\r\n", &mut output, &mut pool);
+    assert_eq!(queue.early(), 0);
 }

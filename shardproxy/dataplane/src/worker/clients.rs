@@ -5,7 +5,7 @@ use std::mem;
 use std::time::{Duration, Instant};
 
 use super::core::{Core, Pressure};
-use super::{client_token, Worker, READ_SIZE};
+use super::{client_token, Worker, LEFT_OVER};
 use crate::client::{Client, Flow};
 use crate::command::CommandTable;
 use crate::metrics::CloseReason;
@@ -22,6 +22,8 @@ const OUTPUT_HIGH: usize = 1024 * 1024;
 const REPARSE: usize = 4096;
 /// After its last reply a client may take this long to read it.
 const LINGER: Duration = Duration::from_secs(1);
+/// A client that is to be closed may take this long to read anything of what it is still owed.
+const STUCK: Duration = Duration::from_secs(10);
 /// Clients that hold less than this are read even when memory is short.
 const LIGHT: usize = 16 * 1024;
 
@@ -87,10 +89,10 @@ impl Worker {
             return;
         }
         if client.has_unread {
-            let result = if input.is_empty() {
-                read_scratch(client, index, scratch, parser, core, table)
+            let result = if input.len() <= LEFT_OVER && client.parser.is_none() {
+                read_scratch(client, index, &mut input, scratch, parser, core, table)
             } else {
-                read_more(client, index, &mut input, parser, core, table)
+                read_more(client, index, &mut input, scratch, parser, core, table)
             };
             match result {
                 Ok(Took::Some(n)) => {
@@ -137,8 +139,8 @@ impl Worker {
 
     pub(super) fn client_writable(&mut self, index: usize) {
         if let Some(client) = self.clients.get_mut(index) {
-            if !client.output.is_empty() {
-                client.is_blocked = false;
+            if client.blocked_since.is_some() && !client.output.is_empty() {
+                client.blocked_since = None;
                 self.client_flush(index);
             }
         }
@@ -149,16 +151,16 @@ impl Worker {
         let Some(client) = clients.get_mut(index) else { return };
         client.is_dirty = false;
         client.is_deferred = false;
-        client.awaits_exec = false;
+        client.awaits_exec = None;
         let Some(served) = &core.clusters[client.cluster] else { return self.close(index) };
-        while !client.output.is_empty() && !client.is_blocked {
+        while !client.output.is_empty() && client.blocked_since.is_none() {
             match client.stream.write(client.output.unwritten()) {
                 Ok(0) => break,
                 Ok(n) => {
                     served.metrics.bytes_out.add(n as u64);
                     client.output.advance(n, &mut core.pool);
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => client.is_blocked = true,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => client.blocked_since = Some(core.now),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => {
                     client.closing = Some(CloseReason::Error);
@@ -192,7 +194,9 @@ impl Worker {
     fn finish(&mut self, index: usize) {
         let client = &mut self.clients[index];
         match client.closing {
-            Some(CloseReason::Quit | CloseReason::Protocol) if !matches!(client.flow, Flow::Lingering { .. }) => {
+            Some(CloseReason::Quit | CloseReason::Protocol | CloseReason::Drain)
+                if !matches!(client.flow, Flow::Lingering { .. }) =>
+            {
                 client.stream.shutdown_write();
                 client.flow = Flow::Lingering { until: self.core.now + LINGER };
                 self.core.pool.take_back(&mut client.input);
@@ -231,6 +235,11 @@ impl Worker {
         }
     }
 
+    /// It is to be closed, and its peer does not take what it is still owed.
+    pub(super) fn is_stuck(client: &Client, now: Instant) -> bool {
+        client.closing.is_some() && client.blocked_since.is_some_and(|since| now > since + STUCK)
+    }
+
     pub(super) fn is_lingering_since(client: &Client, now: Instant) -> bool {
         matches!(client.flow, Flow::Lingering { until } if now >= until)
     }
@@ -242,22 +251,28 @@ enum Took {
     End,
 }
 
-/// Read into the worker's scratch buffer and serve from there: the usual case copies no request twice.
+/// Read into the worker's scratch buffer, behind the little that was left over, and serve from there: the usual case
+/// copies no request twice.
 fn read_scratch(
     client: &mut Client,
     index: usize,
+    input: &mut Vec<u8>,
     scratch: &mut [u8],
     parser: &mut RequestParser,
     core: &mut Core,
     table: &CommandTable,
 ) -> io::Result<Took> {
-    let took = read_into(client, scratch)?;
+    let filled = input.len();
+    scratch[..filled].copy_from_slice(input);
+    let took = read_into(client, &mut scratch[filled..])?;
     let Took::Some(n) = took else { return Ok(took) };
-    let consumed = serve(client, index, &scratch[..n], parser, core, table).0;
-    if consumed < n {
-        core.pool.lend(&mut client.input);
-        client.input.extend_from_slice(&scratch[consumed..n]);
-        keep_parser(client, parser);
+    let data = &scratch[..filled + n];
+    let consumed = serve(client, index, data, parser, core, table).0;
+    input.clear();
+    if consumed < data.len() {
+        core.pool.lend(input);
+        input.extend_from_slice(&data[consumed..]);
+        keep_parser(client, parser, input.len());
     }
     Ok(took)
 }
@@ -267,16 +282,14 @@ fn read_more(
     client: &mut Client,
     index: usize,
     input: &mut Vec<u8>,
+    scratch: &mut [u8],
     parser: &mut RequestParser,
     core: &mut Core,
     table: &CommandTable,
 ) -> io::Result<Took> {
-    let filled = input.len();
-    input.resize(filled + READ_SIZE.min(filled.max(READ_SIZE / 8)), 0);
-    let took = read_into(client, &mut input[filled..]);
-    let n = if let Ok(Took::Some(n)) = took { n } else { 0 };
-    input.truncate(filled + n);
-    if n > 0 {
+    let took = read_into(client, scratch);
+    if let Ok(Took::Some(n)) = took {
+        input.extend_from_slice(&scratch[..n]);
         serve_all(client, index, input, parser, core, table, true);
     }
     took
@@ -324,20 +337,15 @@ fn serve_all(
             Some(own) => client.parser = Some(own),
             None => {
                 let length = input.len();
-                keep_parser_of(client, shared, length);
+                keep_parser(client, shared, length);
             }
         }
     }
     is_held
 }
 
-fn keep_parser(client: &mut Client, parser: &mut RequestParser) {
-    let length = client.input.len();
-    keep_parser_of(client, parser, length);
-}
-
 /// A large incomplete request keeps its parser, so that each of its bytes is looked at once.
-fn keep_parser_of(client: &mut Client, parser: &mut RequestParser, length: usize) {
+fn keep_parser(client: &mut Client, parser: &mut RequestParser, length: usize) {
     if !parser.is_idle() {
         if length > REPARSE {
             client.parser = Some(Box::new(mem::take(parser)));

@@ -1,6 +1,9 @@
 //! Connections to nodes: dialled when first wanted, greeted, and sent what is queued once per turn.
 
 use std::io;
+use std::mem;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
 
 use mio::event::Event;
 
@@ -75,6 +78,28 @@ impl Worker {
         Core::settle(&mut self.core.held, &mut upstream.accounted, held);
     }
 
+    /// When something is to be done though nothing happens.
+    pub(super) fn next_due(&self) -> Instant {
+        let Core { retrying, upstreams, .. } = &self.core;
+        let retries = retrying.iter().filter_map(|&index| upstreams.get(index)).map(|upstream| upstream.retry_at);
+        retries.fold(self.next_tick, Instant::min)
+    }
+
+    /// Connect anew where requests wait and the pause after the last failure is over.
+    pub(super) fn retry_due(&mut self) {
+        if self.core.retrying.is_empty() {
+            return;
+        }
+        for index in mem::take(&mut self.core.retrying) {
+            let Some(upstream) = self.core.upstreams.get(index).filter(|u| u.state == State::Down) else { continue };
+            if upstream.retry_at > self.core.now {
+                self.core.retrying.push(index);
+            } else if !upstream.pending.is_empty() || upstream.is_pubsub {
+                self.upstream_connect(index);
+            }
+        }
+    }
+
     pub(super) fn upstream_connect(&mut self, index: usize) {
         let Self { core, mailbox, .. } = self;
         let upstream = &mut core.upstreams[index];
@@ -82,7 +107,7 @@ impl Worker {
             return; // the tick looks again
         }
         let Some(served) = &core.clusters[upstream.cluster] else { return };
-        upstream.attempt += 1;
+        upstream.attempt = core.shared.next_attempt.fetch_add(1, Relaxed);
         upstream.progress = core.now;
         let Some(node) = served.cluster.nodes.get(usize::from(upstream.node)) else { return };
         if let Address::Name(host, port) = &node.address {
@@ -91,6 +116,7 @@ impl Worker {
             core.shared.resolver.resolve(
                 host,
                 *port,
+                (core.number, index),
                 upstream.failures as usize,
                 Box::new(move |result| mailbox.send(Message::Resolved { upstream: index, attempt, result })),
             );
@@ -148,7 +174,20 @@ impl Worker {
         self.core.unlink(index);
         let mut upstream = self.core.upstreams.remove(index);
         upstream.disconnect();
+        if upstream.count_as_out(false) {
+            self.core.shared.tell_down();
+        }
         Core::settle(&mut self.core.held, &mut upstream.accounted, 0);
+    }
+}
+
+impl Core {
+    /// Where the node's name led when it was looked up last.
+    pub(super) fn last_known(&self, index: usize) -> Option<Address> {
+        let upstream = &self.upstreams[index];
+        let node = self.clusters[upstream.cluster].as_ref()?.cluster.nodes.get(usize::from(upstream.node))?;
+        let Address::Name(host, port) = &node.address else { return None };
+        self.shared.resolver.last_known(host, *port, upstream.failures as usize).map(Address::Ip)
     }
 }
 

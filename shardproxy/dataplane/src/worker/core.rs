@@ -33,6 +33,8 @@ pub struct Core {
     pub dirty: Vec<usize>,
     /// Upstreams that had more to read than one turn gives them.
     pub unread: Vec<usize>,
+    /// Upstreams whose connection was lost: a turn waits no longer than until the first may be opened again.
+    pub(super) retrying: Vec<usize>,
     pub woken: Woken,
     /// Connections to nodes that this epoch made primaries no longer.
     pub fenced: Vec<usize>,
@@ -184,6 +186,7 @@ impl Core {
             pool: BufferPool::default(),
             dirty: Vec::new(),
             unread: Vec::new(),
+            retrying: Vec::new(),
             woken: Woken::default(),
             fenced: Vec::new(),
             unplaced: Vec::new(),

@@ -9,7 +9,7 @@ use super::connect::greeted;
 use super::core::Core;
 use super::lost::{cut, in_doubt};
 use super::parking::{is_refusal, Unsettled};
-use super::Worker;
+use super::{Worker, LEFT_OVER};
 use crate::buffer::BufferPool;
 use crate::client::Client;
 use crate::durable;
@@ -36,19 +36,12 @@ impl Worker {
             }
             let Some(stream) = &upstream.stream else { return };
             let mut gathered = mem::take(&mut upstream.input);
-            let size = scratch.len();
-            let (read, data): (_, &[u8]) = if gathered.is_empty() {
-                let read = stream.read(scratch);
-                let n = *read.as_ref().unwrap_or(&0);
-                (read, &scratch[..n])
-            } else {
-                let filled = gathered.len();
-                gathered.resize(filled + size, 0);
-                let read = stream.read(&mut gathered[filled..]);
-                gathered.truncate(filled + *read.as_ref().unwrap_or(&0));
-                (read, &gathered)
-            };
-            let n = match read {
+            // behind a little that was left over, at the front of the scratch buffer; more than that is added to
+            let is_little = gathered.len() <= LEFT_OVER;
+            let start = if is_little { gathered.len() } else { 0 };
+            scratch[..start].copy_from_slice(&gathered[..start]);
+            let room = scratch.len() - start;
+            let n = match stream.read(&mut scratch[start..]) {
                 Ok(0) => return self.upstream_lost(index, "the node closed the connection"),
                 Ok(n) => n,
                 Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
@@ -56,6 +49,12 @@ impl Worker {
                     return;
                 }
                 Err(error) => return self.upstream_lost(index, &error.to_string()),
+            };
+            let data: &[u8] = if is_little {
+                &scratch[..start + n]
+            } else {
+                gathered.extend_from_slice(&scratch[..n]);
+                &gathered
             };
             upstream.metrics.bytes_in.add(n as u64);
             upstream.progress = core.now;
@@ -71,12 +70,13 @@ impl Worker {
             let upstream = &mut core.upstreams[index];
             match &delivery {
                 Ok(taken) if *taken < data.len() => {
-                    if gathered.is_empty() {
-                        upstream.input.extend_from_slice(&scratch[*taken..n]);
+                    if is_little {
+                        gathered.clear();
+                        gathered.extend_from_slice(&scratch[*taken..start + n]);
                     } else {
                         gathered.drain(..*taken);
-                        upstream.input = gathered;
                     }
+                    upstream.input = gathered;
                 }
                 _ => {}
             }
@@ -108,7 +108,7 @@ impl Worker {
                 self.lease_idle(index);
                 return;
             }
-            if n < size && !self.core.upstreams[index].is_half_closed {
+            if n < room && !self.core.upstreams[index].is_half_closed {
                 return; // a short read has emptied the socket
             }
         }
@@ -275,7 +275,7 @@ fn deliver_all(
         }
         if upstream.pending.front().is_some_and(|p| upstream.inner_seen < p.inner) {
             upstream.inner_seen += 1; // its client was answered QUEUED when it queued
-            upstream.inner_refused |= is_refusal(reply);
+            upstream.inner_refused |= reply[0] == b'-' && is_refusal(reply);
             continue;
         }
         let was_refused = mem::take(&mut upstream.inner_refused);
@@ -397,9 +397,13 @@ pub(super) fn hand_over(
 }
 
 /// Whether the oldest request has left: what comes before that answers nobody, as when a node has too many connections.
+/// Of a transaction the engine queues what it has read while the rest is still to be sent: only EXEC's reply needs it whole.
 #[inline]
 pub fn is_asked(upstream: &Upstream) -> bool {
-    upstream.pending.front().is_some_and(|request| request.length as usize <= upstream.window.in_flight())
+    let in_flight = upstream.window.in_flight();
+    upstream.pending.front().is_some_and(|request| {
+        request.length as usize <= in_flight || in_flight > 0 && upstream.inner_seen < request.inner
+    })
 }
 
 #[cold]

@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::core::{no_cluster, Core, Served};
 use crate::client::{Client, Flow};
 use crate::metrics::Class;
-use crate::protocol::texts;
-use crate::upstream::{State, Upstream};
+use crate::protocol::{resp::write, texts};
+use crate::upstream::{Pending, State, Upstream};
 
 /// Clients that wait for a connection of one pool: more than a worker has of them, unless something is wrong.
 const QUEUED: usize = 4096;
@@ -105,6 +105,19 @@ impl Core {
         }
     }
 
+    /// The client speaks another RESP version from now on: so does the connection on which it watches.
+    pub fn alter_lease(&mut self, client: &Client) {
+        let Some(leased) = client.lease.map(|leased| leased as usize) else { return };
+        let upstream = &mut self.upstreams[leased];
+        upstream.is_altered = true;
+        let sink = upstream.window.sink();
+        let start = sink.len();
+        write::command(sink, &[b"HELLO", client.resp.to_string().as_bytes()]);
+        let length = sink.len() - start;
+        upstream.pending.push_back(Pending::nobody(length, self.micros));
+        self.mark_dirty(leased);
+    }
+
     /// Whether the client has gone while it waits at an engine, or for a connection to do so. An engine forgets such a
     /// client; so do we.
     pub fn is_left(&self, client: &Client) -> bool {
@@ -118,7 +131,8 @@ impl Core {
         upstream.owner = None;
         upstream.waiting = None;
         let (cluster, node) = (upstream.cluster, usize::from(upstream.node));
-        let is_good = upstream.state == State::Ready && upstream.pending.is_empty() && !upstream.is_retired;
+        let is_fit = !upstream.is_retired && !upstream.is_altered;
+        let is_good = upstream.state == State::Ready && upstream.pending.is_empty() && is_fit;
         upstream.wanted = self.now;
         if !is_good {
             return self.woken.retire.push(index);

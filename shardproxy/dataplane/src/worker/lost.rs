@@ -30,6 +30,7 @@ impl Worker {
         let was_streaming = upstream.is_streaming;
         upstream.disconnect();
         upstream.back_off(core.now, random);
+        core.retrying.push(index);
         upstream.down_since.get_or_insert(core.now);
         why.clone_into(&mut upstream.why_down);
         core.give_hint(index);
@@ -46,7 +47,8 @@ impl Worker {
             return self.lease_lost(index, was_streaming, why);
         }
         if upstream.is_memcached {
-            crate::memcache::lost(core, clients, dirty, index, was_streaming, why);
+            let before = crate::memcache::Before { was_ready, was_streaming };
+            crate::memcache::lost(core, clients, dirty, index, before, why);
             if core.upstreams[index].is_retired {
                 self.upstream_remove(index);
             }
@@ -63,7 +65,7 @@ impl Worker {
         for (place, mut request) in mem::take(&mut core.upstreams[index].pending).into_iter().enumerate() {
             let end = start + request.length as usize;
             let is_sent = end <= sent; // a node executes nothing of which it has but a part
-            let may_repeat = !is_sent || request.is_read && !request.is_retry;
+            let may_repeat = !request.is_nobodys() && (!is_sent || request.is_read && !request.is_retry);
             if is_sent && place == 0 && was_streaming {
                 cut(clients, dirty, &mut core.pool, &request, CloseReason::Cut);
             } else if !may_repeat {

@@ -105,8 +105,14 @@ impl Worker {
             .map(|(index, _)| index)
             .collect();
         for index in idle {
-            self.upstream_give_up(index);
-            self.upstream_remove(index);
+            let upstream = &mut self.core.upstreams[index];
+            if upstream.pending.is_empty() || upstream.is_memcached {
+                self.upstream_give_up(index);
+                self.upstream_remove(index);
+            } else {
+                upstream.node = u16::MAX; // its number is another's now
+                self.upstream_lost(index, "the node left the topology"); // what waits for it goes elsewhere
+            }
         }
     }
 

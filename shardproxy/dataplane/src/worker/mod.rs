@@ -38,6 +38,9 @@ use crate::protocol::resp::request::RequestParser;
 
 /// Bytes read from one socket per turn: enough for a deep pipeline, little enough to be fair.
 const READ_SIZE: usize = 128 * 1024;
+/// An incomplete request or reply up to this size is copied to and from where the next bytes are read; a longer one is
+/// added to where it is.
+const LEFT_OVER: usize = 16 * 1024;
 const TICK: Duration = Duration::from_millis(100);
 const WAKE: Token = Token(usize::MAX);
 
@@ -131,7 +134,7 @@ impl Worker {
 
     fn turn(&mut self, events: &mut Events) -> io::Result<()> {
         let is_idle = self.again.is_empty() && self.core.unread.is_empty() && self.deferred.is_empty();
-        let wait = if is_idle { self.next_tick.saturating_duration_since(self.core.now) } else { Duration::ZERO };
+        let wait = if is_idle { self.next_due().saturating_duration_since(self.core.now) } else { Duration::ZERO };
         match self.poll.poll(events, Some(wait)) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
             other => other?,
@@ -163,6 +166,7 @@ impl Worker {
         if is_called {
             self.take_messages();
         }
+        self.retry_due();
         self.flush();
         if self.core.now >= self.next_tick {
             self.tick();

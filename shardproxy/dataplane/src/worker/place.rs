@@ -196,7 +196,7 @@ impl Core {
 
     /// The shared connection to a node, opened when first wanted.
     #[cold]
-    pub(super) fn link(&mut self, cluster: usize, node: u16, resp: u8, db: u32) -> Result<usize, Vec<u8>> {
+    fn link(&mut self, cluster: usize, node: u16, resp: u8, db: u32) -> Result<usize, Vec<u8>> {
         let Some(served) = &mut self.clusters[cluster] else { return Err(no_cluster()) };
         let place = &mut served.nodes[usize::from(node)];
         let shard = served.cluster.nodes[usize::from(node)].shard;
@@ -225,6 +225,28 @@ impl Core {
             }
             _ => Ok(index),
         }
+    }
+
+    /// Whether the shard's primary has no room for more requests, and may yet answer those it has.
+    #[cold]
+    pub fn is_full(&self, cluster: usize, shard: u16) -> bool {
+        let Some(served) = &self.clusters[cluster] else { return false };
+        let primary = served.cluster.shards.get(usize::from(shard)).and_then(|s| s.primary);
+        let node = primary.and_then(|node| served.nodes.get(usize::from(node)));
+        let limit = served.cluster.spec.limits.shard_queue;
+        node.is_some_and(|n| n.links.iter().any(|link| self.upstreams[link.upstream].window.len() >= limit))
+    }
+
+    /// A shared connection to the node of a leased one, if that is a node of the present epoch.
+    pub(super) fn link_beside(&mut self, leased: usize) -> Option<usize> {
+        let upstream = &self.upstreams[leased];
+        let (cluster, node) = (upstream.cluster, upstream.node);
+        if upstream.is_retired {
+            return None;
+        }
+        let links = &self.clusters[cluster].as_ref()?.nodes.get(usize::from(node))?.links;
+        let ready = links.iter().map(|link| link.upstream).find(|&link| self.upstreams[link].state == State::Ready);
+        ready.or_else(|| self.link(cluster, node, 2, 0).ok())
     }
 
     /// Whether the node is the shard's primary in the present epoch.

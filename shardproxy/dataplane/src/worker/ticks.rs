@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use super::core::Pressure;
+use super::core::{Core, Pressure};
 use super::Worker;
+use crate::buffer::trim;
 use crate::client::Flow;
-use crate::metrics::CloseReason;
+use crate::metrics::{Class, CloseReason};
 use crate::upstream::State;
 
 /// Clients looked at per tick: all of them within a second.
@@ -15,6 +16,9 @@ const INTEREST: Duration = Duration::from_secs(10);
 
 /// A subscribing connection that has said nothing for so long is asked whether it is alive.
 const QUIET: Duration = Duration::from_secs(1);
+
+/// A name that is not resolved by then leads where it led last; its servers may need many seconds to fail.
+const RESOLVED: Duration = Duration::from_millis(200);
 
 /// A pooled connection nobody used for so long is closed.
 const LEASE_IDLE: Duration = Duration::from_secs(60);
@@ -28,6 +32,8 @@ impl Worker {
         self.measure();
         self.go_on();
         self.tick_waiting();
+        let Self { core, clients, dirty, .. } = self;
+        crate::pubsub::tick(core, clients, dirty);
         for index in std::mem::take(&mut self.late) {
             if let Some(client) = self.clients.get_mut(index) {
                 client.is_late = false;
@@ -43,12 +49,21 @@ impl Worker {
 
     fn tick_upstream(&mut self, index: usize) {
         let now = self.core.now;
-        let Some(upstream) = self.core.upstreams.get(index) else { return };
+        let Some(upstream) = self.core.upstreams.get_mut(index) else { return };
         if upstream.is_lot {
             return self.tick_lot(index);
         }
+        trim(&mut upstream.pending);
+        let held = upstream.held();
+        Core::settle(&mut self.core.held, &mut upstream.accounted, held);
         let Some(served) = &self.core.clusters[upstream.cluster] else { return };
         let timeouts = served.cluster.spec.timeouts;
+        if upstream.state == State::Resolving && now > upstream.progress + RESOLVED {
+            if let Some(address) = self.core.last_known(index) {
+                return self.upstream_dial(index, &address);
+            }
+        }
+        let Some(upstream) = self.core.upstreams.get(index) else { return };
         let waited = now.duration_since(upstream.progress).as_secs_f64();
         if upstream.deposed.is_some_and(|patience| patience < now) {
             return self.upstream_lost(index, "the primary is being replaced");
@@ -57,9 +72,8 @@ impl Worker {
         let is_overdue = match upstream.state {
             State::Down => false,
             State::Resolving | State::Connecting | State::Greeting(_) => waited > timeouts.connect,
-            State::Ready if upstream.is_dedicated => {
-                let waits = timeouts.reply > 0.0 && !upstream.pending.is_empty();
-                waits && upstream.waiting.is_some_and(|waiting| waiting.is_overdue(now, reply))
+            State::Ready if upstream.pending.front().is_some_and(|request| request.class == Class::Block) => {
+                timeouts.reply > 0.0 && upstream.waiting.is_some_and(|waiting| waiting.is_overdue(now, reply))
             }
             State::Ready if upstream.is_pubsub => {
                 let silent = upstream.pinged.map(|since| now.duration_since(since.max(upstream.progress)));
@@ -103,24 +117,28 @@ impl Worker {
         self.sweep = (self.sweep + 1) % SWEEPS;
         let now = self.core.now;
         let mut idle = Vec::new();
-        for (index, client) in &self.clients {
+        for (index, client) in &mut self.clients {
             if index % SWEEPS != self.sweep {
                 continue;
             }
+            client.replies.trim();
+            let held = client.held();
+            Core::settle(&mut self.core.held, &mut client.accounted, held);
             let Some(served) = &self.core.clusters[client.cluster] else { continue };
             let limit = served.cluster.spec.timeouts.idle;
             let is_idle = limit > 0.0
                 && !matches!(client.flow, Flow::Queued | Flow::Stopped)
                 && client.replies.is_empty()
                 && now.duration_since(client.last_active).as_secs_f64() > limit;
-            if is_idle || Self::is_lingering_since(client, now) || self.core.is_left(client) {
+            let is_over = Self::is_lingering_since(client, now) || Self::is_stuck(client, now);
+            if is_idle || is_over || self.core.is_left(client) {
                 idle.push(index);
             }
         }
         for index in idle {
             let client = &self.clients[index];
             let reason = match client.flow {
-                Flow::Lingering { .. } => client.closing,
+                _ if client.closing.is_some() => client.closing,
                 _ => self.core.is_left(client).then_some(CloseReason::Client),
             };
             self.close_now(index, reason.unwrap_or(CloseReason::Idle));

@@ -96,11 +96,12 @@ impl Worker {
         let Some(leased) = client.lease.map(|l| l as usize) else { return false };
         let core = &mut self.core;
         let upstream = &core.upstreams[leased];
-        let (node, engine_id) = (upstream.node, upstream.engine_id);
-        if upstream.pending.is_empty() || engine_id == 0 || upstream.is_retired {
-            return false; // a node of an older epoch is asked nothing
+        let engine_id = upstream.engine_id;
+        if upstream.pending.is_empty() || engine_id == 0 {
+            return false;
         }
-        let Ok(link) = core.link(client.cluster, node, client.resp, 0) else { return false };
+        // to that very node, and behind nothing that waits for its shard: elsewhere the id is another client's
+        let Some(link) = core.link_beside(leased) else { return false };
         let sink = core.upstreams[link].window.sink();
         let start = sink.len();
         let how: &[u8] = if with_error { b"ERROR" } else { b"TIMEOUT" };

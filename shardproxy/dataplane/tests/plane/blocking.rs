@@ -64,6 +64,31 @@ fn the_pools_next_connection_goes_to_who_still_waits() {
     assert_eq!([third.reply(), third.reply()], ["+OK", "+PONG"]);
 }
 
+/// Its number there means another client elsewhere: the order waits for no primary, and goes to no other.
+#[test]
+fn a_wait_is_ended_at_the_engine_where_it_is() {
+    let engine = Engine::scripted(|_, request| match request[0].as_str() {
+        "SET" => Act::say("-LOADING Redis is loading the dataset in memory\r\n"),
+        _ => Act::Serve,
+    });
+    let next = Engine::plain();
+    let mut proxy = Proxy::start(&Spec::shard(&[&engine, &next], Some(0)));
+    let (mut blocked, mut waiting, mut other) = (proxy.client(), proxy.client(), proxy.client());
+    blocked.send(BLPOP);
+    engine.wait_for(BLPOP);
+    let blocking = proxy.plane.clients().iter().find(|client| client.is_blocked).map(|client| client.id);
+    assert!(proxy.plane.unblock(blocking.unwrap(), false));
+    engine.wait_for(&["CLIENT", "UNBLOCK", "1", "TIMEOUT"]);
+    waiting.send(&["SET", "key", "1"]);
+    engine.wait_for(&["SET", "key", "1"]);
+    assert_eq!(other.ask(&["GET", "key"]), value("key")); // behind the refusal, which is known now
+    assert!(proxy.plane.unblock(blocking.unwrap(), true));
+    proxy.apply(&Spec::shard(&[&engine, &next], Some(1)));
+    assert_eq!(waiting.reply(), "+OK");
+    engine.wait_for(&["CLIENT", "UNBLOCK", "1", "ERROR"]);
+    assert_eq!(next.seen(), [["SET", "key", "1"]]);
+}
+
 #[test]
 fn others_are_served_while_one_blocks() {
     let engine = Engine::plain();

@@ -49,6 +49,13 @@ impl Client {
         String::from_utf8_lossy(&raw).trim_end().to_owned()
     }
 
+    /// Whatever has arrived, once something has.
+    pub fn arrived(&mut self) -> String {
+        let bytes = self.0.fill_buf().unwrap().to_vec();
+        self.0.consume(bytes.len());
+        String::from_utf8(bytes).unwrap()
+    }
+
     pub fn ask(&mut self, words: &[&str]) -> String {
         self.send(words);
         self.reply()
@@ -71,6 +78,7 @@ impl Client {
                 raw.resize(filled + count as usize + 2, 0);
                 self.0.read_exact(&mut raw[filled..]).ok()
             }
+            b'%' => (0..2 * count).try_for_each(|_| self.read_reply(raw)),
             b'*' => (0..count).try_for_each(|_| self.read_reply(raw)),
             b'$' | b'+' | b'-' | b':' | b'_' => Some(()),
             other => panic!("no reply begins with {other}"),

@@ -1,9 +1,11 @@
 //! The plane leaves: what is under way is finished, nothing new begins.
 
+use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
-use crate::client::value;
-use crate::engine::{Act, Engine, Gate};
+use crate::client::{request, value};
+use crate::engine::{bulk, Act, Engine, Gate};
 use crate::proxy::{until, Proxy, Spec};
 
 #[test]
@@ -22,6 +24,43 @@ fn draining_finishes_what_is_under_way() {
     gate.open();
     assert_eq!([busy.reply(), busy.reply(), busy.reply()], ["+OK".to_owned(), value("key"), "<end>".to_owned()]);
     until("all are gone", || proxy.plane.clients().is_empty());
+}
+
+/// What it sent meanwhile is not read any more; closing at once would answer it with a reset, which the reply may lose to.
+#[test]
+fn a_drained_client_gets_its_last_reply_and_an_orderly_end() {
+    let gate = Gate::closed();
+    let held = gate.clone();
+    let engine = Engine::scripted(move |_, _| Act::Serve.behind(&held));
+    let proxy = Proxy::start(&Spec::shard(&[&engine], Some(0)));
+    let mut client = TcpStream::connect(&proxy.address).unwrap();
+    client.set_read_timeout(Some(Duration::from_secs(8))).unwrap();
+    client.write_all(&request(&["SET", "key", "1"])).unwrap();
+    engine.wait_for(&["SET", "key", "1"]);
+    proxy.plane.drain();
+    proxy.plane.clients(); // every worker knows
+    client.write_all(&request(&["SET", "key", "2"])).unwrap();
+    gate.open();
+    let mut replies = String::new();
+    client.read_to_string(&mut replies).unwrap();
+    assert_eq!(replies, "+OK\r\n");
+}
+
+/// It takes the ten seconds of the limit.
+#[test]
+fn a_client_that_never_reads_does_not_stay_for_its_last_replies() {
+    let large = "x".repeat(1 << 20);
+    let engine = Engine::scripted(move |_, _| Act::Say(bulk(&large)));
+    let proxy = Proxy::start(&Spec::shard(&[&engine], Some(0)));
+    let mut client = TcpStream::connect(&proxy.address).unwrap();
+    client.write_all(&request(&["GET", "key"]).repeat(20)).unwrap();
+    client.write_all(&request(&["QUIT"])).unwrap();
+    until("its socket is full", || proxy.plane.clients().iter().any(|client| client.output > 1 << 20));
+    let start = Instant::now();
+    until("it is still there after some seconds", || start.elapsed() > Duration::from_secs(5));
+    assert_eq!(proxy.plane.clients().len(), 1);
+    until("it is gone", || proxy.plane.clients().is_empty());
+    assert_eq!(proxy.statistic("/closed/quit"), 1);
 }
 
 #[test]

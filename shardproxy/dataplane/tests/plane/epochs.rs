@@ -64,6 +64,21 @@ fn a_deposed_primary_acknowledges_nothing() {
 }
 
 #[test]
+fn reads_that_wait_for_a_replica_that_leaves_go_to_the_primary() {
+    let primary = Engine::plain();
+    let silent = Engine::scripted(|_, _| Act::say(""));
+    let mut spec = Spec::shard(&[&silent, &primary], Some(1));
+    spec.reads = "replica";
+    let mut proxy = Proxy::start(&spec);
+    let mut client = proxy.client();
+    assert!(client.ask(&["HELLO", "3"]).starts_with('%'));
+    client.send(&["GET", "key"]);
+    silent.wait_for(&["HELLO", "3"]); // and answers it not
+    proxy.apply(&Spec { reads: "replica", ..Spec::shard(&[&primary], Some(0)) });
+    assert_eq!(client.reply(), value("key"));
+}
+
+#[test]
 fn connections_to_a_primary_that_stays_stay() {
     let (primary, replica) = (Engine::plain(), Engine::plain());
     let mut proxy = Proxy::start(&Spec::shard(&[&primary], Some(0)));

@@ -119,3 +119,17 @@ fn a_request_larger_than_the_limit_ends_its_client() {
     assert_eq!(client.reply(), "<end>");
     assert_eq!(engine.seen().len(), 1);
 }
+
+#[test]
+fn what_a_deep_pipeline_took_is_counted_and_given_back() {
+    let (gate, engine) = gated();
+    let proxy = Proxy::start(&Spec::shard(&[&engine], Some(0)));
+    let mut client = proxy.client();
+    client.send_bytes(&request(&["GET", "key"]).repeat(1000));
+    let held = || proxy.plane.clients()[0].held;
+    until("all are under way", || proxy.pending() == 1000);
+    assert!(held() >= 8000, "{}", held());
+    gate.open();
+    (0..1000).for_each(|_| assert_eq!(client.reply(), value("key")));
+    until("the idle client holds little", || held() <= 1024);
+}

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -31,6 +32,24 @@ fn a_read_is_asked_again_once() {
     let reply = proxy.client().ask(&["GET", "key"]);
     assert!(reply.starts_with("-ERR shard 0 lost twice while reading"), "{reply}");
     assert_eq!(engine.count(&["GET", "key"]), 2);
+}
+
+/// The tick would open the connection too, after up to 100 ms.
+#[test]
+fn a_lost_connection_is_opened_again_as_soon_as_it_may_be() {
+    let count = AtomicUsize::new(0);
+    let engine = Engine::scripted(move |_, _| match count.fetch_add(1, SeqCst) % 2 {
+        0 => Act::cut(""),
+        _ => Act::Serve,
+    });
+    let proxy = Proxy::start(&Spec::shard(&[&engine], Some(0)));
+    let mut client = proxy.client();
+    let fastest = (0..8).map(|_| {
+        let start = Instant::now();
+        assert_eq!(client.ask(&["GET", "key"]), value("key"));
+        start.elapsed()
+    });
+    assert!(fastest.skip(1).min() < Some(Duration::from_millis(50)));
 }
 
 #[test]
@@ -81,6 +100,25 @@ fn a_streamed_reply_that_breaks_off_ends_its_client_alone() {
     assert_eq!(proxy.statistic("/closed/reply_cut"), 1);
 }
 
+/// The connections that blocked and watching clients lease.
+#[test]
+fn a_streamed_reply_to_a_leased_connection_that_breaks_off_ends_its_client() {
+    let reply = bulk(&"x".repeat(500_000))[..400_000].to_vec();
+    let engine = Engine::scripted(move |_, request| match request[0].as_str() {
+        "BLPOP" | "EXEC" => Act::Cut(reply.clone()),
+        _ => Act::Serve,
+    });
+    let proxy = Proxy::start(&Spec::shard(&[&engine], Some(0)));
+    let (mut blocked, mut watching) = (proxy.client(), proxy.client());
+    blocked.send_all(&[&["BLPOP", "list", "0"], &["GET", "never"]]);
+    assert_eq!(blocked.reply(), "<end>");
+    watching.send_all(&[&["WATCH", "key"], &["MULTI"], &["GET", "key"], &["EXEC"], &["GET", "never"]]);
+    let replies: Vec<String> = (0..4).map(|_| watching.reply()).collect();
+    assert_eq!(replies, ["+OK", "+OK", "+QUEUED", "<end>"]);
+    assert_eq!(proxy.statistic("/closed/reply_cut"), 2);
+    assert_eq!(engine.count(&["GET", "never"]), 0);
+}
+
 /// An engine at its maxclients says so to nobody in particular and closes.
 #[test]
 fn a_reply_nobody_asked_for_answers_nobody() {
@@ -111,6 +149,24 @@ fn a_node_that_does_not_answer_is_given_up_in_time() {
     assert!(doubt.starts_with(IN_DOUBT) && doubt.ends_with("no reply for 0.3 s (timeouts.reply)"), "{doubt}");
     assert_eq!(client.reply(), value("key"));
     assert_eq!(engine.count(&["SET", "key", "1"]), 1);
+}
+
+/// What waits at the engine may wait; what should be answered at once may not, though it has the connection for itself.
+#[test]
+fn a_watching_client_is_told_in_time_that_its_node_does_not_answer() {
+    let engine = Engine::scripted(|_, request| match request[0].as_str() {
+        "EXEC" => Act::say(""),
+        _ => Act::Serve,
+    });
+    let proxy = Proxy::start(&Spec::shard(&[&engine], Some(0)).timeouts(json!({"reply": 0.3})));
+    let (mut blocked, mut watching) = (proxy.client(), proxy.client());
+    blocked.send(&["BLPOP", "list", "0"]);
+    engine.wait_for(&["BLPOP", "list", "0"]);
+    watching.send_all(&[&["WATCH", "key"], &["MULTI"], &["SET", "key", "1"], &["EXEC"]]);
+    assert_eq!([watching.reply(), watching.reply(), watching.reply()], ["+OK", "+OK", "+QUEUED"]);
+    let doubt = watching.reply();
+    assert!(doubt.starts_with(IN_DOUBT) && doubt.ends_with("no reply for 0.3 s (timeouts.reply)"), "{doubt}");
+    assert!(proxy.plane.clients().iter().any(|client| client.is_blocked), "the other waits on");
 }
 
 #[test]
@@ -179,6 +235,31 @@ fn under_constant_losses_nothing_is_shifted_repeated_or_forgotten() {
     }
     assert_eq!(writes.values().max(), Some(&1), "a write was sent twice");
     assert!(acknowledged.iter().flatten().all(|key| writes.contains_key(key)), "acknowledged, and never sent");
+}
+
+/// Names of one node are still being looked up when connections to another take the places of those that asked.
+#[test]
+fn a_late_address_leads_nobody_to_another_shards_node() {
+    let mut engines = [Engine::plain(), Engine::plain()];
+    for engine in &mut engines {
+        engine.address = engine.address.replace("127.0.0.1", "localhost");
+    }
+    let proxy = Proxy::start(&Spec::shards(&engines));
+    for round in 1..=8 {
+        let mut gone: Vec<_> = (0..100).map(|_| proxy.client()).collect();
+        for client in &mut gone {
+            client.send(&["BLPOP", "bar", "0"]); // of shard 0
+        }
+        drop(gone);
+        let mut clients: Vec<_> = (0..30).map(|_| proxy.client()).collect();
+        for client in &mut clients {
+            client.send(&["BLPOP", "foo", "0"]); // of shard 1
+        }
+        let arrived = || -> usize { engines.iter().map(|engine| engine.count(&["BLPOP", "foo", "0"])).sum() };
+        until("all of them wait", || arrived() == round * 30);
+        drop(clients);
+    }
+    assert_eq!(engines[0].count(&["BLPOP", "foo", "0"]), 0);
 }
 
 /// A name may lead to addresses where nobody listens: the next try takes the next one.

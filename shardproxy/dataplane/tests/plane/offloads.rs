@@ -6,12 +6,15 @@ use crate::client::value;
 use crate::engine::Engine;
 use crate::proxy::{until, Proxy, Spec, TABLE};
 
-/// The table with one more command, which is as GET.
-fn table_with(name: &str) -> Vec<u8> {
+/// The table with one more command, which is as GET but for these values.
+fn table_with(name: &str, values: &Value) -> Vec<u8> {
     let mut table: Value = serde_json::from_slice(TABLE).unwrap();
     let commands = table["commands"].as_array_mut().unwrap();
     let mut command = commands.iter().find(|command| command["name"] == "get").unwrap().clone();
     command["name"] = json!(name);
+    for (key, value) in values.as_object().unwrap() {
+        command[key] = value.clone();
+    }
     commands.push(command);
     table.to_string().into_bytes()
 }
@@ -52,9 +55,29 @@ fn a_learned_command_is_routed_even_if_it_is_held_first() {
     client.send_all(&[&["NEWGET", "key"], &["GET", "key"]]);
     let token = token(&proxy);
     proxy.plane.pause("test", 0.3, false);
-    proxy.plane.learn(&table_with("newget")).unwrap();
+    proxy.plane.learn(&table_with("newget", &json!({}))).unwrap();
     proxy.plane.retry(token);
     assert_eq!([client.reply(), client.reply()], ["+new".to_owned(), value("key")]);
+}
+
+#[test]
+fn a_learned_command_without_keys_runs_while_there_is_one_shard() {
+    let engines = [Engine::plain(), Engine::plain()];
+    let mut proxy = Proxy::start(&Spec::shards(&engines[..1]));
+    let keyless = json!({"keys": "none", "first": 0, "last": 0, "step": 0, "route": "only", "note": "it names no key"});
+    proxy.plane.learn(&table_with("everything", &keyless)).unwrap();
+    let mut client = proxy.client();
+    let refused = "-ERR EVERYTHING is refused by this proxy: it names no key";
+    assert_eq!(client.ask(&["EVERYTHING", "x"]), "+OK");
+    assert_eq!([client.ask(&["MULTI"]), client.ask(&["EVERYTHING", "x"])], ["+OK", "+QUEUED"]);
+    assert_eq!(client.ask(&["DISCARD"]), "+OK");
+    proxy.apply(&Spec::shards(&engines));
+    assert_eq!(client.ask(&["EVERYTHING", "x"]), refused);
+    assert_eq!([client.ask(&["MULTI"]), client.ask(&["EVERYTHING", "x"])], ["+OK", refused]);
+    assert_eq!(client.ask(&["DISCARD"]), "+OK");
+    proxy.apply(&Spec::shards(&engines[1..]));
+    assert_eq!(client.ask(&["EVERYTHING", "x"]), "+OK");
+    assert_eq!(engines[0].count(&["EVERYTHING", "x"]) + engines[1].count(&["EVERYTHING", "x"]), 2);
 }
 
 #[test]
@@ -77,7 +100,7 @@ fn a_command_is_learned_inside_a_transaction_too() {
     let mut client = proxy.client();
     client.send_all(&[&["MULTI"], &["NEWGET", "key"], &["GET", "key"], &["EXEC"]]);
     let found = token(&proxy);
-    proxy.plane.learn(&table_with("newget")).unwrap();
+    proxy.plane.learn(&table_with("newget", &json!({}))).unwrap();
     proxy.plane.retry(found);
     assert_eq!([client.reply(), client.reply(), client.reply()], ["+OK", "+QUEUED", "+QUEUED"]);
     assert_eq!(client.reply(), format!("*2\r\n+OK\r\n{}", value("key")));

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
-use crate::client::{value, Client};
+use crate::client::{request, value, Client};
 use crate::engine::{bulk, Act, Engine, Gate};
 use crate::proxy::{Proxy, Spec};
 
@@ -69,6 +69,28 @@ fn a_reply_may_break_at_any_byte() {
         assert_eq!(format!("{}\r\n", client.reply()).as_bytes(), reply, "broken at {at}");
         assert_eq!(client.reply(), value("next"), "broken at {at}");
     }
+}
+
+/// Requests and replies of all sizes, so that what one read leaves over is now little, now much.
+#[test]
+fn what_a_read_leaves_over_is_joined_to_the_next() {
+    let engine = Engine::plain();
+    let proxy = Proxy::start(&Spec::shard(&[&engine], Some(0)));
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            let mut client = proxy.client();
+            scope.spawn(move || {
+                let sizes = [1, 70, 3_000, 4_090, 16_384, 16_300, 40, 33_000, 131_072, 5, 200_000, 9_000, 131_050, 600];
+                let keys: Vec<String> =
+                    (0..60).map(|n| format!("{n}:{}", "x".repeat(sizes[n % sizes.len()]))).collect();
+                for _ in 0..3 {
+                    let bytes: Vec<u8> = keys.iter().flat_map(|key| request(&["GET", key])).collect();
+                    client.send_bytes(&bytes);
+                    assert!(keys.iter().all(|key| client.reply() == value(key)));
+                }
+            });
+        }
+    });
 }
 
 #[test]

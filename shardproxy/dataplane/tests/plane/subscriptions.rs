@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use serde_json::json;
 
-use crate::client::Client;
+use crate::client::{value, Client};
 use crate::engine::{bulk, subscribed, Act, Engine, Gate};
 use crate::proxy::{until, Proxy, Spec};
 
@@ -16,13 +16,25 @@ fn message(payload: &str) -> String {
 fn subscriber(proxy: &Proxy) -> Client {
     let mut client = proxy.client();
     client.send(&["SUBSCRIBE", "news"]);
-    assert_eq!(client.reply(), String::from_utf8(subscribed("news")).unwrap().trim_end());
+    assert_eq!(client.reply(), confirmed("news"));
     client
 }
 
 fn is_forgotten(engine: &Engine) -> bool {
     let subscribes = |request: &Vec<String>| request[0] == "subscribe";
     engine.connections().iter().filter(|seen| seen.requests.iter().any(subscribes)).all(|seen| seen.is_closed)
+}
+
+/// Confirms what is subscribed to; topics whose name begins with "no" it refuses.
+fn publisher() -> Engine {
+    Engine::scripted(|_, request| match request[0].as_str() {
+        "subscribe" if request[1].starts_with("no") => Act::say("-NOPERM no access to that channel\r\n"),
+        _ => Act::Serve,
+    })
+}
+
+fn confirmed(topic: &str) -> String {
+    String::from_utf8(subscribed(topic)).unwrap().trim_end().to_owned()
 }
 
 /// An engine that never confirms a subscription.
@@ -49,29 +61,30 @@ fn a_new_primary_is_subscribed_and_the_old_one_forgotten() {
 }
 
 #[test]
-fn a_subscription_stays_with_its_node_when_nodes_are_numbered_anew() {
-    let (primary, other) = (Engine::plain(), Engine::plain());
-    let mut proxy = Proxy::start(&Spec::shard(&[&primary], Some(0)));
-    let mut client = subscriber(&proxy);
-    proxy.apply(&Spec::shard(&[&other, &primary], Some(1)));
-    primary.cut();
-    until("it is subscribed anew", || primary.count(&["subscribe", "news"]) == 2);
-    assert!(other.seen().is_empty());
-    primary.publish("news", "once");
-    assert_eq!(client.reply(), message("once"));
-}
-
-#[test]
 fn who_waits_for_a_subscription_on_a_shard_that_loses_its_primary_is_confirmed() {
     let (up, silent) = (Engine::plain(), unheard());
-    let spec =
-        |primary| Spec { shards: vec![(vec![&up], Some(0)), (vec![&silent], primary)], ..Spec::shard(&[], None) };
+    let spec = |primary| {
+        let shards = vec![(vec![&up], Some(0)), (vec![&silent], primary)];
+        Spec { shards, ..Spec::shard(&[], None) }.timeouts(json!({"park": 0.3}))
+    };
     let mut proxy = Proxy::start(&spec(Some(0)));
     let mut client = proxy.client();
     client.send(&["SUBSCRIBE", "news"]);
     silent.wait_for(&["subscribe", "news"]);
     proxy.apply(&spec(None));
-    assert_eq!(client.reply(), String::from_utf8(subscribed("news")).unwrap().trim_end());
+    assert_eq!(client.reply(), confirmed("news"));
+}
+
+#[test]
+fn a_subscription_waits_for_the_first_primary_as_what_is_published_does() {
+    let engine = Engine::plain();
+    let mut proxy = Proxy::start(&Spec::shard(&[&engine], None));
+    let mut client = proxy.client();
+    client.send(&["SUBSCRIBE", "news"]);
+    until("it waits", || proxy.pending() == 1);
+    proxy.apply(&Spec::shard(&[&engine], Some(0)));
+    assert_eq!(client.reply(), confirmed("news"));
+    assert_eq!(engine.count(&["subscribe", "news"]), 1);
 }
 
 #[test]
@@ -138,7 +151,7 @@ fn client_reply_silences_no_confirmation() {
     let mut client = proxy.client();
     client.send(&["CLIENT", "REPLY", "SKIP"]);
     client.send(&["SUBSCRIBE", "news"]);
-    assert_eq!(client.reply(), String::from_utf8(subscribed("news")).unwrap().trim_end());
+    assert_eq!(client.reply(), confirmed("news"));
     client.send(&["UNSUBSCRIBE"]);
     assert!(client.reply().ends_with(":0"));
     client.send_all(&[&["CLIENT", "REPLY", "OFF"], &["PING"], &["SUBSCRIBE", "news"]]);
@@ -157,4 +170,38 @@ fn a_subscriber_is_told_which_subcommand_it_may_not_call() {
         assert_eq!(client.ask(words), format!("-ERR Can't execute '{name}': {text}"));
     }
     assert!(client.ask(&["CLIENT", "NOPE"]).starts_with("-ERR unknown subcommand 'NOPE'"));
+}
+
+#[test]
+fn a_subscribing_connection_stays_with_its_node_when_nodes_are_numbered_anew() {
+    let (first, joining, second) = (publisher(), publisher(), publisher());
+    let mut spec = Spec::shard(&[], None);
+    spec.shards = vec![(vec![&first], Some(0)), (vec![&second], Some(0))];
+    let mut proxy = Proxy::start(&spec);
+    let mut client = proxy.client();
+    assert_eq!(client.ask(&["SUBSCRIBE", "news"]), confirmed("news"));
+    spec.shards = vec![(vec![&first, &joining], Some(0)), (vec![&second], Some(0))];
+    proxy.apply(&spec);
+    let asked = |engine: &Engine| engine.count(&["subscribe", "news"]);
+    second.cut();
+    until("it subscribes again", || asked(&second) + asked(&joining) == 2);
+    assert_eq!((asked(&first), asked(&joining), asked(&second)), (1, 0, 2));
+}
+
+#[test]
+fn a_topic_that_is_refused_concerns_nobody_but_who_asked_for_it() {
+    let engines = [publisher(), publisher()];
+    let proxy = Proxy::start(&Spec::shards(&engines));
+    let (mut heard, mut refused) = (proxy.client(), proxy.client());
+    assert_eq!(heard.ask(&["SUBSCRIBE", "news"]), confirmed("news"));
+    for _ in 0..3 {
+        assert_eq!(refused.ask(&["SUBSCRIBE", "other", "no"]), "-NOPERM no access to that channel");
+    }
+    assert_eq!(refused.ask(&["GET", "key"]), value("key"), "it is no subscriber");
+    assert_eq!(refused.ask(&["SUBSCRIBE", "other"]), confirmed("other"));
+    let carrying = |engine: &Engine| {
+        engine.connections().iter().filter(|c| c.requests.iter().any(|r| r[0] == "subscribe")).count()
+    };
+    assert_eq!(engines.each_ref().map(carrying), [1, 1], "the connections stay");
+    assert_eq!(proxy.statistic("/subscription_gaps"), 0);
 }

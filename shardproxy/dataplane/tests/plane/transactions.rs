@@ -1,7 +1,9 @@
 //! MULTI, EXEC and WATCH: contiguous on the shared connection, and never half a lie.
 
+use std::time::{Duration, Instant};
+
 use crate::client::value;
-use crate::engine::{Act, Engine};
+use crate::engine::{Act, Engine, Gate};
 use crate::proxy::{Proxy, Spec};
 
 #[test]
@@ -90,6 +92,80 @@ fn a_transaction_refused_from_within_is_tried_again_whole() {
     let replies: Vec<String> = (0..4).map(|_| client.reply()).collect();
     assert_eq!(replies, ["+OK", "+QUEUED", "+QUEUED", "*2\r\n+OK\r\n+OK"]);
     assert_eq!(engine.seen(), [&["MULTI"][..], &["SET", "key", "1"], &["SET", "key", "2"], &["EXEC"]]);
+}
+
+#[test]
+fn the_replies_of_a_transaction_leave_in_one_write() {
+    let engine = Engine::plain();
+    let proxy = Proxy::start(&Spec::shard(&[&engine], Some(0)));
+    let mut client = proxy.client();
+    assert_eq!(client.ask(&["GET", "key"]), value("key"));
+    let mut whole = 0;
+    for _ in 0..30 {
+        client.send_all(&[&["MULTI"], &["SET", "key", "1"], &["EXEC"]]);
+        let (mut arrived, mut writes) = (client.arrived(), 1);
+        while !arrived.ends_with("*1\r\n+OK\r\n") {
+            arrived += &client.arrived();
+            writes += 1;
+        }
+        whole += usize::from(writes == 1);
+    }
+    assert!(whole >= 25, "{whole} of 30"); // the tick may come between
+}
+
+/// The tick would bring it too, after up to 100 ms.
+#[test]
+fn the_reply_of_exec_waits_for_none_behind_it() {
+    let gate = Gate::closed();
+    let held = gate.clone();
+    let engines = [Engine::plain(), Engine::scripted(move |_, _| Act::Serve.behind(&held))];
+    let proxy = Proxy::start(&Spec::shards(&engines));
+    let fastest = (0..8).map(|_| {
+        let mut client = proxy.client();
+        let start = Instant::now();
+        client.send_all(&[&["MULTI"], &["SET", "bar", "1"], &["EXEC"], &["GET", "foo"]]);
+        assert_eq!([client.reply(), client.reply(), client.reply()], ["+OK", "+QUEUED", "*1\r\n+OK"]);
+        start.elapsed()
+    });
+    assert!(fastest.min() < Some(Duration::from_millis(40)));
+    gate.open();
+}
+
+/// As at an engine, EXEC runs in the database and answers in the version chosen last; nobody else gets that connection.
+#[test]
+fn a_watching_client_may_change_its_database_and_version() {
+    for (change, said) in [(&["SELECT", "1"], "+OK"), (&["HELLO", "3"], "%7")] {
+        let engine = Engine::plain();
+        let proxy = Proxy::start(&Spec::shard(&[&engine], Some(0)));
+        let mut client = proxy.client();
+        assert_eq!(client.ask(&["WATCH", "key"]), "+OK");
+        assert!(client.ask(change).starts_with(said));
+        client.send_all(&[&["MULTI"], &["SET", "key", "1"], &["EXEC"]]);
+        assert_eq!([client.reply(), client.reply(), client.reply()], ["+OK", "+QUEUED", "*1\r\n+OK"]);
+        let seen = engine.connections().remove(0).requests;
+        let expected = [&["CLIENT", "ID"][..], &["WATCH", "key"], change, &["MULTI"], &["SET", "key", "1"], &["EXEC"]];
+        assert_eq!(seen, expected);
+        let mut other = proxy.client();
+        other.send_all(&[change, &["WATCH", "key"]]);
+        assert!(other.reply().starts_with(said) && other.reply() == "+OK");
+        assert_eq!(engine.connections().len(), 2);
+    }
+}
+
+/// The engine answers what it has read while the rest of the transaction is not sent yet.
+#[test]
+fn a_transaction_larger_than_a_socket_takes_is_one_transaction() {
+    let engine = Engine::plain();
+    let proxy = Proxy::start(&Spec::shard(&[&engine], Some(0)));
+    let (mut client, mut other) = (proxy.client(), proxy.client());
+    let large = "x".repeat(100_000);
+    assert_eq!(client.ask(&["MULTI"]), "+OK");
+    for _ in 0..200 {
+        assert_eq!(client.ask(&["SET", "key", &large]), "+QUEUED");
+    }
+    assert_eq!(client.ask(&["EXEC"]), format!("*200{}", "\r\n+OK".repeat(200)));
+    assert_eq!(other.ask(&["SET", "other", "1"]), "+OK");
+    assert_eq!((engine.count(&["EXEC"]), engine.connections().len()), (1, 1));
 }
 
 /// An engine answers all it was sent before it looks whether the client is still there.

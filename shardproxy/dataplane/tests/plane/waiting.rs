@@ -31,10 +31,14 @@ fn used_up(engine: &Engine) -> (Proxy, Client) {
     (proxy, first)
 }
 
-fn id_of(proxy: &Proxy, command: &str) -> u64 {
-    let clients = proxy.plane.clients();
-    let found = clients.iter().find(|c| c.is_blocked && c.pending == 0).unwrap_or_else(|| panic!("{command} waits"));
-    found.id
+/// Wait until a client is queued; its id.
+fn queued(proxy: &Proxy) -> u64 {
+    let mut found = None;
+    until("a client is queued", || {
+        found = proxy.plane.clients().iter().find(|c| c.is_blocked && c.pending == 0).map(|c| c.id);
+        found.is_some()
+    });
+    found.unwrap_or_default()
 }
 
 fn popped() -> String {
@@ -62,8 +66,8 @@ fn an_engine_is_told_what_is_left_of_the_time() {
     let (proxy, mut first) = used_up(&engine);
     let mut second = proxy.client();
     second.send(&["BLPOP", "b", "5"]);
-    until("it waits", || proxy.plane.clients().iter().all(|client| client.is_blocked));
-    std::thread::sleep(Duration::from_millis(20));
+    queued(&proxy);
+    std::thread::sleep(Duration::from_millis(20)); // of its time
     gate.open();
     assert_eq!([first.reply(), second.reply()], ["*-1", "*-1"]);
     let left: f64 = engine.seen().last().unwrap()[2].parse().unwrap();
@@ -89,15 +93,13 @@ fn who_waits_for_a_connection_can_be_unblocked() {
     for (with_error, reply) in [(false, "*-1"), (true, "-UNBLOCKED client unblocked via CLIENT UNBLOCK")] {
         let mut client = proxy.client();
         client.send(&["BLPOP", "b", "0"]);
-        until("it waits", || proxy.plane.clients().iter().all(|client| client.is_blocked));
-        assert!(proxy.plane.unblock(id_of(&proxy, "BLPOP"), with_error));
+        assert!(proxy.plane.unblock(queued(&proxy), with_error));
         assert_eq!(client.reply(), reply);
         assert_eq!(client.ask(&["PING"]), "+PONG");
     }
     let mut client = proxy.client();
     client.send(&["WATCH", "k"]);
-    until("it waits", || proxy.plane.clients().iter().any(|client| client.is_blocked && client.pending == 0));
-    assert!(!proxy.plane.unblock(id_of(&proxy, "WATCH"), false), "an engine unblocks no WATCH");
+    assert!(!proxy.plane.unblock(queued(&proxy), false), "an engine unblocks no WATCH");
 }
 
 #[test]

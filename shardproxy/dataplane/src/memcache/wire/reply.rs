@@ -1,5 +1,6 @@
 //! Reply framing: where a node's reply ends. The replies themselves say it, whatever was asked: VALUE and STAT lines go
-//! on until END, VA carries one value, anything else is one line.
+//! on until END, VA carries one value, anything else is one line. A line of another kind among them is the next reply:
+//! the end of this one never came, and no later one would be its client's.
 
 use std::fmt;
 
@@ -18,6 +19,16 @@ pub struct ReplyFramer {
     data: u64,
     /// The reply ends with the current value.
     is_last: bool,
+    lines: Lines,
+}
+
+/// What the lines so far were, of a reply that goes on until END.
+#[derive(Default, Clone, Copy, PartialEq, Eq, Debug)]
+enum Lines {
+    #[default]
+    None,
+    Values,
+    Statistics,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -38,8 +49,11 @@ impl fmt::Display for ReplyError {
 /// What a line of a reply means.
 #[derive(Debug, PartialEq, Eq)]
 enum Line {
-    Ends,
-    GoesOn,
+    /// The whole reply.
+    Alone,
+    Error,
+    End,
+    Statistic,
     /// So many bytes follow, and then more lines.
     Value(u64),
     /// So many bytes follow, and they are the last.
@@ -74,11 +88,17 @@ impl ReplyFramer {
             let Some(line) = rest[..end].strip_suffix(b"\r") else {
                 return Err(ReplyError("a line does not end in CRLF"));
             };
-            match read(line)? {
-                Line::Ends => return Ok(Scan { consumed: at, complete: true }),
-                Line::GoesOn => {}
-                Line::Value(length) => self.data = length + 2,
-                Line::Last(length) => (self.data, self.is_last) = (length + 2, true),
+            match (read(line)?, self.lines) {
+                (Line::Alone, Lines::None) | (Line::Error, Lines::None | Lines::Values) | (Line::End, _) => {
+                    self.lines = Lines::None;
+                    return Ok(Scan { consumed: at, complete: true });
+                }
+                (Line::Statistic, Lines::None | Lines::Statistics) => self.lines = Lines::Statistics,
+                (Line::Value(length), Lines::None | Lines::Values) => {
+                    (self.data, self.lines) = (length + 2, Lines::Values);
+                }
+                (Line::Last(length), Lines::None) => (self.data, self.is_last) = (length + 2, true),
+                _ => return Err(ReplyError("a reply has no end")),
             }
         }
     }
@@ -88,13 +108,14 @@ impl ReplyFramer {
 fn read(line: &[u8]) -> Result<Line, ReplyError> {
     let word = line.split(|&byte| byte == b' ').next().unwrap_or_default();
     match word {
-        b"END" | b"STORED" | b"HD" | b"EN" | b"NOT_STORED" | b"EXISTS" | b"NOT_FOUND" | b"DELETED" | b"TOUCHED"
-        | b"OK" | b"NF" | b"NS" | b"EX" | b"MN" | b"ME" | b"RESET" | b"VERSION" | b"ERROR" | b"ERROR:"
-        | b"CLIENT_ERROR" | b"SERVER_ERROR" | b"BUSY" | b"BADCLASS" => Ok(Line::Ends),
         b"VALUE" => length(line, 3).map(Line::Value),
+        b"END" => Ok(Line::End),
+        b"STORED" | b"HD" | b"EN" | b"NOT_STORED" | b"EXISTS" | b"NOT_FOUND" | b"DELETED" | b"TOUCHED" | b"OK"
+        | b"NF" | b"NS" | b"EX" | b"MN" | b"ME" | b"RESET" | b"VERSION" | b"BUSY" | b"BADCLASS" => Ok(Line::Alone),
+        b"ERROR" | b"ERROR:" | b"CLIENT_ERROR" | b"SERVER_ERROR" => Ok(Line::Error),
         b"VA" => length(line, 1).map(Line::Last),
-        b"STAT" | b"ITEM" | b"PREFIX" => Ok(Line::GoesOn),
-        number if unsigned(number).is_some() => Ok(Line::Ends),
+        b"STAT" => Ok(Line::Statistic),
+        number if unsigned(number).is_some() => Ok(Line::Alone),
         _ => Err(ReplyError("no line of memcached's")),
     }
 }
@@ -176,6 +197,12 @@ mod tests {
             b"VA\r\n",
             b"+OK\r\n",
             b"-5\r\n",
+            b"STAT sizes_status enabled\r\nSTORED\r\n",
+            b"STAT a 1\r\nVALUE a 0 1\r\nx\r\nEND\r\n",
+            b"STAT a 1\r\nERROR\r\n",
+            b"VALUE a 0 1\r\nx\r\nSTORED\r\n",
+            b"VALUE a 0 1\r\nx\r\nVA 1\r\nx\r\n",
+            b"ITEM a [1 b; 0 s]\r\n",
         ] {
             assert!(ReplyFramer::default().scan(bad).is_err(), "{bad:?}");
         }

@@ -1,5 +1,6 @@
 //! Request framing: where a request ends, and which key it is about. What is wrong with it in memcached's own eyes is
-//! answered in memcached's own words, and leaves the same bytes behind, so that the next request is the same too.
+//! answered in memcached's own words, and leaves the same bytes behind, so that the next request is the same too. But
+//! data whose length cannot be read are never taken for commands, as some memcached do: they end the connection.
 
 use memchr::memchr;
 
@@ -18,7 +19,7 @@ const MAX_VALUE: u64 = i32::MAX as u64 - 2;
 /// Words of a meta request (`MFLAG_MAX_OPT_LENGTH` in memcached.h, less the terminal token).
 const MAX_META_WORDS: usize = 19;
 /// The first byte of a request of the binary protocol.
-const BINARY: u8 = 0x80;
+pub const BINARY: u8 = 0x80;
 
 /// A whole request.
 #[derive(Clone, Copy, Debug)]
@@ -76,6 +77,8 @@ pub enum Close {
     /// It speaks the binary protocol.
     Binary,
     LineTooLong,
+    /// Data follow, nobody knows how many, and they are no commands.
+    BadLength,
     /// A browser was made to speak to us: the lines that follow would be commands of a web page's making.
     Http,
 }
@@ -212,28 +215,26 @@ fn store<'a>(buffer: &'a [u8], request: Request<'a>, tokens: &Tokens<'a>, max_re
         && !request.is_cut;
     match length {
         Some(length) if is_good => with_data(buffer, Request { noreply, ..request }, length as usize, max_request),
-        _ => Parsed::Refused { text: texts::BAD_FORMAT, consumed, swallow: block(length), noreply },
+        Some(length) => Parsed::Refused { text: texts::BAD_FORMAT, consumed, swallow: block(length), noreply },
+        None => Parsed::Close(Close::BadLength),
     }
 }
 
 /// `ms <key> <bytes> <flags>*`.
 fn meta_store<'a>(buffer: &'a [u8], request: Request<'a>, tokens: &Tokens<'a>, max_request: usize) -> Parsed<'a> {
     let consumed = request.bytes.len();
-    let length = length_of(tokens.get(2));
-    let refuse = |text| Parsed::Refused { text, consumed, swallow: block(length), noreply: false };
-    if tokens.len < 2 {
-        return refuse(texts::ERROR);
+    let refuse = |text, swallow| Parsed::Refused { text, consumed, swallow, noreply: false };
+    if tokens.len < 3 {
+        return refuse(if tokens.len < 2 { texts::ERROR } else { texts::BAD_FORMAT }, 0);
     }
-    if request.key.len() > MAX_KEY || tokens.len < 3 || request.is_cut {
-        return refuse(texts::BAD_FORMAT);
+    let Some(length) = length_of(tokens.get(2)) else { return Parsed::Close(Close::BadLength) };
+    if request.key.len() > MAX_KEY || request.is_cut {
+        return refuse(texts::BAD_FORMAT, block(length));
     }
     if tokens.len == Tokens::MOST && words(request.line).count() > MAX_META_WORDS {
-        return refuse(texts::MANY_FLAGS);
+        return refuse(texts::MANY_FLAGS, block(length));
     }
-    match length {
-        Some(length) => with_data(buffer, request, length as usize, max_request),
-        None => refuse(texts::BAD_FORMAT),
-    }
+    with_data(buffer, request, length as usize, max_request)
 }
 
 /// A value's length, in no more digits than newer memcached reads (1.6.40: 11, and no plus sign).
@@ -243,8 +244,8 @@ fn length_of(word: &[u8]) -> Option<u64> {
 
 /// What a refused line's data takes, with its line end: it goes with the line (as memcached has it since 1.6.40), so that
 /// one request has one reply, and data are never commands.
-fn block(length: Option<u64>) -> u64 {
-    length.map_or(0, |length| length + 2)
+const fn block(length: u64) -> u64 {
+    length + 2
 }
 
 /// The line is good: so many bytes and a line end follow it.
@@ -253,7 +254,7 @@ fn with_data<'a>(buffer: &'a [u8], request: Request<'a>, length: usize, max_requ
     let end = start + length + 2;
     let noreply = request.noreply;
     if end > max_request.max(MAX_LINE) {
-        return Parsed::Refused { text: texts::TOO_LARGE, consumed: start, swallow: length as u64 + 2, noreply };
+        return Parsed::Refused { text: texts::TOO_LARGE, consumed: start, swallow: block(length as u64), noreply };
     }
     let Some(data) = buffer.get(start..end) else {
         return Parsed::Incomplete { scanned: 0 };

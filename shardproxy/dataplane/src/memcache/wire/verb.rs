@@ -97,6 +97,9 @@ impl Verb {
         if REFUSED.contains(&word) {
             return Self::Refused;
         }
+        if word == b"bget" {
+            return Self::Get; // its old name for UDP
+        }
         let found = VERBS.iter().find(|(_, name, _)| !word.is_empty() && *name == word);
         found.map_or(Self::Unknown, |(verb, _, _)| *verb)
     }
@@ -139,8 +142,8 @@ mod tests {
             }
         }
         assert_eq!(
-            [Verb::of(b"GET"), Verb::of(b""), Verb::of(b"shutdown")],
-            [Verb::Unknown, Verb::Unknown, Verb::Refused]
+            [Verb::of(b"GET"), Verb::of(b""), Verb::of(b"shutdown"), Verb::of(b"bget")],
+            [Verb::Unknown, Verb::Unknown, Verb::Refused, Verb::Get]
         );
     }
 }

@@ -1,0 +1,57 @@
+"""Who may ask the admin API, judged by peer and headers. Pure: knows nothing of pages.
+
+There is no password. What has to be kept out are web pages in a browser on this machine or on its network:
+one that sends us a form or a request, and one whose own name is made to lead here (DNS rebinding).
+The second kind shows in Host, which is then that name; an IP address there cannot be forged by a page.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Collection, Mapping
+
+LOCAL_NAMES = frozenset({"localhost"})
+OWN_SITES = frozenset({"none", "same-origin"})  # none: typed or clicked by the user
+
+
+def why_not_asked(peer: str, headers: Mapping[str, str], names: Collection[str]) -> str | None:
+    """Why a request is refused, or None. `peer`: the client's IP, empty on a unix socket."""
+    host = headers.get("host", "")
+    if not peer or not host:  # no browser connects to a unix socket, or leaves out Host
+        return None
+    name = host_name(host)
+    if _is_ip(name) or name in LOCAL_NAMES or name in {known.lower() for known in names}:
+        return None
+    return f"{name!r} is not a name of this proxy: ask by IP address, or add it to admin_names in the config"
+
+
+def why_not_acted(peer: str, headers: Mapping[str, str]) -> str | None:
+    """Why an action is refused: whoever may run programs on this machine may act; its network may not."""
+    if peer and not is_loopback(peer):
+        return "actions are taken from the proxy's own machine: 127.0.0.1 or a unix socket"
+    if "origin" in headers or headers.get("sec-fetch-site", "none") not in OWN_SITES:
+        return "actions are not taken from web pages"
+    return None
+
+
+def host_name(host: str) -> str:
+    """The name in a Host header: no port, no brackets, lower case, no dot at its end."""
+    if host.startswith("["):
+        return host[1:].partition("]")[0].lower()
+    return host.partition(":")[0].lower().removesuffix(".")
+
+
+def is_loopback(peer: str) -> bool:
+    """Whether a client's IP is of this machine, IPv4 within IPv6 included."""
+    address = ipaddress.ip_address(peer.partition("%")[0])
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped  # Python before 3.13 does not look inside
+    return address.is_loopback
+
+
+def _is_ip(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name.partition("%")[0])
+    except ValueError:
+        return False
+    return True
