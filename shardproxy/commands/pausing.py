@@ -21,12 +21,12 @@ def client_pause(call: Call) -> Reply:
     timeout = integer(call.args[2], "ERR timeout is not an integer or out of range")
     if timeout < 0:
         raise CommandError("ERR timeout is negative")
-    call.dataplane.pause(timeout / 1000, only_writes=mode == "write")
+    call.dataplane.pause(call.topology.cluster, timeout / 1000, only_writes=mode == "write")
     return OK
 
 
 def client_unpause(call: Call) -> Reply:
-    call.dataplane.pause(0, only_writes=False)
+    call.dataplane.pause(call.topology.cluster, 0, only_writes=False)
     return OK
 
 

@@ -153,9 +153,9 @@ class DataPlane:
         """memcached nodes that are down for some worker; kept while `offloads` is read."""
         return self._offloads.down
 
-    def pause(self, seconds: float, *, only_writes: bool) -> None:
-        """Hold requests of all clients, or only writes, for so many seconds; 0 ends it."""
-        self._native.pause(seconds, only_writes)
+    def pause(self, cluster: str, seconds: float, *, only_writes: bool) -> None:
+        """Hold requests of a cluster's clients, or only writes, for so many seconds; 0 ends it."""
+        self._native.pause(cluster, seconds, only_writes)
 
     async def unblock(self, client_id: int, *, with_error: bool) -> bool:
         """End a client's wait for a blocking command, in a thread; whether it was waiting."""

@@ -84,8 +84,8 @@ class DataPlane:
         Each is (cluster, address, why); `fileno` is readable when there is news.
         """
 
-    def pause(self, seconds: float, only_writes: bool) -> None:
-        """Hold requests of all clients, or only writes, for so long; 0 ends it."""
+    def pause(self, cluster: str, seconds: float, only_writes: bool) -> None:
+        """Hold requests of the cluster's clients, or only writes, for so long; 0 ends it."""
 
     def unblock(self, client_id: int, with_error: bool) -> bool:
         """End a client's wait for a blocking command; return whether it was waiting. Waits up to 1 s."""

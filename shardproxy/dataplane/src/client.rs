@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Instant;
 
+use crate::block::Waiting;
 use crate::buffer::BufferPool;
 use crate::buffer::Output;
 use crate::metrics::CloseReason;
@@ -67,6 +68,8 @@ pub struct Client {
     pub subscriptions: Option<Box<Subscriptions>>,
     /// The connection of its own it holds: an upstream.
     pub lease: Option<u32>,
+    /// Its next request, which waits for such a connection.
+    pub waiting: Option<Box<Waiting>>,
     pub memcache: crate::memcache::Session,
 }
 
@@ -79,6 +82,10 @@ pub struct Transaction {
     pub is_broken: bool,
     pub queued: Vec<u8>,
     pub commands: u32,
+    /// Some of them are scripts by their digests.
+    pub calls_script: bool,
+    /// Some of them are answered by what only the proxy knows right.
+    pub is_corrected: bool,
     /// The slot all its keys share, those it watches included.
     pub slot: Option<u16>,
     pub is_watching: bool,
@@ -170,6 +177,7 @@ impl Client {
             transaction: None,
             subscriptions: None,
             lease: None,
+            waiting: None,
             memcache: crate::memcache::Session::default(),
         }
     }
@@ -216,6 +224,15 @@ impl Client {
         self.subscriptions.as_deref().is_some_and(|subscribed| subscribed.counts() != [0; 3])
     }
 
+    /// Its newest request, which was not executed, is served again, before what came after it.
+    pub fn take_back(&mut self, sequence: u32, request: &[u8]) {
+        if self.replies.withdraw_last(sequence) && self.reply_mode == ReplyMode::On {
+            self.reply_mode = ReplyMode::SkipNext;
+        }
+        self.parser = None;
+        self.input.splice(0..0, request.iter().copied());
+    }
+
     /// A message of a subscription, as the engine sent it: it stands between replies, never within one.
     pub fn push(&mut self, pool: &mut BufferPool, raw: &[u8]) {
         let resp = self.resp;
@@ -255,7 +272,7 @@ impl Client {
             subscriptions: self.subscriptions.as_deref().map_or([0; 3], Subscriptions::counts),
             queued: self.transaction.as_deref().filter(|t| t.is_open).map(|t| t.commands),
             is_watching: self.transaction.as_deref().is_some_and(|t| t.is_watching),
-            is_blocked: self.lease.is_some() && !self.replies.is_empty(),
+            is_blocked: self.lease.is_some() && !self.replies.is_empty() || self.flow == Flow::Queued,
             details,
         }
     }

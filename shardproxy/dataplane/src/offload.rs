@@ -12,7 +12,7 @@ use crate::protocol::texts;
 use crate::request::Request;
 use crate::route::{answer_own, take_silence, Next};
 use crate::upstream::Pending;
-use crate::worker::{Core, Offloaded};
+use crate::worker::{Core, Effect, Offloaded};
 
 /// Commands waiting for Python at most; one per client is possible.
 const WAITING: usize = 100_000;
@@ -129,8 +129,8 @@ pub fn submit(
         raw: if command.is_some() { Vec::new() } else { request.bytes.to_vec() },
         command: command.map_or(u16::MAX, |c| c.id),
         since: core.micros,
-        is_barrier: true,
         waits: command.is_some_and(|c| &*c.name == "wait") && request.argument(1) != b"0",
+        effect: Effect::of(command, request),
     };
     core.offloaded.insert(token, offloaded);
     client.flow = Flow::Offloaded(token);
@@ -138,8 +138,8 @@ pub fn submit(
 }
 
 /// Have a command answered in Python whose reply an engine could not give: it lacks a script or function that was loaded
-/// through the proxy. The client goes on meanwhile; false if too many commands wait already.
-pub fn heal(core: &mut Core, client: &Client, pending: &Pending, request: &Request) -> bool {
+/// through the proxy. False if too many commands wait already.
+pub fn heal(core: &mut Core, client: &mut Client, pending: &Pending, request: &Request) -> bool {
     let Some(served) = &core.clusters[client.cluster] else { return false };
     let offload = describe(core, &served.cluster.spec.name, client, true, request);
     let token = offload.token;
@@ -154,10 +154,11 @@ pub fn heal(core: &mut Core, client: &Client, pending: &Pending, request: &Reque
         raw: Vec::new(),
         command: pending.command,
         since: pending.since,
-        is_barrier: false,
         waits: false,
+        effect: Effect::None,
     };
     core.offloaded.insert(token, offloaded);
+    client.flow = Flow::Offloaded(token);
     true
 }
 

@@ -19,9 +19,10 @@ use crate::mailbox::{Mailbox, Message};
 use crate::metrics::{lock, Registry, WorkerMetrics};
 use crate::net::Resolver;
 use crate::offload::{worker_of, Offload, OffloadQueue};
-use crate::pause::Pause;
+use crate::pause::{Paused, Pauses};
 use crate::pubsub::Kind;
 use crate::recent::Recent;
+use crate::scripts::Scripts;
 use crate::topology::Cluster;
 use crate::worker::Worker;
 
@@ -41,10 +42,11 @@ pub struct Shared {
     pub resolver: Resolver,
     pub census: Census,
     pub recent: Recent,
+    pub scripts: Scripts,
     hints: Mutex<Vec<Hint>>,
     /// Other nodes are down than the control plane was told.
     is_down_news: AtomicBool,
-    pub pause: Pause,
+    pub pauses: Pauses,
     restarts: Vec<AtomicU64>,
     /// Connected clients by cluster and by worker, as dealt out; the acceptor and the workers count.
     clients: Mutex<Vec<usize>>,
@@ -167,9 +169,10 @@ impl Plane {
             resolver,
             census: Census::default(),
             recent: Recent::default(),
+            scripts: Scripts::default(),
             hints: Mutex::default(),
             is_down_news: AtomicBool::new(false),
-            pause: Pause::default(),
+            pauses: Pauses::default(),
             restarts: (0..workers).map(|_| AtomicU64::new(0)).collect(),
             clients: Mutex::default(),
             most_clients: AtomicUsize::default(),
@@ -385,10 +388,12 @@ impl Plane {
         topics.into_iter().filter(|&(its, ..)| its == kind).map(|(_, name, clients)| (name, clients)).collect()
     }
 
-    /// Hold requests for so many seconds: only writes, or all. 0 ends it.
-    pub fn pause(&self, seconds: f64, only_writes: bool) {
+    /// Hold requests of a cluster's clients for so many seconds: only writes, or all. 0 ends it.
+    pub fn pause(&self, cluster: &str, seconds: f64, only_writes: bool) {
+        let Some(index) = lock(&self.shared.clusters).iter().position(|(name, _)| name == cluster) else { return };
         let until = self.shared.millis(Instant::now()) + (seconds * 1e3) as u64;
-        self.shared.pause.set(if seconds > 0.0 { until } else { 0 }, only_writes);
+        let what = if only_writes { Paused::Writes } else { Paused::All };
+        self.shared.pauses.set(index, if seconds > 0.0 { until } else { 0 }, what);
     }
 
     /// End a client's wait for a blocking command as a timeout would, or with an error; whether it was waiting.

@@ -11,6 +11,7 @@
 //! keyspace events come from all. A shard channel (SSUBSCRIBE) lives on the shard of its slot.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::time::{Duration, Instant};
 
 use slab::Slab;
 
@@ -21,7 +22,7 @@ use crate::metrics::Class;
 use crate::protocol::resp::reply::ReplyFramer;
 use crate::protocol::{resp::write, texts};
 use crate::request::Request;
-use crate::route::{self, answer_error, answer_own, Next};
+use crate::route::{self, answer_error, Next};
 use crate::topology::NO_SHARD;
 use crate::upstream::{State, Upstream};
 use crate::worker::Core;
@@ -98,6 +99,8 @@ pub struct PubSub {
     topics: HashMap<Topic, Entry>,
     /// The subscribing connection to each shard, by cluster and shard.
     links: HashMap<(usize, u16), usize>,
+    /// Since when a shard has no known primary.
+    missing: HashMap<(usize, u16), Instant>,
 }
 
 #[derive(PartialEq, Eq, Hash, Clone)]
@@ -115,7 +118,8 @@ struct Entry {
     confirmed: HashSet<u16>,
 }
 
-pub fn why_not_while_subscribed(client: &Client, command: &Command) -> Option<String> {
+/// Why a client that subscribes in RESP2 may not call the command.
+pub fn why_not_while_subscribed(command: &Command) -> Option<String> {
     let name: &str = &command.name;
     let is_allowed = matches!(
         name,
@@ -129,7 +133,7 @@ pub fn why_not_while_subscribed(client: &Client, command: &Command) -> Option<St
             | "quit"
             | "reset"
     );
-    (client.is_subscriber() && !is_allowed).then(|| {
+    (!is_allowed).then(|| {
         format!("ERR Can't execute '{name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context")
     })
 }
@@ -194,8 +198,8 @@ fn subscribe(
             }
         }
     }
-    let silent = route::take_silence(client);
-    let sequence = client.replies.expect(silent);
+    route::take_silence(client); // CLIENT REPLY silences no push
+    let sequence = client.replies.expect(false);
     let subscribing = Subscribing { sequence, kind, names, missing };
     client.subscriptions.get_or_insert_default().pending = Some(subscribing);
     if missing == 0 {
@@ -209,10 +213,11 @@ fn subscribe(
 /// Make the topic known and subscribed upstream; whether it is live already.
 fn join_topic(core: &mut Core, cluster: usize, kind: Kind, name: &[u8]) -> bool {
     let topic = Topic { cluster, kind, name: name.into() };
-    let Core { pubsub, upstreams, dirty, clusters, .. } = core;
+    let Core { pubsub, upstreams, clusters, .. } = core;
     let is_new = !pubsub.topics.contains_key(&topic);
     let entry = pubsub.topics.entry(topic.clone()).or_default();
     let Some(served) = &clusters[cluster] else { return true };
+    let mut asked = Vec::new();
     for (&(of, shard), &link) in &pubsub.links {
         let upstream = &mut upstreams[link];
         if of != cluster
@@ -225,11 +230,12 @@ fn join_topic(core: &mut Core, cluster: usize, kind: Kind, name: &[u8]) -> bool 
         // a node that refused it before may not now
         if is_new || !entry.confirmed.contains(&shard) && !is_asked() {
             say(upstream, kind, kind.words().0, name);
-            if !upstream.is_dirty {
-                upstream.is_dirty = true;
-                dirty.push(link);
-            }
+            asked.push(link);
         }
+    }
+    for link in asked {
+        core.mark_dirty(link);
+        ping(core, link);
     }
     is_live(core, &topic)
 }
@@ -239,22 +245,39 @@ fn concerns(topic: &Topic, shard: u16, shard_of: impl Fn(u16) -> u16) -> bool {
 }
 
 /// Subscribed on every shard that can be reached. One that cannot does not hold up the others: it is subscribed when it
-/// is back.
+/// is back. One without a known primary does for as long as requests for it are parked: what is published meanwhile is.
 fn is_live(core: &Core, topic: &Topic) -> bool {
     let (Some(entry), Some(served)) = (core.pubsub.topics.get(topic), &core.clusters[topic.cluster]) else {
         return true;
     };
-    core.pubsub.links.iter().all(|(&(cluster, shard), &link)| {
-        cluster != topic.cluster
-            || !concerns(topic, shard, |slot| served.cluster.shard_of(slot))
-            || entry.confirmed.contains(&shard)
-            || core.upstreams[link].down_since.is_some()
-    })
+    let park = Duration::from_secs_f64(served.cluster.spec.timeouts.park);
+    let is_missed = core.pubsub.missing.iter().any(|(&(cluster, shard), &since)| {
+        cluster == topic.cluster
+            && concerns(topic, shard, |slot| served.cluster.shard_of(slot))
+            && core.now < since + park
+    });
+    !is_missed
+        && core.pubsub.links.iter().all(|(&(cluster, shard), &link)| {
+            cluster != topic.cluster
+                || !concerns(topic, shard, |slot| served.cluster.shard_of(slot))
+                || entry.confirmed.contains(&shard)
+                || core.upstreams[link].down_since.is_some()
+        })
 }
 
 fn say(upstream: &mut Upstream, kind: Kind, word: &[u8], name: &[u8]) {
     write::command(upstream.window.sink(), &[word, name]);
     upstream.said.push_back((kind, name.into()));
+}
+
+/// Ask whether the node is still there, unless that is asked already: the answer comes behind what was said before.
+pub fn ping(core: &mut Core, index: usize) {
+    let upstream = &mut core.upstreams[index];
+    if upstream.pinged.is_none() {
+        upstream.pinged = Some(core.now);
+        write::command(upstream.window.sink(), &[b"PING"]);
+        core.mark_dirty(index);
+    }
 }
 
 /// One connection per shard for the subscriptions of a cluster.
@@ -290,6 +313,7 @@ pub fn connected(core: &mut Core, index: usize) {
         }
     }
     core.mark_dirty(index);
+    ping(core, index);
 }
 
 /// A subscribing connection is lost: what is published there until it is back is not heard. Clients that wait for it wait
@@ -298,55 +322,77 @@ pub fn lost(core: &mut Core, clients: &mut Slab<Client>, dirty: &mut Vec<usize>,
     let upstream = &mut core.upstreams[index];
     upstream.window.take();
     let (cluster, shard) = (upstream.cluster, upstream.shard);
+    count_gap(core, cluster, shard);
+    settle_all(core, clients, dirty, cluster);
+}
+
+/// Nobody hears this shard until it is subscribed anew.
+fn count_gap(core: &mut Core, cluster: usize, shard: u16) {
     let mut is_gap = false;
     for (topic, entry) in &mut core.pubsub.topics {
         if topic.cluster == cluster {
             is_gap |= entry.confirmed.remove(&shard);
         }
     }
-    if is_gap {
-        if let Some(served) = &core.clusters[cluster] {
-            served.metrics.subscription_gaps.increment();
-        }
-    }
-    let waiting: Vec<Topic> = core
-        .pubsub
-        .topics
-        .iter()
-        .filter(|(t, e)| t.cluster == cluster && !e.waiting.is_empty())
-        .map(|(t, _)| t.clone())
-        .collect();
-    for topic in waiting {
-        settle(core, clients, dirty, &topic);
+    if let Some(served) = core.clusters[cluster].as_ref().filter(|_| is_gap) {
+        served.metrics.subscription_gaps.increment();
     }
 }
 
-/// The topology changed: connections to what is no primary any more are retired, new shards are subscribed.
+/// The topology changed: connections to what is no primary any more are retired, so that nothing is heard twice; new
+/// shards are subscribed.
 pub fn refresh(core: &mut Core, cluster: usize) {
     let primaries: Vec<Option<(u16, String)>> = core.clusters[cluster].as_ref().map_or_else(Vec::new, |served| {
-        let label = |node: u16| (node, served.cluster.nodes[usize::from(node)].label.clone());
-        served.cluster.shards.iter().map(|shard| shard.primary.map(label)).collect()
+        let known = |node: u16| (node, served.cluster.nodes[usize::from(node)].label.clone());
+        served.cluster.shards.iter().map(|shard| shard.primary.map(known)).collect()
     });
-    let Core { pubsub, upstreams, woken, .. } = core;
+    let mut deposed = Vec::new();
+    let Core { pubsub, upstreams, .. } = core;
     pubsub.links.retain(|&(of, shard), &mut link| {
         if of != cluster {
             return true;
         }
+        let upstream = &mut upstreams[link];
         match primaries.get(usize::from(shard)) {
-            Some(Some((node, label))) if *label == upstreams[link].label => {
-                upstreams[link].node = *node; // nodes are numbered anew in each epoch
+            Some(Some((node, label))) if *label == upstream.label => {
+                upstream.node = *node; // nodes are numbered anew in every epoch
                 true
             }
             _ => {
-                woken.retire.push(link);
+                upstream.is_retired = true;
+                deposed.push(shard);
                 false
             }
         }
     });
+    pubsub.missing.retain(|&(of, shard), _| of != cluster || primaries.get(usize::from(shard)) == Some(&None));
+    for (shard, _) in primaries.iter().enumerate().filter(|(_, primary)| primary.is_none()) {
+        pubsub.missing.entry((cluster, shard as u16)).or_insert(core.now);
+    }
+    for shard in deposed {
+        count_gap(core, cluster, shard);
+    }
     if core.clusters[cluster].is_none() {
         core.pubsub.topics.retain(|topic, _| topic.cluster != cluster);
     } else if core.pubsub.topics.keys().any(|topic| topic.cluster == cluster) {
         open_links(core, cluster);
+    }
+}
+
+/// Confirm the SUBSCRIBEs that wait for nothing any more: a shard they waited for was lost, or left the topology.
+pub fn settle_all(core: &mut Core, clients: &mut Slab<Client>, dirty: &mut Vec<usize>, cluster: usize) {
+    let topics = core.pubsub.topics.iter();
+    let waiting = topics.filter(|(t, e)| t.cluster == cluster && !e.waiting.is_empty()).map(|(t, _)| t.clone());
+    for topic in waiting.collect::<Vec<_>>() {
+        settle(core, clients, dirty, &topic);
+    }
+}
+
+/// Who waits for a shard without a primary waits no longer than what is parked.
+pub fn tick(core: &mut Core, clients: &mut Slab<Client>, dirty: &mut Vec<usize>) {
+    let clusters: BTreeSet<usize> = core.pubsub.missing.keys().map(|&(cluster, _)| cluster).collect();
+    for cluster in clusters {
+        settle_all(core, clients, dirty, cluster);
     }
 }
 
@@ -417,7 +463,8 @@ fn unsubscribe(core: &mut Core, client: &mut Client, index: usize, request: &Req
         frame(&mut reply, client.resp, word, None, count);
     }
     client.is_special = client.is_subscriber() || client.transaction.as_deref().is_some_and(|t| t.is_open);
-    answer_own(core, client, &reply);
+    route::take_silence(client); // as above
+    client.replies.answer(&mut client.output, &mut core.pool, &reply);
     Next::Go
 }
 
@@ -493,6 +540,10 @@ pub fn receive(
     raw: &[u8],
 ) -> Result<(), String> {
     let (cluster, shard) = (core.upstreams[index].cluster, core.upstreams[index].shard);
+    if raw == texts::PONG {
+        core.upstreams[index].pinged = None; // it has no subscription now
+        return Ok(());
+    }
     let said = &mut core.upstreams[index].said;
     if raw.first() == Some(&b'-') {
         if let Some((kind, name)) = said.pop_front() {
@@ -518,6 +569,10 @@ pub fn receive(
         b"subscribe" => (Kind::Channel, false),
         b"psubscribe" => (Kind::Pattern, false),
         b"ssubscribe" => (Kind::Shard, false),
+        b"pong" => {
+            core.upstreams[index].pinged = None;
+            return Ok(());
+        }
         _ => return Ok(()), // a topic was given up
     };
     let topic = Topic { cluster, kind, name: name.into() };

@@ -158,8 +158,8 @@ impl DataPlane {
         self.plane.limit_clients(most);
     }
 
-    fn pause(&self, seconds: f64, only_writes: bool) {
-        self.plane.pause(seconds, only_writes);
+    fn pause(&self, cluster: &str, seconds: f64, only_writes: bool) {
+        self.plane.pause(cluster, seconds, only_writes);
     }
 
     fn unblock(&self, py: Python<'_>, client_id: u64, with_error: bool) -> bool {

@@ -102,11 +102,14 @@ impl ReplyQueue {
         sequence
     }
 
-    /// Owe the newest reply no more: its request is routed again.
-    pub fn withdraw_last(&mut self, sequence: u32) {
-        if sequence.wrapping_sub(self.first) as usize + 1 == self.slots.len() {
-            self.slots.pop_back();
-        }
+    /// Owe the newest reply no more: its request is routed again. Whether it was to be a silent one.
+    pub fn withdraw_last(&mut self, sequence: u32) -> bool {
+        self.is_last(sequence) && matches!(self.slots.pop_back(), Some(Slot::Silent))
+    }
+
+    /// Whether nothing is owed behind this one.
+    pub fn is_last(&self, sequence: u32) -> bool {
+        sequence.wrapping_sub(self.first) as usize + 1 == self.slots.len()
     }
 
     pub fn expect_join(&mut self, join: Join) -> u32 {

@@ -9,7 +9,7 @@
 
 use crate::answer;
 use crate::client::{Client, Flow, ReplyMode};
-use crate::command::{key_positions, Command, CommandTable, Flags, Join as JoinKind, Route};
+use crate::command::{key_positions, sort_positions, Command, CommandTable, Flags, Join as JoinKind, Keys, Route};
 use crate::metrics::{Class, CloseReason};
 use crate::pause::Paused;
 use crate::protocol::resp::request::{Parsed, RequestError, RequestLimits, RequestParser};
@@ -19,7 +19,7 @@ use crate::split::Join;
 use crate::topology::{EndpointKind, NO_SHARD};
 use crate::upstream::Pending;
 use crate::worker::{Core, Pressure};
-use crate::{block, databases, offload, pubsub, transaction};
+use crate::{block, databases, offload, pubsub, scripts, transaction};
 
 /// What happens to the client's input after a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -46,7 +46,7 @@ pub fn serve(
     request: &Request,
     may_learn: bool,
 ) -> Next {
-    if client.is_special || core.paused != Paused::Nothing {
+    if client.is_special || !core.paused.is_empty() {
         return serve_special(core, table, client, index, request, may_learn);
     }
     let Some(command) = table.find(request.argument(0)) else {
@@ -83,7 +83,7 @@ fn serve_renamed(
     let limits = RequestLimits { max_request: usize::MAX, max_arguments: usize::MAX >> 1, authenticated: true };
     let Ok(Parsed::Request { .. }) = parser.parse(&bytes, &limits) else { return Next::Close };
     let request = Request { bytes: &bytes, spans: parser.spans() };
-    if client.is_special || core.paused != Paused::Nothing {
+    if client.is_special || !core.paused.is_empty() {
         return serve_found(core, client, index, Some(command), &request, false);
     }
     if !command.accepts(request.len()) {
@@ -117,10 +117,10 @@ fn serve_found(
     may_learn: bool,
 ) -> Next {
     if client.transaction.as_deref().is_some_and(|t| t.is_open) {
-        if core.paused != Paused::Nothing && found.is_some_and(|command| &*command.name == "exec") {
+        if core.paused(client.cluster) != Paused::Nothing && found.is_some_and(|command| &*command.name == "exec") {
             return Next::Pause;
         }
-        return transaction::queue(core, found, client, index, request);
+        return transaction::queue(core, found, client, index, request, may_learn);
     }
     let Some(command) = found else {
         return unknown(core, client, index, request, may_learn);
@@ -128,23 +128,32 @@ fn serve_found(
     if !command.accepts(request.len()) {
         return refuse(core, client, command, &wrong_arity(command));
     }
-    if core.paused != Paused::Nothing && is_held(core.paused, command) {
+    if is_held(core.paused(client.cluster), command) {
         return Next::Pause;
     }
-    if let Some(text) = pubsub::why_not_while_subscribed(client, command) {
-        return refuse(core, client, command, &text);
+    if client.is_subscriber() {
+        let found = most_specific(command, request).map(pubsub::why_not_while_subscribed);
+        if let Some(text) = found.unwrap_or_else(Some) {
+            return refuse(core, client, command, &text);
+        }
     }
     serve_other(core, client, index, command, request)
 }
 
 /// Whether CLIENT PAUSE holds the command: in WRITE mode what may change data or be replicated.
 fn is_held(paused: Paused, command: &Command) -> bool {
-    let may_change = command.flags.contains(Flags::WRITE)
-        || matches!(
-            &*command.name,
-            "eval" | "evalsha" | "fcall" | "publish" | "spublish" | "pfcount" | "exec" | "flushall" | "flushdb"
-        );
-    paused == Paused::All || may_change
+    let may_change = || {
+        command.flags.contains(Flags::WRITE)
+            || matches!(
+                &*command.name,
+                "eval" | "evalsha" | "fcall" | "publish" | "spublish" | "pfcount" | "exec" | "flushall" | "flushdb"
+            )
+    };
+    match paused {
+        Paused::Nothing => false,
+        Paused::Writes => may_change(),
+        Paused::All => true,
+    }
 }
 
 /// The subcommand, where a command has some; the error text if there is no such, or its arity is wrong.
@@ -222,6 +231,9 @@ pub fn to_shard(core: &mut Core, client: &mut Client, index: usize, command: &Co
         Ok(upstream) => upstream,
         Err(text) => return answer_error(core, client, command, &text),
     };
+    if command.calls_script {
+        scripts::precede(core, upstream, request.argument(1));
+    }
     send(core, client, index, command, request, upstream, |pending| pending.key = key);
     Next::Go
 }
@@ -254,10 +266,17 @@ pub fn slot_of_keys(
     command: &Command,
     request: &Request,
 ) -> Result<Option<u16>, Vec<u8>> {
-    if let Err(error) = key_positions(command, request.spans, request.bytes, &mut core.keys) {
+    let Some(served) = &core.clusters[client.cluster] else { return Err(texts::CLUSTERDOWN.to_vec()) };
+    // on the only shard is whatever patterns look up
+    let is_alone = command.keys == Keys::Sort && served.cluster.shards.len() == 1;
+    let found = if is_alone {
+        sort_positions(command, request.spans, request.bytes, &mut core.keys)
+    } else {
+        key_positions(command, request.spans, request.bytes, &mut core.keys)
+    };
+    if let Err(error) = found {
         return Err(error.reply(command));
     }
-    let Some(served) = &core.clusters[client.cluster] else { return Err(texts::CLUSTERDOWN.to_vec()) };
     let mut slots = core.keys.iter().map(|&position| served.cluster.slot_of(request.argument(position as usize)));
     let Some(first) = slots.next() else { return Ok(None) };
     if slots.all(|slot| slot == first) {

@@ -7,16 +7,21 @@
 //!
 //! Only WATCH needs a connection of its own, from a bounded pool, until EXEC, DISCARD, UNWATCH or the end.
 
+use std::time::Duration;
+
+use crate::block::{self, Waiting};
 use crate::client::{Client, Flow, Transaction};
 use crate::command::{Command, Flags, Route};
 use crate::databases;
+use crate::exec_reply;
 use crate::metrics::Class;
 use crate::protocol::texts;
 use crate::request::Request;
 use crate::route::{self, answer_error, answer_own, refuse, Next};
+use crate::scripts;
 use crate::topology::{EndpointKind, NO_SHARD};
 use crate::upstream::Pending;
-use crate::worker::{Core, Lease, Need};
+use crate::worker::{failing_over, Core, Lease, Need};
 
 /// Bytes one transaction may queue.
 const MAX_QUEUED: usize = 64 * 1024 * 1024;
@@ -32,10 +37,20 @@ pub fn serve(core: &mut Core, client: &mut Client, index: usize, command: &Comma
 }
 
 /// Inside MULTI everything but the transaction's own commands is queued.
-pub fn queue(core: &mut Core, found: Option<&Command>, client: &mut Client, index: usize, request: &Request) -> Next {
+pub fn queue(
+    core: &mut Core,
+    found: Option<&Command>,
+    client: &mut Client,
+    index: usize,
+    request: &Request,
+    may_learn: bool,
+) -> Next {
     let Some(command) = found else {
-        break_off(client);
-        return route::unknown(core, client, index, request, false);
+        let next = route::unknown(core, client, index, request, may_learn);
+        if next == Next::Go {
+            break_off(client); // it was answered by an error; else the engines are asked, and it comes again
+        }
+        return next;
     };
     if !command.accepts(request.len()) {
         break_off(client);
@@ -64,7 +79,8 @@ pub fn queue(core: &mut Core, found: Option<&Command>, client: &mut Client, inde
         break_off(client);
         return refuse(core, client, command, text);
     }
-    if client.endpoint == EndpointKind::Reader && !command.is_read() && command.route != Route::Local {
+    let changes_nothing = command.is_read() || is_of_all_shards(command) && !command.flags.contains(Flags::WRITE);
+    if client.endpoint == EndpointKind::Reader && !changes_nothing && command.route != Route::Local {
         break_off(client);
         return answer_error(core, client, command, texts::READONLY);
     }
@@ -72,13 +88,16 @@ pub fn queue(core: &mut Core, found: Option<&Command>, client: &mut Client, inde
         break_off(client);
         return answer_error(core, client, command, &text);
     }
+    let scan = if &*command.name == "scan" { exec_reply::scan_for_engine(request) } else { None };
     if let Some(transaction) = &mut client.transaction {
         if transaction.queued.len() + request.bytes.len() > MAX_QUEUED {
             transaction.is_broken = true;
             return refuse(core, client, command, "ERR the transaction is larger than 64 MiB, command not queued");
         }
-        transaction.queued.extend_from_slice(request.bytes);
+        transaction.queued.extend_from_slice(scan.as_deref().unwrap_or(request.bytes));
+        transaction.is_corrected |= matches!(&*command.name, "publish" | "spublish" | "scan");
         transaction.commands += 1;
+        transaction.calls_script |= command.calls_script;
     }
     answer_own(core, client, texts::QUEUED);
     Next::Go
@@ -89,11 +108,13 @@ fn why_not_queued(command: &Command, has_one_shard: bool) -> Option<Vec<u8>> {
     if command.flags.contains(Flags::NO_MULTI) {
         return Some(texts::NOT_IN_TRANSACTION.to_vec());
     }
+    let is_of_all = is_of_all_shards(command);
     let is_engines_own = match command.route {
         Route::Shard | Route::Database | Route::Split(_) | Route::Any | Route::Block => true,
         Route::Only if has_one_shard => true,
         Route::Local | Route::Transaction => matches!(&*command.name, "ping" | "echo" | "time" | "unwatch"),
         Route::PubSub => matches!(&*command.name, "publish" | "spublish"),
+        Route::Offload => is_of_all && has_one_shard,
         Route::Refused | Route::Only => return Some(format!("-{}\r\n", route::refusal(command)).into_bytes()),
         _ => false,
     };
@@ -101,7 +122,31 @@ fn why_not_queued(command: &Command, has_one_shard: bool) -> Option<Vec<u8>> {
         return None;
     }
     let name = command.name.replace('|', " ").to_uppercase();
-    Some(format!("-ERR {name} is not possible inside MULTI: it concerns the proxy or all shards\r\n").into_bytes())
+    let why = match command.route {
+        Route::Offload if is_of_all => "it concerns all shards, a transaction runs on one",
+        Route::PubSub => "subscriptions are the proxy's, a transaction is an engine's",
+        _ => "the proxy answers it, a transaction is an engine's",
+    };
+    Some(format!("-ERR {name} is not possible inside MULTI: {why}\r\n").into_bytes())
+}
+
+/// What the control plane asks of every shard: of a cluster of one, its engine may be asked in a transaction. Not what
+/// the proxy has a memory of its own for, as SCRIPT FLUSH, nor what cannot be within one, as SCRIPT KILL.
+fn is_of_all_shards(command: &Command) -> bool {
+    matches!(
+        &*command.name,
+        "dbsize"
+            | "flushall"
+            | "flushdb"
+            | "info"
+            | "keys"
+            | "lastsave"
+            | "randomkey"
+            | "scan"
+            | "wait"
+            | "script|exists"
+            | "script|load"
+    ) || ["function|", "latency|", "memory|", "slowlog|"].iter().any(|group| command.name.starts_with(group))
 }
 
 /// All keys of a transaction share one slot.
@@ -118,7 +163,8 @@ fn claim_slot(core: &mut Core, client: &mut Client, command: &Command, request: 
     }
 }
 
-fn break_off(client: &mut Client) {
+/// A command could not be queued.
+pub fn break_off(client: &mut Client) {
     if let Some(transaction) = &mut client.transaction {
         transaction.is_broken = true;
     }
@@ -171,6 +217,9 @@ fn exec(core: &mut Core, client: &mut Client, index: usize, command: &Command) -
         }
     };
     let Some(mut transaction) = client.transaction.take() else { return Next::Go };
+    if transaction.calls_script {
+        scripts::precede_all(core, upstream, &transaction.queued);
+    }
     let sink = core.upstreams[upstream].window.sink();
     sink.extend_from_slice(texts::MULTI_REQUEST);
     sink.extend_from_slice(&transaction.queued);
@@ -179,6 +228,9 @@ fn exec(core: &mut Core, client: &mut Client, index: usize, command: &Command) -
     let sequence = expect(core, client, index, command, upstream, length, transaction.commands + 1);
     if let Some(pending) = core.upstreams[upstream].pending.back_mut() {
         pending.is_read = need == Need::Read;
+        if transaction.is_corrected {
+            pending.class = Class::Publish;
+        }
     }
     client.is_special = client.is_subscriber();
     if transaction.is_watching {
@@ -210,19 +262,26 @@ fn watch(core: &mut Core, client: &mut Client, index: usize, command: &Command, 
     if !client.replies.is_empty() {
         return Next::Hold;
     }
+    let resumed = client.waiting.take();
     client.transaction.get_or_insert_default();
     if let Err(text) = claim_slot(core, client, command, request) {
         return answer_error(core, client, command, &text);
     }
     let slot = client.transaction.as_deref().and_then(|t| t.slot).unwrap_or(0);
-    let leased = shard_of(core, client, slot).map(|shard| core.lease(client, index, shard));
+    let shard = shard_of(core, client, slot);
+    let is_over = resumed.as_deref().is_some_and(|waiting| waiting.is_over(core.now));
+    let leased = match (shard, resumed.as_deref()) {
+        (Err(text), _) => Lease::Refused(text),
+        (Ok(shard), Some(waiting)) if is_over => Lease::Refused(waited_too_long(core, client, shard, waiting)),
+        (Ok(shard), _) => core.lease(client, index, shard, false),
+    };
     let upstream = match leased {
-        Ok(Lease::Held(upstream)) => upstream,
-        Ok(Lease::Wait) => {
-            client.flow = Flow::Queued;
-            return Next::Queue;
+        Lease::Held(upstream) => upstream,
+        Lease::Wait | Lease::Later => {
+            let is_later = matches!(leased, Lease::Later);
+            return wait_to_watch(core, client, index, resumed, is_later);
         }
-        Ok(Lease::Refused(text)) | Err(text) => {
+        Lease::Refused(text) => {
             // what was not watched binds no slot
             client.transaction = client.transaction.take().filter(|t| t.is_watching || t.watch_lost);
             return answer_error(core, client, command, &text);
@@ -235,6 +294,38 @@ fn watch(core: &mut Core, client: &mut Client, index: usize, command: &Command, 
     expect(core, client, index, command, upstream, request.bytes.len(), 0);
     client.flow = Flow::Barrier;
     Next::Wait
+}
+
+/// WATCH has no timeout of its own: it waits no longer than what is parked.
+fn wait_to_watch(
+    core: &mut Core,
+    client: &mut Client,
+    index: usize,
+    resumed: Option<Box<Waiting>>,
+    is_later: bool,
+) -> Next {
+    let park = patience(core, client);
+    let new = || Waiting::to_watch(core.now, park);
+    let mut waiting = resumed.map_or_else(new, |resumed| *resumed);
+    if is_later {
+        waiting.begin_trouble(core.now);
+        core.unplaced.push((index, client.tag()));
+    }
+    block::queue(client, waiting)
+}
+
+fn waited_too_long(core: &Core, client: &Client, shard: u16, waiting: &Waiting) -> Vec<u8> {
+    if waiting.has_trouble() {
+        return failing_over(shard);
+    }
+    let waited = patience(core, client).as_secs_f64();
+    let why = "all connections of its kind are in use (limits.dedicated)";
+    format!("-ERR WATCH waited {waited} s (timeouts.park): {why}, command not executed\r\n").into_bytes()
+}
+
+fn patience(core: &Core, client: &Client) -> Duration {
+    let park = core.clusters[client.cluster].as_ref().map_or(0.0, |s| s.cluster.spec.timeouts.park);
+    Duration::from_secs_f64(park)
 }
 
 fn unwatch(core: &mut Core, client: &mut Client, command: &Command) -> Next {

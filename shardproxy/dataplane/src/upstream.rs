@@ -1,9 +1,10 @@
 //! One connection to one node, shared by all clients of a worker: requests in, replies out, in order.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::block::Waiting;
 use crate::buffer::Window;
 use crate::client::Client;
 use crate::command::Command;
@@ -13,6 +14,7 @@ use crate::net::Stream;
 use crate::protocol::resp::reply::ReplyFramer;
 use crate::protocol::resp::write;
 use crate::pubsub::Kind;
+use crate::scripts::Digest;
 use crate::topology::NodeAuth;
 
 /// Whose reply comes next, and what to do with it.
@@ -150,6 +152,10 @@ pub struct Upstream {
     pub is_full: bool,
     /// It belongs to one client at a time, which is blocked or watching.
     pub is_dedicated: bool,
+    /// The command that waits on it.
+    pub waiting: Option<Waiting>,
+    /// Its node is primary no more: what waits there has until then to be unblocked by it.
+    pub deposed: Option<Instant>,
     /// Its client chose another database or RESP version while it watched: nobody else gets it.
     pub is_altered: bool,
     /// The engine's CLIENT ID of a dedicated connection, to unblock it by.
@@ -163,8 +169,12 @@ pub struct Upstream {
     /// How many of the first request's inner replies came, and whether one of them was a refusal.
     pub inner_seen: u32,
     pub inner_refused: bool,
+    /// Scripts that need not be loaded before they are called on this connection.
+    pub scripts: HashSet<Digest>,
     /// It carries subscriptions: what comes are messages, not replies.
     pub is_pubsub: bool,
+    /// Since when a PING on such a connection has no answer.
+    pub pinged: Option<Instant>,
     /// Topics that were subscribed to or given up on it, to which the node has not replied yet.
     pub said: VecDeque<(Kind, Box<[u8]>)>,
     /// The node's address, by which it is known across epochs.
@@ -232,8 +242,12 @@ impl Upstream {
             refused: Vec::new(),
             inner_seen: 0,
             inner_refused: false,
+            scripts: HashSet::new(),
             is_pubsub: false,
             said: VecDeque::new(),
+            pinged: None,
+            waiting: None,
+            deposed: None,
             engine_id: 0,
             label: String::new(),
             owner: None,
@@ -282,7 +296,8 @@ impl Upstream {
             write::command(&mut bytes, &[b"CLIENT", b"ID"]);
             replies += 1;
         }
-        if replies == 0 && self.down_since.is_some() {
+        // that a node accepts connections does not say that it is alive
+        if self.is_pubsub || replies == 0 && self.down_since.is_some() {
             write::command(&mut bytes, &[b"PING"]);
             replies += 1;
         }
@@ -314,6 +329,8 @@ impl Upstream {
         self.refused.clear();
         self.inner_seen = 0;
         self.inner_refused = false;
+        self.scripts.clear();
+        self.pinged = None;
     }
 
     /// It is connected, and the node has answered if it was lost before: whatever was wrong is over.

@@ -173,3 +173,78 @@ def test_who_waits_is_told_when_the_node_ends(
     wait_blocked(engine, 1)
     engine.ask("RPUSH", "jobs", "x")
     assert client.reply() == [b"jobs", b"x"]
+
+
+def test_who_waits_for_the_pool_waits_no_longer_than_it_said(
+    pooled: Proxy, engine: RedisNode, wire: Ask
+) -> None:
+    for n, client in enumerate([wire(pooled) for _ in range(POOL)]):
+        client.send_command("BLPOP", "jobs", 0)
+        wait_blocked(engine, n + 1)
+    clients = [wire(pooled) for _ in range(4)]
+    clients[0].ask("HELLO", 3)
+    for client, words in zip(
+        clients,
+        ("BLPOP q 0.2", "BLMOVE q {q}r LEFT LEFT 0.2", "BZMPOP 0.2 1 z MIN", "XREAD BLOCK 200 STREAMS s $"),
+        strict=True,
+    ):
+        client.send_command(*words.split())
+    assert [client.reply() for client in clients] == [None] * 4
+    one, other = clients[:2]
+    one.send_command("BLPOP", "q", 0)
+    number = one_waiting(other)
+    assert other.ask("CLIENT", "UNBLOCK", number, "ERROR") == 1
+    assert one.reply() == "UNBLOCKED client unblocked via CLIENT UNBLOCK"
+    assert other.ask("CLIENT", "UNBLOCK", number) == 0
+
+
+def one_waiting(client: Wire) -> int:
+    """The id of the client whose last command was BLPOP on key q: the newest of those that wait."""
+
+    def waiting() -> list[int]:
+        lines = client.ask("CLIENT", "LIST").decode().splitlines()
+        fields = [dict(word.split("=", 1) for word in line.split()) for line in lines]
+        return [int(field["id"]) for field in fields if field["cmd"] == "blpop" and "b" in field["flags"]]
+
+    wait_until(lambda: len(waiting()) == POOL + 1, "it waits")
+    return max(waiting())
+
+
+def reads(reader: Wire, replica: RedisNode) -> bool:
+    """Whether what the client reads was ever read from the replica."""
+    return reader.ask("GET", "k") is None and b"cmdstat_get:" in replica.ask("INFO", "commandstats")
+
+
+def test_the_reader_endpoint_waits_on_a_replica(
+    start_fleet: StartFleet, start_proxy: StartProxy, wire: Ask
+) -> None:
+    fleet = start_fleet(shards=1, replicas=1)
+    primary, replica = fleet.nodes
+    assert isinstance(primary, RedisNode)
+    assert isinstance(replica, RedisNode)
+    proxy = start_proxy(config_of(fleet, workers=1))
+    reader, other = Wire(proxy.address("reader")), wire(proxy)
+    try:
+        assert str(reader.ask("BLPOP", "list", 1)).startswith("READONLY")
+        assert other.ask("DEL", "k") == 0  # its primary is known
+        wait_until(lambda: reads(reader, replica), "the replica is read from")
+        for number in range(2):
+            reader.send_command("XREAD", "BLOCK", 0, "STREAMS", "s", "$")
+            wait_blocked(replica, 1)
+            assert blocked(primary) == 0
+            identity = next(
+                c for c in other.ask("CLIENT", "LIST").decode().splitlines() if " cmd=xread " in c
+            )
+            if number == 0:
+                assert other.ask("CLIENT", "UNBLOCK", identity.split()[0].removeprefix("id=")) == 1
+                assert reader.reply() is None
+        assert other.ask("XADD", "s", "1-1", "f", "v") == b"1-1"
+        assert reader.reply() == [[b"s", [[b"1-1", [b"f", b"v"]]]]]
+        reader.send_command("XREAD", "BLOCK", 0, "STREAMS", "s", "1-1")
+        wait_blocked(replica, 1)
+        fleet.kill(replica)
+        wait_blocked(primary, 1)  # without a replica the primary is read
+        assert other.ask("XADD", "s", "2-1", "f", "v") == b"2-1"
+        assert reader.reply() == [[b"s", [[b"2-1", [b"f", b"v"]]]]]
+    finally:
+        reader.close()

@@ -212,3 +212,25 @@ def test_a_node_that_is_down_holds_no_subscriber_up(
     wait_until(lambda: down.ask("PUBSUB", "NUMPAT") == 1, "it is subscribed when it is back")
     down.ask("PUBLISH", "x", "heard too")
     assert client.reply()[-1] == b"heard too"
+
+
+def test_a_node_that_hangs_holds_no_subscriber_up(
+    start_fleet: StartFleet, start_proxy: StartProxy, wire: Ask
+) -> None:
+    fleet = start_fleet(shards=2, replicas=0)
+    proxy = start_proxy(config_of(fleet, workers=1, timeouts={"reply": "500ms", "connect": "500ms"}))
+    up, hung = nodes(fleet)
+    client, late = wire(proxy), wire(proxy)
+    subscribed(client, "SUBSCRIBE", "x")
+    hung.freeze()
+    try:
+        subscribed(client, "SUBSCRIBE", "y")
+        subscribed(late, "SUBSCRIBE", "x", "z")
+        up.ask("PUBLISH", "x", "heard")
+        assert [client.reply()[-1], late.reply()[-1]] == [b"heard", b"heard"]
+        assert proxy.metrics()['shardproxy_subscription_gaps_total{cluster="main"}'] == 1
+    finally:
+        hung.thaw()
+    wait_until(lambda: hung.ask("PUBSUB", "NUMSUB", "x", "y", "z")[1::2] == [1, 1, 1], "it is subscribed")
+    hung.ask("PUBLISH", "z", "heard, too")
+    assert late.reply()[-1] == b"heard, too"

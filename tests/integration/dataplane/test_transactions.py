@@ -6,6 +6,7 @@ import random
 import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import pytest
 
@@ -175,3 +176,74 @@ def test_exec_says_null_when_the_node_was_lost_meanwhile(
     assert client.ask("EXEC") is None
     wait_until(lambda: not isinstance(client.ask("SET", "k", 2), ReplyError), "the node is used again")
     assert client.ask("GET", "k") == b"2"
+
+
+def transaction(client: Wire, *requests: str) -> list[Any]:
+    """The replies to MULTI, to each of the requests, and to EXEC."""
+    lines = ["MULTI", *requests, "EXEC"]
+    for line in lines:
+        client.send_command(*line.split())
+    return [client.reply() for _ in lines]
+
+
+def test_the_only_shard_does_in_a_transaction_what_an_engine_can(pooled: Proxy, wire: Ask) -> None:
+    client = wire(pooled)
+    client.ask("MSET", *(word for n in range(100) for word in (f"k:{n}", n)))
+    requests = ("DBSIZE", "KEYS k:7", "SCAN 0 COUNT 10", "RANDOMKEY", "FLUSHALL", "DBSIZE", "INFO server")
+    *queued, replies = transaction(client, *requests, "SCRIPT LOAD return", "SLOWLOG LEN", "PING", "ECHO x")
+    assert queued == [b"OK"] + [b"QUEUED"] * 11
+    assert replies[:2] == [100, [b"k:7"]]
+    assert replies[3].startswith(b"k:")
+    assert replies[4:6] == [b"OK", 0]
+    assert b"redis_version" in replies[6]
+    assert len(replies[7]) == 40
+    assert replies[9:] == [b"PONG", b"x"]
+
+
+def test_a_scan_goes_on_inside_and_outside_of_transactions(pooled: Proxy, wire: Ask) -> None:
+    client = wire(pooled)
+    client.ask("MSET", *(word for n in range(300) for word in (f"k:{n}", n)))
+    found, cursor = set(), b"0"
+    for step in range(1000):
+        line = f"SCAN {cursor.decode()} COUNT 20"
+        cursor, keys = client.ask(*line.split()) if step % 2 else transaction(client, "GET k:1", line)[-1][1]
+        found |= set(keys)
+        if cursor == b"0":
+            break
+    assert found == {b"k:%d" % n for n in range(300)}
+
+
+def test_what_is_refused_in_a_transaction_is_told_why(proxy: Proxy, pooled: Proxy, wire: Ask) -> None:
+    for line, why in {
+        "DBSIZE": "DBSIZE is not possible inside MULTI: it concerns all shards, a transaction runs on one",
+        "SCRIPT LOAD x": "SCRIPT LOAD is not possible inside MULTI: it concerns all shards,",
+        "CLIENT ID": "CLIENT ID is not possible inside MULTI: the proxy answers it,",
+        "SELECT 0": "SELECT is not possible inside MULTI: the proxy answers it,",
+        "SUBSCRIBE x": "SUBSCRIBE is not possible inside MULTI: subscriptions are the proxy's,",
+    }.items():
+        client = wire(proxy)
+        _, refused, executed = transaction(client, line)
+        assert str(refused).startswith(f"ERR {why}")
+        assert str(executed).startswith("EXECABORT")
+    assert "SCRIPT FLUSH is not possible" in str(transaction(wire(pooled), "SCRIPT FLUSH")[1])
+
+
+def test_publish_in_a_transaction_counts_the_clients_that_heard_it(proxy: Proxy, wire: Ask) -> None:
+    for _ in range(5):
+        assert wire(proxy).ask("SUBSCRIBE", "heard")[0] == b"subscribe"
+    assert wire(proxy).ask("PSUBSCRIBE", "h*")[0] == b"psubscribe"
+    assert wire(proxy).ask("SSUBSCRIBE", "{k}s")[0] == b"ssubscribe"
+    client = wire(proxy)
+    requests = (
+        "SET k 1",
+        "PUBLISH heard x",
+        "GET k",
+        "PUBLISH nobody x",
+        "publish heard x",
+        "SPUBLISH {k}s x",
+    )
+    assert transaction(client, *requests)[-1] == [b"OK", 6, b"1", 0, 6, 1]
+    assert transaction(client, "PUBLISH heard x", "LPUSH k 1")[-1][0] == 6
+    client.ask("WATCH", "k")
+    wire(proxy).ask("SET", "k", 2)
+    assert transaction(client, "PUBLISH heard x", "GET k")[-1] is None

@@ -72,6 +72,8 @@ pub struct Command {
     pub note: Box<str>,
     /// It runs code that is not the engine's own, a script, a function or a module: its errors may say anything.
     pub is_program: bool,
+    /// Its first argument is the digest of a script.
+    pub calls_script: bool,
     /// Refused unless the config allows it.
     pub is_restricted: bool,
     pub subcommands: Vec<Command>,

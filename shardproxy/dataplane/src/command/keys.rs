@@ -44,7 +44,7 @@ pub fn key_positions(command: &Command, args: &[Span], buf: &[u8], out: &mut Vec
                 }
             }
         }
-        Keys::Sort => return sort(command, args.len(), argument, out),
+        Keys::Sort => return sort(command, args.len(), argument, true, out),
         Keys::GeoRadius => {
             let store =
                 (5..args.len().saturating_sub(1)).rev().find(|&at| is_any(argument(at), &[b"STORE", b"STOREDIST"]));
@@ -57,6 +57,14 @@ pub fn key_positions(command: &Command, args: &[Span], buf: &[u8], out: &mut Vec
         }
     }
     Ok(())
+}
+
+/// The keys of SORT alone, without what its patterns look up.
+pub fn sort_positions(command: &Command, args: &[Span], buf: &[u8], out: &mut Vec<u32>) -> Result<(), KeysError> {
+    out.clear();
+    range(command, args.len(), out);
+    let argument = |at: usize| args.get(at).map_or(&b""[..], |span| span.of(buf));
+    sort(command, args.len(), argument, false, out)
 }
 
 fn range(command: &Command, count: usize, out: &mut Vec<u32>) {
@@ -78,27 +86,28 @@ fn is_any(argument: &[u8], words: &[&[u8]]) -> bool {
 pub struct Streams {
     /// Where STREAMS stands.
     pub at: Option<usize>,
-    pub blocks: bool,
+    /// Where the milliseconds of BLOCK stand.
+    pub block: Option<usize>,
 }
 
 /// Read the options one by one, for a group or a consumer may be called STREAMS or BLOCK.
 pub fn streams<'a>(arguments: impl Iterator<Item = &'a [u8]>) -> Streams {
-    let mut blocks = false;
+    let mut block = None;
     let mut skipped = 1;
     for (at, argument) in arguments.enumerate() {
         if skipped > 0 {
             skipped -= 1;
         } else if is_any(argument, &[b"STREAMS"]) {
-            return Streams { at: Some(at), blocks };
+            return Streams { at: Some(at), block };
         } else if is_any(argument, &[b"BLOCK"]) {
-            (blocks, skipped) = (true, 1);
+            (block, skipped) = (Some(at + 1), 1);
         } else if is_any(argument, &[b"COUNT"]) {
             skipped = 1;
         } else if is_any(argument, &[b"GROUP"]) {
             skipped = 2;
         } // NOACK; options of newer engines are passed over word by word
     }
-    Streams { at: None, blocks }
+    Streams { at: None, block }
 }
 
 /// The destination of STORE, and the patterns of BY and GET: what they look up hashes by the tag before the `*`.
@@ -106,6 +115,7 @@ fn sort<'a>(
     command: &Command,
     count: usize,
     argument: impl Fn(usize) -> &'a [u8],
+    has_patterns: bool,
     out: &mut Vec<u32>,
 ) -> Result<(), KeysError> {
     let mut store = None;
@@ -116,7 +126,7 @@ fn sort<'a>(
             at += 2;
         } else if is_any(word, &[b"BY", b"GET"]) && at + 1 < count {
             at += 1;
-            if let Some(star) = memchr::memchr(b'*', argument(at)) {
+            if let Some(star) = memchr::memchr(b'*', argument(at)).filter(|_| has_patterns) {
                 if !has_tag(&argument(at)[..star]) {
                     return Err(KeysError::Pattern(if word.len() == 2 { "BY" } else { "GET" }));
                 }

@@ -9,6 +9,6 @@ mod table;
 
 pub use definition::{Command, Join, Keys, Route};
 pub use flags::Flags;
-pub use keys::{key_positions, streams, KeysError};
+pub use keys::{key_positions, sort_positions, streams, KeysError};
 pub use overrides::Overrides;
 pub use table::CommandTable;

@@ -18,6 +18,10 @@ pub const EXEC_WITHOUT_MULTI: &[u8] = b"-ERR EXEC without MULTI\r\n";
 pub const DISCARD_WITHOUT_MULTI: &[u8] = b"-ERR DISCARD without MULTI\r\n";
 pub const WATCH_INSIDE_MULTI: &[u8] = b"-ERR WATCH inside MULTI is not allowed\r\n";
 pub const NOT_IN_TRANSACTION: &[u8] = b"-ERR Command not allowed inside a transaction\r\n";
+pub const UNBLOCKED: &[u8] = b"-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n";
+pub const TOO_MANY_QUEUED: &[u8] =
+    b"-ERR too many clients wait for a connection of their own (limits.dedicated), command not executed\r\n";
+pub const CLOSING: &[u8] = b"-TRYAGAIN the proxy closes this connection, command not executed\r\n";
 pub const EMPTY_ARRAY: &[u8] = b"*0\r\n";
 /// What a transaction says around the commands it queued.
 pub const MULTI_REQUEST: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";

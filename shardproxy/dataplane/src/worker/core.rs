@@ -9,11 +9,14 @@ use slab::Slab;
 
 use super::lease::Woken;
 use crate::buffer::BufferPool;
+use crate::command::Command;
 use crate::metrics::{ClusterMetrics, NodeMetrics};
 use crate::pause::Paused;
 use crate::plane::Shared;
 use crate::protocol::resp::write;
 use crate::pubsub::{self, PubSub};
+use crate::request::Request;
+use crate::scripts::{digest_of, Scripts};
 use crate::topology::{Cluster, EndpointKind, EngineKind, Limits, Node, Reads};
 use crate::upstream::Upstream;
 
@@ -38,6 +41,8 @@ pub struct Core {
     pub woken: Woken,
     /// Connections to nodes that this epoch made primaries no longer.
     pub fenced: Vec<usize>,
+    /// Clients whose command finds no primary to wait at; the next epoch and the tick look at them again.
+    pub unplaced: Vec<(usize, u32)>,
     /// Clients whose next request CLIENT PAUSE holds; the tick looks at them again.
     pub stopped: Vec<(usize, u32)>,
     pub pubsub: PubSub,
@@ -57,7 +62,8 @@ pub struct Core {
     measure_at: usize,
     /// All workers' buffers are near, or at, their cap.
     pub pressure: Pressure,
-    pub paused: Paused,
+    /// What CLIENT PAUSE holds, by cluster; empty while it holds nothing.
+    pub paused: Vec<Paused>,
     /// Bytes of requests that wait in this worker's lots.
     pub(super) parked: usize,
     random: u32,
@@ -82,10 +88,41 @@ pub struct Offloaded {
     pub raw: Vec<u8>,
     pub command: u16,
     pub since: u32,
-    /// The client's later requests wait for it.
-    pub is_barrier: bool,
     /// All it does is to wait: it ends when its client goes.
     pub waits: bool,
+    pub effect: Effect,
+}
+
+/// What the answer means to the data plane itself.
+pub enum Effect {
+    None,
+    /// All nodes have this script now.
+    KeepScript(Box<[u8]>),
+    ForgetScripts,
+}
+
+impl Effect {
+    pub fn of(command: Option<&Command>, request: &Request) -> Self {
+        match command.map(|command| &*command.name) {
+            Some("script|load") => Self::KeepScript(request.argument(2).into()),
+            Some("script|flush") => Self::ForgetScripts,
+            _ => Self::None,
+        }
+    }
+
+    /// The command was answered so.
+    pub fn take(self, scripts: &Scripts, cluster: usize, reply: &[u8]) {
+        match self {
+            Self::None => {}
+            Self::KeepScript(body) => {
+                let digest = reply.strip_prefix(b"$40\r\n").and_then(|rest| digest_of(rest.strip_suffix(b"\r\n")?));
+                if let Some(digest) = digest {
+                    scripts.keep(cluster, digest, &body);
+                }
+            }
+            Self::ForgetScripts => scripts.forget(cluster),
+        }
+    }
 }
 
 /// A cluster as this worker serves it.
@@ -113,6 +150,8 @@ pub(super) struct ServedNode {
     pub(super) dedicated: usize,
     pub(super) idle: Vec<usize>,
     pub(super) queue: VecDeque<(usize, u32)>,
+    /// Its pool could not connect a moment ago.
+    pub(super) rests_until: Instant,
 }
 
 impl Served {
@@ -158,6 +197,7 @@ impl Core {
             retrying: Vec::new(),
             woken: Woken::default(),
             fenced: Vec::new(),
+            unplaced: Vec::new(),
             stopped: Vec::new(),
             pubsub: PubSub::default(),
             offloaded: HashMap::new(),
@@ -170,7 +210,7 @@ impl Core {
             held: 0,
             measure_at: 0,
             pressure: Pressure::None,
-            paused: Paused::Nothing,
+            paused: Vec::new(),
             parked: 0,
             random: 0x9e37_79b9 ^ number as u32,
             turn: number,
@@ -185,7 +225,11 @@ impl Core {
         let millis = self.shared.millis(self.now);
         metrics.turned_at.set(millis);
         self.millis = millis;
-        self.paused = self.shared.pause.at(millis);
+        self.shared.pauses.at(millis, &mut self.paused);
+    }
+
+    pub fn paused(&self, cluster: usize) -> Paused {
+        self.paused.get(cluster).copied().unwrap_or_default()
     }
 
     /// xorshift32: jitter needs no more.
@@ -206,7 +250,9 @@ impl Core {
             for node in old.iter().flat_map(|o| &o.nodes) {
                 node.links.iter().for_each(|link| self.upstreams[link.upstream].is_retired = true);
             }
-            self.woken.retire.extend(old.iter().flat_map(|o| o.lots.values().copied()));
+            for &lot in old.iter().flat_map(|o| o.lots.values()) {
+                self.upstreams[lot].is_retired = true;
+            }
             self.retire_dedicated(index, old.as_ref(), &HashMap::new());
             pubsub::refresh(self, index);
             return;
@@ -214,18 +260,24 @@ impl Core {
         self.fence_deposed(index, old.as_ref(), &cluster);
         let name = cluster.spec.name.clone();
         let mut nodes = Vec::with_capacity(cluster.nodes.len());
-        let mut pools = HashMap::new(); // the numbers of primaries that stay, old to new
+        let mut pools = HashMap::new(); // the numbers of nodes that stay what they are, old to new
         for (number, node) in cluster.nodes.iter().enumerate() {
             let metrics = self.shared.metrics.node(&name, &node.label, self.number);
-            let mut served =
-                ServedNode { metrics, links: Vec::new(), dedicated: 0, idle: Vec::new(), queue: VecDeque::new() };
+            let mut served = ServedNode {
+                metrics,
+                links: Vec::new(),
+                dedicated: 0,
+                idle: Vec::new(),
+                queue: VecDeque::new(),
+                rests_until: self.now,
+            };
             let is_same = |n: &Node| n.address == node.address && n.shard == node.shard;
             if let Some((old, place)) =
                 old.as_mut().and_then(|o| o.cluster.nodes.iter().position(is_same).map(|p| (o, p)))
             {
                 served.links = std::mem::take(&mut old.nodes[place].links);
                 let is_primary = |of: &Cluster, n: usize| of.shards[usize::from(node.shard)].primary == Some(n as u16);
-                if is_primary(&old.cluster, place) && is_primary(&cluster, number) {
+                if is_primary(&old.cluster, place) == is_primary(&cluster, number) {
                     let pool = &mut old.nodes[place];
                     served.dedicated = pool.dedicated;
                     served.idle = std::mem::take(&mut pool.idle);
@@ -275,7 +327,7 @@ impl Core {
             if !is_same {
                 self.fenced.extend(old.nodes[usize::from(node)].links.iter().map(|link| link.upstream));
                 let leased = self.upstreams.iter().filter(|(_, u)| u.cluster == cluster && u.shard == number as u16);
-                let leased = leased.filter(|(_, u)| u.is_dedicated && u.owner.is_some());
+                let leased = leased.filter(|(_, u)| u.is_dedicated && u.owner.is_some() && u.node == node);
                 self.fenced.extend(leased.map(|(index, _)| index));
             }
         }

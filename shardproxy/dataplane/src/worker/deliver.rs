@@ -7,13 +7,14 @@ use slab::Slab;
 
 use super::connect::greeted;
 use super::core::Core;
-use super::lost::cut;
+use super::lost::{cut, in_doubt};
 use super::parking::{Overtaker, Unsettled};
 use super::refusals::is_refusal;
 use super::{Worker, LEFT_OVER};
 use crate::buffer::BufferPool;
 use crate::client::Client;
 use crate::durable;
+use crate::exec_reply;
 use crate::metrics::{Class, CloseReason};
 use crate::protocol::resp::request::{Parsed, RequestLimits, RequestParser};
 use crate::pubsub::count_receivers;
@@ -94,6 +95,14 @@ impl Worker {
             if !errands.refused.is_empty() {
                 self.park_refused(index, errands.refused);
             }
+            for unsettled in errands.unexecuted {
+                self.waits_elsewhere(index, &unsettled);
+            }
+            for (shard, request) in errands.doubtful {
+                let text = in_doubt(shard, false, "the primary is being replaced");
+                let cluster = self.core.upstreams[index].cluster;
+                self.fail_one(cluster, &request, &text);
+            }
             for (unsettled, reply) in errands.healable {
                 self.heal(&unsettled, &reply);
             }
@@ -137,14 +146,16 @@ impl Worker {
         self.core.give_back(index);
     }
 
-    /// Let the control plane load what the node lacks, and run the command; the error stands if it cannot.
+    /// Let the control plane load what the node lacks, and run the command. The error stands if it cannot, and if the
+    /// client has sent more since, for that was executed and must not be overtaken.
     fn heal(&mut self, unsettled: &Unsettled, reply: &[u8]) {
         let Self { core, clients, .. } = self;
         let Unsettled { request, bytes } = unsettled;
-        let Some(client) = clients.get(request.client as usize).filter(|c| c.tag() == request.tag) else { return };
+        let Some(client) = clients.get_mut(request.client as usize).filter(|c| c.tag() == request.tag) else { return };
         let mut parser = RequestParser::new();
         let limits = RequestLimits { max_request: usize::MAX, max_arguments: usize::MAX, authenticated: true };
-        let is_taken = matches!(parser.parse(bytes, &limits), Ok(Parsed::Request { .. }))
+        let is_taken = client.replies.is_last(request.sequence)
+            && matches!(parser.parse(bytes, &limits), Ok(Parsed::Request { .. }))
             && crate::offload::heal(core, client, request, &Request { bytes, spans: parser.spans() });
         if !is_taken {
             let cluster = client.cluster;
@@ -161,6 +172,8 @@ struct Errands {
     refused: Vec<Unsettled>,
     overtakers: Vec<Overtaker>,
     healable: Vec<(Unsettled, Vec<u8>)>,
+    unexecuted: Vec<Unsettled>,
+    doubtful: Vec<(u16, Pending)>,
 }
 
 /// What becomes of a request that was answered by an error, or after one that was refused.
@@ -173,12 +186,20 @@ enum Fate {
     Redo,
     /// The control plane can load what the node lacks.
     Heal,
+    /// It waited in vain: it waits again, at another connection.
+    WaitElsewhere,
+    /// It was executed by a primary of an older epoch.
+    Doubt,
 }
 
 #[cold]
 fn fate_of(upstream: &mut Upstream, request: &Pending, reply: &[u8], is_error: bool, was_refused: bool) -> Fate {
     if upstream.is_dedicated {
-        return Fate::Deliver;
+        return if request.class == Class::Block {
+            fate_of_wait(upstream, request, reply, is_error)
+        } else {
+            Fate::Deliver
+        };
     }
     let is_error = is_error && request.class != Class::Wait; // the writes it is for were executed all the same
     let is_refused =
@@ -202,9 +223,24 @@ fn fate_of(upstream: &mut Upstream, request: &Pending, reply: &[u8], is_error: b
         }
     }
     if is_error && request.part == WHOLE && request.inner == 0 && is_healable(reply) {
+        upstream.scripts.clear(); // whoever flushed them, the next call brings its script
         return Fate::Heal;
     }
     deliver
+}
+
+/// What a primary says to those who wait when it becomes a replica. CLIENT UNBLOCK says it in other words.
+const DEMOTED: &[u8] = b"-UNBLOCKED force unblock";
+
+fn fate_of_wait(upstream: &Upstream, request: &Pending, reply: &[u8], is_error: bool) -> Fate {
+    if is_error && (is_refusal(reply, false) || reply.starts_with(DEMOTED)) {
+        return Fate::WaitElsewhere;
+    }
+    let is_nothing = matches!(reply, b"_\r\n" | b"*-1\r\n" | b"$-1\r\n");
+    if upstream.deposed.is_some() && !is_error && !is_nothing && !request.is_read {
+        return Fate::Doubt;
+    }
+    Fate::Deliver
 }
 
 /// The node lacks a script or function that another node, or this one before its restart, was given.
@@ -279,10 +315,17 @@ fn deliver_all(
                 }
             }
         }
+        if request.inner > 0 && !upstream.scripts.is_empty() && memchr::memmem::find(reply, b"-NOSCRIPT").is_some() {
+            upstream.scripts.clear();
+        }
         let corrected = match request.class {
             Class::Publish if reply[0] == b':' => {
                 let sent = upstream.window.oldest(request.length as usize);
                 count_receivers(shared, upstream.cluster, sent, reply)
+            }
+            Class::Publish if request.inner > 0 && reply[0] == b'*' => {
+                let sent = upstream.window.oldest(request.length as usize);
+                exec_reply::corrected(shared, upstream.cluster, sent, reply)
             }
             _ => None,
         };
@@ -334,7 +377,8 @@ fn pass_on_incomplete(
         cut(clients, dirty, pool, request, CloseReason::Output); // the rest is thrown away as it comes
         upstream.is_streaming = true;
     }
-    let is_whole = request.part == WHOLE && request.inner <= upstream.inner_seen;
+    let is_changed = request.class == Class::Publish || upstream.deposed.is_some();
+    let is_whole = request.part == WHOLE && request.inner <= upstream.inner_seen && !is_changed;
     if !upstream.is_streaming && (!is_whole || awaits_replicas && request.is_durable()) {
         return false;
     }
@@ -350,10 +394,11 @@ fn set_aside(upstream: &mut Upstream, request: Pending, reply: &[u8], fate: &Fat
     let bytes = upstream.window.oldest(request.length as usize).to_vec();
     upstream.window.forget(request.length as usize);
     let unsettled = Unsettled { request, bytes };
-    if *fate == Fate::Heal {
-        errands.healable.push((unsettled, reply.to_vec()));
-    } else {
-        errands.refused.push(unsettled);
+    match fate {
+        Fate::Heal => errands.healable.push((unsettled, reply.to_vec())),
+        Fate::WaitElsewhere => errands.unexecuted.push(unsettled),
+        Fate::Doubt => errands.doubtful.push((upstream.shard, unsettled.request)),
+        Fate::Deliver | Fate::DeliverPast | Fate::Redo => errands.refused.push(unsettled),
     }
 }
 

@@ -1,18 +1,26 @@
 //! Connections of a client's own, while it is blocked or watches: from a bounded pool per node, with a queue beyond it.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
-use super::core::{no_cluster, refusal, Core, Served};
+use super::core::{no_cluster, Core, Served};
 use crate::client::{Client, Flow};
 use crate::metrics::Class;
-use crate::protocol::resp::write;
+use crate::protocol::{resp::write, texts};
 use crate::upstream::{Pending, State, Upstream};
+
+/// Clients that wait for a connection of one pool: more than a worker has of them, unless something is wrong.
+const QUEUED: usize = 4096;
+/// A node whose pool could not connect is not tried again for so long.
+const REST: Duration = Duration::from_millis(100);
 
 /// What a request for a connection of its own comes to.
 pub enum Lease {
     Held(usize),
     /// The pool is used up: the client is queued for the next free one.
     Wait,
+    /// There is no primary, or none that can be reached.
+    Later,
     Refused(Vec<u8>),
 }
 
@@ -36,6 +44,7 @@ impl Core {
                     continue;
                 }
                 upstream.is_retired = true;
+                upstream.node = u16::MAX; // none of this epoch's
                 if upstream.owner.is_none() {
                     self.woken.retire.push(index);
                 }
@@ -44,16 +53,19 @@ impl Core {
         self.woken.clients.extend(old.iter().flat_map(|o| &o.nodes).flat_map(|node| node.queue.iter().copied()));
     }
 
-    /// A connection of a client's own to the primary of a shard, from the node's bounded pool.
-    pub fn lease(&mut self, client: &mut Client, index: usize, shard: u16) -> Lease {
+    /// A connection of a client's own to the primary of a shard, or to a replica, from the node's bounded pool.
+    pub fn lease(&mut self, client: &mut Client, index: usize, shard: u16, on_replica: bool) -> Lease {
         if let Some(held) = client.lease {
             return Lease::Held(held as usize);
         }
+        let replica =
+            if on_replica { self.least_busy(client.cluster, shard, client.resp, client.db, true, None) } else { None };
         let Some(served) = &mut self.clusters[client.cluster] else { return Lease::Refused(no_cluster()) };
-        let Some(node) = served.cluster.shards[usize::from(shard)].primary else {
-            return Lease::Refused(refusal(shard, "", "it has no known primary"));
-        };
+        let Some(node) = replica.or(served.cluster.shards[usize::from(shard)].primary) else { return Lease::Later };
         let place = &mut served.nodes[usize::from(node)];
+        if place.rests_until > self.now {
+            return Lease::Later;
+        }
         let idle = place.idle.iter().position(|&i| {
             let upstream = &self.upstreams[i];
             upstream.resp == client.resp && upstream.db == client.db
@@ -72,6 +84,9 @@ impl Core {
                 if let Some(other) = place.idle.pop() {
                     self.woken.retire.push(other); // of another RESP version or database: it makes room
                 }
+                if place.queue.len() >= QUEUED {
+                    return Lease::Refused(texts::TOO_MANY_QUEUED.to_vec());
+                }
                 place.queue.push_back((index, client.tag()));
                 return Lease::Wait;
             }
@@ -79,6 +94,15 @@ impl Core {
         self.upstreams[leased].owner = Some((index, client.tag()));
         client.lease = Some(leased as u32);
         Lease::Held(leased)
+    }
+
+    /// Its node cannot be connected to: nobody tries for a moment.
+    pub fn rest(&mut self, index: usize) {
+        let upstream = &self.upstreams[index];
+        let served = self.clusters[upstream.cluster].as_mut();
+        if let Some(place) = served.and_then(|s| s.nodes.get_mut(usize::from(upstream.node))) {
+            place.rests_until = self.now + REST;
+        }
     }
 
     /// The client speaks another RESP version from now on: so does the connection on which it watches.
@@ -115,6 +139,7 @@ impl Core {
     pub fn give_back(&mut self, index: usize) {
         let upstream = &mut self.upstreams[index];
         upstream.owner = None;
+        upstream.waiting = None;
         let (cluster, node) = (upstream.cluster, usize::from(upstream.node));
         let is_fit = !upstream.is_retired && !upstream.is_altered;
         let is_good = upstream.state == State::Ready && upstream.pending.is_empty() && is_fit;

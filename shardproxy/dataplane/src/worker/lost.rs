@@ -10,7 +10,7 @@ use super::parking::{Origin, Unsettled};
 use super::{Core, Worker};
 use crate::client::Client;
 use crate::durable;
-use crate::metrics::CloseReason;
+use crate::metrics::{Class, CloseReason};
 use crate::protocol::resp::write;
 use crate::upstream::{Pending, State, WHOLE};
 
@@ -41,8 +41,10 @@ impl Worker {
         }
         if upstream.is_dedicated {
             self.lose_awaiting(index);
-            self.lease_lost(index, was_streaming, why);
-            return;
+            if !was_ready {
+                self.core.rest(index);
+            }
+            return self.lease_lost(index, was_streaming, why);
         }
         if upstream.is_memcached {
             let before = crate::memcache::Before { was_ready, was_streaming };
@@ -59,10 +61,9 @@ impl Worker {
         let origin = Origin::of(upstream);
         let stays = core.is_primary(origin) && !core.upstreams[index].is_retired;
         let (patience, label) = core.patience(index);
-        let upstream = &mut core.upstreams[index];
         let mut start = 0;
         let mut moved = Vec::new();
-        for (place, mut request) in mem::take(&mut upstream.pending).into_iter().enumerate() {
+        for (place, mut request) in mem::take(&mut core.upstreams[index].pending).into_iter().enumerate() {
             let end = start + request.length as usize;
             let (has_left, is_sent) = (start < sent, end <= sent);
             let may_go_again = !has_left || !request.is_retry && (request.is_read || !is_sent);
@@ -77,6 +78,8 @@ impl Worker {
             } else {
                 request.is_retry |= has_left;
                 if stays {
+                    crate::scripts::precede_all(core, index, &bytes[start..end]);
+                    let upstream = &mut core.upstreams[index];
                     upstream.window.sink().extend_from_slice(&bytes[start..end]);
                     upstream.pending.push_back(request);
                 } else {
@@ -85,6 +88,7 @@ impl Worker {
             }
             start = end;
         }
+        let upstream = &mut core.upstreams[index];
         let held = upstream.held();
         Core::settle(&mut core.held, &mut upstream.accounted, held);
         let is_over = upstream.is_retired && upstream.pending.is_empty();
@@ -105,32 +109,33 @@ impl Worker {
         }
     }
 
-    /// A connection of a client's own is gone: what it watched is forgotten, what it waited for is in doubt.
+    /// A connection of a client's own is gone: what it watched is forgotten. What waited there waits elsewhere if it was
+    /// not sent or only reads, else it is in doubt.
     fn lease_lost(&mut self, index: usize, was_streaming: bool, why: &str) {
         let Self { core, clients, dirty, .. } = self;
         let upstream = &mut core.upstreams[index];
-        let (shard, cluster) = (upstream.shard, upstream.cluster);
-        let (_, sent) = upstream.window.take();
+        let (shard, cluster, waiting) = (upstream.shard, upstream.cluster, upstream.waiting.take());
+        let (bytes, sent) = upstream.window.take();
         let mut start = 0;
+        let mut unsettled = None;
         for (place, request) in mem::take(&mut upstream.pending).into_iter().enumerate() {
-            start += request.length as usize;
-            if place == 0 && was_streaming {
+            let end = start + request.length as usize;
+            let is_sent = end <= sent;
+            if is_sent && place == 0 && was_streaming {
                 cut(clients, dirty, &mut core.pool, &request, CloseReason::Cut);
-                continue;
+            } else if request.class == Class::Block && (!is_sent || request.is_read) {
+                unsettled = Some(Unsettled { request, bytes: bytes[start..end].to_vec() });
+            } else {
+                let text = if is_sent { in_doubt(shard, request.is_read, why) } else { refusal(shard, "", why) };
+                fail(core_parts(&mut core.pool, &mut core.clusters, cluster), clients, dirty, &request, &text);
             }
-            let text = if start <= sent { in_doubt(shard, request.is_read, why) } else { refusal(shard, "", why) };
-            fail(core_parts(&mut core.pool, &mut core.clusters, cluster), clients, dirty, &request, &text);
+            start = end;
         }
-        if let Some((owner, tag)) = upstream.owner.take() {
-            if let Some(client) = clients.get_mut(owner).filter(|c| c.tag() == tag) {
-                client.lease = None;
-                if let Some(transaction) = client.transaction.as_deref_mut().filter(|t| t.is_watching) {
-                    transaction.is_watching = false;
-                    transaction.watch_lost = true;
-                }
-            }
-        }
+        self.end_lease(index);
         self.upstream_remove(index);
+        if let Some(Unsettled { request, bytes }) = unsettled {
+            self.wait_again(&request, waiting, &bytes);
+        }
     }
 
     /// Requests have waited as long as they may: they were not executed, and their clients are told so.
@@ -217,7 +222,7 @@ fn fail(
     mark(client, index, dirty);
 }
 
-fn in_doubt(shard: u16, is_read: bool, why: &str) -> Vec<u8> {
+pub(super) fn in_doubt(shard: u16, is_read: bool, why: &str) -> Vec<u8> {
     let mut text = Vec::new();
     if is_read {
         write::error(&mut text, &format!("ERR shard {shard} lost twice while reading: {why}"));

@@ -9,10 +9,9 @@ use crate::mailbox::Message;
 use crate::metrics::{Class, CloseReason};
 use crate::net::Address;
 use crate::protocol::resp::request::{Parsed, RequestLimits, RequestParser};
-use crate::protocol::resp::write;
 use crate::request::Request;
 use crate::route::{self, Next};
-use crate::upstream::{Pending, State};
+use crate::upstream::State;
 
 impl Worker {
     pub(super) fn take_messages(&mut self) {
@@ -81,28 +80,6 @@ impl Worker {
         }
     }
 
-    /// Ask the engine to end the wait of this client's connection; whether it waits.
-    fn unblock(&mut self, id: u64, with_error: bool) -> bool {
-        let Some((_, client)) = self.clients.iter().find(|(_, c)| c.id == id) else { return false };
-        let Some(leased) = client.lease.map(|l| l as usize) else { return false };
-        let core = &mut self.core;
-        let upstream = &core.upstreams[leased];
-        let engine_id = upstream.engine_id;
-        if upstream.pending.is_empty() || engine_id == 0 {
-            return false;
-        }
-        // to that very node, and behind nothing that waits for its shard: elsewhere the id is another client's
-        let Some(link) = core.link_beside(leased) else { return false };
-        let sink = core.upstreams[link].window.sink();
-        let start = sink.len();
-        let how: &[u8] = if with_error { b"ERROR" } else { b"TIMEOUT" };
-        write::command(sink, &[b"CLIENT", b"UNBLOCK", engine_id.to_string().as_bytes(), how]);
-        let length = sink.len() - start;
-        core.upstreams[link].pending.push_back(Pending::nobody(length, core.micros));
-        core.mark_dirty(link);
-        true
-    }
-
     fn drain(&mut self) {
         self.is_draining = true;
         let all: Vec<usize> = self.clients.iter().map(|(index, _)| index).collect();
@@ -155,6 +132,7 @@ impl Worker {
         let Some(offloaded) = self.core.offloaded.remove(&token) else { return };
         let Self { clients, core, dirty, table, .. } = self;
         let Some(client) = clients.get_mut(offloaded.client).filter(|c| c.tag() == offloaded.tag) else { return };
+        offloaded.effect.take(&core.shared.scripts, client.cluster, reply);
         if let Some(served) = &core.clusters[client.cluster] {
             served.metrics.command(offloaded.command, reply.first() == Some(&b'-'));
             served.metrics.latency(Class::Offload, core.micros.wrapping_sub(offloaded.since));
@@ -165,12 +143,13 @@ impl Worker {
             }
         }
         if !offloaded.raw.is_empty() {
+            if reply.starts_with(b"-") {
+                crate::transaction::break_off(client);
+            }
             route::take_silence(client); // an unknown command is silent or not when its answer is known
         }
         client.replies.deliver(offloaded.sequence, reply, &mut client.output, &mut core.pool);
-        if offloaded.is_barrier {
-            client.flow = crate::client::Flow::Barrier; // opens at its flush, when the answer is out
-        }
+        client.flow = crate::client::Flow::Barrier; // opens at its flush, when the answer is out
         if !client.is_dirty {
             client.is_dirty = true;
             dirty.push(offloaded.client);

@@ -16,11 +16,13 @@ mod parking;
 mod place;
 mod refusals;
 mod ticks;
+mod waiting;
 mod written;
 
-pub use self::core::{Core, Offloaded, Pressure, Served};
+pub use self::core::{Core, Effect, Offloaded, Pressure, Served};
 pub use self::deliver::{is_asked, unasked};
 pub use self::lease::Lease;
+pub use self::parking::failing_over;
 pub use self::place::Need;
 
 use std::io;
@@ -30,7 +32,7 @@ use std::time::{Duration, Instant};
 use mio::{Events, Poll, Token, Waker};
 use slab::Slab;
 
-use crate::client::{Agenda, Client, Deferral, Flow};
+use crate::client::{Agenda, Client, Deferral};
 use crate::command::CommandTable;
 use crate::mailbox::{Mailbox, Message};
 use crate::plane::Shared;
@@ -206,41 +208,5 @@ impl Worker {
         if self.deferred.is_empty() {
             self.deferred = overdue; // its memory serves again
         }
-    }
-
-    /// Close leased connections whose client has gone, and let clients that waited for one try again.
-    fn settle_leases(&mut self) {
-        while let Some(index) = self.core.woken.retire.pop() {
-            // another may have taken its place in this very turn
-            let is_over = |u: &crate::upstream::Upstream| {
-                u.is_dedicated && u.owner.is_none() || u.is_lot && self.core.clusters[u.cluster].is_none()
-            };
-            if self.core.upstreams.get(index).is_some_and(is_over) {
-                self.upstream_give_up(index);
-                self.upstream_remove(index);
-            }
-        }
-        for queued in std::mem::take(&mut self.core.woken.clients) {
-            self.wake(queued);
-        }
-        while let Some(pool) = self.core.woken.pools.pop() {
-            while let Some(queued) = self.core.next_queued(pool) {
-                if self.wake(queued) {
-                    break; // whoever has gone meanwhile needs no connection
-                }
-            }
-        }
-    }
-
-    /// Let a client that waited for a connection try again; whether it still waits.
-    fn wake(&mut self, (index, tag): (usize, u32)) -> bool {
-        let waits = |c: &&mut Client| c.tag() == tag && c.flow == Flow::Queued;
-        let Some(client) = self.clients.get_mut(index).filter(waits) else { return false };
-        client.flow = Flow::Open;
-        if !client.is_again {
-            client.is_again = true;
-            self.again.push(index);
-        }
-        true
     }
 }

@@ -124,6 +124,7 @@ impl Worker {
             };
             match target {
                 Ok(target) => {
+                    crate::scripts::precede_all(core, target, &bytes);
                     let upstream = &mut core.upstreams[target];
                     upstream.window.sink().extend_from_slice(&bytes);
                     upstream.pending.push_back(request);
@@ -212,6 +213,9 @@ impl Worker {
     /// A connection to a node that is not the shard's primary any more: its replies are of an older epoch and must not
     /// become acknowledgements. What was not sent, and reads, wait for the new primary.
     pub(super) fn fence(&mut self, index: usize) {
+        if self.is_given_grace(index) {
+            return;
+        }
         self.core.upstreams[index].node = u16::MAX; // none of this epoch's: above all no replica to read around
         self.upstream_lost(index, "the primary is being replaced");
         if self.core.upstreams.contains(index) {
@@ -219,7 +223,8 @@ impl Worker {
         }
     }
 
-    /// After an epoch: fence what is no primary any more, let out what waits for one that is.
+    /// After an epoch: fence what is no primary any more, let out what waits for one that is, and whoever waits for what
+    /// is gone.
     pub(super) fn epoch_applied(&mut self, cluster: usize) {
         let fenced = mem::take(&mut self.core.fenced);
         for index in fenced {
@@ -233,6 +238,9 @@ impl Worker {
             }
         }
         self.drain_lots(cluster);
+        let Self { core, clients, dirty, .. } = self;
+        core.woken.clients.append(&mut core.unplaced);
+        crate::pubsub::settle_all(core, clients, dirty, cluster);
     }
 
     /// An engine refused requests unexecuted: they wait, and are tried again there or on the next primary.
@@ -303,6 +311,7 @@ fn overtaken(shard: u16) -> Vec<u8> {
     format!("-TRYAGAIN shard {shard} refused the command and took a later one, command not executed\r\n").into_bytes()
 }
 
-fn failing_over(shard: u16) -> Vec<u8> {
+/// What nobody took in time.
+pub fn failing_over(shard: u16) -> Vec<u8> {
     format!("-TRYAGAIN shard {shard} failing over, command not executed\r\n").into_bytes()
 }

@@ -98,9 +98,7 @@ impl Core {
         (if is_read { Need::Read } else { Need::Write }, first)
     }
 
-    /// A replica to read from, `but` excepted: with reads from the nearest one in the proxy's zone if there is such,
-    /// and of these the one with the least under way, in turn where several have as little. Nearest may be the primary,
-    /// unless `only_replicas`. The primary when no replica is up.
+    /// The connection to a replica to read from, `but` excepted; to the primary when no replica is up.
     pub fn reader(
         &mut self,
         cluster: usize,
@@ -110,8 +108,26 @@ impl Core {
         only_replicas: bool,
         but: Option<u16>,
     ) -> Result<usize, Vec<u8>> {
+        match self.least_busy(cluster, shard, resp, db, only_replicas, but) {
+            Some(node) => self.link(cluster, node, resp, db),
+            None => self.primary(cluster, shard, resp, db),
+        }
+    }
+
+    /// A replica that is up, `but` excepted: with reads from the nearest one in the proxy's zone if there is such, and of
+    /// these the one with the least under way, in turn where several have as little. Nearest may be the primary, unless
+    /// `only_replicas`.
+    pub(super) fn least_busy(
+        &mut self,
+        cluster: usize,
+        shard: u16,
+        resp: u8,
+        db: u32,
+        only_replicas: bool,
+        but: Option<u16>,
+    ) -> Option<u16> {
         self.turn = self.turn.wrapping_add(1);
-        let Some(served) = &self.clusters[cluster] else { return Err(no_cluster()) };
+        let served = self.clusters[cluster].as_ref()?;
         let owner = &served.cluster.shards[usize::from(shard)];
         let zone = served.cluster.spec.zone.as_ref().filter(|_| served.reads_nearest);
         let (later, sooner) = owner.nodes.split_at(self.turn % owner.nodes.len().max(1));
@@ -126,7 +142,11 @@ impl Core {
             if Some(node) == but || is_primary && (only_replicas || !served.reads_nearest) {
                 continue;
             }
-            let link = served.nodes[usize::from(node)].link(resp, db);
+            let place = &served.nodes[usize::from(node)];
+            if place.rests_until > self.now {
+                continue;
+            }
+            let link = place.link(resp, db);
             let load = match link.map(|index| &self.upstreams[index]) {
                 Some(upstream) if upstream.down_since.is_some() || upstream.rests_until > self.now => {
                     down = link;
@@ -143,10 +163,7 @@ impl Core {
         if let Some(down) = down {
             self.upstreams[down].wanted = self.now; // so that it is tried, and reads come back to it
         }
-        match best {
-            Some((_, node)) => self.link(cluster, node, resp, db),
-            None => self.primary(cluster, shard, resp, db),
-        }
+        best.map(|(_, node)| node)
     }
 
     /// The shared connection to the shard's primary; its parking lot while that is unknown or others wait already.

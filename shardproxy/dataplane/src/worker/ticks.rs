@@ -14,6 +14,9 @@ const SWEEPS: usize = 10;
 /// A connection that nobody asked for is not kept open anew for longer than this.
 const INTEREST: Duration = Duration::from_secs(10);
 
+/// A subscribing connection that has said nothing for so long is asked whether it is alive.
+const QUIET: Duration = Duration::from_secs(1);
+
 /// A name that is not resolved by then leads where it led last; its servers may need many seconds to fail.
 const RESOLVED: Duration = Duration::from_millis(200);
 
@@ -28,6 +31,9 @@ impl Worker {
     pub(super) fn tick(&mut self) {
         self.measure();
         self.go_on();
+        self.tick_waiting();
+        let Self { core, clients, dirty, .. } = self;
+        crate::pubsub::tick(core, clients, dirty);
         for index in std::mem::take(&mut self.late) {
             if let Some(client) = self.clients.get_mut(index) {
                 client.is_late = false;
@@ -59,15 +65,21 @@ impl Worker {
         }
         let Some(upstream) = self.core.upstreams.get(index) else { return };
         let waited = now.duration_since(upstream.progress).as_secs_f64();
+        if upstream.deposed.is_some_and(|patience| patience < now) {
+            return self.upstream_lost(index, "the primary is being replaced");
+        }
+        let reply = Duration::from_secs_f64(timeouts.reply);
         let is_overdue = match upstream.state {
             State::Down => false,
             State::Resolving | State::Connecting | State::Greeting(_) => waited > timeouts.connect,
-            State::Ready => {
-                timeouts.reply > 0.0
-                    && upstream.pending.front().is_none_or(|request| request.class != Class::Block)
-                    && upstream.window.in_flight() > 0
-                    && waited > timeouts.reply
+            State::Ready if upstream.pending.front().is_some_and(|request| request.class == Class::Block) => {
+                timeouts.reply > 0.0 && upstream.waiting.is_some_and(|waiting| waiting.is_overdue(now, reply))
             }
+            State::Ready if upstream.is_pubsub => {
+                let silent = upstream.pinged.map(|since| now.duration_since(since.max(upstream.progress)));
+                timeouts.reply > 0.0 && silent.is_some_and(|silent| silent > reply)
+            }
+            State::Ready => timeouts.reply > 0.0 && upstream.window.in_flight() > 0 && waited > timeouts.reply,
         };
         if is_overdue {
             upstream.metrics.timeouts.increment();
@@ -77,6 +89,10 @@ impl Worker {
                 format!("not connected within {} s (timeouts.connect)", timeouts.connect)
             };
             self.upstream_lost(index, &why);
+        }
+        let Some(upstream) = self.core.upstreams.get(index) else { return };
+        if upstream.is_pubsub && upstream.state == State::Ready && now > upstream.progress + QUIET {
+            crate::pubsub::ping(&mut self.core, index);
         }
         let Some(upstream) = self.core.upstreams.get(index) else { return };
         let park = Duration::from_secs_f64(timeouts.park);
@@ -111,6 +127,7 @@ impl Worker {
             let Some(served) = &self.core.clusters[client.cluster] else { continue };
             let limit = served.cluster.spec.timeouts.idle;
             let is_idle = limit > 0.0
+                && !matches!(client.flow, Flow::Queued | Flow::Stopped)
                 && client.replies.is_empty()
                 && !client.listens()
                 && now.duration_since(client.last_active).as_secs_f64() > limit;

@@ -40,6 +40,7 @@ struct Intake {
     narrow: Option<(usize, &'static str)>,
     /// So many bytes at a time, and the pause after each.
     pace: Option<(usize, Duration)>,
+    hears_pings: bool,
 }
 
 struct State {
@@ -48,7 +49,8 @@ struct State {
     /// Said to whoever connects, before anything is read.
     greeting: Mutex<Option<Vec<u8>>>,
     seen: Mutex<Vec<Seen>>,
-    streams: Mutex<Vec<TcpStream>>,
+    /// Open connections by their numbers.
+    streams: Mutex<Vec<(usize, TcpStream)>>,
     is_frozen: AtomicBool,
     is_stopped: AtomicBool,
 }
@@ -66,6 +68,11 @@ impl Engine {
     /// `script` is asked with the number of the connection, from 0, and the request.
     pub fn scripted(script: impl Fn(usize, &[String]) -> Act + Send + Sync + 'static) -> Self {
         Self::started("127.0.0.1:0", script, Intake::default())
+    }
+
+    /// Its script is asked about PING too, which only the proxy sends; the others answer that by themselves.
+    pub fn pinged(script: impl Fn(usize, &[String]) -> Act + Send + Sync + 'static) -> Self {
+        Self::started("127.0.0.1:0", script, Intake { hears_pings: true, ..Intake::default() })
     }
 
     /// A plain one in the place of one that was killed.
@@ -111,7 +118,7 @@ impl Engine {
                     seen.push(Seen::default());
                     seen.len() - 1
                 };
-                shared.streams.lock().unwrap().push(stream.try_clone().unwrap());
+                shared.streams.lock().unwrap().push((number, stream.try_clone().unwrap()));
                 let greeting = shared.greeting.lock().unwrap().take();
                 if let Some(text) = greeting {
                     let _ = (&stream).write_all(&text);
@@ -149,8 +156,19 @@ impl Engine {
 
     /// Close every connection; new ones are accepted.
     pub fn cut(&self) {
-        for stream in self.state.streams.lock().unwrap().drain(..) {
+        for (_, stream) in self.state.streams.lock().unwrap().drain(..) {
             let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+
+    /// Publish: every connection that has subscribed to anything and is not closed hears it.
+    pub fn publish(&self, channel: &str, payload: &str) {
+        let message = [b"*3\r\n".to_vec(), bulk("message"), bulk(channel), bulk(payload)].concat();
+        let seen = self.connections();
+        for (number, stream) in &*self.state.streams.lock().unwrap() {
+            if seen[*number].requests.iter().any(|request| request[0] == "subscribe") {
+                let _ = (&mut &*stream).write_all(&message); // it may be closed
+            }
         }
     }
 
@@ -217,7 +235,7 @@ fn serve(number: usize, stream: &TcpStream, state: &State) {
         true
     };
     while let Some(request) = thawed().then(|| read_request(&mut input, &state.intake)).flatten() {
-        if request == ["PING"] {
+        if request == ["PING"] && !state.intake.hears_pings {
             let _ = { stream }.write_all(b"+PONG\r\n"); // the proxy asks whether this still lives; no client does
             continue;
         }
@@ -280,6 +298,9 @@ fn ordinary(number: usize, request: &[String], queued: &mut Option<Vec<Vec<u8>>>
         "CLIENT" => format!(":{}\r\n", number + 1).into_bytes(),
         "DEL" | "EXISTS" => format!(":{}\r\n", request.len() - 1).into_bytes(),
         "BLPOP" => Vec::new(),
+        "PING" => b"+PONG\r\n".to_vec(),
+        "SUBSCRIBE" => subscribed(&request[1]),
+        "UNSUBSCRIBE" => [b"*3\r\n".to_vec(), bulk("unsubscribe"), bulk(&request[1]), b":0\r\n".to_vec()].concat(),
         "HELLO" => b"%0\r\n".to_vec(),
         "MULTI" => {
             *queued = Some(Vec::new());
@@ -294,6 +315,10 @@ fn ordinary(number: usize, request: &[String], queued: &mut Option<Vec<Vec<u8>>>
         }
         None => reply,
     }
+}
+
+pub fn subscribed(channel: &str) -> Vec<u8> {
+    [b"*3\r\n".to_vec(), bulk("subscribe"), bulk(channel), b":1\r\n".to_vec()].concat()
 }
 
 pub fn bulk(text: &str) -> Vec<u8> {

@@ -13,5 +13,7 @@ mod proxy;
 mod recent;
 mod refusals;
 mod replies;
+mod scripts;
 mod subscriptions;
 mod transactions;
+mod waiting;

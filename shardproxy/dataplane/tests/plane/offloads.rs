@@ -54,7 +54,7 @@ fn a_learned_command_is_routed_even_if_it_is_held_first() {
     let mut client = proxy.client();
     client.send_all(&[&["NEWGET", "key"], &["GET", "key"]]);
     let token = token(&proxy);
-    proxy.plane.pause(0.3, false);
+    proxy.plane.pause("test", 0.3, false);
     proxy.plane.learn(&table_with("newget", &json!({}))).unwrap();
     proxy.plane.retry(token);
     assert_eq!([client.reply(), client.reply()], ["+new".to_owned(), value("key")]);
@@ -121,4 +121,38 @@ fn a_client_that_has_said_all_it_wants_to_say_gets_its_answer() {
     proxy.plane.answer(token, b":7\r\n".to_vec());
     assert_eq!(client.reply(), ":7");
     assert!(proxy.plane.take().is_empty());
+}
+
+#[test]
+fn a_command_is_learned_inside_a_transaction_too() {
+    let engine = Engine::plain();
+    let proxy = Proxy::start(&Spec::shard(&[&engine], Some(0)));
+    let mut client = proxy.client();
+    client.send_all(&[&["MULTI"], &["NEWGET", "key"], &["GET", "key"], &["EXEC"]]);
+    let found = token(&proxy);
+    proxy.plane.learn(&table_with("newget", &json!({}))).unwrap();
+    proxy.plane.retry(found);
+    assert_eq!([client.reply(), client.reply(), client.reply()], ["+OK", "+QUEUED", "+QUEUED"]);
+    assert_eq!(client.reply(), format!("*2\r\n+OK\r\n{}", value("key")));
+    assert_eq!(engine.count(&["NEWGET", "key"]), 1);
+}
+
+#[test]
+fn a_command_nobody_knows_breaks_its_transaction() {
+    let engine = Engine::plain();
+    let proxy = Proxy::start(&Spec::shard(&[&engine], Some(0)));
+    for answer in [None, Some(b"-ERR the engines cannot be asked\r\n".to_vec())] {
+        let mut client = proxy.client();
+        client.send_all(&[&["MULTI"], &["NOSUCH", "key"], &["GET", "key"], &["EXEC"]]);
+        let token = token(&proxy);
+        match answer {
+            None => proxy.plane.retry(token),
+            Some(text) => proxy.plane.answer(token, text),
+        }
+        assert_eq!(client.reply(), "+OK");
+        assert!(client.reply().starts_with("-ERR "));
+        assert_eq!(client.reply(), "+QUEUED");
+        assert_eq!(client.reply(), "-EXECABORT Transaction discarded because of previous errors.");
+    }
+    assert!(engine.seen().is_empty());
 }
