@@ -32,6 +32,7 @@ pub struct EndpointKey {
 enum Order {
     Listen { key: EndpointKey, token: usize, listener: Listener },
     Close(usize),
+    Drain,
     Stop,
 }
 
@@ -133,10 +134,10 @@ impl Acceptor {
         }
     }
 
-    pub fn stop_listening(&self) {
-        for (_, entry) in lock(&self.open).drain() {
-            self.order(Order::Close(entry.token));
-        }
+    /// Close every endpoint, and have the workers drain after that: whoever sees its connection end can open no other.
+    pub fn drain(&self) {
+        lock(&self.open).clear();
+        self.order(Order::Drain);
     }
 
     pub fn stop(&self) {
@@ -218,6 +219,14 @@ impl Run {
                 Order::Close(token) => {
                     if let Some((_, mut listener)) = self.listeners.remove(&token) {
                         let _ = listener.deregister(self.poll.registry());
+                    }
+                }
+                Order::Drain => {
+                    for (_, (_, mut listener)) in self.listeners.drain() {
+                        let _ = listener.deregister(self.poll.registry());
+                    }
+                    for mailbox in &self.shared.mailboxes {
+                        mailbox.send(Message::Drain);
                     }
                 }
                 Order::Stop => return false,

@@ -424,10 +424,7 @@ impl Plane {
     }
 
     pub fn drain(&self) {
-        self.acceptor.stop_listening();
-        for mailbox in &self.shared.mailboxes {
-            mailbox.send(Message::Drain);
-        }
+        self.acceptor.drain();
     }
 
     pub fn stop(&self) {
