@@ -53,7 +53,7 @@ def bench(
     only
         The systems, by comma: direct,echo,nutcracker,ours1,ours2. Ratios need echo and nutcracker.
     workload
-        The workloads, by comma: get50,set50,get50p16,... and set5,multi5, which are not run by default.
+        The workloads, by comma: get50,set50,get50p16,...
     rounds
         How often all is measured; the medians count.
     seconds

@@ -102,12 +102,14 @@ def measure(
 ) -> dict[Workload, dict[str, list[Sample]]]:
     """All systems in turn under each workload, round by round: what disturbs one disturbs its neighbours."""
     samples: dict[Workload, dict[str, list[Sample]]] = {
-        workload: {system.name: [] for system in systems} for workload in plan.workloads
+        workload: {system.name: [] for system in systems if system.name not in workload.unfit}
+        for workload in plan.workloads
     }
     for number in range(1, plan.rounds + 1):
         for workload in plan.workloads:
             follow.doing(f"{plan.engine.value} round {number}/{plan.rounds}: {workload.name}")
             for system in systems:
-                samples[workload][system.name].append(load.measure(system.target(workload), workload))
+                if system.name in samples[workload]:
+                    samples[workload][system.name].append(load.measure(system.target(workload), workload))
                 follow.did_one()
     return samples

@@ -30,6 +30,7 @@ class Workload:
     pipeline: int = 1
     rate: int | None = None  # requests per second; None: as fast as replies come
     default_for: tuple[Engine, ...] = ()
+    unfit: tuple[str, ...] = ()  # systems that cannot be asked it
 
     @property
     def value_size(self) -> int:
@@ -79,8 +80,8 @@ WORKLOADS = (
     Workload("mget10", "mget10", 50, default_for=BOTH),
     Workload("mget10p16", "mget10", 50, 16, default_for=MEMCACHED),
     Workload("get20k", "get", 50, rate=20_000, default_for=REDIS),  # latency at equal load
-    Workload("set5", "set5", 50),
-    Workload("multi5", "multi5", 50),
+    Workload("set5", "set5", 50, default_for=REDIS),
+    Workload("multi5", "multi5", 50, default_for=REDIS, unfit=("nutcracker",)),  # it knows no MULTI
 )
 
 GOALS = {
