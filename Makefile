@@ -40,7 +40,7 @@ test: engines references build
 	$(SAY) 'testing the whole, with real engines'
 	@python -m pytest $(ARGS)
 
-failover: engines build
+failover: engines references build
 	$(SAY) 'killing and freezing real primaries under load'
 	@python -m pytest tests/failover $(ARGS)
 

@@ -5,7 +5,8 @@ app.py      puts the services together              model/      frozen values ev
 admin/      HTTP API, metrics, probes               nodes/      a trio connection to one engine node
 commands/   rare commands, answered in Python       wire/       sans-I/O codecs
 topology/   the only writer of epochs               fleet/      starts real local engines
-dataplane/  the Rust worker threads: every ordinary request passes only there
+health/     asks every node how it is, and judges   failover/   replaces primaries, brings replicas back
+store/      records that outlive the process        dataplane/  Rust workers: every ordinary request
 """
 
 __version__ = "0.1.0"

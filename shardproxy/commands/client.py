@@ -22,7 +22,7 @@ TYPES = {"normal": "normal", "pubsub": "pubsub", "master": "master", "replica": 
 
 async def client_list(call: Call) -> Reply:
     is_wanted = _list_filter(call.args[2:])
-    clients = [client for client in await _clients(call) if is_wanted(client)]
+    clients = [client for client in await clients_of(call) if is_wanted(client)]
     clients.sort(key=lambda client: int(client["id"]))
     lines = []
     for number, client in enumerate(clients):
@@ -68,7 +68,7 @@ async def client_kill(call: Call) -> Reply:
         kill = _kill_filters(call.args[2:])
     wanted = [
         client["id"]
-        for client in await _clients(call)
+        for client in await clients_of(call)
         if all(is_wanted(client) for is_wanted in kill.filters.values())
         and not (kill.skips_me and client["id"] == call.offload.client_id)
     ]
@@ -127,8 +127,8 @@ def _type(word: bytes) -> str:
     return kind
 
 
-async def _clients(call: Call) -> list[Client]:
-    """Those of the cluster, also who is blocked here and not at a node."""
+async def clients_of(call: Call) -> list[Client]:
+    """The clients of the cluster, also who is blocked here and not at a node."""
     found = [
         client for client in await call.dataplane.clients() if client["cluster"] == call.topology.cluster
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from shardproxy.commands.call import Call, CommandError, Handler, integer
+from shardproxy.commands.client import clients_of
 from shardproxy.commands.table import lower
 from shardproxy.commands.texts import bad_subcommand
 from shardproxy.wire.reply import OK, Reply
@@ -41,6 +42,8 @@ async def client_unblock(call: Call) -> Reply:
         return 0
     if call.followers.unblock(call.topology.cluster, client, with_error=with_error):
         return 1
+    if all(found["id"] != client for found in await clients_of(call)):
+        return 0  # another cluster's client is none here
     return int(await call.dataplane.unblock(client, with_error=with_error))
 
 

@@ -36,8 +36,9 @@ class Result:
 
 
 def measure(
-    site: Site, rounds: int, fault: Callable[[RedisNode], None], mend: Callable[[RedisNode], None]
+    site: Site, rounds: int, fault: Callable[[RedisNode], float], mend: Callable[[RedisNode], None]
 ) -> Result:
+    """`fault` returns since when it holds."""
     result = Result()
     for number in range(rounds):
         shard = number % SHARDS
@@ -46,8 +47,7 @@ def measure(
         node = site.primary(shard)
         with load(site.proxy.address(), shard, SHARDS) as ledger:
             time.sleep(SETTLE)
-            began = time.monotonic()
-            fault(node)
+            began = fault(node)
             wait_until(lambda: ledger.first_after(began) is not None, "writes go on", timeout=30.0)  # noqa: B023
             mend(node)
             time.sleep(SETTLE)
@@ -81,6 +81,18 @@ def measure_switchovers(site: Site, rounds: int) -> Result:
     return result
 
 
+def kill(node: RedisNode) -> float:
+    began = time.monotonic()
+    node.kill()
+    return began
+
+
+def freeze(node: RedisNode) -> float:
+    began = time.monotonic()
+    node.freeze()
+    return began
+
+
 def mend_killed(node: RedisNode) -> None:
     node.start()
 
@@ -94,9 +106,10 @@ def measure_cuts(rounds: int, wait: int) -> int:
     places = Places()
     with open_site(SHARDS, max(REPLICAS, wait), launch=places.launch, writes={"wait": wait}) as site:
 
-        def cut(node: RedisNode) -> None:
+        def cut(node: RedisNode) -> float:
             shard = next(n for n in range(SHARDS) if site.primary(n) is node)
             places.cut_from_all(node, site.replicas(shard))
+            return time.monotonic()
 
         def mend(node: RedisNode) -> None:
             time.sleep(FREEZE)
@@ -145,8 +158,8 @@ def main() -> int:
             report("switched over", result)
             bad += len(result.faults)
         for what, rounds, fault, mend in (
-            ("killed", chosen.kills, RedisNode.kill, mend_killed),
-            (f"frozen for {FREEZE:g} s", chosen.freezes, RedisNode.freeze, mend_frozen),
+            ("killed", chosen.kills, kill, mend_killed),
+            (f"frozen for {FREEZE:g} s", chosen.freezes, freeze, mend_frozen),
         ):
             if rounds:
                 result = measure(site, rounds, fault, mend)
