@@ -217,7 +217,8 @@ class App:
         endpoints = settings.config.endpoints
         writable = endpoints.primary or endpoints.configuration
         primary = writable.addresses[0] if writable else None
-        return CommandSettings(endpoints.configuration, primary, settings.config.commands)
+        park = settings.config.timeouts.park
+        return CommandSettings(endpoints.configuration, primary, settings.config.commands, park)
 
     async def _obey(self, signals: Signals) -> None:
         async for number in signals:

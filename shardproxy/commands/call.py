@@ -60,6 +60,7 @@ class Settings:
     configuration: ConfigurationEndpoint | None = None
     primary: Address | None = None  # of the endpoint for writes, where there is one
     commands: Commands = field(default_factory=Commands)
+    park: float = 3.0  # seconds to wait for a shard without a primary
 
     def is_allowed(self, name: str) -> bool:
         """Whether that restricted command, by its full name, is allowed."""
@@ -82,6 +83,7 @@ class Call:
     scripts: Sources  # by digest
     libraries: Sources  # of functions, by name
     followers: Followers
+    topologies: Mapping[str, Topology]  # as they are by now
 
     @property
     def args(self) -> tuple[bytes, ...]:

@@ -200,6 +200,7 @@ class _Service:
             self.scripts,
             self.libraries,
             self.followers,
+            self.topologies,
         )
 
     def _report(self, offload: Offload) -> None:

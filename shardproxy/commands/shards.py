@@ -15,6 +15,7 @@ from shardproxy.wire.reply import Failure, Raw, Reply
 from shardproxy.wire.resp import Argument
 
 NOT_NOW = ("LOADING", "MASTERDOWN")  # what a replica says that cannot answer reads yet, or any more
+PRIMARY_POLL = 0.01  # seconds between looks for a primary
 CANDIDATES = 3  # nodes tried in turn: with a timeout each, more would outlast the client's patience
 
 
@@ -37,6 +38,8 @@ class Answer:
         """The text of the error reply a client gets for it."""
         if self.failure is not None:
             return self.failure.text
+        if self.shard.primary is None:
+            return f"TRYAGAIN shard {self.shard.index} failing over, not executed there"
         return f"ERR shard {self.shard.index}: {self.why_none}"
 
     def check(self) -> None:
@@ -48,7 +51,9 @@ class Answer:
 async def ask_shard(
     call: Call, shard: Shard, *args: Argument, resp: int = 2, timeout: float | None = None
 ) -> Answer:
-    """Send one request to a shard's primary."""
+    """Send one request to a shard's primary; wait for it while the shard has none, as the data plane does."""
+    if shard.primary is None:
+        shard = await _wait_primary(call, shard, timeout)
     if shard.primary is None:
         return Answer(shard, why_none="it has no known primary")
     address = shard.primary.address
@@ -61,6 +66,20 @@ async def ask_shard(
     if isinstance(received.reply, Failure):
         return Answer(shard, raw=received.raw, failure=received.reply)
     return Answer(shard, received.reply, received.raw)
+
+
+async def _wait_primary(call: Call, shard: Shard, timeout: float | None) -> Shard:
+    with trio.move_on_after(call.settings.park if timeout is None else min(timeout, call.settings.park)):
+        while True:
+            now = call.topologies.get(call.topology.cluster)
+            if (
+                now is not None
+                and shard.index < len(now.shards)
+                and now.shards[shard.index].primary is not None
+            ):
+                return now.shards[shard.index]
+            await trio.sleep(PRIMARY_POLL)
+    return shard
 
 
 async def ask_to_read(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import trio
 import trio.testing
@@ -11,7 +13,7 @@ from shardproxy.commands.call import Call
 from shardproxy.fleet import Fleet
 from shardproxy.wire.reply import Reply
 from tests.fixtures.engines import StartFleet
-from tests.fixtures.offload import open_desk, topology_at
+from tests.fixtures.offload import CLUSTER, open_desk, topology_at, topology_of
 
 
 async def test_bug_in_a_handler_is_one_error_reply(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,3 +83,31 @@ async def test_replica_answers_for_a_primary_that_is_down(start_fleet: StartFlee
     await trio.to_thread.run_sync(fleet.kill, fleet.shards[0].primary)
     async with open_desk(fleet) as desk:
         assert await desk.ask("MODULE", "LIST") == b"*0\r\n"
+
+
+async def test_a_command_waits_for_a_shard_that_is_failing_over(fleet: Fleet) -> None:
+    whole = topology_of(fleet)
+    first = whole.shards[0]
+    fenced = replace(first, primary=None, replicas=first.nodes)
+    async with open_desk(fleet) as desk, trio.open_nursery() as nursery:
+        desk.topologies[CLUSTER] = replace(whole, shards=(fenced, *whole.shards[1:]))
+        answers: list[bytes] = []
+
+        async def ask() -> None:
+            answers.append(await desk.ask("DBSIZE"))
+
+        nursery.start_soon(ask)
+        await trio.sleep(0.1)  # some looks for a primary
+        assert answers == []
+        desk.topologies[CLUSTER] = whole
+    assert answers == [b":0\r\n"]
+
+
+async def test_a_shard_without_a_primary_is_not_waited_for_long(fleet: Fleet) -> None:
+    whole = topology_of(fleet)
+    fenced = tuple(replace(shard, primary=None, replicas=shard.nodes) for shard in whole.shards)
+    async with open_desk(replace(whole, shards=fenced)) as desk:
+        desk.settings = replace(desk.settings, park=0.1)
+        reply = await desk.ask("DBSIZE")
+        assert reply.startswith(b"-TRYAGAIN shard ")
+        assert reply.endswith(b" failing over, not executed there\r\n")
