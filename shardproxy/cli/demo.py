@@ -43,7 +43,7 @@ async def demo(
     port: Annotated[int, Parameter(validator=Number(gte=1, lte=65535))] = 7000,
     shards: Annotated[int, Parameter(validator=Number(gte=1, lte=16))] = 3,
     replicas: Annotated[int, Parameter(validator=Number(gte=0, lte=5))] = 1,
-    engine: Choice = "redis",
+    engine: Choice = "both",
     check: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
     """Start a local fleet of engine processes and the proxy in front of it.
@@ -59,7 +59,7 @@ async def demo(
     replicas
         How many replicas each shard has.
     engine
-        What to start: redis; memcached (three nodes, the endpoint on port 11211 or the next free one); both.
+        What to start: redis on `port`; memcached, three nodes, on port 11211 or the next free one; both.
     check
         Take a short tour with a client instead, and exit with 0 when all went well, else 1.
     """
