@@ -66,6 +66,8 @@ def _pool_node(node: Node, down: NodeDown | None, now: float) -> dict[str, Any]:
         "reason": down.reason if down else "",
         "since": round(now - down.since, 1) if down else None,
         "lag": None,
+        "sync": None,
+        "sync_reason": "",
         "version": None,
         "manager": None,
         "zone": node.zone,

@@ -388,7 +388,8 @@ class _Tender:
             if run.kind is Kind.SWITCHOVER:
                 name = EventName.SWITCHOVER_FAILED if run.setback else EventName.SWITCHOVER_COMPLETE
             said = f"{run.record.primary} is the primary of epoch {run.record.epoch}, after {took:.2f} s"
-            said += f" (before: {primary}): {run.setback or run.reason}"
+            said += f" (before: {primary})" if primary is not None else ""
+            said += f": {run.setback or run.reason}"
             shared.events.add(name, self._key, said, seconds=took)
         elif run.is_over:
             shared.events.add(EventName.FAILOVER_DELAYED, self._key, run.setback)
