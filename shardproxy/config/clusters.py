@@ -70,7 +70,8 @@ class RedisCluster(_Cluster):
     timeouts: RedisTimeouts = RedisTimeouts()
     """How long connecting, answering, idling and waiting for a failover may take."""
     node_auth: NodeAuth | None = None
-    """How the proxy logs in to the nodes."""
+    """How the proxy logs in to the nodes. Besides what clients may do, the user needs PING, INFO, ROLE,
+    CLIENT, PUBSUB, COMMAND and CONFIG GET; to fail over also REPLICAOF, FAILOVER, CONFIG SET and REWRITE."""
     shards: Annotated[tuple[RedisShard, ...], Field(min_length=1, max_length=MAX_SHARDS)]
     """The shards. Slots are split evenly between them unless given."""
     commands: Commands = Commands()

@@ -83,7 +83,8 @@ def adopt(setup: ShardSetup, healths: Healths, *, is_patient: bool) -> Adoption:
         and health.verdict.is_answering
     }
     if not seen:
-        return NotYet("no node answers")
+        answers = any(h is not None and h.verdict.is_answering for h in map(healths.get, setup.addresses))
+        return NotYet("no node says what it is: may our user call INFO?" if answers else "no node answers")
     primaries = [node for node, replication in seen.items() if replication.role is Role.PRIMARY]
     if len(primaries) == 1:
         return _adopt_one(setup, healths, seen, primaries[0])

@@ -65,6 +65,7 @@ CASES = [
     ),
     ("no primary, and not ours to make one", {A: R, B: R, C: R}, False, NotYet, "not managed"),
     ("nobody answers", {A: LEFT, B: LEFT, C: LEFT}, True, NotYet, "no node answers"),
+    ("we may not ask", {A: health(None), B: LEFT, C: LEFT}, True, NotYet, "may our user call INFO"),
 ]
 
 
