@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import trio
+import trio._core._run as trio_run  # as hypothesis-trio and pytest-trio do: trio shuffles tasks by chance
 from trio.testing import MockClock
 
 from shardproxy.failover.setup import ShardSetup
@@ -220,8 +221,12 @@ async def _run_within(scope: trio.CancelScope, process: Process) -> None:
         await process.run()
 
 
-def simulate(plan: Plan, mutate: Callable[[Simulation], None] = lambda sim: None) -> Simulation:
-    """Run a plan to its end, on a clock that jumps."""
+def simulate(
+    plan: Plan, mutate: Callable[[Simulation], None] = lambda sim: None, *, seed: int = 1
+) -> Simulation:
+    """Run a plan to its end, on a clock that jumps; the seed orders tasks that could run in any order."""
+    trio_run._ALLOW_DETERMINISTIC_SCHEDULING = True  # type: ignore[misc]
+    trio_run._r.seed(seed)
     simulation = Simulation(plan, mutate)
     trio.run(simulation.run, clock=MockClock(autojump_threshold=0))
     return simulation
