@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import fcntl
 import json
-import math
 import os
 import uuid
 from dataclasses import dataclass, field, replace
+from operator import itemgetter
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -46,7 +46,9 @@ class LocalLeadership:
     """Held as long as the lock is: until the process ends."""
 
     revision: int
-    valid_until: float = math.inf
+
+    def covers(self, seconds: float) -> bool:
+        return True
 
 
 @dataclass(slots=True)
@@ -69,7 +71,7 @@ class LocalStore:
         self._turn = trio.Lock()
         self._state = _State(uuid.uuid4().hex, 0, 0, {}, {})
         self._records: Board[ShardKey, ShardRecord] = Board()
-        self._acks: Board[MemberKey, int] = Board()
+        self._acks: Board[MemberKey, int] = Board(topic_of=itemgetter(1))
 
     @property
     def group(self) -> str:

@@ -228,7 +228,7 @@ def test_no_write_takes_an_epoch_back(stored: ShardRecord, record: ShardRecord) 
 async def test_a_file_of_the_format_before_is_read(tmp_path: Path) -> None:
     path = tmp_path / "state.json"
     old = {**record_encode(RECORD), "wait": 1, "joined": ["10.0.0.1:7001", "10.0.0.2:7001"]}
-    for later in ("name", "slots", "promise", "pending", "floor", "flapping", "changed"):
+    for later in ("name", "slots", "promise", "pending", "replaced", "floor", "flapping", "changed"):
         del old[later]
     shards = [{"revision": 7, **old}]
     path.write_text(
