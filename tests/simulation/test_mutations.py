@@ -34,7 +34,8 @@ from tests.simulation.faults import (
     ThawAll,
 )
 from tests.simulation.process import Process
-from tests.simulation.simulation import Plan, Simulation, simulate
+from tests.simulation.plan import Plan
+from tests.simulation.simulation import Simulation, simulate
 
 Patch = pytest.MonkeyPatch
 
@@ -137,14 +138,13 @@ def accept_any_write(patch: Patch) -> None:
 
 def stop_checking_leaders(sim: Simulation) -> None:
     sim.store.is_checking_leader = False
-    for process in sim.processes:
-        process.is_checking_lease = False
 
 
 def data_plane(**switches: bool) -> Callable[[Simulation], None]:
     def mutate(sim: Simulation) -> None:
         for name, value in switches.items():
-            setattr(sim.proxy, name, value)
+            for proxy in sim.proxies:
+                setattr(proxy, name, value)
 
     return mutate
 
