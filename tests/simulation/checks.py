@@ -87,6 +87,8 @@ class Checks:
             self.complain(f"LATE: {record.key} is switched over, and nobody waits for that any more")
         if record.primary is not None and (before is None or before.primary is None) and primary is not None:
             self._give_up(history, primary)
+            if record.primary == record.target and primary.priority == 0:
+                self.complain(f"FIT: {primary.address} is made the primary, and its priority is 0")
         history.records.append(record)
 
     def served(self, record: ShardRecord, proxy: str, primary: SimEngine | None, *, decides: bool) -> None:
@@ -137,11 +139,6 @@ class Checks:
         lost = [at for at in lost if last - at > self.oldest] if not self.is_meddled else []
         if lost:
             self.complain(f"OLD: {engine.address} promoted, which lost sync {last - min(lost):.1f} s before")
-
-    def settled(self, record: ShardRecord, primary: SimEngine) -> None:
-        """The primary that was made is served."""
-        if record.primary == record.target and primary.priority == 0:
-            self.complain(f"FIT: {primary.address} is the primary, and its priority is 0")
 
     def pointed(self, node: SimEngine, primary: SimEngine) -> None:
         """Our REPLICAOF to another node is carried out."""

@@ -217,11 +217,12 @@ class Simulation:
             (process.controls.pause if is_paused else process.controls.resume)(CLUSTER)
 
     def switch_over(self, key: ShardKey) -> None:
+        """Ask the process that leads, or one that does not."""
         assert self._nursery is not None
-        for process in self.processes:
-            if process.is_leading:
-                self._asked.setdefault(key, []).append(trio.current_time())
-                self._nursery.start_soon(self._ask, process, key)
+        process = next((p for p in self.processes if p.is_leading), next(iter(self.processes), None))
+        if process is not None:
+            self._asked.setdefault(key, []).append(trio.current_time())
+            self._nursery.start_soon(self._ask, process, key)
 
     async def _ask(self, process: Process, key: ShardKey) -> None:
         process.asked_at = float("inf")
