@@ -139,7 +139,7 @@ MUTATIONS = [
     Mutation(
         "a command needs a lease that outlasts it",
         "LEASE",
-        at_awaits(Stop(4.0), At(Kill(0), 0.0), awaits=(4, 10), standbys=1, lasts=10.0),
+        at_awaits(Stop(4.0), At(Kill(0), 0.0), awaits=(2, 12), standbys=1, lasts=10.0),
         trust_any_lease,
     ),
     Mutation(
@@ -236,7 +236,17 @@ MUTATIONS = [
     Mutation(
         "what nobody waits for is not done",
         "LATE",
-        [Plan([At(StoreDown(), 0.0), At(SwitchOver(), 5.0), At(StoreDown(False), 40.0)], lasts=42.0)],
+        [
+            Plan(
+                [
+                    At(StoreDown(), 0.0),
+                    At(CrashAll(), 0.5),
+                    At(SwitchOver(), 5.0),
+                    At(StoreDown(False), 40.0),
+                ],
+                lasts=42.0,
+            )
+        ],
         keep_requests,
     ),
 ]

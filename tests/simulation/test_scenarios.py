@@ -201,3 +201,9 @@ def test_without_replicas_a_restarted_primary_is_taken_as_it_is() -> None:
 def test_a_dead_replica_is_no_failover() -> None:
     sim = run((0.0, Kill(OTHER)), lasts=20.0)
     assert promotions(sim) == []
+
+
+def test_who_takes_over_after_a_relay_has_all_that_it_lacked() -> None:
+    """A replica's link is up again before it has been sent what it lacks."""
+    sim = run((0.0, Cut(0, 2)), (1.0, FillDisk(1)), (1.0, Kill(0)))
+    assert promotions(sim) == ["node:7002 in epoch 2", "node:7003 in epoch 3"]
