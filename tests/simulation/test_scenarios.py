@@ -10,6 +10,7 @@ from tests.simulation.faults import (
     PRIMARY,
     At,
     Crash,
+    CrashAll,
     Cut,
     Fault,
     FillDisk,
@@ -207,3 +208,16 @@ def test_who_takes_over_after_a_relay_has_all_that_it_lacked() -> None:
     """A replica's link is up again before it has been sent what it lacks."""
     sim = run((0.0, Cut(0, 2)), (1.0, FillDisk(1)), (1.0, Kill(0)))
     assert promotions(sim) == ["node:7002 in epoch 2", "node:7003 in epoch 3"]
+
+
+def test_a_new_controller_waits_for_the_primary_where_no_replica_was_in_sync() -> None:
+    """Nobody else may be promoted, so nothing is begun that only a replica could end."""
+    faults = ((0.0, Cut(0, 1)), (0.0, Cut(0, 2)), (32.0, CrashAll(0.5, with_primary=True)))
+    sim = run(*faults, wait=0, lasts=38.0)
+    assert promotions(sim) == ["node:7001 in epoch 2"]
+
+
+def test_an_older_promise_is_finished_soon_after_it_can_be() -> None:
+    sim = run((0.0, Kill(0)), lasts=6.0)
+    finished = next(line for line in sim.checks.trace if "epoch 2 ok" in line and "pending" not in line)
+    assert float(finished.split()[0]) - WARM_UP < 2.0
