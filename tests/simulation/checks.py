@@ -87,7 +87,8 @@ class Checks:
             self.complain(f"LATE: {record.key} is switched over, and nobody waits for that any more")
         if record.primary is not None and (before is None or before.primary is None) and primary is not None:
             self._give_up(history, primary)
-            if record.primary == record.target and primary.priority == 0:
+            is_new = before is not None and record.primary == record.target and record.primary != before.last
+            if is_new and primary.priority == 0:
                 self.complain(f"FIT: {primary.address} is made the primary, and its priority is 0")
         history.records.append(record)
 

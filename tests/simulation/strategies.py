@@ -63,6 +63,17 @@ BY_HAND: st.SearchStrategy[Fault] = st.one_of(
     st.builds(PromoteByHand, NODES), st.builds(Point, NODES, NODES)
 )
 
+HARD = st.sampled_from(  # at least one of them strikes: a primary is lost, or handed over
+    [
+        Kill(PRIMARY),
+        Freeze(PRIMARY),
+        Replace(PRIMARY, keeps_data=True),
+        CrashAll(0.5, with_primary=True),
+        SwitchOver(),
+        FillDisk(PRIMARY),
+        Kill(in_shard(1, PRIMARY)),
+    ]
+)
 ALL = st.one_of(BREAKING, BREAKING, CHANGING)
 MEDDLED = st.one_of(BREAKING, CHANGING, BY_HAND, BY_HAND)
 SECONDS = st.one_of(
@@ -72,17 +83,20 @@ SECONDS = st.one_of(
 
 def plans(faults: st.SearchStrategy[Fault]) -> st.SearchStrategy[Plan]:
     """At least one fault by the clock, so that there is a failover whose awaits can be hit."""
+    hard = st.builds(At, HARD, seconds=SECONDS)
     by_time = st.builds(At, faults, seconds=SECONDS)
     by_await = st.builds(At, faults, awaits=st.integers(1, 60))
     return st.builds(
         Plan,
-        faults=st.tuples(st.lists(by_time, min_size=1, max_size=5), st.lists(by_await, max_size=4)).map(
-            lambda both: [*both[0], *both[1]]
-        ),
+        faults=st.tuples(
+            st.lists(hard, min_size=1, max_size=2),
+            st.lists(by_time, min_size=1, max_size=5),
+            st.lists(by_await, max_size=4),
+        ).map(lambda lists: [at for some in lists for at in some]),
         nodes=st.sampled_from([3, 2, 4]),
         wait=st.sampled_from([1, 0, 2]),
         lasts=st.sampled_from([6.0, 12.0, 36.0]),
-        keeps_data=st.sampled_from([True, True, False]),
+        keeps_data=st.sampled_from([True, True, True, True, False]),
         standbys=st.sampled_from([0, 1]),
         shards=st.sampled_from([1, 1, 2]),
         proxies=st.sampled_from([1, 2, 3]),
@@ -90,7 +104,7 @@ def plans(faults: st.SearchStrategy[Fault]) -> st.SearchStrategy[Plan]:
         spares=st.sampled_from([0, 1]),
         strangers=st.sampled_from([0, 0, 1]),
         priorities=st.sampled_from([(), (100, 0), (100, 50, 0), (0, 100)]),
-        is_managed=st.sampled_from([True, True, True, False]),
+        is_managed=st.sampled_from([True, True, True, True, True, False]),
     )
 
 
