@@ -18,12 +18,14 @@ from tests.simulation.faults import (
     HealNetwork,
     Kill,
     Lag,
+    Replace,
     Restart,
     Stop,
     StoreDown,
+    Stray,
     ThawAll,
 )
-from tests.simulation.meddling import SwitchOver
+from tests.simulation.meddling import AGAIN, Reload, SwitchOver
 from tests.simulation.plan import Plan
 from tests.simulation.simulation import KEY, WARM_UP, Simulation, simulate
 
@@ -221,3 +223,22 @@ def test_an_older_promise_is_finished_soon_after_it_can_be() -> None:
     sim = run((0.0, Kill(0)), lasts=6.0)
     finished = next(line for line in sim.checks.trace if "epoch 2 ok" in line and "pending" not in line)
     assert float(finished.split()[0]) - WARM_UP < 2.0
+
+
+@pytest.mark.parametrize("strange", [Stray(0), Replace(0)])
+def test_a_replica_is_not_forgotten_while_its_new_name_is_not_known_yet(strange: Fault) -> None:
+    """Without it, a primary that comes back with other data, or with none, would have the most there is."""
+    faults = ((0.0, Reload((0, 1 + AGAIN, 2))), (0.0, strange))
+    sim = run(*faults, nodes=2, spares=1, wait=0)
+    assert promotions(sim) == ["node:7002 in epoch 2"]
+
+
+def test_a_member_under_another_name_is_the_same_member() -> None:
+    sim = run((0.0, Reload((AGAIN, 1 + AGAIN, 2 + AGAIN))), (2.0, Kill(0)))
+    assert promotions(sim) == ["node:7002 in epoch 2"]
+
+
+def test_who_was_promoted_can_be_called_otherwise_in_the_same_epoch() -> None:
+    sim = run((0.0, Kill(0)), (3.0, Reload((0, 1 + AGAIN, 2))))
+    assert str(sim.record.primary) == "alias:7002"
+    assert sim.record.epoch == 2
