@@ -242,3 +242,12 @@ def test_who_was_promoted_can_be_called_otherwise_in_the_same_epoch() -> None:
     sim = run((0.0, Kill(0)), (3.0, Reload((0, 1 + AGAIN, 2))))
     assert str(sim.record.primary) == "alias:7002"
     assert sim.record.epoch == 2
+
+
+@pytest.mark.parametrize("nodes", [3, 4])
+@pytest.mark.parametrize("after", [0.1, 0.5])
+def test_a_new_primary_that_dies_right_after_a_switchover_is_replaced(nodes: int, after: float) -> None:
+    """The one that handed over has all that it had acknowledged: its word counts."""
+    sim = run((0.0, SwitchOver()), (after, Kill(1)), nodes=nodes)
+    assert len(promotions(sim)) == 1
+    assert served_at(sim, 3) - after < 1.5
