@@ -101,7 +101,9 @@ class Runner:
             record = replace(run.record.fenced(ShardState.SWITCHING), target=run.target)
             return ClaimedSwitchover(await self._put(record))
         state = ShardState.HELD if run.kind is Kind.HOLD else ShardState.FENCING
-        is_first = run.record.last is None and run.record.lineage is None  # whoever resumes cannot choose anew
+        is_first = (
+            run.record.last is None and run.record.lineage is None
+        )  # whoever resumes cannot choose anew
         bound = run.trusted if is_first and run.record.primary is None else None
         record = replace(run.record.fenced(state), target=bound, floor=max(run.record.floor, run.floor))
         return Claimed(await self._put(record))

@@ -72,8 +72,9 @@ class Simulation:
         engines = [self.world.add(first + number) for number in range(plan.nodes + plan.spares)]
         for engine, priority in zip(engines, plan.priorities, strict=False):
             engine.priority = priority
-        for engine in engines[1:]:
-            engine.follow(engines[0].address if engine in engines[: plan.nodes] else DEAD_END)
+        for engine in engines if plan.starts_frozen else engines[1:]:
+            is_replica = not plan.starts_frozen and engine in engines[: plan.nodes]
+            engine.follow(engines[0].address if is_replica else DEAD_END)
         strangers = [self.world.add(first + 50 + number) for number in range(plan.strangers)]
         for engine in strangers:
             engine.follow(engines[0].address)
@@ -235,7 +236,7 @@ class Simulation:
     def write_by_hand(self, engine: SimEngine, count: int) -> None:
         history = self.checks.of(self.checks.keys[engine.address])
         for value in itertools.islice(self._by_hand, count):
-            history.precious.add(value)
+            history.precious[value] = engine.run_id
             engine.append(value)
 
     def give_up(self, engine: SimEngine) -> None:

@@ -104,6 +104,7 @@ def plans(faults: st.SearchStrategy[Fault]) -> st.SearchStrategy[Plan]:
         spares=st.sampled_from([0, 1]),
         strangers=st.sampled_from([0, 0, 1]),
         priorities=st.sampled_from([(), (100, 0), (100, 50, 0), (0, 100)]),
+        starts_frozen=st.sampled_from([False, False, False, True]),
         is_managed=st.sampled_from([True, True, True, True, True, False]),
     )
 

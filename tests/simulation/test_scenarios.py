@@ -261,4 +261,3 @@ def test_another_node_is_chosen_when_the_one_that_was_to_stay_the_primary_is_gon
         sim = simulate(plan)
     assert not sim.checks.complaints
     assert sim.is_settled
-
