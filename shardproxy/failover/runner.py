@@ -130,6 +130,8 @@ class Runner:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(fence)
                 for node in _members(run) if run.may_touch else ():
+                    if run.kind is Kind.HOLD and node == record.last:
+                        continue  # nobody gets what it has, or lacks
                     (late if node == record.last else nursery).start_soon(freeze, node)
             if (
                 frozen
@@ -145,8 +147,8 @@ class Runner:
             return Held(run.reason)
         if any(candidate.address == run.trusted for candidate in run.candidates):
             return Enough()
-        if run.record.target is not None:
-            return TooFew(f"{run.record.target} was to be the first primary, and does not answer")
+        if run.trusted is not None and run.record.target == run.trusted:
+            return TooFew(f"{run.trusted} was to be the first primary, and does not answer")
         if best_of_restarted(run.record, run.candidates) is not None:
             return Enough()
         too_few = why_too_few(run.record, run.candidates)

@@ -85,7 +85,7 @@ class Checks:
                 self.complain(f"I8: {before.primary} was replaced without a reason")
         if record.state is ShardState.SWITCHING and not self.is_asked_for(record.key):
             self.complain(f"LATE: {record.key} is switched over, and nobody waits for that any more")
-        if record.primary is not None and (before is None or before.primary is None) and primary is not None:
+        if primary is not None and (before is None or before.primary != record.primary):
             self._give_up(history, primary)
             if _is_new(before, record) and primary.priority == 0:
                 self.complain(f"FIT: {primary.address} is made the primary, and its priority is 0")

@@ -25,7 +25,7 @@ from tests.simulation.faults import (
     Stray,
     ThawAll,
 )
-from tests.simulation.meddling import AGAIN, Reload, SwitchOver
+from tests.simulation.meddling import AGAIN, Pause, PromoteByHand, Reload, SwitchOver
 from tests.simulation.plan import Plan
 from tests.simulation.simulation import KEY, WARM_UP, Simulation, simulate
 
@@ -261,3 +261,18 @@ def test_another_node_is_chosen_when_the_one_that_was_to_stay_the_primary_is_gon
         sim = simulate(plan)
     assert not sim.checks.complaints
     assert sim.is_settled
+
+
+def test_a_primary_that_restarted_while_paused_is_left_alone() -> None:
+    """Its replicas are kept from it; it gets no command."""
+    sim = run((0.0, Pause()), (8.0, Replace(PRIMARY, keeps_data=True)), lasts=14.0)
+    assert len(promotions(sim)) == 1
+
+
+def test_what_the_primary_had_passed_is_put_on_record_while_something_cannot_be_healed() -> None:
+    """A replica was promoted by hand, and keeps what was written to it."""
+    plan = Plan([At(PromoteByHand(1), 0.0)], wait=0, lasts=30.0)
+    with structlog.testing.capture_logs():
+        sim = simulate(plan)
+    assert not sim.checks.complaints
+    assert sim.record.floor > 0
