@@ -66,9 +66,9 @@ def _docstrings(section: type[Section]) -> dict[str, str | None]:
     found: dict[str, str | None] = {}
     for statement, after in pairwise([*body.body, ast.Pass()]):
         if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
-            text = after.value if isinstance(after, ast.Expr) else None
-            is_text = isinstance(text, ast.Constant) and isinstance(text.value, str)
-            found[statement.target.id] = inspect.cleandoc(text.value) if is_text else None
+            below = after.value if isinstance(after, ast.Expr) else None
+            text = below.value if isinstance(below, ast.Constant) else None
+            found[statement.target.id] = inspect.cleandoc(text) if isinstance(text, str) else None
     return found
 
 
