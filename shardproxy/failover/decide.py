@@ -132,7 +132,8 @@ def _members(setup: ShardSetup, record: ShardRecord) -> Update | None:
         return None
     joined = tuple(node for node in record.joined if node in nodes)
     processes = tuple(entry for entry in record.processes if entry[0] in nodes)
-    changed = replace(record, nodes=nodes, joined=joined, processes=processes, wait=setup.wait)
+    promise = replace(record.promise, wait=setup.wait)
+    changed = replace(record, nodes=nodes, joined=joined, processes=processes, promise=promise)
     return Update(changed, "the config changed")
 
 

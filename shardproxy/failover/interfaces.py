@@ -19,22 +19,18 @@ class FenceError(Exception):
 class Fencer(Protocol):
     """The proxies' data planes: those of all proxies that serve the shard.
 
-    Each call names an epoch; one that is older than what a proxy has seen of the shard changes nothing.
-    Raise FenceError.
+    Each follows the records by itself. A record without a primary fences: connections to the one that was
+    are closed, and what was not sent waits. Once it is served no older reply becomes an acknowledgement.
     """
 
-    async def fence(self, key: ShardKey, epoch: int, primary: Address | None) -> None:
-        """Close the connections to the shard's primary and park what was not sent.
+    async def wait_served(self, record: ShardRecord) -> None:
+        """Return when every live proxy serves the shard as this record says, or as a later one.
 
-        Returns when every proxy has done so, or can no longer serve. From then on no reply of an older epoch
-        becomes an acknowledgement.
+        Raise FenceError when one does not in time: it may serve what was before.
         """
 
-    async def park(self, key: ShardKey, epoch: int) -> None:
-        """Park what is not sent yet, let the replies of what was sent come in, and return when all are."""
-
-    async def publish(self, record: ShardRecord) -> None:
-        """Serve the shard as the record says; what is parked goes to its primary."""
+    def served(self, key: ShardKey) -> int:
+        """The `changed` of the record that every live proxy serves, or a later one; 0 = none."""
 
 
 class Nodes(Protocol):

@@ -113,7 +113,7 @@ class Runner:
         async def fence() -> None:
             try:
                 with trio.fail_after(self.settings.fence_timeout):
-                    await self.fencer.fence(record.key, record.epoch, record.last)
+                    await self.fencer.wait_served(record)
             except FenceError as error:
                 why_not.append(str(error))
             except trio.TooSlowError:
@@ -174,7 +174,7 @@ class Runner:
     async def _park(self, run: Run) -> Event:
         try:
             with trio.fail_after(self.settings.fence_timeout):
-                await self.fencer.park(run.record.key, run.record.epoch)
+                await self.fencer.wait_served(run.record)
         except FenceError as error:
             return HandoverRefused(str(error))
         except trio.TooSlowError:
@@ -208,7 +208,7 @@ class Runner:
         settled = replace(settled, joined=tuple(node for node in settled.nodes if node in joined))
         record = await self.store.put(settled, self.leadership)
         try:
-            await self.fencer.publish(record)
+            await self.fencer.wait_served(record)
         except FenceError as error:
             return Lost(str(error))  # it is on record: whoever tends the shard publishes it again
         return Published(record)

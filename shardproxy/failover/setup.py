@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from shardproxy.model import Address, Node
+from shardproxy.model import Address, Node, SlotRange
 from shardproxy.model.replication import ShardKey
-from shardproxy.store.record import ShardRecord, ShardState
+from shardproxy.store.record import Promise, ShardRecord, ShardState
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +15,8 @@ class ShardSetup:
 
     key: ShardKey
     nodes: tuple[Node, ...]  # the first is the primary where nothing else is known
+    name: str | None = None
+    slots: tuple[SlotRange, ...] = ()
     wait: int = 0  # replicas that have a write before it is acknowledged
     is_managed: bool = False  # replication is built, not only followed
     is_automatic: bool = True  # fail over without being asked
@@ -30,7 +32,16 @@ class ShardSetup:
 
 def record_new(setup: ShardSetup) -> ShardRecord:
     """The record of a shard that was never stored."""
-    return ShardRecord(setup.key, 0, ShardState.NEW, None, setup.addresses, wait=setup.wait)
+    return ShardRecord(
+        setup.key,
+        0,
+        ShardState.NEW,
+        None,
+        setup.addresses,
+        name=setup.name,
+        slots=setup.slots,
+        promise=Promise(wait=setup.wait),
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -193,7 +193,7 @@ class _Tender:
         """Have a settled record served, also one that somebody before us left behind."""
         if not record.is_settled or record.served == self._published or not self._is_confirmed(record):
             return
-        await self._shared.fencer.publish(record)
+        await self._shared.fencer.wait_served(record)
         self._published = record.served
 
     def _is_confirmed(self, record: ShardRecord) -> bool:
@@ -216,7 +216,8 @@ class _Tender:
                     return trio.current_time()  # it was found among nodes that the config has no more
                 record = self._record.fenced()
                 nodes = dict.fromkeys((*setup.addresses, primary))
-                record = replace(record, nodes=tuple(nodes), joined=joined, wait=setup.wait)
+                promise = replace(record.promise, wait=setup.wait)
+                record = replace(record, nodes=tuple(nodes), joined=joined, promise=promise)
                 for node, health in self._healths().items():
                     if node in joined and node != primary and health.server is not None:
                         record = record.with_process(node, health.server.run_id)
@@ -258,7 +259,8 @@ class _Tender:
         order = [node for node in self._setup.addresses if node in keys]
         target = (with_data or order)[0]
         joined = tuple(node for node in candidates if node == target or not keys[node] or histories)
-        record = replace(self._record, nodes=self._setup.addresses, wait=self._setup.wait, joined=joined)
+        promise = replace(self._record.promise, wait=self._setup.wait)
+        record = replace(self._record, nodes=self._setup.addresses, promise=promise, joined=joined)
         await self._walk(Run(Kind.FAILOVER, record, why, trio.current_time(), trusted=target))
 
     @property

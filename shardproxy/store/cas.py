@@ -18,4 +18,5 @@ def record_replace(stored: ShardRecord | None, record: ShardRecord, revision: in
             raise ConflictError(f"{record.key}: epoch {record.epoch} after {stored.epoch}")
         if record.epoch == stored.epoch and stored.target and record.target not in (None, stored.target):
             raise ConflictError(f"{record.key}: epoch {record.epoch} already promotes {stored.target}")
-    return replace(record, revision=revision)
+    is_same = stored is not None and stored.served == record.served
+    return replace(record, revision=revision, changed=stored.changed if stored and is_same else revision)

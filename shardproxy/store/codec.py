@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from shardproxy.model import Address
+from shardproxy.model import Address, SlotRange
 from shardproxy.model.replication import Lineage, ShardKey
-from shardproxy.store.record import ShardRecord, ShardState
+from shardproxy.store.record import Flapping, Promise, ShardRecord, ShardState
 
 
 def record_encode(record: ShardRecord) -> dict[str, Any]:
@@ -23,7 +23,13 @@ def record_encode(record: ShardRecord) -> dict[str, Any]:
         "joined": [str(node) for node in record.joined],
         "last": _text(record.last),
         "target": _text(record.target),
-        "wait": record.wait,
+        "name": record.name,
+        "slots": [[slots.first, slots.last] for slots in record.slots],
+        "promise": _promise_encode(record.promise),
+        "pending": [_promise_encode(promise) for promise in record.pending],
+        "floor": record.floor,
+        "flapping": [record.flapping.wait, record.flapping.since] if record.flapping else None,
+        "changed": record.changed,
         "lineage": [lineage.replid, lineage.replid2, lineage.second_offset] if lineage else None,
         "run_id": record.run_id,
         "processes": {str(node): run_id for node, run_id in record.processes},
@@ -33,7 +39,8 @@ def record_encode(record: ShardRecord) -> dict[str, Any]:
 def record_decode(values: Mapping[str, Any], revision: int) -> ShardRecord:
     """Raise ValueError when the values are not a record's."""
     try:
-        lineage = values["lineage"]
+        values = values if "promise" in values else _of_format_1(values)
+        lineage, flapping = values["lineage"], values["flapping"]
         return ShardRecord(
             key=ShardKey(str(values["cluster"]), int(values["shard"])),
             epoch=int(values["epoch"]),
@@ -43,7 +50,13 @@ def record_decode(values: Mapping[str, Any], revision: int) -> ShardRecord:
             joined=tuple(Address.parse(node) for node in values["joined"]),
             last=_address(values["last"]),
             target=_address(values["target"]),
-            wait=int(values["wait"]),
+            name=str(values["name"]) if values["name"] is not None else None,
+            slots=tuple(SlotRange(int(first), int(last)) for first, last in values["slots"]),
+            promise=_promise_decode(values["promise"]),
+            pending=tuple(_promise_decode(promise) for promise in values["pending"]),
+            floor=int(values["floor"]),
+            flapping=Flapping(float(flapping[0]), float(flapping[1])) if flapping else None,
+            changed=int(values["changed"]),
             lineage=Lineage(str(lineage[0]), str(lineage[1]), int(lineage[2])) if lineage else None,
             run_id=str(values["run_id"]),
             processes=tuple(
@@ -53,6 +66,29 @@ def record_decode(values: Mapping[str, Any], revision: int) -> ShardRecord:
         )
     except (KeyError, IndexError, TypeError, AttributeError) as error:
         raise ValueError(f"not a shard's record: {error!r}") from error
+
+
+def _of_format_1(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Every member vouched then, in sync or not."""
+    voters = [node for node in values["joined"] if node not in (values["primary"], values["last"])]
+    promise = {"voters": voters, "wait": values["wait"]}
+    later: dict[str, Any] = {
+        "name": None,
+        "slots": [],
+        "pending": [],
+        "floor": 0,
+        "flapping": None,
+        "changed": 0,
+    }
+    return {**later, **values, "promise": promise}
+
+
+def _promise_encode(promise: Promise) -> dict[str, Any]:
+    return {"voters": sorted(map(str, promise.voters)), "wait": promise.wait}
+
+
+def _promise_decode(values: Mapping[str, Any]) -> Promise:
+    return Promise(frozenset(Address.parse(node) for node in values["voters"]), int(values["wait"]))
 
 
 def _text(address: Address | None) -> str | None:

@@ -13,6 +13,8 @@ from shardproxy.model.board import Board
 from shardproxy.model.replication import ShardKey
 from shardproxy.store.record import ShardRecord
 
+MemberKey = tuple[str, ShardKey]
+
 
 class StoreError(Exception):
     """Nothing was written, as far as we know."""
@@ -61,3 +63,14 @@ class Store(Protocol):
 
         Raise ConflictError, LeadershipLostError or StoreUnavailableError. It is durable when this returns.
         """
+
+    @property
+    def member(self) -> str:
+        """This process among those that share the store."""
+
+    @property
+    def acks(self) -> Board[MemberKey, int]:
+        """Of every live member and shard: the `changed` of the record that it serves."""
+
+    async def ack(self, key: ShardKey, changed: int) -> None:
+        """This process serves the shard as of that change: no older reply is an acknowledgement there."""

@@ -27,11 +27,13 @@ from shardproxy.store.codec import record_decode, record_encode
 from shardproxy.store.interface import (
     Leadership,
     LeadershipLostError,
+    MemberKey,
     StoreUnavailableError,
 )
 from shardproxy.store.record import ShardRecord
 
-FORMAT = 1
+FORMAT = 2
+FORMATS = (1, FORMAT)  # that can be read
 MAX_FILE = 4 << 20  # bytes; 250 shards of 6 nodes in each of 10 clusters are a quarter of it
 
 
@@ -67,6 +69,7 @@ class LocalStore:
         self._turn = trio.Lock()
         self._state = _State(uuid.uuid4().hex, 0, 0, {}, {})
         self._records: Board[ShardKey, ShardRecord] = Board()
+        self._acks: Board[MemberKey, int] = Board()
 
     @property
     def group(self) -> str:
@@ -75,6 +78,19 @@ class LocalStore:
     @property
     def records(self) -> Board[ShardKey, ShardRecord]:
         return self._records
+
+    @property
+    def member(self) -> str:
+        return "self"
+
+    @property
+    def acks(self) -> Board[MemberKey, int]:
+        return self._acks
+
+    async def ack(self, key: ShardKey, changed: int) -> None:
+        """Nobody else has to know, so nothing is written."""
+        self._acks.show((self.member, key), changed)
+        await trio.lowlevel.checkpoint()
 
     def __enter__(self) -> Self:
         self._lock_file = _lock(self._path)
@@ -234,7 +250,7 @@ def _encode(state: _State) -> bytes:
 
 
 def _decode(values: Any) -> _State:
-    if values["format"] != FORMAT:
+    if values["format"] not in FORMATS:
         raise ValueError(f"format {values['format']}, and this version reads {FORMAT}")
     records = [record_decode(shard, int(shard["revision"])) for shard in values["shards"]]
     return _State(

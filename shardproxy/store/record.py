@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, replace
 
-from shardproxy.model import Address
+from shardproxy.model import Address, SlotRange
 from shardproxy.model.replication import Lineage, ShardKey
 
 
@@ -17,6 +17,30 @@ class ShardState(enum.Enum):
     PROMOTING = "promoting"  # as FENCING, and the target may already be a primary
     SWITCHING = "switching"  # as PROMOTING, by a planned switchover
     CONFLICT = "conflict"  # two nodes claim to be the primary: read-only until an operator decides
+
+
+@dataclass(frozen=True, slots=True)
+class Promise:
+    """What an acknowledgement means: `wait` of the voters have the write, beside the primary.
+
+    A voter is a replica whose word on acknowledged writes counts: configured, in sync and fit to be promoted.
+    """
+
+    voters: frozenset[Address] = frozenset()
+    wait: int = 0
+
+    @property
+    def needed(self) -> int:
+        """So many voters have every acknowledged write between them; 0 where nothing can be acknowledged."""
+        return max(0, len(self.voters) - self.wait + 1) if self.wait else min(1, len(self.voters))
+
+
+@dataclass(frozen=True, slots=True)
+class Flapping:
+    """How long the next automatic failover has to wait, in seconds from the last one (wall clock)."""
+
+    wait: float
+    since: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +60,21 @@ class ShardRecord:
     processes: tuple[
         tuple[Address, str], ...
     ] = ()  # members and the run_id with which each was last in sync: what another process has, a disk kept
-    wait: int = 0  # replicas that have a write before it is acknowledged
+    name: str | None = None  # as configured
+    slots: tuple[SlotRange, ...] = ()  # as served
+    promise: Promise = Promise()
+    pending: tuple[Promise, ...] = ()  # older ones: what they acknowledged may not be on the new voters yet
+    floor: int = 0  # an offset the primary had passed a while ago: who has less lost sync long since
+    flapping: Flapping | None = None
     lineage: Lineage | None = None  # of the primary's, or the last primary's, dataset
     run_id: str = ""  # of the primary's process
     revision: int = 0  # the store's, for compare-and-set; 0 = not stored yet
+    changed: int = 0  # the revision at which what proxies act on last changed; the store sets it
+
+    @property
+    def wait(self) -> int:
+        """Replicas that have a write before it is acknowledged."""
+        return self.promise.wait
 
     @property
     def replicas(self) -> tuple[Address, ...]:
@@ -60,7 +95,16 @@ class ShardRecord:
     @property
     def served(self) -> tuple[object, ...]:
         """What of it a proxy acts on."""
-        return self.epoch, self.state, self.primary, self.nodes, self.wait
+        return (
+            self.epoch,
+            self.state,
+            self.primary,
+            self.nodes,
+            self.name,
+            self.slots,
+            self.promise,
+            self.run_id,
+        )
 
     @property
     def is_settled(self) -> bool:

@@ -17,7 +17,7 @@ from shardproxy.health.monitor import Boards, run_monitor
 from shardproxy.model import Address
 from shardproxy.model.board import Board
 from shardproxy.model.replication import ShardKey
-from shardproxy.store.interface import Leadership, LeadershipLostError
+from shardproxy.store.interface import Leadership, LeadershipLostError, MemberKey
 from shardproxy.store.record import ShardRecord
 from shardproxy.wire.reply import Reply
 from shardproxy.wire.resp import Argument
@@ -102,6 +102,17 @@ class Process:
     def records(self) -> Board[ShardKey, ShardRecord]:
         return self.store.records
 
+    @property
+    def member(self) -> str:
+        return "self"
+
+    @property
+    def acks(self) -> Board[MemberKey, int]:
+        return Board()
+
+    async def ack(self, key: ShardKey, changed: int) -> None:
+        raise NotImplementedError("the proxy is a model")
+
     async def claim(self) -> Leadership:
         self._lease = None  # not renewed any more
         lease = await self.store.claim()
@@ -117,20 +128,13 @@ class Process:
 
     # Fencer
 
-    async def fence(self, key: ShardKey, epoch: int, primary: Address | None) -> None:
+    async def wait_served(self, record: ShardRecord) -> None:
         await self._act()
-        await self.proxy.fence(key, epoch, primary)
+        await self.proxy.wait_served(record)
         await self._acted()
 
-    async def park(self, key: ShardKey, epoch: int) -> None:
-        await self._act()
-        await self.proxy.park(key, epoch)
-        await self._acted()
-
-    async def publish(self, record: ShardRecord) -> None:
-        await self._act()
-        await self.proxy.publish(record)
-        await self._acted()
+    def served(self, key: ShardKey) -> int:
+        return self.proxy.served(key)
 
 
 @dataclass

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 import trio
 
 from shardproxy.model import Address
+from shardproxy.model.board import Board
 from shardproxy.model.replication import ShardKey
 from shardproxy.nodes import NodeFailure
-from shardproxy.store.record import ShardRecord
+from shardproxy.store.record import ShardRecord, ShardState
 from tests.simulation.checks import Checks
 from tests.simulation.world import World
 
@@ -37,31 +38,43 @@ class SimProxy:
     is_verifying: bool = True  # that it is the primary's process, before anything is sent
     is_resending: bool = False
     run_id: str = ""
+    changed_at: int = 0  # of the record that is served
     changed: trio.Event = field(default_factory=trio.Event)
     landed: trio.Event = field(default_factory=trio.Event)
+    followed: trio.Event = field(default_factory=trio.Event)
     in_doubt: int = 0
 
-    async def fence(self, key: ShardKey, epoch: int, primary: Address | None) -> None:
-        await trio.sleep(POLL / 10)
-        if self.is_fencing and epoch >= self.epoch:
-            self._turn(epoch, None)
+    async def run(self, records: Board[ShardKey, ShardRecord]) -> None:
+        """Follow the records: without a primary it fences; a planned change lets replies come in first."""
+        seen = records.version
+        while True:
+            for record in list(records.values()):
+                await self._follow(record)
+            seen = await records.wait_changed(seen)
 
-    async def park(self, key: ShardKey, epoch: int) -> None:
-        if epoch < self.epoch:
+    async def _follow(self, record: ShardRecord) -> None:
+        if record.changed <= self.changed_at:
             return
-        self._turn(self.epoch, None)  # replies of what was sent still count
-        while self.in_flight:
-            await self.landed.wait()
-        self._turn(epoch, None)
-
-    async def publish(self, record: ShardRecord) -> None:
         await trio.sleep(POLL / 10)
-        if record.epoch < self.epoch:
-            return
-        engine = self.world.engines.get(record.primary) if record.primary else None
-        self.checks.served(record, engine)
-        self.run_id = record.run_id
-        self._turn(record.epoch, record.primary)
+        if record.state is ShardState.SWITCHING:
+            self._turn(self.epoch, None)  # replies of what was sent still count
+            while self.in_flight:
+                await self.landed.wait()
+        if record.primary is not None or self.is_fencing:
+            engine = self.world.engines.get(record.primary) if record.primary else None
+            self.checks.served(record, engine)
+            self.run_id = record.run_id
+            self._turn(record.epoch, record.primary)
+        self.changed_at = record.changed
+        self.followed.set()
+        self.followed = trio.Event()
+
+    async def wait_served(self, record: ShardRecord) -> None:
+        while self.changed_at < record.changed:
+            await self.followed.wait()
+
+    def served(self, key: ShardKey) -> int:
+        return self.changed_at
 
     def _turn(self, epoch: int, primary: Address | None) -> None:
         self.epoch, self.primary = epoch, primary

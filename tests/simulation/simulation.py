@@ -84,6 +84,7 @@ class Simulation:
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             nursery.start_soon(self.world.run)
+            nursery.start_soon(self.proxy.run, self.store.records)
             for _ in range(1 + self.plan.standbys):
                 self.start()
             self.mutate(self)

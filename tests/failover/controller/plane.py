@@ -14,7 +14,7 @@ from shardproxy.failover.events import EventName
 from shardproxy.failover.setup import FailoverSettings, ShardSetup
 from shardproxy.fleet import RedisNode
 from shardproxy.health.monitor import Boards, run_monitor
-from shardproxy.model import Address, Node
+from shardproxy.model import Node
 from shardproxy.model.board import Board
 from shardproxy.model.replication import ShardKey
 from shardproxy.nodes import NodeLink, NodeLinks
@@ -33,21 +33,18 @@ class FakeFencer:
     told: list[str] = field(default_factory=list)
     hold: bool = False
     held: trio.Event = field(default_factory=trio.Event)
+    _served: dict[ShardKey, int] = field(default_factory=dict)
 
-    async def fence(self, key: ShardKey, epoch: int, primary: Address | None) -> None:
-        self.told.append(f"fence {epoch} {primary}")
-        if self.hold:
+    async def wait_served(self, record: ShardRecord) -> None:
+        self.told.append(f"{record.state.value} {record.epoch} {record.primary}")
+        if self.hold and record.primary is None:
             self.held.set()
             await trio.sleep_forever()
+        self._served[record.key] = record.changed
         await trio.lowlevel.checkpoint()
 
-    async def park(self, key: ShardKey, epoch: int) -> None:
-        self.told.append(f"park {epoch}")
-        await trio.lowlevel.checkpoint()
-
-    async def publish(self, record: ShardRecord) -> None:
-        self.told.append(f"publish {record.epoch} {record.primary}")
-        await trio.lowlevel.checkpoint()
+    def served(self, key: ShardKey) -> int:
+        return self._served.get(key, 0)
 
 
 @dataclass
@@ -86,7 +83,7 @@ class Plane:
                 KEY in self.inputs.store.records
                 and self.record.state is ShardState.OK
                 and any(self.record.primary == node.address for node in nodes)
-                and self.fencer.told[-1:] == [f"publish {self.record.epoch} {self.record.primary}"]
+                and self.fencer.told[-1:] == [f"ok {self.record.epoch} {self.record.primary}"]
             ),
         )
         return next(node for node in nodes if self.record.primary == node.address)

@@ -86,7 +86,7 @@ async def test_a_killed_primary_is_replaced_and_comes_back_as_a_replica(
         successor = await plane.wait_primary(second, third)
         assert successor.ask("GET", "a") == b"1"
         successor.ask("SET", "a", "2")
-        assert "fence 2" in "\n".join(plane.fencer.told)
+        assert "fencing 2" in "\n".join(plane.fencer.told)
         other = third if successor is second else second
         await wait_follows(plane, other, successor)
         await trio.to_thread.run_sync(first.restart)
@@ -198,7 +198,7 @@ async def test_a_switchover_moves_everybody(start_fleet: StartFleet, state: Path
         assert plane.record.primary == third.address
         await wait_follows(plane, first, third)
         await wait_follows(plane, second, third)
-        assert [line.split()[0] for line in plane.fencer.told] == ["publish", "park", "publish"]
+        assert [line.split()[0] for line in plane.fencer.told] == ["ok", "switching", "ok"]
         assert len(plane.events(EventName.SWITCHOVER_COMPLETE)) == 1
         assert "not a node" in (
             await plane.inputs.controls.switch_over(KEY, replace(third.address, port=1)) or ""

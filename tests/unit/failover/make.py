@@ -6,7 +6,7 @@ from shardproxy.failover.setup import ShardSetup
 from shardproxy.model import Address, Node
 from shardproxy.model.health import Cause, NodeHealth, NodeState, Verdict
 from shardproxy.model.replication import DEAD_END, Lineage, Replication, Role, Server, ShardKey
-from shardproxy.store.record import ShardRecord, ShardState
+from shardproxy.store.record import Promise, ShardRecord, ShardState
 
 KEY = ShardKey("sessions", 0)
 A, B, C = (Address("10.0.0.1", 7001), Address("10.0.0.2", 7001), Address("10.0.0.3", 7001))
@@ -80,7 +80,7 @@ def record(
         joined=joined,
         last=last,
         target=target,
-        wait=wait,
+        promise=Promise(frozenset(joined) - {node or last}, wait),
         lineage=lineage,
         run_id="r" if lineage else "",
         processes=tuple((member, "r") for member in joined if member != node),

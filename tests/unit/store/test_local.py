@@ -13,18 +13,31 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shardproxy.model import Address
+from shardproxy.model import Address, SlotRange
 from shardproxy.model.replication import Lineage, ShardKey
 from shardproxy.store.cas import record_replace
 from shardproxy.store.codec import record_decode, record_encode
 from shardproxy.store.interface import ConflictError, LeadershipLostError, StoreUnavailableError
 from shardproxy.store.local import LocalStore, StateFileError
-from shardproxy.store.record import ShardRecord, ShardState
+from shardproxy.store.record import Flapping, Promise, ShardRecord, ShardState
 
 KEY = ShardKey("sessions", 0)
 A, B = Address("10.0.0.1", 7001), Address("10.0.0.2", 7001)
 RECORD = ShardRecord(
-    KEY, 1, ShardState.OK, A, (A, B), joined=(A, B), wait=1, lineage=Lineage("x"), run_id="r"
+    KEY,
+    1,
+    ShardState.OK,
+    A,
+    (A, B),
+    joined=(A, B),
+    name="first",
+    slots=(SlotRange(0, 8191), SlotRange(9000, 9000)),
+    promise=Promise(frozenset({B}), 1),
+    pending=(Promise(frozenset({A, B}), 2),),
+    floor=77,
+    flapping=Flapping(30.0, 1.5e9),
+    lineage=Lineage("x"),
+    run_id="r",
 )
 OPEN = """
 import sys
@@ -112,7 +125,7 @@ def test_two_processes_do_not_share_a_file(tmp_path: Path) -> None:
         "",
         "{",
         "[]",
-        '{"format": 2}',
+        '{"format": 3}',
         '{"format": 1, "group": "", "leader": 1, "revision": 1, "shards": [{}]}',
     ],
 )
@@ -175,6 +188,7 @@ async def test_a_full_disk_changes_nothing(tmp_path: Path, monkeypatch: pytest.M
 
 
 ADDRESSES = st.sampled_from([A, B, Address("::1", 1), Address(path="/run/redis.sock")])
+PROMISES = st.builds(Promise, st.frozensets(ADDRESSES), st.integers(0, 5))
 RECORDS = st.builds(
     ShardRecord,
     st.builds(ShardKey, st.text(min_size=1), st.integers(0, 249)),
@@ -185,7 +199,10 @@ RECORDS = st.builds(
     joined=st.lists(ADDRESSES, max_size=6).map(tuple),
     last=st.none() | ADDRESSES,
     target=st.none() | ADDRESSES,
-    wait=st.integers(0, 5),
+    promise=PROMISES,
+    pending=st.lists(PROMISES, max_size=3).map(tuple),
+    slots=st.lists(st.builds(SlotRange, st.integers(0, 16383), st.integers(0, 16383)), max_size=3).map(tuple),
+    flapping=st.none() | st.builds(Flapping, st.floats(0, 1e3), st.floats(0, 2e9)),
     lineage=st.none() | st.builds(Lineage, st.text(min_size=1), st.text(), st.integers()),
     run_id=st.text(),
     revision=st.integers(1, 2**40),
@@ -206,3 +223,28 @@ def test_no_write_takes_an_epoch_back(stored: ShardRecord, record: ShardRecord) 
     except ConflictError:
         return
     assert result.epoch >= stored.epoch
+
+
+async def test_a_file_of_the_format_before_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    old = {**record_encode(RECORD), "wait": 1, "joined": ["10.0.0.1:7001", "10.0.0.2:7001"]}
+    for later in ("name", "slots", "promise", "pending", "floor", "flapping", "changed"):
+        del old[later]
+    shards = [{"revision": 7, **old}]
+    path.write_text(
+        json.dumps({"format": 1, "group": "g", "leader": 3, "revision": 7, "epochs": {}, "shards": shards})
+    )
+    with LocalStore(path) as store:
+        assert store.records[KEY].promise == Promise(frozenset({B}), 1)  # whoever was a member vouched
+        assert store.records[KEY].slots == ()
+
+
+async def test_a_record_says_when_what_proxies_act_on_changed(tmp_path: Path) -> None:
+    with LocalStore(tmp_path / "state.json") as store:
+        leadership = await store.claim()
+        first = await store.put(RECORD, leadership)
+        assert first.changed == first.revision
+        noted = await store.put(replace(first, floor=99), leadership)
+        assert (noted.changed, noted.revision) == (first.changed, first.revision + 1)
+        moved = await store.put(replace(noted, promise=Promise(frozenset(), 1)), leadership)
+        assert moved.changed == moved.revision
