@@ -170,6 +170,7 @@ class App:
             self._store.records,
             self._store.note_paused,
             self._dataplane.down,
+            self._store.statistics,
         )
         await nursery.start(run_admin, self._listener, sources)
         await self._supervisor.wait_known()

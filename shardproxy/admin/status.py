@@ -12,6 +12,7 @@ from shardproxy.model import Topology
 from shardproxy.model.health import NodeDown, PoolKey
 from shardproxy.model.replication import ShardKey
 from shardproxy.store.record import ShardRecord
+from shardproxy.store.statistics import StoreStatistics
 from shardproxy.topology.supervisor import Desk
 
 
@@ -44,3 +45,4 @@ class Sources:
     records: Mapping[ShardKey, ShardRecord] = field(default_factory=dict)
     note_paused: Callable[[str, bool], Awaitable[None]] = _note_nothing  # raises StoreUnavailableError
     down: Mapping[PoolKey, NodeDown] = field(default_factory=dict)
+    store: StoreStatistics = field(default_factory=StoreStatistics)

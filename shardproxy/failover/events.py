@@ -33,6 +33,11 @@ class EventName(enum.Enum):
     ALARM = "Alarm"
     ALARM_CLEARED = "AlarmCleared"
 
+    @property
+    def words(self) -> str:
+        """What a log line is headed with."""
+        return self.name.replace("_", " ").lower()
+
 
 @dataclass(frozen=True, slots=True)
 class Event:
@@ -61,6 +66,7 @@ class EventLog:
         self._events: deque[Event] = deque(maxlen=capacity)
         self._next = 1
         self.totals: dict[tuple[str, EventName], Total] = {}  # by cluster, since the start
+        self.alarms: dict[ShardKey, str] = {}  # that stand, of shards that are tended or were
 
     def add(self, name: EventName, key: ShardKey, message: str, *, seconds: float = 0.0) -> None:
         """Remember and log an event of a shard."""
@@ -69,8 +75,12 @@ class EventLog:
         event = Event(self._next, datetime.now(UTC), name, key.cluster, key.index, message)
         self._next += 1
         self._events.append(event)
+        if name is EventName.ALARM:
+            self.alarms[key] = message
+        elif name is EventName.ALARM_CLEARED:
+            self.alarms.pop(key, None)
         say = log.warning if name in LOUD else log.info
-        say("event", name=name.value, shard=str(key), message=message)
+        say(name.words, shard=str(key), why=message)
 
     def latest(self, count: int = CAPACITY) -> Sequence[Event]:
         """The newest events, the oldest of them first."""

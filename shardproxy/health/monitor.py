@@ -19,6 +19,7 @@ from shardproxy.health.pace import Attention, probe_depth, probe_interval
 from shardproxy.health.probe import Asker, Link, probe
 from shardproxy.health.settings import HealthSettings
 from shardproxy.health.shard import ShardHealth
+from shardproxy.health.statistics import HealthStatistics
 from shardproxy.health.tilt import Tilt, tilt_counted, tilt_stalled
 from shardproxy.model import Address
 from shardproxy.model.board import Board
@@ -41,6 +42,7 @@ class Boards:
 
     health: Board[NodeKey, NodeHealth] = field(default_factory=Board)
     reads: Board[ShardKey, frozenset[Address]] = field(default_factory=Board)
+    statistics: HealthStatistics = field(default_factory=HealthStatistics)
 
 
 @dataclass(slots=True)

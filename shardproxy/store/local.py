@@ -31,6 +31,7 @@ from shardproxy.store.interface import (
     StoreUnavailableError,
 )
 from shardproxy.store.record import ShardRecord
+from shardproxy.store.statistics import StoreStatistics
 
 FORMAT = 2
 FORMATS = (1, FORMAT)  # that can be read
@@ -67,6 +68,7 @@ class LocalStore:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self.statistics = StoreStatistics()
         self._lock_file: int | None = None
         self._turn = trio.Lock()
         self._state = _State(uuid.uuid4().hex, 0, 0, {}, {})
@@ -175,11 +177,14 @@ class LocalStore:
         Once begun it is finished, and then known: a cancelled caller leaves no doubt about the file.
         """
         state = replace(self._state, revision=self._state.revision + 1, **changes)
+        began = trio.current_time()
         try:
             with trio.CancelScope(shield=True):  # a local disk: bounded by the kernel
                 await trio.to_thread.run_sync(_write, self._path, _encode(state))
         except OSError as error:
+            self.statistics.observe(trio.current_time() - began, ok=False)
             raise StoreUnavailableError(f"{self._path}: {error.strerror or error}") from error
+        self.statistics.observe(trio.current_time() - began, ok=True)
         self._state = state
 
 

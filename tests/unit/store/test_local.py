@@ -187,6 +187,17 @@ async def test_a_full_disk_changes_nothing(tmp_path: Path, monkeypatch: pytest.M
     assert json.loads(path.read_text())["shards"][0]["epoch"] == 2
 
 
+async def test_every_write_is_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with LocalStore(tmp_path / "state.json") as store:
+        leadership = await store.claim()
+        assert (store.statistics.writes, store.statistics.failures) == (1, 0)
+        monkeypatch.setattr(os, "fsync", lambda number: os.close(-1))
+        with pytest.raises(StoreUnavailableError):
+            await store.put(RECORD, leadership)
+        assert (store.statistics.writes, store.statistics.failures) == (1, 1)
+        assert 0 < store.statistics.last_seconds < store.statistics.seconds
+
+
 ADDRESSES = st.sampled_from([A, B, Address("::1", 1), Address(path="/run/redis.sock")])
 PROMISES = st.builds(Promise, st.frozensets(ADDRESSES), st.integers(0, 5))
 RECORDS = st.builds(
