@@ -35,6 +35,7 @@ from shardproxy.dataplane import BoundEndpoint, DataPlane
 from shardproxy.dataplane.cpus import cpu_count
 from shardproxy.dataplane.descriptors import clients_at_most, descriptors_raise, why_too_few
 from shardproxy.failover.controller import Inputs
+from shardproxy.failover.events import EventLog
 from shardproxy.failover.setup import FailoverSettings
 from shardproxy.health.monitor import Boards
 from shardproxy.health.pool import run_pool_log
@@ -119,9 +120,10 @@ class App:
         self._boards = Boards()
         self._follower = Follower(dataplane, store.records, store, self._boards)
         self._logins = Logins(self._follower.clusters, self._follower.topologies)
-        self._links = NodeLinks(credentials=self._logins.of_node, timeouts=PROBE_TIMEOUTS)
+        self._links = NodeLinks(credentials=partial(self._logins.find, None), timeouts=PROBE_TIMEOUTS)
         fencer = AckFencer(store, members_alone(store.member))
-        self._inputs = Inputs(Board(), self._boards.health, store, self._links, fencer)
+        events = EventLog(store.journal)
+        self._inputs = Inputs(Board(), self._boards.health, store, self._links, fencer, events)
         self._supervisor = Supervisor(
             self._follower.clusters,
             self._inputs,
@@ -175,6 +177,7 @@ class App:
             self._inputs.controls,
             self._store.note_paused,
             self._dataplane.down,
+            self._store.statistics,
         )
         await nursery.start(run_admin, self._listener, sources)
         await self._follower.wait_known()
@@ -182,7 +185,7 @@ class App:
         log.info("ready", admin=str(_bound_address(self._listener)))
 
     async def _run_commands(self, *, task_status: trio.TaskStatus[None]) -> None:
-        async with NodeLinks(credentials=self._logins.of_node) as links:
+        async with NodeLinks(credentials=partial(self._logins.find, None)) as links:
             await run_commands(
                 self._dataplane,
                 self._follower.topologies,
@@ -259,7 +262,7 @@ class App:
 
 
 def _probe_link(logins: Logins, key: ShardKey, address: Address) -> NodeLink:
-    return NodeLink(address, credentials=logins.of_cluster(key.cluster), timeouts=PROBE_TIMEOUTS)
+    return NodeLink(address, credentials=logins.find(key.cluster, address), timeouts=PROBE_TIMEOUTS)
 
 
 def _workers(config: Config) -> int:

@@ -19,6 +19,7 @@ from shardproxy.health.pace import Attention, probe_depth, probe_interval
 from shardproxy.health.probe import Asker, Link, probe
 from shardproxy.health.settings import HealthSettings
 from shardproxy.health.shard import ShardHealth
+from shardproxy.health.statistics import HealthStatistics
 from shardproxy.health.tilt import Tilt, tilt_counted, tilt_stalled
 from shardproxy.model import Address
 from shardproxy.model.board import Board
@@ -35,12 +36,17 @@ log = structlog.get_logger()
 Connect = Callable[[ShardKey, Address], Link]
 
 
+def _shard_of(node: NodeKey) -> ShardKey:
+    return node[0]
+
+
 @dataclass(slots=True)
 class Boards:
     """What a monitor shows."""
 
-    health: Board[NodeKey, NodeHealth] = field(default_factory=Board)
+    health: Board[NodeKey, NodeHealth] = field(default_factory=lambda: Board(_shard_of))
     reads: Board[ShardKey, frozenset[Address]] = field(default_factory=Board)
+    statistics: HealthStatistics = field(default_factory=HealthStatistics)
 
 
 @dataclass(slots=True)

@@ -359,7 +359,7 @@ def test_a_proxy_that_nothing_happens_to_logs_nothing(
     start_fleet: Callable[..., Fleet], start_proxy: StartProxy, redis_client: Callable[..., redis.Redis]
 ) -> None:
     proxy = start_proxy(start_fleet(shards=1, replicas=0))
-    wait_logged(proxy, "event")  # its primary was adopted
+    wait_logged(proxy, "primary adopted")
     before = proxy.log()
     client = redis_client(proxy)
     for number in range(100):
