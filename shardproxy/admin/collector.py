@@ -51,7 +51,7 @@ class TableCollector(Collector):
         for metric in metrics.TABLE:
             yield _family(metric, statistics)
         yield _latency(statistics)
-        yield from _process(self._sources.status())
+        yield from _process(self._sources.status.now)
         yield from _failover(self._sources, self._clock())
 
 
@@ -78,13 +78,12 @@ def _buckets(latency: Latency) -> list[tuple[str, float]]:
 
 
 def _failover(sources: Sources, now: float) -> Iterator[Family]:
-    desk = sources.desk
-    totals = desk.events.totals
+    totals = sources.events.totals
     view = failover_metrics.FailoverView(
         status_document(sources, now)["clusters"],
         totals,
-        desk.events.alarms,
-        desk.boards.statistics,
+        sources.events.alarms,
+        sources.boards.statistics,
         sources.store,
         now,
     )

@@ -36,11 +36,15 @@ log = structlog.get_logger()
 Connect = Callable[[ShardKey, Address], Link]
 
 
+def _shard_of(node: NodeKey) -> ShardKey:
+    return node[0]
+
+
 @dataclass(slots=True)
 class Boards:
     """What a monitor shows."""
 
-    health: Board[NodeKey, NodeHealth] = field(default_factory=Board)
+    health: Board[NodeKey, NodeHealth] = field(default_factory=lambda: Board(_shard_of))
     reads: Board[ShardKey, frozenset[Address]] = field(default_factory=Board)
     statistics: HealthStatistics = field(default_factory=HealthStatistics)
 
