@@ -37,6 +37,16 @@ class ClusterSettings:
         return cls(config, VERSION, credentials, config.client_auth.read() if config.client_auth else None)
 
 
+@dataclass(frozen=True, slots=True)
+class ShardTerms:
+    """What is decided of a shard beside its nodes. The defaults ask for nothing."""
+
+    run_id: str | None = None  # of its primary: another process at that address gets nothing
+
+
+Terms = Mapping[ShardKey, ShardTerms]
+
+
 class EndpointSpec(TypedDict):
     kind: str
     addresses: list[str]
@@ -59,12 +69,17 @@ class CommandsSpec(TypedDict):
     rename: dict[str, str]
 
 
+class IdentitySpec(TypedDict):
+    run_id: str
+
+
 class ShardSpec(TypedDict):
     name: str | None
     slots: list[tuple[int, int]]
     primary: int | None  # index into nodes
     nodes: list[NodeSpec]
     weight: int
+    identity: NotRequired[IdentitySpec | None]  # who the primary is; nothing = it is not asked
 
 
 class NodeAuthSpec(TypedDict):
@@ -100,12 +115,13 @@ def cluster_spec(
     topology: Topology,
     readable: Readable | None = None,
     discovery: DiscoverySpec | None = None,
+    terms: Terms | None = None,
 ) -> ClusterSpec:
     """Describe one cluster to the data plane; shards `readable` does not name are read from all nodes.
 
     `discovery` is what clients of a memcached cluster are told of its layout.
     """
-    readable = readable or {}
+    readable, terms = readable or {}, terms or {}
     config, credentials = settings.config, settings.credentials
     spec = ClusterSpec(
         name=topology.cluster,
@@ -122,7 +138,9 @@ def cluster_spec(
         key_families=_families(config),
         commands=_commands(config),
         shards=[
-            _shard(shard, readable.get(ShardKey(topology.cluster, shard.index))) for shard in topology.shards
+            _shard(shard, readable.get(key), terms.get(key, ShardTerms()))
+            for shard in topology.shards
+            for key in [ShardKey(topology.cluster, shard.index)]
         ],
         limits=config.limits.model_dump(),
         timeouts=config.timeouts.model_dump(),
@@ -158,15 +176,18 @@ def _commands(config: Cluster) -> CommandsSpec:
     return CommandsSpec(deny=list(commands.deny), allow=list(commands.allow), rename=dict(commands.rename))
 
 
-def _shard(shard: Shard, readable: frozenset[Address] | None) -> ShardSpec:
+def _shard(shard: Shard, readable: frozenset[Address] | None, terms: ShardTerms) -> ShardSpec:
     first = shard.nodes[0] if shard.nodes else None
-    return ShardSpec(
+    spec = ShardSpec(
         name=first.name if first else None,
         slots=[(slots.first, slots.last) for slots in shard.slots],
         primary=0 if shard.primary else None,  # `Shard.nodes` has the primary first
         nodes=[_node(node, readable) for node in shard.nodes],
         weight=first.weight if first else 1,
     )
+    if shard.primary is not None and terms.run_id is not None:
+        spec["identity"] = IdentitySpec(run_id=terms.run_id)
+    return spec
 
 
 def _spare(node: Node) -> ShardSpec:

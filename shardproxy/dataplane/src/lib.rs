@@ -23,6 +23,7 @@ mod exec_reply;
 mod families;
 mod glob;
 pub mod hash;
+mod identity;
 mod mailbox;
 mod memcache;
 mod metrics;
@@ -47,5 +48,5 @@ mod worker;
 
 #[cfg(fuzzing)]
 pub use memcache::wire as memcache_wire;
-pub use plane::{ApplyError, Plane};
+pub use plane::{ApplyError, Hint, HintKind, Plane};
 pub use topology::Cluster;

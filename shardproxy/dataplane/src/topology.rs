@@ -110,6 +110,15 @@ pub struct ShardSpec {
     pub nodes: Vec<NodeSpec>,
     #[serde(default)]
     pub weight: Option<u32>,
+    /// Who its primary is; without it whoever answers at the address is.
+    #[serde(default)]
+    pub identity: Option<IdentitySpec>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IdentitySpec {
+    pub run_id: String,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -213,6 +222,8 @@ pub struct Shard {
     /// Index into `Cluster::nodes`.
     pub primary: Option<u16>,
     pub nodes: Vec<u16>,
+    /// The run id of the process that is its primary.
+    run_id: Option<String>,
 }
 
 /// A `ClusterSpec` made ready to route by.
@@ -261,6 +272,7 @@ impl Cluster {
             shards.push(Shard {
                 primary: shard.primary.map(|p| (start + p) as u16),
                 nodes: (start..nodes.len()).map(|n| n as u16).collect(),
+                run_id: shard.identity.as_ref().map(|identity| identity.run_id.clone()),
             });
         }
         let families = Families::compile(&spec.key_families)?;
@@ -281,6 +293,12 @@ impl Cluster {
     #[inline]
     pub fn shard_of(&self, slot: u16) -> u16 {
         self.slots[usize::from(slot)]
+    }
+
+    /// The run id the node must have before requests leave for it: that of its shard's primary, if it is the primary.
+    pub fn run_id_of(&self, shard: u16, node: u16) -> Option<&str> {
+        let shard = self.shards.get(usize::from(shard)).filter(|shard| shard.primary == Some(node))?;
+        shard.run_id.as_deref()
     }
 }
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from shardproxy.config import ConfigError, parse_config
 from shardproxy.dataplane.memcached import DiscoverySpec
-from shardproxy.dataplane.spec import ClusterSettings, cluster_spec, spec_encode
+from shardproxy.dataplane.spec import ClusterSettings, ShardTerms, cluster_spec, spec_encode
+from shardproxy.model.replication import ShardKey
 from shardproxy.topology.settings import SettingsError, settings_read
 
 SESSIONS = """
@@ -83,6 +85,17 @@ def test_spec_is_what_the_data_plane_reads(monkeypatch: pytest.MonkeyPatch) -> N
         "timeouts": {"connect": 0.5, "reply": 2.0, "idle": 0.0, "park": 3.0},
         "node_auth": {"username": "proxy", "password": "secret"},
     }
+
+
+def test_a_primary_is_named_by_who_it_is() -> None:
+    config = parse_config(SESSIONS.replace("node_auth: {username: proxy, password: {env: NODE_PASSWORD}}", ""))
+    settings, topology = settings_read(config, "7.0.15")["sessions"], config.topologies()[0]
+    terms = {ShardKey("sessions", 0): ShardTerms(run_id="abc")}
+    first, second = cluster_spec(settings, topology, terms=terms)["shards"]
+    assert first["identity"] == {"run_id": "abc"}
+    assert "identity" not in second
+    unled = replace(topology, shards=(replace(topology.shards[0], primary=None),))
+    assert "identity" not in cluster_spec(settings, unled, terms=terms)["shards"][0]
 
 
 def test_settings_never_show_the_password(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,6 +65,10 @@ impl Worker {
             let was_greeting = matches!(upstream.state, State::Greeting(_));
             let mut errands = Errands::default();
             let delivery = deliver_all(core, clients, dirty, index, data, &mut errands);
+            let upstream = &core.upstreams[index];
+            if upstream.is_unproven && upstream.window.in_flight() == 0 {
+                core.mark_dirty(index); // now it can be asked
+            }
             if was_greeting && core.upstreams[index].state == State::Ready {
                 if core.upstreams[index].is_pubsub {
                     crate::pubsub::connected(core, index);
@@ -283,7 +287,7 @@ fn deliver_all(
         let reply = &data[taken..end];
         taken = end;
         if let State::Greeting(left) = upstream.state {
-            greeted(upstream, &served.cluster.spec.node_auth, left, reply)?;
+            greeted(upstream, &served.cluster, left, reply)?;
             continue;
         }
         if reply[0] == b'>' && !upstream.is_streaming {

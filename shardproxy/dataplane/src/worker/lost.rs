@@ -11,6 +11,7 @@ use super::{Core, Worker};
 use crate::client::Client;
 use crate::durable;
 use crate::metrics::{Class, CloseReason};
+use crate::plane::HintKind;
 use crate::protocol::resp::write;
 use crate::upstream::{Pending, State, WHOLE};
 
@@ -22,7 +23,10 @@ impl Worker {
         let random = core.random();
         let Some(upstream) = core.upstreams.get_mut(index) else { return };
         let was_ready = upstream.state == State::Ready;
-        if was_ready {
+        let is_stranger = mem::take(&mut upstream.is_stranger);
+        if is_stranger {
+            upstream.metrics.strangers.increment();
+        } else if was_ready {
             upstream.metrics.lost.increment();
         } else {
             upstream.metrics.connect_failures.increment();
@@ -33,7 +37,7 @@ impl Worker {
         core.retrying.push(index);
         upstream.down_since.get_or_insert(core.now);
         why.clone_into(&mut upstream.why_down);
-        core.give_hint(index);
+        core.give_hint(index, if is_stranger { HintKind::Stranger } else { HintKind::Lost });
         let upstream = &mut core.upstreams[index];
         let shard = upstream.shard;
         if upstream.is_pubsub {
