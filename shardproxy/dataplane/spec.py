@@ -42,6 +42,8 @@ class ShardTerms:
     """What is decided of a shard beside its nodes. The defaults ask for nothing."""
 
     run_id: str | None = None  # of its primary: another process at that address gets nothing
+    wait: int | None = None  # replicas that must have a write before it is acknowledged; None = as configured
+    voters: frozenset[Address] | None = None  # as the primary lists them in ROLE; None = all that are attached
 
 
 Terms = Mapping[ShardKey, ShardTerms]
@@ -80,6 +82,8 @@ class ShardSpec(TypedDict):
     nodes: list[NodeSpec]
     weight: int
     identity: NotRequired[IdentitySpec | None]  # who the primary is; nothing = it is not asked
+    wait: NotRequired[int]  # so many replicas must have a write before it is acknowledged
+    voters: NotRequired[list[str] | None]  # that may vouch for it; nothing = all that are attached
 
 
 class NodeAuthSpec(TypedDict):
@@ -97,7 +101,6 @@ class ClusterSpec(TypedDict):
     endpoints: list[EndpointSpec]
     reads: str
     max_staleness: NotRequired[float]
-    wait: NotRequired[int]
     wait_timeout: NotRequired[float]
     zone: str | None  # of the proxy
     hashing: str
@@ -122,6 +125,7 @@ def cluster_spec(
     `discovery` is what clients of a memcached cluster are told of its layout.
     """
     readable, terms = readable or {}, terms or {}
+    wait = settings.config.writes.wait if isinstance(settings.config, RedisCluster) else 0
     config, credentials = settings.config, settings.credentials
     spec = ClusterSpec(
         name=topology.cluster,
@@ -138,7 +142,7 @@ def cluster_spec(
         key_families=_families(config),
         commands=_commands(config),
         shards=[
-            _shard(shard, readable.get(key), terms.get(key, ShardTerms()))
+            _shard(shard, readable.get(key), terms.get(key, ShardTerms()), wait)
             for shard in topology.shards
             for key in [ShardKey(topology.cluster, shard.index)]
         ],
@@ -151,7 +155,7 @@ def cluster_spec(
     )
     if isinstance(config, RedisCluster):
         spec["max_staleness"] = config.reads.max_staleness
-        spec["wait"], spec["wait_timeout"] = config.writes.wait, config.writes.timeout
+        spec["wait_timeout"] = config.writes.timeout
     if isinstance(config, MemcachedCluster):
         spec["memcached"] = memcached_spec(config, settings.client_credentials, discovery)
         spec["shards"] += [_spare(node.node()) for node in config.on_failure.gutter]
@@ -176,7 +180,7 @@ def _commands(config: Cluster) -> CommandsSpec:
     return CommandsSpec(deny=list(commands.deny), allow=list(commands.allow), rename=dict(commands.rename))
 
 
-def _shard(shard: Shard, readable: frozenset[Address] | None, terms: ShardTerms) -> ShardSpec:
+def _shard(shard: Shard, readable: frozenset[Address] | None, terms: ShardTerms, wait: int) -> ShardSpec:
     first = shard.nodes[0] if shard.nodes else None
     spec = ShardSpec(
         name=first.name if first else None,
@@ -187,6 +191,9 @@ def _shard(shard: Shard, readable: frozenset[Address] | None, terms: ShardTerms)
     )
     if shard.primary is not None and terms.run_id is not None:
         spec["identity"] = IdentitySpec(run_id=terms.run_id)
+    if wait := wait if terms.wait is None else terms.wait:
+        spec["wait"] = wait
+        spec["voters"] = None if terms.voters is None else sorted(map(str, terms.voters))
     return spec
 
 

@@ -70,8 +70,10 @@ mod tests {
 
     #[test]
     fn an_answer_is_read_in_both_versions_of_resp() {
-        for reply in ["$40\r\n# Server\r\nredis_version:7.0.15\r\nrun_id:abc\r\n\r\n", "=44\r\ntxt:# Server\r\nrun_id:abc\r\n\r\n"]
-        {
+        for reply in [
+            "$40\r\n# Server\r\nredis_version:7.0.15\r\nrun_id:abc\r\n\r\n",
+            "=44\r\ntxt:# Server\r\nrun_id:abc\r\n\r\n",
+        ] {
             assert_eq!(run_id(reply.as_bytes()), Ok(&b"abc"[..]), "{reply}");
         }
         assert_eq!(check_role(b"$28\r\n# Replication\r\nrole:master\r\n\r\n"), Ok(()));

@@ -38,6 +38,7 @@ mod python;
 mod recent;
 mod reply;
 mod request;
+mod role;
 mod route;
 mod scripts;
 mod split;

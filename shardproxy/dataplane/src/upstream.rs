@@ -8,7 +8,7 @@ use crate::block::Waiting;
 use crate::buffer::Window;
 use crate::client::Client;
 use crate::command::Command;
-use crate::durable::Held;
+use crate::durable::Votes;
 use crate::identity;
 use crate::metrics::{lock, Class, NodeMetrics};
 use crate::net::Stream;
@@ -133,8 +133,8 @@ pub struct Upstream {
     pub stream: Option<Stream>,
     pub window: Window,
     pub pending: VecDeque<Pending>,
-    /// Replies to writes that await their replicas.
-    pub awaiting: Vec<Held>,
+    /// Writes that await their replicas.
+    pub votes: Votes,
     /// Bytes of an incomplete reply; `scanned` of them are framed.
     pub input: Vec<u8>,
     pub scanned: usize,
@@ -232,7 +232,7 @@ impl Upstream {
             stream: None,
             window: Window::default(),
             pending: VecDeque::new(),
-            awaiting: Vec::new(),
+            votes: Votes::default(),
             input: Vec::new(),
             scanned: 0,
             framer: ReplyFramer::new(),
@@ -281,7 +281,7 @@ impl Upstream {
     }
 
     pub fn held(&self) -> usize {
-        let pending = self.pending.capacity() * size_of::<Pending>() + self.awaiting.capacity() * size_of::<Held>();
+        let pending = self.pending.capacity() * size_of::<Pending>() + self.votes.capacity();
         self.window.capacity() + self.input.capacity() + pending
     }
 
@@ -348,6 +348,7 @@ impl Upstream {
         self.inner_refused = false;
         self.scripts.clear();
         self.pinged = None;
+        self.votes.disconnect();
         self.is_asking = false;
         self.run_id = None;
         self.is_unproven = false;

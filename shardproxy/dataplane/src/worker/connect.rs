@@ -51,9 +51,9 @@ impl Worker {
             State::Ready => {}
             State::Resolving | State::Connecting | State::Greeting(_) => return,
         }
-        if let Some(served) = self.core.clusters[upstream.cluster].as_ref().filter(|s| s.cluster.spec.wait > 0) {
-            if !upstream.is_pubsub {
-                durable::close_batch(upstream, &served.cluster.spec, self.core.micros);
+        if let Some(served) = &self.core.clusters[upstream.cluster] {
+            if let Some(terms) = served.cluster.terms_of(upstream.shard).filter(|_| !upstream.is_pubsub) {
+                durable::close_batch(upstream, &terms, self.core.micros);
             }
         }
         if upstream.is_unproven && !upstream.is_full {
@@ -168,7 +168,8 @@ impl Worker {
         upstream.metrics.connections.add(1);
         upstream.progress = core.now;
         let auth = &served.cluster.spec.node_auth;
-        upstream.is_asking = is_identified(upstream) && served.cluster.run_id_of(upstream.shard, upstream.node).is_some();
+        upstream.is_asking =
+            is_identified(upstream) && served.cluster.run_id_of(upstream.shard, upstream.node).is_some();
         let (bytes, replies) = if upstream.is_memcached {
             crate::memcache::greeting(auth)
         } else {
@@ -293,7 +294,7 @@ fn told(upstream: &mut Upstream, cluster: &Cluster, left: u8, reply: &[u8]) -> R
 
 impl Core {
     /// After an epoch: connections to a primary that is another process now are fenced, those that never asked have to, and
-    /// those that wait to connect to one that was renamed need not.
+    /// those that wait to connect to one that was renamed need not. The next flush sees to the rest.
     pub(super) fn recognise(&mut self, cluster: usize, renamed: &[u16]) {
         let Self { clusters, upstreams, fenced, woken, dirty, now, .. } = self;
         let Some(served) = &mut clusters[cluster] else { return };
@@ -331,7 +332,9 @@ impl Core {
                 upstream.retry_at = *now;
                 upstream.failures = 0;
             }
-            if (is_waiting || upstream.is_unproven) && !upstream.is_dirty {
+            // what is under way is acknowledged on the terms of now
+            let awaits = !upstream.pending.is_empty() && served.cluster.terms_of(upstream.shard).is_some();
+            if (is_waiting || upstream.is_unproven || awaits) && !upstream.is_dirty {
                 upstream.is_dirty = true;
                 dirty.push(index);
             }

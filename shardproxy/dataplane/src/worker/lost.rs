@@ -106,8 +106,10 @@ impl Worker {
     fn lose_awaiting(&mut self, index: usize) {
         let upstream = &mut self.core.upstreams[index];
         let cluster = upstream.cluster;
-        let awaiting = mem::take(&mut upstream.awaiting);
-        let wanted = self.core.clusters[cluster].as_ref().map_or(0, |s| s.cluster.spec.wait);
+        let awaiting = upstream.votes.take();
+        let shard = upstream.shard;
+        let terms = self.core.clusters[cluster].as_ref().and_then(|s| s.cluster.terms_of(shard));
+        let wanted = terms.map_or(0, |terms| terms.wanted);
         for held in awaiting {
             self.fail_one(cluster, &held.request, &durable::in_doubt(0, wanted));
         }
