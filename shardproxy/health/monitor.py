@@ -12,8 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from functools import partial
-from operator import itemgetter
 
 import structlog
 import trio
@@ -28,7 +26,7 @@ from shardproxy.health.statistics import HealthStatistics
 from shardproxy.health.tilt import Tilt, tilt_counted, tilt_stalled
 from shardproxy.model import Address
 from shardproxy.model.board import Board
-from shardproxy.model.health import NodeHealth, NodeKey, NodeState, Verdict
+from shardproxy.model.health import NodeHealth, NodeKey, NodeState, Verdict, shard_of
 from shardproxy.model.replication import ShardKey
 from shardproxy.nodes import Batch, NodeLink, Pulse, Stop
 from shardproxy.store.record import ShardRecord
@@ -50,7 +48,7 @@ Connect = Callable[[ShardKey, Address], Link]
 class Boards:
     """What a monitor shows."""
 
-    health: Board[NodeKey, NodeHealth] = field(default_factory=partial(Board, topic_of=itemgetter(0)))
+    health: Board[NodeKey, NodeHealth] = field(default_factory=lambda: Board(topic_of=shard_of))
     reads: Board[ShardKey, frozenset[Address]] = field(default_factory=Board)
     statistics: HealthStatistics = field(default_factory=HealthStatistics)
 
