@@ -41,8 +41,7 @@ from shardproxy.health.monitor import Boards
 from shardproxy.health.pool import run_pool_log
 from shardproxy.model import Address
 from shardproxy.model.board import Board
-from shardproxy.model.replication import ShardKey
-from shardproxy.nodes import LinkTimeouts, NodeLink, NodeLinks
+from shardproxy.nodes import LinkTimeouts, NodeLinks, OpenLinks
 from shardproxy.store.local import LocalStore, StateFileError
 from shardproxy.store.place import state_path
 from shardproxy.topology.follower import Endpoints, Follower
@@ -120,7 +119,7 @@ class App:
         self._boards = Boards()
         self._follower = Follower(dataplane, store.records, store, self._boards)
         self._logins = Logins(self._follower.clusters, self._follower.topologies)
-        self._links = NodeLinks(credentials=partial(self._logins.find, None), timeouts=PROBE_TIMEOUTS)
+        self._links = OpenLinks(login=self._logins.find, timeouts=PROBE_TIMEOUTS)
         fencer = AckFencer(store, members_alone(store.member))
         events = EventLog(store.journal)
         self._inputs = Inputs(Board(), self._boards.health, store, self._links, fencer, events)
@@ -128,7 +127,7 @@ class App:
             self._follower.clusters,
             self._inputs,
             self._boards,
-            partial(_probe_link, self._logins),
+            self._links.connect,
             FailoverSettings(zone=config.zone),
         )
         self._failover = trio.CancelScope()
@@ -198,8 +197,9 @@ class App:
 
     async def _run_failover(self, *, task_status: trio.TaskStatus[None]) -> None:
         """Until draining; then another process may use the state file."""
-        async with self._links:
-            with self._failover:
+        with self._failover:
+            async with trio.open_nursery() as nursery:
+                await nursery.start(self._links.run)
                 await self._supervisor.run(self._dataplane.hints, task_status=task_status)
         self._store.close()
 
@@ -259,10 +259,6 @@ class App:
         for name, endpoints in served.items():
             if endpoints != self._status.now.endpoints.get(name):
                 log.info("listening", cluster=name, endpoints=[str(e.bound) for e in endpoints])
-
-
-def _probe_link(logins: Logins, key: ShardKey, address: Address) -> NodeLink:
-    return NodeLink(address, credentials=logins.find(key.cluster, address), timeouts=PROBE_TIMEOUTS)
 
 
 def _workers(config: Config) -> int:
