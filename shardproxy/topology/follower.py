@@ -277,10 +277,8 @@ class Follower:
     async def _restore(self, before: Clusters, reason: str) -> None:
         """Serve again what was served before: possible then, so what is refused now is tried on and on."""
         served = self._settings()
-        in_the_way = [
-            n for n, s in served.items() if n not in before or before[n].config.kind != s.config.kind
-        ]
-        await self._withdraw_all(in_the_way, reason)
+        kinds = {name: settings.config.kind for name, settings in before.items()}
+        await self._withdraw_all([n for n, of in served.items() if kinds.get(n) != of.config.kind], reason)
         try:
             await self._serve_all(self._missing(before), reason)
         except ServeError as error:
