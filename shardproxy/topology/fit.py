@@ -48,7 +48,7 @@ def is_looked_at(record: ShardRecord, healths: Mapping[NodeKey, NodeHealth]) -> 
 
 
 def voters_seen(record: ShardRecord, healths: Mapping[NodeKey, NodeHealth]) -> frozenset[Address] | None:
-    """How a primary may list the voters: by the names we have, or as it was seen to; None where none are needed."""
+    """How a primary may list the voters: as we call them, or as it was seen to. None where nobody is asked."""
     if not record.promise.wait:
         return None
     found = (healths.get((record.key, node)) for node in record.promise.voters)

@@ -136,7 +136,7 @@ class Supervisor:
                     boards.reads.hide(key)
 
     def _is_observer(self, cluster: str) -> bool:
-        """Whether this process never decides who is primary there: then it must not look like one that does."""
+        """Whether this process never decides who is primary there, and must not look like one that does."""
         configured = self._clusters.get(cluster)
         config = configured.settings.config if configured is not None else None
         return not isinstance(config, RedisCluster) or not config.failover.enabled
