@@ -316,10 +316,12 @@ def _is_left_behind(situation: Situation, node: Address) -> bool:
 
 
 def _has_successor(situation: Situation) -> bool:
+    """Whether it makes sense to fence; without `wait` only who vouches on record was in sync."""
     record, healths = situation.record, situation.healths
     primary = record.primary or record.last
+    known = record.joined if record.wait or record.lineage is None else record.promise.voters
     return any(
-        node in record.joined and (health := healths.get(node)) is not None and health.verdict.is_answering
+        node in known and (health := healths.get(node)) is not None and health.verdict.is_answering
         for node in record.nodes
         if node != primary and not _is_left_behind(situation, node)
     )

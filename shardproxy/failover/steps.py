@@ -122,9 +122,10 @@ class Steps:
         with trio.move_on_after(self._settings.handover_timeout):
             while True:
                 node, to = await self._look(address), await self._look(source)
+                is_same = node.replication.lineage.replid == to.replication.lineage.replid
                 is_synced = node.replication.is_link_up and not node.replication.is_syncing
-                if is_synced and node.replication.lineage.replid == to.replication.lineage.replid:
-                    return
+                if is_same and is_synced and node.replication.offset >= to.replication.offset:
+                    return  # its link is up before it has what it lacks
                 await trio.sleep(HANDOVER_POLL)
         raise StepError(address, f"did not catch up with {source} in time")
 
