@@ -44,7 +44,9 @@ def why_not_follow(node: Seen, primary: Seen, record: ShardRecord) -> str | None
     is_given_up = (node.address, node.run_id) in record.replaced
     is_known = record.has_process(node.address, node.run_id)
     if node.replication.role is Role.PRIMARY and is_known and not is_given_up:
-        return "was made a primary by somebody else and holds keys: make it a replica yourself to give them up"
+        return (
+            "was made a primary by somebody else and holds keys: make it a replica yourself to give them up"
+        )
     return None
 
 
