@@ -19,9 +19,7 @@ EMPTY = Seen(A, "a", primary(BRANCHED, 600), 0)
 REPLACED = replace(RECORD, replaced=((B, "b"),))
 
 
-def node(
-    replication: Replication, keys: int = 9, *, address: Address = B, run_id: str = "b"
-) -> Seen:
+def node(replication: Replication, keys: int = 9, *, address: Address = B, run_id: str = "b") -> Seen:
     return Seen(address, run_id, replication, keys)
 
 

@@ -15,7 +15,11 @@ from tests.unit.failover.make import A, B, C, down, health, primary, record, rep
 
 HOST = Address("db-1", 7001)  # another name of A, or of B
 RECORD = replace(record(), run_id="a", processes=((B, "b"), (C, "c")))
-HEALTHS = {A: health(primary(), run_id="a"), B: health(replica(), run_id="b"), C: health(replica(), run_id="c")}
+HEALTHS = {
+    A: health(primary(), run_id="a"),
+    B: health(replica(), run_id="b"),
+    C: health(replica(), run_id="c"),
+}
 
 
 @pytest.mark.parametrize(
@@ -33,7 +37,10 @@ HEALTHS = {A: health(primary(), run_id="a"), B: health(replica(), run_id="b"), C
     ],
 )
 def test_a_new_name_is_recognized(
-    configured: tuple[Address, ...], healths: Healths, shard: ShardRecord, found: list[tuple[Address, Address]]
+    configured: tuple[Address, ...],
+    healths: Healths,
+    shard: ShardRecord,
+    found: list[tuple[Address, Address]],
 ) -> None:
     assert list(aliases(setup(*configured), shard, healths)) == found
 
