@@ -119,13 +119,14 @@ class Steps:
     async def catch_up(self, address: Address, source: Address, record: ShardRecord) -> None:
         """Let a node sync from one that was just promoted for that, until it has as much."""
         await self.follow(address, source, replace(record, run_id=""))
-        with trio.move_on_after(self._settings.handover_timeout):
+        with trio.move_on_after(self._settings.relay_timeout):
             while True:
-                node, to = await self._look(address), await self._look(source)
-                is_same = node.replication.lineage.replid == to.replication.lineage.replid
+                to, node = await self._look(source), await self._look(address)
                 is_synced = node.replication.is_link_up and not node.replication.is_syncing
-                if is_same and is_synced and node.replication.offset >= to.replication.offset:
-                    return  # its link is up before it has what it lacks
+                has_all = node.replication.offset >= to.replication.offset
+                is_one_history = node.replication.lineage.replid == to.replication.lineage.replid
+                if is_synced and is_one_history and has_all:
+                    return
                 await trio.sleep(HANDOVER_POLL)
         raise StepError(address, f"did not catch up with {source} in time")
 
