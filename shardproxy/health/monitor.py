@@ -10,7 +10,7 @@ when time alone may change a verdict.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 import structlog
@@ -172,8 +172,7 @@ class _Prober:
 
     # What the pulse asks
 
-    def question(self) -> Batch | None:
-        now = trio.current_time()
+    def question(self, now: float) -> Batch | None:
         self._depth = self.monitor.depth(self.key, now)
         if self._depth is Depth.SURVEY:
             return None
@@ -181,9 +180,9 @@ class _Prober:
         self.monitor.count_question()
         return BATCHES[self._depth]
 
-    def answered(self, asked_at: float, replies: list[Reply]) -> float | None:
+    def answered(self, asked_at: float, at: float, replies: list[Reply]) -> float | None:
         try:
-            result = read_result(self._depth, replies, self.link, asked_at)
+            result = read_result(self._depth, replies, self.link, asked_at, at)
         except InfoError as error:
             result = failed(asked_at, Outcome.LOST, str(error))
         self.monitor.observe(self.key, result)
@@ -209,6 +208,7 @@ class _Monitor:
         self._settings = settings
         self._shards: dict[ShardKey, ShardHealth] = {}
         self._probers: dict[NodeKey, _Prober] = {}
+        self._attentions: dict[ShardKey, dict[bool, Attention]] = {}  # of the primary, of replicas; until judged anew
         self._started = 0
         self._tilt = Tilt()
         self._was_tilted = False
@@ -219,6 +219,7 @@ class _Monitor:
         now = trio.current_time()
         for key in [key for key in self._shards if key not in records]:
             del self._shards[key]
+            self._attentions.pop(key, None)
             self._alert.discard(key)
             self._boards.reads.hide(key)
         for key, record in records.items():
@@ -309,7 +310,7 @@ class _Monitor:
         if nodes != ():
             self._judge(key[0], nodes)
 
-    def _judge(self, key: ShardKey, nodes: Iterable[Address] | None = None) -> None:
+    def _judge(self, key: ShardKey, nodes: Collection[Address] | None = None) -> None:
         """Renew verdicts, of all nodes of a shard if not said otherwise, and show what is new."""
         shard, now = self._shards[key], trio.current_time()
         before = {node: shard.verdicts.get(node) for node in (shard.histories if nodes is None else nodes)}
@@ -321,7 +322,9 @@ class _Monitor:
             self._boards.health.show((key, node), shard.health(node, now))
             if verdict is not was:
                 _log_change(shard, node, was, verdict)
-        self._boards.reads.show(key, shard.readable(max_staleness, now))
+        if nodes is None or max_staleness is not None:
+            self._boards.reads.show(key, shard.readable(max_staleness, now))
+        self._attentions.pop(key, None)
         if not (shard.is_suspect or shard.is_refused):
             self._alert.discard(key)
         elif key not in self._alert:
@@ -346,11 +349,18 @@ class _Monitor:
 
     def _attention(self, key: NodeKey) -> Attention:
         shard = self._shards[key[0]]
+        is_primary = key[1] == shard.record.primary
+        known = self._attentions.setdefault(key[0], {})
+        if is_primary not in known:
+            known[is_primary] = self._new_attention(key[0], shard, is_primary=is_primary)
+        return known[is_primary]
+
+    def _new_attention(self, key: ShardKey, shard: ShardHealth, *, is_primary: bool) -> Attention:
         return Attention(
-            is_primary=key[1] == shard.record.primary,
+            is_primary=is_primary,
             is_suspect=shard.is_suspect,
             is_refused=shard.is_refused,
-            is_sampled=self._max_staleness(key[0]) is not None,
+            is_sampled=self._max_staleness(key) is not None,
             nodes=len(self._probers),
             has_replicas=len(shard.histories) > 1,
             is_managed_by_others=shard.has_manager,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
 
 from shardproxy.health.attached import NOBODY, Attachment, Member, attachment
-from shardproxy.health.detector import SURE, Question, judge, next_change
+from shardproxy.health.detector import SURE, Question, judge, next_change, suspect_after
 from shardproxy.health.history import (
     History,
     history_accept,
@@ -47,11 +47,12 @@ class ShardHealth:
     is_refused: bool = False  # its primary began to refuse connections a moment ago
     looks_down: bool = False  # its primary is silent, or worse
     has_manager: bool = False  # somebody else manages a node, or did when that was last asked
+    _beats: dict[Address, ProbeResult] = field(default_factory=dict)  # not in the histories yet
     _attachment: Attachment = NOBODY
-    _listed: tuple[tuple[Address, ...], tuple[Member, ...]] | None = None  # what that was made from
 
     def update(self, record: ShardRecord, now: float) -> None:
         """Take a newer record: other members, other roles."""
+        self._settle()
         before, self.record = self.record, record
         for gone in set(self.histories) - set(record.nodes):
             del self.histories[gone]
@@ -80,8 +81,11 @@ class ShardHealth:
         if history is None:
             return ()
         if self._is_beat(node, history, result):
-            self.histories[node] = history_beat(history, result)
+            self._beats[node] = result
             return ()
+        if self._beats:
+            self._settle()
+            history = self.histories[node]
         now = self.histories[node] = history_observe(history, result)
         if node == self.record.primary and now.replication is not history.replication:
             self._sample(result)
@@ -96,6 +100,12 @@ class ShardHealth:
         if is_as_before and (not self.is_suspect or node == self.record.primary):
             return (node,)
         return None
+
+    def _settle(self) -> None:
+        for node, result in self._beats.items():
+            if node in self.histories:
+                self.histories[node] = history_beat(self.histories[node], result)
+        self._beats.clear()
 
     def _is_beat(self, node: Address, history: History, result: ProbeResult) -> bool:
         """A healthy node answered once more, and said nothing of itself."""
@@ -117,13 +127,15 @@ class ShardHealth:
             self.trail = self.trail.with_sample(result.asked_at, seen.offset)
 
     def restart_timers(self, now: float) -> None:
+        self._settle()
         for node, history in self.histories.items():
             self.histories[node] = history_restart_timers(history, now)
 
     def judge(
-        self, now: float, settings: HealthSettings, *, is_tilted: bool, nodes: Iterable[Address] | None = None
+        self, now: float, settings: HealthSettings, *, is_tilted: bool, nodes: Collection[Address] | None = None
     ) -> None:
         """Renew the verdicts of these nodes, or of all; one whose state stays is kept, with its reason and time."""
+        self._settle()
         if nodes is None:
             self.judged_at = now
         for node in self.histories if nodes is None else nodes:
@@ -137,10 +149,13 @@ class ShardHealth:
         self.is_suspect = verdict is None or verdict.state is not NodeState.UP or self._is_young
         self.is_refused = 0 < refusals <= MANY_REFUSALS
         self.looks_down = verdict is not None and verdict.state in LOOKS_DOWN
+        if nodes is None or primary in nodes:
+            self._attachment = self._attach()
         self.has_manager = any(history.manager is not None for history in self.histories.values())
 
     def plan(self, settings: HealthSettings, max_staleness: float | None) -> float:
         """Find out when time alone may change what was judged last, and note it."""
+        self._settle()
         self.due_at = min(self._moments(self.judged_at, settings, max_staleness), default=math.inf)
         return self.due_at
 
@@ -148,7 +163,11 @@ class ShardHealth:
         for node, history in self.histories.items():
             is_primary = node == self.record.primary
             role = Role.PRIMARY if is_primary else Role.REPLICA
-            yield next_change(history, role, after, settings)
+            verdict = self.verdicts.get(node)
+            if verdict is not None and verdict.state is NodeState.UP:  # what comes first is that it looks silent
+                yield history.heard_at + suspect_after(role, settings) + SURE
+            else:
+                yield next_change(history, role, after, settings)
             if not is_primary and max_staleness is not None and history.replication is not None:
                 reached = self.trail.reached_at(history.replication.offset)
                 if reached is not None and reached + max_staleness > after:
@@ -197,34 +216,30 @@ class ShardHealth:
     def health(self, node: Address, now: float) -> NodeHealth:
         """What others are shown of a node."""
         history, verdict = self.histories[node], self.verdicts[node]
-        shown = NodeHealth(
+        seen, primary = history.replication, self._primary_replication
+        is_answering = verdict.is_answering
+        is_primary = node == self.record.primary
+        synced_at, is_current = None, False
+        if seen is not None and primary is not None and not is_primary:
+            is_same = seen.role is Role.REPLICA and seen.lineage.replid == primary.lineage.replid
+            synced_at = self.trail.reached_at(seen.offset) if is_same and not seen.is_syncing else None
+            is_current = is_answering and self._why_not_current(history, primary) is None
+        return NodeHealth(
             verdict,
-            history.replication,
+            seen,
             history.server,
-            self._manager(history, now, is_answering=verdict.is_answering),
+            None if history.manager is None else self._manager(history, now, is_answering=is_answering),
             is_surveyed=history.is_surveyed,
             epoch=self.record.epoch,
-        )
-        primary, seen = self._primary_replication, history.replication
-        if primary is None:
-            return shown
-        if node == self.record.primary:
-            return replace(shown, strangers=self._attached(primary).strangers)
-        if seen is None:
-            return shown
-        is_same = seen.role is Role.REPLICA and seen.lineage.replid == primary.lineage.replid
-        return replace(
-            shown,
-            synced_at=self.trail.reached_at(seen.offset) if is_same and not seen.is_syncing else None,
-            is_current=verdict.is_answering and self._why_not_current(history, primary) is None,
-            seen_as=self._attached(primary).seen_as.get(node),
+            synced_at=synced_at,
+            is_current=is_current,
+            seen_as=None if is_primary else self._attachment.seen_as.get(node),
+            strangers=self._attachment.strangers if is_primary else (),
         )
 
     def _manager(self, history: History, now: float, *, is_answering: bool) -> str | None:
-        if history.manager is None:
-            return None
         living = (
-            other for node, other in self.histories.items() if (v := self.verdicts.get(node)) and v.is_answering
+            self.histories[other] for other, verdict in self.verdicts.items() if verdict.is_answering
         )
         return manager_in_force(history, living, now, is_answering=is_answering)
 
@@ -241,12 +256,13 @@ class ShardHealth:
         seen = history.replication if history is not None else None
         return seen if seen is not None and seen.role is Role.PRIMARY else None
 
-    def _attached(self, primary: Replication) -> Attachment:
+    def _attach(self) -> Attachment:
+        primary = self._primary_replication
+        if primary is None:
+            return NOBODY
         listed = tuple(replica.address for replica in primary.attached)
-        members = tuple(self._member(node, primary) for node in self.histories if node != self.record.primary)
-        if self._listed != (listed, members):
-            self._listed, self._attachment = (listed, members), attachment(listed, members)
-        return self._attachment
+        members = (self._member(node, primary) for node in self.histories if node != self.record.primary)
+        return attachment(listed, members)
 
     def _member(self, node: Address, primary: Replication) -> Member:
         history = self.histories[node]

@@ -25,8 +25,8 @@ def read_fields(reply: Reply) -> dict[str, str]:
         text = text.decode(errors="replace")
     if not isinstance(text, str):
         raise InfoError(f"INFO replied {reply!r:.80}")
-    lines = (line.partition(":") for line in text.splitlines() if not line.startswith("#"))
-    return {name: value for name, colon, value in lines if colon}
+    pairs = [line.split(":", 1) for line in text.splitlines() if ":" in line and line[0] != "#"]
+    return {name: value for name, value in pairs}  # noqa: C416  # dict(pairs) is not so typed
 
 
 def read_server(fields: Mapping[str, str]) -> Server:
