@@ -208,7 +208,9 @@ class _Monitor:
         self._settings = settings
         self._shards: dict[ShardKey, ShardHealth] = {}
         self._probers: dict[NodeKey, _Prober] = {}
-        self._attentions: dict[ShardKey, dict[bool, Attention]] = {}  # of the primary, of replicas; until judged anew
+        self._attentions: dict[
+            ShardKey, dict[bool, Attention]
+        ] = {}  # of the primary, of replicas; until judged anew
         self._started = 0
         self._tilt = Tilt()
         self._was_tilted = False

@@ -126,9 +126,7 @@ async def _ask(link: Link, depth: Depth, asker: Asker, asked_at: float) -> Probe
     return result
 
 
-def read_result(
-    depth: Depth, replies: list[Reply], link: Link, asked_at: float, at: float
-) -> ProbeResult:
+def read_result(depth: Depth, replies: list[Reply], link: Link, asked_at: float, at: float) -> ProbeResult:
     """What the replies to PING, and to INFO where that was asked, say; raise InfoError."""
     ping = replies[0]
     if isinstance(ping, Failure):

@@ -43,7 +43,9 @@ class ShardHealth:
     trail: OffsetTrail = field(default_factory=OffsetTrail)
     due_at: float = -math.inf
     judged_at: float = -math.inf  # all of it
-    is_suspect: bool = True  # look closer: no primary, not simply up, or a replica's part is not on record yet
+    is_suspect: bool = (
+        True  # look closer: no primary, not simply up, or a replica's part is not on record yet
+    )
     is_refused: bool = False  # its primary began to refuse connections a moment ago
     looks_down: bool = False  # its primary is silent, or worse
     has_manager: bool = False  # somebody else manages a node, or did when that was last asked
@@ -95,7 +97,8 @@ class ShardHealth:
             and verdict.state is NodeState.UP
             and history.last is not None
             and history.last.outcome is result.outcome is Outcome.PONG
-            and (now.replication, now.server, now.manager) == (history.replication, history.server, history.manager)
+            and (now.replication, now.server, now.manager)
+            == (history.replication, history.server, history.manager)
         )
         if is_as_before and (not self.is_suspect or node == self.record.primary):
             return (node,)
@@ -132,7 +135,12 @@ class ShardHealth:
             self.histories[node] = history_restart_timers(history, now)
 
     def judge(
-        self, now: float, settings: HealthSettings, *, is_tilted: bool, nodes: Collection[Address] | None = None
+        self,
+        now: float,
+        settings: HealthSettings,
+        *,
+        is_tilted: bool,
+        nodes: Collection[Address] | None = None,
     ) -> None:
         """Renew the verdicts of these nodes, or of all; one whose state stays is kept, with its reason and time."""
         self._settle()
@@ -159,12 +167,16 @@ class ShardHealth:
         self.due_at = min(self._moments(self.judged_at, settings, max_staleness), default=math.inf)
         return self.due_at
 
-    def _moments(self, after: float, settings: HealthSettings, max_staleness: float | None) -> Iterator[float]:
+    def _moments(
+        self, after: float, settings: HealthSettings, max_staleness: float | None
+    ) -> Iterator[float]:
         for node, history in self.histories.items():
             is_primary = node == self.record.primary
             role = Role.PRIMARY if is_primary else Role.REPLICA
             verdict = self.verdicts.get(node)
-            if verdict is not None and verdict.state is NodeState.UP:  # what comes first is that it looks silent
+            if (
+                verdict is not None and verdict.state is NodeState.UP
+            ):  # what comes first is that it looks silent
                 yield history.heard_at + suspect_after(role, settings) + SURE
             else:
                 yield next_change(history, role, after, settings)
@@ -186,9 +198,7 @@ class ShardHealth:
             if history.manager is not None and history.surveyed_at is not None:
                 yield history.surveyed_at + MEMORY
 
-    def _question(
-        self, node: Address, now: float, settings: HealthSettings, *, is_tilted: bool
-    ) -> Question:
+    def _question(self, node: Address, now: float, settings: HealthSettings, *, is_tilted: bool) -> Question:
         if node != self.record.primary:
             return Question(self.histories[node], Role.REPLICA, now, is_tilted=is_tilted)
         return Question(
@@ -238,9 +248,7 @@ class ShardHealth:
         )
 
     def _manager(self, history: History, now: float, *, is_answering: bool) -> str | None:
-        living = (
-            self.histories[other] for other, verdict in self.verdicts.items() if verdict.is_answering
-        )
+        living = (self.histories[other] for other, verdict in self.verdicts.items() if verdict.is_answering)
         return manager_in_force(history, living, now, is_answering=is_answering)
 
     def _why_not_current(self, history: History, primary: Replication) -> str | None:
