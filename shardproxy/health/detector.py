@@ -24,7 +24,6 @@ from shardproxy.health.witness import Witness
 from shardproxy.model.health import Cause, NodeState
 from shardproxy.model.replication import Role
 
-
 SURE = 0.001  # seconds after a moment it is past, however sums of floats are rounded
 
 

@@ -64,9 +64,9 @@ class History:
         return now - self.heard_at
 
 
-def history_beat(history: History, result: ProbeResult) -> History:
-    """Add a sign of life that is as the last result and brings no facts: the usual case, made cheap."""
-    return replace(history, last=result, alive_at=result.at)
+def history_beat(history: History, asked_at: float, at: float) -> History:
+    """Add a sign of life that is as the last result and brings no facts."""
+    return replace(history, last=ProbeResult(asked_at, at, Outcome.PONG), alive_at=at)
 
 
 def history_start(now: float) -> History:

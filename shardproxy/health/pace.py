@@ -9,7 +9,6 @@ from shardproxy.health.probe import Depth
 from shardproxy.health.settings import HealthSettings
 from shardproxy.model.replication import Role
 
-
 SOON = 1.0  # seconds; a primary that pings its replicas as often needs not be asked whether it does
 
 
@@ -27,7 +26,7 @@ class Attention:
     client_name: str = ""  # what our connection should be called
 
 
-def probe_interval(history: History, attention: Attention, settings: HealthSettings) -> float:
+def probe_interval(attention: Attention, settings: HealthSettings) -> float:
     """Seconds from one question to the next."""
     if attention.is_refused:
         return settings.refused_interval

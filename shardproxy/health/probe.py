@@ -1,8 +1,8 @@
 """One question to one node. Thin: sends, receives, classifies; decides nothing.
 
-Always asked: PING. When facts are due: INFO replication, and how often it pings its replicas while that is too
-rarely. On a new connection, which may be one to another process, and now and then: all that, who it is, and who
-else manages it.
+Always asked: PING. When facts are due: INFO replication, and how often it pings its replicas while that is
+too rarely. On a new connection, which may be one to another process, and now and then: all that, who it is,
+and who else manages it.
 """
 
 from __future__ import annotations

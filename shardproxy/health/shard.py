@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import enum
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from shardproxy.health.attached import NOBODY, Attachment, Member, attachment
@@ -30,6 +31,14 @@ MANY_REFUSALS = 20  # in a row: whoever had to notice has noticed
 LOOKS_DOWN = frozenset({NodeState.SUSPECT, NodeState.CUT_OFF, NodeState.DOWN})
 
 
+class News(enum.Enum):
+    """What a result brought."""
+
+    NONE = enum.auto()
+    FIGURES = enum.auto()  # of that node, such as its offset; no verdict changes
+    MAYBE = enum.auto()  # the shard has to be judged
+
+
 @dataclass(slots=True)
 class ShardHealth:
     """One shard: its record, and a history and a verdict for each of its nodes.
@@ -49,7 +58,7 @@ class ShardHealth:
     is_refused: bool = False  # its primary began to refuse connections a moment ago
     looks_down: bool = False  # its primary is silent, or worse
     has_manager: bool = False  # somebody else manages a node, or did when that was last asked
-    _beats: dict[Address, ProbeResult] = field(default_factory=dict)  # not in the histories yet
+    _beats: dict[Address, tuple[float, float]] = field(default_factory=dict)  # not in the histories yet
     _attachment: Attachment = NOBODY
 
     def update(self, record: ShardRecord, now: float) -> None:
@@ -74,55 +83,52 @@ class ShardHealth:
         if has_new_roles:
             self.trail = OffsetTrail()
 
-    def observe(self, node: Address, result: ProbeResult) -> tuple[Address, ...] | None:
-        """Add what came of a question; return the nodes that may have to be judged anew, None being all.
+    def beat(self, node: Address, asked_at: float, at: float) -> bool:
+        """Take a sign of life that came as usual and brought no facts; False when it has to be looked at."""
+        history, verdict = self.histories.get(node), self.verdicts.get(node)
+        if history is None or history.last is None or verdict is None:
+            return False
+        if verdict.state is not NodeState.UP or history.last.outcome is not Outcome.PONG:
+            return False
+        if asked_at < history.since:
+            return False
+        self._beats[node] = asked_at, at
+        return True
 
-        A node that is no member any more is ignored.
-        """
+    def observe(self, node: Address, result: ProbeResult) -> News:
+        """Add what came of a question; a node that is no member any more is ignored."""
+        is_beat = result.outcome is Outcome.PONG and result.replication is None and not result.is_surveyed
+        if is_beat and self.beat(node, result.asked_at, result.at):
+            return News.NONE
+        self._settle()
         history = self.histories.get(node)
         if history is None:
-            return ()
-        if self._is_beat(node, history, result):
-            self._beats[node] = result
-            return ()
-        if self._beats:
-            self._settle()
-            history = self.histories[node]
+            return News.NONE
         now = self.histories[node] = history_observe(history, result)
-        if node == self.record.primary and now.replication is not history.replication:
+        is_primary = node == self.record.primary
+        if is_primary and now.replication is not history.replication:
             self._sample(result)
         verdict = self.verdicts.get(node)
-        is_as_before = (
-            verdict is not None
-            and verdict.state is NodeState.UP
-            and history.last is not None
-            and history.last.outcome is result.outcome is Outcome.PONG
-            and (now.replication, now.server, now.manager)
-            == (history.replication, history.server, history.manager)
-        )
-        if is_as_before and (not self.is_suspect or node == self.record.primary):
-            return (node,)
-        return None
+        if (
+            verdict is None
+            or verdict.state is not NodeState.UP
+            or history.last is None
+            or not history.last.outcome is result.outcome is Outcome.PONG
+            or now.replication != history.replication
+            or now.server != history.server
+            or now.manager != history.manager
+            or (self.is_suspect and not is_primary)
+        ):
+            return News.MAYBE
+        if is_primary:
+            self._attachment = self._attach()
+        return News.FIGURES
 
     def _settle(self) -> None:
-        for node, result in self._beats.items():
+        for node, (asked_at, at) in self._beats.items():
             if node in self.histories:
-                self.histories[node] = history_beat(self.histories[node], result)
+                self.histories[node] = history_beat(self.histories[node], asked_at, at)
         self._beats.clear()
-
-    def _is_beat(self, node: Address, history: History, result: ProbeResult) -> bool:
-        """A healthy node answered once more, and said nothing of itself."""
-        verdict = self.verdicts.get(node)
-        return (
-            result.outcome is Outcome.PONG
-            and result.replication is None
-            and not result.is_surveyed
-            and history.last is not None
-            and history.last.outcome is Outcome.PONG
-            and verdict is not None
-            and verdict.state is NodeState.UP
-            and result.asked_at >= history.since
-        )
 
     def _sample(self, result: ProbeResult) -> None:
         seen = result.replication
@@ -134,19 +140,11 @@ class ShardHealth:
         for node, history in self.histories.items():
             self.histories[node] = history_restart_timers(history, now)
 
-    def judge(
-        self,
-        now: float,
-        settings: HealthSettings,
-        *,
-        is_tilted: bool,
-        nodes: Collection[Address] | None = None,
-    ) -> None:
-        """Renew the verdicts of these nodes, or of all; one whose state stays is kept, with its reason and time."""
+    def judge(self, now: float, settings: HealthSettings, *, is_tilted: bool) -> None:
+        """Renew every verdict; one whose state stays is kept, with its reason and time."""
         self._settle()
-        if nodes is None:
-            self.judged_at = now
-        for node in self.histories if nodes is None else nodes:
+        self.judged_at = now
+        for node in self.histories:
             judged = judge(self._question(node, now, settings, is_tilted=is_tilted), settings)
             before = self.verdicts.get(node)
             if before is None or (before.state, before.cause) != (judged.state, judged.cause):
@@ -157,9 +155,8 @@ class ShardHealth:
         self.is_suspect = verdict is None or verdict.state is not NodeState.UP or self._is_young
         self.is_refused = 0 < refusals <= MANY_REFUSALS
         self.looks_down = verdict is not None and verdict.state in LOOKS_DOWN
-        if nodes is None or primary in nodes:
-            self._attachment = self._attach()
         self.has_manager = any(history.manager is not None for history in self.histories.values())
+        self._attachment = self._attach()
 
     def plan(self, settings: HealthSettings, max_staleness: float | None) -> float:
         """Find out when time alone may change what was judged last, and note it."""
@@ -188,7 +185,7 @@ class ShardHealth:
             yield from (moment + SURE for moment in self._witness_moments() if moment + SURE > after)
 
     def _witness_moments(self) -> Iterator[float]:
-        """When a replica's statement stops to count, or begins to; and how long an absent manager is feared."""
+        """When a replica's statement stops or begins to count; and how long an absent manager is feared."""
         primary = self.histories.get(self.record.primary) if self.record.primary else None
         for history in self.histories.values():
             if history.replication_at is not None:

@@ -1,7 +1,7 @@
 """Names to IP addresses, for connections of the control plane. Knows nothing of nodes and ports.
 
-A name server that is slow or away must not keep us from a node whose address we know: one lookup per name at a
-time, on threads that nobody else waits for, and the last good answer stays in use until there is a better one.
+A name server that is slow or away must not keep us from a node whose address we know: one lookup per name at
+a time, on threads that nobody else waits for; the last good answer stays in use until there is a better one.
 """
 
 from __future__ import annotations

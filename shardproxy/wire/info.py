@@ -70,9 +70,9 @@ def read_replication(fields: Mapping[str, str]) -> Replication:
 
 
 def read_announced(config: Reply) -> Address | None:
-    """CONFIG GET replica-announce-*: what a replica tells its primary; host "" or port 0 = what shows by itself.
+    """What a replica tells its primary, from CONFIG GET replica-announce-*; None when it tells nothing.
 
-    None when it tells nothing.
+    Host "" or port 0: that shows by itself.
     """
     if not isinstance(config, Sequence) or isinstance(config, str | bytes):
         return None

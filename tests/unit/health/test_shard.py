@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from shardproxy.health.outcome import Outcome, ProbeResult
 from shardproxy.health.settings import HealthSettings
-from shardproxy.health.shard import ShardHealth
+from shardproxy.health.shard import News, ShardHealth
 from shardproxy.health.staleness import CURRENT_WITHIN
 from shardproxy.model import Address
 from shardproxy.model.health import NodeState
@@ -218,9 +218,8 @@ def test_between_news_nothing_changes_before_it_is_due(
     for node, pause, outcome, replication in steps:
         now += pause
         facts = replication if outcome is Outcome.PONG else None
-        nodes = shard.observe(node, ProbeResult(now, now, outcome, replication=facts))
-        if nodes != ():
-            shard.judge(now, SETTINGS, is_tilted=is_tilted, nodes=nodes)
+        if shard.observe(node, ProbeResult(now, now, outcome, replication=facts)) is News.MAYBE:
+            shard.judge(now, SETTINGS, is_tilted=is_tilted)
     shard.judge(now, SETTINGS, is_tilted=is_tilted)
     due = shard.plan(SETTINGS, 1.0)
     before = ({n: v.state for n, v in shard.verdicts.items()}, shard.readable(1.0, now))
@@ -245,10 +244,10 @@ def test_judging_what_a_result_may_change_is_as_good_as_judging_all(
         now += pause
         facts = replication if outcome is Outcome.PONG else None
         result = ProbeResult(now, now, outcome, replication=facts)
-        nodes = some.observe(node, result)
+        news = some.observe(node, result)
         everything.observe(node, result)
-        if nodes != ():
-            some.judge(now, SETTINGS, is_tilted=False, nodes=nodes)
+        if news is News.MAYBE:
+            judged(some, now)
         judged(everything, now)
         states = [{n: v.state for n, v in shard.verdicts.items()} for shard in (some, everything)]
         assert states[0] == states[1]

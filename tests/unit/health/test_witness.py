@@ -115,3 +115,25 @@ def test_what_a_primary_never_heard_of_is_called_is_on_record() -> None:
     assert replica_witness(ME, Whom(P, histories, UP.lineage), 1.1) is not None
     assert replica_witness(ME, Whom(P, histories, OTHER), 1.1) is None
     assert replica_witness(ME, Whom(P, histories), 1.1) is not None  # nothing tells them apart
+
+
+@pytest.mark.parametrize(
+    ("replica_at", "replica_says", "primary_at", "can_write"),
+    [
+        (1.0, Outcome.PONG, 1.1, True),
+        (1.0, Outcome.MISCONF, 1.1, False),
+        (1.1, Outcome.PONG, 1.0, False),  # a disk they share was freed; the primary was not asked since
+    ],
+)
+def test_who_can_write_while_the_primary_cannot(
+    replica_at: float, replica_says: Outcome, primary_at: float, can_write: bool
+) -> None:
+    said = ProbeResult(replica_at, replica_at, replica_says, replication=UP)
+    refused = ProbeResult(primary_at, primary_at, Outcome.MISCONF)
+    replica = history_observe(history_observe(history_start(0.0), replace(said, at=0.1)), said)
+    if replica_says is Outcome.PONG and replica_at > primary_at:
+        full = replace(said, at=0.5, outcome=Outcome.MISCONF)
+        replica = history_observe(history_observe(history_start(0.0), full), said)
+    witness = heard(replica, history_observe(history_start(0.0), refused), 1.2)
+    assert witness is not None
+    assert witness.can_write is can_write
