@@ -217,6 +217,7 @@ class _Monitor:
         self._paces: dict[ShardKey, dict[bool, tuple[Attention, float]]] = {}  # by whether it is the primary
         self._started = 0
         self._bounds: dict[ShardKey, float | None] = {}  # max_staleness, as judged by
+        self._suspects = self._refused = 0  # nodes of such shards
         self._tilt = Tilt()
         self._was_tilted = False
         self._alert: set[ShardKey] = set()  # shards whose nodes were told to look closer
@@ -290,8 +291,10 @@ class _Monitor:
     def _count(self) -> None:
         """Are too many primaries silent at once to believe it?"""
         now = trio.current_time()
-        total = silent = 0
+        total = silent = self._suspects = self._refused = 0
         for shard in self._shards.values():
+            self._suspects += len(shard.histories) * shard.is_suspect
+            self._refused += len(shard.histories) * shard.is_refused
             if shard.record.primary is not None:
                 total += 1
                 silent += shard.looks_down
@@ -374,6 +377,8 @@ class _Monitor:
                 has_replicas=len(shard.histories) > 1,
                 is_managed_by_others=shard.has_manager,
                 client_name=self.asker.client_name,
+                suspects=self._suspects,
+                refused=self._refused,
             )
             known[is_primary] = attention, probe_interval(attention, self._settings)
         return known[is_primary]

@@ -59,7 +59,7 @@ class ShardHealth:
     looks_down: bool = False  # its primary is silent, or worse
     has_manager: bool = False  # somebody else manages a node, or did when that was last asked
     _beats: dict[Address, tuple[float, float]] = field(default_factory=dict)  # not in the histories yet
-    _attachment: Attachment = NOBODY
+    _attachment: Attachment | None = None  # None = to be worked out anew
 
     def update(self, record: ShardRecord, now: float) -> None:
         """Take a newer record: other members, other roles."""
@@ -80,6 +80,7 @@ class ShardHealth:
             if is_new or has_new_roles:
                 run_id = record.run_id if node == record.primary and record.run_id else None
                 self.histories[node] = history_accept(self.histories[node], now, run_id)
+        self._attachment = None
         if has_new_roles:
             self.trail = OffsetTrail()
 
@@ -119,9 +120,10 @@ class ShardHealth:
             or now.manager != history.manager
             or (self.is_suspect and not is_primary)
         ):
+            self._attachment = None
             return News.MAYBE
         if is_primary:
-            self._attachment = self._attach()
+            self._attachment = None
         return News.FIGURES
 
     def _settle(self) -> None:
@@ -156,7 +158,6 @@ class ShardHealth:
         self.is_refused = 0 < refusals <= MANY_REFUSALS
         self.looks_down = verdict is not None and verdict.state in LOOKS_DOWN
         self.has_manager = any(history.manager is not None for history in self.histories.values())
-        self._attachment = self._attach()
 
     def plan(self, settings: HealthSettings, max_staleness: float | None) -> float:
         """Find out when time alone may change what was judged last, and note it."""
@@ -240,8 +241,8 @@ class ShardHealth:
             epoch=self.record.epoch,
             synced_at=synced_at,
             is_current=is_current,
-            seen_as=None if is_primary else self._attachment.seen_as.get(node),
-            strangers=self._attachment.strangers if is_primary else (),
+            seen_as=None if is_primary else self._attached.seen_as.get(node),
+            strangers=self._attached.strangers if is_primary else (),
         )
 
     def _manager(self, history: History, now: float, *, is_answering: bool) -> str | None:
@@ -261,8 +262,13 @@ class ShardHealth:
         seen = history.replication if history is not None else None
         return seen if seen is not None and seen.role is Role.PRIMARY else None
 
-    def _attach(self) -> Attachment:
-        primary = self._primary_replication
+    @property
+    def _attached(self) -> Attachment:
+        if self._attachment is None:
+            self._attachment = self._attach(self._primary_replication)
+        return self._attachment
+
+    def _attach(self, primary: Replication | None) -> Attachment:
         if primary is None:
             return NOBODY
         listed = tuple(replica.address for replica in primary.attached)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from shardproxy.health.history import History, history_start
-from shardproxy.health.pace import Attention, probe_depth
+from shardproxy.health.pace import Attention, probe_depth, probe_interval
 from shardproxy.health.probe import Depth
 from shardproxy.health.settings import HealthSettings
 from shardproxy.model import Address
@@ -74,3 +75,23 @@ def with_attached(*ports: int) -> Replication:
 )
 def test_how_much_is_asked(history: History, attention: Attention, depth: Depth) -> None:
     assert probe_depth(history, 100.0, attention, HealthSettings()) is depth
+
+
+@pytest.mark.parametrize(
+    ("changes", "seconds"),
+    [
+        ({}, 0.2),
+        ({"nodes": 750}, 0.2),  # of primaries: it is what finds them frozen
+        ({"is_primary": False, "nodes": 3}, 0.2),
+        ({"is_primary": False, "nodes": 750}, 1.0),
+        ({"is_suspect": True, "suspects": 75}, 0.2),
+        ({"is_suspect": True, "suspects": 750}, 0.375),  # what looks like trouble must not make it
+        ({"is_refused": True, "refused": 3}, 0.02),
+        ({"is_refused": True, "refused": 75}, 0.0375),
+        ({"is_sampled": True, "nodes": 3}, 0.1),
+        ({"is_sampled": True, "nodes": 750}, 0.2),
+        ({"is_sampled": True, "nodes": 750, "is_primary": False}, 0.375),
+    ],
+)
+def test_how_often_it_is_asked(changes: dict[str, Any], seconds: float) -> None:
+    assert probe_interval(replace(CALM, **changes), HealthSettings()) == pytest.approx(seconds)

@@ -118,22 +118,25 @@ def test_what_a_primary_never_heard_of_is_called_is_on_record() -> None:
 
 
 @pytest.mark.parametrize(
-    ("replica_at", "replica_says", "primary_at", "can_write"),
+    ("replica_says", "can_write"),
     [
-        (1.0, Outcome.PONG, 1.1, True),
-        (1.0, Outcome.MISCONF, 1.1, False),
-        (1.1, Outcome.PONG, 1.0, False),  # a disk they share was freed; the primary was not asked since
+        ([(1.0, Outcome.PONG)], True),
+        ([(1.0, Outcome.PONG), (1.2, Outcome.PONG)], True),
+        ([(1.0, Outcome.MISCONF)], False),
+        (
+            [(1.0, Outcome.MISCONF), (1.2, Outcome.PONG)],
+            False,
+        ),  # a shared disk was freed; ask the primary again
+        ([(1.0, Outcome.MISCONF), (1.05, Outcome.PONG)], True),
     ],
 )
 def test_who_can_write_while_the_primary_cannot(
-    replica_at: float, replica_says: Outcome, primary_at: float, can_write: bool
+    replica_says: list[tuple[float, Outcome]], can_write: bool
 ) -> None:
-    said = ProbeResult(replica_at, replica_at, replica_says, replication=UP)
-    refused = ProbeResult(primary_at, primary_at, Outcome.MISCONF)
-    replica = history_observe(history_observe(history_start(0.0), replace(said, at=0.1)), said)
-    if replica_says is Outcome.PONG and replica_at > primary_at:
-        full = replace(said, at=0.5, outcome=Outcome.MISCONF)
-        replica = history_observe(history_observe(history_start(0.0), full), said)
-    witness = heard(replica, history_observe(history_start(0.0), refused), 1.2)
+    full = history_observe(primary(1.0, 1.0), ProbeResult(1.1, 1.1, Outcome.MISCONF))
+    replica = history_start(0.0)
+    for at, outcome in replica_says:
+        replica = history_observe(replica, ProbeResult(at, at, outcome, replication=UP))
+    witness = heard(replica, full, 1.25)
     assert witness is not None
     assert witness.can_write is can_write
