@@ -246,6 +246,27 @@ async def test_a_pool_has_epochs_of_its_own_that_outlive_the_process() -> None:
         assert site.plane.specs["pages"]["epoch"] == 3
 
 
+async def test_a_slow_disk_or_name_of_a_pool_holds_up_no_fence() -> None:
+    async with following(main=redis((A, B))) as site:
+        site.put(record())
+        await site.settle()
+        is_free = trio.Event()
+
+        async def note_slowly(cluster: str, epoch: int) -> None:
+            await is_free.wait()
+
+        site.ledger.note_epoch = note_slowly  # type: ignore[method-assign]
+        wanted = clusters(main=redis((A, B)), pages=memcached(C, port=7001))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(site.serve, wanted)
+            await site.settle()
+            site.put(FENCED)
+            await site.settle()
+            assert site.follower.applied == {KEY: 6}
+            is_free.set()
+        assert set(site.plane.specs) == {"main", "pages"}
+
+
 async def test_readiness_waits_for_primaries_and_readable_replicas_but_not_for_long(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
