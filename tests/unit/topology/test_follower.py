@@ -214,6 +214,14 @@ async def test_readable_replicas_and_voters_go_with_the_record() -> None:
         assert site.follower.readable == {}
 
 
+async def test_other_voters_on_record_are_told_without_news_of_their_health() -> None:
+    async with following(main=redis((A, B, C), writes={"wait": 1})) as site:
+        for changed, voter in ((5, B), (6, C)):
+            site.put(record(nodes=(A, B, C), promise=Promise(frozenset({voter}), wait=1), changed=changed))
+            await site.settle()
+            assert site.plane.specs["main"]["shards"][0]["voters"] == [str(voter)]
+
+
 # --- what is configured ---
 
 
