@@ -23,7 +23,6 @@ from shardproxy.model.health import Cause, NodeHealth, NodeState
 from shardproxy.model.replication import Role
 from shardproxy.store.record import ShardRecord, ShardState
 
-
 CATCHING_UP = 1.0  # seconds between looks at who catches up
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import trio
@@ -14,13 +14,16 @@ from shardproxy.failover.events import EventName
 from shardproxy.failover.setup import FailoverSettings, ShardSetup
 from shardproxy.fleet import RedisNode
 from shardproxy.health.monitor import Boards, run_monitor
-from shardproxy.model import Node
+from shardproxy.model import Address, Node
 from shardproxy.model.board import Board
 from shardproxy.model.replication import ShardKey
-from shardproxy.nodes import NodeLink, NodeLinks
+from shardproxy.nodes import NodeUnreachable, OpenLinks
 from shardproxy.store.interface import Store
 from shardproxy.store.local import LocalStore
 from shardproxy.store.record import ShardRecord, ShardState
+from shardproxy.wire.info import read_fields, read_server
+from shardproxy.wire.reply import Reply
+from shardproxy.wire.resp import Argument
 
 KEY = ShardKey("sessions", 0)
 PATIENCE = 20.0  # seconds until a test gives up; none of them waits that long when all is well
@@ -45,6 +48,27 @@ class FakeFencer:
 
     def served(self, key: ShardKey) -> int:
         return self._served.get(key, 0)
+
+
+@dataclass
+class CheckedLinks:
+    """Open links that ask who answers before they send what is meant for one process."""
+
+    links: OpenLinks
+
+    async def request_many(
+        self,
+        address: Address,
+        requests: Sequence[Sequence[Argument]],
+        *,
+        timeout: float,
+        run_id: str | None = None,
+    ) -> list[Reply]:
+        if run_id is not None:
+            (reply,) = await self.links.request_many(address, [("INFO", "server")], timeout=timeout)
+            if read_server(read_fields(reply)).run_id != run_id:
+                raise NodeUnreachable(address, "another process answers there", is_sent=False)
+        return await self.links.request_many(address, requests, timeout=timeout)
 
 
 @dataclass
@@ -124,8 +148,10 @@ async def _first_change(boards: tuple[Board, ...], seen: list[int]) -> None:  # 
             nursery.start_soon(wait, board, version)
 
 
-def setup_of(*nodes: RedisNode, wait: int = 0, is_managed: bool = True) -> ShardSetup:
-    return ShardSetup(KEY, tuple(Node(node.address) for node in nodes), wait=wait, is_managed=is_managed)
+def setup_of(*nodes: RedisNode | Address, **options: object) -> ShardSetup:
+    """Managed, unless the options say otherwise."""
+    members = tuple(Node(node if isinstance(node, Address) else node.address) for node in nodes)
+    return replace(ShardSetup(KEY, members, is_managed=True), **options)  # type: ignore[arg-type]
 
 
 @asynccontextmanager
@@ -146,22 +172,28 @@ async def open_plane_on(
     setups.show(KEY, setup)
     watched: Board[ShardKey, ShardRecord] = Board()
     boards, fencer = Boards(), FakeFencer()
-    async with NodeLinks() as nodes, trio.open_nursery() as nursery:
-        inputs = Inputs(setups, boards.health, store, nodes, fencer)
+    links = OpenLinks()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(links.run)
+        inputs = Inputs(setups, boards.health, store, CheckedLinks(links), fencer)
         await nursery.start(run_watch, setups, store.records, watched)
-        nursery.start_soon(_monitor, watched, boards, store.group, max_staleness)
+        nursery.start_soon(_monitor, watched, boards, links, store.group, max_staleness)
         await nursery.start(run_controller, inputs, FailoverSettings())
         yield Plane(inputs, boards, fencer)
         nursery.cancel_scope.cancel()
 
 
 async def _monitor(
-    watched: Board[ShardKey, ShardRecord], boards: Boards, group: str, max_staleness: float | None
+    watched: Board[ShardKey, ShardRecord],
+    boards: Boards,
+    links: OpenLinks,
+    group: str,
+    max_staleness: float | None,
 ) -> None:
     await run_monitor(
         watched,
         boards,
-        lambda key, address: NodeLink(address),
+        links.connect,
         group=group,
         max_staleness=lambda key: max_staleness,
     )
