@@ -134,6 +134,12 @@ TABLE: tuple[Metric, ...] = (
     _node("shardproxy_node_requests_total", COUNTER, "Requests sent to a node.", lambda n: n.requests),
     _node("shardproxy_node_errors_total", COUNTER, "Error replies of a node.", lambda n: n.errors),
     _node("shardproxy_node_lost_total", COUNTER, "Requests whose connection was lost.", lambda n: n.lost),
+    _node(
+        "shardproxy_node_strangers_total",
+        COUNTER,
+        "Connections on which another process than the primary answered.",
+        lambda n: n.strangers,
+    ),
     _node("shardproxy_node_timeouts_total", COUNTER, "Requests not answered in time.", lambda n: n.timeouts),
     _node("shardproxy_node_received_bytes_total", COUNTER, "Bytes from a node.", lambda n: n.bytes_in),
     _node("shardproxy_node_sent_bytes_total", COUNTER, "Bytes to a node.", lambda n: n.bytes_out),

@@ -336,7 +336,8 @@ def _is_left_behind(situation: Situation, node: Address) -> bool:
 def _has_successor(situation: Situation) -> bool:
     """Whether anybody who answers might be promoted: without `wait`, nobody but who was in sync."""
     record, healths = situation.record, situation.healths
-    fit = set(record.joined) if record.wait else set(record.joined) & record.promise.voters
+    joined = set(record.joined)
+    fit = joined if record.wait or record.lineage is None else joined & record.promise.voters
     return any(
         node in fit and (health := healths.get(node)) is not None and health.verdict.is_answering
         for node in record.nodes

@@ -18,7 +18,7 @@ from shardproxy.failover.interfaces import Nodes
 from shardproxy.failover.setup import FailoverSettings
 from shardproxy.model import Address
 from shardproxy.model.replication import DEAD_END, Lineage, Replication, Role
-from shardproxy.nodes import NodeError, NodeFailure
+from shardproxy.nodes import NodeError, NodeFailure, resolve
 from shardproxy.store.interface import Leadership, LeadershipLostError
 from shardproxy.store.record import ShardRecord
 from shardproxy.wire.info import InfoError, read_fields, read_replication, read_role, read_server
@@ -222,10 +222,9 @@ class Steps:
 async def _resolve(address: Address, timeout: float) -> Iterable[str]:
     with trio.move_on_after(timeout):
         try:
-            found = await trio.socket.getaddrinfo(address.host, address.port)
+            return await resolve(address.host)
         except OSError:
             return ()
-        return {str(entry[4][0]) for entry in found}
     return ()
 
 

@@ -12,8 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from functools import partial
-from operator import itemgetter
 
 import structlog
 import trio
@@ -28,7 +26,7 @@ from shardproxy.health.statistics import HealthStatistics
 from shardproxy.health.tilt import Tilt, tilt_counted, tilt_stalled
 from shardproxy.model import Address
 from shardproxy.model.board import Board
-from shardproxy.model.health import NodeHealth, NodeKey, NodeState, Verdict
+from shardproxy.model.health import NodeHealth, NodeKey, NodeState, Verdict, shard_of
 from shardproxy.model.replication import ShardKey
 from shardproxy.nodes import Batch, NodeLink, Pulse, Stop
 from shardproxy.store.record import ShardRecord
@@ -37,6 +35,7 @@ from shardproxy.wire.reply import Reply
 
 TICK = 0.1  # seconds; silence is noticed this late at most
 MIN_GAP = 0.02  # seconds between two questions to a node, however many hints there are
+START_GAP = 0.002  # seconds between the first questions to nodes that are new together
 GOLDEN = 0.618034  # multiples of it, less their whole parts, spread evenly however many there are
 QUIET = frozenset({NodeState.UP, NodeState.UNKNOWN, NodeState.SUSPECT})
 
@@ -49,7 +48,7 @@ Connect = Callable[[ShardKey, Address], Link]
 class Boards:
     """What a monitor shows."""
 
-    health: Board[NodeKey, NodeHealth] = field(default_factory=partial(Board, topic_of=itemgetter(0)))
+    health: Board[NodeKey, NodeHealth] = field(default_factory=lambda: Board(topic_of=shard_of))
     reads: Board[ShardKey, frozenset[Address]] = field(default_factory=Board)
     statistics: HealthStatistics = field(default_factory=HealthStatistics)
 
@@ -115,12 +114,13 @@ class _Prober:
         self._nap.cancel()
         self.monitor.pulse.hurry(self, self.asked_at + MIN_GAP)
 
-    async def run(self) -> None:
+    async def run(self, start_at: float) -> None:
         """Ask, over and over, until the node leaves the shard."""
         connection: int | None = None
         was_closed = False
         try:
             with self.scope:
+                await trio.sleep_until(start_at)
                 while True:
                     self.asked_at, self.is_woken = trio.current_time(), False
                     self.monitor.count_question()
@@ -234,10 +234,10 @@ class _Monitor:
         for gone in set(self._probers) - wanted:
             self._probers.pop(gone).scope.cancel()
             self._boards.health.hide(gone)
-        for new in wanted - set(self._probers):
+        for place, new in enumerate(sorted(wanted - set(self._probers))):
             self._started += 1
             prober = self._probers[new] = _Prober(self, new, self._connect(*new), self._started)
-            nursery.start_soon(prober.run)
+            nursery.start_soon(prober.run, now + place * START_GAP)
 
     async def heed(self, hints: trio.MemoryReceiveChannel[Address]) -> None:
         async for address in hints:

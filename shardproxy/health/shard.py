@@ -43,9 +43,7 @@ class ShardHealth:
     trail: OffsetTrail = field(default_factory=OffsetTrail)
     due_at: float = -math.inf
     judged_at: float = -math.inf  # all of it
-    is_suspect: bool = (
-        True  # look closer: no primary, not simply up, or a replica's part is not on record yet
-    )
+    is_suspect: bool = True  # look closer: no primary, not simply up, or a replica's part is not on record yet
     is_refused: bool = False  # its primary began to refuse connections a moment ago
     looks_down: bool = False  # its primary is silent, or worse
     has_manager: bool = False  # somebody else manages a node, or did when that was last asked
@@ -93,8 +91,7 @@ class ShardHealth:
             and verdict.state is NodeState.UP
             and history.last is not None
             and history.last.outcome is result.outcome is Outcome.PONG
-            and (now.replication, now.server, now.manager)
-            == (history.replication, history.server, history.manager)
+            and (now.replication, now.server, now.manager) == (history.replication, history.server, history.manager)
         )
         if is_as_before and (not self.is_suspect or node == self.record.primary):
             return (node,)
@@ -147,9 +144,7 @@ class ShardHealth:
         self.due_at = min(self._moments(self.judged_at, settings, max_staleness), default=math.inf)
         return self.due_at
 
-    def _moments(
-        self, after: float, settings: HealthSettings, max_staleness: float | None
-    ) -> Iterator[float]:
+    def _moments(self, after: float, settings: HealthSettings, max_staleness: float | None) -> Iterator[float]:
         for node, history in self.histories.items():
             is_primary = node == self.record.primary
             role = Role.PRIMARY if is_primary else Role.REPLICA
@@ -172,7 +167,9 @@ class ShardHealth:
             if history.manager is not None and history.surveyed_at is not None:
                 yield history.surveyed_at + MEMORY
 
-    def _question(self, node: Address, now: float, settings: HealthSettings, *, is_tilted: bool) -> Question:
+    def _question(
+        self, node: Address, now: float, settings: HealthSettings, *, is_tilted: bool
+    ) -> Question:
         if node != self.record.primary:
             return Question(self.histories[node], Role.REPLICA, now, is_tilted=is_tilted)
         return Question(
@@ -227,9 +224,7 @@ class ShardHealth:
         if history.manager is None:
             return None
         living = (
-            other
-            for node, other in self.histories.items()
-            if (v := self.verdicts.get(node)) and v.is_answering
+            other for node, other in self.histories.items() if (v := self.verdicts.get(node)) and v.is_answering
         )
         return manager_in_force(history, living, now, is_answering=is_answering)
 

@@ -14,9 +14,7 @@ class HealthStatistics:
 
     questions: int = 0  # asked of nodes, in all
     tilted: dict[str, str] = field(default_factory=dict)
-    _delays: deque[tuple[float, float]] = field(
-        default_factory=deque
-    )  # (when, how long), shorter and shorter
+    _delays: deque[tuple[float, float]] = field(default_factory=deque)  # (when, how long), shorter and shorter
 
     def note_delay(self, seconds: float, now: float) -> None:
         """Our own loop came so late."""

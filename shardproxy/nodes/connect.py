@@ -32,7 +32,7 @@ async def open_socket(address: Address, resolver: Resolver) -> socket.socket:
     hosts = await resolver.resolve(address.host)
     errors: list[OSError] = []
     for number, host in enumerate(hosts):
-        left = trio.current_effective_deadline() - trio.current_time()
+        left = max(0.0, trio.current_effective_deadline() - trio.current_time())
         with trio.move_on_after(left / (len(hosts) - number)):
             try:
                 return await _open_tcp(host, address.port)

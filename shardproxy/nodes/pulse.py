@@ -117,11 +117,11 @@ class Pulse:
         ride = self._riders.get(rider)
         if ride is not None and ride.asked_at is None and ride.due > at:
             self._schedule(ride, at)
-            self._nap.cancel()
 
     def _schedule(self, ride: Ride, due: float) -> None:
         ride.due = math.ceil(due / BEAT) * BEAT
         heapq.heappush(self._due, (ride.due, next(self._numbers), ride))
+        self._nap.deadline = min(self._nap.deadline, ride.due)
 
     def _next_at(self) -> float:
         at = self._due[0][0] if self._due else math.inf

@@ -72,7 +72,9 @@ class Resolver:
             done.set()
 
     async def _look_up_in_thread(self, host: str) -> Addresses:
-        return await trio.to_thread.run_sync(_ask_system, host, limiter=self._limiter, abandon_on_cancel=True)
+        return await trio.to_thread.run_sync(
+            _ask_system, host, limiter=self._limiter, abandon_on_cancel=True
+        )
 
 
 _RESOLVER: trio.lowlevel.RunVar[Resolver] = trio.lowlevel.RunVar("shardproxy resolver")

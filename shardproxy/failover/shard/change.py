@@ -120,8 +120,10 @@ async def walk(shard: Tended, run: Run) -> Run:
         shared.settings,
         shared.at_once,
     )
-    run = await runner.walk(run)
+    begun, run = run, await runner.walk(run)
     shard.unfinished = None if run.is_over else run
+    if run.step is Step.STOPPED and shard.record == begun.record:  # nothing came of it: not another one
+        shard.unfinished = replace(begun, setback=run.setback)
     took = trio.current_time() - run.started_at
     if run.step is Step.DONE:
         name = EventName.FAILOVER_COMPLETE if primary is not None else EventName.PRIMARY_ADOPTED
@@ -132,7 +134,9 @@ async def walk(shard: Tended, run: Run) -> Run:
         said += f": {run.setback or run.reason}"
         shard.say(name, said, seconds=took)
     elif run.is_over:
-        shard.say(EventName.FAILOVER_DELAYED, run.setback)
+        if run.setback != begun.setback:
+            shard.say(EventName.FAILOVER_DELAYED, run.setback)
+        shard.set_alarm(f"{run.kind.value} is stuck: {run.setback}")
     else:
         stuck = "not served" if run.kind is Kind.HOLD else f"{run.kind.value} is stuck"
         shard.set_alarm(f"{stuck}: {run.setback} (to promote a node all the same: {shard.advice})")
