@@ -88,7 +88,9 @@ async def watch(shards: list[list[Address]], seconds: float, max_staleness: floa
         nodes_in_all = sum(map(len, shards))
         print(f"{len(shards)} shards, {nodes_in_all} nodes, {up} of them up")
         print(f"CPU {100 * cpu / took:.1f} % of a core over {took:.1f} s")
-        print(f"{(boards.statistics.questions - asked) / took:.0f} questions a second, {1e6 * cpu / (boards.statistics.questions - asked):.0f} us each")
+        print(
+            f"{(boards.statistics.questions - asked) / took:.0f} questions a second, {1e6 * cpu / (boards.statistics.questions - asked):.0f} us each"
+        )
         nursery.cancel_scope.cancel()
 
 

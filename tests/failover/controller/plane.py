@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,13 +17,10 @@ from shardproxy.health.monitor import Boards, run_monitor
 from shardproxy.model import Address, Node
 from shardproxy.model.board import Board
 from shardproxy.model.replication import ShardKey
-from shardproxy.nodes import NodeUnreachable, OpenLinks
+from shardproxy.nodes import OpenLinks
 from shardproxy.store.interface import Store
 from shardproxy.store.local import LocalStore
 from shardproxy.store.record import ShardRecord, ShardState
-from shardproxy.wire.info import read_fields, read_server
-from shardproxy.wire.reply import Reply
-from shardproxy.wire.resp import Argument
 
 KEY = ShardKey("sessions", 0)
 PATIENCE = 20.0  # seconds until a test gives up; none of them waits that long when all is well
@@ -31,44 +28,23 @@ PATIENCE = 20.0  # seconds until a test gives up; none of them waits that long w
 
 @dataclass
 class FakeFencer:
-    """Confirms at once. `hold` keeps it from confirming a fence, for good."""
+    """Serves every record at once. `hold` keeps it from confirming a fence, for good."""
 
     told: list[str] = field(default_factory=list)
     hold: bool = False
     held: trio.Event = field(default_factory=trio.Event)
-    _served: dict[ShardKey, int] = field(default_factory=dict)
+    records: Mapping[ShardKey, ShardRecord] = field(default_factory=dict)
 
     async def wait_served(self, record: ShardRecord) -> None:
         self.told.append(f"{record.state.value} {record.epoch} {record.primary}")
         if self.hold and record.primary is None:
             self.held.set()
             await trio.sleep_forever()
-        self._served[record.key] = record.changed
         await trio.lowlevel.checkpoint()
 
     def served(self, key: ShardKey) -> int:
-        return self._served.get(key, 0)
-
-
-@dataclass
-class CheckedLinks:
-    """Open links that ask who answers before they send what is meant for one process."""
-
-    links: OpenLinks
-
-    async def request_many(
-        self,
-        address: Address,
-        requests: Sequence[Sequence[Argument]],
-        *,
-        timeout: float,
-        run_id: str | None = None,
-    ) -> list[Reply]:
-        if run_id is not None:
-            (reply,) = await self.links.request_many(address, [("INFO", "server")], timeout=timeout)
-            if read_server(read_fields(reply)).run_id != run_id:
-                raise NodeUnreachable(address, "another process answers there", is_sent=False)
-        return await self.links.request_many(address, requests, timeout=timeout)
+        record = self.records.get(key)
+        return record.changed if record is not None else 0
 
 
 @dataclass
@@ -85,6 +61,10 @@ class Plane:
 
     def events(self, name: EventName) -> list[str]:
         return [event.message for event in self.inputs.events.latest() if event.name is name]
+
+    async def wait_settled(self) -> None:
+        """Wait until no older promise counts any more."""
+        await self.wait("its changes are finished", lambda: not self.record.pending)
 
     async def wait(self, what: str, is_so: Callable[[], bool]) -> None:
         """Wait for news until it is so."""
@@ -172,10 +152,11 @@ async def open_plane_on(
     setups.show(KEY, setup)
     watched: Board[ShardKey, ShardRecord] = Board()
     boards, fencer = Boards(), FakeFencer()
+    fencer.records = store.records
     links = OpenLinks()
     async with trio.open_nursery() as nursery:
         await nursery.start(links.run)
-        inputs = Inputs(setups, boards.health, store, CheckedLinks(links), fencer)
+        inputs = Inputs(setups, boards.health, store, links, fencer)
         await nursery.start(run_watch, setups, store.records, watched)
         nursery.start_soon(_monitor, watched, boards, links, store.group, max_staleness)
         await nursery.start(run_controller, inputs, FailoverSettings())
