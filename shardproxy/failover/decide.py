@@ -23,7 +23,6 @@ from shardproxy.model.health import Cause, NodeHealth, NodeState
 from shardproxy.model.replication import Role
 from shardproxy.store.record import ShardRecord, ShardState
 
-
 CATCHING_UP = 1.0  # seconds between looks at who catches up
 
 
@@ -202,6 +201,8 @@ def _members(situation: Situation) -> Update | None:
         changed = quorum.begun_among(replace(changed, nodes=record.nodes), nodes, wanted)
     elif record.pending and not quorum.why_not_finished(changed, _caught_up(situation)):
         changed = quorum.finished(changed, _caught_up(situation))
+    elif record.pending and set(setup.addresses) == {record.primary} and situation.served_since is not None:
+        changed = replace(changed, pending=())  # the config leaves it nobody else to ask
     if changed == record:
         return None
     joined = tuple(node for node in record.joined if node in changed.nodes)

@@ -111,10 +111,10 @@ def heal(
         if node == primary or run_id == record.run_id:
             continue  # under another name, perhaps
         if follows(health, seen_primary):
-            if node not in record.joined or not record.has_process(node, run_id):
-                # the process before may have confirmed writes that this one is still getting
-                if not _vouches(record, node) or memory.has_caught_up(node, health):
-                    yield Joined(node, run_id)
+            is_new = node not in record.joined or not record.has_process(node, run_id)
+            # the process before may have confirmed writes that this one is still getting
+            if is_new and (not _vouches(record, node) or memory.has_caught_up(node, health)):
+                yield Joined(node, run_id)
             continue
         is_wanted = node in setup.addresses and (node in record.joined or setup.is_managed)
         if may_act and is_wanted and not _is_on_its_way(health.replication, primary):

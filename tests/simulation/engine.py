@@ -86,9 +86,7 @@ class SimEngine:
         """Come back as another process: with its data or without, as a primary or safely frozen."""
         log, ends = (self.log, self.ends) if keeps_data else ([], [])
         old_replid, offset = self.replid, self.offset if keeps_data else 0
-        fresh = SimEngine(
-            self.address, log=list(log), ends=list(ends), offset=offset, priority=self.priority
-        )
+        fresh = SimEngine(self.address, log=list(log), ends=list(ends), offset=offset, priority=self.priority)
         if keeps_data:  # as an RDB has it
             fresh.replid2, fresh.second_offset = old_replid, offset + 1
         if is_safe:

@@ -35,7 +35,10 @@ QUIET = 8.0  # seconds nothing may happen without a reason
 LOOK = 0.25
 SLOW = 0.5  # seconds between writes once all is well
 DEADLINE = 30.0  # seconds after an operator asked; what was begun by then may still end
-OLDEST, OLDEST_WITH_GAPS = 16.0, 28.0  # seconds of writes a failover may lose without `wait`: 10, 20 and notice
+OLDEST, OLDEST_WITH_GAPS = (
+    16.0,
+    28.0,
+)  # seconds of writes a failover may lose without `wait`: 10, 20 and notice
 
 
 @dataclass
@@ -90,7 +93,9 @@ class Simulation:
             setups.show(key, setup if is_deciding else replace(setup, is_automatic=False))
         store = SimStore(name, lambda: self.checks.is_store_down and is_deciding, lambda record: None)
         if is_deciding:
-            store.noted = lambda record: self.checks.stored(record, name, self.world.engine_at(record.primary))
+            store.noted = lambda record: self.checks.stored(
+                record, name, self.world.engine_at(record.primary)
+            )
         planes = [
             SimProxy(f"{name}-{number}", self.world, self.checks, store, (0.001, 0.05, 0.3)[number % 3])
             for number in range(proxies)

@@ -59,9 +59,7 @@ CHANGING: st.SearchStrategy[Fault] = st.one_of(
     st.builds(Reload, nodes=CONFIGS, wait=st.sampled_from([None, 0, 1, 2])),
     st.builds(Reload, is_automatic=st.booleans()),
 )
-BY_HAND: st.SearchStrategy[Fault] = st.one_of(
-    st.builds(PromoteByHand, NODES), st.builds(Point, NODES, NODES)
-)
+BY_HAND: st.SearchStrategy[Fault] = st.one_of(st.builds(PromoteByHand, NODES), st.builds(Point, NODES, NODES))
 
 HARD = st.sampled_from(  # at least one of them strikes: a primary is lost, or handed over
     [

@@ -29,7 +29,7 @@ async def fail_over(shard: Tended, reason: str, *, is_resumed: bool, to: Address
     record, now = shard.record, trio.current_time()
     run, is_first = shard.unfinished, record.last is None and record.lineage is None
     is_given_up = run is not None and run.trusted is not None and to is None and not is_first
-    if run is None or run.record != record or run.kind is Kind.HOLD or is_given_up:
+    if run is None or run.record != record or run.kind is not Kind.FAILOVER or is_given_up:
         shard.say(EventName.FAILOVER_STARTED, reason)
         run = Run(
             Kind.FAILOVER,

@@ -87,9 +87,7 @@ async def _look(shard: Tended, news: News) -> float | None:
             if not is_unclear:
                 shard.set_alarm(alarm)
             if situation.record.state is ShardState.OK:
-                until = await _note_floor(shard, until)
-                # who has caught up is no news
-                return min(until, situation.now + REDO) if situation.record.pending else until
+                return await _note_floor(shard, until)
             return until
         case Register(found, must_have_data):
             return await register(shard, found, must_have_data=must_have_data)

@@ -462,6 +462,21 @@ def test_a_removed_node_that_may_alone_have_a_write_stays_a_member_until_others_
     assert (gone.record.nodes, gone.record.joined) == ((A, B), (A, B))
 
 
+def test_a_shard_that_is_left_one_node_asks_nobody_else_once_all_proxies_know() -> None:
+    """Else the node that was removed would be missed for ever when the one that is left restarts."""
+    pair = {"nodes": (A, B), "joined": (A, B)}
+    removed = look({A: P, B: R}, of=setup(A), shard=record(wait=1, **pair))  # type: ignore[arg-type]
+    assert isinstance(removed, Update)
+    assert removed.record.nodes == (A, B)
+    assert not isinstance(look({A: P, B: DEAD}, of=setup(A), shard=removed.record), Update)
+    alone = look({A: P, B: DEAD}, of=setup(A), shard=removed.record, served_since=999.0)
+    assert isinstance(alone, Update)
+    assert alone.record.pending == ()
+    gone = look({A: P, B: DEAD}, of=setup(A), shard=alone.record, served_since=999.0)
+    assert isinstance(gone, Update)
+    assert gone.record.nodes == (A,)
+
+
 def test_more_changes_of_who_vouches_wait_and_nothing_else_does() -> None:
     many = tuple(Promise(names(B, C), 10 + number) for number in range(quorum.MAX_PENDING))
     shard = record(wait=1, pending=many)
