@@ -45,9 +45,11 @@ ShardSlots = Annotated[
 
 ShardName = Annotated[
     str,
-    # not digits alone, which are a shard's number; without look-around, which not every reader of schemas knows
+    # not digits alone: that is a number. Without look-ahead, which not every reader of the schema has.
     Field(
-        max_length=64, pattern=r"^[A-Za-z0-9._-]*[A-Za-z._-][A-Za-z0-9._-]*$", examples=["users", "eu-central.3"]
+        max_length=64,
+        pattern=r"^[A-Za-z0-9._-]*[A-Za-z._-][A-Za-z0-9._-]*$",
+        examples=["users", "eu-central.3"],
     ),
 ]
 
