@@ -111,9 +111,9 @@ class Pages:
     async def events(self, request: Request) -> Response:
         text = request.query_params.get("count", "100")
         count = int(text) if text.isascii() and text.isdigit() else CAPACITY
-        return JSONResponse(
-            events_document(tuple(self._sources.desk.events.latest(min(count, CAPACITY)))), headers=HEADERS
-        )
+        desk = self._sources.desk
+        events = tuple(desk.events.latest(min(count, CAPACITY)))
+        return JSONResponse(events_document(events, desk.setups), headers=HEADERS)
 
     def _topology(self) -> dict[str, object]:
         return topology_document(self._sources.status(), self._sources.board, self._sources.statistics())
