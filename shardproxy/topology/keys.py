@@ -12,7 +12,7 @@ from shardproxy.model.replication import ShardKey
 from shardproxy.nodes import NodeError, NodeFailure, NodeLink
 from shardproxy.store.record import ShardRecord
 from shardproxy.topology.assign import Records
-from shardproxy.topology.taking import slots_taken, taken_text
+from shardproxy.topology.taking import keys_text, moved_text, shards_moved, slots_taken, taken_text
 from shardproxy.wire.info import InfoError, read_fields
 
 ASK_TIMEOUT = 2.0  # seconds; all shards are asked at once
@@ -21,20 +21,36 @@ CountKeys = Callable[[ShardKey, Address], Awaitable[int | None]]  # None = the n
 
 
 async def why_not_reload(setups: Sequence[ShardSetup], records: Records, count_keys: CountKeys) -> str | None:
-    """Say why these setups cannot be served: who has keys, or cannot be asked for them, would lose slots."""
-    taken = slots_taken(setups, records)
-    keys: dict[ShardKey, int | None] = {}
+    """Say why these setups cannot be served: keys would not be found any more.
 
-    async def count(loser: ShardRecord) -> None:
-        keys[loser.key] = await _keys_of(loser, count_keys)
+    That is so where a shard that has keys, or cannot be asked for them, would lose slots; and where all nodes
+    of one are replaced, though they have keys, by nodes that have none.
+    """
+    taken, moved = slots_taken(setups, records), shards_moved(setups, records)
+    keys: dict[ShardKey, int | None] = {}
+    empty: set[ShardKey] = set()  # the new nodes have no keys, as far as they can be asked
+
+    async def count(record: ShardRecord) -> None:
+        keys[record.key] = await _keys_of(record, count_keys)
+
+    async def look(setup: ShardSetup) -> None:
+        empty.add(setup.key)
+        if any([await count_keys(setup.key, node) for node in setup.addresses]):
+            empty.remove(setup.key)
 
     with trio.move_on_after(ASK_TIMEOUT):
         async with trio.open_nursery() as nursery:
-            for one in taken:
-                nursery.start_soon(count, one.loser)
+            for record in dict.fromkeys((*(one.loser for one in taken), *(record for _, record in moved))):
+                nursery.start_soon(count, record)
+            for setup, _ in moved:
+                nursery.start_soon(look, setup)
     refused = [one for one in taken if keys.get(one.loser.key) != 0]
-    said = {one.loser.key: _keys_text(keys.get(one.loser.key)) for one in refused}
-    return taken_text(refused, setups, records, said) if refused else None
+    said = {one.loser.key: keys_text(keys.get(one.loser.key)) for one in refused}
+    reasons = [taken_text(refused, setups, records, said)] if refused else []
+    for setup, record in moved:
+        if (lost := keys.get(setup.key)) and setup.key in empty:
+            reasons.append(moved_text(setup, record, lost))
+    return "; ".join(reasons) or None
 
 
 async def keys_count(link: NodeLink) -> int | None:
@@ -57,9 +73,3 @@ async def _keys_of(record: ShardRecord, count_keys: CountKeys) -> int | None:
     if any(others):
         return max(keys for keys in others if keys is not None)
     return 0 if primary is None and None not in others else None
-
-
-def _keys_text(keys: int | None) -> str:
-    if keys is None:
-        return "cannot be asked for keys"
-    return "has 1 key" if keys == 1 else f"has {keys} keys"

@@ -48,6 +48,35 @@ def slots_taken(setups: Iterable[ShardSetup], records: Records) -> tuple[Taken, 
     return tuple(sorted(found, key=lambda taken: taken.loser.key))
 
 
+def shards_moved(
+    setups: Iterable[ShardSetup], records: Records
+) -> tuple[tuple[ShardSetup, ShardRecord], ...]:
+    """Find the shards that would have none of their nodes any more, only their name."""
+    pairs = ((setup, records[setup.key]) for setup in setups if setup.key in records)
+    return tuple(
+        (setup, record)
+        for setup, record in pairs
+        if record.state is not ShardState.NEW and not set(setup.addresses) & set(record.nodes)
+    )
+
+
+def keys_text(keys: int | None) -> str:
+    """Say how many keys a shard has; None = nobody can tell."""
+    if keys is None:
+        return "cannot be asked for keys"
+    return "has 1 key" if keys == 1 else f"has {keys} keys"
+
+
+def moved_text(setup: ShardSetup, record: ShardRecord, keys: int) -> str:
+    """Say that a shard's keys are not where its nodes would be."""
+    before, after = (", ".join(map(str, nodes)) for nodes in (record.nodes, setup.addresses))
+    return (
+        f"cluster {setup.key.cluster}: {shard_title(setup.key, setup.name)} {keys_text(keys)} on {before},"
+        f" and none of the nodes it would have instead ({after}) says that it has any: list them beside the old ones,"
+        " which can go when the new ones are in sync"
+    )
+
+
 def taken_text(
     taken: Sequence[Taken],
     setups: Sequence[ShardSetup],

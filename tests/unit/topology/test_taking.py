@@ -224,6 +224,39 @@ async def test_the_last_primary_is_asked_while_there_is_none() -> None:
     assert await why_not([setup(0, "0-4")], [loser], {"p:100": 0}) is None
 
 
+def moved(number: int, text: str, name: str) -> ShardSetup:
+    """The same shard on other nodes."""
+    other = setup(number, text, name)
+    return replace(other, nodes=(Node(Address("x", 1)), Node(Address("y", 1))))
+
+
+# keys on the old primary, on the new nodes; what is said
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        (5, (5, 5), None),
+        (5, (0, 5), None),
+        (5, (None, 5), None),
+        (
+            5,
+            (0, 0),
+            "has 5 keys on p:100, r:100, and none of the nodes it would have instead (x:1, y:1) says",
+        ),
+        (1, (None, 0), "has 1 key on"),
+        (5, (None, None), "list them beside the old ones"),
+        (0, (0, 0), None),
+        (None, (0, 0), None),
+    ],
+)
+async def test_a_shard_that_gets_other_nodes_brings_its_keys(
+    old: int | None, new: tuple[int | None, int | None], expected: str | None
+) -> None:
+    counts = {"p:100": old, "x:1": new[0], "y:1": new[1]}
+    said = await why_not([moved(0, "0-9", "users")], [record(0, "0-9", "users")], counts)
+    assert (said is None) if expected is None else (said is not None and expected in said)
+    assert await why_not([setup(0, "0-9", "users")], [record(0, "0-9", "users")], counts) is None
+
+
 async def test_a_node_that_does_not_answer_is_not_waited_for(autojump_clock: MockClock) -> None:
     async def silent(key: ShardKey, address: Address) -> int | None:
         await trio.sleep_forever()
