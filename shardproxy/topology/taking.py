@@ -72,8 +72,8 @@ def moved_text(setup: ShardSetup, record: ShardRecord, keys: int) -> str:
     before, after = (", ".join(map(str, nodes)) for nodes in (record.nodes, setup.addresses))
     return (
         f"cluster {setup.key.cluster}: {shard_title(setup.key, setup.name)} {keys_text(keys)} on {before},"
-        f" and none of the nodes it would have instead ({after}) says that it has any: list them beside the old ones,"
-        " which can go when the new ones are in sync"
+        f" and none of the nodes it would have instead ({after}) says that it has any: list them beside the"
+        " old ones, which can go when the new ones are in sync"
     )
 
 
