@@ -78,9 +78,7 @@ class Actions:
 
     def _tell(self, name: EventName, cluster: str) -> None:
         what = "nothing is done" if name is EventName.AUTOMATIC_FAILOVER_PAUSED else "what they need is done"
-        self._sources.events.add(
-            name, ShardKey(cluster, 0), f"{what} to the nodes of {cluster} by itself"
-        )
+        self._sources.events.add(name, ShardKey(cluster, 0), f"{what} to the nodes of {cluster} by itself")
 
     def _cluster(self, asked: dict[str, Any]) -> str:
         cluster = asked.get("cluster")

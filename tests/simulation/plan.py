@@ -46,7 +46,8 @@ class Plan:
     def must_settle(self) -> bool:
         """No operator has to do anything.
 
-        A process that ended does not vouch any more for what it acknowledged: of several, perhaps nobody does.
+        A process that ended does not vouch any more for what it acknowledged: of several, perhaps nobody
+        does.
         """
         faults = [at.fault for at in self.faults]
         deaths = sum(
