@@ -56,16 +56,14 @@ class Runner:
     steps: Steps
     fencer: Fencer
     settings: FailoverSettings
-    at_once: trio.CapacityLimiter
 
     async def walk(self, run: Run) -> Run:
         """Walk until it is over, or cannot go on now: it may be walked on later, from where it stands."""
-        async with self.at_once:
-            while True:
-                event = await self._take(run)
-                run = advance(run, event)
-                if run.is_over or isinstance(event, SETBACKS):
-                    return run
+        while True:
+            event = await self._take(run)
+            run = advance(run, event)
+            if run.is_over or isinstance(event, SETBACKS):
+                return run
 
     async def _take(self, run: Run) -> Event:
         """Do what the step asks for. LeadershipLostError ends the run: nothing more may be done."""

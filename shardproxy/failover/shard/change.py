@@ -118,9 +118,9 @@ async def walk(shard: Tended, run: Run) -> Run:
         shared.steps,
         shared.fencer,
         shared.settings,
-        shared.at_once,
     )
-    begun, run = run, await runner.walk(run)
+    async with shared.at_once if primary is not None else shared.at_start:
+        begun, run = run, await runner.walk(run)
     shard.unfinished = None if run.is_over else run
     if run.step is Step.STOPPED and shard.record == begun.record:  # nothing came of it: not another one
         shard.unfinished = replace(begun, setback=run.setback)

@@ -40,7 +40,8 @@ class Shared:
     settings: FailoverSettings
     leadership: Leadership
     steps: Steps
-    at_once: trio.CapacityLimiter
+    at_once: trio.CapacityLimiter  # failovers
+    at_start: trio.CapacityLimiter  # shards whose first primary is made
 
 
 @dataclass(slots=True)
