@@ -76,7 +76,7 @@ class DataPlane:
         """What workers found of nodes since the last call.
 
         Each is (cluster, address, kind, why); `fileno` is readable while there are some. The kind is `lost`,
-        as when it could not be reached, or `stranger`: it is not the primary that the topology names.
+        also when it could not be reached, or `stranger`: not the primary that the topology names.
         """
 
     def down(self) -> list[tuple[str, str, str]] | None:
