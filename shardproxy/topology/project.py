@@ -148,7 +148,9 @@ def terms_of(shard: Shard, setup: ShardSetup, record: ShardRecord | None, fit: F
     """On what the shard's requests may be answered."""
     wait = record.wait if record is not None else setup.wait
     run_id = record.run_id if record is not None and shard.primary is not None else ""
-    return ShardTerms(run_id=run_id or None, wait=wait, voters=fit.voters if wait else None)
+    return ShardTerms(
+        label=shard.label, run_id=run_id or None, wait=wait, voters=fit.voters if wait else None
+    )
 
 
 def news_of(before: Projection, now: Projection, records: Records) -> str:
