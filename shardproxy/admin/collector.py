@@ -49,7 +49,7 @@ class TableCollector(Collector):
         for metric in metrics.TABLE:
             yield _family(metric, statistics)
         yield _latency(statistics)
-        yield from _process(self._sources.status())
+        yield from _process(self._sources.status.now)
         yield from _failover(self._sources)
 
 
@@ -76,7 +76,7 @@ def _buckets(latency: Latency) -> list[tuple[str, float]]:
 
 
 def _failover(sources: Sources) -> Iterator[Family]:
-    totals = sources.desk.events.totals
+    totals = sources.events.totals
     view = failover_metrics.FailoverView(status_document(sources, 0.0)["clusters"], totals)
     for metric in failover_metrics.TABLE:
         make = CounterMetricFamily if metric.kind is metrics.Kind.COUNTER else GaugeMetricFamily

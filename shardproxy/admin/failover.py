@@ -19,15 +19,15 @@ def status_document(sources: Sources, now: float) -> dict[str, Any]:
     """Show every shard that is watched: who is primary, how each node is, since when (`now`: trio time)."""
     clusters: dict[str, Any] = {
         name: _pool(topology, sources, now)
-        for name, topology in sources.board.items()
+        for name, topology in sources.topologies.items()
         if topology.engine is Engine.MEMCACHED
     }
-    for key, setup in sorted(sources.desk.setups.items()):
+    for key, setup in sorted(sources.setups.items()):
         cluster = clusters.setdefault(
             key.cluster,
             {
                 "engine": Engine.REDIS.value,
-                "is_paused": key.cluster in sources.desk.controls.paused,
+                "is_paused": key.cluster in sources.controls.paused,
                 "shards": [],
             },
         )
@@ -42,7 +42,7 @@ def _pool(topology: Topology, sources: Sources, now: float) -> dict[str, Any]:
         "is_paused": False,
         "shards": [
             {
-                "shard": shard.index,
+                "shard": shard.number,
                 "state": "ok",
                 "epoch": topology.epoch,
                 "is_automatic": False,
@@ -98,8 +98,8 @@ def events_document(events: tuple[Event, ...], setups: Mapping[ShardKey, ShardSe
 def _shard(key: ShardKey, setup: ShardSetup, sources: Sources, now: float) -> dict[str, Any]:
     record = sources.records.get(key)
     nodes = dict.fromkeys((*setup.addresses, *(record.nodes if record else ())))
-    healths = {node: sources.desk.boards.health.get((key, node)) for node in nodes}
-    readable = sources.desk.boards.reads.get(key, frozenset())
+    healths = {node: sources.boards.health.get((key, node)) for node in nodes}
+    readable = sources.boards.reads.get(key, frozenset())
     rows = [_node(node, health, record, healths, now) for node, health in healths.items()]
     for node, row in zip(nodes, rows, strict=True):
         row["zone"] = setup.zone_of(node)

@@ -27,6 +27,7 @@ __all__ = ["Abandoned", "BoundEndpoint", "DataPlane", "Offload"]
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
+ASKING = 8  # questions to all workers at once, each in a thread
 MAX_HINTS = 256  # not taken yet; more say nothing new
 
 
@@ -68,6 +69,9 @@ class DataPlane:
         self._offloads = _Offloads(native)
         self._stopped = False
         self._slow = trio.CapacityLimiter(1)
+        # nobody else's threads hold these up: neither names that do not resolve nor a slow disk
+        self._applying = trio.CapacityLimiter(1)
+        self._asking = trio.CapacityLimiter(ASKING)
 
     @classmethod
     def start(cls, *, workers: int, table: bytes, buffers: int = 0) -> DataPlane:
@@ -78,7 +82,7 @@ class DataPlane:
 
     async def apply(self, spec: ClusterSpec) -> tuple[BoundEndpoint, ...]:
         """Make one cluster be as its spec says; raise ValueError or OSError, and then nothing has changed."""
-        bound = await trio.to_thread.run_sync(self._native.apply, spec_encode(spec))
+        bound = await trio.to_thread.run_sync(self._native.apply, spec_encode(spec), limiter=self._applying)
         return tuple(BoundEndpoint(Address.parse(asked), Address.parse(got)) for asked, got in bound)
 
     def remove(self, cluster: str) -> None:
@@ -116,11 +120,11 @@ class DataPlane:
 
     async def clients(self, client_id: int | None = None) -> tuple[Mapping[str, Any], ...]:
         """Every connected client, or that one, each with what CLIENT LIST shows; takes up to 1 s."""
-        return tuple(await trio.to_thread.run_sync(self._native.clients, client_id))
+        return tuple(await trio.to_thread.run_sync(self._native.clients, client_id, limiter=self._asking))
 
     async def kill(self, client_ids: Iterable[int]) -> int:
         """Close these clients; return how many there were."""
-        return await trio.to_thread.run_sync(self._native.kill, list(client_ids))
+        return await trio.to_thread.run_sync(self._native.kill, list(client_ids), limiter=self._asking)
 
     async def topics(self, cluster: str, kind: str, pattern: bytes | None = None) -> bytes:
         """What the cluster's clients are subscribed to and the pattern matches: an encoded array of names.
@@ -159,7 +163,9 @@ class DataPlane:
 
     async def unblock(self, client_id: int, *, with_error: bool) -> bool:
         """End a client's wait for a blocking command, in a thread; whether it was waiting."""
-        return await trio.to_thread.run_sync(self._native.unblock, client_id, with_error)
+        return await trio.to_thread.run_sync(
+            self._native.unblock, client_id, with_error, limiter=self._asking
+        )
 
     def limit_clients(self, most: int) -> None:
         """Refuse clients beyond so many of all clusters together; 0 = no limit."""

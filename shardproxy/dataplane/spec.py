@@ -121,9 +121,7 @@ def cluster_spec(
         hashing=_hashing(config).value,
         key_families=_families(config),
         commands=_commands(config),
-        shards=[
-            _shard(shard, readable.get(ShardKey(topology.cluster, shard.index))) for shard in topology.shards
-        ],
+        shards=[_shard(shard, readable.get(topology.key_of(shard))) for shard in topology.shards],
         limits=config.limits.model_dump(),
         timeouts=config.timeouts.model_dump(),
         node_auth=NodeAuthSpec(

@@ -124,16 +124,25 @@ def _manager(setup: ShardSetup, healths: Healths) -> str | None:
 
 
 def _members(setup: ShardSetup, record: ShardRecord) -> Update | None:
-    """Follow the config: other nodes, another `wait`. A node is a member for as long as it is the primary."""
+    """Follow the config: nodes, `wait`, name, slots. A node is a member for as long as it is the primary."""
     nodes = setup.addresses
     if record.primary is not None and record.primary not in nodes:
         nodes = (*nodes, record.primary)
-    if nodes == record.nodes and setup.wait == record.wait:
+    wanted = (nodes, setup.wait, setup.name, setup.slots)
+    if wanted == (record.nodes, record.wait, record.name, record.slots):
         return None
     joined = tuple(node for node in record.joined if node in nodes)
     processes = tuple(entry for entry in record.processes if entry[0] in nodes)
     promise = replace(record.promise, wait=setup.wait)
-    changed = replace(record, nodes=nodes, joined=joined, processes=processes, promise=promise)
+    changed = replace(
+        record,
+        nodes=nodes,
+        joined=joined,
+        processes=processes,
+        promise=promise,
+        name=setup.name,
+        slots=setup.slots,
+    )
     return Update(changed, "the config changed")
 
 

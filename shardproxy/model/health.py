@@ -64,6 +64,7 @@ class NodeHealth:
     manager: str | None = None  # another that manages its replication, in words
     is_surveyed: bool = False  # whether that was asked
     epoch: int = 0  # of the shard's record that it was judged by
+    seen_as: Address | None = None  # how the primary lists it
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,8 @@ from shardproxy.fleet import Fleet, free_port
 from tests.fixtures.clients import Wire
 from tests.fixtures.proxy import Proxy, StartProxy, cluster_of, config_of, wait_until
 
+EPOCH = 'shardproxy_topology_epoch{cluster="main"}'
+
 
 def logged(proxy: Proxy, event: str) -> list[dict[str, Any]]:
     """The log lines of that event. Everything the proxy prints is JSON."""
@@ -138,7 +140,7 @@ def test_metrics_count_what_clients_did(
     assert metrics['shardproxy_client_received_bytes_total{cluster="main"}'] > 5000
     assert metrics['shardproxy_client_sent_bytes_total{cluster="main"}'] > 5000
     assert metrics['shardproxy_offloads_total{cluster="main"}'] >= 1
-    assert metrics['shardproxy_topology_epoch{cluster="main"}'] == 1
+    assert metrics[EPOCH] >= 1
     for node in fleet.nodes:
         labels = f'cluster="main",node="{node.address}"'
         assert metrics[f"shardproxy_node_requests_total{{{labels}}}"] > 0
@@ -191,11 +193,12 @@ def test_a_reload_swaps_shards_under_a_connected_client(
     proxy = start_proxy(config_of(one))
     client = wire(proxy)
     assert client.ask("SET", "where", "one") == b"OK"
+    before = proxy.metrics()[EPOCH]
     proxy.reload(config_of(other))
     wait_logged(proxy, "config reloaded")
     assert wait_until(lambda: client.ask("GET", "where") is None, "the new shards, which are empty")
     assert client.ask("SET", "where", "other") == b"OK"
-    assert proxy.metrics()['shardproxy_topology_epoch{cluster="main"}'] == 2
+    assert wait_until(lambda: proxy.metrics()[EPOCH] > before, "another epoch")
     assert proxy.metrics()['shardproxy_clients_accepted_total{cluster="main"}'] == 1
     proxy.reload(config_of(one))
     wait_logged(proxy, "config reloaded", 2)
@@ -207,14 +210,14 @@ def test_a_reload_changes_limits_and_keeps_clients_and_epoch(
 ) -> None:
     config = config_without_engines()
     proxy = start_proxy(config)
-    before = wire(proxy)
+    before, epoch = wire(proxy), proxy.metrics()[EPOCH]
     assert before.ask("PING") == b"PONG"
     config["clusters"]["main"]["limits"] = {"clients": 1}
     proxy.reload(config)
     wait_logged(proxy, "config reloaded")
     assert before.ask("PING") == b"PONG"
     assert wire(proxy).reply() == "ERR max number of clients reached"
-    assert proxy.metrics()['shardproxy_topology_epoch{cluster="main"}'] == 1
+    assert proxy.metrics()[EPOCH] == epoch
 
 
 def test_a_reload_moves_an_endpoint_and_adds_and_removes_clusters(

@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from shardproxy.admin import failover_metrics
 from shardproxy.admin.collector import registry_build
 from shardproxy.admin.metrics import TABLE, Kind, metric_names
-from shardproxy.admin.status import Sources, Status
+from shardproxy.admin.status import Sources, Status, StatusBoard
 from shardproxy.dataplane.statistics import Statistics
 from tests.unit.app.fake_native import statistics
 
@@ -23,7 +23,9 @@ def registry() -> CollectorRegistry:
         return ()
 
     read = Statistics.read(statistics())
-    return registry_build(Sources(lambda: Status(reloads=2, reloads_refused=1), lambda: read, clients, {}))
+    return registry_build(
+        Sources(StatusBoard(Status(reloads=2, reloads_refused=1)), lambda: read, clients, {})
+    )
 
 
 @pytest.fixture(scope="module")
