@@ -35,13 +35,13 @@ from shardproxy.dataplane import BoundEndpoint, DataPlane
 from shardproxy.dataplane.cpus import cpu_count
 from shardproxy.dataplane.descriptors import clients_at_most, descriptors_raise, why_too_few
 from shardproxy.failover.controller import Inputs
+from shardproxy.failover.events import EventLog
 from shardproxy.failover.setup import FailoverSettings
 from shardproxy.health.monitor import Boards
 from shardproxy.health.pool import run_pool_log
 from shardproxy.model import Address
 from shardproxy.model.board import Board
-from shardproxy.model.replication import ShardKey
-from shardproxy.nodes import LinkTimeouts, NodeLink, NodeLinks
+from shardproxy.nodes import LinkTimeouts, NodeLinks, OpenLinks
 from shardproxy.store.local import LocalStore, StateFileError
 from shardproxy.store.place import state_path
 from shardproxy.topology.follower import Endpoints, Follower
@@ -120,14 +120,15 @@ class App:
         self._boards = Boards()
         self._follower = Follower(dataplane, store.records, store, self._boards)
         self._logins = Logins(self._follower.clusters, self._follower.topologies)
-        self._links = NodeLinks(credentials=self._logins.of_node, timeouts=PROBE_TIMEOUTS)
+        self._links = OpenLinks(login=self._logins.find, timeouts=PROBE_TIMEOUTS)
         fencer = AckFencer(store, members_alone(store.member))
-        self._inputs = Inputs(Board(), self._boards.health, store, self._links, fencer)
+        events = EventLog(store.journal)
+        self._inputs = Inputs(Board(), self._boards.health, store, self._links, fencer, events)
         self._supervisor = Supervisor(
             self._follower.clusters,
             self._inputs,
             self._boards,
-            partial(_probe_link, self._logins),
+            self._links.connect,
             FailoverSettings(zone=config.zone),
         )
         self._failover = trio.CancelScope()
@@ -178,6 +179,7 @@ class App:
             self._inputs.controls,
             self._store.note_paused,
             self._dataplane.down,
+            self._store.statistics,
         )
         await nursery.start(run_admin, self._listener, sources)
         await self._follower.wait_known()
@@ -191,7 +193,7 @@ class App:
         return await self._follower.serve(settings, reason)
 
     async def _run_commands(self, *, task_status: trio.TaskStatus[None]) -> None:
-        async with NodeLinks(credentials=self._logins.of_node) as links:
+        async with NodeLinks(credentials=partial(self._logins.find, None)) as links:
             await run_commands(
                 self._dataplane,
                 self._follower.topologies,
@@ -204,8 +206,9 @@ class App:
 
     async def _run_failover(self, *, task_status: trio.TaskStatus[None]) -> None:
         """Until draining; then another process may use the state file."""
-        async with self._links:
-            with self._failover:
+        with self._failover:
+            async with trio.open_nursery() as nursery:
+                await nursery.start(self._links.run)
                 await self._supervisor.run(self._dataplane.hints, task_status=task_status)
         self._store.close()
 
@@ -265,10 +268,6 @@ class App:
         for name, endpoints in served.items():
             if endpoints != self._status.now.endpoints.get(name):
                 log.info("listening", cluster=name, endpoints=[str(e.bound) for e in endpoints])
-
-
-def _probe_link(logins: Logins, key: ShardKey, address: Address) -> NodeLink:
-    return NodeLink(address, credentials=logins.of_cluster(key.cluster), timeouts=PROBE_TIMEOUTS)
 
 
 def _workers(config: Config) -> int:

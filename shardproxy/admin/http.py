@@ -21,7 +21,7 @@ from shardproxy.admin.guard import why_not_asked
 from shardproxy.admin.health import why_not_live, why_not_ready
 from shardproxy.admin.page import page_render
 from shardproxy.admin.status import Sources
-from shardproxy.failover.events import CAPACITY
+from shardproxy.store.journal import CAPACITY
 
 HEADERS = {
     "cache-control": "no-store",

@@ -16,6 +16,7 @@ from shardproxy.model import Topology
 from shardproxy.model.health import NodeDown, PoolKey
 from shardproxy.model.replication import ShardKey
 from shardproxy.store.record import ShardRecord
+from shardproxy.store.statistics import StoreStatistics
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,3 +61,4 @@ class Sources:
     controls: Controls = field(default_factory=Controls)
     note_paused: Callable[[str, bool], Awaitable[None]] = _note_nothing  # raises StoreUnavailableError
     down: Mapping[PoolKey, NodeDown] = field(default_factory=dict)
+    store: StoreStatistics = field(default_factory=StoreStatistics)

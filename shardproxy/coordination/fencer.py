@@ -34,14 +34,14 @@ class AckFencer:
         A member that leaves, or whose lease ends, is waited for no more.
         """
         news = News()
-        self._acks.subscribe(news)
+        self._acks.subscribe(news, record.key)
         self._members.subscribe(news)
         try:
             with trio.move_on_after(self._served_within):
                 while self._behind(record):
                     await news.wait()
         finally:
-            self._acks.unsubscribe(news)
+            self._acks.unsubscribe(news, record.key)
             self._members.unsubscribe(news)
         if behind := self._behind(record):
             who = ", ".join(behind)

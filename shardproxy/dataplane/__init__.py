@@ -6,11 +6,13 @@ Owns the native worker threads and the file descriptor that wakes trio. Decides 
 from __future__ import annotations
 
 import contextlib
+import enum
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
 
+import structlog
 import trio
 
 from shardproxy.dataplane.spec import ClusterSpec, spec_encode
@@ -22,7 +24,9 @@ from shardproxy.model.health import NodeDown, PoolKey
 if TYPE_CHECKING:
     from shardproxy.dataplane import _native
 
-__all__ = ["Abandoned", "BoundEndpoint", "DataPlane", "Offload"]
+__all__ = ["Abandoned", "BoundEndpoint", "DataPlane", "Hint", "HintKind", "Offload"]
+
+log = structlog.get_logger()
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -51,6 +55,21 @@ class Abandoned:
     """The client of an offloaded command has gone; nobody waits for the answer to that token."""
 
     token: int
+
+
+class HintKind(enum.Enum):
+    LOST = "lost"  # or it could not be reached
+    STRANGER = "stranger"  # another than the primary that the topology names: it gets nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """What a worker found of a node: it says where to look, not what to think."""
+
+    cluster: str
+    address: Address
+    kind: HintKind
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +102,7 @@ class DataPlane:
     async def apply(self, spec: ClusterSpec) -> tuple[BoundEndpoint, ...]:
         """Make one cluster be as its spec says; raise ValueError or OSError, and then nothing has changed."""
         bound = await trio.to_thread.run_sync(self._native.apply, spec_encode(spec), limiter=self._applying)
+        self._offloads.forget_strangers(spec["name"])
         return tuple(BoundEndpoint(Address.parse(asked), Address.parse(got)) for asked, got in bound)
 
     def remove(self, cluster: str) -> None:
@@ -193,6 +213,7 @@ class _Offloads(AsyncIterator[Offload | Abandoned]):
         self._ended = False
         self._hint, self.hints = trio.open_memory_channel[Address](MAX_HINTS)
         self.down: Board[PoolKey, NodeDown] = Board()
+        self._strangers: dict[PoolKey, str] = {}  # that the log knows, and why they are
 
     async def __anext__(self) -> Offload | Abandoned:
         await trio.lowlevel.checkpoint()
@@ -207,9 +228,22 @@ class _Offloads(AsyncIterator[Offload | Abandoned]):
         return self._waiting.popleft()
 
     def _pass_hints(self) -> None:
-        for _, address, _ in self._native.hints():
+        for cluster, address, kind, why in self._native.hints():
+            hint = Hint(cluster, Address.parse(address), HintKind(kind), why)
+            self._tell_stranger(hint)
             with contextlib.suppress(trio.WouldBlock, trio.BrokenResourceError):  # they only save time
-                self._hint.send_nowait(Address.parse(address))
+                self._hint.send_nowait(hint.address)
+
+    def _tell_stranger(self, hint: Hint) -> None:
+        key = (hint.cluster, hint.address)
+        if hint.kind is HintKind.STRANGER and self._strangers.get(key) != hint.why:
+            self._strangers[key] = hint.why
+            log.warning("node is a stranger", cluster=hint.cluster, node=str(hint.address), why=hint.why)
+
+    def forget_strangers(self, cluster: str) -> None:
+        """Who a primary is has been told anew."""
+        for key in [key for key in self._strangers if key[0] == cluster]:
+            del self._strangers[key]
 
     def _show_down(self) -> None:
         told = self._native.down()

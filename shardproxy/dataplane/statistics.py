@@ -45,6 +45,7 @@ class NodeStatistics:
     requests: int
     errors: int
     lost: int
+    strangers: int  # connections closed because another process than the named primary answered
     timeouts: int
     bytes_in: int
     bytes_out: int

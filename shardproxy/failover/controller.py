@@ -16,8 +16,9 @@ from shardproxy.failover.controls import Controls
 from shardproxy.failover.events import EventLog
 from shardproxy.failover.interfaces import Fencer, Nodes
 from shardproxy.failover.setup import FailoverSettings, ShardSetup, record_new
+from shardproxy.failover.shard.task import tend
+from shardproxy.failover.shard.tended import Shared
 from shardproxy.failover.steps import Steps
-from shardproxy.failover.tend import Bell, Shared, ring_at_news, tend
 from shardproxy.model.board import Board
 from shardproxy.model.health import NodeHealth, NodeKey
 from shardproxy.model.replication import ShardKey
@@ -104,17 +105,8 @@ async def _lead(inputs: Inputs, settings: FailoverSettings, leadership: Leadersh
         leadership,
         Steps(inputs.nodes, leadership, settings),
         trio.CapacityLimiter(settings.at_once),
-        Bell(),
     )
     async with trio.open_nursery() as nursery:
-        for board in (
-            inputs.health,
-            inputs.store.records,
-            inputs.controls.requests,
-            inputs.controls.paused,
-            inputs.controls.acknowledged,
-        ):
-            nursery.start_soon(ring_at_news, board.wait_changed, board.version, shared.bell)
         tended: dict[ShardKey, trio.CancelScope] = {}
         seen = inputs.setups.version
         while True:
@@ -124,7 +116,6 @@ async def _lead(inputs: Inputs, settings: FailoverSettings, leadership: Leadersh
                 if key not in tended:
                     tended[key] = trio.CancelScope()
                     nursery.start_soon(_tend_within, tended[key], shared, key)
-            shared.bell.ring()
             seen = await inputs.setups.wait_changed(seen)
 
 

@@ -10,8 +10,11 @@ from shardproxy.model import Address
 from shardproxy.model.board import Board
 from shardproxy.model.replication import ShardKey
 
+PATIENCE = 10.0  # seconds until a controller takes a request
+DEADLINE = 30.0  # seconds until the asker hears how far it came
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True, eq=False)
 class Request:
     """A change of primary that somebody waits for; the answer is None, or why it did not happen."""
 
@@ -19,6 +22,7 @@ class Request:
     is_forced: bool  # promote it whatever its data
     is_test: bool  # ElastiCache's TestFailover
     answer: trio.MemorySendChannel[str | None]
+    is_taken: bool = False  # by a controller: it is not withdrawn any more
 
 
 class Controls:
@@ -57,9 +61,20 @@ class Controls:
         request = Request(to, is_forced, is_test, answer)
         self.requests.show(key, request)
         try:
-            return await answered.receive()
+            with trio.move_on_after(PATIENCE) as patience:
+                return await answered.receive()
+            if patience.cancelled_caught and request.is_taken:
+                with trio.move_on_after(DEADLINE - PATIENCE):
+                    return await answered.receive()
         except trio.EndOfChannel:
             return "the controller stopped before it was done"
         finally:
-            if self.requests.get(key) is request:
-                self.requests.hide(key)
+            if not request.is_taken and self.requests.get(key) is request:
+                self.requests.hide(key)  # nobody does it later by surprise
+        if request.is_taken:
+            return (
+                f"it is still under way after {DEADLINE:.0f} s: see shardproxy status and shardproxy events"
+            )
+        return (
+            f"no controller took it within {PATIENCE:.0f} s, so nothing was done: is the state file writable?"
+        )

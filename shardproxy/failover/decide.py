@@ -1,15 +1,23 @@
-"""What a shard needs now. Pure: everything it depends on is in the Situation."""
+"""What a shard needs now. Pure: everything it depends on is in the Situation.
+
+    changes of the config > somebody else's promotion > a primary that is lost > what heals a settled shard
+
+Whoever may not act (another manager, paused, failover off) sends nothing to any engine, and follows what
+others do.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-from shardproxy.failover.adoption import Adopt, Adoption, Healths, adopt, follows
-from shardproxy.failover.backoff import NO_FAILOVER_YET, Backoff
-from shardproxy.failover.election import place_of
+from shardproxy.failover import identity, quorum
+from shardproxy.failover.adoption import Adopt, Adoption, Build, Healths, adopt, follows
 from shardproxy.failover.healing import Action, Configure, Persist, heal, why_not_trusted
+from shardproxy.failover.memory import Memory
+from shardproxy.failover.places import place_of
 from shardproxy.failover.setup import ShardSetup, record_new
+from shardproxy.failover.voting import promise_wanted
 from shardproxy.model import Address
 from shardproxy.model.health import Cause, NodeHealth, NodeState
 from shardproxy.model.replication import Role
@@ -18,17 +26,33 @@ from shardproxy.store.record import ShardRecord, ShardState
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """A shard, as seen by its controller."""
+    """A shard, as seen by its controller. Times are trio's."""
 
     setup: ShardSetup
     record: ShardRecord  # NEW when the store has none
     healths: Healths
     now: float
-    backoff: Backoff = NO_FAILOVER_YET
+    memory: Memory = field(default_factory=Memory)
+    allowed_at: float = 0.0  # when the next automatic failover is
+    too_soon: str | None = None  # why it is not before
+    served_since: float | None = None  # when every proxy had come to serve the record as it is
     done: frozenset[Configure | Persist] = frozenset()  # once is enough
     is_paused: bool = False
     is_patient: bool = False  # nodes that are silent so far may still be heard of
-    barred: frozenset[Address] = frozenset()  # replicas whose data was old when the primary fell ill
+
+    @property
+    def may_protect(self) -> bool:
+        """Whether replicas may be kept from an empty primary: a pause is no reason to lose data."""
+        return self.setup.is_automatic and _manager(self.setup, self.healths) is None
+
+    @property
+    def why_not_act(self) -> str | None:
+        """The reason no engine may be sent a command unasked, or None."""
+        if (manager := _manager(self.setup, self.healths)) is not None:
+            return manager
+        if self.is_paused:
+            return "automatic failover is paused"
+        return None if self.setup.is_automatic else "automatic failover is off"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +66,10 @@ class Nothing:
 
 @dataclass(frozen=True, slots=True)
 class Register:
-    """Act on what was found at start."""
+    """Act on what was found at start, or was made by somebody else."""
 
     found: Adoption
+    must_have_data: bool = False  # its history is not the shard's: empty, it is not taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +85,14 @@ class Accept:
     """The primary restarted and is still the best there is: take it as it is, in a new epoch."""
 
     why: str
+    must_have_data: bool = False  # others may hold what it lost
 
 
 @dataclass(frozen=True, slots=True)
 class FailOver:
     reason: str
     is_resumed: bool = False  # somebody began it: it does not count as another one
+    to: Address | None = None  # nobody else is a choice
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +101,7 @@ class Hold:
 
     reason: str
     until: float | None = None  # look again then, even without news
+    may_touch: bool = True  # the replicas may be frozen
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,31 +114,22 @@ Decision = Nothing | Register | Update | Accept | FailOver | Hold | Heal
 
 def decide(situation: Situation) -> Decision:
     """Say what is to be done next."""
-    setup, record, healths = situation.setup, situation.record, situation.healths
-    manager = _manager(setup, healths)
-    if record.state is not ShardState.NEW and not set(setup.addresses) & set(record.nodes):
-        anew = replace(record_new(setup), epoch=record.epoch + 1, revision=record.revision)
-        return Update(anew, "the config has other nodes here")
-    if not record.is_settled and record.state is not ShardState.NEW:
-        if manager is not None:
-            return Nothing(f"a failover is unfinished, but {manager}")
-        if record.state is ShardState.HELD:
-            return _go_on_holding(situation)
-        return FailOver(f"unfinished at epoch {record.epoch} ({record.state.value})", is_resumed=True)
+    setup, record = situation.setup, situation.record
+    if record.state is ShardState.NEW:
+        return _begin(situation)
+    for old, new in identity.aliases(setup, record, situation.healths):
+        return Update(record.renamed(old, new), f"{old} is called {new} now")
     if record.primary is None:
-        if manager is not None:
-            found = adopt(setup, healths, is_patient=situation.is_patient)
-            return Register(found) if isinstance(found, Adopt) else Nothing(manager)
-        return Register(adopt(setup, healths, is_patient=situation.is_patient))
-    if (update := _members(setup, record)) is not None:
+        return _without_primary(situation)
+    if (update := _members(situation)) is not None:
         return update
-    health = healths.get(record.primary)
+    health = situation.healths.get(record.primary)
     if health is None or health.verdict.state in (NodeState.UNKNOWN, NodeState.SUSPECT):
         return Nothing(is_unclear=True)
     if health.verdict.is_down:
-        return _replace(situation, health, manager)
+        return _replace(situation, health)
     if health.verdict.state in (NodeState.UP, NodeState.BUSY):
-        return _keep(situation, health, manager)
+        return _keep(situation, health)
     return Nothing(f"primary {record.primary}: {health.verdict.reason}")
 
 
@@ -123,85 +142,155 @@ def _manager(setup: ShardSetup, healths: Healths) -> str | None:
     return None
 
 
-def _members(setup: ShardSetup, record: ShardRecord) -> Update | None:
-    """Follow the config: nodes, `wait`, name, slots. A node is a member for as long as it is the primary."""
-    nodes = setup.addresses
-    if record.primary is not None and record.primary not in nodes:
-        nodes = (*nodes, record.primary)
-    wanted = (nodes, setup.wait, setup.name, setup.slots)
-    if wanted == (record.nodes, record.wait, record.name, record.slots):
+def _begin(situation: Situation) -> Decision:
+    """Nobody has a record of it."""
+    setup, healths = situation.setup, situation.healths
+    twice = identity.named_twice(setup, healths)
+    if twice is not None:
+        return Nothing(
+            f"{twice[0]} and {twice[1]} are one and the same process: take one of them from the config"
+        )
+    found = adopt(setup, healths, is_patient=situation.is_patient)
+    why_not = situation.why_not_act
+    if isinstance(found, Build) and why_not is not None:
+        return Nothing(f"{found.why}; {why_not}")
+    return Register(found)
+
+
+def _without_primary(situation: Situation) -> Decision:
+    """Nobody serves it: somebody began to change its primary, or it is held, or in conflict."""
+    setup, record, healths = situation.setup, situation.record, situation.healths
+    if not set(setup.addresses) & {*record.joined, *record.nodes}:
+        anew = replace(record_new(setup), epoch=record.epoch + 1, revision=record.revision)
+        return Update(anew, "the config has other nodes here")
+    if record.state is ShardState.CONFLICT:
+        return Register(adopt(setup, healths, is_patient=situation.is_patient))
+    why_not = situation.why_not_act
+    if why_not is not None:
+        found = adopt(setup, healths, is_patient=situation.is_patient)
+        if isinstance(found, Adopt) and _is_rightful(situation, found):
+            return Register(found, must_have_data=not _descends(record, healths, found.primary))
+    if record.state is ShardState.HELD:
+        return _go_on_holding(situation)
+    if why_not is not None:
+        return Nothing(f"a failover is unfinished, but {why_not}")
+    return FailOver(f"unfinished at epoch {record.epoch} ({record.state.value})", is_resumed=True)
+
+
+def _members(situation: Situation) -> Update | None:
+    """Follow the config: other nodes, another `wait`, another name, other slots; and who is in sync.
+
+    A node stays a member for as long as it is the primary, or may alone have an acknowledged write.
+    """
+    setup, record = situation.setup, situation.record
+    staying = sorted(quorum.members(record) - set(setup.addresses))
+    primary = (record.primary,) if record.primary is not None else ()
+    nodes = tuple(dict.fromkeys((*setup.addresses, *primary, *staying)))
+    changed = replace(record, nodes=nodes, name=setup.name, slots=setup.slots or record.slots)
+    wanted = promise_wanted(setup, changed, situation.healths, situation.memory, situation.now)
+    if wanted != record.promise:
+        changed = quorum.begun(replace(changed, nodes=tuple(dict.fromkeys((*nodes, *record.nodes)))), wanted)
+        keep = {*nodes, *quorum.members(changed)}
+        changed = replace(changed, nodes=tuple(node for node in changed.nodes if node in keep))
+    elif record.pending and not quorum.why_not_finished(changed, _caught_up(situation)):
+        changed = quorum.finished(changed, _caught_up(situation))
+    if changed == record:
         return None
-    joined = tuple(node for node in record.joined if node in nodes)
-    processes = tuple(entry for entry in record.processes if entry[0] in nodes)
-    promise = replace(record.promise, wait=setup.wait)
-    changed = replace(
-        record,
-        nodes=nodes,
-        joined=joined,
-        processes=processes,
-        promise=promise,
-        name=setup.name,
-        slots=setup.slots,
+    joined = tuple(node for node in record.joined if node in changed.nodes)
+    processes = tuple(entry for entry in record.processes if entry[0] in changed.nodes)
+    replaced = tuple(entry for entry in record.replaced if entry[0] in changed.nodes)
+    return Update(
+        replace(changed, joined=joined, processes=processes, replaced=replaced),
+        "the config, or who is in sync, changed",
     )
-    return Update(changed, "the config changed")
 
 
-def _replace(situation: Situation, health: NodeHealth, manager: str | None) -> Decision:
+def _caught_up(situation: Situation) -> frozenset[Address]:
+    """Who has all that the primary had when every proxy served the record as it is."""
+    since = situation.served_since
+    if since is None:
+        return frozenset()
+    return frozenset(
+        node
+        for node, health in situation.healths.items()
+        if health.synced_at is not None and health.synced_at > since
+    )
+
+
+def _replace(situation: Situation, health: NodeHealth) -> Decision:
     """The primary is down: who takes over?"""
     setup, record, healths = situation.setup, situation.record, situation.healths
     verdict = health.verdict
     why = f"primary {record.primary}: {verdict.reason}"
-    if verdict.cause is Cause.NOT_PRIMARY:
-        found = adopt(setup, healths, is_patient=situation.is_patient)
-        if isinstance(found, Adopt) and _descends(record, healths.get(found.primary)):
-            return Register(found)
-    if verdict.cause is Cause.RESTARTED and (
-        manager is not None or not setup.is_automatic or _is_best_after_restart(situation, health)
+    found = adopt(setup, healths, is_patient=situation.is_patient)
+    if (
+        isinstance(found, Adopt)
+        and found.primary != record.primary
+        and _descends(record, healths, found.primary)
     ):
-        return Accept(why)
-    if manager is not None:
-        return Nothing(f"{why}; {manager}")
+        return Register(found)  # somebody has promoted it, an operator perhaps
+    if not verdict.is_answering and not set(setup.addresses) & {*record.joined, record.primary}:
+        anew = replace(record_new(setup), epoch=record.epoch + 1, revision=record.revision)
+        return Update(anew, "the config has other nodes here, and the primary is gone")
+    why_not = situation.why_not_act
+    if verdict.cause in (Cause.RESTARTED, Cause.NOT_PRIMARY) and _has_most(situation, health):
+        seen = health.replication
+        if seen is not None and seen.role is Role.PRIMARY:
+            return Accept(why, must_have_data=_may_miss_data(situation, health))
+        if why_not is None and seen is not None and (seen.is_frozen or len(setup.nodes) == 1):
+            return FailOver(f"{why}; nobody has more of the shard's data", to=record.primary)
     why_wait, until = _why_wait(situation)
     if why_wait is None:
         return FailOver(why)
     if verdict.cause is Cause.RESTARTED:
-        return Hold(f"{why}; {why_wait}", until)
+        return Hold(f"{why}; {why_wait}", until, situation.may_protect)
     return Nothing(f"{why}; {why_wait}", until=until)
 
 
 def _go_on_holding(situation: Situation) -> Decision:
+    why = f"primary {situation.record.last} restarted without the shard's data"
     why_wait, until = _why_wait(situation)
-    if why_wait is None:
-        return FailOver(f"primary {situation.record.last} restarted without the shard's data")
-    return Hold(f"primary {situation.record.last} restarted without the shard's data; {why_wait}", until)
+    return FailOver(why) if why_wait is None else Hold(f"{why}; {why_wait}", until, situation.may_protect)
 
 
 def _why_wait(situation: Situation) -> tuple[str | None, float | None]:
     """The reason nobody may be promoted now, and until when at least."""
+    if (why_not := situation.why_not_act) is not None:
+        return why_not, None
     if not _has_successor(situation):
         return "no replica that was in sync with it answers", None
-    if situation.is_paused or not situation.setup.is_automatic:
-        return f"automatic failover is {'paused' if situation.is_paused else 'off'}", None
-    too_soon = situation.backoff.why_not(situation.now)
-    return too_soon, None if too_soon is None else situation.backoff.allowed_at()
+    if situation.now < situation.allowed_at:
+        return situation.too_soon, situation.allowed_at
+    return None, None
 
 
-def _descends(record: ShardRecord, health: NodeHealth | None) -> bool:
+def _descends(record: ShardRecord, healths: Healths, node: Address) -> bool:
     """Whether a primary we did not make has the shard's history: somebody switched over by hand."""
+    health = healths.get(node)
     if health is None or health.replication is None or record.lineage is None:
         return False
     lineage = health.replication.lineage
     return record.lineage.replid in (lineage.replid, lineage.replid2)
 
 
-def _is_best_after_restart(situation: Situation, health: NodeHealth) -> bool:
+def _is_rightful(situation: Situation, found: Adopt) -> bool:
+    """Whether whoever may not decide follows that primary: it descends, or all the others follow it."""
+    record, healths = situation.record, situation.healths
+    if _descends(record, healths, found.primary):
+        return True
+    seen = healths[found.primary].replication
+    others = [node for node in record.joined if node != found.primary]
+    return seen is not None and all(follows(healths.get(node), seen) for node in others)
+
+
+def _has_most(situation: Situation, health: NodeHealth) -> bool:
     """Whether no member has data that the restarted primary lacks: each has less, or follows it already."""
     record, seen = situation.record, health.replication
     if seen is None:
         return False
     place = place_of(seen, record.lineage) if record.lineage is not None else None
     for node in record.joined:
-        if node == record.primary or node in situation.barred:
+        if node == record.primary or _is_left_behind(situation, node):
             continue
         other = situation.healths.get(node)
         if follows(other, seen):
@@ -215,17 +304,28 @@ def _is_best_after_restart(situation: Situation, health: NodeHealth) -> bool:
     return True
 
 
+def _may_miss_data(situation: Situation, health: NodeHealth) -> bool:
+    """Whether a member does not follow the primary that restarted, and so may have what that lost."""
+    record, seen = situation.record, health.replication
+    others = (node for node in record.joined if node != record.primary)
+    return seen is None or not all(follows(situation.healths.get(node), seen) for node in others)
+
+
+def _is_left_behind(situation: Situation, node: Address) -> bool:
+    return not situation.record.wait and situation.memory.is_left_behind(node, situation.now)
+
+
 def _has_successor(situation: Situation) -> bool:
     record, healths = situation.record, situation.healths
     primary = record.primary or record.last
     return any(
         node in record.joined and (health := healths.get(node)) is not None and health.verdict.is_answering
         for node in record.nodes
-        if node != primary and node not in situation.barred
+        if node != primary and not _is_left_behind(situation, node)
     )
 
 
-def _keep(situation: Situation, health: NodeHealth, manager: str | None) -> Decision:
+def _keep(situation: Situation, health: NodeHealth) -> Decision:
     """The primary is well: keep the record true, and bring the others back to it."""
     setup, record, healths = situation.setup, situation.record, situation.healths
     seen, server = health.replication, health.server
@@ -237,13 +337,19 @@ def _keep(situation: Situation, health: NodeHealth, manager: str | None) -> Deci
     ):
         renamed = replace(record, lineage=seen.lineage, run_id=server.run_id)
         return Update(renamed, "the primary's history has a new name")
-    if manager is not None:
-        return Nothing(manager)
-    actions = tuple(heal(setup, record, healths, situation.done))
-    return Heal(actions) if actions else Nothing(_complaint(health))
+    actions = tuple(heal(setup, record, healths, situation.done, may_act=situation.why_not_act is None))
+    if actions:
+        return Heal(actions)
+    return Nothing(_complaint(situation, health))
 
 
-def _complaint(health: NodeHealth) -> str | None:
+def _complaint(situation: Situation, health: NodeHealth) -> str | None:
+    """What an operator should know of a shard that is served."""
+    twice = identity.named_twice(situation.setup, situation.healths)
+    if twice is not None:
+        return f"{twice[0]} and {twice[1]} are one and the same process: take one of them from the config"
+    if (manager := _manager(situation.setup, situation.healths)) is not None:
+        return manager
     return health.verdict.reason if health.verdict.state is NodeState.BUSY else None
 
 

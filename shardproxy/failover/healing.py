@@ -1,7 +1,7 @@
 """What a settled shard still lacks. Pure.
 
-A dataset is given up for the primary's only when it is the same history, or the node is known to have been a
-member. A node that never was keeps its data until somebody empties it.
+Whether a node may give up its dataset for the primary's is asked of both when it is told (gate.py). In any
+mode it is noted who is in sync; who may not act tells nobody anything.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ class Follow:
     node: Address
     primary: Address
     was_primary: bool  # its clients missed a change: cut them
-    must_be_empty: bool  # it never was a member: ask how many keys it holds first
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +76,12 @@ def why_not_trusted(record: ShardRecord, health: NodeHealth | None) -> str | Non
 
 
 def heal(
-    setup: ShardSetup, record: ShardRecord, healths: Healths, done: frozenset[Configure | Persist]
+    setup: ShardSetup,
+    record: ShardRecord,
+    healths: Healths,
+    done: frozenset[Configure | Persist],
+    *,
+    may_act: bool = True,
 ) -> Iterable[Action]:
     """What to do next; nothing when all is well or the primary is in doubt.
 
@@ -100,17 +104,17 @@ def heal(
             steps.append(Configure(node, run_id))
         if not setup.is_managed and record.epoch > 1 and (node == primary or follows(health, seen_primary)):
             steps.append(Persist(node, run_id, record.epoch))
-        yield from (step for step in steps if step not in done)
-        if node == primary:
-            continue
+        if may_act:
+            yield from (step for step in steps if step not in done)
+        if node == primary or run_id == record.run_id:
+            continue  # under another name, perhaps
         if follows(health, seen_primary):
             if node not in record.joined or not record.has_process(node, run_id):
                 yield Joined(node, run_id)
             continue
-        is_member = node in record.joined
-        if (is_member or setup.is_managed) and not _is_on_its_way(health.replication, primary):
-            was_primary = health.replication.role is Role.PRIMARY
-            yield Follow(node, primary, was_primary, must_be_empty=not is_member)
+        is_wanted = node in setup.addresses and (node in record.joined or setup.is_managed)
+        if may_act and is_wanted and not _is_on_its_way(health.replication, primary):
+            yield Follow(node, primary, health.replication.role is Role.PRIMARY)
 
 
 def _is_on_its_way(seen: Replication, primary: Address) -> bool:

@@ -37,6 +37,14 @@ class Nodes(Protocol):
     """Connections to engines."""
 
     async def request_many(
-        self, address: Address, requests: Sequence[Sequence[Argument]], *, timeout: float
+        self,
+        address: Address,
+        requests: Sequence[Sequence[Argument]],
+        *,
+        timeout: float,
+        run_id: str | None = None,
     ) -> list[Reply]:
-        """A reply for each, errors as values; raise NodeUnreachable, NodeTimeout or NodeError (login)."""
+        """A reply for each, errors as values; raise NodeUnreachable, NodeTimeout or NodeError (login).
+
+        With a run_id nothing is sent to another process than that: NodeUnreachable.
+        """

@@ -1,13 +1,15 @@
 """The steps of a failover and of a switchover, as a table. Pure: who walks it is runner.py.
 
     failover    CLAIM > FENCE > WAIT > CHOOSE > PROMOTE > PUBLISH > HEAL > DONE
-                        ^ too few ┘      │         └ failed: back to CLAIM
-                        └─── nobody fit ─┘
+                        ^ too few ┘      │ │       └ failed: back to CLAIM
+                        └─── nobody fit ─┘ └ RELAY, then CLAIM: who is fit lacks what another node has
     switchover  CLAIM > PARK > HANDOVER > PUBLISH > HEAL > DONE      (unclear: a failover from CLAIM on)
     hold        CLAIM > FENCE > WAIT > FENCE > ...                   (until a failover is allowed)
 
-A promotion that failed may have happened all the same, and only another epoch may promote another node.
-STOPPED: somebody else leads, or the store is down. The record says how far it came; whoever leads resumes.
+A promotion that failed may have happened all the same, and only another epoch may promote another node. So a
+relay, in which a node that nobody may serve from is made a primary for its replicas alone, has an epoch of
+its own. STOPPED: somebody else leads, or the store is down. The record says how far it came; whoever leads
+resumes.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from dataclasses import dataclass, replace
 from shardproxy.failover.election import Candidate
 from shardproxy.model import Address
 from shardproxy.model.replication import Lineage
-from shardproxy.store.record import ShardRecord
+from shardproxy.store.record import Flapping, ShardRecord
 
 
 class Step(enum.Enum):
@@ -26,6 +28,7 @@ class Step(enum.Enum):
     FENCE = "fence"
     WAIT = "wait"
     CHOOSE = "choose"
+    RELAY = "relay"
     PROMOTE = "promote"
     PARK = "park"
     HANDOVER = "handover"
@@ -93,6 +96,27 @@ class Chosen:
 
 
 @dataclass(frozen=True, slots=True)
+class Behind:
+    """The target lacks what the source has, and the source may not be the primary."""
+
+    source: Address
+    target: Address
+
+
+@dataclass(frozen=True, slots=True)
+class Relayed:
+    """The target has all that the source has."""
+
+    record: ShardRecord
+
+
+@dataclass(frozen=True, slots=True)
+class RelayFailed:
+    why: str
+    record: ShardRecord
+
+
+@dataclass(frozen=True, slots=True)
 class NobodyElectable:
     why: str
 
@@ -111,6 +135,7 @@ class PromotionFailed:
     """It may have been carried out all the same."""
 
     why: str
+    record: ShardRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +182,9 @@ Event = (
     | TooFew
     | Held
     | Chosen
+    | Behind
+    | Relayed
+    | RelayFailed
     | NobodyElectable
     | Promoted
     | PromotionFailed
@@ -178,7 +206,11 @@ TRANSITIONS: dict[tuple[Step, type[Event]], Step] = {
     (Step.WAIT, TooFew): Step.FENCE,
     (Step.WAIT, Held): Step.FENCE,
     (Step.CHOOSE, Chosen): Step.PROMOTE,
+    (Step.CHOOSE, Behind): Step.RELAY,
     (Step.CHOOSE, NobodyElectable): Step.FENCE,
+    (Step.RELAY, Relayed): Step.CLAIM,
+    (Step.RELAY, RelayFailed): Step.CLAIM,
+    (Step.RELAY, Lost): Step.STOPPED,
     (Step.PROMOTE, Promoted): Step.PUBLISH,
     (Step.PROMOTE, PromotionFailed): Step.CLAIM,
     (Step.PROMOTE, Lost): Step.STOPPED,
@@ -213,7 +245,10 @@ class Run:
     why_not_acknowledged: str | None = None
     target: Address | None = None  # a switchover's from the start
     trusted: Address | None = None  # chosen already, by an operator or as the first primary ever
-    barred: frozenset[Address] = frozenset()  # had lost sync long before the primary was lost
+    source: Address | None = None  # whom the target syncs from first
+    floor: int = 0  # an offset the primary had passed long before it was lost
+    backs_off: Flapping | None = None  # what the next automatic failover has to wait for after this one
+    may_touch: bool = True  # nodes may be sent commands; without, only the proxies are fenced
     other_name: str = ""  # how else the last primary's history is called
     primary: Address | None = None  # the outcome
     lineage: Lineage | None = None
@@ -238,9 +273,15 @@ def advance(run: Run, event: Event) -> Run:
             return replace(run, candidates=candidates, why_not_acknowledged=why_not)
         case Chosen(target):
             return replace(run, target=target)
+        case Behind(source, target):
+            return replace(run, source=source, target=target)
+        case Relayed(record):
+            return replace(run, record=record, target=None, source=None, candidates=())
         case Promoted(record, lineage, run_id):
             return replace(run, record=record, primary=record.target, lineage=lineage, run_id=run_id)
-        case PromotionFailed(why) | HandoverUnclear(why):
+        case PromotionFailed(why, record) | RelayFailed(why, record):
+            return replace(run, record=record, target=None, source=None, candidates=(), setback=why)
+        case HandoverUnclear(why):
             return replace(run, kind=Kind.FAILOVER, target=None, candidates=(), setback=why)
         case HandedOver(lineage, run_id):
             return replace(run, primary=run.target, lineage=lineage, run_id=run_id)

@@ -7,15 +7,11 @@ from dataclasses import dataclass, replace
 
 import trio
 
-from shardproxy.failover.election import (
-    Candidate,
-    Electorate,
-    best_of_restarted,
-    choose,
-    why_too_few,
-)
+from shardproxy.failover import quorum
+from shardproxy.failover.election import Candidate, best_of_restarted, choose, why_too_few
 from shardproxy.failover.interfaces import FenceError, Fencer
 from shardproxy.failover.machine import (
+    Behind,
     Chosen,
     Claimed,
     ClaimedSwitchover,
@@ -34,6 +30,8 @@ from shardproxy.failover.machine import (
     Promoted,
     PromotionFailed,
     Published,
+    Relayed,
+    RelayFailed,
     Run,
     Step,
     TooFew,
@@ -43,9 +41,9 @@ from shardproxy.failover.setup import FailoverSettings, ShardSetup
 from shardproxy.failover.steps import StepError, Steps
 from shardproxy.model import Address
 from shardproxy.store.interface import ConflictError, Leadership, Store, StoreUnavailableError
-from shardproxy.store.record import ShardState
+from shardproxy.store.record import ShardRecord, ShardState
 
-SETBACKS = (TooFew, Held, NobodyElectable, PromotionFailed)
+SETBACKS = (TooFew, Held, NobodyElectable, PromotionFailed, RelayFailed)
 
 
 @dataclass(slots=True)
@@ -81,6 +79,8 @@ class Runner:
                     return self._wait(run)
                 case Step.CHOOSE:
                     return self._choose(run)
+                case Step.RELAY:
+                    return await self._relay(run)
                 case Step.PROMOTE:
                     return await self._promote(run)
                 case Step.PARK:
@@ -99,25 +99,16 @@ class Runner:
     async def _claim(self, run: Run) -> Event:
         if run.kind is Kind.SWITCHOVER:
             record = replace(run.record.fenced(ShardState.SWITCHING), target=run.target)
-            return ClaimedSwitchover(await self.store.put(record, self.leadership))
+            return ClaimedSwitchover(await self._put(record))
         state = ShardState.HELD if run.kind is Kind.HOLD else ShardState.FENCING
-        record = replace(run.record.fenced(state), target=run.trusted)
-        return Claimed(await self.store.put(record, self.leadership))
+        record = replace(run.record.fenced(state), target=run.trusted, floor=max(run.record.floor, run.floor))
+        return Claimed(await self._put(record))
 
     async def _fence(self, run: Run) -> Event:
         """The data plane and the engines at once: either alone keeps old writes from being acknowledged."""
         record = run.record
         why_not: list[str] = []
         frozen: list[Candidate] = []
-
-        async def fence() -> None:
-            try:
-                with trio.fail_after(self.settings.fence_timeout):
-                    await self.fencer.wait_served(record)
-            except FenceError as error:
-                why_not.append(str(error))
-            except trio.TooSlowError:
-                why_not.append(f"a proxy did not confirm epoch {record.epoch} in time")
 
         async def freeze(node: Address) -> None:
             try:
@@ -127,10 +118,14 @@ class Runner:
             except StepError:
                 return  # it does not count among those that answer, and that is all
 
+        async def fence() -> None:
+            if (why := await self._why_not_served(record)) is not None:
+                why_not.append(why)
+
         async with trio.open_nursery() as late:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(fence)
-                for node in _members(run):
+                for node in _members(run) if run.may_touch else ():
                     (late if node == record.last else nursery).start_soon(freeze, node)
             if (
                 frozen
@@ -148,7 +143,7 @@ class Runner:
             return Enough()
         if best_of_restarted(run.record, run.candidates) is not None:
             return Enough()
-        too_few = why_too_few(run.record, run.candidates, self.setup.wait)
+        too_few = why_too_few(run.record, run.candidates)
         return TooFew(too_few) if too_few is not None else Enough()
 
     def _choose(self, run: Run) -> Event:
@@ -156,30 +151,39 @@ class Runner:
             return Chosen(run.trusted)
         if (restarted := best_of_restarted(run.record, run.candidates)) is not None:
             return Chosen(restarted)
-        electorate = Electorate(run.record.lineage, self.settings.zone, run.barred)
-        choice = choose(run.candidates, electorate)
-        return Chosen(choice.best.address) if choice.best is not None else NobodyElectable(str(choice))
+        choice = choose(run.candidates, run.record, self.settings.zone)
+        if choice.best is None:
+            return NobodyElectable(str(choice))
+        if choice.source is not None:
+            return Behind(choice.source.address, choice.best.address)
+        return Chosen(choice.best.address)
+
+    async def _relay(self, run: Run) -> Event:
+        """Let the target sync from the node that has more, which serves nobody else."""
+        if run.source is None or run.target is None:
+            raise ValueError("nobody to sync from, or to")
+        record = await self._put(run.record.promoting(run.source))
+        try:
+            await self.steps.promote(run.source, _run_id_of(run, run.source))
+            await self.steps.catch_up(run.target, run.source, record)
+        except StepError as error:
+            return RelayFailed(f"{run.target} has to sync from {run.source} first: {error}", record)
+        return Relayed(record)
 
     async def _promote(self, run: Run) -> Event:
         """The store first: whoever comes after us must know whom this epoch may have made a primary."""
         if run.target is None:
             raise ValueError("no target was chosen")
-        record = await self.store.put(run.record.promoting(run.target), self.leadership)
+        record = await self._put(run.record.promoting(run.target))
         try:
-            primary = await self.steps.promote(run.target)
+            primary = await self.steps.promote(run.target, _run_id_of(run, run.target))
         except StepError as error:
-            return PromotionFailed(str(error))
+            return PromotionFailed(str(error), record)
         return Promoted(record, primary.lineage, primary.run_id)
 
     async def _park(self, run: Run) -> Event:
-        try:
-            with trio.fail_after(self.settings.fence_timeout):
-                await self.fencer.wait_served(run.record)
-        except FenceError as error:
-            return HandoverRefused(str(error))
-        except trio.TooSlowError:
-            return HandoverRefused("requests are in flight for too long")
-        return Parked()
+        why_not = await self._why_not_served(run.record)
+        return Parked() if why_not is None else HandoverRefused(why_not)
 
     async def _hand_over(self, run: Run) -> Event:
         primary, target = run.record.last, run.target
@@ -203,36 +207,61 @@ class Runner:
     async def _publish(self, run: Run) -> Event:
         if run.primary is None:
             raise ValueError("nobody was promoted")
-        settled = run.record.settled(run.primary, run.lineage, run.run_id)
+        settled = run.record
+        if run.primary != settled.last:
+            settled = quorum.promoted(settled, run.primary)
+        settled = settled.settled(run.primary, run.lineage, run.run_id)
         joined = {*settled.joined, run.primary}
         settled = replace(settled, joined=tuple(node for node in settled.nodes if node in joined))
-        record = await self.store.put(settled, self.leadership)
-        try:
-            await self.fencer.wait_served(record)
-        except FenceError as error:
-            return Lost(str(error))  # it is on record: whoever tends the shard publishes it again
-        return Published(record)
+        if run.backs_off is not None:
+            settled = replace(settled, flapping=run.backs_off)
+        record = await self._put(settled)
+        why_not = await self._why_not_served(record)
+        # it is on record: proxies follow it as soon as they can
+        return Published(record) if why_not is None else Lost(why_not)
 
     async def _heal(self, run: Run) -> Event:
         """At once, as far as they answer; what is left is found by its health."""
-        primary = run.record.primary
+        record = run.record
 
         async def follow(node: Address, to: Address) -> None:
             try:
-                await self.steps.follow(node, to)
+                await self.steps.follow(node, to, record)
             except StepError:
                 return
 
         async with trio.open_nursery() as nursery:
             for node in _members(run):
-                if primary is not None and node != primary:
-                    nursery.start_soon(follow, node, primary)
+                if record.primary is not None and node != record.primary:
+                    nursery.start_soon(follow, node, record.primary)
         return Healed()
+
+    async def _put(self, record: ShardRecord) -> ShardRecord:
+        return await self.store.put(record, self.leadership)
+
+    async def _why_not_served(self, record: ShardRecord) -> str | None:
+        """Wait until every proxy serves the record; the reason one does not, or None."""
+        try:
+            with trio.fail_after(self.settings.fence_timeout):
+                await self.fencer.wait_served(record)
+        except FenceError as error:
+            return str(error)
+        except trio.TooSlowError:
+            return f"a proxy did not confirm epoch {record.epoch} in time"
+        return None
 
 
 def _members(run: Run) -> Iterable[Address]:
     """The nodes that have, or had, the shard's data: nobody else's is touched."""
     record = run.record
+    vouching = sorted(quorum.members(record))
     return dict.fromkeys(
-        node for node in (*record.joined, record.last, record.target, run.trusted) if node is not None
+        node
+        for node in (*record.joined, *vouching, record.last, record.target, run.trusted)
+        if node is not None
     )
+
+
+def _run_id_of(run: Run, node: Address) -> str | None:
+    """The process that was frozen: no other one is promoted in its place."""
+    return next((c.run_id for c in run.candidates if c.address == node), None)

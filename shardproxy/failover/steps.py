@@ -1,22 +1,26 @@
-"""The commands engines are given. Thin: each sends, checks the answer, and says what came of it.
+"""The commands engines are given, every one of them. Thin: each sends, checks the answer, and says what came
+of it.
 
-Before every command the right to give it is checked: a lease is not a lock, and we may have been asleep.
+Before every command the right to give it is checked, for as long as it may take: a lease is not a lock, and
+we may have been asleep. Before data is given up, gate.py is asked.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import trio
 
 from shardproxy.failover.election import Candidate
+from shardproxy.failover.gate import Seen, why_not_follow
 from shardproxy.failover.interfaces import Nodes
 from shardproxy.failover.setup import FailoverSettings
 from shardproxy.model import Address
 from shardproxy.model.replication import DEAD_END, Lineage, Replication, Role
 from shardproxy.nodes import NodeError, NodeFailure
 from shardproxy.store.interface import Leadership, LeadershipLostError
+from shardproxy.store.record import ShardRecord
 from shardproxy.wire.info import InfoError, read_fields, read_replication, read_role, read_server
 from shardproxy.wire.reply import Failure, Reply
 from shardproxy.wire.resp import Argument
@@ -83,12 +87,13 @@ class Steps:
             raise StepError(address, f"follows {candidate.replication.follows} although it was frozen")
         return candidate
 
-    async def promote(self, address: Address) -> Primary:
-        """Make a frozen node the primary, and see that it is."""
+    async def promote(self, address: Address, run_id: str | None = None) -> Primary:
+        """Make a frozen node the primary, and see that it is; with a run_id only that process."""
         replies = await self._ask(
             address,
             [("REPLICAOF", "NO", "ONE"), ("ROLE",), ("INFO", "server"), ("INFO", "replication")],
             self._settings.command_timeout,
+            run_id=run_id,
         )
         _demand(address, replies[0], "REPLICAOF NO ONE")
         return _primary(address, replies[1:])
@@ -98,13 +103,40 @@ class Steps:
         requests = [("ROLE",), ("INFO", "server"), ("INFO", "replication")]
         return _primary(address, await self._ask(address, requests, self._settings.command_timeout))
 
-    async def follow(self, address: Address, primary: Address, *, cut_clients: bool = False) -> None:
-        """Make a node a replica of the primary."""
+    async def follow(
+        self, address: Address, primary: Address, record: ShardRecord, *, cut_clients: bool = False
+    ) -> None:
+        """Make a node a replica of the primary, unless it would give up what the primary lacks."""
+        node, to = await self._look(address), await self._look(primary)
+        if (why_not := why_not_follow(node, to, record)) is not None:
+            raise StepError(address, why_not)
         requests: list[tuple[Argument, ...]] = [("REPLICAOF", primary.host, primary.port)]
         if cut_clients:  # they are writers that missed the change, or readers who find their way back
             requests.append(("CLIENT", "KILL", "TYPE", "normal"))
-        replies = await self._ask(address, requests, self._settings.command_timeout)
+        replies = await self._ask(address, requests, self._settings.command_timeout, run_id=node.run_id)
         _demand(address, replies[0], "REPLICAOF")
+
+    async def catch_up(self, address: Address, source: Address, record: ShardRecord) -> None:
+        """Let a node sync from one that was just promoted for that, until it has as much."""
+        await self.follow(address, source, replace(record, run_id=""))
+        with trio.move_on_after(self._settings.handover_timeout):
+            while True:
+                node, to = await self._look(address), await self._look(source)
+                is_synced = node.replication.is_link_up and not node.replication.is_syncing
+                if is_synced and node.replication.lineage.replid == to.replication.lineage.replid:
+                    return
+                await trio.sleep(HANDOVER_POLL)
+        raise StepError(address, f"did not catch up with {source} in time")
+
+    async def _look(self, address: Address) -> Seen:
+        requests = [("INFO", "server"), ("INFO", "replication"), ("INFO", "keyspace")]
+        server, replication, keyspace = await self._ask(address, requests, self._settings.command_timeout)
+        return Seen(
+            address,
+            _run_id(address, server),
+            _replication(address, replication),
+            _keys(address, keyspace),
+        )
 
     async def count_keys(self, address: Address) -> int:
         """How many keys a node holds, in all its databases."""
@@ -168,12 +200,17 @@ class Steps:
         raise StepError(primary, f"does not have {target} as a replica", is_refused=True)
 
     async def _ask(
-        self, address: Address, requests: Sequence[Sequence[Argument]], timeout: float
+        self,
+        address: Address,
+        requests: Sequence[Sequence[Argument]],
+        timeout: float,
+        *,
+        run_id: str | None = None,
     ) -> list[Reply]:
-        if trio.current_time() >= self._leadership.valid_until:
-            raise LeadershipLostError("the lease ran out before a command was sent")
+        if not self._leadership.covers(timeout):
+            raise LeadershipLostError("the lease runs out before a command would be over")
         try:
-            return await self._nodes.request_many(address, requests, timeout=timeout)
+            return await self._nodes.request_many(address, requests, timeout=timeout, run_id=run_id)
         except NodeFailure as error:
             raise StepError(address, error.why) from error
         except NodeError as error:

@@ -13,6 +13,7 @@ We cannot reach it but a replica can: then it is we who are cut off, and nothing
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -22,6 +23,8 @@ from shardproxy.health.settings import HealthSettings
 from shardproxy.health.witness import Witness
 from shardproxy.model.health import Cause, NodeState
 from shardproxy.model.replication import Role
+
+SURE = 0.001  # seconds after a moment it is past, however sums of floats are rounded
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,20 @@ def judge(question: Question, settings: HealthSettings) -> Judgement:
     elif silent_for < _suspect_after(question.role, settings) and history.alive_at == last.at:
         return _judge_alive(question, last.outcome, settings)
     return _judge_silent(question, silent_for, settings)
+
+
+def next_change(history: History, role: Role, after: float, settings: HealthSettings) -> float:
+    """When, after that time, a judgement may become another one although nothing new is heard of the node."""
+    heard, same = history.heard_at, history.outcome_since
+    moments = (
+        heard + _suspect_after(role, settings),
+        heard + settings.down_after,
+        heard + _down_after(role, settings),
+        heard + settings.down_after + settings.witness_grace,
+        same + settings.loading_grace,
+        same + settings.unwritable_grace,
+    )
+    return min((at + SURE for at in moments if at + SURE > after), default=math.inf)
 
 
 def _suspect_after(role: Role, settings: HealthSettings) -> float:

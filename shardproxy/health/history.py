@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from shardproxy.health.outcome import ALIVE, Outcome, ProbeResult
+from shardproxy.model import Address
 from shardproxy.model.replication import Replication, Role, Server
 
 DEAD_REFUSALS = 2  # in a row
@@ -31,7 +32,14 @@ class History:
     offset_since: float | None = None  # when its present offset was first seen
     ping_period: float = DEFAULT_PING_PERIOD
     manager: str | None = None
-    is_surveyed: bool = False
+    surveyed_at: float | None = None  # when it was last asked for that
+    named: str = ""  # what our connection to it is called
+    peer: str = ""  # the IP address it was last reached at
+    announced: Address | None = None
+
+    @property
+    def is_surveyed(self) -> bool:
+        return self.surveyed_at is not None
 
     @property
     def is_restarted(self) -> bool:
@@ -46,9 +54,19 @@ class History:
     def is_acting_replica(self) -> bool:
         return self.replication is not None and self.replication.role is Role.REPLICA
 
+    @property
+    def heard_at(self) -> float:
+        """From when silence is counted."""
+        return self.since if self.alive_at is None else max(self.since, self.alive_at)
+
     def silent_for(self, now: float) -> float:
         """Seconds without a sign of life, counted from `since` at the earliest."""
-        return now - max(self.since, self.alive_at if self.alive_at is not None else self.since)
+        return now - self.heard_at
+
+
+def history_beat(history: History, result: ProbeResult) -> History:
+    """Add a sign of life that is as the last result and brings no facts: the usual case, made cheap."""
+    return replace(history, last=result, alive_at=result.at)
 
 
 def history_start(now: float) -> History:
@@ -68,9 +86,16 @@ def history_observe(history: History, result: ProbeResult) -> History:
         refusals=refusals,
         alive_at=result.at if result.outcome in ALIVE else history.alive_at,
         ping_period=history.ping_period if result.ping_period is None else result.ping_period,
-        manager=result.manager if result.is_surveyed else history.manager,
-        is_surveyed=history.is_surveyed or result.is_surveyed,
+        peer=result.peer or history.peer,
     )
+    if result.is_surveyed:
+        seen = replace(
+            seen,
+            manager=result.manager,
+            surveyed_at=result.at,
+            named=result.named,
+            announced=result.announced,
+        )
     if result.asked_at < history.accepted_at:
         return seen
     if result.server is not None:

@@ -1,33 +1,44 @@
 """Asks every node of every shard how it is, and shows verdicts.
 
     records ─> which nodes ─> one task and one connection per node ─> ShardHealth ─> health board
-    hints (a worker saw an error) ─> asks now                               └─> reads board (fit replicas)
+    hints (a worker saw an error) ─> asks now        │                      └─> reads board (fit replicas)
+                                                     └─ while all is as usual, the pulse asks for all of them
 
-Hints never decide anything: they only make us look sooner.
+Hints never decide anything: they only make us look sooner. A shard is judged when something is heard of it, and
+when time alone may change a verdict.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
+from operator import itemgetter
 
 import structlog
 import trio
 
 from shardproxy.health.history import History
+from shardproxy.health.outcome import ALIVE, Outcome, ProbeResult
 from shardproxy.health.pace import Attention, probe_depth, probe_interval
-from shardproxy.health.probe import Asker, Link, probe
+from shardproxy.health.probe import BATCHES, Asker, Depth, Link, failed, probe, read_result
 from shardproxy.health.settings import HealthSettings
 from shardproxy.health.shard import ShardHealth
+from shardproxy.health.statistics import HealthStatistics
 from shardproxy.health.tilt import Tilt, tilt_counted, tilt_stalled
 from shardproxy.model import Address
 from shardproxy.model.board import Board
 from shardproxy.model.health import NodeHealth, NodeKey, NodeState, Verdict
 from shardproxy.model.replication import ShardKey
+from shardproxy.nodes import Batch, NodeLink, Pulse, Stop
 from shardproxy.store.record import ShardRecord
+from shardproxy.wire.info import InfoError
+from shardproxy.wire.reply import Reply
 
 TICK = 0.1  # seconds; silence is noticed this late at most
 MIN_GAP = 0.02  # seconds between two questions to a node, however many hints there are
+START_GAP = 0.002  # seconds between the first questions to nodes that are new together
+GOLDEN = 0.618034  # multiples of it, less their whole parts, spread evenly however many there are
 QUIET = frozenset({NodeState.UP, NodeState.UNKNOWN, NodeState.SUSPECT})
 
 log = structlog.get_logger()
@@ -39,18 +50,17 @@ Connect = Callable[[ShardKey, Address], Link]
 class Boards:
     """What a monitor shows."""
 
-    health: Board[NodeKey, NodeHealth] = field(default_factory=Board)
+    health: Board[NodeKey, NodeHealth] = field(default_factory=partial(Board, topic_of=itemgetter(0)))
     reads: Board[ShardKey, frozenset[Address]] = field(default_factory=Board)
-
-
-@dataclass(slots=True)
-class _Prober:
-    scope: trio.CancelScope
-    wake: trio.Event
+    statistics: HealthStatistics = field(default_factory=HealthStatistics)
 
 
 def _no_bound(key: ShardKey) -> float | None:
     return None
+
+
+def _decides() -> bool:
+    return False
 
 
 async def run_monitor(
@@ -59,6 +69,7 @@ async def run_monitor(
     connect: Connect,
     *,
     group: str = "",
+    is_observer: Callable[[], bool] = _decides,
     max_staleness: Callable[[ShardKey], float | None] = _no_bound,
     hints: trio.MemoryReceiveChannel[Address] | None = None,
     settings: HealthSettings | None = None,
@@ -66,20 +77,121 @@ async def run_monitor(
 ) -> None:
     """Watch the nodes of all records until cancelled.
 
-    `connect` opens nothing by itself; `max_staleness` gives seconds, or None where replicas are not bound;
-    `hints` are addresses that just failed somebody.
+    `connect` opens nothing by itself; `is_observer`: we may not change their replication, so others need not
+    give way to us; `max_staleness` gives seconds, or None where replicas are not bound; `hints` are addresses
+    that just failed somebody.
     """
     settings = settings or HealthSettings()
     async with trio.open_nursery() as nursery:
-        monitor = _Monitor(boards, connect, Asker(group, settings.probe_timeout), max_staleness, settings)
+        asker = Asker(group, settings.probe_timeout, is_observer)
+        monitor = _Monitor(boards, connect, asker, max_staleness, settings)
         if hints is not None:
             nursery.start_soon(monitor.heed, hints)
         nursery.start_soon(monitor.tick)
+        nursery.start_soon(monitor.pulse.run)
         task_status.started()
         seen = None
         while True:
             seen = records.version if seen is None else await records.wait_changed(seen)
             monitor.follow(records, nursery)
+
+
+class _Prober:
+    """One watched node: asked by its task, or by the pulse while all is as usual."""
+
+    def __init__(self, monitor: _Monitor, key: NodeKey, link: Link, number: int) -> None:
+        self.monitor = monitor
+        self.key = key
+        self.link = link
+        self.scope = trio.CancelScope()
+        self.is_woken = False
+        self.asked_at = trio.current_time()  # last
+        self.phase = number * GOLDEN % 1.0  # of the first interval: questions are spread over time
+        self._nap = trio.CancelScope()
+        self._depth = Depth.PING
+
+    def wake(self) -> None:
+        """Ask as soon as may be."""
+        self.is_woken = True
+        self._nap.cancel()
+        self.monitor.pulse.hurry(self, self.asked_at + MIN_GAP)
+
+    async def run(self, start_at: float) -> None:
+        """Ask, over and over, until the node leaves the shard."""
+        connection: int | None = None
+        was_closed = False
+        try:
+            with self.scope:
+                await trio.sleep_until(start_at)
+                while True:
+                    self.asked_at, self.is_woken = trio.current_time(), False
+                    self.monitor.count_question()
+                    depth = self.monitor.depth(self.key, self.asked_at)
+                    result = await probe(
+                        self.link, depth, self.monitor.asker, connection, was_closed=was_closed
+                    )
+                    if self.scope.cancel_called:
+                        break  # the node left the shard while it was asked
+                    connection = result.connection or connection
+                    self.monitor.observe(self.key, result)
+                    due = self._next_due(self.asked_at)
+                    if isinstance(self.link, NodeLink) and result.outcome in ALIVE - {Outcome.DENIED}:
+                        was_closed = await self._ride(self.link, due)
+                    else:
+                        was_closed = await self._sleep(due)
+                    await trio.sleep_until(self.asked_at + MIN_GAP)
+        finally:
+            self.link.close()
+
+    def _next_due(self, asked_at: float) -> float:
+        if self.is_woken:
+            return asked_at + MIN_GAP
+        interval = self.monitor.interval(self.key)
+        if self.phase:
+            interval, self.phase = max(MIN_GAP, interval * self.phase), 0.0
+        return asked_at + interval
+
+    async def _sleep(self, due: float) -> bool:
+        """Wait for that time; True when the node ended the connection: no need to ask to know that."""
+        with trio.CancelScope(deadline=due) as self._nap:
+            if not self.is_woken:
+                await self.link.wait_closed()
+                return True
+        return False
+
+    async def _ride(self, link: NodeLink, due: float) -> bool:
+        """Have the pulse ask for as long as that is enough; True when the node ended the connection."""
+        ride = await self.monitor.pulse.ride(link, self, due)
+        if ride is None:
+            return await self._sleep(due)
+        if ride.stop in (Stop.LOST, Stop.LATE):
+            link.drop()
+            outcome = Outcome.LOST if ride.stop is Stop.LOST else Outcome.TIMEOUT
+            self.monitor.observe(self.key, failed(ride.asked_at or self.asked_at, outcome, ride.why))
+            if not self.is_woken:
+                await self._sleep(self._next_due(self.asked_at))
+        return ride.stop is Stop.CLOSED
+
+    # What the pulse asks
+
+    def question(self) -> Batch | None:
+        now = trio.current_time()
+        self._depth = self.monitor.depth(self.key, now)
+        if self._depth is Depth.SURVEY:
+            return None
+        self.asked_at, self.is_woken = now, False
+        self.monitor.count_question()
+        return BATCHES[self._depth]
+
+    def answered(self, asked_at: float, replies: list[Reply]) -> float | None:
+        try:
+            result = read_result(self._depth, replies, self.link, asked_at)
+        except InfoError as error:
+            result = failed(asked_at, Outcome.LOST, str(error))
+        self.monitor.observe(self.key, result)
+        if result.outcome not in ALIVE or result.outcome is Outcome.DENIED:
+            return None
+        return self._next_due(asked_at)
 
 
 class _Monitor:
@@ -91,14 +203,17 @@ class _Monitor:
         max_staleness: Callable[[ShardKey], float | None],
         settings: HealthSettings,
     ) -> None:
+        self.asker = asker
+        self.pulse = Pulse(settings.probe_timeout)
         self._boards = boards
         self._connect = connect
-        self._asker = asker
         self._max_staleness = max_staleness
         self._settings = settings
         self._shards: dict[ShardKey, ShardHealth] = {}
         self._probers: dict[NodeKey, _Prober] = {}
+        self._started = 0
         self._tilt = Tilt()
+        self._was_tilted = False
         self._alert: set[ShardKey] = set()  # shards whose nodes were told to look closer
 
     def follow(self, records: Board[ShardKey, ShardRecord], nursery: trio.Nursery) -> None:
@@ -121,9 +236,10 @@ class _Monitor:
         for gone in set(self._probers) - wanted:
             self._probers.pop(gone).scope.cancel()
             self._boards.health.hide(gone)
-        for new in wanted - set(self._probers):
-            prober = self._probers[new] = _Prober(trio.CancelScope(), trio.Event())
-            nursery.start_soon(self._watch, new, prober)
+        for place, new in enumerate(sorted(wanted - set(self._probers))):
+            self._started += 1
+            prober = self._probers[new] = _Prober(self, new, self._connect(*new), self._started)
+            nursery.start_soon(prober.run, now + place * START_GAP)
 
     async def heed(self, hints: trio.MemoryReceiveChannel[Address]) -> None:
         async for address in hints:
@@ -137,67 +253,77 @@ class _Monitor:
         while True:
             expected = max(expected, trio.current_time()) + TICK
             await trio.sleep_until(expected)
-            late = trio.current_time() - expected
+            now = trio.current_time()
+            late = now - expected
+            self._boards.statistics.note_delay(late, now)
             if late >= self._settings.stall_after:
-                self._distrust(tilt_stalled(self._tilt, late, trio.current_time()))
-            for key in self._shards:
-                self._judge(key)
+                self._distrust(tilt_stalled(self._tilt, late, now))
+            is_tilted = self._tilt.is_tilted(now)
+            for key, shard in self._shards.items():
+                if is_tilted != self._was_tilted or (shard.due_at <= now and self._is_due(key, now)):
+                    self._judge(key)
             self._count()
+
+    def _is_due(self, key: ShardKey, now: float) -> bool:
+        """A sign of life postpones the moment, which is not noted before it has come."""
+        return self._shards[key].plan(self._settings, self._max_staleness(key)) <= now
 
     def _count(self) -> None:
         """Are too many primaries silent at once to believe it?"""
-        with_primary = [shard for shard in self._shards.values() if shard.record.primary is not None]
-        silent = sum(shard.looks_down for shard in with_primary)
-        tilt = tilt_counted(self._tilt, silent, len(with_primary), trio.current_time())
+        now = trio.current_time()
+        total = silent = 0
+        for shard in self._shards.values():
+            if shard.record.primary is not None:
+                total += 1
+                silent += shard.looks_down
+        tilt = tilt_counted(self._tilt, silent, total, now)
         if tilt.is_mass and not self._tilt.is_mass:
             self._distrust(tilt)
         self._tilt = tilt
+        self._show_tilt(is_tilted=tilt.is_tilted(now))
+
+    def _show_tilt(self, *, is_tilted: bool) -> None:
+        if is_tilted == self._was_tilted:
+            return
+        self._was_tilted = is_tilted
+        for cluster in {key.cluster for key in self._shards}:
+            if is_tilted:
+                self._boards.statistics.tilted[cluster] = self._tilt.reason
+            else:
+                self._boards.statistics.tilted.pop(cluster, None)
 
     def _distrust(self, tilt: Tilt) -> None:
         self._tilt = tilt
         log.warning("health in doubt", why=tilt.reason, shards=len(self._shards))
-        for shard in self._shards.values():
+        for key, shard in self._shards.items():
             shard.restart_timers(trio.current_time())
+            self._judge(key)
 
-    async def _watch(self, key: NodeKey, prober: _Prober) -> None:
-        """Ask one node, over and over."""
-        link = self._connect(*key)
-        connection: int | None = None
-        surveyed_at: float | None = None
-        was_closed = False
-        try:
-            with prober.scope:
-                while True:
-                    now = trio.current_time()
-                    prober.wake = trio.Event()
-                    depth = probe_depth(
-                        self._history(key), surveyed_at, now, self._attention(key), self._settings
-                    )
-                    result = await probe(link, depth, self._asker, connection, was_closed=was_closed)
-                    if prober.scope.cancel_called:
-                        break  # the node left the shard while it was asked
-                    connection = result.connection or connection
-                    surveyed_at = now if result.is_surveyed else surveyed_at
-                    self._shards[key[0]].observe(key[1], result)
-                    self._judge(key[0])
-                    interval = probe_interval(self._history(key), self._attention(key), self._settings)
-                    was_closed = False
-                    await trio.sleep_until(now + MIN_GAP)
-                    with trio.move_on_at(now + interval):
-                        was_closed = await _wait_closed(link, prober.wake)
-        finally:
-            link.close()
+    def count_question(self) -> None:
+        self._boards.statistics.questions += 1
 
-    def _judge(self, key: ShardKey) -> None:
-        """Renew a shard's verdicts and show what is new."""
+    def observe(self, key: NodeKey, result: ProbeResult) -> None:
+        """Take a result, and judge what it may change."""
+        shard = self._shards.get(key[0])
+        if shard is None:
+            return
+        nodes = shard.observe(key[1], result)
+        if nodes != ():
+            self._judge(key[0], nodes)
+
+    def _judge(self, key: ShardKey, nodes: Iterable[Address] | None = None) -> None:
+        """Renew verdicts, of all nodes of a shard if not said otherwise, and show what is new."""
         shard, now = self._shards[key], trio.current_time()
-        before = dict(shard.verdicts)
-        shard.judge(now, self._settings, is_tilted=self._tilt.is_tilted(now))
-        for node, verdict in shard.verdicts.items():
-            self._boards.health.show((key, node), shard.health(node))
-            if verdict is not before.get(node):
-                _log_change(shard, node, before.get(node), verdict)
-        self._boards.reads.show(key, shard.readable(self._max_staleness(key), now))
+        before = {node: shard.verdicts.get(node) for node in (shard.histories if nodes is None else nodes)}
+        shard.judge(now, self._settings, is_tilted=self._tilt.is_tilted(now), nodes=nodes)
+        max_staleness = self._max_staleness(key)
+        shard.plan(self._settings, max_staleness)
+        for node, was in before.items():
+            verdict = shard.verdicts[node]
+            self._boards.health.show((key, node), shard.health(node, now))
+            if verdict is not was:
+                _log_change(shard, node, was, verdict)
+        self._boards.reads.show(key, shard.readable(max_staleness, now))
         if not (shard.is_suspect or shard.is_refused):
             self._alert.discard(key)
         elif key not in self._alert:
@@ -207,7 +333,15 @@ class _Monitor:
 
     def _wake(self, key: NodeKey) -> None:
         if key in self._probers:
-            self._probers[key].wake.set()
+            self._probers[key].wake()
+
+    def depth(self, key: NodeKey, now: float) -> Depth:
+        """How much to ask a node now."""
+        return probe_depth(self._history(key), now, self._attention(key), self._settings)
+
+    def interval(self, key: NodeKey) -> float:
+        """Seconds from one question to a node to the next."""
+        return probe_interval(self._history(key), self._attention(key), self._settings)
 
     def _history(self, key: NodeKey) -> History:
         return self._shards[key[0]].histories[key[1]]
@@ -221,23 +355,9 @@ class _Monitor:
             is_sampled=self._max_staleness(key[0]) is not None,
             nodes=len(self._probers),
             has_replicas=len(shard.histories) > 1,
+            is_managed_by_others=shard.has_manager,
+            client_name=self.asker.client_name,
         )
-
-
-async def _wait_closed(link: Link, wake: trio.Event) -> bool:
-    """Wait for either; True when the node ended the connection: no need to ask to know that."""
-    was_closed = False
-
-    async def heed() -> None:
-        await wake.wait()
-        nursery.cancel_scope.cancel()
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(heed)
-        await link.wait_closed()
-        was_closed = True
-        nursery.cancel_scope.cancel()
-    return was_closed
 
 
 def _log_change(shard: ShardHealth, node: Address, before: Verdict | None, verdict: Verdict) -> None:

@@ -39,9 +39,8 @@ class Leadership(Protocol):
     def revision(self) -> int:
         """Grows with every leader: the fencing token."""
 
-    @property
-    def valid_until(self) -> float:
-        """Trio time until which nobody else can be the leader; grows while the lease is renewed."""
+    def covers(self, seconds: float) -> bool:
+        """Whether nobody else can be the leader for so long from now, by a clock that counts suspension."""
 
 
 class Store(Protocol):

@@ -64,6 +64,9 @@ class ShardRecord:
     slots: tuple[SlotRange, ...] = ()  # as served
     promise: Promise = Promise()
     pending: tuple[Promise, ...] = ()  # older ones: what they acknowledged may not be on the new voters yet
+    replaced: tuple[
+        tuple[Address, str], ...
+    ] = ()  # primaries of before, and their processes: what only they have is given up
     floor: int = 0  # an offset the primary had passed a while ago: who has less lost sync long since
     flapping: Flapping | None = None
     lineage: Lineage | None = None  # of the primary's, or the last primary's, dataset
@@ -86,7 +89,8 @@ class ShardRecord:
         """The node is in sync, as that process."""
         joined = self.joined if node in self.joined else (*self.joined, node)
         others = tuple(entry for entry in self.processes if entry[0] != node)
-        return replace(self, joined=joined, processes=(*others, (node, run_id)))
+        replaced = tuple(entry for entry in self.replaced if entry[0] != node)
+        return replace(self, joined=joined, processes=(*others, (node, run_id)), replaced=replaced)
 
     def has_process(self, node: Address, run_id: str) -> bool:
         """Whether the node was last in sync as that process."""
@@ -130,6 +134,8 @@ class ShardRecord:
 
     def settled(self, primary: Address, lineage: Lineage | None, run_id: str) -> ShardRecord:
         """The same epoch, with its primary."""
+        before = ((self.last, self.run_id),) if self.last and self.last != primary else ()
+        others = tuple(entry for entry in self.replaced if entry[0] not in (primary, self.last))
         return replace(
             self,
             state=ShardState.OK,
@@ -137,4 +143,28 @@ class ShardRecord:
             last=None,
             lineage=lineage,
             run_id=run_id,
+            replaced=(*others, *before),
+            floor=0,
+        )
+
+    def renamed(self, old: Address, new: Address) -> ShardRecord:
+        """The same node under another name."""
+
+        def name(node: Address) -> Address:
+            return new if node == old else node
+
+        def promise_renamed(promise: Promise) -> Promise:
+            return replace(promise, voters=frozenset(map(name, promise.voters)))
+
+        return replace(
+            self,
+            primary=name(self.primary) if self.primary else None,
+            last=name(self.last) if self.last else None,
+            target=name(self.target) if self.target else None,
+            nodes=tuple(dict.fromkeys(map(name, self.nodes))),
+            joined=tuple(dict.fromkeys(map(name, self.joined))),
+            processes=tuple((name(node), run_id) for node, run_id in self.processes if node != new),
+            replaced=tuple((name(node), run_id) for node, run_id in self.replaced),
+            promise=promise_renamed(self.promise),
+            pending=tuple(map(promise_renamed, self.pending)),
         )

@@ -15,7 +15,7 @@ class Fit:
     """What health says of a shard's replicas."""
 
     readable: frozenset[Address] | None = None  # None: nobody knows, and all are
-    voters: tuple[str, ...] | None = None  # None: nobody vouches
+    voters: frozenset[Address] | None = None  # as their primary lists them; None: nobody is asked
 
 
 NOT_KNOWN = Fit()
@@ -47,10 +47,10 @@ def is_looked_at(record: ShardRecord, healths: Mapping[NodeKey, NodeHealth]) -> 
     return True
 
 
-def voters_seen(record: ShardRecord, healths: Mapping[NodeKey, NodeHealth]) -> tuple[str, ...] | None:
-    """The voters as their primary lists them, those of whom that is known; None where none are needed."""
+def voters_seen(record: ShardRecord, healths: Mapping[NodeKey, NodeHealth]) -> frozenset[Address] | None:
+    """How a primary may list the voters: by the names we have, or as it was seen to; None where none are needed."""
     if not record.promise.wait:
         return None
     found = (healths.get((record.key, node)) for node in record.promise.voters)
     seen = (health.seen_as for health in found if health is not None)
-    return tuple(sorted(str(address) for address in seen if address is not None))
+    return record.promise.voters.union(address for address in seen if address is not None)

@@ -288,7 +288,11 @@ class Follower:
         """Have it served, in one's turn; what is served is shown, and acknowledged once all workers do."""
         projection = wanted.projection
         spec = cluster_spec(
-            wanted.configured.settings, projection.topology, projection.readable, wanted.discovery
+            wanted.configured.settings,
+            projection.topology,
+            projection.readable,
+            wanted.discovery,
+            projection.terms,
         )
         try:
             endpoints = await self.dataplane.apply(spec)

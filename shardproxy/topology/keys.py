@@ -29,7 +29,7 @@ async def why_not_served(wanted: Clusters, records: Records) -> str | None:
     async def count(key: ShardKey, address: Address) -> int | None:
         given = wanted[key.cluster].credentials
         credentials = Credentials(given.password, given.username) if given is not None else None
-        return await keys_count(NodeLink(address, credentials=credentials))
+        return await keys_count(NodeLink(address, credentials=lambda: credentials))
 
     return await why_not_reload(setups, records, count)
 

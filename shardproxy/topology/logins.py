@@ -16,14 +16,18 @@ class Logins:
         self._clusters = clusters
         self._topologies = topologies
 
-    def of_cluster(self, name: str) -> Credentials | None:
+    def find(self, cluster: str | None, address: Address) -> Credentials | None:
+        """What that cluster has; None stands for the first of the node's clusters that has any."""
+        if cluster is not None:
+            return self._of_cluster(cluster)
+        found = (
+            self._of_cluster(name)
+            for name, topology in self._topologies.items()
+            if any(node.address == address for node in topology.nodes)
+        )
+        return next((credentials for credentials in found if credentials is not None), None)
+
+    def _of_cluster(self, name: str) -> Credentials | None:
         configured = self._clusters.get(name)
         given = configured.settings.credentials if configured is not None else None
         return Credentials(given.password, given.username) if given is not None else None
-
-    def of_node(self, address: Address) -> Credentials | None:
-        """As of the first cluster of that node that has any."""
-        for name, topology in self._topologies.items():
-            if any(node.address == address for node in topology.nodes) and (found := self.of_cluster(name)):
-                return found
-        return None

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from shardproxy.config import RedisCluster
-from shardproxy.dataplane.spec import ClusterSettings
+from shardproxy.dataplane.spec import ClusterSettings, ShardTerms
 from shardproxy.failover.setup import ShardSetup
 from shardproxy.model import SLOT_COUNT, Address, Engine, Node, Shard, Topology
 from shardproxy.model.replication import ShardKey
@@ -32,20 +32,11 @@ class Configured:
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
-    """On what a shard's requests may be answered."""
-
-    run_id: str | None  # of the process that is its primary; nobody else is spoken to. None = whoever answers
-    wait: int  # voters that must have a write
-    voters: tuple[str, ...] | None  # as the primary lists them; None = nobody is waited for
-
-
-@dataclass(frozen=True, slots=True)
 class Projection:
     """What the data plane is to serve of a cluster, and what may be acknowledged once it does."""
 
     topology: Topology
-    terms: tuple[Terms, ...] = ()  # of each shard, in the topology's order
+    terms: Mapping[ShardKey, ShardTerms] = field(default_factory=dict)
     readable: Mapping[ShardKey, frozenset[Address]] = field(default_factory=dict)
     changed: Mapping[ShardKey, int] = field(default_factory=dict)  # of the records it was made of
 
@@ -82,10 +73,10 @@ def project(
     known = {setup.key: fits.get(setup.key, NOT_KNOWN) for setup in setups}
     return Projection(
         Topology(cluster, Engine.REDIS, epoch, shards),
-        tuple(
-            terms_of(shard, setup, found[setup.key], known[setup.key])
+        {
+            setup.key: terms_of(shard, setup, found[setup.key], known[setup.key])
             for shard, setup in zip(shards, setups, strict=True)
-        ),
+        },
         {key: fit.readable for key, fit in known.items() if fit.readable is not None},
         {setup.key: records[setup.key].changed for setup in setups if setup.key in records},
     )
@@ -137,10 +128,11 @@ def primary_served(record: ShardRecord) -> Address | None:
     return record.last if record.state is ShardState.SWITCHING else None
 
 
-def terms_of(shard: Shard, setup: ShardSetup, record: ShardRecord | None, fit: Fit) -> Terms:
+def terms_of(shard: Shard, setup: ShardSetup, record: ShardRecord | None, fit: Fit) -> ShardTerms:
+    """On what the shard's requests may be answered."""
     wait = record.wait if record is not None else setup.wait
     run_id = record.run_id if record is not None and shard.primary is not None else ""
-    return Terms(run_id or None, wait, fit.voters if wait else None)
+    return ShardTerms(run_id or None, wait, fit.voters if wait else None)
 
 
 def news_of(before: Topology | None, now: Topology, records: Records) -> str:

@@ -122,6 +122,7 @@ class Supervisor:
                         boards,
                         self._connect,
                         group=store.group,
+                        is_observer=partial(self._is_observer, cluster),
                         max_staleness=self._max_staleness,
                         hints=hints,
                         settings=watched.health,
@@ -133,6 +134,12 @@ class Supervisor:
                     boards.health.hide(node)
                 for key in [key for key in boards.reads if key.cluster == cluster]:
                     boards.reads.hide(key)
+
+    def _is_observer(self, cluster: str) -> bool:
+        """Whether this process never decides who is primary there: then it must not look like one that does."""
+        configured = self._clusters.get(cluster)
+        config = configured.settings.config if configured is not None else None
+        return not isinstance(config, RedisCluster) or not config.failover.enabled
 
     def _max_staleness(self, key: ShardKey) -> float | None:
         """None where no replica is read from: nobody has to know how old its data is."""

@@ -69,6 +69,20 @@ def read_replication(fields: Mapping[str, str]) -> Replication:
     )
 
 
+def read_announced(config: Reply) -> Address | None:
+    """CONFIG GET replica-announce-*: what a replica tells its primary; host "" or port 0 = what shows by itself.
+
+    None when it tells nothing.
+    """
+    if not isinstance(config, Sequence) or isinstance(config, str | bytes):
+        return None
+    texts = [item.decode(errors="replace") if isinstance(item, bytes) else "" for item in config]
+    found = dict(zip(texts[::2], texts[1::2], strict=False))
+    host, port = found.get("replica-announce-ip", ""), found.get("replica-announce-port", "")
+    announced = Address(host=host, port=int(port) if port.isascii() and port.isdigit() else 0)
+    return announced if announced != Address() else None
+
+
 def read_role(reply: Reply) -> tuple[Role, int]:
     """ROLE: the role, and the offset it has (-1 when it has none)."""
     match reply:

@@ -81,7 +81,8 @@ class Site:
         return {shard["index"]: shard["slots"] for shard in topology["shards"]}
 
     def logged(self, event: str) -> list[dict[str, Any]]:
-        lines = [json.loads(line) for line in self.proxy.log().splitlines() if line.startswith("{")]
+        whole, _, _ = self.proxy.log().rpartition("\n")  # the last line may be on its way
+        lines = [json.loads(line) for line in whole.splitlines() if line.startswith("{")]
         return [line for line in lines if line["event"] == event]
 
     def reload(self, *shards: dict[str, Any]) -> list[str] | None:

@@ -85,10 +85,15 @@ class Process:
     # Nodes
 
     async def request_many(
-        self, address: Address, requests: Sequence[Sequence[Argument]], *, timeout: float
+        self,
+        address: Address,
+        requests: Sequence[Sequence[Argument]],
+        *,
+        timeout: float,
+        run_id: str | None = None,
     ) -> list[Reply]:
         await self._act()
-        replies = await self.world.call(address, requests, timeout)
+        replies = await self.world.call(address, requests, timeout, run_id)
         await self._acted()
         return replies
 
@@ -145,6 +150,7 @@ class SimLink:
     address: Address
     run_id: str = ""
     opened: int = 0
+    peer: str = ""
 
     async def request_many(
         self, requests: Sequence[Sequence[Argument]], *, timeout: float | None = None

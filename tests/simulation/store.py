@@ -25,6 +25,9 @@ class SimLease:
     revision: int
     valid_until: float
 
+    def covers(self, seconds: float) -> bool:
+        return trio.current_time() + seconds < self.valid_until
+
 
 @dataclass
 class SimStore:

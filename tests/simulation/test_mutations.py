@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 import structlog
 
-from shardproxy.failover import election, machine, runner, tend
+from shardproxy.failover import election, machine, runner
 from shardproxy.failover.decide import Decision, FailOver, Situation, decide
 from shardproxy.failover.machine import NobodyElectable, PromotionFailed, Step, TooFew
+from shardproxy.failover.shard import task
 from shardproxy.health.history import History
 from shardproxy.model.replication import Lineage, Replication
 from shardproxy.store.interface import StoreUnavailableError
@@ -82,7 +83,7 @@ def let_epochs_go_down(patch: Patch) -> None:
 
 
 def promote_with_too_few(patch: Patch) -> None:
-    patch.setattr(runner, "why_too_few", lambda record, candidates, wait: None)
+    patch.setattr(runner, "why_too_few", lambda record, candidates: None)
 
 
 def promote_any_history(patch: Patch) -> None:
@@ -120,7 +121,7 @@ def fail_back(patch: Patch) -> None:
             return FailOver("the first node is back", is_resumed=True)
         return decide(situation)
 
-    patch.setattr(tend, "decide", decide_anew)
+    patch.setattr(task, "decide", decide_anew)
 
 
 def trust_restarted_primaries(patch: Patch) -> None:

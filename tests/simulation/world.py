@@ -100,9 +100,15 @@ class World:
     # Requests
 
     async def call(
-        self, address: Address, requests: Sequence[Sequence[Argument]], timeout: float
+        self,
+        address: Address,
+        requests: Sequence[Sequence[Argument]],
+        timeout: float,
+        run_id: str | None = None,
     ) -> list[Reply]:
-        """Send requests from the proxy's side; raise as a NodeLink does."""
+        """Send requests from the proxy's side, to that process if one is named; raise as a NodeLink does."""
+        if run_id is not None and self.engines[address].run_id != run_id:
+            raise NodeUnreachable(address, "another process answers", is_sent=False)
         done: list[list[Reply]] = []
         work = self._work(address, lambda engine: done.append([self._execute(engine, r) for r in requests]))
         await self._carry(address, work, lambda: bool(done), timeout)

@@ -156,6 +156,8 @@ pub struct NodeMetrics {
     pub requests: Counter,
     pub errors: Counter,
     pub lost: Counter,
+    /// Connections closed because another process than the named primary answered.
+    pub strangers: Counter,
     pub timeouts: Counter,
     pub bytes_in: Counter,
     pub bytes_out: Counter,
@@ -296,7 +298,7 @@ fn collect_node(parts: &[Arc<NodeMetrics>]) -> Value {
     json!({
         "connections": sum(|m| &m.connections), "connects": sum(|m| &m.connects),
         "connect_failures": sum(|m| &m.connect_failures), "requests": sum(|m| &m.requests),
-        "errors": sum(|m| &m.errors), "lost": sum(|m| &m.lost), "timeouts": sum(|m| &m.timeouts),
+        "errors": sum(|m| &m.errors), "lost": sum(|m| &m.lost), "strangers": sum(|m| &m.strangers), "timeouts": sum(|m| &m.timeouts),
         "bytes_in": sum(|m| &m.bytes_in), "bytes_out": sum(|m| &m.bytes_out), "queued": sum(|m| &m.queued),
     })
 }

@@ -80,10 +80,10 @@ async def test_error_reply_is_raised_with_its_code(start_fleet: StartFleet) -> N
         with pytest.raises(NodeError) as caught:
             await link.request("GET", "a")
         assert caught.value.code == "NOAUTH"
-    async with NodeLink(node.address, credentials=Credentials("wrong")) as link:
+    async with NodeLink(node.address, credentials=lambda: Credentials("wrong")) as link:
         with pytest.raises(NodeError, match="WRONGPASS"):
             await link.request("PING")
-    async with NodeLink(node.address, credentials=Credentials("secret", "default")) as link:
+    async with NodeLink(node.address, credentials=lambda: Credentials("secret", "default")) as link:
         assert await link.request("PING") == b"PONG"
     assert "secret" not in repr(Credentials("secret"))
 

@@ -65,6 +65,10 @@ impl Worker {
             let was_greeting = matches!(upstream.state, State::Greeting(_));
             let mut errands = Errands::default();
             let delivery = deliver_all(core, clients, dirty, index, data, &mut errands);
+            let upstream = &core.upstreams[index];
+            if upstream.is_unproven && upstream.window.in_flight() == 0 {
+                core.mark_dirty(index); // now it can be asked
+            }
             if was_greeting && core.upstreams[index].state == State::Ready {
                 if core.upstreams[index].is_pubsub {
                     crate::pubsub::connected(core, index);
@@ -86,6 +90,9 @@ impl Worker {
             }
             let held = upstream.held();
             Core::settle(&mut core.held, &mut upstream.accounted, held);
+            if errands.asks_again {
+                core.mark_dirty(index);
+            }
             for written in errands.written {
                 self.mark_written(self.core.upstreams[index].cluster, &written);
             }
@@ -174,6 +181,8 @@ struct Errands {
     healable: Vec<(Unsettled, Vec<u8>)>,
     unexecuted: Vec<Unsettled>,
     doubtful: Vec<(u16, Pending)>,
+    /// Replicas are asked once more.
+    asks_again: bool,
 }
 
 /// What becomes of a request that was answered by an error, or after one that was refused.
@@ -273,7 +282,7 @@ fn deliver_all(
         let end = from + scan.consumed;
         if !scan.complete {
             upstream.scanned += scan.consumed;
-            let limits = (served.cluster.spec.limits.client_output, served.cluster.spec.wait > 0);
+            let limits = (served.cluster.spec.limits.client_output, upstream.votes.is_asking());
             if pass_on_incomplete(upstream, clients, dirty, pool, &data[taken..end], limits) {
                 taken = end;
             }
@@ -283,7 +292,7 @@ fn deliver_all(
         let reply = &data[taken..end];
         taken = end;
         if let State::Greeting(left) = upstream.state {
-            greeted(upstream, &served.cluster.spec.node_auth, left, reply)?;
+            greeted(upstream, &served.cluster, left, reply)?;
             continue;
         }
         if reply[0] == b'>' && !upstream.is_streaming {
@@ -315,6 +324,21 @@ fn deliver_all(
                 }
             }
         }
+        if request.class == Class::Wait {
+            upstream.is_streaming = false;
+            upstream.window.forget(request.length as usize);
+            if durable::is_decisive(&request) {
+                served.metrics.latency(request.class, micros.wrapping_sub(request.since));
+                upstream.metrics.requests.increment();
+            }
+            let terms = served.cluster.terms_of(upstream.shard).unwrap_or(durable::NONE);
+            let (settled, asks_again) = durable::answered(upstream, &terms, &request, reply, *micros);
+            errands.asks_again |= asks_again;
+            for held in settled {
+                hand_over(clients, dirty, pool, &held.request, &held.reply);
+            }
+            continue;
+        }
         if request.inner > 0 && !upstream.scripts.is_empty() && memchr::memmem::find(reply, b"-NOSCRIPT").is_some() {
             upstream.scripts.clear();
         }
@@ -344,14 +368,8 @@ fn deliver_all(
         if is_error {
             upstream.metrics.errors.increment();
         }
-        if request.class == Class::Wait || served.cluster.spec.wait > 0 && !is_error && request.is_durable() {
-            if request.class == Class::Wait {
-                for held in durable::release(upstream, served.cluster.spec.wait, reply) {
-                    hand_over(clients, dirty, pool, &held.request, &held.reply);
-                }
-            } else {
-                upstream.awaiting.push(durable::Held { request, reply: reply.to_vec() });
-            }
+        if upstream.votes.is_asking() && !is_error && request.is_durable() {
+            upstream.votes.hold(request, reply, *micros);
             continue;
         }
         hand_over(clients, dirty, pool, &request, reply);

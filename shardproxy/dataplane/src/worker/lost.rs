@@ -11,6 +11,7 @@ use super::{Core, Worker};
 use crate::client::Client;
 use crate::durable;
 use crate::metrics::{Class, CloseReason};
+use crate::plane::HintKind;
 use crate::protocol::resp::write;
 use crate::upstream::{Pending, State, WHOLE};
 
@@ -22,7 +23,10 @@ impl Worker {
         let random = core.random();
         let Some(upstream) = core.upstreams.get_mut(index) else { return };
         let was_ready = upstream.state == State::Ready;
-        if was_ready {
+        let is_stranger = mem::take(&mut upstream.is_stranger);
+        if is_stranger {
+            upstream.metrics.strangers.increment();
+        } else if was_ready {
             upstream.metrics.lost.increment();
         } else {
             upstream.metrics.connect_failures.increment();
@@ -33,7 +37,7 @@ impl Worker {
         core.retrying.push(index);
         upstream.down_since.get_or_insert(core.now);
         why.clone_into(&mut upstream.why_down);
-        core.give_hint(index);
+        core.give_hint(index, if is_stranger { HintKind::Stranger } else { HintKind::Lost });
         let upstream = &mut core.upstreams[index];
         let shard = upstream.shard;
         if upstream.is_pubsub {
@@ -102,8 +106,10 @@ impl Worker {
     fn lose_awaiting(&mut self, index: usize) {
         let upstream = &mut self.core.upstreams[index];
         let cluster = upstream.cluster;
-        let awaiting = mem::take(&mut upstream.awaiting);
-        let wanted = self.core.clusters[cluster].as_ref().map_or(0, |s| s.cluster.spec.wait);
+        let awaiting = upstream.votes.take();
+        let shard = upstream.shard;
+        let terms = self.core.clusters[cluster].as_ref().and_then(|s| s.cluster.terms_of(shard));
+        let wanted = terms.map_or(0, |terms| terms.wanted);
         for held in awaiting {
             self.fail_one(cluster, &held.request, &durable::in_doubt(0, wanted));
         }

@@ -1,0 +1,8 @@
+"""One shard, tended by the leader.
+
+task.py      waits for news, decides, has it done
+tended.py    what the others read, and remember
+register.py  takes a primary that is there, or makes the first
+change.py    failovers, switchovers, holds
+heal.py      what a settled shard still lacks
+"""

@@ -1,0 +1,139 @@
+"""Changes a shard's primary: failovers, switchovers, and holds until one is allowed."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from dataclasses import replace
+
+import trio
+
+from shardproxy.failover.adoption import is_heard
+from shardproxy.failover.backoff import backoff_after
+from shardproxy.failover.controls import Request
+from shardproxy.failover.decide import switchover_target
+from shardproxy.failover.events import EventName
+from shardproxy.failover.machine import Kind, Run, Step
+from shardproxy.failover.runner import Runner
+from shardproxy.failover.shard.tended import REDO, Tended
+from shardproxy.failover.steps import StepError
+from shardproxy.model import Address
+from shardproxy.model.board import News
+from shardproxy.store.interface import ConflictError, StoreUnavailableError
+
+
+async def fail_over(shard: Tended, reason: str, *, is_resumed: bool, to: Address | None) -> float:
+    """Promote the best node, or that one; return when to look again, at the latest."""
+    record, now = shard.record, trio.current_time()
+    run = shard.unfinished
+    if run is None or run.record != record or run.kind is Kind.HOLD:
+        is_first = record.last is None and record.lineage is None
+        shard.say(EventName.FAILOVER_STARTED, reason)
+        run = Run(
+            Kind.FAILOVER,
+            record,
+            reason,
+            now,
+            trusted=to or (record.target if is_first else None),
+            floor=shard.memory.floor(now),
+            backs_off=None if is_resumed else backoff_after(record.flapping, time.time()),
+            other_name=shard.memory.other_name(record),
+        )
+    run = await walk(shard, run)
+    if run.step is Step.DONE:
+        return trio.current_time()
+    return trio.current_time() + (REDO if run.is_over else shard.shared.settings.retry_interval)
+
+
+async def hold(shard: Tended, reason: str, until: float | None, *, may_touch: bool) -> float:
+    """Serve nothing, and let no replica take an empty primary's data, until somebody may be promoted."""
+    run = shard.unfinished
+    if run is None or run.record != shard.record or run.kind is not Kind.HOLD:
+        floor = shard.memory.floor(trio.current_time())
+        run = Run(Kind.HOLD, shard.record, reason, trio.current_time(), floor=floor)
+    await walk(shard, replace(run, reason=reason, may_touch=may_touch))
+    return min(trio.current_time() + REDO, until or math.inf)
+
+
+async def serve(shard: Tended, request: Request, news: News) -> None:
+    """Do what an operator asked for, and answer."""
+    controls = shard.shared.controls
+    request.is_taken = True
+    if request.is_test:
+        shard.say(EventName.TEST_FAILOVER_CALLED, "a test failover was asked for")
+    why_not: str | None = "the controller stopped before it was done"
+    try:
+        why_not = await _change_primary(shard, request, news)
+    except (StoreUnavailableError, ConflictError, StepError) as error:
+        why_not = str(error)
+    finally:
+        if controls.requests.get(shard.key) is request:
+            controls.requests.hide(shard.key)
+        with contextlib.suppress(trio.BrokenResourceError):  # the asker waits no more
+            request.answer.send_nowait(why_not)
+        if why_not is not None:
+            shard.say(EventName.SWITCHOVER_FAILED, why_not)
+
+
+async def _change_primary(shard: Tended, request: Request, news: News) -> str | None:
+    await _wait_asked(shard, news)
+    record, now = shard.record, trio.current_time()
+    if request.is_forced:
+        if request.to not in record.nodes:
+            return f"{request.to} is not a node of this shard"
+        run = Run(Kind.FAILOVER, record, "an operator chose it", now, trusted=request.to)
+    else:
+        target = switchover_target(record, shard.healths(), request.to)
+        if isinstance(target, str):
+            return target
+        run = Run(Kind.SWITCHOVER, record, "an operator asked for it", now, target=target)
+    run = await walk(shard, run)
+    if run.step is Step.DONE and run.primary == (run.trusted or run.target):
+        return None
+    return run.setback or f"{run.primary} became the primary instead"
+
+
+async def _wait_asked(shard: Tended, news: News) -> None:
+    """Wait until the nodes were asked since the last change, but not for long."""
+    with trio.move_on_after(shard.shared.settings.adopt_after):
+        while True:
+            healths = shard.healths()
+            if all(is_heard(healths.get(node)) for node in shard.record.nodes):
+                return
+            await news.wait()
+
+
+async def walk(shard: Tended, run: Run) -> Run:
+    """Walk a run to its end, and say how it ended."""
+    shared, primary = shard.shared, run.record.primary or run.record.last
+    runner = Runner(
+        shard.setup,
+        shared.store,
+        shared.leadership,
+        shared.steps,
+        shared.fencer,
+        shared.settings,
+        shared.at_once,
+    )
+    begun, run = run, await runner.walk(run)
+    shard.unfinished = None if run.is_over else run
+    if run.step is Step.STOPPED and shard.record == begun.record:  # nothing came of it: not another one
+        shard.unfinished = replace(begun, setback=run.setback)
+    took = trio.current_time() - run.started_at
+    if run.step is Step.DONE:
+        name = EventName.FAILOVER_COMPLETE if primary is not None else EventName.PRIMARY_ADOPTED
+        if run.kind is Kind.SWITCHOVER:
+            name = EventName.SWITCHOVER_FAILED if run.setback else EventName.SWITCHOVER_COMPLETE
+        said = f"{run.record.primary} is the primary of epoch {run.record.epoch}, after {took:.2f} s"
+        said += f" (before: {primary})" if primary is not None else ""
+        said += f": {run.setback or run.reason}"
+        shard.say(name, said, seconds=took)
+    elif run.is_over:
+        if run.setback != begun.setback:
+            shard.say(EventName.FAILOVER_DELAYED, run.setback)
+        shard.set_alarm(f"{run.kind.value} is stuck: {run.setback}")
+    else:
+        stuck = "not served" if run.kind is Kind.HOLD else f"{run.kind.value} is stuck"
+        shard.set_alarm(f"{stuck}: {run.setback} (to promote a node all the same: {shard.advice})")
+    return run

@@ -1,0 +1,126 @@
+"""One shard's task: waits for news of it, decides what it needs, has it done."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import trio
+
+from shardproxy.failover.backoff import backoff_left, backoff_lifted
+from shardproxy.failover.decide import (
+    Accept,
+    FailOver,
+    Heal,
+    Hold,
+    Nothing,
+    Register,
+    Update,
+    decide,
+)
+from shardproxy.failover.interfaces import FenceError
+from shardproxy.failover.memory import LEFT_BEHIND
+from shardproxy.failover.quorum import QuorumError
+from shardproxy.failover.shard.change import fail_over, hold, serve
+from shardproxy.failover.shard.heal import heal
+from shardproxy.failover.shard.register import accept, register
+from shardproxy.failover.shard.tended import REDO, Shared, Tended
+from shardproxy.failover.steps import StepError
+from shardproxy.model.board import News
+from shardproxy.model.replication import ShardKey
+from shardproxy.store.interface import ConflictError, StoreUnavailableError
+from shardproxy.store.record import ShardState
+
+
+async def tend(shared: Shared, key: ShardKey) -> None:
+    """Tend a shard until cancelled; raise LeadershipLostError."""
+    acknowledged = shared.controls.acknowledged.get(key, 0)
+    shard = Tended(shared, key, trio.current_time(), acknowledged=acknowledged)
+    with _news_of(shared, key) as news:
+        while True:
+            try:
+                until = await _look(shard, news)
+            except (StoreUnavailableError, ConflictError, FenceError, StepError, QuorumError) as error:
+                shard.set_alarm(str(error))
+                until = trio.current_time() + REDO
+            if until is None:
+                await news.wait()
+            else:
+                with trio.move_on_at(until):
+                    await news.wait()
+
+
+@contextmanager
+def _news_of(shared: Shared, key: ShardKey) -> Iterator[News]:
+    """Rung at every change of what is read of that shard."""
+    news, controls = News(), shared.controls
+    boards = (
+        (shared.setups, key),
+        (shared.health, key),
+        (shared.store.records, key),
+        (shared.store.acks, key),
+        (controls.requests, key),
+        (controls.acknowledged, key),
+        (controls.paused, key.cluster),
+    )
+    for board, topic in boards:
+        board.subscribe(news, topic)
+    try:
+        yield news
+    finally:
+        for board, topic in boards:
+            board.unsubscribe(news, topic)
+
+
+async def _look(shard: Tended, news: News) -> float | None:
+    """Do what is needed; return when to look again, at the latest."""
+    shard.memory = shard.memory.noted(shard.record, shard.healths(), trio.current_time())
+    if (request := shard.shared.controls.requests.get(shard.key)) is not None and not request.is_taken:
+        await serve(shard, request, news)
+        return trio.current_time()
+    await _lift_backoff(shard)
+    situation = shard.situation()
+    match decide(situation):
+        case Nothing(alarm, is_unclear, until):
+            if not is_unclear:
+                shard.set_alarm(alarm)
+            if situation.record.state is ShardState.OK:
+                return await _note_floor(shard, until)
+            return until
+        case Register(found, must_have_data):
+            return await register(shard, found, must_have_data=must_have_data)
+        case Update(record):
+            await shard.put(record)
+        case Accept(why, must_have_data):
+            return await accept(shard, why, must_have_data=must_have_data)
+        case FailOver(reason, is_resumed, to):
+            return await fail_over(shard, reason, is_resumed=is_resumed, to=to)
+        case Hold(reason, until, may_touch):
+            return await hold(shard, reason, until, may_touch=may_touch)
+        case Heal(actions):
+            return await heal(shard, actions)
+    return trio.current_time()
+
+
+async def _lift_backoff(shard: Tended) -> None:
+    """An operator has acknowledged the last failover."""
+    acknowledged = shard.shared.controls.acknowledged.get(shard.key, 0)
+    if acknowledged == shard.acknowledged:
+        return
+    shard.acknowledged = acknowledged
+    if (flapping := shard.record.flapping) is not None and backoff_left(flapping, time.time()):
+        await shard.put(replace(shard.record, flapping=backoff_lifted(flapping)))
+
+
+async def _note_floor(shard: Tended, until: float | None) -> float:
+    """Put on record what the primary had passed a while ago, now and then, all shards at the same moments."""
+    now = trio.current_time()
+    due = (now // LEFT_BEHIND + 1) * LEFT_BEHIND
+    if now - shard.noted_at >= LEFT_BEHIND or now // LEFT_BEHIND != shard.noted_at // LEFT_BEHIND:
+        shard.noted_at = now
+        floor = shard.memory.floor(now)
+        if floor > shard.record.floor:
+            await shard.put(replace(shard.record, floor=floor))
+    return due if until is None else min(due, until)

@@ -1,0 +1,121 @@
+"""One shard as its task sees it: what it reads, what it remembers between decisions, what it may write."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+import trio
+
+from shardproxy.failover.backoff import backoff_left, why_not_yet
+from shardproxy.failover.controls import Controls
+from shardproxy.failover.decide import Situation
+from shardproxy.failover.events import EventLog, EventName
+from shardproxy.failover.healing import Configure, Follow, Persist
+from shardproxy.failover.interfaces import Fencer
+from shardproxy.failover.machine import Run
+from shardproxy.failover.memory import Memory
+from shardproxy.failover.setup import FailoverSettings, ShardSetup, record_new
+from shardproxy.failover.steps import Steps
+from shardproxy.model import Address
+from shardproxy.model.board import Board
+from shardproxy.model.health import NodeHealth, NodeKey
+from shardproxy.model.replication import ShardKey
+from shardproxy.store.interface import Leadership, Store
+from shardproxy.store.record import Flapping, ShardRecord
+
+REDO = 1.0  # seconds until something that could not be done is tried again
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What the tasks of all shards have in common."""
+
+    setups: Board[ShardKey, ShardSetup]
+    health: Board[NodeKey, NodeHealth]
+    store: Store
+    fencer: Fencer
+    events: EventLog
+    controls: Controls
+    settings: FailoverSettings
+    leadership: Leadership
+    steps: Steps
+    at_once: trio.CapacityLimiter
+
+
+@dataclass(slots=True)
+class Tended:
+    """Only the shard's own task changes it. Times are trio's."""
+
+    shared: Shared
+    key: ShardKey
+    began_at: float
+    memory: Memory = field(default_factory=Memory)
+    done: frozenset[Configure | Persist] = frozenset()
+    told: dict[Follow, float] = field(default_factory=dict)
+    unfinished: Run | None = None  # could not go on
+    alarm: str | None = None
+    acknowledged: int = 0
+    noted_at: float = 0.0  # when the floor was put on record last
+    _served: tuple[int, float] = (0, 0.0)  # the change that all proxies serve, and since when
+    _flapping: tuple[Flapping | None, float] = (None, 0.0)  # on record, and when it ends
+
+    @property
+    def setup(self) -> ShardSetup:
+        return self.shared.setups[self.key]
+
+    @property
+    def record(self) -> ShardRecord:
+        stored = self.shared.store.records.get(self.key)
+        return stored if stored is not None else record_new(self.setup)
+
+    @property
+    def advice(self) -> str:
+        return f"shardproxy failover {self.key.cluster} {self.setup.name or self.key.index} --to NODE"
+
+    def healths(self) -> dict[Address, NodeHealth]:
+        """Judged by the present record: what was said before the last change says nothing about now."""
+        record = self.record
+        nodes = dict.fromkeys((*self.setup.addresses, *record.nodes))
+        found = ((node, self.shared.health.get((self.key, node))) for node in nodes)
+        return {node: health for node, health in found if health is not None and health.epoch == record.epoch}
+
+    def situation(self) -> Situation:
+        now, record = trio.current_time(), self.record
+        if self._flapping[0] != record.flapping:
+            self._flapping = (record.flapping, now + backoff_left(record.flapping, time.time()))
+        return Situation(
+            setup=self.setup,
+            record=record,
+            healths=self.healths(),
+            now=now,
+            memory=self.memory,
+            allowed_at=self._flapping[1],
+            too_soon=why_not_yet(record.flapping, time.time()),
+            served_since=self._served_since(record),
+            done=self.done,
+            is_paused=self.key.cluster in self.shared.controls.paused,
+            is_patient=now - self.began_at < self.shared.settings.adopt_after,
+        )
+
+    def _served_since(self, record: ShardRecord) -> float | None:
+        """When it was first seen that all proxies serve the record as it is."""
+        if self.shared.fencer.served(self.key) < record.changed:
+            return None
+        if self._served[0] != record.changed:
+            self._served = (record.changed, trio.current_time())
+        return self._served[1]
+
+    def set_alarm(self, alarm: str | None) -> None:
+        """Say a change once."""
+        if alarm is not None and alarm != self.alarm:
+            self.say(EventName.ALARM, alarm)
+        elif alarm is None and self.alarm is not None:
+            self.say(EventName.ALARM_CLEARED, f"no longer: {self.alarm}")
+        self.alarm = alarm
+
+    def say(self, name: EventName, message: str, *, seconds: float = 0.0) -> None:
+        self.shared.events.add(name, self.key, message, seconds=seconds)
+
+    async def put(self, record: ShardRecord) -> ShardRecord:
+        return await self.shared.store.put(record, self.shared.leadership)
