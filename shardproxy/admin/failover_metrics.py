@@ -52,8 +52,9 @@ def _failovers(view: FailoverView) -> Iterator[Sample]:
 
 
 def _events(view: FailoverView) -> Iterator[Sample]:
-    for (cluster, name), total in view.totals.items():
-        yield (cluster, name.value), total.count
+    for cluster in view.replicated:
+        for name in EventName:  # also what has not happened yet: a series that begins at 1 shows no increase
+            yield (cluster, name.value), view.totals.get((cluster, name), Total()).count
 
 
 def _rows(clusters: Mapping[str, Any]) -> Iterator[tuple[Labels, Mapping[str, Any]]]:

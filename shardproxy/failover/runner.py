@@ -139,15 +139,16 @@ class Runner:
             return TooFew(run.why_not_acknowledged)
         if run.kind is Kind.HOLD:
             return Held(run.reason)
-        if any(candidate.address == run.trusted for candidate in run.candidates):
-            return Enough()
+        if run.trusted is not None:
+            is_there = any(candidate.address == run.trusted for candidate in run.candidates)
+            return Enough() if is_there else TooFew(f"{run.trusted} does not answer")
         if best_of_restarted(run.record, run.candidates) is not None:
             return Enough()
         too_few = why_too_few(run.record, run.candidates)
         return TooFew(too_few) if too_few is not None else Enough()
 
     def _choose(self, run: Run) -> Event:
-        if any(candidate.address == run.trusted for candidate in run.candidates) and run.trusted is not None:
+        if run.trusted is not None:
             return Chosen(run.trusted)
         if (restarted := best_of_restarted(run.record, run.candidates)) is not None:
             return Chosen(restarted)
@@ -164,7 +165,9 @@ class Runner:
             raise ValueError("nobody to sync from, or to")
         record = await self._put(run.record.promoting(run.source))
         try:
-            await self.steps.promote(run.source, _run_id_of(run, run.source))
+            source = await self.steps.promote(run.source, _run_id_of(run, run.source))
+            # who syncs from it knows no older name of the history than its present one
+            record = await self._put(replace(record, lineage=source.lineage))
             await self.steps.catch_up(run.target, run.source, record)
         except StepError as error:
             return RelayFailed(f"{run.target} has to sync from {run.source} first: {error}", record)

@@ -58,7 +58,7 @@ def judge(question: Question, settings: HealthSettings) -> Judgement:
     if last is None or history.alive_at is None:
         if silent_for < settings.down_after and not history.is_refusing:
             return Judgement(NodeState.UNKNOWN, last.why if last else "not asked yet")
-    elif silent_for < _suspect_after(question.role, settings) and history.alive_at == last.at:
+    elif silent_for < suspect_after(question.role, settings) and history.alive_at == last.at:
         return _judge_alive(question, last.outcome, settings)
     return _judge_silent(question, silent_for, settings)
 
@@ -67,7 +67,7 @@ def next_change(history: History, role: Role, after: float, settings: HealthSett
     """When, after that time, a judgement may become another one although nothing new is heard of the node."""
     heard, same = history.heard_at, history.outcome_since
     moments = (
-        heard + _suspect_after(role, settings),
+        heard + suspect_after(role, settings),
         heard + settings.down_after,
         heard + _down_after(role, settings),
         heard + settings.down_after + settings.witness_grace,
@@ -77,7 +77,8 @@ def next_change(history: History, role: Role, after: float, settings: HealthSett
     return min((at + SURE for at in moments if at + SURE > after), default=math.inf)
 
 
-def _suspect_after(role: Role, settings: HealthSettings) -> float:
+def suspect_after(role: Role, settings: HealthSettings) -> float:
+    """Seconds of silence after which a node is not simply up any more."""
     return settings.suspect_after if role is Role.PRIMARY else _down_after(role, settings)
 
 

@@ -10,6 +10,7 @@ so nothing can be stale, and nobody has to propose, try again or take back. Deci
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -99,8 +100,10 @@ class Follower:
     _troubles: dict[str, str] = field(
         default_factory=dict
     )  # by cluster: why it is not served as it should be
+    _lost: dict[str, ClusterSettings] = field(default_factory=dict)  # that could not be served again
     _news: News = field(default_factory=News)
-    _turn: trio.Lock = field(default_factory=trio.Lock)
+    _changing: trio.Lock = field(default_factory=trio.Lock)  # what is configured
+    _turn: trio.Lock = field(default_factory=trio.Lock)  # at the data plane
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Have what is served follow the records and the health of replicas, until cancelled."""
@@ -110,7 +113,7 @@ class Follower:
         try:
             task_status.started()
             while True:
-                seconds = await self._follow_all()
+                seconds = min(await self._follow_all(), await self._find_lost())
                 with trio.move_on_after(seconds):
                     await self._news.wait()
         finally:
@@ -122,18 +125,20 @@ class Follower:
 
         Raise ServeError when one cannot be served; what was served before then still is.
         """
-        before = {name: configured.settings for name, configured in self.clusters.items()}
-        plan = reload_plan(before, wanted)
-        try:
-            await self._withdraw_all(plan.withdraw_first, reason)
-            endpoints = await self._serve_all({name: wanted[name] for name in plan.serve}, reason)
-            await self._withdraw_all(plan.withdraw_last, reason)
-        except ServeError:
-            await self._restore(before, "undo: " + reason)
-            raise
-        finally:
-            self._news.ring()
-        return endpoints
+        async with self._changing:
+            served = self._settings()
+            plan = reload_plan(served, wanted)
+            try:
+                await self._withdraw_all(plan.withdraw_first, reason)
+                endpoints = await self._serve_all({name: wanted[name] for name in plan.serve}, reason)
+                await self._withdraw_all(plan.withdraw_last, reason)
+            except ServeError:
+                await self._restore({**served, **self._lost}, "undo: " + reason)
+                raise
+            finally:
+                self._news.ring()
+            self._lost.clear()
+            return endpoints
 
     async def wait_known(self) -> None:
         """Wait until each shard's primary and readable replicas are known, but not for long.
@@ -201,7 +206,7 @@ class Follower:
         if now.projection == served.projection and served.is_confirmed:
             self._served[name] = now
             return math.inf
-        why = news_of(served.projection.topology, now.projection.topology, records)
+        why = news_of(served.projection, now.projection, records)
         try:
             await self._apply(name, now, why)
         except TimeoutError as error:
@@ -270,17 +275,31 @@ class Follower:
         return _Served(Configured(settings), Projection(topology), discovery=discovery)
 
     async def _restore(self, before: Clusters, reason: str) -> None:
-        """Serve again what was served before; it was possible then, so a refusal now is not expected."""
-        await self._withdraw_all([name for name in self.clusters if name not in before], reason)
-        changed = {
-            name: settings
-            for name, settings in before.items()
-            if name not in self.clusters or self.clusters[name].settings != settings
-        }
+        """Serve again what was served before: possible then, so what is refused now is tried on and on."""
+        served = self._settings()
+        kinds = {name: settings.config.kind for name, settings in before.items()}
+        await self._withdraw_all([n for n, of in served.items() if kinds.get(n) != of.config.kind], reason)
         try:
-            await self._serve_all(changed, reason)
+            await self._serve_all(self._missing(before), reason)
         except ServeError as error:
             log.error("not served as before", cluster=error.cluster, why=str(error.cause))
+        self._lost = self._missing(before)
+
+    async def _find_lost(self) -> float:
+        """Try again to serve what could not be restored; seconds until the next try."""
+        if self._lost and not self._changing.locked():
+            async with self._changing:
+                with contextlib.suppress(ServeError):  # as was said
+                    await self._serve_all(self._lost, "undo, tried again")
+                self._lost = self._missing(self._lost)
+        return REFUSED if self._lost else math.inf
+
+    def _missing(self, wanted: Clusters) -> dict[str, ClusterSettings]:
+        served = self._settings()
+        return {name: settings for name, settings in wanted.items() if served.get(name) != settings}
+
+    def _settings(self) -> dict[str, ClusterSettings]:
+        return {name: configured.settings for name, configured in self.clusters.items()}
 
     # --- the data plane ---
 
@@ -309,6 +328,7 @@ class Follower:
         if self.topologies.get(name) != topology:
             log.info("topology served", cluster=name, epoch=topology.epoch, why=why)
         self._served[name] = served
+        self._forget_fits(name, {setup.key for setup in served.configured.setups})
         self.clusters.show(name, served.configured)
         self.topologies.show(name, topology)
         self._show_readable(name, served.projection.readable)
@@ -319,12 +339,16 @@ class Follower:
         for key, nodes in readable.items():
             self.readable.show(key, nodes)
 
+    def _forget_fits(self, name: str, ours: set[ShardKey]) -> None:
+        for key in [key for key in self._fits if key.cluster == name and key not in ours]:
+            del self._fits[key]
+
     async def _withdraw_all(self, names: Iterable[str], reason: str) -> None:
         for name in names:
             async with self._turn:
                 self.dataplane.remove(name)
-                for setup in self._served.pop(name).configured.setups:
-                    self._fits.pop(setup.key, None)
+                del self._served[name]
+                self._forget_fits(name, set())
                 self.clusters.hide(name)
                 self.topologies.hide(name)
                 self._show_readable(name, {})

@@ -9,7 +9,7 @@ Every process that sees the same records serves the same topology under the same
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -21,6 +21,8 @@ from shardproxy.model.replication import ShardKey
 from shardproxy.store.record import ShardRecord, ShardState
 from shardproxy.topology.assign import Records, Slots, shards_assign
 from shardproxy.topology.fit import NOT_KNOWN, Fit
+
+NEWS_TOLD = 5  # shards in one line of the log
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,20 +134,17 @@ def terms_of(shard: Shard, setup: ShardSetup, record: ShardRecord | None, fit: F
     """On what the shard's requests may be answered."""
     wait = record.wait if record is not None else setup.wait
     run_id = record.run_id if record is not None and shard.primary is not None else ""
-    return ShardTerms(run_id or None, wait, fit.voters if wait else None)
+    return ShardTerms(run_id=run_id or None, wait=wait, voters=fit.voters if wait else None)
 
 
-def news_of(before: Topology | None, now: Topology, records: Records) -> str:
-    """What is new in a topology, for people."""
-    return "; ".join(_news(before, now, records)) or "other members"
-
-
-def _news(before: Topology | None, now: Topology, records: Records) -> Iterator[str]:
-    for shard in now.shards:
-        old = before.shard_numbered(shard.number) if before is not None else None
-        record = records.get(now.key_of(shard))
-        if record is not None and (old is None or old.primary != shard.primary):
-            who = shard.primary or "no primary"
-            yield f"shard {shard.label} {record.state.value} at epoch {record.epoch}: {who}"
-        elif old is not None and old.slots != shard.slots:
-            yield f"shard {shard.label} has other slots"
+def news_of(before: Projection, now: Projection, records: Records) -> str:
+    """What is new on record, for people."""
+    said = []
+    for shard in now.topology.shards:
+        key = now.topology.key_of(shard)
+        if key in now.changed and now.changed[key] != before.changed.get(key):
+            record = records[key]
+            where = f"primary {shard.primary}" if shard.primary is not None else "no primary"
+            said.append(f"shard {shard.label} {record.state.value} at epoch {record.epoch}, {where}")
+    more = [f"and {len(said) - NEWS_TOLD} more"] if len(said) > NEWS_TOLD else []
+    return "; ".join([*said[:NEWS_TOLD], *more]) or "a shard changed that is not configured here"

@@ -129,14 +129,15 @@ class Supervisor:
                     )
                     await run_always("health", monitor)
         finally:
-            if self._watched.get(cluster) in (watched, None):  # else its successor shows them anew
+            # else another monitor goes on, or what is known serves until the process has drained
+            if cluster not in self._watched:
                 for node in [node for node in boards.health if node[0].cluster == cluster]:
                     boards.health.hide(node)
                 for key in [key for key in boards.reads if key.cluster == cluster]:
                     boards.reads.hide(key)
 
     def _is_observer(self, cluster: str) -> bool:
-        """Whether this process never decides who is primary there: then it must not look like one that does."""
+        """Whether this process never decides who is primary there, and must not look like one that does."""
         configured = self._clusters.get(cluster)
         config = configured.settings.config if configured is not None else None
         return not isinstance(config, RedisCluster) or not config.failover.enabled

@@ -5,6 +5,11 @@ I2 no old reply becomes an ack      I7 store down, no topology change
 I3 epochs never go down             I8 no change of primary without a reason
 I4 acknowledged writes survive      I6 no write is carried out twice
                                     I9 an empty restarted primary wipes nobody
+DATA   nobody is made to follow a node that lacks something of value it has, nor itself
+QUIET  no command of ours while we may not act     LEASE  none without a lease that lasts
+OLD    without `wait`, nobody that lost sync long ago is promoted, nor vouches for anything
+FIT    nobody that may not be a primary is made one
+LATE   what an operator asked for does not happen after its deadline
 """
 
 from __future__ import annotations
@@ -15,8 +20,21 @@ from dataclasses import dataclass, field
 import trio
 
 from shardproxy.model import Address
+from shardproxy.model.replication import ShardKey
 from shardproxy.store.record import ShardRecord, ShardState
 from tests.simulation.engine import SimEngine
+
+
+@dataclass
+class History:
+    """What happened to one shard, over all proxies."""
+
+    records: list[ShardRecord] = field(default_factory=list)  # of who decides, in order
+    log: list[int] | None = None  # of the last primary that was served
+    run_id: str = ""  # and its process
+    acked: dict[int, tuple[float, int]] = field(default_factory=dict)  # when, and with what `wait`
+    given_up: set[int] = field(default_factory=set)  # acknowledged without `wait`, and lost by a failover
+    precious: set[int] = field(default_factory=set)  # written by others than our clients
 
 
 @dataclass
@@ -24,14 +42,19 @@ class Checks:
     """What has been seen, and what was wrong with it."""
 
     complaints: list[str] = field(default_factory=list)
-    records: list[ShardRecord] = field(default_factory=list)  # as stored, in order
-    served_epoch: int = 0
-    history: list[int] | None = None  # the log of the last primary that was served
-    acked: list[int] = field(default_factory=list)
+    histories: dict[ShardKey, History] = field(default_factory=dict)
+    keys: dict[Address, ShardKey] = field(default_factory=dict)  # whose node an engine is
+    served_epochs: dict[tuple[str, ShardKey], int] = field(default_factory=dict)
     sent: set[int] = field(default_factory=set)
     is_store_down: bool = False
-    why_change: Callable[[Address], str | None] = lambda primary: "nobody watches"
+    is_meddled: bool = False  # somebody else changed roles: what they lose is not ours to keep
+    oldest: float = 16.0  # seconds of acknowledged writes, without `wait`, that a failover may lose
+    why_change: Callable[[ShardKey, Address], str | None] = lambda key, primary: "nobody watches"
+    is_asked_for: Callable[[ShardKey], bool] = lambda key: True
     trace: list[str] = field(default_factory=list)
+
+    def of(self, key: ShardKey) -> History:
+        return self.histories.setdefault(key, History())
 
     def note(self, what: str) -> None:
         self.trace.append(f"{trio.current_time():9.3f} {what}")
@@ -40,58 +63,108 @@ class Checks:
         self.note(what)
         self.complaints.append(what)
 
-    def stored(self, record: ShardRecord) -> None:
+    # Records and who serves them
+
+    def stored(self, record: ShardRecord, group: str, primary: SimEngine | None) -> None:
+        """A record was stored by who decides."""
         roles = f"primary={record.primary} target={record.target}"
-        self.note(f"stored epoch {record.epoch} {record.state.value} {roles}")
-        if self.records and record.epoch < self.records[-1].epoch:
-            self.complain(f"I3: epoch {record.epoch} stored after {self.records[-1].epoch}")
+        vouching = ",".join(str(node.port) for node in sorted(record.promise.voters))
+        pending = f" pending={len(record.pending)}" if record.pending else ""
+        vouch = f"wait={record.wait} of {vouching or 'nobody'}{pending}"
+        self.note(f"{group} {record.key} stored epoch {record.epoch} {record.state.value} {roles} {vouch}")
+        history = self.of(record.key)
+        before = history.records[-1] if history.records else None
+        if before is not None and record.epoch < before.epoch:
+            self.complain(f"I3: epoch {record.epoch} stored after {before.epoch}")
         if self.is_store_down:
             self.complain("I7: a record changed while the store was down")
-        before = self.records[-1] if self.records else None
-        if before is not None and before.primary is not None and before.primary != record.primary:
-            why = self.why_change(before.primary)
+        if before is not None and before.primary is not None and _is_replaced(before, record):
+            why = self.why_change(record.key, before.primary)
             self.note(f"because: {why}")
             if why is None:
                 self.complain(f"I8: {before.primary} was replaced without a reason")
-        self.records.append(record)
+        if record.state is ShardState.SWITCHING and not self.is_asked_for(record.key):
+            self.complain(f"LATE: {record.key} is switched over, and nobody waits for that any more")
+        if record.primary is not None and (before is None or before.primary is None) and primary is not None:
+            self._give_up(history, primary)
+            is_new = before is not None and record.primary == record.target and record.primary != before.last
+            if is_new and primary.priority == 0:
+                self.complain(f"FIT: {primary.address} is made the primary, and its priority is 0")
+        history.records.append(record)
+
+    def served(self, record: ShardRecord, proxy: str, primary: SimEngine | None, *, decides: bool) -> None:
+        """A proxy serves a record."""
+        self.note(f"{proxy} {record.key} serves epoch {record.epoch} primary={record.primary}")
+        epoch = self.served_epochs.get((proxy, record.key), 0)
+        if record.epoch < epoch:
+            self.complain(f"I3: {proxy} went from epoch {epoch} to {record.epoch}")
+        self.served_epochs[proxy, record.key] = max(epoch, record.epoch)
+        history = self.of(record.key)
+        if decides and primary is not None and primary.run_id == record.run_id:
+            history.log, history.run_id = primary.log, primary.run_id
+
+    # Commands
 
     def promotion(self, engine: SimEngine) -> None:
-        """REPLICAOF NO ONE is carried out."""
-        epoch = self.records[-1].epoch if self.records else 0
+        """Our REPLICAOF NO ONE is carried out."""
+        history = self.of(self.keys[engine.address])
+        records = history.records
+        epoch = records[-1].epoch if records else 0
         self.note(f"promoted {engine.address} in epoch {epoch}")
-        if self.is_store_down and self.records[-1].target != engine.address:
+        if self.is_store_down and records[-1].target != engine.address:
             self.complain(f"I7: {engine.address} was promoted while the store was down")
-        targets = {record.target for record in self.records if record.epoch == epoch} - {None}
+        targets = {record.target for record in records if record.epoch == epoch} - {None}
         if len(targets) > 1:
             self.complain(f"I1: epoch {epoch} promotes {sorted(map(str, targets))}")
-        if not any(
-            record.target == engine.address and record.state is ShardState.PROMOTING
-            for record in self.records
-        ):
+        ports = {record.target.port for record in records if _is_promoting(record) and record.target}
+        if engine.address.port not in ports:
             self.complain(f"I1: {engine.address} promoted, but no epoch has it as its target")
-        self._has_history(engine)
+        self._has_history(history, engine)
+        self._is_recent(history, engine)
 
     def handover(self, target: SimEngine) -> None:
         self.note(f"handed over to {target.address}")
-        self._has_history(target)
+        self._has_history(self.of(self.keys[target.address]), target)
 
-    def _has_history(self, engine: SimEngine) -> None:
-        if self.history is not None and engine.log != self.history[: len(engine.log)]:
+    def _has_history(self, history: History, engine: SimEngine) -> None:
+        if self.is_meddled or history.log is None:
+            return
+        if engine.log != history.log[: len(engine.log)]:
             self.complain(f"I5: {engine.address} was promoted with another history")
+
+    def _is_recent(self, history: History, engine: SimEngine) -> None:
+        """What is given up is not older than promised."""
+        has = set(engine.log)
+        last = max((at for at, _ in history.acked.values()), default=0.0)
+        lost = [at for v, (at, wait) in history.acked.items() if not wait and v not in has]
+        lost = [at for at in lost if last - at > self.oldest] if not self.is_meddled else []
+        if lost:
+            self.complain(f"OLD: {engine.address} promoted, which lost sync {last - min(lost):.1f} s before")
+
+    def pointed(self, node: SimEngine, primary: SimEngine) -> None:
+        """Our REPLICAOF to another node is carried out."""
+        self.note(f"{node.address} told to follow {primary.address}")
+        if node is primary:
+            self.complain(f"DATA: {node.address} was told to follow itself")
+        history = self.of(self.keys[node.address])
+        lost = self._of_value(history, node.log) - set(primary.log)
+        if lost:
+            what = f"{len(lost)} writes ({sorted(lost)[:5]})"
+            self.complain(f"DATA: {node.address} gives up {what} that {primary.address} lacks")
+
+    def _of_value(self, history: History, log: list[int]) -> set[int]:
+        return set(log) & ((history.acked.keys() | history.precious) - history.given_up)
+
+    def _give_up(self, history: History, primary: SimEngine) -> None:
+        has = set(primary.log)
+        history.given_up |= {v for v, (_, wait) in history.acked.items() if not wait and v not in has}
 
     def sync(self, replica: SimEngine, primary: SimEngine) -> None:
         """A replica connects to a primary."""
         if replica.log and not primary.log:
             self.complain(f"I9: {replica.address} was wiped by the empty {primary.address}")
 
-    def served(self, record: ShardRecord, primary: SimEngine | None) -> None:
-        """A proxy serves a record."""
-        self.note(f"serves epoch {record.epoch} primary={record.primary}")
-        if record.epoch < self.served_epoch:
-            self.complain(f"I3: a proxy went from epoch {self.served_epoch} to {record.epoch}")
-        self.served_epoch = max(self.served_epoch, record.epoch)
-        if primary is not None and primary.run_id == record.run_id:
-            self.history = primary.log
+    # Writes
 
     def executed(self, value: int, engine: SimEngine) -> None:
         """A write is carried out."""
@@ -99,16 +172,31 @@ class Checks:
             self.complain(f"I6: write {value} is carried out again, on {engine.address}")
         self.sent.add(value)
 
-    def acknowledged(self, value: int, sent_epoch: int, epoch: int, *, is_stranger: bool) -> None:
-        """A client was told that its write is done; a stranger is not the process on record."""
+    def acknowledged(
+        self, key: ShardKey, value: int, epochs: tuple[int, int], wait: int, *, is_stranger: bool
+    ) -> None:
+        """A client was told that its write is done, sent in one epoch, replied to in another; a stranger is
+        not the process on record."""
         if is_stranger:
             self.complain(f"I2: write {value} was acknowledged by a process that restarted")
-        if sent_epoch != epoch:
-            self.complain(f"I2: a reply of epoch {sent_epoch} acknowledged in epoch {epoch}")
-        self.acked.append(value)
+        if epochs[0] != epochs[1]:
+            self.complain(f"I2: a reply of epoch {epochs[0]} acknowledged in epoch {epochs[1]}")
+        self.of(key).acked[value] = (trio.current_time(), wait)
 
-    def survived(self, log: list[int], primary: Address) -> None:
-        """Nothing acknowledged may be missing from the primary that is left."""
-        lost = set(self.acked) - set(log)
-        if lost:
+    def survived(self, key: ShardKey, log: list[int], primary: Address) -> None:
+        """Nothing acknowledged with `wait` may be missing from the primary that is left."""
+        acked = {value for value, (_, wait) in self.of(key).acked.items() if wait}
+        lost = acked - set(log)
+        if lost and not self.is_meddled:
             self.complain(f"I4: {len(lost)} acknowledged writes are not on {primary}: {sorted(lost)[:10]}")
+
+
+def _is_promoting(record: ShardRecord) -> bool:
+    return record.state is ShardState.PROMOTING
+
+
+def _is_replaced(before: ShardRecord, record: ShardRecord) -> bool:
+    """By another node, not by another name."""
+    if before.primary is None or record.primary is None:
+        return before.primary != record.primary
+    return before.primary.port != record.primary.port

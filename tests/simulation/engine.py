@@ -15,6 +15,7 @@ from shardproxy.model.replication import DEAD_END
 
 WRITE = 10  # bytes of history per write
 PING = 14
+REPL_TIMEOUT = 40.0  # seconds without a word from its primary until a replica takes the link for lost
 
 _names = itertools.count(1)
 
@@ -54,6 +55,8 @@ class SimEngine:
     disk_full: bool = False
     is_lagging: bool = False
     handing_over_to: Address | None = None
+    priority: int = 100
+    clients: dict[str, str] = field(default_factory=dict)  # its visitors' names, by who they are
 
     @property
     def is_primary(self) -> bool:
@@ -83,7 +86,7 @@ class SimEngine:
         """Come back as another process: with its data or without, as a primary or safely frozen."""
         log, ends = (self.log, self.ends) if keeps_data else ([], [])
         old_replid, offset = self.replid, self.offset if keeps_data else 0
-        fresh = SimEngine(self.address, log=list(log), ends=list(ends), offset=offset)
+        fresh = SimEngine(self.address, log=list(log), ends=list(ends), offset=offset, priority=self.priority)
         if keeps_data:  # as an RDB has it
             fresh.replid2, fresh.second_offset = old_replid, offset + 1
         if is_safe:
@@ -153,7 +156,7 @@ class SimEngine:
                 *self._down_since(now),
                 f"master_sync_in_progress:{int(self.syncing_until is not None)}",
                 f"slave_repl_offset:{self.offset}",
-                "slave_priority:100",
+                f"slave_priority:{self.priority}",
             ]
         lines.append(f"connected_slaves:{len(attached)}")
         for number, replica in enumerate(attached):

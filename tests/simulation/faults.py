@@ -1,9 +1,14 @@
-"""What can go wrong, as values: each strikes the world at once."""
+"""What can go wrong, as values: each strikes the world at once.
+
+Nodes are told by number: 0, 1 ... of the first shard, 10, 11 ... of the second, and so on.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
+
+import trio
 
 from tests.simulation.world import US
 
@@ -12,6 +17,16 @@ if TYPE_CHECKING:
 
 PRIMARY = -1  # whoever is the primary then
 OTHER = -2  # the first node that is not
+STRANGER = -3  # the first replica that nobody has configured
+
+
+def in_shard(shard: int, node: int) -> int:
+    """The number of a node of that shard."""
+    return node + 10 * shard if node >= 0 else node - 10 * shard
+
+
+class Fault(Protocol):
+    def strike(self, sim: Simulation) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -32,6 +47,19 @@ class Restart:
 
     def strike(self, sim: Simulation) -> None:
         sim.world.restart(sim.address(self.node), keeps_data=self.keeps_data, is_safe=self.is_safe)
+
+
+@dataclass(frozen=True)
+class Replace:
+    """A node's process ends and another one is there at once."""
+
+    node: int
+    keeps_data: bool = False
+    is_safe: bool = True
+
+    def strike(self, sim: Simulation) -> None:
+        Kill(self.node).strike(sim)
+        Restart(self.node, self.keeps_data, self.is_safe).strike(sim)
 
 
 @dataclass(frozen=True)
@@ -112,11 +140,37 @@ class StoreDown:
 
 
 @dataclass(frozen=True)
+class Deafen:
+    """A proxy's data plane hears nothing of the store for that many seconds."""
+
+    proxy: int
+    seconds: float
+
+    def strike(self, sim: Simulation) -> None:
+        proxies = sim.deciding.proxies
+        proxies[self.proxy % len(proxies)].deaf_until = trio.current_time() + self.seconds
+
+
+@dataclass(frozen=True)
 class Crash:
     """The leading process ends; another one starts."""
 
     def strike(self, sim: Simulation) -> None:
         sim.crash()
+
+
+@dataclass(frozen=True)
+class CrashAll:
+    """Every process of who decides ends, with the primary of each shard if wanted; as many start later."""
+
+    seconds: float = 0.0
+    with_primary: bool = False
+
+    def strike(self, sim: Simulation) -> None:
+        if self.with_primary:
+            for shard in range(sim.plan.shards):
+                Kill(in_shard(shard, PRIMARY)).strike(sim)
+        sim.crash_all(self.seconds)
 
 
 @dataclass(frozen=True)
@@ -127,31 +181,6 @@ class Stop:
 
     def strike(self, sim: Simulation) -> None:
         sim.stop(self.seconds)
-
-
-@dataclass(frozen=True)
-class SwitchOver:
-    """An operator asks for it."""
-
-    def strike(self, sim: Simulation) -> None:
-        sim.switch_over()
-
-
-Fault = (
-    Kill
-    | Restart
-    | Freeze
-    | ThawAll
-    | Stray
-    | Cut
-    | HealNetwork
-    | Lag
-    | FillDisk
-    | StoreDown
-    | Crash
-    | Stop
-    | SwitchOver
-)
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,13 @@
 """One control plane in the simulation: monitor, controller, lease. It can crash, and it can be stopped.
 
-Every await of its controller is counted: faults may be set to strike at any of them.
+Every await of its controller is counted: faults may be set to strike at any of them. A process that is
+stopped goes on where it was: what it had sent is sent, what it has not checked yet it checks when it wakes
+up.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -17,17 +20,36 @@ from shardproxy.health.monitor import Boards, run_monitor
 from shardproxy.model import Address
 from shardproxy.model.board import Board
 from shardproxy.model.replication import ShardKey
-from shardproxy.store.interface import Leadership, LeadershipLostError, MemberKey
+from shardproxy.store.interface import Leadership, MemberKey
 from shardproxy.store.record import ShardRecord
 from shardproxy.wire.reply import Reply
 from shardproxy.wire.resp import Argument
+from tests.simulation.commands import is_changing, is_freeze, words_of
 from tests.simulation.proxy import SimProxy
 from tests.simulation.store import SimLease, SimStore
-from tests.simulation.world import World
+from tests.simulation.world import HOST, World
 
 RENEW = 0.5
+IN_FLIGHT = 5.0  # seconds in which what was begun before a pause is brought to its end
 
-Struck = Callable[[], None]  # tells that a controller is at an await
+_numbers = itertools.count(1)
+
+
+@dataclass
+class Group:
+    """Processes and proxies that share a store, and have the same config."""
+
+    store: SimStore
+    setups: Board[ShardKey, ShardSetup]
+    proxies: list[SimProxy]
+    is_observing: bool  # failover is off in its config, from the start
+    processes: list[Process] = field(default_factory=list)
+    paused: set[str] = field(default_factory=set)  # clusters
+    told_off_at: float = 0.0  # when it was last paused, or failover was switched off
+
+    @property
+    def may_decide(self) -> bool:
+        return all(setup.is_automatic for setup in self.setups.values())
 
 
 @dataclass
@@ -35,24 +57,39 @@ class Process:
     """Nodes, store and fencer as seen by one process."""
 
     world: World
-    store: SimStore
-    proxy: SimProxy
-    setups: Board[ShardKey, ShardSetup]
-    at_await: Struck
+    group_of: Group
+    at_await: Callable[[], None]
     controls: Controls = field(default_factory=Controls)
     boards: Boards = field(default_factory=Boards)
     stopped_until: float = 0.0
-    is_checking_lease: bool = True  # a mutation switch
+    is_waiting_for_all: bool = True  # that serve a record; a mutation switch
+    asked_at: float = float("-inf")  # an operator asked for something last
     _lease: SimLease | None = None
 
+    @property
+    def store(self) -> SimStore:
+        return self.group_of.store
+
     async def run(self) -> None:
+        for cluster in self.group_of.paused:
+            self.controls.pause(cluster)
         watched: Board[ShardKey, ShardRecord] = Board()
-        inputs = Inputs(self.setups, self.boards.health, self, self, self, controls=self.controls)
+        setups = self.group_of.setups
+        inputs = Inputs(setups, self.boards.health, self, self, self, controls=self.controls)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._renew)
-            await nursery.start(run_watch, self.setups, self.store.records, watched)
-            nursery.start_soon(run_monitor, watched, self.boards, lambda _, address: SimLink(self, address))
+            await nursery.start(run_watch, setups, self.store.records, watched)
+            nursery.start_soon(self._monitor, watched)
             await run_controller(inputs)
+
+    async def _monitor(self, watched: Board[ShardKey, ShardRecord]) -> None:
+        await run_monitor(
+            watched,
+            self.boards,
+            lambda _, address: SimLink(self, address),
+            group=self.group,
+            is_observer=lambda: not self.group_of.may_decide,
+        )
 
     @property
     def is_leading(self) -> bool:
@@ -61,26 +98,17 @@ class Process:
     async def _renew(self) -> None:
         while True:
             await trio.sleep(RENEW)
-            await self._turn()
+            await self.turn()
             if self._lease is not None:
                 self.store.renew(self._lease)
 
-    async def _turn(self) -> None:
+    async def turn(self) -> None:
         """Go on only while the process is not stopped."""
         await trio.sleep_until(self.stopped_until)
 
-    async def _act(self) -> None:
-        """A controller's action begins; what it checked before it was stopped, it would check now."""
-        self.at_await()
-        was_stopped = trio.current_time() < self.stopped_until
-        await self._turn()
-        lease = self._lease
-        if was_stopped and self.is_checking_lease and lease and trio.current_time() >= lease.valid_until:
-            raise LeadershipLostError("the lease ran out while the process was stopped")
-
     async def _acted(self) -> None:
         self.at_await()
-        await self._turn()
+        await self.turn()
 
     # Nodes
 
@@ -92,10 +120,30 @@ class Process:
         timeout: float,
         run_id: str | None = None,
     ) -> list[Reply]:
-        await self._act()
-        replies = await self.world.call(address, requests, timeout, run_id)
-        await self._acted()
-        return replies
+        self.at_await()
+        self._check_right([words_of(request) for request in requests], address)
+        try:
+            return await self.world.call(address, requests, timeout, run_id, client=f"commands {id(self)}")
+        finally:
+            await self._acted()
+
+    def _check_right(self, requests: Sequence[tuple[str, ...]], address: Address) -> None:
+        """Whether we may change anything now."""
+        checks, group, now = self.world.checks, self.group_of, trio.current_time()
+        changing = [words for words in requests if is_changing(words)]
+        if not changing:
+            return
+        what = f"{' '.join(changing[0])} to {address}"
+        if not self.is_leading:
+            checks.complain(f"LEASE: {what} without a lease")
+        if self.controls.requests or now - self.asked_at < IN_FLIGHT:
+            return  # an operator's wish
+        if now - max(group.told_off_at, self.stopped_until) < IN_FLIGHT and not group.is_observing:
+            return
+        if not group.may_decide:
+            checks.complain(f"QUIET: {what} with failover off")
+        elif group.paused and not all(map(is_freeze, changing)):
+            checks.complain(f"QUIET: {what} while paused")
 
     # Store
 
@@ -109,11 +157,11 @@ class Process:
 
     @property
     def member(self) -> str:
-        return "self"
+        return self.group_of.proxies[0].name
 
     @property
     def acks(self) -> Board[MemberKey, int]:
-        return Board()
+        return self.store.acks
 
     async def ack(self, key: ShardKey, changed: int) -> None:
         raise NotImplementedError("the proxy is a model")
@@ -126,20 +174,26 @@ class Process:
         return lease
 
     async def put(self, record: ShardRecord, leadership: Leadership) -> ShardRecord:
-        await self._act()
-        stored = await self.store.put(record, leadership)
-        await self._acted()
-        return stored
+        self.at_await()
+        try:
+            return await self.store.put(record, leadership)
+        finally:
+            await self._acted()
 
-    # Fencer
+    # Fencer: all proxies of the store
 
     async def wait_served(self, record: ShardRecord) -> None:
-        await self._act()
-        await self.proxy.wait_served(record)
-        await self._acted()
+        self.at_await()
+        try:
+            seen = -1
+            while self.served(record.key) < record.changed:
+                seen = await self.acks.wait_changed(seen)
+        finally:
+            await self._acted()
 
     def served(self, key: ShardKey) -> int:
-        return self.proxy.served(key)
+        served = [self.acks.get((proxy.name, key), 0) for proxy in self.group_of.proxies]
+        return min(served) if self.is_waiting_for_all else max(served)
 
 
 @dataclass
@@ -148,16 +202,18 @@ class SimLink:
 
     process: Process
     address: Address
+    name: str = field(default_factory=lambda: f"link {next(_numbers)}")
     run_id: str = ""
     opened: int = 0
-    peer: str = ""
+    peer: str = HOST
 
     async def request_many(
         self, requests: Sequence[Sequence[Argument]], *, timeout: float | None = None
     ) -> list[Reply]:
-        await self.process._turn()
-        engine = self.process.world.engines[self.address]
-        replies = await self.process.world.call(self.address, requests, timeout or 1.0)
+        await self.process.turn()
+        world = self.process.world
+        engine = world.engines[world.own(self.address)]
+        replies = await world.call(self.address, requests, timeout or 1.0, client=self.name)
         if engine.run_id != self.run_id:
             self.run_id = engine.run_id
             self.opened += 1
@@ -166,9 +222,13 @@ class SimLink:
     async def wait_closed(self) -> None:
         if not self.run_id:
             await trio.sleep_forever()
-        if self.process.world.is_serving(self.address, self.run_id):
-            await self.process.world.death(self.address).wait()
+        world = self.process.world
+        address = world.own(self.address)
+        if world.is_serving(address, self.run_id):
+            await world.death(address).wait()
         self.run_id = ""
 
     def close(self) -> None:
         self.run_id = ""
+        world = self.process.world
+        world.engines[world.own(self.address)].clients.pop(self.name, None)

@@ -1,4 +1,7 @@
-"""A proxy's data plane and its clients: parks, sends, and decides what becomes an acknowledgement."""
+"""A proxy's data plane and its clients: parks, sends, and decides what becomes an acknowledgement.
+
+It follows the records of its store by itself, each shard on its own, and says which it serves.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,14 @@ from dataclasses import dataclass, field
 import trio
 
 from shardproxy.model import Address
-from shardproxy.model.board import Board
 from shardproxy.model.replication import ShardKey
 from shardproxy.nodes import NodeFailure
-from shardproxy.store.record import ShardRecord, ShardState
+from shardproxy.store.record import Promise, ShardRecord, ShardState
 from tests.simulation.checks import Checks
+from tests.simulation.store import SimStore
 from tests.simulation.world import World
 
-PAUSE = 0.03  # seconds between a client's writes
+PAUSE = 0.06  # seconds between a client's writes
 REPLY_TIMEOUT = 1.0
 WAIT_TIMEOUT = 0.5
 PARK_TIMEOUT = 3.0
@@ -24,90 +27,99 @@ POLL = 0.01
 
 
 @dataclass
-class SimProxy:
-    """Serves one shard. Those that begin with `is_` are mutation switches."""
+class Serving:
+    """One shard, as a data plane serves it."""
 
-    world: World
-    checks: Checks
-    wait: int
+    key: ShardKey
     epoch: int = 0
     primary: Address | None = None
-    in_flight: int = 0
-    is_fencing: bool = True
-    is_dropping_old: bool = True
-    is_verifying: bool = True  # that it is the primary's process, before anything is sent
-    is_resending: bool = False
     run_id: str = ""
+    promise: Promise = Promise()
     changed_at: int = 0  # of the record that is served
+    in_flight: int = 0
     changed: trio.Event = field(default_factory=trio.Event)
     landed: trio.Event = field(default_factory=trio.Event)
-    followed: trio.Event = field(default_factory=trio.Event)
-    in_doubt: int = 0
 
-    async def run(self, records: Board[ShardKey, ShardRecord]) -> None:
-        """Follow the records: without a primary it fences; a planned change lets replies come in first."""
-        seen = records.version
-        while True:
-            for record in list(records.values()):
-                await self._follow(record)
-            seen = await records.wait_changed(seen)
-
-    async def _follow(self, record: ShardRecord) -> None:
-        if record.changed <= self.changed_at:
-            return
-        await trio.sleep(POLL / 10)
-        if record.state is ShardState.SWITCHING:
-            self._turn(self.epoch, None)  # replies of what was sent still count
-            while self.in_flight:
-                await self.landed.wait()
-        if record.primary is not None or self.is_fencing:
-            engine = self.world.engines.get(record.primary) if record.primary else None
-            self.checks.served(record, engine)
-            self.run_id = record.run_id
-            self._turn(record.epoch, record.primary)
-        self.changed_at = record.changed
-        self.followed.set()
-        self.followed = trio.Event()
-
-    async def wait_served(self, record: ShardRecord) -> None:
-        while self.changed_at < record.changed:
-            await self.followed.wait()
-
-    def served(self, key: ShardKey) -> int:
-        return self.changed_at
-
-    def _turn(self, epoch: int, primary: Address | None) -> None:
+    def turn(self, epoch: int, primary: Address | None) -> None:
         self.epoch, self.primary = epoch, primary
         self.changed.set()
         self.changed = trio.Event()
 
-    async def run_client(self, numbers: itertools.count[int]) -> None:
+
+@dataclass
+class SimProxy:
+    """One member of a store. Those that begin with `is_` are mutation switches."""
+
+    name: str
+    world: World
+    checks: Checks
+    store: SimStore
+    lag: float = 0.001  # seconds until it serves what is stored
+    decides: bool = True  # the process that leads its store does
+    is_fencing: bool = True
+    is_dropping_old: bool = True
+    is_verifying: bool = True  # that it is the primary's process, before anything is sent
+    is_counting_strangers: bool = False  # whoever is attached counts
+    is_resending: bool = False
+    deaf_until: float = 0.0  # hears nothing of the store
+    pace: float = PAUSE
+    in_doubt: int = 0
+    shards: dict[ShardKey, Serving] = field(default_factory=dict)
+
+    async def follow(self, key: ShardKey) -> None:
+        """Serve a shard as its record says: without a primary it is fenced."""
+        serving = self.shards.setdefault(key, Serving(key))
+        seen = -1
+        while True:
+            seen = await self.store.records.wait_changed(seen)
+            await trio.sleep(self.lag)
+            await trio.sleep_until(self.deaf_until)
+            record = self.store.records.get(key)
+            if record is not None and record.changed > serving.changed_at:
+                await self._serve(serving, record)
+                self.store.acks.show((self.name, key), record.changed)
+
+    async def _serve(self, serving: Serving, record: ShardRecord) -> None:
+        """A planned change lets replies come in first."""
+        if record.state is ShardState.SWITCHING:
+            serving.turn(serving.epoch, None)  # replies of what was sent still count
+            while serving.in_flight:
+                await serving.landed.wait()
+        if record.primary is not None or self.is_fencing:
+            engine = self.world.engine_at(record.primary)
+            self.checks.served(record, self.name, engine, decides=self.decides)
+            serving.run_id, serving.promise = record.run_id, record.promise
+            serving.turn(record.epoch, record.primary)
+        serving.changed_at = record.changed
+
+    async def run_client(self, key: ShardKey, numbers: itertools.count[int]) -> None:
         """Write for ever, one write after another."""
+        serving = self.shards.setdefault(key, Serving(key))
         for value in numbers:
             with trio.move_on_after(PARK_TIMEOUT):
-                await self._write(value)
-            await trio.sleep(PAUSE)
+                await self._write(serving, value)
+            await trio.sleep(self.pace)
 
-    async def _write(self, value: int) -> None:
+    async def _write(self, serving: Serving, value: int) -> None:
         """Send a write once there is a primary to take it; only what was not carried out is sent again."""
         while True:
-            while self.primary is None:
-                await self.changed.wait()
-            changed = self.changed
-            self.in_flight += 1
+            while serving.primary is None:
+                await serving.changed.wait()
+            changed = serving.changed
+            serving.in_flight += 1
             try:
-                if await self._send(value, self.primary, self.epoch):
+                if await self._send(serving, value, serving.primary, serving.epoch):
                     return
             finally:
-                self.in_flight -= 1
-                self.landed.set()
-                self.landed = trio.Event()
+                serving.in_flight -= 1
+                serving.landed.set()
+                serving.landed = trio.Event()
             with trio.move_on_after(RETRY):
                 await changed.wait()
 
-    async def _send(self, value: int, primary: Address, epoch: int) -> bool:
+    async def _send(self, serving: Serving, value: int, primary: Address, epoch: int) -> bool:
         """Whether the client has its answer."""
-        run_id = self.run_id if self.is_verifying else None
+        run_id = serving.run_id if self.is_verifying else None
         try:
             offset = await self.world.write(primary, run_id, value, REPLY_TIMEOUT)
         except NodeFailure as error:
@@ -115,21 +127,29 @@ class SimProxy:
             return error.is_sent and not self.is_resending
         if offset is None:
             return False
-        is_replicated = await self._is_replicated(primary, offset)
-        if not is_replicated or (self.is_dropping_old and epoch != self.epoch):
+        wait = await self._wait(serving, primary, offset)
+        if wait is None or (self.is_dropping_old and epoch != serving.epoch):
             self.in_doubt += 1  # its connection was closed, or WAIT came short: the client hears INDOUBT
         else:
-            is_stranger = self.world.engines[primary].run_id != self.run_id and epoch == self.epoch
-            self.checks.acknowledged(value, epoch, self.epoch, is_stranger=is_stranger)
+            engine = self.world.engines[self.world.own(primary)]
+            is_stranger = engine.run_id != serving.run_id and epoch == serving.epoch
+            epochs = (epoch, serving.epoch)
+            self.checks.acknowledged(serving.key, value, epochs, wait, is_stranger=is_stranger)
         return True
 
-    async def _is_replicated(self, primary: Address, offset: int) -> bool:
-        """WAIT: as many replicas as `wait` have said that they have it."""
+    async def _wait(self, serving: Serving, primary: Address, offset: int) -> int | None:
+        """How many that vouch had to confirm it, and have; None when they did not in time."""
         deadline = trio.current_time() + WAIT_TIMEOUT
         while True:
-            replicas = self.world.acknowledged(primary, offset)
-            if replicas >= self.wait:
-                return True
+            promise = serving.promise
+            if promise.wait <= self._vouching(promise, primary, offset):
+                return promise.wait
             if trio.current_time() >= deadline:
-                return False
+                return None
             await trio.sleep(POLL)
+
+    def _vouching(self, promise: Promise, primary: Address, offset: int) -> int:
+        confirmed = self.world.confirmed(primary, offset)
+        if self.is_counting_strangers:
+            return len(confirmed)
+        return len(confirmed & {self.world.own(voter) for voter in promise.voters})

@@ -1,10 +1,10 @@
-"""Runs a shard, its clients and its control plane through faults, and checks the invariants."""
+"""Runs shards, their clients and their control planes through faults, and checks the invariants."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 import trio
 import trio._core._run as trio_run  # as hypothesis-trio and pytest-trio do: trio shuffles tasks by chance
@@ -13,43 +13,32 @@ from trio.testing import MockClock
 from shardproxy.failover.setup import ShardSetup
 from shardproxy.model import Address, Node
 from shardproxy.model.board import Board
-from shardproxy.model.replication import ShardKey
-from shardproxy.store.record import ShardRecord, ShardState
+from shardproxy.model.replication import DEAD_END, ShardKey
+from shardproxy.store.record import ShardRecord
 from tests.simulation.checks import Checks
-from tests.simulation.engine import Life
-from tests.simulation.faults import OTHER, PRIMARY, At, Restart, Stray
-from tests.simulation.process import Process
+from tests.simulation.engine import SimEngine
+from tests.simulation.faults import OTHER, PRIMARY, STRANGER, At
+from tests.simulation.look import engines_all_run, is_well, unfit_voters
+from tests.simulation.plan import Plan
+from tests.simulation.process import Group, Process
 from tests.simulation.proxy import SimProxy
 from tests.simulation.store import SimStore
 from tests.simulation.world import World
 
-KEY = ShardKey("sessions", 0)
+CLUSTER = "sessions"
+KEY = ShardKey(CLUSTER, 0)
 WARM_UP = 3.0  # seconds until the first fault
 PATIENCE = 60.0  # seconds from the end of the last fault until all must be well
 MEMORY = 1.0  # seconds a fault may be over when it is acted on
-QUIET = 15.0  # seconds nothing may happen without a reason
+MEMORY_OF_GAPS = 12.0  # the same, where for a while nobody leads
+QUIET = 8.0  # seconds nothing may happen without a reason
 LOOK = 0.25
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A run: its shard, its faults."""
-
-    faults: Sequence[At] = ()
-    nodes: int = 3
-    wait: int = 1
-    lasts: float = 6.0  # seconds from the first fault until everything is put right
-    is_safe: bool = True  # nodes that come back at the end come back frozen
-    keeps_data: bool = True  # and with their data
-    standbys: int = 0  # more processes that could lead
-
-    @property
-    def loses_data(self) -> bool:
-        faults = [at.fault for at in self.faults]
-        return not self.keeps_data or any(
-            isinstance(fault, Stray) or (isinstance(fault, Restart) and not fault.keeps_data)
-            for fault in faults
-        )
+SLOW = 0.5  # seconds between writes once all is well
+DEADLINE = 30.0  # seconds after an operator asked; what was begun by then may still end
+OLDEST, OLDEST_WITH_GAPS = (
+    16.0,
+    28.0,
+)  # seconds of writes a failover may lose without `wait`: 10, 20 and notice
 
 
 @dataclass
@@ -61,95 +50,221 @@ class Simulation:
     checks: Checks = field(default_factory=Checks)
 
     def __post_init__(self) -> None:
-        plan = self.plan
-        self.world = World(self.checks)
-        engines = [self.world.add(7001 + number) for number in range(plan.nodes)]
-        for engine in engines[1:]:
-            engine.follow(engines[0].address)
-        nodes = tuple(Node(engine.address) for engine in engines)
-        self.setups: Board[ShardKey, ShardSetup] = Board()
-        self.setups.show(KEY, ShardSetup(KEY, nodes, wait=plan.wait, is_managed=True))
-        self.store = SimStore(self.checks)
-        self.proxy = SimProxy(self.world, self.checks, plan.wait)
-        self.processes: list[Process] = []
+        plan, checks = self.plan, self.checks
+        checks.why_change, checks.is_asked_for = self._why_change, self._is_asked_for
+        checks.oldest = OLDEST_WITH_GAPS if plan.has_gaps else OLDEST
+        self.world = World(checks)
+        self.strangers: list[SimEngine] = []
+        for shard in range(plan.shards):
+            self._add_engines(shard)
+        self.deciding = self._group("deciding", plan.proxies)
+        watching = [self._group(f"watching-{number}", 1) for number in range(plan.observers)]
+        self.groups = [self.deciding, *watching]
         self.scopes: dict[int, trio.CancelScope] = {}
         self._waiting = sorted((a for a in plan.faults if a.awaits is not None), key=lambda a: a.awaits or 0)
         self._awaits: int | None = None  # counted once the first fault struck
+        self._asked: dict[ShardKey, list[float]] = {}  # when an operator asked
+        self._by_hand = itertools.count(-1000, -1)
         self._nursery: trio.Nursery | None = None
+        self.behind_since: dict[Address, tuple[float, int]] = {}  # voters, when they had to have what
         self.is_settled = False
-        self.checks.why_change = self._why_change
+
+    def _add_engines(self, shard: int) -> None:
+        plan, key = self.plan, self.key(shard)
+        first = 7001 + 100 * shard
+        engines = [self.world.add(first + number) for number in range(plan.nodes + plan.spares)]
+        for engine, priority in zip(engines, plan.priorities, strict=False):
+            engine.priority = priority
+        for engine in engines[1:]:
+            engine.follow(engines[0].address if engine in engines[: plan.nodes] else DEAD_END)
+        strangers = [self.world.add(first + 50 + number) for number in range(plan.strangers)]
+        for engine in strangers:
+            engine.follow(engines[0].address)
+        self.strangers += strangers
+        self.checks.keys |= {engine.address: key for engine in (*engines, *strangers)}
+
+    def _group(self, name: str, proxies: int) -> Group:
+        plan, is_deciding = self.plan, name == "deciding"
+        setups: Board[ShardKey, ShardSetup] = Board()
+        for shard in range(plan.shards):
+            key = self.key(shard)
+            nodes = tuple(map(Node, self.engines_of(shard)[: plan.nodes]))
+            setup = ShardSetup(key, nodes, wait=plan.wait, is_managed=plan.is_managed)
+            setups.show(key, setup if is_deciding else replace(setup, is_automatic=False))
+        store = SimStore(name, lambda: self.checks.is_store_down and is_deciding, lambda record: None)
+        if is_deciding:
+            store.noted = lambda record: self.checks.stored(
+                record, name, self.world.engine_at(record.primary)
+            )
+        planes = [
+            SimProxy(f"{name}-{number}", self.world, self.checks, store, (0.001, 0.05, 0.3)[number % 3])
+            for number in range(proxies)
+        ]
+        for plane in planes:
+            plane.decides = is_deciding
+        return Group(store, setups, planes, is_observing=not is_deciding)
 
     async def run(self) -> None:
         numbers = itertools.count(1)
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             nursery.start_soon(self.world.run)
-            nursery.start_soon(self.proxy.run, self.store.records)
-            for _ in range(1 + self.plan.standbys):
-                self.start()
+            nursery.start_soon(self._watch)
+            for group in self.groups:
+                for proxy in group.proxies:
+                    for key in group.setups:
+                        nursery.start_soon(proxy.follow, key)
+                for _ in range(1 + self.plan.standbys if group is self.deciding else 1):
+                    self.start(group)
             self.mutate(self)
-            for _ in range(2):
-                nursery.start_soon(self.proxy.run_client, numbers)
+            for proxy in self.proxies:
+                for key in self.keys:
+                    for _ in range(2 if len(self.proxies) == 1 else 1):
+                        nursery.start_soon(proxy.run_client, key, numbers)
             await trio.sleep(WARM_UP)
             await self._strike_all()
             self._put_right()
             self.is_settled = await self._wait_settled()
             if self.is_settled:
+                for proxy in self.proxies:
+                    proxy.pace = SLOW
                 await trio.sleep(QUIET)
-                self._check_survival()
+            self._check_survival()
             nursery.cancel_scope.cancel()
 
     # What faults ask for
+
+    def key(self, shard: int) -> ShardKey:
+        return ShardKey(CLUSTER, shard % self.plan.shards)
+
+    @property
+    def keys(self) -> list[ShardKey]:
+        return [self.key(shard) for shard in range(self.plan.shards)]
+
+    @property
+    def proxies(self) -> list[SimProxy]:
+        return [proxy for group in self.groups for proxy in group.proxies]
+
+    @property
+    def processes(self) -> list[Process]:
+        return self.deciding.processes
+
+    @property
+    def store(self) -> SimStore:
+        return self.deciding.store
 
     @property
     def record(self) -> ShardRecord:
         return self.store.records[KEY]
 
-    def address(self, node: int) -> Address:
-        addresses = list(self.world.engines)
-        if node >= 0:
-            return addresses[node % len(addresses)]
-        record = self.store.records.get(KEY)
-        primary = (record.primary or record.last) if record is not None else None
-        primary = primary or addresses[0]
-        if node == PRIMARY:
-            return primary
-        assert node == OTHER
-        return next(address for address in addresses if address != primary)
+    def engines_of(self, shard: int) -> list[Address]:
+        """Configured ones first, then spares."""
+        first, count = 7001 + 100 * (shard % self.plan.shards), self.plan.nodes + self.plan.spares
+        return [address for address in self.world.engines if first <= address.port < first + count]
 
-    def start(self) -> None:
+    def address(self, node: int) -> Address:
+        shard, kind = (node // 10, node % 10) if node >= 0 else ((-node) // 10, -((-node) % 10))
+        addresses = self.engines_of(shard)
+        if kind >= 0:
+            return addresses[kind % len(addresses)]
+        if kind == STRANGER and self.strangers:
+            return self.strangers[shard % len(self.strangers)].address
+        record = self.store.records.get(self.key(shard))
+        primary = (record.primary or record.last) if record is not None else None
+        own = self.world.own(primary) if primary is not None else addresses[0]
+        if kind == PRIMARY:
+            return own
+        assert kind in (OTHER, STRANGER)
+        return next(address for address in addresses if address != own)
+
+    def start(self, group: Group) -> None:
         """Start a process; the first that claims leads."""
         assert self._nursery is not None
-        process = Process(self.world, self.store, self.proxy, self.setups, self._at_await)
+        process = Process(self.world, group, self._at_await if group is self.deciding else _not_counted)
         scope = trio.CancelScope()
-        self.processes.append(process)
+        group.processes.append(process)
         self.scopes[id(process)] = scope
         self._nursery.start_soon(_run_within, scope, process)
 
-    def crash(self) -> None:
+    def _end_first(self) -> None:
         process = self.processes.pop(0)
         self.scopes.pop(id(process)).cancel()
-        self.start()
+
+    def crash(self) -> None:
+        if self.processes:
+            self._end_first()
+            self.start(self.deciding)
+
+    def crash_all(self, seconds: float) -> None:
+        assert self._nursery is not None
+        count = len(self.processes)
+        for _ in range(count):
+            self._end_first()
+        self._nursery.start_soon(self._start_later, seconds, count)
+
+    async def _start_later(self, seconds: float, count: int) -> None:
+        await trio.sleep(seconds)
+        for _ in range(count):
+            self.start(self.deciding)
 
     def stop(self, seconds: float) -> None:
-        process = self.processes.pop(0)
-        process.stopped_until = trio.current_time() + seconds
-        self.processes.append(process)
+        if self.processes:
+            process = self.processes.pop(0)
+            process.stopped_until = trio.current_time() + seconds
+            self.processes.append(process)
 
-    def switch_over(self) -> None:
+    def pause(self, *, is_paused: bool) -> None:
+        group = self.deciding
+        if is_paused and not group.paused:
+            group.told_off_at = trio.current_time()
+        group.paused = {CLUSTER} if is_paused else set()
+        for process in group.processes:
+            (process.controls.pause if is_paused else process.controls.resume)(CLUSTER)
+
+    def switch_over(self, key: ShardKey) -> None:
+        """Ask the process that leads, or one that does not."""
         assert self._nursery is not None
-        for process in self.processes:
-            if process.is_leading:
-                self._nursery.start_soon(process.controls.switch_over, KEY)
+        process = next((p for p in self.processes if p.is_leading), next(iter(self.processes), None))
+        if process is not None:
+            self._asked.setdefault(key, []).append(trio.current_time())
+            self._nursery.start_soon(self._ask, process, key)
 
-    def _why_change(self, primary: Address) -> str | None:
+    async def _ask(self, process: Process, key: ShardKey) -> None:
+        process.asked_at = float("inf")
+        await process.controls.switch_over(key)
+        process.asked_at = trio.current_time()
+
+    def write_by_hand(self, engine: SimEngine, count: int) -> None:
+        history = self.checks.of(self.checks.keys[engine.address])
+        for value in itertools.islice(self._by_hand, count):
+            history.precious.add(value)
+            engine.append(value)
+
+    def give_up(self, engine: SimEngine) -> None:
+        """Somebody decided that what only this engine has is worth nothing."""
+        history = self.checks.of(self.checks.keys[engine.address])
+        history.given_up |= set(engine.log)
+
+    # Reasons
+
+    def _is_asked_for(self, key: ShardKey) -> bool:
+        now = trio.current_time()
+        return any(now - at <= DEADLINE for at in self._asked.get(key, ()))
+
+    def _why_change(self, key: ShardKey, primary: Address) -> str | None:
         """The reason a primary may be replaced now: it was unwell a moment ago, or somebody asked."""
-        if any(process.controls.requests for process in self.processes):
+        if any(key in process.controls.requests for process in self.processes):
             return "an operator asked for it"
-        if self.world.is_unwell(self.world.engines[primary]):
+        if self.checks.is_meddled:
+            return "others change roles too"
+        if not {node.address.port for node in self.deciding.setups[key].nodes} & {primary.port}:
+            return "the config has it no more"
+        engine = self.world.engines[self.world.own(primary)]
+        if self.world.is_unwell(engine):
             return "it is unwell"
-        unwell = self.world.troubled_at.get(primary)
-        if unwell is not None and trio.current_time() - unwell <= MEMORY:
+        unwell = self.world.troubled_at.get(engine.address)
+        memory = MEMORY_OF_GAPS if self.plan.has_gaps else MEMORY
+        if unwell is not None and trio.current_time() - unwell <= memory:
             return f"it was unwell {trio.current_time() - unwell:.2f} s ago"
         return None
 
@@ -178,10 +293,15 @@ class Simulation:
         at.fault.strike(self)
 
     def _put_right(self) -> None:
-        """No fault lasts: what is dead comes back, what is cut is joined."""
+        """No fault lasts: what is dead comes back, what is cut is joined, who may decide does."""
         self.checks.note("everything is put right")
         self.world.heal_network()
         self.checks.is_store_down = False
+        self.pause(is_paused=False)
+        for proxy in self.proxies:
+            proxy.deaf_until = 0.0
+        for key, setup in list(self.deciding.setups.items()):
+            self.deciding.setups.show(key, replace(setup, is_automatic=True))
         for address, engine in self.world.engines.items():
             engine.is_lagging = engine.disk_full = False
             self.world.thaw(address)
@@ -191,35 +311,40 @@ class Simulation:
         deadline = trio.current_time() + PATIENCE
         while trio.current_time() < deadline:
             for process in self.processes:
-                process.controls.acknowledge(KEY)  # no need to wait out the backoff
+                for key in self.keys:
+                    process.controls.acknowledge(key)  # no need to wait out the backoff
             await trio.sleep(LOOK)
-            if self._is_well():
+            if all(is_well(self.world, group, key) for group in self.groups for key in self.keys):
                 return True
         return False
 
-    def _is_well(self) -> bool:
-        record = self.store.records.get(KEY)
-        if record is None or record.state is not ShardState.OK or record.primary is None:
-            return False
-        primary = self.world.engines[record.primary]
-        replicas = [engine for engine in self.world.engines.values() if engine is not primary]
-        return (
-            not any(process.controls.requests for process in self.processes)
-            and all(engine.life is Life.RUNNING for engine in self.world.engines.values())
-            and primary.is_primary
-            and primary.run_id == record.run_id
-            and self.proxy.primary == record.primary
-            and all(engine.follows == record.primary and engine.link_up for engine in replicas)
-        )
+    async def _watch(self) -> None:
+        """Who vouches is in sync."""
+        while True:
+            await trio.sleep(1.0)
+            if self.processes and not self.checks.is_store_down:
+                for key in self.keys:
+                    for what in unfit_voters(self, key):
+                        self.checks.complain(f"OLD: {what}")
 
     def _check_survival(self) -> None:
-        if self.plan.wait and self.record.primary is not None:
-            self.checks.survived(self.world.engines[self.record.primary].log, self.record.primary)
+        """Nothing acknowledged may be missing from a primary that is served in the end."""
+        for key in self.keys:
+            record = self.store.records.get(key)
+            primary = self.world.engine_at(record.primary) if record is not None else None
+            if record is None or primary is None:
+                continue
+            if engines_all_run(self.world) and primary.is_primary and primary.run_id == record.run_id:
+                self.checks.survived(key, primary.log, primary.address)
 
 
 async def _run_within(scope: trio.CancelScope, process: Process) -> None:
     with scope:
         await process.run()
+
+
+def _not_counted() -> None:
+    return
 
 
 def simulate(

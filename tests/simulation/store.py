@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from operator import itemgetter
 
 import trio
 
 from shardproxy.model.board import Board
 from shardproxy.model.replication import ShardKey
 from shardproxy.store.cas import record_replace
-from shardproxy.store.interface import Leadership, LeadershipLostError, StoreUnavailableError
+from shardproxy.store.interface import Leadership, LeadershipLostError, MemberKey, StoreUnavailableError
 from shardproxy.store.record import ShardRecord
-from tests.simulation.checks import Checks
 
 TTL = 3.0
 TRIP = 0.001
@@ -31,11 +32,13 @@ class SimLease:
 
 @dataclass
 class SimStore:
-    """What all controllers share."""
+    """What all controllers of a group share."""
 
-    checks: Checks
+    group: str
+    is_down: Callable[[], bool]
+    noted: Callable[[ShardRecord], None]  # told of every record that is stored
     records: Board[ShardKey, ShardRecord] = field(default_factory=Board)
-    group: str = "simulation"
+    acks: Board[MemberKey, int] = field(default_factory=lambda: Board(topic_of=itemgetter(1)))
     is_checking_leader: bool = True  # a mutation switch
     _lease: SimLease | None = None
     _revision: int = 0
@@ -44,7 +47,7 @@ class SimStore:
     async def claim(self) -> Leadership:
         while True:
             await trio.sleep(TRIP)
-            if self.checks.is_store_down:
+            if self.is_down():
                 raise StoreUnavailableError("the store is down")
             if self._lease is None or trio.current_time() >= self._lease.valid_until:
                 self._leaders += 1
@@ -53,17 +56,17 @@ class SimStore:
             await trio.sleep(POLL)
 
     def renew(self, lease: SimLease) -> None:
-        if not self.checks.is_store_down and lease is self._lease:
+        if not self.is_down() and lease is self._lease:
             lease.valid_until = trio.current_time() + TTL
 
     async def put(self, record: ShardRecord, leadership: Leadership) -> ShardRecord:
         await trio.sleep(TRIP)
-        if self.checks.is_store_down:
+        if self.is_down():
             raise StoreUnavailableError("the store is down")
         if self.is_checking_leader and leadership is not self._lease:
             raise LeadershipLostError("another controller leads")
         stored = record_replace(self.records.get(record.key), record, self._revision + 1)
         self._revision += 1
-        self.checks.stored(stored)
+        self.noted(stored)
         self.records.show(record.key, stored)
         return stored

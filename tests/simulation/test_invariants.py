@@ -1,4 +1,4 @@
-"""Whatever strikes a shard, at whichever await of its controller: I1 to I5 and I7 to I9 hold."""
+"""Whatever strikes shards, at whichever await of their controller: the invariants of checks.py hold."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import os
 import structlog
 from hypothesis import HealthCheck, Phase, given, settings
 
-from tests.simulation.simulation import Plan, simulate
+from tests.simulation.plan import Plan
+from tests.simulation.simulation import simulate
 from tests.simulation.strategies import PLANS
 
-EXAMPLES = int(os.environ.get("SHARDPROXY_SIMULATIONS", "40"))
+EXAMPLES = int(os.environ.get("SHARDPROXY_SIMULATIONS", "25"))
 
 
 @settings(
@@ -25,5 +26,5 @@ def test_invariants_hold(plan: Plan) -> None:
     with structlog.testing.capture_logs():
         sim = simulate(plan)
     assert not sim.checks.complaints, "\n".join(sim.checks.trace[-80:])
-    if not plan.loses_data:  # where too much is lost, waiting for an operator is right
+    if plan.must_settle:
         assert sim.is_settled, "\n".join(sim.checks.trace[-80:])

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import pytest
-import structlog
 
 from shardproxy.failover import election, machine, runner
 from shardproxy.failover.decide import Decision, FailOver, Situation, decide
@@ -22,7 +19,6 @@ from tests.simulation.faults import (
     PRIMARY,
     At,
     Cut,
-    Fault,
     Freeze,
     HealNetwork,
     Kill,
@@ -33,26 +29,10 @@ from tests.simulation.faults import (
     Stray,
     ThawAll,
 )
+from tests.simulation.mutation import Mutation, Patch, at_awaits, check, data_plane
+from tests.simulation.plan import Plan
 from tests.simulation.process import Process
-from tests.simulation.simulation import Plan, Simulation, simulate
-
-Patch = pytest.MonkeyPatch
-
-
-def run(plan: Plan, mutate: Callable[[Simulation], None] = lambda sim: None) -> Simulation:
-    with structlog.testing.capture_logs():
-        return simulate(plan, mutate)
-
-
-@dataclass(frozen=True)
-class Mutation:
-    """A rule that is broken in the code (`patch`) or in the model of a data plane (`mutate`)."""
-
-    rule: str
-    invariant: str
-    plans: Sequence[Plan]  # one of them shows it
-    patch: Callable[[Patch], None] = lambda patch: None
-    mutate: Callable[[Simulation], None] = lambda sim: None
+from tests.simulation.simulation import Simulation
 
 
 def promote_another_in_the_same_epoch(patch: Patch) -> None:
@@ -137,21 +117,6 @@ def accept_any_write(patch: Patch) -> None:
 
 def stop_checking_leaders(sim: Simulation) -> None:
     sim.store.is_checking_leader = False
-    for process in sim.processes:
-        process.is_checking_lease = False
-
-
-def data_plane(**switches: bool) -> Callable[[Simulation], None]:
-    def mutate(sim: Simulation) -> None:
-        for name, value in switches.items():
-            setattr(sim.proxy, name, value)
-
-    return mutate
-
-
-def at_awaits(fault: Fault, *others: At, **options: Any) -> list[Plan]:
-    """The fault strikes at one of the awaits in the middle of a failover."""
-    return [Plan([*others, At(fault, awaits=number)], **options) for number in range(8, 16)]
 
 
 KILL = [Plan([At(Kill(PRIMARY), 0.0)])]
@@ -215,11 +180,4 @@ MUTATIONS = [
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.rule)
 def test_a_broken_rule_is_noticed(mutation: Mutation, monkeypatch: pytest.MonkeyPatch) -> None:
-    for plan in mutation.plans:
-        sound = run(plan)
-        assert not sound.checks.complaints, "\n".join(sound.checks.trace)
-    mutation.patch(monkeypatch)
-    broken = [run(plan, mutation.mutate).checks for plan in mutation.plans]
-    assert any(mutation.invariant in what for checks in broken for what in checks.complaints), "\n".join(
-        line for checks in broken for line in [*checks.complaints, *checks.trace]
-    )
+    check(mutation, monkeypatch)

@@ -10,6 +10,7 @@ from tests.simulation.faults import (
     PRIMARY,
     At,
     Crash,
+    CrashAll,
     Cut,
     Fault,
     FillDisk,
@@ -20,10 +21,11 @@ from tests.simulation.faults import (
     Restart,
     Stop,
     StoreDown,
-    SwitchOver,
     ThawAll,
 )
-from tests.simulation.simulation import WARM_UP, Plan, Simulation, simulate
+from tests.simulation.meddling import SwitchOver
+from tests.simulation.plan import Plan
+from tests.simulation.simulation import KEY, WARM_UP, Simulation, simulate
 
 
 def run(*faults: tuple[float, Fault], **options: object) -> Simulation:
@@ -41,7 +43,7 @@ def promotions(sim: Simulation) -> list[str]:
 
 def served_at(sim: Simulation, epoch: int) -> float:
     """Seconds from the first fault until a proxy served that epoch."""
-    line = next(line for line in sim.checks.trace if f"serves epoch {epoch} " in line)
+    line = next(line for line in sim.checks.trace if f"serves epoch {epoch} primary=node" in line)
     return float(line.split()[0]) - WARM_UP
 
 
@@ -120,7 +122,7 @@ def test_full_disks_everywhere_move_nothing() -> None:
     assert promotions(sim) == []
 
 
-@pytest.mark.parametrize("awaits", range(1, 26))
+@pytest.mark.parametrize("awaits", range(1, 26, 2))
 def test_whoever_leads_next_finishes_what_was_begun(awaits: int) -> None:
     """Row 8: the controller dies at each await of a failover."""
     plan = Plan([At(Kill(PRIMARY), 0.0), At(Crash(), awaits=awaits)], lasts=10.0)
@@ -136,7 +138,7 @@ def test_whoever_leads_next_finishes_what_was_begun(awaits: int) -> None:
     assert served[0] - WARM_UP < 3.0 + 3.0  # the lease of the dead one, and 3 s
 
 
-@pytest.mark.parametrize("awaits", range(1, 26))
+@pytest.mark.parametrize("awaits", range(1, 26, 2))
 def test_a_controller_that_was_stopped_does_no_harm_when_it_wakes_up(awaits: int) -> None:
     """Row 9: it is stopped at each await of a failover, and another one takes over."""
     plan = Plan([At(Kill(PRIMARY), 0.0), At(Stop(10.0), awaits=awaits)], lasts=14.0, standbys=1)
@@ -149,7 +151,7 @@ def test_a_controller_that_was_stopped_does_no_harm_when_it_wakes_up(awaits: int
 def test_the_store_down_changes_nothing_and_the_data_path_goes_on() -> None:
     sim = run((0.0, StoreDown()), (0.5, Kill(2)), (30.0, StoreDown(False)), lasts=32.0)
     assert promotions(sim) == []
-    assert len(sim.checks.acked) > 1000
+    assert len(sim.checks.of(KEY).acked) > 500
 
 
 def test_a_failover_waits_for_the_store() -> None:
@@ -173,7 +175,7 @@ def test_a_switchover_loses_nothing_and_leaves_nothing_in_doubt() -> None:
     sim = run(*((5.0 * number, SwitchOver()) for number in range(5)), lasts=26.0)
     assert promotions(sim) == []  # the engines do it among themselves
     assert sum("handed over" in line for line in sim.checks.trace) == 5
-    assert sim.proxy.in_doubt == 0
+    assert sum(proxy.in_doubt for proxy in sim.proxies) == 0
 
 
 def test_a_switchover_whose_target_hangs_ends_where_it_began() -> None:
@@ -200,3 +202,22 @@ def test_without_replicas_a_restarted_primary_is_taken_as_it_is() -> None:
 def test_a_dead_replica_is_no_failover() -> None:
     sim = run((0.0, Kill(OTHER)), lasts=20.0)
     assert promotions(sim) == []
+
+
+def test_who_takes_over_after_a_relay_has_all_that_it_lacked() -> None:
+    """A replica's link is up again before it has been sent what it lacks."""
+    sim = run((0.0, Cut(0, 2)), (1.0, FillDisk(1)), (1.0, Kill(0)))
+    assert promotions(sim) == ["node:7002 in epoch 2", "node:7003 in epoch 3"]
+
+
+def test_a_new_controller_waits_for_the_primary_where_no_replica_was_in_sync() -> None:
+    """Nobody else may be promoted, so nothing is begun that only a replica could end."""
+    faults = ((0.0, Cut(0, 1)), (0.0, Cut(0, 2)), (32.0, CrashAll(0.5, with_primary=True)))
+    sim = run(*faults, wait=0, lasts=38.0)
+    assert promotions(sim) == ["node:7001 in epoch 2"]
+
+
+def test_an_older_promise_is_finished_soon_after_it_can_be() -> None:
+    sim = run((0.0, Kill(0)), lasts=6.0)
+    finished = next(line for line in sim.checks.trace if "epoch 2 ok" in line and "pending" not in line)
+    assert float(finished.split()[0]) - WARM_UP < 2.0

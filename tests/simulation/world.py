@@ -13,17 +13,18 @@ from dataclasses import dataclass, field
 import trio
 
 from shardproxy.model import Address
-from shardproxy.model.replication import DEAD_END
 from shardproxy.nodes import NodeTimeout, NodeUnreachable
-from shardproxy.wire.reply import Failure, Reply, Simple
+from shardproxy.wire.reply import Reply
 from shardproxy.wire.resp import Argument
 from tests.simulation.checks import Checks
-from tests.simulation.engine import PING, Life, SimEngine
+from tests.simulation.commands import execute
+from tests.simulation.engine import PING, REPL_TIMEOUT, Life, SimEngine
 
 TICK = 0.02  # seconds
 TRIP = 0.0002  # seconds to a node and back
 
 US = "us"  # the proxy's end of the network
+HOST, ALIAS = "node", "alias"  # the engines' address, and another name for it
 
 Work = Callable[[], None]
 
@@ -41,9 +42,18 @@ class World:
     on_wire: list[tuple[frozenset[str], Address, Work]] = field(default_factory=list)  # sent into a cut
 
     def add(self, port: int) -> SimEngine:
-        engine = SimEngine(Address("node", port))
+        engine = SimEngine(Address(HOST, port))
         self.engines[engine.address] = engine
         return engine
+
+    def own(self, address: Address | None) -> Address:
+        """An engine's own address, by whatever name."""
+        if address is not None and address.host == ALIAS:
+            return Address(HOST, address.port)
+        return address or Address()
+
+    def engine_at(self, address: Address | None) -> SimEngine | None:
+        return self.engines.get(self.own(address))
 
     def is_cut(self, one: str, other: str) -> bool:
         return frozenset({one, other}) in self.cuts
@@ -63,7 +73,7 @@ class World:
         self.death(address).set()
         del self.deaths[address]
         for replica in self.engines.values():
-            if replica.follows == address and replica.life is not Life.DEAD:
+            if self.own(replica.follows) == address and replica.life is not Life.DEAD:
                 replica.lose_link(trio.current_time())
         self.asleep.pop(address, None)
 
@@ -105,12 +115,17 @@ class World:
         requests: Sequence[Sequence[Argument]],
         timeout: float,
         run_id: str | None = None,
+        *,
+        client: str = "",
     ) -> list[Reply]:
         """Send requests from the proxy's side, to that process if one is named; raise as a NodeLink does."""
+        address = self.own(address)
         if run_id is not None and self.engines[address].run_id != run_id:
             raise NodeUnreachable(address, "another process answers", is_sent=False)
         done: list[list[Reply]] = []
-        work = self._work(address, lambda engine: done.append([self._execute(engine, r) for r in requests]))
+        work = self._work(
+            address, lambda engine: done.append([execute(self, engine, r, client) for r in requests])
+        )
         await self._carry(address, work, lambda: bool(done), timeout)
         return done[0]
 
@@ -119,6 +134,7 @@ class World:
 
         With a run_id nothing is sent to another process than that.
         """
+        address = self.own(address)
         done: list[int | None] = []
         if run_id is not None and self.engines[address].run_id != run_id:
             raise NodeUnreachable(address, "another process answers", is_sent=False)
@@ -160,55 +176,20 @@ class World:
                 raise NodeTimeout(address, "no reply in time", is_sent=True)
             await trio.sleep(TICK)
 
-    def _execute(self, engine: SimEngine, request: Sequence[Argument]) -> Reply:
-        words = [str(word).upper() for word in request]
-        match words:
-            case ["PING"]:
-                return Failure("MISCONF cannot save") if engine.disk_full else Simple("PONG")
-            case ["CLIENT", "LIST", *_]:
-                return b""
-            case ["PUBSUB", "NUMSUB", channel]:
-                return [channel.encode(), 0]
-            case ["CONFIG", "GET", *_]:
-                return [b"repl-ping-replica-period", str(int(engine.ping_period)).encode()]
-            case ["CONFIG", "SET", "REPL-PING-REPLICA-PERIOD", seconds]:
-                engine.ping_period = float(seconds)
-            case ["INFO", section]:
-                return engine.info(section.lower(), trio.current_time(), self._attached(engine))
-            case ["ROLE"]:
-                if engine.follows is None:
-                    return [b"master", engine.offset, []]
-                state = b"connected" if engine.link_up else b"connect"
-                return [b"slave", engine.follows.host.encode(), engine.follows.port, state, engine.offset]
-            case ["REPLICAOF", "NO", "ONE"]:
-                self.checks.promotion(engine)
-                engine.promote()
-            case ["REPLICAOF", host, port]:
-                engine.follow(Address(host.lower(), int(port)))
-            case ["FAILOVER", "TO", host, port, "TIMEOUT", _]:
-                return self._hand_over(engine, Address(host.lower(), int(port)))
-        return Simple("OK")
+    def attached(self, engine: SimEngine) -> list[SimEngine]:
+        """Who is connected to it as a replica, whether we know of it or not."""
+        return [e for e in self.engines.values() if self.engine_at(e.follows) is engine and e.link_up]
 
-    def _hand_over(self, engine: SimEngine, target: Address) -> Reply:
-        if not engine.is_primary:
-            return Failure("ERR FAILOVER is not valid when server is a replica.")
-        if target not in [replica.address for replica in self._attached(engine)]:
-            return Failure("ERR FAILOVER target HOST and PORT is not a replica.")
-        engine.handing_over_to = target
-        return Simple("OK")
-
-    def _attached(self, engine: SimEngine) -> list[SimEngine]:
-        return [e for e in self.engines.values() if e.follows == engine.address and e.link_up]
-
-    def acknowledged(self, primary: Address, offset: int) -> int:
-        """How many replicas have told that primary that they have its history up to there."""
-        engine = self.engines[primary]
-        if engine.life is not Life.RUNNING or self.is_cut(US, str(primary)):
-            return 0
-        return sum(replica.offset >= offset for replica in self._attached(engine) if self._hears(replica))
+    def confirmed(self, primary: Address, offset: int) -> set[Address]:
+        """Replicas that have told that primary that they have its history up to there."""
+        engine = self.engines[self.own(primary)]
+        if engine.life is not Life.RUNNING or self.is_cut(US, str(engine.address)):
+            return set()
+        heard = [replica for replica in self.attached(engine) if self._hears(replica)]
+        return {replica.address for replica in heard if replica.offset >= offset}
 
     def _hears(self, replica: SimEngine) -> bool:
-        is_cut = self.is_cut(str(replica.address), str(replica.follows))
+        is_cut = self.is_cut(str(replica.address), str(self.own(replica.follows)))
         return replica.life is Life.RUNNING and not is_cut
 
     # Replication
@@ -244,10 +225,12 @@ class World:
                 engine.follow(target.address)
 
     def _replicate(self, engine: SimEngine, now: float) -> None:
-        primary = self.engines.get(engine.follows) if engine.follows not in (None, DEAD_END) else None
-        if primary is None or primary.life is Life.DEAD or not primary.is_primary:
+        primary = self.engine_at(engine.follows)
+        if primary is None or primary is engine or primary.life is Life.DEAD or not primary.is_primary:
             engine.lose_link(now)
             return
+        if engine.link_up and now - engine.heard_at > REPL_TIMEOUT:
+            engine.lose_link(now)
         if primary.life is Life.FROZEN or self.is_cut(str(engine.address), str(primary.address)):
             return
         if engine.syncing_until is not None:

@@ -15,6 +15,7 @@ from shardproxy.failover.controls import Request
 from shardproxy.failover.decide import switchover_target
 from shardproxy.failover.events import EventName
 from shardproxy.failover.machine import Kind, Run, Step
+from shardproxy.failover.quorum import QuorumError
 from shardproxy.failover.runner import Runner
 from shardproxy.failover.shard.tended import REDO, Tended
 from shardproxy.failover.steps import StepError
@@ -26,9 +27,9 @@ from shardproxy.store.interface import ConflictError, StoreUnavailableError
 async def fail_over(shard: Tended, reason: str, *, is_resumed: bool, to: Address | None) -> float:
     """Promote the best node, or that one; return when to look again, at the latest."""
     record, now = shard.record, trio.current_time()
-    run = shard.unfinished
-    if run is None or run.record != record or run.kind is Kind.HOLD:
-        is_first = record.last is None and record.lineage is None
+    run, is_first = shard.unfinished, record.last is None and record.lineage is None
+    is_given_up = run is not None and run.trusted is not None and to is None and not is_first
+    if run is None or run.record != record or run.kind is not Kind.FAILOVER or is_given_up:
         shard.say(EventName.FAILOVER_STARTED, reason)
         run = Run(
             Kind.FAILOVER,
@@ -65,7 +66,7 @@ async def serve(shard: Tended, request: Request, news: News) -> None:
     why_not: str | None = "the controller stopped before it was done"
     try:
         why_not = await _change_primary(shard, request, news)
-    except (StoreUnavailableError, ConflictError, StepError) as error:
+    except (StoreUnavailableError, ConflictError, StepError, QuorumError) as error:
         why_not = str(error)
     finally:
         if controls.requests.get(shard.key) is request:
@@ -82,6 +83,9 @@ async def _change_primary(shard: Tended, request: Request, news: News) -> str | 
     if request.is_forced:
         if request.to not in record.nodes:
             return f"{request.to} is not a node of this shard"
+        health = shard.healths().get(request.to)
+        if health is not None and not health.verdict.is_answering:
+            return f"{request.to} does not answer: {health.verdict.reason}"
         run = Run(Kind.FAILOVER, record, "an operator chose it", now, trusted=request.to)
     else:
         target = switchover_target(record, shard.healths(), request.to)

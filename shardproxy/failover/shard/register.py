@@ -47,15 +47,13 @@ async def _adopt(shard: Tended, found: Adopt, *, must_have_data: bool) -> float:
         return trio.current_time()  # it was found among nodes that the config has no more
     before = shard.record
     others = before.joined if before.lineage is not None and not must_have_data else ()
-    nodes = tuple(dict.fromkeys((*setup.addresses, primary, *sorted(quorum.members(before)))))
-    joined = tuple(node for node in dict.fromkeys((*found.joined, *others)) if node in nodes)
-    record = replace(
-        before.fenced(), nodes=nodes, joined=joined, name=setup.name, slots=setup.slots or before.slots
-    )
+    promise = Promise(frozenset(found.joined) - {primary}, setup.wait)
+    record = quorum.begun_among(before.fenced(), dict.fromkeys((*setup.addresses, primary)), promise)
+    joined = tuple(node for node in dict.fromkeys((*found.joined, *others)) if node in record.nodes)
+    record = replace(record, joined=joined, name=setup.name, slots=setup.slots or before.slots)
     for node, health in shard.healths().items():
         if node in found.joined and node != primary and health.server is not None:
             record = record.with_process(node, health.server.run_id)
-    record = quorum.begun(record, Promise(frozenset(found.joined) - {primary}, setup.wait))
     await shard.put(record.settled(primary, seen.lineage, seen.run_id))
     shard.say(EventName.PRIMARY_ADOPTED, found.why)
     return trio.current_time()
@@ -64,8 +62,8 @@ async def _adopt(shard: Tended, found: Adopt, *, must_have_data: bool) -> float:
 async def _set_conflict(shard: Tended, why: str) -> None:
     shard.set_alarm(f"{why}: not served until an operator promotes one ({shard.advice})")
     if shard.record.state is not ShardState.CONFLICT:
-        record = replace(shard.record.fenced(ShardState.CONFLICT), nodes=shard.setup.addresses)
-        await shard.put(quorum.begun(record, Promise(wait=shard.setup.wait)))
+        record = shard.record.fenced(ShardState.CONFLICT)
+        await shard.put(quorum.begun_among(record, shard.setup.addresses, Promise(wait=shard.setup.wait)))
 
 
 async def _build(shard: Tended, candidates: tuple[Address, ...], why: str) -> None:

@@ -100,7 +100,7 @@ async def _look(shard: Tended, news: News) -> float | None:
         case Hold(reason, until, may_touch):
             return await hold(shard, reason, until, may_touch=may_touch)
         case Heal(actions):
-            return await heal(shard, actions)
+            return await _note_floor(shard, await heal(shard, actions))
     return trio.current_time()
 
 

@@ -190,3 +190,19 @@ def test_too_few_descriptors_are_told_with_what_to_do() -> None:
     assert told
     assert "need 10280 file descriptors, 4096 are allowed" in told
     assert "LimitNOFILE" in told
+
+
+async def test_threads_that_are_all_taken_hold_up_no_topology() -> None:
+    """As by names that do not resolve."""
+    dataplane = dataplane_over(FakeNative())
+    threads = trio.to_thread.current_default_thread_limiter()
+    slow = [object() for _ in range(int(threads.total_tokens))]
+    for each in slow:
+        await threads.acquire_on_behalf_of(each)
+    with trio.fail_after(5):
+        assert len(await dataplane.apply(cluster_spec_of("main"))) == 1
+        assert await dataplane.clients() == ()
+        assert await dataplane.kill([1, 2]) == 2
+    for each in slow:
+        threads.release_on_behalf_of(each)
+    dataplane.stop()

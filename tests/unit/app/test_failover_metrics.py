@@ -65,9 +65,10 @@ def view() -> FailoverView:
     )
 
 
+HAPPENED = {EventName.FAILOVER_COMPLETE: 2, EventName.ALARM: 3}
 SHOWN: dict[str, dict[Labels, float]] = {
     "shardproxy_failovers_total": {("main", "failover"): 2, ("main", "switchover"): 0},
-    "shardproxy_events_total": {("main", "FailoverComplete"): 2, ("main", "Alarm"): 3},
+    "shardproxy_events_total": {("main", name.value): HAPPENED.get(name, 0) for name in EventName},
     "shardproxy_node_up": {
         ("main", "0", "127.0.0.1:7101"): 1,
         ("main", "0", "127.0.0.1:7102"): 1,

@@ -14,7 +14,7 @@ from shardproxy.model.health import NodeState
 from shardproxy.model.replication import ShardKey
 from shardproxy.store.record import Promise, ShardRecord, ShardState
 from shardproxy.topology.fit import NOT_KNOWN, Fit, fit_of
-from shardproxy.topology.project import Projection, epochs_of, project, shard_setups
+from shardproxy.topology.project import Projection, epochs_of, news_of, project, shard_setups
 from shardproxy.topology.supervisor import only_zone
 from tests.unit.topology.make import KEY, OTHER, A, B, C, D, clusters, record, redis, seen
 
@@ -159,17 +159,17 @@ def test_a_shard_is_known_by_its_number_and_found_by_its_place() -> None:
     ],
 )
 def test_only_the_process_on_record_is_spoken_to(seen: ShardRecord | None, run_id: str | None) -> None:
-    (terms,) = projected((setup(A, B),), *([seen] if seen else [])).terms
-    assert terms.run_id == run_id
+    terms = projected((setup(A, B),), *([seen] if seen else [])).terms
+    assert terms[KEY].run_id == run_id
 
 
 def test_a_write_waits_as_promised_on_record() -> None:
-    fits = {KEY: Fit(voters=("10.0.0.2:6379",))}
-    (unknown,) = projected((setup(A, B, wait=2),), fits=fits).terms
-    assert (unknown.wait, unknown.voters) == (2, ("10.0.0.2:6379",))
-    (promised,) = projected((setup(A, B, wait=2),), record(promise=PROMISED), fits=fits).terms
-    assert (promised.wait, promised.voters) == (1, ("10.0.0.2:6379",))
-    (none,) = projected((setup(A, B),), record(), fits=fits).terms
+    fits = {KEY: Fit(voters=frozenset({B}))}
+    unknown = projected((setup(A, B, wait=2),), fits=fits).terms[KEY]
+    assert (unknown.wait, unknown.voters) == (2, frozenset({B}))
+    promised = projected((setup(A, B, wait=2),), record(promise=PROMISED), fits=fits).terms[KEY]
+    assert (promised.wait, promised.voters) == (1, frozenset({B}))
+    none = projected((setup(A, B),), record(), fits=fits).terms[KEY]
     assert (none.wait, none.voters) == (0, None)
 
 
@@ -181,6 +181,19 @@ def test_what_may_be_acknowledged_is_what_it_was_made_of() -> None:
     assert projected(setups, record(changed=5), elsewhere).changed == {KEY: 5}
     other_nodes = record(S.OK, D, (D,), changed=6)
     assert projected(setups, other_nodes).changed == {KEY: 6}, "nobody is served by its nodes any more"
+
+
+def test_news_tell_of_each_shard_whose_record_changed() -> None:
+    setups = (setup(A, B, slots=LOW, name="users"), setup(C, key=OTHER, slots=HIGH))
+    first, second = record(changed=5), record(nodes=(C,), primary=C, key=OTHER, changed=6)
+    fenced = record(S.FENCING, None, last=A, changed=7, epoch=4)
+    before, now = projected(setups, first), projected(setups, fenced, second)
+    said = "shard users fencing at epoch 4, no primary; shard 1 ok at epoch 3, primary 127.0.0.1:7103"
+    assert news_of(before, now, {KEY: fenced, OTHER: second}) == said
+    many = tuple(setup(A, key=ShardKey("main", n)) for n in range(7))
+    records = [record(nodes=(A,), key=each.key) for each in many]
+    told = news_of(projected(many), projected(many, *records), {each.key: each for each in records})
+    assert told.endswith("shard 4 ok at epoch 3, primary 127.0.0.1:7101; and 2 more")
 
 
 def test_setups_are_ordered_by_number_and_say_what_is_configured() -> None:
@@ -210,7 +223,8 @@ BEFORE = Fit(frozenset({C}))
         pytest.param(
             {**ASKED, (KEY, A): seen(epoch=2)}, READS, BEFORE, BEFORE.readable, id="in its old role"
         ),
-        pytest.param(ASKED, None, BEFORE, None, id="watched no more"),
+        pytest.param(ASKED, None, BEFORE, BEFORE.readable, id="watched no more"),
+        pytest.param(ASKED, None, NOT_KNOWN, None, id="not watched yet"),
         pytest.param(
             {**ASKED, (KEY, A): seen(state=NodeState.UNKNOWN)}, READS, NOT_KNOWN, None, id="no answer yet"
         ),
@@ -239,8 +253,9 @@ def test_nothing_is_known_of_a_shard_without_a_record() -> None:
 
 def test_voters_are_named_as_their_primary_lists_them() -> None:
     promised = record(nodes=(A, B, C), promise=PROMISED)
-    assert fit_of(promised, READS, ASKED, NOT_KNOWN).voters == ("10.0.0.2:7102",), "C's name is not known"
-    assert fit_of(promised, READS, {}, NOT_KNOWN).voters == ()
+    seen_as = Address("10.0.0.2", 7102)
+    assert fit_of(promised, READS, ASKED, NOT_KNOWN).voters == frozenset({B, C, seen_as})
+    assert fit_of(promised, READS, {}, NOT_KNOWN).voters == frozenset({B, C})
     assert fit_of(record(promise=Promise(frozenset({B}))), READS, ASKED, NOT_KNOWN).voters is None
 
 

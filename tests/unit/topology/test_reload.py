@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import trio
+import trio.testing
 
 from shardproxy.model import Address
 from shardproxy.model.replication import ShardKey
+from shardproxy.topology.follower import LATE, REFUSED, SERVE_WITHIN
 from shardproxy.topology.reload import ReloadPlan, ServeError, reload_plan
 from tests.unit.topology.make import A as ONE
 from tests.unit.topology.make import B as TWO
@@ -133,3 +136,37 @@ async def test_a_pool_whose_epoch_cannot_be_noted_is_refused() -> None:
         with pytest.raises(ServeError, match="cluster p"):
             await site.serve(clusters(a=A, p=memcached(TWO, port=7010)))
         assert set(site.plane.specs) == {"a"}
+
+
+async def test_what_cannot_be_served_again_is_tried_on_and_on(autojump_clock: trio.testing.MockClock) -> None:
+    async with following(a=redis((ONE,))) as site:
+        site.plane.refuses = [TAKEN] * 3
+        with pytest.raises(ServeError):
+            await site.serve(clusters(a=memcached(ONE)))
+        assert site.plane.specs == {}
+        await trio.sleep(REFUSED * 2.5)
+        assert site.plane.specs["a"]["engine"] == "redis"
+
+
+async def test_a_config_without_what_was_lost_ends_the_tries(autojump_clock: trio.testing.MockClock) -> None:
+    async with following(a=redis((ONE,))) as site:
+        site.plane.refuses = [TAKEN] * 3
+        with pytest.raises(ServeError):
+            await site.serve(clusters(a=memcached(ONE)))
+        site.plane.refuses = []
+        await site.serve(clusters(b=redis((TWO,))))
+        await trio.sleep(REFUSED * 2.5)
+        assert set(site.plane.specs) == {"b"}
+
+
+async def test_a_cluster_of_another_engine_gives_way_to_the_one_before(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """The new one was taken, but not by all workers; its epochs are others."""
+    async with following(a=redis((ONE,))) as site:
+        site.ledger.epochs["a"] = 70
+        site.plane.late_until = trio.current_time() + SERVE_WITHIN + LATE
+        with pytest.raises(ServeError):
+            await site.serve(clusters(a=memcached(ONE)))
+        await trio.sleep(REFUSED)
+        assert site.plane.specs["a"]["engine"] == "redis"

@@ -1,0 +1,62 @@
+"""What is simulated: shards, who serves and decides, and what strikes them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tests.simulation.faults import At, CrashAll, Kill, Replace, Restart, Stop, Stray
+from tests.simulation.meddling import Point, PromoteByHand
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run: its shards, its faults."""
+
+    faults: Sequence[At] = ()
+    nodes: int = 3
+    wait: int = 1
+    lasts: float = 6.0  # seconds from the first fault until everything is put right
+    is_safe: bool = True  # nodes that come back at the end come back frozen
+    keeps_data: bool = True  # and with their data
+    standbys: int = 0  # more processes that could lead
+    shards: int = 1
+    proxies: int = 1  # data planes that follow the store, the later the slower
+    observers: int = 0  # processes with failover off, each with a proxy and a store of its own
+    spares: int = 0  # empty nodes that the config does not name
+    strangers: int = 0  # replicas attached to each primary that the config does not name
+    priorities: Sequence[int] = ()  # of the first nodes of each shard; 100 of the others
+    is_managed: bool = True  # else replication is only followed
+
+    @property
+    def loses_data(self) -> bool:
+        """Waiting for an operator may be right."""
+        faults = [at.fault for at in self.faults]
+        return not self.keeps_data or any(
+            isinstance(fault, Stray) or (isinstance(fault, Restart | Replace) and not fault.keeps_data)
+            for fault in faults
+        )
+
+    @property
+    def is_meddled(self) -> bool:
+        """Others change roles as well."""
+        return any(isinstance(at.fault, PromoteByHand | Point) for at in self.faults)
+
+    @property
+    def must_settle(self) -> bool:
+        """No operator has to do anything.
+
+        A process that ended does not vouch any more for what it acknowledged: of several, perhaps nobody
+        does.
+        """
+        faults = [at.fault for at in self.faults]
+        deaths = sum(
+            isinstance(fault, Kill | Replace) or (isinstance(fault, CrashAll) and fault.with_primary)
+            for fault in faults
+        )
+        return self.is_managed and deaths <= 1 and not (self.loses_data or self.is_meddled)
+
+    @property
+    def has_gaps(self) -> bool:
+        """For a while nobody may lead: what is known then is what was put on record before."""
+        return any(isinstance(at.fault, CrashAll | Stop) for at in self.faults)
