@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -83,14 +84,9 @@ async def _no_clients() -> tuple[dict[str, Any], ...]:
 
 
 def sources() -> Sources:
-    return Sources(
-        StatusBoard(),
-        lambda: Statistics.read({}),
-        _no_clients,
-        {},
-        setups={setup.key: setup for setup in SETUPS},
-        controls=Asked(),
-    )
+    setups = {setup.key: setup for setup in SETUPS}
+    statistics = partial(Statistics.read, {})
+    return Sources(StatusBoard(), statistics, _no_clients, {}, setups, controls=Asked())
 
 
 async def test_every_action_takes_a_name_or_a_number() -> None:
