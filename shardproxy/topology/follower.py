@@ -29,13 +29,13 @@ from shardproxy.model.board import Board, News
 from shardproxy.model.replication import ShardKey
 from shardproxy.store.interface import StoreUnavailableError
 from shardproxy.store.record import ShardRecord
+from shardproxy.topology.assign import Records
 from shardproxy.topology.epoch import topology_number
 from shardproxy.topology.fit import NOT_KNOWN, Fit, fit_of
 from shardproxy.topology.layout import LayoutLedger, layout_tell
 from shardproxy.topology.project import (
     Configured,
     Projection,
-    Records,
     epochs_of,
     news_of,
     project,

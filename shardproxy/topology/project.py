@@ -13,16 +13,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from shardproxy.config import RedisCluster, Replication
+from shardproxy.config import RedisCluster
 from shardproxy.dataplane.spec import ClusterSettings, ShardTerms
 from shardproxy.failover.setup import ShardSetup
-from shardproxy.model import SLOT_COUNT, Address, Engine, Node, Shard, SlotRange, Topology
+from shardproxy.model import SLOT_COUNT, Address, Engine, Node, Shard, Topology
 from shardproxy.model.replication import ShardKey
 from shardproxy.store.record import ShardRecord, ShardState
+from shardproxy.topology.assign import Records, Slots, shards_assign
 from shardproxy.topology.fit import NOT_KNOWN, Fit
-
-Records = Mapping[ShardKey, ShardRecord]
-Slots = tuple[SlotRange, ...]
 
 NEWS_TOLD = 5  # shards in one line of the log
 
@@ -50,19 +48,7 @@ def shard_setups(cluster: str, settings: ClusterSettings, records: Records) -> t
     config = settings.config
     if not isinstance(config, RedisCluster):
         return ()
-    return tuple(
-        ShardSetup(
-            ShardKey(cluster, shard.number),
-            shard.nodes,
-            name=shard.name,
-            slots=shard.slots,
-            wait=config.writes.wait,
-            is_managed=config.replication is Replication.MANAGED,
-            is_automatic=config.failover.enabled,
-            min_replicas=config.writes.min_replicas,
-        )
-        for shard in config.topology(cluster).shards
-    )
+    return shards_assign(cluster, config, records)
 
 
 def epochs_of(records: Records) -> dict[str, int]:
@@ -148,7 +134,9 @@ def terms_of(shard: Shard, setup: ShardSetup, record: ShardRecord | None, fit: F
     """On what the shard's requests may be answered."""
     wait = record.wait if record is not None else setup.wait
     run_id = record.run_id if record is not None and shard.primary is not None else ""
-    return ShardTerms(run_id=run_id or None, wait=wait, voters=fit.voters if wait else None)
+    return ShardTerms(
+        label=shard.label, run_id=run_id or None, wait=wait, voters=fit.voters if wait else None
+    )
 
 
 def news_of(before: Projection, now: Projection, records: Records) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -9,14 +10,13 @@ import pytest
 from shardproxy.admin.actions import Actions, RequestError
 from shardproxy.admin.failover import events_document, status_document
 from shardproxy.admin.naming import shard_called, why_no_shard
-from shardproxy.admin.status import Sources, Status
+from shardproxy.admin.status import Sources, StatusBoard
 from shardproxy.dataplane.statistics import Statistics
 from shardproxy.failover.controls import Controls
 from shardproxy.failover.events import EventName
 from shardproxy.failover.setup import ShardSetup
 from shardproxy.model import Address, Node
 from shardproxy.model.replication import ShardKey
-from shardproxy.topology.supervisor import Desk
 
 NAMES = {7: None, 0: "users", 2: "1.5"}  # by number
 SETUPS = [
@@ -79,24 +79,19 @@ class Asked(Controls):
         self.shards.append(key.index)
 
 
-def desk() -> Desk:
-    made = Desk(controls=Asked())
-    for setup in SETUPS:
-        made.setups.show(setup.key, setup)
-    return made
-
-
 async def _no_clients() -> tuple[dict[str, Any], ...]:
     return ()
 
 
-def sources(desk: Desk) -> Sources:
-    return Sources(Status, lambda: Statistics.read({}), _no_clients, {}, desk)
+def sources() -> Sources:
+    setups = {setup.key: setup for setup in SETUPS}
+    statistics = partial(Statistics.read, {})
+    return Sources(StatusBoard(), statistics, _no_clients, {}, setups, controls=Asked())
 
 
 async def test_every_action_takes_a_name_or_a_number() -> None:
-    made = desk()
-    actions = Actions(sources(made))
+    made = sources()
+    actions = Actions(made)
     for shard in ("users", 0, "0"):
         asked = {"cluster": "main", "shard": shard, "to": "a:1"}
         assert await actions.switchover(asked) == "not within 30 s: no proxy leads"
@@ -110,18 +105,18 @@ async def test_every_action_takes_a_name_or_a_number() -> None:
 
 
 async def test_status_and_events_have_number_and_name() -> None:
-    made = desk()
+    made = sources()
     for setup in SETUPS:
         made.events.add(EventName.ALARM, setup.key, "look")
     events = events_document(tuple(made.events.latest()), made.setups)["events"]
     assert {event["shard"]: event["shard_name"] for event in events} == NAMES
-    shards = status_document(sources(made), 0.0)["clusters"]["main"]["shards"]
+    shards = status_document(made, 0.0)["clusters"]["main"]["shards"]
     assert [(shard["shard"], shard["name"]) for shard in shards] == sorted(NAMES.items())
 
 
 async def test_a_pause_says_that_hands_are_off() -> None:
-    made = desk()
-    actions = Actions(sources(made))
+    made = sources()
+    actions = Actions(made)
     assert await actions.pause({"cluster": "main"}) is None
     assert await actions.resume({"cluster": "main"}) is None
     assert [event.message for event in made.events.latest()] == [

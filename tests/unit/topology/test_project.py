@@ -142,6 +142,7 @@ def test_a_shard_is_known_by_its_number_and_found_by_its_place() -> None:
         (0, 2, "users", "users"),
         (1, 7, None, "7"),
     ]
+    assert [terms.label for terms in projected(setups).terms.values()] == ["users", "7"]
     assert topology.key_of(topology.shards[1]) == ShardKey("main", 7)
     assert topology.shard_numbered(7) is topology.shards[1]
     assert topology.shard_numbered(0) is None
