@@ -99,7 +99,11 @@ class Runner:
             record = replace(run.record.fenced(ShardState.SWITCHING), target=run.target)
             return ClaimedSwitchover(await self._put(record))
         state = ShardState.HELD if run.kind is Kind.HOLD else ShardState.FENCING
-        record = replace(run.record.fenced(state), target=run.trusted, floor=max(run.record.floor, run.floor))
+        is_first = (
+            run.record.last is None and run.record.lineage is None
+        )  # whoever resumes cannot choose anew
+        bound = run.trusted if is_first and run.record.primary is None else None
+        record = replace(run.record.fenced(state), target=bound, floor=max(run.record.floor, run.floor))
         return Claimed(await self._put(record))
 
     async def _fence(self, run: Run) -> Event:
@@ -137,9 +141,10 @@ class Runner:
             return TooFew(run.why_not_acknowledged)
         if run.kind is Kind.HOLD:
             return Held(run.reason)
-        if run.trusted is not None:
-            is_there = any(candidate.address == run.trusted for candidate in run.candidates)
-            return Enough() if is_there else TooFew(f"{run.trusted} does not answer")
+        if any(candidate.address == run.trusted for candidate in run.candidates):
+            return Enough()
+        if run.record.target is not None:
+            return TooFew(f"{run.record.target} was to be the first primary, and does not answer")
         if best_of_restarted(run.record, run.candidates) is not None:
             return Enough()
         too_few = why_too_few(run.record, run.candidates)
