@@ -25,8 +25,8 @@ def read_fields(reply: Reply) -> dict[str, str]:
         text = text.decode(errors="replace")
     if not isinstance(text, str):
         raise InfoError(f"INFO replied {reply!r:.80}")
-    lines = (line.partition(":") for line in text.splitlines() if not line.startswith("#"))
-    return {name: value for name, colon, value in lines if colon}
+    pairs = [line.split(":", 1) for line in text.splitlines() if ":" in line and line[0] != "#"]
+    return {name: value for name, value in pairs}  # noqa: C416  # dict(pairs) is not so typed
 
 
 def read_server(fields: Mapping[str, str]) -> Server:
@@ -67,6 +67,20 @@ def read_replication(fields: Mapping[str, str]) -> Replication:
         link_down_for=down_for if down_for >= 0 else None,
         priority=_number(fields, "slave_priority", 100),
     )
+
+
+def read_announced(config: Reply) -> Address | None:
+    """What a replica tells its primary, from CONFIG GET replica-announce-*; None when it tells nothing.
+
+    Host "" or port 0: that shows by itself.
+    """
+    if not isinstance(config, Sequence) or isinstance(config, str | bytes):
+        return None
+    texts = [item.decode(errors="replace") if isinstance(item, bytes) else "" for item in config]
+    found = dict(zip(texts[::2], texts[1::2], strict=False))
+    host, port = found.get("replica-announce-ip", ""), found.get("replica-announce-port", "")
+    announced = Address(host=host, port=int(port) if port.isascii() and port.isdigit() else 0)
+    return announced if announced != Address() else None
 
 
 def read_role(reply: Reply) -> tuple[Role, int]:
