@@ -55,10 +55,12 @@ def judge(question: Question, settings: HealthSettings) -> Judgement:
     last = history.last
     if last is not None and last.outcome is Outcome.DENIED:
         return Judgement(NodeState.DENIED, last.why)
+    if last is None:
+        return Judgement(NodeState.UNKNOWN, "not asked yet")
     silent_for = history.silent_for(now)
-    if last is None or history.alive_at is None:
+    if history.alive_at is None:
         if silent_for < settings.down_after and not history.is_refusing:
-            return Judgement(NodeState.UNKNOWN, last.why if last else "not asked yet")
+            return Judgement(NodeState.UNKNOWN, last.why)
     elif silent_for < suspect_after(question.role, settings) and history.alive_at == last.at:
         return _judge_alive(question, last.outcome, settings)
     return _judge_silent(question, silent_for, settings)

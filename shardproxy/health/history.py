@@ -85,6 +85,8 @@ def history_observe(history: History, result: ProbeResult) -> History:
         "refusals": history.refusals + 1 + result.was_closed if result.outcome is Outcome.REFUSED else 0,
         "peer": result.peer or history.peer,
     }
+    if history.last is None:
+        changes["since"] = result.asked_at  # it had no chance to answer before
     if not is_same:
         changes["outcome_since"] = result.at
     if result.outcome in ALIVE:
@@ -115,7 +117,9 @@ def _facts(history: History, result: ProbeResult) -> dict[str, Any]:
 
 
 def history_restart_timers(history: History, now: float) -> History:
-    """Forget what looked bad: we were the ones who did not look."""
+    """Forget what looked bad: we were the ones who did not look. Who was well when last heard of still is."""
+    if history.last is not None and history.last.at == history.alive_at:
+        return replace(history, since=now, outcome_since=now)
     return replace(history, since=now, refusals=0, last=None, alive_at=None, outcome_since=now)
 
 

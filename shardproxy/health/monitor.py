@@ -24,6 +24,7 @@ from shardproxy.health.settings import HealthSettings
 from shardproxy.health.shard import News, ShardHealth
 from shardproxy.health.statistics import HealthStatistics
 from shardproxy.health.tilt import Tilt, tilt_counted, tilt_stalled
+from shardproxy.health.turnstile import Turnstile
 from shardproxy.model import Address
 from shardproxy.model.board import Board
 from shardproxy.model.health import NodeHealth, NodeKey, NodeState, Verdict
@@ -33,7 +34,6 @@ from shardproxy.store.record import ShardRecord
 
 TICK = 0.1  # seconds; silence is noticed this late at most
 REVIEW = 1.0  # seconds between looks at what a reload may have changed
-START_GAP = 0.002  # seconds between the first questions to nodes that are new together
 QUIET = frozenset({NodeState.UP, NodeState.UNKNOWN, NodeState.SUSPECT})
 
 log = structlog.get_logger()
@@ -102,6 +102,7 @@ class _Monitor:
     ) -> None:
         self.asker = asker
         self.pulse = Pulse(settings.probe_timeout)
+        self.turnstile = Turnstile()
         self._boards = boards
         self._connect = connect
         self._max_staleness = max_staleness
@@ -138,12 +139,12 @@ class _Monitor:
         for gone in set(self._probers) - wanted:
             self._probers.pop(gone).scope.cancel()
             self._boards.health.hide(gone)
-        for place, new in enumerate(sorted(wanted - set(self._probers))):
+        for new in sorted(wanted - set(self._probers)):
             self._started += 1
             prober = self._probers[new] = Prober(
                 self, new, self._shards[new[0]], self._connect(*new), self._started
             )
-            nursery.start_soon(prober.run, now + place * START_GAP)
+            nursery.start_soon(prober.run)
 
     async def heed(self, hints: trio.MemoryReceiveChannel[Address]) -> None:
         async for address in hints:

@@ -5,6 +5,7 @@ Decides nothing: how much is asked and when, and what follows from the answers, 
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Protocol
 
 import trio
@@ -13,6 +14,7 @@ from shardproxy.health.outcome import ALIVE, Outcome, ProbeResult
 from shardproxy.health.pace import Attention
 from shardproxy.health.probe import BATCHES, Asker, Depth, Link, failed, probe, read_result
 from shardproxy.health.shard import ShardHealth
+from shardproxy.health.turnstile import Turnstile
 from shardproxy.model.health import NodeKey
 from shardproxy.nodes import Batch, NodeLink, Pulse, Stop
 from shardproxy.wire.info import InfoError
@@ -30,6 +32,9 @@ class Watcher(Protocol):
 
     @property
     def pulse(self) -> Pulse: ...
+
+    @property
+    def turnstile(self) -> Turnstile: ...
 
     def depth(self, key: NodeKey, shard: ShardHealth, now: float) -> Depth:
         """How much to ask a node now."""
@@ -64,20 +69,23 @@ class Prober:
         self._nap.cancel()
         self.monitor.pulse.hurry(self, self.asked_at + MIN_GAP)
 
-    async def run(self, start_at: float) -> None:
+    async def run(self) -> None:
         """Ask, over and over, until the node leaves the shard."""
         connection: int | None = None
         was_closed = False
         try:
             with self.scope:
-                await trio.sleep_until(start_at)
                 while True:
                     self.asked_at, self.is_woken = trio.current_time(), False
                     self.monitor.count_question()
                     depth = self.monitor.depth(self.key, self.shard, self.asked_at)
-                    result = await probe(
-                        self.link, depth, self.monitor.asker, connection, was_closed=was_closed
-                    )
+                    ask = partial(probe, self.link, depth, self.monitor.asker, connection)
+                    if isinstance(self.link, NodeLink) and not self.link.is_open:
+                        async with self.monitor.turnstile.passing():
+                            self.asked_at = trio.current_time()
+                            result = await ask(was_closed=was_closed)
+                    else:
+                        result = await ask(was_closed=was_closed)
                     if self.scope.cancel_called:
                         break  # the node left the shard while it was asked
                     connection = result.connection or connection
