@@ -31,6 +31,7 @@ class History:
     replication: Replication | None = None
     replication_at: float | None = None
     offset_since: float | None = None  # when its present offset was first seen
+    role_since: float | None = None  # when the part it plays was first seen
     ping_period: float = DEFAULT_PING_PERIOD
     manager: str | None = None
     surveyed_at: float | None = None  # when it was last asked for that
@@ -84,6 +85,8 @@ def history_observe(history: History, result: ProbeResult) -> History:
         "refusals": history.refusals + 1 + result.was_closed if result.outcome is Outcome.REFUSED else 0,
         "peer": result.peer or history.peer,
     }
+    if history.last is None:
+        changes["since"] = result.asked_at  # it had no chance to answer before
     if not is_same:
         changes["outcome_since"] = result.at
     if result.outcome in ALIVE:
@@ -108,11 +111,15 @@ def _facts(history: History, result: ProbeResult) -> dict[str, Any]:
         found |= {"replication": now, "replication_at": result.at}
         if before is None or before.offset != now.offset or before.follows != now.follows:
             found["offset_since"] = result.at
+        if before is None or before.role is not now.role:
+            found["role_since"] = result.at
     return found
 
 
 def history_restart_timers(history: History, now: float) -> History:
-    """Forget what looked bad: we were the ones who did not look."""
+    """Forget what looked bad: we were the ones who did not look. Who was well when last heard of still is."""
+    if history.last is not None and history.last.at == history.alive_at:
+        return replace(history, since=now, outcome_since=now)
     return replace(history, since=now, refusals=0, last=None, alive_at=None, outcome_since=now)
 
 

@@ -16,27 +16,24 @@ from dataclasses import dataclass, field
 import structlog
 import trio
 
-from shardproxy.health.outcome import ALIVE, Outcome, ProbeResult
+from shardproxy.health.outcome import ProbeResult
 from shardproxy.health.pace import Attention, probe_depth, probe_interval
-from shardproxy.health.probe import BATCHES, Asker, Depth, Link, failed, probe, read_result
+from shardproxy.health.probe import Asker, Depth, Link
+from shardproxy.health.prober import Prober
 from shardproxy.health.settings import HealthSettings
 from shardproxy.health.shard import News, ShardHealth
 from shardproxy.health.statistics import HealthStatistics
 from shardproxy.health.tilt import Tilt, tilt_counted, tilt_stalled
+from shardproxy.health.turnstile import Turnstile
 from shardproxy.model import Address
 from shardproxy.model.board import Board
 from shardproxy.model.health import NodeHealth, NodeKey, NodeState, Verdict, shard_of
 from shardproxy.model.replication import ShardKey
-from shardproxy.nodes import Batch, NodeLink, Pulse, Stop
+from shardproxy.nodes import Pulse
 from shardproxy.store.record import ShardRecord
-from shardproxy.wire.info import InfoError
-from shardproxy.wire.reply import Reply
 
 TICK = 0.1  # seconds; silence is noticed this late at most
 REVIEW = 1.0  # seconds between looks at what a reload may have changed
-MIN_GAP = 0.02  # seconds between two questions to a node, however many hints there are
-START_GAP = 0.002  # seconds between the first questions to nodes that are new together
-GOLDEN = 0.618034  # multiples of it, less their whole parts, spread evenly however many there are
 QUIET = frozenset({NodeState.UP, NodeState.UNKNOWN, NodeState.SUSPECT})
 
 log = structlog.get_logger()
@@ -94,109 +91,6 @@ async def run_monitor(
             monitor.follow(records, nursery)
 
 
-class _Prober:
-    """One watched node: asked by its task, or by the pulse while all is as usual."""
-
-    def __init__(self, monitor: _Monitor, key: NodeKey, shard: ShardHealth, link: Link, number: int) -> None:
-        self.monitor = monitor
-        self.key = key
-        self.shard = shard
-        self.link = link
-        self.scope = trio.CancelScope()
-        self.is_woken = False
-        self.asked_at = trio.current_time()  # last
-        self.phase = number * GOLDEN % 1.0  # of the first interval: questions are spread over time
-        self._nap = trio.CancelScope()
-        self._depth = Depth.PING
-
-    def wake(self) -> None:
-        """Ask as soon as may be."""
-        self.is_woken = True
-        self._nap.cancel()
-        self.monitor.pulse.hurry(self, self.asked_at + MIN_GAP)
-
-    async def run(self, start_at: float) -> None:
-        """Ask, over and over, until the node leaves the shard."""
-        connection: int | None = None
-        was_closed = False
-        try:
-            with self.scope:
-                await trio.sleep_until(start_at)
-                while True:
-                    self.asked_at, self.is_woken = trio.current_time(), False
-                    self.monitor.count_question()
-                    depth = self.monitor.depth(self.key, self.shard, self.asked_at)
-                    result = await probe(
-                        self.link, depth, self.monitor.asker, connection, was_closed=was_closed
-                    )
-                    if self.scope.cancel_called:
-                        break  # the node left the shard while it was asked
-                    connection = result.connection or connection
-                    self.monitor.observe(self.key, self.shard, result)
-                    due = self._next_due(self.asked_at)
-                    if isinstance(self.link, NodeLink) and result.outcome in ALIVE - {Outcome.DENIED}:
-                        was_closed = await self._ride(self.link, due)
-                    else:
-                        was_closed = await self._sleep(due)
-                    await trio.sleep_until(self.asked_at + MIN_GAP)
-        finally:
-            self.link.close()
-
-    def _next_due(self, asked_at: float) -> float:
-        if self.is_woken:
-            return asked_at + MIN_GAP
-        _, interval = self.monitor.pace(self.key, self.shard)
-        if self.phase:
-            interval, self.phase = max(MIN_GAP, interval * self.phase), 0.0
-        return asked_at + interval
-
-    async def _sleep(self, due: float) -> bool:
-        """Wait for that time; True when the node ended the connection: no need to ask to know that."""
-        with trio.CancelScope(deadline=due) as self._nap:
-            if not self.is_woken:
-                await self.link.wait_closed()
-                return True
-        return False
-
-    async def _ride(self, link: NodeLink, due: float) -> bool:
-        """Have the pulse ask for as long as that is enough; True when the node ended the connection."""
-        ride = await self.monitor.pulse.ride(link, self, due)
-        if ride is None:
-            return await self._sleep(due)
-        if ride.stop in (Stop.LOST, Stop.LATE):
-            link.drop()
-            outcome = Outcome.LOST if ride.stop is Stop.LOST else Outcome.TIMEOUT
-            self.monitor.observe(
-                self.key, self.shard, failed(ride.asked_at or self.asked_at, outcome, ride.why)
-            )
-            if not self.is_woken:
-                await self._sleep(self._next_due(self.asked_at))
-        return ride.stop is Stop.CLOSED
-
-    # What the pulse asks
-
-    def question(self, now: float) -> Batch | None:
-        self._depth = self.monitor.depth(self.key, self.shard, now)
-        if self._depth is Depth.SURVEY:
-            return None
-        self.asked_at, self.is_woken = now, False
-        self.monitor.count_question()
-        return BATCHES[self._depth]
-
-    def answered(self, asked_at: float, at: float, replies: list[Reply]) -> float | None:
-        is_beat = self._depth is Depth.PING and replies[0] == b"PONG"
-        if is_beat and self.shard.beat(self.key[1], asked_at, at):
-            return self._next_due(asked_at)
-        try:
-            result = read_result(self._depth, replies, self.link, asked_at, at)
-        except InfoError as error:
-            result = failed(asked_at, Outcome.LOST, str(error))
-        self.monitor.observe(self.key, self.shard, result)
-        if result.outcome not in ALIVE or result.outcome is Outcome.DENIED:
-            return None
-        return self._next_due(asked_at)
-
-
 class _Monitor:
     def __init__(
         self,
@@ -208,12 +102,13 @@ class _Monitor:
     ) -> None:
         self.asker = asker
         self.pulse = Pulse(settings.probe_timeout)
+        self.turnstile = Turnstile()
         self._boards = boards
         self._connect = connect
         self._max_staleness = max_staleness
         self._settings = settings
         self._shards: dict[ShardKey, ShardHealth] = {}
-        self._probers: dict[NodeKey, _Prober] = {}
+        self._probers: dict[NodeKey, Prober] = {}
         self._paces: dict[ShardKey, dict[bool, tuple[Attention, float]]] = {}  # by whether it is the primary
         self._started = 0
         self._bounds: dict[ShardKey, float | None] = {}  # max_staleness, as judged by
@@ -244,12 +139,12 @@ class _Monitor:
         for gone in set(self._probers) - wanted:
             self._probers.pop(gone).scope.cancel()
             self._boards.health.hide(gone)
-        for place, new in enumerate(sorted(wanted - set(self._probers))):
+        for new in sorted(wanted - set(self._probers)):
             self._started += 1
-            prober = self._probers[new] = _Prober(
+            prober = self._probers[new] = Prober(
                 self, new, self._shards[new[0]], self._connect(*new), self._started
             )
-            nursery.start_soon(prober.run, now + place * START_GAP)
+            nursery.start_soon(prober.run)
 
     async def heed(self, hints: trio.MemoryReceiveChannel[Address]) -> None:
         async for address in hints:

@@ -27,6 +27,7 @@ from shardproxy.model.health import NodeHealth, NodeState, Verdict
 from shardproxy.model.replication import Replication, Role
 from shardproxy.store.record import ShardRecord
 
+ROLE_GRACE = 0.5  # seconds: the others answer within milliseconds, or not at all
 MANY_REFUSALS = 20  # in a row: whoever had to notice has noticed
 LOOKS_DOWN = frozenset({NodeState.SUSPECT, NodeState.CUT_OFF, NodeState.DOWN})
 
@@ -195,6 +196,8 @@ class ShardHealth:
                 yield primary.heard_at + (history.replication.link_down_for or 0) - LINK_MARGIN
             if history.manager is not None and history.surveyed_at is not None:
                 yield history.surveyed_at + MEMORY
+            if history.role_since is not None:
+                yield history.role_since + ROLE_GRACE
 
     def _question(self, node: Address, now: float, settings: HealthSettings, *, is_tilted: bool) -> Question:
         if node != self.record.primary:
@@ -206,6 +209,17 @@ class ShardHealth:
             [] if self._just_answered(node, now, settings) else list(self._witnesses(node, now)),
             expected_witnesses=len(self.histories) - 1,
             is_tilted=is_tilted,
+            is_early=self._is_early(node, now),
+        )
+
+    def _is_early(self, primary: Address, now: float) -> bool:
+        """One that hands over says so before its successor can have been asked: they are asked first."""
+        since = self.histories[primary].role_since
+        if since is None or now - since >= ROLE_GRACE:
+            return False
+        others = (node for node, verdict in self.verdicts.items() if node != primary and verdict.is_answering)
+        return any(
+            (last := self.histories[node].last) is not None and last.asked_at < since for node in others
         )
 
     def _just_answered(self, node: Address, now: float, settings: HealthSettings) -> bool:

@@ -14,7 +14,7 @@ from shardproxy.health.settings import HealthSettings
 from shardproxy.health.shard import News, ShardHealth
 from shardproxy.health.staleness import CURRENT_WITHIN
 from shardproxy.model import Address
-from shardproxy.model.health import NodeState
+from shardproxy.model.health import Cause, NodeState
 from shardproxy.model.replication import (
     AttachedReplica,
     Lineage,
@@ -192,6 +192,60 @@ def test_a_manager_last_seen_on_a_dead_primary_does_not_stand_in_the_way() -> No
     judged(shard, 1.3)
     assert shard.verdicts[P].state is NodeState.DOWN
     assert shard.health(P, 1.3).manager is None
+
+
+def test_a_primary_that_handed_over_is_judged_when_the_others_were_asked() -> None:
+    shard = run(5.0, written, written)
+    shard.observe(P, told(5.5, replica(5500, follows=R)))
+    assert judged(shard, 5.5).verdicts[P].state is NodeState.SUSPECT
+    successor = primary(5500, P)
+    shard.observe(R, told(5.52, successor, "2"))
+    assert judged(shard, 5.52).verdicts[P].cause is Cause.NOT_PRIMARY
+
+
+def test_a_primary_that_handed_over_does_not_wait_long_for_the_others() -> None:
+    shard = run(5.0, written, written)
+    shard.observe(P, told(5.5, replica(5500, follows=R)))
+    judged(shard, 5.5)
+    assert shard.plan(SETTINGS, None) <= 6.0 + 0.01
+    shard.observe(P, told(6.0, replica(5500, follows=R)))
+    assert judged(shard, 6.01).verdicts[P].cause is Cause.NOT_PRIMARY
+
+
+def test_a_shard_that_only_beats_stays_well() -> None:
+    shard = run(5.0, written, written)
+    for tenth in range(54, 90):
+        for node in (P, R):
+            assert shard.beat(node, tenth / 10, tenth / 10)
+    judged(shard, 9.0)
+    assert [shard.verdicts[node].state for node in (P, R)] == [NodeState.UP] * 2
+    assert shard.plan(SETTINGS, None) > 9.0
+
+
+@pytest.mark.parametrize(
+    ("node", "said", "news"),
+    [
+        (P, told(5.5, primary(5500, R)), News.FIGURES),
+        (R, told(5.5, replica(5500), "2"), News.FIGURES),
+        (P, told(5.5, replica(5500)), News.MAYBE),
+        (P, told(5.5, primary(5500, R), "another process"), News.MAYBE),
+        (P, told(5.5, primary(5500, R), manager="Sentinel"), News.MAYBE),
+        (R, told(5.5, replica(5500, is_link_up=False), "2"), News.MAYBE),
+        (R, ProbeResult(5.5, 5.5, Outcome.TIMEOUT), News.MAYBE),
+        (P, ProbeResult(5.5, 5.5, Outcome.PONG), News.NONE),
+        (P, ProbeResult(5.5, 5.5, Outcome.MISCONF), News.MAYBE),
+        (Address("gone", 1), ProbeResult(5.5, 5.5, Outcome.REFUSED), News.NONE),
+    ],
+)
+def test_what_a_result_brings(node: Address, said: ProbeResult, news: News) -> None:
+    assert run(5.0, written, written).observe(node, said) is news
+
+
+def test_while_the_primary_is_suspect_every_statement_of_a_replica_counts() -> None:
+    shard = run(5.0, written, written)
+    shard.observe(P, ProbeResult(5.5, 5.9, Outcome.TIMEOUT))
+    judged(shard, 5.9)
+    assert shard.observe(R, told(6.0, replica(5000), "2")) is News.MAYBE
 
 
 OUTCOMES = st.sampled_from(
