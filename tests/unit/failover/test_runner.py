@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-import trio
-
 from shardproxy.failover.election import Candidate
 from shardproxy.failover.machine import Kind, Run, Step
 from shardproxy.failover.runner import Runner
@@ -70,7 +68,7 @@ class FakeFencer:
 
 
 def runner(store: FakeStore, steps: FakeSteps) -> Runner:
-    fakes = (store, None, steps, FakeFencer(), FailoverSettings(), trio.CapacityLimiter(3))
+    fakes = (store, None, steps, FakeFencer(), FailoverSettings())
     return Runner(setup(), *fakes)  # type: ignore[arg-type]
 
 
