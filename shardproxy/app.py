@@ -1,8 +1,8 @@
 """Puts the services together: the only module that knows them all.
 
-    signals ─> app ─> publisher ─> data plane ─> commands (what it offloads)
-                │         └── supervisor: health, failover ─> state file
-                └── status, board ─> admin HTTP
+    signals ─> app ─> follower ─> data plane ─> commands (what it offloads)
+                │        └── supervisor: health, failover ─> store
+                └── status, boards ─> admin HTTP
 
 Owns the process's life: start, reload, drain.
 """
@@ -10,49 +10,51 @@ Owns the process's life: start, reload, drain.
 from __future__ import annotations
 
 import contextlib
-import errno
 import signal
 import socket
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import structlog
 import trio
 
-from shardproxy import nodes
 from shardproxy.admin.listen import admin_close, admin_listen
-from shardproxy.admin.status import Sources, Status
-from shardproxy.commands.call import Settings as CommandSettings
+from shardproxy.admin.status import Sources, Status, StatusBoard
+from shardproxy.commands.configured import settings_now
 from shardproxy.commands.service import run_commands
 from shardproxy.commands.table import Table
 from shardproxy.config import Config, ConfigError, RedisCluster, load_config
+from shardproxy.config.restart import settings_waiting
+from shardproxy.coordination.acks import run_acks
+from shardproxy.coordination.fencer import AckFencer
+from shardproxy.coordination.membership import members_alone
 from shardproxy.dataplane import BoundEndpoint, DataPlane
 from shardproxy.dataplane.cpus import cpu_count
 from shardproxy.dataplane.descriptors import clients_at_most, descriptors_raise, why_too_few
-from shardproxy.dataplane.spec import ClusterSettings
+from shardproxy.failover.controller import Inputs
+from shardproxy.failover.events import EventLog
+from shardproxy.failover.setup import FailoverSettings
+from shardproxy.health.monitor import Boards
 from shardproxy.health.pool import run_pool_log
 from shardproxy.model import Address
-from shardproxy.model.replication import ShardKey
+from shardproxy.model.board import Board
+from shardproxy.nodes import LinkTimeouts, NodeLinks, OpenLinks
 from shardproxy.store.local import LocalStore, StateFileError
 from shardproxy.store.place import state_path
-from shardproxy.topology.board import TopologyBoard
-from shardproxy.topology.publisher import INBOX_CAPACITY, Facts, Proposal, Withdrawal, run_publisher
-from shardproxy.topology.reload import ServeError, clusters_swap, reload_plan
+from shardproxy.topology.follower import Endpoints, Follower
+from shardproxy.topology.keys import why_not_served
+from shardproxy.topology.logins import Logins
+from shardproxy.topology.refusal import explain, problems
+from shardproxy.topology.reload import Clusters, KeysHiddenError, ServeError, reload_plan
 from shardproxy.topology.settings import SettingsError, settings_read
-from shardproxy.topology.supervisor import Desk, Supervisor, Surroundings
+from shardproxy.topology.supervisor import Supervisor, run_always
 
 SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
-PROBE_TIMEOUTS = nodes.LinkTimeouts(connect=0.5, reply=1.0)
+PROBE_TIMEOUTS = LinkTimeouts(connect=0.5, reply=1.0)
 DRAIN_POLL = 0.02  # seconds between looks at how many clients are left
-
-ADVICE = {
-    errno.EADDRINUSE: "another process listens there: stop it, or choose a free address",
-    errno.EADDRNOTAVAIL: "this machine has no such address: choose one it has, or 0.0.0.0 for all",
-    errno.EACCES: "choose a port from 1024 up, or a directory this user may write to",
-    errno.ENOENT: "create the directory of the unix socket first",
-}
 
 log = structlog.get_logger()
 
@@ -90,21 +92,20 @@ async def run_app(
     ):
         dataplane = _start_dataplane(config, table)
         try:
-            app = App(config, config_path, table, settings, dataplane, listener, store)
-            await app.run(signals, task_status)
+            app = App(config, config_path, table, dataplane, listener, store)
+            await app.run(settings, signals, task_status)
         finally:
             dataplane.stop()
 
 
 class App:
-    """One running proxy: what is configured now, and the services that serve it."""
+    """One running proxy: its services, and what it does when it starts and when a signal comes."""
 
     def __init__(
         self,
         config: Config,
         config_path: Path | None,
         table: Table,
-        settings: Mapping[str, ClusterSettings],
         dataplane: DataPlane,
         listener: socket.socket,
         store: LocalStore,
@@ -112,113 +113,104 @@ class App:
         self._started = self._config = config
         self._config_path = config_path
         self._table = table
-        self._settings = settings
         self._dataplane = dataplane
         self._listener = listener
         self._store = store
-        self._desk = Desk()
-        for cluster in sorted(store.paused & settings.keys()):
-            self._desk.controls.pause(cluster)
-            log.warning("automatic failover is paused, as before the restart", cluster=cluster)
-        self._failover = trio.CancelScope()
-        self._board = TopologyBoard()
-        self._status = Status(clusters=tuple(settings), names=_admin_names(config))
-        self._inbox, self._requests = trio.open_memory_channel[Proposal | Withdrawal](INBOX_CAPACITY)
-        self._control_links = nodes.NodeLinks(credentials=self._credentials_of, timeouts=PROBE_TIMEOUTS)
-        around = Surroundings(
-            store, self._control_links, self._connect, self._inbox, self._board, self._started.zone
+        self._status = StatusBoard(Status(tuple(config.clusters), names=_admin_names(config)))
+        self._boards = Boards()
+        self._follower = Follower(dataplane, store.records, store, self._boards)
+        self._logins = Logins(self._follower.clusters, self._follower.topologies)
+        self._links = OpenLinks(login=self._logins.find, timeouts=PROBE_TIMEOUTS)
+        fencer = AckFencer(store, members_alone(store.member))
+        events = EventLog(store.journal)
+        self._inputs = Inputs(Board(), self._boards.health, store, self._links, fencer, events)
+        self._supervisor = Supervisor(
+            self._follower.clusters,
+            self._inputs,
+            self._boards,
+            self._links.connect,
+            FailoverSettings(zone=config.zone),
         )
-        self._supervisor = Supervisor(around, self._desk)
+        self._failover = trio.CancelScope()
 
-    async def run(self, signals: Signals, task_status: trio.TaskStatus[Serving]) -> None:
+    async def run(self, settings: Clusters, signals: Signals, task_status: trio.TaskStatus[Serving]) -> None:
         failure: StartError | None = None
         async with trio.open_nursery() as nursery:
             try:
-                await self._start(nursery)
+                await self._start(settings, nursery)
             except StartError as error:
                 failure = error  # raised outside, where it is not in a group
             else:
-                task_status.started(Serving(self._status.endpoints, _bound_address(self._listener)))
+                task_status.started(Serving(self._status.now.endpoints, _bound_address(self._listener)))
                 await self._obey(signals)
             nursery.cancel_scope.cancel()
         if failure is not None:
             raise failure
 
-    async def _start(self, nursery: trio.Nursery) -> None:
+    async def _start(self, settings: Clusters, nursery: trio.Nursery) -> None:
         """Listen first; what only the admin pages need is imported after that."""
-        facts = Facts(self._desk.readable, self._store)
-        await nursery.start(run_publisher, self._dataplane, self._board, self._requests, facts)
         try:
-            endpoints = await clusters_swap(
-                self._inbox, self._board, {}, self._settings, "start", self._store.records
-            )
+            endpoints = await self._serve(settings, "start")
+        except KeysHiddenError as error:
+            raise StartError(str(error)) from error
         except ServeError as error:
-            raise StartError(f"cluster {error.cluster}: {_explain(error.cause)}") from error
+            raise StartError(f"cluster {error.cluster}: {explain(error.cause)}") from error
         self._log_endpoints(endpoints)
-        self._status = replace(self._status, endpoints=endpoints, starting=True)
+        self._status.change(endpoints=endpoints, starting=True)
+        for cluster in sorted(self._store.paused & settings.keys()):
+            self._inputs.controls.pause(cluster)
+            log.warning("automatic failover is paused, as before the restart", cluster=cluster)
+        nursery.start_soon(run_always, "follower", self._follower.run)
+        nursery.start_soon(run_acks, self._follower.applied, self._store)
         await nursery.start(self._run_commands)
         await nursery.start(self._run_failover)
         nursery.start_soon(run_pool_log, self._dataplane.down)
         from shardproxy.admin.server import run_admin
 
         sources = Sources(
-            lambda: self._status,
+            self._status,
             self._dataplane.statistics,
             self._dataplane.clients,
-            self._board,
-            self._desk,
+            self._follower.topologies,
+            self._inputs.setups,
             self._store.records,
+            self._boards,
+            self._inputs.events,
+            self._inputs.controls,
             self._store.note_paused,
             self._dataplane.down,
+            self._store.statistics,
         )
         await nursery.start(run_admin, self._listener, sources)
-        await self._supervisor.wait_known()
-        self._status = replace(self._status, starting=False)
+        await self._follower.wait_known()
+        self._status.change(starting=False)
         log.info("ready", admin=str(_bound_address(self._listener)))
 
+    async def _serve(self, settings: Clusters, reason: str) -> dict[str, Endpoints]:
+        """Raise KeysHiddenError or ServeError; what was served before then still is."""
+        if (why := await why_not_served(settings, self._store.records)) is not None:
+            raise KeysHiddenError(why)
+        return await self._follower.serve(settings, reason)
+
     async def _run_commands(self, *, task_status: trio.TaskStatus[None]) -> None:
-        async with nodes.NodeLinks(credentials=self._credentials_of) as links:
+        async with NodeLinks(credentials=partial(self._logins.find, None)) as links:
             await run_commands(
                 self._dataplane,
-                self._board,
+                self._follower.topologies,
                 links,
                 table=self._table,
-                settings_of=self._settings_of,
-                readable=self._desk.readable,
+                settings_of=partial(settings_now, self._follower.clusters),
+                readable=self._follower.readable,
                 task_status=task_status,
             )
 
     async def _run_failover(self, *, task_status: trio.TaskStatus[None]) -> None:
         """Until draining; then another process may use the state file."""
-        self._supervisor.follow(self._settings)
-        async with self._control_links:
-            with self._failover:
+        with self._failover:
+            async with trio.open_nursery() as nursery:
+                await nursery.start(self._links.run)
                 await self._supervisor.run(self._dataplane.hints, task_status=task_status)
         self._store.close()
-
-    def _connect(self, key: ShardKey, address: Address) -> nodes.NodeLink:
-        settings = self._settings.get(key.cluster)
-        given = settings.credentials if settings else None
-        credentials = nodes.Credentials(given.password, given.username) if given else None
-        return nodes.NodeLink(address, credentials=credentials, timeouts=PROBE_TIMEOUTS)
-
-    def _credentials_of(self, address: Address) -> nodes.Credentials | None:
-        """Find what the cluster of that node logs in with."""
-        for name, topology in self._board.items():
-            settings = self._settings.get(name)
-            if settings and settings.credentials and any(node.address == address for node in topology.nodes):
-                return nodes.Credentials(settings.credentials.password, settings.credentials.username)
-        return None
-
-    def _settings_of(self, cluster: str) -> CommandSettings:
-        settings = self._settings.get(cluster)
-        if settings is None or not isinstance(settings.config, RedisCluster):
-            return CommandSettings()
-        endpoints = settings.config.endpoints
-        writable = endpoints.primary or endpoints.configuration
-        primary = writable.addresses[0] if writable else None
-        park = settings.config.timeouts.park
-        return CommandSettings(endpoints.configuration, primary, settings.config.commands, park)
 
     async def _obey(self, signals: Signals) -> None:
         async for number in signals:
@@ -229,38 +221,35 @@ class App:
                 return
 
     async def _reload(self, path: Path) -> None:
+        before = {name: configured.settings for name, configured in self._follower.clusters.items()}
         try:
             config = await trio.to_thread.run_sync(load_config, path)
             settings = settings_read(config, self._table.version)
-            plan = reload_plan(self._settings, settings)
-            served = await clusters_swap(
-                self._inbox, self._board, self._settings, settings, "reload", self._store.records
-            )
-        except (ConfigError, SettingsError, ServeError) as error:
-            self._status = replace(self._status, reloads_refused=self._status.reloads_refused + 1)
-            log.error("config refused, the old one stays", file=str(path), why=_problems(error))
+            served = await self._serve(settings, "reload")
+        except (ConfigError, SettingsError, ServeError, KeysHiddenError) as error:
+            self._status.change(reloads_refused=self._status.now.reloads_refused + 1)
+            log.error("config refused, the old one stays", file=str(path), why=problems(error))
             return
-        self._config, self._settings = config, settings
-        self._supervisor.follow(settings)
-        endpoints = {name: served.get(name) or self._status.endpoints[name] for name in settings}
+        self._config = config
         self._log_endpoints(served)
-        self._status = replace(
-            self._status,
+        known = self._status.now.endpoints
+        self._status.change(
             clusters=tuple(settings),
-            endpoints=endpoints,
+            endpoints={name: served.get(name) or known[name] for name in settings},
             names=_admin_names(config),
-            reloads=self._status.reloads + 1,
+            reloads=self._status.now.reloads + 1,
         )
         _limit_clients(self._dataplane, config, _workers(self._started))
-        withdrawn = sorted(set(plan.withdraw_first + plan.withdraw_last) - set(settings))
+        plan = reload_plan(before, settings)
+        withdrawn = sorted(set(before) - set(settings))
         log.info("config reloaded", changed=plan.serve, withdrawn=withdrawn)
-        for what in _needs_restart(self._started, config):
+        for what in settings_waiting(self._started, config):
             log.warning("setting waits for a restart", setting=what)
 
     async def _drain(self, signals: Signals, why: str) -> None:
         """Let clients have the replies of what they sent, until the deadline or a second signal."""
         deadline = self._config.timeouts.drain
-        self._status = replace(self._status, draining=True)
+        self._status.change(draining=True)
         log.info("draining", why=why, clients=self._dataplane.statistics().clients, deadline=deadline)
         self._failover.cancel()
         self._dataplane.drain()
@@ -275,9 +264,9 @@ class App:
             log.warning("clients cut off", clients=left, why="second signal or deadline")
         log.info("stopped")
 
-    def _log_endpoints(self, served: Mapping[str, tuple[BoundEndpoint, ...]]) -> None:
+    def _log_endpoints(self, served: Mapping[str, Endpoints]) -> None:
         for name, endpoints in served.items():
-            if endpoints != self._status.endpoints.get(name):
+            if endpoints != self._status.now.endpoints.get(name):
                 log.info("listening", cluster=name, endpoints=[str(e.bound) for e in endpoints])
 
 
@@ -312,7 +301,7 @@ def _listening(address: Address) -> Iterator[socket.socket]:
     try:
         listener = admin_listen(address)
     except OSError as error:
-        raise StartError(f"admin address {address}: {_explain(error)}") from error
+        raise StartError(f"admin address {address}: {explain(error)}") from error
     try:
         yield listener
     finally:
@@ -348,37 +337,6 @@ def _admin_names(config: Config) -> tuple[str, ...]:
 def _bound_address(listener: socket.socket) -> Address:
     name = listener.getsockname()
     return Address(path=name) if isinstance(name, str) else Address(host=name[0], port=name[1])
-
-
-def _explain(error: Exception) -> str:
-    """Say what is wrong, and what to do about it where that is known."""
-    number = error.errno if isinstance(error, OSError) else None
-    what = error.strerror or str(error) if isinstance(error, OSError) else str(error)
-    return f"{what} ({ADVICE[number]})" if number in ADVICE else what
-
-
-def _problems(error: ConfigError | SettingsError | ServeError) -> list[str]:
-    if isinstance(error, ConfigError):
-        return [problem.text(error.source) for problem in error.problems]
-    if isinstance(error, SettingsError):
-        return list(error.reasons)
-    return [f"cluster {error.cluster}: {_explain(error.cause)}"]
-
-
-def _needs_restart(started: Config, config: Config) -> Iterator[str]:
-    """Name the settings that differ from those the process was started with and cannot be changed in it."""
-    if config.workers != started.workers:
-        yield "workers"
-    if config.admin != started.admin:
-        yield "admin"
-    if config.limits != started.limits:
-        yield "limits"
-    if config.log != started.log:
-        yield "log"
-    if config.state != started.state:
-        yield "state"
-    if config.zone != started.zone:
-        yield "zone"
 
 
 async def _cancel_on_signal(signals: Signals, scope: trio.CancelScope) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
+import trio
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.metrics_core import (
     CounterMetricFamily,
@@ -24,10 +25,10 @@ from shardproxy.dataplane.statistics import Latency, Statistics
 from shardproxy.failover.events import Total
 
 
-def registry_build(sources: Sources) -> CollectorRegistry:
-    """Make a registry of our metrics and those of the Python process."""
+def registry_build(sources: Sources, *, clock: Callable[[], float] = trio.current_time) -> CollectorRegistry:
+    """Make a registry of our metrics and those of the Python process; scraped in trio, or give it a clock."""
     registry = CollectorRegistry()
-    registry.register(TableCollector(sources))
+    registry.register(TableCollector(sources, clock))
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
     GCCollector(registry=registry)
@@ -37,8 +38,9 @@ def registry_build(sources: Sources) -> CollectorRegistry:
 class TableCollector(Collector):
     """Reads the workers' counters once a scrape; holds no counts of its own."""
 
-    def __init__(self, sources: Sources) -> None:
+    def __init__(self, sources: Sources, clock: Callable[[], float]) -> None:
         self._sources = sources
+        self._clock = clock
 
     def describe(self) -> list[Family]:
         """Say nothing: registering must not read the workers."""
@@ -49,8 +51,8 @@ class TableCollector(Collector):
         for metric in metrics.TABLE:
             yield _family(metric, statistics)
         yield _latency(statistics)
-        yield from _process(self._sources.status())
-        yield from _failover(self._sources)
+        yield from _process(self._sources.status.now)
+        yield from _failover(self._sources, self._clock())
 
 
 def _family(metric: metrics.Metric, statistics: Statistics) -> Family:
@@ -75,9 +77,16 @@ def _buckets(latency: Latency) -> list[tuple[str, float]]:
     return [*finite, ("+Inf", latency.count)]
 
 
-def _failover(sources: Sources) -> Iterator[Family]:
-    totals = sources.desk.events.totals
-    view = failover_metrics.FailoverView(status_document(sources, 0.0)["clusters"], totals)
+def _failover(sources: Sources, now: float) -> Iterator[Family]:
+    totals = sources.events.totals
+    view = failover_metrics.FailoverView(
+        status_document(sources, now)["clusters"],
+        totals,
+        sources.events.alarms,
+        sources.boards.statistics,
+        sources.store,
+        now,
+    )
     for metric in failover_metrics.TABLE:
         make = CounterMetricFamily if metric.kind is metrics.Kind.COUNTER else GaugeMetricFamily
         family = make(metric.name, metric.help, labels=metric.labels)

@@ -44,7 +44,8 @@ def _cluster(
 
 def _shard(shard: Shard, statistics: ClusterStatistics | None) -> dict[str, Any]:
     return {
-        "index": shard.index,
+        "index": shard.number,
+        "name": shard.name,
         "slots": [str(slots) for slots in shard.slots],
         "nodes": [_node(node, node == shard.primary, statistics) for node in shard.nodes],
     }

@@ -19,15 +19,15 @@ def status_document(sources: Sources, now: float) -> dict[str, Any]:
     """Show every shard that is watched: who is primary, how each node is, since when (`now`: trio time)."""
     clusters: dict[str, Any] = {
         name: _pool(topology, sources, now)
-        for name, topology in sources.board.items()
+        for name, topology in sources.topologies.items()
         if topology.engine is Engine.MEMCACHED
     }
-    for key, setup in sorted(sources.desk.setups.items()):
+    for key, setup in sorted(sources.setups.items()):
         cluster = clusters.setdefault(
             key.cluster,
             {
                 "engine": Engine.REDIS.value,
-                "is_paused": key.cluster in sources.desk.controls.paused,
+                "is_paused": key.cluster in sources.controls.paused,
                 "shards": [],
             },
         )
@@ -42,12 +42,13 @@ def _pool(topology: Topology, sources: Sources, now: float) -> dict[str, Any]:
         "is_paused": False,
         "shards": [
             {
-                "shard": shard.index,
+                "shard": shard.number,
                 "state": "ok",
                 "epoch": topology.epoch,
                 "is_automatic": False,
                 "is_managed": False,
                 "is_covered": False,
+                "name": None,
                 "nodes": [
                     _pool_node(node, sources.down.get((topology.cluster, node.address)), now)
                     for node in shard.nodes
@@ -75,7 +76,9 @@ def _pool_node(node: Node, down: NodeDown | None, now: float) -> dict[str, Any]:
     }
 
 
-def events_document(events: tuple[Event, ...]) -> dict[str, Any]:
+def events_document(events: tuple[Event, ...], setups: Mapping[ShardKey, ShardSetup]) -> dict[str, Any]:
+    """Show events, their shards under the names they have now."""
+    names = {(key.cluster, key.index): setup.name for key, setup in setups.items()}
     return {
         "events": [
             {
@@ -84,6 +87,7 @@ def events_document(events: tuple[Event, ...]) -> dict[str, Any]:
                 "name": event.name.value,
                 "cluster": event.cluster,
                 "shard": event.shard,
+                "shard_name": None if event.shard is None else names.get((event.cluster, event.shard)),
                 "message": event.message,
             }
             for event in events
@@ -94,8 +98,8 @@ def events_document(events: tuple[Event, ...]) -> dict[str, Any]:
 def _shard(key: ShardKey, setup: ShardSetup, sources: Sources, now: float) -> dict[str, Any]:
     record = sources.records.get(key)
     nodes = dict.fromkeys((*setup.addresses, *(record.nodes if record else ())))
-    healths = {node: sources.desk.boards.health.get((key, node)) for node in nodes}
-    readable = sources.desk.boards.reads.get(key, frozenset())
+    healths = {node: sources.boards.health.get((key, node)) for node in nodes}
+    readable = sources.boards.reads.get(key, frozenset())
     rows = [_node(node, health, record, healths, now) for node, health in healths.items()]
     for node, row in zip(nodes, rows, strict=True):
         row["zone"] = setup.zone_of(node)
@@ -107,6 +111,7 @@ def _shard(key: ShardKey, setup: ShardSetup, sources: Sources, now: float) -> di
         "is_automatic": setup.is_automatic,
         "is_managed": setup.is_managed,
         "is_covered": any(_could_take_over(node, health, record) for node, health in healths.items()),
+        "name": setup.name,
         "nodes": rows,
     }
 

@@ -1,14 +1,17 @@
-"""The metrics of health and failover, as a table. Knows nothing of HTTP."""
+"""The metrics of health, failover and the store, as a table. Knows nothing of HTTP."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from shardproxy.admin.metrics import COUNTER, GAUGE, Kind, Labels, Sample
 from shardproxy.failover.events import EventName, Total
+from shardproxy.health.statistics import HealthStatistics
 from shardproxy.model import Engine
+from shardproxy.model.replication import ShardKey
+from shardproxy.store.statistics import StoreStatistics
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +27,14 @@ class FailoverMetric:
 
 @dataclass(frozen=True, slots=True)
 class FailoverView:
-    """What a scrape sees of health and failover."""
+    """What a scrape sees of the control plane."""
 
     clusters: Mapping[str, Any]  # of the status document
     totals: Mapping[tuple[str, EventName], Total]
+    alarms: Mapping[ShardKey, str] = field(default_factory=dict)  # that stand
+    health: HealthStatistics = field(default_factory=HealthStatistics)
+    store: StoreStatistics = field(default_factory=StoreStatistics)
+    now: float = 0.0  # trio time
 
     @property
     def replicated(self) -> Mapping[str, Any]:
@@ -45,8 +52,9 @@ def _failovers(view: FailoverView) -> Iterator[Sample]:
 
 
 def _events(view: FailoverView) -> Iterator[Sample]:
-    for (cluster, name), total in view.totals.items():
-        yield (cluster, name.value), total.count
+    for cluster in view.replicated:
+        for name in EventName:  # also what has not happened yet: a series that begins at 1 shows no increase
+            yield (cluster, name.value), view.totals.get((cluster, name), Total()).count
 
 
 def _rows(clusters: Mapping[str, Any]) -> Iterator[tuple[Labels, Mapping[str, Any]]]:
@@ -87,6 +95,34 @@ def _shard_epoch(view: FailoverView) -> Iterator[Sample]:
     for name, cluster in view.replicated.items():
         for shard in cluster["shards"]:
             yield (name, str(shard["shard"])), shard["epoch"]
+
+
+def _paused(view: FailoverView) -> Iterator[Sample]:
+    for name, cluster in view.replicated.items():
+        yield (name,), cluster["is_paused"]
+
+
+def _tilted(view: FailoverView) -> Iterator[Sample]:
+    for name in view.replicated:
+        yield (name,), name in view.health.tilted
+
+
+def _alarm(view: FailoverView) -> Iterator[Sample]:
+    for name, cluster in view.replicated.items():
+        for shard in cluster["shards"]:
+            yield (name, str(shard["shard"])), ShardKey(name, shard["shard"]) in view.alarms
+
+
+def _store_writes(view: FailoverView) -> Iterator[Sample]:
+    yield ("ok",), view.store.writes
+    yield ("failed",), view.store.failures
+
+
+def _process(name: str, kind: Kind, text: str, value: Callable[[FailoverView], float]) -> FailoverMetric:
+    def read(view: FailoverView) -> Iterator[Sample]:
+        yield (), value(view)
+
+    return FailoverMetric(name, kind, text, (), read)
 
 
 TABLE = (
@@ -137,6 +173,50 @@ TABLE = (
         "Grows with every change of primary.",
         ("cluster", "shard"),
         _shard_epoch,
+    ),
+    FailoverMetric(
+        "shardproxy_alarm", GAUGE, "Whether a shard needs an operator.", ("cluster", "shard"), _alarm
+    ),
+    FailoverMetric(
+        "shardproxy_paused", GAUGE, "Whether automatic failover is paused.", ("cluster",), _paused
+    ),
+    FailoverMetric(
+        "shardproxy_health_tilted",
+        GAUGE,
+        "Whether silence of a cluster's nodes proves nothing now, as the fault may be ours.",
+        ("cluster",),
+        _tilted,
+    ),
+    _process(
+        "shardproxy_health_questions_total",
+        COUNTER,
+        "Questions asked of nodes.",
+        lambda v: v.health.questions,
+    ),
+    _process(
+        "shardproxy_health_loop_lag_seconds",
+        GAUGE,
+        "The longest that the control plane's loop was late within the last minute.",
+        lambda v: v.health.loop_lag(v.now),
+    ),
+    FailoverMetric(
+        "shardproxy_store_writes_total",
+        COUNTER,
+        "Writes to the store, by outcome (ok, failed).",
+        ("outcome",),
+        _store_writes,
+    ),
+    _process(
+        "shardproxy_store_write_seconds_total",
+        COUNTER,
+        "Time of all these writes.",
+        lambda v: v.store.seconds,
+    ),
+    _process(
+        "shardproxy_store_last_write_seconds",
+        GAUGE,
+        "Time of the latest of these writes.",
+        lambda v: v.store.last_seconds,
     ),
 )
 

@@ -21,7 +21,7 @@ from shardproxy.admin.guard import why_not_asked
 from shardproxy.admin.health import why_not_live, why_not_ready
 from shardproxy.admin.page import page_render
 from shardproxy.admin.status import Sources
-from shardproxy.failover.events import CAPACITY
+from shardproxy.store.journal import CAPACITY
 
 HEADERS = {
     "cache-control": "no-store",
@@ -72,7 +72,7 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope)
-        refusal = why_not_asked(peer_of(request), request.headers, self._sources.status().names)
+        refusal = why_not_asked(peer_of(request), request.headers, self._sources.status.now.names)
         if refusal is None:
             await self._app(scope, receive, send)
         else:
@@ -111,16 +111,17 @@ class Pages:
     async def events(self, request: Request) -> Response:
         text = request.query_params.get("count", "100")
         count = int(text) if text.isascii() and text.isdigit() else CAPACITY
-        return JSONResponse(
-            events_document(tuple(self._sources.desk.events.latest(min(count, CAPACITY)))), headers=HEADERS
-        )
+        events = tuple(self._sources.events.latest(min(count, CAPACITY)))
+        return JSONResponse(events_document(events, self._sources.setups), headers=HEADERS)
 
     def _topology(self) -> dict[str, object]:
-        return topology_document(self._sources.status(), self._sources.board, self._sources.statistics())
+        return topology_document(
+            self._sources.status.now, self._sources.topologies, self._sources.statistics()
+        )
 
     def _why_not_ready(self) -> list[str]:
-        status = self._sources.status()
-        found = list(why_not_ready(status.clusters, self._sources.board, status.draining))
+        status = self._sources.status.now
+        found = list(why_not_ready(status.clusters, self._sources.topologies, status.draining))
         return [*found, "starting: which nodes are primaries is not known yet"] if status.starting else found
 
 

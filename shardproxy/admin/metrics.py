@@ -115,6 +115,25 @@ TABLE: tuple[Metric, ...] = (
         "Subscribing connections lost: what was published there until they were back was not heard.",
         lambda c: c.subscription_gaps,
     ),
+    _cluster(
+        "shardproxy_parked_requests",
+        GAUGE,
+        "Requests that wait for their shard to have a primary.",
+        lambda c: c.parked,
+    ),
+    _cluster("shardproxy_parked_bytes", GAUGE, "Bytes of these requests.", lambda c: c.parked_bytes),
+    _cluster(
+        "shardproxy_tryagain_replies_total",
+        COUNTER,
+        "Commands refused with TRYAGAIN: not executed.",
+        lambda c: c.tryagain,
+    ),
+    _cluster(
+        "shardproxy_indoubt_replies_total",
+        COUNTER,
+        "Replies INDOUBT: executed perhaps, or on too few replicas.",
+        lambda c: c.indoubt,
+    ),
     _cluster("shardproxy_offloads_total", COUNTER, "Commands answered in Python.", lambda c: c.offloads),
     Metric(
         "shardproxy_commands_total",
@@ -134,6 +153,12 @@ TABLE: tuple[Metric, ...] = (
     _node("shardproxy_node_requests_total", COUNTER, "Requests sent to a node.", lambda n: n.requests),
     _node("shardproxy_node_errors_total", COUNTER, "Error replies of a node.", lambda n: n.errors),
     _node("shardproxy_node_lost_total", COUNTER, "Requests whose connection was lost.", lambda n: n.lost),
+    _node(
+        "shardproxy_node_strangers_total",
+        COUNTER,
+        "Connections on which another process than the primary answered.",
+        lambda n: n.strangers,
+    ),
     _node("shardproxy_node_timeouts_total", COUNTER, "Requests not answered in time.", lambda n: n.timeouts),
     _node("shardproxy_node_received_bytes_total", COUNTER, "Bytes from a node.", lambda n: n.bytes_in),
     _node("shardproxy_node_sent_bytes_total", COUNTER, "Bytes to a node.", lambda n: n.bytes_out),

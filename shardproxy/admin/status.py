@@ -1,18 +1,22 @@
-"""What the admin pages may know of the process. Frozen: the composition root replaces it whole."""
+"""What the admin pages may know of the process."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from shardproxy.dataplane import BoundEndpoint
 from shardproxy.dataplane.statistics import Statistics
+from shardproxy.failover.controls import Controls
+from shardproxy.failover.events import EventLog
+from shardproxy.failover.setup import ShardSetup
+from shardproxy.health.monitor import Boards
 from shardproxy.model import Topology
 from shardproxy.model.health import NodeDown, PoolKey
 from shardproxy.model.replication import ShardKey
 from shardproxy.store.record import ShardRecord
-from shardproxy.topology.supervisor import Desk
+from shardproxy.store.statistics import StoreStatistics
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +32,16 @@ class Status:
     reloads_refused: int = 0
 
 
+class StatusBoard:
+    """The process as it is now: for all pages to read, and for the composition root to change."""
+
+    def __init__(self, status: Status | None = None) -> None:
+        self.now = status or Status()
+
+    def change(self, **fields: Any) -> None:
+        self.now = replace(self.now, **fields)
+
+
 async def _note_nothing(cluster: str, is_paused: bool) -> None:
     """Nothing outlives the process."""
 
@@ -36,11 +50,15 @@ async def _note_nothing(cluster: str, is_paused: bool) -> None:
 class Sources:
     """Where the pages read; each is asked anew for every request."""
 
-    status: Callable[[], Status]
+    status: StatusBoard
     statistics: Callable[[], Statistics]
     clients: Callable[[], Awaitable[tuple[Mapping[str, Any], ...]]]
-    board: Mapping[str, Topology]
-    desk: Desk = field(default_factory=Desk)
+    topologies: Mapping[str, Topology]
+    setups: Mapping[ShardKey, ShardSetup] = field(default_factory=dict)
     records: Mapping[ShardKey, ShardRecord] = field(default_factory=dict)
+    boards: Boards = field(default_factory=Boards)  # of health
+    events: EventLog = field(default_factory=EventLog)
+    controls: Controls = field(default_factory=Controls)
     note_paused: Callable[[str, bool], Awaitable[None]] = _note_nothing  # raises StoreUnavailableError
     down: Mapping[PoolKey, NodeDown] = field(default_factory=dict)
+    store: StoreStatistics = field(default_factory=StoreStatistics)

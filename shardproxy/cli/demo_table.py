@@ -114,7 +114,7 @@ def shard_table(shards: Sequence[Shard], rows: dict[Address, NodeRow]) -> Table:
         for node in shard.nodes:
             row = rows[node.address]
             table.add_row(
-                str(shard.index),
+                shard.label,
                 str(row.address),
                 row.role,
                 ", ".join(map(str, shard.slots)) if node == shard.nodes[0] else "",

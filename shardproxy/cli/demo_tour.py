@@ -86,7 +86,7 @@ async def stop_landed(tour: Tour) -> str:
         counts.append(await tour.keys_on(shard.primary.address))
         slots = ", ".join(map(str, shard.slots))
         share = f"{counts[-1] / KEYS:.0%}"
-        table.add_row(str(shard.index), str(shard.primary), slots, str(counts[-1]), share)
+        table.add_row(shard.label, str(shard.primary), slots, str(counts[-1]), share)
     tour.console.print(table)
     expect("keys on all shards together", KEYS, sum(counts))
     if min(counts) == 0:

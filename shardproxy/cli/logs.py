@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from typing import TextIO
 
 import structlog
 
 from shardproxy.config import Log, LogFormat
+
+HEAD = ("timestamp", "level", "event")
 
 
 def logs_configure(config: Log, stream: TextIO | None = None) -> None:
@@ -31,4 +34,9 @@ def _is_console(chosen: LogFormat, stream: TextIO) -> bool:
 def _renderers(console: bool) -> list[structlog.typing.Processor]:
     if console:
         return [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
-    return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    return [structlog.processors.format_exc_info, _headed, structlog.processors.JSONRenderer()]
+
+
+def _headed(logger: object, method: str, line: structlog.typing.EventDict) -> Mapping[str, object]:
+    """Put first what a reader looks for first: when, how grave, what."""
+    return {**{key: line[key] for key in HEAD if key in line}, **line}

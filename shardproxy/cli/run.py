@@ -6,9 +6,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
-import trio
-
-from shardproxy.config import ConfigError, load_config
+from shardproxy.cli.lean import Settled, not_installed
 
 
 def run(*, config: Path) -> int:
@@ -23,20 +21,25 @@ def run(*, config: Path) -> int:
     config
         The config file, YAML.
     """
+    settled = Settled()
+    from shardproxy.config import ConfigError, load_config
+
     try:
         loaded = load_config(config)
     except ConfigError as error:
         print(error, file=sys.stderr)
         return 1
 
-    import structlog
+    with not_installed("rich"):  # structlog would load it, for tracebacks that are shown plainly here
+        import structlog
+    import trio
 
     from shardproxy.app import StartError, run_app
     from shardproxy.cli.logs import logs_configure
 
     logs_configure(loaded.log)
     try:
-        trio.run(partial(run_app, loaded, config_path=config.resolve()))
+        trio.run(partial(run_app, loaded, config_path=config.resolve(), task_status=settled))
     except StartError as error:
         print(f"shardproxy cannot start: {error}", file=sys.stderr)
         return 1

@@ -20,6 +20,7 @@ import structlog
 import trio
 
 from shardproxy.model import Address, Topology
+from shardproxy.model.replication import ShardKey
 from shardproxy.nodes import NodeError, NodeFailure, NodeLinks
 
 INTERVALS = (0.005, 0.2)  # seconds between questions: the first, doubled up to the last
@@ -30,7 +31,7 @@ UNBLOCKED = "UNBLOCKED client unblocked via CLIENT UNBLOCK"
 
 log = structlog.get_logger()
 
-Key: TypeAlias = tuple[str, int, Address]  # cluster, shard, and the primary whose offsets are compared
+Key: TypeAlias = tuple[ShardKey, Address]  # a shard, and the primary whose offsets are compared
 
 
 @dataclass(eq=False, slots=True)
@@ -101,9 +102,9 @@ class Followers:
             for shard in topology.shards:
                 waiter = waiting.add(wanted)
                 if shard.primary is None:
-                    waiting.end(f"ERR shard {shard.index}: it has no known primary")
+                    waiting.end(f"ERR shard {shard.label}: it has no known primary")
                     break
-                follower = self._follower((topology.cluster, shard.index, shard.primary.address))
+                follower = self._follower((topology.key_of(shard), shard.primary.address), shard.label)
                 follower.join(waiter)
                 joined.append((follower, waiter))
             yield waiting
@@ -123,10 +124,9 @@ class Followers:
         """The ids of all clients that wait."""
         return {waiting.client_id for waiting in self._waiting}
 
-    def _follower(self, key: Key) -> _Follower:
+    def _follower(self, key: Key, label: str) -> _Follower:
         if key not in self._followers:
-            _, shard, primary = key
-            follower = _Follower(shard, primary, self._nodes, lambda: self._is_current(key))
+            follower = _Follower(label, key[1], self._nodes, lambda: self._is_current(key))
             self._followers[key] = follower
             self._nursery.start_soon(self._run, key, follower)
         return self._followers[key]
@@ -136,24 +136,24 @@ class Followers:
             while follower.is_needed:
                 await follower.run()
         except Exception as e:  # a bug here must not end every client's commands
-            log.exception("follower failed", cluster=key[0], shard=key[1])
+            log.exception("follower failed", shard=str(key[0]))
             follower.end_all(f"ERR WAIT failed in the proxy: {type(e).__name__}")
         finally:
             del self._followers[key]
 
     def _is_current(self, key: Key) -> bool:
         """Whether that node is the shard's primary in the present epoch: offsets of another mean nothing."""
-        cluster, index, address = key
-        topology = self._topologies.get(cluster)
-        shards = [shard for shard in topology.shards if shard.index == index] if topology else []
-        return any(shard.primary is not None and shard.primary.address == address for shard in shards)
+        where, address = key
+        topology = self._topologies.get(where.cluster)
+        shard = topology.shard_numbered(where.index) if topology else None
+        return shard is not None and shard.primary is not None and shard.primary.address == address
 
 
 class _Follower:
     """One primary is asked, while anyone waits, how far its replicas are."""
 
     def __init__(
-        self, shard: int, primary: Address, nodes: NodeLinks, is_current: Callable[[], bool]
+        self, shard: str, primary: Address, nodes: NodeLinks, is_current: Callable[[], bool]
     ) -> None:
         self._shard = shard
         self._primary = primary

@@ -40,7 +40,7 @@ async def info(call: Call) -> Reply:
     if is_whole or "proxy" in wanted or len(infos) < len(answers):
         sections["proxy"] = _proxy(call, answers)
     if is_whole or "shards" in wanted:
-        sections["shards"] = Section("Shards", {f"shard{a.shard.index}": _shard(a, infos) for a in answers})
+        sections["shards"] = Section("Shards", {f"shard{a.shard.number}": _shard(a, infos) for a in answers})
     return Verbatim(info_write(list(sections.values())))
 
 
@@ -91,7 +91,7 @@ def _as_proxy(call: Call, sections: dict[str, Section]) -> None:
 
 
 def _proxy(call: Call, answers: list[Answer]) -> Section:
-    silent = [str(answer.shard.index) for answer in answers if not answer.is_ok]
+    silent = [answer.shard.label for answer in answers if not answer.is_ok]
     return Section(
         "Proxy",
         {

@@ -72,7 +72,7 @@ def texts(answers: Sequence[Answer]) -> Reply:
     if len(answers) == 1:
         return Verbatim(found[0][1])
     return Verbatim(
-        b"\n".join(b"[shard %d, %b]\n%b\n" % (s.index, str(s.primary).encode(), t) for s, t in found)
+        b"\n".join(b"[shard %b, %b]\n%b\n" % (s.label.encode(), str(s.primary).encode(), t) for s, t in found)
     )
 
 

@@ -9,7 +9,6 @@ import trio
 
 from shardproxy.commands.call import Call, CommandError
 from shardproxy.model import Node, Shard
-from shardproxy.model.replication import ShardKey
 from shardproxy.nodes import NodeError, NodeFailure, Received
 from shardproxy.wire.reply import Failure, Raw, Reply
 from shardproxy.wire.resp import Argument
@@ -39,8 +38,8 @@ class Answer:
         if self.failure is not None:
             return self.failure.text
         if self.shard.primary is None:
-            return f"TRYAGAIN shard {self.shard.index} failing over, not executed there"
-        return f"ERR shard {self.shard.index}: {self.why_none}"
+            return f"TRYAGAIN shard {self.shard.label} failing over, not executed there"
+        return f"ERR shard {self.shard.label}: {self.why_none}"
 
     def check(self) -> None:
         """Raise CommandError unless there is a reply."""
@@ -72,12 +71,9 @@ async def _wait_primary(call: Call, shard: Shard, timeout: float | None) -> Shar
     with trio.move_on_after(call.settings.park if timeout is None else min(timeout, call.settings.park)):
         while True:
             now = call.topologies.get(call.topology.cluster)
-            if (
-                now is not None
-                and shard.index < len(now.shards)
-                and now.shards[shard.index].primary is not None
-            ):
-                return now.shards[shard.index]
+            found = now.shard_numbered(shard.number) if now is not None else None
+            if found is not None and found.primary is not None:
+                return replace(found, index=shard.index)
             await trio.sleep(PRIMARY_POLL)
     return shard
 
@@ -100,7 +96,7 @@ async def ask_to_read(
 def _places_to_read(call: Call, shard: Shard) -> list[Shard]:
     if not call.is_reader:
         return [shard]
-    fit = call.readable.get(ShardKey(call.topology.cluster, shard.index))
+    fit = call.readable.get(call.topology.key_of(shard))
     replicas = [replica for replica in shard.replicas if fit is None or replica.address in fit]
     return [*replicas_of([replace(shard, replicas=tuple(replicas))]), shard]
 

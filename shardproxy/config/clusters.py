@@ -135,7 +135,7 @@ class RedisCluster(_Cluster):
         shards = []
         for index, shard in enumerate(self.shards):
             primary, *replicas = (node.node() for node in shard.nodes)
-            shards.append(Shard(index, slots[index], primary, tuple(replicas)))
+            shards.append(Shard(index, slots[index], primary, tuple(replicas), number=index))
         return Topology(name, Engine.REDIS, 0, tuple(shards))
 
 
@@ -184,7 +184,7 @@ class MemcachedCluster(_Cluster):
         """Say which nodes there are; they own slots only when hashing is by slots. Epoch 0."""
         by_slots = self.hashing.method is HashMethod.SLOTS
         slots = weighted_slots([node.weight for node in self.nodes]) if by_slots else ((),) * len(self.nodes)
-        shards = tuple(Shard(i, slots[i], node.node()) for i, node in enumerate(self.nodes))
+        shards = tuple(Shard(i, slots[i], node.node(), number=i) for i, node in enumerate(self.nodes))
         return Topology(name, Engine.MEMCACHED, 0, shards)
 
 

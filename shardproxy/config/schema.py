@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import json
+from collections.abc import Iterator
+from itertools import pairwise
+from textwrap import dedent
 from typing import Any
 
 from shardproxy.config.base import Section
@@ -19,6 +24,10 @@ IN_UNITS: tuple[type[Section], ...] = (ProcessLimits, ClusterLimits, ProcessTime
 def schema() -> dict[str, Any]:
     """Describe every key of the file."""
     described = Config.model_json_schema(by_alias=True, mode="validation")
+    for section in _sections(Section):
+        place = described if section is Config else described["$defs"].get(section.__name__)
+        if place is not None:
+            _explain_keys(section, place["properties"])
     for section in IN_UNITS:
         for key, default in section().model_dump(mode="json", by_alias=True).items():
             described["$defs"][section.__name__]["properties"][key]["default"] = default
@@ -31,6 +40,36 @@ def schema() -> dict[str, Any]:
 def schema_text() -> str:
     """Return the schema as it is kept in config/schema.json."""
     return json.dumps(schema(), indent=2) + "\n"
+
+
+def _sections(section: type[Section]) -> Iterator[type[Section]]:
+    for narrower in section.__subclasses__():
+        yield narrower
+        yield from _sections(narrower)
+
+
+def _explain_keys(section: type[Section], properties: dict[str, Any]) -> None:
+    texts: dict[str, str | None] = {}
+    for owner in reversed(section.__mro__):
+        if issubclass(owner, Section):
+            texts |= _docstrings(owner)
+    for name, field in section.model_fields.items():
+        if text := texts.get(name):
+            key = field.alias or name
+            properties[key] = dict(sorted({**properties[key], "description": text}.items()))
+
+
+def _docstrings(section: type[Section]) -> dict[str, str | None]:
+    """Find the string below each field of a class; None where there is none."""
+    body = ast.parse(dedent(inspect.getsource(section))).body[0]
+    assert isinstance(body, ast.ClassDef)
+    found: dict[str, str | None] = {}
+    for statement, after in pairwise([*body.body, ast.Pass()]):
+        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
+            below = after.value if isinstance(after, ast.Expr) else None
+            text = below.value if isinstance(below, ast.Constant) else None
+            found[statement.target.id] = inspect.cleandoc(text) if isinstance(text, str) else None
+    return found
 
 
 def _tidy(described: Any) -> None:

@@ -6,11 +6,13 @@ Owns the native worker threads and the file descriptor that wakes trio. Decides 
 from __future__ import annotations
 
 import contextlib
+import enum
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, TypeVarTuple
 
+import structlog
 import trio
 
 from shardproxy.dataplane.spec import ClusterSpec, spec_encode
@@ -22,11 +24,14 @@ from shardproxy.model.health import NodeDown, PoolKey
 if TYPE_CHECKING:
     from shardproxy.dataplane import _native
 
-__all__ = ["Abandoned", "BoundEndpoint", "DataPlane", "Offload"]
+__all__ = ["Abandoned", "BoundEndpoint", "DataPlane", "Hint", "HintKind", "Offload"]
+
+log = structlog.get_logger()
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
+ASKING = 8  # questions to all workers at once, each in a thread
 MAX_HINTS = 256  # not taken yet; more say nothing new
 
 
@@ -52,6 +57,21 @@ class Abandoned:
     token: int
 
 
+class HintKind(enum.Enum):
+    LOST = "lost"  # or it could not be reached
+    STRANGER = "stranger"  # another than the primary that the topology names: it gets nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """What a worker found of a node: it says where to look, not what to think."""
+
+    cluster: str
+    address: Address
+    kind: HintKind
+    why: str
+
+
 @dataclass(frozen=True, slots=True)
 class BoundEndpoint:
     """An address as configured, and as it is listened on (they differ for port 0)."""
@@ -68,6 +88,9 @@ class DataPlane:
         self._offloads = _Offloads(native)
         self._stopped = False
         self._slow = trio.CapacityLimiter(1)
+        # nobody else's threads hold these up: neither names that do not resolve nor a slow disk
+        self._applying = trio.CapacityLimiter(1)
+        self._asking = trio.CapacityLimiter(ASKING)
 
     @classmethod
     def start(cls, *, workers: int, table: bytes, buffers: int = 0) -> DataPlane:
@@ -78,7 +101,8 @@ class DataPlane:
 
     async def apply(self, spec: ClusterSpec) -> tuple[BoundEndpoint, ...]:
         """Make one cluster be as its spec says; raise ValueError or OSError, and then nothing has changed."""
-        bound = await trio.to_thread.run_sync(self._native.apply, spec_encode(spec))
+        bound = await trio.to_thread.run_sync(self._native.apply, spec_encode(spec), limiter=self._applying)
+        self._offloads.forget_strangers(spec["name"])
         return tuple(BoundEndpoint(Address.parse(asked), Address.parse(got)) for asked, got in bound)
 
     def remove(self, cluster: str) -> None:
@@ -116,11 +140,11 @@ class DataPlane:
 
     async def clients(self, client_id: int | None = None) -> tuple[Mapping[str, Any], ...]:
         """Every connected client, or that one, each with what CLIENT LIST shows; takes up to 1 s."""
-        return tuple(await trio.to_thread.run_sync(self._native.clients, client_id))
+        return tuple(await trio.to_thread.run_sync(self._native.clients, client_id, limiter=self._asking))
 
     async def kill(self, client_ids: Iterable[int]) -> int:
         """Close these clients; return how many there were."""
-        return await trio.to_thread.run_sync(self._native.kill, list(client_ids))
+        return await trio.to_thread.run_sync(self._native.kill, list(client_ids), limiter=self._asking)
 
     async def topics(self, cluster: str, kind: str, pattern: bytes | None = None) -> bytes:
         """What the cluster's clients are subscribed to and the pattern matches: an encoded array of names.
@@ -159,7 +183,9 @@ class DataPlane:
 
     async def unblock(self, client_id: int, *, with_error: bool) -> bool:
         """End a client's wait for a blocking command, in a thread; whether it was waiting."""
-        return await trio.to_thread.run_sync(self._native.unblock, client_id, with_error)
+        return await trio.to_thread.run_sync(
+            self._native.unblock, client_id, with_error, limiter=self._asking
+        )
 
     def limit_clients(self, most: int) -> None:
         """Refuse clients beyond so many of all clusters together; 0 = no limit."""
@@ -187,6 +213,7 @@ class _Offloads(AsyncIterator[Offload | Abandoned]):
         self._ended = False
         self._hint, self.hints = trio.open_memory_channel[Address](MAX_HINTS)
         self.down: Board[PoolKey, NodeDown] = Board()
+        self._strangers: dict[PoolKey, str] = {}  # that the log knows, and why they are
 
     async def __anext__(self) -> Offload | Abandoned:
         await trio.lowlevel.checkpoint()
@@ -201,9 +228,22 @@ class _Offloads(AsyncIterator[Offload | Abandoned]):
         return self._waiting.popleft()
 
     def _pass_hints(self) -> None:
-        for _, address, _ in self._native.hints():
+        for cluster, address, kind, why in self._native.hints():
+            hint = Hint(cluster, Address.parse(address), HintKind(kind), why)
+            self._tell_stranger(hint)
             with contextlib.suppress(trio.WouldBlock, trio.BrokenResourceError):  # they only save time
-                self._hint.send_nowait(Address.parse(address))
+                self._hint.send_nowait(hint.address)
+
+    def _tell_stranger(self, hint: Hint) -> None:
+        key = (hint.cluster, hint.address)
+        if hint.kind is HintKind.STRANGER and self._strangers.get(key) != hint.why:
+            self._strangers[key] = hint.why
+            log.warning("node is a stranger", cluster=hint.cluster, node=str(hint.address), why=hint.why)
+
+    def forget_strangers(self, cluster: str) -> None:
+        """Who a primary is has been told anew."""
+        for key in [key for key in self._strangers if key[0] == cluster]:
+            del self._strangers[key]
 
     def _show_down(self) -> None:
         told = self._native.down()

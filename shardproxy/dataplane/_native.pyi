@@ -72,10 +72,11 @@ class DataPlane:
     def subscribers(self, cluster: str, kind: str, names: list[bytes]) -> list[int]:
         """How many clients of the cluster are subscribed to each of these. Releases the GIL."""
 
-    def hints(self) -> list[tuple[str, str, str]]:
-        """Where workers lost or could not reach a node since the last call.
+    def hints(self) -> list[tuple[str, str, str, str]]:
+        """What workers found of nodes since the last call.
 
-        Each is (cluster, address, why); `fileno` is readable while there are some.
+        Each is (cluster, address, kind, why); `fileno` is readable while there are some. The kind is `lost`,
+        also when it could not be reached, or `stranger`: not the primary that the topology names.
         """
 
     def down(self) -> list[tuple[str, str, str]] | None:

@@ -37,6 +37,21 @@ class ClusterSettings:
         return cls(config, VERSION, credentials, config.client_auth.read() if config.client_auth else None)
 
 
+@dataclass(frozen=True, slots=True)
+class ShardTerms:
+    """What is decided of a shard beside its nodes. The defaults ask for nothing."""
+
+    label: str | None = None  # what clients and logs are told it is called; None = its place
+    run_id: str | None = None  # of its primary: another process at that address gets nothing
+    wait: int | None = None  # replicas that must have a write before it is acknowledged; None = as configured
+    voters: frozenset[Address] | None = (
+        None  # as the primary lists them in ROLE; None = all that are attached
+    )
+
+
+Terms = Mapping[ShardKey, ShardTerms]
+
+
 class EndpointSpec(TypedDict):
     kind: str
     addresses: list[str]
@@ -59,12 +74,20 @@ class CommandsSpec(TypedDict):
     rename: dict[str, str]
 
 
+class IdentitySpec(TypedDict):
+    run_id: str
+
+
 class ShardSpec(TypedDict):
-    name: str | None
+    name: str | None  # of a memcached node
+    label: NotRequired[str]  # what clients and logs are told it is called; else its place
     slots: list[tuple[int, int]]
     primary: int | None  # index into nodes
     nodes: list[NodeSpec]
     weight: int
+    identity: NotRequired[IdentitySpec | None]  # who the primary is; nothing = it is not asked
+    wait: NotRequired[int]  # so many replicas must have a write before it is acknowledged
+    voters: NotRequired[list[str] | None]  # that may vouch for it; nothing = all that are attached
 
 
 class NodeAuthSpec(TypedDict):
@@ -82,7 +105,6 @@ class ClusterSpec(TypedDict):
     endpoints: list[EndpointSpec]
     reads: str
     max_staleness: NotRequired[float]
-    wait: NotRequired[int]
     wait_timeout: NotRequired[float]
     zone: str | None  # of the proxy
     hashing: str
@@ -100,12 +122,14 @@ def cluster_spec(
     topology: Topology,
     readable: Readable | None = None,
     discovery: DiscoverySpec | None = None,
+    terms: Terms | None = None,
 ) -> ClusterSpec:
     """Describe one cluster to the data plane; shards `readable` does not name are read from all nodes.
 
     `discovery` is what clients of a memcached cluster are told of its layout.
     """
-    readable = readable or {}
+    readable, terms = readable or {}, terms or {}
+    wait = settings.config.writes.wait if isinstance(settings.config, RedisCluster) else 0
     config, credentials = settings.config, settings.credentials
     spec = ClusterSpec(
         name=topology.cluster,
@@ -122,7 +146,9 @@ def cluster_spec(
         key_families=_families(config),
         commands=_commands(config),
         shards=[
-            _shard(shard, readable.get(ShardKey(topology.cluster, shard.index))) for shard in topology.shards
+            _shard(shard, readable.get(key), terms.get(key, ShardTerms()), wait)
+            for shard in topology.shards
+            for key in [topology.key_of(shard)]
         ],
         limits=config.limits.model_dump(),
         timeouts=config.timeouts.model_dump(),
@@ -133,7 +159,7 @@ def cluster_spec(
     )
     if isinstance(config, RedisCluster):
         spec["max_staleness"] = config.reads.max_staleness
-        spec["wait"], spec["wait_timeout"] = config.writes.wait, config.writes.timeout
+        spec["wait_timeout"] = config.writes.timeout
     if isinstance(config, MemcachedCluster):
         spec["memcached"] = memcached_spec(config, settings.client_credentials, discovery)
         spec["shards"] += [_spare(node.node()) for node in config.on_failure.gutter]
@@ -158,15 +184,23 @@ def _commands(config: Cluster) -> CommandsSpec:
     return CommandsSpec(deny=list(commands.deny), allow=list(commands.allow), rename=dict(commands.rename))
 
 
-def _shard(shard: Shard, readable: frozenset[Address] | None) -> ShardSpec:
+def _shard(shard: Shard, readable: frozenset[Address] | None, terms: ShardTerms, wait: int) -> ShardSpec:
     first = shard.nodes[0] if shard.nodes else None
-    return ShardSpec(
+    spec = ShardSpec(
         name=first.name if first else None,
         slots=[(slots.first, slots.last) for slots in shard.slots],
         primary=0 if shard.primary else None,  # `Shard.nodes` has the primary first
         nodes=[_node(node, readable) for node in shard.nodes],
         weight=first.weight if first else 1,
     )
+    if terms.label is not None:
+        spec["label"] = terms.label
+    if shard.primary is not None and terms.run_id is not None:
+        spec["identity"] = IdentitySpec(run_id=terms.run_id)
+    if wait := wait if terms.wait is None else terms.wait:
+        spec["wait"] = wait
+        spec["voters"] = None if terms.voters is None else sorted(map(str, terms.voters))
+    return spec
 
 
 def _spare(node: Node) -> ShardSpec:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from shardproxy.failover import identity, quorum
-from shardproxy.failover.adoption import Adopt, Adoption, Build, Healths, adopt, follows
+from shardproxy.failover.adoption import Adopt, Adoption, Build, Healths, adopt, follows, is_heard
 from shardproxy.failover.healing import Action, Configure, Persist, heal, why_not_trusted
 from shardproxy.failover.memory import Memory
 from shardproxy.failover.places import place_of
@@ -22,6 +22,8 @@ from shardproxy.model import Address
 from shardproxy.model.health import Cause, NodeHealth, NodeState
 from shardproxy.model.replication import Role
 from shardproxy.store.record import ShardRecord, ShardState
+
+CATCHING_UP = 1.0  # seconds between looks at who catches up
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +135,12 @@ def decide(situation: Situation) -> Decision:
     return Nothing(f"primary {record.primary}: {health.verdict.reason}")
 
 
+def _has_other_nodes(situation: Situation, known: set[Address | None]) -> bool:
+    """Whether none of those is configured any more, by whatever name: each that is has said who it is."""
+    addresses = situation.setup.addresses
+    return not set(addresses) & known and all(is_heard(situation.healths.get(node)) for node in addresses)
+
+
 def _manager(setup: ShardSetup, healths: Healths) -> str | None:
     """Who else decides about this shard: then we do not."""
     for node in setup.addresses:
@@ -160,7 +168,7 @@ def _begin(situation: Situation) -> Decision:
 def _without_primary(situation: Situation) -> Decision:
     """Nobody serves it: somebody began to change its primary, or it is held, or in conflict."""
     setup, record, healths = situation.setup, situation.record, situation.healths
-    if not set(setup.addresses) & {*record.joined, *record.nodes}:
+    if _has_other_nodes(situation, {*record.joined, *record.nodes}):
         anew = replace(record_new(setup), epoch=record.epoch + 1, revision=record.revision)
         return Update(anew, "the config has other nodes here")
     if record.state is ShardState.CONFLICT:
@@ -188,17 +196,18 @@ def _members(situation: Situation) -> Update | None:
         known = tuple(dict.fromkeys((*record.nodes, *setup.addresses)))
         changed = replace(record, nodes=known)
         return Update(changed, "the config has other nodes") if changed != record else None
-    staying = sorted(quorum.members(record) - set(setup.addresses))
+    vouching = quorum.members(record) | (record.promise.voters if quorum.is_full(record) else frozenset())
+    staying = sorted(vouching - set(setup.addresses))
     primary = (record.primary,) if record.primary is not None else ()
     nodes = tuple(dict.fromkeys((*setup.addresses, *primary, *staying)))
     changed = replace(record, nodes=nodes, name=setup.name, slots=setup.slots or record.slots)
     wanted = promise_wanted(setup, changed, situation.healths, situation.memory, situation.now)
-    if wanted != record.promise:
-        changed = quorum.begun(replace(changed, nodes=tuple(dict.fromkeys((*nodes, *record.nodes)))), wanted)
-        keep = {*nodes, *quorum.members(changed)}
-        changed = replace(changed, nodes=tuple(node for node in changed.nodes if node in keep))
+    if wanted != record.promise and not quorum.is_full(record):
+        changed = quorum.begun_among(replace(changed, nodes=record.nodes), nodes, wanted)
     elif record.pending and not quorum.why_not_finished(changed, _caught_up(situation)):
         changed = quorum.finished(changed, _caught_up(situation))
+    elif record.pending and set(setup.addresses) == {record.primary} and situation.served_since is not None:
+        changed = replace(changed, pending=())  # the config leaves it nobody else to ask
     if changed == record:
         return None
     joined = tuple(node for node in record.joined if node in changed.nodes)
@@ -238,14 +247,15 @@ def _replace(situation: Situation, health: NodeHealth) -> Decision:
     if (
         isinstance(found, Adopt)
         and found.primary != record.primary
-        and _descends(record, healths, found.primary)
+        and _was_promoted(situation, found.primary)
     ):
         return Register(found)  # somebody has promoted it, an operator perhaps
-    if not verdict.is_answering and not set(setup.addresses) & {*record.joined, record.primary}:
+    if not verdict.is_answering and _has_other_nodes(situation, {*record.joined, record.primary}):
         anew = replace(record_new(setup), epoch=record.epoch + 1, revision=record.revision)
         return Update(anew, "the config has other nodes here, and the primary is gone")
     why_not = situation.why_not_act
-    if verdict.cause in (Cause.RESTARTED, Cause.NOT_PRIMARY) and _has_most(situation, health):
+    has_most = record.primary is not None and _has_most(situation, record.primary, health)
+    if verdict.cause in (Cause.RESTARTED, Cause.NOT_PRIMARY) and has_most:
         seen = health.replication
         if seen is not None and seen.role is Role.PRIMARY:
             return Accept(why, must_have_data=_may_miss_data(situation, health))
@@ -285,24 +295,34 @@ def _descends(record: ShardRecord, healths: Healths, node: Address) -> bool:
     return record.lineage.replid in (lineage.replid, lineage.replid2)
 
 
-def _is_rightful(situation: Situation, found: Adopt) -> bool:
-    """Whether whoever may not decide follows that primary: it descends, or all the others follow it."""
+def _was_promoted(situation: Situation, node: Address) -> bool:
+    """Whether somebody else made it the primary: one that only restarted as such may have old data."""
     record, healths = situation.record, situation.healths
-    if _descends(record, healths, found.primary):
+    if not _descends(record, healths, node):
+        return False
+    run_id = identity.run_id_of(healths, node)
+    is_known = record.has_process(node, run_id) or (node == record.last and run_id == record.run_id)
+    return is_known or _has_most(situation, node, healths[node])
+
+
+def _is_rightful(situation: Situation, found: Adopt) -> bool:
+    """Whether whoever may not decide follows that primary: it was promoted, or all the others follow it."""
+    record, healths = situation.record, situation.healths
+    if _was_promoted(situation, found.primary):
         return True
     seen = healths[found.primary].replication
     others = [node for node in record.joined if node != found.primary]
     return seen is not None and all(follows(healths.get(node), seen) for node in others)
 
 
-def _has_most(situation: Situation, health: NodeHealth) -> bool:
-    """Whether no member has data that the restarted primary lacks: each has less, or follows it already."""
+def _has_most(situation: Situation, primary: Address, health: NodeHealth) -> bool:
+    """Whether no member has data that a restarted node lacks: each has less, or follows it already."""
     record, seen = situation.record, health.replication
     if seen is None:
         return False
     place = place_of(seen, record.lineage) if record.lineage is not None else None
     for node in record.joined:
-        if node == record.primary or _is_left_behind(situation, node):
+        if node == primary or _is_left_behind(situation, node):
             continue
         other = situation.healths.get(node)
         if follows(other, seen):
@@ -328,14 +348,14 @@ def _is_left_behind(situation: Situation, node: Address) -> bool:
 
 
 def _has_successor(situation: Situation) -> bool:
-    """Whether it makes sense to fence; without `wait` only who vouches on record was in sync."""
+    """Whether anybody who answers might be promoted: without `wait`, nobody but who was in sync."""
     record, healths = situation.record, situation.healths
-    primary = record.primary or record.last
-    known = record.joined if record.wait or record.lineage is None else record.promise.voters
+    joined = set(record.joined)
+    fit = joined if record.wait or record.lineage is None else joined & record.promise.voters
     return any(
-        node in known and (health := healths.get(node)) is not None and health.verdict.is_answering
+        node in fit and (health := healths.get(node)) is not None and health.verdict.is_answering
         for node in record.nodes
-        if node != primary and not _is_left_behind(situation, node)
+        if node != (record.primary or record.last) and not _is_left_behind(situation, node)
     )
 
 
@@ -351,10 +371,21 @@ def _keep(situation: Situation, health: NodeHealth) -> Decision:
     ):
         renamed = replace(record, lineage=seen.lineage, run_id=server.run_id)
         return Update(renamed, "the primary's history has a new name")
-    actions = tuple(heal(setup, record, healths, situation.done, may_act=situation.why_not_act is None))
+    may_act = situation.why_not_act is None
+    actions = tuple(heal(setup, record, healths, situation.done, situation.memory, may_act=may_act))
     if actions:
         return Heal(actions)
-    return Nothing(_complaint(situation, health))
+    return Nothing(_complaint(situation, health), until=_catching_up_until(situation))
+
+
+def _catching_up_until(situation: Situation) -> float | None:
+    """When to look again at who catches up, which is no news; None where nobody has to."""
+    record, healths = situation.record, situation.healths
+    is_new = any(
+        (run_id := identity.run_id_of(healths, node)) and not record.has_process(node, run_id)
+        for node in record.promise.voters
+    )
+    return situation.now + CATCHING_UP if record.pending or is_new else None
 
 
 def _complaint(situation: Situation, health: NodeHealth) -> str | None:

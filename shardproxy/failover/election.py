@@ -83,7 +83,7 @@ def why_not_electable(candidate: Candidate, record: ShardRecord) -> str | None:
         return "cannot save to disk"
     if seen.priority == 0:
         return "its priority is 0"
-    if lineage is not None and not record.wait and not _was_in_sync(candidate, record, lineage):
+    if lineage is not None and not _may_be_source(candidate, record, lineage):
         return "it had lost sync with the last primary long before that was lost"
     return None
 
@@ -109,9 +109,13 @@ def choose(candidates: Sequence[Candidate], record: ShardRecord, zone: str | Non
         is_near = zone is not None and candidate.zone == zone
         return -place(candidate), candidate.replication.priority, not is_near, candidate.run_id
 
-    best = min(electable, key=order, default=None)
     sound = [c for c in candidates if why_not_sound(c, history) is None]
     furthest = max(sound, key=place, default=None)
+    best = min(electable, key=order, default=None)
+    if best is None and furthest is not None and _may_be_source(furthest, record, history):
+        # whatever the others lack or lost, who is fit to be a primary gets all of it
+        best = min((c for c in candidates if c is not furthest and _is_fit(c)), key=order, default=None)
+        return Choice(best, furthest if best is not None else None, refused)
     is_behind = best is not None and furthest is not None and place(furthest) > place(best)
     return Choice(best, furthest if is_behind else None, refused)
 
@@ -156,12 +160,25 @@ def best_of_restarted(record: ShardRecord, candidates: Sequence[Candidate]) -> A
     return best.address if best is not None else None
 
 
+def _is_fit(candidate: Candidate) -> bool:
+    """Whether it could be a primary, if it had the data."""
+    seen = candidate.replication
+    is_idle = seen.is_frozen and not seen.is_syncing and not candidate.is_loading
+    return is_idle and candidate.can_write and seen.priority > 0
+
+
+def _may_be_source(candidate: Candidate, record: ShardRecord, lineage: Lineage) -> bool:
+    """Whether what it has may become the shard's: with `wait` the quorum has seen to that."""
+    return bool(record.wait) or _was_in_sync(candidate, record, lineage)
+
+
 def _was_in_sync(candidate: Candidate, record: ShardRecord, lineage: Lineage) -> bool:
     """Whether it had what its primary had not long before that was lost, by what is on record of both."""
     if _is_last_primary(candidate, record):
         return True
     place = place_of(candidate.replication, lineage)
-    return candidate.address in record.promise.voters and place is not None and place >= record.floor
+    were = record.promise.voters | {record.last}
+    return candidate.address in were and place is not None and place >= record.floor
 
 
 def _is_last_primary(candidate: Candidate, record: ShardRecord) -> bool:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import enum
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import structlog
 
 from shardproxy.model.replication import ShardKey
-
-CAPACITY = 1000
+from shardproxy.store.journal import CAPACITY, Journal
 
 log = structlog.get_logger()
 
@@ -32,6 +32,11 @@ class EventName(enum.Enum):
     AUTOMATIC_FAILOVER_RESUMED = "AutomaticFailoverResumed"
     ALARM = "Alarm"
     ALARM_CLEARED = "AlarmCleared"
+
+    @property
+    def words(self) -> str:
+        """What a log line is headed with."""
+        return self.name.replace("_", " ").lower()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +60,14 @@ class Total:
 
 
 class EventLog:
-    """Keeps the newest events."""
+    """Keeps the newest events, in a journal those of before as well."""
 
-    def __init__(self, capacity: int = CAPACITY) -> None:
-        self._events: deque[Event] = deque(maxlen=capacity)
-        self._next = 1
+    def __init__(self, journal: Journal | None = None) -> None:
+        self._journal = journal or Journal()
+        self._events: deque[Event] = deque(_read(self._journal), maxlen=CAPACITY)
+        self._next = self._events[-1].number + 1 if self._events else 1
         self.totals: dict[tuple[str, EventName], Total] = {}  # by cluster, since the start
+        self.alarms: dict[ShardKey, str] = {}  # that stand, of shards that are tended or were
 
     def add(self, name: EventName, key: ShardKey, message: str, *, seconds: float = 0.0) -> None:
         """Remember and log an event of a shard."""
@@ -69,12 +76,31 @@ class EventLog:
         event = Event(self._next, datetime.now(UTC), name, key.cluster, key.index, message)
         self._next += 1
         self._events.append(event)
+        self._journal.add(_values(event))
+        if name is EventName.ALARM:
+            self.alarms[key] = message
+        elif name is EventName.ALARM_CLEARED:
+            self.alarms.pop(key, None)
         say = log.warning if name in LOUD else log.info
-        say("event", name=name.value, shard=str(key), message=message)
+        say(name.words, shard=str(key), why=message)
 
     def latest(self, count: int = CAPACITY) -> Sequence[Event]:
         """The newest events, the oldest of them first."""
         return tuple(self._events)[-count:] if count > 0 else ()
+
+
+def _values(event: Event) -> dict[str, Any]:
+    return {**asdict(event), "time": event.time.isoformat(), "name": event.name.value}
+
+
+def _read(journal: Journal) -> Iterator[Event]:
+    """The events of before; a line that is none is left out."""
+    for values in journal:
+        try:
+            time, name = datetime.fromisoformat(values["time"]), EventName(values["name"])
+            yield Event(**{**values, "time": time, "name": name})
+        except (KeyError, TypeError, ValueError):
+            continue
 
 
 LOUD = frozenset(

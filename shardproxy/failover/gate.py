@@ -38,12 +38,15 @@ def why_not_follow(node: Seen, primary: Seen, record: ShardRecord) -> str | None
     if _is_prefix(node.replication, primary.replication):
         return None
     if primary.keys == 0:
-        return f"holds {node.keys} keys, and {primary.address} none"
+        return f"holds keys, and {primary.address} none"
     if node.address not in record.joined:
-        return f"holds {node.keys} keys of its own: empty it (FLUSHALL) to let it join"
-    if node.replication.role is Role.PRIMARY and record.has_process(node.address, node.run_id):
-        why = f"was made a primary by somebody else and holds {node.keys} keys"
-        return f"{why}: make it a replica yourself to give them up"
+        return "holds keys of its own: empty it (FLUSHALL) to let it join"
+    is_given_up = (node.address, node.run_id) in record.replaced
+    is_known = record.has_process(node.address, node.run_id)
+    if node.replication.role is Role.PRIMARY and is_known and not is_given_up:
+        return (
+            "was made a primary by somebody else and holds keys: make it a replica yourself to give them up"
+        )
     return None
 
 

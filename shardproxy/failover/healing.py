@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from shardproxy.failover.adoption import Healths, follows
+from shardproxy.failover.memory import Memory
 from shardproxy.failover.setup import ShardSetup
 from shardproxy.model import Address
 from shardproxy.model.health import NodeHealth, NodeState
@@ -80,6 +81,7 @@ def heal(
     record: ShardRecord,
     healths: Healths,
     done: frozenset[Configure | Persist],
+    memory: Memory,
     *,
     may_act: bool = True,
 ) -> Iterable[Action]:
@@ -109,12 +111,18 @@ def heal(
         if node == primary or run_id == record.run_id:
             continue  # under another name, perhaps
         if follows(health, seen_primary):
-            if node not in record.joined or not record.has_process(node, run_id):
+            is_new = node not in record.joined or not record.has_process(node, run_id)
+            # the process before may have confirmed writes that this one is still getting
+            if is_new and (not _vouches(record, node) or memory.has_caught_up(node, health)):
                 yield Joined(node, run_id)
             continue
         is_wanted = node in setup.addresses and (node in record.joined or setup.is_managed)
         if may_act and is_wanted and not _is_on_its_way(health.replication, primary):
             yield Follow(node, primary, health.replication.role is Role.PRIMARY)
+
+
+def _vouches(record: ShardRecord, node: Address) -> bool:
+    return any(node in promise.voters for promise in (record.promise, *record.pending))
 
 
 def _is_on_its_way(seen: Replication, primary: Address) -> bool:

@@ -16,8 +16,9 @@ from shardproxy.store.record import ShardRecord
 def aliases(setup: ShardSetup, record: ShardRecord, healths: Healths) -> Iterator[tuple[Address, Address]]:
     """Names on record that the config has no more, each with the configured one of the same process."""
     known = dict(record.processes)
-    if record.primary is not None and record.run_id:
-        known[record.primary] = record.run_id
+    primary = record.primary or record.last
+    if primary is not None and record.run_id:
+        known[primary] = record.run_id
     for old in record.nodes:
         if old in setup.addresses:
             continue

@@ -29,10 +29,12 @@ class Memory:
     named: tuple[int, str] | None = None  # the epoch, and how replicas linked to its primary call its history
     trail: tuple[tuple[float, int], ...] = ()  # the primary's offsets of late, the oldest first
     of: tuple[int, Address | None] = (0, None)  # the epoch and primary that all this is about
+    processes: Mapping[Address, tuple[str, float]] = field(default_factory=dict)  # seen since when
 
     def noted(self, record: ShardRecord, healths: Healths, now: float) -> Memory:
         """Add what is seen now. Once the primary is unwell, who lost it when says nothing any more."""
         memory = self if self.of == (record.epoch, record.primary) else self._anew(record)
+        memory = replace(memory, processes=_processes(memory.processes, healths, now))
         primary = healths.get(record.primary) if record.primary is not None else None
         if primary is None:
             return memory
@@ -55,7 +57,7 @@ class Memory:
         """Another primary: what is known of the one before matters as long as it is being replaced."""
         if record.primary is None:
             return self
-        return Memory(of=(record.epoch, record.primary))
+        return Memory(of=(record.epoch, record.primary), processes=self.processes)
 
     def _sampled(self, primary: NodeHealth, now: float) -> Memory:
         seen = primary.replication
@@ -75,6 +77,12 @@ class Memory:
         at = self.unwell_since if self.unwell_since is not None else now
         return since is not None and at - since > LEFT_BEHIND
 
+    def has_caught_up(self, node: Address, health: NodeHealth) -> bool:
+        """Whether it has all that the process before it can have had."""
+        run_id, since = self.processes.get(node, ("", 0.0))
+        is_same = health.server is not None and health.server.run_id == run_id
+        return is_same and health.synced_at is not None and health.synced_at > since
+
     def other_name(self, record: ShardRecord) -> str:
         """How else than on record the primary's history is called since this epoch, or nothing.
 
@@ -84,6 +92,18 @@ class Memory:
         if self.named is None or record.lineage is None or self.named[0] != record.epoch:
             return ""
         return "" if self.named[1] == record.lineage.replid else self.named[1]
+
+
+def _processes(
+    known: Mapping[Address, tuple[str, float]], healths: Healths, now: float
+) -> Mapping[Address, tuple[str, float]]:
+    """Which process each node was last, and since when."""
+    new = {
+        node: (health.server.run_id, now)
+        for node, health in healths.items()
+        if health.server is not None and known.get(node, ("",))[0] != health.server.run_id
+    }
+    return {**known, **new} if new else known
 
 
 def is_current(health: NodeHealth | None) -> bool:

@@ -33,14 +33,25 @@ def is_empty(promise: Promise) -> bool:
 
 
 def begun(record: ShardRecord, promise: Promise) -> ShardRecord:
-    """The record with another promise, the present one still counting; raise QuorumError."""
+    """The record with another promise, the present one still counting."""
     if promise == record.promise:
         return record
     old = () if is_empty(record.promise) or record.promise in record.pending else (record.promise,)
     pending = tuple(p for p in (*record.pending, *old) if p != promise)
-    if len(pending) > MAX_PENDING:
-        raise QuorumError(f"{record.key}: {len(pending)} changes of who vouches are under way")
     return checked(replace(record, promise=promise, pending=pending))
+
+
+def begun_among(record: ShardRecord, nodes: Iterable[Address], promise: Promise) -> ShardRecord:
+    """The same where the config wants these nodes; others stay members for as long as they may vouch."""
+    nodes = tuple(nodes)
+    changed = begun(replace(record, nodes=tuple(dict.fromkeys((*nodes, *record.nodes)))), promise)
+    keep = {*nodes, *members(changed)}
+    return replace(changed, nodes=tuple(node for node in changed.nodes if node in keep))
+
+
+def is_full(record: ShardRecord) -> bool:
+    """Whether so many changes are under way that no other one should be begun without need."""
+    return len(record.pending) >= MAX_PENDING
 
 
 def promoted(record: ShardRecord, primary: Address) -> ShardRecord:

@@ -56,16 +56,14 @@ class Runner:
     steps: Steps
     fencer: Fencer
     settings: FailoverSettings
-    at_once: trio.CapacityLimiter
 
     async def walk(self, run: Run) -> Run:
         """Walk until it is over, or cannot go on now: it may be walked on later, from where it stands."""
-        async with self.at_once:
-            while True:
-                event = await self._take(run)
-                run = advance(run, event)
-                if run.is_over or isinstance(event, SETBACKS):
-                    return run
+        while True:
+            event = await self._take(run)
+            run = advance(run, event)
+            if run.is_over or isinstance(event, SETBACKS):
+                return run
 
     async def _take(self, run: Run) -> Event:
         """Do what the step asks for. LeadershipLostError ends the run: nothing more may be done."""
@@ -155,7 +153,7 @@ class Runner:
         return TooFew(too_few) if too_few is not None else Enough()
 
     def _choose(self, run: Run) -> Event:
-        if any(candidate.address == run.trusted for candidate in run.candidates) and run.trusted is not None:
+        if run.trusted is not None:
             return Chosen(run.trusted)
         if (restarted := best_of_restarted(run.record, run.candidates)) is not None:
             return Chosen(restarted)
@@ -172,7 +170,9 @@ class Runner:
             raise ValueError("nobody to sync from, or to")
         record = await self._put(run.record.promoting(run.source))
         try:
-            await self.steps.promote(run.source, _run_id_of(run, run.source))
+            source = await self.steps.promote(run.source, _run_id_of(run, run.source))
+            # who syncs from it knows no older name of the history than its present one
+            record = await self._put(replace(record, lineage=source.lineage))
             await self.steps.catch_up(run.target, run.source, record)
         except StepError as error:
             return RelayFailed(f"{run.target} has to sync from {run.source} first: {error}", record)

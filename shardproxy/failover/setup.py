@@ -53,8 +53,9 @@ class FailoverSettings:
     last_grace: float = 0.03  # the last primary is waited for so long once the others have answered
     fence_timeout: float = 2.0  # the data plane has stopped acknowledging by then, or we try again
     handover_timeout: float = 2.0  # FAILOVER gives up by itself
+    relay_timeout: float = 10.0  # whoever is to be promoted has got what another node has by then
     adopt_after: float = 1.5  # nodes that are silent at start are not waited for any longer
     retry_interval: float = 0.5  # between tries that found too few replicas
-    left_behind: float = 10.0  # a replica out of sync for longer when the primary fell ill is not promoted
     at_once: int = 3  # failovers
+    at_start: int = 8  # shards whose first primary is made: nobody waits for anything else yet
     zone: str | None = None  # the proxy's

@@ -18,7 +18,7 @@ from shardproxy.failover.interfaces import Nodes
 from shardproxy.failover.setup import FailoverSettings
 from shardproxy.model import Address
 from shardproxy.model.replication import DEAD_END, Lineage, Replication, Role
-from shardproxy.nodes import NodeError, NodeFailure
+from shardproxy.nodes import NodeError, NodeFailure, resolve
 from shardproxy.store.interface import Leadership, LeadershipLostError
 from shardproxy.store.record import ShardRecord
 from shardproxy.wire.info import InfoError, read_fields, read_replication, read_role, read_server
@@ -119,13 +119,14 @@ class Steps:
     async def catch_up(self, address: Address, source: Address, record: ShardRecord) -> None:
         """Let a node sync from one that was just promoted for that, until it has as much."""
         await self.follow(address, source, replace(record, run_id=""))
-        with trio.move_on_after(self._settings.handover_timeout):
+        with trio.move_on_after(self._settings.relay_timeout):
             while True:
-                node, to = await self._look(address), await self._look(source)
-                is_same = node.replication.lineage.replid == to.replication.lineage.replid
+                to, node = await self._look(source), await self._look(address)
                 is_synced = node.replication.is_link_up and not node.replication.is_syncing
-                if is_same and is_synced and node.replication.offset >= to.replication.offset:
-                    return  # its link is up before it has what it lacks
+                has_all = node.replication.offset >= to.replication.offset
+                is_one_history = node.replication.lineage.replid == to.replication.lineage.replid
+                if is_synced and is_one_history and has_all:
+                    return
                 await trio.sleep(HANDOVER_POLL)
         raise StepError(address, f"did not catch up with {source} in time")
 
@@ -221,10 +222,9 @@ class Steps:
 async def _resolve(address: Address, timeout: float) -> Iterable[str]:
     with trio.move_on_after(timeout):
         try:
-            found = await trio.socket.getaddrinfo(address.host, address.port)
+            return await resolve(address.host)
         except OSError:
             return ()
-        return {str(entry[4][0]) for entry in found}
     return ()
 
 

@@ -46,6 +46,7 @@ class Fleet:
         *,
         password: str | None = None,
         args: Sequence[str] = (),
+        host: str = "127.0.0.1",
         unix: bool = False,
         managed: bool = False,
         program: str | None = None,
@@ -67,6 +68,7 @@ class Fleet:
         self.shards: tuple[FleetShard, ...] = ()
         self._plan = (shards, replicas)
         self._args = tuple(args)
+        self._host = host
         self._unix = unix
         self._managed = managed
         self._program = program
@@ -178,6 +180,7 @@ class Fleet:
             node = MemcachedNode(
                 directory,
                 name=name,
+                host=self._host,
                 unix=self._unix,
                 args=arguments,
                 program=self._program,
@@ -192,6 +195,7 @@ class Fleet:
                 replica_of=None if self._managed else replica_of,
                 is_managed=self._managed,
                 password=self.password,
+                host=self._host,
                 unix=self._unix,
                 args=arguments,
                 program=self._program,

@@ -10,7 +10,7 @@ RECENT = 60.0  # seconds a delay is told of
 
 @dataclass(slots=True)
 class HealthStatistics:
-    """Written by the monitors; `tilted` has the reason for each cluster whose nodes' silence proves nothing now."""
+    """Written by the monitors; `tilted`: clusters whose nodes' silence proves nothing now, and why."""
 
     questions: int = 0  # asked of nodes, in all
     tilted: dict[str, str] = field(default_factory=dict)

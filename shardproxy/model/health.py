@@ -84,3 +84,7 @@ class NodeDown:
 
 PoolKey = tuple[str, Address]  # cluster, node
 NodeKey = tuple[ShardKey, Address]
+
+
+def shard_of(node: NodeKey) -> ShardKey:
+    return node[0]

@@ -19,7 +19,7 @@ class Role(enum.Enum):
 
 @dataclass(frozen=True, slots=True, order=True)
 class ShardKey:
-    """Names a shard: its cluster, and its place in that cluster."""
+    """Names a shard for good: its cluster, and the number it got there when it was first on record."""
 
     cluster: str
     index: int

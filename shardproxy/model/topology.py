@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import enum
 import itertools
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from shardproxy.model.address import Address
+from shardproxy.model.replication import ShardKey
 
 SLOT_COUNT = 16384  # Redis Cluster specification: HASH_SLOT = CRC16(key) mod 16384
 
@@ -53,15 +54,22 @@ class Node:
 class Shard:
     """The owner of some slots: one primary and its replicas."""
 
-    index: int
+    index: int  # its place in `Topology.shards`: what answers and cursors go by within one topology
     slots: tuple[SlotRange, ...]
     primary: Node | None
     replicas: tuple[Node, ...] = ()
+    name: str | None = None
+    number: int = field(kw_only=True)  # what it is known by for good, whatever its place
 
     @property
     def nodes(self) -> tuple[Node, ...]:
         """Every node, the primary first."""
         return ((self.primary,) if self.primary else ()) + self.replicas
+
+    @property
+    def label(self) -> str:
+        """What people call it."""
+        return self.name if self.name is not None else str(self.number)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +91,14 @@ class Topology:
             if any(r.first <= slot <= r.last for r in shard.slots):
                 return shard
         return None
+
+    def key_of(self, shard: Shard) -> ShardKey:
+        """What one of its shards is known by elsewhere."""
+        return ShardKey(self.cluster, shard.number)
+
+    def shard_numbered(self, number: int) -> Shard | None:
+        """The shard of that number, whatever its place."""
+        return next((shard for shard in self.shards if shard.number == number), None)
 
     def with_epoch(self, epoch: int) -> Topology:
         return replace(self, epoch=epoch)

@@ -43,6 +43,7 @@ class Connection:
         self.reader = Reader(max_reply)
         self.resp = 2
         self.db = 0
+        self.run_id = ""  # of the process at its other end, once somebody wanted to know
         self.peer = "" if sock.family == socket.AF_UNIX else str(sock.getpeername()[0])
         self._poll = select.poll()
         self._poll.register(sock, select.POLLIN)

@@ -1,8 +1,8 @@
 """One connection to one node. Knows nothing of shards.
 
 The connection opens with the first request and again after any failure. Requests of several tasks take turns;
-a request that is given up leaves no reply behind, because its connection goes with it. What it logs in with is
-asked for whenever it opens: that may change.
+a request that is given up leaves no reply behind, because its connection goes with it. What it logs in with
+is asked for whenever it opens: that may change.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from shardproxy.nodes.connect import open_socket
 from shardproxy.nodes.connection import Connection, encode_all
 from shardproxy.nodes.errors import NodeError, NodeTimeout, NodeUnreachable
 from shardproxy.nodes.resolve import Resolver, own_resolver
+from shardproxy.wire.info import InfoError, read_fields
 from shardproxy.wire.reply import Failure, Reply
 from shardproxy.wire.resp import MAX_REPLY, Argument, ProtocolError, encode
 
@@ -63,6 +64,7 @@ class _Attempt:
     data: bytes
     count: int
     is_sent: bool = False
+    run_id: str | None = None  # nobody else is to get it
 
 
 class NodeLink:
@@ -104,9 +106,13 @@ class NodeLink:
         resp: int = 2,
         db: int = 0,
         timeout: float | None = None,
+        run_id: str | None = None,
     ) -> list[Reply]:
-        """Send requests in one write; return a reply for each, errors as Failure values."""
-        attempt = _Attempt(encode_all(requests), len(requests))
+        """Send requests in one write; return a reply for each, errors as Failure values.
+
+        With a run_id nothing is sent to another process than that: NodeUnreachable.
+        """
+        attempt = _Attempt(encode_all(requests), len(requests), run_id=run_id)
         replies, _ = await self._serve(attempt, resp, db, timeout)
         return replies
 
@@ -195,9 +201,11 @@ class NodeLink:
             connection = await self._prepare(resp, db)
             if not attempt.count:
                 return [], b""
+            if attempt.run_id is not None:
+                await _demand_process(connection, attempt.run_id)
             attempt.is_sent = True
             replies, raw = await connection.exchange(attempt.data, attempt.count)
-        except (OSError, trio.ClosedResourceError, ProtocolError, EOFError) as e:
+        except (OSError, trio.ClosedResourceError, ProtocolError, InfoError, EOFError) as e:
             self.drop()
             raise NodeUnreachable(self.address, _cause(e), is_sent=attempt.is_sent) from e
         except BaseException:  # given up half-way, or refused the state we need: nothing to build on
@@ -244,6 +252,15 @@ class NodeLink:
             sock = await open_socket(self.address, self._resolver or own_resolver())
             return Connection(sock, self._max_reply)
         raise TimeoutError(f"no connection within {self._timeouts.connect:g} s")
+
+
+async def _demand_process(connection: Connection, run_id: str) -> None:
+    """A connection ends with its process, so it has to be asked but once who it is."""
+    if not connection.run_id:
+        (reply,), _ = await connection.exchange(encode("INFO", "server"), 1)
+        connection.run_id = read_fields(reply).get("run_id", "")
+    if connection.run_id != run_id:
+        raise ConnectionRefusedError("another process answers there")
 
 
 def _cause(error: BaseException) -> str:

@@ -65,10 +65,11 @@ class NodeLinks:
         resp: int = 2,
         db: int = 0,
         timeout: float | None = None,
+        run_id: str | None = None,
     ) -> list[Reply]:
         """As NodeLink.request_many, on a connection of this set."""
         async with self.borrow(address, timeout) as link:
-            return await link.request_many(requests, resp=resp, db=db, timeout=timeout)
+            return await link.request_many(requests, resp=resp, db=db, timeout=timeout, run_id=run_id)
 
     async def request_raw(
         self, address: Address, *args: Argument, resp: int = 2, db: int = 0, timeout: float | None = None

@@ -1,7 +1,7 @@
 """Two open connections to every node that is watched: one to ask how it is, one in reserve for commands.
 
     monitor ─> connect ─> probe link        a node that hangs hangs here
-    failover ─> request_many ─> reserve     open before it is needed: no lookup, no connect, no turn to wait for
+    failover ─> request_many ─> reserve     open before it is needed: no lookup, no connect, no turn
 
 When a primary dies its replicas have a fraction of a second to answer; looking up a name may take longer.
 """
@@ -96,15 +96,20 @@ class OpenLinks:
         return link
 
     async def request_many(
-        self, address: Address, requests: Sequence[Sequence[Argument]], *, timeout: float
+        self,
+        address: Address,
+        requests: Sequence[Sequence[Argument]],
+        *,
+        timeout: float,
+        run_id: str | None = None,
     ) -> list[Reply]:
         """A reply for each; raise as NodeLink.request_many does."""
         reserve = self._reserves.get(address)
         if reserve is None or (reserve.link.is_busy and reserve.opening is None):
-            return await self._others.request_many(address, requests, timeout=timeout)
+            return await self._others.request_many(address, requests, timeout=timeout, run_id=run_id)
         if reserve.opening is not None:
             reserve.opening.cancel()  # who has something to say opens it himself
-        return await reserve.link.request_many(requests, timeout=timeout)
+        return await reserve.link.request_many(requests, timeout=timeout, run_id=run_id)
 
     def is_ready(self, address: Address) -> bool:
         """Whether a command to the node would leave at once."""

@@ -116,7 +116,9 @@ class ShardRecord:
         return self.state in (ShardState.OK, ShardState.CONFLICT)
 
     def fenced(self, state: ShardState = ShardState.FENCING) -> ShardRecord:
-        """The next epoch, without a primary."""
+        """The next epoch, without a primary. Whom this one may have made one in vain, gives that up."""
+        in_vain = self.target if self.state is ShardState.PROMOTING else None
+        given_up = tuple(entry for entry in self.processes if entry[0] == in_vain)
         return replace(
             self,
             epoch=self.epoch + 1,
@@ -124,6 +126,7 @@ class ShardRecord:
             primary=None,
             last=self.primary or self.last,
             target=None,
+            replaced=(*(entry for entry in self.replaced if entry[0] != in_vain), *given_up),
         )
 
     def promoting(self, target: Address) -> ShardRecord:
@@ -148,7 +151,7 @@ class ShardRecord:
         )
 
     def renamed(self, old: Address, new: Address) -> ShardRecord:
-        """The same node under another name."""
+        """The same node under another name; in another epoch where it is this one's target."""
 
         def name(node: Address) -> Address:
             return new if node == old else node
@@ -158,6 +161,7 @@ class ShardRecord:
 
         return replace(
             self,
+            epoch=self.epoch + 1 if old == self.target else self.epoch,
             primary=name(self.primary) if self.primary else None,
             last=name(self.last) if self.last else None,
             target=None if self.target == old and self.is_settled else self.target,  # an epoch has but one

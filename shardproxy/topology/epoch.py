@@ -1,35 +1,21 @@
-"""How a proposal becomes an epoch. Pure: no clock, no I/O."""
+"""How the topology of a cluster that has no records is numbered. Pure: no clock, no I/O."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from shardproxy.model import Topology
 
 FIRST_EPOCH = 1
 
 
-@dataclass(frozen=True, slots=True)
-class Stale:
-    """The proposal was worked out from an older topology than the one that is served."""
+def topology_number(current: Topology | None, wanted: Topology, last: int = 0) -> Topology:
+    """Number a topology: the same shards as now keep their epoch, for an epoch is a change.
 
-    base: int
-    current: int
-
-    def __str__(self) -> str:
-        return f"worked out from epoch {self.base}, but epoch {self.current} is served"
-
-
-def topology_number(current: Topology | None, proposed: Topology, last: int = 0) -> Topology | Stale:
-    """Number a proposal, whose own epoch is the one it was worked out from.
-
-    The same shards as now keep their epoch: an epoch is a change. `last` is the highest the cluster ever had,
-    also before this process.
+    `last` is the highest the cluster ever had, also before this process.
     """
     if current is None:
-        return proposed.with_epoch(max(FIRST_EPOCH, proposed.epoch, last + 1))
-    if proposed.epoch < current.epoch:
-        return Stale(proposed.epoch, current.epoch)
-    if replace(proposed, epoch=current.epoch) == current:
+        return wanted.with_epoch(max(FIRST_EPOCH, last + 1))
+    if replace(wanted, epoch=current.epoch) == current:
         return current
-    return proposed.with_epoch(current.epoch + 1)
+    return wanted.with_epoch(max(current.epoch, last) + 1)

@@ -7,7 +7,6 @@ with another mode or another address to advertise. So the last one told is on re
 from __future__ import annotations
 
 import hashlib
-import socket
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from shardproxy.config import MemcachedCluster, Mode
 from shardproxy.dataplane.memcached import DiscoverySpec, Entry
 from shardproxy.dataplane.spec import ClusterSettings
 from shardproxy.model import Address, Topology
+from shardproxy.nodes import resolve
 
 RESOLVE_TIMEOUT = 1.0  # seconds for all names; one that is not found in time is told as it is
 
@@ -93,9 +93,8 @@ async def entries(addresses: Iterable[Address]) -> list[Entry]:
 
 async def _ip_of(address: Address) -> str | None:
     try:
-        answers = await trio.socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+        answers = await resolve(address.host)
     except OSError:
         return None
     # the same one whatever order several come in: else each reload would look like a change
-    by_family = sorted((family != socket.AF_INET, str(where[0])) for family, *_, where in answers)
-    return by_family[0][1] if by_family else None
+    return min(answers, key=lambda ip: (":" in ip, ip), default=None)

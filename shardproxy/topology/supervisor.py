@@ -1,9 +1,8 @@
-"""Has every Redis cluster watched and tended, as its settings say.
+"""Has every Redis cluster watched and tended, as it is configured.
 
-    settings ─> setups ─> controller ─> records ─> monitor of each cluster ─> health ─> controller
-                                                        └─> readable replicas ─> publisher
+    clusters ─> setups ─> controller ─> records ─> monitor of each cluster ─> health ─> controller, follower
 
-Owns the boards between them. A cluster has a monitor of its own, as intervals are set by cluster.
+Owns the setups, and what the monitors show. A cluster has a monitor of its own: intervals are set by cluster.
 """
 
 from __future__ import annotations
@@ -15,57 +14,21 @@ from functools import partial
 import structlog
 import trio
 
-from shardproxy.config import RedisCluster, Replication
-from shardproxy.dataplane.spec import ClusterSettings
+from shardproxy.config import RedisCluster
 from shardproxy.failover.controller import Inputs, run_controller, run_watch
-from shardproxy.failover.controls import Controls
-from shardproxy.failover.events import EventLog
-from shardproxy.failover.interfaces import Nodes
 from shardproxy.failover.setup import FailoverSettings, ShardSetup
-from shardproxy.failover.tend import Bell, ring_at_news
 from shardproxy.health.monitor import Boards, Connect, run_monitor
 from shardproxy.health.settings import HealthSettings
-from shardproxy.model import Address, Topology
-from shardproxy.model.board import Board
-from shardproxy.model.health import NodeState
+from shardproxy.model import Address
+from shardproxy.model.board import Board, News
 from shardproxy.model.replication import ShardKey
-from shardproxy.store.interface import Store
-from shardproxy.store.record import ShardRecord, ShardState
-from shardproxy.topology.epoch import Stale
-from shardproxy.topology.fencer import LocalFencer
-from shardproxy.topology.publisher import Inbox, publish
+from shardproxy.store.record import ShardRecord
+from shardproxy.topology.project import Configured
 
 RESTART_PAUSE = 1.0  # seconds
-KNOWN_WITHIN = 2.0  # seconds; silent nodes are waited for 1.5 s before the others decide
-KNOWN_POLL = 0.02  # seconds: topologies change without a ring
 MAX_HINTS = 256  # per cluster, not taken yet; more say nothing new
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class Desk:
-    """What others may see of failover, and ask of it."""
-
-    setups: Board[ShardKey, ShardSetup] = field(default_factory=Board)
-    boards: Boards = field(default_factory=Boards)
-    events: EventLog = field(default_factory=EventLog)
-    controls: Controls = field(default_factory=Controls)
-    readable: dict[ShardKey, frozenset[Address]] = field(
-        default_factory=dict
-    )  # of shards whose roles are known
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What a supervisor needs of the rest of the process."""
-
-    store: Store
-    nodes: Nodes
-    connect: Connect
-    inbox: Inbox
-    topologies: Mapping[str, Topology]
-    zone: str | None = None
 
 
 @dataclass(slots=True)
@@ -75,19 +38,26 @@ class _Watched:
     health: HealthSettings
     scope: trio.CancelScope
     hints: trio.MemorySendChannel[Address]
-    setups: Board[ShardKey, ShardSetup]
+    setups: Board[ShardKey, ShardSetup] = field(default_factory=Board)
 
 
 class Supervisor:
-    """Runs until cancelled; `follow` may be called at any time."""
+    """Follows the clusters that are served; `inputs` are its controller's, whose setups it fills."""
 
-    def __init__(self, surroundings: Surroundings, desk: Desk) -> None:
-        self._around = surroundings
-        self._desk = desk
-        self._settings: Mapping[str, ClusterSettings] = {}
+    def __init__(
+        self,
+        clusters: Board[str, Configured],
+        inputs: Inputs,
+        boards: Boards,
+        connect: Connect,
+        settings: FailoverSettings,
+    ) -> None:
+        self._clusters = clusters
+        self._inputs = inputs
+        self._boards = boards
+        self._connect = connect
+        self._settings = settings
         self._watched: dict[str, _Watched] = {}
-        self._nursery: trio.Nursery | None = None
-        self._bell = Bell()
 
     async def run(
         self,
@@ -95,73 +65,52 @@ class Supervisor:
         *,
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        around, desk = self._around, self._desk
-        inputs = Inputs(
-            desk.setups,
-            desk.boards.health,
-            around.store,
-            around.nodes,
-            LocalFencer(around.inbox, around.topologies),
-            desk.events,
-            desk.controls,
-        )
-        async with trio.open_nursery() as self._nursery:
-            self._nursery.start_soon(
-                _run_always, "failover", partial(run_controller, inputs, FailoverSettings(zone=around.zone))
-            )
-            self._nursery.start_soon(self._pass_hints, hints)
-            self._nursery.start_soon(self._serve_readable)
-            for board in (desk.boards.reads, desk.boards.health):
-                self._nursery.start_soon(ring_at_news, board.wait_changed, board.version, self._bell)
-            self.follow(self._settings)
-            task_status.started()
+        """Watch and tend until cancelled; `hints` are nodes that just failed somebody."""
+        news = News()
+        self._clusters.subscribe(news)
+        try:
+            async with trio.open_nursery() as nursery:
+                self._follow(nursery)
+                nursery.start_soon(
+                    run_always, "failover", partial(run_controller, self._inputs, self._settings)
+                )
+                nursery.start_soon(self._pass_hints, hints)
+                task_status.started()
+                while True:
+                    await news.wait()
+                    self._follow(nursery)
+        finally:
+            self._clusters.unsubscribe(news)
 
-    async def wait_known(self) -> None:
-        """Wait until each shard's primary and readable replicas are known, but not for long.
-
-        A node that is down keeps nobody from being served by the others.
-        """
-        with trio.move_on_after(KNOWN_WITHIN):
-            while not all(self._is_known(key) for key in self._desk.setups):
-                with trio.move_on_after(KNOWN_POLL):
-                    await self._bell.next.wait()
-
-    def _is_known(self, key: ShardKey) -> bool:
-        topology = self._around.topologies.get(key.cluster)
-        if topology is None or topology.shards[key.index].primary is None:
-            return False
-        return len(topology.shards[key.index].nodes) == 1 or key in self._desk.readable
-
-    def follow(self, settings: Mapping[str, ClusterSettings]) -> None:
-        """Watch and tend what these settings say, from now on."""
-        self._settings = settings
-        if self._nursery is None:
-            return
+    def _follow(self, nursery: trio.Nursery) -> None:
+        """Watch and tend what is configured now."""
         wanted = {
-            name: _health(of.config) for name, of in settings.items() if isinstance(of.config, RedisCluster)
+            name: _health(configured.settings.config)
+            for name, configured in self._clusters.items()
+            if isinstance(configured.settings.config, RedisCluster)
         }
         for name in [name for name, now in self._watched.items() if wanted.get(name) != now.health]:
             self._watched.pop(name).scope.cancel()
-        setups = {setup.key: setup for name, of in settings.items() for setup in shard_setups(name, of)}
         for name, health in wanted.items():
             if name not in self._watched:
-                self._watch(name, health, self._nursery)
-            _show(self._watched[name].setups, {key: s for key, s in setups.items() if key.cluster == name})
+                self._watch(name, health, nursery)
+            _show(self._watched[name].setups, {setup.key: setup for setup in self._clusters[name].setups})
+        setups = {setup.key: setup for of in self._clusters.values() for setup in of.setups}
         for key, setup in setups.items():
-            if self._desk.setups.get(key) != setup and (zone := only_zone(setup)) is not None:
+            if self._inputs.setups.get(key) != setup and (zone := only_zone(setup)) is not None:
                 log.warning("all nodes of a shard are in one zone", shard=str(key), zone=zone)
-        _show(self._desk.setups, setups)
+        _show(self._inputs.setups, setups)
 
     def _watch(self, cluster: str, health: HealthSettings, nursery: trio.Nursery) -> None:
         hint, hints = trio.open_memory_channel[Address](MAX_HINTS)
-        watched = _Watched(health, trio.CancelScope(), hint, Board())
+        watched = _Watched(health, trio.CancelScope(), hint)
         self._watched[cluster] = watched
         nursery.start_soon(self._run_watched, cluster, watched, hints)
 
     async def _run_watched(
         self, cluster: str, watched: _Watched, hints: trio.MemoryReceiveChannel[Address]
     ) -> None:
-        boards, store = self._desk.boards, self._around.store
+        boards, store = self._boards, self._inputs.store
         records: Board[ShardKey, ShardRecord] = Board()
         try:
             with watched.scope:
@@ -171,26 +120,35 @@ class Supervisor:
                         run_monitor,
                         records,
                         boards,
-                        self._around.connect,
+                        self._connect,
                         group=store.group,
+                        is_observer=partial(self._is_observer, cluster),
                         max_staleness=self._max_staleness,
                         hints=hints,
                         settings=watched.health,
                     )
-                    await _run_always("health", monitor)
+                    await run_always("health", monitor)
         finally:
-            if self._watched.get(cluster) in (watched, None):  # else its successor shows them anew
+            # else another monitor goes on, or what is known serves until the process has drained
+            if cluster not in self._watched:
                 for node in [node for node in boards.health if node[0].cluster == cluster]:
                     boards.health.hide(node)
                 for key in [key for key in boards.reads if key.cluster == cluster]:
                     boards.reads.hide(key)
 
+    def _is_observer(self, cluster: str) -> bool:
+        """Whether this process never decides who is primary there, and must not look like one that does."""
+        configured = self._clusters.get(cluster)
+        config = configured.settings.config if configured is not None else None
+        return not isinstance(config, RedisCluster) or not config.failover.enabled
+
     def _max_staleness(self, key: ShardKey) -> float | None:
         """None where no replica is read from: nobody has to know how old its data is."""
-        settings = self._settings.get(key.cluster)
-        if settings is None or not isinstance(settings.config, RedisCluster):
+        configured = self._clusters.get(key.cluster)
+        if configured is None or not isinstance(configured.settings.config, RedisCluster):
             return None
-        return settings.config.reads.max_staleness if settings.config.reads_replicas else None
+        config = configured.settings.config
+        return config.reads.max_staleness if config.reads_replicas else None
 
     async def _pass_hints(self, hints: trio.MemoryReceiveChannel[Address]) -> None:
         async for address in hints:
@@ -200,44 +158,8 @@ class Supervisor:
                 except (trio.WouldBlock, trio.BrokenResourceError):
                     continue  # they only save time
 
-    async def _publish_again(self, cluster: str, reason: str) -> None:
-        """The same topology, told with what is readable now."""
-        while (topology := self._around.topologies.get(cluster)) is not None:
-            if not isinstance(await publish(self._around.inbox, topology, reason), Stale):
-                return
 
-    async def _serve_readable(self) -> None:
-        """Have the data plane told which replicas are fit to be read from, whenever that changes."""
-        boards, readable = self._desk.boards, self._desk.readable
-        while True:
-            news = self._bell.next
-            now = {
-                key: nodes if self._is_looked_at(key) else readable[key]
-                for key, nodes in boards.reads.items()
-                if key in readable or self._is_looked_at(key)
-            }
-            changed = {key.cluster for key in {*now, *readable} if now.get(key) != readable.get(key)}
-            readable.clear()
-            readable.update(now)
-            for cluster in changed:
-                await self._publish_again(cluster, "other replicas are fit to be read from")
-            await news.wait()
-
-    def _is_looked_at(self, key: ShardKey) -> bool:
-        """Whether every node was asked since the shard got its roles; before, what was known holds."""
-        record = self._around.store.records.get(key)
-        if record is None or record.state is ShardState.NEW:
-            return False
-        for node in record.nodes:
-            health = self._desk.boards.health.get((key, node))
-            if health is None or health.epoch != record.epoch or health.verdict.state is NodeState.UNKNOWN:
-                return False
-            if health.verdict.is_answering and health.replication is None:
-                return False
-        return True
-
-
-async def _run_always(what: str, service: Callable[[], Awaitable[None]]) -> None:
+async def run_always(what: str, service: Callable[[], Awaitable[None]]) -> None:
     """Whatever ails it, clients are served on; it begins anew from what is on record."""
     while True:
         try:
@@ -245,24 +167,6 @@ async def _run_always(what: str, service: Callable[[], Awaitable[None]]) -> None
         except Exception as error:  # a bug
             log.error("crashed, begins anew", what=what, exc_info=error)
             await trio.sleep(RESTART_PAUSE)
-
-
-def shard_setups(cluster: str, settings: ClusterSettings) -> list[ShardSetup]:
-    """The shards of a cluster as failover is told of them; none for an engine without replication."""
-    config = settings.config
-    if not isinstance(config, RedisCluster):
-        return []
-    return [
-        ShardSetup(
-            ShardKey(cluster, shard.index),
-            shard.nodes,
-            wait=config.writes.wait,
-            is_managed=config.replication is Replication.MANAGED,
-            is_automatic=config.failover.enabled,
-            min_replicas=config.writes.min_replicas,
-        )
-        for shard in config.topology(cluster).shards
-    ]
 
 
 def only_zone(setup: ShardSetup) -> str | None:

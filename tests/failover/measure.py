@@ -1,6 +1,6 @@
 """How long writes wait when a primary is killed, frozen or cut off, and what applications see of it.
 
-    python -m tests.failover.measure --kills 20 --freezes 20 --cuts 20 --switchovers 20
+    python -m tests.failover.measure --kills 20 --freezes 20 --cuts 20 --switchovers 20 --restarts 200
 
 Plain redis-py without retries; half of the clients keep their connection, half open one for each command.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import random
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -22,6 +23,7 @@ from tests.fixtures.proxy import wait_until
 SHARDS, REPLICAS = 3, 1
 SETTLE = 0.5  # seconds of load before each fault
 FREEZE = 10.0  # seconds
+HIATUS = (0.001, 0.05)  # seconds from the end of a primary to its start, empty
 
 
 class Result:
@@ -40,12 +42,13 @@ def measure(
 ) -> Result:
     """`fault` returns since when it holds."""
     result = Result()
+    shards = len(site.fleet.shards)
     for number in range(rounds):
-        shard = number % SHARDS
+        shard = number % shards
         site.wait_whole(shard)
         site.post("/api/acknowledge", shard=shard)  # of the last one: the next need not wait
         node = site.primary(shard)
-        with load(site.proxy.address(), shard, SHARDS) as ledger:
+        with load(site.proxy.address(), shard, shards) as ledger:
             time.sleep(SETTLE)
             began = fault(node)
             wait_until(lambda: ledger.first_after(began) is not None, "writes go on", timeout=30.0)  # noqa: B023
@@ -91,6 +94,19 @@ def freeze(node: RedisNode) -> float:
     began = time.monotonic()
     node.freeze()
     return began
+
+
+def restart(node: RedisNode) -> float:
+    """Killed, and back as an empty primary before anybody can have noticed."""
+    began = kill(node)
+    time.sleep(random.uniform(*HIATUS))
+    node.is_managed = False  # as what supervises it would start it, which knows nothing of us
+    node.begin()
+    return began
+
+
+def mend_restarted(node: RedisNode) -> None:
+    node.start()  # wait for it
 
 
 def mend_killed(node: RedisNode) -> None:
@@ -146,12 +162,22 @@ def main() -> int:
     parser.add_argument("--freezes", type=int, default=20)
     parser.add_argument("--cuts", type=int, default=0, help="silently, from everybody; needs root and nft")
     parser.add_argument("--switchovers", type=int, default=0)
+    parser.add_argument(
+        "--restarts", type=int, default=0, help="killed, and back empty within 50 ms; one shard of two nodes"
+    )
     parser.add_argument("--wait", type=int, default=0, help="replicas that must have a write")
     chosen = parser.parse_args()
     bad = 0
     if chosen.cuts:
         with own_network():
             bad += measure_cuts(chosen.cuts, chosen.wait)
+    if chosen.restarts:
+        with open_site(1, max(REPLICAS, chosen.wait), writes={"wait": chosen.wait}) as site:
+            result = measure(site, chosen.restarts, restart, mend_restarted)
+        report("killed and back empty within 50 ms", result)
+        bad += len(result.faults)
+    if not chosen.switchovers + chosen.kills + chosen.freezes:
+        return 1 if bad else 0
     with open_site(SHARDS, max(REPLICAS, chosen.wait), writes={"wait": chosen.wait}) as site:
         if chosen.switchovers:
             result = measure_switchovers(site, chosen.switchovers)

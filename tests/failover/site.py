@@ -12,6 +12,7 @@ from typing import Any
 
 from shardproxy.fleet import Fleet, RedisNode
 from shardproxy.fleet.process import Launch, LocalProcess
+from shardproxy.model import Address
 from tests.fixtures.proxy import Proxy, config_of, wait_until
 
 
@@ -49,7 +50,8 @@ class Site:
                 return str(json.loads(error.read())["error"])
 
     def node(self, address: str) -> RedisNode:
-        node = next(node for node in self.fleet.nodes if str(node.address) == address)
+        port = Address.parse(address).port  # the proxy may know the host by a name
+        node = next(node for node in self.fleet.nodes if node.port == port)
         assert isinstance(node, RedisNode)
         return node
 
@@ -93,10 +95,17 @@ def open_site(
     launch: Launch = LocalProcess,
     args: tuple[str, ...] = (),
     env: Mapping[str, str] | None = None,
+    engines: Mapping[str, Any] | None = None,
+    host: str | None = None,
     **options: Any,
 ) -> Iterator[Site]:
-    with Fleet(shards, replicas, managed=True, launch=launch, args=args) as fleet:
-        proxy = Proxy(config_of(fleet, replication="managed", **options), env=env)
+    """`engines`: more options of the fleet; `host`: what the config calls the host of its nodes."""
+    with Fleet(shards, replicas, managed=True, launch=launch, args=args, **(engines or {})) as fleet:
+        config = config_of(fleet, replication="managed", **options)
+        if host is not None:
+            for shard in config["clusters"]["main"]["shards"]:
+                shard["nodes"] = [f"{host}:{Address.parse(node).port}" for node in shard["nodes"]]
+        proxy = Proxy(config, env=env)
         try:
             site = Site(fleet, proxy)
             for shard in range(shards):

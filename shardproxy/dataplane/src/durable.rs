@@ -1,48 +1,219 @@
-//! Durable writes: a write is acknowledged when so many replicas have it. One WAIT covers all writes of a batch; their
-//! replies are held until its own is in.
+//! Durable writes: a write is acknowledged when so many replicas have it. One question covers all writes of a batch; their
+//! replies are held until it is answered.
 //!
 //! ```text
 //!   window   SET SET GET SET WAIT        replies   +OK +OK $1 +OK :1
 //!            └── one batch ──┘                     └─ held ─┘ (the GET's is not)  └─ enough: let them out
 //! ```
+//!
+//! WAIT counts whoever is attached to the primary. Where only some may vouch, it does no more than take the time, and ROLE
+//! tells who has confirmed what: before it how far the writes have got, behind it which replica is at least there. So
+//! nobody else's confirmation ever counts, whoever comes and goes meanwhile.
+//!
+//! ```text
+//!   SET SET ROLE WAIT ROLE     +OK +OK [master 70 …] :1 [master 99 [a 70] [stranger 99]]
+//!           └─ the mark: 70                              └─ a is a voter, and has reached the mark: let them out
+//! ```
+//!
+//! If a stranger was what WAIT counted, one more replica than those is asked for, within what is left of the time.
 
 use std::mem;
 
 use crate::metrics::Class;
-use crate::protocol::resp::write;
-use crate::topology::ClusterSpec;
-use crate::upstream::{Pending, Upstream};
+use crate::protocol::resp::{reply::integer, write};
+use crate::role::Role;
+use crate::upstream::{Pending, Upstream, WHOLE};
+
+/// When writes to a shard are acknowledged.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms<'a> {
+    /// So many replicas must have them.
+    pub wanted: u32,
+    /// The addresses of those that may vouch for them; without it whoever is attached.
+    pub voters: Option<&'a [String]>,
+    /// So long they have, microseconds.
+    pub timeout: u32,
+}
+
+/// Writes are acknowledged as they come.
+pub const NONE: Terms = Terms { wanted: 0, voters: None, timeout: 0 };
 
 /// The reply to a write that awaits its replicas.
 pub struct Held {
     pub request: Pending,
     pub reply: Vec<u8>,
+    /// Since when, on the worker's wrapping clock.
+    since: u32,
+    /// A replica that has confirmed so much has the write.
+    mark: Option<i64>,
 }
 
-/// Close a batch that has writes by a WAIT.
-pub fn close_batch(upstream: &mut Upstream, spec: &ClusterSpec, since: u32) {
-    let mut batch = upstream.pending.iter().rev().take_while(|request| request.class != Class::Wait);
-    if !batch.any(Pending::is_durable) {
-        return;
+/// What one connection knows of its writes' replicas.
+#[derive(Default)]
+pub struct Votes {
+    awaiting: Vec<Held>,
+    /// Questions under way. What is replied to before the last one is answered can be held.
+    questions: u32,
+    /// The last WAIT has found as many as it asked for.
+    is_reached: bool,
+}
+
+impl Votes {
+    /// Whether the reply to a write that comes now is held.
+    #[inline]
+    pub const fn is_asking(&self) -> bool {
+        self.questions > 0
     }
-    let milliseconds = (spec.wait_timeout * 1e3) as u64;
-    let (replicas, timeout) = (spec.wait.to_string(), milliseconds.max(1).to_string());
+
+    pub fn hold(&mut self, request: Pending, reply: &[u8], now: u32) {
+        self.awaiting.push(Held { request, reply: reply.to_vec(), since: now, mark: None });
+    }
+
+    /// The connection is gone, and with it the answers.
+    pub fn disconnect(&mut self) {
+        self.questions = 0;
+        self.is_reached = false;
+    }
+
+    pub fn take(&mut self) -> Vec<Held> {
+        mem::take(&mut self.awaiting)
+    }
+
+    pub fn capacity(&self) -> usize {
+        self.awaiting.capacity() * size_of::<Held>()
+    }
+}
+
+/// Which of our questions a reply answers, kept as the part of a request of ours.
+mod step {
+    pub const WAIT: u16 = super::WHOLE;
+    pub const MARK: u16 = 0;
+    pub const COUNT: u16 = 1;
+    pub const JUDGE: u16 = 2;
+}
+
+/// Close a batch that has writes by a question.
+pub fn close_batch(upstream: &mut Upstream, terms: &Terms, now: u32) {
+    let mut batch = upstream.pending.iter().rev().take_while(|request| request.class != Class::Wait);
+    if batch.any(Pending::is_durable) {
+        ask(upstream, terms, terms.wanted, terms.timeout, now);
+    }
+}
+
+fn ask(upstream: &mut Upstream, terms: &Terms, replicas: u32, timeout: u32, now: u32) {
+    let milliseconds = (timeout / 1000).max(1).to_string();
+    let count = replicas.to_string();
+    let wait: [&[u8]; 3] = [b"WAIT", count.as_bytes(), milliseconds.as_bytes()];
+    if terms.voters.is_some() {
+        say(upstream, &[b"ROLE"], step::MARK, 0, now);
+        say(upstream, &wait, step::COUNT, replicas, now);
+        say(upstream, &[b"ROLE"], step::JUDGE, 0, now);
+    } else {
+        say(upstream, &wait, step::WAIT, replicas, now);
+    }
+    upstream.votes.questions += 1;
+}
+
+fn say(upstream: &mut Upstream, words: &[&[u8]], step: u16, replicas: u32, now: u32) {
     let sink = upstream.window.sink();
     let start = sink.len();
-    write::command(sink, &[b"WAIT", replicas.as_bytes(), timeout.as_bytes()]);
+    write::command(sink, words);
     let length = sink.len() - start;
-    upstream.pending.push_back(Pending { class: Class::Wait, ..Pending::nobody(length, since) });
+    let request = Pending { class: Class::Wait, part: step, sequence: replicas, ..Pending::nobody(length, now) };
+    upstream.pending.push_back(request);
 }
 
-/// WAIT has answered: the held replies, each as its client is to see it.
-pub fn release(upstream: &mut Upstream, wanted: u32, reply: &[u8]) -> Vec<Held> {
-    let held = mem::take(&mut upstream.awaiting);
-    let replicas = crate::protocol::resp::reply::integer(reply).unwrap_or(0);
-    if replicas >= i64::from(wanted) {
-        return held;
+/// Whether the reply to this request of ours decides.
+pub const fn is_decisive(request: &Pending) -> bool {
+    matches!(request.part, step::WAIT | step::JUDGE)
+}
+
+/// A question, or a part of it, is answered: the held replies that go out now, each as its client is to see it. Whether
+/// another question was put to the window besides.
+pub fn answered(
+    upstream: &mut Upstream,
+    terms: &Terms,
+    request: &Pending,
+    reply: &[u8],
+    now: u32,
+) -> (Vec<Held>, bool) {
+    let votes = &mut upstream.votes;
+    match request.part {
+        step::MARK => {
+            let mark = Role::of_primary(reply).map(|role| role.offset);
+            votes.awaiting.iter_mut().filter(|held| held.mark.is_none()).for_each(|held| held.mark = mark);
+            return (Vec::new(), false);
+        }
+        step::COUNT => {
+            votes.is_reached = is_reached(request, reply);
+            return (Vec::new(), false);
+        }
+        step::JUDGE => {}
+        _ => votes.is_reached = is_reached(request, reply),
     }
-    let text = in_doubt(replicas, wanted);
-    held.into_iter().map(|held| Held { reply: text.clone(), ..held }).collect()
+    votes.questions -= 1;
+    let evidence = if request.part == step::JUDGE {
+        Role::of_primary(reply).map_or(Evidence::Nothing, Evidence::Places)
+    } else {
+        Evidence::Count(integer(reply).unwrap_or(0))
+    };
+    let has_hope = votes.is_reached && !matches!(evidence, Evidence::Nothing);
+    let (mut decided, mut waiting) = (Vec::new(), Vec::new());
+    for held in votes.take() {
+        let found = evidence.votes(held.mark, terms.voters);
+        if found >= i64::from(terms.wanted) {
+            decided.push(held);
+        } else if has_hope && now.wrapping_sub(held.since) < terms.timeout {
+            waiting.push(held);
+        } else {
+            decided.push(Held { reply: in_doubt(found, terms.wanted), ..held });
+        }
+    }
+    let asks_again = !waiting.is_empty() && votes.questions == 0;
+    if asks_again {
+        let age = waiting.iter().map(|held| now.wrapping_sub(held.since)).min().unwrap_or(0);
+        let furthest = waiting.iter().filter_map(|held| held.mark).max();
+        let others = evidence.others(furthest, terms.voters);
+        ask(upstream, terms, terms.wanted + others, terms.timeout - age, now);
+    }
+    upstream.votes.awaiting = waiting; // what another question is under way for, behind these
+    (decided, asks_again)
+}
+
+fn is_reached(request: &Pending, reply: &[u8]) -> bool {
+    integer(reply).is_some_and(|replicas| replicas >= i64::from(request.sequence))
+}
+
+/// What an answer says of replicas.
+enum Evidence {
+    /// So many that are attached have all that was written.
+    Count(i64),
+    Places(Role),
+    Nothing,
+}
+
+impl Evidence {
+    /// How many voters have what was written up to the mark.
+    fn votes(&self, mark: Option<i64>, voters: Option<&[String]>) -> i64 {
+        match (self, mark, voters) {
+            (Self::Count(replicas), _, None) => *replicas,
+            (Self::Places(role), Some(mark), None) => {
+                role.replicas.iter().filter(|&&(_, at)| at >= mark).count() as i64
+            }
+            (Self::Places(role), Some(mark), Some(voters)) => {
+                let has_it = |voter: &&String| role.replicas.iter().any(|(of, at)| of == *voter && *at >= mark);
+                voters.iter().filter(has_it).count() as i64
+            }
+            _ => 0,
+        }
+    }
+
+    /// How many more WAIT counts, up to the mark, than there are votes: others, and a voter that is listed twice.
+    fn others(&self, mark: Option<i64>, voters: Option<&[String]>) -> u32 {
+        let (Self::Places(role), Some(mark)) = (self, mark) else { return 0 };
+        let counted = role.replicas.iter().filter(|&&(_, at)| at >= mark).count() as i64;
+        (counted - self.votes(Some(mark), voters)) as u32
+    }
 }
 
 /// What a write is told that its primary has, and too few replicas.

@@ -23,6 +23,7 @@ mod exec_reply;
 mod families;
 mod glob;
 pub mod hash;
+mod identity;
 mod mailbox;
 mod memcache;
 mod metrics;
@@ -37,6 +38,7 @@ mod python;
 mod recent;
 mod reply;
 mod request;
+mod role;
 mod route;
 mod scripts;
 mod split;
@@ -47,5 +49,5 @@ mod worker;
 
 #[cfg(fuzzing)]
 pub use memcache::wire as memcache_wire;
-pub use plane::{ApplyError, Plane};
+pub use plane::{ApplyError, Hint, HintKind, Plane};
 pub use topology::Cluster;

@@ -62,8 +62,34 @@ pub struct Shared {
     pub next_attempt: AtomicU64,
 }
 
-/// A worker lost a node, or could not reach it: cluster, address, why. It says where to look, not what to think.
-pub type Hint = (String, String, String);
+/// What a worker found of a node. It says where to look, not what to think.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Hint {
+    pub cluster: String,
+    pub address: String,
+    pub kind: HintKind,
+    pub why: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HintKind {
+    /// It was lost, or could not be reached.
+    Lost,
+    /// It is not the primary that is named.
+    Stranger,
+}
+
+impl HintKind {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Lost => "lost",
+            Self::Stranger => "stranger",
+        }
+    }
+}
+
+/// A memcached node that is down: cluster, address, why.
+pub type Down = (String, String, String);
 
 /// Hints that wait at most; more say nothing new.
 const HINTS: usize = 1024;
@@ -354,13 +380,13 @@ impl Plane {
         count
     }
 
-    /// Where workers lost or could not reach a node since the last call.
+    /// What workers found of nodes since the last call.
     pub fn hints(&self) -> Vec<Hint> {
         std::mem::take(&mut *lock(&self.shared.hints))
     }
 
     /// memcached nodes that are down, and why; none if that is as it was at the last call.
-    pub fn down(&self) -> Option<Vec<Hint>> {
+    pub fn down(&self) -> Option<Vec<Down>> {
         self.shared.is_down_news.swap(false, SeqCst).then(|| self.shared.metrics.down())
     }
 

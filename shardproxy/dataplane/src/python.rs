@@ -146,8 +146,9 @@ impl DataPlane {
         Ok(py.detach(|| self.plane.subscribers(cluster, kind, names)))
     }
 
-    fn hints(&self) -> Vec<(String, String, String)> {
-        self.plane.hints()
+    fn hints(&self) -> Vec<(String, String, &'static str, String)> {
+        let hints = self.plane.hints().into_iter();
+        hints.map(|hint| (hint.cluster, hint.address, hint.kind.name(), hint.why)).collect()
     }
 
     fn down(&self) -> Option<Vec<(String, String, String)>> {

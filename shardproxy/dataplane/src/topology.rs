@@ -3,6 +3,7 @@
 use serde::Deserialize;
 
 use crate::command::Overrides;
+use crate::durable::Terms;
 use crate::families::{Families, FamilySpec};
 use crate::hash::{self, SLOTS};
 use crate::memcache::{MemcachedSpec, Placement};
@@ -28,9 +29,7 @@ pub struct ClusterSpec {
     /// Where the proxy runs: reads from the nearest node prefer its own zone.
     #[serde(default)]
     pub zone: Option<String>,
-    /// How many replicas must have a write before it is acknowledged, and how many seconds they have; 0 = none.
-    #[serde(default)]
-    pub wait: u32,
+    /// How many seconds replicas have to confirm a write.
     #[serde(default = "one_second")]
     pub wait_timeout: f64,
     /// How old what a replica answers may be, in seconds; so long a written key is read from its primary.
@@ -103,6 +102,9 @@ pub struct EndpointSpec {
 pub struct ShardSpec {
     #[serde(default)]
     pub name: Option<String>,
+    /// What clients and logs are told it is called; else its place.
+    #[serde(default)]
+    pub label: Option<String>,
     #[serde(default)]
     pub slots: Vec<(u16, u16)>,
     /// Index into `nodes`; none while no primary is known.
@@ -110,6 +112,21 @@ pub struct ShardSpec {
     pub nodes: Vec<NodeSpec>,
     #[serde(default)]
     pub weight: Option<u32>,
+    /// Who its primary is; without it whoever answers at the address is.
+    #[serde(default)]
+    pub identity: Option<IdentitySpec>,
+    /// How many replicas must have a write before it is acknowledged; 0 = none.
+    #[serde(default)]
+    pub wait: u32,
+    /// The replicas that may vouch for a write, as their primary lists them in ROLE; without it all that are attached.
+    #[serde(default)]
+    pub voters: Option<Vec<String>>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IdentitySpec {
+    pub run_id: String,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -210,9 +227,14 @@ pub struct Node {
 
 #[derive(Clone, Debug)]
 pub struct Shard {
+    pub label: String,
     /// Index into `Cluster::nodes`.
     pub primary: Option<u16>,
     pub nodes: Vec<u16>,
+    /// The run id of the process that is its primary.
+    run_id: Option<String>,
+    wait: u32,
+    voters: Option<Vec<String>>,
 }
 
 /// A `ClusterSpec` made ready to route by.
@@ -258,9 +280,17 @@ impl Cluster {
             if shard.primary.is_some_and(|p| p >= shard.nodes.len()) {
                 return Err(format!("shard {index}: its primary is not one of its nodes"));
             }
+            let label = shard.label.clone().unwrap_or_else(|| index.to_string());
+            if label.is_empty() || label.contains(char::is_control) {
+                return Err(format!("shard {index}: {label:?} is no label"));
+            }
             shards.push(Shard {
+                label,
                 primary: shard.primary.map(|p| (start + p) as u16),
                 nodes: (start..nodes.len()).map(|n| n as u16).collect(),
+                run_id: shard.identity.as_ref().map(|identity| identity.run_id.clone()),
+                wait: shard.wait,
+                voters: shard.voters.as_ref().map(|voters| read_voters(voters)).transpose()?,
             });
         }
         let families = Families::compile(&spec.key_families)?;
@@ -282,6 +312,31 @@ impl Cluster {
     pub fn shard_of(&self, slot: u16) -> u16 {
         self.slots[usize::from(slot)]
     }
+
+    /// When writes to the shard are acknowledged, if not at once.
+    #[inline]
+    pub fn terms_of(&self, shard: u16) -> Option<Terms<'_>> {
+        let shard = self.shards.get(usize::from(shard)).filter(|shard| shard.wait > 0)?;
+        let timeout = (self.spec.wait_timeout * 1e6) as u32;
+        Some(Terms { wanted: shard.wait, voters: shard.voters.as_deref(), timeout })
+    }
+
+    /// The run id the node must have before requests leave for it: that of its shard's primary, if it is the primary.
+    pub fn run_id_of(&self, shard: u16, node: u16) -> Option<&str> {
+        let shard = self.shards.get(usize::from(shard)).filter(|shard| shard.primary == Some(node))?;
+        shard.run_id.as_deref()
+    }
+}
+
+/// Each once, and written as it is compared.
+fn read_voters(voters: &[String]) -> Result<Vec<String>, String> {
+    let mut read = voters
+        .iter()
+        .map(|voter| Address::parse(voter).map(|address| address.to_string()))
+        .collect::<Result<Vec<_>, _>>()?;
+    read.sort_unstable();
+    read.dedup();
+    Ok(read)
 }
 
 #[cfg(test)]
@@ -313,6 +368,9 @@ mod tests {
         for bad in [
             "[]",
             r#"[{"slots":[[0,5]],"primary":0,"nodes":[]}]"#,
+            r#"[{"label":"","primary":null,"nodes":[]}]"#,
+            r#"[{"label":"a\r\n+OK","primary":null,"nodes":[]}]"#,
+            r#"[{"voters":["nowhere"],"primary":null,"nodes":[]}]"#,
             r#"[{"slots":[[0,16384]],"primary":null,"nodes":[]}]"#,
             r#"[{"slots":[[0,5]],"primary":null,"nodes":[]},{"slots":[[5,6]],"primary":null,"nodes":[]}]"#,
         ] {

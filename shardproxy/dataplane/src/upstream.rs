@@ -8,7 +8,8 @@ use crate::block::Waiting;
 use crate::buffer::Window;
 use crate::client::Client;
 use crate::command::Command;
-use crate::durable::Held;
+use crate::durable::Votes;
+use crate::identity;
 use crate::metrics::{lock, Class, NodeMetrics};
 use crate::net::Stream;
 use crate::protocol::resp::reply::ReplyFramer;
@@ -117,7 +118,7 @@ pub enum State {
     Down,
     Resolving,
     Connecting,
-    /// AUTH, HELLO and SELECT are sent; so many replies are to come before requests may leave.
+    /// AUTH, HELLO, SELECT and who it is are said or asked; so many replies are to come before requests may leave.
     Greeting(u8),
     Ready,
 }
@@ -132,8 +133,8 @@ pub struct Upstream {
     pub stream: Option<Stream>,
     pub window: Window,
     pub pending: VecDeque<Pending>,
-    /// Replies to writes that await their replicas.
-    pub awaiting: Vec<Held>,
+    /// Writes that await their replicas.
+    pub votes: Votes,
     /// Bytes of an incomplete reply; `scanned` of them are framed.
     pub input: Vec<u8>,
     pub scanned: usize,
@@ -158,6 +159,13 @@ pub struct Upstream {
     pub deposed: Option<Instant>,
     /// Its client chose another database or RESP version while it watched: nobody else gets it.
     pub is_altered: bool,
+    /// The greeting under way ends with the question who it is; and what the engine said of its run id.
+    pub is_asking: bool,
+    pub run_id: Option<Box<str>>,
+    /// Its node is named as a primary by who it is, and this connection has not asked: it does before more leaves.
+    pub is_unproven: bool,
+    /// It was closed because of who it is.
+    pub is_stranger: bool,
     /// The engine's CLIENT ID of a dedicated connection, to unblock it by.
     pub engine_id: u64,
     /// It has no node: requests wait in it.
@@ -224,7 +232,7 @@ impl Upstream {
             stream: None,
             window: Window::default(),
             pending: VecDeque::new(),
-            awaiting: Vec::new(),
+            votes: Votes::default(),
             input: Vec::new(),
             scanned: 0,
             framer: ReplyFramer::new(),
@@ -248,6 +256,10 @@ impl Upstream {
             pinged: None,
             waiting: None,
             deposed: None,
+            is_asking: false,
+            run_id: None,
+            is_unproven: false,
+            is_stranger: false,
             engine_id: 0,
             label: String::new(),
             owner: None,
@@ -269,13 +281,19 @@ impl Upstream {
     }
 
     pub fn held(&self) -> usize {
-        let pending = self.pending.capacity() * size_of::<Pending>() + self.awaiting.capacity() * size_of::<Held>();
+        let pending = self.pending.capacity() * size_of::<Pending>() + self.votes.capacity();
         self.window.capacity() + self.input.capacity() + pending
     }
 
+    /// Whether its requests wait for their shard to be well again: they can be sent nowhere now.
+    pub fn is_waiting(&self) -> bool {
+        self.down_since.is_some() && self.state != State::Ready && !self.is_pubsub && !self.is_memcached
+    }
+
     /// What a new connection says before requests may leave, and how many replies that brings. A node that was lost must
-    /// say something, whatever it is: that its kernel accepts connections does not show that it lives.
-    pub fn greeting(&self, auth: &NodeAuth) -> (Vec<u8>, u8) {
+    /// say something, whatever it is: that its kernel accepts connections does not show that it lives. `asks`: it must say
+    /// who it is.
+    pub fn greeting(&self, auth: &NodeAuth, asks: bool) -> (Vec<u8>, u8) {
         let (mut bytes, mut replies) = (Vec::new(), 0);
         if let Some(password) = &auth.password {
             let mut words: Vec<&[u8]> = vec![b"AUTH"];
@@ -295,6 +313,10 @@ impl Upstream {
         if self.is_dedicated {
             write::command(&mut bytes, &[b"CLIENT", b"ID"]);
             replies += 1;
+        }
+        if asks {
+            identity::ask(&mut bytes);
+            replies += identity::QUESTIONS;
         }
         // that a node accepts connections does not say that it is alive
         if self.is_pubsub || replies == 0 && self.down_since.is_some() {
@@ -331,6 +353,10 @@ impl Upstream {
         self.inner_refused = false;
         self.scripts.clear();
         self.pinged = None;
+        self.votes.disconnect();
+        self.is_asking = false;
+        self.run_id = None;
+        self.is_unproven = false;
     }
 
     /// It is connected, and the node has answered if it was lost before: whatever was wrong is over.

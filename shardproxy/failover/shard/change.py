@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import time
 from dataclasses import replace
 
@@ -15,6 +14,7 @@ from shardproxy.failover.controls import Request
 from shardproxy.failover.decide import switchover_target
 from shardproxy.failover.events import EventName
 from shardproxy.failover.machine import Kind, Run, Step
+from shardproxy.failover.quorum import QuorumError
 from shardproxy.failover.runner import Runner
 from shardproxy.failover.shard.tended import REDO, Tended
 from shardproxy.failover.steps import StepError
@@ -26,9 +26,9 @@ from shardproxy.store.interface import ConflictError, StoreUnavailableError
 async def fail_over(shard: Tended, reason: str, *, is_resumed: bool, to: Address | None) -> float:
     """Promote the best node, or that one; return when to look again, at the latest."""
     record, now = shard.record, trio.current_time()
-    run = shard.unfinished
-    if run is None or run.record != record or run.kind is Kind.HOLD:
-        is_first = record.last is None and record.lineage is None
+    run, is_first = shard.unfinished, record.last is None and record.lineage is None
+    is_given_up = run is not None and run.trusted is not None and to is None and not is_first
+    if run is None or run.record != record or run.kind is not Kind.FAILOVER or is_given_up:
         shard.say(EventName.FAILOVER_STARTED, reason)
         run = Run(
             Kind.FAILOVER,
@@ -43,7 +43,7 @@ async def fail_over(shard: Tended, reason: str, *, is_resumed: bool, to: Address
     run = await walk(shard, run)
     if run.step is Step.DONE:
         return trio.current_time()
-    return trio.current_time() + (REDO if run.is_over else shard.shared.settings.retry_interval)
+    return shard.rest(REDO if run.is_over else shard.shared.settings.retry_interval)
 
 
 async def hold(shard: Tended, reason: str, until: float | None, *, may_touch: bool) -> float:
@@ -53,7 +53,8 @@ async def hold(shard: Tended, reason: str, until: float | None, *, may_touch: bo
         floor = shard.memory.floor(trio.current_time())
         run = Run(Kind.HOLD, shard.record, reason, trio.current_time(), floor=floor)
     await walk(shard, replace(run, reason=reason, may_touch=may_touch))
-    return min(trio.current_time() + REDO, until or math.inf)
+    now = trio.current_time()
+    return shard.rest(min(REDO, max(0.0, until - now) if until is not None else REDO))
 
 
 async def serve(shard: Tended, request: Request, news: News) -> None:
@@ -65,7 +66,7 @@ async def serve(shard: Tended, request: Request, news: News) -> None:
     why_not: str | None = "the controller stopped before it was done"
     try:
         why_not = await _change_primary(shard, request, news)
-    except (StoreUnavailableError, ConflictError, StepError) as error:
+    except (StoreUnavailableError, ConflictError, StepError, QuorumError) as error:
         why_not = str(error)
     finally:
         if controls.requests.get(shard.key) is request:
@@ -82,6 +83,9 @@ async def _change_primary(shard: Tended, request: Request, news: News) -> str | 
     if request.is_forced:
         if request.to not in record.nodes:
             return f"{request.to} is not a node of this shard"
+        health = shard.healths().get(request.to)
+        if health is not None and not health.verdict.is_answering:
+            return f"{request.to} does not answer: {health.verdict.reason}"
         run = Run(Kind.FAILOVER, record, "an operator chose it", now, trusted=request.to)
     else:
         target = switchover_target(record, shard.healths(), request.to)
@@ -114,10 +118,12 @@ async def walk(shard: Tended, run: Run) -> Run:
         shared.steps,
         shared.fencer,
         shared.settings,
-        shared.at_once,
     )
-    run = await runner.walk(run)
+    async with shared.at_once if primary is not None else shared.at_start:
+        begun, run = run, await runner.walk(run)
     shard.unfinished = None if run.is_over else run
+    if run.step is Step.STOPPED and shard.record == begun.record:  # nothing came of it: not another one
+        shard.unfinished = replace(begun, setback=run.setback)
     took = trio.current_time() - run.started_at
     if run.step is Step.DONE:
         name = EventName.FAILOVER_COMPLETE if primary is not None else EventName.PRIMARY_ADOPTED
@@ -128,7 +134,9 @@ async def walk(shard: Tended, run: Run) -> Run:
         said += f": {run.setback or run.reason}"
         shard.say(name, said, seconds=took)
     elif run.is_over:
-        shard.say(EventName.FAILOVER_DELAYED, run.setback)
+        if run.setback != begun.setback:
+            shard.say(EventName.FAILOVER_DELAYED, run.setback)
+        shard.set_alarm(f"{run.kind.value} is stuck: {run.setback}")
     else:
         stuck = "not served" if run.kind is Kind.HOLD else f"{run.kind.value} is stuck"
         shard.set_alarm(f"{stuck}: {run.setback} (to promote a node all the same: {shard.advice})")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Awaitable, Iterable
 
 import trio
 
@@ -28,15 +28,24 @@ async def heal(shard: Tended, actions: Iterable[Action]) -> float:
     return now + REDO
 
 
+async def _once(shard: Tended, action: Configure | Persist, step: Awaitable[None]) -> None:
+    """Do it, and not again; nor where the node refuses it."""
+    try:
+        await step
+    except StepError as error:
+        if error.is_refused:
+            shard.done |= {action}
+        raise
+    shard.done |= {action}
+
+
 async def _act(shard: Tended, action: Action) -> None:
     steps = shard.shared.steps
     match action:
         case Configure(node):
-            shard.done |= {action}
-            await steps.configure(node, shard.setup.min_replicas)
+            await _once(shard, action, steps.configure(node, shard.setup.min_replicas))
         case Persist(node):
-            shard.done |= {action}
-            await steps.persist(node)
+            await _once(shard, action, steps.persist(node))
         case Joined(node, run_id):
             record = shard.record
             await shard.put(record.with_process(node, run_id))

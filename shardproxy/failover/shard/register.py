@@ -9,7 +9,7 @@ import trio
 from shardproxy.failover import quorum
 from shardproxy.failover.adoption import Adopt, Adoption, Build, Conflict, NotYet
 from shardproxy.failover.events import EventName
-from shardproxy.failover.machine import Kind, Run
+from shardproxy.failover.machine import Kind, Run, Step
 from shardproxy.failover.shard.change import hold, walk
 from shardproxy.failover.shard.tended import REDO, Tended
 from shardproxy.model import Address
@@ -47,15 +47,13 @@ async def _adopt(shard: Tended, found: Adopt, *, must_have_data: bool) -> float:
         return trio.current_time()  # it was found among nodes that the config has no more
     before = shard.record
     others = before.joined if before.lineage is not None and not must_have_data else ()
-    nodes = tuple(dict.fromkeys((*setup.addresses, primary, *sorted(quorum.members(before)))))
-    joined = tuple(node for node in dict.fromkeys((*found.joined, *others)) if node in nodes)
-    record = replace(
-        before.fenced(), nodes=nodes, joined=joined, name=setup.name, slots=setup.slots or before.slots
-    )
+    promise = Promise(frozenset(found.joined) - {primary}, setup.wait)
+    record = quorum.begun_among(before.fenced(), dict.fromkeys((*setup.addresses, primary)), promise)
+    joined = tuple(node for node in dict.fromkeys((*found.joined, *others)) if node in record.nodes)
+    record = replace(record, joined=joined, name=setup.name, slots=setup.slots or before.slots)
     for node, health in shard.healths().items():
         if node in found.joined and node != primary and health.server is not None:
             record = record.with_process(node, health.server.run_id)
-    record = quorum.begun(record, Promise(frozenset(found.joined) - {primary}, setup.wait))
     await shard.put(record.settled(primary, seen.lineage, seen.run_id))
     shard.say(EventName.PRIMARY_ADOPTED, found.why)
     return trio.current_time()
@@ -64,14 +62,15 @@ async def _adopt(shard: Tended, found: Adopt, *, must_have_data: bool) -> float:
 async def _set_conflict(shard: Tended, why: str) -> None:
     shard.set_alarm(f"{why}: not served until an operator promotes one ({shard.advice})")
     if shard.record.state is not ShardState.CONFLICT:
-        record = replace(shard.record.fenced(ShardState.CONFLICT), nodes=shard.setup.addresses)
-        await shard.put(quorum.begun(record, Promise(wait=shard.setup.wait)))
+        record = shard.record.fenced(ShardState.CONFLICT)
+        await shard.put(quorum.begun_among(record, shard.setup.addresses, Promise(wait=shard.setup.wait)))
 
 
 async def _build(shard: Tended, candidates: tuple[Address, ...], why: str) -> None:
     """Make the first primary: the node that has data, or the first of the config when none has."""
     setup = shard.setup
-    keys = {node: await shard.shared.steps.count_keys(node) for node in candidates}
+    async with shard.shared.at_start:
+        keys = {node: await shard.shared.steps.count_keys(node) for node in candidates}
     if shard.setup != setup:
         return  # they were found among nodes that the config has no more
     histories = {
@@ -95,7 +94,9 @@ async def _build(shard: Tended, candidates: tuple[Address, ...], why: str) -> No
         slots=setup.slots,
         promise=Promise(frozenset(joined) - {target}, setup.wait),
     )
-    await walk(shard, Run(Kind.FAILOVER, record, why, trio.current_time(), trusted=target))
+    run = await walk(shard, Run(Kind.FAILOVER, record, why, trio.current_time(), trusted=target))
+    if run.step is not Step.DONE:
+        shard.rest(shard.shared.settings.retry_interval)
 
 
 async def accept(shard: Tended, why: str, *, must_have_data: bool) -> float:

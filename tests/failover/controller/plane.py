@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import trio
@@ -14,10 +14,10 @@ from shardproxy.failover.events import EventName
 from shardproxy.failover.setup import FailoverSettings, ShardSetup
 from shardproxy.fleet import RedisNode
 from shardproxy.health.monitor import Boards, run_monitor
-from shardproxy.model import Node
+from shardproxy.model import Address, Node
 from shardproxy.model.board import Board
 from shardproxy.model.replication import ShardKey
-from shardproxy.nodes import NodeLink, NodeLinks
+from shardproxy.nodes import OpenLinks
 from shardproxy.store.interface import Store
 from shardproxy.store.local import LocalStore
 from shardproxy.store.record import ShardRecord, ShardState
@@ -28,23 +28,23 @@ PATIENCE = 20.0  # seconds until a test gives up; none of them waits that long w
 
 @dataclass
 class FakeFencer:
-    """Confirms at once. `hold` keeps it from confirming a fence, for good."""
+    """Serves every record at once. `hold` keeps it from confirming a fence, for good."""
 
     told: list[str] = field(default_factory=list)
     hold: bool = False
     held: trio.Event = field(default_factory=trio.Event)
-    _served: dict[ShardKey, int] = field(default_factory=dict)
+    records: Mapping[ShardKey, ShardRecord] = field(default_factory=dict)
 
     async def wait_served(self, record: ShardRecord) -> None:
         self.told.append(f"{record.state.value} {record.epoch} {record.primary}")
         if self.hold and record.primary is None:
             self.held.set()
             await trio.sleep_forever()
-        self._served[record.key] = record.changed
         await trio.lowlevel.checkpoint()
 
     def served(self, key: ShardKey) -> int:
-        return self._served.get(key, 0)
+        record = self.records.get(key)
+        return record.changed if record is not None else 0
 
 
 @dataclass
@@ -62,6 +62,10 @@ class Plane:
     def events(self, name: EventName) -> list[str]:
         return [event.message for event in self.inputs.events.latest() if event.name is name]
 
+    async def wait_settled(self) -> None:
+        """Wait until no older promise counts any more."""
+        await self.wait("its changes are finished", lambda: not self.record.pending)
+
     async def wait(self, what: str, is_so: Callable[[], bool]) -> None:
         """Wait for news until it is so."""
         boards = (self.inputs.store.records, self.boards.health, self.boards.reads)
@@ -76,14 +80,13 @@ class Plane:
             raise AssertionError(f"not so after {PATIENCE} s: {what}\n{said}") from None
 
     async def wait_primary(self, *nodes: RedisNode) -> RedisNode:
-        """Wait until one of the nodes is the primary that is served, and all healing has been done."""
+        """Wait until one of the nodes is the primary that is served."""
         await self.wait(
             "one of them is the primary",
             lambda: (
                 KEY in self.inputs.store.records
                 and self.record.state is ShardState.OK
                 and any(self.record.primary == node.address for node in nodes)
-                and self.fencer.told[-1:] == [f"ok {self.record.epoch} {self.record.primary}"]
             ),
         )
         return next(node for node in nodes if self.record.primary == node.address)
@@ -124,8 +127,10 @@ async def _first_change(boards: tuple[Board, ...], seen: list[int]) -> None:  # 
             nursery.start_soon(wait, board, version)
 
 
-def setup_of(*nodes: RedisNode, wait: int = 0, is_managed: bool = True) -> ShardSetup:
-    return ShardSetup(KEY, tuple(Node(node.address) for node in nodes), wait=wait, is_managed=is_managed)
+def setup_of(*nodes: RedisNode | Address, **options: object) -> ShardSetup:
+    """Managed, unless the options say otherwise."""
+    members = tuple(Node(node if isinstance(node, Address) else node.address) for node in nodes)
+    return replace(ShardSetup(KEY, members, is_managed=True), **options)  # type: ignore[arg-type]
 
 
 @asynccontextmanager
@@ -146,22 +151,29 @@ async def open_plane_on(
     setups.show(KEY, setup)
     watched: Board[ShardKey, ShardRecord] = Board()
     boards, fencer = Boards(), FakeFencer()
-    async with NodeLinks() as nodes, trio.open_nursery() as nursery:
-        inputs = Inputs(setups, boards.health, store, nodes, fencer)
+    fencer.records = store.records
+    links = OpenLinks()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(links.run)
+        inputs = Inputs(setups, boards.health, store, links, fencer)
         await nursery.start(run_watch, setups, store.records, watched)
-        nursery.start_soon(_monitor, watched, boards, store.group, max_staleness)
+        nursery.start_soon(_monitor, watched, boards, links, store.group, max_staleness)
         await nursery.start(run_controller, inputs, FailoverSettings())
         yield Plane(inputs, boards, fencer)
         nursery.cancel_scope.cancel()
 
 
 async def _monitor(
-    watched: Board[ShardKey, ShardRecord], boards: Boards, group: str, max_staleness: float | None
+    watched: Board[ShardKey, ShardRecord],
+    boards: Boards,
+    links: OpenLinks,
+    group: str,
+    max_staleness: float | None,
 ) -> None:
     await run_monitor(
         watched,
         boards,
-        lambda key, address: NodeLink(address),
+        links.connect,
         group=group,
         max_staleness=lambda key: max_staleness,
     )

@@ -24,6 +24,7 @@ class FakeNative:
         self.answers: list[tuple[int, bytes]] = []
         self.retried: list[int] = []
         self.down_news: list[tuple[str, str, str]] | None = None
+        self.hint_news: list[tuple[str, str, str, str]] = []
         self.counters: dict[str, Any] = statistics()
         self.client_rows: list[dict[str, Any]] = []
         self.drained = self.stopped = False
@@ -75,8 +76,13 @@ class FakeNative:
     def answer(self, token: int, reply: bytes) -> None:
         self.answers.append((token, reply))
 
-    def hints(self) -> list[tuple[str, str, str]]:
-        return []
+    def hints(self) -> list[tuple[str, str, str, str]]:
+        told, self.hint_news = self.hint_news, []
+        return told
+
+    def tell_hints(self, *hints: tuple[str, str, str, str]) -> None:
+        self.hint_news += hints
+        os.eventfd_write(self._wakeup, 1)
 
     def down(self) -> list[tuple[str, str, str]] | None:
         told, self.down_news = self.down_news, None
@@ -119,6 +125,7 @@ def statistics(clients: int = 3) -> dict[str, Any]:
         "requests": 7,
         "errors": 8,
         "lost": 9,
+        "strangers": 14,
         "timeouts": 10,
         "bytes_in": 11,
         "bytes_out": 12,
@@ -136,6 +143,10 @@ def statistics(clients: int = 3) -> dict[str, Any]:
         "offloads": 31,
         "deliveries": 32,
         "subscription_gaps": 33,
+        "parked": 34,
+        "parked_bytes": 35,
+        "tryagain": 36,
+        "indoubt": 37,
         "protocol_errors": 32,
         "nodes": {"127.0.0.1:7101": node},
     }

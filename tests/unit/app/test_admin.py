@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,10 @@ from shardproxy.admin import server
 from shardproxy.admin.health import MAX_TURN_AGE
 from shardproxy.admin.listen import admin_close, admin_listen
 from shardproxy.admin.server import run_admin
-from shardproxy.admin.status import Sources, Status
+from shardproxy.admin.status import Sources, Status, StatusBoard
 from shardproxy.config import parse_config
 from shardproxy.dataplane import BoundEndpoint
-from shardproxy.model import Address
-from shardproxy.topology.board import TopologyBoard
+from shardproxy.model import Address, Topology
 from tests.unit.app.fake_native import FakeNative, dataplane_over
 
 CONFIG = """
@@ -42,19 +40,19 @@ class Admin:
     def __init__(self, client: httpx.AsyncClient, address: Address) -> None:
         self.native = FakeNative()
         self.dataplane = dataplane_over(self.native)
-        self.board = TopologyBoard()
-        self.status = Status(
-            clusters=("main",), endpoints={"main": (ENDPOINT,)}, reloads=2, reloads_refused=1
+        self.topologies: dict[str, Topology] = {}
+        self.status = StatusBoard(
+            Status(clusters=("main",), endpoints={"main": (ENDPOINT,)}, reloads=2, reloads_refused=1)
         )
         self.address = address
         self._client = client
 
     @property
     def sources(self) -> Sources:
-        return Sources(lambda: self.status, self.dataplane.statistics, self.dataplane.clients, self.board)
+        return Sources(self.status, self.dataplane.statistics, self.dataplane.clients, self.topologies)
 
     def show_topology(self) -> None:
-        self.board.show(parse_config(CONFIG).topologies()[0].with_epoch(6))
+        self.topologies["main"] = parse_config(CONFIG).topologies()[0].with_epoch(6)
 
     async def get(self, path: str, **options: Any) -> httpx.Response:
         return await self._client.get(path, **options)
@@ -101,7 +99,7 @@ async def test_readyz_follows_topology_and_drain() -> None:
         assert (unserved.status_code, unserved.text) == (503, "cluster main is not served yet\n")
         admin.show_topology()
         assert (await admin.get("/readyz")).status_code == 200
-        admin.status = replace(admin.status, draining=True)
+        admin.status.change(draining=True)
         draining = await admin.get("/readyz")
         assert (draining.status_code, draining.text) == (503, "draining\n")
 
@@ -156,7 +154,7 @@ async def test_web_pages_neither_read_nor_act() -> None:
         for headers in ({"host": "evil.example"}, {"sec-fetch-site": "cross-site"}):
             posted = await admin._client.post("/api/pause", json={"cluster": "main"}, headers=headers)
             assert posted.status_code == 403
-        admin.status = replace(admin.status, names=("proxy",))
+        admin.status.change(names=("proxy",))
         assert (await admin.get("/livez", headers={"host": "proxy:9700"})).status_code == 200
         posted = await admin._client.post("/api/pause", json={"cluster": "main"})
         assert posted.status_code == 404  # it was understood, and there is no such cluster

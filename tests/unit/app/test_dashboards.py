@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -71,8 +73,36 @@ def test_metrics_and_labels_exist(file: str, expression: str) -> None:
 
 def test_every_metric_of_the_table_is_on_a_dashboard() -> None:
     on_dashboards = {name for _, expression in every_expression() for name in NAME.findall(expression)}
-    missing = {metric.name for metric in metrics.TABLE} - on_dashboards - {"shardproxy_worker_buffers_bytes"}
-    assert not missing
+    shown_elsewhere = {
+        "shardproxy_worker_buffers_bytes",
+        "shardproxy_node_readable",
+        "shardproxy_shard_epoch",
+    }
+    tables = {metric.name for metric in metrics.TABLE} | {metric.name for metric in failover_metrics.TABLE}
+    assert tables - on_dashboards - shown_elsewhere == set()
+
+
+def test_alerts_fire_when_they_should(tmp_path: Path) -> None:
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("promtool is not installed (Debian: apt-get install prometheus)")
+    for file in (
+        DASHBOARDS / "alerts.yaml",
+        DASHBOARDS / "rules.yaml",
+        Path(__file__).parent / "alerts.test.yaml",
+    ):
+        shutil.copy(file, tmp_path)
+    for command in (("check", "rules", "alerts.yaml", "rules.yaml"), ("test", "rules", "alerts.test.yaml")):
+        done = subprocess.run((promtool, *command), cwd=tmp_path, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_alert_of_the_control_plane_is_tried() -> None:
+    tried = (Path(__file__).parent / "alerts.test.yaml").read_text()
+    own = {metric.name for metric in failover_metrics.TABLE if "node" not in metric.labels}
+    asked = {rule["alert"]: set(NAME.findall(rule["expr"])) for rule in rules("alerts.yaml")}
+    untried = {alert for alert, names in asked.items() if names <= own and alert not in tried}
+    assert untried <= {"ShardproxyFailovers"}
 
 
 def test_alerts_say_what_is_wrong_and_what_to_do() -> None:

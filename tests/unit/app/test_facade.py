@@ -7,12 +7,16 @@ from pathlib import Path
 
 import trio
 import trio.testing
+from structlog.testing import capture_logs
 
+from shardproxy.config import parse_config
 from shardproxy.dataplane import Abandoned, Offload
 from shardproxy.dataplane.cpus import cpu_count
 from shardproxy.dataplane.descriptors import clients_at_most, descriptors_raise, why_too_few
+from shardproxy.dataplane.spec import ClusterSpec, cluster_spec
 from shardproxy.model import Address, EndpointKind
 from shardproxy.model.health import NodeDown
+from shardproxy.topology.settings import settings_read
 from tests.unit.app.fake_native import FakeNative, dataplane_over
 
 
@@ -64,6 +68,47 @@ async def test_nodes_that_are_down_are_shown_with_the_reason(autojump_clock: tri
         await trio.testing.wait_all_tasks_blocked()
         assert dict(dataplane.down) == {("main", second): NodeDown("closed", since + 5)}
         dataplane.stop()
+
+
+async def test_a_stranger_wakes_health_and_is_logged_once_per_topology(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    native = FakeNative()
+    dataplane = dataplane_over(native)
+    lost, stranger = Address("127.0.0.1", 1), Address("127.0.0.1", 2)
+    cluster = cluster_spec_of("main")
+
+    async def read() -> None:
+        async for _ in dataplane.offloads():
+            raise AssertionError("nothing was offloaded")
+
+    async def found() -> list[tuple[str, Address]]:
+        with capture_logs() as logged:
+            native.tell_hints(
+                ("main", str(lost), "lost", "refused"), ("main", str(stranger), "stranger", "another process")
+            )
+            heard = [await dataplane.hints.receive() for _ in range(2)]
+        assert heard == [lost, stranger]
+        return [(entry["event"], Address.parse(entry["node"])) for entry in logged]
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(read)
+        assert await found() == [("node is a stranger", stranger)]
+        assert await found() == []
+        await dataplane.apply(cluster)
+        assert await found() == [("node is a stranger", stranger)]
+        dataplane.stop()
+
+
+def cluster_spec_of(name: str) -> ClusterSpec:
+    config = parse_config(f"""
+clusters:
+  {name}:
+    engine: redis
+    endpoints: {{configuration: "127.0.0.1:7000"}}
+    shards: [{{nodes: ["127.0.0.1:7101"]}}]
+""")
+    return cluster_spec(settings_read(config, "7.0.15")[name], config.topologies()[0].with_epoch(1))
 
 
 async def test_stop_ends_the_reader_and_is_idempotent() -> None:
@@ -145,3 +190,19 @@ def test_too_few_descriptors_are_told_with_what_to_do() -> None:
     assert told
     assert "need 10280 file descriptors, 4096 are allowed" in told
     assert "LimitNOFILE" in told
+
+
+async def test_threads_that_are_all_taken_hold_up_no_topology() -> None:
+    """As by names that do not resolve."""
+    dataplane = dataplane_over(FakeNative())
+    threads = trio.to_thread.current_default_thread_limiter()
+    slow = [object() for _ in range(int(threads.total_tokens))]
+    for each in slow:
+        await threads.acquire_on_behalf_of(each)
+    with trio.fail_after(5):
+        assert len(await dataplane.apply(cluster_spec_of("main"))) == 1
+        assert await dataplane.clients() == ()
+        assert await dataplane.kill([1, 2]) == 2
+    for each in slow:
+        threads.release_on_behalf_of(each)
+    dataplane.stop()

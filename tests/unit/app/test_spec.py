@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from shardproxy.config import ConfigError, parse_config
 from shardproxy.dataplane.memcached import DiscoverySpec
-from shardproxy.dataplane.spec import ClusterSettings, cluster_spec, spec_encode
+from shardproxy.dataplane.spec import ClusterSettings, ShardTerms, cluster_spec, spec_encode
+from shardproxy.model import Address
+from shardproxy.model.replication import ShardKey
 from shardproxy.topology.settings import SettingsError, settings_read
 
 SESSIONS = """
@@ -47,7 +51,6 @@ def test_spec_is_what_the_data_plane_reads(monkeypatch: pytest.MonkeyPatch) -> N
         ],
         "reads": "nearest",
         "max_staleness": 1.0,
-        "wait": 0,
         "wait_timeout": 1.0,
         "zone": "a",
         "hashing": "slots",
@@ -83,6 +86,38 @@ def test_spec_is_what_the_data_plane_reads(monkeypatch: pytest.MonkeyPatch) -> N
         "timeouts": {"connect": 0.5, "reply": 2.0, "idle": 0.0, "park": 3.0},
         "node_auth": {"username": "proxy", "password": "secret"},
     }
+
+
+def test_a_primary_is_named_by_who_it_is() -> None:
+    config = parse_config(
+        SESSIONS.replace("node_auth: {username: proxy, password: {env: NODE_PASSWORD}}", "")
+    )
+    settings, topology = settings_read(config, "7.0.15")["sessions"], config.topologies()[0]
+    terms = {ShardKey("sessions", 0): ShardTerms(run_id="abc", label="eu")}
+    first, second = cluster_spec(settings, topology, terms=terms)["shards"]
+    assert (first["identity"], first["label"]) == ({"run_id": "abc"}, "eu")
+    assert second.keys().isdisjoint({"identity", "label"})
+    unled = replace(topology, shards=(replace(topology.shards[0], primary=None),))
+    assert "identity" not in cluster_spec(settings, unled, terms=terms)["shards"][0]
+
+
+def test_writes_wait_for_voters_as_decided_for_their_shard() -> None:
+    text = SESSIONS.replace(
+        "node_auth: {username: proxy, password: {env: NODE_PASSWORD}}", "writes: {wait: 1}"
+    )
+    config = parse_config(text.replace('"127.0.0.1:7103"]', '"127.0.0.1:7103", "127.0.0.1:7104"]'))
+    settings, topology = settings_read(config, "7.0.15")["sessions"], config.topologies()[0]
+
+    def waits(**terms: Any) -> list[tuple[int | None, list[str] | None]]:
+        on = {ShardKey("sessions", 0): ShardTerms(**terms)}
+        shards = cluster_spec(settings, topology, terms=on)["shards"]
+        return [(shard.get("wait"), shard.get("voters")) for shard in shards]
+
+    voters = frozenset({Address("::1", 2), Address("127.0.0.1", 1)})
+    assert waits() == [(1, None), (1, None)]
+    assert waits(wait=2, voters=voters) == [(2, ["127.0.0.1:1", "[::1]:2"]), (1, None)]
+    assert waits(voters=frozenset()) == [(1, []), (1, None)]
+    assert waits(wait=0, voters=voters) == [(None, None), (1, None)]
 
 
 def test_settings_never_show_the_password(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,11 +8,11 @@ import pytest
 
 from shardproxy.admin.collector import registry_build
 from shardproxy.admin.failover import status_document
-from shardproxy.admin.status import Sources, Status
+from shardproxy.admin.status import Sources, StatusBoard
 from shardproxy.cli.status import complaints, is_fine, state_text
 from shardproxy.dataplane.statistics import Statistics
+from shardproxy.health.monitor import Boards
 from shardproxy.model.health import Cause, NodeHealth, NodeState
-from shardproxy.topology.supervisor import Desk
 from tests.unit.app.fake_native import statistics
 from tests.unit.failover.make import KEY, A, B, Y, down, frozen, health, primary, record, replica, setup
 
@@ -36,14 +36,13 @@ def sources(of_replica: NodeHealth | None, of_primary: NodeHealth | None) -> Sou
     async def clients() -> tuple[dict[str, object], ...]:
         return ()
 
-    desk = Desk()
-    desk.setups.show(KEY, setup(A, B))
+    boards = Boards()
     for node, seen in ((A, of_primary), (B, of_replica)):
         if seen is not None:
-            desk.boards.health.show((KEY, node), seen)
+            boards.health.show((KEY, node), seen)
     read = Statistics.read(statistics())
     records = {KEY: record(nodes=(A, B), joined=(A, B))}
-    return Sources(Status, lambda: read, clients, {}, desk, records)
+    return Sources(StatusBoard(), lambda: read, clients, {}, {KEY: setup(A, B)}, records, boards)
 
 
 def cluster(of_replica: NodeHealth | None, of_primary: NodeHealth | None = None) -> Any:
@@ -70,7 +69,7 @@ def test_a_primary_that_is_down_says_nothing_of_its_replicas() -> None:
     ("seen", "value"), [(health(replica()), 1), (health(replica(is_up=False)), 0), (None, 0)]
 )
 def test_a_gauge_tells_it_of_replicas_only(seen: NodeHealth | None, value: int) -> None:
-    registry = registry_build(sources(seen, health(primary())))
+    registry = registry_build(sources(seen, health(primary())), clock=lambda: 0.0)
     samples = {
         sample.labels["node"]: sample.value
         for family in registry.collect()

@@ -53,7 +53,7 @@ async def test_a_node_that_is_down_is_shown_so() -> None:
         primary, replica = fleet.nodes
         assert isinstance(primary, RedisNode)
         primary.ask("SET", "k", "v")
-        shard = Shard(0, (SlotRange(0, 16383),), Node(primary.address), (Node(replica.address),))
+        shard = Shard(0, (SlotRange(0, 16383),), Node(primary.address), (Node(replica.address),), number=0)
         fleet.kill(replica)
         console = Console(width=110, no_color=True)
         with console.capture() as capture:

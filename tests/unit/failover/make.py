@@ -49,10 +49,23 @@ def health(
     run_id: str = "r",
     manager: str | None = None,
     epoch: int = 1,
+    synced_at: float | None = None,
+    is_current: bool | None = None,
 ) -> NodeHealth:
     server = Server(run_id) if replication is not None else None
     verdict = Verdict(state, "because", 0.0, cause)
-    return NodeHealth(verdict, replication, server, manager, is_surveyed=True, epoch=epoch)
+    if is_current is None:  # a replica whose link is up usually is
+        is_current = replication is not None and replication.is_link_up
+    return NodeHealth(
+        verdict,
+        replication,
+        server,
+        manager,
+        is_surveyed=True,
+        epoch=epoch,
+        synced_at=synced_at,
+        is_current=is_current,
+    )
 
 
 def down(cause: Cause, replication: Replication | None = None, *, run_id: str = "r") -> NodeHealth:
@@ -68,9 +81,13 @@ def record(
     last: Address | None = None,
     target: Address | None = None,
     wait: int = 0,
+    voters: tuple[Address, ...] | None = None,
+    pending: tuple[Promise, ...] = (),
     lineage: Lineage | None = X,
     epoch: int = 1,
+    floor: int = 0,
 ) -> ShardRecord:
+    vouching = frozenset(joined) - {node or last} if voters is None else frozenset(voters)
     return ShardRecord(
         KEY,
         epoch,
@@ -80,7 +97,9 @@ def record(
         joined=joined,
         last=last,
         target=target,
-        promise=Promise(frozenset(joined) - {node or last}, wait),
+        promise=Promise(vouching, wait),
+        pending=pending,
+        floor=floor,
         lineage=lineage,
         run_id="r" if lineage else "",
         processes=tuple((member, "r") for member in joined if member != node),

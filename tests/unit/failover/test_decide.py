@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from shardproxy.failover import quorum
 from shardproxy.failover.adoption import Adopt, Conflict
-from shardproxy.failover.backoff import NO_FAILOVER_YET
 from shardproxy.failover.decide import (
     Accept,
     Decision,
@@ -23,18 +23,27 @@ from shardproxy.failover.decide import (
     switchover_target,
 )
 from shardproxy.failover.healing import Action, Configure, Follow, Joined, Persist
+from shardproxy.failover.memory import Memory
 from shardproxy.failover.setup import ShardSetup, record_new
 from shardproxy.model import Address
 from shardproxy.model.health import Cause, NodeHealth, NodeState
-from shardproxy.model.replication import Lineage
-from shardproxy.store.record import ShardRecord, ShardState
+from shardproxy.model.replication import Lineage, Server
+from shardproxy.store.cas import record_replace
+from shardproxy.store.record import Promise, ShardRecord, ShardState
 from tests.unit.failover.make import A, B, C, X, Y, down, frozen, health, primary, record, replica, setup
 
 P, R = health(primary()), health(replica())
+BEHIND = Memory(apart_since={B: 900.0, C: 900.0}, unwell_since=990.0, of=(1, A))
+EMPTY = health(primary(Y), run_id="e")
 DEAD, SILENT = down(Cause.DEAD), down(Cause.SILENT)
 WELL = {A: P, B: R, C: R}
-CONFIGURED = frozenset(Configure(node, "r") for node in (A, B, C))
+CONFIGURED = frozenset(Configure(node, f"run of {node}") for node in (A, B, C))
 SENTINEL = health(replica(), manager="Sentinel")
+
+
+def run(node: Address) -> str:
+    """The process of a node that was always there."""
+    return f"run of {node}"
 
 
 def look(
@@ -44,7 +53,19 @@ def look(
     of: ShardSetup | None = None,
     **options: object,
 ) -> Decision:
-    situation = Situation(of or setup(), shard or record(), healths, 1000.0, done=CONFIGURED)
+    """Decide; whoever is process "r" in the tables is the one it always was."""
+    shard = shard or record()
+    processes = tuple((node, run(node)) for node, run_id in shard.processes if run_id == "r")
+    primary = shard.primary or shard.last
+    if shard.run_id == "r" and primary is not None:
+        shard = replace(shard, run_id=run(primary), processes=processes)
+    seen = {
+        node: replace(health, server=Server(run(node)))
+        if health.server is not None and health.server.run_id == "r"
+        else health
+        for node, health in healths.items()
+    }
+    situation = Situation(of or setup(), shard, seen, 1000.0, done=CONFIGURED)
     return decide(replace(situation, **options))  # type: ignore[arg-type]
 
 
@@ -83,30 +104,39 @@ def test_a_doubtful_primary_neither_alarms_nor_calms(state: NodeState) -> None:
 
 
 def test_reasons_not_to_fail_over_are_said() -> None:
-    lost = {**WELL, A: DEAD}
-    backoff = NO_FAILOVER_YET.after_failover(990.0)
+    apart = health(replica(is_up=False))
+    lost = {A: DEAD, B: apart, C: apart}
+    waits: dict[str, Any] = {"allowed_at": 1020.0, "too_soon": "it may be flapping"}
     for decision, word in [
         (look({A: DEAD, B: DEAD, C: DEAD}), "no replica that was in sync with it answers"),
         (look(lost, shard=record(joined=(A,))), "no replica that was in sync with it answers"),
-        (look(lost, barred=frozenset((B, C))), "no replica that was in sync with it answers"),
+        (look(lost, shard=record(voters=())), "no replica that was in sync with it answers"),
         (look(lost, is_paused=True), "paused"),
         (look(lost, of=setup(is_automatic=False)), "off"),
-        (look(lost, backoff=backoff), "flapping"),
+        (look(lost, **waits), "flapping"),
         (look({**lost, B: SENTINEL}), "Sentinel"),
     ]:
         assert isinstance(decision, Nothing), decision
         assert word in (decision.alarm or "")
-    waits = look(lost, backoff=backoff)
-    assert isinstance(waits, Nothing)
-    assert waits.until == 1020.0
+    decision = look(lost, **waits)
+    assert isinstance(decision, Nothing)
+    assert decision.until == 1020.0
 
 
 @pytest.mark.parametrize("state", [ShardState.FENCING, ShardState.PROMOTING, ShardState.SWITCHING])
 def test_what_was_begun_is_finished_whatever_the_backoff(state: ShardState) -> None:
     begun = record(None, state, last=A, target=B)
-    decision = look(WELL, shard=begun, backoff=NO_FAILOVER_YET.after_failover(999.0), is_paused=True)
+    decision = look({B: R, C: R}, shard=begun, allowed_at=1020.0, too_soon="it may be flapping")
     assert isinstance(decision, FailOver)
     assert decision.is_resumed
+
+
+@pytest.mark.parametrize("options", [{"is_paused": True}, {"of": setup(is_automatic=False)}])
+def test_what_was_begun_is_not_finished_while_nothing_may_be_done(options: dict[str, Any]) -> None:
+    begun = record(None, ShardState.PROMOTING, last=A, target=B)
+    decision = look({B: health(frozen()), C: health(frozen())}, shard=begun, **options)
+    assert isinstance(decision, Nothing)
+    assert "unfinished" in (decision.alarm or "")
 
 
 RESTARTED = down(Cause.RESTARTED, primary(Y), run_id="r2")
@@ -123,8 +153,18 @@ def test_a_restarted_primary_stays_where_nobody_has_more() -> None:
     assert isinstance(look({A: RESTARTED, B: in_sync, C: in_sync}), Accept)
     alone = record(nodes=(A,), joined=(A,))
     assert isinstance(look({A: RESTARTED}, shard=alone, of=setup(A)), Accept)
-    assert isinstance(look({A: RESTARTED, B: R, C: R}, of=setup(is_automatic=False)), Accept)
-    assert isinstance(look({A: RESTARTED, B: SENTINEL, C: R}), Accept)  # it is not ours to decide
+
+
+@pytest.mark.parametrize(
+    ("options", "may_touch"),
+    [({"is_paused": True}, True), ({"of": setup(is_automatic=False)}, False), ({"sentinel": True}, False)],
+)
+def test_an_empty_primary_is_served_in_no_mode(options: dict[str, Any], may_touch: bool) -> None:
+    """A pause is no reason to lose data; where failover is off or somebody else's, proxies are fenced."""
+    others = {B: SENTINEL if options.pop("sentinel", False) else R, C: R}
+    decision = look({A: RESTARTED, **others}, **options)
+    assert isinstance(decision, Hold)
+    assert decision.may_touch is may_touch
 
 
 def test_a_restarted_primary_that_kept_its_data_stays() -> None:
@@ -135,14 +175,16 @@ def test_a_restarted_primary_that_kept_its_data_stays() -> None:
     assert isinstance(look({A: kept, B: stale, C: dead}), Accept)
     assert isinstance(look({A: kept, B: stale, C: down(Cause.DEAD, replica(offset=501))}), FailOver)
     assert isinstance(look({A: kept, B: stale, C: DEAD}), FailOver)  # who knows what that has
-    assert isinstance(look({A: kept, B: stale, C: DEAD}, barred=frozenset((C,))), Accept)
+    behind = replace(BEHIND, apart_since={C: 900.0})
+    voters = record(voters=(B,))
+    assert isinstance(look({A: kept, B: stale, C: DEAD}, shard=voters, memory=behind), Accept)
 
 
 @pytest.mark.parametrize(
     ("options", "why"),
     [
         ({"is_paused": True}, "paused"),
-        ({"backoff": NO_FAILOVER_YET.after_failover(990.0)}, "flapping"),
+        ({"allowed_at": 1020.0, "too_soon": "it may be flapping"}, "flapping"),
     ],
 )
 def test_what_replicas_have_is_kept_while_nobody_may_be_promoted(options: dict[str, Any], why: str) -> None:
@@ -201,7 +243,11 @@ def test_the_record_follows_the_config(
 
 def test_a_place_in_the_config_given_to_other_nodes_begins_anew() -> None:
     d = Address("10.9.9.9", 1)
-    decision = look(WELL, of=setup(d))
+    stays = look(WELL, of=setup(d))
+    assert isinstance(stays, Update)
+    assert stays.record.nodes == (d, A)  # as long as it serves
+    heard = {A: DEAD, d: health(frozen(Y, 1), run_id="d")}
+    decision = look(heard, of=setup(d), shard=record(nodes=(d, A), joined=(A,)))
     assert isinstance(decision, Update)
     assert (decision.record.state, decision.record.epoch, decision.record.nodes) == (ShardState.NEW, 2, (d,))
     assert decision.record.revision == record().revision
@@ -234,13 +280,13 @@ def actions(
 
 STRAY = health(replica(C, Y, is_up=True))
 HEALS = [
-    ("a frozen member", {C: health(frozen())}, record(), True, [Follow(C, A, False, False)]),
-    ("the old primary is back", {C: health(primary(X, 600))}, record(), True, [Follow(C, A, True, False)]),
-    ("it is back with another history", {C: health(primary(Y))}, record(), True, [Follow(C, A, True, False)]),
-    ("a member that follows somebody else", {C: STRAY}, record(), False, [Follow(C, A, False, False)]),
-    ("a new node", {C: health(primary(Y))}, record(joined=(A, B)), True, [Follow(C, A, True, True)]),
+    ("a frozen member", {C: health(frozen())}, record(), True, [Follow(C, A, False)]),
+    ("the old primary is back", {C: health(primary(X, 600))}, record(), True, [Follow(C, A, True)]),
+    ("it is back with another history", {C: health(primary(Y))}, record(), True, [Follow(C, A, True)]),
+    ("a member that follows somebody else", {C: STRAY}, record(), False, [Follow(C, A, False)]),
+    ("a new node", {C: health(primary(Y))}, record(joined=(A, B)), True, [Follow(C, A, True)]),
     ("a new node that is not ours", {C: health(primary(Y))}, record(joined=(A, B)), False, []),
-    ("a new node in sync", {C: R}, record(joined=(A, B)), True, [Joined(C, "r")]),
+    ("a new node in sync", {C: R}, record(joined=(A, B)), True, [Joined(C, run(C))]),
     ("a replica on its way", {C: health(replica(is_up=False))}, record(), True, []),
     ("a dead one", {C: DEAD}, record(), True, []),
 ]
@@ -270,20 +316,37 @@ def test_nobody_is_told_to_follow_a_primary_in_doubt(doubtful: NodeHealth) -> No
 
 def test_every_process_is_configured_once() -> None:
     restarted = {**WELL, B: health(replica(), run_id="r2")}
-    assert actions(restarted) == [Configure(B, "r2"), Joined(B, "r2")]
+    assert actions(restarted) == [Configure(B, "r2")]
     assert actions(restarted, record(joined=(A, C))) == [Joined(B, "r2")]
+
+
+@pytest.mark.parametrize(
+    ("synced_at", "since", "expected"),
+    [(None, 990.0, []), (989.0, 990.0, []), (991.0, 990.0, [Joined(B, "r2")])],
+)
+@pytest.mark.parametrize("shard", [record(), record(voters=(C,), pending=(Promise(frozenset({B, C}), 1),))])
+def test_a_process_that_follows_another_vouches_once_it_has_what_that_confirmed(
+    shard: ShardRecord, synced_at: float | None, since: float, expected: list[Action]
+) -> None:
+    healths = {**WELL, B: health(replica(), run_id="r2", synced_at=synced_at, is_current=False)}
+    done = CONFIGURED | {Configure(B, "r2")}
+    decision = look(healths, shard=shard, memory=Memory(processes={B: ("r2", since)}), done=done)
+    assert (list(decision.actions) if isinstance(decision, Heal) else []) == expected
+    if not expected:
+        assert isinstance(decision, Nothing)
+        assert decision.until == 1001.0  # that it has caught up is no news
 
 
 def test_roles_we_changed_are_written_where_engines_read_their_own() -> None:
     later = record(epoch=2)
-    written = [Persist(node, "r", 2) for node in (A, B, C)]
+    written = [Persist(node, run(node), 2) for node in (A, B, C)]
     assert actions(WELL, later, is_managed=False) == written
     assert actions(WELL, later) == []  # managed nodes start as nobody's replica
     assert actions(WELL, record(), is_managed=False) == []  # we changed nothing
     assert actions({**WELL, B: health(frozen())}, later, is_managed=False) == [
-        Persist(A, "r", 2),
-        Follow(B, A, False, False),
-        Persist(C, "r", 2),
+        Persist(A, run(A), 2),
+        Follow(B, A, False),
+        Persist(C, run(C), 2),
     ]
 
 
@@ -307,3 +370,210 @@ def test_where_to_switch_over(
 ) -> None:
     target = switchover_target(record(), healths, to)
     assert target == found if isinstance(found, Address) else found in str(target)
+
+
+def names(*nodes: Address) -> frozenset[Address]:
+    return frozenset(nodes)
+
+
+FIT, UNFIT = R, health(replica(priority=0))
+FULL_DISK = health(replica(), NodeState.UNWRITABLE)
+LAGGING = health(replica(), is_current=False)
+
+
+VOTES = [
+    (
+        "wait raised",
+        setup(wait=2),
+        {C: LAGGING},
+        record(wait=1),
+        Promise(names(B, C), 2),
+        [Promise(names(B, C), 1)],
+    ),
+    ("wait lowered", setup(), {}, record(wait=1), Promise(names(B, C)), [Promise(names(B, C), 1)]),
+    (
+        "a node removed",
+        setup(A, B, wait=1),
+        {},
+        record(wait=1),
+        Promise(names(B), 1),
+        [Promise(names(B, C), 1)],
+    ),
+    (
+        "priority 0",
+        setup(wait=1),
+        {C: UNFIT},
+        record(wait=1),
+        Promise(names(B), 1),
+        [Promise(names(B, C), 1)],
+    ),
+    (
+        "a full disk",
+        setup(wait=1),
+        {C: FULL_DISK},
+        record(wait=1),
+        Promise(names(B), 1),
+        [Promise(names(B, C), 1)],
+    ),
+    ("without wait", setup(), {C: UNFIT}, record(), Promise(names(B)), []),
+    (
+        "one joins",
+        setup(wait=1),
+        {},
+        record(wait=1, voters=(B,)),
+        Promise(names(B, C), 1),
+        [Promise(names(B), 1)],
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "of", "change", "shard", "promise", "older"), VOTES, ids=[v[0] for v in VOTES]
+)
+def test_what_an_acknowledgement_means_changes_with_the_config_and_the_nodes(
+    name: str,
+    of: ShardSetup,
+    change: dict[Address, NodeHealth],
+    shard: ShardRecord,
+    promise: Promise,
+    older: list[Promise],
+) -> None:
+    decision = look({**WELL, **change}, of=of, shard=shard)
+    assert isinstance(decision, Update)
+    assert (decision.record.promise, list(decision.record.pending)) == (promise, older)
+    again = look({**WELL, **change}, of=of, shard=decision.record)
+    assert not isinstance(again, Update), "it is changed once"
+
+
+def test_a_removed_node_that_may_alone_have_a_write_stays_a_member_until_others_have_it() -> None:
+    of = setup(A, B, wait=1)
+    removed = look(WELL, of=of, shard=record(wait=1))
+    assert isinstance(removed, Update)
+    assert (removed.record.nodes, removed.record.joined) == ((A, B, C), (A, B, C))
+    behind = {**WELL, B: health(replica(), synced_at=999.0)}
+    assert not isinstance(look(behind, of=of, shard=removed.record, served_since=999.5), Update)
+    caught_up = {**WELL, B: health(replica(), synced_at=999.6)}
+    assert not isinstance(look(caught_up, of=of, shard=removed.record), Update)  # a proxy may promise the old
+    finished = look(caught_up, of=of, shard=removed.record, served_since=999.5)
+    assert isinstance(finished, Update)
+    assert finished.record.pending == ()
+    gone = look(caught_up, of=of, shard=finished.record)
+    assert isinstance(gone, Update)
+    assert (gone.record.nodes, gone.record.joined) == ((A, B), (A, B))
+
+
+def test_a_shard_that_is_left_one_node_asks_nobody_else_once_all_proxies_know() -> None:
+    """Else the node that was removed would be missed for ever when the one that is left restarts."""
+    pair = {"nodes": (A, B), "joined": (A, B)}
+    removed = look({A: P, B: R}, of=setup(A), shard=record(wait=1, **pair))  # type: ignore[arg-type]
+    assert isinstance(removed, Update)
+    assert removed.record.nodes == (A, B)
+    assert not isinstance(look({A: P, B: DEAD}, of=setup(A), shard=removed.record), Update)
+    alone = look({A: P, B: DEAD}, of=setup(A), shard=removed.record, served_since=999.0)
+    assert isinstance(alone, Update)
+    assert alone.record.pending == ()
+    gone = look({A: P, B: DEAD}, of=setup(A), shard=alone.record, served_since=999.0)
+    assert isinstance(gone, Update)
+    assert gone.record.nodes == (A,)
+
+
+def test_more_changes_of_who_vouches_wait_and_nothing_else_does() -> None:
+    many = tuple(Promise(names(B, C), 10 + number) for number in range(quorum.MAX_PENDING))
+    shard = record(wait=1, pending=many)
+    assert not isinstance(look(WELL, shard=shard, of=setup(wait=2)), Update)
+    assert isinstance(look({**WELL, A: DEAD}, shard=shard, of=setup(wait=2)), FailOver)
+    without = look({A: DEAD, B: R}, shard=shard, of=setup(A, B, wait=2))
+    assert not isinstance(without, Update)  # C vouches, so it stays
+
+
+OWN = Lineage("new", X.replid, 501)  # B's history, after somebody promoted it at 500
+MOVED = health(replica(B, OWN))
+OFF = setup(is_automatic=False, is_managed=False)
+
+
+@pytest.mark.parametrize("options", [{"of": OFF}, {"is_paused": True}, {}])
+@pytest.mark.parametrize("lost", [DEAD, SILENT, down(Cause.NOT_PRIMARY, replica(B, OWN)), RESTARTED])
+def test_an_operator_s_promotion_is_followed_in_every_mode_whatever_became_of_the_primary(
+    options: dict[str, Any], lost: NodeHealth
+) -> None:
+    by_hand = {B: health(primary(OWN)), C: MOVED}
+    if lost is not RESTARTED:  # which is a primary too: nobody knows whom it means
+        decision = look({A: lost, **by_hand}, **options)
+        assert isinstance(decision, Register)
+        assert isinstance(decision.found, Adopt)
+        assert decision.found.primary == B
+
+
+@pytest.mark.parametrize("of", [OFF, setup()])
+def test_a_node_that_came_back_as_a_primary_was_not_promoted(of: ShardSetup) -> None:
+    """It is another process, with what its disk kept; others have more."""
+    restarted = health(primary(Lineage("z", X.replid, 301)), run_id="r2")
+    decision = look({A: DEAD, B: restarted, C: R}, of=of)
+    assert not isinstance(decision, Register)
+    everybody = {A: down(Cause.DEAD, replica(offset=200)), C: health(replica(offset=300, is_up=False))}
+    assert isinstance(look({B: restarted, **everybody}, of=of), Register)  # nobody has more
+
+
+def test_what_is_held_is_not_served_again_with_older_data() -> None:
+    held = record(None, ShardState.HELD, last=A)
+    older = health(primary(Lineage("z", X.replid, 301)), run_id="r2")
+    assert isinstance(look({A: older, B: DEAD, C: DEAD}, shard=held, of=OFF), Hold)
+    gave_up = health(replica(A, Lineage("z", X.replid, 301)))
+    assert isinstance(look({A: older, B: gave_up, C: gave_up}, shard=held, of=OFF), Register)
+
+
+@pytest.mark.parametrize(
+    "options", [{"of": setup(is_automatic=False)}, {"is_paused": True}, {"sentinel": True}]
+)
+def test_who_may_not_act_heals_nobody_but_notes_who_is_in_sync(options: dict[str, Any]) -> None:
+    sentinel = options.pop("sentinel", False)
+    healths = {**WELL, B: health(frozen(), manager="Sentinel" if sentinel else None)}
+    shard = record(joined=(A, B))
+    decision = look(healths, shard=shard, done=frozenset(), **options)
+    assert decision == Heal((Joined(C, run(C)),))
+
+
+def test_a_frozen_lone_primary_that_restarted_is_promoted_again() -> None:
+    alone = record(nodes=(A,), joined=(A,))
+    back = health(frozen(Y, 1), NodeState.DOWN, Cause.RESTARTED, run_id="r2")
+    decision = look({A: back}, shard=alone, of=setup(A))
+    assert isinstance(decision, FailOver)
+    assert decision.to == A
+    assert isinstance(look({A: back}, shard=alone, of=setup(A, is_automatic=False)), Hold)
+
+
+HOST = Address("db-1", 7001)
+
+
+def test_a_renamed_node_is_renamed_on_record_also_when_its_epoch_promoted_it() -> None:
+    shard = replace(record(B, target=B), run_id="b", processes=((C, "c"),))
+    healths = {B: health(primary(), run_id="b"), HOST: health(primary(), run_id="b"), A: R, C: R}
+    decision = look(healths, shard=shard, of=setup(A, HOST, C))
+    assert isinstance(decision, Update)
+    assert (decision.record.primary, decision.record.nodes) == (HOST, (A, HOST, C))
+    assert record_replace(shard, decision.record, 2).target == HOST
+    healths = {node: replace(h, epoch=2) for node, h in healths.items()}
+    assert not isinstance(look(healths, shard=decision.record, of=setup(A, HOST, C)), Update)
+
+
+@pytest.mark.parametrize("shard", [record(), record_new(setup())])
+def test_a_process_that_is_configured_twice_is_an_alarm(shard: ShardRecord) -> None:
+    of = setup(A, B, C, HOST)
+    twice = health(primary(), run_id=run(A)) if shard.primary else health(frozen(), run_id=run(A))
+    decision = look({**WELL, HOST: twice}, shard=replace(shard, nodes=of.addresses), of=of)
+    assert isinstance(decision, Nothing)
+    assert "one and the same process" in (decision.alarm or "")
+
+
+def test_nodes_that_have_not_said_who_they_are_may_be_the_shard_s_own() -> None:
+    d = Address("10.9.9.9", 1)
+    silent = look({**WELL, A: DEAD}, of=setup(d))
+    assert not (isinstance(silent, Update) and silent.record.state is ShardState.NEW)
+    held = record(None, ShardState.HELD, last=A)
+    assert not isinstance(look({B: R, C: R}, shard=held, of=setup(d)), Update)
+    assert isinstance(look({B: R, C: R, d: health(primary(Y), run_id="d")}, shard=held, of=setup(d)), Update)
+
+
+def test_a_conflict_among_nodes_of_its_own_is_no_other_shard() -> None:
+    conflict = record(None, ShardState.CONFLICT, joined=(), lineage=None)
+    assert isinstance(look({A: P, B: EMPTY, C: DEAD}, shard=conflict, of=setup(is_managed=False)), Register)

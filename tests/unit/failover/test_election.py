@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from shardproxy.failover.election import (
     Candidate,
-    Electorate,
     best_of_restarted,
     choose,
     why_not_electable,
@@ -16,9 +17,11 @@ from shardproxy.failover.election import (
 )
 from shardproxy.model import Address
 from shardproxy.model.replication import Lineage, Replication
+from shardproxy.store.record import Promise, ShardRecord
 from tests.unit.failover.make import A, B, C, X, Y, frozen, primary, record, replica
 
-ELECTORATE = Electorate(X)
+LOST = record(None, last=A)
+UNKNOWN = record(None, last=None, lineage=None)
 
 
 def candidate(
@@ -53,12 +56,12 @@ def candidate(
     ],
 )
 def test_reasons_not_to_promote(found: Candidate, why: str | None) -> None:
-    reason = why_not_electable(found, ELECTORATE)
+    reason = why_not_electable(found, LOST)
     assert reason is None if why is None else why in (reason or "")
 
 
 def test_a_shard_that_never_had_a_write_can_fail_over() -> None:
-    assert why_not_electable(candidate(replication=frozen(X, 0)), ELECTORATE) is None
+    assert why_not_electable(candidate(replication=frozen(X, 0)), LOST) is None
 
 
 BRANCHED = Lineage("new", X.replid, 300)
@@ -80,34 +83,31 @@ ORDERS = [
 
 @pytest.mark.parametrize(("name", "candidates", "best"), ORDERS, ids=[order[0] for order in ORDERS])
 def test_order_of_preference(name: str, candidates: list[Candidate], best: Address) -> None:
-    electorate = Electorate(X, zone="b")
     for order in (candidates, candidates[::-1]):
-        found = choose(order, electorate).best
-        assert found is not None
-        assert found.address == best
+        found = choose(order, LOST, "b")
+        assert found.best is not None
+        assert (found.best.address, found.source) == (best, None)
 
 
 def test_before_a_branch_it_is_one_history_whatever_its_name() -> None:
     """A partial sync takes the new name at once, and the data after that: the offset tells, not the name."""
     lineage = Lineage("now", X.replid, 900)
     candidates = [candidate(B, frozen(X, 800)), candidate(C, frozen(lineage, 700))]
-    choice = choose(candidates, Electorate(lineage))
+    choice = choose(candidates, replace(LOST, lineage=lineage))
     assert choice.best is not None
     assert choice.best.address == B
 
 
 def test_nobody_is_chosen_and_each_has_its_reason() -> None:
-    choice = choose([candidate(B, frozen(Y)), candidate(C, can_write=False)], ELECTORATE)
+    choice = choose([candidate(B, frozen(Y)), candidate(C, can_write=False, replication=frozen(Y))], LOST)
     assert choice.best is None
     assert "another history" in str(choice)
-    assert "cannot save" in str(choice)
-    assert str(choose([], ELECTORATE)) == "no node answers"
+    assert str(choose([], LOST)) == "no node answers"
 
 
 def test_where_the_last_primary_is_unknown_histories_must_agree() -> None:
-    unknown = Electorate(None)
-    assert choose([candidate(B), candidate(C, frozen(X, 600))], unknown).best is not None
-    assert "histories differ" in str(choose([candidate(B), candidate(C, frozen(Y))], unknown))
+    assert choose([candidate(B), candidate(C, frozen(X, 600))], UNKNOWN).best is not None
+    assert "histories differ" in str(choose([candidate(B), candidate(C, frozen(Y))], UNKNOWN))
 
 
 @pytest.mark.parametrize(
@@ -136,18 +136,98 @@ def test_how_many_must_be_frozen(wait: int, candidates: list[Candidate], is_enou
     assert (why is None) is is_enough, why
 
 
-def test_a_promise_that_was_lowered_counts() -> None:
-    """Clients are told by the new config before the record is."""
-    shard = record(None, last=A, wait=2)
-    assert why_too_few(shard, [candidate(B)]) is None
-    assert why_too_few(shard, [candidate(B)], 1) is not None
-    assert why_too_few(record(None, last=A, wait=1), [candidate(B)], 2) is not None
+BC = frozenset({B, C})
 
 
-def test_a_replica_left_behind_is_not_promoted() -> None:
-    choice = choose([candidate(B)], Electorate(X, barred=frozenset((B,))))
-    assert choice.best is None
-    assert "lost sync" in str(choice)
+@pytest.mark.parametrize(
+    ("shard", "candidates", "is_enough"),
+    [
+        # wait was raised by a reload, and what was acknowledged before counts; or it was lowered
+        (record(None, last=A, wait=2, pending=(Promise(BC, 1),)), [candidate(B)], False),
+        (record(None, last=A, wait=0, pending=(Promise(BC, 1),)), [candidate(B)], False),
+        (record(None, last=A, wait=1, pending=(Promise(BC, 2),)), [candidate(B), candidate(C)], True),
+        # C was removed from the config, or is not fit to be promoted, and may alone have a write
+        (record(None, last=A, wait=1, voters=(B,), pending=(Promise(BC, 1),)), [candidate(B)], False),
+        (
+            record(None, last=A, wait=1, voters=(B,), pending=(Promise(BC, 1),)),
+            [candidate(B), candidate(C, frozen(priority=0))],
+            True,
+        ),
+        # a replica that does not vouch, as one with priority 0 or one of somebody else's, is no substitute
+        (record(None, last=A, wait=1, voters=(B,)), [candidate(C)], False),
+        (record(None, last=A, wait=1, voters=(B,)), [candidate(B)], True),
+        (record(None, last=A, wait=1), [candidate(B), candidate(Address("stranger", 1))], False),
+    ],
+)
+def test_who_vouches_is_on_record(shard: ShardRecord, candidates: list[Candidate], is_enough: bool) -> None:
+    why = why_too_few(shard, candidates)
+    assert (why is None) is is_enough, why
+
+
+@pytest.mark.parametrize(
+    ("shard", "found", "why"),
+    [
+        (record(None, last=A, voters=(C,)), candidate(), "lost sync"),  # it had stopped to vouch
+        (
+            record(None, last=A, floor=501),
+            candidate(),
+            "lost sync",
+        ),  # the primary had passed that long before
+        (record(None, last=A, floor=500), candidate(), None),
+        (record(None, last=A, floor=501, wait=1), candidate(), None),  # the quorum sees to it
+        (record(None, last=A, floor=600), candidate(A), None),  # the last primary itself
+        (record(None, last=A, floor=400), candidate(A, run_id="r2"), None),  # what its disk kept
+        (record(None, last=A, floor=600), candidate(A, run_id="r2"), "lost sync"),
+    ],
+)
+def test_a_replica_left_behind_is_not_promoted(shard: ShardRecord, found: Candidate, why: str | None) -> None:
+    reason = why_not_electable(found, shard)
+    assert reason is None if why is None else why in (reason or "")
+
+
+FURTHER = frozen(X, 600)
+UNFIT = frozen(X, 600, priority=0)
+RELAYS = [
+    ("one with priority 0 has more", [candidate(B), candidate(C, UNFIT)], record(None, last=A, wait=1), C),
+    ("one whose disk is full has more", [candidate(B), candidate(C, FURTHER, can_write=False)], LOST, C),
+    ("it has as much", [candidate(B), candidate(C, frozen(priority=0))], LOST, None),
+    ("it has more of another history", [candidate(B), candidate(C, frozen(Y, 600, priority=0))], LOST, None),
+    (
+        "the last primary cannot save",
+        [candidate(B), candidate(A, FURTHER, can_write=False)],
+        LOST,
+        A,
+    ),
+    (
+        "who is fit was left behind",
+        [candidate(B), candidate(A, FURTHER, can_write=False)],
+        record(None, last=A, voters=()),
+        A,
+    ),
+    (
+        "who is fit has another history",
+        [candidate(B, frozen(Y, 900)), candidate(C, UNFIT)],
+        record(None, last=A, wait=1),
+        C,
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "candidates", "shard", "source"), RELAYS, ids=[r[0] for r in RELAYS])
+def test_who_is_promoted_first_gets_what_another_one_has(
+    name: str, candidates: list[Candidate], shard: ShardRecord, source: Address | None
+) -> None:
+    for order in (candidates, candidates[::-1]):
+        choice = choose(order, shard)
+        assert choice.best is not None
+        assert choice.best.address == B
+        assert (choice.source.address if choice.source is not None else None) == source
+
+
+def test_data_that_may_be_old_is_not_spread() -> None:
+    """The only sound node lost sync long ago, and the other one has nothing: an operator has to say."""
+    shard = record(None, last=A, voters=())
+    assert choose([candidate(B), candidate(C, frozen(Y))], shard).best is None
 
 
 NEW = frozen(Y, 0)
@@ -182,6 +262,6 @@ def test_an_acknowledged_write_is_on_one_of_enough(wait: int, data: st.DataObjec
     shard = record(None, last=addresses[0], wait=wait, nodes=tuple(addresses), joined=tuple(addresses))
     candidates = [candidate(address, frozen(X, 500 if address in holders else 400)) for address in answering]
     if why_too_few(shard, candidates) is None:
-        best = choose(candidates, ELECTORATE).best
+        best = choose(candidates, shard).best
         assert best is not None
         assert best.address in holders

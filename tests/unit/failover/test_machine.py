@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from shardproxy.failover.machine import (
     TRANSITIONS,
+    Behind,
     Chosen,
     Claimed,
     ClaimedSwitchover,
@@ -18,6 +19,7 @@ from shardproxy.failover.machine import (
     HandoverRefused,
     HandoverUnclear,
     Healed,
+    Held,
     Kind,
     Lost,
     NobodyElectable,
@@ -25,6 +27,8 @@ from shardproxy.failover.machine import (
     Promoted,
     PromotionFailed,
     Published,
+    Relayed,
+    RelayFailed,
     Run,
     Step,
     TooFew,
@@ -32,10 +36,11 @@ from shardproxy.failover.machine import (
     advance,
 )
 from shardproxy.store.record import ShardState
-from tests.unit.failover.make import A, B, X, Y, record
+from tests.unit.failover.make import A, B, C, X, Y, record
 
 FENCED = record().fenced()
 BOUND = FENCED.promoting(B)
+RELAYED = FENCED.promoting(C)
 DONE = BOUND.settled(B, Y, "new")
 
 EVENTS: list[Event] = [
@@ -48,7 +53,11 @@ EVENTS: list[Event] = [
     Chosen(B),
     NobodyElectable("none"),
     Promoted(BOUND, Y, "new"),
-    PromotionFailed("timeout"),
+    PromotionFailed("timeout", BOUND),
+    Held("paused"),
+    Behind(C, B),
+    Relayed(RELAYED),
+    RelayFailed("too slow", RELAYED),
     Parked(),
     HandedOver(Y, "new"),
     HandoverRefused("no"),
@@ -91,10 +100,26 @@ def test_too_few_and_nobody_fit_go_back_to_fencing() -> None:
 
 
 def test_a_promotion_that_failed_needs_another_epoch() -> None:
-    run = walk(
-        begin(), Claimed(FENCED), Fenced(()), Enough(), Chosen(B), PromotionFailed("no reply within 0.5 s")
-    )
-    assert (run.step, run.target) == (Step.CLAIM, None)
+    failed = PromotionFailed("no reply within 0.5 s", BOUND)
+    run = walk(begin(), Claimed(FENCED), Fenced(()), Enough(), Chosen(B), failed)
+    assert (run.step, run.target, run.record) == (Step.CLAIM, None, BOUND)
+
+
+@pytest.mark.parametrize("outcome", [Relayed(RELAYED), RelayFailed("too slow", RELAYED)])
+def test_a_relay_has_an_epoch_of_its_own(outcome: Event) -> None:
+    """The source was made a primary in this one, so the target has to be in another."""
+    run = walk(begin(), Claimed(FENCED), Fenced(()), Enough(), Behind(C, B))
+    assert (run.step, run.source, run.target) == (Step.RELAY, C, B)
+    run = advance(run, outcome)
+    assert (run.step, run.source, run.target, run.record) == (Step.CLAIM, None, None, RELAYED)
+    with pytest.raises(ValueError, match="promotes"):
+        RELAYED.promoting(B)
+    assert RELAYED.fenced().promoting(B).epoch == RELAYED.epoch + 1
+
+
+def test_a_hold_is_frozen_anew_until_somebody_may_be_promoted() -> None:
+    run = walk(begin(Kind.HOLD), Claimed(FENCED), Fenced(()), Held("paused"))
+    assert (run.step, run.setback) == (Step.FENCE, "paused")
 
 
 def test_switchover() -> None:

@@ -6,18 +6,21 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
 from shardproxy.model import Address, SlotRange
 from shardproxy.model.replication import Lineage, ShardKey
+from shardproxy.store import local
 from shardproxy.store.cas import record_replace
 from shardproxy.store.codec import record_decode, record_encode
-from shardproxy.store.interface import ConflictError, LeadershipLostError, StoreUnavailableError
+from shardproxy.store.interface import ConflictError, Leadership, LeadershipLostError, StoreUnavailableError
 from shardproxy.store.local import LocalStore, StateFileError
 from shardproxy.store.record import Flapping, Promise, ShardRecord, ShardState
 
@@ -187,6 +190,17 @@ async def test_a_full_disk_changes_nothing(tmp_path: Path, monkeypatch: pytest.M
     assert json.loads(path.read_text())["shards"][0]["epoch"] == 2
 
 
+async def test_every_write_is_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with LocalStore(tmp_path / "state.json") as store:
+        leadership = await store.claim()
+        assert (store.statistics.writes, store.statistics.failures) == (1, 0)
+        monkeypatch.setattr(os, "fsync", lambda number: os.close(-1))
+        with pytest.raises(StoreUnavailableError):
+            await store.put(RECORD, leadership)
+        assert (store.statistics.writes, store.statistics.failures) == (1, 1)
+        assert 0 < store.statistics.last_seconds < store.statistics.seconds
+
+
 ADDRESSES = st.sampled_from([A, B, Address("::1", 1), Address(path="/run/redis.sock")])
 PROMISES = st.builds(Promise, st.frozensets(ADDRESSES), st.integers(0, 5))
 RECORDS = st.builds(
@@ -248,3 +262,71 @@ async def test_a_record_says_when_what_proxies_act_on_changed(tmp_path: Path) ->
         assert (noted.changed, noted.revision) == (first.changed, first.revision + 1)
         moved = await store.put(replace(noted, promise=Promise(frozenset(), 1)), leadership)
         assert moved.changed == moved.revision
+
+
+async def test_changes_that_wait_are_written_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writes = 0
+    real = os.fsync
+
+    def counted(number: int) -> None:
+        nonlocal writes
+        writes += 1
+        real(number)
+
+    with LocalStore(tmp_path / "state.json") as store:
+        leadership = await store.claim()
+        monkeypatch.setattr(os, "fsync", counted)
+        async with trio.open_nursery() as nursery:
+            for index in range(50):
+                record = replace(RECORD, key=ShardKey("sessions", index))
+                nursery.start_soon(store.put, record, leadership)
+        assert len(store.records) == 50
+        assert len({record.revision for record in store.records.values()}) == 50
+    assert writes <= 2 * 3  # a file and its directory each: the first one, and those that waited for it
+    with LocalStore(tmp_path / "state.json") as again:
+        assert len(again.records) == 50
+
+
+async def test_one_that_may_not_be_made_keeps_no_other_from_it(tmp_path: Path) -> None:
+    outcomes: dict[str, object] = {}
+
+    async def put(name: str, record: ShardRecord, leadership: Leadership) -> None:
+        try:
+            outcomes[name] = await store.put(record, leadership)
+        except ConflictError as error:
+            outcomes[name] = error
+
+    with LocalStore(tmp_path / "state.json") as store:
+        leadership = await store.claim()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(put, "one", RECORD, leadership)
+            nursery.start_soon(put, "same", RECORD, leadership)
+            nursery.start_soon(put, "other", replace(RECORD, key=ShardKey("pages", 0)), leadership)
+    assert sorted(isinstance(outcome, ConflictError) for outcome in outcomes.values()) == [False, False, True]
+    assert isinstance(outcomes["other"], ShardRecord)
+
+
+async def test_a_disk_that_hangs_is_given_up_and_used_again_when_it_is_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hangs = threading.Event()
+    monkeypatch.setattr(local, "MAX_WRITE", 0.05)
+    with LocalStore(tmp_path / "state.json") as store:
+        leadership = await store.claim()
+        with monkeypatch.context() as broken:
+            broken.setattr(os, "fsync", lambda number: hangs.wait(10) and None)
+            with pytest.raises(StoreUnavailableError, match="not written within"):
+                await store.put(RECORD, leadership)
+        with pytest.raises(StoreUnavailableError, match="an earlier write hangs"):
+            await store.put(RECORD, leadership)
+        hangs.set()
+        with trio.fail_after(5):
+            while True:
+                try:
+                    stored = await store.put(RECORD, leadership)
+                    break
+                except StoreUnavailableError:
+                    await trio.sleep(0.01)
+        assert store.records[KEY] == stored

@@ -10,10 +10,11 @@ use mio::event::Event;
 use super::core::Core;
 use super::{upstream_token, Worker};
 use crate::durable;
+use crate::identity::{self, Doubt};
 use crate::mailbox::Message;
 use crate::net::{Address, Stream};
 use crate::protocol::resp::reply::integer;
-use crate::topology::NodeAuth;
+use crate::topology::Cluster;
 use crate::upstream::{State, Upstream};
 
 impl Worker {
@@ -50,10 +51,13 @@ impl Worker {
             State::Ready => {}
             State::Resolving | State::Connecting | State::Greeting(_) => return,
         }
-        if let Some(served) = self.core.clusters[upstream.cluster].as_ref().filter(|s| s.cluster.spec.wait > 0) {
-            if !upstream.is_pubsub {
-                durable::close_batch(upstream, &served.cluster.spec, self.core.micros);
+        if let Some(served) = &self.core.clusters[upstream.cluster] {
+            if let Some(terms) = served.cluster.terms_of(upstream.shard).filter(|_| !upstream.is_pubsub) {
+                durable::close_batch(upstream, &terms, self.core.micros);
             }
+        }
+        if upstream.is_unproven && !upstream.is_full {
+            return self.upstream_ask(index);
         }
         let Some(stream) = &upstream.stream else { return };
         if upstream.window.in_flight() == 0 {
@@ -164,8 +168,13 @@ impl Worker {
         upstream.metrics.connections.add(1);
         upstream.progress = core.now;
         let auth = &served.cluster.spec.node_auth;
-        let (bytes, replies) =
-            if upstream.is_memcached { crate::memcache::greeting(auth) } else { upstream.greeting(auth) };
+        upstream.is_asking =
+            is_identified(upstream) && served.cluster.run_id_of(upstream.shard, upstream.node).is_some();
+        let (bytes, replies) = if upstream.is_memcached {
+            crate::memcache::greeting(auth)
+        } else {
+            upstream.greeting(auth, upstream.is_asking)
+        };
         if replies == 0 {
             upstream.state = State::Ready;
             upstream.recovered();
@@ -175,8 +184,27 @@ impl Worker {
             return core.mark_dirty(index);
         }
         upstream.state = State::Greeting(replies);
-        // a new socket takes these few bytes at once
-        let sent = upstream.stream.as_ref().map_or(Ok(0), |s| s.write(&bytes));
+        self.say(index, &bytes);
+    }
+
+    /// Who a primary is was told to us after this connection was opened: it says so once it owes no other reply.
+    fn upstream_ask(&mut self, index: usize) {
+        let upstream = &mut self.core.upstreams[index];
+        if upstream.window.in_flight() > 0 {
+            return; // what it reads then marks it
+        }
+        let mut bytes = Vec::new();
+        identity::ask(&mut bytes);
+        upstream.is_unproven = false;
+        upstream.is_asking = true;
+        upstream.state = State::Greeting(identity::QUESTIONS);
+        upstream.progress = self.core.now;
+        self.say(index, &bytes);
+    }
+
+    /// An idle socket takes these few bytes at once.
+    fn say(&mut self, index: usize, bytes: &[u8]) {
+        let sent = self.core.upstreams[index].stream.as_ref().map_or(Ok(0), |s| s.write(bytes));
         match sent {
             Ok(n) if n == bytes.len() => {}
             Ok(_) => self.upstream_lost(index, "the greeting was cut short"),
@@ -206,19 +234,111 @@ impl Core {
     }
 }
 
-pub(super) fn greeted(upstream: &mut Upstream, auth: &NodeAuth, left: u8, reply: &[u8]) -> Result<(), String> {
-    if upstream.is_turned_away(auth, reply) {
+/// Connections whose node must be who the topology says: those that requests leave on.
+fn is_identified(upstream: &Upstream) -> bool {
+    !upstream.is_pubsub && !upstream.is_memcached
+}
+
+pub(super) fn greeted(upstream: &mut Upstream, cluster: &Cluster, left: u8, reply: &[u8]) -> Result<(), String> {
+    if upstream.is_asking && left <= identity::QUESTIONS {
+        return told(upstream, cluster, left, reply);
+    }
+    if upstream.is_turned_away(&cluster.spec.node_auth, reply) {
         let text = String::from_utf8_lossy(&reply[1..reply.len() - 2]);
         return Err(format!("the node refused the proxy's greeting: {text}"));
     }
+    let after = if upstream.is_asking { identity::QUESTIONS } else { 0 };
+    if upstream.is_dedicated && left == after + 1 {
+        upstream.engine_id = integer(reply).and_then(|id| u64::try_from(id).ok()).unwrap_or(0);
+    }
+    greeted_on(upstream, cluster, left);
+    Ok(())
+}
+
+fn greeted_on(upstream: &mut Upstream, cluster: &Cluster, left: u8) {
     if left > 1 {
         upstream.state = State::Greeting(left - 1);
-    } else {
-        if upstream.is_dedicated {
-            upstream.engine_id = integer(reply).and_then(|id| u64::try_from(id).ok()).unwrap_or(0);
-        }
-        upstream.state = State::Ready;
-        upstream.recovered();
+        return;
     }
-    Ok(())
+    upstream.state = State::Ready;
+    // it was named since the greeting was written
+    let is_named = is_identified(upstream) && cluster.run_id_of(upstream.shard, upstream.node).is_some();
+    upstream.is_unproven = is_named && upstream.run_id.is_none();
+    upstream.recovered();
+}
+
+/// The node has said who it is. What counts is whom the topology names now, not when it was asked.
+fn told(upstream: &mut Upstream, cluster: &Cluster, left: u8, reply: &[u8]) -> Result<(), String> {
+    let expected = cluster.run_id_of(upstream.shard, upstream.node);
+    let outcome = if left == identity::QUESTIONS {
+        identity::run_id(reply).and_then(|run_id| {
+            let run_id = String::from_utf8_lossy(run_id);
+            upstream.run_id = Some(run_id.as_ref().into());
+            expected.map_or(Ok(()), |expected| identity::check_run_id(&run_id, expected))
+        })
+    } else {
+        identity::check_role(reply)
+    };
+    match outcome.or_else(|doubt| if expected.is_some() { Err(doubt) } else { Ok(()) }) {
+        Ok(()) => {
+            greeted_on(upstream, cluster, left);
+            Ok(())
+        }
+        Err(Doubt::Stranger(why)) => {
+            upstream.is_stranger = true;
+            Err(why)
+        }
+        Err(Doubt::Later(why)) => Err(why),
+    }
+}
+
+impl Core {
+    /// After an epoch: connections to a primary that is another process now are fenced, those that never asked have to, and
+    /// those that wait to connect to one that was renamed need not. The next flush sees to the rest.
+    pub(super) fn recognise(&mut self, cluster: usize, renamed: &[u16]) {
+        let Self { clusters, upstreams, fenced, woken, dirty, now, .. } = self;
+        let Some(served) = &mut clusters[cluster] else { return };
+        for (index, upstream) in upstreams.iter_mut() {
+            if upstream.cluster != cluster || upstream.is_lot || upstream.is_retired || !is_identified(upstream) {
+                continue;
+            }
+            let expected = served.cluster.run_id_of(upstream.shard, upstream.node);
+            upstream.is_unproven = false;
+            let is_other = match (upstream.state, expected, upstream.run_id.as_deref()) {
+                (State::Ready, Some(_), None) => {
+                    upstream.is_unproven = true;
+                    false
+                }
+                (State::Ready | State::Greeting(_), Some(expected), Some(known)) => known != expected,
+                _ => false,
+            };
+            if is_other && upstream.is_dedicated {
+                let place = &mut served.nodes[usize::from(upstream.node)];
+                place.dedicated = place.dedicated.saturating_sub(1);
+                place.idle.retain(|&idle| idle != index);
+                upstream.is_retired = true;
+                upstream.node = u16::MAX; // none of this epoch's
+                if upstream.owner.is_none() {
+                    woken.retire.push(index);
+                    continue;
+                }
+            }
+            if is_other {
+                fenced.push(index);
+                continue;
+            }
+            let is_waiting = upstream.state == State::Down && renamed.contains(&upstream.shard) && expected.is_some();
+            if is_waiting {
+                upstream.retry_at = *now;
+                upstream.failures = 0;
+                upstream.down_since = Some(*now); // requests wait for it as after a new loss
+            }
+            // what is under way is acknowledged on the terms of now
+            let awaits = !upstream.pending.is_empty() && served.cluster.terms_of(upstream.shard).is_some();
+            if (is_waiting || upstream.is_unproven || awaits) && !upstream.is_dirty {
+                upstream.is_dirty = true;
+                dirty.push(index);
+            }
+        }
+    }
 }

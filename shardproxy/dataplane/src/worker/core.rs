@@ -12,7 +12,7 @@ use crate::buffer::BufferPool;
 use crate::command::Command;
 use crate::metrics::{ClusterMetrics, NodeMetrics};
 use crate::pause::Paused;
-use crate::plane::Shared;
+use crate::plane::{Hint, HintKind, Shared};
 use crate::protocol::resp::write;
 use crate::pubsub::{self, PubSub};
 use crate::request::Request;
@@ -258,6 +258,7 @@ impl Core {
             return;
         };
         self.fence_deposed(index, old.as_ref(), &cluster);
+        let renamed = old.as_ref().map_or_else(Vec::new, |old| renamed(&old.cluster, &cluster));
         let name = cluster.spec.name.clone();
         let mut nodes = Vec::with_capacity(cluster.nodes.len());
         let mut pools = HashMap::new(); // the numbers of nodes that stay what they are, old to new
@@ -311,6 +312,7 @@ impl Core {
             parts: vec![u16::MAX; shards],
         };
         self.clusters[index] = Some(served);
+        self.recognise(index, &renamed);
         pubsub::refresh(self, index);
     }
 
@@ -333,12 +335,20 @@ impl Core {
         }
     }
 
+    /// What the shard is called.
+    pub fn label(&self, cluster: usize, shard: u16) -> String {
+        let served = self.clusters.get(cluster).and_then(Option::as_ref);
+        let shard_of = |s: &Served| s.cluster.shards.get(usize::from(shard)).map(|shard| shard.label.clone());
+        served.and_then(shard_of).unwrap_or_else(|| shard.to_string())
+    }
+
     /// Tell the control plane where to look.
-    pub fn give_hint(&self, index: usize) {
+    pub fn give_hint(&self, index: usize, kind: HintKind) {
         let upstream = &self.upstreams[index];
         let Some(served) = &self.clusters[upstream.cluster] else { return };
         let Some(node) = served.cluster.nodes.get(usize::from(upstream.node)) else { return };
-        self.shared.hint((served.cluster.spec.name.clone(), node.label.clone(), upstream.why_down.clone()));
+        let (cluster, address) = (served.cluster.spec.name.clone(), node.label.clone());
+        self.shared.hint(Hint { cluster, address, kind, why: upstream.why_down.clone() });
     }
 
     /// An upstream is gone: no lookup may find it.
@@ -422,12 +432,21 @@ impl Core {
     }
 }
 
+/// Shards whose primary is another process than before.
+fn renamed(old: &Cluster, new: &Cluster) -> Vec<u16> {
+    let named = |cluster: &Cluster, shard: u16| {
+        let primary = cluster.shards.get(usize::from(shard)).and_then(|s| s.primary)?;
+        cluster.run_id_of(shard, primary).map(str::to_owned)
+    };
+    (0..new.shards.len() as u16).filter(|&shard| named(old, shard) != named(new, shard)).collect()
+}
+
 pub(super) fn no_cluster() -> Vec<u8> {
     b"-ERR this cluster is no longer served, command not executed\r\n".to_vec()
 }
 
 /// Nothing was sent: the client may try again.
-pub fn refusal(shard: u16, node: &str, why: &str) -> Vec<u8> {
+pub fn refusal(shard: &str, node: &str, why: &str) -> Vec<u8> {
     let mut text = Vec::new();
     let place = if node.is_empty() { String::new() } else { format!(" ({node})") };
     write::error(

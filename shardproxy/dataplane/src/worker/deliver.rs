@@ -6,7 +6,7 @@ use std::mem;
 use slab::Slab;
 
 use super::connect::greeted;
-use super::core::Core;
+use super::core::{Core, Served};
 use super::lost::{cut, in_doubt};
 use super::parking::{Overtaker, Unsettled};
 use super::refusals::is_refusal;
@@ -65,6 +65,10 @@ impl Worker {
             let was_greeting = matches!(upstream.state, State::Greeting(_));
             let mut errands = Errands::default();
             let delivery = deliver_all(core, clients, dirty, index, data, &mut errands);
+            let upstream = &core.upstreams[index];
+            if upstream.is_unproven && upstream.window.in_flight() == 0 {
+                core.mark_dirty(index); // now it can be asked
+            }
             if was_greeting && core.upstreams[index].state == State::Ready {
                 if core.upstreams[index].is_pubsub {
                     crate::pubsub::connected(core, index);
@@ -86,6 +90,9 @@ impl Worker {
             }
             let held = upstream.held();
             Core::settle(&mut core.held, &mut upstream.accounted, held);
+            if errands.asks_again {
+                core.mark_dirty(index);
+            }
             for written in errands.written {
                 self.mark_written(self.core.upstreams[index].cluster, &written);
             }
@@ -99,8 +106,8 @@ impl Worker {
                 self.waits_elsewhere(index, &unsettled);
             }
             for (shard, request) in errands.doubtful {
-                let text = in_doubt(shard, false, "the primary is being replaced");
                 let cluster = self.core.upstreams[index].cluster;
+                let text = in_doubt(&self.core.label(cluster, shard), false, "the primary is being replaced");
                 self.fail_one(cluster, &request, &text);
             }
             for (unsettled, reply) in errands.healable {
@@ -174,6 +181,8 @@ struct Errands {
     healable: Vec<(Unsettled, Vec<u8>)>,
     unexecuted: Vec<Unsettled>,
     doubtful: Vec<(u16, Pending)>,
+    /// Replicas are asked once more.
+    asks_again: bool,
 }
 
 /// What becomes of a request that was answered by an error, or after one that was refused.
@@ -273,7 +282,7 @@ fn deliver_all(
         let end = from + scan.consumed;
         if !scan.complete {
             upstream.scanned += scan.consumed;
-            let limits = (served.cluster.spec.limits.client_output, served.cluster.spec.wait > 0);
+            let limits = (served.cluster.spec.limits.client_output, upstream.votes.is_asking());
             if pass_on_incomplete(upstream, clients, dirty, pool, &data[taken..end], limits) {
                 taken = end;
             }
@@ -283,7 +292,7 @@ fn deliver_all(
         let reply = &data[taken..end];
         taken = end;
         if let State::Greeting(left) = upstream.state {
-            greeted(upstream, &served.cluster.spec.node_auth, left, reply)?;
+            greeted(upstream, &served.cluster, left, reply)?;
             continue;
         }
         if reply[0] == b'>' && !upstream.is_streaming {
@@ -315,6 +324,14 @@ fn deliver_all(
                 }
             }
         }
+        if request.class == Class::Wait {
+            let (settled, asks_again) = replicas_answered(served, upstream, &request, reply, *micros);
+            errands.asks_again |= asks_again;
+            for held in settled {
+                hand_over(clients, dirty, pool, &held.request, &held.reply);
+            }
+            continue;
+        }
         if request.inner > 0 && !upstream.scripts.is_empty() && memchr::memmem::find(reply, b"-NOSCRIPT").is_some() {
             upstream.scripts.clear();
         }
@@ -338,25 +355,46 @@ fn deliver_all(
         if request.key != NO_KEY {
             shared.recent.write(request.key as u16, *millis); // executed by now
         }
-        served.metrics.command(request.command, is_error);
-        served.metrics.latency(request.class, micros.wrapping_sub(request.since));
-        upstream.metrics.requests.increment();
-        if is_error {
-            upstream.metrics.errors.increment();
-        }
-        if request.class == Class::Wait || served.cluster.spec.wait > 0 && !is_error && request.is_durable() {
-            if request.class == Class::Wait {
-                for held in durable::release(upstream, served.cluster.spec.wait, reply) {
-                    hand_over(clients, dirty, pool, &held.request, &held.reply);
-                }
-            } else {
-                upstream.awaiting.push(durable::Held { request, reply: reply.to_vec() });
-            }
+        count(served, upstream, &request, is_error, *micros);
+        if upstream.votes.is_asking() && !is_error && request.is_durable() {
+            upstream.votes.hold(request, reply, *micros);
             continue;
         }
         hand_over(clients, dirty, pool, &request, reply);
     }
     Ok(taken)
+}
+
+#[inline]
+fn count(served: &Served, upstream: &Upstream, request: &Pending, is_error: bool, now: u32) {
+    served.metrics.command(request.command, is_error);
+    served.metrics.latency(request.class, now.wrapping_sub(request.since));
+    upstream.metrics.requests.increment();
+    if is_error {
+        upstream.metrics.errors.increment();
+    }
+}
+
+/// The reply to a question of ours about replicas: what goes out now, and whether they are asked once more.
+fn replicas_answered(
+    served: &Served,
+    upstream: &mut Upstream,
+    request: &Pending,
+    reply: &[u8],
+    now: u32,
+) -> (Vec<durable::Held>, bool) {
+    upstream.is_streaming = false;
+    upstream.window.forget(request.length as usize);
+    if durable::is_decisive(request) {
+        served.metrics.latency(request.class, now.wrapping_sub(request.since));
+        upstream.metrics.requests.increment();
+    }
+    let terms = served.cluster.terms_of(upstream.shard).unwrap_or(durable::NONE);
+    let (settled, asks_again) = durable::answered(upstream, &terms, request, reply, now);
+    for held in &settled {
+        served.metrics.refusal(&held.reply);
+    }
+    (settled, asks_again)
 }
 
 /// A reply that is not complete: a large one leaves piece by piece, one larger than its client may be owed is cut off.

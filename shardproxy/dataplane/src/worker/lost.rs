@@ -11,6 +11,7 @@ use super::{Core, Worker};
 use crate::client::Client;
 use crate::durable;
 use crate::metrics::{Class, CloseReason};
+use crate::plane::HintKind;
 use crate::protocol::resp::write;
 use crate::upstream::{Pending, State, WHOLE};
 
@@ -22,7 +23,10 @@ impl Worker {
         let random = core.random();
         let Some(upstream) = core.upstreams.get_mut(index) else { return };
         let was_ready = upstream.state == State::Ready;
-        if was_ready {
+        let is_stranger = mem::take(&mut upstream.is_stranger);
+        if is_stranger {
+            upstream.metrics.strangers.increment();
+        } else if was_ready {
             upstream.metrics.lost.increment();
         } else {
             upstream.metrics.connect_failures.increment();
@@ -33,9 +37,9 @@ impl Worker {
         core.retrying.push(index);
         upstream.down_since.get_or_insert(core.now);
         why.clone_into(&mut upstream.why_down);
-        core.give_hint(index);
+        core.give_hint(index, if is_stranger { HintKind::Stranger } else { HintKind::Lost });
         let upstream = &mut core.upstreams[index];
-        let shard = upstream.shard;
+        let (cluster, number) = (upstream.cluster, upstream.shard);
         if upstream.is_pubsub {
             return crate::pubsub::lost(core, clients, dirty, index);
         }
@@ -60,6 +64,7 @@ impl Worker {
         let (bytes, sent) = upstream.window.take();
         let origin = Origin::of(upstream);
         let stays = core.is_primary(origin) && !core.upstreams[index].is_retired;
+        let shard = core.label(cluster, number);
         let (patience, label) = core.patience(index);
         let mut start = 0;
         let mut moved = Vec::new();
@@ -73,7 +78,8 @@ impl Worker {
                 cut(clients, dirty, &mut core.pool, &request, CloseReason::Cut);
             } else if !may_repeat || is_late {
                 let is_unknown = is_sent && !may_repeat;
-                let text = if is_unknown { in_doubt(shard, request.is_read, why) } else { refusal(shard, &label, why) };
+                let text =
+                    if is_unknown { in_doubt(&shard, request.is_read, why) } else { refusal(&shard, &label, why) };
                 fail(core_parts(&mut core.pool, &mut core.clusters, origin.cluster), clients, dirty, &request, &text);
             } else {
                 request.is_retry |= has_left;
@@ -102,8 +108,10 @@ impl Worker {
     fn lose_awaiting(&mut self, index: usize) {
         let upstream = &mut self.core.upstreams[index];
         let cluster = upstream.cluster;
-        let awaiting = mem::take(&mut upstream.awaiting);
-        let wanted = self.core.clusters[cluster].as_ref().map_or(0, |s| s.cluster.spec.wait);
+        let awaiting = upstream.votes.take();
+        let shard = upstream.shard;
+        let terms = self.core.clusters[cluster].as_ref().and_then(|s| s.cluster.terms_of(shard));
+        let wanted = terms.map_or(0, |terms| terms.wanted);
         for held in awaiting {
             self.fail_one(cluster, &held.request, &durable::in_doubt(0, wanted));
         }
@@ -114,7 +122,9 @@ impl Worker {
     fn lease_lost(&mut self, index: usize, was_streaming: bool, why: &str) {
         let Self { core, clients, dirty, .. } = self;
         let upstream = &mut core.upstreams[index];
-        let (shard, cluster, waiting) = (upstream.shard, upstream.cluster, upstream.waiting.take());
+        let (number, cluster, waiting) = (upstream.shard, upstream.cluster, upstream.waiting.take());
+        let shard = core.label(cluster, number);
+        let upstream = &mut core.upstreams[index];
         let (bytes, sent) = upstream.window.take();
         let mut start = 0;
         let mut unsettled = None;
@@ -126,7 +136,7 @@ impl Worker {
             } else if request.class == Class::Block && (!is_sent || request.is_read) {
                 unsettled = Some(Unsettled { request, bytes: bytes[start..end].to_vec() });
             } else {
-                let text = if is_sent { in_doubt(shard, request.is_read, why) } else { refusal(shard, "", why) };
+                let text = if is_sent { in_doubt(&shard, request.is_read, why) } else { refusal(&shard, "", why) };
                 fail(core_parts(&mut core.pool, &mut core.clusters, cluster), clients, dirty, &request, &text);
             }
             start = end;
@@ -145,8 +155,9 @@ impl Worker {
             return crate::memcache::fail(core, clients, dirty, index);
         }
         let (_, label) = core.patience(index);
+        let shard = core.label(core.upstreams[index].cluster, core.upstreams[index].shard);
         let upstream = &mut core.upstreams[index];
-        let text = refusal(upstream.shard, &label, &upstream.why_down);
+        let text = refusal(&shard, &label, &upstream.why_down);
         upstream.window.take();
         for request in mem::take(&mut upstream.pending) {
             fail(core_parts(&mut core.pool, &mut core.clusters, upstream.cluster), clients, dirty, &request, &text);
@@ -214,6 +225,9 @@ fn fail(
     }
     let index = request.client as usize;
     let Some(client) = clients.get_mut(index).filter(|c| c.tag() == request.tag) else { return };
+    if let Some(served) = &clusters[cluster] {
+        served.metrics.refusal(text);
+    }
     if request.part == WHOLE {
         client.replies.deliver(request.sequence, text, &mut client.output, pool);
     } else {
@@ -222,7 +236,7 @@ fn fail(
     mark(client, index, dirty);
 }
 
-pub(super) fn in_doubt(shard: u16, is_read: bool, why: &str) -> Vec<u8> {
+pub(super) fn in_doubt(shard: &str, is_read: bool, why: &str) -> Vec<u8> {
     let mut text = Vec::new();
     if is_read {
         write::error(&mut text, &format!("ERR shard {shard} lost twice while reading: {why}"));

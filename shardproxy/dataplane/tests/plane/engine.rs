@@ -80,6 +80,11 @@ impl Engine {
         Self::started(address, |_, _| Act::Serve, Intake::default())
     }
 
+    /// As `scripted`, at the address of one that was killed.
+    pub fn scripted_at(address: &str, script: impl Fn(usize, &[String]) -> Act + Send + Sync + 'static) -> Self {
+        Self::started(address, script, Intake::default())
+    }
+
     /// A plain one that says `farewell` and closes when an argument is longer than `limit`.
     pub fn narrow(limit: usize, farewell: &'static str) -> Self {
         Self::started("127.0.0.1:0", |_, _| Act::Serve, Intake { narrow: Some((limit, farewell)), ..Intake::default() })

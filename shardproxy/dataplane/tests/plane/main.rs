@@ -6,6 +6,7 @@ mod drain;
 mod durable;
 mod engine;
 mod epochs;
+mod identity;
 mod limits;
 mod losses;
 mod offloads;

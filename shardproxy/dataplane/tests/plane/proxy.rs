@@ -19,13 +19,28 @@ pub struct Spec<'a> {
     pub reads: &'a str,
     /// So many replicas must have a write before it is acknowledged.
     pub wait: u32,
+    /// The replicas that may vouch for it.
+    pub voters: Option<Vec<&'a str>>,
+    /// What every shard is called.
+    pub label: Option<&'a str>,
+    /// The run id every primary must have.
+    pub run_id: Option<&'a str>,
 }
 
 impl<'a> Spec<'a> {
     /// One shard with one node per engine.
     pub fn shard(nodes: &[&'a Engine], primary: Option<usize>) -> Self {
         let shards = vec![(nodes.to_vec(), primary)];
-        Self { shards, limits: json!({}), timeouts: json!({}), reads: "primary", wait: 0 }
+        Self {
+            shards,
+            limits: json!({}),
+            timeouts: json!({}),
+            reads: "primary",
+            wait: 0,
+            voters: None,
+            label: None,
+            run_id: None,
+        }
     }
 
     /// As many shards, with a primary each.
@@ -47,12 +62,14 @@ impl<'a> Spec<'a> {
         let shards = self.shards.iter().enumerate().map(|(number, (nodes, primary))| {
             let (first, last) = (number * 16384 / count, (number + 1) * 16384 / count - 1);
             let nodes: Vec<Value> = nodes.iter().map(|engine| json!({"address": engine.address})).collect();
-            json!({"slots": [[first, last]], "primary": primary, "nodes": nodes})
+            let identity = self.run_id.map(|run_id| json!({"run_id": run_id}));
+            json!({"slots": [[first, last]], "primary": primary, "nodes": nodes, "identity": identity, "label": self.label,
+                   "wait": self.wait, "voters": self.voters})
         });
         json!({
             "name": "test", "engine": "redis", "epoch": epoch, "version": "7.0.15",
             "endpoints": [{"kind": "configuration", "addresses": ["127.0.0.1:0"]}],
-            "reads": self.reads, "wait": self.wait, "shards": shards.collect::<Vec<_>>(), "limits": self.limits, "timeouts": self.timeouts,
+            "reads": self.reads, "shards": shards.collect::<Vec<_>>(), "limits": self.limits, "timeouts": self.timeouts,
         })
         .to_string()
     }

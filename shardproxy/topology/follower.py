@@ -1,0 +1,355 @@
+"""Keeps the data plane as the records say. Every process runs one, the leader's too.
+
+    settings ─┐
+    records  ─┼─> project ─> data plane ─> clusters, topologies, readable ─> health, commands, admin pages
+    health   ─┘                   └─────> applied: what may be acknowledged
+
+The only one that has topologies applied. What is served is worked out anew from what is known at that moment,
+so nothing can be stale, and nobody has to propose, try again or take back. Decides nothing about nodes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import structlog
+import trio
+
+from shardproxy.dataplane import BoundEndpoint
+from shardproxy.dataplane.memcached import DiscoverySpec
+from shardproxy.dataplane.spec import ClusterSettings, ClusterSpec, cluster_spec
+from shardproxy.failover.setup import ShardSetup
+from shardproxy.health.monitor import Boards
+from shardproxy.model import Address, Engine, Topology
+from shardproxy.model.board import Board, News
+from shardproxy.model.replication import ShardKey
+from shardproxy.store.interface import StoreUnavailableError
+from shardproxy.store.record import ShardRecord
+from shardproxy.topology.assign import Records
+from shardproxy.topology.epoch import topology_number
+from shardproxy.topology.fit import NOT_KNOWN, Fit, fit_of
+from shardproxy.topology.layout import LayoutLedger, layout_tell
+from shardproxy.topology.project import (
+    Configured,
+    Projection,
+    epochs_of,
+    news_of,
+    project,
+    shard_setups,
+)
+from shardproxy.topology.reload import Clusters, ServeError, reload_plan
+
+LATE = 0.1  # seconds until a slow worker is waited for again; the data plane itself waits for 1 s
+REFUSED = 1.0  # seconds until the data plane is asked again for what it refused
+SERVE_WITHIN = 5.0  # seconds for all workers to serve what a new config asks for
+KNOWN_WITHIN = 2.0  # seconds; silent nodes are waited for 1.5 s before the others decide
+
+Endpoints = tuple[BoundEndpoint, ...]
+
+log = structlog.get_logger()
+
+
+class Applier(Protocol):
+    """The part of the data plane that a follower acts on."""
+
+    async def apply(self, spec: ClusterSpec) -> Endpoints:
+        """Raise OSError or ValueError: nothing has changed; TimeoutError: some worker serves it later."""
+
+    def remove(self, cluster: str) -> None: ...
+
+
+class Ledger(LayoutLedger, Protocol):
+    """Remembers the highest epoch of every cluster without records, too, beyond this process's end."""
+
+    def last_epoch(self, cluster: str) -> int: ...
+
+    async def note_epoch(self, cluster: str, epoch: int) -> None:
+        """It is durable when this returns; raise StoreUnavailableError."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Served:
+    """A cluster as the data plane was told last."""
+
+    configured: Configured
+    projection: Projection
+    basis: object = None  # what the projection was made of
+    discovery: DiscoverySpec | None = None
+    is_confirmed: bool = True  # every worker serves it
+
+
+@dataclass(slots=True)
+class Follower:
+    """One process's: `serve` says what is to be served, `run` keeps it true, and both write the boards."""
+
+    dataplane: Applier
+    records: Board[ShardKey, ShardRecord]
+    ledger: Ledger
+    boards: Boards
+    clusters: Board[str, Configured] = field(default_factory=Board)
+    topologies: Board[str, Topology] = field(default_factory=Board)
+    readable: Board[ShardKey, frozenset[Address]] = field(default_factory=Board)  # where it is known
+    applied: Board[ShardKey, int] = field(default_factory=Board)  # `changed` of the records that are served
+    _served: dict[str, _Served] = field(default_factory=dict)
+    _fits: dict[ShardKey, tuple[ShardRecord | None, Fit]] = field(default_factory=dict)  # and by which record
+    _judged_at: tuple[int, int] = (-1, -1)  # versions of the health boards
+    _troubles: dict[str, str] = field(
+        default_factory=dict
+    )  # by cluster: why it is not served as it should be
+    _lost: dict[str, ClusterSettings] = field(default_factory=dict)  # that could not be served again
+    _news: News = field(default_factory=News)
+    _changing: trio.Lock = field(default_factory=trio.Lock)  # what is configured
+    _turn: trio.Lock = field(default_factory=trio.Lock)  # at the data plane
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Have what is served follow the records and the health of replicas, until cancelled."""
+        heard = (self.records, self.boards.reads, self.boards.health)
+        for board in heard:
+            board.subscribe(self._news)
+        try:
+            task_status.started()
+            while True:
+                seconds = min(await self._follow_all(), await self._find_lost())
+                with trio.move_on_after(seconds):
+                    await self._news.wait()
+        finally:
+            for board in heard:
+                board.unsubscribe(self._news)
+
+    async def serve(self, wanted: Clusters, reason: str) -> dict[str, Endpoints]:
+        """Serve these clusters instead of those before; return the endpoints of those that changed.
+
+        Raise ServeError when one cannot be served; what was served before then still is.
+        """
+        async with self._changing:
+            served = self._settings()
+            plan = reload_plan(served, wanted)
+            try:
+                await self._withdraw_all(plan.withdraw_first, reason)
+                endpoints = await self._serve_all({name: wanted[name] for name in plan.serve}, reason)
+                await self._withdraw_all(plan.withdraw_last, reason)
+            except ServeError:
+                await self._restore({**served, **self._lost}, "undo: " + reason)
+                raise
+            finally:
+                self._news.ring()
+            self._lost.clear()
+            return endpoints
+
+    async def wait_known(self) -> None:
+        """Wait until each shard's primary and readable replicas are known, but not for long.
+
+        A node that is down keeps nobody from being served by the others.
+        """
+        news = News()
+        self.topologies.subscribe(news)
+        self.readable.subscribe(news)
+        try:
+            with trio.move_on_after(KNOWN_WITHIN):
+                while not all(self._is_known(topology) for topology in self.topologies.values()):
+                    await news.wait()
+        finally:
+            self.topologies.unsubscribe(news)
+            self.readable.unsubscribe(news)
+
+    def _is_known(self, topology: Topology) -> bool:
+        return topology.engine is not Engine.REDIS or all(
+            shard.primary is not None and (len(shard.nodes) == 1 or topology.key_of(shard) in self.readable)
+            for shard in topology.shards
+        )
+
+    # --- what is on record, and what health says ---
+
+    async def _follow_all(self) -> float:
+        """Have every cluster served as it is to be; seconds until to look again, even without news."""
+        async with self._turn:
+            records = dict(self.records)
+            epochs = epochs_of(records)
+            judged_at = (self.boards.reads.version, self.boards.health.version)
+            is_news = judged_at != self._judged_at
+            self._judged_at = judged_at
+            wanted = {
+                name: self._project(name, served, records, epochs.get(name, 0), is_news=is_news)
+                for name, served in self._served.items()
+            }
+            seconds = [await self._follow(name, now, records) for name, now in wanted.items()]
+            self._acknowledge_others(records)
+            return min(seconds, default=math.inf)
+
+    def _project(
+        self, name: str, before: _Served, records: Records, epoch: int, *, is_news: bool = True
+    ) -> _Served:
+        """What is to be served now. `is_news`: of health; without it only other records make a difference."""
+        setups = before.configured.setups
+        if not setups:
+            return before
+        fits = {setup.key: self._judge(setup, records.get(setup.key), is_news=is_news) for setup in setups}
+        basis = (epoch, [records.get(setup.key) for setup in setups], fits)
+        if basis == before.basis:
+            return before
+        return replace(before, projection=project(name, setups, records, epoch, fits), basis=basis)
+
+    def _judge(self, setup: ShardSetup, record: ShardRecord | None, *, is_news: bool) -> Fit:
+        """How fit a shard's replicas are; remembered, as it may stay so when the shard's roles change."""
+        judged_by, fit = self._fits.get(setup.key, (None, NOT_KNOWN))
+        if is_news or judged_by is not record:
+            fit = fit_of(record, self.boards.reads.get(setup.key), self.boards.health, fit)
+            self._fits[setup.key] = (record, fit)
+        return fit
+
+    async def _follow(self, name: str, now: _Served, records: Records) -> float:
+        served = self._served[name]
+        if now.projection == served.projection and served.is_confirmed:
+            self._served[name] = now
+            return math.inf
+        why = news_of(served.projection, now.projection, records)
+        try:
+            await self._apply(name, now, why)
+        except TimeoutError as error:
+            self._complain(name, error)
+            return LATE
+        except (OSError, ValueError) as error:
+            self._complain(name, error)
+            return REFUSED
+        self._troubles.pop(name, None)
+        return math.inf
+
+    def _acknowledge_others(self, records: Records) -> None:
+        """Nobody is served a shard here that is not configured here: there is nothing to stop."""
+        ours = {setup.key for served in self._served.values() for setup in served.configured.setups}
+        late = {name for name, served in self._served.items() if not served.is_confirmed}
+        for key, record in records.items():
+            if key not in ours and key.cluster not in late:
+                self.applied.show(key, record.changed)
+
+    def _complain(self, cluster: str, error: Exception) -> None:
+        """Say what is new, once."""
+        if self._troubles.get(cluster) != str(error):
+            self._troubles[cluster] = str(error)
+            log.error("not served as it should be", cluster=cluster, why=str(error))
+
+    # --- what is configured ---
+
+    async def _serve_all(self, wanted: Clusters, reason: str) -> dict[str, Endpoints]:
+        """Serve all; one that fails is tried again after the others, which may free its address."""
+        endpoints: dict[str, Endpoints] = {}
+        while waiting := [name for name in wanted if name not in endpoints]:
+            failed: list[ServeError] = []
+            for name in waiting:
+                try:
+                    endpoints[name] = await self._serve(name, wanted[name], reason)
+                except (OSError, ValueError, StoreUnavailableError) as error:
+                    failed.append(ServeError(name, error))
+            if len(failed) == len(waiting):
+                raise failed[0]
+        return endpoints
+
+    async def _serve(self, name: str, settings: ClusterSettings, reason: str) -> Endpoints:
+        deadline = trio.current_time() + SERVE_WITHIN
+        pool = await self._pool(name, settings) if settings.config.kind is Engine.MEMCACHED else None
+        while True:
+            async with self._turn:
+                try:
+                    return await self._apply(name, pool or self._cluster(name, settings), reason)
+                except TimeoutError:
+                    if trio.current_time() >= deadline:
+                        raise
+            await trio.sleep(LATE)
+
+    def _cluster(self, name: str, settings: ClusterSettings) -> _Served:
+        records = dict(self.records)
+        configured = Configured(settings, shard_setups(name, settings, records))
+        empty = _Served(configured, Projection(Topology(name, Engine.REDIS, 0, ())))
+        return self._project(name, empty, records, epochs_of(records).get(name, 0))
+
+    async def _pool(self, name: str, settings: ClusterSettings) -> _Served:
+        """A cluster without records: numbered here, and told to clients that discover it."""
+        wanted = settings.config.topology(name)
+        topology = topology_number(self.topologies.get(name), wanted, self.ledger.last_epoch(name))
+        await self.ledger.note_epoch(name, topology.epoch)
+        discovery = await layout_tell(settings, topology, self.ledger)
+        return _Served(Configured(settings), Projection(topology), discovery=discovery)
+
+    async def _restore(self, before: Clusters, reason: str) -> None:
+        """Serve again what was served before: possible then, so what is refused now is tried on and on."""
+        served = self._settings()
+        kinds = {name: settings.config.kind for name, settings in before.items()}
+        await self._withdraw_all([n for n, of in served.items() if kinds.get(n) != of.config.kind], reason)
+        try:
+            await self._serve_all(self._missing(before), reason)
+        except ServeError as error:
+            log.error("not served as before", cluster=error.cluster, why=str(error.cause))
+        self._lost = self._missing(before)
+
+    async def _find_lost(self) -> float:
+        """Try again to serve what could not be restored; seconds until the next try."""
+        if self._lost and not self._changing.locked():
+            async with self._changing:
+                with contextlib.suppress(ServeError):  # as was said
+                    await self._serve_all(self._lost, "undo, tried again")
+                self._lost = self._missing(self._lost)
+        return REFUSED if self._lost else math.inf
+
+    def _missing(self, wanted: Clusters) -> dict[str, ClusterSettings]:
+        served = self._settings()
+        return {name: settings for name, settings in wanted.items() if served.get(name) != settings}
+
+    def _settings(self) -> dict[str, ClusterSettings]:
+        return {name: configured.settings for name, configured in self.clusters.items()}
+
+    # --- the data plane ---
+
+    async def _apply(self, name: str, wanted: _Served, why: str) -> Endpoints:
+        """Have it served, in one's turn; what is served is shown, and acknowledged once all workers do."""
+        projection = wanted.projection
+        spec = cluster_spec(
+            wanted.configured.settings,
+            projection.topology,
+            projection.readable,
+            wanted.discovery,
+            projection.terms,
+        )
+        try:
+            endpoints = await self.dataplane.apply(spec)
+        except TimeoutError:
+            self._show(name, replace(wanted, is_confirmed=False), why)
+            raise
+        self._show(name, replace(wanted, is_confirmed=True), why)
+        for key, changed in projection.changed.items():
+            self.applied.show(key, changed)
+        return endpoints
+
+    def _show(self, name: str, served: _Served, why: str) -> None:
+        topology = served.projection.topology
+        if self.topologies.get(name) != topology:
+            log.info("topology served", cluster=name, epoch=topology.epoch, why=why)
+        self._served[name] = served
+        self._forget_fits(name, {setup.key for setup in served.configured.setups})
+        self.clusters.show(name, served.configured)
+        self.topologies.show(name, topology)
+        self._show_readable(name, served.projection.readable)
+
+    def _show_readable(self, name: str, readable: Mapping[ShardKey, frozenset[Address]]) -> None:
+        for key in [key for key in self.readable if key.cluster == name and key not in readable]:
+            self.readable.hide(key)
+        for key, nodes in readable.items():
+            self.readable.show(key, nodes)
+
+    def _forget_fits(self, name: str, ours: set[ShardKey]) -> None:
+        for key in [key for key in self._fits if key.cluster == name and key not in ours]:
+            del self._fits[key]
+
+    async def _withdraw_all(self, names: Iterable[str], reason: str) -> None:
+        for name in names:
+            async with self._turn:
+                self.dataplane.remove(name)
+                del self._served[name]
+                self._forget_fits(name, set())
+                self.clusters.hide(name)
+                self.topologies.hide(name)
+                self._show_readable(name, {})
+            log.info("cluster withdrawn", cluster=name, reason=reason)

@@ -1,0 +1,32 @@
+"""Why a config is not served, and what to do about it where that is known."""
+
+from __future__ import annotations
+
+import errno
+
+from shardproxy.config import ConfigError
+from shardproxy.topology.reload import KeysHiddenError, ServeError
+from shardproxy.topology.settings import SettingsError
+
+ADVICE = {
+    errno.EADDRINUSE: "another process listens there: stop it, or choose a free address",
+    errno.EADDRNOTAVAIL: "this machine has no such address: choose one it has, or 0.0.0.0 for all",
+    errno.EACCES: "choose a port from 1024 up, or a directory this user may write to",
+    errno.ENOENT: "create the directory of the unix socket first",
+}
+
+
+def explain(error: Exception) -> str:
+    number = error.errno if isinstance(error, OSError) else None
+    what = error.strerror or str(error) if isinstance(error, OSError) else str(error)
+    return f"{what} ({ADVICE[number]})" if number in ADVICE else what
+
+
+def problems(error: ConfigError | SettingsError | ServeError | KeysHiddenError) -> list[str]:
+    if isinstance(error, ConfigError):
+        return [problem.text(error.source) for problem in error.problems]
+    if isinstance(error, SettingsError):
+        return list(error.reasons)
+    if isinstance(error, KeysHiddenError):
+        return [str(error)]
+    return [f"cluster {error.cluster}: {explain(error.cause)}"]

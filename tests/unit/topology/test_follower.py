@@ -1,0 +1,300 @@
+"""One process's data plane follows the records; what it serves, and only that, is acknowledged."""
+
+from __future__ import annotations
+
+import pytest
+import trio
+import trio.testing
+
+from shardproxy.model.replication import ShardKey
+from shardproxy.store.record import Promise, ShardState
+from shardproxy.topology.follower import KNOWN_WITHIN, LATE, REFUSED, SERVE_WITHIN
+from shardproxy.topology.reload import ServeError
+from tests.unit.topology.make import (
+    KEY,
+    OTHER,
+    A,
+    B,
+    C,
+    clusters,
+    following,
+    memcached,
+    record,
+    redis,
+    seen,
+)
+
+FENCED = record(ShardState.FENCING, None, last=A, changed=6, epoch=4)
+PROMOTED = record(ShardState.OK, B, changed=8, epoch=4)
+
+
+async def test_what_is_on_record_is_served_from_the_first() -> None:
+    async with following() as site:
+        site.put(record(run_id="r"))
+        await site.serve(clusters(main=redis((A, B))))
+        assert site.plane.primaries() == [str(A)]
+        assert site.follower.applied == {KEY: 5}
+
+
+async def test_a_record_without_a_primary_fences_and_another_one_is_served() -> None:
+    async with following(main=redis((A, B))) as site:
+        assert site.plane.primaries() == [None]
+        for now, primary in ((record(), str(A)), (FENCED, None), (PROMOTED, str(B))):
+            site.put(now)
+            await site.settle()
+            assert site.plane.primaries() == [primary]
+            assert site.plane.specs["main"]["epoch"] == now.changed
+            assert site.follower.applied == {KEY: now.changed}
+            assert site.follower.topologies["main"].epoch == now.changed
+
+
+async def test_what_was_on_record_meanwhile_is_not_served() -> None:
+    async with following(main=redis((A, B))) as site:
+        site.plane.gate = trio.Event()
+        site.put(record())
+        await site.settle()
+        site.put(FENCED)
+        site.put(PROMOTED)
+        site.plane.gate.set()
+        await site.settle()
+        assert [spec["epoch"] for spec in site.plane.told] == [0, 5, 8]
+
+
+async def test_nothing_is_asked_of_the_data_plane_that_it_serves_already() -> None:
+    async with following(main=redis((A, B))) as site:
+        site.put(record())
+        await site.settle()
+        count = len(site.plane.told)
+        site.boards.health.show((KEY, A), seen(epoch=1))
+        site.put(record(floor=900))
+        await site.settle()
+        assert len(site.plane.told) == count
+
+
+async def test_nothing_is_acknowledged_before_it_is_served() -> None:
+    async with following(main=redis((A, B))) as site:
+        site.put(record())
+        await site.settle()
+        site.plane.gate = trio.Event()
+        site.put(FENCED)
+        await site.settle()
+        assert site.plane.told[-1]["epoch"] == 6
+        assert site.follower.applied == {KEY: 5}
+        site.plane.gate.set()
+        await site.settle()
+        assert site.follower.applied == {KEY: 6}
+
+
+async def test_a_slow_worker_is_waited_for_before_it_is_acknowledged(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with following(main=redis((A, B))) as site:
+        site.put(record())
+        await site.settle()
+        site.plane.late_until = trio.current_time() + 1.0
+        site.put(FENCED)
+        await site.settle()
+        assert site.plane.primaries() == [None], "the other workers have it"
+        assert site.follower.topologies["main"].shards[0].primary is None
+        assert site.follower.applied == {KEY: 5}
+        await trio.sleep(0.95)
+        assert site.follower.applied == {KEY: 5}
+        await trio.sleep(0.05 + LATE)
+        assert site.follower.applied == {KEY: 6}
+
+
+async def test_what_is_refused_is_not_acknowledged_and_asked_again(
+    autojump_clock: trio.testing.MockClock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with following(main=redis((A, B))) as site:
+        site.put(record())
+        await site.settle()
+        site.plane.refuses = [OSError(24, "Too many open files")] * 2
+        site.put(FENCED)
+        await site.settle()
+        assert (site.plane.primaries(), site.follower.applied[KEY]) == ([str(A)], 5)
+        await trio.sleep(REFUSED * 1.5)
+        assert (site.plane.primaries(), site.follower.applied[KEY]) == ([str(A)], 5)
+        await trio.sleep(REFUSED)
+        assert (site.plane.primaries(), site.follower.applied[KEY]) == ([None], 6)
+    assert capsys.readouterr().out.count("Too many open files") == 1
+
+
+async def test_one_cluster_that_is_refused_holds_up_no_other(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    key = ShardKey("b", 0)
+    async with following(main=redis((A, B)), b=redis((C,), port=7001)) as site:
+        site.plane.refuses = [ValueError("no")]
+        site.put(record(), record(primary=C, nodes=(C,), key=key))
+        await site.settle()
+        assert site.follower.applied == {key: 5}
+        await trio.sleep(REFUSED * 1.5)
+        assert site.follower.applied == {key: 5, KEY: 5}
+
+
+async def test_a_follower_that_was_stopped_acknowledges_nothing_more() -> None:
+    async with following(main=redis((A, B))) as site:
+        site.put(record())
+        await site.settle()
+    site.put(FENCED)
+    await trio.testing.wait_all_tasks_blocked()
+    assert site.follower.applied == {KEY: 5}
+
+
+async def test_a_follower_that_is_stopped_while_it_is_served_goes_on_when_started_again() -> None:
+    async with following(main=redis((A, B))) as site:
+        site.plane.gate = trio.Event()
+        site.put(record())
+        await site.settle()
+    assert site.follower.applied == {}
+    site.plane.gate.set()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(site.follower.run)
+        await site.settle()
+        assert site.follower.applied == {KEY: 5}
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_shard_that_is_not_served_here_is_acknowledged_as_it_comes() -> None:
+    elsewhere = ShardKey("elsewhere", 3)
+    async with following(main=redis((A, B))) as site:
+        site.put(record(key=elsewhere, changed=7), record(key=OTHER, changed=8))
+        await site.settle()
+        assert site.follower.applied == {elsewhere: 7, OTHER: 8}
+        assert site.plane.specs["main"]["epoch"] == 8, "as in the processes that serve it"
+        await site.serve({})
+        site.put(record(changed=9))
+        await site.settle()
+        assert site.follower.applied == {elsewhere: 7, OTHER: 8, KEY: 9}
+
+
+async def test_a_shard_that_slow_workers_may_still_serve_is_not_acknowledged(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    """Its nodes were taken out of the config; a worker that has not heard of it still asks them."""
+    async with following(main=redis((A,), (B,))) as site:
+        site.put(record(nodes=(A,)), record(nodes=(B,), primary=B, key=OTHER, changed=6))
+        await site.settle()
+        site.plane.late_until = trio.current_time() + 1.0
+
+        async def reload() -> None:
+            await site.serve(clusters(main=redis((A,))))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(reload)
+            await site.settle()
+            gone = record(ShardState.FENCING, None, (B,), last=B, key=OTHER, changed=7)
+            site.put(gone)
+            await site.settle()
+            assert site.follower.applied[OTHER] == 6
+        await site.settle()
+        assert site.follower.applied[OTHER] == 7
+
+
+async def test_readable_replicas_and_voters_go_with_the_record() -> None:
+    promised = record(promise=Promise(frozenset({B}), wait=1))
+    async with following(main=redis((A, B), reads={"from": "replica"}, writes={"wait": 1})) as site:
+        site.put(promised)
+        site.boards.reads.show(KEY, frozenset())
+        await site.settle()
+        assert KEY not in site.follower.readable, "nobody was asked yet"
+        for node in (A, B):
+            site.boards.health.show((KEY, node), seen())
+        await site.settle()
+        assert site.follower.readable == {KEY: frozenset()}
+        site.boards.reads.show(KEY, frozenset({B}))
+        await site.settle()
+        assert site.follower.readable == {KEY: frozenset({B})}
+        site.put(record(ShardState.OK, B, changed=6, epoch=4))
+        site.boards.reads.show(KEY, frozenset({A}))
+        await site.settle()
+        assert site.follower.readable == {KEY: frozenset({B})}, "nobody was asked in its new role"
+        await site.serve({})
+        assert site.follower.readable == {}
+
+
+async def test_other_voters_on_record_are_told_without_news_of_their_health() -> None:
+    async with following(main=redis((A, B, C), writes={"wait": 1})) as site:
+        for changed, voter in ((5, B), (6, C)):
+            site.put(record(nodes=(A, B, C), promise=Promise(frozenset({voter}), wait=1), changed=changed))
+            await site.settle()
+            assert site.plane.specs["main"]["shards"][0]["voters"] == [str(voter)]
+
+
+# --- what is configured ---
+
+
+async def test_a_config_is_served_once_slow_workers_have_it(autojump_clock: trio.testing.MockClock) -> None:
+    async with following() as site:
+        site.plane.late_until = trio.current_time() + 1.0
+        assert await site.serve(clusters(main=redis((A, B)))) == {"main": ["127.0.0.1:7000"]}
+        assert trio.current_time() >= site.plane.late_until
+
+
+async def test_a_config_that_a_worker_does_not_take_is_given_up(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with following(main=redis((A,))) as site:
+        site.plane.late_until = trio.current_time() + SERVE_WITHIN + LATE
+        with pytest.raises(ServeError, match="within 1 s"):
+            await site.serve(clusters(main=redis((B,))))
+        assert site.plane.primaries() == [str(A)]
+
+
+async def test_a_pool_has_epochs_of_its_own_that_outlive_the_process() -> None:
+    async with following(pages=memcached(A)) as site:
+        assert site.plane.specs["pages"]["epoch"] == 1
+        await site.serve(clusters(pages=memcached(A, limits={"clients": 7})))
+        assert site.plane.specs["pages"]["epoch"] == 1
+        await site.serve(clusters(pages=memcached(A, B)))
+        assert site.plane.specs["pages"]["epoch"] == site.ledger.last_epoch("pages") == 2
+        await site.serve({})
+        await site.serve(clusters(pages=memcached(A)))
+        assert site.plane.specs["pages"]["epoch"] == 3
+
+
+async def test_a_slow_disk_or_name_of_a_pool_holds_up_no_fence() -> None:
+    async with following(main=redis((A, B))) as site:
+        site.put(record())
+        await site.settle()
+        is_free = trio.Event()
+
+        async def note_slowly(cluster: str, epoch: int) -> None:
+            await is_free.wait()
+
+        site.ledger.note_epoch = note_slowly  # type: ignore[method-assign]
+        wanted = clusters(main=redis((A, B)), pages=memcached(C, port=7001))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(site.serve, wanted)
+            await site.settle()
+            site.put(FENCED)
+            await site.settle()
+            assert site.follower.applied == {KEY: 6}
+            is_free.set()
+        assert set(site.plane.specs) == {"main", "pages"}
+
+
+async def test_readiness_waits_for_primaries_and_readable_replicas_but_not_for_long(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with following(main=redis((A, B), (C,))) as site:
+        started = trio.current_time()
+        await site.follower.wait_known()
+        assert trio.current_time() - started == KNOWN_WITHIN
+
+        async def become_known() -> None:
+            await trio.sleep(0.5)
+            site.put(record())
+            await trio.sleep(0.5)
+            site.boards.reads.show(KEY, frozenset({B}))
+            for node in (A, B):
+                site.boards.health.show((KEY, node), seen())
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(become_known)
+            started = trio.current_time()
+            await site.follower.wait_known()
+            assert trio.current_time() - started == 1.0
+        await site.follower.wait_known()
+        assert trio.current_time() - started == 1.0

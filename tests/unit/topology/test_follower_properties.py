@@ -1,0 +1,243 @@
+"""Whatever is put on record and configured, and however the data plane takes it.
+
+Epochs never go down, no slot has two owners, and nothing is acknowledged that is not served by every worker.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import Any
+
+import trio
+import trio.testing
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shardproxy.dataplane import BoundEndpoint
+from shardproxy.dataplane.spec import ClusterSpec
+from shardproxy.health.monitor import Boards
+from shardproxy.model import Address, SlotRange, split_evenly
+from shardproxy.model.board import Board
+from shardproxy.model.replication import ShardKey
+from shardproxy.store.cas import record_replace
+from shardproxy.store.record import Promise, ShardRecord, ShardState
+from shardproxy.topology.follower import LATE, REFUSED, Follower
+from shardproxy.topology.project import primary_served
+from shardproxy.topology.reload import ServeError
+from tests.unit.topology.make import A, B, C, Clusters, D, FakePlane, MemoryLedger, clusters, memcached, redis
+
+KEYS = tuple(ShardKey("main", number) for number in range(3))
+NODES = (A, B, C, D)
+CONFIGS: tuple[Clusters, ...] = (
+    clusters(main=redis((A, B))),
+    clusters(main=redis((A, B), (C, D))),
+    clusters(main=redis((A,), (B,), (C,))),
+    clusters(main=redis((C, A), (D, B), writes={"wait": 1})),
+    clusters(main=redis((A, B), port=7001)),
+    clusters(other=redis((A, B))),
+    clusters(main=memcached(A, B)),
+    clusters(main=memcached(A), other=redis((C, D), port=7001)),
+)
+
+
+class CheckingPlane(FakePlane):
+    """Knows what all its workers serve."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.confirmed: dict[str, ClusterSpec] = {}
+        self.highest: dict[str, int] = {}  # the epoch of each Redis cluster, also while it was not served
+
+    async def apply(self, spec: ClusterSpec) -> tuple[BoundEndpoint, ...]:
+        name = spec["name"]
+        ranges = sorted(piece for shard in spec["shards"] for piece in shard["slots"])
+        assert all(after[0] > before[1] for before, after in pairwise(ranges)), "a slot has two owners"
+        if spec["engine"] == "redis":
+            assert spec["epoch"] >= self.highest.get(name, 0), "an epoch went down"
+        endpoints = await super().apply(spec)
+        self.confirmed[name] = spec
+        return endpoints
+
+    def _check(self, spec: ClusterSpec) -> None:
+        super()._check(spec)
+        self.confirmed.pop(spec["name"], None)  # until every worker has it
+        if spec["engine"] == "redis":
+            self.highest[spec["name"]] = spec["epoch"]
+
+    def remove(self, cluster: str) -> None:
+        super().remove(cluster)
+        self.confirmed.pop(cluster, None)
+
+
+class CheckedAcks(Board[ShardKey, int]):
+    """Every ack is held against what the data plane serves at that moment."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__()
+        self._world = world
+
+    def show(self, key: ShardKey, value: int) -> None:
+        assert value >= self.get(key, 0), "an ack went back"
+        self._world.check_ack(key, value)
+        super().show(key, value)
+
+
+@dataclass
+class World:
+    """The store's side, and all that was ever on record."""
+
+    plane: CheckingPlane = field(default_factory=CheckingPlane)
+    records: Board[ShardKey, ShardRecord] = field(default_factory=Board)
+    history: dict[ShardKey, list[ShardRecord]] = field(default_factory=dict)
+    revision: int = 0
+    config: Clusters = field(default_factory=dict)  # that was accepted last
+
+    def __post_init__(self) -> None:
+        self.follower = Follower(
+            self.plane, self.records, MemoryLedger(), Boards(), applied=CheckedAcks(self)
+        )
+
+    def put(self, record: ShardRecord) -> None:
+        self.revision += 1
+        stored = record_replace(self.records.get(record.key), record, self.revision)
+        self.history.setdefault(record.key, []).append(stored)
+        self.records.show(record.key, stored)
+
+    def check_ack(self, key: ShardKey, changed: int) -> None:
+        """Every worker serves the record of that change, or a later one, or nothing of the shard."""
+        spec = self.plane.confirmed.get(key.cluster)
+        if spec is None:
+            assert key.cluster not in self.plane.specs, f"{key} is not served by all workers"
+            return
+        configured = self.follower.clusters[key.cluster]
+        place = next((n for n, setup in enumerate(configured.setups) if setup.key == key), None)
+        if place is None:
+            return
+        assert spec["epoch"] >= changed, "what is served is older than what is acknowledged"
+        served = [record for record in self.history[key] if record.changed <= spec["epoch"]][-1]
+        shard = spec["shards"][place]
+        primary = shard["nodes"][shard["primary"]]["address"] if shard["primary"] is not None else None
+        is_known = served.state is not ShardState.NEW
+        if is_known and set(configured.setups[place].addresses) & set(served.nodes):
+            expected = primary_served(served)
+            assert primary == (str(expected) if expected is not None else None)
+
+
+@dataclass(frozen=True)
+class Put:
+    """One more record of a shard."""
+
+    key: ShardKey
+    change: Callable[[ShardRecord], ShardRecord]
+
+
+@dataclass(frozen=True)
+class Reload:
+    config: Clusters
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """The data plane refuses, or a worker is slow."""
+
+    refusals: int
+    late: float
+
+
+@dataclass(frozen=True)
+class Pass:
+    seconds: float
+
+
+Event = Put | Reload | Trouble | Pass
+
+
+def changed_to(state: ShardState, node: Address, **fields: Any) -> Callable[[ShardRecord], ShardRecord]:
+    def change(record: ShardRecord) -> ShardRecord:
+        nodes = tuple(dict.fromkeys((*record.nodes, node)))
+        if state is ShardState.OK:
+            settled = replace(record.fenced(), nodes=nodes).settled(node, None, str(node))
+            return replace(settled, **fields)
+        return replace(record.fenced(state), nodes=nodes, **fields)
+
+    return change
+
+
+def slots_of(pieces: int, mine: int) -> tuple[SlotRange, ...]:
+    return (split_evenly(pieces)[mine % pieces],)
+
+
+CHANGES = st.builds(
+    changed_to,
+    st.sampled_from([state for state in ShardState if state is not ShardState.NEW]),
+    st.sampled_from(NODES),
+    slots=st.builds(slots_of, st.integers(1, 3), st.integers(0, 2)),
+    promise=st.builds(Promise, st.frozensets(st.sampled_from(NODES)), st.integers(0, 2)),
+)
+EVENTS = st.one_of(
+    st.builds(Put, st.sampled_from(KEYS), CHANGES),
+    st.builds(Put, st.sampled_from(KEYS), st.just(lambda record: replace(record, floor=record.floor + 1))),
+    st.builds(Reload, st.sampled_from(CONFIGS)),
+    st.builds(Trouble, st.integers(0, 2), st.floats(0.0, 8.0)),
+    st.builds(Pass, st.sampled_from([0.0, LATE, REFUSED, 2.0])),
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(EVENTS, max_size=25), st.integers(0, 1 << 30))
+def test_epochs_owners_and_acks(events: list[Event], seed: int) -> None:
+    random.seed(seed)
+    trio.run(live, events, clock=trio.testing.MockClock(autojump_threshold=0))
+
+
+async def live(events: list[Event]) -> None:
+    world = World()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(world.follower.run)
+        await reload(world, CONFIGS[0])
+        for event in events:
+            await happen(world, event, nursery)
+        world.plane.refuses.clear()
+        world.plane.late_until = -1.0
+        await trio.sleep(30.0)  # all is well again
+        check_at_rest(world)
+        nursery.cancel_scope.cancel()
+
+
+async def happen(world: World, event: Event, nursery: trio.Nursery) -> None:
+    match event:
+        case Put(key, change):
+            before = world.records.get(key) or ShardRecord(key, 0, ShardState.NEW, None, NODES[:2])
+            world.put(change(before))
+        case Reload(config):
+            await reload(world, config)
+        case Trouble(refusals, late):
+            world.plane.refuses = [OSError(24, "Too many open files")] * refusals
+            world.plane.late_until = trio.current_time() + late
+        case Pass(seconds):
+            await trio.sleep(seconds)
+
+
+async def reload(world: World, config: Clusters) -> None:
+    try:
+        await world.follower.serve(config, "reload")
+    except ServeError:
+        return  # what was served before is, at the latest when all is well again
+    world.config = config
+    assert settings_of(world) == config
+
+
+def settings_of(world: World) -> Clusters:
+    return {name: configured.settings for name, configured in world.follower.clusters.items()}
+
+
+def check_at_rest(world: World) -> None:
+    follower, plane = world.follower, world.plane
+    assert settings_of(world) == world.config
+    assert set(plane.confirmed) == set(plane.specs) == set(follower.clusters) == set(follower.topologies)
+    assert follower.applied == {key: record.changed for key, record in world.records.items()}
+    for name, topology in follower.topologies.items():
+        assert topology.epoch == plane.specs[name]["epoch"]

@@ -1,0 +1,268 @@
+"""What is served, from what is configured, on record and known of the nodes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from shardproxy.config.slots import Slots, parse_slots
+from shardproxy.failover.setup import ShardSetup
+from shardproxy.model import Address, Node, SlotRange
+from shardproxy.model.health import NodeState
+from shardproxy.model.replication import ShardKey
+from shardproxy.store.record import Promise, ShardRecord, ShardState
+from shardproxy.topology.fit import NOT_KNOWN, Fit, fit_of
+from shardproxy.topology.project import Projection, epochs_of, news_of, project, shard_setups
+from shardproxy.topology.supervisor import only_zone
+from tests.unit.topology.make import KEY, OTHER, A, B, C, D, clusters, record, redis, seen
+
+EVERY = (SlotRange(0, 16383),)
+PROMISED = Promise(frozenset({B, C}), wait=1)
+
+
+def setup(*nodes: Address, key: ShardKey = KEY, slots: Slots = EVERY, **fields: Any) -> ShardSetup:
+    return ShardSetup(key, tuple(Node(node) for node in nodes), slots=slots, **fields)
+
+
+def projected(
+    setups: tuple[ShardSetup, ...], *records: ShardRecord, fits: dict[ShardKey, Fit] | None = None
+) -> Projection:
+    by_key = {each.key: each for each in records}
+    return project("main", setups, by_key, epochs_of(by_key).get("main", 0), fits or {})
+
+
+def addresses(nodes: tuple[Node, ...]) -> list[Address]:
+    return [node.address for node in nodes]
+
+
+S = ShardState
+
+
+@pytest.mark.parametrize(
+    ("seen", "primary", "replicas"),
+    [
+        pytest.param(None, None, [A, B], id="no record: any of several may have the newest data"),
+        pytest.param(record(S.NEW, None), None, [A, B], id="new"),
+        pytest.param(record(S.OK, B), B, [A], id="after a failover"),
+        pytest.param(record(S.FENCING, None, last=A), None, [A, B], id="in the middle of one"),
+        pytest.param(record(S.HELD, None, last=A), None, [A, B], id="nobody may be promoted"),
+        pytest.param(record(S.PROMOTING, None, last=A, target=B), None, [A, B], id="B may be a primary"),
+        pytest.param(record(S.SWITCHING, None, last=A, target=B), A, [B], id="a switchover: A is asked on"),
+        pytest.param(record(S.SWITCHING, None), None, [A, B], id="a switchover from nobody known"),
+        pytest.param(record(S.CONFLICT, None), None, [A, B], id="two say they are"),
+        pytest.param(record(S.CONFLICT, A), None, [A, B], id="and one of them is on record"),
+        pytest.param(record(S.OK, C, (B, C)), C, [A, B], id="the config has the primary no more"),
+        pytest.param(record(S.OK, A, (A, C)), A, [B, C], id="nor another member"),
+        pytest.param(record(S.OK, C, (C, D)), None, [A, B], id="the record is of other nodes"),
+    ],
+)
+def test_requests_go_to_the_primary_on_record(
+    seen: ShardRecord | None, primary: Address | None, replicas: list[Address]
+) -> None:
+    (shard,) = projected((setup(A, B),), *([seen] if seen else [])).topology.shards
+    assert (shard.primary.address if shard.primary else None) == primary
+    assert addresses(shard.replicas) == replicas
+
+
+@pytest.mark.parametrize(
+    ("seen", "primary"),
+    [
+        pytest.param(None, A, id="no record: whoever is alone has to be it"),
+        pytest.param(record(S.NEW, None, (A,)), A, id="new"),
+        pytest.param(record(S.OK, C, (C, D)), A, id="the record is of other nodes"),
+        pytest.param(record(S.OK, A, (A,)), A, id="on record"),
+        pytest.param(record(S.FENCING, None, (A,), last=A), None, id="fenced"),
+    ],
+)
+def test_a_node_that_is_alone(seen: ShardRecord | None, primary: Address | None) -> None:
+    (shard,) = projected((setup(A),), *([seen] if seen else [])).topology.shards
+    assert (shard.primary.address if shard.primary else None) == primary
+
+
+LOW, HIGH, MIDDLE = parse_slots("0-8191"), parse_slots("8192-16383"), parse_slots("4000-9000")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "served"),
+    [
+        pytest.param(HIGH, LOW, (HIGH, LOW), id="on record, whatever is configured"),
+        pytest.param(LOW, (), (LOW, HIGH), id="one has none on record"),
+        pytest.param(LOW, MIDDLE, (LOW, HIGH), id="some twice, some nobody's"),
+        pytest.param(EVERY, HIGH, (LOW, HIGH), id="some twice"),
+        pytest.param(LOW, parse_slots("8193-16383"), (LOW, HIGH), id="one is nobody's"),
+        pytest.param(
+            parse_slots("0-99,200,300-16383"),
+            parse_slots("100-199,201-299"),
+            (parse_slots("0-99,200,300-16383"), parse_slots("100-199,201-299")),
+            id="in pieces",
+        ),
+    ],
+)
+def test_slots_are_those_on_record_if_they_are_all_slots_once(
+    first: Slots, second: Slots, served: tuple[Slots, Slots]
+) -> None:
+    setups = (setup(A, slots=LOW), setup(B, key=OTHER, slots=HIGH))
+    records = (
+        record(nodes=(A,), slots=first),
+        record(nodes=(B,), primary=B, key=OTHER, slots=second),
+    )
+    now = projected(setups, *records).topology
+    assert tuple(shard.slots for shard in now.shards) == served
+
+
+def test_slots_of_a_shard_whose_nodes_are_others_now_do_not_count() -> None:
+    setups = (setup(C, slots=LOW), setup(B, key=OTHER, slots=HIGH))
+    records = (record(nodes=(A,), slots=HIGH), record(nodes=(B,), primary=B, key=OTHER, slots=LOW))
+    assert [shard.slots for shard in projected(setups, *records).topology.shards] == [LOW, HIGH]
+
+
+def test_a_shard_without_a_record_leaves_the_configured_slots() -> None:
+    setups = (setup(A, slots=LOW), setup(B, key=OTHER, slots=HIGH))
+    (first, second) = projected(setups, record(nodes=(A,), slots=EVERY)).topology.shards
+    assert (first.slots, second.slots) == (LOW, HIGH)
+
+
+def test_the_epoch_is_the_last_change_also_of_shards_that_have_left() -> None:
+    records = {
+        KEY: record(changed=5),
+        OTHER: record(key=OTHER, changed=9),
+        ShardKey("pages", 0): record(key=ShardKey("pages", 0), changed=11),
+    }
+    assert epochs_of(records) == {"main": 9, "pages": 11}
+    assert projected((setup(A, B),), *records.values()).topology.epoch == 9
+    assert projected((setup(A, B),)).topology.epoch == 0
+
+
+def test_a_shard_is_known_by_its_number_and_found_by_its_place() -> None:
+    setups = (setup(A, key=ShardKey("main", 2), slots=LOW, name="users"), setup(B, key=ShardKey("main", 7)))
+    topology = projected(setups).topology
+    assert [(s.index, s.number, s.name, s.label) for s in topology.shards] == [
+        (0, 2, "users", "users"),
+        (1, 7, None, "7"),
+    ]
+    assert [terms.label for terms in projected(setups).terms.values()] == ["users", "7"]
+    assert topology.key_of(topology.shards[1]) == ShardKey("main", 7)
+    assert topology.shard_numbered(7) is topology.shards[1]
+    assert topology.shard_numbered(0) is None
+
+
+@pytest.mark.parametrize(
+    ("seen", "run_id"),
+    [
+        (None, None),
+        (record(S.OK, A, run_id="r"), "r"),
+        (record(S.OK, A), None),
+        (record(S.SWITCHING, None, last=A, run_id="r"), "r"),
+        (record(S.FENCING, None, last=A, run_id="r"), None),
+        (record(S.OK, C, (C, D), run_id="r"), None),
+    ],
+)
+def test_only_the_process_on_record_is_spoken_to(seen: ShardRecord | None, run_id: str | None) -> None:
+    terms = projected((setup(A, B),), *([seen] if seen else [])).terms
+    assert terms[KEY].run_id == run_id
+
+
+def test_a_write_waits_as_promised_on_record() -> None:
+    fits = {KEY: Fit(voters=frozenset({B}))}
+    unknown = projected((setup(A, B, wait=2),), fits=fits).terms[KEY]
+    assert (unknown.wait, unknown.voters) == (2, frozenset({B}))
+    promised = projected((setup(A, B, wait=2),), record(promise=PROMISED), fits=fits).terms[KEY]
+    assert (promised.wait, promised.voters) == (1, frozenset({B}))
+    none = projected((setup(A, B),), record(), fits=fits).terms[KEY]
+    assert (none.wait, none.voters) == (0, None)
+
+
+def test_what_may_be_acknowledged_is_what_it_was_made_of() -> None:
+    setups = (setup(A, B, slots=LOW), setup(C, key=OTHER, slots=HIGH))
+    assert projected(setups).changed == {}
+    assert projected(setups, record(changed=5)).changed == {KEY: 5}
+    elsewhere = record(key=ShardKey("main", 4), changed=9)
+    assert projected(setups, record(changed=5), elsewhere).changed == {KEY: 5}
+    other_nodes = record(S.OK, D, (D,), changed=6)
+    assert projected(setups, other_nodes).changed == {KEY: 6}, "nobody is served by its nodes any more"
+
+
+def test_news_tell_of_each_shard_whose_record_changed() -> None:
+    setups = (setup(A, B, slots=LOW, name="users"), setup(C, key=OTHER, slots=HIGH))
+    first, second = record(changed=5), record(nodes=(C,), primary=C, key=OTHER, changed=6)
+    fenced = record(S.FENCING, None, last=A, changed=7, epoch=4)
+    before, now = projected(setups, first), projected(setups, fenced, second)
+    said = "shard users fencing at epoch 4, no primary; shard 1 ok at epoch 3, primary 127.0.0.1:7103"
+    assert news_of(before, now, {KEY: fenced, OTHER: second}) == said
+    many = tuple(setup(A, key=ShardKey("main", n)) for n in range(7))
+    records = [record(nodes=(A,), key=each.key) for each in many]
+    told = news_of(projected(many), projected(many, *records), {each.key: each for each in records})
+    assert told.endswith("shard 4 ok at epoch 3, primary 127.0.0.1:7101; and 2 more")
+
+
+def test_setups_are_ordered_by_number_and_say_what_is_configured() -> None:
+    settings = clusters(
+        main=redis((A, B), (C, D), writes={"wait": 1, "min_replicas": 1}, replication="managed")
+    )["main"]
+    first, second = shard_setups("main", settings, {})
+    assert (first.key, second.key) == (KEY, OTHER)
+    assert (first.slots, second.slots) == (LOW, HIGH)
+    assert second.addresses == (C, D)
+    assert (first.wait, first.min_replicas, first.is_managed, first.is_automatic) == (1, 1, True, True)
+
+
+# --- fit ---
+
+ASKED = {(KEY, A): seen(), (KEY, B): seen(seen_as=Address("10.0.0.2", 7102)), (KEY, C): seen()}
+READS = frozenset({B})
+BEFORE = Fit(frozenset({C}))
+
+
+@pytest.mark.parametrize(
+    ("healths", "reads", "before", "readable"),
+    [
+        pytest.param(ASKED, READS, NOT_KNOWN, READS, id="everybody was asked"),
+        pytest.param({}, READS, NOT_KNOWN, None, id="nobody was asked"),
+        pytest.param({(KEY, A): seen()}, READS, NOT_KNOWN, None, id="one was not asked"),
+        pytest.param(
+            {**ASKED, (KEY, A): seen(epoch=2)}, READS, BEFORE, BEFORE.readable, id="in its old role"
+        ),
+        pytest.param(ASKED, None, BEFORE, BEFORE.readable, id="watched no more"),
+        pytest.param(ASKED, None, NOT_KNOWN, None, id="not watched yet"),
+        pytest.param(
+            {**ASKED, (KEY, A): seen(state=NodeState.UNKNOWN)}, READS, NOT_KNOWN, None, id="no answer yet"
+        ),
+        pytest.param(
+            {**ASKED, (KEY, A): replace(seen(), replication=None)}, READS, NOT_KNOWN, None, id="PING only"
+        ),
+        pytest.param(
+            {**ASKED, (KEY, A): replace(seen(state=NodeState.CUT_OFF), replication=None)},
+            READS,
+            NOT_KNOWN,
+            READS,
+            id="one is down",
+        ),
+    ],
+)
+def test_readable_replicas_are_as_before_until_all_were_asked(
+    healths: Any, reads: frozenset[Address] | None, before: Fit, readable: frozenset[Address] | None
+) -> None:
+    assert fit_of(record(nodes=(A, B, C)), reads, healths, before).readable == readable
+
+
+def test_nothing_is_known_of_a_shard_without_a_record() -> None:
+    assert fit_of(None, READS, ASKED, NOT_KNOWN).readable is None
+    assert fit_of(record(S.NEW, None), READS, ASKED, NOT_KNOWN).readable is None
+
+
+def test_voters_are_named_as_their_primary_lists_them() -> None:
+    promised = record(nodes=(A, B, C), promise=PROMISED)
+    seen_as = Address("10.0.0.2", 7102)
+    assert fit_of(promised, READS, ASKED, NOT_KNOWN).voters == frozenset({B, C, seen_as})
+    assert fit_of(promised, READS, {}, NOT_KNOWN).voters == frozenset({B, C})
+    assert fit_of(record(promise=Promise(frozenset({B}))), READS, ASKED, NOT_KNOWN).voters is None
+
+
+@pytest.mark.parametrize(
+    ("zones", "only"), [(("a", "a"), "a"), (("a", "b"), None), (("a",), None), ((None, None), None)]
+)
+def test_a_shard_in_one_zone_is_told_of(zones: tuple[str | None, ...], only: str | None) -> None:
+    nodes = tuple(Node(Address("127.0.0.1", 7100 + n), zone=zone) for n, zone in enumerate(zones))
+    assert only_zone(ShardSetup(KEY, nodes)) == only
