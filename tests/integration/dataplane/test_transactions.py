@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -51,12 +52,20 @@ def small(start_fleet_for_module: StartFleet) -> Fleet:
     return start_fleet_for_module(shards=1, replicas=0)
 
 
+def is_recorded(proxy: Proxy) -> bool:
+    (shard,) = json.loads(proxy.get("/api/status")[1])["clusters"]["main"]["shards"]
+    return bool(shard["state"] == "ok")
+
+
 @pytest.fixture
 def pooled(small: Fleet, start_proxy: StartProxy) -> Proxy:
     """One worker over one shard, with a pool of two dedicated connections."""
     for node in primaries(small):
         node.ask("FLUSHALL")
-    return start_proxy(config_of(small, workers=1, limits={"dedicated": POOL}))
+    proxy = start_proxy(config_of(small, workers=1, limits={"dedicated": POOL}))
+    # from then on no connection is asked any more who answers it
+    wait_until(lambda: is_recorded(proxy), "the primary is on record")
+    return proxy
 
 
 def test_transactions_open_no_more_connections_than_reads(proxy: Proxy, fleet: Fleet) -> None:
