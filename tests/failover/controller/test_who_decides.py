@@ -187,8 +187,8 @@ async def test_wait_raised_while_a_replica_lags_counts_both_promises(
         await plane.wait("it is stuck", said(plane, "1 of 2 nodes that vouch"))
         assert plane.record.primary is None
         second.thaw()
-        assert await plane.wait_primary(second) == second
-        assert second.ask("GET", "a") == b"1"
+        primary = await plane.wait_primary(second, third)  # a kernel may have kept the write for the third
+        assert primary.ask("GET", "a") == b"1"
 
 
 async def test_a_removed_node_that_alone_has_a_write_is_asked(start_fleet: StartFleet, state: Path) -> None:
