@@ -45,9 +45,10 @@ from shardproxy.nodes import LinkTimeouts, NodeLinks, OpenLinks
 from shardproxy.store.local import LocalStore, StateFileError
 from shardproxy.store.place import state_path
 from shardproxy.topology.follower import Endpoints, Follower
+from shardproxy.topology.keys import why_not_served
 from shardproxy.topology.logins import Logins
 from shardproxy.topology.refusal import explain, problems
-from shardproxy.topology.reload import Clusters, ServeError, reload_plan
+from shardproxy.topology.reload import Clusters, KeysHiddenError, ServeError, reload_plan
 from shardproxy.topology.settings import SettingsError, settings_read
 from shardproxy.topology.supervisor import Supervisor, run_always
 
@@ -149,7 +150,9 @@ class App:
     async def _start(self, settings: Clusters, nursery: trio.Nursery) -> None:
         """Listen first; what only the admin pages need is imported after that."""
         try:
-            endpoints = await self._follower.serve(settings, "start")
+            endpoints = await self._serve(settings, "start")
+        except KeysHiddenError as error:
+            raise StartError(str(error)) from error
         except ServeError as error:
             raise StartError(f"cluster {error.cluster}: {explain(error.cause)}") from error
         self._log_endpoints(endpoints)
@@ -182,6 +185,12 @@ class App:
         await self._follower.wait_known()
         self._status.change(starting=False)
         log.info("ready", admin=str(_bound_address(self._listener)))
+
+    async def _serve(self, settings: Clusters, reason: str) -> dict[str, Endpoints]:
+        """Raise KeysHiddenError or ServeError; what was served before then still is."""
+        if (why := await why_not_served(settings, self._store.records)) is not None:
+            raise KeysHiddenError(why)
+        return await self._follower.serve(settings, reason)
 
     async def _run_commands(self, *, task_status: trio.TaskStatus[None]) -> None:
         async with NodeLinks(credentials=partial(self._logins.find, None)) as links:
@@ -216,8 +225,8 @@ class App:
         try:
             config = await trio.to_thread.run_sync(load_config, path)
             settings = settings_read(config, self._table.version)
-            served = await self._follower.serve(settings, "reload")
-        except (ConfigError, SettingsError, ServeError) as error:
+            served = await self._serve(settings, "reload")
+        except (ConfigError, SettingsError, ServeError, KeysHiddenError) as error:
             self._status.change(reloads_refused=self._status.now.reloads_refused + 1)
             log.error("config refused, the old one stays", file=str(path), why=problems(error))
             return

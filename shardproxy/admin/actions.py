@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from shardproxy.admin.guard import why_not_acted
+from shardproxy.admin.naming import shard_called, why_no_shard
 from shardproxy.admin.status import Sources
 from shardproxy.failover.events import EventName
 from shardproxy.model import Address
@@ -55,7 +56,7 @@ class Actions:
         return None
 
     async def pause(self, asked: dict[str, Any]) -> str | None:
-        """No automatic failover in a cluster until it is resumed; one under way is finished."""
+        """Nothing is done to the nodes of a cluster unless asked for; a failover under way is finished."""
         cluster = self._cluster(asked)
         self._sources.controls.pause(cluster)
         self._tell(EventName.AUTOMATIC_FAILOVER_PAUSED, cluster)
@@ -76,7 +77,8 @@ class Actions:
         return None
 
     def _tell(self, name: EventName, cluster: str) -> None:
-        self._sources.events.add(name, ShardKey(cluster, 0), f"automatic failover of {cluster}: all shards")
+        what = "nothing is done" if name is EventName.AUTOMATIC_FAILOVER_PAUSED else "what they need is done"
+        self._sources.events.add(name, ShardKey(cluster, 0), f"{what} to the nodes of {cluster} by itself")
 
     def _cluster(self, asked: dict[str, Any]) -> str:
         cluster = asked.get("cluster")
@@ -88,11 +90,12 @@ class Actions:
         return str(cluster)
 
     def _shard(self, asked: dict[str, Any]) -> ShardKey:
-        cluster, index = self._cluster(asked), asked.get("shard")
-        shards = [key.index for key in self._sources.setups if key.cluster == cluster]
-        if not isinstance(index, int) or index not in shards:
-            raise RequestError(404, f"cluster {cluster} has no shard {index}; it has 0 to {max(shards)}")
-        return ShardKey(cluster, index)
+        cluster = self._cluster(asked)
+        setups = [setup for key, setup in self._sources.setups.items() if key.cluster == cluster]
+        key = shard_called(asked.get("shard"), setups)
+        if key is None:
+            raise RequestError(404, why_no_shard(cluster, asked.get("shard"), setups))
+        return key
 
     def _node(self, asked: dict[str, Any]) -> Address:
         try:

@@ -48,6 +48,7 @@ def _pool(topology: Topology, sources: Sources, now: float) -> dict[str, Any]:
                 "is_automatic": False,
                 "is_managed": False,
                 "is_covered": False,
+                "name": None,
                 "nodes": [
                     _pool_node(node, sources.down.get((topology.cluster, node.address)), now)
                     for node in shard.nodes
@@ -75,7 +76,9 @@ def _pool_node(node: Node, down: NodeDown | None, now: float) -> dict[str, Any]:
     }
 
 
-def events_document(events: tuple[Event, ...]) -> dict[str, Any]:
+def events_document(events: tuple[Event, ...], setups: Mapping[ShardKey, ShardSetup]) -> dict[str, Any]:
+    """Show events, their shards under the names they have now."""
+    names = {(key.cluster, key.index): setup.name for key, setup in setups.items()}
     return {
         "events": [
             {
@@ -84,6 +87,7 @@ def events_document(events: tuple[Event, ...]) -> dict[str, Any]:
                 "name": event.name.value,
                 "cluster": event.cluster,
                 "shard": event.shard,
+                "shard_name": None if event.shard is None else names.get((event.cluster, event.shard)),
                 "message": event.message,
             }
             for event in events
@@ -107,6 +111,7 @@ def _shard(key: ShardKey, setup: ShardSetup, sources: Sources, now: float) -> di
         "is_automatic": setup.is_automatic,
         "is_managed": setup.is_managed,
         "is_covered": any(_could_take_over(node, health, record) for node, health in healths.items()),
+        "name": setup.name,
         "nodes": rows,
     }
 

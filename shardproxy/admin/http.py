@@ -111,9 +111,8 @@ class Pages:
     async def events(self, request: Request) -> Response:
         text = request.query_params.get("count", "100")
         count = int(text) if text.isascii() and text.isdigit() else CAPACITY
-        return JSONResponse(
-            events_document(tuple(self._sources.events.latest(min(count, CAPACITY)))), headers=HEADERS
-        )
+        events = tuple(self._sources.events.latest(min(count, CAPACITY)))
+        return JSONResponse(events_document(events, self._sources.setups), headers=HEADERS)
 
     def _topology(self) -> dict[str, object]:
         return topology_document(

@@ -115,6 +115,25 @@ TABLE: tuple[Metric, ...] = (
         "Subscribing connections lost: what was published there until they were back was not heard.",
         lambda c: c.subscription_gaps,
     ),
+    _cluster(
+        "shardproxy_parked_requests",
+        GAUGE,
+        "Requests that wait for their shard to have a primary.",
+        lambda c: c.parked,
+    ),
+    _cluster("shardproxy_parked_bytes", GAUGE, "Bytes of these requests.", lambda c: c.parked_bytes),
+    _cluster(
+        "shardproxy_tryagain_replies_total",
+        COUNTER,
+        "Commands refused with TRYAGAIN: not executed.",
+        lambda c: c.tryagain,
+    ),
+    _cluster(
+        "shardproxy_indoubt_replies_total",
+        COUNTER,
+        "Replies INDOUBT: executed perhaps, or on too few replicas.",
+        lambda c: c.indoubt,
+    ),
     _cluster("shardproxy_offloads_total", COUNTER, "Commands answered in Python.", lambda c: c.offloads),
     Metric(
         "shardproxy_commands_total",

@@ -14,7 +14,8 @@ from rich.console import Console
 from shardproxy.model import Address
 
 DEFAULT_ADMIN = "127.0.0.1:9700"
-TIMEOUT = 30.0  # seconds; a switchover takes a few at most
+TIMEOUT = 10.0  # seconds for a page
+ACT_TIMEOUT = 45.0  # seconds; whatever is to be done, the proxy says within 30 what became of it
 PLAIN_WIDTH = 160  # columns, where there is no terminal to ask
 
 Admin = Annotated[str, Parameter(name="--admin", help="Admin address of the proxy: host:port or unix:/path.")]
@@ -33,9 +34,13 @@ def ask(admin: str, path: str, body: dict[str, Any] | None = None) -> dict[str, 
         raise AskError(f"--admin {error}") from error
     transport = httpx.HTTPTransport(uds=address.path) if address.is_unix else httpx.HTTPTransport()
     url = "http://localhost" if address.is_unix else f"http://{address}"
+    timeout = TIMEOUT if body is None else ACT_TIMEOUT
     try:
-        with httpx.Client(transport=transport, base_url=url, timeout=TIMEOUT) as client:
+        with httpx.Client(transport=transport, base_url=url, timeout=timeout) as client:
             response = client.get(path) if body is None else client.post(path, json=body)
+    except httpx.ReadTimeout as error:
+        hint = "try again" if body is None else "what became of it is shown by shardproxy status and events"
+        raise AskError(f"{admin} has not answered within {timeout:g} s: {hint}") from error
     except httpx.HTTPError as error:
         raise AskError(
             f"no proxy answers on {admin} ({error}): is it running? --admin names another address"
@@ -49,6 +54,11 @@ def ask(admin: str, path: str, body: dict[str, Any] | None = None) -> dict[str, 
     if response.status_code != 200:
         raise AskError(str(answer.get("error", f"status {response.status_code}")))
     return answer
+
+
+def shard_label(number: int | None, name: str | None) -> str:
+    """What people call a shard; empty where none is meant."""
+    return name or ("" if number is None else str(number))
 
 
 def console() -> Console:

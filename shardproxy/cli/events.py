@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from shardproxy.cli.ask import DEFAULT_ADMIN, Admin, Output, console, show
+from shardproxy.cli.ask import DEFAULT_ADMIN, Admin, Output, console, shard_label, show
 
 
 def events(
@@ -31,6 +31,6 @@ def events(
 def _print(answer: dict[str, Any]) -> None:
     out = console()
     for event in answer["events"]:
-        shard = "" if event["shard"] is None else f"/{event['shard']}"
-        line = f"{event['time']}  {event['cluster']}{shard}  {event['name']}: {event['message']}"
+        where = "/".join(filter(None, (event["cluster"], shard_label(event["shard"], event["shard_name"]))))
+        line = f"{event['time']}  {where}  {event['name']}: {event['message']}"
         out.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -12,7 +12,7 @@ from shardproxy.cli.ask import DEFAULT_ADMIN, Admin, Output, act
 
 def failover(
     cluster: str,
-    shard: int,
+    shard: str,
     /,
     *,
     test: Annotated[bool, Parameter(negative="")] = False,
@@ -23,14 +23,14 @@ def failover(
 ) -> int:
     """Try a shard's failover, force one, or let the next one not wait.
 
-    Exit code 1 says why it was not done.
+    Exit code 1 says why it was not done, or, 30 s later at the latest, how far it came.
 
     Parameters
     ----------
     cluster
         The cluster's name.
     shard
-        The shard's number.
+        The shard's name or number.
     test
         Replace the primary by its best replica, as ElastiCache's TestFailover; nothing is lost.
     to

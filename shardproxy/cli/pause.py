@@ -1,4 +1,4 @@
-"""`shardproxy pause`: no automatic failover for a while."""
+"""`shardproxy pause`: hands off a cluster's nodes for a while."""
 
 from __future__ import annotations
 
@@ -6,15 +6,16 @@ from shardproxy.cli.ask import DEFAULT_ADMIN, Admin, Output, act
 
 
 def pause(cluster: str, /, *, output: Output = "table", admin: Admin = DEFAULT_ADMIN) -> int:
-    """Have a cluster's primaries not replaced by themselves until `shardproxy resume`.
+    """Have nothing done to a cluster's nodes by itself until `shardproxy resume`.
 
-    A failover under way is finished, and a switchover still works. A restart of the proxy does not end the
-    pause: it is in the state file. Exit code 1 when it was not done.
+    No primary is replaced, no replica pointed at another primary, nothing configured. A failover under way is
+    finished, and what you ask for (switchover, failover) is still done. A restart of the proxy does not end
+    the pause: it is in the state file. Exit code 1 when it was not done.
 
     Parameters
     ----------
     cluster
         The cluster's name.
     """
-    done = f"automatic failover of {cluster} is paused"
+    done = f"{cluster} is paused: nothing is done to its nodes unless asked for"
     return act(admin, "/api/pause", {"cluster": cluster}, output, done)

@@ -1,4 +1,4 @@
-"""`shardproxy resume`: automatic failover again."""
+"""`shardproxy resume`: what a cluster's nodes need is done again."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from shardproxy.cli.ask import DEFAULT_ADMIN, Admin, Output, act
 
 
 def resume(cluster: str, /, *, output: Output = "table", admin: Admin = DEFAULT_ADMIN) -> int:
-    """End what `shardproxy pause` began.
+    """End what `shardproxy pause` began: primaries are replaced, and replicas brought back, by themselves.
 
     Exit code 1 when it was not done.
 
@@ -15,5 +15,5 @@ def resume(cluster: str, /, *, output: Output = "table", admin: Admin = DEFAULT_
     cluster
         The cluster's name.
     """
-    done = f"automatic failover of {cluster} is on"
+    done = f"{cluster} is not paused any more"
     return act(admin, "/api/resume", {"cluster": cluster}, output, done)

@@ -6,9 +6,10 @@ from typing import Any
 
 from rich.table import Table
 
-from shardproxy.cli.ask import DEFAULT_ADMIN, Admin, Output, console, show
+from shardproxy.cli.ask import DEFAULT_ADMIN, Admin, Output, console, shard_label, show
 
 COLUMNS = ("shard", "node", "role", "state", "lag", "zone", "epoch", "since")
+PAUSED = "paused: nothing is done to its nodes by itself, whatever is wrong, until shardproxy resume"
 FINE = ("up", "unknown")
 IN_SYNC = ("streaming", None)  # None: of a primary, or not known
 
@@ -18,6 +19,7 @@ def status(*, output: Output = "table", admin: Admin = DEFAULT_ADMIN) -> int:
 
     One table per cluster. A replica that is up is streaming (gets every write), syncing (gets all data
     first), without a link, or astray (gets another's writes). Lag: bytes that a replica has not had yet.
+    While a cluster is paused nothing is done to its nodes by itself, whatever is wrong with them.
     Exit code 1 when no proxy answers.
     """
     return show(admin, "/api/status", output, _print)
@@ -35,14 +37,14 @@ def _print(answer: dict[str, Any]) -> None:
 
 def cluster_table(name: str, cluster: dict[str, Any]) -> Table:
     """A row for each node, the primary first."""
-    title = f"cluster {name}" + (" - automatic failover is paused" if cluster["is_paused"] else "")
+    title = f"cluster {name}" + (" - paused" if cluster["is_paused"] else "")
     table = Table(title=title, title_justify="left", header_style="bold")
     for column in COLUMNS:
         table.add_column(column, justify="right" if column in ("lag", "epoch", "since") else "left")
     for shard in cluster["shards"]:
         for number, node in enumerate(sorted(shard["nodes"], key=lambda node: node["role"] != "primary")):
             table.add_row(
-                str(shard["shard"]) if number == 0 else "",
+                shard_label(shard["shard"], shard["name"]) if number == 0 else "",
                 node["address"],
                 node["role"],
                 state_text(node),
@@ -67,10 +69,10 @@ def is_fine(node: dict[str, Any]) -> bool:
 
 def complaints(cluster: dict[str, Any]) -> list[str]:
     """What is not as it should be, with the reason."""
-    found = []
+    found = [PAUSED] if cluster["is_paused"] else []
     for shard in cluster["shards"]:
         if shard["state"] != "ok":
-            found.append(f"shard {shard['shard']}: {shard['state']}")
+            found.append(f"shard {shard_label(shard['shard'], shard['name'])}: {shard['state']}")
         for node in shard["nodes"]:
             if node["state"] not in FINE:
                 found.append(f"{node['address']} is {node['state']}: {node['reason']}")

@@ -7,7 +7,7 @@ from shardproxy.cli.ask import DEFAULT_ADMIN, Admin, Output, act
 
 def switchover(
     cluster: str,
-    shard: int,
+    shard: str,
     /,
     *,
     to: str | None = None,
@@ -16,14 +16,14 @@ def switchover(
 ) -> int:
     """Hand a shard over to a replica: no client sees an error, no write is lost.
 
-    Exit code 1 says why it was not done.
+    Exit code 1 says why it was not done, or, 30 s later at the latest, how far it came.
 
     Parameters
     ----------
     cluster
         The cluster's name.
     shard
-        The shard's number.
+        The shard's name or number.
     to
         Address of the replica. Default: the one with most of the data.
     """

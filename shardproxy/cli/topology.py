@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.table import Table
 
-from shardproxy.cli.ask import DEFAULT_ADMIN, Admin, Output, console, show
+from shardproxy.cli.ask import DEFAULT_ADMIN, Admin, Output, console, shard_label, show
 
 
 def topology(*, output: Output = "table", admin: Admin = DEFAULT_ADMIN) -> int:
@@ -27,7 +27,8 @@ def _print(answer: dict[str, Any]) -> None:
         )
         for shard in cluster["shards"]:
             for number, node in enumerate(shard["nodes"]):
-                first = (str(shard["index"]), ", ".join(shard["slots"])) if number == 0 else ("", "")
+                label = shard_label(shard["index"], shard.get("name"))
+                first = (label, ", ".join(shard["slots"])) if number == 0 else ("", "")
                 row = (node["address"], node["role"], node["zone"] or "", str(node["connections"]))
                 table.add_row(*first, *row)
             table.add_section()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import posixpath
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from pydantic_core import PydanticCustomError
@@ -58,13 +58,18 @@ def _nodes_twice(clusters: Mapping[str, Mapping[object, object]]) -> Iterator[Fi
 
 
 def _names_twice(path: Path, cluster: Mapping[object, object]) -> Iterator[Finding]:
-    if cluster.get("engine") != "memcached":
-        return
+    shards = [((*path, "shards", i), shard) for i, shard in enumerate(_list(cluster.get("shards")))]
+    yield from _twice("shard", shards)
+    if cluster.get("engine") == "memcached":
+        yield from _twice("node", _nodes(path, cluster))
+
+
+def _twice(kind: str, named: Iterable[tuple[Path, object]]) -> Iterator[Finding]:
     seen: dict[str, Path] = {}
-    for where, node in _nodes(path, cluster):
-        name = _mapping(node).get("name")
+    for where, one in named:
+        name = _mapping(one).get("name")
         if isinstance(name, str) and (first := seen.setdefault(name, (*where, "name"))) != (*where, "name"):
-            yield Finding((*where, "name"), f"{name!r} already names another node, at {show(first)}")
+            yield Finding((*where, "name"), f"{name!r} already names another {kind}, at {show(first)}")
 
 
 def _mixed_types(path: Path, cluster: Mapping[object, object]) -> Iterator[Finding]:

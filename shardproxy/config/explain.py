@@ -146,6 +146,11 @@ def _hint_for_pattern(loc: Path, is_key: bool) -> tuple[str, str | None]:
         return "must be an absolute path", "as in /var/lib/shardproxy/state.json"
     if "admin_names" in loc:
         return "is not a host name", "write the name alone, as in cache-1.example.com"
+    if loc[-1] == "name" and "shards" in loc:
+        return (
+            "is not a name for a shard",
+            "use 1-64 letters, digits, dots, - and _, not digits alone: a number is a shard's number",
+        )
     if loc[-1] == "env":
         return "is not the name of an environment variable", "as in REDIS_PASSWORD"
     return "cannot have spaces", None

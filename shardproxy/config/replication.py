@@ -25,7 +25,7 @@ class Failover(Section):
     """When a replica replaces a primary that is down."""
 
     enabled: Annotated[bool, Strict()] = True
-    """Whether it happens by itself. Off: only when an operator asks for it."""
+    """Whether it happens by itself. Off: nothing is done to the nodes unless an operator asks for it."""
     down_after: PositiveDuration = 1.0
     """How long a primary may be silent. One whose process is gone is replaced sooner."""
 

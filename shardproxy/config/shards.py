@@ -43,9 +43,23 @@ ShardSlots = Annotated[
 ]
 
 
+ShardName = Annotated[
+    str,
+    # not digits alone: that is a number. Without look-ahead, which not every reader of the schema has.
+    Field(
+        max_length=64,
+        pattern=r"^[A-Za-z0-9._-]*[A-Za-z._-][A-Za-z0-9._-]*$",
+        examples=["users", "eu-central.3"],
+    ),
+]
+
+
 class RedisShard(Section):
     """A shard and its nodes."""
 
+    name: ShardName | None = None
+    """What operators call the shard; its nodes may all be replaced while it keeps its name. Default: a number
+    that it got when it was first served, and keeps."""
     slots: ShardSlots | None = None
     """Slots this shard owns. Left out: an even share of what the other shards leave."""
     nodes: Annotated[

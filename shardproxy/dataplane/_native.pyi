@@ -75,8 +75,8 @@ class DataPlane:
     def hints(self) -> list[tuple[str, str, str, str]]:
         """What workers found of nodes since the last call.
 
-        Each is (cluster, address, kind, why); `fileno` is readable while there are some. The kind is `lost`: it
-        was lost or could not be reached; or `stranger`: it is not the primary that the topology names.
+        Each is (cluster, address, kind, why); `fileno` is readable while there are some. The kind is `lost`,
+        also when it could not be reached, or `stranger`: not the primary that the topology names.
         """
 
     def down(self) -> list[tuple[str, str, str]] | None:

@@ -41,9 +41,12 @@ class ClusterSettings:
 class ShardTerms:
     """What is decided of a shard beside its nodes. The defaults ask for nothing."""
 
+    label: str | None = None  # what clients and logs are told it is called; None = its place
     run_id: str | None = None  # of its primary: another process at that address gets nothing
     wait: int | None = None  # replicas that must have a write before it is acknowledged; None = as configured
-    voters: frozenset[Address] | None = None  # as the primary lists them in ROLE; None = all that are attached
+    voters: frozenset[Address] | None = (
+        None  # as the primary lists them in ROLE; None = all that are attached
+    )
 
 
 Terms = Mapping[ShardKey, ShardTerms]
@@ -76,7 +79,8 @@ class IdentitySpec(TypedDict):
 
 
 class ShardSpec(TypedDict):
-    name: str | None
+    name: str | None  # of a memcached node
+    label: NotRequired[str]  # what clients and logs are told it is called; else its place
     slots: list[tuple[int, int]]
     primary: int | None  # index into nodes
     nodes: list[NodeSpec]
@@ -189,6 +193,8 @@ def _shard(shard: Shard, readable: frozenset[Address] | None, terms: ShardTerms,
         nodes=[_node(node, readable) for node in shard.nodes],
         weight=first.weight if first else 1,
     )
+    if terms.label is not None:
+        spec["label"] = terms.label
     if shard.primary is not None and terms.run_id is not None:
         spec["identity"] = IdentitySpec(run_id=terms.run_id)
     if wait := wait if terms.wait is None else terms.wait:

@@ -68,6 +68,10 @@ class ClusterStatistics:
     protocol_errors: int
     deliveries: int  # of messages to subscribers
     subscription_gaps: int
+    parked: int  # requests that wait for a primary now
+    parked_bytes: int
+    tryagain: int  # requests the proxy refused as not executed; for each shard of a command over several
+    indoubt: int  # requests that may have been executed, or too few replicas have; likewise
     nodes: Mapping[str, NodeStatistics]
 
     @classmethod
@@ -85,6 +89,10 @@ class ClusterStatistics:
             protocol_errors=values["protocol_errors"],
             deliveries=values["deliveries"],
             subscription_gaps=values["subscription_gaps"],
+            parked=values["parked"],
+            parked_bytes=values["parked_bytes"],
+            tryagain=values["tryagain"],
+            indoubt=values["indoubt"],
             nodes={address: _node(counts) for address, counts in values["nodes"].items()},
         )
 

@@ -105,6 +105,7 @@ async def _lead(inputs: Inputs, settings: FailoverSettings, leadership: Leadersh
         leadership,
         Steps(inputs.nodes, leadership, settings),
         trio.CapacityLimiter(settings.at_once),
+        trio.CapacityLimiter(settings.at_start),
     )
     async with trio.open_nursery() as nursery:
         tended: dict[ShardKey, trio.CancelScope] = {}

@@ -188,9 +188,14 @@ def _without_primary(situation: Situation) -> Decision:
 def _members(situation: Situation) -> Update | None:
     """Follow the config: other nodes, another `wait`, another name, other slots; and who is in sync.
 
-    A node stays a member for as long as it is the primary, or may alone have an acknowledged write.
+    A node stays a member for as long as it is the primary, or may alone have an acknowledged write, or may be
+    one that the config calls by another name now.
     """
     setup, record = situation.setup, situation.record
+    if any(_may_be_member(situation, node) for node in setup.addresses):
+        known = tuple(dict.fromkeys((*record.nodes, *setup.addresses)))
+        changed = replace(record, nodes=known)
+        return Update(changed, "the config has other nodes") if changed != record else None
     vouching = quorum.members(record) | (record.promise.voters if quorum.is_full(record) else frozenset())
     staying = sorted(vouching - set(setup.addresses))
     primary = (record.primary,) if record.primary is not None else ()
@@ -212,6 +217,13 @@ def _members(situation: Situation) -> Update | None:
         replace(changed, joined=joined, processes=processes, replaced=replaced),
         "the config, or who is in sync, changed",
     )
+
+
+def _may_be_member(situation: Situation, node: Address) -> bool:
+    """Whether a new name may be that of a member: nobody leaves before it has been asked who it is."""
+    health = situation.healths.get(node)
+    is_asked = health is not None and health.verdict.state is not NodeState.UNKNOWN
+    return node not in situation.record.joined and not is_asked
 
 
 def _caught_up(situation: Situation) -> frozenset[Address]:

@@ -58,12 +58,26 @@ def promoted(record: ShardRecord, primary: Address) -> ShardRecord:
     """The record of a shard whose primary is to be that node: those that vouched before vouch for it.
 
     Whoever acknowledges a write of the new primary has all before it, so it need not have caught up yet. The
-    one that handed over follows at once; one that was lost does not.
+    one that handed over follows at once, and has whatever it acknowledged itself; one that was lost does not.
     """
-    others = record.promise.voters - {primary}
+    others, wait = record.promise.voters - {primary}, record.promise.wait
     if record.state is ShardState.SWITCHING and record.last is not None and record.last != primary:
         others |= {record.last}
-    return begun(record, replace(record.promise, voters=others))
+        record = _with_witness(record, record.last)
+    return begun(record, replace(record.promise, voters=others, wait=wait))
+
+
+def _with_witness(record: ShardRecord, node: Address) -> ShardRecord:
+    """The record, with a node that was a primary itself among those that have all that was acknowledged."""
+
+    def counted(promise: Promise) -> Promise:
+        if is_empty(promise):
+            return promise
+        return replace(promise, voters=promise.voters | {node}, wait=promise.wait + 1)
+
+    record = record.with_process(node, record.run_id)
+    pending = tuple(map(counted, record.pending))
+    return replace(record, promise=counted(record.promise), pending=pending)
 
 
 def finished(record: ShardRecord, caught_up: frozenset[Address]) -> ShardRecord:

@@ -56,16 +56,14 @@ class Runner:
     steps: Steps
     fencer: Fencer
     settings: FailoverSettings
-    at_once: trio.CapacityLimiter
 
     async def walk(self, run: Run) -> Run:
         """Walk until it is over, or cannot go on now: it may be walked on later, from where it stands."""
-        async with self.at_once:
-            while True:
-                event = await self._take(run)
-                run = advance(run, event)
-                if run.is_over or isinstance(event, SETBACKS):
-                    return run
+        while True:
+            event = await self._take(run)
+            run = advance(run, event)
+            if run.is_over or isinstance(event, SETBACKS):
+                return run
 
     async def _take(self, run: Run) -> Event:
         """Do what the step asks for. LeadershipLostError ends the run: nothing more may be done."""
@@ -101,7 +99,11 @@ class Runner:
             record = replace(run.record.fenced(ShardState.SWITCHING), target=run.target)
             return ClaimedSwitchover(await self._put(record))
         state = ShardState.HELD if run.kind is Kind.HOLD else ShardState.FENCING
-        record = replace(run.record.fenced(state), target=run.trusted, floor=max(run.record.floor, run.floor))
+        is_first = (
+            run.record.last is None and run.record.lineage is None
+        )  # whoever resumes cannot choose anew
+        bound = run.trusted if is_first and run.record.primary is None else None
+        record = replace(run.record.fenced(state), target=bound, floor=max(run.record.floor, run.floor))
         return Claimed(await self._put(record))
 
     async def _fence(self, run: Run) -> Event:
@@ -126,6 +128,8 @@ class Runner:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(fence)
                 for node in _members(run) if run.may_touch else ():
+                    if run.kind is Kind.HOLD and node == record.last:
+                        continue  # nobody gets what it has, or lacks
                     (late if node == record.last else nursery).start_soon(freeze, node)
             if (
                 frozen

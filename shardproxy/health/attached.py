@@ -1,8 +1,8 @@
 """Which member is which entry of its primary's list of replicas. Pure.
 
 A primary lists replicas by the address they connect from, or the one they announce, and by the port they
-announce or listen on: not by the names of our config. Who is in the list and no member is a stranger: a backup
-reader, somebody else's replica. What a stranger has confirmed is safe with nobody we could promote.
+announce or listen on: not by the names of our config. Who is in the list and no member is a stranger: a
+backup reader, somebody else's replica. What a stranger has confirmed is safe with nobody we could promote.
 """
 
 from __future__ import annotations

@@ -4,39 +4,36 @@
     hints (a worker saw an error) ─> asks now        │                      └─> reads board (fit replicas)
                                                      └─ while all is as usual, the pulse asks for all of them
 
-Hints never decide anything: they only make us look sooner. A shard is judged when something is heard of it, and
-when time alone may change a verdict.
+Hints never decide anything: they only make us look sooner. A shard is judged when something is heard of it,
+and when time alone may change a verdict.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import structlog
 import trio
 
-from shardproxy.health.history import History
-from shardproxy.health.outcome import ALIVE, Outcome, ProbeResult
+from shardproxy.health.outcome import ProbeResult
 from shardproxy.health.pace import Attention, probe_depth, probe_interval
-from shardproxy.health.probe import BATCHES, Asker, Depth, Link, failed, probe, read_result
+from shardproxy.health.probe import Asker, Depth, Link
+from shardproxy.health.prober import Prober
 from shardproxy.health.settings import HealthSettings
-from shardproxy.health.shard import ShardHealth
+from shardproxy.health.shard import News, ShardHealth
 from shardproxy.health.statistics import HealthStatistics
 from shardproxy.health.tilt import Tilt, tilt_counted, tilt_stalled
+from shardproxy.health.turnstile import Turnstile
 from shardproxy.model import Address
 from shardproxy.model.board import Board
 from shardproxy.model.health import NodeHealth, NodeKey, NodeState, Verdict, shard_of
 from shardproxy.model.replication import ShardKey
-from shardproxy.nodes import Batch, NodeLink, Pulse, Stop
+from shardproxy.nodes import Pulse
 from shardproxy.store.record import ShardRecord
-from shardproxy.wire.info import InfoError
-from shardproxy.wire.reply import Reply
 
 TICK = 0.1  # seconds; silence is noticed this late at most
-MIN_GAP = 0.02  # seconds between two questions to a node, however many hints there are
-START_GAP = 0.002  # seconds between the first questions to nodes that are new together
-GOLDEN = 0.618034  # multiples of it, less their whole parts, spread evenly however many there are
+REVIEW = 1.0  # seconds between looks at what a reload may have changed
 QUIET = frozenset({NodeState.UP, NodeState.UNKNOWN, NodeState.SUSPECT})
 
 log = structlog.get_logger()
@@ -94,104 +91,6 @@ async def run_monitor(
             monitor.follow(records, nursery)
 
 
-class _Prober:
-    """One watched node: asked by its task, or by the pulse while all is as usual."""
-
-    def __init__(self, monitor: _Monitor, key: NodeKey, link: Link, number: int) -> None:
-        self.monitor = monitor
-        self.key = key
-        self.link = link
-        self.scope = trio.CancelScope()
-        self.is_woken = False
-        self.asked_at = trio.current_time()  # last
-        self.phase = number * GOLDEN % 1.0  # of the first interval: questions are spread over time
-        self._nap = trio.CancelScope()
-        self._depth = Depth.PING
-
-    def wake(self) -> None:
-        """Ask as soon as may be."""
-        self.is_woken = True
-        self._nap.cancel()
-        self.monitor.pulse.hurry(self, self.asked_at + MIN_GAP)
-
-    async def run(self, start_at: float) -> None:
-        """Ask, over and over, until the node leaves the shard."""
-        connection: int | None = None
-        was_closed = False
-        try:
-            with self.scope:
-                await trio.sleep_until(start_at)
-                while True:
-                    self.asked_at, self.is_woken = trio.current_time(), False
-                    self.monitor.count_question()
-                    depth = self.monitor.depth(self.key, self.asked_at)
-                    result = await probe(
-                        self.link, depth, self.monitor.asker, connection, was_closed=was_closed
-                    )
-                    if self.scope.cancel_called:
-                        break  # the node left the shard while it was asked
-                    connection = result.connection or connection
-                    self.monitor.observe(self.key, result)
-                    due = self._next_due(self.asked_at)
-                    if isinstance(self.link, NodeLink) and result.outcome in ALIVE - {Outcome.DENIED}:
-                        was_closed = await self._ride(self.link, due)
-                    else:
-                        was_closed = await self._sleep(due)
-                    await trio.sleep_until(self.asked_at + MIN_GAP)
-        finally:
-            self.link.close()
-
-    def _next_due(self, asked_at: float) -> float:
-        if self.is_woken:
-            return asked_at + MIN_GAP
-        interval = self.monitor.interval(self.key)
-        if self.phase:
-            interval, self.phase = max(MIN_GAP, interval * self.phase), 0.0
-        return asked_at + interval
-
-    async def _sleep(self, due: float) -> bool:
-        """Wait for that time; True when the node ended the connection: no need to ask to know that."""
-        with trio.CancelScope(deadline=due) as self._nap:
-            if not self.is_woken:
-                await self.link.wait_closed()
-                return True
-        return False
-
-    async def _ride(self, link: NodeLink, due: float) -> bool:
-        """Have the pulse ask for as long as that is enough; True when the node ended the connection."""
-        ride = await self.monitor.pulse.ride(link, self, due)
-        if ride is None:
-            return await self._sleep(due)
-        if ride.stop in (Stop.LOST, Stop.LATE):
-            link.drop()
-            outcome = Outcome.LOST if ride.stop is Stop.LOST else Outcome.TIMEOUT
-            self.monitor.observe(self.key, failed(ride.asked_at or self.asked_at, outcome, ride.why))
-            if not self.is_woken:
-                await self._sleep(self._next_due(self.asked_at))
-        return ride.stop is Stop.CLOSED
-
-    # What the pulse asks
-
-    def question(self) -> Batch | None:
-        now = trio.current_time()
-        self._depth = self.monitor.depth(self.key, now)
-        if self._depth is Depth.SURVEY:
-            return None
-        self.asked_at, self.is_woken = now, False
-        self.monitor.count_question()
-        return BATCHES[self._depth]
-
-    def answered(self, asked_at: float, replies: list[Reply]) -> float | None:
-        try:
-            result = read_result(self._depth, replies, self.link, asked_at)
-        except InfoError as error:
-            result = failed(asked_at, Outcome.LOST, str(error))
-        self.monitor.observe(self.key, result)
-        if result.outcome not in ALIVE or result.outcome is Outcome.DENIED:
-            return None
-        return self._next_due(asked_at)
-
-
 class _Monitor:
     def __init__(
         self,
@@ -203,13 +102,17 @@ class _Monitor:
     ) -> None:
         self.asker = asker
         self.pulse = Pulse(settings.probe_timeout)
+        self.turnstile = Turnstile()
         self._boards = boards
         self._connect = connect
         self._max_staleness = max_staleness
         self._settings = settings
         self._shards: dict[ShardKey, ShardHealth] = {}
-        self._probers: dict[NodeKey, _Prober] = {}
+        self._probers: dict[NodeKey, Prober] = {}
+        self._paces: dict[ShardKey, dict[bool, tuple[Attention, float]]] = {}  # by whether it is the primary
         self._started = 0
+        self._bounds: dict[ShardKey, float | None] = {}  # max_staleness, as judged by
+        self._suspects = self._refused = 0  # nodes of such shards
         self._tilt = Tilt()
         self._was_tilted = False
         self._alert: set[ShardKey] = set()  # shards whose nodes were told to look closer
@@ -219,6 +122,8 @@ class _Monitor:
         now = trio.current_time()
         for key in [key for key in self._shards if key not in records]:
             del self._shards[key]
+            self._paces.pop(key, None)
+            self._bounds.pop(key, None)
             self._alert.discard(key)
             self._boards.reads.hide(key)
         for key, record in records.items():
@@ -234,10 +139,12 @@ class _Monitor:
         for gone in set(self._probers) - wanted:
             self._probers.pop(gone).scope.cancel()
             self._boards.health.hide(gone)
-        for place, new in enumerate(sorted(wanted - set(self._probers))):
+        for new in sorted(wanted - set(self._probers)):
             self._started += 1
-            prober = self._probers[new] = _Prober(self, new, self._connect(*new), self._started)
-            nursery.start_soon(prober.run, now + place * START_GAP)
+            prober = self._probers[new] = Prober(
+                self, new, self._shards[new[0]], self._connect(*new), self._started
+            )
+            nursery.start_soon(prober.run)
 
     async def heed(self, hints: trio.MemoryReceiveChannel[Address]) -> None:
         async for address in hints:
@@ -247,7 +154,7 @@ class _Monitor:
 
     async def tick(self) -> None:
         """Notice silence, also our own."""
-        expected = trio.current_time()
+        expected = review_at = trio.current_time()
         while True:
             expected = max(expected, trio.current_time()) + TICK
             await trio.sleep_until(expected)
@@ -256,21 +163,33 @@ class _Monitor:
             self._boards.statistics.note_delay(late, now)
             if late >= self._settings.stall_after:
                 self._distrust(tilt_stalled(self._tilt, late, now))
+            if now >= review_at:
+                review_at = now + REVIEW
+                self._review()
             is_tilted = self._tilt.is_tilted(now)
             for key, shard in self._shards.items():
                 if is_tilted != self._was_tilted or (shard.due_at <= now and self._is_due(key, now)):
                     self._judge(key)
             self._count()
 
+    def _review(self) -> None:
+        """A reload may have changed what we ask, what we are called, or how old data may be."""
+        self._paces.clear()
+        for key in self._shards:
+            if self._bounds.get(key) != self._max_staleness(key):
+                self._judge(key)
+
     def _is_due(self, key: ShardKey, now: float) -> bool:
         """A sign of life postpones the moment, which is not noted before it has come."""
-        return self._shards[key].plan(self._settings, self._max_staleness(key)) <= now
+        return self._shards[key].plan(self._settings, self._bounds.get(key)) <= now
 
     def _count(self) -> None:
         """Are too many primaries silent at once to believe it?"""
         now = trio.current_time()
-        total = silent = 0
+        total = silent = self._suspects = self._refused = 0
         for shard in self._shards.values():
+            self._suspects += len(shard.histories) * shard.is_suspect
+            self._refused += len(shard.histories) * shard.is_refused
             if shard.record.primary is not None:
                 total += 1
                 silent += shard.looks_down
@@ -300,27 +219,28 @@ class _Monitor:
     def count_question(self) -> None:
         self._boards.statistics.questions += 1
 
-    def observe(self, key: NodeKey, result: ProbeResult) -> None:
+    def observe(self, key: NodeKey, shard: ShardHealth, result: ProbeResult) -> None:
         """Take a result, and judge what it may change."""
-        shard = self._shards.get(key[0])
-        if shard is None:
-            return
-        nodes = shard.observe(key[1], result)
-        if nodes != ():
-            self._judge(key[0], nodes)
+        match shard.observe(key[1], result):
+            case News.MAYBE:
+                self._judge(key[0])
+            case News.FIGURES:
+                self._boards.health.show(key, shard.health(key[1], result.at))
+                if (max_staleness := self._bounds.get(key[0])) is not None:
+                    self._boards.reads.show(key[0], shard.readable(max_staleness, result.at))
 
-    def _judge(self, key: ShardKey, nodes: Iterable[Address] | None = None) -> None:
-        """Renew verdicts, of all nodes of a shard if not said otherwise, and show what is new."""
+    def _judge(self, key: ShardKey) -> None:
+        """Renew a shard's verdicts and show what is new."""
         shard, now = self._shards[key], trio.current_time()
-        before = {node: shard.verdicts.get(node) for node in (shard.histories if nodes is None else nodes)}
-        shard.judge(now, self._settings, is_tilted=self._tilt.is_tilted(now), nodes=nodes)
-        max_staleness = self._max_staleness(key)
+        before = dict(shard.verdicts)
+        shard.judge(now, self._settings, is_tilted=self._tilt.is_tilted(now))
+        max_staleness = self._bounds[key] = self._max_staleness(key)
         shard.plan(self._settings, max_staleness)
-        for node, was in before.items():
-            verdict = shard.verdicts[node]
+        self._paces.pop(key, None)
+        for node, verdict in shard.verdicts.items():
             self._boards.health.show((key, node), shard.health(node, now))
-            if verdict is not was:
-                _log_change(shard, node, was, verdict)
+            if verdict is not before.get(node):
+                _log_change(shard, node, before.get(node), verdict)
         self._boards.reads.show(key, shard.readable(max_staleness, now))
         if not (shard.is_suspect or shard.is_refused):
             self._alert.discard(key)
@@ -333,29 +253,30 @@ class _Monitor:
         if key in self._probers:
             self._probers[key].wake()
 
-    def depth(self, key: NodeKey, now: float) -> Depth:
+    def depth(self, key: NodeKey, shard: ShardHealth, now: float) -> Depth:
         """How much to ask a node now."""
-        return probe_depth(self._history(key), now, self._attention(key), self._settings)
+        attention, _ = self.pace(key, shard)
+        return probe_depth(shard.histories[key[1]], now, attention, self._settings)
 
-    def interval(self, key: NodeKey) -> float:
-        """Seconds from one question to a node to the next."""
-        return probe_interval(self._history(key), self._attention(key), self._settings)
-
-    def _history(self, key: NodeKey) -> History:
-        return self._shards[key[0]].histories[key[1]]
-
-    def _attention(self, key: NodeKey) -> Attention:
-        shard = self._shards[key[0]]
-        return Attention(
-            is_primary=key[1] == shard.record.primary,
-            is_suspect=shard.is_suspect,
-            is_refused=shard.is_refused,
-            is_sampled=self._max_staleness(key[0]) is not None,
-            nodes=len(self._probers),
-            has_replicas=len(shard.histories) > 1,
-            is_managed_by_others=shard.has_manager,
-            client_name=self.asker.client_name,
-        )
+    def pace(self, key: NodeKey, shard: ShardHealth) -> tuple[Attention, float]:
+        """What a node's part asks for, and how many seconds there are from one question to the next."""
+        is_primary = key[1] == shard.record.primary
+        known = self._paces.setdefault(key[0], {})
+        if is_primary not in known:
+            attention = Attention(
+                is_primary=is_primary,
+                is_suspect=shard.is_suspect,
+                is_refused=shard.is_refused,
+                is_sampled=self._max_staleness(key[0]) is not None,
+                nodes=len(self._probers),
+                has_replicas=len(shard.histories) > 1,
+                is_managed_by_others=shard.has_manager,
+                client_name=self.asker.client_name,
+                suspects=self._suspects,
+                refused=self._refused,
+            )
+            known[is_primary] = attention, probe_interval(attention, self._settings)
+        return known[is_primary]
 
 
 def _log_change(shard: ShardHealth, node: Address, before: Verdict | None, verdict: Verdict) -> None:

@@ -24,14 +24,16 @@ class Attention:
     has_replicas: bool = False  # its shard has
     is_managed_by_others: bool = False  # as far as is known: it may be so no more
     client_name: str = ""  # what our connection should be called
+    suspects: int = 0  # nodes whose shard is suspect, in all
+    refused: int = 0  # nodes whose primary refuses connections, in all
 
 
-def probe_interval(history: History, attention: Attention, settings: HealthSettings) -> float:
+def probe_interval(attention: Attention, settings: HealthSettings) -> float:
     """Seconds from one question to the next."""
     if attention.is_refused:
-        return settings.refused_interval
+        return max(settings.refused_interval, attention.refused / settings.max_rate)
     if attention.is_suspect:
-        return settings.suspect_interval
+        return max(settings.suspect_interval, attention.suspects / settings.max_rate)
     usual = settings.ping_interval
     if not attention.is_primary:  # what it last said is the older evidence of when it heard its primary
         usual = min(settings.replica_interval, max(usual, attention.nodes / settings.replica_rate))

@@ -1,8 +1,8 @@
 """One question to one node. Thin: sends, receives, classifies; decides nothing.
 
-Always asked: PING. When facts are due: INFO replication, and how often it pings its replicas while that is too
-rarely. On a new connection, which may be one to another process, and now and then: all that, who it is, and who
-else manages it.
+Always asked: PING. When facts are due: INFO replication, and how often it pings its replicas while that is
+too rarely. On a new connection, which may be one to another process, and now and then: all that, who it is,
+and who else manages it.
 """
 
 from __future__ import annotations
@@ -120,15 +120,15 @@ async def _ask(link: Link, depth: Depth, asker: Asker, asked_at: float) -> Probe
     else:
         requests = BATCHES[depth]
     replies = await link.request_many(requests, timeout=asker.timeout)
-    result = read_result(depth, replies, link, asked_at)
+    result = read_result(depth, replies, link, asked_at, trio.current_time())
     if depth is Depth.SURVEY:
         return _with_survey(result, asker.group, name, replies)
     return result
 
 
-def read_result(depth: Depth, replies: list[Reply], link: Link, asked_at: float) -> ProbeResult:
+def read_result(depth: Depth, replies: list[Reply], link: Link, asked_at: float, at: float) -> ProbeResult:
     """What the replies to PING, and to INFO where that was asked, say; raise InfoError."""
-    ping, at = replies[0], trio.current_time()
+    ping = replies[0]
     if isinstance(ping, Failure):
         outcome, detail = outcome_of_error(ping.text), ping.text
     else:

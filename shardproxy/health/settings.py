@@ -21,7 +21,7 @@ class HealthSettings:
     loading_grace: float = 5.0
     unwritable_grace: float = 5.0
     sample_interval: float = 0.1  # offsets, where reads from replicas have a bound on staleness
-    max_rate: float = 2000.0  # samples per second of all nodes together
+    max_rate: float = 2000.0  # samples per second of all nodes together; the same of those that are suspect
     replica_rate: float = 400.0  # and questions to replicas
 
     @property

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import enum
 import math
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 from shardproxy.health.attached import NOBODY, Attachment, Member, attachment
-from shardproxy.health.detector import SURE, Question, judge, next_change
+from shardproxy.health.detector import SURE, Question, judge, next_change, suspect_after
 from shardproxy.health.history import (
     History,
     history_accept,
@@ -26,8 +27,17 @@ from shardproxy.model.health import NodeHealth, NodeState, Verdict
 from shardproxy.model.replication import Replication, Role
 from shardproxy.store.record import ShardRecord
 
+ROLE_GRACE = 0.5  # seconds: the others answer within milliseconds, or not at all
 MANY_REFUSALS = 20  # in a row: whoever had to notice has noticed
 LOOKS_DOWN = frozenset({NodeState.SUSPECT, NodeState.CUT_OFF, NodeState.DOWN})
+
+
+class News(enum.Enum):
+    """What a result brought."""
+
+    NONE = enum.auto()
+    FIGURES = enum.auto()  # of that node, such as its offset; no verdict changes
+    MAYBE = enum.auto()  # the shard has to be judged
 
 
 @dataclass(slots=True)
@@ -43,15 +53,18 @@ class ShardHealth:
     trail: OffsetTrail = field(default_factory=OffsetTrail)
     due_at: float = -math.inf
     judged_at: float = -math.inf  # all of it
-    is_suspect: bool = True  # look closer: no primary, not simply up, or a replica's part is not on record yet
+    is_suspect: bool = (
+        True  # look closer: no primary, not simply up, or a replica's part is not on record yet
+    )
     is_refused: bool = False  # its primary began to refuse connections a moment ago
     looks_down: bool = False  # its primary is silent, or worse
     has_manager: bool = False  # somebody else manages a node, or did when that was last asked
-    _attachment: Attachment = NOBODY
-    _listed: tuple[tuple[Address, ...], tuple[Member, ...]] | None = None  # what that was made from
+    _beats: dict[Address, tuple[float, float]] = field(default_factory=dict)  # not in the histories yet
+    _attachment: Attachment | None = None  # None = to be worked out anew
 
     def update(self, record: ShardRecord, now: float) -> None:
         """Take a newer record: other members, other roles."""
+        self._settle()
         before, self.record = self.record, record
         for gone in set(self.histories) - set(record.nodes):
             del self.histories[gone]
@@ -68,48 +81,57 @@ class ShardHealth:
             if is_new or has_new_roles:
                 run_id = record.run_id if node == record.primary and record.run_id else None
                 self.histories[node] = history_accept(self.histories[node], now, run_id)
+        self._attachment = None
         if has_new_roles:
             self.trail = OffsetTrail()
 
-    def observe(self, node: Address, result: ProbeResult) -> tuple[Address, ...] | None:
-        """Add what came of a question; return the nodes that may have to be judged anew, None being all.
+    def beat(self, node: Address, asked_at: float, at: float) -> bool:
+        """Take a sign of life that came as usual and brought no facts; False when it has to be looked at."""
+        history, verdict = self.histories.get(node), self.verdicts.get(node)
+        if history is None or history.last is None or verdict is None:
+            return False
+        if verdict.state is not NodeState.UP or history.last.outcome is not Outcome.PONG:
+            return False
+        if asked_at < history.since:
+            return False
+        self._beats[node] = asked_at, at
+        return True
 
-        A node that is no member any more is ignored.
-        """
+    def observe(self, node: Address, result: ProbeResult) -> News:
+        """Add what came of a question; a node that is no member any more is ignored."""
+        is_beat = result.outcome is Outcome.PONG and result.replication is None and not result.is_surveyed
+        if is_beat and self.beat(node, result.asked_at, result.at):
+            return News.NONE
+        self._settle()
         history = self.histories.get(node)
         if history is None:
-            return ()
-        if self._is_beat(node, history, result):
-            self.histories[node] = history_beat(history, result)
-            return ()
+            return News.NONE
         now = self.histories[node] = history_observe(history, result)
-        if node == self.record.primary and now.replication is not history.replication:
+        is_primary = node == self.record.primary
+        if is_primary and now.replication is not history.replication:
             self._sample(result)
         verdict = self.verdicts.get(node)
-        is_as_before = (
-            verdict is not None
-            and verdict.state is NodeState.UP
-            and history.last is not None
-            and history.last.outcome is result.outcome is Outcome.PONG
-            and (now.replication, now.server, now.manager) == (history.replication, history.server, history.manager)
-        )
-        if is_as_before and (not self.is_suspect or node == self.record.primary):
-            return (node,)
-        return None
+        if (
+            verdict is None
+            or verdict.state is not NodeState.UP
+            or history.last is None
+            or not history.last.outcome is result.outcome is Outcome.PONG
+            or now.replication != history.replication
+            or now.server != history.server
+            or now.manager != history.manager
+            or (self.is_suspect and not is_primary)
+        ):
+            self._attachment = None
+            return News.MAYBE
+        if is_primary:
+            self._attachment = None
+        return News.FIGURES
 
-    def _is_beat(self, node: Address, history: History, result: ProbeResult) -> bool:
-        """A healthy node answered once more, and said nothing of itself."""
-        verdict = self.verdicts.get(node)
-        return (
-            result.outcome is Outcome.PONG
-            and result.replication is None
-            and not result.is_surveyed
-            and history.last is not None
-            and history.last.outcome is Outcome.PONG
-            and verdict is not None
-            and verdict.state is NodeState.UP
-            and result.asked_at >= history.since
-        )
+    def _settle(self) -> None:
+        for node, (asked_at, at) in self._beats.items():
+            if node in self.histories:
+                self.histories[node] = history_beat(self.histories[node], asked_at, at)
+        self._beats.clear()
 
     def _sample(self, result: ProbeResult) -> None:
         seen = result.replication
@@ -117,16 +139,15 @@ class ShardHealth:
             self.trail = self.trail.with_sample(result.asked_at, seen.offset)
 
     def restart_timers(self, now: float) -> None:
+        self._settle()
         for node, history in self.histories.items():
             self.histories[node] = history_restart_timers(history, now)
 
-    def judge(
-        self, now: float, settings: HealthSettings, *, is_tilted: bool, nodes: Iterable[Address] | None = None
-    ) -> None:
-        """Renew the verdicts of these nodes, or of all; one whose state stays is kept, with its reason and time."""
-        if nodes is None:
-            self.judged_at = now
-        for node in self.histories if nodes is None else nodes:
+    def judge(self, now: float, settings: HealthSettings, *, is_tilted: bool) -> None:
+        """Renew every verdict; one whose state stays is kept, with its reason and time."""
+        self._settle()
+        self.judged_at = now
+        for node in self.histories:
             judged = judge(self._question(node, now, settings, is_tilted=is_tilted), settings)
             before = self.verdicts.get(node)
             if before is None or (before.state, before.cause) != (judged.state, judged.cause):
@@ -141,14 +162,23 @@ class ShardHealth:
 
     def plan(self, settings: HealthSettings, max_staleness: float | None) -> float:
         """Find out when time alone may change what was judged last, and note it."""
+        self._settle()
         self.due_at = min(self._moments(self.judged_at, settings, max_staleness), default=math.inf)
         return self.due_at
 
-    def _moments(self, after: float, settings: HealthSettings, max_staleness: float | None) -> Iterator[float]:
+    def _moments(
+        self, after: float, settings: HealthSettings, max_staleness: float | None
+    ) -> Iterator[float]:
         for node, history in self.histories.items():
             is_primary = node == self.record.primary
             role = Role.PRIMARY if is_primary else Role.REPLICA
-            yield next_change(history, role, after, settings)
+            verdict = self.verdicts.get(node)
+            if (
+                verdict is not None and verdict.state is NodeState.UP
+            ):  # what comes first is that it looks silent
+                yield history.heard_at + suspect_after(role, settings) + SURE
+            else:
+                yield next_change(history, role, after, settings)
             if not is_primary and max_staleness is not None and history.replication is not None:
                 reached = self.trail.reached_at(history.replication.offset)
                 if reached is not None and reached + max_staleness > after:
@@ -157,7 +187,7 @@ class ShardHealth:
             yield from (moment + SURE for moment in self._witness_moments() if moment + SURE > after)
 
     def _witness_moments(self) -> Iterator[float]:
-        """When a replica's statement stops to count, or begins to; and how long an absent manager is feared."""
+        """When a replica's statement stops or begins to count; and how long an absent manager is feared."""
         primary = self.histories.get(self.record.primary) if self.record.primary else None
         for history in self.histories.values():
             if history.replication_at is not None:
@@ -166,10 +196,10 @@ class ShardHealth:
                 yield primary.heard_at + (history.replication.link_down_for or 0) - LINK_MARGIN
             if history.manager is not None and history.surveyed_at is not None:
                 yield history.surveyed_at + MEMORY
+            if history.role_since is not None:
+                yield history.role_since + ROLE_GRACE
 
-    def _question(
-        self, node: Address, now: float, settings: HealthSettings, *, is_tilted: bool
-    ) -> Question:
+    def _question(self, node: Address, now: float, settings: HealthSettings, *, is_tilted: bool) -> Question:
         if node != self.record.primary:
             return Question(self.histories[node], Role.REPLICA, now, is_tilted=is_tilted)
         return Question(
@@ -179,6 +209,17 @@ class ShardHealth:
             [] if self._just_answered(node, now, settings) else list(self._witnesses(node, now)),
             expected_witnesses=len(self.histories) - 1,
             is_tilted=is_tilted,
+            is_early=self._is_early(node, now),
+        )
+
+    def _is_early(self, primary: Address, now: float) -> bool:
+        """One that hands over says so before its successor can have been asked: they are asked first."""
+        since = self.histories[primary].role_since
+        if since is None or now - since >= ROLE_GRACE:
+            return False
+        others = (node for node, verdict in self.verdicts.items() if node != primary and verdict.is_answering)
+        return any(
+            (last := self.histories[node].last) is not None and last.asked_at < since for node in others
         )
 
     def _just_answered(self, node: Address, now: float, settings: HealthSettings) -> bool:
@@ -197,35 +238,29 @@ class ShardHealth:
     def health(self, node: Address, now: float) -> NodeHealth:
         """What others are shown of a node."""
         history, verdict = self.histories[node], self.verdicts[node]
-        shown = NodeHealth(
+        seen, primary = history.replication, self._primary_replication
+        is_answering = verdict.is_answering
+        is_primary = node == self.record.primary
+        synced_at, is_current = None, False
+        if seen is not None and primary is not None and not is_primary:
+            is_same = seen.role is Role.REPLICA and seen.lineage.replid == primary.lineage.replid
+            synced_at = self.trail.reached_at(seen.offset) if is_same and not seen.is_syncing else None
+            is_current = is_answering and self._why_not_current(history, primary) is None
+        return NodeHealth(
             verdict,
-            history.replication,
+            seen,
             history.server,
-            self._manager(history, now, is_answering=verdict.is_answering),
+            None if history.manager is None else self._manager(history, now, is_answering=is_answering),
             is_surveyed=history.is_surveyed,
             epoch=self.record.epoch,
-        )
-        primary, seen = self._primary_replication, history.replication
-        if primary is None:
-            return shown
-        if node == self.record.primary:
-            return replace(shown, strangers=self._attached(primary).strangers)
-        if seen is None:
-            return shown
-        is_same = seen.role is Role.REPLICA and seen.lineage.replid == primary.lineage.replid
-        return replace(
-            shown,
-            synced_at=self.trail.reached_at(seen.offset) if is_same and not seen.is_syncing else None,
-            is_current=verdict.is_answering and self._why_not_current(history, primary) is None,
-            seen_as=self._attached(primary).seen_as.get(node),
+            synced_at=synced_at,
+            is_current=is_current,
+            seen_as=None if is_primary else self._attached.seen_as.get(node),
+            strangers=self._attached.strangers if is_primary else (),
         )
 
     def _manager(self, history: History, now: float, *, is_answering: bool) -> str | None:
-        if history.manager is None:
-            return None
-        living = (
-            other for node, other in self.histories.items() if (v := self.verdicts.get(node)) and v.is_answering
-        )
+        living = (self.histories[other] for other, verdict in self.verdicts.items() if verdict.is_answering)
         return manager_in_force(history, living, now, is_answering=is_answering)
 
     def _why_not_current(self, history: History, primary: Replication) -> str | None:
@@ -241,12 +276,18 @@ class ShardHealth:
         seen = history.replication if history is not None else None
         return seen if seen is not None and seen.role is Role.PRIMARY else None
 
-    def _attached(self, primary: Replication) -> Attachment:
-        listed = tuple(replica.address for replica in primary.attached)
-        members = tuple(self._member(node, primary) for node in self.histories if node != self.record.primary)
-        if self._listed != (listed, members):
-            self._listed, self._attachment = (listed, members), attachment(listed, members)
+    @property
+    def _attached(self) -> Attachment:
+        if self._attachment is None:
+            self._attachment = self._attach(self._primary_replication)
         return self._attachment
+
+    def _attach(self, primary: Replication | None) -> Attachment:
+        if primary is None:
+            return NOBODY
+        listed = tuple(replica.address for replica in primary.attached)
+        members = (self._member(node, primary) for node in self.histories if node != self.record.primary)
+        return attachment(listed, members)
 
     def _member(self, node: Address, primary: Replication) -> Member:
         history = self.histories[node]

@@ -10,11 +10,13 @@ RECENT = 60.0  # seconds a delay is told of
 
 @dataclass(slots=True)
 class HealthStatistics:
-    """Written by the monitors; `tilted` has the reason for each cluster whose nodes' silence proves nothing now."""
+    """Written by the monitors; `tilted`: clusters whose nodes' silence proves nothing now, and why."""
 
     questions: int = 0  # asked of nodes, in all
     tilted: dict[str, str] = field(default_factory=dict)
-    _delays: deque[tuple[float, float]] = field(default_factory=deque)  # (when, how long), shorter and shorter
+    _delays: deque[tuple[float, float]] = field(
+        default_factory=deque
+    )  # (when, how long), shorter and shorter
 
     def note_delay(self, seconds: float, now: float) -> None:
         """Our own loop came so late."""

@@ -56,7 +56,7 @@ def replica_witness(address: Address, whom: Whom, now: float) -> Witness | None:
         return None  # it does not listen to its primary as a replica in sync would
     if seen.role is Role.REPLICA and not _follows(seen, whom):
         return None
-    can_write = history.last is not None and history.last.outcome is Outcome.PONG
+    can_write = _can_write(history, primary)
     name = f"replica {address}"
     if not seen.is_link_up:
         if not primary.is_refusing and _was_down_before(seen, primary, now):
@@ -66,6 +66,13 @@ def replica_witness(address: Address, whom: Whom, now: float) -> Witness | None:
     hears = silence <= primary.ping_period + PING_MARGIN
     why = f"nothing heard for {silence:.1f} s" if not hears else f"heard it {seen.last_io or 0} s ago"
     return Witness(name, hears=hears, why=why, can_write=can_write)
+
+
+def _can_write(replica: History, primary: History) -> bool:
+    """It could already when the primary was last asked: a disk they share may have been freed since."""
+    if replica.last is None or replica.last.outcome is not Outcome.PONG:
+        return False
+    return primary.last is None or replica.outcome_since <= primary.last.asked_at
 
 
 def _follows(seen: Replication, whom: Whom) -> bool:

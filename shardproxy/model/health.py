@@ -65,7 +65,9 @@ class NodeHealth:
     is_surveyed: bool = False  # whether that was asked
     epoch: int = 0  # of the shard's record that it was judged by
     # of a replica
-    synced_at: float | None = field(default=None, compare=False)  # it has all the primary had then (trio time)
+    synced_at: float | None = field(
+        default=None, compare=False
+    )  # it has all the primary had then (trio time)
     is_current: bool = False  # it follows the primary, and what it lacks is seconds old at most
     seen_as: Address | None = None  # how the primary lists it
     # of the primary

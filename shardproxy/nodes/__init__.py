@@ -1,4 +1,10 @@
-"""Connections to engine nodes, for the control plane's own requests."""
+"""Connections to engine nodes, for the control plane's own requests.
+
+link.py        one connection, opened when needed      links.py    a bounded set of them per node
+open_links.py  two kept open to each watched node      pulse.py    asks many links at once
+connect.py     opens a socket                          resolve.py  names to IP addresses
+connection.py  an open one: bytes out, replies in      errors.py   why there is no reply
+"""
 
 from shardproxy.nodes.connection import Batch
 from shardproxy.nodes.errors import NodeError, NodeFailure, NodeTimeout, NodeUnreachable

@@ -40,10 +40,10 @@ async def open_socket(address: Address, resolver: Resolver) -> socket.socket:
                 errors.append(error)
                 continue
         errors.append(TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT)))
-    raise _gravest(errors)
+    raise gravest(errors)
 
 
-def _gravest(errors: list[OSError]) -> OSError:
+def gravest(errors: list[OSError]) -> OSError:
     """The error that proves least: one address that refuses is nothing beside another that is silent."""
     reached = [error for error in errors if error.errno not in NO_WAY] or errors
     return next((error for error in reached if error.errno != errno.ECONNREFUSED), reached[0])

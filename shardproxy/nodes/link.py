@@ -1,8 +1,8 @@
 """One connection to one node. Knows nothing of shards.
 
 The connection opens with the first request and again after any failure. Requests of several tasks take turns;
-a request that is given up leaves no reply behind, because its connection goes with it. What it logs in with is
-asked for whenever it opens: that may change.
+a request that is given up leaves no reply behind, because its connection goes with it. What it logs in with
+is asked for whenever it opens: that may change.
 """
 
 from __future__ import annotations

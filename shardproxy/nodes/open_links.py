@@ -1,7 +1,7 @@
 """Two open connections to every node that is watched: one to ask how it is, one in reserve for commands.
 
     monitor ─> connect ─> probe link        a node that hangs hangs here
-    failover ─> request_many ─> reserve     open before it is needed: no lookup, no connect, no turn to wait for
+    failover ─> request_many ─> reserve     open before it is needed: no lookup, no connect, no turn
 
 When a primary dies its replicas have a fraction of a second to answer; looking up a name may take longer.
 """

@@ -40,10 +40,10 @@ class Stop(enum.Enum):
 class Rider(Protocol):
     """Who rides a link. Neither method may wait."""
 
-    def question(self) -> Batch | None:
+    def question(self, now: float) -> Batch | None:
         """What to ask now; None = give the link back instead."""
 
-    def answered(self, asked_at: float, replies: list[Reply]) -> float | None:
+    def answered(self, asked_at: float, at: float, replies: list[Reply]) -> float | None:
         """Take the replies; return when to ask again (trio time), or None to get the link back."""
 
 
@@ -74,17 +74,20 @@ class Pulse:
         self._open: deque[tuple[float, Ride]] = deque()  # questions, the oldest first
         self._numbers = itertools.count()
         self._nap = trio.CancelScope()
+        self._wakes_at = -math.inf  # for want of anything to read; while it works, it sees for itself
 
     async def run(self) -> None:
         """Ask and take answers until cancelled."""
         try:
             while True:
                 now = trio.current_time()
-                self._take_answers()
+                self._take_answers(now)
                 self._ask(now)
                 self._give_up(now)
-                with trio.CancelScope(deadline=self._next_at()) as self._nap:
+                self._wakes_at = self._next_at()
+                with trio.CancelScope(deadline=self._wakes_at) as self._nap:
                     await trio.lowlevel.wait_readable(self._epoll.fileno())
+                self._wakes_at = -math.inf
         finally:
             trio.lowlevel.notify_closing(self._epoll.fileno())
             self._epoll.close()
@@ -121,7 +124,8 @@ class Pulse:
     def _schedule(self, ride: Ride, due: float) -> None:
         ride.due = math.ceil(due / BEAT) * BEAT
         heapq.heappush(self._due, (ride.due, next(self._numbers), ride))
-        self._nap.deadline = min(self._nap.deadline, ride.due)
+        if ride.due < self._wakes_at:
+            self._nap.deadline = self._wakes_at = ride.due
 
     def _next_at(self) -> float:
         at = self._due[0][0] if self._due else math.inf
@@ -132,7 +136,7 @@ class Pulse:
             due, _, ride = heapq.heappop(self._due)
             if ride.due != due or ride.asked_at is not None or ride.stop is not None:
                 continue  # it was hurried, or is over
-            batch = ride.rider.question()
+            batch = ride.rider.question(now)
             if batch is None:
                 self._stop(ride, Stop.ASKED)
                 continue
@@ -146,7 +150,7 @@ class Pulse:
             ride.asked_at, ride.count = now, len(batch)
             self._open.append((now, ride))
 
-    def _take_answers(self) -> None:
+    def _take_answers(self, now: float) -> None:
         for number, _ in self._epoll.poll(0, max(1, len(self._rides))):
             ride = self._rides.get(number)
             if ride is None or ride.stop is not None:
@@ -163,7 +167,7 @@ class Pulse:
             elif len(ride.replies) == ride.count:
                 asked_at, replies = ride.asked_at, ride.replies
                 ride.asked_at, ride.replies = None, []
-                due = ride.rider.answered(asked_at, replies)
+                due = ride.rider.answered(asked_at, now, replies)
                 if due is None:
                     self._stop(ride, Stop.ASKED)
                 else:

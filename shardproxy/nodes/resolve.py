@@ -1,7 +1,7 @@
 """Names to IP addresses, for connections of the control plane. Knows nothing of nodes and ports.
 
-A name server that is slow or away must not keep us from a node whose address we know: one lookup per name at a
-time, on threads that nobody else waits for, and the last good answer stays in use until there is a better one.
+A name server that is slow or away must not keep us from a node whose address we know: one lookup per name at
+a time, on threads that nobody else waits for; the last good answer stays in use until there is a better one.
 """
 
 from __future__ import annotations
@@ -57,6 +57,11 @@ class Resolver:
             raise name.error or OSError(f"{host} has no address")
         return name.addresses
 
+    @property
+    def threads_in_use(self) -> int:
+        """How many lookups wait for the system's resolver."""
+        return self._limiter.borrowed_tokens
+
     async def _look_up(self, host: str, name: _Name, done: trio.Event) -> None:
         """Outlives who asked first: others may wait for it, and its answer is kept."""
         try:
@@ -72,9 +77,7 @@ class Resolver:
             done.set()
 
     async def _look_up_in_thread(self, host: str) -> Addresses:
-        return await trio.to_thread.run_sync(
-            _ask_system, host, limiter=self._limiter, abandon_on_cancel=True
-        )
+        return await trio.to_thread.run_sync(_ask_system, host, limiter=self._limiter, abandon_on_cancel=True)
 
 
 _RESOLVER: trio.lowlevel.RunVar[Resolver] = trio.lowlevel.RunVar("shardproxy resolver")

@@ -27,11 +27,14 @@ def fit_of(
     healths: Mapping[NodeKey, NodeHealth],
     before: Fit,
 ) -> Fit:
-    """Judge a shard's replicas; who is readable is as before until every node was asked in its new role."""
+    """Judge a shard's replicas. Who is readable is as before until every node was asked in its new role.
+
+    `reads`: those that were found fit; None: nobody looks, as when the process drains.
+    """
     if record is None:
-        return before if reads is not None else NOT_KNOWN
-    readable = reads if reads is None or is_looked_at(record, healths) else before.readable
-    return Fit(readable, voters_seen(record, healths))
+        return before
+    is_known = reads is not None and is_looked_at(record, healths)
+    return Fit(reads if is_known else before.readable, voters_seen(record, healths))
 
 
 def is_looked_at(record: ShardRecord, healths: Mapping[NodeKey, NodeHealth]) -> bool:
@@ -48,7 +51,7 @@ def is_looked_at(record: ShardRecord, healths: Mapping[NodeKey, NodeHealth]) -> 
 
 
 def voters_seen(record: ShardRecord, healths: Mapping[NodeKey, NodeHealth]) -> frozenset[Address] | None:
-    """How a primary may list the voters: as we call them, or as it was seen to. None where nobody is asked."""
+    """How a primary may list the voters: as we call them, or as it was seen to; None where none is asked."""
     if not record.promise.wait:
         return None
     found = (healths.get((record.key, node)) for node in record.promise.voters)

@@ -29,13 +29,13 @@ from shardproxy.model.board import Board, News
 from shardproxy.model.replication import ShardKey
 from shardproxy.store.interface import StoreUnavailableError
 from shardproxy.store.record import ShardRecord
+from shardproxy.topology.assign import Records
 from shardproxy.topology.epoch import topology_number
 from shardproxy.topology.fit import NOT_KNOWN, Fit, fit_of
 from shardproxy.topology.layout import LayoutLedger, layout_tell
 from shardproxy.topology.project import (
     Configured,
     Projection,
-    Records,
     epochs_of,
     news_of,
     project,
@@ -206,7 +206,7 @@ class Follower:
         if now.projection == served.projection and served.is_confirmed:
             self._served[name] = now
             return math.inf
-        why = news_of(served.projection.topology, now.projection.topology, records)
+        why = news_of(served.projection, now.projection, records)
         try:
             await self._apply(name, now, why)
         except TimeoutError as error:
@@ -328,6 +328,7 @@ class Follower:
         if self.topologies.get(name) != topology:
             log.info("topology served", cluster=name, epoch=topology.epoch, why=why)
         self._served[name] = served
+        self._forget_fits(name, {setup.key for setup in served.configured.setups})
         self.clusters.show(name, served.configured)
         self.topologies.show(name, topology)
         self._show_readable(name, served.projection.readable)
@@ -338,12 +339,16 @@ class Follower:
         for key, nodes in readable.items():
             self.readable.show(key, nodes)
 
+    def _forget_fits(self, name: str, ours: set[ShardKey]) -> None:
+        for key in [key for key in self._fits if key.cluster == name and key not in ours]:
+            del self._fits[key]
+
     async def _withdraw_all(self, names: Iterable[str], reason: str) -> None:
         for name in names:
             async with self._turn:
                 self.dataplane.remove(name)
-                for setup in self._served.pop(name).configured.setups:
-                    self._fits.pop(setup.key, None)
+                del self._served[name]
+                self._forget_fits(name, set())
                 self.clusters.hide(name)
                 self.topologies.hide(name)
                 self._show_readable(name, {})

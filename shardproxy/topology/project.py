@@ -9,20 +9,20 @@ Every process that sees the same records serves the same topology under the same
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from shardproxy.config import RedisCluster, Replication
+from shardproxy.config import RedisCluster
 from shardproxy.dataplane.spec import ClusterSettings, ShardTerms
 from shardproxy.failover.setup import ShardSetup
-from shardproxy.model import SLOT_COUNT, Address, Engine, Node, Shard, SlotRange, Topology
+from shardproxy.model import SLOT_COUNT, Address, Engine, Node, Shard, Topology
 from shardproxy.model.replication import ShardKey
 from shardproxy.store.record import ShardRecord, ShardState
+from shardproxy.topology.assign import Records, Slots, shards_assign
 from shardproxy.topology.fit import NOT_KNOWN, Fit
 
-Records = Mapping[ShardKey, ShardRecord]
-Slots = tuple[SlotRange, ...]
+NEWS_TOLD = 5  # shards in one line of the log
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,19 +48,7 @@ def shard_setups(cluster: str, settings: ClusterSettings, records: Records) -> t
     config = settings.config
     if not isinstance(config, RedisCluster):
         return ()
-    return tuple(
-        ShardSetup(
-            ShardKey(cluster, shard.number),
-            shard.nodes,
-            name=shard.name,
-            slots=shard.slots,
-            wait=config.writes.wait,
-            is_managed=config.replication is Replication.MANAGED,
-            is_automatic=config.failover.enabled,
-            min_replicas=config.writes.min_replicas,
-        )
-        for shard in config.topology(cluster).shards
-    )
+    return shards_assign(cluster, config, records)
 
 
 def epochs_of(records: Records) -> dict[str, int]:
@@ -146,20 +134,19 @@ def terms_of(shard: Shard, setup: ShardSetup, record: ShardRecord | None, fit: F
     """On what the shard's requests may be answered."""
     wait = record.wait if record is not None else setup.wait
     run_id = record.run_id if record is not None and shard.primary is not None else ""
-    return ShardTerms(run_id=run_id or None, wait=wait, voters=fit.voters if wait else None)
+    return ShardTerms(
+        label=shard.label, run_id=run_id or None, wait=wait, voters=fit.voters if wait else None
+    )
 
 
-def news_of(before: Topology | None, now: Topology, records: Records) -> str:
-    """What is new in a topology, for people."""
-    return "; ".join(_news(before, now, records)) or "other members"
-
-
-def _news(before: Topology | None, now: Topology, records: Records) -> Iterator[str]:
-    for shard in now.shards:
-        old = before.shard_numbered(shard.number) if before is not None else None
-        record = records.get(now.key_of(shard))
-        if record is not None and (old is None or old.primary != shard.primary):
-            who = shard.primary or "no primary"
-            yield f"shard {shard.label} {record.state.value} at epoch {record.epoch}: {who}"
-        elif old is not None and old.slots != shard.slots:
-            yield f"shard {shard.label} has other slots"
+def news_of(before: Projection, now: Projection, records: Records) -> str:
+    """What is new on record, for people."""
+    said = []
+    for shard in now.topology.shards:
+        key = now.topology.key_of(shard)
+        if key in now.changed and now.changed[key] != before.changed.get(key):
+            record = records[key]
+            where = f"primary {shard.primary}" if shard.primary is not None else "no primary"
+            said.append(f"shard {shard.label} {record.state.value} at epoch {record.epoch}, {where}")
+    more = [f"and {len(said) - NEWS_TOLD} more"] if len(said) > NEWS_TOLD else []
+    return "; ".join([*said[:NEWS_TOLD], *more]) or "a shard changed that is not configured here"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 
 from shardproxy.config import ConfigError
-from shardproxy.topology.reload import ServeError
+from shardproxy.topology.reload import KeysHiddenError, ServeError
 from shardproxy.topology.settings import SettingsError
 
 ADVICE = {
@@ -22,9 +22,11 @@ def explain(error: Exception) -> str:
     return f"{what} ({ADVICE[number]})" if number in ADVICE else what
 
 
-def problems(error: ConfigError | SettingsError | ServeError) -> list[str]:
+def problems(error: ConfigError | SettingsError | ServeError | KeysHiddenError) -> list[str]:
     if isinstance(error, ConfigError):
         return [problem.text(error.source) for problem in error.problems]
     if isinstance(error, SettingsError):
         return list(error.reasons)
+    if isinstance(error, KeysHiddenError):
+        return [str(error)]
     return [f"cluster {error.cluster}: {explain(error.cause)}"]

@@ -20,6 +20,10 @@ class ServeError(Exception):
         self.cause = cause
 
 
+class KeysHiddenError(Exception):
+    """A config by which keys would not be found any more; says what to write instead."""
+
+
 @dataclass(frozen=True, slots=True)
 class ReloadPlan:
     """What to do, in this order; a cluster in neither list stays as it is."""

@@ -129,7 +129,8 @@ class Supervisor:
                     )
                     await run_always("health", monitor)
         finally:
-            if self._watched.get(cluster) in (watched, None):  # else its successor shows them anew
+            # else another monitor goes on, or what is known serves until the process has drained
+            if cluster not in self._watched:
                 for node in [node for node in boards.health if node[0].cluster == cluster]:
                     boards.health.hide(node)
                 for key in [key for key in boards.reads if key.cluster == cluster]:

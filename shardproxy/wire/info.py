@@ -25,8 +25,8 @@ def read_fields(reply: Reply) -> dict[str, str]:
         text = text.decode(errors="replace")
     if not isinstance(text, str):
         raise InfoError(f"INFO replied {reply!r:.80}")
-    lines = (line.partition(":") for line in text.splitlines() if not line.startswith("#"))
-    return {name: value for name, colon, value in lines if colon}
+    pairs = [line.split(":", 1) for line in text.splitlines() if ":" in line and line[0] != "#"]
+    return {name: value for name, value in pairs}  # noqa: C416  # dict(pairs) is not so typed
 
 
 def read_server(fields: Mapping[str, str]) -> Server:
@@ -70,9 +70,9 @@ def read_replication(fields: Mapping[str, str]) -> Replication:
 
 
 def read_announced(config: Reply) -> Address | None:
-    """CONFIG GET replica-announce-*: what a replica tells its primary; host "" or port 0 = what shows by itself.
+    """What a replica tells its primary, from CONFIG GET replica-announce-*; None when it tells nothing.
 
-    None when it tells nothing.
+    Host "" or port 0: that shows by itself.
     """
     if not isinstance(config, Sequence) or isinstance(config, str | bytes):
         return None

@@ -24,7 +24,7 @@ from shardproxy.model import Address
 from shardproxy.model.board import Board
 from shardproxy.model.health import NodeState
 from shardproxy.model.replication import Lineage, ShardKey
-from shardproxy.nodes import NodeLink
+from shardproxy.nodes import OpenLinks
 from shardproxy.store.record import ShardRecord, ShardState
 from tests.bench.fake_nodes import HOST, REPLID, run_id_of
 
@@ -69,12 +69,14 @@ async def watch(shards: list[list[Address]], seconds: float, max_staleness: floa
         made = record(index, nodes)
         records.show(made.key, made)
     boards = Boards()
+    links = OpenLinks()
     async with trio.open_nursery() as nursery:
+        await nursery.start(links.run)
         await nursery.start(
             lambda task_status: run_monitor(
                 records,
                 boards,
-                lambda key, address: NodeLink(address),
+                links.connect,
                 max_staleness=lambda key: max_staleness,
                 settings=HealthSettings(),
                 task_status=task_status,
@@ -88,9 +90,9 @@ async def watch(shards: list[list[Address]], seconds: float, max_staleness: floa
         nodes_in_all = sum(map(len, shards))
         print(f"{len(shards)} shards, {nodes_in_all} nodes, {up} of them up")
         print(f"CPU {100 * cpu / took:.1f} % of a core over {took:.1f} s")
-        print(
-            f"{(boards.statistics.questions - asked) / took:.0f} questions a second, {1e6 * cpu / (boards.statistics.questions - asked):.0f} us each"
-        )
+        asked = boards.statistics.questions - asked
+        print(f"{asked / took:.0f} questions a second, {1e6 * cpu / asked:.0f} us each")
+        print(f"longest delay of the loop: {1000 * boards.statistics.loop_lag(trio.current_time()):.0f} ms")
         nursery.cancel_scope.cancel()
 
 

@@ -34,7 +34,7 @@ class History:
     run_id: str = ""  # and its process
     acked: dict[int, tuple[float, int]] = field(default_factory=dict)  # when, and with what `wait`
     given_up: set[int] = field(default_factory=set)  # acknowledged without `wait`, and lost by a failover
-    precious: set[int] = field(default_factory=set)  # written by others than our clients
+    precious: dict[int, str] = field(default_factory=dict)  # written by others: to which process
 
 
 @dataclass
@@ -85,10 +85,9 @@ class Checks:
                 self.complain(f"I8: {before.primary} was replaced without a reason")
         if record.state is ShardState.SWITCHING and not self.is_asked_for(record.key):
             self.complain(f"LATE: {record.key} is switched over, and nobody waits for that any more")
-        if record.primary is not None and (before is None or before.primary is None) and primary is not None:
+        if primary is not None and (before is None or before.primary != record.primary):
             self._give_up(history, primary)
-            is_new = before is not None and record.primary == record.target and record.primary != before.last
-            if is_new and primary.priority == 0:
+            if _is_new(before, record) and primary.priority == 0:
                 self.complain(f"FIT: {primary.address} is made the primary, and its priority is 0")
         history.records.append(record)
 
@@ -147,13 +146,15 @@ class Checks:
         if node is primary:
             self.complain(f"DATA: {node.address} was told to follow itself")
         history = self.of(self.keys[node.address])
-        lost = self._of_value(history, node.log) - set(primary.log)
+        lost = self._of_value(history, node) - set(primary.log)
         if lost:
             what = f"{len(lost)} writes ({sorted(lost)[:5]})"
             self.complain(f"DATA: {node.address} gives up {what} that {primary.address} lacks")
 
-    def _of_value(self, history: History, log: list[int]) -> set[int]:
-        return set(log) & ((history.acked.keys() | history.precious) - history.given_up)
+    def _of_value(self, history: History, node: SimEngine) -> set[int]:
+        """One that restarted as a replica cannot be told from one that was a replica all the time."""
+        by_hand = {value for value, run_id in history.precious.items() if run_id == node.run_id}
+        return set(node.log) & ((history.acked.keys() | by_hand) - history.given_up)
 
     def _give_up(self, history: History, primary: SimEngine) -> None:
         has = set(primary.log)
@@ -200,3 +201,10 @@ def _is_replaced(before: ShardRecord, record: ShardRecord) -> bool:
     if before.primary is None or record.primary is None:
         return before.primary != record.primary
     return before.primary.port != record.primary.port
+
+
+def _is_new(before: ShardRecord | None, record: ShardRecord) -> bool:
+    """It was promoted, and had not been the primary before, nor is it the first one ever."""
+    if before is None or before.lineage is None:
+        return False
+    return record.primary == record.target and before.last != record.primary

@@ -26,6 +26,7 @@ class Plan:
     spares: int = 0  # empty nodes that the config does not name
     strangers: int = 0  # replicas attached to each primary that the config does not name
     priorities: Sequence[int] = ()  # of the first nodes of each shard; 100 of the others
+    starts_frozen: bool = False  # all nodes are nobody's replicas, as managed ones start
     is_managed: bool = True  # else replication is only followed
 
     @property
@@ -46,7 +47,7 @@ class Plan:
     def must_settle(self) -> bool:
         """No operator has to do anything.
 
-        A process that ended does not vouch any more for what it acknowledged: of several, perhaps nobody does.
+        A process that ended vouches no more for what it acknowledged: of several, perhaps nobody does.
         """
         faults = [at.fault for at in self.faults]
         deaths = sum(

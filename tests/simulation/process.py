@@ -1,7 +1,7 @@
 """One control plane in the simulation: monitor, controller, lease. It can crash, and it can be stopped.
 
-Every await of its controller is counted: faults may be set to strike at any of them. A process that is stopped
-goes on where it was: what it had sent is sent, what it has not checked yet it checks when it wakes up.
+Every await of its controller is counted: faults may be set to strike at any of them. A process that is
+stopped goes on where it was: what it had sent is sent, what it has not checked it checks when it wakes up.
 """
 
 from __future__ import annotations

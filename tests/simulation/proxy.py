@@ -24,6 +24,7 @@ WAIT_TIMEOUT = 0.5
 PARK_TIMEOUT = 3.0
 RETRY = 0.05
 POLL = 0.01
+NO_PROMISE = Promise()
 
 
 @dataclass
@@ -34,7 +35,7 @@ class Serving:
     epoch: int = 0
     primary: Address | None = None
     run_id: str = ""
-    promise: Promise = Promise()
+    promise: Promise = NO_PROMISE
     changed_at: int = 0  # of the record that is served
     in_flight: int = 0
     changed: trio.Event = field(default_factory=trio.Event)

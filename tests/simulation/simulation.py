@@ -28,17 +28,14 @@ from tests.simulation.world import World
 CLUSTER = "sessions"
 KEY = ShardKey(CLUSTER, 0)
 WARM_UP = 3.0  # seconds until the first fault
-PATIENCE = 60.0  # seconds from the end of the last fault until all must be well
+PATIENCE = 30.0  # seconds from the end of the last fault until all must be well
 MEMORY = 1.0  # seconds a fault may be over when it is acted on
 MEMORY_OF_GAPS = 12.0  # the same, where for a while nobody leads
 QUIET = 8.0  # seconds nothing may happen without a reason
 LOOK = 0.25
 SLOW = 0.5  # seconds between writes once all is well
 DEADLINE = 30.0  # seconds after an operator asked; what was begun by then may still end
-OLDEST, OLDEST_WITH_GAPS = (
-    16.0,
-    28.0,
-)  # seconds of writes a failover may lose without `wait`: 10, 20 and notice
+OLDEST, OLDEST_WITH_GAPS = 16.0, 28.0  # seconds a failover may lose without `wait`: 10, 20 and notice
 
 
 @dataclass
@@ -75,8 +72,9 @@ class Simulation:
         engines = [self.world.add(first + number) for number in range(plan.nodes + plan.spares)]
         for engine, priority in zip(engines, plan.priorities, strict=False):
             engine.priority = priority
-        for engine in engines[1:]:
-            engine.follow(engines[0].address if engine in engines[: plan.nodes] else DEAD_END)
+        for engine in engines if plan.starts_frozen else engines[1:]:
+            is_replica = not plan.starts_frozen and engine in engines[: plan.nodes]
+            engine.follow(engines[0].address if is_replica else DEAD_END)
         strangers = [self.world.add(first + 50 + number) for number in range(plan.strangers)]
         for engine in strangers:
             engine.follow(engines[0].address)
@@ -93,9 +91,7 @@ class Simulation:
             setups.show(key, setup if is_deciding else replace(setup, is_automatic=False))
         store = SimStore(name, lambda: self.checks.is_store_down and is_deciding, lambda record: None)
         if is_deciding:
-            store.noted = lambda record: self.checks.stored(
-                record, name, self.world.engine_at(record.primary)
-            )
+            store.noted = self._stored
         planes = [
             SimProxy(f"{name}-{number}", self.world, self.checks, store, (0.001, 0.05, 0.3)[number % 3])
             for number in range(proxies)
@@ -103,6 +99,9 @@ class Simulation:
         for plane in planes:
             plane.decides = is_deciding
         return Group(store, setups, planes, is_observing=not is_deciding)
+
+    def _stored(self, record: ShardRecord) -> None:
+        self.checks.stored(record, self.store.group, self.world.engine_at(record.primary))
 
     async def run(self) -> None:
         numbers = itertools.count(1)
@@ -237,7 +236,7 @@ class Simulation:
     def write_by_hand(self, engine: SimEngine, count: int) -> None:
         history = self.checks.of(self.checks.keys[engine.address])
         for value in itertools.islice(self._by_hand, count):
-            history.precious.add(value)
+            history.precious[value] = engine.run_id
             engine.append(value)
 
     def give_up(self, engine: SimEngine) -> None:

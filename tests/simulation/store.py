@@ -19,6 +19,10 @@ TRIP = 0.001
 POLL = 0.1
 
 
+def _acks() -> Board[MemberKey, int]:
+    return Board(topic_of=itemgetter(1))
+
+
 @dataclass
 class SimLease:
     """Renewed by its process; another process may lead once it has run out."""
@@ -38,7 +42,7 @@ class SimStore:
     is_down: Callable[[], bool]
     noted: Callable[[ShardRecord], None]  # told of every record that is stored
     records: Board[ShardKey, ShardRecord] = field(default_factory=Board)
-    acks: Board[MemberKey, int] = field(default_factory=lambda: Board(topic_of=itemgetter(1)))
+    acks: Board[MemberKey, int] = field(default_factory=_acks)
     is_checking_leader: bool = True  # a mutation switch
     _lease: SimLease | None = None
     _revision: int = 0

@@ -32,6 +32,8 @@ from tests.simulation.plan import Plan
 
 NODES = st.sampled_from([PRIMARY, OTHER, 0, 1, 2, in_shard(1, PRIMARY), 11])
 
+KEEPS = st.sampled_from([True, True, True, False])
+
 CONFIGS = st.sampled_from(  # the nodes of a shard: in another order, more, fewer, by another name
     [None, (1, 0, 2), (0, 1, 2, 3), (0, 1), (1, 2), (AGAIN, 1, 2), (0, 1 + AGAIN, 2), (AGAIN + 1, 0, 1, 2)]
 )
@@ -40,9 +42,8 @@ BREAKING: st.SearchStrategy[Fault] = st.one_of(
     st.builds(Kill, NODES),
     st.builds(Freeze, NODES),
     st.just(ThawAll()),
-    st.builds(Stray, NODES),
-    st.builds(Restart, NODES, st.booleans()),
-    st.builds(Replace, NODES, st.booleans()),
+    st.builds(Restart, NODES, KEEPS),
+    st.builds(Replace, NODES, KEEPS),
     st.builds(Cut, NODES, st.one_of(st.none(), NODES)),
     st.just(HealNetwork()),
     st.builds(Lag, st.one_of(NODES, st.just(STRANGER)), st.booleans()),
@@ -73,6 +74,7 @@ HARD = st.sampled_from(  # at least one of them strikes: a primary is lost, or h
     ]
 )
 ALL = st.one_of(BREAKING, BREAKING, CHANGING)
+LOSING = st.one_of(BREAKING, CHANGING, st.builds(Stray, NODES), st.builds(Replace, NODES))
 MEDDLED = st.one_of(BREAKING, CHANGING, BY_HAND, BY_HAND)
 SECONDS = st.one_of(
     st.integers(0, 40).map(lambda tenths: tenths / 10), st.sampled_from([8.0, 13.0, 24.0, 31.0])
@@ -94,7 +96,7 @@ def plans(faults: st.SearchStrategy[Fault]) -> st.SearchStrategy[Plan]:
         nodes=st.sampled_from([3, 2, 4]),
         wait=st.sampled_from([1, 0, 2]),
         lasts=st.sampled_from([6.0, 12.0, 36.0]),
-        keeps_data=st.sampled_from([True, True, True, True, False]),
+        keeps_data=st.sampled_from([True] * 9 + [False]),
         standbys=st.sampled_from([0, 1]),
         shards=st.sampled_from([1, 1, 2]),
         proxies=st.sampled_from([1, 2, 3]),
@@ -102,8 +104,9 @@ def plans(faults: st.SearchStrategy[Fault]) -> st.SearchStrategy[Plan]:
         spares=st.sampled_from([0, 1]),
         strangers=st.sampled_from([0, 0, 1]),
         priorities=st.sampled_from([(), (100, 0), (100, 50, 0), (0, 100)]),
+        starts_frozen=st.sampled_from([False, False, False, True]),
         is_managed=st.sampled_from([True, True, True, True, True, False]),
     )
 
 
-PLANS = st.one_of(plans(ALL), plans(ALL), plans(MEDDLED))
+PLANS = st.one_of(plans(ALL), plans(ALL), plans(LOSING), plans(MEDDLED))

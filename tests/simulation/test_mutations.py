@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from shardproxy.failover import election, machine, runner
+from shardproxy.failover import election, machine, places, runner
 from shardproxy.failover.decide import Decision, FailOver, Situation, decide
 from shardproxy.failover.machine import NobodyElectable, PromotionFailed, Step, TooFew
 from shardproxy.failover.shard import task
@@ -71,7 +71,7 @@ def promote_any_history(patch: Patch) -> None:
 
 
 def promote_the_oldest(patch: Patch) -> None:
-    real = election.place_of
+    real = places.place_of
 
     def reversed_place(seen: Replication, lineage: Lineage) -> int | None:
         place = real(seen, lineage)
@@ -140,7 +140,7 @@ MUTATIONS = [
     Mutation(
         "only the leader acts",
         "I3",  # it is stopped in the middle of a failover, and another one finishes it
-        at_awaits(Stop(10.0), At(Kill(0), 0.0), standbys=1, lasts=14.0),
+        at_awaits(Stop(10.0), At(Kill(0), 0.0), awaits=range(8, 16, 2), standbys=1, lasts=14.0),
         accept_any_write,
         stop_checking_leaders,
     ),

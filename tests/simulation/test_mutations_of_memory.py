@@ -230,7 +230,7 @@ MUTATIONS = [
     Mutation(
         "the process that was frozen is promoted",
         "I4",
-        at_awaits(Replace(1), At(Kill(0), 0.0), awaits=range(4, 12), nodes=2),
+        at_awaits(Replace(1), At(Kill(0), 0.0), awaits=(8, 10), nodes=2),
         promote_whoever_answers,
     ),
     Mutation(

@@ -18,12 +18,14 @@ from tests.simulation.faults import (
     HealNetwork,
     Kill,
     Lag,
+    Replace,
     Restart,
     Stop,
     StoreDown,
+    Stray,
     ThawAll,
 )
-from tests.simulation.meddling import SwitchOver
+from tests.simulation.meddling import AGAIN, Pause, PromoteByHand, Reload, SwitchOver
 from tests.simulation.plan import Plan
 from tests.simulation.simulation import KEY, WARM_UP, Simulation, simulate
 
@@ -122,7 +124,7 @@ def test_full_disks_everywhere_move_nothing() -> None:
     assert promotions(sim) == []
 
 
-@pytest.mark.parametrize("awaits", range(1, 26, 2))
+@pytest.mark.parametrize("awaits", range(1, 26, 3))
 def test_whoever_leads_next_finishes_what_was_begun(awaits: int) -> None:
     """Row 8: the controller dies at each await of a failover."""
     plan = Plan([At(Kill(PRIMARY), 0.0), At(Crash(), awaits=awaits)], lasts=10.0)
@@ -138,7 +140,7 @@ def test_whoever_leads_next_finishes_what_was_begun(awaits: int) -> None:
     assert served[0] - WARM_UP < 3.0 + 3.0  # the lease of the dead one, and 3 s
 
 
-@pytest.mark.parametrize("awaits", range(1, 26, 2))
+@pytest.mark.parametrize("awaits", range(1, 26, 3))
 def test_a_controller_that_was_stopped_does_no_harm_when_it_wakes_up(awaits: int) -> None:
     """Row 9: it is stopped at each await of a failover, and another one takes over."""
     plan = Plan([At(Kill(PRIMARY), 0.0), At(Stop(10.0), awaits=awaits)], lasts=14.0, standbys=1)
@@ -221,3 +223,56 @@ def test_an_older_promise_is_finished_soon_after_it_can_be() -> None:
     sim = run((0.0, Kill(0)), lasts=6.0)
     finished = next(line for line in sim.checks.trace if "epoch 2 ok" in line and "pending" not in line)
     assert float(finished.split()[0]) - WARM_UP < 2.0
+
+
+@pytest.mark.parametrize("strange", [Stray(0), Replace(0)])
+def test_a_replica_is_not_forgotten_while_its_new_name_is_not_known_yet(strange: Fault) -> None:
+    """Without it, a primary that comes back with other data, or with none, would have the most there is."""
+    faults = ((0.0, Reload((0, 1 + AGAIN, 2))), (0.0, strange))
+    sim = run(*faults, nodes=2, spares=1, wait=0)
+    assert promotions(sim) == ["node:7002 in epoch 2"]
+
+
+def test_a_member_under_another_name_is_the_same_member() -> None:
+    sim = run((0.0, Reload((AGAIN, 1 + AGAIN, 2 + AGAIN))), (2.0, Kill(0)))
+    assert promotions(sim) == ["node:7002 in epoch 2"]
+
+
+def test_who_was_promoted_can_be_called_otherwise_in_another_epoch() -> None:
+    sim = run((0.0, Kill(0)), (3.0, Reload((0, 1 + AGAIN, 2))))
+    assert str(sim.record.primary) == "alias:7002"
+    assert sim.record.epoch == 3
+
+
+@pytest.mark.parametrize("nodes", [3, 4])
+@pytest.mark.parametrize("after", [0.1, 0.5])
+def test_a_new_primary_that_dies_right_after_a_switchover_is_replaced(nodes: int, after: float) -> None:
+    """The one that handed over has all that it had acknowledged: its word counts."""
+    sim = run((0.0, SwitchOver()), (after, Kill(1)), nodes=nodes)
+    assert len(promotions(sim)) == 1
+    assert served_at(sim, 3) - after < 1.5
+
+
+@pytest.mark.parametrize("awaits", [1, 3, 5])
+def test_another_node_is_chosen_when_the_one_that_was_to_stay_the_primary_is_gone(awaits: int) -> None:
+    """It came back with its data, and nobody has more; and then it hangs."""
+    plan = Plan([At(Replace(0, keeps_data=True), 0.0), At(Freeze(0), awaits=awaits)], nodes=3, wait=0)
+    with structlog.testing.capture_logs():
+        sim = simulate(plan)
+    assert not sim.checks.complaints
+    assert sim.is_settled
+
+
+def test_a_primary_that_restarted_while_paused_is_left_alone() -> None:
+    """Its replicas are kept from it; it gets no command."""
+    sim = run((0.0, Pause()), (8.0, Replace(PRIMARY, keeps_data=True)), lasts=14.0)
+    assert len(promotions(sim)) == 1
+
+
+def test_what_the_primary_had_passed_is_put_on_record_while_something_cannot_be_healed() -> None:
+    """A replica was promoted by hand, and keeps what was written to it."""
+    plan = Plan([At(PromoteByHand(1), 0.0)], wait=0, lasts=30.0)
+    with structlog.testing.capture_logs():
+        sim = simulate(plan)
+    assert not sim.checks.complaints
+    assert sim.record.floor > 0

@@ -114,7 +114,7 @@ pub fn serve(core: &mut Core, client: &mut Client, index: usize, command: &Comma
     }
     let park = core.clusters[client.cluster].as_ref().map_or(0.0, |s| s.cluster.spec.timeouts.park);
     if waiting.is_troubled_for(core.now, Duration::from_secs_f64(park)) {
-        return answer_error(core, client, command, &failing_over(shard));
+        return answer_error(core, client, command, &failing_over(&core.label(client.cluster, shard)));
     }
     let on_replica = client.endpoint == EndpointKind::Reader;
     let upstream = match core.lease(client, index, shard, on_replica) {

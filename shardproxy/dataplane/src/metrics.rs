@@ -78,6 +78,12 @@ pub struct ClusterMetrics {
     pub offloads: Counter,
     pub protocol_errors: Counter,
     pub over_limit: Counter,
+    /// Requests, and their bytes, that wait for a primary as of the last tick.
+    pub parked: Counter,
+    pub parked_bytes: Counter,
+    /// Requests the proxy itself refused as not executed, and those it left in doubt; for each shard of a command.
+    pub tryagain: Counter,
+    pub indoubt: Counter,
     /// Messages of subscriptions handed to clients; and times a subscription had a gap.
     pub deliveries: Counter,
     pub subscription_gaps: Counter,
@@ -128,6 +134,10 @@ impl Default for ClusterMetrics {
             offloads: Counter::default(),
             protocol_errors: Counter::default(),
             over_limit: Counter::default(),
+            parked: Counter::default(),
+            parked_bytes: Counter::default(),
+            tryagain: Counter::default(),
+            indoubt: Counter::default(),
             deliveries: Counter::default(),
             subscription_gaps: Counter::default(),
             latency: Default::default(),
@@ -140,6 +150,15 @@ impl ClusterMetrics {
     #[inline]
     pub fn command(&self, id: u16, is_error: bool) {
         self.commands[usize::from(id).min(COMMANDS - 1)][usize::from(is_error)].increment();
+    }
+
+    /// An error of the proxy's own.
+    pub fn refusal(&self, text: &[u8]) {
+        if text.starts_with(b"-TRYAGAIN ") {
+            self.tryagain.increment();
+        } else if text.starts_with(b"-ERR INDOUBT ") {
+            self.indoubt.increment();
+        }
     }
 
     #[inline]
@@ -198,6 +217,8 @@ impl Registry {
     pub fn forget_worker(&self, worker: usize) {
         for (_, metrics) in lock(&self.clusters).iter().filter(|((_, owner), _)| *owner == worker) {
             metrics.clients.set(0);
+            metrics.parked.set(0);
+            metrics.parked_bytes.set(0);
         }
         for (_, metrics) in lock(&self.nodes).iter().filter(|((.., owner), _)| *owner == worker) {
             metrics.connections.set(0);
@@ -288,6 +309,8 @@ fn collect_cluster(parts: &[Arc<ClusterMetrics>], names: &HashMap<u16, String>) 
         "clients": sum(|m| &m.clients), "accepted": sum(|m| &m.accepted), "refused": 0, "closed": closed,
         "bytes_in": sum(|m| &m.bytes_in), "bytes_out": sum(|m| &m.bytes_out), "offloads": sum(|m| &m.offloads),
         "protocol_errors": sum(|m| &m.protocol_errors), "over_limit": sum(|m| &m.over_limit),
+        "parked": sum(|m| &m.parked), "parked_bytes": sum(|m| &m.parked_bytes),
+        "tryagain": sum(|m| &m.tryagain), "indoubt": sum(|m| &m.indoubt),
         "deliveries": sum(|m| &m.deliveries), "subscription_gaps": sum(|m| &m.subscription_gaps),
         "commands": commands, "latency": latency,
     })

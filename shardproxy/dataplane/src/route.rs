@@ -430,6 +430,7 @@ pub fn refuse(core: &mut Core, client: &mut Client, command: &Command, text: &st
 pub fn answer_error(core: &mut Core, client: &mut Client, command: &Command, reply: &[u8]) -> Next {
     if let Some(served) = &core.clusters[client.cluster] {
         served.metrics.command(command.id, true);
+        served.metrics.refusal(reply);
     }
     answer_own(core, client, reply);
     Next::Go

@@ -102,6 +102,9 @@ pub struct EndpointSpec {
 pub struct ShardSpec {
     #[serde(default)]
     pub name: Option<String>,
+    /// What clients and logs are told it is called; else its place.
+    #[serde(default)]
+    pub label: Option<String>,
     #[serde(default)]
     pub slots: Vec<(u16, u16)>,
     /// Index into `nodes`; none while no primary is known.
@@ -224,6 +227,7 @@ pub struct Node {
 
 #[derive(Clone, Debug)]
 pub struct Shard {
+    pub label: String,
     /// Index into `Cluster::nodes`.
     pub primary: Option<u16>,
     pub nodes: Vec<u16>,
@@ -276,7 +280,12 @@ impl Cluster {
             if shard.primary.is_some_and(|p| p >= shard.nodes.len()) {
                 return Err(format!("shard {index}: its primary is not one of its nodes"));
             }
+            let label = shard.label.clone().unwrap_or_else(|| index.to_string());
+            if label.is_empty() || label.contains(char::is_control) {
+                return Err(format!("shard {index}: {label:?} is no label"));
+            }
             shards.push(Shard {
+                label,
                 primary: shard.primary.map(|p| (start + p) as u16),
                 nodes: (start..nodes.len()).map(|n| n as u16).collect(),
                 run_id: shard.identity.as_ref().map(|identity| identity.run_id.clone()),
@@ -359,6 +368,9 @@ mod tests {
         for bad in [
             "[]",
             r#"[{"slots":[[0,5]],"primary":0,"nodes":[]}]"#,
+            r#"[{"label":"","primary":null,"nodes":[]}]"#,
+            r#"[{"label":"a\r\n+OK","primary":null,"nodes":[]}]"#,
+            r#"[{"voters":["nowhere"],"primary":null,"nodes":[]}]"#,
             r#"[{"slots":[[0,16384]],"primary":null,"nodes":[]}]"#,
             r#"[{"slots":[[0,5]],"primary":null,"nodes":[]},{"slots":[[5,6]],"primary":null,"nodes":[]}]"#,
         ] {

@@ -316,7 +316,7 @@ fn wait_to_watch(
 
 fn waited_too_long(core: &Core, client: &Client, shard: u16, waiting: &Waiting) -> Vec<u8> {
     if waiting.has_trouble() {
-        return failing_over(shard);
+        return failing_over(&core.label(client.cluster, shard));
     }
     let waited = patience(core, client).as_secs_f64();
     let why = "all connections of its kind are in use (limits.dedicated)";

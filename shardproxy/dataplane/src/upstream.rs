@@ -285,6 +285,11 @@ impl Upstream {
         self.window.capacity() + self.input.capacity() + pending
     }
 
+    /// Whether its requests wait for their shard to be well again: they can be sent nowhere now.
+    pub fn is_waiting(&self) -> bool {
+        self.down_since.is_some() && self.state != State::Ready && !self.is_pubsub && !self.is_memcached
+    }
+
     /// What a new connection says before requests may leave, and how many replies that brings. A node that was lost must
     /// say something, whatever it is: that its kernel accepts connections does not show that it lives. `asks`: it must say
     /// who it is.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import time
 from dataclasses import replace
 
@@ -44,7 +43,7 @@ async def fail_over(shard: Tended, reason: str, *, is_resumed: bool, to: Address
     run = await walk(shard, run)
     if run.step is Step.DONE:
         return trio.current_time()
-    return trio.current_time() + (REDO if run.is_over else shard.shared.settings.retry_interval)
+    return shard.rest(REDO if run.is_over else shard.shared.settings.retry_interval)
 
 
 async def hold(shard: Tended, reason: str, until: float | None, *, may_touch: bool) -> float:
@@ -54,7 +53,8 @@ async def hold(shard: Tended, reason: str, until: float | None, *, may_touch: bo
         floor = shard.memory.floor(trio.current_time())
         run = Run(Kind.HOLD, shard.record, reason, trio.current_time(), floor=floor)
     await walk(shard, replace(run, reason=reason, may_touch=may_touch))
-    return min(trio.current_time() + REDO, until or math.inf)
+    now = trio.current_time()
+    return shard.rest(min(REDO, max(0.0, until - now) if until is not None else REDO))
 
 
 async def serve(shard: Tended, request: Request, news: News) -> None:
@@ -118,9 +118,9 @@ async def walk(shard: Tended, run: Run) -> Run:
         shared.steps,
         shared.fencer,
         shared.settings,
-        shared.at_once,
     )
-    begun, run = run, await runner.walk(run)
+    async with shared.at_once if primary is not None else shared.at_start:
+        begun, run = run, await runner.walk(run)
     shard.unfinished = None if run.is_over else run
     if run.step is Step.STOPPED and shard.record == begun.record:  # nothing came of it: not another one
         shard.unfinished = replace(begun, setback=run.setback)

@@ -9,7 +9,7 @@ import trio
 from shardproxy.failover import quorum
 from shardproxy.failover.adoption import Adopt, Adoption, Build, Conflict, NotYet
 from shardproxy.failover.events import EventName
-from shardproxy.failover.machine import Kind, Run
+from shardproxy.failover.machine import Kind, Run, Step
 from shardproxy.failover.shard.change import hold, walk
 from shardproxy.failover.shard.tended import REDO, Tended
 from shardproxy.model import Address
@@ -69,7 +69,8 @@ async def _set_conflict(shard: Tended, why: str) -> None:
 async def _build(shard: Tended, candidates: tuple[Address, ...], why: str) -> None:
     """Make the first primary: the node that has data, or the first of the config when none has."""
     setup = shard.setup
-    keys = {node: await shard.shared.steps.count_keys(node) for node in candidates}
+    async with shard.shared.at_start:
+        keys = {node: await shard.shared.steps.count_keys(node) for node in candidates}
     if shard.setup != setup:
         return  # they were found among nodes that the config has no more
     histories = {
@@ -93,7 +94,9 @@ async def _build(shard: Tended, candidates: tuple[Address, ...], why: str) -> No
         slots=setup.slots,
         promise=Promise(frozenset(joined) - {target}, setup.wait),
     )
-    await walk(shard, Run(Kind.FAILOVER, record, why, trio.current_time(), trusted=target))
+    run = await walk(shard, Run(Kind.FAILOVER, record, why, trio.current_time(), trusted=target))
+    if run.step is not Step.DONE:
+        shard.rest(shard.shared.settings.retry_interval)
 
 
 async def accept(shard: Tended, why: str, *, must_have_data: bool) -> float:

@@ -44,7 +44,7 @@ async def tend(shared: Shared, key: ShardKey) -> None:
                 until = await _look(shard, news)
             except (StoreUnavailableError, ConflictError, FenceError, StepError, QuorumError) as error:
                 shard.set_alarm(str(error))
-                until = trio.current_time() + REDO
+                until = shard.rest(REDO)
             if until is None:
                 await news.wait()
             else:
@@ -80,6 +80,8 @@ async def _look(shard: Tended, news: News) -> float | None:
     if (request := shard.shared.controls.requests.get(shard.key)) is not None and not request.is_taken:
         await serve(shard, request, news)
         return trio.current_time()
+    if trio.current_time() < shard.rests_until:
+        return shard.rests_until
     await _lift_backoff(shard)
     situation = shard.situation()
     match decide(situation):

@@ -40,7 +40,8 @@ class Shared:
     settings: FailoverSettings
     leadership: Leadership
     steps: Steps
-    at_once: trio.CapacityLimiter
+    at_once: trio.CapacityLimiter  # failovers
+    at_start: trio.CapacityLimiter  # shards whose first primary is made
 
 
 @dataclass(slots=True)
@@ -56,6 +57,9 @@ class Tended:
     unfinished: Run | None = None  # could not go on
     alarm: str | None = None
     acknowledged: int = 0
+    rests_until: float = (
+        0.0  # something failed: news of what it did itself are no reason to try again at once
+    )
     noted_at: float = 0.0  # when the floor was put on record last
     _served: tuple[int, float] = (0, 0.0)  # the change that all proxies serve, and since when
     _flapping: tuple[Flapping | None, float] = (None, 0.0)  # on record, and when it ends
@@ -116,6 +120,11 @@ class Tended:
 
     def say(self, name: EventName, message: str, *, seconds: float = 0.0) -> None:
         self.shared.events.add(name, self.key, message, seconds=seconds)
+
+    def rest(self, seconds: float) -> float:
+        """Do nothing by itself for so long; return until when."""
+        self.rests_until = trio.current_time() + seconds
+        return self.rests_until
 
     async def put(self, record: ShardRecord) -> ShardRecord:
         return await self.shared.store.put(record, self.shared.leadership)

@@ -1,4 +1,4 @@
-"""Only replicas that are known vouch for a write: a foreign one that is attached does not, however quick it is."""
+"""Only replicas that are known vouch for a write: a foreign one does not, however quick it is."""
 
 from __future__ import annotations
 

@@ -143,6 +143,10 @@ def statistics(clients: int = 3) -> dict[str, Any]:
         "offloads": 31,
         "deliveries": 32,
         "subscription_gaps": 33,
+        "parked": 34,
+        "parked_bytes": 35,
+        "tryagain": 36,
+        "indoubt": 37,
         "protocol_errors": 32,
         "nodes": {"127.0.0.1:7101": node},
     }

@@ -93,10 +93,10 @@ def test_a_primary_is_named_by_who_it_is() -> None:
         SESSIONS.replace("node_auth: {username: proxy, password: {env: NODE_PASSWORD}}", "")
     )
     settings, topology = settings_read(config, "7.0.15")["sessions"], config.topologies()[0]
-    terms = {ShardKey("sessions", 0): ShardTerms(run_id="abc")}
+    terms = {ShardKey("sessions", 0): ShardTerms(run_id="abc", label="eu")}
     first, second = cluster_spec(settings, topology, terms=terms)["shards"]
-    assert first["identity"] == {"run_id": "abc"}
-    assert "identity" not in second
+    assert (first["identity"], first["label"]) == ({"run_id": "abc"}, "eu")
+    assert second.keys().isdisjoint({"identity", "label"})
     unled = replace(topology, shards=(replace(topology.shards[0], primary=None),))
     assert "identity" not in cluster_spec(settings, unled, terms=terms)["shards"][0]
 

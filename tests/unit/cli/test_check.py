@@ -18,6 +18,13 @@ ENDPOINTS = "configuration 127.0.0.1:7000, primary 127.0.0.1:7001, reader 127.0.
 SUMMARY = f"sessions  redis  3 shards  6 nodes  {ENDPOINTS}"
 
 
+@pytest.fixture(autouse=True)
+def no_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody has served these files before."""
+    monkeypatch.delenv("STATE_DIRECTORY", raising=False)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+
 def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
     """Return exit code, standard output and standard error."""
     try:

@@ -78,6 +78,8 @@ def test_the_schema_knows_no_null() -> None:
         (("clusters", "main", "engine"), "memcachd"),
         (("clusters", "main", "shards"), []),
         (("clusters", "main", "shards", 0, "slots"), "a-b"),
+        (("clusters", "main", "shards", 0, "name"), "17"),
+        (("clusters", "main", "shards", 0, "name"), "new users"),
         (("clusters", "main", "endpoints", "configuration"), {"mode": "proxy"}),
         (("clusters", "main", "node_auth"), {"password": "hunter2"}),
         (("clusters", "bad name!"), {}),

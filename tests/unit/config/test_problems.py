@@ -410,6 +410,39 @@ CASES: dict[str, tuple[str, list[tuple[int, int, str, str, str]]]] = {
         cluster(shards=shard('nodes: [{address: "localhost:0"}]')),
         [(6, 27, "clusters.main.shards[0].nodes[0].address", "port 0 cannot be connected to", "the port")],
     ),
+    "names that are no shard's": (
+        cluster(
+            shards=shard('{name: 17, nodes: ["a:1"]}')
+            + shard('{name: "17", nodes: ["a:2"]}')
+            + shard('{name: "new users", nodes: ["a:3"]}')
+            + shard('{name: "", nodes: ["a:4"]}')
+            + shard(f'{{name: {"x" * 65}, nodes: ["a:5"]}}')
+        ),
+        [
+            (6, 16, "clusters.main.shards[0].name", "must be text", ""),
+            *(
+                (line, column, f"clusters.main.shards[{line - 6}].name", "is not a name for a shard", "alone")
+                for line, column in ((7, 16), (8, 16), (9, 10))
+            ),
+            (10, 16, "clusters.main.shards[4].name", "must have at most 64 characters", ""),
+        ],
+    ),
+    "a shard's name twice": (
+        cluster(
+            shards=shard('{name: a.b-c_1, nodes: ["a:1"]}')
+            + shard('{nodes: ["a:2"]}')
+            + shard('{name: a.b-c_1, nodes: ["a:3"]}')
+        ),
+        [
+            (
+                8,
+                16,
+                "clusters.main.shards[2].name",
+                "'a.b-c_1' already names another shard, at clusters.main.shards[0].name",
+                "",
+            )
+        ],
+    ),
     "a node twice": (
         cluster(shards=ONE + shard('nodes: [{address: "localhost:6379"}]')),
         [

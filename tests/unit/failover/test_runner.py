@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-import trio
-
 from shardproxy.failover.election import Candidate
 from shardproxy.failover.machine import Kind, Run, Step
 from shardproxy.failover.runner import Runner
@@ -70,7 +68,7 @@ class FakeFencer:
 
 
 def runner(store: FakeStore, steps: FakeSteps) -> Runner:
-    fakes = (store, None, steps, FakeFencer(), FailoverSettings(), trio.CapacityLimiter(3))
+    fakes = (store, None, steps, FakeFencer(), FailoverSettings())
     return Runner(setup(), *fakes)  # type: ignore[arg-type]
 
 
@@ -92,7 +90,6 @@ async def test_the_furthest_is_promoted() -> None:
 
 
 async def test_whom_an_operator_chose_is_waited_for_and_nobody_else_taken_instead() -> None:
-    """Its epoch has that target: another one would break the rule that each has one at most."""
     store, run = lost()
     steps = FakeSteps(candidates(c=600))
     run = await runner(store, steps).walk(replace(run, trusted=B))

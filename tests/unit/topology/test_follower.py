@@ -214,6 +214,14 @@ async def test_readable_replicas_and_voters_go_with_the_record() -> None:
         assert site.follower.readable == {}
 
 
+async def test_other_voters_on_record_are_told_without_news_of_their_health() -> None:
+    async with following(main=redis((A, B, C), writes={"wait": 1})) as site:
+        for changed, voter in ((5, B), (6, C)):
+            site.put(record(nodes=(A, B, C), promise=Promise(frozenset({voter}), wait=1), changed=changed))
+            await site.settle()
+            assert site.plane.specs["main"]["shards"][0]["voters"] == [str(voter)]
+
+
 # --- what is configured ---
 
 
@@ -244,6 +252,27 @@ async def test_a_pool_has_epochs_of_its_own_that_outlive_the_process() -> None:
         await site.serve({})
         await site.serve(clusters(pages=memcached(A)))
         assert site.plane.specs["pages"]["epoch"] == 3
+
+
+async def test_a_slow_disk_or_name_of_a_pool_holds_up_no_fence() -> None:
+    async with following(main=redis((A, B))) as site:
+        site.put(record())
+        await site.settle()
+        is_free = trio.Event()
+
+        async def note_slowly(cluster: str, epoch: int) -> None:
+            await is_free.wait()
+
+        site.ledger.note_epoch = note_slowly  # type: ignore[method-assign]
+        wanted = clusters(main=redis((A, B)), pages=memcached(C, port=7001))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(site.serve, wanted)
+            await site.settle()
+            site.put(FENCED)
+            await site.settle()
+            assert site.follower.applied == {KEY: 6}
+            is_free.set()
+        assert set(site.plane.specs) == {"main", "pages"}
 
 
 async def test_readiness_waits_for_primaries_and_readable_replicas_but_not_for_long(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import trio
@@ -13,6 +12,7 @@ from shardproxy.config import parse_config
 from shardproxy.dataplane.memcached import DiscoverySpec
 from shardproxy.model import Address
 from shardproxy.store.local import LocalStore
+from shardproxy.topology import layout
 from shardproxy.topology.layout import Layout, entries, layout_number, layout_tell
 from shardproxy.topology.settings import settings_read
 
@@ -75,19 +75,19 @@ async def test_names_are_told_with_their_addresses(
     monkeypatch: pytest.MonkeyPatch, autojump_clock: trio.testing.MockClock
 ) -> None:
     known = {
-        "one.test": ["fd00::1", "10.0.0.2", "10.0.0.1"],
-        "two.test": ["fd00::2"],
-        "10.0.0.3": ["10.0.0.3"],
+        "one.test": ("fd00::1", "10.0.0.2", "10.0.0.1"),
+        "two.test": ("fd00::2",),
+        "10.0.0.3": ("10.0.0.3",),
     }
 
-    async def resolve(host: str, port: int, **_: Any) -> list[Any]:
+    async def resolve(host: str) -> tuple[str, ...]:
         if host == "slow.test":
             await trio.sleep_forever()
         if host not in known:
             raise OSError("no such name")
-        return [(10 if ":" in ip else 2, 1, 6, "", (ip, port)) for ip in known[host]]
+        return known[host]
 
-    monkeypatch.setattr(trio.socket, "getaddrinfo", resolve)
+    monkeypatch.setattr(layout, "resolve", resolve)
     hosts = ["two.test", "one.test", "none.test", "slow.test", "10.0.0.3"]
     with trio.fail_after(5):
         found = await entries(Address(host, 1) for host in hosts)

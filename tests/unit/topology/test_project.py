@@ -14,7 +14,7 @@ from shardproxy.model.health import NodeState
 from shardproxy.model.replication import ShardKey
 from shardproxy.store.record import Promise, ShardRecord, ShardState
 from shardproxy.topology.fit import NOT_KNOWN, Fit, fit_of
-from shardproxy.topology.project import Projection, epochs_of, project, shard_setups
+from shardproxy.topology.project import Projection, epochs_of, news_of, project, shard_setups
 from shardproxy.topology.supervisor import only_zone
 from tests.unit.topology.make import KEY, OTHER, A, B, C, D, clusters, record, redis, seen
 
@@ -142,6 +142,7 @@ def test_a_shard_is_known_by_its_number_and_found_by_its_place() -> None:
         (0, 2, "users", "users"),
         (1, 7, None, "7"),
     ]
+    assert [terms.label for terms in projected(setups).terms.values()] == ["users", "7"]
     assert topology.key_of(topology.shards[1]) == ShardKey("main", 7)
     assert topology.shard_numbered(7) is topology.shards[1]
     assert topology.shard_numbered(0) is None
@@ -183,6 +184,19 @@ def test_what_may_be_acknowledged_is_what_it_was_made_of() -> None:
     assert projected(setups, other_nodes).changed == {KEY: 6}, "nobody is served by its nodes any more"
 
 
+def test_news_tell_of_each_shard_whose_record_changed() -> None:
+    setups = (setup(A, B, slots=LOW, name="users"), setup(C, key=OTHER, slots=HIGH))
+    first, second = record(changed=5), record(nodes=(C,), primary=C, key=OTHER, changed=6)
+    fenced = record(S.FENCING, None, last=A, changed=7, epoch=4)
+    before, now = projected(setups, first), projected(setups, fenced, second)
+    said = "shard users fencing at epoch 4, no primary; shard 1 ok at epoch 3, primary 127.0.0.1:7103"
+    assert news_of(before, now, {KEY: fenced, OTHER: second}) == said
+    many = tuple(setup(A, key=ShardKey("main", n)) for n in range(7))
+    records = [record(nodes=(A,), key=each.key) for each in many]
+    told = news_of(projected(many), projected(many, *records), {each.key: each for each in records})
+    assert told.endswith("shard 4 ok at epoch 3, primary 127.0.0.1:7101; and 2 more")
+
+
 def test_setups_are_ordered_by_number_and_say_what_is_configured() -> None:
     settings = clusters(
         main=redis((A, B), (C, D), writes={"wait": 1, "min_replicas": 1}, replication="managed")
@@ -210,7 +224,8 @@ BEFORE = Fit(frozenset({C}))
         pytest.param(
             {**ASKED, (KEY, A): seen(epoch=2)}, READS, BEFORE, BEFORE.readable, id="in its old role"
         ),
-        pytest.param(ASKED, None, BEFORE, None, id="watched no more"),
+        pytest.param(ASKED, None, BEFORE, BEFORE.readable, id="watched no more"),
+        pytest.param(ASKED, None, NOT_KNOWN, None, id="not watched yet"),
         pytest.param(
             {**ASKED, (KEY, A): seen(state=NodeState.UNKNOWN)}, READS, NOT_KNOWN, None, id="no answer yet"
         ),

@@ -331,6 +331,7 @@ impl Core {
             if is_waiting {
                 upstream.retry_at = *now;
                 upstream.failures = 0;
+                upstream.down_since = Some(*now); // requests wait for it as after a new loss
             }
             // what is under way is acknowledged on the terms of now
             let awaits = !upstream.pending.is_empty() && served.cluster.terms_of(upstream.shard).is_some();

@@ -335,6 +335,13 @@ impl Core {
         }
     }
 
+    /// What the shard is called.
+    pub fn label(&self, cluster: usize, shard: u16) -> String {
+        let served = self.clusters.get(cluster).and_then(Option::as_ref);
+        let shard_of = |s: &Served| s.cluster.shards.get(usize::from(shard)).map(|shard| shard.label.clone());
+        served.and_then(shard_of).unwrap_or_else(|| shard.to_string())
+    }
+
     /// Tell the control plane where to look.
     pub fn give_hint(&self, index: usize, kind: HintKind) {
         let upstream = &self.upstreams[index];
@@ -439,7 +446,7 @@ pub(super) fn no_cluster() -> Vec<u8> {
 }
 
 /// Nothing was sent: the client may try again.
-pub fn refusal(shard: u16, node: &str, why: &str) -> Vec<u8> {
+pub fn refusal(shard: &str, node: &str, why: &str) -> Vec<u8> {
     let mut text = Vec::new();
     let place = if node.is_empty() { String::new() } else { format!(" ({node})") };
     write::error(

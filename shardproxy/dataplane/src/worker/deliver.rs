@@ -6,7 +6,7 @@ use std::mem;
 use slab::Slab;
 
 use super::connect::greeted;
-use super::core::Core;
+use super::core::{Core, Served};
 use super::lost::{cut, in_doubt};
 use super::parking::{Overtaker, Unsettled};
 use super::refusals::is_refusal;
@@ -106,8 +106,8 @@ impl Worker {
                 self.waits_elsewhere(index, &unsettled);
             }
             for (shard, request) in errands.doubtful {
-                let text = in_doubt(shard, false, "the primary is being replaced");
                 let cluster = self.core.upstreams[index].cluster;
+                let text = in_doubt(&self.core.label(cluster, shard), false, "the primary is being replaced");
                 self.fail_one(cluster, &request, &text);
             }
             for (unsettled, reply) in errands.healable {
@@ -325,14 +325,7 @@ fn deliver_all(
             }
         }
         if request.class == Class::Wait {
-            upstream.is_streaming = false;
-            upstream.window.forget(request.length as usize);
-            if durable::is_decisive(&request) {
-                served.metrics.latency(request.class, micros.wrapping_sub(request.since));
-                upstream.metrics.requests.increment();
-            }
-            let terms = served.cluster.terms_of(upstream.shard).unwrap_or(durable::NONE);
-            let (settled, asks_again) = durable::answered(upstream, &terms, &request, reply, *micros);
+            let (settled, asks_again) = replicas_answered(served, upstream, &request, reply, *micros);
             errands.asks_again |= asks_again;
             for held in settled {
                 hand_over(clients, dirty, pool, &held.request, &held.reply);
@@ -362,12 +355,7 @@ fn deliver_all(
         if request.key != NO_KEY {
             shared.recent.write(request.key as u16, *millis); // executed by now
         }
-        served.metrics.command(request.command, is_error);
-        served.metrics.latency(request.class, micros.wrapping_sub(request.since));
-        upstream.metrics.requests.increment();
-        if is_error {
-            upstream.metrics.errors.increment();
-        }
+        count(served, upstream, &request, is_error, *micros);
         if upstream.votes.is_asking() && !is_error && request.is_durable() {
             upstream.votes.hold(request, reply, *micros);
             continue;
@@ -375,6 +363,38 @@ fn deliver_all(
         hand_over(clients, dirty, pool, &request, reply);
     }
     Ok(taken)
+}
+
+#[inline]
+fn count(served: &Served, upstream: &Upstream, request: &Pending, is_error: bool, now: u32) {
+    served.metrics.command(request.command, is_error);
+    served.metrics.latency(request.class, now.wrapping_sub(request.since));
+    upstream.metrics.requests.increment();
+    if is_error {
+        upstream.metrics.errors.increment();
+    }
+}
+
+/// The reply to a question of ours about replicas: what goes out now, and whether they are asked once more.
+fn replicas_answered(
+    served: &Served,
+    upstream: &mut Upstream,
+    request: &Pending,
+    reply: &[u8],
+    now: u32,
+) -> (Vec<durable::Held>, bool) {
+    upstream.is_streaming = false;
+    upstream.window.forget(request.length as usize);
+    if durable::is_decisive(request) {
+        served.metrics.latency(request.class, now.wrapping_sub(request.since));
+        upstream.metrics.requests.increment();
+    }
+    let terms = served.cluster.terms_of(upstream.shard).unwrap_or(durable::NONE);
+    let (settled, asks_again) = durable::answered(upstream, &terms, request, reply, now);
+    for held in &settled {
+        served.metrics.refusal(&held.reply);
+    }
+    (settled, asks_again)
 }
 
 /// A reply that is not complete: a large one leaves piece by piece, one larger than its client may be owed is cut off.

@@ -39,7 +39,7 @@ impl Worker {
         why.clone_into(&mut upstream.why_down);
         core.give_hint(index, if is_stranger { HintKind::Stranger } else { HintKind::Lost });
         let upstream = &mut core.upstreams[index];
-        let shard = upstream.shard;
+        let (cluster, number) = (upstream.cluster, upstream.shard);
         if upstream.is_pubsub {
             return crate::pubsub::lost(core, clients, dirty, index);
         }
@@ -64,6 +64,7 @@ impl Worker {
         let (bytes, sent) = upstream.window.take();
         let origin = Origin::of(upstream);
         let stays = core.is_primary(origin) && !core.upstreams[index].is_retired;
+        let shard = core.label(cluster, number);
         let (patience, label) = core.patience(index);
         let mut start = 0;
         let mut moved = Vec::new();
@@ -77,7 +78,8 @@ impl Worker {
                 cut(clients, dirty, &mut core.pool, &request, CloseReason::Cut);
             } else if !may_repeat || is_late {
                 let is_unknown = is_sent && !may_repeat;
-                let text = if is_unknown { in_doubt(shard, request.is_read, why) } else { refusal(shard, &label, why) };
+                let text =
+                    if is_unknown { in_doubt(&shard, request.is_read, why) } else { refusal(&shard, &label, why) };
                 fail(core_parts(&mut core.pool, &mut core.clusters, origin.cluster), clients, dirty, &request, &text);
             } else {
                 request.is_retry |= has_left;
@@ -120,7 +122,9 @@ impl Worker {
     fn lease_lost(&mut self, index: usize, was_streaming: bool, why: &str) {
         let Self { core, clients, dirty, .. } = self;
         let upstream = &mut core.upstreams[index];
-        let (shard, cluster, waiting) = (upstream.shard, upstream.cluster, upstream.waiting.take());
+        let (number, cluster, waiting) = (upstream.shard, upstream.cluster, upstream.waiting.take());
+        let shard = core.label(cluster, number);
+        let upstream = &mut core.upstreams[index];
         let (bytes, sent) = upstream.window.take();
         let mut start = 0;
         let mut unsettled = None;
@@ -132,7 +136,7 @@ impl Worker {
             } else if request.class == Class::Block && (!is_sent || request.is_read) {
                 unsettled = Some(Unsettled { request, bytes: bytes[start..end].to_vec() });
             } else {
-                let text = if is_sent { in_doubt(shard, request.is_read, why) } else { refusal(shard, "", why) };
+                let text = if is_sent { in_doubt(&shard, request.is_read, why) } else { refusal(&shard, "", why) };
                 fail(core_parts(&mut core.pool, &mut core.clusters, cluster), clients, dirty, &request, &text);
             }
             start = end;
@@ -151,8 +155,9 @@ impl Worker {
             return crate::memcache::fail(core, clients, dirty, index);
         }
         let (_, label) = core.patience(index);
+        let shard = core.label(core.upstreams[index].cluster, core.upstreams[index].shard);
         let upstream = &mut core.upstreams[index];
-        let text = refusal(upstream.shard, &label, &upstream.why_down);
+        let text = refusal(&shard, &label, &upstream.why_down);
         upstream.window.take();
         for request in mem::take(&mut upstream.pending) {
             fail(core_parts(&mut core.pool, &mut core.clusters, upstream.cluster), clients, dirty, &request, &text);
@@ -220,6 +225,9 @@ fn fail(
     }
     let index = request.client as usize;
     let Some(client) = clients.get_mut(index).filter(|c| c.tag() == request.tag) else { return };
+    if let Some(served) = &clusters[cluster] {
+        served.metrics.refusal(text);
+    }
     if request.part == WHOLE {
         client.replies.deliver(request.sequence, text, &mut client.output, pool);
     } else {
@@ -228,7 +236,7 @@ fn fail(
     mark(client, index, dirty);
 }
 
-pub(super) fn in_doubt(shard: u16, is_read: bool, why: &str) -> Vec<u8> {
+pub(super) fn in_doubt(shard: &str, is_read: bool, why: &str) -> Vec<u8> {
     let mut text = Vec::new();
     if is_read {
         write::error(&mut text, &format!("ERR shard {shard} lost twice while reading: {why}"));

@@ -96,7 +96,7 @@ impl Core {
         if self.shared.parked() < PARKED {
             Ok(lot)
         } else {
-            Err(failing_over(self.upstreams[lot].shard))
+            Err(failing_over(&self.label(self.upstreams[lot].cluster, self.upstreams[lot].shard)))
         }
     }
 
@@ -114,7 +114,7 @@ impl Worker {
             let shard = served.cluster.shards.get(usize::from(origin.shard));
             let was_replica = shard.is_some_and(|s| s.nodes.contains(&origin.node) && s.primary != Some(origin.node));
             let target = if shard.is_none() {
-                Err(super::core::refusal(origin.shard, "", "the shard is no longer there"))
+                Err(super::core::refusal(&origin.shard.to_string(), "", "the shard is no longer there"))
             } else if request.is_read && was_replica {
                 request.is_retry = true;
                 core.reader(origin.cluster, origin.shard, origin.resp, origin.db, false, Some(origin.node))
@@ -205,7 +205,8 @@ impl Worker {
             let length = request.length as usize;
             upstream.window.mark_sent(length);
             upstream.window.forget(length);
-            let (cluster, text) = (upstream.cluster, failing_over(upstream.shard));
+            let (cluster, shard) = (upstream.cluster, upstream.shard);
+            let text = failing_over(&core.label(cluster, shard));
             self.fail_one(cluster, &request, &text);
         }
     }
@@ -287,8 +288,9 @@ impl Worker {
                 start = end;
             }
         }
+        let text = overtaken(&self.core.label(origin.cluster, origin.shard));
         for request in dropped {
-            self.fail_one(origin.cluster, &request, &overtaken(origin.shard));
+            self.fail_one(origin.cluster, &request, &text);
         }
     }
 
@@ -307,11 +309,11 @@ const RETRY: Duration = Duration::from_millis(100);
 /// How long a replica that refused a read is not asked again.
 const REST: Duration = Duration::from_millis(500);
 
-fn overtaken(shard: u16) -> Vec<u8> {
+fn overtaken(shard: &str) -> Vec<u8> {
     format!("-TRYAGAIN shard {shard} refused the command and took a later one, command not executed\r\n").into_bytes()
 }
 
 /// What nobody took in time.
-pub fn failing_over(shard: u16) -> Vec<u8> {
+pub fn failing_over(shard: &str) -> Vec<u8> {
     format!("-TRYAGAIN shard {shard} failing over, command not executed\r\n").into_bytes()
 }

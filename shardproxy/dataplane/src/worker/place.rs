@@ -185,7 +185,7 @@ impl Core {
         let primary = served.cluster.shards[usize::from(shard)].primary;
         let lot = served.lots.get(&(shard, resp, db)).copied();
         if lot.is_some_and(|lot| self.upstreams[lot].window.len() >= limit) {
-            return Err(refusal(shard, "", "too much waits for it already (limits.shard_queue)"));
+            return Err(refusal(&self.label(cluster, shard), "", "too much waits for it already (limits.shard_queue)"));
         }
         let Some(node) = primary.filter(|_| lot.is_none() || may_pass) else {
             let lot = self.lot(Origin { cluster, shard, node: u16::MAX, resp, db });
@@ -218,6 +218,7 @@ impl Core {
             upstream.down_since = Some(self.now); // nobody has looked since: the request waits as after a new loss
         }
         let label = &served.cluster.nodes[usize::from(node)].label;
+        let shard = &served.cluster.shards[usize::from(shard)].label;
         if upstream.window.len() >= served.cluster.spec.limits.shard_queue {
             return Err(refusal(shard, label, "its queue is full (limits.shard_queue)"));
         }

@@ -44,6 +44,7 @@ impl Worker {
         for index in upstreams {
             self.tick_upstream(index);
         }
+        self.count_waiting();
         self.sweep_clients();
     }
 
@@ -110,6 +111,22 @@ impl Worker {
             !upstream.pending.is_empty() || upstream.is_pubsub || upstream.is_out || now < upstream.wanted + INTEREST;
         if upstream.state == State::Down && is_wanted && !upstream.is_retired {
             self.upstream_connect(index);
+        }
+    }
+
+    /// What waits for a primary: in the lots, and for one that is lost.
+    fn count_waiting(&self) {
+        let Core { clusters, upstreams, .. } = &self.core;
+        let mut counts = vec![(0, 0); clusters.len()];
+        for (_, upstream) in upstreams.iter().filter(|(_, u)| u.is_waiting()) {
+            let (requests, bytes) = &mut counts[upstream.cluster];
+            *requests += upstream.pending.len() as u64;
+            *bytes += upstream.window.len() as u64;
+        }
+        for (served, (requests, bytes)) in clusters.iter().zip(counts) {
+            let Some(served) = served else { continue };
+            served.metrics.parked.set(requests);
+            served.metrics.parked_bytes.set(bytes);
         }
     }
 

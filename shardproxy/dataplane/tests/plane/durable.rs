@@ -128,7 +128,7 @@ fn primary(now: &[(&'static str, i64)], later: &[&[(&'static str, i64)]]) -> Eng
     })
 }
 
-fn voted<'a>(engine: &'a Engine, wait: u32) -> Spec<'a> {
+fn voted(engine: &Engine, wait: u32) -> Spec<'_> {
     Spec { wait, voters: Some(vec![VOTER, "127.0.0.1:9003"]), ..Spec::shard(&[engine], Some(0)) }
 }
 
@@ -147,28 +147,30 @@ fn a_voter_that_has_confirmed_all_of_it_releases_a_write() {
     assert_eq!(seen[3..], [&["ROLE"][..], &["WAIT", "1", "1000"], &["ROLE"]], "one question for the batch");
 }
 
+const BOTH: Attachments = &[(STRANGER, 100), (VOTER, 100)];
+type Attachments = &'static [(&'static str, i64)];
+/// Who is attached, and who is at each WAIT; how many must have the write; its reply, and what each WAIT asks for.
+type Case = (&'static str, Attachments, &'static [Attachments], u32, String, &'static [&'static str]);
+
 #[test]
 fn nobody_else_ever_vouches() {
     let doubt = |votes: u32, wanted: u32| {
         format!("-ERR INDOUBT written on primary, acknowledged by {votes} of {wanted} replicas")
     };
-    // who is attached, who is at each WAIT; how many must have it; the reply; what each WAIT asks for
-    type Attachments = &'static [(&'static str, i64)];
-    let both: Attachments = &[(STRANGER, 100), (VOTER, 100)];
-    let cases: [(&str, Attachments, &[Attachments], u32, String, &[&str]); 9] = [
+    let cases: [Case; 9] = [
         ("a stranger alone", &[(STRANGER, 100)], &[], 1, doubt(0, 1), &["1", "2"]),
         (
             "a stranger first, then the voter",
             &[(STRANGER, 100)],
-            &[&[(STRANGER, 100)], both],
+            &[&[(STRANGER, 100)], BOTH],
             1,
             "+OK".into(),
             &["1", "2"],
         ),
-        ("both at once", both, &[], 1, "+OK".into(), &["1"]),
+        ("both at once", BOTH, &[], 1, "+OK".into(), &["1"]),
         ("a voter that is behind", &[(VOTER, 99)], &[], 1, doubt(0, 1), &["1"]),
         ("a voter that is behind, and a stranger", &[(VOTER, 99), (STRANGER, 100)], &[], 1, doubt(0, 1), &["1", "2"]),
-        ("too few voters", both, &[], 2, doubt(1, 2), &["2", "3"]),
+        ("too few voters", BOTH, &[], 2, doubt(1, 2), &["2", "3"]),
         ("a voter listed twice", &[(VOTER, 100), (VOTER, 100)], &[], 2, doubt(1, 2), &["2", "3"]),
         (
             "another stranger comes",
@@ -178,14 +180,7 @@ fn nobody_else_ever_vouches() {
             doubt(0, 1),
             &["1", "2", "3"],
         ),
-        (
-            "a voter that is away for a moment",
-            both,
-            &[&[(STRANGER, 100)], both, &[]],
-            1,
-            "+OK".into(),
-            &["1", "2"],
-        ),
+        ("a voter that is away for a moment", BOTH, &[&[(STRANGER, 100)], BOTH, &[]], 1, "+OK".into(), &["1", "2"]),
     ];
     for (what, now, later, wait, expected, asked) in cases {
         let engine = primary(now, later);

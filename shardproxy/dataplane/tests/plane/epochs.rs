@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::client::value;
+use crate::client::{request, value};
 use crate::engine::{Act, Engine, Gate};
 use crate::proxy::{until, Proxy, Spec};
 
@@ -40,6 +40,54 @@ fn what_waits_too_long_was_not_executed() {
     proxy.apply(&Spec::shard(&[&engine], Some(0)));
     assert_eq!(client.ask(&["SET", "key", "2"]), "+OK");
     assert_eq!(engine.seen(), [["SET", "key", "2"]]);
+}
+
+#[test]
+fn a_shard_is_called_by_its_label() {
+    let gate = Gate::closed();
+    let (old, new) = (frozen(&gate), Engine::plain());
+    let named =
+        |primary| Spec { label: Some("eu-1"), ..Spec::shard(&[&old, &new], primary) }.timeouts(json!({"park": 0.2}));
+    let mut proxy = Proxy::start(&named(Some(0)));
+    let mut client = proxy.client();
+    client.send(&["SET", "key", "1"]);
+    old.wait_for(&["SET", "key", "1"]);
+    proxy.apply(&named(None));
+    let doubt = client.reply();
+    assert!(doubt.starts_with("-ERR INDOUBT shard eu-1 primary lost"), "{doubt}");
+    let gone = "-TRYAGAIN shard eu-1 failing over, command not executed";
+    for words in [&["SET", "key", "2"][..], &["WATCH", "key"], &["BLPOP", "list", "0"]] {
+        assert_eq!(client.ask(words), gone);
+    }
+    new.kill();
+    proxy.apply(&named(Some(1)));
+    let refused = client.ask(&["SET", "key", "3"]);
+    assert!(
+        refused.starts_with(&format!("-TRYAGAIN shard eu-1 ({}) cannot take the command", new.address)),
+        "{refused}"
+    );
+    assert_eq!((proxy.statistic("/indoubt"), proxy.statistic("/tryagain")), (1, 4));
+    gate.open();
+}
+
+#[test]
+fn what_is_parked_is_counted() {
+    let engine = Engine::plain();
+    let mut proxy = Proxy::start(&Spec::shard(&[&engine], None));
+    let (mut client, mut other) = (proxy.client(), proxy.client());
+    client.send_all(&[&["SET", "key", "1"], &["GET", "key"]]);
+    until("both are counted", || proxy.statistic("/parked") == 2);
+    assert_eq!(
+        proxy.statistic("/parked_bytes"),
+        [&["SET", "key", "1"][..], &["GET", "key"]].map(request).concat().len() as u64
+    );
+    proxy.apply(&Spec::shard(&[&engine], Some(0)));
+    assert_eq!([client.reply(), client.reply()], ["+OK".to_owned(), value("key")]);
+    until("nothing is", || proxy.statistic("/parked") + proxy.statistic("/parked_bytes") == 0);
+    engine.kill();
+    until("the loss is noticed", || proxy.statistic(&format!("/nodes/{}/lost", engine.address)) == 1);
+    other.send(&["SET", "key", "2"]);
+    until("what waits for a lost primary is too", || proxy.statistic("/parked") == 1);
 }
 
 #[test]

@@ -102,13 +102,15 @@ fn what_waits_for_a_stranger_goes_to_the_next_primary() {
 #[test]
 fn who_waits_too_long_for_a_stranger_was_not_executed() {
     let engine = primary(OTHER);
-    let proxy = Proxy::start(&named(&[&engine], Some(0), OURS).timeouts(json!({"park": 0.3})));
+    let mut proxy = Proxy::start(&named(&[&engine], Some(0), OURS).timeouts(json!({"park": 0.3})));
     let mut client = proxy.client();
     for words in [&["SET", "key", "1"][..], &["GET", "key"], &["BLPOP", "list", "0"]] {
         let reply = client.ask(words);
         assert!(reply.starts_with("-TRYAGAIN shard 0"), "{reply}");
     }
     assert!(executed(&engine).is_empty());
+    proxy.apply(&named(&[&engine], Some(0), OTHER).timeouts(json!({"park": 0.3})));
+    assert_eq!(client.ask(&["SET", "key", "2"]), "+OK");
 }
 
 #[test]

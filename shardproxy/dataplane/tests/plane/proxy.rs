@@ -21,6 +21,8 @@ pub struct Spec<'a> {
     pub wait: u32,
     /// The replicas that may vouch for it.
     pub voters: Option<Vec<&'a str>>,
+    /// What every shard is called.
+    pub label: Option<&'a str>,
     /// The run id every primary must have.
     pub run_id: Option<&'a str>,
 }
@@ -29,7 +31,16 @@ impl<'a> Spec<'a> {
     /// One shard with one node per engine.
     pub fn shard(nodes: &[&'a Engine], primary: Option<usize>) -> Self {
         let shards = vec![(nodes.to_vec(), primary)];
-        Self { shards, limits: json!({}), timeouts: json!({}), reads: "primary", wait: 0, voters: None, run_id: None }
+        Self {
+            shards,
+            limits: json!({}),
+            timeouts: json!({}),
+            reads: "primary",
+            wait: 0,
+            voters: None,
+            label: None,
+            run_id: None,
+        }
     }
 
     /// As many shards, with a primary each.
@@ -52,7 +63,7 @@ impl<'a> Spec<'a> {
             let (first, last) = (number * 16384 / count, (number + 1) * 16384 / count - 1);
             let nodes: Vec<Value> = nodes.iter().map(|engine| json!({"address": engine.address})).collect();
             let identity = self.run_id.map(|run_id| json!({"run_id": run_id}));
-            json!({"slots": [[first, last]], "primary": primary, "nodes": nodes, "identity": identity,
+            json!({"slots": [[first, last]], "primary": primary, "nodes": nodes, "identity": identity, "label": self.label,
                    "wait": self.wait, "voters": self.voters})
         });
         json!({

@@ -1,0 +1,83 @@
+"""What is configured is watched and tended; what is known of nodes serves as long as their cluster does."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import trio
+import trio.testing
+
+from shardproxy.coordination.fencer import AckFencer
+from shardproxy.coordination.membership import members_alone
+from shardproxy.failover.controller import Inputs
+from shardproxy.failover.setup import FailoverSettings
+from shardproxy.fleet import free_port
+from shardproxy.health.monitor import Boards
+from shardproxy.model import Address
+from shardproxy.model.board import Board
+from shardproxy.nodes import OpenLinks
+from shardproxy.store.local import LocalStore
+from shardproxy.topology.project import Configured, shard_setups
+from shardproxy.topology.supervisor import Supervisor
+from tests.unit.topology.make import KEY, OTHER, clusters, redis, seen
+
+ONE, TWO = (Address("127.0.0.1", free_port()) for _ in range(2))  # nobody listens there
+
+
+def configured(*shards: tuple[Address, ...]) -> Configured:
+    settings = clusters(main=redis(*shards))["main"]
+    return Configured(settings, shard_setups("main", settings, {}))
+
+
+class Running:
+    def __init__(self, store: LocalStore) -> None:
+        self.clusters: Board[str, Configured] = Board()
+        self.boards = Boards()
+        self.links = OpenLinks()
+        fencer = AckFencer(store, members_alone(store.member))
+        self.inputs = Inputs(Board(), self.boards.health, store, self.links, fencer)
+        self.supervisor = Supervisor(
+            self.clusters, self.inputs, self.boards, self.links.connect, FailoverSettings()
+        )
+
+
+@asynccontextmanager
+async def supervised(path: Path) -> AsyncIterator[Running]:
+    with LocalStore(path / "state.json") as store:
+        running = Running(store)
+        hint, hints = trio.open_memory_channel[Address](1)
+        with hint:
+            async with trio.open_nursery() as nursery:
+                await nursery.start(running.supervisor.run, hints)
+                yield running
+                nursery.cancel_scope.cancel()
+
+
+async def wait_until_so(running: Running, wanted: set[object]) -> None:
+    with trio.fail_after(5):
+        while set(running.boards.health) != wanted:
+            await running.boards.health.wait_changed(running.boards.health.version)
+
+
+async def test_nodes_are_watched_as_they_are_configured(tmp_path: Path) -> None:
+    async with supervised(tmp_path) as running:
+        running.clusters.show("main", configured((ONE,)))
+        await wait_until_so(running, {(KEY, ONE)})
+        assert list(running.inputs.setups) == [KEY]
+        running.clusters.show("main", configured((ONE,), (TWO,)))
+        await wait_until_so(running, {(KEY, ONE), (OTHER, TWO)})
+        running.clusters.hide("main")
+        await wait_until_so(running, set())
+        assert not running.inputs.setups
+
+
+async def test_what_is_known_of_nodes_outlives_the_watch_while_the_process_drains(tmp_path: Path) -> None:
+    async with supervised(tmp_path) as running:
+        running.clusters.show("main", configured((ONE,)))
+        await wait_until_so(running, {(KEY, ONE)})
+        running.boards.reads.show(KEY, frozenset({TWO}))
+        running.boards.health.show((KEY, ONE), seen())
+    assert running.boards.reads == {KEY: frozenset({TWO})}
+    assert set(running.boards.health) == {(KEY, ONE)}
