@@ -143,10 +143,9 @@ class Runner:
             return TooFew(run.why_not_acknowledged)
         if run.kind is Kind.HOLD:
             return Held(run.reason)
-        if any(candidate.address == run.trusted for candidate in run.candidates):
-            return Enough()
-        if run.trusted is not None and run.record.target == run.trusted:
-            return TooFew(f"{run.trusted} was to be the first primary, and does not answer")
+        if run.trusted is not None:
+            is_there = any(candidate.address == run.trusted for candidate in run.candidates)
+            return Enough() if is_there else TooFew(f"{run.trusted} does not answer")
         if best_of_restarted(run.record, run.candidates) is not None:
             return Enough()
         too_few = why_too_few(run.record, run.candidates)

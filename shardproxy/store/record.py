@@ -164,7 +164,7 @@ class ShardRecord:
             epoch=self.epoch + 1 if old == self.target else self.epoch,
             primary=name(self.primary) if self.primary else None,
             last=name(self.last) if self.last else None,
-            target=None if self.target == old and self.is_settled else self.target,  # an epoch has but one
+            target=name(self.target) if self.target else None,
             nodes=tuple(dict.fromkeys(map(name, self.nodes))),
             joined=tuple(dict.fromkeys(map(name, self.joined))),
             processes=tuple((name(node), run_id) for node, run_id in self.processes if node != new),
