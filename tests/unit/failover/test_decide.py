@@ -245,6 +245,9 @@ def test_a_place_in_the_config_given_to_other_nodes_begins_anew() -> None:
     d = Address("10.9.9.9", 1)
     stays = look(WELL, of=setup(d))
     assert isinstance(stays, Update)
+    assert stays.record.nodes == (A, B, C, d)  # until it is known who it is
+    stays = look({**WELL, d: health(frozen(Y, 1), run_id="d")}, of=setup(d), shard=stays.record)
+    assert isinstance(stays, Update)
     assert stays.record.nodes == (d, A)  # as long as it serves
     heard = {A: DEAD, d: health(frozen(Y, 1), run_id="d")}
     decision = look(heard, of=setup(d), shard=record(nodes=(d, A), joined=(A,)))

@@ -90,7 +90,6 @@ async def test_the_furthest_is_promoted() -> None:
 
 
 async def test_whom_an_operator_chose_is_waited_for_and_nobody_else_taken_instead() -> None:
-    """Its epoch has that target: another one would break the rule that each has one at most."""
     store, run = lost()
     steps = FakeSteps(candidates(c=600))
     run = await runner(store, steps).walk(replace(run, trusted=B))
