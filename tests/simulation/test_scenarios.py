@@ -238,9 +238,10 @@ def test_a_member_under_another_name_is_the_same_member() -> None:
     assert promotions(sim) == ["node:7002 in epoch 2"]
 
 
-def test_who_was_promoted_can_be_called_otherwise() -> None:
+def test_who_was_promoted_can_be_called_otherwise_in_another_epoch() -> None:
     sim = run((0.0, Kill(0)), (3.0, Reload((0, 1 + AGAIN, 2))))
     assert str(sim.record.primary) == "alias:7002"
+    assert sim.record.epoch == 3
 
 
 @pytest.mark.parametrize("nodes", [3, 4])
