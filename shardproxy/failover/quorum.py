@@ -93,9 +93,12 @@ def finished(record: ShardRecord, caught_up: frozenset[Address]) -> ShardRecord:
 
 def why_not_finished(record: ShardRecord, caught_up: frozenset[Address]) -> str | None:
     """The reason a write of an older promise might be missing from the present voters, or None."""
-    if not record.promise.voters:
+    promise = record.promise
+    if not promise.voters:
         return "nobody vouches yet"
-    missing = record.promise.voters - caught_up
+    if is_empty(promise) and promise.wait:  # it would ask for nobody, and so for nobody who has what is older
+        return f"writes wait for {promise.wait} nodes, and only {len(promise.voters)} vouch"
+    missing = promise.voters - caught_up
     return f"{_names(missing)} must catch up first" if missing else None
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import trio
 
+from shardproxy.failover.setup import ShardSetup
 from shardproxy.model import Address, Node
 from tests.simulation.world import ALIAS, HOST
 
@@ -46,19 +48,20 @@ class Reload:
     shard: int = 0
 
     def strike(self, sim: Simulation) -> None:
-        key = sim.key(self.shard)
-        engines = sim.engines_of(self.shard)
         for group in sim.groups:
-            setup = group.setups[key]
-            if self.nodes is not None:
-                names = (_name(engines[number % AGAIN % len(engines)], number) for number in self.nodes)
-                setup = replace(setup, nodes=tuple(map(Node, dict.fromkeys(names))))
-            if self.wait is not None:
-                setup = replace(setup, wait=self.wait)
-            if self.is_automatic is not None and not group.is_observing:
-                setup = replace(setup, is_automatic=self.is_automatic)
-                group.told_off_at = trio.current_time()
-            group.setups.show(key, setup)
+            for key, setup in list(group.setups.items()):
+                if key == sim.key(self.shard):
+                    setup = self._of_shard(setup, sim.engines_of(self.shard))
+                if self.is_automatic is not None and not group.is_observing:
+                    setup = replace(setup, is_automatic=self.is_automatic)
+                    group.told_off_at = trio.current_time()
+                group.setups.show(key, setup)
+
+    def _of_shard(self, setup: ShardSetup, engines: Sequence[Address]) -> ShardSetup:
+        if self.nodes is not None:
+            names = (_name(engines[number % AGAIN % len(engines)], number) for number in self.nodes)
+            setup = replace(setup, nodes=tuple(map(Node, dict.fromkeys(names))))
+        return setup if self.wait is None else replace(setup, wait=self.wait)
 
 
 def _name(engine: Address, number: int) -> Address:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tests.simulation.faults import At, CrashAll, Kill, Replace, Restart, Stop, Stray
+from tests.simulation.faults import At, CrashAll, FillDisk, Freeze, Kill, Replace, Restart, Stop, Stray
 from tests.simulation.meddling import Point, PromoteByHand
 
 
@@ -47,14 +47,16 @@ class Plan:
     def must_settle(self) -> bool:
         """No operator has to do anything.
 
-        A process that ended vouches no more for what it acknowledged: of several, perhaps nobody does.
+        A process that ended vouches no more for what it acknowledged: where one is lost after the other,
+        perhaps nobody does.
         """
         faults = [at.fault for at in self.faults]
-        deaths = sum(
-            isinstance(fault, Kill | Replace) or (isinstance(fault, CrashAll) and fault.with_primary)
+        losses = sum(
+            isinstance(fault, Kill | Replace | Freeze | FillDisk)
+            or (isinstance(fault, CrashAll) and fault.with_primary)
             for fault in faults
         )
-        return self.is_managed and deaths <= 1 and not (self.loses_data or self.is_meddled)
+        return self.is_managed and losses <= 1 and not (self.loses_data or self.is_meddled)
 
     @property
     def has_gaps(self) -> bool:
