@@ -197,9 +197,11 @@ class App:
         self._store.close()
 
     def _connect(self, key: ShardKey, address: Address) -> nodes.NodeLink:
-        settings = self._settings.get(key.cluster)
-        given = settings.credentials if settings else None
-        credentials = nodes.Credentials(given.password, given.username) if given else None
+        def credentials() -> nodes.Credentials | None:
+            settings = self._settings.get(key.cluster)
+            given = settings.credentials if settings else None
+            return nodes.Credentials(given.password, given.username) if given else None
+
         return nodes.NodeLink(address, credentials=credentials, timeouts=PROBE_TIMEOUTS)
 
     def _credentials_of(self, address: Address) -> nodes.Credentials | None:

@@ -1,10 +1,21 @@
-"""Connections to engine nodes, for the control plane's own requests."""
+"""Connections to engine nodes, for the control plane's own requests.
 
+link.py        one connection, opened when needed      links.py    a bounded set of them per node
+open_links.py  two kept open to each watched node      pulse.py    asks many links at once
+connect.py     opens a socket                          resolve.py  names to IP addresses
+connection.py  an open one: bytes out, replies in      errors.py   why there is no reply
+"""
+
+from shardproxy.nodes.connection import Batch
 from shardproxy.nodes.errors import NodeError, NodeFailure, NodeTimeout, NodeUnreachable
 from shardproxy.nodes.link import Credentials, LinkTimeouts, NodeLink, Received
 from shardproxy.nodes.links import NodeLinks
+from shardproxy.nodes.open_links import OpenLinks
+from shardproxy.nodes.pulse import Pulse, Stop
+from shardproxy.nodes.resolve import Resolver, resolve
 
 __all__ = [
+    "Batch",
     "Credentials",
     "LinkTimeouts",
     "NodeError",
@@ -13,5 +24,10 @@ __all__ = [
     "NodeLinks",
     "NodeTimeout",
     "NodeUnreachable",
+    "OpenLinks",
+    "Pulse",
     "Received",
+    "Resolver",
+    "Stop",
+    "resolve",
 ]

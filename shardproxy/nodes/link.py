@@ -1,16 +1,15 @@
 """One connection to one node. Knows nothing of shards.
 
 The connection opens with the first request and again after any failure. Requests of several tasks take turns;
-a request that is given up leaves no reply behind, because its connection goes with it.
+a request that is given up leaves no reply behind, because its connection goes with it. What it logs in with
+is asked for whenever it opens: that may change.
 """
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
@@ -18,11 +17,12 @@ from typing import Self
 import trio
 
 from shardproxy.model import Address
+from shardproxy.nodes.connect import open_socket
+from shardproxy.nodes.connection import Connection, encode_all
 from shardproxy.nodes.errors import NodeError, NodeTimeout, NodeUnreachable
+from shardproxy.nodes.resolve import Resolver, own_resolver
 from shardproxy.wire.reply import Failure, Reply
-from shardproxy.wire.resp import INCOMPLETE, MAX_REPLY, Argument, ProtocolError, Reader, encode
-
-RECEIVE = 1 << 16  # bytes taken from the socket at once
+from shardproxy.wire.resp import MAX_REPLY, Argument, ProtocolError, encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +52,8 @@ class Received:
     raw: bytes
 
 
-@dataclass(slots=True)
-class _Connection:
-    """An open stream and the state the node keeps for it."""
-
-    stream: trio.SocketStream
-    reader: Reader
-    resp: int = 2
-    db: int = 0
+def no_password() -> Credentials | None:
+    return None
 
 
 @dataclass(slots=True)
@@ -78,17 +72,21 @@ class NodeLink:
         self,
         address: Address,
         *,
-        credentials: Credentials | None = None,
+        credentials: Callable[[], Credentials | None] = no_password,
         timeouts: LinkTimeouts = DEFAULT_TIMEOUTS,
         max_reply: int = MAX_REPLY,
+        resolver: Resolver | None = None,
     ) -> None:
         self.address = address
         self._credentials = credentials
         self._timeouts = timeouts
         self._max_reply = max_reply
-        self._connection: _Connection | None = None
+        self._resolver = resolver
+        self._connection: Connection | None = None
+        self._login: Credentials | None = None  # of the open connection
         self._turn = trio.Lock()
         self._opened = 0
+        self._peer = ""
 
     async def request(
         self, *args: Argument, resp: int = 2, db: int = 0, timeout: float | None = None
@@ -108,7 +106,7 @@ class NodeLink:
         timeout: float | None = None,
     ) -> list[Reply]:
         """Send requests in one write; return a reply for each, errors as Failure values."""
-        attempt = _Attempt(b"".join(encode(*args) for args in requests), len(requests))
+        attempt = _Attempt(encode_all(requests), len(requests))
         replies, _ = await self._serve(attempt, resp, db, timeout)
         return replies
 
@@ -119,14 +117,38 @@ class NodeLink:
         (reply,), raw = await self._serve(_Attempt(encode(*args), 1), resp, db, timeout)
         return Received(reply, raw)
 
+    async def open(self) -> None:
+        """Connect and log in, unless it is open; raise NodeError, NodeUnreachable or NodeTimeout."""
+        await self._serve(_Attempt(b"", 0), 2, 0, None)
+
     @property
     def is_open(self) -> bool:
         return self._connection is not None
 
     @property
+    def is_busy(self) -> bool:
+        """Somebody has the turn."""
+        return self._turn.locked()
+
+    @property
+    def is_ended(self) -> bool:
+        """The node has ended the open connection; between requests only."""
+        return self._connection is not None and self._connection.is_readable
+
+    @property
     def opened(self) -> int:
         """How many connections it has opened."""
         return self._opened
+
+    @property
+    def peer(self) -> str:
+        """The IP address the node was last reached at, or nothing."""
+        return self._peer
+
+    @property
+    def connection(self) -> Connection | None:
+        """The open connection, for who has the link to himself."""
+        return self._connection
 
     async def wait_closed(self) -> None:
         """Wait until the node ends the open connection, for ever when none is open.
@@ -136,13 +158,16 @@ class NodeLink:
         if self._connection is None:
             await trio.sleep_forever()
         else:
-            with contextlib.suppress(trio.ClosedResourceError):
-                await trio.lowlevel.wait_readable(self._connection.stream.socket)
+            await self._connection.wait_readable()
 
     def close(self) -> None:
         """Close the connection at once; a later request opens it again."""
+        self.drop()
+
+    def drop(self) -> None:
+        """Close the connection, as after a failure: the link stays in use."""
         if self._connection is not None:
-            self._connection.stream.socket.close()
+            self._connection.close()
             self._connection = None
 
     async def __aenter__(self) -> Self:
@@ -168,27 +193,39 @@ class NodeLink:
     async def _serve_in_turn(self, attempt: _Attempt, resp: int, db: int) -> tuple[list[Reply], bytes]:
         try:
             connection = await self._prepare(resp, db)
+            if not attempt.count:
+                return [], b""
             attempt.is_sent = True
-            return await _exchange(connection, attempt.data, attempt.count)
-        except (OSError, trio.BrokenResourceError, trio.ClosedResourceError, ProtocolError, EOFError) as e:
-            self.close()
+            replies, raw = await connection.exchange(attempt.data, attempt.count)
+        except (OSError, trio.ClosedResourceError, ProtocolError, EOFError) as e:
+            self.drop()
             raise NodeUnreachable(self.address, _cause(e), is_sent=attempt.is_sent) from e
         except BaseException:  # given up half-way, or refused the state we need: nothing to build on
-            self.close()
+            self.drop()
             raise
+        if any(isinstance(reply, Failure) and self._is_stale_login(reply) for reply in replies):
+            self.drop()  # the next request logs in with what is current then
+        return replies, raw
 
-    async def _prepare(self, resp: int, db: int) -> _Connection:
+    def _is_stale_login(self, failure: Failure) -> bool:
+        if failure.code == "NOPERM":
+            return self._credentials() != self._login
+        return failure.code in ("NOAUTH", "WRONGPASS")
+
+    async def _prepare(self, resp: int, db: int) -> Connection:
         """The connection, open and in that state, of which the node has acknowledged each change."""
         connection = self._connection
-        if connection is not None and connection.stream.socket.is_readable():
-            self.close()  # nothing is awaited, so this is its end
+        if connection is not None and connection.is_readable:
+            self.drop()  # nothing is awaited, so this is its end
             connection = None
         if connection is None:
             connection = self._connection = await self._open()
             self._opened += 1
-            if self._credentials is not None:
-                user = [self._credentials.username] if self._credentials.username else []
-                await self._set(connection, "AUTH", *user, self._credentials.password)
+            self._peer = connection.peer
+            self._login = login = self._credentials()
+            if login is not None:
+                user = [login.username] if login.username else []
+                await self._set(connection, "AUTH", *user, login.password)
         if connection.resp != resp:
             await self._set(connection, "HELLO", resp)
             connection.resp = resp
@@ -197,51 +234,22 @@ class NodeLink:
             connection.db = db
         return connection
 
-    async def _set(self, connection: _Connection, *args: Argument) -> None:
-        (reply,), _ = await _exchange(connection, encode(*args), 1)
+    async def _set(self, connection: Connection, *args: Argument) -> None:
+        (reply,), _ = await connection.exchange(encode(*args), 1)
         if isinstance(reply, Failure):
             raise NodeError(self.address, reply)
 
-    async def _open(self) -> _Connection:
+    async def _open(self) -> Connection:
         with trio.move_on_after(self._timeouts.connect):
-            if self.address.is_unix:
-                stream = await trio.open_unix_socket(self.address.path)
-            else:
-                stream = await trio.open_tcp_stream(self.address.host, self.address.port)
-                if stream.socket.getsockname() == stream.socket.getpeername():
-                    # where nobody listens, a socket that is given the very port it calls meets itself
-                    stream.socket.close()
-                    raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
-            return _Connection(stream, Reader(self._max_reply))
+            sock = await open_socket(self.address, self._resolver or own_resolver())
+            return Connection(sock, self._max_reply)
         raise TimeoutError(f"no connection within {self._timeouts.connect:g} s")
 
 
-async def _exchange(connection: _Connection, data: bytes, count: int) -> tuple[list[Reply], bytes]:
-    """Send, and receive that many replies; the bytes returned are all of them."""
-    await connection.stream.send_all(data)
-    replies: list[Reply] = []
-    raw = bytearray()
-    while len(replies) < count:
-        received = await connection.stream.receive_some(RECEIVE)
-        if not received:
-            raise EOFError
-        raw += received
-        connection.reader.feed(received)
-        while (reply := connection.reader.next()) is not INCOMPLETE:
-            replies.append(reply)
-    if len(replies) > count or not connection.reader.is_idle:
-        raise ProtocolError("more replies than requests")
-    return replies, bytes(raw)
-
-
 def _cause(error: BaseException) -> str:
-    """Why, in words: trio wraps the errors of connecting, once per address tried."""
+    """Why, in words."""
     if isinstance(error, EOFError):
         return "the connection was closed"
-    while error.__cause__ is not None and isinstance(error.__cause__, OSError | BaseExceptionGroup):
-        error = error.__cause__
-        if isinstance(error, BaseExceptionGroup):
-            error = error.exceptions[-1]
     if isinstance(error, ProtocolError):
         return f"not RESP: {error}"
     if isinstance(error, socket.gaierror):

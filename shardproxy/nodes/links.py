@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -13,6 +14,7 @@ import trio
 from shardproxy.model import Address
 from shardproxy.nodes.errors import NodeTimeout
 from shardproxy.nodes.link import DEFAULT_TIMEOUTS, Credentials, LinkTimeouts, NodeLink, Received
+from shardproxy.nodes.resolve import Resolver
 from shardproxy.wire.reply import Reply
 from shardproxy.wire.resp import Argument
 
@@ -40,10 +42,12 @@ class NodeLinks:
         credentials: Callable[[Address], Credentials | None] = no_credentials,
         timeouts: LinkTimeouts = DEFAULT_TIMEOUTS,
         per_node: int = PER_NODE,
+        resolver: Resolver | None = None,
     ) -> None:
         self._credentials = credentials
         self._timeouts = timeouts
         self._per_node = per_node
+        self._resolver = resolver
         self._pools: dict[Address, _Pool] = {}
 
     async def request(
@@ -105,7 +109,12 @@ class NodeLinks:
             raise NodeTimeout(address, why, is_sent=False) from None
 
     def _new(self, address: Address) -> NodeLink:
-        return NodeLink(address, credentials=self._credentials(address), timeouts=self._timeouts)
+        return NodeLink(
+            address,
+            credentials=partial(self._credentials, address),
+            timeouts=self._timeouts,
+            resolver=self._resolver,
+        )
 
     def _close_idle(self, since: float) -> None:
         """Close what has been idle since before that time, and forget nodes nobody talks to."""

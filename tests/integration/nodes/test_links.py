@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+from typing import Any
+
 import pytest
 import trio
 import trio.testing
@@ -53,14 +56,15 @@ async def test_link_is_in_the_state_that_is_asked_for(start_fleet: StartFleet) -
 
 
 async def test_link_that_met_itself_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def connect_to_itself(*_: object) -> trio.SocketStream:
-        sock = trio.socket.socket()
-        await sock.bind(("127.0.0.1", 0))
-        await sock.connect(sock.getsockname())
-        return trio.SocketStream(sock)
+    class OnTheSamePort(socket.socket):
+        def connect(self, address: Any) -> None:
+            self.bind(address)
+            super().connect(address)
 
-    monkeypatch.setattr(trio, "open_tcp_stream", connect_to_itself)
-    async with NodeLink(Address("127.0.0.1", 1)) as link:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    monkeypatch.setattr(socket, "socket", OnTheSamePort)
+    async with NodeLink(Address("127.0.0.1", port)) as link:
         with pytest.raises(NodeUnreachable, match="connection refused"):
             await link.request("PING")
 
@@ -80,10 +84,10 @@ async def test_error_reply_is_raised_with_its_code(start_fleet: StartFleet) -> N
         with pytest.raises(NodeError) as caught:
             await link.request("GET", "a")
         assert caught.value.code == "NOAUTH"
-    async with NodeLink(node.address, credentials=Credentials("wrong")) as link:
+    async with NodeLink(node.address, credentials=lambda: Credentials("wrong")) as link:
         with pytest.raises(NodeError, match="WRONGPASS"):
             await link.request("PING")
-    async with NodeLink(node.address, credentials=Credentials("secret", "default")) as link:
+    async with NodeLink(node.address, credentials=lambda: Credentials("secret", "default")) as link:
         assert await link.request("PING") == b"PONG"
     assert "secret" not in repr(Credentials("secret"))
 

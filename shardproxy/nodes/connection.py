@@ -1,0 +1,117 @@
+"""An open connection to a node: bytes out, replies in. Knows nothing of opening, logging in and turns."""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+from collections.abc import Sequence
+
+import trio
+
+from shardproxy.wire.reply import Reply
+from shardproxy.wire.resp import INCOMPLETE, Argument, ProtocolError, Reader, encode
+
+RECEIVE = 1 << 16  # bytes taken from the socket at once
+
+Requests = Sequence[Sequence[Argument]]
+
+
+class Batch(tuple[tuple[Argument, ...], ...]):
+    """Requests that are sent many times, encoded once."""
+
+    data: bytes
+
+    def __new__(cls, *requests: tuple[Argument, ...]) -> Batch:
+        self = super().__new__(cls, requests)
+        self.data = encode_all(requests)
+        return self
+
+
+def encode_all(requests: Requests) -> bytes:
+    """Requests as they are sent, one after another."""
+    if isinstance(requests, Batch):
+        return requests.data
+    return b"".join([encode(*args) for args in requests])
+
+
+class Connection:
+    """A socket that does not block, and the state the node keeps for it."""
+
+    def __init__(self, sock: socket.socket, max_reply: int) -> None:
+        self.sock = sock
+        self.reader = Reader(max_reply)
+        self.resp = 2
+        self.db = 0
+        self.peer = "" if sock.family == socket.AF_UNIX else str(sock.getpeername()[0])
+        self._poll = select.poll()
+        self._poll.register(sock, select.POLLIN)
+
+    @property
+    def is_readable(self) -> bool:
+        """There is something to read, be it the end."""
+        return bool(self._poll.poll(0))
+
+    def send_nowait(self, data: bytes) -> bool:
+        """Send all of it, or none of it (False); raise OSError, also when only a part was taken."""
+        try:
+            sent = self.sock.send(data)
+        except BlockingIOError:
+            return False
+        if sent < len(data):
+            raise BlockingIOError("the node does not read")
+        return True
+
+    def receive_nowait(self, replies: list[Reply]) -> None:
+        """Add the replies that are there; raise EOFError at the end, ProtocolError, OSError."""
+        try:
+            received = self.sock.recv(RECEIVE)
+        except BlockingIOError:
+            return
+        if not received:
+            raise EOFError
+        self.reader.feed(received)
+        while (reply := self.reader.next()) is not INCOMPLETE:
+            replies.append(reply)
+
+    async def exchange(self, data: bytes, count: int) -> tuple[list[Reply], bytes]:
+        """Send, and receive that many replies; the bytes returned are all of them."""
+        await self._send_all(data)
+        replies: list[Reply] = []
+        raw = bytearray()
+        while len(replies) < count:
+            received = await self._receive()
+            if not received:
+                raise EOFError
+            raw += received
+            self.reader.feed(received)
+            while (reply := self.reader.next()) is not INCOMPLETE:
+                replies.append(reply)
+        if len(replies) > count or not self.reader.is_idle:
+            raise ProtocolError("more replies than requests")
+        return replies, bytes(raw)
+
+    async def wait_readable(self) -> None:
+        """Wait for anything to read, be it the end; returns also when it is closed meanwhile."""
+        with contextlib.suppress(trio.ClosedResourceError):
+            await trio.lowlevel.wait_readable(self.sock)
+
+    def close(self) -> None:
+        trio.lowlevel.notify_closing(self.sock)
+        self.sock.close()
+
+    async def _send_all(self, data: bytes) -> None:
+        with memoryview(data) as left:
+            sent = 0
+            while sent < len(left):
+                try:
+                    with left[sent:] as rest:
+                        sent += self.sock.send(rest)
+                except BlockingIOError:
+                    await trio.lowlevel.wait_writable(self.sock)
+
+    async def _receive(self) -> bytes:
+        while True:
+            await trio.lowlevel.wait_readable(self.sock)
+            with contextlib.suppress(BlockingIOError):
+                return self.sock.recv(RECEIVE)
