@@ -106,7 +106,7 @@ class _Monitor:
         self._boards = boards
         self._connect = connect
         self._max_staleness = max_staleness
-        self._settings = settings
+        self._configured = self._settings = settings
         self._shards: dict[ShardKey, ShardHealth] = {}
         self._probers: dict[NodeKey, Prober] = {}
         self._paces: dict[ShardKey, dict[bool, tuple[Attention, float]]] = {}  # by whether it is the primary
@@ -120,6 +120,7 @@ class _Monitor:
     def follow(self, records: Board[ShardKey, ShardRecord], nursery: trio.Nursery) -> None:
         """Watch what the records name, and nothing else."""
         now = trio.current_time()
+        self._settings = self._configured.for_many(len(records), sum(len(r.nodes) for r in records.values()))
         for key in [key for key in self._shards if key not in records]:
             del self._shards[key]
             self._paces.pop(key, None)

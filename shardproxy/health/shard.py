@@ -102,10 +102,14 @@ class ShardHealth:
         is_beat = result.outcome is Outcome.PONG and result.replication is None and not result.is_surveyed
         if is_beat and self.beat(node, result.asked_at, result.at):
             return News.NONE
-        self._settle()
         history = self.histories.get(node)
         if history is None:
             return News.NONE
+        if result.outcome is Outcome.PONG:
+            self._beats.pop(node, None)  # a later sign of life takes its place
+        elif self._beats:
+            self._settle()
+            history = self.histories[node]
         now = self.histories[node] = history_observe(history, result)
         is_primary = node == self.record.primary
         if is_primary and now.replication is not history.replication:
@@ -162,7 +166,6 @@ class ShardHealth:
 
     def plan(self, settings: HealthSettings, max_staleness: float | None) -> float:
         """Find out when time alone may change what was judged last, and note it."""
-        self._settle()
         self.due_at = min(self._moments(self.judged_at, settings, max_staleness), default=math.inf)
         return self.due_at
 
@@ -176,7 +179,8 @@ class ShardHealth:
             if (
                 verdict is not None and verdict.state is NodeState.UP
             ):  # what comes first is that it looks silent
-                yield history.heard_at + suspect_after(role, settings) + SURE
+                _, beat_at = self._beats.get(node, (0.0, 0.0))
+                yield max(history.heard_at, beat_at) + suspect_after(role, settings) + SURE
             else:
                 yield next_change(history, role, after, settings)
             if not is_primary and max_staleness is not None and history.replication is not None:

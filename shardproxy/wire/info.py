@@ -6,6 +6,7 @@ Unknown fields are ignored: engines add some with every version.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 from shardproxy.model import Address
 from shardproxy.model.replication import AttachedReplica, Lineage, Replication, Role, Server
@@ -41,7 +42,7 @@ def read_server(fields: Mapping[str, str]) -> Server:
 def read_replication(fields: Mapping[str, str]) -> Replication:
     """INFO replication."""
     role = _role(_field(fields, "role"))
-    lineage = Lineage(
+    lineage = _lineage(
         _field(fields, "master_replid"),
         _replid(fields.get("master_replid2", "")),
         _number(fields, "second_repl_offset", -1),
@@ -60,7 +61,7 @@ def read_replication(fields: Mapping[str, str]) -> Replication:
         role,
         lineage,
         offset=_number(fields, "slave_repl_offset"),
-        follows=Address(host=_field(fields, "master_host"), port=_number(fields, "master_port")),
+        follows=_address(_field(fields, "master_host"), _number(fields, "master_port")),
         is_link_up=fields.get("master_link_status") == "up",
         is_syncing=fields.get("master_sync_in_progress") == "1",
         last_io=last_io if last_io >= 0 else None,
@@ -97,14 +98,27 @@ def _attached(fields: Mapping[str, str]) -> tuple[AttachedReplica, ...]:
     """`slave0:ip=127.0.0.1,port=17902,state=online,offset=0,lag=0`, and so on."""
     found = []
     for number in range(_number(fields, "connected_slaves", 0)):
-        pairs = (pair.partition("=") for pair in fields.get(f"slave{number}", "").split(","))
-        values = {name: value for name, _, value in pairs}
+        pairs = [pair.split("=", 1) for pair in fields.get(f"slave{number}", "").split(",") if "=" in pair]
+        values = {name: value for name, value in pairs}  # noqa: C416  # as above
         if "ip" in values:
-            address = Address(host=values["ip"], port=_number(values, "port"))
+            address = _address(values["ip"], _number(values, "port"))
             found.append(
                 AttachedReplica(address, values.get("state") == "online", _number(values, "offset", 0))
             )
     return tuple(found)
+
+
+# The same few come again and again, from hundreds of nodes every second.
+
+
+@lru_cache(maxsize=4096)
+def _address(host: str, port: int) -> Address:
+    return Address(host=host, port=port)
+
+
+@lru_cache(maxsize=4096)
+def _lineage(replid: str, replid2: str, second_offset: int) -> Lineage:
+    return Lineage(replid, replid2, second_offset)
 
 
 def _role(word: str) -> Role:
@@ -131,6 +145,6 @@ def _number(fields: Mapping[str, str], name: str, default: int | None = None) ->
     if text is None and default is not None:
         return default
     try:
-        return int(_field(fields, name))
+        return int(text if text is not None else _field(fields, name))
     except ValueError:
         raise InfoError(f"INFO says {name}:{text!r:.40}, which is not a number") from None

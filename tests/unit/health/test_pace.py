@@ -95,3 +95,21 @@ def test_how_much_is_asked(history: History, attention: Attention, depth: Depth)
 )
 def test_how_often_it_is_asked(changes: dict[str, Any], seconds: float) -> None:
     assert probe_interval(replace(CALM, **changes), HealthSettings()) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    ("shards", "nodes", "ping_interval", "replica_interval"),
+    [
+        (1, 3, 0.2, 1.0),
+        (200, 400, 0.2, 1.0),
+        (250, 750, 0.25, 1.875),
+        (250, 1500, 0.25, 2.0),
+        (4000, 9000, 0.4, 2.0),
+    ],
+)
+def test_many_are_asked_less_often(
+    shards: int, nodes: int, ping_interval: float, replica_interval: float
+) -> None:
+    settings = HealthSettings().for_many(shards, nodes)
+    assert (settings.ping_interval, settings.replica_interval) == (ping_interval, replica_interval)
+    assert settings.suspect_after < settings.down_after
