@@ -51,7 +51,7 @@ def check(mutation: Mutation, patch: Patch) -> None:
     raise AssertionError("\n".join(said))
 
 
-def at_awaits(fault: Fault, *others: At, awaits: Sequence[int] = range(8, 16), **options: Any) -> list[Plan]:
+def at_awaits(fault: Fault, *others: At, awaits: Sequence[int], **options: Any) -> list[Plan]:
     """The fault strikes at one of the awaits in the middle of a failover."""
     return [Plan([*others, At(fault, awaits=number)], **options) for number in awaits]
 

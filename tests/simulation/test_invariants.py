@@ -11,7 +11,7 @@ from tests.simulation.plan import Plan
 from tests.simulation.simulation import simulate
 from tests.simulation.strategies import PLANS
 
-EXAMPLES = int(os.environ.get("SHARDPROXY_SIMULATIONS", "15"))
+EXAMPLES = int(os.environ.get("SHARDPROXY_SIMULATIONS", "12"))
 
 
 @settings(
