@@ -244,12 +244,10 @@ def _replace(situation: Situation, health: NodeHealth) -> Decision:
     verdict = health.verdict
     why = f"primary {record.primary}: {verdict.reason}"
     found = adopt(setup, healths, is_patient=situation.is_patient)
-    if (
-        isinstance(found, Adopt)
-        and found.primary != record.primary
-        and _was_promoted(situation, found.primary)
-    ):
-        return Register(found)  # somebody has promoted it, an operator perhaps
+    if isinstance(found, Adopt) and found.primary != record.primary:
+        is_fresh = situation.why_not_act is not None or not _is_stale(record, healths, found.primary)
+        if is_fresh and _was_promoted(situation, found.primary):
+            return Register(found)  # somebody has promoted it, an operator perhaps
     if not verdict.is_answering and _has_other_nodes(situation, {*record.joined, record.primary}):
         anew = replace(record_new(setup), epoch=record.epoch + 1, revision=record.revision)
         return Update(anew, "the config has other nodes here, and the primary is gone")
@@ -259,7 +257,7 @@ def _replace(situation: Situation, health: NodeHealth) -> Decision:
         seen = health.replication
         if seen is not None and seen.role is Role.PRIMARY:
             return Accept(why, must_have_data=_may_miss_data(situation, health))
-        if why_not is None and seen is not None and (seen.is_frozen or len(setup.nodes) == 1):
+        if why_not is None and seen is not None and seen.is_frozen:
             return FailOver(f"{why}; nobody has more of the shard's data", to=record.primary)
     why_wait, until = _why_wait(situation)
     if why_wait is None:
@@ -284,6 +282,15 @@ def _why_wait(situation: Situation) -> tuple[str | None, float | None]:
     if situation.now < situation.allowed_at:
         return situation.too_soon, situation.allowed_at
     return None, None
+
+
+def _is_stale(record: ShardRecord, healths: Healths, node: Address) -> bool:
+    """Whether it left the shard's history long before the primary was lost: to follow it would undo writes."""
+    health = healths.get(node)
+    if health is None or health.replication is None or record.lineage is None:
+        return False
+    place = place_of(health.replication, record.lineage)
+    return place is not None and place < record.floor
 
 
 def _descends(record: ShardRecord, healths: Healths, node: Address) -> bool:

@@ -33,6 +33,7 @@ class Candidate:
     keys: int = 0  # in all its databases
     can_write: bool = True  # its disk takes what it has to save
     is_loading: bool = False
+    is_configured: bool = True  # it may be asked only for what it alone has
 
     def with_one_name(self, lineage: Lineage | None, other_name: str) -> Candidate:
         """The same, where two names mean the same history."""
@@ -79,6 +80,8 @@ def why_not_electable(candidate: Candidate, record: ShardRecord) -> str | None:
         return "not frozen"
     if (why_not := why_not_sound(candidate, lineage)) is not None:
         return why_not
+    if not candidate.is_configured:
+        return "the config has it no more"
     if not candidate.can_write:
         return "cannot save to disk"
     if seen.priority == 0:

@@ -116,6 +116,7 @@ class Runner:
             try:
                 zone = self.setup.zone_of(node)
                 candidate = await self.steps.freeze(node, zone=zone, cut_clients=node == record.last)
+                candidate = replace(candidate, is_configured=node in self.setup.addresses)
                 frozen.append(candidate.with_one_name(record.lineage, run.other_name))
             except StepError:
                 return  # it does not count among those that answer, and that is all

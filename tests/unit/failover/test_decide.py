@@ -212,6 +212,22 @@ def test_a_primary_changed_by_hand_is_adopted() -> None:
     assert decision.found.primary == B
 
 
+def test_one_promoted_by_hand_long_before_the_primary_was_lost_is_not_adopted_by_who_may_decide() -> None:
+    """Nobody has to follow it while the primary lives, and what that acknowledged since would be undone."""
+    early = {A: DEAD, B: health(primary(Lineage("new", X.replid, 301))), C: health(replica(A, is_up=False))}
+    shard = replace(record(), floor=400)
+    assert not isinstance(look(early, shard=shard), Register)
+    assert isinstance(look(early, shard=shard, of=setup(is_automatic=False)), Register)
+    late = {**early, B: health(primary(Lineage("new", X.replid, 401)))}
+    assert isinstance(look(late, shard=shard), Register)
+
+
+def test_a_lone_primary_that_was_told_to_follow_another_is_not_promoted_against_that() -> None:
+    alone = record(nodes=(A,), joined=(A,))
+    told = down(Cause.NOT_PRIMARY, replica(Address("10.7.7.7", 1)))
+    assert not isinstance(look({A: told}, shard=alone, of=setup(A)), FailOver)
+
+
 def test_a_stranger_that_says_it_is_the_primary_is_not_adopted() -> None:
     decision = look({A: down(Cause.NOT_PRIMARY, frozen()), B: health(primary(Y)), C: health(frozen())})
     assert isinstance(decision, FailOver)

@@ -48,6 +48,7 @@ def candidate(
         (candidate(is_loading=True), "loading"),
         (candidate(replication=frozen(is_syncing=True)), "syncing"),
         (candidate(can_write=False), "cannot save"),
+        (replace(candidate(), is_configured=False), "the config has it no more"),
         (candidate(replication=frozen(priority=0)), "priority is 0"),
         (candidate(replication=frozen(Y)), "another history"),
         (candidate(replication=frozen(X, 1)), "never been in sync"),

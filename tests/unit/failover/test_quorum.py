@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from shardproxy.failover import quorum
-from shardproxy.failover.election import Candidate, why_too_few
+from shardproxy.failover.election import Candidate, choose, why_too_few
 from shardproxy.model import Address
 from shardproxy.store.record import Promise, ShardRecord, ShardState
 from tests.unit.failover.make import A, B, C, X, frozen, record
@@ -216,30 +216,34 @@ class Quorum(RuleBasedStateMachine):
         fenced = self.record.fenced()
         self.serves = dict.fromkeys(self.serves, fenced)
         answering -= {lost}
-        if not answering or self.why_not_enough(answering, fenced) is not None:
+        best = self.whose_data_counts(answering, fenced)
+        if best is None:
             self.record = replace(fenced, state=ShardState.OK, primary=lost, last=None)
             return
-        best = max(answering, key=lambda node: len(self.has[node]))
         promoted = quorum.promoted(fenced.promoting(best), best).settled(best, X, self.run_ids[best])
         self.change(promoted)
         for node in NODES:  # what it lacks was never acknowledged
             self.has[node] &= self.has[best]
             self.on_disk[node] &= self.has[best]
 
-    def why_not_enough(self, sound: set[Address], shard: ShardRecord) -> str | None:
+    def whose_data_counts(self, sound: set[Address], shard: ShardRecord) -> Address | None:
+        """Who is promoted when these answer, or whom that one syncs from first."""
         candidates = [
             Candidate(node, frozen(X, 2 + len(self.has[node])), self.run_ids[node]) for node in sorted(sound)
         ]
-        return why_too_few(shard, candidates)
+        if why_too_few(shard, candidates) is not None:
+            return None
+        choice = choose(candidates, shard)
+        found = choice.source or choice.best
+        return found.address if found is not None else None
 
     @invariant()
-    def whoever_is_enough_has_every_acknowledged_write(self) -> None:
+    def whoever_is_promoted_has_every_acknowledged_write(self) -> None:
         replicas = [node for node in NODES if node != self.record.primary]
         for chosen in range(1 << len(replicas)):
             sound = {node for place, node in enumerate(replicas) if chosen >> place & 1}
-            if sound and self.why_not_enough(sound, self.record) is None:
-                best = set().union(*(self.has[node] for node in sound))
-                assert self.acknowledged <= best, (self.record, sound, self.has)
+            if (best := self.whose_data_counts(sound, self.record)) is not None:
+                assert self.acknowledged <= self.has[best], (self.record, sound, self.has)
 
     @invariant()
     def a_record_is_sound(self) -> None:
