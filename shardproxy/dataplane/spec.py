@@ -6,7 +6,7 @@ Holds the nodes' password: never log a spec.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NotRequired, TypedDict
 
@@ -123,10 +123,12 @@ def cluster_spec(
     readable: Readable | None = None,
     discovery: DiscoverySpec | None = None,
     terms: Terms | None = None,
+    shards: Iterable[ShardSpec] | None = None,
 ) -> ClusterSpec:
     """Describe one cluster to the data plane; shards `readable` does not name are read from all nodes.
 
-    `discovery` is what clients of a memcached cluster are told of its layout.
+    `discovery` is what clients of a memcached cluster are told of its layout; `shards` are those of the
+    topology where they have been described already.
     """
     readable, terms = readable or {}, terms or {}
     wait = settings.config.writes.wait if isinstance(settings.config, RedisCluster) else 0
@@ -146,10 +148,12 @@ def cluster_spec(
         key_families=_families(config),
         commands=_commands(config),
         shards=[
-            _shard(shard, readable.get(key), terms.get(key, ShardTerms()), wait)
+            shard_spec(shard, readable.get(key), terms.get(key, ShardTerms()), wait)
             for shard in topology.shards
             for key in [topology.key_of(shard)]
-        ],
+        ]
+        if shards is None
+        else list(shards),
         limits=config.limits.model_dump(),
         timeouts=config.timeouts.model_dump(),
         node_auth=NodeAuthSpec(
@@ -184,7 +188,10 @@ def _commands(config: Cluster) -> CommandsSpec:
     return CommandsSpec(deny=list(commands.deny), allow=list(commands.allow), rename=dict(commands.rename))
 
 
-def _shard(shard: Shard, readable: frozenset[Address] | None, terms: ShardTerms, wait: int) -> ShardSpec:
+def shard_spec(
+    shard: Shard, readable: frozenset[Address] | None, terms: ShardTerms, wait: int = 0
+) -> ShardSpec:
+    """Describe one shard; `wait` is what its cluster has where the terms say nothing."""
     first = shard.nodes[0] if shard.nodes else None
     spec = ShardSpec(
         name=first.name if first else None,

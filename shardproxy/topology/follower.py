@@ -22,7 +22,6 @@ import trio
 from shardproxy.dataplane import BoundEndpoint
 from shardproxy.dataplane.memcached import DiscoverySpec
 from shardproxy.dataplane.spec import ClusterSettings, ClusterSpec, cluster_spec
-from shardproxy.failover.setup import ShardSetup
 from shardproxy.health.monitor import Boards
 from shardproxy.model import Address, Engine, Topology
 from shardproxy.model.board import Board, News
@@ -35,6 +34,7 @@ from shardproxy.topology.fit import NOT_KNOWN, Fit, fit_of
 from shardproxy.topology.layout import LayoutLedger, layout_tell
 from shardproxy.topology.project import (
     Configured,
+    Part,
     Projection,
     epochs_of,
     news_of,
@@ -77,7 +77,6 @@ class _Served:
 
     configured: Configured
     projection: Projection
-    basis: object = None  # what the projection was made of
     discovery: DiscoverySpec | None = None
     is_confirmed: bool = True  # every worker serves it
 
@@ -95,7 +94,6 @@ class Follower:
     readable: Board[ShardKey, frozenset[Address]] = field(default_factory=Board)  # where it is known
     applied: Board[ShardKey, int] = field(default_factory=Board)  # `changed` of the records that are served
     _served: dict[str, _Served] = field(default_factory=dict)
-    _fits: dict[ShardKey, tuple[ShardRecord | None, Fit]] = field(default_factory=dict)  # and by which record
     _judged_at: tuple[int, int] = (-1, -1)  # versions of the health boards
     _troubles: dict[str, str] = field(
         default_factory=dict
@@ -176,37 +174,38 @@ class Follower:
                 name: self._project(name, served, records, epochs.get(name, 0), is_news=is_news)
                 for name, served in self._served.items()
             }
-            seconds = [await self._follow(name, now, records) for name, now in wanted.items()]
+            seconds = [await self._follow(name, now) for name, now in wanted.items()]
             self._acknowledge_others(records)
             return min(seconds, default=math.inf)
 
-    def _project(
-        self, name: str, before: _Served, records: Records, epoch: int, *, is_news: bool = True
-    ) -> _Served:
+    def _project(self, name: str, before: _Served, records: Records, epoch: int, *, is_news: bool) -> _Served:
         """What is to be served now. `is_news`: of health; without it only other records make a difference."""
         setups = before.configured.setups
         if not setups:
             return before
-        fits = {setup.key: self._judge(setup, records.get(setup.key), is_news=is_news) for setup in setups}
-        basis = (epoch, [records.get(setup.key) for setup in setups], fits)
-        if basis == before.basis:
-            return before
-        return replace(before, projection=project(name, setups, records, epoch, fits), basis=basis)
+        old = {part.key: part for part in before.projection.parts}
+        fits = {
+            setup.key: self._judge(setup.key, records.get(setup.key), old.get(setup.key), is_news=is_news)
+            for setup in setups
+        }
+        now = project(name, setups, records, epoch, fits, before.projection)
+        return before if now is before.projection else replace(before, projection=now)
 
-    def _judge(self, setup: ShardSetup, record: ShardRecord | None, *, is_news: bool) -> Fit:
-        """How fit a shard's replicas are; remembered, as it may stay so when the shard's roles change."""
-        judged_by, fit = self._fits.get(setup.key, (None, NOT_KNOWN))
-        if is_news or judged_by is not record:
-            fit = fit_of(record, self.boards.reads.get(setup.key), self.boards.health, fit)
-            self._fits[setup.key] = (record, fit)
-        return fit
+    def _judge(self, key: ShardKey, record: ShardRecord | None, old: Part | None, *, is_news: bool) -> Fit:
+        """How fit a shard's replicas are; that may stay as it was when the shard's roles change."""
+        if old is not None and old.record is record and not is_news:
+            return old.fit
+        before = old.fit if old is not None else NOT_KNOWN
+        return fit_of(record, self.boards.reads.get(key), self.boards.health, before)
 
-    async def _follow(self, name: str, now: _Served, records: Records) -> float:
+    async def _follow(self, name: str, now: _Served) -> float:
         served = self._served[name]
-        if now.projection == served.projection and served.is_confirmed:
-            self._served[name] = now
+        if now is served and served.is_confirmed:
             return math.inf
-        why = news_of(served.projection, now.projection, records)
+        why = news_of(served.projection, now.projection)
+        if served.is_confirmed and now.projection.is_told_by(served.projection):
+            self._show(name, now, why)
+            return math.inf
         try:
             await self._apply(name, now, why)
         except TimeoutError as error:
@@ -263,8 +262,11 @@ class Follower:
     def _cluster(self, name: str, settings: ClusterSettings) -> _Served:
         records = dict(self.records)
         configured = Configured(settings, shard_setups(name, settings, records))
-        empty = _Served(configured, Projection(Topology(name, Engine.REDIS, 0, ())))
-        return self._project(name, empty, records, epochs_of(records).get(name, 0))
+        served = self._served.get(name)
+        before = served.projection if served is not None else Projection(Topology(name, Engine.REDIS, 0, ()))
+        return self._project(
+            name, _Served(configured, before), records, epochs_of(records).get(name, 0), is_news=True
+        )
 
     async def _pool(self, name: str, settings: ClusterSettings) -> _Served:
         """A cluster without records: numbered here, and told to clients that discover it."""
@@ -306,12 +308,9 @@ class Follower:
     async def _apply(self, name: str, wanted: _Served, why: str) -> Endpoints:
         """Have it served, in one's turn; what is served is shown, and acknowledged once all workers do."""
         projection = wanted.projection
+        shards = [part.spec for part in projection.parts] if projection.parts else None
         spec = cluster_spec(
-            wanted.configured.settings,
-            projection.topology,
-            projection.readable,
-            wanted.discovery,
-            projection.terms,
+            wanted.configured.settings, projection.topology, discovery=wanted.discovery, shards=shards
         )
         try:
             endpoints = await self.dataplane.apply(spec)
@@ -319,8 +318,9 @@ class Follower:
             self._show(name, replace(wanted, is_confirmed=False), why)
             raise
         self._show(name, replace(wanted, is_confirmed=True), why)
-        for key, changed in projection.changed.items():
-            self.applied.show(key, changed)
+        for part in projection.parts:
+            if part.changed is not None:
+                self.applied.show(part.key, part.changed)
         return endpoints
 
     def _show(self, name: str, served: _Served, why: str) -> None:
@@ -328,10 +328,10 @@ class Follower:
         if self.topologies.get(name) != topology:
             log.info("topology served", cluster=name, epoch=topology.epoch, why=why)
         self._served[name] = served
-        self._forget_fits(name, {setup.key for setup in served.configured.setups})
         self.clusters.show(name, served.configured)
         self.topologies.show(name, topology)
-        self._show_readable(name, served.projection.readable)
+        parts = served.projection.parts
+        self._show_readable(name, {p.key: p.fit.readable for p in parts if p.fit.readable is not None})
 
     def _show_readable(self, name: str, readable: Mapping[ShardKey, frozenset[Address]]) -> None:
         for key in [key for key in self.readable if key.cluster == name and key not in readable]:
@@ -339,16 +339,11 @@ class Follower:
         for key, nodes in readable.items():
             self.readable.show(key, nodes)
 
-    def _forget_fits(self, name: str, ours: set[ShardKey]) -> None:
-        for key in [key for key in self._fits if key.cluster == name and key not in ours]:
-            del self._fits[key]
-
     async def _withdraw_all(self, names: Iterable[str], reason: str) -> None:
         for name in names:
             async with self._turn:
                 self.dataplane.remove(name)
                 del self._served[name]
-                self._forget_fits(name, set())
                 self.clusters.hide(name)
                 self.topologies.hide(name)
                 self._show_readable(name, {})

@@ -9,12 +9,13 @@ Every process that sees the same records serves the same topology under the same
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
+from operator import attrgetter
 
 from shardproxy.config import RedisCluster
-from shardproxy.dataplane.spec import ClusterSettings, ShardTerms
+from shardproxy.dataplane.spec import ClusterSettings, ShardSpec, ShardTerms, shard_spec
 from shardproxy.failover.setup import ShardSetup
 from shardproxy.model import SLOT_COUNT, Address, Engine, Node, Shard, Topology
 from shardproxy.model.replication import ShardKey
@@ -34,13 +35,39 @@ class Configured:
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """A shard as it is served, and what that was made of."""
+
+    setup: ShardSetup
+    record: ShardRecord | None
+    fit: Fit
+    shard: Shard
+    terms: ShardTerms
+    spec: ShardSpec
+
+    @property
+    def key(self) -> ShardKey:
+        return self.setup.key
+
+    @property
+    def changed(self) -> int | None:
+        """What may be acknowledged once it is served."""
+        return self.record.changed if self.record is not None else None
+
+
+@dataclass(frozen=True, slots=True)
 class Projection:
-    """What the data plane is to serve of a cluster, and what may be acknowledged once it does."""
+    """What the data plane is to serve of a cluster."""
 
     topology: Topology
-    terms: Mapping[ShardKey, ShardTerms] = field(default_factory=dict)
-    readable: Mapping[ShardKey, frozenset[Address]] = field(default_factory=dict)
-    changed: Mapping[ShardKey, int] = field(default_factory=dict)  # of the records it was made of
+    parts: tuple[Part, ...] = ()  # of each shard, in the topology's order; none without replication
+
+    def is_told_by(self, other: Projection) -> bool:
+        """Whether a data plane that serves the other one serves this one too."""
+        return self.topology == other.topology and all(
+            mine is theirs or (mine.spec, mine.changed) == (theirs.spec, theirs.changed)
+            for mine, theirs in zip(self.parts, other.parts, strict=True)
+        )
 
 
 def shard_setups(cluster: str, settings: ClusterSettings, records: Records) -> tuple[ShardSetup, ...]:
@@ -65,23 +92,23 @@ def project(
     records: Records,
     epoch: int,
     fits: Mapping[ShardKey, Fit],
+    before: Projection | None = None,
 ) -> Projection:
-    """Say what is served of a Redis cluster."""
-    found = {setup.key: record_about(setup, records.get(setup.key)) for setup in setups}
-    slots = slots_recorded(found) or {setup.key: setup.slots for setup in setups}
-    shards = tuple(
-        shard_project(place, setup, slots[setup.key], found[setup.key]) for place, setup in enumerate(setups)
+    """Say what is served of a Redis cluster. What is as `before` is not made anew, be it a shard or all."""
+    old = {part.key: part for part in before.parts} if before is not None else {}
+    seen = [records.get(setup.key) for setup in setups]
+    found = [record_about(setup, record) for setup, record in zip(setups, seen, strict=True)]
+    slots = slots_recorded(found) or [setup.slots for setup in setups]
+    parts = tuple(
+        part_reused(
+            old.get(setup.key), setup, seen[place], fits.get(setup.key, NOT_KNOWN), place, slots[place]
+        )
+        or part_made(setup, seen[place], found[place], fits.get(setup.key, NOT_KNOWN), place, slots[place])
+        for place, setup in enumerate(setups)
     )
-    known = {setup.key: fits.get(setup.key, NOT_KNOWN) for setup in setups}
-    return Projection(
-        Topology(cluster, Engine.REDIS, epoch, shards),
-        {
-            setup.key: terms_of(shard, setup, found[setup.key], known[setup.key])
-            for shard, setup in zip(shards, setups, strict=True)
-        },
-        {key: fit.readable for key, fit in known.items() if fit.readable is not None},
-        {setup.key: records[setup.key].changed for setup in setups if setup.key in records},
-    )
+    if before is not None and epoch == before.topology.epoch and parts == before.parts:
+        return before
+    return Projection(Topology(cluster, Engine.REDIS, epoch, tuple(part.shard for part in parts)), parts)
 
 
 def record_about(setup: ShardSetup, record: ShardRecord | None) -> ShardRecord | None:
@@ -91,18 +118,40 @@ def record_about(setup: ShardSetup, record: ShardRecord | None) -> ShardRecord |
     return record if any(node in record.nodes for node in setup.addresses) else None
 
 
-def slots_recorded(found: Mapping[ShardKey, ShardRecord | None]) -> dict[ShardKey, Slots] | None:
+def slots_recorded(found: Sequence[ShardRecord | None]) -> list[Slots] | None:
     """The slots on record, if these shards have each slot exactly once between them."""
-    slots = {key: record.slots for key, record in found.items() if record is not None}
-    return slots if len(slots) == len(found) and is_whole(slots.values()) else None
+    slots = [record.slots for record in found if record is not None]
+    return slots if len(slots) == len(found) and is_whole(slots) else None
 
 
 def is_whole(slots: Iterable[Slots]) -> bool:
     """Whether these are all slots, each once."""
-    ranges = sorted(piece for pieces in slots for piece in pieces)
+    ranges = sorted((piece for pieces in slots for piece in pieces), key=attrgetter("first"))
     if not ranges or ranges[0].first != 0 or ranges[-1].last != SLOT_COUNT - 1:
         return False
     return all(after.first == before.last + 1 for before, after in pairwise(ranges))
+
+
+def part_reused(
+    old: Part | None, setup: ShardSetup, record: ShardRecord | None, fit: Fit, place: int, slots: Slots
+) -> Part | None:
+    """The part of before, if it would be made of the same."""
+    if old is None or old.record is not record or old.shard.index != place:
+        return None
+    return old if (old.setup, old.fit, old.shard.slots) == (setup, fit, slots) else None
+
+
+def part_made(
+    setup: ShardSetup,
+    record: ShardRecord | None,
+    about: ShardRecord | None,
+    fit: Fit,
+    place: int,
+    slots: Slots,
+) -> Part:
+    shard = shard_project(place, setup, slots, about)
+    terms = terms_of(shard, setup, about, fit)
+    return Part(setup, record, fit, shard, terms, shard_spec(shard, fit.readable, terms))
 
 
 def shard_project(place: int, setup: ShardSetup, slots: Slots, record: ShardRecord | None) -> Shard:
@@ -139,14 +188,14 @@ def terms_of(shard: Shard, setup: ShardSetup, record: ShardRecord | None, fit: F
     )
 
 
-def news_of(before: Projection, now: Projection, records: Records) -> str:
+def news_of(before: Projection, now: Projection) -> str:
     """What is new on record, for people."""
+    old = {part.key: part.changed for part in before.parts}
     said = []
-    for shard in now.topology.shards:
-        key = now.topology.key_of(shard)
-        if key in now.changed and now.changed[key] != before.changed.get(key):
-            record = records[key]
-            where = f"primary {shard.primary}" if shard.primary is not None else "no primary"
-            said.append(f"shard {shard.label} {record.state.value} at epoch {record.epoch}, {where}")
+    for part in now.parts:
+        if part.record is not None and part.changed != old.get(part.key):
+            who = f"primary {part.shard.primary}" if part.shard.primary is not None else "no primary"
+            state = part.record.state.value
+            said.append(f"shard {part.shard.label} {state} at epoch {part.record.epoch}, {who}")
     more = [f"and {len(said) - NEWS_TOLD} more"] if len(said) > NEWS_TOLD else []
     return "; ".join([*said[:NEWS_TOLD], *more]) or "a shard changed that is not configured here"

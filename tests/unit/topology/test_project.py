@@ -33,6 +33,10 @@ def projected(
     return project("main", setups, by_key, epochs_of(by_key).get("main", 0), fits or {})
 
 
+def changed(projection: Projection) -> dict[ShardKey, int | None]:
+    return {part.key: part.changed for part in projection.parts}
+
+
 def addresses(nodes: tuple[Node, ...]) -> list[Address]:
     return [node.address for node in nodes]
 
@@ -142,7 +146,7 @@ def test_a_shard_is_known_by_its_number_and_found_by_its_place() -> None:
         (0, 2, "users", "users"),
         (1, 7, None, "7"),
     ]
-    assert [terms.label for terms in projected(setups).terms.values()] == ["users", "7"]
+    assert [part.terms.label for part in projected(setups).parts] == ["users", "7"]
     assert topology.key_of(topology.shards[1]) == ShardKey("main", 7)
     assert topology.shard_numbered(7) is topology.shards[1]
     assert topology.shard_numbered(0) is None
@@ -160,28 +164,28 @@ def test_a_shard_is_known_by_its_number_and_found_by_its_place() -> None:
     ],
 )
 def test_only_the_process_on_record_is_spoken_to(seen: ShardRecord | None, run_id: str | None) -> None:
-    terms = projected((setup(A, B),), *([seen] if seen else [])).terms
-    assert terms[KEY].run_id == run_id
+    (part,) = projected((setup(A, B),), *([seen] if seen else [])).parts
+    assert part.terms.run_id == run_id
 
 
 def test_a_write_waits_as_promised_on_record() -> None:
     fits = {KEY: Fit(voters=frozenset({B}))}
-    unknown = projected((setup(A, B, wait=2),), fits=fits).terms[KEY]
+    unknown = projected((setup(A, B, wait=2),), fits=fits).parts[0].terms
     assert (unknown.wait, unknown.voters) == (2, frozenset({B}))
-    promised = projected((setup(A, B, wait=2),), record(promise=PROMISED), fits=fits).terms[KEY]
+    promised = projected((setup(A, B, wait=2),), record(promise=PROMISED), fits=fits).parts[0].terms
     assert (promised.wait, promised.voters) == (1, frozenset({B}))
-    none = projected((setup(A, B),), record(), fits=fits).terms[KEY]
+    none = projected((setup(A, B),), record(), fits=fits).parts[0].terms
     assert (none.wait, none.voters) == (0, None)
 
 
 def test_what_may_be_acknowledged_is_what_it_was_made_of() -> None:
     setups = (setup(A, B, slots=LOW), setup(C, key=OTHER, slots=HIGH))
-    assert projected(setups).changed == {}
-    assert projected(setups, record(changed=5)).changed == {KEY: 5}
+    assert changed(projected(setups)) == {KEY: None, OTHER: None}
+    assert changed(projected(setups, record(changed=5))) == {KEY: 5, OTHER: None}
     elsewhere = record(key=ShardKey("main", 4), changed=9)
-    assert projected(setups, record(changed=5), elsewhere).changed == {KEY: 5}
+    assert changed(projected(setups, record(changed=5), elsewhere)) == {KEY: 5, OTHER: None}
     other_nodes = record(S.OK, D, (D,), changed=6)
-    assert projected(setups, other_nodes).changed == {KEY: 6}, "nobody is served by its nodes any more"
+    assert changed(projected(setups, other_nodes))[KEY] == 6, "nobody is served by its nodes any more"
 
 
 def test_news_tell_of_each_shard_whose_record_changed() -> None:
@@ -190,11 +194,30 @@ def test_news_tell_of_each_shard_whose_record_changed() -> None:
     fenced = record(S.FENCING, None, last=A, changed=7, epoch=4)
     before, now = projected(setups, first), projected(setups, fenced, second)
     said = "shard users fencing at epoch 4, no primary; shard 1 ok at epoch 3, primary 127.0.0.1:7103"
-    assert news_of(before, now, {KEY: fenced, OTHER: second}) == said
+    assert news_of(before, now) == said
     many = tuple(setup(A, key=ShardKey("main", n)) for n in range(7))
     records = [record(nodes=(A,), key=each.key) for each in many]
-    told = news_of(projected(many), projected(many, *records), {each.key: each for each in records})
+    told = news_of(projected(many), projected(many, *records))
     assert told.endswith("shard 4 ok at epoch 3, primary 127.0.0.1:7101; and 2 more")
+
+
+def test_what_is_as_before_is_not_made_anew() -> None:
+    setups = (setup(A, B, slots=LOW), setup(C, key=OTHER, slots=HIGH))
+    records = {KEY: record(changed=5), OTHER: record(nodes=(C,), primary=C, key=OTHER, changed=6)}
+    before = project("main", setups, records, 6, {})
+    assert project("main", setups, records, 6, {}, before) is before
+    assert project("main", setups, records, 7, {}, before).parts == before.parts
+    lower = replace(records[KEY], floor=9)
+    now = project("main", setups, {**records, KEY: lower}, 6, {}, before)
+    assert now.parts[1] is before.parts[1]
+    assert now.parts[0].record is lower
+    assert now.is_told_by(before), "a floor is nobody's but the controller's"
+    fenced = record(S.FENCING, None, last=A, changed=7)
+    assert not project("main", setups, {**records, KEY: fenced}, 7, {}, before).is_told_by(before)
+    for fit in (Fit(readable=frozenset()), Fit(readable=frozenset({A}))):
+        assert not project("main", setups, records, 6, {KEY: fit}, before).is_told_by(before)
+    swapped = project("main", setups[::-1], records, 6, {}, before)
+    assert [part.shard.index for part in swapped.parts] == [0, 1]
 
 
 def test_setups_are_ordered_by_number_and_say_what_is_configured() -> None:
