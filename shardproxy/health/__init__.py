@@ -1,9 +1,11 @@
 """Whether each node is alive, and whether a primary has to be replaced.
 
-monitor.py   task: asks every node, shows verdicts       probe.py     one question to one node
-detector.py  from results and witnesses to a verdict     history.py   what is remembered of a node's results
-outcome.py   classes of replies                          tilt.py      when our own clock cannot be trusted
+monitor.py   task: has all nodes asked, shows verdicts   prober.py    task: asks one node, over and over
+probe.py     one question to one node                    pace.py      when it is asked, and how much
+shard.py     one shard's nodes, and what follows         history.py   what is remembered of a node's results
+detector.py  from results and witnesses to a verdict     outcome.py   classes of replies
 witness.py   what a replica says of its primary          staleness.py how old a replica's data is
-settings.py  intervals and limits                   manager.py   who else manages a node
-pool.py      memcached nodes that are down, for the log
+attached.py  who is who in a primary's list of replicas  manager.py   who else manages a node
+tilt.py      when our own clock cannot be trusted        statistics.py  figures on all this, for metrics
+settings.py  intervals and limits                        pool.py      tells of memcached nodes that are down
 """

@@ -13,6 +13,7 @@ We cannot reach it but a replica can: then it is we who are cut off, and nothing
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -22,6 +23,8 @@ from shardproxy.health.settings import HealthSettings
 from shardproxy.health.witness import Witness
 from shardproxy.model.health import Cause, NodeState
 from shardproxy.model.replication import Role
+
+SURE = 0.001  # seconds after a moment it is past, however sums of floats are rounded
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,7 @@ class Question:
     witnesses: Sequence[Witness] = ()  # those that answer
     expected_witnesses: int = 0  # those there should be
     is_tilted: bool = False  # our own view is in doubt: nothing without a witness
+    is_early: bool = False  # it has just told of another role, and the others were not asked since
 
 
 def judge(question: Question, settings: HealthSettings) -> Judgement:
@@ -51,16 +55,33 @@ def judge(question: Question, settings: HealthSettings) -> Judgement:
     last = history.last
     if last is not None and last.outcome is Outcome.DENIED:
         return Judgement(NodeState.DENIED, last.why)
+    if last is None:
+        return Judgement(NodeState.UNKNOWN, "not asked yet")
     silent_for = history.silent_for(now)
-    if last is None or history.alive_at is None:
+    if history.alive_at is None:
         if silent_for < settings.down_after and not history.is_refusing:
-            return Judgement(NodeState.UNKNOWN, last.why if last else "not asked yet")
-    elif silent_for < _suspect_after(question.role, settings) and history.alive_at == last.at:
+            return Judgement(NodeState.UNKNOWN, last.why)
+    elif silent_for < suspect_after(question.role, settings) and history.alive_at == last.at:
         return _judge_alive(question, last.outcome, settings)
     return _judge_silent(question, silent_for, settings)
 
 
-def _suspect_after(role: Role, settings: HealthSettings) -> float:
+def next_change(history: History, role: Role, after: float, settings: HealthSettings) -> float:
+    """When, after that time, a judgement may become another one although nothing new is heard of the node."""
+    heard, same = history.heard_at, history.outcome_since
+    moments = (
+        heard + suspect_after(role, settings),
+        heard + settings.down_after,
+        heard + _down_after(role, settings),
+        heard + settings.down_after + settings.witness_grace,
+        same + settings.loading_grace,
+        same + settings.unwritable_grace,
+    )
+    return min((at + SURE for at in moments if at + SURE > after), default=math.inf)
+
+
+def suspect_after(role: Role, settings: HealthSettings) -> float:
+    """Seconds of silence after which a node is not simply up any more."""
     return settings.suspect_after if role is Role.PRIMARY else _down_after(role, settings)
 
 
@@ -116,6 +137,8 @@ def _judge_alive(question: Question, outcome: Outcome, settings: HealthSettings)
             return Judgement(
                 NodeState.DOWN, "it restarted: another process answers (run_id changed)", Cause.RESTARTED
             )
+        if history.is_acting_replica and question.is_early:
+            return Judgement(NodeState.SUSPECT, "it says it is a replica: who is the primary now?")
         if history.is_acting_replica:
             return Judgement(NodeState.DOWN, "it says it is a replica", Cause.NOT_PRIMARY)
     return Judgement(NodeState.UP, why)

@@ -6,8 +6,10 @@ Holds no list: times and the latest facts are all that judging needs.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from shardproxy.health.outcome import ALIVE, Outcome, ProbeResult
+from shardproxy.model import Address
 from shardproxy.model.replication import Replication, Role, Server
 
 DEAD_REFUSALS = 2  # in a row
@@ -29,9 +31,17 @@ class History:
     replication: Replication | None = None
     replication_at: float | None = None
     offset_since: float | None = None  # when its present offset was first seen
+    role_since: float | None = None  # when the part it plays was first seen
     ping_period: float = DEFAULT_PING_PERIOD
     manager: str | None = None
-    is_surveyed: bool = False
+    surveyed_at: float | None = None  # when it was last asked for that
+    named: str = ""  # what our connection to it is called
+    peer: str = ""  # the IP address it was last reached at
+    announced: Address | None = None
+
+    @property
+    def is_surveyed(self) -> bool:
+        return self.surveyed_at is not None
 
     @property
     def is_restarted(self) -> bool:
@@ -46,9 +56,19 @@ class History:
     def is_acting_replica(self) -> bool:
         return self.replication is not None and self.replication.role is Role.REPLICA
 
+    @property
+    def heard_at(self) -> float:
+        """From when silence is counted."""
+        return self.since if self.alive_at is None else max(self.since, self.alive_at)
+
     def silent_for(self, now: float) -> float:
         """Seconds without a sign of life, counted from `since` at the earliest."""
-        return now - max(self.since, self.alive_at if self.alive_at is not None else self.since)
+        return now - self.heard_at
+
+
+def history_beat(history: History, asked_at: float, at: float) -> History:
+    """Add a sign of life that is as the last result and brings no facts."""
+    return replace(history, last=ProbeResult(asked_at, at, Outcome.PONG), alive_at=at)
 
 
 def history_start(now: float) -> History:
@@ -60,40 +80,48 @@ def history_observe(history: History, result: ProbeResult) -> History:
     if result.asked_at < history.since:
         return history
     is_same = history.last is not None and history.last.outcome is result.outcome
-    refusals = history.refusals + 1 + result.was_closed if result.outcome is Outcome.REFUSED else 0
-    seen = replace(
-        history,
-        last=result,
-        outcome_since=history.outcome_since if is_same else result.at,
-        refusals=refusals,
-        alive_at=result.at if result.outcome in ALIVE else history.alive_at,
-        ping_period=history.ping_period if result.ping_period is None else result.ping_period,
-        manager=result.manager if result.is_surveyed else history.manager,
-        is_surveyed=history.is_surveyed or result.is_surveyed,
-    )
-    if result.asked_at < history.accepted_at:
-        return seen
+    changes: dict[str, Any] = {
+        "last": result,
+        "refusals": history.refusals + 1 + result.was_closed if result.outcome is Outcome.REFUSED else 0,
+        "peer": result.peer or history.peer,
+    }
+    if history.last is None:
+        changes["since"] = result.asked_at  # it had no chance to answer before
+    if not is_same:
+        changes["outcome_since"] = result.at
+    if result.outcome in ALIVE:
+        changes["alive_at"] = result.at
+    if result.ping_period is not None:
+        changes["ping_period"] = result.ping_period
+    if result.is_surveyed:
+        changes |= {"manager": result.manager, "surveyed_at": result.asked_at}
+        changes |= {"named": result.named, "announced": result.announced}
+    if result.asked_at >= history.accepted_at:
+        changes |= _facts(history, result)
+    return replace(history, **changes)
+
+
+def _facts(history: History, result: ProbeResult) -> dict[str, Any]:
+    """What it says of itself, in the roles the shard has now; nothing while it is not known who speaks."""
+    if history.server is None and result.server is None:
+        return {}
+    found: dict[str, Any] = {}
     if result.server is not None:
-        seen = replace(seen, server=result.server, run_id=history.run_id or result.server.run_id)
-    return _observe_replication(seen, result)
-
-
-def _observe_replication(history: History, result: ProbeResult) -> History:
-    now = result.replication
-    if now is None:
-        return history
-    before = history.replication
-    is_same = before is not None and before.offset == now.offset and before.follows == now.follows
-    return replace(
-        history,
-        replication=now,
-        replication_at=result.at,
-        offset_since=history.offset_since if is_same else result.at,
-    )
+        found |= {"server": result.server, "run_id": history.run_id or result.server.run_id}
+    now, before = result.replication, history.replication
+    if now is not None:
+        found |= {"replication": now, "replication_at": result.at}
+        if before is None or before.offset != now.offset or before.follows != now.follows:
+            found["offset_since"] = result.at
+        if before is None or before.role is not now.role:
+            found["role_since"] = result.at
+    return found
 
 
 def history_restart_timers(history: History, now: float) -> History:
-    """Forget what looked bad: we were the ones who did not look."""
+    """Forget what looked bad: we were the ones who did not look. Who was well when last heard of still is."""
+    if history.last is not None and history.last.at == history.alive_at:
+        return replace(history, since=now, outcome_since=now)
     return replace(history, since=now, refusals=0, last=None, alive_at=None, outcome_since=now)
 
 

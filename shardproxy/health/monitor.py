@@ -1,9 +1,11 @@
 """Asks every node of every shard how it is, and shows verdicts.
 
     records ─> which nodes ─> one task and one connection per node ─> ShardHealth ─> health board
-    hints (a worker saw an error) ─> asks now                               └─> reads board (fit replicas)
+    hints (a worker saw an error) ─> asks now        │                      └─> reads board (fit replicas)
+                                                     └─ while all is as usual, the pulse asks for all of them
 
-Hints never decide anything: they only make us look sooner.
+Hints never decide anything: they only make us look sooner. A shard is judged when something is heard of it,
+and when time alone may change a verdict.
 """
 
 from __future__ import annotations
@@ -14,20 +16,24 @@ from dataclasses import dataclass, field
 import structlog
 import trio
 
-from shardproxy.health.history import History
+from shardproxy.health.outcome import ProbeResult
 from shardproxy.health.pace import Attention, probe_depth, probe_interval
-from shardproxy.health.probe import Asker, Link, probe
+from shardproxy.health.probe import Asker, Depth, Link
+from shardproxy.health.prober import Prober
 from shardproxy.health.settings import HealthSettings
-from shardproxy.health.shard import ShardHealth
+from shardproxy.health.shard import News, ShardHealth
+from shardproxy.health.statistics import HealthStatistics
 from shardproxy.health.tilt import Tilt, tilt_counted, tilt_stalled
+from shardproxy.health.turnstile import Turnstile
 from shardproxy.model import Address
 from shardproxy.model.board import Board
 from shardproxy.model.health import NodeHealth, NodeKey, NodeState, Verdict
 from shardproxy.model.replication import ShardKey
+from shardproxy.nodes import Pulse
 from shardproxy.store.record import ShardRecord
 
 TICK = 0.1  # seconds; silence is noticed this late at most
-MIN_GAP = 0.02  # seconds between two questions to a node, however many hints there are
+REVIEW = 1.0  # seconds between looks at what a reload may have changed
 QUIET = frozenset({NodeState.UP, NodeState.UNKNOWN, NodeState.SUSPECT})
 
 log = structlog.get_logger()
@@ -41,16 +47,15 @@ class Boards:
 
     health: Board[NodeKey, NodeHealth] = field(default_factory=Board)
     reads: Board[ShardKey, frozenset[Address]] = field(default_factory=Board)
-
-
-@dataclass(slots=True)
-class _Prober:
-    scope: trio.CancelScope
-    wake: trio.Event
+    statistics: HealthStatistics = field(default_factory=HealthStatistics)
 
 
 def _no_bound(key: ShardKey) -> float | None:
     return None
+
+
+def _decides() -> bool:
+    return False
 
 
 async def run_monitor(
@@ -59,6 +64,7 @@ async def run_monitor(
     connect: Connect,
     *,
     group: str = "",
+    is_observer: Callable[[], bool] = _decides,
     max_staleness: Callable[[ShardKey], float | None] = _no_bound,
     hints: trio.MemoryReceiveChannel[Address] | None = None,
     settings: HealthSettings | None = None,
@@ -66,15 +72,18 @@ async def run_monitor(
 ) -> None:
     """Watch the nodes of all records until cancelled.
 
-    `connect` opens nothing by itself; `max_staleness` gives seconds, or None where replicas are not bound;
-    `hints` are addresses that just failed somebody.
+    `connect` opens nothing by itself; `is_observer`: we may not change their replication, so others need not
+    give way to us; `max_staleness` gives seconds, or None where replicas are not bound; `hints` are addresses
+    that just failed somebody.
     """
     settings = settings or HealthSettings()
     async with trio.open_nursery() as nursery:
-        monitor = _Monitor(boards, connect, Asker(group, settings.probe_timeout), max_staleness, settings)
+        asker = Asker(group, settings.probe_timeout, is_observer)
+        monitor = _Monitor(boards, connect, asker, max_staleness, settings)
         if hints is not None:
             nursery.start_soon(monitor.heed, hints)
         nursery.start_soon(monitor.tick)
+        nursery.start_soon(monitor.pulse.run)
         task_status.started()
         seen = None
         while True:
@@ -91,21 +100,31 @@ class _Monitor:
         max_staleness: Callable[[ShardKey], float | None],
         settings: HealthSettings,
     ) -> None:
+        self.asker = asker
+        self.pulse = Pulse(settings.probe_timeout)
+        self.turnstile = Turnstile()
         self._boards = boards
         self._connect = connect
-        self._asker = asker
         self._max_staleness = max_staleness
-        self._settings = settings
+        self._configured = self._settings = settings
         self._shards: dict[ShardKey, ShardHealth] = {}
-        self._probers: dict[NodeKey, _Prober] = {}
+        self._probers: dict[NodeKey, Prober] = {}
+        self._paces: dict[ShardKey, dict[bool, tuple[Attention, float]]] = {}  # by whether it is the primary
+        self._started = 0
+        self._bounds: dict[ShardKey, float | None] = {}  # max_staleness, as judged by
+        self._suspects = self._refused = 0  # nodes of such shards
         self._tilt = Tilt()
+        self._was_tilted = False
         self._alert: set[ShardKey] = set()  # shards whose nodes were told to look closer
 
     def follow(self, records: Board[ShardKey, ShardRecord], nursery: trio.Nursery) -> None:
         """Watch what the records name, and nothing else."""
         now = trio.current_time()
+        self._settings = self._configured.for_many(len(records), sum(len(r.nodes) for r in records.values()))
         for key in [key for key in self._shards if key not in records]:
             del self._shards[key]
+            self._paces.pop(key, None)
+            self._bounds.pop(key, None)
             self._alert.discard(key)
             self._boards.reads.hide(key)
         for key, record in records.items():
@@ -121,9 +140,12 @@ class _Monitor:
         for gone in set(self._probers) - wanted:
             self._probers.pop(gone).scope.cancel()
             self._boards.health.hide(gone)
-        for new in wanted - set(self._probers):
-            prober = self._probers[new] = _Prober(trio.CancelScope(), trio.Event())
-            nursery.start_soon(self._watch, new, prober)
+        for new in sorted(wanted - set(self._probers)):
+            self._started += 1
+            prober = self._probers[new] = Prober(
+                self, new, self._shards[new[0]], self._connect(*new), self._started
+            )
+            nursery.start_soon(prober.run)
 
     async def heed(self, hints: trio.MemoryReceiveChannel[Address]) -> None:
         async for address in hints:
@@ -133,71 +155,94 @@ class _Monitor:
 
     async def tick(self) -> None:
         """Notice silence, also our own."""
-        expected = trio.current_time()
+        expected = review_at = trio.current_time()
         while True:
             expected = max(expected, trio.current_time()) + TICK
             await trio.sleep_until(expected)
-            late = trio.current_time() - expected
+            now = trio.current_time()
+            late = now - expected
+            self._boards.statistics.note_delay(late, now)
             if late >= self._settings.stall_after:
-                self._distrust(tilt_stalled(self._tilt, late, trio.current_time()))
-            for key in self._shards:
-                self._judge(key)
+                self._distrust(tilt_stalled(self._tilt, late, now))
+            if now >= review_at:
+                review_at = now + REVIEW
+                self._review()
+            is_tilted = self._tilt.is_tilted(now)
+            for key, shard in self._shards.items():
+                if is_tilted != self._was_tilted or (shard.due_at <= now and self._is_due(key, now)):
+                    self._judge(key)
             self._count()
+
+    def _review(self) -> None:
+        """A reload may have changed what we ask, what we are called, or how old data may be."""
+        self._paces.clear()
+        for key in self._shards:
+            if self._bounds.get(key) != self._max_staleness(key):
+                self._judge(key)
+
+    def _is_due(self, key: ShardKey, now: float) -> bool:
+        """A sign of life postpones the moment, which is not noted before it has come."""
+        return self._shards[key].plan(self._settings, self._bounds.get(key)) <= now
 
     def _count(self) -> None:
         """Are too many primaries silent at once to believe it?"""
-        with_primary = [shard for shard in self._shards.values() if shard.record.primary is not None]
-        silent = sum(shard.looks_down for shard in with_primary)
-        tilt = tilt_counted(self._tilt, silent, len(with_primary), trio.current_time())
+        now = trio.current_time()
+        total = silent = self._suspects = self._refused = 0
+        for shard in self._shards.values():
+            self._suspects += len(shard.histories) * shard.is_suspect
+            self._refused += len(shard.histories) * shard.is_refused
+            if shard.record.primary is not None:
+                total += 1
+                silent += shard.looks_down
+        tilt = tilt_counted(self._tilt, silent, total, now)
         if tilt.is_mass and not self._tilt.is_mass:
             self._distrust(tilt)
         self._tilt = tilt
+        self._show_tilt(is_tilted=tilt.is_tilted(now))
+
+    def _show_tilt(self, *, is_tilted: bool) -> None:
+        if is_tilted == self._was_tilted:
+            return
+        self._was_tilted = is_tilted
+        for cluster in {key.cluster for key in self._shards}:
+            if is_tilted:
+                self._boards.statistics.tilted[cluster] = self._tilt.reason
+            else:
+                self._boards.statistics.tilted.pop(cluster, None)
 
     def _distrust(self, tilt: Tilt) -> None:
         self._tilt = tilt
         log.warning("health in doubt", why=tilt.reason, shards=len(self._shards))
-        for shard in self._shards.values():
+        for key, shard in self._shards.items():
             shard.restart_timers(trio.current_time())
+            self._judge(key)
 
-    async def _watch(self, key: NodeKey, prober: _Prober) -> None:
-        """Ask one node, over and over."""
-        link = self._connect(*key)
-        connection: int | None = None
-        surveyed_at: float | None = None
-        was_closed = False
-        try:
-            with prober.scope:
-                while True:
-                    now = trio.current_time()
-                    prober.wake = trio.Event()
-                    depth = probe_depth(
-                        self._history(key), surveyed_at, now, self._attention(key), self._settings
-                    )
-                    result = await probe(link, depth, self._asker, connection, was_closed=was_closed)
-                    if prober.scope.cancel_called:
-                        break  # the node left the shard while it was asked
-                    connection = result.connection or connection
-                    surveyed_at = now if result.is_surveyed else surveyed_at
-                    self._shards[key[0]].observe(key[1], result)
-                    self._judge(key[0])
-                    interval = probe_interval(self._history(key), self._attention(key), self._settings)
-                    was_closed = False
-                    await trio.sleep_until(now + MIN_GAP)
-                    with trio.move_on_at(now + interval):
-                        was_closed = await _wait_closed(link, prober.wake)
-        finally:
-            link.close()
+    def count_question(self) -> None:
+        self._boards.statistics.questions += 1
+
+    def observe(self, key: NodeKey, shard: ShardHealth, result: ProbeResult) -> None:
+        """Take a result, and judge what it may change."""
+        match shard.observe(key[1], result):
+            case News.MAYBE:
+                self._judge(key[0])
+            case News.FIGURES:
+                self._boards.health.show(key, shard.health(key[1], result.at))
+                if (max_staleness := self._bounds.get(key[0])) is not None:
+                    self._boards.reads.show(key[0], shard.readable(max_staleness, result.at))
 
     def _judge(self, key: ShardKey) -> None:
         """Renew a shard's verdicts and show what is new."""
         shard, now = self._shards[key], trio.current_time()
         before = dict(shard.verdicts)
         shard.judge(now, self._settings, is_tilted=self._tilt.is_tilted(now))
+        max_staleness = self._bounds[key] = self._max_staleness(key)
+        shard.plan(self._settings, max_staleness)
+        self._paces.pop(key, None)
         for node, verdict in shard.verdicts.items():
-            self._boards.health.show((key, node), shard.health(node))
+            self._boards.health.show((key, node), shard.health(node, now))
             if verdict is not before.get(node):
                 _log_change(shard, node, before.get(node), verdict)
-        self._boards.reads.show(key, shard.readable(self._max_staleness(key), now))
+        self._boards.reads.show(key, shard.readable(max_staleness, now))
         if not (shard.is_suspect or shard.is_refused):
             self._alert.discard(key)
         elif key not in self._alert:
@@ -207,37 +252,32 @@ class _Monitor:
 
     def _wake(self, key: NodeKey) -> None:
         if key in self._probers:
-            self._probers[key].wake.set()
+            self._probers[key].wake()
 
-    def _history(self, key: NodeKey) -> History:
-        return self._shards[key[0]].histories[key[1]]
+    def depth(self, key: NodeKey, shard: ShardHealth, now: float) -> Depth:
+        """How much to ask a node now."""
+        attention, _ = self.pace(key, shard)
+        return probe_depth(shard.histories[key[1]], now, attention, self._settings)
 
-    def _attention(self, key: NodeKey) -> Attention:
-        shard = self._shards[key[0]]
-        return Attention(
-            is_primary=key[1] == shard.record.primary,
-            is_suspect=shard.is_suspect,
-            is_refused=shard.is_refused,
-            is_sampled=self._max_staleness(key[0]) is not None,
-            nodes=len(self._probers),
-            has_replicas=len(shard.histories) > 1,
-        )
-
-
-async def _wait_closed(link: Link, wake: trio.Event) -> bool:
-    """Wait for either; True when the node ended the connection: no need to ask to know that."""
-    was_closed = False
-
-    async def heed() -> None:
-        await wake.wait()
-        nursery.cancel_scope.cancel()
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(heed)
-        await link.wait_closed()
-        was_closed = True
-        nursery.cancel_scope.cancel()
-    return was_closed
+    def pace(self, key: NodeKey, shard: ShardHealth) -> tuple[Attention, float]:
+        """What a node's part asks for, and how many seconds there are from one question to the next."""
+        is_primary = key[1] == shard.record.primary
+        known = self._paces.setdefault(key[0], {})
+        if is_primary not in known:
+            attention = Attention(
+                is_primary=is_primary,
+                is_suspect=shard.is_suspect,
+                is_refused=shard.is_refused,
+                is_sampled=self._max_staleness(key[0]) is not None,
+                nodes=len(self._probers),
+                has_replicas=len(shard.histories) > 1,
+                is_managed_by_others=shard.has_manager,
+                client_name=self.asker.client_name,
+                suspects=self._suspects,
+                refused=self._refused,
+            )
+            known[is_primary] = attention, probe_interval(attention, self._settings)
+        return known[is_primary]
 
 
 def _log_change(shard: ShardHealth, node: Address, before: Verdict | None, verdict: Verdict) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+from shardproxy.model import Address
 from shardproxy.model.replication import Replication, Server
 
 
@@ -70,6 +71,9 @@ class ProbeResult:
     ping_period: float | None = None  # how often it pings its replicas
     manager: str | None = None  # another that manages its replication
     is_surveyed: bool = False
+    named: str = ""  # what our connection is called since, when surveyed
+    peer: str = ""  # the IP address it was reached at
+    announced: Address | None = None  # as it tells its primary, when surveyed
 
     @property
     def why(self) -> str:

@@ -1,23 +1,23 @@
 """One question to one node. Thin: sends, receives, classifies; decides nothing.
 
-Always asked: PING. When facts are due: INFO, and how often it pings its replicas. On a new connection, which
-may be one to another process, and now and then: all that, and who else manages it.
+Always asked: PING. When facts are due: INFO replication, and how often it pings its replicas while that is
+too rarely. On a new connection, which may be one to another process, and now and then: all that, who it is,
+and who else manages it.
 """
 
 from __future__ import annotations
 
 import enum
-import errno
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import trio
 
-from shardproxy.health.manager import Survey, manager_of
+from shardproxy.health.manager import Survey, decider_name, manager_of, observer_name
 from shardproxy.health.outcome import Outcome, ProbeResult, outcome_of_error
-from shardproxy.nodes import NodeError, NodeTimeout, NodeUnreachable
-from shardproxy.wire.info import InfoError, read_fields, read_replication, read_server
+from shardproxy.nodes import Batch, NodeError, NodeTimeout, NodeUnreachable
+from shardproxy.wire.info import InfoError, read_announced, read_fields, read_replication, read_server
 from shardproxy.wire.reply import Failure, Reply
 from shardproxy.wire.resp import Argument
 
@@ -40,6 +40,10 @@ class Link(Protocol):
     def opened(self) -> int:
         """How many connections it has opened."""
 
+    @property
+    def peer(self) -> str:
+        """The IP address the node was last reached at, or nothing."""
+
     def close(self) -> None: ...
 
 
@@ -48,19 +52,38 @@ class Depth(enum.IntEnum):
 
     PING = 0
     INFO = 1
-    SURVEY = 2  # INFO, and who else manages this node
+    PERIOD = 2  # INFO, and how often it pings its replicas
+    SURVEY = 3  # that, who it is, and who else manages it
+
+
+_PING = ("PING",)
+_INFO = (_PING, ("INFO", "replication"))
+_PERIOD = (*_INFO, ("CONFIG", "GET", PING_PERIOD))
+_SURVEY = (
+    *_PERIOD,
+    ("INFO", "server"),
+    ("CONFIG", "GET", "replica-announce-*"),
+    ("PUBSUB", "NUMSUB", SENTINEL_CHANNEL),
+    ("CLIENT", "LIST", "TYPE", "normal"),
+)
+BATCHES = {Depth.PING: Batch(_PING), Depth.INFO: Batch(*_INFO), Depth.PERIOD: Batch(*_PERIOD)}
+
+
+def _decides() -> bool:
+    return False
 
 
 @dataclass(frozen=True, slots=True)
 class Asker:
-    """Who we are to a node: other proxies of the same group are no strangers."""
+    """Who we are to a node: other proxies of the same group are no strangers, and observers are nobody's."""
 
     group: str
     timeout: float
+    is_observer: Callable[[], bool] = field(default=_decides)
 
     @property
     def client_name(self) -> str:
-        return f"shardproxy:{self.group}"
+        return observer_name(self.group) if self.is_observer() else decider_name(self.group)
 
 
 async def probe(
@@ -74,78 +97,83 @@ async def probe(
 async def _probe(link: Link, depth: Depth, asker: Asker, connection: int | None) -> ProbeResult:
     asked_at = trio.current_time()
     try:
-        result = await _ask(link, depth, asker)
+        result = await _ask(link, depth, asker, asked_at)
         if result.connection is not None and result.connection != connection and depth < Depth.SURVEY:
-            result = await _ask(link, Depth.SURVEY, asker)
+            result = await _ask(link, Depth.SURVEY, asker, asked_at)
     except NodeError as error:
-        return _result(asked_at, outcome_of_error(error.failure.text), error.failure.text)
+        return failed(asked_at, outcome_of_error(error.failure.text), error.failure.text)
     except NodeTimeout as error:
-        return _result(asked_at, Outcome.TIMEOUT, error.why)
+        return failed(asked_at, Outcome.TIMEOUT, error.why)
     except NodeUnreachable as error:
         outcome = Outcome.REFUSED if _is_refused(error) else Outcome.LOST
-        return _result(asked_at, outcome, error.why)
+        return failed(asked_at, outcome, error.why)
     except InfoError as error:
-        return _result(asked_at, Outcome.LOST, str(error))
-    return replace(result, asked_at=asked_at, at=trio.current_time())
-
-
-async def _ask(link: Link, depth: Depth, asker: Asker) -> ProbeResult:
-    requests: list[tuple[Argument, ...]] = [("PING",)]
-    if depth >= Depth.INFO:
-        requests += [("INFO", "server"), ("INFO", "replication"), ("CONFIG", "GET", PING_PERIOD)]
-    if depth >= Depth.SURVEY:
-        requests += [
-            ("PUBSUB", "NUMSUB", SENTINEL_CHANNEL),
-            ("CLIENT", "LIST", "TYPE", "normal"),
-            ("CLIENT", "SETNAME", asker.client_name),
-        ]
-    replies = await link.request_many(requests, timeout=asker.timeout)
-    ping = replies[0]
-    result = ProbeResult(
-        asked_at=0.0,
-        at=0.0,
-        outcome=outcome_of_error(ping.text) if isinstance(ping, Failure) else Outcome.PONG,
-        detail=ping.text if isinstance(ping, Failure) else "",
-        connection=link.opened,
-    )
-    if depth >= Depth.INFO:
-        result = _with_info(result, *replies[1:4])
-    if depth >= Depth.SURVEY:
-        result = _with_survey(result, asker, *replies[4:6])
+        return failed(asked_at, Outcome.LOST, str(error))
     return result
 
 
-def _with_info(result: ProbeResult, server: Reply, replication: Reply, config: Reply) -> ProbeResult:
-    """A node that answers PING may still refuse INFO: then there are no facts."""
-    match config:
-        case [bytes(), bytes() as text] if text.isdigit():
-            result = replace(result, ping_period=float(text))
-    if isinstance(server, Failure) or isinstance(replication, Failure):
-        return result
-    return replace(
-        result,
-        server=read_server(read_fields(server)),
-        replication=read_replication(read_fields(replication)),
+async def _ask(link: Link, depth: Depth, asker: Asker, asked_at: float) -> ProbeResult:
+    name = ""
+    if depth is Depth.SURVEY:
+        name = asker.client_name
+        requests: Requests = (*_SURVEY, ("CLIENT", "SETNAME", name))
+    else:
+        requests = BATCHES[depth]
+    replies = await link.request_many(requests, timeout=asker.timeout)
+    result = read_result(depth, replies, link, asked_at, trio.current_time())
+    if depth is Depth.SURVEY:
+        return _with_survey(result, asker.group, name, replies)
+    return result
+
+
+def read_result(depth: Depth, replies: list[Reply], link: Link, asked_at: float, at: float) -> ProbeResult:
+    """What the replies to PING, and to INFO where that was asked, say; raise InfoError."""
+    ping = replies[0]
+    if isinstance(ping, Failure):
+        outcome, detail = outcome_of_error(ping.text), ping.text
+    else:
+        outcome, detail = Outcome.PONG, ""
+    if depth is Depth.PING:
+        return ProbeResult(asked_at, at, outcome, detail, connection=link.opened)
+    replication = replies[1]  # a node that answers PING may still refuse INFO: then there are no facts
+    return ProbeResult(
+        asked_at,
+        at,
+        outcome,
+        detail,
+        connection=link.opened,
+        replication=None if isinstance(replication, Failure) else read_replication(read_fields(replication)),
+        ping_period=_period(replies[2]) if depth >= Depth.PERIOD else None,
+        peer=link.peer,
     )
 
 
-def _with_survey(result: ProbeResult, asker: Asker, subscribers: Reply, clients: Reply) -> ProbeResult:
-    mode = result.server.mode if result.server else "standalone"
-    survey = Survey(mode=mode, subscribers=subscribers, clients=clients)
-    return replace(result, manager=manager_of(survey, asker.client_name), is_surveyed=True)
+def _period(config: Reply) -> float | None:
+    match config:
+        case [bytes(), bytes() as text] if text.isdigit():
+            return float(text)
+    return None
 
 
-def _result(asked_at: float, outcome: Outcome, detail: str) -> ProbeResult:
-    return ProbeResult(asked_at=asked_at, at=trio.current_time(), outcome=outcome, detail=detail)
+def _with_survey(result: ProbeResult, group: str, name: str, replies: list[Reply]) -> ProbeResult:
+    said, announced, subscribers, clients = replies[3:7]
+    server = None if isinstance(said, Failure) else read_server(read_fields(said))
+    survey = Survey(mode=server.mode if server else "standalone", subscribers=subscribers, clients=clients)
+    return replace(
+        result,
+        server=server,
+        manager=manager_of(survey, group),
+        is_surveyed=True,
+        named=name,
+        announced=read_announced(announced),
+    )
+
+
+def failed(asked_at: float, outcome: Outcome, detail: str) -> ProbeResult:
+    """A question that got no answer."""
+    return ProbeResult(asked_at, trio.current_time(), outcome, detail)
 
 
 def _is_refused(error: NodeUnreachable) -> bool:
-    """Whether ECONNREFUSED is below: trio wraps the errors of connecting, once per address tried."""
-    below: BaseException | None = error
-    while below is not None:
-        if isinstance(below, BaseExceptionGroup):
-            below = below.exceptions[-1]
-        if isinstance(below, OSError) and below.errno == errno.ECONNREFUSED:
-            return True
-        below = below.__cause__
-    return False
+    """Whether nobody listens at any of the node's addresses."""
+    return isinstance(error.__cause__, ConnectionRefusedError)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+MAX_STRETCH = 2.0  # times as long between two questions, however many nodes there are
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,8 +23,19 @@ class HealthSettings:
     loading_grace: float = 5.0
     unwritable_grace: float = 5.0
     sample_interval: float = 0.1  # offsets, where reads from replicas have a bound on staleness
-    max_rate: float = 2000.0  # samples per second of all nodes together
+    max_rate: float = 2000.0  # samples per second of all nodes together; the same of those that are suspect
+    primary_rate: float = 1000.0  # and questions to primaries
     replica_rate: float = 400.0  # and questions to replicas
+
+    def for_many(self, shards: int, nodes: int) -> HealthSettings:
+        """The same for so many: each is asked less often, but primaries often enough to be found in time."""
+        ping_interval = max(
+            self.ping_interval, min(shards / self.primary_rate, MAX_STRETCH * self.ping_interval)
+        )
+        replica_interval = max(
+            self.replica_interval, min(nodes / self.replica_rate, MAX_STRETCH * self.replica_interval)
+        )
+        return replace(self, ping_interval=ping_interval, replica_interval=replica_interval)
 
     @property
     def suspect_after(self) -> float:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from shardproxy.model.replication import Replication, Role
 
+CURRENT_WITHIN = 3.0  # seconds a replica in sync may lack something: a busy one is behind for milliseconds
 MAX_SAMPLES = 128  # 12.8 s at 100 ms: an older replica is too old for any bound worth setting
 
 
@@ -32,10 +33,26 @@ class OffsetTrail:
         keep = MAX_SAMPLES - 1
         return OffsetTrail((*self.times[-keep:], time), (*self.offsets[-keep:], offset))
 
+    def reached_at(self, offset: int) -> float | None:
+        """Time of the newest sample that offset has reached: what was written until then is in it."""
+        index = bisect_right(self.offsets, offset) - 1
+        return self.times[index] if index >= 0 else None
+
+    def behind_for(self, offset: int, at: float) -> float:
+        """For how long, at the time it was told, an offset had lacked what the primary was seen to have.
+
+        Not from one sample to the next, but from the first sample it lacks: a primary that writes nothing, or
+        that we did not ask for a while, makes nobody look old. When samples end nobody gets older either.
+        """
+        index = bisect_right(self.offsets, offset)
+        if index == len(self.offsets):
+            return 0.0
+        return max(0.0, min(at, self.times[-1]) - self.times[index])
+
     def age(self, offset: int, now: float) -> float | None:
         """Seconds since the newest sample that offset has reached; None when it has reached none."""
-        index = bisect_right(self.offsets, offset) - 1
-        return now - self.times[index] if index >= 0 else None
+        at = self.reached_at(offset)
+        return now - at if at is not None else None
 
 
 def why_not_readable(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from shardproxy.model.address import Address
 from shardproxy.model.replication import Replication, Server, ShardKey
@@ -64,6 +64,14 @@ class NodeHealth:
     manager: str | None = None  # another that manages its replication, in words
     is_surveyed: bool = False  # whether that was asked
     epoch: int = 0  # of the shard's record that it was judged by
+    # of a replica
+    synced_at: float | None = field(
+        default=None, compare=False
+    )  # it has all the primary had then (trio time)
+    is_current: bool = False  # it follows the primary, and what it lacks is seconds old at most
+    seen_as: Address | None = None  # how the primary lists it
+    # of the primary
+    strangers: tuple[Address, ...] = ()  # attached to it, but no members: they vouch for nothing
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,6 +78,11 @@ class Replication:
     def is_frozen(self) -> bool:
         return self.follows == DEAD_END
 
+    @property
+    def has_replicas(self) -> bool:
+        """Somebody who listens on a port is attached; who only reads the stream shows port 0."""
+        return any(replica.address.port for replica in self.attached)
+
 
 @dataclass(frozen=True, slots=True)
 class Server:

@@ -141,6 +141,7 @@ class SimLink:
     address: Address
     run_id: str = ""
     opened: int = 0
+    peer: str = ""
 
     async def request_many(
         self, requests: Sequence[Sequence[Argument]], *, timeout: float | None = None

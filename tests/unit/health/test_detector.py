@@ -7,7 +7,13 @@ from dataclasses import replace
 import pytest
 
 from shardproxy.health.detector import Judgement, Question, judge
-from shardproxy.health.history import History, history_accept, history_observe, history_start
+from shardproxy.health.history import (
+    History,
+    history_accept,
+    history_observe,
+    history_restart_timers,
+    history_start,
+)
 from shardproxy.health.outcome import Outcome, ProbeResult, outcome_of_error
 from shardproxy.health.settings import HealthSettings
 from shardproxy.health.witness import Witness
@@ -151,6 +157,40 @@ def test_facts_from_before_a_change_of_roles_do_not_count() -> None:
     history = history_accept(history_start(0.0), 2.0, "1")
     old = ProbeResult(1.9, 2.1, PONG, replication=REPLICA, server=Server("0"))
     assert verdict(history_observe(history, old), 2.2).state is NodeState.UP
+
+
+def test_after_a_stall_of_ours_who_was_well_is_and_nobody_else_is_anything() -> None:
+    well, refusing = seen((1.0, PONG)), seen((1.0, PONG), (1.2, REFUSED), (1.3, REFUSED))
+    assert verdict(history_restart_timers(well, 9.0), 9.1).state is NodeState.UP
+    assert verdict(history_restart_timers(well, 9.0), 9.5).state is NodeState.SUSPECT
+    assert verdict(history_restart_timers(well, 9.0), 10.0, SILENT).state is NodeState.DOWN
+    assert verdict(history_restart_timers(refusing, 9.0), 9.1, SILENT).state is NodeState.UNKNOWN
+    assert verdict(history_restart_timers(FROZEN, 9.0), 9.1, SILENT).state is NodeState.UNKNOWN
+
+
+def test_silence_is_counted_from_the_first_question() -> None:
+    """Many nodes are asked one after another; some wait for seconds until it is their turn."""
+    history = history_start(0.0)
+    assert verdict(history, 60.0, expected=0).state is NodeState.UNKNOWN
+    asked = history_observe(history, ProbeResult(60.0, 60.5, TIMEOUT))
+    assert verdict(asked, 60.6, expected=0).state is NodeState.UNKNOWN
+    assert verdict(asked, 61.0, expected=0).cause is Cause.SILENT
+
+
+def test_what_is_said_does_not_count_while_it_is_not_known_who_speaks() -> None:
+    """A survey that was under way when the shard got new roles is asked again."""
+    history = history_accept(history_start(0.0), 2.0, None)
+    late = ProbeResult(1.9, 2.1, PONG, replication=REPLICA, server=Server("1"), is_surveyed=True)
+    history = history_observe(history, late)
+    assert history.surveyed_at is not None
+    assert history.surveyed_at < history.accepted_at
+    history = history_observe(history, ProbeResult(2.2, 2.2, PONG, replication=REPLICA))
+    assert history.replication is None
+    history = history_observe(history, replace(late, asked_at=2.4, at=2.4))
+    assert (history.replication, history.server) == (REPLICA, Server("1"))
+    history = history_observe(history, ProbeResult(2.6, 2.6, PONG, replication=replace(REPLICA, offset=7)))
+    assert history.replication is not None
+    assert history.replication.offset == 7
 
 
 def test_results_from_before_a_stall_do_not_count() -> None:

@@ -41,6 +41,30 @@ def test_age_is_never_below_the_truth(growth: list[int], behind: int, lag: float
         assert age == pytest.approx(now - reached / 10)
 
 
+@pytest.mark.parametrize(
+    ("offset", "at", "behind"),
+    [
+        (700, 99.0, 0.0),  # it has all that was ever seen
+        (699, 10.25, 0.0),  # it lacks what was seen last, and nothing was looked at since
+        (650, 10.15, 0.0),
+        (619, 10.25, 0.1),
+        (600, 10.15, 0.05),
+        (600, 99.0, 0.1),  # samples ended with the primary: nobody gets older
+        (400, 99.0, 0.2),
+    ],
+)
+def test_who_lacks_something_is_behind_since_that_was_seen(offset: int, at: float, behind: float) -> None:
+    assert TRAIL.behind_for(offset, at) == pytest.approx(behind)
+
+
+def test_a_primary_that_writes_nothing_or_was_not_asked_makes_nobody_look_old() -> None:
+    idle = OffsetTrail((10.0, 20.0, 30.0, 30.1), (500, 500, 514, 514))
+    assert idle.behind_for(500, 30.15) == pytest.approx(0.1)
+    assert idle.reached_at(514) == 30.1
+    assert OffsetTrail().behind_for(5, 10.0) == 0.0
+    assert OffsetTrail().reached_at(5) is None
+
+
 def test_a_lower_offset_starts_anew() -> None:
     assert TRAIL.with_sample(11.0, 14) == OffsetTrail((11.0,), (14,))
 

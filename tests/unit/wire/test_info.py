@@ -6,8 +6,15 @@ import pytest
 
 from shardproxy.model import Address
 from shardproxy.model.replication import AttachedReplica, Lineage, Role
-from shardproxy.wire.info import InfoError, read_fields, read_replication, read_role, read_server
-from shardproxy.wire.reply import Reply, Verbatim
+from shardproxy.wire.info import (
+    InfoError,
+    read_announced,
+    read_fields,
+    read_replication,
+    read_role,
+    read_server,
+)
+from shardproxy.wire.reply import Failure, Reply, Verbatim
 
 PRIMARY = b"""# Replication\r
 role:master\r
@@ -129,3 +136,31 @@ def test_a_strange_info_is_an_error(text: bytes) -> None:
 def test_info_that_is_no_text_is_an_error() -> None:
     with pytest.raises(InfoError):
         read_fields([b"role", b"master"])
+
+
+@pytest.mark.parametrize(
+    ("config", "announced"),
+    [
+        ([b"replica-announce-ip", b"", b"replica-announce-port", b"0", b"replica-announced", b"yes"], None),
+        ([b"replica-announce-port", b"7000", b"replica-announce-ip", b"pod-1"], Address("pod-1", 7000)),
+        ([b"replica-announce-ip", b"pod-1"], Address("pod-1", 0)),
+        ([b"replica-announce-ip", b"", b"replica-announce-port", b"7000"], Address("", 7000)),
+        ([b"replica-announce-port", b"many"], None),
+        ([b"repl-ping-replica-period", b"1"], None),
+        ([b"replica-announce-ip"], None),
+        ([], None),
+        (Failure("NOPERM"), None),
+        (b"OK", None),
+        (None, None),
+    ],
+)
+def test_what_a_replica_announces(config: Reply, announced: Address | None) -> None:
+    assert read_announced(config) == announced
+
+
+def test_who_only_reads_the_stream_is_no_replica() -> None:
+    reader = b"slave0:ip=10.0.0.9,port=0,state=online,offset=1400,lag=0\r\n"
+    only_reader = PRIMARY.replace(b"connected_slaves:2", b"connected_slaves:1\r\n" + reader)
+    lines = [line for line in only_reader.split(b"\r\n") if b"port=71" not in line]
+    assert not read_replication(read_fields(b"\r\n".join(lines))).has_replicas
+    assert read_replication(read_fields(PRIMARY)).has_replicas
