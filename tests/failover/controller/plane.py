@@ -17,7 +17,7 @@ from shardproxy.health.monitor import Boards, run_monitor
 from shardproxy.model import Address, Node
 from shardproxy.model.board import Board
 from shardproxy.model.replication import ShardKey
-from shardproxy.nodes import NodeLink, NodeLinks
+from shardproxy.nodes import OpenLinks
 from shardproxy.store.interface import Store
 from shardproxy.store.local import LocalStore
 from shardproxy.store.record import ShardRecord, ShardState
@@ -149,22 +149,28 @@ async def open_plane_on(
     setups.show(KEY, setup)
     watched: Board[ShardKey, ShardRecord] = Board()
     boards, fencer = Boards(), FakeFencer()
-    async with NodeLinks() as nodes, trio.open_nursery() as nursery:
-        inputs = Inputs(setups, boards.health, store, nodes, fencer)
+    links = OpenLinks()
+    async with trio.open_nursery() as nursery:
+        await nursery.start(links.run)
+        inputs = Inputs(setups, boards.health, store, links, fencer)
         await nursery.start(run_watch, setups, store.records, watched)
-        nursery.start_soon(_monitor, watched, boards, store.group, max_staleness)
+        nursery.start_soon(_monitor, watched, boards, links, store.group, max_staleness)
         await nursery.start(run_controller, inputs, FailoverSettings())
         yield Plane(inputs, boards, fencer)
         nursery.cancel_scope.cancel()
 
 
 async def _monitor(
-    watched: Board[ShardKey, ShardRecord], boards: Boards, group: str, max_staleness: float | None
+    watched: Board[ShardKey, ShardRecord],
+    boards: Boards,
+    links: OpenLinks,
+    group: str,
+    max_staleness: float | None,
 ) -> None:
     await run_monitor(
         watched,
         boards,
-        lambda key, address: NodeLink(address),
+        links.connect,
         group=group,
         max_staleness=lambda key: max_staleness,
     )
