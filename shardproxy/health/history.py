@@ -94,7 +94,7 @@ def history_observe(history: History, result: ProbeResult) -> History:
     if result.ping_period is not None:
         changes["ping_period"] = result.ping_period
     if result.is_surveyed:
-        changes |= {"manager": result.manager, "surveyed_at": result.at}
+        changes |= {"manager": result.manager, "surveyed_at": result.asked_at}
         changes |= {"named": result.named, "announced": result.announced}
     if result.asked_at >= history.accepted_at:
         changes |= _facts(history, result)
@@ -102,7 +102,9 @@ def history_observe(history: History, result: ProbeResult) -> History:
 
 
 def _facts(history: History, result: ProbeResult) -> dict[str, Any]:
-    """What it says of itself, in the roles the shard has now."""
+    """What it says of itself, in the roles the shard has now; nothing while it is not known who speaks."""
+    if history.server is None and result.server is None:
+        return {}
     found: dict[str, Any] = {}
     if result.server is not None:
         found |= {"server": result.server, "run_id": history.run_id or result.server.run_id}

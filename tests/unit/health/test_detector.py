@@ -177,6 +177,22 @@ def test_silence_is_counted_from_the_first_question() -> None:
     assert verdict(asked, 61.0, expected=0).cause is Cause.SILENT
 
 
+def test_what_is_said_does_not_count_while_it_is_not_known_who_speaks() -> None:
+    """A survey that was under way when the shard got new roles is asked again."""
+    history = history_accept(history_start(0.0), 2.0, None)
+    late = ProbeResult(1.9, 2.1, PONG, replication=REPLICA, server=Server("1"), is_surveyed=True)
+    history = history_observe(history, late)
+    assert history.surveyed_at is not None
+    assert history.surveyed_at < history.accepted_at
+    history = history_observe(history, ProbeResult(2.2, 2.2, PONG, replication=REPLICA))
+    assert history.replication is None
+    history = history_observe(history, replace(late, asked_at=2.4, at=2.4))
+    assert (history.replication, history.server) == (REPLICA, Server("1"))
+    history = history_observe(history, ProbeResult(2.6, 2.6, PONG, replication=replace(REPLICA, offset=7)))
+    assert history.replication is not None
+    assert history.replication.offset == 7
+
+
 def test_results_from_before_a_stall_do_not_count() -> None:
     history = replace(history_start(0.0), since=5.0)
     assert history_observe(history, ProbeResult(4.9, 5.5, TIMEOUT)) == history

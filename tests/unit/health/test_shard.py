@@ -260,6 +260,14 @@ STATEMENTS = st.sampled_from(
         primary(600, R),
     ]
 )
+
+
+def answer(node: Address, at: float, outcome: Outcome, said: Replication | None) -> ProbeResult:
+    if outcome is not Outcome.PONG or said is None:
+        return ProbeResult(at, at, outcome)
+    return ProbeResult(at, at, outcome, replication=said, server=Server("1" if node == P else "2"))
+
+
 STEPS = st.lists(st.tuples(st.sampled_from([P, R]), st.floats(0.0, 2.0), OUTCOMES, STATEMENTS), max_size=12)
 
 
@@ -271,8 +279,7 @@ def test_between_news_nothing_changes_before_it_is_due(
     shard, now = shard_at(), 0.0
     for node, pause, outcome, replication in steps:
         now += pause
-        facts = replication if outcome is Outcome.PONG else None
-        if shard.observe(node, ProbeResult(now, now, outcome, replication=facts)) is News.MAYBE:
+        if shard.observe(node, answer(node, now, outcome, replication)) is News.MAYBE:
             shard.judge(now, SETTINGS, is_tilted=is_tilted)
     shard.judge(now, SETTINGS, is_tilted=is_tilted)
     due = shard.plan(SETTINGS, 1.0)
@@ -296,8 +303,7 @@ def test_judging_what_a_result_may_change_is_as_good_as_judging_all(
             judged(some, at)
             judged(everything, at)
         now += pause
-        facts = replication if outcome is Outcome.PONG else None
-        result = ProbeResult(now, now, outcome, replication=facts)
+        result = answer(node, now, outcome, replication)
         news = some.observe(node, result)
         everything.observe(node, result)
         if news is News.MAYBE:

@@ -10,7 +10,7 @@ from shardproxy.health.history import History, history_observe, history_start
 from shardproxy.health.outcome import Outcome, ProbeResult
 from shardproxy.health.witness import Whom, Witness, replica_witness
 from shardproxy.model import Address
-from shardproxy.model.replication import DEAD_END, Lineage, Replication, Role
+from shardproxy.model.replication import DEAD_END, Lineage, Replication, Role, Server
 
 ME = Address("r", 7002)
 P = Address("p", 7001)
@@ -21,12 +21,16 @@ def heard(replica: History, primary: History, now: float) -> Witness | None:
     return replica_witness(ME, Whom(P, {P: primary, ME: replica}), now)
 
 
+def history_of_known() -> History:
+    return replace(history_start(0.0), server=Server("2"))
+
+
 def primary(ping_period: float, heard_at: float) -> History:
     return replace(history_start(0.0), ping_period=ping_period, alive_at=heard_at)
 
 
 def history(*statements: tuple[float, Replication]) -> History:
-    told = history_start(0.0)
+    told = history_of_known()
     for at, replication in statements:
         told = history_observe(told, ProbeResult(at, at, Outcome.PONG, replication=replication))
     return told
@@ -134,7 +138,7 @@ def test_who_can_write_while_the_primary_cannot(
     replica_says: list[tuple[float, Outcome]], can_write: bool
 ) -> None:
     full = history_observe(primary(1.0, 1.0), ProbeResult(1.1, 1.1, Outcome.MISCONF))
-    replica = history_start(0.0)
+    replica = history_of_known()
     for at, outcome in replica_says:
         replica = history_observe(replica, ProbeResult(at, at, outcome, replication=UP))
     witness = heard(replica, full, 1.25)
