@@ -265,7 +265,11 @@ class Follower:
         served = self._served.get(name)
         before = served.projection if served is not None else Projection(Topology(name, Engine.REDIS, 0, ()))
         return self._project(
-            name, _Served(configured, before), records, epochs_of(records).get(name, 0), is_news=True
+            name,
+            _Served(configured, replace(before, is_ahead=True)),
+            records,
+            epochs_of(records).get(name, 0),
+            is_news=True,
         )
 
     async def _pool(self, name: str, settings: ClusterSettings) -> _Served:

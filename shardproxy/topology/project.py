@@ -61,6 +61,7 @@ class Projection:
 
     topology: Topology
     parts: tuple[Part, ...] = ()  # of each shard, in the topology's order; none without replication
+    is_ahead: bool = False  # slots are as configured, and that is not on record yet
 
     def is_told_by(self, other: Projection) -> bool:
         """Whether a data plane that serves the other one serves this one too."""
@@ -94,11 +95,18 @@ def project(
     fits: Mapping[ShardKey, Fit],
     before: Projection | None = None,
 ) -> Projection:
-    """Say what is served of a Redis cluster. What is as `before` is not made anew, be it a shard or all."""
+    """Say what is served of a Redis cluster. What is as `before` is not made anew, be it a shard or all.
+
+    Slots are those on record, whoever put them there. But a config that was just taken is ahead of that,
+    and what is written before they say the same has to be found afterwards.
+    """
     old = {part.key: part for part in before.parts} if before is not None else {}
     seen = [records.get(setup.key) for setup in setups]
     found = [record_about(setup, record) for setup, record in zip(setups, seen, strict=True)]
-    slots = slots_recorded(found) or [setup.slots for setup in setups]
+    wanted = [setup.slots for setup in setups]
+    recorded = slots_recorded(found)
+    is_ahead = before is not None and before.is_ahead and recorded != wanted
+    slots = wanted if is_ahead or recorded is None else recorded
     parts = tuple(
         part_reused(
             old.get(setup.key), setup, seen[place], fits.get(setup.key, NOT_KNOWN), place, slots[place]
@@ -106,9 +114,14 @@ def project(
         or part_made(setup, seen[place], found[place], fits.get(setup.key, NOT_KNOWN), place, slots[place])
         for place, setup in enumerate(setups)
     )
-    if before is not None and epoch == before.topology.epoch and parts == before.parts:
+    if before is not None and (epoch, parts, is_ahead) == (
+        before.topology.epoch,
+        before.parts,
+        before.is_ahead,
+    ):
         return before
-    return Projection(Topology(cluster, Engine.REDIS, epoch, tuple(part.shard for part in parts)), parts)
+    topology = Topology(cluster, Engine.REDIS, epoch, tuple(part.shard for part in parts))
+    return Projection(topology, parts, is_ahead)
 
 
 def record_about(setup: ShardSetup, record: ShardRecord | None) -> ShardRecord | None:

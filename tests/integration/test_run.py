@@ -363,6 +363,7 @@ def test_a_proxy_that_nothing_happens_to_logs_nothing(
 ) -> None:
     proxy = start_proxy(start_fleet(shards=1, replicas=0))
     wait_logged(proxy, "primary adopted")
+    wait_logged(proxy, "topology served", 2)  # at the start, and with that primary
     before = proxy.log()
     client = redis_client(proxy)
     for number in range(100):
