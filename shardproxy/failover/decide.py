@@ -285,7 +285,7 @@ def _why_wait(situation: Situation) -> tuple[str | None, float | None]:
 
 
 def _is_stale(record: ShardRecord, healths: Healths, node: Address) -> bool:
-    """Whether it left the shard's history long before the primary was lost: to follow it would undo writes."""
+    """Whether it left the history long before the primary was lost: to follow it would undo writes."""
     health = healths.get(node)
     if health is None or health.replication is None or record.lineage is None:
         return False
