@@ -125,13 +125,18 @@ class Simulation:
         self.scopes[id(process)] = scope
         self._nursery.start_soon(_run_within, scope, process)
 
+    def _pop_leader(self) -> Process:
+        """Whoever leads, wherever it stands: the faults of processes are meant for that one."""
+        leading = (place for place, process in enumerate(self.processes) if process.is_leading)
+        return self.processes.pop(next(leading, 0))
+
     def crash(self) -> None:
-        process = self.processes.pop(0)
+        process = self._pop_leader()
         self.scopes.pop(id(process)).cancel()
         self.start()
 
     def stop(self, seconds: float) -> None:
-        process = self.processes.pop(0)
+        process = self._pop_leader()
         process.stopped_until = trio.current_time() + seconds
         self.processes.append(process)
 
