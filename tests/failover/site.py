@@ -73,9 +73,14 @@ class Site:
         primary = self.primary(shard)
         if primary.info("replication")["role"] != "master":
             return False
+        # an engine may stream nothing to a replica for a second after its sync, though their link is up
+        primary.ask("PUBLISH", "is anybody there?", "")
+        offset = int(primary.info("replication")["master_repl_offset"])
         for replica in self.replicas(shard):
             seen = replica.info("replication")
             if seen.get("master_link_status") != "up" or seen["master_port"] != str(primary.port):
+                return False
+            if int(seen["slave_repl_offset"]) < offset:
                 return False
         return True
 
