@@ -132,6 +132,10 @@ def decide(situation: Situation) -> Decision:
         return _replace(situation, health)
     if health.verdict.state in (NodeState.UP, NodeState.BUSY):
         return _keep(situation, health)
+    if health.verdict.state is NodeState.CUT_OFF and (found := _promoted_by_others(situation)) is not None:
+        has_left = (_has_left(situation, node, found.primary) for node in record.nodes)
+        if all(has_left):  # who follows another primary tells nothing of the last one
+            return Register(found)
     return Nothing(f"primary {record.primary}: {health.verdict.reason}")
 
 
@@ -240,14 +244,10 @@ def _caught_up(situation: Situation) -> frozenset[Address]:
 
 def _replace(situation: Situation, health: NodeHealth) -> Decision:
     """The primary is down: who takes over?"""
-    setup, record, healths = situation.setup, situation.record, situation.healths
-    verdict = health.verdict
+    setup, record, verdict = situation.setup, situation.record, health.verdict
     why = f"primary {record.primary}: {verdict.reason}"
-    found = adopt(setup, healths, is_patient=situation.is_patient)
-    if isinstance(found, Adopt) and found.primary != record.primary:
-        is_fresh = situation.why_not_act is not None or not _is_stale(record, healths, found.primary)
-        if is_fresh and _was_promoted(situation, found.primary):
-            return Register(found)  # somebody has promoted it, an operator perhaps
+    if (found := _promoted_by_others(situation)) is not None:
+        return Register(found)  # somebody has promoted it, an operator perhaps
     if not verdict.is_answering and _has_other_nodes(situation, {*record.joined, record.primary}):
         anew = replace(record_new(setup), epoch=record.epoch + 1, revision=record.revision)
         return Update(anew, "the config has other nodes here, and the primary is gone")
@@ -282,6 +282,24 @@ def _why_wait(situation: Situation) -> tuple[str | None, float | None]:
     if situation.now < situation.allowed_at:
         return situation.too_soon, situation.allowed_at
     return None, None
+
+
+def _promoted_by_others(situation: Situation) -> Adopt | None:
+    """The sole primary, where that is another than on record and has the shard's history."""
+    record, healths = situation.record, situation.healths
+    found = adopt(situation.setup, healths, is_patient=situation.is_patient)
+    if not isinstance(found, Adopt) or found.primary == record.primary:
+        return None
+    is_fresh = situation.why_not_act is not None or not _is_stale(record, healths, found.primary)
+    return found if is_fresh and _was_promoted(situation, found.primary) else None
+
+
+def _has_left(situation: Situation, node: Address, primary: Address) -> bool:
+    """Whether a node does not hear the last primary: it follows that one, or nobody, or does not answer."""
+    health, followed = situation.healths.get(node), situation.healths[primary].replication
+    if node == primary or health is None or health.replication is None or not health.verdict.is_answering:
+        return True
+    return not health.replication.is_link_up or (followed is not None and follows(health, followed))
 
 
 def _is_stale(record: ShardRecord, healths: Healths, node: Address) -> bool:

@@ -191,15 +191,16 @@ class Steps:
 
     async def _as_primary_sees_it(self, primary: Address, target: Address) -> Address:
         """The replica's address in the primary's list, which FAILOVER wants; names may differ there."""
-        (reply,) = await self._ask(primary, [("INFO", "replication")], self._settings.command_timeout)
-        attached = [replica.address for replica in _replication(primary, reply).attached]
-        if target in attached:
-            return target
-        resolved = await _resolve(target, self._settings.command_timeout)
-        for address in attached:
-            if address.port == target.port and address.host in resolved:
-                return address
-        raise StepError(primary, f"does not have {target} as a replica", is_refused=True)
+        resolved = {target.host, *await _resolve(target, self._settings.command_timeout)}
+        with trio.move_on_after(self._settings.command_timeout):
+            while True:  # one that has just connected is listed before it is online, and refused until then
+                (reply,) = await self._ask(primary, [("INFO", "replication")], self._settings.command_timeout)
+                for replica in _replication(primary, reply).attached:
+                    is_it = replica.address.port == target.port and replica.address.host in resolved
+                    if is_it and replica.is_online:
+                        return replica.address
+                await trio.sleep(HANDOVER_POLL)
+        raise StepError(primary, f"does not have {target} as a replica that is online", is_refused=True)
 
     async def _ask(
         self,

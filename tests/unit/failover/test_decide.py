@@ -222,6 +222,22 @@ def test_one_promoted_by_hand_long_before_the_primary_was_lost_is_not_adopted_by
     assert isinstance(look(late, shard=shard), Register)
 
 
+def test_where_all_have_left_a_primary_that_cannot_be_reached_the_one_they_follow_is_adopted() -> None:
+    """Who follows another primary is no witness, so that nobody can tell whether the last one lives."""
+    new = Lineage("new", X.replid, 501)
+    moved = {
+        A: replace(DEAD, verdict=replace(DEAD.verdict, state=NodeState.CUT_OFF, cause=None)),
+        B: health(primary(new)),
+        C: health(replica(B, new)),
+    }
+    for of in (setup(), setup(is_automatic=False)):
+        decision = look(moved, of=of)
+        assert isinstance(decision, Register)
+        assert isinstance(decision.found, Adopt)
+        assert decision.found.primary == B
+    assert isinstance(look({**moved, C: health(replica(A))}), Nothing)  # that one hears it
+
+
 def test_a_lone_primary_that_was_told_to_follow_another_is_not_promoted_against_that() -> None:
     alone = record(nodes=(A,), joined=(A,))
     told = down(Cause.NOT_PRIMARY, replica(Address("10.7.7.7", 1)))
