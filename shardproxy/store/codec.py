@@ -40,7 +40,7 @@ def record_encode(record: ShardRecord) -> dict[str, Any]:
 def record_decode(values: Mapping[str, Any], revision: int) -> ShardRecord:
     """Raise ValueError when the values are not a record's."""
     try:
-        values = values if "promise" in values else _of_format_1(values)
+        values = values if "promise" in values else _of_format_1(values, revision)
         lineage, flapping = values["lineage"], values["flapping"]
         return ShardRecord(
             key=ShardKey(str(values["cluster"]), int(values["shard"])),
@@ -70,7 +70,7 @@ def record_decode(values: Mapping[str, Any], revision: int) -> ShardRecord:
         raise ValueError(f"not a shard's record: {error!r}") from error
 
 
-def _of_format_1(values: Mapping[str, Any]) -> dict[str, Any]:
+def _of_format_1(values: Mapping[str, Any], revision: int) -> dict[str, Any]:
     """Every member vouched then, in sync or not."""
     voters = [node for node in values["joined"] if node not in (values["primary"], values["last"])]
     promise = {"voters": voters, "wait": values["wait"]}
@@ -81,7 +81,7 @@ def _of_format_1(values: Mapping[str, Any]) -> dict[str, Any]:
         "replaced": {},
         "floor": 0,
         "flapping": None,
-        "changed": 0,
+        "changed": revision,
     }
     return {**later, **values, "promise": promise}
 

@@ -86,13 +86,15 @@ async def _build(shard: Tended, candidates: tuple[Address, ...], why: str) -> No
     order = [node for node in setup.addresses if node in keys]
     target = (with_data or order)[0]
     joined = tuple(node for node in candidates if node == target or not keys[node] or histories)
+    # a confirmation proves that a replica has it all; without, nobody is to be promoted before it is in sync
+    voters = frozenset(joined) - {target} if setup.wait else frozenset[Address]()
     record = replace(
         shard.record,
         nodes=setup.addresses,
         joined=joined,
         name=setup.name,
         slots=setup.slots,
-        promise=Promise(frozenset(joined) - {target}, setup.wait),
+        promise=Promise(voters, setup.wait),
     )
     run = await walk(shard, Run(Kind.FAILOVER, record, why, trio.current_time(), trusted=target))
     if run.step is not Step.DONE:

@@ -251,6 +251,7 @@ async def test_a_file_of_the_format_before_is_read(tmp_path: Path) -> None:
     with LocalStore(path) as store:
         assert store.records[KEY].promise == Promise(frozenset({B}), 1)  # whoever was a member vouched
         assert store.records[KEY].slots == ()
+        assert store.records[KEY].changed == 7
 
 
 async def test_a_record_says_when_what_proxies_act_on_changed(tmp_path: Path) -> None:
