@@ -191,12 +191,16 @@ class Steps:
 
     async def _as_primary_sees_it(self, primary: Address, target: Address) -> Address:
         """The replica's address in the primary's list, which FAILOVER wants; names may differ there."""
-        resolved = {target.host, *await _resolve(target, self._settings.command_timeout)}
-        with trio.move_on_after(self._settings.command_timeout):
+        timeout = self._settings.command_timeout
+        hosts = {target.host}
+        with trio.move_on_after(timeout):
             while True:  # one that has just connected is listed before it is online, and refused until then
-                (reply,) = await self._ask(primary, [("INFO", "replication")], self._settings.command_timeout)
-                for replica in _replication(primary, reply).attached:
-                    is_it = replica.address.port == target.port and replica.address.host in resolved
+                (reply,) = await self._ask(primary, [("INFO", "replication")], timeout)
+                attached = _replication(primary, reply).attached
+                if not any(replica.address == target for replica in attached):
+                    hosts.update(await _resolve(target, timeout))
+                for replica in attached:
+                    is_it = replica.address.port == target.port and replica.address.host in hosts
                     if is_it and replica.is_online:
                         return replica.address
                 await trio.sleep(HANDOVER_POLL)
