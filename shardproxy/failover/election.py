@@ -33,7 +33,7 @@ class Candidate:
     keys: int = 0  # in all its databases
     can_write: bool = True  # its disk takes what it has to save
     is_loading: bool = False
-    is_configured: bool = True  # it may be asked only for what it alone has
+    is_configured: bool = True  # by this name; else it is promoted only where nobody else can be
 
     def with_one_name(self, lineage: Lineage | None, other_name: str) -> Candidate:
         """The same, where two names mean the same history."""
@@ -80,8 +80,6 @@ def why_not_electable(candidate: Candidate, record: ShardRecord) -> str | None:
         return "not frozen"
     if (why_not := why_not_sound(candidate, lineage)) is not None:
         return why_not
-    if not candidate.is_configured:
-        return "the config has it no more"
     if not candidate.can_write:
         return "cannot save to disk"
     if seen.priority == 0:
@@ -92,7 +90,7 @@ def why_not_electable(candidate: Candidate, record: ShardRecord) -> str | None:
 
 
 def choose(candidates: Sequence[Candidate], record: ShardRecord, zone: str | None = None) -> Choice:
-    """Choose the node with most of the data; then by priority, zone (the proxy's) and run_id."""
+    """Choose a configured node, with most of the data; then by priority, zone (the proxy's) and run_id."""
     reasons = {c.address: why_not_electable(c, record) for c in candidates}
     electable = [c for c in candidates if reasons[c.address] is None]
     refused = tuple((address, why) for address, why in reasons.items() if why is not None)
@@ -108,9 +106,9 @@ def choose(candidates: Sequence[Candidate], record: ShardRecord, zone: str | Non
     def place(candidate: Candidate) -> int:
         return place_of(candidate.replication, history) or 0
 
-    def order(candidate: Candidate) -> tuple[int, int, bool, str]:
-        is_near = zone is not None and candidate.zone == zone
-        return -place(candidate), candidate.replication.priority, not is_near, candidate.run_id
+    def order(candidate: Candidate) -> tuple[bool, int, int, bool, str]:
+        is_near, priority = zone is not None and candidate.zone == zone, candidate.replication.priority
+        return not candidate.is_configured, -place(candidate), priority, not is_near, candidate.run_id
 
     sound = [c for c in candidates if why_not_sound(c, history) is None]
     furthest = max(sound, key=place, default=None)

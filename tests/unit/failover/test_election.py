@@ -17,7 +17,7 @@ from shardproxy.failover.election import (
 )
 from shardproxy.model import Address
 from shardproxy.model.replication import Lineage, Replication
-from shardproxy.store.record import Promise, ShardRecord
+from shardproxy.store.record import Promise, ShardRecord, ShardState
 from tests.unit.failover.make import A, B, C, X, Y, frozen, primary, record, replica
 
 LOST = record(None, last=A)
@@ -48,7 +48,6 @@ def candidate(
         (candidate(is_loading=True), "loading"),
         (candidate(replication=frozen(is_syncing=True)), "syncing"),
         (candidate(can_write=False), "cannot save"),
-        (replace(candidate(), is_configured=False), "the config has it no more"),
         (candidate(replication=frozen(priority=0)), "priority is 0"),
         (candidate(replication=frozen(Y)), "another history"),
         (candidate(replication=frozen(X, 1)), "never been in sync"),
@@ -266,3 +265,13 @@ def test_an_acknowledged_write_is_on_one_of_enough(wait: int, data: st.DataObjec
         best = choose(candidates, shard).best
         assert best is not None
         assert best.address in holders
+
+
+def test_a_node_that_the_config_has_no_more_gives_what_it_has_and_is_promoted_only_where_nobody_else_is() -> (
+    None
+):
+    gone = replace(candidate(C, frozen(X, 600)), is_configured=False)
+    shard = record(None, ShardState.FENCING, last=A)
+    choice = choose([candidate(B, frozen(X, 500)), gone], shard)
+    assert (choice.best, choice.source) == (candidate(B, frozen(X, 500)), gone)
+    assert choose([gone], shard).best == gone
