@@ -89,7 +89,9 @@ def test_a_foreign_replica_that_hangs_delays_nothing(fleet: Fleet) -> None:
 
 
 def test_enough_voters_are_needed(fleet: Fleet) -> None:
-    _, ours, other = nodes_of(fleet)
+    primary, ours, other = nodes_of(fleet)
+    with redis.Redis(primary.address.host, primary.port, single_connection_client=True) as direct:
+        wait_until(lambda: direct.set("key", 0) and direct.wait(2, 100) == 2, "both confirm what they get")
     with served(fleet, ours.address, wait=2) as (plane, client):
         with pytest.raises(redis.ResponseError, match=DOUBT.format(1, 2)):
             client.set("key", 1)
