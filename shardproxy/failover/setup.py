@@ -57,5 +57,5 @@ class FailoverSettings:
     adopt_after: float = 1.5  # nodes that are silent at start are not waited for any longer
     retry_interval: float = 0.5  # between tries that found too few replicas
     at_once: int = 3  # failovers
-    at_start: int = 8  # shards whose first primary is made: nobody waits for anything else yet
+    at_start: int = 24  # shards whose first primary is made: nobody waits for anything else yet
     zone: str | None = None  # the proxy's

@@ -102,9 +102,13 @@ def open_site(
     env: Mapping[str, str] | None = None,
     engines: Mapping[str, Any] | None = None,
     host: str | None = None,
+    is_waiting: bool = True,
     **options: Any,
 ) -> Iterator[Site]:
-    """`engines`: more options of the fleet; `host`: what the config calls the host of its nodes."""
+    """`engines`: more options of the fleet; `host`: what the config calls the host of its nodes.
+
+    Without waiting the caller waits until all is whole.
+    """
     with Fleet(shards, replicas, managed=True, launch=launch, args=args, **(engines or {})) as fleet:
         config = config_of(fleet, replication="managed", **options)
         if host is not None:
@@ -113,7 +117,7 @@ def open_site(
         proxy = Proxy(config, env=env)
         try:
             site = Site(fleet, proxy)
-            for shard in range(shards):
+            for shard in range(shards if is_waiting else 0):
                 site.wait_whole(shard)
             yield site
         finally:

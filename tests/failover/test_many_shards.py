@@ -56,7 +56,8 @@ def is_written(client: redis.Redis, key: str) -> bool:
 
 
 def test_a_tenth_of_250_primaries_die_at_once(site_with: OpenSite) -> None:
-    site = site_with(SHARDS, 1)
+    site = site_with(SHARDS, 1, is_waiting=False)
+    wait_until(lambda: are_whole(shards_of(site)), "250 shards have their first primaries", timeout=120.0)
     keys = keys_by_shard(site)
     with redis.Redis(site.proxy.host, site.proxy.port, socket_timeout=15) as client:
         for key in keys.values():
