@@ -25,6 +25,7 @@ from shardproxy.model.replication import ShardKey
 from shardproxy.store.interface import Leadership, LeadershipLostError, Store, StoreUnavailableError
 from shardproxy.store.record import ShardRecord
 
+LARGE = 10  # of so many shards one more may be failed over at once: a rack takes a part of a fleet with it
 CLAIM_PAUSE = 1.0  # seconds between tries to reach the store
 
 log = structlog.get_logger()
@@ -111,6 +112,7 @@ async def _lead(inputs: Inputs, settings: FailoverSettings, leadership: Leadersh
         tended: dict[ShardKey, trio.CancelScope] = {}
         seen = inputs.setups.version
         while True:
+            shared.at_once.total_tokens = max(settings.at_once, len(inputs.setups) // LARGE)
             for key in set(tended) - set(inputs.setups):
                 tended.pop(key).cancel()
             for key in inputs.setups:
