@@ -102,8 +102,9 @@ class Plane:
         wanted = {node.address for node in nodes}
         await self.wait(
             "all have joined",
-            lambda: (
+            lambda: bool(
                 wanted <= set(self.record.joined)
+                and (self.record.promise.voters or len(nodes) == 1)  # before, nobody may be promoted
                 and all(is_in_sync(node) for node in nodes if node is not primary)
             ),
         )
