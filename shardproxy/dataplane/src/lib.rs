@@ -41,6 +41,8 @@ mod request;
 mod role;
 mod route;
 mod scripts;
+#[cfg(any(test, fuzzing))]
+pub mod simulation;
 mod split;
 mod topology;
 mod transaction;

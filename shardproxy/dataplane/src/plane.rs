@@ -95,6 +95,37 @@ pub type Down = (String, String, String);
 const HINTS: usize = 1024;
 
 impl Shared {
+    pub(crate) fn new(
+        workers: usize,
+        table: Arc<CommandTable>,
+        buffers: usize,
+        resolver: Resolver,
+    ) -> io::Result<Self> {
+        Ok(Self {
+            workers: (0..workers).map(|_| WorkerMetrics::default()).collect(),
+            mailboxes: (0..workers).map(|_| Arc::default()).collect(),
+            metrics: Registry::default(),
+            offloads: OffloadQueue::new()?,
+            resolver,
+            census: Census::default(),
+            recent: Recent::default(),
+            scripts: Scripts::default(),
+            hints: Mutex::default(),
+            is_down_news: AtomicBool::new(false),
+            pauses: Pauses::default(),
+            restarts: (0..workers).map(|_| AtomicU64::new(0)).collect(),
+            clients: Mutex::default(),
+            most_clients: AtomicUsize::default(),
+            dealt: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
+            clusters: Mutex::default(),
+            table: Mutex::new(table),
+            buffers,
+            started: Instant::now(),
+            next_client: AtomicU64::new(1),
+            next_attempt: AtomicU64::new(1),
+        })
+    }
+
     pub fn hint(&self, hint: Hint) {
         let mut hints = lock(&self.hints);
         if hints.len() < HINTS {
@@ -187,29 +218,8 @@ impl Plane {
             return Err(format!("1-{MAX_WORKERS} workers are possible, not {workers}"));
         }
         let table = CommandTable::from_json(table)?;
-        let shared = Arc::new(Shared {
-            workers: (0..workers).map(|_| WorkerMetrics::default()).collect(),
-            mailboxes: (0..workers).map(|_| Arc::default()).collect(),
-            metrics: Registry::default(),
-            offloads: OffloadQueue::new().map_err(|e| format!("eventfd: {e}"))?,
-            resolver,
-            census: Census::default(),
-            recent: Recent::default(),
-            scripts: Scripts::default(),
-            hints: Mutex::default(),
-            is_down_news: AtomicBool::new(false),
-            pauses: Pauses::default(),
-            restarts: (0..workers).map(|_| AtomicU64::new(0)).collect(),
-            clients: Mutex::default(),
-            most_clients: AtomicUsize::default(),
-            dealt: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
-            clusters: Mutex::default(),
-            table: Mutex::new(Arc::new(table)),
-            buffers,
-            started: Instant::now(),
-            next_client: AtomicU64::new(1),
-            next_attempt: AtomicU64::new(1),
-        });
+        let shared = Shared::new(workers, Arc::new(table), buffers, resolver).map_err(|e| format!("eventfd: {e}"))?;
+        let shared = Arc::new(shared);
         let acceptor = Acceptor::start(shared.clone()).map_err(|e| format!("cannot start a thread: {e}"))?;
         let mut threads = Vec::new();
         for number in 0..workers {

@@ -53,6 +53,9 @@ pub struct Core {
     /// The same as milliseconds on the plane's clock.
     pub millis: u64,
     started: Instant,
+    /// What time it is, where a test says so.
+    #[cfg(any(test, fuzzing))]
+    pub clock: Option<Instant>,
     /// Scratch for key positions and their shards, reused by every request.
     pub keys: Vec<u32>,
     pub order: Vec<u16>,
@@ -205,6 +208,8 @@ impl Core {
             micros: 0,
             millis: 0,
             started: now,
+            #[cfg(any(test, fuzzing))]
+            clock: None,
             keys: Vec::new(),
             order: Vec::new(),
             held: 0,
@@ -218,7 +223,7 @@ impl Core {
     }
 
     pub fn turn_begins(&mut self) {
-        self.now = Instant::now();
+        self.now = self.read_clock();
         self.micros = self.now.duration_since(self.started).as_micros() as u32;
         let metrics = &self.shared.workers[self.number];
         metrics.turns.increment();
@@ -226,6 +231,16 @@ impl Core {
         metrics.turned_at.set(millis);
         self.millis = millis;
         self.shared.pauses.at(millis, &mut self.paused);
+    }
+
+    #[cfg(not(any(test, fuzzing)))]
+    fn read_clock(&self) -> Instant {
+        Instant::now()
+    }
+
+    #[cfg(any(test, fuzzing))]
+    fn read_clock(&self) -> Instant {
+        self.clock.unwrap_or_else(Instant::now)
     }
 
     pub fn paused(&self, cluster: usize) -> Paused {

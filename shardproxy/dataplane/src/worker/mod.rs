@@ -14,6 +14,8 @@ mod lost;
 mod messages;
 mod parking;
 mod place;
+#[cfg(any(test, fuzzing))]
+mod probe;
 mod refusals;
 mod ticks;
 mod waiting;
@@ -24,6 +26,8 @@ pub use self::deliver::{is_asked, unasked};
 pub use self::lease::Lease;
 pub use self::parking::failing_over;
 pub use self::place::Need;
+#[cfg(any(test, fuzzing))]
+pub use self::probe::Accounts;
 
 use std::io;
 use std::sync::Arc;
@@ -129,14 +133,23 @@ impl Worker {
     pub fn run(&mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(1024);
         while !self.is_stopped {
-            self.turn(&mut events)?;
+            let wait = self.patience();
+            self.turn(&mut events, wait)?;
         }
         Ok(())
     }
 
-    fn turn(&mut self, events: &mut Events) -> io::Result<()> {
+    /// How long the next turn may wait for something to happen.
+    fn patience(&self) -> Duration {
         let is_idle = self.again.is_empty() && self.core.unread.is_empty() && self.deferred.is_empty();
-        let wait = if is_idle { self.next_due().saturating_duration_since(self.core.now) } else { Duration::ZERO };
+        if is_idle {
+            self.next_due().saturating_duration_since(self.core.now)
+        } else {
+            Duration::ZERO
+        }
+    }
+
+    fn turn(&mut self, events: &mut Events, wait: Duration) -> io::Result<()> {
         match self.poll.poll(events, Some(wait)) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
             other => other?,

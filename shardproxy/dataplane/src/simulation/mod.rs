@@ -1,0 +1,33 @@
+//! A whole worker without threads or time: clients, nodes and the clock do what the bytes of an input say, and a model
+//! knows what must come of it. Run by the fuzzer on what it makes up, and by the tests on seeds.
+//!
+//! ```text
+//!   input ─> world ─┬─> client (socket, what it is owed) ── rig: one worker, a turn at a time ── node (listener, connections)
+//!                   │      request: what it may ask            and a clock that only the input moves     answer: what it says
+//!                   └─> after every turn: model: one reply per request, in order, its own; nothing executed twice; accounts
+//! ```
+//!
+//! Every request carries a token that its answer must have, so that a reply that is another's is recognised.
+
+mod answer;
+mod client;
+mod finale;
+mod frame;
+mod input;
+mod ledger;
+mod model;
+mod node;
+mod request;
+mod rig;
+mod spec;
+mod token;
+mod wire;
+mod world;
+
+#[cfg(test)]
+mod tests;
+
+/// Play what the input says and check all of it; a violation panics.
+pub fn run(input: &[u8]) {
+    world::World::begin(input).play();
+}

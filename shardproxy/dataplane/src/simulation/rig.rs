@@ -1,0 +1,188 @@
+//! One worker on the present thread, turned by hand, and the sockets of its nodes. Only this file knows the worker.
+
+use std::cell::RefCell;
+use std::io;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use mio::Events;
+
+use super::spec::MOST_NODES;
+use crate::command::CommandTable;
+use crate::mailbox::Message;
+use crate::net::{Resolver, Stream};
+use crate::offload::Offload;
+use crate::pause::Paused;
+use crate::plane::Shared;
+use crate::topology::{Cluster, EndpointKind};
+use crate::worker::{Accounts, Worker};
+
+const TABLE: &[u8] = include_bytes!("../../../commands/table.json");
+
+fn table() -> Arc<CommandTable> {
+    static PARSED: OnceLock<Arc<CommandTable>> = OnceLock::new();
+    PARSED.get_or_init(|| Arc::new(CommandTable::from_json(TABLE).expect("the table is valid"))).clone()
+}
+
+pub struct Rig {
+    shared: Arc<Shared>,
+    worker: Worker,
+    events: Events,
+    now: Instant,
+}
+
+impl Rig {
+    pub fn start(buffers: usize) -> Self {
+        let shared = Shared::new(1, table(), buffers, Resolver::idle()).expect("an eventfd");
+        let shared = Arc::new(shared);
+        let worker = Worker::new(0, &shared, shared.mailboxes[0].clone()).expect("an epoll");
+        Self { shared, worker, events: Events::with_capacity(256), now: Instant::now() }
+    }
+
+    fn send(&self, message: Message) {
+        self.shared.mailboxes[0].send(message);
+    }
+
+    pub fn apply(&self, spec: &str) {
+        let cluster = Cluster::parse(spec.as_bytes()).expect("the spec is valid");
+        self.send(Message::Apply { index: 0, cluster: Some(Arc::new(cluster)), applied: sync_channel(1).0 });
+    }
+
+    /// A new client, and its end of the connection.
+    pub fn connect(&self, id: u64, is_reader: bool, narrow: bool) -> UnixStream {
+        let (ours, theirs) = UnixStream::pair().expect("a socket pair");
+        for stream in [&ours, &theirs] {
+            stream.set_nonblocking(true).expect("it is a socket");
+        }
+        if narrow {
+            let _ = socket2::SockRef::from(&theirs).set_send_buffer_size(0); // the least there is
+        }
+        let seat = self.shared.deal(0, 0).expect("there is no limit");
+        let stream = Stream::Unix(mio::net::UnixStream::from_std(theirs));
+        let endpoint = if is_reader { EndpointKind::Reader } else { EndpointKind::Configuration };
+        self.send(Message::Accepted { stream, id, cluster: 0, endpoint, seat });
+        ours
+    }
+
+    pub fn turn(&mut self) {
+        self.now += Duration::from_micros(50);
+        self.worker.turn_at(&mut self.events, self.now).expect("a turn");
+    }
+
+    pub fn is_busy(&self) -> bool {
+        self.worker.is_busy()
+    }
+
+    pub fn pass(&mut self, time: Duration) {
+        self.now += time;
+    }
+
+    pub fn accounts(&self) -> Accounts {
+        self.worker.accounts()
+    }
+
+    pub fn client_count(&self) -> usize {
+        self.worker.client_count()
+    }
+
+    pub fn describe(&self) -> String {
+        self.worker.describe()
+    }
+
+    pub fn narrow_links(&self) {
+        self.worker.narrow_links(0);
+    }
+
+    pub fn offloads(&self) -> Vec<Offload> {
+        self.shared.offloads.take()
+    }
+
+    pub fn answer(&self, token: u64, reply: Vec<u8>) {
+        self.send(Message::Answer { token, reply });
+    }
+
+    pub fn retry(&self, token: u64) {
+        self.send(Message::Retry { token });
+    }
+
+    pub fn kill(&self, id: u64) {
+        self.send(Message::Kill { ids: Arc::new(vec![id]), killed: sync_channel(1).0 });
+    }
+
+    /// CLIENT PAUSE, or its end.
+    pub fn pause(&self, time: Duration, only_writes: bool) {
+        let what = if only_writes { Paused::Writes } else { Paused::All };
+        let until = if time.is_zero() { 0 } else { self.shared.millis(self.now + time) };
+        self.shared.pauses.set(0, until, what);
+    }
+
+    pub fn unblock(&self, client: u64, with_error: bool) {
+        self.send(Message::Unblock { client, with_error, unblocked: sync_channel(1).0 });
+    }
+}
+
+/// Where nodes listen: sockets that serve one world after the other.
+pub struct Doors {
+    directory: PathBuf,
+    listeners: Vec<UnixListener>,
+}
+
+thread_local! {
+    static DOORS: RefCell<Option<Doors>> = const { RefCell::new(None) };
+}
+
+impl Doors {
+    fn open() -> io::Result<Self> {
+        let name = format!("shardproxy-simulation-{}-{:?}", std::process::id(), std::thread::current().id());
+        let directory = std::env::temp_dir().join(name.replace(['(', ')'], "-"));
+        let _ = std::fs::remove_dir_all(&directory);
+        std::fs::create_dir_all(&directory)?;
+        let listen = |node| {
+            let listener = UnixListener::bind(directory.join(format!("{node}")))?;
+            listener.set_nonblocking(true)?;
+            Ok(listener)
+        };
+        let listeners = (0..MOST_NODES).map(listen).collect::<io::Result<_>>()?;
+        Ok(Self { directory, listeners })
+    }
+
+    /// Those of this thread, all open and with nobody before them.
+    pub fn take() -> Self {
+        let doors = DOORS.with(RefCell::take).unwrap_or_else(|| Self::open().expect("unix sockets"));
+        for node in 0..MOST_NODES {
+            doors.set_open(node, true);
+            while doors.accept(node).is_some() {}
+        }
+        doors
+    }
+
+    /// Leave them to the next world.
+    pub fn give_back(self) {
+        DOORS.with(|doors| doors.replace(Some(self)));
+    }
+
+    pub fn address(&self, node: usize) -> String {
+        format!("unix:{}", self.directory.join(node.to_string()).display())
+    }
+
+    pub fn accept(&self, node: usize) -> Option<UnixStream> {
+        let (stream, _) = self.listeners[node].accept().ok()?;
+        stream.set_nonblocking(true).ok()?;
+        Some(stream)
+    }
+
+    /// Whether it can be connected to.
+    pub fn set_open(&self, node: usize, is_open: bool) {
+        let (open, shut) = (self.directory.join(node.to_string()), self.directory.join(format!("{node}-shut")));
+        let _ = if is_open { std::fs::rename(shut, open) } else { std::fs::rename(open, shut) };
+    }
+}
+
+impl Drop for Doors {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
