@@ -9,7 +9,7 @@ use crate::buffer::BufferPool;
 use crate::client::Client;
 use crate::metrics::CloseReason;
 use crate::upstream::{Pending, State, Upstream, WHOLE};
-use crate::worker::{is_asked, unasked, Core};
+use crate::worker::{unasked, Core};
 
 /// An incomplete reply beyond this is passed on in pieces rather than gathered.
 const GATHER: usize = 64 * 1024;
@@ -107,6 +107,10 @@ fn pass_on(
         mark(client, request.client as usize, dirty);
     }
     Ok(is_passed_on)
+}
+
+fn is_asked(upstream: &Upstream) -> bool {
+    upstream.pending.front().is_some_and(|request| request.length as usize <= upstream.window.in_flight())
 }
 
 /// Whether the node answers the oldest request, and not another one.

@@ -95,9 +95,9 @@ impl Talk {
         self.blocked.is_some()
     }
 
-    /// Neither in a transaction nor a subscriber.
+    /// Neither in a transaction nor blocked nor a subscriber.
     pub fn is_plain(&self) -> bool {
-        self.multi.is_none() && self.topics.is_empty()
+        self.multi.is_none() && self.blocked.is_none() && self.topics.is_empty()
     }
 
     fn null(&self) -> Vec<u8> {

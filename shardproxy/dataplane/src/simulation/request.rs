@@ -146,7 +146,7 @@ impl Maker<'_, '_, '_> {
             }
             37 => self.end(),
             38 => {
-                let name = self.value();
+                let name = vec![b'n'; self.input.pick(&LENGTHS)];
                 self.made(command(&[&b"CLIENT"[..], b"SETNAME", &name]), Shape::Exact(b"+OK\r\n"))
             }
             _ => self.made(b"PING\r\n".to_vec(), Shape::Kind(b"+*")),

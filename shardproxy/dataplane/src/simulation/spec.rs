@@ -91,12 +91,13 @@ impl Spec {
     }
 
     pub fn json(&self, address: impl Fn(usize) -> String) -> String {
-        let count = self.shards.len();
+        let count = self.shards.len() - self.gutter; // spare nodes own nothing
         let shards = self.shards.iter().enumerate().map(|(number, (nodes, primary))| {
             let (first, last) = (number * 16384 / count, (number + 1) * 16384 / count - 1);
+            let slots = if number < count { vec![(first, last)] } else { Vec::new() };
             let run_id = |node: usize| json!({"run_id": format!("{}{}", self.identity.unwrap_or(""), nodes[node])});
             json!({
-                "slots": [[first, last]], "primary": primary, "wait": self.wait, "name": format!("n{number}"),
+                "slots": slots, "primary": primary, "wait": self.wait, "name": format!("n{number}"),
                 "nodes": nodes.iter().map(|&node| json!({"address": address(node)})).collect::<Vec<_>>(),
                 "identity": primary.filter(|_| self.identity.is_some()).map(run_id),
             })

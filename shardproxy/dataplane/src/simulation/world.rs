@@ -58,6 +58,9 @@ impl<'a> World<'a> {
             is_narrow: habits & 2 == 2,
             is_tracing: std::env::var_os("SIMULATION_TRACE").is_some(),
         };
+        if world.is_tracing {
+            eprintln!("{:?}", world.spec);
+        }
         world.apply();
         world.open_client();
         world

@@ -474,7 +474,7 @@ pub fn is_asked(upstream: &Upstream) -> bool {
 #[cold]
 pub fn unasked(reply: &[u8]) -> String {
     let text = String::from_utf8_lossy(&reply[..reply.len().min(100)]);
-    format!("the node sent a reply nobody asked for: {}", text.trim_end())
+    format!("the node sent a reply nobody asked for: {}", text.lines().next().unwrap_or_default())
 }
 
 /// Messages of subscriptions.

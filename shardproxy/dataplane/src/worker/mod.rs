@@ -22,7 +22,7 @@ mod waiting;
 mod written;
 
 pub use self::core::{Core, Effect, Offloaded, Pressure, Served};
-pub use self::deliver::{is_asked, unasked};
+pub use self::deliver::unasked;
 pub use self::lease::Lease;
 pub use self::parking::failing_over;
 pub use self::place::Need;

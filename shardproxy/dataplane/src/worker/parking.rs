@@ -217,6 +217,7 @@ impl Worker {
         if self.is_given_grace(index) {
             return;
         }
+        self.core.unlink(index); // or what waits for the same node's next connection would find this one
         self.core.upstreams[index].node = u16::MAX; // none of this epoch's: above all no replica to read around
         self.upstream_lost(index, "the primary is being replaced");
         if self.core.upstreams.contains(index) {
