@@ -83,7 +83,7 @@ impl Maker<'_, '_, '_> {
     }
 
     fn redis(mut self) -> Made {
-        if self.session.reply == Reply::Off && self.input.once_in(4) {
+        if self.session.reply == Reply::Off && self.session.multi.is_none() && self.input.once_in(4) {
             self.session.reply = Reply::On;
             return self.told(command(&["CLIENT", "REPLY", "ON"]), Shape::Exact(b"+OK\r\n"));
         }
