@@ -153,6 +153,10 @@ impl Client {
     }
 
     fn take(&mut self, reply: &[u8]) {
+        if super::is_traced() {
+            let start = String::from_utf8_lossy(&reply[..reply.len().min(100)]);
+            eprintln!("  client {} gets {start:?}", self.id);
+        }
         if !self.is_memcached && self.hears(reply) {
             return;
         }

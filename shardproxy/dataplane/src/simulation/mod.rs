@@ -31,3 +31,9 @@ mod tests;
 pub fn run(input: &[u8]) {
     world::World::begin(input).play();
 }
+
+/// Whether to tell what happens, for whoever looks into a broken world.
+fn is_traced() -> bool {
+    static IS_TRACED: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
+    *IS_TRACED.get_or_init(|| std::env::var_os("SIMULATION_TRACE").is_some_and(|value| !value.is_empty()))
+}

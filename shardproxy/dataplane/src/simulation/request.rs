@@ -13,6 +13,7 @@ pub struct Session {
     multi: Option<u64>,
     /// Commands other than those of a subscriber may be refused.
     may_subscribe: bool,
+    is_quiet: bool,
 }
 
 #[derive(Default, Clone, Copy, PartialEq, Eq)]
@@ -64,10 +65,12 @@ pub fn redis(session: &mut Session, input: &mut Input, tokens: &mut u64) -> Made
     Maker { session, input, token, text: token::text(token) }.redis()
 }
 
-pub fn memcached(input: &mut Input, tokens: &mut u64) -> Made {
+/// `is_quiet`: some may ask for no ordinary reply. Not where the proxy itself may refuse them, in words that no token tells
+/// from those to the next request.
+pub fn memcached(input: &mut Input, tokens: &mut u64, is_quiet: bool) -> Made {
     *tokens += 1;
     let token = *tokens;
-    let mut session = Session::default();
+    let mut session = Session { is_quiet, ..Session::default() };
     Maker { session: &mut session, input, token, text: token::text(token) }.memcached()
 }
 
@@ -335,7 +338,7 @@ impl Maker<'_, '_, '_> {
             }
             17 | 18 => {
                 let (key, text) = (self.key(0), self.text.clone());
-                let is_quiet = self.input.once_in(2);
+                let is_quiet = self.input.once_in(2) && self.session.is_quiet;
                 let quiet = if is_quiet { " q" } else { "" };
                 let mut made = self.line(&format!("mg {key} v k O{text}{quiet}"), Shape::Meta(b"VA ", b"EN\r\n"));
                 if let Some(expect) = &mut made.expect {

@@ -33,8 +33,6 @@ pub struct World<'a> {
     tokens: u64,
     ids: u64,
     is_narrow: bool,
-    /// The epoch changes behind what is going on, not with it.
-    is_tracing: bool,
 }
 
 impl<'a> World<'a> {
@@ -56,9 +54,8 @@ impl<'a> World<'a> {
             tokens: 0,
             ids: 0,
             is_narrow: habits & 2 == 2,
-            is_tracing: std::env::var_os("SIMULATION_TRACE").is_some(),
         };
-        if world.is_tracing {
+        if super::is_traced() {
             eprintln!("{:?}", world.spec);
         }
         world.apply();
@@ -77,7 +74,7 @@ impl<'a> World<'a> {
             if choice & 0xc0 != 0xc0 {
                 self.turn(); // else more happens before the worker looks
             }
-            if self.is_tracing {
+            if super::is_traced() {
                 eprintln!("{}", self.rig.describe());
             }
         }
@@ -154,7 +151,7 @@ impl<'a> World<'a> {
     }
 
     fn step(&mut self, choice: u8) {
-        if self.is_tracing {
+        if super::is_traced() {
             eprintln!("step {choice}: {}", what(choice));
         }
         match choice {
@@ -225,11 +222,11 @@ impl<'a> World<'a> {
                 let count = if choice < 9 { 1 } else { self.input.below(12) + 1 };
                 for _ in 0..count {
                     let made = if self.spec.is_memcached {
-                        request::memcached(&mut self.input, &mut self.tokens)
+                        request::memcached(&mut self.input, &mut self.tokens, self.spec.buffers == 0)
                     } else {
                         request::redis(&mut client.session, &mut self.input, &mut self.tokens)
                     };
-                    if self.is_tracing {
+                    if super::is_traced() {
                         let start = String::from_utf8_lossy(&made.bytes[..made.bytes.len().min(100)]).into_owned();
                         eprintln!("  client {} asks {start:?}", client.id);
                     }
