@@ -3,15 +3,18 @@
 use std::collections::{HashSet, VecDeque};
 use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
-use std::os::unix::net::UnixStream;
+
+use mio::net::UnixStream;
 
 use super::frame;
 use super::model::{is_error, Expect, Shape, Verdict};
 use super::request::{Made, Session};
+use super::watch::Flag;
 
 pub struct Client {
     pub id: u64,
     stream: Option<UnixStream>,
+    has_unread: Flag,
     is_memcached: bool,
     unsent: Vec<u8>,
     /// Bytes it has sent and has still to send.
@@ -29,10 +32,11 @@ pub struct Client {
 }
 
 impl Client {
-    pub fn new(id: u64, stream: UnixStream, is_memcached: bool) -> Self {
+    pub fn new(id: u64, stream: UnixStream, has_unread: Flag, is_memcached: bool) -> Self {
         Self {
             id,
             stream: Some(stream),
+            has_unread,
             is_memcached,
             unsent: Vec::new(),
             queued: 0,
@@ -96,7 +100,7 @@ impl Client {
     pub fn receive(&mut self, most: usize) {
         let mut buffer = [0; 16 * 1024];
         let mut left = most;
-        while left > 0 {
+        while left > 0 && self.has_unread.get() {
             let Some(stream) = &mut self.stream else { return };
             let room = left.min(buffer.len());
             match stream.read(&mut buffer[..room]) {
@@ -106,7 +110,7 @@ impl Client {
                     self.judge();
                     left -= n;
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => self.has_unread.set(false),
                 Err(_) => return self.end(),
             }
         }

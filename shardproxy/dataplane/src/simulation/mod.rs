@@ -21,6 +21,7 @@ mod request;
 mod rig;
 mod spec;
 mod token;
+mod watch;
 mod wire;
 mod world;
 

@@ -2,10 +2,12 @@
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
-use std::os::unix::net::UnixStream;
+
+use mio::net::UnixStream;
 
 use super::answer::{self, How, Talk};
 use super::ledger::Ledger;
+use super::watch::Flag;
 
 pub struct Node {
     pub number: usize,
@@ -18,6 +20,7 @@ pub struct Node {
 
 pub struct Connection {
     stream: UnixStream,
+    has_unread: Flag,
     input: Vec<u8>,
     pub asked: VecDeque<Vec<Vec<u8>>>,
     output: Vec<u8>,
@@ -35,9 +38,10 @@ impl Node {
         Self { number, connections: Vec::new(), is_open: true, is_diligent: false }
     }
 
-    pub fn accept(&mut self, stream: UnixStream, is_memcached: bool) {
+    pub fn accept(&mut self, stream: UnixStream, has_unread: Flag, is_memcached: bool) {
         self.connections.push(Connection {
             stream,
+            has_unread,
             input: Vec::new(),
             asked: VecDeque::new(),
             output: Vec::new(),
@@ -72,7 +76,7 @@ impl Connection {
     pub fn read(&mut self, most: usize) {
         let mut buffer = [0; 16 * 1024];
         let mut left = most;
-        while left > 0 && !self.is_over {
+        while left > 0 && !self.is_over && self.has_unread.get() {
             let room = left.min(buffer.len());
             match self.stream.read(&mut buffer[..room]) {
                 Ok(0) => self.is_over = true,
@@ -80,7 +84,7 @@ impl Connection {
                     left -= n;
                     self.input.extend_from_slice(&buffer[..n]);
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => self.has_unread.set(false),
                 Err(_) => self.is_over = true,
             }
         }

@@ -2,15 +2,17 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use mio::net::{UnixListener, UnixStream};
 use mio::Events;
 
 use super::spec::MOST_NODES;
+use super::watch::{Flag, Watch};
 use crate::command::CommandTable;
 use crate::mailbox::Message;
 use crate::net::{Resolver, Stream};
@@ -32,6 +34,8 @@ pub struct Rig {
     worker: Worker,
     events: Events,
     now: Instant,
+    /// How many connects there were at the last look, and before it.
+    connects: [u64; 2],
 }
 
 impl Rig {
@@ -39,7 +43,7 @@ impl Rig {
         let shared = Shared::new(1, table(), buffers, Resolver::idle()).expect("an eventfd");
         let shared = Arc::new(shared);
         let worker = Worker::new(0, &shared, shared.mailboxes[0].clone()).expect("an epoll");
-        Self { shared, worker, events: Events::with_capacity(256), now: Instant::now() }
+        Self { shared, worker, events: Events::with_capacity(256), now: Instant::now(), connects: [0; 2] }
     }
 
     fn send(&self, message: Message) {
@@ -54,14 +58,11 @@ impl Rig {
     /// A new client, and its end of the connection.
     pub fn connect(&self, id: u64, is_reader: bool, narrow: bool) -> UnixStream {
         let (ours, theirs) = UnixStream::pair().expect("a socket pair");
-        for stream in [&ours, &theirs] {
-            stream.set_nonblocking(true).expect("it is a socket");
-        }
         if narrow {
             let _ = socket2::SockRef::from(&theirs).set_send_buffer_size(0); // the least there is
         }
         let seat = self.shared.deal(0, 0).expect("there is no limit");
-        let stream = Stream::Unix(mio::net::UnixStream::from_std(theirs));
+        let stream = Stream::Unix(theirs);
         let endpoint = if is_reader { EndpointKind::Reader } else { EndpointKind::Configuration };
         self.send(Message::Accepted { stream, id, cluster: 0, endpoint, seat });
         ours
@@ -90,6 +91,14 @@ impl Rig {
 
     pub fn describe(&self) -> String {
         self.worker.describe()
+    }
+
+    /// Whether connections to nodes were opened in the last two turns.
+    pub fn has_connected(&mut self) -> bool {
+        let now = self.shared.next_attempt.load(Relaxed);
+        let before = self.connects[1];
+        self.connects = [now, self.connects[0]];
+        now != before
     }
 
     pub fn narrow_links(&self) {
@@ -127,7 +136,9 @@ impl Rig {
 /// Where nodes listen: sockets that serve one world after the other.
 pub struct Doors {
     directory: PathBuf,
-    listeners: Vec<UnixListener>,
+    listeners: Vec<(UnixListener, Flag)>,
+    is_open: [bool; MOST_NODES],
+    watch: Watch,
 }
 
 thread_local! {
@@ -140,22 +151,25 @@ impl Doors {
         let directory = std::env::temp_dir().join(name.replace(['(', ')'], "-"));
         let _ = std::fs::remove_dir_all(&directory);
         std::fs::create_dir_all(&directory)?;
-        let listen = |node| {
-            let listener = UnixListener::bind(directory.join(format!("{node}")))?;
-            listener.set_nonblocking(true)?;
-            Ok(listener)
-        };
-        let listeners = (0..MOST_NODES).map(listen).collect::<io::Result<_>>()?;
-        Ok(Self { directory, listeners })
+        let mut watch = Watch::new();
+        let mut listeners = Vec::new();
+        for node in 0..MOST_NODES {
+            let mut listener = UnixListener::bind(directory.join(node.to_string()))?;
+            let flag = watch.add(&mut listener);
+            listeners.push((listener, flag));
+        }
+        Ok(Self { directory, listeners, is_open: [true; MOST_NODES], watch })
     }
 
     /// Those of this thread, all open and with nobody before them.
     pub fn take() -> Self {
-        let doors = DOORS.with(RefCell::take).unwrap_or_else(|| Self::open().expect("unix sockets"));
+        let mut doors = DOORS.with(RefCell::take).unwrap_or_else(|| Self::open().expect("unix sockets"));
         for node in 0..MOST_NODES {
             doors.set_open(node, true);
+            doors.listeners[node].1.set(true);
             while doors.accept(node).is_some() {}
         }
+        doors.watch.truncate(MOST_NODES);
         doors
     }
 
@@ -168,14 +182,32 @@ impl Doors {
         format!("unix:{}", self.directory.join(node.to_string()).display())
     }
 
+    /// Tell a stream's flag when there is something to read.
+    pub fn watch(&mut self, stream: &mut UnixStream) -> Flag {
+        self.watch.add(stream)
+    }
+
+    pub fn look(&mut self) {
+        self.watch.look();
+    }
+
     pub fn accept(&self, node: usize) -> Option<UnixStream> {
-        let (stream, _) = self.listeners[node].accept().ok()?;
-        stream.set_nonblocking(true).ok()?;
+        let (listener, flag) = &self.listeners[node];
+        if !flag.get() {
+            return None;
+        }
+        let Ok((stream, _)) = listener.accept() else {
+            flag.set(false);
+            return None;
+        };
         Some(stream)
     }
 
     /// Whether it can be connected to.
-    pub fn set_open(&self, node: usize, is_open: bool) {
+    pub fn set_open(&mut self, node: usize, is_open: bool) {
+        if std::mem::replace(&mut self.is_open[node], is_open) == is_open {
+            return;
+        }
         let (open, shut) = (self.directory.join(node.to_string()), self.directory.join(format!("{node}-shut")));
         let _ = if is_open { std::fs::rename(shut, open) } else { std::fs::rename(open, shut) };
     }

@@ -86,9 +86,10 @@ impl<'a> World<'a> {
 
     pub fn turn(&mut self) {
         self.rig.turn();
-        if self.is_narrow {
+        if self.is_narrow && self.rig.has_connected() {
             self.rig.narrow_links();
         }
+        self.look();
         for client in self.clients.iter_mut().filter(|client| client.is_reading) {
             client.receive(usize::MAX);
         }
@@ -109,6 +110,12 @@ impl<'a> World<'a> {
         self.check();
     }
 
+    fn look(&mut self) {
+        if let Some(doors) = &mut self.doors {
+            doors.look();
+        }
+    }
+
     fn check(&self) {
         let accounts = self.rig.accounts();
         assert_eq!(accounts.held, accounts.accounted, "the sum of all buffers is not that of its parts");
@@ -123,20 +130,23 @@ impl<'a> World<'a> {
         if self.clients.len() < MOST_CLIENTS {
             self.ids += 1;
             let is_reader = self.ids % 4 == 3 && !self.spec.is_memcached;
-            let stream = self.rig.connect(self.ids, is_reader, self.is_narrow);
-            self.clients.push(Client::new(self.ids, stream, self.spec.is_memcached));
+            let mut stream = self.rig.connect(self.ids, is_reader, self.is_narrow);
+            let Some(doors) = &mut self.doors else { return };
+            let flag = doors.watch(&mut stream);
+            self.clients.push(Client::new(self.ids, stream, flag, self.spec.is_memcached));
         }
     }
 
     pub fn accept(&mut self, number: usize) {
-        let Some(doors) = &self.doors else { return };
-        while let Some(stream) = doors.accept(number) {
-            self.nodes[number].accept(stream, self.spec.is_memcached);
+        let Some(doors) = &mut self.doors else { return };
+        while let Some(mut stream) = doors.accept(number) {
+            let flag = doors.watch(&mut stream);
+            self.nodes[number].accept(stream, flag, self.spec.is_memcached);
         }
     }
 
     pub fn open(&mut self, number: usize, is_open: bool) {
-        let Some(doors) = &self.doors else { return };
+        let Some(doors) = &mut self.doors else { return };
         if self.nodes[number].is_open != is_open {
             doors.set_open(number, is_open);
             self.nodes[number].is_open = is_open;
