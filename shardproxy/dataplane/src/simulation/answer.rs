@@ -104,10 +104,13 @@ impl Talk {
         if self.resp == 3 { b"_\r\n".to_vec() } else { b"*-1\r\n".to_vec() }
     }
 
-    pub fn unblock(&mut self, with: bool, ledger: &mut Ledger) -> Vec<u8> {
+    /// Whoever is blocked gets a value, or nothing, or hears that the node is no primary any more.
+    pub fn unblock(&mut self, how: usize, ledger: &mut Ledger) -> Vec<u8> {
         let Some(words) = self.blocked.take() else { return Vec::new() };
-        if !with {
-            return self.null();
+        match how {
+            0 => {}
+            1 => return self.null(),
+            _ => return b"-UNBLOCKED force unblock from blocking operation, instance state changed\r\n".to_vec(),
         }
         ledger.execute(&words[1]);
         let mut reply = b"*2\r\n".to_vec();
@@ -171,7 +174,7 @@ pub fn redis(talk: &mut Talk, words: Vec<Vec<u8>>, how: &How, ledger: &mut Ledge
             }
         }
     }
-    if let Some(reply) = connection(talk, &word, &words) {
+    if let Some(reply) = connection(talk, &word, &words, how) {
         return reply;
     }
     if let Some(refusal) = refusal {
@@ -197,12 +200,18 @@ pub fn redis(talk: &mut Talk, words: Vec<Vec<u8>>, how: &How, ledger: &mut Ledge
 }
 
 /// Commands about the connection.
-fn connection(talk: &mut Talk, word: &str, words: &[Vec<u8>]) -> Option<Vec<u8>> {
+fn connection(talk: &mut Talk, word: &str, words: &[Vec<u8>], how: &How) -> Option<Vec<u8>> {
     const KINDS: [(&str, &str, &str); 3] = [
         ("SUBSCRIBE", "UNSUBSCRIBE", "message"),
         ("PSUBSCRIBE", "PUNSUBSCRIBE", "pmessage"),
         ("SSUBSCRIBE", "SUNSUBSCRIBE", "smessage"),
     ];
+    if matches!(how, How::Refusal(_)) && matches!(word, "PING" | "INFO" | "SUBSCRIBE" | "WAIT" | "SCRIPT") {
+        return Some(REFUSALS[1].as_bytes().to_vec());
+    }
+    if matches!(how, How::Error) && matches!(word, "HELLO" | "SELECT" | "WATCH" | "SSUBSCRIBE" | "ROLE" | "CLIENT") {
+        return Some(b"-ERR no\r\n".to_vec());
+    }
     if let Some((join, _, message)) = KINDS.iter().find(|(join, leave, _)| *join == word || *leave == word) {
         let name = words[1].clone();
         talk.topics.retain(|(kind, known)| kind != message || *known != name);
@@ -229,6 +238,7 @@ fn connection(talk: &mut Talk, word: &str, words: &[Vec<u8>]) -> Option<Vec<u8>>
         }
         "CLIENT" => b":77\r\n".to_vec(),
         "INFO" => bulk_of(format!("run_id:node{}\r\nrole:master\r\n", talk.node).as_bytes()),
+        "WAIT" if matches!(how, How::Miss) => b":0\r\n".to_vec(),
         "WAIT" => b":1\r\n".to_vec(),
         "ROLE" => b"*3\r\n$6\r\nmaster\r\n:10\r\n*0\r\n".to_vec(),
         "SCRIPT" => bulk_of(DIGEST.as_bytes()),

@@ -33,7 +33,7 @@ fn wait_for_quiet(world: &mut World) {
         world.answer_offloads();
         for node in &mut world.nodes {
             for connection in &mut node.connections {
-                connection.unblock(round % 2 == 0, &mut world.ledger);
+                connection.unblock(round % 2, &mut world.ledger);
                 connection.send(usize::MAX);
             }
         }

@@ -114,9 +114,8 @@ impl Connection {
         true
     }
 
-    /// Whoever waits at it gets something, or nothing.
-    pub fn unblock(&mut self, with: bool, ledger: &mut Ledger) {
-        let reply = self.talk.unblock(with, ledger);
+    pub fn unblock(&mut self, how: usize, ledger: &mut Ledger) {
+        let reply = self.talk.unblock(how, ledger);
         self.output.extend_from_slice(&reply);
     }
 

@@ -118,6 +118,9 @@ impl<'a> World<'a> {
 
     fn check(&self) {
         let accounts = self.rig.accounts();
+        if self.spec.buffers > 0 && super::is_traced() {
+            eprintln!("held {} actual {}", accounts.held, accounts.actual);
+        }
         assert_eq!(accounts.held, accounts.accounted, "the sum of all buffers is not that of its parts");
     }
 
@@ -296,7 +299,7 @@ impl<'a> World<'a> {
             }
             38 => connection.close(),
             39 | 40 => {
-                connection.unblock(input.once_in(2), ledger);
+                connection.unblock(input.below(3), ledger);
                 connection.send(usize::MAX);
             }
             41..=43 => {
