@@ -52,7 +52,7 @@ fn leave(world: &mut World) {
         world.turn();
         world.answer_offloads();
         world.rig.pass(if round % 4 == 3 { ROUND } else { Duration::ZERO });
-        if round > 8 && world.rig.client_count() == 0 && world.rig.accounts().pending == 0 {
+        if round > 8 && world.rig.client_count() == 0 && world.rig.sums().pending == 0 {
             break;
         }
     }
@@ -61,7 +61,7 @@ fn leave(world: &mut World) {
         world.rig.pass(ROUND);
         world.turn();
     }
-    let accounts = world.rig.accounts();
-    assert_eq!(accounts.accounted, accounts.actual, "buffers are not what they are accounted with\n{}", world.describe());
-    assert!(accounts.held <= accounts.links * KEPT, "{accounts:?} with no client left\n{}", world.describe());
+    let sums = world.rig.sums();
+    assert_eq!(sums.accounted, sums.actual, "buffers are not what they are accounted with\n{}", world.describe());
+    assert!(sums.held <= sums.links * KEPT, "{sums:?} with no client left\n{}", world.describe());
 }

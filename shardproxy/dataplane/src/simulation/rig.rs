@@ -13,14 +13,12 @@ use mio::Events;
 
 use super::spec::MOST_NODES;
 use super::watch::{Flag, Watch};
+use crate::clients::Seats;
 use crate::command::CommandTable;
-use crate::mailbox::Message;
+use crate::model::{Cluster, EndpointKind};
 use crate::net::{Resolver, Stream};
-use crate::offload::Offload;
-use crate::pause::Paused;
-use crate::plane::Shared;
-use crate::topology::{Cluster, EndpointKind};
-use crate::worker::{Accounts, Worker};
+use crate::shared::{Offload, Paused, Shared};
+use crate::worker::{Mailbox, Message, Sums, Worker};
 
 const TABLE: &[u8] = include_bytes!("../../../commands/table.json");
 
@@ -31,6 +29,8 @@ fn table() -> Arc<CommandTable> {
 
 pub struct Rig {
     shared: Arc<Shared>,
+    mailbox: Arc<Mailbox>,
+    seats: Arc<Seats>,
     worker: Worker,
     events: Events,
     now: Instant,
@@ -42,12 +42,13 @@ impl Rig {
     pub fn start(buffers: usize) -> Self {
         let shared = Shared::new(1, table(), buffers, Resolver::idle()).expect("an eventfd");
         let shared = Arc::new(shared);
-        let worker = Worker::new(0, &shared, shared.mailboxes[0].clone()).expect("an epoll");
-        Self { shared, worker, events: Events::with_capacity(256), now: Instant::now(), connects: [0; 2] }
+        let (mailbox, seats) = (Arc::new(Mailbox::default()), Arc::new(Seats::new(1)));
+        let worker = Worker::new(0, &shared, mailbox.clone()).expect("an epoll");
+        Self { shared, mailbox, seats, worker, events: Events::with_capacity(256), now: Instant::now(), connects: [0; 2] }
     }
 
     fn send(&self, message: Message) {
-        self.shared.mailboxes[0].send(message);
+        self.mailbox.send(message);
     }
 
     pub fn apply(&self, spec: &str) {
@@ -61,7 +62,7 @@ impl Rig {
         if narrow {
             let _ = socket2::SockRef::from(&theirs).set_send_buffer_size(0); // the least there is
         }
-        let seat = self.shared.deal(0, 0).expect("there is no limit");
+        let seat = self.seats.deal(0, 0).expect("there is no limit");
         let stream = Stream::Unix(theirs);
         let endpoint = if is_reader { EndpointKind::Reader } else { EndpointKind::Configuration };
         self.send(Message::Accepted { stream, id, cluster: 0, endpoint, seat });
@@ -81,8 +82,8 @@ impl Rig {
         self.now += time;
     }
 
-    pub fn accounts(&self) -> Accounts {
-        self.worker.accounts()
+    pub fn sums(&self) -> Sums {
+        self.worker.sums()
     }
 
     pub fn client_count(&self) -> usize {

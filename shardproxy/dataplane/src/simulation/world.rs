@@ -13,7 +13,7 @@ use super::request;
 use super::rig::{Doors, Rig};
 use super::spec::{Spec, MOST_NODES};
 use super::{token, wire};
-use crate::offload::Offload;
+use crate::shared::Offload;
 
 const MOST_CLIENTS: usize = 6;
 const MOST_STEPS: usize = 400;
@@ -117,11 +117,11 @@ impl<'a> World<'a> {
     }
 
     fn check(&self) {
-        let accounts = self.rig.accounts();
+        let sums = self.rig.sums();
         if self.spec.buffers > 0 && super::is_traced() {
-            eprintln!("held {} actual {}", accounts.held, accounts.actual);
+            eprintln!("held {} actual {}", sums.held, sums.actual);
         }
-        assert_eq!(accounts.held, accounts.accounted, "the sum of all buffers is not that of its parts");
+        assert_eq!(sums.held, sums.accounted, "the sum of all buffers is not that of its parts");
     }
 
     pub fn apply(&self) {

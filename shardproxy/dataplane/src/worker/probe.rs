@@ -9,7 +9,7 @@ use super::Worker;
 
 /// Bytes of buffers as a worker accounts for them, and as they are.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub struct Accounts {
+pub struct Sums {
     /// In the worker's own sum.
     pub held: usize,
     /// The sum of what each client and connection is accounted with.
@@ -27,8 +27,9 @@ pub struct Accounts {
 impl Worker {
     /// Take one turn at that time, and wait for nothing.
     pub fn turn_at(&mut self, events: &mut Events, now: Instant) -> io::Result<()> {
-        self.core.clock = Some(now);
-        self.turn(events, Duration::ZERO)
+        self.poll(events, Duration::ZERO)?;
+        self.turn(events, now);
+        Ok(())
     }
 
     /// Whether the next turn has something to do though nothing happens.
@@ -37,20 +38,20 @@ impl Worker {
     }
 
     pub fn client_count(&self) -> usize {
-        self.clients.len()
+        self.clients.iter().count()
     }
 
-    pub fn accounts(&self) -> Accounts {
+    pub fn sums(&self) -> Sums {
         let clients = self.clients.iter().map(|(_, client)| (client.accounted, client.held()));
-        let links = self.core.upstreams.iter().map(|(_, link)| (link.accounted, link.held()));
-        let start = Accounts {
-            held: self.core.held,
-            pooled: self.core.pool.bytes(),
-            links: self.core.upstreams.len(),
-            pending: self.core.upstreams.iter().map(|(_, link)| link.pending.len()).sum(),
-            ..Accounts::default()
+        let links = self.turn.links.iter().map(|(_, link)| (link.accounted, link.held()));
+        let start = Sums {
+            held: self.turn.accounts.held(),
+            pooled: self.turn.pool.bytes(),
+            links: self.turn.links.iter().count(),
+            pending: self.turn.links.iter().map(|(_, link)| link.exchange.len()).sum(),
+            ..Sums::default()
         };
-        clients.chain(links).fold(start, |sum, (accounted, actual)| Accounts {
+        clients.chain(links).fold(start, |sum, (accounted, actual)| Sums {
             accounted: sum.accounted + accounted,
             actual: sum.actual + actual,
             ..sum
@@ -64,14 +65,14 @@ impl Worker {
             let (owed, input, output) = (client.replies.len(), client.input.len(), client.output.len());
             format!("client {} {flow:?} closing {closing:?}: owed {owed}, input {input}, output {output}\n", client.id)
         });
-        let links = self.core.upstreams.iter().map(|(index, link)| {
-            let (state, pending, window) = (link.state, link.pending.len(), link.window.len());
-            let (lot, own, pubsub) = (link.is_lot, link.is_dedicated, link.is_pubsub);
-            let unsent = link.window.unsent().len();
+        let links = self.turn.links.iter().map(|(index, link)| {
+            let (state, pending) = (link.state, link.exchange.len());
+            let (lot, own, pubsub) = (link.is_lot(), link.is_leased(), link.is_subscriber());
+            let unsent = link.exchange.unsent().len();
             format!(
-                "link {index} node {} {state:?} lot {lot} own {own} pubsub {pubsub}: pending {pending}, window {window}, \
+                "link {index} node {} {state:?} lot {lot} own {own} pubsub {pubsub}: pending {pending}, \
                  unsent {unsent}, why {:?}\n",
-                link.node, link.why_down
+                link.way.node, link.trouble.why_down
             )
         });
         clients.chain(links).collect()
@@ -79,7 +80,7 @@ impl Worker {
 
     /// Have the sockets of nodes take few bytes at a time, so that large requests leave in parts.
     pub fn narrow_links(&self, bytes: usize) {
-        for (_, link) in &self.core.upstreams {
+        for (_, link) in self.turn.links.iter() {
             if let Some(stream) = &link.stream {
                 stream.narrow(bytes);
             }
