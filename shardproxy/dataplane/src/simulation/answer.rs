@@ -33,6 +33,8 @@ pub struct Talk {
     blocked: Option<Vec<Vec<u8>>>,
     /// Topics by the words of their messages.
     topics: Vec<(&'static str, Vec<u8>)>,
+    /// The proxy has closed the connection: what is read now was sent before.
+    pub is_left: bool,
 }
 
 #[derive(Default)]
@@ -88,7 +90,7 @@ fn is_write(word: &str) -> bool {
 
 impl Talk {
     pub const fn of(node: usize) -> Self {
-        Self { node, resp: 2, multi: None, blocked: None, topics: Vec::new() }
+        Self { node, resp: 2, multi: None, blocked: None, topics: Vec::new(), is_left: false }
     }
 
     pub const fn is_blocked(&self) -> bool {
@@ -112,7 +114,7 @@ impl Talk {
             1 => return self.null(),
             _ => return b"-UNBLOCKED force unblock from blocking operation, instance state changed\r\n".to_vec(),
         }
-        ledger.execute(&words[1]);
+        ledger.execute(&words[1], self.is_left);
         let mut reply = b"*2\r\n".to_vec();
         bulk(&mut reply, &words[1]);
         bulk(&mut reply, b"popped");
@@ -156,7 +158,7 @@ pub fn redis(talk: &mut Talk, words: Vec<Vec<u8>>, how: &How, ledger: &mut Ledge
                 if let Some(refusal) = refusal {
                     return refusal;
                 }
-                multi.writes.iter().for_each(|key| ledger.execute(key));
+                multi.writes.iter().for_each(|key| ledger.execute(key, talk.is_left));
                 let mut reply = format!("*{}\r\n", multi.count).into_bytes();
                 reply.extend_from_slice(&multi.replies);
                 return reply;
@@ -181,7 +183,7 @@ pub fn redis(talk: &mut Talk, words: Vec<Vec<u8>>, how: &How, ledger: &mut Ledge
         return refusal;
     }
     if matches!(how, How::Error) {
-        write_key.iter().for_each(|key| ledger.execute(key));
+        write_key.iter().for_each(|key| ledger.execute(key, talk.is_left));
         return if own == 0 { b"-ERR no\r\n".to_vec() } else { format!("-ERR no {}\r\n", token::text(own)).into_bytes() };
     }
     if matches!(how, How::Miss) && word == "EVALSHA" {
@@ -194,7 +196,7 @@ pub fn redis(talk: &mut Talk, words: Vec<Vec<u8>>, how: &How, ledger: &mut Ledge
         talk.blocked = Some(words);
         return Vec::new();
     }
-    write_key.iter().for_each(|key| ledger.execute(key));
+    write_key.iter().for_each(|key| ledger.execute(key, talk.is_left));
     let length = if let How::Proper(length) = how { *length } else { 0 };
     value(&word, &words, own, length).unwrap_or_else(|| format!("-ERR unknown {}\r\n", token::text(own)).into_bytes())
 }
@@ -271,12 +273,12 @@ fn value(word: &str, words: &[Vec<u8>], own: u64, length: usize) -> Option<Vec<u
 }
 
 /// The reply to a memcached request.
-pub fn memcached(words: &[Vec<u8>], how: &How, ledger: &mut Ledger) -> Vec<u8> {
+pub fn memcached(words: &[Vec<u8>], how: &How, is_left: bool, ledger: &mut Ledger) -> Vec<u8> {
     let own = words.iter().find_map(|word| token::first(word)).unwrap_or(0);
     let key = words.get(1).map_or(&b""[..], Vec::as_slice);
     let word = words[0].as_slice();
     if matches!(word, b"set" | b"add" | b"ms" | b"incr" | b"delete") {
-        ledger.execute(key);
+        ledger.execute(key, is_left);
     }
     let text = token::text(own);
     if matches!(how, How::Error | How::Refusal(_)) && word != b"version" {

@@ -66,11 +66,15 @@ impl Client {
         }
         self.queued += made.bytes.len() as u64;
         self.unsent.extend_from_slice(&made.bytes);
-        self.is_leaving |= made.leaves;
         if let Some(mut expect) = made.expect {
             expect.end = self.queued;
+            expect.must_succeed &= !self.is_leaving;
             expect.what = made.bytes[..made.bytes.len().min(80)].to_vec();
             self.owed.push_back(expect);
+        }
+        self.is_leaving |= made.leaves;
+        if self.is_leaving {
+            self.owed.iter_mut().for_each(|owed| owed.must_succeed = false);
         }
     }
 

@@ -15,6 +15,8 @@ pub struct Expect {
     pub shape: Shape,
     /// MULTI may be under way.
     pub may_be_queued: bool,
+    /// No error is an answer while nothing goes wrong.
+    pub must_succeed: bool,
     /// It may be answered by nothing at all (the meta protocol's `q`).
     pub is_optional: bool,
 }
@@ -66,6 +68,9 @@ impl Expect {
             return Err("the proxy took a reply for another's");
         }
         if is_error(reply) {
+            if self.must_succeed {
+                return Err("an error though all is well");
+            }
             return match &self.shape {
                 Shape::Topics(_, _, true) => Err("an error within an answer"),
                 _ => Ok(Verdict::Done),

@@ -105,8 +105,9 @@ impl Connection {
             return false;
         }
         let Some(words) = self.asked.pop_front() else { return false };
+        self.talk.is_left = self.has_unread.is_hung_up() || self.is_over;
         let reply = if self.is_memcached {
-            answer::memcached(&words, how, ledger)
+            answer::memcached(&words, how, self.talk.is_left, ledger)
         } else {
             answer::redis(&mut self.talk, words, how, ledger)
         };
@@ -115,6 +116,7 @@ impl Connection {
     }
 
     pub fn unblock(&mut self, how: usize, ledger: &mut Ledger) {
+        self.talk.is_left = self.has_unread.is_hung_up() || self.is_over;
         let reply = self.talk.unblock(how, ledger);
         self.output.extend_from_slice(&reply);
     }
@@ -181,9 +183,10 @@ impl Connection {
         if self.is_ending {
             return;
         }
+        self.talk.is_left = true;
         while let Some(words) = self.asked.pop_front() {
             if self.is_memcached {
-                answer::memcached(&words, &How::Proper(0), ledger);
+                answer::memcached(&words, &How::Proper(0), true, ledger);
             } else if !self.talk.is_blocked() {
                 answer::redis(&mut self.talk, words, &How::Proper(0), ledger);
             }

@@ -13,7 +13,11 @@ pub struct Session {
     multi: Option<u64>,
     /// Commands other than those of a subscriber may be refused.
     may_subscribe: bool,
-    is_quiet: bool,
+    /// Some may ask for no ordinary reply. Not where the proxy itself may refuse them, in words that no token tells from
+    /// those to the next request.
+    pub is_quiet: bool,
+    /// Nothing goes wrong: what is asked of nodes succeeds.
+    pub is_peaceful: bool,
 }
 
 #[derive(Default, Clone, Copy, PartialEq, Eq)]
@@ -65,13 +69,10 @@ pub fn redis(session: &mut Session, input: &mut Input, tokens: &mut u64) -> Made
     Maker { session, input, token, text: token::text(token) }.redis()
 }
 
-/// `is_quiet`: some may ask for no ordinary reply. Not where the proxy itself may refuse them, in words that no token tells
-/// from those to the next request.
-pub fn memcached(input: &mut Input, tokens: &mut u64, is_quiet: bool) -> Made {
+pub fn memcached(session: &mut Session, input: &mut Input, tokens: &mut u64) -> Made {
     *tokens += 1;
     let token = *tokens;
-    let mut session = Session { is_quiet, ..Session::default() };
-    Maker { session: &mut session, input, token, text: token::text(token) }.memcached()
+    Maker { session, input, token, text: token::text(token) }.memcached()
 }
 
 impl Maker<'_, '_, '_> {
@@ -256,7 +257,7 @@ impl Maker<'_, '_, '_> {
         }
         match self.input.below(3) {
             0 => {
-                *self.session = Session::default();
+                *self.session = Session { is_peaceful: self.session.is_peaceful, ..Session::default() };
                 self.made(command(&["RESET"]), Shape::Exact(b"+RESET\r\n"))
             }
             1 => {
@@ -287,8 +288,12 @@ impl Maker<'_, '_, '_> {
             what: Vec::new(),
             end: 0,
             tokens: self.token..=self.token,
-            shape,
+            shape: shape.clone(),
             may_be_queued: self.session.multi.is_some(),
+            must_succeed: self.session.is_peaceful
+                && self.session.multi.is_none()
+                && !self.session.may_subscribe
+                && matches!(shape, Shape::Told(b"$" | b"+") | Shape::Integer(_) | Shape::Values(_) | Shape::Get(_) | Shape::Meta(..)),
             is_optional: false,
         };
         Made { bytes, expect: Some(expect), leaves: false }

@@ -6,6 +6,15 @@ use super::input::Input;
 
 pub const MOST_NODES: usize = 6;
 
+/// What may go wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peace {
+    /// Whatever can.
+    None,
+    /// Nothing: every request must succeed.
+    Full,
+}
+
 #[derive(Clone, Debug)]
 pub struct Spec {
     pub is_memcached: bool,
@@ -13,6 +22,7 @@ pub struct Spec {
     /// Of each shard the numbers of its nodes, and which of them is primary.
     pub shards: Vec<(Vec<usize>, Option<usize>)>,
     pub buffers: usize,
+    pub peace: Peace,
     limits: Value,
     timeouts: Value,
     reads: &'static str,
@@ -33,7 +43,8 @@ impl Spec {
         let shards: Vec<_> = (0..shards)
             .map(|shard| ((0..per_shard).map(|node| shard * per_shard + node).collect(), Some(0)))
             .collect();
-        let limits = match input.below(8) {
+        let peace = if input.once_in(4) { Peace::Full } else { Peace::None };
+        let limits = match if peace == Peace::Full { 7 } else { input.below(8) } {
             0 => json!({"in_flight": 4}),
             1 => json!({"client_output": 100_000}),
             2 => json!({"dedicated": 1}),
@@ -52,7 +63,8 @@ impl Spec {
         Self {
             is_memcached,
             epoch: 1,
-            buffers: if bits & 2 == 2 { 1 << 20 } else { 0 },
+            buffers: if bits & 2 == 2 && peace == Peace::None { 1 << 20 } else { 0 },
+            peace,
             limits,
             timeouts,
             reads: ["primary", "primary", "replica", "nearest"][usize::from(bits >> 2 & 3)],

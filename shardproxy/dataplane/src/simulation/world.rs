@@ -11,7 +11,7 @@ use super::ledger::Ledger;
 use super::node::{Connection, Node};
 use super::request;
 use super::rig::{Doors, Rig};
-use super::spec::{Spec, MOST_NODES};
+use super::spec::{Peace, Spec, MOST_NODES};
 use super::{token, wire};
 use crate::shared::Offload;
 
@@ -136,7 +136,10 @@ impl<'a> World<'a> {
             let mut stream = self.rig.connect(self.ids, is_reader, self.is_narrow);
             let Some(doors) = &mut self.doors else { return };
             let flag = doors.watch(&mut stream);
-            self.clients.push(Client::new(self.ids, stream, flag, self.spec.is_memcached));
+            let mut client = Client::new(self.ids, stream, flag, self.spec.is_memcached);
+            client.session.is_quiet = self.spec.buffers == 0;
+            client.session.is_peaceful = self.spec.peace == Peace::Full && !is_reader;
+            self.clients.push(client);
         }
     }
 
@@ -144,6 +147,7 @@ impl<'a> World<'a> {
         let Some(doors) = &mut self.doors else { return };
         while let Some(mut stream) = doors.accept(number) {
             let flag = doors.watch(&mut stream);
+            doors.look(); // it may have been closed already
             self.nodes[number].accept(stream, flag, self.spec.is_memcached);
         }
     }
@@ -167,6 +171,9 @@ impl<'a> World<'a> {
         if super::is_traced() {
             eprintln!("step {choice}: {}", what(choice));
         }
+        if self.spec.peace == Peace::Full && is_trouble(choice) {
+            return self.serve_all();
+        }
         match choice {
             0 | 1 => self.open_client(),
             2..=17 => self.with_client(choice),
@@ -177,7 +184,14 @@ impl<'a> World<'a> {
             }
             45..=49 => {
                 let milliseconds = self.input.pick(&[1, 20, 100, 110, 350, 1000, 2500, 6000]);
-                self.rig.pass(Duration::from_millis(milliseconds));
+                if self.spec.peace == Peace::Full {
+                    self.serve_all();
+                    self.turn();
+                    self.serve_all();
+                    self.turn();
+                }
+                let most = if self.spec.peace == Peace::Full { 110 } else { milliseconds };
+                self.rig.pass(Duration::from_millis(milliseconds.min(most)));
             }
             50..=52 => self.answer_offload(),
             53 => {
@@ -234,14 +248,18 @@ impl<'a> World<'a> {
             2..=11 => {
                 let count = if choice < 9 { 1 } else { self.input.below(12) + 1 };
                 for _ in 0..count {
+                    let before = self.tokens;
                     let made = if self.spec.is_memcached {
-                        request::memcached(&mut self.input, &mut self.tokens, self.spec.buffers == 0)
+                        request::memcached(&mut client.session, &mut self.input, &mut self.tokens)
                     } else {
                         request::redis(&mut client.session, &mut self.input, &mut self.tokens)
                     };
                     if super::is_traced() {
                         let start = String::from_utf8_lossy(&made.bytes[..made.bytes.len().min(100)]).into_owned();
                         eprintln!("  client {} asks {start:?}", client.id);
+                    }
+                    for token in before + 1..=self.tokens {
+                        self.ledger.asks(token, client.id);
                     }
                     client.ask(made);
                 }
@@ -313,7 +331,7 @@ impl<'a> World<'a> {
 
     fn answer_offload(&mut self) {
         let Some(offload) = self.offloads.pop_front() else { return };
-        let kind = self.input.below(5);
+        let kind = self.input.below(if self.spec.peace == Peace::Full { 3 } else { 5 });
         if kind == 4 && !offload.is_known {
             return self.rig.retry(offload.token);
         }
@@ -356,6 +374,11 @@ impl<'a> World<'a> {
         }
         text + &self.rig.describe()
     }
+}
+
+/// What does not happen in peace.
+const fn is_trouble(choice: u8) -> bool {
+    matches!(choice, 24..=27 | 33..=38 | 44 | 53 | 56..=58)
 }
 
 const fn what(choice: u8) -> &'static str {

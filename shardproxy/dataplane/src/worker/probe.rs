@@ -71,8 +71,8 @@ impl Worker {
             let unsent = link.exchange.unsent().len();
             format!(
                 "link {index} node {} {state:?} lot {lot} own {own} pubsub {pubsub}: pending {pending}, \
-                 unsent {unsent}, why {:?}\n",
-                link.way.node, link.trouble.why_down
+                 unsent {unsent}, accounted {} of {}, why {:?}\n",
+                link.way.node, link.accounted, link.held(), link.trouble.why_down
             )
         });
         clients.chain(links).collect()
