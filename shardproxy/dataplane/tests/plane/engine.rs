@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -38,6 +38,8 @@ type Script = dyn Fn(usize, &[String]) -> Act + Send + Sync;
 struct Intake {
     /// A longer argument than this makes it say so much and close.
     narrow: Option<(usize, &'static str)>,
+    /// A longer argument than this makes it say so much, and pass over the request once the gate is open.
+    hasty: Option<(usize, &'static str, Arc<Gate>)>,
     /// So many bytes at a time, and the pause after each.
     pace: Option<(usize, Duration)>,
     hears_pings: bool,
@@ -51,6 +53,8 @@ struct State {
     seen: Mutex<Vec<Seen>>,
     /// Open connections by their numbers.
     streams: Mutex<Vec<(usize, TcpStream)>>,
+    /// Requests it answered before it had read them.
+    refused: AtomicUsize,
     is_frozen: AtomicBool,
     is_stopped: AtomicBool,
 }
@@ -90,6 +94,13 @@ impl Engine {
         Self::started("127.0.0.1:0", |_, _| Act::Serve, Intake { narrow: Some((limit, farewell)), ..Intake::default() })
     }
 
+    /// A plain one that answers a request by `answer` as soon as it sees that an argument is longer than `limit`, and takes
+    /// the rest of it when the gate opens.
+    pub fn hasty(limit: usize, answer: &'static str, gate: &Arc<Gate>) -> Self {
+        let hasty = Some((limit, answer, gate.clone()));
+        Self::started("127.0.0.1:0", |_, _| Act::Serve, Intake { hasty, ..Intake::default() })
+    }
+
     /// A plain one that reads long arguments so many bytes at a time, and pauses after each.
     pub fn slow(piece: usize, pause: Duration) -> Self {
         Self::started("127.0.0.1:0", |_, _| Act::Serve, Intake { pace: Some((piece, pause)), ..Intake::default() })
@@ -108,6 +119,7 @@ impl Engine {
             greeting: Mutex::default(),
             seen: Mutex::default(),
             streams: Mutex::default(),
+            refused: AtomicUsize::new(0),
             is_frozen: AtomicBool::new(false),
             is_stopped: AtomicBool::new(false),
         });
@@ -153,6 +165,15 @@ impl Engine {
 
     pub fn count(&self, words: &[&str]) -> usize {
         self.seen().iter().filter(|request| *request == words).count()
+    }
+
+    /// How many requests it answered before it had read them.
+    pub fn refused(&self) -> usize {
+        self.state.refused.load(SeqCst)
+    }
+
+    pub fn has_refused(&self) -> bool {
+        self.refused() > 0
     }
 
     pub fn wait_for(&self, words: &[&str]) {
@@ -210,7 +231,7 @@ impl Gate {
         self.opened.notify_all();
     }
 
-    fn pass(&self) {
+    pub fn pass(&self) {
         let is_open = self.is_open.lock().unwrap();
         drop(self.opened.wait_timeout_while(is_open, Duration::from_secs(10), |open| !*open).unwrap());
     }
@@ -239,7 +260,8 @@ fn serve(number: usize, stream: &TcpStream, state: &State) {
         }
         true
     };
-    while let Some(request) = thawed().then(|| read_request(&mut input, &state.intake)).flatten() {
+    while let Some(request) = thawed().then(|| read_request(&mut input, state)).flatten() {
+        let Some(request) = request else { continue };
         if request == ["PING"] && !state.intake.hears_pings {
             let _ = { stream }.write_all(b"+PONG\r\n"); // the proxy asks whether this still lives; no client does
             continue;
@@ -330,28 +352,43 @@ pub fn bulk(text: &str) -> Vec<u8> {
     format!("${}\r\n{text}\r\n", text.len()).into_bytes()
 }
 
-fn read_request(input: &mut BufReader<&TcpStream>, intake: &Intake) -> Option<Vec<String>> {
+/// The next request; none within if it was answered already.
+fn read_request(input: &mut BufReader<&TcpStream>, state: &State) -> Option<Option<Vec<String>>> {
     let count = read_count(input, '*')?;
-    (0..count)
-        .map(|_| {
-            let length = read_count(input, '$')?;
-            if let Some((_, farewell)) = intake.narrow.filter(|&(limit, _)| length > limit) {
-                let _ = input.get_mut().write_all(farewell.as_bytes());
-                thread::sleep(Duration::from_millis(20)); // so that it arrives before the connection breaks
-                return None;
-            }
-            let mut word = vec![0; length + 2];
-            let (piece, pause) = intake.pace.unwrap_or((word.len(), Duration::ZERO));
-            for piece in word.chunks_mut(piece) {
-                input.read_exact(piece).ok()?;
-                if length > piece.len() {
-                    thread::sleep(pause);
-                }
-            }
-            word.truncate(word.len() - 2);
-            String::from_utf8(word).ok()
-        })
-        .collect()
+    let mut words = Some(Vec::new());
+    for _ in 0..count {
+        let word = read_word(input, state, words.is_some())?;
+        words = words.zip(word).map(|(words, word)| [words, vec![word]].concat());
+    }
+    Some(words)
+}
+
+/// The next argument; none within if it is passed over.
+fn read_word(input: &mut BufReader<&TcpStream>, state: &State, is_read: bool) -> Option<Option<String>> {
+    let intake = &state.intake;
+    let length = read_count(input, '$')?;
+    if let Some((_, farewell)) = intake.narrow.filter(|&(limit, _)| length > limit) {
+        let _ = input.get_mut().write_all(farewell.as_bytes());
+        thread::sleep(Duration::from_millis(20)); // so that it arrives before the connection breaks
+        return None;
+    }
+    let hasty = intake.hasty.as_ref().filter(|&&(limit, ..)| length > limit && is_read);
+    if let Some((_, answer, gate)) = hasty {
+        input.get_mut().write_all(answer.as_bytes()).ok()?;
+        state.refused.fetch_add(1, SeqCst);
+        gate.pass();
+    }
+    let mut word = vec![0; length + 2];
+    let (piece, pause) = intake.pace.unwrap_or((word.len(), Duration::ZERO));
+    for piece in word.chunks_mut(piece) {
+        input.read_exact(piece).ok()?;
+        if length > piece.len() {
+            thread::sleep(pause);
+        }
+    }
+    word.truncate(word.len() - 2);
+    let word = String::from_utf8(word).ok()?;
+    Some(Some(word).filter(|_| is_read && hasty.is_none()))
 }
 
 fn read_count(input: &mut impl BufRead, kind: char) -> Option<usize> {

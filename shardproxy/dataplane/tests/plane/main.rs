@@ -1,9 +1,11 @@
 //! The whole data plane between plain sockets and small fake engines that do what no good engine does.
 
 mod blocking;
+mod cache;
 mod client;
 mod drain;
 mod durable;
+mod early;
 mod engine;
 mod epochs;
 mod identity;

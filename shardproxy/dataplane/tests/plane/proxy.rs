@@ -93,6 +93,13 @@ impl Proxy {
         proxy
     }
 
+    /// Of a cluster of another kind than `Spec` describes.
+    pub fn serving(workers: usize, cluster: &Value) -> Self {
+        let plane = Plane::start(workers, TABLE, 0).unwrap();
+        let bound = plane.apply(Cluster::parse(cluster.to_string().as_bytes()).unwrap()).unwrap();
+        Self { plane, address: bound[0].1.clone(), epoch: 1 }
+    }
+
     /// The next epoch. It holds for whatever is sent afterwards.
     pub fn apply(&mut self, spec: &Spec) {
         self.epoch += 1;
