@@ -16,10 +16,14 @@ pub enum Act {
     Say(Vec<u8>),
     /// In two writes, the second a moment later.
     Split(Vec<u8>, usize),
+    /// So many bytes at a time, and the pause after each.
+    Drip(Vec<u8>, usize, Duration),
     /// Say so much, then close.
     Cut(Vec<u8>),
     /// As a stopped process: from now on no connection is read or answered.
     Freeze,
+    /// One after another.
+    All(Vec<Act>),
     /// Do nothing before the gate opens.
     Hold(Arc<Gate>, Box<Act>),
 }
@@ -163,6 +167,11 @@ impl Engine {
         self.connections().into_iter().flat_map(|seen| seen.requests).collect()
     }
 
+    /// Forget what it saw.
+    pub fn forget(&self) {
+        self.state.seen.lock().unwrap().iter_mut().for_each(|seen| seen.requests.clear());
+    }
+
     pub fn count(&self, words: &[&str]) -> usize {
         self.seen().iter().filter(|request| *request == words).count()
     }
@@ -297,11 +306,17 @@ fn perform(
             thread::sleep(Duration::from_micros(300)); // so that the two arrive apart
             is_open && stream.write_all(tail).is_ok()
         }
+        Act::Drip(reply, piece, pause) => reply.chunks(piece).all(|piece| {
+            let is_open = stream.write_all(piece).is_ok();
+            thread::sleep(pause);
+            is_open
+        }),
         Act::Cut(reply) => {
             let _ = stream.write_all(&reply);
             false
         }
         Act::Freeze => false,
+        Act::All(acts) => acts.into_iter().all(|act| perform(act, number, request, queued, stream)),
         Act::Hold(gate, then) => {
             gate.pass();
             perform(*then, number, request, queued, stream)
