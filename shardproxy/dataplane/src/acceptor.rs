@@ -225,9 +225,7 @@ impl Run {
                     for (_, (_, mut listener)) in self.listeners.drain() {
                         let _ = listener.deregister(self.poll.registry());
                     }
-                    for mailbox in &self.shared.mailboxes {
-                        mailbox.send(Message::Drain);
-                    }
+                    self.shared.drain();
                 }
                 Order::Stop => return false,
             }

@@ -56,7 +56,7 @@ impl Waiting {
 
     /// Whether its engine should have ended it so long ago.
     pub fn is_overdue(&self, now: Instant, by: Duration) -> bool {
-        self.ends.is_some_and(|ends| ends + by < now)
+        self.ends.is_some_and(|ends| now.saturating_duration_since(ends) > by)
     }
 
     pub fn has_trouble(&self) -> bool {
@@ -65,7 +65,7 @@ impl Waiting {
 
     /// Whether no primary took it for longer than `limit`.
     fn is_troubled_for(&self, now: Instant, limit: Duration) -> bool {
-        self.troubled.is_some_and(|since| now > since + limit)
+        self.troubled.is_some_and(|since| now.duration_since(since) > limit)
     }
 
     /// No primary takes it now.
@@ -75,7 +75,7 @@ impl Waiting {
 
     /// It comes back from an engine, unexecuted.
     pub fn returned(&mut self, now: Instant) {
-        let is_new = now > self.sent + SETTLED;
+        let is_new = now.duration_since(self.sent) > SETTLED;
         self.troubled = self.troubled.filter(|_| !is_new).or(Some(now));
     }
 }
@@ -112,8 +112,8 @@ pub fn serve(core: &mut Core, client: &mut Client, index: usize, command: &Comma
     if waiting.is_over(core.now) {
         return answer_end(core, client, command, &waiting);
     }
-    let park = core.clusters[client.cluster].as_ref().map_or(0.0, |s| s.cluster.spec.timeouts.park);
-    if waiting.is_troubled_for(core.now, Duration::from_secs_f64(park)) {
+    let park = core.clusters[client.cluster].as_ref().map_or(Duration::ZERO, |s| s.cluster.spec.timeouts.park);
+    if waiting.is_troubled_for(core.now, park) {
         return answer_error(core, client, command, &failing_over(&core.label(client.cluster, shard)));
     }
     let on_replica = client.endpoint == EndpointKind::Reader;

@@ -2,12 +2,13 @@
 //! An offloaded command is a barrier: it starts when its client's earlier replies are in, and later requests wait.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use crate::client::{Client, Flow};
 use crate::command::Command;
 use crate::metrics::lock;
 use crate::net::EventFd;
+use crate::plane::Shared;
 use crate::protocol::texts;
 use crate::request::Request;
 use crate::route::{answer_own, take_silence, Next};
@@ -74,7 +75,7 @@ impl OffloadQueue {
     }
 
     /// The client of an offloaded command has gone. There is one such notice per offload at most, so it always has room.
-    pub fn abandon(&self, token: u64) {
+    fn abandon(&self, token: u64) {
         lock(&self.waiting).push(Offload::notice(token));
         self.wakeup.raise();
     }
@@ -93,6 +94,33 @@ impl OffloadQueue {
     /// A token no other offload has; the worker's number in its lowest byte says who waits for the answer.
     fn token(&self, worker: usize) -> u64 {
         self.tokens.fetch_add(1, Relaxed) << 8 | worker as u64
+    }
+}
+
+/// The answer to an offloaded command is still wanted. When this goes before the answer comes, with its client or with a
+/// worker that panics, the control plane is told.
+pub struct Ticket {
+    token: u64,
+    shared: Arc<Shared>,
+    is_answered: bool,
+}
+
+impl Ticket {
+    fn of(core: &Core, token: u64) -> Self {
+        Self { token, shared: core.shared.clone(), is_answered: false }
+    }
+
+    /// The answer has come.
+    pub const fn redeem(&mut self) {
+        self.is_answered = true;
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if !self.is_answered {
+            self.shared.offloads.abandon(self.token);
+        }
     }
 }
 
@@ -126,6 +154,7 @@ pub fn submit(
         client: index,
         tag: client.tag(),
         sequence,
+        ticket: Ticket::of(core, token),
         raw: if command.is_some() { Vec::new() } else { request.bytes.to_vec() },
         command: command.map_or(u16::MAX, |c| c.id),
         since: core.micros,
@@ -151,6 +180,7 @@ pub fn heal(core: &mut Core, client: &mut Client, pending: &Pending, request: &R
         client: pending.client as usize,
         tag: pending.tag,
         sequence: pending.sequence,
+        ticket: Ticket::of(core, token),
         raw: Vec::new(),
         command: pending.command,
         since: pending.since,

@@ -21,7 +21,7 @@ use crate::net::Resolver;
 use crate::offload::{worker_of, Offload, OffloadQueue};
 use crate::pause::{Paused, Pauses};
 use crate::pubsub::Kind;
-use crate::recent::Recent;
+use crate::recent::Recents;
 use crate::scripts::Scripts;
 use crate::topology::Cluster;
 use crate::worker::Worker;
@@ -41,13 +41,16 @@ pub struct Shared {
     pub offloads: OffloadQueue,
     pub resolver: Resolver,
     pub census: Census,
-    pub recent: Recent,
+    pub recents: Recents,
     pub scripts: Scripts,
     hints: Mutex<Vec<Hint>>,
     /// Other nodes are down than the control plane was told.
     is_down_news: AtomicBool,
     pub pauses: Pauses,
     restarts: Vec<AtomicU64>,
+    /// What workers were told last. One that panics may have heard it, and the one in its place has not.
+    pub is_draining: AtomicBool,
+    pub is_stopping: AtomicBool,
     /// Connected clients by cluster and by worker, as dealt out; the acceptor and the workers count.
     clients: Mutex<Vec<usize>>,
     /// Clients of all clusters together that there are descriptors for; 0 = no limit.
@@ -107,6 +110,17 @@ impl Shared {
     pub fn tell_down(&self) {
         self.is_down_news.store(true, SeqCst);
         self.offloads.wakeup.raise();
+    }
+
+    /// No more clients come: workers let those go that they have.
+    pub fn drain(&self) {
+        self.is_draining.store(true, SeqCst);
+        self.mailboxes.iter().for_each(|mailbox| mailbox.send(Message::Drain));
+    }
+
+    fn stop(&self) {
+        self.is_stopping.store(true, SeqCst);
+        self.mailboxes.iter().for_each(|mailbox| mailbox.send(Message::Stop));
     }
 
     pub fn table(&self) -> Arc<CommandTable> {
@@ -194,12 +208,14 @@ impl Plane {
             offloads: OffloadQueue::new().map_err(|e| format!("eventfd: {e}"))?,
             resolver,
             census: Census::default(),
-            recent: Recent::default(),
+            recents: Recents::default(),
             scripts: Scripts::default(),
             hints: Mutex::default(),
             is_down_news: AtomicBool::new(false),
             pauses: Pauses::default(),
             restarts: (0..workers).map(|_| AtomicU64::new(0)).collect(),
+            is_draining: AtomicBool::new(false),
+            is_stopping: AtomicBool::new(false),
             clients: Mutex::default(),
             most_clients: AtomicUsize::default(),
             dealt: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
@@ -417,7 +433,7 @@ impl Plane {
     /// Hold requests of a cluster's clients for so many seconds: only writes, or all. 0 ends it.
     pub fn pause(&self, cluster: &str, seconds: f64, only_writes: bool) {
         let Some(index) = lock(&self.shared.clusters).iter().position(|(name, _)| name == cluster) else { return };
-        let until = self.shared.millis(Instant::now()) + (seconds * 1e3) as u64;
+        let until = self.shared.millis(Instant::now()).saturating_add((seconds * 1e3) as u64);
         let what = if only_writes { Paused::Writes } else { Paused::All };
         self.shared.pauses.set(index, if seconds > 0.0 { until } else { 0 }, what);
     }
@@ -455,9 +471,7 @@ impl Plane {
 
     pub fn stop(&self) {
         self.acceptor.stop();
-        for mailbox in &self.shared.mailboxes {
-            mailbox.send(Message::Stop);
-        }
+        self.shared.stop();
         for thread in lock(&self.threads).drain(..) {
             let _ = thread.join(); // a panic was reported where it happened
         }
@@ -492,6 +506,7 @@ fn run_worker(number: usize, shared: &Arc<Shared>) {
         }
         shared.restarts[number].fetch_add(1, Relaxed);
         shared.workers[number].clients.set(0);
+        shared.workers[number].buffers.set(0);
         shared.census.forget_worker(number);
         shared.metrics.forget_worker(number);
         shared.tell_down();

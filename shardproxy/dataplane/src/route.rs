@@ -222,7 +222,7 @@ pub fn to_shard(core: &mut Core, client: &mut Client, index: usize, command: &Co
         return answer_error(core, client, command, texts::OUT_OF_BUFFERS);
     }
     let is_read = command.is_read();
-    let (need, key) = if is_single {
+    let (need, mark) = if is_single {
         core.need(client.cluster, is_read, std::iter::once(request.argument(1)))
     } else {
         core.need(client.cluster, is_read, core.keys.iter().map(|&position| request.argument(position as usize)))
@@ -234,7 +234,7 @@ pub fn to_shard(core: &mut Core, client: &mut Client, index: usize, command: &Co
     if command.calls_script {
         scripts::precede(core, upstream, request.argument(1));
     }
-    send(core, client, index, command, request, upstream, |pending| pending.key = key);
+    send(core, client, index, command, request, upstream, |pending| pending.mark = mark);
     Next::Go
 }
 

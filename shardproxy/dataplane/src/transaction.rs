@@ -324,8 +324,7 @@ fn waited_too_long(core: &Core, client: &Client, shard: u16, waiting: &Waiting) 
 }
 
 fn patience(core: &Core, client: &Client) -> Duration {
-    let park = core.clusters[client.cluster].as_ref().map_or(0.0, |s| s.cluster.spec.timeouts.park);
-    Duration::from_secs_f64(park)
+    core.clusters[client.cluster].as_ref().map_or(Duration::ZERO, |s| s.cluster.spec.timeouts.park)
 }
 
 fn unwatch(core: &mut Core, client: &mut Client, command: &Command) -> Next {

@@ -12,9 +12,11 @@ use crate::durable::Votes;
 use crate::identity;
 use crate::metrics::{lock, Class, NodeMetrics};
 use crate::net::Stream;
+use crate::patience::Patience;
 use crate::protocol::resp::reply::ReplyFramer;
 use crate::protocol::resp::write;
 use crate::pubsub::Kind;
+use crate::recent::{Mark, NO_MARK};
 use crate::scripts::Digest;
 use crate::topology::NodeAuth;
 
@@ -42,11 +44,9 @@ pub struct Pending {
     pub is_program: bool,
     /// It left once already, whole or in part, on a connection that broke.
     pub is_retry: bool,
-    /// Of a write whose key's readers are to be told when it was executed: its place in `Recent`.
-    pub key: u32,
+    /// Of a write whose key's readers are to be told when it was executed.
+    pub mark: Mark,
 }
-
-pub const NO_KEY: u32 = u32::MAX;
 
 pub const WHOLE: u16 = u16::MAX;
 /// No client has this index.
@@ -71,7 +71,7 @@ impl Pending {
             is_write: command.may_write(),
             is_program: command.is_program,
             is_retry: false,
-            key: NO_KEY,
+            mark: NO_MARK,
         }
     }
 
@@ -107,7 +107,7 @@ impl Pending {
             is_write: false,
             is_program: false,
             is_retry: false,
-            key: NO_KEY,
+            mark: NO_MARK,
         }
     }
 }
@@ -144,6 +144,8 @@ pub struct Upstream {
     pub memcache: crate::memcache::ReplyFramer,
     /// It failed as often as it may: its keys are served otherwise until it answers a probe.
     pub is_out: bool,
+    /// What comes stands beside the replies: an attribute, or a push nobody asked for.
+    pub is_aside: bool,
     /// Pieces of the current reply went to its client already.
     pub is_streaming: bool,
     /// The node sends no more: what it has sent is read to its end without waiting for another event.
@@ -181,8 +183,8 @@ pub struct Upstream {
     pub scripts: HashSet<Digest>,
     /// It carries subscriptions: what comes are messages, not replies.
     pub is_pubsub: bool,
-    /// Since when a PING on such a connection has no answer.
-    pub pinged: Option<Instant>,
+    /// A PING on such a connection has no answer yet.
+    pub is_pinged: bool,
     /// Topics that were subscribed to or given up on it, to which the node has not replied yet.
     pub said: VecDeque<(Kind, Box<[u8]>)>,
     /// The node's address, by which it is known across epochs.
@@ -198,8 +200,10 @@ pub struct Upstream {
     /// Since when requests may be waiting for this node; none while it answers.
     pub down_since: Option<Instant>,
     pub why_down: String,
-    /// When a connect began, a reply came, the first request of an idle connection left, or a full socket took more.
-    pub progress: Instant,
+    /// For what the node owes next: to be connected, to end its greeting, the oldest reply.
+    pub patience: Patience,
+    /// When it last said anything.
+    pub heard: Instant,
     /// When it was last asked for.
     pub wanted: Instant,
     /// A replica that could not serve reads is not asked for any until then.
@@ -239,6 +243,7 @@ impl Upstream {
             is_memcached: false,
             memcache: crate::memcache::ReplyFramer::default(),
             is_out: false,
+            is_aside: false,
             is_streaming: false,
             is_half_closed: false,
             is_dirty: false,
@@ -253,7 +258,7 @@ impl Upstream {
             scripts: HashSet::new(),
             is_pubsub: false,
             said: VecDeque::new(),
-            pinged: None,
+            is_pinged: false,
             waiting: None,
             deposed: None,
             is_asking: false,
@@ -270,7 +275,8 @@ impl Upstream {
             relapses: 0,
             down_since: None,
             why_down: String::new(),
-            progress: now,
+            patience: Patience::from(now),
+            heard: now,
             wanted: now,
             rests_until: now,
             attempt: 0,
@@ -283,6 +289,21 @@ impl Upstream {
     pub fn held(&self) -> usize {
         let pending = self.pending.capacity() * size_of::<Pending>() + self.votes.capacity();
         self.window.capacity() + self.input.capacity() + pending
+    }
+
+    /// Whether its oldest request may wait at the engine.
+    pub fn is_waited_on(&self) -> bool {
+        self.pending.front().is_some_and(|request| request.class == Class::Block)
+    }
+
+    /// Whether some of a reply has come, and not all of it.
+    pub fn is_within_reply(&self) -> bool {
+        self.is_streaming || !self.input.is_empty()
+    }
+
+    /// Whether the oldest request has not left whole.
+    pub fn is_sending_oldest(&self) -> bool {
+        self.pending.front().is_some_and(|request| request.length as usize > self.window.in_flight())
     }
 
     /// Whether its requests wait for their shard to be well again: they can be sent nowhere now.
@@ -343,6 +364,7 @@ impl Upstream {
         self.scanned = 0;
         self.framer = ReplyFramer::new();
         self.memcache = crate::memcache::ReplyFramer::default();
+        self.is_aside = false;
         self.is_streaming = false;
         self.is_half_closed = false;
         self.said.clear();
@@ -352,7 +374,7 @@ impl Upstream {
         self.inner_seen = 0;
         self.inner_refused = false;
         self.scripts.clear();
-        self.pinged = None;
+        self.is_pinged = false;
         self.votes.disconnect();
         self.is_asking = false;
         self.run_id = None;

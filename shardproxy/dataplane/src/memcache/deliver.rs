@@ -22,7 +22,7 @@ pub fn deliver_all(
     index: usize,
     data: &[u8],
 ) -> Result<usize, String> {
-    let Core { upstreams, clusters, pool, micros, shared, .. } = core;
+    let Core { upstreams, clusters, pool, now, micros, shared, .. } = core;
     let upstream = &mut upstreams[index];
     let Some(served) = &clusters[upstream.cluster] else { return Ok(data.len()) };
     let mut taken = 0;
@@ -50,6 +50,7 @@ pub fn deliver_all(
             }
             continue;
         }
+        upstream.patience.begin(*now); // for the next one
         let Some(request) = upstream.pending.front().filter(|_| is_asked(upstream)) else {
             return Err(unasked(reply));
         };

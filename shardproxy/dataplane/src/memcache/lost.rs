@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::mem;
-use std::time::Duration;
 
 use slab::Slab;
 
@@ -69,9 +68,9 @@ pub fn lost(
         if upstream.count_as_out(true) {
             core.shared.tell_down();
         }
-        let pause = rule.retry * f64::from(1u32 << upstream.relapses);
-        let jitter = f64::from(random % 1000) / 4000.0; // workers must not knock at once
-        upstream.retry_at = core.now + Duration::from_secs_f64(pause * (1.0 + jitter));
+        let pause = rule.retry * (1 << upstream.relapses);
+        let jitter = pause * (random % 1000) / 4000; // workers must not knock at once
+        upstream.retry_at = core.now + pause + jitter;
     }
     let is_out = upstream.is_out || upstream.is_retired;
     let (bytes, sent) = upstream.window.take();

@@ -10,8 +10,9 @@ use super::wire::verb::Verb;
 use super::{ttl, FIRST_ID};
 use crate::client::Client;
 use crate::metrics::Class;
+use crate::recent::NO_MARK;
 use crate::topology::NO_SHARD;
-use crate::upstream::{Pending, NO_KEY, WHOLE};
+use crate::upstream::{Pending, WHOLE};
 use crate::worker::{Core, Need, Pressure};
 
 /// The connection to a node that is up.
@@ -171,7 +172,7 @@ pub fn send(core: &mut Core, client: &mut Client, index: usize, request: &Reques
         is_write: false,
         is_program: false,
         is_retry: false,
-        key: NO_KEY,
+        mark: NO_MARK,
     });
     core.mark_dirty(placed.upstream);
 }

@@ -11,8 +11,9 @@ use super::wire::verb::Verb;
 use super::{ttl, FIRST_ID};
 use crate::client::Client;
 use crate::metrics::Class;
+use crate::recent::NO_MARK;
 use crate::split::Join;
-use crate::upstream::{Pending, NO_KEY};
+use crate::upstream::Pending;
 use crate::worker::{Core, Pressure};
 
 /// The key has no node now: it is a miss.
@@ -163,7 +164,7 @@ fn expect(
             is_write: false,
             is_program: false,
             is_retry: false,
-            key: NO_KEY,
+            mark: NO_MARK,
         });
         core.mark_dirty(upstream);
     }

@@ -1,7 +1,6 @@
 //! The side of the nodes: one subscribing connection to each shard, and what is said and heard on it.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use slab::Slab;
 
@@ -54,11 +53,11 @@ fn is_live(core: &Core, topic: &Topic) -> bool {
     let (Some(entry), Some(served)) = (core.pubsub.topics.get(topic), &core.clusters[topic.cluster]) else {
         return true;
     };
-    let park = Duration::from_secs_f64(served.cluster.spec.timeouts.park);
+    let park = served.cluster.spec.timeouts.park;
     let is_missed = core.pubsub.missing.iter().any(|(&(cluster, shard), &since)| {
         cluster == topic.cluster
             && concerns(topic, shard, |slot| served.cluster.shard_of(slot))
-            && core.now < since + park
+            && core.now.duration_since(since) < park
     });
     !is_missed
         && core.pubsub.links.iter().all(|(&(cluster, shard), &link)| {
@@ -77,8 +76,9 @@ fn say(upstream: &mut Upstream, kind: Kind, word: &[u8], name: &[u8]) {
 /// Ask whether the node is still there, unless that is asked already: the answer comes behind what was said before.
 pub fn ping(core: &mut Core, index: usize) {
     let upstream = &mut core.upstreams[index];
-    if upstream.pinged.is_none() {
-        upstream.pinged = Some(core.now);
+    if !upstream.is_pinged {
+        upstream.is_pinged = true;
+        upstream.patience.begin(core.now);
         write::command(upstream.window.sink(), &[b"PING"]);
         core.mark_dirty(index);
     }
@@ -280,7 +280,7 @@ pub fn receive(
 ) -> Result<(), String> {
     let (cluster, shard) = (core.upstreams[index].cluster, core.upstreams[index].shard);
     if raw == texts::PONG {
-        core.upstreams[index].pinged = None; // it has no subscription now
+        core.upstreams[index].is_pinged = false; // it has no subscription now
         return Ok(());
     }
     let said = &mut core.upstreams[index].said;
@@ -309,7 +309,7 @@ pub fn receive(
         b"psubscribe" => (Kind::Pattern, false),
         b"ssubscribe" => (Kind::Shard, false),
         b"pong" => {
-            core.upstreams[index].pinged = None;
+            core.upstreams[index].is_pinged = false;
             return Ok(());
         }
         _ => return Ok(()), // a topic was given up

@@ -222,7 +222,6 @@ impl Worker {
         crate::pubsub::forget(core, &mut client, index);
         if let Flow::Offloaded(token) = client.flow {
             core.offloaded.remove(&token);
-            core.shared.offloads.abandon(token);
         }
         if let Some(leased) = client.lease.take() {
             core.upstreams[leased as usize].owner = None;

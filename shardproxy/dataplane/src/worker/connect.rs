@@ -61,16 +61,16 @@ impl Worker {
         }
         let Some(stream) = &upstream.stream else { return };
         if upstream.window.in_flight() == 0 {
-            upstream.progress = self.core.now;
+            upstream.patience.begin(self.core.now);
         }
         while !upstream.window.unsent().is_empty() {
             match stream.write(upstream.window.unsent()) {
                 Ok(n) => {
-                    upstream.window.mark_sent(n);
-                    if upstream.is_full {
-                        upstream.is_full = false;
-                        upstream.progress = self.core.now; // the node takes a large request, if slowly
+                    if upstream.is_sending_oldest() {
+                        upstream.patience.credit(n, self.core.now); // the node takes a large request, if slowly
                     }
+                    upstream.window.mark_sent(n);
+                    upstream.is_full = false;
                     if upstream.is_pubsub {
                         upstream.window.forget(n); // no reply answers it alone
                     }
@@ -126,7 +126,7 @@ impl Worker {
         }
         let Some(served) = &core.clusters[upstream.cluster] else { return };
         upstream.attempt = core.shared.next_attempt.fetch_add(1, Relaxed);
-        upstream.progress = core.now;
+        upstream.patience.begin(core.now);
         let Some(node) = served.cluster.nodes.get(usize::from(upstream.node)) else { return };
         if let Address::Name(host, port) = &node.address {
             upstream.state = State::Resolving;
@@ -166,7 +166,7 @@ impl Worker {
         let Some(served) = &core.clusters[upstream.cluster] else { return };
         upstream.metrics.connects.increment();
         upstream.metrics.connections.add(1);
-        upstream.progress = core.now;
+        upstream.patience.begin(core.now);
         let auth = &served.cluster.spec.node_auth;
         upstream.is_asking =
             is_identified(upstream) && served.cluster.run_id_of(upstream.shard, upstream.node).is_some();
@@ -198,7 +198,7 @@ impl Worker {
         upstream.is_unproven = false;
         upstream.is_asking = true;
         upstream.state = State::Greeting(identity::QUESTIONS);
-        upstream.progress = self.core.now;
+        upstream.patience.begin(self.core.now);
         self.say(index, &bytes);
     }
 

@@ -11,10 +11,12 @@ use super::lease::Woken;
 use crate::buffer::BufferPool;
 use crate::command::Command;
 use crate::metrics::{ClusterMetrics, NodeMetrics};
+use crate::offload::Ticket;
 use crate::pause::Paused;
 use crate::plane::{Hint, HintKind, Shared};
 use crate::protocol::resp::write;
 use crate::pubsub::{self, PubSub};
+use crate::recent::{Recent, Window};
 use crate::request::Request;
 use crate::scripts::{digest_of, Scripts};
 use crate::topology::{Cluster, EndpointKind, EngineKind, Limits, Node, Reads};
@@ -85,6 +87,7 @@ pub struct Offloaded {
     pub client: usize,
     pub tag: u32,
     pub sequence: u32,
+    pub ticket: Ticket,
     pub raw: Vec<u8>,
     pub command: u16,
     pub since: u32,
@@ -134,13 +137,19 @@ pub struct Served {
     pub(super) primaries: Vec<[u32; 2]>,
     /// Shards whose requests wait, and the lots they wait in.
     pub(super) lots: HashMap<(u16, u8, u32), usize>,
-    /// Some endpoint reads from replicas: written keys are remembered for a while.
-    pub(super) tracks_writes: bool,
+    /// What is remembered of written keys, where some endpoint reads from replicas.
+    pub(super) writes: Option<Writes>,
     /// Reads may leave the primary; and the primary is as good as a replica for them.
     pub(super) spreads_reads: bool,
     pub(super) reads_nearest: bool,
     /// Part number of each shard within one scatter-gathered command; scratch.
     pub parts: Vec<u16>,
+}
+
+/// Writes to a cluster that replicas may not have yet.
+pub(super) struct Writes {
+    pub(super) recent: Arc<Recent>,
+    pub(super) window: Window,
 }
 
 pub(super) struct ServedNode {
@@ -299,6 +308,10 @@ impl Core {
         let shards = cluster.shards.len();
         let reads = cluster.spec.reads;
         let has_reader = cluster.spec.endpoints.iter().any(|e| e.kind == EndpointKind::Reader);
+        let recent = self.shared.recents.of(index, reads != Reads::Primary || has_reader);
+        let timeouts = cluster.spec.timeouts;
+        let under_way = timeouts.park + timeouts.reply.unwrap_or_default();
+        let window = Window { staleness: cluster.spec.max_staleness, under_way };
         let lots = old.map(|o| o.lots).unwrap_or_default();
         let served = Served {
             cluster,
@@ -306,7 +319,7 @@ impl Core {
             nodes,
             primaries: vec![[NO_LINK; 2]; shards],
             lots,
-            tracks_writes: reads != Reads::Primary || has_reader,
+            writes: recent.map(|recent| Writes { recent, window }),
             spreads_reads: reads != Reads::Primary,
             reads_nearest: reads == Reads::Nearest,
             parts: vec![u16::MAX; shards],

@@ -16,10 +16,12 @@ use crate::client::Client;
 use crate::durable;
 use crate::exec_reply;
 use crate::metrics::{Class, CloseReason};
+use crate::protocol::resp::reply::ReplyError;
 use crate::protocol::resp::request::{Parsed, RequestLimits, RequestParser};
 use crate::pubsub::count_receivers;
+use crate::recent::NO_MARK;
 use crate::request::Request;
-use crate::upstream::{Pending, State, Upstream, NO_KEY, WHOLE};
+use crate::upstream::{Pending, State, Upstream, WHOLE};
 
 /// An incomplete reply beyond this is passed on in pieces rather than gathered.
 const GATHER: usize = 64 * 1024;
@@ -61,11 +63,17 @@ impl Worker {
                 &gathered
             };
             upstream.metrics.bytes_in.add(n as u64);
-            upstream.progress = core.now;
+            upstream.heard = core.now;
+            if upstream.is_waited_on() && gathered.is_empty() && !upstream.is_streaming {
+                upstream.patience.begin(core.now); // its answer begins
+            }
             let was_greeting = matches!(upstream.state, State::Greeting(_));
             let mut errands = Errands::default();
             let delivery = deliver_all(core, clients, dirty, index, data, &mut errands);
-            let upstream = &core.upstreams[index];
+            let upstream = &mut core.upstreams[index];
+            if upstream.state == State::Ready && !upstream.is_aside {
+                upstream.patience.credit(n, core.now);
+            }
             if upstream.is_unproven && upstream.window.in_flight() == 0 {
                 core.mark_dirty(index); // now it can be asked
             }
@@ -272,13 +280,22 @@ fn deliver_all(
     if core.upstreams[index].is_pubsub && core.upstreams[index].state == State::Ready {
         return receive_all(core, clients, dirty, index, data);
     }
-    let Core { upstreams, clusters, pool, micros, millis, shared, .. } = core;
+    let Core { upstreams, clusters, pool, now, micros, millis, shared, .. } = core;
     let upstream = &mut upstreams[index];
     let Some(served) = &clusters[upstream.cluster] else { return Ok(data.len()) };
     let mut taken = 0;
     while taken + upstream.scanned < data.len() {
         let from = taken + upstream.scanned;
-        let scan = upstream.framer.scan(&data[from..]).map_err(|e| format!("the node sent no valid reply: {e}"))?;
+        if upstream.is_aside || upstream.framer.is_idle() && matches!(data[from], b'|' | b'>') {
+            let scan = upstream.framer.scan_aside(&data[from..]).map_err(invalid)?;
+            upstream.is_aside = !scan.complete;
+            taken += scan.consumed; // none of it is kept, however much it is
+            if upstream.is_aside {
+                return Ok(taken);
+            }
+            continue;
+        }
+        let scan = upstream.framer.scan(&data[from..]).map_err(invalid)?;
         let end = from + scan.consumed;
         if !scan.complete {
             upstream.scanned += scan.consumed;
@@ -295,9 +312,7 @@ fn deliver_all(
             greeted(upstream, &served.cluster, left, reply)?;
             continue;
         }
-        if reply[0] == b'>' && !upstream.is_streaming {
-            continue; // a push nobody asked for
-        }
+        upstream.patience.begin(*now); // for the next one
         if !is_asked(upstream) {
             if let Some(cut_short) = upstream.pending.front_mut().filter(|_| reply.starts_with(PROTOCOL_ERROR)) {
                 hand_over(clients, dirty, pool, cut_short, reply);
@@ -348,12 +363,12 @@ fn deliver_all(
         };
         let reply = corrected.as_deref().unwrap_or(reply);
         upstream.is_streaming = false;
-        if served.tracks_writes && !request.is_read && (request.class == Class::Block || request.inner > 0) {
+        if served.writes.is_some() && !request.is_read && (request.class == Class::Block || request.inner > 0) {
             errands.written.push(upstream.window.oldest(request.length as usize).to_vec());
         }
         upstream.window.forget(request.length as usize);
-        if request.key != NO_KEY {
-            shared.recent.write(request.key as u16, *millis); // executed by now
+        if let Some(writes) = served.writes.as_ref().filter(|_| request.mark != NO_MARK) {
+            writes.recent.write(request.mark, *millis); // executed by now
         }
         count(served, upstream, &request, is_error, *micros);
         if upstream.votes.is_asking() && !is_error && request.is_durable() {
@@ -363,6 +378,10 @@ fn deliver_all(
         hand_over(clients, dirty, pool, &request, reply);
     }
     Ok(taken)
+}
+
+fn invalid(error: ReplyError) -> String {
+    format!("the node sent no valid reply: {error}")
 }
 
 #[inline]

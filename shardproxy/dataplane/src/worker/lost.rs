@@ -10,6 +10,7 @@ use super::parking::{Origin, Unsettled};
 use super::{Core, Worker};
 use crate::client::Client;
 use crate::durable;
+use crate::durations::wrapping_micros;
 use crate::metrics::{Class, CloseReason};
 use crate::plane::HintKind;
 use crate::protocol::resp::write;
@@ -182,8 +183,7 @@ impl Core {
         let Some(served) = &self.clusters[upstream.cluster] else { return (u32::MAX, String::new()) };
         let label = served.cluster.nodes.get(usize::from(upstream.node)).map_or_else(String::new, |n| n.label.clone());
         let timeouts = served.cluster.spec.timeouts;
-        let has_limit = timeouts.reply > 0.0;
-        (if has_limit { ((timeouts.park + timeouts.reply) * 1e6) as u32 } else { u32::MAX }, label)
+        (timeouts.reply.map_or(u32::MAX, |reply| wrapping_micros(timeouts.park + reply)), label)
     }
 }
 

@@ -15,12 +15,10 @@ use crate::upstream::State;
 
 impl Worker {
     pub(super) fn take_messages(&mut self) {
-        let mut messages = std::mem::take(&mut self.messages);
-        self.mailbox.take(&mut messages);
-        for message in messages.drain(..) {
+        for _ in 0..self.mailbox.len() {
+            let Some(message) = self.mailbox.take() else { return };
             self.take(message);
         }
-        self.messages = messages;
     }
 
     fn take(&mut self, message: Message) {
@@ -129,7 +127,8 @@ impl Worker {
     }
 
     fn answered(&mut self, token: u64, reply: &[u8]) {
-        let Some(offloaded) = self.core.offloaded.remove(&token) else { return };
+        let Some(mut offloaded) = self.core.offloaded.remove(&token) else { return };
+        offloaded.ticket.redeem();
         let Self { clients, core, dirty, table, .. } = self;
         let Some(client) = clients.get_mut(offloaded.client).filter(|c| c.tag() == offloaded.tag) else { return };
         offloaded.effect.take(&core.shared.scripts, client.cluster, reply);
@@ -138,8 +137,8 @@ impl Worker {
             served.metrics.latency(Class::Offload, core.micros.wrapping_sub(offloaded.since));
             let is_it = |c: &Command| c.id == offloaded.command && c.may_write();
             let may_write = |c: &Command| is_it(c) || c.subcommands.iter().any(is_it);
-            if served.tracks_writes && table.commands().iter().any(may_write) {
-                core.shared.recent.write_all(core.millis); // FLUSHALL and the like name no keys
+            if let Some(writes) = served.writes.as_ref().filter(|_| table.commands().iter().any(may_write)) {
+                writes.recent.write_all(core.millis); // FLUSHALL and the like name no keys
             }
         }
         if !offloaded.raw.is_empty() {
@@ -158,7 +157,8 @@ impl Worker {
 
     /// The command table has changed, or was found to be right: route the command again.
     fn retry(&mut self, token: u64) {
-        let Some(offloaded) = self.core.offloaded.remove(&token) else { return };
+        let Some(mut offloaded) = self.core.offloaded.remove(&token) else { return };
+        offloaded.ticket.redeem();
         let Self { clients, core, dirty, tables, .. } = self;
         let index = offloaded.client;
         let Some(client) = clients.get_mut(index).filter(|c| c.tag() == offloaded.tag) else { return };

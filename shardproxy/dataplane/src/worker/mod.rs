@@ -26,6 +26,7 @@ pub use self::parking::failing_over;
 pub use self::place::Need;
 
 use std::io;
+use std::sync::atomic::Ordering::SeqCst;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -34,7 +35,7 @@ use slab::Slab;
 
 use crate::client::{Agenda, Client, Deferral};
 use crate::command::CommandTable;
-use crate::mailbox::{Mailbox, Message};
+use crate::mailbox::Mailbox;
 use crate::plane::Shared;
 use crate::protocol::resp::request::RequestParser;
 
@@ -49,7 +50,6 @@ const WAKE: Token = Token(usize::MAX);
 pub struct Worker {
     poll: Poll,
     mailbox: Arc<Mailbox>,
-    messages: Vec<Message>,
     table: Arc<CommandTable>,
     /// The table as each cluster's config has it.
     tables: Vec<Arc<CommandTable>>,
@@ -95,7 +95,6 @@ impl Worker {
         let mut worker = Self {
             poll,
             mailbox,
-            messages: Vec::new(),
             table,
             tables: Vec::new(),
             clients: Slab::new(),
@@ -109,8 +108,8 @@ impl Worker {
             late: Vec::new(),
             next_tick: Instant::now(),
             sweep: 0,
-            is_draining: false,
-            is_stopped: false,
+            is_draining: shared.is_draining.load(SeqCst),
+            is_stopped: shared.is_stopping.load(SeqCst),
         };
         worker.make_tables();
         Ok(worker)

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use super::core::Core;
 use super::Worker;
+use crate::durations::wrapping_micros;
 use crate::upstream::{Pending, State, Upstream};
 
 /// A request that was not executed, with its bytes.
@@ -191,7 +192,7 @@ impl Worker {
     /// Requests that have waited as long as they may get their answer.
     pub(super) fn expire_lot(&mut self, lot: usize) {
         let Some(served) = &self.core.clusters[self.core.upstreams[lot].cluster] else { return };
-        let park = Duration::from_secs_f64(served.cluster.spec.timeouts.park).as_micros() as u32;
+        let park = wrapping_micros(served.cluster.spec.timeouts.park);
         loop {
             let core = &mut self.core;
             let upstream = &mut core.upstreams[lot];

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use super::core::{no_cluster, refusal, Core, Link, Served, NO_LINK};
+use super::core::{no_cluster, refusal, Core, Link, Writes, NO_LINK};
 use super::parking::Origin;
 use crate::client::Client;
 use crate::protocol::texts;
-use crate::recent::Recent;
+use crate::recent::{mark_of, Mark, NO_MARK};
 use crate::topology::{EndpointKind, EngineKind};
-use crate::upstream::{State, Upstream, NO_KEY};
+use crate::upstream::{State, Upstream};
 
 /// A node that is down is tried again within this once its back-off is over, as long as somebody wants it.
 const STALE: Duration = Duration::from_secs(1);
@@ -54,48 +54,44 @@ impl Core {
                 self.reader(client.cluster, shard, client.resp, client.db, only_replicas, None)
             }
             Need::Write if client.endpoint == EndpointKind::Reader => Err(texts::READONLY.to_vec()),
-            Need::Write | Need::FreshRead => self.primary(client.cluster, shard, client.resp, client.db),
+            Need::FreshRead => {
+                if let Some(served) = &self.clusters[client.cluster] {
+                    served.metrics.fresh_reads.increment();
+                }
+                self.primary(client.cluster, shard, client.resp, client.db)
+            }
+            Need::Write => self.primary(client.cluster, shard, client.resp, client.db),
         }
     }
 
     /// What a command on these keys needs; a write's first key is remembered with it, to be marked again when it is done.
     #[inline]
-    pub fn need<'k>(&self, cluster: usize, is_read: bool, keys: impl Iterator<Item = &'k [u8]>) -> (Need, u32) {
+    pub fn need<'k>(&self, cluster: usize, is_read: bool, keys: impl Iterator<Item = &'k [u8]>) -> (Need, Mark) {
         let plain = if is_read { Need::Read } else { Need::Write };
-        match &self.clusters[cluster] {
-            Some(served) if served.tracks_writes => self.need_tracked(served, cluster, is_read, keys),
-            _ => (plain, NO_KEY),
+        match self.clusters[cluster].as_ref().and_then(|served| served.writes.as_ref()) {
+            Some(writes) => self.need_tracked(writes, is_read, keys),
+            None => (plain, NO_MARK),
         }
     }
 
     #[cold]
     fn need_tracked<'k>(
         &self,
-        served: &Served,
-        cluster: usize,
+        writes: &Writes,
         is_read: bool,
-        keys: impl Iterator<Item = &'k [u8]>,
-    ) -> (Need, u32) {
-        let recent = &self.shared.recent;
-        let timeouts = served.cluster.spec.timeouts;
-        let staleness = (served.cluster.spec.max_staleness * 1e3) as u32;
-        // until its reply a write may be executed at any time within these
-        let horizon = self.millis + ((timeouts.park + timeouts.reply) * 1e3) as u64;
-        let mut first = NO_KEY;
-        for (number, key) in keys.enumerate() {
-            let place = Recent::place(cluster, key);
-            if is_read {
-                if recent.is_recent(place, self.millis, staleness) {
-                    return (Need::FreshRead, NO_KEY);
-                }
-            } else if number == 0 {
-                first = u32::from(place);
-                recent.write(place, horizon);
-            } else {
-                recent.write(place, horizon);
-            }
+        mut keys: impl Iterator<Item = &'k [u8]>,
+    ) -> (Need, Mark) {
+        let Writes { recent, window } = writes;
+        if is_read {
+            let is_fresh = keys.any(|key| recent.is_recent(mark_of(key), self.millis, *window));
+            return (if is_fresh { Need::FreshRead } else { Need::Read }, NO_MARK);
         }
-        (if is_read { Need::Read } else { Need::Write }, first)
+        let mut first = NO_MARK;
+        for mark in keys.map(mark_of) {
+            recent.begin_write(mark, self.millis, *window);
+            first = if first == NO_MARK { mark } else { first };
+        }
+        (Need::Write, first)
     }
 
     /// The connection to a replica to read from, `but` excepted; to the primary when no replica is up.
@@ -222,9 +218,9 @@ impl Core {
         if upstream.window.len() >= served.cluster.spec.limits.shard_queue {
             return Err(refusal(shard, label, "its queue is full (limits.shard_queue)"));
         }
-        let park = Duration::from_secs_f64(served.cluster.spec.timeouts.park);
+        let park = served.cluster.spec.timeouts.park;
         match upstream.down_since {
-            Some(since) if upstream.state != State::Ready && self.now > since + park => {
+            Some(since) if upstream.state != State::Ready && self.now.duration_since(since) > park => {
                 if !upstream.is_dirty {
                     upstream.is_dirty = true; // so that it is tried again
                     self.dirty.push(index);

@@ -1,13 +1,14 @@
 //! Deadlines, ten times a second: no timer per request, every limit checked within a tick of its time.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::core::{Core, Pressure};
 use super::Worker;
 use crate::buffer::trim;
 use crate::client::Flow;
-use crate::metrics::{Class, CloseReason};
-use crate::upstream::State;
+use crate::metrics::CloseReason;
+use crate::topology::Timeouts;
+use crate::upstream::{State, Upstream};
 
 /// Clients looked at per tick: all of them within a second.
 const SWEEPS: usize = 10;
@@ -27,6 +28,23 @@ const LEASE_IDLE: Duration = Duration::from_secs(60);
 /// memory is freed; if none does, it fills up and the heaviest is closed.
 const PASSES: usize = 8;
 
+/// Whether a connection's node has had all the time for what it owes.
+fn is_overdue(upstream: &Upstream, now: Instant, timeouts: &Timeouts) -> bool {
+    let is_slow = |limit: Duration| upstream.patience.is_over(now, limit);
+    match (upstream.state, timeouts.reply) {
+        (State::Down, _) => false,
+        (State::Resolving | State::Connecting | State::Greeting(_), _) => is_slow(timeouts.connect),
+        (State::Ready, None) => false,
+        (State::Ready, Some(limit)) if upstream.is_pubsub => upstream.is_pinged && is_slow(limit),
+        (State::Ready, Some(limit)) if upstream.is_waited_on() => {
+            // the wait is its own, the answer that ends it is none
+            upstream.waiting.is_some_and(|waiting| waiting.is_overdue(now, limit))
+                || upstream.is_within_reply() && is_slow(limit)
+        }
+        (State::Ready, Some(limit)) => upstream.window.in_flight() > 0 && is_slow(limit),
+    }
+}
+
 impl Worker {
     pub(super) fn tick(&mut self) {
         self.measure();
@@ -45,6 +63,9 @@ impl Worker {
             self.tick_upstream(index);
         }
         self.count_waiting();
+        for writes in self.core.clusters.iter().flatten().filter_map(|served| served.writes.as_ref()) {
+            writes.recent.grow_if_crowded(self.core.millis, writes.window);
+        }
         self.sweep_clients();
     }
 
@@ -59,47 +80,33 @@ impl Worker {
         Core::settle(&mut self.core.held, &mut upstream.accounted, held);
         let Some(served) = &self.core.clusters[upstream.cluster] else { return };
         let timeouts = served.cluster.spec.timeouts;
-        if upstream.state == State::Resolving && now > upstream.progress + RESOLVED {
+        if upstream.state == State::Resolving && upstream.patience.is_over(now, RESOLVED) {
             if let Some(address) = self.core.last_known(index) {
                 return self.upstream_dial(index, &address);
             }
         }
         let Some(upstream) = self.core.upstreams.get(index) else { return };
-        let waited = now.duration_since(upstream.progress).as_secs_f64();
         if upstream.deposed.is_some_and(|patience| patience < now) {
             return self.upstream_lost(index, "the primary is being replaced");
         }
-        let reply = Duration::from_secs_f64(timeouts.reply);
-        let is_overdue = match upstream.state {
-            State::Down => false,
-            State::Resolving | State::Connecting | State::Greeting(_) => waited > timeouts.connect,
-            State::Ready if upstream.pending.front().is_some_and(|request| request.class == Class::Block) => {
-                timeouts.reply > 0.0 && upstream.waiting.is_some_and(|waiting| waiting.is_overdue(now, reply))
-            }
-            State::Ready if upstream.is_pubsub => {
-                let silent = upstream.pinged.map(|since| now.duration_since(since.max(upstream.progress)));
-                timeouts.reply > 0.0 && silent.is_some_and(|silent| silent > reply)
-            }
-            State::Ready => timeouts.reply > 0.0 && upstream.window.in_flight() > 0 && waited > timeouts.reply,
-        };
-        if is_overdue {
+        if is_overdue(upstream, now, &timeouts) {
             upstream.metrics.timeouts.increment();
             let why = if upstream.state == State::Ready {
-                format!("no reply for {} s (timeouts.reply)", timeouts.reply)
+                let limit = timeouts.reply.unwrap_or_default().as_secs_f64();
+                format!("no reply for {limit} s (timeouts.reply)")
             } else {
-                format!("not connected within {} s (timeouts.connect)", timeouts.connect)
+                format!("not connected within {} s (timeouts.connect)", timeouts.connect.as_secs_f64())
             };
             self.upstream_lost(index, &why);
         }
         let Some(upstream) = self.core.upstreams.get(index) else { return };
-        if upstream.is_pubsub && upstream.state == State::Ready && now > upstream.progress + QUIET {
+        if upstream.is_pubsub && upstream.state == State::Ready && now.duration_since(upstream.heard) > QUIET {
             crate::pubsub::ping(&mut self.core, index);
         }
         let Some(upstream) = self.core.upstreams.get(index) else { return };
-        let park = Duration::from_secs_f64(timeouts.park);
         if !upstream.pending.is_empty()
             && upstream.state != State::Ready
-            && upstream.down_since.is_some_and(|since| now > since + park)
+            && upstream.down_since.is_some_and(|since| now.duration_since(since) > timeouts.park)
         {
             self.upstream_give_up(index);
         }
@@ -143,11 +150,10 @@ impl Worker {
             Core::settle(&mut self.core.held, &mut client.accounted, held);
             let Some(served) = &self.core.clusters[client.cluster] else { continue };
             let limit = served.cluster.spec.timeouts.idle;
-            let is_idle = limit > 0.0
+            let is_idle = limit.is_some_and(|limit| now.duration_since(client.last_active) > limit)
                 && !matches!(client.flow, Flow::Queued | Flow::Stopped)
                 && client.replies.is_empty()
-                && !client.listens()
-                && now.duration_since(client.last_active).as_secs_f64() > limit;
+                && !client.listens();
             let is_over = Self::is_lingering_since(client, now) || Self::is_stuck(client, now);
             if is_idle || is_over || self.core.is_left(client) {
                 idle.push(index);
