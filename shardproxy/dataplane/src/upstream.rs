@@ -296,6 +296,21 @@ impl Upstream {
         self.pending.front().is_some_and(|request| request.class == Class::Block)
     }
 
+    /// Its node says something. What ends a wait has to come on from its beginning.
+    pub fn hears(&mut self, now: Instant, is_between_replies: bool) {
+        self.heard = now;
+        if is_between_replies && !self.is_streaming && self.is_waited_on() {
+            self.patience.begin(now);
+        }
+    }
+
+    /// So many bytes were taken, whatever they were.
+    pub fn heard_some(&mut self, bytes: usize, now: Instant) {
+        if self.state == State::Ready && !self.is_aside {
+            self.patience.credit(bytes, now);
+        }
+    }
+
     /// Whether some of a reply has come, and not all of it.
     pub fn is_within_reply(&self) -> bool {
         self.is_streaming || !self.input.is_empty()

@@ -76,7 +76,7 @@ fn agreeable() -> u16 {
             thread::spawn(move || {
                 let mut bytes = [0; 4096];
                 while let Ok(n @ 1..) = stream.read(&mut bytes) {
-                    let commands = bytes[..n].iter().filter(|&&byte| byte == b'*').count();
+                    let commands = memchr::memchr_iter(b'*', &bytes[..n]).count();
                     let _ = stream.write_all(&b"+OK\r\n".repeat(commands));
                 }
             });
@@ -143,7 +143,9 @@ fn what_a_panicking_worker_had_is_given_back_and_what_others_have_is_theirs() {
         assert!(asked.iter().any(|asked| asked.token == offload.token));
     }
     plane.apply(spec("c", 2, 60.0, Some(agreeable()))).unwrap();
-    asked.iter().for_each(|offload| plane.answer(offload.token, b"+OK\r\n".to_vec()));
+    for offload in &asked {
+        plane.answer(offload.token, b"+OK\r\n".to_vec());
+    }
     for group in [&parked, &asking] {
         assert_eq!(group.iter().filter(|stream| says(stream, "+OK\r\n")).count(), 2, "the other worker's");
     }

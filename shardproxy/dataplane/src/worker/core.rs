@@ -16,7 +16,7 @@ use crate::pause::Paused;
 use crate::plane::{Hint, HintKind, Shared};
 use crate::protocol::resp::write;
 use crate::pubsub::{self, PubSub};
-use crate::recent::{Recent, Window};
+use crate::recent::{Mark, Recent, Window, NO_MARK};
 use crate::request::Request;
 use crate::scripts::{digest_of, Scripts};
 use crate::topology::{Cluster, EndpointKind, EngineKind, Limits, Node, Reads};
@@ -168,6 +168,14 @@ impl Served {
         self.lots.insert((shard, resp, db), lot);
         if let Some(links) = self.primaries.get_mut(usize::from(shard)) {
             links[usize::from(resp == 3)] = NO_LINK; // so that every request looks for the lot
+        }
+    }
+
+    /// A write was executed by now.
+    #[inline]
+    pub(super) fn note_written(&self, mark: Mark, now: u64) {
+        if let Some(writes) = self.writes.as_ref().filter(|_| mark != NO_MARK) {
+            writes.recent.write(mark, now);
         }
     }
 

@@ -19,7 +19,6 @@ use crate::metrics::{Class, CloseReason};
 use crate::protocol::resp::reply::ReplyError;
 use crate::protocol::resp::request::{Parsed, RequestLimits, RequestParser};
 use crate::pubsub::count_receivers;
-use crate::recent::NO_MARK;
 use crate::request::Request;
 use crate::upstream::{Pending, State, Upstream, WHOLE};
 
@@ -63,17 +62,12 @@ impl Worker {
                 &gathered
             };
             upstream.metrics.bytes_in.add(n as u64);
-            upstream.heard = core.now;
-            if upstream.is_waited_on() && gathered.is_empty() && !upstream.is_streaming {
-                upstream.patience.begin(core.now); // its answer begins
-            }
+            upstream.hears(core.now, gathered.is_empty());
             let was_greeting = matches!(upstream.state, State::Greeting(_));
             let mut errands = Errands::default();
             let delivery = deliver_all(core, clients, dirty, index, data, &mut errands);
             let upstream = &mut core.upstreams[index];
-            if upstream.state == State::Ready && !upstream.is_aside {
-                upstream.patience.credit(n, core.now);
-            }
+            upstream.heard_some(n, core.now);
             if upstream.is_unproven && upstream.window.in_flight() == 0 {
                 core.mark_dirty(index); // now it can be asked
             }
@@ -287,9 +281,7 @@ fn deliver_all(
     while taken + upstream.scanned < data.len() {
         let from = taken + upstream.scanned;
         if upstream.is_aside || upstream.framer.is_idle() && matches!(data[from], b'|' | b'>') {
-            let scan = upstream.framer.scan_aside(&data[from..]).map_err(invalid)?;
-            upstream.is_aside = !scan.complete;
-            taken += scan.consumed; // none of it is kept, however much it is
+            taken += pass_over(upstream, &data[from..])?;
             if upstream.is_aside {
                 return Ok(taken);
             }
@@ -367,9 +359,7 @@ fn deliver_all(
             errands.written.push(upstream.window.oldest(request.length as usize).to_vec());
         }
         upstream.window.forget(request.length as usize);
-        if let Some(writes) = served.writes.as_ref().filter(|_| request.mark != NO_MARK) {
-            writes.recent.write(request.mark, *millis); // executed by now
-        }
+        served.note_written(request.mark, *millis);
         count(served, upstream, &request, is_error, *micros);
         if upstream.votes.is_asking() && !is_error && request.is_durable() {
             upstream.votes.hold(request, reply, *micros);
@@ -378,6 +368,14 @@ fn deliver_all(
         hand_over(clients, dirty, pool, &request, reply);
     }
     Ok(taken)
+}
+
+/// Bytes of what stands beside the replies. None of it is kept, however much it is.
+#[cold]
+fn pass_over(upstream: &mut Upstream, data: &[u8]) -> Result<usize, String> {
+    let scan = upstream.framer.scan_aside(data).map_err(invalid)?;
+    upstream.is_aside = !scan.complete;
+    Ok(scan.consumed)
 }
 
 fn invalid(error: ReplyError) -> String {

@@ -32,9 +32,8 @@ const PASSES: usize = 8;
 fn is_overdue(upstream: &Upstream, now: Instant, timeouts: &Timeouts) -> bool {
     let is_slow = |limit: Duration| upstream.patience.is_over(now, limit);
     match (upstream.state, timeouts.reply) {
-        (State::Down, _) => false,
+        (State::Down, _) | (State::Ready, None) => false,
         (State::Resolving | State::Connecting | State::Greeting(_), _) => is_slow(timeouts.connect),
-        (State::Ready, None) => false,
         (State::Ready, Some(limit)) if upstream.is_pubsub => upstream.is_pinged && is_slow(limit),
         (State::Ready, Some(limit)) if upstream.is_waited_on() => {
             // the wait is its own, the answer that ends it is none

@@ -29,7 +29,9 @@ impl Worker {
             if keys.is_empty() && command.flags.contains(Flags::WRITE) {
                 recent.write_all(*millis);
             }
-            keys.iter().for_each(|&at| recent.write(mark_of(request.argument(at as usize)), *millis));
+            for &at in keys.iter() {
+                recent.write(mark_of(request.argument(at as usize)), *millis);
+            }
         }
     }
 }

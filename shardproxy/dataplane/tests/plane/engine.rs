@@ -270,7 +270,7 @@ fn serve(number: usize, stream: &TcpStream, state: &State) {
         true
     };
     while let Some(request) = thawed().then(|| read_request(&mut input, state)).flatten() {
-        let Some(request) = request else { continue };
+        let Heard::Request(request) = request else { continue };
         if request == ["PING"] && !state.intake.hears_pings {
             let _ = { stream }.write_all(b"+PONG\r\n"); // the proxy asks whether this still lives; no client does
             continue;
@@ -367,19 +367,23 @@ pub fn bulk(text: &str) -> Vec<u8> {
     format!("${}\r\n{text}\r\n", text.len()).into_bytes()
 }
 
-/// The next request; none within if it was answered already.
-fn read_request(input: &mut BufReader<&TcpStream>, state: &State) -> Option<Option<Vec<String>>> {
-    let count = read_count(input, '*')?;
-    let mut words = Some(Vec::new());
-    for _ in 0..count {
-        let word = read_word(input, state, words.is_some())?;
-        words = words.zip(word).map(|(words, word)| [words, vec![word]].concat());
-    }
-    Some(words)
+/// What a connection was sent.
+enum Heard {
+    Request(Vec<String>),
+    /// Was answered before it was read, and passed over.
+    Answered,
 }
 
-/// The next argument; none within if it is passed over.
-fn read_word(input: &mut BufReader<&TcpStream>, state: &State, is_read: bool) -> Option<Option<String>> {
+fn read_request(input: &mut BufReader<&TcpStream>, state: &State) -> Option<Heard> {
+    let count = read_count(input, '*')?;
+    let (mut words, mut is_answered) = (Vec::new(), false);
+    for _ in 0..count {
+        words.push(read_word(input, state, &mut is_answered)?);
+    }
+    Some(if is_answered { Heard::Answered } else { Heard::Request(words) })
+}
+
+fn read_word(input: &mut BufReader<&TcpStream>, state: &State, is_answered: &mut bool) -> Option<String> {
     let intake = &state.intake;
     let length = read_count(input, '$')?;
     if let Some((_, farewell)) = intake.narrow.filter(|&(limit, _)| length > limit) {
@@ -387,10 +391,10 @@ fn read_word(input: &mut BufReader<&TcpStream>, state: &State, is_read: bool) ->
         thread::sleep(Duration::from_millis(20)); // so that it arrives before the connection breaks
         return None;
     }
-    let hasty = intake.hasty.as_ref().filter(|&&(limit, ..)| length > limit && is_read);
-    if let Some((_, answer, gate)) = hasty {
+    if let Some((_, answer, gate)) = intake.hasty.as_ref().filter(|&&(limit, ..)| length > limit && !*is_answered) {
         input.get_mut().write_all(answer.as_bytes()).ok()?;
         state.refused.fetch_add(1, SeqCst);
+        *is_answered = true;
         gate.pass();
     }
     let mut word = vec![0; length + 2];
@@ -402,8 +406,7 @@ fn read_word(input: &mut BufReader<&TcpStream>, state: &State, is_read: bool) ->
         }
     }
     word.truncate(word.len() - 2);
-    let word = String::from_utf8(word).ok()?;
-    Some(Some(word).filter(|_| is_read && hasty.is_none()))
+    String::from_utf8(word).ok()
 }
 
 fn read_count(input: &mut impl BufRead, kind: char) -> Option<usize> {

@@ -11,7 +11,7 @@ use crate::proxy::{until, Proxy, Spec};
 /// The latest time an `Instant` can hold is so far away, in whole seconds as floating-point numbers have them.
 fn farthest() -> f64 {
     let can_be = |seconds: &f64| Instant::now().checked_add(Duration::from_secs_f64(*seconds)).is_some();
-    (1..).map(|n| 9_223_372_036_854_775_808.0 - f64::from(n) * 1024.0).find(can_be).unwrap()
+    (1..1 << 30).map(|n| 9_223_372_036_854_775_808.0 - f64::from(n) * 1024.0).find(can_be).unwrap()
 }
 
 fn timeouts() -> Vec<String> {
@@ -41,6 +41,11 @@ fn is_wait(request: &[String]) -> bool {
     ["BLPOP", "BLMPOP", "BLMOVE", "BZPOPMIN", "XREAD"].contains(&request[0].as_str())
 }
 
+/// An engine that ends no wait.
+fn stalling() -> Engine {
+    Engine::scripted(|_, request| if is_wait(request) { Act::say("") } else { Act::Serve })
+}
+
 /// How many waits have reached the engine.
 fn arrived(engine: &Engine) -> usize {
     engine.seen().iter().filter(|request| is_wait(request)).count()
@@ -59,7 +64,7 @@ fn let_it_tick(proxy: &Proxy) {
 fn a_wait_may_be_as_long_as_it_can_be_written() {
     let waits = waits();
     for reply in [5.0, 2000.0, 86_400.0, 31_536_000.0] {
-        let engine = Engine::scripted(|_, request| if is_wait(request) { Act::say("") } else { Act::Serve });
+        let engine = stalling();
         let timeouts = json!({"reply": reply, "park": reply});
         let proxy = Proxy::start(&Spec::shard(&[&engine], Some(0)).timeouts(timeouts));
         let mut clients: Vec<_> = waits.iter().map(|_| proxy.client()).collect();
@@ -84,7 +89,7 @@ fn a_wait_may_be_as_long_as_it_can_be_written() {
 #[test]
 fn a_wait_in_the_proxy_may_be_as_long_as_it_can_be_written() {
     let waits = waits();
-    let engine = Engine::plain();
+    let engine = stalling();
     let spec = Spec::shard(&[&engine], Some(0)).limits(json!({"dedicated": 1}));
     let proxy = Proxy::start(&spec.timeouts(json!({"reply": 31_536_000.0, "park": 31_536_000.0})));
     let mut clients: Vec<_> = waits.iter().map(|_| proxy.client()).collect();

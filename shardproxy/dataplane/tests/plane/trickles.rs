@@ -72,7 +72,9 @@ fn a_node_that_answers_one_after_another_in_time_is_well() {
     let keys: Vec<String> = (0..12).map(|n| n.to_string()).collect();
     let requests: Vec<[&str; 2]> = keys.iter().map(|key| ["GET", key.as_str()]).collect();
     client.send_all(&requests.iter().map(<[&str; 2]>::as_slice).collect::<Vec<_>>());
-    keys.iter().for_each(|key| assert_eq!(client.reply(), value(key)));
+    for key in &keys {
+        assert_eq!(client.reply(), value(key));
+    }
     assert_eq!(engine.connections().len(), 1);
 }
 
