@@ -44,7 +44,7 @@ fn a_panicking_worker_starts_anew_and_the_others_go_on() {
         assert!(clients.iter().all(is_served), "round {round}");
         let infos = plane.clients();
         assert_eq!(infos.iter().filter(|client| client.worker == 0).count(), 3, "clients are dealt evenly");
-        plane.shared.mailboxes[0].send(Message::Panic);
+        plane.mailboxes[0].send(Message::Panic);
         until("the worker starts anew", || plane.statistics()["workers"][0]["restarts"] == round);
         until("its clients are counted no more", || plane.statistics()["clusters"]["c"]["clients"] == 3);
         let served = clients.iter().filter(|stream| is_served(stream)).count();
@@ -53,14 +53,14 @@ fn a_panicking_worker_starts_anew_and_the_others_go_on() {
         assert!(late.iter().all(is_served), "as many may come as went");
         assert_eq!(plane.clients().iter().filter(|client| client.worker == 0).count(), 3);
         drop((clients, late));
-        until("all are gone", || lock(&plane.shared.clients)[0] == 0);
+        until("all are gone", || plane.seats.taken(0) == 0);
     }
 }
 
 #[test]
 fn what_waits_in_the_mailbox_outlives_a_panic() {
     let (plane, address) = plane(1, 0);
-    plane.shared.mailboxes[0].send(Message::Panic);
+    plane.mailboxes[0].send(Message::Panic);
     let clients: Vec<TcpStream> = (0..20).map(|_| connect(&address)).collect();
     until("the worker starts anew", || plane.statistics()["workers"][0]["restarts"] == 1);
     assert!(clients.iter().all(is_served), "whoever it had not yet taken on");
@@ -127,12 +127,18 @@ fn what_a_panicking_worker_had_is_given_back_and_what_others_have_is_theirs() {
         let of_cluster = |cluster: &str, name: &str| statistics["clusters"][cluster][name].as_u64().unwrap();
         let clients = [of_cluster("c", "clients"), of_cluster("s", "clients")];
         let subscribers = plane.subscribers("s", Kind::Channel, vec![b"news".to_vec()])[0];
-        (clients, of_cluster("c", "parked"), plane.shared.parked(), subscribers, lock(&plane.shared.clients).clone())
+        (
+            clients,
+            of_cluster("c", "parked"),
+            plane.shared.parked(),
+            subscribers,
+            [0, 1].map(|cluster| plane.seats.taken(cluster)),
+        )
     };
-    until("all is counted", || counted() == ([8, 4], 4, 4 * SET.len(), 4, vec![8, 4]));
-    plane.shared.mailboxes[0].send(Message::Panic);
+    until("all is counted", || counted() == ([8, 4], 4, 4 * SET.len(), 4, [8, 4]));
+    plane.mailboxes[0].send(Message::Panic);
     until("the worker starts anew", || plane.statistics()["workers"][0]["restarts"] == 1);
-    until("what it had is given back", || counted() == ([4, 2], 2, 2 * SET.len(), 2, vec![4, 2]));
+    until("what it had is given back", || counted() == ([4, 2], 2, 2 * SET.len(), 2, [4, 2]));
     let mut abandoned = Vec::new();
     until("the control plane hears who has gone", || {
         abandoned.extend(plane.take());
@@ -159,8 +165,8 @@ fn what_a_panicking_worker_had_is_given_back_and_what_others_have_is_theirs() {
 fn a_worker_that_panics_once_it_was_told_to_stop_stops() {
     for _ in 0..10 {
         let (plane, _) = plane(1, 0);
-        plane.shared.stop();
-        plane.shared.mailboxes[0].send(Message::Panic);
+        plane.stop_workers();
+        plane.mailboxes[0].send(Message::Panic);
         until("it stops", || lock(&plane.threads).iter().all(JoinHandle::is_finished));
     }
 }
