@@ -89,6 +89,8 @@ pub struct ClusterMetrics {
     /// Messages of subscriptions handed to clients; and times a subscription had a gap.
     pub deliveries: Counter,
     pub subscription_gaps: Counter,
+    /// Reads that went to primaries because their keys may have been written a moment ago.
+    pub fresh_reads: Counter,
     latency: [Histogram; CLASSES.len()],
     commands: Box<[[Counter; 2]]>,
 }
@@ -142,6 +144,7 @@ impl Default for ClusterMetrics {
             indoubt: Counter::default(),
             deliveries: Counter::default(),
             subscription_gaps: Counter::default(),
+            fresh_reads: Counter::default(),
             latency: Default::default(),
             commands: (0..COMMANDS).map(|_| Default::default()).collect(),
         }
@@ -303,6 +306,7 @@ fn collect_cluster(parts: &[Arc<ClusterMetrics>], names: &HashMap<u16, String>) 
         "parked": sum(|m| &m.parked), "parked_bytes": sum(|m| &m.parked_bytes),
         "tryagain": sum(|m| &m.tryagain), "indoubt": sum(|m| &m.indoubt),
         "deliveries": sum(|m| &m.deliveries), "subscription_gaps": sum(|m| &m.subscription_gaps),
+        "fresh_reads": sum(|m| &m.fresh_reads),
         "commands": commands, "latency": latency,
     })
 }

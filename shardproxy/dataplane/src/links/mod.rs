@@ -3,10 +3,12 @@
 pub mod durable;
 mod greeting;
 mod link;
+mod patience;
 mod trouble;
 
 pub use durable::Votes;
 pub use link::{Leased, Link, Role, State, Subscriber, Way, NO_NODE};
+pub use patience::Patience;
 pub use trouble::{Identity, Redo, Trouble};
 
 use std::ops::{Index, IndexMut};

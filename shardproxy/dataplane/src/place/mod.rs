@@ -58,6 +58,12 @@ fn place_spread(turn: &mut Turn, client: &Client, shard: u16, need: Need) -> Res
             reader(turn, client.cluster, shard, speech, only_replicas, None)
         }
         Need::Write if client.endpoint == EndpointKind::Reader => Err(texts::READONLY.to_vec()),
-        Need::Write | Need::FreshRead => primary(turn, client.cluster, shard, speech),
+        Need::FreshRead => {
+            if let Some(served) = turn.served(client.cluster) {
+                served.metrics.fresh_reads.increment();
+            }
+            primary(turn, client.cluster, shard, speech)
+        }
+        Need::Write => primary(turn, client.cluster, shard, speech),
     }
 }

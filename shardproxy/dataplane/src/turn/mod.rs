@@ -6,8 +6,8 @@ mod served;
 mod topics;
 
 pub use accounts::{Accounts, Pressure};
-pub use offloaded::{Effect, Offloaded};
-pub use served::{Known, Served, ServedNode};
+pub use offloaded::{Effect, Offloaded, Ticket};
+pub use served::{Known, Served, ServedNode, Writes};
 pub use topics::PubSub;
 
 use std::collections::HashMap;
@@ -217,6 +217,13 @@ impl Turn {
         let link = &mut self.links[index];
         let held = link.held();
         self.accounts.settle(&mut link.accounted, held);
+    }
+
+    /// Where too many keys look written, more of them are told apart from now on.
+    pub fn grow_recent(&self) {
+        for writes in self.clusters.iter().flatten().filter_map(|served| served.writes.as_ref()) {
+            writes.recent.grow_if_crowded(self.millis, writes.window);
+        }
     }
 
     /// Measure the pressure if much was taken since it was last done.

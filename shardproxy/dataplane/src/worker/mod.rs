@@ -15,6 +15,7 @@ mod writing;
 pub use mailbox::{Mailbox, Message};
 
 use std::io;
+use std::sync::atomic::Ordering::SeqCst;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -44,7 +45,6 @@ const WAKE: Token = Token(usize::MAX);
 pub struct Worker {
     poll: Poll,
     mailbox: Arc<Mailbox>,
-    messages: Vec<Message>,
     table: Arc<CommandTable>,
     /// The table as each cluster's config has it.
     tables: Vec<Arc<CommandTable>>,
@@ -92,7 +92,6 @@ impl Worker {
         let mut worker = Self {
             poll,
             mailbox,
-            messages: Vec::new(),
             table,
             tables: Vec::new(),
             clients,
@@ -107,8 +106,8 @@ impl Worker {
             has_gathered: false,
             next_tick: Instant::now(),
             sweep: 0,
-            is_draining: false,
-            is_stopped: false,
+            is_draining: shared.is_draining.load(SeqCst),
+            is_stopped: shared.is_stopping.load(SeqCst),
         };
         worker.make_tables();
         Ok(worker)

@@ -115,7 +115,6 @@ impl Worker {
         pubsub::forget(turn, &mut client);
         if let Flow::Offloaded(token) = client.flow {
             turn.offloaded.remove(&token);
-            turn.shared.offloads.abandon(token);
         }
         if let Some(leased) = client.lease.take() {
             if let Some(leased) = turn.links[leased as usize].leased_mut() {
