@@ -34,7 +34,7 @@ impl Worker {
 
     /// Whether the next turn has something to do though nothing happens.
     pub fn is_busy(&self) -> bool {
-        self.patience().is_zero()
+        self.wait() < Duration::from_millis(1)
     }
 
     pub fn client_count(&self) -> usize {
