@@ -52,7 +52,12 @@ pub fn take_command(bytes: &[u8]) -> Option<(Vec<Vec<u8>>, usize)> {
         Some((std::str::from_utf8(&bytes[at + 1..end - 1]).ok()?.parse().ok()?, end + 1))
     };
     let (count, mut at) = number(0)?;
-    assert_eq!(bytes[0], b'*', "the proxy sent no command: {:?}", String::from_utf8_lossy(&bytes[..bytes.len().min(99)]));
+    assert_eq!(
+        bytes[0],
+        b'*',
+        "the proxy sent no command: {:?}",
+        String::from_utf8_lossy(&bytes[..bytes.len().min(99)])
+    );
     let mut spans = Vec::new();
     for _ in 0..count {
         let (length, start) = number(at)?;
@@ -103,7 +108,11 @@ impl Talk {
     }
 
     fn null(&self) -> Vec<u8> {
-        if self.resp == 3 { b"_\r\n".to_vec() } else { b"*-1\r\n".to_vec() }
+        if self.resp == 3 {
+            b"_\r\n".to_vec()
+        } else {
+            b"*-1\r\n".to_vec()
+        }
     }
 
     /// Whoever is blocked gets a value, or nothing, or hears that the node is no primary any more.
@@ -183,8 +192,14 @@ pub fn redis(talk: &mut Talk, words: Vec<Vec<u8>>, how: &How, ledger: &mut Ledge
         return refusal;
     }
     if matches!(how, How::Error) {
-        write_key.iter().for_each(|key| ledger.execute(key, talk.is_left));
-        return if own == 0 { b"-ERR no\r\n".to_vec() } else { format!("-ERR no {}\r\n", token::text(own)).into_bytes() };
+        if let Some(key) = &write_key {
+            ledger.execute(key, talk.is_left);
+        }
+        return if own == 0 {
+            b"-ERR no\r\n".to_vec()
+        } else {
+            format!("-ERR no {}\r\n", token::text(own)).into_bytes()
+        };
     }
     if matches!(how, How::Miss) && word == "EVALSHA" {
         return b"-NOSCRIPT No matching script. Please use EVAL.\r\n".to_vec();
@@ -196,7 +211,9 @@ pub fn redis(talk: &mut Talk, words: Vec<Vec<u8>>, how: &How, ledger: &mut Ledge
         talk.blocked = Some(words);
         return Vec::new();
     }
-    write_key.iter().for_each(|key| ledger.execute(key, talk.is_left));
+    if let Some(key) = &write_key {
+        ledger.execute(key, talk.is_left);
+    }
     let length = if let How::Proper(length) = how { *length } else { 0 };
     value(&word, &words, own, length).unwrap_or_else(|| format!("-ERR unknown {}\r\n", token::text(own)).into_bytes())
 }
@@ -236,7 +253,11 @@ fn connection(talk: &mut Talk, word: &str, words: &[Vec<u8>], how: &How) -> Opti
         "WATCH" | "UNWATCH" | "SELECT" | "AUTH" | "READONLY" => b"+OK\r\n".to_vec(),
         "HELLO" => {
             talk.resp = if words.get(1).is_some_and(|version| version == b"3") { 3 } else { 2 };
-            if talk.resp == 3 { b"%1\r\n+proto\r\n:3\r\n".to_vec() } else { b"*2\r\n+proto\r\n:2\r\n".to_vec() }
+            if talk.resp == 3 {
+                b"%1\r\n+proto\r\n:3\r\n".to_vec()
+            } else {
+                b"*2\r\n+proto\r\n:2\r\n".to_vec()
+            }
         }
         "CLIENT" => b":77\r\n".to_vec(),
         "INFO" => bulk_of(format!("run_id:node{}\r\nrole:master\r\n", talk.node).as_bytes()),
@@ -282,7 +303,11 @@ pub fn memcached(words: &[Vec<u8>], how: &How, is_left: bool, ledger: &mut Ledge
     }
     let text = token::text(own);
     if matches!(how, How::Error | How::Refusal(_)) && word != b"version" {
-        return if own == 0 { "SERVER_ERROR no\r\n".into() } else { format!("SERVER_ERROR no {text}\r\n").into_bytes() };
+        return if own == 0 {
+            "SERVER_ERROR no\r\n".into()
+        } else {
+            format!("SERVER_ERROR no {text}\r\n").into_bytes()
+        };
     }
     let is_miss = matches!(how, How::Miss);
     let length = if let How::Proper(length) = how { *length } else { 0 };
@@ -299,9 +324,27 @@ pub fn memcached(words: &[Vec<u8>], how: &How, is_left: bool, ledger: &mut Ledge
             reply.extend_from_slice(b"END\r\n");
             reply
         }
-        b"set" | b"add" => if is_miss { b"NOT_STORED\r\n".to_vec() } else { b"STORED\r\n".to_vec() },
-        b"incr" => if is_miss { b"NOT_FOUND\r\n".to_vec() } else { format!("{own}\r\n").into_bytes() },
-        b"delete" => if is_miss { b"NOT_FOUND\r\n".to_vec() } else { b"DELETED\r\n".to_vec() },
+        b"set" | b"add" => {
+            if is_miss {
+                b"NOT_STORED\r\n".to_vec()
+            } else {
+                b"STORED\r\n".to_vec()
+            }
+        }
+        b"incr" => {
+            if is_miss {
+                b"NOT_FOUND\r\n".to_vec()
+            } else {
+                format!("{own}\r\n").into_bytes()
+            }
+        }
+        b"delete" => {
+            if is_miss {
+                b"NOT_FOUND\r\n".to_vec()
+            } else {
+                b"DELETED\r\n".to_vec()
+            }
+        }
         b"touch" => b"TOUCHED\r\n".to_vec(),
         b"mg" if is_miss => b"EN\r\n".to_vec(),
         b"mg" => {

@@ -114,7 +114,9 @@ impl Expect {
             Shape::Meta(beginning, miss) => reply.starts_with(beginning) && is_told || reply.starts_with(miss),
             Shape::Get(most) => {
                 let count = token::all(reply).count();
-                (reply.starts_with(b"VALUE ") || reply == b"END\r\n") && reply.ends_with(b"END\r\n") && count <= 2 * *most
+                (reply.starts_with(b"VALUE ") || reply == b"END\r\n")
+                    && reply.ends_with(b"END\r\n")
+                    && count <= 2 * *most
             }
             Shape::Number(number) => reply == format!("{number}\r\n").as_bytes() || reply == b"NOT_FOUND\r\n",
         };

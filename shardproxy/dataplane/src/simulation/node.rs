@@ -72,6 +72,13 @@ impl Node {
     }
 }
 
+impl Node {
+    pub fn describe(&self) -> String {
+        let head = format!("node {}: open {}\n", self.number, self.is_open);
+        std::iter::once(head).chain(self.connections.iter().map(Connection::describe)).collect()
+    }
+}
+
 impl Connection {
     pub fn read(&mut self, most: usize) {
         let mut buffer = [0; 16 * 1024];
@@ -193,7 +200,7 @@ impl Connection {
         }
     }
 
-    pub fn describe(&self) -> String {
+    fn describe(&self) -> String {
         let first = self.asked.front().map(|words| {
             let words: Vec<_> = words.iter().map(|w| String::from_utf8_lossy(&w[..w.len().min(40)])).collect();
             words.join(" ")

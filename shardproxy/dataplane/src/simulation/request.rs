@@ -56,6 +56,9 @@ const LOCAL: &[&[&str]] = &[
 const ERRORS: &[&[&str]] =
     &[&["GET"], &["SET", "x"], &["CLIENT", "NOTHING"], &["MGET"], &["DEBUG", "SLEEP"], &["EVALSHA", "x"], &["BLPOP"]];
 
+const SUBSCRIBING: [&[u8]; 6] =
+    [b"subscribe", b"psubscribe", b"ssubscribe", b"unsubscribe", b"punsubscribe", b"sunsubscribe"];
+
 struct Maker<'s, 'i, 'b> {
     session: &'s mut Session,
     input: &'i mut Input<'b>,
@@ -212,9 +215,7 @@ impl Maker<'_, '_, '_> {
         if self.session.reply != Reply::On {
             return self.ping();
         }
-        const WORDS: [&[u8]; 6] =
-            [b"subscribe", b"psubscribe", b"ssubscribe", b"unsubscribe", b"punsubscribe", b"sunsubscribe"];
-        let word = WORDS[self.input.below(WORDS.len())];
+        let word = self.input.pick(&SUBSCRIBING);
         let count = if word.starts_with(b"s") && word != b"subscribe" { 1 } else { self.input.below(3) + 1 };
         let names: Vec<Vec<u8>> = (0..count).map(|_| self.input.pick(&CHANNELS).as_bytes().to_vec()).collect();
         let words: Vec<Vec<u8>> = std::iter::once(word.to_vec()).chain(names.iter().cloned()).collect();
@@ -284,16 +285,18 @@ impl Maker<'_, '_, '_> {
     }
 
     fn told(self, bytes: Vec<u8>, shape: Shape) -> Made {
+        let is_of_nodes = matches!(
+            shape,
+            Shape::Told(b"$" | b"+") | Shape::Integer(_) | Shape::Values(_) | Shape::Get(_) | Shape::Meta(..)
+        );
+        let is_special = self.session.multi.is_some() || self.session.may_subscribe;
         let expect = Expect {
             what: Vec::new(),
             end: 0,
             tokens: self.token..=self.token,
-            shape: shape.clone(),
+            shape,
             may_be_queued: self.session.multi.is_some(),
-            must_succeed: self.session.is_peaceful
-                && self.session.multi.is_none()
-                && !self.session.may_subscribe
-                && matches!(shape, Shape::Told(b"$" | b"+") | Shape::Integer(_) | Shape::Values(_) | Shape::Get(_) | Shape::Meta(..)),
+            must_succeed: self.session.is_peaceful && is_of_nodes && !is_special,
             is_optional: false,
         };
         Made { bytes, expect: Some(expect), leaves: false }

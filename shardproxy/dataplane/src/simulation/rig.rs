@@ -44,7 +44,15 @@ impl Rig {
         let shared = Arc::new(shared);
         let (mailbox, seats) = (Arc::new(Mailbox::default()), Arc::new(Seats::new(1)));
         let worker = Worker::new(0, &shared, mailbox.clone()).expect("an epoll");
-        Self { shared, mailbox, seats, worker, events: Events::with_capacity(256), now: Instant::now(), connects: [0; 2] }
+        Self {
+            shared,
+            mailbox,
+            seats,
+            worker,
+            events: Events::with_capacity(256),
+            now: Instant::now(),
+            connects: [0; 2],
+        }
     }
 
     fn send(&self, message: Message) {

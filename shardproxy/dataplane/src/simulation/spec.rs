@@ -40,9 +40,8 @@ impl Spec {
         let is_memcached = bits & 1 == 1;
         let shards = input.below(3) + 1;
         let per_shard = if is_memcached { 1 } else { MOST_NODES / 3 };
-        let shards: Vec<_> = (0..shards)
-            .map(|shard| ((0..per_shard).map(|node| shard * per_shard + node).collect(), Some(0)))
-            .collect();
+        let shards: Vec<_> =
+            (0..shards).map(|shard| ((0..per_shard).map(|node| shard * per_shard + node).collect(), Some(0))).collect();
         let peace = if input.once_in(4) { Peace::Full } else { Peace::None };
         let limits = match if peace == Peace::Full { 7 } else { input.below(8) } {
             0 => json!({"in_flight": 4}),

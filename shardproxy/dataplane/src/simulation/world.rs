@@ -41,7 +41,9 @@ impl<'a> World<'a> {
         let spec = Spec::read(&mut input);
         let habits = input.byte();
         let mut nodes: Vec<Node> = (0..MOST_NODES).map(Node::new).collect();
-        nodes.iter_mut().for_each(|node| node.is_diligent = habits & 1 == 1);
+        for node in &mut nodes {
+            node.is_diligent = habits & 1 == 1;
+        }
         let mut world = Self {
             input,
             rig: Rig::start(spec.buffers),
@@ -365,13 +367,9 @@ impl<'a> World<'a> {
     }
 
     pub fn describe(&self) -> String {
-        let mut text = format!("{:?}\n", self.spec);
-        self.clients.iter().for_each(|client| text += &client.describe());
-        for node in &self.nodes {
-            text += &format!("node {}: open {}\n", node.number, node.is_open);
-            node.connections.iter().for_each(|connection| text += &connection.describe());
-        }
-        text + &self.rig.describe()
+        let clients: String = self.clients.iter().map(Client::describe).collect();
+        let nodes: String = self.nodes.iter().map(Node::describe).collect();
+        format!("{:?}\n{clients}{nodes}{}", self.spec, self.rig.describe())
     }
 }
 

@@ -153,7 +153,7 @@ impl Worker {
                 self.client_again(index);
             }
         }
-        for event in events.iter() {
+        for event in events {
             let token = event.token();
             if token == WAKE {
                 is_called = true;

@@ -72,7 +72,10 @@ impl Worker {
             format!(
                 "link {index} node {} {state:?} lot {lot} own {own} pubsub {pubsub}: pending {pending}, \
                  unsent {unsent}, accounted {} of {}, why {:?}\n",
-                link.way.node, link.accounted, link.held(), link.trouble.why_down
+                link.way.node,
+                link.accounted,
+                link.held(),
+                link.trouble.why_down
             )
         });
         clients.chain(links).collect()

@@ -138,9 +138,7 @@ fn what_was_not_sent_when_another_process_is_named_goes_to_that_one() {
     let engine = {
         let gate = gate.clone();
         Engine::scripted(move |connection, request| match (connection, request[0].as_str()) {
-            (0, "INFO") if request[1] == "replication" => {
-                info(request, OURS, "master").behind(&gate)
-            }
+            (0, "INFO") if request[1] == "replication" => info(request, OURS, "master").behind(&gate),
             (0, "INFO") => info(request, OURS, "master"),
             (_, "INFO") => info(request, OTHER, "master"),
             _ => Act::Serve,
