@@ -19,8 +19,8 @@ impl Ledger {
         self.askers.insert(token, client);
     }
 
-    /// A node has executed, or may have, the write that is known by this key of its own. `is_late`: it does so long after
-    /// the proxy has given up the connection that the write came on.
+    /// A node has executed, or may have, the write that is known by this key of its own. `is_late`: it does so when the
+    /// proxy has given up the connection that the write came on.
     pub fn execute(&mut self, key: &[u8], is_late: bool) {
         let (token, tag) = (token::first(key), key.split(|&byte| byte == b'}').next());
         if let (Some(token), Some(tag), false) = (token, tag.filter(|tag| tag.starts_with(b"{")), is_late) {

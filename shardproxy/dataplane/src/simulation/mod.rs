@@ -2,9 +2,9 @@
 //! knows what must come of it. Run by the fuzzer on what it makes up, and by the tests on seeds.
 //!
 //! ```text
-//!   input ─> world ─┬─> client (socket, what it is owed) ── rig: one worker, a turn at a time ── node (listener, connections)
-//!                   │      request: what it may ask            and a clock that only the input moves     answer: what it says
-//!                   └─> after every turn: model: one reply per request, in order, its own; nothing executed twice; accounts
+//!   input ─> world ─┬─> client (socket) ──── rig: one worker, a turn at a time ──── node (listener, connections)
+//!                   │   request: what it asks     and a clock that is wound          answer: what it says
+//!                   └─> model: one reply per request, in order, its own     ledger: nothing executed twice
 //! ```
 //!
 //! Every request carries a token that its answer must have, so that a reply that is another's is recognised.

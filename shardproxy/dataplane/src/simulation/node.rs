@@ -1,4 +1,5 @@
-//! An engine node: who is connected to it, what they asked and what is on its way to them. What it says, `answer` knows.
+//! An engine node: who is connected to it, what they asked and what is on its way to them. What it says, `answer`
+//! knows.
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};

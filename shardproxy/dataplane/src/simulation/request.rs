@@ -13,8 +13,8 @@ pub struct Session {
     multi: Option<u64>,
     /// Commands other than those of a subscriber may be refused.
     may_subscribe: bool,
-    /// Some may ask for no ordinary reply. Not where the proxy itself may refuse them, in words that no token tells from
-    /// those to the next request.
+    /// Some may ask for no ordinary reply. Not where the proxy itself may refuse them, in words that no token tells
+    /// from those to the next request.
     pub is_quiet: bool,
     /// Nothing goes wrong: what is asked of nodes succeeds.
     pub is_peaceful: bool,

@@ -1,5 +1,5 @@
-//! All there is in one run: the rig, clients, nodes, what the control plane has still to answer. What happens next is the
-//! input's choice.
+//! All there is in one run: the rig, clients, nodes, what the control plane has still to answer. What happens next is
+//! the input's choice.
 
 use std::collections::VecDeque;
 use std::time::Duration;
