@@ -17,6 +17,9 @@ use crate::turn::{Served, Turn};
 /// A node says so of a request it has read the beginning of, before it closes: that one is larger than it takes.
 const PROTOCOL_ERROR: &[u8] = b"-ERR Protocol error";
 
+/// What a node says to whoever connects, and closes: it answers no request.
+const MAX_CLIENTS: &[u8] = b"-ERR max number of clients";
+
 pub fn deliver_all(
     turn: &mut Turn,
     clients: &mut Clients,
@@ -56,8 +59,14 @@ pub fn deliver_all(
         }
         link.patience.begin(*now); // for the next one
         if !is_asked(link) {
+            if !is_early_refusal(link, reply) {
+                return Err(unasked(reply));
+            }
             refuse_early(link, clients, pool, reply);
-            return Err(unasked(reply));
+            if reply.starts_with(PROTOCOL_ERROR) {
+                return Err(unasked(reply)); // it closes now
+            }
+            continue;
         }
         let Some(&request) = link.exchange.head() else { continue };
         if link.redo.inner_seen < request.inner() {
@@ -115,14 +124,17 @@ fn pass_over(link: &mut Link, data: &[u8]) -> Result<usize, String> {
     Ok(scan.consumed)
 }
 
-/// A node that closes says why to whoever's request it has read the beginning of.
+/// Whether a node refuses a request of which it has read the beginning, and reads the rest all the same, or closes.
+fn is_early_refusal(link: &Link, reply: &[u8]) -> bool {
+    reply[0] == b'-' && !reply.starts_with(MAX_CLIENTS) && link.exchange.begun().is_some()
+}
+
 #[cold]
 fn refuse_early(link: &mut Link, clients: &mut Clients, pool: &mut BufferPool, reply: &[u8]) {
-    if reply.starts_with(PROTOCOL_ERROR) {
-        if let Some(cut_short) = link.exchange.head() {
-            clients.deliver(pool, &cut_short.owed, reply);
-            link.exchange.pop();
-        }
+    if let Some(request) = link.exchange.head() {
+        clients.deliver(pool, &request.owed, reply);
+        link.metrics.errors.increment();
+        link.exchange.pop();
     }
 }
 

@@ -32,10 +32,11 @@ impl Worker {
             }
         }
         if event.is_readable() || event.is_read_closed() || event.is_error() {
-            if let Some(link) = self.turn.links.get_mut(index).filter(|link| link.stream.is_some()) {
-                link.is_half_closed |= event.is_read_closed() || event.is_error();
+            let Some(link) = self.turn.links.get_mut(index) else { return };
+            link.is_half_closed |= link.stream.is_some() && (event.is_read_closed() || event.is_error());
+            if !link.is_unread {
+                self.link_read(index); // else it has had its share of this turn
             }
-            self.link_read(index);
         }
         if event.is_writable() && self.turn.links.get(index).is_some_and(|link| !link.exchange.unsent().is_empty()) {
             self.turn.links.mark(index);
