@@ -17,6 +17,8 @@ use crate::shared::Offload;
 
 const MOST_CLIENTS: usize = 6;
 const MOST_STEPS: usize = 400;
+/// Bytes that are counted a little later.
+const SLACK: usize = 4096;
 /// Replies of these lengths.
 const LENGTHS: [usize; 8] = [0, 0, 0, 10, 3000, 20_000, 70_000, 150_000];
 const PIECES: [usize; 8] = [1, 2, 3, 10, 100, 1000, 5000, 60_000];
@@ -120,9 +122,9 @@ impl<'a> World<'a> {
 
     fn check(&self) {
         let sums = self.rig.sums();
-        if self.spec.buffers > 0 && super::is_traced() {
-            eprintln!("held {} actual {}", sums.held, sums.actual);
-        }
+        // what waits to leave with more is counted when it leaves
+        let is_counted = self.rig.is_busy() || sums.actual <= sums.accounted + SLACK;
+        assert!(is_counted, "buffers are not accounted: {sums:?}\n{}", self.rig.describe());
         assert_eq!(sums.held, sums.accounted, "the sum of all buffers is not that of its parts");
     }
 

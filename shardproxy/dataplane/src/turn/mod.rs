@@ -16,6 +16,7 @@ use std::time::Instant;
 
 use mio::Registry;
 
+use crate::clients::Client;
 use crate::dialect::resp::write;
 use crate::exchange::BufferPool;
 use crate::links::{Link, Links};
@@ -229,6 +230,13 @@ impl Turn {
         for writes in self.clusters.iter().flatten().filter_map(|served| served.writes.as_ref()) {
             writes.recent.grow_if_crowded(self.millis, writes.window);
         }
+    }
+
+    /// Count anew what a client holds.
+    #[inline]
+    pub fn settle_client(&mut self, client: &mut Client) {
+        let held = client.held();
+        self.accounts.settle(&mut client.accounted, held);
     }
 
     /// Measure the pressure if much was taken since it was last done.

@@ -63,7 +63,7 @@ impl Worker {
         let clients = self.clients.iter().map(|(_, client)| {
             let (flow, closing) = (client.flow, client.closing);
             let (owed, input, output) = (client.replies.len(), client.input.len(), client.output.len());
-            format!("client {} {flow:?} closing {closing:?}: owed {owed}, input {input}, output {output}\n", client.id)
+            format!("client {} {flow:?} closing {closing:?}: owed {owed}, input {input}, output {output}, accounted {} of {}\n", client.id, client.accounted, client.held())
         });
         let links = self.turn.links.iter().map(|(index, link)| {
             let (state, pending) = (link.state, link.exchange.len());

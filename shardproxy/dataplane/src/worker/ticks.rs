@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use super::reading::settle;
 use super::Worker;
 use crate::clients::Flow;
 use crate::links::State;
@@ -129,7 +128,7 @@ impl Worker {
                 continue;
             }
             client.replies.trim();
-            settle(&mut self.turn, client);
+            self.turn.settle_client(client);
             let Some(served) = &self.turn.clusters[client.cluster] else { continue };
             let limit = served.cluster.spec.timeouts.idle;
             let is_idle = limit.is_some_and(|limit| now.duration_since(client.last_active) > limit)
