@@ -6,6 +6,7 @@ mod drain;
 mod durable;
 mod engine;
 mod epochs;
+mod growth;
 mod identity;
 mod limits;
 mod losses;

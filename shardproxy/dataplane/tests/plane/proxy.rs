@@ -57,7 +57,7 @@ impl<'a> Spec<'a> {
         Self { timeouts, ..self }
     }
 
-    fn json(&self, epoch: u64) -> String {
+    fn json(&self, name: &str, epoch: u64) -> String {
         let count = self.shards.len();
         let shards = self.shards.iter().enumerate().map(|(number, (nodes, primary))| {
             let (first, last) = (number * 16384 / count, (number + 1) * 16384 / count - 1);
@@ -67,7 +67,7 @@ impl<'a> Spec<'a> {
                    "wait": self.wait, "voters": self.voters})
         });
         json!({
-            "name": "test", "engine": "redis", "epoch": epoch, "version": "7.0.15",
+            "name": name, "engine": "redis", "epoch": epoch, "version": "7.0.15",
             "endpoints": [{"kind": "configuration", "addresses": ["127.0.0.1:0"]}],
             "reads": self.reads, "shards": shards.collect::<Vec<_>>(), "limits": self.limits, "timeouts": self.timeouts,
         })
@@ -95,10 +95,15 @@ impl Proxy {
 
     /// The next epoch. It holds for whatever is sent afterwards.
     pub fn apply(&mut self, spec: &Spec) {
+        self.address = self.apply_to("test", spec);
+    }
+
+    /// The same for the cluster of that name; the address it is served at.
+    pub fn apply_to(&mut self, name: &str, spec: &Spec) -> String {
         self.epoch += 1;
-        let bound = self.plane.apply(Cluster::parse(spec.json(self.epoch).as_bytes()).unwrap()).unwrap();
-        self.address.clone_from(&bound[0].1);
+        let bound = self.plane.apply(Cluster::parse(spec.json(name, self.epoch).as_bytes()).unwrap()).unwrap();
         self.plane.clients(); // every worker answers, and so has seen what it was told before
+        bound[0].1.clone()
     }
 
     pub fn client(&self) -> Client {
@@ -108,6 +113,11 @@ impl Proxy {
     /// Replies owed to all clients.
     pub fn pending(&self) -> usize {
         self.plane.clients().iter().map(|client| client.pending).sum()
+    }
+
+    /// What its only worker counts of itself.
+    pub fn of_worker(&self, name: &str) -> u64 {
+        self.plane.statistics()["workers"][0][name].as_u64().unwrap_or_else(|| panic!("no worker counts its {name}"))
     }
 
     pub fn statistic(&self, path: &str) -> u64 {
