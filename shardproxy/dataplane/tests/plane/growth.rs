@@ -2,7 +2,7 @@
 //! steps are counted, not time.
 
 use crate::client::{request, Client};
-use crate::engine::{Act, Engine};
+use crate::engine::{Act, Engine, Gate};
 use crate::proxy::{until, Proxy, Spec};
 
 /// What one turn of a worker may do; the longest step takes less than a microsecond or two.
@@ -12,11 +12,15 @@ const STEPS_OF_A_TURN: u64 = 4096;
 const MANY: usize = 20_000;
 
 fn engine() -> Engine {
-    Engine::scripted(|_, request| match request[0].as_str() {
+    Engine::scripted(|_, request| answer(request))
+}
+
+fn answer(request: &[String]) -> Act {
+    match request[0].as_str() {
         "PUBLISH" => Act::say(":1\r\n"),
-        "subscribe" if request[1].starts_with("no") => Act::say("-NOPERM no access to that channel\r\n"),
+        "subscribe" if request[1].starts_with("no:") => Act::say("-NOPERM no access to that channel\r\n"),
         _ => Act::Serve,
-    })
+    }
 }
 
 fn names(prefix: &str, count: usize) -> Vec<String> {
@@ -60,19 +64,32 @@ fn proxy(engine: &Engine) -> Proxy {
     Proxy::start(&Spec::shard(&[engine], Some(0)))
 }
 
+/// Two clients ask for the same, before anything of it is answered; the steps until both are told.
+fn steps_for_two(word: &str, name: &str, requests: &[u8], is_told: impl Fn(&mut Client)) -> u64 {
+    let gate = Gate::closed();
+    let (held, first) = (gate.clone(), format!("{name}:0"));
+    let engine = Engine::scripted(move |_, request| match request.get(1) {
+        Some(name) if *name == first => answer(request).behind(&held),
+        _ => answer(request),
+    });
+    let proxy = proxy(&engine);
+    let _another = subscriber(&proxy, word, &["another".to_owned()]); // the connection is up
+    let mut clients = [proxy.client(), proxy.client()];
+    clients.iter_mut().for_each(|client| client.send_bytes(requests));
+    until("both wait", || proxy.pending() == 2);
+    gate.open();
+    clients.iter_mut().for_each(is_told);
+    proxy.of_worker("steps")
+}
+
 #[test]
 fn two_clients_subscribe_to_the_same() {
     let requests: [(&str, fn(&str, &[String]) -> Vec<u8>); 2] = [("one command", at_once), ("a pipeline", one_by_one)];
     for word in ["SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE"] {
         for (what, request) in requests {
             grows_with_its_size(&format!("{word} in {what}"), [1000, 2000, 4000], |count| {
-                let engine = engine();
-                let proxy = proxy(&engine);
                 let requests = request(word, &names("{n}", count));
-                let mut clients = [proxy.client(), proxy.client()];
-                clients.iter_mut().for_each(|client| client.send_bytes(&requests));
-                clients.iter_mut().for_each(|client| confirmed(client, count));
-                proxy.of_worker("steps")
+                steps_for_two(word, "{n}", &requests, |client| confirmed(client, count))
             });
         }
     }
@@ -81,14 +98,10 @@ fn two_clients_subscribe_to_the_same() {
 #[test]
 fn two_clients_are_refused_the_same() {
     grows_with_its_size("refused", [1000, 2000, 4000], |count| {
-        let engine = engine();
-        let proxy = proxy(&engine);
-        let request = at_once("SUBSCRIBE", &names("no", count));
-        let mut clients = [proxy.client(), proxy.client()];
-        clients.iter_mut().for_each(|client| client.send_bytes(&request));
-        clients.iter_mut().for_each(|client| assert_eq!(client.reply(), "-NOPERM no access to that channel"));
-        clients.iter_mut().for_each(|client| assert_eq!(client.ask(&["PING"]), "+PONG"));
-        proxy.of_worker("steps")
+        steps_for_two("SUBSCRIBE", "no", &at_once("SUBSCRIBE", &names("no", count)), |client| {
+            assert_eq!(client.reply(), "-NOPERM no access to that channel");
+            assert_eq!(client.ask(&["PING"]), "+PONG");
+        })
     });
 }
 
