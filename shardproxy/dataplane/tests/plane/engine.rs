@@ -187,11 +187,15 @@ impl Engine {
     /// Several messages in one write.
     pub fn publish_all(&self, channel: &str, payloads: &[String]) {
         let message = |payload: &String| [b"*3\r\n".to_vec(), bulk("message"), bulk(channel), bulk(payload)].concat();
-        let message: Vec<u8> = payloads.iter().flat_map(message).collect();
+        self.say_to_subscribers(&payloads.iter().flat_map(message).collect::<Vec<u8>>());
+    }
+
+    /// The same for a message that is written out already.
+    pub fn say_to_subscribers(&self, message: &[u8]) {
         let seen = self.connections();
         for (number, stream) in &*self.state.streams.lock().unwrap() {
             if seen[*number].requests.iter().any(|request| request[0] == "subscribe") {
-                let _ = (&mut &*stream).write_all(&message); // it may be closed
+                let _ = (&mut &*stream).write_all(message); // it may be closed
             }
         }
     }
@@ -229,7 +233,7 @@ impl Gate {
         self.opened.notify_all();
     }
 
-    fn pass(&self) {
+    pub fn pass(&self) {
         let is_open = self.is_open.lock().unwrap();
         drop(self.opened.wait_timeout_while(is_open, Duration::from_secs(10), |open| !*open).unwrap());
     }

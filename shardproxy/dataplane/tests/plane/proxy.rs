@@ -93,6 +93,14 @@ impl Proxy {
         proxy
     }
 
+    /// Of one worker, for a cluster described otherwise.
+    pub fn of(buffers: usize, cluster: Cluster) -> Self {
+        let plane = Plane::start(1, TABLE, buffers).unwrap();
+        let address = plane.apply(cluster).unwrap()[0].1.clone();
+        plane.clients();
+        Self { plane, address, epoch: 1 }
+    }
+
     /// The next epoch. It holds for whatever is sent afterwards.
     pub fn apply(&mut self, spec: &Spec) {
         self.address = self.apply_to("test", spec);
