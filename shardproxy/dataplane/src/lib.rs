@@ -1,53 +1,54 @@
 //! The data plane of shardproxy: worker threads that frame, route and answer every ordinary request.
 //!
 //! ```text
-//!  client ─ bytes ─> frame ─> command ─> key ─> slot ─> route ─┬─> upstream (node) ─ bytes ─> engine
-//!                    (protocol/) (command/)   (hash/) (route.rs) ├─> split ─> several upstreams ─> join (split.rs)
-//!                                                               └─> offload ─> trio ─> answer
-//!  client <─ bytes ─ reply queue in request order (reply.rs) <─ frame <─────────────── bytes ─ engine
+//!  client ─ bytes ─> frame ─> command ─> gate ─> key ─> slot ─> place ─┬─> link ─ bytes ─> engine
+//!                   (dialect) (command) (admit)  (model, hash)        ├─> several, joined (exchange/join)
+//!                                                                     └─> offload ─> trio ─> answer
+//!  client <─ bytes ─ reply queue in request order <─ exit <─ frame <────────────── bytes ─ engine
+//!                    (exchange/replies)           (complete)
 //! ```
 //!
-//! A request's way is that of the modules: `acceptor`, `worker`, `client`, `request`, `command`, `route`, `split`,
-//! `upstream`, `reply`. Only `python` knows Python.
+//! The rooms are floors, and a room imports from those below it only (rooms.rs checks):
+//!
+//! ```text
+//!  python                 the boundary: the only file that knows Python
+//!  plane                  threads, listeners, the operations of the control plane
+//!  worker                 one thread: its turn, sockets, messages, ticks; schedules, decides nothing
+//!  serve > admit          what is done about a request, one file per family, behind one gate
+//!  recovery > pubsub      what becomes of requests that found no answer; subscriptions
+//!  complete               the one exit: replies to whom they are owed
+//!  place > turn > shared  which connection; what a turn works on; what all threads share
+//!  links clients          connections to nodes, connections of applications
+//!  exchange               requests and replies in their order; no sockets
+//!  dialect model command  what is spoken, the topology, the command table
+//!  hash glob net metrics sync
+//! ```
 
-mod acceptor;
-mod answer;
-mod block;
-mod buffer;
-mod census;
-mod client;
+mod admit;
+mod clients;
 pub mod command;
-mod databases;
-mod durable;
-mod exec_reply;
-mod families;
+mod complete;
+pub mod dialect;
+mod exchange;
 mod glob;
 pub mod hash;
-mod identity;
-mod mailbox;
-mod memcache;
+mod links;
 mod metrics;
+mod model;
 mod net;
-mod offload;
-mod pause;
+mod place;
 mod plane;
-pub mod protocol;
 mod pubsub;
 #[cfg(feature = "python")]
 mod python;
-mod recent;
-mod reply;
-mod request;
-mod role;
-mod route;
-mod scripts;
-mod split;
-mod topology;
-mod transaction;
-mod upstream;
+mod recovery;
+#[cfg(test)]
+mod rooms;
+mod serve;
+mod shared;
+mod sync;
+mod turn;
 mod worker;
 
-#[cfg(fuzzing)]
-pub use memcache::wire as memcache_wire;
+pub use model::Cluster;
 pub use plane::{ApplyError, Hint, HintKind, Plane};
-pub use topology::Cluster;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::{json, Map, Value};
 
-use crate::command::CommandTable;
+use crate::sync::lock;
 
 /// A number with one writer: a plain load and store, no locked instruction.
 #[derive(Default)]
@@ -237,8 +237,8 @@ impl Registry {
         found.into_iter().map(|((cluster, address), why)| (cluster, address, why)).collect()
     }
 
-    /// The sums over workers, by cluster name.
-    pub fn collect(&self, table: &CommandTable) -> Map<String, Value> {
+    /// The sums over workers, by cluster name; `names` of the commands.
+    pub fn collect(&self, names: &HashMap<u16, String>) -> Map<String, Value> {
         let mut by_name: HashMap<String, Vec<Arc<ClusterMetrics>>> = HashMap::new();
         for ((name, _), metrics) in lock(&self.clusters).iter() {
             by_name.entry(name.clone()).or_default().push(metrics.clone());
@@ -247,10 +247,9 @@ impl Registry {
         for ((cluster, address, _), metrics) in lock(&self.nodes).iter() {
             nodes.entry(cluster.clone()).or_default().entry(address.clone()).or_default().push(metrics.clone());
         }
-        let names = command_names(table);
         let mut result = Map::new();
         for (name, parts) in by_name {
-            let mut cluster = collect_cluster(&parts, &names);
+            let mut cluster = collect_cluster(&parts, names);
             let of_nodes: Map<String, Value> =
                 nodes.remove(&name).unwrap_or_default().iter().map(|(a, m)| (a.clone(), collect_node(m))).collect();
             cluster["nodes"] = Value::Object(of_nodes);
@@ -258,18 +257,6 @@ impl Registry {
         }
         result
     }
-}
-
-fn command_names(table: &CommandTable) -> HashMap<u16, String> {
-    let mut names: HashMap<u16, String> =
-        crate::memcache::command_names().map(|(id, name)| (id, name.to_owned())).collect();
-    for command in table.commands() {
-        names.insert(command.id, command.name.to_string());
-        for sub in &command.subcommands {
-            names.insert(sub.id, sub.name.to_string());
-        }
-    }
-    names
 }
 
 fn collect_cluster(parts: &[Arc<ClusterMetrics>], names: &HashMap<u16, String>) -> Value {
@@ -324,11 +311,6 @@ fn collect_node(parts: &[Arc<NodeMetrics>]) -> Value {
         "errors": sum(|m| &m.errors), "lost": sum(|m| &m.lost), "strangers": sum(|m| &m.strangers), "timeouts": sum(|m| &m.timeouts),
         "bytes_in": sum(|m| &m.bytes_in), "bytes_out": sum(|m| &m.bytes_out), "queued": sum(|m| &m.queued),
     })
-}
-
-/// A lock whose owner panicked still holds plain numbers and handles: use them.
-pub fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -4,11 +4,11 @@ use pyo3::exceptions::{PyKeyError, PyOSError, PyOverflowError, PyRuntimeError, P
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
+use crate::dialect::resp::write;
 use crate::glob::{self, TooCostly};
+use crate::model::Cluster;
+use crate::model::Kind;
 use crate::plane::{ApplyError, Plane};
-use crate::protocol::resp::write;
-use crate::pubsub::Kind;
-use crate::topology::Cluster;
 
 /// Clients described before other Python threads get a turn: trio's is one of them.
 const UNINTERRUPTED: usize = 256;

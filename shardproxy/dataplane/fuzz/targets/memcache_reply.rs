@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use shardproxy_dataplane::memcache_wire::reply::{ReplyError, ReplyFramer};
+use shardproxy_dataplane::dialect::memcached::reply::{ReplyError, ReplyFramer};
 
 fn ends(stream: &[u8], piece: usize) -> (Vec<usize>, Option<ReplyError>) {
     let (mut framer, mut start, mut ends) = (ReplyFramer::default(), 0, Vec::new());

@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use shardproxy_dataplane::memcache_wire::request::{parse, Parsed};
+use shardproxy_dataplane::dialect::memcached::request::{parse, Parsed};
 
 /// What was framed: the bytes of a request, or the answer to a line that is refused.
 fn feed(stream: &[u8], piece: usize) -> Vec<Vec<u8>> {

@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use shardproxy_dataplane::protocol::resp::reply::{array_elements, integer, ReplyError, ReplyFramer};
+use shardproxy_dataplane::dialect::resp::reply::{array_elements, integer, ReplyError, ReplyFramer};
 
 fn ends(stream: &[u8], piece: usize) -> (Vec<usize>, Option<ReplyError>) {
     let (mut framer, mut start, mut ends) = (ReplyFramer::new(), 0, Vec::new());

@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use shardproxy_dataplane::protocol::resp::request::{Parsed, RequestError, RequestLimits, RequestParser};
+use shardproxy_dataplane::dialect::resp::request::{Parsed, RequestError, RequestLimits, RequestParser};
 
 type Framed = (Vec<Vec<Vec<u8>>>, Option<RequestError>);
 

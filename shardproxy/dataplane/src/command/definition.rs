@@ -1,6 +1,6 @@
 //! One command: how it is called, where its keys are, who serves it.
 
-use super::Flags;
+use super::{Act, Flags};
 
 /// How the replies of several shards become one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,11 +69,19 @@ pub struct Command {
     pub step: i32,
     pub keys: Keys,
     pub route: Route,
+    pub act: Act,
     pub note: Box<str>,
     /// It runs code that is not the engine's own, a script, a function or a module: its errors may say anything.
     pub is_program: bool,
     /// Its first argument is the digest of a script.
     pub calls_script: bool,
+    /// CLIENT PAUSE WRITE holds it.
+    pub is_paused_as_write: bool,
+    /// It concerns all shards: of a cluster of one, its engine.
+    pub is_of_all_shards: bool,
+    /// It goes to the shard of its keys, and has no subcommands; and its only key is its first argument.
+    pub is_plain: bool,
+    pub is_single: bool,
     /// Refused unless the config allows it.
     pub is_restricted: bool,
     pub subcommands: Vec<Command>,
@@ -89,6 +97,13 @@ impl Command {
         } else {
             count >= arity
         }
+    }
+
+    /// Note what is asked of it for every request.
+    pub(super) fn see_itself(&mut self) {
+        self.is_plain = self.route == Route::Shard && self.subcommands.is_empty();
+        self.is_single = self.first == 1 && self.last == 1 && !self.has_movable_keys();
+        self.subcommands.iter_mut().for_each(Self::see_itself);
     }
 
     pub fn subcommand(&self, name: &[u8]) -> Option<&Self> {
@@ -111,7 +126,7 @@ impl Command {
     }
 
     #[inline]
-    pub const fn has_movable_keys(&self) -> bool {
+    const fn has_movable_keys(&self) -> bool {
         !matches!(self.keys, Keys::Range | Keys::None)
     }
 }

@@ -3,8 +3,7 @@
 //! A request whose keys cannot be told, such as `EVAL s -1`, has none here: it goes to any shard, and the engine says
 //! what is wrong with it in its own words. It executes nothing, for the engine reads its arguments as this does.
 
-use super::{Command, Keys};
-use crate::protocol::resp::request::Span;
+use super::{Command, Keys, Span};
 
 #[derive(Debug, PartialEq, Eq)]
 pub enum KeysError {

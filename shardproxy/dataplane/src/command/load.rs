@@ -2,7 +2,8 @@
 
 use serde::Deserialize;
 
-use super::{Command, Flags, Join, Keys, Route};
+use super::act::{is_of_all_shards, may_change};
+use super::{Act, Command, Flags, Join, Keys, Route};
 
 const SCRIPTS: [&str; 6] = ["eval", "evalsha", "eval_ro", "evalsha_ro", "fcall", "fcall_ro"];
 
@@ -41,18 +42,26 @@ pub fn read(json: &[u8]) -> Result<Vec<Command>, String> {
 fn command_of(entry: Entry, next_id: &mut u16) -> Result<Command, String> {
     let id = *next_id;
     *next_id = id.checked_add(1).ok_or("a command table has at most 65535 commands")?;
+    let name = entry.name.to_ascii_lowercase();
+    let flags = Flags::named(entry.flags.iter().map(String::as_str));
+    let route = route_of(&entry)?;
     Ok(Command {
         id,
-        flags: Flags::named(entry.flags.iter().map(String::as_str)),
+        flags,
         keys: keys_of(&entry)?,
-        route: route_of(&entry)?,
-        is_program: entry.learned || SCRIPTS.contains(&&*entry.name.to_ascii_lowercase()),
+        route,
+        act: Act::of(&name),
+        is_program: entry.learned || SCRIPTS.contains(&&*name),
+        is_paused_as_write: flags.contains(Flags::WRITE) || may_change(&name),
+        is_of_all_shards: is_of_all_shards(&name),
+        is_plain: false,
+        is_single: false,
         arity: entry.arity,
         first: entry.first,
         last: entry.last,
         step: entry.step,
-        calls_script: matches!(&*entry.name.to_ascii_lowercase(), "evalsha" | "evalsha_ro"),
-        name: entry.name.to_ascii_lowercase().into(),
+        calls_script: matches!(&*name, "evalsha" | "evalsha_ro"),
+        name: name.into(),
         note: entry.note.unwrap_or_default().into(),
         is_restricted: entry.restricted,
         subcommands: entry.subcommands.into_iter().map(|sub| command_of(sub, next_id)).collect::<Result<_, _>>()?,

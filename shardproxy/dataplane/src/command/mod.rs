@@ -1,14 +1,18 @@
 //! What commands there are, and where their keys stand.
 
+mod act;
 mod definition;
 mod flags;
 mod keys;
 mod load;
 mod overrides;
+mod span;
 mod table;
 
+pub use act::Act;
 pub use definition::{Command, Join, Keys, Route};
 pub use flags::Flags;
 pub use keys::{key_positions, sort_positions, streams, KeysError};
 pub use overrides::Overrides;
+pub use span::Span;
 pub use table::CommandTable;

@@ -41,7 +41,8 @@ impl CommandTable {
     }
 
     /// A table of these commands, of which those at the `hidden` indexes are not found by name.
-    pub(super) fn of(commands: Vec<Command>, hidden: &[usize]) -> Self {
+    pub(super) fn of(mut commands: Vec<Command>, hidden: &[usize]) -> Self {
+        commands.iter_mut().for_each(Command::see_itself);
         let size = (commands.len() * 4).next_power_of_two().max(2);
         let empty = Place { name: 0, length: 0, command: NOBODY };
         let mut table = Self {

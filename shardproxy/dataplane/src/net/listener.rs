@@ -14,7 +14,7 @@ use super::{Address, Stream};
 #[cfg(test)]
 mod tests;
 
-const BACKLOG: i32 = 4096; // the kernel caps it at net.core.somaxconn
+const BACKLOG: i32 = 4096; // the kernel caps it at net.turn.somaxconn
 
 #[derive(Debug)]
 pub enum Listener {

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::{io, thread};
 
-use crate::metrics::lock;
+use crate::sync::lock;
 
 #[cfg(test)]
 mod tests;
@@ -18,7 +18,7 @@ const WAITING: usize = 4096;
 const KNOWN: usize = 4096;
 
 type Name = (String, u16);
-/// The worker that asks, and for which of its upstreams.
+/// The worker that asks, and for which of its links.
 pub type Asker = (usize, usize);
 type Done = Box<dyn FnOnce(io::Result<SocketAddr>) + Send>;
 type Lookup = dyn Fn(&str, u16) -> io::Result<Vec<SocketAddr>> + Send + Sync;

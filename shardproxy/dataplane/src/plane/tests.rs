@@ -44,7 +44,7 @@ fn a_panicking_worker_starts_anew_and_the_others_go_on() {
         assert!(clients.iter().all(is_served), "round {round}");
         let infos = plane.clients();
         assert_eq!(infos.iter().filter(|client| client.worker == 0).count(), 3, "clients are dealt evenly");
-        plane.shared.mailboxes[0].send(Message::Panic);
+        plane.mailboxes[0].send(Message::Panic);
         until("the worker starts anew", || plane.statistics()["workers"][0]["restarts"] == round);
         until("its clients are counted no more", || plane.statistics()["clusters"]["c"]["clients"] == 3);
         let served = clients.iter().filter(|stream| is_served(stream)).count();
@@ -53,19 +53,19 @@ fn a_panicking_worker_starts_anew_and_the_others_go_on() {
         assert!(late.iter().all(is_served), "as many may come as went");
         assert_eq!(plane.clients().iter().filter(|client| client.worker == 0).count(), 3);
         drop((clients, late));
-        until("all are gone", || lock(&plane.shared.clients)[0] == 0);
+        until("all are gone", || plane.seats.taken(0) == 0);
     }
 }
 
 #[test]
 fn what_waits_in_the_mailbox_outlives_a_panic() {
     let (plane, address) = plane(1, 0);
-    plane.shared.mailboxes[0].send(Message::Panic);
+    plane.mailboxes[0].send(Message::Panic);
     let clients: Vec<TcpStream> = (0..20).map(|_| connect(&address)).collect();
     until("the worker starts anew", || plane.statistics()["workers"][0]["restarts"] == 1);
     // those it had taken out of the mailbox when it panicked are closed, the others are served
     let served = clients.iter().filter(|stream| is_served(stream)).count();
-    until("only who is served is counted", || lock(&plane.shared.clients)[0] == served);
+    until("only who is served is counted", || plane.seats.taken(0) == served);
     assert!(is_served(&connect(&address)));
 }
 

@@ -1,42 +1,32 @@
 //! One worker thread: it owns its epoll, its clients and its connections to nodes, and shares nothing with other workers.
 //!
 //! ```text
-//!   a turn:  wait ─> read and route every ready client ─> read and deliver every ready upstream
-//!                 ─> flush each dirty upstream once ─> flush each dirty client once ─> mailbox, clock
+//!   a turn:  wait ─> read and route every ready client ─> read and deliver every ready link
+//!                 ─> flush each dirty link once ─> flush each dirty client once ─> mailbox, clock
 //! ```
 
-mod clients;
-mod connect;
-mod core;
-mod deliver;
-mod lease;
-mod lost;
+mod mailbox;
 mod messages;
-mod parking;
-mod place;
-mod refusals;
+mod nodes;
+mod reading;
 mod ticks;
-mod waiting;
-mod written;
+mod writing;
 
-pub use self::core::{Core, Effect, Offloaded, Pressure, Served};
-pub use self::deliver::{is_asked, unasked};
-pub use self::lease::Lease;
-pub use self::parking::failing_over;
-pub use self::place::Need;
+pub use mailbox::{Mailbox, Message};
 
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mio::{Events, Poll, Token, Waker};
-use slab::Slab;
 
-use crate::client::{Agenda, Client, Deferral};
+use crate::clients::{Clients, Deferral};
 use crate::command::CommandTable;
-use crate::mailbox::{Mailbox, Message};
-use crate::plane::Shared;
-use crate::protocol::resp::request::RequestParser;
+use crate::complete::Errands;
+use crate::dialect::resp::request::RequestParser;
+use crate::recovery;
+use crate::shared::Shared;
+use crate::turn::Turn;
 
 /// Bytes read from one socket per turn: enough for a deep pipeline, little enough to be fair.
 const READ_SIZE: usize = 128 * 1024;
@@ -53,15 +43,14 @@ pub struct Worker {
     table: Arc<CommandTable>,
     /// The table as each cluster's config has it.
     tables: Vec<Arc<CommandTable>>,
-    clients: Slab<Client>,
-    core: Core,
+    clients: Clients,
+    turn: Turn,
     parser: RequestParser,
     scratch: Vec<u8>,
-    /// Clients with input left over, to be looked at in the next turn.
-    again: Agenda,
+    errands: Errands,
+    unread: Vec<usize>,
     /// Clients not read while memory is short; the tick looks at them again.
     throttled: Vec<usize>,
-    dirty: Vec<usize>,
     /// Clients with some of their replies: the rest may come in the next turn, and leave in the same write.
     deferred: Vec<usize>,
     /// Clients whose replies wait for that of their EXEC; the tick flushes them at the latest.
@@ -72,14 +61,14 @@ pub struct Worker {
     is_stopped: bool,
 }
 
-/// Clients have even tokens, upstreams odd ones.
+/// Clients have even tokens, links odd ones.
 #[inline]
 const fn client_token(index: usize) -> Token {
     Token(index << 1)
 }
 
 #[inline]
-const fn upstream_token(index: usize) -> Token {
+const fn link_token(index: usize) -> Token {
     Token(index << 1 | 1)
 }
 
@@ -88,9 +77,10 @@ impl Worker {
         let poll = Poll::new()?;
         mailbox.attach(Waker::new(poll.registry(), WAKE)?);
         let table = shared.table();
-        let mut core = Core::new(number, poll.registry().try_clone()?, shared.clone());
+        let (mut turn, mut clients) =
+            (Turn::new(number, poll.registry().try_clone()?, shared.clone()), Clients::default());
         for (index, cluster) in shared.clusters().into_iter().enumerate() {
-            core.apply(index, cluster);
+            recovery::apply(&mut turn, &mut clients, index, cluster);
         }
         let mut worker = Self {
             poll,
@@ -98,13 +88,13 @@ impl Worker {
             messages: Vec::new(),
             table,
             tables: Vec::new(),
-            clients: Slab::new(),
-            core,
+            clients,
+            turn,
             parser: RequestParser::new(),
             scratch: vec![0; READ_SIZE],
-            again: Agenda::default(),
+            errands: Errands::default(),
+            unread: Vec::new(),
             throttled: Vec::new(),
-            dirty: Vec::new(),
             deferred: Vec::new(),
             late: Vec::new(),
             next_tick: Instant::now(),
@@ -118,9 +108,9 @@ impl Worker {
 
     /// Each cluster's table anew: the table or a cluster's config has changed.
     fn make_tables(&mut self) {
-        let Self { core, table, tables, .. } = self;
+        let Self { turn, table, tables, .. } = self;
         tables.clear();
-        tables.extend(core.clusters.iter().map(|served| {
+        tables.extend(turn.clusters.iter().map(|served| {
             let overrides = served.as_ref().map(|served| &served.cluster.spec.commands).filter(|o| !o.is_empty());
             overrides.map_or_else(|| table.clone(), |overrides| Arc::new(table.with(overrides)))
         }));
@@ -135,17 +125,17 @@ impl Worker {
     }
 
     fn turn(&mut self, events: &mut Events) -> io::Result<()> {
-        let is_idle = self.again.is_empty() && self.core.unread.is_empty() && self.deferred.is_empty();
-        let wait = if is_idle { self.next_due().saturating_duration_since(self.core.now) } else { Duration::ZERO };
+        let is_idle = self.clients.again() == 0 && !self.turn.links.has_unread() && self.deferred.is_empty();
+        let wait = if is_idle { self.next_due().saturating_duration_since(self.turn.now) } else { Duration::ZERO };
         match self.poll.poll(events, Some(wait)) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
             other => other?,
         }
-        self.core.turn_begins();
+        self.turn.begin(Instant::now());
         let mut is_called = false;
         self.read_left_over();
-        for _ in 0..self.again.len() {
-            if let Some(index) = self.again.pop() {
+        for _ in 0..self.clients.again() {
+            if let Some(index) = self.clients.next_again() {
                 self.client_again(index);
             }
         }
@@ -162,7 +152,7 @@ impl Worker {
                     self.client_writable(index);
                 }
             } else {
-                self.upstream_ready(token.0 >> 1, event);
+                self.link_ready(token.0 >> 1, event);
             }
         }
         if is_called {
@@ -170,22 +160,22 @@ impl Worker {
         }
         self.retry_due();
         self.flush();
-        if self.core.now >= self.next_tick {
+        if self.turn.now >= self.next_tick {
             self.tick();
-            self.next_tick = self.core.now + TICK;
+            self.next_tick = self.turn.now + TICK;
             self.flush();
         }
         Ok(())
     }
 
-    /// Every dirty upstream is written once, then every dirty client.
+    /// Every dirty link is written once, then every dirty client.
     fn flush(&mut self) {
-        self.settle_leases();
-        while let Some(index) = self.core.dirty.pop() {
-            self.upstream_flush(index);
+        recovery::settle(&mut self.turn, &mut self.clients);
+        while let Some(index) = self.turn.links.next_dirty() {
+            self.link_flush(index);
         }
         let mut overdue = std::mem::take(&mut self.deferred);
-        while let Some(index) = self.dirty.pop() {
+        while let Some(index) = self.clients.next_dirty() {
             let Some(client) = self.clients.get_mut(index) else { continue };
             match client.deferral() {
                 Deferral::None => self.client_flush(index),

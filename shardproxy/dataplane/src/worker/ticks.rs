@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use super::core::{Core, Pressure};
+use super::reading::settle;
 use super::Worker;
-use crate::buffer::trim;
-use crate::client::Flow;
+use crate::clients::Flow;
+use crate::links::State;
 use crate::metrics::{Class, CloseReason};
-use crate::upstream::State;
+use crate::place::is_left;
+use crate::turn::{Pressure, Turn};
+use crate::{pubsub, recovery};
 
 /// Clients looked at per tick: all of them within a second.
 const SWEEPS: usize = 10;
@@ -31,97 +33,100 @@ impl Worker {
     pub(super) fn tick(&mut self) {
         self.measure();
         self.go_on();
-        self.tick_waiting();
-        let Self { core, clients, dirty, .. } = self;
-        crate::pubsub::tick(core, clients, dirty);
+        recovery::tick(&mut self.turn, &mut self.clients);
+        pubsub::tick(&mut self.turn, &mut self.clients);
+        self.turn.scratch.trim();
         for index in std::mem::take(&mut self.late) {
             if let Some(client) = self.clients.get_mut(index) {
                 client.is_late = false;
                 self.client_flush(index);
             }
         }
-        let upstreams: Vec<usize> = self.core.upstreams.iter().map(|(index, _)| index).collect();
-        for index in upstreams {
-            self.tick_upstream(index);
+        let links: Vec<usize> = self.turn.links.iter().map(|(index, _)| index).collect();
+        for index in links {
+            self.tick_link(index);
         }
         self.count_waiting();
         self.sweep_clients();
     }
 
-    fn tick_upstream(&mut self, index: usize) {
-        let now = self.core.now;
-        let Some(upstream) = self.core.upstreams.get_mut(index) else { return };
-        if upstream.is_lot {
-            return self.tick_lot(index);
+    fn tick_link(&mut self, index: usize) {
+        let now = self.turn.now;
+        let Some(link) = self.turn.links.get_mut(index) else { return };
+        if link.is_lot() {
+            let cluster = link.way.cluster;
+            return recovery::drain_lots(&mut self.turn, &mut self.clients, cluster);
         }
-        trim(&mut upstream.pending);
-        let held = upstream.held();
-        Core::settle(&mut self.core.held, &mut upstream.accounted, held);
-        let Some(served) = &self.core.clusters[upstream.cluster] else { return };
-        let timeouts = served.cluster.spec.timeouts;
-        if upstream.state == State::Resolving && now > upstream.progress + RESOLVED {
-            if let Some(address) = self.core.last_known(index) {
-                return self.upstream_dial(index, &address);
+        link.exchange.trim();
+        let way = link.way;
+        self.turn.settle_link(index);
+        let Some(timeouts) = self.turn.cluster(way.cluster).map(|cluster| cluster.spec.timeouts) else { return };
+        let Some(link) = self.turn.links.get(index) else { return };
+        if link.state == State::Resolving && now > link.progress + RESOLVED {
+            if let Some(address) = self.last_known(index) {
+                return self.link_dial(index, &address);
             }
         }
-        let Some(upstream) = self.core.upstreams.get(index) else { return };
-        let waited = now.duration_since(upstream.progress).as_secs_f64();
-        if upstream.deposed.is_some_and(|patience| patience < now) {
-            return self.upstream_lost(index, "the primary is being replaced");
+        let Some(link) = self.turn.links.get(index) else { return };
+        let waited = now.duration_since(link.progress).as_secs_f64();
+        if link.leased().and_then(|leased| leased.deposed).is_some_and(|patience| patience < now) {
+            return recovery::lost(&mut self.turn, &mut self.clients, index, "the primary is being replaced");
         }
         let reply = Duration::from_secs_f64(timeouts.reply);
-        let is_overdue = match upstream.state {
+        let is_overdue = match link.state {
             State::Down => false,
             State::Resolving | State::Connecting | State::Greeting(_) => waited > timeouts.connect,
-            State::Ready if upstream.pending.front().is_some_and(|request| request.class == Class::Block) => {
-                timeouts.reply > 0.0 && upstream.waiting.is_some_and(|waiting| waiting.is_overdue(now, reply))
+            State::Ready if link.exchange.head().is_some_and(|request| request.class == Class::Block) => {
+                let waiting = link.leased().and_then(|leased| leased.waiting);
+                timeouts.reply > 0.0 && waiting.is_some_and(|waiting| waiting.is_overdue(now, reply))
             }
-            State::Ready if upstream.is_pubsub => {
-                let silent = upstream.pinged.map(|since| now.duration_since(since.max(upstream.progress)));
+            State::Ready if link.is_subscriber() => {
+                let pinged = link.subscriber().and_then(|subscriber| subscriber.pinged);
+                let silent = pinged.map(|since| now.duration_since(since.max(link.progress)));
                 timeouts.reply > 0.0 && silent.is_some_and(|silent| silent > reply)
             }
-            State::Ready => timeouts.reply > 0.0 && upstream.window.in_flight() > 0 && waited > timeouts.reply,
+            State::Ready => timeouts.reply > 0.0 && link.exchange.is_in_flight() && waited > timeouts.reply,
         };
         if is_overdue {
-            upstream.metrics.timeouts.increment();
-            let why = if upstream.state == State::Ready {
+            link.metrics.timeouts.increment();
+            let why = if link.state == State::Ready {
                 format!("no reply for {} s (timeouts.reply)", timeouts.reply)
             } else {
                 format!("not connected within {} s (timeouts.connect)", timeouts.connect)
             };
-            self.upstream_lost(index, &why);
+            recovery::lost(&mut self.turn, &mut self.clients, index, &why);
         }
-        let Some(upstream) = self.core.upstreams.get(index) else { return };
-        if upstream.is_pubsub && upstream.state == State::Ready && now > upstream.progress + QUIET {
-            crate::pubsub::ping(&mut self.core, index);
+        let Some(link) = self.turn.links.get(index) else { return };
+        if link.is_subscriber() && link.state == State::Ready && now > link.progress + QUIET {
+            pubsub::ping(&mut self.turn, index);
         }
-        let Some(upstream) = self.core.upstreams.get(index) else { return };
+        let Some(link) = self.turn.links.get(index) else { return };
         let park = Duration::from_secs_f64(timeouts.park);
-        if !upstream.pending.is_empty()
-            && upstream.state != State::Ready
-            && upstream.down_since.is_some_and(|since| now > since + park)
+        if !link.exchange.is_empty()
+            && link.state != State::Ready
+            && link.trouble.down_since.is_some_and(|since| now > since + park)
         {
-            self.upstream_give_up(index);
+            recovery::give_up(&mut self.turn, &mut self.clients, index);
         }
-        let Some(upstream) = self.core.upstreams.get(index) else { return };
-        if upstream.is_dedicated && upstream.owner.is_none() && now > upstream.wanted + LEASE_IDLE {
-            return self.upstream_remove(index);
+        let Some(link) = self.turn.links.get(index) else { return };
+        if link.is_leased() && link.owner().is_none() && now > link.wanted + LEASE_IDLE {
+            return self.turn.remove_link(index);
         }
         let is_wanted =
-            !upstream.pending.is_empty() || upstream.is_pubsub || upstream.is_out || now < upstream.wanted + INTEREST;
-        if upstream.state == State::Down && is_wanted && !upstream.is_retired {
-            self.upstream_connect(index);
+            !link.exchange.is_empty() || link.is_subscriber() || link.trouble.is_out || now < link.wanted + INTEREST;
+        if link.state == State::Down && is_wanted && !link.is_retired {
+            self.link_connect(index);
         }
     }
 
     /// What waits for a primary: in the lots, and for one that is lost.
     fn count_waiting(&self) {
-        let Core { clusters, upstreams, .. } = &self.core;
+        let Turn { clusters, links, .. } = &self.turn;
         let mut counts = vec![(0, 0); clusters.len()];
-        for (_, upstream) in upstreams.iter().filter(|(_, u)| u.is_waiting()) {
-            let (requests, bytes) = &mut counts[upstream.cluster];
-            *requests += upstream.pending.len() as u64;
-            *bytes += upstream.window.len() as u64;
+        for (_, link) in links.iter().filter(|(_, u)| u.is_waiting()) {
+            let (requests, bytes) = &mut counts[link.way.cluster];
+            *requests += link.exchange.len() as u64;
+            *bytes += link.exchange.bytes() as u64;
         }
         for (served, (requests, bytes)) in clusters.iter().zip(counts) {
             let Some(served) = served else { continue };
@@ -132,16 +137,15 @@ impl Worker {
 
     fn sweep_clients(&mut self) {
         self.sweep = (self.sweep + 1) % SWEEPS;
-        let now = self.core.now;
+        let now = self.turn.now;
         let (mut idle, mut paused) = (Vec::new(), Vec::new());
-        for (index, client) in &mut self.clients {
+        for (index, client) in self.clients.iter_mut() {
             if index % SWEEPS != self.sweep {
                 continue;
             }
             client.replies.trim();
-            let held = client.held();
-            Core::settle(&mut self.core.held, &mut client.accounted, held);
-            let Some(served) = &self.core.clusters[client.cluster] else { continue };
+            settle(&mut self.turn, client);
+            let Some(served) = &self.turn.clusters[client.cluster] else { continue };
             let limit = served.cluster.spec.timeouts.idle;
             let is_idle = limit > 0.0
                 && !matches!(client.flow, Flow::Queued | Flow::Stopped)
@@ -149,7 +153,7 @@ impl Worker {
                 && !client.listens()
                 && now.duration_since(client.last_active).as_secs_f64() > limit;
             let is_over = Self::is_lingering_since(client, now) || Self::is_stuck(client, now);
-            if is_idle || is_over || self.core.is_left(client) {
+            if is_idle || is_over || is_left(&self.turn, client) {
                 idle.push(index);
             } else if client.flow == Flow::Paused {
                 paused.push(index);
@@ -162,7 +166,7 @@ impl Worker {
             let client = &self.clients[index];
             let reason = match client.flow {
                 _ if client.closing.is_some() => client.closing,
-                _ => self.core.is_left(client).then_some(CloseReason::Client),
+                _ => is_left(&self.turn, client).then_some(CloseReason::Client),
             };
             self.close_now(index, reason.unwrap_or(CloseReason::Idle));
         }
@@ -170,18 +174,18 @@ impl Worker {
 
     /// Clients that CLIENT PAUSE held try again.
     fn go_on(&mut self) {
-        for (index, tag) in std::mem::take(&mut self.core.stopped) {
-            if let Some(client) = self.clients.get_mut(index).filter(|c| c.tag() == tag && c.flow == Flow::Stopped) {
+        for ticket in std::mem::take(&mut self.turn.later.stopped) {
+            if let Some(client) = self.clients.tagged(ticket).filter(|c| c.flow == Flow::Stopped) {
                 client.flow = Flow::Open;
-                self.client_again(index);
+                self.client_again(ticket.0);
             }
         }
     }
 
     /// At the cap of all buffers the client that holds most is closed.
     fn measure(&mut self) {
-        self.core.measure();
-        if self.core.pressure == Pressure::Full {
+        self.turn.measure();
+        if self.turn.accounts.pressure == Pressure::Full {
             let heaviest = self.clients.iter().max_by_key(|(_, c)| c.held()).map(|(index, c)| (index, c.held()));
             if let Some((index, held)) = heaviest {
                 if held > super::READ_SIZE {
@@ -193,7 +197,7 @@ impl Worker {
             if let Some(client) = self.clients.get_mut(index) {
                 client.has_pass = place < PASSES;
             }
-            self.again.push(index);
+            self.clients.push_again(index);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Which arguments are keys. What COMMAND GETKEYS of redis-server 7.0.15 says, unless noted.
 
 use shardproxy_dataplane::command::{key_positions, CommandTable};
-use shardproxy_dataplane::protocol::resp::request::{Parsed, RequestLimits, RequestParser};
+use shardproxy_dataplane::dialect::resp::request::{Parsed, RequestLimits, RequestParser};
 
 /// The keys of a request as a person types it, or the error.
 fn keys_of(table: &CommandTable, request: &str) -> String {

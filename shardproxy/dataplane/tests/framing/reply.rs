@@ -2,7 +2,7 @@
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use shardproxy_dataplane::protocol::resp::reply::{array_elements, integer, ReplyError, ReplyFramer, Scan};
+use shardproxy_dataplane::dialect::resp::reply::{array_elements, integer, ReplyError, ReplyFramer, Scan};
 
 /// Scan `reply` whole, byte by byte and with more behind it: it ends at its end.
 fn assert_is_one_reply(reply: &[u8]) {

@@ -1,6 +1,6 @@
 //! What Redis accepts is framed as Redis frames it; what it refuses is refused in its words.
 
-use shardproxy_dataplane::protocol::resp::request::{Parsed, RequestError, RequestLimits, RequestParser};
+use shardproxy_dataplane::dialect::resp::request::{Parsed, RequestError, RequestLimits, RequestParser};
 
 pub const LIMITS: RequestLimits =
     RequestLimits { max_request: 512 << 20, max_arguments: 1024 * 1024, authenticated: true };

@@ -2,8 +2,8 @@
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use shardproxy_dataplane::protocol::resp::request::{RequestLimits, RequestParser};
-use shardproxy_dataplane::protocol::resp::write;
+use shardproxy_dataplane::dialect::resp::request::{RequestLimits, RequestParser};
+use shardproxy_dataplane::dialect::resp::write;
 
 use crate::request::{frame, Outcome, LIMITS, STRANGER};
 

@@ -1,0 +1,282 @@
+//! One connected application: its socket, what it has sent so far and what it is owed. Knows nothing of nodes.
+
+use std::time::Instant;
+
+use super::{Seat, Subscriptions, Transaction, Waiting};
+use crate::dialect::resp::request::RequestParser;
+use crate::exchange::{BufferPool, Output, Owed, ReplyQueue, WHOLE};
+use crate::metrics::CloseReason;
+use crate::model::EndpointKind;
+use crate::net::Stream;
+
+/// More bytes than this leave at once.
+const DEFERRED: usize = 16 * 1024;
+
+pub struct Client {
+    /// Its place among the worker's clients.
+    pub index: u32,
+    pub stream: Stream,
+    pub id: u64,
+    /// Index into the worker's clusters.
+    pub cluster: usize,
+    pub endpoint: EndpointKind,
+    _seat: Seat,
+    /// RESP version of its replies, 2 or 3.
+    pub resp: u8,
+    pub db: u32,
+    /// READONLY was sent: this connection prefers replicas.
+    pub prefers_replicas: bool,
+    /// Bytes that are not routed yet: an incomplete request, or requests behind a barrier.
+    pub input: Vec<u8>,
+    /// The parser of a large incomplete request, which resumes; small ones are parsed again.
+    pub parser: Option<Box<RequestParser>>,
+    pub output: Output,
+    pub replies: ReplyQueue,
+    pub reply_mode: ReplyMode,
+    pub flow: Flow,
+    pub closing: Option<CloseReason>,
+    /// Queued for a flush, or for another read, in this turn.
+    pub is_dirty: bool,
+    pub is_again: bool,
+    /// It is read once although memory is short.
+    pub has_pass: bool,
+    /// Its flush was put off by a turn already.
+    pub is_deferred: bool,
+    /// The sequence number of an EXEC under way, while the replies before it are not out: nobody acts on QUEUED before
+    /// EXEC's own.
+    pub awaits_exec: Option<u32>,
+    /// The next tick flushes it.
+    pub is_late: bool,
+    /// Its socket may have bytes to read; its peer sends no more.
+    pub has_unread: bool,
+    pub is_half_closed: bool,
+    /// Since when its socket is full: its peer has read nothing.
+    pub blocked_since: Option<Instant>,
+    /// When it last sent or took some bytes. The idle limit counts for a request that arrives in pieces too.
+    pub last_active: Instant,
+    pub created: Instant,
+    /// Bytes of buffers as last told to the worker's gauge.
+    pub accounted: usize,
+    pub details: Option<Box<Details>>,
+    pub last_command: u16,
+    /// MULTI or WATCH is under way, or it subscribes in RESP2: its commands mean something else.
+    pub is_special: bool,
+    pub transaction: Option<Box<Transaction>>,
+    pub subscriptions: Option<Box<Subscriptions>>,
+    /// The connection of its own it holds: an upstream.
+    pub lease: Option<u32>,
+    /// Its next request, which waits for such a connection.
+    pub waiting: Option<Box<Waiting>>,
+    pub memcache: Session,
+}
+
+/// What few clients set.
+#[derive(Default, Clone)]
+pub struct Details {
+    pub name: Vec<u8>,
+    pub lib_name: Vec<u8>,
+    pub lib_version: Vec<u8>,
+    pub no_evict: bool,
+    pub no_touch: bool,
+}
+
+/// How long replies may wait to leave together with later ones.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Deferral {
+    None,
+    OneTurn,
+    /// Until the next reply, or the next tick.
+    UntilReply,
+}
+
+/// CLIENT REPLY.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ReplyMode {
+    On,
+    Off,
+    /// SKIP was sent: the next command gets no reply.
+    SkipNext,
+}
+
+/// Whether the client's next request may be taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Flow {
+    Open,
+    /// Its next request waits until all earlier replies are in.
+    Barrier,
+    /// The offloaded command with this token is being answered.
+    Offloaded(u64),
+    /// CLIENT PAUSE holds its next request.
+    Stopped,
+    /// It waits for a connection from a pool that is used up.
+    Queued,
+    /// Too many requests or bytes are under way: back-pressure.
+    Paused,
+    /// The last reply is out; input is thrown away until the peer closes, so that no reset overtakes the reply.
+    Lingering {
+        until: Instant,
+    },
+}
+
+impl Client {
+    pub fn new(
+        index: usize,
+        stream: Stream,
+        id: u64,
+        (cluster, endpoint): (usize, EndpointKind),
+        seat: Seat,
+        now: Instant,
+    ) -> Self {
+        Self {
+            index: index as u32,
+            stream,
+            id,
+            cluster,
+            endpoint,
+            _seat: seat,
+            resp: 2,
+            db: 0,
+            prefers_replicas: false,
+            input: Vec::new(),
+            parser: None,
+            output: Output::default(),
+            replies: ReplyQueue::new(),
+            reply_mode: ReplyMode::On,
+            flow: Flow::Open,
+            closing: None,
+            is_dirty: false,
+            is_again: false,
+            has_pass: false,
+            is_deferred: false,
+            awaits_exec: None,
+            is_late: false,
+            has_unread: false,
+            blocked_since: None,
+            is_half_closed: false,
+            last_active: now,
+            created: now,
+            accounted: 0,
+            details: None,
+            last_command: u16::MAX,
+            is_special: false,
+            transaction: None,
+            subscriptions: None,
+            lease: None,
+            waiting: None,
+            memcache: Session::default(),
+        }
+    }
+
+    /// Whether its replies so far, if they are few, wait for those still under way.
+    #[inline]
+    pub fn deferral(&self) -> Deferral {
+        if self.replies.is_empty() || self.closing.is_some() || self.output.len() >= DEFERRED {
+            Deferral::None
+        } else if self.awaits_exec.is_some_and(|exec| self.replies.owes(exec)) {
+            Deferral::UntilReply
+        } else if self.is_deferred {
+            Deferral::None
+        } else {
+            Deferral::OneTurn
+        }
+    }
+
+    /// Tells this client from a later one in the same slab entry.
+    #[inline]
+    pub const fn tag(&self) -> u32 {
+        self.id as u32
+    }
+
+    /// It and its tag: where it is found again, if it is there.
+    #[inline]
+    pub const fn ticket(&self) -> (usize, u32) {
+        (self.index as usize, self.tag())
+    }
+
+    /// A place in its queue of replies.
+    #[inline]
+    pub const fn owed(&self, sequence: u32) -> Owed {
+        Owed { client: self.index, tag: self.tag(), sequence, part: WHOLE }
+    }
+
+    /// Whether the present command gets no reply, by CLIENT REPLY.
+    #[inline]
+    pub fn take_silence(&mut self) -> bool {
+        match self.reply_mode {
+            ReplyMode::On => false,
+            ReplyMode::Off => true,
+            ReplyMode::SkipNext => {
+                self.reply_mode = ReplyMode::On;
+                true
+            }
+        }
+    }
+
+    /// A reply of the proxy's own, in its turn; none if the client asked for none.
+    pub fn answer(&mut self, pool: &mut BufferPool, reply: &[u8]) {
+        if !self.take_silence() {
+            self.replies.answer(&mut self.output, pool, reply);
+        }
+    }
+
+    pub fn details(&mut self) -> &mut Details {
+        self.details.get_or_insert_default()
+    }
+
+    /// Reset by RESET: as a new connection.
+    pub fn reset(&mut self) {
+        self.resp = 2;
+        self.db = 0;
+        self.prefers_replicas = false;
+        self.reply_mode = ReplyMode::On;
+        if let Some(details) = &mut self.details {
+            details.name.clear();
+            details.no_evict = false;
+            details.no_touch = false;
+        }
+    }
+
+    /// Whether it waits for messages, which may be long in coming.
+    pub fn listens(&self) -> bool {
+        self.subscriptions.as_deref().is_some_and(|subscribed| subscribed.counts() != [0; 3])
+    }
+
+    /// Its newest request, which was not executed, is served again, before what came after it.
+    pub fn take_back(&mut self, sequence: u32, request: &[u8]) {
+        if self.replies.withdraw_last(sequence) && self.reply_mode == ReplyMode::On {
+            self.reply_mode = ReplyMode::SkipNext;
+        }
+        self.parser = None;
+        self.input.splice(0..0, request.iter().copied());
+    }
+
+    /// A message of a subscription, as the engine sent it: it stands between replies, never within one.
+    pub fn push(&mut self, pool: &mut BufferPool, raw: &[u8]) {
+        let resp = self.resp;
+        let sink = self.replies.between(&mut self.output, pool);
+        let start = sink.len();
+        sink.extend_from_slice(raw);
+        if resp == 3 {
+            sink[start] = b'>';
+        }
+    }
+
+    /// Bytes of buffers it holds.
+    pub fn held(&self) -> usize {
+        let queued = self.transaction.as_ref().map_or(0, |t| t.queued.capacity());
+        let parser = self.parser.as_deref().map_or(0, RequestParser::held);
+        parser + self.input.capacity() + self.output.bytes.capacity() + self.replies.held() + queued
+    }
+}
+
+/// What is remembered of a client of a memcached cluster.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Session {
+    /// It speaks memcached.
+    pub is_spoken: bool,
+    pub is_authenticated: bool,
+    /// Bytes of its input that are known to hold no line end.
+    pub scanned: u32,
+    /// Bytes of a value that was refused, still to come.
+    pub swallow: u64,
+}

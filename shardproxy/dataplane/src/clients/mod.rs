@@ -1,0 +1,160 @@
+//! The connected applications of one worker: what each has sent and is owed. Knows nothing of nodes.
+
+mod agenda;
+mod client;
+mod info;
+mod seats;
+mod subscriptions;
+mod transaction;
+mod waiting;
+
+pub use agenda::Agenda;
+pub use client::{Client, Deferral, Details, Flow, ReplyMode};
+pub use info::ClientInfo;
+pub use seats::{Seat, Seats};
+pub use subscriptions::{Subscribing, Subscriptions};
+pub use transaction::Transaction;
+pub use waiting::Waiting;
+
+use std::ops::{Index, IndexMut};
+
+use slab::Slab;
+
+use crate::exchange::{BufferPool, Owed, WHOLE};
+use crate::metrics::CloseReason;
+
+/// The clients of a worker, by their places.
+#[derive(Default)]
+pub struct Clients {
+    slab: Slab<Client>,
+    /// Those with something to send; each once.
+    dirty: Vec<usize>,
+    /// Those with input left over, to be looked at in the next turn; each once.
+    again: Agenda,
+}
+
+impl Clients {
+    /// Make a client in a free place.
+    pub fn insert(&mut self, make: impl FnOnce(usize) -> Client) -> &mut Client {
+        let entry = self.slab.vacant_entry();
+        let client = make(entry.key());
+        entry.insert(client)
+    }
+
+    pub fn vacant(&self) -> usize {
+        self.slab.vacant_key()
+    }
+
+    pub fn remove(&mut self, index: usize) -> Client {
+        self.slab.remove(index)
+    }
+
+    #[inline]
+    pub fn get_mut(&mut self, index: usize) -> Option<&mut Client> {
+        self.slab.get_mut(index)
+    }
+
+    pub fn iter(&self) -> slab::Iter<'_, Client> {
+        self.slab.iter()
+    }
+
+    pub fn iter_mut(&mut self) -> slab::IterMut<'_, Client> {
+        self.slab.iter_mut()
+    }
+
+    /// The client in this place, unless it is a later one than that of the tag.
+    #[inline]
+    pub fn tagged(&mut self, (index, tag): (usize, u32)) -> Option<&mut Client> {
+        self.slab.get_mut(index).filter(|client| client.tag() == tag)
+    }
+
+    /// Who is owed a reply; nobody when it has gone.
+    #[inline]
+    pub fn owed(&mut self, owed: &Owed) -> Option<&mut Client> {
+        self.tagged((owed.client as usize, owed.tag))
+    }
+
+    /// Give a complete reply, or the last piece of one, to the client that is owed it.
+    #[inline]
+    pub fn deliver(&mut self, pool: &mut BufferPool, owed: &Owed, reply: &[u8]) {
+        let Some(client) = self.slab.get_mut(owed.client as usize).filter(|c| c.tag() == owed.tag) else { return };
+        if owed.part == WHOLE {
+            client.replies.deliver(owed.sequence, reply, &mut client.output, pool);
+        } else {
+            client.replies.deliver_part(owed.sequence, owed.part, reply, &mut client.output, pool);
+        }
+        mark(&mut self.dirty, client);
+    }
+
+    /// Give a piece of a reply that is not complete yet.
+    pub fn deliver_piece(&mut self, pool: &mut BufferPool, owed: &Owed, piece: &[u8]) {
+        let Some(client) = self.slab.get_mut(owed.client as usize).filter(|c| c.tag() == owed.tag) else { return };
+        client.replies.deliver_piece(owed.sequence, piece, &mut client.output, pool);
+        mark(&mut self.dirty, client);
+    }
+
+    /// A reply broke off after its first bytes went out, or is too much for its client: only closing keeps the next reply
+    /// from being taken for its rest.
+    pub fn cut(&mut self, pool: &mut BufferPool, owed: &Owed, reason: CloseReason) {
+        let Some(client) = self.slab.get_mut(owed.client as usize).filter(|c| c.tag() == owed.tag) else { return };
+        client.closing = Some(reason);
+        client.replies.clear(pool);
+        mark(&mut self.dirty, client);
+    }
+
+    /// The client has something to send, or is to be closed.
+    pub fn mark(&mut self, index: usize) {
+        if let Some(client) = self.slab.get_mut(index) {
+            mark(&mut self.dirty, client);
+        }
+    }
+
+    /// The next one with something to send. It stays marked until it is flushed.
+    #[inline]
+    pub fn next_dirty(&mut self) -> Option<usize> {
+        self.dirty.pop()
+    }
+
+    /// Look at the client again in the next turn.
+    pub fn look_again(&mut self, index: usize) {
+        if let Some(client) = self.slab.get_mut(index).filter(|client| !client.is_again) {
+            client.is_again = true;
+            self.again.push(index);
+        }
+    }
+
+    /// Put a client that is marked as such among those that are looked at again.
+    pub fn push_again(&mut self, index: usize) {
+        self.again.push(index);
+    }
+
+    pub fn next_again(&mut self) -> Option<usize> {
+        self.again.pop()
+    }
+
+    pub fn again(&self) -> usize {
+        self.again.len()
+    }
+}
+
+#[inline]
+fn mark(dirty: &mut Vec<usize>, client: &mut Client) {
+    if !client.is_dirty {
+        client.is_dirty = true;
+        dirty.push(client.index as usize);
+    }
+}
+
+impl Index<usize> for Clients {
+    type Output = Client;
+
+    fn index(&self, index: usize) -> &Client {
+        &self.slab[index]
+    }
+}
+
+impl IndexMut<usize> for Clients {
+    fn index_mut(&mut self, index: usize) -> &mut Client {
+        &mut self.slab[index]
+    }
+}

@@ -1,0 +1,113 @@
+//! What becomes of a request that was answered by an error, or after one that was refused.
+
+use super::{Errands, Unsettled};
+use crate::dialect::resp::refusals::is_refusal;
+use crate::exchange::{Asked, Entry, Owed, WHOLE};
+use crate::links::Link;
+use crate::metrics::Class;
+
+/// A write that was executed although earlier requests of its client, sent with it, were refused.
+#[derive(Clone, Copy)]
+pub struct Overtaker(Owed);
+
+impl Overtaker {
+    pub const fn of(request: &Entry) -> Self {
+        Self(request.owed)
+    }
+
+    /// Whose it is, and which of that client's it is.
+    pub const fn client(&self) -> (u32, u32) {
+        (self.0.client, self.0.tag)
+    }
+
+    pub const fn sequence(&self) -> u32 {
+        self.0.sequence
+    }
+}
+
+#[derive(PartialEq, Eq)]
+pub enum Fate {
+    Deliver,
+    /// As well, and it was executed although an earlier request of its client was refused: that one must not be any more.
+    DeliverPast,
+    /// It was not executed, or is a read behind one that was not: again, on whoever is primary then.
+    Redo,
+    /// The control plane can load what the node lacks.
+    Heal,
+    /// It waited in vain: it waits again, at another connection.
+    WaitElsewhere,
+    /// It was executed by a primary of an older epoch.
+    Doubt,
+}
+
+/// Its request is still the oldest of the link.
+#[cold]
+pub fn fate_of(link: &mut Link, request: &Entry, reply: &[u8], is_error: bool, was_refused: bool) -> Fate {
+    if link.is_leased() {
+        return if request.class == Class::Block {
+            fate_of_wait(link, request, reply, is_error)
+        } else {
+            Fate::Deliver
+        };
+    }
+    let is_error = is_error && request.class != Class::Wait; // the writes it is for were executed all the same
+    let is_refused =
+        is_error && (is_refusal(reply, request.is_program) || was_refused && reply.starts_with(b"-EXECABORT"));
+    let whose = (request.owed.client, request.owed.tag);
+    let redo = &mut link.redo;
+    if is_refused {
+        redo.left = redo.left.max(link.exchange.len());
+        redo.refused.insert(whose);
+    }
+    let mut deliver = Fate::Deliver;
+    if redo.left > 0 {
+        redo.left -= 1;
+        let is_behind = !is_refused && redo.refused.contains(&whose);
+        if redo.left == 0 {
+            redo.refused.clear();
+        }
+        if is_refused || is_behind && request.is_read && !is_error && !link.is_streaming {
+            return Fate::Redo;
+        }
+        if is_behind && !request.is_read {
+            deliver = Fate::DeliverPast;
+        }
+    }
+    if is_error && request.owed.part == WHOLE && request.asked == Asked::Reply && is_healable(reply) {
+        link.scripts.clear(); // whoever flushed them, the next call brings its script
+        return Fate::Heal;
+    }
+    deliver
+}
+
+/// What a primary says to those who wait when it becomes a replica. CLIENT UNBLOCK says it in other words.
+const DEMOTED: &[u8] = b"-UNBLOCKED force unblock";
+
+fn fate_of_wait(link: &Link, request: &Entry, reply: &[u8], is_error: bool) -> Fate {
+    if is_error && (is_refusal(reply, false) || reply.starts_with(DEMOTED)) {
+        return Fate::WaitElsewhere;
+    }
+    let is_nothing = matches!(reply, b"_\r\n" | b"*-1\r\n" | b"$-1\r\n");
+    if link.is_deposed() && !is_error && !is_nothing && !request.is_read {
+        return Fate::Doubt;
+    }
+    Fate::Deliver
+}
+
+/// The node lacks a script or function that another node, or this one before its restart, was given.
+fn is_healable(reply: &[u8]) -> bool {
+    reply.starts_with(b"-NOSCRIPT") || reply.starts_with(b"-ERR Function not found")
+}
+
+/// Keep the oldest request of the link, whose reply its client is not to see.
+#[cold]
+pub fn set_aside(link: &mut Link, request: Entry, reply: &[u8], fate: &Fate, errands: &mut Errands) {
+    let unsettled = Unsettled { request, bytes: link.exchange.head_bytes().to_vec() };
+    link.exchange.pop();
+    match fate {
+        Fate::Heal => errands.healable.push((unsettled, reply.to_vec())),
+        Fate::WaitElsewhere => errands.unexecuted.push(unsettled),
+        Fate::Doubt => errands.doubtful.push((link.way.shard, unsettled.request)),
+        Fate::Deliver | Fate::DeliverPast | Fate::Redo => errands.refused.push(unsettled),
+    }
+}

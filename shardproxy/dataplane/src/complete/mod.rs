@@ -1,0 +1,109 @@
+//! The one exit: replies of nodes, framed, matched with their requests, and handed to whom they are owed, in order.
+//!
+//! ```text
+//!   bytes of a node ─> frame ─> whose? ─┬─> delivered, or held until replicas have the write (links/durable.rs)
+//!                                       └─> an errand: not executed, to be healed, overtaken …  (recovery/)
+//! ```
+
+mod exec_reply;
+mod fate;
+mod memcached;
+mod receivers;
+mod resp;
+mod written;
+
+pub use fate::Overtaker;
+pub use written::mark_written;
+
+use crate::clients::Clients;
+use crate::exchange::Entry;
+use crate::links::{Link, State};
+use crate::metrics::CloseReason;
+use crate::model::EngineKind;
+use crate::turn::{Served, Turn};
+
+/// An incomplete reply beyond this is passed on in pieces rather than gathered.
+const GATHER: usize = 64 * 1024;
+
+/// A request that was not executed, with its bytes.
+pub struct Unsettled {
+    pub request: Entry,
+    pub bytes: Vec<u8>,
+}
+
+/// What replies left to do, once all that came are delivered.
+#[derive(Default)]
+pub struct Errands {
+    /// Requests that wrote late after they were routed.
+    pub written: Vec<Vec<u8>>,
+    pub refused: Vec<Unsettled>,
+    pub overtakers: Vec<Overtaker>,
+    pub healable: Vec<(Unsettled, Vec<u8>)>,
+    pub unexecuted: Vec<Unsettled>,
+    pub doubtful: Vec<(u16, Entry)>,
+    /// Replicas are asked once more.
+    pub asks_again: bool,
+}
+
+/// Deliver every complete reply in `data`; how much of it was taken, or why the connection can be used no more.
+pub fn deliver_all(
+    turn: &mut Turn,
+    clients: &mut Clients,
+    index: usize,
+    data: &[u8],
+    errands: &mut Errands,
+) -> Result<usize, String> {
+    match turn.links[index].engine {
+        EngineKind::Redis => resp::deliver_all(turn, clients, index, data, errands),
+        EngineKind::Memcached => memcached::deliver_all(turn, clients, index, data),
+    }
+}
+
+/// Count a request that was answered.
+#[inline]
+fn count(served: &Served, link: &Link, request: &Entry, is_error: bool, now: u32) {
+    served.metrics.command(request.command, is_error);
+    served.metrics.latency(request.class, now.wrapping_sub(request.since));
+    link.metrics.requests.increment();
+    if is_error {
+        link.metrics.errors.increment();
+    }
+}
+
+/// Answer one request with an error of the proxy's own.
+pub fn fail(turn: &mut Turn, clients: &mut Clients, cluster: usize, request: &Entry, text: &[u8]) {
+    if let Some(served) = turn.served(cluster) {
+        served.metrics.command(request.command, true);
+        if clients.owed(&request.owed).is_some() {
+            served.metrics.refusal(text);
+        }
+    }
+    clients.deliver(&mut turn.pool, &request.owed, text);
+}
+
+/// A reply broke off after its first bytes went out.
+pub fn cut(turn: &mut Turn, clients: &mut Clients, request: &Entry, reason: CloseReason) {
+    clients.cut(&mut turn.pool, &request.owed, reason);
+}
+
+/// Whether the node may answer its oldest request now. Of a transaction the engine queues what it has read while the rest
+/// is still to be sent: only EXEC's reply needs it whole.
+#[inline]
+fn is_asked(link: &Link) -> bool {
+    link.exchange.asked().is_some()
+        || link.exchange.begun().is_some_and(|request| link.redo.inner_seen < request.inner())
+}
+
+#[cold]
+fn unasked(reply: &[u8]) -> String {
+    let text = String::from_utf8_lossy(&reply[..reply.len().min(100)]);
+    format!("the node sent a reply nobody asked for: {}", text.trim_end())
+}
+
+/// Whether a greeting's reply comes next.
+const fn greeting_left(link: &Link) -> Option<u8> {
+    match link.state {
+        State::Greeting(left) => Some(left),
+        _ => None,
+    }
+}

@@ -1,0 +1,180 @@
+//! Replies of engines that speak RESP.
+
+use std::mem;
+
+use super::fate::{fate_of, set_aside, Fate, Overtaker};
+use super::receivers::count_receivers;
+use super::{count, exec_reply, greeting_left, is_asked, unasked, Errands, GATHER};
+use crate::clients::Clients;
+use crate::dialect::resp::refusals::is_refusal;
+use crate::exchange::{BufferPool, Entry, NO_KEY, WHOLE};
+use crate::links::{durable, Link, State};
+use crate::metrics::{Class, CloseReason};
+use crate::model::NO_TERMS;
+use crate::shared::Shared;
+use crate::turn::{Served, Turn};
+
+/// A node says so of a request it has read the beginning of, before it closes: that one is larger than it takes.
+const PROTOCOL_ERROR: &[u8] = b"-ERR Protocol error";
+
+pub fn deliver_all(
+    turn: &mut Turn,
+    clients: &mut Clients,
+    index: usize,
+    data: &[u8],
+    errands: &mut Errands,
+) -> Result<usize, String> {
+    let Turn { links, clusters, pool, micros, millis, shared, .. } = turn;
+    let link = &mut links[index];
+    let Some(served) = &clusters[link.way.cluster] else { return Ok(data.len()) };
+    let mut taken = 0;
+    while taken + link.scanned < data.len() {
+        let from = taken + link.scanned;
+        let scan = link.framer.scan(&data[from..])?;
+        let end = from + scan.consumed;
+        if !scan.complete {
+            link.scanned += scan.consumed;
+            let limits = (served.cluster.spec.limits.client_output, link.votes.is_asking());
+            if pass_on_incomplete(link, clients, pool, &data[taken..end], limits) {
+                taken = end;
+            }
+            return Ok(taken);
+        }
+        link.scanned = 0;
+        let reply = &data[taken..end];
+        taken = end;
+        if let Some(left) = greeting_left(link) {
+            link.greeted(&served.cluster, left, reply)?;
+            continue;
+        }
+        if reply[0] == b'>' && !link.is_streaming {
+            continue; // a push nobody asked for
+        }
+        if !is_asked(link) {
+            refuse_early(link, clients, pool, reply);
+            return Err(unasked(reply));
+        }
+        let Some(&request) = link.exchange.head() else { continue };
+        if link.redo.inner_seen < request.inner() {
+            link.redo.inner_seen += 1; // its client was answered QUEUED when it queued
+            link.redo.inner_refused |= reply[0] == b'-' && is_refusal(reply, false);
+            continue;
+        }
+        let was_refused = mem::take(&mut link.redo.inner_refused);
+        link.redo.inner_seen = 0;
+        let is_error = matches!(reply[0], b'-' | b'!') && !link.is_streaming;
+        if is_error || link.redo.left > 0 {
+            match fate_of(link, &request, reply, is_error, was_refused) {
+                Fate::Deliver => {}
+                Fate::DeliverPast => errands.overtakers.push(Overtaker::of(&request)),
+                fate => {
+                    set_aside(link, request, reply, &fate, errands);
+                    continue;
+                }
+            }
+        }
+        if request.class == Class::Wait {
+            let (settled, asks_again) = replicas_answered(served, link, &request, reply, *micros);
+            errands.asks_again |= asks_again;
+            for held in settled {
+                clients.deliver(pool, &held.request.owed, &held.reply);
+            }
+            continue;
+        }
+        if request.is_exec() && !link.scripts.is_empty() && memchr::memmem::find(reply, b"-NOSCRIPT").is_some() {
+            link.scripts.clear();
+        }
+        let corrected = corrected(shared, link, &request, reply);
+        let reply = corrected.as_deref().unwrap_or(reply);
+        link.is_streaming = false;
+        if served.tracks_writes && !request.is_read && (request.class == Class::Block || request.is_exec()) {
+            errands.written.push(link.exchange.head_bytes().to_vec());
+        }
+        link.exchange.pop();
+        if request.key != NO_KEY {
+            shared.recent.write(request.key as u16, *millis); // executed by now
+        }
+        count(served, link, &request, is_error, *micros);
+        if link.votes.is_asking() && !is_error && request.is_durable() {
+            link.votes.hold(request, reply, *micros);
+            continue;
+        }
+        clients.deliver(pool, &request.owed, reply);
+    }
+    Ok(taken)
+}
+
+/// A node that closes says why to whoever's request it has read the beginning of.
+#[cold]
+fn refuse_early(link: &mut Link, clients: &mut Clients, pool: &mut BufferPool, reply: &[u8]) {
+    if reply.starts_with(PROTOCOL_ERROR) {
+        if let Some(cut_short) = link.exchange.head() {
+            clients.deliver(pool, &cut_short.owed, reply);
+            link.exchange.pop();
+        }
+    }
+}
+
+/// What only the proxy knows right of a reply.
+#[inline]
+fn corrected(shared: &Shared, link: &Link, request: &Entry, reply: &[u8]) -> Option<Vec<u8>> {
+    match request.class {
+        Class::Publish if reply[0] == b':' => {
+            count_receivers(shared, link.way.cluster, link.exchange.head_bytes(), reply)
+        }
+        Class::Publish if request.is_exec() && reply[0] == b'*' => {
+            exec_reply::corrected(shared, link.way.cluster, link.exchange.head_bytes(), reply)
+        }
+        _ => None,
+    }
+}
+
+/// The reply to a question of ours about replicas: what goes out now, and whether they are asked once more.
+fn replicas_answered(
+    served: &Served,
+    link: &mut Link,
+    request: &Entry,
+    reply: &[u8],
+    now: u32,
+) -> (Vec<durable::Held>, bool) {
+    link.is_streaming = false;
+    link.exchange.pop();
+    if durable::is_decisive(request) {
+        served.metrics.latency(request.class, now.wrapping_sub(request.since));
+        link.metrics.requests.increment();
+    }
+    let terms = served.cluster.terms_of(link.way.shard).unwrap_or(NO_TERMS);
+    let (settled, asks_again) = durable::answered(link, &terms, request, reply, now);
+    for held in &settled {
+        served.metrics.refusal(&held.reply);
+    }
+    (settled, asks_again)
+}
+
+/// A reply that is not complete: a large one leaves piece by piece, one larger than its client may be owed is cut off.
+/// Whether the piece was passed on.
+fn pass_on_incomplete(
+    link: &mut Link,
+    clients: &mut Clients,
+    pool: &mut BufferPool,
+    piece: &[u8],
+    (client_output, awaits_replicas): (usize, bool),
+) -> bool {
+    if link.scanned <= GATHER || link.state != State::Ready || !is_asked(link) {
+        return false;
+    }
+    let Some(&request) = link.exchange.head() else { return false };
+    if link.scanned > client_output && !link.is_streaming {
+        clients.cut(pool, &request.owed, CloseReason::Output); // the rest is thrown away as it comes
+        link.is_streaming = true;
+    }
+    let is_changed = request.class == Class::Publish || link.is_deposed();
+    let is_whole = request.owed.part == WHOLE && request.inner() <= link.redo.inner_seen && !is_changed;
+    if !link.is_streaming && (!is_whole || awaits_replicas && request.is_durable()) {
+        return false;
+    }
+    clients.deliver_piece(pool, &request.owed, piece);
+    link.scanned = 0;
+    link.is_streaming = true;
+    true
+}

@@ -1,0 +1,9 @@
+//! memcached's text and meta protocols, as bytes. Knows nothing of sockets, nodes or clients.
+
+pub mod greeting;
+pub mod kind;
+pub mod reply;
+pub mod request;
+pub mod texts;
+pub mod tokens;
+pub mod verb;

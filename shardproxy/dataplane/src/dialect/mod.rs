@@ -1,0 +1,46 @@
+//! What is spoken with clients and nodes, sans I/O.
+
+pub mod memcached;
+pub mod resp;
+pub mod texts;
+
+use crate::model::EngineKind;
+
+/// How far a reply is framed.
+#[derive(Debug, PartialEq, Eq, Clone, Copy)]
+pub struct Scan {
+    /// These bytes belong to the current reply and need not be shown again.
+    pub consumed: usize,
+    /// They are its last.
+    pub complete: bool,
+}
+
+/// Finds the end of a node's replies.
+#[derive(Clone, Copy, Debug)]
+pub enum Framer {
+    Resp(resp::reply::ReplyFramer),
+    Memcached(memcached::reply::ReplyFramer),
+}
+
+impl Framer {
+    pub fn of(engine: EngineKind) -> Self {
+        match engine {
+            EngineKind::Redis => Self::Resp(resp::reply::ReplyFramer::new()),
+            EngineKind::Memcached => Self::Memcached(memcached::reply::ReplyFramer::default()),
+        }
+    }
+
+    /// Look at more bytes of a reply; what a node did wrong if that is none.
+    #[inline]
+    pub fn scan(&mut self, bytes: &[u8]) -> Result<Scan, String> {
+        match self {
+            Self::Resp(framer) => framer.scan(bytes).map_err(|e| invalid(&e)),
+            Self::Memcached(framer) => framer.scan(bytes).map_err(|e| invalid(&e)),
+        }
+    }
+}
+
+#[cold]
+fn invalid(error: &dyn std::fmt::Display) -> String {
+    format!("the node sent no valid reply: {error}")
+}

@@ -1,0 +1,13 @@
+//! RESP2 and RESP3.
+
+mod arguments;
+pub mod identity;
+mod inline;
+pub mod refusals;
+pub mod reply;
+pub mod request;
+mod request_error;
+pub mod role;
+pub mod write;
+
+pub use arguments::Request;

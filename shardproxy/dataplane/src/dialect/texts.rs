@@ -1,0 +1,36 @@
+//! Every fixed reply, once.
+
+pub const OK: &[u8] = b"+OK\r\n";
+pub const PONG: &[u8] = b"+PONG\r\n";
+pub const RESET: &[u8] = b"+RESET\r\n";
+pub const QUEUED: &[u8] = b"+QUEUED\r\n";
+pub const CROSSSLOT: &[u8] = b"-CROSSSLOT Keys in request don't hash to the same slot\r\n";
+pub const CLUSTERDOWN: &[u8] = b"-CLUSTERDOWN Hash slot not served\r\n";
+pub const MAX_CLIENTS: &[u8] = b"-ERR max number of clients reached\r\n";
+pub const SYNTAX: &[u8] = b"-ERR syntax error\r\n";
+pub const OUT_OF_BUFFERS: &[u8] = b"-ERR the proxy is out of buffer memory (limits.buffers), command not executed\r\n";
+pub const BUSY_OFFLOADS: &[u8] = b"-ERR too many commands wait for the control plane, command not executed\r\n";
+pub const UNEXPECTED_REPLY: &[u8] = b"-ERR a shard sent an unexpected reply\r\n";
+pub const READONLY: &[u8] = b"-READONLY You can't write against a read only replica.\r\n";
+pub const EXECABORT: &[u8] = b"-EXECABORT Transaction discarded because of previous errors.\r\n";
+pub const NESTED_MULTI: &[u8] = b"-ERR MULTI calls can not be nested\r\n";
+pub const EXEC_WITHOUT_MULTI: &[u8] = b"-ERR EXEC without MULTI\r\n";
+pub const DISCARD_WITHOUT_MULTI: &[u8] = b"-ERR DISCARD without MULTI\r\n";
+pub const WATCH_INSIDE_MULTI: &[u8] = b"-ERR WATCH inside MULTI is not allowed\r\n";
+pub const NOT_IN_TRANSACTION: &[u8] = b"-ERR Command not allowed inside a transaction\r\n";
+pub const UNBLOCKED: &[u8] = b"-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n";
+pub const TOO_MANY_QUEUED: &[u8] =
+    b"-ERR too many clients wait for a connection of their own (limits.dedicated), command not executed\r\n";
+pub const CLOSING: &[u8] = b"-TRYAGAIN the proxy closes this connection, command not executed\r\n";
+pub const EMPTY_ARRAY: &[u8] = b"*0\r\n";
+/// What a transaction says around the commands it queued.
+pub const MULTI_REQUEST: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
+pub const EXEC_REQUEST: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
+pub const UNWATCH_REQUEST: &[u8] = b"*1\r\n$7\r\nUNWATCH\r\n";
+pub const BLOCK_WHILE_WATCHING: &[u8] =
+    b"-ERR a blocking command on another shard than the watched keys' is not possible before EXEC or UNWATCH\r\n";
+
+/// What nobody took in time.
+pub fn failing_over(shard: &str) -> Vec<u8> {
+    format!("-TRYAGAIN shard {shard} failing over, command not executed\r\n").into_bytes()
+}

@@ -1,0 +1,133 @@
+//! One request on a connection to a node, until its reply is in; and who is owed that reply.
+
+use crate::command::Command;
+use crate::dialect::memcached::kind::Kind;
+use crate::metrics::Class;
+
+pub const NO_KEY: u32 = u32::MAX;
+/// Not a part of a scatter-gathered command.
+pub const WHOLE: u16 = u16::MAX;
+/// No client has this index.
+const NOBODY: u32 = u32::MAX;
+
+/// A place in a client's queue of replies.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Owed {
+    pub client: u32,
+    /// `Client::tag` of that client: a later one in the same place gets nothing of this.
+    pub tag: u32,
+    pub sequence: u32,
+    /// Which part of a scatter-gathered command, or `WHOLE`.
+    pub part: u16,
+}
+
+impl Owed {
+    pub const NOBODY: Self = Self { client: NOBODY, tag: 0, sequence: 0, part: WHOLE };
+}
+
+/// What comes back for a request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Asked {
+    /// One reply of an engine that speaks RESP.
+    Reply,
+    /// A transaction's: so many replies that its client has seen already, as QUEUED, and then the one that counts.
+    Exec(u32),
+    /// A memcached node's reply to such a request.
+    Memcached(Kind),
+}
+
+/// Whose reply comes next, and what to do with it.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    pub owed: Owed,
+    pub asked: Asked,
+    /// When it was routed, microseconds on the worker's wrapping clock.
+    pub since: u32,
+    /// Of a write whose key's readers are to be told when it was executed: its place in `Recent`.
+    pub key: u32,
+    pub command: u16,
+    pub class: Class,
+    /// It may be sent again if no reply came: it changes nothing.
+    pub is_read: bool,
+    /// It may change data (`Command::may_write`).
+    pub is_write: bool,
+    /// Its errors are not only the engine's (`Command::is_program`).
+    pub is_program: bool,
+    /// It left once already, whole or in part, on a connection that broke.
+    pub is_retry: bool,
+}
+
+impl Entry {
+    /// What a client is owed for a command.
+    #[inline]
+    pub fn of(owed: Owed, command: &Command, since: u32) -> Self {
+        let is_read = command.is_read();
+        Self {
+            command: command.id,
+            class: if is_read { Class::Read } else { Class::Write },
+            is_read,
+            is_write: command.may_write(),
+            is_program: command.is_program,
+            ..Self::plain(owed, since)
+        }
+    }
+
+    /// What a client of a memcached cluster is owed.
+    #[inline]
+    pub fn memcached(owed: Owed, kind: Kind, command: u16, since: u32) -> Self {
+        let is_read = kind.verb.is_read();
+        Self {
+            asked: Asked::Memcached(kind),
+            command,
+            class: if is_read { Class::Read } else { Class::Write },
+            is_read,
+            ..Self::plain(owed, since)
+        }
+    }
+
+    /// A request of the proxy's own: its reply is dropped.
+    pub const fn nobody(since: u32) -> Self {
+        Self::plain(Owed::NOBODY, since)
+    }
+
+    const fn plain(owed: Owed, since: u32) -> Self {
+        Self {
+            owed,
+            asked: Asked::Reply,
+            since,
+            key: NO_KEY,
+            command: u16::MAX,
+            class: Class::Offload,
+            is_read: false,
+            is_write: false,
+            is_program: false,
+            is_retry: false,
+        }
+    }
+
+    /// Replies before the one that counts.
+    #[inline]
+    pub const fn inner(&self) -> u32 {
+        match self.asked {
+            Asked::Exec(inner) => inner,
+            Asked::Reply | Asked::Memcached(_) => 0,
+        }
+    }
+
+    /// Whether it is a transaction.
+    #[inline]
+    pub const fn is_exec(&self) -> bool {
+        matches!(self.asked, Asked::Exec(_))
+    }
+
+    /// Whether it is a request of the proxy's own. It concerns the connection it was put on, and no other.
+    pub const fn is_nobodys(&self) -> bool {
+        self.owed.client == NOBODY
+    }
+
+    /// Whether replicas should have what it does before its client is answered: a write, or a transaction.
+    #[inline]
+    pub const fn is_durable(&self) -> bool {
+        !self.is_read && (self.is_write || self.is_exec())
+    }
+}

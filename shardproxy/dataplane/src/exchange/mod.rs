@@ -1,0 +1,20 @@
+//! What is said on a connection, both ways: requests until their replies are in, replies until they are out. No sockets.
+
+mod entry;
+mod gather;
+mod join;
+mod output;
+mod pool;
+mod replies;
+mod requests;
+mod statistics;
+mod window;
+
+pub use entry::{Asked, Entry, Owed, NO_KEY, WHOLE};
+pub use gather::{Gather, Gathered};
+pub use join::Join;
+pub use output::Output;
+pub use pool::{trim, BufferPool};
+pub use replies::ReplyQueue;
+pub use requests::Exchange;
+pub use statistics::gathered;

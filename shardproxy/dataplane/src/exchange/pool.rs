@@ -1,0 +1,48 @@
+//! Empty buffers, and queues that give their room back.
+
+use std::collections::VecDeque;
+
+/// Buffers larger than this are freed rather than kept.
+pub const KEEP: usize = 64 * 1024;
+/// How many empty buffers a worker keeps: more than can be dirty in an ordinary turn.
+pub const POOLED: usize = 256;
+
+/// Places of a queue that it may keep though it does not need them.
+const ROOM: usize = 16;
+
+/// Give back the room of a queue that uses little of it.
+pub fn trim<T>(queue: &mut VecDeque<T>) {
+    if queue.capacity() > ROOM && queue.len() * 4 < queue.capacity() {
+        queue.shrink_to(queue.len() * 2);
+    }
+}
+
+/// Empty buffers, so that idle clients hold none and busy ones allocate none.
+#[derive(Default)]
+pub struct BufferPool {
+    free: Vec<Vec<u8>>,
+}
+
+impl BufferPool {
+    /// Give `buffer` room if it has none.
+    #[inline]
+    pub fn lend(&mut self, buffer: &mut Vec<u8>) {
+        if buffer.capacity() == 0 {
+            *buffer = self.free.pop().unwrap_or_else(|| Vec::with_capacity(4096));
+        }
+    }
+
+    /// Take an empty or finished buffer back.
+    #[inline]
+    pub fn take_back(&mut self, buffer: &mut Vec<u8>) {
+        let mut taken = std::mem::take(buffer);
+        if taken.capacity() != 0 && taken.capacity() <= KEEP && self.free.len() < POOLED {
+            taken.clear();
+            self.free.push(taken);
+        }
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.free.iter().map(Vec::capacity).sum()
+    }
+}

@@ -1,0 +1,313 @@
+//! The requests on one connection to a node, in their order, with their bytes: kept until their replies are in, so that
+//! what was not executed can be sent again.
+//!
+//! ```text
+//!   entries   |  a  |  b  |   c   |  d  |      the bytes of all entries are the bytes of the window,
+//!   window    | sent, no reply |  not sent  |  whoever comes and goes
+//! ```
+
+use std::collections::VecDeque;
+
+use super::pool::trim;
+use super::window::Window;
+use super::Entry;
+
+/// A request with the length of its bytes.
+#[derive(Clone, Copy)]
+struct Queued {
+    entry: Entry,
+    length: u32,
+}
+
+#[derive(Default)]
+pub struct Exchange {
+    window: Window,
+    entries: VecDeque<Queued>,
+    /// The first one has its answer, and some of it is still to be sent: the node reads to its end what it refused.
+    is_head_answered: bool,
+    /// Where the request begins that is being written.
+    opened: usize,
+}
+
+impl Exchange {
+    /// How many requests there are.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Bytes of all requests.
+    #[inline]
+    pub fn bytes(&self) -> usize {
+        self.window.len()
+    }
+
+    /// Bytes of memory they take.
+    pub fn held(&self) -> usize {
+        self.window.capacity() + self.entries.capacity() * size_of::<Queued>()
+    }
+
+    /// Give back the room that a deep queue took.
+    pub fn trim(&mut self) {
+        trim(&mut self.entries);
+    }
+
+    /// Add a request that is written by `write`.
+    #[inline]
+    pub fn push_with(&mut self, entry: Entry, write: impl FnOnce(&mut Vec<u8>)) {
+        let sink = self.window.sink();
+        let start = sink.len();
+        write(sink);
+        let length = (sink.len() - start) as u32;
+        self.entries.push_back(Queued { entry, length });
+    }
+
+    /// Add a request.
+    #[inline]
+    pub fn push(&mut self, entry: Entry, bytes: &[u8]) {
+        self.window.sink().extend_from_slice(bytes);
+        self.entries.push_back(Queued { entry, length: bytes.len() as u32 });
+    }
+
+    /// Begin a request that is written piece by piece: nothing else is added until `close`.
+    pub fn open(&mut self) -> &mut Vec<u8> {
+        let sink = self.window.sink();
+        self.opened = sink.len();
+        sink
+    }
+
+    /// Where its next piece goes.
+    pub fn opened(&mut self) -> &mut Vec<u8> {
+        self.window.tail()
+    }
+
+    /// It is complete.
+    pub fn close(&mut self, entry: Entry) {
+        let length = (self.window.tail().len() - self.opened) as u32;
+        self.entries.push_back(Queued { entry, length });
+    }
+
+    /// Add all requests of another one, none of which was sent.
+    pub fn append(&mut self, other: &mut Self) {
+        let (bytes, _) = other.window.take();
+        self.window.sink().extend_from_slice(&bytes);
+        self.entries.append(&mut other.entries);
+    }
+
+    /// The oldest request without an answer.
+    #[inline]
+    pub fn head(&self) -> Option<&Entry> {
+        if self.is_head_answered {
+            return None; // no other can have one before this one is sent whole
+        }
+        self.entries.front().map(|queued| &queued.entry)
+    }
+
+    pub fn newest_first(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().rev().map(|queued| &queued.entry)
+    }
+
+    /// The bytes of `head`.
+    #[inline]
+    pub fn head_bytes(&self) -> &[u8] {
+        self.entries.front().map_or(&[], |entry| self.window.oldest(entry.length as usize))
+    }
+
+    /// The oldest request, if it has left whole: what comes before that answers nobody.
+    #[inline]
+    pub fn asked(&self) -> Option<&Entry> {
+        let queued = self.entries.front().filter(|queued| queued.length as usize <= self.window.in_flight())?;
+        Some(&queued.entry).filter(|_| !self.is_head_answered)
+    }
+
+    /// The oldest request, if some of it has left: a node may answer what it has read the beginning of.
+    pub fn begun(&self) -> Option<&Entry> {
+        self.head().filter(|_| self.window.in_flight() > 0)
+    }
+
+    /// The oldest request is answered. If some of it is still to be sent, it is, before anything else.
+    #[inline]
+    pub fn pop(&mut self) {
+        let Some(entry) = self.entries.front() else { return };
+        let length = entry.length as usize;
+        if length > self.window.in_flight() {
+            self.is_head_answered = true;
+            return;
+        }
+        self.entries.pop_front();
+        self.window.forget(length);
+    }
+
+    /// Drop the oldest request, which was not sent.
+    pub fn pop_unsent(&mut self) -> Option<Entry> {
+        let Queued { entry, length } = self.entries.pop_front()?;
+        self.window.mark_sent(length as usize);
+        self.window.forget(length as usize);
+        Some(entry)
+    }
+
+    /// Drop the unsent requests that are not `wanted`; who they were.
+    pub fn retain_unsent(&mut self, mut wanted: impl FnMut(&Entry) -> bool) -> Vec<Entry> {
+        let mut dropped = Vec::new();
+        let taken = self.take();
+        for part in taken.parts() {
+            if wanted(&part.entry) {
+                self.push(part.entry, part.bytes);
+            } else {
+                dropped.push(part.entry);
+            }
+        }
+        dropped
+    }
+
+    /// What is to be sent.
+    #[inline]
+    pub fn unsent(&self) -> &[u8] {
+        self.window.unsent()
+    }
+
+    /// `n` more bytes have left.
+    #[inline]
+    pub fn sent(&mut self, n: usize) {
+        self.window.mark_sent(n);
+        if self.is_head_answered {
+            self.end_answered();
+        }
+    }
+
+    #[cold]
+    fn end_answered(&mut self) {
+        let is_sent = self.entries.front().is_some_and(|entry| entry.length as usize <= self.window.in_flight());
+        if is_sent {
+            self.is_head_answered = false;
+            self.pop();
+        }
+    }
+
+    /// Whether anything has left that is not answered.
+    #[inline]
+    pub fn is_in_flight(&self) -> bool {
+        self.window.in_flight() > 0
+    }
+
+    /// What is said without an answer of its own, on a connection where nothing else is.
+    pub fn say(&mut self) -> &mut Vec<u8> {
+        debug_assert!(self.entries.is_empty());
+        self.window.sink()
+    }
+
+    /// `n` bytes that were said have left.
+    pub fn said(&mut self, n: usize) {
+        self.window.mark_sent(n);
+        self.window.forget(n);
+    }
+
+    /// Empty it: what was not answered, the oldest first.
+    pub fn take(&mut self) -> Taken {
+        let (bytes, sent) = self.window.take();
+        let is_head_answered = std::mem::take(&mut self.is_head_answered);
+        Taken { entries: std::mem::take(&mut self.entries), bytes, sent, is_head_answered }
+    }
+}
+
+/// Requests that were taken off a connection.
+pub struct Taken {
+    entries: VecDeque<Queued>,
+    bytes: Vec<u8>,
+    sent: usize,
+    is_head_answered: bool,
+}
+
+/// One of them.
+pub struct Part<'a> {
+    pub entry: Entry,
+    pub bytes: &'a [u8],
+    /// It is the oldest.
+    pub is_first: bool,
+    /// Some of it, or all, was sent.
+    pub has_left: bool,
+    pub is_sent: bool,
+}
+
+impl Taken {
+    pub fn parts(&self) -> impl Iterator<Item = Part<'_>> {
+        let mut start = 0;
+        let parts = self.entries.iter().enumerate().map(move |(place, &Queued { entry, length })| {
+            let end = start + length as usize;
+            let (has_left, is_sent) = (start < self.sent, end <= self.sent);
+            let bytes = &self.bytes[start..end];
+            start = end;
+            Part { entry, bytes, is_first: place == 0, has_left, is_sent }
+        });
+        parts.skip(usize::from(self.is_head_answered))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn exchange(requests: &[&str]) -> Exchange {
+        let mut exchange = Exchange::default();
+        for request in requests {
+            exchange.push(Entry::nobody(0), request.as_bytes());
+        }
+        exchange
+    }
+
+    fn parts(exchange: &mut Exchange) -> Vec<(String, bool, bool)> {
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        exchange.take().parts().map(|part| (text(part.bytes), part.has_left, part.is_sent)).collect()
+    }
+
+    #[test]
+    fn what_is_answered_before_it_was_sent_is_sent_all_the_same() {
+        let mut exchange = exchange(&["aaaa", "bb"]);
+        exchange.sent(1);
+        assert!(exchange.asked().is_none() && exchange.begun().is_some());
+        exchange.pop();
+        assert!(exchange.begun().is_none(), "nothing else has an answer before that");
+        assert_eq!(exchange.unsent(), b"aaabb");
+        exchange.sent(2);
+        assert!(exchange.begun().is_none());
+        exchange.sent(3);
+        assert_eq!((exchange.head_bytes(), exchange.len(), exchange.bytes()), (&b"bb"[..], 1, 2));
+        assert!(exchange.asked().is_some());
+    }
+
+    #[test]
+    fn what_was_answered_is_not_among_what_is_taken() {
+        let mut exchange = exchange(&["aaaa", "bb", "c"]);
+        exchange.sent(3);
+        exchange.pop();
+        assert_eq!(parts(&mut exchange), [("bb".into(), false, false), ("c".into(), false, false)]);
+        exchange.push(Entry::nobody(0), b"dd");
+        exchange.sent(2);
+        assert!(exchange.asked().is_some(), "the next connection begins anew");
+    }
+
+    #[test]
+    fn what_is_taken_tells_how_far_it_got() {
+        let mut exchange = exchange(&["aa", "bb", "cc"]);
+        exchange.sent(3);
+        let expected = [("aa".into(), true, true), ("bb".into(), true, false), ("cc".into(), false, false)];
+        assert_eq!(parts(&mut exchange), expected);
+        assert_eq!((exchange.len(), exchange.bytes()), (0, 0));
+    }
+
+    #[test]
+    fn pieces_are_one_request() {
+        let mut exchange = exchange(&["aa"]);
+        exchange.open().extend_from_slice(b"b");
+        exchange.opened().extend_from_slice(b"bb");
+        exchange.close(Entry::nobody(0));
+        assert_eq!(exchange.len(), 2);
+        exchange.pop_unsent();
+        assert_eq!(exchange.head_bytes(), b"bbb");
+    }
+}

@@ -1,0 +1,259 @@
+//! One connection to one node: requests in, replies out, in order. What it is for is its role.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::{Identity, Redo, Trouble, Votes};
+use crate::clients::Waiting;
+use crate::dialect::Framer;
+use crate::exchange::Exchange;
+use crate::metrics::NodeMetrics;
+use crate::model::Digest;
+use crate::model::{EngineKind, Kind};
+use crate::net::Stream;
+
+#[derive(Debug, PartialEq, Eq, Clone, Copy)]
+pub enum State {
+    /// Not connected; connects when there is something to send, not before `Trouble::retry_at`.
+    Down,
+    Resolving,
+    Connecting,
+    /// AUTH, HELLO, SELECT and who it is are said or asked; so many replies are to come before requests may leave.
+    Greeting(u8),
+    Ready,
+}
+
+/// What a connection is for.
+pub enum Role {
+    /// Of all clients of the worker.
+    Shared,
+    /// Of one client at a time, which is blocked or watches.
+    Leased(Box<Leased>),
+    /// It has no node: requests wait in it for their shard.
+    Lot,
+    /// It carries subscriptions: what comes are messages, not replies.
+    Subscriber(Box<Subscriber>),
+}
+
+#[derive(Default)]
+pub struct Leased {
+    pub owner: Option<(usize, u32)>,
+    /// The command that waits on it.
+    pub waiting: Option<Waiting>,
+    /// Its node is primary no more: what waits there has until then to be unblocked by it.
+    pub deposed: Option<Instant>,
+    /// Its client chose another database or RESP version while it watched: nobody else gets it.
+    pub is_altered: bool,
+    /// The engine's CLIENT ID, to unblock it by.
+    pub engine_id: u64,
+}
+
+#[derive(Default)]
+pub struct Subscriber {
+    /// Since when a PING has no answer.
+    pub pinged: Option<Instant>,
+    /// Topics that were subscribed to or given up on it, to which the node has not replied yet.
+    pub said: VecDeque<(Kind, Box<[u8]>)>,
+    /// The node's address, by which it is known across epochs.
+    pub label: String,
+}
+
+/// Where a connection leads, and what is spoken on it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Way {
+    pub cluster: usize,
+    pub shard: u16,
+    /// `NO_NODE` for none of the present epoch's.
+    pub node: u16,
+    pub resp: u8,
+    pub db: u32,
+}
+
+pub const NO_NODE: u16 = u16::MAX;
+
+pub struct Link {
+    pub way: Way,
+    pub role: Role,
+    pub engine: EngineKind,
+    pub state: State,
+    pub stream: Option<Stream>,
+    pub exchange: Exchange,
+    /// Writes that await their replicas.
+    pub votes: Votes,
+    /// Bytes of an incomplete reply; `scanned` of them are framed.
+    pub input: Vec<u8>,
+    pub scanned: usize,
+    pub framer: Framer,
+    /// Pieces of the current reply went to its client already.
+    pub is_streaming: bool,
+    /// The node sends no more: what it has sent is read to its end without waiting for another event.
+    pub is_half_closed: bool,
+    pub is_dirty: bool,
+    pub is_unread: bool,
+    /// The socket took no more when it was last written to.
+    pub is_full: bool,
+    pub identity: Identity,
+    pub redo: Redo,
+    pub trouble: Trouble,
+    /// Scripts that need not be loaded before they are called on this connection.
+    pub scripts: HashSet<Digest>,
+    /// The node left the topology: close when the last reply is in.
+    pub is_retired: bool,
+    /// When a connect began, a reply came, the first request of an idle connection left, or a full socket took more.
+    pub progress: Instant,
+    /// When it was last asked for.
+    pub wanted: Instant,
+    /// Tells a late resolver's answer from a current one, though another link was in this place when it was asked.
+    pub attempt: u64,
+    pub accounted: usize,
+    /// Of a lot: what it was last counted with among all that is parked.
+    pub parked: usize,
+    pub metrics: Arc<NodeMetrics>,
+}
+
+impl Link {
+    pub fn new(way: Way, role: Role, engine: EngineKind, now: Instant, metrics: Arc<NodeMetrics>) -> Self {
+        Self {
+            way,
+            role,
+            engine,
+            state: State::Down,
+            stream: None,
+            exchange: Exchange::default(),
+            votes: Votes::default(),
+            input: Vec::new(),
+            scanned: 0,
+            framer: Framer::of(engine),
+            is_streaming: false,
+            is_half_closed: false,
+            is_dirty: false,
+            is_unread: false,
+            is_full: false,
+            identity: Identity::default(),
+            redo: Redo::default(),
+            trouble: Trouble::new(now),
+            scripts: HashSet::new(),
+            is_retired: false,
+            progress: now,
+            wanted: now,
+            attempt: 0,
+            accounted: 0,
+            parked: 0,
+            metrics,
+        }
+    }
+
+    pub fn held(&self) -> usize {
+        self.exchange.held() + self.votes.held() + self.input.capacity()
+    }
+
+    #[inline]
+    pub const fn is_lot(&self) -> bool {
+        matches!(self.role, Role::Lot)
+    }
+
+    #[inline]
+    pub const fn is_subscriber(&self) -> bool {
+        matches!(self.role, Role::Subscriber(_))
+    }
+
+    #[inline]
+    pub const fn is_leased(&self) -> bool {
+        matches!(self.role, Role::Leased(_))
+    }
+
+    pub fn leased(&self) -> Option<&Leased> {
+        match &self.role {
+            Role::Leased(leased) => Some(leased),
+            _ => None,
+        }
+    }
+
+    pub fn leased_mut(&mut self) -> Option<&mut Leased> {
+        match &mut self.role {
+            Role::Leased(leased) => Some(leased),
+            _ => None,
+        }
+    }
+
+    pub fn subscriber(&self) -> Option<&Subscriber> {
+        match &self.role {
+            Role::Subscriber(subscriber) => Some(subscriber),
+            _ => None,
+        }
+    }
+
+    pub fn subscriber_mut(&mut self) -> Option<&mut Subscriber> {
+        match &mut self.role {
+            Role::Subscriber(subscriber) => Some(subscriber),
+            _ => None,
+        }
+    }
+
+    /// Whose client's own it is now.
+    pub fn owner(&self) -> Option<(usize, u32)> {
+        self.leased().and_then(|leased| leased.owner)
+    }
+
+    pub fn is_deposed(&self) -> bool {
+        self.leased().is_some_and(|leased| leased.deposed.is_some())
+    }
+
+    pub const fn is_memcached(&self) -> bool {
+        matches!(self.engine, EngineKind::Memcached)
+    }
+
+    /// Connections whose node must be who the topology says: those that requests leave on.
+    pub const fn is_identified(&self) -> bool {
+        !self.is_subscriber() && !self.is_memcached()
+    }
+
+    /// Whether its requests wait for their shard to be well again: they can be sent nowhere now.
+    pub fn is_waiting(&self) -> bool {
+        self.trouble.down_since.is_some() && self.state != State::Ready && !self.is_subscriber() && !self.is_memcached()
+    }
+
+    /// Forget the connection, not the requests.
+    pub fn disconnect(&mut self) {
+        if self.stream.take().is_some() && matches!(self.state, State::Ready | State::Greeting(_)) {
+            self.metrics.connections.set(self.metrics.connections.get().saturating_sub(1));
+        }
+        self.state = State::Down;
+        self.input = Vec::new();
+        self.scanned = 0;
+        self.framer = Framer::of(self.engine);
+        self.is_streaming = false;
+        self.is_half_closed = false;
+        self.is_full = false;
+        self.redo = Redo::default();
+        self.scripts.clear();
+        self.votes.disconnect();
+        self.identity = Identity::default();
+        if let Role::Subscriber(subscriber) = &mut self.role {
+            subscriber.said.clear();
+            subscriber.pinged = None;
+        }
+    }
+
+    /// When to try again after so many failures in a row: 10 ms doubling to 1 s, with jitter so that workers do not knock
+    /// at once.
+    pub fn back_off(&mut self, now: Instant, random: u32) {
+        let ceiling = 10u64 << self.trouble.failures.min(7);
+        let ceiling = ceiling.min(1000);
+        let jitter = u64::from(random) % (ceiling / 2 + 1);
+        self.trouble.retry_at = now + Duration::from_millis(ceiling / 2 + jitter);
+        self.trouble.failures = self.trouble.failures.saturating_add(1);
+    }
+
+    /// A memcached node counts as down, or as up again; whether that is news.
+    pub fn count_as_out(&mut self, is_out: bool) -> bool {
+        let is_news = self.trouble.is_out != is_out;
+        self.trouble.is_out = is_out;
+        if is_news {
+            self.trouble.why_down.clone_into(&mut crate::sync::lock(&self.metrics.why_down));
+            self.metrics.down.set(u64::from(is_out));
+        }
+        is_news
+    }
+}

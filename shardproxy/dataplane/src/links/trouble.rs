@@ -1,0 +1,65 @@
+//! What is wrong with a connection or its node, and when it is tried again.
+
+use std::collections::HashSet;
+use std::time::Instant;
+
+pub struct Trouble {
+    pub retry_at: Instant,
+    pub failures: u32,
+    /// Since when requests may be waiting for this node; none while it answers.
+    pub down_since: Option<Instant>,
+    pub why_down: String,
+    /// Of a memcached node: failures since it last answered a client's request, and how often it was back only to fail.
+    pub strikes: u32,
+    pub relapses: u32,
+    /// A memcached node failed as often as it may: its keys are served otherwise until it answers a probe.
+    pub is_out: bool,
+    /// A replica that could not serve reads is not asked for any until then.
+    pub rests_until: Instant,
+}
+
+impl Trouble {
+    pub fn new(now: Instant) -> Self {
+        Self {
+            retry_at: now,
+            failures: 0,
+            down_since: None,
+            why_down: String::new(),
+            strikes: 0,
+            relapses: 0,
+            is_out: false,
+            rests_until: now,
+        }
+    }
+
+    /// It is connected, and the node has answered if it was lost before: whatever was wrong is over.
+    pub fn recovered(&mut self) {
+        self.down_since = None;
+        self.failures = 0;
+        self.why_down.clear();
+    }
+}
+
+/// Who the node at the other end says it is.
+#[derive(Default)]
+pub struct Identity {
+    /// The greeting under way ends with the question who it is.
+    pub is_asking: bool,
+    pub run_id: Option<Box<str>>,
+    /// Its node is named as a primary by who it is, and this connection has not asked: it does before more leaves.
+    pub is_unproven: bool,
+    /// It was closed because of who it is.
+    pub is_stranger: bool,
+}
+
+/// What an engine refused, and what was sent behind that.
+#[derive(Default)]
+pub struct Redo {
+    /// Replies still to come to what was sent before an engine refused, and whom it refused: their reads are asked again,
+    /// so that none overtakes its client's write.
+    pub left: usize,
+    pub refused: HashSet<(u32, u32)>,
+    /// How many of the first request's inner replies came, and whether one of them was a refusal.
+    pub inner_seen: u32,
+    pub inner_refused: bool,
+}

@@ -1,0 +1,379 @@
+//! What a worker routes by: one cluster as the control plane described it. Frozen; replaced as a whole by the next epoch.
+
+use serde::Deserialize;
+
+use super::families::{Families, FamilySpec};
+use super::{MemcachedSpec, Placement, Terms};
+use crate::command::Overrides;
+use crate::hash::{self, SLOTS};
+use crate::net::Address;
+
+/// No shard owns the slot.
+pub const NO_SHARD: u16 = u16::MAX;
+
+/// One cluster in the JSON of the control plane. Sizes are bytes, times are seconds, 0 = no limit.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClusterSpec {
+    pub name: String,
+    pub engine: EngineKind,
+    pub epoch: u64,
+    /// Of the engines, as HELLO and INFO tell it.
+    #[serde(default)]
+    pub version: String,
+    #[serde(default)]
+    pub endpoints: Vec<EndpointSpec>,
+    #[serde(default)]
+    pub reads: Reads,
+    /// Where the proxy runs: reads from the nearest node prefer its own zone.
+    #[serde(default)]
+    pub zone: Option<String>,
+    /// How many seconds replicas have to confirm a write.
+    #[serde(default = "one_second")]
+    pub wait_timeout: f64,
+    /// How old what a replica answers may be, in seconds; so long a written key is read from its primary.
+    #[serde(default = "one_second")]
+    pub max_staleness: f64,
+    #[serde(default)]
+    pub hashing: String,
+    #[serde(default)]
+    pub key_families: Vec<FamilySpec>,
+    #[serde(default)]
+    pub commands: Overrides,
+    pub shards: Vec<ShardSpec>,
+    #[serde(default)]
+    pub limits: Limits,
+    #[serde(default)]
+    pub timeouts: Timeouts,
+    #[serde(default)]
+    pub node_auth: NodeAuth,
+    #[serde(default)]
+    pub memcached: MemcachedSpec,
+}
+
+const fn one_second() -> f64 {
+    1.0
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EngineKind {
+    Redis,
+    Memcached,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EndpointKind {
+    Configuration,
+    Primary,
+    Reader,
+}
+
+impl EndpointKind {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Configuration => "configuration",
+            Self::Primary => "primary",
+            Self::Reader => "reader",
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reads {
+    #[default]
+    Primary,
+    Replica,
+    Nearest,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EndpointSpec {
+    pub kind: EndpointKind,
+    pub addresses: Vec<String>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShardSpec {
+    #[serde(default)]
+    pub name: Option<String>,
+    /// What clients and logs are told it is called; else its place.
+    #[serde(default)]
+    pub label: Option<String>,
+    #[serde(default)]
+    pub slots: Vec<(u16, u16)>,
+    /// Index into `nodes`; none while no primary is known.
+    pub primary: Option<usize>,
+    pub nodes: Vec<NodeSpec>,
+    #[serde(default)]
+    pub weight: Option<u32>,
+    /// Who its primary is; without it whoever answers at the address is.
+    #[serde(default)]
+    pub identity: Option<IdentitySpec>,
+    /// How many replicas must have a write before it is acknowledged; 0 = none.
+    #[serde(default)]
+    pub wait: u32,
+    /// The replicas that may vouch for a write, as their primary lists them in ROLE; without it all that are attached.
+    #[serde(default)]
+    pub voters: Option<Vec<String>>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct IdentitySpec {
+    pub run_id: String,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeSpec {
+    pub address: String,
+    #[serde(default)]
+    pub zone: Option<String>,
+    /// A replica that is in sync and fresh enough to read from.
+    #[serde(default = "yes")]
+    pub readable: bool,
+}
+
+const fn yes() -> bool {
+    true
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Connected clients of the cluster.
+    pub clients: usize,
+    /// Bytes of one request.
+    #[serde(deserialize_with = "limit")]
+    pub request: usize,
+    /// Bytes of replies one client has not read yet.
+    #[serde(deserialize_with = "limit")]
+    pub client_output: usize,
+    /// Requests of one client without a reply; beyond it the client is not read.
+    #[serde(deserialize_with = "limit")]
+    pub in_flight: usize,
+    /// Bytes of requests waiting at one worker for one node.
+    #[serde(deserialize_with = "limit")]
+    pub shard_queue: usize,
+    /// Connections per worker and node for clients that need one of their own: blocked or watching.
+    pub dedicated: usize,
+}
+
+/// 0 stands for no limit.
+fn limit<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    Ok(match usize::deserialize(deserializer)? {
+        0 => usize::MAX,
+        limit => limit,
+    })
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            clients: 10_000,
+            request: 512 << 20,
+            client_output: 512 << 20,
+            in_flight: 4096,
+            shard_queue: 64 << 20,
+            dedicated: 256,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Timeouts {
+    pub connect: f64,
+    pub reply: f64,
+    pub idle: f64,
+    /// How long requests that were not sent wait for their shard to come back.
+    pub park: f64,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self { connect: 1.0, reply: 5.0, idle: 0.0, park: 3.0 }
+    }
+}
+
+#[derive(Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct NodeAuth {
+    pub username: Option<String>,
+    pub password: Option<String>,
+}
+
+impl std::fmt::Debug for NodeAuth {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("NodeAuth(..)") // a secret is never printed
+    }
+}
+
+/// A node of the cluster; its index is its name within one epoch.
+#[derive(Clone, Debug)]
+pub struct Node {
+    pub address: Address,
+    pub label: String,
+    pub zone: Option<String>,
+    pub shard: u16,
+    pub is_readable: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct Shard {
+    pub label: String,
+    /// Index into `Cluster::nodes`.
+    pub primary: Option<u16>,
+    pub nodes: Vec<u16>,
+    /// The run id of the process that is its primary.
+    run_id: Option<String>,
+    wait: u32,
+    voters: Option<Vec<String>>,
+}
+
+/// A `ClusterSpec` made ready to route by.
+#[derive(Debug)]
+pub struct Cluster {
+    pub spec: ClusterSpec,
+    pub shards: Vec<Shard>,
+    pub nodes: Vec<Node>,
+    slots: Box<[u16]>,
+    families: Option<Families>,
+    pub placement: Placement,
+}
+
+impl Cluster {
+    pub fn parse(json: &[u8]) -> Result<Self, String> {
+        let spec: ClusterSpec = serde_json::from_slice(json).map_err(|e| format!("not a cluster: {e}"))?;
+        Self::new(spec)
+    }
+
+    pub fn new(spec: ClusterSpec) -> Result<Self, String> {
+        if spec.shards.is_empty() || spec.shards.len() > 250 {
+            return Err(format!("a cluster has 1-250 shards, not {}", spec.shards.len()));
+        }
+        let mut slots = vec![NO_SHARD; SLOTS as usize].into_boxed_slice();
+        let mut shards = Vec::new();
+        let mut nodes = Vec::new();
+        for (index, shard) in spec.shards.iter().enumerate() {
+            for &(first, last) in &shard.slots {
+                let range = slots.get_mut(usize::from(first)..=usize::from(last));
+                let range = range.ok_or_else(|| format!("shard {index}: no such slots {first}-{last}"))?;
+                if range.iter().any(|&owner| owner != NO_SHARD) {
+                    return Err(format!("shard {index}: slots {first}-{last} have two owners"));
+                }
+                range.fill(index as u16);
+            }
+            let start = nodes.len();
+            for node in &shard.nodes {
+                let address = Address::parse(&node.address)?;
+                let zone = node.zone.clone();
+                let (label, is_readable) = (address.to_string(), node.readable);
+                nodes.push(Node { label, address, zone, shard: index as u16, is_readable });
+            }
+            if shard.primary.is_some_and(|p| p >= shard.nodes.len()) {
+                return Err(format!("shard {index}: its primary is not one of its nodes"));
+            }
+            let label = shard.label.clone().unwrap_or_else(|| index.to_string());
+            if label.is_empty() || label.contains(char::is_control) {
+                return Err(format!("shard {index}: {label:?} is no label"));
+            }
+            shards.push(Shard {
+                label,
+                primary: shard.primary.map(|p| (start + p) as u16),
+                nodes: (start..nodes.len()).map(|n| n as u16).collect(),
+                run_id: shard.identity.as_ref().map(|identity| identity.run_id.clone()),
+                wait: shard.wait,
+                voters: shard.voters.as_ref().map(|voters| read_voters(voters)).transpose()?,
+            });
+        }
+        let families = Families::compile(&spec.key_families)?;
+        let placement = Placement::build(&spec)?;
+        Ok(Self { spec, shards, nodes, slots, families, placement })
+    }
+
+    /// The slot of a key: by the cluster's key families, else by its hash tag.
+    #[inline]
+    pub fn slot_of(&self, key: &[u8]) -> u16 {
+        match &self.families {
+            None => hash::slot(key),
+            Some(families) => families.slot(key),
+        }
+    }
+
+    /// The shard that owns the slot, or `NO_SHARD`.
+    #[inline]
+    pub fn shard_of(&self, slot: u16) -> u16 {
+        self.slots[usize::from(slot)]
+    }
+
+    /// When writes to the shard are acknowledged, if not at once.
+    #[inline]
+    pub fn terms_of(&self, shard: u16) -> Option<Terms<'_>> {
+        let shard = self.shards.get(usize::from(shard)).filter(|shard| shard.wait > 0)?;
+        let timeout = (self.spec.wait_timeout * 1e6) as u32;
+        Some(Terms { wanted: shard.wait, voters: shard.voters.as_deref(), timeout })
+    }
+
+    /// The run id the node must have before requests leave for it: that of its shard's primary, if it is the primary.
+    pub fn run_id_of(&self, shard: u16, node: u16) -> Option<&str> {
+        let shard = self.shards.get(usize::from(shard)).filter(|shard| shard.primary == Some(node))?;
+        shard.run_id.as_deref()
+    }
+}
+
+/// Each once, and written as it is compared.
+fn read_voters(voters: &[String]) -> Result<Vec<String>, String> {
+    let mut read = voters
+        .iter()
+        .map(|voter| Address::parse(voter).map(|address| address.to_string()))
+        .collect::<Result<Vec<_>, _>>()?;
+    read.sort_unstable();
+    read.dedup();
+    Ok(read)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(shards: &str) -> Vec<u8> {
+        format!(r#"{{"name":"c","engine":"redis","epoch":1,"shards":{shards}}}"#).into_bytes()
+    }
+
+    #[test]
+    fn slots_lead_to_shards_and_shards_to_nodes() {
+        let cluster = Cluster::parse(&spec(
+            r#"[{"slots":[[0,99]],"primary":0,"nodes":[{"address":"127.0.0.1:1"},{"address":"127.0.0.1:2"}]},
+                {"slots":[[100,100],[200,300]],"primary":null,"nodes":[{"address":"unix:/x"}]}]"#,
+        ))
+        .unwrap();
+        assert_eq!(cluster.shard_of(99), 0);
+        assert_eq!(cluster.shard_of(100), 1);
+        assert_eq!(cluster.shard_of(101), NO_SHARD);
+        assert_eq!(cluster.shard_of(300), 1);
+        assert_eq!(cluster.shards[0].primary, Some(0));
+        assert_eq!(cluster.shards[1].primary, None);
+        assert_eq!(cluster.nodes[2].shard, 1);
+    }
+
+    #[test]
+    fn what_contradicts_itself_is_refused() {
+        for bad in [
+            "[]",
+            r#"[{"slots":[[0,5]],"primary":0,"nodes":[]}]"#,
+            r#"[{"label":"","primary":null,"nodes":[]}]"#,
+            r#"[{"label":"a\r\n+OK","primary":null,"nodes":[]}]"#,
+            r#"[{"voters":["nowhere"],"primary":null,"nodes":[]}]"#,
+            r#"[{"slots":[[0,16384]],"primary":null,"nodes":[]}]"#,
+            r#"[{"slots":[[0,5]],"primary":null,"nodes":[]},{"slots":[[5,6]],"primary":null,"nodes":[]}]"#,
+        ] {
+            assert!(Cluster::parse(&spec(bad)).is_err(), "{bad}");
+        }
+    }
+}

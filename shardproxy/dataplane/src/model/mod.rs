@@ -1,0 +1,16 @@
+//! What a worker routes by, as the control plane described it. Frozen values.
+
+mod cluster;
+mod families;
+mod memcached;
+mod placement;
+mod script;
+mod terms;
+mod topic;
+
+pub use cluster::{Cluster, ClusterSpec, EndpointKind, EngineKind, NodeAuth, Reads, ShardSpec, NO_SHARD};
+pub use memcached::{Action, Discovery, MemcachedSpec};
+pub use placement::Placement;
+pub use script::{digest_of, Digest};
+pub use terms::{Terms, NONE as NO_TERMS};
+pub use topic::{Kind, Topic};

@@ -1,0 +1,118 @@
+//! Connections of a client's own, while it is blocked or watches: from a bounded pool per node, with a queue beyond it.
+
+use std::time::Duration;
+
+use super::{least_busy, NO_CLUSTER};
+use crate::clients::{Client, Flow};
+use crate::dialect::texts;
+use crate::links::{Leased, Link, Role, State, Way};
+use crate::metrics::Class;
+use crate::turn::Turn;
+
+/// Clients that wait for a connection of one pool: more than a worker has of them, unless something is wrong.
+const QUEUED: usize = 4096;
+/// A node whose pool could not connect is not tried again for so long.
+const REST: Duration = Duration::from_millis(100);
+
+/// What a request for a connection of its own comes to.
+pub enum Lease {
+    Held(usize),
+    /// The pool is used up: the client is queued for the next free one.
+    Wait,
+    /// There is no primary, or none that can be reached.
+    Later,
+    Refused(Vec<u8>),
+}
+
+/// A connection of a client's own to the primary of a shard, or to a replica, from the node's bounded pool.
+pub fn lease(turn: &mut Turn, client: &mut Client, shard: u16, on_replica: bool) -> Lease {
+    if let Some(held) = client.lease {
+        return Lease::Held(held as usize);
+    }
+    let replica =
+        if on_replica { least_busy(turn, client.cluster, shard, (client.resp, client.db), true, None) } else { None };
+    let Some(served) = &mut turn.clusters[client.cluster] else { return Lease::Refused(NO_CLUSTER.to_vec()) };
+    let Some(node) = replica.or(served.cluster.shards[usize::from(shard)].primary) else { return Lease::Later };
+    let place = &mut served.nodes[usize::from(node)];
+    if place.rests_until > turn.now {
+        return Lease::Later;
+    }
+    let idle = place.idle.iter().position(|&i| {
+        let way = &turn.links[i].way;
+        way.resp == client.resp && way.db == client.db
+    });
+    let leased = match idle {
+        Some(at) => place.idle.swap_remove(at),
+        None if place.dedicated < served.cluster.spec.limits.dedicated => {
+            place.dedicated += 1;
+            let engine = served.cluster.spec.engine;
+            let way = Way { cluster: client.cluster, shard, node, resp: client.resp, db: client.db };
+            let role = Role::Leased(Box::default());
+            turn.links.insert(Link::new(way, role, engine, turn.now, place.metrics.clone()))
+        }
+        None => {
+            if let Some(other) = place.idle.pop() {
+                turn.later.retire.push(other); // of another RESP version or database: it makes room
+            }
+            if place.queue.len() >= QUEUED {
+                return Lease::Refused(texts::TOO_MANY_QUEUED.to_vec());
+            }
+            place.queue.push_back(client.ticket());
+            return Lease::Wait;
+        }
+    };
+    if let Some(lease) = turn.links[leased].leased_mut() {
+        lease.owner = Some(client.ticket());
+    }
+    client.lease = Some(leased as u32);
+    Lease::Held(leased)
+}
+
+/// Its node cannot be connected to: nobody tries for a moment.
+pub fn rest(turn: &mut Turn, index: usize) {
+    let way = turn.links[index].way;
+    let served = turn.clusters[way.cluster].as_mut();
+    if let Some(place) = served.and_then(|s| s.nodes.get_mut(usize::from(way.node))) {
+        place.rests_until = turn.now + REST;
+    }
+}
+
+/// Whether the client has gone while it waits at an engine, or for a connection to do so, or in WAIT. An engine
+/// forgets such a client; so do we.
+pub fn is_left(turn: &Turn, client: &Client) -> bool {
+    let waits = |leased: u32| turn.links[leased as usize].exchange.newest_first().any(|r| r.class == Class::Block);
+    client.is_half_closed
+        && match client.flow {
+            Flow::Queued => true,
+            Flow::Offloaded(_) => is_in_wait(turn, client),
+            _ => client.lease.is_some_and(waits),
+        }
+}
+
+/// Whether a command of the control plane's does nothing for it but wait.
+pub fn is_in_wait(turn: &Turn, client: &Client) -> bool {
+    matches!(client.flow, Flow::Offloaded(token) if turn.offloaded.get(&token).is_some_and(|o| o.waits))
+}
+
+/// A leased connection is free again: keep it for the next client that wants one.
+pub fn give_back(turn: &mut Turn, index: usize) {
+    let link = &mut turn.links[index];
+    let Some(Leased { is_altered, owner, waiting, .. }) = link.leased_mut() else { return };
+    (*owner, *waiting) = (None, None);
+    let is_fit = !*is_altered && !link.is_retired;
+    let is_good = link.state == State::Ready && link.exchange.is_empty() && is_fit;
+    link.wanted = turn.now;
+    let Way { cluster, node, .. } = link.way;
+    if !is_good {
+        return turn.later.retire.push(index);
+    }
+    if let Some(place) = turn.clusters[cluster].as_mut().and_then(|s| s.nodes.get_mut(usize::from(node))) {
+        place.idle.push(index);
+        turn.later.pools.push((cluster, usize::from(node)));
+    }
+}
+
+/// Who waits longest for a connection of that pool; it may be gone.
+pub fn next_queued(turn: &mut Turn, (cluster, node): (usize, usize)) -> Option<(usize, u32)> {
+    turn.clusters[cluster].as_mut()?.nodes.get_mut(node)?.queue.pop_front()
+}

@@ -1,0 +1,53 @@
+//! Parking lots: where requests wait for a shard that has no primary. While a lot holds anything, every later request for
+//! that primary goes behind it: order is kept. A lot is a link without a node: the same exchange, the same bounds.
+
+use std::mem;
+
+use crate::dialect::texts;
+use crate::links::{Link, Role, Way, NO_NODE};
+use crate::model::EngineKind;
+use crate::turn::Turn;
+
+/// Bytes of requests that may wait for their shards in all workers together.
+const PARKED: usize = 64 * 1024 * 1024;
+
+/// The shard's parking lot, opened if there is none.
+pub fn lot(turn: &mut Turn, way: Way) -> usize {
+    if let Some(lot) = find_lot(turn, &way) {
+        return lot;
+    }
+    let name = turn.cluster(way.cluster).map_or_else(String::new, |c| c.spec.name.clone());
+    let metrics = turn.shared.metrics.node(&name, "parked", turn.number);
+    let way = Way { node: NO_NODE, ..way };
+    let mut link = Link::new(way, Role::Lot, EngineKind::Redis, turn.now, metrics);
+    link.trouble.down_since = Some(turn.now);
+    let lot = turn.links.insert(link);
+    if let Some(served) = &mut turn.clusters[way.cluster] {
+        served.open_lot(&way, lot);
+    }
+    lot
+}
+
+pub fn find_lot(turn: &Turn, way: &Way) -> Option<usize> {
+    turn.served(way.cluster)?.lot(way.shard, way.resp, way.db)
+}
+
+/// Count anew what waits in a lot.
+pub fn count_parked(turn: &mut Turn, lot: usize) {
+    let link = &mut turn.links[lot];
+    let now = link.exchange.bytes();
+    turn.accounts.parked = turn.accounts.parked + now - mem::replace(&mut link.parked, now);
+    turn.settle_link(lot);
+    turn.shared.workers[turn.number].parked.set(turn.accounts.parked as u64);
+}
+
+/// The lot, if the whole proxy may park more.
+pub fn with_room(turn: &mut Turn, lot: usize) -> Result<usize, Vec<u8>> {
+    count_parked(turn, lot);
+    if turn.shared.parked() < PARKED {
+        Ok(lot)
+    } else {
+        let way = turn.links[lot].way;
+        Err(texts::failing_over(&turn.label(way.cluster, way.shard)))
+    }
+}

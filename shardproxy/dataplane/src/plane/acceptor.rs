@@ -1,0 +1,274 @@
+//! One thread accepts for all endpoints and deals clients to the worker with the fewest.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use mio::{Events, Poll, Token, Waker};
+use serde_json::{json, Map, Value};
+
+use crate::clients::Seats;
+use crate::dialect::{memcached, texts};
+use crate::model::{EndpointKind, EngineKind};
+use crate::net::{Address, Listener};
+use crate::shared::Shared;
+use crate::sync::lock;
+use crate::worker::{Mailbox, Message};
+
+const WAKE: Token = Token(usize::MAX);
+/// Out of file descriptors: wait so long before the next try.
+const EXHAUSTED: Duration = Duration::from_millis(50);
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct EndpointKey {
+    pub cluster: usize,
+    pub kind: EndpointKind,
+    pub address: String,
+}
+
+enum Order {
+    Listen { key: EndpointKey, token: usize, listener: Listener },
+    Close(usize),
+    Drain,
+    Stop,
+}
+
+struct Open {
+    token: usize,
+    bound: String,
+}
+
+pub struct Acceptor {
+    open: Mutex<HashMap<EndpointKey, Open>>,
+    orders: Arc<Mutex<Vec<Order>>>,
+    waker: Waker,
+    next_token: AtomicU64,
+    refused: Arc<Mutex<HashMap<usize, u64>>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+    shared: Arc<Shared>,
+}
+
+/// Listeners that are bound but not served yet, and endpoints that will close.
+pub struct Prepared {
+    opened: Vec<(EndpointKey, Listener)>,
+    kept: Vec<EndpointKey>,
+    closed: Vec<EndpointKey>,
+}
+
+impl Acceptor {
+    pub fn start(shared: Arc<Shared>, mailboxes: Arc<[Arc<Mailbox>]>, seats: Arc<Seats>) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let waker = Waker::new(poll.registry(), WAKE)?;
+        let orders: Arc<Mutex<Vec<Order>>> = Arc::default();
+        let refused: Arc<Mutex<HashMap<usize, u64>>> = Arc::default();
+        let mut run = Run {
+            poll,
+            orders: orders.clone(),
+            listeners: HashMap::new(),
+            shared: shared.clone(),
+            mailboxes,
+            seats,
+            refused: refused.clone(),
+            is_exhausted: false,
+        };
+        let thread = thread::Builder::new().name("shardproxy-accept".into()).spawn(move || run.run())?;
+        Ok(Self {
+            open: Mutex::default(),
+            orders,
+            waker,
+            next_token: AtomicU64::new(0),
+            refused,
+            thread: Mutex::new(Some(thread)),
+            shared,
+        })
+    }
+
+    /// Bind what is new for a cluster. Nothing listens before `commit`; on an error all that was bound is let go.
+    pub fn prepare(&self, cluster: usize, wanted: &[(EndpointKey, Address)]) -> Result<Prepared, (String, io::Error)> {
+        let open = lock(&self.open);
+        let mut prepared = Prepared { opened: Vec::new(), kept: Vec::new(), closed: Vec::new() };
+        for (key, address) in wanted {
+            if open.contains_key(key) {
+                prepared.kept.push(key.clone());
+            } else {
+                let listener = Listener::bind(address).map_err(|error| (key.address.clone(), error))?;
+                prepared.opened.push((key.clone(), listener));
+            }
+        }
+        let is_wanted = |key: &EndpointKey| wanted.iter().any(|(k, _)| k == key);
+        prepared.closed = open.keys().filter(|k| k.cluster == cluster && !is_wanted(k)).cloned().collect();
+        Ok(prepared)
+    }
+
+    /// Serve what was prepared; the configured and bound address of every endpoint of the cluster.
+    pub fn commit(&self, prepared: Prepared) -> Vec<(String, String)> {
+        let mut open = lock(&self.open);
+        let mut result = Vec::new();
+        for key in prepared.kept {
+            if let Some(entry) = open.get(&key) {
+                result.push((key.address.clone(), entry.bound.clone()));
+            }
+        }
+        for key in prepared.closed {
+            if let Some(entry) = open.remove(&key) {
+                self.order(Order::Close(entry.token));
+            }
+        }
+        for (key, listener) in prepared.opened {
+            let bound = listener.address().map_or_else(|_| key.address.clone(), |a| a.to_string());
+            let token = self.next_token.fetch_add(1, Relaxed) as usize;
+            result.push((key.address.clone(), bound.clone()));
+            open.insert(key.clone(), Open { token, bound });
+            self.order(Order::Listen { key, token, listener });
+        }
+        result
+    }
+
+    pub fn close(&self, cluster: usize) {
+        let mut open = lock(&self.open);
+        let tokens: Vec<usize> = open.iter().filter(|(k, _)| k.cluster == cluster).map(|(_, o)| o.token).collect();
+        open.retain(|key, _| key.cluster != cluster);
+        for token in tokens {
+            self.order(Order::Close(token));
+        }
+    }
+
+    /// Close every endpoint, and have the workers drain after that: whoever sees its connection end can open no other.
+    pub fn drain(&self) {
+        lock(&self.open).clear();
+        self.order(Order::Drain);
+    }
+
+    pub fn stop(&self) {
+        self.order(Order::Stop);
+        if let Some(thread) = lock(&self.thread).take() {
+            let _ = thread.join();
+        }
+    }
+
+    /// Write each cluster's refused connections into its statistics.
+    pub fn count_refused(&self, clusters: &mut Map<String, Value>) {
+        for (&index, &count) in lock(&self.refused).iter() {
+            if let Some(cluster) = self.shared.cluster(index) {
+                if let Some(entry) = clusters.get_mut(&cluster.spec.name) {
+                    entry["refused"] = json!(count);
+                }
+            }
+        }
+    }
+
+    fn order(&self, order: Order) {
+        lock(&self.orders).push(order);
+        let _ = self.waker.wake();
+    }
+}
+
+/// The thread's own part.
+struct Run {
+    poll: Poll,
+    orders: Arc<Mutex<Vec<Order>>>,
+    listeners: HashMap<usize, (EndpointKey, Listener)>,
+    shared: Arc<Shared>,
+    mailboxes: Arc<[Arc<Mailbox>]>,
+    seats: Arc<Seats>,
+    refused: Arc<Mutex<HashMap<usize, u64>>>,
+    is_exhausted: bool,
+}
+
+impl Run {
+    fn run(&mut self) {
+        let mut events = Events::with_capacity(64);
+        loop {
+            let wait = self.is_exhausted.then_some(EXHAUSTED);
+            if let Err(error) = self.poll.poll(&mut events, wait) {
+                if error.kind() != io::ErrorKind::Interrupted {
+                    thread::sleep(EXHAUSTED);
+                }
+                continue;
+            }
+            if self.is_exhausted {
+                self.is_exhausted = false;
+                let tokens: Vec<usize> = self.listeners.keys().copied().collect();
+                for token in tokens {
+                    self.accept_all(token);
+                }
+            }
+            for event in &events {
+                if event.token() == WAKE {
+                    if !self.obey() {
+                        return;
+                    }
+                } else {
+                    self.accept_all(event.token().0);
+                }
+            }
+        }
+    }
+
+    /// Carry out what was ordered; false to stop.
+    fn obey(&mut self) -> bool {
+        let orders = std::mem::take(&mut *lock(&self.orders));
+        for order in orders {
+            match order {
+                Order::Listen { key, token, mut listener } => {
+                    if let Err(error) = listener.register(self.poll.registry(), Token(token)) {
+                        eprintln!("shardproxy: cannot watch endpoint {}: {error}", key.address);
+                    }
+                    self.listeners.insert(token, (key, listener));
+                    self.accept_all(token); // connections may wait since the bind
+                }
+                Order::Close(token) => {
+                    if let Some((_, mut listener)) = self.listeners.remove(&token) {
+                        let _ = listener.deregister(self.poll.registry());
+                    }
+                }
+                Order::Drain => {
+                    for (_, (_, mut listener)) in self.listeners.drain() {
+                        let _ = listener.deregister(self.poll.registry());
+                    }
+                    for mailbox in &*self.mailboxes {
+                        mailbox.send(Message::Drain);
+                    }
+                }
+                Order::Stop => return false,
+            }
+        }
+        true
+    }
+
+    fn accept_all(&mut self, token: usize) {
+        let Some((key, listener)) = self.listeners.get(&token) else { return };
+        loop {
+            let stream = match listener.accept() {
+                Ok(stream) => stream,
+                Err(error) => match error.kind() {
+                    io::ErrorKind::WouldBlock => return,
+                    io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => continue,
+                    _ => {
+                        self.is_exhausted = true;
+                        return;
+                    }
+                },
+            };
+            let cluster = self.shared.cluster(key.cluster);
+            let limit = cluster.as_ref().map_or(0, |c| c.spec.limits.clients);
+            match self.seats.deal(key.cluster, limit) {
+                Some(seat) => {
+                    let worker = seat.worker();
+                    let id = self.shared.next_client.fetch_add(1, Relaxed);
+                    let (cluster, endpoint) = (key.cluster, key.kind);
+                    self.mailboxes[worker].send(Message::Accepted { stream, id, cluster, endpoint, seat });
+                }
+                None => {
+                    *lock(&self.refused).entry(key.cluster).or_default() += 1;
+                    let is_memcached = cluster.is_some_and(|c| c.spec.engine == EngineKind::Memcached);
+                    let text = if is_memcached { memcached::texts::MAX_CLIENTS } else { texts::MAX_CLIENTS };
+                    let _ = stream.write(text);
+                }
+            }
+        }
+    }
+}

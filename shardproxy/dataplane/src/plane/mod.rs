@@ -1,0 +1,372 @@
+//! The data plane as a whole: its threads, what they share, and the operations of the control plane.
+
+mod acceptor;
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use serde_json::{json, Value};
+
+use self::acceptor::{Acceptor, EndpointKey};
+use crate::clients::{ClientInfo, Seats};
+use crate::command::CommandTable;
+use crate::dialect::memcached::verb::command_names;
+use crate::glob::{self, TooCostly};
+use crate::model::{Cluster, Kind};
+use crate::net::{Address, Resolver};
+use crate::shared::{worker_of, Down, Offload, Paused, Shared};
+use crate::sync::lock;
+use crate::worker::{Mailbox, Message, Worker};
+
+pub use crate::shared::{Hint, HintKind};
+
+#[cfg(test)]
+mod tests;
+
+/// How long `clients` and `kill` wait for the workers.
+const ASK: Duration = Duration::from_secs(1);
+pub const MAX_WORKERS: usize = 255;
+
+pub struct Plane {
+    shared: Arc<Shared>,
+    mailboxes: Mailboxes,
+    seats: Arc<Seats>,
+    restarts: Arc<[AtomicU64]>,
+    acceptor: Acceptor,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    applying: Mutex<()>,
+}
+
+impl Plane {
+    pub fn start(workers: usize, table: &[u8], buffers: usize) -> Result<Self, String> {
+        let resolver = Resolver::start().map_err(|e| format!("cannot start a thread: {e}"))?;
+        Self::with(workers, table, buffers, resolver)
+    }
+
+    fn with(workers: usize, table: &[u8], buffers: usize, resolver: Resolver) -> Result<Self, String> {
+        if workers == 0 || workers > MAX_WORKERS {
+            return Err(format!("1-{MAX_WORKERS} workers are possible, not {workers}"));
+        }
+        let table = CommandTable::from_json(table)?;
+        let shared = Shared::new(workers, table, buffers, resolver).map_err(|e| format!("eventfd: {e}"))?;
+        let shared = Arc::new(shared);
+        let mailboxes: Mailboxes = (0..workers).map(|_| Arc::default()).collect();
+        let restarts: Arc<[AtomicU64]> = (0..workers).map(|_| AtomicU64::new(0)).collect();
+        let seats = Arc::new(Seats::new(workers));
+        let acceptor = Acceptor::start(shared.clone(), mailboxes.clone(), seats.clone())
+            .map_err(|e| format!("cannot start a thread: {e}"))?;
+        let mut threads = Vec::new();
+        for number in 0..workers {
+            let (shared, mailbox, restarts) = (shared.clone(), mailboxes[number].clone(), restarts.clone());
+            let name = format!("shardproxy-{number}");
+            let run = move || run_worker(number, &shared, &mailbox, &restarts[number]);
+            let thread = thread::Builder::new().name(name).spawn(run);
+            threads.push(thread.map_err(|e| format!("cannot start a thread: {e}"))?);
+        }
+        Ok(Self {
+            shared,
+            mailboxes,
+            seats,
+            restarts,
+            acceptor,
+            threads: Mutex::new(threads),
+            applying: Mutex::new(()),
+        })
+    }
+
+    /// Serve a cluster as described. All or nothing: if an endpoint cannot listen, nothing changes.
+    pub fn apply(&self, cluster: Cluster) -> Result<Vec<(String, String)>, ApplyError> {
+        let _one_at_a_time = lock(&self.applying);
+        let name = cluster.spec.name.clone();
+        let cluster = Arc::new(cluster);
+        let index = {
+            let mut clusters = lock(&self.shared.clusters);
+            match clusters.iter().position(|(known, _)| *known == name) {
+                Some(index) => {
+                    if let Some(old) = &clusters[index].1 {
+                        if cluster.spec.epoch < old.spec.epoch {
+                            let (new, old) = (cluster.spec.epoch, old.spec.epoch);
+                            return Err(ApplyError::Invalid(format!("epoch {new} of {name} is older than {old}")));
+                        }
+                    }
+                    index
+                }
+                None => {
+                    clusters.push((name, None));
+                    clusters.len() - 1
+                }
+            }
+        };
+        let mut wanted = Vec::new();
+        for endpoint in &cluster.spec.endpoints {
+            for address in &endpoint.addresses {
+                let parsed = Address::parse(address).map_err(ApplyError::Invalid)?;
+                wanted.push((EndpointKey { cluster: index, kind: endpoint.kind, address: address.clone() }, parsed));
+            }
+        }
+        let prepared = self.acceptor.prepare(index, &wanted).map_err(|(address, e)| ApplyError::Listen(address, e))?;
+        lock(&self.shared.clusters)[index].1 = Some(cluster.clone());
+        let (applied, acks) = sync_channel(self.mailboxes.len());
+        for mailbox in &*self.mailboxes {
+            mailbox.send(Message::Apply { index, cluster: Some(cluster.clone()), applied: applied.clone() });
+        }
+        drop(applied);
+        let bound = self.acceptor.commit(prepared);
+        let deadline = Instant::now() + ASK;
+        for _ in &*self.mailboxes {
+            if acks.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_err() {
+                return Err(ApplyError::Late);
+            }
+        }
+        Ok(bound)
+    }
+
+    pub fn remove(&self, name: &str) {
+        let _one_at_a_time = lock(&self.applying);
+        let index = {
+            let mut clusters = lock(&self.shared.clusters);
+            let Some(index) = clusters.iter().position(|(known, _)| known == name) else { return };
+            clusters[index].1 = None;
+            index
+        };
+        self.acceptor.close(index);
+        let (applied, _nobody_waits) = sync_channel(self.mailboxes.len());
+        for mailbox in &*self.mailboxes {
+            mailbox.send(Message::Apply { index, cluster: None, applied: applied.clone() });
+        }
+    }
+
+    /// The slot of a key in that cluster; none when it is not served.
+    pub fn slot_of(&self, cluster: &str, key: &[u8]) -> Option<u16> {
+        let clusters = lock(&self.shared.clusters);
+        let (_, served) = clusters.iter().find(|(name, _)| name == cluster)?;
+        Some(served.as_ref()?.slot_of(key))
+    }
+
+    /// Refuse clients beyond so many of all clusters together; 0 = no limit. Those that are there stay.
+    pub fn limit_clients(&self, most: usize) {
+        self.seats.limit(most);
+    }
+
+    pub fn learn(&self, table: &[u8]) -> Result<(), String> {
+        let table = Arc::new(CommandTable::from_json(table)?);
+        self.shared.learn(table.clone());
+        for mailbox in &*self.mailboxes {
+            mailbox.send(Message::Learn(table.clone()));
+        }
+        Ok(())
+    }
+
+    pub fn wakeup_fd(&self) -> i32 {
+        self.shared.offloads.wakeup.fd()
+    }
+
+    pub fn take(&self) -> Vec<Offload> {
+        self.shared.offloads.take()
+    }
+
+    pub fn answer(&self, token: u64, reply: Vec<u8>) {
+        if let Some(mailbox) = self.mailboxes.get(worker_of(token)) {
+            mailbox.send(Message::Answer { token, reply });
+        }
+    }
+
+    pub fn retry(&self, token: u64) {
+        if let Some(mailbox) = self.mailboxes.get(worker_of(token)) {
+            mailbox.send(Message::Retry { token });
+        }
+    }
+
+    pub fn statistics(&self) -> Value {
+        let shared = &self.shared;
+        let now = shared.millis(Instant::now());
+        let workers: Vec<Value> = shared
+            .workers
+            .iter()
+            .zip(&*self.restarts)
+            .map(|(worker, restarts)| {
+                #[allow(clippy::cast_precision_loss)]
+                let age = now.saturating_sub(worker.turned_at.get()) as f64 / 1e3;
+                json!({
+                    "turns": worker.turns.get(), "age": age, "clients": worker.clients.get(),
+                    "buffers": worker.buffers.get(), "restarts": restarts.load(Relaxed),
+                })
+            })
+            .collect();
+        let mut clusters = shared.metrics.collect(&names_of(&shared.table()));
+        let mut epochs = serde_json::Map::new();
+        for (name, cluster) in lock(&shared.clusters).iter() {
+            if let Some(cluster) = cluster {
+                epochs.insert(name.clone(), json!(cluster.spec.epoch));
+            }
+        }
+        self.acceptor.count_refused(&mut clusters);
+        json!({"workers": workers, "clusters": clusters, "buffers": shared.buffers().0, "epoch": epochs})
+    }
+
+    pub fn clients(&self) -> Vec<ClientInfo> {
+        let (sender, answers) = sync_channel(self.mailboxes.len());
+        for mailbox in &*self.mailboxes {
+            mailbox.send(Message::List(sender.clone()));
+        }
+        drop(sender);
+        let deadline = Instant::now() + ASK;
+        let mut all = Vec::new();
+        while let Ok(some) = answers.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            all.extend(some);
+        }
+        all.sort_by_key(|client: &ClientInfo| client.id);
+        all
+    }
+
+    pub fn kill(&self, ids: Vec<u64>) -> usize {
+        let (killed, answers) = sync_channel(self.mailboxes.len());
+        let ids = Arc::new(ids);
+        for mailbox in &*self.mailboxes {
+            mailbox.send(Message::Kill { ids: ids.clone(), killed: killed.clone() });
+        }
+        drop(killed);
+        let deadline = Instant::now() + ASK;
+        let mut count = 0;
+        while let Ok(some) = answers.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            count += some;
+        }
+        count
+    }
+
+    /// What workers found of nodes since the last call.
+    pub fn hints(&self) -> Vec<Hint> {
+        self.shared.take_hints()
+    }
+
+    /// memcached nodes that are down, and why; none if that is as it was at the last call.
+    pub fn down(&self) -> Option<Vec<Down>> {
+        self.shared.take_down()
+    }
+
+    /// The names that match of what clients of the cluster are subscribed to, sorted. Without a pattern all of them.
+    pub fn topics(&self, cluster: &str, kind: Kind, pattern: Option<&[u8]>) -> Result<Vec<Vec<u8>>, TooCostly> {
+        let topics = self.subscriptions(cluster, kind);
+        let mut names: Vec<Vec<u8>> = topics.into_iter().map(|(name, _)| name).collect();
+        if let Some(pattern) = pattern {
+            glob::check_cost(pattern, names.iter().map(Vec::as_slice))?;
+            names.retain(|name| glob::matches(pattern, name));
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// How many clients of the cluster are subscribed to each of these.
+    pub fn subscribers(&self, cluster: &str, kind: Kind, names: Vec<Vec<u8>>) -> Vec<usize> {
+        let counts: HashMap<Vec<u8>, usize> = self.subscriptions(cluster, kind).into_iter().collect();
+        names.into_iter().map(|name| counts.get(&name).copied().unwrap_or(0)).collect()
+    }
+
+    fn subscriptions(&self, cluster: &str, kind: Kind) -> Vec<(Vec<u8>, usize)> {
+        let index = lock(&self.shared.clusters).iter().position(|(name, _)| name == cluster);
+        let topics = index.map_or_else(Vec::new, |index| self.shared.census.list(index));
+        topics.into_iter().filter(|&(its, ..)| its == kind).map(|(_, name, clients)| (name, clients)).collect()
+    }
+
+    /// Hold requests of a cluster's clients for so many seconds: only writes, or all. 0 ends it.
+    pub fn pause(&self, cluster: &str, seconds: f64, only_writes: bool) {
+        let Some(index) = lock(&self.shared.clusters).iter().position(|(name, _)| name == cluster) else { return };
+        let until = self.shared.millis(Instant::now()) + (seconds * 1e3) as u64;
+        let what = if only_writes { Paused::Writes } else { Paused::All };
+        self.shared.pauses.set(index, if seconds > 0.0 { until } else { 0 }, what);
+    }
+
+    /// End a client's wait for a blocking command as a timeout would, or with an error; whether it was waiting.
+    pub fn unblock(&self, client: u64, with_error: bool) -> bool {
+        let (sender, answers) = sync_channel(self.mailboxes.len());
+        for mailbox in &*self.mailboxes {
+            mailbox.send(Message::Unblock { client, with_error, unblocked: sender.clone() });
+        }
+        drop(sender);
+        let deadline = Instant::now() + ASK;
+        let mut found = false;
+        while let Ok(one) = answers.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            found |= one;
+        }
+        found
+    }
+
+    /// The name of a command id, for CLIENT LIST.
+    pub fn command_name(&self, id: u16) -> String {
+        let table = self.shared.table();
+        let found = table.commands().iter().find_map(|command| {
+            if command.id == id {
+                return Some(command.name.to_string());
+            }
+            command.subcommands.iter().find(|sub| sub.id == id).map(|sub| sub.name.to_string())
+        });
+        found.unwrap_or_else(|| "NULL".into())
+    }
+
+    pub fn drain(&self) {
+        self.acceptor.drain();
+    }
+
+    pub fn stop(&self) {
+        self.acceptor.stop();
+        for mailbox in &*self.mailboxes {
+            mailbox.send(Message::Stop);
+        }
+        for thread in lock(&self.threads).drain(..) {
+            let _ = thread.join(); // a panic was reported where it happened
+        }
+    }
+}
+
+impl Drop for Plane {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+#[derive(Debug)]
+pub enum ApplyError {
+    Invalid(String),
+    Listen(String, io::Error),
+    /// Not every worker has taken it within a second; they will.
+    Late,
+}
+
+/// What commands are called, by their numbers.
+fn names_of(table: &CommandTable) -> HashMap<u16, String> {
+    let mut names: HashMap<u16, String> = command_names().map(|(id, name)| (id, name.to_owned())).collect();
+    for command in table.commands() {
+        names.insert(command.id, command.name.to_string());
+        for sub in &command.subcommands {
+            names.insert(sub.id, sub.name.to_string());
+        }
+    }
+    names
+}
+
+type Mailboxes = Arc<[Arc<Mailbox>]>;
+
+/// A worker that panics loses its clients, not the process: it is started anew.
+fn run_worker(number: usize, shared: &Arc<Shared>, mailbox: &Arc<Mailbox>, restarts: &AtomicU64) {
+    loop {
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            Worker::new(number, shared, mailbox.clone()).and_then(|mut worker| worker.run())
+        }));
+        match outcome {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => eprintln!("shardproxy: worker {number} failed and starts anew: {error}"),
+            Err(_) => eprintln!("shardproxy: worker {number} panicked and starts anew"),
+        }
+        restarts.fetch_add(1, Relaxed);
+        shared.workers[number].clients.set(0);
+        shared.census.forget_worker(number);
+        shared.metrics.forget_worker(number);
+        shared.tell_down();
+        thread::sleep(Duration::from_millis(10)); // a worker that cannot start must not spin
+    }
+}

@@ -1,4 +1,0 @@
-//! Wire formats, sans I/O.
-
-pub mod resp;
-pub mod texts;

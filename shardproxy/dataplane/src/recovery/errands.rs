@@ -1,0 +1,33 @@
+//! What replies left to do.
+
+use super::lost::in_doubt;
+use super::{parking, waiting};
+use crate::clients::Clients;
+use crate::command::CommandTable;
+use crate::complete::{fail, mark_written, Errands};
+use crate::turn::Turn;
+
+/// See to it, but for what the control plane must heal: that is left.
+pub fn run(turn: &mut Turn, clients: &mut Clients, table: &CommandTable, index: usize, errands: &mut Errands) {
+    let cluster = turn.links[index].way.cluster;
+    if errands.asks_again {
+        turn.links.mark(index);
+    }
+    for written in errands.written.drain(..) {
+        mark_written(turn, table, cluster, &written);
+    }
+    if !errands.overtakers.is_empty() {
+        parking::drop_overtaken(turn, clients, index, &errands.overtakers, &mut errands.refused);
+        errands.overtakers.clear();
+    }
+    if !errands.refused.is_empty() {
+        parking::park_refused(turn, clients, index, std::mem::take(&mut errands.refused));
+    }
+    for unsettled in errands.unexecuted.drain(..) {
+        waiting::waits_elsewhere(turn, clients, index, &unsettled);
+    }
+    for (shard, request) in errands.doubtful.drain(..) {
+        let text = in_doubt(&turn.label(cluster, shard), false, "the primary is being replaced");
+        fail(turn, clients, cluster, &request, &text);
+    }
+}

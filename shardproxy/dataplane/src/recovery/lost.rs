@@ -1,0 +1,170 @@
+//! What becomes of requests when their connection breaks, or when they have waited too long.
+
+use std::mem;
+
+use super::{memcached, parking, waiting};
+use crate::clients::Clients;
+use crate::complete::{cut, fail, Unsettled};
+use crate::dialect::resp::write;
+use crate::links::{durable, State, Way};
+use crate::metrics::{Class, CloseReason};
+use crate::place::{is_primary, rest, scripts};
+use crate::pubsub;
+use crate::shared::HintKind;
+use crate::turn::{refusal, Turn};
+
+/// The connection is gone. What was not sent waits for the next one, reads are asked again, writes are in doubt. A node
+/// executes nothing of which it has but a part; yet what breaks a second connection half-way may be why it breaks.
+pub fn lost(turn: &mut Turn, clients: &mut Clients, index: usize, why: &str) {
+    let random = turn.random();
+    let Some(link) = turn.links.get_mut(index) else { return };
+    let was_ready = link.state == State::Ready;
+    let is_stranger = link.identity.is_stranger;
+    if is_stranger {
+        link.metrics.strangers.increment();
+    } else if was_ready {
+        link.metrics.lost.increment();
+    } else {
+        link.metrics.connect_failures.increment();
+    }
+    let was_streaming = link.is_streaming;
+    link.disconnect();
+    link.back_off(turn.now, random);
+    link.trouble.down_since.get_or_insert(turn.now);
+    why.clone_into(&mut link.trouble.why_down);
+    turn.links.retrying.push(index);
+    turn.give_hint(index, if is_stranger { HintKind::Stranger } else { HintKind::Lost });
+    let link = &turn.links[index];
+    if link.is_subscriber() {
+        return pubsub::lost(turn, clients, index);
+    }
+    if link.is_memcached() {
+        let before = memcached::Before { was_ready, was_streaming };
+        return memcached::lost(turn, clients, index, before, why);
+    }
+    let is_leased = link.is_leased();
+    lose_awaiting(turn, clients, index);
+    if is_leased {
+        if !was_ready {
+            rest(turn, index);
+        }
+        return lease_lost(turn, clients, index, was_streaming, why);
+    }
+    shared_lost(turn, clients, index, was_streaming, why);
+}
+
+fn shared_lost(turn: &mut Turn, clients: &mut Clients, index: usize, was_streaming: bool, why: &str) {
+    let link = &mut turn.links[index];
+    let taken = link.exchange.take();
+    let way = link.way;
+    let stays = !link.is_retired && is_primary(turn, &way);
+    let shard = turn.label(way.cluster, way.shard);
+    let (patience, label) = patience(turn, &way);
+    let mut moved = Vec::new();
+    for part in taken.parts() {
+        let mut request = part.entry;
+        let may_go_again = !part.has_left || !request.is_retry && (request.is_read || !part.is_sent);
+        let may_repeat = !request.is_nobodys() && may_go_again;
+        let is_late = turn.micros.wrapping_sub(request.since) > patience;
+        if part.is_sent && part.is_first && was_streaming {
+            cut(turn, clients, &request, CloseReason::Cut);
+        } else if !may_repeat || is_late {
+            let is_unknown = part.is_sent && !may_repeat;
+            let text = if is_unknown { in_doubt(&shard, request.is_read, why) } else { refusal(&shard, &label, why) };
+            fail(turn, clients, way.cluster, &request, &text);
+        } else {
+            request.is_retry |= part.has_left;
+            if stays {
+                scripts::precede_all(turn, index, part.bytes);
+                turn.links[index].exchange.push(request, part.bytes);
+            } else {
+                moved.push(Unsettled { request, bytes: part.bytes.to_vec() });
+            }
+        }
+    }
+    turn.settle_link(index);
+    let link = &turn.links[index];
+    let is_over = link.is_retired && link.exchange.is_empty();
+    parking::replace(turn, clients, way, moved);
+    if is_over {
+        turn.remove_link(index);
+    }
+}
+
+/// How long a request may be under way, microseconds: it waits once for its node, and once for its reply, however often
+/// the connection breaks meanwhile. And the node's name.
+fn patience(turn: &Turn, way: &Way) -> (u32, String) {
+    let Some(cluster) = turn.cluster(way.cluster) else { return (u32::MAX, String::new()) };
+    let timeouts = cluster.spec.timeouts;
+    let has_limit = timeouts.reply > 0.0;
+    let patience = if has_limit { ((timeouts.park + timeouts.reply) * 1e6) as u32 } else { u32::MAX };
+    (patience, turn.node_label(way.cluster, way.node).to_owned())
+}
+
+/// Writes the primary has, and nobody knows whether its replicas do.
+fn lose_awaiting(turn: &mut Turn, clients: &mut Clients, index: usize) {
+    let link = &mut turn.links[index];
+    let Way { cluster, shard, .. } = link.way;
+    let awaiting = link.votes.take();
+    let wanted = turn.cluster(cluster).and_then(|c| c.terms_of(shard)).map_or(0, |terms| terms.wanted);
+    for held in awaiting {
+        fail(turn, clients, cluster, &held.request, &durable::in_doubt(0, wanted));
+    }
+}
+
+/// A connection of a client's own is gone: what it watched is forgotten. What waited there waits elsewhere if it was
+/// not sent or only reads, else it is in doubt.
+fn lease_lost(turn: &mut Turn, clients: &mut Clients, index: usize, was_streaming: bool, why: &str) {
+    let link = &mut turn.links[index];
+    let way = link.way;
+    let taken = link.exchange.take();
+    let waited = link.leased_mut().and_then(|leased| leased.waiting.take());
+    let shard = turn.label(way.cluster, way.shard);
+    let mut unsettled = None;
+    for part in taken.parts() {
+        let request = part.entry;
+        if part.is_sent && part.is_first && was_streaming {
+            cut(turn, clients, &request, CloseReason::Cut);
+        } else if request.class == Class::Block && (!part.is_sent || request.is_read) {
+            unsettled = Some(Unsettled { request, bytes: part.bytes.to_vec() });
+        } else {
+            let text = if part.is_sent { in_doubt(&shard, request.is_read, why) } else { refusal(&shard, "", why) };
+            fail(turn, clients, way.cluster, &request, &text);
+        }
+    }
+    waiting::end_lease(turn, clients, index);
+    turn.remove_link(index);
+    if let Some(Unsettled { request, bytes }) = unsettled {
+        waiting::wait_again(turn, clients, &request, waited, &bytes);
+    }
+}
+
+/// Requests have waited as long as they may: they were not executed, and their clients are told so.
+pub fn give_up(turn: &mut Turn, clients: &mut Clients, index: usize) {
+    if turn.links[index].is_memcached() {
+        return memcached::give_up(turn, clients, index);
+    }
+    let link = &mut turn.links[index];
+    let taken = link.exchange.take();
+    link.metrics.queued.set(0);
+    let (way, why) = (link.way, mem::take(&mut link.trouble.why_down));
+    let text = refusal(&turn.label(way.cluster, way.shard), turn.node_label(way.cluster, way.node), &why);
+    turn.links[index].trouble.why_down = why;
+    for part in taken.parts() {
+        fail(turn, clients, way.cluster, &part.entry, &text);
+    }
+    turn.settle_link(index);
+}
+
+pub fn in_doubt(shard: &str, is_read: bool, why: &str) -> Vec<u8> {
+    let mut text = Vec::new();
+    if is_read {
+        write::error(&mut text, &format!("ERR shard {shard} lost twice while reading: {why}"));
+    } else {
+        write::error(
+            &mut text,
+            &format!("ERR INDOUBT shard {shard} primary lost, command may have been executed: {why}"),
+        );
+    }
+    text
+}

@@ -1,0 +1,22 @@
+//! What becomes of requests that were not executed, or may have been: when a connection breaks, an engine refuses, an epoch
+//! changes or a wait is over.
+//!
+//! ```text
+//!   no primary (fenced) ──────────┐
+//!   engine said READONLY, LOADING ├──> parking lot of the shard ── primary known, in order ──> its connection
+//!   connection broke, not sent ───┘         └── waited too long ──> -TRYAGAIN, not executed
+//!   connection broke, sent ──> a read is asked again, a write is in doubt
+//! ```
+
+mod epoch;
+mod errands;
+mod lost;
+mod memcached;
+mod parking;
+mod waiting;
+
+pub use epoch::apply;
+pub use errands::run;
+pub use lost::{give_up, lost};
+pub use parking::drain_lots;
+pub use waiting::{settle, tick, unblock};

@@ -1,0 +1,173 @@
+//! Another way for requests that were not executed: reads go to another node, the rest waits for its shard.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use crate::clients::Clients;
+use crate::complete::{fail, Overtaker, Unsettled};
+use crate::dialect::texts;
+use crate::exchange::Entry;
+use crate::links::{Link, Way};
+use crate::place::{find_lot, is_primary, lot, primary, reader, scripts, with_room};
+use crate::turn::{refusal, Turn};
+
+/// How long a refused request waits before it asks the same primary again.
+const RETRY: Duration = Duration::from_millis(100);
+/// How long a replica that refused a read is not asked again.
+const REST: Duration = Duration::from_millis(500);
+
+/// Find another way for requests that were not executed, in their order.
+pub fn replace(turn: &mut Turn, clients: &mut Clients, way: Way, requests: Vec<Unsettled>) {
+    for Unsettled { mut request, bytes } in requests {
+        let Some(cluster) = turn.cluster(way.cluster) else { return };
+        let shard = cluster.shards.get(usize::from(way.shard));
+        let was_replica = shard.is_some_and(|s| s.nodes.contains(&way.node) && s.primary != Some(way.node));
+        let target = if shard.is_none() {
+            Err(refusal(&way.shard.to_string(), "", "the shard is no longer there"))
+        } else if request.is_read && was_replica {
+            request.is_retry = true;
+            reader(turn, way.cluster, way.shard, (way.resp, way.db), false, Some(way.node))
+        } else {
+            let lot = lot(turn, way);
+            with_room(turn, lot)
+        };
+        match target {
+            Ok(target) => {
+                scripts::precede_all(turn, target, &bytes);
+                turn.links[target].exchange.push(request, &bytes);
+                turn.links.mark(target);
+            }
+            Err(text) => fail(turn, clients, way.cluster, &request, &text),
+        }
+    }
+    drain_lots(turn, clients, way.cluster);
+}
+
+/// Let out what waits for a primary that is known and up. Called after every epoch, and by the tick.
+pub fn drain_lots(turn: &mut Turn, clients: &mut Clients, cluster: usize) {
+    let Some(served) = turn.served(cluster) else { return };
+    let lots: Vec<usize> = served.lots.values().copied().collect();
+    for lot in lots {
+        expire(turn, clients, lot);
+        let link = &turn.links[lot];
+        let way = link.way;
+        let is_empty = link.exchange.is_empty();
+        if turn.now < link.trouble.retry_at && !is_empty {
+            continue; // the engine refused a moment ago
+        }
+        let Some(served) = &mut turn.clusters[cluster] else { continue };
+        let primary = served.cluster.shards.get(usize::from(way.shard)).and_then(|s| s.primary);
+        let known = primary.and_then(|node| served.nodes.get(usize::from(node))?.link(way.resp, way.db));
+        let is_undecided = known.is_some_and(|link| turn.links[link].redo.left > 0);
+        if (primary.is_none() || is_undecided) && !is_empty {
+            continue; // or it has still to say whether it executed what was sent behind
+        }
+        served.close_lot(&way);
+        let mut lot = turn.links.remove(lot);
+        turn.release(&mut lot);
+        send_parked(turn, clients, way, &mut lot);
+    }
+}
+
+fn send_parked(turn: &mut Turn, clients: &mut Clients, way: Way, lot: &mut Link) {
+    if lot.exchange.is_empty() {
+        return;
+    }
+    match primary(turn, way.cluster, way.shard, (way.resp, way.db)) {
+        Ok(target) => {
+            turn.links[target].exchange.append(&mut lot.exchange);
+            turn.links.mark(target);
+        }
+        Err(text) => {
+            for part in lot.exchange.take().parts() {
+                fail(turn, clients, way.cluster, &part.entry, &text);
+            }
+        }
+    }
+}
+
+/// Requests that have waited as long as they may get their answer.
+fn expire(turn: &mut Turn, clients: &mut Clients, lot: usize) {
+    let Way { cluster, shard, .. } = turn.links[lot].way;
+    let Some(park) = turn.cluster(cluster).map(|c| c.spec.timeouts.park) else { return };
+    let park = Duration::from_secs_f64(park).as_micros() as u32;
+    loop {
+        let exchange = &mut turn.links[lot].exchange;
+        let is_over = exchange.head().is_some_and(|r| turn.micros.wrapping_sub(r.since) > park);
+        if !is_over {
+            return;
+        }
+        let Some(request) = exchange.pop_unsent() else { return };
+        turn.links.mark(lot); // it is counted anew
+        let text = texts::failing_over(&turn.label(cluster, shard));
+        fail(turn, clients, cluster, &request, &text);
+    }
+}
+
+/// An engine refused requests unexecuted: they wait, and are tried again there or on the next primary.
+pub fn park_refused(turn: &mut Turn, clients: &mut Clients, index: usize, refused: Vec<Unsettled>) {
+    let way = turn.links[index].way;
+    let is_primary = is_primary(turn, &way);
+    if !is_primary {
+        turn.links[index].trouble.rests_until = turn.now + REST; // it loads, or has lost its primary
+    }
+    if is_primary && find_lot(turn, &way).is_none() {
+        let retry_at = turn.now + RETRY;
+        let lot = lot(turn, way);
+        turn.links[lot].trouble.retry_at = retry_at;
+    }
+    replace(turn, clients, way, refused);
+}
+
+/// To try these again would turn their client's order round: they are answered as not executed, be they among those just
+/// refused or in the lot already.
+pub fn drop_overtaken(
+    turn: &mut Turn,
+    clients: &mut Clients,
+    index: usize,
+    by: &[Overtaker],
+    refused: &mut Vec<Unsettled>,
+) {
+    let way = turn.links[index].way;
+    let latest = latest(by);
+    let is_overtaken = |request: &Entry| {
+        let whose = (request.owed.client, request.owed.tag);
+        latest.get(&whose).is_some_and(|&sequence| is_later(sequence, request.owed.sequence))
+    };
+    let mut dropped: Vec<Entry> = Vec::new();
+    refused.retain(|unsettled| {
+        let is_overtaken = is_overtaken(&unsettled.request);
+        if is_overtaken {
+            dropped.push(unsettled.request);
+        }
+        !is_overtaken
+    });
+    if let Some(lot) = find_lot(turn, &way) {
+        dropped.extend(turn.links[lot].exchange.retain_unsent(|request| !is_overtaken(request)));
+        turn.links.mark(lot); // it is counted anew
+    }
+    let text = overtaken(&turn.label(way.cluster, way.shard));
+    for request in dropped {
+        fail(turn, clients, way.cluster, &request, &text);
+    }
+}
+
+/// Of each client the last of its writes that were executed.
+fn latest(by: &[Overtaker]) -> HashMap<(u32, u32), u32> {
+    let mut latest = HashMap::new();
+    for one in by {
+        let last = latest.entry(one.client()).or_insert(one.sequence());
+        if is_later(one.sequence(), *last) {
+            *last = one.sequence();
+        }
+    }
+    latest
+}
+
+const fn is_later(sequence: u32, than: u32) -> bool {
+    sequence.wrapping_sub(than) as i32 > 0
+}
+
+fn overtaken(shard: &str) -> Vec<u8> {
+    format!("-TRYAGAIN shard {shard} refused the command and took a later one, command not executed\r\n").into_bytes()
+}

@@ -1,0 +1,145 @@
+//! Clients whose command waits for a connection of its own, or at an engine, when that is no use any more.
+
+use std::time::Duration;
+
+use super::lost::give_up;
+use crate::clients::{Client, Clients, Flow, Waiting};
+use crate::complete::{fail, Unsettled};
+use crate::dialect::resp::write;
+use crate::dialect::texts;
+use crate::exchange::Entry;
+use crate::links::State;
+use crate::metrics::Class;
+use crate::place::{link_beside, next_queued};
+use crate::turn::Turn;
+
+/// A deposed primary that is alive ends the waits of its clients within this; whoever still waits then is in doubt.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// Let those try again that found no primary, and those whose own timeout is over get their answer.
+pub fn tick(turn: &mut Turn, clients: &mut Clients) {
+    turn.later.clients.append(&mut turn.later.unplaced);
+    let now = turn.now;
+    let mut is_over = |&ticket: &(usize, u32)| {
+        let client = clients.tagged(ticket).filter(|c| c.flow == Flow::Queued);
+        client.and_then(|c| c.waiting.as_deref()).is_some_and(|waiting| waiting.is_over(now))
+    };
+    for node in turn.clusters.iter_mut().flatten().flat_map(|served| &mut served.nodes) {
+        if !node.queue.is_empty() {
+            let woken = &mut turn.later.clients;
+            node.queue.retain(|queued| {
+                let is_over = is_over(queued);
+                if is_over {
+                    woken.push(*queued);
+                }
+                !is_over
+            });
+        }
+    }
+}
+
+/// A command that was not executed, and that its engine will not execute: it looks for another connection, and is
+/// told to wait for what is left of its time.
+pub fn wait_again(turn: &mut Turn, clients: &mut Clients, request: &Entry, waiting: Option<Waiting>, bytes: &[u8]) {
+    let (Some(client), Some(mut waiting)) = (clients.owed(&request.owed), waiting) else { return };
+    if client.closing.is_some() {
+        let cluster = client.cluster; // nothing of it is served any more
+        return fail(turn, clients, cluster, request, texts::CLOSING);
+    }
+    waiting.returned(turn.now);
+    client.take_back(request.owed.sequence, bytes);
+    client.waiting = Some(Box::new(waiting));
+    client.flow = Flow::Queued;
+    turn.later.unplaced.push(client.ticket());
+}
+
+/// An engine has refused or ended a wait, and closes the connection or is of no use: leave it.
+pub fn waits_elsewhere(turn: &mut Turn, clients: &mut Clients, index: usize, Unsettled { request, bytes }: &Unsettled) {
+    let waiting = turn.links[index].leased_mut().and_then(|leased| leased.waiting.take());
+    end_lease(turn, clients, index);
+    turn.remove_link(index);
+    wait_again(turn, clients, request, waiting, bytes);
+}
+
+/// The connection is its client's no more, and what it watched there is forgotten.
+pub fn end_lease(turn: &mut Turn, clients: &mut Clients, index: usize) {
+    let Some(ticket) = turn.links[index].leased_mut().and_then(|leased| leased.owner.take()) else { return };
+    let Some(client) = clients.tagged(ticket) else { return };
+    client.lease = None;
+    if let Some(transaction) = client.transaction.as_deref_mut().filter(|t| t.is_watching) {
+        transaction.is_watching = false;
+        transaction.watch_lost = true;
+    }
+}
+
+/// Give a deposed primary time to say that a write which waits there is not executed; whether there is such a one.
+/// Its reply would be of an older epoch: it acknowledges nothing.
+pub fn is_given_grace(turn: &mut Turn, index: usize) -> bool {
+    let link = &mut turn.links[index];
+    let is_up = link.is_leased() && link.state == State::Ready && !link.is_streaming;
+    let is_waiting_write = link.exchange.head().is_some_and(|r| r.class == Class::Block && !r.is_read);
+    if !is_up || !is_waiting_write || !link.exchange.unsent().is_empty() {
+        return false;
+    }
+    link.redo.left = 1; // its reply is looked at
+    let until = turn.now + GRACE;
+    if let Some(leased) = link.leased_mut() {
+        leased.deposed.get_or_insert(until);
+    }
+    true
+}
+
+/// End a client's wait, here or at its engine; whether it waits.
+pub fn unblock(turn: &mut Turn, clients: &mut Clients, id: u64, with_error: bool) -> bool {
+    let Some((_, client)) = clients.iter_mut().find(|(_, c)| c.id == id) else { return false };
+    let ticket = client.ticket();
+    if let Some(waiting) = client.waiting.as_deref_mut().filter(|w| client.flow == Flow::Queued && !w.is_watch) {
+        waiting.unblocked = Some(with_error);
+        turn.later.clients.push(ticket);
+        return true;
+    }
+    let Some(leased) = client.lease.map(|l| l as usize) else { return false };
+    let link = &turn.links[leased];
+    let engine_id = link.leased().map_or(0, |leased| leased.engine_id);
+    if link.exchange.is_empty() || engine_id == 0 {
+        return false;
+    }
+    // to that very node, and behind nothing that waits for its shard: elsewhere the id is another client's
+    let Some(link) = link_beside(turn, leased) else { return false };
+    let how: &[u8] = if with_error { b"ERROR" } else { b"TIMEOUT" };
+    turn.links[link].exchange.push_with(Entry::nobody(turn.micros), |sink| {
+        write::command(sink, &[b"CLIENT", b"UNBLOCK", engine_id.to_string().as_bytes(), how]);
+    });
+    turn.links.mark(link);
+    true
+}
+
+/// Close leased connections whose client has gone, and let clients that waited for one try again.
+pub fn settle(turn: &mut Turn, clients: &mut Clients) {
+    while let Some(index) = turn.later.retire.pop() {
+        // another may have taken its place in this very turn
+        if turn.links.get(index).is_some_and(|link| link.is_leased() && link.owner().is_none()) {
+            give_up(turn, clients, index);
+            turn.remove_link(index);
+        }
+    }
+    for queued in std::mem::take(&mut turn.later.clients) {
+        wake(clients, queued);
+    }
+    while let Some(pool) = turn.later.pools.pop() {
+        while let Some(queued) = next_queued(turn, pool) {
+            if wake(clients, queued) {
+                break; // whoever has gone meanwhile needs no connection
+            }
+        }
+    }
+}
+
+/// Let a client that waited for a connection try again; whether it still waits.
+fn wake(clients: &mut Clients, ticket: (usize, u32)) -> bool {
+    let waits = |c: &&mut Client| c.flow == Flow::Queued;
+    let Some(client) = clients.tagged(ticket).filter(waits) else { return false };
+    client.flow = Flow::Open;
+    clients.look_again(ticket.0);
+    true
+}

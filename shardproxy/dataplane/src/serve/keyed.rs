@@ -1,0 +1,105 @@
+//! Commands that one shard serves, by the slot of their keys.
+
+use super::{answer_error, Next};
+use crate::admit::Admitted;
+use crate::clients::Client;
+use crate::command::{key_positions, sort_positions, Command, Keys};
+use crate::dialect::resp::Request;
+use crate::dialect::texts;
+use crate::exchange::Entry;
+use crate::model::NO_SHARD;
+use crate::place::{need, place, scripts};
+use crate::turn::{Pressure, Turn};
+
+/// One shard, by the slot of its keys.
+#[inline]
+pub fn to_shard(turn: &mut Turn, client: &mut Client, &Admitted { command, request }: &Admitted) -> Next {
+    client.last_command = command.id;
+    if turn.accounts.pressure == Pressure::Full {
+        return answer_error(turn, client, command, texts::OUT_OF_BUFFERS);
+    }
+    let slot = if command.is_single {
+        let Some(served) = &turn.clusters[client.cluster] else { return Next::Close };
+        served.cluster.slot_of(request.argument(1))
+    } else {
+        match slot_of_keys(turn, client, command, request) {
+            Ok(slot) => slot.unwrap_or(0), // without keys it may run anywhere
+            Err(text) => return answer_error(turn, client, command, &text),
+        }
+    };
+    let shard = match shard_of(turn, client, slot) {
+        Ok(shard) => shard,
+        Err(text) => return answer_error(turn, client, command, text),
+    };
+    let is_read = command.is_read();
+    let (need, key) = if command.is_single {
+        need(turn, client.cluster, is_read, std::iter::once(request.argument(1)))
+    } else {
+        let keys = turn.scratch.keys.iter().map(|&position| request.argument(position as usize));
+        need(turn, client.cluster, is_read, keys)
+    };
+    let link = match place(turn, client, shard, need) {
+        Ok(link) => link,
+        Err(text) => return answer_error(turn, client, command, &text),
+    };
+    if command.calls_script {
+        scripts::precede(turn, link, request.argument(1));
+    }
+    send(turn, client, command, request, link, |entry| entry.key = key);
+    Next::Go
+}
+
+/// Put a whole request on a connection as it came, and owe the client its reply. `adjust`: what is special about it.
+#[inline]
+pub fn send(
+    turn: &mut Turn,
+    client: &mut Client,
+    command: &Command,
+    request: &Request,
+    link: usize,
+    adjust: impl FnOnce(&mut Entry),
+) {
+    let silent = client.take_silence();
+    let sequence = client.replies.expect(silent);
+    let mut entry = Entry::of(client.owed(sequence), command, turn.micros);
+    adjust(&mut entry);
+    turn.links[link].exchange.push(entry, request.bytes);
+    turn.links.mark(link);
+}
+
+/// The slot all keys share; none for a command without keys.
+pub fn slot_of_keys(
+    turn: &mut Turn,
+    client: &Client,
+    command: &Command,
+    request: &Request,
+) -> Result<Option<u16>, Vec<u8>> {
+    let Turn { clusters, scratch, .. } = turn;
+    let Some(served) = &clusters[client.cluster] else { return Err(texts::CLUSTERDOWN.to_vec()) };
+    // on the only shard is whatever patterns look up
+    let is_alone = command.keys == Keys::Sort && served.cluster.shards.len() == 1;
+    let found = if is_alone {
+        sort_positions(command, request.spans, request.bytes, &mut scratch.keys)
+    } else {
+        key_positions(command, request.spans, request.bytes, &mut scratch.keys)
+    };
+    if let Err(error) = found {
+        return Err(error.reply(command));
+    }
+    let mut slots = scratch.keys.iter().map(|&position| served.cluster.slot_of(request.argument(position as usize)));
+    let Some(first) = slots.next() else { return Ok(None) };
+    if slots.all(|slot| slot == first) {
+        Ok(Some(first))
+    } else {
+        Err(texts::CROSSSLOT.to_vec())
+    }
+}
+
+/// The shard that owns a slot.
+#[inline]
+pub fn shard_of(turn: &Turn, client: &Client, slot: u16) -> Result<u16, &'static [u8]> {
+    match turn.cluster(client.cluster).map(|cluster| cluster.shard_of(slot)) {
+        Some(shard) if shard != NO_SHARD => Ok(shard),
+        _ => Err(texts::CLUSTERDOWN),
+    }
+}

@@ -1,0 +1,77 @@
+//! PING ECHO TIME SELECT READONLY READWRITE QUIT RESET.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::Answer;
+use crate::clients::Client;
+use crate::dialect::resp::Request;
+use crate::dialect::{resp::request::decimal, resp::write, texts};
+use crate::metrics::CloseReason;
+use crate::pubsub;
+use crate::serve::transaction;
+use crate::serve::Next;
+use crate::turn::Turn;
+
+pub fn ping(client: &Client, request: &Request) -> Answer {
+    if client.is_subscriber() && request.len() <= 2 {
+        let mut reply = Vec::new();
+        write::array_header(&mut reply, 2);
+        write::bulk(&mut reply, b"pong");
+        write::bulk(&mut reply, request.argument(1));
+        return Answer::of(reply);
+    }
+    match request.len() {
+        1 => Answer::of(texts::PONG),
+        2 => echo(request),
+        _ => Answer::error("ERR wrong number of arguments for 'ping' command"),
+    }
+}
+
+pub fn echo(request: &Request) -> Answer {
+    let mut reply = Vec::new();
+    write::bulk(&mut reply, request.argument(1));
+    Answer::of(reply)
+}
+
+pub fn time() -> Answer {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let mut reply = Vec::new();
+    write::array_header(&mut reply, 2);
+    write::bulk(&mut reply, now.as_secs().to_string().as_bytes());
+    write::bulk(&mut reply, now.subsec_micros().to_string().as_bytes());
+    Answer::of(reply)
+}
+
+/// The reply, or none when the engine is to give it: a client that watches has to choose the database there as well.
+pub fn select(turn: &Turn, client: &mut Client, request: &Request) -> Option<Answer> {
+    let Some(db) = decimal(request.argument(1)) else {
+        return Some(Answer::error("ERR value is not an integer or out of range"));
+    };
+    let shards = turn.cluster(client.cluster).map_or(0, |cluster| cluster.shards.len());
+    match u32::try_from(db) {
+        Ok(db) if db == 0 || shards == 1 && db < 16 => {
+            client.db = db;
+            client.lease.is_none().then(|| Answer::of(texts::OK))
+        }
+        Ok(_) if shards > 1 => Some(Answer::error("ERR SELECT is not allowed in cluster mode")),
+        _ => Some(Answer::error("ERR DB index is out of range")),
+    }
+}
+
+pub fn prefer_replicas(client: &mut Client, wanted: bool) -> Answer {
+    client.prefers_replicas = wanted;
+    Answer::of(texts::OK)
+}
+
+pub fn quit(client: &mut Client) -> Answer {
+    client.closing = Some(CloseReason::Quit);
+    Answer { next: Next::Close, ..Answer::of(texts::OK) }
+}
+
+pub fn reset(turn: &mut Turn, client: &mut Client) -> Answer {
+    transaction::end(turn, client);
+    pubsub::forget(turn, client);
+    client.reset();
+    client.is_special = false;
+    Answer::of(texts::RESET)
+}

@@ -1,0 +1,72 @@
+//! Commands the data plane answers itself: they concern the connection, not the keys.
+
+mod client;
+mod connection;
+mod hello;
+
+use super::{send, Next};
+use crate::admit::Admitted;
+use crate::clients::{Client, Flow};
+use crate::command::Act;
+use crate::dialect::texts;
+use crate::exchange::Entry;
+use crate::turn::Turn;
+
+/// What a local command says and whether the connection goes on.
+pub(crate) struct Answer {
+    pub reply: Vec<u8>,
+    pub next: Next,
+}
+
+impl Answer {
+    fn of(reply: impl Into<Vec<u8>>) -> Self {
+        Self { reply: reply.into(), next: Next::Go }
+    }
+
+    fn error(text: &str) -> Self {
+        Self::of(crate::admit::error(text))
+    }
+}
+
+/// SELECT on the connection on which the client watches: its EXEC belongs to that database.
+fn select_leased(turn: &mut Turn, client: &mut Client, &Admitted { command, request }: &Admitted) -> Next {
+    let Some(link) = client.lease.map(|leased| leased as usize) else { return Next::Go };
+    if let Some(leased) = turn.links[link].leased_mut() {
+        leased.is_altered = true;
+    }
+    send(turn, client, command, request, link, |_: &mut Entry| {});
+    client.flow = Flow::Barrier;
+    Next::Wait
+}
+
+pub fn serve(turn: &mut Turn, client: &mut Client, admitted: &Admitted) -> Next {
+    let &Admitted { command, request } = admitted;
+    // these change the connection to nodes: what was sent on the one before must be executed first
+    if matches!(command.act, Act::Hello | Act::Select | Act::Reset) && !client.replies.is_empty() {
+        return Next::Hold;
+    }
+    let answer = match command.act {
+        Act::Ping => connection::ping(client, request),
+        Act::Echo => connection::echo(request),
+        Act::Time => connection::time(),
+        Act::Select => match connection::select(turn, client, request) {
+            Some(answer) => answer,
+            None => return select_leased(turn, client, admitted),
+        },
+        Act::ReadOnly => connection::prefer_replicas(client, true),
+        Act::ReadWrite => connection::prefer_replicas(client, false),
+        Act::Asking => Answer::of(texts::OK),
+        Act::Quit => connection::quit(client),
+        Act::Reset => connection::reset(turn, client),
+        Act::Hello => hello::hello(turn, client, request),
+        Act::Auth => hello::auth(request),
+        act => client::answer(client, act, request),
+    };
+    if let Some(served) = turn.served(client.cluster) {
+        served.metrics.command(command.id, answer.reply.first() == Some(&b'-'));
+    }
+    if !answer.reply.is_empty() {
+        client.answer(&mut turn.pool, &answer.reply);
+    }
+    answer.next
+}

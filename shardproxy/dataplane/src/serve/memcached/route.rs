@@ -1,0 +1,221 @@
+//! From a key to the connection its request leaves on, and what happens when its node is down.
+
+use super::serve::count;
+use super::ttl;
+use crate::clients::Client;
+use crate::dialect::memcached::kind::Kind;
+use crate::dialect::memcached::request::Request;
+use crate::dialect::memcached::texts;
+use crate::dialect::memcached::tokens::words;
+use crate::dialect::memcached::verb::Verb;
+use crate::exchange::Entry;
+use crate::model::{Action, NO_SHARD};
+use crate::place::{self, Need};
+use crate::turn::{Pressure, Turn};
+
+/// The connection to a node that is up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Placed {
+    pub link: usize,
+    /// The node is a spare one: lifetimes are cut to so many seconds.
+    pub cap: Option<u32>,
+}
+
+/// Why a request does not leave.
+pub enum Why {
+    /// The node is down: its keys may go elsewhere.
+    Down(String),
+    /// Its keys stay with it.
+    Busy(String),
+}
+
+impl Why {
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Down(text) | Self::Busy(text) => text,
+        }
+    }
+}
+
+/// A request about one key.
+#[inline]
+pub fn to_one(turn: &mut Turn, client: &mut Client, request: &Request) {
+    if turn.accounts.pressure == Pressure::Full {
+        return refuse(turn, client, request, texts::OUT_OF_BUFFERS);
+    }
+    let Some(shard) = turn.cluster(client.cluster).map(|cluster| cluster.placement.shard_of(cluster, request.key))
+    else {
+        return;
+    };
+    let quiet = quiet_flags(request);
+    if quiet > 1 {
+        let text = match request.verb {
+            Verb::MetaGet | Verb::MetaSet => texts::DUPLICATE_FLAG,
+            _ => texts::INVALID_OR_DUPLICATE_FLAG,
+        };
+        return refuse(turn, client, request, text);
+    }
+    let kind = Kind { verb: request.verb, is_quiet: quiet > 0 };
+    match place_key(turn, client, request.key, shard) {
+        Ok(placed) => send(turn, client, request, kind, placed),
+        Err(why) => refuse(turn, client, request, &kind.failure(why.text())),
+    }
+}
+
+/// The connection for a key of that shard, or why there is none.
+#[inline]
+pub fn place_key(turn: &mut Turn, client: &Client, key: &[u8], shard: u16) -> Result<Placed, Why> {
+    match up(turn, client, shard) {
+        Ok(link) => Ok(Placed { link, cap: None }),
+        Err(Why::Down(why)) => instead(turn, client, key, shard).ok_or(Why::Down(why)),
+        Err(busy) => Err(busy),
+    }
+}
+
+/// The connection to a shard's node, unless that is down.
+pub fn up(turn: &mut Turn, client: &Client, shard: u16) -> Result<usize, Why> {
+    if shard == NO_SHARD {
+        return Err(Why::Down("no node owns this key's slot".into()));
+    }
+    match place::place(turn, client, shard, Need::Write) {
+        Ok(link) if !turn.links[link].trouble.is_out => Ok(link),
+        Ok(link) => Err(Why::Down(why_out(turn, link))),
+        Err(text) => {
+            let text = String::from_utf8_lossy(&text);
+            let text = text.trim_end().trim_start_matches("-TRYAGAIN ").trim_start_matches("-ERR ").to_owned();
+            Err(if place::is_full(turn, client.cluster, shard) { Why::Busy(text) } else { Why::Down(text) })
+        }
+    }
+}
+
+fn why_out(turn: &Turn, link: usize) -> String {
+    let link = &turn.links[link];
+    let label = turn.node_label(link.way.cluster, link.way.node);
+    format!("node {label} is down: {}; command not executed", link.trouble.why_down)
+}
+
+/// Where a key goes whose node is down.
+#[cold]
+fn instead(turn: &mut Turn, client: &Client, key: &[u8], shard: u16) -> Option<Placed> {
+    let cluster = turn.clusters[client.cluster].as_ref()?.cluster.clone();
+    let spec = &cluster.spec.memcached;
+    let nodes = cluster.shards.len() - spec.gutter;
+    match spec.on_failure.action {
+        Action::Miss => None,
+        Action::Rehash => {
+            let mut out = vec![false; nodes];
+            let mut shard = shard;
+            while shard != NO_SHARD && !std::mem::replace(out.get_mut(usize::from(shard))?, true) {
+                shard = cluster.placement.shard_of_but(&cluster, key, &out);
+                match up(turn, client, shard) {
+                    Ok(link) => return Some(Placed { link, cap: None }),
+                    Err(Why::Busy(_)) => return None,
+                    Err(Why::Down(_)) => {}
+                }
+            }
+            None
+        }
+        Action::Gutter => {
+            for step in 0..spec.gutter {
+                let place = (usize::from(crate::hash::slot(key)) + step) % spec.gutter;
+                match up(turn, client, (nodes + place) as u16) {
+                    Ok(link) => return Some(Placed { link, cap: Some(spec.on_failure.gutter_ttl) }),
+                    Err(Why::Busy(_)) => return None,
+                    Err(Why::Down(_)) => {}
+                }
+            }
+            None
+        }
+    }
+}
+
+/// Flags that take the ordinary reply away, among the words of a meta command behind its key.
+fn quiet_flags(request: &Request) -> usize {
+    match request.verb {
+        Verb::MetaGet | Verb::MetaSet | Verb::MetaDelete | Verb::MetaArithmetic => {
+            words(request.line).skip(2).filter(|word| word[0] == b'q').count()
+        }
+        _ => 0,
+    }
+}
+
+#[inline]
+pub fn send(turn: &mut Turn, client: &mut Client, request: &Request, kind: Kind, placed: Placed) {
+    let sequence = client.replies.expect(request.noreply);
+    let entry = Entry::memcached(client.owed(sequence), kind, request.verb.command(), turn.micros);
+    let exchange = &mut turn.links[placed.link].exchange;
+    if request.noreply || kind.is_quiet || placed.cap.is_some() {
+        exchange.push_with(entry, |sink| write_changed(sink, request, kind, placed.cap));
+    } else {
+        exchange.push(entry, request.bytes);
+    }
+    turn.links.mark(placed.link);
+}
+
+/// The request without what would keep its reply away, and with a shorter life in the gutter.
+#[cold]
+pub fn write_changed(sink: &mut Vec<u8>, request: &Request, kind: Kind, cap: Option<u32>) {
+    let mut line = Vec::with_capacity(request.line.len());
+    if kind.is_quiet {
+        for (place, word) in words(request.line).enumerate() {
+            if place < 2 || word[0] != b'q' {
+                if place > 0 {
+                    line.push(b' ');
+                }
+                line.extend_from_slice(word);
+            }
+        }
+    } else if request.noreply {
+        line.extend_from_slice(without_last_word(request.line));
+    } else {
+        line.extend_from_slice(request.line);
+    }
+    match cap {
+        Some(most) => ttl::write_capped(sink, &line, request, most),
+        None => sink.extend_from_slice(&line),
+    }
+    sink.extend_from_slice(b"\r\n");
+    sink.extend_from_slice(request.data);
+}
+
+fn without_last_word(line: &[u8]) -> &[u8] {
+    let line = line.trim_ascii_end();
+    let start = line.iter().rposition(|&byte| byte == b' ').unwrap_or(0);
+    &line[..start]
+}
+
+/// An answer of the proxy's own to a request that no node gets.
+#[cold]
+pub fn refuse(turn: &mut Turn, client: &mut Client, request: &Request, text: &[u8]) {
+    count(turn, client, request.verb, true);
+    if !request.noreply {
+        client.replies.answer(&mut client.output, &mut turn.pool, text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dialect::memcached::request::{parse, Parsed};
+
+    #[test]
+    fn every_request_leaves_so_that_it_is_answered() {
+        let table = [
+            ("set k 0 0 2 noreply\r\nhi\r\n", "set k 0 0 2\r\nhi\r\n"),
+            ("delete k noreply \n", "delete k\r\n"),
+            ("mg k q v\r\n", "mg k v\r\n"),
+            ("ms q 2 T5 q\r\nhi\r\n", "ms q 2 T5\r\nhi\r\n"),
+            ("md q q\r\n", "md q\r\n"),
+        ];
+        for (bytes, expected) in table {
+            let Parsed::Request(request) = parse(bytes.as_bytes(), 0, 100) else { panic!("{bytes}") };
+            let mut sink = Vec::new();
+            let kind = Kind { verb: request.verb, is_quiet: quiet_flags(&request) > 0 };
+            assert!(kind.is_quiet || request.noreply, "{bytes}");
+            write_changed(&mut sink, &request, kind, None);
+            assert_eq!(String::from_utf8(sink).unwrap(), expected);
+        }
+        let Parsed::Request(request) = parse(b"mg quick v\r\n", 0, 100) else { panic!() };
+        assert_eq!(quiet_flags(&request), 0);
+    }
+}

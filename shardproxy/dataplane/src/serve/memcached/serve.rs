@@ -1,0 +1,174 @@
+//! The client side of a turn: frame memcached requests, answer what needs no node, hand on the rest.
+
+use super::auth::{attempt, Attempt};
+use super::discovery::{self, LEGACY_KEY};
+use super::{route, scatter};
+use crate::clients::{Client, Flow};
+use crate::dialect::memcached::request::{parse, Close, Parsed, Request};
+use crate::dialect::memcached::texts;
+use crate::dialect::memcached::tokens::words;
+use crate::dialect::memcached::verb::Verb;
+use crate::exchange::{gathered, Gathered};
+use crate::metrics::CloseReason;
+use crate::model::EndpointKind;
+use crate::turn::Turn;
+
+/// Take requests off `data` until it is used up or the client must wait; how much was taken, and whether it must wait.
+pub fn serve(turn: &mut Turn, client: &mut Client, data: &[u8]) -> (usize, bool) {
+    let Some(limits) = turn.clusters[client.cluster].as_ref().map(|s| s.cluster.spec.limits) else {
+        client.closing = Some(CloseReason::Drain);
+        return (data.len(), true);
+    };
+    let most = if limits.request == 0 { usize::MAX } else { limits.request };
+    let mut taken = 0;
+    while taken < data.len() {
+        if client.memcache.swallow > 0 {
+            let here = client.memcache.swallow.min((data.len() - taken) as u64);
+            client.memcache.swallow -= here;
+            taken += here as usize;
+            continue;
+        }
+        let rest = &data[taken..];
+        if !client.memcache.is_authenticated {
+            match authenticate(turn, client, rest) {
+                Some(consumed) => taken += consumed,
+                None => return (taken, false),
+            }
+            if client.closing.is_some() {
+                return (data.len(), true);
+            }
+            continue;
+        }
+        match parse(rest, client.memcache.scanned as usize, most) {
+            Parsed::Incomplete { scanned } => {
+                client.memcache.scanned = scanned as u32;
+                return (taken, false);
+            }
+            Parsed::Request(request) => {
+                taken += request.bytes.len();
+                dispatch(turn, client, &request);
+            }
+            Parsed::Refused { text, consumed, swallow, noreply } => {
+                taken += consumed;
+                client.memcache.swallow = swallow;
+                count(turn, client, Verb::Unknown, true);
+                if !noreply {
+                    client.replies.answer(&mut client.output, &mut turn.pool, text);
+                }
+            }
+            Parsed::Close(why) => close(turn, client, why),
+        }
+        client.memcache.scanned = 0;
+        if client.closing.is_some() {
+            return (data.len(), true);
+        }
+        if client.replies.len() >= limits.in_flight
+            || client.output.len() > turn.accounts.unread_at_most(limits.client_output)
+        {
+            client.flow = Flow::Paused;
+            return (taken, true);
+        }
+    }
+    (taken, false)
+}
+
+fn dispatch(turn: &mut Turn, client: &mut Client, request: &Request) {
+    client.last_command = request.verb.command();
+    match request.verb {
+        Verb::Get | Verb::Gets if request.key == LEGACY_KEY && tells(client) => answer_discovery(turn, client, request),
+        verb if verb.is_get() && request.has_many_keys() => scatter::get(turn, client, request),
+        Verb::FlushAll | Verb::Verbosity => scatter::everywhere(turn, client, request, Gathered::Line),
+        Verb::Stats => match gathered(request.line) {
+            Some(kind) => scatter::everywhere(turn, client, request, kind),
+            None => route::refuse(turn, client, request, texts::REFUSED),
+        },
+        Verb::MetaNoop => answer(turn, client, Verb::MetaNoop, texts::MN),
+        Verb::Version => answer_version(turn, client),
+        Verb::Config => answer_discovery(turn, client, request),
+        Verb::Quit => {
+            client.closing = Some(CloseReason::Quit);
+            count(turn, client, Verb::Quit, false);
+        }
+        _ => route::to_one(turn, client, request),
+    }
+}
+
+fn answer(turn: &mut Turn, client: &mut Client, verb: Verb, text: &[u8]) {
+    count(turn, client, verb, false);
+    client.replies.answer(&mut client.output, &mut turn.pool, text);
+}
+
+pub fn count(turn: &Turn, client: &Client, verb: Verb, is_error: bool) {
+    if let Some(served) = &turn.clusters[client.cluster] {
+        served.metrics.command(verb.command(), is_error);
+    }
+}
+
+/// Discovery clients want exactly two words.
+fn answer_version(turn: &mut Turn, client: &mut Client) {
+    let Some(served) = &turn.clusters[client.cluster] else { return };
+    let text = format!("VERSION {}\r\n", served.cluster.spec.version);
+    answer(turn, client, Verb::Version, text.as_bytes());
+}
+
+const fn tells(client: &Client) -> bool {
+    matches!(client.endpoint, EndpointKind::Configuration)
+}
+
+fn answer_discovery(turn: &mut Turn, client: &mut Client, request: &Request) {
+    let is_legacy = request.verb != Verb::Config;
+    let is_asked = is_legacy || words(request.line).eq([&b"config"[..], b"get", b"cluster"]);
+    if !is_asked || !tells(client) {
+        count(turn, client, request.verb, true);
+        return client.replies.answer(&mut client.output, &mut turn.pool, texts::ERROR);
+    }
+    let Some(served) = &turn.clusters[client.cluster] else { return };
+    let text = discovery::reply(&served.cluster.spec.memcached.discovery, &client.stream.local(), is_legacy);
+    answer(turn, client, request.verb, &text);
+}
+
+/// Who has not said who it is says it now; how many bytes that took, none when more are needed.
+#[cold]
+fn authenticate(turn: &mut Turn, client: &mut Client, rest: &[u8]) -> Option<usize> {
+    let served = turn.clusters[client.cluster].as_ref()?;
+    let Some(wanted) = &served.cluster.spec.memcached.client_auth else {
+        client.memcache.is_authenticated = true;
+        return Some(0);
+    };
+    let (consumed, text) = match attempt(rest, wanted) {
+        Attempt::Incomplete => return None,
+        Attempt::Refused(consumed, text) => (consumed, text),
+        Attempt::Accepted(consumed) => {
+            client.memcache.is_authenticated = true;
+            (consumed, texts::STORED)
+        }
+        Attempt::Close(why) => {
+            close(turn, client, why);
+            return Some(rest.len());
+        }
+    };
+    client.replies.answer(&mut client.output, &mut turn.pool, text);
+    Some(consumed)
+}
+
+/// What cannot be understood ends the connection, when the replies before it are out.
+#[cold]
+fn close(turn: &mut Turn, client: &mut Client, why: Close) {
+    if let Some(served) = &turn.clusters[client.cluster] {
+        served.metrics.protocol_errors.increment();
+    }
+    client.flow = Flow::Open;
+    match why {
+        Close::Binary => {
+            client.closing = Some(CloseReason::Binary);
+            let cluster = turn.clusters[client.cluster].as_ref().map_or("", |s| &s.cluster.spec.name);
+            turn.shared.offloads.report(cluster, &client.stream.peer(), "binary protocol");
+        }
+        Close::Http => client.closing = Some(CloseReason::Protocol),
+        Close::LineTooLong | Close::BadLength => {
+            let text = if why == Close::BadLength { texts::BAD_FORMAT } else { texts::LINE_TOO_LONG };
+            client.replies.answer(&mut client.output, &mut turn.pool, text);
+            client.closing = Some(CloseReason::Protocol);
+        }
+    }
+}

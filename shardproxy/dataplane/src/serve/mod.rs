@@ -1,0 +1,176 @@
+//! From a framed request to where it is executed: one shard, several, Python, or here.
+//!
+//! ```text
+//!   request ─> gate ─┬─ local ──> local/               (PING, HELLO, CLIENT ID …)
+//!           (admit)  ├─ shard ──> keyed.rs ──> place ──> link
+//!                    ├─ split ──> split.rs: one part per shard, joined in exchange/join.rs
+//!                    └─ offload ─> trio
+//! ```
+
+mod block;
+mod databases;
+mod keyed;
+mod local;
+pub mod memcached;
+mod offload;
+mod pubsub;
+mod split;
+pub mod transaction;
+
+pub use offload::heal;
+
+use keyed::{send, shard_of, slot_of_keys};
+
+use crate::admit::{self, Admitted, Verdict};
+use crate::clients::{Client, Flow};
+use crate::command::{Command, CommandTable, Route};
+use crate::dialect::resp::request::RequestError;
+use crate::dialect::resp::{write, Request};
+use crate::metrics::CloseReason;
+use crate::turn::Turn;
+
+/// What happens to the client's input after a request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Next {
+    Go,
+    /// The request was not taken: it waits until all earlier replies are in.
+    Hold,
+    /// It was taken, and the ones behind it wait for its answer.
+    Wait,
+    /// It was not taken: CLIENT PAUSE holds it.
+    Pause,
+    /// It was not taken: it waits for a connection of its own.
+    Queue,
+    Close,
+}
+
+/// Serve one request. `may_learn`: a command that is not in the table may be asked of the engines.
+#[inline]
+pub fn serve(turn: &mut Turn, client: &mut Client, table: &CommandTable, request: &Request, may_learn: bool) -> Next {
+    let (found, real) = admit::find(table, request);
+    if let Some(command) = found.filter(|c| c.is_plain && c.accepts(request.len())) {
+        if !client.is_special && turn.paused.is_empty() {
+            return keyed::to_shard(turn, client, &Admitted { command, request });
+        }
+    }
+    if let Some(command) = real {
+        let (bytes, parser) = admit::under_its_real_name(command, request);
+        let request = Request { bytes: &bytes, spans: parser.spans() };
+        return serve_found(turn, client, Some(command), &request, false);
+    }
+    serve_found(turn, client, found, request, may_learn)
+}
+
+fn serve_found(
+    turn: &mut Turn,
+    client: &mut Client,
+    found: Option<&Command>,
+    request: &Request,
+    may_learn: bool,
+) -> Next {
+    match admit::judge(turn, client, found, request) {
+        Verdict::Serve(admitted) => dispatch(turn, client, &admitted),
+        Verdict::Queue(admitted) => transaction::queue(turn, client, &admitted),
+        Verdict::Pause => Next::Pause,
+        Verdict::Refuse(command, text) => {
+            transaction::refused(turn, client, command);
+            answer_error(turn, client, command, &text)
+        }
+        Verdict::Unknown => unknown(turn, client, request, may_learn),
+    }
+}
+
+fn dispatch(turn: &mut Turn, client: &mut Client, admitted: &Admitted) -> Next {
+    let &Admitted { command, request } = admitted;
+    client.last_command = command.id;
+    match command.route {
+        Route::Local => local::serve(turn, client, admitted),
+        Route::Only if !has_one_shard(turn, client) => refuse(turn, client, command, &refusal(command)),
+        Route::Shard | Route::Any | Route::Only => keyed::to_shard(turn, client, admitted),
+        Route::Database => match databases::why_not_served(turn, client, command, request) {
+            Some(text) => refuse(turn, client, command, text),
+            None => keyed::to_shard(turn, client, admitted),
+        },
+        Route::Split(kind) => split::to_shards(turn, client, kind, admitted),
+        Route::Offload => offload::submit(turn, client, Some(command), request),
+        Route::Transaction => transaction::serve(turn, client, admitted),
+        Route::PubSub => pubsub::serve(turn, client, admitted),
+        Route::Block => block::serve(turn, client, admitted),
+        Route::Refused => refuse(turn, client, command, &refusal(command)),
+        Route::Renamed(_) => Next::Close, // a name, never a command: the gate has given the real one
+        Route::Later => {
+            let name = command.name.replace('|', " ").to_uppercase();
+            refuse(turn, client, command, &format!("ERR {name} is not supported yet"))
+        }
+    }
+}
+
+fn unknown(turn: &mut Turn, client: &mut Client, request: &Request, may_learn: bool) -> Next {
+    if may_learn {
+        let next = offload::submit(turn, client, None, request);
+        if next == Next::Go {
+            transaction::break_off(client); // it was answered by an error
+        }
+        return next;
+    }
+    transaction::break_off(client);
+    // as the engine's printf: 128 bytes of the name and of all arguments, each up to a NUL
+    let shown =
+        |word: &[u8], room: usize| -> Vec<u8> { word.iter().copied().take(room).take_while(|&b| b != 0).collect() };
+    let mut arguments = Vec::new();
+    for argument in request.arguments().skip(1) {
+        let Some(room @ 1..) = 128usize.checked_sub(arguments.len()) else { break };
+        arguments.extend([b"'", shown(argument, room).as_slice(), b"' "].concat());
+    }
+    let name = shown(request.argument(0), 128);
+    let mut reply = Vec::new();
+    write::error_of(&mut reply, &[b"ERR unknown command '", &name, b"', with args beginning with: ", &arguments]);
+    client.answer(&mut turn.pool, &reply);
+    Next::Go
+}
+
+/// Asked for every request: a reload may add shards.
+fn has_one_shard(turn: &Turn, client: &Client) -> bool {
+    turn.cluster(client.cluster).is_some_and(|cluster| cluster.shards.len() == 1)
+}
+
+/// Why nobody serves the command.
+fn refusal(command: &Command) -> String {
+    let name = command.name.replace('|', " ").to_uppercase();
+    format!("ERR {name} is refused by this proxy: {}", command.note)
+}
+
+fn refuse(turn: &mut Turn, client: &mut Client, command: &Command, text: &str) -> Next {
+    answer_error(turn, client, command, &admit::error(text))
+}
+
+fn answer_error(turn: &mut Turn, client: &mut Client, command: &Command, reply: &[u8]) -> Next {
+    if let Some(served) = turn.served(client.cluster) {
+        served.metrics.command(command.id, true);
+        served.metrics.refusal(reply);
+    }
+    client.answer(&mut turn.pool, reply);
+    Next::Go
+}
+
+/// The proxy's own answer to a command that did well.
+fn answer(turn: &mut Turn, client: &mut Client, command: &Command, reply: &[u8]) -> Next {
+    if let Some(served) = turn.served(client.cluster) {
+        served.metrics.command(command.id, false);
+    }
+    client.answer(&mut turn.pool, reply);
+    Next::Go
+}
+
+pub fn protocol_error(turn: &mut Turn, client: &mut Client, error: RequestError) {
+    if let Some(served) = turn.served(client.cluster) {
+        served.metrics.protocol_errors.increment();
+    }
+    let mut reply = Vec::new();
+    error.write(&mut reply);
+    if !reply.is_empty() {
+        client.replies.answer(&mut client.output, &mut turn.pool, &reply);
+    }
+    client.closing = Some(CloseReason::Protocol);
+    client.flow = Flow::Open;
+}

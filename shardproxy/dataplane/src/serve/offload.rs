@@ -1,0 +1,75 @@
+//! Commands the data plane hands to trio. An offloaded command is a barrier: it starts when its client's earlier replies
+//! are in, and later requests wait.
+
+use super::Next;
+use crate::clients::{Client, Flow, ReplyMode};
+use crate::command::{Act, Command};
+use crate::dialect::resp::Request;
+use crate::dialect::texts;
+use crate::exchange::Entry;
+use crate::shared::Offload;
+use crate::turn::{Effect, Offloaded, Turn};
+
+pub fn submit(turn: &mut Turn, client: &mut Client, command: Option<&Command>, request: &Request) -> Next {
+    if !client.replies.is_empty() {
+        return Next::Hold;
+    }
+    let Some(served) = &turn.clusters[client.cluster] else { return Next::Close };
+    served.metrics.offloads.increment();
+    let offload = describe(turn, &served.cluster.spec.name, client, command.is_some(), request);
+    let token = offload.token;
+    if !turn.shared.offloads.push(offload) {
+        client.answer(&mut turn.pool, texts::BUSY_OFFLOADS);
+        return Next::Go;
+    }
+    let silent = if command.is_some() { client.take_silence() } else { client.reply_mode != ReplyMode::On };
+    let sequence = client.replies.expect(silent);
+    let offloaded = Offloaded {
+        owed: client.owed(sequence),
+        raw: if command.is_some() { Vec::new() } else { request.bytes.to_vec() },
+        command: command.map_or(u16::MAX, |c| c.id),
+        since: turn.micros,
+        waits: command.is_some_and(|c| c.act == Act::Wait) && request.argument(1) != b"0",
+        effect: Effect::of(command, request),
+    };
+    turn.offloaded.insert(token, offloaded);
+    client.flow = Flow::Offloaded(token);
+    Next::Wait
+}
+
+/// Have a command answered in Python whose reply an engine could not give: it lacks a script or function that was loaded
+/// through the proxy. False if too many commands wait already.
+pub fn heal(turn: &mut Turn, client: &mut Client, pending: &Entry, request: &Request) -> bool {
+    let Some(served) = &turn.clusters[client.cluster] else { return false };
+    let offload = describe(turn, &served.cluster.spec.name, client, true, request);
+    let token = offload.token;
+    if !turn.shared.offloads.push(offload) {
+        return false;
+    }
+    served.metrics.offloads.increment();
+    let offloaded = Offloaded {
+        owed: pending.owed,
+        raw: Vec::new(),
+        command: pending.command,
+        since: pending.since,
+        waits: false,
+        effect: Effect::None,
+    };
+    turn.offloaded.insert(token, offloaded);
+    client.flow = Flow::Offloaded(token);
+    true
+}
+
+fn describe(turn: &Turn, cluster: &str, client: &Client, is_known: bool, request: &Request) -> Offload {
+    Offload {
+        token: turn.shared.offloads.token(turn.number),
+        cluster: cluster.to_owned(),
+        endpoint: client.endpoint.name(),
+        client_id: client.id,
+        resp: client.resp,
+        db: client.db,
+        local_address: client.stream.local(),
+        is_known,
+        arguments: request.arguments().map(<[u8]>::to_vec).collect(),
+    }
+}

@@ -1,0 +1,108 @@
+//! Commands over the shards of their keys: one part each, joined into the one reply their client expects.
+
+use super::{answer_error, keyed::send, refuse, Next};
+use crate::admit::{wrong_arity, Admitted};
+use crate::clients::Client;
+use crate::command::{key_positions, Join as JoinKind};
+use crate::dialect::resp::{write, Request};
+use crate::dialect::texts;
+use crate::exchange::{Entry, Join, Owed};
+use crate::metrics::Class;
+use crate::place::{need, place};
+use crate::turn::{Part, Turn};
+
+pub fn to_shards(
+    turn: &mut Turn,
+    client: &mut Client,
+    kind: JoinKind,
+    &Admitted { command, request }: &Admitted,
+) -> Next {
+    if let Err(error) = key_positions(command, request.spans, request.bytes, &mut turn.scratch.keys) {
+        return answer_error(turn, client, command, &error.reply(command));
+    }
+    let stride = if kind == JoinKind::Mset { 2 } else { 1 };
+    if stride == 2 && request.len().is_multiple_of(2) {
+        return refuse(turn, client, command, &wrong_arity(command));
+    }
+    if let Err(text) = place_parts(turn, client, request, command.is_read()) {
+        return answer_error(turn, client, command, &text);
+    }
+    let parts = std::mem::take(&mut turn.scratch.parts);
+    if let [only] = parts[..] {
+        // all keys live on one shard: it goes there as it is
+        send(turn, client, command, request, only.link, |entry| entry.class = Class::Split);
+    } else {
+        scatter(turn, client, kind, &Admitted { command, request }, &parts, stride);
+    }
+    turn.scratch.parts = parts;
+    Next::Go
+}
+
+fn scatter(
+    turn: &mut Turn,
+    client: &mut Client,
+    kind: JoinKind,
+    &Admitted { command, request }: &Admitted,
+    parts: &[Part],
+    stride: usize,
+) {
+    let Turn { links, scratch, micros, .. } = turn;
+    let mut join = Join::new(kind, parts.len(), &scratch.order, client.take_silence());
+    join.is_write = !command.is_read();
+    let sequence = client.replies.expect_join(join);
+    for part in parts {
+        let sink = links[part.link].exchange.open();
+        write::array_header(sink, 1 + part.keys * stride);
+        write::bulk(sink, request.argument(0));
+    }
+    for (&position, &part) in scratch.keys.iter().zip(&scratch.order) {
+        let sink = links[parts[usize::from(part)].link].exchange.opened();
+        for argument in position as usize..position as usize + stride {
+            write::bulk(sink, request.argument(argument));
+        }
+    }
+    let owed = client.owed(sequence);
+    for (number, part) in parts.iter().enumerate() {
+        let owed = Owed { part: number as u16, ..owed };
+        let entry = Entry { class: Class::Split, ..Entry::of(owed, command, *micros) };
+        links[part.link].exchange.close(entry);
+        links.mark(part.link);
+    }
+}
+
+/// Find the parts, and in `scratch.order` the part of each key. Every shard is asked before anything is sent, so that a
+/// known failure leaves no half of a command executed.
+fn place_parts(turn: &mut Turn, client: &Client, request: &Request, is_read: bool) -> Result<(), Vec<u8>> {
+    let Turn { clusters, scratch, .. } = turn;
+    let parts = &mut scratch.parts;
+    parts.clear();
+    scratch.order.clear();
+    let Some(served) = &mut clusters[client.cluster] else { return Err(texts::CLUSTERDOWN.to_vec()) };
+    let mut is_known = true;
+    for &position in &scratch.keys {
+        let shard = served.cluster.shard_of(served.cluster.slot_of(request.argument(position as usize)));
+        let Some(part) = served.parts.get_mut(usize::from(shard)) else {
+            is_known = false;
+            break;
+        };
+        if *part == u16::MAX {
+            *part = parts.len() as u16;
+            parts.push(Part { shard, keys: 0, link: 0 });
+        }
+        parts[usize::from(*part)].keys += 1;
+        scratch.order.push(*part);
+    }
+    for part in &*parts {
+        served.parts[usize::from(part.shard)] = u16::MAX;
+    }
+    if !is_known {
+        return Err(texts::CLUSTERDOWN.to_vec());
+    }
+    let keys = turn.scratch.keys.iter().map(|&position| request.argument(position as usize));
+    let (need, _) = need(turn, client.cluster, is_read, keys);
+    for number in 0..turn.scratch.parts.len() {
+        let shard = turn.scratch.parts[number].shard;
+        turn.scratch.parts[number].link = place(turn, client, shard, need)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,315 @@
+//! MULTI, EXEC, DISCARD, WATCH, UNWATCH: commands are checked and queued here, and leave as one contiguous batch.
+//!
+//! ```text
+//!   MULTI ─> +OK     SET ─> checked, +QUEUED     EXEC ─> [MULTI SET … EXEC] on the shared connection,
+//!                                                        the inner replies swallowed, EXEC's passed on
+//! ```
+//!
+//! Only WATCH needs a connection of its own, from a bounded pool, until EXEC, DISCARD, UNWATCH or the end.
+
+use std::time::Duration;
+
+use super::{answer, answer_error, block, databases, has_one_shard, refusal, refuse, shard_of, slot_of_keys, Next};
+use crate::admit::Admitted;
+use crate::clients::{Client, Flow, Waiting};
+use crate::command::{Act, Command, Flags, Route};
+use crate::dialect::resp::{write, Request};
+use crate::dialect::texts;
+use crate::exchange::{Asked, Entry};
+use crate::metrics::Class;
+use crate::model::EndpointKind;
+use crate::place::{lease, need, place, scripts, Lease, Need};
+use crate::turn::Turn;
+
+/// Bytes one transaction may queue.
+const MAX_QUEUED: usize = 64 * 1024 * 1024;
+/// Cursors of SCAN have the shard in their lowest bits (shardproxy/commands/keyspace.py).
+const SHARD_BITS: u32 = 8;
+
+pub fn serve(turn: &mut Turn, client: &mut Client, admitted: &Admitted) -> Next {
+    let command = admitted.command;
+    match command.act {
+        Act::Multi => multi(turn, client, command),
+        Act::Exec => exec(turn, client, command),
+        Act::Discard => discard(turn, client, command),
+        Act::Watch => watch(turn, client, admitted),
+        _ => unwatch(turn, client, command),
+    }
+}
+
+/// The gate refused a command: inside MULTI that breaks the transaction off.
+pub fn refused(turn: &mut Turn, client: &mut Client, command: &Command) {
+    break_off(client);
+    if command.act == Act::Exec {
+        end(turn, client);
+    }
+}
+
+/// Inside MULTI everything but the transaction's own commands is queued.
+pub fn queue(turn: &mut Turn, client: &mut Client, &Admitted { command, request }: &Admitted) -> Next {
+    client.last_command = command.id;
+    if let Some(text) = why_not_queued(command, has_one_shard(turn, client)) {
+        break_off(client);
+        return answer_error(turn, client, command, &text);
+    }
+    if let Some(text) = databases::why_not_served(turn, client, command, request) {
+        break_off(client);
+        return refuse(turn, client, command, text);
+    }
+    let changes_nothing = command.is_read() || command.is_of_all_shards && !command.flags.contains(Flags::WRITE);
+    if client.endpoint == EndpointKind::Reader && !changes_nothing && command.route != Route::Local {
+        break_off(client);
+        return answer_error(turn, client, command, texts::READONLY);
+    }
+    if let Err(text) = claim_slot(turn, client, command, request) {
+        break_off(client);
+        return answer_error(turn, client, command, &text);
+    }
+    let scan = if command.act == Act::Scan { scan_for_engine(request) } else { None };
+    if let Some(transaction) = &mut client.transaction {
+        if transaction.queued.len() + request.bytes.len() > MAX_QUEUED {
+            transaction.is_broken = true;
+            return refuse(turn, client, command, "ERR the transaction is larger than 64 MiB, command not queued");
+        }
+        transaction.queued.extend_from_slice(scan.as_deref().unwrap_or(request.bytes));
+        transaction.is_corrected |= command.act.is_corrected();
+        transaction.commands += 1;
+        transaction.calls_script |= command.calls_script;
+    }
+    client.answer(&mut turn.pool, texts::QUEUED);
+    Next::Go
+}
+
+/// What one engine cannot do within a transaction on a connection that others share.
+fn why_not_queued(command: &Command, has_one_shard: bool) -> Option<Vec<u8>> {
+    if command.flags.contains(Flags::NO_MULTI) {
+        return Some(texts::NOT_IN_TRANSACTION.to_vec());
+    }
+    let is_of_all = command.is_of_all_shards;
+    let is_engines_own = match command.route {
+        Route::Shard | Route::Database | Route::Split(_) | Route::Any | Route::Block => true,
+        Route::Only if has_one_shard => true,
+        Route::Local | Route::Transaction | Route::PubSub => command.act.is_engines_in_multi(),
+        Route::Offload => is_of_all && has_one_shard,
+        Route::Refused | Route::Only => return Some(format!("-{}\r\n", refusal(command)).into_bytes()),
+        _ => false,
+    };
+    if is_engines_own {
+        return None;
+    }
+    let name = command.name.replace('|', " ").to_uppercase();
+    let why = match command.route {
+        Route::Offload if is_of_all => "it concerns all shards, a transaction runs on one",
+        Route::PubSub => "subscriptions are the proxy's, a transaction is an engine's",
+        _ => "the proxy answers it, a transaction is an engine's",
+    };
+    Some(format!("-ERR {name} is not possible inside MULTI: {why}\r\n").into_bytes())
+}
+
+/// All keys of a transaction share one slot.
+fn claim_slot(turn: &mut Turn, client: &mut Client, command: &Command, request: &Request) -> Result<(), Vec<u8>> {
+    let Some(slot) = slot_of_keys(turn, client, command, request)? else { return Ok(()) };
+    need(turn, client.cluster, command.is_read(), turn.scratch.keys.iter().map(|&key| request.argument(key as usize)));
+    let Some(transaction) = &mut client.transaction else { return Ok(()) };
+    match transaction.slot {
+        Some(other) if other != slot => Err(texts::CROSSSLOT.to_vec()),
+        _ => {
+            transaction.slot = Some(slot);
+            Ok(())
+        }
+    }
+}
+
+/// A command could not be queued.
+pub fn break_off(client: &mut Client) {
+    if let Some(transaction) = &mut client.transaction {
+        transaction.is_broken = true;
+    }
+}
+
+fn multi(turn: &mut Turn, client: &mut Client, command: &Command) -> Next {
+    let transaction = client.transaction.get_or_insert_default();
+    if transaction.is_open {
+        return answer_error(turn, client, command, texts::NESTED_MULTI);
+    }
+    transaction.is_open = true;
+    client.is_special = true;
+    answer(turn, client, command, texts::OK)
+}
+
+fn exec(turn: &mut Turn, client: &mut Client, command: &Command) -> Next {
+    let Some(transaction) = client.transaction.as_deref().filter(|t| t.is_open) else {
+        return answer_error(turn, client, command, texts::EXEC_WITHOUT_MULTI);
+    };
+    if transaction.is_broken {
+        end(turn, client);
+        return answer_error(turn, client, command, texts::EXECABORT);
+    }
+    if transaction.watch_lost {
+        end(turn, client);
+        let null: &[u8] = if client.resp == 3 { b"_\r\n" } else { b"*-1\r\n" };
+        return answer(turn, client, command, null);
+    }
+    if transaction.is_watching {
+        if !client.replies.is_empty() {
+            return Next::Hold; // what it read before must not be overtaken
+        }
+    } else if transaction.commands == 0 {
+        end(turn, client);
+        return answer(turn, client, command, texts::EMPTY_ARRAY);
+    }
+    let slot = transaction.slot.unwrap_or(0);
+    // on the reader endpoint nothing but reads was queued
+    let need = if client.endpoint == EndpointKind::Reader { Need::Read } else { Need::Write };
+    let link = match (client.lease.filter(|_| transaction.is_watching), shard_of(turn, client, slot)) {
+        (Some(leased), _) => Ok(leased as usize),
+        (None, Ok(shard)) => place(turn, client, shard, need),
+        (None, Err(text)) => Err(text.to_vec()),
+    };
+    let link = match link {
+        Ok(link) => link,
+        Err(text) => {
+            end(turn, client);
+            return answer_error(turn, client, command, &text);
+        }
+    };
+    let Some(mut transaction) = client.transaction.take() else { return Next::Go };
+    if transaction.calls_script {
+        scripts::precede_all(turn, link, &transaction.queued);
+    }
+    let silent = client.take_silence();
+    let sequence = client.replies.expect(silent);
+    let entry = Entry {
+        asked: Asked::Exec(transaction.commands + 1),
+        class: if transaction.is_corrected { Class::Publish } else { Class::Write },
+        is_read: need == Need::Read,
+        ..Entry::of(client.owed(sequence), command, turn.micros)
+    };
+    turn.links[link].exchange.push_with(entry, |sink| {
+        sink.extend_from_slice(texts::MULTI_REQUEST);
+        sink.extend_from_slice(&transaction.queued);
+        sink.extend_from_slice(texts::EXEC_REQUEST);
+    });
+    turn.links.mark(link);
+    client.is_special = client.is_subscriber();
+    if transaction.is_watching {
+        client.flow = Flow::Barrier;
+        return Next::Wait;
+    }
+    turn.pool.take_back(&mut transaction.queued); // it serves the next one
+    client.awaits_exec = (!client.output.is_empty()).then_some(sequence);
+    Next::Go
+}
+
+fn discard(turn: &mut Turn, client: &mut Client, command: &Command) -> Next {
+    if client.transaction.as_deref().is_none_or(|t| !t.is_open) {
+        return answer_error(turn, client, command, texts::DISCARD_WITHOUT_MULTI);
+    }
+    end(turn, client);
+    answer(turn, client, command, texts::OK)
+}
+
+fn watch(turn: &mut Turn, client: &mut Client, &Admitted { command, request }: &Admitted) -> Next {
+    if client.transaction.as_deref().is_some_and(|t| t.is_open) {
+        return answer_error(turn, client, command, texts::WATCH_INSIDE_MULTI);
+    }
+    if !client.replies.is_empty() {
+        return Next::Hold;
+    }
+    let resumed = client.waiting.take();
+    client.transaction.get_or_insert_default();
+    if let Err(text) = claim_slot(turn, client, command, request) {
+        return answer_error(turn, client, command, &text);
+    }
+    let slot = client.transaction.as_deref().and_then(|t| t.slot).unwrap_or(0);
+    let shard = shard_of(turn, client, slot);
+    let is_over = resumed.as_deref().is_some_and(|waiting| waiting.is_over(turn.now));
+    let leased = match (shard, resumed.as_deref()) {
+        (Err(text), _) => Lease::Refused(text.to_vec()),
+        (Ok(shard), Some(waiting)) if is_over => Lease::Refused(waited_too_long(turn, client, shard, waiting)),
+        (Ok(shard), _) => lease(turn, client, shard, false),
+    };
+    let link = match leased {
+        Lease::Held(link) => link,
+        Lease::Wait | Lease::Later => {
+            let is_later = matches!(leased, Lease::Later);
+            return wait_to_watch(turn, client, resumed, is_later);
+        }
+        Lease::Refused(text) => {
+            // what was not watched binds no slot
+            client.transaction = client.transaction.take().filter(|t| t.is_watching || t.watch_lost);
+            return answer_error(turn, client, command, &text);
+        }
+    };
+    if let Some(transaction) = &mut client.transaction {
+        transaction.is_watching = true;
+    }
+    let silent = client.take_silence();
+    let sequence = client.replies.expect(silent);
+    let entry = Entry { class: Class::Write, is_read: false, ..Entry::of(client.owed(sequence), command, turn.micros) };
+    turn.links[link].exchange.push(entry, request.bytes);
+    turn.links.mark(link);
+    client.flow = Flow::Barrier;
+    Next::Wait
+}
+
+/// WATCH has no timeout of its own: it waits no longer than what is parked.
+fn wait_to_watch(turn: &mut Turn, client: &mut Client, resumed: Option<Box<Waiting>>, is_later: bool) -> Next {
+    let park = patience(turn, client);
+    let new = || Waiting::to_watch(turn.now, park);
+    let mut waiting = resumed.map_or_else(new, |resumed| *resumed);
+    if is_later {
+        waiting.begin_trouble(turn.now);
+        turn.later.unplaced.push(client.ticket());
+    }
+    block::queue(client, waiting)
+}
+
+fn waited_too_long(turn: &Turn, client: &Client, shard: u16, waiting: &Waiting) -> Vec<u8> {
+    if waiting.has_trouble() {
+        return texts::failing_over(&turn.label(client.cluster, shard));
+    }
+    let waited = patience(turn, client).as_secs_f64();
+    let why = "all connections of its kind are in use (limits.dedicated)";
+    format!("-ERR WATCH waited {waited} s (timeouts.park): {why}, command not executed\r\n").into_bytes()
+}
+
+fn patience(turn: &Turn, client: &Client) -> Duration {
+    let park = turn.cluster(client.cluster).map_or(0.0, |cluster| cluster.spec.timeouts.park);
+    Duration::from_secs_f64(park)
+}
+
+fn unwatch(turn: &mut Turn, client: &mut Client, command: &Command) -> Next {
+    end(turn, client);
+    answer(turn, client, command, texts::OK)
+}
+
+/// Forget the transaction and what it watched; its connection goes back to the pool.
+pub fn end(turn: &mut Turn, client: &mut Client) {
+    client.is_special = client.is_subscriber();
+    let Some(mut transaction) = client.transaction.take() else { return };
+    turn.pool.take_back(&mut transaction.queued);
+    if !transaction.is_watching {
+        return;
+    }
+    if let Some(leased) = client.lease.take() {
+        let link = &mut turn.links[leased as usize];
+        if let Some(leased) = link.leased_mut() {
+            leased.owner = None;
+        }
+        link.exchange.push(Entry::nobody(turn.micros), texts::UNWATCH_REQUEST);
+        turn.links.mark(leased as usize); // it is given back when the reply is in
+    }
+}
+
+/// SCAN as the only shard is to see it; none when its cursor is no number.
+fn scan_for_engine(request: &Request) -> Option<Vec<u8>> {
+    let cursor: u64 = std::str::from_utf8(request.argument(1)).ok()?.parse().ok()?;
+    let cursor = (cursor >> SHARD_BITS).to_string();
+    let mut bytes = Vec::with_capacity(request.bytes.len());
+    write::array_header(&mut bytes, request.len());
+    for (at, argument) in request.arguments().enumerate() {
+        write::bulk(&mut bytes, if at == 1 { cursor.as_bytes() } else { argument });
+    }
+    Some(bytes)
+}

@@ -1,0 +1,155 @@
+//! What all threads share. Nothing here takes a lock per request.
+
+mod census;
+mod offloads;
+mod pause;
+mod recent;
+mod scripts;
+
+pub use census::Census;
+pub use offloads::{worker_of, Offload, OffloadQueue};
+pub use pause::{Paused, Pauses};
+pub use recent::Recent;
+pub use scripts::{Scripts, REMEMBERED};
+
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use crate::command::CommandTable;
+use crate::metrics::{Registry, WorkerMetrics};
+use crate::model::Cluster;
+use crate::net::Resolver;
+use crate::sync::lock;
+
+pub struct Shared {
+    pub workers: Vec<WorkerMetrics>,
+    pub metrics: Registry,
+    pub offloads: OffloadQueue,
+    pub resolver: Resolver,
+    pub census: Census,
+    pub recent: Recent,
+    pub scripts: Scripts,
+    pub pauses: Pauses,
+    hints: Mutex<Vec<Hint>>,
+    /// Other nodes are down than the control plane was told.
+    is_down_news: AtomicBool,
+    pub clusters: Mutex<Vec<(String, Option<Arc<Cluster>>)>>,
+    table: Mutex<Arc<CommandTable>>,
+    /// The cap on all buffers; 0 = none.
+    buffers: usize,
+    started: Instant,
+    pub next_client: AtomicU64,
+    /// Numbers connects, of all workers: one that starts anew must not take an answer to the one before it for its own.
+    pub next_attempt: AtomicU64,
+}
+
+/// What a worker found of a node. It says where to look, not what to think.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Hint {
+    pub cluster: String,
+    pub address: String,
+    pub kind: HintKind,
+    pub why: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HintKind {
+    /// It was lost, or could not be reached.
+    Lost,
+    /// It is not the primary that is named.
+    Stranger,
+}
+
+impl HintKind {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Lost => "lost",
+            Self::Stranger => "stranger",
+        }
+    }
+}
+
+/// A memcached node that is down: cluster, address, why.
+pub type Down = (String, String, String);
+
+/// Hints that wait at most; more say nothing new.
+const HINTS: usize = 1024;
+
+impl Shared {
+    pub fn new(workers: usize, table: CommandTable, buffers: usize, resolver: Resolver) -> io::Result<Self> {
+        Ok(Self {
+            workers: (0..workers).map(|_| WorkerMetrics::default()).collect(),
+            metrics: Registry::default(),
+            offloads: OffloadQueue::new()?,
+            resolver,
+            census: Census::default(),
+            recent: Recent::default(),
+            scripts: Scripts::default(),
+            pauses: Pauses::default(),
+            hints: Mutex::default(),
+            is_down_news: AtomicBool::new(false),
+            clusters: Mutex::default(),
+            table: Mutex::new(Arc::new(table)),
+            buffers,
+            started: Instant::now(),
+            next_client: AtomicU64::new(1),
+            next_attempt: AtomicU64::new(1),
+        })
+    }
+
+    pub fn hint(&self, hint: Hint) {
+        let mut hints = lock(&self.hints);
+        if hints.len() < HINTS {
+            hints.push(hint);
+            self.offloads.wakeup.raise();
+        }
+    }
+
+    /// A worker counts a node as down, or as up again.
+    pub fn tell_down(&self) {
+        self.is_down_news.store(true, SeqCst);
+        self.offloads.wakeup.raise();
+    }
+
+    pub fn table(&self) -> Arc<CommandTable> {
+        lock(&self.table).clone()
+    }
+
+    pub fn clusters(&self) -> Vec<Option<Arc<Cluster>>> {
+        lock(&self.clusters).iter().map(|(_, cluster)| cluster.clone()).collect()
+    }
+
+    pub fn cluster(&self, index: usize) -> Option<Arc<Cluster>> {
+        lock(&self.clusters).get(index).and_then(|(_, cluster)| cluster.clone())
+    }
+
+    pub fn millis(&self, now: Instant) -> u64 {
+        now.duration_since(self.started).as_millis() as u64
+    }
+
+    /// Bytes of buffers of all workers as of their last ticks, and their cap (0 = none).
+    pub fn buffers(&self) -> (usize, usize) {
+        (self.workers.iter().map(|w| w.buffers.get() as usize).sum(), self.buffers)
+    }
+
+    /// Bytes of requests that wait for their shard in all workers.
+    pub fn parked(&self) -> usize {
+        self.workers.iter().map(|w| w.parked.get() as usize).sum()
+    }
+
+    pub fn learn(&self, table: Arc<CommandTable>) {
+        *lock(&self.table) = table;
+    }
+
+    /// What workers found of nodes since the last call.
+    pub fn take_hints(&self) -> Vec<Hint> {
+        std::mem::take(&mut *lock(&self.hints))
+    }
+
+    /// memcached nodes that are down, and why; none if that is as it was at the last call.
+    pub fn take_down(&self) -> Option<Vec<Down>> {
+        self.is_down_news.swap(false, SeqCst).then(|| self.metrics.down())
+    }
+}

@@ -1,0 +1,75 @@
+//! Every byte that clients and nodes make a worker hold, in one sum; and what is done when there are too many.
+
+/// Unread replies of one client while memory is short.
+const UNREAD_UNDER_PRESSURE: usize = 1024 * 1024;
+
+/// How short memory is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Debug)]
+pub enum Pressure {
+    None,
+    /// Clients that hold much are not read.
+    High,
+    /// New requests are refused.
+    Full,
+}
+
+pub struct Accounts {
+    /// Bytes of this worker's clients and connections.
+    held: usize,
+    /// With this many bytes held the pressure is measured anew, without waiting for the tick.
+    measure_at: usize,
+    /// All workers' buffers are near, or at, their cap.
+    pub pressure: Pressure,
+    /// Bytes of requests that wait in this worker's lots.
+    pub parked: usize,
+}
+
+impl Default for Accounts {
+    fn default() -> Self {
+        Self { held: 0, measure_at: 0, pressure: Pressure::None, parked: 0 }
+    }
+}
+
+impl Accounts {
+    pub const fn held(&self) -> usize {
+        self.held
+    }
+
+    /// Count a holder's bytes anew; `accounted` is what it was counted with.
+    #[inline]
+    pub fn settle(&mut self, accounted: &mut usize, now: usize) {
+        if *accounted != now {
+            self.held = self.held + now - *accounted;
+            *accounted = now;
+        }
+    }
+
+    /// Whether much was taken since the pressure was last measured.
+    #[inline]
+    pub const fn is_due(&self) -> bool {
+        self.held >= self.measure_at
+    }
+
+    /// Compare the bytes of all workers with their cap (0 = none).
+    pub fn measure(&mut self, total: usize, cap: usize) {
+        (self.pressure, self.measure_at) = match cap {
+            0 => (Pressure::None, usize::MAX),
+            _ if total >= cap => (Pressure::Full, self.held + cap / 32),
+            _ if total >= cap / 4 * 3 => (Pressure::High, self.held + cap / 32),
+            _ => (Pressure::None, self.held + cap / 32),
+        };
+    }
+
+    /// A client with more unread replies than this is not read until it has taken some. Many applications write a whole
+    /// pipeline before they read: as long as there is memory they get half of what they may be owed, and what is still
+    /// under way when reading stops has the other half.
+    #[inline]
+    pub fn unread_at_most(&self, client_output: usize) -> usize {
+        let half = client_output / 2;
+        if self.pressure == Pressure::None {
+            half
+        } else {
+            half.min(UNREAD_UNDER_PRESSURE)
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! What a turn of a worker works on, beside its clients: clusters, connections to nodes, the clock, the accounts.
+
+mod accounts;
+mod offloaded;
+mod served;
+mod topics;
+
+pub use accounts::{Accounts, Pressure};
+pub use offloaded::{Effect, Offloaded};
+pub use served::{Known, Served, ServedNode, NO_LINK};
+pub use topics::PubSub;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use mio::Registry;
+
+use crate::dialect::resp::write;
+use crate::exchange::BufferPool;
+use crate::links::{Link, Links};
+use crate::model::Cluster;
+use crate::shared::{Hint, HintKind, Paused, Shared};
+
+pub struct Turn {
+    /// Which worker this is.
+    pub number: usize,
+    pub registry: Registry,
+    pub shared: Arc<Shared>,
+    pub clusters: Vec<Option<Served>>,
+    pub links: Links,
+    pub pool: BufferPool,
+    pub accounts: Accounts,
+    pub scratch: Scratch,
+    pub later: Later,
+    pub pubsub: PubSub,
+    pub offloaded: HashMap<u64, Offloaded>,
+    /// When this turn began, and the same as microseconds on a clock that wraps.
+    pub now: Instant,
+    pub micros: u32,
+    /// The same as milliseconds on the plane's clock.
+    pub millis: u64,
+    started: Instant,
+    /// What CLIENT PAUSE holds, by cluster; empty while it holds nothing.
+    pub paused: Vec<Paused>,
+    random: u32,
+    /// Counts reads that any replica may answer, so that each has its turn.
+    pub rotation: usize,
+}
+
+/// Key positions of a request and the parts they belong to, reused by every one.
+#[derive(Default)]
+pub struct Scratch {
+    pub keys: Vec<u32>,
+    pub order: Vec<u16>,
+    pub parts: Vec<Part>,
+}
+
+/// One shard's share of a scatter-gathered command.
+#[derive(Clone, Copy)]
+pub struct Part {
+    pub shard: u16,
+    pub keys: usize,
+    pub link: usize,
+}
+
+/// Places that the scratch may keep though nobody needs them.
+const SCRATCH: usize = 16 * 1024;
+
+impl Scratch {
+    /// Give back what an unusual request took.
+    pub fn trim(&mut self) {
+        if self.keys.capacity() > SCRATCH {
+            self.keys = Vec::new();
+        }
+        if self.order.capacity() > SCRATCH {
+            self.order = Vec::new();
+        }
+    }
+
+    pub fn held(&self) -> usize {
+        self.keys.capacity() * size_of::<u32>() + self.order.capacity() * size_of::<u16>()
+    }
+}
+
+/// Who and what is to be looked at again, and not yet.
+#[derive(Default)]
+pub struct Later {
+    /// Clients that may go on.
+    pub clients: Vec<(usize, u32)>,
+    /// A pool, by cluster and node, has room for one more.
+    pub pools: Vec<(usize, usize)>,
+    /// Leased connections that nobody needs.
+    pub retire: Vec<usize>,
+    /// Connections to nodes that this epoch made primaries no longer.
+    pub fenced: Vec<usize>,
+    /// Clients whose command finds no primary to wait at; the next epoch and the tick look at them again.
+    pub unplaced: Vec<(usize, u32)>,
+    /// Clients whose next request CLIENT PAUSE holds; the tick looks at them again.
+    pub stopped: Vec<(usize, u32)>,
+}
+
+impl Turn {
+    pub fn new(number: usize, registry: Registry, shared: Arc<Shared>) -> Self {
+        let now = Instant::now();
+        shared.workers[number].parked.set(0); // what a worker before it had parked went with it
+        Self {
+            number,
+            registry,
+            shared,
+            clusters: Vec::new(),
+            links: Links::default(),
+            pool: BufferPool::default(),
+            accounts: Accounts::default(),
+            scratch: Scratch::default(),
+            later: Later::default(),
+            pubsub: PubSub::default(),
+            offloaded: HashMap::new(),
+            now,
+            micros: 0,
+            millis: 0,
+            started: now,
+            paused: Vec::new(),
+            random: 0x9e37_79b9 ^ number as u32,
+            rotation: number,
+        }
+    }
+
+    pub fn begin(&mut self, now: Instant) {
+        self.now = now;
+        self.micros = now.duration_since(self.started).as_micros() as u32;
+        let metrics = &self.shared.workers[self.number];
+        metrics.turns.increment();
+        let millis = self.shared.millis(now);
+        metrics.turned_at.set(millis);
+        self.millis = millis;
+        self.shared.pauses.at(millis, &mut self.paused);
+    }
+
+    pub fn paused(&self, cluster: usize) -> Paused {
+        self.paused.get(cluster).copied().unwrap_or_default()
+    }
+
+    /// xorshift32: jitter needs no more.
+    pub const fn random(&mut self) -> u32 {
+        self.random ^= self.random << 13;
+        self.random ^= self.random >> 17;
+        self.random ^= self.random << 5;
+        self.random
+    }
+
+    #[inline]
+    pub fn served(&self, cluster: usize) -> Option<&Served> {
+        self.clusters.get(cluster).and_then(Option::as_ref)
+    }
+
+    /// The cluster in its present epoch.
+    #[inline]
+    pub fn cluster(&self, cluster: usize) -> Option<&Cluster> {
+        self.served(cluster).map(|served| &*served.cluster)
+    }
+
+    /// What the shard is called.
+    pub fn label(&self, cluster: usize, shard: u16) -> String {
+        let shard_of = |c: &Cluster| c.shards.get(usize::from(shard)).map(|shard| shard.label.clone());
+        self.cluster(cluster).and_then(shard_of).unwrap_or_else(|| shard.to_string())
+    }
+
+    /// What the node is called; empty when it is none of this epoch's.
+    pub fn node_label(&self, cluster: usize, node: u16) -> &str {
+        self.cluster(cluster).and_then(|c| c.nodes.get(usize::from(node))).map_or("", |node| &node.label)
+    }
+
+    /// Tell the control plane where to look.
+    pub fn give_hint(&self, index: usize, kind: HintKind) {
+        let link = &self.links[index];
+        let Some(cluster) = self.cluster(link.way.cluster) else { return };
+        let Some(node) = cluster.nodes.get(usize::from(link.way.node)) else { return };
+        let (cluster, address) = (cluster.spec.name.clone(), node.label.clone());
+        self.shared.hint(Hint { cluster, address, kind, why: link.trouble.why_down.clone() });
+    }
+
+    /// Close a connection for good: no lookup finds it any more.
+    pub fn remove_link(&mut self, index: usize) {
+        let link = &self.links[index];
+        let was_counted = link.is_leased() && !link.is_retired;
+        let (cluster, number) = (link.way.cluster, usize::from(link.way.node));
+        if let Some(place) = self.clusters[cluster].as_mut().and_then(|s| s.nodes.get_mut(number)) {
+            if was_counted {
+                place.dedicated = place.dedicated.saturating_sub(1);
+                self.later.pools.push((cluster, number));
+            }
+        }
+        for served in self.clusters.iter_mut().flatten() {
+            served.forget(index);
+        }
+        let mut link = self.links.remove(index);
+        link.disconnect();
+        if link.count_as_out(false) {
+            self.shared.tell_down();
+        }
+        self.release(&mut link);
+    }
+
+    /// What a connection held is free.
+    pub fn release(&mut self, link: &mut Link) {
+        self.accounts.settle(&mut link.accounted, 0);
+        self.accounts.parked -= std::mem::take(&mut link.parked);
+    }
+
+    /// Count anew what a connection holds.
+    #[inline]
+    pub fn settle_link(&mut self, index: usize) {
+        let link = &mut self.links[index];
+        let held = link.held();
+        self.accounts.settle(&mut link.accounted, held);
+    }
+
+    /// Measure the pressure if much was taken since it was last done.
+    #[inline]
+    pub fn measure_if_due(&mut self) {
+        if self.accounts.is_due() {
+            self.measure();
+        }
+    }
+
+    /// Compare all workers' buffers with their cap.
+    pub fn measure(&mut self) {
+        let held = self.accounts.held() + self.pool.bytes() + self.scratch.held();
+        self.shared.workers[self.number].buffers.set(held as u64);
+        let (total, cap) = self.shared.buffers();
+        self.accounts.measure(total, cap);
+    }
+
+    /// Refuse a request because of its shard: nothing was sent, and its client may try again.
+    pub fn refusal(&self, cluster: usize, shard: u16, why: &str) -> Vec<u8> {
+        refusal(&self.label(cluster, shard), "", why)
+    }
+}
+
+/// Nothing was sent: the client may try again.
+pub fn refusal(shard: &str, node: &str, why: &str) -> Vec<u8> {
+    let mut text = Vec::new();
+    let place = if node.is_empty() { String::new() } else { format!(" ({node})") };
+    write::error(
+        &mut text,
+        &format!("TRYAGAIN shard {shard}{place} cannot take the command: {why}; command not executed"),
+    );
+    text
+}

@@ -1,0 +1,114 @@
+//! The clusters a worker serves, and where its connections to their nodes are found.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::links::Way;
+use crate::metrics::{ClusterMetrics, NodeMetrics};
+use crate::model::{Cluster, EndpointKind, Reads};
+
+pub const NO_LINK: u32 = u32::MAX;
+
+/// A cluster as this worker serves it.
+pub struct Served {
+    pub cluster: Arc<Cluster>,
+    pub metrics: Arc<ClusterMetrics>,
+    pub nodes: Vec<ServedNode>,
+    /// The connection to each shard's primary for db 0, by RESP version: the lookup of almost every request.
+    pub primaries: Vec<[u32; 2]>,
+    /// Shards whose requests wait, and the lots they wait in.
+    pub lots: HashMap<(u16, u8, u32), usize>,
+    /// Some endpoint reads from replicas: written keys are remembered for a while.
+    pub tracks_writes: bool,
+    /// Reads may leave the primary; and the primary is as good as a replica for them.
+    pub spreads_reads: bool,
+    pub reads_nearest: bool,
+    /// Part number of each shard within one scatter-gathered command; scratch.
+    pub parts: Vec<u16>,
+}
+
+pub struct ServedNode {
+    pub metrics: Arc<NodeMetrics>,
+    pub links: Vec<Known>,
+    /// Connections of this node's pool: how many there are, the free ones, and the clients that wait for one.
+    pub dedicated: usize,
+    pub idle: Vec<usize>,
+    pub queue: VecDeque<(usize, u32)>,
+    /// Its pool could not connect a moment ago.
+    pub rests_until: Instant,
+}
+
+/// A shared connection to a node.
+#[derive(Clone, Copy)]
+pub struct Known {
+    pub resp: u8,
+    pub db: u32,
+    pub link: usize,
+}
+
+impl Served {
+    pub fn new(
+        cluster: Arc<Cluster>,
+        metrics: Arc<ClusterMetrics>,
+        nodes: Vec<ServedNode>,
+        lots: HashMap<(u16, u8, u32), usize>,
+    ) -> Self {
+        let shards = cluster.shards.len();
+        let reads = cluster.spec.reads;
+        let has_reader = cluster.spec.endpoints.iter().any(|e| e.kind == EndpointKind::Reader);
+        Self {
+            cluster,
+            metrics,
+            nodes,
+            primaries: vec![[NO_LINK; 2]; shards],
+            lots,
+            tracks_writes: reads != Reads::Primary || has_reader,
+            spreads_reads: reads != Reads::Primary,
+            reads_nearest: reads == Reads::Nearest,
+            parts: vec![u16::MAX; shards],
+        }
+    }
+
+    pub fn open_lot(&mut self, way: &Way, lot: usize) {
+        self.lots.insert((way.shard, way.resp, way.db), lot);
+        if let Some(links) = self.primaries.get_mut(usize::from(way.shard)) {
+            links[usize::from(way.resp == 3)] = NO_LINK; // so that every request looks for the lot
+        }
+    }
+
+    pub fn close_lot(&mut self, way: &Way) {
+        self.lots.remove(&(way.shard, way.resp, way.db));
+    }
+
+    pub fn lot(&self, shard: u16, resp: u8, db: u32) -> Option<usize> {
+        if self.lots.is_empty() {
+            return None;
+        }
+        self.lots.get(&(shard, resp, db)).copied()
+    }
+
+    /// No lookup may find this connection any more.
+    pub fn forget(&mut self, link: usize) {
+        for node in &mut self.nodes {
+            node.links.retain(|known| known.link != link);
+            node.idle.retain(|&idle| idle != link);
+        }
+        for known in self.primaries.iter_mut().flatten() {
+            if *known == link as u32 {
+                *known = NO_LINK;
+            }
+        }
+    }
+}
+
+impl ServedNode {
+    pub const fn new(metrics: Arc<NodeMetrics>, now: Instant) -> Self {
+        Self { metrics, links: Vec::new(), dedicated: 0, idle: Vec::new(), queue: VecDeque::new(), rests_until: now }
+    }
+
+    #[inline]
+    pub fn link(&self, resp: u8, db: u32) -> Option<usize> {
+        self.links.iter().find(|known| known.resp == resp && known.db == db).map(|known| known.link)
+    }
+}

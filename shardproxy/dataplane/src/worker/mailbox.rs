@@ -1,0 +1,83 @@
+//! How other threads talk to a worker: a queue and a waker. The worker empties it once per turn.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Mutex};
+
+use mio::Waker;
+
+use crate::clients::{ClientInfo, Seat};
+use crate::command::CommandTable;
+use crate::model::{Cluster, EndpointKind};
+use crate::net::Stream;
+use crate::sync::lock;
+
+pub enum Message {
+    Accepted {
+        stream: Stream,
+        id: u64,
+        cluster: usize,
+        endpoint: EndpointKind,
+        seat: Seat,
+    },
+    /// The next epoch of a cluster; none when it is no longer served.
+    Apply {
+        index: usize,
+        cluster: Option<Arc<Cluster>>,
+        applied: SyncSender<()>,
+    },
+    Learn(Arc<CommandTable>),
+    Resolved {
+        link: usize,
+        attempt: u64,
+        result: io::Result<SocketAddr>,
+    },
+    Answer {
+        token: u64,
+        reply: Vec<u8>,
+    },
+    Retry {
+        token: u64,
+    },
+    List(SyncSender<Vec<ClientInfo>>),
+    Kill {
+        ids: Arc<Vec<u64>>,
+        killed: SyncSender<usize>,
+    },
+    Unblock {
+        client: u64,
+        with_error: bool,
+        unblocked: SyncSender<bool>,
+    },
+    Drain,
+    Stop,
+    #[cfg(test)]
+    Panic,
+}
+
+#[derive(Default)]
+pub struct Mailbox {
+    queue: Mutex<Vec<Message>>,
+    waker: Mutex<Option<Waker>>,
+}
+
+impl Mailbox {
+    pub fn send(&self, message: Message) {
+        lock(&self.queue).push(message);
+        if let Some(waker) = lock(&self.waker).as_ref() {
+            let _ = waker.wake(); // an eventfd at its maximum is already awake
+        }
+    }
+
+    /// From now on `waker` is woken for each message.
+    pub fn attach(&self, waker: Waker) {
+        let _ = waker.wake(); // messages may have come before
+        *lock(&self.waker) = Some(waker);
+    }
+
+    /// Move all messages into `into`, which is empty.
+    pub fn take(&self, into: &mut Vec<Message>) {
+        std::mem::swap(&mut *lock(&self.queue), into);
+    }
+}

@@ -1,0 +1,360 @@
+//! The node side of a turn: connections dialled when first wanted, greeted, read, and sent what is queued once per turn.
+
+use std::io;
+use std::mem;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
+
+use mio::event::Event;
+
+use super::{link_token, Message, Worker, LEFT_OVER};
+use crate::complete::{deliver_all, fail, Unsettled};
+use crate::dialect::resp::identity;
+use crate::dialect::resp::request::{Parsed, RequestLimits, RequestParser};
+use crate::dialect::resp::Request;
+use crate::links::{durable, State};
+use crate::net::{Address, Stream};
+use crate::place::{count_parked, give_back};
+use crate::{pubsub, recovery, serve};
+
+/// Reads of one link per turn, so that one busy node does not hold up the others.
+const READS: usize = 8;
+
+impl Worker {
+    pub(super) fn link_ready(&mut self, index: usize, event: &Event) {
+        let Some(link) = self.turn.links.get_mut(index) else { return };
+        if link.state == State::Connecting {
+            let Some(stream) = &link.stream else { return };
+            match stream.connected() {
+                Ok(true) => self.link_greet(index),
+                Ok(false) => return,
+                Err(error) => return self.link_lost(index, &error.to_string()),
+            }
+        }
+        if event.is_readable() || event.is_read_closed() || event.is_error() {
+            if let Some(link) = self.turn.links.get_mut(index).filter(|link| link.stream.is_some()) {
+                link.is_half_closed |= event.is_read_closed() || event.is_error();
+            }
+            self.link_read(index);
+        }
+        if event.is_writable() && self.turn.links.get(index).is_some_and(|link| !link.exchange.unsent().is_empty()) {
+            self.turn.links.mark(index);
+        }
+    }
+
+    fn link_lost(&mut self, index: usize, why: &str) {
+        recovery::lost(&mut self.turn, &mut self.clients, index, why);
+    }
+
+    pub(super) fn link_read(&mut self, index: usize) {
+        for _ in 0..READS {
+            let Self { turn, clients, scratch, errands, .. } = self;
+            let Some(link) = turn.links.get_mut(index) else { return };
+            if link.state == State::Connecting {
+                return; // left over by a connection that was lost since
+            }
+            let Some(stream) = &link.stream else { return };
+            let mut gathered = mem::take(&mut link.input);
+            // behind a little that was left over, at the front of the scratch buffer; more than that is added to
+            let is_little = gathered.len() <= LEFT_OVER;
+            let start = if is_little { gathered.len() } else { 0 };
+            scratch[..start].copy_from_slice(&gathered[..start]);
+            let room = scratch.len() - start;
+            let n = match stream.read(&mut scratch[start..]) {
+                Ok(0) => return self.link_lost(index, "the node closed the connection"),
+                Ok(n) => n,
+                Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
+                    link.input = gathered;
+                    return;
+                }
+                Err(error) => return self.link_lost(index, &error.to_string()),
+            };
+            let data: &[u8] = if is_little {
+                &scratch[..start + n]
+            } else {
+                gathered.extend_from_slice(&scratch[..n]);
+                &gathered
+            };
+            link.metrics.bytes_in.add(n as u64);
+            link.progress = turn.now;
+            let was_greeting = matches!(link.state, State::Greeting(_));
+            let delivery = if link.is_subscriber() && link.state == State::Ready {
+                pubsub::receive_all(turn, clients, index, data)
+            } else {
+                deliver_all(turn, clients, index, data, errands)
+            };
+            let link = &mut turn.links[index];
+            match &delivery {
+                Ok(taken) if *taken < data.len() => {
+                    if is_little {
+                        gathered.clear();
+                        gathered.extend_from_slice(&scratch[*taken..start + n]);
+                    } else {
+                        gathered.drain(..*taken);
+                    }
+                    link.input = gathered;
+                }
+                _ => {}
+            }
+            self.after_delivery(index, was_greeting);
+            if let Err(why) = delivery {
+                return self.link_lost(index, &why);
+            }
+            let Some(link) = self.turn.links.get(index) else { return };
+            if link.is_retired && link.exchange.is_empty() && !link.is_leased() {
+                return self.turn.remove_link(index);
+            }
+            let is_free = link.exchange.is_empty() && link.state == State::Ready && !link.is_half_closed;
+            if link.is_leased() && is_free {
+                return self.lease_idle(index);
+            }
+            if n < room && !link.is_half_closed {
+                return; // a short read has emptied the socket
+            }
+        }
+        self.turn.links.mark_unread(index); // still more
+    }
+
+    /// See to what the replies left to do.
+    fn after_delivery(&mut self, index: usize, was_greeting: bool) {
+        let Self { turn, clients, table, errands, .. } = self;
+        let link = &turn.links[index];
+        if link.identity.is_unproven && !link.exchange.is_in_flight() {
+            turn.links.mark(index); // now it can be asked
+        }
+        let link = &turn.links[index];
+        if was_greeting && link.state == State::Ready {
+            if link.is_subscriber() {
+                pubsub::connected(turn, index);
+            }
+            turn.links.mark(index);
+        }
+        turn.settle_link(index);
+        let cluster = turn.links[index].way.cluster;
+        recovery::run(turn, clients, table, index, errands);
+        for (unsettled, reply) in mem::take(&mut errands.healable) {
+            self.heal(cluster, &unsettled, &reply);
+        }
+    }
+
+    /// Links that had more to read than one turn gives them.
+    pub(super) fn read_left_over(&mut self) {
+        if !self.turn.links.has_unread() {
+            return;
+        }
+        let mut unread = mem::take(&mut self.unread);
+        self.turn.links.take_unread(&mut unread);
+        for index in unread.drain(..) {
+            self.link_read(index);
+        }
+        self.unread = unread;
+    }
+
+    /// A connection of a client's own has answered: keep it while the client watches, else give it back.
+    fn lease_idle(&mut self, index: usize) {
+        if let Some(client) = self.turn.links[index].owner().and_then(|ticket| self.clients.tagged(ticket)) {
+            if client.transaction.as_deref().is_some_and(|t| t.is_watching) {
+                return;
+            }
+            client.lease = None;
+        }
+        give_back(&mut self.turn, index);
+    }
+
+    /// Let the control plane load what the node lacks, and run the command. The error stands if it cannot, and if the
+    /// client has sent more since, for that was executed and must not be overtaken.
+    fn heal(&mut self, cluster: usize, Unsettled { request, bytes }: &Unsettled, reply: &[u8]) {
+        let Self { turn, clients, .. } = self;
+        let Some(client) = clients.owed(&request.owed) else { return };
+        let mut parser = RequestParser::new();
+        let is_taken = client.replies.is_last(request.owed.sequence)
+            && matches!(parser.parse(bytes, &RequestLimits::NONE), Ok(Parsed::Request { .. }))
+            && serve::heal(turn, client, request, &Request { bytes, spans: parser.spans() });
+        if !is_taken {
+            fail(turn, clients, cluster, request, reply);
+        }
+    }
+
+    /// Send what is queued; connect first where needed.
+    pub(super) fn link_flush(&mut self, index: usize) {
+        let turn = &mut self.turn;
+        let Some(link) = turn.links.get_mut(index) else { return };
+        link.is_dirty = false;
+        if link.is_lot() {
+            return count_parked(turn, index);
+        }
+        match link.state {
+            State::Down => return self.link_connect(index),
+            State::Ready => {}
+            State::Resolving | State::Connecting | State::Greeting(_) => return,
+        }
+        if let Some(served) = &turn.clusters[link.way.cluster] {
+            if let Some(terms) = served.cluster.terms_of(link.way.shard).filter(|_| !link.is_subscriber()) {
+                durable::close_batch(link, &terms, turn.micros);
+            }
+        }
+        if link.identity.is_unproven && !link.is_full {
+            return self.link_ask(index);
+        }
+        let Some(stream) = &link.stream else { return };
+        if !link.exchange.is_in_flight() {
+            link.progress = turn.now;
+        }
+        let is_subscriber = link.is_subscriber();
+        while !link.exchange.unsent().is_empty() {
+            match stream.write(link.exchange.unsent()) {
+                Ok(n) => {
+                    if is_subscriber {
+                        link.exchange.said(n); // no reply answers it alone
+                    } else {
+                        link.exchange.sent(n);
+                    }
+                    if link.is_full {
+                        link.is_full = false;
+                        link.progress = turn.now; // the node takes a large request, if slowly
+                    }
+                    link.metrics.bytes_out.add(n as u64);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    link.is_full = true;
+                    break;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return self.link_broken(index, &error),
+            }
+        }
+        link.metrics.queued.set(link.exchange.bytes() as u64);
+        turn.settle_link(index);
+    }
+
+    /// It cannot be written to: read what the node said before it closed.
+    #[cold]
+    fn link_broken(&mut self, index: usize, error: &io::Error) {
+        let attempt = self.turn.links[index].attempt;
+        self.link_read(index);
+        if self.turn.links.get(index).is_some_and(|link| link.attempt == attempt && link.state == State::Ready) {
+            self.link_lost(index, &error.to_string());
+        }
+    }
+
+    /// When something is to be done though nothing happens.
+    pub(super) fn next_due(&self) -> Instant {
+        let links = &self.turn.links;
+        let retries = links.retrying.iter().filter_map(|&index| links.get(index)).map(|link| link.trouble.retry_at);
+        retries.fold(self.next_tick, Instant::min)
+    }
+
+    /// Connect anew where requests wait and the pause after the last failure is over.
+    pub(super) fn retry_due(&mut self) {
+        if self.turn.links.retrying.is_empty() {
+            return;
+        }
+        let mut later = Vec::new();
+        for index in mem::take(&mut self.turn.links.retrying) {
+            let Some(link) = self.turn.links.get(index).filter(|link| link.state == State::Down) else { continue };
+            if link.trouble.retry_at > self.turn.now {
+                later.push(index);
+            } else if !link.exchange.is_empty() || link.is_subscriber() {
+                self.link_connect(index);
+            }
+        }
+        self.turn.links.retrying.append(&mut later);
+    }
+
+    pub(super) fn link_connect(&mut self, index: usize) {
+        let Self { turn, mailbox, .. } = self;
+        let link = &mut turn.links[index];
+        if turn.now < link.trouble.retry_at || link.is_retired && link.exchange.is_empty() {
+            return; // the tick looks again
+        }
+        let Some(served) = &turn.clusters[link.way.cluster] else { return };
+        link.attempt = turn.shared.next_attempt.fetch_add(1, Relaxed);
+        link.progress = turn.now;
+        let Some(node) = served.cluster.nodes.get(usize::from(link.way.node)) else { return };
+        if let Address::Name(host, port) = &node.address {
+            link.state = State::Resolving;
+            let (mailbox, attempt) = (mailbox.clone(), link.attempt);
+            turn.shared.resolver.resolve(
+                host,
+                *port,
+                (turn.number, index),
+                link.trouble.failures as usize,
+                Box::new(move |result| mailbox.send(Message::Resolved { link: index, attempt, result })),
+            );
+            return;
+        }
+        let address = node.address.clone();
+        self.link_dial(index, &address);
+    }
+
+    pub(super) fn link_dial(&mut self, index: usize, address: &Address) {
+        let turn = &mut self.turn;
+        let started = Stream::connect(address).and_then(|mut stream| {
+            stream.register(&turn.registry, link_token(index))?;
+            Ok(stream)
+        });
+        match started {
+            Ok(stream) => {
+                let link = &mut turn.links[index];
+                link.stream = Some(stream);
+                link.state = State::Connecting;
+            }
+            Err(error) => self.link_lost(index, &error.to_string()),
+        }
+    }
+
+    fn link_greet(&mut self, index: usize) {
+        let turn = &mut self.turn;
+        let link = &mut turn.links[index];
+        let Some(served) = &turn.clusters[link.way.cluster] else { return };
+        link.metrics.connects.increment();
+        link.metrics.connections.add(1);
+        link.progress = turn.now;
+        let is_named = served.cluster.run_id_of(link.way.shard, link.way.node).is_some();
+        link.identity.is_asking = is_named && link.is_identified();
+        let (bytes, replies) = link.greeting(&served.cluster.spec.node_auth);
+        if replies == 0 {
+            link.state = State::Ready;
+            link.trouble.recovered();
+            if link.is_subscriber() {
+                pubsub::connected(turn, index);
+            }
+            return turn.links.mark(index);
+        }
+        link.state = State::Greeting(replies);
+        self.say(index, &bytes);
+    }
+
+    /// Who a primary is was told to us after this connection was opened: it says so once it owes no other reply.
+    fn link_ask(&mut self, index: usize) {
+        let link = &mut self.turn.links[index];
+        if link.exchange.is_in_flight() {
+            return; // what it reads then marks it
+        }
+        let mut bytes = Vec::new();
+        identity::ask(&mut bytes);
+        link.identity.is_unproven = false;
+        link.identity.is_asking = true;
+        link.state = State::Greeting(identity::QUESTIONS);
+        link.progress = self.turn.now;
+        self.say(index, &bytes);
+    }
+
+    /// An idle socket takes these few bytes at once.
+    fn say(&mut self, index: usize, bytes: &[u8]) {
+        let sent = self.turn.links[index].stream.as_ref().map_or(Ok(0), |s| s.write(bytes));
+        match sent {
+            Ok(n) if n == bytes.len() => {}
+            Ok(_) => self.link_lost(index, "the greeting was cut short"),
+            Err(error) => self.link_lost(index, &error.to_string()),
+        }
+    }
+
+    /// Where the node's name led when it was looked up last.
+    pub(super) fn last_known(&self, index: usize) -> Option<Address> {
+        let link = &self.turn.links[index];
+        let node = self.turn.cluster(link.way.cluster)?.nodes.get(usize::from(link.way.node))?;
+        let Address::Name(host, port) = &node.address else { return None };
+        self.turn.shared.resolver.last_known(host, *port, link.trouble.failures as usize).map(Address::Ip)
+    }
+}

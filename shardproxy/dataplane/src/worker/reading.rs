@@ -1,0 +1,306 @@
+//! The client side of a turn: read, frame, hand each request on.
+
+use std::io;
+use std::mem;
+
+use super::{client_token, Worker, LEFT_OVER};
+use crate::clients::{Client, Clients, Flow, Seat};
+use crate::command::CommandTable;
+use crate::dialect::resp::request::{Parsed, RequestLimits, RequestParser};
+use crate::dialect::resp::Request;
+use crate::metrics::CloseReason;
+use crate::model::{EndpointKind, EngineKind};
+use crate::net::Stream;
+use crate::place::is_left;
+use crate::serve::{self, Next};
+use crate::turn::{Pressure, Turn};
+
+/// As Redis 7 (networking.c, processMultibulkBuffer). What they take is bounded by the size of the request.
+const MAX_ARGUMENTS: usize = i32::MAX as usize;
+/// What an incomplete request may take to be parsed again from its start rather than to keep its parser.
+const REPARSE: usize = 4096;
+/// Clients that hold less than this are read even when memory is short.
+const LIGHT: usize = 16 * 1024;
+
+impl Worker {
+    pub(super) fn adopt(&mut self, mut stream: Stream, id: u64, cluster: usize, endpoint: EndpointKind, seat: Seat) {
+        let is_served = self.turn.served(cluster).is_some();
+        let index = self.clients.vacant();
+        if !is_served || self.is_draining || stream.register(&self.turn.registry, client_token(index)).is_err() {
+            return;
+        }
+        let now = self.turn.now;
+        let client = self.clients.insert(|index| Client::new(index, stream, id, (cluster, endpoint), seat, now));
+        if let Some(served) = &self.turn.clusters[cluster] {
+            client.memcache.is_spoken = served.cluster.spec.engine == EngineKind::Memcached;
+            served.metrics.accepted.increment();
+            served.metrics.clients.add(1);
+        }
+        self.turn.shared.workers[self.turn.number].clients.add(1);
+    }
+
+    pub(super) fn client_ready(&mut self, index: usize, is_closed: bool) {
+        if let Some(client) = self.clients.get_mut(index) {
+            client.has_unread = true;
+            client.is_half_closed |= is_closed;
+            if !client.is_again {
+                self.client_again(index);
+            }
+        }
+    }
+
+    /// Look again at a client that has bytes left over, or may have.
+    pub(super) fn client_again(&mut self, index: usize) {
+        let Some(client) = self.clients.get_mut(index) else { return };
+        client.is_again = false;
+        match client.flow {
+            Flow::Open => self.client_read(index),
+            Flow::Lingering { .. } => self.client_linger(index),
+            Flow::Barrier | Flow::Queued | Flow::Offloaded(_) if is_left(&self.turn, client) => {
+                self.close_now(index, CloseReason::Client);
+            }
+            Flow::Barrier | Flow::Offloaded(_) | Flow::Paused | Flow::Queued | Flow::Stopped => {}
+        }
+    }
+
+    fn client_read(&mut self, index: usize) {
+        let Self { clients, turn, tables, parser, scratch, throttled, .. } = self;
+        let client = &mut clients[index];
+        let Some(table) = tables.get(client.cluster) else { return };
+        if client.closing.is_some() {
+            return;
+        }
+        if turn.accounts.pressure >= Pressure::High && client.accounted > LIGHT && !mem::take(&mut client.has_pass) {
+            if !client.is_again {
+                client.is_again = true;
+                throttled.push(index);
+            }
+            return;
+        }
+        let mut input = mem::take(&mut client.input);
+        let had_input = !input.is_empty() && client.parser.is_none();
+        if had_input && serve_all(client, &mut input, parser, turn, table, false) {
+            // stopped at a barrier or limit: the rest waits in `input`
+            client.input = input;
+            return after_read(turn, clients, index);
+        }
+        let mut goes_on = false;
+        if client.has_unread {
+            let result = if input.len() <= LEFT_OVER && client.parser.is_none() {
+                read_scratch(client, &mut input, scratch, parser, turn, table)
+            } else {
+                read_more(client, &mut input, scratch, parser, turn, table)
+            };
+            match result {
+                Ok(Took::Some(n)) => {
+                    client.last_active = turn.now;
+                    if let Some(served) = &turn.clusters[client.cluster] {
+                        served.metrics.bytes_in.add(n as u64);
+                    }
+                    goes_on = client.has_unread && client.flow == Flow::Open;
+                }
+                Ok(Took::Nothing) => {}
+                Ok(Took::End) => client.closing = client.closing.or(Some(CloseReason::Client)),
+                Err(_) => {
+                    client.closing = Some(CloseReason::Error);
+                    client.replies.clear(&mut turn.pool);
+                    client.output.clear(&mut turn.pool);
+                }
+            }
+        }
+        if client.input.is_empty() {
+            if input.is_empty() {
+                turn.pool.take_back(&mut input);
+            } else {
+                client.input = input;
+            }
+        }
+        if goes_on {
+            clients.look_again(index);
+        }
+        after_read(turn, clients, index);
+    }
+}
+
+enum Took {
+    Some(usize),
+    Nothing,
+    End,
+}
+
+/// Read into the worker's scratch buffer, behind the little that was left over, and serve from there: the usual case
+/// copies no request twice.
+fn read_scratch(
+    client: &mut Client,
+    input: &mut Vec<u8>,
+    scratch: &mut [u8],
+    parser: &mut RequestParser,
+    turn: &mut Turn,
+    table: &CommandTable,
+) -> io::Result<Took> {
+    let filled = input.len();
+    scratch[..filled].copy_from_slice(input);
+    let took = read_into(client, &mut scratch[filled..])?;
+    let Took::Some(n) = took else { return Ok(took) };
+    let data = &scratch[..filled + n];
+    let consumed = serve(client, data, parser, turn, table).0;
+    input.clear();
+    if consumed < data.len() {
+        turn.pool.lend(input);
+        input.extend_from_slice(&data[consumed..]);
+        keep_parser(client, parser, input.len());
+    }
+    Ok(took)
+}
+
+/// Read behind an incomplete request.
+fn read_more(
+    client: &mut Client,
+    input: &mut Vec<u8>,
+    scratch: &mut [u8],
+    parser: &mut RequestParser,
+    turn: &mut Turn,
+    table: &CommandTable,
+) -> io::Result<Took> {
+    let took = read_into(client, scratch);
+    if let Ok(Took::Some(n)) = took {
+        input.extend_from_slice(&scratch[..n]);
+        serve_all(client, input, parser, turn, table, true);
+    }
+    took
+}
+
+fn read_into(client: &mut Client, buffer: &mut [u8]) -> io::Result<Took> {
+    loop {
+        match client.stream.read(buffer) {
+            Ok(0) => {
+                client.has_unread = false;
+                return Ok(Took::End);
+            }
+            Ok(n) => {
+                // a short read has emptied the socket: the next bytes raise a new event
+                client.has_unread = n == buffer.len() || client.is_half_closed;
+                return Ok(Took::Some(n));
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                client.has_unread = false;
+                return Ok(Took::Nothing);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Serve from `input` and drop what was taken; whether the client may not go on now.
+fn serve_all(
+    client: &mut Client,
+    input: &mut Vec<u8>,
+    shared: &mut RequestParser,
+    turn: &mut Turn,
+    table: &CommandTable,
+    resumes: bool,
+) -> bool {
+    let mut own = if resumes { client.parser.take() } else { None };
+    let parser = own.as_deref_mut().unwrap_or(shared);
+    let (consumed, is_held) = serve(client, input, parser, turn, table);
+    let is_partial = !parser.is_idle();
+    input.drain(..consumed);
+    if is_partial {
+        match own {
+            Some(own) => client.parser = Some(own),
+            None => {
+                let length = input.len();
+                keep_parser(client, shared, length);
+            }
+        }
+    }
+    is_held
+}
+
+/// A large incomplete request keeps its parser, so that each of its bytes is looked at once.
+fn keep_parser(client: &mut Client, parser: &mut RequestParser, length: usize) {
+    if !parser.is_idle() {
+        if length > REPARSE {
+            client.parser = Some(Box::new(mem::take(parser)));
+        } else {
+            parser.reset();
+        }
+    }
+}
+
+/// Take requests off `data` until it is used up or the client must wait; how much was taken, and whether it must wait.
+fn serve(
+    client: &mut Client,
+    data: &[u8],
+    parser: &mut RequestParser,
+    turn: &mut Turn,
+    table: &CommandTable,
+) -> (usize, bool) {
+    if client.memcache.is_spoken {
+        return serve::memcached::serve(turn, client, data);
+    }
+    let mut taken = 0;
+    let Some(limits) = turn.cluster(client.cluster).map(|cluster| cluster.spec.limits) else {
+        client.closing = Some(CloseReason::Drain);
+        return (data.len(), true);
+    };
+    let framing = RequestLimits { max_request: limits.request, max_arguments: MAX_ARGUMENTS, authenticated: true };
+    while taken < data.len() {
+        let rest = &data[taken..];
+        let (consumed, next) = match parser.parse(rest, &framing) {
+            Ok(Parsed::Incomplete { .. }) => return (taken, false),
+            Ok(Parsed::Skip { consumed }) => (consumed, Next::Go),
+            Ok(Parsed::Request { consumed }) => {
+                let request = Request { bytes: &rest[..consumed], spans: parser.spans() };
+                (consumed, serve::serve(turn, client, table, &request, true))
+            }
+            Ok(Parsed::Inline { consumed }) => {
+                let request = Request { bytes: parser.inline(), spans: parser.spans() };
+                (consumed, serve::serve(turn, client, table, &request, true))
+            }
+            Err(error) => {
+                serve::protocol_error(turn, client, error);
+                return (data.len(), true);
+            }
+        };
+        match next {
+            Next::Go => taken += consumed,
+            Next::Hold => {
+                client.flow = Flow::Barrier;
+                return (taken, true);
+            }
+            Next::Queue => return (taken, true),
+            Next::Pause => {
+                turn.later.stopped.push(client.ticket());
+                client.flow = Flow::Stopped;
+                return (taken, true);
+            }
+            Next::Wait => return (taken + consumed, true),
+            Next::Close => return (data.len(), true),
+        }
+        if client.replies.len() >= limits.in_flight
+            || client.output.len() > turn.accounts.unread_at_most(limits.client_output)
+        {
+            client.flow = Flow::Paused;
+            return (taken, true);
+        }
+    }
+    (taken, false)
+}
+
+fn after_read(turn: &mut Turn, clients: &mut Clients, index: usize) {
+    let client = &mut clients[index];
+    settle(turn, client);
+    let has_output = !client.output.is_empty() || client.closing.is_some();
+    turn.measure_if_due();
+    if has_output {
+        clients.mark(index);
+    }
+}
+
+/// Count anew what a client holds.
+pub(super) fn settle(turn: &mut Turn, client: &mut Client) {
+    let held = client.held();
+    turn.accounts.settle(&mut client.accounted, held);
+}

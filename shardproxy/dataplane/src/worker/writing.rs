@@ -1,0 +1,152 @@
+//! The client side of a turn: write replies; close.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use super::reading::settle;
+use super::Worker;
+use crate::clients::{Client, Flow};
+use crate::metrics::CloseReason;
+use crate::pubsub;
+
+/// After its last reply a client may take this long to read it.
+const LINGER: Duration = Duration::from_secs(1);
+/// A client that is to be closed may take this long to read anything of what it is still owed.
+const STUCK: Duration = Duration::from_secs(10);
+
+impl Worker {
+    /// Wait for the peer to close after its last reply.
+    pub(super) fn client_linger(&mut self, index: usize) {
+        let client = &mut self.clients[index];
+        for _ in 0..8 {
+            match client.stream.read(&mut self.scratch) {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(_) => break,
+            }
+        }
+        self.close(index);
+    }
+
+    pub(super) fn client_writable(&mut self, index: usize) {
+        if let Some(client) = self.clients.get_mut(index) {
+            if client.blocked_since.is_some() && !client.output.is_empty() {
+                client.blocked_since = None;
+                self.client_flush(index);
+            }
+        }
+    }
+
+    pub(super) fn client_flush(&mut self, index: usize) {
+        let Self { clients, turn, .. } = self;
+        let Some(client) = clients.get_mut(index) else { return };
+        client.is_dirty = false;
+        client.is_deferred = false;
+        client.awaits_exec = None;
+        let Some(served) = &turn.clusters[client.cluster] else { return self.close(index) };
+        while !client.output.is_empty() && client.blocked_since.is_none() {
+            match client.stream.write(client.output.unwritten()) {
+                Ok(0) => break,
+                Ok(n) => {
+                    served.metrics.bytes_out.add(n as u64);
+                    client.last_active = turn.now;
+                    client.output.advance(n, &mut turn.pool);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => client.blocked_since = Some(turn.now),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => {
+                    client.closing = Some(CloseReason::Error);
+                    client.replies.clear(&mut turn.pool);
+                    client.output.clear(&mut turn.pool);
+                }
+            }
+        }
+        let limits = &served.cluster.spec.limits;
+        if client.output.len() + client.replies.early() > limits.client_output {
+            client.closing = Some(CloseReason::Output);
+            client.replies.clear(&mut turn.pool);
+            client.output.clear(&mut turn.pool);
+        }
+        let is_open = match client.flow {
+            Flow::Barrier => client.replies.is_empty(),
+            Flow::Paused => {
+                let unread = client.output.len();
+                client.replies.len() <= limits.in_flight / 2
+                    && unread <= turn.accounts.unread_at_most(limits.client_output) / 2
+            }
+            _ => false,
+        };
+        if is_open {
+            client.flow = Flow::Open;
+        }
+        settle(turn, client);
+        let is_done = client.closing.is_some() && client.replies.is_empty() && client.output.is_empty();
+        if is_open {
+            clients.look_again(index);
+        }
+        if is_done {
+            self.finish(index);
+        }
+    }
+
+    /// All replies are out: close, but let the peer read what is on its way.
+    fn finish(&mut self, index: usize) {
+        let client = &mut self.clients[index];
+        match client.closing {
+            Some(CloseReason::Quit | CloseReason::Protocol | CloseReason::Drain)
+                if !matches!(client.flow, Flow::Lingering { .. }) =>
+            {
+                client.stream.shutdown_write();
+                client.flow = Flow::Lingering { until: self.turn.now + LINGER };
+                self.turn.pool.take_back(&mut client.input);
+                self.client_linger(index);
+            }
+            _ => self.close(index),
+        }
+    }
+
+    /// Close at once.
+    pub(super) fn close(&mut self, index: usize) {
+        let mut client = self.clients.remove(index);
+        let Self { turn, .. } = self;
+        client.replies.clear(&mut turn.pool);
+        client.output.clear(&mut turn.pool);
+        turn.accounts.settle(&mut client.accounted, 0);
+        pubsub::forget(turn, &mut client);
+        if let Flow::Offloaded(token) = client.flow {
+            turn.offloaded.remove(&token);
+            turn.shared.offloads.abandon(token);
+        }
+        if let Some(leased) = client.lease.take() {
+            if let Some(leased) = turn.links[leased as usize].leased_mut() {
+                leased.owner = None;
+            }
+            turn.later.retire.push(leased as usize);
+        }
+        let reason = client.closing.unwrap_or(CloseReason::Drain);
+        if let Some(served) = &turn.clusters[client.cluster] {
+            served.metrics.closed[reason as usize].increment();
+            served.metrics.clients.set(served.metrics.clients.get().saturating_sub(1));
+        }
+        let clients = &turn.shared.workers[turn.number].clients;
+        clients.set(clients.get().saturating_sub(1));
+    }
+
+    /// Close for a reason of the proxy's own, whatever is still owed.
+    pub(super) fn close_now(&mut self, index: usize, reason: CloseReason) {
+        if let Some(client) = self.clients.get_mut(index) {
+            client.closing = Some(reason);
+            self.close(index);
+        }
+    }
+
+    /// It is to be closed, and its peer does not take what it is still owed.
+    pub(super) fn is_stuck(client: &Client, now: Instant) -> bool {
+        client.closing.is_some() && client.blocked_since.is_some_and(|since| now > since + STUCK)
+    }
+
+    pub(super) fn is_lingering_since(client: &Client, now: Instant) -> bool {
+        matches!(client.flow, Flow::Lingering { until } if now >= until)
+    }
+}
