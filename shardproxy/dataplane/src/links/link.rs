@@ -54,7 +54,9 @@ pub struct Subscriber {
     /// Since when a PING has no answer.
     pub pinged: Option<Instant>,
     /// Topics that were subscribed to or given up on it, to which the node has not replied yet.
-    pub said: VecDeque<(Kind, Box<[u8]>)>,
+    pub said: VecDeque<(Kind, Arc<[u8]>)>,
+    /// Messages of it wait for a later turn.
+    pub is_behind: bool,
     /// The node's address, by which it is known across epochs.
     pub label: String,
 }
@@ -145,7 +147,8 @@ impl Link {
     }
 
     pub fn held(&self) -> usize {
-        self.exchange.held() + self.votes.held() + self.input.capacity()
+        let said = self.subscriber().map_or(0, |s| s.said.capacity() * size_of::<(Kind, Arc<[u8]>)>());
+        self.exchange.held() + self.votes.held() + self.input.capacity() + said
     }
 
     #[inline]
@@ -233,6 +236,7 @@ impl Link {
         if let Role::Subscriber(subscriber) = &mut self.role {
             subscriber.said.clear();
             subscriber.pinged = None;
+            subscriber.is_behind = false;
         }
     }
 

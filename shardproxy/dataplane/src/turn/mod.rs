@@ -1,14 +1,20 @@
 //! What a turn of a worker works on, beside its clients: clusters, connections to nodes, the clock, the accounts.
 
 mod accounts;
+mod members;
+mod names;
 mod offloaded;
+mod pubsub;
 mod served;
+mod shards;
 mod topics;
 
 pub use accounts::{Accounts, Pressure};
+pub use members::Ticket;
 pub use offloaded::{Effect, Offloaded};
+pub use pubsub::{Gone, Job, PubSub, STEPS};
 pub use served::{Known, Served, ServedNode, NO_LINK};
-pub use topics::PubSub;
+pub use topics::Announcement;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -135,6 +141,14 @@ impl Turn {
         metrics.turned_at.set(millis);
         self.millis = millis;
         self.shared.pauses.at(millis, &mut self.paused);
+        self.pubsub.left = STEPS;
+    }
+
+    /// So many units of work were done for things that clients have many of.
+    #[inline]
+    pub fn spend(&mut self, steps: usize) {
+        self.pubsub.left = self.pubsub.left.saturating_sub(steps);
+        self.shared.workers[self.number].steps.add(steps as u64);
     }
 
     pub fn paused(&self, cluster: usize) -> Paused {
@@ -226,7 +240,7 @@ impl Turn {
 
     /// Compare all workers' buffers with their cap.
     pub fn measure(&mut self) {
-        let held = self.accounts.held() + self.pool.bytes() + self.scratch.held();
+        let held = self.accounts.held() + self.pool.bytes() + self.scratch.held() + self.pubsub.held();
         self.shared.workers[self.number].buffers.set(held as u64);
         let (total, cap) = self.shared.buffers();
         self.accounts.measure(total, cap);

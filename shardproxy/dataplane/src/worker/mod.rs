@@ -24,9 +24,9 @@ use crate::clients::{Clients, Deferral};
 use crate::command::CommandTable;
 use crate::complete::Errands;
 use crate::dialect::resp::request::RequestParser;
-use crate::recovery;
 use crate::shared::Shared;
 use crate::turn::Turn;
+use crate::{pubsub, recovery};
 
 /// Bytes read from one socket per turn: enough for a deep pipeline, little enough to be fair.
 const READ_SIZE: usize = 128 * 1024;
@@ -125,13 +125,17 @@ impl Worker {
     }
 
     fn turn(&mut self, events: &mut Events) -> io::Result<()> {
-        let is_idle = self.clients.again() == 0 && !self.turn.links.has_unread() && self.deferred.is_empty();
+        let is_idle = self.clients.again() == 0
+            && !self.turn.links.has_unread()
+            && self.deferred.is_empty()
+            && self.turn.pubsub.jobs.is_empty();
         let wait = if is_idle { self.next_due().saturating_duration_since(self.turn.now) } else { Duration::ZERO };
         match self.poll.poll(events, Some(wait)) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
             other => other?,
         }
         self.turn.begin(Instant::now());
+        let steps = self.steps();
         let mut is_called = false;
         self.read_left_over();
         for _ in 0..self.clients.again() {
@@ -159,13 +163,20 @@ impl Worker {
             self.take_messages();
         }
         self.retry_due();
+        pubsub::work(&mut self.turn, &mut self.clients);
         self.flush();
         if self.turn.now >= self.next_tick {
             self.tick();
             self.next_tick = self.turn.now + TICK;
             self.flush();
         }
+        let longest = &self.turn.shared.workers[self.turn.number].longest;
+        longest.set(longest.get().max(self.steps() - steps));
         Ok(())
+    }
+
+    fn steps(&self) -> u64 {
+        self.turn.shared.workers[self.turn.number].steps.get()
     }
 
     /// Every dirty link is written once, then every dirty client.

@@ -34,7 +34,7 @@ impl Worker {
         self.measure();
         self.go_on();
         recovery::tick(&mut self.turn, &mut self.clients);
-        pubsub::tick(&mut self.turn, &mut self.clients);
+        pubsub::tick(&mut self.turn);
         self.turn.scratch.trim();
         for index in std::mem::take(&mut self.late) {
             if let Some(client) = self.clients.get_mut(index) {
