@@ -21,6 +21,8 @@ pub fn trim<T>(queue: &mut VecDeque<T>) {
 #[derive(Default)]
 pub struct BufferPool {
     free: Vec<Vec<u8>>,
+    /// The fewest that were free since the last look: nobody needed those.
+    fewest: usize,
 }
 
 impl BufferPool {
@@ -29,6 +31,7 @@ impl BufferPool {
     pub fn lend(&mut self, buffer: &mut Vec<u8>) {
         if buffer.capacity() == 0 {
             *buffer = self.free.pop().unwrap_or_else(|| Vec::with_capacity(4096));
+            self.fewest = self.fewest.min(self.free.len());
         }
     }
 
@@ -40,6 +43,12 @@ impl BufferPool {
             taken.clear();
             self.free.push(taken);
         }
+    }
+
+    /// Give back half of those that nobody needed lately.
+    pub fn trim(&mut self) {
+        self.free.truncate(self.free.len() - self.fewest.div_ceil(2));
+        self.fewest = self.free.len();
     }
 
     pub fn bytes(&self) -> usize {

@@ -31,6 +31,17 @@ enum Slot {
     Join(Box<Join>),
 }
 
+impl Slot {
+    /// Bytes of memory it takes of its own.
+    fn room(&self) -> usize {
+        match self {
+            Self::Growing { bytes, .. } => bytes.capacity(),
+            Self::Join(join) => join.room(),
+            Self::Waiting | Self::Silent | Self::Stashed { .. } => 0,
+        }
+    }
+}
+
 pub struct ReplyQueue {
     slots: VecDeque<Slot>,
     /// Sequence number of the first slot.
@@ -76,7 +87,8 @@ impl ReplyQueue {
 
     pub fn held(&self) -> usize {
         let slots = self.slots.capacity() * size_of::<Slot>();
-        slots + self.stash.capacity() + self.held_back.held() + self.grown + self.noted
+        let large = if self.grown > 0 { self.slots.iter().map(Slot::room).sum() } else { 0 };
+        slots + self.stash.capacity() + self.held_back.held() + large + self.noted
     }
 
     /// Give back the room that a deep pipeline took.

@@ -10,8 +10,9 @@ use super::carriers::{close, join, open_links};
 use super::live::is_live;
 use crate::clients::{Client, Errand, Stage, Words};
 use crate::dialect::resp::write;
+use crate::dialect::texts;
 use crate::model::Kind;
-use crate::turn::{Gone, Job, Ticket, Turn};
+use crate::turn::{Gone, Job, Pressure, Ticket, Turn};
 
 /// Steps of one errand before others have their turn.
 pub(super) const SLICE: usize = 256;
@@ -69,6 +70,9 @@ fn advance(turn: &mut Turn, client: &mut Client, errand: &mut Errand, said: &mut
     while turn.pubsub.left > stop {
         let topic = errand.topics.get(errand.at).copied();
         match (&mut errand.stage, topic) {
+            (Stage::Joining, _) if turn.accounts.pressure == Pressure::Full => {
+                errand.begin(Stage::GivingUp(texts::OUT_OF_BUFFERS.into()));
+            }
             (Stage::Joining, _) => match errand.names.get(errand.at) {
                 Some(name) => {
                     errand.topics.push(join(turn, cluster, errand.kind, name));

@@ -11,12 +11,11 @@ mod topics;
 
 pub use accounts::{Accounts, Pressure};
 pub use members::Ticket;
-pub use offloaded::{Effect, Offloaded};
+pub use offloaded::{Answering, Effect, Offloaded};
 pub use pubsub::{Gone, Job, PubSub, STEPS};
 pub use served::{Known, Served, ServedNode, NO_LINK};
 pub use topics::Announcement;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -40,7 +39,7 @@ pub struct Turn {
     pub scratch: Scratch,
     pub later: Later,
     pub pubsub: PubSub,
-    pub offloaded: HashMap<u64, Offloaded>,
+    pub offloaded: Answering,
     /// When this turn began, and the same as microseconds on a clock that wraps.
     pub now: Instant,
     pub micros: u32,
@@ -82,10 +81,14 @@ impl Scratch {
         if self.order.capacity() > SCRATCH {
             self.order = Vec::new();
         }
+        if self.parts.capacity() > SCRATCH {
+            self.parts = Vec::new();
+        }
     }
 
     pub fn held(&self) -> usize {
-        self.keys.capacity() * size_of::<u32>() + self.order.capacity() * size_of::<u16>()
+        let parts = self.parts.capacity() * size_of::<Part>();
+        self.keys.capacity() * size_of::<u32>() + self.order.capacity() * size_of::<u16>() + parts
     }
 }
 
@@ -121,7 +124,7 @@ impl Turn {
             scratch: Scratch::default(),
             later: Later::default(),
             pubsub: PubSub::default(),
-            offloaded: HashMap::new(),
+            offloaded: Answering::default(),
             now,
             micros: 0,
             millis: 0,
@@ -230,6 +233,15 @@ impl Turn {
         self.accounts.settle(&mut link.accounted, held);
     }
 
+    /// Count anew what subscriptions take, if anything was done about them in this turn.
+    pub fn settle_pubsub(&mut self) {
+        if self.pubsub.left < STEPS {
+            let held = self.pubsub.held();
+            self.accounts.settle(&mut self.pubsub.accounted, held);
+            self.measure_if_due();
+        }
+    }
+
     /// Measure the pressure if much was taken since it was last done.
     #[inline]
     pub fn measure_if_due(&mut self) {
@@ -240,7 +252,8 @@ impl Turn {
 
     /// Compare all workers' buffers with their cap.
     pub fn measure(&mut self) {
-        let held = self.accounts.held() + self.pool.bytes() + self.scratch.held() + self.pubsub.held();
+        let own = self.pool.bytes() + self.scratch.held() + self.offloaded.held();
+        let held = self.accounts.held() + own;
         self.shared.workers[self.number].buffers.set(held as u64);
         let (total, cap) = self.shared.buffers();
         self.accounts.measure(total, cap);

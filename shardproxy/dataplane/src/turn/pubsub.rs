@@ -20,6 +20,8 @@ pub struct PubSub {
     /// Connections whose last message is not with all its subscribers yet.
     pub handing_out: Vec<usize>,
     pub messages: Gauge,
+    /// Bytes of all that, as last counted.
+    pub accounted: usize,
 }
 
 /// What goes on in a later turn.

@@ -109,7 +109,7 @@ impl Worker {
     }
 
     fn answered(&mut self, token: u64, reply: &[u8]) {
-        let Some(offloaded) = self.turn.offloaded.remove(&token) else { return };
+        let Some(offloaded) = self.turn.offloaded.remove(token) else { return };
         let Self { clients, turn, table, .. } = self;
         let Some(client) = clients.owed(&offloaded.owed) else { return };
         offloaded.effect.take(&turn.shared.scripts, client.cluster, reply);
@@ -134,7 +134,7 @@ impl Worker {
 
     /// The command table has changed, or was found to be right: route the command again.
     fn retry(&mut self, token: u64) {
-        let Some(offloaded) = self.turn.offloaded.remove(&token) else { return };
+        let Some(offloaded) = self.turn.offloaded.remove(token) else { return };
         let Self { clients, turn, tables, .. } = self;
         let Some(client) = clients.owed(&offloaded.owed) else { return };
         let Some(table) = tables.get(client.cluster) else { return };

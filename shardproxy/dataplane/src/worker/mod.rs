@@ -164,7 +164,11 @@ impl Worker {
         }
         self.retry_due();
         pubsub::work(&mut self.turn, &mut self.clients);
+        self.turn.settle_pubsub();
         self.flush();
+        if self.turn.accounts.is_over() {
+            self.relieve(false);
+        }
         if self.turn.now >= self.next_tick {
             self.tick();
             self.next_tick = self.turn.now + TICK;

@@ -125,8 +125,8 @@ impl Worker {
         turn.accounts.settle(&mut client.accounted, 0);
         pubsub::forget(turn, &mut client);
         if let Flow::Offloaded(token) = client.flow {
-            turn.offloaded.remove(&token);
-            turn.shared.offloads.abandon(token);
+            let handed = turn.offloaded.remove(token).map_or(0, |offloaded| offloaded.handed);
+            turn.shared.offloads.abandon(token, handed);
         }
         if let Some(leased) = client.lease.take() {
             if let Some(leased) = turn.links[leased as usize].leased_mut() {
