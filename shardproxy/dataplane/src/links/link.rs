@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::{Identity, Redo, Trouble, Votes};
 use crate::clients::Waiting;
 use crate::dialect::Framer;
-use crate::exchange::Exchange;
+use crate::exchange::{trim, Exchange};
 use crate::metrics::NodeMetrics;
 use crate::model::Digest;
 use crate::model::{EngineKind, Kind};
@@ -149,6 +149,14 @@ impl Link {
     pub fn held(&self) -> usize {
         let said = self.subscriber().map_or(0, |s| s.said.capacity() * size_of::<(Kind, Arc<[u8]>)>());
         self.exchange.held() + self.votes.held() + self.input.capacity() + said
+    }
+
+    /// Give back the room that much under way took.
+    pub fn trim(&mut self) {
+        self.exchange.trim();
+        if let Role::Subscriber(subscriber) = &mut self.role {
+            trim(&mut subscriber.said);
+        }
     }
 
     #[inline]

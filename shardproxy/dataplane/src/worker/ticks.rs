@@ -58,7 +58,7 @@ impl Worker {
             let cluster = link.way.cluster;
             return recovery::drain_lots(&mut self.turn, &mut self.clients, cluster);
         }
-        link.exchange.trim();
+        link.trim();
         let way = link.way;
         self.turn.settle_link(index);
         let Some(timeouts) = self.turn.cluster(way.cluster).map(|cluster| cluster.spec.timeouts) else { return };

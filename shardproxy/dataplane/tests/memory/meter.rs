@@ -11,7 +11,7 @@ use crate::MIB;
 /// What tables, pools and the rest of a worker may keep, or hold without counting it.
 const SLACK: usize = MIB;
 /// How long the proxy may take to settle: ticks are a tenth of a second apart.
-const PATIENCE: Duration = Duration::from_secs(6);
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The allocator counts for all tests together: one runs at a time.
 static ALONE: Mutex<()> = Mutex::new(());
