@@ -17,8 +17,9 @@ fn say(link: &mut Link, kind: Kind, word: &[u8], name: &Arc<[u8]>) {
 /// Ask whether the node is still there, unless that is asked already: the answer comes behind what was said before.
 pub fn ping(turn: &mut Turn, index: usize) {
     let link = &mut turn.links[index];
-    let Some(subscriber) = link.subscriber_mut().filter(|s| s.pinged.is_none()) else { return };
-    subscriber.pinged = Some(turn.now);
+    let Some(subscriber) = link.subscriber_mut().filter(|s| !s.is_pinged) else { return };
+    subscriber.is_pinged = true;
+    link.patience.begin(turn.now);
     write::command(link.exchange.say(), &[b"PING"]);
     turn.links.mark(index);
 }

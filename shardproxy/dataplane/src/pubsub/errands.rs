@@ -12,7 +12,7 @@ use crate::clients::{Client, Errand, Stage, Words};
 use crate::dialect::resp::write;
 use crate::dialect::texts;
 use crate::model::Kind;
-use crate::turn::{Gone, Job, Pressure, Ticket, Turn};
+use crate::turn::{Gone, Job, Pressure, Tagged, Turn};
 
 /// Steps of one errand before others have their turn.
 pub(super) const SLICE: usize = 256;
@@ -165,7 +165,7 @@ pub(super) fn release(turn: &mut Turn, cluster: usize, id: u32) {
 }
 
 /// One subscriber fewer; with the last the topic is given up.
-pub(super) fn leave(turn: &mut Turn, cluster: usize, kind: Kind, id: u32, ticket: Ticket) {
+pub(super) fn leave(turn: &mut Turn, cluster: usize, kind: Kind, id: u32, ticket: Tagged) {
     turn.spend(1);
     let left = turn
         .pubsub

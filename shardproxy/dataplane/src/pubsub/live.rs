@@ -1,7 +1,5 @@
 //! When a topic is live: who waits for it is told then.
 
-use std::time::Duration;
-
 use crate::hash::slot;
 use crate::model::Kind;
 use crate::turn::{Job, Turn};
@@ -17,9 +15,11 @@ pub(super) fn is_live(turn: &Turn, cluster: usize, id: u32) -> bool {
     let (Some(topics), Some(served)) = (turn.pubsub.topics(cluster), turn.cluster(cluster)) else { return true };
     let Some(entry) = topics.get(id) else { return true };
     let home = home(turn, cluster, entry.kind, &entry.name);
-    let park = Duration::from_secs_f64(served.spec.timeouts.park);
-    let is_missed =
-        topics.missing.iter().any(|(&shard, &since)| home.is_none_or(|home| home == shard) && turn.now < since + park);
+    let park = served.spec.timeouts.park;
+    let is_missed = topics
+        .missing
+        .iter()
+        .any(|(&shard, &since)| home.is_none_or(|home| home == shard) && turn.now.duration_since(since) < park);
     !is_missed && topics.unconfirmed(id, home).all(|link| turn.links[link].trouble.down_since.is_some())
 }
 

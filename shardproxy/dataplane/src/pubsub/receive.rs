@@ -57,7 +57,9 @@ pub fn catch_up(turn: &mut Turn, clients: &mut Clients, index: usize) -> Result<
     let mut input = std::mem::take(&mut turn.links[index].input);
     let taken = receive_all(turn, clients, index, &input)?;
     input.drain(..taken);
-    turn.links[index].input = input;
+    let link = &mut turn.links[index];
+    link.input = input;
+    link.patience.begin(turn.now); // it was not the node that took its time
     turn.settle_link(index);
     Ok(!turn.links[index].subscriber().is_some_and(|subscriber| subscriber.is_behind))
 }
@@ -68,7 +70,7 @@ fn receive(turn: &mut Turn, clients: &mut Clients, index: usize, raw: &[u8]) -> 
     turn.spend(1);
     let Role::Subscriber(subscriber) = &mut turn.links[index].role else { return Ok(true) };
     if raw == texts::PONG {
-        subscriber.pinged = None; // it has no subscription now
+        subscriber.is_pinged = false; // it has no subscription now
         return Ok(true);
     }
     if raw.first() == Some(&b'-') {
@@ -100,7 +102,7 @@ fn receive(turn: &mut Turn, clients: &mut Clients, index: usize, raw: &[u8]) -> 
         b"psubscribe" => (Kind::Pattern, false),
         b"ssubscribe" => (Kind::Shard, false),
         b"pong" => {
-            subscriber.pinged = None;
+            subscriber.is_pinged = false;
             return Ok(true);
         }
         _ => return Ok(true), // a topic was given up

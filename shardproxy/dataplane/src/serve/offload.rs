@@ -8,7 +8,7 @@ use crate::dialect::resp::Request;
 use crate::dialect::texts;
 use crate::exchange::Entry;
 use crate::shared::Offload;
-use crate::turn::{Effect, Offloaded, Turn};
+use crate::turn::{Effect, Offloaded, Ticket, Turn};
 
 pub fn submit(turn: &mut Turn, client: &mut Client, command: Option<&Command>, request: &Request) -> Next {
     if !client.replies.is_empty() {
@@ -26,7 +26,7 @@ pub fn submit(turn: &mut Turn, client: &mut Client, command: Option<&Command>, r
     let sequence = client.replies.expect(silent);
     let offloaded = Offloaded {
         owed: client.owed(sequence),
-        handed: size_of_arguments(request),
+        ticket: Ticket::new(token, turn.shared.clone(), size_of_arguments(request)),
         raw: if command.is_some() { Vec::new() } else { request.bytes.to_vec() },
         command: command.map_or(u16::MAX, |c| c.id),
         since: turn.micros,
@@ -50,7 +50,7 @@ pub fn heal(turn: &mut Turn, client: &mut Client, pending: &Entry, request: &Req
     served.metrics.offloads.increment();
     let offloaded = Offloaded {
         owed: pending.owed,
-        handed: size_of_arguments(request),
+        ticket: Ticket::new(token, turn.shared.clone(), size_of_arguments(request)),
         raw: Vec::new(),
         command: pending.command,
         since: pending.since,

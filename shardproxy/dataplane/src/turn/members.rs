@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 /// A client's place and its tag.
-pub type Ticket = (usize, u32);
+pub type Tagged = (usize, u32);
 
 /// So many are found by looking at each.
 const FEW: usize = 16;
@@ -40,11 +40,11 @@ pub struct Crowd {
 }
 
 impl Member {
-    pub const fn of((client, tag): Ticket) -> Self {
+    pub const fn of((client, tag): Tagged) -> Self {
         Self { client: client as u32, tag }
     }
 
-    pub const fn ticket(self) -> Ticket {
+    pub const fn ticket(self) -> Tagged {
         (self.client as usize, self.tag)
     }
 }
@@ -67,7 +67,7 @@ impl Members {
     }
 
     /// Add a client; a former one in its place is replaced.
-    pub fn insert(&mut self, ticket: Ticket) {
+    pub fn insert(&mut self, ticket: Tagged) {
         let member = Member::of(ticket);
         match self {
             Self::None => *self = Self::One { member, is_told: true },
@@ -81,14 +81,16 @@ impl Members {
     }
 
     /// Take a client out, if it is this one that is there; whether it was.
-    pub fn remove(&mut self, ticket: Ticket) -> bool {
+    pub fn remove(&mut self, ticket: Tagged) -> bool {
         let member = Member::of(ticket);
         let (is_there, is_last) = match self {
             Self::None => (false, false),
             Self::One { member: known, .. } => (*known == member, *known == member),
             Self::Many(crowd) => {
                 let place = crowd.place(member.client).filter(|&place| crowd.list[place] == member);
-                place.into_iter().for_each(|place| crowd.remove(place));
+                if let Some(place) = place {
+                    crowd.remove(place);
+                }
                 (place.is_some(), crowd.list.is_empty())
             }
         };
@@ -112,7 +114,7 @@ impl Members {
     }
 
     /// The next who is to be told.
-    pub fn next_untold(&mut self) -> Option<Ticket> {
+    pub fn next_untold(&mut self) -> Option<Tagged> {
         match self {
             Self::None => None,
             Self::One { member, is_told } => (!std::mem::replace(is_told, true)).then(|| member.ticket()),

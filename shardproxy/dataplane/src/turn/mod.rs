@@ -10,10 +10,10 @@ mod shards;
 mod topics;
 
 pub use accounts::{Accounts, Pressure};
-pub use members::Ticket;
-pub use offloaded::{Answering, Effect, Offloaded};
+pub use members::Tagged;
+pub use offloaded::{Answering, Effect, Offloaded, Ticket};
 pub use pubsub::{Gone, Job, PubSub, STEPS};
-pub use served::{Known, Served, ServedNode, NO_LINK};
+pub use served::{Known, Served, ServedNode, Writes};
 pub use topics::Announcement;
 
 use std::sync::Arc;
@@ -30,6 +30,8 @@ use crate::shared::{Hint, HintKind, Paused, Shared};
 pub struct Turn {
     /// Which worker this is.
     pub number: usize,
+    /// Requests served since links were last written to.
+    pub batch: u32,
     pub registry: Registry,
     pub shared: Arc<Shared>,
     pub clusters: Vec<Option<Served>>,
@@ -115,6 +117,7 @@ impl Turn {
         shared.workers[number].parked.set(0); // what a worker before it had parked went with it
         Self {
             number,
+            batch: 0,
             registry,
             shared,
             clusters: Vec::new(),
@@ -239,6 +242,13 @@ impl Turn {
             let held = self.pubsub.held();
             self.accounts.settle(&mut self.pubsub.accounted, held);
             self.measure_if_due();
+        }
+    }
+
+    /// Where too many keys look written, more of them are told apart from now on.
+    pub fn grow_recent(&self) {
+        for writes in self.clusters.iter().flatten().filter_map(|served| served.writes.as_ref()) {
+            writes.recent.grow_if_crowded(self.millis, writes.window);
         }
     }
 

@@ -1,12 +1,13 @@
 //! Commands that the control plane is answering.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use crate::command::{Act, Command};
 use crate::dialect::resp::Request;
 use crate::exchange::Owed;
 use crate::model::digest_of;
-use crate::shared::Scripts;
+use crate::shared::{Scripts, Shared};
 
 /// All of them, by their tokens.
 #[derive(Default)]
@@ -43,8 +44,7 @@ impl Answering {
 /// A command Python answers, and who waits for it.
 pub struct Offloaded {
     pub owed: Owed,
-    /// Bytes of its arguments, as the control plane has them.
-    pub handed: usize,
+    pub ticket: Ticket,
     pub raw: Vec<u8>,
     pub command: u16,
     pub since: u32,
@@ -56,7 +56,36 @@ pub struct Offloaded {
 impl Offloaded {
     fn held(&self) -> usize {
         let effect = if let Effect::KeepScript(body) = &self.effect { body.len() } else { 0 };
-        size_of::<(u64, Self)>() + self.handed + self.raw.capacity() + effect
+        size_of::<(u64, Self)>() + self.ticket.bytes + self.raw.capacity() + effect
+    }
+}
+
+/// The answer to an offloaded command is still wanted. When this goes before the answer comes, with its client or with a
+/// worker that panics, the control plane is told.
+pub struct Ticket {
+    token: u64,
+    shared: Arc<Shared>,
+    /// Of the command, as the control plane has it.
+    bytes: usize,
+    is_answered: bool,
+}
+
+impl Ticket {
+    pub const fn new(token: u64, shared: Arc<Shared>, bytes: usize) -> Self {
+        Self { token, shared, bytes, is_answered: false }
+    }
+
+    /// The answer has come.
+    pub const fn redeem(&mut self) {
+        self.is_answered = true;
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if !self.is_answered {
+            self.shared.offloads.abandon(self.token, self.bytes);
+        }
     }
 }
 

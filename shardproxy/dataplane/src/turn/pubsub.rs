@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-use super::members::Ticket;
+use super::members::Tagged;
 use super::topics::Topics;
 use crate::clients::Subscriptions;
 use crate::exchange::{Gauge, Message};
@@ -27,7 +27,7 @@ pub struct PubSub {
 /// What goes on in a later turn.
 pub enum Job {
     /// A client's command about topics.
-    Errand(Ticket),
+    Errand(Tagged),
     Gone(Box<Gone>),
     /// A connection is told of all topics.
     Announce {
@@ -46,7 +46,7 @@ pub enum Job {
 /// What a client that has gone was subscribed to.
 pub struct Gone {
     pub cluster: usize,
-    pub ticket: Ticket,
+    pub ticket: Tagged,
     pub subscriptions: Subscriptions,
 }
 

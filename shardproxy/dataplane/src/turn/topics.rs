@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use slab::Slab;
 
-use super::members::{Members, Ticket};
+use super::members::{Members, Tagged};
 use super::names::Names;
 use super::shards::Shards;
 use crate::model::Kind;
@@ -120,7 +120,7 @@ impl Topics {
     }
 
     /// The next client that a message of the topic is handed to.
-    pub fn next_untold(&mut self, id: u32) -> Option<Ticket> {
+    pub fn next_untold(&mut self, id: u32) -> Option<Tagged> {
         self.entries.get_mut(id as usize)?.subscribers.next_untold()
     }
 

@@ -32,10 +32,11 @@ impl Worker {
             }
         }
         if event.is_readable() || event.is_read_closed() || event.is_error() {
-            if let Some(link) = self.turn.links.get_mut(index).filter(|link| link.stream.is_some()) {
-                link.is_half_closed |= event.is_read_closed() || event.is_error();
+            let Some(link) = self.turn.links.get_mut(index) else { return };
+            link.is_half_closed |= link.stream.is_some() && (event.is_read_closed() || event.is_error());
+            if !link.is_unread {
+                self.link_read(index); // else it has had its share of this turn
             }
-            self.link_read(index);
         }
         if event.is_writable() && self.turn.links.get(index).is_some_and(|link| !link.exchange.unsent().is_empty()) {
             self.turn.links.mark(index);
@@ -83,7 +84,7 @@ impl Worker {
                 &gathered
             };
             link.metrics.bytes_in.add(n as u64);
-            link.progress = turn.now;
+            link.hears(turn.now, gathered.is_empty());
             let was_greeting = matches!(link.state, State::Greeting(_));
             let delivery = if link.is_subscriber() && link.state == State::Ready {
                 pubsub::receive_all(turn, clients, index, data)
@@ -91,6 +92,7 @@ impl Worker {
                 deliver_all(turn, clients, index, data, errands)
             };
             let link = &mut turn.links[index];
+            link.heard_some(n, turn.now);
             match &delivery {
                 Ok(taken) if *taken < data.len() => {
                     if is_little {
@@ -208,20 +210,20 @@ impl Worker {
         }
         let Some(stream) = &link.stream else { return };
         if !link.exchange.is_in_flight() {
-            link.progress = turn.now;
+            link.patience.begin(turn.now);
         }
         let is_subscriber = link.is_subscriber();
         while !link.exchange.unsent().is_empty() {
             match stream.write(link.exchange.unsent()) {
                 Ok(n) => {
+                    if link.exchange.is_sending_oldest() {
+                        link.patience.credit(n, turn.now); // the node takes a large request, if slowly
+                    }
+                    link.is_full = false;
                     if is_subscriber {
                         link.exchange.said(n); // no reply answers it alone
                     } else {
                         link.exchange.sent(n);
-                    }
-                    if link.is_full {
-                        link.is_full = false;
-                        link.progress = turn.now; // the node takes a large request, if slowly
                     }
                     link.metrics.bytes_out.add(n as u64);
                 }
@@ -279,7 +281,7 @@ impl Worker {
         }
         let Some(served) = &turn.clusters[link.way.cluster] else { return };
         link.attempt = turn.shared.next_attempt.fetch_add(1, Relaxed);
-        link.progress = turn.now;
+        link.patience.begin(turn.now);
         let Some(node) = served.cluster.nodes.get(usize::from(link.way.node)) else { return };
         if let Address::Name(host, port) = &node.address {
             link.state = State::Resolving;
@@ -319,7 +321,7 @@ impl Worker {
         let Some(served) = &turn.clusters[link.way.cluster] else { return };
         link.metrics.connects.increment();
         link.metrics.connections.add(1);
-        link.progress = turn.now;
+        link.patience.begin(turn.now);
         let is_named = served.cluster.run_id_of(link.way.shard, link.way.node).is_some();
         link.identity.is_asking = is_named && link.is_identified();
         let (bytes, replies) = link.greeting(&served.cluster.spec.node_auth);
@@ -346,7 +348,7 @@ impl Worker {
         link.identity.is_unproven = false;
         link.identity.is_asking = true;
         link.state = State::Greeting(identity::QUESTIONS);
-        link.progress = self.turn.now;
+        link.patience.begin(self.turn.now);
         self.say(index, &bytes);
     }
 

@@ -45,7 +45,6 @@ impl Worker {
         let Self { clients, turn, .. } = self;
         let Some(client) = clients.get_mut(index) else { return };
         client.is_dirty = false;
-        client.is_deferred = false;
         client.awaits_exec = None;
         let Some(served) = &turn.clusters[client.cluster] else { return self.close(index) };
         while !client.output.is_empty() && client.blocked_since.is_none() {
@@ -125,8 +124,7 @@ impl Worker {
         turn.accounts.settle(&mut client.accounted, 0);
         pubsub::forget(turn, &mut client);
         if let Flow::Offloaded(token) = client.flow {
-            let handed = turn.offloaded.remove(token).map_or(0, |offloaded| offloaded.handed);
-            turn.shared.offloads.abandon(token, handed);
+            turn.offloaded.remove(token);
         }
         if let Some(leased) = client.lease.take() {
             if let Some(leased) = turn.links[leased as usize].leased_mut() {

@@ -169,7 +169,9 @@ fn who_blocks_or_watches_is_accounted() {
         let request = request(words);
         let meter = Meter::of(&proxy);
         let mut blocked = clients(&proxy, 8);
-        blocked.iter_mut().for_each(|client| client.send_bytes(&request));
+        for client in &mut blocked {
+            client.send_bytes(&request);
+        }
         meter.is_accounted(8 * 4 * MIB);
         drop(blocked);
         gate.open();
@@ -187,7 +189,9 @@ fn what_the_control_plane_is_to_answer_is_accounted() {
         let request = request(words);
         let meter = Meter::of(&proxy);
         let mut asking = clients(&proxy, 4);
-        asking.iter_mut().for_each(|client| client.send_bytes(&request));
+        for client in &mut asking {
+            client.send_bytes(&request);
+        }
         meter.is_accounted(4 * 8 * MIB);
         drop(asking);
         answer_all(&proxy);
@@ -214,7 +218,8 @@ fn what_memcached_nodes_say_is_accounted_until_all_have() {
         let open = Gate::closed();
         open.open();
         let value = [b"VALUE key 0 9000000\r\n".to_vec(), vec![b'x'; 9_000_000], b"\r\nEND\r\n".to_vec()].concat();
-        let statistics: String = (0..100_000).map(|number| format!("STAT name:{number:08} {number:08}\r\n")).collect();
+        let lines = (0..100_000).map(|number| format!("STAT name:{number:08} {number:08}\r\n"));
+        let statistics = lines.collect::<Vec<_>>().concat();
         let answer = move |line: &str| match line {
             "stats" => [statistics.as_bytes(), b"END\r\n"].concat(),
             _ => value.clone(),
@@ -225,7 +230,9 @@ fn what_memcached_nodes_say_is_accounted_until_all_have() {
         let request = if request.starts_with("get") { format!("get {keys}\r\n") } else { request };
         let meter = Meter::of(&proxy);
         let mut asking = clients(&proxy, 4);
-        asking.iter_mut().for_each(|client| client.send_bytes(request.as_bytes()));
+        for client in &mut asking {
+            client.send_bytes(request.as_bytes());
+        }
         meter.is_accounted(if request.starts_with("get") { 36_000_000 } else { 4 * 3_000_000 });
         drop(asking);
         gate.open();

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::thread;
 
 use serde_json::json;
-use shardproxy_dataplane::Cluster;
 
 use crate::engine::Gate;
 use crate::proxy::Proxy;
@@ -41,5 +40,5 @@ pub fn proxy(buffers: usize, nodes: &[String], reply_timeout: f64) -> Proxy {
     let endpoint = json!({"kind": "configuration", "addresses": ["127.0.0.1:0"]});
     let spec = json!({"name": "test", "engine": "memcached", "epoch": 1, "version": "1.6.0", "hashing": "modula",
                       "endpoints": [endpoint], "shards": shards, "timeouts": {"reply": reply_timeout}});
-    Proxy::of(buffers, Cluster::parse(spec.to_string().as_bytes()).unwrap())
+    Proxy::holding(1, buffers, &spec)
 }

@@ -27,6 +27,9 @@ fn names(prefix: &str, count: usize) -> Vec<String> {
     (0..count).map(|number| format!("{prefix}:{number}")).collect()
 }
 
+type Request = fn(&str, &[String]) -> Vec<u8>;
+type End = fn(&mut Client, &[String]);
+
 /// All names in one command.
 fn at_once(word: &str, names: &[String]) -> Vec<u8> {
     let words: Vec<&str> = std::iter::once(word).chain(names.iter().map(String::as_str)).collect();
@@ -75,7 +78,9 @@ fn steps_for_two(word: &str, name: &str, requests: &[u8], is_told: impl Fn(&mut 
     let proxy = proxy(&engine);
     let _another = subscriber(&proxy, word, &["another".to_owned()]); // the connection is up
     let mut clients = [proxy.client(), proxy.client()];
-    clients.iter_mut().for_each(|client| client.send_bytes(requests));
+    for client in &mut clients {
+        client.send_bytes(requests);
+    }
     until("both wait", || proxy.pending() == 2);
     gate.open();
     clients.iter_mut().for_each(is_told);
@@ -84,7 +89,7 @@ fn steps_for_two(word: &str, name: &str, requests: &[u8], is_told: impl Fn(&mut 
 
 #[test]
 fn two_clients_subscribe_to_the_same() {
-    let requests: [(&str, fn(&str, &[String]) -> Vec<u8>); 2] = [("one command", at_once), ("a pipeline", one_by_one)];
+    let requests: [(&str, Request); 2] = [("one command", at_once), ("a pipeline", one_by_one)];
     for word in ["SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE"] {
         for (what, request) in requests {
             grows_with_its_size(&format!("{word} in {what}"), [1000, 2000, 4000], |count| {
@@ -165,7 +170,7 @@ fn no_turn_subscribes_to_more_than_its_share() {
 /// However it ends: all at once, by name, with the client's connection, or by RESET.
 #[test]
 fn no_turn_gives_up_more_than_its_share() {
-    let ends: [(&str, fn(&mut Client, &[String])); 4] = [
+    let ends: [(&str, End); 4] = [
         ("all", |client, _| client.send(&["UNSUBSCRIBE"])),
         ("by name", |client, names| client.send_bytes(&at_once("UNSUBSCRIBE", names))),
         ("close", |client, _| client.finish()),

@@ -3,6 +3,7 @@
 /// Most topics are one worker's.
 pub enum Counts {
     One(u16, u32),
+    #[allow(clippy::box_collection)] // so that the usual one is small
     Many(Box<Vec<(u16, u32)>>),
 }
 

@@ -11,8 +11,11 @@ const PREFIX: usize = 64;
 /// of those. Nobody else waits while somebody counts.
 const MATCHES: usize = 16 * 1024;
 
+/// By how much more than by the engine messages that match a pattern are counted.
+type Corrections = HashMap<Arc<[u8]>, i64>;
+
 pub struct Patterns {
-    by_prefix: HashMap<Box<[u8]>, HashMap<Arc<[u8]>, i64>>,
+    by_prefix: HashMap<Box<[u8]>, Corrections>,
     /// How many prefixes of each length there are.
     lengths: [usize; PREFIX + 1],
 }
@@ -88,11 +91,15 @@ mod tests {
     fn only_patterns_that_begin_so_are_looked_at() {
         let mut patterns = Patterns::default();
         let all = ["user:1:*", "user:2:*", "user:?:news", "*", "user:1:news", "us\\er:*", "other"];
-        all.iter().for_each(|pattern| patterns.set(&pattern.as_bytes().into(), 1));
+        for pattern in all {
+            patterns.set(&pattern.as_bytes().into(), 1);
+        }
         assert_eq!(patterns.correction(b"user:1:news"), (5, 5), "all but user:2:* and other");
         assert_eq!(patterns.correction(b"other"), (2, 2));
         assert_eq!(patterns.correction(b""), (1, 1));
-        all.iter().for_each(|pattern| patterns.set(&pattern.as_bytes().into(), 0));
+        for pattern in all {
+            patterns.set(&pattern.as_bytes().into(), 0);
+        }
         assert_eq!((patterns.correction(b"user:1:news"), patterns.by_prefix.len()), ((0, 0), 0));
     }
 }
