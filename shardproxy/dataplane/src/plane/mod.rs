@@ -53,7 +53,7 @@ impl Plane {
             return Err(format!("1-{MAX_WORKERS} workers are possible, not {workers}"));
         }
         let table = CommandTable::from_json(table)?;
-        let shared = Shared::new(workers, table, buffers, resolver).map_err(|e| format!("eventfd: {e}"))?;
+        let shared = Shared::new(workers, Arc::new(table), buffers, resolver).map_err(|e| format!("eventfd: {e}"))?;
         let shared = Arc::new(shared);
         let mailboxes: Mailboxes = (0..workers).map(|_| Arc::default()).collect();
         let restarts: Arc<[AtomicU64]> = (0..workers).map(|_| AtomicU64::new(0)).collect();

@@ -211,15 +211,20 @@ impl Turn {
                 self.later.pools.push((cluster, number));
             }
         }
-        for served in self.clusters.iter_mut().flatten() {
-            served.forget(index);
-        }
+        self.forget(index);
         let mut link = self.links.remove(index);
         link.disconnect();
         if link.count_as_out(false) {
             self.shared.tell_down();
         }
         self.release(&mut link);
+    }
+
+    /// No lookup finds this connection any more.
+    pub fn forget(&mut self, index: usize) {
+        for served in self.clusters.iter_mut().flatten() {
+            served.forget(index);
+        }
     }
 
     /// What a connection held is free.
