@@ -27,7 +27,7 @@ pub fn deliver_all(
     data: &[u8],
     errands: &mut Errands,
 ) -> Result<usize, String> {
-    let Turn { links, clusters, pool, now, micros, millis, shared, .. } = turn;
+    let Turn { links, clusters, pool, now, micros, millis, shared, number, .. } = turn;
     let link = &mut links[index];
     let Some(served) = &clusters[link.way.cluster] else { return Ok(data.len()) };
     let mut taken = 0;
@@ -98,7 +98,7 @@ pub fn deliver_all(
         if request.is_exec() && !link.scripts.is_empty() && memchr::memmem::find(reply, b"-NOSCRIPT").is_some() {
             link.scripts.clear();
         }
-        let corrected = corrected(shared, link, &request, reply);
+        let corrected = corrected((shared, *number), link, &request, reply);
         let reply = corrected.as_deref().unwrap_or(reply);
         link.is_streaming = false;
         if served.writes.is_some() && !request.is_read && (request.class == Class::Block || request.is_exec()) {
@@ -140,13 +140,13 @@ fn refuse_early(link: &mut Link, clients: &mut Clients, pool: &mut BufferPool, r
 
 /// What only the proxy knows right of a reply.
 #[inline]
-fn corrected(shared: &Shared, link: &Link, request: &Entry, reply: &[u8]) -> Option<Vec<u8>> {
+fn corrected(asker: (&Shared, usize), link: &Link, request: &Entry, reply: &[u8]) -> Option<Vec<u8>> {
     match request.class {
         Class::Publish if reply[0] == b':' => {
-            count_receivers(shared, link.way.cluster, link.exchange.head_bytes(), reply)
+            count_receivers(asker, link.way.cluster, link.exchange.head_bytes(), reply)
         }
         Class::Publish if request.is_exec() && reply[0] == b'*' => {
-            exec_reply::corrected(shared, link.way.cluster, link.exchange.head_bytes(), reply)
+            exec_reply::corrected(asker, link.way.cluster, link.exchange.head_bytes(), reply)
         }
         _ => None,
     }

@@ -1,6 +1,6 @@
 //! A connected (or connecting) non-blocking socket, TCP or unix.
 
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, Read, Write};
 use std::net::Shutdown;
 use std::time::Duration;
 
@@ -102,6 +102,13 @@ impl Stream {
         match self {
             Self::Tcp(stream) => (&*stream).write(bytes),
             Self::Unix(stream) => (&*stream).write(bytes),
+        }
+    }
+
+    pub fn write_vectored(&self, slices: &[IoSlice]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => (&*stream).write_vectored(slices),
+            Self::Unix(stream) => (&*stream).write_vectored(slices),
         }
     }
 

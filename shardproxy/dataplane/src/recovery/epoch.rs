@@ -26,7 +26,7 @@ pub fn apply(turn: &mut Turn, clients: &mut Clients, index: usize, cluster: Opti
     }
     parking::drain_lots(turn, clients, index);
     turn.later.clients.append(&mut turn.later.unplaced);
-    pubsub::settle_all(turn, clients, index);
+    pubsub::settle_all(turn, index);
     sweep_retired(turn, clients);
 }
 

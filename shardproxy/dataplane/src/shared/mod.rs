@@ -138,7 +138,8 @@ impl Shared {
 
     /// Bytes of buffers of all workers as of their last ticks, and their cap (0 = none).
     pub fn buffers(&self) -> (usize, usize) {
-        (self.workers.iter().map(|w| w.buffers.get() as usize).sum(), self.buffers)
+        let of_workers: usize = self.workers.iter().map(|w| w.buffers.get() as usize).sum();
+        (of_workers + self.census.held() + self.offloads.held(), self.buffers)
     }
 
     /// Bytes of requests that wait for their shard in all workers.

@@ -48,6 +48,13 @@ impl Worker {
     }
 
     pub(super) fn link_read(&mut self, index: usize) {
+        if self.turn.links.get(index).is_some_and(|link| link.is_subscriber() && link.state == State::Ready) {
+            match pubsub::catch_up(&mut self.turn, &mut self.clients, index) {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(why) => return self.link_lost(index, &why),
+            }
+        }
         for _ in 0..READS {
             let Self { turn, clients, scratch, errands, .. } = self;
             let Some(link) = turn.links.get_mut(index) else { return };
@@ -109,6 +116,9 @@ impl Worker {
             let is_free = link.exchange.is_empty() && link.state == State::Ready && !link.is_half_closed;
             if link.is_leased() && is_free {
                 return self.lease_idle(index);
+            }
+            if link.subscriber().is_some_and(|subscriber| subscriber.is_behind) {
+                return; // until a later turn
             }
             if n < room && !link.is_half_closed {
                 return; // a short read has emptied the socket
