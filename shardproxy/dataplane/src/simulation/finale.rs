@@ -51,7 +51,11 @@ fn wait_for_quiet(world: &mut World) {
 }
 
 fn leave(world: &mut World) {
-    world.clients.iter_mut().for_each(super::client::Client::close);
+    if world.is_drained {
+        world.rig.drain();
+    } else {
+        world.clients.iter_mut().for_each(super::client::Client::close);
+    }
     for round in 0..ROUNDS {
         world.turn();
         world.answer_offloads();

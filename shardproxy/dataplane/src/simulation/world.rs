@@ -35,6 +35,8 @@ pub struct World<'a> {
     tokens: u64,
     ids: u64,
     is_narrow: bool,
+    /// At its end the worker closes its clients.
+    pub is_drained: bool,
 }
 
 impl<'a> World<'a> {
@@ -58,6 +60,7 @@ impl<'a> World<'a> {
             tokens: 0,
             ids: 0,
             is_narrow: habits & 2 == 2,
+            is_drained: habits & 4 == 4,
         };
         if super::is_traced() {
             eprintln!("{:?}", world.spec);
@@ -130,7 +133,8 @@ impl<'a> World<'a> {
 
     pub fn apply(&self) {
         let Some(doors) = &self.doors else { return };
-        self.rig.apply(&self.spec.json(|node| doors.address(node)));
+        let spec = self.spec.is_served.then(|| self.spec.json(|node| doors.address(node)));
+        self.rig.apply(spec.as_deref());
     }
 
     fn open_client(&mut self) {
@@ -166,8 +170,7 @@ impl<'a> World<'a> {
 
     /// A node of a shard.
     fn pick_node(&mut self) -> usize {
-        let shard = self.input.below(self.spec.shards.len());
-        let nodes = &self.spec.shards[shard].0;
+        let nodes = self.spec.nodes(&mut self.input);
         nodes[self.input.below(nodes.len())]
     }
 
@@ -183,7 +186,9 @@ impl<'a> World<'a> {
             2..=17 => self.with_client(choice),
             18..=43 => self.with_connection(choice),
             44 => {
-                self.spec.change(&mut self.input);
+                if self.spec.change(&mut self.input) {
+                    self.ledger.forget_order(); // what is under way where they were may come after what is sent now
+                }
                 self.apply();
             }
             45..=49 => {

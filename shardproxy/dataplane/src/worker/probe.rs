@@ -45,7 +45,7 @@ impl Worker {
         let clients = self.clients.iter().map(|(_, client)| (client.accounted, client.held()));
         let links = self.turn.links.iter().map(|(_, link)| (link.accounted, link.held()));
         let start = Sums {
-            held: self.turn.accounts.held(),
+            held: self.turn.accounts.held() - self.turn.pubsub.accounted,
             pooled: self.turn.pool.bytes(),
             links: self.turn.links.iter().count(),
             pending: self.turn.links.iter().map(|(_, link)| link.exchange.len()).sum(),
