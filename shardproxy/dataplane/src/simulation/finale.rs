@@ -30,14 +30,10 @@ fn wait_for_quiet(world: &mut World) {
     for round in 0..ROUNDS {
         world.clients.iter_mut().for_each(|client| client.send(usize::MAX));
         world.turn();
-        world.answer_offloads();
-        for node in &mut world.nodes {
-            for connection in &mut node.connections {
-                connection.unblock(round % 2, &mut world.ledger);
-                connection.send(usize::MAX);
-            }
-        }
-        let is_quiet = world.clients.iter().all(super::client::Client::is_quiet) && !world.has_offloads();
+        serve(world, round);
+        let is_quiet = world.rig.is_at_rest()
+            && world.clients.iter().all(super::client::Client::is_quiet)
+            && !world.has_offloads();
         if is_quiet && round > 3 && !world.rig.is_busy() {
             return;
         }
@@ -50,6 +46,17 @@ fn wait_for_quiet(world: &mut World) {
     panic!("somebody waits for ever\n{}", world.describe());
 }
 
+/// Whoever waits for nodes or the control plane gets what it waits for.
+fn serve(world: &mut World, round: usize) {
+    world.answer_offloads();
+    for node in &mut world.nodes {
+        for connection in &mut node.connections {
+            connection.unblock(round % 2, &mut world.ledger);
+            connection.send(usize::MAX);
+        }
+    }
+}
+
 fn leave(world: &mut World) {
     if world.is_drained {
         world.rig.drain();
@@ -58,7 +65,7 @@ fn leave(world: &mut World) {
     }
     for round in 0..ROUNDS {
         world.turn();
-        world.answer_offloads();
+        serve(world, round);
         world.rig.pass(if round % 4 == 3 { ROUND } else { Duration::ZERO });
         if round > 8 && world.rig.client_count() == 0 && world.rig.sums().pending == 0 {
             break;

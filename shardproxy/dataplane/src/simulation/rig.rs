@@ -95,6 +95,10 @@ impl Rig {
         self.worker.sums()
     }
 
+    pub fn is_at_rest(&self) -> bool {
+        self.worker.is_at_rest()
+    }
+
     pub fn client_count(&self) -> usize {
         self.worker.client_count()
     }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use mio::Events;
 
 use super::Worker;
+use crate::clients::{Client, Flow};
 
 /// Bytes of buffers as a worker accounts for them, and as they are.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +36,13 @@ impl Worker {
     /// Whether the next turn has something to do though nothing happens.
     pub fn is_busy(&self) -> bool {
         self.wait() < Duration::from_millis(1)
+    }
+
+    /// Whether no client waits for anything, be it for a reply that it is not to hear.
+    pub fn is_at_rest(&self) -> bool {
+        let is_open = |client: &Client| matches!(client.flow, Flow::Open | Flow::Lingering { .. });
+        self.clients.iter().all(|(_, client)| is_open(client) && client.replies.is_empty())
+            && self.turn.links.iter().all(|(_, link)| link.exchange.is_empty())
     }
 
     pub fn client_count(&self) -> usize {
