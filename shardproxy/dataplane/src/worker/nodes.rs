@@ -209,6 +209,7 @@ impl Worker {
             }
         }
         if link.identity.is_unproven && !link.is_full {
+            turn.settle_link(index);
             return self.link_ask(index);
         }
         let Some(stream) = &link.stream else { return };
