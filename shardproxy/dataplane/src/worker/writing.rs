@@ -116,7 +116,7 @@ impl Worker {
         pubsub::forget(turn, &mut client);
         if let Flow::Offloaded(token) = client.flow {
             turn.offloaded.remove(&token);
-            turn.shared.offloads.abandon(token);
+            turn.shared.events.abandon(token);
         }
         if let Some(leased) = client.lease.take() {
             if let Some(leased) = turn.links[leased as usize].leased_mut() {
