@@ -46,7 +46,7 @@ fn cursor_for_client(reply: &[u8]) -> Option<Vec<u8>> {
     let cursor = reply[start..start + scan.consumed].strip_suffix(b"\r\n")?;
     let cursor: u64 = std::str::from_utf8(&cursor[memchr::memchr(b'\n', cursor)? + 1..]).ok()?.parse().ok()?;
     let mut correct = b"*2\r\n".to_vec();
-    write::bulk(&mut correct, (cursor << SHARD_BITS).to_string().as_bytes());
+    write::bulk(&mut correct, (u128::from(cursor) << SHARD_BITS).to_string().as_bytes());
     correct.extend_from_slice(&reply[start + scan.consumed..]);
     Some(correct)
 }

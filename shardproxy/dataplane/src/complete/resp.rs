@@ -7,7 +7,7 @@ use super::receivers::count_receivers;
 use super::{count, exec_reply, greeting_left, is_asked, unasked, Errands, GATHER};
 use crate::clients::Clients;
 use crate::dialect::resp::refusals::is_refusal;
-use crate::exchange::{BufferPool, Entry, NO_KEY, WHOLE};
+use crate::exchange::{BufferPool, Entry, WHOLE};
 use crate::links::{durable, Link, State};
 use crate::metrics::{Class, CloseReason};
 use crate::model::NO_TERMS;
@@ -24,12 +24,19 @@ pub fn deliver_all(
     data: &[u8],
     errands: &mut Errands,
 ) -> Result<usize, String> {
-    let Turn { links, clusters, pool, micros, millis, shared, .. } = turn;
+    let Turn { links, clusters, pool, now, micros, millis, shared, .. } = turn;
     let link = &mut links[index];
     let Some(served) = &clusters[link.way.cluster] else { return Ok(data.len()) };
     let mut taken = 0;
     while taken + link.scanned < data.len() {
         let from = taken + link.scanned;
+        if link.is_aside || link.framer.is_aside(data[from]) {
+            taken += pass_over(link, &data[from..])?;
+            if link.is_aside {
+                return Ok(taken);
+            }
+            continue;
+        }
         let scan = link.framer.scan(&data[from..])?;
         let end = from + scan.consumed;
         if !scan.complete {
@@ -47,9 +54,7 @@ pub fn deliver_all(
             link.greeted(&served.cluster, left, reply)?;
             continue;
         }
-        if reply[0] == b'>' && !link.is_streaming {
-            continue; // a push nobody asked for
-        }
+        link.patience.begin(*now); // for the next one
         if !is_asked(link) {
             refuse_early(link, clients, pool, reply);
             return Err(unasked(reply));
@@ -87,13 +92,11 @@ pub fn deliver_all(
         let corrected = corrected(shared, link, &request, reply);
         let reply = corrected.as_deref().unwrap_or(reply);
         link.is_streaming = false;
-        if served.tracks_writes && !request.is_read && (request.class == Class::Block || request.is_exec()) {
+        if served.writes.is_some() && !request.is_read && (request.class == Class::Block || request.is_exec()) {
             errands.written.push(link.exchange.head_bytes().to_vec());
         }
         link.exchange.pop();
-        if request.key != NO_KEY {
-            shared.recent.write(request.key as u16, *millis); // executed by now
-        }
+        served.note_written(request.mark, *millis);
         count(served, link, &request, is_error, *micros);
         if link.votes.is_asking() && !is_error && request.is_durable() {
             link.votes.hold(request, reply, *micros);
@@ -102,6 +105,14 @@ pub fn deliver_all(
         clients.deliver(pool, &request.owed, reply);
     }
     Ok(taken)
+}
+
+/// Bytes of what stands beside the replies. None of it is kept, however much it is.
+#[cold]
+fn pass_over(link: &mut Link, data: &[u8]) -> Result<usize, String> {
+    let scan = link.framer.scan_aside(data)?;
+    link.is_aside = !scan.complete;
+    Ok(scan.consumed)
 }
 
 /// A node that closes says why to whoever's request it has read the beginning of.

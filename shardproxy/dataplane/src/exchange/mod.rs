@@ -10,7 +10,7 @@ mod requests;
 mod statistics;
 mod window;
 
-pub use entry::{Asked, Entry, Owed, NO_KEY, WHOLE};
+pub use entry::{Asked, Entry, Mark, Owed, NO_MARK, WHOLE};
 pub use gather::{Gather, Gathered};
 pub use join::Join;
 pub use output::Output;

@@ -1,6 +1,7 @@
 //! What a worker routes by, as the control plane described it. Frozen values.
 
 mod cluster;
+mod durations;
 mod families;
 mod memcached;
 mod placement;
@@ -8,7 +9,8 @@ mod script;
 mod terms;
 mod topic;
 
-pub use cluster::{Cluster, ClusterSpec, EndpointKind, EngineKind, NodeAuth, Reads, ShardSpec, NO_SHARD};
+pub use cluster::{Cluster, ClusterSpec, EndpointKind, EngineKind, NodeAuth, Reads, ShardSpec, Timeouts, NO_SHARD};
+pub use durations::wrapping_micros;
 pub use memcached::{Action, Discovery, MemcachedSpec};
 pub use placement::Placement;
 pub use script::{digest_of, Digest};

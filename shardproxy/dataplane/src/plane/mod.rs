@@ -4,7 +4,7 @@ mod acceptor;
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
@@ -267,7 +267,7 @@ impl Plane {
     /// Hold requests of a cluster's clients for so many seconds: only writes, or all. 0 ends it.
     pub fn pause(&self, cluster: &str, seconds: f64, only_writes: bool) {
         let Some(index) = lock(&self.shared.clusters).iter().position(|(name, _)| name == cluster) else { return };
-        let until = self.shared.millis(Instant::now()) + (seconds * 1e3) as u64;
+        let until = self.shared.millis(Instant::now()).saturating_add((seconds * 1e3) as u64);
         let what = if only_writes { Paused::Writes } else { Paused::All };
         self.shared.pauses.set(index, if seconds > 0.0 { until } else { 0 }, what);
     }
@@ -305,11 +305,18 @@ impl Plane {
 
     pub fn stop(&self) {
         self.acceptor.stop();
-        for mailbox in &*self.mailboxes {
-            mailbox.send(Message::Stop);
-        }
+        self.stop_workers();
         for thread in lock(&self.threads).drain(..) {
             let _ = thread.join(); // a panic was reported where it happened
+        }
+    }
+}
+
+impl Plane {
+    fn stop_workers(&self) {
+        self.shared.is_stopping.store(true, SeqCst);
+        for mailbox in &*self.mailboxes {
+            mailbox.send(Message::Stop);
         }
     }
 }
@@ -355,6 +362,7 @@ fn run_worker(number: usize, shared: &Arc<Shared>, mailbox: &Arc<Mailbox>, resta
         }
         restarts.fetch_add(1, Relaxed);
         shared.workers[number].clients.set(0);
+        shared.workers[number].buffers.set(0);
         shared.census.forget_worker(number);
         shared.metrics.forget_worker(number);
         shared.tell_down();

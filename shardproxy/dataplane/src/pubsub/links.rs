@@ -1,7 +1,6 @@
 //! The side of the nodes: one subscribing connection to each shard, and what is said and heard on it.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use super::clients::confirm;
 use crate::clients::Clients;
@@ -53,11 +52,11 @@ fn is_live(turn: &Turn, topic: &Topic) -> bool {
     let (Some(entry), Some(served)) = (turn.pubsub.topics.get(topic), &turn.clusters[topic.cluster]) else {
         return true;
     };
-    let park = Duration::from_secs_f64(served.cluster.spec.timeouts.park);
+    let park = served.cluster.spec.timeouts.park;
     let is_missed = turn.pubsub.missing.iter().any(|(&(cluster, shard), &since)| {
         cluster == topic.cluster
             && concerns(topic, shard, |slot| served.cluster.shard_of(slot))
-            && turn.now < since + park
+            && turn.now.duration_since(since) < park
     });
     !is_missed
         && turn.pubsub.links.iter().all(|(&(cluster, shard), &link)| {
@@ -77,8 +76,9 @@ fn say(upstream: &mut Link, kind: Kind, word: &[u8], name: &[u8]) {
 /// Ask whether the node is still there, unless that is asked already: the answer comes behind what was said before.
 pub fn ping(turn: &mut Turn, index: usize) {
     let upstream = &mut turn.links[index];
-    let Some(subscriber) = upstream.subscriber_mut().filter(|s| s.pinged.is_none()) else { return };
-    subscriber.pinged = Some(turn.now);
+    let Some(subscriber) = upstream.subscriber_mut().filter(|s| !s.is_pinged) else { return };
+    subscriber.is_pinged = true;
+    upstream.patience.begin(turn.now);
     write::command(upstream.exchange.say(), &[b"PING"]);
     turn.links.mark(index);
 }
@@ -267,7 +267,7 @@ fn refused(turn: &mut Turn, clients: &mut Clients, topic: &Topic, error: &[u8]) 
 
 fn pinged_back(turn: &mut Turn, index: usize) {
     if let Some(subscriber) = turn.links[index].subscriber_mut() {
-        subscriber.pinged = None; // it has no subscription now
+        subscriber.is_pinged = false; // it has no subscription now
     }
 }
 

@@ -8,7 +8,7 @@ use crate::dialect::resp::Request;
 use crate::dialect::texts;
 use crate::exchange::Entry;
 use crate::shared::Offload;
-use crate::turn::{Effect, Offloaded, Turn};
+use crate::turn::{Effect, Offloaded, Ticket, Turn};
 
 pub fn submit(turn: &mut Turn, client: &mut Client, command: Option<&Command>, request: &Request) -> Next {
     if !client.replies.is_empty() {
@@ -26,6 +26,7 @@ pub fn submit(turn: &mut Turn, client: &mut Client, command: Option<&Command>, r
     let sequence = client.replies.expect(silent);
     let offloaded = Offloaded {
         owed: client.owed(sequence),
+        ticket: Ticket::new(token, turn.shared.clone()),
         raw: if command.is_some() { Vec::new() } else { request.bytes.to_vec() },
         command: command.map_or(u16::MAX, |c| c.id),
         since: turn.micros,
@@ -49,6 +50,7 @@ pub fn heal(turn: &mut Turn, client: &mut Client, pending: &Entry, request: &Req
     served.metrics.offloads.increment();
     let offloaded = Offloaded {
         owed: pending.owed,
+        ticket: Ticket::new(token, turn.shared.clone()),
         raw: Vec::new(),
         command: pending.command,
         since: pending.since,

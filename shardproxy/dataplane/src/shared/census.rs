@@ -61,7 +61,7 @@ impl Census {
             let patterns = topics.iter().filter(|(t, _)| t.cluster == cluster && t.kind == Kind::Pattern);
             patterns.filter(|(t, _)| glob::matches(&t.name, channel)).for_each(|(_, workers)| count(workers));
         }
-        (delivered + correction).max(0)
+        delivered.saturating_add(correction).max(0)
     }
 
     /// Every topic of a cluster with its clients.
@@ -93,6 +93,7 @@ mod tests {
         // the engine saw: two workers on the channel, one on the pattern, and one client of its own
         assert_eq!(census.receivers(0, Kind::Channel, b"news", 4), 7);
         assert_eq!(census.receivers(0, Kind::Channel, b"nothing", 1), 2);
+        assert_eq!(census.receivers(0, Kind::Channel, b"news", i64::MAX), i64::MAX);
         assert_eq!(census.receivers(1, Kind::Channel, b"news", 4), 4);
         census.forget_worker(0);
         assert_eq!(census.list(0), vec![(Kind::Channel, b"news".to_vec(), 1)]);

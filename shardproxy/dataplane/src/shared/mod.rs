@@ -9,8 +9,10 @@ mod scripts;
 pub use census::Census;
 pub use events::{worker_of, ClientDid, Event, Events, Loss, NodeDown, NodeLost, Offload};
 pub use pause::{Paused, Pauses};
-pub use recent::Recent;
+pub use recent::{mark_of, Recent, Window};
 pub use scripts::{Scripts, REMEMBERED};
+
+use recent::Recents;
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
@@ -29,7 +31,7 @@ pub struct Shared {
     pub events: Events,
     pub resolver: Resolver,
     pub census: Census,
-    pub recent: Recent,
+    pub recents: Recents,
     pub scripts: Scripts,
     pub pauses: Pauses,
     /// Other nodes are down than the control plane was told.
@@ -42,6 +44,9 @@ pub struct Shared {
     pub next_client: AtomicU64,
     /// Numbers connects, of all workers: one that starts anew must not take an answer to the one before it for its own.
     pub next_attempt: AtomicU64,
+    /// What workers were told last. One that panics may have heard it, and the one in its place has not.
+    pub is_draining: AtomicBool,
+    pub is_stopping: AtomicBool,
 }
 
 impl Shared {
@@ -52,7 +57,7 @@ impl Shared {
             events: Events::new()?,
             resolver,
             census: Census::default(),
-            recent: Recent::default(),
+            recents: Recents::default(),
             scripts: Scripts::default(),
             pauses: Pauses::default(),
             is_down_news: AtomicBool::new(false),
@@ -62,6 +67,8 @@ impl Shared {
             started: Instant::now(),
             next_client: AtomicU64::new(1),
             next_attempt: AtomicU64::new(1),
+            is_draining: AtomicBool::new(false),
+            is_stopping: AtomicBool::new(false),
         })
     }
 

@@ -6,8 +6,8 @@ mod served;
 mod topics;
 
 pub use accounts::{Accounts, Pressure};
-pub use offloaded::{Effect, Offloaded};
-pub use served::{Known, Served, ServedNode, NO_LINK};
+pub use offloaded::{Effect, Offloaded, Ticket};
+pub use served::{Known, Served, ServedNode, Writes};
 pub use topics::PubSub;
 
 use std::collections::HashMap;
@@ -25,6 +25,8 @@ use crate::shared::{Loss, NodeLost, Paused, Shared};
 pub struct Turn {
     /// Which worker this is.
     pub number: usize,
+    /// Requests served since links were last written to.
+    pub batch: u32,
     pub registry: Registry,
     pub shared: Arc<Shared>,
     pub clusters: Vec<Option<Served>>,
@@ -106,6 +108,7 @@ impl Turn {
         shared.workers[number].parked.set(0); // what a worker before it had parked went with it
         Self {
             number,
+            batch: 0,
             registry,
             shared,
             clusters: Vec::new(),
@@ -214,6 +217,13 @@ impl Turn {
         let link = &mut self.links[index];
         let held = link.held();
         self.accounts.settle(&mut link.accounted, held);
+    }
+
+    /// Where too many keys look written, more of them are told apart from now on.
+    pub fn grow_recent(&self) {
+        for writes in self.clusters.iter().flatten().filter_map(|served| served.writes.as_ref()) {
+            writes.recent.grow_if_crowded(self.millis, writes.window);
+        }
     }
 
     /// Measure the pressure if much was taken since it was last done.

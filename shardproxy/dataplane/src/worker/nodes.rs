@@ -76,7 +76,7 @@ impl Worker {
                 &gathered
             };
             link.metrics.bytes_in.add(n as u64);
-            link.progress = turn.now;
+            link.hears(turn.now, gathered.is_empty());
             let was_greeting = matches!(link.state, State::Greeting(_));
             let delivery = if link.is_subscriber() && link.state == State::Ready {
                 pubsub::receive_all(turn, clients, index, data)
@@ -84,6 +84,7 @@ impl Worker {
                 deliver_all(turn, clients, index, data, errands)
             };
             let link = &mut turn.links[index];
+            link.heard_some(n, turn.now);
             match &delivery {
                 Ok(taken) if *taken < data.len() => {
                     if is_little {
@@ -198,20 +199,20 @@ impl Worker {
         }
         let Some(stream) = &link.stream else { return };
         if !link.exchange.is_in_flight() {
-            link.progress = turn.now;
+            link.patience.begin(turn.now);
         }
         let is_subscriber = link.is_subscriber();
         while !link.exchange.unsent().is_empty() {
             match stream.write(link.exchange.unsent()) {
                 Ok(n) => {
+                    if link.exchange.is_sending_oldest() {
+                        link.patience.credit(n, turn.now); // the node takes a large request, if slowly
+                    }
+                    link.is_full = false;
                     if is_subscriber {
                         link.exchange.said(n); // no reply answers it alone
                     } else {
                         link.exchange.sent(n);
-                    }
-                    if link.is_full {
-                        link.is_full = false;
-                        link.progress = turn.now; // the node takes a large request, if slowly
                     }
                     link.metrics.bytes_out.add(n as u64);
                 }
@@ -269,7 +270,7 @@ impl Worker {
         }
         let Some(served) = &turn.clusters[link.way.cluster] else { return };
         link.attempt = turn.shared.next_attempt.fetch_add(1, Relaxed);
-        link.progress = turn.now;
+        link.patience.begin(turn.now);
         let Some(node) = served.cluster.nodes.get(usize::from(link.way.node)) else { return };
         if let Address::Name(host, port) = &node.address {
             link.state = State::Resolving;
@@ -309,7 +310,7 @@ impl Worker {
         let Some(served) = &turn.clusters[link.way.cluster] else { return };
         link.metrics.connects.increment();
         link.metrics.connections.add(1);
-        link.progress = turn.now;
+        link.patience.begin(turn.now);
         let is_named = served.cluster.run_id_of(link.way.shard, link.way.node).is_some();
         link.identity.is_asking = is_named && link.is_identified();
         let (bytes, replies) = link.greeting(&served.cluster.spec.node_auth);
@@ -336,7 +337,7 @@ impl Worker {
         link.identity.is_unproven = false;
         link.identity.is_asking = true;
         link.state = State::Greeting(identity::QUESTIONS);
-        link.progress = self.turn.now;
+        link.patience.begin(self.turn.now);
         self.say(index, &bytes);
     }
 

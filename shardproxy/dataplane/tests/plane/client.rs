@@ -58,6 +58,17 @@ impl Client {
         String::from_utf8_lossy(&raw).trim_end().to_owned()
     }
 
+    /// The next line of a memcached, without its end; `<end>` when the connection ended before or within it.
+    pub fn line(&mut self) -> String {
+        let mut raw = String::new();
+        match self.0.read_line(&mut raw) {
+            Err(error) if error.kind() != std::io::ErrorKind::ConnectionReset => {
+                panic!("no line within its time: {error}")
+            }
+            _ => raw.strip_suffix("\r\n").map_or_else(|| "<end>".into(), str::to_owned),
+        }
+    }
+
     /// Whatever has arrived, once something has.
     pub fn arrived(&mut self) -> String {
         let bytes = self.0.fill_buf().unwrap().to_vec();

@@ -17,6 +17,8 @@ pub struct Spec<'a> {
     pub limits: Value,
     pub timeouts: Value,
     pub reads: &'a str,
+    /// How old what replicas answer may be, seconds.
+    pub max_staleness: f64,
     /// So many replicas must have a write before it is acknowledged.
     pub wait: u32,
     /// The replicas that may vouch for it.
@@ -36,6 +38,7 @@ impl<'a> Spec<'a> {
             limits: json!({}),
             timeouts: json!({}),
             reads: "primary",
+            max_staleness: 1.0,
             wait: 0,
             voters: None,
             label: None,
@@ -57,7 +60,7 @@ impl<'a> Spec<'a> {
         Self { timeouts, ..self }
     }
 
-    fn json(&self, epoch: u64) -> String {
+    pub fn json(&self, epoch: u64) -> String {
         let count = self.shards.len();
         let shards = self.shards.iter().enumerate().map(|(number, (nodes, primary))| {
             let (first, last) = (number * 16384 / count, (number + 1) * 16384 / count - 1);
@@ -69,7 +72,7 @@ impl<'a> Spec<'a> {
         json!({
             "name": "test", "engine": "redis", "epoch": epoch, "version": "7.0.15",
             "endpoints": [{"kind": "configuration", "addresses": ["127.0.0.1:0"]}],
-            "reads": self.reads, "shards": shards.collect::<Vec<_>>(), "limits": self.limits, "timeouts": self.timeouts,
+            "reads": self.reads, "max_staleness": self.max_staleness, "shards": shards.collect::<Vec<_>>(), "limits": self.limits, "timeouts": self.timeouts,
         })
         .to_string()
     }
@@ -91,6 +94,13 @@ impl Proxy {
         let mut proxy = Self { plane, address: String::new(), epoch: 0 };
         proxy.apply(spec);
         proxy
+    }
+
+    /// Of a cluster of another kind than `Spec` describes.
+    pub fn serving(workers: usize, cluster: &Value) -> Self {
+        let plane = Plane::start(workers, TABLE, 0).unwrap();
+        let bound = plane.apply(Cluster::parse(cluster.to_string().as_bytes()).unwrap()).unwrap();
+        Self { plane, address: bound[0].1.clone(), epoch: 1 }
     }
 
     /// The next epoch. It holds for whatever is sent afterwards.
