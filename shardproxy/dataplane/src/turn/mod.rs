@@ -242,13 +242,16 @@ impl Turn {
         self.accounts.settle(&mut link.accounted, held);
     }
 
-    /// Count anew what subscriptions take, if anything was done about them in this turn.
+    /// Whether anything was done about subscriptions in this turn.
+    pub const fn has_spent(&self) -> bool {
+        self.pubsub.left < STEPS
+    }
+
+    /// Count anew what subscriptions take.
     pub fn settle_pubsub(&mut self) {
-        if self.pubsub.left < STEPS {
-            let held = self.pubsub.held();
-            self.accounts.settle(&mut self.pubsub.accounted, held);
-            self.measure_if_due();
-        }
+        let held = self.pubsub.held();
+        self.accounts.settle(&mut self.pubsub.accounted, held);
+        self.measure_if_due();
     }
 
     /// Where too many keys look written, more of them are told apart from now on.

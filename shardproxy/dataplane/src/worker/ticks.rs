@@ -34,6 +34,7 @@ impl Worker {
         self.go_on();
         recovery::tick(&mut self.turn, &mut self.clients);
         pubsub::tick(&mut self.turn);
+        self.turn.settle_pubsub(); // a cluster may have gone with its own
         self.turn.scratch.trim();
         self.turn.pool.trim();
         for index in std::mem::take(&mut self.late) {
@@ -172,7 +173,6 @@ impl Worker {
             let heaviest = self.clients.iter().map(|(index, client)| (client.weight(), index)).max();
             let Some((_, index)) = heaviest.filter(|&(weight, _)| weight > super::READ_SIZE) else { return };
             self.close_now(index, CloseReason::Buffers);
-            self.turn.pubsub.left = 0;
             self.turn.settle_pubsub();
             self.turn.measure();
             if is_patient {
