@@ -281,6 +281,7 @@ pub fn receive_all(turn: &mut Turn, clients: &mut Clients, index: usize, data: &
             break;
         }
         receive(turn, clients, index, &data[taken..taken + scan.consumed])?;
+        turn.links[index].heard_message(turn.now);
         taken += scan.consumed;
     }
     Ok(taken)

@@ -198,12 +198,16 @@ impl Engine {
 
     /// Publish: every connection that has subscribed to anything and is not closed hears it.
     pub fn publish(&self, channel: &str, payload: &str) {
-        let message = [b"*3\r\n".to_vec(), bulk("message"), bulk(channel), bulk(payload)].concat();
-        let seen = self.connections();
-        for (number, stream) in &*self.state.streams.lock().unwrap() {
-            if seen[*number].requests.iter().any(|request| request[0] == "subscribe") {
-                let _ = (&mut &*stream).write_all(&message); // it may be closed
-            }
+        let has_subscribed = |seen: &Seen| seen.requests.iter().any(|request| request[0] == "subscribe");
+        for (number, _) in self.connections().iter().enumerate().filter(|(_, seen)| has_subscribed(seen)) {
+            self.tell(number, &message(channel, payload));
+        }
+    }
+
+    /// Say this on one connection; it may be closed.
+    pub fn tell(&self, connection: usize, bytes: &[u8]) {
+        for (_, stream) in self.state.streams.lock().unwrap().iter().filter(|(number, _)| *number == connection) {
+            let _ = (&mut &*stream).write_all(bytes);
         }
     }
 
@@ -361,6 +365,10 @@ fn ordinary(number: usize, request: &[String], queued: &mut Option<Vec<Vec<u8>>>
 
 pub fn subscribed(channel: &str) -> Vec<u8> {
     [b"*3\r\n".to_vec(), bulk("subscribe"), bulk(channel), b":1\r\n".to_vec()].concat()
+}
+
+pub fn message(channel: &str, payload: &str) -> Vec<u8> {
+    [b"*3\r\n".to_vec(), bulk("message"), bulk(channel), bulk(payload)].concat()
 }
 
 pub fn bulk(text: &str) -> Vec<u8> {
