@@ -69,6 +69,8 @@ impl Histogram {
 /// Commands with ids beyond this are counted together as the last.
 const COMMANDS: usize = 1024;
 
+/// Of one worker: no other writes to a line of its cache (two lines, for they are fetched in pairs).
+#[repr(align(128))]
 pub struct ClusterMetrics {
     pub clients: Counter,
     pub accepted: Counter,
@@ -171,6 +173,7 @@ impl ClusterMetrics {
 }
 
 #[derive(Default)]
+#[repr(align(128))]
 pub struct NodeMetrics {
     pub connections: Counter,
     pub connects: Counter,
@@ -190,6 +193,7 @@ pub struct NodeMetrics {
 }
 
 #[derive(Default)]
+#[repr(align(128))]
 pub struct WorkerMetrics {
     pub turns: Counter,
     /// When the loop last turned, milliseconds on the plane's clock.

@@ -40,8 +40,8 @@ pub struct Client {
     pub is_again: bool,
     /// It is read once although memory is short.
     pub has_pass: bool,
-    /// Its flush was put off by a turn already.
-    pub is_deferred: bool,
+    /// Since when its flush is put off, microseconds on the worker's wrapping clock.
+    pub deferred_at: u32,
     /// The sequence number of an EXEC under way, while the replies before it are not out: nobody acts on QUEUED before
     /// EXEC's own.
     pub awaits_exec: Option<u32>,
@@ -84,7 +84,8 @@ pub struct Details {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Deferral {
     None,
-    OneTurn,
+    /// For a moment.
+    Hold,
     /// Until the next reply, or the next tick.
     UntilReply,
 }
@@ -147,7 +148,7 @@ impl Client {
             is_dirty: false,
             is_again: false,
             has_pass: false,
-            is_deferred: false,
+            deferred_at: 0,
             awaits_exec: None,
             is_late: false,
             has_unread: false,
@@ -174,10 +175,8 @@ impl Client {
             Deferral::None
         } else if self.awaits_exec.is_some_and(|exec| self.replies.owes(exec)) {
             Deferral::UntilReply
-        } else if self.is_deferred {
-            Deferral::None
         } else {
-            Deferral::OneTurn
+            Deferral::Hold
         }
     }
 

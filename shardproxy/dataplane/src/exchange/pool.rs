@@ -2,6 +2,9 @@
 
 use std::collections::VecDeque;
 
+use super::Join;
+use crate::command::Join as Kind;
+
 /// Buffers larger than this are freed rather than kept.
 pub const KEEP: usize = 64 * 1024;
 /// How many empty buffers a worker keeps: more than can be dirty in an ordinary turn.
@@ -17,10 +20,15 @@ pub fn trim<T>(queue: &mut VecDeque<T>) {
     }
 }
 
+/// How many joins that are done a worker keeps, and of what size.
+const JOINS: usize = 64;
+const JOIN: usize = 4096;
+
 /// Empty buffers, so that idle clients hold none and busy ones allocate none.
 #[derive(Default)]
 pub struct BufferPool {
     free: Vec<Vec<u8>>,
+    joins: Vec<Box<Join>>,
 }
 
 impl BufferPool {
@@ -42,7 +50,26 @@ impl BufferPool {
         }
     }
 
+    /// A join that begins; one that is done serves again.
+    pub fn join(&mut self, kind: Kind, parts: usize, order: &[u16], is_silent: bool) -> Box<Join> {
+        match self.joins.pop() {
+            Some(mut join) => {
+                join.begin(kind, parts, order, is_silent);
+                join
+            }
+            None => Box::new(Join::new(kind, parts, order, is_silent)),
+        }
+    }
+
+    /// Take a join back that is done.
+    pub fn take_join(&mut self, join: Box<Join>) {
+        if self.joins.len() < JOINS && join.capacity() <= JOIN {
+            self.joins.push(join);
+        }
+    }
+
     pub fn bytes(&self) -> usize {
-        self.free.iter().map(Vec::capacity).sum()
+        self.free.iter().map(Vec::capacity).sum::<usize>()
+            + self.joins.iter().map(|join| join.capacity()).sum::<usize>()
     }
 }

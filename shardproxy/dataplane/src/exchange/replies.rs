@@ -112,10 +112,10 @@ impl ReplyQueue {
         sequence.wrapping_sub(self.first) as usize + 1 == self.slots.len()
     }
 
-    pub fn expect_join(&mut self, join: Join) -> u32 {
+    pub fn expect_join(&mut self, join: Box<Join>) -> u32 {
         let sequence = self.first.wrapping_add(self.slots.len() as u32);
         self.noted += join.noted();
-        self.slots.push_back(Slot::Join(Box::new(join)));
+        self.slots.push_back(Slot::Join(join));
         sequence
     }
 
@@ -241,25 +241,25 @@ impl ReplyQueue {
         }
         self.grown -= join.held();
         self.noted -= join.noted();
-        if index == 0 {
-            if !join.is_silent {
-                pool.lend(&mut output.bytes);
-                join.write(&mut output.bytes);
+        // an empty place holds on to no stash: it may outlive this one
+        let done = std::mem::replace(&mut self.slots[index], Slot::Stashed { start: 0, end: 0 });
+        let Slot::Join(mut join) = done else { return };
+        let is_head = index == 0;
+        if !join.is_silent {
+            let sink = if is_head { &mut output.bytes } else { &mut self.stash };
+            pool.lend(sink);
+            let start = sink.len();
+            join.write(sink);
+            let end = sink.len();
+            if !is_head && end > start {
+                self.stashed += end - start;
+                self.slots[index] = Slot::Stashed { start, end };
             }
+        }
+        pool.take_join(join);
+        if is_head {
             self.pop();
             self.drain(output, pool);
-        } else {
-            let start = self.stash.len();
-            let Some(Slot::Join(join)) = self.slots.get_mut(index) else { return };
-            if !join.is_silent {
-                pool.lend(&mut self.stash);
-                join.write(&mut self.stash);
-            }
-            let end = self.stash.len();
-            self.stashed += end - start;
-            // an empty place holds on to no stash: it may outlive this one
-            self.slots[index] =
-                if end > start { Slot::Stashed { start, end } } else { Slot::Stashed { start: 0, end: 0 } };
         }
     }
 

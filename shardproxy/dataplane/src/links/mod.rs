@@ -68,6 +68,11 @@ impl Links {
         }
     }
 
+    #[inline]
+    pub fn has_dirty(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
     /// The next one with something to send. It stays marked until it is flushed.
     #[inline]
     pub fn next_dirty(&mut self) -> Option<usize> {

@@ -18,6 +18,27 @@ pub fn to_shard(turn: &mut Turn, client: &mut Client, &Admitted { command, reque
     if turn.accounts.pressure == Pressure::Full {
         return answer_error(turn, client, command, texts::OUT_OF_BUFFERS);
     }
+    match straight(turn, client, command, request) {
+        Some(link) => {
+            send(turn, client, command, request, link, |_| {});
+            Next::Go
+        }
+        None => place_and_send(turn, client, command, request),
+    }
+}
+
+/// The usual case, with one look at the cluster: a key, its primary, and nothing else to be thought of.
+#[inline]
+fn straight(turn: &Turn, client: &Client, command: &Command, request: &Request) -> Option<usize> {
+    let served = turn.clusters.get(client.cluster)?.as_ref()?;
+    if !command.is_straight || served.writes.is_some() || client.prefers_replicas || client.db != 0 {
+        return None;
+    }
+    let shard = served.cluster.shard_of(served.cluster.slot_of(request.argument(1)));
+    served.ready_primary(&turn.links, shard, client.resp)
+}
+
+fn place_and_send(turn: &mut Turn, client: &mut Client, command: &Command, request: &Request) -> Next {
     let slot = if command.is_single {
         let Some(served) = &turn.clusters[client.cluster] else { return Next::Close };
         served.cluster.slot_of(request.argument(1))

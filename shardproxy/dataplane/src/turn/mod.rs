@@ -7,7 +7,7 @@ mod topics;
 
 pub use accounts::{Accounts, Pressure};
 pub use offloaded::{Effect, Offloaded, Ticket};
-pub use served::{Known, Served, ServedNode, Writes, NO_LINK};
+pub use served::{Known, Served, ServedNode, Writes};
 pub use topics::PubSub;
 
 use std::collections::HashMap;
@@ -25,6 +25,8 @@ use crate::shared::{Hint, HintKind, Paused, Shared};
 pub struct Turn {
     /// Which worker this is.
     pub number: usize,
+    /// Requests served since links were last written to.
+    pub batch: u32,
     pub registry: Registry,
     pub shared: Arc<Shared>,
     pub clusters: Vec<Option<Served>>,
@@ -106,6 +108,7 @@ impl Turn {
         shared.workers[number].parked.set(0); // what a worker before it had parked went with it
         Self {
             number,
+            batch: 0,
             registry,
             shared,
             clusters: Vec::new(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::exchange::{Mark, NO_MARK};
-use crate::links::Way;
+use crate::links::{Links, State, Way};
 use crate::metrics::{ClusterMetrics, NodeMetrics};
 use crate::model::{Cluster, EndpointKind, Reads};
 use crate::shared::{Recent, Shared, Window};
@@ -26,6 +26,8 @@ pub struct Served {
     /// Reads may leave the primary; and the primary is as good as a replica for them.
     pub spreads_reads: bool,
     pub reads_nearest: bool,
+    /// `Limits::shard_queue`.
+    pub shard_queue: usize,
     /// Part number of each shard within one scatter-gathered command; scratch.
     pub parts: Vec<u16>,
 }
@@ -76,6 +78,7 @@ impl Served {
     ) -> Self {
         let shards = cluster.shards.len();
         let reads = cluster.spec.reads;
+        let shard_queue = cluster.spec.limits.shard_queue;
         Self {
             cluster,
             metrics,
@@ -85,8 +88,20 @@ impl Served {
             writes,
             spreads_reads: reads != Reads::Primary,
             reads_nearest: reads == Reads::Nearest,
+            shard_queue,
             parts: vec![u16::MAX; shards],
         }
+    }
+
+    /// The connection to the primary of a shard, if that is all there is to choose: for database 0, up, and with room.
+    #[inline]
+    pub fn ready_primary(&self, links: &Links, shard: u16, resp: u8) -> Option<usize> {
+        let known = *self.primaries.get(usize::from(shard))?.get(usize::from(resp == 3))?;
+        if known == NO_LINK {
+            return None;
+        }
+        let link = &links[known as usize];
+        (link.state == State::Ready && link.exchange.bytes() < self.shard_queue).then_some(known as usize)
     }
 
     /// A write was executed by now.

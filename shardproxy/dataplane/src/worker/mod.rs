@@ -34,6 +34,11 @@ const READ_SIZE: usize = 128 * 1024;
 /// An incomplete request or reply up to this size is copied to and from where the next bytes are read; a longer one is
 /// added to where it is.
 const LEFT_OVER: usize = 16 * 1024;
+/// Replies of a batch wait so long for the rest of it, to leave in one write.
+const HOLD: Duration = Duration::from_micros(500);
+/// Requests of a turn, if they are so few, wait for those of the next one, to leave in the same writes. More fill their
+/// writes by themselves; one alone has nobody to wait for.
+const FEW: std::ops::Range<u32> = 2..24;
 const TICK: Duration = Duration::from_millis(100);
 const WAKE: Token = Token(usize::MAX);
 
@@ -55,6 +60,8 @@ pub struct Worker {
     deferred: Vec<usize>,
     /// Clients whose replies wait for that of their EXEC; the tick flushes them at the latest.
     late: Vec<usize>,
+    /// The requests of the turn before this one have not been sent yet.
+    has_gathered: bool,
     next_tick: Instant,
     sweep: usize,
     is_draining: bool,
@@ -96,6 +103,7 @@ impl Worker {
             throttled: Vec::new(),
             deferred: Vec::new(),
             late: Vec::new(),
+            has_gathered: false,
             next_tick: Instant::now(),
             sweep: 0,
             is_draining: shared.is_draining.load(SeqCst),
@@ -124,9 +132,7 @@ impl Worker {
     }
 
     fn turn(&mut self, events: &mut Events) -> io::Result<()> {
-        let is_idle = self.clients.again() == 0 && !self.turn.links.has_unread() && self.deferred.is_empty();
-        let wait = if is_idle { self.next_due().saturating_duration_since(self.turn.now) } else { Duration::ZERO };
-        match self.poll.poll(events, Some(wait)) {
+        match self.poll.poll(events, Some(self.wait())) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
             other => other?,
         }
@@ -158,28 +164,44 @@ impl Worker {
             self.take_messages();
         }
         self.retry_due();
-        self.flush();
+        self.flush(!events.is_empty());
         if self.turn.now >= self.next_tick {
             self.tick();
             self.next_tick = self.turn.now + TICK;
-            self.flush();
+            self.flush(false);
         }
         Ok(())
     }
 
+    /// How long nothing is to be done unless something happens.
+    fn wait(&self) -> Duration {
+        let links = &self.turn.links;
+        if self.clients.again() > 0 || links.has_unread() || links.has_dirty() {
+            return Duration::ZERO;
+        }
+        let due = self.next_due().saturating_duration_since(self.turn.now);
+        if self.deferred.is_empty() {
+            due
+        } else {
+            due.min(HOLD)
+        }
+    }
+
     /// Every dirty link is written once, then every dirty client.
-    fn flush(&mut self) {
+    fn flush(&mut self, is_busy: bool) {
         recovery::settle(&mut self.turn, &mut self.clients);
-        while let Some(index) = self.turn.links.next_dirty() {
-            self.link_flush(index);
+        if !self.gathers(is_busy) {
+            while let Some(index) = self.turn.links.next_dirty() {
+                self.link_flush(index);
+            }
         }
         let mut overdue = std::mem::take(&mut self.deferred);
         while let Some(index) = self.clients.next_dirty() {
             let Some(client) = self.clients.get_mut(index) else { continue };
             match client.deferral() {
                 Deferral::None => self.client_flush(index),
-                Deferral::OneTurn => {
-                    client.is_deferred = true; // it stays dirty
+                Deferral::Hold => {
+                    client.deferred_at = self.turn.micros; // it stays dirty
                     self.deferred.push(index);
                 }
                 Deferral::UntilReply => {
@@ -192,10 +214,25 @@ impl Worker {
             }
         }
         for index in overdue.drain(..) {
-            self.client_flush(index);
+            let Some(client) = self.clients.get_mut(index) else { continue };
+            let held = self.turn.micros.wrapping_sub(client.deferred_at);
+            if client.is_dirty && client.deferral() == Deferral::Hold && held < HOLD.as_micros() as u32 {
+                self.deferred.push(index);
+            } else {
+                self.client_flush(index);
+            }
         }
         if self.deferred.is_empty() {
             self.deferred = overdue; // its memory serves again
         }
+    }
+
+    /// Whether the requests of this turn wait for those of the next.
+    fn gathers(&mut self, is_busy: bool) -> bool {
+        self.has_gathered = is_busy && !self.has_gathered && FEW.contains(&self.turn.batch);
+        if !self.has_gathered {
+            self.turn.batch = 0;
+        }
+        self.has_gathered
     }
 }

@@ -264,6 +264,7 @@ fn serve(
                 return (data.len(), true);
             }
         };
+        turn.batch += 1;
         match next {
             Next::Go => taken += consumed,
             Next::Hold => {

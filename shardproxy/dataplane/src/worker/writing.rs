@@ -42,7 +42,6 @@ impl Worker {
         let Self { clients, turn, .. } = self;
         let Some(client) = clients.get_mut(index) else { return };
         client.is_dirty = false;
-        client.is_deferred = false;
         client.awaits_exec = None;
         let Some(served) = &turn.clusters[client.cluster] else { return self.close(index) };
         while !client.output.is_empty() && client.blocked_since.is_none() {

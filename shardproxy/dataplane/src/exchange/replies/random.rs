@@ -92,7 +92,7 @@ impl Harness {
                 self.owed.push(Owed { sequence, rest, parts: Vec::new() });
             }
             Step::ExpectJoin { silent, parts } => {
-                let sequence = self.queue.expect_join(Join::new(Kind::Sum, usize::from(parts), &[], silent));
+                let sequence = self.queue.expect_join(Box::new(Join::new(Kind::Sum, usize::from(parts), &[], silent)));
                 let sum = format!(":{}\r\n", u32::from(parts) * 5).into_bytes();
                 self.replies.push(if silent { Vec::new() } else { sum });
                 self.owed.push(Owed { sequence, rest: Vec::new(), parts: (0..parts).collect() });
@@ -214,7 +214,7 @@ fn an_empty_place_in_a_stash_given_back_is_no_place() {
     let (mut queue, mut output, mut pool) = (ReplyQueue::new(), Output::default(), BufferPool::default());
     let large = vec![b'x'; 100_000];
     let [first, second, slow, middle, slower] = [(); 5].map(|()| queue.expect(false));
-    let silent = queue.expect_join(Join::new(Kind::Sum, 1, &[], true));
+    let silent = queue.expect_join(Box::new(Join::new(Kind::Sum, 1, &[], true)));
     let last = queue.expect(false);
     queue.deliver(second, &large, &mut output, &mut pool);
     queue.deliver_part(silent, 0, b":1\r\n", &mut output, &mut pool); // behind 100 kB
