@@ -37,7 +37,7 @@ pub fn lost(turn: &mut Turn, clients: &mut Clients, index: usize, why: &str) {
     turn.give_hint(index, if is_stranger { HintKind::Stranger } else { HintKind::Lost });
     let link = &turn.links[index];
     if link.is_subscriber() {
-        return pubsub::lost(turn, clients, index);
+        return pubsub::lost(turn, index);
     }
     if link.is_memcached() {
         let before = memcached::Before { was_ready, was_streaming };

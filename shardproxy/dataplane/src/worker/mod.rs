@@ -8,11 +8,15 @@
 mod mailbox;
 mod messages;
 mod nodes;
+#[cfg(any(test, fuzzing))]
+mod probe;
 mod reading;
 mod ticks;
 mod writing;
 
 pub use mailbox::{Mailbox, Message};
+#[cfg(any(test, fuzzing))]
+pub use probe::Sums;
 
 use std::io;
 use std::sync::atomic::Ordering::SeqCst;
@@ -25,9 +29,9 @@ use crate::clients::{Clients, Deferral};
 use crate::command::CommandTable;
 use crate::complete::Errands;
 use crate::dialect::resp::request::RequestParser;
-use crate::recovery;
 use crate::shared::Shared;
 use crate::turn::Turn;
+use crate::{pubsub, recovery};
 
 /// Bytes read from one socket per turn: enough for a deep pipeline, little enough to be fair.
 const READ_SIZE: usize = 128 * 1024;
@@ -126,17 +130,23 @@ impl Worker {
     pub fn run(&mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(1024);
         while !self.is_stopped {
-            self.turn(&mut events)?;
+            let wait = self.wait();
+            self.poll(&mut events, wait)?;
+            self.turn(&events, Instant::now());
         }
         Ok(())
     }
 
-    fn turn(&mut self, events: &mut Events) -> io::Result<()> {
-        match self.poll.poll(events, Some(self.wait())) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
-            other => other?,
+    fn poll(&mut self, events: &mut Events, wait: Duration) -> io::Result<()> {
+        match self.poll.poll(events, Some(wait)) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()), // there are no events then
+            other => other,
         }
-        self.turn.begin(Instant::now());
+    }
+
+    fn turn(&mut self, events: &Events, now: Instant) {
+        self.turn.begin(now);
+        let steps = self.steps();
         let mut is_called = false;
         self.read_left_over();
         for _ in 0..self.clients.again() {
@@ -144,7 +154,7 @@ impl Worker {
                 self.client_again(index);
             }
         }
-        for event in events.iter() {
+        for event in events {
             let token = event.token();
             if token == WAKE {
                 is_called = true;
@@ -164,19 +174,29 @@ impl Worker {
             self.take_messages();
         }
         self.retry_due();
+        pubsub::work(&mut self.turn, &mut self.clients);
+        self.turn.settle_pubsub();
         self.flush(!events.is_empty());
+        if self.turn.accounts.is_over() {
+            self.relieve(false);
+        }
         if self.turn.now >= self.next_tick {
             self.tick();
             self.next_tick = self.turn.now + TICK;
             self.flush(false);
         }
-        Ok(())
+        let longest = &self.turn.shared.workers[self.turn.number].longest;
+        longest.set(longest.get().max(self.steps() - steps));
+    }
+
+    fn steps(&self) -> u64 {
+        self.turn.shared.workers[self.turn.number].steps.get()
     }
 
     /// How long nothing is to be done unless something happens.
     fn wait(&self) -> Duration {
-        let links = &self.turn.links;
-        if self.clients.again() > 0 || links.has_unread() || links.has_dirty() {
+        let Turn { links, pubsub, .. } = &self.turn;
+        if self.clients.again() > 0 || links.has_unread() || links.has_dirty() || !pubsub.jobs.is_empty() {
             return Duration::ZERO;
         }
         let due = self.next_due().saturating_duration_since(self.turn.now);
