@@ -47,6 +47,8 @@ impl Worker {
         let start = Sums {
             held: self.turn.accounts.held(),
             pooled: self.turn.pool.bytes(),
+            accounted: self.turn.pubsub.accounted,
+            actual: self.turn.pubsub.held(),
             links: self.turn.links.iter().count(),
             pending: self.turn.links.iter().map(|(_, link)| link.exchange.len()).sum(),
             ..Sums::default()
