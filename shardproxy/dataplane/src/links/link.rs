@@ -236,12 +236,25 @@ impl Link {
         self.is_streaming || !self.input.is_empty()
     }
 
-    /// Its node says something. What ends a wait has to come on from its beginning.
+    /// Its node says something. What nobody could be waiting for sooner has to come on from its beginning: the end of a
+    /// wait, a message.
     pub fn hears(&mut self, now: Instant, is_between_replies: bool) {
         self.heard = now;
-        if is_between_replies && !self.is_streaming && self.is_waited_on() {
+        if is_between_replies && !self.is_streaming && (self.is_waited_on() || self.owes_nothing()) {
             self.patience.begin(now);
         }
+    }
+
+    /// A message is complete.
+    pub fn heard_message(&mut self, now: Instant) {
+        if self.owes_nothing() {
+            self.patience.begin(now);
+        }
+    }
+
+    /// Whether it only listens.
+    fn owes_nothing(&self) -> bool {
+        self.subscriber().is_some_and(|subscriber| !subscriber.is_pinged)
     }
 
     /// So many bytes were taken, whatever they were.
@@ -258,7 +271,7 @@ impl Link {
             (State::Down, _) | (State::Ready, None) => false,
             (State::Resolving | State::Connecting | State::Greeting(_), _) => is_slow(timeouts.connect),
             (State::Ready, Some(limit)) => match &self.role {
-                Role::Subscriber(subscriber) => subscriber.is_pinged && is_slow(limit),
+                Role::Subscriber(subscriber) => (subscriber.is_pinged || self.is_within_reply()) && is_slow(limit),
                 Role::Leased(leased) if self.is_waited_on() => {
                     // the wait is its own, the answer that ends it is none
                     leased.waiting.is_some_and(|waiting| waiting.is_overdue(now, limit))

@@ -37,6 +37,7 @@ pub fn receive_all(turn: &mut Turn, clients: &mut Clients, index: usize, data: &
             || turn.pubsub.handing_out.contains(&index)
             || !receive(turn, clients, index, frame)?;
         if !is_behind {
+            turn.links[index].heard_message(turn.now);
             taken += scan.consumed;
         }
     }

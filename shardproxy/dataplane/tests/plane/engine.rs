@@ -216,17 +216,21 @@ impl Engine {
 
     /// Several messages in one write.
     pub fn publish_all(&self, channel: &str, payloads: &[String]) {
-        let message = |payload: &String| [b"*3\r\n".to_vec(), bulk("message"), bulk(channel), bulk(payload)].concat();
-        self.say_to_subscribers(&payloads.iter().flat_map(message).collect::<Vec<u8>>());
+        self.say_to_subscribers(&payloads.iter().flat_map(|payload| message(channel, payload)).collect::<Vec<u8>>());
     }
 
     /// The same for a message that is written out already.
     pub fn say_to_subscribers(&self, message: &[u8]) {
-        let seen = self.connections();
-        for (number, stream) in &*self.state.streams.lock().unwrap() {
-            if seen[*number].requests.iter().any(|request| request[0] == "subscribe") {
-                let _ = (&mut &*stream).write_all(message); // it may be closed
-            }
+        let has_subscribed = |seen: &Seen| seen.requests.iter().any(|request| request[0] == "subscribe");
+        for (number, _) in self.connections().iter().enumerate().filter(|(_, seen)| has_subscribed(seen)) {
+            self.tell(number, message);
+        }
+    }
+
+    /// Say this on one connection; it may be closed.
+    pub fn tell(&self, connection: usize, bytes: &[u8]) {
+        for (_, stream) in self.state.streams.lock().unwrap().iter().filter(|(number, _)| *number == connection) {
+            let _ = (&mut &*stream).write_all(bytes);
         }
     }
 
@@ -390,6 +394,10 @@ pub fn subscribed(channel: &str) -> Vec<u8> {
 
 fn confirmation(word: &str, topic: &str, count: usize) -> Vec<u8> {
     [b"*3\r\n".to_vec(), bulk(word), bulk(topic), format!(":{count}\r\n").into_bytes()].concat()
+}
+
+pub fn message(channel: &str, payload: &str) -> Vec<u8> {
+    [b"*3\r\n".to_vec(), bulk("message"), bulk(channel), bulk(payload)].concat()
 }
 
 pub fn bulk(text: &str) -> Vec<u8> {

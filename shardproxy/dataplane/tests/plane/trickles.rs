@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::client::{value, Client};
-use crate::engine::{bulk, Act, Engine};
-use crate::proxy::{Proxy, Spec};
+use crate::engine::{bulk, message, subscribed, Act, Engine};
+use crate::proxy::{until, Proxy, Spec};
 
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -131,6 +131,46 @@ fn what_ends_a_wait_may_not_trickle() {
     watching.send_all(&[&["WATCH", "key"], &["MULTI"], &["SET", "key", "1"], &["EXEC"]]);
     assert_eq!([watching.reply(), watching.reply(), watching.reply()], ["+OK", "+OK", "+QUEUED"]);
     assert_overdue(&watching.reply());
+}
+
+/// Whoever listens waits for nothing, but for the end of a message that has begun.
+#[test]
+fn a_message_may_not_trickle() {
+    let engine = Engine::plain();
+    let proxy = limited(&engine, 0.3);
+    let mut client = proxy.client();
+    assert!(client.ask(&["SUBSCRIBE", "news"]).contains("subscribe"));
+    engine.publish("news", "hello");
+    assert!(client.reply().contains("hello"));
+    std::thread::sleep(Duration::from_millis(400)); // who listens may hear nothing for long
+    assert_eq!(proxy.statistic("/subscription_gaps"), 0);
+    let mut bytes = message("news", &"x".repeat(1000)).into_iter();
+    until("its connection is given up", || {
+        std::thread::sleep(PAUSE);
+        engine.tell(0, &bytes.next().map_or_else(Vec::new, |byte| vec![byte]));
+        proxy.statistic("/subscription_gaps") == 1
+    });
+    until("it is subscribed anew", || engine.count(&["subscribe", "news"]) == 2);
+    engine.publish("news", "again");
+    assert!(client.reply().contains("again"), "and nothing of what trickled");
+}
+
+/// Nor may what it says before it answers whether it is there.
+#[test]
+fn a_message_may_not_trickle_before_a_pong() {
+    let engine = Engine::scripted(move |number, request| match request[0].as_str() {
+        "subscribe" if number == 0 => {
+            Act::All(vec![Act::Say(subscribed("news")), Act::Drip(message("news", &"x".repeat(1000)), 1, PAUSE)])
+        }
+        _ => Act::Serve,
+    });
+    let proxy = limited(&engine, 0.3);
+    let mut client = proxy.client();
+    assert!(client.ask(&["SUBSCRIBE", "news"]).contains("subscribe"));
+    until("its connection is given up", || proxy.statistic("/subscription_gaps") == 1);
+    until("it is subscribed anew", || engine.count(&["subscribe", "news"]) == 2);
+    engine.publish("news", "hello");
+    assert!(client.reply().contains("hello"), "and nothing of what trickled");
 }
 
 /// A greeting has to be said in the time a connection may take, however many replies it has.
