@@ -17,6 +17,8 @@ use crate::shared::{Event, Offload};
 
 const MOST_CLIENTS: usize = 6;
 const MOST_STEPS: usize = 400;
+/// Bytes that one client or connection may bring in before anybody looks at the sum.
+const UNBOUND: usize = 256 * 1024;
 /// Bytes that are counted a little later.
 const SLACK: usize = 4096;
 /// Replies of these lengths.
@@ -125,6 +127,9 @@ impl<'a> World<'a> {
 
     fn check(&self) {
         let sums = self.rig.sums();
+        let most = self.spec.buffers / 16 * 17 + (self.clients.len() + sums.links + 1) * UNBOUND;
+        let is_bounded = self.spec.buffers == 0 || sums.actual + sums.pooled <= most;
+        assert!(is_bounded, "more than limits.buffers: {sums:?}, most {most}\n{}", self.rig.describe());
         // what waits to leave with more is counted when it leaves
         let is_counted = self.rig.is_busy() || sums.actual <= sums.accounted + SLACK;
         assert!(is_counted, "buffers are not accounted: {sums:?}\n{}", self.rig.describe());
