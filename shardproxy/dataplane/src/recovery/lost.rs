@@ -9,7 +9,7 @@ use crate::dialect::resp::write;
 use crate::links::{durable, State, Way};
 use crate::metrics::{Class, CloseReason};
 use crate::model::wrapping_micros;
-use crate::place::{is_primary, rest, scripts};
+use crate::place::{find_lot, is_primary, rest, scripts};
 use crate::pubsub;
 use crate::shared::Loss;
 use crate::turn::{refusal, Turn};
@@ -58,7 +58,8 @@ fn shared_lost(turn: &mut Turn, clients: &mut Clients, index: usize, was_streami
     let link = &mut turn.links[index];
     let taken = link.exchange.take();
     let way = link.way;
-    let stays = !link.is_retired && is_primary(turn, &way);
+    // what was refused before waits in a lot, and the rest goes behind it
+    let stays = !link.is_retired && is_primary(turn, &way) && find_lot(turn, &way).is_none();
     let shard = turn.label(way.cluster, way.shard);
     let (patience, label) = patience(turn, &way);
     let mut moved = Vec::new();

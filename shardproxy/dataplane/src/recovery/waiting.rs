@@ -50,6 +50,7 @@ pub fn wait_again(turn: &mut Turn, clients: &mut Clients, request: &Entry, waiti
     client.take_back(request.owed.sequence, bytes);
     client.waiting = Some(Box::new(waiting));
     client.flow = Flow::Queued;
+    turn.settle_client(client);
     turn.later.unplaced.push(client.ticket());
 }
 

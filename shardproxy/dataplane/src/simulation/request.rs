@@ -119,7 +119,7 @@ impl Maker<'_, '_, '_> {
             18..=20 => self.transaction(),
             21 | 22 => {
                 let key = self.key(0);
-                let timeout = self.input.pick(&["0", "0.2", "2", "30"]);
+                let timeout = self.input.pick(&["0", "0.2", "2", "30", "9223372036854775807", "-1"]);
                 self.made(command(&["BLPOP", &key, timeout]), Shape::Told(b"*_$"))
             }
             23..=25 => self.subscribe(),

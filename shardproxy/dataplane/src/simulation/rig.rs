@@ -59,9 +59,10 @@ impl Rig {
         self.mailbox.send(message);
     }
 
-    pub fn apply(&self, spec: &str) {
-        let cluster = Cluster::parse(spec.as_bytes()).expect("the spec is valid");
-        self.send(Message::Apply { index: 0, cluster: Some(Arc::new(cluster)), applied: sync_channel(1).0 });
+    /// Serve the cluster so from now on, or no more.
+    pub fn apply(&self, spec: Option<&str>) {
+        let parsed = spec.map(|spec| Arc::new(Cluster::parse(spec.as_bytes()).expect("the spec is valid")));
+        self.send(Message::Apply { index: 0, cluster: parsed, applied: sync_channel(1).0 });
     }
 
     /// A new client, and its end of the connection.
@@ -92,6 +93,10 @@ impl Rig {
 
     pub fn sums(&self) -> Sums {
         self.worker.sums()
+    }
+
+    pub fn is_at_rest(&self) -> bool {
+        self.worker.is_at_rest()
     }
 
     pub fn client_count(&self) -> usize {
@@ -128,6 +133,10 @@ impl Rig {
 
     pub fn kill(&self, id: u64) {
         self.send(Message::Kill { ids: Arc::new(vec![id]), killed: sync_channel(1).0 });
+    }
+
+    pub fn drain(&self) {
+        self.send(Message::Drain);
     }
 
     /// CLIENT PAUSE, or its end.

@@ -5,6 +5,7 @@ use serde_json::{json, Value};
 use super::input::Input;
 
 pub const MOST_NODES: usize = 6;
+const SHARDS: usize = 3;
 
 /// What may go wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,8 +20,12 @@ pub enum Peace {
 pub struct Spec {
     pub is_memcached: bool,
     pub epoch: u64,
-    /// Of each shard the numbers of its nodes, and which of them is primary.
-    pub shards: Vec<(Vec<usize>, Option<usize>)>,
+    /// Of each shard there may be the numbers of its nodes, and which of them is primary.
+    shards: Vec<(Vec<usize>, Option<usize>)>,
+    /// So many of them there are.
+    count: usize,
+    /// There is such a cluster.
+    pub is_served: bool,
     pub buffers: usize,
     pub peace: Peace,
     limits: Value,
@@ -38,10 +43,10 @@ impl Spec {
     pub fn read(input: &mut Input) -> Self {
         let bits = input.byte();
         let is_memcached = bits & 1 == 1;
-        let shards = input.below(3) + 1;
-        let per_shard = if is_memcached { 1 } else { MOST_NODES / 3 };
+        let count = input.below(SHARDS) + 1;
+        let per_shard = if is_memcached { 1 } else { MOST_NODES / SHARDS };
         let shards: Vec<_> =
-            (0..shards).map(|shard| ((0..per_shard).map(|node| shard * per_shard + node).collect(), Some(0))).collect();
+            (0..SHARDS).map(|shard| ((0..per_shard).map(|node| shard * per_shard + node).collect(), Some(0))).collect();
         let peace = if input.once_in(4) { Peace::Full } else { Peace::None };
         let limits = match if peace == Peace::Full { 7 } else { input.below(8) } {
             0 => json!({"in_flight": 4}),
@@ -58,7 +63,7 @@ impl Spec {
             2 => json!({"reply": 2, "park": 6, "connect": 0.2}),
             _ => json!({}),
         };
-        let gutter = usize::from(is_memcached && shards.len() > 1 && bits & 0x30 == 0x30);
+        let gutter = usize::from(is_memcached && count > 1 && bits & 0x30 == 0x30);
         Self {
             is_memcached,
             epoch: 1,
@@ -73,28 +78,39 @@ impl Spec {
             gutter,
             has_reader: bits & 0x80 != 0,
             shards,
+            count,
+            is_served: true,
         }
     }
 
-    /// Another epoch: other primaries, or none.
-    pub fn change(&mut self, input: &mut Input) {
+    /// The nodes of one of its shards.
+    pub fn nodes(&self, input: &mut Input) -> &[usize] {
+        &self.shards[input.below(self.count)].0
+    }
+
+    /// Another epoch: other primaries, or none, or other shards, or no cluster. Whether slots have moved.
+    pub fn change(&mut self, input: &mut Input) -> bool {
         self.epoch += 1;
-        let shard = input.below(self.shards.len());
+        let shard = input.below(self.count);
         let (nodes, primary) = &mut self.shards[shard];
-        if self.is_memcached {
-            return; // the same again: nodes are kept
-        }
-        match input.below(4) {
-            0 => *primary = None,
-            1 => *primary = Some(0),
-            2 => *primary = Some(nodes.len() - 1),
+        self.is_served = true;
+        let choice = input.below(8);
+        match choice {
+            6 => self.count = (input.below(SHARDS) + 1).max(self.gutter + 1),
+            7 => self.is_served = false,
+            _ if self.is_memcached => {} // the same again
+            0 | 1 => *primary = None,
+            2 => *primary = Some(0),
+            3 => *primary = Some(nodes.len() - 1),
             _ => self.identity = self.identity.map(|known| if known == "node" { "other" } else { "node" }),
         }
+        choice >= 6
     }
 
     /// All is well: every shard has a primary, who is who it should be.
     pub fn heal(&mut self) {
         self.epoch += 1;
+        self.is_served = true;
         self.identity = self.identity.map(|_| "node");
         for (_, primary) in &mut self.shards {
             *primary = primary.or(Some(0));
@@ -102,8 +118,8 @@ impl Spec {
     }
 
     pub fn json(&self, address: impl Fn(usize) -> String) -> String {
-        let count = self.shards.len() - self.gutter; // spare nodes own nothing
-        let shards = self.shards.iter().enumerate().map(|(number, (nodes, primary))| {
+        let count = self.count - self.gutter; // spare nodes own nothing
+        let shards = self.shards[..self.count].iter().enumerate().map(|(number, (nodes, primary))| {
             let (first, last) = (number * 16384 / count, (number + 1) * 16384 / count - 1);
             let slots = if number < count { vec![(first, last)] } else { Vec::new() };
             let run_id = |node: usize| json!({"run_id": format!("{}{}", self.identity.unwrap_or(""), nodes[node])});

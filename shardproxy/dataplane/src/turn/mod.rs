@@ -21,6 +21,7 @@ use std::time::Instant;
 
 use mio::Registry;
 
+use crate::clients::Client;
 use crate::dialect::resp::write;
 use crate::exchange::BufferPool;
 use crate::links::{Link, Links};
@@ -241,13 +242,16 @@ impl Turn {
         self.accounts.settle(&mut link.accounted, held);
     }
 
-    /// Count anew what subscriptions take, if anything was done about them in this turn.
+    /// Whether anything was done about subscriptions in this turn.
+    pub const fn has_spent(&self) -> bool {
+        self.pubsub.left < STEPS
+    }
+
+    /// Count anew what subscriptions take.
     pub fn settle_pubsub(&mut self) {
-        if self.pubsub.left < STEPS {
-            let held = self.pubsub.held();
-            self.accounts.settle(&mut self.pubsub.accounted, held);
-            self.measure_if_due();
-        }
+        let held = self.pubsub.held();
+        self.accounts.settle(&mut self.pubsub.accounted, held);
+        self.measure_if_due();
     }
 
     /// Where too many keys look written, more of them are told apart from now on.
@@ -255,6 +259,13 @@ impl Turn {
         for writes in self.clusters.iter().flatten().filter_map(|served| served.writes.as_ref()) {
             writes.recent.grow_if_crowded(self.millis, writes.window);
         }
+    }
+
+    /// Count anew what a client holds.
+    #[inline]
+    pub fn settle_client(&mut self, client: &mut Client) {
+        let held = client.held();
+        self.accounts.settle(&mut client.accounted, held);
     }
 
     /// Measure the pressure if much was taken since it was last done.

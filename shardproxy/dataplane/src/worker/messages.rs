@@ -147,6 +147,7 @@ impl Worker {
             if matches!(next, Next::Hold | Next::Pause | Next::Queue) {
                 client.parser = None; // it was not taken: it waits before what came after it
                 client.input.splice(0..0, offloaded.raw.iter().copied());
+                turn.settle_client(client);
             }
             if next == Next::Pause {
                 turn.later.stopped.push(client.ticket());

@@ -175,7 +175,9 @@ impl Worker {
         }
         self.retry_due();
         pubsub::work(&mut self.turn, &mut self.clients);
-        self.turn.settle_pubsub();
+        if self.turn.has_spent() {
+            self.turn.settle_pubsub();
+        }
         self.flush(!events.is_empty());
         if self.turn.accounts.is_over() {
             self.relieve(false);

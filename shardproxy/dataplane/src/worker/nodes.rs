@@ -196,9 +196,12 @@ impl Worker {
             return count_parked(turn, index);
         }
         match link.state {
-            State::Down => return self.link_connect(index),
             State::Ready => {}
-            State::Resolving | State::Connecting | State::Greeting(_) => return,
+            State::Down => {
+                turn.settle_link(index);
+                return self.link_connect(index);
+            }
+            State::Resolving | State::Connecting | State::Greeting(_) => return turn.settle_link(index),
         }
         if let Some(served) = &turn.clusters[link.way.cluster] {
             if let Some(terms) = served.cluster.terms_of(link.way.shard).filter(|_| !link.is_subscriber()) {
@@ -206,6 +209,7 @@ impl Worker {
             }
         }
         if link.identity.is_unproven && !link.is_full {
+            turn.settle_link(index);
             return self.link_ask(index);
         }
         let Some(stream) = &link.stream else { return };

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use mio::Events;
 
 use super::Worker;
+use crate::clients::{Client, Flow};
 
 /// Bytes of buffers as a worker accounts for them, and as they are.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +25,16 @@ pub struct Sums {
     pub pooled: usize,
 }
 
+/// Of subscriptions some bytes may be counted in a later turn.
+const SLACK: usize = 1024;
+
+impl Sums {
+    /// Whether all there is is accounted for, and no more.
+    pub const fn is_exact(&self) -> bool {
+        self.held == self.accounted && self.accounted.abs_diff(self.actual) < SLACK
+    }
+}
+
 impl Worker {
     /// Take one turn at that time, and wait for nothing.
     pub fn turn_at(&mut self, events: &mut Events, now: Instant) -> io::Result<()> {
@@ -35,6 +46,13 @@ impl Worker {
     /// Whether the next turn has something to do though nothing happens.
     pub fn is_busy(&self) -> bool {
         self.wait() < Duration::from_millis(1)
+    }
+
+    /// Whether no client waits for anything, be it for a reply that it is not to hear.
+    pub fn is_at_rest(&self) -> bool {
+        let is_open = |client: &Client| matches!(client.flow, Flow::Open | Flow::Lingering { .. });
+        self.clients.iter().all(|(_, client)| is_open(client) && client.replies.is_empty())
+            && self.turn.links.iter().all(|(_, link)| link.exchange.is_empty())
     }
 
     pub fn client_count(&self) -> usize {
@@ -65,7 +83,7 @@ impl Worker {
         let clients = self.clients.iter().map(|(_, client)| {
             let (flow, closing) = (client.flow, client.closing);
             let (owed, input, output) = (client.replies.len(), client.input.len(), client.output.len());
-            format!("client {} {flow:?} closing {closing:?}: owed {owed}, input {input}, output {output}\n", client.id)
+            format!("client {} {flow:?} closing {closing:?}: owed {owed}, input {input}, output {output}, accounted {} of {}\n", client.id, client.accounted, client.held())
         });
         let links = self.turn.links.iter().map(|(index, link)| {
             let (state, pending) = (link.state, link.exchange.len());

@@ -300,16 +300,10 @@ fn serve(
 
 fn after_read(turn: &mut Turn, clients: &mut Clients, index: usize) {
     let client = &mut clients[index];
-    settle(turn, client);
+    turn.settle_client(client);
     let has_output = !client.output.is_empty() || client.closing.is_some();
     turn.measure_if_due();
     if has_output {
         clients.mark(index);
     }
-}
-
-/// Count anew what a client holds.
-pub(super) fn settle(turn: &mut Turn, client: &mut Client) {
-    let held = client.held();
-    turn.accounts.settle(&mut client.accounted, held);
 }

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use super::reading::settle;
 use super::Worker;
 use crate::clients::Flow;
 use crate::links::State;
@@ -35,6 +34,7 @@ impl Worker {
         self.go_on();
         recovery::tick(&mut self.turn, &mut self.clients);
         pubsub::tick(&mut self.turn);
+        self.turn.settle_pubsub(); // a cluster may have gone with its own
         self.turn.scratch.trim();
         self.turn.pool.trim();
         for index in std::mem::take(&mut self.late) {
@@ -130,7 +130,7 @@ impl Worker {
                 continue;
             }
             client.replies.trim();
-            settle(&mut self.turn, client);
+            self.turn.settle_client(client);
             let Some(served) = &self.turn.clusters[client.cluster] else { continue };
             let limit = served.cluster.spec.timeouts.idle;
             let is_idle = limit.is_some_and(|limit| now.duration_since(client.last_active) > limit)
@@ -173,7 +173,6 @@ impl Worker {
             let heaviest = self.clients.iter().map(|(index, client)| (client.weight(), index)).max();
             let Some((_, index)) = heaviest.filter(|&(weight, _)| weight > super::READ_SIZE) else { return };
             self.close_now(index, CloseReason::Buffers);
-            self.turn.pubsub.left = 0;
             self.turn.settle_pubsub();
             self.turn.measure();
             if is_patient {

@@ -3,7 +3,6 @@
 use std::io::{self, IoSlice};
 use std::time::{Duration, Instant};
 
-use super::reading::settle;
 use super::Worker;
 use crate::clients::{Client, Flow};
 use crate::metrics::CloseReason;
@@ -89,7 +88,7 @@ impl Worker {
         if is_open {
             client.flow = Flow::Open;
         }
-        settle(turn, client);
+        turn.settle_client(client);
         let is_done = client.closing.is_some() && client.replies.is_empty() && client.output.is_empty();
         if is_open {
             clients.look_again(index);

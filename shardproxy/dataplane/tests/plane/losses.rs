@@ -34,6 +34,38 @@ fn a_read_is_asked_again_once() {
     assert_eq!(engine.count(&["GET", "key"]), 2);
 }
 
+/// More than sockets hold, so that some of it was not sent when the connection broke.
+#[test]
+fn what_was_not_sent_goes_behind_what_the_engine_refused_before_it_was_lost() {
+    let (first, rest) = (Gate::closed(), Gate::closed());
+    let gates = (first.clone(), rest.clone());
+    let engine = Engine::scripted(move |connection, request| match (connection, &*request[0], request.get(2)) {
+        (0, "SET", Some(number)) if number == "0" => {
+            Act::say("-LOADING Redis is loading the dataset in memory\r\n").behind(&gates.0)
+        }
+        (0, ..) => Act::Serve.behind(&gates.1),
+        _ => Act::Serve,
+    });
+    let proxy = Proxy::start(&Spec::shard(&[&engine], Some(0)));
+    let mut client = proxy.client();
+    let padding = "x".repeat(100_000);
+    for number in 0..100 {
+        client.send(&["SET", "key", &format!("{number}{}", if number == 0 { "" } else { &padding })]);
+    }
+    until("all of it is under way", || proxy.pending() == 100);
+    first.open();
+    until("the refused one waits", || proxy.statistic("/parked") == 1);
+    engine.cut();
+    let replies: Vec<String> = (0..100).map(|_| client.reply()).collect();
+    assert_eq!([&*replies[0], &*replies[99]], ["+OK", "+OK"]);
+    assert!(replies.iter().any(|reply| reply.starts_with(IN_DOUBT)));
+    let number = |request: &Vec<String>| request[2].trim_end_matches('x').parse::<usize>().unwrap();
+    let sets = engine.connections().swap_remove(1).requests.into_iter().filter(|request| request[0] == "SET");
+    let written: Vec<usize> = sets.map(|request| number(&request)).collect();
+    assert!(written.is_sorted(), "{written:?}");
+    rest.open();
+}
+
 /// The tick would open the connection too, after up to 100 ms.
 #[test]
 fn a_lost_connection_is_opened_again_as_soon_as_it_may_be() {
