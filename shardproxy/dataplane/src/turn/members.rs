@@ -210,7 +210,7 @@ mod tests {
             let (mut members, mut model, mut state) = (Members::default(), BTreeMap::new(), 7);
             for _ in 0..5000 {
                 let (client, tag) = (random(&mut state) as usize % clients, random(&mut state) % 3);
-                if random(&mut state) % 2 == 0 {
+                if random(&mut state).is_multiple_of(2) {
                     members.insert((client, tag));
                     model.insert(client, tag);
                 } else {
@@ -234,7 +234,7 @@ mod tests {
                 while let Some((client, _)) = members.next_untold() {
                     assert!(present.remove(&client).is_some(), "{client} is told twice, or came later");
                     let client = random(&mut state) as usize % places;
-                    if client % 2 == 0 {
+                    if client.is_multiple_of(2) {
                         present.remove(&client);
                         members.remove((client, 0));
                         members.insert((client, 0)); // it has come anew: what was said before is not for it
