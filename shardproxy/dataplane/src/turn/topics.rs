@@ -169,11 +169,13 @@ impl Topics {
     pub fn confirm(&mut self, shard: u16, id: u32) {
         let Some(carrier) = self.carriers.get_mut(&shard).filter(|carrier| id < carrier.announced) else { return };
         let Some(entry) = self.entries.get_mut(id as usize) else { return };
+        let before = entry.held();
         entry.asked.remove(shard);
         if !entry.confirmed.contains(shard) {
             entry.confirmed.insert(shard);
             carrier.confirmed += 1;
         }
+        self.bytes = self.bytes + entry.held() - before;
     }
 
     /// A shard has not.
