@@ -3,9 +3,31 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const FLOORS: [&str; 24] = [
-    "python", "plane", "worker", "serve", "admit", "recovery", "pubsub", "complete", "place", "turn", "shared",
-    "links", "clients", "exchange", "dialect", "model", "command", "hash", "glob", "net", "metrics", "maps", "sync",
+const FLOORS: [&str; 25] = [
+    "python",
+    "plane",
+    "simulation",
+    "worker",
+    "serve",
+    "admit",
+    "recovery",
+    "pubsub",
+    "complete",
+    "place",
+    "turn",
+    "shared",
+    "links",
+    "clients",
+    "exchange",
+    "dialect",
+    "model",
+    "command",
+    "hash",
+    "glob",
+    "net",
+    "metrics",
+    "maps",
+    "sync",
     "lib",
 ];
 

@@ -75,6 +75,14 @@ impl Stream {
         }
     }
 
+    #[cfg(any(test, fuzzing))]
+    pub fn narrow(&self, bytes: usize) {
+        let _ = match self {
+            Self::Tcp(stream) => SockRef::from(stream).set_send_buffer_size(bytes),
+            Self::Unix(stream) => SockRef::from(stream).set_send_buffer_size(bytes),
+        };
+    }
+
     pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         let interest = Interest::READABLE | Interest::WRITABLE;
         match self {

@@ -8,11 +8,15 @@
 mod mailbox;
 mod messages;
 mod nodes;
+#[cfg(any(test, fuzzing))]
+mod probe;
 mod reading;
 mod ticks;
 mod writing;
 
 pub use mailbox::{Mailbox, Message};
+#[cfg(any(test, fuzzing))]
+pub use probe::Sums;
 
 use std::io;
 use std::sync::atomic::Ordering::SeqCst;
@@ -126,17 +130,22 @@ impl Worker {
     pub fn run(&mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(1024);
         while !self.is_stopped {
-            self.turn(&mut events)?;
+            let wait = self.wait();
+            self.poll(&mut events, wait)?;
+            self.turn(&events, Instant::now());
         }
         Ok(())
     }
 
-    fn turn(&mut self, events: &mut Events) -> io::Result<()> {
-        match self.poll.poll(events, Some(self.wait())) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
-            other => other?,
+    fn poll(&mut self, events: &mut Events, wait: Duration) -> io::Result<()> {
+        match self.poll.poll(events, Some(wait)) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()), // there are no events then
+            other => other,
         }
-        self.turn.begin(Instant::now());
+    }
+
+    fn turn(&mut self, events: &Events, now: Instant) {
+        self.turn.begin(now);
         let steps = self.steps();
         let mut is_called = false;
         self.read_left_over();
@@ -145,7 +154,7 @@ impl Worker {
                 self.client_again(index);
             }
         }
-        for event in events.iter() {
+        for event in events {
             let token = event.token();
             if token == WAKE {
                 is_called = true;
@@ -178,7 +187,6 @@ impl Worker {
         }
         let longest = &self.turn.shared.workers[self.turn.number].longest;
         longest.set(longest.get().max(self.steps() - steps));
-        Ok(())
     }
 
     fn steps(&self) -> u64 {

@@ -1,7 +1,7 @@
 //! A primary is a process, not an address: whoever else answers there gets nothing.
 
 use serde_json::json;
-use shardproxy_dataplane::HintKind;
+use shardproxy_dataplane::Loss;
 
 use crate::client::value;
 use crate::engine::{bulk, Act, Engine, Gate};
@@ -67,15 +67,15 @@ fn a_stranger_gets_nothing_until_it_is_named() {
         client.send_all(&[&["SET", "key", "1"], &["GET", "key"]]);
         until("it was asked twice", || strangers(&proxy, &engine) > 1);
         assert!(executed(&engine).is_empty());
-        let hints = proxy.plane.hints();
-        assert!(hints.iter().all(|hint| hint.kind == HintKind::Stranger), "{hints:?}");
-        assert_eq!((&*hints[0].cluster, &*hints[0].address), ("test", &*engine.address));
+        let losses = proxy.losses();
+        assert!(losses.iter().all(|lost| lost.kind == Loss::Stranger), "{losses:?}");
+        assert_eq!((&*losses[0].cluster, &*losses[0].address), ("test", &*engine.address));
         let why = format!("another process answers: its run_id is {OTHER}, not {OURS}");
-        assert_eq!(hints[0].why, why);
+        assert_eq!(losses[0].why, why);
         proxy.apply(&named(&[&engine], Some(0), OTHER));
         if role == "slave" {
             until("it is seen to be a replica", || {
-                proxy.plane.hints().iter().any(|hint| hint.why == "the node is a replica")
+                proxy.losses().iter().any(|lost| lost.why == "the node is a replica")
             });
             assert!(executed(&engine).is_empty());
             continue;
@@ -133,6 +133,29 @@ fn a_primary_that_is_back_as_another_process_acknowledges_nothing() {
 }
 
 #[test]
+fn what_was_not_sent_when_another_process_is_named_goes_to_that_one() {
+    let gate = Gate::closed();
+    let engine = {
+        let gate = gate.clone();
+        Engine::scripted(move |connection, request| match (connection, request[0].as_str()) {
+            (0, "INFO") if request[1] == "replication" => info(request, OURS, "master").behind(&gate),
+            (0, "INFO") => info(request, OURS, "master"),
+            (_, "INFO") => info(request, OTHER, "master"),
+            _ => Act::Serve,
+        })
+    };
+    let mut proxy = Proxy::start(&named(&[&engine], Some(0), OURS));
+    let mut client = proxy.client();
+    client.send_all(&[&["SET", "key", "1"], &["GET", "key"]]);
+    until("it has said who it is, and not what", || engine.seen().len() == 2);
+    proxy.plane.clients(); // the worker has read that
+    proxy.apply(&named(&[&engine], Some(0), OTHER));
+    assert_eq!([client.reply(), client.reply()], ["+OK".to_owned(), value("key")]);
+    assert_eq!(executed(&engine), [&["SET", "key", "1"][..], &["GET", "key"]]);
+    gate.open();
+}
+
+#[test]
 fn every_kind_of_connection_asks() {
     let engine = primary(OTHER);
     let mut proxy = Proxy::start(&named(&[&engine], Some(0), OURS));
@@ -167,21 +190,21 @@ fn every_kind_of_connection_asks() {
 #[test]
 fn who_cannot_tell_is_a_stranger_and_who_loads_is_not() {
     for (text, kind, why) in [
-        ("-NOPERM this user has no permissions\r\n", HintKind::Stranger, "must be allowed INFO"),
-        ("-NOAUTH Authentication required.\r\n", HintKind::Stranger, "must be allowed INFO"),
-        ("-LOADING Redis is loading the dataset in memory\r\n", HintKind::Lost, "does not say who it is yet"),
+        ("-NOPERM this user has no permissions\r\n", Loss::Stranger, "must be allowed INFO"),
+        ("-NOAUTH Authentication required.\r\n", Loss::Stranger, "must be allowed INFO"),
+        ("-LOADING Redis is loading the dataset in memory\r\n", Loss::Lost, "does not say who it is yet"),
     ] {
         let engine = refusing(text);
         let proxy = Proxy::start(&named(&[&engine], Some(0), OURS));
         let mut client = proxy.client();
         client.send(&["SET", "key", "1"]);
-        let mut hints = Vec::new();
-        until("a hint", || {
-            hints.extend(proxy.plane.hints());
-            !hints.is_empty()
+        let mut losses = Vec::new();
+        until("it is told", || {
+            losses.extend(proxy.losses());
+            !losses.is_empty()
         });
-        assert_eq!(hints[0].kind, kind);
-        assert!(hints[0].why.contains(why), "{}", hints[0].why);
+        assert_eq!(losses[0].kind, kind);
+        assert!(losses[0].why.contains(why), "{}", losses[0].why);
         assert!(executed(&engine).is_empty());
     }
 }
