@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::members::Tagged;
 use super::topics::Topics;
@@ -39,6 +40,7 @@ pub enum Job {
         link: usize,
         cluster: usize,
         topic: u32,
+        name: Arc<[u8]>,
         message: Rc<Message>,
     },
 }
@@ -60,6 +62,11 @@ impl PubSub {
             self.clusters.resize_with(cluster + 1, Topics::default);
         }
         &mut self.clusters[cluster]
+    }
+
+    /// Whether what clients took that have gone is still to be given back.
+    pub fn is_forgetting(&self) -> bool {
+        self.jobs.iter().any(|job| matches!(job, Job::Gone(_)))
     }
 
     pub fn held(&self) -> usize {

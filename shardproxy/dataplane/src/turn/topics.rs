@@ -119,6 +119,11 @@ impl Topics {
         Some(result)
     }
 
+    /// Whether the topic in this place is the one it was when it had that name.
+    pub fn is_still(&self, id: u32, name: &Arc<[u8]>) -> bool {
+        self.get(id).is_some_and(|entry| Arc::ptr_eq(&entry.name, name))
+    }
+
     /// The next client that a message of the topic is handed to.
     pub fn next_untold(&mut self, id: u32) -> Option<Tagged> {
         self.entries.get_mut(id as usize)?.subscribers.next_untold()

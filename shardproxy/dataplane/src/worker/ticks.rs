@@ -170,6 +170,9 @@ impl Worker {
     /// At the cap of all buffers the client that holds most is closed; far beyond it as many as it takes, at once.
     pub(super) fn relieve(&mut self, is_patient: bool) {
         while self.turn.accounts.pressure == Pressure::Full && (is_patient || self.turn.accounts.is_over()) {
+            if self.turn.pubsub.is_forgetting() {
+                return; // somebody has gone whose memory is not free yet
+            }
             let heaviest = self.clients.iter().map(|(index, client)| (client.weight(), index)).max();
             let Some((_, index)) = heaviest.filter(|&(weight, _)| weight > super::READ_SIZE) else { return };
             self.close_now(index, CloseReason::Buffers);
