@@ -1,6 +1,5 @@
 //! What nodes say on subscribing connections: messages, which are handed to all who subscribed, and confirmations.
 
-
 use super::live::settle;
 use crate::clients::Clients;
 use crate::dialect::resp::reply::ReplyFramer;

@@ -154,6 +154,7 @@ impl Turn {
     #[inline]
     pub fn spend(&mut self, steps: usize) {
         self.pubsub.left = self.pubsub.left.saturating_sub(steps);
+        self.pubsub.is_counted = false;
         self.shared.workers[self.number].steps.add(steps as u64);
     }
 
@@ -241,9 +242,9 @@ impl Turn {
         self.accounts.settle(&mut link.accounted, held);
     }
 
-    /// Count anew what subscriptions take, if anything was done about them in this turn.
+    /// Count anew what subscriptions take, if anything was done about them.
     pub fn settle_pubsub(&mut self) {
-        if self.pubsub.left < STEPS {
+        if !std::mem::replace(&mut self.pubsub.is_counted, true) {
             let held = self.pubsub.held();
             self.accounts.settle(&mut self.pubsub.accounted, held);
             self.measure_if_due();

@@ -23,6 +23,8 @@ pub struct PubSub {
     pub messages: Gauge,
     /// Bytes of all that, as last counted.
     pub accounted: usize,
+    /// Nothing was done since.
+    pub is_counted: bool,
 }
 
 /// What goes on in a later turn.

@@ -176,7 +176,7 @@ impl Worker {
             let heaviest = self.clients.iter().map(|(index, client)| (client.weight(), index)).max();
             let Some((_, index)) = heaviest.filter(|&(weight, _)| weight > super::READ_SIZE) else { return };
             self.close_now(index, CloseReason::Buffers);
-            self.turn.pubsub.left = 0;
+            self.turn.pubsub.is_counted = false; // messages nobody else has are free
             self.turn.settle_pubsub();
             self.turn.measure();
             if is_patient {
@@ -186,6 +186,8 @@ impl Worker {
     }
 
     fn measure(&mut self) {
+        self.turn.pubsub.is_counted = false; // messages may have left
+        self.turn.settle_pubsub();
         self.turn.measure();
         self.relieve(true);
         for (place, index) in std::mem::take(&mut self.throttled).into_iter().enumerate() {
