@@ -12,6 +12,9 @@ use crate::net::Stream;
 /// More bytes than this leave at once.
 const DEFERRED: usize = 16 * 1024;
 
+/// What a topic takes, about.
+const TOPIC: usize = 200;
+
 pub struct Client {
     /// Its place among the worker's clients.
     pub index: u32,
@@ -277,9 +280,10 @@ impl Client {
         parser + self.input.capacity() + self.output.held() + self.replies.held() + kept
     }
 
-    /// The same, and all of the messages it shares with others: who keeps them from being forgotten.
+    /// The same, and all of the messages and topics it may share with others: it keeps them from being forgotten.
     pub fn weight(&self) -> usize {
-        self.held() + self.output.len() + self.replies.early()
+        let topics: usize = self.subscriptions.as_deref().map_or(0, |subscribed| subscribed.counts().iter().sum());
+        self.held() + self.output.len() + self.replies.early() + topics * TOPIC
     }
 }
 

@@ -155,6 +155,7 @@ impl Turn {
     #[inline]
     pub fn spend(&mut self, steps: usize) {
         self.pubsub.left = self.pubsub.left.saturating_sub(steps);
+        self.pubsub.is_counted = false;
         self.shared.workers[self.number].steps.add(steps as u64);
     }
 
@@ -242,16 +243,13 @@ impl Turn {
         self.accounts.settle(&mut link.accounted, held);
     }
 
-    /// Whether anything was done about subscriptions in this turn.
-    pub const fn has_spent(&self) -> bool {
-        self.pubsub.left < STEPS
-    }
-
-    /// Count anew what subscriptions take.
+    /// Count anew what subscriptions take, if anything was done about them.
     pub fn settle_pubsub(&mut self) {
-        let held = self.pubsub.held();
-        self.accounts.settle(&mut self.pubsub.accounted, held);
-        self.measure_if_due();
+        if !std::mem::replace(&mut self.pubsub.is_counted, true) {
+            let held = self.pubsub.held();
+            self.accounts.settle(&mut self.pubsub.accounted, held);
+            self.measure_if_due();
+        }
     }
 
     /// Where too many keys look written, more of them are told apart from now on.

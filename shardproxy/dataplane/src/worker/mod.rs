@@ -175,9 +175,7 @@ impl Worker {
         }
         self.retry_due();
         pubsub::work(&mut self.turn, &mut self.clients);
-        if self.turn.has_spent() {
-            self.turn.settle_pubsub();
-        }
+        self.turn.settle_pubsub();
         self.flush(!events.is_empty());
         if self.turn.accounts.is_over() {
             self.relieve(false);
