@@ -42,6 +42,8 @@ pub struct Client {
     pub has_pass: bool,
     /// Its flush was put off by a turn already.
     pub is_deferred: bool,
+    /// It is flushed in the next turn: this one has written its share to it.
+    pub is_unwritten: bool,
     /// The sequence number of an EXEC under way, while the replies before it are not out: nobody acts on QUEUED before
     /// EXEC's own.
     pub awaits_exec: Option<u32>,
@@ -148,6 +150,7 @@ impl Client {
             is_again: false,
             has_pass: false,
             is_deferred: false,
+            is_unwritten: false,
             awaits_exec: None,
             is_late: false,
             has_unread: false,

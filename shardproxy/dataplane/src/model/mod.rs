@@ -8,7 +8,7 @@ mod script;
 mod terms;
 mod topic;
 
-pub use cluster::{Cluster, ClusterSpec, EndpointKind, EngineKind, NodeAuth, Reads, ShardSpec, NO_SHARD};
+pub use cluster::{Cluster, ClusterSpec, EndpointKind, EngineKind, Limits, NodeAuth, Reads, ShardSpec, NO_SHARD};
 pub use memcached::{Action, Discovery, MemcachedSpec};
 pub use placement::Placement;
 pub use script::{digest_of, Digest};

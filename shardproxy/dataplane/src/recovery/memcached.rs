@@ -57,7 +57,7 @@ pub fn lost(turn: &mut Turn, clients: &mut Clients, index: usize, before: Before
             cut(turn, clients, &request, CloseReason::Cut);
         } else if !is_out && (!part.has_left || request.is_read && !request.is_retry) {
             request.is_retry |= part.has_left;
-            turn.links[index].exchange.push(request, part.bytes);
+            turn.links[index].exchange.push_part(request, &part);
         } else if part.has_left {
             let text = format!("node {label} is lost, command may have been executed: {why}");
             answer(turn, clients, &request, &text);

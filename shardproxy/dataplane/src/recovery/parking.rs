@@ -34,7 +34,7 @@ pub fn replace(turn: &mut Turn, clients: &mut Clients, way: Way, requests: Vec<U
         match target {
             Ok(target) => {
                 scripts::precede_all(turn, target, &bytes);
-                turn.links[target].exchange.push(request, &bytes);
+                turn.links[target].exchange.push_body(request, bytes);
                 turn.links.mark(target);
             }
             Err(text) => fail(turn, clients, way.cluster, &request, &text),

@@ -30,6 +30,9 @@ use crate::turn::Turn;
 
 /// Bytes read from one socket per turn: enough for a deep pipeline, little enough to be fair.
 const READ_SIZE: usize = 128 * 1024;
+/// Bytes written to one socket per turn; what is more leaves in the next ones. As much as is read of one connection, so
+/// that what only passes through does not gather.
+const SHARE: usize = 8 * READ_SIZE;
 /// An incomplete request or reply up to this size is copied to and from where the next bytes are read; a longer one is
 /// added to where it is.
 const LEFT_OVER: usize = 16 * 1024;
@@ -51,7 +54,8 @@ pub struct Worker {
     unread: Vec<usize>,
     /// Clients not read while memory is short; the tick looks at them again.
     throttled: Vec<usize>,
-    /// Clients with some of their replies: the rest may come in the next turn, and leave in the same write.
+    /// Clients with some of their replies: the rest may come in the next turn, and leave in the same write. And those whose
+    /// turn's share was written.
     deferred: Vec<usize>,
     /// Clients whose replies wait for that of their EXEC; the tick flushes them at the latest.
     late: Vec<usize>,
@@ -125,7 +129,10 @@ impl Worker {
     }
 
     fn turn(&mut self, events: &mut Events) -> io::Result<()> {
-        let is_idle = self.clients.again() == 0 && !self.turn.links.has_unread() && self.deferred.is_empty();
+        let is_idle = self.clients.again() == 0
+            && !self.turn.links.has_unread()
+            && self.deferred.is_empty()
+            && !self.turn.pool.has_spent();
         let wait = if is_idle { self.next_due().saturating_duration_since(self.turn.now) } else { Duration::ZERO };
         match self.poll.poll(events, Some(wait)) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
@@ -165,6 +172,9 @@ impl Worker {
             self.next_tick = self.turn.now + TICK;
             self.flush();
         }
+        if self.turn.pool.has_spent() {
+            self.turn.pool.free_some();
+        }
         Ok(())
     }
 
@@ -193,6 +203,9 @@ impl Worker {
             }
         }
         for index in overdue.drain(..) {
+            if let Some(client) = self.clients.get_mut(index) {
+                client.is_unwritten = false;
+            }
             self.client_flush(index);
         }
         if self.deferred.is_empty() {

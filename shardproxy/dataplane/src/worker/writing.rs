@@ -4,7 +4,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use super::reading::settle;
-use super::Worker;
+use super::{Worker, SHARE};
 use crate::clients::{Client, Flow};
 use crate::metrics::CloseReason;
 use crate::pubsub;
@@ -39,19 +39,29 @@ impl Worker {
     }
 
     pub(super) fn client_flush(&mut self, index: usize) {
-        let Self { clients, turn, .. } = self;
+        let Self { clients, turn, deferred, .. } = self;
         let Some(client) = clients.get_mut(index) else { return };
         client.is_dirty = false;
         client.is_deferred = false;
         client.awaits_exec = None;
         let Some(served) = &turn.clusters[client.cluster] else { return self.close(index) };
+        let mut share = SHARE;
         while !client.output.is_empty() && client.blocked_since.is_none() {
-            match client.stream.write(client.output.unwritten()) {
+            let unwritten = client.output.unwritten();
+            match client.stream.write(&unwritten[..unwritten.len().min(share)]) {
                 Ok(0) => break,
                 Ok(n) => {
+                    share -= n;
                     served.metrics.bytes_out.add(n as u64);
                     client.last_active = turn.now;
                     client.output.advance(n, &mut turn.pool);
+                    if share == 0 {
+                        if !client.is_unwritten && !client.output.is_empty() {
+                            client.is_unwritten = true;
+                            deferred.push(index);
+                        }
+                        break;
+                    }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => client.blocked_since = Some(turn.now),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -110,6 +120,7 @@ impl Worker {
     pub(super) fn close(&mut self, index: usize) {
         let mut client = self.clients.remove(index);
         let Self { turn, .. } = self;
+        turn.pool.take_back(&mut client.input);
         client.replies.clear(&mut turn.pool);
         client.output.clear(&mut turn.pool);
         turn.accounts.settle(&mut client.accounted, 0);
