@@ -171,7 +171,7 @@ mod tests {
     fn taken(window: &mut Window) -> (Vec<u8>, usize) {
         let runs = window.take();
         let sent = runs.iter().map(|run| run.sent - run.head).sum();
-        (runs.iter().flat_map(|run| run.left().to_vec()).collect(), sent)
+        (runs.iter().map(Run::left).collect::<Vec<_>>().concat(), sent)
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod families;
 mod memcached;
 mod placement;
 mod script;
+mod speech;
 mod terms;
 mod topic;
 
@@ -12,5 +13,6 @@ pub use cluster::{Cluster, ClusterSpec, EndpointKind, EngineKind, Limits, NodeAu
 pub use memcached::{Action, Discovery, MemcachedSpec};
 pub use placement::Placement;
 pub use script::{digest_of, Digest};
+pub use speech::{Lane, Speech};
 pub use terms::{Terms, NONE as NO_TERMS};
 pub use topic::{Kind, Topic};

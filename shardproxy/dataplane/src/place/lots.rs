@@ -1,5 +1,6 @@
 //! Parking lots: where requests wait for a shard that has no primary. While a lot holds anything, every later request for
-//! that primary goes behind it: order is kept. A lot is a link without a node: the same exchange, the same bounds.
+//! that primary goes behind it: order is kept. Each connection that requests would leave on has its own, large values too:
+//! all that waits in a lot leaves on that connection, and a client's next requests behind it. A lot is a link without a node: the same exchange, the same bounds.
 
 use std::mem;
 
@@ -29,7 +30,7 @@ pub fn lot(turn: &mut Turn, way: Way) -> usize {
 }
 
 pub fn find_lot(turn: &Turn, way: &Way) -> Option<usize> {
-    turn.served(way.cluster)?.lot(way.shard, way.resp, way.db)
+    turn.served(way.cluster)?.lot(way.shard, way.speech())
 }
 
 /// Count anew what waits in a lot.

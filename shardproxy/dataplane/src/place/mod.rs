@@ -17,7 +17,7 @@ pub use recent::need;
 use crate::clients::Client;
 use crate::dialect::texts;
 use crate::links::State;
-use crate::model::EndpointKind;
+use crate::model::{EndpointKind, Lane};
 use crate::turn::{Turn, NO_LINK};
 
 /// Which node a command needs.
@@ -41,7 +41,7 @@ pub fn place(turn: &mut Turn, client: &Client, shard: u16, need: Need) -> Result
         return place_spread(turn, client, shard, need);
     }
     let cached = served.primaries[usize::from(shard)][usize::from(client.resp == 3)];
-    if cached != NO_LINK && client.db == 0 {
+    if cached != NO_LINK && client.db == 0 && client.lane == Lane::Usual {
         let link = &turn.links[cached as usize];
         if link.state == State::Ready && link.exchange.bytes() < served.cluster.spec.limits.shard_queue {
             return Ok(cached as usize);
@@ -49,12 +49,12 @@ pub fn place(turn: &mut Turn, client: &Client, shard: u16, need: Need) -> Result
     }
     // a read of a client that waits for nothing overtakes nobody's order but that of strangers
     let may_pass = need != Need::Write && client.replies.is_empty();
-    primary::primary_past(turn, client.cluster, shard, (client.resp, client.db), may_pass)
+    primary::primary_past(turn, client.cluster, shard, client.speech(), may_pass)
 }
 
 /// Reads go to the replica with the least under way; writes to the primary, unless this endpoint only reads.
 fn place_spread(turn: &mut Turn, client: &Client, shard: u16, need: Need) -> Result<usize, Vec<u8>> {
-    let speech = (client.resp, client.db);
+    let speech = client.speech();
     match need {
         Need::Read => {
             let only_replicas = client.endpoint == EndpointKind::Reader;

@@ -9,7 +9,7 @@ use crate::dialect::resp::reply::ReplyFramer;
 use crate::dialect::{resp::write, texts};
 use crate::hash::slot;
 use crate::links::{Link, Role, State, Subscriber, Way};
-use crate::model::{EngineKind, Kind, Topic};
+use crate::model::{EngineKind, Kind, Lane, Topic};
 use crate::turn::Turn;
 
 /// Make the topic known and subscribed upstream; whether it is live already.
@@ -95,7 +95,7 @@ pub fn open_links(turn: &mut Turn, cluster: usize) {
         }
         let metrics =
             turn.shared.metrics.node(&described.spec.name, &described.nodes[usize::from(node)].label, turn.number);
-        let way = Way { cluster, shard: number as u16, node, resp: 2, db: 0 };
+        let way = Way { cluster, shard: number as u16, node, resp: 2, db: 0, lane: Lane::Usual };
         let label = described.nodes[usize::from(node)].label.clone();
         let role = Role::Subscriber(Box::new(Subscriber { label, ..Subscriber::default() }));
         let link = turn.links.insert(Link::new(way, role, EngineKind::Redis, turn.now, metrics));

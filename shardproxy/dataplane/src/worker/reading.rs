@@ -3,6 +3,7 @@
 use std::io;
 use std::mem;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{client_token, Worker, LEFT_OVER};
 use crate::clients::{Client, Clients, Flow, Seat};
@@ -11,7 +12,7 @@ use crate::dialect::resp::request::{Parsed, RequestLimits, RequestParser};
 use crate::dialect::resp::Request;
 use crate::exchange::LARGE;
 use crate::metrics::CloseReason;
-use crate::model::{EndpointKind, EngineKind, Limits};
+use crate::model::{EndpointKind, EngineKind, Lane, Limits};
 use crate::net::Stream;
 use crate::place::is_left;
 use crate::serve::{self, Next};
@@ -21,6 +22,9 @@ use crate::turn::{Pressure, Turn};
 const MAX_ARGUMENTS: usize = i32::MAX as usize;
 /// What an incomplete request may take to be parsed again from its start rather than to keep its parser.
 const REPARSE: usize = 4096;
+/// A client that moved a large value is expected to move another one within this. Whoever moves them more seldom holds up
+/// others for one value in that time, where their replies are large; large requests are known before they leave.
+const LARGE_FOR: Duration = Duration::from_secs(10);
 /// Clients that hold less than this are read even when memory is short.
 const LIGHT: usize = 16 * 1024;
 
@@ -271,6 +275,10 @@ fn serve_large(
     turn: &mut Turn,
     table: &CommandTable,
 ) -> bool {
+    client.moves_large = true;
+    if !choose_lane(client, turn) {
+        return false; // and is framed once more
+    }
     let rest = input.split_off(length); // no more than was read at once
     let whole = Arc::new(mem::replace(input, rest));
     turn.large = Some(whole.clone());
@@ -296,6 +304,30 @@ fn serve_large(
     next == Next::Go
 }
 
+/// Let a client that moves large values use the connections for these, and no others, until it has moved none for a while.
+/// Requests on one connection may overtake those on another: it changes once nothing is owed to it, and waits for that if
+/// others would wait for it. Whether it may go on.
+#[cold]
+fn choose_lane(client: &mut Client, turn: &Turn) -> bool {
+    if mem::take(&mut client.moves_large) {
+        client.large_at = turn.now;
+    }
+    let is_large = turn.now.saturating_duration_since(client.large_at) < LARGE_FOR;
+    let wanted = if is_large { Lane::Large } else { Lane::Usual };
+    if client.lane == wanted {
+        return true;
+    }
+    if client.replies.is_empty() {
+        client.lane = wanted;
+        return true;
+    }
+    if is_large {
+        client.flow = Flow::Barrier;
+        client.moves_large = true;
+    }
+    !is_large
+}
+
 /// Take requests off `data` until it is used up or the client must wait; how much was taken, and why no more.
 fn serve(
     client: &mut Client,
@@ -304,6 +336,9 @@ fn serve(
     turn: &mut Turn,
     table: &CommandTable,
 ) -> (usize, Stop) {
+    if (client.moves_large || client.lane != Lane::Usual) && !choose_lane(client, turn) {
+        return (0, Stop::Held);
+    }
     let stop = |is_held| if is_held { Stop::Held } else { Stop::Used };
     if client.memcache.is_spoken {
         let (taken, is_held) = serve::memcached::serve(turn, client, data);

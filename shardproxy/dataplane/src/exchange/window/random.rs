@@ -67,13 +67,13 @@ proptest! {
                     }
                 }
                 Step::Take => {
-                    let bytes: Vec<u8> = requests.drain(..).flatten().collect();
+                    let bytes = Vec::from(std::mem::take(&mut requests)).concat();
                     let runs = window.take();
                     prop_assert_eq!(runs.iter().map(|run| run.sent - run.head).sum::<usize>(), std::mem::take(&mut sent));
-                    prop_assert_eq!(runs.iter().flat_map(|run| run.left().to_vec()).collect::<Vec<u8>>(), bytes);
+                    prop_assert_eq!(runs.iter().map(Run::left).collect::<Vec<_>>().concat(), bytes);
                 }
             }
-            let bytes: Vec<u8> = requests.iter().flatten().copied().collect();
+            let bytes = requests.make_contiguous().concat();
             prop_assert_eq!((window.len(), window.in_flight()), (bytes.len(), sent));
             prop_assert!(bytes[sent..].starts_with(window.unsent()));
             prop_assert!(!window.unsent().is_empty() || bytes.len() == sent);
