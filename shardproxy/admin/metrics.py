@@ -116,6 +116,12 @@ TABLE: tuple[Metric, ...] = (
         lambda c: c.subscription_gaps,
     ),
     _cluster(
+        "shardproxy_fresh_reads_total",
+        COUNTER,
+        "Reads that went to primaries because their keys may have been written within max_staleness.",
+        lambda c: c.fresh_reads,
+    ),
+    _cluster(
         "shardproxy_parked_requests",
         GAUGE,
         "Requests that wait for their shard to have a primary.",

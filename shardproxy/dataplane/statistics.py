@@ -68,6 +68,7 @@ class ClusterStatistics:
     protocol_errors: int
     deliveries: int  # of messages to subscribers
     subscription_gaps: int
+    fresh_reads: int  # that replicas were not asked for, so soon after a write
     parked: int  # requests that wait for a primary now
     parked_bytes: int
     tryagain: int  # requests the proxy refused as not executed; for each shard of a command over several
@@ -89,6 +90,7 @@ class ClusterStatistics:
             protocol_errors=values["protocol_errors"],
             deliveries=values["deliveries"],
             subscription_gaps=values["subscription_gaps"],
+            fresh_reads=values["fresh_reads"],
             parked=values["parked"],
             parked_bytes=values["parked_bytes"],
             tryagain=values["tryagain"],

@@ -69,6 +69,8 @@ impl Histogram {
 /// Commands with ids beyond this are counted together as the last.
 const COMMANDS: usize = 1024;
 
+/// Of one worker: no other writes to a line of its cache (two lines, for they are fetched in pairs).
+#[repr(align(128))]
 pub struct ClusterMetrics {
     pub clients: Counter,
     pub accepted: Counter,
@@ -87,6 +89,8 @@ pub struct ClusterMetrics {
     /// Messages of subscriptions handed to clients; and times a subscription had a gap.
     pub deliveries: Counter,
     pub subscription_gaps: Counter,
+    /// Reads that went to primaries because their keys may have been written a moment ago.
+    pub fresh_reads: Counter,
     latency: [Histogram; CLASSES.len()],
     commands: Box<[[Counter; 2]]>,
 }
@@ -140,6 +144,7 @@ impl Default for ClusterMetrics {
             indoubt: Counter::default(),
             deliveries: Counter::default(),
             subscription_gaps: Counter::default(),
+            fresh_reads: Counter::default(),
             latency: Default::default(),
             commands: (0..COMMANDS).map(|_| Default::default()).collect(),
         }
@@ -168,6 +173,7 @@ impl ClusterMetrics {
 }
 
 #[derive(Default)]
+#[repr(align(128))]
 pub struct NodeMetrics {
     pub connections: Counter,
     pub connects: Counter,
@@ -187,6 +193,7 @@ pub struct NodeMetrics {
 }
 
 #[derive(Default)]
+#[repr(align(128))]
 pub struct WorkerMetrics {
     pub turns: Counter,
     /// When the loop last turned, milliseconds on the plane's clock.
@@ -195,6 +202,9 @@ pub struct WorkerMetrics {
     pub buffers: Counter,
     /// Bytes of requests that wait for their shard.
     pub parked: Counter,
+    /// Units of work done in loops over what clients have many of; and most of them in one turn.
+    pub steps: Counter,
+    pub longest: Counter,
 }
 
 /// Every worker's counters of every cluster. Entries stay when a cluster goes, so that counters never go backwards.
@@ -299,6 +309,7 @@ fn collect_cluster(parts: &[Arc<ClusterMetrics>], names: &HashMap<u16, String>) 
         "parked": sum(|m| &m.parked), "parked_bytes": sum(|m| &m.parked_bytes),
         "tryagain": sum(|m| &m.tryagain), "indoubt": sum(|m| &m.indoubt),
         "deliveries": sum(|m| &m.deliveries), "subscription_gaps": sum(|m| &m.subscription_gaps),
+        "fresh_reads": sum(|m| &m.fresh_reads),
         "commands": commands, "latency": latency,
     })
 }

@@ -143,6 +143,7 @@ def statistics(clients: int = 3) -> dict[str, Any]:
         "offloads": 31,
         "deliveries": 32,
         "subscription_gaps": 33,
+        "fresh_reads": 38,
         "parked": 34,
         "parked_bytes": 35,
         "tryagain": 36,

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::{Seat, Subscriptions, Transaction, Waiting};
 use crate::dialect::resp::request::RequestParser;
-use crate::exchange::{BufferPool, Output, Owed, ReplyQueue, WHOLE};
+use crate::exchange::{BufferPool, Output, Owed, Parcel, ReplyQueue, WHOLE};
 use crate::metrics::CloseReason;
 use crate::model::{EndpointKind, Lane, Speech};
 use crate::net::Stream;
@@ -45,10 +45,10 @@ pub struct Client {
     pub is_again: bool,
     /// It is read once although memory is short.
     pub has_pass: bool,
-    /// Its flush was put off by a turn already.
-    pub is_deferred: bool,
     /// It is flushed in the next turn: this one has written its share to it.
     pub is_unwritten: bool,
+    /// Since when its flush is put off, microseconds on the worker's wrapping clock.
+    pub deferred_at: u32,
     /// The sequence number of an EXEC under way, while the replies before it are not out: nobody acts on QUEUED before
     /// EXEC's own.
     pub awaits_exec: Option<u32>,
@@ -87,11 +87,18 @@ pub struct Details {
     pub no_touch: bool,
 }
 
+impl Details {
+    fn held(&self) -> usize {
+        size_of::<Self>() + self.name.capacity() + self.lib_name.capacity() + self.lib_version.capacity()
+    }
+}
+
 /// How long replies may wait to leave together with later ones.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Deferral {
     None,
-    OneTurn,
+    /// For a moment.
+    Hold,
     /// Until the next reply, or the next tick.
     UntilReply,
 }
@@ -157,8 +164,8 @@ impl Client {
             is_dirty: false,
             is_again: false,
             has_pass: false,
-            is_deferred: false,
             is_unwritten: false,
+            deferred_at: 0,
             awaits_exec: None,
             is_late: false,
             has_unread: false,
@@ -185,10 +192,8 @@ impl Client {
             Deferral::None
         } else if self.awaits_exec.is_some_and(|exec| self.replies.owes(exec)) {
             Deferral::UntilReply
-        } else if self.is_deferred {
-            Deferral::None
         } else {
-            Deferral::OneTurn
+            Deferral::Hold
         }
     }
 
@@ -247,7 +252,7 @@ impl Client {
         self.prefers_replicas = false;
         self.reply_mode = ReplyMode::On;
         if let Some(details) = &mut self.details {
-            details.name.clear();
+            details.name = Vec::new();
             details.no_evict = false;
             details.no_touch = false;
         }
@@ -268,21 +273,30 @@ impl Client {
     }
 
     /// A message of a subscription, as the engine sent it: it stands between replies, never within one.
-    pub fn push(&mut self, pool: &mut BufferPool, raw: &[u8]) {
-        let resp = self.resp;
-        let sink = self.replies.between(&mut self.output, pool);
-        let start = sink.len();
-        sink.extend_from_slice(raw);
-        if resp == 3 {
-            sink[start] = b'>';
-        }
+    pub fn push(&mut self, pool: &mut BufferPool, parcel: &Parcel) {
+        self.replies.push(&mut self.output, pool, self.resp, parcel);
+    }
+
+    /// It is to be closed, and told nothing of what it is owed.
+    pub fn cut_off(&mut self, pool: &mut BufferPool, reason: CloseReason) {
+        self.closing = Some(reason);
+        self.replies.clear(pool);
+        self.output.clear(pool);
     }
 
     /// Bytes of buffers it holds.
     pub fn held(&self) -> usize {
         let queued = self.transaction.as_ref().map_or(0, |t| t.queued.capacity());
         let parser = self.parser.as_deref().map_or(0, RequestParser::held);
-        parser + self.input.capacity() + self.output.bytes.capacity() + self.replies.held() + queued
+        let details = self.details.as_deref().map_or(0, Details::held);
+        let subscriptions = self.subscriptions.as_deref().map_or(0, Subscriptions::held);
+        let kept = details + subscriptions + queued;
+        parser + self.input.capacity() + self.output.held() + self.replies.held() + kept
+    }
+
+    /// The same, and all of the messages it shares with others: who keeps them from being forgotten.
+    pub fn weight(&self) -> usize {
+        self.held() + self.output.len() + self.replies.early()
     }
 }
 

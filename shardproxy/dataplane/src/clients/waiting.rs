@@ -45,7 +45,7 @@ impl Waiting {
 
     /// Whether no primary took it for longer than `limit`.
     pub fn is_troubled_for(&self, now: Instant, limit: Duration) -> bool {
-        self.troubled.is_some_and(|since| now > since + limit)
+        self.troubled.is_some_and(|since| now.duration_since(since) > limit)
     }
 
     /// No primary takes it now.
@@ -55,7 +55,7 @@ impl Waiting {
 
     /// It comes back from an engine, unexecuted.
     pub fn returned(&mut self, now: Instant) {
-        let is_new = now > self.sent + SETTLED;
+        let is_new = now.duration_since(self.sent) > SETTLED;
         self.troubled = self.troubled.filter(|_| !is_new).or(Some(now));
     }
 }

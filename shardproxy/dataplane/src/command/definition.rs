@@ -82,6 +82,8 @@ pub struct Command {
     /// It goes to the shard of its keys, and has no subcommands; and its only key is its first argument.
     pub is_plain: bool,
     pub is_single: bool,
+    /// Nothing is to be done about it but to send it to where that key is.
+    pub is_straight: bool,
     /// Refused unless the config allows it.
     pub is_restricted: bool,
     pub subcommands: Vec<Command>,
@@ -103,6 +105,7 @@ impl Command {
     pub(super) fn see_itself(&mut self) {
         self.is_plain = self.route == Route::Shard && self.subcommands.is_empty();
         self.is_single = self.first == 1 && self.last == 1 && !self.has_movable_keys();
+        self.is_straight = self.is_single && !self.calls_script;
         self.subcommands.iter_mut().for_each(Self::see_itself);
     }
 

@@ -56,6 +56,7 @@ fn command_of(entry: Entry, next_id: &mut u16) -> Result<Command, String> {
         is_of_all_shards: is_of_all_shards(&name),
         is_plain: false,
         is_single: false,
+        is_straight: false,
         arity: entry.arity,
         first: entry.first,
         last: entry.last,

@@ -12,7 +12,7 @@ use crate::turn::Turn;
 const ELSE: &str = "the node sent a reply to something else";
 
 pub fn deliver_all(turn: &mut Turn, clients: &mut Clients, index: usize, data: &[u8]) -> Result<usize, String> {
-    let Turn { links, clusters, pool, micros, shared, .. } = turn;
+    let Turn { links, clusters, pool, now, micros, shared, .. } = turn;
     let link = &mut links[index];
     let Some(served) = &clusters[link.way.cluster] else { return Ok(data.len()) };
     let mut taken = 0;
@@ -40,6 +40,7 @@ pub fn deliver_all(turn: &mut Turn, clients: &mut Clients, index: usize, data: &
             }
             continue;
         }
+        link.patience.begin(*now); // for the next one
         let is_error = !link.is_streaming && is_error(reply);
         let Some((request, kind)) = answered(link, is_error) else { return Err(unasked(reply)) };
         if !link.is_streaming && !is_answer(link, kind, reply) {

@@ -7,7 +7,7 @@ use super::receivers::count_receivers;
 use super::{count, exec_reply, greeting_left, is_asked, unasked, Errands, GATHER};
 use crate::clients::Clients;
 use crate::dialect::resp::refusals::is_refusal;
-use crate::exchange::{BufferPool, Entry, LARGE, NO_KEY, WHOLE};
+use crate::exchange::{BufferPool, Entry, LARGE, WHOLE};
 use crate::links::{durable, Link, State};
 use crate::metrics::{Class, CloseReason};
 use crate::model::NO_TERMS;
@@ -17,6 +17,9 @@ use crate::turn::{Served, Turn};
 /// A node says so of a request it has read the beginning of, before it closes: that one is larger than it takes.
 const PROTOCOL_ERROR: &[u8] = b"-ERR Protocol error";
 
+/// What a node says to whoever connects, and closes: it answers no request.
+const MAX_CLIENTS: &[u8] = b"-ERR max number of clients";
+
 pub fn deliver_all(
     turn: &mut Turn,
     clients: &mut Clients,
@@ -24,12 +27,19 @@ pub fn deliver_all(
     data: &[u8],
     errands: &mut Errands,
 ) -> Result<usize, String> {
-    let Turn { links, clusters, pool, micros, millis, shared, .. } = turn;
+    let Turn { links, clusters, pool, now, micros, millis, shared, number, .. } = turn;
     let link = &mut links[index];
     let Some(served) = &clusters[link.way.cluster] else { return Ok(data.len()) };
     let mut taken = 0;
     while taken + link.scanned < data.len() {
         let from = taken + link.scanned;
+        if link.is_aside || link.framer.is_aside(data[from]) {
+            taken += pass_over(link, &data[from..])?;
+            if link.is_aside {
+                return Ok(taken);
+            }
+            continue;
+        }
         let scan = link.framer.scan(&data[from..])?;
         let end = from + scan.consumed;
         if !scan.complete {
@@ -47,12 +57,16 @@ pub fn deliver_all(
             link.greeted(&served.cluster, left, reply)?;
             continue;
         }
-        if reply[0] == b'>' && !link.is_streaming {
-            continue; // a push nobody asked for
-        }
+        link.patience.begin(*now); // for the next one
         if !is_asked(link) {
+            if !is_early_refusal(link, reply) {
+                return Err(unasked(reply));
+            }
             refuse_early(link, clients, pool, reply);
-            return Err(unasked(reply));
+            if reply.starts_with(PROTOCOL_ERROR) {
+                return Err(unasked(reply)); // it closes now
+            }
+            continue;
         }
         let Some(&request) = link.exchange.head() else { continue };
         if link.redo.inner_seen < request.inner() {
@@ -84,16 +98,14 @@ pub fn deliver_all(
         if request.is_exec() && !link.scripts.is_empty() && memchr::memmem::find(reply, b"-NOSCRIPT").is_some() {
             link.scripts.clear();
         }
-        let corrected = corrected(shared, link, &request, reply);
+        let corrected = corrected((shared, *number), link, &request, reply);
         let reply = corrected.as_deref().unwrap_or(reply);
         link.is_streaming = false;
-        if served.tracks_writes && !request.is_read && (request.class == Class::Block || request.is_exec()) {
+        if served.writes.is_some() && !request.is_read && (request.class == Class::Block || request.is_exec()) {
             errands.written.push(link.exchange.head_bytes().to_vec());
         }
         link.exchange.pop();
-        if request.key != NO_KEY {
-            shared.recent.write(request.key as u16, *millis); // executed by now
-        }
+        served.note_written(request.mark, *millis);
         count(served, link, &request, is_error, *micros);
         if link.votes.is_asking() && !is_error && request.is_durable() {
             link.votes.hold(request, reply, *micros);
@@ -104,26 +116,37 @@ pub fn deliver_all(
     Ok(taken)
 }
 
-/// A node that closes says why to whoever's request it has read the beginning of.
+/// Bytes of what stands beside the replies. None of it is kept, however much it is.
+#[cold]
+fn pass_over(link: &mut Link, data: &[u8]) -> Result<usize, String> {
+    let scan = link.framer.scan_aside(data)?;
+    link.is_aside = !scan.complete;
+    Ok(scan.consumed)
+}
+
+/// Whether a node refuses a request of which it has read the beginning, and reads the rest all the same, or closes.
+fn is_early_refusal(link: &Link, reply: &[u8]) -> bool {
+    reply[0] == b'-' && !reply.starts_with(MAX_CLIENTS) && link.exchange.begun().is_some()
+}
+
 #[cold]
 fn refuse_early(link: &mut Link, clients: &mut Clients, pool: &mut BufferPool, reply: &[u8]) {
-    if reply.starts_with(PROTOCOL_ERROR) {
-        if let Some(cut_short) = link.exchange.head() {
-            clients.deliver(pool, &cut_short.owed, reply);
-            link.exchange.pop();
-        }
+    if let Some(request) = link.exchange.head() {
+        clients.deliver(pool, &request.owed, reply);
+        link.metrics.errors.increment();
+        link.exchange.pop();
     }
 }
 
 /// What only the proxy knows right of a reply.
 #[inline]
-fn corrected(shared: &Shared, link: &Link, request: &Entry, reply: &[u8]) -> Option<Vec<u8>> {
+fn corrected(asker: (&Shared, usize), link: &Link, request: &Entry, reply: &[u8]) -> Option<Vec<u8>> {
     match request.class {
         Class::Publish if reply[0] == b':' => {
-            count_receivers(shared, link.way.cluster, link.exchange.head_bytes(), reply)
+            count_receivers(asker, link.way.cluster, link.exchange.head_bytes(), reply)
         }
         Class::Publish if request.is_exec() && reply[0] == b'*' => {
-            exec_reply::corrected(shared, link.way.cluster, link.exchange.head_bytes(), reply)
+            exec_reply::corrected(asker, link.way.cluster, link.exchange.head_bytes(), reply)
         }
         _ => None,
     }

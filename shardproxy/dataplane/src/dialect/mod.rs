@@ -38,6 +38,20 @@ impl Framer {
             Self::Memcached(framer) => framer.scan(bytes).map_err(|e| invalid(&e)),
         }
     }
+
+    /// Whether what begins with this byte is no reply, but stands beside them: an attribute, or a push nobody asked for.
+    #[inline]
+    pub const fn is_aside(&self, first: u8) -> bool {
+        matches!(first, b'|' | b'>') && matches!(self, Self::Resp(framer) if framer.is_idle())
+    }
+
+    /// Look at more bytes of such.
+    pub fn scan_aside(&mut self, bytes: &[u8]) -> Result<Scan, String> {
+        match self {
+            Self::Resp(framer) => framer.scan_aside(bytes).map_err(|e| invalid(&e)),
+            Self::Memcached(_) => self.scan(bytes),
+        }
+    }
 }
 
 #[cold]

@@ -4,7 +4,11 @@ use crate::command::Command;
 use crate::dialect::memcached::kind::Kind;
 use crate::metrics::Class;
 
-pub const NO_KEY: u32 = u32::MAX;
+/// What is remembered of a written key: a hash.
+pub type Mark = u32;
+
+/// No key has this one.
+pub const NO_MARK: Mark = u32::MAX;
 /// Not a part of a scatter-gathered command.
 pub const WHOLE: u16 = u16::MAX;
 /// No client has this index.
@@ -43,8 +47,8 @@ pub struct Entry {
     pub asked: Asked,
     /// When it was routed, microseconds on the worker's wrapping clock.
     pub since: u32,
-    /// Of a write whose key's readers are to be told when it was executed: its place in `Recent`.
-    pub key: u32,
+    /// Of a write whose key's readers are to be told when it was executed.
+    pub mark: Mark,
     pub command: u16,
     pub class: Class,
     /// It may be sent again if no reply came: it changes nothing.
@@ -95,7 +99,7 @@ impl Entry {
             owed,
             asked: Asked::Reply,
             since,
-            key: NO_KEY,
+            mark: NO_MARK,
             command: u16::MAX,
             class: Class::Offload,
             is_read: false,

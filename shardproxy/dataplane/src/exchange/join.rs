@@ -35,22 +35,41 @@ pub struct Join {
 
 impl Join {
     pub fn new(kind: Kind, parts: usize, order: &[u16], is_silent: bool) -> Self {
-        let order = if kind == Kind::Mget { order.to_vec() } else { Vec::new() };
-        let kept = if kind == Kind::Mget { vec![(0, 0); parts] } else { Vec::new() };
-        let (error, bytes) = (Vec::new(), Vec::new());
-        Self {
+        let mut join = Self {
             kind,
             is_silent,
             is_write: false,
-            waiting: parts,
+            waiting: 0,
             sum: 0,
-            error,
+            error: Vec::new(),
             is_begun: false,
-            bytes,
-            parts: kept,
-            order,
+            bytes: Vec::new(),
+            parts: Vec::new(),
+            order: Vec::new(),
             gather: None,
+        };
+        join.begin(kind, parts, order, is_silent);
+        join
+    }
+
+    /// Begin anew with the memory of one that is done.
+    pub fn begin(&mut self, kind: Kind, parts: usize, order: &[u16], is_silent: bool) {
+        (self.kind, self.is_silent, self.is_write, self.waiting) = (kind, is_silent, false, parts);
+        (self.sum, self.is_begun, self.gather) = (0, false, None);
+        self.error.clear();
+        self.bytes.clear();
+        self.parts.clear();
+        self.order.clear();
+        if kind == Kind::Mget {
+            self.parts.resize(parts, (0, 0));
+            self.order.extend_from_slice(order);
         }
+    }
+
+    /// Bytes of memory it takes.
+    pub const fn capacity(&self) -> usize {
+        let notes = self.parts.capacity() * size_of::<(usize, usize)>() + self.order.capacity() * size_of::<u16>();
+        self.bytes.capacity() + self.error.capacity() + notes
     }
 
     /// Of a memcached cluster.
@@ -104,6 +123,11 @@ impl Join {
     /// Bytes of the parts that are kept until the last is in.
     pub fn held(&self) -> usize {
         self.bytes.len() + self.gather.as_ref().map_or(0, Gather::held)
+    }
+
+    /// Bytes of memory those take.
+    pub fn room(&self) -> usize {
+        self.bytes.capacity() + self.gather.as_ref().map_or(0, Gather::room)
     }
 
     /// Bytes of what it notes about its parts, from its beginning to its end.

@@ -14,10 +14,10 @@ mod statistics;
 mod window;
 
 pub use body::Body;
-pub use entry::{Asked, Entry, Owed, NO_KEY, WHOLE};
+pub use entry::{Asked, Entry, Mark, Owed, NO_MARK, WHOLE};
 pub use gather::{Gather, Gathered};
 pub use join::Join;
-pub use output::Output;
+pub use output::{Gauge, Message, Output, Parcel};
 pub use pool::{trim, BufferPool};
 pub use replies::ReplyQueue;
 pub use requests::Exchange;

@@ -5,6 +5,9 @@ use std::sync::Arc;
 
 use super::run::LARGE;
 
+use super::Join;
+use crate::command::Join as Kind;
+
 /// Buffers larger than this are freed rather than kept.
 pub const KEEP: usize = 64 * 1024;
 /// Bytes of large buffers that are given back in one turn: it takes 0.25 ms.
@@ -22,12 +25,19 @@ pub fn trim<T>(queue: &mut VecDeque<T>) {
     }
 }
 
+/// How many joins that are done a worker keeps, and of what size.
+const JOINS: usize = 64;
+const JOIN: usize = 4096;
+
 /// Empty buffers, so that idle clients hold none and busy ones allocate none.
 #[derive(Default)]
 pub struct BufferPool {
     free: Vec<Vec<u8>>,
     /// Large ones that nobody needs: they shrink turn by turn.
     spent: Vec<Vec<u8>>,
+    /// The fewest that were free since the last look: nobody needed those.
+    fewest: usize,
+    joins: Vec<Box<Join>>,
 }
 
 impl BufferPool {
@@ -36,6 +46,7 @@ impl BufferPool {
     pub fn lend(&mut self, buffer: &mut Vec<u8>) {
         if buffer.capacity() == 0 {
             *buffer = self.free.pop().unwrap_or_else(|| Vec::with_capacity(4096));
+            self.fewest = self.fewest.min(self.free.len());
         }
     }
 
@@ -52,8 +63,33 @@ impl BufferPool {
         }
     }
 
+    /// Give back half of those that nobody needed lately.
+    pub fn trim(&mut self) {
+        self.free.truncate(self.free.len() - self.fewest.div_ceil(2));
+        self.fewest = self.free.len();
+    }
+
+    /// A join that begins; one that is done serves again.
+    pub fn join(&mut self, kind: Kind, parts: usize, order: &[u16], is_silent: bool) -> Box<Join> {
+        match self.joins.pop() {
+            Some(mut join) => {
+                join.begin(kind, parts, order, is_silent);
+                join
+            }
+            None => Box::new(Join::new(kind, parts, order, is_silent)),
+        }
+    }
+
+    /// Take a join back that is done.
+    pub fn take_join(&mut self, join: Box<Join>) {
+        if self.joins.len() < JOINS && join.capacity() <= JOIN {
+            self.joins.push(join);
+        }
+    }
+
     pub fn bytes(&self) -> usize {
-        self.free.iter().chain(&self.spent).map(Vec::capacity).sum()
+        self.free.iter().chain(&self.spent).map(Vec::capacity).sum::<usize>()
+            + self.joins.iter().map(|join| join.capacity()).sum::<usize>()
     }
 
     /// Free a buffer that nobody needs, a large one piece by piece.

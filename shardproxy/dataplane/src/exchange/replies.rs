@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 
 use crate::exchange::Join;
-use crate::exchange::{trim, BufferPool, Output};
+use crate::exchange::{trim, BufferPool, Output, Parcel};
 
 #[cfg(test)]
 mod random;
@@ -31,6 +31,17 @@ enum Slot {
     Join(Box<Join>),
 }
 
+impl Slot {
+    /// Bytes of memory it takes of its own.
+    fn room(&self) -> usize {
+        match self {
+            Self::Growing { bytes, .. } => bytes.capacity(),
+            Self::Join(join) => join.room(),
+            Self::Waiting | Self::Silent | Self::Stashed { .. } => 0,
+        }
+    }
+}
+
 pub struct ReplyQueue {
     slots: VecDeque<Slot>,
     /// Sequence number of the first slot.
@@ -45,13 +56,13 @@ pub struct ReplyQueue {
     /// The first reply is partly out: nothing may stand between its pieces.
     is_within: bool,
     /// Messages that came meanwhile.
-    held_back: Vec<u8>,
+    held_back: Output,
 }
 
 const COMPACT_AT: usize = 64 * 1024;
 
 impl ReplyQueue {
-    pub const fn new() -> Self {
+    pub fn new() -> Self {
         Self {
             slots: VecDeque::new(),
             first: 0,
@@ -60,7 +71,7 @@ impl ReplyQueue {
             grown: 0,
             noted: 0,
             is_within: false,
-            held_back: Vec::new(),
+            held_back: Output::default(),
         }
     }
 
@@ -76,7 +87,8 @@ impl ReplyQueue {
 
     pub fn held(&self) -> usize {
         let slots = self.slots.capacity() * size_of::<Slot>();
-        slots + self.stash.capacity() + self.held_back.capacity() + self.grown + self.noted
+        let large = if self.grown > 0 { self.slots.iter().map(Slot::room).sum() } else { 0 };
+        slots + self.stash.capacity() + self.held_back.held() + large + self.noted
     }
 
     /// Give back the room that a deep pipeline took.
@@ -112,10 +124,10 @@ impl ReplyQueue {
         sequence.wrapping_sub(self.first) as usize + 1 == self.slots.len()
     }
 
-    pub fn expect_join(&mut self, join: Join) -> u32 {
+    pub fn expect_join(&mut self, join: Box<Join>) -> u32 {
         let sequence = self.first.wrapping_add(self.slots.len() as u32);
         self.noted += join.noted();
-        self.slots.push_back(Slot::Join(Box::new(join)));
+        self.slots.push_back(Slot::Join(join));
         sequence
     }
 
@@ -140,20 +152,27 @@ impl ReplyQueue {
         }
     }
 
-    /// Where a message goes that is no reply: the output, unless a reply is partly out.
-    pub fn between<'a>(&'a mut self, output: &'a mut Output, pool: &mut BufferPool) -> &'a mut Vec<u8> {
-        let sink = if self.is_within { &mut self.held_back } else { &mut output.bytes };
-        pool.lend(sink);
-        sink
+    /// A message that is no reply goes to the output, unless a reply is partly out: then it follows that.
+    pub fn push(&mut self, output: &mut Output, pool: &mut BufferPool, resp: u8, parcel: &Parcel) {
+        let sink = if self.is_within { &mut self.held_back } else { output };
+        match parcel {
+            Parcel::Copied(raw) => {
+                pool.lend(&mut sink.bytes);
+                let start = sink.bytes.len();
+                sink.bytes.extend_from_slice(raw);
+                if resp == 3 {
+                    sink.bytes[start] = b'>';
+                }
+            }
+            Parcel::Shared(message) => sink.push(if resp == 3 { b">" } else { b"" }, message),
+        }
     }
 
     #[cold]
     fn end_within(&mut self, output: &mut Output, pool: &mut BufferPool) {
         self.is_within = false;
         if !self.held_back.is_empty() {
-            pool.lend(&mut output.bytes);
-            output.bytes.extend_from_slice(&self.held_back);
-            pool.take_back(&mut self.held_back);
+            output.append(&mut self.held_back, pool);
         }
     }
 
@@ -207,8 +226,7 @@ impl ReplyQueue {
         match self.slots.get_mut(index) {
             Some(Slot::Waiting) if index == 0 => {
                 self.is_within = true;
-                pool.lend(&mut output.bytes);
-                output.bytes.extend_from_slice(piece);
+                output.sink(pool).extend_from_slice(piece);
             }
             Some(slot @ Slot::Waiting) => {
                 self.grown += piece.len();
@@ -217,9 +235,8 @@ impl ReplyQueue {
             Some(Slot::Growing { bytes, .. }) if index == 0 => {
                 self.grown -= bytes.len();
                 self.is_within = true;
-                pool.lend(&mut output.bytes);
-                output.bytes.append(bytes);
-                output.bytes.extend_from_slice(piece);
+                output.take_over(bytes, pool);
+                output.sink(pool).extend_from_slice(piece);
             }
             Some(Slot::Growing { bytes, .. }) => {
                 self.grown += piece.len();
@@ -241,25 +258,25 @@ impl ReplyQueue {
         }
         self.grown -= join.held();
         self.noted -= join.noted();
-        if index == 0 {
-            if !join.is_silent {
-                pool.lend(&mut output.bytes);
-                join.write(&mut output.bytes);
+        // an empty place holds on to no stash: it may outlive this one
+        let done = std::mem::replace(&mut self.slots[index], Slot::Stashed { start: 0, end: 0 });
+        let Slot::Join(mut join) = done else { return };
+        let is_head = index == 0;
+        if !join.is_silent {
+            let sink = if is_head { &mut output.bytes } else { &mut self.stash };
+            pool.lend(sink);
+            let start = sink.len();
+            join.write(sink);
+            let end = sink.len();
+            if !is_head && end > start {
+                self.stashed += end - start;
+                self.slots[index] = Slot::Stashed { start, end };
             }
+        }
+        pool.take_join(join);
+        if is_head {
             self.pop();
             self.drain(output, pool);
-        } else {
-            let start = self.stash.len();
-            let Some(Slot::Join(join)) = self.slots.get_mut(index) else { return };
-            if !join.is_silent {
-                pool.lend(&mut self.stash);
-                join.write(&mut self.stash);
-            }
-            let end = self.stash.len();
-            self.stashed += end - start;
-            // an empty place holds on to no stash: it may outlive this one
-            self.slots[index] =
-                if end > start { Slot::Stashed { start, end } } else { Slot::Stashed { start: 0, end: 0 } };
         }
     }
 
@@ -299,8 +316,7 @@ impl ReplyQueue {
                 }
                 Some(Slot::Growing { bytes, is_complete }) => {
                     self.grown -= bytes.len();
-                    pool.lend(&mut output.bytes);
-                    output.bytes.append(bytes);
+                    output.take_over(bytes, pool);
                     if !*is_complete {
                         self.is_within = true;
                         return;
@@ -334,6 +350,8 @@ impl ReplyQueue {
         self.stashed = 0;
         self.grown = 0;
         self.noted = 0;
+        self.is_within = false;
+        self.held_back.clear(pool);
         pool.take_back(&mut self.stash);
     }
 }

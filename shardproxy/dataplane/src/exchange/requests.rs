@@ -226,6 +226,12 @@ impl Exchange {
         }
     }
 
+    /// Whether some of the oldest request is still to be sent.
+    #[inline]
+    pub fn is_sending_oldest(&self) -> bool {
+        self.entries.front().is_some_and(|queued| queued.length as usize > self.window.in_flight())
+    }
+
     /// Whether anything has left that is not answered.
     #[inline]
     pub fn is_in_flight(&self) -> bool {

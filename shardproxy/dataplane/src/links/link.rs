@@ -4,13 +4,13 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Identity, Redo, Trouble, Votes};
+use super::{Identity, Patience, Redo, Trouble, Votes};
 use crate::clients::Waiting;
 use crate::dialect::Framer;
-use crate::exchange::Exchange;
-use crate::metrics::NodeMetrics;
+use crate::exchange::{trim, Exchange};
+use crate::metrics::{Class, NodeMetrics};
 use crate::model::Digest;
-use crate::model::{EngineKind, Kind, Lane, Speech};
+use crate::model::{EngineKind, Kind, Lane, Speech, Timeouts};
 use crate::net::Stream;
 
 #[derive(Debug, PartialEq, Eq, Clone, Copy)]
@@ -51,10 +51,12 @@ pub struct Leased {
 
 #[derive(Default)]
 pub struct Subscriber {
-    /// Since when a PING has no answer.
-    pub pinged: Option<Instant>,
+    /// A PING has no answer yet.
+    pub is_pinged: bool,
     /// Topics that were subscribed to or given up on it, to which the node has not replied yet.
-    pub said: VecDeque<(Kind, Box<[u8]>)>,
+    pub said: VecDeque<(Kind, Arc<[u8]>)>,
+    /// Messages of it wait for a later turn.
+    pub is_behind: bool,
     /// The node's address, by which it is known across epochs.
     pub label: String,
 }
@@ -92,6 +94,8 @@ pub struct Link {
     pub input: Vec<u8>,
     pub scanned: usize,
     pub framer: Framer,
+    /// What comes stands beside the replies: an attribute, or a push nobody asked for.
+    pub is_aside: bool,
     /// Pieces of the current reply went to its client already: so many bytes, if it is streaming.
     pub is_streaming: bool,
     pub streamed: usize,
@@ -108,8 +112,10 @@ pub struct Link {
     pub scripts: HashSet<Digest>,
     /// The node left the topology: close when the last reply is in.
     pub is_retired: bool,
-    /// When a connect began, a reply came, the first request of an idle connection left, or a full socket took more.
-    pub progress: Instant,
+    /// For what its node owes next: to be connected, to end its greeting, the oldest reply.
+    pub patience: Patience,
+    /// When the node last said anything.
+    pub heard: Instant,
     /// When it was last asked for.
     pub wanted: Instant,
     /// Tells a late resolver's answer from a current one, though another link was in this place when it was asked.
@@ -133,6 +139,7 @@ impl Link {
             input: Vec::new(),
             scanned: 0,
             framer: Framer::of(engine),
+            is_aside: false,
             is_streaming: false,
             streamed: 0,
             is_half_closed: false,
@@ -144,7 +151,8 @@ impl Link {
             trouble: Trouble::new(now),
             scripts: HashSet::new(),
             is_retired: false,
-            progress: now,
+            patience: Patience::from(now),
+            heard: now,
             wanted: now,
             attempt: 0,
             accounted: 0,
@@ -154,7 +162,16 @@ impl Link {
     }
 
     pub fn held(&self) -> usize {
-        self.exchange.held() + self.votes.held() + self.input.capacity()
+        let said = self.subscriber().map_or(0, |s| s.said.capacity() * size_of::<(Kind, Arc<[u8]>)>());
+        self.exchange.held() + self.votes.held() + self.input.capacity() + said
+    }
+
+    /// Give back the room that much under way took.
+    pub fn trim(&mut self) {
+        self.exchange.trim();
+        if let Role::Subscriber(subscriber) = &mut self.role {
+            trim(&mut subscriber.said);
+        }
     }
 
     #[inline]
@@ -218,6 +235,49 @@ impl Link {
         !self.is_subscriber() && !self.is_memcached()
     }
 
+    /// Whether its oldest request may wait at the engine.
+    pub fn is_waited_on(&self) -> bool {
+        self.exchange.head().is_some_and(|request| request.class == Class::Block)
+    }
+
+    /// Whether some of a reply has come, and not all of it.
+    fn is_within_reply(&self) -> bool {
+        self.is_streaming || !self.input.is_empty()
+    }
+
+    /// Its node says something. What ends a wait has to come on from its beginning.
+    pub fn hears(&mut self, now: Instant, is_between_replies: bool) {
+        self.heard = now;
+        if is_between_replies && !self.is_streaming && self.is_waited_on() {
+            self.patience.begin(now);
+        }
+    }
+
+    /// So many bytes were taken, whatever they were.
+    pub fn heard_some(&mut self, bytes: usize, now: Instant) {
+        if self.state == State::Ready && !self.is_aside {
+            self.patience.credit(bytes, now);
+        }
+    }
+
+    /// Whether its node has had all the time for what it owes.
+    pub fn is_overdue(&self, now: Instant, timeouts: &Timeouts) -> bool {
+        let is_slow = |limit: Duration| self.patience.is_over(now, limit);
+        match (self.state, timeouts.reply) {
+            (State::Down, _) | (State::Ready, None) => false,
+            (State::Resolving | State::Connecting | State::Greeting(_), _) => is_slow(timeouts.connect),
+            (State::Ready, Some(limit)) => match &self.role {
+                Role::Subscriber(subscriber) => subscriber.is_pinged && is_slow(limit),
+                Role::Leased(leased) if self.is_waited_on() => {
+                    // the wait is its own, the answer that ends it is none
+                    leased.waiting.is_some_and(|waiting| waiting.is_overdue(now, limit))
+                        || self.is_within_reply() && is_slow(limit)
+                }
+                _ => self.exchange.is_in_flight() && is_slow(limit),
+            },
+        }
+    }
+
     /// Whether its requests wait for their shard to be well again: they can be sent nowhere now.
     pub fn is_waiting(&self) -> bool {
         self.trouble.down_since.is_some() && self.state != State::Ready && !self.is_subscriber() && !self.is_memcached()
@@ -232,6 +292,7 @@ impl Link {
         self.input = Vec::new();
         self.scanned = 0;
         self.framer = Framer::of(self.engine);
+        self.is_aside = false;
         self.is_streaming = false;
         self.is_half_closed = false;
         self.is_full = false;
@@ -241,7 +302,8 @@ impl Link {
         self.identity = Identity::default();
         if let Role::Subscriber(subscriber) = &mut self.role {
             subscriber.said.clear();
-            subscriber.pinged = None;
+            subscriber.is_pinged = false;
+            subscriber.is_behind = false;
         }
     }
 

@@ -3,10 +3,12 @@
 pub mod durable;
 mod greeting;
 mod link;
+mod patience;
 mod trouble;
 
 pub use durable::Votes;
 pub use link::{Leased, Link, Role, State, Subscriber, Way, NO_NODE};
+pub use patience::Patience;
 pub use trouble::{Identity, Redo, Trouble};
 
 use std::ops::{Index, IndexMut};
@@ -66,6 +68,11 @@ impl Links {
             link.is_dirty = true;
             self.dirty.push(index);
         }
+    }
+
+    #[inline]
+    pub fn has_dirty(&self) -> bool {
+        !self.dirty.is_empty()
     }
 
     /// The next one with something to send. It stays marked until it is flushed.

@@ -1,7 +1,10 @@
 //! What a worker routes by: one cluster as the control plane described it. Frozen; replaced as a whole by the next epoch.
 
+use std::time::Duration;
+
 use serde::Deserialize;
 
+use super::durations::{seconds, time_limit, wrapping_micros};
 use super::families::{Families, FamilySpec};
 use super::{MemcachedSpec, Placement, Terms};
 use crate::command::Overrides;
@@ -28,12 +31,12 @@ pub struct ClusterSpec {
     /// Where the proxy runs: reads from the nearest node prefer its own zone.
     #[serde(default)]
     pub zone: Option<String>,
-    /// How many seconds replicas have to confirm a write.
-    #[serde(default = "one_second")]
-    pub wait_timeout: f64,
-    /// How old what a replica answers may be, in seconds; so long a written key is read from its primary.
-    #[serde(default = "one_second")]
-    pub max_staleness: f64,
+    /// How long replicas have to confirm a write.
+    #[serde(default = "one_second", deserialize_with = "seconds")]
+    pub wait_timeout: Duration,
+    /// How old what a replica answers may be; so long a written key is read from its primary.
+    #[serde(default = "one_second", deserialize_with = "seconds")]
+    pub max_staleness: Duration,
     #[serde(default)]
     pub hashing: String,
     #[serde(default)]
@@ -51,8 +54,8 @@ pub struct ClusterSpec {
     pub memcached: MemcachedSpec,
 }
 
-const fn one_second() -> f64 {
-    1.0
+const fn one_second() -> Duration {
+    Duration::from_secs(1)
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -188,16 +191,21 @@ impl Default for Limits {
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Timeouts {
-    pub connect: f64,
-    pub reply: f64,
-    pub idle: f64,
+    #[serde(deserialize_with = "seconds")]
+    pub connect: Duration,
+    #[serde(deserialize_with = "time_limit")]
+    pub reply: Option<Duration>,
+    #[serde(deserialize_with = "time_limit")]
+    pub idle: Option<Duration>,
     /// How long requests that were not sent wait for their shard to come back.
-    pub park: f64,
+    #[serde(deserialize_with = "seconds")]
+    pub park: Duration,
 }
 
 impl Default for Timeouts {
     fn default() -> Self {
-        Self { connect: 1.0, reply: 5.0, idle: 0.0, park: 3.0 }
+        let (connect, reply, park) = (Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(3));
+        Self { connect, reply: Some(reply), idle: None, park }
     }
 }
 
@@ -316,7 +324,7 @@ impl Cluster {
     #[inline]
     pub fn terms_of(&self, shard: u16) -> Option<Terms<'_>> {
         let shard = self.shards.get(usize::from(shard)).filter(|shard| shard.wait > 0)?;
-        let timeout = (self.spec.wait_timeout * 1e6) as u32;
+        let timeout = wrapping_micros(self.spec.wait_timeout);
         Some(Terms { wanted: shard.wait, voters: shard.voters.as_deref(), timeout })
     }
 

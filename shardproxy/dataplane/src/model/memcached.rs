@@ -1,7 +1,10 @@
 //! What only memcached clusters have in the JSON of the control plane.
 
+use std::time::Duration;
+
 use serde::Deserialize;
 
+use super::durations::seconds;
 use super::NodeAuth;
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -26,15 +29,16 @@ pub struct OnFailure {
     pub action: Action,
     /// So many failures in a row: connections refused, lost or not opened in time, replies overdue.
     pub failures: u32,
-    /// Seconds between probes of a node that is down.
-    pub retry: f64,
+    /// Between probes of a node that is down.
+    #[serde(deserialize_with = "seconds")]
+    pub retry: Duration,
     /// Seconds that keys in the gutter live at most.
     pub gutter_ttl: u32,
 }
 
 impl Default for OnFailure {
     fn default() -> Self {
-        Self { action: Action::Miss, failures: 2, retry: 1.0, gutter_ttl: 10 }
+        Self { action: Action::Miss, failures: 2, retry: Duration::from_secs(1), gutter_ttl: 10 }
     }
 }
 

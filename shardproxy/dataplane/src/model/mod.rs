@@ -1,6 +1,7 @@
 //! What a worker routes by, as the control plane described it. Frozen values.
 
 mod cluster;
+mod durations;
 mod families;
 mod memcached;
 mod placement;
@@ -9,10 +10,13 @@ mod speech;
 mod terms;
 mod topic;
 
-pub use cluster::{Cluster, ClusterSpec, EndpointKind, EngineKind, Limits, NodeAuth, Reads, ShardSpec, NO_SHARD};
+pub use cluster::{
+    Cluster, ClusterSpec, EndpointKind, EngineKind, Limits, NodeAuth, Reads, ShardSpec, Timeouts, NO_SHARD,
+};
+pub use durations::wrapping_micros;
 pub use memcached::{Action, Discovery, MemcachedSpec};
 pub use placement::Placement;
 pub use script::{digest_of, Digest};
 pub use speech::{Lane, Speech};
 pub use terms::{Terms, NONE as NO_TERMS};
-pub use topic::{Kind, Topic};
+pub use topic::Kind;

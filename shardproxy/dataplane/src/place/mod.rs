@@ -16,9 +16,8 @@ pub use recent::need;
 
 use crate::clients::Client;
 use crate::dialect::texts;
-use crate::links::State;
 use crate::model::{EndpointKind, Lane};
-use crate::turn::{Turn, NO_LINK};
+use crate::turn::Turn;
 
 /// Which node a command needs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,11 +39,9 @@ pub fn place(turn: &mut Turn, client: &Client, shard: u16, need: Need) -> Result
     {
         return place_spread(turn, client, shard, need);
     }
-    let cached = served.primaries[usize::from(shard)][usize::from(client.resp == 3)];
-    if cached != NO_LINK && client.db == 0 && client.lane == Lane::Usual {
-        let link = &turn.links[cached as usize];
-        if link.state == State::Ready && link.exchange.bytes() < served.cluster.spec.limits.shard_queue {
-            return Ok(cached as usize);
+    if client.db == 0 && client.lane == Lane::Usual {
+        if let Some(link) = served.ready_primary(&turn.links, shard, client.resp) {
+            return Ok(link);
         }
     }
     // a read of a client that waits for nothing overtakes nobody's order but that of strangers
@@ -61,6 +58,12 @@ fn place_spread(turn: &mut Turn, client: &Client, shard: u16, need: Need) -> Res
             reader(turn, client.cluster, shard, speech, only_replicas, None)
         }
         Need::Write if client.endpoint == EndpointKind::Reader => Err(texts::READONLY.to_vec()),
-        Need::Write | Need::FreshRead => primary(turn, client.cluster, shard, speech),
+        Need::FreshRead => {
+            if let Some(served) = turn.served(client.cluster) {
+                served.metrics.fresh_reads.increment();
+            }
+            primary(turn, client.cluster, shard, speech)
+        }
+        Need::Write => primary(turn, client.cluster, shard, speech),
     }
 }

@@ -70,9 +70,9 @@ pub fn link(turn: &mut Turn, cluster: usize, node: u16, speech: Speech) -> Resul
     if link.exchange.bytes() >= served.cluster.spec.limits.shard_queue {
         return Err(refusal(shard, label, "its queue is full (limits.shard_queue)"));
     }
-    let park = Duration::from_secs_f64(served.cluster.spec.timeouts.park);
+    let park = served.cluster.spec.timeouts.park;
     match trouble.down_since {
-        Some(since) if link.state != State::Ready && turn.now > since + park => {
+        Some(since) if link.state != State::Ready && turn.now.duration_since(since) > park => {
             let text = refusal(shard, label, &trouble.why_down);
             turn.links.mark(index); // so that it is tried again
             Err(text)

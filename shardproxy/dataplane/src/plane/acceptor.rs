@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -229,6 +229,7 @@ impl Run {
                     for (_, (_, mut listener)) in self.listeners.drain() {
                         let _ = listener.deregister(self.poll.registry());
                     }
+                    self.shared.is_draining.store(true, SeqCst);
                     for mailbox in &*self.mailboxes {
                         mailbox.send(Message::Drain);
                     }

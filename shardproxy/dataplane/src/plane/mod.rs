@@ -4,7 +4,7 @@ mod acceptor;
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
@@ -53,7 +53,7 @@ impl Plane {
             return Err(format!("1-{MAX_WORKERS} workers are possible, not {workers}"));
         }
         let table = CommandTable::from_json(table)?;
-        let shared = Shared::new(workers, table, buffers, resolver).map_err(|e| format!("eventfd: {e}"))?;
+        let shared = Shared::new(workers, Arc::new(table), buffers, resolver).map_err(|e| format!("eventfd: {e}"))?;
         let shared = Arc::new(shared);
         let mailboxes: Mailboxes = (0..workers).map(|_| Arc::default()).collect();
         let restarts: Arc<[AtomicU64]> = (0..workers).map(|_| AtomicU64::new(0)).collect();
@@ -195,6 +195,7 @@ impl Plane {
                 json!({
                     "turns": worker.turns.get(), "age": age, "clients": worker.clients.get(),
                     "buffers": worker.buffers.get(), "restarts": restarts.load(Relaxed),
+                    "steps": worker.steps.get(), "longest": worker.longest.get(),
                 })
             })
             .collect();
@@ -251,8 +252,8 @@ impl Plane {
 
     /// The names that match of what clients of the cluster are subscribed to, sorted. Without a pattern all of them.
     pub fn topics(&self, cluster: &str, kind: Kind, pattern: Option<&[u8]>) -> Result<Vec<Vec<u8>>, TooCostly> {
-        let topics = self.subscriptions(cluster, kind);
-        let mut names: Vec<Vec<u8>> = topics.into_iter().map(|(name, _)| name).collect();
+        let listed = self.place_of(cluster).map_or_else(Vec::new, |index| self.shared.census.list(index, kind));
+        let mut names: Vec<Vec<u8>> = listed.into_iter().map(|(name, _)| name.to_vec()).collect();
         if let Some(pattern) = pattern {
             glob::check_cost(pattern, names.iter().map(Vec::as_slice))?;
             names.retain(|name| glob::matches(pattern, name));
@@ -263,20 +264,18 @@ impl Plane {
 
     /// How many clients of the cluster are subscribed to each of these.
     pub fn subscribers(&self, cluster: &str, kind: Kind, names: Vec<Vec<u8>>) -> Vec<usize> {
-        let counts: HashMap<Vec<u8>, usize> = self.subscriptions(cluster, kind).into_iter().collect();
-        names.into_iter().map(|name| counts.get(&name).copied().unwrap_or(0)).collect()
+        let Some(index) = self.place_of(cluster) else { return vec![0; names.len()] };
+        names.into_iter().map(|name| self.shared.census.clients(index, kind, &name)).collect()
     }
 
-    fn subscriptions(&self, cluster: &str, kind: Kind) -> Vec<(Vec<u8>, usize)> {
-        let index = lock(&self.shared.clusters).iter().position(|(name, _)| name == cluster);
-        let topics = index.map_or_else(Vec::new, |index| self.shared.census.list(index));
-        topics.into_iter().filter(|&(its, ..)| its == kind).map(|(_, name, clients)| (name, clients)).collect()
+    fn place_of(&self, cluster: &str) -> Option<usize> {
+        lock(&self.shared.clusters).iter().position(|(name, _)| name == cluster)
     }
 
     /// Hold requests of a cluster's clients for so many seconds: only writes, or all. 0 ends it.
     pub fn pause(&self, cluster: &str, seconds: f64, only_writes: bool) {
         let Some(index) = lock(&self.shared.clusters).iter().position(|(name, _)| name == cluster) else { return };
-        let until = self.shared.millis(Instant::now()) + (seconds * 1e3) as u64;
+        let until = self.shared.millis(Instant::now()).saturating_add((seconds * 1e3) as u64);
         let what = if only_writes { Paused::Writes } else { Paused::All };
         self.shared.pauses.set(index, if seconds > 0.0 { until } else { 0 }, what);
     }
@@ -314,11 +313,18 @@ impl Plane {
 
     pub fn stop(&self) {
         self.acceptor.stop();
-        for mailbox in &*self.mailboxes {
-            mailbox.send(Message::Stop);
-        }
+        self.stop_workers();
         for thread in lock(&self.threads).drain(..) {
             let _ = thread.join(); // a panic was reported where it happened
+        }
+    }
+}
+
+impl Plane {
+    fn stop_workers(&self) {
+        self.shared.is_stopping.store(true, SeqCst);
+        for mailbox in &*self.mailboxes {
+            mailbox.send(Message::Stop);
         }
     }
 }
@@ -364,6 +370,7 @@ fn run_worker(number: usize, shared: &Arc<Shared>, mailbox: &Arc<Mailbox>, resta
         }
         restarts.fetch_add(1, Relaxed);
         shared.workers[number].clients.set(0);
+        shared.workers[number].buffers.set(0);
         shared.census.forget_worker(number);
         shared.metrics.forget_worker(number);
         shared.tell_down();

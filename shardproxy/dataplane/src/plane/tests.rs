@@ -28,7 +28,7 @@ fn is_served(mut stream: &TcpStream) -> bool {
     stream.write_all(b"PING\r\n").is_ok() && stream.read_exact(&mut reply).is_ok() && &reply == b"+PONG\r\n"
 }
 
-fn until(what: &str, is_so: impl Fn() -> bool) {
+fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(8);
     while !is_so() {
         assert!(Instant::now() < deadline, "not within 8 s: {what}");
@@ -63,10 +63,112 @@ fn what_waits_in_the_mailbox_outlives_a_panic() {
     plane.mailboxes[0].send(Message::Panic);
     let clients: Vec<TcpStream> = (0..20).map(|_| connect(&address)).collect();
     until("the worker starts anew", || plane.statistics()["workers"][0]["restarts"] == 1);
-    // those it had taken out of the mailbox when it panicked are closed, the others are served
-    let served = clients.iter().filter(|stream| is_served(stream)).count();
-    until("only who is served is counted", || plane.seats.taken(0) == served);
+    assert!(clients.iter().all(is_served), "whoever it had not yet taken on");
     assert!(is_served(&connect(&address)));
+}
+
+/// A node that answers whatever it is sent with +OK, as often as a command begins.
+fn agreeable() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            thread::spawn(move || {
+                let mut bytes = [0; 4096];
+                while let Ok(n @ 1..) = stream.read(&mut bytes) {
+                    let commands = memchr::memchr_iter(b'*', &bytes[..n]).count();
+                    let _ = stream.write_all(&b"+OK\r\n".repeat(commands));
+                }
+            });
+        }
+    });
+    port
+}
+
+fn says(mut stream: &TcpStream, text: &str) -> bool {
+    let mut reply = vec![0; text.len()];
+    stream.read_exact(&mut reply).is_ok() && reply == text.as_bytes()
+}
+
+/// Of two workers, each with clients that wait for all there is to wait for, one panics.
+#[test]
+fn what_a_panicking_worker_had_is_given_back_and_what_others_have_is_theirs() {
+    const SET: &[u8] = b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1\r\nv\r\n";
+    const SUBSCRIBED: &str = "*3\r\n$9\r\nsubscribe\r\n$4\r\nnews\r\n:1\r\n";
+    let plane = Plane::start(2, TABLE, 0).unwrap();
+    let spec = |name: &str, epoch: u64, park: f64, port: Option<u16>| {
+        let node = json!({"address": format!("127.0.0.1:{}", port.unwrap_or(1))});
+        let shard = json!({"slots": [[0, 16383]], "primary": port.map(|_| 0), "nodes": [node]});
+        let endpoint = json!({"kind": "primary", "addresses": ["127.0.0.1:0"]});
+        let spec = json!({
+            "name": name, "engine": "redis", "epoch": epoch, "shards": [shard], "endpoints": [endpoint],
+            "timeouts": {"park": park},
+        });
+        Cluster::parse(spec.to_string().as_bytes()).unwrap()
+    };
+    let parking = plane.apply(spec("c", 1, 60.0, None)).unwrap()[0].1.clone();
+    let hearing = plane.apply(spec("s", 1, 0.0, None)).unwrap()[0].1.clone();
+    let [parked, subscribed, asking] = [&parking, &hearing, &parking].map(|address| [(); 4].map(|()| connect(address)));
+    for (mut parked, mut asking) in parked.iter().zip(&asking) {
+        parked.write_all(SET).unwrap();
+        asking.write_all(b"INFO\r\n").unwrap();
+    }
+    for mut stream in &subscribed {
+        stream.write_all(b"SUBSCRIBE news\r\n").unwrap();
+        assert!(says(stream, SUBSCRIBED));
+    }
+    let mut asked = Vec::new();
+    until("all is asked", || {
+        asked.extend(plane.take());
+        asked.len() == 4
+    });
+    let counted = || {
+        let statistics = plane.statistics();
+        let of_cluster = |cluster: &str, name: &str| statistics["clusters"][cluster][name].as_u64().unwrap();
+        let clients = [of_cluster("c", "clients"), of_cluster("s", "clients")];
+        let subscribers = plane.subscribers("s", Kind::Channel, vec![b"news".to_vec()])[0];
+        (
+            clients,
+            of_cluster("c", "parked"),
+            plane.shared.parked(),
+            subscribers,
+            [0, 1].map(|cluster| plane.seats.taken(cluster)),
+        )
+    };
+    until("all is counted", || counted() == ([8, 4], 4, 4 * SET.len(), 4, [8, 4]));
+    plane.mailboxes[0].send(Message::Panic);
+    until("the worker starts anew", || plane.statistics()["workers"][0]["restarts"] == 1);
+    until("what it had is given back", || counted() == ([4, 2], 2, 2 * SET.len(), 2, [4, 2]));
+    let mut abandoned = Vec::new();
+    until("the control plane hears who has gone", || {
+        abandoned.extend(plane.take());
+        abandoned.len() == 2
+    });
+    for offload in &abandoned {
+        assert!(offload.arguments.is_empty() && worker_of(offload.token) == 0);
+        assert!(asked.iter().any(|asked| asked.token == offload.token));
+    }
+    plane.apply(spec("c", 2, 60.0, Some(agreeable()))).unwrap();
+    for offload in &asked {
+        plane.answer(offload.token, b"+OK\r\n".to_vec());
+    }
+    for group in [&parked, &asking] {
+        assert_eq!(group.iter().filter(|stream| says(stream, "+OK\r\n")).count(), 2, "the other worker's");
+    }
+    for mut stream in [(); 4].map(|()| connect(&parking)) {
+        stream.write_all(SET).unwrap();
+        assert!(says(&stream, "+OK\r\n"), "whichever worker has it");
+    }
+}
+
+#[test]
+fn a_worker_that_panics_once_it_was_told_to_stop_stops() {
+    for _ in 0..10 {
+        let (plane, _) = plane(1, 0);
+        plane.stop_workers();
+        plane.mailboxes[0].send(Message::Panic);
+        until("it stops", || lock(&plane.threads).iter().all(JoinHandle::is_finished));
+    }
 }
 
 /// Another connection may be in the place of the one that asked when the answer comes.

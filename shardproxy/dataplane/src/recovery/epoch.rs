@@ -9,7 +9,7 @@ use crate::clients::Clients;
 use crate::links::{Link, State, NO_NODE};
 use crate::model::{Cluster, EngineKind};
 use crate::pubsub;
-use crate::turn::{Served, ServedNode, Turn};
+use crate::turn::{Served, ServedNode, Turn, Writes};
 
 /// Serve this epoch of a cluster from now on. Connections to nodes that stay are kept.
 pub fn apply(turn: &mut Turn, clients: &mut Clients, index: usize, cluster: Option<Arc<Cluster>>) {
@@ -26,7 +26,7 @@ pub fn apply(turn: &mut Turn, clients: &mut Clients, index: usize, cluster: Opti
     }
     parking::drain_lots(turn, clients, index);
     turn.later.clients.append(&mut turn.later.unplaced);
-    pubsub::settle_all(turn, clients, index);
+    pubsub::settle_all(turn, index);
     sweep_retired(turn, clients);
 }
 
@@ -37,6 +37,7 @@ fn take_over(turn: &mut Turn, index: usize, cluster: Option<Arc<Cluster>>) {
         for link in links.chain(old.iter().flat_map(|o| o.lots.values().copied())) {
             turn.links[link].is_retired = true;
         }
+        turn.shared.recents.of(index, false);
         return retire_leased(turn, index, old.as_ref(), &HashMap::new());
     };
     fence_deposed(turn, index, old.as_ref(), &cluster);
@@ -71,7 +72,8 @@ fn take_over(turn: &mut Turn, index: usize, cluster: Option<Arc<Cluster>>) {
     retire_leased(turn, index, old.as_ref(), &pools);
     let metrics = turn.shared.metrics.cluster(name, turn.number);
     let lots = old.map(|o| o.lots).unwrap_or_default();
-    turn.clusters[index] = Some(Served::new(cluster, metrics, nodes, lots));
+    let writes = Writes::of(&turn.shared, index, &cluster);
+    turn.clusters[index] = Some(Served::new(cluster, metrics, nodes, lots, writes));
     recognise(turn, index, &renamed);
 }
 
@@ -195,6 +197,7 @@ fn end_fenced(turn: &mut Turn, clients: &mut Clients) {
         if !turn.links.contains(index) || waiting::is_given_grace(turn, index) {
             continue;
         }
+        turn.forget(index); // its node may still be the primary, and what waits for that must not come back here
         turn.links[index].way.node = NO_NODE; // above all no replica to read around
         lost(turn, clients, index, "the primary is being replaced");
         if turn.links.contains(index) {

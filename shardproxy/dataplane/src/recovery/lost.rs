@@ -8,6 +8,7 @@ use crate::complete::{cut, fail, Unsettled};
 use crate::dialect::resp::write;
 use crate::links::{durable, State, Way};
 use crate::metrics::{Class, CloseReason};
+use crate::model::wrapping_micros;
 use crate::place::{is_primary, rest, scripts};
 use crate::pubsub;
 use crate::shared::HintKind;
@@ -36,7 +37,7 @@ pub fn lost(turn: &mut Turn, clients: &mut Clients, index: usize, why: &str) {
     turn.give_hint(index, if is_stranger { HintKind::Stranger } else { HintKind::Lost });
     let link = &turn.links[index];
     if link.is_subscriber() {
-        return pubsub::lost(turn, clients, index);
+        return pubsub::lost(turn, index);
     }
     if link.is_memcached() {
         let before = memcached::Before { was_ready, was_streaming };
@@ -97,8 +98,7 @@ fn shared_lost(turn: &mut Turn, clients: &mut Clients, index: usize, was_streami
 fn patience(turn: &Turn, way: &Way) -> (u32, String) {
     let Some(cluster) = turn.cluster(way.cluster) else { return (u32::MAX, String::new()) };
     let timeouts = cluster.spec.timeouts;
-    let has_limit = timeouts.reply > 0.0;
-    let patience = if has_limit { ((timeouts.park + timeouts.reply) * 1e6) as u32 } else { u32::MAX };
+    let patience = timeouts.reply.map_or(u32::MAX, |reply| wrapping_micros(timeouts.park + reply));
     (patience, turn.node_label(way.cluster, way.node).to_owned())
 }
 

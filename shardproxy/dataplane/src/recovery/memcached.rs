@@ -1,7 +1,5 @@
 //! A memcached node that fails: what becomes of its requests, and when it counts as down.
 
-use std::time::Duration;
-
 use crate::clients::Clients;
 use crate::complete::cut;
 use crate::exchange::{Asked, Entry};
@@ -45,9 +43,9 @@ pub fn lost(turn: &mut Turn, clients: &mut Clients, index: usize, before: Before
         if link.count_as_out(true) {
             turn.shared.tell_down();
         }
-        let pause = rule.retry * f64::from(1u32 << link.trouble.relapses);
-        let jitter = f64::from(random % 1000) / 4000.0; // workers must not knock at once
-        link.trouble.retry_at = turn.now + Duration::from_secs_f64(pause * (1.0 + jitter));
+        let pause = rule.retry * (1 << link.trouble.relapses);
+        let jitter = pause * (random % 1000) / 4000; // workers must not knock at once
+        link.trouble.retry_at = turn.now + pause + jitter;
     }
     let is_out = link.trouble.is_out || link.is_retired;
     let taken = link.exchange.take();

@@ -8,6 +8,7 @@ use crate::complete::{fail, Overtaker, Unsettled};
 use crate::dialect::texts;
 use crate::exchange::Entry;
 use crate::links::{Link, Way};
+use crate::model::wrapping_micros;
 use crate::place::{find_lot, is_primary, lot, primary, reader, scripts, with_room};
 use crate::turn::{refusal, Turn};
 
@@ -90,7 +91,7 @@ fn send_parked(turn: &mut Turn, clients: &mut Clients, way: Way, lot: &mut Link)
 fn expire(turn: &mut Turn, clients: &mut Clients, lot: usize) {
     let Way { cluster, shard, .. } = turn.links[lot].way;
     let Some(park) = turn.cluster(cluster).map(|c| c.spec.timeouts.park) else { return };
-    let park = Duration::from_secs_f64(park).as_micros() as u32;
+    let park = wrapping_micros(park);
     loop {
         let exchange = &mut turn.links[lot].exchange;
         let is_over = exchange.head().is_some_and(|r| turn.micros.wrapping_sub(r.since) > park);

@@ -57,8 +57,8 @@ pub fn serve(turn: &mut Turn, client: &mut Client, admitted: &Admitted) -> Next 
     if waiting.is_over(turn.now) {
         return answer_end(turn, client, command, &waiting);
     }
-    let park = turn.cluster(client.cluster).map_or(0.0, |cluster| cluster.spec.timeouts.park);
-    if waiting.is_troubled_for(turn.now, Duration::from_secs_f64(park)) {
+    let park = turn.cluster(client.cluster).map_or(Duration::ZERO, |cluster| cluster.spec.timeouts.park);
+    if waiting.is_troubled_for(turn.now, park) {
         return answer_error(turn, client, command, &texts::failing_over(&turn.label(client.cluster, shard)));
     }
     let on_replica = client.endpoint == EndpointKind::Reader;

@@ -7,7 +7,7 @@ use crate::command::{key_positions, sort_positions, Command, Keys};
 use crate::dialect::resp::Request;
 use crate::dialect::texts;
 use crate::exchange::{Entry, LARGE};
-use crate::model::NO_SHARD;
+use crate::model::{Lane, NO_SHARD};
 use crate::place::{need, place, scripts};
 use crate::turn::{Pressure, Turn};
 
@@ -18,6 +18,30 @@ pub fn to_shard(turn: &mut Turn, client: &mut Client, &Admitted { command, reque
     if turn.accounts.pressure == Pressure::Full {
         return answer_error(turn, client, command, texts::OUT_OF_BUFFERS);
     }
+    match straight(turn, client, command, request) {
+        Some(link) => {
+            send(turn, client, command, request, link, |_| {});
+            Next::Go
+        }
+        None => place_and_send(turn, client, command, request),
+    }
+}
+
+/// The usual case, with one look at the cluster: a key, its primary, and nothing else to be thought of.
+#[inline]
+fn straight(turn: &Turn, client: &Client, command: &Command, request: &Request) -> Option<usize> {
+    let served = turn.clusters.get(client.cluster)?.as_ref()?;
+    if !command.is_straight || served.writes.is_some() || client.prefers_replicas {
+        return None;
+    }
+    if client.db != 0 || client.lane != Lane::Usual {
+        return None;
+    }
+    let shard = served.cluster.shard_of(served.cluster.slot_of(request.argument(1)));
+    served.ready_primary(&turn.links, shard, client.resp)
+}
+
+fn place_and_send(turn: &mut Turn, client: &mut Client, command: &Command, request: &Request) -> Next {
     let slot = if command.is_single {
         let Some(served) = &turn.clusters[client.cluster] else { return Next::Close };
         served.cluster.slot_of(request.argument(1))
@@ -32,7 +56,7 @@ pub fn to_shard(turn: &mut Turn, client: &mut Client, &Admitted { command, reque
         Err(text) => return answer_error(turn, client, command, text),
     };
     let is_read = command.is_read();
-    let (need, key) = if command.is_single {
+    let (need, mark) = if command.is_single {
         need(turn, client.cluster, is_read, std::iter::once(request.argument(1)))
     } else {
         let keys = turn.scratch.keys.iter().map(|&position| request.argument(position as usize));
@@ -45,7 +69,7 @@ pub fn to_shard(turn: &mut Turn, client: &mut Client, &Admitted { command, reque
     if command.calls_script {
         scripts::precede(turn, link, request.argument(1));
     }
-    send(turn, client, command, request, link, |entry| entry.key = key);
+    send(turn, client, command, request, link, |entry| entry.mark = mark);
     Next::Go
 }
 

@@ -6,7 +6,7 @@ use crate::clients::Client;
 use crate::command::{key_positions, Join as JoinKind};
 use crate::dialect::resp::{write, Request};
 use crate::dialect::texts;
-use crate::exchange::{Entry, Join, Owed};
+use crate::exchange::{Entry, Owed};
 use crate::metrics::Class;
 use crate::place::{need, place};
 use crate::turn::{Part, Turn};
@@ -46,8 +46,8 @@ fn scatter(
     parts: &[Part],
     stride: usize,
 ) {
-    let Turn { links, scratch, micros, .. } = turn;
-    let mut join = Join::new(kind, parts.len(), &scratch.order, client.take_silence());
+    let Turn { links, scratch, micros, pool, .. } = turn;
+    let mut join = pool.join(kind, parts.len(), &scratch.order, client.take_silence());
     join.is_write = !command.is_read();
     let sequence = client.replies.expect_join(join);
     for part in parts {

@@ -275,8 +275,7 @@ fn waited_too_long(turn: &Turn, client: &Client, shard: u16, waiting: &Waiting) 
 }
 
 fn patience(turn: &Turn, client: &Client) -> Duration {
-    let park = turn.cluster(client.cluster).map_or(0.0, |cluster| cluster.spec.timeouts.park);
-    Duration::from_secs_f64(park)
+    turn.cluster(client.cluster).map_or(Duration::ZERO, |cluster| cluster.spec.timeouts.park)
 }
 
 fn unwatch(turn: &mut Turn, client: &mut Client, command: &Command) -> Next {

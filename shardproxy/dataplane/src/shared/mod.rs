@@ -9,8 +9,10 @@ mod scripts;
 pub use census::Census;
 pub use offloads::{worker_of, Offload, OffloadQueue};
 pub use pause::{Paused, Pauses};
-pub use recent::Recent;
+pub use recent::{mark_of, Recent, Window};
 pub use scripts::{Scripts, REMEMBERED};
+
+use recent::Recents;
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
@@ -29,7 +31,7 @@ pub struct Shared {
     pub offloads: OffloadQueue,
     pub resolver: Resolver,
     pub census: Census,
-    pub recent: Recent,
+    pub recents: Recents,
     pub scripts: Scripts,
     pub pauses: Pauses,
     hints: Mutex<Vec<Hint>>,
@@ -43,6 +45,9 @@ pub struct Shared {
     pub next_client: AtomicU64,
     /// Numbers connects, of all workers: one that starts anew must not take an answer to the one before it for its own.
     pub next_attempt: AtomicU64,
+    /// What workers were told last. One that panics may have heard it, and the one in its place has not.
+    pub is_draining: AtomicBool,
+    pub is_stopping: AtomicBool,
 }
 
 /// What a worker found of a node. It says where to look, not what to think.
@@ -78,24 +83,26 @@ pub type Down = (String, String, String);
 const HINTS: usize = 1024;
 
 impl Shared {
-    pub fn new(workers: usize, table: CommandTable, buffers: usize, resolver: Resolver) -> io::Result<Self> {
+    pub fn new(workers: usize, table: Arc<CommandTable>, buffers: usize, resolver: Resolver) -> io::Result<Self> {
         Ok(Self {
             workers: (0..workers).map(|_| WorkerMetrics::default()).collect(),
             metrics: Registry::default(),
             offloads: OffloadQueue::new()?,
             resolver,
             census: Census::default(),
-            recent: Recent::default(),
+            recents: Recents::default(),
             scripts: Scripts::default(),
             pauses: Pauses::default(),
             hints: Mutex::default(),
             is_down_news: AtomicBool::new(false),
             clusters: Mutex::default(),
-            table: Mutex::new(Arc::new(table)),
+            table: Mutex::new(table),
             buffers,
             started: Instant::now(),
             next_client: AtomicU64::new(1),
             next_attempt: AtomicU64::new(1),
+            is_draining: AtomicBool::new(false),
+            is_stopping: AtomicBool::new(false),
         })
     }
 
@@ -131,7 +138,8 @@ impl Shared {
 
     /// Bytes of buffers of all workers as of their last ticks, and their cap (0 = none).
     pub fn buffers(&self) -> (usize, usize) {
-        (self.workers.iter().map(|w| w.buffers.get() as usize).sum(), self.buffers)
+        let of_workers: usize = self.workers.iter().map(|w| w.buffers.get() as usize).sum();
+        (of_workers + self.census.held() + self.offloads.held(), self.buffers)
     }
 
     /// Bytes of requests that wait for their shard in all workers.

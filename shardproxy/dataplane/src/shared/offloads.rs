@@ -1,6 +1,6 @@
 //! Commands that wait for the control plane: a queue, and an eventfd that says it is not empty.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::Mutex;
 
 use crate::net::EventFd;
@@ -42,16 +42,24 @@ impl Offload {
 pub struct OffloadQueue {
     waiting: Mutex<Vec<Offload>>,
     tokens: AtomicU64,
+    /// Bytes of commands that nobody waits for any more, as long as they may lie here.
+    abandoned: AtomicUsize,
     pub wakeup: EventFd,
 }
 
 impl OffloadQueue {
     pub fn new() -> std::io::Result<Self> {
-        Ok(Self { waiting: Mutex::default(), tokens: AtomicU64::new(1), wakeup: EventFd::new()? })
+        Ok(Self {
+            waiting: Mutex::default(),
+            tokens: AtomicU64::new(1),
+            abandoned: AtomicUsize::new(0),
+            wakeup: EventFd::new()?,
+        })
     }
 
     pub fn take(&self) -> Vec<Offload> {
         self.wakeup.clear();
+        self.abandoned.store(0, Relaxed);
         std::mem::take(&mut *lock(&self.waiting))
     }
 
@@ -66,9 +74,15 @@ impl OffloadQueue {
     }
 
     /// The client of an offloaded command has gone. There is one such notice per offload at most, so it always has room.
-    pub fn abandon(&self, token: u64) {
+    pub fn abandon(&self, token: u64, bytes: usize) {
+        self.abandoned.fetch_add(bytes, Relaxed);
         lock(&self.waiting).push(Offload::notice(token));
         self.wakeup.raise();
+    }
+
+    /// Bytes no worker counts.
+    pub fn held(&self) -> usize {
+        self.abandoned.load(Relaxed)
     }
 
     /// Queue it unless too many wait already.

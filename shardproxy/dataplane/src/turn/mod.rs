@@ -1,16 +1,21 @@
 //! What a turn of a worker works on, beside its clients: clusters, connections to nodes, the clock, the accounts.
 
 mod accounts;
+mod members;
+mod names;
 mod offloaded;
+mod pubsub;
 mod served;
+mod shards;
 mod topics;
 
 pub use accounts::{Accounts, Pressure};
-pub use offloaded::{Effect, Offloaded};
-pub use served::{Known, Served, ServedNode, NO_LINK};
-pub use topics::PubSub;
+pub use members::Tagged;
+pub use offloaded::{Answering, Effect, Offloaded, Ticket};
+pub use pubsub::{Gone, Job, PubSub, STEPS};
+pub use served::{Known, Served, ServedNode, Writes};
+pub use topics::Announcement;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -25,6 +30,8 @@ use crate::shared::{Hint, HintKind, Paused, Shared};
 pub struct Turn {
     /// Which worker this is.
     pub number: usize,
+    /// Requests served since links were last written to.
+    pub batch: u32,
     pub registry: Registry,
     pub shared: Arc<Shared>,
     pub clusters: Vec<Option<Served>>,
@@ -36,7 +43,7 @@ pub struct Turn {
     pub large: Option<Arc<Vec<u8>>>,
     pub later: Later,
     pub pubsub: PubSub,
-    pub offloaded: HashMap<u64, Offloaded>,
+    pub offloaded: Answering,
     /// When this turn began, and the same as microseconds on a clock that wraps.
     pub now: Instant,
     pub micros: u32,
@@ -78,10 +85,14 @@ impl Scratch {
         if self.order.capacity() > SCRATCH {
             self.order = Vec::new();
         }
+        if self.parts.capacity() > SCRATCH {
+            self.parts = Vec::new();
+        }
     }
 
     pub fn held(&self) -> usize {
-        self.keys.capacity() * size_of::<u32>() + self.order.capacity() * size_of::<u16>()
+        let parts = self.parts.capacity() * size_of::<Part>();
+        self.keys.capacity() * size_of::<u32>() + self.order.capacity() * size_of::<u16>() + parts
     }
 }
 
@@ -108,6 +119,7 @@ impl Turn {
         shared.workers[number].parked.set(0); // what a worker before it had parked went with it
         Self {
             number,
+            batch: 0,
             registry,
             shared,
             clusters: Vec::new(),
@@ -118,7 +130,7 @@ impl Turn {
             large: None,
             later: Later::default(),
             pubsub: PubSub::default(),
-            offloaded: HashMap::new(),
+            offloaded: Answering::default(),
             now,
             micros: 0,
             millis: 0,
@@ -138,6 +150,14 @@ impl Turn {
         metrics.turned_at.set(millis);
         self.millis = millis;
         self.shared.pauses.at(millis, &mut self.paused);
+        self.pubsub.left = STEPS;
+    }
+
+    /// So many units of work were done for things that clients have many of.
+    #[inline]
+    pub fn spend(&mut self, steps: usize) {
+        self.pubsub.left = self.pubsub.left.saturating_sub(steps);
+        self.shared.workers[self.number].steps.add(steps as u64);
     }
 
     pub fn paused(&self, cluster: usize) -> Paused {
@@ -194,15 +214,20 @@ impl Turn {
                 self.later.pools.push((cluster, number));
             }
         }
-        for served in self.clusters.iter_mut().flatten() {
-            served.forget(index);
-        }
+        self.forget(index);
         let mut link = self.links.remove(index);
         link.disconnect();
         if link.count_as_out(false) {
             self.shared.tell_down();
         }
         self.release(&mut link);
+    }
+
+    /// No lookup finds this connection any more.
+    pub fn forget(&mut self, index: usize) {
+        for served in self.clusters.iter_mut().flatten() {
+            served.forget(index);
+        }
     }
 
     /// What a connection held is free.
@@ -222,6 +247,22 @@ impl Turn {
         self.accounts.settle(&mut link.accounted, held);
     }
 
+    /// Count anew what subscriptions take, if anything was done about them in this turn.
+    pub fn settle_pubsub(&mut self) {
+        if self.pubsub.left < STEPS {
+            let held = self.pubsub.held();
+            self.accounts.settle(&mut self.pubsub.accounted, held);
+            self.measure_if_due();
+        }
+    }
+
+    /// Where too many keys look written, more of them are told apart from now on.
+    pub fn grow_recent(&self) {
+        for writes in self.clusters.iter().flatten().filter_map(|served| served.writes.as_ref()) {
+            writes.recent.grow_if_crowded(self.millis, writes.window);
+        }
+    }
+
     /// Measure the pressure if much was taken since it was last done.
     #[inline]
     pub fn measure_if_due(&mut self) {
@@ -232,7 +273,8 @@ impl Turn {
 
     /// Compare all workers' buffers with their cap.
     pub fn measure(&mut self) {
-        let held = self.accounts.held() + self.pool.bytes() + self.scratch.held();
+        let own = self.pool.bytes() + self.scratch.held() + self.offloaded.held();
+        let held = self.accounts.held() + own;
         self.shared.workers[self.number].buffers.set(held as u64);
         let (total, cap) = self.shared.buffers();
         self.accounts.measure(total, cap);

@@ -4,9 +4,11 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::links::Way;
+use crate::exchange::{Mark, NO_MARK};
+use crate::links::{Links, State, Way};
 use crate::metrics::{ClusterMetrics, NodeMetrics};
 use crate::model::{Cluster, EndpointKind, Reads, Speech};
+use crate::shared::{Recent, Shared, Window};
 
 pub const NO_LINK: u32 = u32::MAX;
 
@@ -19,13 +21,32 @@ pub struct Served {
     pub primaries: Vec<[u32; 2]>,
     /// Shards whose requests wait, and the lots they wait in.
     pub lots: HashMap<(u16, Speech), usize>,
-    /// Some endpoint reads from replicas: written keys are remembered for a while.
-    pub tracks_writes: bool,
+    /// What is remembered of written keys, where some endpoint reads from replicas.
+    pub writes: Option<Writes>,
     /// Reads may leave the primary; and the primary is as good as a replica for them.
     pub spreads_reads: bool,
     pub reads_nearest: bool,
+    /// `Limits::shard_queue`.
+    pub shard_queue: usize,
     /// Part number of each shard within one scatter-gathered command; scratch.
     pub parts: Vec<u16>,
+}
+
+/// Writes to a cluster that replicas may not have yet.
+pub struct Writes {
+    pub recent: Arc<Recent>,
+    pub window: Window,
+}
+
+impl Writes {
+    /// Of the cluster with this number, if any of its endpoints reads from replicas.
+    pub fn of(shared: &Shared, number: usize, cluster: &Cluster) -> Option<Self> {
+        let spec = &cluster.spec;
+        let has_reader = spec.endpoints.iter().any(|e| e.kind == EndpointKind::Reader);
+        let recent = shared.recents.of(number, spec.reads != Reads::Primary || has_reader)?;
+        let under_way = spec.timeouts.park + spec.timeouts.reply.unwrap_or_default();
+        Some(Self { recent, window: Window { staleness: spec.max_staleness, under_way } })
+    }
 }
 
 pub struct ServedNode {
@@ -52,20 +73,41 @@ impl Served {
         metrics: Arc<ClusterMetrics>,
         nodes: Vec<ServedNode>,
         lots: HashMap<(u16, Speech), usize>,
+        writes: Option<Writes>,
     ) -> Self {
         let shards = cluster.shards.len();
         let reads = cluster.spec.reads;
-        let has_reader = cluster.spec.endpoints.iter().any(|e| e.kind == EndpointKind::Reader);
+        let shard_queue = cluster.spec.limits.shard_queue;
         Self {
             cluster,
             metrics,
             nodes,
             primaries: vec![[NO_LINK; 2]; shards],
             lots,
-            tracks_writes: reads != Reads::Primary || has_reader,
+            writes,
             spreads_reads: reads != Reads::Primary,
             reads_nearest: reads == Reads::Nearest,
+            shard_queue,
             parts: vec![u16::MAX; shards],
+        }
+    }
+
+    /// The connection to the primary of a shard, if that is all there is to choose: for database 0, up, and with room.
+    #[inline]
+    pub fn ready_primary(&self, links: &Links, shard: u16, resp: u8) -> Option<usize> {
+        let known = *self.primaries.get(usize::from(shard))?.get(usize::from(resp == 3))?;
+        if known == NO_LINK {
+            return None;
+        }
+        let link = &links[known as usize];
+        (link.state == State::Ready && link.exchange.bytes() < self.shard_queue).then_some(known as usize)
+    }
+
+    /// A write was executed by now.
+    #[inline]
+    pub fn note_written(&self, mark: Mark, now: u64) {
+        if let Some(writes) = self.writes.as_ref().filter(|_| mark != NO_MARK) {
+            writes.recent.write(mark, now);
         }
     }
 

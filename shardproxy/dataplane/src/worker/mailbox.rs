@@ -1,5 +1,6 @@
 //! How other threads talk to a worker: a queue and a waker. The worker empties it once per turn.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::mpsc::SyncSender;
@@ -58,13 +59,13 @@ pub enum Message {
 
 #[derive(Default)]
 pub struct Mailbox {
-    queue: Mutex<Vec<Message>>,
+    queue: Mutex<VecDeque<Message>>,
     waker: Mutex<Option<Waker>>,
 }
 
 impl Mailbox {
     pub fn send(&self, message: Message) {
-        lock(&self.queue).push(message);
+        lock(&self.queue).push_back(message);
         if let Some(waker) = lock(&self.waker).as_ref() {
             let _ = waker.wake(); // an eventfd at its maximum is already awake
         }
@@ -76,8 +77,12 @@ impl Mailbox {
         *lock(&self.waker) = Some(waker);
     }
 
-    /// Move all messages into `into`, which is empty.
-    pub fn take(&self, into: &mut Vec<Message>) {
-        std::mem::swap(&mut *lock(&self.queue), into);
+    pub fn len(&self) -> usize {
+        lock(&self.queue).len()
+    }
+
+    /// The oldest message. The others stay, whatever becomes of a worker that takes one.
+    pub fn take(&self) -> Option<Message> {
+        lock(&self.queue).pop_front()
     }
 }

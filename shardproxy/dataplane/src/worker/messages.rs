@@ -17,12 +17,10 @@ use crate::serve::{self, Next};
 
 impl Worker {
     pub(super) fn take_messages(&mut self) {
-        let mut messages = std::mem::take(&mut self.messages);
-        self.mailbox.take(&mut messages);
-        for message in messages.drain(..) {
+        for _ in 0..self.mailbox.len() {
+            let Some(message) = self.mailbox.take() else { return };
             self.take(message);
         }
-        self.messages = messages;
     }
 
     fn take(&mut self, message: Message) {
@@ -109,7 +107,8 @@ impl Worker {
     }
 
     fn answered(&mut self, token: u64, reply: &[u8]) {
-        let Some(offloaded) = self.turn.offloaded.remove(&token) else { return };
+        let Some(mut offloaded) = self.turn.offloaded.remove(token) else { return };
+        offloaded.ticket.redeem();
         let Self { clients, turn, table, .. } = self;
         let Some(client) = clients.owed(&offloaded.owed) else { return };
         offloaded.effect.take(&turn.shared.scripts, client.cluster, reply);
@@ -118,8 +117,8 @@ impl Worker {
             served.metrics.latency(Class::Offload, turn.micros.wrapping_sub(offloaded.since));
             let is_it = |c: &Command| c.id == offloaded.command && c.may_write();
             let may_write = |c: &Command| is_it(c) || c.subcommands.iter().any(is_it);
-            if served.tracks_writes && table.commands().iter().any(may_write) {
-                turn.shared.recent.write_all(turn.millis); // FLUSHALL and the like name no keys
+            if let Some(writes) = served.writes.as_ref().filter(|_| table.commands().iter().any(may_write)) {
+                writes.recent.write_all(turn.millis); // FLUSHALL and the like name no keys
             }
         }
         if !offloaded.raw.is_empty() {
@@ -134,7 +133,8 @@ impl Worker {
 
     /// The command table has changed, or was found to be right: route the command again.
     fn retry(&mut self, token: u64) {
-        let Some(offloaded) = self.turn.offloaded.remove(&token) else { return };
+        let Some(mut offloaded) = self.turn.offloaded.remove(token) else { return };
+        offloaded.ticket.redeem();
         let Self { clients, turn, tables, .. } = self;
         let Some(client) = clients.owed(&offloaded.owed) else { return };
         let Some(table) = tables.get(client.cluster) else { return };

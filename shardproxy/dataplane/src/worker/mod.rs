@@ -8,13 +8,18 @@
 mod mailbox;
 mod messages;
 mod nodes;
+#[cfg(any(test, fuzzing))]
+mod probe;
 mod reading;
 mod ticks;
 mod writing;
 
 pub use mailbox::{Mailbox, Message};
+#[cfg(any(test, fuzzing))]
+pub use probe::Sums;
 
 use std::io;
+use std::sync::atomic::Ordering::SeqCst;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,9 +29,9 @@ use crate::clients::{Clients, Deferral};
 use crate::command::CommandTable;
 use crate::complete::Errands;
 use crate::dialect::resp::request::RequestParser;
-use crate::recovery;
 use crate::shared::Shared;
 use crate::turn::Turn;
+use crate::{pubsub, recovery};
 
 /// Bytes read from one socket per turn: enough for a deep pipeline, little enough to be fair.
 const READ_SIZE: usize = 128 * 1024;
@@ -36,13 +41,17 @@ const SHARE: usize = 8 * READ_SIZE;
 /// An incomplete request or reply up to this size is copied to and from where the next bytes are read; a longer one is
 /// added to where it is.
 const LEFT_OVER: usize = 16 * 1024;
+/// Replies of a batch wait so long for the rest of it, to leave in one write.
+const HOLD: Duration = Duration::from_micros(500);
+/// Requests of a turn, if they are so few, wait for those of the next one, to leave in the same writes. More fill their
+/// writes by themselves; one alone has nobody to wait for.
+const FEW: std::ops::Range<u32> = 2..24;
 const TICK: Duration = Duration::from_millis(100);
 const WAKE: Token = Token(usize::MAX);
 
 pub struct Worker {
     poll: Poll,
     mailbox: Arc<Mailbox>,
-    messages: Vec<Message>,
     table: Arc<CommandTable>,
     /// The table as each cluster's config has it.
     tables: Vec<Arc<CommandTable>>,
@@ -54,11 +63,14 @@ pub struct Worker {
     unread: Vec<usize>,
     /// Clients not read while memory is short; the tick looks at them again.
     throttled: Vec<usize>,
-    /// Clients with some of their replies: the rest may come in the next turn, and leave in the same write. And those whose
-    /// turn's share was written.
+    /// Clients with some of their replies: the rest may come in the next turn, and leave in the same write.
     deferred: Vec<usize>,
+    /// Clients that were written this turn's share of what they are owed.
+    unwritten: Vec<usize>,
     /// Clients whose replies wait for that of their EXEC; the tick flushes them at the latest.
     late: Vec<usize>,
+    /// The requests of the turn before this one have not been sent yet.
+    has_gathered: bool,
     next_tick: Instant,
     sweep: usize,
     is_draining: bool,
@@ -89,7 +101,6 @@ impl Worker {
         let mut worker = Self {
             poll,
             mailbox,
-            messages: Vec::new(),
             table,
             tables: Vec::new(),
             clients,
@@ -100,11 +111,13 @@ impl Worker {
             unread: Vec::new(),
             throttled: Vec::new(),
             deferred: Vec::new(),
+            unwritten: Vec::new(),
             late: Vec::new(),
+            has_gathered: false,
             next_tick: Instant::now(),
             sweep: 0,
-            is_draining: false,
-            is_stopped: false,
+            is_draining: shared.is_draining.load(SeqCst),
+            is_stopped: shared.is_stopping.load(SeqCst),
         };
         worker.make_tables();
         Ok(worker)
@@ -123,22 +136,23 @@ impl Worker {
     pub fn run(&mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(1024);
         while !self.is_stopped {
-            self.turn(&mut events)?;
+            let wait = self.wait();
+            self.poll(&mut events, wait)?;
+            self.turn(&events, Instant::now());
         }
         Ok(())
     }
 
-    fn turn(&mut self, events: &mut Events) -> io::Result<()> {
-        let is_idle = self.clients.again() == 0
-            && !self.turn.links.has_unread()
-            && self.deferred.is_empty()
-            && !self.turn.pool.has_spent();
-        let wait = if is_idle { self.next_due().saturating_duration_since(self.turn.now) } else { Duration::ZERO };
+    fn poll(&mut self, events: &mut Events, wait: Duration) -> io::Result<()> {
         match self.poll.poll(events, Some(wait)) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
-            other => other?,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()), // there are no events then
+            other => other,
         }
-        self.turn.begin(Instant::now());
+    }
+
+    fn turn(&mut self, events: &Events, now: Instant) {
+        self.turn.begin(now);
+        let steps = self.steps();
         let mut is_called = false;
         self.read_left_over();
         for _ in 0..self.clients.again() {
@@ -146,7 +160,7 @@ impl Worker {
                 self.client_again(index);
             }
         }
-        for event in events.iter() {
+        for event in events {
             let token = event.token();
             if token == WAKE {
                 is_called = true;
@@ -166,31 +180,59 @@ impl Worker {
             self.take_messages();
         }
         self.retry_due();
-        self.flush();
+        pubsub::work(&mut self.turn, &mut self.clients);
+        self.turn.settle_pubsub();
+        self.flush(!events.is_empty());
+        if self.turn.accounts.is_over() {
+            self.relieve(false);
+        }
         if self.turn.now >= self.next_tick {
             self.tick();
             self.next_tick = self.turn.now + TICK;
-            self.flush();
+            self.flush(false);
         }
         if self.turn.pool.has_spent() {
             self.turn.pool.free_some();
         }
-        Ok(())
+        let longest = &self.turn.shared.workers[self.turn.number].longest;
+        longest.set(longest.get().max(self.steps() - steps));
+    }
+
+    fn steps(&self) -> u64 {
+        self.turn.shared.workers[self.turn.number].steps.get()
+    }
+
+    /// How long nothing is to be done unless something happens.
+    fn wait(&self) -> Duration {
+        let Turn { links, pubsub, pool, .. } = &self.turn;
+        let is_busy = self.clients.again() > 0 || links.has_unread() || links.has_dirty() || !self.unwritten.is_empty();
+        if is_busy || pool.has_spent() || !pubsub.jobs.is_empty() {
+            return Duration::ZERO;
+        }
+        let due = self.next_due().saturating_duration_since(self.turn.now);
+        if self.deferred.is_empty() {
+            due
+        } else {
+            due.min(HOLD)
+        }
     }
 
     /// Every dirty link is written once, then every dirty client.
-    fn flush(&mut self) {
+    fn flush(&mut self, is_busy: bool) {
         recovery::settle(&mut self.turn, &mut self.clients);
-        while let Some(index) = self.turn.links.next_dirty() {
-            self.link_flush(index);
+        if !self.gathers(is_busy) {
+            while let Some(index) = self.turn.links.next_dirty() {
+                self.link_flush(index);
+            }
         }
         let mut overdue = std::mem::take(&mut self.deferred);
+        let rest = std::mem::take(&mut self.unwritten);
         while let Some(index) = self.clients.next_dirty() {
             let Some(client) = self.clients.get_mut(index) else { continue };
             match client.deferral() {
                 Deferral::None => self.client_flush(index),
-                Deferral::OneTurn => {
-                    client.is_deferred = true; // it stays dirty
+                Deferral::Hold => {
+                    client.deferred_at = self.turn.micros; // it stays dirty
                     self.deferred.push(index);
                 }
                 Deferral::UntilReply => {
@@ -202,14 +244,32 @@ impl Worker {
                 }
             }
         }
-        for index in overdue.drain(..) {
+        for index in rest {
             if let Some(client) = self.clients.get_mut(index) {
                 client.is_unwritten = false;
+                self.client_flush(index);
             }
-            self.client_flush(index);
+        }
+        for index in overdue.drain(..) {
+            let Some(client) = self.clients.get_mut(index) else { continue };
+            let held = self.turn.micros.wrapping_sub(client.deferred_at);
+            if client.is_dirty && client.deferral() == Deferral::Hold && held < HOLD.as_micros() as u32 {
+                self.deferred.push(index);
+            } else {
+                self.client_flush(index);
+            }
         }
         if self.deferred.is_empty() {
             self.deferred = overdue; // its memory serves again
         }
+    }
+
+    /// Whether the requests of this turn wait for those of the next.
+    fn gathers(&mut self, is_busy: bool) -> bool {
+        self.has_gathered = is_busy && !self.has_gathered && FEW.contains(&self.turn.batch);
+        if !self.has_gathered {
+            self.turn.batch = 0;
+        }
+        self.has_gathered
     }
 }

@@ -32,10 +32,11 @@ impl Worker {
             }
         }
         if event.is_readable() || event.is_read_closed() || event.is_error() {
-            if let Some(link) = self.turn.links.get_mut(index).filter(|link| link.stream.is_some()) {
-                link.is_half_closed |= event.is_read_closed() || event.is_error();
+            let Some(link) = self.turn.links.get_mut(index) else { return };
+            link.is_half_closed |= link.stream.is_some() && (event.is_read_closed() || event.is_error());
+            if !link.is_unread {
+                self.link_read(index); // else it has had its share of this turn
             }
-            self.link_read(index);
         }
         if event.is_writable() && self.turn.links.get(index).is_some_and(|link| !link.exchange.unsent().is_empty()) {
             self.turn.links.mark(index);
@@ -47,6 +48,13 @@ impl Worker {
     }
 
     pub(super) fn link_read(&mut self, index: usize) {
+        if self.turn.links.get(index).is_some_and(|link| link.is_subscriber() && link.state == State::Ready) {
+            match pubsub::catch_up(&mut self.turn, &mut self.clients, index) {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(why) => return self.link_lost(index, &why),
+            }
+        }
         for _ in 0..READS {
             let Self { turn, clients, scratch, errands, .. } = self;
             let Some(link) = turn.links.get_mut(index) else { return };
@@ -76,7 +84,7 @@ impl Worker {
                 &gathered
             };
             link.metrics.bytes_in.add(n as u64);
-            link.progress = turn.now;
+            link.hears(turn.now, gathered.is_empty());
             let was_greeting = matches!(link.state, State::Greeting(_));
             let delivery = if link.is_subscriber() && link.state == State::Ready {
                 pubsub::receive_all(turn, clients, index, data)
@@ -84,6 +92,7 @@ impl Worker {
                 deliver_all(turn, clients, index, data, errands)
             };
             let link = &mut turn.links[index];
+            link.heard_some(n, turn.now);
             match &delivery {
                 Ok(taken) if *taken < data.len() => {
                     if is_little {
@@ -107,6 +116,9 @@ impl Worker {
             let is_free = link.exchange.is_empty() && link.state == State::Ready && !link.is_half_closed;
             if link.is_leased() && is_free {
                 return self.lease_idle(index);
+            }
+            if link.subscriber().is_some_and(|subscriber| subscriber.is_behind) {
+                return; // until a later turn
             }
             if n < room && !link.is_half_closed {
                 return; // a short read has emptied the socket
@@ -198,7 +210,7 @@ impl Worker {
         }
         let Some(stream) = &link.stream else { return };
         if !link.exchange.is_in_flight() {
-            link.progress = turn.now;
+            link.patience.begin(turn.now);
         }
         let is_subscriber = link.is_subscriber();
         let mut share = SHARE;
@@ -207,14 +219,14 @@ impl Worker {
             match stream.write(&unsent[..unsent.len().min(share)]) {
                 Ok(n) => {
                     share -= n;
+                    if link.exchange.is_sending_oldest() {
+                        link.patience.credit(n, turn.now); // the node takes a large request, if slowly
+                    }
+                    link.is_full = false;
                     if is_subscriber {
                         link.exchange.said(n); // no reply answers it alone
                     } else {
                         link.exchange.sent(n);
-                    }
-                    if link.is_full {
-                        link.is_full = false;
-                        link.progress = turn.now; // the node takes a large request, if slowly
                     }
                     link.metrics.bytes_out.add(n as u64);
                     if share == 0 {
@@ -277,7 +289,7 @@ impl Worker {
         }
         let Some(served) = &turn.clusters[link.way.cluster] else { return };
         link.attempt = turn.shared.next_attempt.fetch_add(1, Relaxed);
-        link.progress = turn.now;
+        link.patience.begin(turn.now);
         let Some(node) = served.cluster.nodes.get(usize::from(link.way.node)) else { return };
         if let Address::Name(host, port) = &node.address {
             link.state = State::Resolving;
@@ -317,7 +329,7 @@ impl Worker {
         let Some(served) = &turn.clusters[link.way.cluster] else { return };
         link.metrics.connects.increment();
         link.metrics.connections.add(1);
-        link.progress = turn.now;
+        link.patience.begin(turn.now);
         let is_named = served.cluster.run_id_of(link.way.shard, link.way.node).is_some();
         link.identity.is_asking = is_named && link.is_identified();
         let (bytes, replies) = link.greeting(&served.cluster.spec.node_auth);
@@ -344,7 +356,7 @@ impl Worker {
         link.identity.is_unproven = false;
         link.identity.is_asking = true;
         link.state = State::Greeting(identity::QUESTIONS);
-        link.progress = self.turn.now;
+        link.patience.begin(self.turn.now);
         self.say(index, &bytes);
     }
 

@@ -5,7 +5,7 @@ use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{client_token, Worker, LEFT_OVER};
+use super::{client_token, Worker, LEFT_OVER, READ_SIZE};
 use crate::clients::{Client, Clients, Flow, Seat};
 use crate::command::CommandTable;
 use crate::dialect::resp::request::{Parsed, RequestLimits, RequestParser};
@@ -76,7 +76,7 @@ impl Worker {
         if client.closing.is_some() {
             return;
         }
-        if turn.accounts.pressure >= Pressure::High && client.accounted > LIGHT && !mem::take(&mut client.has_pass) {
+        if turn.accounts.pressure >= Pressure::High && client.accounted > LIGHT && !client.has_pass {
             if !client.is_again {
                 client.is_again = true;
                 throttled.push(index);
@@ -121,6 +121,8 @@ impl Worker {
                 client.input = input;
             }
         }
+        // a pass is for the rest of a request
+        client.has_pass &= !client.input.is_empty() && turn.accounts.pressure < Pressure::Full;
         if goes_on {
             clients.look_again(index);
         }
@@ -232,6 +234,12 @@ fn serve_all(
         }
     };
     let is_partial = !parser.is_idle();
+    if !is_partial {
+        parser.release();
+    }
+    if input.capacity() > READ_SIZE && input.len() * 4 < input.capacity() {
+        input.shrink_to(input.len() * 2);
+    }
     if is_partial {
         match own {
             Some(own) => client.parser = Some(own),
@@ -369,6 +377,7 @@ fn serve(
                 return (data.len(), Stop::Held);
             }
         };
+        turn.batch += 1;
         if next == Next::Close {
             return (data.len(), Stop::Held);
         }

@@ -6,7 +6,7 @@ use super::reading::settle;
 use super::Worker;
 use crate::clients::Flow;
 use crate::links::State;
-use crate::metrics::{Class, CloseReason};
+use crate::metrics::CloseReason;
 use crate::place::is_left;
 use crate::turn::{Pressure, Turn};
 use crate::{pubsub, recovery};
@@ -34,8 +34,9 @@ impl Worker {
         self.measure();
         self.go_on();
         recovery::tick(&mut self.turn, &mut self.clients);
-        pubsub::tick(&mut self.turn, &mut self.clients);
+        pubsub::tick(&mut self.turn);
         self.turn.scratch.trim();
+        self.turn.pool.trim();
         for index in std::mem::take(&mut self.late) {
             if let Some(client) = self.clients.get_mut(index) {
                 client.is_late = false;
@@ -47,6 +48,7 @@ impl Worker {
             self.tick_link(index);
         }
         self.count_waiting();
+        self.turn.grow_recent();
         self.sweep_clients();
     }
 
@@ -57,54 +59,38 @@ impl Worker {
             let cluster = link.way.cluster;
             return recovery::drain_lots(&mut self.turn, &mut self.clients, cluster);
         }
-        link.exchange.trim();
+        link.trim();
         let way = link.way;
         self.turn.settle_link(index);
         let Some(timeouts) = self.turn.cluster(way.cluster).map(|cluster| cluster.spec.timeouts) else { return };
         let Some(link) = self.turn.links.get(index) else { return };
-        if link.state == State::Resolving && now > link.progress + RESOLVED {
+        if link.state == State::Resolving && link.patience.is_over(now, RESOLVED) {
             if let Some(address) = self.last_known(index) {
                 return self.link_dial(index, &address);
             }
         }
         let Some(link) = self.turn.links.get(index) else { return };
-        let waited = now.duration_since(link.progress).as_secs_f64();
         if link.leased().and_then(|leased| leased.deposed).is_some_and(|patience| patience < now) {
             return recovery::lost(&mut self.turn, &mut self.clients, index, "the primary is being replaced");
         }
-        let reply = Duration::from_secs_f64(timeouts.reply);
-        let is_overdue = match link.state {
-            State::Down => false,
-            State::Resolving | State::Connecting | State::Greeting(_) => waited > timeouts.connect,
-            State::Ready if link.exchange.head().is_some_and(|request| request.class == Class::Block) => {
-                let waiting = link.leased().and_then(|leased| leased.waiting);
-                timeouts.reply > 0.0 && waiting.is_some_and(|waiting| waiting.is_overdue(now, reply))
-            }
-            State::Ready if link.is_subscriber() => {
-                let pinged = link.subscriber().and_then(|subscriber| subscriber.pinged);
-                let silent = pinged.map(|since| now.duration_since(since.max(link.progress)));
-                timeouts.reply > 0.0 && silent.is_some_and(|silent| silent > reply)
-            }
-            State::Ready => timeouts.reply > 0.0 && link.exchange.is_in_flight() && waited > timeouts.reply,
-        };
-        if is_overdue {
+        if link.is_overdue(now, &timeouts) {
             link.metrics.timeouts.increment();
             let why = if link.state == State::Ready {
-                format!("no reply for {} s (timeouts.reply)", timeouts.reply)
+                let limit = timeouts.reply.unwrap_or_default().as_secs_f64();
+                format!("no reply for {limit} s (timeouts.reply)")
             } else {
-                format!("not connected within {} s (timeouts.connect)", timeouts.connect)
+                format!("not connected within {} s (timeouts.connect)", timeouts.connect.as_secs_f64())
             };
             recovery::lost(&mut self.turn, &mut self.clients, index, &why);
         }
         let Some(link) = self.turn.links.get(index) else { return };
-        if link.is_subscriber() && link.state == State::Ready && now > link.progress + QUIET {
+        if link.is_subscriber() && link.state == State::Ready && now.duration_since(link.heard) > QUIET {
             pubsub::ping(&mut self.turn, index);
         }
         let Some(link) = self.turn.links.get(index) else { return };
-        let park = Duration::from_secs_f64(timeouts.park);
         if !link.exchange.is_empty()
             && link.state != State::Ready
-            && link.trouble.down_since.is_some_and(|since| now > since + park)
+            && link.trouble.down_since.is_some_and(|since| now.duration_since(since) > timeouts.park)
         {
             recovery::give_up(&mut self.turn, &mut self.clients, index);
         }
@@ -147,11 +133,10 @@ impl Worker {
             settle(&mut self.turn, client);
             let Some(served) = &self.turn.clusters[client.cluster] else { continue };
             let limit = served.cluster.spec.timeouts.idle;
-            let is_idle = limit > 0.0
+            let is_idle = limit.is_some_and(|limit| now.duration_since(client.last_active) > limit)
                 && !matches!(client.flow, Flow::Queued | Flow::Stopped)
                 && client.replies.is_empty()
-                && !client.listens()
-                && now.duration_since(client.last_active).as_secs_f64() > limit;
+                && !client.listens();
             let is_over = Self::is_lingering_since(client, now) || Self::is_stuck(client, now);
             if is_idle || is_over || is_left(&self.turn, client) {
                 idle.push(index);
@@ -182,17 +167,24 @@ impl Worker {
         }
     }
 
-    /// At the cap of all buffers the client that holds most is closed.
-    fn measure(&mut self) {
-        self.turn.measure();
-        if self.turn.accounts.pressure == Pressure::Full {
-            let heaviest = self.clients.iter().max_by_key(|(_, c)| c.held()).map(|(index, c)| (index, c.held()));
-            if let Some((index, held)) = heaviest {
-                if held > super::READ_SIZE {
-                    self.close_now(index, CloseReason::Buffers);
-                }
+    /// At the cap of all buffers the client that holds most is closed; far beyond it as many as it takes, at once.
+    pub(super) fn relieve(&mut self, is_patient: bool) {
+        while self.turn.accounts.pressure == Pressure::Full && (is_patient || self.turn.accounts.is_over()) {
+            let heaviest = self.clients.iter().map(|(index, client)| (client.weight(), index)).max();
+            let Some((_, index)) = heaviest.filter(|&(weight, _)| weight > super::READ_SIZE) else { return };
+            self.close_now(index, CloseReason::Buffers);
+            self.turn.pubsub.left = 0;
+            self.turn.settle_pubsub();
+            self.turn.measure();
+            if is_patient {
+                return;
             }
         }
+    }
+
+    fn measure(&mut self) {
+        self.turn.measure();
+        self.relieve(true);
         for (place, index) in std::mem::take(&mut self.throttled).into_iter().enumerate() {
             if let Some(client) = self.clients.get_mut(index) {
                 client.has_pass = place < PASSES;

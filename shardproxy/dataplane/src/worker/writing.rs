@@ -1,6 +1,6 @@
 //! The client side of a turn: write replies; close.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::time::{Duration, Instant};
 
 use super::reading::settle;
@@ -13,6 +13,9 @@ use crate::pubsub;
 const LINGER: Duration = Duration::from_secs(1);
 /// A client that is to be closed may take this long to read anything of what it is still owed.
 const STUCK: Duration = Duration::from_secs(10);
+
+/// Pieces of output that leave in one write.
+const SLICES: usize = 16;
 
 impl Worker {
     /// Wait for the peer to close after its last reply.
@@ -39,16 +42,22 @@ impl Worker {
     }
 
     pub(super) fn client_flush(&mut self, index: usize) {
-        let Self { clients, turn, deferred, .. } = self;
+        let Self { clients, turn, unwritten, .. } = self;
         let Some(client) = clients.get_mut(index) else { return };
         client.is_dirty = false;
-        client.is_deferred = false;
         client.awaits_exec = None;
         let Some(served) = &turn.clusters[client.cluster] else { return self.close(index) };
         let mut share = SHARE;
         while !client.output.is_empty() && client.blocked_since.is_none() {
-            let unwritten = client.output.unwritten();
-            match client.stream.write(&unwritten[..unwritten.len().min(share)]) {
+            let wrote = if client.output.has_queue() {
+                let mut slices = [IoSlice::new(b""); SLICES];
+                let used = client.output.slices(&mut slices, share);
+                client.stream.write_vectored(&slices[..used])
+            } else {
+                let bytes = client.output.unwritten();
+                client.stream.write(&bytes[..bytes.len().min(share)])
+            };
+            match wrote {
                 Ok(0) => break,
                 Ok(n) => {
                     share -= n;
@@ -58,7 +67,7 @@ impl Worker {
                     if share == 0 {
                         if !client.is_unwritten && !client.output.is_empty() {
                             client.is_unwritten = true;
-                            deferred.push(index);
+                            unwritten.push(index);
                         }
                         break;
                     }
@@ -126,8 +135,7 @@ impl Worker {
         turn.accounts.settle(&mut client.accounted, 0);
         pubsub::forget(turn, &mut client);
         if let Flow::Offloaded(token) = client.flow {
-            turn.offloaded.remove(&token);
-            turn.shared.offloads.abandon(token);
+            turn.offloaded.remove(token);
         }
         if let Some(leased) = client.lease.take() {
             if let Some(leased) = turn.links[leased as usize].leased_mut() {

@@ -66,6 +66,28 @@ fn replies_end_where_they_end() {
 }
 
 #[test]
+fn what_stands_beside_a_reply_ends_before_it() {
+    let cases: &[&[u8]] = &[
+        b">3\r\n+message\r\n$1\r\nc\r\n$1\r\nm\r\n",
+        b"|1\r\n+ttl\r\n:3600\r\n",
+        b"|0\r\n",
+        b"|2\r\n+a\r\n*1\r\n:1\r\n|1\r\n+x\r\n+y\r\n+b\r\n%1\r\n+k\r\n$-1\r\n",
+    ];
+    for aside in cases {
+        let stream = [aside, &b"$1\r\na\r\n"[..]].concat();
+        let whole = Scan { consumed: aside.len(), complete: true };
+        assert_eq!(ReplyFramer::new().scan_aside(&stream), Ok(whole), "{}", aside.escape_ascii());
+        let (mut framer, mut start) = (ReplyFramer::new(), 0);
+        for end in 1..=aside.len() {
+            let scan = framer.scan_aside(&stream[start..end]).unwrap();
+            start += scan.consumed;
+            assert_eq!(scan.complete, end == aside.len(), "{} at {end}", aside.escape_ascii());
+        }
+        assert!(framer.is_idle());
+    }
+}
+
+#[test]
 fn large_values_pass_in_pieces() {
     let mut framer = ReplyFramer::new();
     assert_eq!(framer.scan(b"$100000\r\n"), Ok(Scan { consumed: 9, complete: false }));

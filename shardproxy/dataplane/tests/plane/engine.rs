@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -16,10 +16,14 @@ pub enum Act {
     Say(Vec<u8>),
     /// In two writes, the second a moment later.
     Split(Vec<u8>, usize),
+    /// So many bytes at a time, and the pause after each.
+    Drip(Vec<u8>, usize, Duration),
     /// Say so much, then close.
     Cut(Vec<u8>),
     /// As a stopped process: from now on no connection is read or answered.
     Freeze,
+    /// One after another.
+    All(Vec<Act>),
     /// Do nothing before the gate opens.
     Hold(Arc<Gate>, Box<Act>),
 }
@@ -38,9 +42,13 @@ type Script = dyn Fn(usize, &[String]) -> Act + Send + Sync;
 struct Intake {
     /// A longer argument than this makes it say so much and close.
     narrow: Option<(usize, &'static str)>,
+    /// A longer argument than this makes it say so much, and pass over the request once the gate is open.
+    hasty: Option<(usize, &'static str, Arc<Gate>)>,
     /// So many bytes at a time, and the pause after each.
     pace: Option<(usize, Duration)>,
     hears_pings: bool,
+    /// It remembers no request.
+    forgets: bool,
 }
 
 struct State {
@@ -51,6 +59,8 @@ struct State {
     seen: Mutex<Vec<Seen>>,
     /// Open connections by their numbers.
     streams: Mutex<Vec<(usize, TcpStream)>>,
+    /// Requests it answered before it had read them.
+    refused: AtomicUsize,
     is_frozen: AtomicBool,
     is_stopped: AtomicBool,
 }
@@ -75,6 +85,11 @@ impl Engine {
         Self::started("127.0.0.1:0", script, Intake { hears_pings: true, ..Intake::default() })
     }
 
+    /// It remembers nothing of what it is asked, however much that is.
+    pub fn forgetful(script: impl Fn(usize, &[String]) -> Act + Send + Sync + 'static) -> Self {
+        Self::started("127.0.0.1:0", script, Intake { forgets: true, ..Intake::default() })
+    }
+
     /// A plain one in the place of one that was killed.
     pub fn at(address: &str) -> Self {
         Self::started(address, |_, _| Act::Serve, Intake::default())
@@ -88,6 +103,13 @@ impl Engine {
     /// A plain one that says `farewell` and closes when an argument is longer than `limit`.
     pub fn narrow(limit: usize, farewell: &'static str) -> Self {
         Self::started("127.0.0.1:0", |_, _| Act::Serve, Intake { narrow: Some((limit, farewell)), ..Intake::default() })
+    }
+
+    /// A plain one that answers a request by `answer` as soon as it sees that an argument is longer than `limit`, and takes
+    /// the rest of it when the gate opens.
+    pub fn hasty(limit: usize, answer: &'static str, gate: &Arc<Gate>) -> Self {
+        let hasty = Some((limit, answer, gate.clone()));
+        Self::started("127.0.0.1:0", |_, _| Act::Serve, Intake { hasty, ..Intake::default() })
     }
 
     /// A plain one that reads long arguments so many bytes at a time, and pauses after each.
@@ -108,6 +130,7 @@ impl Engine {
             greeting: Mutex::default(),
             seen: Mutex::default(),
             streams: Mutex::default(),
+            refused: AtomicUsize::new(0),
             is_frozen: AtomicBool::new(false),
             is_stopped: AtomicBool::new(false),
         });
@@ -151,8 +174,28 @@ impl Engine {
         self.connections().into_iter().flat_map(|seen| seen.requests).collect()
     }
 
+    /// Forget what it saw.
+    pub fn forget(&self) {
+        self.state.seen.lock().unwrap().iter_mut().for_each(|seen| seen.requests.clear());
+    }
+
     pub fn count(&self, words: &[&str]) -> usize {
         self.seen().iter().filter(|request| *request == words).count()
+    }
+
+    /// How often it was asked for this command, whatever its arguments.
+    pub fn asked(&self, name: &str) -> usize {
+        let seen = self.state.seen.lock().unwrap();
+        seen.iter().flat_map(|seen| &seen.requests).filter(|request| request[0] == name).count()
+    }
+
+    /// How many requests it answered before it had read them.
+    pub fn refused(&self) -> usize {
+        self.state.refused.load(SeqCst)
+    }
+
+    pub fn has_refused(&self) -> bool {
+        self.refused() > 0
     }
 
     pub fn wait_for(&self, words: &[&str]) {
@@ -168,11 +211,21 @@ impl Engine {
 
     /// Publish: every connection that has subscribed to anything and is not closed hears it.
     pub fn publish(&self, channel: &str, payload: &str) {
-        let message = [b"*3\r\n".to_vec(), bulk("message"), bulk(channel), bulk(payload)].concat();
+        self.publish_all(channel, &[payload.to_owned()]);
+    }
+
+    /// Several messages in one write.
+    pub fn publish_all(&self, channel: &str, payloads: &[String]) {
+        let message = |payload: &String| [b"*3\r\n".to_vec(), bulk("message"), bulk(channel), bulk(payload)].concat();
+        self.say_to_subscribers(&payloads.iter().flat_map(message).collect::<Vec<u8>>());
+    }
+
+    /// The same for a message that is written out already.
+    pub fn say_to_subscribers(&self, message: &[u8]) {
         let seen = self.connections();
         for (number, stream) in &*self.state.streams.lock().unwrap() {
             if seen[*number].requests.iter().any(|request| request[0] == "subscribe") {
-                let _ = (&mut &*stream).write_all(&message); // it may be closed
+                let _ = (&mut &*stream).write_all(message); // it may be closed
             }
         }
     }
@@ -210,7 +263,7 @@ impl Gate {
         self.opened.notify_all();
     }
 
-    fn pass(&self) {
+    pub fn pass(&self) {
         let is_open = self.is_open.lock().unwrap();
         drop(self.opened.wait_timeout_while(is_open, Duration::from_secs(10), |open| !*open).unwrap());
     }
@@ -239,12 +292,15 @@ fn serve(number: usize, stream: &TcpStream, state: &State) {
         }
         true
     };
-    while let Some(request) = thawed().then(|| read_request(&mut input, &state.intake)).flatten() {
+    while let Some(request) = thawed().then(|| read_request(&mut input, state)).flatten() {
+        let Heard::Request(request) = request else { continue };
         if request == ["PING"] && !state.intake.hears_pings {
             let _ = { stream }.write_all(b"+PONG\r\n"); // the proxy asks whether this still lives; no client does
             continue;
         }
-        state.seen.lock().unwrap()[number].requests.push(request.clone());
+        if !state.intake.forgets {
+            state.seen.lock().unwrap()[number].requests.push(request.clone());
+        }
         let act = (state.script)(number, &request);
         if matches!(act, Act::Freeze) {
             state.is_frozen.store(true, SeqCst);
@@ -275,11 +331,17 @@ fn perform(
             thread::sleep(Duration::from_micros(300)); // so that the two arrive apart
             is_open && stream.write_all(tail).is_ok()
         }
+        Act::Drip(reply, piece, pause) => reply.chunks(piece).all(|piece| {
+            let is_open = stream.write_all(piece).is_ok();
+            thread::sleep(pause);
+            is_open
+        }),
         Act::Cut(reply) => {
             let _ = stream.write_all(&reply);
             false
         }
         Act::Freeze => false,
+        Act::All(acts) => acts.into_iter().all(|act| perform(act, number, request, queued, stream)),
         Act::Hold(gate, then) => {
             gate.pass();
             perform(*then, number, request, queued, stream)
@@ -304,8 +366,8 @@ fn ordinary(number: usize, request: &[String], queued: &mut Option<Vec<Vec<u8>>>
         "DEL" | "EXISTS" => format!(":{}\r\n", request.len() - 1).into_bytes(),
         "BLPOP" => Vec::new(),
         "PING" => b"+PONG\r\n".to_vec(),
-        "SUBSCRIBE" => subscribed(&request[1]),
-        "UNSUBSCRIBE" => [b"*3\r\n".to_vec(), bulk("unsubscribe"), bulk(&request[1]), b":0\r\n".to_vec()].concat(),
+        "SUBSCRIBE" | "PSUBSCRIBE" | "SSUBSCRIBE" => confirmation(&request[0], &request[1], 1),
+        "UNSUBSCRIBE" | "PUNSUBSCRIBE" | "SUNSUBSCRIBE" => confirmation(&request[0], &request[1], 0),
         "HELLO" => b"%0\r\n".to_vec(),
         "MULTI" => {
             *queued = Some(Vec::new());
@@ -323,35 +385,57 @@ fn ordinary(number: usize, request: &[String], queued: &mut Option<Vec<Vec<u8>>>
 }
 
 pub fn subscribed(channel: &str) -> Vec<u8> {
-    [b"*3\r\n".to_vec(), bulk("subscribe"), bulk(channel), b":1\r\n".to_vec()].concat()
+    confirmation("subscribe", channel, 1)
+}
+
+fn confirmation(word: &str, topic: &str, count: usize) -> Vec<u8> {
+    [b"*3\r\n".to_vec(), bulk(word), bulk(topic), format!(":{count}\r\n").into_bytes()].concat()
 }
 
 pub fn bulk(text: &str) -> Vec<u8> {
     format!("${}\r\n{text}\r\n", text.len()).into_bytes()
 }
 
-fn read_request(input: &mut BufReader<&TcpStream>, intake: &Intake) -> Option<Vec<String>> {
+/// What a connection was sent.
+enum Heard {
+    Request(Vec<String>),
+    /// Was answered before it was read, and passed over.
+    Answered,
+}
+
+fn read_request(input: &mut BufReader<&TcpStream>, state: &State) -> Option<Heard> {
     let count = read_count(input, '*')?;
-    (0..count)
-        .map(|_| {
-            let length = read_count(input, '$')?;
-            if let Some((_, farewell)) = intake.narrow.filter(|&(limit, _)| length > limit) {
-                let _ = input.get_mut().write_all(farewell.as_bytes());
-                thread::sleep(Duration::from_millis(20)); // so that it arrives before the connection breaks
-                return None;
-            }
-            let mut word = vec![0; length + 2];
-            let (piece, pause) = intake.pace.unwrap_or((word.len(), Duration::ZERO));
-            for piece in word.chunks_mut(piece) {
-                input.read_exact(piece).ok()?;
-                if length > piece.len() {
-                    thread::sleep(pause);
-                }
-            }
-            word.truncate(word.len() - 2);
-            String::from_utf8(word).ok()
-        })
-        .collect()
+    let (mut words, mut is_answered) = (Vec::new(), false);
+    for _ in 0..count {
+        words.push(read_word(input, state, &mut is_answered)?);
+    }
+    Some(if is_answered { Heard::Answered } else { Heard::Request(words) })
+}
+
+fn read_word(input: &mut BufReader<&TcpStream>, state: &State, is_answered: &mut bool) -> Option<String> {
+    let intake = &state.intake;
+    let length = read_count(input, '$')?;
+    if let Some((_, farewell)) = intake.narrow.filter(|&(limit, _)| length > limit) {
+        let _ = input.get_mut().write_all(farewell.as_bytes());
+        thread::sleep(Duration::from_millis(20)); // so that it arrives before the connection breaks
+        return None;
+    }
+    if let Some((_, answer, gate)) = intake.hasty.as_ref().filter(|&&(limit, ..)| length > limit && !*is_answered) {
+        input.get_mut().write_all(answer.as_bytes()).ok()?;
+        state.refused.fetch_add(1, SeqCst);
+        *is_answered = true;
+        gate.pass();
+    }
+    let mut word = vec![0; length + 2];
+    let (piece, pause) = intake.pace.unwrap_or((word.len(), Duration::ZERO));
+    for piece in word.chunks_mut(piece) {
+        input.read_exact(piece).ok()?;
+        if length > piece.len() {
+            thread::sleep(pause);
+        }
+    }
+    word.truncate(word.len() - 2);
+    String::from_utf8(word).ok()
 }
 
 fn read_count(input: &mut impl BufRead, kind: char) -> Option<usize> {

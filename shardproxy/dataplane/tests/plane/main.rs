@@ -1,15 +1,23 @@
 //! The whole data plane between plain sockets and small fake engines that do what no good engine does.
 
+mod asides;
 mod blocking;
+mod cache;
+#[allow(dead_code)] // `memory` uses the rest
 mod client;
 mod drain;
 mod durable;
+mod early;
+#[allow(dead_code)] // `memory` uses the rest
 mod engine;
 mod epochs;
+mod extremes;
+mod growth;
 mod identity;
 mod limits;
 mod losses;
 mod offloads;
+#[allow(dead_code)] // `memory` uses the rest
 mod proxy;
 mod recent;
 mod refusals;
@@ -17,4 +25,6 @@ mod replies;
 mod scripts;
 mod subscriptions;
 mod transactions;
+mod trickles;
+mod turns;
 mod waiting;

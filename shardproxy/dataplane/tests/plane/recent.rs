@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::client::value;
+use crate::client::{request, value};
 use crate::engine::{Act, Engine, Gate};
 use crate::proxy::{until, Proxy, Spec};
 
@@ -77,4 +77,31 @@ fn after_flushall_every_key_is_read_from_the_primary() {
     assert_eq!(client.reply(), "+OK");
     client.ask(&["GET", "key"]);
     assert_eq!((reads_of(&primary, "key"), reads_of(&replica, "key")), (1, 1));
+}
+
+/// What was never written is read from replicas, however much else is written meanwhile; what leaves them is counted.
+#[test]
+fn many_writes_make_other_keys_no_writes() {
+    const WRITES: usize = 50_000;
+    const READS: usize = 1000;
+    let (primary, replica) = (Engine::plain(), Engine::plain());
+    let spec = Spec { reads: "replica", max_staleness: 60.0, ..Spec::shard(&[&primary, &replica], Some(0)) };
+    let proxy = Proxy::start(&spec);
+    let mut client = proxy.client();
+    for batch in 0..WRITES / 1000 {
+        let keys = (0..1000).map(|n| format!("written:{batch}:{n}"));
+        client.send_bytes(&keys.flat_map(|key| request(&["SET", &key, "x"])).collect::<Vec<u8>>());
+        (0..1000).for_each(|_| assert_eq!(client.reply(), "+OK"));
+    }
+    let reads: Vec<u8> = (0..READS).flat_map(|n| request(&["GET", &format!("other:{n}")])).collect();
+    client.send_bytes(&reads);
+    (0..READS).for_each(|n| assert_eq!(client.reply(), value(&format!("other:{n}"))));
+    let spread = replica.seen().iter().filter(|request| request[0] == "GET").count();
+    assert!(spread > READS * 3 / 4, "{spread} of {READS} were read from the replica");
+    assert_eq!(proxy.statistic("/fresh_reads"), (READS - spread) as u64);
+    for batch in [0, WRITES / 2000, WRITES / 1000 - 1] {
+        let key = format!("written:{batch}:7");
+        assert_eq!(client.ask(&["GET", &key]), value(&key));
+        assert_eq!((reads_of(&primary, &key), reads_of(&replica, &key)), (1, 0), "{key}");
+    }
 }

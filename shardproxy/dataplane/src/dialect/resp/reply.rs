@@ -66,6 +66,23 @@ impl ReplyFramer {
         self.scan_values(buf)
     }
 
+    /// As `scan`, of what stands beside replies: a push, or an attribute alone, without the reply it is about.
+    pub fn scan_aside(&mut self, buf: &[u8]) -> Result<Scan, ReplyError> {
+        if !self.is_idle() || buf.first() != Some(&b'|') {
+            return self.scan(buf);
+        }
+        let Some((length, size)) = length_line(b'|', &buf[1..])? else {
+            return Ok(Scan { consumed: 0, complete: false });
+        };
+        let start = 1 + size;
+        self.left = length.unwrap_or(0) * 2;
+        if self.left == 0 {
+            return Ok(Scan { consumed: start, complete: true });
+        }
+        let scan = self.scan_values(&buf[start..])?;
+        Ok(Scan { consumed: start + scan.consumed, ..scan })
+    }
+
     fn scan_values(&mut self, buf: &[u8]) -> Result<Scan, ReplyError> {
         let was_idle = self.is_idle();
         let mut left = if was_idle { 1 } else { self.left };

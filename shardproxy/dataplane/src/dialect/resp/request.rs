@@ -13,6 +13,9 @@ pub use crate::command::Span;
 const MAX_LINE: usize = 64 * 1024;
 /// Largest argument; the default of Redis' `proto-max-bulk-len`.
 const MAX_BULK: usize = 512 * 1024 * 1024;
+/// Largest request, where no lower limit is set: its positions are numbers of 32 bits, also those of what is written anew
+/// of it, with a longer name or another timeout.
+const MAX_REQUEST: usize = u32::MAX as usize - MAX_LINE;
 /// What a client that has not authenticated may send (Redis' networking.c).
 const UNAUTHENTICATED_ARGUMENTS: usize = 10;
 const UNAUTHENTICATED_BULK: usize = 16384;
@@ -148,7 +151,7 @@ impl RequestParser {
     /// The arguments from `at` on. Nothing is reserved for what is only announced.
     #[inline]
     fn take_arguments(&mut self, buf: &[u8], limits: &RequestLimits) -> Result<Parsed, RequestError> {
-        let largest = limits.max_request.min(u32::MAX as usize);
+        let largest = limits.max_request.min(MAX_REQUEST);
         while self.left > 0 {
             let (length, start) = match self.bulk {
                 Some(length) => (length as usize, self.at),

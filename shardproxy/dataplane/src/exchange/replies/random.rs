@@ -92,7 +92,7 @@ impl Harness {
                 self.owed.push(Owed { sequence, rest, parts: Vec::new() });
             }
             Step::ExpectJoin { silent, parts } => {
-                let sequence = self.queue.expect_join(Join::new(Kind::Sum, usize::from(parts), &[], silent));
+                let sequence = self.queue.expect_join(Box::new(Join::new(Kind::Sum, usize::from(parts), &[], silent)));
                 let sum = format!(":{}\r\n", u32::from(parts) * 5).into_bytes();
                 self.replies.push(if silent { Vec::new() } else { sum });
                 self.owed.push(Owed { sequence, rest: Vec::new(), parts: (0..parts).collect() });
@@ -111,7 +111,7 @@ impl Harness {
             }
             Step::Push => {
                 let push = format!("{{{}}}", self.pushes.len()).into_bytes();
-                self.queue.between(&mut self.output, &mut self.pool).extend_from_slice(&push);
+                self.queue.push(&mut self.output, &mut self.pool, 2, &Parcel::Copied(&push));
                 self.pushes.push(push);
             }
             Step::Flush { size } => self.flush(size),
@@ -214,7 +214,7 @@ fn an_empty_place_in_a_stash_given_back_is_no_place() {
     let (mut queue, mut output, mut pool) = (ReplyQueue::new(), Output::default(), BufferPool::default());
     let large = vec![b'x'; 100_000];
     let [first, second, slow, middle, slower] = [(); 5].map(|()| queue.expect(false));
-    let silent = queue.expect_join(Join::new(Kind::Sum, 1, &[], true));
+    let silent = queue.expect_join(Box::new(Join::new(Kind::Sum, 1, &[], true)));
     let last = queue.expect(false);
     queue.deliver(second, &large, &mut output, &mut pool);
     queue.deliver_part(silent, 0, b":1\r\n", &mut output, &mut pool); // behind 100 kB
@@ -233,7 +233,7 @@ fn messages_that_wait_for_the_end_of_a_reply_are_counted() {
     let (mut queue, mut output, mut pool) = (ReplyQueue::new(), Output::default(), BufferPool::default());
     let sequence = queue.expect(false);
     queue.deliver_piece(sequence, b"$9\r\nabc", &mut output, &mut pool);
-    queue.between(&mut output, &mut pool).extend_from_slice(&[b'x'; 1000]);
+    queue.push(&mut output, &mut pool, 2, &Parcel::Copied(&[b'x'; 1000]));
     assert_eq!(queue.early(), 1000);
     queue.deliver(sequence, b"defghi\r\n", &mut output, &mut pool);
     assert_eq!(queue.early(), 0);

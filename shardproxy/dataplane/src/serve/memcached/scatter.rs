@@ -137,7 +137,7 @@ fn expect(
     kind: Gathered,
     links: impl ExactSizeIterator<Item = usize>,
 ) -> u32 {
-    let sequence = client.replies.expect_join(Join::memcache(kind, links.len(), request.noreply));
+    let sequence = client.replies.expect_join(Box::new(Join::memcache(kind, links.len(), request.noreply)));
     let owed = client.owed(sequence);
     for (part, link) in links.enumerate() {
         let owed = Owed { part: part as u16, ..owed };

@@ -46,6 +46,7 @@ pub fn serve(turn: &mut Turn, client: &mut Client, data: &[u8]) -> (usize, bool)
             }
             Parsed::Request(request) => {
                 taken += request.bytes.len();
+                turn.batch += 1;
                 dispatch(turn, client, &request);
             }
             Parsed::Refused { text, consumed, swallow, noreply } => {
