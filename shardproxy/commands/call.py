@@ -11,7 +11,7 @@ from shardproxy.commands.sources import Sources
 from shardproxy.commands.table import Table
 from shardproxy.config import Commands, ConfigurationEndpoint
 from shardproxy.config.commands import EVERY
-from shardproxy.dataplane import Offload
+from shardproxy.dataplane import Offloaded
 from shardproxy.dataplane.statistics import Statistics
 from shardproxy.model import Address, EndpointKind, Topology
 from shardproxy.model.replication import ShardKey
@@ -71,7 +71,7 @@ class Settings:
 class Call:
     """A command to answer, and what there is to answer it with."""
 
-    offload: Offload
+    offload: Offloaded
     topology: Topology
     table: Table
     settings: Settings
@@ -100,12 +100,12 @@ class Call:
     @property
     def plays_cluster(self) -> bool:
         """Whether this endpoint plays a Redis Cluster."""
-        return self.offload.endpoint is EndpointKind.CONFIGURATION
+        return self.offload.endpoint == EndpointKind.CONFIGURATION.value
 
     @property
     def is_reader(self) -> bool:
         """Whether this endpoint only reads, from replicas."""
-        return self.offload.endpoint is EndpointKind.READER
+        return self.offload.endpoint == EndpointKind.READER.value
 
     def slot_of(self, key: bytes) -> int:
         """The slot of a key, as the data plane routes it."""

@@ -97,7 +97,7 @@ def _proxy(call: Call, answers: list[Answer]) -> Section:
         {
             "proxy_name": "shardproxy",
             "proxy_cluster": call.topology.cluster,
-            "proxy_endpoint": call.offload.endpoint.value,
+            "proxy_endpoint": call.offload.endpoint,
             "proxy_epoch": str(call.topology.epoch),
             "proxy_shards": str(len(answers)),
             "proxy_shards_unreachable": str(len(silent)),

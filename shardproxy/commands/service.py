@@ -25,7 +25,7 @@ from shardproxy.commands.learn import Learner
 from shardproxy.commands.sources import Sources
 from shardproxy.commands.table import Table, lower
 from shardproxy.commands.texts import unknown_subcommand
-from shardproxy.dataplane import Abandoned, Offload
+from shardproxy.dataplane import Abandoned, ClientDid, Event, Offloaded
 from shardproxy.model import Address, Topology
 from shardproxy.model.replication import ShardKey
 from shardproxy.nodes import NodeError, NodeFailure, NodeLinks
@@ -43,7 +43,7 @@ log = structlog.get_logger()
 class OffloadingFacade(Facade, Protocol):
     """The part of the data plane that the service uses."""
 
-    def offloads(self) -> AsyncIterator[Offload | Abandoned]: ...
+    def events(self) -> AsyncIterator[Event]: ...
 
 
 def no_settings(cluster: str) -> Settings:
@@ -71,14 +71,16 @@ async def run_commands(
         followers = Followers(nursery, topologies, nodes)
         service = _Service(dataplane, topologies, nodes, learner, followers, settings_of, readable)
         task_status.started()
-        async for offload in dataplane.offloads():
-            if isinstance(offload, Abandoned):
-                service.abandon(offload.token)
-            elif is_patient(offload):
-                nursery.start_soon(service.serve_patient, offload, service.cancellable(offload))
+        async for event in dataplane.events():
+            if isinstance(event, Abandoned):
+                service.abandon(event.token)
+            elif isinstance(event, ClientDid):
+                service.report(event)
+            elif is_patient(event):
+                nursery.start_soon(service.serve_patient, event, service.cancellable(event))
             else:
-                await waiting.acquire_on_behalf_of(offload)
-                nursery.start_soon(service.serve, offload, service.cancellable(offload), waiting)
+                await waiting.acquire_on_behalf_of(event)
+                nursery.start_soon(service.serve, event, service.cancellable(event), waiting)
         nursery.cancel_scope.cancel()  # nobody waits for the answers any more
 
 
@@ -98,7 +100,7 @@ class _Service:
     scopes: dict[int, trio.CancelScope] = field(default_factory=dict)  # of what ends when its client goes
     reported: set[tuple[str, str]] = field(default_factory=set)
 
-    def cancellable(self, offload: Offload) -> trio.CancelScope:
+    def cancellable(self, offload: Offloaded) -> trio.CancelScope:
         """The scope in which to serve it, from now on cancelled when its client goes."""
         scope = self.scopes[offload.token] = trio.CancelScope()
         return scope
@@ -108,7 +110,16 @@ class _Service:
         if token in self.scopes:
             self.scopes[token].cancel()
 
-    async def serve(self, offload: Offload, scope: trio.CancelScope, waiting: trio.CapacityLimiter) -> None:
+    def report(self, did: ClientDid) -> None:
+        """Log it for the first client of a cluster; a counter has them all."""
+        if (did.cluster, did.what) not in self.reported:
+            self.reported.add((did.cluster, did.what))
+            advice = "memcached removed it; set the client to the text or meta protocol"
+            log.warning(
+                "client refused", cluster=did.cluster, why=did.what, client=did.address, advice=advice
+            )
+
+    async def serve(self, offload: Offloaded, scope: trio.CancelScope, waiting: trio.CapacityLimiter) -> None:
         """Answer one offload, or have it routed again."""
         try:
             with scope:
@@ -120,7 +131,7 @@ class _Service:
             self.scopes.pop(offload.token, None)
             waiting.release_on_behalf_of(offload)
 
-    async def serve_patient(self, offload: Offload, scope: trio.CancelScope) -> None:
+    async def serve_patient(self, offload: Offloaded, scope: trio.CancelScope) -> None:
         """Answer one offload that ends by a timeout of its own, or when its client goes."""
         limiter = self.patient.setdefault(offload.cluster, trio.CapacityLimiter(PATIENT_PER_CLUSTER))
         try:
@@ -136,11 +147,8 @@ class _Service:
             self.scopes.pop(offload.token, None)
             limiter.release_on_behalf_of(offload)
 
-    async def _serve(self, offload: Offload) -> None:
+    async def _serve(self, offload: Offloaded) -> None:
         reply: Reply
-        if offload.token == 0:  # nobody waits: the data plane reports what a client did
-            self._report(offload)
-            return
         try:
             found = await self._reply(offload)
             if found is _RETRY:
@@ -159,7 +167,7 @@ class _Service:
             reply = Failure(f"ERR {_name(offload)} failed in the proxy: {type(e).__name__}")
         self._answer(offload, reply)
 
-    async def _reply(self, offload: Offload) -> Reply | object:
+    async def _reply(self, offload: Offloaded) -> Reply | object:
         call = self._call(offload)
         command = call.table.find(call.args)
         if command is None or not offload.known:  # what the table knows may have another name in this cluster
@@ -185,7 +193,7 @@ class _Service:
             self.scopes.pop(offload.token, None)
             return cast("Reply", await handler(call))
 
-    def _call(self, offload: Offload) -> Call:
+    def _call(self, offload: Offloaded) -> Call:
         topology = self.topologies.get(offload.cluster)
         if topology is None:
             raise CommandError(f"ERR cluster {offload.cluster} is no longer served")
@@ -203,30 +211,16 @@ class _Service:
             self.topologies,
         )
 
-    def _report(self, offload: Offload) -> None:
-        """Log it for the first client of a cluster; a counter has them all."""
-        what = offload.args[0].decode()
-        if (offload.cluster, what) not in self.reported:
-            self.reported.add((offload.cluster, what))
-            advice = "memcached removed it; set the client to the text or meta protocol"
-            log.warning(
-                "client refused",
-                cluster=offload.cluster,
-                why=what,
-                client=offload.local_address,
-                advice=advice,
-            )
-
-    def _answer(self, offload: Offload, reply: Reply) -> None:
+    def _answer(self, offload: Offloaded, reply: Reply) -> None:
         self.dataplane.answer(offload.token, reply_encode(reply, offload.resp))
 
 
 _RETRY = object()
 
 
-def is_patient(offload: Offload) -> bool:
+def is_patient(offload: Offloaded) -> bool:
     return lower(offload.args[0]) in PATIENT
 
 
-def _name(offload: Offload) -> str:
+def _name(offload: Offloaded) -> str:
     return lower(offload.args[0][:64])

@@ -1,8 +1,20 @@
-"""The data plane as Python sees it: plain values both ways. A worker thread never takes the GIL."""
+"""The data plane as Python sees it: plain values in, typed events and plain values out.
 
-from typing import Any, Final, Self, final
+A worker thread never takes the GIL.
+"""
 
-__all__ = ["VERSION", "DataPlane", "glob_filter"]
+from typing import Any, ClassVar, Final, Self, final
+
+__all__ = [
+    "VERSION",
+    "Abandoned",
+    "ClientDid",
+    "DataPlane",
+    "NodeDown",
+    "NodeLost",
+    "Offloaded",
+    "glob_filter",
+]
 
 VERSION: Final[str]
 
@@ -11,6 +23,100 @@ def glob_filter(pattern: bytes, words: list[bytes], ignores_case: bool) -> list[
 
     Raise OverflowError when it would take too long.
     """
+
+@final
+class Offloaded:
+    """A command that Python answers; `DataPlane.answer` or `retry` must follow with its token."""
+
+    def __new__(
+        cls,
+        token: int,
+        cluster: str,
+        endpoint: str,
+        client_id: int,
+        resp: int,
+        db: int,
+        local_address: str,
+        known: bool,
+        args: tuple[bytes, ...],
+    ) -> Self: ...
+    @property
+    def token(self) -> int: ...
+    @property
+    def cluster(self) -> str: ...
+    @property
+    def endpoint(self) -> str:
+        """Its kind: configuration, primary or reader."""
+
+    @property
+    def client_id(self) -> int: ...
+    @property
+    def resp(self) -> int:
+        """The version of RESP its client speaks: 2 or 3."""
+
+    @property
+    def db(self) -> int: ...
+    @property
+    def local_address(self) -> str: ...
+    @property
+    def known(self) -> bool:
+        """False for a command that is not in the table."""
+
+    @property
+    def args(self) -> tuple[bytes, ...]: ...
+
+@final
+class Abandoned:
+    """The client of an offloaded command has gone; nobody waits for the answer to that token."""
+
+    __hash__: ClassVar[None]  # type: ignore[assignment]
+    def __new__(cls, token: int) -> Self: ...
+    @property
+    def token(self) -> int: ...
+
+@final
+class NodeLost:
+    """What a worker found of a node: it says where to look, not what to think."""
+
+    __hash__: ClassVar[None]  # type: ignore[assignment]
+    def __new__(cls, cluster: str, address: str, kind: str, why: str) -> Self: ...
+    @property
+    def cluster(self) -> str: ...
+    @property
+    def address(self) -> str: ...
+    @property
+    def kind(self) -> str:
+        """`lost`, or not reached, or `stranger`: not the primary that the topology names."""
+
+    @property
+    def why(self) -> str: ...
+
+@final
+class NodeDown:
+    """A memcached node counts as down for some worker, or for none any more."""
+
+    __hash__: ClassVar[None]  # type: ignore[assignment]
+    def __new__(cls, cluster: str, address: str, why: str | None) -> Self: ...
+    @property
+    def cluster(self) -> str: ...
+    @property
+    def address(self) -> str: ...
+    @property
+    def why(self) -> str | None:
+        """None: it is up again."""
+
+@final
+class ClientDid:
+    """What a client did that nobody waits to hear about."""
+
+    __hash__: ClassVar[None]  # type: ignore[assignment]
+    def __new__(cls, cluster: str, address: str, what: str) -> Self: ...
+    @property
+    def cluster(self) -> str: ...
+    @property
+    def address(self) -> str: ...
+    @property
+    def what(self) -> str: ...
 
 @final
 class DataPlane:
@@ -40,11 +146,11 @@ class DataPlane:
     def fileno(self) -> int:
         """An eventfd that is readable while `take` has something."""
 
-    def take(self) -> list[tuple[int, str, str, int, int, int, str, bool, list[bytes]]]:
-        """Offloaded commands.
+    def take(self) -> list[Offloaded | Abandoned | NodeLost | NodeDown | ClientDid]:
+        """What has happened since the last call, in its order.
 
-        Each is (token, cluster, endpoint kind, client id, RESP version, db, local address, known, args).
-        `known` is False for a command that is not in the table. No args: the client of that token has gone.
+        An `Abandoned` comes after its `Offloaded`. A node that is down is told once, and once when it is not
+        any more. Of what clients did, and of losses, there are 1,024 at once at most: more say nothing new.
         """
 
     def answer(self, token: int, reply: bytes) -> None:
@@ -71,19 +177,6 @@ class DataPlane:
 
     def subscribers(self, cluster: str, kind: str, names: list[bytes]) -> list[int]:
         """How many clients of the cluster are subscribed to each of these. Releases the GIL."""
-
-    def hints(self) -> list[tuple[str, str, str, str]]:
-        """What workers found of nodes since the last call.
-
-        Each is (cluster, address, kind, why); `fileno` is readable while there are some. The kind is `lost`,
-        also when it could not be reached, or `stranger`: not the primary that the topology names.
-        """
-
-    def down(self) -> list[tuple[str, str, str]] | None:
-        """memcached nodes that are down; None when that is as it was at the last call.
-
-        Each is (cluster, address, why); `fileno` is readable when there is news.
-        """
 
     def pause(self, cluster: str, seconds: float, only_writes: bool) -> None:
         """Hold requests of the cluster's clients, or only writes, for so long; 0 ends it."""

@@ -11,7 +11,7 @@
 //! The rooms are floors, and a room imports from those below it only (rooms.rs checks):
 //!
 //! ```text
-//!  python                 the boundary: the only file that knows Python
+//!  python                 the boundary: the only room that knows Python
 //!  plane                  threads, listeners, the operations of the control plane
 //!  worker                 one thread: its turn, sockets, messages, ticks; schedules, decides nothing
 //!  serve > admit          what is done about a request, one file per family, behind one gate
@@ -53,4 +53,4 @@ mod turn;
 mod worker;
 
 pub use model::Cluster;
-pub use plane::{ApplyError, Hint, HintKind, Plane};
+pub use plane::{ApplyError, ClientDid, Event, Loss, NodeDown, NodeLost, Offload, Plane};

@@ -238,13 +238,13 @@ impl Registry {
     }
 
     /// Nodes that some worker counts as down: cluster, address and why.
-    pub fn down(&self) -> Vec<(String, String, String)> {
+    pub fn down(&self) -> BTreeMap<(String, String), String> {
         let mut found = BTreeMap::new();
         for ((cluster, address, _), metrics) in lock(&self.nodes).iter().filter(|(_, m)| m.down.get() > 0) {
             let why = || lock(&metrics.why_down).clone();
             found.entry((cluster.clone(), address.clone())).or_insert_with(why);
         }
-        found.into_iter().map(|((cluster, address), why)| (cluster, address, why)).collect()
+        found
     }
 
     /// The sums over workers, by cluster name; `names` of the commands.

@@ -11,6 +11,7 @@ from contextlib import closing, contextmanager
 import pytest
 import redis
 
+from shardproxy.dataplane import _native
 from shardproxy.fleet import Fleet, RedisNode
 from tests.failover.load import connect
 from tests.fixtures.driven import Driven, driven
@@ -79,8 +80,8 @@ def test_an_empty_primary_acknowledges_nothing_until_it_is_named(start_fleet: St
                 assert sum(counts) == acknowledged
                 assert node.ask("DBSIZE") == 0
                 assert "cmdstat_incr" not in node.info("commandstats")
-                hints = plane.native.hints()
-                assert (("main", str(node.address), "stranger")) in [hint[:3] for hint in hints]
+                losses = [event for event in plane.native.take() if isinstance(event, _native.NodeLost)]
+                assert (str(node.address), "stranger") in [(lost.address, lost.kind) for lost in losses]
                 run_id = node.info("server")["run_id"]
                 plane.serve(run_id=run_id)
             before = sum(counts)

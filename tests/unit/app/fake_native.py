@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import os
 from collections import deque
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, TypeAlias, cast
 
-from shardproxy.dataplane import DataPlane
+from shardproxy.dataplane import DataPlane, _native
+from shardproxy.dataplane._native import Abandoned, ClientDid, NodeDown, NodeLost, Offloaded
 
-if TYPE_CHECKING:
-    from shardproxy.dataplane import _native
-
-Taken = tuple[int, str, str, int, int, int, str, bool, list[bytes]]
+Event: TypeAlias = Offloaded | Abandoned | NodeLost | NodeDown | ClientDid
 
 
 class FakeNative:
@@ -23,17 +21,18 @@ class FakeNative:
         self.refuses: dict[str, OSError] = {}  # address: why it cannot be listened on
         self.answers: list[tuple[int, bytes]] = []
         self.retried: list[int] = []
-        self.down_news: list[tuple[str, str, str]] | None = None
-        self.hint_news: list[tuple[str, str, str, str]] = []
         self.counters: dict[str, Any] = statistics()
         self.client_rows: list[dict[str, Any]] = []
         self.drained = self.stopped = False
         self._wakeup = os.eventfd(0, os.EFD_NONBLOCK)
-        self._offloads: deque[Taken] = deque()
+        self._events: deque[Event] = deque()
 
     def offload(self, token: int, *args: bytes) -> None:
         """Hand over a command, as a worker would."""
-        self._offloads.append((token, "main", "primary", 7, 3, 0, "127.0.0.1:7000", True, list(args)))
+        self.tell(Offloaded(token, "main", "primary", 7, 3, 0, "127.0.0.1:7000", True, args))
+
+    def tell(self, *events: Event) -> None:
+        self._events += events
         os.eventfd_write(self._wakeup, 1)
 
     def apply(self, cluster: bytes) -> list[tuple[str, str]]:
@@ -64,33 +63,17 @@ class FakeNative:
     def fileno(self) -> int:
         return self._wakeup
 
-    def take(self) -> list[Taken]:
+    def take(self) -> list[Event]:
         try:
             os.eventfd_read(self._wakeup)
         except BlockingIOError:
             return []
-        taken = list(self._offloads)
-        self._offloads.clear()
+        taken = list(self._events)
+        self._events.clear()
         return taken
 
     def answer(self, token: int, reply: bytes) -> None:
         self.answers.append((token, reply))
-
-    def hints(self) -> list[tuple[str, str, str, str]]:
-        told, self.hint_news = self.hint_news, []
-        return told
-
-    def tell_hints(self, *hints: tuple[str, str, str, str]) -> None:
-        self.hint_news += hints
-        os.eventfd_write(self._wakeup, 1)
-
-    def down(self) -> list[tuple[str, str, str]] | None:
-        told, self.down_news = self.down_news, None
-        return told
-
-    def tell_down(self, *nodes: tuple[str, str, str]) -> None:
-        self.down_news = list(nodes)
-        os.eventfd_write(self._wakeup, 1)
 
     def retry(self, token: int) -> None:
         self.retried.append(token)

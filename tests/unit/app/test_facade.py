@@ -10,12 +10,13 @@ import trio.testing
 from structlog.testing import capture_logs
 
 from shardproxy.config import parse_config
-from shardproxy.dataplane import Abandoned, Offload
+from shardproxy.dataplane import Abandoned, ClientDid, Event, Offloaded
+from shardproxy.dataplane._native import NodeDown, NodeLost
 from shardproxy.dataplane.cpus import cpu_count
 from shardproxy.dataplane.descriptors import clients_at_most, descriptors_raise, why_too_few
 from shardproxy.dataplane.spec import ClusterSpec, cluster_spec
-from shardproxy.model import Address, EndpointKind
-from shardproxy.model.health import NodeDown
+from shardproxy.model import Address
+from shardproxy.model.health import NodeDown as Down
 from shardproxy.topology.settings import settings_read
 from tests.unit.app.fake_native import FakeNative, dataplane_over
 
@@ -23,12 +24,12 @@ from tests.unit.app.fake_native import FakeNative, dataplane_over
 async def test_offloads_arrive_typed_and_in_order(autojump_clock: trio.testing.MockClock) -> None:
     native = FakeNative()
     dataplane = dataplane_over(native)
-    seen: list[Offload | Abandoned] = []
+    seen: list[Event] = []
 
     async def read() -> None:
-        async for offload in dataplane.offloads():
-            seen.append(offload)
-            if len(seen) == 3:
+        async for event in dataplane.events():
+            seen.append(event)
+            if len(seen) == 4:
                 return
 
     async with trio.open_nursery() as nursery:
@@ -36,12 +37,15 @@ async def test_offloads_arrive_typed_and_in_order(autojump_clock: trio.testing.M
         native.offload(1, b"INFO")
         native.offload(2, b"CLUSTER", b"SLOTS")
         await trio.testing.wait_all_tasks_blocked()
-        native.offload(2)  # its client has gone
-    assert seen[0].token == 1
-    assert seen[2] == Abandoned(2)
-    assert seen[1] == Offload(
-        2, "main", EndpointKind.PRIMARY, 7, 3, 0, "127.0.0.1:7000", True, (b"CLUSTER", b"SLOTS")
-    )
+        native.tell(Abandoned(2), ClientDid("main", "10.0.0.1:5", "binary protocol"))
+    first, second, *others = seen
+    assert isinstance(first, Offloaded)
+    assert isinstance(second, Offloaded)
+    assert (first.token, second.token) == (1, 2)
+    assert (second.endpoint, second.client_id, second.resp, second.db) == ("primary", 7, 3, 0)
+    assert (second.local_address, second.known) == ("127.0.0.1:7000", True)
+    assert second.args == (b"CLUSTER", b"SLOTS")
+    assert others == [Abandoned(2), ClientDid("main", "10.0.0.1:5", "binary protocol")]
     dataplane.stop()
 
 
@@ -51,22 +55,22 @@ async def test_nodes_that_are_down_are_shown_with_the_reason(autojump_clock: tri
     first, second = Address("127.0.0.1", 1), Address("127.0.0.1", 2)
 
     async def read() -> None:
-        async for _ in dataplane.offloads():
+        async for _ in dataplane.events():
             raise AssertionError("nothing was offloaded")
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(read)
         since = trio.current_time()
-        native.tell_down(("main", str(first), "refused"))
+        native.tell(NodeDown("main", str(first), "refused"))
         await trio.testing.wait_all_tasks_blocked()
-        assert dict(dataplane.down) == {("main", first): NodeDown("refused", since)}
+        assert dict(dataplane.down) == {("main", first): Down("refused", since)}
         await trio.sleep(5)
-        native.tell_down(("main", str(first), "silent"), ("main", str(second), "closed"))
+        native.tell(NodeDown("main", str(second), "closed"))
         await trio.testing.wait_all_tasks_blocked()
-        assert dataplane.down["main", first] == NodeDown("refused", since)
-        native.tell_down(("main", str(second), "closed"))
+        assert dataplane.down["main", first] == Down("refused", since)
+        native.tell(NodeDown("main", str(first), None))
         await trio.testing.wait_all_tasks_blocked()
-        assert dict(dataplane.down) == {("main", second): NodeDown("closed", since + 5)}
+        assert dict(dataplane.down) == {("main", second): Down("closed", since + 5)}
         dataplane.stop()
 
 
@@ -79,13 +83,14 @@ async def test_a_stranger_wakes_health_and_is_logged_once_per_topology(
     cluster = cluster_spec_of("main")
 
     async def read() -> None:
-        async for _ in dataplane.offloads():
+        async for _ in dataplane.events():
             raise AssertionError("nothing was offloaded")
 
     async def found() -> list[tuple[str, Address]]:
         with capture_logs() as logged:
-            native.tell_hints(
-                ("main", str(lost), "lost", "refused"), ("main", str(stranger), "stranger", "another process")
+            native.tell(
+                NodeLost("main", str(lost), "lost", "refused"),
+                NodeLost("main", str(stranger), "stranger", "another process"),
             )
             heard = [await dataplane.hints.receive() for _ in range(2)]
         assert heard == [lost, stranger]
@@ -116,7 +121,7 @@ async def test_stop_ends_the_reader_and_is_idempotent() -> None:
     dataplane = dataplane_over(native)
 
     async def read() -> None:
-        async for _ in dataplane.offloads():
+        async for _ in dataplane.events():
             raise AssertionError("nothing was offloaded")
 
     with trio.fail_after(5):

@@ -19,11 +19,11 @@ use crate::dialect::memcached::verb::command_names;
 use crate::glob::{self, TooCostly};
 use crate::model::{Cluster, Kind};
 use crate::net::{Address, Resolver};
-use crate::shared::{worker_of, Down, Offload, Paused, Shared};
+use crate::shared::{worker_of, Paused, Shared};
 use crate::sync::lock;
 use crate::worker::{Mailbox, Message, Worker};
 
-pub use crate::shared::{Hint, HintKind};
+pub use crate::shared::{ClientDid, Event, Loss, NodeDown, NodeLost, Offload};
 
 #[cfg(test)]
 mod tests;
@@ -163,11 +163,12 @@ impl Plane {
     }
 
     pub fn wakeup_fd(&self) -> i32 {
-        self.shared.offloads.wakeup.fd()
+        self.shared.events.wakeup.fd()
     }
 
-    pub fn take(&self) -> Vec<Offload> {
-        self.shared.offloads.take()
+    /// What the workers have to say since the last call, in its order.
+    pub fn take(&self) -> Vec<Event> {
+        self.shared.take_events()
     }
 
     pub fn answer(&self, token: u64, reply: Vec<u8>) {
@@ -238,16 +239,6 @@ impl Plane {
             count += some;
         }
         count
-    }
-
-    /// What workers found of nodes since the last call.
-    pub fn hints(&self) -> Vec<Hint> {
-        self.shared.take_hints()
-    }
-
-    /// memcached nodes that are down, and why; none if that is as it was at the last call.
-    pub fn down(&self) -> Option<Vec<Down>> {
-        self.shared.take_down()
     }
 
     /// The names that match of what clients of the cluster are subscribed to, sorted. Without a pattern all of them.

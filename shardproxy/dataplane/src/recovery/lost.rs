@@ -11,7 +11,7 @@ use crate::metrics::{Class, CloseReason};
 use crate::model::wrapping_micros;
 use crate::place::{is_primary, rest, scripts};
 use crate::pubsub;
-use crate::shared::HintKind;
+use crate::shared::Loss;
 use crate::turn::{refusal, Turn};
 
 /// The connection is gone. What was not sent waits for the next one, reads are asked again, writes are in doubt. A node
@@ -34,7 +34,7 @@ pub fn lost(turn: &mut Turn, clients: &mut Clients, index: usize, why: &str) {
     link.trouble.down_since.get_or_insert(turn.now);
     why.clone_into(&mut link.trouble.why_down);
     turn.links.retrying.push(index);
-    turn.give_hint(index, if is_stranger { HintKind::Stranger } else { HintKind::Lost });
+    turn.tell_lost(index, if is_stranger { Loss::Stranger } else { Loss::Lost });
     let link = &turn.links[index];
     if link.is_subscriber() {
         return pubsub::lost(turn, index);

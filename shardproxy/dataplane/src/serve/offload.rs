@@ -18,7 +18,7 @@ pub fn submit(turn: &mut Turn, client: &mut Client, command: Option<&Command>, r
     served.metrics.offloads.increment();
     let offload = describe(turn, &served.cluster.spec.name, client, command.is_some(), request);
     let token = offload.token;
-    if !turn.shared.offloads.push(offload) {
+    if !turn.shared.events.offload(offload) {
         client.answer(&mut turn.pool, texts::BUSY_OFFLOADS);
         return Next::Go;
     }
@@ -44,7 +44,7 @@ pub fn heal(turn: &mut Turn, client: &mut Client, pending: &Entry, request: &Req
     let Some(served) = &turn.clusters[client.cluster] else { return false };
     let offload = describe(turn, &served.cluster.spec.name, client, true, request);
     let token = offload.token;
-    if !turn.shared.offloads.push(offload) {
+    if !turn.shared.events.offload(offload) {
         return false;
     }
     served.metrics.offloads.increment();
@@ -69,7 +69,7 @@ fn size_of_arguments(request: &Request) -> usize {
 
 fn describe(turn: &Turn, cluster: &str, client: &Client, is_known: bool, request: &Request) -> Offload {
     Offload {
-        token: turn.shared.offloads.token(turn.number),
+        token: turn.shared.events.token(turn.number),
         cluster: cluster.to_owned(),
         endpoint: client.endpoint.name(),
         client_id: client.id,

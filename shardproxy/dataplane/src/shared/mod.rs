@@ -1,13 +1,13 @@
 //! What all threads share. Nothing here takes a lock per request.
 
 mod census;
-mod offloads;
+mod events;
 mod pause;
 mod recent;
 mod scripts;
 
 pub use census::Census;
-pub use offloads::{worker_of, Offload, OffloadQueue};
+pub use events::{worker_of, ClientDid, Event, Events, Loss, NodeDown, NodeLost, Offload};
 pub use pause::{Paused, Pauses};
 pub use recent::{mark_of, Recent, Window};
 pub use scripts::{Scripts, REMEMBERED};
@@ -28,13 +28,12 @@ use crate::sync::lock;
 pub struct Shared {
     pub workers: Vec<WorkerMetrics>,
     pub metrics: Registry,
-    pub offloads: OffloadQueue,
+    pub events: Events,
     pub resolver: Resolver,
     pub census: Census,
     pub recents: Recents,
     pub scripts: Scripts,
     pub pauses: Pauses,
-    hints: Mutex<Vec<Hint>>,
     /// Other nodes are down than the control plane was told.
     is_down_news: AtomicBool,
     pub clusters: Mutex<Vec<(String, Option<Arc<Cluster>>)>>,
@@ -50,50 +49,17 @@ pub struct Shared {
     pub is_stopping: AtomicBool,
 }
 
-/// What a worker found of a node. It says where to look, not what to think.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Hint {
-    pub cluster: String,
-    pub address: String,
-    pub kind: HintKind,
-    pub why: String,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HintKind {
-    /// It was lost, or could not be reached.
-    Lost,
-    /// It is not the primary that is named.
-    Stranger,
-}
-
-impl HintKind {
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Lost => "lost",
-            Self::Stranger => "stranger",
-        }
-    }
-}
-
-/// A memcached node that is down: cluster, address, why.
-pub type Down = (String, String, String);
-
-/// Hints that wait at most; more say nothing new.
-const HINTS: usize = 1024;
-
 impl Shared {
     pub fn new(workers: usize, table: Arc<CommandTable>, buffers: usize, resolver: Resolver) -> io::Result<Self> {
         Ok(Self {
             workers: (0..workers).map(|_| WorkerMetrics::default()).collect(),
             metrics: Registry::default(),
-            offloads: OffloadQueue::new()?,
+            events: Events::new()?,
             resolver,
             census: Census::default(),
             recents: Recents::default(),
             scripts: Scripts::default(),
             pauses: Pauses::default(),
-            hints: Mutex::default(),
             is_down_news: AtomicBool::new(false),
             clusters: Mutex::default(),
             table: Mutex::new(table),
@@ -106,18 +72,10 @@ impl Shared {
         })
     }
 
-    pub fn hint(&self, hint: Hint) {
-        let mut hints = lock(&self.hints);
-        if hints.len() < HINTS {
-            hints.push(hint);
-            self.offloads.wakeup.raise();
-        }
-    }
-
     /// A worker counts a node as down, or as up again.
     pub fn tell_down(&self) {
         self.is_down_news.store(true, SeqCst);
-        self.offloads.wakeup.raise();
+        self.events.wakeup.raise();
     }
 
     pub fn table(&self) -> Arc<CommandTable> {
@@ -139,7 +97,7 @@ impl Shared {
     /// Bytes of buffers of all workers as of their last ticks, and their cap (0 = none).
     pub fn buffers(&self) -> (usize, usize) {
         let of_workers: usize = self.workers.iter().map(|w| w.buffers.get() as usize).sum();
-        (of_workers + self.census.held() + self.offloads.held(), self.buffers)
+        (of_workers + self.census.held() + self.events.held(), self.buffers)
     }
 
     /// Bytes of requests that wait for their shard in all workers.
@@ -151,13 +109,12 @@ impl Shared {
         *lock(&self.table) = table;
     }
 
-    /// What workers found of nodes since the last call.
-    pub fn take_hints(&self) -> Vec<Hint> {
-        std::mem::take(&mut *lock(&self.hints))
-    }
-
-    /// memcached nodes that are down, and why; none if that is as it was at the last call.
-    pub fn take_down(&self) -> Option<Vec<Down>> {
-        self.is_down_news.swap(false, SeqCst).then(|| self.metrics.down())
+    /// What the control plane was not told yet.
+    pub fn take_events(&self) -> Vec<Event> {
+        let mut events = self.events.take();
+        if self.is_down_news.swap(false, SeqCst) {
+            events.append(&mut self.events.news_of(self.metrics.down()));
+        }
+        events
     }
 }

@@ -17,7 +17,7 @@ use crate::clients::Seats;
 use crate::command::CommandTable;
 use crate::model::{Cluster, EndpointKind};
 use crate::net::{Resolver, Stream};
-use crate::shared::{Offload, Paused, Shared};
+use crate::shared::{Event, Paused, Shared};
 use crate::worker::{Mailbox, Message, Sums, Worker};
 
 const TABLE: &[u8] = include_bytes!("../../../commands/table.json");
@@ -114,8 +114,8 @@ impl Rig {
         self.worker.narrow_links(0);
     }
 
-    pub fn offloads(&self) -> Vec<Offload> {
-        self.shared.offloads.take()
+    pub fn events(&self) -> Vec<Event> {
+        self.shared.events.take()
     }
 
     pub fn answer(&self, token: u64, reply: Vec<u8>) {

@@ -13,7 +13,7 @@ use super::request;
 use super::rig::{Doors, Rig};
 use super::spec::{Peace, Spec, MOST_NODES};
 use super::{token, wire};
-use crate::shared::Offload;
+use crate::shared::{Event, Offload};
 
 const MOST_CLIENTS: usize = 6;
 const MOST_STEPS: usize = 400;
@@ -102,11 +102,11 @@ impl<'a> World<'a> {
                 self.nodes[number].serve(&mut self.ledger);
             }
         }
-        for offload in self.rig.offloads() {
-            if offload.arguments.is_empty() {
-                self.offloads.retain(|waiting| waiting.token != offload.token);
-            } else if offload.token != 0 {
-                self.offloads.push_back(offload);
+        for event in self.rig.events() {
+            match event {
+                Event::Offloaded(offload) => self.offloads.push_back(offload),
+                Event::Abandoned(token) => self.offloads.retain(|waiting| waiting.token != token),
+                Event::NodeLost(_) | Event::NodeDown(_) | Event::ClientDid(_) => {}
             }
         }
         self.check();

@@ -25,7 +25,7 @@ use crate::dialect::resp::write;
 use crate::exchange::BufferPool;
 use crate::links::{Link, Links};
 use crate::model::Cluster;
-use crate::shared::{Hint, HintKind, Paused, Shared};
+use crate::shared::{Loss, NodeLost, Paused, Shared};
 
 pub struct Turn {
     /// Which worker this is.
@@ -195,12 +195,12 @@ impl Turn {
     }
 
     /// Tell the control plane where to look.
-    pub fn give_hint(&self, index: usize, kind: HintKind) {
+    pub fn tell_lost(&self, index: usize, kind: Loss) {
         let link = &self.links[index];
         let Some(cluster) = self.cluster(link.way.cluster) else { return };
         let Some(node) = cluster.nodes.get(usize::from(link.way.node)) else { return };
         let (cluster, address) = (cluster.spec.name.clone(), node.label.clone());
-        self.shared.hint(Hint { cluster, address, kind, why: link.trouble.why_down.clone() });
+        self.shared.events.lose(NodeLost { cluster, address, kind, why: link.trouble.why_down.clone() });
     }
 
     /// Close a connection for good: no lookup finds it any more.

@@ -84,7 +84,7 @@ impl Ticket {
 impl Drop for Ticket {
     fn drop(&mut self) {
         if !self.is_answered {
-            self.shared.offloads.abandon(self.token, self.bytes);
+            self.shared.events.abandon(self.token, self.bytes);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Without a cap: what is held is known, and given back.
 
+use shardproxy_dataplane::Event;
 use std::sync::Arc;
 
 use crate::client::{request, Client};
@@ -202,8 +203,10 @@ fn what_the_control_plane_is_to_answer_is_accounted() {
 /// Answer what the control plane is to answer, until nobody asks.
 fn answer_all(proxy: &Proxy) {
     until("the clients are gone", || {
-        for offload in proxy.plane.take() {
-            proxy.plane.answer(offload.token, b"+OK\r\n".to_vec());
+        for event in proxy.plane.take() {
+            if let Event::Offloaded(offload) = event {
+                proxy.plane.answer(offload.token, b"+OK\r\n".to_vec());
+            }
         }
         proxy.plane.clients().is_empty()
     });

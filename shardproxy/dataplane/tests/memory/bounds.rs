@@ -1,6 +1,7 @@
 //! With a cap: whatever clients do, no more than the cap and a quarter of it is held; who asks for little is served
 //! again when they are gone.
 
+use shardproxy_dataplane::Event;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::Arc;
 use std::thread;
@@ -50,8 +51,10 @@ fn are_bounded_behind(gate: &Gate, proxy: &Proxy, count: usize, requests: &[Vec<
     meter.has_peaked_below(MOST);
     gate.open();
     until("they are gone", || {
-        for offload in proxy.plane.take() {
-            proxy.plane.answer(offload.token, b"+OK\r\n".to_vec());
+        for event in proxy.plane.take() {
+            if let Event::Offloaded(offload) = event {
+                proxy.plane.answer(offload.token, b"+OK\r\n".to_vec());
+            }
         }
         proxy.plane.clients().is_empty()
     });
@@ -200,8 +203,10 @@ fn nothing_is_left_of_hostile_clients() {
         meter.has_peaked_below(MOST);
     }
     until("they are gone", || {
-        for offload in proxy.plane.take() {
-            proxy.plane.answer(offload.token, b"+OK\r\n".to_vec());
+        for event in proxy.plane.take() {
+            if let Event::Offloaded(offload) = event {
+                proxy.plane.answer(offload.token, b"+OK\r\n".to_vec());
+            }
         }
         proxy.plane.clients().is_empty()
     });

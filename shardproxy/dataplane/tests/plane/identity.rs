@@ -1,7 +1,7 @@
 //! A primary is a process, not an address: whoever else answers there gets nothing.
 
 use serde_json::json;
-use shardproxy_dataplane::HintKind;
+use shardproxy_dataplane::Loss;
 
 use crate::client::value;
 use crate::engine::{bulk, Act, Engine, Gate};
@@ -67,15 +67,15 @@ fn a_stranger_gets_nothing_until_it_is_named() {
         client.send_all(&[&["SET", "key", "1"], &["GET", "key"]]);
         until("it was asked twice", || strangers(&proxy, &engine) > 1);
         assert!(executed(&engine).is_empty());
-        let hints = proxy.plane.hints();
-        assert!(hints.iter().all(|hint| hint.kind == HintKind::Stranger), "{hints:?}");
-        assert_eq!((&*hints[0].cluster, &*hints[0].address), ("test", &*engine.address));
+        let losses = proxy.losses();
+        assert!(losses.iter().all(|lost| lost.kind == Loss::Stranger), "{losses:?}");
+        assert_eq!((&*losses[0].cluster, &*losses[0].address), ("test", &*engine.address));
         let why = format!("another process answers: its run_id is {OTHER}, not {OURS}");
-        assert_eq!(hints[0].why, why);
+        assert_eq!(losses[0].why, why);
         proxy.apply(&named(&[&engine], Some(0), OTHER));
         if role == "slave" {
             until("it is seen to be a replica", || {
-                proxy.plane.hints().iter().any(|hint| hint.why == "the node is a replica")
+                proxy.losses().iter().any(|lost| lost.why == "the node is a replica")
             });
             assert!(executed(&engine).is_empty());
             continue;
@@ -190,21 +190,21 @@ fn every_kind_of_connection_asks() {
 #[test]
 fn who_cannot_tell_is_a_stranger_and_who_loads_is_not() {
     for (text, kind, why) in [
-        ("-NOPERM this user has no permissions\r\n", HintKind::Stranger, "must be allowed INFO"),
-        ("-NOAUTH Authentication required.\r\n", HintKind::Stranger, "must be allowed INFO"),
-        ("-LOADING Redis is loading the dataset in memory\r\n", HintKind::Lost, "does not say who it is yet"),
+        ("-NOPERM this user has no permissions\r\n", Loss::Stranger, "must be allowed INFO"),
+        ("-NOAUTH Authentication required.\r\n", Loss::Stranger, "must be allowed INFO"),
+        ("-LOADING Redis is loading the dataset in memory\r\n", Loss::Lost, "does not say who it is yet"),
     ] {
         let engine = refusing(text);
         let proxy = Proxy::start(&named(&[&engine], Some(0), OURS));
         let mut client = proxy.client();
         client.send(&["SET", "key", "1"]);
-        let mut hints = Vec::new();
-        until("a hint", || {
-            hints.extend(proxy.plane.hints());
-            !hints.is_empty()
+        let mut losses = Vec::new();
+        until("it is told", || {
+            losses.extend(proxy.losses());
+            !losses.is_empty()
         });
-        assert_eq!(hints[0].kind, kind);
-        assert!(hints[0].why.contains(why), "{}", hints[0].why);
+        assert_eq!(losses[0].kind, kind);
+        assert!(losses[0].why.contains(why), "{}", losses[0].why);
         assert!(executed(&engine).is_empty());
     }
 }

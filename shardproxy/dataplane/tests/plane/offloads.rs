@@ -1,10 +1,11 @@
 //! Commands the control plane answers: a barrier for their client, for nobody else.
 
 use serde_json::{json, Value};
+use shardproxy_dataplane::Event;
 
 use crate::client::value;
 use crate::engine::Engine;
-use crate::proxy::{until, Proxy, Spec, TABLE};
+use crate::proxy::{Proxy, Spec, TABLE};
 
 /// The table with one more command, which is as GET but for these values.
 fn table_with(name: &str, values: &Value) -> Vec<u8> {
@@ -20,12 +21,7 @@ fn table_with(name: &str, values: &Value) -> Vec<u8> {
 }
 
 fn token(proxy: &Proxy) -> u64 {
-    let mut taken = Vec::new();
-    until("the command is handed over", || {
-        taken.extend(proxy.plane.take());
-        !taken.is_empty()
-    });
-    taken[0].token
+    proxy.offload().token
 }
 
 #[test]
@@ -101,12 +97,8 @@ fn a_client_that_leaves_while_it_waits_is_reported() {
     client.send(&["WAIT", "1", "0"]);
     let waiting = token(&proxy);
     drop(client);
-    let mut taken = Vec::new();
-    until("its end is handed over", || {
-        taken.extend(proxy.plane.take());
-        !taken.is_empty()
-    });
-    assert_eq!((taken[0].token, taken[0].arguments.len()), (waiting, 0));
+    let events = proxy.events();
+    assert!(matches!(events[..], [Event::Abandoned(token)] if token == waiting), "{events:?}");
 }
 
 #[test]

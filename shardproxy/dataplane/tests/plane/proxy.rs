@@ -4,7 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::{json, Value};
-use shardproxy_dataplane::{Cluster, Plane};
+use shardproxy_dataplane::{Cluster, Event, NodeLost, Offload, Plane};
 
 use crate::client::Client;
 use crate::engine::Engine;
@@ -119,6 +119,33 @@ impl Proxy {
         let bound = self.plane.apply(Cluster::parse(spec.json(name, self.epoch).as_bytes()).unwrap()).unwrap();
         self.plane.clients(); // every worker answers, and so has seen what it was told before
         bound[0].1.clone()
+    }
+
+    /// What is handed over next, once something is.
+    pub fn events(&self) -> Vec<Event> {
+        let mut events = Vec::new();
+        until("something is handed over", || {
+            events = self.plane.take();
+            !events.is_empty()
+        });
+        events
+    }
+
+    /// The next command that is handed over; what else was until then is forgotten.
+    pub fn offload(&self) -> Offload {
+        loop {
+            for event in self.events() {
+                if let Event::Offloaded(offload) = event {
+                    return offload;
+                }
+            }
+        }
+    }
+
+    /// What was found of nodes by now; what else was handed over is forgotten.
+    pub fn losses(&self) -> Vec<NodeLost> {
+        let lost = |event| if let Event::NodeLost(lost) = event { Some(lost) } else { None };
+        self.plane.take().into_iter().filter_map(lost).collect()
     }
 
     pub fn client(&self) -> Client {

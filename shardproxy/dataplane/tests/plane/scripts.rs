@@ -14,12 +14,7 @@ const CALL: &[&str] = &["EVALSHA", DIGEST, "1", "k"];
 const NOSCRIPT: &str = "-NOSCRIPT No matching script.";
 
 fn take(proxy: &Proxy) -> u64 {
-    let mut taken = Vec::new();
-    until("the command is handed over", || {
-        taken.extend(proxy.plane.take());
-        !taken.is_empty()
-    });
-    taken[0].token
+    proxy.offload().token
 }
 
 /// A client that has loaded the script.

@@ -11,6 +11,7 @@ use crate::dialect::memcached::verb::Verb;
 use crate::exchange::{gathered, Gathered};
 use crate::metrics::CloseReason;
 use crate::model::EndpointKind;
+use crate::shared::ClientDid;
 use crate::turn::Turn;
 
 /// Take requests off `data` until it is used up or the client must wait; how much was taken, and whether it must wait.
@@ -162,8 +163,9 @@ fn close(turn: &mut Turn, client: &mut Client, why: Close) {
     match why {
         Close::Binary => {
             client.closing = Some(CloseReason::Binary);
-            let cluster = turn.clusters[client.cluster].as_ref().map_or("", |s| &s.cluster.spec.name);
-            turn.shared.offloads.report(cluster, &client.stream.peer(), "binary protocol");
+            let cluster = turn.cluster(client.cluster).map_or_else(String::new, |c| c.spec.name.clone());
+            let did = ClientDid { cluster, address: client.stream.peer(), what: "binary protocol" };
+            turn.shared.events.report(did);
         }
         Close::Http => client.closing = Some(CloseReason::Protocol),
         Close::LineTooLong | Close::BadLength => {

@@ -1,4 +1,6 @@
-//! The only file that knows Python: plain values both ways.
+//! The only room that knows Python: plain values in, typed events and plain values out.
+
+mod events;
 
 use pyo3::exceptions::{PyKeyError, PyOSError, PyOverflowError, PyRuntimeError, PyTimeoutError, PyValueError};
 use pyo3::prelude::*;
@@ -12,8 +14,6 @@ use crate::plane::{ApplyError, Plane};
 
 /// Clients described before other Python threads get a turn: trio's is one of them.
 const UNINTERRUPTED: usize = 256;
-
-type OffloadTuple = (u64, String, &'static str, u64, u8, u32, String, bool, Vec<Py<PyBytes>>);
 
 #[pyclass(frozen)]
 struct DataPlane {
@@ -55,15 +55,8 @@ impl DataPlane {
         self.plane.wakeup_fd()
     }
 
-    fn take(&self, py: Python<'_>) -> Vec<OffloadTuple> {
-        let offloads = self.plane.take();
-        offloads
-            .into_iter()
-            .map(|o| {
-                let arguments = o.arguments.iter().map(|a| PyBytes::new(py, a).unbind()).collect();
-                (o.token, o.cluster, o.endpoint, o.client_id, o.resp, o.db, o.local_address, o.is_known, arguments)
-            })
-            .collect()
+    fn take(&self, py: Python<'_>) -> PyResult<Vec<Py<PyAny>>> {
+        self.plane.take().into_iter().map(|event| events::told(py, event)).collect()
     }
 
     fn answer(&self, token: u64, reply: &[u8]) {
@@ -146,15 +139,6 @@ impl DataPlane {
         Ok(py.detach(|| self.plane.subscribers(cluster, kind, names)))
     }
 
-    fn hints(&self) -> Vec<(String, String, &'static str, String)> {
-        let hints = self.plane.hints().into_iter();
-        hints.map(|hint| (hint.cluster, hint.address, hint.kind.name(), hint.why)).collect()
-    }
-
-    fn down(&self) -> Option<Vec<(String, String, String)>> {
-        self.plane.down()
-    }
-
     fn limit_clients(&self, most: usize) {
         self.plane.limit_clients(most);
     }
@@ -200,5 +184,10 @@ fn glob_filter(py: Python<'_>, pattern: &[u8], words: Vec<Vec<u8>>, ignores_case
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("VERSION", env!("CARGO_PKG_VERSION"))?;
     module.add_function(wrap_pyfunction!(glob_filter, module)?)?;
+    module.add_class::<events::Offloaded>()?;
+    module.add_class::<events::Abandoned>()?;
+    module.add_class::<events::NodeLost>()?;
+    module.add_class::<events::NodeDown>()?;
+    module.add_class::<events::ClientDid>()?;
     module.add_class::<DataPlane>()
 }

@@ -1,0 +1,162 @@
+//! What the data plane tells: a frozen class for each kind of event, with plain values.
+
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyTuple};
+
+use crate::plane::Event;
+
+/// A command that Python answers.
+#[pyclass(frozen, get_all, module = "shardproxy.dataplane._native")]
+pub struct Offloaded {
+    token: u64,
+    cluster: String,
+    endpoint: String,
+    client_id: u64,
+    resp: u8,
+    db: u32,
+    local_address: String,
+    known: bool,
+    args: Py<PyTuple>,
+}
+
+#[pymethods]
+impl Offloaded {
+    #[new]
+    #[allow(clippy::too_many_arguments)] // they are its fields
+    const fn new(
+        token: u64,
+        cluster: String,
+        endpoint: String,
+        client_id: u64,
+        resp: u8,
+        db: u32,
+        local_address: String,
+        known: bool,
+        args: Py<PyTuple>,
+    ) -> Self {
+        Self { token, cluster, endpoint, client_id, resp, db, local_address, known, args }
+    }
+
+    fn __repr__(&self) -> String {
+        format!("Offloaded(token={}, cluster={:?}, args={})", self.token, self.cluster, self.args)
+    }
+}
+
+/// The client of an offloaded command has gone.
+#[pyclass(frozen, get_all, eq, module = "shardproxy.dataplane._native")]
+#[derive(PartialEq)]
+pub struct Abandoned {
+    token: u64,
+}
+
+#[pymethods]
+impl Abandoned {
+    #[new]
+    const fn new(token: u64) -> Self {
+        Self { token }
+    }
+
+    fn __repr__(&self) -> String {
+        format!("Abandoned(token={})", self.token)
+    }
+}
+
+/// What a worker found of a node.
+#[pyclass(frozen, get_all, eq, module = "shardproxy.dataplane._native")]
+#[derive(PartialEq)]
+pub struct NodeLost {
+    cluster: String,
+    address: String,
+    kind: String,
+    why: String,
+}
+
+#[pymethods]
+impl NodeLost {
+    #[new]
+    const fn new(cluster: String, address: String, kind: String, why: String) -> Self {
+        Self { cluster, address, kind, why }
+    }
+
+    fn __repr__(&self) -> String {
+        let Self { cluster, address, kind, why } = self;
+        format!("NodeLost(cluster={cluster:?}, address={address:?}, kind={kind:?}, why={why:?})")
+    }
+}
+
+/// A memcached node is down, or up again.
+#[pyclass(frozen, get_all, eq, module = "shardproxy.dataplane._native")]
+#[derive(PartialEq)]
+pub struct NodeDown {
+    cluster: String,
+    address: String,
+    why: Option<String>,
+}
+
+#[pymethods]
+impl NodeDown {
+    #[new]
+    #[pyo3(signature = (cluster, address, why))]
+    const fn new(cluster: String, address: String, why: Option<String>) -> Self {
+        Self { cluster, address, why }
+    }
+
+    fn __repr__(&self) -> String {
+        let Self { cluster, address, why } = self;
+        format!("NodeDown(cluster={cluster:?}, address={address:?}, why={why:?})")
+    }
+}
+
+/// What a client did that nobody waits to hear about.
+#[pyclass(frozen, get_all, eq, module = "shardproxy.dataplane._native")]
+#[derive(PartialEq)]
+pub struct ClientDid {
+    cluster: String,
+    address: String,
+    what: String,
+}
+
+#[pymethods]
+impl ClientDid {
+    #[new]
+    const fn new(cluster: String, address: String, what: String) -> Self {
+        Self { cluster, address, what }
+    }
+
+    fn __repr__(&self) -> String {
+        let Self { cluster, address, what } = self;
+        format!("ClientDid(cluster={cluster:?}, address={address:?}, what={what:?})")
+    }
+}
+
+/// The event as an object of its class.
+pub fn told(py: Python<'_>, event: Event) -> PyResult<Py<PyAny>> {
+    Ok(match event {
+        Event::Offloaded(offload) => {
+            let args = PyTuple::new(py, offload.arguments.iter().map(|argument| PyBytes::new(py, argument)))?;
+            let offloaded = Offloaded {
+                token: offload.token,
+                cluster: offload.cluster,
+                endpoint: offload.endpoint.to_owned(),
+                client_id: offload.client_id,
+                resp: offload.resp,
+                db: offload.db,
+                local_address: offload.local_address,
+                known: offload.is_known,
+                args: args.unbind(),
+            };
+            Py::new(py, offloaded)?.into_any()
+        }
+        Event::Abandoned(token) => Py::new(py, Abandoned { token })?.into_any(),
+        Event::NodeLost(lost) => {
+            let kind = lost.kind.name().to_owned();
+            Py::new(py, NodeLost { cluster: lost.cluster, address: lost.address, kind, why: lost.why })?.into_any()
+        }
+        Event::NodeDown(down) => {
+            Py::new(py, NodeDown { cluster: down.cluster, address: down.address, why: down.why })?.into_any()
+        }
+        Event::ClientDid(did) => {
+            Py::new(py, ClientDid { cluster: did.cluster, address: did.address, what: did.what.to_owned() })?.into_any()
+        }
+    })
+}

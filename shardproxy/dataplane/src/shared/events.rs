@@ -1,0 +1,242 @@
+//! What the workers tell the control plane: one queue, and an eventfd that says it is not empty.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::Mutex;
+
+use crate::net::EventFd;
+use crate::sync::lock;
+
+/// Commands waiting for Python at most; one per client is possible.
+const OFFLOADS: usize = 100_000;
+/// Losses that wait at most, and acts of clients; more say nothing new.
+const NOTICES: usize = 1024;
+
+/// Something the control plane has to know.
+#[derive(Debug)]
+pub enum Event {
+    Offloaded(Offload),
+    /// The client of the offloaded command with this token has gone: nobody waits for the answer any more.
+    Abandoned(u64),
+    NodeLost(NodeLost),
+    NodeDown(NodeDown),
+    ClientDid(ClientDid),
+}
+
+/// A command that Python answers.
+#[derive(Debug)]
+pub struct Offload {
+    pub token: u64,
+    pub cluster: String,
+    pub endpoint: &'static str,
+    pub client_id: u64,
+    pub resp: u8,
+    pub db: u32,
+    pub local_address: String,
+    pub is_known: bool,
+    pub arguments: Vec<Vec<u8>>,
+}
+
+/// What a worker found of a node. It says where to look, not what to think.
+#[derive(Debug, PartialEq, Eq)]
+pub struct NodeLost {
+    pub cluster: String,
+    pub address: String,
+    pub kind: Loss,
+    pub why: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// It was lost, or could not be reached.
+    Lost,
+    /// It is not the primary that is named.
+    Stranger,
+}
+
+impl Loss {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Lost => "lost",
+            Self::Stranger => "stranger",
+        }
+    }
+}
+
+/// A memcached node counts as down for some worker, or for none any more.
+#[derive(Debug, PartialEq, Eq)]
+pub struct NodeDown {
+    pub cluster: String,
+    pub address: String,
+    /// None: it is up again.
+    pub why: Option<String>,
+}
+
+/// What a client did that nobody waits to hear about.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ClientDid {
+    pub cluster: String,
+    pub address: String,
+    pub what: &'static str,
+}
+
+/// Nodes that are down, and why, by cluster and address.
+pub type Down = BTreeMap<(String, String), String>;
+
+#[derive(Default)]
+struct Waiting {
+    events: Vec<Event>,
+    offloads: usize,
+    losses: usize,
+    acts: usize,
+}
+
+pub struct Events {
+    waiting: Mutex<Waiting>,
+    /// Nodes that the control plane was told are down.
+    told_down: Mutex<Down>,
+    tokens: AtomicU64,
+    /// Bytes of commands that nobody waits for any more, as long as they may lie here.
+    abandoned: AtomicUsize,
+    pub wakeup: EventFd,
+}
+
+impl Events {
+    pub fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            waiting: Mutex::default(),
+            told_down: Mutex::default(),
+            tokens: AtomicU64::new(1),
+            abandoned: AtomicUsize::new(0),
+            wakeup: EventFd::new()?,
+        })
+    }
+
+    /// All there is, in the order in which it came.
+    pub fn take(&self) -> Vec<Event> {
+        self.wakeup.clear();
+        self.abandoned.store(0, Relaxed);
+        std::mem::take(&mut *lock(&self.waiting)).events
+    }
+
+    /// What has changed of the nodes that are down since this was last asked.
+    pub fn news_of(&self, down: Down) -> Vec<Event> {
+        let mut told = lock(&self.told_down);
+        let is_up = told.keys().filter(|node| !down.contains_key(*node)).map(|node| (node.clone(), None));
+        let is_down = down.iter().filter(|(node, _)| !told.contains_key(*node));
+        let is_down = is_down.map(|(node, why)| (node.clone(), Some(why.clone())));
+        let news = is_up.chain(is_down);
+        let news = news.map(|((cluster, address), why)| Event::NodeDown(NodeDown { cluster, address, why })).collect();
+        *told = down;
+        news
+    }
+
+    /// Hand a command over, unless too many wait already.
+    pub fn offload(&self, offload: Offload) -> bool {
+        self.push(Event::Offloaded(offload), OFFLOADS, |waiting| &mut waiting.offloads)
+    }
+
+    /// Nobody waits for the answer to this token any more, whose command took so many bytes. There is one such event per
+    /// offload at most, so it always has room.
+    pub fn abandon(&self, token: u64, bytes: usize) {
+        self.abandoned.fetch_add(bytes, Relaxed);
+        lock(&self.waiting).events.push(Event::Abandoned(token));
+        self.wakeup.raise();
+    }
+
+    /// Bytes no worker counts.
+    pub fn held(&self) -> usize {
+        self.abandoned.load(Relaxed)
+    }
+
+    pub fn lose(&self, lost: NodeLost) {
+        self.push(Event::NodeLost(lost), NOTICES, |waiting| &mut waiting.losses);
+    }
+
+    pub fn report(&self, did: ClientDid) {
+        self.push(Event::ClientDid(did), NOTICES, |waiting| &mut waiting.acts);
+    }
+
+    /// Queue it unless as many of its kind wait as may.
+    fn push(&self, event: Event, most: usize, count: impl FnOnce(&mut Waiting) -> &mut usize) -> bool {
+        let mut waiting = lock(&self.waiting);
+        let count = count(&mut waiting);
+        if *count >= most {
+            return false;
+        }
+        *count += 1;
+        waiting.events.push(event);
+        self.wakeup.raise();
+        true
+    }
+
+    /// A token no other offload has; the worker's number in its lowest byte says who waits for the answer.
+    pub fn token(&self, worker: usize) -> u64 {
+        self.tokens.fetch_add(1, Relaxed) << 8 | worker as u64
+    }
+}
+
+/// Which worker waits for the answer to this token.
+pub const fn worker_of(token: u64) -> usize {
+    (token & 0xff) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lost() -> NodeLost {
+        NodeLost { cluster: "c".into(), address: "a:1".into(), kind: Loss::Lost, why: "refused".into() }
+    }
+
+    fn offload(events: &Events) -> bool {
+        let offload = Offload {
+            token: events.token(0),
+            cluster: String::new(),
+            endpoint: "primary",
+            client_id: 1,
+            resp: 2,
+            db: 0,
+            local_address: String::new(),
+            is_known: true,
+            arguments: Vec::new(),
+        };
+        events.offload(offload)
+    }
+
+    #[test]
+    fn what_is_too_much_of_one_kind_takes_no_room_from_another() {
+        let events = Events::new().unwrap();
+        for _ in 0..=NOTICES {
+            events.lose(lost());
+            events.report(ClientDid { cluster: "c".into(), address: "a:1".into(), what: "binary protocol" });
+        }
+        let fit = (0..=OFFLOADS).filter(|_| offload(&events)).count();
+        events.abandon(7, 0);
+        let taken = events.take();
+        assert_eq!((fit, taken.len()), (OFFLOADS, OFFLOADS + 2 * NOTICES + 1));
+        assert!(matches!(taken.last(), Some(Event::Abandoned(7))), "it always has room");
+        assert!(offload(&events), "there is room again");
+        events.lose(lost());
+        assert!(matches!(events.take()[..], [Event::Offloaded(_), Event::NodeLost(_)]), "in their order");
+    }
+
+    #[test]
+    fn a_node_is_told_down_once_and_up_once() {
+        let events = Events::new().unwrap();
+        let down = |names: &[&str]| {
+            let why = "refused".to_owned();
+            let found: Down = names.iter().map(|name| (("c".to_owned(), (*name).to_owned()), why.clone())).collect();
+            let tell = |event| match event {
+                Event::NodeDown(node) => (node.address, node.why.is_some()),
+                other => panic!("{other:?}"),
+            };
+            events.news_of(found).into_iter().map(tell).collect::<Vec<_>>()
+        };
+        let told = |name: &str, is_down| (name.to_owned(), is_down);
+        assert_eq!(down(&["a", "b"]), [told("a", true), told("b", true)]);
+        assert_eq!(down(&["a", "b"]), []);
+        assert_eq!(down(&["b", "c"]), [told("a", false), told("c", true)]);
+        assert_eq!(down(&[]), [told("b", false), told("c", false)]);
+    }
+}
