@@ -206,6 +206,7 @@ impl Output {
     /// Where the next piece of a large reply goes: it is kept in pieces, so that none of them is moved or freed as a whole.
     pub fn sink(&mut self, pool: &mut BufferPool) -> &mut Vec<u8> {
         if self.bytes.len() > LARGE {
+            self.bytes.shrink_to_fit();
             self.queue.get_or_insert_default().push(Segment::Own(std::mem::take(&mut self.bytes)));
         }
         pool.lend(&mut self.bytes);

@@ -151,12 +151,15 @@ fn read_scratch(
     let took = read_into(client, &mut scratch[filled..])?;
     let Took::Some(n) = took else { return Ok(took) };
     let data = &scratch[..filled + n];
-    let consumed = serve(client, data, parser, turn, table).0; // none of it is large
+    let (consumed, stop) = serve(client, data, parser, turn, table);
     input.clear();
     if consumed < data.len() {
         turn.pool.lend(input);
         input.extend_from_slice(&data[consumed..]);
         keep_parser(client, parser, input.len());
+    }
+    if matches!(stop, Stop::Large(_)) {
+        serve_all(client, input, parser, turn, table, false);
     }
     Ok(took)
 }
