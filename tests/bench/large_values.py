@@ -1,8 +1,8 @@
-"""What one client that moves large values costs another one on its worker: `python -m tests.bench.large_values`.
+"""What a client that moves large values costs another on its worker: `python -m tests.bench.large_values`.
 
-Two shards of real engines behind a proxy with one worker. One client sets and gets large values of the first shard, in
-turn. Another one gets small values: of the second shard, then of the first, whose engine is busy with the large ones; what
-that costs is shown by the same GETs asked of the engines themselves meanwhile.
+Two shards of real engines behind a proxy with one worker. One client sets and gets large values of the
+first shard, in turn. Another one gets small values: of the second shard, then of the first, whose engine is
+busy with the large ones. What that costs is shown by the same GETs asked of the engines themselves.
 """
 
 from __future__ import annotations
@@ -21,6 +21,18 @@ from pathlib import Path
 
 MEBIBYTE = 1 << 20
 LARGE, SMALL_BESIDE, SMALL_ELSEWHERE = b"bar", b"b", b"foo"  # slots 5061, 3300 and 12182
+CONFIG = """\
+workers: 1
+admin: 127.0.0.1:{}
+clusters:
+  main:
+    engine: redis
+    endpoints: {{configuration: "127.0.0.1:{}"}}
+    limits: {{request: 512MiB, client_output: 512MiB, shard_queue: 512MiB}}
+    shards:
+      - nodes: ["127.0.0.1:{}"]
+      - nodes: ["127.0.0.1:{}"]
+"""
 CHUNK = bytearray(MEBIBYTE)
 Address = tuple[str, int]
 
@@ -108,21 +120,19 @@ def main() -> None:
             words = f"redis-server --port {port} --save  --appendonly no --proto-max-bulk-len 1gb".split(" ")
             stack.enter_context(running(*words))
         config = directory / "proxy.yaml"
-        config.write_text(
-            f"workers: 1\nadmin: 127.0.0.1:{free_port()}\nclusters:\n  main:\n    engine: redis\n    endpoints:\n"
-            f"      configuration: 127.0.0.1:{proxy[1]}\n    limits: {{request: 512MiB, client_output: 512MiB, shard_queue: 512MiB}}\n"
-            f"    shards:\n      - nodes: ['127.0.0.1:{first[1]}']\n      - nodes: ['127.0.0.1:{second[1]}']\n"
-        )
+        config.write_text(CONFIG.format(free_port(), proxy[1], first[1], second[1]))
         stack.enter_context(running(sys.executable, "-m", "shardproxy", "run", "--config", str(config)))
         with connect(proxy) as client:
             for key in (SMALL_BESIDE, SMALL_ELSEWHERE):
                 client.sendall(request(b"SET", key, b"x" * 100))
                 while client.recv(4096) != b"+OK\r\n":  # its engine may still start
                     client.sendall(request(b"SET", key, b"x" * 100))
-        print(f"{'GET of a small value, ms':48} {'p50':>8} {'p99':>8} {'p99.9':>8} {'max':>8} {'GETs':>8} {'moved':>6}")
+        columns = "".join(f" {column:>8}" for column in ("p50", "p99", "p99.9", "max", "GETs"))
+        print(f"{'GET of a small value, ms':48}{columns}  moved")
         say("nothing else is done", latencies(proxy, SMALL_ELSEWHERE, choices.seconds / 2), 0)
         moved = multiprocessing.Value("q", 0)
-        mover = multiprocessing.Process(target=move, args=(proxy, choices.size * MEBIBYTE, moved), daemon=True)
+        order = (proxy, choices.size * MEBIBYTE, moved)
+        mover = multiprocessing.Process(target=move, args=order, daemon=True)
         mover.start()
         for what, address, key in (
             ("from the other shard", proxy, SMALL_ELSEWHERE),

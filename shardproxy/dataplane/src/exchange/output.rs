@@ -203,7 +203,7 @@ impl Output {
         pool.take_back(&mut other.bytes);
     }
 
-    /// Where the next piece of a large reply goes: it is kept in pieces, so that none of them is moved or freed as a whole.
+    /// Where the next piece of a large reply goes: it is kept in pieces, so that it is never moved or freed as a whole.
     pub fn sink(&mut self, pool: &mut BufferPool) -> &mut Vec<u8> {
         if self.bytes.len() > LARGE {
             self.bytes.shrink_to_fit();

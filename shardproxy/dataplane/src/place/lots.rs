@@ -1,6 +1,8 @@
 //! Parking lots: where requests wait for a shard that has no primary. While a lot holds anything, every later request for
-//! that primary goes behind it: order is kept. Each connection that requests would leave on has its own, large values too:
-//! all that waits in a lot leaves on that connection, and a client's next requests behind it. A lot is a link without a node: the same exchange, the same bounds.
+//! that primary goes behind it: order is kept. A lot is a link without a node: the same exchange, the same bounds.
+//!
+//! Each shared connection has a lot of its own, that for large values too: what waits leaves there, and a client's next
+//! requests behind it.
 
 use std::mem;
 

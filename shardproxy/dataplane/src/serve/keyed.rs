@@ -98,7 +98,7 @@ pub fn send(
 /// A request that is alone in its buffer is not copied.
 #[cold]
 fn send_large(turn: &mut Turn, entry: Entry, request: &Request, link: usize) {
-    let whole = turn.large.as_ref().filter(|whole| std::ptr::eq(&whole[..], request.bytes));
+    let whole = turn.large.as_ref().filter(|whole| std::ptr::eq(whole.as_slice(), request.bytes));
     match whole.cloned() {
         Some(whole) => turn.links[link].exchange.push_whole(entry, whole),
         None => turn.links[link].exchange.push(entry, request.bytes),

@@ -17,7 +17,8 @@ pub struct Served {
     pub cluster: Arc<Cluster>,
     pub metrics: Arc<ClusterMetrics>,
     pub nodes: Vec<ServedNode>,
-    /// The connection to each shard's primary for db 0 and usual values, by RESP version: the lookup of almost every request.
+    /// The connection to each shard's primary for db 0 and usual values, by RESP version: the lookup of almost every
+    /// request.
     pub primaries: Vec<[u32; 2]>,
     /// Shards whose requests wait, and the lots they wait in.
     pub lots: HashMap<(u16, Speech), usize>,

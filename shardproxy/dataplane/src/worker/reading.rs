@@ -22,8 +22,8 @@ use crate::turn::{Pressure, Turn};
 const MAX_ARGUMENTS: usize = i32::MAX as usize;
 /// What an incomplete request may take to be parsed again from its start rather than to keep its parser.
 const REPARSE: usize = 4096;
-/// A client that moved a large value is expected to move another one within this. Whoever moves them more seldom holds up
-/// others for one value in that time, where their replies are large; large requests are known before they leave.
+/// A client that moved a large value is expected to move another one within this. Who is sent them more seldom than that
+/// holds up others for one reply each time; large requests are known before they leave.
 const LARGE_FOR: Duration = Duration::from_secs(10);
 /// Clients that hold less than this are read even when memory is short.
 const LIGHT: usize = 16 * 1024;
@@ -275,8 +275,8 @@ enum Stop {
     Large(usize),
 }
 
-/// Serve the large request at the start of `input` from a buffer of its own, which whoever sends it on shares. Whether the
-/// client may go on.
+/// Serve the large request at the start of `input` from a buffer of its own, which whoever sends it on shares. Whether
+/// the client may go on.
 #[cold]
 fn serve_large(
     client: &mut Client,
@@ -315,9 +315,9 @@ fn serve_large(
     next == Next::Go
 }
 
-/// Let a client that moves large values use the connections for these, and no others, until it has moved none for a while.
-/// Requests on one connection may overtake those on another: it changes once nothing is owed to it, and waits for that if
-/// others would wait for it. Whether it may go on.
+/// Let a client that moves large values use the connections for these, and no others, until it has moved none for a
+/// while. Requests on one connection may overtake those on another: it changes once nothing is owed to it, and waits for
+/// that if others would wait for it. Whether it may go on.
 #[cold]
 fn choose_lane(client: &mut Client, turn: &Turn) -> bool {
     if mem::take(&mut client.moves_large) {

@@ -10,8 +10,8 @@ use crate::proxy::{until, Proxy, Spec};
 
 const MIB: usize = 1 << 20;
 
-/// An engine that answers GET of `large` with a large value, and GET of `held` with one of which it says the second half
-/// once the gate is open.
+/// An engine that answers GET of `large` with a large value, and GET of `held` with one whose second half it says once
+/// the gate is open.
 fn engine_with_large_values(gate: &Arc<Gate>) -> Engine {
     let (gate, reply) = (gate.clone(), bulk(&"x".repeat(4 * MIB)));
     Engine::scripted(move |_, request| match request.get(1).map(String::as_str) {

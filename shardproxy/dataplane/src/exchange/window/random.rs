@@ -69,7 +69,8 @@ proptest! {
                 Step::Take => {
                     let bytes = Vec::from(std::mem::take(&mut requests)).concat();
                     let runs = window.take();
-                    prop_assert_eq!(runs.iter().map(|run| run.sent - run.head).sum::<usize>(), std::mem::take(&mut sent));
+                    let in_flight: usize = runs.iter().map(|run| run.sent - run.head).sum();
+                    prop_assert_eq!(in_flight, std::mem::take(&mut sent));
                     prop_assert_eq!(runs.iter().map(Run::left).collect::<Vec<_>>().concat(), bytes);
                 }
             }
