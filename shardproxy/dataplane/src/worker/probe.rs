@@ -44,15 +44,16 @@ impl Worker {
     pub fn sums(&self) -> Sums {
         let clients = self.clients.iter().map(|(_, client)| (client.accounted, client.held()));
         let links = self.turn.links.iter().map(|(_, link)| (link.accounted, link.held()));
-        let pubsub = (self.turn.pubsub.accounted, self.turn.pubsub.accounted);
         let start = Sums {
             held: self.turn.accounts.held(),
             pooled: self.turn.pool.bytes(),
+            accounted: self.turn.pubsub.accounted,
+            actual: self.turn.pubsub.held(),
             links: self.turn.links.iter().count(),
             pending: self.turn.links.iter().map(|(_, link)| link.exchange.len()).sum(),
             ..Sums::default()
         };
-        clients.chain(links).chain([pubsub]).fold(start, |sum, (accounted, actual)| Sums {
+        clients.chain(links).fold(start, |sum, (accounted, actual)| Sums {
             accounted: sum.accounted + accounted,
             actual: sum.actual + actual,
             ..sum
