@@ -40,6 +40,8 @@ pub struct Turn {
     pub pool: BufferPool,
     pub accounts: Accounts,
     pub scratch: Scratch,
+    /// The large request that is being served, if it is alone in its buffer: whoever sends it takes that, not a copy.
+    pub large: Option<Arc<Vec<u8>>>,
     pub later: Later,
     pub pubsub: PubSub,
     pub offloaded: Answering,
@@ -126,6 +128,7 @@ impl Turn {
             pool: BufferPool::default(),
             accounts: Accounts::default(),
             scratch: Scratch::default(),
+            large: None,
             later: Later::default(),
             pubsub: PubSub::default(),
             offloaded: Answering::default(),
@@ -239,6 +242,9 @@ impl Turn {
     #[inline]
     pub fn settle_link(&mut self, index: usize) {
         let link = &mut self.links[index];
+        if link.exchange.has_spent() {
+            link.exchange.take_spent().into_iter().for_each(|buffer| self.pool.discard_shared(buffer));
+        }
         let held = link.held();
         self.accounts.settle(&mut link.accounted, held);
     }
