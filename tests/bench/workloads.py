@@ -86,12 +86,12 @@ WORKLOADS = (
 
 GOALS = {
     Engine.REDIS: {
-        "get50": Goal(1.3, 0.75),
-        "set50": Goal(1.3, 0.75),
-        "get50p16": Goal(1.75, 0.3),
-        "set50p16": Goal(1.75, 0.3),
-        "get500": Goal(1.15, 0.65),
-        "set500": Goal(1.15, 0.65),
+        "get50": Goal(1.35, 0.70),
+        "set50": Goal(1.35, 0.70),
+        "get50p16": Goal(1.75, 0.28),
+        "set50p16": Goal(1.75, 0.28),
+        "get500": Goal(1.15, 0.62),
+        "set500": Goal(1.15, 0.62),
     },
     Engine.MEMCACHED: {name: Goal(None, 0.6) for name in ("get50", "set50", "mget10", "mget10p16")},
 }

@@ -21,7 +21,7 @@
 //!  links clients          connections to nodes, connections of applications
 //!  exchange               requests and replies in their order; no sockets
 //!  dialect model command  what is spoken, the topology, the command table
-//!  hash glob net metrics sync
+//!  hash glob net metrics maps sync
 //! ```
 
 mod admit;
@@ -33,6 +33,7 @@ mod exchange;
 mod glob;
 pub mod hash;
 mod links;
+mod maps;
 mod metrics;
 mod model;
 mod net;

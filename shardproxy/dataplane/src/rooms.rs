@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const FLOORS: [&str; 24] = [
+const FLOORS: [&str; 25] = [
     "python",
     "plane",
     "simulation",
@@ -26,6 +26,7 @@ const FLOORS: [&str; 24] = [
     "glob",
     "net",
     "metrics",
+    "maps",
     "sync",
     "lib",
 ];

@@ -52,7 +52,7 @@ def test_the_tables_show_every_figure(result: EngineResult) -> None:
     assert "get50: get, 50 connections" in lines
     assert "ours1 ! 123,456 300 700 12.50 8% 1.25 0.62 5.50 6.50" in lines
     assert "echo 123,456 300 700 10.00 0% 1.00 0.50 5.50 6.50" in lines
-    assert "get50 10.00 (1.00) 20.00 (2.00) 12.50 (1.25) 14.00 (1.40) 1.3, 0.75" in lines
+    assert "get50 10.00 (1.00) 20.00 (2.00) 12.50 (1.25) 14.00 (1.40) 1.35, 0.7" in lines
     assert "ours1 250 ms 500 ms 40.0 MiB 1.5 KiB" in lines
 
 
@@ -65,7 +65,7 @@ def test_a_missed_goal_is_marked_for_one_worker(result: EngineResult) -> None:
         "ours2": [sample(14.0)],
     }
     result.figures[get50] = summarise(dear)
-    assert "get50 10.00 (1.00) 20.00 (2.00) 14.00 (1.40) ! 14.00 (1.40) 1.3, 0.75" in printed(result)
+    assert "get50 10.00 (1.00) 20.00 (2.00) 14.00 (1.40) ! 14.00 (1.40) 1.35, 0.7" in printed(result)
 
 
 def test_what_was_left_out_or_went_wrong_is_said(result: EngineResult) -> None:
@@ -80,7 +80,7 @@ def test_the_json_holds_every_round(result: EngineResult) -> None:
     (workload,) = engine["workloads"]
     ours = workload["systems"]["ours1"]
     assert whole["machine"] == {"cores": 2}
-    assert workload["goal"] == {"floor": 1.3, "peer": 0.75}
+    assert workload["goal"] == {"floor": 1.35, "peer": 0.7}
     assert ours["cpu_us_per_request"] == 12.5
     assert ours["cpu_to_floor"] == pytest.approx(1.25)
     assert ours["rounds"] == [{"cpu": 12.0}, {"cpu": 13.0}]

@@ -6,11 +6,14 @@ use super::{Seat, Subscriptions, Transaction, Waiting};
 use crate::dialect::resp::request::RequestParser;
 use crate::exchange::{BufferPool, Output, Owed, Parcel, ReplyQueue, WHOLE};
 use crate::metrics::CloseReason;
-use crate::model::EndpointKind;
+use crate::model::{EndpointKind, Lane, Speech};
 use crate::net::Stream;
 
 /// More bytes than this leave at once.
 const DEFERRED: usize = 16 * 1024;
+
+/// What a topic takes, about.
+const TOPIC: usize = 200;
 
 pub struct Client {
     /// Its place among the worker's clients.
@@ -24,6 +27,11 @@ pub struct Client {
     /// RESP version of its replies, 2 or 3.
     pub resp: u8,
     pub db: u32,
+    /// Which of the shared connections to a node it uses. It changes while nothing is owed, for the order's sake.
+    pub lane: Lane,
+    /// It was sent, or sent, something large since that was last looked at; and when it was seen to.
+    pub moves_large: bool,
+    pub large_at: Instant,
     /// READONLY was sent: this connection prefers replicas.
     pub prefers_replicas: bool,
     /// Bytes that are not routed yet: an incomplete request, or requests behind a barrier.
@@ -40,6 +48,8 @@ pub struct Client {
     pub is_again: bool,
     /// It is read once although memory is short.
     pub has_pass: bool,
+    /// It is flushed in the next turn: this one has written its share to it.
+    pub is_unwritten: bool,
     /// Since when its flush is put off, microseconds on the worker's wrapping clock.
     pub deferred_at: u32,
     /// The sequence number of an EXEC under way, while the replies before it are not out: nobody acts on QUEUED before
@@ -143,6 +153,9 @@ impl Client {
             _seat: seat,
             resp: 2,
             db: 0,
+            lane: Lane::Usual,
+            moves_large: false,
+            large_at: now,
             prefers_replicas: false,
             input: Vec::new(),
             parser: None,
@@ -154,6 +167,7 @@ impl Client {
             is_dirty: false,
             is_again: false,
             has_pass: false,
+            is_unwritten: false,
             deferred_at: 0,
             awaits_exec: None,
             is_late: false,
@@ -202,6 +216,12 @@ impl Client {
     #[inline]
     pub const fn owed(&self, sequence: u32) -> Owed {
         Owed { client: self.index, tag: self.tag(), sequence, part: WHOLE }
+    }
+
+    /// What is spoken on the connections that its requests leave on.
+    #[inline]
+    pub const fn speech(&self) -> Speech {
+        Speech { resp: self.resp, db: self.db, lane: self.lane }
     }
 
     /// Whether the present command gets no reply, by CLIENT REPLY.
@@ -277,9 +297,10 @@ impl Client {
         parser + self.input.capacity() + self.output.held() + self.replies.held() + kept
     }
 
-    /// The same, and all of the messages it shares with others: who keeps them from being forgotten.
+    /// The same, and all of the messages and topics it may share with others: it keeps them from being forgotten.
     pub fn weight(&self) -> usize {
-        self.held() + self.output.len() + self.replies.early()
+        let topics: usize = self.subscriptions.as_deref().map_or(0, |subscribed| subscribed.counts().iter().sum());
+        self.held() + self.output.len() + self.replies.early() + topics * TOPIC
     }
 }
 

@@ -93,6 +93,13 @@ impl Clients {
         mark(&mut self.dirty, client);
     }
 
+    /// What it is sent is large.
+    pub fn moves_large(&mut self, owed: &Owed) {
+        if let Some(client) = self.owed(owed) {
+            client.moves_large = true;
+        }
+    }
+
     /// A reply broke off after its first bytes went out, or is too much for its client: only closing keeps the next reply
     /// from being taken for its rest.
     pub fn cut(&mut self, pool: &mut BufferPool, owed: &Owed, reason: CloseReason) {

@@ -102,7 +102,7 @@ fn is_healable(reply: &[u8]) -> bool {
 /// Keep the oldest request of the link, whose reply its client is not to see.
 #[cold]
 pub fn set_aside(link: &mut Link, request: Entry, reply: &[u8], fate: &Fate, errands: &mut Errands) {
-    let unsettled = Unsettled { request, bytes: link.exchange.head_bytes().to_vec() };
+    let unsettled = Unsettled { request, bytes: link.exchange.head_body() };
     link.exchange.pop();
     match fate {
         Fate::Heal => errands.healable.push((unsettled, reply.to_vec())),

@@ -16,7 +16,7 @@ pub use fate::Overtaker;
 pub use written::mark_written;
 
 use crate::clients::Clients;
-use crate::exchange::Entry;
+use crate::exchange::{Body, Entry};
 use crate::links::{Link, State};
 use crate::metrics::CloseReason;
 use crate::model::EngineKind;
@@ -28,7 +28,7 @@ const GATHER: usize = 64 * 1024;
 /// A request that was not executed, with its bytes.
 pub struct Unsettled {
     pub request: Entry,
-    pub bytes: Vec<u8>,
+    pub bytes: Body,
 }
 
 /// What replies left to do, once all that came are delivered.

@@ -7,7 +7,7 @@ use super::receivers::count_receivers;
 use super::{count, exec_reply, greeting_left, is_asked, unasked, Errands, GATHER};
 use crate::clients::Clients;
 use crate::dialect::resp::refusals::is_refusal;
-use crate::exchange::{BufferPool, Entry, WHOLE};
+use crate::exchange::{BufferPool, Entry, LARGE, WHOLE};
 use crate::links::{durable, Link, State};
 use crate::metrics::{Class, CloseReason};
 use crate::model::NO_TERMS;
@@ -187,6 +187,12 @@ fn pass_on_incomplete(
         return false;
     }
     let Some(&request) = link.exchange.head() else { return false };
+    if !link.is_streaming {
+        link.streamed = 0;
+    }
+    if link.streamed + link.scanned > LARGE {
+        clients.moves_large(&request.owed);
+    }
     if link.scanned > client_output && !link.is_streaming {
         clients.cut(pool, &request.owed, CloseReason::Output); // the rest is thrown away as it comes
         link.is_streaming = true;
@@ -197,6 +203,7 @@ fn pass_on_incomplete(
         return false;
     }
     clients.deliver_piece(pool, &request.owed, piece);
+    link.streamed += link.scanned;
     link.scanned = 0;
     link.is_streaming = true;
     true

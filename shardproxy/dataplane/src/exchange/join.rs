@@ -67,9 +67,9 @@ impl Join {
     }
 
     /// Bytes of memory it takes.
-    pub const fn capacity(&self) -> usize {
+    pub fn capacity(&self) -> usize {
         let notes = self.parts.capacity() * size_of::<(usize, usize)>() + self.order.capacity() * size_of::<u16>();
-        self.bytes.capacity() + self.error.capacity() + notes
+        self.room() + self.error.capacity() + notes
     }
 
     /// Of a memcached cluster.

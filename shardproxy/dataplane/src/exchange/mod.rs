@@ -1,5 +1,7 @@
 //! What is said on a connection, both ways: requests until their replies are in, replies until they are out. No sockets.
 
+mod body;
+mod chain;
 mod entry;
 mod gather;
 mod join;
@@ -7,9 +9,11 @@ mod output;
 mod pool;
 mod replies;
 mod requests;
+mod run;
 mod statistics;
 mod window;
 
+pub use body::Body;
 pub use entry::{Asked, Entry, Mark, Owed, NO_MARK, WHOLE};
 pub use gather::{Gather, Gathered};
 pub use join::Join;
@@ -17,4 +21,5 @@ pub use output::{Gauge, Message, Output, Parcel};
 pub use pool::{trim, BufferPool};
 pub use replies::ReplyQueue;
 pub use requests::Exchange;
+pub use run::LARGE;
 pub use statistics::gathered;

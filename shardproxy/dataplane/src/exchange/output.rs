@@ -13,6 +13,7 @@ use std::io::IoSlice;
 use std::rc::Rc;
 
 use super::pool::{BufferPool, KEEP};
+use super::run::LARGE;
 
 #[derive(Default)]
 pub struct Output {
@@ -107,13 +108,19 @@ impl Output {
         self.queue.is_some()
     }
 
-    /// What leaves next, as far as there are slices for it; how many it takes.
-    pub fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
+    /// What leaves next, as far as there are slices for it, and no more than so many bytes; how many slices it takes.
+    pub fn slices<'a>(&'a self, slices: &mut [IoSlice<'a>], mut at_most: usize) -> usize {
         let segments = self.queue.iter().flat_map(|queue| &queue.segments).map(Segment::bytes);
         let mut written = self.written;
         let mut used = 0;
         for (slice, bytes) in slices.iter_mut().zip(segments.chain([&self.bytes[..]])) {
-            *slice = IoSlice::new(&bytes[written..]);
+            if at_most == 0 {
+                break;
+            }
+            let next = &bytes[written..];
+            let next = &next[..next.len().min(at_most)];
+            *slice = IoSlice::new(next);
+            at_most -= next.len();
             written = 0;
             used += 1;
         }
@@ -196,6 +203,30 @@ impl Output {
         pool.take_back(&mut other.bytes);
     }
 
+    /// Where the next piece of a large reply goes: it is kept in pieces, so that it is never moved or freed as a whole.
+    pub fn sink(&mut self, pool: &mut BufferPool) -> &mut Vec<u8> {
+        if self.bytes.len() > LARGE {
+            self.bytes.shrink_to_fit();
+            self.queue.get_or_insert_default().push(Segment::Own(std::mem::take(&mut self.bytes)));
+        }
+        pool.lend(&mut self.bytes);
+        &mut self.bytes
+    }
+
+    /// Bytes that are nobody else's come next; large ones are not copied.
+    pub fn take_over(&mut self, bytes: &mut Vec<u8>, pool: &mut BufferPool) {
+        if bytes.len() <= LARGE {
+            pool.lend(&mut self.bytes);
+            self.bytes.append(bytes);
+            return;
+        }
+        let queue = self.queue.get_or_insert_default();
+        if !self.bytes.is_empty() {
+            queue.push(Segment::Own(std::mem::take(&mut self.bytes)));
+        }
+        queue.push(Segment::Own(std::mem::take(bytes)));
+    }
+
     pub fn clear(&mut self, pool: &mut BufferPool) {
         self.written = 0;
         self.queue = None;
@@ -235,7 +266,7 @@ mod tests {
 
     fn unwritten(output: &Output) -> String {
         let mut slices = [IoSlice::new(b""); 16];
-        let used = output.slices(&mut slices);
+        let used = output.slices(&mut slices, usize::MAX);
         let whole: Vec<u8> = slices[..used].iter().flat_map(|slice| slice.to_vec()).collect();
         assert_eq!(whole.len(), output.len());
         assert!(whole.starts_with(output.unwritten()));

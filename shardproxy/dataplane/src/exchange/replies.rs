@@ -226,8 +226,7 @@ impl ReplyQueue {
         match self.slots.get_mut(index) {
             Some(Slot::Waiting) if index == 0 => {
                 self.is_within = true;
-                pool.lend(&mut output.bytes);
-                output.bytes.extend_from_slice(piece);
+                output.sink(pool).extend_from_slice(piece);
             }
             Some(slot @ Slot::Waiting) => {
                 self.grown += piece.len();
@@ -236,9 +235,8 @@ impl ReplyQueue {
             Some(Slot::Growing { bytes, .. }) if index == 0 => {
                 self.grown -= bytes.len();
                 self.is_within = true;
-                pool.lend(&mut output.bytes);
-                output.bytes.append(bytes);
-                output.bytes.extend_from_slice(piece);
+                output.take_over(bytes, pool);
+                output.sink(pool).extend_from_slice(piece);
             }
             Some(Slot::Growing { bytes, .. }) => {
                 self.grown += piece.len();
@@ -318,8 +316,7 @@ impl ReplyQueue {
                 }
                 Some(Slot::Growing { bytes, is_complete }) => {
                     self.grown -= bytes.len();
-                    pool.lend(&mut output.bytes);
-                    output.bytes.append(bytes);
+                    output.take_over(bytes, pool);
                     if !*is_complete {
                         self.is_within = true;
                         return;

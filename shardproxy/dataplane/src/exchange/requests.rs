@@ -7,8 +7,11 @@
 //! ```
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
-use super::pool::trim;
+use super::body::Body;
+use super::pool::{trim, BufferPool};
+use super::run::{Run, LARGE};
 use super::window::Window;
 use super::Entry;
 
@@ -74,6 +77,28 @@ impl Exchange {
         self.entries.push_back(Queued { entry, length: bytes.len() as u32 });
     }
 
+    /// Add a large request that is alone in its buffer, and stays there.
+    pub fn push_whole(&mut self, entry: Entry, bytes: Arc<Vec<u8>>) {
+        self.entries.push_back(Queued { entry, length: bytes.len() as u32 });
+        self.window.push_whole(bytes);
+    }
+
+    /// Add a request that waited outside of a connection.
+    pub fn push_body(&mut self, entry: Entry, body: Body) {
+        match body {
+            Body::Whole(bytes) => self.push_whole(entry, bytes),
+            Body::Copied(bytes) => self.push(entry, &bytes),
+        }
+    }
+
+    /// Add one that is among what was taken off a connection.
+    pub fn push_part(&mut self, entry: Entry, part: &Part) {
+        match part.run.whole(part.bytes) {
+            Some(whole) => self.push_whole(entry, whole.clone()),
+            None => self.push(entry, part.bytes),
+        }
+    }
+
     /// Begin a request that is written piece by piece: nothing else is added until `close`.
     pub fn open(&mut self) -> &mut Vec<u8> {
         let sink = self.window.sink();
@@ -94,8 +119,13 @@ impl Exchange {
 
     /// Add all requests of another one, none of which was sent.
     pub fn append(&mut self, other: &mut Self) {
-        let (bytes, _) = other.window.take();
-        self.window.sink().extend_from_slice(&bytes);
+        for run in other.window.take() {
+            if run.left().len() > LARGE {
+                self.window.push_run(run);
+            } else {
+                self.window.sink().extend_from_slice(run.left());
+            }
+        }
         self.entries.append(&mut other.entries);
     }
 
@@ -116,6 +146,13 @@ impl Exchange {
     #[inline]
     pub fn head_bytes(&self) -> &[u8] {
         self.entries.front().map_or(&[], |entry| self.window.oldest(entry.length as usize))
+    }
+
+    /// The same, to be kept.
+    pub fn head_body(&self) -> Body {
+        let bytes = self.head_bytes();
+        let whole = self.window.oldest_whole(bytes.len()).cloned();
+        whole.map_or_else(|| Body::Copied(bytes.to_vec()), Body::Whole)
     }
 
     /// The oldest request, if it has left whole: what comes before that answers nobody.
@@ -157,7 +194,7 @@ impl Exchange {
         let taken = self.take();
         for part in taken.parts() {
             if wanted(&part.entry) {
-                self.push(part.entry, part.bytes);
+                self.push_part(part.entry, &part);
             } else {
                 dropped.push(part.entry);
             }
@@ -213,19 +250,28 @@ impl Exchange {
         self.window.forget(n);
     }
 
+    /// Whether it has large buffers that it needs no more.
+    #[inline]
+    pub fn has_spent(&self) -> bool {
+        self.window.has_spent()
+    }
+
+    pub fn take_spent(&mut self) -> Vec<Arc<Vec<u8>>> {
+        self.window.take_spent()
+    }
+
     /// Empty it: what was not answered, the oldest first.
     pub fn take(&mut self) -> Taken {
-        let (bytes, sent) = self.window.take();
+        let runs = self.window.take();
         let is_head_answered = std::mem::take(&mut self.is_head_answered);
-        Taken { entries: std::mem::take(&mut self.entries), bytes, sent, is_head_answered }
+        Taken { entries: std::mem::take(&mut self.entries), runs, is_head_answered }
     }
 }
 
 /// Requests that were taken off a connection.
 pub struct Taken {
     entries: VecDeque<Queued>,
-    bytes: Vec<u8>,
-    sent: usize,
+    runs: VecDeque<Run>,
     is_head_answered: bool,
 }
 
@@ -238,17 +284,38 @@ pub struct Part<'a> {
     /// Some of it, or all, was sent.
     pub has_left: bool,
     pub is_sent: bool,
+    run: &'a Run,
+}
+
+impl Part<'_> {
+    /// Its bytes, to be kept.
+    pub fn body(&self) -> Body {
+        let whole = self.run.whole(self.bytes).cloned();
+        whole.map_or_else(|| Body::Copied(self.bytes.to_vec()), Body::Whole)
+    }
 }
 
 impl Taken {
+    /// Nobody needs them.
+    pub fn discard(self, pool: &mut BufferPool) {
+        self.runs.into_iter().for_each(|run| pool.discard_shared(run.bytes));
+    }
+
     pub fn parts(&self) -> impl Iterator<Item = Part<'_>> {
-        let mut start = 0;
-        let parts = self.entries.iter().enumerate().map(move |(place, &Queued { entry, length })| {
+        let mut runs = self.runs.iter();
+        let mut run = runs.next();
+        let mut start = run.map_or(0, |run| run.head);
+        let parts = self.entries.iter().enumerate().map_while(move |(place, &Queued { entry, length })| {
+            if run.is_some_and(|run| start == run.bytes.len()) {
+                run = runs.next();
+                start = run.map_or(0, |run| run.head);
+            }
+            let run = run?;
             let end = start + length as usize;
-            let (has_left, is_sent) = (start < self.sent, end <= self.sent);
-            let bytes = &self.bytes[start..end];
+            let (has_left, is_sent) = (start < run.sent, end <= run.sent);
+            let bytes = run.bytes.get(start..end)?;
             start = end;
-            Part { entry, bytes, is_first: place == 0, has_left, is_sent }
+            Some(Part { entry, bytes, is_first: place == 0, has_left, is_sent, run })
         });
         parts.skip(usize::from(self.is_head_answered))
     }
@@ -304,6 +371,31 @@ mod tests {
         let expected = [("aa".into(), true, true), ("bb".into(), true, false), ("cc".into(), false, false)];
         assert_eq!(parts(&mut exchange), expected);
         assert_eq!((exchange.len(), exchange.bytes()), (0, 0));
+    }
+
+    #[test]
+    fn a_large_request_is_taken_and_pushed_without_a_copy() {
+        let large = Arc::new(vec![b'x'; LARGE + 1]);
+        let mut first = exchange(&["aa"]);
+        first.push_whole(Entry::nobody(0), large.clone());
+        first.push(Entry::nobody(0), b"bb");
+        first.sent(3);
+        let taken = first.take();
+        let found: Vec<_> = taken.parts().map(|p| (p.bytes.len(), p.has_left, p.is_sent)).collect();
+        assert_eq!(found, [(2, true, true), (LARGE + 1, true, false), (2, false, false)]);
+        let mut second = exchange(&["cc"]);
+        taken.parts().for_each(|part| second.push_part(part.entry, &part));
+        drop(taken);
+        let mut third = exchange(&["dd"]);
+        third.append(&mut second);
+        third.sent(6);
+        (0..3).for_each(|_| third.pop());
+        assert!(matches!(third.head_body(), Body::Whole(bytes) if Arc::ptr_eq(&bytes, &large)));
+        third.sent(LARGE + 1);
+        assert!(third.asked().is_some());
+        third.pop();
+        assert_eq!((third.head_bytes(), third.len(), third.bytes()), (&b"bb"[..], 1, 2));
+        assert!(third.has_spent() && third.take_spent().len() == 1);
     }
 
     #[test]

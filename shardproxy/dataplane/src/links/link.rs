@@ -10,7 +10,7 @@ use crate::dialect::Framer;
 use crate::exchange::{trim, Exchange};
 use crate::metrics::{Class, NodeMetrics};
 use crate::model::Digest;
-use crate::model::{EngineKind, Kind, Timeouts};
+use crate::model::{EngineKind, Kind, Lane, Speech, Timeouts};
 use crate::net::Stream;
 
 #[derive(Debug, PartialEq, Eq, Clone, Copy)]
@@ -70,6 +70,13 @@ pub struct Way {
     pub node: u16,
     pub resp: u8,
     pub db: u32,
+    pub lane: Lane,
+}
+
+impl Way {
+    pub const fn speech(&self) -> Speech {
+        Speech { resp: self.resp, db: self.db, lane: self.lane }
+    }
 }
 
 pub const NO_NODE: u16 = u16::MAX;
@@ -89,8 +96,9 @@ pub struct Link {
     pub framer: Framer,
     /// What comes stands beside the replies: an attribute, or a push nobody asked for.
     pub is_aside: bool,
-    /// Pieces of the current reply went to its client already.
+    /// Pieces of the current reply went to its client already: so many bytes, if it is streaming.
     pub is_streaming: bool,
+    pub streamed: usize,
     /// The node sends no more: what it has sent is read to its end without waiting for another event.
     pub is_half_closed: bool,
     pub is_dirty: bool,
@@ -133,6 +141,7 @@ impl Link {
             framer: Framer::of(engine),
             is_aside: false,
             is_streaming: false,
+            streamed: 0,
             is_half_closed: false,
             is_dirty: false,
             is_unread: false,

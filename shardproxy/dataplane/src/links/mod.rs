@@ -23,6 +23,8 @@ pub struct Links {
     dirty: Vec<usize>,
     /// Those that had more to read than one turn gives them; each once.
     unread: Vec<usize>,
+    /// Those that had more to send; they stay dirty.
+    unsent: Vec<usize>,
     /// Those that were lost: a turn waits no longer than until the first may be opened again.
     pub retrying: Vec<usize>,
 }
@@ -88,12 +90,24 @@ impl Links {
         }
     }
 
-    pub fn has_unread(&self) -> bool {
-        !self.unread.is_empty()
+    /// Write on in the next turn. A socket that takes more raises no event.
+    #[cold]
+    pub fn mark_unsent(&mut self, index: usize) {
+        let link = &mut self.slab[index];
+        if !link.is_dirty {
+            link.is_dirty = true;
+            self.unsent.push(index);
+        }
     }
 
-    /// Those to read on from; `into` is empty.
+    /// Whether there is more to read or to send, without a new event.
+    pub fn has_unread(&self) -> bool {
+        !self.unread.is_empty() || !self.unsent.is_empty()
+    }
+
+    /// Those to read on from; `into` is empty. Those to write on to are dirty.
     pub fn take_unread(&mut self, into: &mut Vec<usize>) {
+        self.dirty.append(&mut self.unsent);
         std::mem::swap(&mut self.unread, into);
         for &index in &*into {
             if let Some(link) = self.slab.get_mut(index) {

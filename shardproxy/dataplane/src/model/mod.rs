@@ -6,13 +6,17 @@ mod families;
 mod memcached;
 mod placement;
 mod script;
+mod speech;
 mod terms;
 mod topic;
 
-pub use cluster::{Cluster, ClusterSpec, EndpointKind, EngineKind, NodeAuth, Reads, ShardSpec, Timeouts, NO_SHARD};
+pub use cluster::{
+    Cluster, ClusterSpec, EndpointKind, EngineKind, Limits, NodeAuth, Reads, ShardSpec, Timeouts, NO_SHARD,
+};
 pub use durations::wrapping_micros;
 pub use memcached::{Action, Discovery, MemcachedSpec};
 pub use placement::Placement;
 pub use script::{digest_of, Digest};
+pub use speech::{Lane, Speech};
 pub use terms::{Terms, NONE as NO_TERMS};
 pub use topic::Kind;

@@ -7,6 +7,7 @@ use crate::clients::{Client, Flow};
 use crate::dialect::texts;
 use crate::links::{Leased, Link, Role, State, Way};
 use crate::metrics::Class;
+use crate::model::Lane;
 use crate::turn::Turn;
 
 /// Clients that wait for a connection of one pool: more than a worker has of them, unless something is wrong.
@@ -29,8 +30,7 @@ pub fn lease(turn: &mut Turn, client: &mut Client, shard: u16, on_replica: bool)
     if let Some(held) = client.lease {
         return Lease::Held(held as usize);
     }
-    let replica =
-        if on_replica { least_busy(turn, client.cluster, shard, (client.resp, client.db), true, None) } else { None };
+    let replica = if on_replica { least_busy(turn, client.cluster, shard, client.speech(), true, None) } else { None };
     let Some(served) = &mut turn.clusters[client.cluster] else { return Lease::Refused(NO_CLUSTER.to_vec()) };
     let Some(node) = replica.or(served.cluster.shards[usize::from(shard)].primary) else { return Lease::Later };
     let place = &mut served.nodes[usize::from(node)];
@@ -46,7 +46,7 @@ pub fn lease(turn: &mut Turn, client: &mut Client, shard: u16, on_replica: bool)
         None if place.dedicated < served.cluster.spec.limits.dedicated => {
             place.dedicated += 1;
             let engine = served.cluster.spec.engine;
-            let way = Way { cluster: client.cluster, shard, node, resp: client.resp, db: client.db };
+            let way = Way { cluster: client.cluster, shard, node, resp: client.resp, db: client.db, lane: Lane::Usual };
             let role = Role::Leased(Box::default());
             turn.links.insert(Link::new(way, role, engine, turn.now, place.metrics.clone()))
         }

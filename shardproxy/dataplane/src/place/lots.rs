@@ -1,5 +1,8 @@
 //! Parking lots: where requests wait for a shard that has no primary. While a lot holds anything, every later request for
 //! that primary goes behind it: order is kept. A lot is a link without a node: the same exchange, the same bounds.
+//!
+//! Each shared connection has a lot of its own, that for large values too: what waits leaves there, and a client's next
+//! requests behind it.
 
 use std::mem;
 
@@ -29,7 +32,7 @@ pub fn lot(turn: &mut Turn, way: Way) -> usize {
 }
 
 pub fn find_lot(turn: &Turn, way: &Way) -> Option<usize> {
-    turn.served(way.cluster)?.lot(way.shard, way.resp, way.db)
+    turn.served(way.cluster)?.lot(way.shard, way.speech())
 }
 
 /// Count anew what waits in a lot.

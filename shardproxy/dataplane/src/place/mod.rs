@@ -16,7 +16,7 @@ pub use recent::need;
 
 use crate::clients::Client;
 use crate::dialect::texts;
-use crate::model::EndpointKind;
+use crate::model::{EndpointKind, Lane};
 use crate::turn::Turn;
 
 /// Which node a command needs.
@@ -39,19 +39,19 @@ pub fn place(turn: &mut Turn, client: &Client, shard: u16, need: Need) -> Result
     {
         return place_spread(turn, client, shard, need);
     }
-    if client.db == 0 {
+    if client.db == 0 && client.lane == Lane::Usual {
         if let Some(link) = served.ready_primary(&turn.links, shard, client.resp) {
             return Ok(link);
         }
     }
     // a read of a client that waits for nothing overtakes nobody's order but that of strangers
     let may_pass = need != Need::Write && client.replies.is_empty();
-    primary::primary_past(turn, client.cluster, shard, (client.resp, client.db), may_pass)
+    primary::primary_past(turn, client.cluster, shard, client.speech(), may_pass)
 }
 
 /// Reads go to the replica with the least under way; writes to the primary, unless this endpoint only reads.
 fn place_spread(turn: &mut Turn, client: &Client, shard: u16, need: Need) -> Result<usize, Vec<u8>> {
-    let speech = (client.resp, client.db);
+    let speech = client.speech();
     match need {
         Need::Read => {
             let only_replicas = client.endpoint == EndpointKind::Reader;

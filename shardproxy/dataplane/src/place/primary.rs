@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::lots::{lot, with_room};
 use crate::links::{Link, Role, State, Way, NO_NODE};
+use crate::model::{Lane, Speech};
 use crate::turn::{refusal, Known, Turn};
 
 /// A node that is down is tried again within this once its back-off is over, as long as somebody wants it.
@@ -12,7 +13,7 @@ const STALE: Duration = Duration::from_secs(1);
 pub const NO_CLUSTER: &[u8] = b"-ERR this cluster is no longer served, command not executed\r\n";
 
 /// The shared connection to the shard's primary; its parking lot while that is unknown or others wait already.
-pub fn primary(turn: &mut Turn, cluster: usize, shard: u16, speech: (u8, u32)) -> Result<usize, Vec<u8>> {
+pub fn primary(turn: &mut Turn, cluster: usize, shard: u16, speech: Speech) -> Result<usize, Vec<u8>> {
     primary_past(turn, cluster, shard, speech, false)
 }
 
@@ -21,38 +22,41 @@ pub fn primary_past(
     turn: &mut Turn,
     cluster: usize,
     shard: u16,
-    (resp, db): (u8, u32),
+    speech: Speech,
     may_pass: bool,
 ) -> Result<usize, Vec<u8>> {
     let Some(served) = &turn.clusters[cluster] else { return Err(NO_CLUSTER.to_vec()) };
     let limit = served.cluster.spec.limits.shard_queue;
     let primary = served.cluster.shards[usize::from(shard)].primary;
-    let parked = served.lot(shard, resp, db);
+    let parked = served.lot(shard, speech);
     if parked.is_some_and(|lot| turn.links[lot].exchange.bytes() >= limit) {
         return Err(turn.refusal(cluster, shard, "too much waits for it already (limits.shard_queue)"));
     }
     let Some(node) = primary.filter(|_| parked.is_none() || may_pass) else {
-        let lot = lot(turn, Way { cluster, shard, node: NO_NODE, resp, db });
+        let Speech { resp, db, lane } = speech;
+        let lot = lot(turn, Way { cluster, shard, node: NO_NODE, resp, db, lane });
         return with_room(turn, lot);
     };
-    let index = link(turn, cluster, node, (resp, db))?;
-    if let Some(served) = turn.clusters[cluster].as_mut().filter(|_| db == 0 && parked.is_none()) {
-        served.primaries[usize::from(shard)][usize::from(resp == 3)] = index as u32;
+    let index = link(turn, cluster, node, speech)?;
+    let is_usual = speech.db == 0 && speech.lane == Lane::Usual;
+    if let Some(served) = turn.clusters[cluster].as_mut().filter(|_| is_usual && parked.is_none()) {
+        served.primaries[usize::from(shard)][usize::from(speech.resp == 3)] = index as u32;
     }
     Ok(index)
 }
 
 /// The shared connection to a node, opened when first wanted.
 #[cold]
-pub fn link(turn: &mut Turn, cluster: usize, node: u16, (resp, db): (u8, u32)) -> Result<usize, Vec<u8>> {
+pub fn link(turn: &mut Turn, cluster: usize, node: u16, speech: Speech) -> Result<usize, Vec<u8>> {
     let Some(served) = &mut turn.clusters[cluster] else { return Err(NO_CLUSTER.to_vec()) };
     let place = &mut served.nodes[usize::from(node)];
     let shard = served.cluster.nodes[usize::from(node)].shard;
-    let index = place.link(resp, db).unwrap_or_else(|| {
-        let way = Way { cluster, shard, node, resp, db };
+    let index = place.link(speech).unwrap_or_else(|| {
+        let Speech { resp, db, lane } = speech;
+        let way = Way { cluster, shard, node, resp, db, lane };
         let engine = served.cluster.spec.engine;
         let link = turn.links.insert(Link::new(way, Role::Shared, engine, turn.now, place.metrics.clone()));
-        place.links.push(Known { resp, db, link });
+        place.links.push(Known { speech, link });
         link
     });
     let link = &mut turn.links[index];
@@ -95,7 +99,7 @@ pub fn link_beside(turn: &mut Turn, leased: usize) -> Option<usize> {
     }
     let known = &turn.served(cluster)?.nodes.get(usize::from(node))?.links;
     let ready = known.iter().map(|known| known.link).find(|&link| turn.links[link].state == State::Ready);
-    ready.or_else(|| link(turn, cluster, node, (2, 0)).ok())
+    ready.or_else(|| link(turn, cluster, node, Speech { resp: 2, db: 0, lane: Lane::Usual }).ok())
 }
 
 /// Whether the node is the shard's primary in the present epoch.

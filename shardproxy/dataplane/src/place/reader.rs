@@ -1,6 +1,7 @@
 //! Which replica answers a read.
 
 use super::primary::{link, primary};
+use crate::model::Speech;
 use crate::turn::Turn;
 
 /// The connection to a replica to read from, `but` excepted; to the primary when no replica is up.
@@ -8,7 +9,7 @@ pub fn reader(
     turn: &mut Turn,
     cluster: usize,
     shard: u16,
-    speech: (u8, u32),
+    speech: Speech,
     only_replicas: bool,
     but: Option<u16>,
 ) -> Result<usize, Vec<u8>> {
@@ -25,7 +26,7 @@ pub fn least_busy(
     turn: &mut Turn,
     cluster: usize,
     shard: u16,
-    (resp, db): (u8, u32),
+    speech: Speech,
     only_replicas: bool,
     but: Option<u16>,
 ) -> Option<u16> {
@@ -49,7 +50,7 @@ pub fn least_busy(
         if place.rests_until > turn.now {
             continue;
         }
-        let known = place.link(resp, db);
+        let known = place.link(speech);
         let load = match known.map(|index| &turn.links[index]) {
             Some(link) if link.trouble.down_since.is_some() || link.trouble.rests_until > turn.now => {
                 down = known;

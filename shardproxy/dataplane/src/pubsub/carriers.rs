@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::live::{home, settle_all};
 use crate::dialect::resp::write;
 use crate::links::{Link, Role, State, Subscriber, Way};
-use crate::model::{EngineKind, Kind};
+use crate::model::{EngineKind, Kind, Lane};
 use crate::turn::{Announcement, Job, Turn};
 
 fn say(link: &mut Link, kind: Kind, word: &[u8], name: &Arc<[u8]>) {
@@ -74,7 +74,7 @@ pub fn open_links(turn: &mut Turn, cluster: usize) {
         }
         let label = described.nodes[usize::from(node)].label.clone();
         let metrics = turn.shared.metrics.node(&described.spec.name, &label, turn.number);
-        let way = Way { cluster, shard, node, resp: 2, db: 0 };
+        let way = Way { cluster, shard, node, resp: 2, db: 0, lane: Lane::Usual };
         let role = Role::Subscriber(Box::new(Subscriber { label, ..Subscriber::default() }));
         let link = turn.links.insert(Link::new(way, role, EngineKind::Redis, turn.now, metrics));
         turn.pubsub.of(cluster).carry(shard, link);

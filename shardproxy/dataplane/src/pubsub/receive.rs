@@ -1,7 +1,5 @@
 //! What nodes say on subscribing connections: messages, which are handed to all who subscribed, and confirmations.
 
-use std::rc::Rc;
-
 use super::live::settle;
 use crate::clients::Clients;
 use crate::dialect::resp::reply::ReplyFramer;
@@ -126,8 +124,11 @@ fn begin_handing_out(
     (cluster, topic): (usize, u32),
     raw: &[u8],
 ) -> bool {
-    let began = turn.pubsub.of(cluster).change(topic, |entry| (entry.subscribers.begin(), entry.subscribers.len()));
-    let Some((true, subscribers)) = began else { return began.is_none() };
+    let began = turn.pubsub.of(cluster).change(topic, |entry| {
+        let is_free = entry.subscribers.begin();
+        is_free.then(|| (entry.name.clone(), entry.subscribers.len()))
+    });
+    let Some(Some((name, subscribers))) = began else { return began.is_none() };
     if let Some(served) = turn.served(cluster) {
         served.metrics.deliveries.add(subscribers as u64);
     }
@@ -143,25 +144,20 @@ fn begin_handing_out(
             Parcel::Copied(raw) => Message::new(raw, &turn.pubsub.messages),
         };
         turn.pubsub.handing_out.push(link);
-        turn.pubsub.jobs.push_back(Job::HandOut { link, cluster, topic, message });
+        turn.pubsub.jobs.push_back(Job::HandOut { link, cluster, topic, name, message });
     }
     true
 }
 
 /// Go on with a message; whether all have it.
-pub(super) fn hand_out(
-    turn: &mut Turn,
-    clients: &mut Clients,
-    link: usize,
-    to: (usize, u32),
-    message: &Rc<Message>,
-    steps: usize,
-) -> bool {
+pub(super) fn hand_out(turn: &mut Turn, clients: &mut Clients, job: &Job, steps: usize) -> bool {
+    let Job::HandOut { link, cluster, topic, name, message } = job else { return true };
     let parcel =
         if message.bytes().len() > COPIED { Parcel::Shared(message.clone()) } else { Parcel::Copied(message.bytes()) };
-    let is_done = hand_out_some(turn, clients, to, &parcel, steps);
+    let is_done = !turn.pubsub.of(*cluster).is_still(*topic, name)
+        || hand_out_some(turn, clients, (*cluster, *topic), &parcel, steps);
     if is_done {
-        turn.pubsub.handing_out.retain(|&known| known != link);
+        turn.pubsub.handing_out.retain(|known| known != link);
     }
     is_done
 }

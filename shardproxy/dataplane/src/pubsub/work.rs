@@ -31,9 +31,7 @@ fn take_on(turn: &mut Turn, clients: &mut Clients, job: Job) -> Option<Job> {
             return (!is_done).then_some(Job::Gone(gone));
         }
         Job::Announce { cluster, shard } => announce(turn, cluster, shard, SLICE),
-        Job::HandOut { link, cluster, topic, ref message } => {
-            hand_out(turn, clients, link, (cluster, topic), message, SLICE)
-        }
+        Job::HandOut { .. } => hand_out(turn, clients, &job, SLICE),
     };
     (!is_done).then_some(job)
 }

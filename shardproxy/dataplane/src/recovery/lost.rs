@@ -78,12 +78,13 @@ fn shared_lost(turn: &mut Turn, clients: &mut Clients, index: usize, was_streami
             request.is_retry |= part.has_left;
             if stays {
                 scripts::precede_all(turn, index, part.bytes);
-                turn.links[index].exchange.push(request, part.bytes);
+                turn.links[index].exchange.push_part(request, &part);
             } else {
-                moved.push(Unsettled { request, bytes: part.bytes.to_vec() });
+                moved.push(Unsettled { request, bytes: part.body() });
             }
         }
     }
+    taken.discard(&mut turn.pool);
     turn.settle_link(index);
     let link = &turn.links[index];
     let is_over = link.is_retired && link.exchange.is_empty();
@@ -127,7 +128,7 @@ fn lease_lost(turn: &mut Turn, clients: &mut Clients, index: usize, was_streamin
         if part.is_sent && part.is_first && was_streaming {
             cut(turn, clients, &request, CloseReason::Cut);
         } else if request.class == Class::Block && (!part.is_sent || request.is_read) {
-            unsettled = Some(Unsettled { request, bytes: part.bytes.to_vec() });
+            unsettled = Some(Unsettled { request, bytes: part.body() });
         } else {
             let text = if part.is_sent { in_doubt(&shard, request.is_read, why) } else { refusal(&shard, "", why) };
             fail(turn, clients, way.cluster, &request, &text);
@@ -154,6 +155,7 @@ pub fn give_up(turn: &mut Turn, clients: &mut Clients, index: usize) {
     for part in taken.parts() {
         fail(turn, clients, way.cluster, &part.entry, &text);
     }
+    taken.discard(&mut turn.pool);
     turn.settle_link(index);
 }
 

@@ -55,7 +55,7 @@ pub fn lost(turn: &mut Turn, clients: &mut Clients, index: usize, before: Before
             cut(turn, clients, &request, CloseReason::Cut);
         } else if !is_out && (!part.has_left || request.is_read && !request.is_retry) {
             request.is_retry |= part.has_left;
-            turn.links[index].exchange.push(request, part.bytes);
+            turn.links[index].exchange.push_part(request, &part);
         } else if part.has_left {
             let text = format!("node {label} is lost, command may have been executed: {why}");
             answer(turn, clients, &request, &text);
@@ -97,11 +97,11 @@ mod tests {
 
     use super::*;
     use crate::links::{Role, Way};
-    use crate::model::EngineKind;
+    use crate::model::{EngineKind, Lane};
 
     #[test]
     fn a_node_that_only_greets_is_down_again_at_its_next_failure() {
-        let way = Way { cluster: 0, shard: 0, node: 0, resp: 2, db: 0 };
+        let way = Way { cluster: 0, shard: 0, node: 0, resp: 2, db: 0, lane: Lane::Usual };
         let mut link = Link::new(way, Role::Shared, EngineKind::Memcached, Instant::now(), Arc::default());
         assert!(!is_too_much(&mut link, true, 2), "an idle connection was closed");
         link.exchange.push(Entry::nobody(0), b"x");

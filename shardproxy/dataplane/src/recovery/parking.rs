@@ -27,7 +27,7 @@ pub fn replace(turn: &mut Turn, clients: &mut Clients, way: Way, requests: Vec<U
             Err(refusal(&way.shard.to_string(), "", "the shard is no longer there"))
         } else if request.is_read && was_replica {
             request.is_retry = true;
-            reader(turn, way.cluster, way.shard, (way.resp, way.db), false, Some(way.node))
+            reader(turn, way.cluster, way.shard, way.speech(), false, Some(way.node))
         } else {
             let lot = lot(turn, way);
             with_room(turn, lot)
@@ -35,7 +35,7 @@ pub fn replace(turn: &mut Turn, clients: &mut Clients, way: Way, requests: Vec<U
         match target {
             Ok(target) => {
                 scripts::precede_all(turn, target, &bytes);
-                turn.links[target].exchange.push(request, &bytes);
+                turn.links[target].exchange.push_body(request, bytes);
                 turn.links.mark(target);
             }
             Err(text) => fail(turn, clients, way.cluster, &request, &text),
@@ -58,7 +58,7 @@ pub fn drain_lots(turn: &mut Turn, clients: &mut Clients, cluster: usize) {
         }
         let Some(served) = &mut turn.clusters[cluster] else { continue };
         let primary = served.cluster.shards.get(usize::from(way.shard)).and_then(|s| s.primary);
-        let known = primary.and_then(|node| served.nodes.get(usize::from(node))?.link(way.resp, way.db));
+        let known = primary.and_then(|node| served.nodes.get(usize::from(node))?.link(way.speech()));
         let is_undecided = known.is_some_and(|link| turn.links[link].redo.left > 0);
         if (primary.is_none() || is_undecided) && !is_empty {
             continue; // or it has still to say whether it executed what was sent behind
@@ -74,7 +74,7 @@ fn send_parked(turn: &mut Turn, clients: &mut Clients, way: Way, lot: &mut Link)
     if lot.exchange.is_empty() {
         return;
     }
-    match primary(turn, way.cluster, way.shard, (way.resp, way.db)) {
+    match primary(turn, way.cluster, way.shard, way.speech()) {
         Ok(target) => {
             turn.links[target].exchange.append(&mut lot.exchange);
             turn.links.mark(target);

@@ -6,8 +6,8 @@ use crate::clients::Client;
 use crate::command::{key_positions, sort_positions, Command, Keys};
 use crate::dialect::resp::Request;
 use crate::dialect::texts;
-use crate::exchange::Entry;
-use crate::model::NO_SHARD;
+use crate::exchange::{Entry, LARGE};
+use crate::model::{Lane, NO_SHARD};
 use crate::place::{need, place, scripts};
 use crate::turn::{Pressure, Turn};
 
@@ -31,7 +31,10 @@ pub fn to_shard(turn: &mut Turn, client: &mut Client, &Admitted { command, reque
 #[inline]
 fn straight(turn: &Turn, client: &Client, command: &Command, request: &Request) -> Option<usize> {
     let served = turn.clusters.get(client.cluster)?.as_ref()?;
-    if !command.is_straight || served.writes.is_some() || client.prefers_replicas || client.db != 0 {
+    if !command.is_straight || served.writes.is_some() || client.prefers_replicas {
+        return None;
+    }
+    if client.db != 0 || client.lane != Lane::Usual {
         return None;
     }
     let shard = served.cluster.shard_of(served.cluster.slot_of(request.argument(1)));
@@ -84,8 +87,22 @@ pub fn send(
     let sequence = client.replies.expect(silent);
     let mut entry = Entry::of(client.owed(sequence), command, turn.micros);
     adjust(&mut entry);
-    turn.links[link].exchange.push(entry, request.bytes);
+    if request.bytes.len() > LARGE {
+        send_large(turn, entry, request, link);
+    } else {
+        turn.links[link].exchange.push(entry, request.bytes);
+    }
     turn.links.mark(link);
+}
+
+/// A request that is alone in its buffer is not copied.
+#[cold]
+fn send_large(turn: &mut Turn, entry: Entry, request: &Request, link: usize) {
+    let whole = turn.large.as_ref().filter(|whole| std::ptr::eq(whole.as_slice(), request.bytes));
+    match whole.cloned() {
+        Some(whole) => turn.links[link].exchange.push_whole(entry, whole),
+        None => turn.links[link].exchange.push(entry, request.bytes),
+    }
 }
 
 /// The slot all keys share; none for a command without keys.

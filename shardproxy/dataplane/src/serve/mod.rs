@@ -26,8 +26,9 @@ use crate::clients::{Client, Flow};
 use crate::command::{Command, CommandTable, Route};
 use crate::dialect::resp::request::RequestError;
 use crate::dialect::resp::{write, Request};
+use crate::dialect::texts;
 use crate::metrics::CloseReason;
-use crate::turn::Turn;
+use crate::turn::{Pressure, Turn};
 
 /// What happens to the client's input after a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -106,6 +107,11 @@ fn dispatch(turn: &mut Turn, client: &mut Client, admitted: &Admitted) -> Next {
 }
 
 fn unknown(turn: &mut Turn, client: &mut Client, request: &Request, may_learn: bool) -> Next {
+    if may_learn && turn.accounts.pressure == Pressure::Full {
+        transaction::break_off(client);
+        client.answer(&mut turn.pool, texts::OUT_OF_BUFFERS);
+        return Next::Go;
+    }
     if may_learn {
         let next = offload::submit(turn, client, None, request);
         if next == Next::Go {

@@ -31,7 +31,7 @@ fn publish(turn: &mut Turn, client: &mut Client, &Admitted { command, request }:
         Ok(shard) => shard,
         Err(text) => return answer_error(turn, client, command, text),
     };
-    let link = match primary(turn, client.cluster, shard, (client.resp, client.db)) {
+    let link = match primary(turn, client.cluster, shard, client.speech()) {
         Ok(link) => link,
         Err(text) => return answer_error(turn, client, command, &text),
     };

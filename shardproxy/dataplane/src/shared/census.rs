@@ -8,13 +8,13 @@ mod patterns;
 #[cfg(test)]
 mod random;
 
-use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use self::counts::Counts;
 use self::patterns::Patterns;
+use crate::maps::Map;
 use crate::model::Kind;
 
 /// Topics of one kind are kept in so many maps, each with a lock of its own.
@@ -31,7 +31,7 @@ pub struct Census {
     bytes: AtomicUsize,
 }
 
-type Part = HashMap<Arc<[u8]>, Counts>;
+type Part = Map<Arc<[u8]>, Counts>;
 
 struct OfCluster {
     kinds: [Box<[RwLock<Part>]>; 3],
@@ -55,19 +55,18 @@ impl Census {
         }
         let all = read(&self.clusters);
         let mut part = write(&all[cluster].kinds[kind as usize][self.part(name)]);
-        let places = part.capacity();
-        let counts = part.entry(name.clone()).or_default();
+        let taken = part.held();
+        if part.get(&**name).is_none() {
+            part.insert(name.clone(), Counts::default());
+        }
+        let Some(counts) = part.get_mut(&**name) else { return };
         let before = (counts.correction(), counts.held());
         counts.set(worker as u16, clients as u32);
         let (after, held) = (counts.correction(), counts.held());
         if counts.is_empty() {
-            part.remove(name);
-            if part.len() * 4 < part.capacity() {
-                let length = part.len();
-                part.shrink_to(length * 2);
-            }
+            part.remove(&**name);
         }
-        self.count_bytes(before.1 + bytes_of(places), held + bytes_of(part.capacity()));
+        self.count_bytes(before.1 + taken, held + part.held());
         drop(part);
         if before.0 != after {
             self.count_uneven(before.0, after);
@@ -92,7 +91,9 @@ impl Census {
         for of_cluster in read(&self.clusters).iter() {
             for kind in KINDS {
                 for part in &of_cluster.kinds[kind as usize] {
-                    write(part).retain(|name, counts| {
+                    let mut part = write(part);
+                    let taken = part.held();
+                    part.retain(|name, counts| {
                         let before = (counts.correction(), counts.held());
                         counts.set(worker as u16, 0);
                         let after = counts.correction();
@@ -104,6 +105,7 @@ impl Census {
                         }
                         !counts.is_empty()
                     });
+                    self.count_bytes(taken, part.held());
                 }
             }
         }
@@ -149,10 +151,6 @@ impl Census {
     fn part(&self, name: &[u8]) -> usize {
         self.hasher.hash_one(name) as usize % PARTS
     }
-}
-
-fn bytes_of(places: usize) -> usize {
-    places * (size_of::<(Arc<[u8]>, Counts)>() + 1) * 8 / 7
 }
 
 fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {

@@ -1,6 +1,6 @@
 //! A set of clients: one is added or taken out in constant time, all are gone through in pieces.
 
-use std::collections::HashMap;
+use crate::maps::Map;
 
 /// A client's place and its tag.
 pub type Tagged = (usize, u32);
@@ -34,7 +34,7 @@ pub struct Member {
 pub struct Crowd {
     list: Vec<Member>,
     /// Where each client is in the list, unless they are few.
-    places: HashMap<u32, u32>,
+    places: Map<u32, u32>,
     /// While a message is handed out: how many have not got it yet.
     untold: usize,
 }
@@ -128,8 +128,7 @@ impl Members {
     /// Bytes it takes beside itself.
     pub fn held(&self) -> usize {
         let Self::Many(crowd) = self else { return 0 };
-        let places = crowd.places.capacity() * (size_of::<(u32, u32)>() + 1) * 8 / 7;
-        size_of::<Crowd>() + crowd.list.capacity() * size_of::<Member>() + places
+        size_of::<Crowd>() + crowd.list.capacity() * size_of::<Member>() + crowd.places.held()
     }
 }
 
@@ -150,7 +149,9 @@ impl Crowd {
         if !self.places.is_empty() {
             self.places.insert(member.client, self.list.len() as u32 - 1);
         } else if self.list.len() > FEW {
-            self.places.extend(self.list.iter().zip(0..).map(|(member, place)| (member.client, place)));
+            for (member, place) in self.list.iter().zip(0..) {
+                self.places.insert(member.client, place);
+            }
         }
     }
 
@@ -166,13 +167,12 @@ impl Crowd {
         self.move_to(place, last);
         self.list.pop();
         if self.list.is_empty() || self.list.len() <= FEW / 2 {
-            self.places = HashMap::new();
+            self.places = Map::default();
         } else {
             self.places.remove(&gone);
         }
         if self.list.capacity() > FEW && self.list.len() * 4 < self.list.capacity() {
             self.list.shrink_to(self.list.len() * 2);
-            self.places.shrink_to(self.list.len() * 2);
         }
     }
 
@@ -210,7 +210,7 @@ mod tests {
             let (mut members, mut model, mut state) = (Members::default(), BTreeMap::new(), 7);
             for _ in 0..5000 {
                 let (client, tag) = (random(&mut state) as usize % clients, random(&mut state) % 3);
-                if random(&mut state) % 2 == 0 {
+                if random(&mut state).is_multiple_of(2) {
                     members.insert((client, tag));
                     model.insert(client, tag);
                 } else {
@@ -234,7 +234,7 @@ mod tests {
                 while let Some((client, _)) = members.next_untold() {
                     assert!(present.remove(&client).is_some(), "{client} is told twice, or came later");
                     let client = random(&mut state) as usize % places;
-                    if client % 2 == 0 {
+                    if client.is_multiple_of(2) {
                         present.remove(&client);
                         members.remove((client, 0));
                         members.insert((client, 0)); // it has come anew: what was said before is not for it

@@ -40,6 +40,8 @@ pub struct Turn {
     pub pool: BufferPool,
     pub accounts: Accounts,
     pub scratch: Scratch,
+    /// The large request that is being served, if it is alone in its buffer: whoever sends it takes that, not a copy.
+    pub large: Option<Arc<Vec<u8>>>,
     pub later: Later,
     pub pubsub: PubSub,
     pub offloaded: Answering,
@@ -126,6 +128,7 @@ impl Turn {
             pool: BufferPool::default(),
             accounts: Accounts::default(),
             scratch: Scratch::default(),
+            large: None,
             later: Later::default(),
             pubsub: PubSub::default(),
             offloaded: Answering::default(),
@@ -155,6 +158,7 @@ impl Turn {
     #[inline]
     pub fn spend(&mut self, steps: usize) {
         self.pubsub.left = self.pubsub.left.saturating_sub(steps);
+        self.pubsub.is_counted = false;
         self.shared.workers[self.number].steps.add(steps as u64);
     }
 
@@ -238,20 +242,20 @@ impl Turn {
     #[inline]
     pub fn settle_link(&mut self, index: usize) {
         let link = &mut self.links[index];
+        if link.exchange.has_spent() {
+            link.exchange.take_spent().into_iter().for_each(|buffer| self.pool.discard_shared(buffer));
+        }
         let held = link.held();
         self.accounts.settle(&mut link.accounted, held);
     }
 
-    /// Whether anything was done about subscriptions in this turn.
-    pub const fn has_spent(&self) -> bool {
-        self.pubsub.left < STEPS
-    }
-
-    /// Count anew what subscriptions take.
+    /// Count anew what subscriptions take, if anything was done about them.
     pub fn settle_pubsub(&mut self) {
-        let held = self.pubsub.held();
-        self.accounts.settle(&mut self.pubsub.accounted, held);
-        self.measure_if_due();
+        if !std::mem::replace(&mut self.pubsub.is_counted, true) {
+            let held = self.pubsub.held();
+            self.accounts.settle(&mut self.pubsub.accounted, held);
+            self.measure_if_due();
+        }
     }
 
     /// Where too many keys look written, more of them are told apart from now on.

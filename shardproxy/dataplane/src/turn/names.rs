@@ -1,17 +1,19 @@
 //! Topics by their names. It grows and shrinks in parts, so that no turn moves them all.
 
-use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
+
+use crate::maps::Map;
 
 const PARTS: usize = 64;
 
 #[derive(Default)]
 pub struct Names {
-    parts: Vec<HashMap<Arc<[u8]>, u32>>,
+    parts: Vec<Map<Arc<[u8]>, u32>>,
     hasher: RandomState,
     len: usize,
-    places: usize,
+    /// Bytes of all parts.
+    bytes: usize,
 }
 
 impl Names {
@@ -19,51 +21,35 @@ impl Names {
         self.parts.get(self.part(name))?.get(name).copied()
     }
 
-    /// How many entries that moved.
+    /// Add a name that is not there; how many others that moved.
     pub fn insert(&mut self, name: Arc<[u8]>, id: u32) -> usize {
         if self.parts.is_empty() {
-            self.parts.resize_with(PARTS, HashMap::new);
+            self.parts.resize_with(PARTS, Map::default);
         }
-        let part = self.part(&name);
-        let part = &mut self.parts[part];
-        let (before, length) = (part.capacity(), part.len());
-        if part.insert(name, id).is_none() {
-            self.len += 1;
-        }
-        self.places += part.capacity() - before;
-        if part.capacity() > before {
-            length
-        } else {
-            0
-        }
+        self.len += 1;
+        self.change(self.part(&name), |part| part.insert(name, id))
     }
 
-    /// How many entries that moved.
+    /// Take out a name that is there; how many others that moved.
     pub fn remove(&mut self, name: &[u8]) -> usize {
-        let part = self.part(name);
-        let Some(part) = self.parts.get_mut(part) else { return 0 };
-        if part.remove(name).is_some() {
-            self.len -= 1;
-        }
-        let (before, length) = (part.capacity(), part.len());
-        let is_roomy = before > 16 && length * 4 < before;
-        if is_roomy || length == 0 {
-            part.shrink_to(length * 2);
-        }
-        self.places -= before - part.capacity();
+        self.len -= 1;
+        let moved = self.change(self.part(name), |part| part.remove(name));
         if self.len == 0 {
             self.parts = Vec::new();
         }
-        if is_roomy {
-            length
-        } else {
-            0
-        }
+        moved
+    }
+
+    fn change(&mut self, part: usize, change: impl FnOnce(&mut Map<Arc<[u8]>, u32>) -> usize) -> usize {
+        let part = &mut self.parts[part];
+        let before = part.held();
+        let moved = change(part);
+        self.bytes = self.bytes + part.held() - before;
+        moved
     }
 
     pub fn held(&self) -> usize {
-        let parts = self.parts.capacity() * size_of::<HashMap<Arc<[u8]>, u32>>();
-        parts + self.places * (size_of::<(Arc<[u8]>, u32)>() + 1) * 8 / 7
+        self.bytes + self.parts.capacity() * size_of::<Map<Arc<[u8]>, u32>>()
     }
 
     fn part(&self, name: &[u8]) -> usize {

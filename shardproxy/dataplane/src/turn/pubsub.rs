@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::members::Tagged;
 use super::topics::Topics;
@@ -22,6 +23,8 @@ pub struct PubSub {
     pub messages: Gauge,
     /// Bytes of all that, as last counted.
     pub accounted: usize,
+    /// Nothing was done since.
+    pub is_counted: bool,
 }
 
 /// What goes on in a later turn.
@@ -39,6 +42,7 @@ pub enum Job {
         link: usize,
         cluster: usize,
         topic: u32,
+        name: Arc<[u8]>,
         message: Rc<Message>,
     },
 }
@@ -60,6 +64,11 @@ impl PubSub {
             self.clusters.resize_with(cluster + 1, Topics::default);
         }
         &mut self.clusters[cluster]
+    }
+
+    /// Whether what clients took that have gone is still to be given back.
+    pub fn is_forgetting(&self) -> bool {
+        self.jobs.iter().any(|job| matches!(job, Job::Gone(_)))
     }
 
     pub fn held(&self) -> usize {

@@ -7,7 +7,7 @@ use std::time::Instant;
 use crate::exchange::{Mark, NO_MARK};
 use crate::links::{Links, State, Way};
 use crate::metrics::{ClusterMetrics, NodeMetrics};
-use crate::model::{Cluster, EndpointKind, Reads};
+use crate::model::{Cluster, EndpointKind, Reads, Speech};
 use crate::shared::{Recent, Shared, Window};
 
 pub const NO_LINK: u32 = u32::MAX;
@@ -17,10 +17,11 @@ pub struct Served {
     pub cluster: Arc<Cluster>,
     pub metrics: Arc<ClusterMetrics>,
     pub nodes: Vec<ServedNode>,
-    /// The connection to each shard's primary for db 0, by RESP version: the lookup of almost every request.
+    /// The connection to each shard's primary for db 0 and usual values, by RESP version: the lookup of almost every
+    /// request.
     pub primaries: Vec<[u32; 2]>,
     /// Shards whose requests wait, and the lots they wait in.
-    pub lots: HashMap<(u16, u8, u32), usize>,
+    pub lots: HashMap<(u16, Speech), usize>,
     /// What is remembered of written keys, where some endpoint reads from replicas.
     pub writes: Option<Writes>,
     /// Reads may leave the primary; and the primary is as good as a replica for them.
@@ -63,8 +64,7 @@ pub struct ServedNode {
 /// A shared connection to a node.
 #[derive(Clone, Copy)]
 pub struct Known {
-    pub resp: u8,
-    pub db: u32,
+    pub speech: Speech,
     pub link: usize,
 }
 
@@ -73,7 +73,7 @@ impl Served {
         cluster: Arc<Cluster>,
         metrics: Arc<ClusterMetrics>,
         nodes: Vec<ServedNode>,
-        lots: HashMap<(u16, u8, u32), usize>,
+        lots: HashMap<(u16, Speech), usize>,
         writes: Option<Writes>,
     ) -> Self {
         let shards = cluster.shards.len();
@@ -113,21 +113,21 @@ impl Served {
     }
 
     pub fn open_lot(&mut self, way: &Way, lot: usize) {
-        self.lots.insert((way.shard, way.resp, way.db), lot);
+        self.lots.insert((way.shard, way.speech()), lot);
         if let Some(links) = self.primaries.get_mut(usize::from(way.shard)) {
             links[usize::from(way.resp == 3)] = NO_LINK; // so that every request looks for the lot
         }
     }
 
     pub fn close_lot(&mut self, way: &Way) {
-        self.lots.remove(&(way.shard, way.resp, way.db));
+        self.lots.remove(&(way.shard, way.speech()));
     }
 
-    pub fn lot(&self, shard: u16, resp: u8, db: u32) -> Option<usize> {
+    pub fn lot(&self, shard: u16, speech: Speech) -> Option<usize> {
         if self.lots.is_empty() {
             return None;
         }
-        self.lots.get(&(shard, resp, db)).copied()
+        self.lots.get(&(shard, speech)).copied()
     }
 
     /// No lookup may find this connection any more.
@@ -150,7 +150,7 @@ impl ServedNode {
     }
 
     #[inline]
-    pub fn link(&self, resp: u8, db: u32) -> Option<usize> {
-        self.links.iter().find(|known| known.resp == resp && known.db == db).map(|known| known.link)
+    pub fn link(&self, speech: Speech) -> Option<usize> {
+        self.links.iter().find(|known| known.speech == speech).map(|known| known.link)
     }
 }

@@ -64,9 +64,13 @@ mod tests {
             some.insert(shard);
             assert!(some.contains(shard));
         }
-        [5, 64, 200].into_iter().for_each(|shard| others.insert(shard));
+        for shard in [5, 64, 200] {
+            others.insert(shard);
+        }
         assert_eq!(some.without(&others).collect::<Vec<_>>(), [0, 63, 130, 249]);
-        [0, 63, 130, 249].into_iter().for_each(|shard| some.remove(shard));
+        for shard in [0, 63, 130, 249] {
+            some.remove(shard);
+        }
         assert_eq!(some.without(&others).next(), None);
         assert_eq!(Shards::default().without(&some).next(), None);
     }

@@ -119,6 +119,11 @@ impl Topics {
         Some(result)
     }
 
+    /// Whether the topic in this place is the one it was when it had that name.
+    pub fn is_still(&self, id: u32, name: &Arc<[u8]>) -> bool {
+        self.get(id).is_some_and(|entry| Arc::ptr_eq(&entry.name, name))
+    }
+
     /// The next client that a message of the topic is handed to.
     pub fn next_untold(&mut self, id: u32) -> Option<Tagged> {
         self.entries.get_mut(id as usize)?.subscribers.next_untold()
@@ -169,11 +174,13 @@ impl Topics {
     pub fn confirm(&mut self, shard: u16, id: u32) {
         let Some(carrier) = self.carriers.get_mut(&shard).filter(|carrier| id < carrier.announced) else { return };
         let Some(entry) = self.entries.get_mut(id as usize) else { return };
+        let before = entry.held();
         entry.asked.remove(shard);
         if !entry.confirmed.contains(shard) {
             entry.confirmed.insert(shard);
             carrier.confirmed += 1;
         }
+        self.bytes = self.bytes + entry.held() - before;
     }
 
     /// A shard has not.

@@ -35,6 +35,9 @@ use crate::{pubsub, recovery};
 
 /// Bytes read from one socket per turn: enough for a deep pipeline, little enough to be fair.
 const READ_SIZE: usize = 128 * 1024;
+/// Bytes written to one socket per turn; what is more leaves in the next ones. As much as is read of one connection, so
+/// that what only passes through does not gather.
+const SHARE: usize = 8 * READ_SIZE;
 /// An incomplete request or reply up to this size is copied to and from where the next bytes are read; a longer one is
 /// added to where it is.
 const LEFT_OVER: usize = 16 * 1024;
@@ -62,6 +65,8 @@ pub struct Worker {
     throttled: Vec<usize>,
     /// Clients with some of their replies: the rest may come in the next turn, and leave in the same write.
     deferred: Vec<usize>,
+    /// Clients that were written this turn's share of what they are owed.
+    unwritten: Vec<usize>,
     /// Clients whose replies wait for that of their EXEC; the tick flushes them at the latest.
     late: Vec<usize>,
     /// The requests of the turn before this one have not been sent yet.
@@ -106,6 +111,7 @@ impl Worker {
             unread: Vec::new(),
             throttled: Vec::new(),
             deferred: Vec::new(),
+            unwritten: Vec::new(),
             late: Vec::new(),
             has_gathered: false,
             next_tick: Instant::now(),
@@ -175,9 +181,7 @@ impl Worker {
         }
         self.retry_due();
         pubsub::work(&mut self.turn, &mut self.clients);
-        if self.turn.has_spent() {
-            self.turn.settle_pubsub();
-        }
+        self.turn.settle_pubsub();
         self.flush(!events.is_empty());
         if self.turn.accounts.is_over() {
             self.relieve(false);
@@ -186,6 +190,9 @@ impl Worker {
             self.tick();
             self.next_tick = self.turn.now + TICK;
             self.flush(false);
+        }
+        if self.turn.pool.has_spent() {
+            self.turn.pool.free_some();
         }
         let longest = &self.turn.shared.workers[self.turn.number].longest;
         longest.set(longest.get().max(self.steps() - steps));
@@ -197,8 +204,9 @@ impl Worker {
 
     /// How long nothing is to be done unless something happens.
     fn wait(&self) -> Duration {
-        let Turn { links, pubsub, .. } = &self.turn;
-        if self.clients.again() > 0 || links.has_unread() || links.has_dirty() || !pubsub.jobs.is_empty() {
+        let Turn { links, pubsub, pool, .. } = &self.turn;
+        let is_busy = self.clients.again() > 0 || links.has_unread() || links.has_dirty() || !self.unwritten.is_empty();
+        if is_busy || pool.has_spent() || !pubsub.jobs.is_empty() {
             return Duration::ZERO;
         }
         let due = self.next_due().saturating_duration_since(self.turn.now);
@@ -218,6 +226,7 @@ impl Worker {
             }
         }
         let mut overdue = std::mem::take(&mut self.deferred);
+        let rest = std::mem::take(&mut self.unwritten);
         while let Some(index) = self.clients.next_dirty() {
             let Some(client) = self.clients.get_mut(index) else { continue };
             match client.deferral() {
@@ -233,6 +242,12 @@ impl Worker {
                         self.late.push(index);
                     }
                 }
+            }
+        }
+        for index in rest {
+            if let Some(client) = self.clients.get_mut(index) {
+                client.is_unwritten = false;
+                self.client_flush(index);
             }
         }
         for index in overdue.drain(..) {

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use mio::event::Event;
 
-use super::{link_token, Message, Worker, LEFT_OVER};
+use super::{link_token, Message, Worker, LEFT_OVER, SHARE};
 use crate::complete::{deliver_all, fail, Unsettled};
 use crate::dialect::resp::identity;
 use crate::dialect::resp::request::{Parsed, RequestLimits, RequestParser};
@@ -103,7 +103,7 @@ impl Worker {
                     }
                     link.input = gathered;
                 }
-                _ => {}
+                _ => turn.pool.discard(gathered),
             }
             self.after_delivery(index, was_greeting);
             if let Err(why) = delivery {
@@ -217,9 +217,12 @@ impl Worker {
             link.patience.begin(turn.now);
         }
         let is_subscriber = link.is_subscriber();
+        let mut share = SHARE;
         while !link.exchange.unsent().is_empty() {
-            match stream.write(link.exchange.unsent()) {
+            let unsent = link.exchange.unsent();
+            match stream.write(&unsent[..unsent.len().min(share)]) {
                 Ok(n) => {
+                    share -= n;
                     if link.exchange.is_sending_oldest() {
                         link.patience.credit(n, turn.now); // the node takes a large request, if slowly
                     }
@@ -230,6 +233,10 @@ impl Worker {
                         link.exchange.sent(n);
                     }
                     link.metrics.bytes_out.add(n as u64);
+                    if share == 0 {
+                        turn.links.mark_unsent(index);
+                        break;
+                    }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     link.is_full = true;
@@ -239,6 +246,7 @@ impl Worker {
                 Err(error) => return self.link_broken(index, &error),
             }
         }
+        let link = &turn.links[index];
         link.metrics.queued.set(link.exchange.bytes() as u64);
         turn.settle_link(index);
     }

@@ -2,14 +2,17 @@
 
 use std::io;
 use std::mem;
+use std::sync::Arc;
+use std::time::Duration;
 
 use super::{client_token, Worker, LEFT_OVER, READ_SIZE};
 use crate::clients::{Client, Clients, Flow, Seat};
 use crate::command::CommandTable;
 use crate::dialect::resp::request::{Parsed, RequestLimits, RequestParser};
 use crate::dialect::resp::Request;
+use crate::exchange::LARGE;
 use crate::metrics::CloseReason;
-use crate::model::{EndpointKind, EngineKind};
+use crate::model::{EndpointKind, EngineKind, Lane, Limits};
 use crate::net::Stream;
 use crate::place::is_left;
 use crate::serve::{self, Next};
@@ -19,6 +22,9 @@ use crate::turn::{Pressure, Turn};
 const MAX_ARGUMENTS: usize = i32::MAX as usize;
 /// What an incomplete request may take to be parsed again from its start rather than to keep its parser.
 const REPARSE: usize = 4096;
+/// A client that moved a large value is expected to move another one within this. Who is sent them more seldom than that
+/// holds up others for one reply each time; large requests are known before they leave.
+const LARGE_FOR: Duration = Duration::from_secs(10);
 /// Clients that hold less than this are read even when memory is short.
 const LIGHT: usize = 16 * 1024;
 
@@ -145,12 +151,15 @@ fn read_scratch(
     let took = read_into(client, &mut scratch[filled..])?;
     let Took::Some(n) = took else { return Ok(took) };
     let data = &scratch[..filled + n];
-    let consumed = serve(client, data, parser, turn, table).0;
+    let (consumed, stop) = serve(client, data, parser, turn, table);
     input.clear();
     if consumed < data.len() {
         turn.pool.lend(input);
         input.extend_from_slice(&data[consumed..]);
         keep_parser(client, parser, input.len());
+    }
+    if matches!(stop, Stop::Large(_)) {
+        serve_all(client, input, parser, turn, table, false);
     }
     Ok(took)
 }
@@ -166,6 +175,11 @@ fn read_more(
 ) -> io::Result<Took> {
     let took = read_into(client, scratch);
     if let Ok(Took::Some(n)) = took {
+        let announced = client.parser.as_deref().map_or(0, RequestParser::announced);
+        if input.capacity() < input.len() + n && announced > input.len() + n {
+            // as a buffer grows anyhow, but not beyond the end of the request
+            input.reserve_exact(n.max(input.len().min(announced - input.len())));
+        }
         input.extend_from_slice(&scratch[..n]);
         serve_all(client, input, parser, turn, table, true);
     }
@@ -205,12 +219,27 @@ fn serve_all(
 ) -> bool {
     let mut own = if resumes { client.parser.take() } else { None };
     let parser = own.as_deref_mut().unwrap_or(shared);
-    let (consumed, is_held) = serve(client, input, parser, turn, table);
+    let is_held = loop {
+        let (consumed, stop) = serve(client, input, parser, turn, table);
+        if consumed == input.len() {
+            turn.pool.take_back(input);
+        } else {
+            input.drain(..consumed);
+        }
+        match stop {
+            Stop::Used => break false,
+            Stop::Held => break true,
+            Stop::Large(length) => {
+                if !serve_large(client, input, length, parser, turn, table) {
+                    break true;
+                }
+            }
+        }
+    };
     let is_partial = !parser.is_idle();
     if !is_partial {
         parser.release();
     }
-    input.drain(..consumed);
     if input.capacity() > READ_SIZE && input.len() * 4 < input.capacity() {
         input.shrink_to(input.len() * 2);
     }
@@ -237,28 +266,107 @@ fn keep_parser(client: &mut Client, parser: &mut RequestParser, length: usize) {
     }
 }
 
-/// Take requests off `data` until it is used up or the client must wait; how much was taken, and whether it must wait.
+/// Why no more requests are taken off some bytes.
+enum Stop {
+    Used,
+    /// The client must wait.
+    Held,
+    /// The next one is framed, has so many bytes, and is too large to be copied.
+    Large(usize),
+}
+
+/// Serve the large request at the start of `input` from a buffer of its own, which whoever sends it on shares. Whether
+/// the client may go on.
+#[cold]
+fn serve_large(
+    client: &mut Client,
+    input: &mut Vec<u8>,
+    length: usize,
+    parser: &RequestParser,
+    turn: &mut Turn,
+    table: &CommandTable,
+) -> bool {
+    client.moves_large = true;
+    if !choose_lane(client, turn) {
+        return false; // and is framed once more
+    }
+    let rest = input.split_off(length); // no more than was read at once
+    let whole = Arc::new(mem::replace(input, rest));
+    turn.large = Some(whole.clone());
+    let request = Request { bytes: &whole, spans: parser.spans() };
+    let next = serve::serve(turn, client, table, &request, true);
+    turn.large = None;
+    if next != Next::Go && !halt(client, turn, next) {
+        if let Some(mut whole) = Arc::into_inner(whole) {
+            whole.append(input);
+            *input = whole;
+        }
+        return false;
+    }
+    turn.pool.discard_shared(whole);
+    if next == Next::Close {
+        turn.pool.take_back(input);
+    }
+    let limits = turn.cluster(client.cluster).map(|cluster| cluster.spec.limits);
+    if next == Next::Go && limits.is_some_and(|limits| has_enough(client, turn, &limits)) {
+        client.flow = Flow::Paused;
+        return false;
+    }
+    next == Next::Go
+}
+
+/// Let a client that moves large values use the connections for these, and no others, until it has moved none for a
+/// while. Requests on one connection may overtake those on another: it changes once nothing is owed to it, and waits for
+/// that if others would wait for it. Whether it may go on.
+#[cold]
+fn choose_lane(client: &mut Client, turn: &Turn) -> bool {
+    if mem::take(&mut client.moves_large) {
+        client.large_at = turn.now;
+    }
+    let is_large = turn.now.saturating_duration_since(client.large_at) < LARGE_FOR;
+    let wanted = if is_large { Lane::Large } else { Lane::Usual };
+    if client.lane == wanted {
+        return true;
+    }
+    if client.replies.is_empty() {
+        client.lane = wanted;
+        return true;
+    }
+    if is_large {
+        client.flow = Flow::Barrier;
+        client.moves_large = true;
+    }
+    !is_large
+}
+
+/// Take requests off `data` until it is used up or the client must wait; how much was taken, and why no more.
 fn serve(
     client: &mut Client,
     data: &[u8],
     parser: &mut RequestParser,
     turn: &mut Turn,
     table: &CommandTable,
-) -> (usize, bool) {
+) -> (usize, Stop) {
+    if (client.moves_large || client.lane != Lane::Usual) && !choose_lane(client, turn) {
+        return (0, Stop::Held);
+    }
+    let stop = |is_held| if is_held { Stop::Held } else { Stop::Used };
     if client.memcache.is_spoken {
-        return serve::memcached::serve(turn, client, data);
+        let (taken, is_held) = serve::memcached::serve(turn, client, data);
+        return (taken, stop(is_held));
     }
     let mut taken = 0;
     let Some(limits) = turn.cluster(client.cluster).map(|cluster| cluster.spec.limits) else {
         client.closing = Some(CloseReason::Drain);
-        return (data.len(), true);
+        return (data.len(), Stop::Held);
     };
     let framing = RequestLimits { max_request: limits.request, max_arguments: MAX_ARGUMENTS, authenticated: true };
     while taken < data.len() {
         let rest = &data[taken..];
         let (consumed, next) = match parser.parse(rest, &framing) {
-            Ok(Parsed::Incomplete { .. }) => return (taken, false),
+            Ok(Parsed::Incomplete { .. }) => return (taken, Stop::Used),
             Ok(Parsed::Skip { consumed }) => (consumed, Next::Go),
+            Ok(Parsed::Request { consumed }) if consumed > LARGE => return (taken, Stop::Large(consumed)),
             Ok(Parsed::Request { consumed }) => {
                 let request = Request { bytes: &rest[..consumed], spans: parser.spans() };
                 (consumed, serve::serve(turn, client, table, &request, true))
@@ -269,33 +377,43 @@ fn serve(
             }
             Err(error) => {
                 serve::protocol_error(turn, client, error);
-                return (data.len(), true);
+                return (data.len(), Stop::Held);
             }
         };
         turn.batch += 1;
-        match next {
-            Next::Go => taken += consumed,
-            Next::Hold => {
-                client.flow = Flow::Barrier;
-                return (taken, true);
-            }
-            Next::Queue => return (taken, true),
-            Next::Pause => {
-                turn.later.stopped.push(client.ticket());
-                client.flow = Flow::Stopped;
-                return (taken, true);
-            }
-            Next::Wait => return (taken + consumed, true),
-            Next::Close => return (data.len(), true),
+        if next == Next::Close {
+            return (data.len(), Stop::Held);
         }
-        if client.replies.len() >= limits.in_flight
-            || client.output.len() > turn.accounts.unread_at_most(limits.client_output)
-        {
+        if next != Next::Go {
+            return (if halt(client, turn, next) { taken + consumed } else { taken }, Stop::Held);
+        }
+        taken += consumed;
+        if has_enough(client, turn, &limits) {
             client.flow = Flow::Paused;
-            return (taken, true);
+            return (taken, Stop::Held);
         }
     }
-    (taken, false)
+    (taken, Stop::Used)
+}
+
+/// The client may not go on behind its last request; whether that was taken.
+fn halt(client: &mut Client, turn: &mut Turn, next: Next) -> bool {
+    match next {
+        Next::Go | Next::Wait | Next::Close => return true,
+        Next::Hold => client.flow = Flow::Barrier,
+        Next::Queue => {}
+        Next::Pause => {
+            turn.later.stopped.push(client.ticket());
+            client.flow = Flow::Stopped;
+        }
+    }
+    false
+}
+
+/// Whether so much is under way for the client that it is not read.
+#[inline]
+fn has_enough(client: &Client, turn: &Turn, limits: &Limits) -> bool {
+    client.replies.len() >= limits.in_flight || client.output.len() > turn.accounts.unread_at_most(limits.client_output)
 }
 
 fn after_read(turn: &mut Turn, clients: &mut Clients, index: usize) {

@@ -34,7 +34,6 @@ impl Worker {
         self.go_on();
         recovery::tick(&mut self.turn, &mut self.clients);
         pubsub::tick(&mut self.turn);
-        self.turn.settle_pubsub(); // a cluster may have gone with its own
         self.turn.scratch.trim();
         self.turn.pool.trim();
         for index in std::mem::take(&mut self.late) {
@@ -170,9 +169,13 @@ impl Worker {
     /// At the cap of all buffers the client that holds most is closed; far beyond it as many as it takes, at once.
     pub(super) fn relieve(&mut self, is_patient: bool) {
         while self.turn.accounts.pressure == Pressure::Full && (is_patient || self.turn.accounts.is_over()) {
+            if self.turn.pubsub.is_forgetting() {
+                return; // somebody has gone whose memory is not free yet
+            }
             let heaviest = self.clients.iter().map(|(index, client)| (client.weight(), index)).max();
             let Some((_, index)) = heaviest.filter(|&(weight, _)| weight > super::READ_SIZE) else { return };
             self.close_now(index, CloseReason::Buffers);
+            self.turn.pubsub.is_counted = false; // messages nobody else has are free
             self.turn.settle_pubsub();
             self.turn.measure();
             if is_patient {
@@ -182,6 +185,8 @@ impl Worker {
     }
 
     fn measure(&mut self) {
+        self.turn.pubsub.is_counted = false; // messages may have left
+        self.turn.settle_pubsub();
         self.turn.measure();
         self.relieve(true);
         for (place, index) in std::mem::take(&mut self.throttled).into_iter().enumerate() {

@@ -3,7 +3,7 @@
 use std::io::{self, IoSlice};
 use std::time::{Duration, Instant};
 
-use super::Worker;
+use super::{Worker, SHARE};
 use crate::clients::{Client, Flow};
 use crate::metrics::CloseReason;
 use crate::pubsub;
@@ -41,25 +41,35 @@ impl Worker {
     }
 
     pub(super) fn client_flush(&mut self, index: usize) {
-        let Self { clients, turn, .. } = self;
+        let Self { clients, turn, unwritten, .. } = self;
         let Some(client) = clients.get_mut(index) else { return };
         client.is_dirty = false;
         client.awaits_exec = None;
         let Some(served) = &turn.clusters[client.cluster] else { return self.close(index) };
+        let mut share = SHARE;
         while !client.output.is_empty() && client.blocked_since.is_none() {
             let wrote = if client.output.has_queue() {
                 let mut slices = [IoSlice::new(b""); SLICES];
-                let used = client.output.slices(&mut slices);
+                let used = client.output.slices(&mut slices, share);
                 client.stream.write_vectored(&slices[..used])
             } else {
-                client.stream.write(client.output.unwritten())
+                let bytes = client.output.unwritten();
+                client.stream.write(&bytes[..bytes.len().min(share)])
             };
             match wrote {
                 Ok(0) => break,
                 Ok(n) => {
+                    share -= n;
                     served.metrics.bytes_out.add(n as u64);
                     client.last_active = turn.now;
                     client.output.advance(n, &mut turn.pool);
+                    if share == 0 {
+                        if !client.is_unwritten && !client.output.is_empty() {
+                            client.is_unwritten = true;
+                            unwritten.push(index);
+                        }
+                        break;
+                    }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => client.blocked_since = Some(turn.now),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -118,6 +128,7 @@ impl Worker {
     pub(super) fn close(&mut self, index: usize) {
         let mut client = self.clients.remove(index);
         let Self { turn, .. } = self;
+        turn.pool.take_back(&mut client.input);
         client.replies.clear(&mut turn.pool);
         client.output.clear(&mut turn.pool);
         turn.accounts.settle(&mut client.accounted, 0);

@@ -73,18 +73,18 @@ fn subscriptions_are_accounted() {
     let engine = Engine::forgetful(|_, _| Act::Serve);
     let proxy = proxy(&engine);
     let names: Vec<String> = (0..200_000).map(|number| format!("{{news}}:{number:014}")).collect();
-    for word in ["SUBSCRIBE", "PSUBSCRIBE", "SSUBSCRIBE"] {
+    for (word, count) in [("SUBSCRIBE", names.len()), ("PSUBSCRIBE", 20_000), ("SSUBSCRIBE", 20_000)] {
         let at_once = |names: &[String]| {
             request(&std::iter::once(word).chain(names.iter().map(String::as_str)).collect::<Vec<_>>())
         };
-        let requests: Vec<Vec<u8>> = names.chunks(10_000).map(at_once).collect();
+        let requests: Vec<Vec<u8>> = names[..count].chunks(10_000).map(at_once).collect();
         let meter = Meter::of(&proxy);
         let mut client = proxy.client();
         for request in requests {
             client.send_bytes(&request);
             (0..10_000).for_each(|_| assert!(client.reply().starts_with("*3\r\n")));
         }
-        meter.is_accounted(200_000 * 20);
+        meter.is_accounted(count * 100);
         drop(client);
         meter.is_given_back();
     }

@@ -10,6 +10,7 @@ mod client;
 #[path = "../plane/engine.rs"]
 #[allow(dead_code)]
 mod engine;
+mod large;
 mod memcached;
 mod meter;
 #[path = "../plane/proxy.rs"]

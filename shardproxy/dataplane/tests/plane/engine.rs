@@ -44,6 +44,8 @@ struct Intake {
     narrow: Option<(usize, &'static str)>,
     /// A longer argument than this makes it say so much, and pass over the request once the gate is open.
     hasty: Option<(usize, &'static str, Arc<Gate>)>,
+    /// Of a longer argument than this it reads so much, and the rest once the gate is open.
+    gated: Option<(usize, Arc<Gate>)>,
     /// So many bytes at a time, and the pause after each.
     pace: Option<(usize, Duration)>,
     hears_pings: bool,
@@ -115,6 +117,12 @@ impl Engine {
     /// A plain one that reads long arguments so many bytes at a time, and pauses after each.
     pub fn slow(piece: usize, pause: Duration) -> Self {
         Self::started("127.0.0.1:0", |_, _| Act::Serve, Intake { pace: Some((piece, pause)), ..Intake::default() })
+    }
+
+    /// A plain one that reads no more of longer arguments than `limit` bytes before the gate opens.
+    pub fn reluctant(limit: usize, gate: &Arc<Gate>) -> Self {
+        let intake = Intake { gated: Some((limit, gate.clone())), ..Intake::default() };
+        Self::started("127.0.0.1:0", |_, _| Act::Serve, intake)
     }
 
     fn started(
@@ -435,6 +443,13 @@ fn read_word(input: &mut BufReader<&TcpStream>, state: &State, is_answered: &mut
         gate.pass();
     }
     let mut word = vec![0; length + 2];
+    if let Some((limit, gate)) = intake.gated.as_ref().filter(|(limit, _)| length > *limit) {
+        input.read_exact(&mut word[..*limit]).ok()?;
+        gate.pass();
+        input.read_exact(&mut word[*limit..]).ok()?;
+        word.truncate(length);
+        return String::from_utf8(word).ok();
+    }
     let (piece, pause) = intake.pace.unwrap_or((word.len(), Duration::ZERO));
     for piece in word.chunks_mut(piece) {
         input.read_exact(piece).ok()?;

@@ -218,3 +218,47 @@ fn all_that_waits_for_shards_is_bounded_together() {
     first.send(&["GET", "bar"]);
     until("it waits: there is room again", || proxy.pending() == 1);
 }
+
+/// What is held is under way to a node that does not answer: no client is to blame.
+#[test]
+fn while_memory_is_used_up_nothing_is_taken_that_needs_some() {
+    let gate = Gate::closed();
+    let held = gate.clone();
+    let engine = Engine::forgetful(move |_, request| match request[0].as_str() {
+        "SET" => Act::Serve.behind(&held),
+        _ => Act::Serve,
+    });
+    let spec = Spec::shard(&[&engine], Some(0)).timeouts(json!({"reply": 60}));
+    let proxy = Proxy::with(1, 2 << 20, &spec);
+    let [mut holder, mut asker, mut subscriber, mut queueing] = [(); 4].map(|()| proxy.client());
+    assert!(subscriber.ask(&["SUBSCRIBE", "news"]).ends_with(":1"));
+    assert_eq!([queueing.ask(&["MULTI"]), queueing.ask(&["GET", "key"])], ["+OK", "+QUEUED"]);
+    holder.send_bytes(&request(&["SET", "key", &"x".repeat(16 << 10)]).repeat(160));
+    let full = "-ERR the proxy is out of buffer memory (limits.buffers), command not executed";
+    until("memory is used up", || asker.ask(&["CLIENT", "SETNAME", "me"]) == full);
+    let refused: [&[&str]; 12] = [
+        &["SET", "key", "1"],
+        &["MGET", "a", "b"],
+        &["MULTI"],
+        &["WATCH", "key"],
+        &["BLPOP", "list", "0"],
+        &["PUBLISH", "news", "x"],
+        &["SUBSCRIBE", "news"],
+        &["PSUBSCRIBE", "n*"],
+        &["SSUBSCRIBE", "news"],
+        &["CLIENT", "SETNAME", "me"],
+        &["NOSUCH", "command"],
+        &["DBSIZE"],
+    ];
+    for words in refused {
+        assert_eq!(asker.ask(words), full, "{words:?}");
+    }
+    assert_eq!(queueing.ask(&["EXEC"]), full);
+    assert!(subscriber.ask(&["UNSUBSCRIBE"]).ends_with(":0"), "who gives something up may");
+    assert_eq!([asker.ask(&["PING"]), asker.ask(&["RESET"])], ["+PONG", "+RESET"]);
+    let events = proxy.plane.take();
+    assert!(events.is_empty(), "nothing was handed over: {events:?}");
+    gate.open();
+    until("memory is free", || asker.ask(&["GET", "key"]) == value("key"));
+    assert_eq!(proxy.statistic("/closed/buffers"), 0);
+}

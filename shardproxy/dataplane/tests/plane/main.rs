@@ -14,6 +14,7 @@ mod epochs;
 mod extremes;
 mod growth;
 mod identity;
+mod large;
 mod limits;
 mod losses;
 mod offloads;

@@ -105,6 +105,11 @@ impl RequestParser {
         self.bulk = None;
     }
 
+    /// Where the argument ends that is awaited: as far as is known, the request has so many bytes.
+    pub fn announced(&self) -> usize {
+        self.bulk.map_or(0, |length| self.at + length as usize + 2)
+    }
+
     /// Bytes it takes.
     pub fn held(&self) -> usize {
         self.spans.capacity() * size_of::<Span>() + self.inline.capacity()

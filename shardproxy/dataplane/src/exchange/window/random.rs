@@ -15,6 +15,7 @@ fn size() -> impl Strategy<Value = usize> {
 #[derive(Clone, Debug)]
 enum Step {
     Append(usize),
+    Large(usize),
     Send(usize),
     /// The replies to so many of the oldest requests that were sent.
     Reply(usize),
@@ -24,7 +25,8 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => size().prop_map(Step::Append),
-        3 => size().prop_map(Step::Send),
+        1 => (LARGE + 1..LARGE + 100).prop_map(Step::Large),
+        3 => prop_oneof![size(), LARGE / 2..2 * LARGE].prop_map(Step::Send),
         4 => (0..4usize).prop_map(Step::Reply),
         1 => Just(Step::Take),
     ]
@@ -43,6 +45,11 @@ proptest! {
                     window.sink().extend_from_slice(&vec![fill; size]);
                     requests.push_back(vec![fill; size]);
                 }
+                Step::Large(size) => {
+                    fill = fill.wrapping_add(1);
+                    window.push_whole(Arc::new(vec![fill; size]));
+                    requests.push_back(vec![fill; size]);
+                }
                 Step::Send(size) => {
                     let n = size.min(window.unsent().len());
                     window.mark_sent(n);
@@ -53,19 +60,25 @@ proptest! {
                         if requests.front().is_some_and(|r| r.len() <= sent) {
                             let request = requests.pop_front().unwrap_or_default();
                             prop_assert_eq!(window.oldest(request.len()), &request[..]);
+                            prop_assert_eq!(window.oldest_whole(request.len()).is_some(), request.len() > LARGE);
                             window.forget(request.len());
                             sent -= request.len();
                         }
                     }
                 }
                 Step::Take => {
-                    let bytes: Vec<u8> = requests.drain(..).flatten().collect();
-                    prop_assert_eq!(window.take(), (bytes, std::mem::take(&mut sent)));
+                    let bytes = Vec::from(std::mem::take(&mut requests)).concat();
+                    let runs = window.take();
+                    let in_flight: usize = runs.iter().map(|run| run.sent - run.head).sum();
+                    prop_assert_eq!(in_flight, std::mem::take(&mut sent));
+                    prop_assert_eq!(runs.iter().map(Run::left).collect::<Vec<_>>().concat(), bytes);
                 }
             }
-            let bytes: Vec<u8> = requests.iter().flatten().copied().collect();
+            let bytes = requests.make_contiguous().concat();
             prop_assert_eq!((window.len(), window.in_flight()), (bytes.len(), sent));
-            prop_assert_eq!(window.unsent(), &bytes[sent..]);
+            prop_assert!(bytes[sent..].starts_with(window.unsent()));
+            prop_assert!(!window.unsent().is_empty() || bytes.len() == sent);
+            prop_assert!(!window.older.is_empty() || bytes[sent..].len() == window.unsent().len());
         }
     }
 

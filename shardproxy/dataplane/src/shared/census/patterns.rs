@@ -1,9 +1,9 @@
 //! Patterns by the letters they begin with: a message looks only at those that its channel may match.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::glob;
+use crate::maps::Map;
 
 /// Patterns are told apart by so many of their first letters at most.
 const PREFIX: usize = 64;
@@ -12,10 +12,10 @@ const PREFIX: usize = 64;
 const MATCHES: usize = 16 * 1024;
 
 /// By how much more than by the engine messages that match a pattern are counted.
-type Corrections = HashMap<Arc<[u8]>, i64>;
+type Corrections = Map<Arc<[u8]>, i64>;
 
 pub struct Patterns {
-    by_prefix: HashMap<Box<[u8]>, Corrections>,
+    by_prefix: Map<Box<[u8]>, Corrections>,
     /// How many prefixes of each length there are.
     lengths: [usize; PREFIX + 1],
 }
@@ -31,7 +31,7 @@ pub const fn bytes_of(correction: i64) -> usize {
 
 impl Default for Patterns {
     fn default() -> Self {
-        Self { by_prefix: HashMap::new(), lengths: [0; PREFIX + 1] }
+        Self { by_prefix: Map::default(), lengths: [0; PREFIX + 1] }
     }
 }
 
@@ -40,9 +40,9 @@ impl Patterns {
     pub fn set(&mut self, pattern: &Arc<[u8]>, correction: i64) {
         let prefix = prefix(pattern);
         if correction != 0 {
-            if !self.by_prefix.contains_key(prefix) {
+            if self.by_prefix.get(prefix).is_none() {
                 self.lengths[prefix.len()] += 1;
-                self.by_prefix.insert(prefix.into(), HashMap::new());
+                self.by_prefix.insert(prefix.into(), Map::default());
             }
             if let Some(patterns) = self.by_prefix.get_mut(prefix) {
                 patterns.insert(pattern.clone(), correction);
@@ -50,13 +50,10 @@ impl Patterns {
             return;
         }
         let Some(patterns) = self.by_prefix.get_mut(prefix) else { return };
-        patterns.remove(pattern);
+        patterns.remove(&**pattern);
         if patterns.is_empty() {
             self.by_prefix.remove(prefix);
             self.lengths[prefix.len()] -= 1;
-            if self.by_prefix.len() * 4 < self.by_prefix.capacity() {
-                self.by_prefix.shrink_to(self.by_prefix.len() * 2);
-            }
         }
     }
 
@@ -64,7 +61,7 @@ impl Patterns {
     pub fn correction(&self, channel: &[u8]) -> (i64, usize) {
         let (mut sum, mut looked_at) = (0, 0);
         for length in (0..=channel.len().min(PREFIX)).filter(|&length| self.lengths[length] > 0) {
-            for (pattern, correction) in self.by_prefix.get(&channel[..length]).into_iter().flatten() {
+            for (pattern, correction) in self.by_prefix.get(&channel[..length]).into_iter().flat_map(Map::iter) {
                 if looked_at == MATCHES {
                     return (sum, looked_at);
                 }
@@ -100,6 +97,6 @@ mod tests {
         for pattern in all {
             patterns.set(&pattern.as_bytes().into(), 0);
         }
-        assert_eq!((patterns.correction(b"user:1:news"), patterns.by_prefix.len()), ((0, 0), 0));
+        assert_eq!((patterns.correction(b"user:1:news"), patterns.by_prefix.is_empty()), ((0, 0), true));
     }
 }
