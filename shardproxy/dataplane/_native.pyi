@@ -162,11 +162,14 @@ class DataPlane:
     def statistics(self) -> dict[str, Any]:
         """Counters of all workers, as nested plain values."""
 
-    def clients(self, client_id: int | None = None) -> list[dict[str, Any]]:
-        """Every connected client, or that one, as CLIENT LIST needs it. Waits up to 1 s; releases the GIL."""
+    def clients(self, client_ids: list[int] | None = None) -> list[dict[str, Any]]:
+        """Every connected client, or these, as CLIENT LIST needs it, by their ids.
+
+        A worker does it beside its other work, some in each turn. Waits up to 1 s; releases the GIL.
+        """
 
     def kill(self, client_ids: list[int]) -> int:
-        """Close these clients; return how many there were."""
+        """Close these clients; return how many there were. Beside other work, as `clients`."""
 
     def topics(self, cluster: str, kind: str, pattern: bytes | None = None) -> bytes:
         """What the cluster's clients are subscribed to and the pattern matches, as an encoded array of names.

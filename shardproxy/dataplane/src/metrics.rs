@@ -202,6 +202,9 @@ pub struct WorkerMetrics {
     pub buffers: Counter,
     /// Bytes of requests that wait for their shard.
     pub parked: Counter,
+    /// Units of work done in loops over what clients have many of; and most of them in one turn.
+    pub steps: Counter,
+    pub longest: Counter,
 }
 
 /// Every worker's counters of every cluster. Entries stay when a cluster goes, so that counters never go backwards.

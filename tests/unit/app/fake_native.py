@@ -81,7 +81,7 @@ class FakeNative:
     def statistics(self) -> dict[str, Any]:
         return self.counters
 
-    def clients(self, client_id: int | None = None) -> list[dict[str, Any]]:
+    def clients(self, client_ids: list[int] | None = None) -> list[dict[str, Any]]:
         return self.client_rows
 
     def kill(self, client_ids: list[int]) -> int:

@@ -73,10 +73,12 @@ impl DataPlane {
         py.import("json")?.call_method1("loads", (text,))
     }
 
-    #[pyo3(signature = (client_id=None))]
-    fn clients<'py>(&self, py: Python<'py>, client_id: Option<u64>) -> PyResult<Vec<Bound<'py, PyDict>>> {
-        let mut clients = py.detach(|| self.plane.clients());
-        clients.retain(|client| client_id.is_none_or(|id| client.id == id));
+    #[pyo3(signature = (client_ids=None))]
+    fn clients<'py>(&self, py: Python<'py>, client_ids: Option<Vec<u64>>) -> PyResult<Vec<Bound<'py, PyDict>>> {
+        let clients = py.detach(|| match client_ids {
+            Some(ids) => self.plane.find_clients(ids),
+            None => self.plane.clients(),
+        });
         let mut result = Vec::with_capacity(clients.len());
         for (number, client) in clients.into_iter().enumerate() {
             if number % UNINTERRUPTED == UNINTERRUPTED - 1 {

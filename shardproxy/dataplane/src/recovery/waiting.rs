@@ -91,7 +91,7 @@ pub fn is_given_grace(turn: &mut Turn, index: usize) -> bool {
 
 /// End a client's wait, here or at its engine; whether it waits.
 pub fn unblock(turn: &mut Turn, clients: &mut Clients, id: u64, with_error: bool) -> bool {
-    let Some((_, client)) = clients.iter_mut().find(|(_, c)| c.id == id) else { return false };
+    let Some(client) = clients.place_of(id).and_then(|place| clients.get_mut(place)) else { return false };
     let ticket = client.ticket();
     if let Some(waiting) = client.waiting.as_deref_mut().filter(|w| client.flow == Flow::Queued && !w.is_watch) {
         waiting.unblocked = Some(with_error);

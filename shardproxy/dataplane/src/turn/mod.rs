@@ -140,6 +140,12 @@ impl Turn {
         self.shared.pauses.at(millis, &mut self.paused);
     }
 
+    /// So many units of work were done for things that clients have many of.
+    #[inline]
+    pub fn spend(&mut self, steps: usize) {
+        self.shared.workers[self.number].steps.add(steps as u64);
+    }
+
     pub fn paused(&self, cluster: usize) -> Paused {
         self.paused.get(cluster).copied().unwrap_or_default()
     }

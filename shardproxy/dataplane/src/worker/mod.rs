@@ -2,9 +2,10 @@
 //!
 //! ```text
 //!   a turn:  wait ─> read and route every ready client ─> read and deliver every ready link
-//!                 ─> flush each dirty link once ─> flush each dirty client once ─> mailbox, clock
+//!                 ─> flush each dirty link once ─> flush each dirty client once ─> mailbox, chores, clock
 //! ```
 
+mod chores;
 mod mailbox;
 mod messages;
 mod nodes;
@@ -12,8 +13,10 @@ mod reading;
 mod ticks;
 mod writing;
 
+pub use chores::Chore;
 pub use mailbox::{Mailbox, Message};
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::Arc;
@@ -62,6 +65,10 @@ pub struct Worker {
     late: Vec<usize>,
     /// The requests of the turn before this one have not been sent yet.
     has_gathered: bool,
+    /// What is asked of many clients, and not done yet.
+    chores: VecDeque<Chore>,
+    /// A turn took as many messages as it may, and there may be more.
+    has_mail: bool,
     next_tick: Instant,
     sweep: usize,
     is_draining: bool,
@@ -104,6 +111,8 @@ impl Worker {
             deferred: Vec::new(),
             late: Vec::new(),
             has_gathered: false,
+            chores: VecDeque::new(),
+            has_mail: false,
             next_tick: Instant::now(),
             sweep: 0,
             is_draining: shared.is_draining.load(SeqCst),
@@ -137,6 +146,7 @@ impl Worker {
             other => other?,
         }
         self.turn.begin(Instant::now());
+        let steps = self.steps();
         let mut is_called = false;
         self.read_left_over();
         for _ in 0..self.clients.again() {
@@ -160,9 +170,10 @@ impl Worker {
                 self.link_ready(token.0 >> 1, event);
             }
         }
-        if is_called {
+        if is_called || self.has_mail {
             self.take_messages();
         }
+        self.do_chores();
         self.retry_due();
         self.flush(!events.is_empty());
         if self.turn.now >= self.next_tick {
@@ -170,13 +181,20 @@ impl Worker {
             self.next_tick = self.turn.now + TICK;
             self.flush(false);
         }
+        let longest = &self.turn.shared.workers[self.turn.number].longest;
+        longest.set(longest.get().max(self.steps() - steps));
         Ok(())
+    }
+
+    fn steps(&self) -> u64 {
+        self.turn.shared.workers[self.turn.number].steps.get()
     }
 
     /// How long nothing is to be done unless something happens.
     fn wait(&self) -> Duration {
         let links = &self.turn.links;
-        if self.clients.again() > 0 || links.has_unread() || links.has_dirty() {
+        let has_work = self.clients.again() > 0 || self.has_mail || !self.chores.is_empty();
+        if has_work || links.has_unread() || links.has_dirty() {
             return Duration::ZERO;
         }
         let due = self.next_due().saturating_duration_since(self.turn.now);

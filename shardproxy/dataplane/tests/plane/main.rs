@@ -4,6 +4,7 @@ mod asides;
 mod blocking;
 mod cache;
 mod client;
+mod crowds;
 mod drain;
 mod durable;
 mod early;

@@ -147,6 +147,11 @@ impl Proxy {
         self.plane.clients().iter().map(|client| client.pending).sum()
     }
 
+    /// What its only worker counts of itself.
+    pub fn of_worker(&self, name: &str) -> u64 {
+        self.plane.statistics()["workers"][0][name].as_u64().unwrap_or_else(|| panic!("no worker counts its {name}"))
+    }
+
     pub fn statistic(&self, path: &str) -> u64 {
         let value = &self.plane.statistics()["clusters"]["test"];
         value.pointer(path).and_then(Value::as_u64).unwrap_or(0)
