@@ -35,11 +35,16 @@ impl Worker {
                 self.adopt(stream, id, cluster, endpoint, seat);
             }
             Message::Apply { index, cluster, applied } => {
+                let epochs =
+                    cluster.as_deref().zip(self.turn.cluster(index)).map(|(c, known)| (c.spec.epoch, known.spec.epoch));
                 if cluster.is_none() {
                     self.close_all(|c| c.cluster == index); // while the cluster still has counters to count them in
                 }
-                recovery::apply(&mut self.turn, &mut self.clients, index, cluster);
-                self.make_tables();
+                // one that started anew knows the newest already, and finds older ones in its mailbox
+                if epochs.is_none_or(|(epoch, known)| epoch >= known) {
+                    recovery::apply(&mut self.turn, &mut self.clients, index, cluster);
+                    self.make_tables();
+                }
                 let _ = applied.try_send(()); // the fence stands: whoever waits may go on
             }
             Message::Learn(table) => {
