@@ -140,9 +140,12 @@ class DataPlane:
             self._native.unblock, client_id, with_error, limiter=self._asking
         )
 
-    def limit_clients(self, most: int) -> None:
-        """Refuse clients beyond so many of all clusters together; 0 = no limit."""
-        self._native.limit_clients(most)
+    def limit(self, *, clients: int, dedicated: int) -> None:
+        """Refuse clients beyond so many of all clusters together; 0 = no limit.
+
+        Who needs a connection of its own beyond so many waits for one.
+        """
+        self._native.limit(clients, dedicated)
 
     def drain(self) -> None:
         """Stop listening; each client is closed once its replies are out."""

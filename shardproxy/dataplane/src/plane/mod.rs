@@ -148,9 +148,11 @@ impl Plane {
         Some(served.as_ref()?.slot_of(key))
     }
 
-    /// Refuse clients beyond so many of all clusters together; 0 = no limit. Those that are there stay.
-    pub fn limit_clients(&self, most: usize) {
-        self.seats.limit(most);
+    /// Refuse clients beyond so many of all clusters together, and open no more connections of clients' own than so many;
+    /// 0 = no limit. Those that are there stay.
+    pub fn limit(&self, clients: usize, dedicated: usize) {
+        self.seats.limit(clients);
+        self.shared.dedicated.limit(dedicated);
     }
 
     pub fn learn(&self, table: &[u8]) -> Result<(), String> {
@@ -208,7 +210,10 @@ impl Plane {
             }
         }
         self.acceptor.count_refused(&mut clusters);
-        json!({"workers": workers, "clusters": clusters, "buffers": shared.buffers().0, "epoch": epochs})
+        json!({
+            "workers": workers, "clusters": clusters, "buffers": shared.buffers().0, "epoch": epochs,
+            "dedicated": shared.dedicated.taken(), "lacking": shared.lacking.load(Relaxed),
+        })
     }
 
     /// All clients, by their ids.

@@ -141,8 +141,8 @@ impl DataPlane {
         Ok(py.detach(|| self.plane.subscribers(cluster, kind, names)))
     }
 
-    fn limit_clients(&self, most: usize) {
-        self.plane.limit_clients(most);
+    fn limit(&self, clients: usize, dedicated: usize) {
+        self.plane.limit(clients, dedicated);
     }
 
     fn pause(&self, cluster: &str, seconds: f64, only_writes: bool) {
@@ -191,5 +191,6 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<events::NodeLost>()?;
     module.add_class::<events::NodeDown>()?;
     module.add_class::<events::ClientDid>()?;
+    module.add_class::<events::OutOfFiles>()?;
     module.add_class::<DataPlane>()
 }

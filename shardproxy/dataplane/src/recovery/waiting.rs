@@ -36,6 +36,21 @@ pub fn tick(turn: &mut Turn, clients: &mut Clients) {
             });
         }
     }
+    share_out(turn);
+}
+
+/// Other pools, and other workers, may have left room for connections that some of this worker's pools may open.
+fn share_out(turn: &mut Turn) {
+    let mut room = turn.shared.dedicated.room();
+    for (cluster, served) in turn.clusters.iter().enumerate() {
+        let Some(served) = served else { continue };
+        let limit = served.cluster.spec.limits.dedicated;
+        for (number, node) in served.nodes.iter().enumerate().filter(|(_, node)| !node.queue.is_empty()) {
+            let more = limit.saturating_sub(node.dedicated).min(node.queue.len()).min(room);
+            room -= more;
+            turn.later.pools.extend(std::iter::repeat_n((cluster, number), more));
+        }
+    }
 }
 
 /// A command that was not executed, and that its engine will not execute: it looks for another connection, and is

@@ -10,7 +10,7 @@ use crate::dialect::resp::request::{Parsed, RequestLimits, RequestParser};
 use crate::dialect::resp::Request;
 use crate::links::State;
 use crate::metrics::{Class, CloseReason};
-use crate::net::Address;
+use crate::net::{is_out_of_descriptors, Address};
 use crate::recovery;
 use crate::serve::{self, Next};
 
@@ -89,6 +89,9 @@ impl Worker {
         }
         match result {
             Ok(address) => self.link_dial(index, &Address::Ip(address)),
+            Err(_) if is_out_of_descriptors() => {
+                recovery::out_of_files(&mut self.turn, &mut self.clients, index);
+            }
             Err(error) => recovery::lost(&mut self.turn, &mut self.clients, index, &error.to_string()),
         }
     }
