@@ -46,6 +46,8 @@ mod recovery;
 mod rooms;
 mod serve;
 mod shared;
+#[cfg(any(test, fuzzing))]
+pub mod simulation;
 mod sync;
 mod turn;
 mod worker;

@@ -3,9 +3,31 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const FLOORS: [&str; 23] = [
-    "python", "plane", "worker", "serve", "admit", "recovery", "pubsub", "complete", "place", "turn", "shared",
-    "links", "clients", "exchange", "dialect", "model", "command", "hash", "glob", "net", "metrics", "sync", "lib",
+const FLOORS: [&str; 24] = [
+    "python",
+    "plane",
+    "simulation",
+    "worker",
+    "serve",
+    "admit",
+    "recovery",
+    "pubsub",
+    "complete",
+    "place",
+    "turn",
+    "shared",
+    "links",
+    "clients",
+    "exchange",
+    "dialect",
+    "model",
+    "command",
+    "hash",
+    "glob",
+    "net",
+    "metrics",
+    "sync",
+    "lib",
 ];
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::{Seat, Subscriptions, Transaction, Waiting};
 use crate::dialect::resp::request::RequestParser;
-use crate::exchange::{BufferPool, Output, Owed, ReplyQueue, WHOLE};
+use crate::exchange::{BufferPool, Output, Owed, Parcel, ReplyQueue, WHOLE};
 use crate::metrics::CloseReason;
 use crate::model::EndpointKind;
 use crate::net::Stream;
@@ -78,6 +78,12 @@ pub struct Details {
     pub lib_version: Vec<u8>,
     pub no_evict: bool,
     pub no_touch: bool,
+}
+
+impl Details {
+    fn held(&self) -> usize {
+        size_of::<Self>() + self.name.capacity() + self.lib_name.capacity() + self.lib_version.capacity()
+    }
 }
 
 /// How long replies may wait to leave together with later ones.
@@ -229,7 +235,7 @@ impl Client {
         self.prefers_replicas = false;
         self.reply_mode = ReplyMode::On;
         if let Some(details) = &mut self.details {
-            details.name.clear();
+            details.name = Vec::new();
             details.no_evict = false;
             details.no_touch = false;
         }
@@ -250,21 +256,30 @@ impl Client {
     }
 
     /// A message of a subscription, as the engine sent it: it stands between replies, never within one.
-    pub fn push(&mut self, pool: &mut BufferPool, raw: &[u8]) {
-        let resp = self.resp;
-        let sink = self.replies.between(&mut self.output, pool);
-        let start = sink.len();
-        sink.extend_from_slice(raw);
-        if resp == 3 {
-            sink[start] = b'>';
-        }
+    pub fn push(&mut self, pool: &mut BufferPool, parcel: &Parcel) {
+        self.replies.push(&mut self.output, pool, self.resp, parcel);
+    }
+
+    /// It is to be closed, and told nothing of what it is owed.
+    pub fn cut_off(&mut self, pool: &mut BufferPool, reason: CloseReason) {
+        self.closing = Some(reason);
+        self.replies.clear(pool);
+        self.output.clear(pool);
     }
 
     /// Bytes of buffers it holds.
     pub fn held(&self) -> usize {
         let queued = self.transaction.as_ref().map_or(0, |t| t.queued.capacity());
         let parser = self.parser.as_deref().map_or(0, RequestParser::held);
-        parser + self.input.capacity() + self.output.bytes.capacity() + self.replies.held() + queued
+        let details = self.details.as_deref().map_or(0, Details::held);
+        let subscriptions = self.subscriptions.as_deref().map_or(0, Subscriptions::held);
+        let kept = details + subscriptions + queued;
+        parser + self.input.capacity() + self.output.held() + self.replies.held() + kept
+    }
+
+    /// The same, and all of the messages it shares with others: who keeps them from being forgotten.
+    pub fn weight(&self) -> usize {
+        self.held() + self.output.len() + self.replies.early()
     }
 }
 

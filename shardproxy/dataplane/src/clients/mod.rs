@@ -12,7 +12,7 @@ pub use agenda::Agenda;
 pub use client::{Client, Deferral, Details, Flow, ReplyMode};
 pub use info::ClientInfo;
 pub use seats::{Seat, Seats};
-pub use subscriptions::{Subscribing, Subscriptions};
+pub use subscriptions::{Errand, Stage, Subscriptions, Words};
 pub use transaction::Transaction;
 pub use waiting::Waiting;
 

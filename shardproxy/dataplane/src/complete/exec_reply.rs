@@ -12,7 +12,7 @@ const SHARD_BITS: u32 = 8;
 
 /// The reply as its client is to see it. `requests` are MULTI, the commands it answers in their order, and EXEC.
 #[cold]
-pub fn corrected(shared: &Shared, cluster: usize, requests: &[u8], reply: &[u8]) -> Option<Vec<u8>> {
+pub fn corrected(asker: (&Shared, usize), cluster: usize, requests: &[u8], reply: &[u8]) -> Option<Vec<u8>> {
     let mut parser = RequestParser::new();
     let Ok(Parsed::Request { consumed }) = parser.parse(requests, &RequestLimits::NONE) else { return None };
     let (mut requests, start) = (&requests[consumed..], memchr::memchr(b'\n', reply)? + 1);
@@ -23,9 +23,7 @@ pub fn corrected(shared: &Shared, cluster: usize, requests: &[u8], reply: &[u8])
         let scan = ReplyFramer::new().scan(rest).ok().filter(|scan| scan.complete)?;
         let element = &rest[..scan.consumed];
         let correct = match request.argument(0) {
-            name if is_any(name, &[b"PUBLISH", b"SPUBLISH"]) => {
-                count_receivers(shared, cluster, request.bytes, element)
-            }
+            name if is_any(name, &[b"PUBLISH", b"SPUBLISH"]) => count_receivers(asker, cluster, request.bytes, element),
             name if is_any(name, &[b"SCAN"]) => cursor_for_client(element),
             _ => None,
         };

@@ -97,7 +97,8 @@ fn is_asked(link: &Link) -> bool {
 #[cold]
 fn unasked(reply: &[u8]) -> String {
     let text = String::from_utf8_lossy(&reply[..reply.len().min(100)]);
-    format!("the node sent a reply nobody asked for: {}", text.trim_end())
+    let line = text.lines().next().unwrap_or_default(); // who is told why hears one line
+    format!("the node sent a reply nobody asked for: {line}")
 }
 
 /// Whether a greeting's reply comes next.
@@ -105,5 +106,18 @@ const fn greeting_left(link: &Link) -> Option<u8> {
     match link.state {
         State::Greeting(left) => Some(left),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nobody_asked_for_is_told_in_one_line() {
+        for reply in [&b"VA 3\r\nxyz\r\n"[..], b"VALUE a 0 1\r\nx\r\nEND\r\n", b"$3\r\nxyz\r\n", b"\n"] {
+            let text = unasked(reply);
+            assert!(!text.contains(['\r', '\n']), "{text:?}");
+        }
     }
 }

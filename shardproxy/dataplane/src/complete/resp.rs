@@ -17,6 +17,9 @@ use crate::turn::{Served, Turn};
 /// A node says so of a request it has read the beginning of, before it closes: that one is larger than it takes.
 const PROTOCOL_ERROR: &[u8] = b"-ERR Protocol error";
 
+/// What a node says to whoever connects, and closes: it answers no request.
+const MAX_CLIENTS: &[u8] = b"-ERR max number of clients";
+
 pub fn deliver_all(
     turn: &mut Turn,
     clients: &mut Clients,
@@ -24,7 +27,7 @@ pub fn deliver_all(
     data: &[u8],
     errands: &mut Errands,
 ) -> Result<usize, String> {
-    let Turn { links, clusters, pool, now, micros, millis, shared, .. } = turn;
+    let Turn { links, clusters, pool, now, micros, millis, shared, number, .. } = turn;
     let link = &mut links[index];
     let Some(served) = &clusters[link.way.cluster] else { return Ok(data.len()) };
     let mut taken = 0;
@@ -56,8 +59,14 @@ pub fn deliver_all(
         }
         link.patience.begin(*now); // for the next one
         if !is_asked(link) {
+            if !is_early_refusal(link, reply) {
+                return Err(unasked(reply));
+            }
             refuse_early(link, clients, pool, reply);
-            return Err(unasked(reply));
+            if reply.starts_with(PROTOCOL_ERROR) {
+                return Err(unasked(reply)); // it closes now
+            }
+            continue;
         }
         let Some(&request) = link.exchange.head() else { continue };
         if link.redo.inner_seen < request.inner() {
@@ -89,7 +98,7 @@ pub fn deliver_all(
         if request.is_exec() && !link.scripts.is_empty() && memchr::memmem::find(reply, b"-NOSCRIPT").is_some() {
             link.scripts.clear();
         }
-        let corrected = corrected(shared, link, &request, reply);
+        let corrected = corrected((shared, *number), link, &request, reply);
         let reply = corrected.as_deref().unwrap_or(reply);
         link.is_streaming = false;
         if served.writes.is_some() && !request.is_read && (request.class == Class::Block || request.is_exec()) {
@@ -115,26 +124,29 @@ fn pass_over(link: &mut Link, data: &[u8]) -> Result<usize, String> {
     Ok(scan.consumed)
 }
 
-/// A node that closes says why to whoever's request it has read the beginning of.
+/// Whether a node refuses a request of which it has read the beginning, and reads the rest all the same, or closes.
+fn is_early_refusal(link: &Link, reply: &[u8]) -> bool {
+    reply[0] == b'-' && !reply.starts_with(MAX_CLIENTS) && link.exchange.begun().is_some()
+}
+
 #[cold]
 fn refuse_early(link: &mut Link, clients: &mut Clients, pool: &mut BufferPool, reply: &[u8]) {
-    if reply.starts_with(PROTOCOL_ERROR) {
-        if let Some(cut_short) = link.exchange.head() {
-            clients.deliver(pool, &cut_short.owed, reply);
-            link.exchange.pop();
-        }
+    if let Some(request) = link.exchange.head() {
+        clients.deliver(pool, &request.owed, reply);
+        link.metrics.errors.increment();
+        link.exchange.pop();
     }
 }
 
 /// What only the proxy knows right of a reply.
 #[inline]
-fn corrected(shared: &Shared, link: &Link, request: &Entry, reply: &[u8]) -> Option<Vec<u8>> {
+fn corrected(asker: (&Shared, usize), link: &Link, request: &Entry, reply: &[u8]) -> Option<Vec<u8>> {
     match request.class {
         Class::Publish if reply[0] == b':' => {
-            count_receivers(shared, link.way.cluster, link.exchange.head_bytes(), reply)
+            count_receivers(asker, link.way.cluster, link.exchange.head_bytes(), reply)
         }
         Class::Publish if request.is_exec() && reply[0] == b'*' => {
-            exec_reply::corrected(shared, link.way.cluster, link.exchange.head_bytes(), reply)
+            exec_reply::corrected(asker, link.way.cluster, link.exchange.head_bytes(), reply)
         }
         _ => None,
     }

@@ -53,6 +53,11 @@ impl Gather {
         self.bytes.len() + self.error.len() + self.statistics.as_ref().map_or(0, |s| s.held())
     }
 
+    /// Bytes of memory they take.
+    pub fn room(&self) -> usize {
+        self.bytes.capacity() + self.error.capacity() + self.statistics.as_ref().map_or(0, |s| s.room())
+    }
+
     /// Append the whole reply.
     pub fn write(&mut self, output: &mut Vec<u8>) {
         if let Some(statistics) = &self.statistics {

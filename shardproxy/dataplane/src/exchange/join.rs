@@ -125,6 +125,11 @@ impl Join {
         self.bytes.len() + self.gather.as_ref().map_or(0, Gather::held)
     }
 
+    /// Bytes of memory those take.
+    pub fn room(&self) -> usize {
+        self.bytes.capacity() + self.gather.as_ref().map_or(0, Gather::room)
+    }
+
     /// Bytes of what it notes about its parts, from its beginning to its end.
     pub fn noted(&self) -> usize {
         size_of_val(self.order.as_slice()) + size_of_val(self.parts.as_slice())

@@ -13,7 +13,7 @@ mod window;
 pub use entry::{Asked, Entry, Mark, Owed, NO_MARK, WHOLE};
 pub use gather::{Gather, Gathered};
 pub use join::Join;
-pub use output::Output;
+pub use output::{Gauge, Message, Output, Parcel};
 pub use pool::{trim, BufferPool};
 pub use replies::ReplyQueue;
 pub use requests::Exchange;

@@ -28,6 +28,8 @@ const JOIN: usize = 4096;
 #[derive(Default)]
 pub struct BufferPool {
     free: Vec<Vec<u8>>,
+    /// The fewest that were free since the last look: nobody needed those.
+    fewest: usize,
     joins: Vec<Box<Join>>,
 }
 
@@ -37,6 +39,7 @@ impl BufferPool {
     pub fn lend(&mut self, buffer: &mut Vec<u8>) {
         if buffer.capacity() == 0 {
             *buffer = self.free.pop().unwrap_or_else(|| Vec::with_capacity(4096));
+            self.fewest = self.fewest.min(self.free.len());
         }
     }
 
@@ -48,6 +51,12 @@ impl BufferPool {
             taken.clear();
             self.free.push(taken);
         }
+    }
+
+    /// Give back half of those that nobody needed lately.
+    pub fn trim(&mut self) {
+        self.free.truncate(self.free.len() - self.fewest.div_ceil(2));
+        self.fewest = self.free.len();
     }
 
     /// A join that begins; one that is done serves again.

@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 
 use crate::exchange::Join;
-use crate::exchange::{trim, BufferPool, Output};
+use crate::exchange::{trim, BufferPool, Output, Parcel};
 
 #[cfg(test)]
 mod random;
@@ -31,6 +31,17 @@ enum Slot {
     Join(Box<Join>),
 }
 
+impl Slot {
+    /// Bytes of memory it takes of its own.
+    fn room(&self) -> usize {
+        match self {
+            Self::Growing { bytes, .. } => bytes.capacity(),
+            Self::Join(join) => join.room(),
+            Self::Waiting | Self::Silent | Self::Stashed { .. } => 0,
+        }
+    }
+}
+
 pub struct ReplyQueue {
     slots: VecDeque<Slot>,
     /// Sequence number of the first slot.
@@ -45,13 +56,13 @@ pub struct ReplyQueue {
     /// The first reply is partly out: nothing may stand between its pieces.
     is_within: bool,
     /// Messages that came meanwhile.
-    held_back: Vec<u8>,
+    held_back: Output,
 }
 
 const COMPACT_AT: usize = 64 * 1024;
 
 impl ReplyQueue {
-    pub const fn new() -> Self {
+    pub fn new() -> Self {
         Self {
             slots: VecDeque::new(),
             first: 0,
@@ -60,7 +71,7 @@ impl ReplyQueue {
             grown: 0,
             noted: 0,
             is_within: false,
-            held_back: Vec::new(),
+            held_back: Output::default(),
         }
     }
 
@@ -76,7 +87,8 @@ impl ReplyQueue {
 
     pub fn held(&self) -> usize {
         let slots = self.slots.capacity() * size_of::<Slot>();
-        slots + self.stash.capacity() + self.held_back.capacity() + self.grown + self.noted
+        let large = if self.grown > 0 { self.slots.iter().map(Slot::room).sum() } else { 0 };
+        slots + self.stash.capacity() + self.held_back.held() + large + self.noted
     }
 
     /// Give back the room that a deep pipeline took.
@@ -140,20 +152,27 @@ impl ReplyQueue {
         }
     }
 
-    /// Where a message goes that is no reply: the output, unless a reply is partly out.
-    pub fn between<'a>(&'a mut self, output: &'a mut Output, pool: &mut BufferPool) -> &'a mut Vec<u8> {
-        let sink = if self.is_within { &mut self.held_back } else { &mut output.bytes };
-        pool.lend(sink);
-        sink
+    /// A message that is no reply goes to the output, unless a reply is partly out: then it follows that.
+    pub fn push(&mut self, output: &mut Output, pool: &mut BufferPool, resp: u8, parcel: &Parcel) {
+        let sink = if self.is_within { &mut self.held_back } else { output };
+        match parcel {
+            Parcel::Copied(raw) => {
+                pool.lend(&mut sink.bytes);
+                let start = sink.bytes.len();
+                sink.bytes.extend_from_slice(raw);
+                if resp == 3 {
+                    sink.bytes[start] = b'>';
+                }
+            }
+            Parcel::Shared(message) => sink.push(if resp == 3 { b">" } else { b"" }, message),
+        }
     }
 
     #[cold]
     fn end_within(&mut self, output: &mut Output, pool: &mut BufferPool) {
         self.is_within = false;
         if !self.held_back.is_empty() {
-            pool.lend(&mut output.bytes);
-            output.bytes.extend_from_slice(&self.held_back);
-            pool.take_back(&mut self.held_back);
+            output.append(&mut self.held_back, pool);
         }
     }
 
@@ -334,6 +353,8 @@ impl ReplyQueue {
         self.stashed = 0;
         self.grown = 0;
         self.noted = 0;
+        self.is_within = false;
+        self.held_back.clear(pool);
         pool.take_back(&mut self.stash);
     }
 }

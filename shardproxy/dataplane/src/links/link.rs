@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::{Identity, Patience, Redo, Trouble, Votes};
 use crate::clients::Waiting;
 use crate::dialect::Framer;
-use crate::exchange::Exchange;
+use crate::exchange::{trim, Exchange};
 use crate::metrics::{Class, NodeMetrics};
 use crate::model::Digest;
 use crate::model::{EngineKind, Kind, Timeouts};
@@ -62,7 +62,9 @@ pub struct Subscriber {
     /// A PING has no answer yet.
     pub is_pinged: bool,
     /// Topics that were subscribed to or given up on it, to which the node has not replied yet.
-    pub said: VecDeque<(Kind, Box<[u8]>)>,
+    pub said: VecDeque<(Kind, Arc<[u8]>)>,
+    /// Messages of it wait for a later turn.
+    pub is_behind: bool,
     /// The node's address, by which it is known across epochs.
     pub label: String,
 }
@@ -159,7 +161,16 @@ impl Link {
     }
 
     pub fn held(&self) -> usize {
-        self.exchange.held() + self.votes.held() + self.input.capacity()
+        let said = self.subscriber().map_or(0, |s| s.said.capacity() * size_of::<(Kind, Arc<[u8]>)>());
+        self.exchange.held() + self.votes.held() + self.input.capacity() + said
+    }
+
+    /// Give back the room that much under way took.
+    pub fn trim(&mut self) {
+        self.exchange.trim();
+        if let Role::Subscriber(subscriber) = &mut self.role {
+            trim(&mut subscriber.said);
+        }
     }
 
     #[inline]
@@ -291,6 +302,7 @@ impl Link {
         if let Role::Subscriber(subscriber) = &mut self.role {
             subscriber.said.clear();
             subscriber.is_pinged = false;
+            subscriber.is_behind = false;
         }
     }
 

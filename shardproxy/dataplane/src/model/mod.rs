@@ -15,4 +15,4 @@ pub use memcached::{Action, Discovery, MemcachedSpec};
 pub use placement::Placement;
 pub use script::{digest_of, Digest};
 pub use terms::{Terms, NONE as NO_TERMS};
-pub use topic::{Kind, Topic};
+pub use topic::Kind;

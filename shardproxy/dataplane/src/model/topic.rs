@@ -24,10 +24,3 @@ impl Kind {
         }
     }
 }
-
-#[derive(PartialEq, Eq, Hash, Clone)]
-pub struct Topic {
-    pub cluster: usize,
-    pub kind: Kind,
-    pub name: Box<[u8]>,
-}

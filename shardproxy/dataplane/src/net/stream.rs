@@ -1,6 +1,6 @@
 //! A connected (or connecting) non-blocking socket, TCP or unix.
 
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, Read, Write};
 use std::net::Shutdown;
 use std::time::Duration;
 
@@ -75,6 +75,14 @@ impl Stream {
         }
     }
 
+    #[cfg(any(test, fuzzing))]
+    pub fn narrow(&self, bytes: usize) {
+        let _ = match self {
+            Self::Tcp(stream) => SockRef::from(stream).set_send_buffer_size(bytes),
+            Self::Unix(stream) => SockRef::from(stream).set_send_buffer_size(bytes),
+        };
+    }
+
     pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         let interest = Interest::READABLE | Interest::WRITABLE;
         match self {
@@ -94,6 +102,13 @@ impl Stream {
         match self {
             Self::Tcp(stream) => (&*stream).write(bytes),
             Self::Unix(stream) => (&*stream).write(bytes),
+        }
+    }
+
+    pub fn write_vectored(&self, slices: &[IoSlice]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => (&*stream).write_vectored(slices),
+            Self::Unix(stream) => (&*stream).write_vectored(slices),
         }
     }
 

@@ -94,7 +94,7 @@ pub fn is_left(turn: &Turn, client: &Client) -> bool {
 
 /// Whether a command of the control plane's does nothing for it but wait.
 pub fn is_in_wait(turn: &Turn, client: &Client) -> bool {
-    matches!(client.flow, Flow::Offloaded(token) if turn.offloaded.get(&token).is_some_and(|o| o.waits))
+    matches!(client.flow, Flow::Offloaded(token) if turn.offloaded.get(token).is_some_and(|o| o.waits))
 }
 
 /// A leased connection is free again: keep it for the next client that wants one.

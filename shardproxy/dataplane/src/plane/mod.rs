@@ -53,7 +53,7 @@ impl Plane {
             return Err(format!("1-{MAX_WORKERS} workers are possible, not {workers}"));
         }
         let table = CommandTable::from_json(table)?;
-        let shared = Shared::new(workers, table, buffers, resolver).map_err(|e| format!("eventfd: {e}"))?;
+        let shared = Shared::new(workers, Arc::new(table), buffers, resolver).map_err(|e| format!("eventfd: {e}"))?;
         let shared = Arc::new(shared);
         let mailboxes: Mailboxes = (0..workers).map(|_| Arc::default()).collect();
         let restarts: Arc<[AtomicU64]> = (0..workers).map(|_| AtomicU64::new(0)).collect();
@@ -247,8 +247,8 @@ impl Plane {
 
     /// The names that match of what clients of the cluster are subscribed to, sorted. Without a pattern all of them.
     pub fn topics(&self, cluster: &str, kind: Kind, pattern: Option<&[u8]>) -> Result<Vec<Vec<u8>>, TooCostly> {
-        let topics = self.subscriptions(cluster, kind);
-        let mut names: Vec<Vec<u8>> = topics.into_iter().map(|(name, _)| name).collect();
+        let listed = self.place_of(cluster).map_or_else(Vec::new, |index| self.shared.census.list(index, kind));
+        let mut names: Vec<Vec<u8>> = listed.into_iter().map(|(name, _)| name.to_vec()).collect();
         if let Some(pattern) = pattern {
             glob::check_cost(pattern, names.iter().map(Vec::as_slice))?;
             names.retain(|name| glob::matches(pattern, name));
@@ -259,14 +259,12 @@ impl Plane {
 
     /// How many clients of the cluster are subscribed to each of these.
     pub fn subscribers(&self, cluster: &str, kind: Kind, names: Vec<Vec<u8>>) -> Vec<usize> {
-        let counts: HashMap<Vec<u8>, usize> = self.subscriptions(cluster, kind).into_iter().collect();
-        names.into_iter().map(|name| counts.get(&name).copied().unwrap_or(0)).collect()
+        let Some(index) = self.place_of(cluster) else { return vec![0; names.len()] };
+        names.into_iter().map(|name| self.shared.census.clients(index, kind, &name)).collect()
     }
 
-    fn subscriptions(&self, cluster: &str, kind: Kind) -> Vec<(Vec<u8>, usize)> {
-        let index = lock(&self.shared.clusters).iter().position(|(name, _)| name == cluster);
-        let topics = index.map_or_else(Vec::new, |index| self.shared.census.list(index));
-        topics.into_iter().filter(|&(its, ..)| its == kind).map(|(_, name, clients)| (name, clients)).collect()
+    fn place_of(&self, cluster: &str) -> Option<usize> {
+        lock(&self.shared.clusters).iter().position(|(name, _)| name == cluster)
     }
 
     /// Hold requests of a cluster's clients for so many seconds: only writes, or all. 0 ends it.

@@ -9,9 +9,19 @@
 //!
 //! A channel is subscribed on *every* shard, because scripts and transactions publish on the shard they run on, and
 //! keyspace events come from all. A shard channel (SSUBSCRIBE) lives on the shard of its slot.
+//!
+//! Clients may name a million topics at once: what is to be done about each is an errand that goes on from turn to turn
+//! (`errands`), as are a new connection that is told of all topics and a message to many (`work`). Each turn has so many
+//! steps for all of them together (`turn::PubSub`).
 
-mod clients;
-mod links;
+mod carriers;
+mod errands;
+mod live;
+mod receive;
+mod work;
 
-pub use clients::{confirm, forget, frame};
-pub use links::{connected, join_topic, leave_topic, lost, open_links, ping, receive_all, refresh, settle_all, tick};
+pub use carriers::{connected, lost, ping, refresh};
+pub use errands::{begin, forget};
+pub use live::{settle_all, tick};
+pub use receive::{catch_up, receive_all};
+pub use work::work;

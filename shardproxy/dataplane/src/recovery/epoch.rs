@@ -26,7 +26,7 @@ pub fn apply(turn: &mut Turn, clients: &mut Clients, index: usize, cluster: Opti
     }
     parking::drain_lots(turn, clients, index);
     turn.later.clients.append(&mut turn.later.unplaced);
-    pubsub::settle_all(turn, clients, index);
+    pubsub::settle_all(turn, index);
     sweep_retired(turn, clients);
 }
 
@@ -197,6 +197,7 @@ fn end_fenced(turn: &mut Turn, clients: &mut Clients) {
         if !turn.links.contains(index) || waiting::is_given_grace(turn, index) {
             continue;
         }
+        turn.forget(index); // its node may still be the primary, and what waits for that must not come back here
         turn.links[index].way.node = NO_NODE; // above all no replica to read around
         lost(turn, clients, index, "the primary is being replaced");
         if turn.links.contains(index) {

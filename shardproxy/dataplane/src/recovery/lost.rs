@@ -42,7 +42,7 @@ pub fn lost(turn: &mut Turn, clients: &mut Clients, index: usize, why: &str) {
     turn.tell_lost(index, if is_stranger { Loss::Stranger } else { Loss::Lost });
     let link = &turn.links[index];
     if link.is_subscriber() {
-        return pubsub::lost(turn, clients, index);
+        return pubsub::lost(turn, index);
     }
     if link.is_memcached() {
         let before = memcached::Before { was_ready, was_streaming };
@@ -73,7 +73,7 @@ pub fn out_of_files(turn: &mut Turn, clients: &mut Clients, index: usize) {
     turn.links.retrying.push(index);
     turn.shared.lack(format!("a connection to node {}", turn.node_label(way.cluster, way.node)));
     if is_subscriber {
-        pubsub::lost(turn, clients, index);
+        pubsub::lost(turn, index);
     } else if is_leased {
         rest(turn, index);
         lease_lost(turn, clients, index, false, OUT_OF_FILES);

@@ -26,7 +26,7 @@ pub fn submit(turn: &mut Turn, client: &mut Client, command: Option<&Command>, r
     let sequence = client.replies.expect(silent);
     let offloaded = Offloaded {
         owed: client.owed(sequence),
-        ticket: Ticket::new(token, turn.shared.clone()),
+        ticket: Ticket::new(token, turn.shared.clone(), size_of_arguments(request)),
         raw: if command.is_some() { Vec::new() } else { request.bytes.to_vec() },
         command: command.map_or(u16::MAX, |c| c.id),
         since: turn.micros,
@@ -50,7 +50,7 @@ pub fn heal(turn: &mut Turn, client: &mut Client, pending: &Entry, request: &Req
     served.metrics.offloads.increment();
     let offloaded = Offloaded {
         owed: pending.owed,
-        ticket: Ticket::new(token, turn.shared.clone()),
+        ticket: Ticket::new(token, turn.shared.clone(), size_of_arguments(request)),
         raw: Vec::new(),
         command: pending.command,
         since: pending.since,
@@ -60,6 +60,11 @@ pub fn heal(turn: &mut Turn, client: &mut Client, pending: &Entry, request: &Req
     turn.offloaded.insert(token, offloaded);
     client.flow = Flow::Offloaded(token);
     true
+}
+
+/// As the control plane keeps them.
+fn size_of_arguments(request: &Request) -> usize {
+    size_of::<Offload>() + request.arguments().map(|argument| argument.len() + size_of::<Vec<u8>>()).sum::<usize>()
 }
 
 fn describe(turn: &Turn, cluster: &str, client: &Client, is_known: bool, request: &Request) -> Offload {

@@ -1,18 +1,16 @@
 //! SUBSCRIBE and its relatives, PUBLISH.
 
-use std::collections::BTreeSet;
-
 use super::{answer_error, send, shard_of, Next};
 use crate::admit::Admitted;
-use crate::clients::{Client, Flow, Subscribing};
+use crate::clients::{Client, Flow, Stage, Words};
 use crate::command::Act;
 use crate::dialect::resp::Request;
 use crate::dialect::texts;
 use crate::hash::slot;
 use crate::metrics::Class;
-use crate::model::{Kind, Topic};
+use crate::model::Kind;
 use crate::place::primary;
-use crate::pubsub::{confirm, frame, join_topic, leave_topic, open_links};
+use crate::pubsub;
 use crate::turn::Turn;
 
 pub fn serve(turn: &mut Turn, client: &mut Client, admitted: &Admitted) -> Next {
@@ -48,56 +46,22 @@ fn subscribe(turn: &mut Turn, client: &mut Client, &Admitted { command, request 
     if !client.replies.is_empty() {
         return Next::Hold;
     }
-    let names: Vec<Box<[u8]>> = request.arguments().skip(1).map(Box::from).collect();
-    let mut slots = names.iter().map(|name| slot(name));
+    let mut slots = request.arguments().skip(1).map(slot);
     let first = slots.next();
     if kind == Kind::Shard && slots.any(|slot| Some(slot) != first) {
         return answer_error(turn, client, command, texts::CROSSSLOT);
     }
-    let cluster = client.cluster;
-    open_links(turn, cluster);
-    let mut missing = 0;
-    let unique: BTreeSet<&Box<[u8]>> = names.iter().collect();
-    for name in unique {
-        if !join_topic(turn, cluster, kind, name) {
-            let topic = Topic { cluster, kind, name: name.clone() };
-            if let Some(entry) = turn.pubsub.topics.get_mut(&topic) {
-                entry.waiting.push(client.ticket());
-                missing += 1;
-            }
-        }
-    }
-    client.take_silence(); // CLIENT REPLY silences no push
-    let sequence = client.replies.expect(false);
-    let subscribing = Subscribing { sequence, kind, names, missing };
-    client.subscriptions.get_or_insert_default().pending = Some(subscribing);
-    if missing == 0 {
-        confirm(turn, client);
+    begin(turn, client, kind, Stage::Joining, request)
+}
+
+fn unsubscribe(turn: &mut Turn, client: &mut Client, request: &Request, kind: Kind) -> Next {
+    begin(turn, client, kind, if request.len() > 1 { Stage::Leaving } else { Stage::LeavingAll }, request)
+}
+
+fn begin(turn: &mut Turn, client: &mut Client, kind: Kind, stage: Stage, request: &Request) -> Next {
+    if pubsub::begin(turn, client, kind, stage, Words::of(request.arguments().skip(1))) {
         return Next::Go;
     }
     client.flow = Flow::Barrier;
     Next::Wait
-}
-
-fn unsubscribe(turn: &mut Turn, client: &mut Client, request: &Request, kind: Kind) -> Next {
-    let all = client.subscriptions.as_deref().map(|s| s.topics[kind as usize].iter().cloned().collect::<Vec<_>>());
-    let names: Vec<Box<[u8]>> =
-        if request.len() > 1 { request.arguments().skip(1).map(Box::from).collect() } else { all.unwrap_or_default() };
-    let mut reply = Vec::new();
-    let word = kind.words().1;
-    for name in &names {
-        if client.subscribed(kind).remove(name) {
-            leave_topic(turn, &Topic { cluster: client.cluster, kind, name: name.clone() }, client.index as usize);
-        }
-        let count = client.subscriptions.as_deref().map_or(0, |s| s.count(kind));
-        frame(&mut reply, client.resp, word, Some(name), count);
-    }
-    if names.is_empty() {
-        let count = client.subscriptions.as_deref().map_or(0, |s| s.count(kind));
-        frame(&mut reply, client.resp, word, None, count);
-    }
-    client.is_special = client.is_subscriber() || client.transaction.as_deref().is_some_and(|t| t.is_open);
-    client.take_silence(); // as above
-    client.replies.answer(&mut client.output, &mut turn.pool, &reply);
-    Next::Go
 }

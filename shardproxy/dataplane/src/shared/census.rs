@@ -1,101 +1,203 @@
 //! How many clients of all workers are subscribed to what: PUBLISH tells its caller, and PUBSUB lists it.
 //!
 //! An engine counts one subscriber per worker; the application counts its clients. So a reply to PUBLISH is corrected by
-//! the difference.
+//! the difference. Locks are many, and held for one topic or one part of them.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard};
-
-use crate::glob;
-use crate::model::{Kind, Topic};
-
+mod counts;
+mod patterns;
 #[cfg(test)]
 mod random;
 
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use self::counts::Counts;
+use self::patterns::Patterns;
+use crate::model::Kind;
+
+/// Topics of one kind are kept in so many maps, each with a lock of its own.
+const PARTS: usize = 64;
+
+const KINDS: [Kind; 3] = [Kind::Channel, Kind::Pattern, Kind::Shard];
+
 #[derive(Default)]
 pub struct Census {
-    /// Subscribed clients by topic and worker.
-    topics: RwLock<HashMap<Topic, BTreeMap<usize, usize>>>,
-    /// So that nobody takes the lock while there is nothing.
-    size: AtomicUsize,
+    clusters: RwLock<Vec<OfCluster>>,
+    hasher: RandomState,
+    /// Topics with another number of clients than of workers: while there is none, no reply is corrected.
+    uneven: AtomicUsize,
+    bytes: AtomicUsize,
+}
+
+type Part = HashMap<Arc<[u8]>, Counts>;
+
+struct OfCluster {
+    kinds: [Box<[RwLock<Part>]>; 3],
+    /// The uneven patterns.
+    patterns: RwLock<Patterns>,
+}
+
+impl Default for OfCluster {
+    fn default() -> Self {
+        Self { kinds: [(); 3].map(|()| (0..PARTS).map(|_| RwLock::default()).collect()), patterns: RwLock::default() }
+    }
 }
 
 impl Census {
-    pub fn set(&self, topic: &Topic, worker: usize, clients: usize) {
-        let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
-        if clients > 0 {
-            topics.entry(topic.clone()).or_default().insert(worker, clients);
-        } else if let Some(workers) = topics.get_mut(topic) {
-            workers.remove(&worker);
-            if workers.is_empty() {
-                topics.remove(topic);
+    /// So many clients of a worker are subscribed to the topic from now on.
+    pub fn set(&self, cluster: usize, kind: Kind, name: &Arc<[u8]>, worker: usize, clients: usize) {
+        if read(&self.clusters).len() <= cluster {
+            let mut all = write(&self.clusters);
+            let missing = (cluster + 1).saturating_sub(all.len());
+            all.extend((0..missing).map(|_| OfCluster::default()));
+        }
+        let all = read(&self.clusters);
+        let mut part = write(&all[cluster].kinds[kind as usize][self.part(name)]);
+        let places = part.capacity();
+        let counts = part.entry(name.clone()).or_default();
+        let before = (counts.correction(), counts.held());
+        counts.set(worker as u16, clients as u32);
+        let (after, held) = (counts.correction(), counts.held());
+        if counts.is_empty() {
+            part.remove(name);
+            if part.len() * 4 < part.capacity() {
+                let length = part.len();
+                part.shrink_to(length * 2);
             }
         }
-        self.size.store(topics.len(), Relaxed);
+        self.count_bytes(before.1 + bytes_of(places), held + bytes_of(part.capacity()));
+        drop(part);
+        if before.0 != after {
+            self.count_uneven(before.0, after);
+            if kind == Kind::Pattern {
+                write(&all[cluster].patterns).set(name, after);
+                self.count_bytes(patterns::bytes_of(before.0), patterns::bytes_of(after));
+            }
+        }
+    }
+
+    fn count_bytes(&self, before: usize, after: usize) {
+        self.bytes.fetch_add(after.wrapping_sub(before), Relaxed);
+    }
+
+    fn count_uneven(&self, before: i64, after: i64) {
+        let step = usize::from(after != 0).wrapping_sub(usize::from(before != 0));
+        self.uneven.fetch_add(step, Relaxed);
     }
 
     /// A worker starts anew: its clients are gone.
     pub fn forget_worker(&self, worker: usize) {
-        let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
-        topics.retain(|_, workers| {
-            workers.remove(&worker);
-            !workers.is_empty()
-        });
-        self.size.store(topics.len(), Relaxed);
-    }
-
-    /// How many clients heard a message that an engine delivered to `delivered` subscribers.
-    pub fn receivers(&self, cluster: usize, kind: Kind, channel: &[u8], delivered: i64) -> i64 {
-        if self.size.load(Relaxed) == 0 {
-            return delivered;
+        for of_cluster in read(&self.clusters).iter() {
+            for kind in KINDS {
+                for part in &of_cluster.kinds[kind as usize] {
+                    write(part).retain(|name, counts| {
+                        let before = (counts.correction(), counts.held());
+                        counts.set(worker as u16, 0);
+                        let after = counts.correction();
+                        self.count_uneven(before.0, after);
+                        self.count_bytes(before.1, counts.held());
+                        if kind == Kind::Pattern && before.0 != after {
+                            write(&of_cluster.patterns).set(name, after);
+                            self.count_bytes(patterns::bytes_of(before.0), patterns::bytes_of(after));
+                        }
+                        !counts.is_empty()
+                    });
+                }
+            }
         }
-        let topics = self.read();
-        let mut correction = 0;
-        let mut count = |workers: &BTreeMap<usize, usize>| {
-            correction += workers.values().sum::<usize>() as i64 - workers.len() as i64;
-        };
-        let topic = Topic { cluster, kind, name: channel.into() };
-        topics.get(&topic).map(&mut count);
-        if kind == Kind::Channel {
-            let patterns = topics.iter().filter(|(t, _)| t.cluster == cluster && t.kind == Kind::Pattern);
-            patterns.filter(|(t, _)| glob::matches(&t.name, channel)).for_each(|(_, workers)| count(workers));
+    }
+
+    /// How many clients heard a message that an engine delivered to `delivered` subscribers; and how many topics were
+    /// looked at to know.
+    pub fn receivers(&self, cluster: usize, kind: Kind, channel: &[u8], delivered: i64) -> (i64, usize) {
+        if self.uneven.load(Relaxed) == 0 {
+            return (delivered, 0);
         }
-        delivered.saturating_add(correction).max(0)
+        let all = read(&self.clusters);
+        let Some(of_cluster) = all.get(cluster) else { return (delivered, 0) };
+        let own = read(&of_cluster.kinds[kind as usize][self.part(channel)]).get(channel).map_or(0, Counts::correction);
+        let (by_patterns, looked_at) =
+            if kind == Kind::Channel { read(&of_cluster.patterns).correction(channel) } else { (0, 0) };
+        (delivered.saturating_add(own + by_patterns).max(0), 1 + looked_at)
     }
 
-    /// Every topic of a cluster with its clients.
-    pub fn list(&self, cluster: usize) -> Vec<(Kind, Vec<u8>, usize)> {
-        let topics = self.read();
-        let own = topics.iter().filter(|(topic, _)| topic.cluster == cluster);
-        own.map(|(topic, workers)| (topic.kind, topic.name.to_vec(), workers.values().sum())).collect()
+    /// Every topic of a kind with its clients.
+    pub fn list(&self, cluster: usize, kind: Kind) -> Vec<(Arc<[u8]>, usize)> {
+        let all = read(&self.clusters);
+        let Some(of_cluster) = all.get(cluster) else { return Vec::new() };
+        let mut listed = Vec::new();
+        for part in &of_cluster.kinds[kind as usize] {
+            listed.extend(read(part).iter().map(|(name, counts)| (name.clone(), counts.clients())));
+        }
+        listed
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, HashMap<Topic, BTreeMap<usize, usize>>> {
-        self.topics.read().unwrap_or_else(PoisonError::into_inner)
+    /// How many clients are subscribed to one.
+    pub fn clients(&self, cluster: usize, kind: Kind, name: &[u8]) -> usize {
+        let all = read(&self.clusters);
+        let part = all.get(cluster).map(|of_cluster| read(&of_cluster.kinds[kind as usize][self.part(name)]));
+        part.and_then(|part| part.get(name).map(Counts::clients)).unwrap_or(0)
     }
+
+    /// Bytes it takes, names apart: they are the workers' too.
+    pub fn held(&self) -> usize {
+        self.bytes.load(Relaxed)
+    }
+
+    fn part(&self, name: &[u8]) -> usize {
+        self.hasher.hash_one(name) as usize % PARTS
+    }
+}
+
+fn bytes_of(places: usize) -> usize {
+    places * (size_of::<(Arc<[u8]>, Counts)>() + 1) * 8 / 7
+}
+
+fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    lock.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
+    lock.write().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn topic(kind: Kind, name: &str) -> Topic {
-        Topic { cluster: 0, kind, name: name.as_bytes().into() }
+    fn name(text: &str) -> Arc<[u8]> {
+        text.as_bytes().into()
     }
 
     #[test]
     fn clients_are_counted_not_workers() {
         let census = Census::default();
-        census.set(&topic(Kind::Channel, "news"), 0, 3);
-        census.set(&topic(Kind::Channel, "news"), 1, 1);
-        census.set(&topic(Kind::Pattern, "n*"), 0, 2);
+        census.set(0, Kind::Channel, &name("news"), 0, 3);
+        census.set(0, Kind::Channel, &name("news"), 1, 1);
+        census.set(0, Kind::Pattern, &name("n*"), 0, 2);
         // the engine saw: two workers on the channel, one on the pattern, and one client of its own
-        assert_eq!(census.receivers(0, Kind::Channel, b"news", 4), 7);
-        assert_eq!(census.receivers(0, Kind::Channel, b"nothing", 1), 2);
-        assert_eq!(census.receivers(0, Kind::Channel, b"news", i64::MAX), i64::MAX);
-        assert_eq!(census.receivers(1, Kind::Channel, b"news", 4), 4);
+        assert_eq!(census.receivers(0, Kind::Channel, b"news", 4).0, 7);
+        assert_eq!(census.receivers(0, Kind::Channel, b"nothing", 1).0, 2);
+        assert_eq!(census.receivers(0, Kind::Channel, b"news", i64::MAX).0, i64::MAX);
+        assert_eq!(census.receivers(1, Kind::Channel, b"news", 4).0, 4);
         census.forget_worker(0);
-        assert_eq!(census.list(0), vec![(Kind::Channel, b"news".to_vec(), 1)]);
+        assert_eq!(census.list(0, Kind::Channel), vec![(name("news"), 1)]);
+        assert_eq!((census.clients(0, Kind::Channel, b"news"), census.clients(0, Kind::Pattern, b"n*")), (1, 0));
+        assert_eq!(census.receivers(0, Kind::Channel, b"news", 4), (4, 0), "all are even again");
+    }
+
+    #[test]
+    fn it_gives_its_room_back() {
+        let census = Census::default();
+        let names: Vec<_> = (0..10_000).map(|number| name(&number.to_string())).collect();
+        for (worker, clients) in [(0, 1), (1, 2), (0, 0), (1, 0)] {
+            for name in &names {
+                census.set(0, Kind::Channel, name, worker, clients);
+            }
+            assert!(census.held() > 10_000 * 32 || clients == 0);
+        }
+        assert_eq!(census.held(), 0);
     }
 }

@@ -1,7 +1,7 @@
 //! What the workers tell the control plane: one queue, and an eventfd that says it is not empty.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::Mutex;
 
 use crate::net::EventFd;
@@ -99,18 +99,26 @@ pub struct Events {
     /// Nodes that the control plane was told are down.
     told_down: Mutex<Down>,
     tokens: AtomicU64,
+    /// Bytes of commands that nobody waits for any more, as long as they may lie here.
+    abandoned: AtomicUsize,
     pub wakeup: EventFd,
 }
 
 impl Events {
     pub fn new() -> std::io::Result<Self> {
-        let tokens = AtomicU64::new(1);
-        Ok(Self { waiting: Mutex::default(), told_down: Mutex::default(), tokens, wakeup: EventFd::new()? })
+        Ok(Self {
+            waiting: Mutex::default(),
+            told_down: Mutex::default(),
+            tokens: AtomicU64::new(1),
+            abandoned: AtomicUsize::new(0),
+            wakeup: EventFd::new()?,
+        })
     }
 
     /// All there is, in the order in which it came.
     pub fn take(&self) -> Vec<Event> {
         self.wakeup.clear();
+        self.abandoned.store(0, Relaxed);
         std::mem::take(&mut *lock(&self.waiting)).events
     }
 
@@ -131,10 +139,17 @@ impl Events {
         self.push(Event::Offloaded(offload), OFFLOADS, |waiting| &mut waiting.offloads)
     }
 
-    /// There is one such event per offload at most, so it always has room.
-    pub fn abandon(&self, token: u64) {
+    /// Nobody waits for the answer to this token any more, whose command took so many bytes. There is one such event per
+    /// offload at most, so it always has room.
+    pub fn abandon(&self, token: u64, bytes: usize) {
+        self.abandoned.fetch_add(bytes, Relaxed);
         lock(&self.waiting).events.push(Event::Abandoned(token));
         self.wakeup.raise();
+    }
+
+    /// Bytes no worker counts.
+    pub fn held(&self) -> usize {
+        self.abandoned.load(Relaxed)
     }
 
     pub fn lose(&self, lost: NodeLost) {
@@ -206,7 +221,7 @@ mod tests {
             events.report(ClientDid { cluster: "c".into(), address: "a:1".into(), what: "binary protocol" });
         }
         let fit = (0..=OFFLOADS).filter(|_| offload(&events)).count();
-        events.abandon(7);
+        events.abandon(7, 0);
         let taken = events.take();
         assert_eq!((fit, taken.len()), (OFFLOADS, OFFLOADS + 2 * NOTICES + 2));
         assert!(matches!(taken.last(), Some(Event::Abandoned(7))), "it always has room");

@@ -54,7 +54,7 @@ pub struct Shared {
 }
 
 impl Shared {
-    pub fn new(workers: usize, table: CommandTable, buffers: usize, resolver: Resolver) -> io::Result<Self> {
+    pub fn new(workers: usize, table: Arc<CommandTable>, buffers: usize, resolver: Resolver) -> io::Result<Self> {
         Ok(Self {
             workers: (0..workers).map(|_| WorkerMetrics::default()).collect(),
             metrics: Registry::default(),
@@ -68,7 +68,7 @@ impl Shared {
             lacking: AtomicU64::new(0),
             is_down_news: AtomicBool::new(false),
             clusters: Mutex::default(),
-            table: Mutex::new(Arc::new(table)),
+            table: Mutex::new(table),
             buffers,
             started: Instant::now(),
             next_client: AtomicU64::new(1),
@@ -108,7 +108,8 @@ impl Shared {
 
     /// Bytes of buffers of all workers as of their last ticks, and their cap (0 = none).
     pub fn buffers(&self) -> (usize, usize) {
-        (self.workers.iter().map(|w| w.buffers.get() as usize).sum(), self.buffers)
+        let of_workers: usize = self.workers.iter().map(|w| w.buffers.get() as usize).sum();
+        (of_workers + self.census.held() + self.events.held(), self.buffers)
     }
 
     /// Bytes of requests that wait for their shard in all workers.

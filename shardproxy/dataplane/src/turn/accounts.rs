@@ -22,11 +22,13 @@ pub struct Accounts {
     pub pressure: Pressure,
     /// Bytes of requests that wait in this worker's lots.
     pub parked: usize,
+    /// They are that much over it that nothing can wait.
+    is_over: bool,
 }
 
 impl Default for Accounts {
     fn default() -> Self {
-        Self { held: 0, measure_at: 0, pressure: Pressure::None, parked: 0 }
+        Self { held: 0, measure_at: 0, pressure: Pressure::None, parked: 0, is_over: false }
     }
 }
 
@@ -50,8 +52,15 @@ impl Accounts {
         self.held >= self.measure_at
     }
 
+    /// Whether clients are to be closed at once.
+    #[inline]
+    pub const fn is_over(&self) -> bool {
+        self.is_over
+    }
+
     /// Compare the bytes of all workers with their cap (0 = none).
     pub fn measure(&mut self, total: usize, cap: usize) {
+        self.is_over = cap > 0 && total >= cap + cap / 16;
         (self.pressure, self.measure_at) = match cap {
             0 => (Pressure::None, usize::MAX),
             _ if total >= cap => (Pressure::Full, self.held + cap / 32),

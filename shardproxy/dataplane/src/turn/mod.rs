@@ -1,16 +1,21 @@
 //! What a turn of a worker works on, beside its clients: clusters, connections to nodes, the clock, the accounts.
 
 mod accounts;
+mod members;
+mod names;
 mod offloaded;
+mod pubsub;
 mod served;
+mod shards;
 mod topics;
 
 pub use accounts::{Accounts, Pressure};
-pub use offloaded::{Effect, Offloaded, Ticket};
+pub use members::Tagged;
+pub use offloaded::{Answering, Effect, Offloaded, Ticket};
+pub use pubsub::{Gone, Job, PubSub, STEPS};
 pub use served::{Known, Served, ServedNode, Writes};
-pub use topics::PubSub;
+pub use topics::Announcement;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -36,7 +41,7 @@ pub struct Turn {
     pub scratch: Scratch,
     pub later: Later,
     pub pubsub: PubSub,
-    pub offloaded: HashMap<u64, Offloaded>,
+    pub offloaded: Answering,
     /// When this turn began, and the same as microseconds on a clock that wraps.
     pub now: Instant,
     pub micros: u32,
@@ -78,10 +83,14 @@ impl Scratch {
         if self.order.capacity() > SCRATCH {
             self.order = Vec::new();
         }
+        if self.parts.capacity() > SCRATCH {
+            self.parts = Vec::new();
+        }
     }
 
     pub fn held(&self) -> usize {
-        self.keys.capacity() * size_of::<u32>() + self.order.capacity() * size_of::<u16>()
+        let parts = self.parts.capacity() * size_of::<Part>();
+        self.keys.capacity() * size_of::<u32>() + self.order.capacity() * size_of::<u16>() + parts
     }
 }
 
@@ -118,7 +127,7 @@ impl Turn {
             scratch: Scratch::default(),
             later: Later::default(),
             pubsub: PubSub::default(),
-            offloaded: HashMap::new(),
+            offloaded: Answering::default(),
             now,
             micros: 0,
             millis: 0,
@@ -138,11 +147,13 @@ impl Turn {
         metrics.turned_at.set(millis);
         self.millis = millis;
         self.shared.pauses.at(millis, &mut self.paused);
+        self.pubsub.left = STEPS;
     }
 
     /// So many units of work were done for things that clients have many of.
     #[inline]
     pub fn spend(&mut self, steps: usize) {
+        self.pubsub.left = self.pubsub.left.saturating_sub(steps);
         self.shared.workers[self.number].steps.add(steps as u64);
     }
 
@@ -200,15 +211,20 @@ impl Turn {
                 self.later.pools.push((cluster, number));
             }
         }
-        for served in self.clusters.iter_mut().flatten() {
-            served.forget(index);
-        }
+        self.forget(index);
         let mut link = self.links.remove(index);
         link.disconnect();
         if link.count_as_out(false) {
             self.shared.tell_down();
         }
         self.release(&mut link);
+    }
+
+    /// No lookup finds this connection any more.
+    pub fn forget(&mut self, index: usize) {
+        for served in self.clusters.iter_mut().flatten() {
+            served.forget(index);
+        }
     }
 
     /// What a connection held is free.
@@ -223,6 +239,15 @@ impl Turn {
         let link = &mut self.links[index];
         let held = link.held();
         self.accounts.settle(&mut link.accounted, held);
+    }
+
+    /// Count anew what subscriptions take, if anything was done about them in this turn.
+    pub fn settle_pubsub(&mut self) {
+        if self.pubsub.left < STEPS {
+            let held = self.pubsub.held();
+            self.accounts.settle(&mut self.pubsub.accounted, held);
+            self.measure_if_due();
+        }
     }
 
     /// Where too many keys look written, more of them are told apart from now on.
@@ -242,7 +267,8 @@ impl Turn {
 
     /// Compare all workers' buffers with their cap.
     pub fn measure(&mut self) {
-        let held = self.accounts.held() + self.pool.bytes() + self.scratch.held();
+        let own = self.pool.bytes() + self.scratch.held() + self.offloaded.held();
+        let held = self.accounts.held() + own;
         self.shared.workers[self.number].buffers.set(held as u64);
         let (total, cap) = self.shared.buffers();
         self.accounts.measure(total, cap);

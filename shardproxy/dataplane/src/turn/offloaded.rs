@@ -1,5 +1,6 @@
 //! Commands that the control plane is answering.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::command::{Act, Command};
@@ -7,6 +8,38 @@ use crate::dialect::resp::Request;
 use crate::exchange::Owed;
 use crate::model::digest_of;
 use crate::shared::{Scripts, Shared};
+
+/// All of them, by their tokens.
+#[derive(Default)]
+pub struct Answering {
+    commands: HashMap<u64, Offloaded>,
+    held: usize,
+}
+
+impl Answering {
+    pub fn insert(&mut self, token: u64, command: Offloaded) {
+        self.held += command.held();
+        self.commands.insert(token, command);
+    }
+
+    pub fn get(&self, token: u64) -> Option<&Offloaded> {
+        self.commands.get(&token)
+    }
+
+    pub fn remove(&mut self, token: u64) -> Option<Offloaded> {
+        let command = self.commands.remove(&token)?;
+        self.held -= command.held();
+        if self.commands.is_empty() {
+            self.commands = HashMap::new();
+        }
+        Some(command)
+    }
+
+    /// Bytes of all, the control plane's copies included.
+    pub const fn held(&self) -> usize {
+        self.held
+    }
+}
 
 /// A command Python answers, and who waits for it.
 pub struct Offloaded {
@@ -20,17 +53,26 @@ pub struct Offloaded {
     pub effect: Effect,
 }
 
+impl Offloaded {
+    fn held(&self) -> usize {
+        let effect = if let Effect::KeepScript(body) = &self.effect { body.len() } else { 0 };
+        size_of::<(u64, Self)>() + self.ticket.bytes + self.raw.capacity() + effect
+    }
+}
+
 /// The answer to an offloaded command is still wanted. When this goes before the answer comes, with its client or with a
 /// worker that panics, the control plane is told.
 pub struct Ticket {
     token: u64,
     shared: Arc<Shared>,
+    /// Of the command, as the control plane has it.
+    bytes: usize,
     is_answered: bool,
 }
 
 impl Ticket {
-    pub const fn new(token: u64, shared: Arc<Shared>) -> Self {
-        Self { token, shared, is_answered: false }
+    pub const fn new(token: u64, shared: Arc<Shared>, bytes: usize) -> Self {
+        Self { token, shared, bytes, is_answered: false }
     }
 
     /// The answer has come.
@@ -42,7 +84,7 @@ impl Ticket {
 impl Drop for Ticket {
     fn drop(&mut self) {
         if !self.is_answered {
-            self.shared.events.abandon(self.token);
+            self.shared.events.abandon(self.token, self.bytes);
         }
     }
 }

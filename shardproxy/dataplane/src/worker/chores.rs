@@ -78,13 +78,13 @@ impl Worker {
                     if *place >= self.clients.places() {
                         return (used, true);
                     }
-                    used += self.describe(*place, found);
+                    used += self.describe_client(*place, found);
                     *place += 1;
                 }
                 Chore::Describe { ids, next, found, .. } => {
                     let Some(&id) = ids.get(*next) else { return (used, true) };
                     *next += 1;
-                    used += self.clients.place_of(id).map_or(LOOK, |place| self.describe(place, found));
+                    used += self.clients.place_of(id).map_or(LOOK, |place| self.describe_client(place, found));
                 }
                 Chore::Kill { ids, next, count, .. } => {
                     let Some(&id) = ids.get(*next) else { return (used, true) };
@@ -102,7 +102,7 @@ impl Worker {
     }
 
     /// Describe who is in that place, if anybody is; the steps it took.
-    fn describe(&self, place: usize, found: &mut Vec<ClientInfo>) -> usize {
+    fn describe_client(&self, place: usize, found: &mut Vec<ClientInfo>) -> usize {
         let Some(client) = self.clients.get(place) else { return LOOK };
         if let Some(cluster) = self.turn.cluster(client.cluster) {
             found.push(client.info(self.turn.number, &cluster.spec.name, self.turn.now));

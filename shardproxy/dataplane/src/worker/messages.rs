@@ -97,7 +97,7 @@ impl Worker {
     }
 
     fn answered(&mut self, token: u64, reply: &[u8]) {
-        let Some(mut offloaded) = self.turn.offloaded.remove(&token) else { return };
+        let Some(mut offloaded) = self.turn.offloaded.remove(token) else { return };
         offloaded.ticket.redeem();
         let Self { clients, turn, table, .. } = self;
         let Some(client) = clients.owed(&offloaded.owed) else { return };
@@ -123,7 +123,7 @@ impl Worker {
 
     /// The command table has changed, or was found to be right: route the command again.
     fn retry(&mut self, token: u64) {
-        let Some(mut offloaded) = self.turn.offloaded.remove(&token) else { return };
+        let Some(mut offloaded) = self.turn.offloaded.remove(token) else { return };
         offloaded.ticket.redeem();
         let Self { clients, turn, tables, .. } = self;
         let Some(client) = clients.owed(&offloaded.owed) else { return };

@@ -9,12 +9,16 @@ mod chores;
 mod mailbox;
 mod messages;
 mod nodes;
+#[cfg(any(test, fuzzing))]
+mod probe;
 mod reading;
 mod ticks;
 mod writing;
 
 pub use chores::Chore;
 pub use mailbox::{Mailbox, Message};
+#[cfg(any(test, fuzzing))]
+pub use probe::Sums;
 
 use std::collections::VecDeque;
 use std::io;
@@ -28,9 +32,9 @@ use crate::clients::{Clients, Deferral};
 use crate::command::CommandTable;
 use crate::complete::Errands;
 use crate::dialect::resp::request::RequestParser;
-use crate::recovery;
 use crate::shared::Shared;
 use crate::turn::Turn;
+use crate::{pubsub, recovery};
 
 /// Bytes read from one socket per turn: enough for a deep pipeline, little enough to be fair.
 const READ_SIZE: usize = 128 * 1024;
@@ -135,17 +139,22 @@ impl Worker {
     pub fn run(&mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(1024);
         while !self.is_stopped {
-            self.turn(&mut events)?;
+            let wait = self.wait();
+            self.poll(&mut events, wait)?;
+            self.turn(&events, Instant::now());
         }
         Ok(())
     }
 
-    fn turn(&mut self, events: &mut Events) -> io::Result<()> {
-        match self.poll.poll(events, Some(self.wait())) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
-            other => other?,
+    fn poll(&mut self, events: &mut Events, wait: Duration) -> io::Result<()> {
+        match self.poll.poll(events, Some(wait)) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(()), // there are no events then
+            other => other,
         }
-        self.turn.begin(Instant::now());
+    }
+
+    fn turn(&mut self, events: &Events, now: Instant) {
+        self.turn.begin(now);
         let steps = self.steps();
         let mut is_called = false;
         self.read_left_over();
@@ -154,7 +163,7 @@ impl Worker {
                 self.client_again(index);
             }
         }
-        for event in events.iter() {
+        for event in events {
             let token = event.token();
             if token == WAKE {
                 is_called = true;
@@ -175,7 +184,12 @@ impl Worker {
         }
         self.do_chores();
         self.retry_due();
+        pubsub::work(&mut self.turn, &mut self.clients);
+        self.turn.settle_pubsub();
         self.flush(!events.is_empty());
+        if self.turn.accounts.is_over() {
+            self.relieve(false);
+        }
         if self.turn.now >= self.next_tick {
             self.tick();
             self.next_tick = self.turn.now + TICK;
@@ -183,7 +197,6 @@ impl Worker {
         }
         let longest = &self.turn.shared.workers[self.turn.number].longest;
         longest.set(longest.get().max(self.steps() - steps));
-        Ok(())
     }
 
     fn steps(&self) -> u64 {
@@ -192,9 +205,9 @@ impl Worker {
 
     /// How long nothing is to be done unless something happens.
     fn wait(&self) -> Duration {
-        let links = &self.turn.links;
-        let has_work = self.clients.again() > 0 || self.has_mail || !self.chores.is_empty();
-        if has_work || links.has_unread() || links.has_dirty() {
+        let Turn { links, pubsub, .. } = &self.turn;
+        let is_asked = self.has_mail || !self.chores.is_empty();
+        if is_asked || self.clients.again() > 0 || links.has_unread() || links.has_dirty() || !pubsub.jobs.is_empty() {
             return Duration::ZERO;
         }
         let due = self.next_due().saturating_duration_since(self.turn.now);

@@ -32,10 +32,11 @@ impl Worker {
             }
         }
         if event.is_readable() || event.is_read_closed() || event.is_error() {
-            if let Some(link) = self.turn.links.get_mut(index).filter(|link| link.stream.is_some()) {
-                link.is_half_closed |= event.is_read_closed() || event.is_error();
+            let Some(link) = self.turn.links.get_mut(index) else { return };
+            link.is_half_closed |= link.stream.is_some() && (event.is_read_closed() || event.is_error());
+            if !link.is_unread {
+                self.link_read(index); // else it has had its share of this turn
             }
-            self.link_read(index);
         }
         if event.is_writable() && self.turn.links.get(index).is_some_and(|link| !link.exchange.unsent().is_empty()) {
             self.turn.links.mark(index);
@@ -47,6 +48,13 @@ impl Worker {
     }
 
     pub(super) fn link_read(&mut self, index: usize) {
+        if self.turn.links.get(index).is_some_and(|link| link.is_subscriber() && link.state == State::Ready) {
+            match pubsub::catch_up(&mut self.turn, &mut self.clients, index) {
+                Ok(true) => {}
+                Ok(false) => return,
+                Err(why) => return self.link_lost(index, &why),
+            }
+        }
         for _ in 0..READS {
             let Self { turn, clients, scratch, errands, .. } = self;
             let Some(link) = turn.links.get_mut(index) else { return };
@@ -108,6 +116,9 @@ impl Worker {
             let is_free = link.exchange.is_empty() && link.state == State::Ready && !link.is_half_closed;
             if link.is_leased() && is_free {
                 return self.lease_idle(index);
+            }
+            if link.subscriber().is_some_and(|subscriber| subscriber.is_behind) {
+                return; // until a later turn
             }
             if n < room && !link.is_half_closed {
                 return; // a short read has emptied the socket

@@ -3,7 +3,7 @@
 use std::io;
 use std::mem;
 
-use super::{client_token, Worker, LEFT_OVER};
+use super::{client_token, Worker, LEFT_OVER, READ_SIZE};
 use crate::clients::{Client, Clients, Flow, Seat};
 use crate::command::CommandTable;
 use crate::dialect::resp::request::{Parsed, RequestLimits, RequestParser};
@@ -70,7 +70,7 @@ impl Worker {
         if client.closing.is_some() {
             return;
         }
-        if turn.accounts.pressure >= Pressure::High && client.accounted > LIGHT && !mem::take(&mut client.has_pass) {
+        if turn.accounts.pressure >= Pressure::High && client.accounted > LIGHT && !client.has_pass {
             if !client.is_again {
                 client.is_again = true;
                 throttled.push(index);
@@ -115,6 +115,8 @@ impl Worker {
                 client.input = input;
             }
         }
+        // a pass is for the rest of a request
+        client.has_pass &= !client.input.is_empty() && turn.accounts.pressure < Pressure::Full;
         if goes_on {
             clients.look_again(index);
         }
@@ -205,7 +207,13 @@ fn serve_all(
     let parser = own.as_deref_mut().unwrap_or(shared);
     let (consumed, is_held) = serve(client, input, parser, turn, table);
     let is_partial = !parser.is_idle();
+    if !is_partial {
+        parser.release();
+    }
     input.drain(..consumed);
+    if input.capacity() > READ_SIZE && input.len() * 4 < input.capacity() {
+        input.shrink_to(input.len() * 2);
+    }
     if is_partial {
         match own {
             Some(own) => client.parser = Some(own),

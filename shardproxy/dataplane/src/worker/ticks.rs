@@ -34,8 +34,9 @@ impl Worker {
         self.measure();
         self.go_on();
         recovery::tick(&mut self.turn, &mut self.clients);
-        pubsub::tick(&mut self.turn, &mut self.clients);
+        pubsub::tick(&mut self.turn);
         self.turn.scratch.trim();
+        self.turn.pool.trim();
         for index in std::mem::take(&mut self.late) {
             if let Some(client) = self.clients.get_mut(index) {
                 client.is_late = false;
@@ -58,7 +59,7 @@ impl Worker {
             let cluster = link.way.cluster;
             return recovery::drain_lots(&mut self.turn, &mut self.clients, cluster);
         }
-        link.exchange.trim();
+        link.trim();
         let way = link.way;
         self.turn.settle_link(index);
         let Some(timeouts) = self.turn.cluster(way.cluster).map(|cluster| cluster.spec.timeouts) else { return };
@@ -167,17 +168,24 @@ impl Worker {
         }
     }
 
-    /// At the cap of all buffers the client that holds most is closed.
-    fn measure(&mut self) {
-        self.turn.measure();
-        if self.turn.accounts.pressure == Pressure::Full {
-            let heaviest = self.clients.iter().max_by_key(|(_, c)| c.held()).map(|(index, c)| (index, c.held()));
-            if let Some((index, held)) = heaviest {
-                if held > super::READ_SIZE {
-                    self.close_now(index, CloseReason::Buffers);
-                }
+    /// At the cap of all buffers the client that holds most is closed; far beyond it as many as it takes, at once.
+    pub(super) fn relieve(&mut self, is_patient: bool) {
+        while self.turn.accounts.pressure == Pressure::Full && (is_patient || self.turn.accounts.is_over()) {
+            let heaviest = self.clients.iter().map(|(index, client)| (client.weight(), index)).max();
+            let Some((_, index)) = heaviest.filter(|&(weight, _)| weight > super::READ_SIZE) else { return };
+            self.close_now(index, CloseReason::Buffers);
+            self.turn.pubsub.left = 0;
+            self.turn.settle_pubsub();
+            self.turn.measure();
+            if is_patient {
+                return;
             }
         }
+    }
+
+    fn measure(&mut self) {
+        self.turn.measure();
+        self.relieve(true);
         for (place, index) in std::mem::take(&mut self.throttled).into_iter().enumerate() {
             if let Some(client) = self.clients.get_mut(index) {
                 client.has_pass = place < PASSES;

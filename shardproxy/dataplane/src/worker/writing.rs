@@ -1,6 +1,6 @@
 //! The client side of a turn: write replies; close.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::time::{Duration, Instant};
 
 use super::reading::settle;
@@ -13,6 +13,9 @@ use crate::pubsub;
 const LINGER: Duration = Duration::from_secs(1);
 /// A client that is to be closed may take this long to read anything of what it is still owed.
 const STUCK: Duration = Duration::from_secs(10);
+
+/// Pieces of output that leave in one write.
+const SLICES: usize = 16;
 
 impl Worker {
     /// Wait for the peer to close after its last reply.
@@ -45,7 +48,14 @@ impl Worker {
         client.awaits_exec = None;
         let Some(served) = &turn.clusters[client.cluster] else { return self.close(index) };
         while !client.output.is_empty() && client.blocked_since.is_none() {
-            match client.stream.write(client.output.unwritten()) {
+            let wrote = if client.output.has_queue() {
+                let mut slices = [IoSlice::new(b""); SLICES];
+                let used = client.output.slices(&mut slices);
+                client.stream.write_vectored(&slices[..used])
+            } else {
+                client.stream.write(client.output.unwritten())
+            };
+            match wrote {
                 Ok(0) => break,
                 Ok(n) => {
                     served.metrics.bytes_out.add(n as u64);
@@ -114,7 +124,7 @@ impl Worker {
         turn.accounts.settle(&mut client.accounted, 0);
         pubsub::forget(turn, &mut client);
         if let Flow::Offloaded(token) = client.flow {
-            turn.offloaded.remove(&token);
+            turn.offloaded.remove(token);
         }
         if let Some(leased) = client.lease.take() {
             if let Some(leased) = turn.links[leased as usize].leased_mut() {

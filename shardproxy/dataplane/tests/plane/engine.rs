@@ -47,6 +47,8 @@ struct Intake {
     /// So many bytes at a time, and the pause after each.
     pace: Option<(usize, Duration)>,
     hears_pings: bool,
+    /// It remembers no request.
+    forgets: bool,
 }
 
 struct State {
@@ -81,6 +83,11 @@ impl Engine {
     /// Its script is asked about PING too, which only the proxy sends; the others answer that by themselves.
     pub fn pinged(script: impl Fn(usize, &[String]) -> Act + Send + Sync + 'static) -> Self {
         Self::started("127.0.0.1:0", script, Intake { hears_pings: true, ..Intake::default() })
+    }
+
+    /// It remembers nothing of what it is asked, however much that is.
+    pub fn forgetful(script: impl Fn(usize, &[String]) -> Act + Send + Sync + 'static) -> Self {
+        Self::started("127.0.0.1:0", script, Intake { forgets: true, ..Intake::default() })
     }
 
     /// A plain one in the place of one that was killed.
@@ -176,6 +183,12 @@ impl Engine {
         self.seen().iter().filter(|request| *request == words).count()
     }
 
+    /// How often it was asked for this command, whatever its arguments.
+    pub fn asked(&self, name: &str) -> usize {
+        let seen = self.state.seen.lock().unwrap();
+        seen.iter().flat_map(|seen| &seen.requests).filter(|request| request[0] == name).count()
+    }
+
     /// How many requests it answered before it had read them.
     pub fn refused(&self) -> usize {
         self.state.refused.load(SeqCst)
@@ -198,11 +211,21 @@ impl Engine {
 
     /// Publish: every connection that has subscribed to anything and is not closed hears it.
     pub fn publish(&self, channel: &str, payload: &str) {
-        let message = [b"*3\r\n".to_vec(), bulk("message"), bulk(channel), bulk(payload)].concat();
+        self.publish_all(channel, &[payload.to_owned()]);
+    }
+
+    /// Several messages in one write.
+    pub fn publish_all(&self, channel: &str, payloads: &[String]) {
+        let message = |payload: &String| [b"*3\r\n".to_vec(), bulk("message"), bulk(channel), bulk(payload)].concat();
+        self.say_to_subscribers(&payloads.iter().flat_map(message).collect::<Vec<u8>>());
+    }
+
+    /// The same for a message that is written out already.
+    pub fn say_to_subscribers(&self, message: &[u8]) {
         let seen = self.connections();
         for (number, stream) in &*self.state.streams.lock().unwrap() {
             if seen[*number].requests.iter().any(|request| request[0] == "subscribe") {
-                let _ = (&mut &*stream).write_all(&message); // it may be closed
+                let _ = (&mut &*stream).write_all(message); // it may be closed
             }
         }
     }
@@ -275,7 +298,9 @@ fn serve(number: usize, stream: &TcpStream, state: &State) {
             let _ = { stream }.write_all(b"+PONG\r\n"); // the proxy asks whether this still lives; no client does
             continue;
         }
-        state.seen.lock().unwrap()[number].requests.push(request.clone());
+        if !state.intake.forgets {
+            state.seen.lock().unwrap()[number].requests.push(request.clone());
+        }
         let act = (state.script)(number, &request);
         if matches!(act, Act::Freeze) {
             state.is_frozen.store(true, SeqCst);
@@ -341,8 +366,8 @@ fn ordinary(number: usize, request: &[String], queued: &mut Option<Vec<Vec<u8>>>
         "DEL" | "EXISTS" => format!(":{}\r\n", request.len() - 1).into_bytes(),
         "BLPOP" => Vec::new(),
         "PING" => b"+PONG\r\n".to_vec(),
-        "SUBSCRIBE" => subscribed(&request[1]),
-        "UNSUBSCRIBE" => [b"*3\r\n".to_vec(), bulk("unsubscribe"), bulk(&request[1]), b":0\r\n".to_vec()].concat(),
+        "SUBSCRIBE" | "PSUBSCRIBE" | "SSUBSCRIBE" => confirmation(&request[0], &request[1], 1),
+        "UNSUBSCRIBE" | "PUNSUBSCRIBE" | "SUNSUBSCRIBE" => confirmation(&request[0], &request[1], 0),
         "HELLO" => b"%0\r\n".to_vec(),
         "MULTI" => {
             *queued = Some(Vec::new());
@@ -360,7 +385,11 @@ fn ordinary(number: usize, request: &[String], queued: &mut Option<Vec<Vec<u8>>>
 }
 
 pub fn subscribed(channel: &str) -> Vec<u8> {
-    [b"*3\r\n".to_vec(), bulk("subscribe"), bulk(channel), b":1\r\n".to_vec()].concat()
+    confirmation("subscribe", channel, 1)
+}
+
+fn confirmation(word: &str, topic: &str, count: usize) -> Vec<u8> {
+    [b"*3\r\n".to_vec(), bulk(word), bulk(topic), format!(":{count}\r\n").into_bytes()].concat()
 }
 
 pub fn bulk(text: &str) -> Vec<u8> {

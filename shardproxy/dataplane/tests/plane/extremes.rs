@@ -121,7 +121,7 @@ fn a_cluster_whose_times_no_clock_can_hold_is_refused() {
 }
 
 fn is_refused(spec: &Spec) -> bool {
-    shardproxy_dataplane::Cluster::parse(spec.json(1).as_bytes()).is_err()
+    shardproxy_dataplane::Cluster::parse(spec.json("test", 1).as_bytes()).is_err()
 }
 
 /// A year is long for a clock that wraps after an hour.

@@ -133,6 +133,29 @@ fn a_primary_that_is_back_as_another_process_acknowledges_nothing() {
 }
 
 #[test]
+fn what_was_not_sent_when_another_process_is_named_goes_to_that_one() {
+    let gate = Gate::closed();
+    let engine = {
+        let gate = gate.clone();
+        Engine::scripted(move |connection, request| match (connection, request[0].as_str()) {
+            (0, "INFO") if request[1] == "replication" => info(request, OURS, "master").behind(&gate),
+            (0, "INFO") => info(request, OURS, "master"),
+            (_, "INFO") => info(request, OTHER, "master"),
+            _ => Act::Serve,
+        })
+    };
+    let mut proxy = Proxy::start(&named(&[&engine], Some(0), OURS));
+    let mut client = proxy.client();
+    client.send_all(&[&["SET", "key", "1"], &["GET", "key"]]);
+    until("it has said who it is, and not what", || engine.seen().len() == 2);
+    proxy.plane.clients(); // the worker has read that
+    proxy.apply(&named(&[&engine], Some(0), OTHER));
+    assert_eq!([client.reply(), client.reply()], ["+OK".to_owned(), value("key")]);
+    assert_eq!(executed(&engine), [&["SET", "key", "1"][..], &["GET", "key"]]);
+    gate.open();
+}
+
+#[test]
 fn every_kind_of_connection_asks() {
     let engine = primary(OTHER);
     let mut proxy = Proxy::start(&named(&[&engine], Some(0), OURS));

@@ -3,18 +3,22 @@
 mod asides;
 mod blocking;
 mod cache;
+#[allow(dead_code)] // `memory` uses the rest
 mod client;
 mod crowds;
 mod drain;
 mod durable;
 mod early;
+#[allow(dead_code)] // `memory` uses the rest
 mod engine;
 mod epochs;
 mod extremes;
+mod growth;
 mod identity;
 mod limits;
 mod losses;
 mod offloads;
+#[allow(dead_code)] // `memory` uses the rest
 mod proxy;
 mod recent;
 mod refusals;

@@ -60,7 +60,7 @@ impl<'a> Spec<'a> {
         Self { timeouts, ..self }
     }
 
-    pub fn json(&self, epoch: u64) -> String {
+    pub fn json(&self, name: &str, epoch: u64) -> String {
         let count = self.shards.len();
         let shards = self.shards.iter().enumerate().map(|(number, (nodes, primary))| {
             let (first, last) = (number * 16384 / count, (number + 1) * 16384 / count - 1);
@@ -70,7 +70,7 @@ impl<'a> Spec<'a> {
                    "wait": self.wait, "voters": self.voters})
         });
         json!({
-            "name": "test", "engine": "redis", "epoch": epoch, "version": "7.0.15",
+            "name": name, "engine": "redis", "epoch": epoch, "version": "7.0.15",
             "endpoints": [{"kind": "configuration", "addresses": ["127.0.0.1:0"]}],
             "reads": self.reads, "max_staleness": self.max_staleness, "shards": shards.collect::<Vec<_>>(), "limits": self.limits, "timeouts": self.timeouts,
         })
@@ -98,17 +98,27 @@ impl Proxy {
 
     /// Of a cluster of another kind than `Spec` describes.
     pub fn serving(workers: usize, cluster: &Value) -> Self {
-        let plane = Plane::start(workers, TABLE, 0).unwrap();
+        Self::holding(workers, 0, cluster)
+    }
+
+    /// The same, with a cap on buffers.
+    pub fn holding(workers: usize, buffers: usize, cluster: &Value) -> Self {
+        let plane = Plane::start(workers, TABLE, buffers).unwrap();
         let bound = plane.apply(Cluster::parse(cluster.to_string().as_bytes()).unwrap()).unwrap();
         Self { plane, address: bound[0].1.clone(), epoch: 1 }
     }
 
     /// The next epoch. It holds for whatever is sent afterwards.
     pub fn apply(&mut self, spec: &Spec) {
+        self.address = self.apply_to("test", spec);
+    }
+
+    /// The same for the cluster of that name; the address it is served at.
+    pub fn apply_to(&mut self, name: &str, spec: &Spec) -> String {
         self.epoch += 1;
-        let bound = self.plane.apply(Cluster::parse(spec.json(self.epoch).as_bytes()).unwrap()).unwrap();
-        self.address.clone_from(&bound[0].1);
+        let bound = self.plane.apply(Cluster::parse(spec.json(name, self.epoch).as_bytes()).unwrap()).unwrap();
         self.plane.clients(); // every worker answers, and so has seen what it was told before
+        bound[0].1.clone()
     }
 
     /// What is handed over next, once something is.

@@ -111,7 +111,7 @@ impl Harness {
             }
             Step::Push => {
                 let push = format!("{{{}}}", self.pushes.len()).into_bytes();
-                self.queue.between(&mut self.output, &mut self.pool).extend_from_slice(&push);
+                self.queue.push(&mut self.output, &mut self.pool, 2, &Parcel::Copied(&push));
                 self.pushes.push(push);
             }
             Step::Flush { size } => self.flush(size),
@@ -233,7 +233,7 @@ fn messages_that_wait_for_the_end_of_a_reply_are_counted() {
     let (mut queue, mut output, mut pool) = (ReplyQueue::new(), Output::default(), BufferPool::default());
     let sequence = queue.expect(false);
     queue.deliver_piece(sequence, b"$9\r\nabc", &mut output, &mut pool);
-    queue.between(&mut output, &mut pool).extend_from_slice(&[b'x'; 1000]);
+    queue.push(&mut output, &mut pool, 2, &Parcel::Copied(&[b'x'; 1000]));
     assert_eq!(queue.early(), 1000);
     queue.deliver(sequence, b"defghi\r\n", &mut output, &mut pool);
     assert_eq!(queue.early(), 0);

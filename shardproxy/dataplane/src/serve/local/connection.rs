@@ -3,10 +3,11 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Answer;
-use crate::clients::Client;
+use crate::clients::{Client, Flow, Stage, Words};
 use crate::dialect::resp::Request;
 use crate::dialect::{resp::request::decimal, resp::write, texts};
 use crate::metrics::CloseReason;
+use crate::model::Kind;
 use crate::pubsub;
 use crate::serve::transaction;
 use crate::serve::Next;
@@ -70,8 +71,14 @@ pub fn quit(client: &mut Client) -> Answer {
 
 pub fn reset(turn: &mut Turn, client: &mut Client) -> Answer {
     transaction::end(turn, client);
-    pubsub::forget(turn, client);
     client.reset();
     client.is_special = false;
-    Answer::of(texts::RESET)
+    if client.subscriptions.is_none() {
+        return Answer::of(texts::RESET);
+    }
+    let is_done = pubsub::begin(turn, client, Kind::Channel, Stage::Forgetting(texts::RESET), Words::default());
+    if !is_done {
+        client.flow = Flow::Barrier;
+    }
+    Answer { reply: Vec::new(), next: if is_done { Next::Go } else { Next::Wait } }
 }

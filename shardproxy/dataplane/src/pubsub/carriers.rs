@@ -1,0 +1,178 @@
+//! The side of the nodes: one subscribing connection to each shard, and what is said on it.
+
+use std::sync::Arc;
+
+use super::live::{home, settle_all};
+use crate::dialect::resp::write;
+use crate::links::{Link, Role, State, Subscriber, Way};
+use crate::model::{EngineKind, Kind};
+use crate::turn::{Announcement, Job, Turn};
+
+fn say(link: &mut Link, kind: Kind, word: &[u8], name: &Arc<[u8]>) {
+    let Role::Subscriber(subscriber) = &mut link.role else { return };
+    subscriber.said.push_back((kind, name.clone()));
+    write::command(link.exchange.say(), &[word, name]);
+}
+
+/// Ask whether the node is still there, unless that is asked already: the answer comes behind what was said before.
+pub fn ping(turn: &mut Turn, index: usize) {
+    let link = &mut turn.links[index];
+    let Some(subscriber) = link.subscriber_mut().filter(|s| !s.is_pinged) else { return };
+    subscriber.is_pinged = true;
+    link.patience.begin(turn.now);
+    write::command(link.exchange.say(), &[b"PING"]);
+    turn.links.mark(index);
+}
+
+/// One more SUBSCRIBE names the topic: it is known from now on, and every connection is asked that does not know it. A
+/// node that refused it before may not now.
+pub(super) fn join(turn: &mut Turn, cluster: usize, kind: Kind, name: &[u8]) -> u32 {
+    let home = home(turn, cluster, kind, name);
+    let topics = turn.pubsub.of(cluster);
+    let (id, moved) = topics.open(kind, name);
+    topics.change(id, |entry| {
+        entry.reserved += 1;
+        entry.refusal = None;
+    });
+    let mut steps = 1 + moved;
+    for (shard, index) in topics.strangers(id) {
+        steps += 1;
+        let link = &mut turn.links[index];
+        if home.is_some_and(|home| home != shard) || link.state != State::Ready {
+            continue;
+        }
+        let topics = turn.pubsub.of(cluster);
+        topics.ask(shard, id);
+        let Some(entry) = topics.get(id) else { continue };
+        say(link, kind, kind.words().0, &entry.name);
+        turn.links.mark(index);
+        ping(turn, index);
+    }
+    turn.spend(steps);
+    id
+}
+
+/// A topic nobody wants is given up.
+pub(super) fn close(turn: &mut Turn, cluster: usize, id: u32) {
+    let Some((entry, told, moved)) = turn.pubsub.of(cluster).close(id) else { return };
+    turn.spend(moved + told.len());
+    for index in told {
+        if turn.links[index].state == State::Ready {
+            say(&mut turn.links[index], entry.kind, entry.kind.words().1, &entry.name);
+            turn.links.mark(index);
+        }
+    }
+}
+
+/// One connection per shard for the subscriptions of a cluster.
+pub fn open_links(turn: &mut Turn, cluster: usize) {
+    let Some(served) = &turn.clusters[cluster] else { return };
+    let described = served.cluster.clone();
+    for (shard, node) in described.shards.iter().enumerate().filter_map(|(n, shard)| Some((n as u16, shard.primary?))) {
+        if turn.pubsub.of(cluster).link(shard).is_some() {
+            continue;
+        }
+        let label = described.nodes[usize::from(node)].label.clone();
+        let metrics = turn.shared.metrics.node(&described.spec.name, &label, turn.number);
+        let way = Way { cluster, shard, node, resp: 2, db: 0 };
+        let role = Role::Subscriber(Box::new(Subscriber { label, ..Subscriber::default() }));
+        let link = turn.links.insert(Link::new(way, role, EngineKind::Redis, turn.now, metrics));
+        turn.pubsub.of(cluster).carry(shard, link);
+        turn.links.mark(link);
+    }
+}
+
+/// A subscribing connection is up: it is told of all it should hear.
+pub fn connected(turn: &mut Turn, index: usize) {
+    let Way { cluster, shard, .. } = turn.links[index].way;
+    let topics = turn.pubsub.of(cluster);
+    if topics.link(shard) == Some(index) && topics.begin_announcing(shard) {
+        turn.pubsub.jobs.push_back(Job::Announce { cluster, shard });
+    }
+}
+
+/// Tell a connection of some more topics; whether that were all.
+pub(super) fn announce(turn: &mut Turn, cluster: usize, shard: u16, mut steps: usize) -> bool {
+    while steps > 0 {
+        let topics = turn.pubsub.of(cluster);
+        let Some(index) = topics.link(shard) else { return true };
+        if turn.links[index].state != State::Ready {
+            topics.stop_announcing(shard); // the next connection begins anew
+            return true;
+        }
+        steps -= 1;
+        match topics.next_to_announce(shard) {
+            Announcement::Done => {
+                ping(turn, index);
+                settle_all(turn, cluster);
+                return true;
+            }
+            Announcement::Gap => {}
+            Announcement::Topic(id) => tell(turn, cluster, (shard, index), id),
+        }
+        turn.spend(1);
+    }
+    false
+}
+
+fn tell(turn: &mut Turn, cluster: usize, (shard, index): (u16, usize), id: u32) {
+    let Some(entry) = turn.pubsub.topics(cluster).and_then(|topics| topics.get(id)) else { return };
+    let (kind, name) = (entry.kind, entry.name.clone());
+    if home(turn, cluster, kind, &name).is_none_or(|home| home == shard) {
+        turn.pubsub.of(cluster).ask(shard, id);
+        say(&mut turn.links[index], kind, kind.words().0, &name);
+        turn.links.mark(index);
+    }
+}
+
+/// A subscribing connection is lost: what is published there until it is back is not heard. Clients that wait for it wait
+/// no more.
+pub fn lost(turn: &mut Turn, index: usize) {
+    turn.links[index].exchange.take();
+    let Way { cluster, shard, .. } = turn.links[index].way;
+    let topics = turn.pubsub.of(cluster);
+    if topics.link(shard) == Some(index) && topics.lose(shard) {
+        count_gap(turn, cluster);
+    }
+    settle_all(turn, cluster);
+}
+
+/// Nobody hears a shard until it is subscribed anew.
+fn count_gap(turn: &Turn, cluster: usize) {
+    if let Some(served) = turn.served(cluster) {
+        served.metrics.subscription_gaps.increment();
+    }
+}
+
+/// The topology changed: connections to what is no primary any more are retired, so that nothing is heard twice; new
+/// shards are subscribed.
+pub fn refresh(turn: &mut Turn, cluster: usize) {
+    let primaries: Vec<Option<(u16, String)>> = turn.cluster(cluster).map_or_else(Vec::new, |served| {
+        let known = |node: u16| (node, served.nodes[usize::from(node)].label.clone());
+        served.shards.iter().map(|shard| shard.primary.map(known)).collect()
+    });
+    let carriers: Vec<(u16, usize)> = turn.pubsub.of(cluster).carriers().collect();
+    for (shard, index) in carriers {
+        let link = &mut turn.links[index];
+        match primaries.get(usize::from(shard)) {
+            Some(Some((node, label))) if link.subscriber().is_some_and(|s| s.label == *label) => {
+                link.way.node = *node; // nodes are numbered anew in every epoch
+            }
+            _ => {
+                link.is_retired = true;
+                if turn.pubsub.of(cluster).uncarry(shard) {
+                    count_gap(turn, cluster);
+                }
+            }
+        }
+    }
+    let now = turn.now;
+    let topics = turn.pubsub.of(cluster);
+    topics.missing.retain(|&shard, _| primaries.get(usize::from(shard)) == Some(&None));
+    for (shard, _) in primaries.iter().enumerate().filter(|(_, primary)| primary.is_none()) {
+        topics.missing.entry(shard as u16).or_insert(now);
+    }
+    if !topics.is_empty() {
+        open_links(turn, cluster);
+    }
+}

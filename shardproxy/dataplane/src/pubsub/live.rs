@@ -1,0 +1,53 @@
+//! When a topic is live: who waits for it is told then.
+
+use crate::hash::slot;
+use crate::model::Kind;
+use crate::turn::{Job, Turn};
+
+/// The shard of a shard channel; none for what lives on all of them.
+pub(super) fn home(turn: &Turn, cluster: usize, kind: Kind, name: &[u8]) -> Option<u16> {
+    (kind == Kind::Shard).then(|| turn.cluster(cluster).map_or(u16::MAX, |served| served.shard_of(slot(name))))
+}
+
+/// Subscribed on every shard that can be reached. One that cannot does not hold up the others: it is subscribed when it
+/// is back. One without a known primary does for as long as requests for it are parked: what is published meanwhile is.
+pub(super) fn is_live(turn: &Turn, cluster: usize, id: u32) -> bool {
+    let (Some(topics), Some(served)) = (turn.pubsub.topics(cluster), turn.cluster(cluster)) else { return true };
+    let Some(entry) = topics.get(id) else { return true };
+    let home = home(turn, cluster, entry.kind, &entry.name);
+    let park = served.spec.timeouts.park;
+    let is_missed = topics
+        .missing
+        .iter()
+        .any(|(&shard, &since)| home.is_none_or(|home| home == shard) && turn.now.duration_since(since) < park);
+    !is_missed && topics.unconfirmed(id, home).all(|link| turn.links[link].trouble.down_since.is_some())
+}
+
+/// If the topic is live now, or refused, those that waited for it go on.
+pub(super) fn settle(turn: &mut Turn, cluster: usize, id: u32) {
+    let is_refused = || turn.pubsub.topics(cluster).and_then(|t| t.get(id)).is_some_and(|e| e.refusal.is_some());
+    if !is_refused() && !is_live(turn, cluster, id) {
+        return;
+    }
+    let waiting = turn.pubsub.of(cluster).change(id, |entry| std::mem::take(&mut entry.waiting)).unwrap_or_default();
+    turn.spend(waiting.len());
+    turn.pubsub.jobs.extend(waiting.as_slice().iter().map(|member| Job::Errand(member.ticket())));
+}
+
+/// The same for all topics: a shard some waited for was lost, or left the topology.
+pub fn settle_all(turn: &mut Turn, cluster: usize) {
+    let waited_for: Vec<u32> =
+        turn.pubsub.topics(cluster).map_or_else(Vec::new, |topics| topics.waited_for().collect());
+    for id in waited_for {
+        settle(turn, cluster, id);
+    }
+}
+
+/// Who waits for a shard without a primary waits no longer than what is parked.
+pub fn tick(turn: &mut Turn) {
+    for cluster in 0..turn.clusters.len() {
+        if turn.pubsub.topics(cluster).is_some_and(|topics| !topics.missing.is_empty()) {
+            settle_all(turn, cluster);
+        }
+    }
+}

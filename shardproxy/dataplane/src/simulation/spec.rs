@@ -1,0 +1,132 @@
+//! Clusters as inputs want them: an engine, shards, limits and times.
+
+use serde_json::{json, Value};
+
+use super::input::Input;
+
+pub const MOST_NODES: usize = 6;
+
+/// What may go wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peace {
+    /// Whatever can.
+    None,
+    /// Nothing: every request must succeed.
+    Full,
+}
+
+#[derive(Clone, Debug)]
+pub struct Spec {
+    pub is_memcached: bool,
+    pub epoch: u64,
+    /// Of each shard the numbers of its nodes, and which of them is primary.
+    pub shards: Vec<(Vec<usize>, Option<usize>)>,
+    pub buffers: usize,
+    pub peace: Peace,
+    limits: Value,
+    timeouts: Value,
+    reads: &'static str,
+    wait: u32,
+    /// Primaries are named by who they are; now and then by who they are not.
+    identity: Option<&'static str>,
+    action: &'static str,
+    gutter: usize,
+    has_reader: bool,
+}
+
+impl Spec {
+    pub fn read(input: &mut Input) -> Self {
+        let bits = input.byte();
+        let is_memcached = bits & 1 == 1;
+        let shards = input.below(3) + 1;
+        let per_shard = if is_memcached { 1 } else { MOST_NODES / 3 };
+        let shards: Vec<_> =
+            (0..shards).map(|shard| ((0..per_shard).map(|node| shard * per_shard + node).collect(), Some(0))).collect();
+        let peace = if input.once_in(4) { Peace::Full } else { Peace::None };
+        let limits = match if peace == Peace::Full { 7 } else { input.below(8) } {
+            0 => json!({"in_flight": 4}),
+            1 => json!({"client_output": 100_000}),
+            2 => json!({"dedicated": 1}),
+            3 => json!({"shard_queue": 20_000}),
+            4 => json!({"in_flight": 2, "dedicated": 1, "shard_queue": 5_000, "client_output": 30_000}),
+            5 => json!({"request": 50_000}),
+            _ => json!({}),
+        };
+        let timeouts = match input.below(4) {
+            0 => json!({"reply": 0.5, "park": 0.3}),
+            1 => json!({"idle": 5}),
+            2 => json!({"reply": 2, "park": 6, "connect": 0.2}),
+            _ => json!({}),
+        };
+        let gutter = usize::from(is_memcached && shards.len() > 1 && bits & 0x30 == 0x30);
+        Self {
+            is_memcached,
+            epoch: 1,
+            buffers: if bits & 2 == 2 && peace == Peace::None { 1 << 20 } else { 0 },
+            peace,
+            limits,
+            timeouts,
+            reads: ["primary", "primary", "replica", "nearest"][usize::from(bits >> 2 & 3)],
+            wait: u32::from(!is_memcached && bits & 0x30 == 0x10),
+            identity: (!is_memcached && bits & 0xc0 == 0x40).then_some("node"),
+            action: ["miss", "rehash", "rehash", "gutter"][usize::from(bits >> 4 & 3)],
+            gutter,
+            has_reader: bits & 0x80 != 0,
+            shards,
+        }
+    }
+
+    /// Another epoch: other primaries, or none.
+    pub fn change(&mut self, input: &mut Input) {
+        self.epoch += 1;
+        let shard = input.below(self.shards.len());
+        let (nodes, primary) = &mut self.shards[shard];
+        if self.is_memcached {
+            return; // the same again: nodes are kept
+        }
+        match input.below(4) {
+            0 => *primary = None,
+            1 => *primary = Some(0),
+            2 => *primary = Some(nodes.len() - 1),
+            _ => self.identity = self.identity.map(|known| if known == "node" { "other" } else { "node" }),
+        }
+    }
+
+    /// All is well: every shard has a primary, who is who it should be.
+    pub fn heal(&mut self) {
+        self.epoch += 1;
+        self.identity = self.identity.map(|_| "node");
+        for (_, primary) in &mut self.shards {
+            *primary = primary.or(Some(0));
+        }
+    }
+
+    pub fn json(&self, address: impl Fn(usize) -> String) -> String {
+        let count = self.shards.len() - self.gutter; // spare nodes own nothing
+        let shards = self.shards.iter().enumerate().map(|(number, (nodes, primary))| {
+            let (first, last) = (number * 16384 / count, (number + 1) * 16384 / count - 1);
+            let slots = if number < count { vec![(first, last)] } else { Vec::new() };
+            let run_id = |node: usize| json!({"run_id": format!("{}{}", self.identity.unwrap_or(""), nodes[node])});
+            json!({
+                "slots": slots, "primary": primary, "wait": self.wait, "name": format!("n{number}"),
+                "nodes": nodes.iter().map(|&node| json!({"address": address(node)})).collect::<Vec<_>>(),
+                "identity": primary.filter(|_| self.identity.is_some()).map(run_id),
+            })
+        });
+        let mut endpoints = vec![json!({"kind": "configuration", "addresses": []})];
+        if self.has_reader {
+            endpoints.push(json!({"kind": "reader", "addresses": []}));
+        }
+        let mut spec = json!({
+            "name": "c", "engine": if self.is_memcached { "memcached" } else { "redis" }, "epoch": self.epoch,
+            "version": "7.0.15", "endpoints": endpoints, "shards": shards.collect::<Vec<_>>(),
+            "limits": self.limits, "timeouts": self.timeouts,
+            "reads": if self.is_memcached { "primary" } else { self.reads },
+        });
+        if self.is_memcached {
+            let action = if self.action == "gutter" && self.gutter == 0 { "miss" } else { self.action };
+            spec["memcached"] = json!({"gutter": self.gutter, "on_failure": {"action": action}});
+        }
+        spec.to_string()
+    }
+}
