@@ -13,6 +13,9 @@ const KEPT: usize = 300 * 1024;
 pub fn play(world: &mut World) {
     heal(world);
     wait_for_quiet(world);
+    for reason in world.spec.impossible() {
+        assert_eq!(world.rig.closed(reason), 0, "clients were closed for no reason: {reason:?}");
+    }
     leave(world);
 }
 

@@ -3,7 +3,7 @@
 use super::input::Input;
 use super::model::{Expect, Shape};
 use super::token;
-use super::wire::{command, padded};
+use super::wire::{command, padded, LONGEST};
 
 /// What a client remembers of what it has asked.
 #[derive(Default)]
@@ -16,6 +16,8 @@ pub struct Session {
     /// Some may ask for no ordinary reply. Not where the proxy itself may refuse them, in words that no token tells
     /// from those to the next request.
     pub is_quiet: bool,
+    /// Its values are no longer.
+    pub longest: usize,
     /// Nothing goes wrong: what is asked of nodes succeeds.
     pub is_peaceful: bool,
 }
@@ -38,7 +40,10 @@ pub struct Made {
 
 /// Tags of keys, over all slots.
 const TAGS: [&str; 5] = ["a", "b", "c", "d", "e"];
-const LENGTHS: [usize; 16] = [0, 0, 0, 0, 0, 10, 100, 1000, 3000, 5000, 5000, 20_000, 40_000, 70_000, 140_000, 300_000];
+const LENGTHS: [usize; 24] = [
+    0, 0, 0, 0, 0, 0, 0, 0, 10, 10, 100, 1000, 1000, 3000, 5000, 5000, 5000, 20_000, 20_000, 40_000, 70_000, 140_000,
+    300_000, LONGEST,
+];
 const CHANNELS: [&str; 4] = ["news", "sport", "{a}x", "n*"];
 pub const DIGEST: &str = "0123456789abcdef0123456789abcdef01234567";
 
@@ -58,6 +63,14 @@ const ERRORS: &[&[&str]] =
 
 const SUBSCRIBING: [&[u8]; 6] =
     [b"subscribe", b"psubscribe", b"ssubscribe", b"unsubscribe", b"punsubscribe", b"sunsubscribe"];
+
+impl Session {
+    /// As after RESET.
+    fn renewed(&self) -> Self {
+        let &Self { is_quiet, longest, is_peaceful, .. } = self;
+        Self { is_quiet, longest, is_peaceful, ..Self::default() }
+    }
+}
 
 struct Maker<'s, 'i, 'b> {
     session: &'s mut Session,
@@ -85,7 +98,7 @@ impl Maker<'_, '_, '_> {
     }
 
     fn value(&mut self) -> Vec<u8> {
-        let length = self.input.pick(&LENGTHS);
+        let length = self.input.pick(&LENGTHS).min(self.session.longest);
         padded(&self.text, length)
     }
 
@@ -153,7 +166,7 @@ impl Maker<'_, '_, '_> {
             }
             37 => self.end(),
             38 => {
-                let name = vec![b'n'; self.input.pick(&LENGTHS)];
+                let name = vec![b'n'; self.input.pick(&LENGTHS).min(self.session.longest)];
                 self.made(command(&[&b"CLIENT"[..], b"SETNAME", &name]), Shape::Exact(b"+OK\r\n"))
             }
             _ => self.made(b"PING\r\n".to_vec(), Shape::Kind(b"+*")),
@@ -258,7 +271,7 @@ impl Maker<'_, '_, '_> {
         }
         match self.input.below(3) {
             0 => {
-                *self.session = Session { is_peaceful: self.session.is_peaceful, ..Session::default() };
+                *self.session = self.session.renewed();
                 self.made(command(&["RESET"]), Shape::Exact(b"+RESET\r\n"))
             }
             1 => {

@@ -15,6 +15,7 @@ use super::spec::MOST_NODES;
 use super::watch::{Flag, Watch};
 use crate::clients::Seats;
 use crate::command::CommandTable;
+use crate::metrics::CloseReason;
 use crate::model::{Cluster, EndpointKind};
 use crate::net::{Resolver, Stream};
 use crate::shared::{Event, Paused, Shared};
@@ -93,6 +94,11 @@ impl Rig {
 
     pub fn sums(&self) -> Sums {
         self.worker.sums()
+    }
+
+    /// So many clients were closed for this reason.
+    pub fn closed(&self, reason: CloseReason) -> u64 {
+        self.shared.metrics.cluster("c", 0).closed[reason as usize].get()
     }
 
     pub fn is_at_rest(&self) -> bool {

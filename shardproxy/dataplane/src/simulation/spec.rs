@@ -3,6 +3,7 @@
 use serde_json::{json, Value};
 
 use super::input::Input;
+use crate::metrics::CloseReason;
 
 pub const MOST_NODES: usize = 6;
 const SHARDS: usize = 3;
@@ -105,6 +106,20 @@ impl Spec {
             _ => self.identity = self.identity.map(|known| if known == "node" { "other" } else { "node" }),
         }
         choice >= 6
+    }
+
+    /// Why clients are never closed here.
+    pub fn impossible(&self) -> Vec<CloseReason> {
+        let limited = |key: &str| self.limits.get(key).is_some();
+        let table = [
+            (CloseReason::Binary, true),
+            (CloseReason::Idle, self.timeouts.get("idle").is_none()),
+            (CloseReason::Buffers, self.buffers == 0),
+            (CloseReason::Output, !limited("client_output")),
+            (CloseReason::Cut, self.peace == Peace::Full),
+            (CloseReason::Killed, self.peace == Peace::Full),
+        ];
+        table.into_iter().filter(|(_, is_impossible)| *is_impossible).map(|(reason, _)| reason).collect()
     }
 
     /// All is well: every shard has a primary, who is who it should be.

@@ -20,9 +20,12 @@ pub fn bulk_of(value: &[u8]) -> Vec<u8> {
     bytes
 }
 
+/// Values have no more bytes: more than what is large to the proxy.
+pub const LONGEST: usize = 1_100_000;
+
 /// The text, made so long, if it is not longer.
 pub fn padded(text: &str, length: usize) -> Vec<u8> {
-    static PADDING: [u8; 300_000] = [b'.'; 300_000];
+    static PADDING: [u8; LONGEST] = [b'.'; LONGEST];
     let mut value = Vec::with_capacity(length.max(text.len()));
     value.extend_from_slice(text.as_bytes());
     value.extend_from_slice(&PADDING[..length.saturating_sub(text.len())]);

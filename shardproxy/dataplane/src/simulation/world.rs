@@ -17,10 +17,14 @@ use crate::shared::{Event, Offload};
 
 const MOST_CLIENTS: usize = 6;
 const MOST_STEPS: usize = 400;
+/// Bytes that one client or connection may bring in before anybody looks at the sum.
+const UNBOUND: usize = 256 * 1024;
 /// Bytes that are counted a little later.
-const SLACK: usize = 4096;
+const SLACK: usize = 16 * 1024;
 /// Replies of these lengths.
-const LENGTHS: [usize; 8] = [0, 0, 0, 10, 3000, 20_000, 70_000, 150_000];
+const LENGTHS: [usize; 12] = [0, 0, 0, 0, 10, 3000, 3000, 20_000, 20_000, 70_000, 150_000, wire::LONGEST];
+/// Values through sockets that take little at a time have no more bytes.
+const LONGEST_NARROW: usize = 300_000;
 const PIECES: [usize; 8] = [1, 2, 3, 10, 100, 1000, 5000, 60_000];
 
 pub struct World<'a> {
@@ -125,6 +129,9 @@ impl<'a> World<'a> {
 
     fn check(&self) {
         let sums = self.rig.sums();
+        let most = self.spec.buffers / 16 * 17 + (self.clients.len() + sums.links) * UNBOUND + 2 * wire::LONGEST;
+        let is_bounded = self.spec.buffers == 0 || sums.actual + sums.pooled <= most;
+        assert!(is_bounded, "more than limits.buffers: {sums:?}, most {most}\n{}", self.rig.describe());
         // what waits to leave with more is counted when it leaves
         let is_counted = self.rig.is_busy() || sums.actual <= sums.accounted + SLACK;
         assert!(is_counted, "buffers are not accounted: {sums:?}\n{}", self.rig.describe());
@@ -145,6 +152,7 @@ impl<'a> World<'a> {
             let Some(doors) = &mut self.doors else { return };
             let flag = doors.watch(&mut stream);
             let mut client = Client::new(self.ids, stream, flag, self.spec.is_memcached);
+            client.session.longest = self.longest();
             client.session.is_quiet = self.spec.buffers == 0;
             client.session.is_peaceful = self.spec.peace == Peace::Full && !is_reader;
             self.clients.push(client);
@@ -237,6 +245,14 @@ impl<'a> World<'a> {
         }
     }
 
+    const fn longest(&self) -> usize {
+        if self.is_narrow {
+            LONGEST_NARROW
+        } else {
+            wire::LONGEST
+        }
+    }
+
     fn serve_all(&mut self) {
         for number in 0..self.nodes.len() {
             self.accept(number);
@@ -287,13 +303,14 @@ impl<'a> World<'a> {
     fn with_connection(&mut self, choice: u8) {
         let number = self.pick_node();
         self.accept(number);
+        let longest = self.longest();
         let Self { nodes, input, ledger, .. } = self;
         let node = &mut nodes[number];
         let at = input.below(node.connections.len());
         let Some(connection) = node.connections.get_mut(at) else { return };
         let how = match choice {
             18..=20 => Some(How::Proper(0)),
-            21..=23 => Some(How::Proper(input.pick(&LENGTHS))),
+            21..=23 => Some(How::Proper(input.pick(&LENGTHS).min(longest))),
             24 | 25 => Some(How::Refusal(input.below(6))),
             26 => Some(How::Error),
             27 => Some(How::Miss),
