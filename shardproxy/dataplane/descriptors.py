@@ -9,10 +9,8 @@ import resource
 from dataclasses import dataclass
 
 SPARE = 256  # listeners, worker threads, admin and control-plane connections, files
-SHARED_LINKS = 2  # of a worker to a node: one for each RESP version
-DEDICATED_SHARE = (
-    4  # of what is left, one part in so many is kept for connections of clients' own, if it is short
-)
+SHARED_LINKS = 4  # of a worker to a node: one for each RESP version, and for usual and for large values
+DEDICATED_SHARE = 4  # where too few are left, one in so many is kept for connections of clients' own
 
 
 @dataclass(frozen=True, slots=True)

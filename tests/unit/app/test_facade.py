@@ -190,7 +190,7 @@ def test_all_allowed_descriptors_are_used() -> None:
 
 
 WANTED = Wanted(clients=10_000, dedicated=6 * 256, nodes=6, shards=3, workers=2)
-ELSE = 2 * (2 * 6 + 3) + 256  # what workers share, and the spare
+ELSE = 2 * (4 * 6 + 3) + 256  # what workers share, and the spare
 
 
 @pytest.mark.parametrize(
@@ -207,7 +207,7 @@ ELSE = 2 * (2 * 6 + 3) + 256  # what workers share, and the spare
         # no client has two
         (20_000, replace(WANTED, clients=100), Share(20_000 - ELSE - 100, 100)),
         (20_000, replace(WANTED, dedicated=0), Share(20_000 - ELSE, 1)),
-        (200, WANTED, Share(53, 17)),
+        (200, WANTED, Share(35, 11)),
         (16, WANTED, Share(1, 1)),
     ],
 )
