@@ -33,13 +33,13 @@ from shardproxy.coordination.fencer import AckFencer
 from shardproxy.coordination.membership import members_alone
 from shardproxy.dataplane import BoundEndpoint, DataPlane
 from shardproxy.dataplane.cpus import cpu_count
-from shardproxy.dataplane.descriptors import clients_at_most, descriptors_raise, why_too_few
+from shardproxy.dataplane.descriptors import Wanted, descriptors_raise, descriptors_share, why_too_few
 from shardproxy.failover.controller import Inputs
 from shardproxy.failover.events import EventLog
 from shardproxy.failover.setup import FailoverSettings
 from shardproxy.health.monitor import Boards
 from shardproxy.health.pool import run_pool_log
-from shardproxy.model import Address
+from shardproxy.model import Address, Engine
 from shardproxy.model.board import Board
 from shardproxy.nodes import LinkTimeouts, NodeLinks, OpenLinks
 from shardproxy.store.local import LocalStore, StateFileError
@@ -239,7 +239,7 @@ class App:
             names=_admin_names(config),
             reloads=self._status.now.reloads + 1,
         )
-        _limit_clients(self._dataplane, config, _workers(self._started))
+        _share_descriptors(self._dataplane, config, _workers(self._started))
         plan = reload_plan(before, settings)
         withdrawn = sorted(set(before) - set(settings))
         log.info("config reloaded", changed=plan.serve, withdrawn=withdrawn)
@@ -280,20 +280,33 @@ def _start_dataplane(config: Config, table: Table) -> DataPlane:
         dataplane = DataPlane.start(workers=workers, table=table.encode(), buffers=config.limits.buffers)
     except ValueError as error:
         raise StartError(f"the data plane: {error}") from error
-    _limit_clients(dataplane, config, workers)
+    _share_descriptors(dataplane, config, workers)
     return dataplane
 
 
-def _limit_clients(dataplane: DataPlane, config: Config, workers: int) -> None:
+def _share_descriptors(dataplane: DataPlane, config: Config, workers: int) -> None:
     """Refuse clients there are no descriptors for: they would wait for ever, and probes behind them."""
-    clients = sum(cluster.limits.clients for cluster in config.clusters.values())
-    nodes = sum(len(topology.nodes) for topology in config.topologies())
-    available = descriptors_raise()
-    most = clients_at_most(available, nodes, workers)
-    dataplane.limit_clients(most)
-    too_few = why_too_few(available, clients, nodes, workers)
-    if too_few and most < clients:
-        log.warning("limit of clients lowered", clients=most, why=too_few)
+    available, wanted = descriptors_raise(), _wanted(config, workers)
+    share = descriptors_share(available, wanted)
+    dataplane.limit(clients=share.clients, dedicated=share.dedicated)
+    too_few = why_too_few(available, wanted)
+    if too_few and share.clients < wanted.clients:
+        log.warning("limit of clients lowered", clients=share.clients, why=too_few)
+    if too_few and share.dedicated < wanted.own:
+        log.warning("limit of dedicated connections lowered", dedicated=share.dedicated, why=too_few)
+
+
+def _wanted(config: Config, workers: int) -> Wanted:
+    limits = [cluster.limits.clients for cluster in config.clusters.values()]
+    topologies = config.topologies()
+    redis = [topology for topology in topologies if topology.engine is Engine.REDIS]
+    return Wanted(
+        clients=sum(limits) if all(limits) else 0,
+        dedicated=sum(len(t.nodes) * config.clusters[t.cluster].limits.dedicated for t in redis),
+        nodes=sum(len(topology.nodes) for topology in topologies),
+        shards=sum(len(topology.shards) for topology in redis),
+        workers=workers,
+    )
 
 
 @contextlib.contextmanager

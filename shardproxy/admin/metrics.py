@@ -82,6 +82,18 @@ COUNTER, GAUGE = Kind.COUNTER, Kind.GAUGE
 TABLE: tuple[Metric, ...] = (
     _process("shardproxy_workers", GAUGE, "Worker threads.", lambda s: len(s.workers)),
     _process("shardproxy_buffers_bytes", GAUGE, "All buffers of the data plane.", lambda s: s.buffers),
+    _process(
+        "shardproxy_dedicated_connections",
+        GAUGE,
+        "Connections of clients that block or watch, to all nodes.",
+        lambda s: s.dedicated,
+    ),
+    _process(
+        "shardproxy_descriptors_lacking_total",
+        COUNTER,
+        "Connections not opened or not accepted for want of a file descriptor.",
+        lambda s: s.lacking,
+    ),
     _worker("shardproxy_worker_turns_total", COUNTER, "Turns of the event loop.", lambda w: w.turns),
     _worker("shardproxy_worker_turn_age_seconds", GAUGE, "Time since the last turn.", lambda w: w.age),
     _worker("shardproxy_worker_clients", GAUGE, "Clients of a worker.", lambda w: w.clients),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -21,8 +21,8 @@ TYPES = {"normal": "normal", "pubsub": "pubsub", "master": "master", "replica": 
 
 
 async def client_list(call: Call) -> Reply:
-    is_wanted = _list_filter(call.args[2:])
-    clients = [client for client in await clients_of(call) if is_wanted(client)]
+    ids, is_wanted = _list_filter(call.args[2:])
+    clients = [client for client in await clients_of(call, ids) if is_wanted(client)]
     clients.sort(key=lambda client: int(client["id"]))
     lines = []
     for number, client in enumerate(clients):
@@ -32,21 +32,21 @@ async def client_list(call: Call) -> Reply:
     return Verbatim("".join(lines).encode("utf-8", "surrogateescape"))
 
 
-def _list_filter(args: Sequence[bytes]) -> Filter:
+def _list_filter(args: Sequence[bytes]) -> tuple[set[int] | None, Filter]:
+    """The ids that are asked for, if any are, and what else has to be true of a client."""
     if not args:
-        return lambda client: True
+        return None, lambda client: True
     option = lower(args[0])
     if option == "type" and len(args) == 2:
         wanted = _type(args[1])
-        return lambda client: type_of(client) == wanted
+        return None, lambda client: type_of(client) == wanted
     if option == "id" and len(args) > 1:
-        ids = {integer(word, "ERR Invalid client ID") for word in args[1:]}
-        return lambda client: client["id"] in ids
+        return {integer(word, "ERR Invalid client ID") for word in args[1:]}, lambda client: True
     raise CommandError(SYNTAX_ERROR)
 
 
 async def client_info(call: Call) -> Reply:
-    for client in await call.dataplane.clients(call.offload.client_id):
+    for client in await call.dataplane.clients([call.offload.client_id]):
         return Verbatim(f"{line_of(client)}\n".encode("utf-8", "surrogateescape"))
     raise CommandError("ERR this connection is about to be closed")
 
@@ -57,6 +57,7 @@ class _Kill:
 
     filters: dict[str, Filter]  # by what they look at
     skips_me: bool = True
+    id: int | None = None  # the only one it can be
 
 
 async def client_kill(call: Call) -> Reply:
@@ -68,7 +69,7 @@ async def client_kill(call: Call) -> Reply:
         kill = _kill_filters(call.args[2:])
     wanted = [
         client["id"]
-        for client in await clients_of(call)
+        for client in await clients_of(call, None if kill.id is None else [kill.id])
         if all(is_wanted(client) for is_wanted in kill.filters.values())
         and not (kill.skips_me and client["id"] == call.offload.client_id)
     ]
@@ -86,7 +87,11 @@ def _kill_filters(args: Sequence[bytes]) -> _Kill:
         raise CommandError(SYNTAX_ERROR)
     kill = _Kill({})
     for option, value in zip(args[::2], args[1::2], strict=True):
-        if lower(option) != "skipme":
+        if lower(option) == "id":
+            kill.id = integer(value, BAD_ID)
+            if kill.id < 1:
+                raise CommandError(BAD_ID)
+        elif lower(option) != "skipme":
             kill.filters[lower(option)] = _kill_filter(lower(option), value)
         elif lower(value) in ("yes", "no"):
             kill.skips_me = lower(value) == "yes"
@@ -96,13 +101,7 @@ def _kill_filters(args: Sequence[bytes]) -> _Kill:
 
 
 def _kill_filter(option: str, value: bytes) -> Filter:
-    wanted: str | int
     match option:
-        case "id":
-            wanted = integer(value, BAD_ID)
-            if wanted < 1:
-                raise CommandError(BAD_ID)
-            return lambda client: client["id"] == wanted
         case "type":
             wanted = _type(value)
             return lambda client: type_of(client) == wanted
@@ -127,11 +126,11 @@ def _type(word: bytes) -> str:
     return kind
 
 
-async def clients_of(call: Call) -> list[Client]:
-    """The clients of the cluster, also who is blocked here and not at a node."""
-    found = [
-        client for client in await call.dataplane.clients() if client["cluster"] == call.topology.cluster
-    ]
+async def clients_of(call: Call, ids: Collection[int] | None = None) -> list[Client]:
+    """The clients of the cluster, or these, also who is blocked here and not at a node."""
+    wanted = None if ids is None else [number for number in ids if number > 0]
+    described = await call.dataplane.clients(wanted)
+    found = [client for client in described if client["cluster"] == call.topology.cluster]
     waiting = call.followers.clients()
     return [{**client, "is_blocked": True} if client["id"] in waiting else client for client in found]
 

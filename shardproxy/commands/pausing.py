@@ -42,7 +42,7 @@ async def client_unblock(call: Call) -> Reply:
         return 0
     if call.followers.unblock(call.topology.cluster, client, with_error=with_error):
         return 1
-    if all(found["id"] != client for found in await clients_of(call)):
+    if not await clients_of(call, [client]):
         return 0  # another cluster's client is none here
     return int(await call.dataplane.unblock(client, with_error=with_error))
 

@@ -92,9 +92,10 @@ class DataPlane:
         """Counters of all workers since their start."""
         return Statistics.read(self._native.statistics())
 
-    async def clients(self, client_id: int | None = None) -> tuple[Mapping[str, Any], ...]:
-        """Every connected client, or that one, each with what CLIENT LIST shows; takes up to 1 s."""
-        return tuple(await trio.to_thread.run_sync(self._native.clients, client_id, limiter=self._asking))
+    async def clients(self, client_ids: Iterable[int] | None = None) -> tuple[Mapping[str, Any], ...]:
+        """Every connected client, or these, each as CLIENT LIST shows it, by their ids; takes up to 1 s."""
+        ids = None if client_ids is None else list(client_ids)
+        return tuple(await trio.to_thread.run_sync(self._native.clients, ids, limiter=self._asking))
 
     async def kill(self, client_ids: Iterable[int]) -> int:
         """Close these clients; return how many there were."""
@@ -139,9 +140,12 @@ class DataPlane:
             self._native.unblock, client_id, with_error, limiter=self._asking
         )
 
-    def limit_clients(self, most: int) -> None:
-        """Refuse clients beyond so many of all clusters together; 0 = no limit."""
-        self._native.limit_clients(most)
+    def limit(self, *, clients: int, dedicated: int) -> None:
+        """Refuse clients beyond so many of all clusters together; 0 = no limit.
+
+        Who needs a connection of its own beyond so many waits for one.
+        """
+        self._native.limit(clients, dedicated)
 
     def drain(self) -> None:
         """Stop listening; each client is closed once its replies are out."""

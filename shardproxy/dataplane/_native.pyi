@@ -13,6 +13,7 @@ __all__ = [
     "NodeDown",
     "NodeLost",
     "Offloaded",
+    "OutOfFiles",
     "glob_filter",
 ]
 
@@ -119,6 +120,15 @@ class ClientDid:
     def what(self) -> str: ...
 
 @final
+class OutOfFiles:
+    """Something could not be opened for want of a file descriptor; no node is to blame."""
+
+    __hash__: ClassVar[None]  # type: ignore[assignment]
+    def __new__(cls, what: str) -> Self: ...
+    @property
+    def what(self) -> str: ...
+
+@final
 class DataPlane:
     """Worker threads that serve every ordinary request."""
 
@@ -146,7 +156,7 @@ class DataPlane:
     def fileno(self) -> int:
         """An eventfd that is readable while `take` has something."""
 
-    def take(self) -> list[Offloaded | Abandoned | NodeLost | NodeDown | ClientDid]:
+    def take(self) -> list[Offloaded | Abandoned | NodeLost | NodeDown | ClientDid | OutOfFiles]:
         """What has happened since the last call, in its order.
 
         An `Abandoned` comes after its `Offloaded`. A node that is down is told once, and once when it is not
@@ -162,11 +172,14 @@ class DataPlane:
     def statistics(self) -> dict[str, Any]:
         """Counters of all workers, as nested plain values."""
 
-    def clients(self, client_id: int | None = None) -> list[dict[str, Any]]:
-        """Every connected client, or that one, as CLIENT LIST needs it. Waits up to 1 s; releases the GIL."""
+    def clients(self, client_ids: list[int] | None = None) -> list[dict[str, Any]]:
+        """Every connected client, or these, as CLIENT LIST needs it, by their ids.
+
+        A worker does it beside its other work, some in each turn. Waits up to 1 s; releases the GIL.
+        """
 
     def kill(self, client_ids: list[int]) -> int:
-        """Close these clients; return how many there were."""
+        """Close these clients; return how many there were. Beside other work, as `clients`."""
 
     def topics(self, cluster: str, kind: str, pattern: bytes | None = None) -> bytes:
         """What the cluster's clients are subscribed to and the pattern matches, as an encoded array of names.
@@ -184,8 +197,11 @@ class DataPlane:
     def unblock(self, client_id: int, with_error: bool) -> bool:
         """End a client's wait for a blocking command; return whether it was waiting. Waits up to 1 s."""
 
-    def limit_clients(self, most: int) -> None:
-        """Refuse clients beyond so many of all clusters together; 0 = no limit."""
+    def limit(self, clients: int, dedicated: int) -> None:
+        """Refuse clients beyond so many of all clusters together; 0 = no limit.
+
+        Nor are more connections of clients' own opened than so many; those that are there stay.
+        """
 
     def drain(self) -> None:
         """Stop listening; close each client once its replies are out."""

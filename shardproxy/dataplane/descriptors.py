@@ -1,10 +1,46 @@
-"""File descriptors: every client and every connection to a node takes one."""
+"""File descriptors: every client and every connection to a node takes one; who blocks or watches takes two.
+
+available = spare + what workers share + clients + connections of clients' own
+"""
 
 from __future__ import annotations
 
 import resource
+from dataclasses import dataclass
 
 SPARE = 256  # listeners, worker threads, admin and control-plane connections, files
+SHARED_LINKS = 4  # of a worker to a node: one for each RESP version, and for usual and for large values
+DEDICATED_SHARE = 4  # where too few are left, one in so many is kept for connections of clients' own
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the config lets clients and workers open."""
+
+    clients: int  # of all clusters; 0 = no limit
+    dedicated: int  # connections of clients' own, of one worker to all nodes
+    nodes: int
+    shards: int  # that clients may subscribe to
+    workers: int
+
+    @property
+    def shared(self) -> int:
+        """Connections that workers have at all times: one of them subscribes, to each shard."""
+        return self.workers * (SHARED_LINKS * self.nodes + self.shards)
+
+    @property
+    def own(self) -> int:
+        """Connections of clients' own: no client has two."""
+        most = self.workers * self.dedicated
+        return min(most, self.clients) if self.clients else most
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """How many of each there may be in the whole process; 0 = no limit."""
+
+    clients: int
+    dedicated: int
 
 
 def descriptors_raise() -> int:
@@ -15,23 +51,22 @@ def descriptors_raise() -> int:
     return hard
 
 
-def clients_at_most(available: int, nodes: int, workers: int) -> int:
-    """Return how many clients there are descriptors for, beside all else; 0 when there is no limit."""
+def descriptors_share(available: int, wanted: Wanted) -> Share:
+    """Share out what is left beside all else: what is wanted if it suffices, else most of it to clients."""
     if available in (resource.RLIM_INFINITY, -1):
-        return 0
-    return max(1, available - _taken(nodes, workers) - min(SPARE, available // 2))
+        return Share(0, 0)
+    left = max(0, available - wanted.shared - min(SPARE, available // 2))
+    kept = max(left // DEDICATED_SHARE, left - wanted.clients if wanted.clients else 0)
+    dedicated = min(wanted.own, kept)
+    return Share(max(1, left - dedicated), max(1, dedicated))
 
 
-def why_too_few(available: int, clients: int, nodes: int, workers: int) -> str | None:
-    """Say what to do when so many clients and nodes need more descriptors than there are."""
-    needed = clients + _taken(nodes, workers) + SPARE
+def why_too_few(available: int, wanted: Wanted) -> str | None:
+    """Say what to do when all that is wanted needs more descriptors than there are."""
+    needed = wanted.clients + wanted.own + wanted.shared + SPARE
     if available in (resource.RLIM_INFINITY, -1) or needed <= available:
         return None
     return (
-        f"limits.clients of all clusters and their nodes need {needed} file descriptors, {available} are "
-        "allowed: raise LimitNOFILE= (systemd) or `ulimit -Hn`, or lower limits.clients"
+        f"limits.clients of all clusters, their nodes and limits.dedicated need {needed} file descriptors, "
+        f"{available} are allowed: raise LimitNOFILE= (systemd) or `ulimit -Hn`, or lower these limits"
     )
-
-
-def _taken(nodes: int, workers: int) -> int:
-    return 2 * nodes * workers  # a connection for each RESP version

@@ -2,6 +2,7 @@
 
 workers ─ one queue ─> take ─┬─ NodeLost ─> hints ─> health
                              ├─ NodeDown ─> down: a board
+                             ├─ OutOfFiles ─> the log
                              └─ Offloaded, Abandoned, ClientDid ─> who iterates
 """
 
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import structlog
 import trio
 
-from shardproxy.dataplane._native import Abandoned, ClientDid, NodeDown, NodeLost, Offloaded
+from shardproxy.dataplane._native import Abandoned, ClientDid, NodeDown, NodeLost, Offloaded, OutOfFiles
 from shardproxy.model import Address
 from shardproxy.model.board import Board
 from shardproxy.model.health import NodeDown as Down
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from shardproxy.dataplane import _native
 
 MAX_HINTS = 256  # not taken yet; more say nothing new
+FILES_TOLD = 60.0  # seconds until the log is told again that there are no descriptors
+FILES_ADVICE = "raise LimitNOFILE= (systemd) or `ulimit -Hn`, or lower limits.clients or limits.dedicated"
 
 Event: TypeAlias = Offloaded | Abandoned | ClientDid  # what clients want and do
 
@@ -41,6 +44,7 @@ class Events(AsyncIterator[Event]):
         self._hint, self.hints = trio.open_memory_channel[Address](MAX_HINTS)
         self.down: Board[PoolKey, Down] = Board()
         self._strangers: dict[PoolKey, str] = {}  # that the log knows, and why they are
+        self._files_told = float("-inf")  # when the log was told that there are none
 
     async def __anext__(self) -> Event:
         await trio.lowlevel.checkpoint()
@@ -58,6 +62,8 @@ class Events(AsyncIterator[Event]):
                 self._pass_hint(event)
             elif isinstance(event, NodeDown):
                 self._show_down(event)
+            elif isinstance(event, OutOfFiles):
+                self._tell_out_of_files(event)
             else:
                 self._waiting.append(event)
 
@@ -76,6 +82,12 @@ class Events(AsyncIterator[Event]):
             self.down.hide(key)
         else:
             self.down.show(key, Down(node.why, trio.current_time()))
+
+    def _tell_out_of_files(self, event: OutOfFiles) -> None:
+        now = trio.current_time()
+        if now >= self._files_told + FILES_TOLD:
+            self._files_told = now
+            log.error("out of file descriptors", wanted=event.what, advice=FILES_ADVICE)
 
     def forget_strangers(self, cluster: str) -> None:
         """Who a primary is has been told anew."""

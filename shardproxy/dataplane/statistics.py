@@ -107,6 +107,8 @@ class Statistics:
     clusters: Mapping[str, ClusterStatistics]
     buffers: int  # bytes
     epoch: Mapping[str, int]
+    dedicated: int = 0  # connections of clients' own
+    lacking: int = 0  # what could not be opened for want of a file descriptor
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> Statistics:
@@ -116,6 +118,8 @@ class Statistics:
             clusters={name: ClusterStatistics.read(c) for name, c in values["clusters"].items()},
             buffers=values["buffers"],
             epoch=dict(values["epoch"]),
+            dedicated=values["dedicated"],
+            lacking=values["lacking"],
         )
 
     @property

@@ -79,7 +79,6 @@ pub struct ClusterMetrics {
     pub bytes_out: Counter,
     pub offloads: Counter,
     pub protocol_errors: Counter,
-    pub over_limit: Counter,
     /// Requests, and their bytes, that wait for a primary as of the last tick.
     pub parked: Counter,
     pub parked_bytes: Counter,
@@ -137,7 +136,6 @@ impl Default for ClusterMetrics {
             bytes_out: Counter::default(),
             offloads: Counter::default(),
             protocol_errors: Counter::default(),
-            over_limit: Counter::default(),
             parked: Counter::default(),
             parked_bytes: Counter::default(),
             tryagain: Counter::default(),
@@ -305,7 +303,7 @@ fn collect_cluster(parts: &[Arc<ClusterMetrics>], names: &HashMap<u16, String>) 
     json!({
         "clients": sum(|m| &m.clients), "accepted": sum(|m| &m.accepted), "refused": 0, "closed": closed,
         "bytes_in": sum(|m| &m.bytes_in), "bytes_out": sum(|m| &m.bytes_out), "offloads": sum(|m| &m.offloads),
-        "protocol_errors": sum(|m| &m.protocol_errors), "over_limit": sum(|m| &m.over_limit),
+        "protocol_errors": sum(|m| &m.protocol_errors),
         "parked": sum(|m| &m.parked), "parked_bytes": sum(|m| &m.parked_bytes),
         "tryagain": sum(|m| &m.tryagain), "indoubt": sum(|m| &m.indoubt),
         "deliveries": sum(|m| &m.deliveries), "subscription_gaps": sum(|m| &m.subscription_gaps),

@@ -63,14 +63,14 @@ fn imports(text: &str) -> Vec<&str> {
 
 #[test]
 fn imports_point_downward() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = Vec::new();
-    sources(&root, &mut files);
+    sources(&source, &mut files);
     assert!(files.len() > 100);
     let floor = |room: &str| FLOORS.iter().position(|floor| *floor == room);
     let mut wrong = Vec::new();
     for file in files {
-        let path = file.strip_prefix(&root).unwrap();
+        let path = file.strip_prefix(&source).unwrap();
         let name = path.file_name().unwrap().to_str().unwrap();
         let room = path.iter().next().unwrap().to_str().unwrap().trim_end_matches(".rs");
         if matches!(room, "lib" | "rooms") || matches!(name, "tests.rs" | "random.rs" | "oracle.rs") {

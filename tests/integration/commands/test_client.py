@@ -81,3 +81,21 @@ async def test_kill_closes_those_all_filters_name(
         desk.connected = CLIENTS
         assert await desk.ask("CLIENT", "KILL", *args) == reply
         assert desk.killed == ids
+
+
+@pytest.mark.parametrize(
+    ("args", "described"),
+    [
+        (["INFO"], [ME]),
+        (["LIST", "ID", 3, 99, -7], [3]),
+        (["KILL", "ID", 3], [3]),
+        (["KILL", "ID", 2, "TYPE", "normal"], [2]),
+        (["UNBLOCK", 2], [2]),
+        (["LIST", "TYPE", "pubsub"], [3, ME, 2, 4, 5]),
+    ],
+)
+async def test_who_is_named_is_looked_up_alone(args: list[str | int], described: list[int]) -> None:
+    async with open_desk(topology_at("127.0.0.1:1")) as desk:
+        desk.connected = CLIENTS
+        await desk.ask("CLIENT", *args)
+        assert desk.described == described

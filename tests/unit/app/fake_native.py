@@ -8,9 +8,9 @@ from collections import deque
 from typing import Any, TypeAlias, cast
 
 from shardproxy.dataplane import DataPlane, _native
-from shardproxy.dataplane._native import Abandoned, ClientDid, NodeDown, NodeLost, Offloaded
+from shardproxy.dataplane._native import Abandoned, ClientDid, NodeDown, NodeLost, Offloaded, OutOfFiles
 
-Event: TypeAlias = Offloaded | Abandoned | NodeLost | NodeDown | ClientDid
+Event: TypeAlias = Offloaded | Abandoned | NodeLost | NodeDown | ClientDid | OutOfFiles
 
 
 class FakeNative:
@@ -58,7 +58,7 @@ class FakeNative:
 
     def learn(self, table: bytes) -> None: ...
 
-    def limit_clients(self, most: int) -> None: ...
+    def limit(self, clients: int, dedicated: int) -> None: ...
 
     def fileno(self) -> int:
         return self._wakeup
@@ -81,7 +81,7 @@ class FakeNative:
     def statistics(self) -> dict[str, Any]:
         return self.counters
 
-    def clients(self, client_id: int | None = None) -> list[dict[str, Any]]:
+    def clients(self, client_ids: list[int] | None = None) -> list[dict[str, Any]]:
         return self.client_rows
 
     def kill(self, client_ids: list[int]) -> int:
@@ -142,4 +142,6 @@ def statistics(clients: int = 3) -> dict[str, Any]:
         "clusters": {"main": cluster},
         "buffers": 85,
         "epoch": {"main": 6},
+        "dedicated": 86,
+        "lacking": 87,
     }

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import resource
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import trio
 import trio.testing
 from structlog.testing import capture_logs
 
 from shardproxy.config import parse_config
 from shardproxy.dataplane import Abandoned, ClientDid, Event, Offloaded
-from shardproxy.dataplane._native import NodeDown, NodeLost
+from shardproxy.dataplane._native import NodeDown, NodeLost, OutOfFiles
 from shardproxy.dataplane.cpus import cpu_count
-from shardproxy.dataplane.descriptors import clients_at_most, descriptors_raise, why_too_few
+from shardproxy.dataplane.descriptors import (
+    Share,
+    Wanted,
+    descriptors_raise,
+    descriptors_share,
+    why_too_few,
+)
 from shardproxy.dataplane.spec import ClusterSpec, cluster_spec
 from shardproxy.model import Address
 from shardproxy.model.health import NodeDown as Down
@@ -181,20 +189,61 @@ def test_all_allowed_descriptors_are_used() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def test_clients_leave_descriptors_for_all_else() -> None:
-    assert clients_at_most(resource.RLIM_INFINITY, nodes=6, workers=2) == 0
-    assert clients_at_most(20_000, nodes=6, workers=2) == 20_000 - 24 - 256
-    assert clients_at_most(200, nodes=6, workers=2) == 200 - 24 - 100
-    assert clients_at_most(16, nodes=6, workers=2) == 1
+WANTED = Wanted(clients=10_000, dedicated=6 * 256, nodes=6, shards=3, workers=2)
+ELSE = 2 * (4 * 6 + 3) + 256  # what workers share, and the spare
+
+
+@pytest.mark.parametrize(
+    ("available", "wanted", "share"),
+    [
+        (resource.RLIM_INFINITY, WANTED, Share(0, 0)),
+        # enough: what nobody wants clients may have all the same
+        (20_000, WANTED, Share(20_000 - ELSE - 3072, 3072)),
+        (ELSE + 10_000 + 3072, WANTED, Share(10_000, 3072)),
+        # too few: a fourth is kept for connections of clients' own, and more if there are so few clients
+        (ELSE + 4000, WANTED, Share(3000, 1000)),
+        (ELSE + 4000, replace(WANTED, clients=2500), Share(2500, 1500)),
+        (ELSE + 4000, replace(WANTED, clients=0), Share(3000, 1000)),
+        # no client has two
+        (20_000, replace(WANTED, clients=100), Share(20_000 - ELSE - 100, 100)),
+        (20_000, replace(WANTED, dedicated=0), Share(20_000 - ELSE, 1)),
+        (200, WANTED, Share(35, 11)),
+        (16, WANTED, Share(1, 1)),
+    ],
+)
+def test_clients_and_their_connections_share_what_all_else_leaves(
+    available: int, wanted: Wanted, share: Share
+) -> None:
+    assert descriptors_share(available, wanted) == share
 
 
 def test_too_few_descriptors_are_told_with_what_to_do() -> None:
-    assert why_too_few(1_000_000, clients=10_000, nodes=500, workers=64) is None
-    assert why_too_few(resource.RLIM_INFINITY, clients=10_000, nodes=500, workers=64) is None
-    told = why_too_few(4096, clients=10_000, nodes=6, workers=2)
+    assert why_too_few(1_000_000, replace(WANTED, nodes=500, workers=64)) is None
+    assert why_too_few(resource.RLIM_INFINITY, replace(WANTED, nodes=500, workers=64)) is None
+    needed = 10_000 + 3072 + ELSE
+    assert why_too_few(needed, WANTED) is None
+    told = why_too_few(needed - 1, WANTED)
     assert told
-    assert "need 10280 file descriptors, 4096 are allowed" in told
+    assert f"need {needed} file descriptors, {needed - 1} are allowed" in told
     assert "LimitNOFILE" in told
+
+
+async def test_a_lack_of_descriptors_is_told_once_a_minute(autojump_clock: trio.testing.MockClock) -> None:
+    native = FakeNative()
+    dataplane = dataplane_over(native)
+
+    async def read() -> None:
+        async for _ in dataplane.events():
+            raise AssertionError("nothing was offloaded")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(read)
+        with capture_logs() as logged:
+            for _ in range(10):
+                native.tell(OutOfFiles("a connection to node 127.0.0.1:1"))
+                await trio.sleep(10)
+        dataplane.stop()
+    assert [entry["wanted"] for entry in logged] == ["a connection to node 127.0.0.1:1"] * 2
 
 
 async def test_threads_that_are_all_taken_hold_up_no_topology() -> None:

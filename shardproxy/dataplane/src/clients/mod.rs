@@ -16,6 +16,7 @@ pub use subscriptions::{Errand, Stage, Subscriptions, Words};
 pub use transaction::Transaction;
 pub use waiting::Waiting;
 
+use std::collections::HashMap;
 use std::ops::{Index, IndexMut};
 
 use slab::Slab;
@@ -27,6 +28,8 @@ use crate::metrics::CloseReason;
 #[derive(Default)]
 pub struct Clients {
     slab: Slab<Client>,
+    /// Where each is, by its id.
+    places: HashMap<u64, u32>,
     /// Those with something to send; each once.
     dirty: Vec<usize>,
     /// Those with input left over, to be looked at in the next turn; each once.
@@ -38,6 +41,7 @@ impl Clients {
     pub fn insert(&mut self, make: impl FnOnce(usize) -> Client) -> &mut Client {
         let entry = self.slab.vacant_entry();
         let client = make(entry.key());
+        self.places.insert(client.id, client.index);
         entry.insert(client)
     }
 
@@ -46,7 +50,23 @@ impl Clients {
     }
 
     pub fn remove(&mut self, index: usize) -> Client {
-        self.slab.remove(index)
+        let client = self.slab.remove(index);
+        self.places.remove(&client.id);
+        client
+    }
+
+    /// Where the client with this id is, if it is there.
+    pub fn place_of(&self, id: u64) -> Option<usize> {
+        self.places.get(&id).map(|&place| place as usize)
+    }
+
+    /// No client is in a place beyond this one.
+    pub fn places(&self) -> usize {
+        self.slab.capacity()
+    }
+
+    pub fn get(&self, index: usize) -> Option<&Client> {
+        self.slab.get(index)
     }
 
     #[inline]

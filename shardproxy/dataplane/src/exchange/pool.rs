@@ -37,6 +37,7 @@ pub struct BufferPool {
     spent: Vec<Vec<u8>>,
     /// The fewest that were free since the last look: nobody needed those.
     fewest: usize,
+    #[allow(clippy::vec_box)] // they stay where they are, in a reply queue as here
     joins: Vec<Box<Join>>,
 }
 

@@ -11,7 +11,7 @@ use crate::exchange::{trim, Exchange};
 use crate::metrics::{Class, NodeMetrics};
 use crate::model::Digest;
 use crate::model::{EngineKind, Kind, Lane, Speech, Timeouts};
-use crate::net::Stream;
+use crate::net::{Permit, Stream};
 
 #[derive(Debug, PartialEq, Eq, Clone, Copy)]
 pub enum State {
@@ -47,6 +47,14 @@ pub struct Leased {
     pub is_altered: bool,
     /// The engine's CLIENT ID, to unblock it by.
     pub engine_id: u64,
+    /// Its share of what the process may open.
+    _permit: Option<Permit>,
+}
+
+impl Leased {
+    pub fn with(permit: Permit) -> Self {
+        Self { _permit: Some(permit), ..Self::default() }
+    }
 }
 
 #[derive(Default)]

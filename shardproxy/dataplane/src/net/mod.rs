@@ -1,12 +1,14 @@
 //! Sockets: addresses, non-blocking streams, listeners and name resolution. Knows nothing of protocols.
 
 mod address;
+mod budget;
 mod listener;
 mod resolver;
 mod stream;
 mod wakeup;
 
 pub use address::Address;
+pub use budget::{is_out_of_descriptors, lacks_descriptors, Budget, Permit};
 pub use listener::Listener;
 pub use resolver::Resolver;
 pub use stream::Stream;

@@ -1,4 +1,5 @@
-//! Connections of a client's own, while it is blocked or watches: from a bounded pool per node, with a queue beyond it.
+//! Connections of a client's own, while it is blocked or watches: from a bounded pool per node, with a queue beyond it. All
+//! pools together have no more than there are file descriptors for.
 
 use std::time::Duration;
 
@@ -41,16 +42,18 @@ pub fn lease(turn: &mut Turn, client: &mut Client, shard: u16, on_replica: bool)
         let way = &turn.links[i].way;
         way.resp == client.resp && way.db == client.db
     });
-    let leased = match idle {
-        Some(at) => place.idle.swap_remove(at),
-        None if place.dedicated < served.cluster.spec.limits.dedicated => {
+    let may_open = idle.is_none() && place.dedicated < served.cluster.spec.limits.dedicated;
+    let permit = if may_open { turn.shared.dedicated.take() } else { None };
+    let leased = match (idle, permit) {
+        (Some(at), _) => place.idle.swap_remove(at),
+        (None, Some(permit)) => {
             place.dedicated += 1;
             let engine = served.cluster.spec.engine;
             let way = Way { cluster: client.cluster, shard, node, resp: client.resp, db: client.db, lane: Lane::Usual };
-            let role = Role::Leased(Box::default());
+            let role = Role::Leased(Box::new(Leased::with(permit)));
             turn.links.insert(Link::new(way, role, engine, turn.now, place.metrics.clone()))
         }
-        None => {
+        (None, None) => {
             if let Some(other) = place.idle.pop() {
                 turn.later.retire.push(other); // of another RESP version or database: it makes room
             }

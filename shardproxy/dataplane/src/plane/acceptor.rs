@@ -13,7 +13,7 @@ use serde_json::{json, Map, Value};
 use crate::clients::Seats;
 use crate::dialect::{memcached, texts};
 use crate::model::{EndpointKind, EngineKind};
-use crate::net::{Address, Listener};
+use crate::net::{lacks_descriptors, Address, Listener};
 use crate::shared::Shared;
 use crate::sync::lock;
 use crate::worker::{Mailbox, Message};
@@ -249,6 +249,9 @@ impl Run {
                     io::ErrorKind::WouldBlock => return,
                     io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => continue,
                     _ => {
+                        if lacks_descriptors(&error) {
+                            self.shared.lack(format!("a client of {}", key.address));
+                        }
                         self.is_exhausted = true;
                         return;
                     }

@@ -5,7 +5,7 @@ mod acceptor;
 use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{sync_channel, SyncSender};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -21,7 +21,7 @@ use crate::model::{Cluster, Kind};
 use crate::net::{Address, Resolver};
 use crate::shared::{worker_of, Paused, Shared};
 use crate::sync::lock;
-use crate::worker::{Mailbox, Message, Worker};
+use crate::worker::{Chore, Mailbox, Message, Worker};
 
 pub use crate::shared::{ClientDid, Event, Loss, NodeDown, NodeLost, Offload};
 
@@ -148,9 +148,11 @@ impl Plane {
         Some(served.as_ref()?.slot_of(key))
     }
 
-    /// Refuse clients beyond so many of all clusters together; 0 = no limit. Those that are there stay.
-    pub fn limit_clients(&self, most: usize) {
-        self.seats.limit(most);
+    /// Refuse clients beyond so many of all clusters together, and open no more connections of clients' own than so many;
+    /// 0 = no limit. Those that are there stay.
+    pub fn limit(&self, clients: usize, dedicated: usize) {
+        self.seats.limit(clients);
+        self.shared.dedicated.limit(dedicated);
     }
 
     pub fn learn(&self, table: &[u8]) -> Result<(), String> {
@@ -208,37 +210,39 @@ impl Plane {
             }
         }
         self.acceptor.count_refused(&mut clusters);
-        json!({"workers": workers, "clusters": clusters, "buffers": shared.buffers().0, "epoch": epochs})
+        json!({
+            "workers": workers, "clusters": clusters, "buffers": shared.buffers().0, "epoch": epochs,
+            "dedicated": shared.dedicated.taken(), "lacking": shared.lacking.load(Relaxed),
+        })
     }
 
+    /// All clients, by their ids.
     pub fn clients(&self) -> Vec<ClientInfo> {
+        in_order(self.ask_all(|described| Message::Chore(Chore::list(described))))
+    }
+
+    /// Those of the clients with these ids that are there, by their ids.
+    pub fn find_clients(&self, ids: Vec<u64>) -> Vec<ClientInfo> {
+        let ids = set_of(ids);
+        in_order(self.ask_all(|described| Message::Chore(Chore::describe(ids.clone(), described))))
+    }
+
+    /// Close these clients; how many of them there were.
+    pub fn kill(&self, ids: Vec<u64>) -> usize {
+        let ids = set_of(ids);
+        self.ask_all(|killed| Message::Chore(Chore::kill(ids.clone(), killed))).into_iter().sum()
+    }
+
+    /// What the workers answer within their time.
+    fn ask_all<T>(&self, message: impl Fn(SyncSender<T>) -> Message) -> Vec<T> {
         let (sender, answers) = sync_channel(self.mailboxes.len());
         for mailbox in &*self.mailboxes {
-            mailbox.send(Message::List(sender.clone()));
+            mailbox.send(message(sender.clone()));
         }
         drop(sender);
         let deadline = Instant::now() + ASK;
-        let mut all = Vec::new();
-        while let Ok(some) = answers.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            all.extend(some);
-        }
-        all.sort_by_key(|client: &ClientInfo| client.id);
-        all
-    }
-
-    pub fn kill(&self, ids: Vec<u64>) -> usize {
-        let (killed, answers) = sync_channel(self.mailboxes.len());
-        let ids = Arc::new(ids);
-        for mailbox in &*self.mailboxes {
-            mailbox.send(Message::Kill { ids: ids.clone(), killed: killed.clone() });
-        }
-        drop(killed);
-        let deadline = Instant::now() + ASK;
-        let mut count = 0;
-        while let Ok(some) = answers.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            count += some;
-        }
-        count
+        let next = || answers.recv_timeout(deadline.saturating_duration_since(Instant::now())).ok();
+        std::iter::from_fn(next).collect()
     }
 
     /// The names that match of what clients of the cluster are subscribed to, sorted. Without a pattern all of them.
@@ -273,17 +277,7 @@ impl Plane {
 
     /// End a client's wait for a blocking command as a timeout would, or with an error; whether it was waiting.
     pub fn unblock(&self, client: u64, with_error: bool) -> bool {
-        let (sender, answers) = sync_channel(self.mailboxes.len());
-        for mailbox in &*self.mailboxes {
-            mailbox.send(Message::Unblock { client, with_error, unblocked: sender.clone() });
-        }
-        drop(sender);
-        let deadline = Instant::now() + ASK;
-        let mut found = false;
-        while let Ok(one) = answers.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            found |= one;
-        }
-        found
+        self.ask_all(|unblocked| Message::Unblock { client, with_error, unblocked }).contains(&true)
     }
 
     /// The name of a command id, for CLIENT LIST.
@@ -324,6 +318,19 @@ impl Drop for Plane {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+fn in_order(described: Vec<Vec<ClientInfo>>) -> Vec<ClientInfo> {
+    let mut all: Vec<ClientInfo> = described.into_iter().flatten().collect();
+    all.sort_unstable_by_key(|client| client.id);
+    all
+}
+
+/// Each once.
+fn set_of(mut ids: Vec<u64>) -> Arc<[u64]> {
+    ids.sort_unstable();
+    ids.dedup();
+    ids.into()
 }
 
 #[derive(Debug)]

@@ -165,6 +165,29 @@ fn what_a_panicking_worker_had_is_given_back_and_what_others_have_is_theirs() {
     }
 }
 
+/// A worker that starts anew knows the newest epoch, and may find older ones in its mailbox.
+#[test]
+fn an_older_epoch_is_not_gone_back_to() {
+    let (plane, address) = plane(1, 0);
+    let described = |epoch: u64, port: u16| {
+        let node = json!({"address": format!("127.0.0.1:{port}")});
+        let spec = json!({
+            "name": "c", "engine": "redis", "epoch": epoch, "timeouts": {"park": 0.0},
+            "shards": [{"slots": [[0, 16383]], "primary": 0, "nodes": [node]}],
+            "endpoints": [{"kind": "primary", "addresses": ["127.0.0.1:0"]}],
+        });
+        Cluster::parse(spec.to_string().as_bytes()).unwrap()
+    };
+    plane.apply(described(3, agreeable())).unwrap();
+    let (applied, taken) = sync_channel(1);
+    let older = Some(Arc::new(described(2, 1)));
+    plane.mailboxes[0].send(Message::Apply { index: 0, cluster: older, applied });
+    taken.recv_timeout(Duration::from_secs(8)).unwrap();
+    let mut client = connect(&address);
+    client.write_all(b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1\r\nv\r\n").unwrap();
+    assert!(says(&client, "+OK\r\n"), "the newest one's primary has it");
+}
+
 #[test]
 fn a_worker_that_panics_once_it_was_told_to_stop_stops() {
     for _ in 0..10 {

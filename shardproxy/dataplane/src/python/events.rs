@@ -129,6 +129,25 @@ impl ClientDid {
     }
 }
 
+/// Something could not be opened for want of a file descriptor.
+#[pyclass(frozen, get_all, eq, module = "shardproxy.dataplane._native")]
+#[derive(PartialEq)]
+pub struct OutOfFiles {
+    what: String,
+}
+
+#[pymethods]
+impl OutOfFiles {
+    #[new]
+    const fn new(what: String) -> Self {
+        Self { what }
+    }
+
+    fn __repr__(&self) -> String {
+        format!("OutOfFiles(what={:?})", self.what)
+    }
+}
+
 /// The event as an object of its class.
 pub fn told(py: Python<'_>, event: Event) -> PyResult<Py<PyAny>> {
     Ok(match event {
@@ -155,6 +174,7 @@ pub fn told(py: Python<'_>, event: Event) -> PyResult<Py<PyAny>> {
         Event::NodeDown(down) => {
             Py::new(py, NodeDown { cluster: down.cluster, address: down.address, why: down.why })?.into_any()
         }
+        Event::OutOfFiles(what) => Py::new(py, OutOfFiles { what })?.into_any(),
         Event::ClientDid(did) => {
             Py::new(py, ClientDid { cluster: did.cluster, address: did.address, what: did.what.to_owned() })?.into_any()
         }

@@ -73,10 +73,12 @@ impl DataPlane {
         py.import("json")?.call_method1("loads", (text,))
     }
 
-    #[pyo3(signature = (client_id=None))]
-    fn clients<'py>(&self, py: Python<'py>, client_id: Option<u64>) -> PyResult<Vec<Bound<'py, PyDict>>> {
-        let mut clients = py.detach(|| self.plane.clients());
-        clients.retain(|client| client_id.is_none_or(|id| client.id == id));
+    #[pyo3(signature = (client_ids=None))]
+    fn clients<'py>(&self, py: Python<'py>, client_ids: Option<Vec<u64>>) -> PyResult<Vec<Bound<'py, PyDict>>> {
+        let clients = py.detach(|| match client_ids {
+            Some(ids) => self.plane.find_clients(ids),
+            None => self.plane.clients(),
+        });
         let mut result = Vec::with_capacity(clients.len());
         for (number, client) in clients.into_iter().enumerate() {
             if number % UNINTERRUPTED == UNINTERRUPTED - 1 {
@@ -139,8 +141,8 @@ impl DataPlane {
         Ok(py.detach(|| self.plane.subscribers(cluster, kind, names)))
     }
 
-    fn limit_clients(&self, most: usize) {
-        self.plane.limit_clients(most);
+    fn limit(&self, clients: usize, dedicated: usize) {
+        self.plane.limit(clients, dedicated);
     }
 
     fn pause(&self, cluster: &str, seconds: f64, only_writes: bool) {
@@ -189,5 +191,6 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<events::NodeLost>()?;
     module.add_class::<events::NodeDown>()?;
     module.add_class::<events::ClientDid>()?;
+    module.add_class::<events::OutOfFiles>()?;
     module.add_class::<DataPlane>()
 }

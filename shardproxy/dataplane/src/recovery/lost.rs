@@ -1,6 +1,7 @@
 //! What becomes of requests when their connection breaks, or when they have waited too long.
 
 use std::mem;
+use std::time::Duration;
 
 use super::{memcached, parking, waiting};
 use crate::clients::Clients;
@@ -13,6 +14,10 @@ use crate::place::{find_lot, is_primary, rest, scripts};
 use crate::pubsub;
 use crate::shared::Loss;
 use crate::turn::{refusal, Turn};
+
+/// Without a file descriptor a connection is tried again after this, or up to twice this.
+const LACKING: Duration = Duration::from_millis(50);
+const OUT_OF_FILES: &str = "the proxy has no file descriptor left";
 
 /// The connection is gone. What was not sent waits for the next one, reads are asked again, writes are in doubt. A node
 /// executes nothing of which it has but a part; yet what breaks a second connection half-way may be why it breaks.
@@ -52,6 +57,29 @@ pub fn lost(turn: &mut Turn, clients: &mut Clients, index: usize, why: &str) {
         return lease_lost(turn, clients, index, was_streaming, why);
     }
     shared_lost(turn, clients, index, was_streaming, why);
+}
+
+/// There is no file descriptor to reach the node with. That is our own lack: nobody hears that the node is lost, and what
+/// waits for it waits on.
+pub fn out_of_files(turn: &mut Turn, clients: &mut Clients, index: usize) {
+    let random = turn.random();
+    let Some(link) = turn.links.get_mut(index) else { return };
+    link.disconnect();
+    link.trouble.retry_at = turn.now + LACKING + LACKING * (random % 1000) / 1000;
+    link.trouble.down_since.get_or_insert(turn.now);
+    OUT_OF_FILES.clone_into(&mut link.trouble.why_down);
+    let (way, is_retired) = (link.way, link.is_retired);
+    let (is_subscriber, is_leased, is_memcached) = (link.is_subscriber(), link.is_leased(), link.is_memcached());
+    turn.links.retrying.push(index);
+    turn.shared.lack(format!("a connection to node {}", turn.node_label(way.cluster, way.node)));
+    if is_subscriber {
+        pubsub::lost(turn, index);
+    } else if is_leased {
+        rest(turn, index);
+        lease_lost(turn, clients, index, false, OUT_OF_FILES);
+    } else if is_retired && !is_memcached {
+        shared_lost(turn, clients, index, false, OUT_OF_FILES); // what waits here goes elsewhere
+    }
 }
 
 fn shared_lost(turn: &mut Turn, clients: &mut Clients, index: usize, was_streaming: bool, why: &str) {

@@ -17,6 +17,6 @@ mod waiting;
 
 pub use epoch::apply;
 pub use errands::run;
-pub use lost::{give_up, lost};
+pub use lost::{give_up, lost, out_of_files};
 pub use parking::drain_lots;
 pub use waiting::{settle, tick, unblock};

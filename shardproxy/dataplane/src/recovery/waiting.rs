@@ -36,6 +36,21 @@ pub fn tick(turn: &mut Turn, clients: &mut Clients) {
             });
         }
     }
+    share_out(turn);
+}
+
+/// Other pools, and other workers, may have left room for connections that some of this worker's pools may open.
+fn share_out(turn: &mut Turn) {
+    let mut room = turn.shared.dedicated.room();
+    for (cluster, served) in turn.clusters.iter().enumerate() {
+        let Some(served) = served else { continue };
+        let limit = served.cluster.spec.limits.dedicated;
+        for (number, node) in served.nodes.iter().enumerate().filter(|(_, node)| !node.queue.is_empty()) {
+            let more = limit.saturating_sub(node.dedicated).min(node.queue.len()).min(room);
+            room -= more;
+            turn.later.pools.extend(std::iter::repeat_n((cluster, number), more));
+        }
+    }
 }
 
 /// A command that was not executed, and that its engine will not execute: it looks for another connection, and is
@@ -92,7 +107,7 @@ pub fn is_given_grace(turn: &mut Turn, index: usize) -> bool {
 
 /// End a client's wait, here or at its engine; whether it waits.
 pub fn unblock(turn: &mut Turn, clients: &mut Clients, id: u64, with_error: bool) -> bool {
-    let Some((_, client)) = clients.iter_mut().find(|(_, c)| c.id == id) else { return false };
+    let Some(client) = clients.place_of(id).and_then(|place| clients.get_mut(place)) else { return false };
     let ticket = client.ticket();
     if let Some(waiting) = client.waiting.as_deref_mut().filter(|w| client.flow == Flow::Queued && !w.is_watch) {
         waiting.unblocked = Some(with_error);

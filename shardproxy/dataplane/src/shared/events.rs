@@ -21,6 +21,8 @@ pub enum Event {
     NodeLost(NodeLost),
     NodeDown(NodeDown),
     ClientDid(ClientDid),
+    /// Something could not be opened for want of a file descriptor; the first of what could not since the last one.
+    OutOfFiles(String),
 }
 
 /// A command that Python answers.
@@ -89,6 +91,7 @@ struct Waiting {
     offloads: usize,
     losses: usize,
     acts: usize,
+    lacks: usize,
 }
 
 pub struct Events {
@@ -157,6 +160,11 @@ impl Events {
         self.push(Event::ClientDid(did), NOTICES, |waiting| &mut waiting.acts);
     }
 
+    /// There is no descriptor for this.
+    pub fn lack(&self, what: String) {
+        self.push(Event::OutOfFiles(what), 1, |waiting| &mut waiting.lacks);
+    }
+
     /// Queue it unless as many of its kind wait as may.
     fn push(&self, event: Event, most: usize, count: impl FnOnce(&mut Waiting) -> &mut usize) -> bool {
         let mut waiting = lock(&self.waiting);
@@ -209,12 +217,13 @@ mod tests {
         let events = Events::new().unwrap();
         for _ in 0..=NOTICES {
             events.lose(lost());
+            events.lack("a client".into());
             events.report(ClientDid { cluster: "c".into(), address: "a:1".into(), what: "binary protocol" });
         }
         let fit = (0..=OFFLOADS).filter(|_| offload(&events)).count();
         events.abandon(7, 0);
         let taken = events.take();
-        assert_eq!((fit, taken.len()), (OFFLOADS, OFFLOADS + 2 * NOTICES + 1));
+        assert_eq!((fit, taken.len()), (OFFLOADS, OFFLOADS + 2 * NOTICES + 2));
         assert!(matches!(taken.last(), Some(Event::Abandoned(7))), "it always has room");
         assert!(offload(&events), "there is room again");
         events.lose(lost());

@@ -15,14 +15,14 @@ pub use scripts::{Scripts, REMEMBERED};
 use recent::Recents;
 
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use crate::command::CommandTable;
 use crate::metrics::{Registry, WorkerMetrics};
 use crate::model::Cluster;
-use crate::net::Resolver;
+use crate::net::{Budget, Resolver};
 use crate::sync::lock;
 
 pub struct Shared {
@@ -34,6 +34,10 @@ pub struct Shared {
     pub recents: Recents,
     pub scripts: Scripts,
     pub pauses: Pauses,
+    /// Connections of clients' own that all workers together may have.
+    pub dedicated: Arc<Budget>,
+    /// What could not be opened for want of a file descriptor.
+    pub lacking: AtomicU64,
     /// Other nodes are down than the control plane was told.
     is_down_news: AtomicBool,
     pub clusters: Mutex<Vec<(String, Option<Arc<Cluster>>)>>,
@@ -60,6 +64,8 @@ impl Shared {
             recents: Recents::default(),
             scripts: Scripts::default(),
             pauses: Pauses::default(),
+            dedicated: Arc::default(),
+            lacking: AtomicU64::new(0),
             is_down_news: AtomicBool::new(false),
             clusters: Mutex::default(),
             table: Mutex::new(table),
@@ -70,6 +76,12 @@ impl Shared {
             is_draining: AtomicBool::new(false),
             is_stopping: AtomicBool::new(false),
         })
+    }
+
+    /// This could not be opened for want of a file descriptor.
+    pub fn lack(&self, what: String) {
+        self.lacking.fetch_add(1, Relaxed);
+        self.events.lack(what);
     }
 
     /// A worker counts a node as down, or as up again.

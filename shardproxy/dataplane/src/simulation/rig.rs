@@ -19,7 +19,7 @@ use crate::metrics::CloseReason;
 use crate::model::{Cluster, EndpointKind};
 use crate::net::{Resolver, Stream};
 use crate::shared::{Event, Paused, Shared};
-use crate::worker::{Mailbox, Message, Sums, Worker};
+use crate::worker::{Chore, Mailbox, Message, Sums, Worker};
 
 const TABLE: &[u8] = include_bytes!("../../../commands/table.json");
 
@@ -138,7 +138,7 @@ impl Rig {
     }
 
     pub fn kill(&self, id: u64) {
-        self.send(Message::Kill { ids: Arc::new(vec![id]), killed: sync_channel(1).0 });
+        self.send(Message::Chore(Chore::kill(Arc::new([id]), sync_channel(1).0)));
     }
 
     pub fn drain(&self) {

@@ -9,8 +9,8 @@ use super::topics::Topics;
 use crate::clients::Subscriptions;
 use crate::exchange::{Gauge, Message};
 
-/// What a turn may do of what clients have many of, in steps of about a microsecond.
-pub const STEPS: usize = 2048;
+/// What a turn may do of what clients have many of, in steps of a microsecond or a few.
+pub const STEPS: usize = 1024;
 
 #[derive(Default)]
 pub struct PubSub {

@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex};
 
 use mio::Waker;
 
-use crate::clients::{ClientInfo, Seat};
+use super::Chore;
+use crate::clients::Seat;
 use crate::command::CommandTable;
 use crate::model::{Cluster, EndpointKind};
 use crate::net::Stream;
@@ -41,11 +42,8 @@ pub enum Message {
     Retry {
         token: u64,
     },
-    List(SyncSender<Vec<ClientInfo>>),
-    Kill {
-        ids: Arc<Vec<u64>>,
-        killed: SyncSender<usize>,
-    },
+    /// Something that is asked of many clients.
+    Chore(Chore),
     Unblock {
         client: u64,
         with_error: bool,
@@ -75,10 +73,6 @@ impl Mailbox {
     pub fn attach(&self, waker: Waker) {
         let _ = waker.wake(); // messages may have come before
         *lock(&self.waker) = Some(waker);
-    }
-
-    pub fn len(&self) -> usize {
-        lock(&self.queue).len()
     }
 
     /// The oldest message. The others stay, whatever becomes of a worker that takes one.

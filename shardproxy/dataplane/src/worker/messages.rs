@@ -10,17 +10,23 @@ use crate::dialect::resp::request::{Parsed, RequestLimits, RequestParser};
 use crate::dialect::resp::Request;
 use crate::links::State;
 use crate::metrics::{Class, CloseReason};
-use crate::net::Address;
-use crate::place::is_in_wait;
+use crate::net::{is_out_of_descriptors, Address};
 use crate::recovery;
 use crate::serve::{self, Next};
 
+/// Messages that a turn takes, most of them new clients in a storm of them, and the steps that one costs.
+const MESSAGES: usize = 256;
+const MESSAGE: usize = 4;
+
 impl Worker {
     pub(super) fn take_messages(&mut self) {
-        for _ in 0..self.mailbox.len() {
+        self.has_mail = false;
+        for _ in 0..MESSAGES {
             let Some(message) = self.mailbox.take() else { return };
+            self.turn.spend(MESSAGE);
             self.take(message);
         }
+        self.has_mail = true;
     }
 
     fn take(&mut self, message: Message) {
@@ -29,11 +35,16 @@ impl Worker {
                 self.adopt(stream, id, cluster, endpoint, seat);
             }
             Message::Apply { index, cluster, applied } => {
+                let epochs =
+                    cluster.as_deref().zip(self.turn.cluster(index)).map(|(c, known)| (c.spec.epoch, known.spec.epoch));
                 if cluster.is_none() {
                     self.close_all(|c| c.cluster == index); // while the cluster still has counters to count them in
                 }
-                recovery::apply(&mut self.turn, &mut self.clients, index, cluster);
-                self.make_tables();
+                // one that started anew knows the newest already, and finds older ones in its mailbox
+                if epochs.is_none_or(|(epoch, known)| epoch >= known) {
+                    recovery::apply(&mut self.turn, &mut self.clients, index, cluster);
+                    self.make_tables();
+                }
                 let _ = applied.try_send(()); // the fence stands: whoever waits may go on
             }
             Message::Learn(table) => {
@@ -43,22 +54,7 @@ impl Worker {
             Message::Resolved { link, attempt, result } => self.resolved(link, attempt, result),
             Message::Answer { token, reply } => self.answered(token, &reply),
             Message::Retry { token } => self.retry(token),
-            Message::List(list) => {
-                let now = self.turn.now;
-                let infos = self.clients.iter().filter_map(|(_, client)| {
-                    let cluster = self.turn.cluster(client.cluster)?;
-                    Some(client.info(self.turn.number, &cluster.spec.name, now))
-                });
-                let _ = list.try_send(infos.collect()); // the asker may have given up
-            }
-            Message::Kill { ids, killed } => {
-                let found: Vec<usize> =
-                    self.clients.iter().filter(|(_, c)| ids.contains(&c.id)).map(|(index, _)| index).collect();
-                for &index in &found {
-                    self.kill(index);
-                }
-                let _ = killed.try_send(found.len());
-            }
+            Message::Chore(chore) => self.chores.push_back(chore),
             Message::Unblock { client, with_error, unblocked } => {
                 let _ = unblocked.try_send(recovery::unblock(&mut self.turn, &mut self.clients, client, with_error));
             }
@@ -66,15 +62,6 @@ impl Worker {
             Message::Stop => self.is_stopped = true,
             #[cfg(test)]
             Message::Panic => panic!("asked to"),
-        }
-    }
-
-    /// A client that waits for the answer of the very command that kills it gets that answer first.
-    fn kill(&mut self, index: usize) {
-        let client = &mut self.clients[index];
-        client.closing = Some(CloseReason::Killed);
-        if !matches!(client.flow, Flow::Offloaded(_)) || is_in_wait(&self.turn, client) {
-            self.close(index);
         }
     }
 
@@ -102,6 +89,9 @@ impl Worker {
         }
         match result {
             Ok(address) => self.link_dial(index, &Address::Ip(address)),
+            Err(_) if is_out_of_descriptors() => {
+                recovery::out_of_files(&mut self.turn, &mut self.clients, index);
+            }
             Err(error) => recovery::lost(&mut self.turn, &mut self.clients, index, &error.to_string()),
         }
     }

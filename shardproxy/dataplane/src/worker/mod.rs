@@ -2,9 +2,10 @@
 //!
 //! ```text
 //!   a turn:  wait ─> read and route every ready client ─> read and deliver every ready link
-//!                 ─> flush each dirty link once ─> flush each dirty client once ─> mailbox, clock
+//!                 ─> flush each dirty link once ─> flush each dirty client once ─> mailbox, chores, clock
 //! ```
 
+mod chores;
 mod mailbox;
 mod messages;
 mod nodes;
@@ -14,10 +15,12 @@ mod reading;
 mod ticks;
 mod writing;
 
+pub use chores::Chore;
 pub use mailbox::{Mailbox, Message};
 #[cfg(any(test, fuzzing))]
 pub use probe::Sums;
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::Arc;
@@ -71,6 +74,10 @@ pub struct Worker {
     late: Vec<usize>,
     /// The requests of the turn before this one have not been sent yet.
     has_gathered: bool,
+    /// What is asked of many clients, and not done yet.
+    chores: VecDeque<Chore>,
+    /// A turn took as many messages as it may, and there may be more.
+    has_mail: bool,
     next_tick: Instant,
     sweep: usize,
     is_draining: bool,
@@ -114,6 +121,8 @@ impl Worker {
             unwritten: Vec::new(),
             late: Vec::new(),
             has_gathered: false,
+            chores: VecDeque::new(),
+            has_mail: false,
             next_tick: Instant::now(),
             sweep: 0,
             is_draining: shared.is_draining.load(SeqCst),
@@ -176,9 +185,10 @@ impl Worker {
                 self.link_ready(token.0 >> 1, event);
             }
         }
-        if is_called {
+        if is_called || self.has_mail {
             self.take_messages();
         }
+        self.do_chores();
         self.retry_due();
         pubsub::work(&mut self.turn, &mut self.clients);
         self.turn.settle_pubsub();
@@ -205,8 +215,9 @@ impl Worker {
     /// How long nothing is to be done unless something happens.
     fn wait(&self) -> Duration {
         let Turn { links, pubsub, pool, .. } = &self.turn;
+        let is_asked = self.has_mail || !self.chores.is_empty();
         let is_busy = self.clients.again() > 0 || links.has_unread() || links.has_dirty() || !self.unwritten.is_empty();
-        if is_busy || pool.has_spent() || !pubsub.jobs.is_empty() {
+        if is_asked || is_busy || pool.has_spent() || !pubsub.jobs.is_empty() {
             return Duration::ZERO;
         }
         let due = self.next_due().saturating_duration_since(self.turn.now);

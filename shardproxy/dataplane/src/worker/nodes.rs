@@ -13,7 +13,7 @@ use crate::dialect::resp::identity;
 use crate::dialect::resp::request::{Parsed, RequestLimits, RequestParser};
 use crate::dialect::resp::Request;
 use crate::links::{durable, State};
-use crate::net::{Address, Stream};
+use crate::net::{lacks_descriptors, Address, Stream};
 use crate::place::{count_parked, give_back};
 use crate::{pubsub, recovery, serve};
 
@@ -323,6 +323,7 @@ impl Worker {
                 link.stream = Some(stream);
                 link.state = State::Connecting;
             }
+            Err(error) if lacks_descriptors(&error) => recovery::out_of_files(turn, &mut self.clients, index),
             Err(error) => self.link_lost(index, &error.to_string()),
         }
     }

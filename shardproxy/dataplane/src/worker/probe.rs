@@ -69,7 +69,6 @@ impl Worker {
             actual: self.turn.pubsub.held(),
             links: self.turn.links.iter().count(),
             pending: self.turn.links.iter().map(|(_, link)| link.exchange.len()).sum(),
-            ..Sums::default()
         };
         clients.chain(links).fold(start, |sum, (accounted, actual)| Sums {
             accounted: sum.accounted + accounted,

@@ -94,7 +94,8 @@ impl Worker {
             recovery::give_up(&mut self.turn, &mut self.clients, index);
         }
         let Some(link) = self.turn.links.get(index) else { return };
-        if link.is_leased() && link.owner().is_none() && now > link.wanted + LEASE_IDLE {
+        let is_spare = now > link.wanted + LEASE_IDLE || self.turn.shared.dedicated.room() == 0;
+        if link.is_leased() && link.owner().is_none() && is_spare {
             return self.turn.remove_link(index);
         }
         let is_wanted =

@@ -5,8 +5,8 @@ use crate::client::{request, Client};
 use crate::engine::{Act, Engine, Gate};
 use crate::proxy::{until, Proxy, Spec};
 
-/// What one turn of a worker may do; the longest step takes less than a microsecond or two.
-const STEPS_OF_A_TURN: u64 = 4096;
+/// What one turn of a worker may do; a step takes a microsecond or a few.
+const STEPS_OF_A_TURN: u64 = 2500;
 
 /// More than many turns may do.
 const MANY: usize = 20_000;

@@ -262,3 +262,37 @@ fn while_memory_is_used_up_nothing_is_taken_that_needs_some() {
     until("memory is free", || asker.ask(&["GET", "key"]) == value("key"));
     assert_eq!(proxy.statistic("/closed/buffers"), 0);
 }
+
+/// Pools are of a node and a worker; what they may open is of the process.
+#[test]
+fn all_pools_together_open_no_more_than_there_are_descriptors_for() {
+    let engines = [Engine::plain(), Engine::plain()];
+    let proxy = Proxy::start(&Spec::shards(&engines));
+    proxy.plane.limit(0, 1);
+    let (mut first, mut second, mut third) = (proxy.client(), proxy.client(), proxy.client());
+    first.send(&["BLPOP", "bar", "0"]); // of the first shard
+    engines[0].wait_for(&["BLPOP", "bar", "0"]);
+    second.send(&["BLPOP", "foo", "0"]); // of the second
+    third.send(&["WATCH", "foo"]);
+    until("both wait", || proxy.plane.clients().iter().filter(|client| client.is_blocked).count() == 3);
+    assert!(engines[1].seen().is_empty());
+    assert_eq!(proxy.plane.statistics()["dedicated"], 1);
+    proxy.plane.limit(0, 3);
+    engines[1].wait_for(&["BLPOP", "foo", "0"]);
+    assert_eq!(third.reply(), "+OK");
+    assert_eq!(proxy.plane.statistics()["dedicated"], 3);
+    drop((first, second, third));
+    until("all is given back", || proxy.plane.statistics()["dedicated"] == 0);
+}
+
+/// A connection that nobody uses is kept for the next one of its pool, but not from those of others.
+#[test]
+fn a_pools_spare_connection_makes_room_for_another_pools() {
+    let engines = [Engine::plain(), Engine::plain()];
+    let proxy = Proxy::start(&Spec::shards(&engines));
+    proxy.plane.limit(0, 1);
+    let (mut first, mut second) = (proxy.client(), proxy.client());
+    assert_eq!([first.ask(&["WATCH", "bar"]), first.ask(&["UNWATCH"])], ["+OK", "+OK"]);
+    assert_eq!(second.ask(&["WATCH", "foo"]), "+OK");
+    assert_eq!(proxy.plane.statistics()["dedicated"], 1);
+}

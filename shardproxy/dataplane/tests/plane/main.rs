@@ -5,6 +5,7 @@ mod blocking;
 mod cache;
 #[allow(dead_code)] // `memory` uses the rest
 mod client;
+mod crowds;
 mod drain;
 mod durable;
 mod early;

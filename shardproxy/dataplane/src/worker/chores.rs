@@ -1,0 +1,133 @@
+//! What other threads ask about many clients: some of it in each turn, so that no client waits for all of it.
+
+use std::sync::mpsc::SyncSender;
+use std::sync::Arc;
+
+use super::Worker;
+use crate::clients::{ClientInfo, Flow};
+use crate::metrics::CloseReason;
+use crate::place::is_in_wait;
+
+/// What a turn may do of all this together, in steps of about a microsecond.
+const STEPS: usize = 1024;
+/// To look for a client, to describe one, which asks the system for its addresses, and to close one.
+const LOOK: usize = 1;
+const DESCRIBE: usize = 4;
+const CLOSE: usize = 16;
+
+/// Something that is asked of many clients, and how far it is.
+pub enum Chore {
+    /// Describe all clients.
+    List {
+        place: usize,
+        found: Vec<ClientInfo>,
+        described: SyncSender<Vec<ClientInfo>>,
+    },
+    /// Describe these.
+    Describe {
+        ids: Arc<[u64]>,
+        next: usize,
+        found: Vec<ClientInfo>,
+        described: SyncSender<Vec<ClientInfo>>,
+    },
+    Kill {
+        ids: Arc<[u64]>,
+        next: usize,
+        count: usize,
+        killed: SyncSender<usize>,
+    },
+}
+
+impl Chore {
+    pub const fn list(described: SyncSender<Vec<ClientInfo>>) -> Self {
+        Self::List { place: 0, found: Vec::new(), described }
+    }
+
+    pub const fn describe(ids: Arc<[u64]>, described: SyncSender<Vec<ClientInfo>>) -> Self {
+        Self::Describe { ids, next: 0, found: Vec::new(), described }
+    }
+
+    pub const fn kill(ids: Arc<[u64]>, killed: SyncSender<usize>) -> Self {
+        Self::Kill { ids, next: 0, count: 0, killed }
+    }
+}
+
+impl Worker {
+    /// Do what this turn may of what is asked; each in its turn, so that what is short does not wait for what is long.
+    pub(super) fn do_chores(&mut self) {
+        let mut left = STEPS;
+        while left > 0 {
+            let Some(mut chore) = self.chores.pop_front() else { return };
+            let (used, is_done) = self.go_on_with(&mut chore, left);
+            self.turn.spend(used);
+            left = left.saturating_sub(used);
+            if is_done {
+                answer(chore);
+            } else {
+                self.chores.push_back(chore);
+            }
+        }
+    }
+
+    /// Spend so many steps on it, or little more; how many were spent, and whether all is done.
+    fn go_on_with(&mut self, chore: &mut Chore, steps: usize) -> (usize, bool) {
+        let mut used = 0;
+        while used < steps {
+            match chore {
+                Chore::List { place, found, .. } => {
+                    if *place >= self.clients.places() {
+                        return (used, true);
+                    }
+                    used += self.describe_client(*place, found);
+                    *place += 1;
+                }
+                Chore::Describe { ids, next, found, .. } => {
+                    let Some(&id) = ids.get(*next) else { return (used, true) };
+                    *next += 1;
+                    used += self.clients.place_of(id).map_or(LOOK, |place| self.describe_client(place, found));
+                }
+                Chore::Kill { ids, next, count, .. } => {
+                    let Some(&id) = ids.get(*next) else { return (used, true) };
+                    *next += 1;
+                    used += LOOK;
+                    if let Some(place) = self.clients.place_of(id) {
+                        used += CLOSE;
+                        *count += 1;
+                        self.kill(place);
+                    }
+                }
+            }
+        }
+        (used, false)
+    }
+
+    /// Describe who is in that place, if anybody is; the steps it took.
+    fn describe_client(&self, place: usize, found: &mut Vec<ClientInfo>) -> usize {
+        let Some(client) = self.clients.get(place) else { return LOOK };
+        if let Some(cluster) = self.turn.cluster(client.cluster) {
+            found.push(client.info(self.turn.number, &cluster.spec.name, self.turn.now));
+        }
+        DESCRIBE
+    }
+
+    /// A client that waits for the answer of the very command that kills it gets that answer first.
+    fn kill(&mut self, index: usize) {
+        let client = &mut self.clients[index];
+        client.closing = Some(CloseReason::Killed);
+        if !matches!(client.flow, Flow::Offloaded(_)) || is_in_wait(&self.turn, client) {
+            self.close(index);
+        }
+    }
+}
+
+/// Whoever asked may have given up.
+fn answer(chore: Chore) {
+    match chore {
+        Chore::List { found, described, .. } | Chore::Describe { found, described, .. } => {
+            let _ = described.try_send(found);
+        }
+        Chore::Kill { count, killed, .. } => {
+            let _ = killed.try_send(count);
+        }
+    }
+}
