@@ -1,18 +1,18 @@
 //! Replies of memcached nodes.
 
-use super::{count, greeting_left, unasked, GATHER};
+use super::{count, gathers_at_most, greeting_left, unasked, GATHER};
 use crate::clients::Clients;
 use crate::dialect::memcached::kind::{key_fits, Kind};
 use crate::dialect::memcached::reply::is_error;
 use crate::exchange::{Asked, BufferPool, Entry, WHOLE};
 use crate::links::{Link, State};
 use crate::metrics::CloseReason;
-use crate::turn::Turn;
+use crate::turn::{Accounts, Turn};
 
 const ELSE: &str = "the node sent a reply to something else";
 
 pub fn deliver_all(turn: &mut Turn, clients: &mut Clients, index: usize, data: &[u8]) -> Result<usize, String> {
-    let Turn { links, clusters, pool, now, micros, shared, .. } = turn;
+    let Turn { links, clusters, pool, accounts, now, micros, shared, .. } = turn;
     let link = &mut links[index];
     let Some(served) = &clusters[link.way.cluster] else { return Ok(data.len()) };
     let mut taken = 0;
@@ -23,7 +23,7 @@ pub fn deliver_all(turn: &mut Turn, clients: &mut Clients, index: usize, data: &
         if !scan.complete {
             link.scanned += scan.consumed;
             let most = served.cluster.spec.limits.client_output;
-            if link.scanned > GATHER && pass_on(link, clients, pool, &data[taken..end], most)? {
+            if link.scanned > GATHER && pass_on(link, clients, (pool, accounts), &data[taken..end], most)? {
                 link.scanned = 0;
                 link.is_streaming = true;
                 taken = end;
@@ -73,7 +73,7 @@ fn answered(link: &Link, is_error: bool) -> Option<(Entry, Kind)> {
 fn pass_on(
     link: &Link,
     clients: &mut Clients,
-    pool: &mut BufferPool,
+    (pool, accounts): (&mut BufferPool, &Accounts),
     piece: &[u8],
     client_output: usize,
 ) -> Result<bool, String> {
@@ -85,11 +85,13 @@ fn pass_on(
         return Err(ELSE.into());
     }
     let Some(client) = clients.owed(&request.owed) else { return Ok(true) };
-    if !link.is_streaming && link.scanned + client.replies.early() > client_output {
-        clients.cut(pool, &request.owed, CloseReason::Output);
+    let is_passed_on = link.is_streaming || request.owed.part == WHOLE && !kind.is_quiet;
+    let (most, reason) = gathers_at_most(accounts, client_output);
+    let is_too_much = link.scanned + client.replies.early() > client_output || !is_passed_on && link.scanned > most;
+    if !link.is_streaming && is_too_much {
+        clients.cut(pool, &request.owed, reason);
         return Ok(true);
     }
-    let is_passed_on = link.is_streaming || request.owed.part == WHOLE && !kind.is_quiet;
     if is_passed_on {
         clients.deliver_piece(pool, &request.owed, piece);
     }

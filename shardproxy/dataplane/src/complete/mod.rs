@@ -20,7 +20,7 @@ use crate::exchange::{Body, Entry};
 use crate::links::{Link, State};
 use crate::metrics::CloseReason;
 use crate::model::EngineKind;
-use crate::turn::{Served, Turn};
+use crate::turn::{Accounts, Served, Turn};
 
 /// An incomplete reply beyond this is passed on in pieces rather than gathered.
 const GATHER: usize = 64 * 1024;
@@ -99,6 +99,16 @@ fn unasked(reply: &[u8]) -> String {
     let text = String::from_utf8_lossy(&reply[..reply.len().min(100)]);
     let line = text.lines().next().unwrap_or_default(); // who is told why hears one line
     format!("the node sent a reply nobody asked for: {line}")
+}
+
+/// So much is gathered of a reply that cannot leave in pieces, and why no more is: while buffers are over their cap only
+/// closing its client frees them.
+fn gathers_at_most(accounts: &Accounts, client_output: usize) -> (usize, CloseReason) {
+    if accounts.is_over() {
+        (GATHER, CloseReason::Buffers)
+    } else {
+        (client_output, CloseReason::Output)
+    }
 }
 
 /// Whether a greeting's reply comes next.

@@ -4,7 +4,7 @@ use std::mem;
 
 use super::fate::{fate_of, set_aside, Fate, Overtaker};
 use super::receivers::count_receivers;
-use super::{count, exec_reply, greeting_left, is_asked, unasked, Errands, GATHER};
+use super::{count, exec_reply, gathers_at_most, greeting_left, is_asked, unasked, Errands, GATHER};
 use crate::clients::Clients;
 use crate::dialect::resp::refusals::is_refusal;
 use crate::exchange::{BufferPool, Entry, LARGE, WHOLE};
@@ -12,7 +12,7 @@ use crate::links::{durable, Link, State};
 use crate::metrics::{Class, CloseReason};
 use crate::model::NO_TERMS;
 use crate::shared::Shared;
-use crate::turn::{Served, Turn};
+use crate::turn::{Accounts, Served, Turn};
 
 /// A node says so of a request it has read the beginning of, before it closes: that one is larger than it takes.
 const PROTOCOL_ERROR: &[u8] = b"-ERR Protocol error";
@@ -27,7 +27,7 @@ pub fn deliver_all(
     data: &[u8],
     errands: &mut Errands,
 ) -> Result<usize, String> {
-    let Turn { links, clusters, pool, now, micros, millis, shared, number, .. } = turn;
+    let Turn { links, clusters, pool, accounts, now, micros, millis, shared, number, .. } = turn;
     let link = &mut links[index];
     let Some(served) = &clusters[link.way.cluster] else { return Ok(data.len()) };
     let mut taken = 0;
@@ -44,8 +44,8 @@ pub fn deliver_all(
         let end = from + scan.consumed;
         if !scan.complete {
             link.scanned += scan.consumed;
-            let limits = (served.cluster.spec.limits.client_output, link.votes.is_asking());
-            if pass_on_incomplete(link, clients, pool, &data[taken..end], limits) {
+            let most = served.cluster.spec.limits.client_output;
+            if pass_on_incomplete(link, clients, (pool, accounts), &data[taken..end], most) {
                 taken = end;
             }
             return Ok(taken);
@@ -179,9 +179,9 @@ fn replicas_answered(
 fn pass_on_incomplete(
     link: &mut Link,
     clients: &mut Clients,
-    pool: &mut BufferPool,
+    (pool, accounts): (&mut BufferPool, &Accounts),
     piece: &[u8],
-    (client_output, awaits_replicas): (usize, bool),
+    client_output: usize,
 ) -> bool {
     if link.scanned <= GATHER || link.state != State::Ready || !is_asked(link) {
         return false;
@@ -193,13 +193,15 @@ fn pass_on_incomplete(
     if link.streamed + link.scanned > LARGE {
         clients.moves_large(&request.owed);
     }
-    if link.scanned > client_output && !link.is_streaming {
-        clients.cut(pool, &request.owed, CloseReason::Output); // the rest is thrown away as it comes
-        link.is_streaming = true;
-    }
     let is_changed = request.class == Class::Publish || link.is_deposed();
     let is_whole = request.owed.part == WHOLE && request.inner() <= link.redo.inner_seen && !is_changed;
-    if !link.is_streaming && (!is_whole || awaits_replicas && request.is_durable()) {
+    let is_gathered = !is_whole || link.votes.is_asking() && request.is_durable();
+    let (most, reason) = gathers_at_most(accounts, client_output);
+    if !link.is_streaming && (link.scanned > client_output || is_gathered && link.scanned > most) {
+        clients.cut(pool, &request.owed, reason); // the rest is thrown away as it comes
+        link.is_streaming = true;
+    }
+    if !link.is_streaming && is_gathered {
         return false;
     }
     clients.deliver_piece(pool, &request.owed, piece);

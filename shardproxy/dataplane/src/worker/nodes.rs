@@ -142,6 +142,7 @@ impl Worker {
             turn.links.mark(index);
         }
         turn.settle_link(index);
+        turn.measure_if_due();
         let cluster = turn.links[index].way.cluster;
         recovery::run(turn, clients, table, index, errands);
         for (unsettled, reply) in mem::take(&mut errands.healable) {

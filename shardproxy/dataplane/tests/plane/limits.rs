@@ -108,6 +108,25 @@ fn the_cap_of_all_buffers_costs_the_greediest_client_only() {
     until("memory is free again", || modest.ask(&["SET", "key", "2"]) == "+OK");
 }
 
+/// Parts of a reply are joined when they are whole: until then a connection gathers them.
+#[test]
+fn the_cap_of_all_buffers_holds_for_what_is_gathered() {
+    let values = format!("*21\r\n{}", bulk_of(1 << 20).repeat(20)).into_bytes(); // one is missing
+    let script = move |_, request: &[String]| if request[0] == "MGET" { Act::Say(values.clone()) } else { Act::Serve };
+    let engines = [Engine::scripted(script.clone()), Engine::scripted(script)];
+    let proxy = Proxy::with(1, 4 << 20, &Spec::shards(&engines).timeouts(json!({"reply": 0})));
+    let mut client = proxy.client();
+    let keys: Vec<String> = (0..40).map(|key| format!("{{{}}}{key}", ["foo", "bar"][key % 2])).collect();
+    let words: Vec<&str> = std::iter::once("MGET").chain(keys.iter().map(String::as_str)).collect();
+    assert_eq!(client.ask(&words), "<end>");
+    until("it is closed for that", || proxy.statistic("/closed/buffers") == 1);
+    until("memory is free again", || proxy.plane.statistics()["buffers"].as_u64() < Some(1 << 20));
+}
+
+fn bulk_of(length: usize) -> String {
+    format!("${length}\r\n{}\r\n", "x".repeat(length))
+}
+
 #[test]
 fn a_request_larger_than_the_limit_ends_its_client() {
     let engine = Engine::plain();
