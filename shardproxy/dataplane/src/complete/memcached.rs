@@ -6,7 +6,6 @@ use crate::dialect::memcached::kind::{key_fits, Kind};
 use crate::dialect::memcached::reply::is_error;
 use crate::exchange::{Asked, BufferPool, Entry, WHOLE};
 use crate::links::{Link, State};
-use crate::metrics::CloseReason;
 use crate::turn::{Accounts, Turn};
 
 const ELSE: &str = "the node sent a reply to something else";

@@ -9,7 +9,7 @@ use crate::clients::Clients;
 use crate::dialect::resp::refusals::is_refusal;
 use crate::exchange::{BufferPool, Entry, LARGE, WHOLE};
 use crate::links::{durable, Link, State};
-use crate::metrics::{Class, CloseReason};
+use crate::metrics::Class;
 use crate::model::NO_TERMS;
 use crate::shared::Shared;
 use crate::turn::{Accounts, Served, Turn};
