@@ -137,7 +137,7 @@ impl ReplyQueue {
         if let Some(Slot::Join(join)) = self.slots.get_mut(index) {
             let before = join.held();
             join.foretell(reply);
-            self.grown += join.held() - before;
+            self.grown = self.grown + join.held() - before; // less, too: what is whole gives its parts back
         }
     }
 
@@ -252,7 +252,7 @@ impl ReplyQueue {
         let Some(Slot::Join(join)) = self.slots.get_mut(index) else { return };
         let before = join.held();
         let is_last = join.deliver(part, reply);
-        self.grown += join.held() - before;
+        self.grown = self.grown + join.held() - before; // less, too: what is whole gives its parts back
         if !is_last {
             return;
         }
