@@ -137,7 +137,7 @@ impl ReplyQueue {
         if let Some(Slot::Join(join)) = self.slots.get_mut(index) {
             let before = join.held();
             join.foretell(reply);
-            self.grown = self.grown + join.held() - before; // less, too: what is whole gives its parts back
+            self.grown = self.grown + join.held() - before;
         }
     }
 
