@@ -7,7 +7,7 @@ use crate::clients::Flow;
 use crate::links::State;
 use crate::metrics::CloseReason;
 use crate::place::is_left;
-use crate::turn::{Pressure, Turn};
+use crate::turn::Turn;
 use crate::{pubsub, recovery};
 
 /// Clients looked at per tick: all of them within a second.
@@ -169,7 +169,7 @@ impl Worker {
 
     /// At the cap of all buffers the client that holds most is closed; far beyond it as many as it takes, at once.
     pub(super) fn relieve(&mut self, is_patient: bool) {
-        while self.turn.accounts.pressure == Pressure::Full && (is_patient || self.turn.accounts.is_over()) {
+        while self.turn.accounts.is_to_give() && (is_patient || self.turn.accounts.is_over()) {
             if self.turn.pubsub.is_forgetting() {
                 return; // somebody has gone whose memory is not free yet
             }
