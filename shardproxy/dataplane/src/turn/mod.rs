@@ -14,7 +14,7 @@ pub use members::Tagged;
 pub use offloaded::{Answering, Effect, Offloaded, Ticket};
 pub use pubsub::{Gone, Job, PubSub, STEPS};
 pub use served::{Known, Served, ServedNode, Writes};
-pub use topics::Announcement;
+pub use topics::{Announcement, Topics};
 
 use std::sync::Arc;
 use std::time::Instant;

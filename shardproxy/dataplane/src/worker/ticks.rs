@@ -34,6 +34,7 @@ impl Worker {
         self.go_on();
         recovery::tick(&mut self.turn, &mut self.clients);
         pubsub::tick(&mut self.turn);
+        self.turn.pubsub.resume();
         self.turn.scratch.trim();
         self.turn.pool.trim();
         for index in std::mem::take(&mut self.late) {
