@@ -19,6 +19,7 @@ const REST: Duration = Duration::from_millis(500);
 
 /// Find another way for requests that were not executed, in their order.
 pub fn replace(turn: &mut Turn, clients: &mut Clients, way: Way, requests: Vec<Unsettled>) {
+    turn.spend(requests.len());
     for Unsettled { mut request, bytes } in requests {
         let Some(cluster) = turn.cluster(way.cluster) else { return };
         let shard = cluster.shards.get(usize::from(way.shard));
@@ -131,6 +132,7 @@ pub fn drop_overtaken(
 ) {
     let way = turn.links[index].way;
     let latest = latest(by);
+    turn.spend(by.len() + refused.len());
     let is_overtaken = |request: &Entry| {
         let whose = (request.owed.client, request.owed.tag);
         latest.get(&whose).is_some_and(|&sequence| is_later(sequence, request.owed.sequence))
@@ -144,6 +146,7 @@ pub fn drop_overtaken(
         !is_overtaken
     });
     if let Some(lot) = find_lot(turn, &way) {
+        turn.spend(turn.links[lot].exchange.len());
         dropped.extend(turn.links[lot].exchange.retain_unsent(|request| !is_overtaken(request)));
         turn.links.mark(lot); // it is counted anew
     }

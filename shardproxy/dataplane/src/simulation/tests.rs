@@ -40,3 +40,14 @@ proptest! {
         super::run(&input);
     }
 }
+
+/// What the fuzzer may begin with: `cargo test --lib corpus -- --ignored`, then `cargo +nightly fuzz run worker`.
+#[test]
+#[ignore = "it writes files"]
+fn a_corpus_of_seeds() {
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/worker");
+    std::fs::create_dir_all(directory).unwrap();
+    for seed in 0..500 {
+        std::fs::write(format!("{directory}/seed-{seed}"), input_of(seed)).unwrap();
+    }
+}

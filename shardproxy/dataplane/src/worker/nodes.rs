@@ -19,6 +19,8 @@ use crate::{pubsub, recovery, serve};
 
 /// Reads of one link per turn, so that one busy node does not hold up the others.
 const READS: usize = 8;
+/// Replies of one link per turn beyond which no more is read: small ones make much work of few bytes.
+const REPLIES: usize = 4096;
 
 impl Worker {
     pub(super) fn link_ready(&mut self, index: usize, event: &Event) {
@@ -55,9 +57,11 @@ impl Worker {
                 Err(why) => return self.link_lost(index, &why),
             }
         }
+        let mut answered = 0;
         for _ in 0..READS {
             let Self { turn, clients, scratch, errands, .. } = self;
             let Some(link) = turn.links.get_mut(index) else { return };
+            let owed = link.exchange.len();
             if link.state == State::Connecting {
                 return; // left over by a connection that was lost since
             }
@@ -93,6 +97,7 @@ impl Worker {
             };
             let link = &mut turn.links[index];
             link.heard_some(n, turn.now);
+            answered += owed.saturating_sub(link.exchange.len());
             match &delivery {
                 Ok(taken) if *taken < data.len() => {
                     if is_little {
@@ -122,6 +127,9 @@ impl Worker {
             }
             if n < room && !link.is_half_closed {
                 return; // a short read has emptied the socket
+            }
+            if answered > REPLIES {
+                break;
             }
         }
         self.turn.links.mark_unread(index); // still more

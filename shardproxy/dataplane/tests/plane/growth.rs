@@ -220,3 +220,34 @@ fn no_turn_hands_out_more_than_its_share_of_messages() {
     let (all, longest) = (proxy.of_worker("steps") - before, proxy.of_worker("longest"));
     assert!(all >= 50_000 && longest < STEPS_OF_A_TURN, "{longest} of {all} steps in one turn");
 }
+
+/// A primary that is none any more refuses all that is under way to it; what is read behind it waits as well.
+#[test]
+fn a_demoted_primary_refuses_all_that_is_under_way() {
+    grows_with_its_size("refusals", [2000, 4000, 8000], |count| {
+        let gate = Gate::closed();
+        let held = gate.clone();
+        let engine = Engine::scripted(move |_, request| match (request[0].as_str(), request[1].as_str()) {
+            ("SET", "0") => Act::say("-READONLY You can't write against a read only replica.\r\n").behind(&held),
+            ("SET", _) => Act::say("-READONLY You can't write against a read only replica.\r\n"),
+            _ => Act::Serve,
+        });
+        let timeouts = serde_json::json!({"park": 0.05});
+        let proxy = Proxy::start(&Spec::shard(&[&engine], Some(0)).timeouts(timeouts));
+        let mut clients: Vec<Client> = (0..count / 1000).map(|_| proxy.client()).collect();
+        for client in &mut clients {
+            let pair = |n: usize| [request(&["SET", &n.to_string(), "1"]), request(&["GET", "key"])].concat();
+            client.send_bytes(&(0..500).flat_map(pair).collect::<Vec<u8>>());
+        }
+        until("all is under way", || proxy.pending() == count);
+        let before = proxy.of_worker("steps");
+        gate.open();
+        for client in &mut clients {
+            for _ in 0..500 {
+                assert!(client.reply().starts_with("-TRYAGAIN"), "it was not executed");
+                client.reply();
+            }
+        }
+        proxy.of_worker("steps") - before
+    });
+}
