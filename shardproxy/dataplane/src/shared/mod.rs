@@ -112,6 +112,11 @@ impl Shared {
         (of_workers + self.census.held() + self.events.held(), self.buffers)
     }
 
+    /// What each worker would hold of all workers' buffers if all held the same.
+    pub fn fair_share(&self) -> usize {
+        self.workers.iter().map(|w| w.buffers.get() as usize).sum::<usize>() / self.workers.len()
+    }
+
     /// Bytes of requests that wait for their shard in all workers.
     pub fn parked(&self) -> usize {
         self.workers.iter().map(|w| w.parked.get() as usize).sum()

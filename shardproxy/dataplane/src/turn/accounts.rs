@@ -24,11 +24,13 @@ pub struct Accounts {
     pub parked: usize,
     /// They are that much over it that nothing can wait.
     is_over: bool,
+    /// This worker holds its share of them: some of its clients may have to go.
+    has_share: bool,
 }
 
 impl Default for Accounts {
     fn default() -> Self {
-        Self { held: 0, measure_at: 0, pressure: Pressure::None, parked: 0, is_over: false }
+        Self { held: 0, measure_at: 0, pressure: Pressure::None, parked: 0, is_over: false, has_share: false }
     }
 }
 
@@ -58,9 +60,15 @@ impl Accounts {
         self.is_over
     }
 
-    /// Compare the bytes of all workers with their cap (0 = none).
-    pub fn measure(&mut self, total: usize, cap: usize) {
-        self.is_over = cap > 0 && total >= cap + cap / 16;
+    /// Whether this worker's greediest client is to be closed.
+    pub fn is_to_give(&self) -> bool {
+        self.pressure == Pressure::Full && self.has_share
+    }
+
+    /// Compare the bytes of all workers with their cap (0 = none); whether this one has its share of them.
+    pub fn measure(&mut self, total: usize, cap: usize, has_share: bool) {
+        self.has_share = has_share;
+        self.is_over = cap > 0 && has_share && total >= cap + cap / 16;
         (self.pressure, self.measure_at) = match cap {
             0 => (Pressure::None, usize::MAX),
             _ if total >= cap => (Pressure::Full, self.held + cap / 32),

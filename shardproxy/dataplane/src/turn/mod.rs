@@ -14,7 +14,7 @@ pub use members::Tagged;
 pub use offloaded::{Answering, Effect, Offloaded, Ticket};
 pub use pubsub::{Gone, Job, PubSub, STEPS};
 pub use served::{Known, Served, ServedNode, Writes};
-pub use topics::Announcement;
+pub use topics::{Announcement, Topics};
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -286,7 +286,7 @@ impl Turn {
         let held = self.accounts.held() + own;
         self.shared.workers[self.number].buffers.set(held as u64);
         let (total, cap) = self.shared.buffers();
-        self.accounts.measure(total, cap);
+        self.accounts.measure(total, cap, held >= self.shared.fair_share());
     }
 
     /// Refuse a request because of its shard: nothing was sent, and its client may try again.

@@ -16,6 +16,8 @@ pub const STEPS: usize = 1024;
 pub struct PubSub {
     clusters: Vec<Topics>,
     pub jobs: VecDeque<Job>,
+    /// Those that go on when a connection has taken what is to be said on it, or with the next tick.
+    pub stalled: Vec<Job>,
     /// Steps left in this turn.
     pub left: usize,
     /// Connections whose last message is not with all its subscribers yet.
@@ -69,6 +71,11 @@ impl PubSub {
     /// Whether what clients took that have gone is still to be given back.
     pub fn is_forgetting(&self) -> bool {
         self.jobs.iter().any(|job| matches!(job, Job::Gone(_)))
+    }
+
+    /// A connection has taken what was to be said, or may have: who waited for it goes on.
+    pub fn resume(&mut self) {
+        self.jobs.extend(self.stalled.drain(..));
     }
 
     pub fn held(&self) -> usize {

@@ -7,7 +7,7 @@ use crate::clients::Flow;
 use crate::links::State;
 use crate::metrics::CloseReason;
 use crate::place::is_left;
-use crate::turn::{Pressure, Turn};
+use crate::turn::Turn;
 use crate::{pubsub, recovery};
 
 /// Clients looked at per tick: all of them within a second.
@@ -34,6 +34,7 @@ impl Worker {
         self.go_on();
         recovery::tick(&mut self.turn, &mut self.clients);
         pubsub::tick(&mut self.turn);
+        self.turn.pubsub.resume();
         self.turn.scratch.trim();
         self.turn.pool.trim();
         for index in std::mem::take(&mut self.late) {
@@ -169,7 +170,7 @@ impl Worker {
 
     /// At the cap of all buffers the client that holds most is closed; far beyond it as many as it takes, at once.
     pub(super) fn relieve(&mut self, is_patient: bool) {
-        while self.turn.accounts.pressure == Pressure::Full && (is_patient || self.turn.accounts.is_over()) {
+        while self.turn.accounts.is_to_give() && (is_patient || self.turn.accounts.is_over()) {
             if self.turn.pubsub.is_forgetting() {
                 return; // somebody has gone whose memory is not free yet
             }

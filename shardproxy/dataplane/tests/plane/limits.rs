@@ -315,3 +315,20 @@ fn a_pools_spare_connection_makes_room_for_another_pools() {
     assert_eq!(second.ask(&["WATCH", "foo"]), "+OK");
     assert_eq!(proxy.plane.statistics()["dedicated"], 1);
 }
+
+/// Every worker sees that all of them together hold too much; the one that holds most of it gives.
+#[test]
+fn the_cap_costs_nobody_on_another_worker() {
+    let engine = Engine::forgetful(|_, _| Act::Serve);
+    let proxy = Proxy::with(2, 8 << 20, &Spec::shard(&[&engine], Some(0)));
+    let mut modest = proxy.client();
+    assert_eq!(modest.ask(&["CLIENT", "SETNAME", &"x".repeat(1 << 20)]), "+OK");
+    let mut greedy = proxy.client(); // clients are dealt in turn
+    greedy.send_bytes(b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$100000000\r\n");
+    let chunk = vec![b'x'; 1 << 16];
+    let writer = std::thread::spawn(move || (0..1500).all(|_| greedy.try_send(&chunk)));
+    until("the greedy one is closed", || proxy.statistic("/closed/buffers") >= 1);
+    assert!(!writer.join().unwrap(), "it could go on");
+    assert_eq!(modest.ask(&["PING"]), "+PONG");
+    assert_eq!(proxy.statistic("/closed/buffers"), 1);
+}
