@@ -21,6 +21,8 @@ pub struct Client {
     queued: u64,
     pub owed: VecDeque<Expect>,
     input: Vec<u8>,
+    /// Bytes it has read.
+    pub received: usize,
     pub session: Session,
     /// It reads what there is after every turn.
     pub is_reading: bool,
@@ -42,6 +44,7 @@ impl Client {
             queued: 0,
             owed: VecDeque::new(),
             input: Vec::new(),
+            received: 0,
             session: Session::default(),
             is_reading: true,
             is_half_closed: false,
@@ -110,6 +113,7 @@ impl Client {
             match stream.read(&mut buffer[..room]) {
                 Ok(0) => return self.end(),
                 Ok(n) => {
+                    self.received += n;
                     self.input.extend_from_slice(&buffer[..n]);
                     self.judge();
                     left -= n;
