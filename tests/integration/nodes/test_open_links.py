@@ -12,7 +12,15 @@ import trio.testing
 from shardproxy.fleet import Fleet, RedisNode
 from shardproxy.model import Address
 from shardproxy.model.replication import ShardKey
-from shardproxy.nodes import Credentials, NodeError, NodeLink, NodeTimeout, OpenLinks, Resolver
+from shardproxy.nodes import (
+    Credentials,
+    NodeError,
+    NodeLink,
+    NodeTimeout,
+    NodeUnreachable,
+    OpenLinks,
+    Resolver,
+)
 from tests.fixtures.engines import StartFleet
 from tests.fixtures.proxy import wait_until
 
@@ -131,6 +139,8 @@ async def test_a_new_password_reaches_every_connection(start_fleet: StartFleet) 
         await wait_ready(links, node.address)
         await probe.request("CONFIG", "SET", "requirepass", "new")
         await probe.request("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "no")
+        with pytest.raises((NodeError, NodeUnreachable), match=r"WRONGPASS|reset|closed"):
+            await probe.request("PING")  # it may be sent before the end of the connection is seen
         with pytest.raises(NodeError, match="WRONGPASS"):
             await probe.request("PING")
         with pytest.raises(NodeError, match="WRONGPASS"):
