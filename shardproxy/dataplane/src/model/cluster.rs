@@ -320,6 +320,11 @@ impl Cluster {
         self.slots[usize::from(slot)]
     }
 
+    /// Whether each shard has the slots that it has in another epoch.
+    pub fn has_slots_of(&self, other: &Self) -> bool {
+        self.slots == other.slots
+    }
+
     /// When writes to the shard are acknowledged, if not at once.
     #[inline]
     pub fn terms_of(&self, shard: u16) -> Option<Terms<'_>> {

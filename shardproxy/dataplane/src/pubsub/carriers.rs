@@ -91,6 +91,16 @@ pub fn connected(turn: &mut Turn, index: usize) {
     }
 }
 
+/// Slots have moved, and shard channels with them: every connection that is up is told anew of all it should hear.
+pub fn announce_again(turn: &mut Turn, cluster: usize) {
+    let carriers: Vec<(u16, usize)> = turn.pubsub.of(cluster).carriers().collect();
+    for (_, index) in carriers {
+        if turn.links[index].state == State::Ready {
+            connected(turn, index);
+        }
+    }
+}
+
 /// Tell a connection of some more topics; whether that were all.
 pub(super) fn announce(turn: &mut Turn, cluster: usize, shard: u16, mut steps: usize) -> bool {
     while steps > 0 {

@@ -20,7 +20,7 @@ mod live;
 mod receive;
 mod work;
 
-pub use carriers::{connected, lost, ping, refresh};
+pub use carriers::{announce_again, connected, lost, ping, refresh};
 pub use errands::{begin, forget};
 pub use live::{settle_all, tick};
 pub use receive::{catch_up, receive_all};

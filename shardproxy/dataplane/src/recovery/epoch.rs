@@ -16,8 +16,12 @@ pub fn apply(turn: &mut Turn, clients: &mut Clients, index: usize, cluster: Opti
     if turn.clusters.len() <= index {
         turn.clusters.resize_with(index + 1, || None);
     }
+    let before = turn.served(index).map(|served| served.cluster.clone());
     take_over(turn, index, cluster);
     pubsub::refresh(turn, index);
+    if before.zip(turn.cluster(index)).is_some_and(|(before, now)| !before.has_slots_of(now)) {
+        pubsub::announce_again(turn, index);
+    }
     end_fenced(turn, clients);
     for (_, link) in turn.links.iter_mut() {
         if link.is_lot() && link.way.cluster == index {

@@ -205,3 +205,17 @@ fn a_topic_that_is_refused_concerns_nobody_but_who_asked_for_it() {
     assert_eq!(engines.each_ref().map(carrying), [1, 1], "the connections stay");
     assert_eq!(proxy.statistic("/subscription_gaps"), 0);
 }
+
+/// A shard channel is heard where its slot is: 5715 of sport is the first's of two shards, the second's of three.
+#[test]
+fn a_shard_channel_follows_its_slot() {
+    let engines = [publisher(), publisher(), publisher()];
+    let mut proxy = Proxy::start(&Spec::shards(&engines[..2]));
+    let (mut client, mut other) = (proxy.client(), proxy.client());
+    assert!(client.ask(&["SSUBSCRIBE", "sport"]).ends_with(":1"));
+    assert!(other.ask(&["SUBSCRIBE", "news"]).ends_with(":1")); // all connections are up
+    assert_eq!([engines[0].count(&["ssubscribe", "sport"]), engines[1].count(&["ssubscribe", "sport"])], [1, 0]);
+    proxy.apply(&Spec::shards(&engines));
+    engines[1].wait_for(&["ssubscribe", "sport"]);
+    assert!(other.ask(&["SSUBSCRIBE", "sport"]).ends_with(":1"), "it is live there");
+}
