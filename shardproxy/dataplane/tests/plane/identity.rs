@@ -249,6 +249,7 @@ fn a_stranger_reached_before_the_primary_was_named_gets_no_more() {
     assert_eq!(watcher.ask(&["WATCH", "key"]), "+OK");
     proxy.apply(&named(&[&engine], Some(0), OURS));
     client.send(&["SET", "key", "2"]);
+    until("the watcher's connection was closed", || engine.connections()[1].is_closed);
     watcher.send_all(&[&["MULTI"], &["SET", "key", "3"], &["EXEC"]]);
     assert_eq!([watcher.reply(), watcher.reply()], ["+OK", "+QUEUED"]);
     assert_eq!(watcher.reply(), "*-1", "what it watched is forgotten");
