@@ -204,6 +204,14 @@ def test_a_switchover_whose_target_hangs_ends_where_it_began() -> None:
     assert str(sim.record.primary) == "node:7001"
 
 
+def test_a_new_primary_that_gives_way_to_an_empty_process_while_others_are_told_to_follow_it() -> None:
+    """It was asked a moment before; the empty one is nobody's primary, and they keep what they have."""
+    plan = Plan([At(Kill(0), 0.0), At(Replace(1), awaits=30)], nodes=4, wait=2)
+    with structlog.testing.capture_logs():
+        sim = simulate(plan)
+    assert not sim.checks.complaints, "\n".join(sim.checks.trace)
+
+
 def test_the_old_primary_comes_back_as_a_replica() -> None:
     sim = run((0.0, Kill(PRIMARY)), (3.0, Restart(0, keeps_data=True, is_safe=False)), lasts=8.0)
     assert str(sim.record.primary) == "node:7002"
