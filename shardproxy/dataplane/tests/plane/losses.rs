@@ -338,9 +338,9 @@ fn a_frozen_node_answers_nobody_for_no_longer_than_parking_and_its_reply_may_tak
 /// It takes the request piece by piece, the whole of it in longer than a reply may take.
 #[test]
 fn a_slow_node_that_takes_a_large_request_is_not_overdue() {
-    let engine = Engine::slow(1 << 20, Duration::from_millis(200));
+    let engine = Engine::slow(1 << 20, Duration::from_millis(60));
     let proxy = Proxy::start(&Spec::shard(&[&engine], Some(0)).timeouts(json!({"reply": 2})));
-    let large = "x".repeat(16 << 20);
+    let large = "x".repeat(64 << 20); // much more than lies in sockets
     assert_eq!(proxy.client().ask(&["SET", "large", &large]), "+OK");
     assert_eq!(engine.connections().len(), 1);
 }
