@@ -424,9 +424,12 @@ def _complaint(situation: Situation, health: NodeHealth) -> str | None:
 
 
 def switchover_target(
-    record: ShardRecord, healths: Mapping[Address, NodeHealth], to: Address | None
+    setup: ShardSetup, record: ShardRecord, healths: Mapping[Address, NodeHealth], to: Address | None
 ) -> Address | str:
-    """The replica to hand over to, or the reason there is none."""
+    """The replica to hand over to, or the reason there is none.
+
+    A member that the config has no more is none: it stays only for what it alone may have.
+    """
     health = healths.get(record.primary) if record.primary is not None else None
     why_not = why_not_trusted(record, health)
     if why_not is not None:
@@ -439,18 +442,21 @@ def switchover_target(
             return f"{to} is the primary already"
         if to not in record.nodes:
             return f"{to} is not a node of this shard"
+        if to not in setup.addresses:
+            return f"{to} is not in the config any more"
         return to if follows(healths.get(to), primary) else f"{to} is not in sync with the primary"
     fit = [
         node
         for node in record.nodes
         if node != record.primary
+        and node in setup.addresses
         and follows(health := healths.get(node), primary)
         and health is not None
         and health.replication is not None
         and health.replication.priority > 0
     ]
     if not fit:
-        return "no replica is in sync with the primary"
+        return "no configured replica is in sync with the primary"
     return min(fit, key=lambda node: _distance(healths[node]))
 
 

@@ -157,7 +157,9 @@ def best_of_restarted(record: ShardRecord, candidates: Sequence[Candidate]) -> A
         if not is_another or candidate.is_loading or candidate.replication.is_syncing:
             return None
     fit = [c for c in candidates if c.can_write]
-    best = max(fit, key=lambda c: (c.keys > 0 and c.address == record.last, c.keys), default=None)
+    best = max(
+        fit, key=lambda c: (c.keys > 0 and c.address == record.last, c.keys, c.is_configured), default=None
+    )
     return best.address if best is not None else None
 
 

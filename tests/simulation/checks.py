@@ -8,7 +8,7 @@ I4 acknowledged writes survive      I6 no write is carried out twice
 DATA   nobody is made to follow a node that lacks something of value it has, nor itself
 QUIET  no command of ours while we may not act     LEASE  none without a lease that lasts
 OLD    without `wait`, nobody that lost sync long ago is promoted, nor vouches for anything
-FIT    nobody that may not be a primary is made one
+FIT    nobody that may not be a primary is made one, nor is a shard handed over to a node the config has not
 LATE   what an operator asked for does not happen after its deadline
 """
 
@@ -51,6 +51,7 @@ class Checks:
     oldest: float = 16.0  # seconds of acknowledged writes, without `wait`, that a failover may lose
     why_change: Callable[[ShardKey, Address], str | None] = lambda key, primary: "nobody watches"
     is_asked_for: Callable[[ShardKey], bool] = lambda key: True
+    is_configured: Callable[[ShardKey, Address], bool] = lambda key, node: True
     trace: list[str] = field(default_factory=list)
 
     def of(self, key: ShardKey) -> History:
@@ -85,6 +86,9 @@ class Checks:
                 self.complain(f"I8: {before.primary} was replaced without a reason")
         if record.state is ShardState.SWITCHING and not self.is_asked_for(record.key):
             self.complain(f"LATE: {record.key} is switched over, and nobody waits for that any more")
+        handed_to = record.target if record.state is ShardState.SWITCHING else None
+        if handed_to is not None and not self.is_configured(record.key, handed_to):
+            self.complain(f"FIT: {record.key} is handed over to {handed_to}, which the config has not")
         if primary is not None and (before is None or before.primary != record.primary):
             self._give_up(history, primary)
             if _is_new(before, record) and primary.priority == 0:

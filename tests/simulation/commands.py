@@ -63,7 +63,7 @@ def execute(world: World, engine: SimEngine, request: Sequence[Argument], client
             engine.promote()
         case ["REPLICAOF", host, port]:
             to = Address(host.lower(), int(port))
-            if (primary := world.engine_at(to)) is not None:
+            if (primary := world.engine_at(to)) is not None and not world.has_given_way(primary):
                 world.checks.pointed(engine, primary)
             engine.follow(to)
         case ["FAILOVER", "TO", host, port, "TIMEOUT", _]:

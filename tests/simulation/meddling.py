@@ -49,6 +49,8 @@ class Reload:
 
     def strike(self, sim: Simulation) -> None:
         for group in sim.groups:
+            if self.nodes is not None:
+                group.reloaded_at = trio.current_time()
             for key, setup in list(group.setups.items()):
                 if key == sim.key(self.shard):
                     setup = self._of_shard(setup, sim.engines_of(self.shard))

@@ -45,10 +45,15 @@ class Group:
     processes: list[Process] = field(default_factory=list)
     paused: set[str] = field(default_factory=set)  # clusters
     told_off_at: float = 0.0  # when it was last paused, or failover was switched off
+    reloaded_at: float = float("-inf")  # when its config last had other nodes
 
     @property
     def may_decide(self) -> bool:
         return all(setup.is_automatic for setup in self.setups.values())
+
+    def has_node(self, key: ShardKey, node: Address) -> bool:
+        """Whether its config has that node, by whatever name."""
+        return node.port in {address.port for address in self.setups[key].addresses}
 
 
 @dataclass

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 import trio
@@ -49,6 +49,7 @@ class Simulation:
     def __post_init__(self) -> None:
         plan, checks = self.plan, self.checks
         checks.why_change, checks.is_asked_for = self._why_change, self._is_asked_for
+        checks.is_configured = self._is_configured
         checks.oldest = OLDEST_WITH_GAPS if plan.has_gaps else OLDEST
         self.world = World(checks)
         self.strangers: list[SimEngine] = []
@@ -250,13 +251,18 @@ class Simulation:
         now = trio.current_time()
         return any(now - at <= DEADLINE for at in self._asked.get(key, ()))
 
+    def _is_configured(self, key: ShardKey, node: Address) -> bool:
+        """Whether the config has it, or had it a moment ago."""
+        is_recent = trio.current_time() - self.deciding.reloaded_at <= MEMORY
+        return is_recent or self.deciding.has_node(key, node)
+
     def _why_change(self, key: ShardKey, primary: Address) -> str | None:
         """The reason a primary may be replaced now: it was unwell a moment ago, or somebody asked."""
         if any(key in process.controls.requests for process in self.processes):
             return "an operator asked for it"
         if self.checks.is_meddled:
             return "others change roles too"
-        if not {node.address.port for node in self.deciding.setups[key].nodes} & {primary.port}:
+        if not self.deciding.has_node(key, primary):
             return "the config has it no more"
         engine = self.world.engines[self.world.own(primary)]
         if self.world.is_unwell(engine):
@@ -313,9 +319,17 @@ class Simulation:
                 for key in self.keys:
                     process.controls.acknowledge(key)  # no need to wait out the backoff
             await trio.sleep(LOOK)
-            if all(is_well(self.world, group, key) for group in self.groups for key in self.keys):
+            if all(is_well(self.world, group, key) for key in self.keys for group in self._serving(key)):
                 return True
         return False
+
+    def _serving(self, key: ShardKey) -> Iterator[Group]:
+        """Who can know the primary: those who only watch look for it among the nodes of their config."""
+        record = self.store.records.get(key)
+        for group in self.groups:
+            is_told = record is None or record.primary is None or group.has_node(key, record.primary)
+            if is_told or not group.is_observing:
+                yield group
 
     async def _watch(self) -> None:
         """Who vouches is in sync."""

@@ -180,6 +180,21 @@ def test_a_switchover_loses_nothing_and_leaves_nothing_in_doubt() -> None:
     assert sum(proxy.in_doubt for proxy in sim.proxies) == 0
 
 
+def test_nothing_is_handed_over_to_a_node_that_the_config_has_no_more() -> None:
+    """It still vouches for what was acknowledged before, and the only other replica has priority 0."""
+    reload = (0.0, Reload((1, 2), wait=0))
+    priorities = (100, 50, 0)
+    sim = run((0.0, Kill(0)), reload, (6.0, SwitchOver()), nodes=4, observers=1, priorities=priorities)
+    assert sim.record.primary == sim.address(1)
+
+
+def test_who_alone_is_left_is_promoted_although_the_config_has_it_no_more() -> None:
+    """Who only watches another config's shard cannot follow there, and that is all."""
+    faults = ((0.0, Reload((1, 2))), (0.0, Cut(1, None)), (0.0, Kill(0)))
+    sim = run(*faults, nodes=4, wait=2, observers=1, priorities=(100, 50, 0))
+    assert sim.record.primary == sim.address(3)
+
+
 def test_a_switchover_whose_target_hangs_ends_where_it_began() -> None:
     plan = Plan([At(SwitchOver(), 0.0), At(Freeze(1), awaits=1), At(Freeze(2), awaits=1)], wait=0)
     with structlog.testing.capture_logs():
@@ -187,6 +202,14 @@ def test_a_switchover_whose_target_hangs_ends_where_it_began() -> None:
     assert not sim.checks.complaints
     assert sim.is_settled
     assert str(sim.record.primary) == "node:7001"
+
+
+def test_a_new_primary_that_gives_way_to_an_empty_process_while_others_are_told_to_follow_it() -> None:
+    """It was asked a moment before; the empty one is nobody's primary, and they keep what they have."""
+    plan = Plan([At(Kill(0), 0.0), At(Replace(1), awaits=30)], nodes=4, wait=2)
+    with structlog.testing.capture_logs():
+        sim = simulate(plan)
+    assert not sim.checks.complaints, "\n".join(sim.checks.trace)
 
 
 def test_the_old_primary_comes_back_as_a_replica() -> None:

@@ -39,6 +39,7 @@ class World:
     asleep: dict[Address, list[Work]] = field(default_factory=dict)  # sent to frozen nodes
     deaths: dict[Address, trio.Event] = field(default_factory=dict)
     troubled_at: dict[Address, float] = field(default_factory=dict)  # when a node was last unwell
+    restarted_at: dict[Address, float] = field(default_factory=dict)
     on_wire: list[tuple[frozenset[str], Address, Work]] = field(default_factory=list)  # sent into a cut
 
     def add(self, port: int) -> SimEngine:
@@ -79,7 +80,7 @@ class World:
 
     def restart(self, address: Address, *, keeps_data: bool, is_safe: bool) -> None:
         if self.engines[address].life is Life.DEAD:
-            self.troubled_at[address] = trio.current_time()
+            self.troubled_at[address] = self.restarted_at[address] = trio.current_time()
             self.engines[address].restart(keeps_data=keeps_data, is_safe=is_safe)
 
     def freeze(self, address: Address) -> None:
@@ -106,6 +107,12 @@ class World:
                 work()
             elif engine.life is Life.FROZEN:
                 self.asleep.setdefault(address, []).append(work)
+
+    def has_given_way(self, engine: SimEngine) -> bool:
+        """Whether it came back as a replica after it can last have been asked: nobody gets its data."""
+        restarted_at = self.restarted_at.get(engine.address)
+        is_new = restarted_at is not None and trio.current_time() - restarted_at <= TRIP
+        return is_new and not engine.is_primary
 
     # Requests
 

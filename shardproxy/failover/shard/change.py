@@ -88,7 +88,7 @@ async def _change_primary(shard: Tended, request: Request, news: News) -> str | 
             return f"{request.to} does not answer: {health.verdict.reason}"
         run = Run(Kind.FAILOVER, record, "an operator chose it", now, trusted=request.to)
     else:
-        target = switchover_target(record, shard.healths(), request.to)
+        target = switchover_target(shard.setup, record, shard.healths(), request.to)
         if isinstance(target, str):
             return target
         run = Run(Kind.SWITCHOVER, record, "an operator asked for it", now, target=target)

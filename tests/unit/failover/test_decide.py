@@ -395,7 +395,7 @@ def test_roles_we_changed_are_written_where_engines_read_their_own() -> None:
         (WELL, A, "is the primary already"),
         (WELL, Address("x", 1), "is not a node of this shard"),
         ({**WELL, C: health(frozen())}, C, "is not in sync"),
-        ({A: P, B: DEAD, C: health(frozen())}, None, "no replica is in sync"),
+        ({A: P, B: DEAD, C: health(frozen())}, None, "no configured replica is in sync"),
         ({**WELL, A: SILENT}, None, "the primary is not up"),
         ({**WELL, A: health(primary(), run_id="r2")}, None, "restarted"),
     ],
@@ -403,8 +403,19 @@ def test_roles_we_changed_are_written_where_engines_read_their_own() -> None:
 def test_where_to_switch_over(
     healths: dict[Address, NodeHealth], to: Address | None, found: Address | str
 ) -> None:
-    target = switchover_target(record(), healths, to)
+    target = switchover_target(setup(), record(), healths, to)
     assert target == found if isinstance(found, Address) else found in str(target)
+
+
+def test_nothing_is_handed_over_to_a_member_that_the_config_has_no_more() -> None:
+    """It stays for as long as it may alone have a write, and may look best."""
+    leaving = record(voters=(B,), pending=(Promise(names(B, C), 1),))
+    healths = {**WELL, C: health(replica(offset=501, priority=1))}
+    of = setup(A, B)
+    assert switchover_target(of, leaving, healths, None) == B
+    assert switchover_target(of, leaving, healths, C) == f"{C} is not in the config any more"
+    only_leaving = {**healths, B: health(replica(priority=0))}
+    assert "no configured replica" in str(switchover_target(of, leaving, only_leaving, None))
 
 
 def names(*nodes: Address) -> frozenset[Address]:

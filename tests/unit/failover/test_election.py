@@ -250,6 +250,11 @@ def test_when_all_restarted_disks_decide(candidates: list[Candidate], best: Addr
     assert best_of_restarted(record(None, last=A, wait=1), candidates) is None
 
 
+def test_of_equal_disks_that_of_a_node_that_the_config_has_no_more_is_not_taken() -> None:
+    empty, gone, kept = (candidate(node, NEW, run_id="other", keys=9 * (node != A)) for node in (A, B, C))
+    assert best_of_restarted(record(None, last=A), [empty, replace(gone, is_configured=False), kept]) == C
+
+
 @given(
     wait=st.integers(1, 3),
     data=st.data(),

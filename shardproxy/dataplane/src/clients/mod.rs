@@ -16,7 +16,7 @@ pub use subscriptions::{Errand, Stage, Subscriptions, Words};
 pub use transaction::Transaction;
 pub use waiting::Waiting;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::ops::{Index, IndexMut};
 
 use slab::Slab;
@@ -31,7 +31,7 @@ pub struct Clients {
     /// Where each is, by its id.
     places: HashMap<u64, u32>,
     /// Those with something to send; each once.
-    dirty: Vec<usize>,
+    dirty: VecDeque<usize>,
     /// Those with input left over, to be looked at in the next turn; each once.
     again: Agenda,
 }
@@ -139,7 +139,11 @@ impl Clients {
     /// The next one with something to send. It stays marked until it is flushed.
     #[inline]
     pub fn next_dirty(&mut self) -> Option<usize> {
-        self.dirty.pop()
+        self.dirty.pop_front()
+    }
+
+    pub fn has_dirty(&self) -> bool {
+        !self.dirty.is_empty()
     }
 
     /// Look at the client again in the next turn.
@@ -165,10 +169,10 @@ impl Clients {
 }
 
 #[inline]
-fn mark(dirty: &mut Vec<usize>, client: &mut Client) {
+fn mark(dirty: &mut VecDeque<usize>, client: &mut Client) {
     if !client.is_dirty {
         client.is_dirty = true;
-        dirty.push(client.index as usize);
+        dirty.push_back(client.index as usize);
     }
 }
 

@@ -12,8 +12,9 @@ use crate::turn::{Job, Pressure, Turn, STEPS};
 
 /// So many of a turn's steps are left to what goes on from turn to turn.
 const RESERVED: usize = STEPS / 4;
-/// What a message to a client costs that had nothing to send: a write.
-const WRITE: usize = 7;
+/// Clients that are handed a short message in a step, and what is short.
+const HANDED: usize = 32;
+const SHORT: usize = 256;
 /// A longer message to several clients is held once for all of them.
 const COPIED: usize = 4096;
 /// Whoever has more than this unread takes no message while memory is used up.
@@ -169,26 +170,28 @@ fn hand_out_some(
     parcel: &Parcel,
     steps: usize,
 ) -> bool {
-    let mut used = 0;
-    while used < steps {
+    let each = match parcel {
+        Parcel::Copied(raw) => (HANDED * SHORT / raw.len().max(SHORT)).max(1),
+        Parcel::Shared(_) => HANDED / 4,
+    };
+    let most = steps.saturating_mul(each);
+    let mut handed = 0;
+    while handed < most {
         let next = turn.pubsub.of(cluster).next_untold(topic);
         let Some(ticket) = next else {
-            turn.spend(used);
+            turn.spend(handed.div_ceil(each));
             return true;
         };
-        used += 1;
+        handed += 1;
         let Some(client) = clients.tagged(ticket) else { continue };
         if turn.accounts.pressure == Pressure::Full && client.output.len() > UNREAD_WHEN_FULL {
             client.cut_off(&mut turn.pool, CloseReason::Buffers);
         } else {
             client.push(&mut turn.pool, parcel);
         }
-        if !client.is_dirty {
-            used += WRITE;
-            clients.mark(ticket.0);
-        }
+        clients.mark(ticket.0);
     }
-    turn.spend(used);
+    turn.spend(handed.div_ceil(each));
     false
 }
 

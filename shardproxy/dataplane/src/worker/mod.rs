@@ -49,6 +49,8 @@ const HOLD: Duration = Duration::from_micros(500);
 /// Requests of a turn, if they are so few, wait for those of the next one, to leave in the same writes. More fill their
 /// writes by themselves; one alone has nobody to wait for.
 const FEW: std::ops::Range<u32> = 2..24;
+/// Clients that are written to in one turn; with more of them, as when a message has many subscribers, it takes several.
+const FLUSHES: usize = 512;
 const TICK: Duration = Duration::from_millis(100);
 const WAKE: Token = Token(usize::MAX);
 
@@ -216,7 +218,11 @@ impl Worker {
     fn wait(&self) -> Duration {
         let Turn { links, pubsub, pool, .. } = &self.turn;
         let is_asked = self.has_mail || !self.chores.is_empty();
-        let is_busy = self.clients.again() > 0 || links.has_unread() || links.has_dirty() || !self.unwritten.is_empty();
+        let is_busy = self.clients.again() > 0
+            || self.clients.has_dirty()
+            || links.has_unread()
+            || links.has_dirty()
+            || !self.unwritten.is_empty();
         if is_asked || is_busy || pool.has_spent() || !pubsub.jobs.is_empty() {
             return Duration::ZERO;
         }
@@ -238,7 +244,8 @@ impl Worker {
         }
         let mut overdue = std::mem::take(&mut self.deferred);
         let rest = std::mem::take(&mut self.unwritten);
-        while let Some(index) = self.clients.next_dirty() {
+        for _ in 0..FLUSHES {
+            let Some(index) = self.clients.next_dirty() else { break };
             let Some(client) = self.clients.get_mut(index) else { continue };
             match client.deferral() {
                 Deferral::None => self.client_flush(index),
