@@ -16,39 +16,38 @@ use crate::turn::Turn;
 /// A deposed primary that is alive ends the waits of its clients within this; whoever still waits then is in doubt.
 const GRACE: Duration = Duration::from_millis(500);
 
-/// Let those try again that found no primary, and those whose own timeout is over get their answer.
+/// Let those try again that found no primary, and those whose own timeout is over get their answer. Who waits no more
+/// leaves its place in a queue.
 pub fn tick(turn: &mut Turn, clients: &mut Clients) {
     turn.later.clients.append(&mut turn.later.unplaced);
     let now = turn.now;
-    let mut is_over = |&ticket: &(usize, u32)| {
-        let client = clients.tagged(ticket).filter(|c| c.flow == Flow::Queued);
-        client.and_then(|c| c.waiting.as_deref()).is_some_and(|waiting| waiting.is_over(now))
-    };
     for node in turn.clusters.iter_mut().flatten().flat_map(|served| &mut served.nodes) {
-        if !node.queue.is_empty() {
-            let woken = &mut turn.later.clients;
-            node.queue.retain(|queued| {
-                let is_over = is_over(queued);
-                if is_over {
-                    woken.push(*queued);
-                }
-                !is_over
-            });
-        }
+        node.queue.retain(|&queued| {
+            let Some(client) = clients.tagged(queued).filter(|c| c.flow == Flow::Queued) else { return false };
+            let is_over = client.waiting.as_deref().is_some_and(|waiting| waiting.is_over(now));
+            if is_over {
+                turn.later.clients.push(queued);
+            }
+            !is_over
+        });
     }
     share_out(turn);
 }
 
-/// Other pools, and other workers, may have left room for connections that some of this worker's pools may open.
+/// Other pools, and other workers, may have left room for connections that some of this worker's pools may open. And whoever
+/// was told of a free one may not have taken it: its time was over, or it waits for another pool by now.
 fn share_out(turn: &mut Turn) {
     let mut room = turn.shared.dedicated.room();
     for (cluster, served) in turn.clusters.iter().enumerate() {
         let Some(served) = served else { continue };
         let limit = served.cluster.spec.limits.dedicated;
         for (number, node) in served.nodes.iter().enumerate().filter(|(_, node)| !node.queue.is_empty()) {
-            let more = limit.saturating_sub(node.dedicated).min(node.queue.len()).min(room);
+            // whoever was told in this very turn looks in the next
+            let free = node.idle.iter().filter(|&&idle| turn.links[idle].wanted < turn.now).count();
+            let free = free.min(node.queue.len());
+            let more = limit.saturating_sub(node.dedicated).min(node.queue.len() - free).min(room);
             room -= more;
-            turn.later.pools.extend(std::iter::repeat_n((cluster, number), more));
+            turn.later.pools.extend(std::iter::repeat_n((cluster, number), free + more));
         }
     }
 }

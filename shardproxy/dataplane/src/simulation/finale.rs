@@ -43,8 +43,8 @@ fn wait_for_quiet(world: &mut World) {
         if is_quiet && round > 3 && !world.rig.is_busy() {
             return;
         }
-        if round == ROUNDS / 2 {
-            // who watches holds a connection that others may wait for
+        if round >= ROUNDS / 2 {
+            // who watches holds a connection that others may wait for, and so may they then
             world.clients.iter_mut().filter(|client| client.is_quiet()).for_each(super::client::Client::close);
         }
         world.rig.pass(if round % 4 == 3 { ROUND } else { Duration::ZERO });

@@ -80,9 +80,15 @@ impl Worker {
     /// Why each client waits, for a report.
     pub fn describe(&self) -> String {
         let clients = self.clients.iter().map(|(_, client)| {
-            let (flow, closing) = (client.flow, client.closing);
+            let (flow, closing, lease) = (client.flow, client.closing, client.lease);
             let (owed, input, output) = (client.replies.len(), client.input.len(), client.output.len());
-            format!("client {} {flow:?} closing {closing:?}: owed {owed}, input {input}, output {output}, accounted {} of {}\n", client.id, client.accounted, client.held())
+            format!(
+                "client {} {flow:?} closing {closing:?} own {lease:?}: owed {owed}, input {input}, output {output}, \
+                 accounted {} of {}\n",
+                client.id,
+                client.accounted,
+                client.held()
+            )
         });
         let links = self.turn.links.iter().map(|(index, link)| {
             let (state, pending) = (link.state, link.exchange.len());

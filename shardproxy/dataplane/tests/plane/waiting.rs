@@ -213,3 +213,40 @@ fn a_node_that_does_not_end_a_wait_in_time_is_lost() {
     let doubt = client.ask(&["BLPOP", "a", "0.1"]);
     assert!(doubt.starts_with("-ERR INDOUBT shard 0") && doubt.ends_with("no reply for 0.2 s (timeouts.reply)"));
 }
+
+/// `b` is in the first of two shards, `a` in the second.
+#[test]
+fn a_free_connection_is_not_left_with_who_waits_for_another_by_now() {
+    let gate = Gate::closed();
+    let held = gate.clone();
+    let engines = [answering(move || Act::say("*-1\r\n").behind(&held)), Engine::plain()];
+    let proxy = Proxy::start(&Spec::shards(&engines).limits(json!({"dedicated": 1})));
+    let (mut first, mut other) = (proxy.client(), proxy.client());
+    let (mut wanderer, mut next) = (proxy.client(), proxy.client());
+    first.send(&["BLPOP", "b", "0"]);
+    engines[0].wait_for(&["BLPOP", "b", "0"]);
+    other.send(FOR_EVER);
+    engines[1].wait_for(FOR_EVER);
+    wanderer.send(&["BLPOP", "b", "0"]);
+    assert!(proxy.plane.unblock(queued(&proxy), false));
+    assert_eq!(wanderer.reply(), "*-1");
+    wanderer.send(FOR_EVER);
+    queued(&proxy);
+    next.send(&["BLPOP", "b", "0"]);
+    let waiting = || proxy.plane.clients().iter().filter(|c| c.is_blocked && c.pending == 0).count();
+    until("both are queued", || waiting() == 2);
+    gate.open();
+    assert_eq!([first.reply(), next.reply()], ["*-1", "*-1"]);
+}
+
+#[test]
+fn who_has_gone_takes_no_place_among_those_that_wait() {
+    let engine = Engine::plain();
+    let (proxy, _first) = used_up(&engine);
+    for _ in 0..5000 {
+        proxy.client().send(&["BLPOP", "b", "0"]);
+    }
+    until("they are gone", || proxy.plane.clients().len() == 1);
+    let mut client = proxy.client();
+    until("there is a place", || client.ask(&["BLPOP", "b", "0.01"]) == "*-1");
+}
