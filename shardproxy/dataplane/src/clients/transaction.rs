@@ -1,5 +1,8 @@
 //! What a client has queued since MULTI, and that it watches.
 
+use crate::dialect::texts;
+use crate::exchange::LARGE;
+
 /// MULTI and WATCH. Commands are kept here until EXEC; nothing is sent before.
 #[derive(Default)]
 pub struct Transaction {
@@ -7,6 +10,7 @@ pub struct Transaction {
     pub is_open: bool,
     /// A command could not be queued: EXEC will refuse.
     pub is_broken: bool,
+    /// MULTI and what came behind it; empty before the first command.
     pub queued: Vec<u8>,
     pub commands: u32,
     /// Some of them are scripts by their digests.
@@ -18,4 +22,23 @@ pub struct Transaction {
     pub is_watching: bool,
     /// The connection that watched is gone, and with it what it saw: EXEC answers null.
     pub watch_lost: bool,
+}
+
+impl Transaction {
+    /// Keep one more command. A large buffer grows by a quarter rather than to twice its size.
+    pub fn queue(&mut self, request: &[u8]) {
+        self.begin();
+        let room = self.queued.capacity() - self.queued.len();
+        if room < request.len() && self.queued.len() + request.len() > LARGE {
+            self.queued.reserve_exact(request.len() + self.queued.len() / 4);
+        }
+        self.queued.extend_from_slice(request);
+    }
+
+    /// The engine is told where it begins.
+    pub fn begin(&mut self) {
+        if self.queued.is_empty() {
+            self.queued.extend_from_slice(texts::MULTI_REQUEST);
+        }
+    }
 }

@@ -7,6 +7,7 @@
 //!
 //! Only WATCH needs a connection of its own, from a bounded pool, until EXEC, DISCARD, UNWATCH or the end.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{answer, answer_error, block, databases, has_one_shard, refusal, refuse, shard_of, slot_of_keys, Next};
@@ -15,7 +16,7 @@ use crate::clients::{Client, Flow, Waiting};
 use crate::command::{Act, Command, Flags, Route};
 use crate::dialect::resp::{write, Request};
 use crate::dialect::texts;
-use crate::exchange::{Asked, Entry};
+use crate::exchange::{Asked, Entry, LARGE};
 use crate::metrics::Class;
 use crate::model::EndpointKind;
 use crate::place::{lease, need, place, scripts, Lease, Need};
@@ -71,7 +72,7 @@ pub fn queue(turn: &mut Turn, client: &mut Client, &Admitted { command, request 
             transaction.is_broken = true;
             return refuse(turn, client, command, "ERR the transaction is larger than 64 MiB, command not queued");
         }
-        transaction.queued.extend_from_slice(scan.as_deref().unwrap_or(request.bytes));
+        transaction.queue(scan.as_deref().unwrap_or(request.bytes));
         transaction.is_corrected |= command.act.is_corrected();
         transaction.commands += 1;
         transaction.calls_script |= command.calls_script;
@@ -185,11 +186,14 @@ fn exec(turn: &mut Turn, client: &mut Client, command: &Command) -> Next {
         is_read: need == Need::Read,
         ..Entry::of(client.owed(sequence), command, turn.micros)
     };
-    turn.links[link].exchange.push_with(entry, |sink| {
-        sink.extend_from_slice(texts::MULTI_REQUEST);
-        sink.extend_from_slice(&transaction.queued);
-        sink.extend_from_slice(texts::EXEC_REQUEST);
-    });
+    transaction.begin();
+    transaction.queued.extend_from_slice(texts::EXEC_REQUEST);
+    let exchange = &mut turn.links[link].exchange;
+    if transaction.queued.len() > LARGE {
+        exchange.push_whole(entry, Arc::new(std::mem::take(&mut transaction.queued)));
+    } else {
+        exchange.push(entry, &transaction.queued);
+    }
     turn.links.mark(link);
     client.is_special = client.is_subscriber();
     if transaction.is_watching {
