@@ -302,7 +302,7 @@ def test_all_buffers_together_have_a_cap(start: Callable[..., Proxy], wire: Open
 
 
 def test_requests_that_do_not_fit_together_all_end(start: Callable[..., Proxy], wire: Open) -> None:
-    """Short of memory some are served and some are closed, but nobody waits for ever."""
+    """Short of memory some are served, some refused and some closed, but nobody waits for ever."""
     proxy = start(buffers="16MiB")
     crowd = [wire(proxy, timeout=30) for _ in range(12)]
     request, value = command("ECHO", "x" * 3_000_000), b"x" * 3_000_000
@@ -312,7 +312,8 @@ def test_requests_that_do_not_fit_together_all_end(start: Callable[..., Proxy], 
     served = 0
     for client in crowd:
         with suppress(EOFError, ConnectionResetError):
-            assert client.reply() == value
+            reply = client.reply()
+            assert reply == value or "limits.buffers" in str(reply)
             served += 1
     for sender in senders:
         sender.join(10)
