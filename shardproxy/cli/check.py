@@ -6,11 +6,17 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from shardproxy.config import Config, ConfigError, RedisCluster, load_config
+from shardproxy.config import Config, ConfigError, MemcachedCluster, RedisCluster, load_config
+from shardproxy.config.endpoints import Mode
 from shardproxy.store.peek import records_read
 from shardproxy.store.place import state_path
 from shardproxy.topology.assign import Records, shards_assign
 from shardproxy.topology.taking import slots_taken, taken_text
+
+NODES_ARE_ASKED = (
+    "clients that ask the nodes for the layout, as ElastiCache's for Java does, need mode: proxy:"
+    " memcached does not know it"
+)
 
 
 def check(file: Path, /, *, state: Path | None = None) -> int:
@@ -50,6 +56,9 @@ def check(file: Path, /, *, state: Path | None = None) -> int:
     print(f"{file}: OK")
     for line in _aligned(list(_summary(config))):
         print(f"  {line}")
+    for name, cluster in config.clusters.items():
+        if isinstance(cluster, MemcachedCluster) and cluster.endpoints.configuration.mode is Mode.DIRECT:
+            print(f"  {name}: {NODES_ARE_ASKED}")
     return 0
 
 
