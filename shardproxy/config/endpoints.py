@@ -63,8 +63,8 @@ class DiscoveryEndpoint(Endpoint):
 
     mode: Mode = Mode.PROXY
     """What clients that ask for the layout are told: `proxy` (all of it is here) or `direct` (the nodes).
-    Clients that go on asking the nodes for it, as ElastiCache's for Java does, need `proxy`: memcached does not
-    know it."""
+    Clients that go on asking the nodes for it, as ElastiCache's for Java does, need `proxy`: memcached does
+    not know it."""
     advertise: Annotated[
         tuple[Advertised, ...],
         Field(max_length=64),
