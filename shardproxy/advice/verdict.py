@@ -148,7 +148,7 @@ class Judge:
         name, named = self._script
         others = [key for key in self.keys(args) if key not in named]
         if others and not (named and self.is_one_slot([*named, *others])):
-            what = "the script runs where its KEYS are, and finds other keys only there"
+            what = "it runs where its KEYS are, and finds other keys only there"
             keys = (*dict.fromkeys([*named, *others]),) if named else ()
             yield Finding(Kind.SCRIPT, name.upper(), keys, what, is_refused=False, can_cure=bool(named))
             if not named:

@@ -19,8 +19,7 @@ impl Placer {
     #[new]
     fn new(table: &[u8], families: Vec<(String, String)>) -> PyResult<Self> {
         let table = CommandTable::from_json(table).map_err(PyValueError::new_err)?;
-        let specs: Vec<FamilySpec> =
-            families.into_iter().map(|(pattern, hash)| FamilySpec { pattern, hash }).collect();
+        let specs: Vec<FamilySpec> = families.into_iter().map(|(pattern, hash)| FamilySpec { pattern, hash }).collect();
         let families = Families::compile(&specs).map_err(PyValueError::new_err)?;
         Ok(Self { table, families })
     }
