@@ -9,6 +9,9 @@ from shardproxy.model import Address, SlotRange
 from shardproxy.model.replication import Lineage, ShardKey
 
 
+REMEMBERED = 16  # names of a dataset: one a failover
+
+
 class ShardState(enum.Enum):
     NEW = "new"  # not stored yet: nobody knows its primary
     OK = "ok"  # the primary serves
@@ -70,6 +73,7 @@ class ShardRecord:
     floor: int = 0  # an offset the primary had passed a while ago: who has less lost sync long since
     flapping: Flapping | None = None
     lineage: Lineage | None = None  # of the primary's, or the last primary's, dataset
+    histories: tuple[str, ...] = ()  # names (replid) that the shard's dataset had before, the latest last
     run_id: str = ""  # of the primary's process
     revision: int = 0  # the store's, for compare-and-set; 0 = not stored yet
     changed: int = 0  # the revision at which what proxies act on last changed; the store sets it
@@ -95,6 +99,18 @@ class ShardRecord:
     def has_process(self, node: Address, run_id: str) -> bool:
         """Whether the node was last in sync as that process."""
         return bool(run_id) and (node, run_id) in self.processes
+
+    def with_lineage(self, lineage: Lineage | None) -> ShardRecord:
+        """The dataset has another name; what it was called before stays known for a while."""
+        if self.lineage is None or lineage is None or lineage.replid == self.lineage.replid:
+            return replace(self, lineage=lineage)
+        before = tuple(name for name in self.histories if name not in (self.lineage.replid, lineage.replid))
+        return replace(self, lineage=lineage, histories=(*before, self.lineage.replid)[-REMEMBERED:])
+
+    def is_own_name(self, replid: str) -> bool:
+        """Whether the shard's dataset is, or was, called that."""
+        now = (self.lineage.replid, self.lineage.replid2) if self.lineage is not None else ()
+        return bool(replid) and replid in (*self.histories, *now)
 
     @property
     def served(self) -> tuple[object, ...]:
@@ -140,11 +156,10 @@ class ShardRecord:
         before = ((self.last, self.run_id),) if self.last and self.last != primary else ()
         others = tuple(entry for entry in self.replaced if entry[0] not in (primary, self.last))
         return replace(
-            self,
+            self.with_lineage(lineage),
             state=ShardState.OK,
             primary=primary,
             last=None,
-            lineage=lineage,
             run_id=run_id,
             replaced=(*others, *before),
             floor=0,

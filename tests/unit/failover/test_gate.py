@@ -39,6 +39,9 @@ CASES: list[tuple[str, Seen, Seen, ShardRecord, str | None]] = [
     ("the primary restarted", node(frozen()), replace(PRIMARY, run_id="a2"), RECORD, "restarted"),
     ("an operator's promotion", node(primary(Y)), PRIMARY, RECORD, "by somebody else"),
     ("a branch of its own", node(primary(Lineage("z", X.replid, 400), 450)), PRIMARY, RECORD, "somebody"),
+    ("the same, frozen since", node(frozen(Lineage("z", X.replid, 400), 450)), PRIMARY, RECORD, "somebody"),
+    ("a replica of some failovers before", node(frozen(Lineage("z", "y", 400), 450)), PRIMARY, RECORD, None),
+    ("promoted by hand, and given up", node(frozen(Lineage("z", X.replid, 400), 450)), PRIMARY, REPLACED, None),
     ("the primary of before", node(primary(X, 520)), PRIMARY, REPLACED, None),
     ("the same, as another process", node(primary(Y), run_id="b2"), PRIMARY, RECORD, None),
 ]
