@@ -172,7 +172,7 @@ class Runner:
         try:
             source = await self.steps.promote(run.source, _run_id_of(run, run.source))
             # who syncs from it knows no older name of the history than its present one
-            record = await self._put(record.with_lineage(source.lineage))
+            record = await self._put(replace(record, lineage=source.lineage))
             await self.steps.catch_up(run.target, run.source, record)
         except StepError as error:
             return RelayFailed(f"{run.target} has to sync from {run.source} first: {error}", record)

@@ -101,11 +101,15 @@ class ShardRecord:
         return bool(run_id) and (node, run_id) in self.processes
 
     def with_lineage(self, lineage: Lineage | None) -> ShardRecord:
-        """The dataset has another name; what it was called before stays known for a while."""
-        if self.lineage is None or lineage is None or lineage.replid == self.lineage.replid:
-            return replace(self, lineage=lineage)
-        before = tuple(name for name in self.histories if name not in (self.lineage.replid, lineage.replid))
-        return replace(self, lineage=lineage, histories=(*before, self.lineage.replid)[-REMEMBERED:])
+        """The dataset has another name; what it was served by before stays known for a while."""
+        return replace(self, lineage=lineage, histories=self._names_served())
+
+    def _names_served(self) -> tuple[str, ...]:
+        """What the dataset was called whenever a primary served it: what others called it was in vain."""
+        if self.primary is None or self.lineage is None:
+            return self.histories
+        now = self.lineage.replid
+        return (*(name for name in self.histories if name != now), now)[-REMEMBERED:]
 
     def is_own_name(self, replid: str) -> bool:
         """Whether the shard's dataset is, or was, called that."""
@@ -142,6 +146,7 @@ class ShardRecord:
             primary=None,
             last=self.primary or self.last,
             target=None,
+            histories=self._names_served(),
             replaced=(*(entry for entry in self.replaced if entry[0] != in_vain), *given_up),
         )
 
