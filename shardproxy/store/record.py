@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from shardproxy.model import Address, SlotRange
 from shardproxy.model.replication import Lineage, ShardKey
 
-
 REMEMBERED = 16  # names of a dataset: one a failover
 
 

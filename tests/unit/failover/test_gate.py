@@ -13,6 +13,7 @@ from shardproxy.store.record import REMEMBERED, ShardRecord
 from tests.unit.failover.make import A, B, C, X, Y, frozen, primary, record, replica
 
 BRANCHED = Lineage("new", X.replid, 501)  # promoted at 500 of X
+OWN = Lineage("z", X.replid, 400)
 RECORD = replace(record(A, lineage=BRANCHED, joined=(A, B)), run_id="a", processes=((B, "b"),))
 PRIMARY = Seen(A, "a", primary(BRANCHED, 600), 9)
 EMPTY = Seen(A, "a", primary(BRANCHED, 600), 0)
@@ -39,7 +40,7 @@ CASES: list[tuple[str, Seen, Seen, ShardRecord, str | None]] = [
     ("the primary restarted", node(frozen()), replace(PRIMARY, run_id="a2"), RECORD, "restarted"),
     ("an operator's promotion", node(primary(Y)), PRIMARY, RECORD, "by somebody else"),
     ("a branch of its own", node(primary(Lineage("z", X.replid, 400), 450)), PRIMARY, RECORD, "somebody"),
-    ("the same, frozen since", node(frozen(Lineage("z", X.replid, 400), 450)), PRIMARY, RECORD, "somebody"),
+    ("the same, frozen since", node(frozen(OWN, 450)), PRIMARY, RECORD, "somebody"),
     ("a replica of some failovers before", node(frozen(Lineage("z", "y", 400), 450)), PRIMARY, RECORD, None),
     (
         "promoted by hand, and given up",
