@@ -5,12 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from shardproxy.cli.ask import Output
 from shardproxy.config import Config, ConfigError, MemcachedCluster, RedisCluster, load_config
 from shardproxy.config.endpoints import Mode
 from shardproxy.store.peek import records_read
@@ -18,6 +17,7 @@ from shardproxy.store.place import state_path
 from shardproxy.topology.assign import Records, shards_assign
 from shardproxy.topology.taking import slots_taken, taken_text
 
+Output = Annotated[Literal["table", "json"], Parameter(help="A table for people, or JSON for programs.")]
 NODES_ARE_ASKED = (
     "clients that ask the nodes for the layout, as ElastiCache's for Java does, need mode: proxy:"
     " memcached does not know it"
@@ -69,8 +69,8 @@ def check(
 
         return check_app(file, app, saved, seconds, shards, output)
     if file is None:
-        print("shardproxy: check what? a config FILE, or --app redis://host:port", file=sys.stderr)
-        return 1
+        print("shardproxy: check requires an argument: a config FILE, or --app redis://host", file=sys.stderr)
+        return 2  # as for any wrong use
     try:
         config = load_config(file)
     except ConfigError as e:
