@@ -180,7 +180,12 @@ TABLE: tuple[Metric, ...] = (
     _node("shardproxy_node_timeouts_total", COUNTER, "Requests not answered in time.", lambda n: n.timeouts),
     _node("shardproxy_node_received_bytes_total", COUNTER, "Bytes from a node.", lambda n: n.bytes_in),
     _node("shardproxy_node_sent_bytes_total", COUNTER, "Bytes to a node.", lambda n: n.bytes_out),
-    _node("shardproxy_node_queued", GAUGE, "Requests that wait for a node.", lambda n: n.queued),
+    _node(
+        "shardproxy_node_queued_bytes",
+        GAUGE,
+        "Bytes of requests that wait for a node: sent without a reply yet, or not sent.",
+        lambda n: n.queued,
+    ),
 )
 
 LATENCY = "shardproxy_command_seconds"

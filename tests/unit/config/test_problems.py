@@ -641,7 +641,7 @@ CASES: dict[str, tuple[str, list[tuple[int, int, str, str, str]]]] = {
                 6,
                 14,
                 "clusters.pages.hashing",
-                "must be slots, ketama, ketama-libmemcached, ketama-spy, rendezvous or modula",
+                "must be slots, ketama, ketama-libmemcached, ketama-libmemcached-unweighted, ketama-spy, ",
                 "did you mean ketama?",
             ),
             (7, 5, "clusters.pages.shards", "is not a known key", "lists its nodes directly"),

@@ -176,7 +176,6 @@ pub fn give_up(turn: &mut Turn, clients: &mut Clients, index: usize) {
     }
     let link = &mut turn.links[index];
     let taken = link.exchange.take();
-    link.metrics.queued.set(0);
     let (way, why) = (link.way, mem::take(&mut link.trouble.why_down));
     let text = refusal(&turn.label(way.cluster, way.shard), turn.node_label(way.cluster, way.node), &why);
     turn.links[index].trouble.why_down = why;
