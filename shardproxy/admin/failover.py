@@ -28,10 +28,16 @@ def status_document(sources: Sources, now: float) -> dict[str, Any]:
             {
                 "engine": Engine.REDIS.value,
                 "is_paused": key.cluster in sources.controls.paused,
+                "relaxed": {},  # what is served of one shard that several would refuse, by command
                 "shards": [],
             },
         )
         cluster["shards"].append(_shard(key, setup, sources, now))
+    for name, counts in sources.statistics().clusters.items():
+        if name in clusters:
+            clusters[name]["relaxed"] = {
+                command: {"count": of.count, "example": of.example} for command, of in counts.relaxed.items()
+            }
     return {"clusters": clusters}
 
 
@@ -40,6 +46,7 @@ def _pool(topology: Topology, sources: Sources, now: float) -> dict[str, Any]:
     return {
         "engine": topology.engine.value,
         "is_paused": False,
+        "relaxed": {},
         "shards": [
             {
                 "shard": shard.number,

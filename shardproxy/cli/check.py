@@ -9,6 +9,7 @@ from pathlib import Path
 from shardproxy.config import Config, ConfigError, RedisCluster, load_config
 from shardproxy.store.peek import records_read
 from shardproxy.store.place import state_path
+from shardproxy.topology.growth import GROWN_TEXT
 from shardproxy.topology.assign import Records, shards_assign
 from shardproxy.topology.taking import slots_taken, taken_text
 
@@ -50,6 +51,8 @@ def check(file: Path, /, *, state: Path | None = None) -> int:
     print(f"{file}: OK")
     for line in _aligned(list(_summary(config))):
         print(f"  {line}")
+    for line in _grown(config, records):
+        print(f"  {line}")
     return 0
 
 
@@ -70,6 +73,14 @@ def _why_refused(config: Config, records: Records) -> str | None:
     taken = slots_taken(setups, records)
     keys = dict.fromkeys((one.loser.key for one in taken), "may have keys")
     return taken_text(taken, setups, records, keys) if taken else None
+
+
+def _grown(config: Config, records: Records) -> Iterator[str]:
+    """Warn of clusters that had one shard when they were last served, and are stricter with more."""
+    for name, cluster in config.clusters.items():
+        served = [key for key in records if key.cluster == name]
+        if isinstance(cluster, RedisCluster) and len(served) == 1 and not cluster.is_relaxed:
+            yield f"{name} had one shard, and may have been one Redis to its clients: {GROWN_TEXT}"
 
 
 def _summary(config: Config) -> Iterator[tuple[str, ...]]:
