@@ -1,55 +1,75 @@
-//! MOVE and COPY between databases: of several shards only database 0 can be selected, and what went to another one would
-//! be lost to every client.
+//! SELECT, MOVE, SWAPDB and COPY between databases: of several shards only database 0 can be selected, and what went to
+//! another one would be lost to every client. So it would be in one that the engine has and clients may not select.
 
 use super::liberties;
 use crate::clients::Client;
 use crate::command::{Act, Command, Route};
 use crate::dialect::resp::request::decimal;
-use crate::dialect::resp::Request;
+use crate::dialect::resp::{write, Request};
 use crate::turn::Turn;
 
-const OUT_OF_RANGE: &str = "ERR DB index is out of range";
+/// What is to be said of the databases a command names.
+pub enum Named {
+    Fine,
+    /// One that is not served: the request as the engine refuses it, in its own words.
+    Beyond(Vec<u8>),
+    /// Several shards do not serve it, in the words of a Redis Cluster's node.
+    Refused(&'static str),
+}
 
-/// Why the command may not run on this cluster, in the words of a Redis Cluster's node.
-pub fn why_not_served(turn: &Turn, client: &mut Client, command: &Command, request: &Request) -> Option<&'static str> {
-    if command.route != Route::Database {
-        return None;
+pub fn named(turn: &Turn, client: &mut Client, command: &Command, request: &Request) -> Named {
+    if command.route != Route::Database && command.act != Act::Select {
+        return Named::Fine;
     }
-    let databases = turn.cluster(client.cluster).map_or(1, |cluster| cluster.databases);
-    let (why, farthest) = match command.act {
-        Act::Move => ("ERR MOVE is not allowed in cluster mode", decimal(request.argument(2))),
-        Act::SwapDb => {
-            let farthest = request.arguments().skip(1).filter_map(decimal).max();
-            ("ERR SWAPDB is not allowed in cluster mode", farthest)
-        }
-        _ => match other_database(request) {
-            Some(db) => ("ERR Copying to another database is not allowed in cluster mode", Some(db)),
-            None => return None,
-        },
+    let why = match command.act {
+        Act::Select => "ERR SELECT is not allowed in cluster mode",
+        Act::Move => "ERR MOVE is not allowed in cluster mode",
+        Act::SwapDb => "ERR SWAPDB is not allowed in cluster mode",
+        _ if names_another(request) => "ERR Copying to another database is not allowed in cluster mode",
+        _ => return Named::Fine,
     };
     if !liberties::is_relaxed(turn, client) {
-        return Some(why);
+        return Named::Refused(why);
     }
-    if farthest.is_some_and(|db| db >= i64::from(databases)) {
-        return Some(OUT_OF_RANGE); // the engine may have it, and no client could select it
+    if command.act != Act::Select || request.argument(1) != b"0" {
+        liberties::take_whole(turn, client, command);
     }
-    liberties::take_whole(turn, client, command);
-    None
+    let databases = turn.cluster(client.cluster).map_or(1, |cluster| cluster.databases);
+    let is_beyond = |at: usize| {
+        is_database(command, request, at) && decimal(request.argument(at)).is_some_and(|db| db >= i64::from(databases))
+    };
+    if !(1..request.len()).any(is_beyond) {
+        return Named::Fine;
+    }
+    let mut bytes = Vec::with_capacity(request.bytes.len());
+    write::array_header(&mut bytes, request.len());
+    for (at, argument) in request.arguments().enumerate() {
+        write::bulk(&mut bytes, if at > 0 && is_beyond(at) { b"-1" } else { argument });
+    }
+    Named::Beyond(bytes)
 }
 
-/// Of COPY's option DB anything but 0; what is no number is the engine's to refuse.
-fn other_database(request: &Request) -> Option<i64> {
+/// Whether an argument is the number of a database.
+fn is_database(command: &Command, request: &Request, at: usize) -> bool {
+    match command.act {
+        Act::Select | Act::SwapDb => true,
+        Act::Move => at == 2,
+        _ => at > 3 && request.argument(at - 1).eq_ignore_ascii_case(b"DB"),
+    }
+}
+
+/// Whether COPY's option DB is there with anything but 0; what is no number is the engine's to refuse.
+fn names_another(request: &Request) -> bool {
     let mut options = request.arguments().skip(3);
-    let mut found = None;
     while let Some(option) = options.next() {
-        if option.eq_ignore_ascii_case(b"DB") {
-            found = options.next().and_then(decimal).filter(|&db| db != 0).max(found);
+        if option.eq_ignore_ascii_case(b"DB") && options.next().and_then(decimal).is_some_and(|db| db != 0) {
+            return true;
         }
     }
-    found
+    false
 }
 
-/// Whether its database is there no more: the cluster has another config, or several shards by now.
+/// Whether the client's database is there no more: the cluster has another config, or several shards by now.
 pub fn is_gone(turn: &Turn, client: &Client) -> bool {
     client.db != 0 && turn.cluster(client.cluster).is_some_and(|cluster| client.db >= cluster.databases)
 }

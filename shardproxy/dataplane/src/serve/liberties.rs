@@ -2,7 +2,7 @@
 //! wants to grow. What one command needs is not counted within a transaction: that is refused as a whole.
 
 use crate::clients::Client;
-use crate::command::Command;
+use crate::command::{Act, Command};
 use crate::dialect::resp::Request;
 use crate::metrics::shape;
 use crate::turn::{Served, Turn};
@@ -14,11 +14,16 @@ pub fn is_relaxed(turn: &Turn, client: &Client) -> bool {
 
 /// The command does what one shard can do only.
 pub fn take(served: &Served, client: &mut Client, command: &Command, example: impl FnOnce() -> String) {
-    let counted = match client.transaction.as_deref_mut().filter(|transaction| transaction.is_open) {
-        Some(transaction) if transaction.is_relaxed => return,
-        Some(transaction) => {
-            transaction.is_relaxed = true;
+    let counted = match client.transaction.as_deref_mut() {
+        Some(transaction) if transaction.is_open => {
+            if std::mem::replace(&mut transaction.is_relaxed, true) {
+                return;
+            }
             transaction.command
+        }
+        Some(transaction) => {
+            transaction.is_relaxed |= command.act == Act::Watch;
+            command.id
         }
         None => command.id,
     };

@@ -20,6 +20,7 @@ pub mod transaction;
 
 pub use offload::heal;
 
+use databases::Named;
 use keyed::{send, shard_of, slot_of_keys};
 
 use crate::admit::{self, Admitted, Verdict};
@@ -93,9 +94,14 @@ fn dispatch(turn: &mut Turn, client: &mut Client, admitted: &Admitted) -> Next {
             keyed::to_shard(turn, client, admitted)
         }
         Route::Shard | Route::Any => keyed::to_shard(turn, client, admitted),
-        Route::Database => match databases::why_not_served(turn, client, command, request) {
-            Some(text) => refuse(turn, client, command, text),
-            None => keyed::to_shard(turn, client, admitted),
+        Route::Database => match databases::named(turn, client, command, request) {
+            Named::Fine => keyed::to_shard(turn, client, admitted),
+            Named::Beyond(bytes) => {
+                let parser = admit::framed(&bytes);
+                let request = Request { bytes: &bytes, spans: parser.spans() };
+                keyed::to_shard(turn, client, &Admitted { command, request: &request })
+            }
+            Named::Refused(text) => refuse(turn, client, command, text),
         },
         Route::Split(kind) => split::to_shards(turn, client, kind, admitted),
         Route::Offload => offload::submit(turn, client, Some(command), request),

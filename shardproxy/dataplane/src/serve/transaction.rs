@@ -10,13 +10,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::databases::Named;
 use super::{
     answer, answer_error, block, databases, liberties, refusal, refuse, shard_of, slot_of_keys, Next,
 };
 use crate::admit::Admitted;
 use crate::clients::{Client, Flow, Waiting};
 use crate::command::{Act, Command, Flags, Route};
-use crate::dialect::resp::{request::decimal, write, Request};
+use crate::dialect::resp::{write, Request};
 use crate::dialect::texts;
 use crate::exchange::{Asked, Entry, LARGE};
 use crate::metrics::Class;
@@ -56,10 +57,15 @@ pub fn queue(turn: &mut Turn, client: &mut Client, &Admitted { command, request 
         break_off(client);
         return answer_error(turn, client, command, &text);
     }
-    if let Some(text) = databases::why_not_served(turn, client, command, request) {
-        break_off(client);
-        return refuse(turn, client, command, text);
-    }
+    let other = match databases::named(turn, client, command, request) {
+        Named::Fine if command.act == Act::Scan => scan_for_engine(request),
+        Named::Fine => None,
+        Named::Beyond(bytes) => Some(bytes),
+        Named::Refused(text) => {
+            break_off(client);
+            return refuse(turn, client, command, text);
+        }
+    };
     let changes_nothing = command.is_read()
         || command.is_of_all_shards && !command.flags.contains(Flags::WRITE) && !command.is_restricted;
     if client.endpoint == EndpointKind::Reader && !changes_nothing && command.route != Route::Local {
@@ -70,15 +76,9 @@ pub fn queue(turn: &mut Turn, client: &mut Client, &Admitted { command, request 
         break_off(client);
         return answer_error(turn, client, command, &text);
     }
-    if matches!(command.route, Route::Only | Route::Offload) || command.act == Act::Select {
+    if matches!(command.route, Route::Only | Route::Offload) {
         liberties::take_whole(turn, client, command);
     }
-    let databases = turn.cluster(client.cluster).map_or(1, |cluster| cluster.databases);
-    let other = match command.act {
-        Act::Scan => scan_for_engine(request),
-        Act::Select => selection_for_engine(request, databases),
-        _ => None,
-    };
     if let Some(transaction) = &mut client.transaction {
         if transaction.held_with(request.bytes.len()) > MAX_QUEUED {
             transaction.is_broken = true;
@@ -147,7 +147,6 @@ fn claim_slot(turn: &mut Turn, client: &mut Client, command: &Command, request: 
         liberties::take(served, client, command, || liberties::example(command, request, keys));
     }
     if let Some(transaction) = &mut client.transaction {
-        transaction.is_relaxed |= other.is_some();
         transaction.slot.get_or_insert(slot);
     }
     Ok(())
@@ -347,14 +346,6 @@ pub fn end(turn: &mut Turn, client: &mut Client) {
         link.exchange.push(Entry::nobody(turn.micros), texts::UNWATCH_REQUEST);
         turn.links.mark(leased as usize); // it is given back when the reply is in
     }
-}
-
-/// SELECT of a database that is not served, as the engine refuses it.
-fn selection_for_engine(request: &Request, databases: u32) -> Option<Vec<u8>> {
-    decimal(request.argument(1)).filter(|&db| db >= i64::from(databases))?;
-    let mut bytes = Vec::new();
-    write::command(&mut bytes, &[b"SELECT", b"-1"]);
-    Some(bytes)
 }
 
 /// SCAN as the only shard is to see it; none when its cursor is no number.
