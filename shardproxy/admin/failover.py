@@ -7,6 +7,7 @@ from typing import Any
 
 from shardproxy.admin.status import Sources
 from shardproxy.admin.sync import sync_of
+from shardproxy.dataplane.statistics import Statistics
 from shardproxy.failover.events import Event
 from shardproxy.failover.setup import ShardSetup
 from shardproxy.model import Address, Engine, Node, Topology
@@ -28,17 +29,22 @@ def status_document(sources: Sources, now: float) -> dict[str, Any]:
             {
                 "engine": Engine.REDIS.value,
                 "is_paused": key.cluster in sources.controls.paused,
-                "relaxed": {},  # what is served of one shard that several would refuse, by command
                 "shards": [],
             },
         )
         cluster["shards"].append(_shard(key, setup, sources, now))
-    for name, counts in sources.statistics().clusters.items():
-        if name in clusters:
-            clusters[name]["relaxed"] = {
-                command: {"count": of.count, "example": of.example} for command, of in counts.relaxed.items()
-            }
     return {"clusters": clusters}
+
+
+def relaxed_add(document: dict[str, Any], statistics: Statistics) -> dict[str, Any]:
+    """The same document, with what each cluster served of one shard that several would refuse, by command."""
+    for name, cluster in document["clusters"].items():
+        counts = statistics.clusters.get(name)
+        cluster["relaxed"] = {
+            command: {"count": of.count, "example": of.example}
+            for command, of in (counts.relaxed if counts else {}).items()
+        }
+    return document
 
 
 def _pool(topology: Topology, sources: Sources, now: float) -> dict[str, Any]:
@@ -46,7 +52,6 @@ def _pool(topology: Topology, sources: Sources, now: float) -> dict[str, Any]:
     return {
         "engine": topology.engine.value,
         "is_paused": False,
-        "relaxed": {},
         "shards": [
             {
                 "shard": shard.number,

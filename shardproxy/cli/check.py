@@ -9,9 +9,8 @@ from pathlib import Path
 from shardproxy.config import Config, ConfigError, RedisCluster, load_config
 from shardproxy.store.peek import records_read
 from shardproxy.store.place import state_path
-from shardproxy.topology.growth import GROWN_TEXT
 from shardproxy.topology.assign import Records, shards_assign
-from shardproxy.topology.taking import slots_taken, taken_text
+from shardproxy.topology.taking import GROWN_TEXT, slots_taken, taken_text
 
 
 def check(file: Path, /, *, state: Path | None = None) -> int:
@@ -47,6 +46,8 @@ def check(file: Path, /, *, state: Path | None = None) -> int:
     if (why := _why_refused(config, records)) is not None:
         print(f"{file}: {why}", file=sys.stderr)
         print(f"{file}: a proxy takes it only if those shards have no keys", file=sys.stderr)
+        for line in _grown(config, records):
+            print(f"{file}: {line}", file=sys.stderr)
         return 1
     print(f"{file}: OK")
     for line in _aligned(list(_summary(config))):

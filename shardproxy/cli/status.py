@@ -87,7 +87,7 @@ def complaints(cluster: dict[str, Any]) -> list[str]:
 
 def liberties(cluster: dict[str, Any]) -> list[str]:
     """What clients do that needs one shard, the most frequent first: to be known before there are more."""
-    found = sorted(cluster["relaxed"].items(), key=lambda item: -item[1]["count"])
+    found = sorted(cluster.get("relaxed", {}).items(), key=lambda item: -item[1]["count"])
     if not found:
         return []
     said = [f"{of['count']} times {of['example']}" for _, of in found[:SHOWN]]

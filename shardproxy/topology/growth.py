@@ -10,12 +10,9 @@ import trio
 from shardproxy.config import RedisCluster
 from shardproxy.dataplane.statistics import LibertyStatistics, Statistics
 from shardproxy.topology.reload import Clusters
+from shardproxy.topology.taking import GROWN_TEXT
 
 LOOKS = 60.0  # seconds between looks at what is new
-GROWN_TEXT = (
-    "now keys in several slots get CROSSSLOT, and no database but 0 is served;"
-    " before, shardproxy status says which commands that would refuse"
-)
 
 log = structlog.get_logger()
 
@@ -28,7 +25,7 @@ async def run_growth_log(statistics: Callable[[], Statistics]) -> None:
         for cluster, counts in statistics().clusters.items():
             told = known.setdefault(cluster, set())
             if news := {name: of for name, of in counts.relaxed.items() if name not in told}:
-                told |= news.keys()
+                told.update(news)
                 log.info("served, but several shards would refuse it", cluster=cluster, **said(news))
 
 

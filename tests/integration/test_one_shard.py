@@ -94,6 +94,22 @@ def test_scripts_use_keys_of_many_slots_and_make_up_more(single: Proxy, redis_cl
     assert client.lrange("bull:q:active", 0, -1) == [b"2", b"1"]
 
 
+def test_an_engine_with_fewer_databases_is_believed(
+    start_fleet: StartFleet, start_proxy: StartProxy, wire: Open
+) -> None:
+    fleet = start_fleet(shards=1, replicas=0, args=["--databases", "4"])
+    proxy = start_proxy(config_of(fleet, workers=1))
+    client, other = wire(proxy), wire(proxy)
+    assert [client.ask("SELECT", 3), client.ask("SET", "k", 3)] == [b"OK", b"OK"]
+    assert client.ask("SELECT", 7) == b"OK"  # nobody has asked the engine before
+    assert str(client.ask("SET", "k", 7)).startswith("ERR DB index is out of range")
+    assert other.ask("SELECT", 7) == "ERR DB index is out of range"
+    assert client.ask("MULTI") == b"OK"
+    assert [client.ask("SELECT", 3), client.ask("GET", "k")] == [b"QUEUED", b"QUEUED"]
+    assert str(client.ask("EXEC")).startswith("ERR DB index is out of range")
+    assert [client.ask("SELECT", 3), client.ask("GET", "k")] == [b"OK", b"3"]
+
+
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
 def test_every_endpoint_is_a_standalone_server(endpoint: str, single: Proxy, redis_client: Connect) -> None:
     client = redis_client(single.address(endpoint), protocol=3, decode_responses=True)

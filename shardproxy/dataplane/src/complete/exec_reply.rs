@@ -11,7 +11,6 @@ use crate::dialect::resp::request::{decimal, Parsed, RequestLimits, RequestParse
 use crate::dialect::resp::write;
 use crate::dialect::resp::Request;
 use crate::dialect::texts;
-use crate::model::Cluster;
 use crate::shared::Shared;
 
 const SHARD_BITS: u32 = 8;
@@ -19,12 +18,13 @@ const SHARD_BITS: u32 = 8;
 const SECRETS: [&[u8]; 5] =
     [b"masterauth", b"masteruser", b"requirepass", b"tls-client-key-file-pass", b"tls-key-file-pass"];
 
-/// Who asks: a worker, for a client of a cluster, which may have gone.
+/// Who asks: a worker, for a client of the cluster with this number; it may have gone.
 pub struct Asker<'a> {
     pub shared: &'a Shared,
     pub worker: usize,
     pub number: usize,
-    pub cluster: &'a Cluster,
+    /// That clients may select.
+    pub databases: u32,
     pub client: Option<&'a mut Client>,
 }
 
@@ -76,7 +76,7 @@ impl Asker<'_> {
             return cursor_for_client(element);
         }
         if is_any(name, &[b"CONFIG"]) && is_any(request.argument(1), &[b"GET"]) {
-            return settings_for_client(element, self.cluster.databases);
+            return settings_for_client(element, self.databases);
         }
         if is_any(name, &[b"SELECT"]) && element == texts::OK {
             let db = decimal(request.argument(1)).and_then(|db| u32::try_from(db).ok());

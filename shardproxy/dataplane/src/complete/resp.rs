@@ -2,16 +2,16 @@
 
 use std::mem;
 
+use super::exec_reply::Asker;
 use super::fate::{fate_of, set_aside, Fate, Overtaker};
 use super::receivers::count_receivers;
-use super::exec_reply::Asker;
 use super::{count, exec_reply, gathers_at_most, greeting_left, is_asked, unasked, Errands, GATHER};
 use crate::clients::Clients;
 use crate::dialect::resp::refusals::is_refusal;
 use crate::exchange::{BufferPool, Entry, LARGE, WHOLE};
 use crate::links::{durable, Link, State};
 use crate::metrics::Class;
-use crate::model::{Cluster, NO_TERMS};
+use crate::model::NO_TERMS;
 use crate::shared::Shared;
 use crate::turn::{Accounts, Served, Turn};
 
@@ -100,7 +100,7 @@ pub fn deliver_all(
             link.scripts.clear();
         }
         let corrected = match request.class {
-            Class::Publish => corrected((shared, *number), &served.cluster, clients, link, &request, reply),
+            Class::Publish => corrected((shared, *number), served.databases, clients, link, &request, reply),
             _ => None,
         };
         let reply = corrected.as_deref().unwrap_or(reply);
@@ -145,7 +145,7 @@ fn refuse_early(link: &mut Link, clients: &mut Clients, pool: &mut BufferPool, r
 /// What only the proxy knows right of a reply.
 fn corrected(
     (shared, worker): (&Shared, usize),
-    cluster: &Cluster,
+    databases: u32,
     clients: &mut Clients,
     link: &Link,
     request: &Entry,
@@ -154,7 +154,7 @@ fn corrected(
     let (number, requests) = (link.way.cluster, link.exchange.head_bytes());
     if request.is_exec() && reply[0] == b'*' {
         let client = clients.owed(&request.owed);
-        let asker = Asker { shared, worker, number, cluster, client };
+        let asker = Asker { shared, worker, number, databases, client };
         return exec_reply::corrected(asker, request.owed.sequence, requests, reply);
     }
     (reply[0] == b':').then(|| count_receivers((shared, worker), number, requests, reply)).flatten()

@@ -16,7 +16,7 @@ pub const EXECABORT: &[u8] = b"-EXECABORT Transaction discarded because of previ
 pub const EXECABORT_STRICT: &[u8] =
     b"-EXECABORT Transaction discarded because of: the cluster has several shards now, and it needs one\r\n";
 pub const NOT_A_DATABASE: &[u8] =
-    b"-ERR this cluster has no such database any more, command not executed: SELECT 0, or connect anew\r\n";
+    b"-ERR DB index is out of range: this cluster has no such database, command not executed (SELECT 0)\r\n";
 pub const NESTED_MULTI: &[u8] = b"-ERR MULTI calls can not be nested\r\n";
 pub const EXEC_WITHOUT_MULTI: &[u8] = b"-ERR EXEC without MULTI\r\n";
 pub const DISCARD_WITHOUT_MULTI: &[u8] = b"-ERR DISCARD without MULTI\r\n";

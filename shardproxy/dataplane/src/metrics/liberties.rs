@@ -38,11 +38,11 @@ impl Liberties {
 }
 
 /// The sums over workers by command.
-pub fn collect<'a>(parts: impl Iterator<Item = &'a Liberties> + Clone, names: &HashMap<u16, String>) -> Value {
+pub fn collect(parts: &[&Liberties], names: &HashMap<u16, String>) -> Value {
     let mut found = Map::new();
-    let examples: BTreeMap<u16, String> = parts.clone().flat_map(|part| lock(&part.examples).clone()).collect();
+    let examples: BTreeMap<u16, String> = parts.iter().flat_map(|part| lock(&part.examples).clone()).collect();
     for (id, example) in examples {
-        let count: u64 = parts.clone().map(|part| part.get(usize::from(id))).sum();
+        let count: u64 = parts.iter().map(|part| part.get(usize::from(id))).sum();
         let name = names.get(&id).map_or("other", String::as_str);
         found.insert(name.to_owned(), json!({"count": count, "example": example}));
     }
@@ -101,7 +101,7 @@ mod tests {
         other.count(3, || "another".into());
         other.count(9, || "nine".into());
         let names = HashMap::from([(3, "rename".to_owned())]);
-        let found = collect([&one, &other].into_iter(), &names);
+        let found = collect(&[&one, &other], &names);
         assert_eq!(found["rename"]["count"], 3);
         assert_eq!(found["other"], json!({"count": 1, "example": "nine"}));
     }

@@ -34,7 +34,7 @@ pub fn named(turn: &Turn, client: &mut Client, command: &Command, request: &Requ
     if command.act != Act::Select || request.argument(1) != b"0" {
         liberties::take_whole(turn, client, command);
     }
-    let databases = turn.cluster(client.cluster).map_or(1, |cluster| cluster.databases);
+    let databases = turn.served(client.cluster).map_or(1, |served| served.databases);
     let is_beyond = |at: usize| {
         is_database(command, request, at) && decimal(request.argument(at)).is_some_and(|db| db >= i64::from(databases))
     };
@@ -69,7 +69,8 @@ fn names_another(request: &Request) -> bool {
     false
 }
 
-/// Whether the client's database is there no more: the cluster has another config, or several shards by now.
+/// Whether the client's database is not there: the cluster has another config by now, or several shards; or the engine has
+/// fewer.
 pub fn is_gone(turn: &Turn, client: &Client) -> bool {
-    client.db != 0 && turn.cluster(client.cluster).is_some_and(|cluster| client.db >= cluster.databases)
+    client.db != 0 && turn.served(client.cluster).is_some_and(|served| client.db >= served.databases)
 }

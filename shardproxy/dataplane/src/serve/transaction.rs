@@ -11,9 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::databases::Named;
-use super::{
-    answer, answer_error, block, databases, liberties, refusal, refuse, shard_of, slot_of_keys, Next,
-};
+use super::{answer, answer_error, block, databases, liberties, refusal, refuse, shard_of, slot_of_keys, Next};
 use crate::admit::Admitted;
 use crate::clients::{Client, Flow, Waiting};
 use crate::command::{Act, Command, Flags, Route};

@@ -8,7 +8,7 @@ use crate::engine::{Act, Engine};
 use crate::proxy::{until, Proxy, Spec};
 
 const NO_DATABASE: &str =
-    "-ERR this cluster has no such database any more, command not executed: SELECT 0, or connect anew";
+    "-ERR DB index is out of range: this cluster has no such database, command not executed (SELECT 0)";
 const ABORTED: &str =
     "-EXECABORT Transaction discarded because of: the cluster has several shards now, and it needs one";
 const CROSSSLOT: &str = "-CROSSSLOT Keys in request don't hash to the same slot";
@@ -27,7 +27,11 @@ fn a_transaction_that_selects_leads_the_shared_connection_back() {
     let within = [&["MULTI"][..], &["SELECT", "3"], &["SET", "a", "1"], &["SELECT", "0"], &["EXEC"], &["GET", "k"]];
     let connections = engine.connections();
     assert_eq!(connections[0].requests, within);
-    assert_eq!(connections[1].requests, [&["SELECT", "3"][..], &["SET", "b", "1"]], "its next one goes where it is now");
+    assert_eq!(
+        connections[1].requests,
+        [&["SELECT", "3"][..], &["SET", "b", "1"]],
+        "its next one goes where it is now"
+    );
 }
 
 #[test]
@@ -144,7 +148,8 @@ fn a_strict_shard_refuses_what_several_would() {
     let engine = Engine::plain();
     let proxy = serving(&engine, &json!({"strict": true}));
     let mut client = proxy.client();
-    for words in [&["RENAME", "a", "b"][..], &["SUNIONSTORE", "a", "b", "c"], &["BLPOP", "a", "b", "1"], &["WATCH", "a", "b"]]
+    for words in
+        [&["RENAME", "a", "b"][..], &["SUNIONSTORE", "a", "b", "c"], &["BLPOP", "a", "b", "1"], &["WATCH", "a", "b"]]
     {
         assert_eq!(client.ask(words), CROSSSLOT, "{words:?}");
     }
@@ -171,6 +176,25 @@ fn clients_select_as_many_databases_as_the_config_says() {
     let seen = [&["SELECT", "3"][..], &["MOVE", "k", "-1"], &["COPY", "a", "b", "DB", "-1"], &["SWAPDB", "-1", "2"]];
     assert_eq!(engine.seen(), seen);
     assert!(client.ask(&["HELLO", "3"]).contains("mode\r\n$10\r\nstandalone"));
+}
+
+#[test]
+fn what_databases_the_engine_lacks_is_learned() {
+    let engine = Engine::scripted(|_, request| match (request[0].as_str(), request.get(1).map(String::as_str)) {
+        ("SELECT", Some("7" | "9")) => Act::say("-ERR DB index is out of range\r\n"),
+        _ => Act::Serve,
+    });
+    let proxy = Proxy::start(&Spec::shard(&[&engine], Some(0)));
+    let mut client = proxy.client();
+    for (database, words) in [("9", &["BLPOP", "list", "0"][..]), ("7", &["SET", "a", "1"]), ("7", &["GET", "a"])] {
+        let is_known = client.ask(&["SELECT", database]) != "+OK";
+        assert_eq!(is_known, words[0] == "GET");
+        assert_eq!(client.ask(words), NO_DATABASE, "{words:?}");
+    }
+    assert_eq!(client.ask(&["SELECT", "9"]), "-ERR DB index is out of range");
+    assert_eq!(client.ask(&["SELECT", "6"]), "+OK");
+    assert_eq!(client.ask(&["GET", "a"]), value("a"));
+    assert!(proxy.losses().is_empty(), "the node is well");
 }
 
 #[test]

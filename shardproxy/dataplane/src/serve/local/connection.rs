@@ -10,8 +10,8 @@ use crate::dialect::{resp::request::decimal, resp::write, texts};
 use crate::metrics::CloseReason;
 use crate::model::Kind;
 use crate::pubsub;
-use crate::serve::{liberties, transaction};
 use crate::serve::Next;
+use crate::serve::{liberties, transaction};
 use crate::turn::Turn;
 
 pub fn ping(client: &Client, request: &Request) -> Answer {
@@ -50,7 +50,7 @@ pub fn select(turn: &Turn, client: &mut Client, &Admitted { command, request }: 
         return Some(Answer::error("ERR value is not an integer or out of range"));
     };
     let (databases, is_relaxed) =
-        turn.cluster(client.cluster).map_or((1, true), |cluster| (cluster.databases, cluster.is_relaxed));
+        turn.served(client.cluster).map_or((1, true), |served| (served.databases, served.cluster.is_relaxed));
     match u32::try_from(db) {
         Ok(db) if db < databases => {
             if db != 0 {
