@@ -1,7 +1,6 @@
 //! A cluster of one shard is one engine; when it gets more shards, nothing of that is left half done.
 
 use serde_json::{json, Value};
-use shardproxy_dataplane::Cluster;
 
 use crate::client::value;
 use crate::engine::{Act, Engine};
@@ -131,16 +130,10 @@ fn several_shards_take_nothing_up_that_only_one_can_do() {
 }
 
 /// One shard whose config says more about it.
-fn cluster(engine: &Engine, more: &Value) -> Cluster {
-    let mut spec: Value = serde_json::from_str(&Spec::shard(&[engine], Some(0)).json("test", 1)).unwrap();
-    spec.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    Cluster::parse(spec.to_string().as_bytes()).unwrap()
-}
-
 fn serving(engine: &Engine, more: &Value) -> Proxy {
-    let mut proxy = Proxy::start(&Spec::shard(&[engine], Some(0)));
-    proxy.address = proxy.plane.apply(cluster(engine, more)).unwrap()[0].1.clone();
-    proxy
+    let mut cluster: Value = serde_json::from_str(&Spec::shard(&[engine], Some(0)).json("test", 1)).unwrap();
+    cluster.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    Proxy::serving(1, &cluster)
 }
 
 #[test]
