@@ -169,7 +169,7 @@ TABLE: tuple[Metric, ...] = (
     Metric(
         "shardproxy_relaxed_commands_total",
         COUNTER,
-        "Commands a cluster of one shard served and several shards would refuse, by name (multi: a transaction).",
+        "Commands that one shard served and several would refuse, by name (multi: a transaction).",
         ("cluster", "command"),
         _relaxed,
     ),

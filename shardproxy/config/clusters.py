@@ -86,12 +86,12 @@ class RedisCluster(_Cluster):
     shards: Annotated[tuple[RedisShard, ...], Field(min_length=1, max_length=MAX_SHARDS)]
     """The shards. Slots are split evenly between them unless given."""
     slots: SlotRule | None = None
-    """What a cluster of one shard is to its clients, whatever the slots of keys: `relaxed` (default): one Redis,
-    which does all that one does; `strict`: what several shards are, for those who will grow: CROSSSLOT for keys
-    in several slots, and database 0 alone. Several shards are always strict. Which slots a shard has is said there."""
+    """What a cluster of one shard is to clients: `relaxed` (default): one Redis, whatever the slots of keys;
+    `strict`: what several shards are, for those who will grow: CROSSSLOT for keys in several slots, and
+    database 0 alone. Several shards are always strict. (Which slots a shard has is said with the shard.)"""
     databases: Annotated[int, Field(ge=1, le=MAX_DATABASES)] | None = None
-    """How many databases clients may select where one shard is relaxed; no more than the nodes have. Default: 16.
-    Several shards have database 0 alone."""
+    """How many databases clients may select where one shard is relaxed; no more than the nodes have.
+    Default: 16. Several shards have database 0 alone."""
     commands: Commands = Commands()
     """Which commands clients may use, and under which names."""
     key_families: Annotated[tuple[Family, ...], Field(max_length=100)] = ()

@@ -40,10 +40,11 @@ def warn_of_growth(before: Clusters, now: Clusters, statistics: Statistics) -> N
 def grown(before: Clusters, now: Clusters) -> Iterator[str]:
     """The clusters that refuse what they served before."""
     for name in before.keys() & now.keys():
-        old, new = before[name].config, now[name].config
-        if isinstance(old, RedisCluster) and isinstance(new, RedisCluster):
-            if old.is_relaxed and not new.is_relaxed:
-                yield name
+        old, new = (
+            isinstance(c, RedisCluster) and c.is_relaxed for c in (before[name].config, now[name].config)
+        )
+        if old and not new:
+            yield name
 
 
 def said(relaxed: Mapping[str, LibertyStatistics]) -> dict[str, object]:

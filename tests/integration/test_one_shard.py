@@ -1,4 +1,4 @@
-"""Applications that know one Redis find one behind a cluster of one shard; and what happens to them when it grows."""
+"""Applications that know one Redis find one behind one shard; and what becomes of them as it grows."""
 
 from __future__ import annotations
 
@@ -37,16 +37,23 @@ def test_pipelines_go_over_keys_and_databases(single: Proxy, redis_client: Conne
     for db in (0, 7):
         client = redis_client(single, db=db, decode_responses=True)
         with client.pipeline() as pipe:  # MULTI and EXEC
-            pipe.set("a", db).set("b", db).sunionstore("c", "d", "e").rename("a", "f").mget("b", "f")
+            pipe.mset({"a": db, "b": db})
+            pipe.sunionstore("c", ["d", "e"])
+            pipe.rename("a", "f")
+            pipe.mget("b", "f")
             assert pipe.execute()[-1] == [str(db), str(db)]
         with client.pipeline() as pipe:
             pipe.watch("b", "f")
-            seen = pipe.get("b")
+            assert pipe.get("b") == str(db)
             pipe.multi()
-            pipe.set("b", f"{seen}!").set("g", "new")
+            pipe.set("b", f"{db}!")
+            pipe.set("g", "new")
             assert pipe.execute() == [True, True]
         with client.pipeline(transaction=False) as pipe:
-            pipe.get("b").rename("b", "z").get("z").exists("b")
+            pipe.get("b")
+            pipe.rename("b", "z")
+            pipe.get("z")
+            pipe.exists("b")
             assert pipe.execute() == [f"{db}!", True, f"{db}!", 0]
         with client.lock("a lock", timeout=5):
             assert client.exists("a lock")
@@ -64,7 +71,8 @@ def test_a_worker_takes_from_several_queues(single: Proxy, redis_client: Connect
         taken = worker.brpop(queues, timeout=1)
         assert taken == (queue.encode(), f"task of {queue}".encode())
         with worker.pipeline() as pipe:
-            pipe.zadd("unacked_index", {queue: 1}).hset("unacked", queue, "task")
+            pipe.zadd("unacked_index", {queue: 1})
+            pipe.hset("unacked", queue, "task")
             assert pipe.execute() == [1, 1]
     assert worker.brpop(queues, timeout=0.01) is None
 

@@ -1,4 +1,4 @@
-"""A cluster of one shard is one Redis: whatever the slots and databases of its keys, the same bytes come back."""
+"""A cluster of one shard is one Redis: whatever the slots and databases of keys, the same bytes come back."""
 
 from __future__ import annotations
 

@@ -20,7 +20,8 @@ TWO = '[{nodes: ["a:1"]}, {nodes: ["b:1"]}]'
 
 
 def settings(shards: str, more: str = "") -> dict[str, ClusterSettings]:
-    text = f"clusters: {{main: {{engine: redis, endpoints: {{primary: '127.0.0.1:7000'}}, shards: {shards}{more}}}}}"
+    cluster = f"{{engine: redis, endpoints: {{primary: '127.0.0.1:7000'}}, shards: {shards}{more}}}"
+    text = f"clusters: {{main: {cluster}}}"
     return {"main": ClusterSettings.read(parse_config(text).clusters["main"], "7.0.15", None)}
 
 
@@ -61,9 +62,7 @@ async def test_every_command_is_told_once(autojump_clock: MockClock) -> None:
             assert logs == []
             now[0] = counted(rename=LibertyStatistics(1, "RENAME a b"))
             await trio.sleep(3 * LOOKS)
-            now[0] = counted(
-                rename=LibertyStatistics(9, "RENAME a b"), eval=LibertyStatistics(1, "EVAL c d")
-            )
+            now[0] = counted(rename=LibertyStatistics(9, "RENAME a b"), eval=LibertyStatistics(1, "EVAL c d"))
             await trio.sleep(3 * LOOKS)
             nursery.cancel_scope.cancel()
     assert [line["commands"] for line in logs] == [{"rename": 1}, {"eval": 1}]
