@@ -40,10 +40,8 @@ def warn_of_growth(before: Clusters, now: Clusters, statistics: Statistics) -> N
 def grown(before: Clusters, now: Clusters) -> Iterator[str]:
     """The clusters that refuse what they served before."""
     for name in before.keys() & now.keys():
-        old, new = (
-            isinstance(c, RedisCluster) and c.is_relaxed for c in (before[name].config, now[name].config)
-        )
-        if old and not new:
+        pair = [c for c in (before[name].config, now[name].config) if isinstance(c, RedisCluster)]
+        if [config.is_relaxed for config in pair] == [True, False]:
             yield name
 
 
