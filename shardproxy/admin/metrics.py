@@ -66,6 +66,12 @@ def _closed(statistics: Statistics) -> Iterator[Sample]:
             yield (name, reason), count
 
 
+def _relaxed(statistics: Statistics) -> Iterator[Sample]:
+    for name, cluster in statistics.clusters.items():
+        for command, counts in cluster.relaxed.items():
+            yield (name, command), counts.count
+
+
 def _commands(statistics: Statistics) -> Iterator[Sample]:
     for name, cluster in statistics.clusters.items():
         for command, counts in cluster.commands.items():
@@ -159,6 +165,13 @@ TABLE: tuple[Metric, ...] = (
         "Commands answered, by name and outcome (ok, error).",
         ("cluster", "command", "outcome"),
         _commands,
+    ),
+    Metric(
+        "shardproxy_relaxed_commands_total",
+        COUNTER,
+        "Commands that one shard served and several would refuse, by name (multi: a transaction).",
+        ("cluster", "command"),
+        _relaxed,
     ),
     _node("shardproxy_node_connections", GAUGE, "Open connections to a node.", lambda n: n.connections),
     _node("shardproxy_node_connects_total", COUNTER, "Connections made to a node.", lambda n: n.connects),

@@ -15,7 +15,7 @@ from shardproxy.config.endpoints import Mode
 from shardproxy.store.peek import records_read
 from shardproxy.store.place import state_path
 from shardproxy.topology.assign import Records, shards_assign
-from shardproxy.topology.taking import slots_taken, taken_text
+from shardproxy.topology.taking import GROWN_TEXT, slots_taken, taken_text
 
 Output = Annotated[Literal["table", "json"], Parameter(help="A table for people, or JSON for programs.")]
 NODES_ARE_ASKED = (
@@ -87,6 +87,8 @@ def check(
     if (why := _why_refused(config, records)) is not None:
         print(f"{file}: {why}", file=sys.stderr)
         print(f"{file}: a proxy takes it only if those shards have no keys", file=sys.stderr)
+        for line in _grown(config, records):
+            print(f"{file}: {line}", file=sys.stderr)
         return 1
     print(f"{file}: OK")
     for line in _aligned(list(_summary(config))):
@@ -94,6 +96,8 @@ def check(
     for name, cluster in config.clusters.items():
         if isinstance(cluster, MemcachedCluster) and cluster.endpoints.configuration.mode is Mode.DIRECT:
             print(f"  {name}: {NODES_ARE_ASKED}")
+    for line in _grown(config, records):
+        print(f"  {line}")
     return 0
 
 
@@ -114,6 +118,14 @@ def _why_refused(config: Config, records: Records) -> str | None:
     taken = slots_taken(setups, records)
     keys = dict.fromkeys((one.loser.key for one in taken), "may have keys")
     return taken_text(taken, setups, records, keys) if taken else None
+
+
+def _grown(config: Config, records: Records) -> Iterator[str]:
+    """Warn of clusters that had one shard when they were last served, and are stricter with more."""
+    for name, cluster in config.clusters.items():
+        served = [key for key in records if key.cluster == name]
+        if isinstance(cluster, RedisCluster) and len(served) == 1 and not cluster.is_relaxed:
+            yield f"{name} had one shard, and may have been one Redis to its clients: {GROWN_TEXT}"
 
 
 def _summary(config: Config) -> Iterator[tuple[str, ...]]:

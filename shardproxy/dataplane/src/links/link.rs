@@ -45,6 +45,8 @@ pub struct Leased {
     pub deposed: Option<Instant>,
     /// Its client chose another database or RESP version while it watched: nobody else gets it.
     pub is_altered: bool,
+    /// The engine was told to end what waits, so that it is served again, elsewhere.
+    pub moves: bool,
     /// The engine's CLIENT ID, to unblock it by.
     pub engine_id: u64,
     /// Its share of what the process may open.
