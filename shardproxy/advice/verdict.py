@@ -215,8 +215,8 @@ def why_not_in_multi(command: Command) -> str | None:
 
 
 def _why_not_database(command: Command, args: Sequence[bytes]) -> str | None:
-    if command.name == "move":
-        return "ERR MOVE is not allowed in cluster mode"
+    if command.name in ("move", "swapdb"):
+        return f"ERR {_title(command)} is not allowed in cluster mode"
     options = [lower(arg) for arg in args[3:]]
     at = options.index("db") if "db" in options else len(options)
     if options[at + 1 : at + 2] not in ([], ["0"]):
