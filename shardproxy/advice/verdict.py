@@ -20,7 +20,9 @@ CROSSSLOT = "CROSSSLOT Keys in request don't hash to the same slot"
 CONNECTIONS = 10_000  # whose transactions are remembered; the one that was silent longest is forgotten
 QUEUED = 1000  # commands of a transaction that are looked at
 SCRIPTS = frozenset({"eval", "eval_ro", "evalsha", "evalsha_ro", "fcall", "fcall_ro"})
+# Commands without keys that an engine executes within a transaction, and those about the client's own connection.
 IN_MULTI = frozenset({"ping", "echo", "time", "unwatch", "publish", "spublish"})
+OWN = ("asking", "readonly", "readwrite", "client|getname", "client|id", "client|no-evict", "client|set")
 TRANSACTION = "MULTI … EXEC"
 
 
@@ -203,7 +205,7 @@ def database(number: int) -> Finding:
 def why_not_in_multi(command: Command) -> str | None:
     """Why a command is not possible inside MULTI, where it is otherwise."""
     title = _title(command)
-    if command.name in IN_MULTI:
+    if command.name in IN_MULTI or command.name.startswith(OWN):
         return None
     if command.route in ("offload", "local"):
         why = "the proxy answers it, a transaction is an engine's"
