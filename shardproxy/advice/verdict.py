@@ -20,7 +20,7 @@ CROSSSLOT = "CROSSSLOT Keys in request don't hash to the same slot"
 CONNECTIONS = 10_000  # whose transactions are remembered; the one that was silent longest is forgotten
 QUEUED = 1000  # commands of a transaction that are looked at
 SCRIPTS = frozenset({"eval", "eval_ro", "evalsha", "evalsha_ro", "fcall", "fcall_ro"})
-# Commands without keys that an engine executes within a transaction, and those about the client's own connection.
+# What an engine executes within a transaction though it has no keys, and what is about the client itself.
 IN_MULTI = frozenset({"ping", "echo", "time", "unwatch", "publish", "spublish"})
 OWN = ("asking", "readonly", "readwrite", "client|getname", "client|id", "client|no-evict", "client|set")
 TRANSACTION = "MULTI … EXEC"
