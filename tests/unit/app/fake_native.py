@@ -127,6 +127,7 @@ def statistics(clients: int = 3) -> dict[str, Any]:
         "deliveries": 32,
         "subscription_gaps": 33,
         "fresh_reads": 38,
+        "held": 39,
         "parked": 34,
         "parked_bytes": 35,
         "tryagain": 36,

@@ -1,6 +1,6 @@
 //! SUBSCRIBE and its relatives, PUBLISH.
 
-use super::{answer_error, send, shard_of, Next};
+use super::{answer_error, send, shard_of, unplaced, Next};
 use crate::admit::Admitted;
 use crate::clients::{Client, Flow, Stage, Words};
 use crate::command::Act;
@@ -33,7 +33,7 @@ fn publish(turn: &mut Turn, client: &mut Client, &Admitted { command, request }:
     };
     let link = match primary(turn, client.cluster, shard, client.speech()) {
         Ok(link) => link,
-        Err(text) => return answer_error(turn, client, command, &text),
+        Err(why) => return unplaced(turn, client, command, request.bytes.len(), why),
     };
     send(turn, client, command, request, link, |entry| {
         entry.class = Class::Publish;
