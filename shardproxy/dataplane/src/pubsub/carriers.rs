@@ -56,6 +56,10 @@ pub(super) fn join(turn: &mut Turn, cluster: usize, kind: Kind, name: &[u8]) -> 
 pub(super) fn close(turn: &mut Turn, cluster: usize, id: u32) {
     let Some((entry, told, moved)) = turn.pubsub.of(cluster).close(id) else { return };
     turn.spend(moved + told.len());
+    let now = turn.now;
+    if told.is_empty() || !turn.pubsub.of(cluster).left.remember(entry.kind, &entry.name, now) {
+        turn.shared.census.forget(cluster, entry.kind, &entry.name, turn.number);
+    }
     for index in told {
         if turn.links[index].state == State::Ready {
             say(&mut turn.links[index], entry.kind, entry.kind.words().1, &entry.name);

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod held;
+mod left;
 mod members;
 mod names;
 mod offloaded;

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use slab::Slab;
 
+use super::left::Left;
 use super::members::{Members, Tagged};
 use super::names::Names;
 use super::shards::Shards;
@@ -26,6 +27,7 @@ pub struct Topics {
     pub missing: BTreeMap<u16, Instant>,
     /// Topics that some SUBSCRIBE waits for.
     waited_for: BTreeSet<u32>,
+    pub left: Left,
 }
 
 /// One topic.
@@ -281,7 +283,11 @@ impl Topics {
 
     pub fn held(&self) -> usize {
         let slots = self.entries.capacity() * (size_of::<Box<Entry>>() + size_of::<usize>());
-        self.bytes + slots + self.names.iter().map(Names::held).sum::<usize>() + self.waited_for.len() * 16
+        self.bytes
+            + slots
+            + self.names.iter().map(Names::held).sum::<usize>()
+            + self.waited_for.len() * 16
+            + self.left.held()
     }
 }
 
