@@ -104,6 +104,7 @@ class ClusterSpec(TypedDict):
     version: str
     endpoints: list[EndpointSpec]
     reads: str
+    pubsub: NotRequired[str]
     max_staleness: NotRequired[float]
     wait_timeout: NotRequired[float]
     zone: str | None  # of the proxy
@@ -164,6 +165,7 @@ def cluster_spec(
     if isinstance(config, RedisCluster):
         spec["max_staleness"] = config.reads.max_staleness
         spec["wait_timeout"] = config.writes.timeout
+        spec["pubsub"] = config.pubsub.value
     if isinstance(config, MemcachedCluster):
         spec["memcached"] = memcached_spec(config, settings.client_credentials, discovery)
         spec["shards"] += [_spare(node.node()) for node in config.on_failure.gutter]
