@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from shardproxy.fleet import RedisNode
+from shardproxy.fleet import Fleet, RedisNode
 from shardproxy.model import Engine
 from tests.fixtures.clients import Wire
 from tests.fixtures.engines import StartFleet
@@ -134,12 +134,12 @@ def test_a_memcached_node_that_is_busy_is_waited_for(
 
 
 def test_a_whole_pipeline_may_be_written_before_it_is_read(
-    two_shards: tuple[Proxy, RedisNode], wire: Ask
+    fleet: Fleet, start_proxy: StartProxy, wire: Ask
 ) -> None:
-    """What is owed is more than a quarter of `client_output`, and what is left then more than sockets hold."""
-    proxy, _ = two_shards
-    client, value, count = wire(proxy, timeout=30), b"v" * 10_000, 24_000
-    key = "k" * 2000
+    """What is owed is nearly `client_output`; when a quarter of it is there, sockets do not hold the rest."""
+    limits = {"client_output": "256mb", "in_flight": 32}
+    client = wire(start_proxy(config_of(fleet, workers=1, limits=limits)), timeout=30)
+    value, key, count = b"v" * 10_000, b"k" * 2000, 24_000
     assert client.ask("SET", key, value) == b"OK"
-    client.send(b"*2\r\n$3\r\nGET\r\n$2000\r\n%s\r\n" % key.encode() * count)
+    client.send(b"*2\r\n$3\r\nGET\r\n$2000\r\n%s\r\n" % key * count)
     assert all(client.reply() == value for _ in range(count))

@@ -230,7 +230,9 @@ mod tests {
             assert!(census.held() > 10_000 * 32);
         }
         for worker in 0..2 {
-            names.iter().for_each(|name| census.forget(0, Kind::Channel, name, worker));
+            for name in &names {
+                census.forget(0, Kind::Channel, name, worker);
+            }
         }
         assert_eq!(census.held(), 0);
     }

@@ -127,10 +127,10 @@ fn what_a_deep_pipeline_took_is_counted_and_given_back() {
 fn a_pipeline_may_be_written_before_its_replies_are_read() {
     let large = "x".repeat(10_000);
     let engine = Engine::forgetful(move |_, _| Act::Say(bulk(&large)));
-    let limits = json!({"client_output": 64 << 20, "in_flight": 64});
+    let limits = json!({"client_output": 64 << 20, "in_flight": 8});
     let proxy = Proxy::start(&Spec::shard(&[&engine], Some(0)).limits(limits));
     let mut client = proxy.client();
-    let key = "k".repeat(2000);
+    let key = "k".repeat(8000);
     let requests: Vec<u8> = (0..6000).flat_map(|_| request(&["GET", &key])).collect();
     client.give_up_writing_after(Duration::from_secs(10));
     client.send_bytes(&requests);

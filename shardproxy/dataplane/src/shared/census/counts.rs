@@ -29,11 +29,10 @@ impl Counts {
     /// So many clients of the worker; none: no engine counts it any more.
     pub fn set(&mut self, worker: u16, clients: Option<u32>) {
         match (&mut *self, clients) {
-            (Self::None, None) => {}
             (Self::None, Some(clients)) => *self = Self::One(worker, clients),
             (Self::One(own, count), Some(clients)) if *own == worker => *count = clients,
             (Self::One(own, _), None) if *own == worker => *self = Self::None,
-            (Self::One(..), None) => {}
+            (Self::None | Self::One(..), None) => {}
             (&mut Self::One(own, count), Some(clients)) => {
                 *self = Self::Many(Box::new(vec![(own, count), (worker, clients)]));
             }
