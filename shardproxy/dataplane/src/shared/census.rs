@@ -133,8 +133,7 @@ impl Census {
         let (mut sum, looked_at) =
             if kind == Kind::Channel { read(&of_cluster.patterns).sum(channel) } else { (Sum::default(), 0) };
         sum += own.unwrap_or_default();
-        let strangers = delivered.saturating_sub(sum.workers).max(0);
-        (strangers.saturating_add(sum.clients), 1 + looked_at)
+        (sum.receivers(delivered), 1 + looked_at)
     }
 
     /// Every topic of a kind with its clients.
@@ -210,6 +209,8 @@ mod tests {
         for delivered in [2, 3] {
             assert_eq!(census.receivers(0, Kind::Channel, b"news", delivered).0, 3);
         }
+        assert_eq!(census.receivers(0, Kind::Channel, b"news", 4).0, 4, "one is a stranger");
+        assert_eq!(census.receivers(0, Kind::Channel, b"news", 1).0, 2, "a worker has lost its connection");
         assert_eq!(census.receivers(0, Kind::Channel, b"news", 0).0, 0, "nobody hears that engine");
         assert_eq!(census.list(0, Kind::Channel), vec![(name("news"), 2)]);
         census.set(0, Kind::Channel, &name("news"), 0, 0);

@@ -225,6 +225,21 @@ impl Topics {
         self.carriers.remove(&shard).is_some_and(|carrier| carrier.confirmed > 0)
     }
 
+    /// Shards have other numbers now: each connection goes on under that of its shard. All of them are named.
+    pub fn renumber(&mut self, numbers: &BTreeMap<u16, u16>) {
+        let new = |shard: &u16| numbers.get(shard).copied();
+        let carriers = std::mem::take(&mut self.carriers);
+        self.carriers = carriers.into_iter().filter_map(|(shard, carrier)| Some((new(&shard)?, carrier))).collect();
+        self.late = self.late.iter().filter_map(new).collect();
+        self.carried = self.carried.renumbered(numbers);
+        for (_, entry) in &mut self.entries {
+            let before = entry.held();
+            entry.confirmed = entry.confirmed.renumbered(numbers);
+            entry.asked = entry.asked.renumbered(numbers);
+            self.bytes = self.bytes + entry.held() - before;
+        }
+    }
+
     /// The connection is lost: nothing it confirmed is heard; whether something was.
     pub fn lose(&mut self, shard: u16) -> bool {
         let Some(carrier) = self.carriers.get_mut(&shard) else { return false };

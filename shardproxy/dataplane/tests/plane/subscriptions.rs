@@ -278,6 +278,25 @@ fn what_is_published_waits_for_the_home_shard() {
     );
 }
 
+/// It moves when its shard goes: all others are subscribed to already, and nobody is told anything.
+#[test]
+fn channels_get_another_home_without_a_gap() {
+    let engines = [publisher(), publisher(), publisher()];
+    let mut proxy = Proxy::start(&Spec::shards(&engines));
+    let (mut client, mut other) = (subscriber(&proxy), proxy.client());
+    assert_eq!(other.ask(&["PUBLISH", "news", "1"]), "+OK");
+    proxy.apply(&Spec::shards(&engines[1..]));
+    assert_eq!(other.ask(&["PUBLISH", "news", "2"]), "+OK");
+    let published = |engine: &Engine| engine.asked("PUBLISH");
+    assert_eq!(engines.each_ref().map(published), [1, 1, 0]);
+    engines[1].publish("news", "heard");
+    assert_eq!(client.reply(), message("heard"));
+    let carrying = |engine: &Engine| {
+        engine.connections().iter().filter(|c| c.requests.iter().any(|r| r[0] == "subscribe")).count()
+    };
+    assert_eq!(engines.each_ref().map(carrying), [1, 1, 1], "the connections stay");
+}
+
 /// An engine may hear of a message before it hears that a worker's last client has left, or after.
 #[test]
 fn who_has_left_is_counted_by_nobody() {

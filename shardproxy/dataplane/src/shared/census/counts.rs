@@ -14,14 +14,31 @@ pub enum Counts {
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub struct Sum {
     pub clients: i64,
-    /// Workers that engines may count, with or without clients.
+    /// Workers with clients, which engines count; and without, which they may still count.
     pub workers: i64,
+    pub left: i64,
+}
+
+impl Sum {
+    fn of(clients: u32) -> Self {
+        let has_left = i64::from(clients == 0);
+        Self { clients: i64::from(clients), workers: 1 - has_left, left: has_left }
+    }
+
+    /// How many clients heard what an engine delivered so often. One that delivered it to fewer workers than there are has
+    /// lost the connection of some; one that did to more also has subscribers of its own.
+    pub fn receivers(self, delivered: i64) -> i64 {
+        let strangers = delivered.saturating_sub(self.workers + self.left).max(0);
+        let unheard = (self.workers - delivered).max(0);
+        self.clients.saturating_add(strangers).saturating_sub(unheard)
+    }
 }
 
 impl std::ops::AddAssign for Sum {
     fn add_assign(&mut self, other: Self) {
         self.clients += other.clients;
         self.workers += other.workers;
+        self.left += other.left;
     }
 }
 
@@ -62,11 +79,11 @@ impl Counts {
     pub fn sum(&self) -> Sum {
         match self {
             Self::None => Sum::default(),
-            &Self::One(_, clients) => Sum { clients: i64::from(clients), workers: 1 },
-            Self::Many(counts) => {
-                let clients = counts.iter().map(|&(_, clients)| i64::from(clients)).sum();
-                Sum { clients, workers: counts.len() as i64 }
-            }
+            &Self::One(_, clients) => Sum::of(clients),
+            Self::Many(counts) => counts.iter().fold(Sum::default(), |mut sum, &(_, clients)| {
+                sum += Sum::of(clients);
+                sum
+            }),
         }
     }
 

@@ -22,7 +22,7 @@ pub struct Patterns {
 
 /// What a pattern takes, about: its prefix may have a map of its own.
 pub const fn bytes_of(sum: Sum) -> usize {
-    if sum.workers == 0 {
+    if sum.workers + sum.left == 0 {
         0
     } else {
         256
@@ -39,7 +39,7 @@ impl Patterns {
     /// So many hear messages that match it; without a worker it is forgotten.
     pub fn set(&mut self, pattern: &Arc<[u8]>, sum: Sum) {
         let prefix = prefix(pattern);
-        if sum.workers != 0 {
+        if sum.workers + sum.left != 0 {
             if self.by_prefix.get(prefix).is_none() {
                 self.lengths[prefix.len()] += 1;
                 self.by_prefix.insert(prefix.into(), Map::default());
@@ -89,7 +89,7 @@ mod tests {
         let mut patterns = Patterns::default();
         let all = ["user:1:*", "user:2:*", "user:?:news", "*", "user:1:news", "us\\er:*", "other"];
         for pattern in all {
-            patterns.set(&pattern.as_bytes().into(), Sum { clients: 2, workers: 1 });
+            patterns.set(&pattern.as_bytes().into(), Sum { clients: 2, workers: 1, left: 0 });
         }
         let sum = |patterns: &Patterns, channel: &str| {
             let (sum, looked_at) = patterns.sum(channel.as_bytes());
