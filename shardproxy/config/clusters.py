@@ -69,8 +69,8 @@ class RedisCluster(_Cluster):
     reads: Reads = Reads()
     """How reads are routed."""
     pubsub: Publishing = Publishing.ORDERED
-    """`ordered`: all channels on one shard, so that each publisher is heard in its order, as on one Redis; `spread`:
-    by their names on all shards, for more messages. Shard channels (SPUBLISH) always go by their slots."""
+    """`ordered`: all channels on one shard, so that each publisher is heard in its order, as on one Redis;
+    `spread`: by their names on all shards, for more messages. Shard channels always go by their slots."""
     writes: Writes = Writes()
     """When a write is acknowledged."""
     replication: Replication = Replication.ADOPT

@@ -1,4 +1,4 @@
-"""One publisher's messages over many channels are heard in its order, as on one Redis; who has left is not counted."""
+"""A publisher's messages over many channels are heard in order, as on one Redis; who left is not counted."""
 
 from __future__ import annotations
 

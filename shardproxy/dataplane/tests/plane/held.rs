@@ -119,7 +119,9 @@ fn who_comes_first_is_served_first() {
         })
         .collect();
     gate.open();
-    others.iter_mut().for_each(|other| assert_eq!(other.reply(), "+OK"));
+    for other in &mut others {
+        assert_eq!(other.reply(), "+OK");
+    }
     (0..501).for_each(|_| assert_eq!(greedy.reply(), "+OK"));
     let keys: Vec<String> = engine.seen().into_iter().skip(1).map(|request| request[1].clone()).collect();
     let places: Vec<usize> =

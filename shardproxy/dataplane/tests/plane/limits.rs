@@ -163,7 +163,7 @@ fn who_reads_slowly_is_asked_for_no_more_than_it_may_be_owed() {
     let proxy = Proxy::start(&Spec::shard(&[&engine], Some(0)).limits(json!({"client_output": 4 << 20})));
     let mut client = proxy.client();
     let get = request(&["GET", "key"]);
-    let mut replies = |client: &mut crate::client::Client, count| {
+    let replies = |client: &mut crate::client::Client, count| {
         (0..count).for_each(|_| assert_eq!(client.reply().len(), "$100000\r\n".len() + 100_000));
     };
     client.send_bytes(&get);
@@ -222,7 +222,9 @@ fn all_that_waits_for_shards_is_bounded_together() {
     assert_eq!(proxy.pending(), 2);
     proxy.apply(&Spec::shards(&engines).timeouts(timeouts.clone()));
     assert_eq!([first.reply(), second.reply()], ["+OK", "+OK"]);
-    others.iter_mut().for_each(|(other, key)| assert_eq!(other.reply(), value(key)));
+    for (other, key) in &mut others {
+        assert_eq!(other.reply(), value(key));
+    }
     proxy.apply(&spec());
     first.send(&["GET", "bar"]);
     until("it waits: there is room again", || proxy.pending() == 1);
