@@ -1,4 +1,4 @@
-"""Who sends more than a busy node takes is read on when there is room: nothing is refused, no one else waits."""
+"""Who sends more than a busy node takes is read on when there is room: nothing is refused."""
 
 from __future__ import annotations
 
