@@ -25,7 +25,7 @@ pub const fn bytes_of(sum: Sum) -> usize {
     if sum.workers + sum.left == 0 {
         0
     } else {
-        256
+        328
     }
 }
 
