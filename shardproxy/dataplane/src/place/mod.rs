@@ -61,6 +61,9 @@ impl Unplaced {
 #[inline]
 pub fn place(turn: &mut Turn, client: &Client, shard: u16, need: Need) -> Result<usize, Unplaced> {
     let Some(served) = &turn.clusters[client.cluster] else { return Err(NO_CLUSTER.to_vec().into()) };
+    if client.db != 0 && client.db >= served.databases {
+        return Err(texts::NOT_A_DATABASE.to_vec().into());
+    }
     if client.endpoint != EndpointKind::Primary
         && (client.prefers_replicas || client.endpoint == EndpointKind::Reader || served.spreads_reads)
     {
