@@ -140,6 +140,12 @@ TABLE: tuple[Metric, ...] = (
         lambda c: c.fresh_reads,
     ),
     _cluster(
+        "shardproxy_held_requests_total",
+        COUNTER,
+        "Requests whose clients were not read on until their shard's queue had room (limits.shard_queue).",
+        lambda c: c.held,
+    ),
+    _cluster(
         "shardproxy_parked_requests",
         GAUGE,
         "Requests that wait for their shard to have a primary.",

@@ -52,6 +52,13 @@ class Reads(Section):
     """How old what a replica answers may be; one that is further behind is not read from."""
 
 
+class Publishing(Enum):
+    """Where messages on channels are published."""
+
+    ORDERED = "ordered"
+    SPREAD = "spread"
+
+
 class _Cluster(Section):
     """What clusters of every engine have."""
 
@@ -72,6 +79,9 @@ class RedisCluster(_Cluster):
     """Where applications connect."""
     reads: Reads = Reads()
     """How reads are routed."""
+    pubsub: Publishing = Publishing.ORDERED
+    """`ordered`: all channels on one shard, so that each publisher is heard in its order, as on one Redis;
+    `spread`: by their names on all shards, for more messages. Shard channels always go by their slots."""
     writes: Writes = Writes()
     """When a write is acknowledged."""
     replication: Replication = Replication.ADOPT

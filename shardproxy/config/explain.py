@@ -48,6 +48,7 @@ STRAY: dict[tuple[type[Section], str] | str, str] = {
     (RedisCluster, "hashing"): "hashing is for memcached; Redis keys go by slots",
     (MemcachedCluster, "shards"): "a memcached cluster lists its nodes directly: nodes: [...]",
     (MemcachedCluster, "reads"): "memcached nodes have no replicas to read from",
+    (MemcachedCluster, "pubsub"): "memcached has no channels",
     (FamilyRule, "queues"): "queues are named with preset: celery",
     (FamilyPreset, "match"): "a rule of your own is an entry of its own: - {match: ..., hash: ...}",
     "replicas": "list them under nodes: the first is the primary, the others are replicas",

@@ -29,12 +29,14 @@ class ClusterLimits(Section):
     request: Annotated[Size, at_least(1 * KIB)] = 512 * MIB  # what clients say at the start is smaller
     """Largest single request, all its arguments together."""
     client_output: Annotated[Size, at_least(64 * KIB)] = 512 * MIB  # one turn's replies of ordinary size
-    """Replies waiting for one client that does not read them; from half of it on its requests are not read,
-    beyond it the client is closed. With less than `request` some values can be written and not be read."""
+    """Replies waiting for one client that does not read them. Near it, counting those under way as large as
+    the last ones, its requests are not read; beyond it, as messages or larger replies may be, the client is
+    closed. With less than `request` some values can be written and not be read."""
     in_flight: Count = 4096
     """Requests of one client without a reply yet; beyond it the proxy stops reading from that client."""
     shard_queue: Annotated[Size, at_least(64 * KIB)] = 64 * MIB  # one turn's requests of ordinary size
-    """Bytes waiting to be sent to one shard; beyond it requests for that shard are refused."""
+    """Bytes of requests to one node that a worker holds until they are answered; beyond it clients with
+    requests for that shard are not read until there is room. One request may be larger."""
     dedicated: Annotated[int, Strict(), Field(ge=1, le=100_000)] = 256
     """Connections of a worker to one node for clients that block or WATCH; one more waits its turn. All of
     them together are no more than there are file descriptors for, beside clients and what workers share."""

@@ -105,6 +105,7 @@ class ClusterSpec(TypedDict):
     version: str
     endpoints: list[EndpointSpec]
     reads: str
+    pubsub: NotRequired[str]
     max_staleness: NotRequired[float]
     wait_timeout: NotRequired[float]
     zone: str | None  # of the proxy
@@ -167,6 +168,7 @@ def cluster_spec(
     if isinstance(config, RedisCluster):
         spec["max_staleness"] = config.reads.max_staleness
         spec["wait_timeout"] = config.writes.timeout
+        spec["pubsub"] = config.pubsub.value
         spec["strict"] = config.slots is SlotRule.STRICT
         spec["databases"] = config.databases or DATABASES
     if isinstance(config, MemcachedCluster):

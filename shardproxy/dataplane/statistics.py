@@ -77,6 +77,7 @@ class ClusterStatistics:
     deliveries: int  # of messages to subscribers
     subscription_gaps: int
     fresh_reads: int  # that replicas were not asked for, so soon after a write
+    held: int  # requests whose clients were not read on until a queue had room
     parked: int  # requests that wait for a primary now
     parked_bytes: int
     tryagain: int  # requests the proxy refused as not executed; for each shard of a command over several
@@ -100,6 +101,7 @@ class ClusterStatistics:
             deliveries=values["deliveries"],
             subscription_gaps=values["subscription_gaps"],
             fresh_reads=values["fresh_reads"],
+            held=values["held"],
             parked=values["parked"],
             parked_bytes=values["parked_bytes"],
             tryagain=values["tryagain"],

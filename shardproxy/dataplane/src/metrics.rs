@@ -94,6 +94,8 @@ pub struct ClusterMetrics {
     pub subscription_gaps: Counter,
     /// Reads that went to primaries because their keys may have been written a moment ago.
     pub fresh_reads: Counter,
+    /// Requests whose clients were held until a queue had room.
+    pub held: Counter,
     /// What several shards would refuse.
     pub liberties: Liberties,
     latency: [Histogram; CLASSES.len()],
@@ -149,6 +151,7 @@ impl Default for ClusterMetrics {
             deliveries: Counter::default(),
             subscription_gaps: Counter::default(),
             fresh_reads: Counter::default(),
+            held: Counter::default(),
             liberties: Liberties::default(),
             latency: Default::default(),
             commands: (0..COMMANDS).map(|_| Default::default()).collect(),
@@ -314,7 +317,7 @@ fn collect_cluster(parts: &[Arc<ClusterMetrics>], names: &HashMap<u16, String>) 
         "parked": sum(|m| &m.parked), "parked_bytes": sum(|m| &m.parked_bytes),
         "tryagain": sum(|m| &m.tryagain), "indoubt": sum(|m| &m.indoubt),
         "deliveries": sum(|m| &m.deliveries), "subscription_gaps": sum(|m| &m.subscription_gaps),
-        "fresh_reads": sum(|m| &m.fresh_reads),
+        "fresh_reads": sum(|m| &m.fresh_reads), "held": sum(|m| &m.held),
         "relaxed": liberties::collect(&parts.iter().map(|m| &m.liberties).collect::<Vec<_>>(), names),
         "commands": commands, "latency": latency,
     })

@@ -321,6 +321,7 @@ def test_requests_that_do_not_fit_together_all_end(start: Callable[..., Proxy], 
     for client in crowd:
         client.close()
     wait_clients(proxy, 0)
+    wait_until(lambda: wire(proxy).ask("SET", "later", "x") == b"OK", "memory is free again")
     serves(wire(proxy), "later")
 
 

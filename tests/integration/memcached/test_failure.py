@@ -185,14 +185,14 @@ def test_the_keys_of_a_node_that_is_busy_stay_with_it(
         writer.send(store.replace(b"1000\r\n", b"1000 noreply\r\n", 1) * 100)
         queued = f'shardproxy_node_queued_bytes{{cluster="main",node="{busy.address}"}}'
         wait_until(lambda: proxy.metrics()[queued] >= 64 << 10, "its queue is full")
-        reader.send(store)
-        assert reader.socket.makefile("rb", buffering=0).readline().startswith(b"SERVER_ERROR")
-        reader.send(b"get %s\r\nget %s none\r\n" % (key, key))
-        reader.expect(b"END\r\nEND\r\n")
+        reader.send(store + b"get %s\r\nget %s none\r\n" % (key, key))
+        held = 'shardproxy_held_requests_total{cluster="main"}'
+        wait_until(lambda: proxy.metrics()[held] == 2, "both are held")
         assert all(key.decode() not in keys_on(node) for node in others)
     finally:
         fleet.thaw(busy)
-    wait_until(lambda: said(wire(proxy), [store]) == b"STORED\r\n", "it takes requests again")
+    value = b"VALUE %s 0 1000\r\n%s\r\nEND\r\n" % (key, b"2" * 1000)
+    reader.expect(b"STORED\r\n" + value * 2)
 
 
 @pytest.mark.parametrize("reply", [None, b"", b"+OK\r\n"], ids=["says nothing", "closes", "talks nonsense"])

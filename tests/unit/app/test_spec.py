@@ -24,6 +24,7 @@ clusters:
       configuration: ["127.0.0.1:7000", "unix:/run/x.sock"]
       reader: "127.0.0.1:7002"
     reads: {from: nearest}
+    pubsub: spread
     node_auth: {username: proxy, password: {env: NODE_PASSWORD}}
     timeouts: {connect: 500ms, reply: 2s}
     limits: {clients: 10, request: 1mb}
@@ -52,6 +53,7 @@ def test_spec_is_what_the_data_plane_reads(monkeypatch: pytest.MonkeyPatch) -> N
         "reads": "nearest",
         "max_staleness": 1.0,
         "wait_timeout": 1.0,
+        "pubsub": "spread",
         "strict": False,
         "databases": 16,
         "zone": "a",

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Executing, Seat, Subscriptions, Transaction, Waiting};
+use super::{Backlog, Executing, Hold, Seat, Subscriptions, Transaction, Waiting};
 use crate::dialect::resp::request::RequestParser;
 use crate::exchange::{BufferPool, Output, Owed, Parcel, ReplyQueue, WHOLE};
 use crate::metrics::CloseReason;
@@ -40,6 +40,7 @@ pub struct Client {
     pub parser: Option<Box<RequestParser>>,
     pub output: Output,
     pub replies: ReplyQueue,
+    pub backlog: Backlog,
     pub reply_mode: ReplyMode,
     pub flow: Flow,
     pub closing: Option<CloseReason>,
@@ -60,6 +61,8 @@ pub struct Client {
     /// Its socket may have bytes to read; its peer sends no more.
     pub has_unread: bool,
     pub is_half_closed: bool,
+    /// It can be told nothing any more.
+    pub is_gone: bool,
     /// Since when its socket is full: its peer has read nothing.
     pub blocked_since: Option<Instant>,
     /// When it last sent or took some bytes. The idle limit counts for a request that arrives in pieces too.
@@ -78,6 +81,10 @@ pub struct Client {
     pub lease: Option<u32>,
     /// Its next request, which waits for such a connection.
     pub waiting: Option<Box<Waiting>>,
+    /// Since when it is held, or was called in vain.
+    pub hold: Option<Box<Hold>>,
+    /// It was held, and goes on before those who are.
+    pub is_called: bool,
     pub memcache: Session,
 }
 
@@ -128,6 +135,8 @@ pub enum Flow {
     Stopped,
     /// It waits for a connection from a pool that is used up.
     Queued,
+    /// The queue its next request would join is full.
+    Held,
     /// Too many requests or bytes are under way: back-pressure.
     Paused,
     /// The last reply is out; input is thrown away until the peer closes, so that no reset overtakes the reply.
@@ -162,6 +171,7 @@ impl Client {
             parser: None,
             output: Output::default(),
             replies: ReplyQueue::new(),
+            backlog: Backlog::default(),
             reply_mode: ReplyMode::On,
             flow: Flow::Open,
             closing: None,
@@ -175,6 +185,7 @@ impl Client {
             has_unread: false,
             blocked_since: None,
             is_half_closed: false,
+            is_gone: false,
             last_active: now,
             created: now,
             accounted: 0,
@@ -186,6 +197,8 @@ impl Client {
             subscriptions: None,
             lease: None,
             waiting: None,
+            hold: None,
+            is_called: false,
             memcache: Session::default(),
         }
     }

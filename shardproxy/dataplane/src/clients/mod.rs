@@ -1,7 +1,9 @@
 //! The connected applications of one worker: what each has sent and is owed. Knows nothing of nodes.
 
 mod agenda;
+mod backlog;
 mod client;
+mod hold;
 mod info;
 mod own;
 mod seats;
@@ -10,7 +12,9 @@ mod transaction;
 mod waiting;
 
 pub use agenda::Agenda;
+pub use backlog::Backlog;
 pub use client::{Client, Deferral, Details, Flow, ReplyMode};
+pub use hold::Hold;
 pub use info::ClientInfo;
 pub use own::{answer_own, is_valid_name, BAD_NAME};
 pub use seats::{Seat, Seats};

@@ -57,6 +57,10 @@ pub struct ReplyQueue {
     is_within: bool,
     /// Messages that came meanwhile.
     held_back: Output,
+    /// Whole replies that came, early ones too, and their bytes; and those of the first one, as far as it is out.
+    came: u32,
+    bytes: usize,
+    out: usize,
 }
 
 const COMPACT_AT: usize = 64 * 1024;
@@ -72,6 +76,9 @@ impl ReplyQueue {
             noted: 0,
             is_within: false,
             held_back: Output::default(),
+            came: 0,
+            bytes: 0,
+            out: 0,
         }
     }
 
@@ -101,15 +108,31 @@ impl ReplyQueue {
         self.stashed + self.grown + self.held_back.len()
     }
 
+    /// Whole replies that came so far, and their bytes; both wrap.
+    pub const fn delivered(&self) -> (u32, usize) {
+        (self.came, self.bytes)
+    }
+
+    #[inline]
+    const fn count(&mut self, bytes: usize) {
+        self.came = self.came.wrapping_add(1);
+        self.bytes = self.bytes.wrapping_add(bytes);
+    }
+
     /// Whether this reply is not out yet.
     pub fn owes(&self, sequence: u32) -> bool {
         (sequence.wrapping_sub(self.first) as usize) < self.slots.len()
     }
 
+    /// The sequence number of the next one.
+    pub fn next(&self) -> u32 {
+        self.first.wrapping_add(self.slots.len() as u32)
+    }
+
     /// Owe one more reply; its sequence number.
     #[inline]
     pub fn expect(&mut self, silent: bool) -> u32 {
-        let sequence = self.first.wrapping_add(self.slots.len() as u32);
+        let sequence = self.next();
         self.slots.push_back(if silent { Slot::Silent } else { Slot::Waiting });
         sequence
     }
@@ -125,7 +148,7 @@ impl ReplyQueue {
     }
 
     pub fn expect_join(&mut self, join: Box<Join>) -> u32 {
-        let sequence = self.first.wrapping_add(self.slots.len() as u32);
+        let sequence = self.next();
         self.noted += join.noted();
         self.slots.push_back(Slot::Join(join));
         sequence
@@ -143,6 +166,7 @@ impl ReplyQueue {
 
     /// Where an answer of the proxy's own goes: the output, if nothing is owed before it.
     pub fn answer(&mut self, output: &mut Output, pool: &mut BufferPool, reply: &[u8]) {
+        self.count(reply.len());
         if self.slots.is_empty() {
             pool.lend(&mut output.bytes);
             output.bytes.extend_from_slice(reply);
@@ -171,6 +195,7 @@ impl ReplyQueue {
     #[cold]
     fn end_within(&mut self, output: &mut Output, pool: &mut BufferPool) {
         self.is_within = false;
+        self.bytes = self.bytes.wrapping_add(std::mem::take(&mut self.out));
         if !self.held_back.is_empty() {
             output.append(&mut self.held_back, pool);
         }
@@ -179,6 +204,7 @@ impl ReplyQueue {
     /// A complete reply, or the last piece of one.
     #[inline]
     pub fn deliver(&mut self, sequence: u32, reply: &[u8], output: &mut Output, pool: &mut BufferPool) {
+        self.count(reply.len());
         if sequence == self.first {
             match self.slots.front_mut() {
                 Some(Slot::Waiting) => {
@@ -189,6 +215,7 @@ impl ReplyQueue {
                     }
                 }
                 Some(Slot::Growing { bytes, is_complete }) => {
+                    self.bytes = self.bytes.wrapping_add(bytes.len());
                     bytes.extend_from_slice(reply);
                     self.grown += reply.len();
                     *is_complete = true;
@@ -212,6 +239,7 @@ impl ReplyQueue {
             }
             Slot::Silent => *slot = Slot::Stashed { start: 0, end: 0 },
             Slot::Growing { bytes, is_complete } => {
+                self.bytes = self.bytes.wrapping_add(bytes.len());
                 bytes.extend_from_slice(reply);
                 self.grown += reply.len();
                 *is_complete = true;
@@ -226,6 +254,7 @@ impl ReplyQueue {
         match self.slots.get_mut(index) {
             Some(Slot::Waiting) if index == 0 => {
                 self.is_within = true;
+                self.out += piece.len();
                 output.sink(pool).extend_from_slice(piece);
             }
             Some(slot @ Slot::Waiting) => {
@@ -235,6 +264,7 @@ impl ReplyQueue {
             Some(Slot::Growing { bytes, .. }) if index == 0 => {
                 self.grown -= bytes.len();
                 self.is_within = true;
+                self.out += bytes.len() + piece.len();
                 output.take_over(bytes, pool);
                 output.sink(pool).extend_from_slice(piece);
             }
@@ -268,6 +298,8 @@ impl ReplyQueue {
             let start = sink.len();
             join.write(sink);
             let end = sink.len();
+            self.came = self.came.wrapping_add(1);
+            self.bytes = self.bytes.wrapping_add(end - start);
             if !is_head && end > start {
                 self.stashed += end - start;
                 self.slots[index] = Slot::Stashed { start, end };
@@ -316,6 +348,9 @@ impl ReplyQueue {
                 }
                 Some(Slot::Growing { bytes, is_complete }) => {
                     self.grown -= bytes.len();
+                    if !*is_complete {
+                        self.out += bytes.len();
+                    }
                     output.take_over(bytes, pool);
                     if !*is_complete {
                         self.is_within = true;
@@ -351,6 +386,7 @@ impl ReplyQueue {
         self.grown = 0;
         self.noted = 0;
         self.is_within = false;
+        self.out = 0;
         self.held_back.clear(pool);
         pool.take_back(&mut self.stash);
     }

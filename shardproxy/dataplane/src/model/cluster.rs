@@ -38,6 +38,8 @@ pub struct ClusterSpec {
     #[serde(default = "one_second", deserialize_with = "seconds")]
     pub max_staleness: Duration,
     #[serde(default)]
+    pub pubsub: Publishing,
+    #[serde(default)]
     pub hashing: String,
     #[serde(default)]
     pub key_families: Vec<FamilySpec>,
@@ -100,6 +102,17 @@ pub enum Reads {
     Primary,
     Replica,
     Nearest,
+}
+
+/// Where messages on channels are published; those on shard channels are by slot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Publishing {
+    /// All on one shard, so that whoever publishes on several is heard in that order.
+    #[default]
+    Ordered,
+    /// By the slot of the channel's name.
+    Spread,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -266,6 +279,8 @@ pub struct Cluster {
     /// That clients may select.
     pub databases: u32,
     slots: Box<[u16]>,
+    /// The shard of the first slot that has one.
+    first: u16,
     families: Option<Families>,
     pub placement: Placement,
 }
@@ -317,9 +332,10 @@ impl Cluster {
         }
         let families = Families::compile(&spec.key_families)?;
         let placement = Placement::build(&spec)?;
+        let first = slots.iter().copied().find(|&shard| shard != NO_SHARD).unwrap_or(NO_SHARD);
         let is_relaxed = spec.engine == EngineKind::Redis && shards.len() == 1 && !spec.strict;
         let databases = if is_relaxed { spec.databases } else { 1 };
-        Ok(Self { spec, shards, nodes, is_relaxed, databases, slots, families, placement })
+        Ok(Self { spec, shards, nodes, is_relaxed, databases, slots, first, families, placement })
     }
 
     /// The slot of a key: by the cluster's key families, else by its hash tag.
@@ -335,6 +351,15 @@ impl Cluster {
     #[inline]
     pub fn shard_of(&self, slot: u16) -> u16 {
         self.slots[usize::from(slot)]
+    }
+
+    /// Where a message on the channel is published. In order that is where what has no key runs too: every proxy finds the
+    /// same, whatever its config calls the shards.
+    pub fn shard_of_channel(&self, channel: &[u8]) -> u16 {
+        match self.spec.pubsub {
+            Publishing::Ordered => self.first,
+            Publishing::Spread => self.shard_of(hash::slot(channel)),
+        }
     }
 
     /// Whether each shard has the slots that it has in another epoch.
@@ -390,6 +415,7 @@ mod tests {
         assert_eq!(cluster.shards[0].primary, Some(0));
         assert_eq!(cluster.shards[1].primary, None);
         assert_eq!(cluster.nodes[2].shard, 1);
+        assert_eq!([cluster.shard_of_channel(b"foo"), cluster.shard_of_channel(b"bar")], [0, 0]);
     }
 
     #[test]

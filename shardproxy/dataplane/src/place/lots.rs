@@ -6,7 +6,7 @@
 
 use std::mem;
 
-use crate::dialect::texts;
+use super::{room, Unplaced};
 use crate::links::{Link, Role, Way, NO_NODE};
 use crate::model::EngineKind;
 use crate::turn::Turn;
@@ -44,13 +44,17 @@ pub fn count_parked(turn: &mut Turn, lot: usize) {
     turn.shared.workers[turn.number].parked.set(turn.accounts.parked as u64);
 }
 
-/// The lot, if the whole proxy may park more.
-pub fn with_room(turn: &mut Turn, lot: usize) -> Result<usize, Vec<u8>> {
+/// The lot, if it and the whole proxy may park more, and nobody waits for that already.
+pub fn with_room(turn: &mut Turn, lot: usize) -> Result<usize, Unplaced> {
     count_parked(turn, lot);
-    if turn.shared.parked() < PARKED {
+    if room_to_park(turn) && room(turn, lot) > 0 && !turn.held.is_behind(lot) {
         Ok(lot)
     } else {
-        let way = turn.links[lot].way;
-        Err(texts::failing_over(&turn.label(way.cluster, way.shard)))
+        Err(Unplaced::Full(lot))
     }
+}
+
+/// Whether the whole proxy may park more.
+pub fn room_to_park(turn: &Turn) -> bool {
+    turn.shared.parked() < PARKED
 }

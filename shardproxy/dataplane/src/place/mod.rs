@@ -6,13 +6,15 @@ mod lots;
 mod primary;
 mod reader;
 mod recent;
+mod room;
 pub mod scripts;
 
 pub use lease::{give_back, is_in_wait, is_left, lease, next_queued, rest, Lease};
-pub use lots::{count_parked, find_lot, lot, with_room};
-pub use primary::{is_full, is_primary, link_beside, primary, NO_CLUSTER};
+pub use lots::{count_parked, find_lot, lot};
+pub use primary::{is_primary, link_beside, primary, NO_CLUSTER};
 pub use reader::{least_busy, reader};
 pub use recent::need;
+pub use room::{room, stop_passing};
 
 use crate::clients::Client;
 use crate::dialect::texts;
@@ -30,12 +32,37 @@ pub enum Need {
     Write,
 }
 
-/// The connection on which a request for a shard leaves, or the error that says why it cannot.
+/// Why a request does not leave.
+#[derive(Debug)]
+pub enum Unplaced {
+    /// This connection, or lot, has as much to send as it may: whoever asks waits until there is room.
+    Full(usize),
+    /// An error says why.
+    Refused(Vec<u8>),
+}
+
+impl From<Vec<u8>> for Unplaced {
+    fn from(text: Vec<u8>) -> Self {
+        Self::Refused(text)
+    }
+}
+
+impl Unplaced {
+    /// What was taken already is sent all the same: it takes no more memory there than here.
+    pub fn or_in(self) -> Result<usize, Vec<u8>> {
+        match self {
+            Self::Full(link) => Ok(link),
+            Self::Refused(text) => Err(text),
+        }
+    }
+}
+
+/// The connection on which a request for a shard leaves, or why it does not.
 #[inline]
-pub fn place(turn: &mut Turn, client: &Client, shard: u16, need: Need) -> Result<usize, Vec<u8>> {
-    let Some(served) = &turn.clusters[client.cluster] else { return Err(NO_CLUSTER.to_vec()) };
+pub fn place(turn: &mut Turn, client: &Client, shard: u16, need: Need) -> Result<usize, Unplaced> {
+    let Some(served) = &turn.clusters[client.cluster] else { return Err(NO_CLUSTER.to_vec().into()) };
     if client.db != 0 && client.db >= served.databases {
-        return Err(texts::NOT_A_DATABASE.to_vec());
+        return Err(texts::NOT_A_DATABASE.to_vec().into());
     }
     if client.endpoint != EndpointKind::Primary
         && (client.prefers_replicas || client.endpoint == EndpointKind::Reader || served.spreads_reads)
@@ -53,14 +80,14 @@ pub fn place(turn: &mut Turn, client: &Client, shard: u16, need: Need) -> Result
 }
 
 /// Reads go to the replica with the least under way; writes to the primary, unless this endpoint only reads.
-fn place_spread(turn: &mut Turn, client: &Client, shard: u16, need: Need) -> Result<usize, Vec<u8>> {
+fn place_spread(turn: &mut Turn, client: &Client, shard: u16, need: Need) -> Result<usize, Unplaced> {
     let speech = client.speech();
     match need {
         Need::Read => {
             let only_replicas = client.endpoint == EndpointKind::Reader;
             reader(turn, client.cluster, shard, speech, only_replicas, None)
         }
-        Need::Write if client.endpoint == EndpointKind::Reader => Err(texts::READONLY.to_vec()),
+        Need::Write if client.endpoint == EndpointKind::Reader => Err(texts::READONLY.to_vec().into()),
         Need::FreshRead => {
             if let Some(served) = turn.served(client.cluster) {
                 served.metrics.fresh_reads.increment();

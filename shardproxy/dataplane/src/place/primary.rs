@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::lots::{lot, with_room};
+use super::Unplaced;
 use crate::links::{Link, Role, State, Way, NO_NODE};
 use crate::model::{Lane, Speech};
 use crate::turn::{refusal, Known, Turn};
@@ -13,7 +14,7 @@ const STALE: Duration = Duration::from_secs(1);
 pub const NO_CLUSTER: &[u8] = b"-ERR this cluster is no longer served, command not executed\r\n";
 
 /// The shared connection to the shard's primary; its parking lot while that is unknown or others wait already.
-pub fn primary(turn: &mut Turn, cluster: usize, shard: u16, speech: Speech) -> Result<usize, Vec<u8>> {
+pub fn primary(turn: &mut Turn, cluster: usize, shard: u16, speech: Speech) -> Result<usize, Unplaced> {
     primary_past(turn, cluster, shard, speech, false)
 }
 
@@ -24,21 +25,18 @@ pub fn primary_past(
     shard: u16,
     speech: Speech,
     may_pass: bool,
-) -> Result<usize, Vec<u8>> {
-    let Some(served) = &turn.clusters[cluster] else { return Err(NO_CLUSTER.to_vec()) };
-    let limit = served.cluster.spec.limits.shard_queue;
+) -> Result<usize, Unplaced> {
+    let Some(served) = &turn.clusters[cluster] else { return Err(NO_CLUSTER.to_vec().into()) };
     let primary = served.cluster.shards[usize::from(shard)].primary;
     let parked = served.lot(shard, speech);
-    if parked.is_some_and(|lot| turn.links[lot].exchange.bytes() >= limit) {
-        return Err(turn.refusal(cluster, shard, "too much waits for it already (limits.shard_queue)"));
-    }
     let Some(node) = primary.filter(|_| parked.is_none() || may_pass) else {
         let Speech { resp, db, lane } = speech;
         let lot = lot(turn, Way { cluster, shard, node: NO_NODE, resp, db, lane });
         return with_room(turn, lot);
     };
     let index = link(turn, cluster, node, speech)?;
-    let is_usual = speech.db == 0 && speech.lane == Lane::Usual;
+    // while somebody waits for room nobody comes by unseen
+    let is_usual = speech.db == 0 && speech.lane == Lane::Usual && !turn.held.waits_for(index);
     if let Some(served) = turn.clusters[cluster].as_mut().filter(|_| is_usual && parked.is_none()) {
         served.primaries[usize::from(shard)][usize::from(speech.resp == 3)] = index as u32;
     }
@@ -47,8 +45,8 @@ pub fn primary_past(
 
 /// The shared connection to a node, opened when first wanted.
 #[cold]
-pub fn link(turn: &mut Turn, cluster: usize, node: u16, speech: Speech) -> Result<usize, Vec<u8>> {
-    let Some(served) = &mut turn.clusters[cluster] else { return Err(NO_CLUSTER.to_vec()) };
+pub fn link(turn: &mut Turn, cluster: usize, node: u16, speech: Speech) -> Result<usize, Unplaced> {
+    let Some(served) = &mut turn.clusters[cluster] else { return Err(NO_CLUSTER.to_vec().into()) };
     let place = &mut served.nodes[usize::from(node)];
     let shard = served.cluster.nodes[usize::from(node)].shard;
     let index = place.link(speech).unwrap_or_else(|| {
@@ -67,28 +65,17 @@ pub fn link(turn: &mut Turn, cluster: usize, node: u16, speech: Speech) -> Resul
     }
     let label = &served.cluster.nodes[usize::from(node)].label;
     let shard = &served.cluster.shards[usize::from(shard)].label;
-    if link.exchange.bytes() >= served.cluster.spec.limits.shard_queue {
-        return Err(refusal(shard, label, "its queue is full (limits.shard_queue)"));
-    }
+    let is_full = link.exchange.bytes() >= served.cluster.spec.limits.shard_queue;
     let park = served.cluster.spec.timeouts.park;
     match trouble.down_since {
         Some(since) if link.state != State::Ready && turn.now.duration_since(since) > park => {
             let text = refusal(shard, label, &trouble.why_down);
             turn.links.mark(index); // so that it is tried again
-            Err(text)
+            Err(text.into())
         }
+        _ if is_full || turn.held.is_behind(index) => Err(Unplaced::Full(index)),
         _ => Ok(index),
     }
-}
-
-/// Whether the shard's primary has no room for more requests, and may yet answer those it has.
-#[cold]
-pub fn is_full(turn: &Turn, cluster: usize, shard: u16) -> bool {
-    let Some(served) = turn.served(cluster) else { return false };
-    let primary = served.cluster.shards.get(usize::from(shard)).and_then(|s| s.primary);
-    let node = primary.and_then(|node| served.nodes.get(usize::from(node)));
-    let limit = served.cluster.spec.limits.shard_queue;
-    node.is_some_and(|n| n.links.iter().any(|known| turn.links[known.link].exchange.bytes() >= limit))
 }
 
 /// A shared connection to the node of a leased one, if that is a node of the present epoch.

@@ -1,6 +1,7 @@
 //! Which replica answers a read.
 
 use super::primary::{link, primary};
+use super::Unplaced;
 use crate::model::Speech;
 use crate::turn::Turn;
 
@@ -12,7 +13,7 @@ pub fn reader(
     speech: Speech,
     only_replicas: bool,
     but: Option<u16>,
-) -> Result<usize, Vec<u8>> {
+) -> Result<usize, Unplaced> {
     match least_busy(turn, cluster, shard, speech, only_replicas, but) {
         Some(node) => link(turn, cluster, node, speech),
         None => primary(turn, cluster, shard, speech),

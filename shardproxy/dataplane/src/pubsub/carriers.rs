@@ -1,10 +1,11 @@
 //! The side of the nodes: one subscribing connection to each shard, and what is said on it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::live::{home, settle_all};
 use crate::dialect::resp::write;
-use crate::links::{Link, Role, State, Subscriber, Way};
+use crate::links::{Link, Role, State, Subscriber, Way, NO_NODE};
 use crate::model::{EngineKind, Kind, Lane};
 use crate::turn::{Announcement, Job, Turn};
 
@@ -56,6 +57,10 @@ pub(super) fn join(turn: &mut Turn, cluster: usize, kind: Kind, name: &[u8]) -> 
 pub(super) fn close(turn: &mut Turn, cluster: usize, id: u32) {
     let Some((entry, told, moved)) = turn.pubsub.of(cluster).close(id) else { return };
     turn.spend(moved + told.len());
+    let now = turn.now;
+    if told.is_empty() || !turn.pubsub.of(cluster).left.remember(entry.kind, &entry.name, now) {
+        turn.shared.census.forget(cluster, entry.kind, &entry.name, turn.number);
+    }
     for index in told {
         if turn.links[index].state == State::Ready {
             say(&mut turn.links[index], entry.kind, entry.kind.words().1, &entry.name);
@@ -154,27 +159,37 @@ fn count_gap(turn: &Turn, cluster: usize) {
     }
 }
 
-/// The topology changed: connections to what is no primary any more are retired, so that nothing is heard twice; new
-/// shards are subscribed.
+/// The topology changed: connections to what is no primary any more are retired, so that nothing is heard twice; the others
+/// go on, whatever number their shard has now; new shards are subscribed.
 pub fn refresh(turn: &mut Turn, cluster: usize) {
     let primaries: Vec<Option<(u16, String)>> = turn.cluster(cluster).map_or_else(Vec::new, |served| {
         let known = |node: u16| (node, served.nodes[usize::from(node)].label.clone());
         served.shards.iter().map(|shard| shard.primary.map(known)).collect()
     });
     let carriers: Vec<(u16, usize)> = turn.pubsub.of(cluster).carriers().collect();
+    let mut numbers = BTreeMap::new();
     for (shard, index) in carriers {
         let link = &mut turn.links[index];
-        match primaries.get(usize::from(shard)) {
-            Some(Some((node, label))) if link.subscriber().is_some_and(|s| s.label == *label) => {
-                link.way.node = *node; // nodes are numbered anew in every epoch
+        let label = link.subscriber().map(|subscriber| subscriber.label.as_str());
+        let own =
+            |shard: &usize| matches!(primaries.get(*shard), Some(Some((_, known))) if Some(known.as_str()) == label);
+        // nodes, and at times shards, are numbered anew in every epoch
+        match Some(usize::from(shard)).filter(own).or_else(|| (0..primaries.len()).find(own)) {
+            Some(place) => {
+                link.way.shard = place as u16;
+                link.way.node = primaries[place].as_ref().map_or(NO_NODE, |(node, _)| *node);
+                numbers.insert(shard, place as u16);
             }
-            _ => {
+            None => {
                 link.is_retired = true;
                 if turn.pubsub.of(cluster).uncarry(shard) {
                     count_gap(turn, cluster);
                 }
             }
         }
+    }
+    if numbers.iter().any(|(old, new)| old != new) {
+        turn.pubsub.renumber(cluster, &numbers);
     }
     let now = turn.now;
     let topics = turn.pubsub.of(cluster);

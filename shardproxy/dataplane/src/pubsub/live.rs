@@ -43,11 +43,26 @@ pub fn settle_all(turn: &mut Turn, cluster: usize) {
     }
 }
 
-/// Who waits for a shard without a primary waits no longer than what is parked.
+/// Who waits for a shard without a primary waits no longer than what is parked. What was given up is so everywhere by now.
 pub fn tick(turn: &mut Turn) {
     for cluster in 0..turn.clusters.len() {
+        if turn.pubsub.topics(cluster).is_some() {
+            forget_left(turn, cluster);
+        }
         if turn.pubsub.topics(cluster).is_some_and(|topics| !topics.missing.is_empty()) {
             settle_all(turn, cluster);
+        }
+    }
+}
+
+/// Engines have heard of what was given up: they count this worker no more, unless it has asked for it anew.
+fn forget_left(turn: &mut Turn, cluster: usize) {
+    let now = turn.now;
+    let left = turn.pubsub.of(cluster).left.take_heard(now);
+    for (kind, name) in left {
+        if turn.pubsub.of(cluster).find(kind, &name).is_none() {
+            turn.shared.census.forget(cluster, kind, &name, turn.number);
+            turn.spend(1);
         }
     }
 }

@@ -7,8 +7,10 @@
 //!        └──────────── message ── fanned out here <────────── from whichever shard it was published on
 //! ```
 //!
-//! A channel is subscribed on *every* shard, because scripts and transactions publish on the shard they run on, and
-//! keyspace events come from all. A shard channel (SSUBSCRIBE) lives on the shard of its slot.
+//! What clients publish goes to one shard (`Cluster::shard_of_channel`), so that who subscribes to many channels hears each
+//! publisher in its order. Yet a channel is subscribed on *every* shard, because scripts and transactions publish on the
+//! shard they run on, and keyspace events come from all: each message from the one shard that has it. A shard channel
+//! (SSUBSCRIBE) lives on the shard of its slot.
 //!
 //! Clients may name a million topics at once: what is to be done about each is an errand that goes on from turn to turn
 //! (`errands`), as are a new connection that is told of all topics and a message to many (`work`). Each turn has so many

@@ -10,6 +10,7 @@
 
 mod epoch;
 mod errands;
+mod holding;
 mod lost;
 mod memcached;
 mod parking;
@@ -19,4 +20,19 @@ pub use epoch::apply;
 pub use errands::run;
 pub use lost::{give_up, lost, out_of_files};
 pub use parking::drain_lots;
-pub use waiting::{settle, tick, unblock};
+pub use waiting::unblock;
+
+use crate::clients::Clients;
+use crate::turn::Turn;
+
+/// Let those go on that may now.
+pub fn settle(turn: &mut Turn, clients: &mut Clients) {
+    waiting::settle(turn, clients);
+    holding::settle(turn, clients);
+}
+
+/// See to those whose time is over.
+pub fn tick(turn: &mut Turn, clients: &mut Clients) {
+    waiting::tick(turn, clients);
+    holding::tick(turn, clients);
+}

@@ -9,7 +9,7 @@ use crate::dialect::texts;
 use crate::exchange::Entry;
 use crate::links::{Link, Way};
 use crate::model::wrapping_micros;
-use crate::place::{find_lot, is_primary, lot, primary, reader, scripts, with_room};
+use crate::place::{find_lot, is_primary, lot, primary, reader, scripts, Unplaced};
 use crate::turn::{refusal, Turn};
 
 /// How long a refused request waits before it asks the same primary again.
@@ -28,10 +28,9 @@ pub fn replace(turn: &mut Turn, clients: &mut Clients, way: Way, requests: Vec<U
             Err(refusal(&way.shard.to_string(), "", "the shard is no longer there"))
         } else if request.is_read && was_replica {
             request.is_retry = true;
-            reader(turn, way.cluster, way.shard, way.speech(), false, Some(way.node))
+            reader(turn, way.cluster, way.shard, way.speech(), false, Some(way.node)).or_else(Unplaced::or_in)
         } else {
-            let lot = lot(turn, way);
-            with_room(turn, lot)
+            Ok(lot(turn, way))
         };
         match target {
             Ok(target) => {
@@ -77,7 +76,7 @@ fn send_parked(turn: &mut Turn, clients: &mut Clients, way: Way, lot: &mut Link)
     }
     let databases = turn.served(way.cluster).map_or(1, |served| served.databases);
     let target = if way.db < databases {
-        primary(turn, way.cluster, way.shard, way.speech())
+        primary(turn, way.cluster, way.shard, way.speech()).or_else(Unplaced::or_in)
     } else {
         Err(texts::NOT_A_DATABASE.to_vec()) // nobody would find there what it writes
     };

@@ -1,6 +1,6 @@
 //! Commands that one shard serves, by the slot of their keys.
 
-use super::{answer_error, liberties, Next};
+use super::{answer_error, liberties, unplaced, Next};
 use crate::admit::Admitted;
 use crate::clients::Client;
 use crate::command::{key_positions, sort_positions, Command, KeysError};
@@ -64,7 +64,7 @@ fn place_and_send(turn: &mut Turn, client: &mut Client, command: &Command, reque
     };
     let link = match place(turn, client, shard, need) {
         Ok(link) => link,
-        Err(text) => return answer_error(turn, client, command, &text),
+        Err(why) => return unplaced(turn, client, command, request.bytes.len(), why),
     };
     if command.calls_script {
         scripts::precede(turn, link, request.argument(1));

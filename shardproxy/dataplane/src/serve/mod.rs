@@ -9,6 +9,7 @@
 
 mod block;
 mod databases;
+mod hold;
 mod keyed;
 mod liberties;
 mod local;
@@ -21,6 +22,7 @@ pub mod transaction;
 pub use offload::heal;
 
 use databases::Named;
+use hold::{hold, unplaced};
 use keyed::{send, shard_of, slot_of_keys};
 
 use crate::admit::{self, Admitted, Verdict};
@@ -42,7 +44,7 @@ pub enum Next {
     Wait,
     /// It was not taken: CLIENT PAUSE holds it.
     Pause,
-    /// It was not taken: it waits for a connection of its own.
+    /// It was not taken: its client waits for a connection of its own, or for room, and is called.
     Queue,
     Close,
 }

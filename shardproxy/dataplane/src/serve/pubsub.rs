@@ -1,6 +1,6 @@
 //! SUBSCRIBE and its relatives, PUBLISH.
 
-use super::{answer_error, liberties, send, shard_of, Next};
+use super::{answer_error, liberties, send, unplaced, Next};
 use crate::admit::Admitted;
 use crate::clients::{Client, Flow, Stage, Words};
 use crate::command::Act;
@@ -8,7 +8,7 @@ use crate::dialect::resp::Request;
 use crate::dialect::texts;
 use crate::hash::slot;
 use crate::metrics::Class;
-use crate::model::Kind;
+use crate::model::{Kind, NO_SHARD};
 use crate::place::primary;
 use crate::pubsub;
 use crate::turn::Turn;
@@ -25,15 +25,19 @@ pub fn serve(turn: &mut Turn, client: &mut Client, admitted: &Admitted) -> Next 
     }
 }
 
-/// PUBLISH and SPUBLISH go to the shard of the channel's slot; any shard would do.
+/// SPUBLISH goes to the shard of the channel's slot, PUBLISH where the cluster has its channels.
 fn publish(turn: &mut Turn, client: &mut Client, &Admitted { command, request }: &Admitted) -> Next {
-    let shard = match shard_of(turn, client, slot(request.argument(1))) {
-        Ok(shard) => shard,
-        Err(text) => return answer_error(turn, client, command, text),
-    };
+    let channel = request.argument(1);
+    let shard = turn.cluster(client.cluster).map_or(NO_SHARD, |cluster| match command.act {
+        Act::ShardPublish => cluster.shard_of(slot(channel)),
+        _ => cluster.shard_of_channel(channel),
+    });
+    if shard == NO_SHARD {
+        return answer_error(turn, client, command, texts::CLUSTERDOWN);
+    }
     let link = match primary(turn, client.cluster, shard, client.speech()) {
         Ok(link) => link,
-        Err(text) => return answer_error(turn, client, command, &text),
+        Err(why) => return unplaced(turn, client, command, request.bytes.len(), why),
     };
     send(turn, client, command, request, link, |entry| {
         entry.class = Class::Publish;

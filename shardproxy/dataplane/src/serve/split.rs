@@ -1,6 +1,6 @@
 //! Commands over the shards of their keys: one part each, joined into the one reply their client expects.
 
-use super::{answer_error, keyed::send, refuse, Next};
+use super::{answer_error, keyed::send, refuse, unplaced, Next};
 use crate::admit::{wrong_arity, Admitted};
 use crate::clients::Client;
 use crate::command::{key_positions, Join as JoinKind};
@@ -8,7 +8,7 @@ use crate::dialect::resp::{write, Request};
 use crate::dialect::texts;
 use crate::exchange::{Entry, Owed};
 use crate::metrics::Class;
-use crate::place::{need, place};
+use crate::place::{need, place, Unplaced};
 use crate::turn::{Part, Turn};
 
 pub fn to_shards(
@@ -24,8 +24,8 @@ pub fn to_shards(
     if stride == 2 && request.len().is_multiple_of(2) {
         return refuse(turn, client, command, &wrong_arity(command));
     }
-    if let Err(text) = place_parts(turn, client, request, command.is_read()) {
-        return answer_error(turn, client, command, &text);
+    if let Err(why) = place_parts(turn, client, request, command.is_read()) {
+        return unplaced(turn, client, command, request.bytes.len(), why);
     }
     let parts = std::mem::take(&mut turn.scratch.parts);
     if let [only] = parts[..] {
@@ -71,13 +71,13 @@ fn scatter(
 }
 
 /// Find the parts, and in `scratch.order` the part of each key. Every shard is asked before anything is sent, so that a
-/// known failure leaves no half of a command executed.
-fn place_parts(turn: &mut Turn, client: &Client, request: &Request, is_read: bool) -> Result<(), Vec<u8>> {
+/// known failure leaves no half of a command executed, and nothing waits half sent.
+fn place_parts(turn: &mut Turn, client: &Client, request: &Request, is_read: bool) -> Result<(), Unplaced> {
     let Turn { clusters, scratch, .. } = turn;
     let parts = &mut scratch.parts;
     parts.clear();
     scratch.order.clear();
-    let Some(served) = &mut clusters[client.cluster] else { return Err(texts::CLUSTERDOWN.to_vec()) };
+    let Some(served) = &mut clusters[client.cluster] else { return Err(texts::CLUSTERDOWN.to_vec().into()) };
     let mut is_known = true;
     for &position in &scratch.keys {
         let shard = served.cluster.shard_of(served.cluster.slot_of(request.argument(position as usize)));
@@ -96,7 +96,7 @@ fn place_parts(turn: &mut Turn, client: &Client, request: &Request, is_read: boo
         served.parts[usize::from(part.shard)] = u16::MAX;
     }
     if !is_known {
-        return Err(texts::CLUSTERDOWN.to_vec());
+        return Err(texts::CLUSTERDOWN.to_vec().into());
     }
     let keys = turn.scratch.keys.iter().map(|&position| request.argument(position as usize));
     let (need, _) = need(turn, client.cluster, is_read, keys);

@@ -11,7 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::databases::Named;
-use super::{answer, answer_error, block, databases, liberties, refusal, refuse, shard_of, slot_of_keys, Next};
+use super::{
+    answer, answer_error, block, databases, liberties, refusal, refuse, shard_of, slot_of_keys, unplaced, Next,
+};
 use crate::admit::Admitted;
 use crate::clients::{Client, Flow, Waiting};
 use crate::command::{Act, Command, Flags, Route};
@@ -198,19 +200,22 @@ fn exec(turn: &mut Turn, client: &mut Client, command: &Command) -> Next {
         end(turn, client);
         return answer(turn, client, command, texts::EMPTY_ARRAY);
     }
-    let slot = transaction.slot.unwrap_or(0);
+    let (slot, queued) = (transaction.slot.unwrap_or(0), transaction.queued.len());
     // on the reader endpoint nothing but reads was queued
     let need = if client.endpoint == EndpointKind::Reader { Need::Read } else { Need::Write };
     let link = match (client.lease.filter(|_| transaction.is_watching), shard_of(turn, client, slot)) {
         (Some(leased), _) => Ok(leased as usize),
         (None, Ok(shard)) => place(turn, client, shard, need),
-        (None, Err(text)) => Err(text.to_vec()),
+        (None, Err(text)) => Err(text.to_vec().into()),
     };
     let link = match link {
         Ok(link) => link,
-        Err(text) => {
-            end(turn, client);
-            return answer_error(turn, client, command, &text);
+        Err(why) => {
+            let next = unplaced(turn, client, command, queued, why);
+            if next != Next::Queue {
+                end(turn, client);
+            }
+            return next;
         }
     };
     let Some(mut transaction) = client.transaction.take() else { return Next::Go };

@@ -1,7 +1,9 @@
 //! How many clients of all workers are subscribed to what: PUBLISH tells its caller, and PUBSUB lists it.
 //!
-//! An engine counts one subscriber per worker; the application counts its clients. So a reply to PUBLISH is corrected by
-//! the difference. Locks are many, and held for one topic or one part of them.
+//! An engine counts one subscriber per worker; the application counts its clients. So of what an engine counts the workers
+//! are taken away, and the clients are added. A worker whose last client has left is one that an engine may count for a
+//! moment more, or may not: it has clients of whom there are none. Locks are many, and held for one topic or one part of
+//! them.
 
 mod counts;
 mod patterns;
@@ -12,7 +14,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use self::counts::Counts;
+use self::counts::{Counts, Sum};
 use self::patterns::Patterns;
 use crate::maps::Map;
 use crate::model::Kind;
@@ -26,7 +28,7 @@ const KINDS: [Kind; 3] = [Kind::Channel, Kind::Pattern, Kind::Shard];
 pub struct Census {
     clusters: RwLock<Vec<OfCluster>>,
     hasher: RandomState,
-    /// Topics with another number of clients than of workers: while there is none, no reply is corrected.
+    /// Topics of which some worker has another number of clients than one: while there is none, no reply is corrected.
     uneven: AtomicUsize,
     bytes: AtomicUsize,
 }
@@ -35,7 +37,6 @@ type Part = Map<Arc<[u8]>, Counts>;
 
 struct OfCluster {
     kinds: [Box<[RwLock<Part>]>; 3],
-    /// The uneven patterns.
     patterns: RwLock<Patterns>,
 }
 
@@ -48,6 +49,15 @@ impl Default for OfCluster {
 impl Census {
     /// So many clients of a worker are subscribed to the topic from now on.
     pub fn set(&self, cluster: usize, kind: Kind, name: &Arc<[u8]>, worker: usize, clients: usize) {
+        self.change(cluster, kind, name, worker, Some(clients));
+    }
+
+    /// No engine counts the worker any more.
+    pub fn forget(&self, cluster: usize, kind: Kind, name: &Arc<[u8]>, worker: usize) {
+        self.change(cluster, kind, name, worker, None);
+    }
+
+    fn change(&self, cluster: usize, kind: Kind, name: &Arc<[u8]>, worker: usize, clients: Option<usize>) {
         if read(&self.clusters).len() <= cluster {
             let mut all = write(&self.clusters);
             let missing = (cluster + 1).saturating_sub(all.len());
@@ -60,20 +70,18 @@ impl Census {
             part.insert(name.clone(), Counts::default());
         }
         let Some(counts) = part.get_mut(&**name) else { return };
-        let before = (counts.correction(), counts.held());
-        counts.set(worker as u16, clients as u32);
-        let (after, held) = (counts.correction(), counts.held());
+        let (before, was_even, taken) = (counts.sum(), counts.is_even(), taken + counts.held());
+        counts.set(worker as u16, clients.map(|clients| clients as u32));
+        let (after, is_even, held) = (counts.sum(), counts.is_even(), counts.held());
         if counts.is_empty() {
             part.remove(&**name);
         }
-        self.count_bytes(before.1 + taken, held + part.held());
-        drop(part);
-        if before.0 != after {
-            self.count_uneven(before.0, after);
-            if kind == Kind::Pattern {
-                write(&all[cluster].patterns).set(name, after);
-                self.count_bytes(patterns::bytes_of(before.0), patterns::bytes_of(after));
-            }
+        self.count_bytes(taken, held + part.held());
+        self.count_uneven(was_even, is_even);
+        if kind == Kind::Pattern && before != after {
+            // with the part still locked: the last to count is the last to say so
+            write(&all[cluster].patterns).set(name, after);
+            self.count_bytes(patterns::bytes_of(before), patterns::bytes_of(after));
         }
     }
 
@@ -81,9 +89,11 @@ impl Census {
         self.bytes.fetch_add(after.wrapping_sub(before), Relaxed);
     }
 
-    fn count_uneven(&self, before: i64, after: i64) {
-        let step = usize::from(after != 0).wrapping_sub(usize::from(before != 0));
-        self.uneven.fetch_add(step, Relaxed);
+    fn count_uneven(&self, was_even: bool, is_even: bool) {
+        let step = usize::from(!is_even).wrapping_sub(usize::from(!was_even));
+        if step != 0 {
+            self.uneven.fetch_add(step, Relaxed);
+        }
     }
 
     /// A worker starts anew: its clients are gone.
@@ -94,14 +104,14 @@ impl Census {
                     let mut part = write(part);
                     let taken = part.held();
                     part.retain(|name, counts| {
-                        let before = (counts.correction(), counts.held());
-                        counts.set(worker as u16, 0);
-                        let after = counts.correction();
-                        self.count_uneven(before.0, after);
-                        self.count_bytes(before.1, counts.held());
-                        if kind == Kind::Pattern && before.0 != after {
+                        let (before, was_even, held) = (counts.sum(), counts.is_even(), counts.held());
+                        counts.set(worker as u16, None);
+                        let after = counts.sum();
+                        self.count_uneven(was_even, counts.is_even());
+                        self.count_bytes(held, counts.held());
+                        if kind == Kind::Pattern && before != after {
                             write(&of_cluster.patterns).set(name, after);
-                            self.count_bytes(patterns::bytes_of(before.0), patterns::bytes_of(after));
+                            self.count_bytes(patterns::bytes_of(before), patterns::bytes_of(after));
                         }
                         !counts.is_empty()
                     });
@@ -114,15 +124,16 @@ impl Census {
     /// How many clients heard a message that an engine delivered to `delivered` subscribers; and how many topics were
     /// looked at to know.
     pub fn receivers(&self, cluster: usize, kind: Kind, channel: &[u8], delivered: i64) -> (i64, usize) {
-        if self.uneven.load(Relaxed) == 0 {
+        if self.uneven.load(Relaxed) == 0 || delivered == 0 {
             return (delivered, 0);
         }
         let all = read(&self.clusters);
         let Some(of_cluster) = all.get(cluster) else { return (delivered, 0) };
-        let own = read(&of_cluster.kinds[kind as usize][self.part(channel)]).get(channel).map_or(0, Counts::correction);
-        let (by_patterns, looked_at) =
-            if kind == Kind::Channel { read(&of_cluster.patterns).correction(channel) } else { (0, 0) };
-        (delivered.saturating_add(own + by_patterns).max(0), 1 + looked_at)
+        let own = read(&of_cluster.kinds[kind as usize][self.part(channel)]).get(channel).map(Counts::sum);
+        let (mut sum, looked_at) =
+            if kind == Kind::Channel { read(&of_cluster.patterns).sum(channel) } else { (Sum::default(), 0) };
+        sum += own.unwrap_or_default();
+        (sum.receivers(delivered), 1 + looked_at)
     }
 
     /// Every topic of a kind with its clients.
@@ -131,7 +142,10 @@ impl Census {
         let Some(of_cluster) = all.get(cluster) else { return Vec::new() };
         let mut listed = Vec::new();
         for part in &of_cluster.kinds[kind as usize] {
-            listed.extend(read(part).iter().map(|(name, counts)| (name.clone(), counts.clients())));
+            let clients = |counts: &Counts| counts.sum().clients as usize;
+            let part = read(part);
+            listed
+                .extend(part.iter().map(|(name, of)| (name.clone(), clients(of))).filter(|(_, clients)| *clients > 0));
         }
         listed
     }
@@ -140,7 +154,7 @@ impl Census {
     pub fn clients(&self, cluster: usize, kind: Kind, name: &[u8]) -> usize {
         let all = read(&self.clusters);
         let part = all.get(cluster).map(|of_cluster| read(&of_cluster.kinds[kind as usize][self.part(name)]));
-        part.and_then(|part| part.get(name).map(Counts::clients)).unwrap_or(0)
+        part.and_then(|part| part.get(name).map(Counts::sum)).map_or(0, |sum| sum.clients as usize)
     }
 
     /// Bytes it takes, names apart: they are the workers' too.
@@ -187,6 +201,26 @@ mod tests {
     }
 
     #[test]
+    fn who_has_left_is_not_counted_whether_the_engine_has_heard_of_it_or_not() {
+        let census = Census::default();
+        census.set(0, Kind::Channel, &name("news"), 0, 2);
+        census.set(0, Kind::Channel, &name("news"), 1, 0);
+        census.set(0, Kind::Pattern, &name("n*"), 1, 1);
+        for delivered in [2, 3] {
+            assert_eq!(census.receivers(0, Kind::Channel, b"news", delivered).0, 3);
+        }
+        assert_eq!(census.receivers(0, Kind::Channel, b"news", 4).0, 4, "one is a stranger");
+        assert_eq!(census.receivers(0, Kind::Channel, b"news", 1).0, 2, "a worker has lost its connection");
+        assert_eq!(census.receivers(0, Kind::Channel, b"news", 0).0, 0, "nobody hears that engine");
+        assert_eq!(census.list(0, Kind::Channel), vec![(name("news"), 2)]);
+        census.set(0, Kind::Channel, &name("news"), 0, 0);
+        assert_eq!((census.list(0, Kind::Channel), census.clients(0, Kind::Channel, b"news")), (vec![], 0));
+        census.forget(0, Kind::Channel, &name("news"), 0);
+        census.forget(0, Kind::Channel, &name("news"), 1);
+        assert_eq!(census.receivers(0, Kind::Channel, b"news", 2), (2, 0), "all are even again");
+    }
+
+    #[test]
     fn it_gives_its_room_back() {
         let census = Census::default();
         let names: Vec<_> = (0..10_000).map(|number| name(&number.to_string())).collect();
@@ -194,7 +228,12 @@ mod tests {
             for name in &names {
                 census.set(0, Kind::Channel, name, worker, clients);
             }
-            assert!(census.held() > 10_000 * 32 || clients == 0);
+            assert!(census.held() > 10_000 * 32);
+        }
+        for worker in 0..2 {
+            for name in &names {
+                census.forget(0, Kind::Channel, name, worker);
+            }
         }
         assert_eq!(census.held(), 0);
     }

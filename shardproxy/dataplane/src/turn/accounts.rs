@@ -77,16 +77,15 @@ impl Accounts {
         };
     }
 
-    /// A client with more unread replies than this is not read until it has taken some. Many applications write a whole
-    /// pipeline before they read: as long as there is memory they get half of what they may be owed, and what is still
-    /// under way when reading stops has the other half.
+    /// A client that has, and will be owed, more unread replies than this is not read until it has taken some: nearly all
+    /// that it may be owed, as long as there is memory. The rest is for replies that are larger than those before them.
     #[inline]
     pub fn unread_at_most(&self, client_output: usize) -> usize {
-        let half = client_output / 2;
+        let most = client_output - client_output / 16;
         if self.pressure == Pressure::None {
-            half
+            most
         } else {
-            half.min(UNREAD_UNDER_PRESSURE)
+            most.min(UNREAD_UNDER_PRESSURE)
         }
     }
 }

@@ -1,6 +1,8 @@
 //! What a turn of a worker works on, beside its clients: clusters, connections to nodes, the clock, the accounts.
 
 mod accounts;
+mod held;
+mod left;
 mod members;
 mod names;
 mod offloaded;
@@ -10,6 +12,7 @@ mod shards;
 mod topics;
 
 pub use accounts::{Accounts, Pressure};
+pub use held::{Held, Waiter};
 pub use members::Tagged;
 pub use offloaded::{Answering, Effect, Offloaded, Ticket};
 pub use pubsub::{Gone, Job, PubSub, STEPS};
@@ -43,6 +46,7 @@ pub struct Turn {
     /// The large request that is being served, if it is alone in its buffer: whoever sends it takes that, not a copy.
     pub large: Option<Arc<Vec<u8>>>,
     pub later: Later,
+    pub held: Held,
     pub pubsub: PubSub,
     pub offloaded: Answering,
     /// When this turn began, and the same as microseconds on a clock that wraps.
@@ -130,6 +134,7 @@ impl Turn {
             scratch: Scratch::default(),
             large: None,
             later: Later::default(),
+            held: Held::default(),
             pubsub: PubSub::default(),
             offloaded: Answering::default(),
             now,
@@ -284,7 +289,7 @@ impl Turn {
 
     /// Compare all workers' buffers with their cap.
     pub fn measure(&mut self) {
-        let own = self.pool.bytes() + self.scratch.held() + self.offloaded.held();
+        let own = self.pool.bytes() + self.scratch.held() + self.offloaded.held() + self.held.held();
         let held = self.accounts.held() + own;
         self.shared.workers[self.number].buffers.set(held as u64);
         let (total, cap) = self.shared.buffers();

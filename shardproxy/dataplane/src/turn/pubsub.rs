@@ -1,6 +1,6 @@
 //! A worker's subscriptions, and what is to be done about them in later turns.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -76,6 +76,16 @@ impl PubSub {
     /// A connection has taken what was to be said, or may have: who waited for it goes on.
     pub fn resume(&mut self) {
         self.jobs.extend(self.stalled.drain(..));
+    }
+
+    /// Shards of a cluster have other numbers now.
+    pub fn renumber(&mut self, of: usize, numbers: &BTreeMap<u16, u16>) {
+        self.of(of).renumber(numbers);
+        for job in self.jobs.iter_mut().chain(&mut self.stalled) {
+            if let Job::Announce { cluster, shard } = job {
+                *shard = numbers.get(shard).copied().filter(|_| *cluster == of).unwrap_or(*shard);
+            }
+        }
     }
 
     pub fn held(&self) -> usize {

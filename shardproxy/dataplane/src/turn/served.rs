@@ -140,6 +140,11 @@ impl Served {
             node.links.retain(|known| known.link != link);
             node.idle.retain(|&idle| idle != link);
         }
+        self.hide(link);
+    }
+
+    /// The usual lookup does not find it.
+    pub fn hide(&mut self, link: usize) {
         for known in self.primaries.iter_mut().flatten() {
             if *known == link as u32 {
                 *known = NO_LINK;

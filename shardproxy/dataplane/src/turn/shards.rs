@@ -1,5 +1,7 @@
 //! A set of shards, of which a cluster has 250 at most.
 
+use std::collections::BTreeMap;
+
 /// The first word of most sets is all of it.
 #[derive(Default, Clone, PartialEq, Eq, Debug)]
 pub struct Shards {
@@ -39,6 +41,15 @@ impl Shards {
         })
     }
 
+    /// The same shards by other numbers; those that have none are left out.
+    pub fn renumbered(&self, numbers: &BTreeMap<u16, u16>) -> Self {
+        let mut renumbered = Self::default();
+        for (_, &new) in numbers.iter().filter(|(&old, _)| self.contains(old)) {
+            renumbered.insert(new);
+        }
+        renumbered
+    }
+
     /// Bytes it takes beside itself.
     pub fn held(&self) -> usize {
         self.rest.as_ref().map_or(0, |_| size_of::<[u64; 3]>())
@@ -68,6 +79,8 @@ mod tests {
             others.insert(shard);
         }
         assert_eq!(some.without(&others).collect::<Vec<_>>(), [0, 63, 130, 249]);
+        let numbers = BTreeMap::from([(0, 63), (63, 0), (130, 249), (1, 2)]);
+        assert_eq!(some.renumbered(&numbers).without(&Shards::default()).collect::<Vec<_>>(), [0, 63, 249]);
         for shard in [0, 63, 130, 249] {
             some.remove(shard);
         }

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use slab::Slab;
 
+use super::left::Left;
 use super::members::{Members, Tagged};
 use super::names::Names;
 use super::shards::Shards;
@@ -26,6 +27,7 @@ pub struct Topics {
     pub missing: BTreeMap<u16, Instant>,
     /// Topics that some SUBSCRIBE waits for.
     waited_for: BTreeSet<u32>,
+    pub left: Left,
 }
 
 /// One topic.
@@ -223,6 +225,21 @@ impl Topics {
         self.carriers.remove(&shard).is_some_and(|carrier| carrier.confirmed > 0)
     }
 
+    /// Shards have other numbers now: each connection goes on under that of its shard. All of them are named.
+    pub fn renumber(&mut self, numbers: &BTreeMap<u16, u16>) {
+        let new = |shard: &u16| numbers.get(shard).copied();
+        let carriers = std::mem::take(&mut self.carriers);
+        self.carriers = carriers.into_iter().filter_map(|(shard, carrier)| Some((new(&shard)?, carrier))).collect();
+        self.late = self.late.iter().filter_map(new).collect();
+        self.carried = self.carried.renumbered(numbers);
+        for (_, entry) in &mut self.entries {
+            let before = entry.held();
+            entry.confirmed = entry.confirmed.renumbered(numbers);
+            entry.asked = entry.asked.renumbered(numbers);
+            self.bytes = self.bytes + entry.held() - before;
+        }
+    }
+
     /// The connection is lost: nothing it confirmed is heard; whether something was.
     pub fn lose(&mut self, shard: u16) -> bool {
         let Some(carrier) = self.carriers.get_mut(&shard) else { return false };
@@ -281,7 +298,11 @@ impl Topics {
 
     pub fn held(&self) -> usize {
         let slots = self.entries.capacity() * (size_of::<Box<Entry>>() + size_of::<usize>());
-        self.bytes + slots + self.names.iter().map(Names::held).sum::<usize>() + self.waited_for.len() * 16
+        self.bytes
+            + slots
+            + self.names.iter().map(Names::held).sum::<usize>()
+            + self.waited_for.len() * 16
+            + self.left.held()
     }
 }
 

@@ -178,7 +178,7 @@ impl Worker {
             } else if token.0 & 1 == 0 {
                 let index = token.0 >> 1;
                 if event.is_readable() || event.is_read_closed() || event.is_error() {
-                    self.client_ready(index, event.is_read_closed() || event.is_error());
+                    self.client_ready(index, event);
                 }
                 if event.is_writable() {
                     self.client_writable(index);

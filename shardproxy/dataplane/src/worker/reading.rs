@@ -5,6 +5,8 @@ use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
+use mio::event::Event;
+
 use super::{client_token, Worker, LEFT_OVER, READ_SIZE};
 use crate::clients::{Client, Clients, Flow, Seat};
 use crate::command::CommandTable;
@@ -12,7 +14,7 @@ use crate::dialect::resp::request::{Parsed, RequestLimits, RequestParser};
 use crate::dialect::resp::Request;
 use crate::exchange::LARGE;
 use crate::metrics::CloseReason;
-use crate::model::{EndpointKind, EngineKind, Lane, Limits};
+use crate::model::{EndpointKind, EngineKind, Lane};
 use crate::net::Stream;
 use crate::place::is_left;
 use crate::serve::{self, Next};
@@ -45,10 +47,11 @@ impl Worker {
         self.turn.shared.workers[self.turn.number].clients.add(1);
     }
 
-    pub(super) fn client_ready(&mut self, index: usize, is_closed: bool) {
+    pub(super) fn client_ready(&mut self, index: usize, event: &Event) {
         if let Some(client) = self.clients.get_mut(index) {
             client.has_unread = true;
-            client.is_half_closed |= is_closed;
+            client.is_half_closed |= event.is_read_closed() || event.is_error();
+            client.is_gone |= event.is_write_closed() || event.is_error();
             if !client.is_again {
                 self.client_again(index);
             }
@@ -65,7 +68,8 @@ impl Worker {
             Flow::Barrier | Flow::Queued | Flow::Offloaded(_) if is_left(&self.turn, client) => {
                 self.close_now(index, CloseReason::Client);
             }
-            Flow::Barrier | Flow::Offloaded(_) | Flow::Paused | Flow::Queued | Flow::Stopped => {}
+            Flow::Held if client.is_gone => self.close_now(index, CloseReason::Client),
+            Flow::Barrier | Flow::Offloaded(_) | Flow::Paused | Flow::Queued | Flow::Stopped | Flow::Held => {}
         }
     }
 
@@ -83,12 +87,14 @@ impl Worker {
             }
             return;
         }
+        let was_called = mem::take(&mut client.is_called);
+        turn.held.is_called = was_called;
         let mut input = mem::take(&mut client.input);
         let had_input = !input.is_empty() && client.parser.is_none();
         if had_input && serve_all(client, &mut input, parser, turn, table, false) {
             // stopped at a barrier or limit: the rest waits in `input`
             client.input = input;
-            return after_read(turn, clients, index);
+            return after_read(turn, clients, index, was_called);
         }
         let mut goes_on = false;
         if client.has_unread {
@@ -126,7 +132,7 @@ impl Worker {
         if goes_on {
             clients.look_again(index);
         }
-        after_read(turn, clients, index);
+        after_read(turn, clients, index, was_called);
     }
 }
 
@@ -308,7 +314,9 @@ fn serve_large(
         turn.pool.take_back(input);
     }
     let limits = turn.cluster(client.cluster).map(|cluster| cluster.spec.limits);
-    if next == Next::Go && limits.is_some_and(|limits| has_enough(client, turn, &limits)) {
+    if next == Next::Go
+        && limits.is_some_and(|limits| client.has_enough(&limits, turn.accounts.unread_at_most(limits.client_output)))
+    {
         client.flow = Flow::Paused;
         return false;
     }
@@ -388,7 +396,7 @@ fn serve(
             return (if halt(client, turn, next) { taken + consumed } else { taken }, Stop::Held);
         }
         taken += consumed;
-        if has_enough(client, turn, &limits) {
+        if client.has_enough(&limits, turn.accounts.unread_at_most(limits.client_output)) {
             client.flow = Flow::Paused;
             return (taken, Stop::Held);
         }
@@ -410,14 +418,12 @@ fn halt(client: &mut Client, turn: &mut Turn, next: Next) -> bool {
     false
 }
 
-/// Whether so much is under way for the client that it is not read.
-#[inline]
-fn has_enough(client: &Client, turn: &Turn, limits: &Limits) -> bool {
-    client.replies.len() >= limits.in_flight || client.output.len() > turn.accounts.unread_at_most(limits.client_output)
-}
-
-fn after_read(turn: &mut Turn, clients: &mut Clients, index: usize) {
+fn after_read(turn: &mut Turn, clients: &mut Clients, index: usize, was_called: bool) {
     let client = &mut clients[index];
+    turn.held.is_called = false;
+    if was_called && client.flow != Flow::Held {
+        client.hold = None;
+    }
     turn.settle_client(client);
     let has_output = !client.output.is_empty() || client.closing.is_some();
     turn.measure_if_due();

@@ -135,7 +135,7 @@ impl Worker {
             let Some(served) = &self.turn.clusters[client.cluster] else { continue };
             let limit = served.cluster.spec.timeouts.idle;
             let is_idle = limit.is_some_and(|limit| now.duration_since(client.last_active) > limit)
-                && !matches!(client.flow, Flow::Queued | Flow::Stopped)
+                && !matches!(client.flow, Flow::Queued | Flow::Stopped | Flow::Held)
                 && client.replies.is_empty()
                 && !client.listens();
             let is_over = Self::is_lingering_since(client, now) || Self::is_stuck(client, now);

@@ -81,18 +81,15 @@ impl Worker {
             }
         }
         let limits = &served.cluster.spec.limits;
-        if client.output.len() + client.replies.early() > limits.client_output {
+        client.note_backlog();
+        if client.unread() > limits.client_output {
             client.closing = Some(CloseReason::Output);
             client.replies.clear(&mut turn.pool);
             client.output.clear(&mut turn.pool);
         }
         let is_open = match client.flow {
             Flow::Barrier => client.replies.is_empty(),
-            Flow::Paused => {
-                let unread = client.output.len();
-                client.replies.len() <= limits.in_flight / 2
-                    && unread <= turn.accounts.unread_at_most(limits.client_output) / 2
-            }
+            Flow::Paused => client.may_go_on(limits, turn.accounts.unread_at_most(limits.client_output)),
             _ => false,
         };
         if is_open {

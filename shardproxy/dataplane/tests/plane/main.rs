@@ -14,6 +14,7 @@ mod engine;
 mod epochs;
 mod extremes;
 mod growth;
+mod held;
 mod identity;
 mod large;
 mod limits;

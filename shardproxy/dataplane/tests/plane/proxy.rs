@@ -17,6 +17,7 @@ pub struct Spec<'a> {
     pub limits: Value,
     pub timeouts: Value,
     pub reads: &'a str,
+    pub pubsub: &'a str,
     /// How old what replicas answer may be, seconds.
     pub max_staleness: f64,
     /// So many replicas must have a write before it is acknowledged.
@@ -38,6 +39,7 @@ impl<'a> Spec<'a> {
             limits: json!({}),
             timeouts: json!({}),
             reads: "primary",
+            pubsub: "ordered",
             max_staleness: 1.0,
             wait: 0,
             voters: None,
@@ -72,7 +74,7 @@ impl<'a> Spec<'a> {
         json!({
             "name": name, "engine": "redis", "epoch": epoch, "version": "7.0.15",
             "endpoints": [{"kind": "configuration", "addresses": ["127.0.0.1:0"]}],
-            "reads": self.reads, "max_staleness": self.max_staleness, "shards": shards.collect::<Vec<_>>(), "limits": self.limits, "timeouts": self.timeouts,
+            "reads": self.reads, "pubsub": self.pubsub, "max_staleness": self.max_staleness, "shards": shards.collect::<Vec<_>>(), "limits": self.limits, "timeouts": self.timeouts,
         })
         .to_string()
     }

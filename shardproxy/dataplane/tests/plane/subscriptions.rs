@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use serde_json::json;
 
-use crate::client::{value, Client};
+use crate::client::{request, value, Client};
 use crate::engine::{bulk, subscribed, Act, Engine, Gate};
 use crate::proxy::{until, Proxy, Spec};
 
@@ -218,4 +218,107 @@ fn a_shard_channel_follows_its_slot() {
     proxy.apply(&Spec::shards(&engines));
     engines[1].wait_for(&["ssubscribe", "sport"]);
     assert!(other.ask(&["SSUBSCRIBE", "sport"]).ends_with(":1"), "it is live there");
+}
+
+/// Whatever a channel is called: so whoever publishes on several is heard in that order. Shard channels have their slots.
+#[test]
+fn messages_are_published_on_one_shard_unless_they_are_spread() {
+    let engines = [publisher(), publisher(), publisher()];
+    let mut spec = Spec::shards(&engines);
+    let proxy = Proxy::start(&spec);
+    let channels: Vec<String> = (0..30).map(|number| format!("c:{number}")).collect();
+    let publish = |proxy: &Proxy, word: &str| {
+        let requests: Vec<u8> = channels.iter().flat_map(|channel| request(&[word, channel, "x"])).collect();
+        let mut client = proxy.client();
+        client.send_bytes(&requests);
+        for _ in &channels {
+            assert_eq!(client.reply(), "+OK");
+        }
+        let asked = [0, 1, 2].map(|shard: usize| engines[shard].asked(word));
+        engines.iter().for_each(Engine::forget);
+        asked
+    };
+    assert_eq!(publish(&proxy, "PUBLISH"), [30, 0, 0]);
+    assert!(publish(&proxy, "SPUBLISH").iter().all(|&asked| asked > 3));
+    spec.pubsub = "spread";
+    assert!(publish(&Proxy::start(&spec), "PUBLISH").iter().all(|&asked| asked > 3));
+}
+
+/// Scripts and transactions publish elsewhere: each message is heard once, on whichever shard.
+#[test]
+fn a_channel_is_heard_on_every_shard() {
+    let engines = [publisher(), publisher(), publisher()];
+    let proxy = Proxy::start(&Spec::shards(&engines));
+    let mut client = subscriber(&proxy);
+    for engine in &engines {
+        engine.publish("news", &engine.address);
+        assert_eq!(client.reply(), message(&engine.address));
+    }
+    assert_eq!(client.ask(&["PING"]), "*2\r\n$4\r\npong\r\n$0"); // and nothing came twice
+}
+
+/// While its home has no primary a message waits for the next one, as a write does.
+#[test]
+fn what_is_published_waits_for_the_home_shard() {
+    let (old, new, other) = (publisher(), publisher(), publisher());
+    let spec =
+        |primary| Spec { shards: vec![(vec![&old, &new], primary), (vec![&other], Some(0))], ..Spec::shard(&[], None) };
+    let mut proxy = Proxy::start(&spec(Some(0)));
+    let mut client = proxy.client();
+    assert_eq!(client.ask(&["PUBLISH", "news", "1"]), "+OK");
+    proxy.apply(&spec(None));
+    client.send_all(&[&["PUBLISH", "news", "2"], &["PUBLISH", "other", "3"]]);
+    until("both wait", || proxy.pending() == 2);
+    proxy.apply(&spec(Some(1)));
+    assert_eq!([client.reply(), client.reply()], ["+OK", "+OK"]);
+    let published = |engine: &Engine| -> Vec<String> {
+        engine.seen().into_iter().filter(|words| words[0] == "PUBLISH").map(|words| words[2].clone()).collect()
+    };
+    assert_eq!(
+        (published(&old), published(&new), published(&other)),
+        (vec!["1".into()], vec!["2".into(), "3".into()], vec![])
+    );
+}
+
+/// It moves when its shard goes: all others are subscribed to already, and nobody is told anything.
+#[test]
+fn channels_get_another_home_without_a_gap() {
+    let engines = [publisher(), publisher(), publisher()];
+    let mut proxy = Proxy::start(&Spec::shards(&engines));
+    let (mut client, mut other) = (subscriber(&proxy), proxy.client());
+    assert_eq!(other.ask(&["PUBLISH", "news", "1"]), "+OK");
+    proxy.apply(&Spec::shards(&engines[1..]));
+    assert_eq!(other.ask(&["PUBLISH", "news", "2"]), "+OK");
+    let published = |engine: &Engine| engine.asked("PUBLISH");
+    assert_eq!(engines.each_ref().map(published), [1, 1, 0]);
+    engines[1].publish("news", "heard");
+    assert_eq!(client.reply(), message("heard"));
+    let carrying = |engine: &Engine| {
+        engine.connections().iter().filter(|c| c.requests.iter().any(|r| r[0] == "subscribe")).count()
+    };
+    assert_eq!(engines.each_ref().map(carrying), [1, 1, 1], "the connections stay");
+}
+
+/// An engine may hear of a message before it hears that a worker's last client has left, or after.
+#[test]
+fn who_has_left_is_counted_by_nobody() {
+    for delivered in [0, 1] {
+        let engine = Engine::scripted(move |_, request| match request[0].as_str() {
+            "PUBLISH" => Act::say(&format!(":{delivered}\r\n")),
+            _ => Act::Serve,
+        });
+        let proxy = Proxy::with(2, 0, &Spec::shard(&[&engine], Some(0)));
+        let (mut listener, mut publisher) = (proxy.client(), proxy.client()); // each on a worker of its own
+        assert_eq!(listener.ask(&["SUBSCRIBE", "news"]), confirmed("news"));
+        assert_eq!(publisher.ask(&["PUBLISH", "news", "x"]), format!(":{delivered}"));
+        assert!(listener.ask(&["UNSUBSCRIBE", "news"]).ends_with(":0"));
+        assert_eq!(publisher.ask(&["PUBLISH", "news", "x"]), ":0");
+        assert_eq!(listener.ask(&["SUBSCRIBE", "news"]), confirmed("news"));
+        drop(listener);
+        until("it is gone", || proxy.statistic("/clients") == 1);
+        assert_eq!(publisher.ask(&["PUBLISH", "news", "x"]), ":0");
+        until("it is forgotten: whoever hears that is a stranger", || {
+            publisher.ask(&["PUBLISH", "news", "x"]) == format!(":{delivered}")
+        });
+    }
 }

@@ -11,7 +11,8 @@ use crate::dialect::memcached::tokens::words;
 use crate::dialect::memcached::verb::Verb;
 use crate::exchange::Entry;
 use crate::model::{Action, Lane, Speech, NO_SHARD};
-use crate::place::{self, Need};
+use crate::place::{self, Need, Unplaced};
+use crate::serve::hold;
 use crate::turn::{Pressure, Turn};
 
 /// The connection to a node that is up.
@@ -26,21 +27,13 @@ pub struct Placed {
 pub enum Why {
     /// The node is down: its keys may go elsewhere.
     Down(String),
-    /// Its keys stay with it.
-    Busy(String),
+    /// This connection has as much to send as it may: whoever asks waits.
+    Full(usize),
 }
 
-impl Why {
-    pub fn text(&self) -> &str {
-        match self {
-            Self::Down(text) | Self::Busy(text) => text,
-        }
-    }
-}
-
-/// A request about one key.
+/// A request about one key; whether it was taken.
 #[inline]
-pub fn to_one(turn: &mut Turn, client: &mut Client, request: &Request) {
+pub fn to_one(turn: &mut Turn, client: &mut Client, request: &Request) -> bool {
     if turn.accounts.pressure == Pressure::Full {
         return refuse(turn, client, request, texts::OUT_OF_BUFFERS);
     }
@@ -48,7 +41,7 @@ pub fn to_one(turn: &mut Turn, client: &mut Client, request: &Request) {
     let decoded = if is_encoded { base64::Key::decode(request.key) } else { None };
     let key = decoded.as_ref().map_or(request.key, base64::Key::bytes); // what cannot be decoded is refused by any node
     let Some(shard) = turn.cluster(client.cluster).map(|cluster| cluster.placement.shard_of(cluster, key)) else {
-        return;
+        return true;
     };
     if quiet > 1 {
         let text = match request.verb {
@@ -60,7 +53,17 @@ pub fn to_one(turn: &mut Turn, client: &mut Client, request: &Request) {
     let kind = Kind { verb: request.verb, is_quiet: quiet > 0 };
     match place_key(turn, client, key, shard) {
         Ok(placed) => send(turn, client, request, kind, placed),
-        Err(why) => refuse(turn, client, request, &kind.failure(why.text())),
+        Err(Why::Down(why)) => refuse(turn, client, request, &kind.failure(&why)),
+        Err(Why::Full(link)) => wait(turn, client, request, link),
+    }
+}
+
+/// It is not taken: its client is held until the connection has room.
+#[cold]
+pub fn wait(turn: &mut Turn, client: &mut Client, request: &Request, link: usize) -> bool {
+    match hold(turn, client, link, request.bytes.len()) {
+        Some(text) => refuse(turn, client, request, &Kind::new(request.verb).failure(&reason(&text))),
+        None => false,
     }
 }
 
@@ -69,8 +72,8 @@ pub fn to_one(turn: &mut Turn, client: &mut Client, request: &Request) {
 pub fn place_key(turn: &mut Turn, client: &Client, key: &[u8], shard: u16) -> Result<Placed, Why> {
     match up(turn, client, shard) {
         Ok(link) => Ok(Placed { link, cap: None }),
-        Err(Why::Down(why)) => instead(turn, client, key, shard).ok_or(Why::Down(why)),
-        Err(busy) => Err(busy),
+        Err(Why::Down(why)) => instead(turn, client, key, shard)?.ok_or(Why::Down(why)),
+        Err(full) => Err(full),
     }
 }
 
@@ -80,27 +83,30 @@ pub fn up(turn: &mut Turn, client: &Client, shard: u16) -> Result<usize, Why> {
         return Err(Why::Down("no node owns this key's slot".into()));
     }
     let found = place::place(turn, client, shard, Need::Write);
-    unless_out(turn, client, shard, found)
+    unless_out(turn, found)
 }
 
 /// The same in a lane of the request's own.
 #[cold]
 pub fn up_in(turn: &mut Turn, client: &Client, shard: u16, lane: Lane) -> Result<usize, Why> {
     let found = place::primary(turn, client.cluster, shard, Speech { lane, ..client.speech() });
-    unless_out(turn, client, shard, found)
+    unless_out(turn, found)
 }
 
 #[inline]
-fn unless_out(turn: &Turn, client: &Client, shard: u16, found: Result<usize, Vec<u8>>) -> Result<usize, Why> {
+fn unless_out(turn: &Turn, found: Result<usize, Unplaced>) -> Result<usize, Why> {
     match found {
         Ok(link) if !turn.links[link].trouble.is_out => Ok(link),
         Ok(link) => Err(Why::Down(why_out(turn, link))),
-        Err(text) => {
-            let text = String::from_utf8_lossy(&text);
-            let text = text.trim_end().trim_start_matches("-TRYAGAIN ").trim_start_matches("-ERR ").to_owned();
-            Err(if place::is_full(turn, client.cluster, shard) { Why::Busy(text) } else { Why::Down(text) })
-        }
+        Err(Unplaced::Full(link)) => Err(Why::Full(link)),
+        Err(Unplaced::Refused(text)) => Err(Why::Down(reason(&text))),
     }
+}
+
+/// What an error says, without its kind.
+fn reason(text: &[u8]) -> String {
+    let text = String::from_utf8_lossy(text);
+    text.trim_end().trim_start_matches("-TRYAGAIN ").trim_start_matches("-ERR ").to_owned()
 }
 
 fn why_out(turn: &Turn, link: usize) -> String {
@@ -111,35 +117,36 @@ fn why_out(turn: &Turn, link: usize) -> String {
 
 /// Where a key goes whose node is down.
 #[cold]
-fn instead(turn: &mut Turn, client: &Client, key: &[u8], shard: u16) -> Option<Placed> {
-    let cluster = turn.clusters[client.cluster].as_ref()?.cluster.clone();
+fn instead(turn: &mut Turn, client: &Client, key: &[u8], shard: u16) -> Result<Option<Placed>, Why> {
+    let Some(served) = &turn.clusters[client.cluster] else { return Ok(None) };
+    let cluster = served.cluster.clone();
     let spec = &cluster.spec.memcached;
     let nodes = cluster.shards.len() - spec.gutter;
     match spec.on_failure.action {
-        Action::Miss => None,
+        Action::Miss => Ok(None),
         Action::Rehash => {
             let mut out = vec![false; nodes];
             let mut shard = shard;
-            while shard != NO_SHARD && !std::mem::replace(out.get_mut(usize::from(shard))?, true) {
+            while out.get_mut(usize::from(shard)).is_some_and(|out| !std::mem::replace(out, true)) {
                 shard = cluster.placement.shard_of_but(&cluster, key, &out);
                 match up(turn, client, shard) {
-                    Ok(link) => return Some(Placed { link, cap: None }),
-                    Err(Why::Busy(_)) => return None,
+                    Ok(link) => return Ok(Some(Placed { link, cap: None })),
+                    Err(Why::Full(link)) => return Err(Why::Full(link)),
                     Err(Why::Down(_)) => {}
                 }
             }
-            None
+            Ok(None)
         }
         Action::Gutter => {
             for step in 0..spec.gutter {
                 let place = (usize::from(crate::hash::slot(key)) + step) % spec.gutter;
                 match up(turn, client, (nodes + place) as u16) {
-                    Ok(link) => return Some(Placed { link, cap: Some(spec.on_failure.gutter_ttl) }),
-                    Err(Why::Busy(_)) => return None,
+                    Ok(link) => return Ok(Some(Placed { link, cap: Some(spec.on_failure.gutter_ttl) })),
+                    Err(Why::Full(link)) => return Err(Why::Full(link)),
                     Err(Why::Down(_)) => {}
                 }
             }
-            None
+            Ok(None)
         }
     }
 }
@@ -168,8 +175,9 @@ fn flags(request: &Request) -> Flags {
     flags
 }
 
+/// It is taken, and so is one that is refused.
 #[inline]
-pub fn send(turn: &mut Turn, client: &mut Client, request: &Request, kind: Kind, placed: Placed) {
+pub fn send(turn: &mut Turn, client: &mut Client, request: &Request, kind: Kind, placed: Placed) -> bool {
     let sequence = client.replies.expect(request.noreply);
     let entry = Entry::memcached(client.owed(sequence), kind, request.verb.command(), turn.micros);
     let exchange = &mut turn.links[placed.link].exchange;
@@ -179,6 +187,7 @@ pub fn send(turn: &mut Turn, client: &mut Client, request: &Request, kind: Kind,
         exchange.push(entry, request.bytes);
     }
     turn.links.mark(placed.link);
+    true
 }
 
 /// The request without what would keep its reply away, and with a shorter life in the gutter.
@@ -215,21 +224,24 @@ fn without_last_word(line: &[u8]) -> &[u8] {
 
 /// An answer of the proxy's own to a request that no node gets.
 #[cold]
-pub fn refuse(turn: &mut Turn, client: &mut Client, request: &Request, text: &[u8]) {
+pub fn refuse(turn: &mut Turn, client: &mut Client, request: &Request, text: &[u8]) -> bool {
     count(turn, client, request.verb, true);
     if !request.noreply {
         client.replies.answer(&mut client.output, &mut turn.pool, text);
     }
+    true
 }
 
 /// The answer to a value that is too much for this proxy. As in memcached, what a set cannot replace is not kept either.
 #[cold]
-pub fn refuse_value(turn: &mut Turn, client: &mut Client, request: &Request) {
+pub fn refuse_value(turn: &mut Turn, client: &mut Client, request: &Request) -> bool {
     let Some(line) = removal(request) else { return refuse(turn, client, request, texts::TOO_LARGE) };
     if let Parsed::Request(removal) = parse(&line, 0, MAX_LINE) {
-        to_one(turn, client, &Request { noreply: true, ..removal });
+        if !to_one(turn, client, &Request { noreply: true, ..removal }) {
+            return false; // it waits for room
+        }
     }
-    refuse(turn, client, request, texts::TOO_LARGE);
+    refuse(turn, client, request, texts::TOO_LARGE)
 }
 
 /// What takes away the value that a set would replace, and is not answered.

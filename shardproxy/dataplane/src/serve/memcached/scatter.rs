@@ -1,6 +1,6 @@
 //! Requests over several nodes: gets of many keys, and commands for all.
 
-use super::route::{self, Placed};
+use super::route::{self, Placed, Why};
 use super::serve::count;
 use super::ttl;
 use crate::clients::Client;
@@ -17,12 +17,15 @@ use crate::turn::{Pressure, Turn};
 /// The key has no node now: it is a miss.
 const MISSED: u16 = u16::MAX;
 
-/// Get many keys, each of its node; those of a node that is down are missed.
-pub fn get(turn: &mut Turn, client: &mut Client, request: &Request) {
+/// Get many keys, each of its node; those of a node that is down are missed. Whether it was taken.
+pub fn get(turn: &mut Turn, client: &mut Client, request: &Request) -> bool {
     if turn.accounts.pressure == Pressure::Full {
         return route::refuse(turn, client, request, texts::OUT_OF_BUFFERS);
     }
-    let parts = place_keys(turn, client, request);
+    let parts = match place_keys(turn, client, request) {
+        Ok(parts) => parts,
+        Err(link) => return route::wait(turn, client, request, link),
+    };
     match parts[..] {
         [] => return route::refuse(turn, client, request, texts::END),
         [placed] if turn.scratch.order.iter().all(|&part| part == 0) => {
@@ -53,13 +56,15 @@ pub fn get(turn: &mut Turn, client: &mut Client, request: &Request) {
     let values = Values::new(keys, &turn.scratch.order, parts.len());
     let links = parts.iter().map(|placed| placed.link);
     expect(turn, client, request, Join::values(values, parts.len()), links);
+    true
 }
 
-/// Where each key goes: the parts, and in `turn.scratch.order` the part of each key.
-fn place_keys(turn: &mut Turn, client: &Client, request: &Request) -> Vec<Placed> {
+/// Where each key goes: the parts, and in `turn.scratch.order` the part of each key; or the connection that one of them
+/// has to wait for.
+fn place_keys(turn: &mut Turn, client: &Client, request: &Request) -> Result<Vec<Placed>, usize> {
     let mut parts: Vec<Placed> = Vec::new();
     let mut of_shard = turn.clusters[client.cluster].as_mut().map(|s| std::mem::take(&mut s.parts)).unwrap_or_default();
-    let mut touched = Vec::new();
+    let (mut touched, mut full) = (Vec::new(), None);
     turn.scratch.order.clear();
     for key in request.keys() {
         let Some(served) = &turn.clusters[client.cluster] else { break };
@@ -70,7 +75,11 @@ fn place_keys(turn: &mut Turn, client: &Client, request: &Request) -> Vec<Placed
             continue;
         }
         let part = match route::place_key(turn, client, key, shard) {
-            Err(_) => MISSED,
+            Err(Why::Down(_)) => MISSED,
+            Err(Why::Full(link)) => {
+                full = Some(link);
+                break;
+            }
             Ok(placed) => match parts.iter().position(|part| *part == placed) {
                 Some(part) => part as u16,
                 None => {
@@ -96,11 +105,11 @@ fn place_keys(turn: &mut Turn, client: &Client, request: &Request) -> Vec<Placed
     if let Some(served) = &mut turn.clusters[client.cluster] {
         served.parts = of_shard;
     }
-    parts
+    full.map_or(Ok(parts), Err)
 }
 
 /// A command for every node. Those that are down are left out of statistics, and told of otherwise.
-pub fn everywhere(turn: &mut Turn, client: &mut Client, request: &Request, kind: Gathered, lane: Lane) {
+pub fn everywhere(turn: &mut Turn, client: &mut Client, request: &Request, kind: Gathered, lane: Lane) -> bool {
     if turn.accounts.pressure == Pressure::Full {
         return route::refuse(turn, client, request, texts::OUT_OF_BUFFERS);
     }
@@ -109,7 +118,8 @@ pub fn everywhere(turn: &mut Turn, client: &mut Client, request: &Request, kind:
     for shard in 0..shards {
         match route::up_in(turn, client, shard as u16, lane) {
             Ok(link) => links.push(link),
-            Err(why) => refused = Some(why.text().to_owned()),
+            Err(Why::Down(why)) => refused = Some(why),
+            Err(Why::Full(link)) => return route::wait(turn, client, request, link),
         }
     }
     if links.is_empty() {
@@ -131,6 +141,7 @@ pub fn everywhere(turn: &mut Turn, client: &mut Client, request: &Request, kind:
         client.replies.foretell(sequence, &Kind::new(Verb::Set).failure(&why));
         count(turn, client, request.verb, true);
     }
+    true
 }
 
 /// Owe the joined reply of requests that were written to these links.

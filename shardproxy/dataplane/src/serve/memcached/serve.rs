@@ -46,9 +46,12 @@ pub fn serve(turn: &mut Turn, client: &mut Client, data: &[u8]) -> (usize, bool)
                 return (taken, false);
             }
             Parsed::Request(request) => {
-                taken += request.bytes.len();
                 turn.batch += 1;
-                dispatch(turn, client, &request);
+                if !dispatch(turn, client, &request) {
+                    client.memcache.scanned = 0;
+                    return (taken, true); // it is held
+                }
+                taken += request.bytes.len();
             }
             Parsed::Refused { text, consumed, swallow, noreply } => {
                 taken += consumed;
@@ -59,9 +62,12 @@ pub fn serve(turn: &mut Turn, client: &mut Client, data: &[u8]) -> (usize, bool)
                 }
             }
             Parsed::TooLarge { request, swallow } => {
+                if !route::refuse_value(turn, client, &request) {
+                    client.memcache.scanned = 0;
+                    return (taken, true); // it is held
+                }
                 taken += request.bytes.len();
                 client.memcache.swallow = swallow;
-                route::refuse_value(turn, client, &request);
             }
             Parsed::Close(why) => close(turn, client, why),
         }
@@ -69,9 +75,7 @@ pub fn serve(turn: &mut Turn, client: &mut Client, data: &[u8]) -> (usize, bool)
         if client.closing.is_some() {
             return (data.len(), true);
         }
-        if client.replies.len() >= limits.in_flight
-            || client.output.len() > turn.accounts.unread_at_most(limits.client_output)
-        {
+        if client.has_enough(&limits, turn.accounts.unread_at_most(limits.client_output)) {
             client.flow = Flow::Paused;
             return (taken, true);
         }
@@ -79,18 +83,19 @@ pub fn serve(turn: &mut Turn, client: &mut Client, data: &[u8]) -> (usize, bool)
     (taken, false)
 }
 
-fn dispatch(turn: &mut Turn, client: &mut Client, request: &Request) {
+/// Whether it was taken.
+fn dispatch(turn: &mut Turn, client: &mut Client, request: &Request) -> bool {
     client.last_command = request.verb.command();
     match request.verb {
         Verb::Get | Verb::Gets if request.key == LEGACY_KEY && tells(client) => answer_discovery(turn, client, request),
-        verb if verb.is_get() && request.has_many_keys() => scatter::get(turn, client, request),
+        verb if verb.is_get() && request.has_many_keys() => return scatter::get(turn, client, request),
         Verb::FlushAll | Verb::Verbosity => {
-            scatter::everywhere(turn, client, request, Gathered::Line, client.lane);
+            return scatter::everywhere(turn, client, request, Gathered::Line, client.lane);
         }
         Verb::Stats => match asked_for(request.line) {
-            Statistic::Asked(kind) => scatter::everywhere(turn, client, request, kind, client.lane),
-            Statistic::Apart(kind) => scatter::everywhere(turn, client, request, kind, Lane::Apart),
-            Statistic::Refused(text) => route::refuse(turn, client, request, text),
+            Statistic::Asked(kind) => return scatter::everywhere(turn, client, request, kind, client.lane),
+            Statistic::Apart(kind) => return scatter::everywhere(turn, client, request, kind, Lane::Apart),
+            Statistic::Refused(text) => return route::refuse(turn, client, request, text),
         },
         Verb::MetaNoop => answer(turn, client, Verb::MetaNoop, texts::MN),
         Verb::Version => answer_version(turn, client),
@@ -99,8 +104,9 @@ fn dispatch(turn: &mut Turn, client: &mut Client, request: &Request) {
             client.closing = Some(CloseReason::Quit);
             count(turn, client, Verb::Quit, false);
         }
-        _ => route::to_one(turn, client, request),
+        _ => return route::to_one(turn, client, request),
     }
+    true
 }
 
 fn answer(turn: &mut Turn, client: &mut Client, verb: Verb, text: &[u8]) {

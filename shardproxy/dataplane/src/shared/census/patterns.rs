@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::counts::Sum;
 use crate::glob;
 use crate::maps::Map;
 
@@ -11,21 +12,20 @@ const PREFIX: usize = 64;
 /// of those. Nobody else waits while somebody counts.
 const MATCHES: usize = 16 * 1024;
 
-/// By how much more than by the engine messages that match a pattern are counted.
-type Corrections = Map<Arc<[u8]>, i64>;
+type Sums = Map<Arc<[u8]>, Sum>;
 
 pub struct Patterns {
-    by_prefix: Map<Box<[u8]>, Corrections>,
+    by_prefix: Map<Box<[u8]>, Sums>,
     /// How many prefixes of each length there are.
     lengths: [usize; PREFIX + 1],
 }
 
-/// What a pattern with this correction takes, about: its prefix has a map of its own.
-pub const fn bytes_of(correction: i64) -> usize {
-    if correction == 0 {
+/// What a pattern takes, about: its prefix may have a map of its own.
+pub const fn bytes_of(sum: Sum) -> usize {
+    if sum.workers + sum.left == 0 {
         0
     } else {
-        256
+        328
     }
 }
 
@@ -36,16 +36,16 @@ impl Default for Patterns {
 }
 
 impl Patterns {
-    /// Count messages that match it by so much more than the engine; with 0 it is forgotten.
-    pub fn set(&mut self, pattern: &Arc<[u8]>, correction: i64) {
+    /// So many hear messages that match it; without a worker it is forgotten.
+    pub fn set(&mut self, pattern: &Arc<[u8]>, sum: Sum) {
         let prefix = prefix(pattern);
-        if correction != 0 {
+        if sum.workers + sum.left != 0 {
             if self.by_prefix.get(prefix).is_none() {
                 self.lengths[prefix.len()] += 1;
                 self.by_prefix.insert(prefix.into(), Map::default());
             }
             if let Some(patterns) = self.by_prefix.get_mut(prefix) {
-                patterns.insert(pattern.clone(), correction);
+                patterns.insert(pattern.clone(), sum);
             }
             return;
         }
@@ -57,17 +57,17 @@ impl Patterns {
         }
     }
 
-    /// By how much more a message on the channel is counted; and how many patterns that took.
-    pub fn correction(&self, channel: &[u8]) -> (i64, usize) {
-        let (mut sum, mut looked_at) = (0, 0);
+    /// Who hears a message on the channel; and how many patterns were looked at to know.
+    pub fn sum(&self, channel: &[u8]) -> (Sum, usize) {
+        let (mut sum, mut looked_at) = (Sum::default(), 0);
         for length in (0..=channel.len().min(PREFIX)).filter(|&length| self.lengths[length] > 0) {
-            for (pattern, correction) in self.by_prefix.get(&channel[..length]).into_iter().flat_map(Map::iter) {
+            for (pattern, &of_pattern) in self.by_prefix.get(&channel[..length]).into_iter().flat_map(Map::iter) {
                 if looked_at == MATCHES {
                     return (sum, looked_at);
                 }
                 looked_at += 1;
                 if glob::matches(pattern, channel) {
-                    sum += correction;
+                    sum += of_pattern;
                 }
             }
         }
@@ -89,14 +89,18 @@ mod tests {
         let mut patterns = Patterns::default();
         let all = ["user:1:*", "user:2:*", "user:?:news", "*", "user:1:news", "us\\er:*", "other"];
         for pattern in all {
-            patterns.set(&pattern.as_bytes().into(), 1);
+            patterns.set(&pattern.as_bytes().into(), Sum { clients: 2, workers: 1, left: 0 });
         }
-        assert_eq!(patterns.correction(b"user:1:news"), (5, 5), "all but user:2:* and other");
-        assert_eq!(patterns.correction(b"other"), (2, 2));
-        assert_eq!(patterns.correction(b""), (1, 1));
+        let sum = |patterns: &Patterns, channel: &str| {
+            let (sum, looked_at) = patterns.sum(channel.as_bytes());
+            (sum.clients, sum.workers, looked_at)
+        };
+        assert_eq!(sum(&patterns, "user:1:news"), (10, 5, 5), "all but user:2:* and other");
+        assert_eq!(sum(&patterns, "other"), (4, 2, 2));
+        assert_eq!(sum(&patterns, ""), (2, 1, 1));
         for pattern in all {
-            patterns.set(&pattern.as_bytes().into(), 0);
+            patterns.set(&pattern.as_bytes().into(), Sum::default());
         }
-        assert_eq!((patterns.correction(b"user:1:news"), patterns.by_prefix.is_empty()), ((0, 0), true));
+        assert_eq!((sum(&patterns, "user:1:news"), patterns.by_prefix.is_empty()), ((0, 0, 0), true));
     }
 }
