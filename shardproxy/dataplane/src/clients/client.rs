@@ -75,6 +75,8 @@ pub struct Client {
     pub subscriptions: Option<Box<Subscriptions>>,
     /// The connection of its own it holds: an upstream.
     pub lease: Option<u32>,
+    /// The worker with which it waits for keys.
+    pub waits_at: Option<u16>,
     /// Its next request, which waits for such a connection.
     pub waiting: Option<Box<Waiting>>,
     pub memcache: Session,
@@ -183,6 +185,7 @@ impl Client {
             transaction: None,
             subscriptions: None,
             lease: None,
+            waits_at: None,
             waiting: None,
             memcache: Session::default(),
         }
