@@ -221,12 +221,12 @@ fn a_late_address_leads_nobody_to_another_shards_node() {
     });
     let bound = plane.apply(Cluster::parse(spec.to_string().as_bytes()).unwrap()).unwrap();
     let mut gone = connect(&bound[0].1);
-    gone.write_all(b"BLPOP bar 0\r\n").unwrap(); // of the first shard
+    gone.write_all(b"WATCH bar\r\n").unwrap(); // of the first shard
     until("it waits", || plane.clients().iter().any(|client| client.is_blocked));
     drop(gone);
     until("it is gone", || plane.clients().is_empty());
     let mut client = connect(&bound[0].1);
-    client.write_all(b"BLPOP foo 0\r\n").unwrap(); // of the second
+    client.write_all(b"WATCH foo\r\n").unwrap(); // of the second
     until("the other waits", || plane.clients().iter().any(|client| client.is_blocked));
     first_known.send(()).unwrap();
     until("it is known", || plane.shared.resolver.last_known("first", port(&nodes[0]), 0).is_some());

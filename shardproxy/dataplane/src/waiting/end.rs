@@ -117,8 +117,12 @@ pub fn leave(turn: &mut Turn, home: usize, client: u64) {
 
 /// A client has gone that waited here, unless it has moved to another worker since.
 pub fn left(turn: &mut Turn, client: u64, is_passed_on: bool) {
-    if let Some(waiter) = turn.waits.find(client).and_then(|id| turn.waits.leave(id)) {
-        return waiter.claim.forget();
+    if let Some(id) = turn.waits.find(client) {
+        withdraw(turn, id); // nothing is taken for it any more
+        if let Some(waiter) = turn.waits.leave(id) {
+            waiter.claim.forget();
+        }
+        return;
     }
     if !is_passed_on {
         for other in (0..turn.shared.workers.len()).filter(|&other| other != turn.number) {

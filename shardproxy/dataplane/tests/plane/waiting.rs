@@ -137,9 +137,10 @@ fn who_finds_no_primary_is_told_so_in_the_end() {
     let mut client = proxy.client();
     assert_eq!(client.ask(FOR_EVER), "-TRYAGAIN shard 0 failing over, command not executed");
     engine.kill();
-    assert_eq!(client.ask(FOR_EVER), "-TRYAGAIN shard 0 failing over, command not executed");
-    assert_eq!(client.ask(&["BLPOP", "a", "0.1"]), "*-1");
-    assert_eq!(client.ask(XREAD), "-TRYAGAIN shard 0 failing over, command not executed");
+    for words in [FOR_EVER, &["BLPOP", "a", "0.1"], XREAD] {
+        let reply = client.ask(words);
+        assert!(reply.starts_with("-TRYAGAIN shard 0") && reply.ends_with("command not executed"), "{reply}");
+    }
 }
 
 #[test]
