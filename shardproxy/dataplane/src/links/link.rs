@@ -42,8 +42,6 @@ pub enum Role {
 pub struct Watcher {
     /// The keys that were asked for and have no reply yet; none for a PING.
     pub said: VecDeque<Option<Arc<[u8]>>>,
-    /// The node's address, by which it is known across epochs.
-    pub label: String,
     /// Why its node tells of no changes, though it is well.
     pub refusal: Option<String>,
 }

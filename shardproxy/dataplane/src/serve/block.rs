@@ -51,7 +51,7 @@ pub fn serve(turn: &mut Turn, client: &mut Client, admitted: &Admitted) -> Next 
         Err(text) => return answer_error(turn, client, command, text),
     };
     let on_replica = client.endpoint == EndpointKind::Reader;
-    if resumed.is_none() && command.waits_for_keys() && !on_replica {
+    if resumed.is_none() && command.waits_for_keys() && !on_replica && !overtakes(turn, client.cluster, shard) {
         let form = if let Wait::For(form) = wait { Some(form) } else { None };
         waiting::begin(turn, client, command, request, form, slot);
         return Next::Wait;
@@ -91,6 +91,14 @@ pub fn serve(turn: &mut Turn, client: &mut Client, admitted: &Admitted) -> Next 
     send(turn, client, command, &request, link, |entry| entry.class = Class::Block);
     client.flow = Flow::Barrier;
     Next::Wait
+}
+
+/// Whether others wait for a connection because their engine does not tell what changes: who asks it what there is would
+/// overtake them.
+fn overtakes(turn: &Turn, cluster: usize, shard: u16) -> bool {
+    let Some(served) = turn.served(cluster).filter(|_| waiting::is_refused(turn, (cluster, shard))) else { return false };
+    let node = served.cluster.shards[usize::from(shard)].primary.and_then(|node| served.nodes.get(usize::from(node)));
+    node.is_some_and(|node| !node.queue.is_empty())
 }
 
 /// It is not taken now: it stays in the client's input, and is served again when it may be taken, or is over.

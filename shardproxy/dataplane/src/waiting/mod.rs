@@ -29,7 +29,7 @@ mod watch;
 
 pub use end::{deliver, leave, left, unblock};
 pub use enter::{begin, enter};
-pub use watch::{connected, lost, ping, receive_all, refresh};
+pub use watch::{connected, is_refused, lost, ping, receive_all, refresh};
 
 use crate::clients::Clients;
 use crate::turn::Turn;

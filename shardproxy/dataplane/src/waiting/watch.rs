@@ -12,7 +12,7 @@ use crate::command::Kind;
 use crate::dialect::resp::reply::{array_elements, ReplyFramer};
 use crate::dialect::resp::write;
 use crate::dialect::texts;
-use crate::links::{Link, Role, State, Watcher as Ears, Way};
+use crate::links::{Link, Role, State, Way};
 use crate::model::{Lane, NO_SHARD};
 use crate::shared::Told;
 use crate::turn::{Turn, Watch, Watcher};
@@ -75,6 +75,7 @@ fn open(turn: &mut Turn, cluster: usize, shard: u16) -> Option<usize> {
     let now = turn.now;
     let watcher = turn.waits.watchers.entry((cluster, shard)).or_insert(Watcher {
         link: None,
+        label: String::new(),
         deaf_since: Some(now),
         refused: None,
     });
@@ -89,11 +90,12 @@ fn open(turn: &mut Turn, cluster: usize, shard: u16) -> Option<usize> {
     let label = described.nodes[usize::from(node)].label.clone();
     let metrics = turn.shared.metrics.node(&described.spec.name, &label, turn.number);
     let way = Way { cluster, shard, node, resp: 3, db: 0, lane: Lane::Usual };
-    let role = Role::Watcher(Box::new(Ears { label, ..Ears::default() }));
+    let role = Role::Watcher(Box::default());
     let link = turn.links.insert(Link::new(way, role, described.spec.engine, now, metrics));
     turn.links.mark(link);
     if let Some(watcher) = turn.waits.watchers.get_mut(&(cluster, shard)) {
         watcher.link = Some(link);
+        watcher.label = label;
         watcher.deaf_since = Some(now);
     }
     Some(link)
@@ -249,18 +251,14 @@ pub fn refresh(turn: &mut Turn, index: usize) {
     for shard in watchers {
         let Some(watcher) = turn.waits.watchers.get_mut(&(index, shard)) else { continue };
         let primary = primaries.get(usize::from(shard)).and_then(Option::as_ref);
-        let mut stays = false;
+        let same = primary.filter(|(_, label)| *label == watcher.label);
         if let Some(link) = watcher.link.and_then(|link| turn.links.get_mut(link)) {
-            let label = link.watcher_mut().map(|ears| ears.label.clone());
-            match primary.filter(|(_, known)| label.as_ref() == Some(known)) {
-                Some(&(node, _)) => {
-                    link.way.node = node; // nodes are numbered anew in every epoch
-                    stays = true;
-                }
+            match same {
+                Some(&(node, _)) => link.way.node = node, // nodes are numbered anew in every epoch
                 None => link.is_retired = true,
             }
         }
-        if !stays {
+        if same.is_none() {
             watcher.link = None;
             watcher.refused = None;
             watcher.deaf_since.get_or_insert(now);

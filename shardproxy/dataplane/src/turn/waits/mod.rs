@@ -71,6 +71,8 @@ pub enum Outcome {
 pub struct Watcher {
     /// None while the shard has no primary.
     pub link: Option<usize>,
+    /// The primary's address.
+    pub label: String,
     /// Since when it hears nothing.
     pub deaf_since: Option<Instant>,
     /// Its node does not tell: when it was last asked to.
