@@ -68,6 +68,7 @@ class ClusterStatistics:
     protocol_errors: int
     deliveries: int  # of messages to subscribers
     subscription_gaps: int
+    waiting: int  # clients that wait for keys now
     fresh_reads: int  # that replicas were not asked for, so soon after a write
     parked: int  # requests that wait for a primary now
     parked_bytes: int
@@ -90,6 +91,7 @@ class ClusterStatistics:
             protocol_errors=values["protocol_errors"],
             deliveries=values["deliveries"],
             subscription_gaps=values["subscription_gaps"],
+            waiting=values["waiting"],
             fresh_reads=values["fresh_reads"],
             parked=values["parked"],
             parked_bytes=values["parked_bytes"],

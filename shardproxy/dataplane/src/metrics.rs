@@ -90,6 +90,8 @@ pub struct ClusterMetrics {
     pub subscription_gaps: Counter,
     /// Reads that went to primaries because their keys may have been written a moment ago.
     pub fresh_reads: Counter,
+    /// Clients that wait for keys now.
+    pub waiting: Counter,
     latency: [Histogram; CLASSES.len()],
     commands: Box<[[Counter; 2]]>,
 }
@@ -142,6 +144,7 @@ impl Default for ClusterMetrics {
             indoubt: Counter::default(),
             deliveries: Counter::default(),
             subscription_gaps: Counter::default(),
+            waiting: Counter::default(),
             fresh_reads: Counter::default(),
             latency: Default::default(),
             commands: (0..COMMANDS).map(|_| Default::default()).collect(),
@@ -227,6 +230,7 @@ impl Registry {
             metrics.clients.set(0);
             metrics.parked.set(0);
             metrics.parked_bytes.set(0);
+            metrics.waiting.set(0);
         }
         for (_, metrics) in lock(&self.nodes).iter().filter(|((.., owner), _)| *owner == worker) {
             metrics.connections.set(0);
@@ -306,7 +310,7 @@ fn collect_cluster(parts: &[Arc<ClusterMetrics>], names: &HashMap<u16, String>) 
         "protocol_errors": sum(|m| &m.protocol_errors),
         "parked": sum(|m| &m.parked), "parked_bytes": sum(|m| &m.parked_bytes),
         "tryagain": sum(|m| &m.tryagain), "indoubt": sum(|m| &m.indoubt),
-        "deliveries": sum(|m| &m.deliveries), "subscription_gaps": sum(|m| &m.subscription_gaps),
+        "waiting": sum(|m| &m.waiting), "deliveries": sum(|m| &m.deliveries), "subscription_gaps": sum(|m| &m.subscription_gaps),
         "fresh_reads": sum(|m| &m.fresh_reads),
         "commands": commands, "latency": latency,
     })

@@ -29,6 +29,7 @@ pub fn send(turn: &mut Turn, clients: &mut Clients, worker: usize, answer: Answe
 pub fn deliver(turn: &mut Turn, clients: &mut Clients, Answer { owed, command, since, what }: Answer) {
     let Some(client) = clients.owed(&owed).filter(|client| client.waits_at.is_some()) else { return };
     client.waits_at = None;
+    count_out(turn, client.cluster);
     if let &Told::Elsewhere(ref request, ends) = &what {
         if client.closing.is_none() {
             client.take_back(owed.sequence, request);
@@ -106,8 +107,16 @@ pub fn unblock(turn: &mut Turn, client: u64, with_error: bool) -> bool {
     true
 }
 
+/// One of this worker's clients waits no more.
+fn count_out(turn: &Turn, cluster: usize) {
+    if let Some(served) = turn.served(cluster) {
+        served.metrics.waiting.set(served.metrics.waiting.get().saturating_sub(1));
+    }
+}
+
 /// A client of this worker has gone that waited with that one.
-pub fn leave(turn: &mut Turn, home: usize, client: u64) {
+pub fn leave(turn: &mut Turn, home: usize, cluster: usize, client: u64) {
+    count_out(turn, cluster);
     if home == turn.number {
         left(turn, client, false);
     } else {

@@ -39,6 +39,9 @@ pub fn begin(turn: &mut Turn, client: &mut Client, command: &Command, request: &
         ends: form.and_then(|form| turn.now.checked_add(form.length?)),
     };
     client.waits_at = Some(home as u16);
+    if let Some(served) = turn.served(client.cluster) {
+        served.metrics.waiting.add(1);
+    }
     client.flow = Flow::Barrier;
     if home == turn.number {
         enter(turn, entrant);

@@ -137,7 +137,7 @@ impl Worker {
             turn.offloaded.remove(token);
         }
         if let Some(home) = client.waits_at {
-            waiting::leave(turn, usize::from(home), client.id);
+            waiting::leave(turn, usize::from(home), client.cluster, client.id);
         }
         if let Some(leased) = client.lease.take() {
             if let Some(leased) = turn.links[leased as usize].leased_mut() {

@@ -15,6 +15,7 @@ mod epochs;
 mod extremes;
 mod growth;
 mod identity;
+mod keys;
 mod large;
 mod limits;
 mod losses;
