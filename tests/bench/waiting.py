@@ -111,7 +111,10 @@ def resident(pid: int) -> int:
 def connections(fleet: Fleet) -> list[int]:
     nodes = [shard.primary for shard in fleet.shards if isinstance(shard.primary, RedisNode)]
     lines = [node.ask("INFO", "clients").decode().splitlines() for node in nodes]
-    return [int(next(ln.partition(":")[2] for ln in found if ln.startswith("connected_clients:"))) for found in lines]
+    return [
+        int(next(ln.partition(":")[2] for ln in found if ln.startswith("connected_clients:")))
+        for found in lines
+    ]
 
 
 @app.default
@@ -160,7 +163,11 @@ def bench(*, clients: int = 9500, per_key: int = 10, pushes: int = 5000, workers
             "came_seconds": round(came, 2),
             "kib_per_client": round((held - idle) / clients / 1024, 2),
             "connections_per_node": {"before": before, "with_all_waiting": after},
-            "milliseconds": {"p50": percentile(every, 0.5), "p99": percentile(every, 0.99), "max": percentile(every, 1)},
+            "milliseconds": {
+                "p50": percentile(every, 0.5),
+                "p99": percentile(every, 0.99),
+                "max": percentile(every, 1),
+            },
             "p99_by_kind": {kind: percentile(values, 0.99) for kind, values in times.items() if values},
             "served_out_of_order": crowd.wrong,
         },

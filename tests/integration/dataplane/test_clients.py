@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from shardproxy.fleet import Fleet, RedisNode
+from shardproxy.fleet import Fleet
 from tests.fixtures.clients import Wire
 from tests.fixtures.proxy import Proxy, wait_until
 

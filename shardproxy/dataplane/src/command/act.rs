@@ -153,10 +153,7 @@ impl Act {
 
     /// Whether it waits for elements of lists or sorted sets.
     pub const fn waits(self) -> bool {
-        matches!(
-            self,
-            Self::WaitList | Self::WaitSortedSet | Self::WaitMove | Self::WaitListOf | Self::WaitSortedSetOf
-        )
+        matches!(self, Self::WaitList | Self::WaitSortedSet | Self::WaitMove | Self::WaitListOf | Self::WaitSortedSetOf)
     }
 
     /// Whether its reply within EXEC's says what only the proxy knows right.

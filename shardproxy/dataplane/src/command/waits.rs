@@ -93,7 +93,7 @@ fn form_of(act: Act, arguments: &[&[u8]]) -> Option<Form> {
         }
         _ => return None,
     };
-    let length = seconds(arguments[timeout])?;
+    let Length(length) = seconds(arguments[timeout])?;
     let (first, count, timeout) = (first, count as u32, timeout as u32);
     Some(Form { kind, first, count, numkeys, has_ids: false, group: None, timeout, length })
 }
@@ -115,7 +115,9 @@ fn wait_of_streams(arguments: &[&[u8]], is_read: bool) -> Wait {
         // whoever asks for what it was given before is answered at once
         group == Some(2) && ids.iter().all(|id| *id == b">")
     };
-    let Some(length) = milliseconds(arguments.get(block).copied().unwrap_or_default()) else { return Wait::Unknown };
+    let Some(Length(length)) = milliseconds(arguments.get(block).copied().unwrap_or_default()) else {
+        return Wait::Unknown;
+    };
     if !is_clean || !are_plain(options) {
         return Wait::Unknown;
     }
@@ -160,20 +162,23 @@ fn number(text: &[u8]) -> Option<u64> {
     std::str::from_utf8(text).ok().filter(|_| is_plain)?.parse().ok()
 }
 
-/// A timeout of seconds; none in it for ever.
-fn seconds(text: &[u8]) -> Option<Option<Duration>> {
+/// A timeout of seconds. An engine counts whole milliseconds, and never makes for ever of a little.
+fn seconds(text: &[u8]) -> Option<Length> {
     let seconds: f64 = std::str::from_utf8(text).ok()?.parse().ok()?;
-    if !(0.0..=LONGEST).contains(&seconds) {
-        return None;
-    }
-    // an engine counts whole milliseconds, and never makes for ever of a little
-    let milliseconds = (seconds * 1000.0).ceil() as u64;
-    Some((milliseconds > 0).then(|| Duration::from_millis(milliseconds)))
+    (0.0..=LONGEST).contains(&seconds).then(|| Length::of((seconds * 1000.0).ceil() as u64))
 }
 
-fn milliseconds(text: &[u8]) -> Option<Option<Duration>> {
-    let milliseconds = number(text).filter(|&n| (n as f64) <= LONGEST * 1000.0)?;
-    Some((milliseconds > 0).then(|| Duration::from_millis(milliseconds)))
+fn milliseconds(text: &[u8]) -> Option<Length> {
+    number(text).filter(|&milliseconds| milliseconds <= LONGEST as u64 * 1000).map(Length::of)
+}
+
+/// How long a command waits; none for ever.
+struct Length(Option<Duration>);
+
+impl Length {
+    fn of(milliseconds: u64) -> Self {
+        Self((milliseconds > 0).then(|| Duration::from_millis(milliseconds)))
+    }
 }
 
 fn is_any(argument: &[u8], words: &[&[u8]]) -> bool {

@@ -140,13 +140,7 @@ fn is_early_refusal(link: &Link, reply: &[u8]) -> bool {
 }
 
 #[cold]
-fn refuse_early(
-    link: &mut Link,
-    clients: &mut Clients,
-    waits: &mut Waits,
-    pool: &mut BufferPool,
-    reply: &[u8],
-) {
+fn refuse_early(link: &mut Link, clients: &mut Clients, waits: &mut Waits, pool: &mut BufferPool, reply: &[u8]) {
     if let Some(request) = link.exchange.head() {
         hand_over(waits, clients, pool, request, reply);
         link.metrics.errors.increment();
@@ -156,7 +150,8 @@ fn refuse_early(
 
 /// Whether something was written that replicas should have: not where those who wait got nothing.
 fn has_changed(request: &Entry, reply: &[u8]) -> bool {
-    let is_nothing = |element: &[u8]| matches!(element.first(), Some(b'-' | b'_' | b'+')) || element.get(1) == Some(&b'-');
+    let is_nothing =
+        |element: &[u8]| matches!(element.first(), Some(b'-' | b'_' | b'+')) || element.get(1) == Some(&b'-');
     !request.is_attempt() || array_elements(reply).is_ok_and(|mut each| each.any(|e| e.is_ok_and(|e| !is_nothing(e))))
 }
 

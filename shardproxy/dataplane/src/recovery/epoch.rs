@@ -9,8 +9,8 @@ use crate::clients::Clients;
 use crate::links::{Link, State, NO_NODE};
 use crate::model::{Cluster, EngineKind};
 use crate::pubsub;
-use crate::waiting as keys;
 use crate::turn::{Served, ServedNode, Turn, Writes};
+use crate::waiting as keys;
 
 /// Serve this epoch of a cluster from now on. Connections to nodes that stay are kept.
 pub fn apply(turn: &mut Turn, clients: &mut Clients, index: usize, cluster: Option<Arc<Cluster>>) {

@@ -96,7 +96,9 @@ pub fn serve(turn: &mut Turn, client: &mut Client, admitted: &Admitted) -> Next 
 /// Whether others wait for a connection because their engine does not tell what changes: who asks it what there is would
 /// overtake them.
 fn overtakes(turn: &Turn, cluster: usize, shard: u16) -> bool {
-    let Some(served) = turn.served(cluster).filter(|_| waiting::is_refused(turn, (cluster, shard))) else { return false };
+    let Some(served) = turn.served(cluster).filter(|_| waiting::is_refused(turn, (cluster, shard))) else {
+        return false;
+    };
     let node = served.cluster.shards[usize::from(shard)].primary.and_then(|node| served.nodes.get(usize::from(node)));
     node.is_some_and(|node| !node.queue.is_empty())
 }

@@ -21,7 +21,14 @@ pub fn home_of(turn: &Turn, index: usize, cluster: &Cluster, slot: u16) -> usize
 
 /// A client waits from now on: it is owed the reply to this request, and its next ones wait for that. `form`: how it waits,
 /// if that is not only its engine's to know.
-pub fn begin(turn: &mut Turn, client: &mut Client, command: &Command, request: &Request, form: Option<Form>, slot: u16) {
+pub fn begin(
+    turn: &mut Turn,
+    client: &mut Client,
+    command: &Command,
+    request: &Request,
+    form: Option<Form>,
+    slot: u16,
+) {
     let home = turn.cluster(client.cluster).map_or(turn.number, |c| home_of(turn, client.cluster, c, slot));
     let silent = client.take_silence();
     let sequence = client.replies.expect(silent);

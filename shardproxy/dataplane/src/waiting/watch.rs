@@ -104,7 +104,9 @@ fn open(turn: &mut Turn, cluster: usize, shard: u16) -> Option<usize> {
 /// It is up: it is asked for all keys of its shard.
 pub fn connected(turn: &mut Turn, index: usize) {
     let Way { cluster, shard, .. } = turn.links[index].way;
-    let Some(watcher) = turn.waits.watchers.get_mut(&(cluster, shard)).filter(|w| w.link == Some(index)) else { return };
+    let Some(watcher) = turn.waits.watchers.get_mut(&(cluster, shard)).filter(|w| w.link == Some(index)) else {
+        return;
+    };
     watcher.deaf_since = None;
     watcher.refused = None;
     for spot in spots_of(turn, cluster, shard) {
@@ -123,7 +125,9 @@ pub fn lost(turn: &mut Turn, index: usize) {
     let Way { cluster, shard, .. } = turn.links[index].way;
     let refusal = turn.links[index].watcher_mut().and_then(|ears| ears.refusal.take());
     let now = turn.now;
-    let Some(watcher) = turn.waits.watchers.get_mut(&(cluster, shard)).filter(|w| w.link == Some(index)) else { return };
+    let Some(watcher) = turn.waits.watchers.get_mut(&(cluster, shard)).filter(|w| w.link == Some(index)) else {
+        return;
+    };
     watcher.deaf_since.get_or_insert(now);
     if refusal.is_some() {
         watcher.refused = Some(now);
@@ -247,7 +251,8 @@ pub fn refresh(turn: &mut Turn, index: usize) {
         let known = |node: u16| (node, served.nodes[usize::from(node)].label.clone());
         served.shards.iter().map(|shard| shard.primary.map(known)).collect()
     });
-    let watchers: Vec<u16> = turn.waits.watchers.keys().filter(|(of, _)| *of == index).map(|&(_, shard)| shard).collect();
+    let watchers: Vec<u16> =
+        turn.waits.watchers.keys().filter(|(of, _)| *of == index).map(|&(_, shard)| shard).collect();
     for shard in watchers {
         let Some(watcher) = turn.waits.watchers.get_mut(&(index, shard)) else { continue };
         let primary = primaries.get(usize::from(shard)).and_then(Option::as_ref);
@@ -293,7 +298,8 @@ pub fn refresh(turn: &mut Turn, index: usize) {
 /// changed silently.
 pub fn tick(turn: &mut Turn) {
     let now = turn.now;
-    let deaf: Vec<(usize, u16)> = turn.waits.watchers.iter().filter(|(_, w)| w.deaf_since.is_some()).map(|(&of, _)| of).collect();
+    let deaf: Vec<(usize, u16)> =
+        turn.waits.watchers.iter().filter(|(_, w)| w.deaf_since.is_some()).map(|(&of, _)| of).collect();
     for (index, shard) in deaf {
         let Some(cluster) = turn.cluster(index) else { continue };
         let park = cluster.spec.timeouts.park;

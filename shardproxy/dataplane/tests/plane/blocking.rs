@@ -78,7 +78,8 @@ fn a_wait_is_ended_at_the_engine_where_it_is() {
     engine.wait_for(BLPOP);
     let blocking = proxy.plane.clients().iter().find(|client| client.is_blocked).map(|client| client.id);
     assert!(proxy.plane.unblock(blocking.unwrap(), false));
-    let asked = |how: &str| engine.seen().into_iter().filter(|r| r[0] == "CLIENT" && r[1] == "UNBLOCK" && r[3] == how).count();
+    let asked =
+        |how: &str| engine.seen().into_iter().filter(|r| r[0] == "CLIENT" && r[1] == "UNBLOCK" && r[3] == how).count();
     until("it is asked to end the wait", || asked("TIMEOUT") == 1);
     waiting.send(&["SET", "key", "1"]);
     engine.wait_for(&["SET", "key", "1"]);

@@ -187,7 +187,8 @@ impl Engine {
 
     /// All requests, of one connection after another; not those about changes to keys.
     pub fn seen(&self) -> Vec<Vec<String>> {
-        let watches = |seen: &Seen| seen.requests.iter().any(|request| request[0] == "CLIENT" && request[1] == "TRACKING");
+        let watches =
+            |seen: &Seen| seen.requests.iter().any(|request| request[0] == "CLIENT" && request[1] == "TRACKING");
         self.connections().into_iter().filter(|seen| !watches(seen)).flat_map(|seen| seen.requests).collect()
     }
 

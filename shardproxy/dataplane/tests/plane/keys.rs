@@ -37,7 +37,11 @@ impl Shelf {
 
     fn holder(&self, key: &str) -> Vec<u8> {
         let has_some = self.lists.get(key).is_some_and(|list| !list.is_empty());
-        if has_some { b"+list\r\n".to_vec() } else { b"+none\r\n".to_vec() }
+        if has_some {
+            b"+list\r\n".to_vec()
+        } else {
+            b"+none\r\n".to_vec()
+        }
     }
 
     fn answer(&mut self, number: usize, words: &[String]) -> Act {
@@ -165,7 +169,11 @@ fn only_who_was_asked_for_when_the_node_is_lost_is_in_doubt() {
     let engine = Engine::tracking(move |number, words| {
         let act = shelf.lock().unwrap().answer(number, words);
         let takes = matches!(&act, Act::Say(reply) if reply.ends_with(b"$4\r\nlost\r\n+none\r\n"));
-        if takes { act.behind(&held) } else { act }
+        if takes {
+            act.behind(&held)
+        } else {
+            act
+        }
     });
     let proxy = Proxy::start(&Spec::shard(&[&engine], Some(0)));
     let (mut first, mut second) = (waiting(&proxy, &lists), waiting(&proxy, &lists));

@@ -3,8 +3,10 @@
 mod lines;
 #[cfg(test)]
 mod random;
+mod waiter;
 
 pub use lines::{Line, Spot, Watch, Wish};
+pub use waiter::{Attempt, Ending, Outcome, Waiter, Watcher};
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -12,72 +14,8 @@ use std::time::Instant;
 
 use slab::Slab;
 
-use crate::command::Form;
 use crate::exchange::Owed;
-use crate::model::Speech;
-use crate::shared::{Answer, Claim, Entrant};
-
-/// A client that waits.
-pub struct Waiter {
-    pub claim: Claim,
-    pub cluster: usize,
-    pub slot: u16,
-    pub speech: Speech,
-    pub is_read: bool,
-    pub is_write: bool,
-    pub request: Box<[u8]>,
-    pub form: Option<Form>,
-    pub ends: Option<Instant>,
-    /// When it came, among all others.
-    ticket: u64,
-    /// The lines it stands in, one for each key.
-    pub lines: Box<[u32]>,
-    /// What is asked for it now.
-    pub attempt: Option<u32>,
-    /// It was to be asked for while it was already.
-    pub is_missed: bool,
-    /// It was asked for, and there was nothing.
-    pub is_settled: bool,
-    /// Its wait is over as soon as what is asked for it now brings nothing.
-    pub ending: Option<Ending>,
-}
-
-/// Why a wait ends though nothing came.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Ending {
-    Timeout,
-    Unblocked,
-}
-
-/// What is asked of a node for some clients, in one transaction.
-pub struct Attempt {
-    /// For whom, and which of its replies is theirs.
-    pub asked: Vec<(u32, u16)>,
-    /// The line they stand in; none when one is asked for with all its keys, for the first time.
-    pub line: Option<u32>,
-    /// So many last entries of streams are asked for besides.
-    pub lasts: usize,
-    tag: u32,
-}
-
-/// What came of it.
-pub enum Outcome {
-    Reply(Vec<u8>),
-    Failure(Vec<u8>),
-    Cut,
-}
-
-/// The connection that tells of changes to a shard's keys.
-pub struct Watcher {
-    /// None while the shard has no primary.
-    pub link: Option<usize>,
-    /// The primary's address.
-    pub label: String,
-    /// Since when it hears nothing.
-    pub deaf_since: Option<Instant>,
-    /// Its node does not tell: when it was last asked to.
-    pub refused: Option<Instant>,
-}
+use crate::shared::{Answer, Entrant};
 
 #[derive(Default)]
 pub struct Waits {
@@ -117,7 +55,11 @@ impl Waits {
 
     /// Whether something is to be done in this very turn.
     pub fn is_busy(&self) -> bool {
-        !self.results.is_empty() || !self.answers.is_empty() || !self.ready.is_empty() || !self.again.is_empty() || !self.asks.is_empty()
+        !self.results.is_empty()
+            || !self.answers.is_empty()
+            || !self.ready.is_empty()
+            || !self.again.is_empty()
+            || !self.asks.is_empty()
     }
 
     /// When the first wait is over.
@@ -126,7 +68,14 @@ impl Waits {
     }
 
     /// A client begins to wait, behind all who wait already. `wishes`: its keys, each with what it waits for there.
-    pub fn enter(&mut self, entrant: Entrant, wishes: &[(&[u8], Wish)], shard: u16, slots: &[u16], now: Instant) -> u32 {
+    pub fn enter(
+        &mut self,
+        entrant: Entrant,
+        wishes: &[(&[u8], Wish)],
+        shard: u16,
+        slots: &[u16],
+        now: Instant,
+    ) -> u32 {
         let Entrant { claim, cluster, slot, speech, is_read, is_write, request, form, ends } = entrant;
         self.tickets += 1;
         let client = claim.client;
@@ -167,26 +116,26 @@ impl Waits {
         if self.names.len() <= cluster {
             self.names.resize_with(cluster + 1, HashMap::new);
         }
-        let spot = if let Some(&spot) = self.names[cluster].get(key) {
-            spot
+        let place = if let Some(&known) = self.names[cluster].get(key) {
+            known
         } else {
             let key: Arc<[u8]> = key.into();
             self.bytes += key.len();
             let lines = Vec::new();
             let (watch, asked, is_routine) = (Watch::No, now, false);
-            let spot = Spot { cluster, shard, slot, key: key.clone(), watch, asked, is_routine, lines };
-            let spot = self.spots.insert(spot) as u32;
-            self.names[cluster].insert(key, spot);
-            spot
+            let new = Spot { cluster, shard, slot, key: key.clone(), watch, asked, is_routine, lines };
+            let place = self.spots.insert(new) as u32;
+            self.names[cluster].insert(key, place);
+            place
         };
-        let known = self.spots[spot as usize].lines.iter().find(|&&line| self.lines[line as usize].wish == *wish);
+        let known = self.spots[place as usize].lines.iter().find(|&&line| self.lines[line as usize].wish == *wish);
         if let Some(&line) = known {
             return line;
         }
-        let line = Line::new(spot, wish.clone());
+        let line = Line::new(place, wish.clone());
         self.bytes += line.held();
         let line = self.lines.insert(line) as u32;
-        self.spots[spot as usize].lines.push(line);
+        self.spots[place as usize].lines.push(line);
         line
     }
 
@@ -401,7 +350,7 @@ impl Waits {
             let watchers = std::mem::take(&mut self.watchers);
             let (tags, tickets, accounted) = (self.tags, self.tickets, self.accounted);
             if self.results.is_empty() && self.waiters.capacity() > 64 {
-                *self = Self { watchers, tags, tickets, accounted, ..Self::default() };
+                *self = Self { watchers, tickets, tags, accounted, ..Self::default() };
             } else {
                 self.watchers = watchers;
             }
