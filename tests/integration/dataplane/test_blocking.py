@@ -1,5 +1,5 @@
-"""Clients that wait at an engine, which does not tell the proxy what changes: on connections of their own, from a bounded
-pool, given up when the client goes."""
+"""Clients that wait at an engine, which does not tell the proxy what changes: on connections of their own, from a
+bounded pool, given up when the client goes."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Clients that wait for keys: in the proxy, without connections of their own, served in the order they came, as
-one Redis serves them."""
+"""Clients that wait for keys: in the proxy, without connections of their own, in order, as one Redis serves them."""
 
 from __future__ import annotations
 
@@ -224,19 +223,6 @@ def test_nobody_overtakes_who_waits_for_a_key(table: Table, engine: RedisNode) -
     third = table.wait("BLPOP", "{k}b", "{k}a", 0)
     engine.ask("RPUSH", "{k}a", "x", "y")
     assert (first.reply(), third.reply()) == ([b"{k}a", b"x"], [b"{k}a", b"y"])
-
-
-def test_order_holds_whatever_is_pushed_meanwhile(table: Table, engine: RedisNode) -> None:
-    clients = [table.client() for _ in range(60)]
-    for n, client in enumerate(clients):
-        client.send_command("BLPOP" if n % 2 else "BRPOP", "jobs", 0)
-        wait_until(lambda: table.count() == n + 1, "it waits")
-    for n in range(60):
-        engine.ask("RPUSH", "jobs", n)
-    got = [int(client.reply()[1]) for client in clients]
-    assert sorted(got) == list(range(60))
-    # one served by BLPOP takes the oldest, one by BRPOP the newest of what there is then: each round goes to the first
-    assert got[0] < got[-1]
 
 
 def test_wrong_types_are_told_to_who_comes_and_not_to_who_waits(table: Table, engine: RedisNode) -> None:

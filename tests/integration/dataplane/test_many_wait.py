@@ -1,5 +1,5 @@
-"""Many clients wait, come and go while others push, with whatever timeouts: nothing is lost, nothing is given twice, nobody
-waits for what is there, and who came first is served first."""
+"""Many clients wait, come and go while others push: nothing is lost, nothing is given twice, nobody waits for
+what is there, and who came first is served first."""
 
 from __future__ import annotations
 

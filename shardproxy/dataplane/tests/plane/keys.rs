@@ -80,8 +80,8 @@ struct Lists(Arc<Mutex<Shelf>>);
 
 impl Lists {
     fn engine(&self) -> Engine {
-        let shelf = self.0.clone();
-        Engine::tracking(move |number, words| shelf.lock().unwrap().answer(number, words))
+        let state = self.0.clone();
+        Engine::tracking(move |number, words| state.lock().unwrap().answer(number, words))
     }
 
     fn put(&self, key: &str, element: &str) {
@@ -97,7 +97,9 @@ impl Lists {
     fn tell(&self, engine: &Engine, key: &str) {
         let watchers = self.0.lock().unwrap().watchers.remove(key).unwrap_or_default();
         let text = format!(">2\r\n$10\r\ninvalidate\r\n*1\r\n${}\r\n{key}\r\n", key.len());
-        watchers.into_iter().for_each(|number| engine.tell(number, text.as_bytes()));
+        for number in watchers {
+            engine.tell(number, text.as_bytes());
+        }
     }
 
     fn is_watched(&self, key: &str) -> bool {
