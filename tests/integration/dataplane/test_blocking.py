@@ -1,5 +1,4 @@
-"""Clients that wait at an engine, which does not tell the proxy what changes: on connections of their own, from a
-bounded pool, given up when the client goes."""
+"""Clients that wait at an engine, which tells of no changes: on connections from a bounded pool."""
 
 from __future__ import annotations
 

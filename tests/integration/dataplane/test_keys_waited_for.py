@@ -1,4 +1,4 @@
-"""Clients that wait for keys: in the proxy, without connections of their own, in order, as one Redis serves them."""
+"""Clients that wait for keys: in the proxy, without connections of their own, as one Redis serves them."""
 
 from __future__ import annotations
 
