@@ -37,5 +37,5 @@ class ClusterLimits(Section):
     """Bytes waiting to be sent to one shard; beyond it requests for that shard are refused."""
     dedicated: Annotated[int, Strict(), Field(ge=1, le=100_000)] = 256
     """Connections of a worker to one node for clients that WATCH, or block where the proxy cannot wait for
-    them; one more waits its turn. All of them together are no more than there are file descriptors for, beside
-    clients and what workers share."""
+    them; one more waits its turn. All of them together are no more than there are file descriptors for,
+    beside clients and what workers share."""
