@@ -29,6 +29,7 @@ class Command:
     join: str | None
     note: str | None
     subcommands: tuple[Command, ...] = ()
+    is_restricted: bool = False  # refused unless the config allows it
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> Self:
@@ -48,6 +49,7 @@ class Command:
             join=values["join"],
             note=values["note"],
             subcommands=tuple(cls.read(sub) for sub in values["subcommands"]),
+            is_restricted=values.get("restricted", False),
         )
 
     def is_arity(self, count: int) -> bool:

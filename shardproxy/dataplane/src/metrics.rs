@@ -8,6 +8,10 @@ use serde_json::{json, Map, Value};
 
 use crate::sync::lock;
 
+mod liberties;
+
+pub use liberties::{shape, Liberties};
+
 /// A number with one writer: a plain load and store, no locked instruction.
 #[derive(Default)]
 pub struct Counter(AtomicU64);
@@ -92,6 +96,8 @@ pub struct ClusterMetrics {
     pub fresh_reads: Counter,
     /// Clients that wait for keys now.
     pub waiting: Counter,
+    /// What several shards would refuse.
+    pub liberties: Liberties,
     latency: [Histogram; CLASSES.len()],
     commands: Box<[[Counter; 2]]>,
 }
@@ -146,6 +152,7 @@ impl Default for ClusterMetrics {
             subscription_gaps: Counter::default(),
             waiting: Counter::default(),
             fresh_reads: Counter::default(),
+            liberties: Liberties::default(),
             latency: Default::default(),
             commands: (0..COMMANDS).map(|_| Default::default()).collect(),
         }
@@ -312,6 +319,7 @@ fn collect_cluster(parts: &[Arc<ClusterMetrics>], names: &HashMap<u16, String>) 
         "tryagain": sum(|m| &m.tryagain), "indoubt": sum(|m| &m.indoubt),
         "waiting": sum(|m| &m.waiting), "deliveries": sum(|m| &m.deliveries), "subscription_gaps": sum(|m| &m.subscription_gaps),
         "fresh_reads": sum(|m| &m.fresh_reads),
+        "relaxed": liberties::collect(&parts.iter().map(|m| &m.liberties).collect::<Vec<_>>(), names),
         "commands": commands, "latency": latency,
     })
 }

@@ -9,6 +9,8 @@ pub struct Trouble {
     /// Since when requests may be waiting for this node; none while it answers.
     pub down_since: Option<Instant>,
     pub why_down: String,
+    /// The engine does not have the database it was to be for.
+    pub lacks_database: bool,
     /// Of a memcached node: failures since it last answered a client's request, and how often it was back only to fail.
     pub strikes: u32,
     pub relapses: u32,
@@ -25,6 +27,7 @@ impl Trouble {
             failures: 0,
             down_since: None,
             why_down: String::new(),
+            lacks_database: false,
             strikes: 0,
             relapses: 0,
             is_out: false,

@@ -31,6 +31,8 @@ pub struct Talk {
     resp: u8,
     multi: Option<Multi>,
     blocked: Option<Vec<Vec<u8>>>,
+    /// The database it was last told to select.
+    db: Vec<u8>,
     /// Topics by the words of their messages.
     topics: Vec<(&'static str, Vec<u8>)>,
     /// Keys whose next change it is told.
@@ -47,6 +49,7 @@ struct Multi {
     /// Keys of whose elements some are taken.
     popped: Vec<Vec<u8>>,
     is_refused: bool,
+    db: Option<Vec<u8>>,
 }
 
 /// The words of a whole command at the front, and its length.
@@ -99,7 +102,8 @@ fn is_write(word: &str) -> bool {
 
 impl Talk {
     pub const fn of(node: usize) -> Self {
-        Self { node, resp: 2, multi: None, blocked: None, topics: Vec::new(), watched: None, is_left: false }
+        let (multi, blocked, watched) = (None, None, None);
+        Self { node, resp: 2, multi, blocked, db: Vec::new(), topics: Vec::new(), watched, is_left: false }
     }
 
     pub const fn is_blocked(&self) -> bool {
@@ -202,6 +206,9 @@ pub fn redis(talk: &mut Talk, words: Vec<Vec<u8>>, how: &How, ledger: &mut Ledge
                     return refusal;
                 }
                 multi.writes.iter().for_each(|key| ledger.execute(key, talk.is_left));
+                let default = if talk.db.is_empty() { b"0" } else { talk.db.as_slice() };
+                let db = multi.db.as_deref().unwrap_or(default);
+                assert_eq!(db, default, "a transaction leaves its connection, which others share, in another database");
                 let mut reply = format!("*{}\r\n", multi.count).into_bytes();
                 reply.extend_from_slice(&multi.replies);
                 return reply;
@@ -223,6 +230,9 @@ pub fn redis(talk: &mut Talk, words: Vec<Vec<u8>>, how: &How, ledger: &mut Ledge
                     return b"+QUEUED\r\n".to_vec();
                 }
                 multi.writes.extend(write_key);
+                if word == "SELECT" {
+                    multi.db = Some(words[1].clone());
+                }
                 let reply = value(&word, &words, own, 0);
                 multi.replies.extend_from_slice(&reply.unwrap_or_else(|| b"+OK\r\n".to_vec()));
                 return b"+QUEUED\r\n".to_vec();
@@ -235,6 +245,9 @@ pub fn redis(talk: &mut Talk, words: Vec<Vec<u8>>, how: &How, ledger: &mut Ledge
         }
         watched.push(words[1].clone());
         return holder(&words[1], ledger).to_vec();
+    }
+    if word == "SELECT" {
+        talk.db.clone_from(&words[1]);
     }
     if let Some(reply) = connection(talk, &word, &words, how) {
         return reply;

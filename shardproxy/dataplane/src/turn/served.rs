@@ -29,6 +29,8 @@ pub struct Served {
     pub reads_nearest: bool,
     /// `Limits::shard_queue`.
     pub shard_queue: usize,
+    /// That clients may select, and that the engine is not known to lack.
+    pub databases: u32,
     /// Part number of each shard within one scatter-gathered command; scratch.
     pub parts: Vec<u16>,
 }
@@ -79,6 +81,7 @@ impl Served {
         let shards = cluster.shards.len();
         let reads = cluster.spec.reads;
         let shard_queue = cluster.spec.limits.shard_queue;
+        let databases = cluster.databases;
         Self {
             cluster,
             metrics,
@@ -89,6 +92,7 @@ impl Served {
             spreads_reads: reads != Reads::Primary,
             reads_nearest: reads == Reads::Nearest,
             shard_queue,
+            databases,
             parts: vec![u16::MAX; shards],
         }
     }
