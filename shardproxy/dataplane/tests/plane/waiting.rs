@@ -103,6 +103,15 @@ fn who_waits_for_a_connection_can_be_unblocked() {
 }
 
 #[test]
+fn what_else_ends_a_wait_is_the_answer() {
+    let gone = "-UNBLOCKED the stream key no longer exists";
+    let engine = answering(move || Act::say(&format!("{gone}\r\n")));
+    let proxy = Proxy::start(&Spec::shard(&[&engine], Some(0)));
+    assert_eq!(proxy.client().ask(XREAD), gone);
+    assert_eq!(engine.count(XREAD), 1, "it is not asked again");
+}
+
+#[test]
 fn who_was_unblocked_by_a_demotion_waits_on_at_the_next_primary() {
     let (old, new) = (answering(|| Act::cut(DEMOTED)), answering(|| Act::say(&popped())));
     let mut proxy = Proxy::start(&Spec::shard(&[&old, &new], Some(0)));
