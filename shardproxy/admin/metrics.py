@@ -134,6 +134,12 @@ TABLE: tuple[Metric, ...] = (
         lambda c: c.subscription_gaps,
     ),
     _cluster(
+        "shardproxy_waiting_clients",
+        GAUGE,
+        "Clients that wait for keys: lists, sorted sets or streams in which there is nothing yet.",
+        lambda c: c.waiting,
+    ),
+    _cluster(
         "shardproxy_fresh_reads_total",
         COUNTER,
         "Reads that went to primaries because their keys may have been written within max_staleness.",

@@ -16,6 +16,7 @@ from shardproxy.commands.call import Call, CommandError, Handler
 from shardproxy.commands.info_merge import Section, info_read, info_write, sections_merge
 from shardproxy.commands.shards import Answer, ask_all, ask_every
 from shardproxy.commands.table import lower
+from shardproxy.dataplane.statistics import ClusterStatistics
 from shardproxy.model import Address
 from shardproxy.wire.reply import Reply, Verbatim
 
@@ -77,7 +78,7 @@ def _as_proxy(call: Call, sections: dict[str, Section]) -> None:
             "executable": "",
             "config_file": "",
         },
-        "clients": {"connected_clients": str(statistics.clients)} if statistics else {},
+        "clients": _clients(sections, statistics) if statistics else {},
         "replication": {"role": "slave" if call.is_reader else "master", "master_replid": identity},
         "cluster": {"cluster_enabled": str(int(is_cluster))},
     }
@@ -89,6 +90,13 @@ def _as_proxy(call: Call, sections: dict[str, Section]) -> None:
         fields = sections["replication"].fields
         for name in [name for name in fields if name.removeprefix("slave").isdigit()]:
             del fields[name]
+
+
+def _clients(sections: Mapping[str, Section], statistics: ClusterStatistics) -> dict[str, str]:
+    """Ours; who waits does so here, but for those who wait at the engines."""
+    there = sections["clients"].fields.get("blocked_clients", "0") if "clients" in sections else "0"
+    blocked = statistics.waiting + (int(there) if there.isdigit() else 0)
+    return {"connected_clients": str(statistics.clients), "blocked_clients": str(blocked)}
 
 
 def _proxy(call: Call, answers: list[Answer]) -> Section:

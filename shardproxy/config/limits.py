@@ -38,5 +38,6 @@ class ClusterLimits(Section):
     """Bytes of requests to one node that a worker holds until they are answered; beyond it clients with
     requests for that shard are not read until there is room. One request may be larger."""
     dedicated: Annotated[int, Strict(), Field(ge=1, le=100_000)] = 256
-    """Connections of a worker to one node for clients that block or WATCH; one more waits its turn. All of
-    them together are no more than there are file descriptors for, beside clients and what workers share."""
+    """Connections of a worker to one node for clients that WATCH, or block where the proxy cannot wait for
+    them; one more waits its turn. All of them together are no more than there are file descriptors for,
+    beside clients and what workers share."""

@@ -76,6 +76,7 @@ class ClusterStatistics:
     protocol_errors: int
     deliveries: int  # of messages to subscribers
     subscription_gaps: int
+    waiting: int  # clients that wait for keys now
     fresh_reads: int  # that replicas were not asked for, so soon after a write
     held: int  # requests whose clients were not read on until a queue had room
     parked: int  # requests that wait for a primary now
@@ -100,6 +101,7 @@ class ClusterStatistics:
             protocol_errors=values["protocol_errors"],
             deliveries=values["deliveries"],
             subscription_gaps=values["subscription_gaps"],
+            waiting=values["waiting"],
             fresh_reads=values["fresh_reads"],
             held=values["held"],
             parked=values["parked"],

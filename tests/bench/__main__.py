@@ -3,6 +3,7 @@
 workloads.py  what is asked        systems.py  what is measured    probe.py    start and memory of a process
 tools.py      the load generator   run.py      in turn, in rounds  figures.py  medians and ratios
 report.py     tables and JSON      machine.py  measured on what    README.md   how to read it, and to profile
+waiting.py    many clients that block (`python -m tests.bench.waiting`)
 health.py     what it costs to watch many shards, by itself (`python -m tests.bench.health`)
 """
 

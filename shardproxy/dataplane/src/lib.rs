@@ -16,6 +16,7 @@
 //!  worker                 one thread: its turn, sockets, messages, ticks; schedules, decides nothing
 //!  serve > admit          what is done about a request, one file per family, behind one gate
 //!  recovery > pubsub      what becomes of requests that found no answer; subscriptions
+//!  waiting                clients that wait for keys, in the order they came
 //!  complete               the one exit: replies to whom they are owed
 //!  place > turn > shared  which connection; what a turn works on; what all threads share
 //!  links clients          connections to nodes, connections of applications
@@ -51,6 +52,7 @@ mod shared;
 pub mod simulation;
 mod sync;
 mod turn;
+mod waiting;
 mod worker;
 
 pub use model::Cluster;

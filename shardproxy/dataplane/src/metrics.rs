@@ -96,6 +96,8 @@ pub struct ClusterMetrics {
     pub fresh_reads: Counter,
     /// Requests whose clients were held until a queue had room.
     pub held: Counter,
+    /// Clients that wait for keys now.
+    pub waiting: Counter,
     /// What several shards would refuse.
     pub liberties: Liberties,
     latency: [Histogram; CLASSES.len()],
@@ -150,6 +152,7 @@ impl Default for ClusterMetrics {
             indoubt: Counter::default(),
             deliveries: Counter::default(),
             subscription_gaps: Counter::default(),
+            waiting: Counter::default(),
             fresh_reads: Counter::default(),
             held: Counter::default(),
             liberties: Liberties::default(),
@@ -237,6 +240,7 @@ impl Registry {
             metrics.clients.set(0);
             metrics.parked.set(0);
             metrics.parked_bytes.set(0);
+            metrics.waiting.set(0);
         }
         for (_, metrics) in lock(&self.nodes).iter().filter(|((.., owner), _)| *owner == worker) {
             metrics.connections.set(0);
@@ -316,7 +320,8 @@ fn collect_cluster(parts: &[Arc<ClusterMetrics>], names: &HashMap<u16, String>) 
         "protocol_errors": sum(|m| &m.protocol_errors),
         "parked": sum(|m| &m.parked), "parked_bytes": sum(|m| &m.parked_bytes),
         "tryagain": sum(|m| &m.tryagain), "indoubt": sum(|m| &m.indoubt),
-        "deliveries": sum(|m| &m.deliveries), "subscription_gaps": sum(|m| &m.subscription_gaps),
+        "waiting": sum(|m| &m.waiting), "deliveries": sum(|m| &m.deliveries),
+        "subscription_gaps": sum(|m| &m.subscription_gaps),
         "fresh_reads": sum(|m| &m.fresh_reads), "held": sum(|m| &m.held),
         "relaxed": liberties::collect(&parts.iter().map(|m| &m.liberties).collect::<Vec<_>>(), names),
         "commands": commands, "latency": latency,

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const FLOORS: [&str; 25] = [
+const FLOORS: [&str; 26] = [
     "python",
     "plane",
     "simulation",
@@ -12,6 +12,7 @@ const FLOORS: [&str; 25] = [
     "admit",
     "recovery",
     "pubsub",
+    "waiting",
     "complete",
     "place",
     "turn",

@@ -126,6 +126,7 @@ def statistics(clients: int = 3) -> dict[str, Any]:
         "offloads": 31,
         "deliveries": 32,
         "subscription_gaps": 33,
+        "waiting": 5,
         "fresh_reads": 38,
         "held": 40,
         "relaxed": {"rename": {"count": 39, "example": "RENAME a:# b:#"}},

@@ -79,6 +79,8 @@ pub struct Client {
     pub subscriptions: Option<Box<Subscriptions>>,
     /// The connection of its own it holds: an upstream.
     pub lease: Option<u32>,
+    /// The worker with which it waits for keys.
+    pub waits_at: Option<u16>,
     /// Its next request, which waits for such a connection.
     pub waiting: Option<Box<Waiting>>,
     /// Since when it is held, or was called in vain.
@@ -196,6 +198,7 @@ impl Client {
             executing: None,
             subscriptions: None,
             lease: None,
+            waits_at: None,
             waiting: None,
             hold: None,
             is_called: false,

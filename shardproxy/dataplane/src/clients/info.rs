@@ -52,7 +52,9 @@ impl Client {
             subscriptions: self.subscriptions.as_deref().map_or([0; 3], Subscriptions::counts),
             queued: self.transaction.as_deref().filter(|t| t.is_open).map(|t| t.commands),
             is_watching: self.transaction.as_deref().is_some_and(|t| t.is_watching),
-            is_blocked: self.lease.is_some() && !self.replies.is_empty() || self.flow == Flow::Queued,
+            is_blocked: self.waits_at.is_some()
+                || self.lease.is_some() && !self.replies.is_empty()
+                || self.flow == Flow::Queued,
             details,
         }
     }

@@ -26,6 +26,11 @@ impl Waiting {
         Self { ends, troubled: None, sent: now, unblocked: None, is_watch: false }
     }
 
+    /// There was nothing for it when it was asked for, and only its engine knows how long it waits.
+    pub fn elsewhere(now: Instant, ends: Option<Instant>) -> Self {
+        Self { ends, ..Self::new(now, None) }
+    }
+
     pub fn to_watch(now: Instant, limit: Duration) -> Self {
         Self { is_watch: true, ..Self::new(now, Some(limit)) }
     }

@@ -38,9 +38,14 @@ pub enum Act {
     Unsubscribe,
     PatternUnsubscribe,
     ShardUnsubscribe,
-    /// It waits, with its timeout as the last argument, or as the first.
-    WaitLast,
-    WaitFirst,
+    /// It waits for elements of lists, or of sorted sets, with its timeout as the last argument.
+    WaitList,
+    WaitSortedSet,
+    /// It moves an element from one list, which it waits for, to another.
+    WaitMove,
+    /// It waits for one of so many keys, with its timeout as the first argument.
+    WaitListOf,
+    WaitSortedSetOf,
     Move,
     Scan,
     ScriptFlush,
@@ -83,14 +88,14 @@ const ACTS: [(&str, Act); 47] = [
     ("unsubscribe", Act::Unsubscribe),
     ("punsubscribe", Act::PatternUnsubscribe),
     ("sunsubscribe", Act::ShardUnsubscribe),
-    ("blpop", Act::WaitLast),
-    ("brpop", Act::WaitLast),
-    ("blmove", Act::WaitLast),
-    ("brpoplpush", Act::WaitLast),
-    ("bzpopmin", Act::WaitLast),
-    ("bzpopmax", Act::WaitLast),
-    ("blmpop", Act::WaitFirst),
-    ("bzmpop", Act::WaitFirst),
+    ("blpop", Act::WaitList),
+    ("brpop", Act::WaitList),
+    ("blmove", Act::WaitMove),
+    ("brpoplpush", Act::WaitMove),
+    ("bzpopmin", Act::WaitSortedSet),
+    ("bzpopmax", Act::WaitSortedSet),
+    ("blmpop", Act::WaitListOf),
+    ("bzmpop", Act::WaitSortedSetOf),
     ("move", Act::Move),
     ("scan", Act::Scan),
     ("script|flush", Act::ScriptFlush),
@@ -169,6 +174,11 @@ impl Act {
                 | Self::Quit
                 | Self::Reset
         )
+    }
+
+    /// Whether it waits for elements of lists or sorted sets.
+    pub const fn waits(self) -> bool {
+        matches!(self, Self::WaitList | Self::WaitSortedSet | Self::WaitMove | Self::WaitListOf | Self::WaitSortedSetOf)
     }
 
     /// Whether its reply within EXEC's says what only the proxy knows right.

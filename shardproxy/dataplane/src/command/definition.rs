@@ -122,6 +122,11 @@ impl Command {
         self.flags.contains(Flags::READONLY)
     }
 
+    /// Whether the proxy knows how to ask what there is for it, should there be nothing yet.
+    pub fn waits_for_keys(&self) -> bool {
+        self.act.waits() || self.keys == Keys::Streams
+    }
+
     /// Whether it may change data. Of a program that does not say that it only reads, nobody knows.
     #[inline]
     pub const fn may_write(&self) -> bool {

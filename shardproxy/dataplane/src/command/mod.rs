@@ -8,6 +8,7 @@ mod load;
 mod overrides;
 mod span;
 mod table;
+mod waits;
 
 pub use act::Act;
 pub use definition::{Command, Join, Keys, Route};
@@ -16,3 +17,4 @@ pub use keys::{key_positions, sort_positions, streams, KeysError};
 pub use overrides::Overrides;
 pub use span::Span;
 pub use table::CommandTable;
+pub use waits::{wait_of, Form, Kind, Wait};

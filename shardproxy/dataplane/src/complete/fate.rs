@@ -80,12 +80,14 @@ pub fn fate_of(link: &mut Link, request: &Entry, reply: &[u8], is_error: bool, w
     deliver
 }
 
-/// What a primary says to those who wait when it becomes a replica. CLIENT UNBLOCK says it in other words.
-const DEMOTED: &[u8] = b"-UNBLOCKED force unblock";
+/// What a primary says to those who wait when it becomes a replica. Other words, as of CLIENT UNBLOCK or of a stream that is
+/// no more, are the answer.
+const DEMOTED: &[u8] = b"instance state changed";
 
 fn fate_of_wait(link: &Link, request: &Entry, reply: &[u8], is_error: bool) -> Fate {
     let moves = link.leased().is_some_and(|leased| leased.moves) && reply.starts_with(b"-UNBLOCKED");
-    if is_error && (is_refusal(reply, false) || reply.starts_with(DEMOTED) || moves) {
+    let is_demotion = reply.starts_with(b"-UNBLOCKED") && memchr::memmem::find(reply, DEMOTED).is_some();
+    if is_error && (is_refusal(reply, false) || is_demotion || moves) {
         return Fate::WaitElsewhere;
     }
     let is_nothing = matches!(reply, b"_\r\n" | b"*-1\r\n" | b"$-1\r\n");

@@ -63,7 +63,7 @@ fn answered(link: &Link, is_error: bool) -> Option<(Entry, Kind)> {
     let request = exchange.asked().or_else(|| exchange.begun().filter(|_| is_error))?;
     match request.asked {
         Asked::Memcached(kind) => Some((*request, kind)),
-        Asked::Reply | Asked::Exec(_) => None,
+        Asked::Reply | Asked::Exec(_) | Asked::Attempt(_) => None,
     }
 }
 

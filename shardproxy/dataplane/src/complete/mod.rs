@@ -16,11 +16,11 @@ pub use fate::Overtaker;
 pub use written::mark_written;
 
 use crate::clients::Clients;
-use crate::exchange::{Body, Entry};
+use crate::exchange::{Body, BufferPool, Entry};
 use crate::links::{Link, State};
 use crate::metrics::CloseReason;
 use crate::model::EngineKind;
-use crate::turn::{Accounts, Served, Turn};
+use crate::turn::{Accounts, Outcome, Served, Turn, Waits};
 
 /// An incomplete reply beyond this is passed on in pieces rather than gathered.
 const GATHER: usize = 64 * 1024;
@@ -59,11 +59,23 @@ pub fn deliver_all(
     }
 }
 
-/// Count a request that was answered.
+/// Give a complete reply to whom it is owed: a client, or some that wait.
+#[inline]
+fn hand_over(waits: &mut Waits, clients: &mut Clients, pool: &mut BufferPool, request: &Entry, reply: &[u8]) {
+    if request.is_attempt() {
+        waits.results.push((request.owed, Outcome::Reply(reply.to_vec())));
+    } else {
+        clients.deliver(pool, &request.owed, reply);
+    }
+}
+
+/// Count a request that was answered. What clients wait for is counted when they get it.
 #[inline]
 fn count(served: &Served, link: &Link, request: &Entry, is_error: bool, now: u32) {
-    served.metrics.command(request.command, is_error);
-    served.metrics.latency(request.class, now.wrapping_sub(request.since));
+    if !request.is_attempt() {
+        served.metrics.command(request.command, is_error);
+        served.metrics.latency(request.class, now.wrapping_sub(request.since));
+    }
     link.metrics.requests.increment();
     if is_error {
         link.metrics.errors.increment();
@@ -72,6 +84,9 @@ fn count(served: &Served, link: &Link, request: &Entry, is_error: bool, now: u32
 
 /// Answer one request with an error of the proxy's own.
 pub fn fail(turn: &mut Turn, clients: &mut Clients, cluster: usize, request: &Entry, text: &[u8]) {
+    if request.is_attempt() {
+        return turn.waits.results.push((request.owed, Outcome::Failure(text.to_vec())));
+    }
     if let Some(served) = turn.served(cluster) {
         served.metrics.command(request.command, true);
         if clients.owed(&request.owed).is_some() {
@@ -83,6 +98,9 @@ pub fn fail(turn: &mut Turn, clients: &mut Clients, cluster: usize, request: &En
 
 /// A reply broke off after its first bytes went out.
 pub fn cut(turn: &mut Turn, clients: &mut Clients, request: &Entry, reason: CloseReason) {
+    if request.is_attempt() {
+        return turn.waits.results.push((request.owed, Outcome::Cut));
+    }
     clients.cut(&mut turn.pool, &request.owed, reason);
 }
 

@@ -5,15 +5,16 @@ use std::mem;
 use super::exec_reply::Asker;
 use super::fate::{fate_of, set_aside, Fate, Overtaker};
 use super::receivers::count_receivers;
-use super::{count, exec_reply, gathers_at_most, greeting_left, is_asked, unasked, Errands, GATHER};
+use super::{count, exec_reply, gathers_at_most, greeting_left, hand_over, is_asked, unasked, Errands, GATHER};
 use crate::clients::Clients;
 use crate::dialect::resp::refusals::is_refusal;
+use crate::dialect::resp::reply::array_elements;
 use crate::exchange::{BufferPool, Entry, LARGE, WHOLE};
 use crate::links::{durable, Link, State};
 use crate::metrics::Class;
 use crate::model::NO_TERMS;
 use crate::shared::Shared;
-use crate::turn::{Accounts, Served, Turn};
+use crate::turn::{Accounts, Outcome, Served, Turn, Waits};
 
 /// A node says so of a request it has read the beginning of, before it closes: that one is larger than it takes.
 const PROTOCOL_ERROR: &[u8] = b"-ERR Protocol error";
@@ -28,7 +29,7 @@ pub fn deliver_all(
     data: &[u8],
     errands: &mut Errands,
 ) -> Result<usize, String> {
-    let Turn { links, clusters, pool, accounts, now, micros, millis, shared, number, .. } = turn;
+    let Turn { links, clusters, pool, accounts, now, micros, millis, shared, number, waits, .. } = turn;
     let link = &mut links[index];
     let Some(served) = &clusters[link.way.cluster] else { return Ok(data.len()) };
     let mut taken = 0;
@@ -46,7 +47,7 @@ pub fn deliver_all(
         if !scan.complete {
             link.scanned += scan.consumed;
             let most = served.cluster.spec.limits.client_output;
-            if pass_on_incomplete(link, clients, (pool, accounts), &data[taken..end], most) {
+            if pass_on_incomplete(link, clients, waits, (pool, accounts), &data[taken..end], most) {
                 taken = end;
             }
             return Ok(taken);
@@ -63,7 +64,7 @@ pub fn deliver_all(
             if !is_early_refusal(link, reply) {
                 return Err(unasked(reply));
             }
-            refuse_early(link, clients, pool, reply);
+            refuse_early(link, clients, waits, pool, reply);
             if reply.starts_with(PROTOCOL_ERROR) {
                 return Err(unasked(reply)); // it closes now
             }
@@ -73,9 +74,13 @@ pub fn deliver_all(
         if link.redo.inner_seen < request.inner() {
             link.redo.inner_seen += 1; // its client was answered QUEUED when it queued
             link.redo.inner_refused |= reply[0] == b'-' && is_refusal(reply, false);
+            if reply[0] == b'-' && request.is_attempt() && link.redo.why_aborted.is_none() {
+                link.redo.why_aborted = Some(reply.into());
+            }
             continue;
         }
         let was_refused = mem::take(&mut link.redo.inner_refused);
+        let why_aborted = link.redo.why_aborted.take();
         link.redo.inner_seen = 0;
         let is_error = matches!(reply[0], b'-' | b'!') && !link.is_streaming;
         if is_error || link.redo.left > 0 {
@@ -92,7 +97,11 @@ pub fn deliver_all(
             let (settled, asks_again) = replicas_answered(served, link, &request, reply, *micros);
             errands.asks_again |= asks_again;
             for held in settled {
-                clients.deliver(pool, &held.request.owed, &held.reply);
+                if held.request.is_attempt() && held.reply.starts_with(b"-") {
+                    waits.results.push((held.request.owed, Outcome::Failure(held.reply)));
+                } else {
+                    hand_over(waits, clients, pool, &held.request, &held.reply);
+                }
             }
             continue;
         }
@@ -101,7 +110,7 @@ pub fn deliver_all(
         }
         let corrected = match request.class {
             Class::Publish => corrected((shared, *number), served.databases, clients, link, &request, reply),
-            _ => None,
+            _ => why_aborted.filter(|_| is_error).map(Vec::from),
         };
         let reply = corrected.as_deref().unwrap_or(reply);
         link.is_streaming = false;
@@ -111,11 +120,11 @@ pub fn deliver_all(
         link.exchange.pop();
         served.note_written(request.mark, *millis);
         count(served, link, &request, is_error, *micros);
-        if link.votes.is_asking() && !is_error && request.is_durable() {
+        if link.votes.is_asking() && !is_error && request.is_durable() && has_changed(&request, reply) {
             link.votes.hold(request, reply, *micros);
             continue;
         }
-        clients.deliver(pool, &request.owed, reply);
+        hand_over(waits, clients, pool, &request, reply);
     }
     Ok(taken)
 }
@@ -134,12 +143,19 @@ fn is_early_refusal(link: &Link, reply: &[u8]) -> bool {
 }
 
 #[cold]
-fn refuse_early(link: &mut Link, clients: &mut Clients, pool: &mut BufferPool, reply: &[u8]) {
+fn refuse_early(link: &mut Link, clients: &mut Clients, waits: &mut Waits, pool: &mut BufferPool, reply: &[u8]) {
     if let Some(request) = link.exchange.head() {
-        clients.deliver(pool, &request.owed, reply);
+        hand_over(waits, clients, pool, request, reply);
         link.metrics.errors.increment();
         link.exchange.pop();
     }
+}
+
+/// Whether something was written that replicas should have: not where those who wait got nothing.
+fn has_changed(request: &Entry, reply: &[u8]) -> bool {
+    let is_nothing =
+        |element: &[u8]| matches!(element.first(), Some(b'-' | b'_' | b'+')) || element.get(1) == Some(&b'-');
+    !request.is_attempt() || array_elements(reply).is_ok_and(|mut each| each.any(|e| e.is_ok_and(|e| !is_nothing(e))))
 }
 
 /// What only the proxy knows right of a reply.
@@ -187,6 +203,7 @@ fn replicas_answered(
 fn pass_on_incomplete(
     link: &mut Link,
     clients: &mut Clients,
+    waits: &mut Waits,
     (pool, accounts): (&mut BufferPool, &Accounts),
     piece: &[u8],
     client_output: usize,
@@ -201,11 +218,14 @@ fn pass_on_incomplete(
     if link.streamed + link.scanned > LARGE {
         clients.moves_large(&request.owed);
     }
-    let is_changed = request.class == Class::Publish || link.is_deposed();
+    let is_changed = request.class == Class::Publish || request.is_attempt() || link.is_deposed();
     let is_whole = request.owed.part == WHOLE && request.inner() <= link.redo.inner_seen && !is_changed;
     let is_gathered = !is_whole || link.votes.is_asking() && request.is_durable();
     let (most, reason) = gathers_at_most(accounts, client_output);
     if !link.is_streaming && (link.scanned > client_output || is_gathered && link.scanned > most) {
+        if request.is_attempt() {
+            waits.results.push((request.owed, Outcome::Cut));
+        }
         clients.cut(pool, &request.owed, reason); // the rest is thrown away as it comes
         link.is_streaming = true;
     }

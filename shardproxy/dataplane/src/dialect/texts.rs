@@ -23,6 +23,12 @@ pub const DISCARD_WITHOUT_MULTI: &[u8] = b"-ERR DISCARD without MULTI\r\n";
 pub const WATCH_INSIDE_MULTI: &[u8] = b"-ERR WATCH inside MULTI is not allowed\r\n";
 pub const NOT_IN_TRANSACTION: &[u8] = b"-ERR Command not allowed inside a transaction\r\n";
 pub const UNBLOCKED: &[u8] = b"-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n";
+/// What an engine tells who waits for entries of a stream for a group, when one or the other is no more.
+pub const STREAM_GONE: &[u8] = b"-UNBLOCKED the stream key no longer exists\r\n";
+pub const GROUP_GONE: &[u8] = b"-NOGROUP the consumer group this client was blocked on no longer exists\r\n";
+pub const WORKER_LOST: &[u8] = b"-TRYAGAIN a thread of the proxy failed, command not executed\r\n";
+pub const WORKER_LOST_IN_DOUBT: &[u8] =
+    b"-ERR INDOUBT a thread of the proxy failed, command may have been executed\r\n";
 pub const TOO_MANY_QUEUED: &[u8] =
     b"-ERR too many clients wait for a connection of their own (limits.dedicated), command not executed\r\n";
 pub const CLOSING: &[u8] = b"-TRYAGAIN the proxy closes this connection, command not executed\r\n";

@@ -11,8 +11,9 @@ pub type Mark = u32;
 pub const NO_MARK: Mark = u32::MAX;
 /// Not a part of a scatter-gathered command.
 pub const WHOLE: u16 = u16::MAX;
-/// No client has this index.
+/// No client has these indexes.
 const NOBODY: u32 = u32::MAX;
+const ATTEMPT: u32 = u32::MAX - 1;
 
 /// A place in a client's queue of replies.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -27,6 +28,8 @@ pub struct Owed {
 
 impl Owed {
     pub const NOBODY: Self = Self { client: NOBODY, tag: 0, sequence: 0, part: WHOLE };
+    /// Clients that wait are, all together.
+    pub const ATTEMPT: Self = Self { client: ATTEMPT, ..Self::NOBODY };
 }
 
 /// What comes back for a request.
@@ -36,6 +39,8 @@ pub enum Asked {
     Reply,
     /// A transaction's: so many replies that its client has seen already, as QUEUED, and then the one that counts.
     Exec(u32),
+    /// Likewise, for clients that wait: what there is for each of them.
+    Attempt(u32),
     /// A memcached node's reply to such a request.
     Memcached(Kind),
 }
@@ -113,7 +118,7 @@ impl Entry {
     #[inline]
     pub const fn inner(&self) -> u32 {
         match self.asked {
-            Asked::Exec(inner) => inner,
+            Asked::Exec(inner) | Asked::Attempt(inner) => inner,
             Asked::Reply | Asked::Memcached(_) => 0,
         }
     }
@@ -122,6 +127,12 @@ impl Entry {
     #[inline]
     pub const fn is_exec(&self) -> bool {
         matches!(self.asked, Asked::Exec(_))
+    }
+
+    /// Whether it asks what there is for clients that wait.
+    #[inline]
+    pub const fn is_attempt(&self) -> bool {
+        matches!(self.asked, Asked::Attempt(_))
     }
 
     /// Whether it is a request of the proxy's own. It concerns the connection it was put on, and no other.

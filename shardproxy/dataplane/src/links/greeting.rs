@@ -6,6 +6,7 @@ use crate::dialect::memcached::reply::is_error;
 use crate::dialect::resp::identity::{self, Doubt};
 use crate::dialect::resp::reply::integer;
 use crate::dialect::resp::write;
+use crate::dialect::texts;
 use crate::model::{Cluster, EngineKind, NodeAuth};
 
 impl Link {
@@ -37,6 +38,10 @@ impl Link {
         }
         if self.is_leased() {
             write::command(&mut bytes, &[b"CLIENT", b"ID"]);
+            replies += 1;
+        }
+        if self.is_watcher() {
+            write::command(&mut bytes, &[b"CLIENT", b"TRACKING", b"ON"]);
             replies += 1;
         }
         if self.identity.is_asking {
@@ -83,7 +88,12 @@ impl Link {
         if self.is_turned_away(&cluster.spec.node_auth, reply) {
             self.trouble.lacks_database = self.way.db != 0 && reply.starts_with(b"-ERR DB index is out of range");
             let text = String::from_utf8_lossy(&reply[1..reply.len() - 2]);
+            self.note_refusal(&text);
             return Err(format!("the node refused the proxy's greeting: {text}"));
+        }
+        if self.is_watcher() && left == 1 && reply != texts::OK {
+            self.note_refusal("ERR not understood");
+            return Err("the node tells of no changes to keys".into());
         }
         let after = if is_asking { identity::QUESTIONS } else { 0 };
         if let Role::Leased(leased) = &mut self.role {
@@ -100,6 +110,14 @@ impl Link {
     fn is_turned_away(&self, auth: &NodeAuth, reply: &[u8]) -> bool {
         let is_ping = auth.password.is_none() && self.way.resp != 3 && self.way.db == 0 && !self.is_leased();
         reply[0] == b'-' && (!is_ping || reply.starts_with(b"-ERR max number of clients"))
+    }
+
+    /// A node that is too old to tell of changes, or may not tell the proxy's user, is well otherwise.
+    fn note_refusal(&mut self, text: &str) {
+        let is_final = ["ERR ", "NOPERM", "NOPROTO"].iter().any(|word| text.starts_with(word));
+        if let Role::Watcher(watcher) = &mut self.role {
+            watcher.refusal = (is_final && !text.starts_with("ERR max number of clients")).then(|| text.to_owned());
+        }
     }
 
     fn greeted_on(&mut self, cluster: &Cluster, left: u8) {

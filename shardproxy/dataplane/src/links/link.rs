@@ -34,6 +34,16 @@ pub enum Role {
     Lot,
     /// It carries subscriptions: what comes are messages, not replies.
     Subscriber(Box<Subscriber>),
+    /// It tells of changes to keys that clients wait for.
+    Watcher(Box<Watcher>),
+}
+
+#[derive(Default)]
+pub struct Watcher {
+    /// The keys that were asked for and have no reply yet; none for a PING.
+    pub said: VecDeque<Option<Arc<[u8]>>>,
+    /// Why its node tells of no changes, though it is well.
+    pub refusal: Option<String>,
 }
 
 #[derive(Default)]
@@ -175,7 +185,11 @@ impl Link {
     }
 
     pub fn held(&self) -> usize {
-        let said = self.subscriber().map_or(0, |s| s.said.capacity() * size_of::<(Kind, Arc<[u8]>)>());
+        let said = match &self.role {
+            Role::Subscriber(subscriber) => subscriber.said.capacity() * size_of::<(Kind, Arc<[u8]>)>(),
+            Role::Watcher(watcher) => watcher.said.capacity() * size_of::<Arc<[u8]>>(),
+            _ => 0,
+        };
         self.exchange.held() + self.votes.held() + self.input.capacity() + said
     }
 
@@ -191,8 +205,10 @@ impl Link {
     /// Give back the room that much under way took.
     pub fn trim(&mut self) {
         self.exchange.trim();
-        if let Role::Subscriber(subscriber) = &mut self.role {
-            trim(&mut subscriber.said);
+        match &mut self.role {
+            Role::Subscriber(subscriber) => trim(&mut subscriber.said),
+            Role::Watcher(watcher) => trim(&mut watcher.said),
+            _ => {}
         }
     }
 
@@ -204,6 +220,17 @@ impl Link {
     #[inline]
     pub const fn is_subscriber(&self) -> bool {
         matches!(self.role, Role::Subscriber(_))
+    }
+
+    #[inline]
+    pub const fn is_watcher(&self) -> bool {
+        matches!(self.role, Role::Watcher(_))
+    }
+
+    /// Whether no requests of clients leave on it: it is there for what comes.
+    #[inline]
+    pub const fn listens(&self) -> bool {
+        self.is_subscriber() || self.is_watcher()
     }
 
     #[inline]
@@ -232,6 +259,13 @@ impl Link {
         }
     }
 
+    pub fn watcher_mut(&mut self) -> Option<&mut Watcher> {
+        match &mut self.role {
+            Role::Watcher(watcher) => Some(watcher),
+            _ => None,
+        }
+    }
+
     pub fn subscriber_mut(&mut self) -> Option<&mut Subscriber> {
         match &mut self.role {
             Role::Subscriber(subscriber) => Some(subscriber),
@@ -254,7 +288,7 @@ impl Link {
 
     /// Connections whose node must be who the topology says: those that requests leave on.
     pub const fn is_identified(&self) -> bool {
-        !self.is_subscriber() && !self.is_memcached()
+        !self.listens() && !self.is_memcached()
     }
 
     /// Whether its oldest request may wait at the engine.
@@ -285,7 +319,11 @@ impl Link {
 
     /// Whether it only listens.
     fn owes_nothing(&self) -> bool {
-        self.subscriber().is_some_and(|subscriber| !subscriber.is_pinged)
+        match &self.role {
+            Role::Subscriber(subscriber) => !subscriber.is_pinged,
+            Role::Watcher(watcher) => watcher.said.is_empty(),
+            _ => false,
+        }
     }
 
     /// So many bytes were taken, whatever they were.
@@ -303,6 +341,7 @@ impl Link {
             (State::Resolving | State::Connecting | State::Greeting(_), _) => is_slow(timeouts.connect),
             (State::Ready, Some(limit)) => match &self.role {
                 Role::Subscriber(subscriber) => (subscriber.is_pinged || self.is_within_reply()) && is_slow(limit),
+                Role::Watcher(_) => (!self.owes_nothing() || self.is_within_reply()) && is_slow(limit),
                 Role::Leased(leased) if self.is_waited_on() => {
                     // the wait is its own, the answer that ends it is none
                     leased.waiting.is_some_and(|waiting| waiting.is_overdue(now, limit))
@@ -315,7 +354,7 @@ impl Link {
 
     /// Whether its requests wait for their shard to be well again: they can be sent nowhere now.
     pub fn is_waiting(&self) -> bool {
-        self.trouble.down_since.is_some() && self.state != State::Ready && !self.is_subscriber() && !self.is_memcached()
+        self.trouble.down_since.is_some() && self.state != State::Ready && !self.listens() && !self.is_memcached()
     }
 
     /// Forget the connection, not the requests.
@@ -335,10 +374,14 @@ impl Link {
         self.scripts.clear();
         self.votes.disconnect();
         self.identity = Identity::default();
-        if let Role::Subscriber(subscriber) = &mut self.role {
-            subscriber.said.clear();
-            subscriber.is_pinged = false;
-            subscriber.is_behind = false;
+        match &mut self.role {
+            Role::Subscriber(subscriber) => {
+                subscriber.said.clear();
+                subscriber.is_pinged = false;
+                subscriber.is_behind = false;
+            }
+            Role::Watcher(watcher) => watcher.said.clear(),
+            _ => {}
         }
     }
 

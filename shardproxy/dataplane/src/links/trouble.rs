@@ -65,4 +65,6 @@ pub struct Redo {
     /// How many of the first request's inner replies came, and whether one of them was a refusal.
     pub inner_seen: u32,
     pub inner_refused: bool,
+    /// The first error among them, where it is to be told.
+    pub why_aborted: Option<Box<[u8]>>,
 }

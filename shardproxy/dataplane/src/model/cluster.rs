@@ -186,7 +186,7 @@ pub struct Limits {
     /// Bytes of requests waiting at one worker for one node.
     #[serde(deserialize_with = "limit")]
     pub shard_queue: usize,
-    /// Connections per worker and node for clients that need one of their own: blocked or watching.
+    /// Connections per worker and node for clients that need one of their own: watching, or waiting at it.
     pub dedicated: usize,
 }
 

@@ -91,7 +91,7 @@ pub fn is_left(turn: &Turn, client: &Client) -> bool {
         && match client.flow {
             Flow::Queued => true,
             Flow::Offloaded(_) => is_in_wait(turn, client),
-            _ => client.lease.is_some_and(waits),
+            _ => client.waits_at.is_some() || client.lease.is_some_and(waits),
         }
 }
 

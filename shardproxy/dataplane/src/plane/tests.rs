@@ -213,7 +213,7 @@ fn a_late_address_leads_nobody_to_another_shards_node() {
     let port = |node: &TcpListener| node.local_addr().unwrap().port();
     let spec = json!({
         "name": "c", "engine": "redis", "epoch": 1,
-        "endpoints": [{"kind": "primary", "addresses": ["127.0.0.1:0"]}], "timeouts": {"connect": 60},
+        "endpoints": [{"kind": "reader", "addresses": ["127.0.0.1:0"]}], "timeouts": {"connect": 60},
         "shards": [
             {"slots": [[0, 8191]], "primary": 0, "nodes": [{"address": format!("first:{}", port(&nodes[0]))}]},
             {"slots": [[8192, 16383]], "primary": 0, "nodes": [{"address": format!("second:{}", port(&nodes[1]))}]},
@@ -221,12 +221,12 @@ fn a_late_address_leads_nobody_to_another_shards_node() {
     });
     let bound = plane.apply(Cluster::parse(spec.to_string().as_bytes()).unwrap()).unwrap();
     let mut gone = connect(&bound[0].1);
-    gone.write_all(b"BLPOP bar 0\r\n").unwrap(); // of the first shard
+    gone.write_all(b"XREAD BLOCK 0 STREAMS bar $\r\n").unwrap(); // of the first shard
     until("it waits", || plane.clients().iter().any(|client| client.is_blocked));
     drop(gone);
     until("it is gone", || plane.clients().is_empty());
     let mut client = connect(&bound[0].1);
-    client.write_all(b"BLPOP foo 0\r\n").unwrap(); // of the second
+    client.write_all(b"XREAD BLOCK 0 STREAMS foo $\r\n").unwrap(); // of the second
     until("the other waits", || plane.clients().iter().any(|client| client.is_blocked));
     first_known.send(()).unwrap();
     until("it is known", || plane.shared.resolver.last_known("first", port(&nodes[0]), 0).is_some());

@@ -10,6 +10,7 @@ use crate::links::{Link, State, NO_NODE};
 use crate::model::{Cluster, EngineKind};
 use crate::pubsub;
 use crate::turn::{Served, ServedNode, Turn, Writes};
+use crate::waiting as keys;
 
 /// Serve this epoch of a cluster from now on. Connections to nodes that stay are kept.
 pub fn apply(turn: &mut Turn, clients: &mut Clients, index: usize, cluster: Option<Arc<Cluster>>) {
@@ -19,6 +20,7 @@ pub fn apply(turn: &mut Turn, clients: &mut Clients, index: usize, cluster: Opti
     let before = turn.served(index).map(|served| served.cluster.clone());
     take_over(turn, index, cluster);
     pubsub::refresh(turn, index);
+    keys::refresh(turn, index);
     if before.zip(turn.cluster(index)).is_some_and(|(before, now)| !before.has_slots_of(now)) {
         pubsub::announce_again(turn, index);
         waiting::look_again(turn, index);

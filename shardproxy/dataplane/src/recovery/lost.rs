@@ -3,7 +3,7 @@
 use std::mem;
 use std::time::Duration;
 
-use super::{memcached, parking, waiting};
+use super::{memcached, parking, waiting as elsewhere};
 use crate::clients::Clients;
 use crate::complete::{cut, fail, Unsettled};
 use crate::dialect::resp::write;
@@ -15,6 +15,7 @@ use crate::place::{find_lot, is_primary, rest, scripts};
 use crate::pubsub;
 use crate::shared::Loss;
 use crate::turn::{refusal, Turn};
+use crate::waiting;
 
 /// Without a file descriptor a connection is tried again after this, or up to twice this.
 const LACKING: Duration = Duration::from_millis(50);
@@ -48,6 +49,9 @@ pub fn lost(turn: &mut Turn, clients: &mut Clients, index: usize, why: &str) {
     if link.is_subscriber() {
         return pubsub::lost(turn, index);
     }
+    if link.is_watcher() {
+        return waiting::lost(turn, index);
+    }
     if link.is_memcached() {
         let before = memcached::Before { was_ready, was_streaming };
         return memcached::lost(turn, clients, index, before, why);
@@ -75,7 +79,7 @@ fn lack_database(turn: &mut Turn, clients: &mut Clients, index: usize) {
         fail(turn, clients, way.cluster, &part.entry, texts::NOT_A_DATABASE);
     }
     taken.discard(&mut turn.pool);
-    waiting::end_lease(turn, clients, index);
+    elsewhere::end_lease(turn, clients, index);
     turn.remove_link(index);
 }
 
@@ -89,11 +93,14 @@ pub fn out_of_files(turn: &mut Turn, clients: &mut Clients, index: usize) {
     link.trouble.down_since.get_or_insert(turn.now);
     OUT_OF_FILES.clone_into(&mut link.trouble.why_down);
     let (way, is_retired) = (link.way, link.is_retired);
+    let is_watcher = link.is_watcher();
     let (is_subscriber, is_leased, is_memcached) = (link.is_subscriber(), link.is_leased(), link.is_memcached());
     turn.links.retrying.push(index);
     turn.shared.lack(format!("a connection to node {}", turn.node_label(way.cluster, way.node)));
     if is_subscriber {
         pubsub::lost(turn, index);
+    } else if is_watcher {
+        waiting::lost(turn, index);
     } else if is_leased {
         rest(turn, index);
         lease_lost(turn, clients, index, false, OUT_OF_FILES);
@@ -182,10 +189,10 @@ fn lease_lost(turn: &mut Turn, clients: &mut Clients, index: usize, was_streamin
             fail(turn, clients, way.cluster, &request, &text);
         }
     }
-    waiting::end_lease(turn, clients, index);
+    elsewhere::end_lease(turn, clients, index);
     turn.remove_link(index);
     if let Some(Unsettled { request, bytes }) = unsettled {
-        waiting::wait_again(turn, clients, &request, waited, &bytes);
+        elsewhere::wait_again(turn, clients, &request, waited, &bytes);
     }
 }
 

@@ -1,5 +1,7 @@
-//! Commands that may wait at the engine: each gets a connection of its own from a bounded pool, so that nobody else
-//! waits behind it. When the client goes, that connection is closed, and the engine forgets the wait.
+//! Commands that may wait. Those the proxy knows wait here (waiting/), and need no connection of their own. Those that only
+//! an engine understands, and all where an engine does not tell what changes, wait there: each has a connection of its own
+//! from a bounded pool, so that nobody else waits behind it. When the client goes, that connection is closed, and the engine
+//! forgets the wait.
 //!
 //! ```text
 //!   arrival ─> pool ─┬─ free ──────────────────────────────> engine ─> reply
@@ -16,18 +18,20 @@ use super::keyed::to_shard;
 use super::{answer, answer_error, send, shard_of, slot_of_keys, Next};
 use crate::admit::Admitted;
 use crate::clients::{Client, Flow, Waiting};
-use crate::command::{streams, Act, Command, Keys};
+use crate::command::{streams, wait_of, Act, Command, Keys, Wait};
 use crate::dialect::resp::{request::decimal, write, Request};
 use crate::dialect::texts;
 use crate::metrics::Class;
 use crate::model::EndpointKind;
 use crate::place::{lease, need, Lease};
 use crate::turn::Turn;
+use crate::waiting;
 
 pub fn serve(turn: &mut Turn, client: &mut Client, admitted: &Admitted) -> Next {
     let &Admitted { command, request } = admitted;
-    // XREAD and XREADGROUP wait only with BLOCK.
-    if command.keys == Keys::Streams && streams(request.arguments()).block.is_none() {
+    let words: Vec<&[u8]> = request.arguments().collect();
+    let wait = wait_of(command, &words);
+    if wait == Wait::Never {
         return to_shard(turn, client, admitted);
     }
     if client.endpoint == EndpointKind::Reader && !command.is_read() {
@@ -46,14 +50,18 @@ pub fn serve(turn: &mut Turn, client: &mut Client, admitted: &Admitted) -> Next 
         Ok(shard) => shard,
         Err(text) => return answer_error(turn, client, command, text),
     };
+    let on_replica = client.endpoint == EndpointKind::Reader;
+    if resumed.is_none() && command.waits_for_keys() && !on_replica && !overtakes(turn, client.cluster, shard) {
+        let form = if let Wait::For(form) = wait { Some(form) } else { None };
+        waiting::begin(turn, client, command, request, form, slot);
+        return Next::Wait;
+    }
     if client.lease.is_some_and(|leased| turn.links[leased as usize].way.shard != shard) {
         return answer_error(turn, client, command, texts::BLOCK_WHILE_WATCHING);
     }
     let timeout = timeout_of(command, request);
-    let mut waiting = match &resumed {
-        Some(resumed) => **resumed,
-        None => Waiting::new(turn.now, timeout.map(|timeout| timeout.length)),
-    };
+    let length = timeout.map(|timeout| timeout.length);
+    let mut waiting = resumed.as_deref().copied().unwrap_or_else(|| Waiting::new(turn.now, length));
     if waiting.is_over(turn.now) {
         return answer_end(turn, client, command, &waiting);
     }
@@ -61,7 +69,6 @@ pub fn serve(turn: &mut Turn, client: &mut Client, admitted: &Admitted) -> Next 
     if waiting.is_troubled_for(turn.now, park) {
         return answer_error(turn, client, command, &texts::failing_over(&turn.label(client.cluster, shard)));
     }
-    let on_replica = client.endpoint == EndpointKind::Reader;
     let link = match lease(turn, client, shard, on_replica) {
         Lease::Held(link) => link,
         Lease::Wait => return queue(client, waiting),
@@ -84,6 +91,16 @@ pub fn serve(turn: &mut Turn, client: &mut Client, admitted: &Admitted) -> Next 
     send(turn, client, command, &request, link, |entry| entry.class = Class::Block);
     client.flow = Flow::Barrier;
     Next::Wait
+}
+
+/// Whether others wait for a connection because their engine does not tell what changes: who asks it what there is would
+/// overtake them.
+fn overtakes(turn: &Turn, cluster: usize, shard: u16) -> bool {
+    let Some(served) = turn.served(cluster).filter(|_| waiting::is_refused(turn, (cluster, shard))) else {
+        return false;
+    };
+    let node = served.cluster.shards[usize::from(shard)].primary.and_then(|node| served.nodes.get(usize::from(node)));
+    node.is_some_and(|node| !node.queue.is_empty())
 }
 
 /// It is not taken now: it stays in the client's input, and is served again when it may be taken, or is over.
@@ -114,8 +131,8 @@ struct Timeout {
 /// None where it waits for ever, or the engine will say what is wrong with its timeout.
 fn timeout_of(command: &Command, request: &Request) -> Option<Timeout> {
     let at = match command.act {
-        Act::WaitLast => request.len() - 1,
-        Act::WaitFirst => 1,
+        Act::WaitList | Act::WaitSortedSet | Act::WaitMove => request.len() - 1,
+        Act::WaitListOf | Act::WaitSortedSetOf => 1,
         _ if command.keys == Keys::Streams => streams(request.arguments()).block?,
         _ => return None, // one of a newer engine, or of a module
     };

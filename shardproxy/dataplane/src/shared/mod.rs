@@ -2,22 +2,28 @@
 
 mod census;
 mod events;
+mod letters;
 mod pause;
 mod recent;
 mod scripts;
 
 pub use census::Census;
 pub use events::{worker_of, ClientDid, Event, Events, Loss, NodeDown, NodeLost, Offload};
+pub use letters::{Answer, Claim, Entrant, Letter, Told};
 pub use pause::{Paused, Pauses};
 pub use recent::{mark_of, Recent, Window};
 pub use scripts::{Scripts, REMEMBERED};
 
+use letters::Post;
 use recent::Recents;
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
+
+use mio::Waker;
 
 use crate::command::CommandTable;
 use crate::metrics::{Registry, WorkerMetrics};
@@ -26,6 +32,7 @@ use crate::net::{Budget, Resolver};
 use crate::sync::lock;
 
 pub struct Shared {
+    posts: Box<[Post]>,
     pub workers: Vec<WorkerMetrics>,
     pub metrics: Registry,
     pub events: Events,
@@ -56,6 +63,7 @@ pub struct Shared {
 impl Shared {
     pub fn new(workers: usize, table: Arc<CommandTable>, buffers: usize, resolver: Resolver) -> io::Result<Self> {
         Ok(Self {
+            posts: (0..workers).map(|_| Post::default()).collect(),
             workers: (0..workers).map(|_| WorkerMetrics::default()).collect(),
             metrics: Registry::default(),
             events: Events::new()?,
@@ -82,6 +90,20 @@ impl Shared {
     pub fn lack(&self, what: String) {
         self.lacking.fetch_add(1, Relaxed);
         self.events.lack(what);
+    }
+
+    /// Letters for the worker wake it from now on.
+    pub fn attach(&self, worker: usize, waker: Arc<Waker>) {
+        self.posts[worker].attach(waker);
+    }
+
+    pub fn post(&self, worker: usize, letter: Letter) {
+        self.posts[worker].send(letter);
+    }
+
+    /// The letters that came for the worker.
+    pub fn letters(&self, worker: usize) -> VecDeque<Letter> {
+        self.posts[worker].take()
     }
 
     /// A worker counts a node as down, or as up again.

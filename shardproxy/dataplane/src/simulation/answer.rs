@@ -35,6 +35,8 @@ pub struct Talk {
     db: Vec<u8>,
     /// Topics by the words of their messages.
     topics: Vec<(&'static str, Vec<u8>)>,
+    /// Keys whose next change it is told.
+    watched: Option<Vec<Vec<u8>>>,
     /// The proxy has closed the connection: what is read now was sent before.
     pub is_left: bool,
 }
@@ -44,6 +46,8 @@ struct Multi {
     replies: Vec<u8>,
     count: usize,
     writes: Vec<Vec<u8>>,
+    /// Keys of whose elements some are taken.
+    popped: Vec<Vec<u8>>,
     is_refused: bool,
     db: Option<Vec<u8>>,
 }
@@ -98,7 +102,8 @@ fn is_write(word: &str) -> bool {
 
 impl Talk {
     pub const fn of(node: usize) -> Self {
-        Self { node, resp: 2, multi: None, blocked: None, db: Vec::new(), topics: Vec::new(), is_left: false }
+        let (multi, blocked, watched) = (None, None, None);
+        Self { node, resp: 2, multi, blocked, db: Vec::new(), topics: Vec::new(), watched, is_left: false }
     }
 
     pub const fn is_blocked(&self) -> bool {
@@ -107,7 +112,7 @@ impl Talk {
 
     /// Neither in a transaction nor blocked nor a subscriber.
     pub fn is_plain(&self) -> bool {
-        self.multi.is_none() && self.blocked.is_none() && self.topics.is_empty()
+        self.multi.is_none() && self.blocked.is_none() && self.topics.is_empty() && self.watched.is_none()
     }
 
     fn null(&self) -> Vec<u8> {
@@ -118,8 +123,20 @@ impl Talk {
         }
     }
 
+    /// A key somebody waits for gets an element.
+    fn push(&mut self, ledger: &mut Ledger) -> Vec<u8> {
+        let Some(key) = self.watched.as_mut().and_then(Vec::pop) else { return Vec::new() };
+        let mut told = b">2\r\n$10\r\ninvalidate\r\n*1\r\n".to_vec();
+        bulk(&mut told, &key);
+        ledger.there.insert(key);
+        told
+    }
+
     /// Whoever is blocked gets a value, or nothing, or hears that the node is no primary any more.
     pub fn unblock(&mut self, how: usize, ledger: &mut Ledger) -> Vec<u8> {
+        if self.watched.is_some() && how == 0 {
+            return self.push(ledger);
+        }
         let Some(words) = self.blocked.take() else { return Vec::new() };
         match how {
             0 => {}
@@ -127,10 +144,7 @@ impl Talk {
             _ => return b"-UNBLOCKED force unblock from blocking operation, instance state changed\r\n".to_vec(),
         }
         ledger.execute(&words[1], self.is_left);
-        let mut reply = b"*2\r\n".to_vec();
-        bulk(&mut reply, &words[1]);
-        bulk(&mut reply, b"popped");
-        reply
+        popped(&words[1])
     }
 
     /// A message to one of its topics.
@@ -151,6 +165,24 @@ impl Talk {
     }
 }
 
+fn popped(key: &[u8]) -> Vec<u8> {
+    let mut reply = b"*2\r\n".to_vec();
+    bulk(&mut reply, key);
+    bulk(&mut reply, b"popped");
+    reply
+}
+
+fn holder(key: &[u8], ledger: &Ledger) -> &'static [u8] {
+    if ledger.there.contains(key) {
+        b"+list\r\n"
+    } else {
+        b"+none\r\n"
+    }
+}
+
+/// Nodes of the second shard tell nobody what changes.
+const SILENT: std::ops::Range<usize> = 2..4;
+
 /// The reply to a command; nothing if it waits.
 pub fn redis(talk: &mut Talk, words: Vec<Vec<u8>>, how: &How, ledger: &mut Ledger) -> Vec<u8> {
     let word = String::from_utf8_lossy(&words[0]).to_uppercase();
@@ -164,6 +196,9 @@ pub fn redis(talk: &mut Talk, words: Vec<Vec<u8>>, how: &How, ledger: &mut Ledge
         match word.as_str() {
             "EXEC" => {
                 let multi = talk.multi.take().unwrap_or_default();
+                if multi.is_refused || refusal.is_some() {
+                    ledger.there.extend(multi.popped);
+                }
                 if multi.is_refused {
                     return b"-EXECABORT Transaction discarded because of previous errors.\r\n".to_vec();
                 }
@@ -184,6 +219,16 @@ pub fn redis(talk: &mut Talk, words: Vec<Vec<u8>>, how: &How, ledger: &mut Ledge
                     return refusal;
                 }
                 multi.count += 1;
+                if word == "BLPOP" && ledger.there.remove(&words[1]) {
+                    multi.popped.push(words[1].clone());
+                    multi.writes.push(words[1].clone());
+                    multi.replies.extend_from_slice(&popped(&words[1]));
+                    return b"+QUEUED\r\n".to_vec();
+                }
+                if word == "TYPE" {
+                    multi.replies.extend_from_slice(holder(&words[1], ledger));
+                    return b"+QUEUED\r\n".to_vec();
+                }
                 multi.writes.extend(write_key);
                 if word == "SELECT" {
                     multi.db = Some(words[1].clone());
@@ -193,6 +238,13 @@ pub fn redis(talk: &mut Talk, words: Vec<Vec<u8>>, how: &How, ledger: &mut Ledge
                 return b"+QUEUED\r\n".to_vec();
             }
         }
+    }
+    if let (Some(watched), "TYPE") = (&mut talk.watched, word.as_str()) {
+        if refusal.is_some() || matches!(how, How::Error) {
+            return b"-ERR no\r\n".to_vec();
+        }
+        watched.push(words[1].clone());
+        return holder(&words[1], ledger).to_vec();
     }
     if word == "SELECT" {
         talk.db.clone_from(&words[1]);
@@ -270,6 +322,10 @@ fn connection(talk: &mut Talk, word: &str, words: &[Vec<u8>], how: &How) -> Opti
             } else {
                 b"*2\r\n+proto\r\n:2\r\n".to_vec()
             }
+        }
+        "CLIENT" if words[1] == b"TRACKING" && !SILENT.contains(&talk.node) => {
+            talk.watched = Some(Vec::new());
+            b"+OK\r\n".to_vec()
         }
         "CLIENT" => b":77\r\n".to_vec(),
         "INFO" => bulk_of(format!("run_id:node{}\r\nrole:master\r\n", talk.node).as_bytes()),

@@ -8,6 +8,8 @@ use super::token;
 pub struct Ledger {
     executed: HashSet<Vec<u8>>,
     messages: u64,
+    /// Keys of lists that have an element.
+    pub there: HashSet<Vec<u8>>,
     /// Who asks, by token.
     askers: HashMap<u64, u64>,
     /// Of each client and hash tag the last write that was executed.

@@ -10,6 +10,7 @@ mod pubsub;
 mod served;
 mod shards;
 mod topics;
+mod waits;
 
 pub use accounts::{Accounts, Pressure};
 pub use held::{Held, Waiter};
@@ -18,6 +19,7 @@ pub use offloaded::{Answering, Effect, Offloaded, Ticket};
 pub use pubsub::{Gone, Job, PubSub, STEPS};
 pub use served::{Known, Served, ServedNode, Writes};
 pub use topics::{Announcement, Topics};
+pub use waits::{Attempt, Ending, Outcome, Waits, Watch, Watcher, Wish};
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -48,6 +50,7 @@ pub struct Turn {
     pub later: Later,
     pub held: Held,
     pub pubsub: PubSub,
+    pub waits: Waits,
     pub offloaded: Answering,
     /// When this turn began, and the same as microseconds on a clock that wraps.
     pub now: Instant,
@@ -136,6 +139,7 @@ impl Turn {
             later: Later::default(),
             held: Held::default(),
             pubsub: PubSub::default(),
+            waits: Waits::default(),
             offloaded: Answering::default(),
             now,
             micros: 0,
@@ -261,6 +265,15 @@ impl Turn {
         if !std::mem::replace(&mut self.pubsub.is_counted, true) {
             let held = self.pubsub.held();
             self.accounts.settle(&mut self.pubsub.accounted, held);
+            self.measure_if_due();
+        }
+    }
+
+    /// Count anew what clients that wait take.
+    pub fn settle_waits(&mut self) {
+        let held = self.waits.held();
+        if held != self.waits.accounted {
+            self.accounts.settle(&mut self.waits.accounted, held);
             self.measure_if_due();
         }
     }

@@ -13,6 +13,8 @@ use crate::metrics::{Class, CloseReason};
 use crate::net::{is_out_of_descriptors, Address};
 use crate::recovery;
 use crate::serve::{self, Next};
+use crate::shared::Letter;
+use crate::waiting;
 
 /// Messages that a turn takes, most of them new clients in a storm of them, and the steps that one costs.
 const MESSAGES: usize = 256;
@@ -56,12 +58,27 @@ impl Worker {
             Message::Retry { token } => self.retry(token),
             Message::Chore(chore) => self.chores.push_back(chore),
             Message::Unblock { client, with_error, unblocked } => {
-                let _ = unblocked.try_send(recovery::unblock(&mut self.turn, &mut self.clients, client, with_error));
+                let is_done = waiting::unblock(&mut self.turn, client, with_error)
+                    || recovery::unblock(&mut self.turn, &mut self.clients, client, with_error);
+                let _ = unblocked.try_send(is_done);
             }
             Message::Drain => self.drain(),
             Message::Stop => self.is_stopped = true,
             #[cfg(test)]
             Message::Panic => panic!("asked to"),
+        }
+    }
+
+    /// What other workers write about clients that wait.
+    pub(super) fn take_letters(&mut self) {
+        let letters = self.turn.shared.letters(self.turn.number);
+        self.turn.spend(letters.len());
+        for letter in letters {
+            match letter {
+                Letter::Waits(entrant) => waiting::enter(&mut self.turn, *entrant),
+                Letter::Left { client, is_passed_on } => waiting::left(&mut self.turn, client, is_passed_on),
+                Letter::Answer(answer) => waiting::deliver(&mut self.turn, &mut self.clients, answer),
+            }
         }
     }
 

@@ -34,7 +34,7 @@ use crate::complete::Errands;
 use crate::dialect::resp::request::RequestParser;
 use crate::shared::Shared;
 use crate::turn::Turn;
-use crate::{pubsub, recovery};
+use crate::{pubsub, recovery, waiting};
 
 /// Bytes read from one socket per turn: enough for a deep pipeline, little enough to be fair.
 const READ_SIZE: usize = 128 * 1024;
@@ -100,7 +100,9 @@ const fn link_token(index: usize) -> Token {
 impl Worker {
     pub fn new(number: usize, shared: &Arc<Shared>, mailbox: Arc<Mailbox>) -> io::Result<Self> {
         let poll = Poll::new()?;
-        mailbox.attach(Waker::new(poll.registry(), WAKE)?);
+        let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
+        shared.attach(number, waker.clone());
+        mailbox.attach(waker);
         let table = shared.table();
         let (mut turn, mut clients) =
             (Turn::new(number, poll.registry().try_clone()?, shared.clone()), Clients::default());
@@ -189,11 +191,13 @@ impl Worker {
         }
         if is_called || self.has_mail {
             self.take_messages();
+            self.take_letters();
         }
         self.do_chores();
         self.retry_due();
         pubsub::work(&mut self.turn, &mut self.clients);
         self.turn.settle_pubsub();
+        waiting::work(&mut self.turn, &mut self.clients);
         self.flush(!events.is_empty());
         if self.turn.accounts.is_over() {
             self.relieve(false);
@@ -216,14 +220,14 @@ impl Worker {
 
     /// How long nothing is to be done unless something happens.
     fn wait(&self) -> Duration {
-        let Turn { links, pubsub, pool, .. } = &self.turn;
+        let Turn { links, pubsub, pool, waits, .. } = &self.turn;
         let is_asked = self.has_mail || !self.chores.is_empty();
         let is_busy = self.clients.again() > 0
             || self.clients.has_dirty()
             || links.has_unread()
             || links.has_dirty()
             || !self.unwritten.is_empty();
-        if is_asked || is_busy || pool.has_spent() || !pubsub.jobs.is_empty() {
+        if is_asked || is_busy || pool.has_spent() || !pubsub.jobs.is_empty() || waits.is_busy() {
             return Duration::ZERO;
         }
         let due = self.next_due().saturating_duration_since(self.turn.now);

@@ -15,7 +15,7 @@ use crate::dialect::resp::Request;
 use crate::links::{durable, State};
 use crate::net::{lacks_descriptors, Address, Stream};
 use crate::place::{count_parked, give_back};
-use crate::{pubsub, recovery, serve};
+use crate::{pubsub, recovery, serve, waiting};
 
 /// Reads of one link per turn, so that one busy node does not hold up the others.
 const READS: usize = 8;
@@ -92,6 +92,8 @@ impl Worker {
             let was_greeting = matches!(link.state, State::Greeting(_));
             let delivery = if link.is_subscriber() && link.state == State::Ready {
                 pubsub::receive_all(turn, clients, index, data)
+            } else if link.is_watcher() && link.state == State::Ready {
+                waiting::receive_all(turn, index, data)
             } else {
                 deliver_all(turn, clients, index, data, errands)
             };
@@ -146,6 +148,8 @@ impl Worker {
         if was_greeting && link.state == State::Ready {
             if link.is_subscriber() {
                 pubsub::connected(turn, index);
+            } else if link.is_watcher() {
+                waiting::connected(turn, index);
             }
             turn.links.mark(index);
         }
@@ -213,7 +217,7 @@ impl Worker {
             State::Resolving | State::Connecting | State::Greeting(_) => return turn.settle_link(index),
         }
         if let Some(served) = &turn.clusters[link.way.cluster] {
-            if let Some(terms) = served.cluster.terms_of(link.way.shard).filter(|_| !link.is_subscriber()) {
+            if let Some(terms) = served.cluster.terms_of(link.way.shard).filter(|_| !link.listens()) {
                 durable::close_batch(link, &terms, turn.micros);
             }
         }
@@ -225,7 +229,7 @@ impl Worker {
         if !link.exchange.is_in_flight() {
             link.patience.begin(turn.now);
         }
-        let is_subscriber = link.is_subscriber();
+        let (is_subscriber, listens) = (link.is_subscriber(), link.listens());
         let mut share = SHARE;
         while !link.exchange.unsent().is_empty() {
             let unsent = link.exchange.unsent();
@@ -236,7 +240,7 @@ impl Worker {
                         link.patience.credit(n, turn.now); // the node takes a large request, if slowly
                     }
                     link.is_full = false;
-                    if is_subscriber {
+                    if listens {
                         link.exchange.said(n); // no reply answers it alone
                     } else {
                         link.exchange.sent(n);
@@ -276,7 +280,8 @@ impl Worker {
     pub(super) fn next_due(&self) -> Instant {
         let links = &self.turn.links;
         let retries = links.retrying.iter().filter_map(|&index| links.get(index)).map(|link| link.trouble.retry_at);
-        retries.fold(self.next_tick, Instant::min)
+        let over = self.turn.waits.next_due();
+        retries.chain(over).fold(self.next_tick, Instant::min)
     }
 
     /// Connect anew where requests wait and the pause after the last failure is over.
@@ -289,7 +294,7 @@ impl Worker {
             let Some(link) = self.turn.links.get(index).filter(|link| link.state == State::Down) else { continue };
             if link.trouble.retry_at > self.turn.now {
                 later.push(index);
-            } else if !link.exchange.is_empty() || link.is_subscriber() {
+            } else if !link.exchange.is_empty() || link.listens() {
                 self.link_connect(index);
             }
         }

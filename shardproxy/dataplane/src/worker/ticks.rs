@@ -8,7 +8,7 @@ use crate::links::State;
 use crate::metrics::CloseReason;
 use crate::place::is_left;
 use crate::turn::Turn;
-use crate::{pubsub, recovery};
+use crate::{pubsub, recovery, waiting};
 
 /// Clients looked at per tick: all of them within a second.
 const SWEEPS: usize = 10;
@@ -34,6 +34,7 @@ impl Worker {
         self.go_on();
         recovery::tick(&mut self.turn, &mut self.clients);
         pubsub::tick(&mut self.turn);
+        waiting::tick(&mut self.turn);
         self.turn.pubsub.resume();
         self.turn.scratch.trim();
         self.turn.pool.trim();
@@ -88,6 +89,10 @@ impl Worker {
             pubsub::ping(&mut self.turn, index);
         }
         let Some(link) = self.turn.links.get(index) else { return };
+        if link.is_watcher() && link.state == State::Ready && now.duration_since(link.heard) > QUIET {
+            waiting::ping(&mut self.turn, index);
+        }
+        let Some(link) = self.turn.links.get(index) else { return };
         if !link.exchange.is_empty()
             && link.state != State::Ready
             && link.trouble.down_since.is_some_and(|since| now.duration_since(since) > timeouts.park)
@@ -100,7 +105,7 @@ impl Worker {
             return self.turn.remove_link(index);
         }
         let is_wanted =
-            !link.exchange.is_empty() || link.is_subscriber() || link.trouble.is_out || now < link.wanted + INTEREST;
+            !link.exchange.is_empty() || link.listens() || link.trouble.is_out || now < link.wanted + INTEREST;
         if link.state == State::Down && is_wanted && !link.is_retired {
             self.link_connect(index);
         }

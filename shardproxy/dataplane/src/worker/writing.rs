@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::{Worker, SHARE};
 use crate::clients::{Client, Flow};
 use crate::metrics::CloseReason;
-use crate::pubsub;
+use crate::{pubsub, waiting};
 
 /// After its last reply a client may take this long to read it.
 const LINGER: Duration = Duration::from_secs(1);
@@ -132,6 +132,9 @@ impl Worker {
         pubsub::forget(turn, &mut client);
         if let Flow::Offloaded(token) = client.flow {
             turn.offloaded.remove(token);
+        }
+        if let Some(home) = client.waits_at {
+            waiting::leave(turn, usize::from(home), client.cluster, client.id);
         }
         if let Some(leased) = client.lease.take() {
             if let Some(leased) = turn.links[leased as usize].leased_mut() {

@@ -78,14 +78,16 @@ fn a_wait_is_ended_at_the_engine_where_it_is() {
     engine.wait_for(BLPOP);
     let blocking = proxy.plane.clients().iter().find(|client| client.is_blocked).map(|client| client.id);
     assert!(proxy.plane.unblock(blocking.unwrap(), false));
-    engine.wait_for(&["CLIENT", "UNBLOCK", "1", "TIMEOUT"]);
+    let asked =
+        |how: &str| engine.seen().into_iter().filter(|r| r[0] == "CLIENT" && r[1] == "UNBLOCK" && r[3] == how).count();
+    until("it is asked to end the wait", || asked("TIMEOUT") == 1);
     waiting.send(&["SET", "key", "1"]);
     engine.wait_for(&["SET", "key", "1"]);
     assert_eq!(other.ask(&["GET", "key"]), value("key")); // behind the refusal, which is known now
     assert!(proxy.plane.unblock(blocking.unwrap(), true));
     proxy.apply(&Spec::shard(&[&engine, &next], Some(1)));
     assert_eq!(waiting.reply(), "+OK");
-    engine.wait_for(&["CLIENT", "UNBLOCK", "1", "ERROR"]);
+    until("and to do so by an error", || asked("ERROR") == 1);
     assert_eq!(next.seen(), [["SET", "key", "1"]]);
 }
 

@@ -49,6 +49,9 @@ struct Intake {
     /// So many bytes at a time, and the pause after each.
     pace: Option<(usize, Duration)>,
     hears_pings: bool,
+    /// It tells of changes to keys. Others do not, and there is nothing for who asks within a transaction what there is;
+    /// that is not remembered, for those who wait then do so on connections of their own.
+    tracks: bool,
     /// It remembers no request.
     forgets: bool,
 }
@@ -85,6 +88,11 @@ impl Engine {
     /// Its script is asked about PING too, which only the proxy sends; the others answer that by themselves.
     pub fn pinged(script: impl Fn(usize, &[String]) -> Act + Send + Sync + 'static) -> Self {
         Self::started("127.0.0.1:0", script, Intake { hears_pings: true, ..Intake::default() })
+    }
+
+    /// It tells of changes to keys, as its script has it: who waits, waits in the proxy.
+    pub fn tracking(script: impl Fn(usize, &[String]) -> Act + Send + Sync + 'static) -> Self {
+        Self::started("127.0.0.1:0", script, Intake { tracks: true, ..Intake::default() })
     }
 
     /// It remembers nothing of what it is asked, however much that is.
@@ -177,9 +185,11 @@ impl Engine {
         self.state.seen.lock().unwrap().clone()
     }
 
-    /// All requests, of one connection after another.
+    /// All requests, of one connection after another; not those about changes to keys.
     pub fn seen(&self) -> Vec<Vec<String>> {
-        self.connections().into_iter().flat_map(|seen| seen.requests).collect()
+        let watches =
+            |seen: &Seen| seen.requests.iter().any(|request| request[0] == "CLIENT" && request[1] == "TRACKING");
+        self.connections().into_iter().filter(|seen| !watches(seen)).flat_map(|seen| seen.requests).collect()
     }
 
     /// Forget what it saw.
@@ -298,6 +308,7 @@ impl Act {
 fn serve(number: usize, stream: &TcpStream, state: &State) {
     let mut input = BufReader::new(stream);
     let mut queued = None;
+    let mut asked: Option<usize> = None;
     let thawed = || {
         while state.is_frozen.load(SeqCst) && !state.is_stopped.load(SeqCst) {
             thread::sleep(Duration::from_millis(5));
@@ -309,6 +320,12 @@ fn serve(number: usize, stream: &TcpStream, state: &State) {
         if request == ["PING"] && !state.intake.hears_pings {
             let _ = { stream }.write_all(b"+PONG\r\n"); // the proxy asks whether this still lives; no client does
             continue;
+        }
+        if !state.intake.tracks {
+            if let Some(reply) = nothing(&request, &mut asked, &mut queued, (number, state)) {
+                let _ = { stream }.write_all(&reply);
+                continue;
+            }
         }
         if !state.intake.forgets {
             state.seen.lock().unwrap()[number].requests.push(request.clone());
@@ -324,6 +341,41 @@ fn serve(number: usize, stream: &TcpStream, state: &State) {
     }
     let _ = stream.shutdown(Shutdown::Both);
     state.seen.lock().unwrap()[number].is_closed = true;
+}
+
+fn request_of(word: &str) -> Vec<String> {
+    vec![word.to_owned()]
+}
+
+const BLOCKING: [&str; 7] = ["BLPOP", "BRPOP", "BLMOVE", "BLMPOP", "BZPOPMIN", "XREAD", "XREADGROUP"];
+
+/// What is said to who asks within a transaction what there is: `asked` counts the commands since MULTI. A transaction of
+/// another kind is remembered and served from its second request on.
+fn nothing(
+    request: &[String],
+    asked: &mut Option<usize>,
+    queued: &mut Option<Vec<Vec<u8>>>,
+    (number, state): (usize, &State),
+) -> Option<Vec<u8>> {
+    let Some(count) = asked else {
+        *asked = (request == ["MULTI"] && matches!((state.script)(number, request), Act::Serve)).then_some(0);
+        return asked.map(|_| b"+OK\r\n".to_vec());
+    };
+    if request == ["EXEC"] && *count > 0 {
+        let reply = [format!("*{count}\r\n").into_bytes(), b"*-1\r\n".repeat(*count)].concat();
+        *asked = None;
+        return Some(reply);
+    }
+    if *count > 0 || BLOCKING.contains(&request[0].to_uppercase().as_str()) {
+        *count += 1;
+        return Some(b"+QUEUED\r\n".to_vec());
+    }
+    *asked = None;
+    *queued = Some(Vec::new());
+    if !state.intake.forgets {
+        state.seen.lock().unwrap()[number].requests.push(request_of("MULTI"));
+    }
+    None
 }
 
 /// Whether the connection goes on.
@@ -374,8 +426,10 @@ fn ordinary(number: usize, request: &[String], queued: &mut Option<Vec<Vec<u8>>>
             let values: Vec<u8> = request[1..].iter().flat_map(|key| bulk(key)).collect();
             [format!("*{}\r\n", request.len() - 1).into_bytes(), values].concat()
         }
+        "CLIENT" if request[1] == "TRACKING" => b"-ERR unknown subcommand\r\n".to_vec(),
         "CLIENT" => format!(":{}\r\n", number + 1).into_bytes(),
         "DEL" | "EXISTS" => format!(":{}\r\n", request.len() - 1).into_bytes(),
+        "BLPOP" if queued.is_some() => b"*-1\r\n".to_vec(),
         "BLPOP" => Vec::new(),
         "PING" => b"+PONG\r\n".to_vec(),
         "SUBSCRIBE" | "PSUBSCRIBE" | "SSUBSCRIBE" => confirmation(&request[0], &request[1], 1),

@@ -16,6 +16,7 @@ mod extremes;
 mod growth;
 mod held;
 mod identity;
+mod keys;
 mod large;
 mod limits;
 mod losses;

@@ -1,0 +1,159 @@
+//! What is asked for clients that wait: of each whether there is something, and of one after another in one transaction, so
+//! that nothing that comes meanwhile overtakes.
+
+use std::collections::HashMap;
+
+use super::request::{narrowed, open_ends, words};
+use super::ATTEMPT;
+use crate::dialect::resp::request::RequestParser;
+use crate::dialect::resp::write;
+use crate::dialect::texts;
+use crate::exchange::{Asked, Entry, Owed};
+use crate::metrics::Class;
+use crate::model::NO_SHARD;
+use crate::place::{primary, Unplaced};
+use crate::shared::Paused;
+use crate::turn::{Outcome, Turn};
+
+/// Different requests in one transaction where many ask for the same.
+const DIFFERENT: usize = 64;
+
+pub fn is_due(turn: &Turn) -> bool {
+    !turn.waits.again.is_empty() || !turn.waits.ready.is_empty()
+}
+
+/// Ask for those whose turn it is; whether the turn has steps left.
+pub fn next(turn: &mut Turn) -> bool {
+    while turn.pubsub.left > 0 {
+        if let Some(id) = turn.waits.again.pop_front() {
+            let is_free = turn.waits.waiters.get(id as usize).is_some_and(|w| w.attempt.is_none() && w.is_settled);
+            if is_free {
+                alone(turn, id, None);
+            }
+        } else if let Some((line, chosen)) = turn.waits.next_attempt() {
+            of_line(turn, line, chosen);
+        } else {
+            return true;
+        }
+    }
+    false
+}
+
+/// A client has just come: ask for those of its keys for which nobody waits before it.
+pub fn first(turn: &mut Turn, id: u32) {
+    let Some(form) = turn.waits.waiters[id as usize].form else { return alone(turn, id, None) };
+    let places = turn.waits.open_keys(id);
+    if places.is_empty() {
+        return watch_all(turn, id);
+    }
+    alone(turn, id, (places.len() < form.count as usize).then_some(&places));
+}
+
+/// It waits in its lines: its keys are watched.
+pub fn watch_all(turn: &mut Turn, id: u32) {
+    let Some(waiter) = turn.waits.waiters.get_mut(id as usize) else { return };
+    waiter.is_settled = true;
+    for line in waiter.lines.clone() {
+        let spot = turn.waits.lines[line as usize].spot;
+        turn.waits.want_watched(spot);
+    }
+}
+
+/// Ask for one client, with all its keys or only some.
+fn alone(turn: &mut Turn, id: u32, places: Option<&[usize]>) {
+    turn.spend(ATTEMPT);
+    let waiter = &turn.waits.waiters[id as usize];
+    let mut bytes = texts::MULTI_REQUEST.to_vec();
+    let ends = waiter.form.as_ref().map_or_else(Vec::new, |form| open_ends(&waiter.request, form));
+    match (places, &waiter.form) {
+        (Some(places), Some(form)) => bytes.extend_from_slice(&narrowed(&waiter.request, form, places)),
+        _ => bytes.extend_from_slice(&waiter.request),
+    }
+    if let Some(form) = waiter.form.as_ref().filter(|_| !ends.is_empty()) {
+        let mut parser = RequestParser::new();
+        let words = words(&waiter.request, &mut parser);
+        for place in &ends {
+            write::command(&mut bytes, &[b"XREVRANGE", words[form.first as usize + place], b"+", b"-", b"COUNT", b"1"]);
+        }
+    }
+    bytes.extend_from_slice(texts::EXEC_REQUEST);
+    let owed = turn.waits.begin(vec![(id, 0)], None, ends.len());
+    if let Err(text) = send(turn, id, owed, &bytes, 1 + ends.len()) {
+        turn.waits.results.push((owed, Outcome::Failure(text)));
+    }
+}
+
+/// Ask for the first in a line, or for many of those who all get the same, with the line's key alone.
+fn of_line(turn: &mut Turn, line: u32, chosen: Vec<u32>) {
+    let waits = &mut turn.waits;
+    let first = &waits.waiters[chosen[0] as usize];
+    let (cluster, is_read) = (first.cluster, first.is_read);
+    let is_held = match turn.paused.get(cluster).copied().unwrap_or_default() {
+        Paused::Nothing => false,
+        Paused::Writes => !is_read,
+        Paused::All => true,
+    };
+    if is_held {
+        return waits.stall(line);
+    }
+    let key = waits.spots[waits.lines[line as usize].spot as usize].key.clone();
+    let mut bytes = texts::MULTI_REQUEST.to_vec();
+    let (mut asked, mut known, mut number) = (Vec::with_capacity(chosen.len()), HashMap::new(), 0);
+    let head = chosen[0];
+    let mut put_off = Vec::new();
+    for id in chosen {
+        let waiter = &waits.waiters[id as usize];
+        let Some(form) = &waiter.form else { continue };
+        let Some(place) = waiter.lines.iter().position(|&known| known == line) else { continue };
+        let request = narrowed(&waiter.request, form, &[place]);
+        if is_read {
+            // who asks for the same is told the same
+            if let Some(&element) = known.get(&request) {
+                asked.push((id, element));
+                continue;
+            }
+            if known.len() >= DIFFERENT {
+                put_off.push(id);
+                continue;
+            }
+            known.insert(request.clone(), number);
+        }
+        bytes.extend_from_slice(&request);
+        asked.push((id, number));
+        number += 1;
+    }
+    write::command(&mut bytes, &[b"TYPE", &key]);
+    bytes.extend_from_slice(texts::EXEC_REQUEST);
+    waits.put_off(line, &put_off);
+    turn.spend(ATTEMPT + asked.len() / 8);
+    let owed = turn.waits.begin(asked, Some(line), 0);
+    if send(turn, head, owed, &bytes, usize::from(number) + 1).is_err() {
+        if let Some(attempt) = turn.waits.end(&owed) {
+            turn.waits.settle(&attempt);
+        }
+        turn.waits.stall(line);
+    }
+}
+
+/// Put a transaction of so many commands on the way to the primary.
+fn send(turn: &mut Turn, id: u32, owed: Owed, bytes: &[u8], commands: usize) -> Result<(), Vec<u8>> {
+    let waiter = &turn.waits.waiters[id as usize];
+    let (index, speech, slot) = (waiter.cluster, waiter.speech, waiter.slot);
+    let (is_read, is_write) = (waiter.is_read, waiter.is_write);
+    let shard = turn.cluster(index).map_or(NO_SHARD, |cluster| cluster.shard_of(slot));
+    if shard == NO_SHARD {
+        return Err(texts::CLUSTERDOWN.to_vec());
+    }
+    let link = primary(turn, index, shard, speech).or_else(Unplaced::or_in)?;
+    let entry = Entry {
+        asked: Asked::Attempt(commands as u32 + 1),
+        owed,
+        class: Class::Block,
+        is_read,
+        is_write,
+        ..Entry::nobody(turn.micros)
+    };
+    turn.links[link].exchange.push(entry, bytes);
+    turn.links.mark(link);
+    Ok(())
+}
