@@ -75,12 +75,21 @@ def complaints(cluster: dict[str, Any]) -> list[str]:
             found.append(f"shard {shard_label(shard['shard'], shard['name'])}: {shard['state']}")
         for node in shard["nodes"]:
             if node["state"] not in FINE:
-                found.append(f"{node['address']} is {node['state']}: {node['reason']}")
+                found.append(f"{node['address']} is {node['state']}: {why_text(node)}")
             elif node["sync"] not in IN_SYNC:
                 found.append(f"{node['address']} is up, but {node['sync']}: {node['sync_reason']}")
             if node["manager"]:
                 found.append(f"{node['address']} is managed by {node['manager']}: no automatic failover")
     return found
+
+
+def why_text(node: dict[str, Any]) -> str:
+    """Why it is not up; of one that is silent also what it may be busy with."""
+    busy = node.get("busy")
+    if not busy or node["state"] == "busy":
+        return str(node["reason"])
+    command = busy["command"].replace("|", " ").upper()
+    return f"{node['reason']} (owes {command} for {busy['seconds']} s, {busy['client']})"
 
 
 def since_text(seconds: float | None) -> str:

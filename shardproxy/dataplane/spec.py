@@ -164,6 +164,7 @@ def cluster_spec(
     if isinstance(config, RedisCluster):
         spec["max_staleness"] = config.reads.max_staleness
         spec["wait_timeout"] = config.writes.timeout
+        spec["timeouts"]["slow"] = config.failover.busy_limit
     if isinstance(config, MemcachedCluster):
         spec["memcached"] = memcached_spec(config, settings.client_credentials, discovery)
         spec["shards"] += [_spare(node.node()) for node in config.on_failure.gutter]

@@ -130,7 +130,7 @@ def decide(situation: Situation) -> Decision:
         return Nothing(is_unclear=True)
     if health.verdict.is_down:
         return _replace(situation, health)
-    if health.verdict.state in (NodeState.UP, NodeState.BUSY):
+    if health.verdict.state in (NodeState.UP, NodeState.BUSY) and health.verdict.is_answering:
         return _keep(situation, health)
     if health.verdict.state is NodeState.CUT_OFF and (found := _promoted_by_others(situation)) is not None:
         has_left = (_has_left(situation, node, found.primary) for node in record.nodes)

@@ -17,6 +17,8 @@ pub struct Transaction {
     pub calls_script: bool,
     /// Some of them are answered by what only the proxy knows right.
     pub is_corrected: bool,
+    /// Some of them may take seconds.
+    pub is_slow: bool,
     /// The slot all its keys share, those it watches included.
     pub slot: Option<u16>,
     pub is_watching: bool,

@@ -67,6 +67,7 @@ pub fn queue(turn: &mut Turn, client: &mut Client, &Admitted { command, request 
         return answer_error(turn, client, command, &text);
     }
     let scan = if command.act == Act::Scan { scan_for_engine(request) } else { None };
+    let is_slow = command.may_be_slow || turn.served(client.cluster).is_some_and(|served| served.is_slow(command.id));
     if let Some(transaction) = &mut client.transaction {
         if transaction.queued.len() + request.bytes.len() > MAX_QUEUED {
             transaction.is_broken = true;
@@ -76,6 +77,7 @@ pub fn queue(turn: &mut Turn, client: &mut Client, &Admitted { command, request 
         transaction.is_corrected |= command.act.is_corrected();
         transaction.commands += 1;
         transaction.calls_script |= command.calls_script;
+        transaction.is_slow |= is_slow;
     }
     client.answer(&mut turn.pool, texts::QUEUED);
     Next::Go
@@ -184,6 +186,7 @@ fn exec(turn: &mut Turn, client: &mut Client, command: &Command) -> Next {
         asked: Asked::Exec(transaction.commands + 1),
         class: if transaction.is_corrected { Class::Publish } else { Class::Write },
         is_read: need == Need::Read,
+        is_slow: transaction.is_slow,
         ..Entry::of(client.owed(sequence), command, turn.micros)
     };
     transaction.begin();

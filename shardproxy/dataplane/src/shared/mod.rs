@@ -5,12 +5,14 @@ mod events;
 mod pause;
 mod recent;
 mod scripts;
+mod slow;
 
 pub use census::Census;
 pub use events::{worker_of, ClientDid, Event, Events, Loss, NodeDown, NodeLost, Offload};
 pub use pause::{Paused, Pauses};
 pub use recent::{mark_of, Recent, Window};
 pub use scripts::{Scripts, REMEMBERED};
+pub use slow::SlowCommands;
 
 use recent::Recents;
 
@@ -34,6 +36,7 @@ pub struct Shared {
     pub recents: Recents,
     pub scripts: Scripts,
     pub pauses: Pauses,
+    pub slow: SlowCommands,
     /// Connections of clients' own that all workers together may have.
     pub dedicated: Arc<Budget>,
     /// What could not be opened for want of a file descriptor.
@@ -64,6 +67,7 @@ impl Shared {
             recents: Recents::default(),
             scripts: Scripts::default(),
             pauses: Pauses::default(),
+            slow: SlowCommands::default(),
             dedicated: Arc::default(),
             lacking: AtomicU64::new(0),
             is_down_news: AtomicBool::new(false),

@@ -29,6 +29,8 @@ pub struct Served {
     pub reads_nearest: bool,
     /// `Limits::shard_queue`.
     pub shard_queue: usize,
+    /// Commands that took long lately, by their ids.
+    pub slow: Arc<[u16]>,
     /// Part number of each shard within one scatter-gathered command; scratch.
     pub parts: Vec<u16>,
 }
@@ -89,6 +91,7 @@ impl Served {
             spreads_reads: reads != Reads::Primary,
             reads_nearest: reads == Reads::Nearest,
             shard_queue,
+            slow: Arc::default(),
             parts: vec![u16::MAX; shards],
         }
     }
@@ -102,6 +105,11 @@ impl Served {
         }
         let link = &links[known as usize];
         (link.state == State::Ready && link.exchange.bytes() < self.shard_queue).then_some(known as usize)
+    }
+
+    /// Whether a command took long lately.
+    pub fn is_slow(&self, command: u16) -> bool {
+        self.slow.binary_search(&command).is_ok()
     }
 
     /// A write was executed by now.
