@@ -13,7 +13,7 @@ from shardproxy.failover.events import EventLog
 from shardproxy.failover.setup import ShardSetup
 from shardproxy.health.monitor import Boards
 from shardproxy.model import Address, Topology
-from shardproxy.model.health import NodeDown, PoolKey, Standing
+from shardproxy.model.health import NO_STANDING, NodeDown, PoolKey, Standing
 from shardproxy.model.replication import ShardKey
 from shardproxy.store.record import ShardRecord
 from shardproxy.store.statistics import StoreStatistics
@@ -47,7 +47,7 @@ async def _note_nothing(cluster: str, is_paused: bool) -> None:
 
 
 def _no_standing(cluster: str, node: Address) -> Standing:
-    return Standing()
+    return NO_STANDING
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ class Failover(Section):
     down_after: PositiveDuration = 1.0
     """How long a primary may be silent. One whose process is gone is replaced sooner."""
     slow_after: PositiveDuration = 10.0
-    """How long it may be silent that was sent what may take long (a script, SORT, KEYS, FLUSHALL, a large DEL …)."""
+    """How long one may be silent that was sent what may take long: a script, SORT, KEYS, a large DEL."""
 
     @property
     def busy_limit(self) -> float:

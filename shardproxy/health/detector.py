@@ -23,7 +23,7 @@ from shardproxy.health.history import History
 from shardproxy.health.outcome import Outcome
 from shardproxy.health.settings import HealthSettings
 from shardproxy.health.witness import Witness
-from shardproxy.model.health import Busy, Cause, NodeState, Standing
+from shardproxy.model.health import NO_STANDING, Busy, Cause, NodeState, Standing
 from shardproxy.model.replication import Role
 
 SURE = 0.001  # seconds after a moment it is past, however sums of floats are rounded
@@ -48,7 +48,7 @@ class Question:
     witnesses: Sequence[Witness] = ()  # those that answer
     expected_witnesses: int = 0  # those there should be
     is_tilted: bool = False  # our own view is in doubt: nothing without a witness
-    standing: Standing = Standing()  # with those who send it requests
+    standing: Standing = NO_STANDING  # with those who send it requests
     explained_at: float = -math.inf  # when its silence was last explained
     is_early: bool = False  # it has just told of another role, and the others were not asked since
 

@@ -23,7 +23,7 @@ from shardproxy.health.settings import HealthSettings
 from shardproxy.health.staleness import CURRENT_WITHIN, OffsetTrail, why_not_readable
 from shardproxy.health.witness import FRESH, LINK_MARGIN, Whom, Witness, replica_witness
 from shardproxy.model import Address
-from shardproxy.model.health import ANSWERING, NodeHealth, NodeState, Standing, Verdict
+from shardproxy.model.health import ANSWERING, NO_STANDING, NodeHealth, NodeState, Standing, Verdict
 from shardproxy.model.replication import Replication, Role
 from shardproxy.store.record import ShardRecord
 
@@ -34,7 +34,7 @@ LOOKS_DOWN = frozenset({NodeState.SUSPECT, NodeState.CUT_OFF, NodeState.DOWN})
 
 
 def no_standing(node: Address) -> Standing:
-    return Standing()
+    return NO_STANDING
 
 
 class News(enum.Enum):
@@ -247,7 +247,7 @@ class ShardHealth:
     def _standing(self, node: Address, now: float, settings: HealthSettings) -> Standing:
         """Asked only of one that is silent."""
         is_silent = self.histories[node].silent_for(now) >= settings.suspect_after
-        return self.standing_of(node) if is_silent else Standing()
+        return self.standing_of(node) if is_silent else NO_STANDING
 
     def _is_early(self, primary: Address, now: float) -> bool:
         """One that hands over says so before its successor can have been asked: they are asked first."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from shardproxy.model import Address
-from shardproxy.model.health import Standing
+from shardproxy.model.health import NO_STANDING, Standing
 
 
 class Traffic(Protocol):
@@ -26,7 +26,7 @@ class NoTraffic:
     """Nobody sends anything."""
 
     def standing(self, cluster: str, node: Address) -> Standing:
-        return Standing()
+        return NO_STANDING
 
     def spare(self, cluster: str, node: Address, seconds: float) -> None: ...
 

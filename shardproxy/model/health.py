@@ -76,6 +76,9 @@ class Standing:
     heard_at: float | None = None  # when it last sent any of them anything (trio time)
 
 
+NO_STANDING = Standing()
+
+
 def standing_of_all(standings: Iterable[Standing]) -> Standing:
     """How it stands with all of these together."""
     found = tuple(standings)
