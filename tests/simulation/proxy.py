@@ -128,11 +128,13 @@ class SimProxy:
             return error.is_sent and not self.is_resending
         if offset is None:
             return False
+        engine = self.world.engines[self.world.own(primary)]
+        process = engine.run_id
         wait = await self._wait(serving, primary, offset)
-        if wait is None or (self.is_dropping_old and epoch != serving.epoch):
+        has_ended = engine.run_id != process  # and its connections with it
+        if wait is None or has_ended or (self.is_dropping_old and epoch != serving.epoch):
             self.in_doubt += 1  # its connection was closed, or WAIT came short: the client hears INDOUBT
         else:
-            engine = self.world.engines[self.world.own(primary)]
             is_stranger = engine.run_id != serving.run_id and epoch == serving.epoch
             epochs = (epoch, serving.epoch)
             self.checks.acknowledged(serving.key, value, epochs, wait, is_stranger=is_stranger)
