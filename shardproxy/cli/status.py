@@ -75,7 +75,7 @@ def complaints(cluster: dict[str, Any]) -> list[str]:
             found.append(f"shard {shard_label(shard['shard'], shard['name'])}: {shard['state']}")
         for node in shard["nodes"]:
             if node["state"] not in FINE:
-                found.append(f"{node['address']} is {node['state']}: {why_text(node)}")
+                found.append(f"{node['address']} is {why_text(node)}")
             elif node["sync"] not in IN_SYNC:
                 found.append(f"{node['address']} is up, but {node['sync']}: {node['sync_reason']}")
             if node["manager"]:
@@ -84,12 +84,13 @@ def complaints(cluster: dict[str, Any]) -> list[str]:
 
 
 def why_text(node: dict[str, Any]) -> str:
-    """Why it is not up; of one that is silent also what it may be busy with."""
-    busy = node.get("busy")
-    if not busy or node["state"] == "busy":
-        return str(node["reason"])
+    """What it is if it is not up, and why; of one that is silent also what it may be busy with."""
+    busy, state, reason = node["busy"], node["state"], node["reason"]
+    why = reason if reason.startswith(state) else f"{state}: {reason}"
+    if not busy or state == "busy":
+        return str(why)
     command = busy["command"].replace("|", " ").upper()
-    return f"{node['reason']} (owes {command} for {busy['seconds']} s, {busy['client']})"
+    return f"{why} (owes {command} for {busy['seconds']} s, {busy['client']})"
 
 
 def since_text(seconds: float | None) -> str:

@@ -137,6 +137,8 @@ def decide(situation: Situation) -> Decision:
         has_left = (_has_left(situation, node, found.primary) for node in record.nodes)
         if all(has_left):  # who follows another primary tells nothing of the last one
             return Register(found)
+    if health.verdict.state is NodeState.BUSY:
+        return Nothing(_complaint(situation, health))
     return Nothing(f"primary {record.primary}: {health.verdict.reason}")
 
 
@@ -429,7 +431,9 @@ def _complaint(situation: Situation, health: NodeHealth) -> str | None:
         return f"{twice[0]} and {twice[1]} are one and the same process: take one of them from the config"
     if (manager := _manager(situation.setup, situation.healths)) is not None:
         return manager
-    return health.verdict.reason if health.verdict.state is NodeState.BUSY else None
+    if health.verdict.state is NodeState.BUSY:
+        return f"primary {situation.record.primary} {health.verdict.text}"
+    return None
 
 
 def switchover_target(

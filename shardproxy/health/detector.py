@@ -161,7 +161,8 @@ def _judge_alive(question: Question, outcome: Outcome, settings: HealthSettings)
         case Outcome.LOADING:
             return _judge_loading(question, why, lasted, settings)
         case Outcome.BUSY:
-            return Judgement(NodeState.BUSY, why)
+            busy = question.standing.busy
+            return Judgement(NodeState.BUSY, f"{busy.text(question.now)}: it {why}" if busy else why)
     if question.role is Role.PRIMARY and (changed := _judge_changed(question)) is not None:
         return changed
     if outcome is Outcome.MISCONF:

@@ -252,6 +252,8 @@ class _Monitor:
         noted = self._slow[cluster] = known.noted(key, run_id, result.slow, limit, trio.current_time())
         if noted.names != known.names:
             self._traffic.expect_slow(cluster, noted.names)
+            commands = sorted({name.partition("|")[0] for name in noted.names})
+            log.info("commands that take long", cluster=cluster, commands=commands)
 
     def _judge(self, key: ShardKey) -> None:
         """Renew a shard's verdicts and show what is new."""

@@ -174,7 +174,8 @@ class ShardHealth:
         refusals = self.histories[primary].refusals if primary in self.histories else 0
         self.is_suspect = verdict is None or verdict.state is not NodeState.UP or self._is_young
         self.is_refused = 0 < refusals <= MANY_REFUSALS
-        self.looks_down = verdict is not None and verdict.state in LOOKS_DOWN
+        is_explained = primary is not None and self.explained.get(primary) == now
+        self.looks_down = verdict is not None and verdict.state in LOOKS_DOWN and not is_explained
         self.has_manager = any(history.manager is not None for history in self.histories.values())
 
     def plan(self, settings: HealthSettings, max_staleness: float | None) -> float:
@@ -245,8 +246,10 @@ class ShardHealth:
         )
 
     def _standing(self, node: Address, now: float, settings: HealthSettings) -> Standing:
-        """Asked only of one that is silent."""
-        is_silent = self.histories[node].silent_for(now) >= settings.suspect_after
+        """Asked only of one that is silent, or says that it is busy."""
+        history = self.histories[node]
+        is_silent = history.silent_for(now) >= settings.suspect_after
+        is_silent |= history.last is not None and history.last.outcome is Outcome.BUSY
         return self.standing_of(node) if is_silent else NO_STANDING
 
     def _is_early(self, primary: Address, now: float) -> bool:

@@ -47,6 +47,12 @@ class Verdict:
         return self.state is NodeState.DOWN
 
     @property
+    def text(self) -> str:
+        """What the node is, and why."""
+        state = self.state.value
+        return f"is {self.reason}" if self.reason.startswith(state) else f"is {state}: {self.reason}"
+
+    @property
     def is_answering(self) -> bool:
         """It replies to us; it need not be fit for anything."""
         return self.cause not in (Cause.DEAD, Cause.SILENT) and (self.is_down or self.state in ANSWERING)
