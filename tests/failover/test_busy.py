@@ -219,7 +219,7 @@ def test_a_primary_that_hangs_although_it_may_be_busy_is_replaced_later(site_wit
         time.sleep(SETTLE)
     primary.kill()
     assert "INDOUBT" in str(slow.wait())
-    assert errors_but(ledger, "write INDOUBT", "read ResponseError") == {}
+    assert errors_but(ledger, "write INDOUBT") == {}
     assert_sound(site, ledger)
     assert site.primary() is not primary
     assert took > 2.0, "it was given the time of one that may be busy"
@@ -241,6 +241,7 @@ def test_a_primary_that_hangs_is_replaced_soon_whatever_it_was_sent_since(site_w
 def test_an_operator_may_promote_another_while_the_primary_is_busy(site_with: OpenSite) -> None:
     site = site_with(1, 1)
     primary, client = site.primary(), client_of(site)
+    client.set("before", 1)
     slow = Slow(lambda: client.eval(SPIN, 1, "k", 8))
     wait_until(lambda: states(site)[str(primary.address)] == "busy", "it is busy")
     why_not = site.post("/api/switchover", shard=0)

@@ -54,6 +54,7 @@ def owes(since: float, heard: float | None = None) -> Standing:
 
 
 SILENT = heard_at(10.0, (10.7, TIMEOUT))
+DEAD = heard_at(10.0, (10.2, REFUSED), (10.3, REFUSED))
 CUT = heard_at(10.0, (10.7, TIMEOUT), (11.4, TIMEOUT), is_unreached=True)
 
 
@@ -79,7 +80,7 @@ CUT = heard_at(10.0, (10.7, TIMEOUT), (11.4, TIMEOUT), is_unreached=True)
         (SILENT, 11.1, NO_STANDING, [AGREES], NodeState.DOWN, Cause.SILENT),
         (SILENT, 11.1, Standing(heard_at=11.0), [AGREES], NodeState.DOWN, Cause.SILENT),
         # a process that is dead, and a host that is
-        (heard_at(10.0, (10.2, REFUSED), (10.3, REFUSED)), 10.3, owes(9.0), [AGREES], NodeState.DOWN, Cause.DEAD),
+        (DEAD, 10.3, owes(9.0), [AGREES], NodeState.DOWN, Cause.DEAD),
         (CUT, 11.4, owes(9.0), [AGREES], NodeState.DOWN, Cause.SILENT),
         (CUT, 11.4, owes(9.0), [HEARS], NodeState.SUSPECT, None),
     ],

@@ -11,7 +11,7 @@ from shardproxy.wire.reply import Failure, Reply
 @pytest.mark.parametrize(
     ("log", "calls"),
     [
-        ([[7, 1700000000, 612000, [b"LRANGE", b"l", b"0"], b"10.0.0.1:5", b""]], [(7, 0.612, ("lrange", "lrange|l"))]),
+        ([[7, 17, 612000, [b"LRANGE", b"l", b"0"], b"h:5", b""]], [(7, 0.612, ("lrange", "lrange|l"))]),
         ([[8, 1, 20, [b"config", b"SET", b"x"]]], [(8, 0.00002, ("config", "config|set"))]),
         ([[9, 1, 20, [b"ping"]]], [(9, 0.00002, ("ping",))]),
         ([[9, 1, 20, [b"get", b"\xff"]]], [(9, 0.00002, ("get",))]),

@@ -117,6 +117,9 @@ fn shared_lost(turn: &mut Turn, clients: &mut Clients, index: usize, lost: &Lost
         } else if let Some(text) = lost.busy.as_deref().filter(|_| stays) {
             fail(turn, clients, way.cluster, &request, text);
         } else {
+            if part.has_left {
+                request.since = turn.micros; // it has waited for its reply, and waits for its node once
+            }
             request.is_retry |= part.has_left;
             if stays {
                 scripts::precede_all(turn, index, part.bytes);
@@ -141,7 +144,8 @@ fn shared_lost(turn: &mut Turn, clients: &mut Clients, index: usize, lost: &Lost
 fn patience(turn: &Turn, way: &Way) -> (u32, String) {
     let Some(cluster) = turn.cluster(way.cluster) else { return (u32::MAX, String::new()) };
     let timeouts = cluster.spec.timeouts;
-    let patience = timeouts.reply.map_or(u32::MAX, |reply| wrapping_micros(timeouts.park + reply));
+    let replied = |reply: Duration| wrapping_micros(timeouts.park + reply.max(timeouts.slow));
+    let patience = timeouts.reply.map_or(u32::MAX, replied);
     (patience, turn.node_label(way.cluster, way.node).to_owned())
 }
 
