@@ -70,8 +70,23 @@ impl Worker {
         }
         let Some(cluster) = self.turn.cluster(link.way.cluster) else { return false };
         let label = self.turn.node_label(link.way.cluster, link.way.node);
-        let (name, metrics) = (&cluster.spec.name, &self.turn.shared.metrics);
         let is_patient = !link.patience.is_over(self.turn.now, timeouts.slow);
-        metrics.is_spared(name, label, self.turn.millis) || is_patient && metrics.owes_slow(name, label)
+        let is_known = self.turn.shared.metrics.is_spared(&cluster.spec.name, label, self.turn.millis);
+        is_known || is_patient && self.may_be_busy(link)
+    }
+
+    fn may_be_busy(&self, link: &Link) -> bool {
+        let Some(cluster) = self.turn.cluster(link.way.cluster) else { return false };
+        let label = self.turn.node_label(link.way.cluster, link.way.node);
+        self.turn.shared.metrics.owes_slow(&cluster.spec.name, label)
+    }
+
+    /// What is said of a connection whose node has had all its time.
+    pub(super) fn why_overdue(&self, link: &Link, timeouts: &Timeouts) -> String {
+        let reply = timeouts.reply.unwrap_or_default();
+        if timeouts.slow > reply && self.may_be_busy(link) {
+            return format!("no reply for {} s (failover.slow_after)", timeouts.slow.as_secs_f64());
+        }
+        format!("no reply for {} s (timeouts.reply)", reply.as_secs_f64())
     }
 }

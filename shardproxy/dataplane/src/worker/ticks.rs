@@ -76,9 +76,9 @@ impl Worker {
         }
         if link.is_overdue(now, &timeouts) && !self.is_spared(link, &timeouts) {
             link.metrics.timeouts.increment();
+            let link = &self.turn.links[index];
             let why = if link.state == State::Ready {
-                let limit = timeouts.reply.unwrap_or_default().as_secs_f64();
-                format!("no reply for {limit} s (timeouts.reply)")
+                self.why_overdue(link, &timeouts)
             } else {
                 format!("not connected within {} s (timeouts.connect)", timeouts.connect.as_secs_f64())
             };
