@@ -18,12 +18,12 @@ from tests.fixtures.proxy import wait_until
 
 SETTLE = 0.5  # seconds of load before and after
 PATIENCE = 40.0  # seconds, a client's own
-SPIN = """
+WAIT = """
     local function now() local t = redis.call('TIME') return t[1] * 1000000 + t[2] end
     local till = now() + ARGV[1] * 1000000
     repeat until now() >= till
-    return redis.call('SET', KEYS[1], 'done')
 """
+SPIN = WAIT + "return redis.call('SET', KEYS[1], 'done')"
 NAME = "reports"  # of the client with the slow command
 
 
@@ -259,3 +259,21 @@ def test_an_operator_may_promote_another_while_the_primary_is_busy(site_with: Op
     assert "INDOUBT" in str(slow.wait())
     site.wait_whole()
     assert site.primary() is replica
+
+
+def test_a_busy_replica_is_not_read_from_and_no_reason_for_anything(site_with: OpenSite) -> None:
+    site = site_with(1, 2)
+    primary, reader = site.primary(), connect(site.proxy.address("reader"))
+    slow = Slow(lambda: reader.execute_command("EVAL_RO", WAIT, 1, "k", 4))
+    wait_until(lambda: "busy" in states(site).values(), "a replica is known to be busy")
+    (busy,) = [node for node in site.status()["nodes"] if node["state"] == "busy"]
+    assert busy["role"] == "replica"
+    assert not busy["is_readable"]
+    other = connect(site.proxy.address("reader"))
+    other.connection_pool.connection_kwargs.update(socket_timeout=1.5)
+    assert [other.get("k") for _ in range(20)] == [None] * 20, "nobody waits behind the script"
+    assert not slow.is_over
+    assert slow.wait() is None
+    site.wait_whole()
+    assert site.primary() is primary
+    assert site.count("FailoverStarted") == 0

@@ -2,7 +2,7 @@
 
 mod acceptor;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::mpsc::{sync_channel, SyncSender};
@@ -299,11 +299,12 @@ impl Plane {
     }
 
     /// These commands took long lately in a cluster; no others did. One that is quick by its nature was held up.
-    pub fn expect_slow(&self, cluster: &str, commands: &[String]) {
+    pub fn expect_slow(&self, cluster: &str, commands: Vec<String>) {
+        let wanted: HashSet<String> = commands.into_iter().collect();
         let table = self.shared.table();
         let all = table.commands().iter().flat_map(|command| std::iter::once(command).chain(&command.subcommands));
         let all = all.filter(|command| !command.flags.contains(Flags::FAST));
-        let ids = all.filter(|command| commands.iter().any(|name| **name == *command.name)).map(|c| c.id);
+        let ids = all.filter(|command| wanted.contains(&*command.name)).map(|c| c.id);
         self.shared.slow.set(cluster, ids.collect());
     }
 

@@ -168,7 +168,7 @@ impl DataPlane {
     }
 
     fn expect_slow(&self, cluster: &str, commands: Vec<String>) {
-        self.plane.expect_slow(cluster, &commands);
+        self.plane.expect_slow(cluster, commands);
     }
 
     fn unblock(&self, py: Python<'_>, client_id: u64, with_error: bool) -> bool {

@@ -86,7 +86,7 @@ fn what_took_long_before_may_again_but_for_what_is_quick_by_its_nature() {
     let gate = Gate::closed();
     let engine = engaged("LRANGE", &gate);
     let proxy = with_timeouts(&engine, 5.0, 10.0);
-    proxy.plane.expect_slow("test", &["lrange".into(), "get".into(), "nobody's".into()]);
+    proxy.plane.expect_slow("test", vec!["lrange".into(), "get".into(), "nobody's".into()]);
     let mut clients = [proxy.client(), proxy.client(), proxy.client()];
     clients[0].send(&["LRANGE", "list", "0", "-1"]);
     engine.wait_for(&["LRANGE", "list", "0", "-1"]);
