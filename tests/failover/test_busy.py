@@ -176,7 +176,7 @@ def test_what_took_long_before_is_expected_to_again(site_with: OpenSite) -> None
     """By the engines' slow logs: nobody has to know every command."""
     site = site_with(1, 1, failover={"down_after": "0.3s"})
     primary, client = site.primary(), client_of(site)
-    for part in range(40):
+    for part in range(90):
         client.sadd("{t0}:set", *[f"member {part * 10_000 + number}" for number in range(10_000)])
     assert site.post("/api/pause") is None
     client.copy("{t0}:set", "{t0}:copy")
