@@ -46,6 +46,7 @@ from shardproxy.nodes import LinkTimeouts, NodeLinks, OpenLinks
 from shardproxy.store.local import LocalStore, StateFileError
 from shardproxy.store.place import state_path
 from shardproxy.topology.follower import Endpoints, Follower
+from shardproxy.topology.growth import run_growth_log, warn_of_growth
 from shardproxy.topology.keys import why_not_served
 from shardproxy.topology.logins import Logins
 from shardproxy.topology.refusal import explain, problems
@@ -169,6 +170,7 @@ class App:
         await nursery.start(self._run_commands)
         await nursery.start(self._run_failover)
         nursery.start_soon(run_pool_log, self._dataplane.down)
+        nursery.start_soon(run_growth_log, self._dataplane.statistics)
         from shardproxy.admin.server import run_admin
 
         sources = Sources(
@@ -249,6 +251,7 @@ class App:
         plan = reload_plan(before, settings)
         withdrawn = sorted(set(before) - set(settings))
         log.info("config reloaded", changed=plan.serve, withdrawn=withdrawn)
+        warn_of_growth(before, settings, self._dataplane.statistics())
         for what in settings_waiting(self._started, config):
             log.warning("setting waits for a restart", setting=what)
 

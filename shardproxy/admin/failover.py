@@ -7,6 +7,7 @@ from typing import Any
 
 from shardproxy.admin.status import Sources
 from shardproxy.admin.sync import sync_of
+from shardproxy.dataplane.statistics import Statistics
 from shardproxy.failover.events import Event
 from shardproxy.failover.setup import ShardSetup
 from shardproxy.model import Address, Engine, Node, Topology
@@ -33,6 +34,17 @@ def status_document(sources: Sources, now: float) -> dict[str, Any]:
         )
         cluster["shards"].append(_shard(key, setup, sources, now))
     return {"clusters": clusters}
+
+
+def relaxed_add(document: dict[str, Any], statistics: Statistics) -> dict[str, Any]:
+    """The same document, with what each cluster served of one shard that several would refuse, by command."""
+    for name, cluster in document["clusters"].items():
+        counts = statistics.clusters.get(name)
+        cluster["relaxed"] = {
+            command: {"count": of.count, "example": of.example}
+            for command, of in (counts.relaxed if counts else {}).items()
+        }
+    return document
 
 
 def _pool(topology: Topology, sources: Sources, now: float) -> dict[str, Any]:

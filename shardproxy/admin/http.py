@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from shardproxy.admin.actions import Actions, action_page, peer_of
 from shardproxy.admin.collector import registry_build
 from shardproxy.admin.documents import clients_document, topology_document
-from shardproxy.admin.failover import events_document, status_document
+from shardproxy.admin.failover import events_document, relaxed_add, status_document
 from shardproxy.admin.guard import why_not_asked
 from shardproxy.admin.health import why_not_live, why_not_ready
 from shardproxy.admin.page import page_render
@@ -106,7 +106,8 @@ class Pages:
         return JSONResponse(clients_document(await self._sources.clients()), headers=HEADERS)
 
     async def status(self, request: Request) -> Response:
-        return JSONResponse(status_document(self._sources, trio.current_time()), headers=HEADERS)
+        document = status_document(self._sources, trio.current_time())
+        return JSONResponse(relaxed_add(document, self._sources.statistics()), headers=HEADERS)
 
     async def events(self, request: Request) -> Response:
         text = request.query_params.get("count", "100")

@@ -66,6 +66,12 @@ def _closed(statistics: Statistics) -> Iterator[Sample]:
             yield (name, reason), count
 
 
+def _relaxed(statistics: Statistics) -> Iterator[Sample]:
+    for name, cluster in statistics.clusters.items():
+        for command, counts in cluster.relaxed.items():
+            yield (name, command), counts.count
+
+
 def _commands(statistics: Statistics) -> Iterator[Sample]:
     for name, cluster in statistics.clusters.items():
         for command, counts in cluster.commands.items():
@@ -160,6 +166,13 @@ TABLE: tuple[Metric, ...] = (
         ("cluster", "command", "outcome"),
         _commands,
     ),
+    Metric(
+        "shardproxy_relaxed_commands_total",
+        COUNTER,
+        "Commands that one shard served and several would refuse, by name (multi: a transaction).",
+        ("cluster", "command"),
+        _relaxed,
+    ),
     _node("shardproxy_node_connections", GAUGE, "Open connections to a node.", lambda n: n.connections),
     _node("shardproxy_node_connects_total", COUNTER, "Connections made to a node.", lambda n: n.connects),
     _node(
@@ -180,7 +193,12 @@ TABLE: tuple[Metric, ...] = (
     _node("shardproxy_node_timeouts_total", COUNTER, "Requests not answered in time.", lambda n: n.timeouts),
     _node("shardproxy_node_received_bytes_total", COUNTER, "Bytes from a node.", lambda n: n.bytes_in),
     _node("shardproxy_node_sent_bytes_total", COUNTER, "Bytes to a node.", lambda n: n.bytes_out),
-    _node("shardproxy_node_queued", GAUGE, "Requests that wait for a node.", lambda n: n.queued),
+    _node(
+        "shardproxy_node_queued_bytes",
+        GAUGE,
+        "Bytes of requests that wait for a node: sent without a reply yet, or not sent.",
+        lambda n: n.queued,
+    ),
 )
 
 LATENCY = "shardproxy_command_seconds"

@@ -5,23 +5,49 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated
 
-from shardproxy.config import Config, ConfigError, RedisCluster, load_config
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+from shardproxy.cli.ask import Output
+from shardproxy.config import Config, ConfigError, MemcachedCluster, RedisCluster, load_config
+from shardproxy.config.endpoints import Mode
 from shardproxy.store.peek import records_read
 from shardproxy.store.place import state_path
 from shardproxy.topology.assign import Records, shards_assign
-from shardproxy.topology.taking import slots_taken, taken_text
+from shardproxy.topology.taking import GROWN_TEXT, slots_taken, taken_text
+
+NODES_ARE_ASKED = (
+    "clients that ask the nodes for the layout, as ElastiCache's for Java does, need mode: proxy:"
+    " memcached does not know it"
+)
 
 
-def check(file: Path, /, *, state: Path | None = None) -> int:
-    """Say whether a config file is right, or all that is wrong.
+def check(
+    file: Path | None = None,
+    /,
+    *,
+    state: Path | None = None,
+    app: str | None = None,
+    saved: Annotated[Path | None, Parameter(name="--file")] = None,
+    seconds: Annotated[float, Parameter(validator=Number(gt=0, lte=3600))] = 30,
+    shards: Annotated[int, Parameter(validator=Number(gte=2, lte=250))] = 3,
+    output: Output = "table",
+) -> int:
+    """Say whether a config file is right, or what an application would meet on several shards.
 
-    Prints what the file describes and exits 0, or prints every problem as FILE:LINE:COLUMN: KEY: what is
-    wrong (what to write instead) and exits 1. Connects to nothing and reads no secrets.
+    Of a config file: prints what the file describes and exits 0, or prints every problem as FILE:LINE:COLUMN:
+    KEY: what is wrong (what to write instead) and exits 1. Connects to nothing and reads no secrets.
 
     Where a proxy has served the file before, its state file says which shard owns which slots. A config that
     takes slots from one is wrong, too: a proxy refuses it while that shard has keys. Whether it has any is
     not asked here.
+
+    Of an application (--app or --file): listens to the Redis it uses now, by MONITOR, and prints which of its
+    commands several shards would refuse or answer otherwise, and which key families would cure that. With a
+    config file, by the families it has. Changes nothing; prints keys, never values or passwords. Exits 1 when
+    something would be refused. MONITOR costs the server a part of its throughput meanwhile.
 
     Parameters
     ----------
@@ -29,7 +55,22 @@ def check(file: Path, /, *, state: Path | None = None) -> int:
         The config file, YAML.
     state
         The proxy's state file. Default: where `run` would keep it for that config, if it is there.
+    app
+        The Redis to listen to: redis://[user:password@]host[:port] or unix:///path.
+    saved
+        What MONITOR printed before, in place of --app.
+    seconds
+        How long to listen.
+    shards
+        How many there would be.
     """
+    if app is not None or saved is not None:
+        from shardproxy.cli.check_app import check_app
+
+        return check_app(file, app, saved, seconds, shards, output)
+    if file is None:
+        print("shardproxy: check what? a config FILE, or --app redis://host:port", file=sys.stderr)
+        return 1
     try:
         config = load_config(file)
     except ConfigError as e:
@@ -46,9 +87,16 @@ def check(file: Path, /, *, state: Path | None = None) -> int:
     if (why := _why_refused(config, records)) is not None:
         print(f"{file}: {why}", file=sys.stderr)
         print(f"{file}: a proxy takes it only if those shards have no keys", file=sys.stderr)
+        for line in _grown(config, records):
+            print(f"{file}: {line}", file=sys.stderr)
         return 1
     print(f"{file}: OK")
     for line in _aligned(list(_summary(config))):
+        print(f"  {line}")
+    for name, cluster in config.clusters.items():
+        if isinstance(cluster, MemcachedCluster) and cluster.endpoints.configuration.mode is Mode.DIRECT:
+            print(f"  {name}: {NODES_ARE_ASKED}")
+    for line in _grown(config, records):
         print(f"  {line}")
     return 0
 
@@ -70,6 +118,14 @@ def _why_refused(config: Config, records: Records) -> str | None:
     taken = slots_taken(setups, records)
     keys = dict.fromkeys((one.loser.key for one in taken), "may have keys")
     return taken_text(taken, setups, records, keys) if taken else None
+
+
+def _grown(config: Config, records: Records) -> Iterator[str]:
+    """Warn of clusters that had one shard when they were last served, and are stricter with more."""
+    for name, cluster in config.clusters.items():
+        served = [key for key in records if key.cluster == name]
+        if isinstance(cluster, RedisCluster) and len(served) == 1 and not cluster.is_relaxed:
+            yield f"{name} had one shard, and may have been one Redis to its clients: {GROWN_TEXT}"
 
 
 def _summary(config: Config) -> Iterator[tuple[str, ...]]:

@@ -11,6 +11,7 @@ from shardproxy.cli.ask import DEFAULT_ADMIN, Admin, Output, console, shard_labe
 COLUMNS = ("shard", "node", "role", "state", "lag", "zone", "epoch", "since")
 PAUSED = "paused: nothing is done to its nodes by itself, whatever is wrong, until shardproxy resume"
 FINE = ("up", "unknown")
+SHOWN = 8  # commands in one line
 IN_SYNC = ("streaming", None)  # None: of a primary, or not known
 
 
@@ -20,6 +21,7 @@ def status(*, output: Output = "table", admin: Admin = DEFAULT_ADMIN) -> int:
     One table per cluster. A replica that is up is streaming (gets every write), syncing (gets all data
     first), without a link, or astray (gets another's writes). Lag: bytes that a replica has not had yet.
     While a cluster is paused nothing is done to its nodes by itself, whatever is wrong with them.
+    Of a cluster of one shard: what its clients do that several shards would refuse, with the shape of keys.
     Exit code 1 when no proxy answers.
     """
     return show(admin, "/api/status", output, _print)
@@ -29,7 +31,7 @@ def _print(answer: dict[str, Any]) -> None:
     out = console()
     for name, cluster in answer["clusters"].items():
         out.print(cluster_table(name, cluster))
-        for line in complaints(cluster):
+        for line in (*complaints(cluster), *liberties(cluster)):
             out.print(line, markup=False, highlight=False, soft_wrap=True)
     if not answer["clusters"]:
         out.print("no cluster")
@@ -91,6 +93,16 @@ def why_text(node: dict[str, Any]) -> str:
         return str(why)
     command = busy["command"].replace("|", " ").upper()
     return f"{why} (owes {command} for {busy['seconds']} s, {busy['client']})"
+
+
+def liberties(cluster: dict[str, Any]) -> list[str]:
+    """What clients do that needs one shard, the most frequent first: to be known before there are more."""
+    found = sorted(cluster.get("relaxed", {}).items(), key=lambda item: -item[1]["count"])
+    if not found:
+        return []
+    said = [f"{of['count']} times {of['example']}" for _, of in found[:SHOWN]]
+    more = [f"and {len(found) - SHOWN} more commands (shardproxy_relaxed_commands_total)"]
+    return [f"needs one shard, several would refuse it: {'; '.join(said + more * (len(found) > SHOWN))}"]
 
 
 def since_text(seconds: float | None) -> str:

@@ -80,12 +80,6 @@ def _shard_of(call: Call, key: bytes) -> Shard:
     return shard
 
 
-async def swapdb(call: Call) -> Reply:
-    if len(call.topology.shards) > 1:  # no client could select what is swapped in
-        raise CommandError("ERR SWAPDB is not allowed in cluster mode")
-    return all_alike(await ask_every(call, *call.args, resp=call.resp))
-
-
 async def every_node(call: Call) -> Reply:
     """What a node keeps for itself: its replicas do not get it from their primary."""
     return all_alike(await ask_nodes(call, *call.args, resp=call.resp))
@@ -108,5 +102,4 @@ HANDLERS: Mapping[str, Handler] = {
     "pfdebug": pfdebug,
     "restore-asking": restore_asking,
     "save": everywhere(all_alike, timeout=LONG),
-    "swapdb": swapdb,
 }

@@ -11,6 +11,7 @@ from shardproxy.commands.followers import Followers
 from shardproxy.commands.sources import Sources
 from shardproxy.commands.table import Table
 from shardproxy.config import Commands, ConfigurationEndpoint
+from shardproxy.config.clusters import DATABASES
 from shardproxy.config.commands import EVERY
 from shardproxy.dataplane import Offloaded
 from shardproxy.dataplane.statistics import Statistics
@@ -62,6 +63,8 @@ class Settings:
     primary: Address | None = None  # of the endpoint for writes, where there is one
     commands: Commands = field(default_factory=Commands)
     park: float = 3.0  # seconds to wait for a shard without a primary
+    is_strict: bool = False  # one shard is what several are
+    databases: int = DATABASES  # of one shard that is not
 
     def is_allowed(self, name: str) -> bool:
         """Whether that restricted command, by its full name, is allowed."""
@@ -103,6 +106,16 @@ class Call:
     def plays_cluster(self) -> bool:
         """Whether this endpoint plays a Redis Cluster."""
         return self.offload.endpoint == EndpointKind.CONFIGURATION.value
+
+    @property
+    def is_relaxed(self) -> bool:
+        """Whether the cluster is one Redis to its clients: its only shard does all that one does."""
+        return len(self.topology.shards) == 1 and not self.settings.is_strict
+
+    @property
+    def databases(self) -> int:
+        """How many databases clients may select."""
+        return self.settings.databases if self.is_relaxed else 1
 
     @property
     def is_reader(self) -> bool:

@@ -22,8 +22,8 @@ async def config_get(call: Call) -> Reply:
     for name in SECRETS:
         if name in settings:
             settings[name] = b""
-    if b"databases" in settings and len(call.topology.shards) > 1:
-        settings[b"databases"] = b"1"
+    if b"databases" in settings:
+        settings[b"databases"] = b"%d" % call.databases
     return settings
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from shardproxy.commands.call import Settings
 from shardproxy.config import RedisCluster
+from shardproxy.config.clusters import DATABASES, SlotRule
 from shardproxy.topology.project import Configured
 
 
@@ -17,4 +18,11 @@ def settings_now(clusters: Mapping[str, Configured], cluster: str) -> Settings:
     config = configured.settings.config
     writable = config.endpoints.primary or config.endpoints.configuration
     primary = writable.addresses[0] if writable else None
-    return Settings(config.endpoints.configuration, primary, config.commands, config.timeouts.park)
+    return Settings(
+        config.endpoints.configuration,
+        primary,
+        config.commands,
+        config.timeouts.park,
+        is_strict=config.slots is SlotRule.STRICT,
+        databases=config.databases or DATABASES,
+    )

@@ -18,7 +18,7 @@ ROUTES = {
     "local": "the proxy, in the data plane",
     "offload": "the proxy, in the control plane",
     "shard": "the shard of its keys",
-    "database": "the shard of its keys; between databases on clusters of one shard",
+    "database": "the shard of its keys; between databases on clusters of one shard only",
     "split": "the shards of its keys at once; replies joined",
     "any": "any shard",
     "transaction": "queued in the proxy; at EXEC the shard of its keys",
@@ -30,7 +30,8 @@ ROUTES = {
 HEAD = """# Commands
 
 Every command of Redis {version}, generated from the command table the proxy routes by. Newer commands and
-those of modules are learned from the nodes. All keys of a command share a slot, unless replies are joined.
+those of modules are learned from the nodes. All keys of a command share a slot, unless replies are joined or
+the cluster has one shard: it asks for no slots, as one Redis does not.
 """
 ALLOWABLE = "; to every node where the config allows it"
 

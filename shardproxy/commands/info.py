@@ -62,6 +62,7 @@ def _as_proxy(call: Call, sections: dict[str, Section]) -> None:
     """Put ourselves where the sections speak of the server one is connected to."""
     here = Address.parse(call.offload.local_address)
     statistics = call.dataplane.statistics().clusters.get(call.topology.cluster)
+    is_cluster = call.plays_cluster and not call.is_relaxed
     identity = hashlib.sha1(f"{call.topology.cluster} {here}".encode(), usedforsecurity=False).hexdigest()
     if call.is_reader and "replication" in sections:
         sections["replication"] = Section(
@@ -69,7 +70,7 @@ def _as_proxy(call: Call, sections: dict[str, Section]) -> None:
         )
     replaced: dict[str, dict[str, str]] = {
         "server": {
-            "redis_mode": "cluster" if call.plays_cluster else "standalone",
+            "redis_mode": "cluster" if is_cluster else "standalone",
             "process_id": str(os.getpid()),
             "run_id": identity,
             "tcp_port": str(here.port),
@@ -78,7 +79,7 @@ def _as_proxy(call: Call, sections: dict[str, Section]) -> None:
         },
         "clients": {"connected_clients": str(statistics.clients)} if statistics else {},
         "replication": {"role": "slave" if call.is_reader else "master", "master_replid": identity},
-        "cluster": {"cluster_enabled": str(int(call.plays_cluster))},
+        "cluster": {"cluster_enabled": str(int(is_cluster))},
     }
     for name, fields in replaced.items():
         if name in sections:

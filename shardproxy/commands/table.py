@@ -30,6 +30,7 @@ class Command:
     note: str | None
     is_slow: bool = False  # an engine may need seconds for it
     subcommands: tuple[Command, ...] = ()
+    is_restricted: bool = False  # refused unless the config allows it
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> Self:
@@ -50,6 +51,7 @@ class Command:
             note=values["note"],
             is_slow=values.get("slow", False),
             subcommands=tuple(cls.read(sub) for sub in values["subcommands"]),
+            is_restricted=values.get("restricted", False),
         )
 
     def is_arity(self, count: int) -> bool:

@@ -32,6 +32,17 @@ class ReadFrom(Enum):
     NEAREST = "nearest"
 
 
+class SlotRule(Enum):
+    """What commands meet whose keys are in several slots, where one shard has all slots."""
+
+    RELAXED = "relaxed"
+    STRICT = "strict"
+
+
+DATABASES = 16  # of an engine that is not told otherwise
+MAX_DATABASES = 1024  # each that is in use takes a connection of every worker to every node
+
+
 class Reads(Section):
     """How reads are routed."""
 
@@ -74,6 +85,13 @@ class RedisCluster(_Cluster):
     CLIENT, PUBSUB, COMMAND and CONFIG GET; to fail over also REPLICAOF, FAILOVER, CONFIG SET and REWRITE."""
     shards: Annotated[tuple[RedisShard, ...], Field(min_length=1, max_length=MAX_SHARDS)]
     """The shards. Slots are split evenly between them unless given."""
+    slots: SlotRule | None = None
+    """What a cluster of one shard is to clients: `relaxed` (default): one Redis, whatever the slots of keys;
+    `strict`: what several shards are, for those who will grow: CROSSSLOT for keys in several slots, and
+    database 0 alone. Several shards are always strict. (Which slots a shard has is said with the shard.)"""
+    databases: Annotated[int, Field(ge=1, le=MAX_DATABASES)] | None = None
+    """How many databases clients may select where one shard is relaxed; no more than the nodes have.
+    Default: 16. Several shards have database 0 alone."""
     commands: Commands = Commands()
     """Which commands clients may use, and under which names."""
     key_families: Annotated[tuple[Family, ...], Field(max_length=100)] = ()
@@ -87,6 +105,18 @@ class RedisCluster(_Cluster):
                 "key_families and mode: direct contradict each other",
                 "leave out mode: direct: clients that go to the nodes themselves know no families",
             )
+        return self
+
+    @model_validator(mode="after")
+    def _one_shard_is_relaxed(self) -> Self:
+        if self.slots is SlotRule.RELAXED and len(self.shards) > 1:
+            raise refused(
+                "slots: relaxed needs a cluster of one shard: no engine has the keys of several",
+                "leave it out; key_families puts keys that are used together into one slot",
+            )
+        if self.databases is not None and self.databases > 1 and not self.is_relaxed:
+            why = "several shards have" if len(self.shards) > 1 else "slots: strict leaves"
+            raise refused(f"{why} database 0 alone, not {self.databases}", "leave out databases:")
         return self
 
     @model_validator(mode="after")
@@ -114,6 +144,11 @@ class RedisCluster(_Cluster):
                     "engines replicate over TCP only: write 127.0.0.1:6379 rather than unix:/...",
                 )
         return self
+
+    @property
+    def is_relaxed(self) -> bool:
+        """Whether clients meet one Redis, which asks for nobody's slots."""
+        return len(self.shards) == 1 and self.slots is not SlotRule.STRICT
 
     @property
     def reads_replicas(self) -> bool:

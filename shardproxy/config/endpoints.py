@@ -62,7 +62,9 @@ class DiscoveryEndpoint(Endpoint):
     """The configuration endpoint written out; one address or a list of them says the same in short."""
 
     mode: Mode = Mode.PROXY
-    """What clients that ask for the layout are told: `proxy` (all of it is here) or `direct` (the nodes)."""
+    """What clients that ask for the layout are told: `proxy` (all of it is here) or `direct` (the nodes).
+    Clients that go on asking the nodes for it, as ElastiCache's for Java does, need `proxy`: memcached does
+    not know it."""
     advertise: Annotated[
         tuple[Advertised, ...],
         Field(max_length=64),

@@ -18,6 +18,7 @@ class HashMethod(Enum):
     SLOTS = "slots"
     KETAMA = "ketama"  # twemproxy
     KETAMA_LIBMEMCACHED = "ketama-libmemcached"
+    KETAMA_LIBMEMCACHED_UNWEIGHTED = "ketama-libmemcached-unweighted"  # pylibmc's ketama=True
     KETAMA_SPY = "ketama-spy"  # spymemcached
     RENDEZVOUS = "rendezvous"  # pymemcache
     MODULA = "modula"  # hash modulo nodes, in the order they are listed
@@ -40,7 +41,15 @@ class KeyHash(Enum):
     JENKINS = "jenkins"
 
 
-CHOOSES_HASH = frozenset({HashMethod.KETAMA, HashMethod.KETAMA_LIBMEMCACHED, HashMethod.MODULA})
+CHOOSES_HASH = frozenset(
+    {
+        HashMethod.KETAMA,
+        HashMethod.KETAMA_LIBMEMCACHED,
+        HashMethod.KETAMA_LIBMEMCACHED_UNWEIGHTED,
+        HashMethod.MODULA,
+    }
+)
+UNWEIGHTED = frozenset({HashMethod.RENDEZVOUS, HashMethod.KETAMA_LIBMEMCACHED_UNWEIGHTED})
 
 
 class Hashing(Section):
@@ -49,7 +58,7 @@ class Hashing(Section):
     method: HashMethod = HashMethod.SLOTS
     """How nodes share the keys. `slots` allows resharding; the others keep keys where others put them."""
     hash: KeyHash | None = None
-    """Hash function of keys, for ketama, ketama-libmemcached and modula. Default: the method's own."""
+    """Hash function of keys, for ketama, both of libmemcached and modula. Default: the method's own."""
     tag: Annotated[str, Field(min_length=2, max_length=2, examples=["{}"])] | None = None
     """Two ASCII characters; only the part of a key between them is hashed. Default: `{}` for slots, else the
     whole key is."""
@@ -74,7 +83,7 @@ class Hashing(Section):
         if self.hash is not None and self.method not in CHOOSES_HASH:
             raise refused(
                 f"{self.method.value} has a hash function of its own",
-                "leave out hash, or use ketama, ketama-libmemcached or modula",
+                "leave out hash, or use ketama, either of libmemcached or modula",
             )
         return self
 
@@ -87,8 +96,8 @@ def as_hashing(value: object) -> object:
 def why_not_placed(method: HashMethod, node: Node) -> tuple[str, str] | None:
     """Say why a method cannot give a node its keys, and what to write instead."""
     address = node.address
-    if method is HashMethod.RENDEZVOUS and node.weight != 1:
-        return f"rendezvous knows no weights, and {address} has one", "leave out weight, or choose ketama"
+    if method in UNWEIGHTED and node.weight != 1:
+        return f"{method.value} knows no weights, and {address} has one", "leave out weight, or choose ketama"
     if method is HashMethod.KETAMA_SPY and node.name is None and not _is_ip(address):
         return (
             f"ketama-spy hashes host name and IP address, and {address} has but one of them",

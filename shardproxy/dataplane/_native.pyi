@@ -14,6 +14,7 @@ __all__ = [
     "NodeLost",
     "Offloaded",
     "OutOfFiles",
+    "Placer",
     "glob_filter",
 ]
 
@@ -127,6 +128,21 @@ class OutOfFiles:
     def __new__(cls, what: str) -> Self: ...
     @property
     def what(self) -> str: ...
+
+@final
+class Placer:
+    """Where requests would go, without a cluster: by a worker's table, search for keys and families."""
+
+    def __new__(cls, table: bytes, families: list[tuple[str, str]]) -> Self:
+        """Take a command table (JSON) and the families' (match, hash); raise ValueError for what is none."""
+
+    def keys(self, args: list[bytes]) -> list[int]:
+        """The places of a request's keys among its arguments.
+
+        Raise ValueError with the error a client is told, where they may be on any shard.
+        """
+
+    def slot(self, key: bytes) -> int: ...
 
 @final
 class DataPlane:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import NotRequired, TypedDict
 
 from shardproxy.config import Cluster, Commands, Credentials, HashMethod, MemcachedCluster, RedisCluster
+from shardproxy.config.clusters import DATABASES, SlotRule
 from shardproxy.dataplane.memcached import VERSION, DiscoverySpec, MemcachedSpec, memcached_spec
 from shardproxy.model import Address, Node, Shard, Topology
 from shardproxy.model.replication import ShardKey
@@ -110,6 +111,8 @@ class ClusterSpec(TypedDict):
     hashing: str
     key_families: list[FamilySpec]
     commands: CommandsSpec
+    strict: NotRequired[bool]  # one shard refuses what several would
+    databases: NotRequired[int]  # of one shard
     shards: list[ShardSpec]
     limits: dict[str, int]
     timeouts: dict[str, float]
@@ -165,6 +168,8 @@ def cluster_spec(
         spec["max_staleness"] = config.reads.max_staleness
         spec["wait_timeout"] = config.writes.timeout
         spec["timeouts"]["slow"] = config.failover.busy_limit
+        spec["strict"] = config.slots is SlotRule.STRICT
+        spec["databases"] = config.databases or DATABASES
     if isinstance(config, MemcachedCluster):
         spec["memcached"] = memcached_spec(config, settings.client_credentials, discovery)
         spec["shards"] += [_spare(node.node()) for node in config.on_failure.gutter]

@@ -27,6 +27,14 @@ class CommandStatistics:
 
 
 @dataclass(frozen=True, slots=True)
+class LibertyStatistics:
+    """One command that a cluster of one shard served and several would have refused."""
+
+    count: int
+    example: str  # the command and what its keys look like
+
+
+@dataclass(frozen=True, slots=True)
 class Latency:
     """Times of one class of commands; buckets are (at most this many seconds, cumulative count)."""
 
@@ -74,6 +82,7 @@ class ClusterStatistics:
     tryagain: int  # requests the proxy refused as not executed; for each shard of a command over several
     indoubt: int  # requests that may have been executed, or too few replicas have; likewise
     nodes: Mapping[str, NodeStatistics]
+    relaxed: Mapping[str, LibertyStatistics]  # by command; of a transaction, multi
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> ClusterStatistics:
@@ -96,6 +105,9 @@ class ClusterStatistics:
             tryagain=values["tryagain"],
             indoubt=values["indoubt"],
             nodes={address: _node(counts) for address, counts in values["nodes"].items()},
+            relaxed={
+                name: LibertyStatistics(of["count"], of["example"]) for name, of in values["relaxed"].items()
+            },
         )
 
 

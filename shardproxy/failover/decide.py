@@ -96,6 +96,7 @@ class FailOver:
     reason: str
     is_resumed: bool = False  # somebody began it: it does not count as another one
     to: Address | None = None  # nobody else is a choice
+    must_have_data: bool = False  # others may hold what that one lost
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,7 +263,8 @@ def _replace(situation: Situation, health: NodeHealth) -> Decision:
         if seen is not None and seen.role is Role.PRIMARY:
             return Accept(why, must_have_data=_may_miss_data(situation, health))
         if why_not is None and seen is not None and seen.is_frozen:
-            return FailOver(f"{why}; nobody has more of the shard's data", to=record.primary)
+            why = f"{why}; nobody has more of the shard's data"
+            return FailOver(why, to=record.primary, must_have_data=_may_miss_data(situation, health))
     why_wait, until = _why_wait(situation)
     if why_wait is None:
         return FailOver(why)

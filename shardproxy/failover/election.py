@@ -139,6 +139,21 @@ def why_too_few(record: ShardRecord, candidates: Iterable[Candidate]) -> str | N
     return f"no node answers with the shard's data{_what_they_have(candidates, record.lineage)}"
 
 
+def why_not_trusted(trusted: Address, candidates: Sequence[Candidate], *, must_have_data: bool) -> str | None:
+    """The reason a node that was chosen beforehand must not be promoted, or None.
+
+    Replicas that lost sync long ago are no choice, but to empty them for one that lost everything is none
+    that is made without an operator.
+    """
+    chosen = next((c for c in candidates if c.address == trusted), None)
+    if chosen is None:
+        return f"{trusted} does not answer"
+    fullest = max(candidates, key=lambda c: c.keys)
+    if must_have_data and not chosen.keys and fullest.keys:
+        return f"{trusted} came back without data, and {fullest.address} holds {fullest.keys} keys"
+    return None
+
+
 def best_of_restarted(record: ShardRecord, candidates: Sequence[Candidate]) -> Address | None:
     """Whom to trust when every member is another process than the one that was in sync, as after a power cut.
 

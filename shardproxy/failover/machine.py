@@ -245,6 +245,7 @@ class Run:
     why_not_acknowledged: str | None = None
     target: Address | None = None  # a switchover's from the start
     trusted: Address | None = None  # chosen already, by an operator or as the first primary ever
+    must_have_data: bool = False  # the trusted one, if others have any
     source: Address | None = None  # whom the target syncs from first
     floor: int = 0  # an offset the primary had passed long before it was lost
     backs_off: Flapping | None = None  # what the next automatic failover has to wait for after this one

@@ -8,7 +8,13 @@ from dataclasses import dataclass, replace
 import trio
 
 from shardproxy.failover import quorum
-from shardproxy.failover.election import Candidate, best_of_restarted, choose, why_too_few
+from shardproxy.failover.election import (
+    Candidate,
+    best_of_restarted,
+    choose,
+    why_not_trusted,
+    why_too_few,
+)
 from shardproxy.failover.interfaces import FenceError, Fencer
 from shardproxy.failover.machine import (
     Behind,
@@ -145,8 +151,8 @@ class Runner:
         if run.kind is Kind.HOLD:
             return Held(run.reason)
         if run.trusted is not None:
-            is_there = any(candidate.address == run.trusted for candidate in run.candidates)
-            return Enough() if is_there else TooFew(f"{run.trusted} does not answer")
+            why_not = why_not_trusted(run.trusted, run.candidates, must_have_data=run.must_have_data)
+            return Enough() if why_not is None else TooFew(why_not)
         if best_of_restarted(run.record, run.candidates) is not None:
             return Enough()
         too_few = why_too_few(run.record, run.candidates)

@@ -11,6 +11,10 @@ from shardproxy.model.replication import ShardKey
 from shardproxy.store.record import ShardRecord, ShardState
 from shardproxy.topology.assign import Records, Slots
 
+GROWN_TEXT = (
+    "now keys in several slots get CROSSSLOT, and no database but 0 is served;"
+    " before, shardproxy status says which commands that would refuse"
+)
 RANGES_SHOWN = 3  # of what a shard loses; what it has on record is shown in full, to be copied
 
 

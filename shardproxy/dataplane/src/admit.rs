@@ -108,10 +108,16 @@ pub fn under_its_real_name(command: &Command, request: &Request) -> (Vec<u8>, Re
     write::array_header(&mut bytes, request.len());
     write::bulk(&mut bytes, command.name.as_bytes());
     request.arguments().skip(1).for_each(|argument| write::bulk(&mut bytes, argument));
-    let mut parser = RequestParser::new();
-    let parsed = parser.parse(&bytes, &RequestLimits::NONE);
-    debug_assert!(matches!(parsed, Ok(Parsed::Request { .. })));
+    let parser = framed(&bytes);
     (bytes, parser)
+}
+
+/// A request that was written here.
+pub fn framed(bytes: &[u8]) -> RequestParser {
+    let mut parser = RequestParser::new();
+    let parsed = parser.parse(bytes, &RequestLimits::NONE);
+    debug_assert!(matches!(parsed, Ok(Parsed::Request { .. })));
+    parser
 }
 
 /// The command of that name. `real`: what a renamed one really is.

@@ -8,8 +8,10 @@ use serde_json::{json, Map, Value};
 
 use crate::sync::lock;
 
+mod liberties;
 mod slow;
 
+pub use liberties::{shape, Liberties};
 pub use slow::{Slow, Stance, Standing};
 
 /// A number with one writer: a plain load and store, no locked instruction.
@@ -94,6 +96,8 @@ pub struct ClusterMetrics {
     pub subscription_gaps: Counter,
     /// Reads that went to primaries because their keys may have been written a moment ago.
     pub fresh_reads: Counter,
+    /// What several shards would refuse.
+    pub liberties: Liberties,
     latency: [Histogram; CLASSES.len()],
     commands: Box<[[Counter; 2]]>,
 }
@@ -147,6 +151,7 @@ impl Default for ClusterMetrics {
             deliveries: Counter::default(),
             subscription_gaps: Counter::default(),
             fresh_reads: Counter::default(),
+            liberties: Liberties::default(),
             latency: Default::default(),
             commands: (0..COMMANDS).map(|_| Default::default()).collect(),
         }
@@ -323,6 +328,7 @@ fn collect_cluster(parts: &[Arc<ClusterMetrics>], names: &HashMap<u16, String>) 
         "tryagain": sum(|m| &m.tryagain), "indoubt": sum(|m| &m.indoubt),
         "deliveries": sum(|m| &m.deliveries), "subscription_gaps": sum(|m| &m.subscription_gaps),
         "fresh_reads": sum(|m| &m.fresh_reads),
+        "relaxed": liberties::collect(&parts.iter().map(|m| &m.liberties).collect::<Vec<_>>(), names),
         "commands": commands, "latency": latency,
     })
 }

@@ -11,20 +11,20 @@ import trio
 from shardproxy.failover.adoption import is_heard
 from shardproxy.failover.backoff import backoff_after
 from shardproxy.failover.controls import Request
-from shardproxy.failover.decide import switchover_target
+from shardproxy.failover.decide import FailOver, switchover_target
 from shardproxy.failover.events import EventName
 from shardproxy.failover.machine import Kind, Run, Step
 from shardproxy.failover.quorum import QuorumError
 from shardproxy.failover.runner import Runner
 from shardproxy.failover.shard.tended import REDO, Tended
 from shardproxy.failover.steps import StepError
-from shardproxy.model import Address
 from shardproxy.model.board import News
 from shardproxy.store.interface import ConflictError, StoreUnavailableError
 
 
-async def fail_over(shard: Tended, reason: str, *, is_resumed: bool, to: Address | None) -> float:
-    """Promote the best node, or that one; return when to look again, at the latest."""
+async def fail_over(shard: Tended, wanted: FailOver) -> float:
+    """Promote the best node, or the only choice; return when to look again, at the latest."""
+    reason, to = wanted.reason, wanted.to
     record, now = shard.record, trio.current_time()
     run, is_first = shard.unfinished, record.last is None and record.lineage is None
     is_given_up = run is not None and run.trusted is not None and to is None and not is_first
@@ -37,7 +37,8 @@ async def fail_over(shard: Tended, reason: str, *, is_resumed: bool, to: Address
             now,
             trusted=to or (record.target if is_first else None),
             floor=shard.memory.floor(now),
-            backs_off=None if is_resumed else backoff_after(record.flapping, time.time()),
+            must_have_data=wanted.must_have_data,
+            backs_off=None if wanted.is_resumed else backoff_after(record.flapping, time.time()),
             other_name=shard.memory.other_name(record),
         )
     run = await walk(shard, run)

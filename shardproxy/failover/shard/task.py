@@ -97,8 +97,8 @@ async def _look(shard: Tended, news: News) -> float | None:
             await shard.put(record)
         case Accept(why, must_have_data):
             return await accept(shard, why, must_have_data=must_have_data)
-        case FailOver(reason, is_resumed, to):
-            return await fail_over(shard, reason, is_resumed=is_resumed, to=to)
+        case FailOver() as wanted:
+            return await fail_over(shard, wanted)
         case Hold(reason, until, may_touch):
             return await hold(shard, reason, until, may_touch=may_touch)
         case Heal(actions):

@@ -96,17 +96,6 @@ async def test_reply_is_an_engines(open_fleet: Fleet, line: str) -> None:
         assert ours == await ask_engine(nodes(open_fleet)[0], *line.split(), resp=resp)
 
 
-async def test_databases_are_swapped_where_one_can_select_them(
-    open_fleet: Fleet, start_fleet: StartFleet
-) -> None:
-    async with open_desk(open_fleet) as desk:
-        assert await desk.ask("SWAPDB", 0, 1) == b"-ERR SWAPDB is not allowed in cluster mode\r\n"
-    one = start_fleet(shards=1, replicas=0)
-    async with open_desk(one) as desk:
-        for line in ("SWAPDB 0 1", "SWAPDB 0 x"):
-            assert await desk.ask(*line.split()) == await ask_engine(nodes(one)[0], *line.split())
-
-
 async def test_what_would_end_the_nodes_stays_refused(open_fleet: Fleet) -> None:
     async with open_desk(open_fleet) as desk:
         assert (await desk.ask("DEBUG", "SEGFAULT")).startswith(b"-ERR DEBUG SEGFAULT is refused")

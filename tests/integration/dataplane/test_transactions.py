@@ -226,7 +226,7 @@ def test_what_is_refused_in_a_transaction_is_told_why(proxy: Proxy, pooled: Prox
     for line, why in {
         "DBSIZE": "DBSIZE is not possible inside MULTI: it concerns all shards, a transaction runs on one",
         "SCRIPT LOAD x": "SCRIPT LOAD is not possible inside MULTI: it concerns all shards,",
-        "CLIENT ID": "CLIENT ID is not possible inside MULTI: the proxy answers it,",
+        "CLIENT LIST": "CLIENT LIST is not possible inside MULTI: the proxy answers it,",
         "SELECT 0": "SELECT is not possible inside MULTI: the proxy answers it,",
         "SUBSCRIBE x": "SUBSCRIBE is not possible inside MULTI: subscriptions are the proxy's,",
     }.items():

@@ -53,6 +53,13 @@ def test_a_value_beyond_the_limit_is_swallowed(start_pool: StartPool, wire: Call
     value = b"set a 0 0 200000\r\n" + b"get b\r\n" * 28571 + b"abc\r\n"
     assert said(connection, [value + b"get a\r\n"]) == b"SERVER_ERROR object too large for cache\r\nEND\r\n"
     assert said(connection, [value, b"get a\r\n"]) == b"SERVER_ERROR object too large for cache\r\nEND\r\n"
+    # as in memcached, what could not be replaced is gone; of an add it stays
+    small, refused = b"set a 0 0 1\r\nx\r\n", b"STORED\r\nSERVER_ERROR object too large for cache\r\n"
+    quiet = value.replace(b"200000", b"200000 noreply", 1)
+    assert said(connection, [small + value + b"get a\r\n"]) == refused + b"END\r\n"
+    assert said(connection, [small + quiet + b"get a\r\n"]) == b"STORED\r\nEND\r\n"
+    added = value.replace(b"set", b"add", 1)
+    assert said(connection, [small + added + b"get a\r\n"]) == refused + b"VALUE a 0 1\r\nx\r\nEND\r\n"
 
 
 def test_a_get_of_more_than_a_client_may_be_owed_closes_it(

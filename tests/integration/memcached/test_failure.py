@@ -183,7 +183,7 @@ def test_the_keys_of_a_node_that_is_busy_stay_with_it(
         wait_until(lambda: is_stopped(busy), "none of its threads runs")
         writer, reader = wire(proxy), wire(proxy)
         writer.send(store.replace(b"1000\r\n", b"1000 noreply\r\n", 1) * 100)
-        queued = f'shardproxy_node_queued{{cluster="main",node="{busy.address}"}}'
+        queued = f'shardproxy_node_queued_bytes{{cluster="main",node="{busy.address}"}}'
         wait_until(lambda: proxy.metrics()[queued] >= 64 << 10, "its queue is full")
         reader.send(store)
         assert reader.socket.makefile("rb", buffering=0).readline().startswith(b"SERVER_ERROR")

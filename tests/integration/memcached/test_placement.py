@@ -26,6 +26,7 @@ from tests.fixtures.proxy import Proxy, StartProxy, config_of, wait_until
 
 KEYS = [f"user:{i}:profile" for i in range(1000)] + [f"{i * 2654435761 % (1 << 32):08x}" for i in range(1000)]
 NODES = 4
+UNWEIGHTED = "ketama-libmemcached-unweighted"
 HASHES = (
     *("one_at_a_time", "md5", "crc16", "crc32", "crc32a", "fnv1_64"),
     *("fnv1a_64", "fnv1_32", "fnv1a_32", "murmur", "jenkins"),
@@ -135,7 +136,7 @@ def is_open(port: int) -> bool:
 class Libmemcached:
     """The library itself, asked where it would put a key (libmemcached/constants.h)."""
 
-    KETAMA_WEIGHTED, HASH, DISTRIBUTION = 16, 2, 9
+    KETAMA, KETAMA_WEIGHTED, HASH, DISTRIBUTION = 3, 16, 2, 9
 
     def __init__(
         self, nodes: Sequence[EngineNode], weights: Sequence[int], behaviors: dict[int, int]
@@ -178,13 +179,25 @@ def test_libmemcached_finds_its_keys(start_proxy: StartProxy, fleet: Fleet, weig
     assert layout(fleet) == theirs
 
 
+@pytest.mark.parametrize(("name", "number"), [(None, None), ("md5", 1), ("fnv1a_32", 6)])
+def test_libmemcached_with_ketama_and_no_weights_finds_its_keys(
+    start_proxy: StartProxy, fleet: Fleet, name: str | None, number: int | None
+) -> None:
+    """pylibmc's `ketama=True`."""
+    chosen = {} if number is None else {Libmemcached.HASH: number}
+    theirs = Libmemcached(fleet.nodes, (1,) * NODES, {**chosen, Libmemcached.KETAMA: 1}).layout()
+    hashing = {"method": UNWEIGHTED} | ({"hash": name} if name else {})
+    assert ours(start_proxy, fleet, hashing=hashing) == theirs
+
+
 def test_libmemcached_without_ketama_finds_its_keys(start_proxy: StartProxy, fleet: Fleet) -> None:
     theirs = Libmemcached(fleet.nodes, (1,) * NODES, {}).layout()
     assert ours(start_proxy, fleet, hashing={"method": "modula", "hash": "one_at_a_time"}) == theirs
 
 
 def test_every_hashing_finds_what_it_wrote(start_proxy: StartProxy, fleet: Fleet) -> None:
-    for hashing in ("slots", "ketama", "ketama-libmemcached", "ketama-spy", "rendezvous", "modula"):
+    ketama = ("ketama", "ketama-libmemcached", UNWEIGHTED, "ketama-spy")
+    for hashing in ("slots", *ketama, "rendezvous", "modula"):
         proxy: Proxy = start_proxy(config_of(fleet, workers=1, hashing=hashing))
         write(client_of(proxy.host, proxy.port))
         client = client_of(proxy.host, proxy.port)

@@ -127,6 +127,7 @@ def statistics(clients: int = 3) -> dict[str, Any]:
         "deliveries": 32,
         "subscription_gaps": 33,
         "fresh_reads": 38,
+        "relaxed": {"rename": {"count": 39, "example": "RENAME a:# b:#"}},
         "parked": 34,
         "parked_bytes": 35,
         "tryagain": 36,

@@ -52,6 +52,8 @@ def test_spec_is_what_the_data_plane_reads(monkeypatch: pytest.MonkeyPatch) -> N
         "reads": "nearest",
         "max_staleness": 1.0,
         "wait_timeout": 1.0,
+        "strict": False,
+        "databases": 16,
         "zone": "a",
         "hashing": "slots",
         "commands": {"deny": ["keys", "config|get"], "allow": ["*"], "rename": {"flushall": "wipe"}},

@@ -42,6 +42,16 @@ def test_a_good_file_is_summed_up(capsys: pytest.CaptureFixture[str]) -> None:
     assert out == f"{file}: OK\n  {SUMMARY}\n"
 
 
+def test_direct_mode_says_whom_it_is_not_for(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    file = tmp_path / "direct.yaml"
+    for mode, is_told in (("proxy", False), ("direct", True)):
+        endpoint = f'{{configuration: {{address: "127.0.0.1:1", mode: {mode}}}}}'
+        pool = f'{{engine: memcached, nodes: ["127.0.0.1:2"], endpoints: {endpoint}}}'
+        file.write_text(f"clusters: {{pages: {pool}}}\n")
+        code, out, _ = run(capsys, "check", str(file))
+        assert (code, "pages: clients that ask the nodes" in out) == (0, is_told)
+
+
 def test_a_bad_file_gets_all_its_problems(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     file = tmp_path / "bad.yaml"
     file.write_text("workers: lots\nadmn: 127.0.0.1:1\nclusters: {}\n")

@@ -101,6 +101,17 @@ def test_what_takes_slots_is_wrong_with_what_to_write(site: Site, capsys: pytest
     assert "only if those shards have no keys" in err
 
 
+def test_growth_beyond_one_shard_is_warned_of(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+    site.write("a:1")
+    site.serve()
+    assert "CROSSSLOT" not in "".join(site.check(capsys)[1:])
+    site.write("a:1", "b:1")
+    code, _, err = site.check(capsys)
+    assert code == 1
+    assert "main had one shard, and may have been one Redis to its clients: now keys in several slots" in err
+    assert "shardproxy status says which commands" in err
+
+
 def test_without_a_state_file_there_is_nothing_to_compare_with(
     site: Site, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -54,6 +54,34 @@ CASES: dict[str, tuple[str, list[tuple[int, int, str, str, str]]]] = {
         HEAD + "workes: 3\n",
         [(6, 1, "workes", "is not a known key", "did you mean workers?")],
     ),
+    "several shards cannot be relaxed": (
+        cluster(shards=ONE + shard('nodes: ["127.0.0.1:6380"]')) + "    slots: relaxed\n",
+        [
+            (
+                2,
+                3,
+                "clusters.main",
+                "slots: relaxed needs a cluster of one shard: no engine has the keys of several",
+                "key_families puts keys that are used together into one slot",
+            )
+        ],
+    ),
+    "several shards have one database": (
+        cluster(shards=ONE + shard('nodes: ["127.0.0.1:6380"]')) + "    databases: 16\n",
+        [(2, 3, "clusters.main", "several shards have database 0 alone, not 16", "leave out databases:")],
+    ),
+    "a strict shard has one database": (
+        HEAD + "    slots: strict\n    databases: 2\n",
+        [(2, 3, "clusters.main", "slots: strict leaves database 0 alone, not 2", "leave out databases:")],
+    ),
+    "slots of a cluster are not a shard's": (
+        HEAD + "    slots: 0-8191\n",
+        [(6, 12, "clusters.main.slots", "must be relaxed or strict", "")],
+    ),
+    "databases that are too many": (
+        HEAD + "    databases: 5000\n",
+        [(6, 16, "clusters.main.databases", "must be at most 1024", "")],
+    ),
     "state that is no path": (
         HEAD + "state: state.json\n",
         [(6, 8, "state", "must be an absolute path", "/var/lib")],
@@ -641,7 +669,7 @@ CASES: dict[str, tuple[str, list[tuple[int, int, str, str, str]]]] = {
                 6,
                 14,
                 "clusters.pages.hashing",
-                "must be slots, ketama, ketama-libmemcached, ketama-spy, rendezvous or modula",
+                "must be slots, ketama, ketama-libmemcached, ketama-libmemcached-unweighted, ketama-spy, ",
                 "did you mean ketama?",
             ),
             (7, 5, "clusters.pages.shards", "is not a known key", "lists its nodes directly"),

@@ -13,6 +13,7 @@ from shardproxy.failover.election import (
     best_of_restarted,
     choose,
     why_not_electable,
+    why_not_trusted,
     why_too_few,
 )
 from shardproxy.model import Address
@@ -280,3 +281,12 @@ def test_a_node_that_the_config_has_no_more_gives_what_it_has_and_is_promoted_on
     choice = choose([candidate(B, frozen(X, 500)), gone], shard)
     assert (choice.best, choice.source) == (candidate(B, frozen(X, 500)), gone)
     assert choose([gone], shard).best == gone
+
+
+def test_one_that_lost_everything_is_trusted_only_where_nobody_else_holds_anything() -> None:
+    empty, full = Candidate(A, frozen(Y), keys=0), Candidate(B, frozen(X, 400), keys=9)
+    assert why_not_trusted(A, [empty, full], must_have_data=False) is None
+    assert "holds 9 keys" in (why_not_trusted(A, [empty, full], must_have_data=True) or "")
+    assert why_not_trusted(A, [empty, replace(full, keys=0)], must_have_data=True) is None
+    assert why_not_trusted(A, [replace(empty, keys=1), full], must_have_data=True) is None
+    assert "does not answer" in (why_not_trusted(A, [full], must_have_data=False) or "")

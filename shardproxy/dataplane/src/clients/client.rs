@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Seat, Subscriptions, Transaction, Waiting};
+use super::{Executing, Seat, Subscriptions, Transaction, Waiting};
 use crate::dialect::resp::request::RequestParser;
 use crate::exchange::{BufferPool, Output, Owed, Parcel, ReplyQueue, WHOLE};
 use crate::metrics::CloseReason;
@@ -72,6 +72,7 @@ pub struct Client {
     /// MULTI or WATCH is under way, or it subscribes in RESP2: its commands mean something else.
     pub is_special: bool,
     pub transaction: Option<Box<Transaction>>,
+    pub executing: Option<Box<Executing>>,
     pub subscriptions: Option<Box<Subscriptions>>,
     /// The connection of its own it holds: an upstream.
     pub lease: Option<u32>,
@@ -181,6 +182,7 @@ impl Client {
             last_command: u16::MAX,
             is_special: false,
             transaction: None,
+            executing: None,
             subscriptions: None,
             lease: None,
             waiting: None,
@@ -289,11 +291,12 @@ impl Client {
 
     /// Bytes of buffers it holds.
     pub fn held(&self) -> usize {
-        let queued = self.transaction.as_ref().map_or(0, |t| t.queued.capacity());
+        let queued = self.transaction.as_ref().map_or(0, |t| t.held());
+        let executing = self.executing.as_ref().map_or(0, |e| e.held);
         let parser = self.parser.as_deref().map_or(0, RequestParser::held);
         let details = self.details.as_deref().map_or(0, Details::held);
         let subscriptions = self.subscriptions.as_deref().map_or(0, Subscriptions::held);
-        let kept = details + subscriptions + queued;
+        let kept = details + subscriptions + queued + executing;
         parser + self.input.capacity() + self.output.held() + self.replies.held() + kept
     }
 

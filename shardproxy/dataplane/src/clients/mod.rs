@@ -3,6 +3,7 @@
 mod agenda;
 mod client;
 mod info;
+mod own;
 mod seats;
 mod subscriptions;
 mod transaction;
@@ -11,9 +12,10 @@ mod waiting;
 pub use agenda::Agenda;
 pub use client::{Client, Deferral, Details, Flow, ReplyMode};
 pub use info::ClientInfo;
+pub use own::{answer_own, is_valid_name, BAD_NAME};
 pub use seats::{Seat, Seats};
 pub use subscriptions::{Errand, Stage, Subscriptions, Words};
-pub use transaction::Transaction;
+pub use transaction::{Executing, Transaction};
 pub use waiting::Waiting;
 
 use std::collections::{HashMap, VecDeque};

@@ -1,5 +1,7 @@
 //! What a client has queued since MULTI, and that it watches.
 
+use crate::command::Act;
+use crate::dialect::resp::write;
 use crate::dialect::texts;
 use crate::exchange::LARGE;
 
@@ -19,14 +21,72 @@ pub struct Transaction {
     pub is_corrected: bool,
     /// Some of them may take seconds.
     pub is_slow: bool,
-    /// The slot all its keys share, those it watches included.
+    /// Those that its client's connection answers, not the engine's.
+    pub own: Vec<Own>,
+    own_held: usize,
+    /// It selects a database.
+    pub selects: bool,
+    /// It does what needs a cluster of one shard; and the command that such things are counted for, MULTI.
+    pub is_relaxed: bool,
+    pub command: u16,
+    /// The slot all its keys share, those it watches included; of a cluster of one shard, that of its first key.
     pub slot: Option<u16>,
     pub is_watching: bool,
     /// The connection that watched is gone, and with it what it saw: EXEC answers null.
     pub watch_lost: bool,
 }
 
+/// A command of a transaction that concerns its client's connection: it is done when EXEC is answered. The engine has a PING
+/// in its place.
+pub struct Own {
+    /// Which of the transaction's commands it is.
+    pub at: u32,
+    pub act: Act,
+    pub request: Vec<u8>,
+}
+
+/// An EXEC under way whose reply means something to its client's connection.
+pub struct Executing {
+    pub sequence: u32,
+    pub own: Vec<Own>,
+    /// Its last command leads the connection back to the database it has: nobody asked for that one.
+    pub leads_back: bool,
+    /// Bytes it takes.
+    pub held: usize,
+}
+
 impl Transaction {
+    /// Bytes of what it has queued.
+    pub fn held(&self) -> usize {
+        self.queued.capacity() + self.own_held
+    }
+
+    /// The same, with so many more.
+    pub fn held_with(&self, more: usize) -> usize {
+        self.queued.len() + self.own_held + more
+    }
+
+    /// What its EXEC's reply has to be looked at for, if for anything. A transaction that selects a database ends by leading
+    /// back to that of the connection, which others share: whether it is executed or not, sent again or lost.
+    pub fn executing(&mut self, sequence: u32, db: u32) -> Option<Executing> {
+        if self.selects {
+            let mut select = Vec::new();
+            write::command(&mut select, &[b"SELECT", db.to_string().as_bytes()]);
+            self.queue(&select);
+            self.commands += 1;
+        }
+        let own = std::mem::take(&mut self.own);
+        let held = size_of::<Executing>() + std::mem::take(&mut self.own_held);
+        (self.selects || !own.is_empty()).then_some(Executing { sequence, own, leads_back: self.selects, held })
+    }
+
+    /// Keep one that the client's connection answers.
+    pub fn queue_own(&mut self, act: Act, request: &[u8]) {
+        self.queue(texts::PING_REQUEST);
+        self.own.push(Own { at: self.commands, act, request: request.to_vec() });
+        self.own_held += size_of::<Own>() + request.len();
+    }
+
     /// Keep one more command. A large buffer grows by a quarter rather than to twice its size.
     pub fn queue(&mut self, request: &[u8]) {
         self.begin();

@@ -14,6 +14,8 @@ pub enum Act {
     ClientReply,
     ClientSetInfo,
     ClientSetName,
+    ConfigGet,
+    Debug,
     Echo,
     Hello,
     Ping,
@@ -43,10 +45,11 @@ pub enum Act {
     Scan,
     ScriptFlush,
     ScriptLoad,
+    SwapDb,
     Wait,
 }
 
-const ACTS: [(&str, Act); 44] = [
+const ACTS: [(&str, Act); 47] = [
     ("asking", Act::Asking),
     ("auth", Act::Auth),
     ("client|getname", Act::ClientGetName),
@@ -56,6 +59,8 @@ const ACTS: [(&str, Act); 44] = [
     ("client|reply", Act::ClientReply),
     ("client|setinfo", Act::ClientSetInfo),
     ("client|setname", Act::ClientSetName),
+    ("config|get", Act::ConfigGet),
+    ("debug", Act::Debug),
     ("echo", Act::Echo),
     ("hello", Act::Hello),
     ("ping", Act::Ping),
@@ -90,6 +95,7 @@ const ACTS: [(&str, Act); 44] = [
     ("scan", Act::Scan),
     ("script|flush", Act::ScriptFlush),
     ("script|load", Act::ScriptLoad),
+    ("swapdb", Act::SwapDb),
     ("wait", Act::Wait),
 ];
 
@@ -99,20 +105,24 @@ const MAY_CHANGE: [&str; 9] =
 
 /// What the control plane asks of every shard: of a cluster of one, its engine may be asked in a transaction. Not what
 /// the proxy has a memory of its own for, as SCRIPT FLUSH, nor what cannot be within one, as SCRIPT KILL.
-const OF_ALL_SHARDS: [&str; 11] = [
+const OF_ALL_SHARDS: [&str; 15] = [
+    "bgrewriteaof",
+    "bgsave",
     "dbsize",
+    "debug",
     "flushall",
     "flushdb",
     "info",
     "keys",
     "lastsave",
+    "module|list",
     "randomkey",
     "scan",
     "wait",
     "script|exists",
     "script|load",
 ];
-const GROUPS_OF_ALL_SHARDS: [&str; 4] = ["function|", "latency|", "memory|", "slowlog|"];
+const GROUPS_OF_ALL_SHARDS: [&str; 5] = ["config|", "function|", "latency|", "memory|", "slowlog|"];
 
 impl Act {
     /// Of a command by its name in lower case.
@@ -128,6 +138,21 @@ impl Act {
     /// Whether an engine does it itself within a transaction, though the proxy does otherwise.
     pub const fn is_engines_in_multi(self) -> bool {
         matches!(self, Self::Ping | Self::Echo | Self::Time | Self::Unwatch | Self::Publish | Self::ShardPublish)
+    }
+
+    /// Whether it is about its client's connection: within a transaction that answers it when EXEC is answered.
+    pub const fn is_own(self) -> bool {
+        matches!(
+            self,
+            Self::Asking
+                | Self::ClientGetName
+                | Self::ClientId
+                | Self::ClientNoEvict
+                | Self::ClientSetInfo
+                | Self::ClientSetName
+                | Self::ReadOnly
+                | Self::ReadWrite
+        )
     }
 
     /// Whether a client that subscribes in RESP2 may say it.
@@ -148,7 +173,7 @@ impl Act {
 
     /// Whether its reply within EXEC's says what only the proxy knows right.
     pub const fn is_corrected(self) -> bool {
-        matches!(self, Self::Publish | Self::ShardPublish | Self::Scan)
+        matches!(self, Self::ConfigGet | Self::Publish | Self::ShardPublish | Self::Scan)
     }
 
     /// Whether it gives something up: it is done however short memory is.

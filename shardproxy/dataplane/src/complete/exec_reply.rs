@@ -1,31 +1,64 @@
-//! What EXEC's reply says that only the proxy knows right: how many clients heard a message, and cursors of SCAN, which
-//! have the shard in their lowest bits (shardproxy/commands/keyspace.py).
+//! What EXEC's reply says that only the proxy knows right: how many clients heard a message, cursors of SCAN, which have the
+//! shard in their lowest bits (shardproxy/commands/keyspace.py), the proxy's own logins in CONFIG GET. And what it means to
+//! the client's connection: its name, its database.
+
+use std::mem;
 
 use super::receivers::count_receivers;
+use crate::clients::{answer_own, Client, Executing};
 use crate::dialect::resp::reply::ReplyFramer;
-use crate::dialect::resp::request::{Parsed, RequestLimits, RequestParser};
+use crate::dialect::resp::request::{decimal, Parsed, RequestLimits, RequestParser};
 use crate::dialect::resp::write;
 use crate::dialect::resp::Request;
+use crate::dialect::texts;
 use crate::shared::Shared;
 
 const SHARD_BITS: u32 = 8;
+/// Settings that are shown empty (shardproxy/commands/config.py).
+const SECRETS: [&[u8]; 5] =
+    [b"masterauth", b"masteruser", b"requirepass", b"tls-client-key-file-pass", b"tls-key-file-pass"];
 
-/// The reply as its client is to see it. `requests` are MULTI, the commands it answers in their order, and EXEC.
+/// Who asks: a worker, for a client of the cluster with this number; it may have gone.
+pub struct Asker<'a> {
+    pub shared: &'a Shared,
+    pub worker: usize,
+    pub number: usize,
+    /// That clients may select.
+    pub databases: u32,
+    pub client: Option<&'a mut Client>,
+}
+
+/// The reply as its client is to see it; what it means to the client is done. `requests` are MULTI, the commands it answers
+/// in their order, and EXEC.
 #[cold]
-pub fn corrected(asker: (&Shared, usize), cluster: usize, requests: &[u8], reply: &[u8]) -> Option<Vec<u8>> {
+pub fn corrected(mut asker: Asker, sequence: u32, requests: &[u8], reply: &[u8]) -> Option<Vec<u8>> {
+    let executing = asker.client.as_deref_mut().and_then(|client| client.executing.take());
+    let executing = executing.filter(|executing| executing.sequence == sequence);
+    let (mut own, leads_back) = executing.map_or((Vec::new(), false), |of| {
+        let Executing { own, leads_back, .. } = *of;
+        (own, leads_back)
+    });
+    let mut own = mem::take(&mut own).into_iter().peekable();
     let mut parser = RequestParser::new();
     let Ok(Parsed::Request { consumed }) = parser.parse(requests, &RequestLimits::NONE) else { return None };
     let (mut requests, start) = (&requests[consumed..], memchr::memchr(b'\n', reply)? + 1);
-    let (mut whole, mut rest) = (reply[..start].to_vec(), &reply[start..]);
-    while !rest.is_empty() {
+    let count = usize::try_from(decimal(reply.get(1..start.checked_sub(2)?)?)?).ok()?;
+    let (mut whole, mut rest) = (Vec::with_capacity(reply.len()), &reply[start..]);
+    write::array_header(&mut whole, count.checked_sub(usize::from(leads_back))?);
+    for at in 0..count {
         let Ok(Parsed::Request { consumed }) = parser.parse(requests, &RequestLimits::NONE) else { return None };
         let request = Request { bytes: &requests[..consumed], spans: parser.spans() };
         let scan = ReplyFramer::new().scan(rest).ok().filter(|scan| scan.complete)?;
         let element = &rest[..scan.consumed];
-        let correct = match request.argument(0) {
-            name if is_any(name, &[b"PUBLISH", b"SPUBLISH"]) => count_receivers(asker, cluster, request.bytes, element),
-            name if is_any(name, &[b"SCAN"]) => cursor_for_client(element),
-            _ => None,
+        if leads_back && at + 1 == count {
+            break; // nobody asked for it
+        }
+        let correct = match own.next_if(|own| own.at as usize == at) {
+            Some(own) => asker.client.as_deref_mut().and_then(|client| {
+                parser.parse(&own.request, &RequestLimits::NONE).ok()?;
+                Some(answer_own(client, own.act, &Request { bytes: &own.request, spans: parser.spans() }))
+            }),
+            None => asker.correct(&request, element),
         };
         whole.extend_from_slice(correct.as_deref().unwrap_or(element));
         (requests, rest) = (&requests[consumed..], &rest[scan.consumed..]);
@@ -33,18 +66,63 @@ pub fn corrected(asker: (&Shared, usize), cluster: usize, requests: &[u8], reply
     Some(whole)
 }
 
+impl Asker<'_> {
+    fn correct(&mut self, request: &Request, element: &[u8]) -> Option<Vec<u8>> {
+        let name = request.argument(0);
+        if is_any(name, &[b"PUBLISH", b"SPUBLISH"]) {
+            return count_receivers((self.shared, self.worker), self.number, request.bytes, element);
+        }
+        if is_any(name, &[b"SCAN"]) {
+            return cursor_for_client(element);
+        }
+        if is_any(name, &[b"CONFIG"]) && is_any(request.argument(1), &[b"GET"]) {
+            return settings_for_client(element, self.databases);
+        }
+        if is_any(name, &[b"SELECT"]) && element == texts::OK {
+            let db = decimal(request.argument(1)).and_then(|db| u32::try_from(db).ok());
+            if let Some((client, db)) = self.client.as_deref_mut().zip(db) {
+                client.db = db;
+            }
+        }
+        None
+    }
+}
+
 fn is_any(name: &[u8], words: &[&[u8]]) -> bool {
     words.iter().any(|word| name.eq_ignore_ascii_case(word))
 }
 
+/// The text of a bulk string that a reply begins with, and what comes behind it.
+fn bulk(reply: &[u8]) -> Option<(&[u8], &[u8])> {
+    let scan = ReplyFramer::new().scan(reply).ok().filter(|scan| scan.complete && reply[0] == b'$')?;
+    let start = memchr::memchr(b'\n', reply)? + 1;
+    Some((reply.get(start..scan.consumed - 2)?, &reply[scan.consumed..]))
+}
+
 /// A reply to SCAN, of the only shard: its cursor as clients of the proxy have it.
 fn cursor_for_client(reply: &[u8]) -> Option<Vec<u8>> {
-    let start = b"*2\r\n".len();
-    let scan = ReplyFramer::new().scan(reply.strip_prefix(b"*2\r\n")?).ok()?;
-    let cursor = reply[start..start + scan.consumed].strip_suffix(b"\r\n")?;
-    let cursor: u64 = std::str::from_utf8(&cursor[memchr::memchr(b'\n', cursor)? + 1..]).ok()?.parse().ok()?;
+    let (cursor, rest) = bulk(reply.strip_prefix(b"*2\r\n")?)?;
+    let cursor: u64 = std::str::from_utf8(cursor).ok()?.parse().ok()?;
     let mut correct = b"*2\r\n".to_vec();
     write::bulk(&mut correct, (u128::from(cursor) << SHARD_BITS).to_string().as_bytes());
-    correct.extend_from_slice(&reply[start + scan.consumed..]);
+    correct.extend_from_slice(rest);
+    Some(correct)
+}
+
+/// A reply to CONFIG GET, without secrets, and with the databases that clients may select.
+fn settings_for_client(reply: &[u8], databases: u32) -> Option<Vec<u8>> {
+    let start = memchr::memchr(b'\n', reply).filter(|_| matches!(reply[0], b'*' | b'%'))? + 1;
+    let (mut correct, mut rest) = (reply[..start].to_vec(), &reply[start..]);
+    while !rest.is_empty() {
+        let (name, behind) = bulk(rest)?;
+        let (value, behind) = bulk(behind)?;
+        write::bulk(&mut correct, name);
+        match name {
+            b"databases" => write::bulk(&mut correct, databases.to_string().as_bytes()),
+            name if SECRETS.contains(&name) => write::bulk(&mut correct, b""),
+            _ => write::bulk(&mut correct, value),
+        }
+        rest = behind;
+    }
     Some(correct)
 }

@@ -84,7 +84,8 @@ pub fn fate_of(link: &mut Link, request: &Entry, reply: &[u8], is_error: bool, w
 const DEMOTED: &[u8] = b"-UNBLOCKED force unblock";
 
 fn fate_of_wait(link: &Link, request: &Entry, reply: &[u8], is_error: bool) -> Fate {
-    if is_error && (is_refusal(reply, false) || reply.starts_with(DEMOTED)) {
+    let moves = link.leased().is_some_and(|leased| leased.moves) && reply.starts_with(b"-UNBLOCKED");
+    if is_error && (is_refusal(reply, false) || reply.starts_with(DEMOTED) || moves) {
         return Fate::WaitElsewhere;
     }
     let is_nothing = matches!(reply, b"_\r\n" | b"*-1\r\n" | b"$-1\r\n");

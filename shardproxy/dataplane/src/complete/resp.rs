@@ -2,6 +2,7 @@
 
 use std::mem;
 
+use super::exec_reply::Asker;
 use super::fate::{fate_of, set_aside, Fate, Overtaker};
 use super::receivers::count_receivers;
 use super::{count, exec_reply, gathers_at_most, greeting_left, is_asked, unasked, Errands, GATHER};
@@ -98,7 +99,10 @@ pub fn deliver_all(
         if request.is_exec() && !link.scripts.is_empty() && memchr::memmem::find(reply, b"-NOSCRIPT").is_some() {
             link.scripts.clear();
         }
-        let corrected = corrected((shared, *number), link, &request, reply);
+        let corrected = match request.class {
+            Class::Publish => corrected((shared, *number), served.databases, clients, link, &request, reply),
+            _ => None,
+        };
         let reply = corrected.as_deref().unwrap_or(reply);
         link.is_streaming = false;
         if served.writes.is_some() && !request.is_read && (request.class == Class::Block || request.is_exec()) {
@@ -139,17 +143,21 @@ fn refuse_early(link: &mut Link, clients: &mut Clients, pool: &mut BufferPool, r
 }
 
 /// What only the proxy knows right of a reply.
-#[inline]
-fn corrected(asker: (&Shared, usize), link: &Link, request: &Entry, reply: &[u8]) -> Option<Vec<u8>> {
-    match request.class {
-        Class::Publish if reply[0] == b':' => {
-            count_receivers(asker, link.way.cluster, link.exchange.head_bytes(), reply)
-        }
-        Class::Publish if request.is_exec() && reply[0] == b'*' => {
-            exec_reply::corrected(asker, link.way.cluster, link.exchange.head_bytes(), reply)
-        }
-        _ => None,
+fn corrected(
+    (shared, worker): (&Shared, usize),
+    databases: u32,
+    clients: &mut Clients,
+    link: &Link,
+    request: &Entry,
+    reply: &[u8],
+) -> Option<Vec<u8>> {
+    let (number, requests) = (link.way.cluster, link.exchange.head_bytes());
+    if request.is_exec() && reply[0] == b'*' {
+        let client = clients.owed(&request.owed);
+        let asker = Asker { shared, worker, number, databases, client };
+        return exec_reply::corrected(asker, request.owed.sequence, requests, reply);
     }
+    (reply[0] == b':').then(|| count_receivers((shared, worker), number, requests, reply)).flatten()
 }
 
 /// The reply to a question of ours about replicas: what goes out now, and whether they are asked once more.

@@ -13,6 +13,10 @@ pub const BUSY_OFFLOADS: &[u8] = b"-ERR too many commands wait for the control p
 pub const UNEXPECTED_REPLY: &[u8] = b"-ERR a shard sent an unexpected reply\r\n";
 pub const READONLY: &[u8] = b"-READONLY You can't write against a read only replica.\r\n";
 pub const EXECABORT: &[u8] = b"-EXECABORT Transaction discarded because of previous errors.\r\n";
+pub const EXECABORT_STRICT: &[u8] =
+    b"-EXECABORT Transaction discarded because of: the cluster has several shards now, and it needs one\r\n";
+pub const NOT_A_DATABASE: &[u8] =
+    b"-ERR DB index is out of range: this cluster has no such database, command not executed (SELECT 0)\r\n";
 pub const NESTED_MULTI: &[u8] = b"-ERR MULTI calls can not be nested\r\n";
 pub const EXEC_WITHOUT_MULTI: &[u8] = b"-ERR EXEC without MULTI\r\n";
 pub const DISCARD_WITHOUT_MULTI: &[u8] = b"-ERR DISCARD without MULTI\r\n";
@@ -25,6 +29,7 @@ pub const CLOSING: &[u8] = b"-TRYAGAIN the proxy closes this connection, command
 pub const EMPTY_ARRAY: &[u8] = b"*0\r\n";
 /// What a transaction says around the commands it queued.
 pub const MULTI_REQUEST: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
+pub const PING_REQUEST: &[u8] = b"*1\r\n$4\r\nPING\r\n";
 pub const EXEC_REQUEST: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
 pub const UNWATCH_REQUEST: &[u8] = b"*1\r\n$7\r\nUNWATCH\r\n";
 pub const BLOCK_WHILE_WATCHING: &[u8] =

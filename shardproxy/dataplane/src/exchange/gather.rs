@@ -1,19 +1,24 @@
 //! Replies of several nodes to one command, joined into the one its client expects.
 
 use super::statistics::{setting_adds_up, statistic_adds_up, Statistics};
+use super::values::Values;
 use crate::dialect::memcached::reply::is_error;
 use crate::dialect::memcached::texts;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Gathered {
-    /// Values of many keys, or lines of each node alone, and one END.
+    /// Values of many keys.
     Values,
+    /// Lines of each node alone, and one END.
+    Lines,
     /// All nodes must say the same; what one refused is told.
     Line,
     /// STAT lines: what adds up is added, of the rest the first node's is told.
     Statistics,
     /// The same of settings, of which most are only told.
     Settings,
+    /// PREFIX lines, whose numbers are added.
+    Prefixes,
 }
 
 #[derive(Debug)]
@@ -22,15 +27,20 @@ pub struct Gather {
     bytes: Vec<u8>,
     error: Vec<u8>,
     statistics: Option<Box<Statistics>>,
+    values: Option<Box<Values>>,
 }
 
 impl Gather {
     pub const fn new(kind: Gathered) -> Self {
-        Self { kind, bytes: Vec::new(), error: Vec::new(), statistics: None }
+        Self { kind, bytes: Vec::new(), error: Vec::new(), statistics: None, values: None }
     }
 
-    /// Take one node's reply.
-    pub fn deliver(&mut self, reply: &[u8]) {
+    pub fn of_values(values: Values) -> Self {
+        Self { values: Some(Box::new(values)), ..Self::new(Gathered::Values) }
+    }
+
+    /// Take the reply of the node that was asked for this part.
+    pub fn deliver(&mut self, part: u16, reply: &[u8]) {
         if is_error(reply) {
             // a node's own trouble is a miss; what the client did wrong it must hear
             let is_told = self.kind != Gathered::Values || !reply.starts_with(b"SERVER_ERROR");
@@ -39,23 +49,36 @@ impl Gather {
             }
             return;
         }
+        if let Some(values) = &mut self.values {
+            return values.add(part, reply);
+        }
         match self.kind {
-            Gathered::Values => self.bytes.extend_from_slice(reply.strip_suffix(texts::END).unwrap_or_default()),
+            Gathered::Values | Gathered::Lines => {
+                self.bytes.extend_from_slice(reply.strip_suffix(texts::END).unwrap_or_default());
+            }
             Gathered::Line if self.bytes.is_empty() => self.bytes.extend_from_slice(reply),
             Gathered::Line => {}
             Gathered::Statistics => self.statistics.get_or_insert_default().add(reply, statistic_adds_up),
             Gathered::Settings => self.statistics.get_or_insert_default().add(reply, setting_adds_up),
+            Gathered::Prefixes => self.statistics.get_or_insert_default().add(reply, |_| true),
         }
     }
 
     /// Bytes of the nodes' replies that are kept.
     pub fn held(&self) -> usize {
-        self.bytes.len() + self.error.len() + self.statistics.as_ref().map_or(0, |s| s.held())
+        let values = self.values.as_ref().map_or(0, |values| values.held());
+        self.bytes.len() + self.error.len() + self.statistics.as_ref().map_or(0, |s| s.held()) + values
     }
 
     /// Bytes of memory they take.
     pub fn room(&self) -> usize {
-        self.bytes.capacity() + self.error.capacity() + self.statistics.as_ref().map_or(0, |s| s.room())
+        let values = self.values.as_ref().map_or(0, |values| values.room());
+        self.bytes.capacity() + self.error.capacity() + self.statistics.as_ref().map_or(0, |s| s.room()) + values
+    }
+
+    /// Bytes of what it notes about its parts.
+    pub fn noted(&self) -> usize {
+        self.values.as_ref().map_or(0, |values| values.noted())
     }
 
     /// Append the whole reply.
@@ -63,9 +86,10 @@ impl Gather {
         if let Some(statistics) = &self.statistics {
             return statistics.write(output);
         }
-        match self.kind {
+        match (self.kind, &mut self.values) {
             _ if !self.error.is_empty() => output.extend_from_slice(&self.error),
-            Gathered::Values => {
+            (_, Some(values)) => values.write(output),
+            (Gathered::Values | Gathered::Lines, None) => {
                 output.extend_from_slice(&self.bytes);
                 output.extend_from_slice(texts::END);
             }
@@ -80,8 +104,8 @@ mod tests {
 
     fn gathered(kind: Gathered, replies: &[&str]) -> String {
         let mut gather = Gather::new(kind);
-        for reply in replies {
-            gather.deliver(reply.as_bytes());
+        for (part, reply) in (0..).zip(replies) {
+            gather.deliver(part, reply.as_bytes());
         }
         let mut output = Vec::new();
         gather.write(&mut output);
@@ -89,16 +113,24 @@ mod tests {
     }
 
     #[test]
-    fn values_have_one_end() {
-        let parts = ["VALUE a 0 3\r\nEND\r\nEND\r\n", "END\r\n", "VALUE b 0 1\r\nx\r\nEND\r\n"];
-        assert_eq!(gathered(Gathered::Values, &parts), "VALUE a 0 3\r\nEND\r\nVALUE b 0 1\r\nx\r\nEND\r\n");
+    fn lines_have_one_end() {
+        let parts = ["STAT 5:addr a\r\nEND\r\n", "END\r\n", "STAT 5:addr b\r\nEND\r\n"];
+        assert_eq!(gathered(Gathered::Lines, &parts), "STAT 5:addr a\r\nSTAT 5:addr b\r\nEND\r\n");
     }
 
     #[test]
     fn a_node_in_trouble_is_a_miss_and_a_clients_mistake_is_told() {
         let value = "VALUE a 0 1\r\nx\r\nEND\r\n";
-        assert_eq!(gathered(Gathered::Values, &[value, "SERVER_ERROR out of memory\r\n"]), value);
-        assert_eq!(gathered(Gathered::Values, &[value, "CLIENT_ERROR no\r\n"]), "CLIENT_ERROR no\r\n");
+        let told = |other: &str| {
+            let mut gather = Gather::of_values(Values::new(b"a b", &[0, 1], 2));
+            gather.deliver(0, value.as_bytes());
+            gather.deliver(1, other.as_bytes());
+            let mut output = Vec::new();
+            gather.write(&mut output);
+            String::from_utf8(output).unwrap()
+        };
+        assert_eq!(told("SERVER_ERROR out of memory\r\n"), value);
+        assert_eq!(told("CLIENT_ERROR no\r\n"), "CLIENT_ERROR no\r\n");
     }
 
     #[test]
@@ -111,14 +143,14 @@ mod tests {
     fn all_that_is_kept_is_counted() {
         let value = "VALUE a 0 1\r\nx\r\nEND\r\n";
         let table = [
-            (Gathered::Values, value, value.len() - 5),
+            (Gathered::Lines, value, value.len() - 5),
             (Gathered::Values, "CLIENT_ERROR no\r\n", 17),
             (Gathered::Line, "OK\r\n", 4),
             (Gathered::Statistics, "STAT pid 5\r\nSTAT curr_items 10\r\nEND\r\n", 29),
         ];
         for (kind, reply, held) in table {
             let mut gather = Gather::new(kind);
-            gather.deliver(reply.as_bytes());
+            gather.deliver(0, reply.as_bytes());
             assert_eq!(gather.held(), held, "{reply}");
         }
     }
@@ -137,6 +169,10 @@ mod tests {
         let a = "STAT maxbytes 64\r\nSTAT maxconns 9\r\nSTAT hot_lru_pct 20\r\nSTAT growth_factor 1.25\r\nEND\r\n";
         let sum = a.replace("64", "128").replace("conns 9", "conns 18");
         assert_eq!(gathered(Gathered::Settings, &[a, a]), sum);
+        let a = "PREFIX a get 2 hit 1 set 0 del 1\r\nPREFIX b get 1 hit 0 set 0 del 0\r\nEND\r\n";
+        let sum = "PREFIX a get 4 hit 2 set 0 del 2\r\nPREFIX b get 2 hit 0 set 0 del 0\r\nEND\r\n";
+        assert_eq!(gathered(Gathered::Prefixes, &[a, a, "END\r\n"]), sum);
+        assert_eq!(gathered(Gathered::Prefixes, &["END\r\n", "END\r\n"]), "END\r\n");
         assert_eq!(gathered(Gathered::Statistics, &["RESET\r\n", "RESET\r\n"]), "RESET\r\n");
         assert_eq!(gathered(Gathered::Statistics, &["ERROR\r\n", "ERROR\r\n"]), "ERROR\r\n");
     }

@@ -3,7 +3,7 @@
 use crate::command::Join as Kind;
 use crate::dialect::resp::reply::ReplyFramer;
 use crate::dialect::{resp::write, texts};
-use crate::exchange::{Gather, Gathered};
+use crate::exchange::{Gather, Gathered, Values};
 
 #[cfg(test)]
 mod random;
@@ -69,7 +69,7 @@ impl Join {
     /// Bytes of memory it takes.
     pub fn capacity(&self) -> usize {
         let notes = self.parts.capacity() * size_of::<(usize, usize)>() + self.order.capacity() * size_of::<u16>();
-        self.room() + self.error.capacity() + notes
+        self.room() + self.error.capacity() + notes + self.gather.as_ref().map_or(0, Gather::noted)
     }
 
     /// Of a memcached cluster.
@@ -79,10 +79,17 @@ impl Join {
         join
     }
 
+    /// The same of values of many keys.
+    pub fn values(values: Values, parts: usize) -> Self {
+        let mut join = Self::new(Kind::Mset, parts, &[], false);
+        join.gather = Some(Gather::of_values(values));
+        join
+    }
+
     /// Take what is known of the whole before any part's reply.
     pub fn foretell(&mut self, reply: &[u8]) {
         if let Some(gather) = &mut self.gather {
-            gather.deliver(reply);
+            gather.deliver(0, reply);
         }
     }
 
@@ -90,7 +97,7 @@ impl Join {
     pub fn deliver(&mut self, part: u16, reply: &[u8]) -> bool {
         self.waiting = self.waiting.saturating_sub(1);
         if let Some(gather) = &mut self.gather {
-            gather.deliver(reply);
+            gather.deliver(part, reply);
             return self.waiting == 0;
         }
         if matches!(reply.first(), Some(b'-' | b'!')) {
@@ -132,7 +139,8 @@ impl Join {
 
     /// Bytes of what it notes about its parts, from its beginning to its end.
     pub fn noted(&self) -> usize {
-        size_of_val(self.order.as_slice()) + size_of_val(self.parts.as_slice())
+        let gather = self.gather.as_ref().map_or(0, Gather::noted);
+        size_of_val(self.order.as_slice()) + size_of_val(self.parts.as_slice()) + gather
     }
 
     /// Append the whole reply.

@@ -11,6 +11,7 @@ mod replies;
 mod requests;
 mod run;
 mod statistics;
+mod values;
 mod window;
 
 pub use body::Body;
@@ -22,4 +23,5 @@ pub use pool::{trim, BufferPool};
 pub use replies::ReplyQueue;
 pub use requests::Exchange;
 pub use run::LARGE;
-pub use statistics::gathered;
+pub use statistics::{asked_for, Statistic};
+pub use values::Values;

@@ -5,23 +5,43 @@
 use std::collections::HashMap;
 
 use super::gather::Gathered;
+use crate::dialect::memcached::texts;
 use crate::dialect::memcached::tokens::{words, Tokens};
 
-/// How the answers of all nodes are joined; none for a kind that is not passed on.
-pub fn gathered(line: &[u8]) -> Option<Gathered> {
+/// What a `stats` asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Statistic {
+    /// All nodes are asked, and their answers joined.
+    Asked(Gathered),
+    /// The same, but the answer has parts of keys in it, which may look like its end and whatever comes behind that: it is
+    /// asked for on a connection where only such answers come.
+    Apart(Gathered),
+    /// No node needs to be asked.
+    Refused(&'static [u8]),
+}
+
+pub fn asked_for(line: &[u8]) -> Statistic {
     let tokens = Tokens::of(line);
     match (tokens.get(1), tokens.get(2)) {
-        (b"" | b"items" | b"slabs" | b"sizes" | b"reset", _) => Some(Gathered::Statistics),
-        (b"settings", _) => Some(Gathered::Settings),
-        (b"conns", _) => Some(Gathered::Values), // each node's own, under numbers that others have too
-        (b"detail", b"on" | b"off") => Some(Gathered::Line),
-        _ => None,
+        (b"" | b"items" | b"slabs" | b"sizes" | b"reset", _) => Statistic::Asked(Gathered::Statistics),
+        (b"settings", _) => Statistic::Asked(Gathered::Settings),
+        (b"conns", _) => Statistic::Asked(Gathered::Lines), // each node's own, under numbers that others have too
+        (b"detail", b"on" | b"off") => Statistic::Asked(Gathered::Line),
+        (b"detail", b"dump") => Statistic::Apart(Gathered::Prefixes),
+        (b"detail", _) => Statistic::Refused(texts::DETAIL_USAGE),
+        (
+            b"cachedump" | b"sizes_enable" | b"sizes_disable" | b"extstore" | b"proxy" | b"proxyfuncs" | b"proxybe",
+            _,
+        ) => Statistic::Refused(texts::REFUSED),
+        _ => Statistic::Refused(texts::ERROR),
     }
 }
 
 /// What nodes said of themselves: by name, in the order of the first that said it.
 #[derive(Debug, Default)]
 pub struct Statistics {
+    /// What their lines begin with: STAT, PREFIX.
+    word: Vec<u8>,
     lines: Vec<(Vec<u8>, Vec<u8>)>,
     places: HashMap<Vec<u8>, usize>,
     /// The line behind them: END, RESET.
@@ -45,12 +65,14 @@ impl Statistics {
     pub fn add(&mut self, reply: &[u8], adds_up: fn(&[u8]) -> bool) {
         for line in reply.split(|&byte| byte == b'\n') {
             let line = line.strip_suffix(b"\r").unwrap_or(line);
-            let Some(rest) = line.strip_prefix(b"STAT ") else {
+            let Some(word) = [&b"STAT "[..], b"PREFIX "].into_iter().find(|word| line.starts_with(word)) else {
                 if self.end.is_empty() && !line.is_empty() {
                     self.end.extend_from_slice(line);
                 }
                 continue;
             };
+            let rest = &line[word.len()..];
+            self.word = word.to_vec();
             let name = words(rest).next().unwrap_or_default();
             let value = &rest[(name.len() + 1).min(rest.len())..];
             let Some(&place) = self.places.get(name) else {
@@ -72,7 +94,7 @@ impl Statistics {
 
     pub fn write(&self, output: &mut Vec<u8>) {
         for (name, value) in &self.lines {
-            output.extend_from_slice(b"STAT ");
+            output.extend_from_slice(&self.word);
             output.extend_from_slice(name);
             output.push(b' ');
             output.extend_from_slice(value);
@@ -117,8 +139,12 @@ pub fn setting_adds_up(name: &[u8]) -> bool {
     matches!(name, b"maxbytes" | b"maxconns")
 }
 
-/// The sum of two numbers written the same way, or nothing.
+/// The sum of two numbers written the same way, or nothing. Of a line of them, `get 2 hit 1`, each is added.
 fn add_numbers(a: &[u8], b: &[u8]) -> Option<String> {
+    if a.contains(&b' ') && words(a).count() == words(b).count() {
+        let sum = |(a, b)| add_numbers(a, b).unwrap_or_else(|| String::from_utf8_lossy(a).into_owned());
+        return Some(words(a).zip(words(b)).map(sum).collect::<Vec<_>>().join(" "));
+    }
     let (a, b) = (std::str::from_utf8(a).ok()?, std::str::from_utf8(b).ok()?);
     if let (Ok(a), Ok(b)) = (a.parse::<u64>(), b.parse::<u64>()) {
         return Some(a.wrapping_add(b).to_string());
@@ -137,17 +163,19 @@ mod tests {
     #[test]
     fn kinds_without_an_end_stay_with_the_node() {
         for line in ["stats", "stats settings", " stats  reset x", "stats detail on"] {
-            assert!(gathered(line.as_bytes()).is_some(), "{line}");
+            assert!(matches!(asked_for(line.as_bytes()), Statistic::Asked(_)), "{line}");
         }
-        for line in [
-            "stats sizes_enable",
-            "stats sizes_disable",
-            "stats cachedump 1 0",
-            "stats detail dump",
-            "stats detail",
-            "stats x",
-        ] {
-            assert!(gathered(line.as_bytes()).is_none(), "{line}");
+        let table = [
+            ("stats sizes_enable", texts::REFUSED),
+            ("stats sizes_disable", texts::REFUSED),
+            ("stats cachedump 1 0", texts::REFUSED),
+            ("stats detail", texts::DETAIL_USAGE),
+            ("stats detail x", texts::DETAIL_USAGE),
+            ("stats x", texts::ERROR),
+        ];
+        for (line, text) in table {
+            assert_eq!(asked_for(line.as_bytes()), Statistic::Refused(text), "{line}");
         }
+        assert_eq!(asked_for(b"stats detail dump x"), Statistic::Apart(Gathered::Prefixes));
     }
 }

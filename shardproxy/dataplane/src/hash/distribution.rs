@@ -11,6 +11,7 @@ pub enum Method {
     /// twemproxy.
     Ketama,
     KetamaLibmemcached,
+    KetamaLibmemcachedUnweighted,
     KetamaSpy,
     /// pymemcache.
     Rendezvous,
@@ -23,6 +24,7 @@ impl Method {
         Ok(match name {
             "ketama" => Self::Ketama,
             "ketama-libmemcached" => Self::KetamaLibmemcached,
+            "ketama-libmemcached-unweighted" => Self::KetamaLibmemcachedUnweighted,
             "ketama-spy" => Self::KetamaSpy,
             "rendezvous" => Self::Rendezvous,
             "modula" => Self::Modula,
@@ -30,12 +32,12 @@ impl Method {
         })
     }
 
-    /// The hash function of keys where none is chosen: twemproxy's default, and libmemcached's with and without ketama.
+    /// The hash function of keys where none is chosen: twemproxy's default, and libmemcached's with and without weights.
     pub const fn hash(self) -> KeyHash {
         match self {
             Self::Ketama => KeyHash::Fnv1a64,
             Self::KetamaLibmemcached | Self::KetamaSpy | Self::Rendezvous => KeyHash::Md5,
-            Self::Modula => KeyHash::OneAtATime,
+            Self::KetamaLibmemcachedUnweighted | Self::Modula => KeyHash::OneAtATime,
         }
     }
 }
@@ -67,14 +69,16 @@ impl Distribution {
         if servers.is_empty() {
             return Err("there are no nodes to share the keys".into());
         }
+        let hash = hash.unwrap_or(method.hash());
         let places = match method {
             Method::Ketama => Places::Ring(ketama::twemproxy(servers)),
             Method::KetamaLibmemcached => Places::Ring(ketama::libmemcached(servers)),
+            Method::KetamaLibmemcachedUnweighted => Places::Ring(ketama::libmemcached_unweighted(servers, hash)),
             Method::KetamaSpy => Places::Ring(ketama::spymemcached(servers)?),
             Method::Rendezvous => Places::Rendezvous(Rendezvous::new(servers)),
             Method::Modula => Places::Modula(servers.iter().map(|server| server.weight).collect()),
         };
-        Ok(Self { places, hash: hash.unwrap_or(method.hash()), tag })
+        Ok(Self { places, hash, tag })
     }
 
     /// The index of the key's server.

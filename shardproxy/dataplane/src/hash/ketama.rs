@@ -1,14 +1,16 @@
-//! Ketama rings, of three makes that differ in what they call a server and in how they round weights.
+//! Ketama rings, of several makes that differ in what they call a server, in how they round weights, or in knowing none.
 
 use std::fmt::Write as _;
 
-use super::function::md5_points;
+use super::function::{md5_points, KeyHash};
 use super::ring::Ring;
 
 /// Points of a server of average weight.
 const POINTS: f32 = 160.0;
 /// Points made of one MD5 digest.
 const PER_DIGEST: f32 = 4.0;
+/// Points of every server where there are no weights (libmemcached's `MEMCACHED_POINTS_PER_SERVER`).
+const UNWEIGHTED_POINTS: u32 = 100;
 /// memcached's port, which libmemcached leaves out of a server's name.
 const DEFAULT_PORT: u16 = 11211;
 
@@ -52,6 +54,18 @@ pub fn twemproxy(servers: &[Server]) -> Ring {
 pub fn libmemcached(servers: &[Server]) -> Ring {
     let count = |share: f32, servers: f32| share * POINTS / PER_DIGEST * servers + 1e-10;
     ring(servers, count, |server| server.name.clone().unwrap_or_else(|| server.without_default_port()))
+}
+
+/// As libmemcached builds it when it is told nothing of weights (`MEMCACHED_BEHAVIOR_KETAMA` alone): the same texts, but one
+/// point of each, by the function that hashes the keys.
+pub fn libmemcached_unweighted(servers: &[Server], hash: KeyHash) -> Ring {
+    let mut points = Vec::new();
+    for (index, server) in (0..).zip(servers) {
+        let name = server.name.clone().unwrap_or_else(|| server.without_default_port());
+        let point = |number| (hash.of(format!("{name}-{number}").as_bytes()), index);
+        points.extend((0..UNWEIGHTED_POINTS).map(point));
+    }
+    Ring::new(points)
 }
 
 /// As spymemcached builds it (`KetamaNodeLocator`): Java's text of the socket address, `<host name>/<ip>:<port>-<i>`, or

@@ -82,6 +82,7 @@ impl Link {
             return self.told(cluster, left, reply);
         }
         if self.is_turned_away(&cluster.spec.node_auth, reply) {
+            self.trouble.lacks_database = self.way.db != 0 && reply.starts_with(b"-ERR DB index is out of range");
             let text = String::from_utf8_lossy(&reply[1..reply.len() - 2]);
             return Err(format!("the node refused the proxy's greeting: {text}"));
         }

@@ -45,6 +45,8 @@ pub struct Leased {
     pub deposed: Option<Instant>,
     /// Its client chose another database or RESP version while it watched: nobody else gets it.
     pub is_altered: bool,
+    /// The engine was told to end what waits, so that it is served again, elsewhere.
+    pub moves: bool,
     /// The engine's CLIENT ID, to unblock it by.
     pub engine_id: u64,
     /// Its share of what the process may open.
@@ -131,6 +133,8 @@ pub struct Link {
     pub accounted: usize,
     /// Of a lot: what it was last counted with among all that is parked.
     pub parked: usize,
+    /// What it was last counted with among all that waits for its node.
+    queued: usize,
     pub metrics: Arc<NodeMetrics>,
 }
 
@@ -165,6 +169,7 @@ impl Link {
             attempt: 0,
             accounted: 0,
             parked: 0,
+            queued: 0,
             metrics,
         }
     }
@@ -172,6 +177,15 @@ impl Link {
     pub fn held(&self) -> usize {
         let said = self.subscriber().map_or(0, |s| s.said.capacity() * size_of::<(Kind, Arc<[u8]>)>());
         self.exchange.held() + self.votes.held() + self.input.capacity() + said
+    }
+
+    /// Count anew so many bytes among what waits for its node, on whatever connections.
+    #[inline]
+    pub fn count_queued(&mut self, bytes: usize) {
+        if bytes != self.queued {
+            self.metrics.queued.add((bytes as u64).wrapping_sub(self.queued as u64));
+            self.queued = bytes;
+        }
     }
 
     /// Give back the room that much under way took.

@@ -11,6 +11,8 @@ pub struct Trouble {
     pub why_down: String,
     /// What its node, busy with a script, said instead of greeting: whoever waits is told the same.
     pub busy: Option<Box<[u8]>>,
+    /// The engine does not have the database it was to be for.
+    pub lacks_database: bool,
     /// Of a memcached node: failures since it last answered a client's request, and how often it was back only to fail.
     pub strikes: u32,
     pub relapses: u32,
@@ -28,6 +30,7 @@ impl Trouble {
             down_since: None,
             why_down: String::new(),
             busy: None,
+            lacks_database: false,
             strikes: 0,
             relapses: 0,
             is_out: false,

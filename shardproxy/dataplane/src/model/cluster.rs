@@ -44,6 +44,12 @@ pub struct ClusterSpec {
     #[serde(default)]
     pub commands: Overrides,
     pub shards: Vec<ShardSpec>,
+    /// One shard refuses what several would, for it is to grow.
+    #[serde(default)]
+    pub strict: bool,
+    /// How many databases one shard has.
+    #[serde(default = "sixteen")]
+    pub databases: u32,
     #[serde(default)]
     pub limits: Limits,
     #[serde(default)]
@@ -56,6 +62,10 @@ pub struct ClusterSpec {
 
 const fn one_second() -> Duration {
     Duration::from_secs(1)
+}
+
+const fn sixteen() -> u32 {
+    16
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -253,6 +263,11 @@ pub struct Cluster {
     pub spec: ClusterSpec,
     pub shards: Vec<Shard>,
     pub nodes: Vec<Node>,
+    /// It is one engine to its clients: all that one does its only shard does, whatever slots the keys are in. Whoever
+    /// wants to know whether something needs one shard asks this.
+    pub is_relaxed: bool,
+    /// That clients may select.
+    pub databases: u32,
     slots: Box<[u16]>,
     families: Option<Families>,
     pub placement: Placement,
@@ -305,7 +320,9 @@ impl Cluster {
         }
         let families = Families::compile(&spec.key_families)?;
         let placement = Placement::build(&spec)?;
-        Ok(Self { spec, shards, nodes, slots, families, placement })
+        let is_relaxed = spec.engine == EngineKind::Redis && shards.len() == 1 && !spec.strict;
+        let databases = if is_relaxed { spec.databases } else { 1 };
+        Ok(Self { spec, shards, nodes, is_relaxed, databases, slots, families, placement })
     }
 
     /// The slot of a key: by the cluster's key families, else by its hash tag.
@@ -376,6 +393,23 @@ mod tests {
         assert_eq!(cluster.shards[0].primary, Some(0));
         assert_eq!(cluster.shards[1].primary, None);
         assert_eq!(cluster.nodes[2].shard, 1);
+    }
+
+    #[test]
+    fn one_shard_is_as_one_engine_unless_it_is_to_grow() {
+        let node = |port: u8| format!(r#""primary":0,"nodes":[{{"address":"127.0.0.1:{port}"}}]"#);
+        let one = format!(r#"[{{"slots":[[0,16383]],{}}}]"#, node(1));
+        let two = format!(r#"[{{"slots":[[0,99]],{}}},{{"slots":[[100,16383]],{}}}]"#, node(1), node(2));
+        for (shards, more, expected) in [
+            (&one, "", (true, 16)),
+            (&one, r#","databases":4"#, (true, 4)),
+            (&one, r#","strict":true"#, (false, 1)),
+            (&two, "", (false, 1)),
+            (&two, r#","databases":4"#, (false, 1)),
+        ] {
+            let cluster = Cluster::parse(&spec(&format!("{shards}{more}"))).unwrap();
+            assert_eq!((cluster.is_relaxed, cluster.databases), expected, "{shards}{more}");
+        }
     }
 
     #[test]

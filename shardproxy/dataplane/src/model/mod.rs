@@ -14,6 +14,8 @@ pub use cluster::{
     Cluster, ClusterSpec, EndpointKind, EngineKind, Limits, NodeAuth, Reads, ShardSpec, Timeouts, NO_SHARD,
 };
 pub use durations::wrapping_micros;
+#[cfg(feature = "python")]
+pub use families::{Families, FamilySpec};
 pub use memcached::{Action, Discovery, MemcachedSpec};
 pub use placement::Placement;
 pub use script::{digest_of, Digest};

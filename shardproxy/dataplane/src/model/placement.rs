@@ -103,7 +103,9 @@ mod tests {
 
     #[test]
     fn only_the_keys_of_a_node_that_is_out_move() {
-        for hashing in ["slots", "ketama", "ketama-libmemcached", "ketama-spy", "rendezvous"] {
+        for hashing in
+            ["slots", "ketama", "ketama-libmemcached", "ketama-libmemcached-unweighted", "ketama-spy", "rendezvous"]
+        {
             let options = if hashing == "ketama" { r#"{"hash":"murmur"}"# } else { "{}" };
             let cluster = cluster(hashing, options, 4).unwrap();
             let mut used = [0; 4];

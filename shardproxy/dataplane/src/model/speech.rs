@@ -14,4 +14,6 @@ pub enum Lane {
     Usual,
     /// Of clients that move large values, one behind the other.
     Large,
+    /// Those whose answers a client may have written into: what looks like the next reply must be no other client's.
+    Apart,
 }

@@ -33,6 +33,9 @@ pub fn lease(turn: &mut Turn, client: &mut Client, shard: u16, on_replica: bool)
     }
     let replica = if on_replica { least_busy(turn, client.cluster, shard, client.speech(), true, None) } else { None };
     let Some(served) = &mut turn.clusters[client.cluster] else { return Lease::Refused(NO_CLUSTER.to_vec()) };
+    if client.db >= served.databases {
+        return Lease::Refused(texts::NOT_A_DATABASE.to_vec());
+    }
     let Some(node) = replica.or(served.cluster.shards[usize::from(shard)].primary) else { return Lease::Later };
     let place = &mut served.nodes[usize::from(node)];
     if place.rests_until > turn.now {

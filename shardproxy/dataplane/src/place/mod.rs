@@ -34,6 +34,9 @@ pub enum Need {
 #[inline]
 pub fn place(turn: &mut Turn, client: &Client, shard: u16, need: Need) -> Result<usize, Vec<u8>> {
     let Some(served) = &turn.clusters[client.cluster] else { return Err(NO_CLUSTER.to_vec()) };
+    if client.db != 0 && client.db >= served.databases {
+        return Err(texts::NOT_A_DATABASE.to_vec());
+    }
     if client.endpoint != EndpointKind::Primary
         && (client.prefers_replicas || client.endpoint == EndpointKind::Reader || served.spreads_reads)
     {

@@ -1,6 +1,7 @@
 //! The only room that knows Python: plain values in, typed events and plain values out.
 
 mod events;
+mod placer;
 
 use pyo3::exceptions::{PyKeyError, PyOSError, PyOverflowError, PyRuntimeError, PyTimeoutError, PyValueError};
 use pyo3::prelude::*;
@@ -214,5 +215,6 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<events::NodeDown>()?;
     module.add_class::<events::ClientDid>()?;
     module.add_class::<events::OutOfFiles>()?;
+    module.add_class::<placer::Placer>()?;
     module.add_class::<DataPlane>()
 }

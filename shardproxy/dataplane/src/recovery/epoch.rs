@@ -21,6 +21,7 @@ pub fn apply(turn: &mut Turn, clients: &mut Clients, index: usize, cluster: Opti
     pubsub::refresh(turn, index);
     if before.zip(turn.cluster(index)).is_some_and(|(before, now)| !before.has_slots_of(now)) {
         pubsub::announce_again(turn, index);
+        waiting::look_again(turn, index);
     }
     end_fenced(turn, clients);
     for (_, link) in turn.links.iter_mut() {

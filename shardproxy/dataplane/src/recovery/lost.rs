@@ -7,6 +7,7 @@ use super::{memcached, parking, waiting};
 use crate::clients::Clients;
 use crate::complete::{cut, fail, Unsettled};
 use crate::dialect::resp::write;
+use crate::dialect::texts;
 use crate::links::{durable, State, Way};
 use crate::metrics::{Class, CloseReason};
 use crate::model::wrapping_micros;
@@ -26,6 +27,9 @@ const NO_FILES: Lost = Lost { why: OUT_OF_FILES, was_streaming: false, busy: Non
 pub fn lost(turn: &mut Turn, clients: &mut Clients, index: usize, why: &str) {
     let random = turn.random();
     let Some(link) = turn.links.get_mut(index) else { return };
+    if link.trouble.lacks_database {
+        return lack_database(turn, clients, index);
+    }
     let was_ready = link.state == State::Ready;
     let is_stranger = link.identity.is_stranger;
     if is_stranger {
@@ -68,6 +72,22 @@ struct Lost<'a> {
     was_streaming: bool,
     /// The error that its node answers everything with while it runs a script: so it does what was not sent.
     busy: Option<Box<[u8]>>,
+}
+
+/// The engine is well, and has fewer databases than the config says: that is learned, and clients are told what it says.
+fn lack_database(turn: &mut Turn, clients: &mut Clients, index: usize) {
+    let link = &mut turn.links[index];
+    link.disconnect();
+    let (way, taken) = (link.way, link.exchange.take());
+    if let Some(served) = &mut turn.clusters[way.cluster] {
+        served.databases = served.databases.min(way.db);
+    }
+    for part in taken.parts() {
+        fail(turn, clients, way.cluster, &part.entry, texts::NOT_A_DATABASE);
+    }
+    taken.discard(&mut turn.pool);
+    waiting::end_lease(turn, clients, index);
+    turn.remove_link(index);
 }
 
 /// There is no file descriptor to reach the node with. That is our own lack: nobody hears that the node is lost, and what
@@ -197,7 +217,6 @@ pub fn give_up(turn: &mut Turn, clients: &mut Clients, index: usize) {
     }
     let link = &mut turn.links[index];
     let taken = link.exchange.take();
-    link.metrics.queued.set(0);
     let (way, why) = (link.way, mem::take(&mut link.trouble.why_down));
     let text = refusal(&turn.label(way.cluster, way.shard), turn.node_label(way.cluster, way.node), &why);
     turn.links[index].trouble.why_down = why;

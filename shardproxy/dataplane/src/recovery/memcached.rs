@@ -73,7 +73,6 @@ pub fn lost(turn: &mut Turn, clients: &mut Clients, index: usize, before: Before
 pub fn give_up(turn: &mut Turn, clients: &mut Clients, index: usize) {
     let link = &mut turn.links[index];
     let why = format!("{}; command not executed", link.trouble.why_down);
-    link.metrics.queued.set(0);
     let taken = link.exchange.take();
     for part in taken.parts() {
         answer(turn, clients, &part.entry, &why);

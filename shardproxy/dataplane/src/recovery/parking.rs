@@ -75,7 +75,13 @@ fn send_parked(turn: &mut Turn, clients: &mut Clients, way: Way, lot: &mut Link)
     if lot.exchange.is_empty() {
         return;
     }
-    match primary(turn, way.cluster, way.shard, way.speech()) {
+    let databases = turn.served(way.cluster).map_or(1, |served| served.databases);
+    let target = if way.db < databases {
+        primary(turn, way.cluster, way.shard, way.speech())
+    } else {
+        Err(texts::NOT_A_DATABASE.to_vec()) // nobody would find there what it writes
+    };
+    match target {
         Ok(target) => {
             turn.links[target].exchange.append(&mut lot.exchange);
             turn.links.mark(target);

@@ -8,7 +8,7 @@ use crate::complete::{fail, Unsettled};
 use crate::dialect::resp::write;
 use crate::dialect::texts;
 use crate::exchange::Entry;
-use crate::links::State;
+use crate::links::{Link, State};
 use crate::metrics::Class;
 use crate::place::{link_beside, next_queued};
 use crate::turn::Turn;
@@ -114,6 +114,26 @@ pub fn unblock(turn: &mut Turn, clients: &mut Clients, id: u64, with_error: bool
         return true;
     }
     let Some(leased) = client.lease.map(|l| l as usize) else { return false };
+    end_at_engine(turn, leased, with_error)
+}
+
+/// Slots have moved: whoever waits for a key at an engine may wait where nobody adds to it any more. It is served again.
+pub fn look_again(turn: &mut Turn, cluster: usize) {
+    let waits = |(_, link): &(usize, &Link)| {
+        let is_waiting = link.exchange.head().is_some_and(|request| request.class == Class::Block);
+        link.way.cluster == cluster && link.owner().is_some() && is_waiting
+    };
+    let waiting: Vec<usize> = turn.links.iter().filter(waits).map(|(index, _)| index).collect();
+    for index in waiting {
+        let is_told = end_at_engine(turn, index, true);
+        if let Some(leased) = turn.links[index].leased_mut() {
+            leased.moves = is_told;
+        }
+    }
+}
+
+/// Have an engine end what waits there on a connection; whether it is told to.
+fn end_at_engine(turn: &mut Turn, leased: usize, with_error: bool) -> bool {
     let link = &turn.links[leased];
     let engine_id = link.leased().map_or(0, |leased| leased.engine_id);
     if link.exchange.is_empty() || engine_id == 0 {

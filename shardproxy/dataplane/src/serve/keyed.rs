@@ -1,9 +1,9 @@
 //! Commands that one shard serves, by the slot of their keys.
 
-use super::{answer_error, Next};
+use super::{answer_error, liberties, Next};
 use crate::admit::Admitted;
 use crate::clients::Client;
-use crate::command::{key_positions, sort_positions, Command, Keys};
+use crate::command::{key_positions, sort_positions, Command, KeysError};
 use crate::dialect::resp::Request;
 use crate::dialect::texts;
 use crate::exchange::{Entry, LARGE};
@@ -105,31 +105,36 @@ fn send_large(turn: &mut Turn, entry: Entry, request: &Request, link: usize) {
     }
 }
 
-/// The slot all keys share; none for a command without keys.
+/// The slot all keys share, of one engine's keys that of the first; none for a command without keys. Whatever needs all its
+/// keys on one shard comes by here.
 pub fn slot_of_keys(
     turn: &mut Turn,
-    client: &Client,
+    client: &mut Client,
     command: &Command,
     request: &Request,
 ) -> Result<Option<u16>, Vec<u8>> {
     let Turn { clusters, scratch, .. } = turn;
     let Some(served) = &clusters[client.cluster] else { return Err(texts::CLUSTERDOWN.to_vec()) };
-    // on the only shard is whatever patterns look up
-    let is_alone = command.keys == Keys::Sort && served.cluster.shards.len() == 1;
-    let found = if is_alone {
-        sort_positions(command, request.spans, request.bytes, &mut scratch.keys)
-    } else {
-        key_positions(command, request.spans, request.bytes, &mut scratch.keys)
-    };
-    if let Err(error) = found {
-        return Err(error.reply(command));
+    let is_relaxed = served.cluster.is_relaxed;
+    match key_positions(command, request.spans, request.bytes, &mut scratch.keys) {
+        Ok(()) => {}
+        Err(KeysError::Pattern(_)) if is_relaxed => {
+            // on the only shard is whatever patterns look up
+            sort_positions(command, request.spans, request.bytes, &mut scratch.keys);
+            liberties::take(served, client, command, || liberties::example(command, request, &scratch.keys[..1]));
+        }
+        Err(error) => return Err(error.reply(command)),
     }
     let mut slots = scratch.keys.iter().map(|&position| served.cluster.slot_of(request.argument(position as usize)));
     let Some(first) = slots.next() else { return Ok(None) };
-    if slots.all(|slot| slot == first) {
-        Ok(Some(first))
-    } else {
-        Err(texts::CROSSSLOT.to_vec())
+    match slots.position(|slot| slot != first) {
+        None => Ok(Some(first)),
+        Some(other) if is_relaxed => {
+            let keys = [scratch.keys[0], scratch.keys[other + 1]];
+            liberties::take(served, client, command, || liberties::example(command, request, &keys));
+            Ok(Some(first))
+        }
+        Some(_) => Err(texts::CROSSSLOT.to_vec()),
     }
 }
 

@@ -10,6 +10,7 @@
 mod block;
 mod databases;
 mod keyed;
+mod liberties;
 mod local;
 pub mod memcached;
 mod offload;
@@ -19,6 +20,7 @@ pub mod transaction;
 
 pub use offload::heal;
 
+use databases::Named;
 use keyed::{send, shard_of, slot_of_keys};
 
 use crate::admit::{self, Admitted, Verdict};
@@ -86,11 +88,20 @@ fn dispatch(turn: &mut Turn, client: &mut Client, admitted: &Admitted) -> Next {
     client.last_command = command.id;
     match command.route {
         Route::Local => local::serve(turn, client, admitted),
-        Route::Only if !has_one_shard(turn, client) => refuse(turn, client, command, &refusal(command)),
-        Route::Shard | Route::Any | Route::Only => keyed::to_shard(turn, client, admitted),
-        Route::Database => match databases::why_not_served(turn, client, command, request) {
-            Some(text) => refuse(turn, client, command, text),
-            None => keyed::to_shard(turn, client, admitted),
+        Route::Only if !liberties::is_relaxed(turn, client) => refuse(turn, client, command, &refusal(command)),
+        Route::Only => {
+            liberties::take_whole(turn, client, command);
+            keyed::to_shard(turn, client, admitted)
+        }
+        Route::Shard | Route::Any => keyed::to_shard(turn, client, admitted),
+        Route::Database => match databases::named(turn, client, command, request) {
+            Named::Fine => keyed::to_shard(turn, client, admitted),
+            Named::Beyond(bytes) => {
+                let parser = admit::framed(&bytes);
+                let request = Request { bytes: &bytes, spans: parser.spans() };
+                keyed::to_shard(turn, client, &Admitted { command, request: &request })
+            }
+            Named::Refused(text) => refuse(turn, client, command, text),
         },
         Route::Split(kind) => split::to_shards(turn, client, kind, admitted),
         Route::Offload => offload::submit(turn, client, Some(command), request),
@@ -133,11 +144,6 @@ fn unknown(turn: &mut Turn, client: &mut Client, request: &Request, may_learn: b
     write::error_of(&mut reply, &[b"ERR unknown command '", &name, b"', with args beginning with: ", &arguments]);
     client.answer(&mut turn.pool, &reply);
     Next::Go
-}
-
-/// Asked for every request: a reload may add shards.
-fn has_one_shard(turn: &Turn, client: &Client) -> bool {
-    turn.cluster(client.cluster).is_some_and(|cluster| cluster.shards.len() == 1)
 }
 
 /// Why nobody serves the command.

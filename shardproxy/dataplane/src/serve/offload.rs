@@ -1,7 +1,7 @@
 //! Commands the data plane hands to trio. An offloaded command is a barrier: it starts when its client's earlier replies
 //! are in, and later requests wait.
 
-use super::Next;
+use super::{databases, Next};
 use crate::clients::{Client, Flow, ReplyMode};
 use crate::command::{Act, Command};
 use crate::dialect::resp::Request;
@@ -13,6 +13,10 @@ use crate::turn::{Effect, Offloaded, Ticket, Turn};
 pub fn submit(turn: &mut Turn, client: &mut Client, command: Option<&Command>, request: &Request) -> Next {
     if !client.replies.is_empty() {
         return Next::Hold;
+    }
+    if databases::is_gone(turn, client) {
+        client.answer(&mut turn.pool, texts::NOT_A_DATABASE);
+        return Next::Go;
     }
     let Some(served) = &turn.clusters[client.cluster] else { return Next::Close };
     served.metrics.offloads.increment();

@@ -10,7 +10,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{answer, answer_error, block, databases, has_one_shard, refusal, refuse, shard_of, slot_of_keys, Next};
+use super::databases::Named;
+use super::{answer, answer_error, block, databases, liberties, refusal, refuse, shard_of, slot_of_keys, Next};
 use crate::admit::Admitted;
 use crate::clients::{Client, Flow, Waiting};
 use crate::command::{Act, Command, Flags, Route};
@@ -49,15 +50,22 @@ pub fn refused(turn: &mut Turn, client: &mut Client, command: &Command) {
 /// Inside MULTI everything but the transaction's own commands is queued.
 pub fn queue(turn: &mut Turn, client: &mut Client, &Admitted { command, request }: &Admitted) -> Next {
     client.last_command = command.id;
-    if let Some(text) = why_not_queued(command, has_one_shard(turn, client)) {
+    let is_relaxed = liberties::is_relaxed(turn, client);
+    if let Some(text) = why_not_queued(command, request, is_relaxed) {
         break_off(client);
         return answer_error(turn, client, command, &text);
     }
-    if let Some(text) = databases::why_not_served(turn, client, command, request) {
-        break_off(client);
-        return refuse(turn, client, command, text);
-    }
-    let changes_nothing = command.is_read() || command.is_of_all_shards && !command.flags.contains(Flags::WRITE);
+    let other = match databases::named(turn, client, command, request) {
+        Named::Fine if command.act == Act::Scan => scan_for_engine(request),
+        Named::Fine => None,
+        Named::Beyond(bytes) => Some(bytes),
+        Named::Refused(text) => {
+            break_off(client);
+            return refuse(turn, client, command, text);
+        }
+    };
+    let changes_nothing = command.is_read()
+        || command.is_of_all_shards && !command.flags.contains(Flags::WRITE) && !command.is_restricted;
     if client.endpoint == EndpointKind::Reader && !changes_nothing && command.route != Route::Local {
         break_off(client);
         return answer_error(turn, client, command, texts::READONLY);
@@ -66,15 +74,22 @@ pub fn queue(turn: &mut Turn, client: &mut Client, &Admitted { command, request 
         break_off(client);
         return answer_error(turn, client, command, &text);
     }
-    let scan = if command.act == Act::Scan { scan_for_engine(request) } else { None };
     let is_slow = command.may_be_slow || turn.served(client.cluster).is_some_and(|served| served.is_slow(command.id));
+    if matches!(command.route, Route::Only | Route::Offload) {
+        liberties::take_whole(turn, client, command);
+    }
     if let Some(transaction) = &mut client.transaction {
-        if transaction.queued.len() + request.bytes.len() > MAX_QUEUED {
+        if transaction.held_with(request.bytes.len()) > MAX_QUEUED {
             transaction.is_broken = true;
             return refuse(turn, client, command, "ERR the transaction is larger than 64 MiB, command not queued");
         }
-        transaction.queue(scan.as_deref().unwrap_or(request.bytes));
+        if command.act.is_own() {
+            transaction.queue_own(command.act, request.bytes);
+        } else {
+            transaction.queue(other.as_deref().unwrap_or(request.bytes));
+        }
         transaction.is_corrected |= command.act.is_corrected();
+        transaction.selects |= command.act == Act::Select;
         transaction.commands += 1;
         transaction.calls_script |= command.calls_script;
         transaction.is_slow |= is_slow;
@@ -84,16 +99,19 @@ pub fn queue(turn: &mut Turn, client: &mut Client, &Admitted { command, request 
 }
 
 /// What one engine cannot do within a transaction on a connection that others share.
-fn why_not_queued(command: &Command, has_one_shard: bool) -> Option<Vec<u8>> {
+fn why_not_queued(command: &Command, request: &Request, is_relaxed: bool) -> Option<Vec<u8>> {
     if command.flags.contains(Flags::NO_MULTI) {
         return Some(texts::NOT_IN_TRANSACTION.to_vec());
     }
     let is_of_all = command.is_of_all_shards;
     let is_engines_own = match command.route {
         Route::Shard | Route::Database | Route::Split(_) | Route::Any | Route::Block => true,
-        Route::Only if has_one_shard => true,
+        Route::Only if is_relaxed => true,
+        Route::Local if command.act == Act::Select => is_relaxed,
+        Route::Local if command.act.is_own() => true,
         Route::Local | Route::Transaction | Route::PubSub => command.act.is_engines_in_multi(),
-        Route::Offload => is_of_all && has_one_shard,
+        Route::Offload if command.act == Act::Debug && is_deadly(request.argument(1)) => false,
+        Route::Offload => is_of_all && is_relaxed,
         Route::Refused | Route::Only => return Some(format!("-{}\r\n", refusal(command)).into_bytes()),
         _ => false,
     };
@@ -102,6 +120,7 @@ fn why_not_queued(command: &Command, has_one_shard: bool) -> Option<Vec<u8>> {
     }
     let name = command.name.replace('|', " ").to_uppercase();
     let why = match command.route {
+        Route::Offload if command.act == Act::Debug && is_relaxed => "it may end the node",
         Route::Offload if is_of_all => "it concerns all shards, a transaction runs on one",
         Route::PubSub => "subscriptions are the proxy's, a transaction is an engine's",
         _ => "the proxy answers it, a transaction is an engine's",
@@ -109,18 +128,28 @@ fn why_not_queued(command: &Command, has_one_shard: bool) -> Option<Vec<u8>> {
     Some(format!("-ERR {name} is not possible inside MULTI: {why}\r\n").into_bytes())
 }
 
-/// All keys of a transaction share one slot.
+/// Of DEBUG what ends an engine, or says more than a reply (shardproxy/commands/admin.py).
+fn is_deadly(subcommand: &[u8]) -> bool {
+    const DEADLY: [&str; 7] = ["segfault", "panic", "restart", "crash-and-recover", "assert", "oom", "protocol"];
+    DEADLY.iter().any(|word| subcommand.eq_ignore_ascii_case(word.as_bytes()))
+}
+
+/// All keys of a transaction share one slot, unless there is but one shard.
 fn claim_slot(turn: &mut Turn, client: &mut Client, command: &Command, request: &Request) -> Result<(), Vec<u8>> {
     let Some(slot) = slot_of_keys(turn, client, command, request)? else { return Ok(()) };
     need(turn, client.cluster, command.is_read(), turn.scratch.keys.iter().map(|&key| request.argument(key as usize)));
-    let Some(transaction) = &mut client.transaction else { return Ok(()) };
-    match transaction.slot {
-        Some(other) if other != slot => Err(texts::CROSSSLOT.to_vec()),
-        _ => {
-            transaction.slot = Some(slot);
-            Ok(())
-        }
+    let other = client.transaction.as_deref().and_then(|transaction| transaction.slot).filter(|&other| other != slot);
+    if other.is_some() && !liberties::is_relaxed(turn, client) {
+        return Err(texts::CROSSSLOT.to_vec());
     }
+    if let Some(served) = turn.served(client.cluster).filter(|_| other.is_some()) {
+        let keys = turn.scratch.keys.iter().take(1);
+        liberties::take(served, client, command, || liberties::example(command, request, keys));
+    }
+    if let Some(transaction) = &mut client.transaction {
+        transaction.slot.get_or_insert(slot);
+    }
+    Ok(())
 }
 
 /// A command could not be queued.
@@ -136,6 +165,8 @@ fn multi(turn: &mut Turn, client: &mut Client, command: &Command) -> Next {
         return answer_error(turn, client, command, texts::NESTED_MULTI);
     }
     transaction.is_open = true;
+    transaction.command = command.id;
+    client.executing = None;
     client.is_special = true;
     answer(turn, client, command, texts::OK)
 }
@@ -147,6 +178,14 @@ fn exec(turn: &mut Turn, client: &mut Client, command: &Command) -> Next {
     if transaction.is_broken {
         end(turn, client);
         return answer_error(turn, client, command, texts::EXECABORT);
+    }
+    if transaction.is_relaxed && !liberties::is_relaxed(turn, client) {
+        end(turn, client);
+        return answer_error(turn, client, command, texts::EXECABORT_STRICT);
+    }
+    if databases::is_gone(turn, client) {
+        end(turn, client);
+        return answer_error(turn, client, command, texts::NOT_A_DATABASE);
     }
     if transaction.watch_lost {
         end(turn, client);
@@ -182,9 +221,11 @@ fn exec(turn: &mut Turn, client: &mut Client, command: &Command) -> Next {
     }
     let silent = client.take_silence();
     let sequence = client.replies.expect(silent);
+    client.executing = transaction.executing(sequence, client.db).map(Box::new);
+    let is_corrected = transaction.is_corrected || client.executing.is_some();
     let entry = Entry {
         asked: Asked::Exec(transaction.commands + 1),
-        class: if transaction.is_corrected { Class::Publish } else { Class::Write },
+        class: if is_corrected { Class::Publish } else { Class::Write },
         is_read: need == Need::Read,
         is_slow: transaction.is_slow,
         ..Entry::of(client.owed(sequence), command, turn.micros)
@@ -199,7 +240,7 @@ fn exec(turn: &mut Turn, client: &mut Client, command: &Command) -> Next {
     }
     turn.links.mark(link);
     client.is_special = client.is_subscriber();
-    if transaction.is_watching {
+    if transaction.is_watching || client.executing.is_some() {
         client.flow = Flow::Barrier;
         return Next::Wait;
     }

@@ -32,6 +32,8 @@ pub struct Talk {
     resp: u8,
     multi: Option<Multi>,
     blocked: Option<Vec<Vec<u8>>>,
+    /// The database it was last told to select.
+    db: Vec<u8>,
     /// Topics by the words of their messages.
     topics: Vec<(&'static str, Vec<u8>)>,
     /// The proxy has closed the connection: what is read now was sent before.
@@ -44,6 +46,7 @@ struct Multi {
     count: usize,
     writes: Vec<Vec<u8>>,
     is_refused: bool,
+    db: Option<Vec<u8>>,
 }
 
 /// The words of a whole command at the front, and its length.
@@ -96,7 +99,7 @@ fn is_write(word: &str) -> bool {
 
 impl Talk {
     pub const fn of(node: usize) -> Self {
-        Self { node, resp: 2, multi: None, blocked: None, topics: Vec::new(), is_left: false }
+        Self { node, resp: 2, multi: None, blocked: None, db: Vec::new(), topics: Vec::new(), is_left: false }
     }
 
     pub const fn is_blocked(&self) -> bool {
@@ -169,6 +172,9 @@ pub fn redis(talk: &mut Talk, words: Vec<Vec<u8>>, how: &How, ledger: &mut Ledge
                     return refusal;
                 }
                 multi.writes.iter().for_each(|key| ledger.execute(key, talk.is_left));
+                let default = if talk.db.is_empty() { b"0" } else { talk.db.as_slice() };
+                let db = multi.db.as_deref().unwrap_or(default);
+                assert_eq!(db, default, "a transaction leaves its connection, which others share, in another database");
                 let mut reply = format!("*{}\r\n", multi.count).into_bytes();
                 reply.extend_from_slice(&multi.replies);
                 return reply;
@@ -180,11 +186,17 @@ pub fn redis(talk: &mut Talk, words: Vec<Vec<u8>>, how: &How, ledger: &mut Ledge
                 }
                 multi.count += 1;
                 multi.writes.extend(write_key);
+                if word == "SELECT" {
+                    multi.db = Some(words[1].clone());
+                }
                 let reply = value(&word, &words, own, 0);
                 multi.replies.extend_from_slice(&reply.unwrap_or_else(|| b"+OK\r\n".to_vec()));
                 return b"+QUEUED\r\n".to_vec();
             }
         }
+    }
+    if word == "SELECT" {
+        talk.db.clone_from(&words[1]);
     }
     if let Some(reply) = connection(talk, &word, &words, how) {
         return reply;

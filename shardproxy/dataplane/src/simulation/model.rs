@@ -37,7 +37,7 @@ pub enum Shape {
     Line(&'static [&'static [u8]]),
     /// memcached's: a line or value with the token that begins so, or a miss.
     Meta(&'static [u8], &'static [u8]),
-    /// memcached's: values of keys with the token, at most so many, and END.
+    /// memcached's: values of keys with the token, at most so many, in the order of their numbers, and END.
     Get(usize),
     /// memcached's: a number, or no such key.
     Number(u64),
@@ -114,9 +114,13 @@ impl Expect {
             Shape::Meta(beginning, miss) => reply.starts_with(beginning) && is_told || reply.starts_with(miss),
             Shape::Get(most) => {
                 let count = token::all(reply).count();
+                let lines = memchr::memmem::find_iter(reply, b"VALUE ").map(|at| &reply[at + 6..]);
+                let numbers =
+                    lines.filter_map(|line| line.iter().position(|&byte| byte == b' ').map(|end| line[end - 1]));
                 (reply.starts_with(b"VALUE ") || reply == b"END\r\n")
                     && reply.ends_with(b"END\r\n")
                     && count <= 2 * *most
+                    && numbers.is_sorted()
             }
             Shape::Number(number) => reply == format!("{number}\r\n").as_bytes() || reply == b"NOT_FOUND\r\n",
         };

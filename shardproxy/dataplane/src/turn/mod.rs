@@ -234,6 +234,7 @@ impl Turn {
 
     /// What a connection held is free.
     pub fn release(&mut self, link: &mut Link) {
+        link.count_queued(0);
         self.accounts.settle(&mut link.accounted, 0);
         self.accounts.parked -= std::mem::take(&mut link.parked);
     }
@@ -245,6 +246,7 @@ impl Turn {
         if link.exchange.has_spent() {
             link.exchange.take_spent().into_iter().for_each(|buffer| self.pool.discard_shared(buffer));
         }
+        link.count_queued(link.exchange.bytes());
         let held = link.held();
         self.accounts.settle(&mut link.accounted, held);
     }

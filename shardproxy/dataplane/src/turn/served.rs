@@ -31,6 +31,8 @@ pub struct Served {
     pub shard_queue: usize,
     /// Commands that took long lately, by their ids.
     pub slow: Arc<[u16]>,
+    /// That clients may select, and that the engine is not known to lack.
+    pub databases: u32,
     /// Part number of each shard within one scatter-gathered command; scratch.
     pub parts: Vec<u16>,
 }
@@ -47,7 +49,7 @@ impl Writes {
         let spec = &cluster.spec;
         let has_reader = spec.endpoints.iter().any(|e| e.kind == EndpointKind::Reader);
         let recent = shared.recents.of(number, spec.reads != Reads::Primary || has_reader)?;
-        let under_way = spec.timeouts.park + spec.timeouts.reply.unwrap_or_default();
+        let under_way = spec.timeouts.park + spec.timeouts.reply.unwrap_or_default().max(spec.timeouts.slow);
         Some(Self { recent, window: Window { staleness: spec.max_staleness, under_way } })
     }
 }
@@ -81,6 +83,7 @@ impl Served {
         let shards = cluster.shards.len();
         let reads = cluster.spec.reads;
         let shard_queue = cluster.spec.limits.shard_queue;
+        let databases = cluster.databases;
         Self {
             cluster,
             metrics,
@@ -92,6 +95,7 @@ impl Served {
             reads_nearest: reads == Reads::Nearest,
             shard_queue,
             slow: Arc::default(),
+            databases,
             parts: vec![u16::MAX; shards],
         }
     }

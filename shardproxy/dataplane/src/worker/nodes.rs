@@ -256,7 +256,6 @@ impl Worker {
             }
         }
         let link = &turn.links[index];
-        link.metrics.queued.set(link.exchange.bytes() as u64);
         if is_subscriber && link.exchange.unsent().is_empty() {
             turn.pubsub.resume();
         }

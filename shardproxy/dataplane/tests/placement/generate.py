@@ -98,16 +98,17 @@ def ask_libmemcached(keys: list[str]) -> Iterator[Case]:
     version = lib.memcached_lib_version().decode()
     named = "one_at_a_time md5 crc32 fnv1_64 fnv1a_64 fnv1_32 fnv1a_32 - murmur jenkins"  # memcached_hash_t
     numbers = {name: number for number, name in enumerate(named.split()) if name != "-"}
-    behavior_hash, behavior_ketama_weighted = 2, 16
-    for method, nodes, names in (
-        ("ketama-libmemcached", LOCAL, (None, *numbers)),
-        ("ketama-libmemcached", WEIGHTED, (None,)),
-        ("modula", LOCAL, (None, *numbers)),
+    behavior_hash, behavior_ketama, behavior_ketama_weighted = 2, 3, 16
+    for method, behavior, nodes, names in (
+        ("ketama-libmemcached", behavior_ketama_weighted, LOCAL, (None, *numbers)),
+        ("ketama-libmemcached", behavior_ketama_weighted, WEIGHTED, (None,)),
+        ("ketama-libmemcached-unweighted", behavior_ketama, LOCAL, (None, *numbers)),
+        ("modula", None, LOCAL, (None, *numbers)),
     ):
         for name in names:
             handle = ctypes.c_void_p(lib.memcached_create(None))
-            if method != "modula":
-                assert lib.memcached_behavior_set(handle, behavior_ketama_weighted, ctypes.c_uint64(1)) == 0
+            if behavior is not None:
+                assert lib.memcached_behavior_set(handle, behavior, ctypes.c_uint64(1)) == 0
             number = ctypes.c_uint64(numbers[name or "one_at_a_time"])
             if name and lib.memcached_behavior_set(handle, behavior_hash, number) != 0:
                 continue  # not built in

@@ -20,6 +20,7 @@ mod large;
 mod limits;
 mod losses;
 mod offloads;
+mod one_shard;
 #[allow(dead_code)] // `memory` uses the rest
 mod proxy;
 mod recent;

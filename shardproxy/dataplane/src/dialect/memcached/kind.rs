@@ -37,11 +37,13 @@ impl Kind {
             return reply.starts_with(b"END") || reply.starts_with(b"VALUE ") || is_error(reply);
         }
         if self.verb == Verb::Stats {
-            let is_known = [&b"STAT "[..], b"END", b"RESET", b"OK"].iter().any(|word| reply.starts_with(word));
+            let is_known =
+                [&b"STAT "[..], b"PREFIX ", b"END", b"RESET", b"OK"].iter().any(|word| reply.starts_with(word));
             return is_known || is_error(reply);
         }
         match reply.first() {
             Some(b'S') => !reply.starts_with(b"STAT "),
+            Some(b'P') => false,
             Some(b'V') => reply.starts_with(b"VA ") == self.verb.is_meta() && !reply.starts_with(b"VALUE "),
             Some(b'E') => !reply.starts_with(b"END"),
             _ => true,
@@ -121,6 +123,8 @@ mod tests {
             (Verb::Stats, "STORED\r\n", false),
             (Verb::Stats, "VERSION 1.6.18\r\n", false),
             (Verb::Set, "STAT a 1\r\nEND\r\n", false),
+            (Verb::Stats, "PREFIX a get 1 hit 0 set 0 del 0\r\nEND\r\n", true),
+            (Verb::Set, "PREFIX a get 1 hit 0 set 0 del 0\r\nEND\r\n", false),
         ];
         for (verb, reply, fits) in table {
             assert_eq!(Kind::new(verb).fits(reply.as_bytes()), fits, "{verb:?} {reply}");

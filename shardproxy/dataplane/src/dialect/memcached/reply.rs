@@ -109,7 +109,7 @@ fn read(line: &[u8]) -> Result<Line, ReplyError> {
         | b"NF" | b"NS" | b"EX" | b"MN" | b"ME" | b"RESET" | b"VERSION" | b"BUSY" | b"BADCLASS" => Ok(Line::Alone),
         b"ERROR" | b"ERROR:" | b"CLIENT_ERROR" | b"SERVER_ERROR" => Ok(Line::Error),
         b"VA" => length(line, 1).map(Line::Last),
-        b"STAT" => Ok(Line::Statistic),
+        b"STAT" | b"PREFIX" => Ok(Line::Statistic),
         number if unsigned(number).is_some() => Ok(Line::Alone),
         _ => Err(ReplyError("no line of memcached's")),
     }
@@ -118,6 +118,15 @@ fn read(line: &[u8]) -> Result<Line, ReplyError> {
 fn length(line: &[u8], place: usize) -> Result<u64, ReplyError> {
     let number = words(line).nth(place).and_then(unsigned);
     number.filter(|n| *n <= MAX_VALUE).ok_or(ReplyError("a length is not a number"))
+}
+
+/// The first of a reply's values, line and data, if it is of this key.
+pub fn value_of<'a>(values: &'a [u8], key: &[u8]) -> Option<&'a [u8]> {
+    let rest = values.strip_prefix(b"VALUE ")?.strip_prefix(key)?.strip_prefix(b" ")?;
+    let end = memchr(b'\n', rest)?;
+    let length = words(rest[..end].trim_ascii_end()).nth(1).and_then(unsigned)?;
+    let line = values.len() - rest.len() + end + 1;
+    values.get(..line + usize::try_from(length).ok()? + 2)
 }
 
 /// Whether a reply says that something went wrong.
@@ -137,7 +146,7 @@ mod tests {
 
     use super::*;
 
-    const REPLIES: [&[u8]; 12] = [
+    const REPLIES: [&[u8]; 13] = [
         b"END\r\n",
         b"VALUE a 0 3\r\nEND\r\nEND\r\n",
         b"VALUE a 0 5 17\r\nEND\r\n\r\nVALUE b 1 0 18\r\n\r\nEND\r\n",
@@ -148,6 +157,7 @@ mod tests {
         b"EN\r\n",
         b"ME a exp=-1 la=3\r\n",
         b"STAT pid 1\r\nSTAT x y z\r\nEND\r\n",
+        b"PREFIX a get 1 hit 0 set 0 del 0\r\nEND\r\n",
         b"SERVER_ERROR out of memory storing object\r\n",
         b"ERROR: shutdown not enabled\r\n",
     ];

@@ -1,11 +1,12 @@
 //! Request framing: where a request ends, and which key it is about. What is wrong with it in memcached's own eyes is
-//! answered in memcached's own words, and leaves the same bytes behind, so that the next request is the same too. But
-//! data whose length cannot be read are never taken for commands, as some memcached do: they end the connection.
+//! answered in memcached's own words, and leaves the same bytes behind, so that the next request is the same too. The data
+//! of a refused line go with it, where its length can be read; where not, what follows is the next request, as in every
+//! memcached.
 
 use memchr::memchr;
 
 use super::texts;
-use super::tokens::{offset, signed, unsigned, words, Tokens};
+use super::tokens::{offset, seconds, signed, unsigned, words, Tokens};
 use super::verb::Verb;
 
 /// `KEY_MAX_LENGTH` in memcached.h.
@@ -68,6 +69,11 @@ pub enum Parsed<'a> {
         swallow: u64,
         noreply: bool,
     },
+    /// A line whose data are too much for this proxy; `swallow` bytes of them follow.
+    TooLarge {
+        request: Request<'a>,
+        swallow: u64,
+    },
     Close(Close),
 }
 
@@ -77,8 +83,6 @@ pub enum Close {
     /// It speaks the binary protocol.
     Binary,
     LineTooLong,
-    /// Data follow, nobody knows how many, and they are no commands.
-    BadLength,
     /// A browser was made to speak to us: the lines that follow would be commands of a web page's making.
     Http,
 }
@@ -177,7 +181,9 @@ fn get<'a>(request: Request<'a>, tokens: &Tokens<'a>, first: usize) -> Parsed<'a
         return refuse(texts::ERROR);
     }
     if request.key.is_empty() {
-        return refuse(texts::END); // gat with a time and no key
+        let is_time = seconds(tokens.get(1)).is_some();
+        return refuse(if is_time { texts::END } else { texts::INVALID_EXPTIME });
+        // gat without a key
     }
     if request.key.len() > MAX_KEY || request.has_many_keys() && request.keys().any(|key| key.len() > MAX_KEY) {
         return refuse(texts::BAD_FORMAT);
@@ -206,17 +212,18 @@ fn store<'a>(buffer: &'a [u8], request: Request<'a>, tokens: &Tokens<'a>, max_re
         return Parsed::Refused { text: texts::ERROR, consumed, swallow: 0, noreply: false };
     }
     let noreply = tokens.last() == b"noreply";
-    let length = length_of(tokens.get(4));
+    let refuse = |swallow| Parsed::Refused { text: texts::BAD_FORMAT, consumed, swallow, noreply };
     // as strict as any memcached: a node that refused the line would take the data for commands
     let is_good = request.key.len() <= MAX_KEY
-        && unsigned(tokens.get(2)).is_some_and(|flags| u32::try_from(flags).is_ok())
-        && signed(tokens.get(3)).is_some_and(|seconds| i32::try_from(seconds).is_ok())
+        && flags_of(tokens.get(2)).is_some()
+        && seconds(tokens.get(3)).is_some()
         && (request.verb != Verb::Cas || unsigned(tokens.get(5)).is_some())
         && !request.is_cut;
-    match length {
-        Some(length) if is_good => with_data(buffer, Request { noreply, ..request }, length as usize, max_request),
-        Some(length) => Parsed::Refused { text: texts::BAD_FORMAT, consumed, swallow: block(length), noreply },
-        None => Parsed::Close(Close::BadLength),
+    match length_of(tokens.get(4)) {
+        Some(length) if is_good && is_plain(tokens.get(4)) => {
+            with_data(buffer, Request { noreply, ..request }, length as usize, max_request)
+        }
+        length => refuse(length.map_or(0, block)),
     }
 }
 
@@ -227,8 +234,9 @@ fn meta_store<'a>(buffer: &'a [u8], request: Request<'a>, tokens: &Tokens<'a>, m
     if tokens.len < 3 {
         return refuse(if tokens.len < 2 { texts::ERROR } else { texts::BAD_FORMAT }, 0);
     }
-    let Some(length) = length_of(tokens.get(2)) else { return Parsed::Close(Close::BadLength) };
-    if request.key.len() > MAX_KEY || request.is_cut {
+    let word = tokens.get(2);
+    let Some(length) = length_of(word) else { return refuse(texts::BAD_FORMAT, 0) };
+    if request.key.len() > MAX_KEY || request.is_cut || !is_plain(word) {
         return refuse(texts::BAD_FORMAT, block(length));
     }
     if tokens.len == Tokens::MOST && words(request.line).count() > MAX_META_WORDS {
@@ -237,9 +245,19 @@ fn meta_store<'a>(buffer: &'a [u8], request: Request<'a>, tokens: &Tokens<'a>, m
     with_data(buffer, request, length as usize, max_request)
 }
 
-/// A value's length, in no more digits than newer memcached reads (1.6.40: 11, and no plus sign).
+/// Flags are a number of strtoul's, of which a node keeps as many bits as it has room for.
+fn flags_of(word: &[u8]) -> Option<u64> {
+    unsigned(word).or_else(|| signed(word).and_then(|number| u64::try_from(number).ok()))
+}
+
+/// A value's length.
 fn length_of(word: &[u8]) -> Option<u64> {
-    unsigned(word).filter(|length| *length <= MAX_VALUE && word.len() <= 10)
+    signed(word).and_then(|length| u64::try_from(length).ok()).filter(|length| *length <= MAX_VALUE)
+}
+
+/// A length that every memcached reads: newer ones take no more digits (1.6.40: 11), no plus sign and no white space.
+fn is_plain(word: &[u8]) -> bool {
+    word.len() <= 10 && word.iter().all(u8::is_ascii_digit)
 }
 
 /// What a refused line's data takes, with its line end: it goes with the line (as memcached has it since 1.6.40), so that
@@ -254,7 +272,7 @@ fn with_data<'a>(buffer: &'a [u8], request: Request<'a>, length: usize, max_requ
     let end = start + length + 2;
     let noreply = request.noreply;
     if end > max_request.max(MAX_LINE) {
-        return Parsed::Refused { text: texts::TOO_LARGE, consumed: start, swallow: block(length as u64), noreply };
+        return Parsed::TooLarge { request, swallow: block(length as u64) };
     }
     let Some(data) = buffer.get(start..end) else {
         return Parsed::Incomplete { scanned: 0 };

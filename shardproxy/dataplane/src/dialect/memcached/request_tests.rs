@@ -25,6 +25,10 @@ fn all(mut buffer: &[u8]) -> Vec<String> {
                 found.push(format!("{}{silence}", String::from_utf8_lossy(text).trim_end()));
                 buffer = &buffer[(consumed + swallow as usize).min(buffer.len())..];
             }
+            Parsed::TooLarge { request, swallow } => {
+                found.push(format!("{:?} {} too large", request.verb, String::from_utf8_lossy(request.key)));
+                buffer = &buffer[(request.bytes.len() + swallow as usize).min(buffer.len())..];
+            }
             Parsed::Close(why) => {
                 found.push(format!("{why:?}"));
                 return found;
@@ -42,6 +46,7 @@ fn requests_end_where_memcached_ends_them() {
         ("  get  a  b \r\n", &["Get a 0"]),
         ("gat 5 a b\r\n", &["Gat a 0"]),
         ("gat 5\r\n", &["END"]),
+        ("gat a\r\n", &["CLIENT_ERROR invalid exptime argument"]),
         ("get\r\n", &["ERROR"]),
         ("\r\n\n \r\n", &["ERROR", "ERROR", "ERROR"]),
         ("GET a\r\n", &["ERROR"]),
@@ -52,13 +57,18 @@ fn requests_end_where_memcached_ends_them() {
         ("set k 0 0 1 foo\r\na\r\n", &["Set k 3"]),
         ("set k 0 0 1\r\nab\r\n", &["CLIENT_ERROR bad data chunk", "ERROR"]),
         ("set k 0 0 1 noreply\r\nabc\r\n", &["CLIENT_ERROR bad data chunk noreply", "ERROR"]),
-        ("set k 0 0 -1\r\n", &["BadLength"]),
-        ("set k 0 0 2147483646\r\n", &["BadLength"]),
-        ("set k 0 0 x noreply\r\nflush_all\r\n", &["BadLength"]),
-        ("set k 0 99999999999 1\r\na\r\nmn\r\n", &["CLIENT_ERROR bad command line format", "MetaNoop  0"]),
-        ("set k 4294967296 0 1\r\na\r\nmn\r\n", &["CLIENT_ERROR bad command line format", "MetaNoop  0"]),
+        ("set k 0 0 -1\r\nmn\r\n", &["CLIENT_ERROR bad command line format", "MetaNoop  0"]),
+        ("set k 0 0 2147483646\r\n", &["CLIENT_ERROR bad command line format"]),
+        ("set k 0 0 99999999999\r\nmn\r\n", &["CLIENT_ERROR bad command line format", "MetaNoop  0"]),
+        ("set k 0 0 x noreply\r\nmn\r\n", &["CLIENT_ERROR bad command line format noreply", "MetaNoop  0"]),
+        ("set k 0 4294967295 1\r\na\r\n", &["Set k 3"]),
+        ("set k 0 99999999999 1\r\na\r\n", &["Set k 3"]),
+        ("set k 4294967296 0 1\r\na\r\n", &["Set k 3"]),
+        ("set k 0\t -1\r 1\r\na\r\n", &["Set k 3"]),
+        ("set k 0 9223372036854775808 1\r\na\r\nmn\r\n", &["CLIENT_ERROR bad command line format", "MetaNoop  0"]),
+        ("set k -1 0 1\r\na\r\nmn\r\n", &["CLIENT_ERROR bad command line format", "MetaNoop  0"]),
         ("set k 0 0 1\0\r\na\r\nmn\r\n", &["CLIENT_ERROR bad command line format", "MetaNoop  0"]),
-        ("set k 0 0 99999999\r\nab", &["SERVER_ERROR object too large for cache"]),
+        ("set k 0 0 99999999\r\nab", &["Set k too large"]),
         ("set k 0 0\r\n", &["ERROR"]),
         ("cas k 0 0 1\r\na\r\n", &["ERROR", "ERROR"]),
         ("cas k 0 0 1 7\r\na\r\n", &["Cas k 3"]),
@@ -74,8 +84,8 @@ fn requests_end_where_memcached_ends_them() {
             &["ERROR", "ERROR", "CLIENT_ERROR bad command line format", "CLIENT_ERROR bad command line format"],
         ),
         ("ms a 2 T9\r\nhi\r\n", &["MetaSet a 4"]),
-        ("ms a x\r\n", &["BadLength"]),
-        ("ms a -1 q\r\nflush_all\r\n", &["BadLength"]),
+        ("ms a x\r\nmn\r\n", &["CLIENT_ERROR bad command line format", "MetaNoop  0"]),
+        ("ms a -1 q\r\nmn\r\n", &["CLIENT_ERROR bad command line format", "MetaNoop  0"]),
         ("get a\0b c\r\n", &["Get a 0"]),
         ("set k\0 0 0 1\r\na\r\n", &["ERROR", "ERROR"]),
         ("\x01", &["incomplete"]),
@@ -97,9 +107,12 @@ fn requests_end_where_memcached_ends_them() {
     assert_eq!(all(format!("gat 0{keys}\r\n").as_bytes()), ["LineTooLong"]);
     assert_eq!(all(format!("mg k O{}\r\n", "x".repeat(MAX_LINE)).as_bytes()), ["LineTooLong"]);
     assert_eq!(all(b"POST / HTTP/1.1\r\nset k 0 0 1\r\na\r\n"), ["Http"]);
-    // newer memcached does not read such lengths either
+    // newer memcached does not read such lengths; what they may mean goes with the line
     for length in ["+1", "00000000001", "1\t"] {
-        assert_eq!(all(format!("set k 0 0 {length}\r\na\r\n").as_bytes()), ["BadLength"], "{length}");
+        for line in [format!("set k 0 0 {length}"), format!("ms k {length}")] {
+            let found = all(format!("{line}\r\na\r\nmn\r\n").as_bytes());
+            assert_eq!(found, ["CLIENT_ERROR bad command line format", "MetaNoop  0"], "{line}");
+        }
     }
 }
 
@@ -132,6 +145,7 @@ proptest! {
                     prop_assert!(consumed > 0 && consumed <= rest.len());
                     rest = &rest[consumed..];
                 }
+                Parsed::TooLarge { request, .. } => rest = &rest[request.bytes.len()..],
                 Parsed::Close(_) => break,
             }
         }

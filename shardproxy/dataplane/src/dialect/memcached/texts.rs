@@ -20,3 +20,5 @@ pub const AUTH_TERMINATION: &[u8] = b"CLIENT_ERROR bad command line termination\
 pub const REFUSED: &[u8] = b"CLIENT_ERROR this command is refused by the proxy: ask the node itself\r\n";
 pub const OUT_OF_BUFFERS: &[u8] = b"SERVER_ERROR the proxy is out of buffer memory (limits.buffers)\r\n";
 pub const MANY_FLAGS: &[u8] = b"CLIENT_ERROR options flags too long\r\n";
+pub const DETAIL_USAGE: &[u8] = b"CLIENT_ERROR usage: stats detail on|off|dump\r\n";
+pub const INVALID_EXPTIME: &[u8] = b"CLIENT_ERROR invalid exptime argument\r\n";

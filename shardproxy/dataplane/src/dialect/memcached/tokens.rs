@@ -43,14 +43,27 @@ pub fn offset(line: &[u8], word: &[u8]) -> usize {
     word.as_ptr() as usize - line.as_ptr() as usize
 }
 
-/// A number as strtol reads it: a sign may stand before it.
+/// A number as memcached reads it with strtol: white space before it, a sign, and white space behind it with whatever
+/// follows that.
 pub fn signed(word: &[u8]) -> Option<i64> {
-    let (is_negative, digits) = match word {
-        [b'-', digits @ ..] => (true, digits),
-        [b'+', digits @ ..] | digits => (false, digits),
+    let start = word.iter().position(|byte| !is_space(*byte))?;
+    let (is_negative, rest) = match &word[start..] {
+        [b'-', rest @ ..] => (true, rest),
+        [b'+', rest @ ..] | rest => (false, rest),
     };
+    let digits = rest.split(|byte| is_space(*byte)).next().unwrap_or_default();
     let number = i64::try_from(unsigned(digits)?).ok()?;
     Some(if is_negative { -number } else { number })
+}
+
+/// C's `isspace`.
+const fn is_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t'..=b'\r')
+}
+
+/// A time to live: memcached keeps 32 bits of what it reads, so that 4294967295 is -1.
+pub fn seconds(word: &[u8]) -> Option<i32> {
+    signed(word).map(|number| number as i32)
 }
 
 /// Digits alone.
@@ -79,6 +92,8 @@ mod tests {
     #[test]
     fn numbers_are_read_whole_or_not_at_all() {
         assert_eq!([signed(b"-5"), signed(b"+5"), signed(b"05")], [Some(-5), Some(5), Some(5)]);
+        assert_eq!([signed(b"\t5\rx"), signed(b"\t"), signed(b"-\t5")], [Some(5), None, None]);
+        assert_eq!([seconds(b"4294967295"), seconds(b"-2147483649")], [Some(-1), Some(i32::MAX)]);
         for bad in [&b""[..], b"-", b"1x", b"x", b"--1", b"99999999999999999999"] {
             assert_eq!(signed(bad), None, "{bad:?}");
         }

@@ -3,14 +3,15 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Answer;
+use crate::admit::Admitted;
 use crate::clients::{Client, Flow, Stage, Words};
 use crate::dialect::resp::Request;
 use crate::dialect::{resp::request::decimal, resp::write, texts};
 use crate::metrics::CloseReason;
 use crate::model::Kind;
 use crate::pubsub;
-use crate::serve::transaction;
 use crate::serve::Next;
+use crate::serve::{liberties, transaction};
 use crate::turn::Turn;
 
 pub fn ping(client: &Client, request: &Request) -> Answer {
@@ -44,24 +45,23 @@ pub fn time() -> Answer {
 }
 
 /// The reply, or none when the engine is to give it: a client that watches has to choose the database there as well.
-pub fn select(turn: &Turn, client: &mut Client, request: &Request) -> Option<Answer> {
+pub fn select(turn: &Turn, client: &mut Client, &Admitted { command, request }: &Admitted) -> Option<Answer> {
     let Some(db) = decimal(request.argument(1)) else {
         return Some(Answer::error("ERR value is not an integer or out of range"));
     };
-    let shards = turn.cluster(client.cluster).map_or(0, |cluster| cluster.shards.len());
+    let (databases, is_relaxed) =
+        turn.served(client.cluster).map_or((1, true), |served| (served.databases, served.cluster.is_relaxed));
     match u32::try_from(db) {
-        Ok(db) if db == 0 || shards == 1 && db < 16 => {
+        Ok(db) if db < databases => {
+            if db != 0 {
+                liberties::take_whole(turn, client, command);
+            }
             client.db = db;
             client.lease.is_none().then(|| Answer::of(texts::OK))
         }
-        Ok(_) if shards > 1 => Some(Answer::error("ERR SELECT is not allowed in cluster mode")),
+        Ok(_) if !is_relaxed => Some(Answer::error("ERR SELECT is not allowed in cluster mode")),
         _ => Some(Answer::error("ERR DB index is out of range")),
     }
-}
-
-pub fn prefer_replicas(client: &mut Client, wanted: bool) -> Answer {
-    client.prefers_replicas = wanted;
-    Answer::of(texts::OK)
 }
 
 pub fn quit(client: &mut Client) -> Answer {

@@ -1,7 +1,7 @@
 //! HELLO and AUTH, with the texts and the order of checks of Redis 7.0's networking.c and acl.c.
 
 use super::Answer;
-use crate::clients::Client;
+use crate::clients::{is_valid_name, Client, BAD_NAME};
 use crate::dialect::resp::Request;
 use crate::dialect::resp::{request::decimal, write};
 use crate::exchange::Entry;
@@ -44,8 +44,8 @@ pub fn hello(turn: &mut Turn, client: &mut Client, request: &Request) -> Answer 
             at += 3;
         } else if option.eq_ignore_ascii_case(b"SETNAME") && left >= 1 {
             let wanted = request.argument(at + 1);
-            if !super::client::is_valid_name(wanted) {
-                return Answer::error(super::client::BAD_NAME);
+            if !is_valid_name(wanted) {
+                return Answer::error(BAD_NAME);
             }
             name = Some(wanted.to_vec());
             at += 2;
@@ -67,8 +67,10 @@ pub fn hello(turn: &mut Turn, client: &mut Client, request: &Request) -> Answer 
 }
 
 fn greeting(turn: &Turn, client: &Client) -> Vec<u8> {
-    let version = turn.cluster(client.cluster).map_or("", |cluster| cluster.spec.version.as_str());
-    let mode: &[u8] = if client.endpoint == EndpointKind::Configuration { b"cluster" } else { b"standalone" };
+    let cluster = turn.cluster(client.cluster);
+    let version = cluster.map_or("", |cluster| cluster.spec.version.as_str());
+    let is_plain = client.endpoint != EndpointKind::Configuration || cluster.is_some_and(|cluster| cluster.is_relaxed);
+    let mode: &[u8] = if is_plain { b"standalone" } else { b"cluster" };
     let mut reply = Vec::with_capacity(160);
     write::map_header(&mut reply, 7, client.resp);
     write::bulk(&mut reply, b"server");

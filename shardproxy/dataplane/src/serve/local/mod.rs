@@ -1,14 +1,12 @@
 //! Commands the data plane answers itself: they concern the connection, not the keys.
 
-mod client;
 mod connection;
 mod hello;
 
 use super::{send, Next};
 use crate::admit::Admitted;
-use crate::clients::{Client, Flow};
+use crate::clients::{answer_own, Client, Flow};
 use crate::command::Act;
-use crate::dialect::texts;
 use crate::exchange::Entry;
 use crate::turn::Turn;
 
@@ -49,18 +47,15 @@ pub fn serve(turn: &mut Turn, client: &mut Client, admitted: &Admitted) -> Next 
         Act::Ping => connection::ping(client, request),
         Act::Echo => connection::echo(request),
         Act::Time => connection::time(),
-        Act::Select => match connection::select(turn, client, request) {
+        Act::Select => match connection::select(turn, client, admitted) {
             Some(answer) => answer,
             None => return select_leased(turn, client, admitted),
         },
-        Act::ReadOnly => connection::prefer_replicas(client, true),
-        Act::ReadWrite => connection::prefer_replicas(client, false),
-        Act::Asking => Answer::of(texts::OK),
         Act::Quit => connection::quit(client),
         Act::Reset => connection::reset(turn, client),
         Act::Hello => hello::hello(turn, client, request),
         Act::Auth => hello::auth(request),
-        act => client::answer(client, act, request),
+        act => Answer::of(answer_own(client, act, request)),
     };
     if let Some(served) = turn.served(client.cluster) {
         served.metrics.command(command.id, answer.reply.first() == Some(&b'-'));

@@ -3,13 +3,14 @@
 use super::serve::count;
 use super::ttl;
 use crate::clients::Client;
+use crate::dialect::memcached::base64;
 use crate::dialect::memcached::kind::Kind;
-use crate::dialect::memcached::request::Request;
+use crate::dialect::memcached::request::{parse, Parsed, Request, MAX_LINE};
 use crate::dialect::memcached::texts;
 use crate::dialect::memcached::tokens::words;
 use crate::dialect::memcached::verb::Verb;
 use crate::exchange::Entry;
-use crate::model::{Action, NO_SHARD};
+use crate::model::{Action, Lane, Speech, NO_SHARD};
 use crate::place::{self, Need};
 use crate::turn::{Pressure, Turn};
 
@@ -43,11 +44,12 @@ pub fn to_one(turn: &mut Turn, client: &mut Client, request: &Request) {
     if turn.accounts.pressure == Pressure::Full {
         return refuse(turn, client, request, texts::OUT_OF_BUFFERS);
     }
-    let Some(shard) = turn.cluster(client.cluster).map(|cluster| cluster.placement.shard_of(cluster, request.key))
-    else {
+    let Flags { quiet, is_encoded } = flags(request);
+    let decoded = if is_encoded { base64::Key::decode(request.key) } else { None };
+    let key = decoded.as_ref().map_or(request.key, base64::Key::bytes); // what cannot be decoded is refused by any node
+    let Some(shard) = turn.cluster(client.cluster).map(|cluster| cluster.placement.shard_of(cluster, key)) else {
         return;
     };
-    let quiet = quiet_flags(request);
     if quiet > 1 {
         let text = match request.verb {
             Verb::MetaGet | Verb::MetaSet => texts::DUPLICATE_FLAG,
@@ -56,7 +58,7 @@ pub fn to_one(turn: &mut Turn, client: &mut Client, request: &Request) {
         return refuse(turn, client, request, text);
     }
     let kind = Kind { verb: request.verb, is_quiet: quiet > 0 };
-    match place_key(turn, client, request.key, shard) {
+    match place_key(turn, client, key, shard) {
         Ok(placed) => send(turn, client, request, kind, placed),
         Err(why) => refuse(turn, client, request, &kind.failure(why.text())),
     }
@@ -77,7 +79,20 @@ pub fn up(turn: &mut Turn, client: &Client, shard: u16) -> Result<usize, Why> {
     if shard == NO_SHARD {
         return Err(Why::Down("no node owns this key's slot".into()));
     }
-    match place::place(turn, client, shard, Need::Write) {
+    let found = place::place(turn, client, shard, Need::Write);
+    unless_out(turn, client, shard, found)
+}
+
+/// The same in a lane of the request's own.
+#[cold]
+pub fn up_in(turn: &mut Turn, client: &Client, shard: u16, lane: Lane) -> Result<usize, Why> {
+    let found = place::primary(turn, client.cluster, shard, Speech { lane, ..client.speech() });
+    unless_out(turn, client, shard, found)
+}
+
+#[inline]
+fn unless_out(turn: &Turn, client: &Client, shard: u16, found: Result<usize, Vec<u8>>) -> Result<usize, Why> {
+    match found {
         Ok(link) if !turn.links[link].trouble.is_out => Ok(link),
         Ok(link) => Err(Why::Down(why_out(turn, link))),
         Err(text) => {
@@ -129,14 +144,28 @@ fn instead(turn: &mut Turn, client: &Client, key: &[u8], shard: u16) -> Option<P
     }
 }
 
-/// Flags that take the ordinary reply away, among the words of a meta command behind its key.
-fn quiet_flags(request: &Request) -> usize {
+/// What the words behind its key say of a meta command.
+#[derive(Clone, Copy, Default)]
+struct Flags {
+    /// How often they take the ordinary reply away.
+    quiet: usize,
+    /// The key is written in base64.
+    is_encoded: bool,
+}
+
+fn flags(request: &Request) -> Flags {
+    let mut flags = Flags::default();
     match request.verb {
         Verb::MetaGet | Verb::MetaSet | Verb::MetaDelete | Verb::MetaArithmetic => {
-            words(request.line).skip(2).filter(|word| word[0] == b'q').count()
+            for word in words(request.line).skip(2) {
+                flags.quiet += usize::from(word[0] == b'q');
+                flags.is_encoded |= word[0] == b'b';
+            }
         }
-        _ => 0,
+        Verb::MetaDebug => flags.is_encoded = words(request.line).nth(2) == Some(b"b"),
+        _ => {}
     }
+    flags
 }
 
 #[inline]
@@ -193,10 +222,48 @@ pub fn refuse(turn: &mut Turn, client: &mut Client, request: &Request, text: &[u
     }
 }
 
+/// The answer to a value that is too much for this proxy. As in memcached, what a set cannot replace is not kept either.
+#[cold]
+pub fn refuse_value(turn: &mut Turn, client: &mut Client, request: &Request) {
+    let Some(line) = removal(request) else { return refuse(turn, client, request, texts::TOO_LARGE) };
+    if let Parsed::Request(removal) = parse(&line, 0, MAX_LINE) {
+        to_one(turn, client, &Request { noreply: true, ..removal });
+    }
+    refuse(turn, client, request, texts::TOO_LARGE);
+}
+
+/// What takes away the value that a set would replace, and is not answered.
+fn removal(request: &Request) -> Option<Vec<u8>> {
+    let modes = || words(request.line).skip(3).filter(|word| word[0] == b'M');
+    match request.verb {
+        Verb::Set => Some([b"delete ", request.key, b" noreply\r\n"].concat()),
+        Verb::MetaSet if modes().all(|mode| matches!(mode, b"MS" | b"Ms")) => {
+            let encoded: &[u8] = if flags(request).is_encoded { b" b" } else { b"" };
+            Some([b"md ", request.key, encoded, b" noreply\r\n"].concat())
+        }
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dialect::memcached::request::{parse, Parsed};
+
+    #[test]
+    fn a_set_that_is_refused_takes_the_old_value_away() {
+        let table = [
+            ("set k 0 0 9000", Some("delete k noreply\r\n")),
+            ("ms azE= 9000 T1 b", Some("md azE= b noreply\r\n")),
+            ("ms k 9000 MS", Some("md k noreply\r\n")),
+            ("ms k 9000 MA", None),
+            ("add k 0 0 9000", None),
+        ];
+        for (line, expected) in table {
+            let bytes = format!("{line}\r\n");
+            let Parsed::TooLarge { request, .. } = parse(bytes.as_bytes(), 0, 100) else { panic!("{line}") };
+            assert_eq!(removal(&request), expected.map(|text| text.as_bytes().to_vec()), "{line}");
+        }
+    }
 
     #[test]
     fn every_request_leaves_so_that_it_is_answered() {
@@ -210,12 +277,12 @@ mod tests {
         for (bytes, expected) in table {
             let Parsed::Request(request) = parse(bytes.as_bytes(), 0, 100) else { panic!("{bytes}") };
             let mut sink = Vec::new();
-            let kind = Kind { verb: request.verb, is_quiet: quiet_flags(&request) > 0 };
+            let kind = Kind { verb: request.verb, is_quiet: flags(&request).quiet > 0 };
             assert!(kind.is_quiet || request.noreply, "{bytes}");
             write_changed(&mut sink, &request, kind, None);
             assert_eq!(String::from_utf8(sink).unwrap(), expected);
         }
         let Parsed::Request(request) = parse(b"mg quick v\r\n", 0, 100) else { panic!() };
-        assert_eq!(quiet_flags(&request), 0);
+        assert_eq!(flags(&request).quiet, 0);
     }
 }

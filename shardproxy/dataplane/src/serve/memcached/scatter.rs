@@ -9,8 +9,9 @@ use crate::dialect::memcached::request::Request;
 use crate::dialect::memcached::texts;
 use crate::dialect::memcached::tokens::offset;
 use crate::dialect::memcached::verb::Verb;
-use crate::exchange::{Entry, Gathered, Join, Owed};
+use crate::exchange::{Entry, Gathered, Join, Owed, Values};
 use crate::metrics::Class;
+use crate::model::Lane;
 use crate::turn::{Pressure, Turn};
 
 /// The key has no node now: it is a miss.
@@ -48,8 +49,10 @@ pub fn get(turn: &mut Turn, client: &mut Client, request: &Request) {
     for placed in &parts {
         links[placed.link].exchange.opened().extend_from_slice(b"\r\n");
     }
+    let keys = &request.line[offset(request.line, request.key)..];
+    let values = Values::new(keys, &turn.scratch.order, parts.len());
     let links = parts.iter().map(|placed| placed.link);
-    expect(turn, client, request, Gathered::Values, links);
+    expect(turn, client, request, Join::values(values, parts.len()), links);
 }
 
 /// Where each key goes: the parts, and in `turn.scratch.order` the part of each key.
@@ -97,14 +100,14 @@ fn place_keys(turn: &mut Turn, client: &Client, request: &Request) -> Vec<Placed
 }
 
 /// A command for every node. Those that are down are left out of statistics, and told of otherwise.
-pub fn everywhere(turn: &mut Turn, client: &mut Client, request: &Request, kind: Gathered) {
+pub fn everywhere(turn: &mut Turn, client: &mut Client, request: &Request, kind: Gathered, lane: Lane) {
     if turn.accounts.pressure == Pressure::Full {
         return route::refuse(turn, client, request, texts::OUT_OF_BUFFERS);
     }
     let shards = turn.cluster(client.cluster).map_or(0, |cluster| cluster.shards.len());
     let (mut links, mut refused) = (Vec::new(), None);
     for shard in 0..shards {
-        match route::up(turn, client, shard as u16) {
+        match route::up_in(turn, client, shard as u16, lane) {
             Ok(link) => links.push(link),
             Err(why) => refused = Some(why.text().to_owned()),
         }
@@ -121,7 +124,8 @@ pub fn everywhere(turn: &mut Turn, client: &mut Client, request: &Request, kind:
             sink.extend_from_slice(request.bytes);
         }
     }
-    let sequence = expect(turn, client, request, kind, links.into_iter());
+    let join = Join::memcache(kind, links.len(), request.noreply);
+    let sequence = expect(turn, client, request, join, links.into_iter());
     if let Some(why) = refused.filter(|_| kind == Gathered::Line) {
         // the others do as told, and the client hears that one did not
         client.replies.foretell(sequence, &Kind::new(Verb::Set).failure(&why));
@@ -134,10 +138,10 @@ fn expect(
     turn: &mut Turn,
     client: &mut Client,
     request: &Request,
-    kind: Gathered,
-    links: impl ExactSizeIterator<Item = usize>,
+    join: Join,
+    links: impl Iterator<Item = usize>,
 ) -> u32 {
-    let sequence = client.replies.expect_join(Box::new(Join::memcache(kind, links.len(), request.noreply)));
+    let sequence = client.replies.expect_join(Box::new(join));
     let owed = client.owed(sequence);
     for (part, link) in links.enumerate() {
         let owed = Owed { part: part as u16, ..owed };

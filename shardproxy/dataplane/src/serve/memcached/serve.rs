@@ -8,9 +8,9 @@ use crate::dialect::memcached::request::{parse, Close, Parsed, Request};
 use crate::dialect::memcached::texts;
 use crate::dialect::memcached::tokens::words;
 use crate::dialect::memcached::verb::Verb;
-use crate::exchange::{gathered, Gathered};
+use crate::exchange::{asked_for, Gathered, Statistic};
 use crate::metrics::CloseReason;
-use crate::model::EndpointKind;
+use crate::model::{EndpointKind, Lane};
 use crate::shared::ClientDid;
 use crate::turn::Turn;
 
@@ -58,6 +58,11 @@ pub fn serve(turn: &mut Turn, client: &mut Client, data: &[u8]) -> (usize, bool)
                     client.replies.answer(&mut client.output, &mut turn.pool, text);
                 }
             }
+            Parsed::TooLarge { request, swallow } => {
+                taken += request.bytes.len();
+                client.memcache.swallow = swallow;
+                route::refuse_value(turn, client, &request);
+            }
             Parsed::Close(why) => close(turn, client, why),
         }
         client.memcache.scanned = 0;
@@ -79,10 +84,13 @@ fn dispatch(turn: &mut Turn, client: &mut Client, request: &Request) {
     match request.verb {
         Verb::Get | Verb::Gets if request.key == LEGACY_KEY && tells(client) => answer_discovery(turn, client, request),
         verb if verb.is_get() && request.has_many_keys() => scatter::get(turn, client, request),
-        Verb::FlushAll | Verb::Verbosity => scatter::everywhere(turn, client, request, Gathered::Line),
-        Verb::Stats => match gathered(request.line) {
-            Some(kind) => scatter::everywhere(turn, client, request, kind),
-            None => route::refuse(turn, client, request, texts::REFUSED),
+        Verb::FlushAll | Verb::Verbosity => {
+            scatter::everywhere(turn, client, request, Gathered::Line, client.lane);
+        }
+        Verb::Stats => match asked_for(request.line) {
+            Statistic::Asked(kind) => scatter::everywhere(turn, client, request, kind, client.lane),
+            Statistic::Apart(kind) => scatter::everywhere(turn, client, request, kind, Lane::Apart),
+            Statistic::Refused(text) => route::refuse(turn, client, request, text),
         },
         Verb::MetaNoop => answer(turn, client, Verb::MetaNoop, texts::MN),
         Verb::Version => answer_version(turn, client),
@@ -168,9 +176,8 @@ fn close(turn: &mut Turn, client: &mut Client, why: Close) {
             turn.shared.events.report(did);
         }
         Close::Http => client.closing = Some(CloseReason::Protocol),
-        Close::LineTooLong | Close::BadLength => {
-            let text = if why == Close::BadLength { texts::BAD_FORMAT } else { texts::LINE_TOO_LONG };
-            client.replies.answer(&mut client.output, &mut turn.pool, text);
+        Close::LineTooLong => {
+            client.replies.answer(&mut client.output, &mut turn.pool, texts::LINE_TOO_LONG);
             client.closing = Some(CloseReason::Protocol);
         }
     }

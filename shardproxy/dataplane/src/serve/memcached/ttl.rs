@@ -3,7 +3,7 @@
 use std::time::SystemTime;
 
 use crate::dialect::memcached::request::Request;
-use crate::dialect::memcached::tokens::{offset, signed, words};
+use crate::dialect::memcached::tokens::{offset, seconds, words};
 use crate::dialect::memcached::verb::Verb;
 
 /// Write the request's line, without its end, with no lifetime above `most` seconds.
@@ -39,12 +39,12 @@ fn now() -> i64 {
 }
 
 fn replace(sink: &mut Vec<u8>, line: &[u8], place: usize, most: u32) {
-    let Some((word, seconds)) = words(line).nth(place).and_then(|word| Some((word, signed(word)?))) else {
+    let Some((word, seconds)) = words(line).nth(place).and_then(|word| Some((word, seconds(word)?))) else {
         return sink.extend_from_slice(line);
     };
     let start = offset(line, word);
     sink.extend_from_slice(&line[..start]);
-    sink.extend_from_slice(capped(seconds, most, now()).to_string().as_bytes());
+    sink.extend_from_slice(capped(seconds.into(), most, now()).to_string().as_bytes());
     sink.extend_from_slice(&line[start + word.len()..]);
 }
 
@@ -55,10 +55,10 @@ fn flags(sink: &mut Vec<u8>, line: &[u8], most: u32, always: Option<u8>) {
         if place > 0 {
             sink.push(b' ');
         }
-        match (word.first(), signed(&word[1..])) {
+        match (word.first(), seconds(&word[1..])) {
             (Some(&flag @ (b'T' | b'N')), Some(seconds)) if place > 1 => {
                 sink.push(flag);
-                sink.extend_from_slice(capped(seconds, most, now()).to_string().as_bytes());
+                sink.extend_from_slice(capped(seconds.into(), most, now()).to_string().as_bytes());
                 is_missing = is_missing.filter(|wanted| *wanted != flag);
             }
             _ => sink.extend_from_slice(word),
@@ -84,7 +84,8 @@ mod tests {
             ("cas k 0 -1 2 77\r\nhi\r\n", "cas k 0 -1 2 77"),
             ("set k 0 2592001 2\r\nhi\r\n", "set k 0 2592001 2"),
             ("set k 0 2592000 2\r\nhi\r\n", "set k 0 10 2"),
-            ("touch k 4102444800\r\n", "touch k 10"),
+            ("touch k 2102444800\r\n", "touch k 10"),
+            ("touch k 4294967295\r\n", "touch k -1"),
             ("touch k 0\r\n", "touch k 10"),
             ("gat 60 a b\r\n", "gat 10 a b"),
             ("get a b\r\n", "get a b"),
