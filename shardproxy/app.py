@@ -24,6 +24,7 @@ import trio
 from shardproxy.admin.listen import admin_close, admin_listen
 from shardproxy.admin.status import Sources, Status, StatusBoard
 from shardproxy.commands.configured import settings_now
+from shardproxy.commands.errands import AllTraffic, Errands
 from shardproxy.commands.service import run_commands
 from shardproxy.commands.table import Table
 from shardproxy.config import Config, ConfigError, RedisCluster, load_config
@@ -125,12 +126,15 @@ class App:
         fencer = AckFencer(store, members_alone(store.member))
         events = EventLog(store.journal)
         self._inputs = Inputs(Board(), self._boards.health, store, self._links, fencer, events)
+        self._errands = Errands()
+        self._traffic = AllTraffic(dataplane, self._errands)
         self._supervisor = Supervisor(
             self._follower.clusters,
             self._inputs,
             self._boards,
             self._links.connect,
             FailoverSettings(zone=config.zone),
+            self._traffic,
         )
         self._failover = trio.CancelScope()
 
@@ -182,6 +186,7 @@ class App:
             self._store.note_paused,
             self._dataplane.down,
             self._store.statistics,
+            self._traffic.standing,
         )
         await nursery.start(run_admin, self._listener, sources)
         await self._follower.wait_known()
@@ -203,6 +208,7 @@ class App:
                 table=self._table,
                 settings_of=partial(settings_now, self._follower.clusters),
                 readable=self._follower.readable,
+                errands=self._errands,
                 task_status=task_status,
             )
 

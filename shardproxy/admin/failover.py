@@ -11,7 +11,7 @@ from shardproxy.dataplane.statistics import Statistics
 from shardproxy.failover.events import Event
 from shardproxy.failover.setup import ShardSetup
 from shardproxy.model import Address, Engine, Node, Topology
-from shardproxy.model.health import NodeDown, NodeHealth, NodeState
+from shardproxy.model.health import Busy, NodeDown, NodeHealth, NodeState
 from shardproxy.model.replication import ShardKey
 from shardproxy.store.record import ShardRecord
 
@@ -85,6 +85,7 @@ def _pool_node(node: Node, down: NodeDown | None, now: float) -> dict[str, Any]:
         "manager": None,
         "zone": node.zone,
         "is_readable": False,
+        "busy": None,
     }
 
 
@@ -116,6 +117,7 @@ def _shard(key: ShardKey, setup: ShardSetup, sources: Sources, now: float) -> di
     for node, row in zip(nodes, rows, strict=True):
         row["zone"] = setup.zone_of(node)
         row["is_readable"] = node in readable
+        _show_busy(row, sources.standing(key.cluster, node).busy, now)
     return {
         "shard": key.index,
         "state": record.state.value if record else "new",
@@ -150,6 +152,17 @@ def _node(
         "version": health.server.version if health and health.server else None,
         "manager": health.manager if health else None,
     }
+
+
+def _show_busy(row: dict[str, Any], busy: Busy | None, now: float) -> None:
+    """With what, for how long by now, and whose that is."""
+    row["busy"] = busy and {
+        "command": busy.command,
+        "seconds": round(now - busy.since, 1),
+        "client": busy.client,
+    }
+    if busy is not None and row["state"] == NodeState.BUSY.value:
+        row["reason"] = busy.text(now)
 
 
 def _could_take_over(node: Address, health: NodeHealth | None, record: ShardRecord | None) -> bool:

@@ -91,6 +91,11 @@ def _lag(view: FailoverView) -> Iterator[Sample]:
             yield labels, node["lag"]
 
 
+def _busy(view: FailoverView) -> Iterator[Sample]:
+    for labels, node in _rows(view.replicated):
+        yield labels, node["busy"]["seconds"] if node["busy"] else 0
+
+
 def _shard_epoch(view: FailoverView) -> Iterator[Sample]:
     for name, cluster in view.replicated.items():
         for shard in cluster["shards"]:
@@ -166,6 +171,13 @@ TABLE = (
         "Writes of the primary that a replica does not have yet.",
         ("cluster", "shard", "node"),
         _lag,
+    ),
+    FailoverMetric(
+        "shardproxy_node_busy_seconds",
+        GAUGE,
+        "How long a node has owed the reply to a command that may take long; 0 = it owes none.",
+        ("cluster", "shard", "node"),
+        _busy,
     ),
     FailoverMetric(
         "shardproxy_shard_epoch",

@@ -12,8 +12,8 @@ from shardproxy.failover.controls import Controls
 from shardproxy.failover.events import EventLog
 from shardproxy.failover.setup import ShardSetup
 from shardproxy.health.monitor import Boards
-from shardproxy.model import Topology
-from shardproxy.model.health import NodeDown, PoolKey
+from shardproxy.model import Address, Topology
+from shardproxy.model.health import NO_STANDING, NodeDown, PoolKey, Standing
 from shardproxy.model.replication import ShardKey
 from shardproxy.store.record import ShardRecord
 from shardproxy.store.statistics import StoreStatistics
@@ -46,6 +46,10 @@ async def _note_nothing(cluster: str, is_paused: bool) -> None:
     """Nothing outlives the process."""
 
 
+def _no_standing(cluster: str, node: Address) -> Standing:
+    return NO_STANDING
+
+
 @dataclass(frozen=True, slots=True)
 class Sources:
     """Where the pages read; each is asked anew for every request."""
@@ -62,3 +66,4 @@ class Sources:
     note_paused: Callable[[str, bool], Awaitable[None]] = _note_nothing  # raises StoreUnavailableError
     down: Mapping[PoolKey, NodeDown] = field(default_factory=dict)
     store: StoreStatistics = field(default_factory=StoreStatistics)
+    standing: Callable[[str, Address], Standing] = _no_standing  # of a node, with those who ask it

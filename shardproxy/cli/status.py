@@ -77,12 +77,22 @@ def complaints(cluster: dict[str, Any]) -> list[str]:
             found.append(f"shard {shard_label(shard['shard'], shard['name'])}: {shard['state']}")
         for node in shard["nodes"]:
             if node["state"] not in FINE:
-                found.append(f"{node['address']} is {node['state']}: {node['reason']}")
+                found.append(f"{node['address']} is {why_text(node)}")
             elif node["sync"] not in IN_SYNC:
                 found.append(f"{node['address']} is up, but {node['sync']}: {node['sync_reason']}")
             if node["manager"]:
                 found.append(f"{node['address']} is managed by {node['manager']}: no automatic failover")
     return found
+
+
+def why_text(node: dict[str, Any]) -> str:
+    """What it is if it is not up, and why; of one that is silent also what it may be busy with."""
+    busy, state, reason = node["busy"], node["state"], node["reason"]
+    why = reason if reason.startswith(state) else f"{state}: {reason}"
+    if not busy or state == "busy":
+        return str(why)
+    command = busy["command"].replace("|", " ").upper()
+    return f"{why} (owes {command} for {busy['seconds']} s, {busy['client']})"
 
 
 def liberties(cluster: dict[str, Any]) -> list[str]:

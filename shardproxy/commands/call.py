@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
+from shardproxy.commands.errands import Errands
 from shardproxy.commands.followers import Followers
 from shardproxy.commands.sources import Sources
 from shardproxy.commands.table import Table
@@ -86,6 +87,7 @@ class Call:
     scripts: Sources  # by digest
     libraries: Sources  # of functions, by name
     followers: Followers
+    errands: Errands
     topologies: Mapping[str, Topology]  # as they are by now
 
     @property

@@ -95,6 +95,7 @@ class Routes:
         self.joins: dict[str, str] = overlay["split"]
         self.notes: dict[str, str] = overlay["refused"] | overlay["restricted"] | overlay["partly"]
         self.restricted = frozenset(overlay["restricted"])
+        self.slow = frozenset(overlay["slow"])
         self._routes: dict[str, str] = {}
         for route in ROUTES:
             for name in overlay[route]:
@@ -113,7 +114,7 @@ class Routes:
 
     def check_names(self, known: set[str]) -> None:
         """Raise RouteError for a name the engine does not have."""
-        unknown = (self._routes.keys() | self.keys.keys()) - known
+        unknown = (self._routes.keys() | self.keys.keys() | self.slow) - known
         if unknown:
             raise RouteError(f"the engine has no command {', '.join(sorted(unknown))}")
 
@@ -141,7 +142,11 @@ def entry_of(raw: list[Any], routes: Routes) -> dict[str, Any]:
         "note": routes.notes.get(name),
         "subcommands": sorted(entries, key=lambda e: str(e["name"])),
     }
-    return {**entry, "restricted": True} if name in routes.restricted else entry
+    if name in routes.restricted:
+        entry["restricted"] = True
+    if name in routes.slow:
+        entry["slow"] = True
+    return entry
 
 
 def extra_entry(name: str, extra: dict[str, Any], routes: Routes) -> dict[str, Any]:

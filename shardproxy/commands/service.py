@@ -19,6 +19,7 @@ import structlog
 import trio
 
 from shardproxy.commands.call import Call, CommandError, Facade, Settings
+from shardproxy.commands.errands import Errands
 from shardproxy.commands.followers import Followers
 from shardproxy.commands.handlers import CHANGES, CURES, HANDLERS, PATIENT
 from shardproxy.commands.learn import Learner
@@ -58,18 +59,22 @@ async def run_commands(
     table: Table | None = None,
     settings_of: Callable[[str], Settings] = no_settings,
     readable: Mapping[ShardKey, frozenset[Address]] = MappingProxyType({}),
+    errands: Errands | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Answer offloaded commands until the data plane stops.
 
     `topologies` holds the current one by cluster; `table` is what the data plane started with;
-    `settings_of` tells what a cluster's config says, `readable` which replicas are fit to be read from.
+    `settings_of` tells what a cluster's config says, `readable` which replicas are fit to be read from;
+    in `errands` is noted what nodes may take long for.
     """
     learner = Learner(table or Table.load())
     waiting = trio.CapacityLimiter(WAITING)
     async with trio.open_nursery() as nursery:
         followers = Followers(nursery, topologies, nodes)
-        service = _Service(dataplane, topologies, nodes, learner, followers, settings_of, readable)
+        service = _Service(
+            dataplane, topologies, nodes, learner, followers, errands or Errands(), settings_of, readable
+        )
         task_status.started()
         async for event in dataplane.events():
             if isinstance(event, Abandoned):
@@ -91,6 +96,7 @@ class _Service:
     nodes: NodeLinks
     learner: Learner
     followers: Followers
+    errands: Errands
     settings_of: Callable[[str], Settings]
     readable: Mapping[ShardKey, frozenset[Address]]
     scripts: Sources = field(default_factory=Sources)
@@ -208,6 +214,7 @@ class _Service:
             self.scripts,
             self.libraries,
             self.followers,
+            self.errands,
             self.topologies,
         )
 

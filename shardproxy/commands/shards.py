@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import trio
 
 from shardproxy.commands.call import Call, CommandError
-from shardproxy.model import Node, Shard
+from shardproxy.model import Address, Node, Shard
 from shardproxy.nodes import NodeError, NodeFailure, Received
 from shardproxy.wire.reply import Failure, Raw, Reply
 from shardproxy.wire.resp import Argument
@@ -57,7 +58,7 @@ async def ask_shard(
         return Answer(shard, why_none="it has no known primary")
     address = shard.primary.address
     try:
-        received = await call.nodes.request_raw(address, *args, resp=resp, db=call.db, timeout=timeout)
+        received = await _request(call, address, args, resp, timeout)
     except NodeFailure as e:
         return Answer(shard, why_none=str(e))
     except NodeError as e:  # it refused the database or the RESP version
@@ -65,6 +66,20 @@ async def ask_shard(
     if isinstance(received.reply, Failure):
         return Answer(shard, raw=received.raw, failure=received.reply)
     return Answer(shard, received.reply, received.raw)
+
+
+async def _request(
+    call: Call, address: Address, args: Sequence[Argument], resp: int, timeout: float | None
+) -> Received:
+    """Send one request to a node; whoever watches it knows meanwhile that it may be busy with that."""
+    command = call.table.find(call.args)
+    with contextlib.ExitStack() as stack:
+        if command is not None and command.is_slow:
+            errand = call.errands.under_way(
+                call.topology.cluster, address, command.name, call.offload.client_id
+            )
+            stack.enter_context(errand)
+        return await call.nodes.request_raw(address, *args, resp=resp, db=call.db, timeout=timeout)
 
 
 async def _wait_primary(call: Call, shard: Shard, timeout: float | None) -> Shard:
@@ -199,7 +214,7 @@ async def pass_any(call: Call, *args: Argument, timeout: float | None = None) ->
 async def _receive_any(call: Call, args: Sequence[Argument], resp: int, timeout: float | None) -> Received:
     for node in _candidates(call):
         try:
-            return await call.nodes.request_raw(node.address, *args, resp=resp, db=call.db, timeout=timeout)
+            return await _request(call, node.address, args, resp, timeout)
         except NodeFailure as e:
             last = e
         except NodeError as e:

@@ -28,6 +28,7 @@ class Command:
     keys: str
     join: str | None
     note: str | None
+    is_slow: bool = False  # an engine may need seconds for it
     subcommands: tuple[Command, ...] = ()
     is_restricted: bool = False  # refused unless the config allows it
 
@@ -48,6 +49,7 @@ class Command:
             keys=values["keys"],
             join=values["join"],
             note=values["note"],
+            is_slow=values.get("slow", False),
             subcommands=tuple(cls.read(sub) for sub in values["subcommands"]),
             is_restricted=values.get("restricted", False),
         )

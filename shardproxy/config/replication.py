@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field, Strict
+from pydantic import Field, Strict, model_validator
 
-from shardproxy.config.base import Section
+from shardproxy.config.base import Section, refused
 from shardproxy.config.durations import PositiveDuration
 from shardproxy.config.shards import MAX_REPLICAS
 
@@ -28,6 +28,21 @@ class Failover(Section):
     """Whether it happens by itself. Off: nothing is done to the nodes unless an operator asks for it."""
     down_after: PositiveDuration = 1.0
     """How long a primary may be silent. One whose process is gone is replaced sooner."""
+    slow_after: PositiveDuration = 10.0
+    """How long one may be silent that was sent what may take long: a script, SORT, KEYS, a large DEL."""
+
+    @property
+    def busy_limit(self) -> float:
+        """`slow_after`, where `down_after` is not longer."""
+        return max(self.slow_after, self.down_after)
+
+    @model_validator(mode="after")
+    def _slow_is_longer(self) -> Self:
+        if "slow_after" in self.model_fields_set and self.slow_after < self.down_after:
+            raise refused(
+                "slow_after is shorter than down_after", "a busy node is not given less time than an idle one"
+            )
+        return self
 
 
 class Writes(Section):

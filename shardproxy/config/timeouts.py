@@ -19,7 +19,10 @@ class ClusterTimeouts(Section):
     connect: PositiveDuration = 1.0
     """To open a connection to a node."""
     reply: PositiveDuration = 5.0
-    """For a node to answer a request. A large answer may take longer while 64 KiB a second come of it."""
+    """For a node to answer a request. A large answer may take longer while 64 KiB a second come of it.
+
+    A Redis node that owes the reply to a command that may take long has `failover.slow_after` for it.
+    """
     idle: Duration = 0.0
     """Close a client that has sent nothing for so long. 0 = never."""
 

@@ -18,7 +18,7 @@ from shardproxy.dataplane.spec import ClusterSpec, spec_encode
 from shardproxy.dataplane.statistics import Statistics
 from shardproxy.model import Address
 from shardproxy.model.board import Board
-from shardproxy.model.health import NodeDown, PoolKey
+from shardproxy.model.health import Busy, NodeDown, PoolKey, Standing
 
 __all__ = ["Abandoned", "BoundEndpoint", "ClientDid", "DataPlane", "Event", "Offloaded"]
 
@@ -92,6 +92,21 @@ class DataPlane:
         """Counters of all workers since their start."""
         return Statistics.read(self._native.statistics())
 
+    def standing(self, cluster: str, node: Address) -> Standing:
+        """What a node owes the workers that may take long, and when it last sent them anything."""
+        found = self._native.standing(cluster, str(node))
+        now, heard = trio.current_time(), found["heard"]
+        busy = Busy(found["command"], now - found["age"], client_text(found)) if "command" in found else None
+        return Standing(busy, None if heard is None else now - heard)
+
+    def spare(self, cluster: str, node: Address, seconds: float) -> None:
+        """A node is only busy: give no connection to it up for its silence for so long."""
+        self._native.spare(cluster, str(node), seconds)
+
+    def expect_slow(self, cluster: str, commands: Iterable[str]) -> None:
+        """These commands took long lately; no others did. Names the table does not have are passed over."""
+        self._native.expect_slow(cluster, sorted(commands))
+
     async def clients(self, client_ids: Iterable[int] | None = None) -> tuple[Mapping[str, Any], ...]:
         """Every connected client, or these, each as CLIENT LIST shows it, by their ids; takes up to 1 s."""
         ids = None if client_ids is None else list(client_ids)
@@ -158,3 +173,11 @@ class DataPlane:
         self._stopped = True
         self._events.end()
         self._native.stop()
+
+
+def client_text(client: Mapping[str, Any]) -> str:
+    """Whose a request is, in words."""
+    if not client["client_id"]:
+        return "a client that has gone"
+    name = client["name"].decode("utf-8", "backslashreplace")
+    return f"client {client['address']} (id {client['client_id']}{f', name {name}' if name else ''})"

@@ -197,6 +197,19 @@ class DataPlane:
     def kill(self, client_ids: list[int]) -> int:
         """Close these clients; return how many there were. Beside other work, as `clients`."""
 
+    def standing(self, cluster: str, node: str) -> dict[str, Any]:
+        """How a node stands with all workers, as of their last ticks; times are seconds ago.
+
+        `heard`: when it last sent anything, or None. Of the oldest request that may be why it is silent, if
+        there is one: `command`, `age`, `client_id` (0: it has gone), `address`, `name`.
+        """
+
+    def spare(self, cluster: str, node: str, seconds: float) -> None:
+        """Give no connection to that node up for its silence for so long."""
+
+    def expect_slow(self, cluster: str, commands: list[str]) -> None:
+        """These commands took long lately, and no others beside those of which the table says it."""
+
     def topics(self, cluster: str, kind: str, pattern: bytes | None = None) -> bytes:
         """What the cluster's clients are subscribed to and the pattern matches, as an encoded array of names.
 

@@ -169,6 +169,7 @@ def cluster_spec(
         spec["max_staleness"] = config.reads.max_staleness
         spec["wait_timeout"] = config.writes.timeout
         spec["pubsub"] = config.pubsub.value
+        spec["timeouts"]["slow"] = config.failover.busy_limit
         spec["strict"] = config.slots is SlotRule.STRICT
         spec["databases"] = config.databases or DATABASES
     if isinstance(config, MemcachedCluster):

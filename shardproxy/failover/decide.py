@@ -132,12 +132,14 @@ def decide(situation: Situation) -> Decision:
         return Nothing(is_unclear=True)
     if health.verdict.is_down:
         return _replace(situation, health)
-    if health.verdict.state in (NodeState.UP, NodeState.BUSY):
+    if health.verdict.state in (NodeState.UP, NodeState.BUSY) and health.verdict.is_answering:
         return _keep(situation, health)
     if health.verdict.state is NodeState.CUT_OFF and (found := _promoted_by_others(situation)) is not None:
         has_left = (_has_left(situation, node, found.primary) for node in record.nodes)
         if all(has_left):  # who follows another primary tells nothing of the last one
             return Register(found)
+    if health.verdict.state is NodeState.BUSY:
+        return Nothing(_complaint(situation, health))
     return Nothing(f"primary {record.primary}: {health.verdict.reason}")
 
 
@@ -431,7 +433,9 @@ def _complaint(situation: Situation, health: NodeHealth) -> str | None:
         return f"{twice[0]} and {twice[1]} are one and the same process: take one of them from the config"
     if (manager := _manager(situation.setup, situation.healths)) is not None:
         return manager
-    return health.verdict.reason if health.verdict.state is NodeState.BUSY else None
+    if health.verdict.state is NodeState.BUSY:
+        return f"primary {situation.record.primary} {health.verdict.text}"
+    return None
 
 
 def switchover_target(

@@ -62,6 +62,8 @@ def why_not_trusted(record: ShardRecord, health: NodeHealth | None) -> str | Non
     """
     if record.state is not ShardState.OK or record.primary is None:
         return f"the shard is {record.state.value}"
+    if health is not None and health.verdict.state is NodeState.BUSY:
+        return f"the primary {health.verdict.text}"
     if health is None or health.verdict.state is not NodeState.UP:
         return "the primary is not up"
     seen, server = health.replication, health.server

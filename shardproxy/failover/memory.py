@@ -43,7 +43,8 @@ class Memory:
             memory = replace(memory, named=(record.epoch, named))
         if primary.replication is None:
             return memory
-        if primary.verdict.state not in (NodeState.UP, NodeState.BUSY):
+        is_well = primary.verdict.state in (NodeState.UP, NodeState.BUSY) and primary.verdict.is_answering
+        if not is_well:
             return memory if memory.unwell_since is not None else replace(memory, unwell_since=now)
         apart = {
             node: memory.apart_since.get(node, now)

@@ -8,4 +8,6 @@ witness.py   what a replica says of its primary          staleness.py how old a 
 attached.py  who is who in a primary's list of replicas  manager.py   who else manages a node
 tilt.py      when our own clock cannot be trusted        statistics.py  figures on all this, for metrics
 settings.py  intervals and limits                        pool.py      tells of memcached nodes that are down
+explain.py   whether a silent node may only be busy      slow.py      what took long, by the nodes' slow logs
+traffic.py   those who send requests to nodes
 """

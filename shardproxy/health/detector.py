@@ -3,7 +3,8 @@
     a primary is DOWN when
         dead         two connections were refused, or one after our own was closed, and every replica that
                      answers has lost its link
-        silent       no sign of life for `down_after`, and every replica that answers agrees
+        silent       no sign of life for `down_after`, and every replica that answers agrees; for `slow_after`
+                     while something it was sent may be why (explain.py)
         restarted    another process answers than the one that held the data
         a replica    it says so itself
         useless      loading, or refusing writes, for longer than the grace, and a replica is better
@@ -17,11 +18,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from shardproxy.health.explain import explanation
 from shardproxy.health.history import History
 from shardproxy.health.outcome import Outcome
 from shardproxy.health.settings import HealthSettings
 from shardproxy.health.witness import Witness
-from shardproxy.model.health import Cause, NodeState
+from shardproxy.model.health import NO_STANDING, Busy, Cause, NodeState, Standing
 from shardproxy.model.replication import Role
 
 SURE = 0.001  # seconds after a moment it is past, however sums of floats are rounded
@@ -46,6 +48,8 @@ class Question:
     witnesses: Sequence[Witness] = ()  # those that answer
     expected_witnesses: int = 0  # those there should be
     is_tilted: bool = False  # our own view is in doubt: nothing without a witness
+    standing: Standing = NO_STANDING  # with those who send it requests
+    explained_at: float = -math.inf  # when its silence was last explained
     is_early: bool = False  # it has just told of another role, and the others were not asked since
 
 
@@ -66,10 +70,14 @@ def judge(question: Question, settings: HealthSettings) -> Judgement:
     return _judge_silent(question, silent_for, settings)
 
 
-def next_change(history: History, role: Role, after: float, settings: HealthSettings) -> float:
+def next_change(
+    history: History, role: Role, after: float, settings: HealthSettings, explained_at: float = -math.inf
+) -> float:
     """When, after that time, a judgement may become another one although nothing new is heard of the node."""
     heard, same = history.heard_at, history.outcome_since
     moments = (
+        explained_at,  # what explains it may be over since
+        explained_at + _down_after(role, settings),
         heard + suspect_after(role, settings),
         heard + settings.down_after,
         heard + _down_after(role, settings),
@@ -90,15 +98,39 @@ def _down_after(role: Role, settings: HealthSettings) -> float:
     return settings.down_after + (settings.replica_interval if role is Role.REPLICA else 0.0)
 
 
+def busy_with(question: Question, settings: HealthSettings) -> Busy | None:
+    """What a silent node's silence is due to, if it is not too long for that."""
+    busy = explanation(question.standing, question.history, _ask_interval(question.role, settings))
+    heard = max(question.history.heard_at, question.standing.heard_at or -math.inf)
+    return busy if question.now - heard < settings.slow_after else None
+
+
+def _ask_interval(role: Role, settings: HealthSettings) -> float:
+    return settings.ping_interval if role is Role.PRIMARY else settings.replica_interval
+
+
+def _unexplained_for(question: Question, settings: HealthSettings) -> float:
+    """Seconds of silence, from when its cause was over; that is no matter once it has lasted too long."""
+    history, standing = question.history, question.standing
+    since = history.heard_at
+    if explanation(standing, history, _ask_interval(question.role, settings)) is None:
+        since = max(since, question.explained_at if not history.is_out_of_reach else since)
+    return question.now - since
+
+
 def _judge_silent(question: Question, silent_for: float, settings: HealthSettings) -> Judgement:
     last = question.history.last
     why = f"no reply for {silent_for:.1f} s" + (f": {last.why}" if last else "")
     if question.history.is_refusing:
         why, cause = "connections refused: the process is dead", Cause.DEAD
-    elif silent_for >= _down_after(question.role, settings):
-        cause = Cause.SILENT
-    else:
+    elif silent_for < (limit := _down_after(question.role, settings)):
         return Judgement(NodeState.SUSPECT, why)
+    elif (busy := busy_with(question, settings)) is not None:
+        return Judgement(NodeState.BUSY, busy.text(question.now), Cause.SILENT)
+    elif _unexplained_for(question, settings) < limit:
+        return Judgement(NodeState.SUSPECT, why)
+    else:
+        cause = Cause.SILENT
     if question.role is Role.REPLICA:
         return Judgement(NodeState.DOWN, why, cause)
     judged = _ask_witnesses(question, why, cause)
@@ -129,7 +161,8 @@ def _judge_alive(question: Question, outcome: Outcome, settings: HealthSettings)
         case Outcome.LOADING:
             return _judge_loading(question, why, lasted, settings)
         case Outcome.BUSY:
-            return Judgement(NodeState.BUSY, why)
+            busy = question.standing.busy
+            return Judgement(NodeState.BUSY, f"{busy.text(question.now)}: it {why}" if busy else why)
     if question.role is Role.PRIMARY and (changed := _judge_changed(question)) is not None:
         return changed
     if outcome is Outcome.MISCONF:

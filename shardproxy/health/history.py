@@ -13,6 +13,7 @@ from shardproxy.model import Address
 from shardproxy.model.replication import Replication, Role, Server
 
 DEAD_REFUSALS = 2  # in a row
+LOST_QUESTIONS = 2  # in a row; one may be lost by chance
 DEFAULT_PING_PERIOD = 10.0  # seconds; an engine's own repl-ping-replica-period
 
 
@@ -26,6 +27,7 @@ class History:
     alive_at: float | None = None
     outcome_since: float = 0.0  # since when results are as the last one
     refusals: int = 0  # in a row; a connection that the node ended just before is one of them
+    unreached: int = 0  # questions in a row that not even its host acknowledged
     run_id: str | None = None  # of the process that has the data, as accepted
     server: Server | None = None  # who answers now
     replication: Replication | None = None
@@ -53,6 +55,11 @@ class History:
         return self.refusals >= DEAD_REFUSALS
 
     @property
+    def is_out_of_reach(self) -> bool:
+        """Its host is gone, or cut off: whatever its process does, that is not why it is silent."""
+        return self.unreached >= LOST_QUESTIONS
+
+    @property
     def is_acting_replica(self) -> bool:
         return self.replication is not None and self.replication.role is Role.REPLICA
 
@@ -68,7 +75,7 @@ class History:
 
 def history_beat(history: History, asked_at: float, at: float) -> History:
     """Add a sign of life that is as the last result and brings no facts."""
-    return replace(history, last=ProbeResult(asked_at, at, Outcome.PONG), alive_at=at)
+    return replace(history, last=ProbeResult(asked_at, at, Outcome.PONG), alive_at=at, unreached=0)
 
 
 def history_start(now: float) -> History:
@@ -83,6 +90,7 @@ def history_observe(history: History, result: ProbeResult) -> History:
     changes: dict[str, Any] = {
         "last": result,
         "refusals": history.refusals + 1 + result.was_closed if result.outcome is Outcome.REFUSED else 0,
+        "unreached": history.unreached + 1 if result.is_unreached else 0,
         "peer": result.peer or history.peer,
     }
     if history.last is None:
@@ -122,7 +130,7 @@ def history_restart_timers(history: History, now: float) -> History:
     """Forget what looked bad: we were the ones who did not look. Who was well when last heard of still is."""
     if history.last is not None and history.last.at == history.alive_at:
         return replace(history, since=now, outcome_since=now)
-    return replace(history, since=now, refusals=0, last=None, alive_at=None, outcome_since=now)
+    return replace(history, since=now, refusals=0, unreached=0, last=None, alive_at=None, outcome_since=now)
 
 
 def history_accept(history: History, now: float, run_id: str | None) -> History:

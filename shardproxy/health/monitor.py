@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 import structlog
 import trio
@@ -22,8 +23,10 @@ from shardproxy.health.probe import Asker, Depth, Link
 from shardproxy.health.prober import Prober
 from shardproxy.health.settings import HealthSettings
 from shardproxy.health.shard import News, ShardHealth
+from shardproxy.health.slow import SlowCommands
 from shardproxy.health.statistics import HealthStatistics
 from shardproxy.health.tilt import Tilt, tilt_counted, tilt_stalled
+from shardproxy.health.traffic import NoTraffic, Traffic
 from shardproxy.health.turnstile import Turnstile
 from shardproxy.model import Address
 from shardproxy.model.board import Board
@@ -33,6 +36,8 @@ from shardproxy.nodes import Pulse
 from shardproxy.store.record import ShardRecord
 
 TICK = 0.1  # seconds; silence is noticed this late at most
+SPARED = 1.0  # seconds; told again with every tick, as long as a node is busy
+LONG = 0.5  # of `down_after`: a command that took so long once may take longer
 REVIEW = 1.0  # seconds between looks at what a reload may have changed
 QUIET = frozenset({NodeState.UP, NodeState.UNKNOWN, NodeState.SUSPECT})
 
@@ -67,6 +72,7 @@ async def run_monitor(
     is_observer: Callable[[], bool] = _decides,
     max_staleness: Callable[[ShardKey], float | None] = _no_bound,
     hints: trio.MemoryReceiveChannel[Address] | None = None,
+    traffic: Traffic | None = None,
     settings: HealthSettings | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -74,12 +80,12 @@ async def run_monitor(
 
     `connect` opens nothing by itself; `is_observer`: we may not change their replication, so others need not
     give way to us; `max_staleness` gives seconds, or None where replicas are not bound; `hints` are addresses
-    that just failed somebody.
+    that just failed somebody; `traffic` knows what nodes were sent, and is told which are only busy.
     """
     settings = settings or HealthSettings()
     async with trio.open_nursery() as nursery:
         asker = Asker(group, settings.probe_timeout, is_observer)
-        monitor = _Monitor(boards, connect, asker, max_staleness, settings)
+        monitor = _Monitor(boards, connect, asker, max_staleness, settings, traffic or NoTraffic())
         if hints is not None:
             nursery.start_soon(monitor.heed, hints)
         nursery.start_soon(monitor.tick)
@@ -99,6 +105,7 @@ class _Monitor:
         asker: Asker,
         max_staleness: Callable[[ShardKey], float | None],
         settings: HealthSettings,
+        traffic: Traffic,
     ) -> None:
         self.asker = asker
         self.pulse = Pulse(settings.probe_timeout)
@@ -107,6 +114,8 @@ class _Monitor:
         self._connect = connect
         self._max_staleness = max_staleness
         self._configured = self._settings = settings
+        self._traffic = traffic
+        self._slow: dict[str, SlowCommands] = {}  # by cluster
         self._shards: dict[ShardKey, ShardHealth] = {}
         self._probers: dict[NodeKey, Prober] = {}
         self._paces: dict[ShardKey, dict[bool, tuple[Attention, float]]] = {}  # by whether it is the primary
@@ -130,7 +139,8 @@ class _Monitor:
         for key, record in records.items():
             shard = self._shards.get(key)
             if shard is None:
-                shard = self._shards[key] = ShardHealth(record)
+                standing_of = partial(self._traffic.standing, key.cluster)
+                shard = self._shards[key] = ShardHealth(record, standing_of=standing_of)
             if shard.record != record or not shard.histories:
                 shard.update(record, now)
                 self._judge(key)
@@ -171,6 +181,8 @@ class _Monitor:
             for key, shard in self._shards.items():
                 if is_tilted != self._was_tilted or (shard.due_at <= now and self._is_due(key, now)):
                     self._judge(key)
+                for node in shard.busy:
+                    self._traffic.spare(key.cluster, node, SPARED)
             self._count()
 
     def _review(self) -> None:
@@ -222,6 +234,8 @@ class _Monitor:
 
     def observe(self, key: NodeKey, shard: ShardHealth, result: ProbeResult) -> None:
         """Take a result, and judge what it may change."""
+        if result.slow:
+            self._note_slow(key, result)
         match shard.observe(key[1], result):
             case News.MAYBE:
                 self._judge(key[0])
@@ -229,6 +243,17 @@ class _Monitor:
                 self._boards.health.show(key, shard.health(key[1], result.at))
                 if (max_staleness := self._bounds.get(key[0])) is not None:
                     self._boards.reads.show(key[0], shard.readable(max_staleness, result.at))
+
+    def _note_slow(self, key: NodeKey, result: ProbeResult) -> None:
+        cluster = key[0].cluster
+        known = self._slow.get(cluster, SlowCommands())
+        run_id = result.server.run_id if result.server is not None else ""
+        limit = LONG * self._settings.down_after
+        noted = self._slow[cluster] = known.noted(key, run_id, result.slow, limit, trio.current_time())
+        if noted.names != known.names:
+            self._traffic.expect_slow(cluster, noted.names)
+            commands = sorted({name.partition("|")[0] for name in noted.names})
+            log.info("commands that take long", cluster=cluster, commands=commands)
 
     def _judge(self, key: ShardKey) -> None:
         """Renew a shard's verdicts and show what is new."""

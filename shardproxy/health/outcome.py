@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
+from shardproxy.health.slow import SlowCall
 from shardproxy.model import Address
 from shardproxy.model.replication import Replication, Server
 
@@ -64,6 +65,7 @@ class ProbeResult:
     at: float
     outcome: Outcome
     detail: str = ""
+    is_unreached: bool = False  # nor did its host acknowledge that it was asked
     was_closed: bool = False  # the node ended our connection since the result before
     connection: int | None = None  # which of the link's it was: another one may be to another process
     replication: Replication | None = None
@@ -74,6 +76,7 @@ class ProbeResult:
     named: str = ""  # what our connection is called since, when surveyed
     peer: str = ""  # the IP address it was reached at
     announced: Address | None = None  # as it tells its primary, when surveyed
+    slow: tuple[SlowCall, ...] = ()  # what took it long of late, when surveyed
 
     @property
     def why(self) -> str:

@@ -16,10 +16,11 @@ import trio
 
 from shardproxy.health.manager import Survey, decider_name, manager_of, observer_name
 from shardproxy.health.outcome import Outcome, ProbeResult, outcome_of_error
+from shardproxy.health.slow import SLOW_LOG, read_slow
 from shardproxy.nodes import Batch, NodeError, NodeTimeout, NodeUnreachable
 from shardproxy.wire.info import InfoError, read_announced, read_fields, read_replication, read_server
 from shardproxy.wire.reply import Failure, Reply
-from shardproxy.wire.resp import Argument
+from shardproxy.wire.resp import Argument, ProtocolError
 
 Requests = Sequence[Sequence[Argument]]
 
@@ -65,6 +66,7 @@ _SURVEY = (
     ("CONFIG", "GET", "replica-announce-*"),
     ("PUBSUB", "NUMSUB", SENTINEL_CHANNEL),
     ("CLIENT", "LIST", "TYPE", "normal"),
+    ("SLOWLOG", "GET", SLOW_LOG),
 )
 BATCHES = {Depth.PING: Batch(_PING), Depth.INFO: Batch(*_INFO), Depth.PERIOD: Batch(*_PERIOD)}
 
@@ -103,10 +105,10 @@ async def _probe(link: Link, depth: Depth, asker: Asker, connection: int | None)
     except NodeError as error:
         return failed(asked_at, outcome_of_error(error.failure.text), error.failure.text)
     except NodeTimeout as error:
-        return failed(asked_at, Outcome.TIMEOUT, error.why)
+        return failed(asked_at, Outcome.TIMEOUT, error.why, is_unreached=not error.is_taken)
     except NodeUnreachable as error:
         outcome = Outcome.REFUSED if _is_refused(error) else Outcome.LOST
-        return failed(asked_at, outcome, error.why)
+        return failed(asked_at, outcome, error.why, is_unreached=not _is_answered(error))
     except InfoError as error:
         return failed(asked_at, Outcome.LOST, str(error))
     return result
@@ -156,7 +158,7 @@ def _period(config: Reply) -> float | None:
 
 
 def _with_survey(result: ProbeResult, group: str, name: str, replies: list[Reply]) -> ProbeResult:
-    said, announced, subscribers, clients = replies[3:7]
+    said, announced, subscribers, clients, log = replies[3:8]
     server = None if isinstance(said, Failure) else read_server(read_fields(said))
     survey = Survey(mode=server.mode if server else "standalone", subscribers=subscribers, clients=clients)
     return replace(
@@ -166,12 +168,18 @@ def _with_survey(result: ProbeResult, group: str, name: str, replies: list[Reply
         is_surveyed=True,
         named=name,
         announced=read_announced(announced),
+        slow=read_slow(log),
     )
 
 
-def failed(asked_at: float, outcome: Outcome, detail: str) -> ProbeResult:
+def failed(asked_at: float, outcome: Outcome, detail: str, *, is_unreached: bool = False) -> ProbeResult:
     """A question that got no answer."""
-    return ProbeResult(asked_at, trio.current_time(), outcome, detail)
+    return ProbeResult(asked_at, trio.current_time(), outcome, detail, is_unreached=is_unreached)
+
+
+def _is_answered(error: NodeUnreachable) -> bool:
+    """Whether it was the node, or its host, that ended it."""
+    return isinstance(error.__cause__, (EOFError, ConnectionError, ProtocolError, InfoError))
 
 
 def _is_refused(error: NodeUnreachable) -> bool:

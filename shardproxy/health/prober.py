@@ -123,9 +123,12 @@ class Prober:
         if ride.stop in (Stop.LOST, Stop.LATE):
             link.drop()
             outcome = Outcome.LOST if ride.stop is Stop.LOST else Outcome.TIMEOUT
-            self.monitor.observe(
-                self.key, self.shard, failed(ride.asked_at or self.asked_at, outcome, ride.why)
+            asked_at, is_unreached = (
+                ride.asked_at or self.asked_at,
+                ride.stop is Stop.LATE and not ride.is_taken,
             )
+            result = failed(asked_at, outcome, ride.why, is_unreached=is_unreached)
+            self.monitor.observe(self.key, self.shard, result)
             if not self.is_woken:
                 await self._sleep(self._next_due(self.asked_at))
         return ride.stop is Stop.CLOSED

@@ -19,6 +19,7 @@ class HealthSettings:
     slow_interval: float = 10.0  # who else manages a node
     probe_timeout: float = 0.5
     down_after: float = 1.0
+    slow_after: float = 10.0  # the same of one that was sent what may take long
     witness_grace: float = 1.5  # replicas notice a silent primary by pings that are a second apart
     loading_grace: float = 5.0
     unwritable_grace: float = 5.0

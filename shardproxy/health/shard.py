@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from shardproxy.health.attached import NOBODY, Attachment, Member, attachment
-from shardproxy.health.detector import SURE, Question, judge, next_change, suspect_after
+from shardproxy.health.detector import SURE, Question, busy_with, judge, next_change, suspect_after
 from shardproxy.health.history import (
     History,
     history_accept,
@@ -23,13 +23,18 @@ from shardproxy.health.settings import HealthSettings
 from shardproxy.health.staleness import CURRENT_WITHIN, OffsetTrail, why_not_readable
 from shardproxy.health.witness import FRESH, LINK_MARGIN, Whom, Witness, replica_witness
 from shardproxy.model import Address
-from shardproxy.model.health import NodeHealth, NodeState, Verdict
+from shardproxy.model.health import ANSWERING, NO_STANDING, NodeHealth, NodeState, Standing, Verdict
 from shardproxy.model.replication import Replication, Role
 from shardproxy.store.record import ShardRecord
 
 ROLE_GRACE = 0.5  # seconds: the others answer within milliseconds, or not at all
 MANY_REFUSALS = 20  # in a row: whoever had to notice has noticed
+READABLE = ANSWERING - {NodeState.BUSY}
 LOOKS_DOWN = frozenset({NodeState.SUSPECT, NodeState.CUT_OFF, NodeState.DOWN})
+
+
+def no_standing(node: Address) -> Standing:
+    return NO_STANDING
 
 
 class News(enum.Enum):
@@ -58,6 +63,9 @@ class ShardHealth:
     )
     is_refused: bool = False  # its primary began to refuse connections a moment ago
     looks_down: bool = False  # its primary is silent, or worse
+    standing_of: Callable[[Address], Standing] = no_standing  # with those who send a node requests
+    busy: tuple[Address, ...] = ()  # nodes that are
+    explained: dict[Address, float] = field(default_factory=dict)  # when a node's silence last was
     has_manager: bool = False  # somebody else manages a node, or did when that was last asked
     _beats: dict[Address, tuple[float, float]] = field(default_factory=dict)  # not in the histories yet
     _attachment: Attachment | None = None  # None = to be worked out anew
@@ -69,6 +77,7 @@ class ShardHealth:
         for gone in set(self.histories) - set(record.nodes):
             del self.histories[gone]
             self.verdicts.pop(gone, None)
+            self.explained.pop(gone, None)
         has_new_roles = (before.epoch, before.state, before.primary) != (
             record.epoch,
             record.state,
@@ -152,16 +161,21 @@ class ShardHealth:
         self._settle()
         self.judged_at = now
         for node in self.histories:
-            judged = judge(self._question(node, now, settings, is_tilted=is_tilted), settings)
+            question = self._question(node, now, settings, is_tilted=is_tilted)
+            if question.standing.busy is not None and busy_with(question, settings) is not None:
+                self.explained[node] = now
+            judged = judge(question, settings)
             before = self.verdicts.get(node)
             if before is None or (before.state, before.cause) != (judged.state, judged.cause):
                 self.verdicts[node] = Verdict(judged.state, judged.reason, now, judged.cause)
+        self.busy = tuple(node for node, v in self.verdicts.items() if v.state is NodeState.BUSY)
         primary = self.record.primary
         verdict = self.verdicts.get(primary) if primary else None
         refusals = self.histories[primary].refusals if primary in self.histories else 0
         self.is_suspect = verdict is None or verdict.state is not NodeState.UP or self._is_young
         self.is_refused = 0 < refusals <= MANY_REFUSALS
-        self.looks_down = verdict is not None and verdict.state in LOOKS_DOWN
+        is_explained = primary is not None and self.explained.get(primary) == now
+        self.looks_down = verdict is not None and verdict.state in LOOKS_DOWN and not is_explained
         self.has_manager = any(history.manager is not None for history in self.histories.values())
 
     def plan(self, settings: HealthSettings, max_staleness: float | None) -> float:
@@ -182,13 +196,18 @@ class ShardHealth:
                 _, beat_at = self._beats.get(node, (0.0, 0.0))
                 yield max(history.heard_at, beat_at) + suspect_after(role, settings) + SURE
             else:
-                yield next_change(history, role, after, settings)
+                yield next_change(history, role, after, settings, self._explained_until(node, after))
             if not is_primary and max_staleness is not None and history.replication is not None:
                 reached = self.trail.reached_at(history.replication.offset)
                 if reached is not None and reached + max_staleness > after:
                     yield reached + max_staleness + SURE
         if self.is_suspect:
             yield from (moment + SURE for moment in self._witness_moments() if moment + SURE > after)
+
+    def _explained_until(self, node: Address, after: float) -> float:
+        """What explained a node's silence when that was judged is asked for again at once."""
+        explained_at = self.explained.get(node, -math.inf)
+        return max(explained_at, after + SURE) if explained_at == self.judged_at else explained_at
 
     def _witness_moments(self) -> Iterator[float]:
         """When a replica's statement stops or begins to count; and how long an absent manager is feared."""
@@ -204,8 +223,16 @@ class ShardHealth:
                 yield history.role_since + ROLE_GRACE
 
     def _question(self, node: Address, now: float, settings: HealthSettings, *, is_tilted: bool) -> Question:
+        standing, explained_at = self._standing(node, now, settings), self.explained.get(node, -math.inf)
         if node != self.record.primary:
-            return Question(self.histories[node], Role.REPLICA, now, is_tilted=is_tilted)
+            return Question(
+                self.histories[node],
+                Role.REPLICA,
+                now,
+                is_tilted=is_tilted,
+                standing=standing,
+                explained_at=explained_at,
+            )
         return Question(
             self.histories[node],
             Role.PRIMARY,
@@ -213,8 +240,17 @@ class ShardHealth:
             [] if self._just_answered(node, now, settings) else list(self._witnesses(node, now)),
             expected_witnesses=len(self.histories) - 1,
             is_tilted=is_tilted,
+            standing=standing,
+            explained_at=explained_at,
             is_early=self._is_early(node, now),
         )
+
+    def _standing(self, node: Address, now: float, settings: HealthSettings) -> Standing:
+        """Asked only of one that is silent, or says that it is busy."""
+        history = self.histories[node]
+        is_silent = history.silent_for(now) >= settings.suspect_after
+        is_silent |= history.last is not None and history.last.outcome is Outcome.BUSY
+        return self.standing_of(node) if is_silent else NO_STANDING
 
     def _is_early(self, primary: Address, now: float) -> bool:
         """One that hands over says so before its successor can have been asked: they are asked first."""
@@ -313,7 +349,7 @@ class ShardHealth:
             seen, verdict = self.histories[node].replication, self.verdicts.get(node)
             age = self.trail.age(seen.offset, now) if seen else None
             why_not = why_not_readable(seen, seen_primary, age, max_staleness)
-            if why_not is None and verdict is not None and verdict.is_answering:
+            if why_not is None and verdict is not None and verdict.state in READABLE:
                 found.add(node)
         return frozenset(found)
 

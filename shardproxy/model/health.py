@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from shardproxy.model.address import Address
@@ -14,7 +15,7 @@ class NodeState(enum.Enum):
     UP = "up"
     SUSPECT = "suspect"  # silent, but not for long enough or not agreed by its replicas
     LOADING = "loading"  # reads its data from disk
-    BUSY = "busy"  # runs a long script
+    BUSY = "busy"  # runs a long script, as it says, or is silent and was sent what may take long
     UNWRITABLE = "unwritable"  # refuses writes: its disk is full or broken
     DENIED = "denied"  # refuses us: a matter of our configuration, never a failover
     CUT_OFF = "cut off"  # we cannot reach it, but its replicas can, or nobody can tell
@@ -22,7 +23,7 @@ class NodeState(enum.Enum):
 
 
 class Cause(enum.Enum):
-    """Why a node is DOWN."""
+    """Why a node is DOWN, or, if it is only silent, BUSY."""
 
     DEAD = "dead"  # nothing listens on its port
     SILENT = "silent"
@@ -46,12 +47,50 @@ class Verdict:
         return self.state is NodeState.DOWN
 
     @property
+    def text(self) -> str:
+        """What the node is, and why."""
+        state = self.state.value
+        return f"is {self.reason}" if self.reason.startswith(state) else f"is {state}: {self.reason}"
+
+    @property
     def is_answering(self) -> bool:
         """It replies to us; it need not be fit for anything."""
-        return self.state in ANSWERING or (self.is_down and self.cause not in (Cause.DEAD, Cause.SILENT))
+        return self.cause not in (Cause.DEAD, Cause.SILENT) and (self.is_down or self.state in ANSWERING)
 
 
 ANSWERING = frozenset({NodeState.UP, NodeState.LOADING, NodeState.BUSY, NodeState.UNWRITABLE})
+
+
+@dataclass(frozen=True, slots=True)
+class Busy:
+    """A request that may take a node long and has no answer: since when (trio time), and whose."""
+
+    command: str  # never its arguments
+    since: float
+    client: str = ""  # in words
+
+    def text(self, now: float) -> str:
+        of = f", {self.client}" if self.client else ""
+        return f"busy with {self.command.replace('|', ' ').upper()} for {now - self.since:.1f} s{of}"
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a node stands with those who send it requests."""
+
+    busy: Busy | None = None  # the oldest such
+    heard_at: float | None = None  # when it last sent any of them anything (trio time)
+
+
+NO_STANDING = Standing()
+
+
+def standing_of_all(standings: Iterable[Standing]) -> Standing:
+    """How it stands with all of these together."""
+    found = tuple(standings)
+    busy = min((one.busy for one in found if one.busy is not None), key=lambda b: b.since, default=None)
+    heard = max((one.heard_at for one in found if one.heard_at is not None), default=None)
+    return Standing(busy, heard)
 
 
 @dataclass(frozen=True, slots=True)

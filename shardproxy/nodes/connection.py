@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import select
 import socket
+import sys
 from collections.abc import Sequence
 
 import trio
@@ -13,6 +14,7 @@ from shardproxy.wire.reply import Reply
 from shardproxy.wire.resp import INCOMPLETE, Argument, ProtocolError, Reader, encode
 
 RECEIVE = 1 << 16  # bytes taken from the socket at once
+UNACKED = slice(24, 28)  # where struct tcp_info has tcpi_unacked: segments sent and not acknowledged
 
 Requests = Sequence[Sequence[Argument]]
 
@@ -52,6 +54,17 @@ class Connection:
     def is_readable(self) -> bool:
         """There is something to read, be it the end."""
         return bool(self._poll.poll(0))
+
+    @property
+    def is_taken(self) -> bool:
+        """The node's host has acknowledged all that was sent: it is up, and it is reached."""
+        if self.sock.family == socket.AF_UNIX:
+            return True
+        try:
+            info = self.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, UNACKED.stop)
+        except OSError:
+            return False
+        return int.from_bytes(info[UNACKED], sys.byteorder) == 0
 
     def send_nowait(self, data: bytes) -> bool:
         """Send all of it, or none of it (False); raise OSError, also when only a part was taken."""

@@ -7,13 +7,17 @@ from shardproxy.wire.reply import Failure
 
 
 class NodeFailure(Exception):  # noqa: N818  # the base of two causes, neither of which the node reported
-    """There is no reply; `is_sent` says whether the node may have carried the request out."""
+    """There is no reply; `is_sent` says whether the node may have carried the request out.
 
-    def __init__(self, address: Address, why: str, *, is_sent: bool) -> None:
+    `is_taken`: its host has acknowledged all that was sent, so that it is up whatever ails the node.
+    """
+
+    def __init__(self, address: Address, why: str, *, is_sent: bool, is_taken: bool = False) -> None:
         super().__init__(f"node {address}: {why}")
         self.address = address
         self.why = why
         self.is_sent = is_sent
+        self.is_taken = is_taken
 
 
 class NodeUnreachable(NodeFailure):

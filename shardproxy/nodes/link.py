@@ -64,6 +64,7 @@ class _Attempt:
     data: bytes
     count: int
     is_sent: bool = False
+    is_taken: bool = False  # by the node's host, as of when it was given up
     run_id: str | None = None  # nobody else is to get it
 
 
@@ -194,7 +195,7 @@ class NodeLink:
                     return await self._serve_in_turn(attempt, resp, db)
         except trio.TooSlowError:
             why = f"no reply within {seconds:g} s"
-            raise NodeTimeout(self.address, why, is_sent=attempt.is_sent) from None
+            raise NodeTimeout(self.address, why, is_sent=attempt.is_sent, is_taken=attempt.is_taken) from None
 
     async def _serve_in_turn(self, attempt: _Attempt, resp: int, db: int) -> tuple[list[Reply], bytes]:
         try:
@@ -209,6 +210,7 @@ class NodeLink:
             self.drop()
             raise NodeUnreachable(self.address, _cause(e), is_sent=attempt.is_sent) from e
         except BaseException:  # given up half-way, or refused the state we need: nothing to build on
+            attempt.is_taken = self._connection is not None and self._connection.is_taken
             self.drop()
             raise
         if any(isinstance(reply, Failure) and self._is_stale_login(reply) for reply in replies):

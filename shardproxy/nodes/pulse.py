@@ -59,6 +59,7 @@ class Ride:
     replies: list[Reply] = field(default_factory=list)
     stop: Stop | None = None
     why: str = ""
+    is_taken: bool = False  # the node's host has acknowledged the question it did not answer in time
     stopped: trio.Event = field(default_factory=trio.Event)
 
 
@@ -177,6 +178,7 @@ class Pulse:
         while self._open and (self._open[0][1].asked_at != self._open[0][0] or self._is_late(now)):
             asked_at, ride = self._open.popleft()
             if ride.asked_at == asked_at and ride.stop is None:
+                ride.is_taken = ride.connection.is_taken
                 self._stop(ride, Stop.LATE, f"no reply within {self._timeout:g} s")
 
     def _is_late(self, now: float) -> bool:

@@ -19,6 +19,7 @@ from shardproxy.failover.controller import Inputs, run_controller, run_watch
 from shardproxy.failover.setup import FailoverSettings, ShardSetup
 from shardproxy.health.monitor import Boards, Connect, run_monitor
 from shardproxy.health.settings import HealthSettings
+from shardproxy.health.traffic import Traffic
 from shardproxy.model import Address
 from shardproxy.model.board import Board, News
 from shardproxy.model.replication import ShardKey
@@ -51,12 +52,14 @@ class Supervisor:
         boards: Boards,
         connect: Connect,
         settings: FailoverSettings,
+        traffic: Traffic | None = None,
     ) -> None:
         self._clusters = clusters
         self._inputs = inputs
         self._boards = boards
         self._connect = connect
         self._settings = settings
+        self._traffic = traffic
         self._watched: dict[str, _Watched] = {}
 
     async def run(
@@ -125,6 +128,7 @@ class Supervisor:
                         is_observer=partial(self._is_observer, cluster),
                         max_staleness=self._max_staleness,
                         hints=hints,
+                        traffic=self._traffic,
                         settings=watched.health,
                     )
                     await run_always("health", monitor)
@@ -176,7 +180,7 @@ def only_zone(setup: ShardSetup) -> str | None:
 
 
 def _health(config: RedisCluster) -> HealthSettings:
-    return HealthSettings(down_after=config.failover.down_after)
+    return HealthSettings(down_after=config.failover.down_after, slow_after=config.failover.busy_limit)
 
 
 def _show(board: Board[ShardKey, ShardSetup], setups: Mapping[ShardKey, ShardSetup]) -> None:

@@ -28,6 +28,7 @@ RIGHTS_TO_WATCH = (
     "+client|setname",
     "+client|list",
     "+pubsub|numsub",
+    "+slowlog|get",
 )
 RIGHTS_TO_FAIL_OVER = (
     "+replicaof",

@@ -13,6 +13,7 @@ import redis
 from tests.failover.load import Ledger, connect, kind_of, load
 from tests.failover.network import Places, own_network, why_no_network
 from tests.failover.site import Site, open_site
+from tests.failover.test_busy import SPIN, Slow, client_of
 from tests.fixtures.proxy import wait_until
 
 SETTLE = 0.5  # seconds of load before and after
@@ -62,6 +63,25 @@ def test_a_primary_cut_from_all_is_replaced_and_its_late_replies_count_for_nothi
     assert {kind for kind in ledger.errors if kind != "write INDOUBT"} == set()
     assert site.primary() is not primary, "it came back as a replica"
     assert site.count("FailoverComplete") == 1
+    assert_sound(site, ledger)
+
+
+def test_a_busy_primary_that_is_cut_off_is_not_waited_for(networked: OpenNetworked) -> None:
+    """Its host acknowledges nothing: that is not what a busy process looks like."""
+    site, places = networked(1, 1, failover={"slow_after": "60s"})
+    primary = site.primary()
+    with load(site.proxy.address(), 0, 1) as ledger:
+        time.sleep(SETTLE)
+        slow = Slow(lambda: client_of(site).eval(SPIN, 1, "k", 20))
+        wait_until(lambda: states(site)[str(primary.address)] == "busy", "it is busy")
+        places.cut_from_all(primary, site.replicas())
+        began = time.monotonic()
+        wait_until(lambda: ledger.first_after(began) is not None, "writes go on", timeout=15.0)
+        time.sleep(SETTLE)
+        places.mend()
+    assert "INDOUBT" in str(slow.wait())
+    assert {kind for kind in ledger.errors if kind != "write INDOUBT"} == set()
+    assert site.primary() is not primary
     assert_sound(site, ledger)
 
 

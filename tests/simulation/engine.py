@@ -22,6 +22,7 @@ _names = itertools.count(1)
 
 class Life(enum.Enum):
     RUNNING = "running"
+    BUSY = "busy"  # with one command: it answers nobody until that is done
     FROZEN = "frozen"
     DEAD = "dead"
 
@@ -56,6 +57,9 @@ class SimEngine:
     is_lagging: bool = False
     handing_over_to: Address | None = None
     priority: int = 100
+    works_since: float | None = None  # on a command that takes long, which it has not answered
+    works_until: float = 0.0
+    answered_at: float | None = None  # it was done with such a command
     clients: dict[str, str] = field(default_factory=dict)  # its visitors' names, by who they are
 
     @property

@@ -71,6 +71,17 @@ class Freeze:
 
 
 @dataclass(frozen=True)
+class Work:
+    """A client sends a command that takes so many seconds."""
+
+    node: int
+    seconds: float
+
+    def strike(self, sim: Simulation) -> None:
+        sim.world.engage(sim.address(self.node), self.seconds)
+
+
+@dataclass(frozen=True)
 class ThawAll:
     def strike(self, sim: Simulation) -> None:
         for address in sim.world.engines:

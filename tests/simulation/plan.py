@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tests.simulation.faults import At, CrashAll, FillDisk, Freeze, Kill, Replace, Restart, Stop, Stray
+from tests.simulation.faults import At, CrashAll, FillDisk, Freeze, Kill, Replace, Restart, Stop, Stray, Work
 from tests.simulation.meddling import Point, PromoteByHand
+from tests.simulation.world import PATIENCE
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ class Plan:
         losses = sum(
             isinstance(fault, Kill | Replace | Freeze | FillDisk)
             or (isinstance(fault, CrashAll) and fault.with_primary)
+            or (isinstance(fault, Work) and fault.seconds > PATIENCE)
             for fault in faults
         )
         return self.is_managed and losses <= 1 and not (self.loses_data or self.is_meddled)

@@ -93,6 +93,7 @@ class Process:
             lambda _, address: SimLink(self, address),
             group=self.group,
             is_observer=lambda: not self.group_of.may_decide,
+            traffic=self.world,
         )
 
     @property

@@ -25,6 +25,7 @@ from tests.simulation.faults import (
     StoreDown,
     Stray,
     ThawAll,
+    Work,
     in_shard,
 )
 from tests.simulation.meddling import AGAIN, Pause, Point, PromoteByHand, Reload, SwitchOver
@@ -42,6 +43,7 @@ BREAKING: st.SearchStrategy[Fault] = st.one_of(
     st.builds(Kill, NODES),
     st.builds(Freeze, NODES),
     st.just(ThawAll()),
+    st.builds(Work, NODES, st.sampled_from([0.5, 3.0, 8.0, 12.0])),
     st.builds(Restart, NODES, KEEPS),
     st.builds(Replace, NODES, KEEPS),
     st.builds(Cut, NODES, st.one_of(st.none(), NODES)),
@@ -70,6 +72,7 @@ HARD = st.sampled_from(  # at least one of them strikes: a primary is lost, or h
         CrashAll(0.5, with_primary=True),
         SwitchOver(),
         FillDisk(PRIMARY),
+        Work(PRIMARY, 3.0),
         Kill(in_shard(1, PRIMARY)),
     ]
 )

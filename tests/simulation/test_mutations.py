@@ -10,6 +10,7 @@ from shardproxy.failover import election, machine, places, runner
 from shardproxy.failover.decide import Decision, FailOver, Situation, decide
 from shardproxy.failover.machine import NobodyElectable, PromotionFailed, Step, TooFew
 from shardproxy.failover.shard import task
+from shardproxy.health import detector
 from shardproxy.health.history import History
 from shardproxy.model.replication import Lineage, Replication
 from shardproxy.store.interface import StoreUnavailableError
@@ -28,6 +29,7 @@ from tests.simulation.faults import (
     StoreDown,
     Stray,
     ThawAll,
+    Work,
 )
 from tests.simulation.mutation import Mutation, Patch, at_awaits, check, data_plane
 from tests.simulation.plan import Plan
@@ -119,6 +121,10 @@ def stop_checking_leaders(sim: Simulation) -> None:
     sim.store.is_checking_leader = False
 
 
+def take_the_busy_for_dead(patch: Patch) -> None:
+    patch.setattr(detector, "explanation", lambda standing, history, ask_interval: None)
+
+
 KILL = [Plan([At(Kill(PRIMARY), 0.0)])]
 FREEZE = [Plan([At(Freeze(PRIMARY), 0.0), At(ThawAll(), 1.6)], wait=0)]
 
@@ -169,6 +175,7 @@ MUTATIONS = [
     Mutation(
         "nobody fails back", "I8", [Plan([At(Kill(0), 0.0), At(Restart(0), 1.0)], lasts=3.0)], fail_back
     ),
+    Mutation("who is busy is not dead", "I8", [Plan([At(Work(PRIMARY, 4.0), 0.0)])], take_the_busy_for_dead),
     Mutation(
         "a restarted primary is not trusted",
         "I9",

@@ -24,6 +24,7 @@ from tests.simulation.faults import (
     StoreDown,
     Stray,
     ThawAll,
+    Work,
 )
 from tests.simulation.meddling import AGAIN, Pause, PromoteByHand, Reload, SwitchOver
 from tests.simulation.plan import Plan
@@ -75,6 +76,44 @@ def test_a_primary_back_safely_is_a_replica_and_is_replaced() -> None:
 @pytest.mark.parametrize("phase", [0.0, 0.3, 0.7])
 def test_a_frozen_primary_is_replaced_in_time_and_its_late_writes_count_for_nothing(phase: float) -> None:
     sim = run((phase, Freeze(PRIMARY)), (10.0, ThawAll()), lasts=12.0)
+    assert len(promotions(sim)) == 1
+    assert served_at(sim, 2) - phase <= 2.0
+
+
+@pytest.mark.parametrize("phase", [0.0, 0.3, 0.7])
+@pytest.mark.parametrize("seconds", [0.5, 1.2, 3.0, 9.0])
+def test_a_busy_primary_is_waited_for(phase: float, seconds: float) -> None:
+    sim = run((phase, Work(PRIMARY, seconds)), lasts=12.0)
+    assert promotions(sim) == []
+
+
+def test_one_command_after_another_is_waited_for() -> None:
+    works = [(4.1 * number, Work(PRIMARY, 4.0)) for number in range(6)]
+    assert promotions(run(*works, lasts=26.0)) == []
+
+
+def test_a_primary_that_is_busy_for_too_long_is_replaced() -> None:
+    sim = run((0.0, Work(PRIMARY, 20.0)), lasts=22.0)
+    assert len(promotions(sim)) == 1
+    assert 9.0 < served_at(sim, 2) < 11.5
+
+
+def test_a_busy_primary_that_dies_is_replaced_at_once() -> None:
+    sim = run((0.0, Work(PRIMARY, 9.0)), (2.0, Kill(PRIMARY)))
+    assert len(promotions(sim)) == 1
+    assert served_at(sim, 2) - 2.0 < 0.35
+
+
+def test_a_busy_primary_that_is_cut_off_is_not_waited_for() -> None:
+    cuts = [(2.0, Cut(0, None)), (2.0, Cut(0, 1)), (2.0, Cut(0, 2))]
+    sim = run((0.0, Work(PRIMARY, 9.0)), *cuts, (9.0, HealNetwork()), lasts=12.0)
+    assert len(promotions(sim)) == 1
+    assert served_at(sim, 2) - 2.0 <= 2.0
+
+
+@pytest.mark.parametrize("phase", [0.0, 0.05, 0.1, 0.15])
+def test_what_a_frozen_primary_is_sent_since_is_no_excuse(phase: float) -> None:
+    sim = run((phase, Freeze(PRIMARY)), (phase + 0.4, Work(PRIMARY, 3.0)), (9.0, ThawAll()), lasts=12.0)
     assert len(promotions(sim)) == 1
     assert served_at(sim, 2) - phase <= 2.0
 

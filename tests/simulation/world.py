@@ -7,12 +7,14 @@ back what was sent on it; a primary that restarts has another history; a full sy
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import trio
 
+from shardproxy.health.settings import HealthSettings
 from shardproxy.model import Address
+from shardproxy.model.health import NO_STANDING, Busy, Standing
 from shardproxy.nodes import NodeTimeout, NodeUnreachable
 from shardproxy.wire.reply import Reply
 from shardproxy.wire.resp import Argument
@@ -22,6 +24,7 @@ from tests.simulation.engine import PING, REPL_TIMEOUT, Life, SimEngine
 
 TICK = 0.02  # seconds
 TRIP = 0.0002  # seconds to a node and back
+PATIENCE = HealthSettings().slow_after - 0.5  # seconds of work that are no reason to replace anybody
 
 US = "us"  # the proxy's end of the network
 HOST, ALIAS = "node", "alias"  # the engines' address, and another name for it
@@ -92,15 +95,38 @@ class World:
             self.engines[address].restart(keeps_data=keeps_data, is_safe=is_safe)
 
     def freeze(self, address: Address) -> None:
-        if self.engines[address].life is Life.RUNNING:
+        if self.engines[address].life in (Life.RUNNING, Life.BUSY):
             self.engines[address].life = Life.FROZEN
 
     def thaw(self, address: Address) -> None:
         """Wake up, and do at once what was sent meanwhile."""
-        if self.engines[address].life is Life.FROZEN:
-            self.engines[address].life = Life.RUNNING
+        engine = self.engines[address]
+        if engine.life in (Life.FROZEN, Life.BUSY):
+            if engine.works_since is not None:
+                engine.answered_at = trio.current_time()
+            engine.life, engine.works_since = Life.RUNNING, None
             for work in self.asleep.pop(address, []):
                 work()
+
+    def engage(self, address: Address, seconds: float) -> None:
+        """Send it a command that takes so long; one that is frozen takes it when it wakes up."""
+        engine, now = self.engines[address], trio.current_time()
+        if engine.life is not Life.DEAD and engine.works_since is None:
+            engine.works_since, engine.works_until = now, now + seconds
+            if engine.life is Life.RUNNING:
+                engine.life = Life.BUSY
+
+    def standing(self, cluster: str, node: Address) -> Standing:
+        """What the clients of all proxies wait for."""
+        engine = self.engines[self.own(node)]
+        if engine.life is Life.DEAD:
+            return NO_STANDING
+        busy = Busy("eval", engine.works_since) if engine.works_since is not None else None
+        return Standing(busy, engine.answered_at)
+
+    def spare(self, cluster: str, node: Address, seconds: float) -> None: ...
+
+    def expect_slow(self, cluster: str, commands: Iterable[str]) -> None: ...
 
     def cut(self, one: str, other: str) -> None:
         self.cuts.add(frozenset({one, other}))
@@ -181,7 +207,7 @@ class World:
         if engine.life is Life.DEAD:
             refused = ConnectionRefusedError(errno.ECONNREFUSED, "connection refused")
             raise NodeUnreachable(address, "connection refused", is_sent=False) from refused
-        if engine.life is Life.FROZEN:
+        if engine.life in (Life.FROZEN, Life.BUSY):
             self.asleep.setdefault(address, []).append(work)
         else:
             work()
@@ -190,7 +216,8 @@ class World:
             if self.engines[address].life is Life.DEAD:
                 raise NodeUnreachable(address, "the connection was closed", is_sent=True)
             if trio.current_time() >= deadline:
-                raise NodeTimeout(address, "no reply in time", is_sent=True)
+                is_taken = not self.is_cut(US, str(address))
+                raise NodeTimeout(address, "no reply in time", is_sent=True, is_taken=is_taken)
             await trio.sleep(TICK)
 
     def attached(self, engine: SimEngine) -> list[SimEngine]:
@@ -216,6 +243,8 @@ class World:
         while True:
             now = trio.current_time()
             for engine in self.engines.values():
+                if engine.life is Life.BUSY and now >= engine.works_until:
+                    self.thaw(engine.address)
                 if self.is_unwell(engine):
                     self.troubled_at[engine.address] = now
                 if engine.life is Life.RUNNING and engine.is_primary:
@@ -227,7 +256,10 @@ class World:
 
     def is_unwell(self, engine: SimEngine) -> bool:
         is_cut = self.is_cut(US, str(engine.address))
-        return engine.life is not Life.RUNNING or is_cut or engine.disk_full or not engine.is_primary
+        since = engine.works_since if engine.life is Life.BUSY else None
+        is_working = since is not None and trio.current_time() - since < PATIENCE
+        is_there = engine.life is Life.RUNNING or is_working
+        return not is_there or is_cut or engine.disk_full or not engine.is_primary
 
     def _lead(self, engine: SimEngine, now: float) -> None:
         if now - engine.pinged_at >= engine.ping_period:
@@ -248,7 +280,7 @@ class World:
             return
         if engine.link_up and now - engine.heard_at > REPL_TIMEOUT:
             engine.lose_link(now)
-        if primary.life is Life.FROZEN or self.is_cut(str(engine.address), str(primary.address)):
+        if primary.life in (Life.FROZEN, Life.BUSY) or self.is_cut(str(engine.address), str(primary.address)):
             return
         if engine.syncing_until is not None:
             if now >= engine.syncing_until:

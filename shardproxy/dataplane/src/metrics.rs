@@ -9,8 +9,10 @@ use serde_json::{json, Map, Value};
 use crate::sync::lock;
 
 mod liberties;
+mod slow;
 
 pub use liberties::{shape, Liberties};
+pub use slow::{Slow, Stance, Standing};
 
 /// A number with one writer: a plain load and store, no locked instruction.
 #[derive(Default)]
@@ -201,6 +203,7 @@ pub struct NodeMetrics {
     /// 1 while the worker counts the node as down, and why it does.
     pub down: Counter,
     pub why_down: Mutex<String>,
+    pub stance: Stance,
 }
 
 #[derive(Default)]
@@ -223,6 +226,8 @@ pub struct WorkerMetrics {
 pub struct Registry {
     clusters: Mutex<HashMap<(String, usize), Arc<ClusterMetrics>>>,
     nodes: Mutex<HashMap<(String, String, usize), Arc<NodeMetrics>>>,
+    /// Nodes that are known to be only busy, and until when.
+    spared: Mutex<HashMap<(String, String), u64>>,
 }
 
 impl Registry {
@@ -246,7 +251,15 @@ impl Registry {
             metrics.connections.set(0);
             metrics.queued.set(0);
             metrics.down.set(0);
+            metrics.stance.owes(None);
         }
+    }
+
+    /// A node's counters of every worker.
+    fn of_node(&self, cluster: &str, address: &str) -> Vec<Arc<NodeMetrics>> {
+        let nodes = lock(&self.nodes);
+        let is_it = |key: &(String, String, usize)| key.0 == cluster && key.1 == address;
+        nodes.iter().filter(|(key, _)| is_it(key)).map(|(_, metrics)| metrics.clone()).collect()
     }
 
     /// Nodes that some worker counts as down: cluster, address and why.

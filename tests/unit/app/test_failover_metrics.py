@@ -13,7 +13,14 @@ from shardproxy.health.statistics import HealthStatistics
 from shardproxy.model.replication import ShardKey
 from shardproxy.store.statistics import StoreStatistics
 
-PRIMARY = {"address": "127.0.0.1:7101", "role": "primary", "state": "up", "is_readable": False, "lag": 0}
+PRIMARY = {
+    "address": "127.0.0.1:7101",
+    "role": "primary",
+    "state": "up",
+    "is_readable": False,
+    "lag": 0,
+    "busy": {"command": "eval", "seconds": 3.2, "client": "client 10.0.0.9:5000 (id 7)"},
+}
 REPLICA = {
     "address": "127.0.0.1:7102",
     "role": "replica",
@@ -21,6 +28,7 @@ REPLICA = {
     "is_readable": True,
     "lag": 7,
     "sync": "streaming",
+    "busy": None,
 }
 DOWN = {
     **REPLICA,
@@ -87,6 +95,11 @@ SHOWN: dict[str, dict[Labels, float]] = {
     },
     "shardproxy_node_in_sync": {("main", "0", "127.0.0.1:7102"): 1, ("main", "1", "127.0.0.1:7103"): 0},
     "shardproxy_node_lag_bytes": {("main", "0", "127.0.0.1:7101"): 0, ("main", "0", "127.0.0.1:7102"): 7},
+    "shardproxy_node_busy_seconds": {
+        ("main", "0", "127.0.0.1:7101"): 3.2,
+        ("main", "0", "127.0.0.1:7102"): 0,
+        ("main", "1", "127.0.0.1:7103"): 0,
+    },
     "shardproxy_shard_epoch": {("main", "0"): 5, ("main", "1"): 6},
     "shardproxy_alarm": {("main", "0"): 0, ("main", "1"): 1},
     "shardproxy_paused": {("main",): 1},

@@ -87,7 +87,7 @@ def test_spec_is_what_the_data_plane_reads(monkeypatch: pytest.MonkeyPatch) -> N
             "shard_queue": 64 << 20,
             "dedicated": 256,
         },
-        "timeouts": {"connect": 0.5, "reply": 2.0, "idle": 0.0, "park": 3.0},
+        "timeouts": {"connect": 0.5, "reply": 2.0, "idle": 0.0, "park": 3.0, "slow": 10.0},
         "node_auth": {"username": "proxy", "password": "secret"},
     }
 

@@ -33,6 +33,24 @@ def test_every_command_has_a_route() -> None:
             assert command.keys != "none", command.name
 
 
+def test_what_may_take_an_engine_seconds_is_known() -> None:
+    slow = {command.name for command in TABLE.all() if command.is_slow}
+    assert slow >= {
+        "eval",
+        "fcall",
+        "sort",
+        "keys",
+        "sunionstore",
+        "zunion",
+        "flushall",
+        "del",
+        "debug",
+        "save",
+    }
+    assert not [name for name in slow if "fast" in TABLE.get(name).flags]  # type: ignore[union-attr]
+    assert not slow & {"get", "set", "exec", "blpop", "lrange", "script|load"}
+
+
 def test_every_offloaded_command_has_a_handler() -> None:
     offloaded = {c.name for c in TABLE.all() if c.route == "offload" and not c.subcommands} | {"command"}
     assert offloaded == set(HANDLERS) - set(scripting.CURES) - set(admin.HANDLERS)

@@ -19,6 +19,8 @@ pub struct Transaction {
     pub calls_script: bool,
     /// Some of them are answered by what only the proxy knows right.
     pub is_corrected: bool,
+    /// Some of them may take seconds.
+    pub is_slow: bool,
     /// Those that its client's connection answers, not the engine's.
     pub own: Vec<Own>,
     own_held: usize,

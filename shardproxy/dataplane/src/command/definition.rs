@@ -71,6 +71,8 @@ pub struct Command {
     pub route: Route,
     pub act: Act,
     pub note: Box<str>,
+    /// Its engine may need seconds for it, and is silent meanwhile.
+    pub may_be_slow: bool,
     /// It runs code that is not the engine's own, a script, a function or a module: its errors may say anything.
     pub is_program: bool,
     /// Its first argument is the digest of a script.

@@ -25,6 +25,8 @@ struct Entry {
     #[serde(default)]
     learned: bool,
     #[serde(default)]
+    slow: bool,
+    #[serde(default)]
     subcommands: Vec<Entry>,
 }
 
@@ -51,6 +53,7 @@ fn command_of(entry: Entry, next_id: &mut u16) -> Result<Command, String> {
         keys: keys_of(&entry)?,
         route,
         act: Act::of(&name),
+        may_be_slow: entry.slow || entry.learned,
         is_program: entry.learned || SCRIPTS.contains(&&*name),
         is_paused_as_write: flags.contains(Flags::WRITE) || may_change(&name),
         is_of_all_shards: is_of_all_shards(&name),

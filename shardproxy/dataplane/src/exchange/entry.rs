@@ -62,6 +62,8 @@ pub struct Entry {
     pub is_write: bool,
     /// Its errors are not only the engine's (`Command::is_program`).
     pub is_program: bool,
+    /// Its engine may need seconds for it (`Command::may_be_slow`).
+    pub is_slow: bool,
     /// It left once already, whole or in part, on a connection that broke.
     pub is_retry: bool,
 }
@@ -77,6 +79,7 @@ impl Entry {
             is_read,
             is_write: command.may_write(),
             is_program: command.is_program,
+            is_slow: command.may_be_slow,
             ..Self::plain(owed, since)
         }
     }
@@ -110,6 +113,7 @@ impl Entry {
             is_read: false,
             is_write: false,
             is_program: false,
+            is_slow: false,
             is_retry: false,
         }
     }

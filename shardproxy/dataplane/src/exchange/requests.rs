@@ -138,6 +138,16 @@ impl Exchange {
         self.entries.front().map(|queued| &queued.entry)
     }
 
+    /// The oldest request that is like that, among those that have left whole.
+    pub fn oldest_sent(&self, mut is_like: impl FnMut(&Entry) -> bool) -> Option<&Entry> {
+        let mut left = self.window.in_flight();
+        let sent = self.entries.iter().map_while(|queued| {
+            left = left.checked_sub(queued.length as usize)?;
+            Some(&queued.entry)
+        });
+        sent.skip(usize::from(self.is_head_answered)).find(|entry| is_like(entry))
+    }
+
     pub fn newest_first(&self) -> impl Iterator<Item = &Entry> {
         self.entries.iter().rev().map(|queued| &queued.entry)
     }

@@ -81,6 +81,7 @@ impl Link {
     }
 
     fn greeted_resp(&mut self, cluster: &Cluster, left: u8, reply: &[u8]) -> Result<(), String> {
+        self.trouble.busy = reply.starts_with(b"-BUSY ").then(|| reply.into());
         let is_asking = self.identity.is_asking;
         if is_asking && left <= identity::QUESTIONS {
             return self.told(cluster, left, reply);

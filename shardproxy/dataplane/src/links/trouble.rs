@@ -9,6 +9,8 @@ pub struct Trouble {
     /// Since when requests may be waiting for this node; none while it answers.
     pub down_since: Option<Instant>,
     pub why_down: String,
+    /// What its node, busy with a script, said instead of greeting: whoever waits is told the same.
+    pub busy: Option<Box<[u8]>>,
     /// The engine does not have the database it was to be for.
     pub lacks_database: bool,
     /// Of a memcached node: failures since it last answered a client's request, and how often it was back only to fail.
@@ -27,6 +29,7 @@ impl Trouble {
             failures: 0,
             down_since: None,
             why_down: String::new(),
+            busy: None,
             lacks_database: false,
             strikes: 0,
             relapses: 0,
@@ -40,6 +43,7 @@ impl Trouble {
         self.down_since = None;
         self.failures = 0;
         self.why_down.clear();
+        self.busy = None;
     }
 }
 

@@ -223,12 +223,15 @@ pub struct Timeouts {
     /// How long requests that were not sent wait for their shard to come back.
     #[serde(deserialize_with = "seconds")]
     pub park: Duration,
+    /// How long a node may be silent that was asked what may take long.
+    #[serde(deserialize_with = "seconds")]
+    pub slow: Duration,
 }
 
 impl Default for Timeouts {
     fn default() -> Self {
-        let (connect, reply, park) = (Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(3));
-        Self { connect, reply: Some(reply), idle: None, park }
+        let seconds = Duration::from_secs;
+        Self { connect: seconds(1), reply: Some(seconds(5)), idle: None, park: seconds(3), slow: seconds(10) }
     }
 }
 

@@ -2,7 +2,7 @@
 
 mod acceptor;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::mpsc::{sync_channel, SyncSender};
@@ -14,9 +14,10 @@ use serde_json::{json, Value};
 
 use self::acceptor::{Acceptor, EndpointKey};
 use crate::clients::{ClientInfo, Seats};
-use crate::command::CommandTable;
+use crate::command::{CommandTable, Flags};
 use crate::dialect::memcached::verb::command_names;
 use crate::glob::{self, TooCostly};
+use crate::metrics::Standing;
 use crate::model::{Cluster, Kind};
 use crate::net::{Address, Resolver};
 use crate::shared::{worker_of, Paused, Shared};
@@ -275,6 +276,38 @@ impl Plane {
         self.shared.pauses.set(index, if seconds > 0.0 { until } else { 0 }, what);
     }
 
+    /// When a node last sent anything, and the oldest request that may be why it is silent: seconds ago.
+    pub fn standing(&self, cluster: &str, address: &str) -> NodeStanding {
+        let now = self.shared.millis(Instant::now());
+        #[allow(clippy::cast_precision_loss)]
+        let ago = |at: u64| now.saturating_sub(at) as f64 / 1e3;
+        let Standing { heard, slow } = self.shared.metrics.standing(cluster, address);
+        let slow = slow.map(|slow| SlowRequest {
+            command: self.command_name(slow.command),
+            age: ago(slow.since),
+            client: slow.client,
+            address: slow.address,
+            name: slow.name,
+        });
+        NodeStanding { heard: heard.map(ago), slow }
+    }
+
+    /// A node is known to be only busy: no connection to it is given up for its silence for so many seconds.
+    pub fn spare(&self, cluster: &str, address: &str, seconds: f64) {
+        let until = self.shared.millis(Instant::now()).saturating_add((seconds * 1e3) as u64);
+        self.shared.metrics.spare(cluster, address, until);
+    }
+
+    /// These commands took long lately in a cluster; no others did. One that is quick by its nature was held up.
+    pub fn expect_slow(&self, cluster: &str, commands: Vec<String>) {
+        let wanted: HashSet<String> = commands.into_iter().collect();
+        let table = self.shared.table();
+        let all = table.commands().iter().flat_map(|command| std::iter::once(command).chain(&command.subcommands));
+        let all = all.filter(|command| !command.flags.contains(Flags::FAST));
+        let ids = all.filter(|command| wanted.contains(&*command.name)).map(|c| c.id);
+        self.shared.slow.set(cluster, ids.collect());
+    }
+
     /// End a client's wait for a blocking command as a timeout would, or with an error; whether it was waiting.
     pub fn unblock(&self, client: u64, with_error: bool) -> bool {
         self.ask_all(|unblocked| Message::Unblock { client, with_error, unblocked }).contains(&true)
@@ -324,6 +357,21 @@ fn in_order(described: Vec<Vec<ClientInfo>>) -> Vec<ClientInfo> {
     let mut all: Vec<ClientInfo> = described.into_iter().flatten().collect();
     all.sort_unstable_by_key(|client| client.id);
     all
+}
+
+/// How a node stands with all workers; times are seconds ago.
+pub struct NodeStanding {
+    pub heard: Option<f64>,
+    pub slow: Option<SlowRequest>,
+}
+
+/// A request that may take long, and its client.
+pub struct SlowRequest {
+    pub command: String,
+    pub age: f64,
+    pub client: u64,
+    pub address: String,
+    pub name: Vec<u8>,
 }
 
 /// Each once.

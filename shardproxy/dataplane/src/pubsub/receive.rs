@@ -82,6 +82,10 @@ fn receive(turn: &mut Turn, clients: &mut Clients, index: usize, raw: &[u8]) -> 
             }
             return Ok(true);
         }
+        if subscriber.is_pinged {
+            subscriber.is_pinged = false; // one that is busy with a script answers, if only that
+            return Ok(true);
+        }
     }
     let Some([word, name]) = first_two(raw) else {
         let text = String::from_utf8_lossy(&raw[..raw.len().min(200)]).trim().to_owned();

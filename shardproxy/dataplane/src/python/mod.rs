@@ -150,6 +150,28 @@ impl DataPlane {
         self.plane.pause(cluster, seconds, only_writes);
     }
 
+    fn standing<'py>(&self, py: Python<'py>, cluster: &str, node: &str) -> PyResult<Bound<'py, PyDict>> {
+        let standing = self.plane.standing(cluster, node);
+        let found = PyDict::new(py);
+        found.set_item("heard", standing.heard)?;
+        if let Some(slow) = standing.slow {
+            found.set_item("command", slow.command)?;
+            found.set_item("age", slow.age)?;
+            found.set_item("client_id", slow.client)?;
+            found.set_item("address", slow.address)?;
+            found.set_item("name", PyBytes::new(py, &slow.name))?;
+        }
+        Ok(found)
+    }
+
+    fn spare(&self, cluster: &str, node: &str, seconds: f64) {
+        self.plane.spare(cluster, node, seconds);
+    }
+
+    fn expect_slow(&self, cluster: &str, commands: Vec<String>) {
+        self.plane.expect_slow(cluster, commands);
+    }
+
     fn unblock(&self, py: Python<'_>, client_id: u64, with_error: bool) -> bool {
         py.detach(|| self.plane.unblock(client_id, with_error))
     }

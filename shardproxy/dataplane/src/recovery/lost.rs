@@ -21,6 +21,8 @@ use crate::waiting;
 const LACKING: Duration = Duration::from_millis(50);
 const OUT_OF_FILES: &str = "the proxy has no file descriptor left";
 
+const NO_FILES: Lost = Lost { why: OUT_OF_FILES, was_streaming: false, busy: None };
+
 /// The connection is gone. What was not sent waits for the next one, reads are asked again, writes are in doubt. A node
 /// executes nothing of which it has but a part; yet what breaks a second connection half-way may be why it breaks.
 pub fn lost(turn: &mut Turn, clients: &mut Clients, index: usize, why: &str) {
@@ -39,6 +41,7 @@ pub fn lost(turn: &mut Turn, clients: &mut Clients, index: usize, why: &str) {
         link.metrics.connect_failures.increment();
     }
     let was_streaming = link.is_streaming;
+    let busy = link.trouble.busy.take();
     link.disconnect();
     link.back_off(turn.now, random);
     link.trouble.down_since.get_or_insert(turn.now);
@@ -62,9 +65,17 @@ pub fn lost(turn: &mut Turn, clients: &mut Clients, index: usize, why: &str) {
         if !was_ready {
             rest(turn, index);
         }
-        return lease_lost(turn, clients, index, was_streaming, why);
+        return lease_lost(turn, clients, index, &Lost { why, was_streaming, busy });
     }
-    shared_lost(turn, clients, index, was_streaming, why);
+    shared_lost(turn, clients, index, &Lost { why, was_streaming, busy });
+}
+
+/// How a connection was lost.
+struct Lost<'a> {
+    why: &'a str,
+    was_streaming: bool,
+    /// The error that its node answers everything with while it runs a script: so it does what was not sent.
+    busy: Option<Box<[u8]>>,
 }
 
 /// The engine is well, and has fewer databases than the config says: that is learned, and clients are told what it says.
@@ -103,13 +114,14 @@ pub fn out_of_files(turn: &mut Turn, clients: &mut Clients, index: usize) {
         waiting::lost(turn, index);
     } else if is_leased {
         rest(turn, index);
-        lease_lost(turn, clients, index, false, OUT_OF_FILES);
+        lease_lost(turn, clients, index, &NO_FILES);
     } else if is_retired && !is_memcached {
-        shared_lost(turn, clients, index, false, OUT_OF_FILES); // what waits here goes elsewhere
+        shared_lost(turn, clients, index, &NO_FILES); // what waits here goes elsewhere
     }
 }
 
-fn shared_lost(turn: &mut Turn, clients: &mut Clients, index: usize, was_streaming: bool, why: &str) {
+fn shared_lost(turn: &mut Turn, clients: &mut Clients, index: usize, lost: &Lost) {
+    let &Lost { why, was_streaming, .. } = lost;
     let link = &mut turn.links[index];
     let taken = link.exchange.take();
     let way = link.way;
@@ -129,7 +141,12 @@ fn shared_lost(turn: &mut Turn, clients: &mut Clients, index: usize, was_streami
             let is_unknown = part.is_sent && !may_repeat;
             let text = if is_unknown { in_doubt(&shard, request.is_read, why) } else { refusal(&shard, &label, why) };
             fail(turn, clients, way.cluster, &request, &text);
+        } else if let Some(text) = lost.busy.as_deref().filter(|_| stays) {
+            fail(turn, clients, way.cluster, &request, text);
         } else {
+            if part.has_left {
+                request.since = turn.micros; // it has waited for its reply, and waits for its node once
+            }
             request.is_retry |= part.has_left;
             if stays {
                 scripts::precede_all(turn, index, part.bytes);
@@ -154,7 +171,8 @@ fn shared_lost(turn: &mut Turn, clients: &mut Clients, index: usize, was_streami
 fn patience(turn: &Turn, way: &Way) -> (u32, String) {
     let Some(cluster) = turn.cluster(way.cluster) else { return (u32::MAX, String::new()) };
     let timeouts = cluster.spec.timeouts;
-    let patience = timeouts.reply.map_or(u32::MAX, |reply| wrapping_micros(timeouts.park + reply));
+    let replied = |reply: Duration| wrapping_micros(timeouts.park + reply.max(timeouts.slow));
+    let patience = timeouts.reply.map_or(u32::MAX, replied);
     (patience, turn.node_label(way.cluster, way.node).to_owned())
 }
 
@@ -171,7 +189,8 @@ fn lose_awaiting(turn: &mut Turn, clients: &mut Clients, index: usize) {
 
 /// A connection of a client's own is gone: what it watched is forgotten. What waited there waits elsewhere if it was
 /// not sent or only reads, else it is in doubt.
-fn lease_lost(turn: &mut Turn, clients: &mut Clients, index: usize, was_streaming: bool, why: &str) {
+fn lease_lost(turn: &mut Turn, clients: &mut Clients, index: usize, lost: &Lost) {
+    let &Lost { why, was_streaming, .. } = lost;
     let link = &mut turn.links[index];
     let way = link.way;
     let taken = link.exchange.take();
@@ -182,6 +201,8 @@ fn lease_lost(turn: &mut Turn, clients: &mut Clients, index: usize, was_streamin
         let request = part.entry;
         if part.is_sent && part.is_first && was_streaming {
             cut(turn, clients, &request, CloseReason::Cut);
+        } else if let Some(text) = lost.busy.as_deref().filter(|_| !part.has_left) {
+            fail(turn, clients, way.cluster, &request, text);
         } else if request.class == Class::Block && (!part.is_sent || request.is_read) {
             unsettled = Some(Unsettled { request, bytes: part.body() });
         } else {

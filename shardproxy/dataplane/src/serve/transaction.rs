@@ -76,6 +76,7 @@ pub fn queue(turn: &mut Turn, client: &mut Client, &Admitted { command, request 
         break_off(client);
         return answer_error(turn, client, command, &text);
     }
+    let is_slow = command.may_be_slow || turn.served(client.cluster).is_some_and(|served| served.is_slow(command.id));
     if matches!(command.route, Route::Only | Route::Offload) {
         liberties::take_whole(turn, client, command);
     }
@@ -93,6 +94,7 @@ pub fn queue(turn: &mut Turn, client: &mut Client, &Admitted { command, request 
         transaction.selects |= command.act == Act::Select;
         transaction.commands += 1;
         transaction.calls_script |= command.calls_script;
+        transaction.is_slow |= is_slow;
     }
     client.answer(&mut turn.pool, texts::QUEUED);
     Next::Go
@@ -230,6 +232,7 @@ fn exec(turn: &mut Turn, client: &mut Client, command: &Command) -> Next {
         asked: Asked::Exec(transaction.commands + 1),
         class: if is_corrected { Class::Publish } else { Class::Write },
         is_read: need == Need::Read,
+        is_slow: transaction.is_slow,
         ..Entry::of(client.owed(sequence), command, turn.micros)
     };
     transaction.begin();

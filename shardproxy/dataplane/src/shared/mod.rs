@@ -6,6 +6,7 @@ mod letters;
 mod pause;
 mod recent;
 mod scripts;
+mod slow;
 
 pub use census::Census;
 pub use events::{worker_of, ClientDid, Event, Events, Loss, NodeDown, NodeLost, Offload};
@@ -13,6 +14,7 @@ pub use letters::{Answer, Claim, Entrant, Letter, Told};
 pub use pause::{Paused, Pauses};
 pub use recent::{mark_of, Recent, Window};
 pub use scripts::{Scripts, REMEMBERED};
+pub use slow::SlowCommands;
 
 use letters::Post;
 use recent::Recents;
@@ -41,6 +43,7 @@ pub struct Shared {
     pub recents: Recents,
     pub scripts: Scripts,
     pub pauses: Pauses,
+    pub slow: SlowCommands,
     /// Connections of clients' own that all workers together may have.
     pub dedicated: Arc<Budget>,
     /// What could not be opened for want of a file descriptor.
@@ -72,6 +75,7 @@ impl Shared {
             recents: Recents::default(),
             scripts: Scripts::default(),
             pauses: Pauses::default(),
+            slow: SlowCommands::default(),
             dedicated: Arc::default(),
             lacking: AtomicU64::new(0),
             is_down_news: AtomicBool::new(false),

@@ -16,13 +16,14 @@ pub enum How {
     Miss,
 }
 
-const REFUSALS: [&str; 6] = [
+const REFUSALS: [&str; 7] = [
     "-READONLY You can't write against a read only replica.\r\n",
     "-LOADING Redis is loading the dataset in memory\r\n",
     "-MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.\r\n",
     "-NOREPLICAS Not enough good replicas to write.\r\n",
     "-CLUSTERDOWN The cluster is down\r\n",
     "-TRYAGAIN in a moment\r\n",
+    "-BUSY Redis is busy running a script.\r\n",
 ];
 
 /// What one connection has agreed on.

@@ -152,6 +152,11 @@ impl Rig {
         self.shared.pauses.set(0, until, what);
     }
 
+    /// A node is known to be only busy for so long, or no more.
+    pub fn spare(&self, node: &str, time: Duration) {
+        self.shared.metrics.spare("c", node, self.shared.millis(self.now + time));
+    }
+
     pub fn unblock(&self, client: u64, with_error: bool) {
         self.send(Message::Unblock { client, with_error, unblocked: sync_channel(1).0 });
     }

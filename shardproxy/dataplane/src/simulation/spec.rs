@@ -60,7 +60,7 @@ impl Spec {
             _ => json!({}),
         };
         let timeouts = match input.below(4) {
-            0 => json!({"reply": 0.5, "park": 0.3}),
+            0 => json!({"reply": 0.5, "park": 0.3, "slow": 0.9}),
             1 => json!({"idle": 5}),
             2 => json!({"reply": 2, "park": 6, "connect": 0.2}),
             _ => json!({}),

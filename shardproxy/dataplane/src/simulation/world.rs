@@ -241,6 +241,13 @@ impl<'a> World<'a> {
                     self.rig.unblock(id, with_error);
                 }
             }
+            60 => {
+                let number = self.pick_node();
+                let (doors, seconds) = (&self.doors, self.input.pick(&[0, 300, 3000]));
+                if let Some(doors) = doors {
+                    self.rig.spare(&doors.address(number), Duration::from_millis(seconds));
+                }
+            }
             _ => self.serve_all(),
         }
     }
@@ -431,6 +438,7 @@ const fn what(choice: u8) -> &'static str {
         57 => "CLIENT PAUSE",
         58 => "CLIENT KILL",
         59 => "CLIENT UNBLOCK",
+        60 => "a node is known to be busy",
         _ => "all nodes serve",
     }
 }

@@ -29,6 +29,8 @@ pub struct Served {
     pub reads_nearest: bool,
     /// `Limits::shard_queue`.
     pub shard_queue: usize,
+    /// Commands that took long lately, by their ids.
+    pub slow: Arc<[u16]>,
     /// That clients may select, and that the engine is not known to lack.
     pub databases: u32,
     /// Part number of each shard within one scatter-gathered command; scratch.
@@ -47,7 +49,7 @@ impl Writes {
         let spec = &cluster.spec;
         let has_reader = spec.endpoints.iter().any(|e| e.kind == EndpointKind::Reader);
         let recent = shared.recents.of(number, spec.reads != Reads::Primary || has_reader)?;
-        let under_way = spec.timeouts.park + spec.timeouts.reply.unwrap_or_default();
+        let under_way = spec.timeouts.park + spec.timeouts.reply.unwrap_or_default().max(spec.timeouts.slow);
         Some(Self { recent, window: Window { staleness: spec.max_staleness, under_way } })
     }
 }
@@ -92,6 +94,7 @@ impl Served {
             spreads_reads: reads != Reads::Primary,
             reads_nearest: reads == Reads::Nearest,
             shard_queue,
+            slow: Arc::default(),
             databases,
             parts: vec![u16::MAX; shards],
         }
@@ -106,6 +109,11 @@ impl Served {
         }
         let link = &links[known as usize];
         (link.state == State::Ready && link.exchange.bytes() < self.shard_queue).then_some(known as usize)
+    }
+
+    /// Whether a command took long lately.
+    pub fn is_slow(&self, command: u16) -> bool {
+        self.slow.binary_search(&command).is_ok()
     }
 
     /// A write was executed by now.

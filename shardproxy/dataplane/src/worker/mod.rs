@@ -12,6 +12,7 @@ mod nodes;
 #[cfg(any(test, fuzzing))]
 mod probe;
 mod reading;
+mod slow;
 mod ticks;
 mod writing;
 
@@ -32,6 +33,7 @@ use crate::clients::{Clients, Deferral};
 use crate::command::CommandTable;
 use crate::complete::Errands;
 use crate::dialect::resp::request::RequestParser;
+use crate::metrics::NodeMetrics;
 use crate::shared::Shared;
 use crate::turn::Turn;
 use crate::{pubsub, recovery, waiting};
@@ -80,6 +82,8 @@ pub struct Worker {
     chores: VecDeque<Chore>,
     /// A turn took as many messages as it may, and there may be more.
     has_mail: bool,
+    /// Nodes that were told to owe what may take long.
+    busy: Vec<Arc<NodeMetrics>>,
     next_tick: Instant,
     sweep: usize,
     is_draining: bool,
@@ -119,6 +123,7 @@ impl Worker {
             parser: RequestParser::new(),
             scratch: vec![0; READ_SIZE],
             errands: Errands::default(),
+            busy: Vec::new(),
             unread: Vec::new(),
             throttled: Vec::new(),
             deferred: Vec::new(),

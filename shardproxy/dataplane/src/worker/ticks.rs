@@ -45,6 +45,7 @@ impl Worker {
             }
         }
         let links: Vec<usize> = self.turn.links.iter().map(|(index, _)| index).collect();
+        self.tell_standing();
         for index in links {
             self.tick_link(index);
         }
@@ -74,11 +75,11 @@ impl Worker {
         if link.leased().and_then(|leased| leased.deposed).is_some_and(|patience| patience < now) {
             return recovery::lost(&mut self.turn, &mut self.clients, index, "the primary is being replaced");
         }
-        if link.is_overdue(now, &timeouts) {
+        if link.is_overdue(now, &timeouts) && !self.is_spared(link, &timeouts) {
             link.metrics.timeouts.increment();
+            let link = &self.turn.links[index];
             let why = if link.state == State::Ready {
-                let limit = timeouts.reply.unwrap_or_default().as_secs_f64();
-                format!("no reply for {limit} s (timeouts.reply)")
+                self.why_overdue(link, &timeouts)
             } else {
                 format!("not connected within {} s (timeouts.connect)", timeouts.connect.as_secs_f64())
             };

@@ -2,6 +2,7 @@
 
 mod asides;
 mod blocking;
+mod busy;
 mod cache;
 #[allow(dead_code)] // `memory` uses the rest
 mod client;
