@@ -5,6 +5,7 @@ mod client;
 mod info;
 mod seats;
 mod subscriptions;
+mod taps;
 mod transaction;
 mod waiting;
 
@@ -13,6 +14,7 @@ pub use client::{Client, Deferral, Details, Flow, ReplyMode};
 pub use info::ClientInfo;
 pub use seats::{Seat, Seats};
 pub use subscriptions::{Errand, Stage, Subscriptions, Words};
+pub use taps::{Batch, Tap, Tapping, Taps};
 pub use transaction::Transaction;
 pub use waiting::Waiting;
 

@@ -16,6 +16,7 @@ pub enum Act {
     ClientSetName,
     Echo,
     Hello,
+    Monitor,
     Ping,
     Quit,
     ReadOnly,
@@ -39,6 +40,7 @@ pub enum Act {
     /// It waits, with its timeout as the last argument, or as the first.
     WaitLast,
     WaitFirst,
+    Migrate,
     Move,
     Scan,
     ScriptFlush,
@@ -46,7 +48,7 @@ pub enum Act {
     Wait,
 }
 
-const ACTS: [(&str, Act); 44] = [
+const ACTS: [(&str, Act); 46] = [
     ("asking", Act::Asking),
     ("auth", Act::Auth),
     ("client|getname", Act::ClientGetName),
@@ -58,6 +60,7 @@ const ACTS: [(&str, Act); 44] = [
     ("client|setname", Act::ClientSetName),
     ("echo", Act::Echo),
     ("hello", Act::Hello),
+    ("monitor", Act::Monitor),
     ("ping", Act::Ping),
     ("quit", Act::Quit),
     ("readonly", Act::ReadOnly),
@@ -86,6 +89,7 @@ const ACTS: [(&str, Act); 44] = [
     ("bzpopmax", Act::WaitLast),
     ("blmpop", Act::WaitFirst),
     ("bzmpop", Act::WaitFirst),
+    ("migrate", Act::Migrate),
     ("move", Act::Move),
     ("scan", Act::Scan),
     ("script|flush", Act::ScriptFlush),
@@ -94,8 +98,7 @@ const ACTS: [(&str, Act); 44] = [
 ];
 
 /// What CLIENT PAUSE WRITE holds beside commands that write.
-const MAY_CHANGE: [&str; 9] =
-    ["eval", "evalsha", "fcall", "publish", "spublish", "pfcount", "exec", "flushall", "flushdb"];
+const MAY_CHANGE: [&str; 6] = ["eval", "evalsha", "fcall", "publish", "spublish", "pfcount"];
 
 /// What the control plane asks of every shard: of a cluster of one, its engine may be asked in a transaction. Not what
 /// the proxy has a memory of its own for, as SCRIPT FLUSH, nor what cannot be within one, as SCRIPT KILL.

@@ -10,7 +10,7 @@ mod span;
 mod table;
 
 pub use act::Act;
-pub use definition::{Command, Join, Keys, Route};
+pub use definition::{Code, Command, Join, Keys, Route};
 pub use flags::Flags;
 pub use keys::{key_positions, sort_positions, streams, KeysError};
 pub use overrides::Overrides;

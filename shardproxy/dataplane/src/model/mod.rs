@@ -16,7 +16,7 @@ pub use cluster::{
 pub use durations::wrapping_micros;
 pub use memcached::{Action, Discovery, MemcachedSpec};
 pub use placement::Placement;
-pub use script::{digest_of, Digest};
+pub use script::{digest_of, digest_of_body, is_without_writes, Digest};
 pub use speech::{Lane, Speech};
 pub use terms::{Terms, NONE as NO_TERMS};
 pub use topic::Kind;

@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::{answer, answer_error, block, databases, has_one_shard, refusal, refuse, shard_of, slot_of_keys, Next};
 use crate::admit::Admitted;
 use crate::clients::{Client, Flow, Waiting};
-use crate::command::{Act, Command, Flags, Route};
+use crate::command::{Act, Code, Command, Flags, Route};
 use crate::dialect::resp::{write, Request};
 use crate::dialect::texts;
 use crate::exchange::{Asked, Entry, LARGE};
@@ -75,7 +75,10 @@ pub fn queue(turn: &mut Turn, client: &mut Client, &Admitted { command, request 
         transaction.queue(scan.as_deref().unwrap_or(request.bytes));
         transaction.is_corrected |= command.act.is_corrected();
         transaction.commands += 1;
-        transaction.calls_script |= command.calls_script;
+        transaction.calls_script |= command.runs == Some(Code::Digest);
+    }
+    if command.runs == Some(Code::Body) {
+        scripts::see_run(turn, client.cluster, request.argument(1));
     }
     client.answer(&mut turn.pool, texts::QUEUED);
     Next::Go
@@ -195,7 +198,7 @@ fn exec(turn: &mut Turn, client: &mut Client, command: &Command) -> Next {
         exchange.push(entry, &transaction.queued);
     }
     turn.links.mark(link);
-    client.is_special = client.is_subscriber();
+    client.is_special = client.is_listener();
     if transaction.is_watching {
         client.flow = Flow::Barrier;
         return Next::Wait;
@@ -289,7 +292,7 @@ fn unwatch(turn: &mut Turn, client: &mut Client, command: &Command) -> Next {
 
 /// Forget the transaction and what it watched; its connection goes back to the pool.
 pub fn end(turn: &mut Turn, client: &mut Client) {
-    client.is_special = client.is_subscriber();
+    client.is_special = client.is_listener();
     let Some(mut transaction) = client.transaction.take() else { return };
     turn.pool.take_back(&mut transaction.queued);
     if !transaction.is_watching {

@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqC
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
+use crate::clients::Taps;
 use crate::command::CommandTable;
 use crate::metrics::{Registry, WorkerMetrics};
 use crate::model::Cluster;
@@ -34,6 +35,7 @@ pub struct Shared {
     pub recents: Recents,
     pub scripts: Scripts,
     pub pauses: Pauses,
+    pub taps: Arc<Taps>,
     /// Connections of clients' own that all workers together may have.
     pub dedicated: Arc<Budget>,
     /// What could not be opened for want of a file descriptor.
@@ -64,6 +66,7 @@ impl Shared {
             recents: Recents::default(),
             scripts: Scripts::default(),
             pauses: Pauses::default(),
+            taps: Arc::default(),
             dedicated: Arc::default(),
             lacking: AtomicU64::new(0),
             is_down_news: AtomicBool::new(false),
@@ -109,7 +112,7 @@ impl Shared {
     /// Bytes of buffers of all workers as of their last ticks, and their cap (0 = none).
     pub fn buffers(&self) -> (usize, usize) {
         let of_workers: usize = self.workers.iter().map(|w| w.buffers.get() as usize).sum();
-        (of_workers + self.census.held() + self.events.held(), self.buffers)
+        (of_workers + self.census.held() + self.events.held() + self.taps.held(), self.buffers)
     }
 
     /// What each worker would hold of all workers' buffers if all held the same.

@@ -58,7 +58,7 @@ pub enum Message {
 #[derive(Default)]
 pub struct Mailbox {
     queue: Mutex<VecDeque<Message>>,
-    waker: Mutex<Option<Waker>>,
+    waker: Mutex<Option<Arc<Waker>>>,
 }
 
 impl Mailbox {
@@ -70,7 +70,7 @@ impl Mailbox {
     }
 
     /// From now on `waker` is woken for each message.
-    pub fn attach(&self, waker: Waker) {
+    pub fn attach(&self, waker: Arc<Waker>) {
         let _ = waker.wake(); // messages may have come before
         *lock(&self.waker) = Some(waker);
     }

@@ -12,6 +12,7 @@ mod nodes;
 #[cfg(any(test, fuzzing))]
 mod probe;
 mod reading;
+mod taps;
 mod ticks;
 mod writing;
 
@@ -100,7 +101,9 @@ const fn link_token(index: usize) -> Token {
 impl Worker {
     pub fn new(number: usize, shared: &Arc<Shared>, mailbox: Arc<Mailbox>) -> io::Result<Self> {
         let poll = Poll::new()?;
-        mailbox.attach(Waker::new(poll.registry(), WAKE)?);
+        let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
+        mailbox.attach(waker.clone());
+        shared.taps.attach(number, waker);
         let table = shared.table();
         let (mut turn, mut clients) =
             (Turn::new(number, poll.registry().try_clone()?, shared.clone()), Clients::default());
@@ -194,6 +197,7 @@ impl Worker {
         self.retry_due();
         pubsub::work(&mut self.turn, &mut self.clients);
         self.turn.settle_pubsub();
+        self.hear_taps();
         self.flush(!events.is_empty());
         if self.turn.accounts.is_over() {
             self.relieve(false);

@@ -18,7 +18,9 @@ mod identity;
 mod large;
 mod limits;
 mod losses;
+mod monitoring;
 mod offloads;
+mod pausing;
 #[allow(dead_code)] // `memory` uses the rest
 mod proxy;
 mod recent;

@@ -1,10 +1,13 @@
 //! CLIENT subcommands that concern only the connection itself.
 
 use super::Answer;
+use crate::admit::unknown_subcommand;
 use crate::clients::{Client, Details, ReplyMode};
-use crate::command::Act;
+use crate::command::{Act, Command};
 use crate::dialect::resp::Request;
 use crate::dialect::{resp::write, texts};
+use crate::serve::refusal;
+use crate::turn::Turn;
 
 pub const BAD_NAME: &str = "ERR Client names cannot contain spaces, newlines or special characters.";
 
@@ -19,7 +22,6 @@ pub fn answer(client: &mut Client, act: Act, request: &Request) -> Answer {
         Act::ClientSetName => set_name(client, request.argument(2)),
         Act::ClientSetInfo => set_info(client, request),
         Act::ClientNoEvict => switch(client, request, |d, on| d.no_evict = on),
-        Act::ClientNoTouch => switch(client, request, |d, on| d.no_touch = on),
         Act::ClientReply => reply_mode(client, request.argument(2)),
         _ => Answer::error("ERR the command is not supported yet"),
     }
@@ -63,6 +65,27 @@ fn set_info(client: &mut Client, request: &Request) -> Answer {
         client.details().lib_version = value.to_vec();
     }
     Answer::of(texts::OK)
+}
+
+/// Since Redis 7.2. A node could not tell whose reads are to leave no trace.
+pub fn no_touch(turn: &Turn, client: &Client, command: &Command, request: &Request) -> Answer {
+    let version = turn.cluster(client.cluster).map_or("", |cluster| cluster.spec.version.as_str());
+    let wanted = request.argument(2);
+    if !is_since(version, (7, 2)) {
+        Answer::error(&unknown_subcommand("client", request.argument(1)))
+    } else if wanted.eq_ignore_ascii_case(b"OFF") {
+        Answer::of(texts::OK)
+    } else if wanted.eq_ignore_ascii_case(b"ON") {
+        Answer::error(&refusal(command))
+    } else {
+        Answer::error("ERR syntax error")
+    }
+}
+
+/// Whether an engine's version is this one or a newer one.
+fn is_since(version: &str, (major, minor): (u32, u32)) -> bool {
+    let mut parts = version.split('.').map(|part| part.parse().unwrap_or(0));
+    (parts.next().unwrap_or(0), parts.next().unwrap_or(0)) >= (major, minor)
 }
 
 fn switch(client: &mut Client, request: &Request, set: fn(&mut Details, bool)) -> Answer {
