@@ -17,4 +17,10 @@ def settings_now(clusters: Mapping[str, Configured], cluster: str) -> Settings:
     config = configured.settings.config
     writable = config.endpoints.primary or config.endpoints.configuration
     primary = writable.addresses[0] if writable else None
-    return Settings(config.endpoints.configuration, primary, config.commands, config.timeouts.park)
+    return Settings(
+        config.endpoints.configuration,
+        primary,
+        config.commands,
+        config.limits.clients,
+        config.timeouts.park,
+    )

@@ -13,7 +13,9 @@ from dataclasses import replace
 from typing import cast
 
 from shardproxy.commands.call import Call, CommandError, Handler
+from shardproxy.commands.counters import Counts
 from shardproxy.commands.info_merge import Section, info_read, info_write, sections_merge
+from shardproxy.commands.own import is_own
 from shardproxy.commands.shards import Answer, ask_all, ask_every
 from shardproxy.commands.table import lower
 from shardproxy.model import Address
@@ -61,8 +63,8 @@ def _read(answer: Answer) -> dict[str, Section]:
 def _as_proxy(call: Call, sections: dict[str, Section]) -> None:
     """Put ourselves where the sections speak of the server one is connected to."""
     here = Address.parse(call.offload.local_address)
-    statistics = call.dataplane.statistics().clusters.get(call.topology.cluster)
     identity = hashlib.sha1(f"{call.topology.cluster} {here}".encode(), usedforsecurity=False).hexdigest()
+    counts = call.counters.counted(call.topology.cluster, call.statistics)
     if call.is_reader and "replication" in sections:
         sections["replication"] = Section(
             "Replication", {**_as_replica(call), **sections["replication"].fields}
@@ -76,7 +78,8 @@ def _as_proxy(call: Call, sections: dict[str, Section]) -> None:
             "executable": "",
             "config_file": "",
         },
-        "clients": {"connected_clients": str(statistics.clients)} if statistics else {},
+        "clients": _clients(call),
+        "stats": _stats(call, counts),
         "replication": {"role": "slave" if call.is_reader else "master", "master_replid": identity},
         "cluster": {"cluster_enabled": str(int(call.plays_cluster))},
     }
@@ -84,10 +87,68 @@ def _as_proxy(call: Call, sections: dict[str, Section]) -> None:
         if name in sections:
             present = sections[name].fields
             present.update({k: v for k, v in fields.items() if k in present or k == "redis_mode"})
+    for name in ("commandstats", "latencystats"):
+        if name in sections:
+            _without_own(call, sections[name].fields, counts)
     if "replication" in sections:  # replicas are counted; whose they are is in the shards' lines
         fields = sections["replication"].fields
         for name in [name for name in fields if name.removeprefix("slave").isdigit()]:
             del fields[name]
+
+
+def _clients(call: Call) -> dict[str, str]:
+    """The proxy's own: a node's are the proxy's connections."""
+    statistics = call.statistics
+    if statistics is None:
+        return {}
+    blocked = statistics.blocked + call.followers.count(call.topology.cluster)
+    fields = {
+        "connected_clients": statistics.clients,
+        "blocked_clients": blocked,
+        "tracking_clients": 0,
+        "cluster_connections": 0,
+    }
+    if call.settings.clients:
+        fields["maxclients"] = call.settings.clients
+    return {name: str(value) for name, value in fields.items()}
+
+
+def _stats(call: Call, counts: Counts) -> dict[str, str]:
+    """What the proxy's clients did, as the proxy counts it; and what they are subscribed to."""
+    channels, patterns, shard_channels = call.dataplane.topic_counts(call.topology.cluster)
+    fields = {
+        "total_connections_received": counts.connections,
+        "rejected_connections": counts.refused,
+        "total_commands_processed": counts.all_calls,
+        "total_net_input_bytes": counts.bytes_in,
+        "total_net_output_bytes": counts.bytes_out,
+        "pubsub_channels": channels,
+        "pubsub_patterns": patterns,
+        "pubsubshard_channels": shard_channels,
+        "tracking_total_keys": 0,
+        "tracking_total_items": 0,
+        "tracking_total_prefixes": 0,
+    }
+    return {name: str(value) for name, value in fields.items()}
+
+
+def _without_own(call: Call, fields: dict[str, str], counts: Counts) -> None:
+    """Of commands that nodes know from the proxy alone, show what applications called."""
+    for name, value in list(fields.items()):
+        what, _, command = name.partition("_")
+        if what == "latency":
+            command = name.removeprefix("latency_percentiles_usec_")
+        known = call.table.get(command)
+        if known is None or not is_own(known):
+            continue
+        count = counts.commands.get(command)
+        if not counts.calls(command) or count is None:
+            del fields[name]
+        elif what == "cmdstat":
+            each = dict(part.partition("=")[::2] for part in value.split(","))
+            calls, cost = count.ok + count.error, float(each.get("usec_per_call", "0"))
+            each |= {"calls": str(calls), "usec": str(round(calls * cost)), "failed_calls": str(count.error)}
+            fields[name] = ",".join(f"{part}={number}" for part, number in each.items())
 
 
 def _proxy(call: Call, answers: list[Answer]) -> Section:

@@ -9,7 +9,9 @@ from typing import cast
 
 from shardproxy.commands.call import Call, Handler
 from shardproxy.commands.joins import everywhere, texts, total
+from shardproxy.commands.own import is_own
 from shardproxy.commands.shards import Answer, ask_all
+from shardproxy.commands.table import lower
 from shardproxy.wire.reply import Reply
 
 HISTORY = 160  # samples an engine keeps of an event (LATENCY_TS_LEN in latency.h)
@@ -34,10 +36,21 @@ async def latency_history(call: Call) -> Reply:
 
 
 async def latency_histogram(call: Call) -> Reply:
-    """Per command the calls and the buckets of all shards, which are cumulative counts by microseconds."""
+    """Per command the calls and the buckets of all shards, which are cumulative counts by microseconds.
+
+    Without those that nodes know from the proxy alone, which answers them when an application asks.
+    """
     answers = await ask_all(call, *call.args, resp=3)
-    names = dict.fromkeys(name for answer in answers for name in _commands(answer))
-    return {name: _joined([_commands(a)[name] for a in answers if name in _commands(a)]) for name in names}
+    names = [name for answer in answers for name in _commands(answer) if not _is_own(call, name)]
+    return {
+        name: _joined([_commands(a)[name] for a in answers if name in _commands(a)])
+        for name in dict.fromkeys(names)
+    }
+
+
+def _is_own(call: Call, name: bytes) -> bool:
+    command = call.table.get(lower(name))
+    return command is not None and is_own(command)
 
 
 def _commands(answer: Answer) -> Mapping[bytes, Mapping[bytes, Reply]]:
