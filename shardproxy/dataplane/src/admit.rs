@@ -36,7 +36,7 @@ pub enum Verdict<'a> {
     /// An error says why not.
     Refuse(&'a Command, Vec<u8>),
     /// CLIENT PAUSE holds it.
-    Pause,
+    Pause(&'a Command),
 }
 
 /// Judge a request whose command was found by its name.
@@ -62,7 +62,7 @@ pub fn judge<'a>(
         return Verdict::Refuse(command, error(NOT_WHILE_MONITORING));
     }
     if is_held(turn, client, table, command, request) {
-        return Verdict::Pause;
+        return Verdict::Pause(command);
     }
     let is_in_multi = client.transaction.as_deref().is_some_and(|t| t.is_open);
     if turn.accounts.pressure == Pressure::Full && takes_memory(command) {
@@ -107,9 +107,7 @@ fn may_change(turn: &Turn, cluster: usize, command: &Command, request: &Request)
     let name = request.argument(1);
     let is_without_writes = match code {
         Code::Body => is_without_writes(name),
-        Code::Digest => {
-            digest_of(name).and_then(|digest| is_without_writes(&shared.scripts.get(cluster, digest)?))
-        }
+        Code::Digest => digest_of(name).and_then(|digest| is_without_writes(&shared.scripts.get(cluster, digest)?)),
         Code::Function => shared.pauses.is_without_writes(cluster, name),
     };
     is_without_writes.map_or(command.is_paused_as_write, |is_without| !is_without)

@@ -46,7 +46,9 @@ async def test_script_is_loaded_everywhere(scripted: Fleet) -> None:
             assert node.ask("SCRIPT", "EXISTS", digest) == [1]
         assert await desk.ask("SCRIPT", "EXISTS", digest, "nope") == b"*2\r\n:1\r\n:0\r\n"
         primaries(scripted)[1].ask("SCRIPT", "FLUSH")
-        assert await desk.ask("SCRIPT", "EXISTS", digest) == b"*1\r\n:1\r\n"  # it comes back when it is called
+        assert (
+            await desk.ask("SCRIPT", "EXISTS", digest) == b"*1\r\n:1\r\n"
+        )  # it comes back when it is called
         assert await desk.ask("SCRIPT", "FLUSH") == b"+OK\r\n"
         assert primaries(scripted)[0].ask("SCRIPT", "EXISTS", digest) == [0]
         assert await desk.ask("SCRIPT", "EXISTS", digest) == b"*1\r\n:0\r\n"

@@ -75,7 +75,10 @@ fn serve_found(
         Verdict::Serve(admitted) if turn.tapping.hears(client.cluster) => tap::serve(turn, client, table, &admitted),
         Verdict::Serve(admitted) => dispatch(turn, client, &admitted),
         Verdict::Queue(admitted) => transaction::queue(turn, client, &admitted),
-        Verdict::Pause => Next::Pause,
+        Verdict::Pause(command) => {
+            client.last_command = command.id;
+            Next::Pause
+        }
         Verdict::Refuse(command, text) => {
             transaction::refused(turn, client, command);
             answer_error(turn, client, command, &text)

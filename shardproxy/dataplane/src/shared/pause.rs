@@ -83,7 +83,8 @@ mod tests {
         pauses.set(2, 0, 50, Paused::Writes, Functions::from([(b"f".to_vec(), true)]));
         pauses.at(49, &mut found);
         assert_eq!(found, [Paused::Nothing, Paused::All, Paused::Writes]);
-        let without_writes = [(1, b"f"), (2, b"f"), (2, b"g")].map(|(cluster, name)| pauses.is_without_writes(cluster, name));
+        let without_writes =
+            [(1, b"f"), (2, b"f"), (2, b"g")].map(|(cluster, name)| pauses.is_without_writes(cluster, name));
         assert_eq!(without_writes, [None, Some(true), None]);
         pauses.at(50, &mut found);
         assert_eq!(found, [Paused::Nothing, Paused::All, Paused::Nothing]);

@@ -74,7 +74,9 @@ mod tests {
         parser.parse(&bytes, &RequestLimits::NONE).unwrap();
         let request = Request { bytes: &bytes, spans: parser.spans() };
         let mut out = Vec::new();
-        write_line(&mut out, Duration::from_micros(1_339_518_083_007_412), (3, "1.2.3.4:5"), &request, |at| at == secret);
+        write_line(&mut out, Duration::from_micros(1_339_518_083_007_412), (3, "1.2.3.4:5"), &request, |at| {
+            at == secret
+        });
         String::from_utf8(out).unwrap()
     }
 
