@@ -165,7 +165,7 @@ def test_redis_cli_looks_at_it(watching: Proxy, client: Wire) -> None:
     client.ask("RPUSH", "list", *KEYS)
     assert "has 12 items" in redis_cli(watching, "--bigkeys")
     assert "Sampled 13 keys in the keyspace" in redis_cli(watching, "--memkeys")
-    assert "SET" in redis_cli(watching, "SLOWLOG", "GET", "5")
+    assert "MEMORY\nUSAGE\n" in redis_cli(watching, "SLOWLOG", "GET", "5")
     with subprocess.Popen(
         ("redis-cli", "-p", str(watching.port), "--stat", "-i", "0.01"), stdout=subprocess.PIPE, text=True
     ) as process:

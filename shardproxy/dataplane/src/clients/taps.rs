@@ -84,13 +84,7 @@ impl Taps {
     }
 
     /// A client hears its cluster, and has no more than `client_output` unread.
-    pub fn add(
-        self: &Arc<Self>,
-        cluster: usize,
-        worker: usize,
-        ticket: (usize, u32),
-        client_output: usize,
-    ) -> Box<Tapping> {
+    pub fn add(self: &Arc<Self>, cluster: usize, worker: usize, ticket: (usize, u32), client_output: usize) -> Tapping {
         let limit = client_output.min(UNREAD);
         let tap = Arc::new(Tap { worker, ticket, limit, cluster, queue: Mutex::default() });
         let mut taps = lock(&self.by_cluster);
@@ -99,7 +93,7 @@ impl Taps {
         }
         taps[cluster].push(tap.clone());
         self.version.fetch_add(1, SeqCst);
-        Box::new(Tapping { taps: self.clone(), tap })
+        Tapping { taps: self.clone(), tap }
     }
 
     fn remove(&self, tap: &Arc<Tap>) {

@@ -22,6 +22,7 @@ pub fn sha1(bytes: &[u8]) -> [u8; 20] {
     digest
 }
 
+#[allow(clippy::many_single_char_names)] // as RFC 3174 names them
 fn add(state: &mut [u32; 5], block: &[u8]) {
     let mut words = [0u32; 80];
     for (word, four) in words.iter_mut().zip(block.chunks_exact(4)) {
@@ -49,7 +50,7 @@ fn add(state: &mut [u32; 5], block: &[u8]) {
 #[cfg(test)]
 mod tests {
     fn hex(bytes: &[u8]) -> String {
-        super::sha1(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+        super::sha1(bytes).map(|byte| format!("{byte:02x}")).concat()
     }
 
     /// RFC 3174, and lengths around the ends of blocks as sha1sum has them.

@@ -15,7 +15,8 @@ pub fn begin(turn: &mut Turn, client: &mut Client) -> bool {
         return false;
     }
     let limit = turn.cluster(client.cluster).map_or(0, |cluster| cluster.spec.limits.client_output);
-    client.tap = Some(turn.shared.taps.add(client.cluster, turn.number, client.ticket(), limit));
+    let tapping = turn.shared.taps.add(client.cluster, turn.number, client.ticket(), limit);
+    client.tap = Some(Box::new(tapping));
     client.is_special = true;
     true
 }

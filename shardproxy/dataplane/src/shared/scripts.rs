@@ -134,7 +134,9 @@ mod tests {
         scripts.keep(0, [b'a'; 40], b"loaded");
         let bodies: Vec<Vec<u8>> = (0..3).map(|byte| vec![byte; RUN / 2]).collect();
         let before = scripts.forgotten();
-        bodies.iter().for_each(|body| scripts.keep_run(0, body));
+        for body in &bodies {
+            scripts.keep_run(0, body);
+        }
         assert_ne!(scripts.forgotten(), before, "who knew the first one is told");
         let found = bodies.iter().map(|body| scripts.get(0, digest_of_body(body)).is_some());
         assert_eq!(found.collect::<Vec<_>>(), [false, true, true]);

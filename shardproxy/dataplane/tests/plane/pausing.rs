@@ -6,7 +6,7 @@ use crate::proxy::{until, Proxy, Spec};
 
 const ONLY_READS: &str = "#!lua flags=no-writes\nreturn 1";
 const WRITES: &str = "#!lua\nreturn 1";
-/// Of ONLY_READS and of "return 1".
+/// Of `ONLY_READS` and of `return 1`.
 const READS_DIGEST: &str = "77f21361171213377cb083e2ffc2ae24ffdff8fb";
 const PLAIN_DIGEST: &str = "e0e1f9fabfc9d4800c877a703b823ac0578ff8db";
 
