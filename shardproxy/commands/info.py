@@ -14,8 +14,8 @@ from typing import cast
 
 from shardproxy.commands.call import Call, CommandError, Handler
 from shardproxy.commands.counters import Counts
+from shardproxy.commands.info_commands import calls_correct, times_correct
 from shardproxy.commands.info_merge import Section, info_read, info_write, sections_merge
-from shardproxy.commands.own import is_own
 from shardproxy.commands.shards import Answer, ask_all, ask_every
 from shardproxy.commands.table import lower
 from shardproxy.model import Address
@@ -87,9 +87,10 @@ def _as_proxy(call: Call, sections: dict[str, Section]) -> None:
         if name in sections:
             present = sections[name].fields
             present.update({k: v for k, v in fields.items() if k in present or k == "redis_mode"})
-    for name in ("commandstats", "latencystats"):
-        if name in sections:
-            _without_own(call, sections[name].fields, counts)
+    if "commandstats" in sections:
+        calls_correct(call.table, counts, sections["commandstats"].fields)
+    if "latencystats" in sections:
+        times_correct(call.table, counts, sections["latencystats"].fields)
     if "replication" in sections:  # replicas are counted; whose they are is in the shards' lines
         fields = sections["replication"].fields
         for name in [name for name in fields if name.removeprefix("slave").isdigit()]:
@@ -130,25 +131,6 @@ def _stats(call: Call, counts: Counts) -> dict[str, str]:
         "tracking_total_prefixes": 0,
     }
     return {name: str(value) for name, value in fields.items()}
-
-
-def _without_own(call: Call, fields: dict[str, str], counts: Counts) -> None:
-    """Of commands that nodes know from the proxy alone, show what applications called."""
-    for name, value in list(fields.items()):
-        what, _, command = name.partition("_")
-        if what == "latency":
-            command = name.removeprefix("latency_percentiles_usec_")
-        known = call.table.get(command)
-        if known is None or not is_own(known):
-            continue
-        count = counts.commands.get(command)
-        if not counts.calls(command) or count is None:
-            del fields[name]
-        elif what == "cmdstat":
-            each = dict(part.partition("=")[::2] for part in value.split(","))
-            calls, cost = count.ok + count.error, float(each.get("usec_per_call", "0"))
-            each |= {"calls": str(calls), "usec": str(round(calls * cost)), "failed_calls": str(count.error)}
-            fields[name] = ",".join(f"{part}={number}" for part, number in each.items())
 
 
 def _proxy(call: Call, answers: list[Answer]) -> Section:

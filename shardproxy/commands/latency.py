@@ -8,7 +8,7 @@ from itertools import accumulate
 from typing import cast
 
 from shardproxy.commands.call import Call, Handler
-from shardproxy.commands.joins import everywhere, texts, total
+from shardproxy.commands.joins import everywhere, texts
 from shardproxy.commands.own import is_own
 from shardproxy.commands.shards import Answer, ask_all
 from shardproxy.commands.table import lower
@@ -24,15 +24,24 @@ async def latency_latest(call: Call) -> Reply:
         for event, *row in cast("list[tuple[bytes, int, int, int]]", answer.reply):
             time, latest, worst = row
             known = events.get(event, [0, 0, 0])
-            newest = [time, latest] if time >= known[0] else known[:2]
-            events[event] = [*newest, max(worst, known[2])]
+            events[event] = [*max([time, latest], known[:2]), max(worst, known[2])]
     return [[event, *row] for event, row in events.items()]
 
 
 async def latency_history(call: Call) -> Reply:
+    """The samples of all shards: of each second the worst, as an engine keeps them."""
     answers = await ask_all(call, *call.args)
     samples = sorted(sample for answer in answers for sample in cast("list[list[int]]", answer.reply))
-    return samples[-HISTORY:]
+    seconds: dict[int, Reply] = {time: [time, latency] for time, latency in samples}
+    return list(seconds.values())[-HISTORY:]
+
+
+async def latency_reset(call: Call) -> Reply:
+    """How many events some shard had."""
+    latest = await ask_all(call, "LATENCY", "LATEST")
+    known = {row[0] for answer in latest for row in cast("list[list[bytes]]", answer.reply)}
+    await ask_all(call, *call.args)
+    return len(known & set(call.args[2:]) if len(call.args) > 2 else known)
 
 
 async def latency_histogram(call: Call) -> Reply:
@@ -79,5 +88,5 @@ HANDLERS: Mapping[str, Handler] = {
     "latency|histogram": latency_histogram,
     "latency|history": latency_history,
     "latency|latest": latency_latest,
-    "latency|reset": everywhere(total),
+    "latency|reset": latency_reset,
 }
