@@ -102,6 +102,11 @@ impl Rig {
         self.shared.metrics.cluster("c", 0).closed[reason as usize].get()
     }
 
+    /// So many clients count as blocked.
+    pub fn blocked(&self) -> u64 {
+        self.shared.metrics.cluster("c", 0).blocked.get()
+    }
+
     pub fn is_at_rest(&self) -> bool {
         self.worker.is_at_rest()
     }
