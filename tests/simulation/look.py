@@ -47,11 +47,18 @@ def is_well(world: World, group: Group, key: ShardKey) -> bool:
 def unfit_voters(sim: Simulation, key: ShardKey) -> Iterator[str]:
     """Who vouches although it has long been behind, and others could."""
     now, world, record = trio.current_time(), sim.world, sim.store.records.get(key)
-    if record is None or record.state is not ShardState.OK or len(record.promise.voters) <= record.wait:
+    if record is None:
         return
     primary = world.engine_at(record.primary)
-    if primary is None or world.is_unwell(primary) or primary.run_id != record.run_id:
-        sim.behind_since.clear()
+    if (
+        record.state is not ShardState.OK
+        or len(record.promise.voters) <= record.wait
+        or primary is None
+        or world.is_unwell(primary)
+        or primary.run_id != record.run_id
+    ):
+        for node in record.nodes:  # offsets of one primary are not those of the next
+            sim.behind_since.pop(node, None)
         return
     for voter in record.promise.voters:
         engine = world.engine_at(voter)
