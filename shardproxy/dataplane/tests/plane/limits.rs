@@ -121,7 +121,8 @@ fn who_asked_not_to_be_evicted_is_closed_when_there_is_nobody_else() {
         until("it is read", || proxy.plane.clients().iter().any(|client| client.input >= bytes));
     }
     // the heavier one goes on until memory is used up
-    let writer = std::thread::spawn(move || (0..1500).all(|_| kept.try_send(&[b'x'; 1 << 16])));
+    let chunk = vec![b'x'; 1 << 16];
+    let writer = std::thread::spawn(move || (0..1500).all(|_| kept.try_send(&chunk)));
     until("the other one is closed for that, and then it, too", || proxy.statistic("/closed/buffers") == 2);
     assert_eq!(other.reply(), "<end>");
     assert!(!writer.join().unwrap(), "it could go on");
