@@ -107,6 +107,12 @@ TABLE: tuple[Metric, ...] = (
     _worker("shardproxy_worker_restarts_total", COUNTER, "Restarts after a panic.", lambda w: w.restarts),
     Metric("shardproxy_topology_epoch", GAUGE, "Epoch of the topology served.", ("cluster",), _epochs),
     _cluster("shardproxy_clients", GAUGE, "Connected clients.", lambda c: c.clients),
+    _cluster(
+        "shardproxy_clients_blocked",
+        GAUGE,
+        "Clients whose command waits at a node or for a connection to do so, or is held by CLIENT PAUSE.",
+        lambda c: c.blocked,
+    ),
     _cluster("shardproxy_clients_accepted_total", COUNTER, "Clients accepted.", lambda c: c.accepted),
     _cluster("shardproxy_clients_refused_total", COUNTER, "Clients beyond the limit.", lambda c: c.refused),
     Metric(

@@ -85,6 +85,13 @@ async def every_node(call: Call) -> Reply:
     return all_alike(await ask_nodes(call, *call.args, resp=call.resp))
 
 
+async def config_resetstat(call: Call) -> Reply:
+    """What INFO shows counts anew, the nodes' counters and those of the proxy."""
+    reply = await every_node(call)
+    call.counters.begin(call.topology.cluster, call.statistics)
+    return reply
+
+
 HANDLERS: Mapping[str, Handler] = {
     "acl|deluser": every_node,
     "acl|load": every_node,
@@ -92,7 +99,7 @@ HANDLERS: Mapping[str, Handler] = {
     "acl|setuser": every_node,
     "bgrewriteaof": everywhere(all_alike),
     "bgsave": everywhere(all_alike),
-    "config|resetstat": every_node,
+    "config|resetstat": config_resetstat,
     "config|rewrite": every_node,
     "config|set": every_node,
     "debug": debug,

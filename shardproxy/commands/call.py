@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
+from shardproxy.commands.counters import Counters
 from shardproxy.commands.errands import Errands
 from shardproxy.commands.followers import Followers
 from shardproxy.commands.sources import Sources
@@ -14,7 +15,7 @@ from shardproxy.config import Commands, ConfigurationEndpoint
 from shardproxy.config.clusters import DATABASES
 from shardproxy.config.commands import EVERY
 from shardproxy.dataplane import Offloaded
-from shardproxy.dataplane.statistics import Statistics
+from shardproxy.dataplane.statistics import ClusterStatistics, Statistics
 from shardproxy.model import Address, EndpointKind, Topology
 from shardproxy.model.replication import ShardKey
 from shardproxy.nodes import NodeLinks
@@ -50,7 +51,13 @@ class Facade(Protocol):
         self, pattern: bytes, words: Iterable[bytes], *, ignores_case: bool
     ) -> list[bytes]: ...
 
-    def pause(self, cluster: str, seconds: float, *, only_writes: bool) -> None: ...
+    def pause(
+        self, cluster: str, seconds: float, *, only_writes: bool, functions: Mapping[bytes, bool]
+    ) -> None: ...
+
+    def script(self, cluster: str, digest: bytes) -> bytes | None: ...
+
+    def topic_counts(self, cluster: str) -> tuple[int, int, int]: ...
 
     async def unblock(self, client_id: int, *, with_error: bool) -> bool: ...
 
@@ -62,6 +69,7 @@ class Settings:
     configuration: ConfigurationEndpoint | None = None
     primary: Address | None = None  # of the endpoint for writes, where there is one
     commands: Commands = field(default_factory=Commands)
+    clients: int = 0  # that may be connected; 0 = as many as want to
     park: float = 3.0  # seconds to wait for a shard without a primary
     is_strict: bool = False  # one shard is what several are
     databases: int = DATABASES  # of one shard that is not
@@ -86,6 +94,7 @@ class Call:
     nodes: NodeLinks
     scripts: Sources  # by digest
     libraries: Sources  # of functions, by name
+    counters: Counters
     followers: Followers
     errands: Errands
     topologies: Mapping[str, Topology]  # as they are by now
@@ -121,6 +130,11 @@ class Call:
     def is_reader(self) -> bool:
         """Whether this endpoint only reads, from replicas."""
         return self.offload.endpoint == EndpointKind.READER.value
+
+    @property
+    def statistics(self) -> ClusterStatistics | None:
+        """What the data plane counts of the cluster now."""
+        return self.dataplane.statistics().clusters.get(self.topology.cluster)
 
     def slot_of(self, key: bytes) -> int:
         """The slot of a key, as the data plane routes it."""

@@ -146,12 +146,12 @@ def type_of(client: Client) -> str:
 def flags_of(client: Client) -> str:
     """The flags CLIENT LIST shows; N when there are none."""
     flags = {
+        "O": bool(client["is_monitor"]),
         "P": subscriptions(client) > 0,
         "x": client["queued"] is not None,
         "b": bool(client["is_blocked"]),
         "U": str(client["local_address"]).startswith("unix:"),
         "e": bool(client["no_evict"]),
-        "T": bool(client["no_touch"]),
     }
     return "".join(flag for flag, is_set in flags.items() if is_set) or "N"
 

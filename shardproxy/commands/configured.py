@@ -22,6 +22,7 @@ def settings_now(clusters: Mapping[str, Configured], cluster: str) -> Settings:
         config.endpoints.configuration,
         primary,
         config.commands,
+        config.limits.clients,
         config.timeouts.park,
         is_strict=config.slots is SlotRule.STRICT,
         databases=config.databases or DATABASES,

@@ -120,6 +120,10 @@ class Followers:
             waiting.end(UNBLOCKED if with_error else None)
         return bool(found)
 
+    def count(self, cluster: str) -> int:
+        """How many of the cluster's clients wait."""
+        return sum(waiting.cluster == cluster for waiting in self._waiting)
+
     def clients(self) -> set[int]:
         """The ids of all clients that wait."""
         return {waiting.client_id for waiting in self._waiting}

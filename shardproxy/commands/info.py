@@ -13,6 +13,8 @@ from dataclasses import replace
 from typing import cast
 
 from shardproxy.commands.call import Call, CommandError, Handler
+from shardproxy.commands.counters import Counts
+from shardproxy.commands.info_commands import calls_correct, times_correct
 from shardproxy.commands.info_merge import Section, info_read, info_write, sections_merge
 from shardproxy.commands.shards import Answer, ask_all, ask_every
 from shardproxy.commands.table import lower
@@ -62,9 +64,9 @@ def _read(answer: Answer) -> dict[str, Section]:
 def _as_proxy(call: Call, sections: dict[str, Section]) -> None:
     """Put ourselves where the sections speak of the server one is connected to."""
     here = Address.parse(call.offload.local_address)
-    statistics = call.dataplane.statistics().clusters.get(call.topology.cluster)
     is_cluster = call.plays_cluster and not call.is_relaxed
     identity = hashlib.sha1(f"{call.topology.cluster} {here}".encode(), usedforsecurity=False).hexdigest()
+    counts = call.counters.counted(call.topology.cluster, call.statistics)
     if call.is_reader and "replication" in sections:
         sections["replication"] = Section(
             "Replication", {**_as_replica(call), **sections["replication"].fields}
@@ -78,7 +80,8 @@ def _as_proxy(call: Call, sections: dict[str, Section]) -> None:
             "executable": "",
             "config_file": "",
         },
-        "clients": _clients(sections, statistics) if statistics else {},
+        "clients": _clients(call, sections),
+        "stats": _stats(call, counts),
         "replication": {"role": "slave" if call.is_reader else "master", "master_replid": identity},
         "cluster": {"cluster_enabled": str(int(is_cluster))},
     }
@@ -86,17 +89,50 @@ def _as_proxy(call: Call, sections: dict[str, Section]) -> None:
         if name in sections:
             present = sections[name].fields
             present.update({k: v for k, v in fields.items() if k in present or k == "redis_mode"})
+    if "commandstats" in sections:
+        calls_correct(call.table, counts, sections["commandstats"].fields)
+    if "latencystats" in sections:
+        times_correct(call.table, counts, sections["latencystats"].fields)
     if "replication" in sections:  # replicas are counted; whose they are is in the shards' lines
         fields = sections["replication"].fields
         for name in [name for name in fields if name.removeprefix("slave").isdigit()]:
             del fields[name]
 
 
-def _clients(sections: Mapping[str, Section], statistics: ClusterStatistics) -> dict[str, str]:
-    """Ours; who waits does so here, but for those who wait at the engines."""
-    there = sections["clients"].fields.get("blocked_clients", "0") if "clients" in sections else "0"
-    blocked = statistics.waiting + (int(there) if there.isdigit() else 0)
-    return {"connected_clients": str(statistics.clients), "blocked_clients": str(blocked)}
+def _clients(call: Call, sections: Mapping[str, Section]) -> dict[str, str]:
+    """The proxy's own: a node's are the proxy's connections."""
+    statistics = call.statistics
+    if statistics is None:
+        return {}
+    blocked = statistics.blocked + call.followers.count(call.topology.cluster)
+    fields = {
+        "connected_clients": statistics.clients,
+        "blocked_clients": blocked,
+        "tracking_clients": 0,
+        "cluster_connections": 0,
+    }
+    if call.settings.clients:
+        fields["maxclients"] = call.settings.clients
+    return {name: str(value) for name, value in fields.items()}
+
+
+def _stats(call: Call, counts: Counts) -> dict[str, str]:
+    """What the proxy's clients did, as the proxy counts it; and what they are subscribed to."""
+    channels, patterns, shard_channels = call.dataplane.topic_counts(call.topology.cluster)
+    fields = {
+        "total_connections_received": counts.connections,
+        "rejected_connections": counts.refused,
+        "total_commands_processed": counts.all_calls,
+        "total_net_input_bytes": counts.bytes_in,
+        "total_net_output_bytes": counts.bytes_out,
+        "pubsub_channels": channels,
+        "pubsub_patterns": patterns,
+        "pubsubshard_channels": shard_channels,
+        "tracking_total_keys": 0,
+        "tracking_total_items": 0,
+        "tracking_total_prefixes": 0,
+    }
+    return {name: str(value) for name, value in fields.items()}
 
 
 def _proxy(call: Call, answers: list[Answer]) -> Section:

@@ -1,7 +1,14 @@
 """Many nodes' INFO made one: read, merge field by field, write. Pure.
 
-How a field is merged follows from its name, else from its section: what is counted is summed, a state shows
-its worst, the rest is the first node's.
+How a field is merged follows from its name, else from its section:
+
+    what is counted or measured: keys, bytes, events, CPU            summed
+    what every shard has alike: scripts and functions                the largest: they count once
+    how good something is, what runs now, how long something took    the worst of all shards
+    limits                                                           summed; none when a shard has none
+    what a server is, and how it is set                              the first shard's
+
+What the proxy knows better, its clients and what these subscribe to, it writes over that (info.py).
 """
 
 from __future__ import annotations
@@ -149,6 +156,9 @@ FIELD_RULES: Mapping[str, Merge] = {
     "maxmemory": limit,
     "maxmemory_policy": same_or_mixed,
     "active_defrag_running": largest,
+    "number_of_cached_scripts": largest,
+    "number_of_functions": largest,
+    "number_of_libraries": largest,
     "loading": largest,
     "async_loading": largest,
     "current_cow_size_age": largest,
@@ -163,6 +173,7 @@ FIELD_RULES: Mapping[str, Merge] = {
     "aof_enabled": largest,
     "aof_rewrite_in_progress": largest,
     "aof_rewrite_scheduled": largest,
+    "aof_pending_rewrite": largest,
     "aof_last_rewrite_time_sec": largest,
     "aof_current_rewrite_time_sec": largest,
     "aof_last_bgrewrite_status": worst,
@@ -172,6 +183,7 @@ FIELD_RULES: Mapping[str, Merge] = {
     "expired_stale_perc": largest,
     "current_eviction_exceeded_time": largest,
     "current_active_defrag_time": largest,
+    "min_slaves_good_slaves": smallest,
     "role": first,
     "master_replid": first,
     "master_replid2": first,

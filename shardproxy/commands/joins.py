@@ -42,12 +42,6 @@ def all_alike(answers: Sequence[Answer]) -> Reply:
     return Raw(_checked(answers)[0].raw)
 
 
-def each_and(answers: Sequence[Answer]) -> Reply:
-    """Of lists of 0 and 1: 1 where all have 1."""
-    rows = [cast("list[int]", answer.reply) for answer in _checked(answers)]
-    return [min(column) for column in zip(*rows, strict=True)]
-
-
 def concatenated(answers: Sequence[Answer]) -> Reply:
     """One array of all their elements, which are passed on unread: there may be millions."""
     bodies = [answer.raw.partition(b"\r\n")[2] for answer in _checked(answers)]

@@ -8,8 +8,10 @@ from itertools import accumulate
 from typing import cast
 
 from shardproxy.commands.call import Call, Handler
-from shardproxy.commands.joins import everywhere, texts, total
+from shardproxy.commands.joins import everywhere, texts
+from shardproxy.commands.own import is_own
 from shardproxy.commands.shards import Answer, ask_all
+from shardproxy.commands.table import lower
 from shardproxy.wire.reply import Reply
 
 HISTORY = 160  # samples an engine keeps of an event (LATENCY_TS_LEN in latency.h)
@@ -22,22 +24,42 @@ async def latency_latest(call: Call) -> Reply:
         for event, *row in cast("list[tuple[bytes, int, int, int]]", answer.reply):
             time, latest, worst = row
             known = events.get(event, [0, 0, 0])
-            newest = [time, latest] if time >= known[0] else known[:2]
-            events[event] = [*newest, max(worst, known[2])]
+            events[event] = [*max([time, latest], known[:2]), max(worst, known[2])]
     return [[event, *row] for event, row in events.items()]
 
 
 async def latency_history(call: Call) -> Reply:
+    """The samples of all shards: of each second the worst, as an engine keeps them."""
     answers = await ask_all(call, *call.args)
     samples = sorted(sample for answer in answers for sample in cast("list[list[int]]", answer.reply))
-    return samples[-HISTORY:]
+    seconds: dict[int, Reply] = {time: [time, latency] for time, latency in samples}
+    return list(seconds.values())[-HISTORY:]
+
+
+async def latency_reset(call: Call) -> Reply:
+    """How many events some shard had."""
+    latest = await ask_all(call, "LATENCY", "LATEST")
+    known = {row[0] for answer in latest for row in cast("list[list[bytes]]", answer.reply)}
+    await ask_all(call, *call.args)
+    return len(known & set(call.args[2:]) if len(call.args) > 2 else known)
 
 
 async def latency_histogram(call: Call) -> Reply:
-    """Per command the calls and the buckets of all shards, which are cumulative counts by microseconds."""
+    """Per command the calls and the buckets of all shards, which are cumulative counts by microseconds.
+
+    Without those that nodes know from the proxy alone, which answers them when an application asks.
+    """
     answers = await ask_all(call, *call.args, resp=3)
-    names = dict.fromkeys(name for answer in answers for name in _commands(answer))
-    return {name: _joined([_commands(a)[name] for a in answers if name in _commands(a)]) for name in names}
+    names = [name for answer in answers for name in _commands(answer) if not _is_own(call, name)]
+    return {
+        name: _joined([_commands(a)[name] for a in answers if name in _commands(a)])
+        for name in dict.fromkeys(names)
+    }
+
+
+def _is_own(call: Call, name: bytes) -> bool:
+    command = call.table.get(lower(name))
+    return command is not None and is_own(command)
 
 
 def _commands(answer: Answer) -> Mapping[bytes, Mapping[bytes, Reply]]:
@@ -66,5 +88,5 @@ HANDLERS: Mapping[str, Handler] = {
     "latency|histogram": latency_histogram,
     "latency|history": latency_history,
     "latency|latest": latency_latest,
-    "latency|reset": everywhere(total),
+    "latency|reset": latency_reset,
 }

@@ -6,14 +6,16 @@ from collections.abc import Mapping
 
 from shardproxy.commands.call import Call, CommandError, Handler, integer
 from shardproxy.commands.client import clients_of
+from shardproxy.commands.scripting import flags_of_functions
+from shardproxy.commands.shards import ask_any
 from shardproxy.commands.table import lower
 from shardproxy.commands.texts import bad_subcommand
 from shardproxy.wire.reply import OK, Reply
 
-MAX_PAUSE = (1 << 63) - 1  # milliseconds, as timeout.c reads them
+ASK_TIMEOUT = 0.5  # seconds; a pause is to begin soon
 
 
-def client_pause(call: Call) -> Reply:
+async def client_pause(call: Call) -> Reply:
     if len(call.args) > 4:
         raise CommandError(bad_subcommand(call.args))
     mode = lower(call.args[3]) if len(call.args) > 3 else "all"
@@ -22,12 +24,25 @@ def client_pause(call: Call) -> Reply:
     timeout = integer(call.args[2], "ERR timeout is not an integer or out of range")
     if timeout < 0:
         raise CommandError("ERR timeout is negative")
-    call.dataplane.pause(call.topology.cluster, timeout / 1000, only_writes=mode == "write")
+    only_writes = mode == "write"
+    functions = await _functions(call) if only_writes and timeout else {}
+    call.dataplane.pause(call.topology.cluster, timeout / 1000, only_writes=only_writes, functions=functions)
     return OK
 
 
+async def _functions(call: Call) -> Mapping[bytes, bool]:
+    """Whether functions say that they write nothing: those do not wait. None if no node tells in time.
+
+    They stay as they are while the pause lasts, which holds what would change them.
+    """
+    try:
+        return flags_of_functions(await ask_any(call, "FUNCTION", "LIST", timeout=ASK_TIMEOUT))
+    except CommandError:
+        return {}
+
+
 def client_unpause(call: Call) -> Reply:
-    call.dataplane.pause(call.topology.cluster, 0, only_writes=False)
+    call.dataplane.pause(call.topology.cluster, 0, only_writes=False, functions={})
     return OK
 
 

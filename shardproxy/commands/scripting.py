@@ -7,15 +7,16 @@ Scripts go to replicas too, which run EVALSHA_RO; functions get there by replica
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import cast
 
 import trio
 
 from shardproxy.commands.call import Call, CommandError, Handler, text
-from shardproxy.commands.joins import LONG, all_alike, each_and, everywhere, one_succeeded
+from shardproxy.commands.joins import LONG, all_alike, one_succeeded
 from shardproxy.commands.shards import (
     Answer,
+    ask_all,
     ask_every,
     ask_nodes,
     ask_replicas,
@@ -44,6 +45,29 @@ async def script_flush(call: Call) -> Reply:
     return reply
 
 
+async def script_exists(call: Call) -> Reply:
+    """1 for a script that EVALSHA runs wherever its keys are.
+
+    EVAL leaves it at one shard, and others get it when they need it: so it does where one of them has it and
+    the proxy remembers it, and where a client loaded it through the proxy.
+    """
+    rows = [cast("list[int]", answer.reply) for answer in await ask_all(call, *call.args)]
+    columns = zip(*rows, strict=True)
+    return [int(_exists(call, digest, column)) for digest, column in zip(call.args[2:], columns, strict=True)]
+
+
+def _exists(call: Call, digest: bytes, at_shards: Sequence[int]) -> bool:
+    if all(at_shards) or call.scripts.get(call.topology.cluster, text(digest).lower()) is not None:
+        return True
+    return any(at_shards) and _body_of(call, digest) is not None
+
+
+def _body_of(call: Call, digest: bytes) -> bytes | None:
+    """The script, if a client has loaded it or run it by EVAL."""
+    cluster = call.topology.cluster
+    return call.scripts.get(cluster, text(digest).lower()) or call.dataplane.script(cluster, digest)
+
+
 async def _at_all_nodes(call: Call, timeout: float | None = None) -> list[Answer]:
     """The primaries' answers. Replicas are told too, for the scripts they run, but nobody depends on it."""
     answers: list[Answer] = []
@@ -65,9 +89,9 @@ async def kill(call: Call) -> Reply:
 
 
 async def evalsha(call: Call) -> Reply:
-    """EVALSHA and EVALSHA_RO where the script is missing: load it there first, if a client ever did."""
+    """EVALSHA and EVALSHA_RO where the script is missing: load it there first, if a client had it before."""
     shard = _shard_of(call)
-    body = call.scripts.get(call.topology.cluster, text(call.args[1]).lower())
+    body = _body_of(call, call.args[1])
     if body is not None:
         await ask_replicas(call, [shard], "SCRIPT", "LOAD", body, timeout=REPLICA_TIMEOUT)
         await ask_shard(call, shard, "SCRIPT", "LOAD", body)
@@ -82,7 +106,11 @@ async def fcall(call: Call) -> Reply:
     shard = _shard_of(call)
     answers = await ask_every(call, "FUNCTION", "LIST")
     for other in answers:
-        if other.is_ok and other.shard.index != shard.index and call.args[1] in _functions(other.reply):
+        if (
+            other.is_ok
+            and other.shard.index != shard.index
+            and call.args[1] in flags_of_functions(other.reply)
+        ):
             dump = await ask_shard(call, other.shard, "FUNCTION", "DUMP")
             dump.check()
             (
@@ -145,14 +173,15 @@ def _libraries(libraries: Reply) -> Iterator[tuple[bytes, bytes]]:
         yield fields[b"library_name"], fields.get(b"library_code", b"")
 
 
-def _functions(libraries: Reply) -> set[bytes]:
-    """The names of all functions in a reply to FUNCTION LIST (RESP2)."""
-    names = set()
+def flags_of_functions(libraries: Reply) -> dict[bytes, bool]:
+    """Whether each function in a reply to FUNCTION LIST (RESP2) says that it writes nothing, by its name."""
+    found = {}
     for library in cast("list[list[Reply]]", libraries):
         fields = dict(zip(cast("list[bytes]", library[::2]), library[1::2], strict=True))
-        for function in cast("list[list[bytes]]", fields[b"functions"]):
-            names.add(dict(zip(function[::2], function[1::2], strict=True))[b"name"])
-    return names
+        for function in cast("list[list[Reply]]", fields[b"functions"]):
+            told = dict(zip(cast("list[bytes]", function[::2]), function[1::2], strict=True))
+            found[cast("bytes", told[b"name"])] = b"no-writes" in cast("list[bytes]", told[b"flags"])
+    return found
 
 
 def _shard_of(call: Call) -> Shard:
@@ -209,7 +238,7 @@ HANDLERS: Mapping[str, Handler] = {
     "function|load": function_load,
     "function|restore": function_restore,
     "function|stats": function_stats,
-    "script|exists": everywhere(each_and),
+    "script|exists": script_exists,
     "script|flush": script_flush,
     "script|kill": kill,
     "script|load": script_load,

@@ -19,6 +19,7 @@ import structlog
 import trio
 
 from shardproxy.commands.call import Call, CommandError, Facade, Settings
+from shardproxy.commands.counters import Counters
 from shardproxy.commands.errands import Errands
 from shardproxy.commands.followers import Followers
 from shardproxy.commands.handlers import CHANGES, CURES, HANDLERS, PATIENT
@@ -101,6 +102,7 @@ class _Service:
     readable: Mapping[ShardKey, frozenset[Address]]
     scripts: Sources = field(default_factory=Sources)
     libraries: Sources = field(default_factory=Sources)
+    counters: Counters = field(default_factory=Counters)
     running: dict[str, trio.CapacityLimiter] = field(default_factory=dict)
     patient: dict[str, trio.CapacityLimiter] = field(default_factory=dict)
     scopes: dict[int, trio.CancelScope] = field(default_factory=dict)  # of what ends when its client goes
@@ -213,6 +215,7 @@ class _Service:
             self.nodes,
             self.scripts,
             self.libraries,
+            self.counters,
             self.followers,
             self.errands,
             self.topologies,

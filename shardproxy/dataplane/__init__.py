@@ -145,9 +145,22 @@ class DataPlane:
         """memcached nodes that are down for some worker; kept while `events` is read."""
         return self._events.down
 
-    def pause(self, cluster: str, seconds: float, *, only_writes: bool) -> None:
-        """Hold requests of a cluster's clients, or only writes, for so many seconds; 0 ends it."""
-        self._native.pause(cluster, seconds, only_writes)
+    def pause(
+        self, cluster: str, seconds: float, *, only_writes: bool, functions: Mapping[bytes, bool]
+    ) -> None:
+        """Hold requests of a cluster's clients, or only writes, for so many seconds; 0 ends it.
+
+        A pause that lasts gets no shorter. `functions`: whether those that there are say that they only read.
+        """
+        self._native.pause(cluster, seconds, only_writes, list(functions.items()))
+
+    def script(self, cluster: str, digest: bytes) -> bytes | None:
+        """The script of that digest, if a client of the cluster has loaded it or run it not too long ago."""
+        return self._native.script(cluster, digest)
+
+    def topic_counts(self, cluster: str) -> tuple[int, int, int]:
+        """How many channels, patterns and shard channels the cluster's clients are subscribed to."""
+        return self._native.topic_counts(cluster)
 
     async def unblock(self, client_id: int, *, with_error: bool) -> bool:
         """End a client's wait for a blocking command, in a thread; whether it was waiting."""

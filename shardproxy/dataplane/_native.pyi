@@ -220,8 +220,19 @@ class DataPlane:
     def subscribers(self, cluster: str, kind: str, names: list[bytes]) -> list[int]:
         """How many clients of the cluster are subscribed to each of these. Releases the GIL."""
 
-    def pause(self, cluster: str, seconds: float, only_writes: bool) -> None:
-        """Hold requests of the cluster's clients, or only writes, for so long; 0 ends it."""
+    def topic_counts(self, cluster: str) -> tuple[int, int, int]:
+        """How many channels, patterns and shard channels the cluster's clients are subscribed to."""
+
+    def script(self, cluster: str, digest: bytes) -> bytes | None:
+        """The script of that digest, if it is remembered that a client of the cluster loaded or ran it."""
+
+    def pause(
+        self, cluster: str, seconds: float, only_writes: bool, functions: list[tuple[bytes, bool]]
+    ) -> None:
+        """Hold requests of the cluster's clients, or only writes, for so long; 0 ends it.
+
+        Functions by name, and whether they say that they write nothing: a pause of writes lets those pass.
+        """
 
     def unblock(self, client_id: int, with_error: bool) -> bool:
         """End a client's wait for a blocking command; return whether it was waiting. Waits up to 1 s."""

@@ -65,6 +65,7 @@ class ClusterStatistics:
     """One cluster, of all workers together."""
 
     clients: int
+    blocked: int  # clients whose command waits at a node, for a connection to do so, or for a pause to end
     accepted: int
     refused: int
     closed: Mapping[str, int]
@@ -90,6 +91,7 @@ class ClusterStatistics:
     def read(cls, values: Mapping[str, Any]) -> ClusterStatistics:
         return cls(
             clients=values["clients"],
+            blocked=values["blocked"],
             accepted=values["accepted"],
             refused=values["refused"],
             closed=dict(values["closed"]),

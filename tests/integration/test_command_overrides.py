@@ -157,7 +157,7 @@ def test_allowed_commands_reach_every_node(open_fleet: Fleet, allowing: Proxy, w
 
 def test_what_is_never_allowed_is_refused_with_its_reason(allowing: Proxy, wire: Open) -> None:
     client = wire(allowing)
-    for args in (("SHUTDOWN",), ("MONITOR",), ("REPLICAOF", "a", "1"), ("PSYNC", "?", "-1"), ("FAILOVER",)):
+    for args in (("SHUTDOWN",), ("REPLICAOF", "a", "1"), ("PSYNC", "?", "-1"), ("FAILOVER",)):
         assert str(client.ask(*args)).startswith(f"ERR {args[0]} is refused by this proxy: ")
     assert "is refused" in str(client.ask("CLUSTER", "MEET", "127.0.0.1", "1"))
     assert "is refused" in str(client.ask("CLIENT", "TRACKING", "ON"))

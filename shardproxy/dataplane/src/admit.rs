@@ -1,17 +1,17 @@
 //! The one gate: which command a request is, and whether it is served now.
 //!
 //! ```text
-//!   name ─> renamed? ─> known? ─> arity ─> pause ─> subscriber ─> subcommand ─> memory ─> served, or queued in MULTI
+//!   name ─> renamed? ─> known? ─> arity ─> subcommand ─> listener ─> pause ─> memory ─> served, or queued in MULTI
 //! ```
 //!
 //! What is said here concerns every command alike; what one family wants to know of its own is asked in `serve`.
 
 use crate::clients::Client;
-use crate::command::{Act, Command, CommandTable, Flags, Route};
+use crate::command::{Act, Code, Command, CommandTable, Flags, Route};
 use crate::dialect::resp::request::{Parsed, RequestLimits, RequestParser};
 use crate::dialect::resp::{write, Request};
 use crate::dialect::texts;
-use crate::model::EndpointKind;
+use crate::model::{digest_of, is_without_writes, EndpointKind};
 use crate::shared::Paused;
 use crate::turn::{Pressure, Turn};
 
@@ -23,6 +23,9 @@ pub struct Admitted<'a> {
     pub request: &'a Request<'a>,
 }
 
+/// As an engine tells a client that monitors.
+const NOT_WHILE_MONITORING: &str = "ERR Replica can't interact with the keyspace";
+
 /// What the gate says of a request.
 pub enum Verdict<'a> {
     Serve(Admitted<'a>),
@@ -33,18 +36,20 @@ pub enum Verdict<'a> {
     /// An error says why not.
     Refuse(&'a Command, Vec<u8>),
     /// CLIENT PAUSE holds it.
-    Pause,
+    Pause(&'a Command),
 }
 
 /// Judge a request whose command was found by its name.
-pub fn judge<'a>(turn: &Turn, client: &Client, found: Option<&'a Command>, request: &'a Request<'a>) -> Verdict<'a> {
+pub fn judge<'a>(
+    turn: &Turn,
+    client: &Client,
+    table: &CommandTable,
+    found: Option<&'a Command>,
+    request: &'a Request<'a>,
+) -> Verdict<'a> {
     let Some(command) = found else { return Verdict::Unknown };
     if !command.accepts(request.len()) {
         return Verdict::Refuse(command, error(&wrong_arity(command)));
-    }
-    let is_in_multi = client.transaction.as_deref().is_some_and(|t| t.is_open);
-    if is_held(turn.paused(client.cluster), command, is_in_multi) {
-        return Verdict::Pause;
     }
     let command = match most_specific(command, request) {
         Ok(command) => command,
@@ -53,6 +58,13 @@ pub fn judge<'a>(turn: &Turn, client: &Client, found: Option<&'a Command>, reque
     if client.is_special && client.is_subscriber() && !command.act.is_subscribers() {
         return Verdict::Refuse(command, error(&not_while_subscribed(command)));
     }
+    if client.is_special && client.tap.is_some() && touches_keys(command) {
+        return Verdict::Refuse(command, error(NOT_WHILE_MONITORING));
+    }
+    if is_held(turn, client, table, command, request) {
+        return Verdict::Pause(command);
+    }
+    let is_in_multi = client.transaction.as_deref().is_some_and(|t| t.is_open);
     if turn.accounts.pressure == Pressure::Full && takes_memory(command) {
         return Verdict::Refuse(command, texts::OUT_OF_BUFFERS.to_vec());
     }
@@ -70,14 +82,40 @@ const fn writes(command: &Command) -> bool {
     command.flags.contains(Flags::WRITE)
 }
 
-/// Whether CLIENT PAUSE holds the command. Inside MULTI it holds EXEC, which does all that was queued.
-fn is_held(paused: Paused, command: &Command, is_in_multi: bool) -> bool {
-    match paused {
+/// Whether CLIENT PAUSE holds the command. EXEC does all that was queued.
+fn is_held(turn: &Turn, client: &Client, table: &CommandTable, command: &Command, request: &Request) -> bool {
+    match turn.paused(client.cluster) {
         Paused::Nothing => false,
-        _ if is_in_multi => command.act == Act::Exec,
-        Paused::Writes => command.is_paused_as_write,
+        _ if client.tap.is_some() => false,
         Paused::All => true,
+        Paused::Writes if command.act == Act::Exec => {
+            let queued = client.transaction.as_deref().filter(|t| t.is_open).map_or(&[][..], |t| &t.queued);
+            let mut is_held = false;
+            each_queued(table, queued, |command, request| {
+                is_held |= command.is_none_or(|command| may_change(turn, client.cluster, command, request));
+            });
+            is_held
+        }
+        Paused::Writes => may_change(turn, client.cluster, command, request),
     }
+}
+
+/// Whether the command may write, or is passed on to replicas. What a script or a function says of itself counts.
+fn may_change(turn: &Turn, cluster: usize, command: &Command, request: &Request) -> bool {
+    let Some(code) = command.runs else { return command.is_paused_as_write };
+    let shared = &turn.shared;
+    let name = request.argument(1);
+    let is_without_writes = match code {
+        Code::Body => is_without_writes(name),
+        Code::Digest => digest_of(name).and_then(|digest| is_without_writes(&shared.scripts.get(cluster, digest)?)),
+        Code::Function => shared.pauses.is_without_writes(cluster, name),
+    };
+    is_without_writes.map_or(command.is_paused_as_write, |is_without| !is_without)
+}
+
+/// What a client that monitors may not say, as it may not at an engine: to that it is a replica.
+const fn touches_keys(command: &Command) -> bool {
+    command.is_paused_as_write || command.flags.contains(Flags::READONLY) || command.runs.is_some()
 }
 
 /// Whether something of the command is kept for a while, here or on its way.
@@ -97,7 +135,7 @@ fn most_specific<'t>(command: &'t Command, request: &Request) -> Result<&'t Comm
     match command.subcommand(request.argument(1)) {
         Some(sub) if !sub.accepts(request.len()) => Err(wrong_arity(sub)),
         Some(sub) => Ok(sub),
-        None => Err(unknown_subcommand(command, request)),
+        None => Err(unknown_subcommand(&command.name, request.argument(1))),
     }
 }
 
@@ -120,6 +158,18 @@ pub fn framed(bytes: &[u8]) -> RequestParser {
     parser
 }
 
+/// Look at the requests that were queued since MULTI, which is the first of them. None: a command that goes by another
+/// name in its cluster.
+pub fn each_queued(table: &CommandTable, mut queued: &[u8], mut look: impl FnMut(Option<&Command>, &Request)) {
+    let mut parser = RequestParser::new();
+    while let Ok(Parsed::Request { consumed }) = parser.parse(queued, &RequestLimits::NONE) {
+        let request = Request { bytes: &queued[..consumed], spans: parser.spans() };
+        let command = table.find(request.argument(0)).and_then(|command| most_specific(command, &request).ok());
+        look(command, &request);
+        queued = &queued[consumed..];
+    }
+}
+
 /// The command of that name. `real`: what a renamed one really is.
 #[inline]
 pub fn find<'t>(table: &'t CommandTable, request: &Request) -> (Option<&'t Command>, Option<&'t Command>) {
@@ -140,10 +190,9 @@ pub fn wrong_arity(command: &Command) -> String {
     format!("{kind} wrong number of arguments for '{}' command", command.name)
 }
 
-fn unknown_subcommand(command: &Command, request: &Request) -> String {
-    let name = request.argument(1);
+pub fn unknown_subcommand(container: &str, name: &[u8]) -> String {
     let name = String::from_utf8_lossy(&name[..name.len().min(128)]);
-    format!("ERR unknown subcommand '{name}'. Try {} HELP.", command.name.to_uppercase())
+    format!("ERR unknown subcommand '{name}'. Try {} HELP.", container.to_uppercase())
 }
 
 /// Why a client that subscribes in RESP2 may not call the command.

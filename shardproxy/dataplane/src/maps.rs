@@ -25,6 +25,10 @@ impl<K: Eq + Hash, V> Map<K, V> {
         self.map.is_empty()
     }
 
+    pub fn len(&self) -> usize {
+        self.map.len()
+    }
+
     pub fn iter(&self) -> Iter<'_, K, V> {
         self.map.iter()
     }

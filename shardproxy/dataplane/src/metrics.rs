@@ -79,6 +79,8 @@ const COMMANDS: usize = 1024;
 #[repr(align(128))]
 pub struct ClusterMetrics {
     pub clients: Counter,
+    /// Those whose commands wait at a node, for a connection to do so, or until CLIENT PAUSE ends.
+    pub blocked: Counter,
     pub accepted: Counter,
     pub closed: [Counter; CloseReason::ALL.len()],
     pub bytes_in: Counter,
@@ -142,6 +144,7 @@ impl Default for ClusterMetrics {
     fn default() -> Self {
         Self {
             clients: Counter::default(),
+            blocked: Counter::default(),
             accepted: Counter::default(),
             closed: Default::default(),
             bytes_in: Counter::default(),
@@ -243,6 +246,7 @@ impl Registry {
     pub fn forget_worker(&self, worker: usize) {
         for (_, metrics) in lock(&self.clusters).iter().filter(|((_, owner), _)| *owner == worker) {
             metrics.clients.set(0);
+            metrics.blocked.set(0);
             metrics.parked.set(0);
             metrics.parked_bytes.set(0);
             metrics.waiting.set(0);
@@ -328,7 +332,7 @@ fn collect_cluster(parts: &[Arc<ClusterMetrics>], names: &HashMap<u16, String>) 
         })
         .collect();
     json!({
-        "clients": sum(|m| &m.clients), "accepted": sum(|m| &m.accepted), "refused": 0, "closed": closed,
+        "clients": sum(|m| &m.clients), "blocked": sum(|m| &m.blocked), "accepted": sum(|m| &m.accepted), "refused": 0, "closed": closed,
         "bytes_in": sum(|m| &m.bytes_in), "bytes_out": sum(|m| &m.bytes_out), "offloads": sum(|m| &m.offloads),
         "protocol_errors": sum(|m| &m.protocol_errors),
         "parked": sum(|m| &m.parked), "parked_bytes": sum(|m| &m.parked_bytes),

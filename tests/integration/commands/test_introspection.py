@@ -67,13 +67,16 @@ async def test_latency_is_that_of_all_shards(slow_fleet: Fleet, nodes: list[Redi
         assert event == b"command"
         assert worst >= 30
         samples = await value(desk, "LATENCY", "HISTORY", "command")
-        assert {2, 3} <= {latency // 10 for _, latency in samples}  # a busy machine adds its own
+        assert max(latency for _, latency in samples) >= 30  # one of a second, and the worst of it
         doctor = await value(desk, "LATENCY", "DOCTOR")
         assert doctor.count(b"[shard ") == 3
         graph = await value(desk, "LATENCY", "GRAPH", "command")
         assert graph.count(b"[shard ") >= 2
         assert await desk.ask("LATENCY", "GRAPH", "nope") == b"-ERR No samples available for event 'nope'\r\n"
-        assert await value(desk, "LATENCY", "RESET", "command") >= 2
+        times = [time for time, _ in samples]
+        assert times == sorted(set(times))
+        assert await value(desk, "LATENCY", "RESET", "nope", "command") == 1
+        assert await value(desk, "LATENCY", "RESET", "command") == 0
         assert await desk.ask("LATENCY", "LATEST") == b"*0\r\n"
         assert await desk.ask("LATENCY", "HISTORY", "nope") == b"*0\r\n"
 
@@ -81,17 +84,17 @@ async def test_latency_is_that_of_all_shards(slow_fleet: Fleet, nodes: list[Redi
 @pytest.mark.parametrize("resp", [2, 3])
 async def test_histograms_add_up(slow_fleet: Fleet, nodes: list[RedisNode], resp: int) -> None:
     for number in range(30):
-        nodes[number % 3].ask("PING")
+        nodes[number % 3].ask("SET", "key", number)
     async with open_desk(slow_fleet) as desk:
-        histogram = await value(desk, "LATENCY", "HISTOGRAM", "ping", "nope", resp=resp)
+        histogram = await value(desk, "LATENCY", "HISTOGRAM", "set", "ping", "nope", resp=resp)
         assert await desk.ask("LATENCY", "HISTOGRAM", "nope", resp=resp) == (
             b"%0\r\n" if resp == 3 else b"*0\r\n"
         )
     if resp == 3:
-        assert histogram[b"ping"][b"calls"] == 30
-        counts = list(histogram[b"ping"][b"histogram_usec"].values())
+        assert histogram[b"set"][b"calls"] == 30
+        counts = list(histogram[b"set"][b"histogram_usec"].values())
     else:
-        assert histogram[0] == b"ping"
+        assert histogram[0] == b"set"
         assert histogram[1][1] == 30
         counts = histogram[1][3][1::2]
     assert counts == sorted(counts)

@@ -46,9 +46,25 @@ async def test_script_is_loaded_everywhere(scripted: Fleet) -> None:
             assert node.ask("SCRIPT", "EXISTS", digest) == [1]
         assert await desk.ask("SCRIPT", "EXISTS", digest, "nope") == b"*2\r\n:1\r\n:0\r\n"
         primaries(scripted)[1].ask("SCRIPT", "FLUSH")
-        assert await desk.ask("SCRIPT", "EXISTS", digest) == b"*1\r\n:0\r\n"
+        assert (
+            await desk.ask("SCRIPT", "EXISTS", digest) == b"*1\r\n:1\r\n"
+        )  # it comes back when it is called
         assert await desk.ask("SCRIPT", "FLUSH") == b"+OK\r\n"
         assert primaries(scripted)[0].ask("SCRIPT", "EXISTS", digest) == [0]
+        assert await desk.ask("SCRIPT", "EXISTS", digest) == b"*1\r\n:0\r\n"
+
+
+async def test_a_script_that_was_run_exists_where_it_can_be_brought(scripted: Fleet) -> None:
+    digest = digest_of(BODY)
+    primaries(scripted)[1].ask("EVAL", BODY, 1, "k", "v")
+    async with open_desk(scripted) as desk:
+        assert await desk.ask("SCRIPT", "EXISTS", digest) == b"*1\r\n:0\r\n"
+        desk.run[digest] = BODY
+        assert await desk.ask("SCRIPT", "EXISTS", digest.upper()) == b"*1\r\n:1\r\n"
+        for node in primaries(scripted):
+            node.ask("SCRIPT", "FLUSH")
+        assert await desk.ask("SCRIPT", "EXISTS", digest) == b"*1\r\n:0\r\n"  # it may be none at all
+        assert await desk.ask("EVALSHA", digest, 1, "k", "v") == b"*2\r\n$1\r\nk\r\n$1\r\nv\r\n"
 
 
 @pytest.mark.parametrize(

@@ -116,6 +116,7 @@ def statistics(clients: int = 3) -> dict[str, Any]:
     }
     cluster = {
         "clients": clients,
+        "blocked": 39,
         "accepted": 20,
         "refused": 21,
         "closed": {"idle": 22, "client": 23},

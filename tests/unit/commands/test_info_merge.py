@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from shardproxy.commands.counters import Counts
+from shardproxy.commands.info_commands import calls_correct, times_correct
 from shardproxy.commands.info_merge import human, info_read, info_write, rule_of, sections_merge
+from shardproxy.commands.table import Table
+from shardproxy.dataplane.statistics import CommandStatistics
+
+TABLE = Table.load()
 
 
 @pytest.mark.parametrize(
@@ -20,6 +26,9 @@ from shardproxy.commands.info_merge import human, info_read, info_write, rule_of
         ("memory", "maxmemory_policy", ["noeviction", "noeviction"], "noeviction"),
         ("memory", "maxmemory_policy", ["noeviction", "allkeys-lru"], "mixed"),
         ("memory", "mem_allocator", ["jemalloc-5.3.0", "libc"], "jemalloc-5.3.0"),
+        ("memory", "number_of_cached_scripts", ["3", "2"], "3"),
+        ("memory", "number_of_libraries", ["1", "1"], "1"),
+        ("replication", "min_slaves_good_slaves", ["2", "1"], "1"),
         ("persistence", "rdb_last_bgsave_status", ["ok", "err"], "err"),
         ("persistence", "loading", ["0", "1"], "1"),
         ("persistence", "rdb_last_save_time", ["20", "10"], "10"),
@@ -87,3 +96,41 @@ def test_modules_are_listed_once() -> None:
 )
 def test_human_is_as_redis_writes_it(count: int, text: str) -> None:
     assert human(count) == text
+
+
+def test_commands_are_those_of_applications() -> None:
+    counts = Counts(
+        commands={
+            "info": CommandStatistics(3, 1),
+            "ping": CommandStatistics(2, 0),
+            "role": CommandStatistics(0, 0),
+            "get": CommandStatistics(5, 0),
+        }
+    )
+    calls = {
+        "cmdstat_get": "calls=7,usec=14,usec_per_call=2.00,rejected_calls=0,failed_calls=0",
+        "cmdstat_info": "calls=900,usec=9000,usec_per_call=10.00,rejected_calls=0,failed_calls=0",
+        "cmdstat_role": "calls=900,usec=900,usec_per_call=1.00,rejected_calls=0,failed_calls=0",
+        "cmdstat_client|setname": "calls=9,usec=9,usec_per_call=1.00,rejected_calls=0,failed_calls=0",
+        "cmdstat_keys": "calls=3,usec=3,usec_per_call=1.00,rejected_calls=0,failed_calls=0",
+        "cmdstat_some.module": "calls=1,usec=1,usec_per_call=1.00,rejected_calls=0,failed_calls=0",
+    }
+    calls_correct(TABLE, counts, calls)
+    assert calls == {
+        "cmdstat_get": "calls=7,usec=14,usec_per_call=2.00,rejected_calls=0,failed_calls=0",
+        "cmdstat_keys": "calls=3,usec=3,usec_per_call=1.00,rejected_calls=0,failed_calls=0",
+        "cmdstat_some.module": "calls=1,usec=1,usec_per_call=1.00,rejected_calls=0,failed_calls=0",
+        "cmdstat_info": "calls=4,usec=40,usec_per_call=10.00,rejected_calls=0,failed_calls=1",
+        "cmdstat_ping": "calls=2,usec=0,usec_per_call=0.00,rejected_calls=0,failed_calls=0",
+    }
+    times = {f"latency_percentiles_usec_{name}": "p50=1.0" for name in ("get", "info", "role")}
+    times_correct(TABLE, counts, times)
+    assert list(times) == ["latency_percentiles_usec_get", "latency_percentiles_usec_info"]
+
+
+def test_counters_begin_anew() -> None:
+    then = Counts(3, 1, 100, 200, {"get": CommandStatistics(5, 1), "set": CommandStatistics(1, 0)})
+    now = Counts(5, 1, 150, 280, {"get": CommandStatistics(7, 2), "set": CommandStatistics(1, 0)})
+    since = now.since(then)
+    assert (since.connections, since.refused, since.bytes_in, since.bytes_out) == (2, 0, 50, 80)
+    assert (since.calls("get"), since.calls("set"), since.calls("nope"), since.all_calls) == (3, 0, 0, 3)

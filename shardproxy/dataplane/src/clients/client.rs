@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Backlog, Executing, Hold, Seat, Subscriptions, Transaction, Waiting};
+use super::{Backlog, Executing, Hold, Seat, Subscriptions, Tapping, Transaction, Waiting};
 use crate::dialect::resp::request::RequestParser;
 use crate::exchange::{BufferPool, Output, Owed, Parcel, ReplyQueue, WHOLE};
 use crate::metrics::CloseReason;
@@ -72,7 +72,7 @@ pub struct Client {
     pub accounted: usize,
     pub details: Option<Box<Details>>,
     pub last_command: u16,
-    /// MULTI or WATCH is under way, or it subscribes in RESP2: its commands mean something else.
+    /// MULTI or WATCH is under way, or it subscribes in RESP2, or monitors: its commands mean something else.
     pub is_special: bool,
     pub transaction: Option<Box<Transaction>>,
     pub executing: Option<Box<Executing>>,
@@ -88,6 +88,10 @@ pub struct Client {
     /// It was held, and goes on before those who are.
     pub is_called: bool,
     pub memcache: Session,
+    /// It was counted among those that are blocked.
+    pub counts_as_blocked: bool,
+    /// MONITOR was sent.
+    pub tap: Option<Box<Tapping>>,
 }
 
 /// What few clients set.
@@ -97,7 +101,6 @@ pub struct Details {
     pub lib_name: Vec<u8>,
     pub lib_version: Vec<u8>,
     pub no_evict: bool,
-    pub no_touch: bool,
 }
 
 impl Details {
@@ -203,6 +206,8 @@ impl Client {
             hold: None,
             is_called: false,
             memcache: Session::default(),
+            counts_as_blocked: false,
+            tap: None,
         }
     }
 
@@ -275,13 +280,12 @@ impl Client {
         if let Some(details) = &mut self.details {
             details.name = Vec::new();
             details.no_evict = false;
-            details.no_touch = false;
         }
     }
 
     /// Whether it waits for messages, which may be long in coming.
     pub fn listens(&self) -> bool {
-        self.subscriptions.as_deref().is_some_and(|subscribed| subscribed.counts() != [0; 3])
+        self.tap.is_some() || self.subscriptions.as_deref().is_some_and(|subscribed| subscribed.counts() != [0; 3])
     }
 
     /// Its newest request, which was not executed, is served again, before what came after it.
@@ -296,6 +300,11 @@ impl Client {
     /// A message of a subscription, as the engine sent it: it stands between replies, never within one.
     pub fn push(&mut self, pool: &mut BufferPool, parcel: &Parcel) {
         self.replies.push(&mut self.output, pool, self.resp, parcel);
+    }
+
+    /// What MONITOR tells: it stands between replies, never within one.
+    pub fn hear(&mut self, pool: &mut BufferPool, lines: &[u8]) {
+        self.replies.push(&mut self.output, pool, 2, &Parcel::Copied(lines)); // alike in RESP3
     }
 
     /// It is to be closed, and told nothing of what it is owed.

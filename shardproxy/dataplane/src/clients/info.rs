@@ -27,6 +27,8 @@ pub struct ClientInfo {
     pub queued: Option<u32>,
     pub is_watching: bool,
     pub is_blocked: bool,
+    /// MONITOR was sent.
+    pub is_monitor: bool,
     pub details: Details,
 }
 
@@ -52,10 +54,16 @@ impl Client {
             subscriptions: self.subscriptions.as_deref().map_or([0; 3], Subscriptions::counts),
             queued: self.transaction.as_deref().filter(|t| t.is_open).map(|t| t.commands),
             is_watching: self.transaction.as_deref().is_some_and(|t| t.is_watching),
-            is_blocked: self.waits_at.is_some()
-                || self.lease.is_some() && !self.replies.is_empty()
-                || self.flow == Flow::Queued,
+            is_blocked: self.is_blocked(),
+            is_monitor: self.tap.is_some(),
             details,
         }
+    }
+
+    /// Whether what it asked for waits: here for keys, at an engine, for a connection to do so, or because CLIENT PAUSE holds it.
+    pub fn is_blocked(&self) -> bool {
+        self.waits_at.is_some()
+            || self.lease.is_some() && !self.replies.is_empty()
+            || matches!(self.flow, Flow::Queued | Flow::Stopped)
     }
 }

@@ -8,6 +8,7 @@ mod info;
 mod own;
 mod seats;
 mod subscriptions;
+mod taps;
 mod transaction;
 mod waiting;
 
@@ -19,6 +20,7 @@ pub use info::ClientInfo;
 pub use own::{answer_own, is_valid_name, BAD_NAME};
 pub use seats::{Seat, Seats};
 pub use subscriptions::{Errand, Stage, Subscriptions, Words};
+pub use taps::{Batch, Tap, Tapping, Taps};
 pub use transaction::{Executing, Transaction};
 pub use waiting::Waiting;
 

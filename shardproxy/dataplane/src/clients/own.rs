@@ -21,7 +21,6 @@ pub fn answer_own(client: &mut Client, act: Act, request: &Request) -> Vec<u8> {
         Act::ClientSetName => set_name(client, request.argument(2)),
         Act::ClientSetInfo => set_info(client, request),
         Act::ClientNoEvict => switch(client, request, |d, on| d.no_evict = on),
-        Act::ClientNoTouch => switch(client, request, |d, on| d.no_touch = on),
         Act::ClientReply => reply_mode(client, request.argument(2)),
         _ => error("ERR the command is not supported yet"),
     }

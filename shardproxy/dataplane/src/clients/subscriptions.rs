@@ -123,6 +123,11 @@ impl Subscriptions {
 }
 
 impl Client {
+    /// Whether it may only say some commands because of what it listens to.
+    pub fn is_listener(&self) -> bool {
+        self.tap.is_some() || self.is_subscriber()
+    }
+
     /// Whether RESP2 restricts it to the commands of a subscriber.
     pub fn is_subscriber(&self) -> bool {
         self.resp == 2 && self.subscriptions.as_deref().is_some_and(|s| s.topics.iter().any(|t| !t.is_empty()))

@@ -18,6 +18,7 @@ pub enum Act {
     Debug,
     Echo,
     Hello,
+    Monitor,
     Ping,
     Quit,
     ReadOnly,
@@ -46,6 +47,7 @@ pub enum Act {
     /// It waits for one of so many keys, with its timeout as the first argument.
     WaitListOf,
     WaitSortedSetOf,
+    Migrate,
     Move,
     Scan,
     ScriptFlush,
@@ -54,7 +56,7 @@ pub enum Act {
     Wait,
 }
 
-const ACTS: [(&str, Act); 47] = [
+const ACTS: [(&str, Act); 49] = [
     ("asking", Act::Asking),
     ("auth", Act::Auth),
     ("client|getname", Act::ClientGetName),
@@ -68,6 +70,7 @@ const ACTS: [(&str, Act); 47] = [
     ("debug", Act::Debug),
     ("echo", Act::Echo),
     ("hello", Act::Hello),
+    ("monitor", Act::Monitor),
     ("ping", Act::Ping),
     ("quit", Act::Quit),
     ("readonly", Act::ReadOnly),
@@ -96,6 +99,7 @@ const ACTS: [(&str, Act); 47] = [
     ("bzpopmax", Act::WaitSortedSet),
     ("blmpop", Act::WaitListOf),
     ("bzmpop", Act::WaitSortedSetOf),
+    ("migrate", Act::Migrate),
     ("move", Act::Move),
     ("scan", Act::Scan),
     ("script|flush", Act::ScriptFlush),
@@ -105,8 +109,7 @@ const ACTS: [(&str, Act); 47] = [
 ];
 
 /// What CLIENT PAUSE WRITE holds beside commands that write.
-const MAY_CHANGE: [&str; 9] =
-    ["eval", "evalsha", "fcall", "publish", "spublish", "pfcount", "exec", "flushall", "flushdb"];
+const MAY_CHANGE: [&str; 6] = ["eval", "evalsha", "fcall", "publish", "spublish", "pfcount"];
 
 /// What the control plane asks of every shard: of a cluster of one, its engine may be asked in a transaction. Not what
 /// the proxy has a memory of its own for, as SCRIPT FLUSH, nor what cannot be within one, as SCRIPT KILL.

@@ -39,6 +39,14 @@ pub enum Route {
     Renamed(u16),
 }
 
+/// What names the code that a command runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Code {
+    Body,
+    Digest,
+    Function,
+}
+
 /// How to find a command's keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keys {
@@ -75,8 +83,10 @@ pub struct Command {
     pub may_be_slow: bool,
     /// It runs code that is not the engine's own, a script, a function or a module: its errors may say anything.
     pub is_program: bool,
-    /// Its first argument is the digest of a script.
-    pub calls_script: bool,
+    /// What its first argument is, of a command that runs code of the application's.
+    pub runs: Option<Code>,
+    /// MONITOR shows it.
+    pub is_monitored: bool,
     /// CLIENT PAUSE WRITE holds it.
     pub is_paused_as_write: bool,
     /// It concerns all shards: of a cluster of one, its engine.
@@ -107,7 +117,7 @@ impl Command {
     pub(super) fn see_itself(&mut self) {
         self.is_plain = self.route == Route::Shard && self.subcommands.is_empty();
         self.is_single = self.first == 1 && self.last == 1 && !self.has_movable_keys();
-        self.is_straight = self.is_single && !self.calls_script;
+        self.is_straight = self.is_single && self.runs.is_none();
         self.subcommands.iter_mut().for_each(Self::see_itself);
     }
 

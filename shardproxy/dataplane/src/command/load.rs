@@ -3,9 +3,17 @@
 use serde::Deserialize;
 
 use super::act::{is_of_all_shards, may_change};
-use super::{Act, Command, Flags, Join, Keys, Route};
+use super::{Act, Code, Command, Flags, Join, Keys, Route};
 
-const SCRIPTS: [&str; 6] = ["eval", "evalsha", "eval_ro", "evalsha_ro", "fcall", "fcall_ro"];
+/// What a command runs that is the application's own code.
+fn code_of(name: &str) -> Option<Code> {
+    match name {
+        "eval" | "eval_ro" => Some(Code::Body),
+        "evalsha" | "evalsha_ro" => Some(Code::Digest),
+        "fcall" | "fcall_ro" => Some(Code::Function),
+        _ => None,
+    }
+}
 
 #[derive(Deserialize)]
 struct Entry {
@@ -54,7 +62,9 @@ fn command_of(entry: Entry, next_id: &mut u16) -> Result<Command, String> {
         route,
         act: Act::of(&name),
         may_be_slow: entry.slow || entry.learned,
-        is_program: entry.learned || SCRIPTS.contains(&&*name),
+        is_program: entry.learned || code_of(&name).is_some(),
+        // scripts too, though not by themselves: an engine shows them before what they do
+        is_monitored: code_of(&name).is_some() || !flags.contains(Flags::ADMIN) && !flags.contains(Flags::SKIP_MONITOR),
         is_paused_as_write: flags.contains(Flags::WRITE) || may_change(&name),
         is_of_all_shards: is_of_all_shards(&name),
         is_plain: false,
@@ -64,7 +74,7 @@ fn command_of(entry: Entry, next_id: &mut u16) -> Result<Command, String> {
         first: entry.first,
         last: entry.last,
         step: entry.step,
-        calls_script: matches!(&*name, "evalsha" | "evalsha_ro"),
+        runs: code_of(&name),
         name: name.into(),
         note: entry.note.unwrap_or_default().into(),
         is_restricted: entry.restricted,

@@ -11,7 +11,7 @@ mod table;
 mod waits;
 
 pub use act::Act;
-pub use definition::{Command, Join, Keys, Route};
+pub use definition::{Code, Command, Join, Keys, Route};
 pub use flags::Flags;
 pub use keys::{key_positions, sort_positions, streams, KeysError};
 pub use overrides::Overrides;

@@ -1,5 +1,5 @@
-//! From a key to where it lives: slots, and the placements of memcached clients and proxies. Knows nothing of nodes'
-//! state.
+//! From a key to where it lives: slots, and the placements of memcached clients and proxies; and what scripts are called.
+//! Knows nothing of nodes' state.
 
 mod crc16;
 mod crc32;
@@ -12,11 +12,13 @@ mod murmur;
 mod one_at_a_time;
 mod rendezvous;
 mod ring;
+mod sha1;
 
 pub use crc16::{crc16, slot, slot_of_part, tag_of, SLOTS};
 pub use distribution::{Distribution, Method};
 pub use function::KeyHash;
 pub use ketama::Server;
+pub use sha1::sha1;
 
 /// A byte as C's `char` on x86, widened: what hash functions written for `char *` see of bytes above 127.
 #[inline]

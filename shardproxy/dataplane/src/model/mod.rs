@@ -18,7 +18,7 @@ pub use durations::wrapping_micros;
 pub use families::{Families, FamilySpec};
 pub use memcached::{Action, Discovery, MemcachedSpec};
 pub use placement::Placement;
-pub use script::{digest_of, Digest};
+pub use script::{digest_of, digest_of_body, is_without_writes, Digest};
 pub use speech::{Lane, Speech};
 pub use terms::{Terms, NONE as NO_TERMS};
 pub use topic::Kind;

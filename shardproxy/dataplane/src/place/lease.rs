@@ -83,13 +83,13 @@ pub fn rest(turn: &mut Turn, index: usize) {
     }
 }
 
-/// Whether the client has gone while it waits at an engine, or for a connection to do so, or in WAIT. An engine
-/// forgets such a client; so do we.
+/// Whether the client has gone while it waits at an engine, or for a connection to do so, or in WAIT, or is held by CLIENT
+/// PAUSE. An engine forgets such a client; so do we.
 pub fn is_left(turn: &Turn, client: &Client) -> bool {
     let waits = |leased: u32| turn.links[leased as usize].exchange.newest_first().any(|r| r.class == Class::Block);
     client.is_half_closed
         && match client.flow {
-            Flow::Queued => true,
+            Flow::Queued | Flow::Stopped => true,
             Flow::Offloaded(_) => is_in_wait(turn, client),
             _ => client.waits_at.is_some() || client.lease.is_some_and(waits),
         }

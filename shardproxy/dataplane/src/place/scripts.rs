@@ -24,7 +24,13 @@ pub fn precede(turn: &mut Turn, link: usize, word: &[u8]) {
     link.exchange.push_with(entry, |sink| write::command(sink, &[b"SCRIPT", b"LOAD", &body]));
 }
 
-/// The same for all scripts that these requests call.
+/// A script is run as it is: whoever calls it by its digest next may do so elsewhere.
+#[cold]
+pub fn see_run(turn: &mut Turn, cluster: usize, body: &[u8]) {
+    turn.run_scripts.see(&turn.shared.scripts, cluster, body);
+}
+
+/// As `precede` for all scripts that these requests call.
 #[cold]
 pub fn precede_all(turn: &mut Turn, link: usize, requests: &[u8]) {
     let mut parser = RequestParser::new();

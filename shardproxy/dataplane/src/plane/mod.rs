@@ -18,7 +18,7 @@ use crate::command::{CommandTable, Flags};
 use crate::dialect::memcached::verb::command_names;
 use crate::glob::{self, TooCostly};
 use crate::metrics::Standing;
-use crate::model::{Cluster, Kind};
+use crate::model::{digest_of, Cluster, Kind};
 use crate::net::{Address, Resolver};
 use crate::shared::{worker_of, Paused, Shared};
 use crate::sync::lock;
@@ -264,16 +264,32 @@ impl Plane {
         names.into_iter().map(|name| self.shared.census.clients(index, kind, &name)).collect()
     }
 
+    /// How many channels, patterns and shard channels clients of the cluster are subscribed to.
+    pub fn topic_counts(&self, cluster: &str) -> [usize; 3] {
+        let kinds = [Kind::Channel, Kind::Pattern, Kind::Shard];
+        self.place_of(cluster).map_or([0; 3], |index| kinds.map(|kind| self.shared.census.topics(index, kind)))
+    }
+
     fn place_of(&self, cluster: &str) -> Option<usize> {
         lock(&self.shared.clusters).iter().position(|(name, _)| name == cluster)
     }
 
-    /// Hold requests of a cluster's clients for so many seconds: only writes, or all. 0 ends it.
-    pub fn pause(&self, cluster: &str, seconds: f64, only_writes: bool) {
-        let Some(index) = lock(&self.shared.clusters).iter().position(|(name, _)| name == cluster) else { return };
-        let until = self.shared.millis(Instant::now()).saturating_add((seconds * 1e3) as u64);
+    /// Hold requests of a cluster's clients for so many seconds: only writes, or all. 0 ends it. `functions`: whether those
+    /// that there are say that they write nothing.
+    pub fn pause(&self, cluster: &str, seconds: f64, only_writes: bool, functions: Vec<(Vec<u8>, bool)>) {
+        let Some(index) = self.place_of(cluster) else { return };
+        if seconds <= 0.0 {
+            return self.shared.pauses.end(index);
+        }
+        let now = self.shared.millis(Instant::now());
+        let until = now.saturating_add((seconds * 1e3) as u64);
         let what = if only_writes { Paused::Writes } else { Paused::All };
-        self.shared.pauses.set(index, if seconds > 0.0 { until } else { 0 }, what);
+        self.shared.pauses.set(index, now, until, what, functions.into_iter().collect());
+    }
+
+    /// The script of the cluster's that has this digest, as far as it is remembered.
+    pub fn script(&self, cluster: &str, digest: &[u8]) -> Option<Arc<[u8]>> {
+        self.shared.scripts.get(self.place_of(cluster)?, digest_of(digest)?)
     }
 
     /// When a node last sent anything, and the oldest request that may be why it is silent: seconds ago.

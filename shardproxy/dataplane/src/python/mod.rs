@@ -105,7 +105,6 @@ impl DataPlane {
             entry.set_item("lib_name", PyBytes::new(py, &client.details.lib_name))?;
             entry.set_item("lib_version", PyBytes::new(py, &client.details.lib_version))?;
             entry.set_item("no_evict", client.details.no_evict)?;
-            entry.set_item("no_touch", client.details.no_touch)?;
             let [channels, patterns, shard_channels] = client.subscriptions;
             entry.set_item("channels", channels)?;
             entry.set_item("patterns", patterns)?;
@@ -113,6 +112,7 @@ impl DataPlane {
             entry.set_item("queued", client.queued)?;
             entry.set_item("is_watching", client.is_watching)?;
             entry.set_item("is_blocked", client.is_blocked)?;
+            entry.set_item("is_monitor", client.is_monitor)?;
             result.push(entry);
         }
         Ok(result)
@@ -142,12 +142,20 @@ impl DataPlane {
         Ok(py.detach(|| self.plane.subscribers(cluster, kind, names)))
     }
 
+    fn topic_counts(&self, cluster: &str) -> (usize, usize, usize) {
+        self.plane.topic_counts(cluster).into()
+    }
+
     fn limit(&self, clients: usize, dedicated: usize) {
         self.plane.limit(clients, dedicated);
     }
 
-    fn pause(&self, cluster: &str, seconds: f64, only_writes: bool) {
-        self.plane.pause(cluster, seconds, only_writes);
+    fn pause(&self, cluster: &str, seconds: f64, only_writes: bool, functions: Vec<(Vec<u8>, bool)>) {
+        self.plane.pause(cluster, seconds, only_writes, functions);
+    }
+
+    fn script<'py>(&self, py: Python<'py>, cluster: &str, digest: &[u8]) -> Option<Bound<'py, PyBytes>> {
+        self.plane.script(cluster, digest).map(|body| PyBytes::new(py, &body))
     }
 
     fn standing<'py>(&self, py: Python<'py>, cluster: &str, node: &str) -> PyResult<Bound<'py, PyDict>> {

@@ -3,7 +3,7 @@
 use super::{answer_error, liberties, unplaced, Next};
 use crate::admit::Admitted;
 use crate::clients::Client;
-use crate::command::{key_positions, sort_positions, Command, KeysError};
+use crate::command::{key_positions, sort_positions, Code, Command, KeysError};
 use crate::dialect::resp::Request;
 use crate::dialect::texts;
 use crate::exchange::{Entry, LARGE};
@@ -66,8 +66,10 @@ fn place_and_send(turn: &mut Turn, client: &mut Client, command: &Command, reque
         Ok(link) => link,
         Err(why) => return unplaced(turn, client, command, request.bytes.len(), why),
     };
-    if command.calls_script {
-        scripts::precede(turn, link, request.argument(1));
+    match command.runs {
+        Some(Code::Digest) => scripts::precede(turn, link, request.argument(1)),
+        Some(Code::Body) => scripts::see_run(turn, client.cluster, request.argument(1)),
+        Some(Code::Function) | None => {}
     }
     send(turn, client, command, request, link, |entry| entry.mark = mark);
     Next::Go

@@ -17,6 +17,7 @@ pub mod memcached;
 mod offload;
 mod pubsub;
 mod split;
+mod tap;
 pub mod transaction;
 
 pub use offload::heal;
@@ -54,29 +55,34 @@ pub enum Next {
 pub fn serve(turn: &mut Turn, client: &mut Client, table: &CommandTable, request: &Request, may_learn: bool) -> Next {
     let (found, real) = admit::find(table, request);
     if let Some(command) = found.filter(|c| c.is_plain && c.accepts(request.len())) {
-        if !client.is_special && turn.paused.is_empty() {
+        if !client.is_special && turn.is_quiet {
             return keyed::to_shard(turn, client, &Admitted { command, request });
         }
     }
     if let Some(command) = real {
         let (bytes, parser) = admit::under_its_real_name(command, request);
         let request = Request { bytes: &bytes, spans: parser.spans() };
-        return serve_found(turn, client, Some(command), &request, false);
+        return serve_found(turn, client, table, Some(command), &request, false);
     }
-    serve_found(turn, client, found, request, may_learn)
+    serve_found(turn, client, table, found, request, may_learn)
 }
 
 fn serve_found(
     turn: &mut Turn,
     client: &mut Client,
+    table: &CommandTable,
     found: Option<&Command>,
     request: &Request,
     may_learn: bool,
 ) -> Next {
-    match admit::judge(turn, client, found, request) {
+    match admit::judge(turn, client, table, found, request) {
+        Verdict::Serve(admitted) if turn.tapping.hears(client.cluster) => tap::serve(turn, client, table, &admitted),
         Verdict::Serve(admitted) => dispatch(turn, client, &admitted),
         Verdict::Queue(admitted) => transaction::queue(turn, client, &admitted),
-        Verdict::Pause => Next::Pause,
+        Verdict::Pause(command) => {
+            client.last_command = command.id;
+            Next::Pause
+        }
         Verdict::Refuse(command, text) => {
             transaction::refused(turn, client, command);
             answer_error(turn, client, command, &text)
@@ -159,6 +165,7 @@ fn refuse(turn: &mut Turn, client: &mut Client, command: &Command, text: &str) -
 }
 
 fn answer_error(turn: &mut Turn, client: &mut Client, command: &Command, reply: &[u8]) -> Next {
+    turn.is_refused = true;
     if let Some(served) = turn.served(client.cluster) {
         served.metrics.command(command.id, true);
         served.metrics.refusal(reply);

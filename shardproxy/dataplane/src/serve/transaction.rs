@@ -16,7 +16,7 @@ use super::{
 };
 use crate::admit::Admitted;
 use crate::clients::{Client, Flow, Waiting};
-use crate::command::{Act, Command, Flags, Route};
+use crate::command::{Act, Code, Command, Flags, Route};
 use crate::dialect::resp::{write, Request};
 use crate::dialect::texts;
 use crate::exchange::{Asked, Entry, LARGE};
@@ -93,8 +93,11 @@ pub fn queue(turn: &mut Turn, client: &mut Client, &Admitted { command, request 
         transaction.is_corrected |= command.act.is_corrected();
         transaction.selects |= command.act == Act::Select;
         transaction.commands += 1;
-        transaction.calls_script |= command.calls_script;
         transaction.is_slow |= is_slow;
+        transaction.calls_script |= command.runs == Some(Code::Digest);
+    }
+    if command.runs == Some(Code::Body) {
+        scripts::see_run(turn, client.cluster, request.argument(1));
     }
     client.answer(&mut turn.pool, texts::QUEUED);
     Next::Go
@@ -244,7 +247,7 @@ fn exec(turn: &mut Turn, client: &mut Client, command: &Command) -> Next {
         exchange.push(entry, &transaction.queued);
     }
     turn.links.mark(link);
-    client.is_special = client.is_subscriber();
+    client.is_special = client.is_listener();
     if transaction.is_watching || client.executing.is_some() {
         client.flow = Flow::Barrier;
         return Next::Wait;
@@ -338,7 +341,7 @@ fn unwatch(turn: &mut Turn, client: &mut Client, command: &Command) -> Next {
 
 /// Forget the transaction and what it watched; its connection goes back to the pool.
 pub fn end(turn: &mut Turn, client: &mut Client) {
-    client.is_special = client.is_subscriber();
+    client.is_special = client.is_listener();
     let Some(mut transaction) = client.transaction.take() else { return };
     turn.pool.take_back(&mut transaction.queued);
     if !transaction.is_watching {

@@ -150,6 +150,13 @@ impl Census {
         listed
     }
 
+    /// How many topics of a kind there are.
+    pub fn topics(&self, cluster: usize, kind: Kind) -> usize {
+        let all = read(&self.clusters);
+        all.get(cluster)
+            .map_or(0, |of_cluster| of_cluster.kinds[kind as usize].iter().map(|part| read(part).len()).sum())
+    }
+
     /// How many clients are subscribed to one.
     pub fn clients(&self, cluster: usize, kind: Kind, name: &[u8]) -> usize {
         let all = read(&self.clusters);

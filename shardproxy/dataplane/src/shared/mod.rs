@@ -27,6 +27,7 @@ use std::time::Instant;
 
 use mio::Waker;
 
+use crate::clients::Taps;
 use crate::command::CommandTable;
 use crate::metrics::{Registry, WorkerMetrics};
 use crate::model::Cluster;
@@ -44,6 +45,7 @@ pub struct Shared {
     pub scripts: Scripts,
     pub pauses: Pauses,
     pub slow: SlowCommands,
+    pub taps: Arc<Taps>,
     /// Connections of clients' own that all workers together may have.
     pub dedicated: Arc<Budget>,
     /// What could not be opened for want of a file descriptor.
@@ -76,6 +78,7 @@ impl Shared {
             scripts: Scripts::default(),
             pauses: Pauses::default(),
             slow: SlowCommands::default(),
+            taps: Arc::default(),
             dedicated: Arc::default(),
             lacking: AtomicU64::new(0),
             is_down_news: AtomicBool::new(false),
@@ -135,7 +138,7 @@ impl Shared {
     /// Bytes of buffers of all workers as of their last ticks, and their cap (0 = none).
     pub fn buffers(&self) -> (usize, usize) {
         let of_workers: usize = self.workers.iter().map(|w| w.buffers.get() as usize).sum();
-        (of_workers + self.census.held() + self.events.held(), self.buffers)
+        (of_workers + self.census.held() + self.events.held() + self.taps.held(), self.buffers)
     }
 
     /// What each worker would hold of all workers' buffers if all held the same.

@@ -68,6 +68,7 @@ fn leave(world: &mut World) {
         world.rig.drain();
     } else {
         world.clients.iter_mut().for_each(super::client::Client::close);
+        world.monitor = None;
     }
     for round in 0..ROUNDS {
         world.turn();
@@ -77,6 +78,7 @@ fn leave(world: &mut World) {
             break;
         }
     }
+    assert_eq!(world.rig.blocked(), 0, "clients that have gone count as blocked");
     assert_eq!(world.rig.client_count(), 0, "clients that have gone are still there\n{}", world.describe());
     // every tick counts anew; what it ends itself the next one counts
     let mut sums = world.rig.sums();

@@ -16,6 +16,7 @@ mod frame;
 mod input;
 mod ledger;
 mod model;
+mod monitor;
 mod node;
 mod request;
 mod rig;

@@ -1,6 +1,7 @@
 //! One worker on the present thread, turned by hand, and the sockets of its nodes. Only this file knows the worker.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering::Relaxed;
@@ -101,6 +102,11 @@ impl Rig {
         self.shared.metrics.cluster("c", 0).closed[reason as usize].get()
     }
 
+    /// So many clients count as blocked.
+    pub fn blocked(&self) -> u64 {
+        self.shared.metrics.cluster("c", 0).blocked.get()
+    }
+
     pub fn is_at_rest(&self) -> bool {
         self.worker.is_at_rest()
     }
@@ -148,8 +154,11 @@ impl Rig {
     /// CLIENT PAUSE, or its end.
     pub fn pause(&self, time: Duration, only_writes: bool) {
         let what = if only_writes { Paused::Writes } else { Paused::All };
-        let until = if time.is_zero() { 0 } else { self.shared.millis(self.now + time) };
-        self.shared.pauses.set(0, until, what);
+        if time.is_zero() {
+            return self.shared.pauses.end(0);
+        }
+        let (now, until) = (self.shared.millis(self.now), self.shared.millis(self.now + time));
+        self.shared.pauses.set(0, now, until, what, HashMap::new());
     }
 
     /// A node is known to be only busy for so long, or no more.

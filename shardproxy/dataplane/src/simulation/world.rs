@@ -8,6 +8,7 @@ use super::answer::How;
 use super::client::Client;
 use super::input::Input;
 use super::ledger::Ledger;
+use super::monitor::Monitor;
 use super::node::{Connection, Node};
 use super::request;
 use super::rig::{Doors, Rig};
@@ -19,6 +20,8 @@ const MOST_CLIENTS: usize = 6;
 const MOST_STEPS: usize = 400;
 /// Bytes that one client or connection may bring in before anybody looks at the sum.
 const UNBOUND: usize = 256 * 1024;
+/// The same of a client that monitors: each byte of a request may be four of a line.
+const MONITORED: usize = 8 * wire::LONGEST;
 /// Bytes that are counted a little later.
 const SLACK: usize = 16 * 1024;
 /// Replies of these lengths.
@@ -33,6 +36,7 @@ pub struct World<'a> {
     doors: Option<Doors>,
     pub spec: Spec,
     pub clients: Vec<Client>,
+    pub monitor: Option<Monitor>,
     pub nodes: Vec<Node>,
     pub ledger: Ledger,
     offloads: VecDeque<Offload>,
@@ -58,6 +62,7 @@ impl<'a> World<'a> {
             doors: Some(Doors::take()),
             spec,
             clients: Vec::new(),
+            monitor: None,
             nodes,
             ledger: Ledger::default(),
             offloads: VecDeque::new(),
@@ -105,6 +110,10 @@ impl<'a> World<'a> {
             client.receive(usize::MAX);
         }
         self.clients.retain(|client| !client.is_closed());
+        if let Some(monitor) = &mut self.monitor {
+            monitor.receive();
+        }
+        self.monitor = self.monitor.take().filter(|monitor| !monitor.is_closed());
         for number in 0..self.nodes.len() {
             if self.nodes[number].is_diligent {
                 self.accept(number);
@@ -130,6 +139,7 @@ impl<'a> World<'a> {
     fn check(&self) {
         let sums = self.rig.sums();
         let most = self.spec.buffers / 16 * 17 + (self.clients.len() + sums.links) * UNBOUND + 2 * wire::LONGEST;
+        let most = most + if self.monitor.is_some() { MONITORED } else { 0 };
         let is_bounded = self.spec.buffers == 0 || sums.actual + sums.pooled <= most;
         assert!(is_bounded, "more than limits.buffers: {sums:?}, most {most}\n{}", self.rig.describe());
         // what waits to leave with more is counted when it leaves
@@ -156,6 +166,14 @@ impl<'a> World<'a> {
             client.session.is_quiet = self.spec.buffers == 0;
             client.session.is_peaceful = self.spec.peace == Peace::Full && !is_reader;
             self.clients.push(client);
+        }
+    }
+
+    /// A client that monitors comes, or goes.
+    fn monitor(&mut self) {
+        if self.monitor.take().is_none() && !self.spec.is_memcached {
+            self.ids += 1;
+            self.monitor = Some(Monitor::new(self.rig.connect(self.ids, false, false)));
         }
     }
 
@@ -248,6 +266,7 @@ impl<'a> World<'a> {
                     self.rig.spare(&doors.address(number), Duration::from_millis(seconds));
                 }
             }
+            61 => self.monitor(),
             _ => self.serve_all(),
         }
     }
@@ -439,6 +458,7 @@ const fn what(choice: u8) -> &'static str {
         58 => "CLIENT KILL",
         59 => "CLIENT UNBLOCK",
         60 => "a node is known to be busy",
+        61 => "a client monitors, or no more",
         _ => "all nodes serve",
     }
 }

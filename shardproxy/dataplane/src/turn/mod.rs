@@ -7,8 +7,10 @@ mod members;
 mod names;
 mod offloaded;
 mod pubsub;
+mod scripts;
 mod served;
 mod shards;
+mod tapping;
 mod topics;
 mod waits;
 
@@ -17,7 +19,9 @@ pub use held::{Held, Waiter};
 pub use members::Tagged;
 pub use offloaded::{Answering, Effect, Offloaded, Ticket};
 pub use pubsub::{Gone, Job, PubSub, STEPS};
+pub use scripts::RunScripts;
 pub use served::{Known, Served, ServedNode, Writes};
+pub use tapping::Tapping;
 pub use topics::{Announcement, Topics};
 pub use waits::{Attempt, Ending, Outcome, Waits, Watch, Watcher, Wish};
 
@@ -52,6 +56,7 @@ pub struct Turn {
     pub pubsub: PubSub,
     pub waits: Waits,
     pub offloaded: Answering,
+    pub run_scripts: RunScripts,
     /// When this turn began, and the same as microseconds on a clock that wraps.
     pub now: Instant,
     pub micros: u32,
@@ -60,6 +65,12 @@ pub struct Turn {
     started: Instant,
     /// What CLIENT PAUSE holds, by cluster; empty while it holds nothing.
     pub paused: Vec<Paused>,
+    /// Who monitors, and what these are to hear.
+    pub tapping: Tapping,
+    /// Nothing is paused, and nobody monitors: an ordinary request needs no look at either.
+    pub is_quiet: bool,
+    /// A request was answered by an error of the proxy's own since this was last cleared.
+    pub is_refused: bool,
     random: u32,
     /// Counts reads that any replica may answer, so that each has its turn.
     pub rotation: usize,
@@ -141,11 +152,15 @@ impl Turn {
             pubsub: PubSub::default(),
             waits: Waits::default(),
             offloaded: Answering::default(),
+            run_scripts: RunScripts::default(),
             now,
             micros: 0,
             millis: 0,
             started: now,
             paused: Vec::new(),
+            tapping: Tapping::default(),
+            is_quiet: true,
+            is_refused: false,
             random: 0x9e37_79b9 ^ number as u32,
             rotation: number,
         }
@@ -160,6 +175,8 @@ impl Turn {
         metrics.turned_at.set(millis);
         self.millis = millis;
         self.shared.pauses.at(millis, &mut self.paused);
+        self.tapping.begin(&self.shared.taps);
+        self.is_quiet = self.paused.is_empty() && !self.tapping.is_on();
         self.pubsub.left = STEPS;
     }
 
@@ -285,11 +302,26 @@ impl Turn {
         }
     }
 
-    /// Count anew what a client holds.
+    /// Count anew what a client holds, and whether it is blocked.
     #[inline]
     pub fn settle_client(&mut self, client: &mut Client) {
         let held = client.held();
         self.accounts.settle(&mut client.accounted, held);
+        let is_blocked = client.is_blocked();
+        if is_blocked != client.counts_as_blocked {
+            self.count_blocked(client, is_blocked);
+        }
+    }
+
+    #[cold]
+    pub fn count_blocked(&self, client: &mut Client, is_blocked: bool) {
+        if std::mem::replace(&mut client.counts_as_blocked, is_blocked) == is_blocked {
+            return;
+        }
+        if let Some(served) = self.served(client.cluster) {
+            let blocked = &served.metrics.blocked;
+            blocked.set(if is_blocked { blocked.get() + 1 } else { blocked.get().saturating_sub(1) });
+        }
     }
 
     /// Measure the pressure if much was taken since it was last done.

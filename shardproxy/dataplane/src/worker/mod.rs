@@ -13,6 +13,7 @@ mod nodes;
 mod probe;
 mod reading;
 mod slow;
+mod taps;
 mod ticks;
 mod writing;
 
@@ -106,7 +107,8 @@ impl Worker {
         let poll = Poll::new()?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
         shared.attach(number, waker.clone());
-        mailbox.attach(waker);
+        mailbox.attach(waker.clone());
+        shared.taps.attach(number, waker);
         let table = shared.table();
         let (mut turn, mut clients) =
             (Turn::new(number, poll.registry().try_clone()?, shared.clone()), Clients::default());
@@ -203,6 +205,7 @@ impl Worker {
         pubsub::work(&mut self.turn, &mut self.clients);
         self.turn.settle_pubsub();
         waiting::work(&mut self.turn, &mut self.clients);
+        self.hear_taps();
         self.flush(!events.is_empty());
         if self.turn.accounts.is_over() {
             self.relieve(false);

@@ -65,7 +65,7 @@ impl Worker {
         match client.flow {
             Flow::Open => self.client_read(index),
             Flow::Lingering { .. } => self.client_linger(index),
-            Flow::Barrier | Flow::Queued | Flow::Offloaded(_) if is_left(&self.turn, client) => {
+            Flow::Barrier | Flow::Queued | Flow::Stopped | Flow::Offloaded(_) if is_left(&self.turn, client) => {
                 self.close_now(index, CloseReason::Client);
             }
             Flow::Held if client.is_gone => self.close_now(index, CloseReason::Client),

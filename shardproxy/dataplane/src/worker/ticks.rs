@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::Worker;
-use crate::clients::Flow;
+use crate::clients::{Client, Flow};
 use crate::links::State;
 use crate::metrics::CloseReason;
 use crate::place::is_left;
@@ -180,8 +180,11 @@ impl Worker {
             if self.turn.pubsub.is_forgetting() {
                 return; // somebody has gone whose memory is not free yet
             }
-            let heaviest = self.clients.iter().map(|(index, client)| (client.weight(), index)).max();
-            let Some((_, index)) = heaviest.filter(|&(weight, _)| weight > super::READ_SIZE) else { return };
+            let may_go = |client: &Client| !client.details.as_deref().is_some_and(|details| details.no_evict);
+            let weights = self.clients.iter().map(|(index, client)| (may_go(client), client.weight(), index));
+            // those that asked not to be (CLIENT NO-EVICT) only when there is nobody else
+            let heaviest = weights.filter(|&(_, weight, _)| weight > super::READ_SIZE).max();
+            let Some((_, _, index)) = heaviest else { return };
             self.close_now(index, CloseReason::Buffers);
             self.turn.pubsub.is_counted = false; // messages nobody else has are free
             self.turn.settle_pubsub();

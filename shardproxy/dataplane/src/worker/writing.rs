@@ -130,6 +130,7 @@ impl Worker {
         client.output.clear(&mut turn.pool);
         turn.accounts.settle(&mut client.accounted, 0);
         pubsub::forget(turn, &mut client);
+        turn.count_blocked(&mut client, false);
         if let Flow::Offloaded(token) = client.flow {
             turn.offloaded.remove(token);
         }

@@ -162,11 +162,11 @@ fn a_pause_may_be_as_long_as_it_can_be_written() {
     let proxy = Proxy::start(&Spec::shard(&[&engine], Some(0)));
     let mut client = proxy.client();
     for seconds in [9_223_372_036_854_775.0, 1e300, f64::INFINITY] {
-        proxy.plane.pause("test", seconds, true);
+        proxy.plane.pause("test", seconds, true, Vec::new());
         client.send(&["SET", "key", "1"]);
         let_it_tick(&proxy);
         assert!(engine.seen().is_empty(), "{seconds}");
-        proxy.plane.pause("test", 0.0, true);
+        proxy.plane.pause("test", 0.0, true, Vec::new());
         assert_eq!(client.reply(), "+OK");
         assert_eq!(proxy.client().ask(&["GET", "key"]), value("key"));
         engine.forget();

@@ -76,6 +76,26 @@ fn the_cap_of_all_buffers_costs_the_greediest_client_only() {
     until("memory is free again", || modest.ask(&["SET", "key", "2"]) == "+OK");
 }
 
+#[test]
+fn who_asked_not_to_be_evicted_is_closed_when_there_is_nobody_else() {
+    let engine = Engine::plain();
+    let proxy = Proxy::with(1, 8 << 20, &Spec::shard(&[&engine], Some(0)));
+    let (mut kept, mut other) = (proxy.client(), proxy.client());
+    assert_eq!(kept.ask(&["CLIENT", "NO-EVICT", "ON"]), "+OK");
+    let begin = b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$100000000\r\n";
+    for (client, bytes) in [(&mut other, 1 << 20), (&mut kept, 2 << 20)] {
+        client.send_bytes(begin);
+        client.send_bytes(&vec![b'x'; bytes]);
+        until("it is read", || proxy.plane.clients().iter().any(|client| client.input >= bytes));
+    }
+    // the heavier one goes on until memory is used up
+    let chunk = vec![b'x'; 1 << 16];
+    let writer = std::thread::spawn(move || (0..1500).all(|_| kept.try_send(&chunk)));
+    until("the other one is closed for that, and then it, too", || proxy.statistic("/closed/buffers") == 2);
+    assert_eq!(other.reply(), "<end>");
+    assert!(!writer.join().unwrap(), "it could go on");
+}
+
 /// Parts of a reply are joined when they are whole: until then a connection gathers them.
 #[test]
 fn the_cap_of_all_buffers_holds_for_what_is_gathered() {

@@ -21,8 +21,10 @@ mod keys;
 mod large;
 mod limits;
 mod losses;
+mod monitoring;
 mod offloads;
 mod one_shard;
+mod pausing;
 #[allow(dead_code)] // `memory` uses the rest
 mod proxy;
 mod recent;

@@ -50,7 +50,7 @@ fn a_learned_command_is_routed_even_if_it_is_held_first() {
     let mut client = proxy.client();
     client.send_all(&[&["NEWGET", "key"], &["GET", "key"]]);
     let token = token(&proxy);
-    proxy.plane.pause("test", 0.3, false);
+    proxy.plane.pause("test", 0.3, false, Vec::new());
     proxy.plane.learn(&table_with("newget", &json!({}))).unwrap();
     proxy.plane.retry(token);
     assert_eq!([client.reply(), client.reply()], ["+new".to_owned(), value("key")]);

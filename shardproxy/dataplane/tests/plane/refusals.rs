@@ -20,6 +20,30 @@ fn refusing(times: usize, reply: &'static str) -> Engine {
 }
 
 #[test]
+fn client_no_touch_is_what_the_engines_version_has() {
+    let engine = Engine::plain();
+    for (version, on, off) in [
+        ("7.0.15", "-ERR unknown subcommand 'No-Touch'. Try CLIENT HELP.", "-ERR unknown subcommand 'No-Touch'. Try CLIENT HELP."),
+        (
+            "7.2.0",
+            "-ERR CLIENT NO-TOUCH is refused by this proxy: connections to nodes are shared, so a node cannot tell whose reads \
+             are to leave no trace",
+            "+OK",
+        ),
+        ("10.0", "-ERR CLIENT NO-TOUCH is refused", "+OK"),
+    ] {
+        let mut spec: serde_json::Value =
+            serde_json::from_str(&Spec::shard(&[&engine], Some(0)).json("test", 1)).unwrap();
+        spec["version"] = version.into();
+        let proxy = Proxy::serving(1, &spec);
+        let mut client = proxy.client();
+        assert!(client.ask(&["CLIENT", "No-Touch", "on"]).starts_with(on));
+        assert_eq!(client.ask(&["CLIENT", "No-Touch", "OFF"]), off);
+        assert!(client.ask(&["CLIENT", "No-Touch", "x"]).starts_with("-ERR "));
+    }
+}
+
+#[test]
 fn a_refused_request_waits_and_is_tried_again() {
     for refusal in [READONLY, LOADING, "-MASTERDOWN Link\r\n", "-NOREPLICAS Not enough\r\n", "-MISCONF disk\r\n"] {
         let engine = refusing(2, refusal);

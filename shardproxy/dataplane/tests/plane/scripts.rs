@@ -44,6 +44,26 @@ fn a_script_leaves_before_it_is_called_on_a_connection_that_may_lack_it() {
 }
 
 #[test]
+fn a_script_that_was_run_is_known_by_its_digest_on_every_shard() {
+    let engines = [Engine::plain(), Engine::plain()];
+    let proxy = Proxy::with(2, 0, &Spec::shards(&engines));
+    let digest = "e0e1f9fabfc9d4800c877a703b823ac0578ff8db";
+    let (mut client, mut other) = (proxy.client(), proxy.client());
+    client.send_all(&[&["MULTI"], &["EVAL", "return 1", "1", "foo"], &["EXEC"]]); // on the second shard
+    assert_eq!([client.reply(), client.reply(), client.reply()], ["+OK", "+QUEUED", "*1\r\n+OK"]);
+    assert_eq!(other.ask(&["EVALSHA", digest, "1", "bar"]), "+OK");
+    let load: &[&str] = &["SCRIPT", "LOAD", "return 1"];
+    assert_eq!(engines[0].seen(), [load, &["EVALSHA", digest, "1", "bar"]]);
+    assert_eq!(proxy.plane.script("test", digest.as_bytes()).as_deref(), Some(&b"return 1"[..]));
+    client.send(&["SCRIPT", "FLUSH"]);
+    proxy.plane.answer(take(&proxy), b"+OK\r\n".to_vec());
+    assert_eq!(client.reply(), "+OK");
+    assert_eq!(proxy.plane.script("test", digest.as_bytes()), None);
+    assert_eq!(client.ask(&["EVAL", "return 1", "1", "foo"]), "+OK");
+    assert!(proxy.plane.script("test", digest.as_bytes()).is_some(), "known again");
+}
+
+#[test]
 fn a_script_that_waited_for_a_primary_is_loaded_there() {
     let (old, new) = (Engine::plain(), Engine::plain());
     let mut proxy = Proxy::start(&Spec::shard(&[&old, &new], None));

@@ -3,6 +3,7 @@
 mod arguments;
 pub mod identity;
 mod inline;
+pub mod monitor;
 pub mod refusals;
 pub mod reply;
 pub mod request;

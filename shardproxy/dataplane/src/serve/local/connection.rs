@@ -71,6 +71,7 @@ pub fn quit(client: &mut Client) -> Answer {
 
 pub fn reset(turn: &mut Turn, client: &mut Client) -> Answer {
     transaction::end(turn, client);
+    client.tap = None;
     client.reset();
     client.is_special = false;
     if client.subscriptions.is_none() {

@@ -2,11 +2,13 @@
 
 mod connection;
 mod hello;
+mod touch;
 
-use super::{send, Next};
+use super::{send, tap, Next};
 use crate::admit::Admitted;
 use crate::clients::{answer_own, Client, Flow};
 use crate::command::Act;
+use crate::dialect::texts;
 use crate::exchange::Entry;
 use crate::turn::Turn;
 
@@ -39,8 +41,9 @@ fn select_leased(turn: &mut Turn, client: &mut Client, &Admitted { command, requ
 
 pub fn serve(turn: &mut Turn, client: &mut Client, admitted: &Admitted) -> Next {
     let &Admitted { command, request } = admitted;
-    // these change the connection to nodes: what was sent on the one before must be executed first
-    if matches!(command.act, Act::Hello | Act::Select | Act::Reset) && !client.replies.is_empty() {
+    // these change the connection to nodes: what was sent on the one before must be executed first; and nobody is to hear
+    // what others do before the answer that says so
+    if matches!(command.act, Act::Hello | Act::Select | Act::Reset | Act::Monitor) && !client.replies.is_empty() {
         return Next::Hold;
     }
     let answer = match command.act {
@@ -55,6 +58,9 @@ pub fn serve(turn: &mut Turn, client: &mut Client, admitted: &Admitted) -> Next 
         Act::Reset => connection::reset(turn, client),
         Act::Hello => hello::hello(turn, client, request),
         Act::Auth => hello::auth(request),
+        Act::ClientNoTouch => touch::no_touch(turn, client, command, request),
+        Act::Monitor if tap::begin(turn, client) => Answer::of(texts::OK),
+        Act::Monitor => Answer::of(Vec::new()),
         act => Answer::of(answer_own(client, act, request)),
     };
     if let Some(served) = turn.served(client.cluster) {

@@ -1,0 +1,31 @@
+//! CLIENT NO-TOUCH, as the engines' version has it.
+
+use super::Answer;
+use crate::admit::unknown_subcommand;
+use crate::clients::Client;
+use crate::command::Command;
+use crate::dialect::resp::Request;
+use crate::dialect::texts;
+use crate::serve::refusal;
+use crate::turn::Turn;
+
+/// Since Redis 7.2. A node could not tell whose reads are to leave no trace.
+pub fn no_touch(turn: &Turn, client: &Client, command: &Command, request: &Request) -> Answer {
+    let version = turn.cluster(client.cluster).map_or("", |cluster| cluster.spec.version.as_str());
+    let wanted = request.argument(2);
+    if !is_since(version, (7, 2)) {
+        Answer::error(&unknown_subcommand("client", request.argument(1)))
+    } else if wanted.eq_ignore_ascii_case(b"OFF") {
+        Answer::of(texts::OK)
+    } else if wanted.eq_ignore_ascii_case(b"ON") {
+        Answer::error(&refusal(command))
+    } else {
+        Answer::error("ERR syntax error")
+    }
+}
+
+/// Whether an engine's version is this one or a newer one.
+fn is_since(version: &str, (major, minor): (u32, u32)) -> bool {
+    let mut parts = version.split('.').map(|part| part.parse().unwrap_or(0));
+    (parts.next().unwrap_or(0), parts.next().unwrap_or(0)) >= (major, minor)
+}

@@ -1,0 +1,84 @@
+//! Requests as clients that monitor hear them: what is executed, when it is, and nothing that is secret.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::{dispatch, Next};
+use crate::admit::{each_queued, Admitted};
+use crate::clients::Client;
+use crate::command::{Act, Command, CommandTable, Route};
+use crate::dialect::resp::{monitor, Request};
+use crate::turn::Turn;
+
+/// MONITOR. Who monitors already hears nothing of it, as from an engine.
+pub fn begin(turn: &mut Turn, client: &mut Client) -> bool {
+    if client.tap.is_some() {
+        return false;
+    }
+    let limit = turn.cluster(client.cluster).map_or(0, |cluster| cluster.spec.limits.client_output);
+    let tapping = turn.shared.taps.add(client.cluster, turn.number, client.ticket(), limit);
+    client.tap = Some(Box::new(tapping));
+    client.is_special = true;
+    true
+}
+
+/// Serve a request of a cluster that somebody monitors.
+#[cold]
+pub fn serve(turn: &mut Turn, client: &mut Client, table: &CommandTable, admitted: &Admitted) -> Next {
+    let &Admitted { command, request } = admitted;
+    // one that waited for a connection, or comes back from an engine unexecuted, was shown when it came
+    let is_new = client.waiting.is_none();
+    let queued = if command.act == Act::Exec { queued(client) } else { Vec::new() };
+    turn.is_refused = false;
+    let next = dispatch(turn, client, admitted);
+    let is_taken = !matches!(next, Next::Hold | Next::Pause);
+    let is_done = !turn.is_refused || matches!(command.route, Route::Local | Route::Transaction);
+    if !(is_new && is_taken && is_done && command.is_monitored) {
+        return next;
+    }
+    let place = (client.db, &*address(client));
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let Turn { tapping, shared, is_refused, .. } = turn;
+    if !*is_refused {
+        tapping.add(&shared.taps, client.cluster, |lines| write_queued(lines, now, place, table, &queued));
+    }
+    tapping.add(&shared.taps, client.cluster, |lines| {
+        monitor::write_line(lines, now, place, request, |at| is_secret(command, request, at));
+    });
+    next
+}
+
+/// What EXEC is about to do; nothing if it cannot.
+fn queued(client: &Client) -> Vec<u8> {
+    let can = client.transaction.as_deref().filter(|t| t.is_open && !t.is_broken && !t.watch_lost);
+    can.map_or_else(Vec::new, |transaction| transaction.queued.clone())
+}
+
+fn write_queued(lines: &mut Vec<u8>, now: Duration, place: (u32, &str), table: &CommandTable, queued: &[u8]) {
+    each_queued(table, queued, |command, request| {
+        if let Some(command) = command.filter(|command| command.act != Act::Multi && command.is_monitored) {
+            monitor::write_line(lines, now, place, request, |at| is_secret(command, request, at));
+        }
+    });
+}
+
+/// As MONITOR writes it.
+fn address(client: &Client) -> String {
+    let local = client.stream.local();
+    if local.starts_with("unix:") {
+        local
+    } else {
+        client.stream.peer()
+    }
+}
+
+/// Whether the argument is a user or a password.
+fn is_secret(command: &Command, request: &Request, at: usize) -> bool {
+    let is = |at: usize, word: &[u8]| request.argument(at).eq_ignore_ascii_case(word);
+    let follows = |word: &[u8], first: usize, by: usize| at >= first + by && is(at - by, word);
+    match command.act {
+        Act::Auth => at > 0,
+        Act::Hello => follows(b"AUTH", 2, 1) || follows(b"AUTH", 2, 2),
+        Act::Migrate => follows(b"AUTH", 6, 1) || follows(b"AUTH2", 6, 1) || follows(b"AUTH2", 6, 2),
+        _ => false,
+    }
+}
