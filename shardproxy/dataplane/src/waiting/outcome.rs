@@ -141,7 +141,9 @@ fn settle_line(turn: &mut Turn, attempt: &Attempt, line: u32, elements: &[&[u8]]
         }
     }
     if let Some(known) = turn.waits.lines.get_mut(line as usize) {
-        known.is_ready = was_ready || has_gone; // whoever is first now is asked for if there is more
+        // whoever is first now is asked for if there is more; what came for one that has left tells nothing of that
+        has_gone |= holds && attempt.asked.len() < replies.len();
+        known.is_ready = was_ready || has_gone;
         known.is_amiss = !holds && holder != b"+none\r\n";
         known.learn(replies.len(), served, holds);
         if !known.queue.is_empty() {

@@ -154,7 +154,7 @@ impl World {
         if let Some(line) = asked.line {
             let holds = self.waits.lines.contains(line as usize) && self.elements[self.key_of(line)] > 0;
             if let Some(known) = self.waits.lines.get_mut(line as usize) {
-                known.is_ready = was_ready == Some(true);
+                known.is_ready = was_ready == Some(true) || holds && attempt.asked.len() < asked.clients.len();
                 known.learn(asked.clients.len(), there.len(), holds);
             }
         }
