@@ -18,7 +18,6 @@ from shardproxy.commands.info_commands import calls_correct, times_correct
 from shardproxy.commands.info_merge import Section, info_read, info_write, sections_merge
 from shardproxy.commands.shards import Answer, ask_all, ask_every
 from shardproxy.commands.table import lower
-from shardproxy.dataplane.statistics import ClusterStatistics
 from shardproxy.model import Address
 from shardproxy.wire.reply import Reply, Verbatim
 
