@@ -12,12 +12,14 @@ from shardproxy.store.place import state_path
 from shardproxy.topology.assign import Records, shards_assign
 from shardproxy.topology.taking import slots_taken, taken_text
 
+ASK_TIMEOUT = 2.0  # seconds for all nodes
 
-def check(file: Path, /, *, state: Path | None = None) -> int:
+
+def check(file: Path, /, *, state: Path | None = None, nodes: bool = False) -> int:
     """Say whether a config file is right, or all that is wrong.
 
     Prints what the file describes and exits 0, or prints every problem as FILE:LINE:COLUMN: KEY: what is
-    wrong (what to write instead) and exits 1. Connects to nothing and reads no secrets.
+    wrong (what to write instead) and exits 1. Connects to nothing and reads no secrets, but with --nodes.
 
     Where a proxy has served the file before, its state file says which shard owns which slots. A config that
     takes slots from one is wrong, too: a proxy refuses it while that shard has keys. Whether it has any is
@@ -29,6 +31,9 @@ def check(file: Path, /, *, state: Path | None = None) -> int:
         The config file, YAML.
     state
         The proxy's state file. Default: where `run` would keep it for that config, if it is there.
+    nodes
+        Ask the nodes, too, whether they can be served: those of a Redis Cluster cannot. One that does not
+        answer is no mistake.
     """
     try:
         config = load_config(file)
@@ -46,6 +51,9 @@ def check(file: Path, /, *, state: Path | None = None) -> int:
     if (why := _why_refused(config, records)) is not None:
         print(f"{file}: {why}", file=sys.stderr)
         print(f"{file}: a proxy takes it only if those shards have no keys", file=sys.stderr)
+        return 1
+    if nodes and (why := _why_unfit(config)) is not None:
+        print(f"{file}: {why}", file=sys.stderr)
         return 1
     print(f"{file}: OK")
     for line in _aligned(list(_summary(config))):
@@ -70,6 +78,22 @@ def _why_refused(config: Config, records: Records) -> str | None:
     taken = slots_taken(setups, records)
     keys = dict.fromkeys((one.loser.key for one in taken), "may have keys")
     return taken_text(taken, setups, records, keys) if taken else None
+
+
+def _why_unfit(config: Config) -> str | None:
+    """What the nodes say that keeps them from being served, or why they cannot be asked."""
+    import trio
+
+    from shardproxy.commands.table import Table
+    from shardproxy.topology.modes import addresses_of, why_foreign
+    from shardproxy.topology.settings import SettingsError, settings_read
+
+    try:
+        settings = settings_read(config, Table.load().version)
+    except SettingsError as error:
+        return str(error)
+    asked = {name: (of, list(addresses_of(of, name))) for name, of in settings.items()}
+    return trio.run(why_foreign, asked, ASK_TIMEOUT)
 
 
 def _summary(config: Config) -> Iterator[tuple[str, ...]]:

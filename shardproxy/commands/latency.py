@@ -8,7 +8,7 @@ from itertools import accumulate
 from typing import cast
 
 from shardproxy.commands.call import Call, Handler
-from shardproxy.commands.joins import everywhere, texts, total
+from shardproxy.commands.joins import all_reset, everywhere, texts
 from shardproxy.commands.shards import Answer, ask_all
 from shardproxy.wire.reply import Reply
 
@@ -66,5 +66,5 @@ HANDLERS: Mapping[str, Handler] = {
     "latency|histogram": latency_histogram,
     "latency|history": latency_history,
     "latency|latest": latency_latest,
-    "latency|reset": everywhere(total),
+    "latency|reset": everywhere(all_reset),
 }

@@ -6,6 +6,7 @@ import enum
 from dataclasses import dataclass
 
 from shardproxy.model import Address
+from shardproxy.model.health import EngineLimits
 from shardproxy.model.replication import Replication, Server
 
 
@@ -74,6 +75,7 @@ class ProbeResult:
     named: str = ""  # what our connection is called since, when surveyed
     peer: str = ""  # the IP address it was reached at
     announced: Address | None = None  # as it tells its primary, when surveyed
+    limits: EngineLimits | None = None  # likewise, where it tells them
 
     @property
     def why(self) -> str:

@@ -1,12 +1,9 @@
 //! Replies of engines that speak RESP.
 
-use std::mem;
-
 use super::fate::{fate_of, set_aside, Fate, Overtaker};
 use super::receivers::count_receivers;
 use super::{count, exec_reply, gathers_at_most, greeting_left, is_asked, unasked, Errands, GATHER};
 use crate::clients::Clients;
-use crate::dialect::resp::refusals::is_refusal;
 use crate::exchange::{BufferPool, Entry, LARGE, WHOLE};
 use crate::links::{durable, Link, State};
 use crate::metrics::Class;
@@ -71,14 +68,17 @@ pub fn deliver_all(
         let Some(&request) = link.exchange.head() else { continue };
         if link.redo.inner_seen < request.inner() {
             link.redo.inner_seen += 1; // its client was answered QUEUED when it queued
-            link.redo.inner_refused |= reply[0] == b'-' && is_refusal(reply, false);
+            if reply[0] == b'-' {
+                exec_reply::note_error(&mut link.redo.inner_error, reply);
+            }
             continue;
         }
-        let was_refused = mem::take(&mut link.redo.inner_refused);
         link.redo.inner_seen = 0;
         let is_error = matches!(reply[0], b'-' | b'!') && !link.is_streaming;
+        let explained = exec_reply::explained(&request, &mut link.redo.inner_error, reply, is_error);
+        let reply = explained.as_deref().unwrap_or(reply);
         if is_error || link.redo.left > 0 {
-            match fate_of(link, &request, reply, is_error, was_refused) {
+            match fate_of(served, *now, link, &request, reply, is_error) {
                 Fate::Deliver => {}
                 Fate::DeliverPast => errands.overtakers.push(Overtaker::of(&request)),
                 fate => {

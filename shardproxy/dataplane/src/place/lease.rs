@@ -33,7 +33,9 @@ pub fn lease(turn: &mut Turn, client: &mut Client, shard: u16, on_replica: bool)
     }
     let replica = if on_replica { least_busy(turn, client.cluster, shard, client.speech(), true, None) } else { None };
     let Some(served) = &mut turn.clusters[client.cluster] else { return Lease::Refused(NO_CLUSTER.to_vec()) };
-    let Some(node) = replica.or(served.cluster.shards[usize::from(shard)].primary) else { return Lease::Later };
+    let Some(node) = replica.or(served.cluster.shards[usize::from(shard)].primary) else {
+        return served.why_refused(shard).map_or(Lease::Later, Lease::Refused);
+    };
     let place = &mut served.nodes[usize::from(node)];
     if place.rests_until > turn.now {
         return Lease::Later;

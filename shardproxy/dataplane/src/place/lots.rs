@@ -6,7 +6,6 @@
 
 use std::mem;
 
-use crate::dialect::texts;
 use crate::links::{Link, Role, Way, NO_NODE};
 use crate::model::EngineKind;
 use crate::turn::Turn;
@@ -51,6 +50,6 @@ pub fn with_room(turn: &mut Turn, lot: usize) -> Result<usize, Vec<u8>> {
         Ok(lot)
     } else {
         let way = turn.links[lot].way;
-        Err(texts::failing_over(&turn.label(way.cluster, way.shard)))
+        Err(turn.refusal(way.cluster, way.shard, "too much waits in the proxy already"))
     }
 }

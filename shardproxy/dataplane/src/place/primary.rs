@@ -33,6 +33,9 @@ pub fn primary_past(
         return Err(turn.refusal(cluster, shard, "too much waits for it already (limits.shard_queue)"));
     }
     let Some(node) = primary.filter(|_| parked.is_none() || may_pass) else {
+        if let Some(text) = served.why_refused(shard) {
+            return Err(text);
+        }
         let Speech { resp, db, lane } = speech;
         let lot = lot(turn, Way { cluster, shard, node: NO_NODE, resp, db, lane });
         return with_room(turn, lot);

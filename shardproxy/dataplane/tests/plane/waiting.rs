@@ -135,11 +135,13 @@ fn who_finds_no_primary_is_told_so_in_the_end() {
     let engine = answering(|| Act::say("-LOADING Redis is loading the dataset in memory\r\n"));
     let proxy = Proxy::start(&Spec::shard(&[&engine], Some(0)).timeouts(json!({"park": 0.3})));
     let mut client = proxy.client();
-    assert_eq!(client.ask(FOR_EVER), "-TRYAGAIN shard 0 failing over, command not executed");
+    assert_eq!(client.ask(FOR_EVER), "-LOADING Redis is loading the dataset in memory");
     engine.kill();
-    assert_eq!(client.ask(FOR_EVER), "-TRYAGAIN shard 0 failing over, command not executed");
+    let gone =
+        "-TRYAGAIN shard 0 cannot take the command: its primary takes nothing (timeouts.park); command not executed";
+    assert_eq!(client.ask(FOR_EVER), gone);
     assert_eq!(client.ask(&["BLPOP", "a", "0.1"]), "*-1");
-    assert_eq!(client.ask(XREAD), "-TRYAGAIN shard 0 failing over, command not executed");
+    assert_eq!(client.ask(XREAD), gone);
 }
 
 #[test]
