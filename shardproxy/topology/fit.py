@@ -41,7 +41,8 @@ def fit_of(
 
     `reads`: those that were found fit; None: nobody looks, as when the process drains.
     """
-    nodes = {node: healths.get((setup.key, node)) for node in setup.addresses}
+    members = (*setup.addresses, *(record.nodes if record is not None else ()))
+    nodes = {node: healths.get((setup.key, node)) for node in members}
     foreign = foreign_seen(setup, record, nodes, before)
     limits = limits_seen(nodes) or before.limits
     if record is None:

@@ -14,8 +14,8 @@ use crate::net::Address;
 /// What engines take unless they are told otherwise: `proto-max-bulk-len` and `client-query-buffer-limit`.
 const MAX_BULK: usize = 512 << 20;
 const MAX_QUERY: usize = 1 << 30;
-/// What an engine has in its buffer around a large argument: the read before it, and the line end.
-const AROUND_BULK: usize = 16 * 1024 + 2;
+/// What an engine may have read of other requests when it has a large argument in its buffer.
+const AROUND_BULK: usize = 64 * 1024;
 
 /// No shard owns the slot.
 pub const NO_SHARD: u16 = u16::MAX;
