@@ -4,11 +4,13 @@ use super::statistics::{setting_adds_up, statistic_adds_up, Statistics};
 use crate::dialect::memcached::reply::is_error;
 use crate::dialect::memcached::texts;
 
+const SERVER_ERROR: &[u8] = b"SERVER_ERROR ";
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Gathered {
     /// Values of many keys, or lines of each node alone, and one END.
     Values,
-    /// All nodes must say the same; what one refused is told.
+    /// All nodes must say the same; what one refused is told, and how many did it all the same.
     Line,
     /// STAT lines: what adds up is added, of the rest the first node's is told.
     Statistics,
@@ -21,17 +23,21 @@ pub struct Gather {
     kind: Gathered,
     bytes: Vec<u8>,
     error: Vec<u8>,
+    /// Nodes that did as they were told, and those that did not.
+    done: usize,
+    failed: usize,
     statistics: Option<Box<Statistics>>,
 }
 
 impl Gather {
     pub const fn new(kind: Gathered) -> Self {
-        Self { kind, bytes: Vec::new(), error: Vec::new(), statistics: None }
+        Self { kind, bytes: Vec::new(), error: Vec::new(), done: 0, failed: 0, statistics: None }
     }
 
     /// Take one node's reply.
     pub fn deliver(&mut self, reply: &[u8]) {
         if is_error(reply) {
+            self.failed += 1;
             // a node's own trouble is a miss; what the client did wrong it must hear
             let is_told = self.kind != Gathered::Values || !reply.starts_with(b"SERVER_ERROR");
             if is_told && self.error.is_empty() {
@@ -39,6 +45,7 @@ impl Gather {
             }
             return;
         }
+        self.done += 1;
         match self.kind {
             Gathered::Values => self.bytes.extend_from_slice(reply.strip_suffix(texts::END).unwrap_or_default()),
             Gathered::Line if self.bytes.is_empty() => self.bytes.extend_from_slice(reply),
@@ -63,9 +70,13 @@ impl Gather {
         if let Some(statistics) = &self.statistics {
             return statistics.write(output);
         }
-        match self.kind {
+        match (self.kind, self.error.strip_prefix(SERVER_ERROR)) {
+            (Gathered::Line, Some(why)) if self.done > 0 => {
+                let count = format!("executed by {} of {} nodes: ", self.done, self.done + self.failed);
+                [SERVER_ERROR, count.as_bytes(), why].iter().for_each(|piece| output.extend_from_slice(piece));
+            }
             _ if !self.error.is_empty() => output.extend_from_slice(&self.error),
-            Gathered::Values => {
+            (Gathered::Values, _) => {
                 output.extend_from_slice(&self.bytes);
                 output.extend_from_slice(texts::END);
             }
@@ -104,7 +115,12 @@ mod tests {
     #[test]
     fn one_node_that_fails_is_told() {
         assert_eq!(gathered(Gathered::Line, &["OK\r\n", "OK\r\n"]), "OK\r\n");
-        assert_eq!(gathered(Gathered::Line, &["OK\r\n", "SERVER_ERROR x\r\n"]), "SERVER_ERROR x\r\n");
+        let half = "SERVER_ERROR executed by 1 of 2 nodes: x\r\n";
+        assert_eq!(gathered(Gathered::Line, &["OK\r\n", "SERVER_ERROR x\r\n"]), half);
+        assert_eq!(gathered(Gathered::Line, &["SERVER_ERROR x\r\n", "OK\r\n"]), half);
+        let none = "SERVER_ERROR x\r\n";
+        assert_eq!(gathered(Gathered::Line, &[none, "SERVER_ERROR y\r\n"]), none);
+        assert_eq!(gathered(Gathered::Line, &["ERROR\r\n", "ERROR\r\n"]), "ERROR\r\n");
     }
 
     #[test]

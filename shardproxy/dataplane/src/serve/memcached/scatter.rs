@@ -102,15 +102,15 @@ pub fn everywhere(turn: &mut Turn, client: &mut Client, request: &Request, kind:
         return route::refuse(turn, client, request, texts::OUT_OF_BUFFERS);
     }
     let shards = turn.cluster(client.cluster).map_or(0, |cluster| cluster.shards.len());
-    let (mut links, mut refused) = (Vec::new(), None);
+    let (mut links, mut refused) = (Vec::new(), Vec::new());
     for shard in 0..shards {
         match route::up(turn, client, shard as u16) {
             Ok(link) => links.push(link),
-            Err(why) => refused = Some(why.text().to_owned()),
+            Err(why) => refused.push(why.text().to_owned()),
         }
     }
     if links.is_empty() {
-        let why = refused.unwrap_or_else(|| "the cluster has no node".into());
+        let why = refused.into_iter().next().unwrap_or_else(|| "the cluster has no node".into());
         return route::refuse(turn, client, request, &Kind::new(Verb::Set).failure(&why));
     }
     for &link in &links {
@@ -122,8 +122,8 @@ pub fn everywhere(turn: &mut Turn, client: &mut Client, request: &Request, kind:
         }
     }
     let sequence = expect(turn, client, request, kind, links.into_iter());
-    if let Some(why) = refused.filter(|_| kind == Gathered::Line) {
-        // the others do as told, and the client hears that one did not
+    for why in refused.into_iter().filter(|_| kind == Gathered::Line) {
+        // the others do as told, and the client hears that these did not
         client.replies.foretell(sequence, &Kind::new(Verb::Set).failure(&why));
         count(turn, client, request.verb, true);
     }
