@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from shardproxy.failover import identity, quorum
 from shardproxy.failover.adoption import Adopt, Adoption, Build, Healths, adopt, follows, is_heard
 from shardproxy.failover.healing import Action, Configure, Persist, heal, why_not_trusted
-from shardproxy.failover.memory import Memory
+from shardproxy.failover.memory import LEFT_BEHIND, Memory
 from shardproxy.failover.places import place_of
 from shardproxy.failover.setup import ShardSetup, record_new
 from shardproxy.failover.voting import promise_wanted
@@ -24,6 +24,7 @@ from shardproxy.model.replication import Role
 from shardproxy.store.record import ShardRecord, ShardState
 
 CATCHING_UP = 1.0  # seconds between looks at who catches up
+SURE = 0.001  # seconds after a moment it is past, however sums of floats are rounded
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +248,8 @@ def _replace(situation: Situation, health: NodeHealth) -> Decision:
     setup, record, verdict = situation.setup, situation.record, health.verdict
     why = f"primary {record.primary}: {verdict.reason}"
     if (found := _promoted_by_others(situation)) is not None:
-        return Register(found)  # somebody has promoted it, an operator perhaps
+        # somebody has promoted it, an operator perhaps
+        return Register(found, must_have_data=not _descends(record, situation.healths, found.primary))
     if not verdict.is_answering and _has_other_nodes(situation, {*record.joined, record.primary}):
         anew = replace(record_new(setup), epoch=record.epoch + 1, revision=record.revision)
         return Update(anew, "the config has other nodes here, and the primary is gone")
@@ -290,7 +292,9 @@ def _promoted_by_others(situation: Situation) -> Adopt | None:
     found = adopt(situation.setup, healths, is_patient=situation.is_patient)
     if not isinstance(found, Adopt) or found.primary == record.primary:
         return None
-    is_fresh = situation.why_not_act is not None or not _is_stale(record, healths, found.primary)
+    if situation.why_not_act is not None:
+        return found if _is_rightful(situation, found) else None
+    is_fresh = not _is_stale(record, healths, found.primary)
     return found if is_fresh and _was_promoted(situation, found.primary) else None
 
 
@@ -394,23 +398,28 @@ def _keep(situation: Situation, health: NodeHealth) -> Decision:
         seen.lineage,
         server.run_id,
     ):
-        renamed = replace(record, lineage=seen.lineage, run_id=server.run_id)
+        renamed = replace(record.with_lineage(seen.lineage), run_id=server.run_id)
         return Update(renamed, "the primary's history has a new name")
     may_act = situation.why_not_act is None
     actions = tuple(heal(setup, record, healths, situation.done, situation.memory, may_act=may_act))
     if actions:
         return Heal(actions)
-    return Nothing(_complaint(situation, health), until=_catching_up_until(situation))
+    return Nothing(_complaint(situation, health), until=_look_again_at(situation))
 
 
-def _catching_up_until(situation: Situation) -> float | None:
-    """When to look again at who catches up, which is no news; None where nobody has to."""
-    record, healths = situation.record, situation.healths
+def _look_again_at(situation: Situation) -> float | None:
+    """When who vouches may change without news: one catches up, or is behind for too long."""
+    record, now, memory = situation.record, situation.now, situation.memory
+    voters = record.promise.voters
     is_new = any(
-        (run_id := identity.run_id_of(healths, node)) and not record.has_process(node, run_id)
-        for node in record.promise.voters
+        (run_id := identity.run_id_of(situation.healths, node)) and not record.has_process(node, run_id)
+        for node in voters
     )
-    return situation.now + CATCHING_UP if record.pending or is_new else None
+    too_late = (since + LEFT_BEHIND for node, since in memory.apart_since.items() if node in voters)
+    moments = [at + SURE for at in too_late if at + SURE > now]
+    if record.pending or is_new:
+        moments.append(now + CATCHING_UP)
+    return min(moments, default=None)
 
 
 def _complaint(situation: Situation, health: NodeHealth) -> str | None:

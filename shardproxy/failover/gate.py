@@ -43,7 +43,7 @@ def why_not_follow(node: Seen, primary: Seen, record: ShardRecord) -> str | None
         return "holds keys of its own: empty it (FLUSHALL) to let it join"
     is_given_up = (node.address, node.run_id) in record.replaced
     is_known = record.has_process(node.address, node.run_id)
-    if node.replication.role is Role.PRIMARY and is_known and not is_given_up:
+    if is_known and not is_given_up and _was_promoted(node.replication, record):
         return (
             "was made a primary by somebody else and holds keys: make it a replica yourself to give them up"
         )
@@ -54,3 +54,10 @@ def _is_prefix(node: Replication, primary: Replication) -> bool:
     """Whether the primary has all that the node has, and nothing else happened on the node."""
     place = place_of(node, primary.lineage)
     return place is not None and place == node.offset and place <= primary.offset
+
+
+def _was_promoted(node: Replication, record: ShardRecord) -> bool:
+    """Whether it is a primary, or was one before we froze it: its history left the shard's then."""
+    own = node.lineage
+    has_left = not record.is_own_name(own.replid) and record.is_own_name(own.replid2)
+    return node.role is Role.PRIMARY or (node.is_frozen and has_left and node.offset >= own.second_offset)

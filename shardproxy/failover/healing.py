@@ -111,7 +111,11 @@ def heal(
         if node == primary or run_id == record.run_id:
             continue  # under another name, perhaps
         if follows(health, seen_primary):
-            is_new = node not in record.joined or not record.has_process(node, run_id)
+            is_back = (
+                node,
+                run_id,
+            ) in record.replaced  # what it had as a primary is given up, what comes is not
+            is_new = node not in record.joined or not record.has_process(node, run_id) or is_back
             # the process before may have confirmed writes that this one is still getting
             if is_new and (not _vouches(record, node) or memory.has_caught_up(node, health)):
                 yield Joined(node, run_id)

@@ -35,9 +35,12 @@ def _is_fit(healths: Healths, node: Address) -> bool:
 
 
 def _is_joining(record: ShardRecord, healths: Healths, node: Address) -> bool:
-    """It is in sync, as the process that is on record."""
+    """It is in sync, as the process that is on record, and has reached what we saw the primary have.
+
+    Right after our start nobody looks old: who is cut off silently would be taken for one in sync.
+    """
     health = healths.get(node)
-    if not is_current(health) or health is None or health.server is None:
+    if not is_current(health) or health is None or health.server is None or health.synced_at is None:
         return False
     return node in record.joined and record.has_process(node, health.server.run_id)
 

@@ -128,20 +128,26 @@ def _judge_alive(question: Question, outcome: Outcome, settings: HealthSettings)
     match outcome:
         case Outcome.LOADING:
             return _judge_loading(question, why, lasted, settings)
-        case Outcome.MISCONF:
-            return _judge_unwritable(question, why, lasted, settings)
         case Outcome.BUSY:
             return Judgement(NodeState.BUSY, why)
-    if question.role is Role.PRIMARY:
-        if history.is_restarted:
-            return Judgement(
-                NodeState.DOWN, "it restarted: another process answers (run_id changed)", Cause.RESTARTED
-            )
-        if history.is_acting_replica and question.is_early:
-            return Judgement(NodeState.SUSPECT, "it says it is a replica: who is the primary now?")
-        if history.is_acting_replica:
-            return Judgement(NodeState.DOWN, "it says it is a replica", Cause.NOT_PRIMARY)
+    if question.role is Role.PRIMARY and (changed := _judge_changed(question)) is not None:
+        return changed
+    if outcome is Outcome.MISCONF:
+        return _judge_unwritable(question, why, lasted, settings)
     return Judgement(NodeState.UP, why)
+
+
+def _judge_changed(question: Question) -> Judgement | None:
+    """One that is not the primary it was, whatever else is wrong with it."""
+    history = question.history
+    if history.is_restarted:
+        why = "it restarted: another process answers (run_id changed)"
+        return Judgement(NodeState.DOWN, why, Cause.RESTARTED)
+    if history.is_acting_replica and question.is_early:
+        return Judgement(NodeState.SUSPECT, "it says it is a replica: who is the primary now?")
+    if history.is_acting_replica:
+        return Judgement(NodeState.DOWN, "it says it is a replica", Cause.NOT_PRIMARY)
+    return None
 
 
 def _judge_loading(question: Question, why: str, lasted: float, settings: HealthSettings) -> Judgement:

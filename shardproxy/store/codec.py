@@ -32,6 +32,7 @@ def record_encode(record: ShardRecord) -> dict[str, Any]:
         "flapping": [record.flapping.wait, record.flapping.since] if record.flapping else None,
         "changed": record.changed,
         "lineage": [lineage.replid, lineage.replid2, lineage.second_offset] if lineage else None,
+        "histories": list(record.histories),
         "run_id": record.run_id,
         "processes": {str(node): run_id for node, run_id in record.processes},
     }
@@ -60,6 +61,7 @@ def record_decode(values: Mapping[str, Any], revision: int) -> ShardRecord:
             flapping=Flapping(float(flapping[0]), float(flapping[1])) if flapping else None,
             changed=int(values["changed"]),
             lineage=Lineage(str(lineage[0]), str(lineage[1]), int(lineage[2])) if lineage else None,
+            histories=tuple(map(str, values.get("histories", ()))),
             run_id=str(values["run_id"]),
             processes=tuple(
                 (Address.parse(node), str(run_id)) for node, run_id in values.get("processes", {}).items()

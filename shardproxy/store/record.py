@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from shardproxy.model import Address, SlotRange
 from shardproxy.model.replication import Lineage, ShardKey
 
+REMEMBERED = 16  # names of a dataset: one a failover
+
 
 class ShardState(enum.Enum):
     NEW = "new"  # not stored yet: nobody knows its primary
@@ -70,6 +72,7 @@ class ShardRecord:
     floor: int = 0  # an offset the primary had passed a while ago: who has less lost sync long since
     flapping: Flapping | None = None
     lineage: Lineage | None = None  # of the primary's, or the last primary's, dataset
+    histories: tuple[str, ...] = ()  # names (replid) that the shard's dataset had before, the latest last
     run_id: str = ""  # of the primary's process
     revision: int = 0  # the store's, for compare-and-set; 0 = not stored yet
     changed: int = 0  # the revision at which what proxies act on last changed; the store sets it
@@ -95,6 +98,22 @@ class ShardRecord:
     def has_process(self, node: Address, run_id: str) -> bool:
         """Whether the node was last in sync as that process."""
         return bool(run_id) and (node, run_id) in self.processes
+
+    def with_lineage(self, lineage: Lineage | None) -> ShardRecord:
+        """The dataset has another name; what it was served by before stays known for a while."""
+        return replace(self, lineage=lineage, histories=self._names_served())
+
+    def _names_served(self) -> tuple[str, ...]:
+        """What the dataset was called whenever a primary served it: what others called it was in vain."""
+        if self.primary is None or self.lineage is None:
+            return self.histories
+        now = self.lineage.replid
+        return (*(name for name in self.histories if name != now), now)[-REMEMBERED:]
+
+    def is_own_name(self, replid: str) -> bool:
+        """Whether the shard's dataset is, or was, called that."""
+        now = (self.lineage.replid, self.lineage.replid2) if self.lineage is not None else ()
+        return bool(replid) and replid in (*self.histories, *now)
 
     @property
     def served(self) -> tuple[object, ...]:
@@ -126,6 +145,7 @@ class ShardRecord:
             primary=None,
             last=self.primary or self.last,
             target=None,
+            histories=self._names_served(),
             replaced=(*(entry for entry in self.replaced if entry[0] != in_vain), *given_up),
         )
 
@@ -140,11 +160,10 @@ class ShardRecord:
         before = ((self.last, self.run_id),) if self.last and self.last != primary else ()
         others = tuple(entry for entry in self.replaced if entry[0] not in (primary, self.last))
         return replace(
-            self,
+            self.with_lineage(lineage),
             state=ShardState.OK,
             primary=primary,
             last=None,
-            lineage=lineage,
             run_id=run_id,
             replaced=(*others, *before),
             floor=0,

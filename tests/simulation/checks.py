@@ -90,7 +90,7 @@ class Checks:
         if handed_to is not None and not self.is_configured(record.key, handed_to):
             self.complain(f"FIT: {record.key} is handed over to {handed_to}, which the config has not")
         if primary is not None and (before is None or before.primary != record.primary):
-            self._give_up(history, primary)
+            self._give_up(history, primary, by_hand=record.target != record.primary)
             if _is_new(before, record) and primary.priority == 0:
                 self.complain(f"FIT: {primary.address} is made the primary, and its priority is 0")
         history.records.append(record)
@@ -160,9 +160,13 @@ class Checks:
         by_hand = {value for value, run_id in history.precious.items() if run_id == node.run_id}
         return set(node.log) & ((history.acked.keys() | by_hand) - history.given_up)
 
-    def _give_up(self, history: History, primary: SimEngine) -> None:
+    def _give_up(self, history: History, primary: SimEngine, *, by_hand: bool) -> None:
+        """Without `wait` a failover may lose writes; whom others made the primary may lack any."""
+        is_theirs = by_hand and self.is_meddled
         has = set(primary.log)
-        history.given_up |= {v for v, (_, wait) in history.acked.items() if not wait and v not in has}
+        history.given_up |= {
+            v for v, (_, wait) in history.acked.items() if (is_theirs or not wait) and v not in has
+        }
 
     def sync(self, replica: SimEngine, primary: SimEngine) -> None:
         """A replica connects to a primary."""

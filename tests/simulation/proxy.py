@@ -122,18 +122,20 @@ class SimProxy:
         """Whether the client has its answer."""
         run_id = serving.run_id if self.is_verifying else None
         try:
-            offset = await self.world.write(primary, run_id, value, REPLY_TIMEOUT)
+            written = await self.world.write(primary, run_id, value, REPLY_TIMEOUT)
         except NodeFailure as error:
             self.in_doubt += error.is_sent
             return error.is_sent and not self.is_resending
-        if offset is None:
+        if written is None:
             return False
-        wait = await self._wait(serving, primary, offset)
-        if wait is None or (self.is_dropping_old and epoch != serving.epoch):
+        engine = self.world.engines[self.world.own(primary)]
+        before = engine.run_id
+        wait = await self._wait(serving, primary, written.offset)
+        has_ended = engine.run_id != before  # and its connections with it
+        if wait is None or has_ended or (self.is_dropping_old and epoch != serving.epoch):
             self.in_doubt += 1  # its connection was closed, or WAIT came short: the client hears INDOUBT
         else:
-            engine = self.world.engines[self.world.own(primary)]
-            is_stranger = engine.run_id != serving.run_id and epoch == serving.epoch
+            is_stranger = written.run_id != serving.run_id and epoch == serving.epoch
             epochs = (epoch, serving.epoch)
             self.checks.acknowledged(serving.key, value, epochs, wait, is_stranger=is_stranger)
         return True

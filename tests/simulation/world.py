@@ -29,6 +29,14 @@ HOST, ALIAS = "node", "alias"  # the engines' address, and another name for it
 Work = Callable[[], None]
 
 
+@dataclass(frozen=True)
+class Written:
+    """The offset after a write, and the process that carried it out."""
+
+    offset: int
+    run_id: str
+
+
 @dataclass
 class World:
     """`cuts` holds pairs of names: addresses as text, and US."""
@@ -136,21 +144,23 @@ class World:
         await self._carry(address, work, lambda: bool(done), timeout)
         return done[0]
 
-    async def write(self, address: Address, run_id: str | None, value: int, timeout: float) -> int | None:
-        """Send a write; return the offset after it, or None when it was refused unexecuted.
+    async def write(self, address: Address, run_id: str | None, value: int, timeout: float) -> Written | None:
+        """Send a write; return what came of it, or None when it was refused unexecuted.
 
-        With a run_id nothing is sent to another process than that.
+        With a run_id nothing is sent to another process than that, nor carried out by one.
         """
         address = self.own(address)
-        done: list[int | None] = []
+        done: list[Written | None] = []
         if run_id is not None and self.engines[address].run_id != run_id:
             raise NodeUnreachable(address, "another process answers", is_sent=False)
 
         def execute(engine: SimEngine) -> None:
+            if run_id is not None and engine.run_id != run_id:
+                return  # its connection was closed
             if engine.is_primary and not engine.disk_full and engine.handing_over_to is None:
                 self.checks.executed(value, engine)
                 engine.append(value)
-                done.append(engine.offset)
+                done.append(Written(engine.offset, engine.run_id))
             else:
                 done.append(None)
 

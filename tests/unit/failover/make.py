@@ -56,6 +56,8 @@ def health(
     verdict = Verdict(state, "because", 0.0, cause)
     if is_current is None:  # a replica whose link is up usually is
         is_current = replication is not None and replication.is_link_up
+    if synced_at is None and is_current:
+        synced_at = 0.0
     return NodeHealth(
         verdict,
         replication,

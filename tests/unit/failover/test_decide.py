@@ -623,3 +623,30 @@ def test_nodes_that_have_not_said_who_they_are_may_be_the_shard_s_own() -> None:
 def test_a_conflict_among_nodes_of_its_own_is_no_other_shard() -> None:
     conflict = record(None, ShardState.CONFLICT, joined=(), lineage=None)
     assert isinstance(look({A: P, B: EMPTY, C: DEAD}, shard=conflict, of=setup(is_managed=False)), Register)
+
+
+def test_who_decides_nothing_follows_where_all_others_went_however_often_they_moved_meanwhile() -> None:
+    """Two failovers of somebody else's later the history has none of the names it is known by."""
+    later = Lineage("newer", "new", 900)
+    moved = health(replica(C, later))
+    gone = {A: down(Cause.NOT_PRIMARY, replica(C, later)), B: moved, C: health(primary(later))}
+    decision = look(gone, of=OFF)
+    assert isinstance(decision, Register)
+    assert decision.must_have_data
+    assert not isinstance(look(gone), Register)  # who decides replaces it
+    assert not isinstance(look({**gone, B: R}, of=OFF), Register)
+
+
+def test_it_is_looked_again_when_one_that_vouches_has_been_behind_for_too_long() -> None:
+    behind = replace(BEHIND, apart_since={B: 995.0, C: 990.5})
+    decision = look({**WELL, B: health(replica(), is_current=False)}, memory=behind)
+    assert isinstance(decision, Nothing)
+    assert decision.until == pytest.approx(1000.5, abs=0.01)
+
+
+def test_a_former_primary_that_follows_again_has_nothing_more_to_give_up() -> None:
+    before = replace(record(), replaced=((B, run(B)),))
+    healths = {**WELL, B: health(replica(), run_id=run(B), synced_at=991.0)}
+    decision = look(healths, shard=before, memory=Memory(processes={B: (run(B), 990.0)}), done=CONFIGURED)
+    assert decision == Heal((Joined(B, run(B)),))
+    assert before.with_process(B, run(B)).replaced == ()

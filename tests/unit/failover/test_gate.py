@@ -9,10 +9,11 @@ import pytest
 from shardproxy.failover.gate import Seen, why_not_follow
 from shardproxy.model import Address
 from shardproxy.model.replication import Lineage, Replication
-from shardproxy.store.record import ShardRecord
+from shardproxy.store.record import REMEMBERED, ShardRecord
 from tests.unit.failover.make import A, B, C, X, Y, frozen, primary, record, replica
 
 BRANCHED = Lineage("new", X.replid, 501)  # promoted at 500 of X
+OWN = Lineage("z", X.replid, 400)
 RECORD = replace(record(A, lineage=BRANCHED, joined=(A, B)), run_id="a", processes=((B, "b"),))
 PRIMARY = Seen(A, "a", primary(BRANCHED, 600), 9)
 EMPTY = Seen(A, "a", primary(BRANCHED, 600), 0)
@@ -39,6 +40,15 @@ CASES: list[tuple[str, Seen, Seen, ShardRecord, str | None]] = [
     ("the primary restarted", node(frozen()), replace(PRIMARY, run_id="a2"), RECORD, "restarted"),
     ("an operator's promotion", node(primary(Y)), PRIMARY, RECORD, "by somebody else"),
     ("a branch of its own", node(primary(Lineage("z", X.replid, 400), 450)), PRIMARY, RECORD, "somebody"),
+    ("the same, frozen since", node(frozen(OWN, 450)), PRIMARY, RECORD, "somebody"),
+    ("a replica of some failovers before", node(frozen(Lineage("z", "y", 400), 450)), PRIMARY, RECORD, None),
+    (
+        "promoted by hand, and given up",
+        node(frozen(Lineage("z", X.replid, 400), 450)),
+        PRIMARY,
+        REPLACED,
+        None,
+    ),
     ("the primary of before", node(primary(X, 520)), PRIMARY, REPLACED, None),
     ("the same, as another process", node(primary(Y), run_id="b2"), PRIMARY, RECORD, None),
 ]
@@ -58,3 +68,16 @@ def test_what_an_epoch_promoted_in_vain_has_is_given_up() -> None:
 def test_what_may_follow_what(name: str, seen: Seen, to: Seen, shard: ShardRecord, why: str | None) -> None:
     reason = why_not_follow(seen, to, shard)
     assert reason is None if why is None else why in (reason or "")
+
+
+def test_names_that_the_dataset_was_served_by_are_remembered_and_those_of_relays_are_not() -> None:
+    shard = replace(record(A, lineage=X), run_id="a")
+    relayed = replace(shard.fenced().promoting(B), lineage=BRANCHED).fenced()
+    settled = relayed.promoting(C).settled(C, Lineage("newest", "new", 700), "c")
+    assert settled.histories == (X.replid,)
+    assert settled.is_own_name("new")
+    assert not settled.is_own_name("")
+    for number in range(REMEMBERED + 5):
+        settled = settled.with_lineage(Lineage(f"name {number}"))
+    assert len(settled.histories) == REMEMBERED
+    assert settled.is_own_name(f"name {number - 1}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from shardproxy.failover.memory import Memory
@@ -14,11 +16,13 @@ from tests.unit.failover.make import A, B, C, down, health, primary, record, rep
 D = Address("10.0.0.4", 7001)
 R, APART, DEAD = health(replica()), health(replica(is_up=False)), down(Cause.DEAD)
 UNFIT, FULL = health(replica(priority=0)), health(replica(), NodeState.UNWRITABLE)
+UNSEEN = replace(R, synced_at=None)  # it has not reached what its primary was seen to have
 BARELY, LONG = 995.0, 900.0  # since when out of sync, at 1000
 
 CASES = [
     ("all are in sync", {B: R, C: R}, (B, C), {}, 1, {B, C}),
     ("one is back in sync", {B: R, C: R}, (B,), {}, 1, {B, C}),
+    ("one may have been cut off before we looked", {B: R, C: UNSEEN}, (B,), {}, 1, {B}),
     ("one has been away for a moment", {B: R, C: APART}, (B, C), {C: BARELY}, 1, {B, C}),
     ("one has been away for long", {B: R, C: DEAD}, (B, C), {C: LONG}, 1, {B}),
     ("the same, without wait", {B: R, C: DEAD}, (B, C), {C: LONG}, 0, {B}),

@@ -121,6 +121,13 @@ def test_useless_primaries_have_a_grace(
     assert (judgement.state, judgement.cause) == (state, cause), judgement.reason
 
 
+def test_one_that_cannot_save_and_says_it_is_a_replica_is_no_primary() -> None:
+    history = repeated(Outcome.MISCONF, 3.0)
+    told = ProbeResult(3.1, 3.1, Outcome.MISCONF, replication=REPLICA, server=Server("1"))
+    judgement = verdict(history_observe(history, told), 3.11, HEARS)
+    assert (judgement.state, judgement.cause) == (NodeState.DOWN, Cause.NOT_PRIMARY)
+
+
 def test_denied_is_never_a_failover_however_long_and_whoever_agrees() -> None:
     history = seen((1.0, PONG), (1.2, Outcome.DENIED))
     assert verdict(history, 1000.0, SILENT).state is NodeState.DENIED
