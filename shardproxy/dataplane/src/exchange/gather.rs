@@ -73,7 +73,7 @@ impl Gather {
         match (self.kind, self.error.strip_prefix(SERVER_ERROR)) {
             (Gathered::Line, Some(why)) if self.done > 0 => {
                 let count = format!("executed by {} of {} nodes: ", self.done, self.done + self.failed);
-                [SERVER_ERROR, count.as_bytes(), why].iter().for_each(|piece| output.extend_from_slice(piece));
+                output.extend_from_slice(&[SERVER_ERROR, count.as_bytes(), why].concat());
             }
             _ if !self.error.is_empty() => output.extend_from_slice(&self.error),
             (Gathered::Values, _) => {

@@ -174,11 +174,10 @@ impl Join {
         if !self.is_write || failed + doubtful == 0 || executed + doubtful == 0 {
             return output.extend_from_slice(&self.error);
         }
-        let mut count = format!("executed by {executed} of {} shards", executed + doubtful + failed);
-        if doubtful > 0 {
-            count += &format!(", perhaps by {doubtful} more");
-        }
-        write::error_of(output, &[&IN_DOUBT[1..], count.as_bytes(), b": ", reason(&self.error)]);
+        let count = format!("executed by {executed} of {} shards", executed + doubtful + failed);
+        let perhaps = if doubtful > 0 { format!(", perhaps by {doubtful} more") } else { String::new() };
+        let pieces = [&IN_DOUBT[1..], count.as_bytes(), perhaps.as_bytes(), b": ", reason(&self.error)];
+        write::error_of(output, &pieces);
     }
 
     fn write_elements(&mut self, output: &mut Vec<u8>) {

@@ -326,7 +326,7 @@ fn an_argument_longer_than_the_nodes_take_gets_no_further() {
 fn a_write_over_shards_that_one_refuses_is_in_doubt() {
     let full = "-OOM command not allowed when used memory > 'maxmemory'.\r\n";
     let well = Engine::scripted(|_, request| match request[0].as_str() {
-        "EXISTS" | "TOUCH" => Act::say(":1\r\n"),
+        "EXISTS" | "TOUCH" | "UNLINK" => Act::say(":1\r\n"),
         _ => Act::Serve,
     });
     let engines = [well, Engine::scripted(move |_, _| Act::say(full))];

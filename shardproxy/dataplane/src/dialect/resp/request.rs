@@ -27,7 +27,7 @@ const RESEARCH: usize = 64;
 pub struct RequestLimits {
     /// Bytes of one request.
     pub max_request: usize,
-    /// Bytes of one argument, where that is less than MAX_BULK.
+    /// Bytes of one argument, where that is less than `MAX_BULK`.
     pub max_bulk: usize,
     pub max_arguments: usize,
     pub authenticated: bool,
