@@ -100,9 +100,12 @@ def lose_directory(node: RedisNode, directory: Path) -> None:
     gone.rmdir()
     node.ask("CONFIG", "SET", "save", "3600 1")
     node.ask("BGSAVE")
-    wait_until(
-        lambda: node.info("persistence")["rdb_last_bgsave_status"] == "err", "the node cannot save its RDB"
-    )
+    wait_until(lambda: is_unsaved(node), "the node cannot save its RDB")
+
+
+def is_unsaved(node: RedisNode) -> bool:
+    info = node.info("persistence")
+    return (info["rdb_bgsave_in_progress"], info["rdb_last_bgsave_status"]) == ("0", "err")
 
 
 @contextmanager
