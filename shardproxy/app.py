@@ -36,6 +36,7 @@ from shardproxy.dataplane import BoundEndpoint, DataPlane
 from shardproxy.dataplane.cpus import cpu_count
 from shardproxy.dataplane.descriptors import Wanted, descriptors_raise, descriptors_share, why_too_few
 from shardproxy.failover.controller import Inputs
+from shardproxy.failover.controls import Controls
 from shardproxy.failover.events import EventLog
 from shardproxy.failover.setup import FailoverSettings
 from shardproxy.health.monitor import Boards
@@ -49,8 +50,9 @@ from shardproxy.topology.follower import Endpoints, Follower
 from shardproxy.topology.growth import run_growth_log, warn_of_growth
 from shardproxy.topology.keys import why_not_served
 from shardproxy.topology.logins import Logins
-from shardproxy.topology.refusal import explain, problems
-from shardproxy.topology.reload import Clusters, KeysHiddenError, ServeError, reload_plan
+from shardproxy.topology.modes import why_not_fit
+from shardproxy.topology.refusal import explain, problems, why_refused
+from shardproxy.topology.reload import Clusters, KeysHiddenError, NodesUnfitError, ServeError, reload_plan
 from shardproxy.topology.settings import SettingsError, settings_read
 from shardproxy.topology.supervisor import Supervisor, run_always
 
@@ -120,12 +122,13 @@ class App:
         self._store = store
         self._status = StatusBoard(Status(tuple(config.clusters), names=_admin_names(config)))
         self._boards = Boards()
-        self._follower = Follower(dataplane, store.records, store, self._boards)
+        controls = Controls()
+        self._follower = Follower(dataplane, store.records, store, self._boards, controls.paused)
         self._logins = Logins(self._follower.clusters, self._follower.topologies)
         self._links = OpenLinks(login=self._logins.find, timeouts=PROBE_TIMEOUTS)
         fencer = AckFencer(store, members_alone(store.member))
         events = EventLog(store.journal)
-        self._inputs = Inputs(Board(), self._boards.health, store, self._links, fencer, events)
+        self._inputs = Inputs(Board(), self._boards.health, store, self._links, fencer, events, controls)
         self._errands = Errands()
         self._traffic = AllTraffic(dataplane, self._errands)
         self._supervisor = Supervisor(
@@ -156,7 +159,7 @@ class App:
         """Listen first; what only the admin pages need is imported after that."""
         try:
             endpoints = await self._serve(settings, "start")
-        except KeysHiddenError as error:
+        except (KeysHiddenError, NodesUnfitError) as error:
             raise StartError(str(error)) from error
         except ServeError as error:
             raise StartError(f"cluster {error.cluster}: {explain(error.cause)}") from error
@@ -190,13 +193,17 @@ class App:
         )
         await nursery.start(run_admin, self._listener, sources)
         await self._follower.wait_known()
+        if (refused := why_refused(self._follower.topologies)) is not None:
+            raise StartError(refused)
         self._status.change(starting=False)
         log.info("ready", admin=str(_bound_address(self._listener)))
 
     async def _serve(self, settings: Clusters, reason: str) -> dict[str, Endpoints]:
-        """Raise KeysHiddenError or ServeError; what was served before then still is."""
+        """Raise KeysHiddenError, NodesUnfitError or ServeError; what was served before then still is."""
         if (why := await why_not_served(settings, self._store.records)) is not None:
             raise KeysHiddenError(why)
+        if (why := await why_not_fit(settings, self._store.records)) is not None:
+            raise NodesUnfitError(why)
         return await self._follower.serve(settings, reason)
 
     async def _run_commands(self, *, task_status: trio.TaskStatus[None]) -> None:
@@ -234,7 +241,7 @@ class App:
             config = await trio.to_thread.run_sync(load_config, path)
             settings = settings_read(config, self._table.version)
             served = await self._serve(settings, "reload")
-        except (ConfigError, SettingsError, ServeError, KeysHiddenError) as error:
+        except (ConfigError, SettingsError, ServeError, KeysHiddenError, NodesUnfitError) as error:
             self._status.change(reloads_refused=self._status.now.reloads_refused + 1)
             log.error("config refused, the old one stays", file=str(path), why=problems(error))
             return

@@ -61,6 +61,7 @@ def _pool(topology: Topology, sources: Sources, now: float) -> dict[str, Any]:
                 "is_managed": False,
                 "is_covered": False,
                 "name": None,
+                "why_not": None,
                 "nodes": [
                     _pool_node(node, sources.down.get((topology.cluster, node.address)), now)
                     for node in shard.nodes
@@ -110,6 +111,8 @@ def events_document(events: tuple[Event, ...], setups: Mapping[ShardKey, ShardSe
 
 def _shard(key: ShardKey, setup: ShardSetup, sources: Sources, now: float) -> dict[str, Any]:
     record = sources.records.get(key)
+    topology = sources.topologies.get(key.cluster)
+    shard = topology.shard_numbered(key.index) if topology is not None else None
     nodes = dict.fromkeys((*setup.addresses, *(record.nodes if record else ())))
     healths = {node: sources.boards.health.get((key, node)) for node in nodes}
     readable = sources.boards.reads.get(key, frozenset())
@@ -126,6 +129,7 @@ def _shard(key: ShardKey, setup: ShardSetup, sources: Sources, now: float) -> di
         "is_managed": setup.is_managed,
         "is_covered": any(_could_take_over(node, health, record) for node, health in healths.items()),
         "name": setup.name,
+        "why_not": shard.why_not if shard is not None else None,
         "nodes": rows,
     }
 

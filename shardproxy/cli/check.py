@@ -22,6 +22,7 @@ NODES_ARE_ASKED = (
     "clients that ask the nodes for the layout, as ElastiCache's for Java does, need mode: proxy:"
     " memcached does not know it"
 )
+ASK_TIMEOUT = 2.0  # seconds for all nodes
 
 
 def check(
@@ -29,6 +30,7 @@ def check(
     /,
     *,
     state: Path | None = None,
+    nodes: bool = False,
     app: str | None = None,
     saved: Annotated[Path | None, Parameter(name="--file")] = None,
     seconds: Annotated[float, Parameter(validator=Number(gt=0, lte=3600))] = 30,
@@ -38,7 +40,8 @@ def check(
     """Say whether a config file is right, or what an application would meet on several shards.
 
     Of a config file: prints what the file describes and exits 0, or prints every problem as FILE:LINE:COLUMN:
-    KEY: what is wrong (what to write instead) and exits 1. Connects to nothing and reads no secrets.
+    KEY: what is wrong (what to write instead) and exits 1. Connects to nothing and reads no secrets, but with
+    --nodes.
 
     Where a proxy has served the file before, its state file says which shard owns which slots. A config that
     takes slots from one is wrong, too: a proxy refuses it while that shard has keys. Whether it has any is
@@ -55,6 +58,9 @@ def check(
         The config file, YAML.
     state
         The proxy's state file. Default: where `run` would keep it for that config, if it is there.
+    nodes
+        Ask the nodes, too, whether they can be served: those of a Redis Cluster cannot. One that does not
+        answer is no mistake.
     app
         The Redis to listen to: redis://[user:password@]host[:port] or unix:///path.
     saved
@@ -89,6 +95,9 @@ def check(
         print(f"{file}: a proxy takes it only if those shards have no keys", file=sys.stderr)
         for line in _grown(config, records):
             print(f"{file}: {line}", file=sys.stderr)
+        return 1
+    if nodes and (why := _why_unfit(config)) is not None:
+        print(f"{file}: {why}", file=sys.stderr)
         return 1
     print(f"{file}: OK")
     for line in _aligned(list(_summary(config))):
@@ -126,6 +135,22 @@ def _grown(config: Config, records: Records) -> Iterator[str]:
         served = [key for key in records if key.cluster == name]
         if isinstance(cluster, RedisCluster) and len(served) == 1 and not cluster.is_relaxed:
             yield f"{name} had one shard, and may have been one Redis to its clients: {GROWN_TEXT}"
+
+
+def _why_unfit(config: Config) -> str | None:
+    """What the nodes say that keeps them from being served, or why they cannot be asked."""
+    import trio
+
+    from shardproxy.commands.table import Table
+    from shardproxy.topology.modes import addresses_of, why_foreign
+    from shardproxy.topology.settings import SettingsError, settings_read
+
+    try:
+        settings = settings_read(config, Table.load().version)
+    except SettingsError as error:
+        return str(error)
+    asked = {name: (of, list(addresses_of(of, name))) for name, of in settings.items()}
+    return trio.run(why_foreign, asked, ASK_TIMEOUT)
 
 
 def _summary(config: Config) -> Iterator[tuple[str, ...]]:

@@ -73,8 +73,11 @@ def complaints(cluster: dict[str, Any]) -> list[str]:
     """What is not as it should be, with the reason."""
     found = [PAUSED] if cluster["is_paused"] else []
     for shard in cluster["shards"]:
+        name = shard_label(shard["shard"], shard["name"])
         if shard["state"] != "ok":
-            found.append(f"shard {shard_label(shard['shard'], shard['name'])}: {shard['state']}")
+            found.append(f"shard {name}: {shard['state']}")
+        if shard.get("why_not"):
+            found.append(f"shard {name} is not served: {shard['why_not']}")
         for node in shard["nodes"]:
             if node["state"] not in FINE:
                 found.append(f"{node['address']} is {why_text(node)}")

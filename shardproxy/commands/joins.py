@@ -38,8 +38,16 @@ def total(answers: Sequence[Answer]) -> Reply:
 
 
 def all_alike(answers: Sequence[Answer]) -> Reply:
-    """What they all say, as the first says it; an error when a shard has one."""
-    return Raw(_checked(answers)[0].raw)
+    """What they all say, as the first says it, of a command that changes something.
+
+    Where only some have executed it, an error says how many, and why the others have not.
+    """
+    return Raw(_executed(answers)[0].raw)
+
+
+def all_reset(answers: Sequence[Answer]) -> Reply:
+    """The sum of what each has changed; an error as of all_alike."""
+    return sum(cast("int", answer.reply) for answer in _executed(answers))
 
 
 def concatenated(answers: Sequence[Answer]) -> Reply:
@@ -68,6 +76,25 @@ def texts(answers: Sequence[Answer]) -> Reply:
     return Verbatim(
         b"\n".join(b"[shard %b, %b]\n%b\n" % (s.label.encode(), str(s.primary).encode(), t) for s, t in found)
     )
+
+
+def _executed(answers: Sequence[Answer]) -> Sequence[Answer]:
+    """Raise CommandError unless all have: the plain reason where none has, and may not have."""
+    doubtful = [answer for answer in answers if answer.is_doubtful]
+    failed = [answer for answer in answers if not answer.is_ok and not answer.is_doubtful]
+    executed = len(answers) - len(doubtful) - len(failed)
+    if executed == len(answers):
+        return answers
+    if executed or doubtful:
+        places = f"executed by {executed} of {len(answers)} {_places(answers)}"
+        perhaps = f", perhaps by {len(doubtful)} more" if doubtful else ""
+        raise CommandError(f"ERR INDOUBT {places}{perhaps}: {(doubtful or failed)[0].error}")
+    raise CommandError(failed[0].error)
+
+
+def _places(answers: Sequence[Answer]) -> str:
+    """Where a command went: to shards, or to every node of them."""
+    return "shards" if len({answer.shard.number for answer in answers}) == len(answers) else "nodes"
 
 
 def _checked(answers: Sequence[Answer]) -> Sequence[Answer]:

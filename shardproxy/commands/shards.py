@@ -28,6 +28,7 @@ class Answer:
     raw: bytes = b""
     failure: Failure | None = None
     why_none: str | None = None
+    is_doubtful: bool = False  # there is no reply, and it may have been executed
 
     @property
     def is_ok(self) -> bool:
@@ -38,6 +39,10 @@ class Answer:
         """The text of the error reply a client gets for it."""
         if self.failure is not None:
             return self.failure.text
+        if self.shard.is_refused:
+            return f"ERR shard {self.shard.label} is not served: {self.shard.why_not}"
+        if self.shard.primary is None and self.shard.why_not is not None:
+            return f"TRYAGAIN shard {self.shard.label}: {self.shard.why_not}, not executed there"
         if self.shard.primary is None:
             return f"TRYAGAIN shard {self.shard.label} failing over, not executed there"
         return f"ERR shard {self.shard.label}: {self.why_none}"
@@ -52,7 +57,7 @@ async def ask_shard(
     call: Call, shard: Shard, *args: Argument, resp: int = 2, timeout: float | None = None
 ) -> Answer:
     """Send one request to a shard's primary; wait for it while the shard has none, as the data plane does."""
-    if shard.primary is None:
+    if shard.primary is None and not shard.is_refused:
         shard = await _wait_primary(call, shard, timeout)
     if shard.primary is None:
         return Answer(shard, why_none="it has no known primary")
@@ -60,7 +65,7 @@ async def ask_shard(
     try:
         received = await _request(call, address, args, resp, timeout)
     except NodeFailure as e:
-        return Answer(shard, why_none=str(e))
+        return Answer(shard, why_none=str(e), is_doubtful=e.is_sent)
     except NodeError as e:  # it refused the database or the RESP version
         return Answer(shard, failure=e.failure)
     if isinstance(received.reply, Failure):
@@ -87,7 +92,7 @@ async def _wait_primary(call: Call, shard: Shard, timeout: float | None) -> Shar
         while True:
             now = call.topologies.get(call.topology.cluster)
             found = now.shard_numbered(shard.number) if now is not None else None
-            if found is not None and found.primary is not None:
+            if found is not None and (found.primary is not None or found.is_refused):
                 return replace(found, index=shard.index)
             await trio.sleep(PRIMARY_POLL)
     return shard

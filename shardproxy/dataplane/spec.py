@@ -14,6 +14,7 @@ from shardproxy.config import Cluster, Commands, Credentials, HashMethod, Memcac
 from shardproxy.config.clusters import DATABASES, SlotRule
 from shardproxy.dataplane.memcached import VERSION, DiscoverySpec, MemcachedSpec, memcached_spec
 from shardproxy.model import Address, Node, Shard, Topology
+from shardproxy.model.health import EngineLimits
 from shardproxy.model.replication import ShardKey
 
 Readable = Mapping[ShardKey, frozenset[Address]]  # replicas fit to be read from, of shards that are watched
@@ -48,6 +49,8 @@ class ShardTerms:
     voters: frozenset[Address] | None = (
         None  # as the primary lists them in ROLE; None = all that are attached
     )
+    is_replaceable: bool = False  # where its primary cannot write, a replica takes over
+    limits: EngineLimits | None = None  # what its nodes take; None = as engines' defaults
 
 
 Terms = Mapping[ShardKey, ShardTerms]
@@ -89,6 +92,11 @@ class ShardSpec(TypedDict):
     identity: NotRequired[IdentitySpec | None]  # who the primary is; nothing = it is not asked
     wait: NotRequired[int]  # so many replicas must have a write before it is acknowledged
     voters: NotRequired[list[str] | None]  # that may vouch for it; nothing = all that are attached
+    replaceable: NotRequired[bool]  # where its primary cannot write, a replica takes over
+    why_not: NotRequired[str]  # why it has no primary, where that is no failover
+    refused: NotRequired[bool]  # nobody serves it before that is mended
+    max_bulk: NotRequired[int]  # bytes of one argument that its nodes take
+    max_query: NotRequired[int]  # and of all that is sent and not carried out yet
 
 
 class NodeAuthSpec(TypedDict):
@@ -215,6 +223,14 @@ def shard_spec(
     if wait := wait if terms.wait is None else terms.wait:
         spec["wait"] = wait
         spec["voters"] = None if terms.voters is None else sorted(map(str, terms.voters))
+    if terms.is_replaceable:
+        spec["replaceable"] = True
+    if shard.why_not is not None:
+        spec["why_not"] = shard.why_not
+    if shard.is_refused:
+        spec["refused"] = True
+    if terms.limits is not None:
+        spec["max_bulk"], spec["max_query"] = terms.limits.bulk, terms.limits.query
     return spec
 
 

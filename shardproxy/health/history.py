@@ -10,6 +10,7 @@ from typing import Any
 
 from shardproxy.health.outcome import ALIVE, Outcome, ProbeResult
 from shardproxy.model import Address
+from shardproxy.model.health import EngineLimits
 from shardproxy.model.replication import Replication, Role, Server
 
 DEAD_REFUSALS = 2  # in a row
@@ -40,6 +41,7 @@ class History:
     named: str = ""  # what our connection to it is called
     peer: str = ""  # the IP address it was last reached at
     announced: Address | None = None
+    limits: EngineLimits | None = None  # as it told them last
 
     @property
     def is_surveyed(self) -> bool:
@@ -104,6 +106,7 @@ def history_observe(history: History, result: ProbeResult) -> History:
     if result.is_surveyed:
         changes |= {"manager": result.manager, "surveyed_at": result.asked_at}
         changes |= {"named": result.named, "announced": result.announced}
+        changes["limits"] = result.limits or history.limits
     if result.asked_at >= history.accepted_at:
         changes |= _facts(history, result)
     return replace(history, **changes)

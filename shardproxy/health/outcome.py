@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from shardproxy.health.slow import SlowCall
 from shardproxy.model import Address
+from shardproxy.model.health import EngineLimits
 from shardproxy.model.replication import Replication, Server
 
 
@@ -77,6 +78,7 @@ class ProbeResult:
     peer: str = ""  # the IP address it was reached at
     announced: Address | None = None  # as it tells its primary, when surveyed
     slow: tuple[SlowCall, ...] = ()  # what took it long of late, when surveyed
+    limits: EngineLimits | None = None  # likewise, where it tells them
 
     @property
     def why(self) -> str:

@@ -2,7 +2,7 @@
 
 Always asked: PING. When facts are due: INFO replication, and how often it pings its replicas while that is
 too rarely. On a new connection, which may be one to another process, and now and then: all that, who it is,
-and who else manages it.
+who else manages it, and how much it takes from a connection.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import trio
 from shardproxy.health.manager import Survey, decider_name, manager_of, observer_name
 from shardproxy.health.outcome import Outcome, ProbeResult, outcome_of_error
 from shardproxy.health.slow import SLOW_LOG, read_slow
+from shardproxy.model.health import EngineLimits
 from shardproxy.nodes import Batch, NodeError, NodeTimeout, NodeUnreachable
 from shardproxy.wire.info import InfoError, read_announced, read_fields, read_replication, read_server
 from shardproxy.wire.reply import Failure, Reply
@@ -25,6 +26,8 @@ from shardproxy.wire.resp import Argument, ProtocolError
 Requests = Sequence[Sequence[Argument]]
 
 PING_PERIOD = "repl-ping-replica-period"
+MAX_BULK = "proto-max-bulk-len"
+MAX_QUERY = "client-query-buffer-limit"
 SENTINEL_CHANNEL = "__sentinel__:hello"  # every Sentinel subscribes to it on every node it watches
 
 
@@ -54,7 +57,7 @@ class Depth(enum.IntEnum):
     PING = 0
     INFO = 1
     PERIOD = 2  # INFO, and how often it pings its replicas
-    SURVEY = 3  # that, who it is, and who else manages it
+    SURVEY = 3  # that, who it is, who else manages it, and its limits
 
 
 _PING = ("PING",)
@@ -66,6 +69,8 @@ _SURVEY = (
     ("CONFIG", "GET", "replica-announce-*"),
     ("PUBSUB", "NUMSUB", SENTINEL_CHANNEL),
     ("CLIENT", "LIST", "TYPE", "normal"),
+    ("CONFIG", "GET", MAX_BULK),
+    ("CONFIG", "GET", MAX_QUERY),
     ("SLOWLOG", "GET", SLOW_LOG),
 )
 BATCHES = {Depth.PING: Batch(_PING), Depth.INFO: Batch(*_INFO), Depth.PERIOD: Batch(*_PERIOD)}
@@ -145,20 +150,21 @@ def read_result(depth: Depth, replies: list[Reply], link: Link, asked_at: float,
         detail,
         connection=link.opened,
         replication=None if isinstance(replication, Failure) else read_replication(read_fields(replication)),
-        ping_period=_period(replies[2]) if depth >= Depth.PERIOD else None,
+        ping_period=_number(replies[2]) if depth >= Depth.PERIOD else None,
         peer=link.peer,
     )
 
 
-def _period(config: Reply) -> float | None:
+def _number(config: Reply) -> int | None:
+    """The value in a reply to CONFIG GET, where it is one number."""
     match config:
         case [bytes(), bytes() as text] if text.isdigit():
-            return float(text)
+            return int(text)
     return None
 
 
 def _with_survey(result: ProbeResult, group: str, name: str, replies: list[Reply]) -> ProbeResult:
-    said, announced, subscribers, clients, log = replies[3:8]
+    said, announced, subscribers, clients, bulk, query, log = replies[3:10]
     server = None if isinstance(said, Failure) else read_server(read_fields(said))
     survey = Survey(mode=server.mode if server else "standalone", subscribers=subscribers, clients=clients)
     return replace(
@@ -168,8 +174,15 @@ def _with_survey(result: ProbeResult, group: str, name: str, replies: list[Reply
         is_surveyed=True,
         named=name,
         announced=read_announced(announced),
+        limits=_limits(bulk, query),
         slow=read_slow(log),
     )
+
+
+def _limits(bulk: Reply, query: Reply) -> EngineLimits | None:
+    """What it takes from a connection; one that may not be asked has what engines have by default."""
+    most, total = _number(bulk), _number(query)
+    return None if most is None or total is None else EngineLimits(most, total)
 
 
 def failed(asked_at: float, outcome: Outcome, detail: str, *, is_unreached: bool = False) -> ProbeResult:

@@ -132,6 +132,7 @@ class ShardHealth:
             or now.replication != history.replication
             or now.server != history.server
             or now.manager != history.manager
+            or now.limits != history.limits
             or (self.is_suspect and not is_primary)
         ):
             self._attachment = None
@@ -293,6 +294,7 @@ class ShardHealth:
             None if history.manager is None else self._manager(history, now, is_answering=is_answering),
             is_surveyed=history.is_surveyed,
             epoch=self.record.epoch,
+            limits=history.limits,
             synced_at=synced_at,
             is_current=is_current,
             seen_as=None if is_primary else self._attached.seen_as.get(node),
@@ -349,7 +351,9 @@ class ShardHealth:
             seen, verdict = self.histories[node].replication, self.verdicts.get(node)
             age = self.trail.age(seen.offset, now) if seen else None
             why_not = why_not_readable(seen, seen_primary, age, max_staleness)
-            if why_not is None and verdict is not None and verdict.state in READABLE:
+            server = self.histories[node].server
+            is_foreign = server is not None and server.is_clustered
+            if why_not is None and verdict is not None and verdict.state in READABLE and not is_foreign:
                 found.add(node)
         return frozenset(found)
 

@@ -94,6 +94,14 @@ def standing_of_all(standings: Iterable[Standing]) -> Standing:
 
 
 @dataclass(frozen=True, slots=True)
+class EngineLimits:
+    """Bytes that a node takes from a connection before it closes it; the defaults are the engines' own."""
+
+    bulk: int = 512 << 20  # one argument: proto-max-bulk-len
+    query: int = 1 << 30  # what is not carried out yet: client-query-buffer-limit
+
+
+@dataclass(frozen=True, slots=True)
 class NodeHealth:
     """A verdict, and what the node last said of itself."""
 
@@ -103,6 +111,7 @@ class NodeHealth:
     manager: str | None = None  # another that manages its replication, in words
     is_surveyed: bool = False  # whether that was asked
     epoch: int = 0  # of the shard's record that it was judged by
+    limits: EngineLimits | None = None  # None: not asked yet, or it does not tell
     # of a replica
     synced_at: float | None = field(
         default=None, compare=False

@@ -91,3 +91,8 @@ class Server:
     run_id: str
     version: str = ""
     mode: str = "standalone"  # standalone | cluster | sentinel
+
+    @property
+    def is_clustered(self) -> bool:
+        """Whether it is a node of a Redis Cluster: with slots and a bus of its own, none of a shard."""
+        return self.mode == "cluster"

@@ -60,6 +60,8 @@ class Shard:
     replicas: tuple[Node, ...] = ()
     name: str | None = None
     number: int = field(kw_only=True)  # what it is known by for good, whatever its place
+    why_not: str | None = None  # why it has no primary, where that is no failover
+    is_refused: bool = False  # nobody serves it before that is mended: nobody need wait for it
 
     @property
     def nodes(self) -> tuple[Node, ...]:

@@ -1,13 +1,17 @@
-"""Which of a shard's nodes are fit to be read from, and to vouch for writes. Pure."""
+"""What a shard's nodes are fit for: to be served, read from, to vouch for writes, to take over. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeAlias
 
+from shardproxy.failover.setup import ShardSetup
 from shardproxy.model import Address
-from shardproxy.model.health import NodeHealth, NodeKey, NodeState
+from shardproxy.model.health import EngineLimits, NodeHealth, NodeKey, NodeState
 from shardproxy.store.record import ShardRecord, ShardState
+
+Healths: TypeAlias = Mapping[Address, NodeHealth | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,25 +20,72 @@ class Fit:
 
     readable: frozenset[Address] | None = None  # None: nobody knows, and all are
     voters: frozenset[Address] | None = None  # as their primary lists them; None: nobody is asked
+    is_replaceable: bool = False  # where the primary cannot write, a replica takes over
+    foreign: Address | None = None  # the primary, where it is a node of a Redis Cluster
+    limits: EngineLimits | None = None  # that all nodes keep; None: not known
 
 
 NOT_KNOWN = Fit()
 
 
 def fit_of(
+    setup: ShardSetup,
     record: ShardRecord | None,
     reads: frozenset[Address] | None,
     healths: Mapping[NodeKey, NodeHealth],
     before: Fit,
+    *,
+    is_paused: bool = False,
 ) -> Fit:
-    """Judge a shard's replicas. Who is readable is as before until every node was asked in its new role.
+    """Judge a shard's nodes. Who is readable is as before until every node was asked in its new role.
 
     `reads`: those that were found fit; None: nobody looks, as when the process drains.
     """
+    members = (*setup.addresses, *(record.nodes if record is not None else ()))
+    nodes = {node: healths.get((setup.key, node)) for node in members}
+    foreign = foreign_seen(setup, record, nodes, before)
+    limits = limits_seen(nodes) or before.limits
     if record is None:
-        return before
+        return replace(before, foreign=foreign, limits=limits)
     is_known = reads is not None and is_looked_at(record, healths)
-    return Fit(reads if is_known else before.readable, voters_seen(record, healths))
+    return Fit(
+        reads if is_known else before.readable,
+        voters_seen(record, healths),
+        setup.is_automatic and not is_paused and is_replaceable(record, nodes),
+        foreign,
+        limits,
+    )
+
+
+def foreign_seen(
+    setup: ShardSetup, record: ShardRecord | None, nodes: Healths, before: Fit
+) -> Address | None:
+    """The primary, or the only node, if it runs in cluster mode; as before until it was asked who it is."""
+    primary = record.primary or record.last if record is not None else None
+    if primary is None and len(setup.addresses) == 1:
+        primary = setup.addresses[0]
+    health = nodes.get(primary) if primary is not None else None
+    if health is None or health.server is None:
+        return before.foreign if before.foreign == primary else None
+    return primary if health.server.is_clustered else None
+
+
+def is_replaceable(record: ShardRecord, nodes: Healths) -> bool:
+    """Whether a replica is ready to take over, and nobody else decides about that."""
+    known = [health for health in nodes.values() if health is not None]
+    return all(health.manager is None for health in known) and any(
+        health.is_current and health.verdict.state is NodeState.UP
+        for node, health in nodes.items()
+        if health is not None and node in record.joined and node != record.primary
+    )
+
+
+def limits_seen(nodes: Healths) -> EngineLimits | None:
+    """The least that any of them takes: each may be the primary next."""
+    known = [health.limits for health in nodes.values() if health is not None and health.limits is not None]
+    if not known:
+        return None
+    return EngineLimits(min(one.bulk for one in known), min(one.query for one in known))
 
 
 def is_looked_at(record: ShardRecord, healths: Mapping[NodeKey, NodeHealth]) -> bool:

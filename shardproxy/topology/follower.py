@@ -22,6 +22,7 @@ import trio
 from shardproxy.dataplane import BoundEndpoint
 from shardproxy.dataplane.memcached import DiscoverySpec
 from shardproxy.dataplane.spec import ClusterSettings, ClusterSpec, cluster_spec
+from shardproxy.failover.setup import ShardSetup
 from shardproxy.health.monitor import Boards
 from shardproxy.model import Address, Engine, Topology
 from shardproxy.model.board import Board, News
@@ -89,12 +90,13 @@ class Follower:
     records: Board[ShardKey, ShardRecord]
     ledger: Ledger
     boards: Boards
+    paused: Board[str, bool] = field(default_factory=Board)  # clusters in which nothing fails over by itself
     clusters: Board[str, Configured] = field(default_factory=Board)
     topologies: Board[str, Topology] = field(default_factory=Board)
     readable: Board[ShardKey, frozenset[Address]] = field(default_factory=Board)  # where it is known
     applied: Board[ShardKey, int] = field(default_factory=Board)  # `changed` of the records that are served
     _served: dict[str, _Served] = field(default_factory=dict)
-    _judged_at: tuple[int, int] = (-1, -1)  # versions of the health boards
+    _judged_at: tuple[int, int, int] = (-1, -1, -1)  # versions of the boards that say who is fit
     _troubles: dict[str, str] = field(
         default_factory=dict
     )  # by cluster: why it is not served as it should be
@@ -105,7 +107,7 @@ class Follower:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Have what is served follow the records and the health of replicas, until cancelled."""
-        heard = (self.records, self.boards.reads, self.boards.health)
+        heard = (self.records, self.boards.reads, self.boards.health, self.paused)
         for board in heard:
             board.subscribe(self._news)
         try:
@@ -156,7 +158,11 @@ class Follower:
 
     def _is_known(self, topology: Topology) -> bool:
         return topology.engine is not Engine.REDIS or all(
-            shard.primary is not None and (len(shard.nodes) == 1 or topology.key_of(shard) in self.readable)
+            shard.is_refused
+            or (
+                shard.primary is not None
+                and (len(shard.nodes) == 1 or topology.key_of(shard) in self.readable)
+            )
             for shard in topology.shards
         )
 
@@ -167,7 +173,7 @@ class Follower:
         async with self._turn:
             records = dict(self.records)
             epochs = epochs_of(records)
-            judged_at = (self.boards.reads.version, self.boards.health.version)
+            judged_at = (self.boards.reads.version, self.boards.health.version, self.paused.version)
             is_news = judged_at != self._judged_at
             self._judged_at = judged_at
             wanted = {
@@ -185,18 +191,21 @@ class Follower:
             return before
         old = {part.key: part for part in before.projection.parts}
         fits = {
-            setup.key: self._judge(setup.key, records.get(setup.key), old.get(setup.key), is_news=is_news)
+            setup.key: self._judge(setup, records.get(setup.key), old.get(setup.key), is_news=is_news)
             for setup in setups
         }
         now = project(name, setups, records, epoch, fits, before.projection)
         return before if now is before.projection else replace(before, projection=now)
 
-    def _judge(self, key: ShardKey, record: ShardRecord | None, old: Part | None, *, is_news: bool) -> Fit:
-        """How fit a shard's replicas are; that may stay as it was when the shard's roles change."""
+    def _judge(
+        self, setup: ShardSetup, record: ShardRecord | None, old: Part | None, *, is_news: bool
+    ) -> Fit:
+        """How fit a shard's nodes are; that may stay as it was when the shard's roles change."""
         if old is not None and old.record is record and not is_news:
             return old.fit
         before = old.fit if old is not None else NOT_KNOWN
-        return fit_of(record, self.boards.reads.get(key), self.boards.health, before)
+        reads, health = self.boards.reads.get(setup.key), self.boards.health
+        return fit_of(setup, record, reads, health, before, is_paused=setup.key.cluster in self.paused)
 
     async def _follow(self, name: str, now: _Served) -> float:
         served = self._served[name]
@@ -331,11 +340,20 @@ class Follower:
         topology = served.projection.topology
         if self.topologies.get(name) != topology:
             log.info("topology served", cluster=name, epoch=topology.epoch, why=why)
+            self._log_refused(name, topology)
         self._served[name] = served
         self.clusters.show(name, served.configured)
         self.topologies.show(name, topology)
         parts = served.projection.parts
         self._show_readable(name, {p.key: p.fit.readable for p in parts if p.fit.readable is not None})
+
+    def _log_refused(self, name: str, topology: Topology) -> None:
+        """Say which shards nobody serves, when that is new."""
+        before = self.topologies.get(name)
+        known = {shard.number: shard.why_not for shard in before.shards if shard.is_refused} if before else {}
+        for shard in topology.shards:
+            if shard.is_refused and known.get(shard.number) != shard.why_not:
+                log.error("shard not served", shard=f"{name}/{shard.label}", why=shard.why_not)
 
     def _show_readable(self, name: str, readable: Mapping[ShardKey, frozenset[Address]]) -> None:
         for key in [key for key in self.readable if key.cluster == name and key not in readable]:

@@ -10,7 +10,7 @@ Every process that sees the same records serves the same topology under the same
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from operator import attrgetter
 
@@ -163,6 +163,8 @@ def part_made(
     slots: Slots,
 ) -> Part:
     shard = shard_project(place, setup, slots, about)
+    if fit.foreign is not None:
+        shard = shard_refused(shard, foreign_text(fit.foreign))
     terms = terms_of(shard, setup, about, fit)
     return Part(setup, record, fit, shard, terms, shard_spec(shard, fit.readable, terms))
 
@@ -178,7 +180,36 @@ def shard_project(place: int, setup: ShardSetup, slots: Slots, record: ShardReco
         served = primary_served(record)
         primary = next((node for node in nodes if node.address == served), None)
     replicas = tuple(node for node in nodes if node is not primary)
-    return Shard(place, slots, primary, replicas, setup.name, number=setup.key.index)
+    why_not = None if primary is not None else why_no_primary(record)
+    return Shard(place, slots, primary, replicas, setup.name, number=setup.key.index, why_not=why_not)
+
+
+def shard_refused(shard: Shard, why: str) -> Shard:
+    """The same shard, served by nobody."""
+    return replace(shard, primary=None, replicas=(), why_not=why, is_refused=True)
+
+
+def foreign_text(*nodes: Address) -> str:
+    """Say why nodes of a Redis Cluster are not served, and what to do."""
+    whose, which = ("it", "node") if len(nodes) == 1 else ("them", "nodes")
+    verb = "runs" if len(nodes) == 1 else "run"
+    return (
+        f"{which} {', '.join(map(str, nodes))} {verb} in cluster mode (cluster-enabled yes), and a Redis"
+        f" Cluster behind the proxy is not supported yet: start {whose} with cluster-enabled no, or let"
+        " clients of that cluster connect to it"
+    )
+
+
+def why_no_primary(record: ShardRecord | None) -> str | None:
+    """Why nobody serves the shard, in words for its clients; None while it fails over."""
+    match record.state if record is not None else ShardState.NEW:
+        case ShardState.NEW:
+            return "its primary is not known yet"
+        case ShardState.HELD:
+            return "its primary came back without its data, and no replica may take over (shardproxy status)"
+        case ShardState.CONFLICT:
+            return "two of its nodes claim to be the primary (shardproxy status)"
+    return None
 
 
 def primary_served(record: ShardRecord) -> Address | None:
@@ -197,7 +228,12 @@ def terms_of(shard: Shard, setup: ShardSetup, record: ShardRecord | None, fit: F
     wait = record.wait if record is not None else setup.wait
     run_id = record.run_id if record is not None and shard.primary is not None else ""
     return ShardTerms(
-        label=shard.label, run_id=run_id or None, wait=wait, voters=fit.voters if wait else None
+        label=shard.label,
+        run_id=run_id or None,
+        wait=wait,
+        voters=fit.voters if wait else None,
+        is_replaceable=fit.is_replaceable,
+        limits=fit.limits,
     )
 
 

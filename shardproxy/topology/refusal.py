@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Mapping
 
 from shardproxy.config import ConfigError
-from shardproxy.topology.reload import KeysHiddenError, ServeError
+from shardproxy.model import Topology
+from shardproxy.topology.reload import KeysHiddenError, NodesUnfitError, ServeError
 from shardproxy.topology.settings import SettingsError
 
 ADVICE = {
@@ -22,11 +24,24 @@ def explain(error: Exception) -> str:
     return f"{what} ({ADVICE[number]})" if number in ADVICE else what
 
 
-def problems(error: ConfigError | SettingsError | ServeError | KeysHiddenError) -> list[str]:
+def problems(
+    error: ConfigError | SettingsError | ServeError | KeysHiddenError | NodesUnfitError,
+) -> list[str]:
     if isinstance(error, ConfigError):
         return [problem.text(error.source) for problem in error.problems]
     if isinstance(error, SettingsError):
         return list(error.reasons)
-    if isinstance(error, KeysHiddenError):
+    if isinstance(error, KeysHiddenError | NodesUnfitError):
         return [str(error)]
     return [f"cluster {error.cluster}: {explain(error.cause)}"]
+
+
+def why_refused(topologies: Mapping[str, Topology]) -> str | None:
+    """Say which shards nobody serves until something is mended, and what."""
+    said = [
+        f"cluster {name}: shard {shard.label}: {shard.why_not}"
+        for name, topology in topologies.items()
+        for shard in topology.shards
+        if shard.is_refused
+    ]
+    return "; ".join(said) or None

@@ -24,6 +24,10 @@ class KeysHiddenError(Exception):
     """A config by which keys would not be found any more; says what to write instead."""
 
 
+class NodesUnfitError(Exception):
+    """A config with nodes that cannot be served; says which, and what to do."""
+
+
 @dataclass(frozen=True, slots=True)
 class ReloadPlan:
     """What to do, in this order; a cluster in neither list stays as it is."""

@@ -62,6 +62,27 @@ def test_a_value_beyond_the_limit_is_swallowed(start_pool: StartPool, wire: Call
     assert said(connection, [small + added + b"get a\r\n"]) == refused + b"VALUE a 0 1\r\nx\r\nEND\r\n"
 
 
+def test_a_value_that_its_node_does_not_take_shifts_nobodys_reply(
+    start_pool: StartPool, wire: Callable[..., Wire]
+) -> None:
+    """The node says so when it has read where the value begins, and others share its connection."""
+    proxy, _ = start_pool()
+    clients = [wire(proxy) for _ in range(6)]
+    large = b"set large 0 0 %d\r\n%b\r\n" % (2 << 20, b"get large\r\n" * 190_650 + b"ab")
+    assert len(large) - len(b"set large 0 0 2097152\r\n\r\n") == 2 << 20
+    for number in range(5):
+        greedy = clients[number]
+        greedy.send(large + b"get k\r\n")
+        for place, client in enumerate(clients):
+            if client is not greedy:
+                value = b"%d-%d" % (number, place)
+                asked = b"set k%d 0 0 %d\r\n%b\r\nget k%d\r\n" % (place, len(value), value, place)
+                replied = b"STORED\r\nVALUE k%d 0 %d\r\n%b\r\nEND\r\n" % (place, len(value), value)
+                assert said(client, [asked]) == replied
+        greedy.expect(b"SERVER_ERROR object too large for cache\r\nEND\r\n")
+        assert said(greedy, [b"get large\r\n"]) == b"END\r\n"
+
+
 def test_a_get_of_more_than_a_client_may_be_owed_closes_it(
     start_pool: StartPool, wire: Callable[..., Wire]
 ) -> None:

@@ -10,8 +10,8 @@ import pytest
 from shardproxy.config.slots import Slots, parse_slots
 from shardproxy.failover.setup import ShardSetup
 from shardproxy.model import Address, Node, SlotRange
-from shardproxy.model.health import NodeState
-from shardproxy.model.replication import ShardKey
+from shardproxy.model.health import EngineLimits, NodeHealth, NodeState
+from shardproxy.model.replication import Role, Server, ShardKey
 from shardproxy.store.record import Promise, ShardRecord, ShardState
 from shardproxy.topology.fit import NOT_KNOWN, Fit, fit_of
 from shardproxy.topology.project import Projection, epochs_of, news_of, project, shard_setups
@@ -236,6 +236,7 @@ def test_setups_are_ordered_by_number_and_say_what_is_configured() -> None:
 ASKED = {(KEY, A): seen(), (KEY, B): seen(seen_as=Address("10.0.0.2", 7102)), (KEY, C): seen()}
 READS = frozenset({B})
 BEFORE = Fit(frozenset({C}))
+SHARD = setup(A, B, C)
 
 
 @pytest.mark.parametrize(
@@ -267,20 +268,126 @@ BEFORE = Fit(frozenset({C}))
 def test_readable_replicas_are_as_before_until_all_were_asked(
     healths: Any, reads: frozenset[Address] | None, before: Fit, readable: frozenset[Address] | None
 ) -> None:
-    assert fit_of(record(nodes=(A, B, C)), reads, healths, before).readable == readable
+    assert fit_of(SHARD, record(nodes=(A, B, C)), reads, healths, before).readable == readable
 
 
 def test_nothing_is_known_of_a_shard_without_a_record() -> None:
-    assert fit_of(None, READS, ASKED, NOT_KNOWN).readable is None
-    assert fit_of(record(S.NEW, None), READS, ASKED, NOT_KNOWN).readable is None
+    assert fit_of(SHARD, None, READS, ASKED, NOT_KNOWN).readable is None
+    assert fit_of(SHARD, record(S.NEW, None), READS, ASKED, NOT_KNOWN).readable is None
 
 
 def test_voters_are_named_as_their_primary_lists_them() -> None:
     promised = record(nodes=(A, B, C), promise=PROMISED)
     seen_as = Address("10.0.0.2", 7102)
-    assert fit_of(promised, READS, ASKED, NOT_KNOWN).voters == frozenset({B, C, seen_as})
-    assert fit_of(promised, READS, {}, NOT_KNOWN).voters == frozenset({B, C})
-    assert fit_of(record(promise=Promise(frozenset({B}))), READS, ASKED, NOT_KNOWN).voters is None
+    assert fit_of(SHARD, promised, READS, ASKED, NOT_KNOWN).voters == frozenset({B, C, seen_as})
+    assert fit_of(SHARD, promised, READS, {}, NOT_KNOWN).voters == frozenset({B, C})
+    assert fit_of(SHARD, record(promise=Promise(frozenset({B}))), READS, ASKED, NOT_KNOWN).voters is None
+
+
+CURRENT = replace(seen(), is_current=True)
+JOINED = record(nodes=(A, B), joined=(A, B))
+
+
+@pytest.mark.parametrize(
+    ("about", "healths", "is_paused", "is_replaceable"),
+    [
+        pytest.param(JOINED, {B: CURRENT}, False, True, id="a replica is ready"),
+        pytest.param(JOINED, {B: CURRENT}, True, False, id="paused"),
+        pytest.param(JOINED, {B: seen()}, False, False, id="it lags"),
+        pytest.param(JOINED, {B: replace(CURRENT, manager="Sentinel")}, False, False, id="others decide"),
+        pytest.param(
+            JOINED,
+            {B: replace(CURRENT, verdict=seen(state=NodeState.UNWRITABLE).verdict)},
+            False,
+            False,
+            id="it cannot write either",
+        ),
+        pytest.param(record(nodes=(A, B)), {B: CURRENT}, False, False, id="it never had the data"),
+        pytest.param(JOINED, {A: CURRENT}, False, False, id="there is only the primary"),
+    ],
+)
+def test_who_cannot_write_is_replaced_where_a_replica_is_ready(
+    about: ShardRecord, healths: dict[Address, NodeHealth], is_paused: bool, is_replaceable: bool
+) -> None:
+    by_key = {(KEY, node): health for node, health in healths.items()}
+    fit = fit_of(setup(A, B), about, READS, by_key, NOT_KNOWN, is_paused=is_paused)
+    assert fit.is_replaceable is is_replaceable
+    off = fit_of(setup(A, B, is_automatic=False), about, READS, by_key, NOT_KNOWN)
+    assert off.is_replaceable is False
+    (spec,) = (part.spec for part in projected((setup(A, B),), about, fits={KEY: fit}).parts)
+    assert spec.get("replaceable", False) is is_replaceable
+
+
+CLUSTERED = replace(seen(Role.PRIMARY), server=Server("r" * 40, mode="cluster"))
+PLAIN = replace(seen(Role.PRIMARY), server=Server("r" * 40))
+
+
+@pytest.mark.parametrize(
+    ("nodes", "about", "healths", "before", "foreign"),
+    [
+        pytest.param((A,), None, {A: CLUSTERED}, NOT_KNOWN, A, id="alone, and new"),
+        pytest.param((A,), None, {A: PLAIN}, NOT_KNOWN, None, id="a plain one"),
+        pytest.param((A,), None, {}, NOT_KNOWN, None, id="not asked yet"),
+        pytest.param((A, B), None, {A: CLUSTERED}, NOT_KNOWN, None, id="nobody is primary yet"),
+        pytest.param((A, B), record(), {A: CLUSTERED, B: PLAIN}, NOT_KNOWN, A, id="the primary"),
+        pytest.param((A, B), record(), {A: PLAIN, B: CLUSTERED}, NOT_KNOWN, None, id="a replica"),
+        pytest.param((A, B), record(), {}, Fit(foreign=A), A, id="as before while it is not asked"),
+        pytest.param((A, B), record(), {}, Fit(foreign=B), None, id="another was"),
+        pytest.param((A, B), record(), {A: PLAIN}, Fit(foreign=A), None, id="started as it should be"),
+    ],
+)
+def test_a_node_of_a_redis_cluster_is_not_served(
+    nodes: tuple[Address, ...],
+    about: ShardRecord | None,
+    healths: dict[Address, NodeHealth],
+    before: Fit,
+    foreign: Address | None,
+) -> None:
+    fit = fit_of(
+        setup(*nodes), about, None, {(KEY, node): health for node, health in healths.items()}, before
+    )
+    assert fit.foreign == foreign
+    projection = projected((setup(*nodes),), *([about] if about else []), fits={KEY: fit})
+    (shard,), (part,) = projection.topology.shards, projection.parts
+    assert shard.is_refused is (foreign is not None)
+    assert part.spec.get("refused", False) is shard.is_refused
+    if foreign is not None:
+        assert shard.nodes == ()
+        assert part.spec["nodes"] == []
+        assert f"node {foreign} runs in cluster mode" in part.spec["why_not"]
+
+
+@pytest.mark.parametrize(
+    ("about", "said"),
+    [
+        (None, "its primary is not known yet"),
+        (record(S.NEW, None), "its primary is not known yet"),
+        (record(S.HELD, None, last=A), "came back without its data"),
+        (record(S.CONFLICT, None), "claim to be the primary"),
+        (record(S.FENCING, None, last=A), None),
+        (record(S.PROMOTING, None, last=A, target=B), None),
+        (record(), None),
+    ],
+)
+def test_why_nobody_serves_is_told_where_it_is_no_failover(
+    about: ShardRecord | None, said: str | None
+) -> None:
+    (part,) = projected((setup(A, B),), *([about] if about else [])).parts
+    assert (said or "") in part.spec.get("why_not", "")
+    assert ("why_not" in part.spec) is (said is not None)
+
+
+def test_no_more_is_taken_from_clients_than_every_node_takes() -> None:
+    healths = {
+        (KEY, A): replace(seen(), limits=EngineLimits(1 << 20, 1 << 30)),
+        (KEY, B): replace(seen(), limits=EngineLimits(512 << 20, 4 << 20)),
+        (KEY, C): seen(),
+    }
+    fit = fit_of(SHARD, record(nodes=(A, B, C)), READS, healths, NOT_KNOWN)
+    assert fit.limits == EngineLimits(1 << 20, 4 << 20)
+    assert fit_of(SHARD, record(nodes=(A, B, C)), READS, {}, fit).limits == fit.limits, "as told last"
+    (part,) = projected((SHARD,), record(nodes=(A, B, C)), fits={KEY: fit}).parts
+    assert (part.spec["max_bulk"], part.spec["max_query"]) == (1 << 20, 4 << 20)
 
 
 @pytest.mark.parametrize(

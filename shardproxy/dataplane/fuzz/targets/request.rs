@@ -35,7 +35,7 @@ fn feed(stream: &[u8], piece: usize, limits: &RequestLimits) -> Framed {
 
 fuzz_target!(|input: (u8, bool, &[u8])| {
     let (piece, authenticated, stream) = input;
-    let limits = RequestLimits { max_request: 1 << 20, max_arguments: 1024 * 1024, authenticated };
+    let limits = RequestLimits { max_request: 1 << 20, max_bulk: 1 << 20, max_arguments: 1024 * 1024, authenticated };
     let whole = feed(stream, stream.len().max(1), &limits);
     assert_eq!(feed(stream, usize::from(piece).max(1), &limits), whole);
 });

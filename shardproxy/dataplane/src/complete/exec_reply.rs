@@ -1,6 +1,6 @@
 //! What EXEC's reply says that only the proxy knows right: how many clients heard a message, cursors of SCAN, which have the
-//! shard in their lowest bits (shardproxy/commands/keyspace.py), the proxy's own logins in CONFIG GET. And what it means to
-//! the client's connection: its name, its database.
+//! shard in their lowest bits (shardproxy/commands/keyspace.py), the proxy's own logins in CONFIG GET, and why it was
+//! refused. And what it means to the client's connection: its name, its database.
 
 use std::mem;
 
@@ -11,12 +11,48 @@ use crate::dialect::resp::request::{decimal, Parsed, RequestLimits, RequestParse
 use crate::dialect::resp::write;
 use crate::dialect::resp::Request;
 use crate::dialect::texts;
+use crate::exchange::Entry;
 use crate::shared::Shared;
 
 const SHARD_BITS: u32 = 8;
 /// Settings that are shown empty (shardproxy/commands/config.py).
 const SECRETS: [&[u8]; 5] =
     [b"masterauth", b"masteruser", b"requirepass", b"tls-client-key-file-pass", b"tls-key-file-pass"];
+/// What an engine says of a transaction that it refuses at EXEC; the reason follows.
+pub const BECAUSE: &[u8] = b"-EXECABORT Transaction discarded because of: ";
+/// Of an error that is kept: engines' own are shorter.
+const KEPT: usize = 1024;
+
+/// Keep the first error among the replies that the client has seen already, as QUEUED.
+#[cold]
+pub fn note_error(kept: &mut Option<Box<[u8]>>, reply: &[u8]) {
+    let line = reply.strip_suffix(b"\r\n").unwrap_or(reply);
+    kept.get_or_insert_with(|| line[1..line.len().min(KEPT)].into());
+}
+
+/// EXEC's error with the reason why a command before it was not queued: its client has seen no other. Redis says it so where
+/// EXEC itself finds the reason.
+#[inline]
+pub fn explained(request: &Entry, kept: &mut Option<Box<[u8]>>, reply: &[u8], is_error: bool) -> Option<Vec<u8>> {
+    if kept.is_none() || request.inner() == 0 {
+        return None;
+    }
+    let why = kept.take()?;
+    let mut text = Vec::new();
+    if is_error && reply == texts::EXECABORT {
+        write::error_of(&mut text, &[&BECAUSE[1..], &why]);
+    } else if is_error && reply == texts::EXEC_WITHOUT_MULTI {
+        let what = b"ERR INDOUBT commands were executed one by one, as the node refused MULTI: ";
+        write::error_of(&mut text, &[what, &why]);
+    }
+    (!text.is_empty()).then_some(text)
+}
+
+/// The reason alone, for who did not ask for a transaction.
+#[cold]
+pub fn only_reason(reply: &[u8]) -> Option<Vec<u8>> {
+    reply.strip_prefix(BECAUSE).map(|why| [b"-", why].concat())
+}
 
 /// Who asks: a worker, for a client of the cluster with this number; it may have gone.
 pub struct Asker<'a> {

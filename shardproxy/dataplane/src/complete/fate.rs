@@ -1,10 +1,15 @@
 //! What becomes of a request that was answered by an error, or after one that was refused.
 
+use std::borrow::Cow;
+use std::time::Instant;
+
+use super::exec_reply::BECAUSE;
 use super::{Errands, Unsettled};
-use crate::dialect::resp::refusals::is_refusal;
+use crate::dialect::resp::refusals::Refusal;
 use crate::exchange::{Asked, Entry, Owed, WHOLE};
 use crate::links::Link;
 use crate::metrics::Class;
+use crate::turn::Served;
 
 /// A write that was executed although earlier requests of its client, sent with it, were refused.
 #[derive(Clone, Copy)]
@@ -42,17 +47,19 @@ pub enum Fate {
 
 /// Its request is still the oldest of the link.
 #[cold]
-pub fn fate_of(link: &mut Link, request: &Entry, reply: &[u8], is_error: bool, was_refused: bool) -> Fate {
+pub fn fate_of(served: &Served, now: Instant, link: &mut Link, request: &Entry, reply: &[u8], is_error: bool) -> Fate {
+    let may_be_cured = |link: &Link, refusal| served.may_be_cured(&link.way, refusal, now);
     if link.is_leased() {
         return if request.class == Class::Block {
-            fate_of_wait(link, request, reply, is_error)
+            let is_refused = is_error && Refusal::of(reply, false).is_some_and(|refusal| may_be_cured(link, refusal));
+            fate_of_wait(link, request, reply, is_error, is_refused)
         } else {
             Fate::Deliver
         };
     }
     let is_error = is_error && request.class != Class::Wait; // the writes it is for were executed all the same
-    let is_refused =
-        is_error && (is_refusal(reply, request.is_program) || was_refused && reply.starts_with(b"-EXECABORT"));
+    let refusal = if is_error { Refusal::of(&reason(request, reply), request.is_program) } else { None };
+    let is_refused = refusal.is_some_and(|refusal| may_be_cured(link, refusal));
     let whose = (request.owed.client, request.owed.tag);
     let redo = &mut link.redo;
     if is_refused {
@@ -84,10 +91,10 @@ pub fn fate_of(link: &mut Link, request: &Entry, reply: &[u8], is_error: bool, w
 /// no more, are the answer.
 const DEMOTED: &[u8] = b"instance state changed";
 
-fn fate_of_wait(link: &Link, request: &Entry, reply: &[u8], is_error: bool) -> Fate {
+fn fate_of_wait(link: &Link, request: &Entry, reply: &[u8], is_error: bool, is_refused: bool) -> Fate {
     let moves = link.leased().is_some_and(|leased| leased.moves) && reply.starts_with(b"-UNBLOCKED");
     let is_demotion = reply.starts_with(b"-UNBLOCKED") && memchr::memmem::find(reply, DEMOTED).is_some();
-    if is_error && (is_refusal(reply, false) || is_demotion || moves) {
+    if is_refused || is_error && (is_demotion || moves) {
         return Fate::WaitElsewhere;
     }
     let is_nothing = matches!(reply, b"_\r\n" | b"*-1\r\n" | b"$-1\r\n");
@@ -95,6 +102,14 @@ fn fate_of_wait(link: &Link, request: &Entry, reply: &[u8], is_error: bool) -> F
         return Fate::Doubt;
     }
     Fate::Deliver
+}
+
+/// The error that kept the request from being executed, as it would stand alone.
+fn reason<'r>(request: &Entry, reply: &'r [u8]) -> Cow<'r, [u8]> {
+    match reply.strip_prefix(BECAUSE).filter(|_| request.inner() > 0) {
+        Some(why) => Cow::Owned([b"-", why].concat()),
+        None => Cow::Borrowed(reply),
+    }
 }
 
 /// The node lacks a script or function that another node, or this one before its restart, was given.
@@ -107,6 +122,9 @@ fn is_healable(reply: &[u8]) -> bool {
 pub fn set_aside(link: &mut Link, request: Entry, reply: &[u8], fate: &Fate, errands: &mut Errands) {
     let unsettled = Unsettled { request, bytes: link.exchange.head_body() };
     link.exchange.pop();
+    if matches!(fate, Fate::Redo | Fate::WaitElsewhere) && reply[0] == b'-' {
+        errands.said = Some(reason(&unsettled.request, reply).into_owned());
+    }
     match fate {
         Fate::Heal => errands.healable.push((unsettled, reply.to_vec())),
         Fate::WaitElsewhere => errands.unexecuted.push(unsettled),

@@ -12,6 +12,7 @@ mod receivers;
 mod resp;
 mod written;
 
+pub use exec_reply::BECAUSE;
 pub use fate::Overtaker;
 pub use written::mark_written;
 
@@ -37,6 +38,8 @@ pub struct Errands {
     /// Requests that wrote late after they were routed.
     pub written: Vec<Vec<u8>>,
     pub refused: Vec<Unsettled>,
+    /// Why the last of them was.
+    pub said: Option<Vec<u8>>,
     pub overtakers: Vec<Overtaker>,
     pub healable: Vec<(Unsettled, Vec<u8>)>,
     pub unexecuted: Vec<Unsettled>,

@@ -1,13 +1,10 @@
 //! Replies of engines that speak RESP.
 
-use std::mem;
-
 use super::exec_reply::Asker;
 use super::fate::{fate_of, set_aside, Fate, Overtaker};
 use super::receivers::count_receivers;
 use super::{count, exec_reply, gathers_at_most, greeting_left, hand_over, is_asked, unasked, Errands, GATHER};
 use crate::clients::Clients;
-use crate::dialect::resp::refusals::is_refusal;
 use crate::dialect::resp::reply::array_elements;
 use crate::exchange::{BufferPool, Entry, LARGE, WHOLE};
 use crate::links::{durable, Link, State};
@@ -73,18 +70,17 @@ pub fn deliver_all(
         let Some(&request) = link.exchange.head() else { continue };
         if link.redo.inner_seen < request.inner() {
             link.redo.inner_seen += 1; // its client was answered QUEUED when it queued
-            link.redo.inner_refused |= reply[0] == b'-' && is_refusal(reply, false);
-            if reply[0] == b'-' && request.is_attempt() && link.redo.why_aborted.is_none() {
-                link.redo.why_aborted = Some(reply.into());
+            if reply[0] == b'-' {
+                exec_reply::note_error(&mut link.redo.inner_error, reply);
             }
             continue;
         }
-        let was_refused = mem::take(&mut link.redo.inner_refused);
-        let why_aborted = link.redo.why_aborted.take();
         link.redo.inner_seen = 0;
         let is_error = matches!(reply[0], b'-' | b'!') && !link.is_streaming;
+        let explained = exec_reply::explained(&request, &mut link.redo.inner_error, reply, is_error);
+        let reply = explained.as_deref().unwrap_or(reply);
         if is_error || link.redo.left > 0 {
-            match fate_of(link, &request, reply, is_error, was_refused) {
+            match fate_of(served, *now, link, &request, reply, is_error) {
                 Fate::Deliver => {}
                 Fate::DeliverPast => errands.overtakers.push(Overtaker::of(&request)),
                 fate => {
@@ -110,7 +106,8 @@ pub fn deliver_all(
         }
         let corrected = match request.class {
             Class::Publish => corrected((shared, *number), served.databases, clients, link, &request, reply),
-            _ => why_aborted.filter(|_| is_error).map(Vec::from),
+            _ if request.is_attempt() && is_error => exec_reply::only_reason(reply),
+            _ => None,
         };
         let reply = corrected.as_deref().unwrap_or(reply);
         link.is_streaming = false;

@@ -41,7 +41,12 @@ pub const UNWATCH_REQUEST: &[u8] = b"*1\r\n$7\r\nUNWATCH\r\n";
 pub const BLOCK_WHILE_WATCHING: &[u8] =
     b"-ERR a blocking command on another shard than the watched keys' is not possible before EXEC or UNWATCH\r\n";
 
-/// What nobody took in time.
+/// What waited until its time was over while its shard had no primary.
 pub fn failing_over(shard: &str) -> Vec<u8> {
     format!("-TRYAGAIN shard {shard} failing over, command not executed\r\n").into_bytes()
+}
+
+/// Nobody need try again before that is mended.
+pub fn not_served(shard: &str, why: &str) -> Vec<u8> {
+    format!("-ERR shard {shard} is not served: {why}\r\n").into_bytes()
 }

@@ -5,13 +5,15 @@ use super::values::Values;
 use crate::dialect::memcached::reply::is_error;
 use crate::dialect::memcached::texts;
 
+const SERVER_ERROR: &[u8] = b"SERVER_ERROR ";
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Gathered {
     /// Values of many keys.
     Values,
     /// Lines of each node alone, and one END.
     Lines,
-    /// All nodes must say the same; what one refused is told.
+    /// All nodes must say the same; what one refused is told, and how many did it all the same.
     Line,
     /// STAT lines: what adds up is added, of the rest the first node's is told.
     Statistics,
@@ -26,13 +28,16 @@ pub struct Gather {
     kind: Gathered,
     bytes: Vec<u8>,
     error: Vec<u8>,
+    /// Nodes that did as they were told, and those that did not.
+    done: usize,
+    failed: usize,
     statistics: Option<Box<Statistics>>,
     values: Option<Box<Values>>,
 }
 
 impl Gather {
     pub const fn new(kind: Gathered) -> Self {
-        Self { kind, bytes: Vec::new(), error: Vec::new(), statistics: None, values: None }
+        Self { kind, bytes: Vec::new(), error: Vec::new(), done: 0, failed: 0, statistics: None, values: None }
     }
 
     pub fn of_values(values: Values) -> Self {
@@ -42,6 +47,7 @@ impl Gather {
     /// Take the reply of the node that was asked for this part.
     pub fn deliver(&mut self, part: u16, reply: &[u8]) {
         if is_error(reply) {
+            self.failed += 1;
             // a node's own trouble is a miss; what the client did wrong it must hear
             let is_told = self.kind != Gathered::Values || !reply.starts_with(b"SERVER_ERROR");
             if is_told && self.error.is_empty() {
@@ -49,6 +55,7 @@ impl Gather {
             }
             return;
         }
+        self.done += 1;
         if let Some(values) = &mut self.values {
             return values.add(part, reply);
         }
@@ -85,6 +92,10 @@ impl Gather {
     pub fn write(&mut self, output: &mut Vec<u8>) {
         if let Some(statistics) = &self.statistics {
             return statistics.write(output);
+        }
+        if let (Gathered::Line, Some(why), 1..) = (self.kind, self.error.strip_prefix(SERVER_ERROR), self.done) {
+            let count = format!("executed by {} of {} nodes: ", self.done, self.done + self.failed);
+            return output.extend_from_slice(&[SERVER_ERROR, count.as_bytes(), why].concat());
         }
         match (self.kind, &mut self.values) {
             _ if !self.error.is_empty() => output.extend_from_slice(&self.error),
@@ -136,7 +147,12 @@ mod tests {
     #[test]
     fn one_node_that_fails_is_told() {
         assert_eq!(gathered(Gathered::Line, &["OK\r\n", "OK\r\n"]), "OK\r\n");
-        assert_eq!(gathered(Gathered::Line, &["OK\r\n", "SERVER_ERROR x\r\n"]), "SERVER_ERROR x\r\n");
+        let half = "SERVER_ERROR executed by 1 of 2 nodes: x\r\n";
+        assert_eq!(gathered(Gathered::Line, &["OK\r\n", "SERVER_ERROR x\r\n"]), half);
+        assert_eq!(gathered(Gathered::Line, &["SERVER_ERROR x\r\n", "OK\r\n"]), half);
+        let none = "SERVER_ERROR x\r\n";
+        assert_eq!(gathered(Gathered::Line, &[none, "SERVER_ERROR y\r\n"]), none);
+        assert_eq!(gathered(Gathered::Line, &["ERROR\r\n", "ERROR\r\n"]), "ERROR\r\n");
     }
 
     #[test]

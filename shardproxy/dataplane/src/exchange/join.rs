@@ -9,8 +9,16 @@ use crate::exchange::{Gather, Gathered, Values};
 mod random;
 
 const NOT_EXECUTED: &[u8] = b"-TRYAGAIN ";
-const COMMAND_NOT_EXECUTED: &[u8] = b"command not executed\r\n";
-const IN_DOUBT: &[u8] = b"-ERR INDOUBT";
+const IN_DOUBT: &[u8] = b"-ERR INDOUBT ";
+
+/// What became of the parts so far.
+#[derive(Clone, Copy, Default)]
+struct Tally {
+    executed: usize,
+    /// Nobody knows whether these were.
+    doubtful: usize,
+    failed: usize,
+}
 
 pub struct Join {
     kind: Kind,
@@ -20,10 +28,9 @@ pub struct Join {
     waiting: usize,
     sum: i64,
     /// The first error of a part: it is the whole's reply, as a client expects of one failed command. One that says "not
-    /// executed" gives way to any other.
+    /// executed" gives way to any other, and any to one that is in doubt.
     error: Vec<u8>,
-    /// Some part was executed, or may have been.
-    is_begun: bool,
+    tally: Tally,
     /// The parts' replies behind one another; `parts[i]` says where, for kinds that keep them.
     bytes: Vec<u8>,
     parts: Vec<(usize, usize)>,
@@ -42,7 +49,7 @@ impl Join {
             waiting: 0,
             sum: 0,
             error: Vec::new(),
-            is_begun: false,
+            tally: Tally::default(),
             bytes: Vec::new(),
             parts: Vec::new(),
             order: Vec::new(),
@@ -55,7 +62,7 @@ impl Join {
     /// Begin anew with the memory of one that is done.
     pub fn begin(&mut self, kind: Kind, parts: usize, order: &[u16], is_silent: bool) {
         (self.kind, self.is_silent, self.is_write, self.waiting) = (kind, is_silent, false, parts);
-        (self.sum, self.is_begun, self.gather) = (0, false, None);
+        (self.sum, self.tally, self.gather) = (0, Tally::default(), None);
         self.error.clear();
         self.bytes.clear();
         self.parts.clear();
@@ -101,13 +108,9 @@ impl Join {
             return self.waiting == 0;
         }
         if matches!(reply.first(), Some(b'-' | b'!')) {
-            self.is_begun |= reply.starts_with(IN_DOUBT);
-            if self.error.is_empty() || self.error.starts_with(NOT_EXECUTED) {
-                self.error.clear();
-                self.error.extend_from_slice(reply);
-            }
+            self.failed(reply);
         } else {
-            self.is_begun = true;
+            self.tally.executed += 1;
             match self.kind {
                 Kind::Sum => match crate::dialect::resp::reply::integer(reply) {
                     Some(n) => self.sum = self.sum.wrapping_add(n),
@@ -125,6 +128,20 @@ impl Join {
             }
         }
         self.waiting == 0
+    }
+
+    fn failed(&mut self, reply: &[u8]) {
+        let is_doubtful = reply.starts_with(IN_DOUBT);
+        let gives_way = self.error.starts_with(NOT_EXECUTED) || is_doubtful && self.tally.doubtful == 0;
+        if self.error.is_empty() || gives_way {
+            self.error.clear();
+            self.error.extend_from_slice(reply);
+        }
+        if is_doubtful {
+            self.tally.doubtful += 1;
+        } else {
+            self.tally.failed += 1;
+        }
     }
 
     /// Bytes of the parts that are kept until the last is in.
@@ -158,15 +175,17 @@ impl Join {
         }
     }
 
-    /// Who is told "not executed" tries again; of a write that was executed in part that would be wrong.
+    /// A write that was executed in part is neither done nor refused, whatever the reason: who is told that one shard has no
+    /// memory, or to try again, would take it for untouched.
     fn write_error(&self, output: &mut Vec<u8>) {
-        let what = self.error.strip_prefix(NOT_EXECUTED).and_then(|text| text.strip_suffix(COMMAND_NOT_EXECUTED));
-        match what.filter(|_| self.is_write && self.is_begun) {
-            Some(what) => {
-                write::error_of(output, &[&IN_DOUBT[1..], b" ", what, b"not executed there, but on other shards"]);
-            }
-            None => output.extend_from_slice(&self.error),
+        let Tally { executed, doubtful, failed } = self.tally;
+        if !self.is_write || failed + doubtful == 0 || executed + doubtful == 0 {
+            return output.extend_from_slice(&self.error);
         }
+        let count = format!("executed by {executed} of {} shards", executed + doubtful + failed);
+        let perhaps = if doubtful > 0 { format!(", perhaps by {doubtful} more") } else { String::new() };
+        let pieces = [&IN_DOUBT[1..], count.as_bytes(), perhaps.as_bytes(), b": ", reason(&self.error)];
+        write::error_of(output, &pieces);
     }
 
     fn write_elements(&mut self, output: &mut Vec<u8>) {
@@ -195,6 +214,16 @@ impl Join {
             output.extend_from_slice(texts::UNEXPECTED_REPLY);
         }
     }
+}
+
+/// What an error reply says, without its marks.
+fn reason(reply: &[u8]) -> &[u8] {
+    let line = match reply.strip_prefix(IN_DOUBT) {
+        Some(line) => line,
+        None if reply.starts_with(b"!") => &reply[memchr::memchr(b'\n', reply).map_or(0, |end| end + 1)..],
+        None => reply.get(1..).unwrap_or_default(),
+    };
+    line.strip_suffix(b"\r\n").unwrap_or(line)
 }
 
 #[cfg(test)]
@@ -227,15 +256,28 @@ mod tests {
     #[test]
     fn a_write_that_was_executed_in_part_is_not_called_unexecuted() {
         let refused = "-TRYAGAIN shard 1 failing over, command not executed\r\n";
-        let half = "-ERR INDOUBT shard 1 failing over, not executed there, but on other shards\r\n";
+        let full = "-OOM command not allowed when used memory > 'maxmemory'.\r\n";
         let lost = "-ERR INDOUBT shard 0 primary lost, command may have been executed: x\r\n";
+        let half = |what: &str| format!("-ERR INDOUBT executed by 1 of 2 shards: {}", &what[1..]);
+        let perhaps = |executed: usize| {
+            format!(
+                "-ERR INDOUBT executed by {executed} of 2 shards, perhaps by 1 more: {}",
+                &lost["-ERR INDOUBT ".len()..]
+            )
+        };
         let cases = [
-            (Kind::Mset, ["+OK\r\n", refused], half),
-            (Kind::Mset, [refused, "+OK\r\n"], half),
-            (Kind::Sum, [refused, ":1\r\n"], half),
-            (Kind::Mset, [refused, lost], lost),
-            (Kind::Mset, [lost, refused], lost),
-            (Kind::Mset, [refused, refused], refused),
+            (Kind::Mset, ["+OK\r\n", refused], half(refused)),
+            (Kind::Mset, [refused, "+OK\r\n"], half(refused)),
+            (Kind::Sum, [refused, ":1\r\n"], half(refused)),
+            (Kind::Mset, ["+OK\r\n", full], half(full)),
+            (Kind::Sum, ["!5\r\nERR 3\r\n", ":1\r\n"], half("-ERR 3\r\n")),
+            (Kind::Mset, [refused, lost], perhaps(0)),
+            (Kind::Mset, [lost, full], perhaps(0)),
+            (Kind::Mset, [full, lost], perhaps(0)),
+            (Kind::Mset, ["+OK\r\n", lost], perhaps(1)),
+            (Kind::Mset, [refused, refused], refused.into()),
+            (Kind::Mset, [refused, full], full.into()),
+            (Kind::Sum, [full, refused], full.into()),
         ];
         for (kind, parts, whole) in cases {
             let mut join = Join::new(kind, 2, &[0, 1], false);

@@ -137,11 +137,12 @@ impl Link {
     fn told(&mut self, cluster: &Cluster, left: u8, reply: &[u8]) -> Result<(), String> {
         let expected = cluster.run_id_of(self.way.shard, self.way.node);
         let outcome = if left == identity::QUESTIONS {
-            identity::run_id(reply).and_then(|run_id| {
+            let outcome = identity::run_id(reply).and_then(|run_id| {
                 let run_id = String::from_utf8_lossy(run_id);
                 self.identity.run_id = Some(run_id.as_ref().into());
                 expected.map_or(Ok(()), |expected| identity::check_run_id(&run_id, expected))
-            })
+            });
+            outcome.and_then(|()| identity::check_mode(reply))
         } else {
             identity::check_role(reply)
         };

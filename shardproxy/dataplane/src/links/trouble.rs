@@ -66,9 +66,7 @@ pub struct Redo {
     /// so that none overtakes its client's write.
     pub left: usize,
     pub refused: HashSet<(u32, u32)>,
-    /// How many of the first request's inner replies came, and whether one of them was a refusal.
+    /// How many of the first request's inner replies came, and the first of them that was an error.
     pub inner_seen: u32,
-    pub inner_refused: bool,
-    /// The first error among them, where it is to be told.
-    pub why_aborted: Option<Box<[u8]>>,
+    pub inner_error: Option<Box<[u8]>>,
 }

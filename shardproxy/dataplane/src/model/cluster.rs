@@ -11,6 +11,12 @@ use crate::command::Overrides;
 use crate::hash::{self, SLOTS};
 use crate::net::Address;
 
+/// What engines take unless they are told otherwise: `proto-max-bulk-len` and `client-query-buffer-limit`.
+const MAX_BULK: usize = 512 << 20;
+const MAX_QUERY: usize = 1 << 30;
+/// What an engine may have read of other requests when it has a large argument in its buffer.
+const AROUND_BULK: usize = 64 * 1024;
+
 /// No shard owns the slot.
 pub const NO_SHARD: u16 = u16::MAX;
 
@@ -146,6 +152,21 @@ pub struct ShardSpec {
     /// The replicas that may vouch for a write, as their primary lists them in ROLE; without it all that are attached.
     #[serde(default)]
     pub voters: Option<Vec<String>>,
+    /// A replica takes over where its primary cannot write.
+    #[serde(default)]
+    pub replaceable: bool,
+    /// Why it has no primary, where that is no failover.
+    #[serde(default)]
+    pub why_not: Option<String>,
+    /// Nobody serves it before that is mended: nobody need wait for it.
+    #[serde(default)]
+    pub refused: bool,
+    /// Bytes of one argument, and of all that a connection has sent and not yet had taken, that its nodes take; else as their
+    /// defaults.
+    #[serde(default)]
+    pub max_bulk: Option<usize>,
+    #[serde(default)]
+    pub max_query: Option<usize>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -268,6 +289,12 @@ pub struct Shard {
     run_id: Option<String>,
     wait: u32,
     voters: Option<Vec<String>>,
+    /// A replica takes over where its primary cannot write.
+    pub is_replaceable: bool,
+    /// Why it has no primary, where that is no failover.
+    pub why_not: Option<String>,
+    /// It is not served before that is mended.
+    pub is_refused: bool,
 }
 
 /// A `ClusterSpec` made ready to route by.
@@ -286,6 +313,9 @@ pub struct Cluster {
     first: u16,
     families: Option<Families>,
     pub placement: Placement,
+    /// Bytes that all nodes take: of one argument, and of a transaction. They close the connection over more.
+    pub max_bulk: usize,
+    pub max_query: usize,
 }
 
 impl Cluster {
@@ -331,6 +361,9 @@ impl Cluster {
                 run_id: shard.identity.as_ref().map(|identity| identity.run_id.clone()),
                 wait: shard.wait,
                 voters: shard.voters.as_ref().map(|voters| read_voters(voters)).transpose()?,
+                is_replaceable: shard.replaceable,
+                why_not: shard.why_not.clone(),
+                is_refused: shard.refused,
             });
         }
         let families = Families::compile(&spec.key_families)?;
@@ -338,7 +371,10 @@ impl Cluster {
         let first = slots.iter().copied().find(|&shard| shard != NO_SHARD).unwrap_or(NO_SHARD);
         let is_relaxed = spec.engine == EngineKind::Redis && shards.len() == 1 && !spec.strict;
         let databases = if is_relaxed { spec.databases } else { 1 };
-        Ok(Self { spec, shards, nodes, is_relaxed, databases, slots, first, families, placement })
+        let max_query = spec.shards.iter().filter_map(|shard| shard.max_query).min().unwrap_or(MAX_QUERY);
+        let max_bulk = spec.shards.iter().filter_map(|shard| shard.max_bulk).min().unwrap_or(MAX_BULK);
+        let max_bulk = max_bulk.min(max_query.saturating_sub(AROUND_BULK));
+        Ok(Self { spec, shards, nodes, is_relaxed, databases, slots, first, families, placement, max_bulk, max_query })
     }
 
     /// The slot of a key: by the cluster's key families, else by its hash tag.

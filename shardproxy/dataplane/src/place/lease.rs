@@ -36,7 +36,9 @@ pub fn lease(turn: &mut Turn, client: &mut Client, shard: u16, on_replica: bool)
     if client.db >= served.databases {
         return Lease::Refused(texts::NOT_A_DATABASE.to_vec());
     }
-    let Some(node) = replica.or(served.cluster.shards[usize::from(shard)].primary) else { return Lease::Later };
+    let Some(node) = replica.or(served.cluster.shards[usize::from(shard)].primary) else {
+        return served.why_refused(shard).map_or(Lease::Later, Lease::Refused);
+    };
     let place = &mut served.nodes[usize::from(node)];
     if place.rests_until > turn.now {
         return Lease::Later;

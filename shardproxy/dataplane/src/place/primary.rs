@@ -30,6 +30,9 @@ pub fn primary_past(
     let primary = served.cluster.shards[usize::from(shard)].primary;
     let parked = served.lot(shard, speech);
     let Some(node) = primary.filter(|_| parked.is_none() || may_pass) else {
+        if let Some(text) = served.why_refused(shard) {
+            return Err(text.into());
+        }
         let Speech { resp, db, lane } = speech;
         let lot = lot(turn, Way { cluster, shard, node: NO_NODE, resp, db, lane });
         return with_room(turn, lot);

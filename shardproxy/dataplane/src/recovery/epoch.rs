@@ -9,7 +9,7 @@ use crate::clients::Clients;
 use crate::links::{Link, State, NO_NODE};
 use crate::model::{Cluster, EngineKind};
 use crate::pubsub;
-use crate::turn::{Served, ServedNode, Turn, Writes};
+use crate::turn::{Reign, Served, ServedNode, Turn, Writes};
 use crate::waiting as keys;
 
 /// Serve this epoch of a cluster from now on. Connections to nodes that stay are kept.
@@ -78,9 +78,12 @@ fn take_over(turn: &mut Turn, index: usize, cluster: Option<Arc<Cluster>>) {
     }
     retire_leased(turn, index, old.as_ref(), &pools);
     let metrics = turn.shared.metrics.cluster(name, turn.number);
-    let lots = old.map(|o| o.lots).unwrap_or_default();
+    let (lots, reigns) = old.map(|o| (o.lots, o.reigns)).unwrap_or_default();
     let writes = Writes::of(&turn.shared, index, &cluster);
-    turn.clusters[index] = Some(Served::new(cluster, metrics, nodes, lots, writes));
+    let mut past = reigns.into_iter();
+    let reigns = (0..cluster.shards.len() as u16).map(|shard| Reign::next(past.next(), &cluster, shard, turn.now));
+    let reigns = reigns.collect();
+    turn.clusters[index] = Some(Served::new(cluster, metrics, nodes, lots, reigns, writes));
     recognise(turn, index, &renamed);
 }
 

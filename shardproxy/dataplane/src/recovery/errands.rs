@@ -5,11 +5,19 @@ use super::{parking, waiting};
 use crate::clients::Clients;
 use crate::command::CommandTable;
 use crate::complete::{fail, mark_written, Errands};
+use crate::place::is_primary;
 use crate::turn::Turn;
 
 /// See to it, but for what the control plane must heal: that is left.
 pub fn run(turn: &mut Turn, clients: &mut Clients, table: &CommandTable, index: usize, errands: &mut Errands) {
-    let cluster = turn.links[index].way.cluster;
+    let way = turn.links[index].way;
+    let cluster = way.cluster;
+    if let Some(said) = errands.said.take().filter(|_| is_primary(turn, &way)) {
+        let now = turn.now;
+        if let Some(reign) = turn.reign(&way) {
+            reign.note_refusal(said, now);
+        }
+    }
     if errands.asks_again {
         turn.links.mark(index);
     }

@@ -14,7 +14,7 @@ use crate::model::wrapping_micros;
 use crate::place::{find_lot, is_primary, rest, scripts};
 use crate::pubsub;
 use crate::shared::Loss;
-use crate::turn::{refusal, Turn};
+use crate::turn::{refusal, Reign, Turn};
 use crate::waiting;
 
 /// Without a file descriptor a connection is tried again after this, or up to twice this.
@@ -47,6 +47,10 @@ pub fn lost(turn: &mut Turn, clients: &mut Clients, index: usize, why: &str) {
     link.trouble.down_since.get_or_insert(turn.now);
     why.clone_into(&mut link.trouble.why_down);
     turn.links.retrying.push(index);
+    let way = turn.links[index].way;
+    if is_primary(turn, &way) {
+        turn.reign(&way).into_iter().for_each(Reign::forget_refusal);
+    }
     turn.tell_lost(index, if is_stranger { Loss::Stranger } else { Loss::Lost });
     let link = &turn.links[index];
     if link.is_subscriber() {

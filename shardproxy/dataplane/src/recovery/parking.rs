@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::clients::Clients;
-use crate::complete::{fail, Overtaker, Unsettled};
+use crate::complete::{fail, Overtaker, Unsettled, BECAUSE};
 use crate::dialect::texts;
 use crate::exchange::Entry;
 use crate::links::{Link, Way};
@@ -57,10 +57,11 @@ pub fn drain_lots(turn: &mut Turn, clients: &mut Clients, cluster: usize) {
             continue; // the engine refused a moment ago
         }
         let Some(served) = &mut turn.clusters[cluster] else { continue };
+        let is_refused = served.why_refused(way.shard).is_some();
         let primary = served.cluster.shards.get(usize::from(way.shard)).and_then(|s| s.primary);
         let known = primary.and_then(|node| served.nodes.get(usize::from(node))?.link(way.speech()));
         let is_undecided = known.is_some_and(|link| turn.links[link].redo.left > 0);
-        if (primary.is_none() || is_undecided) && !is_empty {
+        if (primary.is_none() && !is_refused || is_undecided) && !is_empty {
             continue; // or it has still to say whether it executed what was sent behind
         }
         served.close_lot(&way);
@@ -106,8 +107,17 @@ fn expire(turn: &mut Turn, clients: &mut Clients, lot: usize) {
         }
         let Some(request) = exchange.pop_unsent() else { return };
         turn.links.mark(lot); // it is counted anew
-        let text = texts::failing_over(&turn.label(cluster, shard));
+        let text = waited_in_vain(turn, cluster, shard, &request);
         fail(turn, clients, cluster, &request, &text);
+    }
+}
+
+/// As an engine says it: of a transaction EXEC tells why.
+fn waited_in_vain(turn: &Turn, cluster: usize, shard: u16, request: &Entry) -> Vec<u8> {
+    let text = turn.waited_in_vain(cluster, shard, request.is_read);
+    match text.strip_prefix(b"-") {
+        Some(why) if request.is_exec() && !why.starts_with(b"TRYAGAIN") => [BECAUSE, why].concat(),
+        _ => text,
     }
 }
 

@@ -67,7 +67,7 @@ pub fn serve(turn: &mut Turn, client: &mut Client, admitted: &Admitted) -> Next 
     }
     let park = turn.cluster(client.cluster).map_or(Duration::ZERO, |cluster| cluster.spec.timeouts.park);
     if waiting.is_troubled_for(turn.now, park) {
-        return answer_error(turn, client, command, &texts::failing_over(&turn.label(client.cluster, shard)));
+        return answer_error(turn, client, command, &turn.waited_in_vain(client.cluster, shard, command.is_read()));
     }
     let link = match lease(turn, client, shard, on_replica) {
         Lease::Held(link) => link,
@@ -173,7 +173,7 @@ mod tests {
     /// What the command says its timeout is, and the request with 1.5 s left.
     fn read(line: &str) -> Option<(Duration, String)> {
         let mut parser = RequestParser::new();
-        let limits = RequestLimits { max_request: 1024, max_arguments: 100, authenticated: true };
+        let limits = RequestLimits { max_request: 1024, max_bulk: 1024, max_arguments: 100, authenticated: true };
         let inline = format!("{line}\r\n").into_bytes();
         let Ok(Parsed::Inline { .. }) = parser.parse(&inline, &limits) else { panic!("{line}") };
         let request = Request { bytes: parser.inline(), spans: parser.spans() };

@@ -50,6 +50,9 @@ fn subscribe(turn: &mut Turn, client: &mut Client, &Admitted { command, request 
     if !client.replies.is_empty() {
         return Next::Hold;
     }
+    if let Some(text) = why_refused(turn, client) {
+        return answer_error(turn, client, command, &text);
+    }
     let mut slots = request.arguments().skip(1).map(slot);
     let first = slots.next();
     if kind == Kind::Shard && slots.any(|slot| Some(slot) != first) {
@@ -59,6 +62,12 @@ fn subscribe(turn: &mut Turn, client: &mut Client, &Admitted { command, request 
         liberties::take_whole(turn, client, command);
     }
     begin(turn, client, kind, Stage::Joining, request)
+}
+
+/// A subscriber hears all shards, or is told that it cannot.
+fn why_refused(turn: &Turn, client: &Client) -> Option<Vec<u8>> {
+    let served = turn.served(client.cluster)?;
+    (0..served.cluster.shards.len() as u16).find_map(|shard| served.why_refused(shard))
 }
 
 fn unsubscribe(turn: &mut Turn, client: &mut Client, request: &Request, kind: Kind) -> Next {

@@ -80,7 +80,14 @@ pub fn queue(turn: &mut Turn, client: &mut Client, &Admitted { command, request 
     if matches!(command.route, Route::Only | Route::Offload) {
         liberties::take_whole(turn, client, command);
     }
+    let nodes_take = turn.cluster(client.cluster).map_or(usize::MAX, |cluster| cluster.max_query);
     if let Some(transaction) = &mut client.transaction {
+        if transaction.held_with(request.bytes.len()) > nodes_take {
+            transaction.is_broken = true;
+            let text =
+                "ERR the transaction is larger than the nodes take (client-query-buffer-limit), command not queued";
+            return refuse(turn, client, command, text);
+        }
         if transaction.held_with(request.bytes.len()) > MAX_QUEUED {
             transaction.is_broken = true;
             return refuse(turn, client, command, "ERR the transaction is larger than 64 MiB, command not queued");
@@ -323,7 +330,7 @@ fn wait_to_watch(turn: &mut Turn, client: &mut Client, resumed: Option<Box<Waiti
 
 fn waited_too_long(turn: &Turn, client: &Client, shard: u16, waiting: &Waiting) -> Vec<u8> {
     if waiting.has_trouble() {
-        return texts::failing_over(&turn.label(client.cluster, shard));
+        return turn.waited_in_vain(client.cluster, shard, true);
     }
     let waited = patience(turn, client).as_secs_f64();
     let why = "all connections of its kind are in use (limits.dedicated)";

@@ -7,6 +7,7 @@ mod members;
 mod names;
 mod offloaded;
 mod pubsub;
+mod reign;
 mod scripts;
 mod served;
 mod shards;
@@ -19,6 +20,7 @@ pub use held::{Held, Waiter};
 pub use members::Tagged;
 pub use offloaded::{Answering, Effect, Offloaded, Ticket};
 pub use pubsub::{Gone, Job, PubSub, STEPS};
+pub use reign::Reign;
 pub use scripts::RunScripts;
 pub use served::{Known, Served, ServedNode, Writes};
 pub use tapping::Tapping;
@@ -31,9 +33,11 @@ use std::time::Instant;
 use mio::Registry;
 
 use crate::clients::Client;
+use crate::dialect::resp::refusals::concerns_reads;
 use crate::dialect::resp::write;
+use crate::dialect::texts;
 use crate::exchange::BufferPool;
-use crate::links::{Link, Links};
+use crate::links::{Link, Links, Way};
 use crate::model::Cluster;
 use crate::shared::{Loss, NodeLost, Paused, Shared};
 
@@ -211,6 +215,11 @@ impl Turn {
         self.served(cluster).map(|served| &*served.cluster)
     }
 
+    /// What is known of a shard's primary.
+    pub fn reign(&mut self, way: &Way) -> Option<&mut Reign> {
+        self.clusters.get_mut(way.cluster)?.as_mut()?.reigns.get_mut(usize::from(way.shard))
+    }
+
     /// What the shard is called.
     pub fn label(&self, cluster: usize, shard: u16) -> String {
         let shard_of = |c: &Cluster| c.shards.get(usize::from(shard)).map(|shard| shard.label.clone());
@@ -339,6 +348,29 @@ impl Turn {
         self.shared.workers[self.number].buffers.set(held as u64);
         let (total, cap) = self.shared.buffers();
         self.accounts.measure(total, cap, held >= self.shared.fair_share());
+    }
+
+    /// What to tell whoever waited for a shard in vain: what its primary said last, where there is one.
+    #[cold]
+    pub fn waited_in_vain(&self, cluster: usize, shard: u16, is_read: bool) -> Vec<u8> {
+        let label = self.label(cluster, shard);
+        let number = usize::from(shard);
+        let Some((served, known)) = self.served(cluster).and_then(|s| Some((s, s.cluster.shards.get(number)?))) else {
+            return refusal(&label, "", "the shard is no longer there");
+        };
+        match (known.primary, &known.why_not) {
+            (None, None) => return texts::failing_over(&label),
+            (None, Some(why)) => return refusal(&label, "", why),
+            (Some(_), _) => {}
+        }
+        match served.reigns.get(number).and_then(|reign| reign.refusal(self.now)) {
+            Some(said) if is_read && !concerns_reads(said) => {
+                let said = String::from_utf8_lossy(&said[1..]);
+                refusal(&label, "", &format!("it waited behind a write that was refused: {}", said.trim_end()))
+            }
+            Some(said) => said.to_vec(),
+            None => refusal(&label, "", "its primary takes nothing (timeouts.park)"),
+        }
     }
 
     /// Refuse a request because of its shard: nothing was sent, and its client may try again.

@@ -4,6 +4,9 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::Reign;
+use crate::dialect::resp::refusals::Refusal;
+use crate::dialect::texts;
 use crate::exchange::{Mark, NO_MARK};
 use crate::links::{Links, State, Way};
 use crate::metrics::{ClusterMetrics, NodeMetrics};
@@ -22,6 +25,8 @@ pub struct Served {
     pub primaries: Vec<[u32; 2]>,
     /// Shards whose requests wait, and the lots they wait in.
     pub lots: HashMap<(u16, Speech), usize>,
+    /// Of each shard.
+    pub reigns: Vec<Reign>,
     /// What is remembered of written keys, where some endpoint reads from replicas.
     pub writes: Option<Writes>,
     /// Reads may leave the primary; and the primary is as good as a replica for them.
@@ -78,6 +83,7 @@ impl Served {
         metrics: Arc<ClusterMetrics>,
         nodes: Vec<ServedNode>,
         lots: HashMap<(u16, Speech), usize>,
+        reigns: Vec<Reign>,
         writes: Option<Writes>,
     ) -> Self {
         let shards = cluster.shards.len();
@@ -90,6 +96,7 @@ impl Served {
             nodes,
             primaries: vec![[NO_LINK; 2]; shards],
             lots,
+            reigns,
             writes,
             spreads_reads: reads != Reads::Primary,
             reads_nearest: reads == Reads::Nearest,
@@ -114,6 +121,34 @@ impl Served {
     /// Whether a command took long lately.
     pub fn is_slow(&self, command: u16) -> bool {
         self.slow.binary_search(&command).is_ok()
+    }
+
+    /// Why nobody is served by the shard, or has to wait for it.
+    #[cold]
+    pub fn why_refused(&self, shard: u16) -> Option<Vec<u8>> {
+        let shard = self.cluster.shards.get(usize::from(shard)).filter(|shard| shard.is_refused)?;
+        let why = shard.why_not.as_deref().unwrap_or("its primary is not fit for it");
+        Some(texts::not_served(&shard.label, why))
+    }
+
+    /// Whether what a node refused is tried again: where somebody else may take it, or the node itself before long. Else its
+    /// client hears the reason at once, as from one engine.
+    #[cold]
+    pub fn may_be_cured(&self, way: &Way, refusal: Refusal, now: Instant) -> bool {
+        let number = usize::from(way.shard);
+        let (Some(shard), Some(reign)) = (self.cluster.shards.get(number), self.reigns.get(number)) else {
+            return true;
+        };
+        if shard.primary != Some(way.node) {
+            return true; // there is a primary, or there will be one
+        }
+        let has_others = shard.nodes.len() > 1;
+        match refusal {
+            Refusal::NotReady => true,
+            Refusal::Demoted => has_others, // somebody is, or will be, primary in its place
+            Refusal::Replicas => has_others && reign.is_young(now, self.cluster.spec.timeouts.park),
+            Refusal::Disk => shard.is_replaceable,
+        }
     }
 
     /// A write was executed by now.

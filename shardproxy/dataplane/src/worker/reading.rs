@@ -364,11 +364,13 @@ fn serve(
         return (taken, stop(is_held));
     }
     let mut taken = 0;
-    let Some(limits) = turn.cluster(client.cluster).map(|cluster| cluster.spec.limits) else {
+    let Some(cluster) = turn.cluster(client.cluster) else {
         client.closing = Some(CloseReason::Drain);
         return (data.len(), Stop::Held);
     };
-    let framing = RequestLimits { max_request: limits.request, max_arguments: MAX_ARGUMENTS, authenticated: true };
+    let (limits, max_bulk) = (cluster.spec.limits, cluster.max_bulk);
+    let framing =
+        RequestLimits { max_request: limits.request, max_bulk, max_arguments: MAX_ARGUMENTS, authenticated: true };
     while taken < data.len() {
         let rest = &data[taken..];
         let (consumed, next) = match parser.parse(rest, &framing) {

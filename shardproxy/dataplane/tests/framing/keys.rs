@@ -5,7 +5,7 @@ use shardproxy_dataplane::dialect::resp::request::{Parsed, RequestLimits, Reques
 
 /// The keys of a request as a person types it, or the error.
 fn keys_of(table: &CommandTable, request: &str) -> String {
-    let limits = RequestLimits { max_request: 1 << 20, max_arguments: 1000, authenticated: true };
+    let limits = RequestLimits { max_request: 1 << 20, max_bulk: 1 << 20, max_arguments: 1000, authenticated: true };
     let mut parser = RequestParser::new();
     let parsed = parser.parse(format!("{request}\r\n").as_bytes(), &limits);
     assert!(matches!(parsed, Ok(Parsed::Inline { .. })));

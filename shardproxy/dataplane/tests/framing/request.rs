@@ -3,7 +3,7 @@
 use shardproxy_dataplane::dialect::resp::request::{Parsed, RequestError, RequestLimits, RequestParser};
 
 pub const LIMITS: RequestLimits =
-    RequestLimits { max_request: 512 << 20, max_arguments: 1024 * 1024, authenticated: true };
+    RequestLimits { max_request: 512 << 20, max_bulk: 512 << 20, max_arguments: 1024 * 1024, authenticated: true };
 pub const STRANGER: RequestLimits = RequestLimits { authenticated: false, ..LIMITS };
 
 #[derive(Debug, PartialEq, Eq)]

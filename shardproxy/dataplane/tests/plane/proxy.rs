@@ -28,6 +28,8 @@ pub struct Spec<'a> {
     pub label: Option<&'a str>,
     /// The run id every primary must have.
     pub run_id: Option<&'a str>,
+    /// What else is said of every shard.
+    pub more: Value,
 }
 
 impl<'a> Spec<'a> {
@@ -45,6 +47,7 @@ impl<'a> Spec<'a> {
             voters: None,
             label: None,
             run_id: None,
+            more: json!({}),
         }
     }
 
@@ -68,8 +71,11 @@ impl<'a> Spec<'a> {
             let (first, last) = (number * 16384 / count, (number + 1) * 16384 / count - 1);
             let nodes: Vec<Value> = nodes.iter().map(|engine| json!({"address": engine.address})).collect();
             let identity = self.run_id.map(|run_id| json!({"run_id": run_id}));
-            json!({"slots": [[first, last]], "primary": primary, "nodes": nodes, "identity": identity, "label": self.label,
-                   "wait": self.wait, "voters": self.voters})
+            let mut shard = json!({"slots": [[first, last]], "primary": primary, "nodes": nodes, "identity": identity,
+                                   "label": self.label, "wait": self.wait, "voters": self.voters});
+            let more = self.more.as_object().cloned().unwrap_or_default();
+            shard.as_object_mut().unwrap().extend(more);
+            shard
         });
         json!({
             "name": name, "engine": "redis", "epoch": epoch, "version": "7.0.15",

@@ -7,10 +7,12 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::client::value;
-use crate::engine::{Act, Engine, Gate};
-use crate::proxy::{Proxy, Spec};
+use crate::engine::{bulk, Act, Engine, Gate};
+use crate::proxy::{until, Proxy, Spec};
 
 const READONLY: &str = "-READONLY You can't write against a read only replica.\r\n";
+const NOREPLICAS: &str = "-NOREPLICAS Not enough good replicas to write.\r\n";
+const MISCONF: &str = "-MISCONF Errors writing to the AOF file: No space left on device\r\n";
 const LOADING: &str = "-LOADING Redis is loading the dataset in memory\r\n";
 
 /// Says `reply` so many times, then serves.
@@ -45,12 +47,87 @@ fn client_no_touch_is_what_the_engines_version_has() {
 
 #[test]
 fn a_refused_request_waits_and_is_tried_again() {
-    for refusal in [READONLY, LOADING, "-MASTERDOWN Link\r\n", "-NOREPLICAS Not enough\r\n", "-MISCONF disk\r\n"] {
+    let replica = Engine::plain();
+    for refusal in [READONLY, LOADING, "-MASTERDOWN Link\r\n", "-CLUSTERDOWN x\r\n", "-TRYAGAIN x\r\n"] {
         let engine = refusing(2, refusal);
-        let proxy = Proxy::start(&Spec::shard(&[&engine], Some(0)));
+        let proxy = Proxy::start(&Spec::shard(&[&engine, &replica], Some(0)));
         assert_eq!(proxy.client().ask(&["SET", "key", "1"]), "+OK", "{refusal}");
         assert_eq!(engine.count(&["SET", "key", "1"]), 3);
     }
+}
+
+/// No failover is due that would cure it: one engine says so at once, and so do we.
+#[test]
+fn what_no_failover_cures_is_told_at_once() {
+    let (spare, replaceable) = (Engine::plain(), json!({"replaceable": true}));
+    for (refusal, nodes, more, waits) in [
+        (NOREPLICAS, 2, json!({}), false),
+        (NOREPLICAS, 2, replaceable.clone(), false),
+        (MISCONF, 2, json!({}), false),
+        (MISCONF, 2, replaceable, true),
+        (MISCONF, 1, json!({}), false),
+        (READONLY, 1, json!({}), false),
+        (READONLY, 2, json!({}), true),
+        ("-BUSY Redis is busy running a script.\r\n", 2, json!({}), false),
+        ("-OOM command not allowed when used memory > 'maxmemory'.\r\n", 2, json!({}), false),
+    ] {
+        let engine = refusing(2, refusal);
+        let spec = Spec { more, ..Spec::shard(&[&engine, &spare][..nodes], Some(0)) };
+        let proxy = Proxy::start(&spec);
+        let told = if waits { "+OK" } else { refusal.trim_end() };
+        assert_eq!(proxy.client().ask(&["SET", "key", "1"]), told);
+        assert_eq!(engine.count(&["SET", "key", "1"]), if waits { 3 } else { 1 }, "{refusal}");
+    }
+}
+
+/// A blocking command, a script and a transaction likewise.
+#[test]
+fn nobody_waits_for_a_failover_that_is_not_due() {
+    let pop: &[&str] = &["BLPOP", "key", "0"];
+    let engine = Engine::scripted(|_, request| match request[0].as_str() {
+        "MULTI" => Act::say("+OK\r\n"),
+        "EXEC" => Act::say("-EXECABORT Transaction discarded because of previous errors.\r\n"),
+        "CLIENT" => Act::say(":1\r\n"),
+        _ => Act::say(MISCONF),
+    });
+    let proxy = Proxy::start(&Spec::shard(&[&engine], Some(0)));
+    let mut client = proxy.client();
+    assert_eq!(client.ask(pop), MISCONF.trim_end());
+    let script: &[&str] = &["EVAL", "return redis.call('SET', KEYS[1], 1)", "1", "key"];
+    assert_eq!(client.ask(script), MISCONF.trim_end());
+    client.send_all(&[&["MULTI"], &["SET", "key", "1"], &["EXEC"]]);
+    let replies = [client.reply(), client.reply(), client.reply()];
+    let because = format!("-EXECABORT Transaction discarded because of: {}", MISCONF[1..].trim_end());
+    assert_eq!(replies, ["+OK", "+QUEUED", &because]);
+    assert_eq!(engine.count(pop), 1);
+}
+
+/// The replicas of a new primary are on their way to it.
+#[test]
+fn too_few_replicas_are_waited_for_after_a_failover() {
+    let (old, new) = (Engine::plain(), refusing(2, NOREPLICAS));
+    let timeouts = json!({"park": 30, "reply": 30});
+    let mut proxy = Proxy::start(&Spec::shard(&[&old, &new], Some(0)).timeouts(timeouts.clone()));
+    proxy.apply(&Spec::shard(&[&old, &new], None).timeouts(timeouts.clone()));
+    proxy.apply(&Spec::shard(&[&old, &new], Some(1)).timeouts(timeouts));
+    assert_eq!(proxy.client().ask(&["SET", "key", "1"]), "+OK");
+    assert_eq!(new.count(&["SET", "key", "1"]), 3);
+}
+
+/// The control plane finds out that nobody takes over while requests wait for it.
+#[test]
+fn who_waits_is_told_as_soon_as_no_failover_is_due() {
+    let (engine, replica) = (refusing(usize::MAX, MISCONF), Engine::plain());
+    let spec = |is_replaceable: bool| {
+        let more = json!({"replaceable": is_replaceable});
+        Spec { more, ..Spec::shard(&[&engine, &replica], Some(0)) }.timeouts(json!({"park": 3600}))
+    };
+    let mut proxy = Proxy::start(&spec(true));
+    let mut client = proxy.client();
+    client.send(&["SET", "key", "1"]);
+    until("it was asked twice", || engine.count(&["SET", "key", "1"]) > 1);
+    proxy.apply(&spec(false));
+    assert_eq!(client.reply(), MISCONF.trim_end());
 }
 
 #[test]
@@ -81,14 +158,14 @@ fn a_read_does_not_overtake_its_clients_refused_write() {
     assert!(place(&["SET", "key", "1"]) < place(&["GET", "key"]), "{seen:?}");
 }
 
-/// The engine refuses a client's write and takes the next one, as when it gets its replicas back between the two.
+/// The engine refuses a client's write and takes the next one, as when it has loaded its data between the two.
 #[test]
 fn a_refused_write_is_not_executed_after_a_later_one_of_its_client() {
     for is_held in [false, true] {
         let (gate, count) = (Gate::closed(), AtomicUsize::new(0));
         let held = gate.clone();
         let engine = Engine::scripted(move |_, request| match request[2].as_str() {
-            "1" if count.fetch_add(1, SeqCst) == 0 => Act::say("-NOREPLICAS Not enough good replicas to write.\r\n"),
+            "1" if count.fetch_add(1, SeqCst) == 0 => Act::say(LOADING),
             "2" => Act::Serve.behind(&held),
             _ => Act::Serve,
         });
@@ -122,14 +199,172 @@ fn a_refusal_outlives_its_connection() {
     }
 }
 
+/// The reason is the engine's, in its words: nothing fails over.
 #[test]
-fn who_waited_too_long_is_told_that_nothing_happened() {
-    let engine = refusing(usize::MAX, READONLY);
-    let proxy = Proxy::start(&Spec::shard(&[&engine], Some(0)).timeouts(json!({"park": 0.3})));
+fn who_waited_too_long_is_told_why() {
+    let replica = Engine::plain();
+    for refusal in [READONLY, LOADING] {
+        let engine = refusing(usize::MAX, refusal);
+        let proxy = Proxy::start(&Spec::shard(&[&engine, &replica], Some(0)).timeouts(json!({"park": 0.3})));
+        let mut client = proxy.client();
+        client.send_all(&[&["SET", "key", "1"], &["PING"]]);
+        assert_eq!(client.reply(), refusal.trim_end());
+        assert_eq!(client.reply(), "+PONG");
+    }
+}
+
+#[test]
+fn a_transaction_that_waited_too_long_is_told_why() {
+    let replica = Engine::plain();
+    let engine = Engine::scripted(|_, request| match request[0].as_str() {
+        "MULTI" => Act::say("+OK\r\n"),
+        "EXEC" => Act::say("-EXECABORT Transaction discarded because of previous errors.\r\n"),
+        _ => Act::say(READONLY),
+    });
+    let proxy = Proxy::start(&Spec::shard(&[&engine, &replica], Some(0)).timeouts(json!({"park": 0.3})));
     let mut client = proxy.client();
-    client.send_all(&[&["SET", "key", "1"], &["PING"]]);
-    assert_eq!(client.reply(), "-TRYAGAIN shard 0 failing over, command not executed");
-    assert_eq!(client.reply(), "+PONG");
+    client.send_all(&[&["MULTI"], &["SET", "key", "1"], &["EXEC"]]);
+    let replies = [client.reply(), client.reply(), client.reply()];
+    let because = format!("-EXECABORT Transaction discarded because of: {}", READONLY[1..].trim_end());
+    assert_eq!(replies, ["+OK", "+QUEUED", &because]);
+    assert!(engine.count(&["EXEC"]) > 1, "it was tried again");
+}
+
+/// A read waits behind its client's write; the engine would not have refused it.
+#[test]
+fn a_read_that_waited_behind_a_refused_write_is_told_so() {
+    let replica = Engine::plain();
+    let engine = Engine::scripted(|_, request| if request[0] == "GET" { Act::Serve } else { Act::say(READONLY) });
+    let proxy = Proxy::start(&Spec::shard(&[&engine, &replica], Some(0)).timeouts(json!({"park": 0.3})));
+    let mut client = proxy.client();
+    client.send_all(&[&["SET", "key", "1"], &["GET", "key"]]);
+    assert_eq!(client.reply(), READONLY.trim_end());
+    let read = client.reply();
+    let waited = "-TRYAGAIN shard 0 cannot take the command: it waited behind a write that was refused: READONLY ";
+    assert!(read == value("key") || read.starts_with(waited), "{read}");
+}
+
+/// Why a shard has no primary is told where that is no failover; and nobody waits for one that nobody serves.
+#[test]
+fn a_shard_without_a_primary_says_why() {
+    let engine = Engine::plain();
+    let spec = |more| Spec { more, ..Spec::shard(&[&engine], None) }.timeouts(json!({"park": 0.3}));
+    let mut proxy = Proxy::start(&spec(json!({"why_not": "nobody has its data"})));
+    let told = "-TRYAGAIN shard 0 cannot take the command: nobody has its data; command not executed";
+    assert_eq!(proxy.client().ask(&["SET", "key", "1"]), told);
+    let timeouts = json!({"park": 3600});
+    let mut waiting = proxy.client();
+    proxy.apply(&spec(json!({})).timeouts(timeouts.clone()));
+    waiting.send_all(&[&["SET", "key", "1"], &["PING"]]);
+    until("it waits", || proxy.pending() == 2);
+    let refused = json!({"why_not": "its node is of a Redis Cluster", "refused": true});
+    proxy.apply(&spec(refused).timeouts(timeouts));
+    let told = "-ERR shard 0 is not served: its node is of a Redis Cluster";
+    assert_eq!(waiting.reply(), told);
+    let mut client = proxy.client();
+    let requests: [&[&str]; 7] = [
+        &["GET", "key"],
+        &["MGET", "a", "b"],
+        &["BLPOP", "key", "0"],
+        &["WATCH", "key"],
+        &["SUBSCRIBE", "news"],
+        &["PSUBSCRIBE", "*"],
+        &["PUBLISH", "news", "x"],
+    ];
+    for request in requests {
+        assert_eq!(client.ask(request), told, "{request:?}");
+    }
+    assert_eq!(engine.seen(), Vec::<Vec<String>>::new());
+}
+
+#[test]
+fn a_node_of_a_redis_cluster_gets_nothing() {
+    let info = "# Server\r\nredis_mode:cluster\r\nrun_id:one\r\nrole:master\r\n";
+    let engine = Engine::scripted(move |_, request| match request[0].as_str() {
+        "INFO" => Act::Say(bulk(info)),
+        _ => Act::Serve,
+    });
+    let spec = Spec { run_id: Some("one"), ..Spec::shard(&[&engine], Some(0)) }.timeouts(json!({"park": 0.3}));
+    let proxy = Proxy::start(&spec);
+    let refused = proxy.client().ask(&["SET", "key", "1"]);
+    assert!(refused.contains("the node runs in cluster mode (cluster-enabled yes)"), "{refused}");
+    assert!(engine.seen().iter().all(|request| request[0] == "INFO"));
+}
+
+/// Nobody sees a transaction's commands refused but EXEC.
+#[test]
+fn exec_tells_why_a_command_was_not_queued() {
+    let oom = "OOM command not allowed when used memory > 'maxmemory'.";
+    let aborted = "-EXECABORT Transaction discarded because of previous errors.\r\n";
+    for (multi, exec, told) in [
+        ("+OK\r\n", aborted, format!("-EXECABORT Transaction discarded because of: {oom}")),
+        (
+            "-NOPERM no MULTI\r\n",
+            "-ERR EXEC without MULTI\r\n",
+            "-ERR INDOUBT commands were executed one by one, as the node refused MULTI: NOPERM no MULTI".into(),
+        ),
+        (
+            "+OK\r\n",
+            "-EXECABORT Transaction discarded because of: BUSY x\r\n",
+            "-EXECABORT Transaction discarded because of: BUSY x".into(),
+        ),
+    ] {
+        let engine = Engine::scripted(move |_, request| match request[0].as_str() {
+            "MULTI" => Act::say(multi),
+            "EXEC" => Act::say(exec),
+            "SET" => Act::say("-OOM command not allowed when used memory > 'maxmemory'.\r\n"),
+            _ => Act::Serve,
+        });
+        let proxy = Proxy::start(&Spec::shard(&[&engine], Some(0)));
+        let mut client = proxy.client();
+        client.send_all(&[&["MULTI"], &["SET", "a", "1"], &["LPUSH", "a", "2"], &["EXEC"], &["GET", "a"]]);
+        let replies: Vec<String> = (0..5).map(|_| client.reply()).collect();
+        assert_eq!(replies, ["+OK", "+QUEUED", "+QUEUED", &told, &value("a")]);
+    }
+}
+
+/// The engine closes the connection over a longer argument, and others share it.
+#[test]
+fn an_argument_longer_than_the_nodes_take_gets_no_further() {
+    let engine = Engine::narrow(1 << 20, "-ERR Protocol error: invalid bulk length\r\n");
+    let more = json!({"max_bulk": 1 << 20, "max_query": 4 << 20});
+    let proxy = Proxy::start(&Spec { more, ..Spec::shard(&[&engine], Some(0)) });
+    let (mut client, mut other) = (proxy.client(), proxy.client());
+    let most = "x".repeat(1 << 20);
+    assert_eq!(client.ask(&["SET", "key", &most]), "+OK");
+    client.send_bytes(format!("*3\r\n$3\r\nSET\r\n$3\r\nkey\r\n${}\r\n", (1 << 20) + 1).as_bytes());
+    let told = "-ERR Protocol error: invalid bulk length: the nodes take 1048576 bytes (proto-max-bulk-len, client-query-buffer-limit)";
+    assert_eq!([client.reply(), client.reply()], [told, "<end>"]);
+    assert_eq!(other.ask(&["GET", "key"]), value("key"));
+    let mut queue = proxy.client();
+    let mut replies = vec![queue.ask(&["MULTI"])];
+    replies.extend((0..5).map(|_| queue.ask(&["SET", "key", &most])));
+    let too_much = "-ERR the transaction is larger than the nodes take (client-query-buffer-limit), command not queued";
+    assert_eq!(replies, ["+OK", "+QUEUED", "+QUEUED", "+QUEUED", too_much, too_much]);
+    assert_eq!(queue.ask(&["EXEC"]), "-EXECABORT Transaction discarded because of previous errors.");
+    assert_eq!(engine.connections().len(), 2, "one of them for large values");
+}
+
+/// One shard is full: the other has the keys it was given.
+#[test]
+fn a_write_over_shards_that_one_refuses_is_in_doubt() {
+    let full = "-OOM command not allowed when used memory > 'maxmemory'.\r\n";
+    let well = Engine::scripted(|_, request| match request[0].as_str() {
+        "EXISTS" | "TOUCH" | "UNLINK" => Act::say(":1\r\n"),
+        _ => Act::Serve,
+    });
+    let engines = [well, Engine::scripted(move |_, _| Act::say(full))];
+    let proxy = Proxy::start(&Spec::shards(&engines));
+    let mut client = proxy.client();
+    let doubt = format!("-ERR INDOUBT executed by 1 of 2 shards: {}", full[1..].trim_end());
+    for words in [&["MSET", "foo", "1", "bar", "2"][..], &["DEL", "foo", "bar"], &["UNLINK", "bar", "foo"]] {
+        assert_eq!(client.ask(words), doubt, "{words:?}");
+    }
+    for words in
+        [&["EXISTS", "foo", "bar"][..], &["MGET", "foo", "bar"], &["TOUCH", "foo", "bar"], &["MSET", "foo", "1"]]
+    {
+        assert_eq!(client.ask(words), full.trim_end(), "nothing was executed: {words:?}");
+    }
 }
 
 #[test]
@@ -158,7 +393,8 @@ fn a_script_whose_first_write_the_engine_refused_runs_again() {
     let script: &[&str] = &["EVAL", "return redis.call('SET', KEYS[1], 1)", "1", "key"];
     let engine =
         refusing(2, "-READONLY You can't write against a read only replica. script: db8d8f63, on @user_script:1.\r\n");
-    let proxy = Proxy::start(&Spec::shard(&[&engine], Some(0)));
+    let replica = Engine::plain();
+    let proxy = Proxy::start(&Spec::shard(&[&engine, &replica], Some(0)));
     assert_eq!(proxy.client().ask(script), "+OK");
     assert_eq!(engine.count(script), 3);
 }

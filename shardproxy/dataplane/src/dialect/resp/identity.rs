@@ -31,6 +31,16 @@ pub fn run_id(reply: &[u8]) -> Result<&[u8], Doubt> {
     answer(reply, b"run_id:")
 }
 
+/// A node of a Redis Cluster, in the reply to INFO server, is none to serve from: it owns slots, and what it hears on its bus
+/// is heard from every other node as well.
+pub fn check_mode(reply: &[u8]) -> Result<(), Doubt> {
+    let is_cluster = [&b"redis_mode:"[..], b"server_mode:"].iter().any(|name| answer(reply, name) == Ok(b"cluster"));
+    if is_cluster {
+        return Err(Doubt::Stranger("the node runs in cluster mode (cluster-enabled yes)".into()));
+    }
+    Ok(())
+}
+
 /// The reply to INFO replication must be a primary's.
 pub fn check_role(reply: &[u8]) -> Result<(), Doubt> {
     match answer(reply, b"role:")? {
@@ -78,6 +88,19 @@ mod tests {
         }
         assert_eq!(check_role(b"$28\r\n# Replication\r\nrole:master\r\n\r\n"), Ok(()));
         assert!(matches!(check_role(b"$27\r\n# Replication\r\nrole:slave\r\n\r\n"), Err(Doubt::Stranger(_))));
+    }
+
+    #[test]
+    fn a_node_of_a_redis_cluster_is_a_stranger() {
+        for (mode, is_good) in [
+            ("redis_mode:standalone", true),
+            ("redis_mode:cluster", false),
+            ("server_mode:cluster", false),
+            ("x:1", true),
+        ] {
+            let reply = format!("$99\r\n# Server\r\n{mode}\r\nrun_id:abc\r\n\r\n");
+            assert_eq!(check_mode(reply.as_bytes()).is_ok(), is_good, "{mode}");
+        }
     }
 
     #[test]

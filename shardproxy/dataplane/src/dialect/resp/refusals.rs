@@ -5,8 +5,36 @@
 //! within one. It refuses no write after the first that it let through, so then nothing was written either
 //! (`scriptVerifyWriteCommandAllow` in the engines' script.c).
 
-const WORDS: [&[u8]; 7] =
-    [b"-READONLY", b"-LOADING", b"-MASTERDOWN", b"-NOREPLICAS", b"-MISCONF", b"-CLUSTERDOWN", b"-TRYAGAIN"];
+/// What an error says of the node, that another primary or a little time may cure.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Refusal {
+    /// It is a replica.
+    Demoted,
+    /// It is not ready yet, as it will be.
+    NotReady,
+    /// Too few replicas are attached.
+    Replicas,
+    /// It cannot write to its disk.
+    Disk,
+}
+
+const WORDS: [(&[u8], Refusal); 7] = [
+    (b"-READONLY", Refusal::Demoted),
+    (b"-MASTERDOWN", Refusal::Demoted),
+    (b"-LOADING", Refusal::NotReady),
+    (b"-CLUSTERDOWN", Refusal::NotReady),
+    (b"-TRYAGAIN", Refusal::NotReady),
+    (b"-NOREPLICAS", Refusal::Replicas),
+    (b"-MISCONF", Refusal::Disk),
+];
+
+impl Refusal {
+    /// What this error reply to a command, or to a program, says, if it says that nothing was executed.
+    pub fn of(reply: &[u8], is_program: bool) -> Option<Self> {
+        let &(_, refusal) = WORDS.iter().find(|(word, _)| reply.starts_with(word))?;
+        (!is_program || is_engines_own(reply)).then_some(refusal)
+    }
+}
 
 /// What Redis 7 and Valkey say. An error raised within a script is followed by where: ` script: <sha>, on @user_script:1.`
 const TEXTS: [&[u8]; 10] = [
@@ -31,9 +59,9 @@ const OPEN_TEXTS: [&[u8]; 5] = [
     b"-MISCONF Errors writing to the AOF file: ",
 ];
 
-/// Whether this error reply to a command, or to a program, says that nothing was executed.
-pub fn is_refusal(reply: &[u8], is_program: bool) -> bool {
-    WORDS.iter().any(|word| reply.starts_with(word)) && (!is_program || is_engines_own(reply))
+/// Whether an engine that says so refuses reads as well.
+pub fn concerns_reads(reply: &[u8]) -> bool {
+    matches!(Refusal::of(reply, false), Some(Refusal::NotReady)) || reply.starts_with(b"-MASTERDOWN")
 }
 
 fn is_engines_own(reply: &[u8]) -> bool {
@@ -57,16 +85,21 @@ mod tests {
             "-LOADING Redis is loading the dataset in memory".to_owned(),
             format!("-MISCONF Errors writing to the AOF file: No space left on device {place}"),
         ] {
-            assert!(is_refusal(format!("{own}\r\n").as_bytes(), true), "{own}");
-            assert!(is_refusal(format!("{own}\r\n").as_bytes(), false), "{own}");
+            for is_program in [false, true] {
+                assert!(Refusal::of(format!("{own}\r\n").as_bytes(), is_program).is_some(), "{own}");
+            }
         }
-        for word in WORDS {
+        for (word, refusal) in WORDS {
             let text = [word, b" of a script\r\n"].concat();
-            assert!(is_refusal(&text, false) && !is_refusal(&text, true), "{}", String::from_utf8_lossy(&text));
+            let found = [false, true].map(|is_program| Refusal::of(&text, is_program));
+            assert_eq!(found, [Some(refusal), None], "{}", String::from_utf8_lossy(&text));
             let text = [word, b" x script: 00, on @user_script:1.\r\n"].concat();
-            assert!(!is_refusal(&text, true), "{}", String::from_utf8_lossy(&text));
+            assert_eq!(Refusal::of(&text, true), None, "{}", String::from_utf8_lossy(&text));
         }
-        assert!(!is_refusal(b"-READONLY You can't write against a read only replica. Or can you?\r\n", true));
-        assert!(!is_refusal(b"-ERR no\r\n", false));
+        let doubt = b"-READONLY You can't write against a read only replica. Or can you?\r\n";
+        assert_eq!(Refusal::of(doubt, true), None);
+        for own in [&b"-ERR no\r\n"[..], b"-BUSY x\r\n", b"-OOM x\r\n"] {
+            assert_eq!(Refusal::of(own, false), None, "the client hears it at once");
+        }
     }
 }

@@ -27,13 +27,16 @@ const RESEARCH: usize = 64;
 pub struct RequestLimits {
     /// Bytes of one request.
     pub max_request: usize,
+    /// Bytes of one argument, where that is less than `MAX_BULK`.
+    pub max_bulk: usize,
     pub max_arguments: usize,
     pub authenticated: bool,
 }
 
 impl RequestLimits {
     /// Of requests that were framed before.
-    pub const NONE: Self = Self { max_request: usize::MAX, max_arguments: usize::MAX >> 1, authenticated: true };
+    pub const NONE: Self =
+        Self { max_request: usize::MAX, max_bulk: usize::MAX, max_arguments: usize::MAX >> 1, authenticated: true };
 }
 
 /// Takes requests off a buffer, one per call, resuming where an incomplete one stopped.
@@ -228,6 +231,9 @@ impl RequestParser {
         if length > MAX_BULK {
             return Err(RequestError::InvalidLength);
         }
+        if length > limits.max_bulk {
+            return Err(RequestError::BeyondNodes(limits.max_bulk));
+        }
         if length > UNAUTHENTICATED_BULK && !limits.authenticated {
             return Err(RequestError::UnauthenticatedLength);
         }
@@ -329,7 +335,7 @@ mod tests {
     use super::*;
 
     const LIMITS: RequestLimits =
-        RequestLimits { max_request: 1 << 30, max_arguments: 1024 * 1024, authenticated: true };
+        RequestLimits { max_request: 1 << 30, max_bulk: 1 << 30, max_arguments: 1024 * 1024, authenticated: true };
 
     #[test]
     fn nothing_is_reserved_for_what_is_announced() {

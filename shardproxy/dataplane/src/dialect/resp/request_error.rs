@@ -2,6 +2,8 @@
 
 use super::write;
 
+const PROTOCOL: &[u8] = b"ERR Protocol error: ";
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RequestError {
     TooBigInline,
@@ -11,6 +13,8 @@ pub enum RequestError {
     UnauthenticatedCount,
     TooBigLength,
     InvalidLength,
+    /// The cluster's nodes would close the connection over so long an argument: they take this.
+    BeyondNodes(usize),
     UnauthenticatedLength,
     /// Another byte where an argument should begin.
     ExpectedBulk(u8),
@@ -24,9 +28,13 @@ impl RequestError {
     /// Append the reply, if there is one.
     pub fn write(self, out: &mut Vec<u8>) {
         if let Some(text) = self.text() {
-            write::error_of(out, &[b"ERR Protocol error: ", text]);
+            write::error_of(out, &[PROTOCOL, text]);
+        } else if let Self::BeyondNodes(most) = self {
+            let limit = most.to_string();
+            let limits: &[u8] = b" bytes (proto-max-bulk-len, client-query-buffer-limit)";
+            write::error_of(out, &[PROTOCOL, b"invalid bulk length: the nodes take ", limit.as_bytes(), limits]);
         } else if let Self::ExpectedBulk(byte) = self {
-            write::error_of(out, &[b"ERR Protocol error: expected '$', got '", &[byte], b"'"]);
+            write::error_of(out, &[PROTOCOL, b"expected '$', got '", &[byte], b"'"]);
         }
     }
 
@@ -41,7 +49,7 @@ impl RequestError {
             Self::InvalidLength => b"invalid bulk length",
             Self::UnauthenticatedLength => b"unauthenticated bulk length",
             Self::TooLarge => b"request larger than limits.request",
-            Self::ExpectedBulk(_) | Self::HttpAttack => return None,
+            Self::ExpectedBulk(_) | Self::BeyondNodes(_) | Self::HttpAttack => return None,
         })
     }
 }

@@ -114,16 +114,16 @@ pub fn everywhere(turn: &mut Turn, client: &mut Client, request: &Request, kind:
         return route::refuse(turn, client, request, texts::OUT_OF_BUFFERS);
     }
     let shards = turn.cluster(client.cluster).map_or(0, |cluster| cluster.shards.len());
-    let (mut links, mut refused) = (Vec::new(), None);
+    let (mut links, mut refused) = (Vec::new(), Vec::new());
     for shard in 0..shards {
         match route::up_in(turn, client, shard as u16, lane) {
             Ok(link) => links.push(link),
-            Err(Why::Down(why)) => refused = Some(why),
+            Err(Why::Down(why)) => refused.push(why),
             Err(Why::Full(link)) => return route::wait(turn, client, request, link),
         }
     }
     if links.is_empty() {
-        let why = refused.unwrap_or_else(|| "the cluster has no node".into());
+        let why = refused.into_iter().next().unwrap_or_else(|| "the cluster has no node".into());
         return route::refuse(turn, client, request, &Kind::new(Verb::Set).failure(&why));
     }
     for &link in &links {
@@ -136,8 +136,8 @@ pub fn everywhere(turn: &mut Turn, client: &mut Client, request: &Request, kind:
     }
     let join = Join::memcache(kind, links.len(), request.noreply);
     let sequence = expect(turn, client, request, join, links.into_iter());
-    if let Some(why) = refused.filter(|_| kind == Gathered::Line) {
-        // the others do as told, and the client hears that one did not
+    for why in refused.into_iter().filter(|_| kind == Gathered::Line) {
+        // the others do as told, and the client hears that these did not
         client.replies.foretell(sequence, &Kind::new(Verb::Set).failure(&why));
         count(turn, client, request.verb, true);
     }
