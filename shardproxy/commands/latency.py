@@ -8,7 +8,7 @@ from itertools import accumulate
 from typing import cast
 
 from shardproxy.commands.call import Call, Handler
-from shardproxy.commands.joins import all_reset, everywhere, texts
+from shardproxy.commands.joins import everywhere, texts
 from shardproxy.commands.own import is_own
 from shardproxy.commands.shards import Answer, ask_all
 from shardproxy.commands.table import lower

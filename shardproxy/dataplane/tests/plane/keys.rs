@@ -254,7 +254,7 @@ fn shards_that_become_several_keep_their_clients_waiting() {
     let client = waiting(&proxy, &lists[1]);
     proxy.apply(&Spec::shard(&[&engines[0]], Some(0)));
     drop(client);
-    until("it is gone", || proxy.plane.clients().is_empty());
+    until("it waits no more", || proxy.statistic("/waiting") == 0);
     lists[0].push(&engines[0], "a", "kept");
     assert_eq!(proxy.client().ask(FOR_EVER), popped("kept"));
 }
