@@ -6,7 +6,7 @@ use crate::clients::Client;
 use crate::command::{key_positions, Join as JoinKind};
 use crate::dialect::resp::{write, Request};
 use crate::dialect::texts;
-use crate::exchange::{Entry, Owed};
+use crate::exchange::{Entry, Mark, Owed, NO_MARK};
 use crate::metrics::Class;
 use crate::place::{need, place, Unplaced};
 use crate::turn::{Part, Turn};
@@ -24,15 +24,19 @@ pub fn to_shards(
     if stride == 2 && request.len().is_multiple_of(2) {
         return refuse(turn, client, command, &wrong_arity(command));
     }
-    if let Err(why) = place_parts(turn, client, request, command.is_read()) {
-        return unplaced(turn, client, command, request.bytes.len(), why);
-    }
+    let mark = match place_parts(turn, client, request, command.is_read()) {
+        Ok(mark) => mark,
+        Err(why) => return unplaced(turn, client, command, request.bytes.len(), why),
+    };
     let parts = std::mem::take(&mut turn.scratch.parts);
     if let [only] = parts[..] {
         // all keys live on one shard: it goes there as it is
-        send(turn, client, command, request, only.link, |entry| entry.class = Class::Split);
+        send(turn, client, command, request, only.link, |entry| {
+            entry.class = Class::Split;
+            entry.mark = mark;
+        });
     } else {
-        scatter(turn, client, kind, &Admitted { command, request }, &parts, stride);
+        scatter(turn, client, kind, &Admitted { command, request }, (&parts, mark), stride);
     }
     turn.scratch.parts = parts;
     Next::Go
@@ -43,7 +47,7 @@ fn scatter(
     client: &mut Client,
     kind: JoinKind,
     &Admitted { command, request }: &Admitted,
-    parts: &[Part],
+    (parts, mark): (&[Part], Mark),
     stride: usize,
 ) {
     let Turn { links, scratch, micros, pool, .. } = turn;
@@ -64,15 +68,16 @@ fn scatter(
     let owed = client.owed(sequence);
     for (number, part) in parts.iter().enumerate() {
         let owed = Owed { part: number as u16, ..owed };
-        let entry = Entry { class: Class::Split, ..Entry::of(owed, command, *micros) };
+        let mark = if number == 0 { mark } else { NO_MARK }; // the first part has the first key
+        let entry = Entry { class: Class::Split, mark, ..Entry::of(owed, command, *micros) };
         links[part.link].exchange.close(entry);
         links.mark(part.link);
     }
 }
 
 /// Find the parts, and in `scratch.order` the part of each key. Every shard is asked before anything is sent, so that a
-/// known failure leaves no half of a command executed, and nothing waits half sent.
-fn place_parts(turn: &mut Turn, client: &Client, request: &Request, is_read: bool) -> Result<(), Unplaced> {
+/// known failure leaves no half of a command executed, and nothing waits half sent. What a write's first key is marked by.
+fn place_parts(turn: &mut Turn, client: &Client, request: &Request, is_read: bool) -> Result<Mark, Unplaced> {
     let Turn { clusters, scratch, .. } = turn;
     let parts = &mut scratch.parts;
     parts.clear();
@@ -99,10 +104,10 @@ fn place_parts(turn: &mut Turn, client: &Client, request: &Request, is_read: boo
         return Err(texts::CLUSTERDOWN.to_vec().into());
     }
     let keys = turn.scratch.keys.iter().map(|&position| request.argument(position as usize));
-    let (need, _) = need(turn, client.cluster, is_read, keys);
+    let (need, mark) = need(turn, client.cluster, is_read, keys);
     for number in 0..turn.scratch.parts.len() {
         let shard = turn.scratch.parts[number].shard;
         turn.scratch.parts[number].link = place(turn, client, shard, need)?;
     }
-    Ok(())
+    Ok(mark)
 }

@@ -12,6 +12,9 @@ use crate::exchange::Owed;
 use crate::shared::{Entrant, Letter, Told};
 use crate::turn::{Attempt, Outcome, Turn};
 
+/// What an engine without memory says to all that is asked within MULTI, be it to take something away.
+const OUT_OF_MEMORY: &[u8] = b"-OOM";
+
 pub fn settle(turn: &mut Turn, owed: &Owed, outcome: Outcome) {
     let Some(attempt) = turn.waits.end(owed) else { return };
     match outcome {
@@ -37,7 +40,10 @@ pub fn settle(turn: &mut Turn, owed: &Owed, outcome: Outcome) {
 fn refused(turn: &mut Turn, attempt: &Attempt, reply: &[u8]) {
     for &(id, _) in &attempt.asked {
         let Some(waiter) = turn.waits.waiters.get(id as usize) else { continue };
-        if !waiter.is_settled {
+        if !waiter.is_settled && reply.starts_with(OUT_OF_MEMORY) {
+            let elsewhere = Told::Elsewhere(waiter.request.clone(), waiter.ends);
+            answer(turn, id, elsewhere);
+        } else if !waiter.is_settled {
             answer(turn, id, Told::Reply(reply.to_vec()));
         } else if waiter.ending.is_some() {
             finish(turn, id);
