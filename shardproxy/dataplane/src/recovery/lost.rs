@@ -31,6 +31,10 @@ pub fn lost(turn: &mut Turn, clients: &mut Clients, index: usize, why: &str) {
     if link.trouble.lacks_database {
         return lack_database(turn, clients, index);
     }
+    if link.watcher_mut().is_some_and(|watcher| watcher.refusal.is_some()) {
+        link.disconnect(); // the node is well, and tells of no changes: whoever waits does so there
+        return waiting::lost(turn, index);
+    }
     let was_ready = link.state == State::Ready;
     let is_stranger = link.identity.is_stranger;
     if is_stranger {
