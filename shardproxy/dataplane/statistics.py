@@ -127,6 +127,7 @@ class Statistics:
     epoch: Mapping[str, int]
     dedicated: int = 0  # connections of clients' own
     lacking: int = 0  # what could not be opened for want of a file descriptor
+    access_untold: int = 0  # of who came in or was kept out: too many waited to be told
 
     @classmethod
     def read(cls, values: Mapping[str, Any]) -> Statistics:
@@ -138,6 +139,7 @@ class Statistics:
             epoch=dict(values["epoch"]),
             dedicated=values["dedicated"],
             lacking=values["lacking"],
+            access_untold=values["access_untold"],
         )
 
     @property

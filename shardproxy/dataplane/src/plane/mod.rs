@@ -24,7 +24,7 @@ use crate::shared::{worker_of, Paused, Shared};
 use crate::sync::lock;
 use crate::worker::{Chore, Mailbox, Message, Worker};
 
-pub use crate::shared::{ClientDid, Event, Loss, NodeDown, NodeLost, Offload};
+pub use crate::shared::{Access, AccessEvent, ClientDid, Event, Loss, NodeDown, NodeLost, Offload};
 
 #[cfg(test)]
 mod tests;
@@ -213,6 +213,7 @@ impl Plane {
         self.acceptor.count_refused(&mut clusters);
         json!({
             "workers": workers, "clusters": clusters, "buffers": shared.buffers().0, "epoch": epochs,
+            "access_untold": shared.events.untold(),
             "dedicated": shared.dedicated.taken(), "lacking": shared.lacking.load(Relaxed),
         })
     }
