@@ -1,0 +1,1 @@
+"""Who came in, and who was kept out."""
