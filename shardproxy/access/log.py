@@ -22,7 +22,7 @@ class Refused:
     id: int
     reason: str  # command, key, channel or auth
     context: str  # toplevel or multi
-    object: bytes  # the command, key or channel
+    what: bytes  # the command, key or channel
     user: str
     client_id: int  # the last one's
     address: str
@@ -30,10 +30,10 @@ class Refused:
     updated: float
     count: int = 1
 
-    @property
-    def what(self) -> tuple[object, ...]:
-        """What equal entries have in common."""
-        return self.reason, self.context, self.object, self.user
+    def is_like(self, other: Refused) -> bool:
+        """Whether the two are one entry, if they are not too far apart."""
+        mine, its = ((one.reason, one.context, one.what, one.user) for one in (self, other))
+        return mine == its
 
 
 class AclLog:
@@ -60,7 +60,7 @@ class AclLog:
             self._count, reason, context, thing, event.user, event.client_id, event.address, now, now
         )
         for place, before in enumerate(self._entries[:LOOKED_AT]):
-            if before.what == entry.what and now - before.updated <= TOGETHER:
+            if before.is_like(entry) and now - before.updated <= TOGETHER:
                 del self._entries[place]
                 entry = replace(entry, id=before.id, created=before.created, count=before.count + 1)
                 break

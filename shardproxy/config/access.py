@@ -19,6 +19,7 @@ from shardproxy.config.secrets import Secret
 MAX_USERS = 1000  # of a cluster, a group or a file, as ElastiCache has it
 MAX_GROUPS = 100
 MAX_PASSWORDS = 100  # each is hashed against at every login
+MAX_NAME = 200  # characters
 DEFAULT_USER = "default"  # whoever connects and has not logged in
 
 _HINT = "write {sha256: ...}, as from: printf %s 'the password' | sha256sum; or {file: ...}, {env: ...}"
@@ -108,7 +109,7 @@ def _rules(value: object) -> object:
     return " ".join(word for word in words if word.lower() != "on")
 
 
-UserName = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\s\x00]+$", examples=["app"])]
+UserName = Annotated[str, Field(min_length=1, max_length=MAX_NAME, pattern=r"^[^\s\x00]+$", examples=["app"])]
 Rules = Annotated[
     str, Field(max_length=64_000), BeforeValidator(_rules, json_schema_input_type=str | list[str])
 ]

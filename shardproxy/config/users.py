@@ -77,8 +77,8 @@ def users_placed(config: Config, name: str, files: FilesRead) -> tuple[PlacedUse
     access = cluster.access
     if access is None or not access.asks_login:
         return ()
-    path = (*path, "access")
-    found = _listed(config, (*path, "users"), access.users)
+    where: Path = (*path, "access")
+    found = _listed(config, (*where, "users"), access.users)
     if access.users_file is not None:
         found += read_users_file(files.note(access.users_file))
     problems = []
@@ -88,9 +88,8 @@ def users_placed(config: Config, name: str, files: FilesRead) -> tuple[PlacedUse
             number = numbers[group]
             found += _listed(config, ("groups", number, "users"), config.groups[number].users)
         else:
-            where = (*path, "groups", i)
             hint = f"known: {', '.join(numbers)}" if numbers else "list it under groups: at the top"
-            problem = config.source.problem(where, f"there is no group {group}", hint)
+            problem = config.source.problem((*where, "groups", i), f"there is no group {group}", hint)
             problems.append((config.source, problem))
     problems += _faults(found, name, cluster)
     if problems:

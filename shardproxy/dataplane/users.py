@@ -5,8 +5,8 @@ Holds hashes of passwords: never log a spec.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias, TypedDict
 
 from shardproxy.config import Cluster, Problem, SecretError
@@ -47,6 +47,33 @@ class AccessSpec(TypedDict):
     users: list[UserSpec]
 
 
+def user_line(user: ProxyUser) -> str:
+    """A user in one line, as ACL LIST shows it behind the name."""
+    flags = ["on" if user.is_enabled else "off", *(["nopass"] if user.is_nopass else [])]
+    return " ".join([*flags, *(f"#{password}" for password in user.passwords), user.rules]).strip()
+
+
+def user_changed(user: ProxyUser, modifiers: Sequence[bytes], rules: Rules) -> ProxyUser:
+    """What ACL SETUSER makes of a user; raise RuleError, which may quote a password."""
+    line = rules.apply(user_line(user), modifiers)
+    found = rules.describe(line)
+    is_own = (found.is_nopass, found.passwords) != (user.is_nopass, user.passwords)
+    if user.verified_by is not None and is_own:
+        raise RuleError(f"user {user.name} has no password: it logs in by {_WAYS[user.verified_by]}")
+    sanitize = [flag for flag in found.flags if flag.endswith("sanitize-payload")]
+    return replace(
+        user,
+        is_enabled=found.is_enabled,
+        is_nopass=found.is_nopass,
+        passwords=found.passwords,
+        rules=" ".join([*sanitize, found.rules]),
+    )
+
+
+_WAYS = {"iam": "IAM tokens", "external": "an external verifier"}
+
+# What ACL SETUSER begins with.
+NEW_USER = ProxyUser("", is_enabled=False, rules="sanitize-payload")
 ANYBODY = ProxyUser(DEFAULT_USER, is_nopass=True)  # who never logged in, where nobody has to
 NOBODY = ProxyUser(DEFAULT_USER, is_enabled=False, rules="")  # the same, where everybody has to
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from shardproxy.config import Config, ConfigError, SecretError
 from shardproxy.config.files import FilesRead
 from shardproxy.config.users import UsersError, users_placed
-from shardproxy.dataplane.rules import Rules
+from shardproxy.dataplane.rules import Rules, rules_of_package
 from shardproxy.dataplane.spec import ClusterSettings
 from shardproxy.dataplane.users import users_read
 
@@ -25,7 +25,7 @@ def settings_read(
 
     In `files` is noted which files they were read from, also when they are refused.
     """
-    rules, files = rules or Rules.load(), FilesRead() if files is None else files
+    rules, files = rules or rules_of_package(), FilesRead() if files is None else files
     reasons: list[str] = []
     settings = {}
     for name, cluster in config.clusters.items():
