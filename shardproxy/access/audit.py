@@ -66,6 +66,10 @@ class Audit:
         self._waiting.append(_line(event, fields))
         self._news.set()
 
+    def lines(self) -> tuple[str, ...]:
+        """What waits to be written."""
+        return tuple(self._waiting)
+
     async def run(self) -> None:
         """Write what is noted until cancelled, and then what is left."""
         try:

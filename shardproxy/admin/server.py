@@ -92,7 +92,7 @@ class _Server:
             secured = trio.SSLStream(stream, context, server_side=True, https_compatible=True)
             app = self._wrap(partial(_with_certificate, self._pages, secured))
         else:
-            # TCPServer takes plain streams too (hypercorn's own listeners do so); its annotation says TLS only.
+            # TCPServer takes plain streams too (hypercorn's own listeners do so), whatever is annotated
             secured = cast(trio.SSLStream[trio.SocketStream], stream)
         await TCPServer(app, self._config, WorkerContext(None), ConnectionState({}), secured)
 
