@@ -149,4 +149,5 @@ def statistics(clients: int = 3) -> dict[str, Any]:
         "dedicated": 86,
         "lacking": 87,
         "access_untold": 88,
+        "accesses": [["main", "denied", "key", 89], ["main", "login", "", 90]],
     }
