@@ -21,15 +21,17 @@ from pathlib import Path
 import structlog
 import trio
 
+from shardproxy.access.audit import Audit, why_not_written
 from shardproxy.access.events import AccessFeed, run_access_feed
 from shardproxy.access.log import AclLogs, run_acl_logs
+from shardproxy.admin.callers import Callers
 from shardproxy.admin.listen import admin_close, admin_listen
 from shardproxy.admin.status import Sources, Status, StatusBoard
 from shardproxy.commands.configured import settings_now
 from shardproxy.commands.errands import AllTraffic, Errands
 from shardproxy.commands.service import run_commands
 from shardproxy.commands.table import Table
-from shardproxy.config import Config, RedisCluster, load_config
+from shardproxy.config import Config, RedisCluster, SecretError, load_config
 from shardproxy.config.files import FilesRead, Fingerprint
 from shardproxy.config.restart import settings_waiting
 from shardproxy.coordination.acks import run_acks
@@ -94,9 +96,12 @@ async def run_app(
     table = Table.load()
     files = FilesRead(config.source.directory)
     try:
-        settings = settings_read(config, table.version, files=files)
+        settings, callers = _all_read(config, table, files)
     except SettingsError as error:
         raise StartError(str(error)) from error
+    audit = Audit(config.audit.log if config.audit is not None else None)
+    if audit.place is not None and (why := why_not_written(audit.place)) is not None:
+        raise StartError(why)
     with (
         trio.open_signal_receiver(*SIGNALS) as signals,
         _listening(config.admin) as listener,
@@ -106,7 +111,7 @@ async def run_app(
         changes = _user_changes(kept)
         dataplane = _start_dataplane(config, table)
         try:
-            app = App(config, config_path, table, dataplane, listener, store, kept, changes)
+            app = App(config, config_path, table, dataplane, listener, store, callers, audit, kept, changes)
             await app.run(settings, files.seen, signals, task_status)
         finally:
             dataplane.stop()
@@ -123,6 +128,8 @@ class App:
         dataplane: DataPlane,
         listener: socket.socket,
         store: LocalStore,
+        callers: Callers,
+        audit: Audit,
         kept: KeptFile,
         changes: Mapping[str, Changes],
     ) -> None:
@@ -132,7 +139,10 @@ class App:
         self._dataplane = dataplane
         self._listener = listener
         self._store = store
-        self._status = StatusBoard(Status(tuple(config.clusters), names=_admin_names(config)))
+        self._audit = audit
+        self._status = StatusBoard(
+            Status(tuple(config.clusters), names=_admin_names(config), callers=callers)
+        )
         self._boards = Boards()
         controls = Controls()
         self._follower = Follower(dataplane, store.records, store, self._boards, controls.paused)
@@ -202,6 +212,7 @@ class App:
         nursery.start_soon(run_always, "files", watch)
         await nursery.start(self._run_commands)
         await nursery.start(self._run_failover)
+        nursery.start_soon(run_always, "audit", self._audit.run)
         nursery.start_soon(run_pool_log, self._dataplane.down)
         nursery.start_soon(run_growth_log, self._dataplane.statistics)
         from shardproxy.admin.server import run_admin
@@ -220,6 +231,7 @@ class App:
             self._dataplane.down,
             self._store.statistics,
             self._traffic.standing,
+            self._audit,
         )
         await nursery.start(run_admin, self._listener, sources)
         await self._follower.wait_known()
@@ -298,9 +310,8 @@ class App:
         """Read all that a config names, and serve it; raise a refusal, and then what was served still is."""
         before = {name: configured.settings for name, configured in self._follower.clusters.items()}
         files = FilesRead(config.source.directory)
-        read = partial(settings_read, config, self._table.version, files=files)
         try:
-            settings = await trio.to_thread.run_sync(read)
+            settings, callers = await trio.to_thread.run_sync(_all_read, config, self._table, files)
             now = self._users.laid_over(settings, forget)
             served = await self._serve(now, reason)
         except SettingsError:
@@ -316,6 +327,7 @@ class App:
             clusters=tuple(settings),
             endpoints={name: served.get(name) or known[name] for name in settings},
             names=_admin_names(config),
+            callers=callers,
             reloads=self._status.now.reloads + 1,
         )
         _share_descriptors(self._dataplane, config, _workers(self._started))
@@ -432,6 +444,22 @@ def _state(config: Config, config_path: Path | None) -> Iterator[LocalStore]:
             directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="shardproxy-state-"))
             store = stack.enter_context(LocalStore(Path(directory) / "state.json"))
         yield store
+
+
+def _all_read(config: Config, table: Table, files: FilesRead) -> tuple[Clusters, Callers]:
+    """Read all that a config names, now; raise SettingsError. In `files` is noted what was read."""
+    return settings_read(config, table.version, files=files), callers_read(config, files)
+
+
+def callers_read(config: Config, files: FilesRead) -> Callers:
+    """Read the tokens of the admin API now; raise SettingsError."""
+    for token in config.admin_access.tokens if config.admin_access is not None else ():
+        if token.file is not None:
+            files.note(token.file)
+    try:
+        return Callers.read(config.admin_access)
+    except SecretError as error:
+        raise SettingsError((f"admin_access: {error}",)) from error
 
 
 def _admin_names(config: Config) -> tuple[str, ...]:

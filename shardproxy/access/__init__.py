@@ -1,1 +1,1 @@
-"""Who came in, and who was kept out."""
+"""Who gets in, as whom, and what is noted of it."""

@@ -10,7 +10,14 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from shardproxy.config.base import Section, refused
 from shardproxy.config.iam import Iam, Verifier
@@ -200,6 +207,10 @@ class Access(Section):
         if not self.asks_login and not self.inbound:
             raise refused("names nobody", "list users:, or write access: open, if nobody is to log in")
         return self
+
+    @model_serializer(mode="wrap")
+    def _in_short(self, handler: SerializerFunctionWrapHandler) -> object:
+        return handler(self) if self.asks_login or self.inbound else "open"
 
     @property
     def asks_login(self) -> bool:
