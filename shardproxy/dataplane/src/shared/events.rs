@@ -33,6 +33,8 @@ pub struct Offload {
     pub cluster: String,
     pub endpoint: &'static str,
     pub client_id: u64,
+    /// Who asks.
+    pub user: String,
     pub resp: u8,
     pub db: u32,
     pub local_address: String,
@@ -225,8 +227,12 @@ impl Events {
     /// Tell who came in or was kept out, unless too many such wait; those are counted.
     pub fn tell_access(&self, event: AccessEvent) {
         if !self.push(Event::Access(Box::new(event)), NOTICES, |waiting| &mut waiting.accesses) {
-            self.untold.fetch_add(1, Relaxed);
+            self.count_untold();
         }
+    }
+
+    pub fn count_untold(&self) {
+        self.untold.fetch_add(1, Relaxed);
     }
 
     pub fn untold(&self) -> u64 {
@@ -276,6 +282,7 @@ mod tests {
             cluster: String::new(),
             endpoint: "primary",
             client_id: 1,
+            user: String::new(),
             resp: 2,
             db: 0,
             local_address: String::new(),
