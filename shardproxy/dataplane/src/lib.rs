@@ -26,7 +26,7 @@
 //!  hash glob net metrics maps sync
 //! ```
 
-mod access;
+pub mod access;
 mod admit;
 mod clients;
 pub mod command;

@@ -1,5 +1,6 @@
 //! The only room that knows Python: plain values in, typed events and plain values out.
 
+mod acl;
 mod events;
 mod placer;
 
@@ -226,5 +227,6 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<events::ClientDid>()?;
     module.add_class::<events::OutOfFiles>()?;
     module.add_class::<placer::Placer>()?;
+    module.add_class::<acl::Acl>()?;
     module.add_class::<DataPlane>()
 }
