@@ -7,6 +7,32 @@ use serde::Deserialize;
 
 use super::durations::seconds;
 
+/// Who a client is that has not said who it is.
+pub const DEFAULT_USER: &str = "default";
+
+/// Everybody who may.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AccessSpec {
+    pub users: Vec<UserSpec>,
+}
+
+impl AccessSpec {
+    /// As an engine without passwords: nobody has to say who it is.
+    pub fn open() -> Self {
+        let default = UserSpec {
+            name: DEFAULT_USER.into(),
+            enabled: true,
+            nopass: true,
+            passwords: Vec::new(),
+            rules: "~* &* +@all".into(),
+            verified: false,
+            session: Duration::ZERO,
+        };
+        Self { users: vec![default] }
+    }
+}
+
 /// One user. Its rules are what Redis' ACL LIST shows behind the passwords.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]

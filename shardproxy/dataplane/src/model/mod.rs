@@ -11,7 +11,7 @@ mod speech;
 mod terms;
 mod topic;
 
-pub use access::UserSpec;
+pub use access::{AccessSpec, UserSpec, DEFAULT_USER};
 pub use cluster::{
     Cluster, ClusterSpec, EndpointKind, EngineKind, Limits, NodeAuth, Reads, ShardSpec, Timeouts, NO_SHARD,
 };
