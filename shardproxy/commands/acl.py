@@ -24,10 +24,6 @@ BAD_BITS = (
 )
 
 
-def acl_whoami(call: Call) -> Reply:
-    return USER
-
-
 def has_nodes_users(call: Call) -> bool:
     return call.settings.is_allowed("acl|setuser")
 
@@ -95,5 +91,4 @@ HANDLERS: Mapping[str, Handler] = {
     "acl|list": acl_list,
     "acl|log": acl_log,
     "acl|users": acl_users,
-    "acl|whoami": acl_whoami,
 }
