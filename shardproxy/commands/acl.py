@@ -59,10 +59,6 @@ def _describe(call: Call, user: ProxyUser) -> Described:
     return rules_of(call.table).describe(user_line(user), ordered=version >= ORDERED_SINCE)
 
 
-def acl_whoami(call: Call) -> Reply:
-    return call.user
-
-
 def acl_users(call: Call) -> Reply:
     return list(_users(call))
 
@@ -255,6 +251,5 @@ HANDLERS: Mapping[str, Handler] = {
     "acl|save": acl_save,
     "acl|setuser": acl_setuser,
     "acl|users": acl_users,
-    "acl|whoami": acl_whoami,
 }
 CHANGES = frozenset({"acl|deluser", "acl|load", "acl|save", "acl|setuser"})

@@ -37,6 +37,7 @@ class Offloaded:
         cluster: str,
         endpoint: str,
         client_id: int,
+        user: str,
         resp: int,
         db: int,
         local_address: str,
@@ -53,6 +54,10 @@ class Offloaded:
 
     @property
     def client_id(self) -> int: ...
+    @property
+    def user(self) -> str:
+        """Who its client is; default where it has not said so."""
+
     @property
     def resp(self) -> int:
         """The version of RESP its client speaks: 2 or 3."""

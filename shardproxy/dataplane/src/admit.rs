@@ -68,8 +68,11 @@ pub fn judge<'a>(
         Ok(command) => command,
         Err(text) => return Verdict::Refuse(command, error(&text)),
     };
-    if let Some(denial) = why_denied(client, command, request) {
-        return Verdict::Deny(command, denial);
+    let is_in_multi = client.transaction.as_deref().is_some_and(|t| t.is_open);
+    match why_denied(client, command, request) {
+        Some(Denial::Rules(Denied::Lookup(_))) if is_in_multi => {} // an engine says so when it is executed
+        Some(denial) => return Verdict::Deny(command, denial),
+        None => {}
     }
     if client.is_judged && client.is_subscriber() && !command.act.is_subscribers() {
         return Verdict::Refuse(command, error(&not_while_subscribed(command)));
@@ -80,7 +83,6 @@ pub fn judge<'a>(
     if is_held(turn, client, table, command, request) {
         return Verdict::Pause(command);
     }
-    let is_in_multi = client.transaction.as_deref().is_some_and(|t| t.is_open);
     if turn.accounts.pressure == Pressure::Full && takes_memory(command) {
         return Verdict::Refuse(command, texts::OUT_OF_BUFFERS.to_vec());
     }
@@ -100,6 +102,9 @@ pub fn why_denied(client: &Client, command: &Command, request: &Request) -> Opti
         return None;
     }
     let Some(user) = client.login.user.as_deref() else { return Some(Denial::Stranger) };
+    if user.is_unrestricted() {
+        return None;
+    }
     user.check(command, request).err().map(Denial::Rules)
 }
 

@@ -25,8 +25,9 @@ pub struct Transaction {
     /// Those that its client's connection answers, not the engine's.
     pub own: Vec<Own>,
     own_held: usize,
-    /// It says anew who its client is.
-    pub logs_in: bool,
+    /// Some of them are judged when they are executed: it says anew who its client is, or looks up what only the engine will
+    /// know.
+    pub is_judged_again: bool,
     /// The rights by which its commands were judged.
     pub rights: u32,
     /// It selects a database.

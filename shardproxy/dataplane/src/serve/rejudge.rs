@@ -17,7 +17,7 @@ use crate::turn::Turn;
 #[inline]
 pub fn judge_again(turn: &mut Turn, client: &mut Client) {
     let Some(transaction) = client.transaction.as_deref() else { return };
-    if transaction.logs_in || transaction.rights != client.login.rights {
+    if transaction.is_judged_again || transaction.rights != client.login.rights {
         again(turn, client);
     }
 }

@@ -15,7 +15,8 @@ use super::rejudge::judge_again;
 use super::{
     answer, answer_error, block, databases, liberties, login, refusal, refuse, shard_of, slot_of_keys, unplaced, Next,
 };
-use crate::admit::Admitted;
+use crate::access::Denied;
+use crate::admit::{self, Admitted, Denial};
 use crate::clients::{Client, Flow, Waiting};
 use crate::command::{Act, Code, Command, Flags, Route};
 use crate::dialect::resp::{write, Request};
@@ -88,6 +89,7 @@ pub fn queue(turn: &mut Turn, client: &mut Client, &Admitted { command, request 
         liberties::take_whole(turn, client, command);
     }
     let nodes_take = turn.cluster(client.cluster).map_or(usize::MAX, |cluster| cluster.max_query);
+    let looks_up = matches!(admit::why_denied(client, command, request), Some(Denial::Rules(Denied::Lookup(_))));
     if let Some(transaction) = &mut client.transaction {
         if transaction.held_with(request.bytes.len()) > nodes_take {
             transaction.is_broken = true;
@@ -105,7 +107,7 @@ pub fn queue(turn: &mut Turn, client: &mut Client, &Admitted { command, request 
             transaction.queue(other.as_deref().unwrap_or(request.bytes));
         }
         transaction.is_corrected |= command.act.is_corrected();
-        transaction.logs_in |= command.act == Act::Auth;
+        transaction.is_judged_again |= command.act == Act::Auth || looks_up;
         transaction.selects |= command.act == Act::Select;
         transaction.commands += 1;
         transaction.is_slow |= is_slow;

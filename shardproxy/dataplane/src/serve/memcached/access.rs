@@ -22,7 +22,7 @@ pub fn why_denied(turn: &mut Turn, client: &Client, request: &Request) -> Option
     let (_, _, name) = VERBS[request.verb as usize];
     match denied {
         Denied::Command => turn.tell_access(client, Access::Denied, "command", name.as_bytes()),
-        Denied::Key(_) | Denied::Channel(_) => turn.tell_access(client, Access::Denied, "key", key),
+        _ => turn.tell_access(client, Access::Denied, "key", key),
     }
     Some(if denied == Denied::Command { texts::COMMAND_DENIED } else { texts::KEY_DENIED })
 }
