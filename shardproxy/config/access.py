@@ -202,12 +202,6 @@ class Access(Section):
     verifier: Verifier | None = None
     """Who is asked about passwords of users with `external: true`."""
 
-    @model_validator(mode="after")
-    def _says_who(self) -> Self:
-        if not self.asks_login and not self.inbound:
-            raise refused("names nobody", "list users:, or write access: open, if nobody is to log in")
-        return self
-
     @model_serializer(mode="wrap")
     def _in_short(self, handler: SerializerFunctionWrapHandler) -> object:
         return handler(self) if self.asks_login or self.inbound else "open"
@@ -226,6 +220,8 @@ def _as_access(value: object) -> object:
         return OPEN
     if isinstance(value, str):
         raise refused("must be open or a mapping", "write {users: [{name: app, passwords: [...]}]}, or open")
+    if isinstance(value, Mapping) and not {"users", "users_file", "groups", "inbound"} & value.keys():
+        raise refused("names nobody", "list users:, or write access: open, if nobody is to log in")
     return value
 
 

@@ -17,6 +17,7 @@ def users_file_edit(text: str, edits: Mapping[str, UserEdit | None]) -> str:
     yaml = YAML(typ="rt")
     yaml.width = 110
     yaml.preserve_quotes = True
+    yaml.brace_single_entry_mapping_in_flow_sequence = True
     yaml.indent(mapping=2, sequence=2, offset=0)
     users = yaml.load(text)
     if users is None:

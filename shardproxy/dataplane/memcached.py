@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TypedDict
 
-from shardproxy.config import Credentials, MemcachedCluster
+from shardproxy.config import MemcachedCluster
 
 VERSION = "1.6.18"  # what `version` answers; discovery clients ask whether it is 1.4.14 or later
 
@@ -32,9 +32,7 @@ class MemcachedSpec(TypedDict):
     discovery: DiscoverySpec
 
 
-def memcached_spec(
-    config: MemcachedCluster, discovery: DiscoverySpec | None
-) -> MemcachedSpec:
+def memcached_spec(config: MemcachedCluster, discovery: DiscoverySpec | None) -> MemcachedSpec:
     """Describe a memcached cluster beyond what it shares with others."""
     rule = config.on_failure
     return MemcachedSpec(

@@ -37,7 +37,6 @@ class ClusterSettings:
     config: Cluster
     version: str  # of its engines, as clients are told
     credentials: Credentials | None = None
-    client_credentials: Credentials | None = None  # what its clients log in with, if they must
     zone: str | None = None  # of the proxy
     users: tuple[ProxyUser, ...] = ()  # none where nobody has to log in
 
@@ -55,7 +54,7 @@ class ClusterSettings:
         credentials = _login(config.node_auth, files)
         if isinstance(config, RedisCluster):
             return cls(config, version, credentials, zone=zone, users=users)
-        return cls(config, VERSION, credentials, _login(config.client_auth, files), users=users)
+        return cls(config, VERSION, credentials, users=users)
 
 
 def _login(auth: NodeAuth | None, files: FilesRead) -> Credentials | None:
@@ -211,7 +210,7 @@ def cluster_spec(
         spec["strict"] = config.slots is SlotRule.STRICT
         spec["databases"] = config.databases or DATABASES
     if isinstance(config, MemcachedCluster):
-        spec["memcached"] = memcached_spec(config, settings.client_credentials, discovery)
+        spec["memcached"] = memcached_spec(config, discovery)
         spec["shards"] += [_spare(node.node()) for node in config.on_failure.gutter]
     return spec
 
