@@ -12,7 +12,7 @@ from typing import NotRequired, TypedDict
 
 from shardproxy.config import Cluster, Commands, Credentials, HashMethod, MemcachedCluster, RedisCluster
 from shardproxy.config.clusters import DATABASES, SlotRule
-from shardproxy.dataplane.memcached import VERSION, DiscoverySpec, MemcachedSpec, memcached_spec
+from shardproxy.dataplane.memcached import VERSION, AccessSpec, DiscoverySpec, MemcachedSpec, access_of, memcached_spec
 from shardproxy.model import Address, Node, Shard, Topology
 from shardproxy.model.health import EngineLimits
 from shardproxy.model.replication import ShardKey
@@ -127,6 +127,7 @@ class ClusterSpec(TypedDict):
     timeouts: dict[str, float]
     node_auth: NodeAuthSpec
     memcached: NotRequired[MemcachedSpec]
+    access: NotRequired[AccessSpec]  # nothing = nobody has to log in
 
 
 def cluster_spec(
@@ -181,7 +182,9 @@ def cluster_spec(
         spec["strict"] = config.slots is SlotRule.STRICT
         spec["databases"] = config.databases or DATABASES
     if isinstance(config, MemcachedCluster):
-        spec["memcached"] = memcached_spec(config, settings.client_credentials, discovery)
+        spec["memcached"] = memcached_spec(config, discovery)
+        if settings.client_credentials is not None:
+            spec["access"] = access_of(settings.client_credentials)
         spec["shards"] += [_spare(node.node()) for node in config.on_failure.gutter]
     return spec
 

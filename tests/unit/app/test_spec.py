@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -173,7 +174,8 @@ def test_a_memcached_cluster_brings_its_own(monkeypatch: pytest.MonkeyPatch) -> 
     own = spec["memcached"]
     assert (own["hash"], own["tag"], own["gutter"]) == ("md5", "<>", 1)
     assert own["on_failure"] == {"action": "gutter", "failures": 2, "retry": 0.5, "gutter_ttl": 2}
-    assert own["client_auth"] == {"username": "app", "password": "secret"}
+    (user,) = spec["access"]["users"]
+    assert (user["name"], user["passwords"]) == ("app", [sha256(b"secret").hexdigest()])
     assert own["discovery"] == discovery
     shards = [(shard["name"], shard["weight"], shard["nodes"][0]["address"]) for shard in spec["shards"]]
     assert shards == [

@@ -128,6 +128,12 @@ pub enum Access {
 }
 
 impl Access {
+    /// Of what something was denied; nothing where nothing was.
+    fn denied(self, why: &str) -> &'static str {
+        let known = ["command", "key", "channel", "auth"];
+        known.into_iter().find(|known| self == Self::Denied && *known == why).unwrap_or_default()
+    }
+
     pub const fn name(self) -> &'static str {
         match self {
             Self::Login => "login",
@@ -141,6 +147,9 @@ impl Access {
         }
     }
 }
+
+/// How often: by cluster, what happened, and of what is denied, what of.
+pub type Accesses = BTreeMap<(String, &'static str, &'static str), u64>;
 
 /// Nodes that are down, and why, by cluster and address.
 pub type Down = BTreeMap<(String, String), String>;
@@ -164,6 +173,8 @@ pub struct Events {
     abandoned: AtomicUsize,
     /// Of who came in or was kept out: how many nobody was told of, as too many waited.
     untold: AtomicU64,
+    /// All of them: by cluster, what happened, and of what is denied, what of.
+    accesses: Mutex<Accesses>,
     pub wakeup: EventFd,
 }
 
@@ -175,6 +186,7 @@ impl Events {
             tokens: AtomicU64::new(1),
             abandoned: AtomicUsize::new(0),
             untold: AtomicU64::new(0),
+            accesses: Mutex::default(),
             wakeup: EventFd::new()?,
         })
     }
@@ -226,13 +238,21 @@ impl Events {
 
     /// Tell who came in or was kept out, unless too many such wait; those are counted.
     pub fn tell_access(&self, event: AccessEvent) {
+        let of = (event.cluster.clone(), event.kind.name(), event.kind.denied(&event.why));
+        *lock(&self.accesses).entry(of).or_default() += 1;
         if !self.push(Event::Access(Box::new(event)), NOTICES, |waiting| &mut waiting.accesses) {
-            self.count_untold();
+            self.untold.fetch_add(1, Relaxed);
         }
     }
 
-    pub fn count_untold(&self) {
-        self.untold.fetch_add(1, Relaxed);
+    /// So many more there were of that kind that nobody is told of.
+    pub fn leave_untold(&self, cluster: String, kind: Access, why: &str, count: u64) {
+        *lock(&self.accesses).entry((cluster, kind.name(), kind.denied(why))).or_default() += count;
+        self.untold.fetch_add(count, Relaxed);
+    }
+
+    pub fn accesses(&self) -> Accesses {
+        lock(&self.accesses).clone()
     }
 
     pub fn untold(&self) -> u64 {
@@ -306,6 +326,8 @@ mod tests {
         let taken = events.take();
         assert_eq!((fit, taken.len()), (OFFLOADS, OFFLOADS + 3 * NOTICES + 2));
         assert_eq!(events.untold(), 1);
+        let of = (String::new(), "login", "");
+        assert_eq!(events.accesses(), Accesses::from([(of, NOTICES as u64 + 1)]), "all are counted");
         assert!(matches!(taken.last(), Some(Event::Abandoned(7))), "it always has room");
         assert!(offload(&events), "there is room again");
         events.lose(lost());
