@@ -51,9 +51,7 @@ def access_of(client: Credentials) -> AccessSpec:
     return AccessSpec(users=[user])
 
 
-def memcached_spec(
-    config: MemcachedCluster, discovery: DiscoverySpec | None
-) -> MemcachedSpec:
+def memcached_spec(config: MemcachedCluster, discovery: DiscoverySpec | None) -> MemcachedSpec:
     """Describe a memcached cluster beyond what it shares with others."""
     rule = config.on_failure
     return MemcachedSpec(

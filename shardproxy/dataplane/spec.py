@@ -12,7 +12,14 @@ from typing import NotRequired, TypedDict
 
 from shardproxy.config import Cluster, Commands, Credentials, HashMethod, MemcachedCluster, RedisCluster
 from shardproxy.config.clusters import DATABASES, SlotRule
-from shardproxy.dataplane.memcached import VERSION, AccessSpec, DiscoverySpec, MemcachedSpec, access_of, memcached_spec
+from shardproxy.dataplane.memcached import (
+    VERSION,
+    AccessSpec,
+    DiscoverySpec,
+    MemcachedSpec,
+    access_of,
+    memcached_spec,
+)
 from shardproxy.model import Address, Node, Shard, Topology
 from shardproxy.model.health import EngineLimits
 from shardproxy.model.replication import ShardKey
