@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from typing import TypedDict
 
-from shardproxy.config import Credentials, MemcachedCluster
+from shardproxy.config import MemcachedCluster
 
 VERSION = "1.6.18"  # what `version` answers; discovery clients ask whether it is 1.4.14 or later
 
@@ -20,17 +19,6 @@ class OnFailureSpec(TypedDict):
     gutter_ttl: int
 
 
-class UserSpec(TypedDict):
-    name: str
-    enabled: bool
-    passwords: list[str]  # SHA-256 in hexadecimal
-    rules: str
-
-
-class AccessSpec(TypedDict):
-    users: list[UserSpec]
-
-
 class DiscoverySpec(TypedDict):
     version: int
     nodes: list[Entry]  # none: the address a client is connected to
@@ -42,13 +30,6 @@ class MemcachedSpec(TypedDict):
     on_failure: OnFailureSpec
     gutter: int  # so many of the shards, the last ones
     discovery: DiscoverySpec
-
-
-def access_of(client: Credentials) -> AccessSpec:
-    """The one user that clients log in as, who may do everything."""
-    passwords = [hashlib.sha256(client.password.encode()).hexdigest()] if client.password else []
-    user = UserSpec(name=client.username or "", enabled=True, passwords=passwords, rules="~* &* +@all")
-    return AccessSpec(users=[user])
 
 
 def memcached_spec(config: MemcachedCluster, discovery: DiscoverySpec | None) -> MemcachedSpec:

@@ -10,16 +10,19 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NotRequired, TypedDict
 
-from shardproxy.config import Cluster, Commands, Credentials, HashMethod, MemcachedCluster, RedisCluster
-from shardproxy.config.clusters import DATABASES, SlotRule
-from shardproxy.dataplane.memcached import (
-    VERSION,
-    AccessSpec,
-    DiscoverySpec,
-    MemcachedSpec,
-    access_of,
-    memcached_spec,
+from shardproxy.config import (
+    Cluster,
+    Commands,
+    Credentials,
+    HashMethod,
+    MemcachedCluster,
+    NodeAuth,
+    RedisCluster,
 )
+from shardproxy.config.clusters import DATABASES, SlotRule
+from shardproxy.config.files import FilesRead
+from shardproxy.dataplane.memcached import VERSION, DiscoverySpec, MemcachedSpec, memcached_spec
+from shardproxy.dataplane.users import AccessSpec, ProxyUser, access_spec
 from shardproxy.model import Address, Node, Shard, Topology
 from shardproxy.model.health import EngineLimits
 from shardproxy.model.replication import ShardKey
@@ -34,16 +37,32 @@ class ClusterSettings:
     config: Cluster
     version: str  # of its engines, as clients are told
     credentials: Credentials | None = None
-    client_credentials: Credentials | None = None  # what its clients log in with, if they must
     zone: str | None = None  # of the proxy
+    users: tuple[ProxyUser, ...] = ()  # none where nobody has to log in
 
     @classmethod
-    def read(cls, config: Cluster, version: str, zone: str | None = None) -> ClusterSettings:
-        """Read the secrets of a cluster now; raise SecretError."""
-        credentials = config.node_auth.read() if config.node_auth else None
+    def read(
+        cls,
+        config: Cluster,
+        version: str,
+        zone: str | None = None,
+        users: tuple[ProxyUser, ...] = (),
+        files: FilesRead | None = None,
+    ) -> ClusterSettings:
+        """Read the secrets of a cluster now, but for those of its users; raise SecretError."""
+        files = files or FilesRead()
+        credentials = _login(config.node_auth, files)
         if isinstance(config, RedisCluster):
-            return cls(config, version, credentials, zone=zone)
-        return cls(config, VERSION, credentials, config.client_auth.read() if config.client_auth else None)
+            return cls(config, version, credentials, zone=zone, users=users)
+        return cls(config, VERSION, credentials, users=users)
+
+
+def _login(auth: NodeAuth | None, files: FilesRead) -> Credentials | None:
+    if auth is None:
+        return None
+    if auth.password.file is not None:
+        files.note(auth.password.file)
+    return auth.read()
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +152,8 @@ class ClusterSpec(TypedDict):
     limits: dict[str, int]
     timeouts: dict[str, float]
     node_auth: NodeAuthSpec
-    memcached: NotRequired[MemcachedSpec]
     access: NotRequired[AccessSpec]  # nothing = nobody has to log in
+    memcached: NotRequired[MemcachedSpec]
 
 
 def cluster_spec(
@@ -181,6 +200,8 @@ def cluster_spec(
             password=credentials.password if credentials else None,
         ),
     )
+    if (access := access_spec(settings.users)) is not None:
+        spec["access"] = access
     if isinstance(config, RedisCluster):
         spec["max_staleness"] = config.reads.max_staleness
         spec["wait_timeout"] = config.writes.timeout
@@ -190,8 +211,6 @@ def cluster_spec(
         spec["databases"] = config.databases or DATABASES
     if isinstance(config, MemcachedCluster):
         spec["memcached"] = memcached_spec(config, discovery)
-        if settings.client_credentials is not None:
-            spec["access"] = access_of(settings.client_credentials)
         spec["shards"] += [_spare(node.node()) for node in config.on_failure.gutter]
     return spec
 

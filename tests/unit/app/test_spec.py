@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from hashlib import sha256
 from typing import Any
 
 import pytest
 
 from shardproxy.config import ConfigError, parse_config
+from shardproxy.config.access import ALL_RIGHTS, hash_of
 from shardproxy.dataplane.memcached import DiscoverySpec
 from shardproxy.dataplane.spec import ClusterSettings, ShardTerms, cluster_spec, spec_encode
 from shardproxy.model import Address
@@ -175,7 +175,7 @@ def test_a_memcached_cluster_brings_its_own(monkeypatch: pytest.MonkeyPatch) -> 
     assert (own["hash"], own["tag"], own["gutter"]) == ("md5", "<>", 1)
     assert own["on_failure"] == {"action": "gutter", "failures": 2, "retry": 0.5, "gutter_ttl": 2}
     (user,) = spec["access"]["users"]
-    assert (user["name"], user["passwords"]) == ("app", [sha256(b"secret").hexdigest()])
+    assert (user["name"], user["passwords"], user["rules"]) == ("app", [hash_of("secret")], ALL_RIGHTS)
     assert own["discovery"] == discovery
     shards = [(shard["name"], shard["weight"], shard["nodes"][0]["address"]) for shard in spec["shards"]]
     assert shards == [
