@@ -88,6 +88,7 @@ impl Worker {
                 &gathered
             };
             link.metrics.bytes_in.add(n as u64);
+            link.metrics.stance.hear(turn.millis);
             link.hears(turn.now, gathered.is_empty());
             let was_greeting = matches!(link.state, State::Greeting(_));
             let delivery = if link.is_subscriber() && link.state == State::Ready {
