@@ -261,8 +261,12 @@ impl Worker {
             }
         }
         let link = &turn.links[index];
-        if is_subscriber && link.exchange.unsent().is_empty() {
-            turn.pubsub.resume();
+        if listens && link.exchange.unsent().is_empty() {
+            if is_subscriber {
+                turn.pubsub.resume();
+            } else {
+                turn.waits.resume_asking();
+            }
         }
         turn.settle_link(index);
     }
