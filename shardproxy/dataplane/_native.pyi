@@ -253,7 +253,7 @@ class DataPlane:
         """How a node stands with all workers; times are seconds ago.
 
         `heard`: when it last sent anything, or None. Of the oldest request that may be why it is silent, if
-        there is one as of their last ticks: `command`, `age`, `client_id` (0: it has gone), `address`, `name`.
+        there was one at their last ticks: `command`, `age`, `client_id` (0: it has gone), `address`, `name`.
         """
 
     def spare(self, cluster: str, node: str, seconds: float) -> None:
