@@ -161,7 +161,7 @@ def _notes(pool: Pool, name: str) -> Iterator[str]:
     if name != pool.name:
         yield f"the pool was called {pool.name!r}"
     if not pool.redis_auth and not is_own(pool.listen):
-        yield f"listen {pool.listen}: other machines need no login, as before; better name users under access:"
+        yield f"listen {pool.listen}: other machines need no login, as before; name users under access:"
     yield from _redis_notes(pool, name) if pool.redis else _memcached_notes(pool)
     if not pool.timeout:
         reply = format_duration(ClusterTimeouts().reply)

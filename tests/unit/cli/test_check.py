@@ -166,7 +166,7 @@ def test_users_are_looked_at_and_no_secret_is_read(
     file = str(tmp_path / "config.yaml")
     code, out, err = run(capsys, "check", file)
     assert (code, out) == (1, "")
-    assert f"{file}:7:65: clusters.main.access.users[0].rules: 'gett': Unknown command" in err
+    assert f"{file}:7:66: clusters.main.access.users[0].rules: 'gett': Unknown command" in err
     assert f"{file}: 1 problem" in err
     (tmp_path / "config.yaml").write_text(USERS.replace("+gett", "+get"))
     assert run(capsys, "check", file)[0] == 0

@@ -93,6 +93,7 @@ fn serve_found(
             Next::Pause
         }
         Verdict::Refuse(command, text) => {
+            client.waiting = None;
             transaction::refused(turn, client, command);
             answer_error(turn, client, command, &text)
         }
@@ -101,9 +102,12 @@ fn serve_found(
             transaction::refused(turn, client, command);
             answer_error(turn, client, command, &text)
         }
-        // who has not said who it is, has nobody asked
-        Verdict::Unknown if client.login.user.is_none() => unknown(turn, client, request, false),
-        Verdict::Unknown => unknown(turn, client, request, may_learn),
+        Verdict::Unknown => {
+            client.waiting = None;
+            // who has not said who it is, has nobody asked
+            let may_learn = may_learn && client.login.user.is_some();
+            unknown(turn, client, request, may_learn)
+        }
     }
 }
 
