@@ -73,7 +73,7 @@ def user_changed(user: ProxyUser, modifiers: Sequence[bytes], rules: Rules) -> P
 _WAYS = {"iam": "IAM tokens", "external": "an external verifier"}
 
 # What ACL SETUSER begins with.
-NEW_USER = ProxyUser("", is_enabled=False, rules="sanitize-payload")
+NEW_USER = ProxyUser("", is_enabled=False, rules="")
 ANYBODY = ProxyUser(DEFAULT_USER, is_nopass=True)  # who never logged in, where nobody has to
 NOBODY = ProxyUser(DEFAULT_USER, is_enabled=False, rules="")  # the same, where everybody has to
 

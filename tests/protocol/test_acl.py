@@ -30,13 +30,72 @@ CHANNELS = ["news", "news.eu", "n?ws", "news.*", "*", "x"]
 WORDS = ["GET", "get", "SET", "OVERFLOW", "INCRBY", "STORE", "storedist", "BY", "LIMIT", "STREAMS", "streams"]
 WORDS += ["BLOCK", "COUNT", "GROUP", "NOACK", "KEYS", "AUTH", "AUTH2", "COPY", "LEFT", "MIN", "ASC"]
 NUMBERS = ["0", "1", "2", "3", "9", "-1", "+1", "01", "2x", "x"]
-FREE = ["~a*", "~ab", "~app:*", "%R~a*", "%W~a*", "%r~b?", "%wR~{t}*", "~[a-c]*", "~c\\*", "%R~*", "~*", "allkeys"]
-FREE += ["resetkeys", "&news", "&news.*", "&n[^x]*", "&n\\?ws", "&*", "allchannels", "resetchannels", "ALLCOMMANDS"]
+FREE = [
+    "~a*",
+    "~ab",
+    "~app:*",
+    "%R~a*",
+    "%W~a*",
+    "%r~b?",
+    "%wR~{t}*",
+    "~[a-c]*",
+    "~c\\*",
+    "%R~*",
+    "~*",
+    "allkeys",
+]
+FREE += [
+    "resetkeys",
+    "&news",
+    "&news.*",
+    "&n[^x]*",
+    "&n\\?ws",
+    "&*",
+    "allchannels",
+    "resetchannels",
+    "ALLCOMMANDS",
+]
 FREE += ["nocommands", "+@all", "-@all", "+select|0", "+SELECT|a", "+debug|get", "+set|a"]
-FLAGS = ["on", "off", "nopass", "resetpass", ">foo", ">bar", "<bar", f"#{HASH}", f"!{HASH}", "reset", "clearselectors"]
+FLAGS = [
+    "on",
+    "off",
+    "nopass",
+    "resetpass",
+    ">foo",
+    ">bar",
+    "<bar",
+    f"#{HASH}",
+    f"!{HASH}",
+    "reset",
+    "clearselectors",
+]
 FLAGS += ["sanitize-payload", "skip-sanitize-payload", "ON", ""]
-WRONG = ["+nothing", "-nothing", "+@nothing", "-@", "-select|0", "+config|", "+config|x", "+config|get|x", "+x|", "-x|y"]
-WRONG += ["%X~a", "%RR~a", "~a b", "&a b", "~a\tb", "what", "#12", f"#{HASH.upper()}", "!12", "<none", "(what)", "(on)"]
+WRONG = [
+    "+nothing",
+    "-nothing",
+    "+@nothing",
+    "-@",
+    "-select|0",
+    "+config|",
+    "+config|x",
+    "+config|get|x",
+    "+x|",
+    "-x|y",
+]
+WRONG += [
+    "%X~a",
+    "%RR~a",
+    "~a b",
+    "&a b",
+    "~a\tb",
+    "what",
+    "#12",
+    f"#{HASH.upper()}",
+    "!12",
+    "<none",
+    "(what)",
+    "(on)",
+]
 WRONG += ["(~a", ")", "+get)", "@read", "(~* ~a)", "(&* &a)", "(+get|", "%R a"]
 
 
@@ -104,8 +163,28 @@ def request(dice: random.Random, oracle: Oracle) -> list[str]:
     name = dice.choice(oracle.names)
     if dice.random() < 0.3:
         name = dice.choice(
-            ["set", "bitfield", "sort", "sort_ro", "migrate", "georadius", "georadiusbymember", "xread", "xreadgroup"]
-            + ["eval", "zunionstore", "zunion", "lmpop", "publish", "spublish", "subscribe", "psubscribe", "ssubscribe"]
+            [
+                "set",
+                "bitfield",
+                "sort",
+                "sort_ro",
+                "migrate",
+                "georadius",
+                "georadiusbymember",
+                "xread",
+                "xreadgroup",
+            ]
+            + [
+                "eval",
+                "zunionstore",
+                "zunion",
+                "lmpop",
+                "publish",
+                "spublish",
+                "subscribe",
+                "psubscribe",
+                "ssubscribe",
+            ]
             + ["punsubscribe", "select", "rename", "bitop", "pfmerge", "auth", "nothing", "config"]
         )
     command = oracle.table.get(name)
@@ -146,7 +225,10 @@ def changed(oracle: Oracle, rules: str, words: Sequence[str]) -> str | ReplyErro
 
 def as_dict(reply: list[Any]) -> dict[str, Any]:
     pairs = zip(reply[::2], reply[1::2], strict=True)
-    return {key.decode(): [as_dict(one) for one in value] if key == b"selectors" else value for key, value in pairs}
+    return {
+        key.decode(): [as_dict(one) for one in value] if key == b"selectors" else value
+        for key, value in pairs
+    }
 
 
 def unordered(rules: str, is_ordered: bool) -> tuple[list[str], list[str]]:
@@ -176,7 +258,9 @@ def check_description(oracle: Oracle, rules: str) -> None:
     user, users = oracle.all(("ACL", "GETUSER", USER), ("ACL", "LIST"))
     assert shown(ours, oracle.is_ordered) == shown(as_dict(user), oracle.is_ordered)
     line = next(line.decode() for line in users if line.startswith(f"user {USER} ".encode()))
-    spaced = [text.replace("(", "( ").replace(")", " )").split() for text in (f"user {USER} {ours['line']}", line)]
+    spaced = [
+        text.replace("(", "( ").replace(")", " )").split() for text in (f"user {USER} {ours['line']}", line)
+    ]
     assert sorted(spaced[0]) == sorted(spaced[1])
 
 
