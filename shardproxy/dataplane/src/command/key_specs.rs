@@ -1,7 +1,8 @@
 //! Where a command's keys stand and what it does to them, as its engine's key specs say: it is what access rules go by.
 //!
 //! Routing has extractors of its own (keys.rs), which know one key per slot from another; these read a request as Redis
-//! does when it asks what a user may (`getKeysFromCommandWithSpecs` in db.c), so that the same requests are refused.
+//! does when it asks what a user may (`getKeysFromCommandWithSpecs` in db.c), so that the same requests are refused. Where
+//! Redis looks past a key that it then uses, we look at that one too.
 
 use std::ops::BitOr;
 
@@ -99,7 +100,7 @@ pub struct KeySpecs {
 enum Found {
     Nothing,
     Keys(Range),
-    /// The request is wrong, or the spec does not say.
+    /// The request is wrong, or the spec does not say all.
     Unclear,
 }
 
@@ -122,12 +123,21 @@ impl KeySpecs {
             return None;
         }
         let mut denied = |at: usize, access| (!is_allowed(argument(at), access)).then_some(at as u32);
-        let is_variable = self.is_variable && self.otherwise != Otherwise::Nothing;
-        if !is_variable && self.specs.iter().all(|spec| !matches!(spec.find(count, &argument), Found::Unclear)) {
-            return self.specs.iter().find_map(|spec| match spec.find(count, &argument) {
+        let is_clear = || {
+            self.specs.iter().all(|spec| match spec.find(count, &argument) {
+                Found::Nothing => true,
+                Found::Keys(_) => !spec.is_incomplete,
+                Found::Unclear => false,
+            })
+        };
+        if self.otherwise == Otherwise::Nothing || !self.is_variable && is_clear() {
+            let found = self.specs.iter().find_map(|spec| match spec.find(count, &argument) {
                 Found::Keys(range) => range.into_iter().find_map(|at| denied(at, spec.access)),
                 Found::Nothing | Found::Unclear => None,
             });
+            if found.is_some() || !self.otherwise.sees_more() {
+                return found;
+            }
         }
         self.otherwise.find_denied(count, &argument, denied)
     }
@@ -159,7 +169,7 @@ impl KeySpec {
             Find::Unknown => return Found::Unclear,
         };
         let is_within = first < count && last >= first as i64 && last < count as i64;
-        if !is_within || self.is_incomplete {
+        if !is_within {
             return Found::Unclear;
         }
         Found::Keys(Range { first, last: last as usize, step: step.max(1) })
@@ -203,6 +213,12 @@ fn loose_number(text: &[u8]) -> i64 {
 }
 
 impl Otherwise {
+    /// Whether an engine uses keys that its key specs miss: of several destinations the last, of several words STREAMS
+    /// the one that is no name.
+    const fn sees_more(self) -> bool {
+        matches!(self, Self::GeoRadius | Self::Streams)
+    }
+
     fn find_denied<'a>(
         self,
         count: usize,
@@ -225,7 +241,6 @@ impl Otherwise {
                 let keys = migrated(count, argument);
                 keys.into_iter().find_map(|at| denied(at, KeyAccess::BOTH))
             }
-            // Redis does not know what is done to the keys of a request that is wrong: it need only be allowed something
             Self::GeoRadius => {
                 let mut store = None;
                 let mut at = 5;
@@ -236,13 +251,14 @@ impl Otherwise {
                     }
                     at += 1;
                 }
-                std::iter::once(1).chain(store).find_map(|at| denied(at, KeyAccess::NONE))
+                denied(1, KeyAccess::READ).or_else(|| store.and_then(|at| denied(at, KeyAccess::WRITE)))
             }
             Self::Streams => {
                 let first = streams(count, &is)? + 1;
                 let keys = (count - first).is_multiple_of(2).then(|| first..first + (count - first) / 2)?;
-                keys.into_iter().find_map(|at| denied(at, KeyAccess::NONE))
+                keys.into_iter().find_map(|at| denied(at, KeyAccess::READ))
             }
+            // such a request is wrong: what it would do to its keys is not looked at
             Self::Number { at, has_destination } => {
                 let keys = loose_number(argument(at));
                 let first = at + 1;
@@ -278,7 +294,8 @@ fn stored(count: usize, is: &impl Fn(usize, &[u8]) -> bool) -> Option<usize> {
         } else if is(at, b"GET") || is(at, b"BY") {
             at += 1;
         } else if is(at, b"STORE") && at + 1 < count {
-            store = Some(at + 1); // what follows is looked at too, as Redis does
+            store = Some(at + 1);
+            at += 1;
         }
         at += 1;
     }
@@ -314,4 +331,102 @@ fn streams(count: usize, is: &impl Fn(usize, &[u8]) -> bool) -> Option<usize> {
         };
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::KeyAccess;
+    use crate::command::CommandTable;
+
+    /// The keys of a request with what is done to them, as `r:a`, `w:b`, `rw:c`, `-:d`.
+    fn keys(table: &CommandTable, line: &str) -> Vec<String> {
+        let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+        let command = table.find(words[0]).unwrap();
+        let mut found = Vec::new();
+        let argument = |at: usize| words.get(at).copied().unwrap_or_default();
+        let denied = command.key_specs.find_denied(words.len(), argument, |key, access| {
+            let access = match access {
+                KeyAccess::READ => "r",
+                KeyAccess::WRITE => "w",
+                KeyAccess::BOTH => "rw",
+                _ => "-",
+            };
+            found.push(format!("{access}:{}", String::from_utf8_lossy(key)));
+            true
+        });
+        assert_eq!(denied, None);
+        found.dedup(); // some are looked at twice
+        found
+    }
+
+    #[test]
+    fn keys_are_found_with_what_is_done_to_them() {
+        let table = CommandTable::builtin().unwrap();
+        for (line, expected) in [
+            ("GET a", "r:a"),
+            ("EXISTS a b", "-:a -:b"),
+            ("DEL a b", "w:a w:b"),
+            ("SET a 1", "w:a"),
+            ("SET a 1 EX 5 get", "rw:a"),
+            ("MSET a 1 b 2", "w:a w:b"),
+            ("BITFIELD a GET u8 0 OVERFLOW SAT", "r:a"),
+            ("BITFIELD a GET u8 0 SET u8 0 1", "rw:a"),
+            ("COPY a b", "r:a w:b"),
+            ("BITOP AND d a b", "w:d r:a r:b"),
+            ("PFMERGE d", "rw:d"),
+            ("ZUNIONSTORE d 2 a b WEIGHTS 1 2", "w:d r:a r:b"),
+            ("ZUNIONSTORE d 2x a b", "-:a -:b -:d"),
+            ("ZUNIONSTORE d 3 a b", ""),
+            ("EVAL s 2 a b c", "rw:a rw:b"),
+            ("EVAL_RO s 1 a b", "r:a"),
+            ("EVAL s 0 a", ""),
+            ("EVAL s -1 a", ""),
+            ("LMPOP 2 a b LEFT", "rw:a rw:b"),
+            ("SORT a BY n* GET m* LIMIT 0 1 STORE d", "r:a w:d"),
+            ("SORT a STORE limit STORE d", "r:a w:d"),
+            ("SORT_RO a STORE d", "r:a"),
+            ("GEORADIUS g 1 2 3 m", "r:g"),
+            ("GEORADIUS g 1 2 3 m STORE d", "r:g w:d r:g w:d"),
+            ("GEORADIUS g 1 2 3 m STORE d store e", "r:g w:d r:g w:e"),
+            ("XREAD COUNT 1 STREAMS a b 0 0", "r:a r:b r:a r:b"),
+            ("XREAD STREAMS a", ""),
+            ("XREADGROUP GROUP g STREAMS STREAMS a >", "r:a"),
+            ("XREADGROUP NOACK GROUP g streams streams a >", "r:streams r:a"),
+            ("MIGRATE h 1 a 0 9 AUTH KEYS", "rw:a"),
+            ("MIGRATE h 1  0 9 COPY AUTH KEYS KEYS a b", "rw:a rw:b"),
+            ("PUBLISH a b", ""),
+            ("SPUBLISH a b", ""),
+            ("SSUBSCRIBE a b", ""),
+            ("PING a", ""),
+        ] {
+            assert_eq!(keys(&table, line).join(" "), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn of_a_learned_command_what_its_engine_tells_is_known() {
+        let table = |flags: &str, specs: &str| {
+            let json = format!(
+                r#"{{"commands":[{{"name":"x","arity":-2,"flags":[{flags}],"first":1,"last":-1,"step":2,"route":"shard",
+                     "keys":"range","join":null,"note":null,"learned":true,"key_specs":[{specs}]}}]}}"#
+            );
+            CommandTable::from_json(json.as_bytes()).unwrap()
+        };
+        let spec = |flags: &str| {
+            format!(
+                r#"{{"flags":[{flags}],"begin_search":{{"type":"index","spec":{{"index":1}}}},
+                     "find_keys":{{"type":"range","spec":{{"lastkey":0,"keystep":1,"limit":0}}}}}}"#
+            )
+        };
+        for (flags, specs, expected) in [
+            (r#""write""#, String::new(), "rw:a rw:c"),
+            (r#""readonly""#, String::new(), "r:a r:c"),
+            ("", spec(r#""RO","access""#), "r:a"),
+            ("", spec(r#""RW","access","update","variable_flags""#), "rw:a"),
+            ("", spec(r#""OW","insert","incomplete""#), "w:a"),
+            ("", spec(r#""not_key""#), ""),
+        ] {
+            assert_eq!(keys(&table(flags, &specs), "x a b c").join(" "), expected, "{specs}");
+        }
+    }
 }
