@@ -74,12 +74,7 @@ impl Commands {
         if let Some(last) = bits.last_mut().filter(|_| ids % BITS > 0) {
             *last &= (1 << (ids % BITS)) - 1; // of commands to come nothing is said
         }
-        *self = Self {
-            bits,
-            has_all: is_allowed,
-            begins_with_all: is_allowed,
-            ..Self::default()
-        };
+        *self = Self { bits, has_all: is_allowed, begins_with_all: is_allowed, ..Self::default() };
     }
 
     /// Carry out a modifier that begins with `+` or `-`.
