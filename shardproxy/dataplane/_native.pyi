@@ -228,11 +228,11 @@ class Acl:
         """A user's parts, as ACL GETUSER and ACL LIST show them.
 
         `flags` and `passwords` (hashes) are lists of str; `commands`, `keys` and `channels` are str;
-        `selectors` is a list of dicts of those three; `enabled` and `nopass` are bool. `line` is what ACL LIST
-        shows behind the name, `rules` what of it is not about logging in. Rules about commands are in the order
-        they were given, as since Redis 7.2, or else the fewest that mean the same now, as in 7.0: only the
-        former stay true when commands are learned, and are to be stored. Raise ValueError as `check` with
-        `keep_unknown`.
+        `selectors` is a list of dicts of those three; `enabled` and `nopass` are bool. `line` is what ACL
+        LIST shows behind the name, `rules` what of it is not about logging in. Rules about commands are in
+        the order they were given, as since Redis 7.2, or else the fewest that mean the same now, as in 7.0:
+        only the former stay true when commands are learned, and are to be stored. Raise ValueError as
+        `check` with `keep_unknown`.
         """
 
     def dryrun(self, rules: str, args: list[bytes]) -> tuple[str, bytes] | None:
