@@ -1,4 +1,4 @@
-"""Access rules mean what they mean to an engine: users are made of the same modifiers, and asked the same requests.
+"""Access rules mean what they mean to an engine: users are made by the same modifiers, and try the same.
 
 ACL DRYRUN carries nothing out, so requests may be any words.
 """
@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -25,78 +27,38 @@ CHANGES = 4  # of each user
 REQUESTS = 60  # after each change
 
 HASH = "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae"  # of foo
+
+
+def words_of(*lines: str) -> list[str]:
+    return " ".join(lines).split(" ")
+
+
 KEYS = ["a", "ab", "app:1", "b", "bx", "c*", "{t}x", "*", ""]
 CHANNELS = ["news", "news.eu", "n?ws", "news.*", "*", "x"]
-WORDS = ["GET", "get", "SET", "OVERFLOW", "INCRBY", "STORE", "storedist", "BY", "LIMIT", "STREAMS", "streams"]
-WORDS += ["BLOCK", "COUNT", "GROUP", "NOACK", "KEYS", "AUTH", "AUTH2", "COPY", "LEFT", "MIN", "ASC"]
-NUMBERS = ["0", "1", "2", "3", "9", "-1", "+1", "01", "2x", "x"]
-FREE = [
-    "~a*",
-    "~ab",
-    "~app:*",
-    "%R~a*",
-    "%W~a*",
-    "%r~b?",
-    "%wR~{t}*",
-    "~[a-c]*",
-    "~c\\*",
-    "%R~*",
-    "~*",
-    "allkeys",
-]
-FREE += [
-    "resetkeys",
-    "&news",
-    "&news.*",
-    "&n[^x]*",
-    "&n\\?ws",
-    "&*",
-    "allchannels",
-    "resetchannels",
-    "ALLCOMMANDS",
-]
-FREE += ["nocommands", "+@all", "-@all", "+select|0", "+SELECT|a", "+debug|get", "+set|a"]
-FLAGS = [
-    "on",
-    "off",
-    "nopass",
-    "resetpass",
-    ">foo",
-    ">bar",
-    "<bar",
-    f"#{HASH}",
-    f"!{HASH}",
-    "reset",
-    "clearselectors",
-]
-FLAGS += ["sanitize-payload", "skip-sanitize-payload", "ON", ""]
-WRONG = [
-    "+nothing",
-    "-nothing",
-    "+@nothing",
-    "-@",
-    "-select|0",
-    "+config|",
-    "+config|x",
-    "+config|get|x",
-    "+x|",
-    "-x|y",
-]
-WRONG += [
-    "%X~a",
-    "%RR~a",
-    "~a b",
-    "&a b",
-    "~a\tb",
-    "what",
-    "#12",
-    f"#{HASH.upper()}",
-    "!12",
-    "<none",
-    "(what)",
-    "(on)",
-]
-WRONG += ["(~a", ")", "+get)", "@read", "(~* ~a)", "(&* &a)", "(+get|", "%R a"]
+OPTIONS = words_of(
+    "GET get SET OVERFLOW INCRBY STORE storedist BY LIMIT STREAMS streams BLOCK COUNT GROUP NOACK",
+    "KEYS AUTH AUTH2 COPY LEFT MIN ASC",
+)
+NUMBERS = words_of("0 1 2 3 9 -1 +1 01 2x x")
+RULES = words_of(
+    "~a* ~ab ~app:* %R~a* %W~a* %r~b? %wR~{t}* ~[a-c]* ~c\\* %R~* ~* allkeys resetkeys",
+    "&news &news.* &n[^x]* &n\\?ws &* allchannels resetchannels",
+    "ALLCOMMANDS nocommands +@all -@all +select|0 +SELECT|a +debug|get +set|a",
+)
+FLAGS = words_of(
+    f"on off ON nopass resetpass >foo >bar <bar #{HASH} !{HASH} reset clearselectors sanitize-payload",
+    "skip-sanitize-payload",
+)
+WRONG = words_of(
+    "+nothing -nothing +@nothing -@ -select|0 +config| +config|x +config|get|x +x| -x|y %X~a %RR~a",
+    f"what #12 !12 <none #{HASH.upper()} (what) (on) (~a ) +get) @read (+get|",
+)
+WRONG += ["~a b", "&a b", "~a\tb", "%R a", "(~* ~a)", "(&* &a)"]
+HARD = words_of(  # commands whose keys or channels are found in a way of their own
+    "set bitfield sort sort_ro migrate georadius georadiusbymember xread xreadgroup eval zunionstore",
+    "zunion lmpop publish spublish subscribe psubscribe ssubscribe punsubscribe select rename bitop",
+    "pfmerge auth nothing config",
+)
 
 
 @dataclass
@@ -142,15 +104,16 @@ def modifiers(dice: random.Random, oracle: Oracle, wrong: float) -> list[str]:
             elif kind < 0.5:
                 yield dice.choice("+-") + "@" + dice.choice(oracle.acl.categories())
             else:
-                yield dice.choice(FREE)
+                yield dice.choice(RULES)
 
-    made = []
+    made: list[str] = []
     for rule in rules(6):
         kind = dice.random()
         if kind < wrong:
-            made.append(dice.choice(WRONG))
+            # a 7.0 forgets the first of two parentheses
+            made.append(dice.choice([word for word in WRONG if word[0] != "(" or word[-1] == ")"]))
         elif kind < 0.15:
-            made.append(dice.choice(FLAGS))
+            made.append(dice.choice([*FLAGS, ""]))
         elif kind < 0.25:
             selector = f"({' '.join(rules(5))})"
             made += selector.split(" ") if dice.random() < 0.3 else [selector]
@@ -160,40 +123,37 @@ def modifiers(dice: random.Random, oracle: Oracle, wrong: float) -> list[str]:
 
 
 def request(dice: random.Random, oracle: Oracle) -> list[str]:
+    while is_misread(words := any_request(dice, oracle)):
+        pass
+    return words
+
+
+def is_misread(words: Sequence[str]) -> bool:
+    """Whether an engine looks past a key that it would use, and so allows what we do not."""
+    lower = [word.lower() for word in words]
+    match lower[0]:
+        case "sort":  # it takes the key behind STORE for an option
+            return any(a == "store" and b in ("get", "by", "limit", "store") for a, b in pairwise(lower))
+        case "georadius" | "georadiusbymember":  # of two destinations it sees the first, and uses the last
+            return sum(word in ("store", "storedist") for word in lower) > 1
+        case "xread" | "xreadgroup":  # a name may be STREAMS; and it may stand where there should be a GROUP
+            return lower.count("streams") > 1 or (lower[0] == "xreadgroup" and "streams" in lower[:4])
+        case "pfmerge":  # with no source it sees no destination either
+            return len(words) == 2
+    return False
+
+
+def any_request(dice: random.Random, oracle: Oracle) -> list[str]:
     name = dice.choice(oracle.names)
     if dice.random() < 0.3:
-        name = dice.choice(
-            [
-                "set",
-                "bitfield",
-                "sort",
-                "sort_ro",
-                "migrate",
-                "georadius",
-                "georadiusbymember",
-                "xread",
-                "xreadgroup",
-            ]
-            + [
-                "eval",
-                "zunionstore",
-                "zunion",
-                "lmpop",
-                "publish",
-                "spublish",
-                "subscribe",
-                "psubscribe",
-                "ssubscribe",
-            ]
-            + ["punsubscribe", "select", "rename", "bitop", "pfmerge", "auth", "nothing", "config"]
-        )
+        name = dice.choice(HARD)
     command = oracle.table.get(name)
     words = name.split("|")
     least = max(0, abs(command.arity) - len(words)) if command else 0
     most = least + (5 if dice.random() < 0.7 else 12) if command is None or command.arity < 0 else least
     if dice.random() < 0.02:
         least = 0
-    sources = [KEYS, WORDS, NUMBERS, CHANNELS] if "sub" not in name and "pub" not in name else [CHANNELS]
+    sources = [KEYS, OPTIONS, NUMBERS, CHANNELS] if "sub" not in name and "pub" not in name else [CHANNELS]
     weights = [4, 2, 2, 0][: len(sources)] if len(sources) > 1 else [1]
     count = dice.randint(least, most)
     return words + [dice.choice(dice.choices(sources, weights)[0]) for _ in range(count)]
@@ -224,11 +184,10 @@ def changed(oracle: Oracle, rules: str, words: Sequence[str]) -> str | ReplyErro
 
 
 def as_dict(reply: list[Any]) -> dict[str, Any]:
-    pairs = zip(reply[::2], reply[1::2], strict=True)
-    return {
-        key.decode(): [as_dict(one) for one in value] if key == b"selectors" else value
-        for key, value in pairs
-    }
+    values = dict(zip((name.decode() for name in reply[::2]), reply[1::2], strict=True))
+    if "selectors" in values:
+        values["selectors"] = [as_dict(selector) for selector in values["selectors"]]
+    return values
 
 
 def unordered(rules: str, is_ordered: bool) -> tuple[list[str], list[str]]:
@@ -258,10 +217,8 @@ def check_description(oracle: Oracle, rules: str) -> None:
     user, users = oracle.all(("ACL", "GETUSER", USER), ("ACL", "LIST"))
     assert shown(ours, oracle.is_ordered) == shown(as_dict(user), oracle.is_ordered)
     line = next(line.decode() for line in users if line.startswith(f"user {USER} ".encode()))
-    spaced = [
-        text.replace("(", "( ").replace(")", " )").split() for text in (f"user {USER} {ours['line']}", line)
-    ]
-    assert sorted(spaced[0]) == sorted(spaced[1])
+    words, expected = (sorted(re.split("[ ()]", text)) for text in (f"user {USER} {ours['line']}", line))
+    assert words == expected
 
 
 def check_requests(oracle: Oracle, rules: str, requests: Iterable[list[str]]) -> None:
