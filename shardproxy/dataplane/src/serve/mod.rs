@@ -98,6 +98,7 @@ fn serve_found(
             answer_error(turn, client, command, &text)
         }
         Verdict::Deny(command, denial) => {
+            client.waiting = None;
             let text = denied(turn, client, command, request, denial);
             transaction::refused(turn, client, command);
             answer_error(turn, client, command, &text)
