@@ -1,0 +1,1 @@
+"""Who gets in, as whom, and what is noted of it."""
