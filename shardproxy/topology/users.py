@@ -20,7 +20,7 @@ from shardproxy.config import Config, ConfigError
 from shardproxy.config.access import MAX_USERS
 from shardproxy.config.loading import read_text
 from shardproxy.config.users import read_users_file
-from shardproxy.config.users_write import UserEdit, users_file_edit
+from shardproxy.config.users_write import users_file_edit
 from shardproxy.dataplane.spec import ClusterSettings
 from shardproxy.dataplane.users import ProxyUser
 from shardproxy.store.interface import StoreUnavailableError
@@ -28,6 +28,7 @@ from shardproxy.store.replace import file_replace
 from shardproxy.topology.refusal import REFUSALS, problems
 from shardproxy.topology.reload import Clusters, ServeError
 from shardproxy.topology.user_changes import (
+    ByName,
     Change,
     Changes,
     Edit,
@@ -41,6 +42,7 @@ from shardproxy.topology.user_changes import (
     users_changed,
 )
 
+CHANGE_WITHIN = 20.0  # seconds
 UNDO_WITHIN = 10.0  # seconds
 
 log = structlog.get_logger()
@@ -131,20 +133,8 @@ class UserBook:
             changes = changes_standing(configured, changes)
             if len(users_changed(configured, changes)) > MAX_USERS:
                 raise UserChangeError(f"cluster {cluster} has {MAX_USERS} users, and no more are possible")
-            self._changes = {**before, cluster: changes}
-            is_done = False
-            try:
-                await self._keep()
-                await self._serve(laid_over(self._configured, self._changes), "users changed")
-                is_done = True
-                log.info("users changed", cluster=cluster, users=sorted(edited))
-            except StoreUnavailableError as error:
-                raise UserChangeError(f"the change cannot be kept: {error}") from error
-            except ServeError as error:
-                raise UserChangeError(str(error)) from error
-            finally:
-                if not is_done:
-                    await self._undo(before)
+            await self._commit({**before, cluster: changes})
+            log.info("users changed", cluster=cluster, users=sorted(edited))
 
     async def load(self, cluster: str) -> None:
         """Read the cluster's users anew; what was not saved is forgotten."""
@@ -156,20 +146,36 @@ class UserBook:
         """Write the cluster's changes into its file of users."""
         async with self.turn:
             path = self._file(cluster)
-            configured = by_name(self._configured[cluster])
-            edits = {
-                name: None if change.user is None else edit_of(configured.get(name), change.user)
-                for name, change in self._changes.get(cluster, {}).items()
-            }
-            if not edits:
+            changes = self._changes.get(cluster, {})
+            if not changes:
                 return
+            configured = by_name(self._configured[cluster])
             try:
-                await trio.to_thread.run_sync(users_file_change, path, edits)
+                await trio.to_thread.run_sync(users_file_change, path, configured, changes)
             except OSError as error:
                 raise UserChangeError(f"{path} cannot be written: {error.strerror or error}") from error
             except ConfigError as error:
                 raise UserChangeError("; ".join(error.reasons)) from error
             await self._read_anew(cluster)
+
+    async def _commit(self, changes: dict[str, dict[str, Change]]) -> None:
+        """Have changes kept and served; begun, that is done or undone."""
+        before, self._changes = self._changes, changes
+        is_done = False
+        try:
+            with trio.move_on_after(CHANGE_WITHIN, shield=True):
+                await self._keep()
+                await self._serve(laid_over(self._configured, self._changes), "users changed")
+                is_done = True
+        except StoreUnavailableError as error:
+            raise UserChangeError(f"the change cannot be kept: {error}") from error
+        except ServeError as error:
+            raise UserChangeError(str(error)) from error
+        finally:
+            if not is_done:
+                await self._undo(before)
+        if not is_done:
+            raise UserChangeError(f"the change was not served within {CHANGE_WITHIN:g} s")
 
     async def _read_anew(self, cluster: str) -> None:
         try:
@@ -198,8 +204,15 @@ class UserBook:
                 log.warning("a change of users that failed may come back at the next start", why=str(error))
 
 
-def users_file_change(path: Path, edits: Mapping[str, UserEdit | None]) -> None:
-    """Write users into their file, in place of what its symbolic links lead to; raise OSError."""
+def users_file_change(path: Path, configured: ByName, changes: Changes) -> None:
+    """Write changes into a file of users, in place of what its symbolic links lead to.
+
+    Raise OSError, or ConfigError where the file has mistakes: it is not made worse.
+    """
     path = path.resolve()
-    read_users_file(path)  # what is wrong in it is said, and not made worse
+    there = {placed.user.name for placed in read_users_file(path)}
+    edits = {
+        name: edit_of(configured.get(name) if name in there else None, change.user) if change.user else None
+        for name, change in changes.items()
+    }
     file_replace(path, users_file_edit(read_text(path), edits).encode(), path.stat().st_mode & 0o777)
