@@ -264,5 +264,6 @@ def test_categories_are_an_engines(oracle: Oracle) -> None:
     for category in oracle.acl.categories():
         ours = oracle.acl.commands(category)
         assert ours is not None
-        assert {name.decode() for name in oracle.wire.ask("ACL", "CAT", category)} == set(ours), category
+        theirs = {name.decode() for name in oracle.wire.ask("ACL", "CAT", category)}
+        assert theirs & set(oracle.names) == set(ours), category  # a newer one has more commands
     assert oracle.acl.commands("nothing") is None
