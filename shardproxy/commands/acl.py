@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
 
+import trio
+
 from shardproxy.access.log import Refused
 from shardproxy.commands.call import Call, CommandError, Handler, integer, text
 from shardproxy.commands.client import line_of
@@ -63,8 +65,12 @@ def acl_users(call: Call) -> Reply:
     return list(_users(call))
 
 
-def acl_list(call: Call) -> Reply:
-    return [f"user {user.name} {_describe(call, user).line}" for user in _users(call).values()]
+async def acl_list(call: Call) -> Reply:
+    lines: list[Reply] = []
+    for user in _users(call).values():
+        lines.append(f"user {user.name} {_describe(call, user).line}")
+        await trio.lowlevel.checkpoint()  # to describe one may take a millisecond
+    return lines
 
 
 def acl_getuser(call: Call) -> Reply:

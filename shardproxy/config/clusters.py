@@ -214,7 +214,7 @@ class MemcachedCluster(_Cluster):
     def _users_fit_memcached(self) -> Self:
         if self.access is None:
             return self
-        if self.client_auth is not None:
+        if self.client_auth is not None and self.access.asks_login:
             raise refused("client_auth and access say the same", "list that user under access: users:, too")
         if self.access.iam is not None or self.access.verifier is not None:
             raise refused("memcached's clients log in with passwords alone", "leave out iam and verifier")

@@ -186,6 +186,17 @@ def test_an_open_cluster_gets_users(fleet: Fleet, start_proxy: StartProxy, conne
         anybody.set("a", 1)
 
 
+def test_nobody_sees_passwords_that_are_set(fleet: Fleet, start_proxy: StartProxy, connect: Connect) -> None:
+    proxy = start_proxy(config_of(fleet, commands=ACL))
+    with connect(proxy).monitor() as monitor:
+        connect(proxy).execute_command("ACL", "SETUSER", "bob", "on", ">hunter2")
+        connect(proxy).ping()
+        seen: list[str] = []
+        while "PING" not in seen:
+            seen.append(monitor.next_command()["command"])
+    assert "hunter2" not in str(seen) + proxy.log()
+
+
 def test_a_file_of_users_is_saved_and_loaded(
     fleet: Fleet, start_proxy: StartProxy, connect: Connect, tmp_path: Path
 ) -> None:
