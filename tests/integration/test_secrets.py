@@ -143,7 +143,9 @@ def what_clients_are_told(proxy: Proxy) -> Iterator[str]:
         ("MONITOR_", GIVEN[:4]),
     ):
         yield told(filed, *words)
-    told(filed, "ACL", "SETUSER", "made", f"<{GIVEN}")  # an error that repeats what this client said, as Redis'
+    told(
+        filed, "ACL", "SETUSER", "made", f"<{GIVEN}"
+    )  # an error that repeats what this client said, as Redis'
     made = redis.Redis(proxy.host, proxy.port, username="made", password=SET, socket_timeout=10)
     yield told(made, "ACL", "WHOAMI")
     for client in (filed, app, made):
