@@ -98,7 +98,7 @@ def lost(proxy: Proxy) -> float:
             "ERR Protocol error: unauthenticated bulk length",
         ),
     ],
-    ids=["arguments", "argument", "half a gigabyte"],
+    ids=["arguments", "argument", "hundreds of megabytes"],
 )
 def test_who_has_not_logged_in_is_not_listened_to_for_long(
     start_proxy: StartProxy, shards: Fleet, wire: Open, request_: bytes, answer: str
