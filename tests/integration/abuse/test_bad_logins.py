@@ -94,7 +94,7 @@ def lost(proxy: Proxy) -> float:
         (b"*11\r\n" + b"$1\r\na\r\n" * 11, "ERR Protocol error: unauthenticated multibulk length"),
         (b"*2\r\n$4\r\nAUTH\r\n$16385\r\n", "ERR Protocol error: unauthenticated bulk length"),
         (
-            b"*3\r\n$4\r\nAUTH\r\n$3\r\napp\r\n$1073741824\r\n",
+            b"*3\r\n$4\r\nAUTH\r\n$3\r\napp\r\n$400000000\r\n",
             "ERR Protocol error: unauthenticated bulk length",
         ),
     ],
