@@ -117,7 +117,7 @@ def test_commands_before_a_login_are_refused_each_by_itself(
     client = wire(proxy)
     required = "NOAUTH Authentication required."
     asked = [
-        "SET a 1", "MULTI", "EXEC", "SUBSCRIBE a", "MONITOR", "CLIENT LIST", "ACL WHOAMI", "PING", "COMMAND",
+        "SET a 1", "MULTI", "SUBSCRIBE a", "MONITOR", "CLIENT LIST", "ACL WHOAMI", "PING", "COMMAND",
         "INFO", "BLPOP a 0", "EVAL return 0", "DEBUG SLEEP 10",
     ]  # fmt: skip
     then = command("AUTH", "app", PASSWORD) + command("GET", "a")
