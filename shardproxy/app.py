@@ -21,7 +21,7 @@ from pathlib import Path
 import structlog
 import trio
 
-from shardproxy.access.audit import Audit, why_not_written
+from shardproxy.access.audit import Audit, run_audit_feed, why_not_written
 from shardproxy.access.events import AccessFeed, run_access_feed
 from shardproxy.access.log import AclLogs, run_acl_logs
 from shardproxy.admin.callers import Callers
@@ -207,6 +207,8 @@ class App:
         nursery.start_soon(run_always, "follower", self._follower.run)
         nursery.start_soon(run_acks, self._follower.applied, self._store)
         nursery.start_soon(run_acl_logs, self._feed.listen(), self._refusals)
+        if self._audit.place is not None:
+            nursery.start_soon(run_audit_feed, self._feed.listen(), self._audit)
         nursery.start_soon(run_access_feed, self._dataplane.access_events, self._feed)
         watch = partial(run_files_watch, lambda: self._files, self._reload_files)
         nursery.start_soon(run_always, "files", watch)
