@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
+from shardproxy.access.verifiers import Verifiers
 from shardproxy.commands.counters import Counters
 from shardproxy.commands.errands import Errands
 from shardproxy.commands.followers import Followers
@@ -98,6 +99,7 @@ class Call:
     followers: Followers
     errands: Errands
     topologies: Mapping[str, Topology]  # as they are by now
+    verifiers: Verifiers | None = None  # of logins that are no matter of a password
 
     @property
     def args(self) -> tuple[bytes, ...]:

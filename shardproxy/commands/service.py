@@ -18,6 +18,7 @@ from typing import Protocol, cast
 import structlog
 import trio
 
+from shardproxy.access.verifiers import Verifiers
 from shardproxy.commands.call import Call, CommandError, Facade, Settings
 from shardproxy.commands.counters import Counters
 from shardproxy.commands.errands import Errands
@@ -61,20 +62,29 @@ async def run_commands(
     settings_of: Callable[[str], Settings] = no_settings,
     readable: Mapping[ShardKey, frozenset[Address]] = MappingProxyType({}),
     errands: Errands | None = None,
+    verifiers: Verifiers | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Answer offloaded commands until the data plane stops.
 
     `topologies` holds the current one by cluster; `table` is what the data plane started with;
     `settings_of` tells what a cluster's config says, `readable` which replicas are fit to be read from;
-    in `errands` is noted what nodes may take long for.
+    in `errands` is noted what nodes may take long for; `verifiers` decide about logins.
     """
     learner = Learner(table or Table.load())
     waiting = trio.CapacityLimiter(WAITING)
     async with trio.open_nursery() as nursery:
         followers = Followers(nursery, topologies, nodes)
         service = _Service(
-            dataplane, topologies, nodes, learner, followers, errands or Errands(), settings_of, readable
+            dataplane,
+            topologies,
+            nodes,
+            learner,
+            followers,
+            errands or Errands(),
+            settings_of,
+            readable,
+            verifiers,
         )
         task_status.started()
         async for event in dataplane.events():
@@ -100,6 +110,7 @@ class _Service:
     errands: Errands
     settings_of: Callable[[str], Settings]
     readable: Mapping[ShardKey, frozenset[Address]]
+    verifiers: Verifiers | None = None
     scripts: Sources = field(default_factory=Sources)
     libraries: Sources = field(default_factory=Sources)
     counters: Counters = field(default_factory=Counters)
@@ -219,6 +230,7 @@ class _Service:
             self.followers,
             self.errands,
             self.topologies,
+            self.verifiers,
         )
 
     def _answer(self, offload: Offloaded, reply: Reply) -> None:

@@ -15,9 +15,9 @@ from shardproxy.config.failure import OnFailure, on_failure_short
 from shardproxy.config.families import Family, KeyFamily
 from shardproxy.config.hashing import Hashing, HashMethod, as_hashing, why_not_placed
 from shardproxy.config.limits import ClusterLimits
+from shardproxy.config.node_auth import NodeAuth
 from shardproxy.config.nodes import MemcachedNode, NodeType, short
 from shardproxy.config.replication import Failover, Replication, Writes
-from shardproxy.config.secrets import NodeAuth
 from shardproxy.config.shards import MAX_SHARDS, RedisShard
 from shardproxy.config.slots import assign_slots, weighted_slots
 from shardproxy.config.timeouts import ClusterTimeouts, RedisTimeouts
@@ -210,6 +210,8 @@ class MemcachedCluster(_Cluster):
     def _logins_have_names(self) -> Self:
         for key in ("node_auth", "client_auth"):
             auth: NodeAuth | None = getattr(self, key)
+            if auth is not None and auth.iam is not None:
+                raise refused(f"{key} cannot be iam: memcached knows no tokens", "write a password")
             if auth is not None and auth.username is None:
                 raise refused(f"{key} needs a username: memcached knows no other login", "add username: app")
         return self

@@ -16,10 +16,12 @@ from shardproxy.config.document import Document
 from shardproxy.config.errors import Problem
 from shardproxy.config.families import FORMS, FamilyPreset, FamilyRule
 from shardproxy.config.root import Config
+from shardproxy.config.secrets import Secret
 
 ENGINES: dict[str, type[Section]] = {"redis": RedisCluster, "memcached": MemcachedCluster}
 
-TAGS = {**ENGINES, **FORMS}  # what locations name beside keys
+PLACE = "a place"  # of a secret, which may be text, too
+TAGS: dict[str, type[Section]] = {**ENGINES, **FORMS, PLACE: Secret}  # what locations name beside keys
 
 # Said when a key that must be there is not; {key} alone says it for the rest.
 MISSING = {
@@ -31,6 +33,13 @@ MISSING = {
     "nodes": 'list the addresses of the nodes, as in: nodes: ["127.0.0.1:6379"]',
     "address": "write it like 127.0.0.1:6379",
     "password": "write {file: /run/secrets/redis-password} or {env: REDIS_PASSWORD}",
+    "secret_access_key": "write {file: /run/secrets/iam-key} or {env: AWS_SECRET_ACCESS_KEY}",
+    "session_token": "write {file: /run/secrets/iam-session} or {env: AWS_SESSION_TOKEN}",
+    "access_key_id": "as in AKIAIOSFODNN7EXAMPLE",
+    "region": "as in eu-central-1",
+    "policies": "write {effect: allow, actions: [elasticache:Connect], resources: [arn:aws:...]}",
+    "principal": "say whose key it is, as in arn:aws:iam::123456789012:role/app",
+    "effect": "write allow or deny",
     "node_auth": "write {username: proxy, password: {file: /run/secrets/redis-password}}",
     "reads": "write {from: primary}",
     "writes": "write {wait: 1}",
@@ -40,6 +49,14 @@ MISSING = {
     "key_families": 'write - rq for a preset, or - {match: "bull:{queue}:*", hash: "{queue}"}',
     "hash": 'say what is hashed, as in {match: "bull:{queue}:*", hash: "{queue}"}',
     "match": 'say which keys, as in {match: "bull:{queue}:*", hash: "{queue}"}',
+}
+
+# Said of a value that is not written as it must be, by its key.
+PATTERNS = {
+    "access_key_id": ("is not an access key id", "as in AKIAIOSFODNN7EXAMPLE"),
+    "account": ("is not an AWS account", 'write its 12 digits in quotes: "123456789012"'),
+    "cluster": ("is not the name of a cluster", "use letters, digits, dots, - and _, as in my-cache"),
+    "region": ("is not a region", "as in eu-central-1"),
 }
 
 # Keys that are known elsewhere, or under another name: (section, key) or key -> hint.
@@ -76,17 +93,17 @@ MESSAGES = {
 }
 
 
-def explain(error: ValidationError, document: Document) -> Iterator[Problem]:
-    """Say every error of a validation in the user's words."""
+def explain(error: ValidationError, document: Document, root: type[Section] = Config) -> Iterator[Problem]:
+    """Say every error of a validation in the user's words; `root` is what was validated."""
     for details in error.errors(include_url=False):
         if details["type"] == "too_short" and details["input"]:
             continue  # it has entries, all broken, and each is reported by itself
         if details["input"] is None:
             continue  # that it has no value is reported with the document
-        yield _explain(details, document)
+        yield _explain(details, document, root)
 
 
-def _explain(error: ErrorDetails, document: Document) -> Problem:
+def _explain(error: ErrorDetails, document: Document, root: type[Section]) -> Problem:
     loc, is_key = _without_marks(error["loc"])
     kind, context = error["type"], error.get("ctx", {})
     path, missing = _as_written(loc, document.value)
@@ -98,18 +115,23 @@ def _explain(error: ErrorDetails, document: Document) -> Problem:
     if kind == "union_tag_invalid":
         path = (*path, "engine")
         place = document.place(path)
-    message, hint = _words(kind, context, error, loc, is_key)
+    message, hint = _words(kind, context, error, loc, is_key, root)
     return Problem(place.line, place.column, show(path), message, hint)
 
 
 def _words(
-    kind: str, context: Mapping[str, Any], error: ErrorDetails, loc: Path, is_key: bool
+    kind: str,
+    context: Mapping[str, Any],
+    error: ErrorDetails,
+    loc: Path,
+    is_key: bool,
+    root: type[Section],
 ) -> tuple[str, str | None]:
     """Return message and hint."""
     if kind == REFUSED:
         return str(context["message"]), context["hint"]
     if kind == "extra_forbidden":
-        return MESSAGES[kind], _hint_for_key(loc)
+        return MESSAGES[kind], _hint_for_key(loc, root)
     if kind == "union_tag_invalid":
         return "must be redis or memcached", _hint_for_engine(str(context.get("tag", "")))
     if kind in ("enum", "literal_error"):
@@ -152,6 +174,8 @@ def _hint_for_pattern(loc: Path, is_key: bool) -> tuple[str, str | None]:
             "is not a name for a shard",
             "use 1-64 letters, digits, dots, - and _, not digits alone: a number is a shard's number",
         )
+    if loc[-1] in PATTERNS:
+        return PATTERNS[str(loc[-1])]
     if loc[-1] == "env":
         return "is not the name of an environment variable", "as in REDIS_PASSWORD"
     return "cannot have spaces", None
@@ -174,8 +198,8 @@ def _closest(given: object, known: Iterable[str]) -> str | None:
     return f"did you mean {near[0]}?" if near else None
 
 
-def _hint_for_key(loc: Path) -> str:
-    sections = list(_sections_at(loc[:-1]))
+def _hint_for_key(loc: Path, root: type[Section]) -> str:
+    sections = list(_sections_at(loc[:-1], root))
     key = str(loc[-1])
     for section in sections:
         if hint := STRAY.get((section, key)):
@@ -188,9 +212,9 @@ def _keys(section: type[Section]) -> dict[str, Any]:
     return {field.alias or name: field.annotation for name, field in section.model_fields.items()}
 
 
-def _sections_at(loc: Path) -> Iterator[type[Section]]:
+def _sections_at(loc: Path, root: type[Section]) -> Iterator[type[Section]]:
     """Walk from the root to the sections that may stand at a location."""
-    here: list[type[Section]] = [Config]
+    here: list[type[Section]] = [root]
     names_next = False  # the next part is a name of the user's choice
     for part in loc:
         if isinstance(part, int) or names_next:

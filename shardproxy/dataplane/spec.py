@@ -10,7 +10,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NotRequired, TypedDict
 
-from shardproxy.config import Cluster, Commands, Credentials, HashMethod, MemcachedCluster, RedisCluster
+from shardproxy.config import (
+    Cluster,
+    Commands,
+    Credentials,
+    HashMethod,
+    MemcachedCluster,
+    NodeIdentity,
+    RedisCluster,
+)
 from shardproxy.config.clusters import DATABASES, SlotRule
 from shardproxy.dataplane.memcached import VERSION, DiscoverySpec, MemcachedSpec, memcached_spec
 from shardproxy.model import Address, Node, Shard, Topology
@@ -29,14 +37,19 @@ class ClusterSettings:
     credentials: Credentials | None = None
     client_credentials: Credentials | None = None  # what its clients log in with, if they must
     zone: str | None = None  # of the proxy
+    identity: NodeIdentity | None = None  # what its credentials are signed with, where they are a token
+    signed_at: float = 0.0  # when they were, in seconds since the epoch
 
     @classmethod
     def read(cls, config: Cluster, version: str, zone: str | None = None) -> ClusterSettings:
-        """Read the secrets of a cluster now; raise SecretError."""
-        credentials = config.node_auth.read() if config.node_auth else None
+        """Read the secrets of a cluster now; tokens are signed by others. Raise SecretError."""
+        login = config.node_auth.read() if config.node_auth else None
+        credentials = login if isinstance(login, Credentials) else None
+        identity = login if isinstance(login, NodeIdentity) else None
         if isinstance(config, RedisCluster):
-            return cls(config, version, credentials, zone=zone)
-        return cls(config, VERSION, credentials, config.client_auth.read() if config.client_auth else None)
+            return cls(config, version, credentials, zone=zone, identity=identity)
+        clients = config.client_auth.read_password() if config.client_auth else None
+        return cls(config, VERSION, credentials, clients)
 
 
 @dataclass(frozen=True, slots=True)
