@@ -53,8 +53,10 @@ from shardproxy.topology.logins import Logins
 from shardproxy.topology.modes import why_not_fit
 from shardproxy.topology.refusal import explain, problems, why_refused
 from shardproxy.topology.reload import Clusters, KeysHiddenError, NodesUnfitError, ServeError, reload_plan
+from shardproxy.topology.renewal import run_renewal
 from shardproxy.topology.settings import SettingsError, settings_read
 from shardproxy.topology.supervisor import Supervisor, run_always
+from shardproxy.topology.tokens import NodeTokens
 
 SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 PROBE_TIMEOUTS = LinkTimeouts(connect=0.5, reply=1.0)
@@ -123,8 +125,11 @@ class App:
         self._status = StatusBoard(Status(tuple(config.clusters), names=_admin_names(config)))
         self._boards = Boards()
         controls = Controls()
-        self._follower = Follower(dataplane, store.records, store, self._boards, controls.paused)
-        self._logins = Logins(self._follower.clusters, self._follower.topologies)
+        tokens = NodeTokens()
+        self._follower = Follower(
+            dataplane, store.records, store, self._boards, controls.paused, tokens.credentials
+        )
+        self._logins = Logins(self._follower.clusters, self._follower.topologies, tokens.credentials)
         self._links = OpenLinks(login=self._logins.find, timeouts=PROBE_TIMEOUTS)
         fencer = AckFencer(store, members_alone(store.member))
         events = EventLog(store.journal)
@@ -169,6 +174,7 @@ class App:
             self._inputs.controls.pause(cluster)
             log.warning("automatic failover is paused, as before the restart", cluster=cluster)
         nursery.start_soon(run_always, "follower", self._follower.run)
+        nursery.start_soon(run_always, "renewal of logins to nodes", partial(run_renewal, self._follower))
         nursery.start_soon(run_acks, self._follower.applied, self._store)
         await nursery.start(self._run_commands)
         await nursery.start(self._run_failover)

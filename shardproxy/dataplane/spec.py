@@ -25,6 +25,7 @@ from shardproxy.model import Address, Node, Shard, Topology
 from shardproxy.model.health import EngineLimits
 from shardproxy.model.replication import ShardKey
 
+LOGIN_LASTS = 12 * 3600.0  # seconds, by an IAM token; ElastiCache then ends the connection
 Readable = Mapping[ShardKey, frozenset[Address]]  # replicas fit to be read from, of shards that are watched
 
 
@@ -37,17 +38,16 @@ class ClusterSettings:
     credentials: Credentials | None = None
     client_credentials: Credentials | None = None  # what its clients log in with, if they must
     zone: str | None = None  # of the proxy
-    identity: NodeIdentity | None = None  # what its credentials are signed with, where they are a token
-    signed_at: float = 0.0  # when they were, in seconds since the epoch
+    iam: NodeIdentity | None = None  # what tokens for its nodes are signed with, in place of credentials
 
     @classmethod
     def read(cls, config: Cluster, version: str, zone: str | None = None) -> ClusterSettings:
-        """Read the secrets of a cluster now; tokens are signed by others. Raise SecretError."""
+        """Read the secrets of a cluster now; raise SecretError."""
         login = config.node_auth.read() if config.node_auth else None
         credentials = login if isinstance(login, Credentials) else None
-        identity = login if isinstance(login, NodeIdentity) else None
+        iam = login if isinstance(login, NodeIdentity) else None
         if isinstance(config, RedisCluster):
-            return cls(config, version, credentials, zone=zone, identity=identity)
+            return cls(config, version, credentials, zone=zone, iam=iam)
         clients = config.client_auth.read_password() if config.client_auth else None
         return cls(config, VERSION, credentials, clients)
 
@@ -115,6 +115,7 @@ class ShardSpec(TypedDict):
 class NodeAuthSpec(TypedDict):
     username: str | None
     password: str | None
+    renew: NotRequired[float]  # log in again after so long, before the node ends the connection
 
 
 class ClusterSpec(TypedDict):
@@ -149,15 +150,18 @@ def cluster_spec(
     discovery: DiscoverySpec | None = None,
     terms: Terms | None = None,
     shards: Iterable[ShardSpec] | None = None,
+    credentials: Credentials | None = None,
 ) -> ClusterSpec:
     """Describe one cluster to the data plane; shards `readable` does not name are read from all nodes.
 
     `discovery` is what clients of a memcached cluster are told of its layout; `shards` are those of the
-    topology where they have been described already.
+    topology where they have been described already; `credentials` are those of the moment, where settings
+    have none.
     """
     readable, terms = readable or {}, terms or {}
     wait = settings.config.writes.wait if isinstance(settings.config, RedisCluster) else 0
-    config, credentials = settings.config, settings.credentials
+    config = settings.config
+    credentials = settings.credentials if credentials is None else credentials
     spec = ClusterSpec(
         name=topology.cluster,
         engine=topology.engine.value,
@@ -186,6 +190,8 @@ def cluster_spec(
             password=credentials.password if credentials else None,
         ),
     )
+    if settings.iam is not None:
+        spec["node_auth"]["renew"] = LOGIN_LASTS / 2
     if isinstance(config, RedisCluster):
         spec["max_staleness"] = config.reads.max_staleness
         spec["wait_timeout"] = config.writes.timeout

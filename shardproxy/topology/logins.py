@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
+from shardproxy.config import Credentials as Given
+from shardproxy.dataplane.spec import LOGIN_LASTS, ClusterSettings
 from shardproxy.model import Address, Topology
 from shardproxy.nodes import Credentials
 from shardproxy.topology.project import Configured
@@ -12,9 +14,16 @@ from shardproxy.topology.project import Configured
 class Logins:
     """Reads what is configured now."""
 
-    def __init__(self, clusters: Mapping[str, Configured], topologies: Mapping[str, Topology]) -> None:
+    def __init__(
+        self,
+        clusters: Mapping[str, Configured],
+        topologies: Mapping[str, Topology],
+        login: Callable[[ClusterSettings], Given | None],
+    ) -> None:
+        """`login` tells what the nodes of a cluster are logged in to with now."""
         self._clusters = clusters
         self._topologies = topologies
+        self._login = login
 
     def find(self, cluster: str | None, address: Address) -> Credentials | None:
         """What that cluster has; None stands for the first of the node's clusters that has any."""
@@ -29,5 +38,8 @@ class Logins:
 
     def _of_cluster(self, name: str) -> Credentials | None:
         configured = self._clusters.get(name)
-        given = configured.settings.credentials if configured is not None else None
-        return Credentials(given.password, given.username) if given is not None else None
+        settings = configured.settings if configured is not None else None
+        if settings is None or (given := self._login(settings)) is None:
+            return None
+        lasts = LOGIN_LASTS / 2 if settings.iam is not None else None
+        return Credentials(given.password, given.username, lasts)

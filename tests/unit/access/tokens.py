@@ -63,7 +63,7 @@ class Provider(redis.CredentialProvider):
 def token_of(now: float = NOW, **options: object) -> bytes:
     """A token that botocore signed at that time."""
     at = datetime.fromtimestamp(now, UTC)
-    with mock.patch.object(botocore.auth, "get_current_datetime", lambda remove_tzinfo=True: at):
+    with mock.patch.object(botocore.auth, "get_current_datetime", return_value=at):
         return Provider(**options).get_credentials()[1].encode()  # type: ignore[arg-type]
 
 

@@ -66,7 +66,7 @@ mod tests {
 
     #[test]
     fn clients_are_answered_as_by_memcached() {
-        let wanted = NodeAuth { username: Some("me".into()), password: Some("secret".into()) };
+        let wanted = NodeAuth { username: Some("me".into()), password: Some("secret".into()), renew: None };
         let table: &[(&str, Attempt)] = &[
             ("set x 0 0 9\r\nme secret\r\nget a\r\n", Attempt::Accepted(24)),
             ("set x 0 0 9\nme secret\r\n", Attempt::Accepted(23)),
