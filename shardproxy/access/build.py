@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from shardproxy.access.http import HttpVerifier, Post
 from shardproxy.access.iam import IamVerifier
 from shardproxy.access.iam_keys import KeyStore, keys_load
 from shardproxy.access.statistics import LoginStatistics
-from shardproxy.access.verifiers import ClusterVerifiers, Kind
+from shardproxy.access.verifiers import Kind
 from shardproxy.access.verifiers import Verifier as AnyVerifier
-from shardproxy.config import ConfigError, Iam, Verifier
+from shardproxy.config import Iam, Verifier
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,28 +20,20 @@ class Wanted:
     """What a cluster's config says of logins that are verified, its key store read."""
 
     cluster: str
-    kinds: Mapping[str, Kind]  # by user
     iam: Iam | None = None
-    keys: KeyStore = field(default_factory=KeyStore)
+    keys: KeyStore | None = None
     verifier: Verifier | None = None
 
 
 def wanted_read(
-    cluster: str, kinds: Mapping[str, Kind], iam: Iam | None, verifier: Verifier | None, directory: Path
+    cluster: str, iam: Iam | None, verifier: Verifier | None, read: Callable[[str | Path], Path] = Path
 ) -> Wanted:
-    """Read the files of a cluster, relative ones in that directory; raise ConfigError."""
-    keys = keys_load(directory / iam.keys) if iam is not None else KeyStore()
-    return Wanted(cluster, kinds, iam, keys, verifier)
+    """Read the files of a cluster; raise ConfigError.
 
-
-def why_nobody_verifies(wanted: Wanted) -> str | None:
-    """Whose logins would always be refused, or None."""
-    has = {Kind.IAM: wanted.iam is not None, Kind.EXTERNAL: wanted.verifier is not None}
-    for user, kind in wanted.kinds.items():
-        if not has[kind]:
-            key = "access.iam" if kind is Kind.IAM else "access.verifier"
-            return f"user {user} has {kind.value}: true, but clusters.{wanted.cluster}.{key} is missing"
-    return None
+    `read` is told of each before it is read, as the config names it, and says where it is.
+    """
+    keys = keys_load(read(iam.keys), read) if iam is not None else None
+    return Wanted(cluster, iam, keys, verifier)
 
 
 class Builder:
@@ -53,27 +45,25 @@ class Builder:
         self._made: dict[tuple[str, Kind], AnyVerifier] = {}
         self._of: dict[tuple[str, Kind], object] = {}
 
-    def build(self, wanted: Mapping[str, Wanted]) -> dict[str, ClusterVerifiers]:
+    def build(self, wanted: Iterable[Wanted]) -> dict[str, dict[Kind, AnyVerifier]]:
         """The verifiers of every cluster; one whose settings are as before is the one of before."""
         made: dict[tuple[str, Kind], AnyVerifier] = {}
         of: dict[tuple[str, Kind], object] = {}
-        for name, cluster in wanted.items():
+        by_cluster: dict[str, dict[Kind, AnyVerifier]] = {}
+        for cluster in wanted:
             for kind, settings in _settings(cluster).items():
-                key = (name, kind)
+                key = (cluster.cluster, kind)
                 of[key] = settings
                 is_same = self._of.get(key) == settings
                 made[key] = self._made[key] if is_same else self._make(cluster, kind)
+                by_cluster.setdefault(cluster.cluster, {})[kind] = made[key]
         self._made, self._of = made, of
-        return {
-            name: ClusterVerifiers(
-                cluster.kinds, {kind: made[name, kind] for kind in Kind if (name, kind) in made}
-            )
-            for name, cluster in wanted.items()
-        }
+        return by_cluster
 
     def _make(self, wanted: Wanted, kind: Kind) -> AnyVerifier:
         if kind is Kind.IAM:
             assert wanted.iam is not None
+            assert wanted.keys is not None
             cluster = wanted.iam.cluster or wanted.cluster.lower()
             return IamVerifier(wanted.keys, cluster, wanted.iam.region)
         assert wanted.verifier is not None
@@ -89,6 +79,3 @@ def _settings(wanted: Wanted) -> dict[Kind, object]:
     if wanted.verifier is not None:
         settings[Kind.EXTERNAL] = wanted.verifier
     return settings
-
-
-__all__ = ["Builder", "ConfigError", "Wanted", "wanted_read", "why_nobody_verifies"]

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import stat
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -68,6 +68,10 @@ class KeyStore:
 
     def find(self, access_key_id: str) -> AccessKey | None:
         return self.keys.get(access_key_id)
+
+
+def nobody(name: str) -> None:
+    """Nobody has to be told."""
 
 
 def _form(value: object) -> str:
@@ -138,12 +142,15 @@ class _File(Section):
     keys: Annotated[tuple[_Key, ...], Field(max_length=MAX_KEYS)]
 
 
-def keys_load(path: Path) -> KeyStore:
-    """Read a key store and the secrets it points at; raise ConfigError with every problem in it."""
-    return keys_parse(read_text(path), str(path))
+def keys_load(path: Path, read: Callable[[str], object] = nobody) -> KeyStore:
+    """Read a key store and the secrets it points at; raise ConfigError with every problem in it.
+
+    `read` is told of each file of a secret, before it is read.
+    """
+    return keys_parse(read_text(path), str(path), read)
 
 
-def keys_parse(text: str, source: str) -> KeyStore:
+def keys_parse(text: str, source: str, read: Callable[[str], object] = nobody) -> KeyStore:
     """Read the text of a key store; raise ConfigError, in which `source` names it."""
     document = read_document(text)
     problems = list(document.problems)
@@ -157,7 +164,7 @@ def keys_parse(text: str, source: str) -> KeyStore:
         problems.append(Problem(1, 1, "", "must be a mapping of keys to values at the top", START))
     if file is None or problems:
         raise ConfigError(source, problems)
-    keys, faults = _read(file, document)
+    keys, faults = _read(file, document, read)
     if faults:
         raise ConfigError(source, faults)
     return KeyStore(keys)
@@ -176,12 +183,16 @@ def why_exposed(path: Path) -> str | None:
     return None
 
 
-def _read(file: _File, document: Document) -> tuple[dict[str, AccessKey], list[Problem]]:
+def _read(
+    file: _File, document: Document, read: Callable[[str], object]
+) -> tuple[dict[str, AccessKey], list[Problem]]:
     keys, problems = {}, list(_repeated(file, document))
     for index, key in enumerate(file.keys):
         secrets: dict[str, str | None] = {}
         for name in ("secret_access_key", "session_token"):
             value: str | Secret | None = getattr(key, name)
+            if isinstance(value, Secret) and value.file is not None:
+                read(value.file)
             try:
                 secrets[name] = value.read() if isinstance(value, Secret) else value
             except SecretError as error:

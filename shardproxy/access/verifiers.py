@@ -7,18 +7,15 @@ Which verifier a user has is configured with the user. Off the path of requests:
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol, TypeAlias
 
-import trio
-
+from shardproxy.access.audit import NO_AUDIT, Audit
 from shardproxy.access.sigv4 import MAX_TOKEN
 from shardproxy.access.statistics import LoginStatistics
 
-MAX_NEWS = 1024  # verdicts nobody has read yet; more are dropped, and counted all the same
 MAX_USER = 1024  # bytes
 
 NOT_VERIFIED = "nobody verifies that user"
@@ -65,54 +62,37 @@ class Refused:
 Verdict: TypeAlias = Accepted | Refused
 
 
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """A login and what became of it, for the audit log."""
-
-    cluster: str
-    user: bytes
-    client_id: int
-    verdict: Verdict
-
-
 class Verifier(Protocol):
     """Decides about logins; always answers, and soon."""
 
     async def verify(self, login: Login) -> Verdict: ...
 
 
-@dataclass(frozen=True, slots=True)
-class ClusterVerifiers:
-    """Who verifies the users of one cluster."""
-
-    kinds: Mapping[str, Kind]  # by user
-    by_kind: Mapping[Kind, Verifier]
-
-    def of(self, user: bytes) -> Verifier | None:
-        kind = self.kinds.get(user.decode("utf-8", "surrogateescape"))
-        return self.by_kind.get(kind) if kind is not None else None
-
-
 class Verifiers:
     """Those of all clusters. One writer: the app, at start and at reload."""
 
-    def __init__(self, statistics: LoginStatistics | None = None) -> None:
+    def __init__(
+        self,
+        kind_of: Callable[[str, str], Kind | None],
+        *,
+        statistics: LoginStatistics | None = None,
+        audit: Audit = NO_AUDIT,
+    ) -> None:
+        """`kind_of` tells how a user of a cluster is verified, now."""
         self.statistics = statistics or LoginStatistics()
-        self._clusters: Mapping[str, ClusterVerifiers] = {}
-        self._judge, self.judged = trio.open_memory_channel[Judged](MAX_NEWS)
+        self._kind_of = kind_of
+        self._audit = audit
+        self._by_cluster: Mapping[str, Mapping[Kind, Verifier]] = {}
 
-    def replace(self, clusters: Mapping[str, ClusterVerifiers]) -> None:
+    def replace(self, by_cluster: Mapping[str, Mapping[Kind, Verifier]]) -> None:
         """From now on these; a login that is being verified is decided by who began."""
-        self._clusters = clusters
-
-    def of(self, cluster: str, user: bytes) -> Verifier | None:
-        """Who verifies a user, if anybody does."""
-        found = self._clusters.get(cluster)
-        return found.of(user) if found is not None else None
+        self._by_cluster = by_cluster
 
     async def verify(self, login: Login, client_id: int = 0) -> Verdict:
-        """Decide about a login, count it and tell who listens."""
-        verifier = self.of(login.cluster, login.user)
+        """Decide about a login, count it and note it."""
+        user = login.user.decode("utf-8", "surrogateescape")
+        kind = self._kind_of(login.cluster, user)
+        verifier = self._by_cluster.get(login.cluster, {}).get(kind) if kind is not None else None
         verdict: Verdict
         if verifier is None:
             verdict = Refused(NOT_VERIFIED)
@@ -121,8 +101,16 @@ class Verifiers:
         else:
             verdict = await verifier.verify(login)
         self._count(login.cluster, verdict)
-        with contextlib.suppress(trio.WouldBlock, trio.BrokenResourceError):  # the counters have it, too
-            self._judge.send_nowait(Judged(login.cluster, login.user[:MAX_USER], client_id, verdict))
+        self._audit.note(
+            "login_verified",
+            cluster=login.cluster,
+            user=login.user[:MAX_USER].decode("utf-8", "backslashreplace"),
+            client=client_id,
+            by=kind.value if kind is not None else "",
+            verdict="accepted" if isinstance(verdict, Accepted) else "refused",
+            why=verdict.why if isinstance(verdict, Refused) else "",
+            principal=verdict.principal,
+        )
         return verdict
 
     def _count(self, cluster: str, verdict: Verdict) -> None:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar, TypeVarTuple
 import trio
 
 from shardproxy.dataplane import _native
-from shardproxy.dataplane._native import Abandoned, ClientDid, Offloaded
+from shardproxy.dataplane._native import Abandoned, AccessEvent, ClientDid, Offloaded
 from shardproxy.dataplane.events import Event, Events
 from shardproxy.dataplane.spec import ClusterSpec, spec_encode
 from shardproxy.dataplane.statistics import Statistics
@@ -20,7 +20,7 @@ from shardproxy.model import Address
 from shardproxy.model.board import Board
 from shardproxy.model.health import Busy, NodeDown, PoolKey, Standing
 
-__all__ = ["Abandoned", "BoundEndpoint", "ClientDid", "DataPlane", "Event", "Offloaded"]
+__all__ = ["Abandoned", "AccessEvent", "BoundEndpoint", "ClientDid", "DataPlane", "Event", "Offloaded"]
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -139,6 +139,16 @@ class DataPlane:
     def hints(self) -> trio.MemoryReceiveChannel[Address]:
         """Nodes that workers just lost or could not reach; filled while `events` is read, not with all."""
         return self._events.hints
+
+    @property
+    def access_events(self) -> trio.MemoryReceiveChannel[AccessEvent]:
+        """Who came in and who was kept out; filled while `events` is read. One reader only."""
+        return self._events.accesses
+
+    @property
+    def accesses_lost(self) -> int:
+        """How many of these nobody was told of, as too many waited."""
+        return self._events.accesses_lost + self.statistics().access_untold
 
     @property
     def down(self) -> Board[PoolKey, NodeDown]:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Final, Self, final
 __all__ = [
     "VERSION",
     "Abandoned",
+    "AccessEvent",
     "ClientDid",
     "DataPlane",
     "NodeDown",
@@ -121,6 +122,55 @@ class ClientDid:
     def what(self) -> str: ...
 
 @final
+class AccessEvent:
+    """Who came in or was kept out, and why. Holds no secret."""
+
+    __hash__: ClassVar[None]  # type: ignore[assignment]
+    def __new__(
+        cls,
+        cluster: str,
+        endpoint: str,
+        kind: str,
+        client_id: int,
+        address: str,
+        user: str,
+        why: str,
+        object: bytes,
+        context: str,
+    ) -> Self: ...
+    @property
+    def cluster(self) -> str: ...
+    @property
+    def endpoint(self) -> str:
+        """Its kind: configuration, primary or reader."""
+
+    @property
+    def kind(self) -> str:
+        """What happened, in one word: login, login_refused, denied, session_ended, connection_refused,
+        handshake_failed, header_refused or rules_changed.
+        """
+
+    @property
+    def client_id(self) -> int:
+        """0 where it was no client yet."""
+
+    @property
+    def address(self) -> str: ...
+    @property
+    def user(self) -> str:
+        """As whom, or as whom it wanted to; empty where nobody has said."""
+
+    @property
+    def why(self) -> str: ...
+    @property
+    def object(self) -> bytes:
+        """The command, key or channel, cut to 256 bytes."""
+
+    @property
+    def context(self) -> str:
+        """`toplevel` or `multi`."""
+
+@final
 class OutOfFiles:
     """Something could not be opened for want of a file descriptor; no node is to blame."""
 
@@ -172,7 +222,9 @@ class DataPlane:
     def fileno(self) -> int:
         """An eventfd that is readable while `take` has something."""
 
-    def take(self) -> list[Offloaded | Abandoned | NodeLost | NodeDown | ClientDid | OutOfFiles]:
+    def take(
+        self,
+    ) -> list[Offloaded | Abandoned | NodeLost | NodeDown | ClientDid | AccessEvent | OutOfFiles]:
         """What has happened since the last call, in its order.
 
         An `Abandoned` comes after its `Offloaded`. A node that is down is told once, and once when it is not

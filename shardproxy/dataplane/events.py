@@ -2,6 +2,7 @@
 
 workers ─ one queue ─> take ─┬─ NodeLost ─> hints ─> health
                              ├─ NodeDown ─> down: a board
+                             ├─ AccessEvent ─> access: who came in, who was kept out
                              ├─ OutOfFiles ─> the log
                              └─ Offloaded, Abandoned, ClientDid ─> who iterates
 """
@@ -16,7 +17,15 @@ from typing import TYPE_CHECKING, TypeAlias
 import structlog
 import trio
 
-from shardproxy.dataplane._native import Abandoned, ClientDid, NodeDown, NodeLost, Offloaded, OutOfFiles
+from shardproxy.dataplane._native import (
+    Abandoned,
+    AccessEvent,
+    ClientDid,
+    NodeDown,
+    NodeLost,
+    Offloaded,
+    OutOfFiles,
+)
 from shardproxy.model import Address
 from shardproxy.model.board import Board
 from shardproxy.model.health import NodeDown as Down
@@ -26,6 +35,7 @@ if TYPE_CHECKING:
     from shardproxy.dataplane import _native
 
 MAX_HINTS = 256  # not taken yet; more say nothing new
+MAX_ACCESSES = 4096  # not taken yet; more are counted, and lost
 FILES_TOLD = 60.0  # seconds until the log is told again that there are no descriptors
 FILES_ADVICE = "raise LimitNOFILE= (systemd) or `ulimit -Hn`, or lower limits.clients or limits.dedicated"
 
@@ -42,6 +52,8 @@ class Events(AsyncIterator[Event]):
         self._waiting: deque[Event] = deque()
         self._ended = False
         self._hint, self.hints = trio.open_memory_channel[Address](MAX_HINTS)
+        self._access, self.accesses = trio.open_memory_channel[AccessEvent](MAX_ACCESSES)
+        self.accesses_lost = 0
         self.down: Board[PoolKey, Down] = Board()
         self._strangers: dict[PoolKey, str] = {}  # that the log knows, and why they are
         self._files_told = float("-inf")  # when the log was told that there are none
@@ -62,6 +74,8 @@ class Events(AsyncIterator[Event]):
                 self._pass_hint(event)
             elif isinstance(event, NodeDown):
                 self._show_down(event)
+            elif isinstance(event, AccessEvent):
+                self._pass_access(event)
             elif isinstance(event, OutOfFiles):
                 self._tell_out_of_files(event)
             else:
@@ -75,6 +89,12 @@ class Events(AsyncIterator[Event]):
             log.warning("node is a stranger", cluster=lost.cluster, node=lost.address, why=lost.why)
         with contextlib.suppress(trio.WouldBlock, trio.BrokenResourceError):  # they only save time
             self._hint.send_nowait(address)
+
+    def _pass_access(self, event: AccessEvent) -> None:
+        try:
+            self._access.send_nowait(event)
+        except (trio.WouldBlock, trio.BrokenResourceError):
+            self.accesses_lost += 1
 
     def _show_down(self, node: NodeDown) -> None:
         key = (node.cluster, Address.parse(node.address))

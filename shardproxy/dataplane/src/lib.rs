@@ -56,4 +56,4 @@ mod waiting;
 mod worker;
 
 pub use model::Cluster;
-pub use plane::{ApplyError, ClientDid, Event, Loss, NodeDown, NodeLost, Offload, Plane};
+pub use plane::{Access, AccessEvent, ApplyError, ClientDid, Event, Loss, NodeDown, NodeLost, Offload, Plane};

@@ -24,7 +24,7 @@ use crate::shared::{worker_of, Paused, Shared};
 use crate::sync::lock;
 use crate::worker::{Chore, Mailbox, Message, Worker};
 
-pub use crate::shared::{ClientDid, Event, Loss, NodeDown, NodeLost, Offload};
+pub use crate::shared::{Access, AccessEvent, ClientDid, Event, Loss, NodeDown, NodeLost, Offload};
 
 #[cfg(test)]
 mod tests;
@@ -211,8 +211,12 @@ impl Plane {
             }
         }
         self.acceptor.count_refused(&mut clusters);
+        let accesses = shared.events.accesses();
+        let accesses: Vec<_> =
+            accesses.iter().map(|((cluster, kind, of), count)| json!([cluster, kind, of, count])).collect();
         json!({
             "workers": workers, "clusters": clusters, "buffers": shared.buffers().0, "epoch": epochs,
+            "access_untold": shared.events.untold(), "accesses": accesses,
             "dedicated": shared.dedicated.taken(), "lacking": shared.lacking.load(Relaxed),
         })
     }

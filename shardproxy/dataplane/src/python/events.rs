@@ -129,6 +129,45 @@ impl ClientDid {
     }
 }
 
+/// Who came in or was kept out, and why.
+#[pyclass(frozen, get_all, eq, module = "shardproxy.dataplane._native")]
+#[derive(PartialEq)]
+pub struct AccessEvent {
+    cluster: String,
+    endpoint: String,
+    kind: String,
+    client_id: u64,
+    address: String,
+    user: String,
+    why: String,
+    object: Vec<u8>,
+    context: String,
+}
+
+#[pymethods]
+impl AccessEvent {
+    #[new]
+    #[allow(clippy::too_many_arguments)] // they are its fields
+    const fn new(
+        cluster: String,
+        endpoint: String,
+        kind: String,
+        client_id: u64,
+        address: String,
+        user: String,
+        why: String,
+        object: Vec<u8>,
+        context: String,
+    ) -> Self {
+        Self { cluster, endpoint, kind, client_id, address, user, why, object, context }
+    }
+
+    fn __repr__(&self) -> String {
+        let Self { cluster, kind, address, user, why, .. } = self;
+        format!("AccessEvent(cluster={cluster:?}, kind={kind:?}, address={address:?}, user={user:?}, why={why:?})")
+    }
+}
+
 /// Something could not be opened for want of a file descriptor.
 #[pyclass(frozen, get_all, eq, module = "shardproxy.dataplane._native")]
 #[derive(PartialEq)]
@@ -173,6 +212,20 @@ pub fn told(py: Python<'_>, event: Event) -> PyResult<Py<PyAny>> {
         }
         Event::NodeDown(down) => {
             Py::new(py, NodeDown { cluster: down.cluster, address: down.address, why: down.why })?.into_any()
+        }
+        Event::Access(event) => {
+            let event = AccessEvent {
+                cluster: event.cluster,
+                endpoint: event.endpoint.to_owned(),
+                kind: event.kind.name().to_owned(),
+                client_id: event.client_id,
+                address: event.address,
+                user: event.user,
+                why: event.why,
+                object: event.object,
+                context: if event.is_in_multi { "multi" } else { "toplevel" }.to_owned(),
+            };
+            Py::new(py, event)?.into_any()
         }
         Event::OutOfFiles(what) => Py::new(py, OutOfFiles { what })?.into_any(),
         Event::ClientDid(did) => {

@@ -221,6 +221,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<events::Abandoned>()?;
     module.add_class::<events::NodeLost>()?;
     module.add_class::<events::NodeDown>()?;
+    module.add_class::<events::AccessEvent>()?;
     module.add_class::<events::ClientDid>()?;
     module.add_class::<events::OutOfFiles>()?;
     module.add_class::<placer::Placer>()?;

@@ -21,6 +21,7 @@ pub enum Event {
     NodeLost(NodeLost),
     NodeDown(NodeDown),
     ClientDid(ClientDid),
+    Access(Box<AccessEvent>),
     /// Something could not be opened for want of a file descriptor; the first of what could not since the last one.
     OutOfFiles(String),
 }
@@ -82,6 +83,73 @@ pub struct ClientDid {
     pub what: &'static str,
 }
 
+/// Who came in or was kept out, and why: for the audit log and for ACL LOG. Holds no secret.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AccessEvent {
+    pub cluster: String,
+    /// Its kind.
+    pub endpoint: &'static str,
+    pub kind: Access,
+    /// 0: it was no client yet.
+    pub client_id: u64,
+    pub address: String,
+    /// As whom, or as whom it wanted to; empty where nobody has said.
+    pub user: String,
+    /// A word or a sentence that stays the same from case to case.
+    pub why: String,
+    /// The command, key or channel; the first `MAX_OBJECT` bytes.
+    pub object: Vec<u8>,
+    /// Whether it was within a transaction.
+    pub is_in_multi: bool,
+}
+
+impl AccessEvent {
+    pub const MAX_OBJECT: usize = 256;
+
+    /// Of what something was denied; nothing where nothing was.
+    fn denied_what(&self) -> &'static str {
+        let known = ["command", "key", "channel", "auth"];
+        let what = known.into_iter().find(|known| self.kind == Access::Denied && *known == self.why);
+        what.unwrap_or_default()
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Access {
+    #[default]
+    Login,
+    LoginRefused,
+    /// A command, key or channel that is not the user's.
+    Denied,
+    /// It was logged in for as long as that lasts.
+    SessionEnded,
+    /// Nobody may connect from there.
+    ConnectionRefused,
+    HandshakeFailed,
+    /// What a load balancer says of its client.
+    HeaderRefused,
+    /// Closed, as the users or the rules have changed.
+    RulesChanged,
+}
+
+impl Access {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Login => "login",
+            Self::LoginRefused => "login_refused",
+            Self::Denied => "denied",
+            Self::SessionEnded => "session_ended",
+            Self::ConnectionRefused => "connection_refused",
+            Self::HandshakeFailed => "handshake_failed",
+            Self::HeaderRefused => "header_refused",
+            Self::RulesChanged => "rules_changed",
+        }
+    }
+}
+
+/// How often: by cluster, what happened, and of what is denied, what of.
+pub type Accesses = BTreeMap<(String, &'static str, &'static str), u64>;
+
 /// Nodes that are down, and why, by cluster and address.
 pub type Down = BTreeMap<(String, String), String>;
 
@@ -91,6 +159,7 @@ struct Waiting {
     offloads: usize,
     losses: usize,
     acts: usize,
+    accesses: usize,
     lacks: usize,
 }
 
@@ -101,6 +170,10 @@ pub struct Events {
     tokens: AtomicU64,
     /// Bytes of commands that nobody waits for any more, as long as they may lie here.
     abandoned: AtomicUsize,
+    /// Of who came in or was kept out: how many nobody was told of, as too many waited.
+    untold: AtomicU64,
+    /// All of them: by cluster, what happened, and of what is denied, what of.
+    accesses: Mutex<Accesses>,
     pub wakeup: EventFd,
 }
 
@@ -111,6 +184,8 @@ impl Events {
             told_down: Mutex::default(),
             tokens: AtomicU64::new(1),
             abandoned: AtomicUsize::new(0),
+            untold: AtomicU64::new(0),
+            accesses: Mutex::default(),
             wakeup: EventFd::new()?,
         })
     }
@@ -158,6 +233,23 @@ impl Events {
 
     pub fn report(&self, did: ClientDid) {
         self.push(Event::ClientDid(did), NOTICES, |waiting| &mut waiting.acts);
+    }
+
+    /// Tell who came in or was kept out, unless too many such wait; those are counted.
+    pub fn tell_access(&self, event: AccessEvent) {
+        let of = (event.cluster.clone(), event.kind.name(), event.denied_what());
+        *lock(&self.accesses).entry(of).or_default() += 1;
+        if !self.push(Event::Access(Box::new(event)), NOTICES, |waiting| &mut waiting.accesses) {
+            self.untold.fetch_add(1, Relaxed);
+        }
+    }
+
+    pub fn accesses(&self) -> Accesses {
+        lock(&self.accesses).clone()
+    }
+
+    pub fn untold(&self) -> u64 {
+        self.untold.load(Relaxed)
     }
 
     /// There is no descriptor for this.
@@ -219,11 +311,15 @@ mod tests {
             events.lose(lost());
             events.lack("a client".into());
             events.report(ClientDid { cluster: "c".into(), address: "a:1".into(), what: "binary protocol" });
+            events.tell_access(AccessEvent::default());
         }
         let fit = (0..=OFFLOADS).filter(|_| offload(&events)).count();
         events.abandon(7, 0);
         let taken = events.take();
-        assert_eq!((fit, taken.len()), (OFFLOADS, OFFLOADS + 2 * NOTICES + 2));
+        assert_eq!((fit, taken.len()), (OFFLOADS, OFFLOADS + 3 * NOTICES + 2));
+        assert_eq!(events.untold(), 1);
+        let of = (String::new(), "login", "");
+        assert_eq!(events.accesses(), Accesses::from([(of, NOTICES as u64 + 1)]), "all are counted");
         assert!(matches!(taken.last(), Some(Event::Abandoned(7))), "it always has room");
         assert!(offload(&events), "there is room again");
         events.lose(lost());

@@ -124,7 +124,11 @@ impl<'a> World<'a> {
             match event {
                 Event::Offloaded(offload) => self.offloads.push_back(offload),
                 Event::Abandoned(token) => self.offloads.retain(|waiting| waiting.token != token),
-                Event::NodeLost(_) | Event::NodeDown(_) | Event::ClientDid(_) | Event::OutOfFiles(_) => {}
+                Event::NodeLost(_)
+                | Event::NodeDown(_)
+                | Event::ClientDid(_)
+                | Event::Access(_)
+                | Event::OutOfFiles(_) => {}
             }
         }
         self.check();
