@@ -270,7 +270,9 @@ async def test_an_answer_of_another_kind_refuses(content: bytes) -> None:
 
 
 class Handler(BaseHTTPRequestHandler):
-    status, content, headers_more = 200, YES, ()
+    status = 200
+    content = YES
+    more: tuple[tuple[str, str], ...] = ()
     seen: list[tuple[str, bytes]]
 
     def do_POST(self) -> None:
@@ -278,7 +280,7 @@ class Handler(BaseHTTPRequestHandler):
         self.seen.append((self.path, body))
         self.send_response(self.status)
         self.send_header("Content-Length", str(len(self.content)))
-        for name, value in self.headers_more:
+        for name, value in self.more:
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(self.content)
@@ -296,7 +298,9 @@ def log_lines() -> Iterator[list[Any]]:
 @pytest.fixture
 def server() -> Iterator[tuple[str, type[Handler]]]:
     class Mine(Handler):
-        seen = []
+        pass
+
+    Mine.seen = []
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Mine) as http:
         thread = threading.Thread(target=http.serve_forever)
@@ -340,7 +344,7 @@ async def test_another_answer_is_none(
     why: str,
 ) -> None:
     url, handler = server
-    handler.status, handler.content, handler.headers_more = status, content, more  # type: ignore[assignment]
+    handler.status, handler.content, handler.more = status, content, more
     async with poster() as one:
         with pytest.raises(VerifierError, match=why):
             await one.post(url, {}, 5)

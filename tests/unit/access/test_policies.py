@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -80,7 +81,7 @@ def test_policies_decide(statements: list[Statement], is_allowed: bool) -> None:
         ),
     ],
 )
-def test_resources_have_the_names_aws_gives_them(options: dict[str, object], cluster: str, user: str) -> None:
+def test_resources_have_the_names_aws_gives_them(options: dict[str, Any], cluster: str, user: str) -> None:
     token = token_read(token_of(**options))
     assert (cluster_arn(token, ACCOUNT), user_arn(token, ACCOUNT)) == (cluster, user)
 
