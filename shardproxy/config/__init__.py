@@ -13,7 +13,7 @@ from shardproxy.config.failure import FailureAction, OnFailure
 from shardproxy.config.hashing import Hashing, HashMethod, KeyHash
 from shardproxy.config.iam import Iam, NodeIam, NodeIdentity, Verifier
 from shardproxy.config.loading import load_config, parse_config
-from shardproxy.config.node_auth import NodeAuth
+from shardproxy.config.node_auth import NodeAuth, PasswordAuth
 from shardproxy.config.replication import Failover, Replication, Writes
 from shardproxy.config.root import Config, Log, LogFormat, LogLevel
 from shardproxy.config.schema import schema, schema_text
@@ -45,6 +45,7 @@ __all__ = [
     "NodeIam",
     "NodeIdentity",
     "OnFailure",
+    "PasswordAuth",
     "Problem",
     "ReadFrom",
     "RedisCluster",

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from shardproxy.config.access import Access, access_short
 from shardproxy.config.base import Section, refused
 from shardproxy.config.commands import Commands
 from shardproxy.config.durations import PositiveDuration
@@ -15,7 +16,7 @@ from shardproxy.config.failure import OnFailure, on_failure_short
 from shardproxy.config.families import Family, KeyFamily
 from shardproxy.config.hashing import Hashing, HashMethod, as_hashing, why_not_placed
 from shardproxy.config.limits import ClusterLimits
-from shardproxy.config.node_auth import NodeAuth
+from shardproxy.config.node_auth import NodeAuth, PasswordAuth
 from shardproxy.config.nodes import MemcachedNode, NodeType, short
 from shardproxy.config.replication import Failover, Replication, Writes
 from shardproxy.config.shards import MAX_SHARDS, RedisShard
@@ -68,6 +69,9 @@ class _Cluster(Section):
     """How much clients and requests may take."""
     timeouts: ClusterTimeouts = ClusterTimeouts()
     """How long connecting, answering and idling may take."""
+    access: Annotated[Access, access_short()] | None = None
+    """Who may use the cluster: users and their rights, or `open` where nobody has to log in. It has to be
+    said where an endpoint is not on loopback."""
 
 
 class RedisCluster(_Cluster):
@@ -201,17 +205,25 @@ class MemcachedCluster(_Cluster):
     """The nodes. Each is a shard of its own: memcached does not replicate."""
     on_failure: Annotated[OnFailure, on_failure_short()] = OnFailure()
     """What happens to the keys of a node that is down: `miss`, `rehash` or `gutter`."""
-    node_auth: NodeAuth | None = None
+    node_auth: PasswordAuth | None = None
     """How the proxy logs in to the nodes (memcached -Y)."""
-    client_auth: NodeAuth | None = None
-    """What clients must log in with, as memcached -Y asks for it. Default: nothing."""
+    client_auth: PasswordAuth | None = None
+    """What clients must log in with, as memcached -Y asks for it: in short for `access` with one user."""
+
+    @model_validator(mode="after")
+    def _users_fit_memcached(self) -> Self:
+        if self.access is None:
+            return self
+        if self.client_auth is not None:
+            raise refused("client_auth and access say the same", "list that user under access: users:, too")
+        if self.access.iam is not None or self.access.verifier is not None:
+            raise refused("memcached's clients log in with passwords alone", "leave out iam and verifier")
+        return self
 
     @model_validator(mode="after")
     def _logins_have_names(self) -> Self:
         for key in ("node_auth", "client_auth"):
-            auth: NodeAuth | None = getattr(self, key)
-            if auth is not None and auth.iam is not None:
-                raise refused(f"{key} cannot be iam: memcached knows no tokens", "write a password")
+            auth: PasswordAuth | None = getattr(self, key)
             if auth is not None and auth.username is None:
                 raise refused(f"{key} needs a username: memcached knows no other login", "add username: app")
         return self

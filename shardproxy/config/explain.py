@@ -15,6 +15,7 @@ from shardproxy.config.clusters import MemcachedCluster, RedisCluster
 from shardproxy.config.document import Document
 from shardproxy.config.errors import Problem
 from shardproxy.config.families import FORMS, FamilyPreset, FamilyRule
+from shardproxy.config.node_auth import PasswordAuth
 from shardproxy.config.root import Config
 from shardproxy.config.secrets import Secret
 
@@ -40,10 +41,18 @@ MISSING = {
     "policies": "write {effect: allow, actions: [elasticache:Connect], resources: [arn:aws:...]}",
     "principal": "say whose key it is, as in arn:aws:iam::123456789012:role/app",
     "effect": "write allow or deny",
+    "iam": "write {keys: /etc/shardproxy/iam.yaml}",
+    "verifier": "write {url: https://logins.example.com/verify}",
+    "url": "write it like https://logins.example.com/verify",
+    "keys": "name the file with the access keys, as in /etc/shardproxy/iam.yaml",
     "node_auth": "write {username: proxy, password: {file: /run/secrets/redis-password}}",
     "reads": "write {from: primary}",
     "writes": "write {wait: 1}",
     "failover": "write {enabled: true}",
+    "access": "write {users: [{name: app, passwords: [{file: /run/secrets/app-password}]}]}, or open",
+    "users": "write - {name: app, passwords: [{file: /run/secrets/app-password}]}",
+    "passwords": "write [{sha256: ...}] or [{file: /run/secrets/app-password}]",
+    "groups": "write - {name: team, users: [...]}, and groups: [team] under the access of a cluster",
     "commands": "write {deny: [keys], allow: [config|set], rename: {flushall: wipe}}",
     "rename": "write {flushall: wipe}: the command, and the name clients know it under",
     "key_families": 'write - rq for a preset, or - {match: "bull:{queue}:*", hash: "{queue}"}',
@@ -65,10 +74,18 @@ STRAY: dict[tuple[type[Section], str] | str, str] = {
     (RedisCluster, "hashing"): "hashing is for memcached; Redis keys go by slots",
     (MemcachedCluster, "shards"): "a memcached cluster lists its nodes directly: nodes: [...]",
     (MemcachedCluster, "reads"): "memcached nodes have no replicas to read from",
+    (PasswordAuth, "iam"): "memcached knows no tokens: write a password",
     (MemcachedCluster, "pubsub"): "memcached has no channels",
     (FamilyRule, "queues"): "queues are named with preset: celery",
     (FamilyPreset, "match"): "a rule of your own is an entry of its own: - {match: ..., hash: ...}",
     "replicas": "list them under nodes: the first is the primary, the others are replicas",
+    "users_file": "it stands under the access of a cluster: access: {users_file: users.yaml}",
+    "requirepass": "write access: {users: [{name: default, passwords: [{file: ...}]}]}",
+    "redis_auth": "write access: {users: [{name: default, passwords: [{file: ...}]}]}",
+    "acl": "write access: {users: [{name: app, passwords: [...], rules: ...}]}",
+    "aclfile": "write access: {users_file: users.yaml}",
+    "password": "write passwords: [{file: ...}]",
+    "access_string": "write rules:",
     "listen": "the addresses applications connect to stand under endpoints",
     "servers": "use nodes",
     "rename_commands": "write commands: {rename: {flushall: wipe}}",
@@ -94,7 +111,7 @@ MESSAGES = {
 
 
 def explain(error: ValidationError, document: Document, root: type[Section] = Config) -> Iterator[Problem]:
-    """Say every error of a validation in the user's words; `root` is what was validated."""
+    """Say every error of a validation in the user's words; `root` is what the document was read as."""
     for details in error.errors(include_url=False):
         if details["type"] == "too_short" and details["input"]:
             continue  # it has entries, all broken, and each is reported by itself
@@ -120,12 +137,7 @@ def _explain(error: ErrorDetails, document: Document, root: type[Section]) -> Pr
 
 
 def _words(
-    kind: str,
-    context: Mapping[str, Any],
-    error: ErrorDetails,
-    loc: Path,
-    is_key: bool,
-    root: type[Section],
+    kind: str, context: Mapping[str, Any], error: ErrorDetails, loc: Path, is_key: bool, root: type[Section]
 ) -> tuple[str, str | None]:
     """Return message and hint."""
     if kind == REFUSED:
@@ -165,6 +177,10 @@ def _hint_for_pattern(loc: Path, is_key: bool) -> tuple[str, str | None]:
         )
     if loc[-1] == "file":
         return "must be an absolute path", "as in /run/secrets/redis-password"
+    if loc[-1] in PATTERNS:
+        return PATTERNS[str(loc[-1])]
+    if loc[-1] == "sha256":
+        return "is not a SHA-256", "64 hexadecimal digits, as from: printf %s 'the password' | sha256sum"
     if loc[-1] == "state":
         return "must be an absolute path", "as in /var/lib/shardproxy/state.json"
     if "admin_names" in loc:
@@ -174,8 +190,6 @@ def _hint_for_pattern(loc: Path, is_key: bool) -> tuple[str, str | None]:
             "is not a name for a shard",
             "use 1-64 letters, digits, dots, - and _, not digits alone: a number is a shard's number",
         )
-    if loc[-1] in PATTERNS:
-        return PATTERNS[str(loc[-1])]
     if loc[-1] == "env":
         return "is not the name of an environment variable", "as in REDIS_PASSWORD"
     return "cannot have spaces", None

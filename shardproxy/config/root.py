@@ -10,18 +10,21 @@ from pydantic import (
     Field,
     ModelWrapValidatorHandler,
     PlainValidator,
+    PrivateAttr,
     ValidationError,
     WithJsonSchema,
     model_validator,
 )
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
+from shardproxy.config.access import MAX_GROUPS, Group
 from shardproxy.config.addresses import DEFAULT_ADMIN, Listener
 from shardproxy.config.admin import AdminAccess, Audit
 from shardproxy.config.base import Section, refused
 from shardproxy.config.checks import findings
 from shardproxy.config.clusters import Cluster, MemcachedCluster, RedisCluster
 from shardproxy.config.limits import ProcessLimits
+from shardproxy.config.source import Source
 from shardproxy.config.timeouts import ProcessTimeouts
 from shardproxy.model import Topology
 
@@ -108,8 +111,22 @@ class Config(Section):
     """Limits of the whole process."""
     timeouts: ProcessTimeouts = ProcessTimeouts()
     """Deadlines of the whole process."""
+    groups: Annotated[tuple[Group, ...], Field(max_length=MAX_GROUPS)] = ()
+    """Groups of users, for clusters that name them under `access`."""
     clusters: Annotated[dict[ClusterName, Cluster], Field(min_length=1)]
     """The clusters this process serves, by name."""
+
+    _source: Source = PrivateAttr(default_factory=Source)
+
+    @property
+    def source(self) -> Source:
+        """The file, and where in it everything stands."""
+        return self._source
+
+    def read_from(self, source: Source) -> Self:
+        """Note where this was read from."""
+        self._source = source
+        return self
 
     def topologies(self) -> tuple[Topology, ...]:
         """Say for every cluster who owns which slots, as the file has it. Epoch 0."""

@@ -16,11 +16,15 @@ from shardproxy.config import (
     Credentials,
     HashMethod,
     MemcachedCluster,
+    NodeAuth,
     NodeIdentity,
+    PasswordAuth,
     RedisCluster,
 )
 from shardproxy.config.clusters import DATABASES, SlotRule
+from shardproxy.config.files import FilesRead
 from shardproxy.dataplane.memcached import VERSION, DiscoverySpec, MemcachedSpec, memcached_spec
+from shardproxy.dataplane.users import AccessSpec, ProxyUser, access_spec
 from shardproxy.model import Address, Node, Shard, Topology
 from shardproxy.model.health import EngineLimits
 from shardproxy.model.replication import ShardKey
@@ -36,20 +40,34 @@ class ClusterSettings:
     config: Cluster
     version: str  # of its engines, as clients are told
     credentials: Credentials | None = None
-    client_credentials: Credentials | None = None  # what its clients log in with, if they must
     zone: str | None = None  # of the proxy
     iam: NodeIdentity | None = None  # what tokens for its nodes are signed with, in place of credentials
+    users: tuple[ProxyUser, ...] = ()  # none where nobody has to log in
 
     @classmethod
-    def read(cls, config: Cluster, version: str, zone: str | None = None) -> ClusterSettings:
-        """Read the secrets of a cluster now; raise SecretError."""
-        login = config.node_auth.read() if config.node_auth else None
+    def read(
+        cls,
+        config: Cluster,
+        version: str,
+        zone: str | None = None,
+        users: tuple[ProxyUser, ...] = (),
+        files: FilesRead | None = None,
+    ) -> ClusterSettings:
+        """Read the secrets of a cluster now, but for those of its users; raise SecretError."""
+        login = _login(config.node_auth, files or FilesRead())
         credentials = login if isinstance(login, Credentials) else None
         iam = login if isinstance(login, NodeIdentity) else None
         if isinstance(config, RedisCluster):
-            return cls(config, version, credentials, zone=zone, iam=iam)
-        clients = config.client_auth.read_password() if config.client_auth else None
-        return cls(config, VERSION, credentials, clients)
+            return cls(config, version, credentials, zone=zone, iam=iam, users=users)
+        return cls(config, VERSION, credentials, users=users)
+
+
+def _login(auth: NodeAuth | PasswordAuth | None, files: FilesRead) -> Credentials | NodeIdentity | None:
+    if auth is None:
+        return None
+    for file in auth.files:
+        files.note(file)
+    return auth.read()
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +158,7 @@ class ClusterSpec(TypedDict):
     limits: dict[str, int]
     timeouts: dict[str, float]
     node_auth: NodeAuthSpec
+    access: NotRequired[AccessSpec]  # nothing = nobody has to log in
     memcached: NotRequired[MemcachedSpec]
 
 
@@ -192,6 +211,8 @@ def cluster_spec(
     )
     if settings.iam is not None:
         spec["node_auth"]["renew"] = LOGIN_LASTS / 2
+    if (access := access_spec(settings.users)) is not None:
+        spec["access"] = access
     if isinstance(config, RedisCluster):
         spec["max_staleness"] = config.reads.max_staleness
         spec["wait_timeout"] = config.writes.timeout
@@ -200,7 +221,7 @@ def cluster_spec(
         spec["strict"] = config.slots is SlotRule.STRICT
         spec["databases"] = config.databases or DATABASES
     if isinstance(config, MemcachedCluster):
-        spec["memcached"] = memcached_spec(config, settings.client_credentials, discovery)
+        spec["memcached"] = memcached_spec(config, discovery)
         spec["shards"] += [_spare(node.node()) for node in config.on_failure.gutter]
     return spec
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from shardproxy.config import Config, SecretError
+from shardproxy.config import Config, ConfigError, SecretError
+from shardproxy.config.files import FilesRead
+from shardproxy.config.users import UsersError, users_placed
+from shardproxy.dataplane.rules import Rules, rules_of_package
 from shardproxy.dataplane.spec import ClusterSettings
+from shardproxy.dataplane.users import users_read
 
 
 class SettingsError(Exception):
@@ -14,15 +18,26 @@ class SettingsError(Exception):
         self.reasons = reasons
 
 
-def settings_read(config: Config, version: str) -> dict[str, ClusterSettings]:
-    """Read the settings and secrets of every cluster; raise SettingsError."""
+def settings_read(
+    config: Config, version: str, *, rules: Rules | None = None, files: FilesRead | None = None
+) -> dict[str, ClusterSettings]:
+    """Read the settings and secrets of every cluster; raise SettingsError.
+
+    In `files` is noted which files they were read from, also when they are refused.
+    """
+    rules, files = rules or rules_of_package(), FilesRead() if files is None else files
     reasons: list[str] = []
     settings = {}
     for name, cluster in config.clusters.items():
         try:
-            settings[name] = ClusterSettings.read(cluster, version, config.zone)
+            users = users_read(cluster, users_placed(config, name, files), rules, files)
+        except (ConfigError, UsersError) as error:
+            reasons += error.reasons
+            users = ()
+        try:
+            settings[name] = ClusterSettings.read(cluster, version, config.zone, users, files)
         except SecretError as error:
             reasons.append(f"clusters.{name}.node_auth: {error}")
     if reasons:
-        raise SettingsError(tuple(reasons))
+        raise SettingsError(tuple(dict.fromkeys(reasons)))
     return settings

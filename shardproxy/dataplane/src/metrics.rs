@@ -8,9 +8,11 @@ use serde_json::{json, Map, Value};
 
 use crate::sync::lock;
 
+mod access;
 mod liberties;
 mod slow;
 
+pub use access::AccessCounts;
 pub use liberties::{shape, Liberties};
 pub use slow::{Slow, Stance, Standing};
 
@@ -104,6 +106,7 @@ pub struct ClusterMetrics {
     pub waiting: Counter,
     /// What several shards would refuse.
     pub liberties: Liberties,
+    pub access: AccessCounts,
     latency: [Histogram; CLASSES.len()],
     commands: Box<[[Counter; 2]]>,
 }
@@ -122,10 +125,12 @@ pub enum CloseReason {
     Buffers,
     Drain,
     Error,
+    SessionOver,
+    Rules,
 }
 
 impl CloseReason {
-    pub const ALL: [(Self, &'static str); 11] = [
+    pub const ALL: [(Self, &'static str); 13] = [
         (Self::Client, "client"),
         (Self::Quit, "quit"),
         (Self::Protocol, "protocol_error"),
@@ -137,6 +142,8 @@ impl CloseReason {
         (Self::Buffers, "buffers"),
         (Self::Drain, "drain"),
         (Self::Error, "socket_error"),
+        (Self::SessionOver, "session_over"),
+        (Self::Rules, "rules_changed"),
     ];
 }
 
@@ -161,6 +168,7 @@ impl Default for ClusterMetrics {
             fresh_reads: Counter::default(),
             held: Counter::default(),
             liberties: Liberties::default(),
+            access: AccessCounts::default(),
             latency: Default::default(),
             commands: (0..COMMANDS).map(|_| Default::default()).collect(),
         }
@@ -341,6 +349,7 @@ fn collect_cluster(parts: &[Arc<ClusterMetrics>], names: &HashMap<u16, String>) 
         "subscription_gaps": sum(|m| &m.subscription_gaps),
         "fresh_reads": sum(|m| &m.fresh_reads), "held": sum(|m| &m.held),
         "relaxed": liberties::collect(&parts.iter().map(|m| &m.liberties).collect::<Vec<_>>(), names),
+        "access": access::collect(&parts.iter().map(|m| &m.access).collect::<Vec<_>>()),
         "commands": commands, "latency": latency,
     })
 }

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::durations::{seconds, time_limit, wrapping_micros};
 use super::families::{Families, FamilySpec};
-use super::{MemcachedSpec, Placement, Terms};
+use super::{AccessSpec, MemcachedSpec, Placement, Terms};
 use crate::command::Overrides;
 use crate::hash::{self, SLOTS};
 use crate::net::Address;
@@ -66,6 +66,9 @@ pub struct ClusterSpec {
     pub node_auth: NodeAuth,
     #[serde(default)]
     pub memcached: MemcachedSpec,
+    /// None: nobody has to say who it is.
+    #[serde(default)]
+    pub access: Option<AccessSpec>,
 }
 
 const fn one_second() -> Duration {

@@ -1,5 +1,6 @@
 //! What a worker routes by, as the control plane described it. Frozen values.
 
+mod access;
 mod cluster;
 mod durations;
 mod families;
@@ -10,6 +11,7 @@ mod speech;
 mod terms;
 mod topic;
 
+pub use access::{AccessSpec, UserSpec, DEFAULT_USER};
 pub use cluster::{
     Cluster, ClusterSpec, EndpointKind, EngineKind, Limits, NodeAuth, Reads, ShardSpec, Timeouts, NO_SHARD,
 };

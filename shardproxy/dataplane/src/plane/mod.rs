@@ -20,7 +20,7 @@ use crate::glob::{self, TooCostly};
 use crate::metrics::Standing;
 use crate::model::{digest_of, Cluster, Kind};
 use crate::net::{Address, Resolver};
-use crate::shared::{worker_of, Paused, Shared};
+use crate::shared::{worker_of, Paused, Ruled, Shared};
 use crate::sync::lock;
 use crate::worker::{Chore, Mailbox, Message, Worker};
 
@@ -85,13 +85,16 @@ impl Plane {
         let _one_at_a_time = lock(&self.applying);
         let name = cluster.spec.name.clone();
         let cluster = Arc::new(cluster);
+        let known = self.shared.named(&name).map(|ruled| ruled.rights);
+        let rights = self.shared.rights_in(&cluster, &self.shared.table(), known.as_ref());
+        let rights = rights.map_err(ApplyError::Invalid)?;
         let index = {
             let mut clusters = lock(&self.shared.clusters);
             match clusters.iter().position(|(known, _)| *known == name) {
                 Some(index) => {
                     if let Some(old) = &clusters[index].1 {
-                        if cluster.spec.epoch < old.spec.epoch {
-                            let (new, old) = (cluster.spec.epoch, old.spec.epoch);
+                        if cluster.spec.epoch < old.cluster.spec.epoch {
+                            let (new, old) = (cluster.spec.epoch, old.cluster.spec.epoch);
                             return Err(ApplyError::Invalid(format!("epoch {new} of {name} is older than {old}")));
                         }
                     }
@@ -111,10 +114,11 @@ impl Plane {
             }
         }
         let prepared = self.acceptor.prepare(index, &wanted).map_err(|(address, e)| ApplyError::Listen(address, e))?;
-        lock(&self.shared.clusters)[index].1 = Some(cluster.clone());
+        let ruled = Ruled { cluster, rights };
+        lock(&self.shared.clusters)[index].1 = Some(ruled.clone());
         let (applied, acks) = sync_channel(self.mailboxes.len());
         for mailbox in &*self.mailboxes {
-            mailbox.send(Message::Apply { index, cluster: Some(cluster.clone()), applied: applied.clone() });
+            mailbox.send(Message::Apply { index, ruled: Some(ruled.clone()), applied: applied.clone() });
         }
         drop(applied);
         let bound = self.acceptor.commit(prepared);
@@ -138,7 +142,7 @@ impl Plane {
         self.acceptor.close(index);
         let (applied, _nobody_waits) = sync_channel(self.mailboxes.len());
         for mailbox in &*self.mailboxes {
-            mailbox.send(Message::Apply { index, cluster: None, applied: applied.clone() });
+            mailbox.send(Message::Apply { index, ruled: None, applied: applied.clone() });
         }
     }
 
@@ -146,7 +150,7 @@ impl Plane {
     pub fn slot_of(&self, cluster: &str, key: &[u8]) -> Option<u16> {
         let clusters = lock(&self.shared.clusters);
         let (_, served) = clusters.iter().find(|(name, _)| name == cluster)?;
-        Some(served.as_ref()?.slot_of(key))
+        Some(served.as_ref()?.cluster.slot_of(key))
     }
 
     /// Refuse clients beyond so many of all clusters together, and open no more connections of clients' own than so many;
@@ -157,10 +161,11 @@ impl Plane {
     }
 
     pub fn learn(&self, table: &[u8]) -> Result<(), String> {
+        let _one_at_a_time = lock(&self.applying); // so that every worker has the rights by the table it has
         let table = Arc::new(CommandTable::from_json(table)?);
-        self.shared.learn(table.clone());
+        let rights = self.shared.learn(&table)?;
         for mailbox in &*self.mailboxes {
-            mailbox.send(Message::Learn(table.clone()));
+            mailbox.send(Message::Learn { table: table.clone(), rights: rights.clone() });
         }
         Ok(())
     }
@@ -205,9 +210,9 @@ impl Plane {
             .collect();
         let mut clusters = shared.metrics.collect(&names_of(&shared.table()));
         let mut epochs = serde_json::Map::new();
-        for (name, cluster) in lock(&shared.clusters).iter() {
-            if let Some(cluster) = cluster {
-                epochs.insert(name.clone(), json!(cluster.spec.epoch));
+        for (name, ruled) in lock(&shared.clusters).iter() {
+            if let Some(ruled) = ruled {
+                epochs.insert(name.clone(), json!(ruled.cluster.spec.epoch));
             }
         }
         self.acceptor.count_refused(&mut clusters);

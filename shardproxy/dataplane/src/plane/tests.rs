@@ -180,8 +180,9 @@ fn an_older_epoch_is_not_gone_back_to() {
     };
     plane.apply(described(3, agreeable())).unwrap();
     let (applied, taken) = sync_channel(1);
-    let older = Some(Arc::new(described(2, 1)));
-    plane.mailboxes[0].send(Message::Apply { index: 0, cluster: older, applied });
+    let rights = plane.shared.named("c").unwrap().rights;
+    let older = Some(Ruled { cluster: Arc::new(described(2, 1)), rights });
+    plane.mailboxes[0].send(Message::Apply { index: 0, ruled: older, applied });
     taken.recv_timeout(Duration::from_secs(8)).unwrap();
     let mut client = connect(&address);
     client.write_all(b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1\r\nv\r\n").unwrap();

@@ -7,21 +7,27 @@
 //!                    └─ offload ─> trio
 //! ```
 
+mod access;
 mod block;
 mod databases;
+mod follow;
 mod hold;
 mod keyed;
 mod liberties;
 mod local;
+pub mod login;
 pub mod memcached;
 mod offload;
 mod pubsub;
+mod rejudge;
 mod split;
 mod tap;
 pub mod transaction;
 
+pub use follow::{follow, listen, Heard};
 pub use offload::heal;
 
+use access::denied;
 use databases::Named;
 use hold::{hold, unplaced};
 use keyed::{send, shard_of, slot_of_keys};
@@ -55,7 +61,7 @@ pub enum Next {
 pub fn serve(turn: &mut Turn, client: &mut Client, table: &CommandTable, request: &Request, may_learn: bool) -> Next {
     let (found, real) = admit::find(table, request);
     if let Some(command) = found.filter(|c| c.is_plain && c.accepts(request.len())) {
-        if !client.is_special && turn.is_quiet {
+        if !client.is_judged && turn.is_quiet {
             return keyed::to_shard(turn, client, &Admitted { command, request });
         }
     }
@@ -75,6 +81,9 @@ fn serve_found(
     request: &Request,
     may_learn: bool,
 ) -> Next {
+    if client.is_judged && !follow(turn, client) {
+        return Next::Close;
+    }
     match admit::judge(turn, client, table, found, request) {
         Verdict::Serve(admitted) if turn.tapping.hears(client.cluster) => tap::serve(turn, client, table, &admitted),
         Verdict::Serve(admitted) => dispatch(turn, client, &admitted),
@@ -87,6 +96,13 @@ fn serve_found(
             transaction::refused(turn, client, command);
             answer_error(turn, client, command, &text)
         }
+        Verdict::Deny(command, denial) => {
+            let text = denied(turn, client, command, request, denial);
+            transaction::refused(turn, client, command);
+            answer_error(turn, client, command, &text)
+        }
+        // who has not said who it is, has nobody asked
+        Verdict::Unknown if client.login.user.is_none() => unknown(turn, client, request, false),
         Verdict::Unknown => unknown(turn, client, request, may_learn),
     }
 }

@@ -17,7 +17,7 @@ pub fn begin(turn: &mut Turn, client: &mut Client) -> bool {
     let limit = turn.cluster(client.cluster).map_or(0, |cluster| cluster.spec.limits.client_output);
     let tapping = turn.shared.taps.add(client.cluster, turn.number, client.ticket(), limit);
     client.tap = Some(Box::new(tapping));
-    client.is_special = true;
+    client.see_whether_judged();
     true
 }
 

@@ -33,6 +33,8 @@ pub struct Offload {
     pub cluster: String,
     pub endpoint: &'static str,
     pub client_id: u64,
+    /// Who asks.
+    pub user: String,
     pub resp: u8,
     pub db: u32,
     pub local_address: String,
@@ -240,12 +242,16 @@ impl Events {
         let of = (event.cluster.clone(), event.kind.name(), event.denied_what());
         *lock(&self.accesses).entry(of).or_default() += 1;
         if !self.push(Event::Access(Box::new(event)), NOTICES, |waiting| &mut waiting.accesses) {
-            self.untold.fetch_add(1, Relaxed);
+            self.count_untold();
         }
     }
 
     pub fn accesses(&self) -> Accesses {
         lock(&self.accesses).clone()
+    }
+
+    pub fn count_untold(&self) {
+        self.untold.fetch_add(1, Relaxed);
     }
 
     pub fn untold(&self) -> u64 {
@@ -295,6 +301,7 @@ mod tests {
             cluster: String::new(),
             endpoint: "primary",
             client_id: 1,
+            user: String::new(),
             resp: 2,
             db: 0,
             local_address: String::new(),

@@ -1,5 +1,6 @@
 //! What a turn of a worker works on, beside its clients: clusters, connections to nodes, the clock, the accounts.
 
+mod access;
 mod accounts;
 mod held;
 mod left;
@@ -15,10 +16,11 @@ mod tapping;
 mod topics;
 mod waits;
 
+pub use access::TOLD;
 pub use accounts::{Accounts, Pressure};
 pub use held::{Held, Waiter};
 pub use members::Tagged;
-pub use offloaded::{Answering, Effect, Offloaded, Ticket};
+pub use offloaded::{Answering, Effect, Greeting, Offloaded, Ticket};
 pub use pubsub::{Gone, Job, PubSub, STEPS};
 pub use reign::Reign;
 pub use scripts::RunScripts;
@@ -75,6 +77,8 @@ pub struct Turn {
     pub is_quiet: bool,
     /// A request was answered by an error of the proxy's own since this was last cleared.
     pub is_refused: bool,
+    /// So many of those who came in or were kept out may be told of before the next tick.
+    pub access_left: u32,
     random: u32,
     /// Counts reads that any replica may answer, so that each has its turn.
     pub rotation: usize,
@@ -165,6 +169,7 @@ impl Turn {
             tapping: Tapping::default(),
             is_quiet: true,
             is_refused: false,
+            access_left: TOLD,
             random: 0x9e37_79b9 ^ number as u32,
             rotation: number,
         }
@@ -213,6 +218,14 @@ impl Turn {
     #[inline]
     pub fn cluster(&self, cluster: usize) -> Option<&Cluster> {
         self.served(cluster).map(|served| &*served.cluster)
+    }
+
+    /// Whether the cluster's engines are of this version or a newer one.
+    #[cold]
+    pub fn is_engine_since(&self, cluster: usize, (major, minor): (u32, u32)) -> bool {
+        let version = self.cluster(cluster).map_or("", |cluster| cluster.spec.version.as_str());
+        let mut parts = version.split('.').map(|part| part.parse().unwrap_or(0));
+        (parts.next().unwrap_or(0), parts.next().unwrap_or(0)) >= (major, minor)
     }
 
     /// What is known of a shard's primary.

@@ -11,8 +11,9 @@ use mio::Waker;
 use super::Chore;
 use crate::clients::Seat;
 use crate::command::CommandTable;
-use crate::model::{Cluster, EndpointKind};
+use crate::model::EndpointKind;
 use crate::net::Stream;
+use crate::shared::{Rights, Ruled};
 use crate::sync::lock;
 
 pub enum Message {
@@ -26,10 +27,14 @@ pub enum Message {
     /// The next epoch of a cluster; none when it is no longer served.
     Apply {
         index: usize,
-        cluster: Option<Arc<Cluster>>,
+        ruled: Option<Ruled>,
         applied: SyncSender<()>,
     },
-    Learn(Arc<CommandTable>),
+    /// Another command table, and by it the rights in each cluster.
+    Learn {
+        table: Arc<CommandTable>,
+        rights: Vec<Option<Arc<Rights>>>,
+    },
     Resolved {
         link: usize,
         attempt: u64,

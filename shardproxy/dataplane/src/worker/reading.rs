@@ -39,6 +39,7 @@ impl Worker {
         }
         let now = self.turn.now;
         let client = self.clients.insert(|index| Client::new(index, stream, id, (cluster, endpoint), seat, now));
+        serve::login::log_out(&self.turn, client);
         if let Some(served) = &self.turn.clusters[cluster] {
             client.memcache.is_spoken = served.cluster.spec.engine == EngineKind::Memcached;
             served.metrics.accepted.increment();
@@ -369,9 +370,12 @@ fn serve(
         return (data.len(), Stop::Held);
     };
     let (limits, max_bulk) = (cluster.spec.limits, cluster.max_bulk);
-    let framing =
+    let mut framing =
         RequestLimits { max_request: limits.request, max_bulk, max_arguments: MAX_ARGUMENTS, authenticated: true };
     while taken < data.len() {
+        if client.is_judged {
+            framing.authenticated = client.login.user.is_some();
+        }
         let rest = &data[taken..];
         let (consumed, next) = match parser.parse(rest, &framing) {
             Ok(Parsed::Incomplete { .. }) => return (taken, Stop::Used),

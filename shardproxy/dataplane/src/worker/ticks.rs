@@ -7,7 +7,7 @@ use crate::clients::{Client, Flow};
 use crate::links::State;
 use crate::metrics::CloseReason;
 use crate::place::is_left;
-use crate::turn::Turn;
+use crate::turn::{Turn, TOLD};
 use crate::{pubsub, recovery, waiting};
 
 /// Clients looked at per tick: all of them within a second.
@@ -30,6 +30,7 @@ const PASSES: usize = 8;
 
 impl Worker {
     pub(super) fn tick(&mut self) {
+        self.turn.access_left = TOLD;
         self.measure();
         self.go_on();
         recovery::tick(&mut self.turn, &mut self.clients);
@@ -143,7 +144,7 @@ impl Worker {
     fn sweep_clients(&mut self) {
         self.sweep = (self.sweep + 1) % SWEEPS;
         let now = self.turn.now;
-        let (mut idle, mut paused) = (Vec::new(), Vec::new());
+        let (mut idle, mut paused, mut over) = (Vec::new(), Vec::new(), Vec::new());
         for (index, client) in self.clients.iter_mut() {
             if index % SWEEPS != self.sweep {
                 continue;
@@ -159,9 +160,14 @@ impl Worker {
             let is_over = Self::is_lingering_since(client, now) || Self::is_stuck(client, now);
             if is_idle || is_over || is_left(&self.turn, client) {
                 idle.push(index);
+            } else if client.login.ends.is_some_and(|ends| now >= ends) && client.closing.is_none() {
+                over.push(index);
             } else if client.flow == Flow::Paused {
                 paused.push(index);
             }
+        }
+        for index in over {
+            self.end_session(index);
         }
         for index in paused {
             self.client_flush(index); // memory may be free again, and its own next flush never come
