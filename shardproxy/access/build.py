@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 from shardproxy.access.http import HttpVerifier, Post
 from shardproxy.access.iam import IamVerifier
@@ -12,11 +11,12 @@ from shardproxy.access.iam_keys import KeyStore, keys_load
 from shardproxy.access.statistics import LoginStatistics
 from shardproxy.access.verifiers import Kind
 from shardproxy.access.verifiers import Verifier as AnyVerifier
-from shardproxy.config import Iam, Verifier
+from shardproxy.config import Config, Iam, Verifier
+from shardproxy.config.files import FilesRead
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class LoginPlan:
     """What a cluster's config says of logins that are verified, its key store read."""
 
     cluster: str
@@ -25,15 +25,15 @@ class Wanted:
     verifier: Verifier | None = None
 
 
-def wanted_read(
-    cluster: str, iam: Iam | None, verifier: Verifier | None, read: Callable[[str | Path], Path] = Path
-) -> Wanted:
-    """Read the files of a cluster; raise ConfigError.
-
-    `read` is told of each before it is read, as the config names it, and says where it is.
-    """
-    keys = keys_load(read(iam.keys), read) if iam is not None else None
-    return Wanted(cluster, iam, keys, verifier)
+def plans_read(config: Config, files: FilesRead) -> tuple[LoginPlan, ...]:
+    """Read what every cluster says, and its key store; raise ConfigError. `files` notes what is read."""
+    plans = []
+    for name, cluster in config.clusters.items():
+        if cluster.access is not None:
+            iam, verifier = cluster.access.iam, cluster.access.verifier
+            keys = keys_load(files.note(iam.keys), files.note) if iam is not None else None
+            plans.append(LoginPlan(name, iam, keys, verifier))
+    return tuple(plans)
 
 
 class Builder:
@@ -45,12 +45,12 @@ class Builder:
         self._made: dict[tuple[str, Kind], AnyVerifier] = {}
         self._of: dict[tuple[str, Kind], object] = {}
 
-    def build(self, wanted: Iterable[Wanted]) -> dict[str, dict[Kind, AnyVerifier]]:
+    def build(self, plans: Iterable[LoginPlan]) -> dict[str, dict[Kind, AnyVerifier]]:
         """The verifiers of every cluster; one whose settings are as before is the one of before."""
         made: dict[tuple[str, Kind], AnyVerifier] = {}
         of: dict[tuple[str, Kind], object] = {}
         by_cluster: dict[str, dict[Kind, AnyVerifier]] = {}
-        for cluster in wanted:
+        for cluster in plans:
             for kind, settings in _settings(cluster).items():
                 key = (cluster.cluster, kind)
                 of[key] = settings
@@ -60,22 +60,22 @@ class Builder:
         self._made, self._of = made, of
         return by_cluster
 
-    def _make(self, wanted: Wanted, kind: Kind) -> AnyVerifier:
+    def _make(self, plan: LoginPlan, kind: Kind) -> AnyVerifier:
         if kind is Kind.IAM:
-            assert wanted.iam is not None
-            assert wanted.keys is not None
-            cluster = wanted.iam.cluster or wanted.cluster.lower()
-            return IamVerifier(wanted.keys, cluster, wanted.iam.region)
-        assert wanted.verifier is not None
-        of = wanted.verifier
+            assert plan.iam is not None
+            assert plan.keys is not None
+            cluster = plan.iam.cluster or plan.cluster.lower()
+            return IamVerifier(plan.keys, cluster, plan.iam.region)
+        assert plan.verifier is not None
+        of = plan.verifier
         return HttpVerifier(of.url, of.timeout, of.cache, self._post, self._statistics)
 
 
-def _settings(wanted: Wanted) -> dict[Kind, object]:
+def _settings(plan: LoginPlan) -> dict[Kind, object]:
     """What a verifier of each kind is made of."""
     settings: dict[Kind, object] = {}
-    if wanted.iam is not None:
-        settings[Kind.IAM] = (wanted.iam, wanted.keys)
-    if wanted.verifier is not None:
-        settings[Kind.EXTERNAL] = wanted.verifier
+    if plan.iam is not None:
+        settings[Kind.IAM] = (plan.iam, plan.keys)
+    if plan.verifier is not None:
+        settings[Kind.EXTERNAL] = plan.verifier
     return settings

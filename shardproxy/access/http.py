@@ -14,7 +14,7 @@ import secrets
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import structlog
 import trio
@@ -192,7 +192,10 @@ class Poster:
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             raise VerifierError(_cause(error)) from None
 
-    async def aclose(self) -> None:
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
         if self._client is not None:
             await self._client.aclose()
             self._client = None

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -310,16 +309,9 @@ def server() -> Iterator[tuple[str, type[Handler]]]:
         thread.join()
 
 
-@asynccontextmanager
-async def poster() -> AsyncIterator[Poster]:
-    one = Poster()
-    yield one
-    await one.aclose()
-
-
 async def test_it_is_asked_by_a_post_of_json(server: tuple[str, type[Handler]]) -> None:
     url, handler = server
-    async with poster() as one:
+    async with Poster() as one:
         verifier = HttpVerifier(url, 5, 60, one.post, LoginStatistics())
         assert await verifier.verify(login()) == Accepted()
     assert [(path, json.loads(body)) for path, body in handler.seen] == [
@@ -345,14 +337,14 @@ async def test_another_answer_is_none(
 ) -> None:
     url, handler = server
     handler.status, handler.content, handler.more = status, content, more
-    async with poster() as one:
+    async with Poster() as one:
         with pytest.raises(VerifierError, match=why):
             await one.post(url, {}, 5)
     assert len(handler.seen) == 1
 
 
 async def test_a_service_that_is_not_there_refuses(log_lines: list[Any]) -> None:
-    async with poster() as one:
+    async with Poster() as one:
         verifier = HttpVerifier("http://127.0.0.1:1/", 5, 60, one.post, LoginStatistics())
         assert await verifier.verify(login()) == Refused(FAILED)
     assert "hunter2" not in str(log_lines)
