@@ -42,13 +42,14 @@ class Provider(redis.CredentialProvider):
         if is_serverless:
             self._query["ResourceType"] = "ServerlessCache"
         self._expires = expires
+        self._session = botocore.session.get_session()  # the signer only borrows from it
         self._signer = RequestSigner(
             ServiceId(service),
             region,
             service,
             "v4",
             Credentials(KEY_ID, SECRET, session),
-            botocore.session.get_session().get_component("event_emitter"),
+            self._session.get_component("event_emitter"),
         )
 
     def get_credentials(self) -> tuple[str, str]:
