@@ -246,6 +246,7 @@ class App:
             self._store.statistics,
             self._traffic.standing,
             self._audit,
+            self._verifiers.statistics,
         )
         await nursery.start(run_admin, self._listener, sources)
         await self._follower.wait_known()

@@ -15,6 +15,7 @@ from shardproxy.topology.assign import Records
 from shardproxy.topology.project import shard_setups
 from shardproxy.topology.reload import Clusters
 from shardproxy.topology.taking import keys_text, moved_text, shards_moved, slots_taken, taken_text
+from shardproxy.topology.tokens import login_now
 from shardproxy.wire.info import InfoError, read_fields
 
 ASK_TIMEOUT = 2.0  # seconds; all shards are asked at once
@@ -27,7 +28,7 @@ async def why_not_served(wanted: Clusters, records: Records) -> str | None:
     setups = [setup for name, settings in wanted.items() for setup in shard_setups(name, settings, records)]
 
     async def count(key: ShardKey, address: Address) -> int | None:
-        given = wanted[key.cluster].credentials
+        given = login_now(wanted[key.cluster])
         credentials = Credentials(given.password, given.username) if given is not None else None
         return await keys_count(NodeLink(address, credentials=lambda: credentials))
 

@@ -12,6 +12,7 @@ from shardproxy.nodes import Credentials, NodeError, NodeFailure, NodeLink
 from shardproxy.topology.assign import Records
 from shardproxy.topology.project import foreign_text, shard_setups
 from shardproxy.topology.reload import Clusters
+from shardproxy.topology.tokens import login_now
 from shardproxy.wire.info import InfoError, read_fields, read_server
 
 ASK_TIMEOUT = 0.3  # seconds; all nodes are asked at once, and who does not answer is looked at when it does
@@ -36,7 +37,7 @@ async def why_foreign(
     limiter = trio.CapacityLimiter(AT_ONCE)
 
     async def ask(name: str, settings: ClusterSettings, node: Address) -> None:
-        given = settings.credentials
+        given = login_now(settings)
         credentials = Credentials(given.password, given.username) if given is not None else None
         async with limiter:
             if await is_clustered(NodeLink(node, credentials=lambda: credentials)):

@@ -46,6 +46,11 @@ class NodeTokens:
         return known.credentials
 
 
+def login_now(settings: ClusterSettings) -> Credentials | None:
+    """The same for who logs in but once."""
+    return NodeTokens().credentials(settings)
+
+
 def _signer(identity: NodeIdentity) -> Signer:
     return Signer(
         identity.user,
