@@ -77,11 +77,16 @@ def check(
     if file is None:
         print("shardproxy: check requires an argument: a config FILE, or --app redis://host", file=sys.stderr)
         return 2  # as for any wrong use
+    from shardproxy.topology.settings import users_wrong
+
     try:
         config = load_config(file)
+        problems = users_wrong(config)
     except ConfigError as e:
-        print(e, file=sys.stderr)
-        print(f"{file}: {_count(len(e.problems), 'problem')}", file=sys.stderr)
+        problems = e.reasons
+    if problems:
+        print(*problems, sep="\n", file=sys.stderr)
+        print(f"{file}: {_count(len(problems), 'problem')}", file=sys.stderr)
         return 1
     try:
         records = _on_record(config, file, state)

@@ -203,22 +203,25 @@ class Placer:
 class Acl:
     """Redis' access rules over one command table.
 
-    Rules are one line as in an ACL file (`on ~app:* +@read (~tmp:* +@all)`), for a user that is new: disabled, and
-    allowed nothing. Commands count under their real names, whatever a config calls them.
+    Rules are one line as in an ACL file (`on ~app:* +@read (~tmp:* +@all)`), for a user that is new:
+    disabled, and allowed nothing. Commands count under their real names, whatever a config calls them.
     """
 
     def __new__(cls, table: bytes) -> Self:
         """`table` is the command table's JSON. Raise ValueError where it is none."""
 
     def check(self, rules: str, keep_unknown: bool = False) -> str | None:
-        """What is wrong with the rules, in the words of ACL SETUSER but without passwords; None if nothing is.
+        """What is wrong with the rules, in the words of ACL SETUSER but without passwords.
 
-        With `keep_unknown`, names of commands and categories that the table lacks are no fault: the workers take such
-        rules too, and they mean something once the commands are learned.
+        With `keep_unknown`, names of commands and categories that the table lacks are no fault: the workers
+        take such rules too, and they mean something once the commands are learned.
         """
 
     def unknown(self, rules: str) -> list[str]:
-        """Names of commands (`json.get`) and categories (`@json`) that the table lacks. Raise ValueError as `check`."""
+        """Names of commands (`json.get`) and categories (`@json`) that the table lacks.
+
+        Raise ValueError as `check` with `keep_unknown`.
+        """
 
     def apply(self, rules: str, modifiers: list[bytes], keep_unknown: bool = False) -> str:
         """What ACL SETUSER with these arguments makes of a user: all its rules, with flags and `#` hashes.
@@ -227,19 +230,21 @@ class Acl:
         """
 
     def describe(self, rules: str, ordered: bool = True) -> dict[str, Any]:
-        """A user's parts, as ACL GETUSER and ACL LIST show them. Raise ValueError as `check` with `keep_unknown`.
+        """A user's parts, as ACL GETUSER and ACL LIST show them.
 
-        `flags` and `passwords` (hashes) are lists of str; `commands`, `keys` and `channels` are str; `selectors` is a
-        list of dicts of those three; `enabled` and `nopass` are bool. `line` is what ACL LIST shows behind the name,
-        `rules` what of it is not about logging in. Rules about commands are in the order they were given, as since
-        Redis 7.2, or else the fewest that mean the same now, as in 7.0: only the former stay true when commands are
-        learned, and are to be stored.
+        `flags` and `passwords` (hashes) are lists of str; `commands`, `keys` and `channels` are str;
+        `selectors` is a list of dicts of those three; `enabled` and `nopass` are bool. `line` is what ACL
+        LIST shows behind the name, `rules` what of it is not about logging in. Rules about commands are in
+        the order they were given, as since Redis 7.2, or else the fewest that mean the same now, as in 7.0:
+        only the former stay true when commands are learned, and are to be stored. Raise ValueError as
+        `check` with `keep_unknown`.
         """
 
     def dryrun(self, rules: str, args: list[bytes]) -> tuple[str, bytes] | None:
-        """What such a user is denied of a request: `command`, `key` or `channel`, and its name; None if nothing is.
+        """What such a user is denied of a request: `command`, `key` or `channel`, and its name.
 
-        Raise ValueError with the text of ACL DRYRUN's error for an unknown command, or a wrong number of arguments.
+        Raise ValueError with the text of ACL DRYRUN's error for an unknown command, or a wrong number of
+        arguments.
         """
 
     def categories(self) -> list[str]:
@@ -303,10 +308,10 @@ class DataPlane:
         """Close these clients; return how many there were. Beside other work, as `clients`."""
 
     def standing(self, cluster: str, node: str) -> dict[str, Any]:
-        """How a node stands with all workers, as of their last ticks; times are seconds ago.
+        """How a node stands with all workers; times are seconds ago.
 
         `heard`: when it last sent anything, or None. Of the oldest request that may be why it is silent, if
-        there is one: `command`, `age`, `client_id` (0: it has gone), `address`, `name`.
+        there was one at their last ticks: `command`, `age`, `client_id` (0: it has gone), `address`, `name`.
         """
 
     def spare(self, cluster: str, node: str, seconds: float) -> None:

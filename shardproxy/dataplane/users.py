@@ -5,12 +5,12 @@ Holds hashes of passwords: never log a spec.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias, TypedDict
 
 from shardproxy.config import Cluster, Problem, SecretError
-from shardproxy.config.access import ALL_RIGHTS, DEFAULT_USER, User
+from shardproxy.config.access import ALL_RIGHTS, DEFAULT_USER
 from shardproxy.config.files import FilesRead
 from shardproxy.config.source import Source
 from shardproxy.config.users import PlacedUser, UsersError
@@ -73,7 +73,7 @@ def user_changed(user: ProxyUser, modifiers: Sequence[bytes], rules: Rules) -> P
 _WAYS = {"iam": "IAM tokens", "external": "an external verifier"}
 
 # What ACL SETUSER begins with.
-NEW_USER = ProxyUser("", is_enabled=False, rules="sanitize-payload")
+NEW_USER = ProxyUser("", is_enabled=False, rules="")
 ANYBODY = ProxyUser(DEFAULT_USER, is_nopass=True)  # who never logged in, where nobody has to
 NOBODY = ProxyUser(DEFAULT_USER, is_enabled=False, rules="")  # the same, where everybody has to
 
@@ -86,14 +86,13 @@ def users_read(
     Raise UsersError with every password that cannot be read, and every rule that the command table does not
     know.
     """
+    placed = tuple(placed)
     users: dict[str, ProxyUser] = {}
-    problems: list[tuple[Source, Problem]] = []
+    problems = list(rules_wrong(cluster, placed, rules))
     session = cluster.access.iam.session if cluster.access is not None and cluster.access.iam else 0.0
     for one in placed:
         user = one.user
         hashes, faults = _hashes(one, files)
-        if cluster.kind is Engine.REDIS and (why := _why_not(user, rules)) is not None:
-            faults.append(one.problem(("preset" if user.rules is None else "rules",), *why))
         problems += faults
         users[user.name] = ProxyUser(
             user.name,
@@ -124,12 +123,17 @@ def _hashes(placed: PlacedUser, files: FilesRead) -> tuple[tuple[str, ...], list
     return tuple(dict.fromkeys(hashes)), faults
 
 
-def _why_not(user: User, rules: Rules) -> tuple[str, str | None] | None:
-    try:
-        rules.check(user.rights)
-    except RuleError as error:
-        return str(error), error.hint
-    return None
+def rules_wrong(
+    cluster: Cluster, placed: Iterable[PlacedUser], rules: Rules
+) -> Iterator[tuple[Source, Problem]]:
+    """Find the rules that Redis would refuse."""
+    if cluster.kind is not Engine.REDIS:
+        return
+    for one in placed:
+        try:
+            rules.check(one.user.rights)
+        except RuleError as error:
+            yield one.problem(("rules",), str(error), error.hint)
 
 
 def access_spec(users: tuple[ProxyUser, ...]) -> AccessSpec | None:

@@ -7,7 +7,7 @@ from shardproxy.config.files import FilesRead
 from shardproxy.config.users import UsersError, users_placed
 from shardproxy.dataplane.rules import Rules, rules_of_package
 from shardproxy.dataplane.spec import ClusterSettings
-from shardproxy.dataplane.users import users_read
+from shardproxy.dataplane.users import rules_wrong, users_read
 
 
 class SettingsError(Exception):
@@ -41,3 +41,17 @@ def settings_read(
     if reasons:
         raise SettingsError(tuple(dict.fromkeys(reasons)))
     return settings
+
+
+def users_wrong(config: Config) -> tuple[str, ...]:
+    """What is wrong with users that could be served, passwords aside: nothing secret is read."""
+    files = FilesRead(config.source.directory)
+    reasons: list[str] = []
+    for name, cluster in config.clusters.items():
+        try:
+            placed = users_placed(config, name, files)
+            if problems := list(rules_wrong(cluster, placed, rules_of_package())):
+                raise UsersError(problems)
+        except (ConfigError, UsersError) as error:
+            reasons += error.reasons
+    return tuple(dict.fromkeys(reasons))

@@ -69,8 +69,8 @@ def changes_encode(changes: Mapping[str, Changes]) -> Any:
 def changes_decode(values: Any) -> dict[str, dict[str, Change]]:
     """Raise ValueError, KeyError or TypeError for what is none."""
     return {
-        str(cluster): {str(name): _change(value) for name, value in of.items()}
-        for cluster, of in (values or {}).items()
+        str(cluster): {str(name): _change(value) for name, value in dict(of).items()}
+        for cluster, of in dict(values or {}).items()
     }
 
 

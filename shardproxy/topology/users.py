@@ -137,6 +137,7 @@ class UserBook:
                 await self._keep()
                 await self._serve(laid_over(self._configured, self._changes), "users changed")
                 is_done = True
+                log.info("users changed", cluster=cluster, users=sorted(edited))
             except StoreUnavailableError as error:
                 raise UserChangeError(f"the change cannot be kept: {error}") from error
             except ServeError as error:

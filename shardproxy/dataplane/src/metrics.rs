@@ -8,11 +8,9 @@ use serde_json::{json, Map, Value};
 
 use crate::sync::lock;
 
-mod access;
 mod liberties;
 mod slow;
 
-pub use access::AccessCounts;
 pub use liberties::{shape, Liberties};
 pub use slow::{Slow, Stance, Standing};
 
@@ -106,7 +104,6 @@ pub struct ClusterMetrics {
     pub waiting: Counter,
     /// What several shards would refuse.
     pub liberties: Liberties,
-    pub access: AccessCounts,
     latency: [Histogram; CLASSES.len()],
     commands: Box<[[Counter; 2]]>,
 }
@@ -168,7 +165,6 @@ impl Default for ClusterMetrics {
             fresh_reads: Counter::default(),
             held: Counter::default(),
             liberties: Liberties::default(),
-            access: AccessCounts::default(),
             latency: Default::default(),
             commands: (0..COMMANDS).map(|_| Default::default()).collect(),
         }
@@ -349,7 +345,6 @@ fn collect_cluster(parts: &[Arc<ClusterMetrics>], names: &HashMap<u16, String>) 
         "subscription_gaps": sum(|m| &m.subscription_gaps),
         "fresh_reads": sum(|m| &m.fresh_reads), "held": sum(|m| &m.held),
         "relaxed": liberties::collect(&parts.iter().map(|m| &m.liberties).collect::<Vec<_>>(), names),
-        "access": access::collect(&parts.iter().map(|m| &m.access).collect::<Vec<_>>()),
         "commands": commands, "latency": latency,
     })
 }

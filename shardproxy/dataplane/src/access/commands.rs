@@ -69,13 +69,12 @@ impl Commands {
 
     /// Allow everything, or nothing.
     pub fn set_all(&mut self, is_allowed: bool, known: Vocabulary) {
-        let words = known.ids().div_ceil(BITS);
-        *self = Self {
-            bits: vec![if is_allowed { u64::MAX } else { 0 }; words],
-            has_all: is_allowed,
-            begins_with_all: is_allowed,
-            ..Self::default()
-        };
+        let ids = known.ids();
+        let mut bits = vec![if is_allowed { u64::MAX } else { 0 }; ids.div_ceil(BITS)];
+        if let Some(last) = bits.last_mut().filter(|_| ids % BITS > 0) {
+            *last &= (1 << (ids % BITS)) - 1; // of commands to come nothing is said
+        }
+        *self = Self { bits, has_all: is_allowed, begins_with_all: is_allowed, ..Self::default() };
     }
 
     /// Carry out a modifier that begins with `+` or `-`.

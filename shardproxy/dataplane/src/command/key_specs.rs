@@ -1,9 +1,12 @@
 //! Where a command's keys stand and what it does to them, as its engine's key specs say: it is what access rules go by.
 //!
 //! Routing has extractors of its own (keys.rs), which know one key per slot from another; these read a request as Redis
-//! does when it asks what a user may (`getKeysFromCommandWithSpecs` in db.c), so that the same requests are refused.
+//! does when it asks what a user may (`getKeysFromCommandWithSpecs` in db.c), so that the same requests are refused. Where
+//! Redis looks past a key that it then uses, we look at that one too.
 
 use std::ops::BitOr;
+
+use super::otherwise::Otherwise;
 
 /// What is done to a key's value: nothing at all, as by EXISTS, is neither.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -66,26 +69,6 @@ pub enum Find {
     Unknown,
 }
 
-/// How to find keys when key specs do not, or say not all of what is done to them: Redis' `getkeys_proc`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Otherwise {
-    Nothing,
-    Set,
-    Bitfield,
-    /// SORT, which may store, and `SORT_RO`.
-    Sort {
-        may_store: bool,
-    },
-    Migrate,
-    GeoRadius,
-    Streams,
-    /// This argument counts the keys that follow it; the first may be one too.
-    Number {
-        at: usize,
-        has_destination: bool,
-    },
-}
-
 /// All keys of a command. What is no key, as a shard channel, is not here.
 #[derive(Clone, Debug)]
 pub struct KeySpecs {
@@ -99,7 +82,7 @@ pub struct KeySpecs {
 enum Found {
     Nothing,
     Keys(Range),
-    /// The request is wrong, or the spec does not say.
+    /// The request is wrong, or the spec does not say all.
     Unclear,
 }
 
@@ -122,12 +105,21 @@ impl KeySpecs {
             return None;
         }
         let mut denied = |at: usize, access| (!is_allowed(argument(at), access)).then_some(at as u32);
-        let is_variable = self.is_variable && self.otherwise != Otherwise::Nothing;
-        if !is_variable && self.specs.iter().all(|spec| !matches!(spec.find(count, &argument), Found::Unclear)) {
-            return self.specs.iter().find_map(|spec| match spec.find(count, &argument) {
+        let is_clear = || {
+            self.specs.iter().all(|spec| match spec.find(count, &argument) {
+                Found::Nothing => true,
+                Found::Keys(_) => !spec.is_incomplete,
+                Found::Unclear => false,
+            })
+        };
+        if self.otherwise == Otherwise::Nothing || !self.is_variable && is_clear() {
+            let found = self.specs.iter().find_map(|spec| match spec.find(count, &argument) {
                 Found::Keys(range) => range.into_iter().find_map(|at| denied(at, spec.access)),
                 Found::Nothing | Found::Unclear => None,
             });
+            if found.is_some() || !self.otherwise.sees_more() {
+                return found;
+            }
         }
         self.otherwise.find_denied(count, &argument, denied)
     }
@@ -159,7 +151,7 @@ impl KeySpec {
             Find::Unknown => return Found::Unclear,
         };
         let is_within = first < count && last >= first as i64 && last < count as i64;
-        if !is_within || self.is_incomplete {
+        if !is_within {
             return Found::Unclear;
         }
         Found::Keys(Range { first, last: last as usize, step: step.max(1) })
@@ -190,128 +182,100 @@ fn number(text: &[u8]) -> Option<i64> {
     std::str::from_utf8(text).ok().filter(|_| is_plain)?.parse().ok()
 }
 
-/// As C's atoi reads it.
-fn loose_number(text: &[u8]) -> i64 {
-    let text = text.trim_ascii_start();
-    let (digits, sign) = match text {
-        [b'-', digits @ ..] => (digits, -1),
-        [b'+', digits @ ..] => (digits, 1),
-        digits => (digits, 1),
-    };
-    let digits = digits.iter().take_while(|byte| byte.is_ascii_digit());
-    sign * digits.fold(0_i64, |value, digit| value.saturating_mul(10).saturating_add(i64::from(digit - b'0')))
-}
+#[cfg(test)]
+mod tests {
+    use super::KeyAccess;
+    use crate::command::CommandTable;
 
-impl Otherwise {
-    fn find_denied<'a>(
-        self,
-        count: usize,
-        argument: &impl Fn(usize) -> &'a [u8],
-        mut denied: impl FnMut(usize, KeyAccess) -> Option<u32>,
-    ) -> Option<u32> {
-        let is = |at: usize, word: &[u8]| argument(at).eq_ignore_ascii_case(word);
-        match self {
-            Self::Nothing => None,
-            Self::Set => {
-                let gets = (3..count).any(|at| is(at, b"GET"));
-                denied(1, if gets { KeyAccess::BOTH } else { KeyAccess::WRITE })
-            }
-            Self::Bitfield => denied(1, bitfield(count, &is)),
-            Self::Sort { may_store } => {
-                let store = if may_store { stored(count, &is) } else { None };
-                denied(1, KeyAccess::READ).or_else(|| store.and_then(|at| denied(at, KeyAccess::WRITE)))
-            }
-            Self::Migrate => {
-                let keys = migrated(count, argument);
-                keys.into_iter().find_map(|at| denied(at, KeyAccess::BOTH))
-            }
-            // Redis does not know what is done to the keys of a request that is wrong: it need only be allowed something
-            Self::GeoRadius => {
-                let mut store = None;
-                let mut at = 5;
-                while at + 1 < count {
-                    if is(at, b"STORE") || is(at, b"STOREDIST") {
-                        store = Some(at + 1);
-                        at += 1;
-                    }
-                    at += 1;
-                }
-                std::iter::once(1).chain(store).find_map(|at| denied(at, KeyAccess::NONE))
-            }
-            Self::Streams => {
-                let first = streams(count, &is)? + 1;
-                let keys = (count - first).is_multiple_of(2).then(|| first..first + (count - first) / 2)?;
-                keys.into_iter().find_map(|at| denied(at, KeyAccess::NONE))
-            }
-            Self::Number { at, has_destination } => {
-                let keys = loose_number(argument(at));
-                let first = at + 1;
-                if keys < 1 || keys > count as i64 - first as i64 {
-                    return None;
-                }
-                let keys = first..first + keys as usize;
-                keys.chain(has_destination.then_some(1)).find_map(|at| denied(at, KeyAccess::NONE))
-            }
+    /// The keys of a request with what is done to them, as `r:a`, `w:b`, `rw:c`, `-:d`.
+    fn keys(table: &CommandTable, line: &str) -> Vec<String> {
+        let words: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+        let command = table.find(words[0]).unwrap();
+        let mut found = Vec::new();
+        let argument = |at: usize| words.get(at).copied().unwrap_or_default();
+        let denied = command.key_specs.find_denied(words.len(), argument, |key, access| {
+            let access = match access {
+                KeyAccess::READ => "r",
+                KeyAccess::WRITE => "w",
+                KeyAccess::BOTH => "rw",
+                _ => "-",
+            };
+            found.push(format!("{access}:{}", String::from_utf8_lossy(key)));
+            true
+        });
+        assert_eq!(denied, None);
+        found.dedup(); // some are looked at twice
+        found
+    }
+
+    #[test]
+    fn keys_are_found_with_what_is_done_to_them() {
+        let table = CommandTable::builtin().unwrap();
+        for (line, expected) in [
+            ("GET a", "r:a"),
+            ("EXISTS a b", "-:a -:b"),
+            ("DEL a b", "w:a w:b"),
+            ("SET a 1", "w:a"),
+            ("SET a 1 EX 5 get", "rw:a"),
+            ("MSET a 1 b 2", "w:a w:b"),
+            ("BITFIELD a GET u8 0 OVERFLOW SAT", "r:a"),
+            ("BITFIELD a GET u8 0 SET u8 0 1", "rw:a"),
+            ("COPY a b", "r:a w:b"),
+            ("BITOP AND d a b", "w:d r:a r:b"),
+            ("PFMERGE d", "rw:d"),
+            ("ZUNIONSTORE d 2 a b WEIGHTS 1 2", "w:d r:a r:b"),
+            ("ZUNIONSTORE d 2x a b", "-:a -:b -:d"),
+            ("ZUNIONSTORE d 3 a b", ""),
+            ("EVAL s 2 a b c", "rw:a rw:b"),
+            ("EVAL_RO s 1 a b", "r:a"),
+            ("EVAL s 0 a", ""),
+            ("EVAL s -1 a", ""),
+            ("LMPOP 2 a b LEFT", "rw:a rw:b"),
+            ("SORT a BY n* GET m* LIMIT 0 1 STORE d", "r:a w:d"),
+            ("SORT a STORE limit STORE d", "r:a w:d"),
+            ("SORT_RO a STORE d", "r:a"),
+            ("GEORADIUS g 1 2 3 m", "r:g"),
+            ("GEORADIUS g 1 2 3 m STORE d", "r:g w:d r:g w:d"),
+            ("GEORADIUS g 1 2 3 m STORE d store e", "r:g w:d r:g w:e"),
+            ("XREAD COUNT 1 STREAMS a b 0 0", "r:a r:b r:a r:b"),
+            ("XREAD STREAMS a", ""),
+            ("XREADGROUP GROUP g STREAMS STREAMS a >", "r:a"),
+            ("XREADGROUP NOACK GROUP g streams streams a >", "r:streams r:a"),
+            ("MIGRATE h 1 a 0 9 AUTH KEYS", "rw:a"),
+            ("MIGRATE h 1  0 9 COPY AUTH KEYS KEYS a b", "rw:a rw:b"),
+            ("PUBLISH a b", ""),
+            ("SPUBLISH a b", ""),
+            ("SSUBSCRIBE a b", ""),
+            ("PING a", ""),
+        ] {
+            assert_eq!(keys(&table, line).join(" "), expected, "{line}");
         }
     }
-}
 
-fn bitfield(count: usize, is: &impl Fn(usize, &[u8]) -> bool) -> KeyAccess {
-    let mut at = 2;
-    while at < count {
-        let left = count - at - 1;
-        at += match left {
-            2.. if is(at, b"GET") => 3,
-            1.. if is(at, b"OVERFLOW") => 2,
-            _ => return KeyAccess::BOTH,
+    #[test]
+    fn of_a_learned_command_what_its_engine_tells_is_known() {
+        let table = |flags: &str, specs: &str| {
+            let json = format!(
+                r#"{{"commands":[{{"name":"x","arity":-2,"flags":[{flags}],"first":1,"last":-1,"step":2,"route":"shard",
+                     "keys":"range","join":null,"note":null,"learned":true,"key_specs":[{specs}]}}]}}"#
+            );
+            CommandTable::from_json(json.as_bytes()).unwrap()
         };
-    }
-    KeyAccess::READ
-}
-
-/// The last destination of a SORT.
-fn stored(count: usize, is: &impl Fn(usize, &[u8]) -> bool) -> Option<usize> {
-    let (mut at, mut store) = (2, None);
-    while at < count {
-        if is(at, b"LIMIT") {
-            at += 2;
-        } else if is(at, b"GET") || is(at, b"BY") {
-            at += 1;
-        } else if is(at, b"STORE") && at + 1 < count {
-            store = Some(at + 1); // what follows is looked at too, as Redis does
+        let spec = |flags: &str| {
+            format!(
+                r#"{{"flags":[{flags}],"begin_search":{{"type":"index","spec":{{"index":1}}}},
+                     "find_keys":{{"type":"range","spec":{{"lastkey":0,"keystep":1,"limit":0}}}}}}"#
+            )
+        };
+        for (flags, specs, expected) in [
+            (r#""write""#, String::new(), "rw:a rw:c"),
+            (r#""readonly""#, String::new(), "r:a r:c"),
+            ("", spec(r#""RO","access""#), "r:a"),
+            ("", spec(r#""RW","access","update","variable_flags""#), "rw:a"),
+            ("", spec(r#""OW","insert","incomplete""#), "w:a"),
+            ("", spec(r#""not_key""#), ""),
+        ] {
+            assert_eq!(keys(&table(flags, &specs), "x a b c").join(" "), expected, "{specs}");
         }
-        at += 1;
     }
-    store
-}
-
-fn migrated<'a>(count: usize, argument: &impl Fn(usize) -> &'a [u8]) -> std::ops::Range<usize> {
-    let is = |at: usize, word: &[u8]| argument(at).eq_ignore_ascii_case(word);
-    let mut at = 6;
-    while at < count {
-        if is(at, b"KEYS") {
-            let is_wrong = !argument(3).is_empty();
-            return if is_wrong { 0..0 } else { at + 1..count };
-        }
-        at += match () {
-            () if is(at, b"AUTH") => 2,
-            () if is(at, b"AUTH2") => 3,
-            () => 1,
-        };
-    }
-    3..4
-}
-
-fn streams(count: usize, is: &impl Fn(usize, &[u8]) -> bool) -> Option<usize> {
-    let mut at = 1;
-    while at < count {
-        at += match () {
-            () if is(at, b"STREAMS") => return (at + 1 < count).then_some(at),
-            () if is(at, b"BLOCK") || is(at, b"COUNT") => 2,
-            () if is(at, b"GROUP") => 3,
-            () if is(at, b"NOACK") => 1,
-            () => return None,
-        };
-    }
-    None
 }

@@ -2,7 +2,8 @@
 
 use serde::Deserialize;
 
-use super::key_specs::{Begin, Find, KeyAccess, KeySpec, KeySpecs, Otherwise};
+use super::key_specs::{Begin, Find, KeyAccess, KeySpec, KeySpecs};
+use super::otherwise::Otherwise;
 use super::{Flags, Keys};
 
 #[derive(Deserialize)]

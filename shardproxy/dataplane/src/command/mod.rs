@@ -8,6 +8,7 @@ mod key_specs;
 mod keys;
 mod load;
 mod load_specs;
+mod otherwise;
 mod overrides;
 mod span;
 mod table;

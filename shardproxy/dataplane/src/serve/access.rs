@@ -1,7 +1,7 @@
 //! What a client is told that may not do what it asks for: in the words of Redis, which since 7.2 are others.
 
-use crate::admit::Denial;
 use crate::access::Denied;
+use crate::admit::Denial;
 use crate::clients::Client;
 use crate::command::{Act, Command};
 use crate::dialect::resp::{write, Request};
@@ -61,15 +61,19 @@ fn no_lookup(request: &Request, at: u32) -> Vec<u8> {
 }
 
 /// What a command of a transaction is answered that was queued when its user still might.
-pub fn denied_by_now(turn: &mut Turn, client: &Client, command: &Command, request: &Request, denied: Denied) -> Vec<u8> {
+pub fn denied_by_now(
+    turn: &mut Turn,
+    client: &Client,
+    command: &Command,
+    request: &Request,
+    denied: Denied,
+) -> Vec<u8> {
     let (why, object, reason) = match denied {
         Denied::Lookup(at) => {
             turn.tell_access(client, Access::Denied, "key", request.argument(at as usize + 1));
             return no_lookup(request, at);
         }
-        Denied::Command => {
-            ("command", command.name.as_bytes(), "no permission to execute the command or subcommand")
-        }
+        Denied::Command => ("command", command.name.as_bytes(), "no permission to execute the command or subcommand"),
         Denied::Key(at) => ("key", request.argument(at as usize), "no permission to touch the specified keys"),
         Denied::Channel(at) => (
             "channel",

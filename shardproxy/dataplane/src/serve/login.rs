@@ -176,9 +176,5 @@ pub fn foretell(turn: &mut Turn, client: &Client, request: &Request) -> Foretold
 /// It is whoever a new connection is.
 pub fn log_out(turn: &Turn, client: &mut Client) {
     let Some(served) = turn.served(client.cluster) else { return };
-    client.log_in(Login {
-        user: served.rights.anybody().cloned(),
-        rights: served.rights.number,
-        ..Login::default()
-    });
+    client.log_in(Login { user: served.rights.anybody().cloned(), rights: served.rights.number, ..Login::default() });
 }

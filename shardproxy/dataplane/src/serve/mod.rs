@@ -93,17 +93,22 @@ fn serve_found(
             Next::Pause
         }
         Verdict::Refuse(command, text) => {
+            client.waiting = None;
             transaction::refused(turn, client, command);
             answer_error(turn, client, command, &text)
         }
         Verdict::Deny(command, denial) => {
+            client.waiting = None;
             let text = denied(turn, client, command, request, denial);
             transaction::refused(turn, client, command);
             answer_error(turn, client, command, &text)
         }
-        // who has not said who it is, has nobody asked
-        Verdict::Unknown if client.login.user.is_none() => unknown(turn, client, request, false),
-        Verdict::Unknown => unknown(turn, client, request, may_learn),
+        Verdict::Unknown => {
+            client.waiting = None;
+            // who has not said who it is, has nobody asked
+            let may_learn = may_learn && client.login.user.is_some();
+            unknown(turn, client, request, may_learn)
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use super::{
 use crate::access::Denied;
 use crate::admit::{self, Admitted, Denial};
 use crate::clients::{Client, Flow, Waiting};
-use crate::command::{Act, Code, Command, Flags, Route};
+use crate::command::{Act, Code, Command, Flags, Keys, Route};
 use crate::dialect::resp::{write, Request};
 use crate::dialect::texts;
 use crate::exchange::{Asked, Entry, LARGE};
@@ -89,7 +89,8 @@ pub fn queue(turn: &mut Turn, client: &mut Client, &Admitted { command, request 
         liberties::take_whole(turn, client, command);
     }
     let nodes_take = turn.cluster(client.cluster).map_or(usize::MAX, |cluster| cluster.max_query);
-    let looks_up = matches!(admit::why_denied(client, command, request), Some(Denial::Rules(Denied::Lookup(_))));
+    let looks_up = command.keys == Keys::Sort
+        && matches!(admit::why_denied(client, command, request), Some(Denial::Rules(Denied::Lookup(_))));
     if let Some(transaction) = &mut client.transaction {
         if transaction.held_with(request.bytes.len()) > nodes_take {
             transaction.is_broken = true;

@@ -107,13 +107,6 @@ pub struct AccessEvent {
 
 impl AccessEvent {
     pub const MAX_OBJECT: usize = 256;
-
-    /// Of what something was denied; nothing where nothing was.
-    fn denied_what(&self) -> &'static str {
-        let known = ["command", "key", "channel", "auth"];
-        let what = known.into_iter().find(|known| self.kind == Access::Denied && *known == self.why);
-        what.unwrap_or_default()
-    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -135,6 +128,12 @@ pub enum Access {
 }
 
 impl Access {
+    /// Of what something was denied; nothing where nothing was.
+    fn denied(self, why: &str) -> &'static str {
+        let known = ["command", "key", "channel", "auth"];
+        known.into_iter().find(|known| self == Self::Denied && *known == why).unwrap_or_default()
+    }
+
     pub const fn name(self) -> &'static str {
         match self {
             Self::Login => "login",
@@ -239,19 +238,21 @@ impl Events {
 
     /// Tell who came in or was kept out, unless too many such wait; those are counted.
     pub fn tell_access(&self, event: AccessEvent) {
-        let of = (event.cluster.clone(), event.kind.name(), event.denied_what());
+        let of = (event.cluster.clone(), event.kind.name(), event.kind.denied(&event.why));
         *lock(&self.accesses).entry(of).or_default() += 1;
         if !self.push(Event::Access(Box::new(event)), NOTICES, |waiting| &mut waiting.accesses) {
-            self.count_untold();
+            self.untold.fetch_add(1, Relaxed);
         }
+    }
+
+    /// So many more there were of that kind that nobody is told of.
+    pub fn leave_untold(&self, cluster: String, kind: Access, why: &str, count: u64) {
+        *lock(&self.accesses).entry((cluster, kind.name(), kind.denied(why))).or_default() += count;
+        self.untold.fetch_add(count, Relaxed);
     }
 
     pub fn accesses(&self) -> Accesses {
         lock(&self.accesses).clone()
-    }
-
-    pub fn count_untold(&self) {
-        self.untold.fetch_add(1, Relaxed);
     }
 
     pub fn untold(&self) -> u64 {

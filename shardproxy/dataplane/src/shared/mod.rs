@@ -158,8 +158,11 @@ impl Shared {
     /// The same for a worker that started anew: what it was told may be older than what it knows. Who was admitted before and
     /// cannot be told now is nobody.
     pub fn rights_by(&self, cluster: &Cluster, table: &Arc<CommandTable>, known: &Arc<Rights>) -> Arc<Rights> {
+        if known.are_by(table) {
+            return known.clone();
+        }
         let nobody = || Arc::new(Rights::nobodys(self.next_rights.fetch_add(1, Relaxed), cluster, table));
-        self.rights_in(cluster, table, Some(known)).unwrap_or_else(|_| nobody())
+        self.rights_in(cluster, table, None).unwrap_or_else(|_| nobody())
     }
 
     pub fn millis(&self, now: Instant) -> u64 {

@@ -37,9 +37,14 @@ impl Rights {
         Self { number, users: Users::default(), spec: cluster.spec.access.clone(), table: table.clone() }
     }
 
+    /// Whether this is the table whose commands they know.
+    pub fn are_by(&self, table: &Arc<CommandTable>) -> bool {
+        Arc::ptr_eq(&self.table, table)
+    }
+
     /// Whether they are these users', by this table.
     pub fn are_of(&self, spec: Option<&AccessSpec>, table: &Arc<CommandTable>) -> bool {
-        Arc::ptr_eq(&self.table, table) && self.spec.as_ref() == spec
+        self.are_by(table) && self.spec.as_ref() == spec
     }
 
     pub fn table(&self) -> &CommandTable {

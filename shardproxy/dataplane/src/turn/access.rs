@@ -1,11 +1,30 @@
 //! Who came in and who was kept out, as the control plane is told.
 
+use std::mem;
+
 use super::Turn;
 use crate::clients::Client;
 use crate::shared::{Access, AccessEvent};
 
-/// Of so many a worker tells between two ticks; more are counted. Whoever is refused all the time keeps nobody busy.
-pub const TOLD: u32 = 100;
+/// Of so many a worker tells between two ticks; of more it tells how many they were. Whoever is refused all the time keeps
+/// nobody busy.
+const TOLD: u32 = 100;
+
+#[derive(Default)]
+pub struct Accesses {
+    told: u32,
+    /// Those that nobody is told of: of which cluster, what happened and why, and how often.
+    untold: Vec<(usize, Access, &'static str, u64)>,
+}
+
+impl Accesses {
+    fn count(&mut self, cluster: usize, kind: Access, why: &'static str) {
+        match self.untold.iter_mut().find(|known| (known.0, known.1, known.2) == (cluster, kind, why)) {
+            Some((.., count)) => *count += 1,
+            None => self.untold.push((cluster, kind, why, 1)),
+        }
+    }
+}
 
 impl Turn {
     /// Tell what a client did as the user it is.
@@ -18,13 +37,12 @@ impl Turn {
     /// The same of one who would be that user.
     #[cold]
     pub fn tell_access_as(&mut self, client: &Client, kind: Access, user: String, why: &'static str, object: &[u8]) {
-        self.count_access(client.cluster, kind, why);
-        if self.access_left == 0 {
-            return self.shared.events.count_untold();
+        if self.accesses.told >= TOLD {
+            return self.accesses.count(client.cluster, kind, why);
         }
-        self.access_left -= 1;
+        self.accesses.told += 1;
         self.shared.events.tell_access(AccessEvent {
-            cluster: self.cluster(client.cluster).map_or_else(String::new, |cluster| cluster.spec.name.clone()),
+            cluster: self.name_of(client.cluster),
             endpoint: client.endpoint.name(),
             kind,
             client_id: client.id,
@@ -36,18 +54,14 @@ impl Turn {
         });
     }
 
-    fn count_access(&self, cluster: usize, kind: Access, why: &str) {
-        let Some(served) = self.served(cluster) else { return };
-        let counts = &served.metrics.access;
-        match (kind, why) {
-            (Access::Login, _) => counts.logins.increment(),
-            (Access::LoginRefused, _) => counts.logins_refused.increment(),
-            (Access::Denied, "command") => counts.denied_commands.increment(),
-            (Access::Denied, "key") => counts.denied_keys.increment(),
-            (Access::Denied, "channel") => counts.denied_channels.increment(),
-            (Access::Denied, _) => counts.strangers.increment(),
-            (Access::SessionEnded, _) => counts.sessions_ended.increment(),
-            _ => {}
+    /// As many may be told again.
+    pub fn tell_more_accesses(&mut self) {
+        for (cluster, kind, why, count) in mem::take(&mut self.accesses).untold {
+            self.shared.events.leave_untold(self.name_of(cluster), kind, why, count);
         }
+    }
+
+    fn name_of(&self, cluster: usize) -> String {
+        self.cluster(cluster).map_or_else(String::new, |cluster| cluster.spec.name.clone())
     }
 }

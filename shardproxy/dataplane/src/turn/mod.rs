@@ -16,7 +16,6 @@ mod tapping;
 mod topics;
 mod waits;
 
-pub use access::TOLD;
 pub use accounts::{Accounts, Pressure};
 pub use held::{Held, Waiter};
 pub use members::Tagged;
@@ -77,8 +76,7 @@ pub struct Turn {
     pub is_quiet: bool,
     /// A request was answered by an error of the proxy's own since this was last cleared.
     pub is_refused: bool,
-    /// So many of those who came in or were kept out may be told of before the next tick.
-    pub access_left: u32,
+    accesses: access::Accesses,
     random: u32,
     /// Counts reads that any replica may answer, so that each has its turn.
     pub rotation: usize,
@@ -169,7 +167,7 @@ impl Turn {
             tapping: Tapping::default(),
             is_quiet: true,
             is_refused: false,
-            access_left: TOLD,
+            accesses: access::Accesses::default(),
             random: 0x9e37_79b9 ^ number as u32,
             rotation: number,
         }
@@ -285,6 +283,7 @@ impl Turn {
         link.count_queued(0);
         self.accounts.settle(&mut link.accounted, 0);
         self.accounts.parked -= std::mem::take(&mut link.parked);
+        self.shared.workers[self.number].parked.set(self.accounts.parked as u64);
     }
 
     /// Count anew what a connection holds.

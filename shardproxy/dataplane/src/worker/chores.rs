@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::Worker;
 use crate::clients::{ClientInfo, Flow};
-use crate::metrics::CloseReason;
 use crate::dialect::texts;
+use crate::metrics::CloseReason;
 use crate::place::is_in_wait;
 use crate::serve::{self, Heard};
 use crate::shared::Access;
@@ -139,7 +139,8 @@ impl Worker {
         let Self { clients, turn, .. } = self;
         let client = clients.get_mut(place).filter(|client| client.cluster == cluster && client.closing.is_none());
         let Some(client) = client else { return (LOOK, None) };
-        let (looked, rest) = if serve::follow(turn, client) { serve::listen(turn, client, heard, most) } else { (0, None) };
+        let (looked, rest) =
+            if serve::follow(turn, client) { serve::listen(turn, client, heard, most) } else { (0, None) };
         if client.closing.is_some() {
             self.kill(place, CloseReason::Rules);
             return (LOOK + looked + CLOSE, None);
@@ -152,8 +153,7 @@ impl Worker {
         let Self { clients, turn, .. } = self;
         let client = &mut clients[index];
         turn.tell_access(client, Access::SessionEnded, "", b"");
-        let is_held_up = client.flow != Flow::Open && client.flow != Flow::Paused;
-        if is_held_up {
+        if client.is_blocked() || matches!(client.flow, Flow::Offloaded(_)) {
             return self.kill(index, CloseReason::SessionOver);
         }
         client.replies.answer(&mut client.output, &mut turn.pool, texts::SESSION_OVER);

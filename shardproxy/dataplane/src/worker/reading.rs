@@ -373,9 +373,7 @@ fn serve(
     let mut framing =
         RequestLimits { max_request: limits.request, max_bulk, max_arguments: MAX_ARGUMENTS, authenticated: true };
     while taken < data.len() {
-        if client.is_judged {
-            framing.authenticated = client.login.user.is_some();
-        }
+        framing.authenticated = !client.is_judged || client.login.user.is_some();
         let rest = &data[taken..];
         let (consumed, next) = match parser.parse(rest, &framing) {
             Ok(Parsed::Incomplete { .. }) => return (taken, Stop::Used),

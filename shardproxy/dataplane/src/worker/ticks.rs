@@ -7,7 +7,7 @@ use crate::clients::{Client, Flow};
 use crate::links::State;
 use crate::metrics::CloseReason;
 use crate::place::is_left;
-use crate::turn::{Turn, TOLD};
+use crate::turn::Turn;
 use crate::{pubsub, recovery, waiting};
 
 /// Clients looked at per tick: all of them within a second.
@@ -30,7 +30,7 @@ const PASSES: usize = 8;
 
 impl Worker {
     pub(super) fn tick(&mut self) {
-        self.turn.access_left = TOLD;
+        self.turn.tell_more_accesses();
         self.measure();
         self.go_on();
         recovery::tick(&mut self.turn, &mut self.clients);

@@ -1,4 +1,5 @@
-//! HELLO, with the texts and the order of checks of Redis 7.0's networking.c.
+//! HELLO, with the texts of Redis' networking.c, and the order of checks that it has since 7.2: all is read before anything
+//! is done.
 
 use crate::clients::{is_valid_name, Client, BAD_NAME};
 use crate::command::Command;
@@ -9,7 +10,13 @@ use crate::model::EndpointKind;
 use crate::serve::login::{log_in, Said};
 use crate::turn::{Greeting, Turn};
 
-const NOAUTH: &str = "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time";
+/// Since 7.2 it names the version, too.
+fn no_auth(turn: &Turn, client: &Client) -> Vec<u8> {
+    let version = if turn.is_engine_since(client.cluster, (7, 2)) { "<proto> " } else { "" };
+    crate::admit::error(&format!(
+        "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO {version}AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time"
+    ))
+}
 
 pub fn hello(turn: &mut Turn, client: &mut Client, command: &Command, request: &Request) -> Said {
     let (greeting, credentials) = match read(client, request) {
@@ -19,7 +26,7 @@ pub fn hello(turn: &mut Turn, client: &mut Client, command: &Command, request: &
     if let Some(credentials) = credentials {
         return log_in(turn, client, command, credentials, Some(greeting));
     }
-    Said::Answer(if client.login.user.is_some() { greet(turn, client, greeting) } else { crate::admit::error(NOAUTH) })
+    Said::Answer(if client.login.user.is_some() { greet(turn, client, greeting) } else { no_auth(turn, client) })
 }
 
 type Credentials<'a> = (&'a [u8], &'a [u8]);
