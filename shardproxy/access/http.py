@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import math
 import secrets
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
@@ -155,7 +154,7 @@ def answer_read(content: bytes) -> Answer:
         raise VerifierError('its answer has no "allow": true or false')
     seconds = values.get("seconds")
     is_number = isinstance(seconds, (int, float)) and not isinstance(seconds, bool)
-    if seconds is not None and not (is_number and math.isfinite(seconds) and seconds >= 0):
+    if seconds is not None and not (is_number and seconds >= 0):
         raise VerifierError('its "seconds" are not a number')
     return Answer(values["allow"], seconds)
 

@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from urllib.parse import quote_from_bytes
+from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 ALGORITHM = "AWS4-HMAC-SHA256"
 TERMINATOR = "aws4_request"
@@ -29,9 +29,8 @@ MAX_TOKEN = 16_384  # bytes of an argument that Redis takes before a client has 
 MAX_PARAMETERS = 32  # signers write 8 to 11
 
 _EMPTY = hashlib.sha256(b"").hexdigest()  # the body of a GET
-_ESCAPE = re.compile(rb"%(?:([0-9A-Fa-f]{2}))?")
 _HOST = re.compile(r"[a-z0-9][a-z0-9._-]{0,254}")
-_QUERY = re.compile(rb'[!"$-~]*')  # printable, and no `#`: it would end the query of a URL
+_QUERY = re.compile(rb'(?:[!"$&-~]|%[0-9A-Fa-f]{2})*')  # printable, and no `#`: a query ends there
 _SIGNATURE = re.compile(r"[0-9a-f]{64}")
 _DATE = re.compile(r"\d{8}T\d{6}Z", re.ASCII)
 _NUMBER = re.compile(r"[1-9]\d{0,8}", re.ASCII)
@@ -247,13 +246,7 @@ def _parameters(query: bytes) -> dict[str, bytes]:
 
 def _decode(word: bytes) -> bytes:
     """Undo the encoding of a form or a URL: Java writes a space as `+`; .NET writes escapes small."""
-    return _ESCAPE.sub(_unescape, word.replace(b"+", b" "))
-
-
-def _unescape(match: re.Match[bytes]) -> bytes:
-    if match[1] is None:
-        raise TokenError(Fault.MALFORMED)
-    return bytes.fromhex(match[1].decode())
+    return unquote_to_bytes(word.replace(b"+", b" "))
 
 
 def _encode(word: bytes) -> str:

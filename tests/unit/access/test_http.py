@@ -105,6 +105,7 @@ async def test_what_was_accepted_is_kept_for_a_while(autojump_clock: trio.testin
     [
         (b'{"allow": true, "seconds": 5}', 60, 5),
         (b'{"allow": true, "seconds": 500}', 60, 60),
+        (b'{"allow": true, "seconds": 1%s}' % (b"0" * 400), 60, 60),
         (b'{"allow": true, "seconds": 0}', 60, 0),
         (b'{"allow": true, "seconds": null}', 60, 60),
         (b'{"allow": true}', 0, 0),
@@ -254,7 +255,6 @@ async def test_what_is_no_text_is_refused_without_asking(bad: Login) -> None:
         b'{"allow": true, "seconds": -1}',
         b'{"allow": true, "seconds": true}',
         b'{"allow": true, "seconds": NaN}',
-        b'{"allow": true, "seconds": Infinity}',
         b"[" * 100_000,
         b"\xff",
     ],
