@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import TypeAlias
 
 from shardproxy.config import Credentials as Given
 from shardproxy.dataplane.spec import LOGIN_LASTS, ClusterSettings
 from shardproxy.model import Address, Topology
 from shardproxy.nodes import Credentials
 from shardproxy.topology.project import Configured
+from shardproxy.topology.tokens import login_now
+
+Login: TypeAlias = Callable[[ClusterSettings], Given | None]
 
 
 class Logins:
@@ -18,7 +22,7 @@ class Logins:
         self,
         clusters: Mapping[str, Configured],
         topologies: Mapping[str, Topology],
-        login: Callable[[ClusterSettings], Given | None],
+        login: Login,
     ) -> None:
         """`login` tells what the nodes of a cluster are logged in to with now."""
         self._clusters = clusters
@@ -38,8 +42,12 @@ class Logins:
 
     def _of_cluster(self, name: str) -> Credentials | None:
         configured = self._clusters.get(name)
-        settings = configured.settings if configured is not None else None
-        if settings is None or (given := self._login(settings)) is None:
-            return None
-        lasts = LOGIN_LASTS / 2 if settings.iam is not None else None
-        return Credentials(given.password, given.username, lasts)
+        return credentials_of(configured.settings, self._login) if configured is not None else None
+
+
+def credentials_of(settings: ClusterSettings, login: Login = login_now) -> Credentials | None:
+    """What the nodes of a cluster want to hear now, where they want anything."""
+    given = login(settings)
+    if given is None:
+        return None
+    return Credentials(given.password, given.username, LOGIN_LASTS / 2 if settings.iam is not None else None)
