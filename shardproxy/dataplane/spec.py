@@ -17,6 +17,8 @@ from shardproxy.config import (
     HashMethod,
     MemcachedCluster,
     NodeAuth,
+    NodeIdentity,
+    PasswordAuth,
     RedisCluster,
 )
 from shardproxy.config.clusters import DATABASES, SlotRule
@@ -27,6 +29,7 @@ from shardproxy.model import Address, Node, Shard, Topology
 from shardproxy.model.health import EngineLimits
 from shardproxy.model.replication import ShardKey
 
+LOGIN_LASTS = 12 * 3600.0  # seconds, by an IAM token; ElastiCache then ends the connection
 Readable = Mapping[ShardKey, frozenset[Address]]  # replicas fit to be read from, of shards that are watched
 
 
@@ -38,6 +41,7 @@ class ClusterSettings:
     version: str  # of its engines, as clients are told
     credentials: Credentials | None = None
     zone: str | None = None  # of the proxy
+    iam: NodeIdentity | None = None  # what tokens for its nodes are signed with, in place of credentials
     users: tuple[ProxyUser, ...] = ()  # none where nobody has to log in
 
     @classmethod
@@ -50,18 +54,19 @@ class ClusterSettings:
         files: FilesRead | None = None,
     ) -> ClusterSettings:
         """Read the secrets of a cluster now, but for those of its users; raise SecretError."""
-        files = files or FilesRead()
-        credentials = _login(config.node_auth, files)
+        login = _login(config.node_auth, files or FilesRead())
+        credentials = login if isinstance(login, Credentials) else None
+        iam = login if isinstance(login, NodeIdentity) else None
         if isinstance(config, RedisCluster):
-            return cls(config, version, credentials, zone=zone, users=users)
+            return cls(config, version, credentials, zone=zone, iam=iam, users=users)
         return cls(config, VERSION, credentials, users=users)
 
 
-def _login(auth: NodeAuth | None, files: FilesRead) -> Credentials | None:
+def _login(auth: NodeAuth | PasswordAuth | None, files: FilesRead) -> Credentials | NodeIdentity | None:
     if auth is None:
         return None
-    if auth.password.file is not None:
-        files.note(auth.password.file)
+    for file in auth.files:
+        files.note(file)
     return auth.read()
 
 
@@ -128,6 +133,7 @@ class ShardSpec(TypedDict):
 class NodeAuthSpec(TypedDict):
     username: str | None
     password: str | None
+    renew: NotRequired[float]  # log in again after so long, before the node ends the connection
 
 
 class ClusterSpec(TypedDict):
@@ -163,15 +169,18 @@ def cluster_spec(
     discovery: DiscoverySpec | None = None,
     terms: Terms | None = None,
     shards: Iterable[ShardSpec] | None = None,
+    credentials: Credentials | None = None,
 ) -> ClusterSpec:
     """Describe one cluster to the data plane; shards `readable` does not name are read from all nodes.
 
     `discovery` is what clients of a memcached cluster are told of its layout; `shards` are those of the
-    topology where they have been described already.
+    topology where they have been described already; `credentials` are those of the moment, where settings
+    have none.
     """
     readable, terms = readable or {}, terms or {}
     wait = settings.config.writes.wait if isinstance(settings.config, RedisCluster) else 0
-    config, credentials = settings.config, settings.credentials
+    config = settings.config
+    credentials = settings.credentials if credentials is None else credentials
     spec = ClusterSpec(
         name=topology.cluster,
         engine=topology.engine.value,
@@ -200,6 +209,8 @@ def cluster_spec(
             password=credentials.password if credentials else None,
         ),
     )
+    if settings.iam is not None:
+        spec["node_auth"]["renew"] = LOGIN_LASTS / 2
     if (access := access_spec(settings.users)) is not None:
         spec["access"] = access
     if isinstance(config, RedisCluster):

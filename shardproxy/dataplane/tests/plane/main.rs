@@ -22,6 +22,7 @@ mod identity;
 mod keys;
 mod large;
 mod limits;
+mod logins;
 mod losses;
 mod monitoring;
 mod offloads;
