@@ -42,7 +42,7 @@ def good_client(proxy: Proxy, wire: Open) -> Wire:
 def guess(client: Wire, number: int) -> None:
     """So many wrong logins, a batch at a time; each gets its own refusal."""
     for start in range(0, number, BATCH):
-        words = [("AUTH", "app", f"guess {n}") for n in range(start, start + BATCH, 2)]
+        words: list[tuple[str, ...]] = [("AUTH", "app", f"guess {n}") for n in range(start, start + BATCH, 2)]
         words += [("HELLO", "3", "AUTH", "nobody", f"guess {n}") for n in range(start, start + BATCH, 2)]
         client.send(b"".join(command(*each) for each in words))
         for _ in words:
@@ -67,7 +67,9 @@ def test_ten_thousand_wrong_passwords_cost_a_good_client_nothing(
         serves(good, "good")
     refused = 'shardproxy_access_total{cluster="main",event="login_refused"}'
     wait_until(lambda: proxy.metrics()[refused] == GUESSES, lambda: f"{proxy.metrics()[refused]} are counted")
-    log = redis.Redis(proxy.host, proxy.port, username="app", password=PASSWORD).acl_log(200)
+    log: list[dict[str, Any]] = redis.Redis(
+        proxy.host, proxy.port, username="app", password=PASSWORD
+    ).acl_log(200)
     assert 1 <= len(log) <= 128
     assert sum(int(entry["count"]) for entry in log) <= GUESSES
     wait_until(lambda: told(audit) + lost(proxy) >= GUESSES, lambda: f"{told(audit)}, {lost(proxy)}")
