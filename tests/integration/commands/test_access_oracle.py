@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import Any
 
 import pytest
 import redis
@@ -47,7 +48,7 @@ def sides(start_fleet_for_module: StartFleet, start_proxy_for_module: StartProxy
         assert wire.ask("ACL", "SETUSER", name, *reset) == b"OK", name
     assert wire.ask("ACL", "SETUSER", "gone", "off", ">word", "~*", "&*", "+@all") == b"OK"
     wire.close()
-    users = [
+    users: list[dict[str, Any]] = [
         {"name": name, "passwords": [{"sha256": sha256(password.encode()).hexdigest()}], "rules": rules}
         for name, (password, rules) in USERS.items()
     ]
@@ -142,7 +143,9 @@ def test_a_client_library_logs_in_as_whom_it_is_told(
         assert client.acl_whoami() in ("app", b"app")  # in RESP3, and in RESP2
         assert client.client_info()["user"] == "app"
         with client.pipeline() as pipeline, pytest.raises(redis.exceptions.NoPermissionError):
-            pipeline.set("app:key", "y").set("other", "y").execute()
+            pipeline.set("app:key", "y")
+            pipeline.set("other", "y")
+            pipeline.execute()
         assert client.get("app:key") == b"x"
         with pytest.raises(redis.exceptions.AuthenticationError):
             redis_client(sides.proxy, username="app", password="wrong", protocol=protocol).ping()

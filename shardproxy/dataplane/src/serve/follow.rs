@@ -50,9 +50,9 @@ pub fn listen(turn: &mut Turn, client: &mut Client, heard: Heard, most: usize) -
     let Some(subscriptions) = client.subscriptions.as_deref() else { return (0, None) };
     let Some(topics) = turn.pubsub.topics(client.cluster) else { return (0, None) };
     let mut looked = 0;
-    for kind in heard.kind..KINDS.len() {
+    for (kind, subscribed) in subscriptions.topics.iter().enumerate().skip(heard.kind) {
         let next = if kind == heard.kind { heard.next } else { 0 };
-        for &id in subscriptions.topics[kind].range(next..) {
+        for &id in subscribed.range(next..) {
             if looked >= most {
                 return (looked, Some(Heard { kind, next: id }));
             }

@@ -105,9 +105,8 @@ fn serve_found(
         }
         Verdict::Unknown => {
             client.waiting = None;
-            // who has not said who it is, has nobody asked
-            let may_learn = may_learn && client.login.user.is_some();
-            unknown(turn, client, request, may_learn)
+            let is_known = client.login.user.is_some(); // for who has not said who it is, nobody is asked
+            unknown(turn, client, request, may_learn && is_known)
         }
     }
 }

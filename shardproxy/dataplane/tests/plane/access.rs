@@ -153,7 +153,9 @@ fn what_is_refused_is_told_with_its_object() {
         &["DISCARD"],
     ];
     client.send_all(&requests);
-    requests.iter().for_each(|_| drop(client.reply()));
+    for _ in 0..requests.len() {
+        drop(client.reply());
+    }
     let events = told(&proxy, 7);
     let shown: Vec<_> = events
         .iter()

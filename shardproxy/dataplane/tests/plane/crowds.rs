@@ -22,7 +22,7 @@ fn crowd() -> Crowd {
     let proxy = Proxy::start(&Spec::shard(&[&engine], Some(0)));
     let clients: Vec<Client> = (0..MANY).map(|_| proxy.client()).collect();
     until("all are there", || proxy.plane.clients().len() == MANY);
-    Crowd { proxy, clients, engine: engine }
+    Crowd { proxy, clients, engine }
 }
 
 /// The most steps in one turn, of the turns that are over.

@@ -55,16 +55,14 @@ fn check(user: &User, command: &Command, bytes: &[u8], spans: &[Span]) -> Result
 /// The command of Redis that does what this does; none where everybody may.
 fn counterpart(request: &Request) -> Option<&'static str> {
     Some(match request.verb {
-        Verb::Get | Verb::Gets => "get",
         Verb::Gat | Verb::Gats => "getex",
         Verb::MetaGet if says(request, b"TN") => "getex", // it changes how long a value lives, or makes one
-        Verb::MetaGet => "get",
-        Verb::Set | Verb::Replace | Verb::Cas => "set",
+        Verb::Get | Verb::Gets | Verb::MetaGet => "get",
         Verb::Add => "setnx",
         Verb::MetaSet if words(request.line).skip(3).any(|word| matches!(word, b"MA" | b"Ma" | b"MP" | b"Mp")) => {
             "append"
         }
-        Verb::MetaSet => "set",
+        Verb::Set | Verb::Replace | Verb::Cas | Verb::MetaSet => "set",
         Verb::Append | Verb::Prepend => "append",
         Verb::Delete | Verb::MetaDelete => "del",
         Verb::Incr | Verb::MetaArithmetic => "incrby",

@@ -51,9 +51,7 @@ pub fn serve(turn: &mut Turn, client: &mut Client, data: &[u8]) -> (usize, bool)
             }
             Parsed::Request(request) => {
                 turn.batch += 1;
-                if !may(turn, client, &request) {
-                    taken += request.bytes.len();
-                } else if dispatch(turn, client, &request) {
+                if !may(turn, client, &request) || dispatch(turn, client, &request) {
                     taken += request.bytes.len();
                 } else {
                     client.memcache.scanned = 0;
