@@ -21,7 +21,8 @@ from pathlib import Path
 import structlog
 import trio
 
-from shardproxy.access.audit import Audit, run_audit_feed, why_not_written
+from shardproxy.access.audit import Audit, why_not_written
+from shardproxy.access.audited import run_access_audit
 from shardproxy.access.build import Builder, LoginPlan, plans_read
 from shardproxy.access.events import AccessFeed, run_access_feed
 from shardproxy.access.http import Poster
@@ -171,7 +172,7 @@ class App:
             self._traffic,
         )
         self._failover = trio.CancelScope()
-        self._users = UserBook(kept, changes, self._follower.serve, self._reread)
+        self._users = UserBook(kept, changes, self._follower.serve, self._reread, audit)
         self._files: Mapping[Path, Fingerprint] = {}  # that settings were read from
         self._why_refused: list[str] = []
         self._poster = Poster()
@@ -222,7 +223,7 @@ class App:
         nursery.start_soon(run_acks, self._follower.applied, self._store)
         nursery.start_soon(run_acl_logs, self._feed.listen(), self._refusals)
         if self._audit.place is not None:
-            nursery.start_soon(run_audit_feed, self._feed.listen(), self._audit)
+            nursery.start_soon(run_access_audit, self._feed.listen(), self._audit)
         nursery.start_soon(run_access_feed, self._dataplane.access_events, self._feed)
         watch = partial(run_files_watch, lambda: self._files, self._reload_files)
         nursery.start_soon(run_always, "files", watch)

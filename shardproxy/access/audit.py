@@ -21,8 +21,6 @@ from typing import IO, TypeAlias
 import structlog
 import trio
 
-from shardproxy.access.events import Listener
-
 STDOUT = "stdout"
 CAPACITY = 8192  # lines that wait; a disk that is late for longer loses some
 BATCH = 512  # lines that are written at once
@@ -112,26 +110,6 @@ class Audit:
 
 
 NO_AUDIT = Audit()
-
-
-async def run_audit_feed(listener: Listener, audit: Audit) -> None:
-    """Note who came in and who was kept out, until there is no more to hear."""
-    told = 0
-    async for event in listener.events:
-        if listener.lost > told:
-            audit.note("audit_lost", lines=listener.lost - told)
-            told = listener.lost
-        audit.note(
-            event.kind,
-            cluster=event.cluster,
-            endpoint=event.endpoint,
-            user=event.user,
-            address=event.address,
-            client_id=event.client_id,
-            why=event.why,
-            object=event.object.decode("utf-8", "backslashreplace"),
-            context="multi" if event.context == "multi" else "",
-        )
 
 
 @contextlib.contextmanager

@@ -9,13 +9,14 @@ Knows no rule.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import structlog
 import trio
 
+from shardproxy.access.audit import NO_AUDIT, Audit
 from shardproxy.config import Config, ConfigError
 from shardproxy.config.access import MAX_USERS
 from shardproxy.config.loading import read_text
@@ -68,13 +69,18 @@ class UserBook:
         changes: Mapping[str, Changes],
         serve: Callable[[Clusters, str], Awaitable[object]],
         reread: Callable[[str], Awaitable[None]],
+        audit: Audit = NO_AUDIT,
     ) -> None:
-        """`serve` has settings served; `reread` has them read anew, and changes of that cluster forgotten."""
+        """`serve` has settings served; `reread` has them read anew, and changes of that cluster forgotten.
+
+        In `audit` is noted who changed what.
+        """
         self.turn = trio.Lock()
         self._keeper = keeper
         self._changes = {cluster: dict(of) for cluster, of in changes.items()}
         self._serve = serve
         self._reread = reread
+        self._audit = audit
         self._configured: Clusters = {}
         self._files: dict[str, Path] = {}  # by cluster, of its users
         self._fixed: dict[str, frozenset[str]] = {}  # beside a file: users that stand in the config itself
@@ -116,8 +122,11 @@ class UserBook:
 
     # --- what clients ask for ---
 
-    async def change(self, cluster: str, edit: Edit) -> None:
-        """Change users, have them served and kept; raise UserChangeError, and then nothing has changed."""
+    async def change(self, cluster: str, edit: Edit, by: str) -> None:
+        """Change users, have them served and kept; raise UserChangeError, and then nothing has changed.
+
+        `by`: the user who asks for it, as in `load` and `save`.
+        """
         async with self.turn:
             settings = self._configured.get(cluster)
             if settings is None:
@@ -134,15 +143,16 @@ class UserBook:
             if len(users_changed(configured, changes)) > MAX_USERS:
                 raise UserChangeError(f"cluster {cluster} has {MAX_USERS} users, and no more are possible")
             await self._commit({**before, cluster: changes})
-            log.info("users changed", cluster=cluster, users=sorted(edited))
+            self._note("users_changed", cluster, by, sorted(edited))
 
-    async def load(self, cluster: str) -> None:
+    async def load(self, cluster: str, by: str) -> None:
         """Read the cluster's users anew; what was not saved is forgotten."""
         async with self.turn:
             self._file(cluster)
             await self._read_anew(cluster)
+            self._note("users_loaded", cluster, by)
 
-    async def save(self, cluster: str) -> None:
+    async def save(self, cluster: str, by: str) -> None:
         """Write the cluster's changes into its file of users."""
         async with self.turn:
             path = self._file(cluster)
@@ -157,6 +167,11 @@ class UserBook:
             except ConfigError as error:
                 raise UserChangeError("; ".join(error.reasons)) from error
             await self._read_anew(cluster)
+            self._note("users_saved", cluster, by, sorted(changes))
+
+    def _note(self, event: str, cluster: str, by: str, users: Sequence[str] = ()) -> None:
+        log.info(event.replace("_", " "), cluster=cluster, by=by, users=users)
+        self._audit.note(event, cluster=cluster, user=by, object=" ".join(users))
 
     async def _commit(self, changes: dict[str, dict[str, Change]]) -> None:
         """Have changes kept and served; begun, that is done or undone."""
