@@ -83,6 +83,9 @@ pub struct ClusterMetrics {
     pub blocked: Counter,
     pub accepted: Counter,
     pub closed: [Counter; CloseReason::ALL.len()],
+    /// TLS handshakes of clients that were new, that went on from an earlier session, and that failed.
+    pub handshakes: [Counter; 2],
+    pub handshakes_failed: Counter,
     pub bytes_in: Counter,
     pub bytes_out: Counter,
     pub offloads: Counter,
@@ -147,6 +150,8 @@ impl Default for ClusterMetrics {
             blocked: Counter::default(),
             accepted: Counter::default(),
             closed: Default::default(),
+            handshakes: Default::default(),
+            handshakes_failed: Counter::default(),
             bytes_in: Counter::default(),
             bytes_out: Counter::default(),
             offloads: Counter::default(),
@@ -334,6 +339,8 @@ fn collect_cluster(parts: &[Arc<ClusterMetrics>], names: &HashMap<u16, String>) 
     json!({
         "clients": sum(|m| &m.clients), "blocked": sum(|m| &m.blocked), "accepted": sum(|m| &m.accepted), "refused": 0, "closed": closed,
         "bytes_in": sum(|m| &m.bytes_in), "bytes_out": sum(|m| &m.bytes_out), "offloads": sum(|m| &m.offloads),
+        "handshakes": {"full": sum(|m| &m.handshakes[0]), "resumed": sum(|m| &m.handshakes[1]),
+                       "failed": sum(|m| &m.handshakes_failed)},
         "protocol_errors": sum(|m| &m.protocol_errors),
         "parked": sum(|m| &m.parked), "parked_bytes": sum(|m| &m.parked_bytes),
         "tryagain": sum(|m| &m.tryagain), "indoubt": sum(|m| &m.indoubt),

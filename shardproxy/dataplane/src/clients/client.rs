@@ -24,6 +24,8 @@ pub struct Client {
     pub cluster: usize,
     pub endpoint: EndpointKind,
     _seat: Seat,
+    /// What its certificate calls it, where that names a user; it was verified.
+    pub certificate_name: Option<Box<[u8]>>,
     /// RESP version of its replies, 2 or 3.
     pub resp: u8,
     pub db: u32,
@@ -166,6 +168,7 @@ impl Client {
             cluster,
             endpoint,
             _seat: seat,
+            certificate_name: None,
             resp: 2,
             db: 0,
             lane: Lane::Usual,
@@ -321,7 +324,7 @@ impl Client {
         let parser = self.parser.as_deref().map_or(0, RequestParser::held);
         let details = self.details.as_deref().map_or(0, Details::held);
         let subscriptions = self.subscriptions.as_deref().map_or(0, Subscriptions::held);
-        let kept = details + subscriptions + queued + executing;
+        let kept = details + subscriptions + queued + executing + self.stream.held();
         parser + self.input.capacity() + self.output.held() + self.replies.held() + kept
     }
 

@@ -8,6 +8,7 @@ mod placement;
 mod script;
 mod speech;
 mod terms;
+mod tls;
 mod topic;
 
 pub use cluster::{
@@ -21,4 +22,5 @@ pub use placement::Placement;
 pub use script::{digest_of, digest_of_body, is_without_writes, Digest};
 pub use speech::{Lane, Speech};
 pub use terms::{Terms, NONE as NO_TERMS};
+pub use tls::{NodeTlsSpec, TlsSpec};
 pub use topic::Kind;

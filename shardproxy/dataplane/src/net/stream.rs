@@ -1,7 +1,8 @@
-//! A connected (or connecting) non-blocking socket, TCP or unix.
+//! A connected (or connecting) non-blocking socket, TCP or unix, or a TLS session over one: to its user they are alike.
 
 use std::io::{self, IoSlice, Read, Write};
 use std::net::Shutdown;
+use std::sync::Arc;
 use std::time::Duration;
 
 use mio::event::Source;
@@ -9,12 +10,20 @@ use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
 use socket2::{SockRef, TcpKeepalive};
 
+use super::tls::{self, Fault, Tls};
 use super::Address;
 
 #[derive(Debug)]
 pub enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
+    Tls(Box<Tls>),
+}
+
+/// How a node is spoken to in TLS: what with, and by which name its certificate has to call it.
+pub struct Secure {
+    pub config: Arc<tls::ClientConfig>,
+    pub name: tls::ServerName<'static>,
 }
 
 impl Stream {
@@ -32,6 +41,34 @@ impl Stream {
         }
     }
 
+    /// Speak TLS to a node from the first byte on: `connected` tells when the handshake is done.
+    pub fn secured(self, secure: Secure) -> io::Result<Self> {
+        let Self::Tcp(socket) = self else { return Err(io::Error::other("TLS is spoken over TCP only")) };
+        Ok(Self::Tls(Box::new(Tls::connect(socket, secure.config, secure.name)?)))
+    }
+
+    /// Expect a client to speak TLS from the first byte on: `shake` tells when the handshake is done.
+    pub fn securing(self, config: Arc<tls::ServerConfig>) -> Result<Self, Fault> {
+        let Self::Tcp(socket) = self else { return Err(Fault::new("TLS is spoken over TCP only")) };
+        Ok(Self::Tls(Box::new(Tls::accept(socket, config)?)))
+    }
+
+    /// Go on with a handshake, if there is one; whether none is left to do.
+    pub fn shake(&mut self) -> Result<bool, Fault> {
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => Ok(true),
+            Self::Tls(tls) => tls.shake(),
+        }
+    }
+
+    /// The TLS session on it.
+    pub fn tls(&self) -> Option<&Tls> {
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => None,
+            Self::Tls(tls) => Some(tls),
+        }
+    }
+
     /// Small writes leave at once, and a peer that vanished is noticed while the connection idles.
     pub fn tune(&self) -> io::Result<()> {
         if let Self::Tcp(stream) = self {
@@ -45,21 +82,19 @@ impl Stream {
         Ok(())
     }
 
-    /// Whether a started connect has succeeded; its error if it failed.
-    pub fn connected(&self) -> io::Result<bool> {
+    /// Whether a started connect has succeeded, and the handshake after it if there is one; its error if it failed.
+    pub fn connected(&mut self) -> io::Result<bool> {
+        Ok(self.has_peer()? && self.shake()?)
+    }
+
+    fn has_peer(&self) -> io::Result<bool> {
         if let Some(error) = self.take_error()? {
             return Err(error);
         }
         let peer = match self {
-            Self::Tcp(stream) => stream.peer_addr().and_then(|peer| {
-                // where nobody listens, a socket that is given the very port it calls meets itself
-                if stream.local_addr()? == peer {
-                    Err(io::ErrorKind::ConnectionRefused.into())
-                } else {
-                    Ok(())
-                }
-            }),
             Self::Unix(stream) => stream.peer_addr().map(|_| ()),
+            Self::Tcp(stream) => tcp_peer(stream),
+            Self::Tls(tls) => tcp_peer(tls.socket()),
         };
         match peer {
             Ok(()) => Ok(true),
@@ -72,6 +107,7 @@ impl Stream {
         match self {
             Self::Tcp(stream) => stream.take_error(),
             Self::Unix(stream) => stream.take_error(),
+            Self::Tls(tls) => tls.socket().take_error(),
         }
     }
 
@@ -80,6 +116,7 @@ impl Stream {
         let _ = match self {
             Self::Tcp(stream) => SockRef::from(stream).set_send_buffer_size(bytes),
             Self::Unix(stream) => SockRef::from(stream).set_send_buffer_size(bytes),
+            Self::Tls(tls) => SockRef::from(tls.socket()).set_send_buffer_size(bytes),
         };
     }
 
@@ -88,40 +125,79 @@ impl Stream {
         match self {
             Self::Tcp(stream) => stream.register(registry, token, interest),
             Self::Unix(stream) => stream.register(registry, token, interest),
+            Self::Tls(tls) => tls.socket_mut().register(registry, token, interest),
         }
     }
 
-    pub fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+    /// Go by another token from now on; what is ready is told again.
+    pub fn reregister(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        let interest = Interest::READABLE | Interest::WRITABLE;
         match self {
-            Self::Tcp(stream) => (&*stream).read(buffer),
-            Self::Unix(stream) => (&*stream).read(buffer),
+            Self::Tcp(stream) => stream.reregister(registry, token, interest),
+            Self::Unix(stream) => stream.reregister(registry, token, interest),
+            Self::Tls(tls) => tls.socket_mut().reregister(registry, token, interest),
         }
     }
 
-    pub fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+    #[inline]
+    pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
-            Self::Tcp(stream) => (&*stream).write(bytes),
-            Self::Unix(stream) => (&*stream).write(bytes),
+            Self::Tcp(stream) => stream.read(buffer),
+            Self::Unix(stream) => stream.read(buffer),
+            Self::Tls(tls) => tls.read(buffer),
         }
     }
 
-    pub fn write_vectored(&self, slices: &[IoSlice]) -> io::Result<usize> {
+    /// Whether there may be more than the `n` bytes that were read last, into room for so many, of which no event will
+    /// tell: a short read has emptied a socket.
+    #[inline]
+    pub fn may_have_more(&self, n: usize, room: usize) -> bool {
         match self {
-            Self::Tcp(stream) => (&*stream).write_vectored(slices),
-            Self::Unix(stream) => (&*stream).write_vectored(slices),
+            Self::Tcp(_) | Self::Unix(_) => n == room,
+            Self::Tls(tls) => tls.has_more(),
         }
     }
 
-    pub fn shutdown_write(&self) {
+    /// Send bytes; so many have left. Whoever has the rest presents it again, as it was.
+    #[inline]
+    pub fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.write(bytes),
+            Self::Unix(stream) => stream.write(bytes),
+            Self::Tls(tls) => tls.write(bytes),
+        }
+    }
+
+    #[inline]
+    pub fn write_vectored(&mut self, slices: &[IoSlice]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.write_vectored(slices),
+            Self::Unix(stream) => stream.write_vectored(slices),
+            Self::Tls(tls) => tls.write_vectored(slices),
+        }
+    }
+
+    pub fn shutdown_write(&mut self) {
         let _ = match self {
             Self::Tcp(stream) => stream.shutdown(Shutdown::Write),
             Self::Unix(stream) => stream.shutdown(Shutdown::Write),
+            Self::Tls(tls) => return tls.shutdown_write(),
         };
+    }
+
+    /// Bytes of buffers it holds, beside the kernel's.
+    #[inline]
+    pub fn held(&self) -> usize {
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => 0,
+            Self::Tls(tls) => tls.held(),
+        }
     }
 
     pub fn peer(&self) -> String {
         match self {
             Self::Tcp(stream) => stream.peer_addr().map_or_else(|_| String::new(), |a| a.to_string()),
+            Self::Tls(tls) => tls.socket().peer_addr().map_or_else(|_| String::new(), |a| a.to_string()),
             Self::Unix(stream) => path_of(stream) + ":0",
         }
     }
@@ -130,9 +206,19 @@ impl Stream {
     pub fn local(&self) -> String {
         match self {
             Self::Tcp(stream) => stream.local_addr().map_or_else(|_| String::new(), |a| a.to_string()),
+            Self::Tls(tls) => tls.socket().local_addr().map_or_else(|_| String::new(), |a| a.to_string()),
             Self::Unix(stream) => format!("unix:{}", path_of(stream)),
         }
     }
+}
+
+fn tcp_peer(stream: &TcpStream) -> io::Result<()> {
+    let peer = stream.peer_addr()?;
+    // where nobody listens, a socket that is given the very port it calls meets itself
+    if stream.local_addr()? == peer {
+        return Err(io::ErrorKind::ConnectionRefused.into());
+    }
+    Ok(())
 }
 
 fn path_of(stream: &UnixStream) -> String {
@@ -151,7 +237,7 @@ mod tests {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         socket.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
         socket.connect(&socket.local_addr().unwrap()).unwrap();
-        let stream = Stream::Tcp(TcpStream::from_std(socket.into()));
+        let mut stream = Stream::Tcp(TcpStream::from_std(socket.into()));
         assert_eq!(stream.connected().unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
     }
 }

@@ -16,7 +16,7 @@ use crate::model::{EndpointKind, EngineKind};
 use crate::net::{lacks_descriptors, Address, Listener};
 use crate::shared::Shared;
 use crate::sync::lock;
-use crate::worker::{Mailbox, Message};
+use crate::worker::{Arrived, Mailbox, Message};
 
 const WAKE: Token = Token(usize::MAX);
 /// Out of file descriptors: wait so long before the next try.
@@ -243,7 +243,7 @@ impl Run {
     fn accept_all(&mut self, token: usize) {
         let Some((key, listener)) = self.listeners.get(&token) else { return };
         loop {
-            let stream = match listener.accept() {
+            let mut stream = match listener.accept() {
                 Ok(stream) => stream,
                 Err(error) => match error.kind() {
                     io::ErrorKind::WouldBlock => return,
@@ -258,19 +258,22 @@ impl Run {
                 },
             };
             let cluster = self.shared.cluster(key.cluster);
+            let tls = cluster.as_ref().and_then(|c| c.tls_at(key.kind, &key.address));
             let limit = cluster.as_ref().map_or(0, |c| c.spec.limits.clients);
             match self.seats.deal(key.cluster, limit) {
                 Some(seat) => {
                     let worker = seat.worker();
                     let id = self.shared.next_client.fetch_add(1, Relaxed);
-                    let (cluster, endpoint) = (key.cluster, key.kind);
-                    self.mailboxes[worker].send(Message::Accepted { stream, id, cluster, endpoint, seat });
+                    let arrived = Arrived { stream, id, cluster: key.cluster, endpoint: key.kind, seat };
+                    self.mailboxes[worker].send(Message::Accepted { arrived, tls });
                 }
                 None => {
                     *lock(&self.refused).entry(key.cluster).or_default() += 1;
                     let is_memcached = cluster.is_some_and(|c| c.spec.engine == EngineKind::Memcached);
                     let text = if is_memcached { memcached::texts::MAX_CLIENTS } else { texts::MAX_CLIENTS };
-                    let _ = stream.write(text);
+                    if tls.is_none() {
+                        let _ = stream.write(text); // a handshake to say it costs more than the client it refuses
+                    }
                 }
             }
         }

@@ -81,10 +81,9 @@ impl Plane {
     }
 
     /// Serve a cluster as described. All or nothing: if an endpoint cannot listen, nothing changes.
-    pub fn apply(&self, cluster: Cluster) -> Result<Vec<(String, String)>, ApplyError> {
+    pub fn apply(&self, mut cluster: Cluster) -> Result<Vec<(String, String)>, ApplyError> {
         let _one_at_a_time = lock(&self.applying);
         let name = cluster.spec.name.clone();
-        let cluster = Arc::new(cluster);
         let index = {
             let mut clusters = lock(&self.shared.clusters);
             match clusters.iter().position(|(known, _)| *known == name) {
@@ -94,6 +93,7 @@ impl Plane {
                             let (new, old) = (cluster.spec.epoch, old.spec.epoch);
                             return Err(ApplyError::Invalid(format!("epoch {new} of {name} is older than {old}")));
                         }
+                        cluster.keep_tls(old);
                     }
                     index
                 }
@@ -103,6 +103,7 @@ impl Plane {
                 }
             }
         };
+        let cluster = Arc::new(cluster);
         let mut wanted = Vec::new();
         for endpoint in &cluster.spec.endpoints {
             for address in &endpoint.addresses {

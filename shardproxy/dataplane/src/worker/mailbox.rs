@@ -8,20 +8,17 @@ use std::sync::{Arc, Mutex};
 
 use mio::Waker;
 
-use super::Chore;
-use crate::clients::Seat;
+use super::{Arrived, Chore};
 use crate::command::CommandTable;
-use crate::model::{Cluster, EndpointKind};
-use crate::net::Stream;
+use crate::model::Cluster;
+use crate::net::tls::ServerConfig;
 use crate::sync::lock;
 
 pub enum Message {
+    /// Somebody connected, and speaks TLS if there is something to speak it with.
     Accepted {
-        stream: Stream,
-        id: u64,
-        cluster: usize,
-        endpoint: EndpointKind,
-        seat: Seat,
+        arrived: Arrived,
+        tls: Option<Arc<ServerConfig>>,
     },
     /// The next epoch of a cluster; none when it is no longer served.
     Apply {

@@ -33,8 +33,8 @@ impl Worker {
 
     fn take(&mut self, message: Message) {
         match message {
-            Message::Accepted { stream, id, cluster, endpoint, seat } => {
-                self.adopt(stream, id, cluster, endpoint, seat);
+            Message::Accepted { arrived, tls } => {
+                self.arrive(arrived, tls);
             }
             Message::Apply { index, cluster, applied } => {
                 let epochs =

@@ -7,15 +7,14 @@ use std::time::Duration;
 
 use mio::event::Event;
 
-use super::{client_token, Worker, LEFT_OVER, READ_SIZE};
-use crate::clients::{Client, Clients, Flow, Seat};
+use super::{client_token, Arrived, Worker, LEFT_OVER, READ_SIZE};
+use crate::clients::{Client, Clients, Flow};
 use crate::command::CommandTable;
 use crate::dialect::resp::request::{Parsed, RequestLimits, RequestParser};
 use crate::dialect::resp::Request;
 use crate::exchange::LARGE;
 use crate::metrics::CloseReason;
-use crate::model::{EndpointKind, EngineKind, Lane};
-use crate::net::Stream;
+use crate::model::{EngineKind, Lane};
 use crate::place::is_left;
 use crate::serve::{self, Next};
 use crate::turn::{Pressure, Turn};
@@ -31,10 +30,15 @@ const LARGE_FOR: Duration = Duration::from_secs(10);
 const LIGHT: usize = 16 * 1024;
 
 impl Worker {
-    pub(super) fn adopt(&mut self, mut stream: Stream, id: u64, cluster: usize, endpoint: EndpointKind, seat: Seat) {
+    /// Take somebody as a client; whoever has shaken hands is registered already, and may have said something.
+    pub(super) fn adopt(&mut self, arrived: Arrived, has_session: bool) {
+        let Arrived { mut stream, id, cluster, endpoint, seat } = arrived;
         let is_served = self.turn.served(cluster).is_some();
         let index = self.clients.vacant();
-        if !is_served || self.is_draining || stream.register(&self.turn.registry, client_token(index)).is_err() {
+        let (registry, token) = (&self.turn.registry, client_token(index));
+        let registered =
+            if has_session { stream.reregister(registry, token) } else { stream.register(registry, token) };
+        if !is_served || self.is_draining || registered.is_err() {
             return;
         }
         let now = self.turn.now;
@@ -43,6 +47,16 @@ impl Worker {
             client.memcache.is_spoken = served.cluster.spec.engine == EngineKind::Memcached;
             served.metrics.accepted.increment();
             served.metrics.clients.add(1);
+            if let Some(tls) = client.stream.tls() {
+                served.metrics.handshakes[usize::from(tls.is_resumed())].increment();
+                let named_by = served.cluster.spec.tls.as_ref().and_then(|tls| tls.user);
+                let name = named_by.and_then(|by| by.name_in(tls.peer_certificate()?));
+                client.certificate_name = name.map(|name| name.into_bytes().into());
+            }
+        }
+        if has_session {
+            self.clients[index].has_unread = true;
+            self.clients.look_again(index);
         }
         self.turn.shared.workers[self.turn.number].clients.add(1);
     }
@@ -200,8 +214,7 @@ fn read_into(client: &mut Client, buffer: &mut [u8]) -> io::Result<Took> {
                 return Ok(Took::End);
             }
             Ok(n) => {
-                // a short read has emptied the socket: the next bytes raise a new event
-                client.has_unread = n == buffer.len() || client.is_half_closed;
+                client.has_unread = client.stream.may_have_more(n, buffer.len()) || client.is_half_closed;
                 return Ok(Took::Some(n));
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

@@ -49,6 +49,7 @@ impl Worker {
         for index in links {
             self.tick_link(index);
         }
+        self.tick_arrivals();
         self.count_waiting();
         self.turn.grow_recent();
         self.sweep_clients();
@@ -80,6 +81,8 @@ impl Worker {
             let link = &self.turn.links[index];
             let why = if link.state == State::Ready {
                 self.why_overdue(link, &timeouts)
+            } else if link.stream.as_ref().is_some_and(|stream| stream.tls().is_some()) {
+                format!("no TLS session within {} s (timeouts.connect)", timeouts.connect.as_secs_f64())
             } else {
                 format!("not connected within {} s (timeouts.connect)", timeouts.connect.as_secs_f64())
             };

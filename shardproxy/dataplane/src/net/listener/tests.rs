@@ -40,7 +40,7 @@ fn accepted(listener: &Listener) -> Stream {
 }
 
 fn carries_bytes(listener: &Listener, mut peer: impl Write) -> bool {
-    let stream = accepted(listener);
+    let mut stream = accepted(listener);
     peer.write_all(b"hello").unwrap();
     let (mut buffer, deadline) = ([0; 8], Instant::now() + Duration::from_secs(5));
     while Instant::now() < deadline {
