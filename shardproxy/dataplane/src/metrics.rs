@@ -122,10 +122,14 @@ pub enum CloseReason {
     Buffers,
     Drain,
     Error,
+    /// No rule admits it any more, or from where it turned out to be.
+    SecurityGroup,
+    /// What a balancer said of it.
+    Header,
 }
 
 impl CloseReason {
-    pub const ALL: [(Self, &'static str); 11] = [
+    pub const ALL: [(Self, &'static str); 13] = [
         (Self::Client, "client"),
         (Self::Quit, "quit"),
         (Self::Protocol, "protocol_error"),
@@ -137,6 +141,8 @@ impl CloseReason {
         (Self::Buffers, "buffers"),
         (Self::Drain, "drain"),
         (Self::Error, "socket_error"),
+        (Self::SecurityGroup, "security_group"),
+        (Self::Header, "proxy_header"),
     ];
 }
 
@@ -332,7 +338,7 @@ fn collect_cluster(parts: &[Arc<ClusterMetrics>], names: &HashMap<u16, String>) 
         })
         .collect();
     json!({
-        "clients": sum(|m| &m.clients), "blocked": sum(|m| &m.blocked), "accepted": sum(|m| &m.accepted), "refused": 0, "closed": closed,
+        "clients": sum(|m| &m.clients), "blocked": sum(|m| &m.blocked), "accepted": sum(|m| &m.accepted), "refused": {}, "closed": closed,
         "bytes_in": sum(|m| &m.bytes_in), "bytes_out": sum(|m| &m.bytes_out), "offloads": sum(|m| &m.offloads),
         "protocol_errors": sum(|m| &m.protocol_errors),
         "parked": sum(|m| &m.parked), "parked_bytes": sum(|m| &m.parked_bytes),

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Backlog, Executing, Hold, Seat, Subscriptions, Tapping, Transaction, Waiting};
+use super::{Backlog, Executing, Hold, Origin, Seat, Subscriptions, Tapping, Transaction, Waiting};
 use crate::dialect::resp::request::RequestParser;
 use crate::exchange::{BufferPool, Output, Owed, Parcel, ReplyQueue, WHOLE};
 use crate::metrics::CloseReason;
@@ -23,6 +23,8 @@ pub struct Client {
     /// Index into the worker's clusters.
     pub cluster: usize,
     pub endpoint: EndpointKind,
+    /// It comes by way of a balancer.
+    pub origin: Option<Box<Origin>>,
     _seat: Seat,
     /// RESP version of its replies, 2 or 3.
     pub resp: u8,
@@ -144,6 +146,10 @@ pub enum Flow {
     Held,
     /// Too many requests or bytes are under way: back-pressure.
     Paused,
+    /// It has not yet said what comes before its first request.
+    Entering {
+        until: Instant,
+    },
     /// The last reply is out; input is thrown away until the peer closes, so that no reset overtakes the reply.
     Lingering {
         until: Instant,
@@ -165,6 +171,7 @@ impl Client {
             id,
             cluster,
             endpoint,
+            origin: None,
             _seat: seat,
             resp: 2,
             db: 0,

@@ -1,6 +1,7 @@
 //! What is spoken with clients and nodes, sans I/O.
 
 pub mod memcached;
+pub mod proxy_protocol;
 pub mod resp;
 pub mod texts;
 

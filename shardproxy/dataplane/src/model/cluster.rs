@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::durations::{seconds, time_limit, wrapping_micros};
 use super::families::{Families, FamilySpec};
-use super::{MemcachedSpec, Placement, Terms};
+use super::{Inbound, InboundSpec, MemcachedSpec, Placement, Terms};
 use crate::command::Overrides;
 use crate::hash::{self, SLOTS};
 use crate::net::Address;
@@ -66,6 +66,9 @@ pub struct ClusterSpec {
     pub node_auth: NodeAuth,
     #[serde(default)]
     pub memcached: MemcachedSpec,
+    /// From where clients may connect; none = from everywhere.
+    #[serde(default)]
+    pub inbound: Option<Vec<InboundSpec>>,
 }
 
 const fn one_second() -> Duration {
@@ -92,6 +95,8 @@ pub enum EndpointKind {
 }
 
 impl EndpointKind {
+    pub const ALL: [Self; 3] = [Self::Configuration, Self::Primary, Self::Reader];
+
     pub const fn name(self) -> &'static str {
         match self {
             Self::Configuration => "configuration",
@@ -126,6 +131,9 @@ pub enum Publishing {
 pub struct EndpointSpec {
     pub kind: EndpointKind,
     pub addresses: Vec<String>,
+    /// The networks of the balancers that say where their clients are, where it has such.
+    #[serde(default)]
+    pub proxy_protocol: Option<Vec<String>>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -313,6 +321,7 @@ pub struct Cluster {
     first: u16,
     families: Option<Families>,
     pub placement: Placement,
+    pub inbound: Inbound,
     /// Bytes that all nodes take: of one argument, and of a transaction. They close the connection over more.
     pub max_bulk: usize,
     pub max_query: usize,
@@ -368,13 +377,27 @@ impl Cluster {
         }
         let families = Families::compile(&spec.key_families)?;
         let placement = Placement::build(&spec)?;
+        let inbound = Inbound::build(spec.inbound.as_deref(), &spec.endpoints)?;
         let first = slots.iter().copied().find(|&shard| shard != NO_SHARD).unwrap_or(NO_SHARD);
         let is_relaxed = spec.engine == EngineKind::Redis && shards.len() == 1 && !spec.strict;
         let databases = if is_relaxed { spec.databases } else { 1 };
         let max_query = spec.shards.iter().filter_map(|shard| shard.max_query).min().unwrap_or(MAX_QUERY);
         let max_bulk = spec.shards.iter().filter_map(|shard| shard.max_bulk).min().unwrap_or(MAX_BULK);
         let max_bulk = max_bulk.min(max_query.saturating_sub(AROUND_BULK));
-        Ok(Self { spec, shards, nodes, is_relaxed, databases, slots, first, families, placement, max_bulk, max_query })
+        Ok(Self {
+            spec,
+            shards,
+            nodes,
+            is_relaxed,
+            databases,
+            slots,
+            first,
+            families,
+            placement,
+            inbound,
+            max_bulk,
+            max_query,
+        })
     }
 
     /// The slot of a key: by the cluster's key families, else by its hash tag.

@@ -1,7 +1,8 @@
 //! A connected (or connecting) non-blocking socket, TCP or unix.
 
 use std::io::{self, IoSlice, Read, Write};
-use std::net::Shutdown;
+use std::mem::MaybeUninit;
+use std::net::{Shutdown, SocketAddr};
 use std::time::Duration;
 
 use mio::event::Source;
@@ -98,6 +99,19 @@ impl Stream {
         }
     }
 
+    /// As `read`, and what was read is there to be read again.
+    #[allow(unsafe_code)]
+    pub fn peek(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.peek(buffer),
+            Self::Unix(stream) => {
+                // SAFETY: recv only writes, so the bytes stay initialised.
+                let buffer = unsafe { &mut *(std::ptr::from_mut(buffer) as *mut [MaybeUninit<u8>]) };
+                SockRef::from(stream).peek(buffer)
+            }
+        }
+    }
+
     pub fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => (&*stream).write(bytes),
@@ -119,11 +133,24 @@ impl Stream {
         };
     }
 
-    pub fn peer(&self) -> String {
+    /// The address at its other end; a unix socket has none.
+    pub fn peer(&self) -> Option<SocketAddr> {
         match self {
-            Self::Tcp(stream) => stream.peer_addr().map_or_else(|_| String::new(), |a| a.to_string()),
+            Self::Tcp(stream) => stream.peer_addr().ok(),
+            Self::Unix(_) => None,
+        }
+    }
+
+    /// The same as Redis writes it. A client may be elsewhere: see `Client::address`.
+    pub fn peer_text(&self) -> String {
+        match self {
+            Self::Tcp(_) => self.peer().map_or_else(String::new, |address| address.to_string()),
             Self::Unix(stream) => path_of(stream) + ":0",
         }
+    }
+
+    pub const fn is_unix(&self) -> bool {
+        matches!(self, Self::Unix(_))
     }
 
     /// As `Address` writes it: a path is told by its `unix:`.

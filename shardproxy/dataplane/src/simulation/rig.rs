@@ -76,7 +76,7 @@ impl Rig {
         let seat = self.seats.deal(0, 0).expect("there is no limit");
         let stream = Stream::Unix(theirs);
         let endpoint = if is_reader { EndpointKind::Reader } else { EndpointKind::Configuration };
-        self.send(Message::Accepted { stream, id, cluster: 0, endpoint, seat });
+        self.send(Message::Accepted { stream, id, cluster: 0, endpoint, balanced: None, seat });
         ours
     }
 

@@ -21,6 +21,8 @@ pub enum Message {
         id: u64,
         cluster: usize,
         endpoint: EndpointKind,
+        /// The endpoint's address, if it is for balancers, who say first where their clients are.
+        balanced: Option<Arc<str>>,
         seat: Seat,
     },
     /// The next epoch of a cluster; none when it is no longer served.

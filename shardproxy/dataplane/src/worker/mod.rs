@@ -6,6 +6,7 @@
 //! ```
 
 mod chores;
+mod entry;
 mod mailbox;
 mod messages;
 mod nodes;

@@ -31,7 +31,14 @@ const LARGE_FOR: Duration = Duration::from_secs(10);
 const LIGHT: usize = 16 * 1024;
 
 impl Worker {
-    pub(super) fn adopt(&mut self, mut stream: Stream, id: u64, cluster: usize, endpoint: EndpointKind, seat: Seat) {
+    pub(super) fn adopt(
+        &mut self,
+        mut stream: Stream,
+        id: u64,
+        (cluster, endpoint): (usize, EndpointKind),
+        balanced: Option<Arc<str>>,
+        seat: Seat,
+    ) {
         let is_served = self.turn.served(cluster).is_some();
         let index = self.clients.vacant();
         if !is_served || self.is_draining || stream.register(&self.turn.registry, client_token(index)).is_err() {
@@ -39,12 +46,16 @@ impl Worker {
         }
         let now = self.turn.now;
         let client = self.clients.insert(|index| Client::new(index, stream, id, (cluster, endpoint), seat, now));
+        if let Some(endpoint) = balanced {
+            client.enter_behind_balancer(endpoint, now);
+        }
         if let Some(served) = &self.turn.clusters[cluster] {
             client.memcache.is_spoken = served.cluster.spec.engine == EngineKind::Memcached;
             served.metrics.accepted.increment();
             served.metrics.clients.add(1);
         }
         self.turn.shared.workers[self.turn.number].clients.add(1);
+        self.review(cluster, index); // the rules may have changed while it was on its way here
     }
 
     pub(super) fn client_ready(&mut self, index: usize, event: &Event) {
@@ -64,6 +75,7 @@ impl Worker {
         client.is_again = false;
         match client.flow {
             Flow::Open => self.client_read(index),
+            Flow::Entering { .. } => self.client_enter(index),
             Flow::Lingering { .. } => self.client_linger(index),
             Flow::Barrier | Flow::Queued | Flow::Stopped | Flow::Offloaded(_) if is_left(&self.turn, client) => {
                 self.close_now(index, CloseReason::Client);

@@ -178,7 +178,7 @@ fn close(turn: &mut Turn, client: &mut Client, why: Close) {
         Close::Binary => {
             client.closing = Some(CloseReason::Binary);
             let cluster = turn.cluster(client.cluster).map_or_else(String::new, |c| c.spec.name.clone());
-            let did = ClientDid { cluster, address: client.stream.peer(), what: "binary protocol" };
+            let did = ClientDid { cluster, address: client.address(), what: "binary protocol" };
             turn.shared.events.report(did);
         }
         Close::Http => client.closing = Some(CloseReason::Protocol),
