@@ -66,6 +66,12 @@ def _closed(statistics: Statistics) -> Iterator[Sample]:
             yield (name, reason), count
 
 
+def _refused(statistics: Statistics) -> Iterator[Sample]:
+    for name, cluster in statistics.clusters.items():
+        for reason, count in cluster.refused.items():
+            yield (name, reason), count
+
+
 def _relaxed(statistics: Statistics) -> Iterator[Sample]:
     for name, cluster in statistics.clusters.items():
         for command, counts in cluster.relaxed.items():
@@ -114,7 +120,13 @@ TABLE: tuple[Metric, ...] = (
         lambda c: c.blocked,
     ),
     _cluster("shardproxy_clients_accepted_total", COUNTER, "Clients accepted.", lambda c: c.accepted),
-    _cluster("shardproxy_clients_refused_total", COUNTER, "Clients beyond the limit.", lambda c: c.refused),
+    Metric(
+        "shardproxy_connections_refused_total",
+        COUNTER,
+        "Connections refused, by reason: limit, security_group, no_balancer, proxy_header.",
+        ("cluster", "reason"),
+        _refused,
+    ),
     Metric(
         "shardproxy_clients_closed_total",
         COUNTER,

@@ -10,6 +10,7 @@ from shardproxy.config.endpoints import ConfigurationEndpoint, Endpoint, Mode
 from shardproxy.config.errors import ConfigError, Problem
 from shardproxy.config.failure import FailureAction, OnFailure
 from shardproxy.config.hashing import Hashing, HashMethod, KeyHash
+from shardproxy.config.inbound import Admitted, ProxyProtocol, SecurityGroup
 from shardproxy.config.loading import load_config, parse_config
 from shardproxy.config.replication import Failover, Replication, Writes
 from shardproxy.config.root import Config, Log, LogFormat, LogLevel
@@ -17,6 +18,7 @@ from shardproxy.config.schema import schema, schema_text
 from shardproxy.config.secrets import Credentials, NodeAuth, Secret, SecretError
 
 __all__ = [
+    "Admitted",
     "Cluster",
     "Commands",
     "Config",
@@ -37,11 +39,13 @@ __all__ = [
     "NodeAuth",
     "OnFailure",
     "Problem",
+    "ProxyProtocol",
     "ReadFrom",
     "RedisCluster",
     "Replication",
     "Secret",
     "SecretError",
+    "SecurityGroup",
     "Writes",
     "load_config",
     "parse_config",

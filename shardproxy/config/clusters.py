@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from shardproxy.config.access import Access
 from shardproxy.config.base import Section, refused
 from shardproxy.config.commands import Commands
 from shardproxy.config.durations import PositiveDuration
@@ -68,6 +69,8 @@ class _Cluster(Section):
     """How much clients and requests may take."""
     timeouts: ClusterTimeouts = ClusterTimeouts()
     """How long connecting, answering and idling may take."""
+    access: Access | None = None
+    """Who may use the cluster."""
 
 
 class RedisCluster(_Cluster):

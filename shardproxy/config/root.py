@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
 from typing import Annotated, Any, Literal, Self
 
@@ -20,6 +20,8 @@ from shardproxy.config.addresses import DEFAULT_ADMIN, Listener
 from shardproxy.config.base import Section, refused
 from shardproxy.config.checks import findings
 from shardproxy.config.clusters import Cluster, MemcachedCluster, RedisCluster
+from shardproxy.config.group_checks import group_findings
+from shardproxy.config.inbound import MAX_GROUPS, Admitted, SecurityGroup, admitted
 from shardproxy.config.limits import ProcessLimits
 from shardproxy.config.timeouts import ProcessTimeouts
 from shardproxy.model import Topology
@@ -103,12 +105,18 @@ class Config(Section):
     """Limits of the whole process."""
     timeouts: ProcessTimeouts = ProcessTimeouts()
     """Deadlines of the whole process."""
+    security_groups: Annotated[tuple[SecurityGroup, ...], Field(max_length=MAX_GROUPS)] = ()
+    """From where one may connect: groups of addresses, named by `access: {inbound: [...]}` of a cluster."""
     clusters: Annotated[dict[ClusterName, Cluster], Field(min_length=1)]
     """The clusters this process serves, by name."""
 
     def topologies(self) -> tuple[Topology, ...]:
         """Say for every cluster who owns which slots, as the file has it. Epoch 0."""
         return tuple(cluster.topology(name) for name, cluster in self.clusters.items())
+
+    def inbound(self, names: Iterable[str]) -> tuple[Admitted, ...]:
+        """What security groups of these names admit."""
+        return admitted(self.security_groups, names)
 
     @model_validator(mode="wrap")
     @classmethod
@@ -132,7 +140,7 @@ class Config(Section):
         if isinstance(data, Mapping):
             errors += [
                 InitErrorDetails(type=refused(found.message, found.hint), loc=found.path, input=found.path)
-                for found in findings(data)
+                for found in (*findings(data), *group_findings(data))
             ]
         if errors or config is None:
             raise ValidationError.from_exception_data("Config", errors, hide_input=True)

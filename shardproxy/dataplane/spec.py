@@ -10,10 +10,20 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NotRequired, TypedDict
 
-from shardproxy.config import Cluster, Commands, Credentials, HashMethod, MemcachedCluster, RedisCluster
+from shardproxy.config import (
+    Cluster,
+    Commands,
+    Credentials,
+    Endpoint,
+    HashMethod,
+    MemcachedCluster,
+    RedisCluster,
+    SecurityGroup,
+)
 from shardproxy.config.clusters import DATABASES, SlotRule
+from shardproxy.dataplane.inbound import InboundSettings, InboundSpec
 from shardproxy.dataplane.memcached import VERSION, DiscoverySpec, MemcachedSpec, memcached_spec
-from shardproxy.model import Address, Node, Shard, Topology
+from shardproxy.model import Address, EndpointKind, Node, Shard, Topology
 from shardproxy.model.health import EngineLimits
 from shardproxy.model.replication import ShardKey
 
@@ -29,14 +39,23 @@ class ClusterSettings:
     credentials: Credentials | None = None
     client_credentials: Credentials | None = None  # what its clients log in with, if they must
     zone: str | None = None  # of the proxy
+    inbound: InboundSettings = InboundSettings()
 
     @classmethod
-    def read(cls, config: Cluster, version: str, zone: str | None = None) -> ClusterSettings:
+    def read(
+        cls,
+        config: Cluster,
+        version: str,
+        zone: str | None = None,
+        groups: Iterable[SecurityGroup] = (),
+    ) -> ClusterSettings:
         """Read the secrets of a cluster now; raise SecretError."""
         credentials = config.node_auth.read() if config.node_auth else None
+        inbound = InboundSettings.read(config, groups)
         if isinstance(config, RedisCluster):
-            return cls(config, version, credentials, zone=zone)
-        return cls(config, VERSION, credentials, config.client_auth.read() if config.client_auth else None)
+            return cls(config, version, credentials, zone=zone, inbound=inbound)
+        logins = config.client_auth.read() if config.client_auth else None
+        return cls(config, VERSION, credentials, logins, inbound=inbound)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +78,7 @@ Terms = Mapping[ShardKey, ShardTerms]
 class EndpointSpec(TypedDict):
     kind: str
     addresses: list[str]
+    proxy_protocol: NotRequired[list[str]]  # the balancers that say where its clients are
 
 
 class NodeSpec(TypedDict):
@@ -127,6 +147,7 @@ class ClusterSpec(TypedDict):
     timeouts: dict[str, float]
     node_auth: NodeAuthSpec
     memcached: NotRequired[MemcachedSpec]
+    inbound: NotRequired[list[InboundSpec]]  # from where one may connect; nothing = from everywhere
 
 
 def cluster_spec(
@@ -151,8 +172,7 @@ def cluster_spec(
         epoch=topology.epoch,
         version=settings.version,
         endpoints=[
-            EndpointSpec(kind=kind.value, addresses=[str(address) for address in endpoint.addresses])
-            for kind, endpoint in config.endpoints.listed
+            _endpoint(kind, endpoint, settings.inbound) for kind, endpoint in config.endpoints.listed
         ],
         reads=config.reads.source.value if isinstance(config, RedisCluster) else "primary",
         zone=settings.zone,
@@ -173,6 +193,8 @@ def cluster_spec(
             password=credentials.password if credentials else None,
         ),
     )
+    if (rules := settings.inbound.spec()) is not None:
+        spec["inbound"] = rules
     if isinstance(config, RedisCluster):
         spec["max_staleness"] = config.reads.max_staleness
         spec["wait_timeout"] = config.writes.timeout
@@ -183,6 +205,13 @@ def cluster_spec(
     if isinstance(config, MemcachedCluster):
         spec["memcached"] = memcached_spec(config, settings.client_credentials, discovery)
         spec["shards"] += [_spare(node.node()) for node in config.on_failure.gutter]
+    return spec
+
+
+def _endpoint(kind: EndpointKind, endpoint: Endpoint, inbound: InboundSettings) -> EndpointSpec:
+    spec = EndpointSpec(kind=kind.value, addresses=[str(address) for address in endpoint.addresses])
+    if (balancers := inbound.balancers_of(kind)) is not None:
+        spec["proxy_protocol"] = balancers
     return spec
 
 

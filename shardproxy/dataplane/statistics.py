@@ -67,7 +67,7 @@ class ClusterStatistics:
     clients: int
     blocked: int  # clients whose command waits at a node, for a connection to do so, or for a pause to end
     accepted: int
-    refused: int
+    refused: Mapping[str, int]  # connections, by reason
     closed: Mapping[str, int]
     bytes_in: int
     bytes_out: int
@@ -93,7 +93,7 @@ class ClusterStatistics:
             clients=values["clients"],
             blocked=values["blocked"],
             accepted=values["accepted"],
-            refused=values["refused"],
+            refused=dict(values["refused"]),
             closed=dict(values["closed"]),
             bytes_in=values["bytes_in"],
             bytes_out=values["bytes_out"],

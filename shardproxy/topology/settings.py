@@ -20,7 +20,7 @@ def settings_read(config: Config, version: str) -> dict[str, ClusterSettings]:
     settings = {}
     for name, cluster in config.clusters.items():
         try:
-            settings[name] = ClusterSettings.read(cluster, version, config.zone)
+            settings[name] = ClusterSettings.read(cluster, version, config.zone, config.security_groups)
         except SecretError as error:
             reasons.append(f"clusters.{name}.node_auth: {error}")
     if reasons:

@@ -118,7 +118,7 @@ def statistics(clients: int = 3) -> dict[str, Any]:
         "clients": clients,
         "blocked": 39,
         "accepted": 20,
-        "refused": 21,
+        "refused": {"limit": 21, "security_group": 46},
         "closed": {"idle": 22, "client": 23},
         "bytes_in": 24,
         "bytes_out": 25,

@@ -40,7 +40,7 @@ def samples(families: list[Metric]) -> Iterator[tuple[str, dict[str, str], float
 
 EVERY_COUNTER = {
     **{f"worker {n}": n for n in (40, 41, 42, 43, 44, 45, 85)},
-    **{f"cluster {n}": n for n in (3, 20, 21, 22, 23, 24, 25, 26, 27, 31, 32, 33, 34, 35, 36, 37)},
+    **{f"cluster {n}": n for n in (3, 20, 21, 22, 23, 24, 25, 26, 27, 31, 32, 33, 34, 35, 36, 37, 46)},
     **{f"latency {n}": n for n in (28, 29, 30, 0.5)},
     **{f"node {n}": n for n in range(4, 15)},
     "age": 0.25,

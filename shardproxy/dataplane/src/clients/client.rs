@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Backlog, Executing, Hold, Seat, Subscriptions, Tapping, Transaction, Waiting};
+use super::{Backlog, Executing, Hold, Origin, Seat, Subscriptions, Tapping, Transaction, Waiting};
 use crate::dialect::resp::request::RequestParser;
 use crate::exchange::{BufferPool, Output, Owed, Parcel, ReplyQueue, WHOLE};
 use crate::metrics::CloseReason;
@@ -23,6 +23,8 @@ pub struct Client {
     /// Index into the worker's clusters.
     pub cluster: usize,
     pub endpoint: EndpointKind,
+    /// It comes by way of a balancer.
+    pub origin: Option<Box<Origin>>,
     _seat: Seat,
     /// What its certificate calls it, where that names a user; it was verified.
     pub certificate_name: Option<Box<[u8]>>,
@@ -89,6 +91,8 @@ pub struct Client {
     pub hold: Option<Box<Hold>>,
     /// It was held, and goes on before those who are.
     pub is_called: bool,
+    /// Its handshake can go on.
+    pub can_shake: bool,
     pub memcache: Session,
     /// It was counted among those that are blocked.
     pub counts_as_blocked: bool,
@@ -146,6 +150,10 @@ pub enum Flow {
     Held,
     /// Too many requests or bytes are under way: back-pressure.
     Paused,
+    /// It has not yet said what comes before its first request.
+    Entering {
+        until: Instant,
+    },
     /// The last reply is out; input is thrown away until the peer closes, so that no reset overtakes the reply.
     Lingering {
         until: Instant,
@@ -167,6 +175,7 @@ impl Client {
             id,
             cluster,
             endpoint,
+            origin: None,
             _seat: seat,
             certificate_name: None,
             resp: 2,
@@ -208,6 +217,7 @@ impl Client {
             waiting: None,
             hold: None,
             is_called: false,
+            can_shake: false,
             memcache: Session::default(),
             counts_as_blocked: false,
             tap: None,

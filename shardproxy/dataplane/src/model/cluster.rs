@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::durations::{seconds, time_limit, wrapping_micros};
 use super::families::{Families, FamilySpec};
-use super::{MemcachedSpec, NodeTlsSpec, Placement, Terms, TlsSpec};
+use super::{Inbound, InboundSpec, MemcachedSpec, NodeTlsSpec, Placement, Terms, TlsSpec};
 use crate::command::Overrides;
 use crate::hash::{self, SLOTS};
 use crate::net::tls::{ClientConfig, ServerConfig, ServerName};
@@ -74,6 +74,9 @@ pub struct ClusterSpec {
     /// How nodes are spoken to in TLS, if they are.
     #[serde(default)]
     pub node_tls: Option<NodeTlsSpec>,
+    /// From where clients may connect; none = from everywhere.
+    #[serde(default)]
+    pub inbound: Option<Vec<InboundSpec>>,
 }
 
 const fn one_second() -> Duration {
@@ -100,6 +103,8 @@ pub enum EndpointKind {
 }
 
 impl EndpointKind {
+    pub const ALL: [Self; 3] = [Self::Configuration, Self::Primary, Self::Reader];
+
     pub const fn name(self) -> &'static str {
         match self {
             Self::Configuration => "configuration",
@@ -137,6 +142,9 @@ pub struct EndpointSpec {
     /// Clients speak TLS there.
     #[serde(default)]
     pub tls: bool,
+    /// The networks of the balancers that say where their clients are, where it has such.
+    #[serde(default)]
+    pub proxy_protocol: Option<Vec<String>>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -326,6 +334,7 @@ pub struct Cluster {
     first: u16,
     families: Option<Families>,
     pub placement: Placement,
+    pub inbound: Inbound,
     /// Bytes that all nodes take: of one argument, and of a transaction. They close the connection over more.
     pub max_bulk: usize,
     pub max_query: usize,
@@ -385,6 +394,7 @@ impl Cluster {
         }
         let families = Families::compile(&spec.key_families)?;
         let placement = Placement::build(&spec)?;
+        let inbound = Inbound::build(spec.inbound.as_deref(), &spec.endpoints)?;
         let first = slots.iter().copied().find(|&shard| shard != NO_SHARD).unwrap_or(NO_SHARD);
         let is_relaxed = spec.engine == EngineKind::Redis && shards.len() == 1 && !spec.strict;
         let databases = if is_relaxed { spec.databases } else { 1 };
@@ -406,6 +416,7 @@ impl Cluster {
             first,
             families,
             placement,
+            inbound,
             max_bulk,
             max_query,
             tls,

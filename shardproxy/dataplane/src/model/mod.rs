@@ -3,6 +3,7 @@
 mod cluster;
 mod durations;
 mod families;
+mod inbound;
 mod memcached;
 mod placement;
 mod script;
@@ -12,11 +13,13 @@ mod tls;
 mod topic;
 
 pub use cluster::{
-    Cluster, ClusterSpec, EndpointKind, EngineKind, Limits, NodeAuth, Reads, ShardSpec, Timeouts, NO_SHARD,
+    Cluster, ClusterSpec, EndpointKind, EndpointSpec, EngineKind, Limits, NodeAuth, Reads, ShardSpec, Timeouts,
+    NO_SHARD,
 };
 pub use durations::wrapping_micros;
 #[cfg(feature = "python")]
 pub use families::{Families, FamilySpec};
+pub use inbound::{is_balancer, Inbound, InboundSpec};
 pub use memcached::{Action, Discovery, MemcachedSpec};
 pub use placement::Placement;
 pub use script::{digest_of, digest_of_body, is_without_writes, Digest};

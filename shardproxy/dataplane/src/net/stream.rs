@@ -1,7 +1,8 @@
 //! A connected (or connecting) non-blocking socket, TCP or unix, or a TLS session over one: to its user they are alike.
 
 use std::io::{self, IoSlice, Read, Write};
-use std::net::Shutdown;
+use std::mem::MaybeUninit;
+use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -129,16 +130,6 @@ impl Stream {
         }
     }
 
-    /// Go by another token from now on; what is ready is told again.
-    pub fn reregister(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        match self {
-            Self::Tcp(stream) => stream.reregister(registry, token, interest),
-            Self::Unix(stream) => stream.reregister(registry, token, interest),
-            Self::Tls(tls) => tls.socket_mut().reregister(registry, token, interest),
-        }
-    }
-
     #[inline]
     pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
@@ -194,12 +185,25 @@ impl Stream {
         }
     }
 
-    pub fn peer(&self) -> String {
+    /// The address at its other end; a unix socket has none.
+    pub fn peer(&self) -> Option<SocketAddr> {
         match self {
-            Self::Tcp(stream) => stream.peer_addr().map_or_else(|_| String::new(), |a| a.to_string()),
-            Self::Tls(tls) => tls.socket().peer_addr().map_or_else(|_| String::new(), |a| a.to_string()),
+            Self::Tcp(stream) => stream.peer_addr().ok(),
+            Self::Tls(tls) => tls.socket().peer_addr().ok(),
+            Self::Unix(_) => None,
+        }
+    }
+
+    /// The same as Redis writes it. A client may be elsewhere: see `Client::address`.
+    pub fn peer_text(&self) -> String {
+        match self {
+            Self::Tcp(_) | Self::Tls(_) => self.peer().map_or_else(String::new, |address| address.to_string()),
             Self::Unix(stream) => path_of(stream) + ":0",
         }
+    }
+
+    pub const fn is_unix(&self) -> bool {
+        matches!(self, Self::Unix(_))
     }
 
     /// As `Address` writes it: a path is told by its `unix:`.

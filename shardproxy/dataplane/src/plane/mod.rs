@@ -108,7 +108,10 @@ impl Plane {
         for endpoint in &cluster.spec.endpoints {
             for address in &endpoint.addresses {
                 let parsed = Address::parse(address).map_err(ApplyError::Invalid)?;
-                wanted.push((EndpointKey { cluster: index, kind: endpoint.kind, address: address.clone() }, parsed));
+                wanted.push((
+                    EndpointKey { cluster: index, kind: endpoint.kind, address: address.as_str().into() },
+                    parsed,
+                ));
             }
         }
         let prepared = self.acceptor.prepare(index, &wanted).map_err(|(address, e)| ApplyError::Listen(address, e))?;
@@ -206,12 +209,14 @@ impl Plane {
             .collect();
         let mut clusters = shared.metrics.collect(&names_of(&shared.table()));
         let mut epochs = serde_json::Map::new();
-        for (name, cluster) in lock(&shared.clusters).iter() {
+        for (index, (name, cluster)) in lock(&shared.clusters).iter().enumerate() {
             if let Some(cluster) = cluster {
                 epochs.insert(name.clone(), json!(cluster.spec.epoch));
             }
+            if let Some(entry) = clusters.get_mut(name) {
+                entry["refused"] = shared.refusals.of(index);
+            }
         }
-        self.acceptor.count_refused(&mut clusters);
         json!({
             "workers": workers, "clusters": clusters, "buffers": shared.buffers().0, "epoch": epochs,
             "access_untold": shared.events.untold(),

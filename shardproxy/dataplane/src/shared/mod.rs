@@ -5,6 +5,7 @@ mod events;
 mod letters;
 mod pause;
 mod recent;
+mod refusals;
 mod scripts;
 mod slow;
 
@@ -13,6 +14,7 @@ pub use events::{worker_of, Access, AccessEvent, ClientDid, Event, Events, Loss,
 pub use letters::{Answer, Claim, Entrant, Letter, Told};
 pub use pause::{Paused, Pauses};
 pub use recent::{mark_of, Recent, Window};
+pub use refusals::{Refusal, Refusals};
 pub use scripts::{Scripts, REMEMBERED};
 pub use slow::SlowCommands;
 
@@ -30,7 +32,7 @@ use mio::Waker;
 use crate::clients::Taps;
 use crate::command::CommandTable;
 use crate::metrics::{Registry, WorkerMetrics};
-use crate::model::Cluster;
+use crate::model::{Cluster, EndpointKind};
 use crate::net::{Budget, Resolver};
 use crate::sync::lock;
 
@@ -39,6 +41,7 @@ pub struct Shared {
     pub workers: Vec<WorkerMetrics>,
     pub metrics: Registry,
     pub events: Events,
+    pub refusals: Refusals,
     pub resolver: Resolver,
     pub census: Census,
     pub recents: Recents,
@@ -72,6 +75,7 @@ impl Shared {
             workers: (0..workers).map(|_| WorkerMetrics::default()).collect(),
             metrics: Registry::default(),
             events: Events::new()?,
+            refusals: Refusals::default(),
             resolver,
             census: Census::default(),
             recents: Recents::default(),
@@ -97,6 +101,19 @@ impl Shared {
     pub fn lack(&self, what: String) {
         self.lacking.fetch_add(1, Relaxed);
         self.events.lack(what);
+    }
+
+    /// A connection to an endpoint is refused: count it, and tell of it, unless so many were a moment ago.
+    pub fn refuse(
+        &self,
+        (cluster, endpoint): (usize, EndpointKind),
+        why: Refusal,
+        event: impl FnOnce() -> AccessEvent,
+    ) {
+        if self.refusals.count(cluster, why, self.millis(Instant::now())) {
+            let name = self.cluster(cluster).map_or_else(String::new, |served| served.spec.name.clone());
+            self.events.tell_access(AccessEvent { cluster: name, endpoint: endpoint.name(), ..event() });
+        }
     }
 
     /// Letters for the worker wake it from now on.

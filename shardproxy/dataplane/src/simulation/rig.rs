@@ -76,8 +76,8 @@ impl Rig {
         let seat = self.seats.deal(0, 0).expect("there is no limit");
         let stream = Stream::Unix(theirs);
         let endpoint = if is_reader { EndpointKind::Reader } else { EndpointKind::Configuration };
-        let arrived = Arrived { stream, id, cluster: 0, endpoint, seat };
-        self.send(Message::Accepted { arrived, tls: None });
+        let arrived = Arrived { stream, id, cluster: 0, endpoint, balanced: None, tls: None, seat };
+        self.send(Message::Accepted(arrived));
         ours
     }
 

@@ -10,8 +10,9 @@ use crate::place::is_in_wait;
 
 /// What a turn may do of all this together, in steps of about a microsecond.
 const STEPS: usize = 1024;
-/// To look for a client, to describe one, which asks the system for its addresses, and to close one.
+/// To look for a client, to ask the system where it is, or for all its addresses to describe it, and to close one.
 const LOOK: usize = 1;
+const ADMIT: usize = 2;
 const DESCRIBE: usize = 4;
 const CLOSE: usize = 16;
 
@@ -36,6 +37,11 @@ pub enum Chore {
         count: usize,
         killed: SyncSender<usize>,
     },
+    /// Close those of the cluster that may not be connected any more.
+    Review {
+        cluster: usize,
+        place: usize,
+    },
 }
 
 impl Chore {
@@ -45,6 +51,10 @@ impl Chore {
 
     pub const fn describe(ids: Arc<[u64]>, described: SyncSender<Vec<ClientInfo>>) -> Self {
         Self::Describe { ids, next: 0, found: Vec::new(), described }
+    }
+
+    pub const fn review(cluster: usize) -> Self {
+        Self::Review { cluster, place: 0 }
     }
 
     pub const fn kill(ids: Arc<[u64]>, killed: SyncSender<usize>) -> Self {
@@ -85,6 +95,13 @@ impl Worker {
                     let Some(&id) = ids.get(*next) else { return (used, true) };
                     *next += 1;
                     used += self.clients.place_of(id).map_or(LOOK, |place| self.describe_client(place, found));
+                }
+                Chore::Review { cluster, place } => {
+                    if *place >= self.clients.places() {
+                        return (used, true);
+                    }
+                    used += if self.review(*cluster, *place) { CLOSE } else { ADMIT };
+                    *place += 1;
                 }
                 Chore::Kill { ids, next, count, .. } => {
                     let Some(&id) = ids.get(*next) else { return (used, true) };
@@ -129,5 +146,6 @@ fn answer(chore: Chore) {
         Chore::Kill { count, killed, .. } => {
             let _ = killed.try_send(count);
         }
+        Chore::Review { .. } => {}
     }
 }

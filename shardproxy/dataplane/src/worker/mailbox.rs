@@ -11,15 +11,11 @@ use mio::Waker;
 use super::{Arrived, Chore};
 use crate::command::CommandTable;
 use crate::model::Cluster;
-use crate::net::tls::ServerConfig;
 use crate::sync::lock;
 
 pub enum Message {
-    /// Somebody connected, and speaks TLS if there is something to speak it with.
-    Accepted {
-        arrived: Arrived,
-        tls: Option<Arc<ServerConfig>>,
-    },
+    /// Somebody connected.
+    Accepted(Arrived),
     /// The next epoch of a cluster; none when it is no longer served.
     Apply {
         index: usize,

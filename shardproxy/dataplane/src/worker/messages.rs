@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-use super::{Message, Worker};
+use super::{Chore, Message, Worker};
 use crate::clients::{Client, Flow};
 use crate::command::Command;
 use crate::dialect::resp::request::{Parsed, RequestLimits, RequestParser};
@@ -33,8 +33,8 @@ impl Worker {
 
     fn take(&mut self, message: Message) {
         match message {
-            Message::Accepted { arrived, tls } => {
-                self.arrive(arrived, tls);
+            Message::Accepted(arrived) => {
+                self.adopt(arrived);
             }
             Message::Apply { index, cluster, applied } => {
                 let epochs =
@@ -44,8 +44,12 @@ impl Worker {
                 }
                 // one that started anew knows the newest already, and finds older ones in its mailbox
                 if epochs.is_none_or(|(epoch, known)| epoch >= known) {
+                    let before = self.turn.served(index).map(|served| served.cluster.clone());
                     recovery::apply(&mut self.turn, &mut self.clients, index, cluster);
                     self.make_tables();
+                    if before.zip(self.turn.cluster(index)).is_some_and(|(old, new)| old.inbound != new.inbound) {
+                        self.chores.push_back(Chore::review(index));
+                    }
                 }
                 let _ = applied.try_send(()); // the fence stands: whoever waits may go on
             }

@@ -5,8 +5,9 @@
 //!                 ─> flush each dirty link once ─> flush each dirty client once ─> mailbox, chores, clock
 //! ```
 
-mod arrivals;
 mod chores;
+mod entry;
+mod handshakes;
 mod mailbox;
 mod messages;
 mod nodes;
@@ -18,13 +19,13 @@ mod taps;
 mod ticks;
 mod writing;
 
-pub use arrivals::Arrived;
 pub use chores::Chore;
+pub use entry::Arrived;
 pub use mailbox::{Mailbox, Message};
 #[cfg(any(test, fuzzing))]
 pub use probe::Sums;
 
-use arrivals::Arrivals;
+use handshakes::Handshakes;
 
 use std::collections::VecDeque;
 use std::io;
@@ -68,8 +69,7 @@ pub struct Worker {
     /// The table as each cluster's config has it.
     tables: Vec<Arc<CommandTable>>,
     clients: Clients,
-    /// Those that are no clients yet.
-    arrivals: Arrivals,
+    handshakes: Handshakes,
     turn: Turn,
     parser: RequestParser,
     scratch: Vec<u8>,
@@ -97,13 +97,7 @@ pub struct Worker {
     is_stopped: bool,
 }
 
-/// Those that shake hands have tokens beyond all others' indices; beside them clients have even ones, links odd ones.
-const ARRIVALS: usize = 1 << 62;
-
-const fn arrival_token(index: usize) -> Token {
-    Token(ARRIVALS | index)
-}
-
+/// Clients have even tokens, links odd ones.
 #[inline]
 const fn client_token(index: usize) -> Token {
     Token(index << 1)
@@ -133,7 +127,7 @@ impl Worker {
             table,
             tables: Vec::new(),
             clients,
-            arrivals: Arrivals::default(),
+            handshakes: Handshakes::default(),
             turn,
             parser: RequestParser::new(),
             scratch: vec![0; READ_SIZE],
@@ -197,8 +191,6 @@ impl Worker {
             let token = event.token();
             if token == WAKE {
                 is_called = true;
-            } else if token.0 >= ARRIVALS {
-                self.arrival_ready(token.0 & !ARRIVALS);
             } else if token.0 & 1 == 0 {
                 let index = token.0 >> 1;
                 if event.is_readable() || event.is_read_closed() || event.is_error() {
@@ -215,7 +207,7 @@ impl Worker {
             self.take_messages();
             self.take_letters();
         }
-        if self.arrivals.can_go_on() {
+        if self.handshakes.can_go_on() {
             self.shake_hands();
         }
         self.do_chores();
@@ -252,7 +244,7 @@ impl Worker {
             || self.clients.has_dirty()
             || links.has_unread()
             || links.has_dirty()
-            || self.arrivals.can_go_on()
+            || self.handshakes.can_go_on()
             || !self.unwritten.is_empty();
         if is_asked || is_busy || pool.has_spent() || !pubsub.jobs.is_empty() || waits.is_busy() {
             return Duration::ZERO;

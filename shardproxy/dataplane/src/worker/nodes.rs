@@ -28,7 +28,7 @@ impl Worker {
         let Some(link) = self.turn.links.get_mut(index) else { return };
         if link.state == State::Connecting {
             if link.stream.as_ref().is_some_and(|stream| stream.tls().is_some()) {
-                return self.arrivals.queue_link(index, link.attempt);
+                return self.handshakes.queue_link(index, link.attempt);
             }
             if !self.link_connected(index) {
                 return;
@@ -60,7 +60,7 @@ impl Worker {
                 self.link_greet(index);
                 return true;
             }
-            Ok(false) if stream.tls().is_some_and(Tls::has_more) => self.arrivals.queue_link(index, link.attempt),
+            Ok(false) if stream.tls().is_some_and(Tls::has_more) => self.handshakes.queue_link(index, link.attempt),
             Ok(false) => {}
             Err(error) => self.link_lost(index, &error.to_string()),
         }

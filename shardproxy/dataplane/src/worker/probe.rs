@@ -65,8 +65,8 @@ impl Worker {
         let start = Sums {
             held: self.turn.accounts.held(),
             pooled: self.turn.pool.bytes(),
-            accounted: self.turn.pubsub.accounted + self.turn.waits.accounted + self.arrivals.accounted,
-            actual: self.turn.pubsub.held() + self.turn.waits.held() + self.arrivals.held(),
+            accounted: self.turn.pubsub.accounted + self.turn.waits.accounted,
+            actual: self.turn.pubsub.held() + self.turn.waits.held(),
             links: self.turn.links.iter().count(),
             pending: self.turn.links.iter().map(|(_, link)| link.exchange.len()).sum(),
         };

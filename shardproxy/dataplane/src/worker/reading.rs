@@ -30,35 +30,34 @@ const LARGE_FOR: Duration = Duration::from_secs(10);
 const LIGHT: usize = 16 * 1024;
 
 impl Worker {
-    /// Take somebody as a client; whoever has shaken hands is registered already, and may have said something.
-    pub(super) fn adopt(&mut self, arrived: Arrived, has_session: bool) {
-        let Arrived { mut stream, id, cluster, endpoint, seat } = arrived;
+    pub(super) fn adopt(&mut self, arrived: Arrived) {
+        let Arrived { stream, id, cluster, endpoint, balanced, tls, seat } = arrived;
         let is_served = self.turn.served(cluster).is_some();
         let index = self.clients.vacant();
-        let (registry, token) = (&self.turn.registry, client_token(index));
-        let registered =
-            if has_session { stream.reregister(registry, token) } else { stream.register(registry, token) };
-        if !is_served || self.is_draining || registered.is_err() {
+        let (enters, speaks_tls) = (balanced.is_some(), tls.is_some());
+        let stream = match tls {
+            None => Ok(stream),
+            Some(tls) => stream.securing(tls),
+        };
+        let Ok(mut stream) = stream else { return };
+        if !is_served || self.is_draining || stream.register(&self.turn.registry, client_token(index)).is_err() {
             return;
         }
         let now = self.turn.now;
         let client = self.clients.insert(|index| Client::new(index, stream, id, (cluster, endpoint), seat, now));
+        if let Some(endpoint) = balanced {
+            client.enter_behind_balancer(endpoint, now);
+        }
         if let Some(served) = &self.turn.clusters[cluster] {
             client.memcache.is_spoken = served.cluster.spec.engine == EngineKind::Memcached;
             served.metrics.accepted.increment();
             served.metrics.clients.add(1);
-            if let Some(tls) = client.stream.tls() {
-                served.metrics.handshakes[usize::from(tls.is_resumed())].increment();
-                let named_by = served.cluster.spec.tls.as_ref().and_then(|tls| tls.user);
-                let name = named_by.and_then(|by| by.name_in(tls.peer_certificate()?));
-                client.certificate_name = name.map(|name| name.into_bytes().into());
-            }
-        }
-        if has_session {
-            self.clients[index].has_unread = true;
-            self.clients.look_again(index);
         }
         self.turn.shared.workers[self.turn.number].clients.add(1);
+        self.review(cluster, index); // the rules may have changed while it was on its way here
+        if speaks_tls && !enters {
+            self.begin_handshake(index);
+        }
     }
 
     pub(super) fn client_ready(&mut self, index: usize, event: &Event) {
@@ -78,6 +77,7 @@ impl Worker {
         client.is_again = false;
         match client.flow {
             Flow::Open => self.client_read(index),
+            Flow::Entering { .. } => self.client_enter(index),
             Flow::Lingering { .. } => self.client_linger(index),
             Flow::Barrier | Flow::Queued | Flow::Stopped | Flow::Offloaded(_) if is_left(&self.turn, client) => {
                 self.close_now(index, CloseReason::Client);

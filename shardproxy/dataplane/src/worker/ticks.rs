@@ -49,7 +49,6 @@ impl Worker {
         for index in links {
             self.tick_link(index);
         }
-        self.tick_arrivals();
         self.count_waiting();
         self.turn.grow_recent();
         self.sweep_clients();
@@ -134,7 +133,7 @@ impl Worker {
     fn sweep_clients(&mut self) {
         self.sweep = (self.sweep + 1) % SWEEPS;
         let now = self.turn.now;
-        let (mut idle, mut paused) = (Vec::new(), Vec::new());
+        let (mut idle, mut paused, mut late) = (Vec::new(), Vec::new(), Vec::new());
         for (index, client) in self.clients.iter_mut() {
             if index % SWEEPS != self.sweep {
                 continue;
@@ -152,10 +151,15 @@ impl Worker {
                 idle.push(index);
             } else if client.flow == Flow::Paused {
                 paused.push(index);
+            } else if Self::is_late_to_enter(client, now) {
+                late.push(index);
             }
         }
         for index in paused {
             self.client_flush(index); // memory may be free again, and its own next flush never come
+        }
+        for index in late {
+            self.refuse_late(index);
         }
         for index in idle {
             let client = &self.clients[index];

@@ -33,7 +33,7 @@ fn accepted(listener: &Listener) -> Stream {
     let deadline = Instant::now() + Duration::from_secs(5);
     loop {
         match listener.accept() {
-            Ok(stream) => return stream,
+            Ok((stream, _)) => return stream,
             Err(error) => assert!(error.kind() == io::ErrorKind::WouldBlock && Instant::now() < deadline, "{error}"),
         }
     }

@@ -71,10 +71,18 @@ pub fn client_config(ca: &str, own: Option<Pair>) -> Result<Arc<ClientConfig>, S
     }))
 }
 
-/// When the last of the certificates in a PEM that still counts ends to be valid: that of the first, seconds since 1970.
-pub fn not_after(certificate: &str) -> Option<i64> {
-    let first = CertificateDer::pem_slice_iter(certificate.as_bytes()).next()?.ok()?;
-    Certificate::read(&first).map(|read| read.not_after)
+/// What the certificates of a PEM say of themselves.
+#[cfg(feature = "python")]
+pub fn read_certificates(pem: &str) -> Result<Vec<Certificate>, String> {
+    let unreadable = || "there is one in it that cannot be read".to_owned();
+    let certificates = certificates(pem, "certificate")?;
+    certificates.iter().map(|certificate| Certificate::read(certificate).ok_or_else(unreadable)).collect()
+}
+
+/// Whether the key is the certificate's.
+#[cfg(feature = "python")]
+pub fn check_pair(pair: Pair) -> Result<(), String> {
+    Choice::read(&[pair]).map(|_| ())
 }
 
 fn versions(is_13_only: bool) -> &'static [&'static SupportedProtocolVersion] {

@@ -9,7 +9,9 @@ mod session;
 mod tests;
 
 pub use certificate::Certificate;
-pub use config::{client_config, not_after, server_config, Demand, Pair};
+#[cfg(feature = "python")]
+pub use config::{check_pair, read_certificates};
+pub use config::{client_config, server_config, Demand, Pair};
 pub use fault::Fault;
 pub use rustls::pki_types::ServerName;
 pub use rustls::{ClientConfig, ServerConfig};

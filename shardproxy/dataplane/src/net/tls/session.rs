@@ -99,10 +99,6 @@ impl Tls {
         &mut self.socket
     }
 
-    pub const fn is_open(&self) -> bool {
-        self.is_open
-    }
-
     /// Go on with the handshake as far as that can be now; whether it is done. Reads once, so that it takes a bounded time;
     /// with `has_more` there may be more to read.
     pub fn shake(&mut self) -> Result<bool, Fault> {
@@ -141,6 +137,11 @@ impl Tls {
                 Err(error) => Err(error.into()),
             }
         })
+    }
+
+    /// Whether the socket has not taken all there was to say.
+    pub const fn is_blocked(&self) -> bool {
+        self.sent < self.outgoing.len()
     }
 
     /// Whether anything has come yet.
@@ -187,10 +188,13 @@ impl Tls {
         Ok(filled)
     }
 
-    /// What the other side has sent, as reading a socket gives it.
+    /// What the other side has sent, as reading a socket gives it. What stands before the handshake is read as it is.
     pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if buffer.is_empty() {
             return Ok(0);
+        }
+        if !self.is_open && self.came == 0 {
+            return self.socket.read(buffer);
         }
         if !self.plain.is_empty() {
             let n = self.plain.len().min(buffer.len());

@@ -3,6 +3,7 @@
 use crate::dialect::memcached::request::{Close, BINARY, MAX_LINE};
 use crate::dialect::memcached::texts;
 use crate::dialect::memcached::tokens::{unsigned, words, Tokens};
+use crate::dialect::TLS_HELLO;
 use crate::model::NodeAuth;
 
 /// A value longer than this is no user and password.
@@ -21,6 +22,9 @@ pub enum Attempt {
 pub fn attempt(buffer: &[u8], wanted: &NodeAuth) -> Attempt {
     if buffer.first() == Some(&BINARY) {
         return Attempt::Close(Close::Binary);
+    }
+    if buffer.starts_with(TLS_HELLO) {
+        return Attempt::Close(Close::Tls);
     }
     let Some(end) = memchr::memchr(b'\n', buffer) else {
         return if buffer.len() > MAX_LINE { Attempt::Close(Close::LineTooLong) } else { Attempt::Incomplete };

@@ -1,0 +1,4 @@
+"""Who gets in.
+
+inbound.py    from which addresses one may connect (pure)
+"""

@@ -1,0 +1,47 @@
+"""From where clients may connect, and which balancers speak for theirs, as the data plane wants to be told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Self, TypedDict
+
+from shardproxy.config import Admitted, Cluster, SecurityGroup
+from shardproxy.config.inbound import Network, admitted, networks
+from shardproxy.model import EndpointKind
+
+InboundSpec = TypedDict("InboundSpec", {"from": list[str], "endpoints": list[str] | None})
+
+
+@dataclass(frozen=True, slots=True)
+class InboundSettings:
+    """What is configured of that, names of groups resolved."""
+
+    admitted: tuple[Admitted, ...] | None = None  # None: whoever comes
+    balancers: tuple[tuple[EndpointKind, tuple[Network, ...]], ...] = ()
+
+    @classmethod
+    def read(cls, config: Cluster, groups: Iterable[SecurityGroup]) -> Self:
+        """Resolve what a cluster names; raise KeyError for a group that is not there."""
+        groups = tuple(groups)
+        names = config.access.inbound if config.access is not None else ()
+        balanced = tuple(
+            (kind, networks(groups, endpoint.proxy_protocol.sources))
+            for kind, endpoint in config.endpoints.listed
+            if endpoint.proxy_protocol is not None
+        )
+        return cls(admitted(groups, names) if names else None, balanced)
+
+    def spec(self) -> list[InboundSpec] | None:
+        """What the rules are; None where there are none."""
+        return None if self.admitted is None else [_rule(rule) for rule in self.admitted]
+
+    def balancers_of(self, kind: EndpointKind) -> list[str] | None:
+        """The balancers of an endpoint; None where it is not for such."""
+        found = dict(self.balancers).get(kind)
+        return None if found is None else [str(network) for network in found]
+
+
+def _rule(rule: Admitted) -> InboundSpec:
+    endpoints = None if rule.endpoints is None else sorted(kind.value for kind in rule.endpoints)
+    return InboundSpec({"from": [str(network) for network in rule.networks], "endpoints": endpoints})
