@@ -55,7 +55,7 @@ impl Framer {
     /// Look at more bytes of such.
     pub fn scan_aside(&mut self, bytes: &[u8]) -> Result<Scan, String> {
         match self {
-            Self::Resp(framer) => framer.scan_aside(bytes).map_err(|e| invalid(&e)),
+            Self::Resp(framer) => framer.scan_aside(bytes).map_err(|e| invalid(bytes, &e)),
             Self::Memcached(_) => self.scan(bytes),
         }
     }

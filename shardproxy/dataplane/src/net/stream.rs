@@ -130,6 +130,20 @@ impl Stream {
         }
     }
 
+    /// As `read`, and what was read is there to be read again; before a handshake, if there is one.
+    #[allow(unsafe_code)]
+    pub fn peek(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(stream) => stream.peek(buffer),
+            Self::Tls(tls) => tls.socket().peek(buffer),
+            Self::Unix(stream) => {
+                // SAFETY: recv only writes, so the bytes stay initialised.
+                let buffer = unsafe { &mut *(std::ptr::from_mut(buffer) as *mut [MaybeUninit<u8>]) };
+                SockRef::from(stream).peek(buffer)
+            }
+        }
+    }
+
     #[inline]
     pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
