@@ -125,7 +125,7 @@ class App:
         controls = Controls()
         self._follower = Follower(dataplane, store.records, store, self._boards, controls.paused)
         self._logins = Logins(self._follower.clusters, self._follower.topologies)
-        self._links = OpenLinks(login=self._logins.find, timeouts=PROBE_TIMEOUTS)
+        self._links = OpenLinks(login=self._logins.find, tls=self._logins.find_tls, timeouts=PROBE_TIMEOUTS)
         fencer = AckFencer(store, members_alone(store.member))
         events = EventLog(store.journal)
         self._inputs = Inputs(Board(), self._boards.health, store, self._links, fencer, events, controls)
@@ -207,7 +207,9 @@ class App:
         return await self._follower.serve(settings, reason)
 
     async def _run_commands(self, *, task_status: trio.TaskStatus[None]) -> None:
-        async with NodeLinks(credentials=partial(self._logins.find, None)) as links:
+        async with NodeLinks(
+            credentials=partial(self._logins.find, None), tls=partial(self._logins.find_tls, None)
+        ) as links:
             await run_commands(
                 self._dataplane,
                 self._follower.topologies,

@@ -10,6 +10,7 @@ from pydantic import (
     Field,
     ModelWrapValidatorHandler,
     PlainValidator,
+    PrivateAttr,
     ValidationError,
     WithJsonSchema,
     model_validator,
@@ -23,6 +24,7 @@ from shardproxy.config.clusters import Cluster, MemcachedCluster, RedisCluster
 from shardproxy.config.group_checks import group_findings
 from shardproxy.config.inbound import MAX_GROUPS, Admitted, SecurityGroup, admitted
 from shardproxy.config.limits import ProcessLimits
+from shardproxy.config.source import Source
 from shardproxy.config.timeouts import ProcessTimeouts
 from shardproxy.model import Topology
 
@@ -109,6 +111,18 @@ class Config(Section):
     """From where one may connect: groups of addresses, named by `access: {inbound: [...]}` of a cluster."""
     clusters: Annotated[dict[ClusterName, Cluster], Field(min_length=1)]
     """The clusters this process serves, by name."""
+
+    _source: Source = PrivateAttr(default_factory=Source)
+
+    @property
+    def source(self) -> Source:
+        """The file, and where in it everything stands."""
+        return self._source
+
+    def read_from(self, source: Source) -> Self:
+        """Note where this was read from."""
+        self._source = source
+        return self
 
     def topologies(self) -> tuple[Topology, ...]:
         """Say for every cluster who owns which slots, as the file has it. Epoch 0."""

@@ -1,4 +1,4 @@
-"""From where clients may connect, and which balancers speak for theirs, as the data plane wants to be told."""
+"""From where clients may connect, and which balancers speak for theirs, as the data plane is told."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self, TypedDict
 
-from shardproxy.config import Admitted, Cluster, SecurityGroup
+from shardproxy.config import Admitted, Cluster, Endpoint, SecurityGroup
 from shardproxy.config.inbound import Network, admitted, networks
-from shardproxy.model import EndpointKind
+from shardproxy.model import Address
 
 InboundSpec = TypedDict("InboundSpec", {"from": list[str], "endpoints": list[str] | None})
 
@@ -18,7 +18,7 @@ class InboundSettings:
     """What is configured of that, names of groups resolved."""
 
     admitted: tuple[Admitted, ...] | None = None  # None: whoever comes
-    balancers: tuple[tuple[EndpointKind, tuple[Network, ...]], ...] = ()
+    balancers: tuple[tuple[tuple[Address, ...], tuple[Network, ...]], ...] = ()  # by an endpoint's addresses
 
     @classmethod
     def read(cls, config: Cluster, groups: Iterable[SecurityGroup]) -> Self:
@@ -26,8 +26,8 @@ class InboundSettings:
         groups = tuple(groups)
         names = config.access.inbound if config.access is not None else ()
         balanced = tuple(
-            (kind, networks(groups, endpoint.proxy_protocol.sources))
-            for kind, endpoint in config.endpoints.listed
+            (endpoint.addresses, networks(groups, endpoint.proxy_protocol.sources))
+            for _, endpoint, _ in config.listened
             if endpoint.proxy_protocol is not None
         )
         return cls(admitted(groups, names) if names else None, balanced)
@@ -36,12 +36,15 @@ class InboundSettings:
         """What the rules are; None where there are none."""
         return None if self.admitted is None else [_rule(rule) for rule in self.admitted]
 
-    def balancers_of(self, kind: EndpointKind) -> list[str] | None:
+    def balancers_of(self, endpoint: Endpoint) -> list[str] | None:
         """The balancers of an endpoint; None where it is not for such."""
-        found = dict(self.balancers).get(kind)
+        found = dict(self.balancers).get(endpoint.addresses)
         return None if found is None else [str(network) for network in found]
 
 
 def _rule(rule: Admitted) -> InboundSpec:
     endpoints = None if rule.endpoints is None else sorted(kind.value for kind in rule.endpoints)
     return InboundSpec({"from": [str(network) for network in rule.networks], "endpoints": endpoints})
+
+
+OPEN = InboundSettings()

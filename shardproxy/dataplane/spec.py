@@ -21,8 +21,10 @@ from shardproxy.config import (
     SecurityGroup,
 )
 from shardproxy.config.clusters import DATABASES, SlotRule
-from shardproxy.dataplane.inbound import InboundSettings, InboundSpec
+from shardproxy.config.files import FilesRead
+from shardproxy.dataplane.inbound import OPEN, InboundSettings, InboundSpec
 from shardproxy.dataplane.memcached import VERSION, DiscoverySpec, MemcachedSpec, memcached_spec
+from shardproxy.dataplane.tls import NodeTlsSettings, NodeTlsSpec, TlsSettings, TlsSpec, tls_read
 from shardproxy.model import Address, EndpointKind, Node, Shard, Topology
 from shardproxy.model.health import EngineLimits
 from shardproxy.model.replication import ShardKey
@@ -39,7 +41,9 @@ class ClusterSettings:
     credentials: Credentials | None = None
     client_credentials: Credentials | None = None  # what its clients log in with, if they must
     zone: str | None = None  # of the proxy
-    inbound: InboundSettings = InboundSettings()
+    inbound: InboundSettings = OPEN
+    tls: TlsSettings | None = None  # what clients are spoken to with, where they speak TLS
+    node_tls: NodeTlsSettings | None = None
 
     @classmethod
     def read(
@@ -48,14 +52,16 @@ class ClusterSettings:
         version: str,
         zone: str | None = None,
         groups: Iterable[SecurityGroup] = (),
+        files: FilesRead | None = None,
     ) -> ClusterSettings:
-        """Read the secrets of a cluster now; raise SecretError."""
+        """Read the secrets of a cluster now; raise SecretError or TlsError."""
+        tls, node_tls = tls_read(config, files or FilesRead())
         credentials = config.node_auth.read() if config.node_auth else None
         inbound = InboundSettings.read(config, groups)
         if isinstance(config, RedisCluster):
-            return cls(config, version, credentials, zone=zone, inbound=inbound)
+            return cls(config, version, credentials, zone=zone, inbound=inbound, tls=tls, node_tls=node_tls)
         logins = config.client_auth.read() if config.client_auth else None
-        return cls(config, VERSION, credentials, logins, inbound=inbound)
+        return cls(config, VERSION, credentials, logins, inbound=inbound, tls=tls, node_tls=node_tls)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +84,7 @@ Terms = Mapping[ShardKey, ShardTerms]
 class EndpointSpec(TypedDict):
     kind: str
     addresses: list[str]
+    tls: NotRequired[bool]  # clients speak TLS there
     proxy_protocol: NotRequired[list[str]]  # the balancers that say where its clients are
 
 
@@ -147,6 +154,8 @@ class ClusterSpec(TypedDict):
     timeouts: dict[str, float]
     node_auth: NodeAuthSpec
     memcached: NotRequired[MemcachedSpec]
+    tls: NotRequired[TlsSpec]
+    node_tls: NotRequired[NodeTlsSpec]
     inbound: NotRequired[list[InboundSpec]]  # from where one may connect; nothing = from everywhere
 
 
@@ -172,7 +181,8 @@ def cluster_spec(
         epoch=topology.epoch,
         version=settings.version,
         endpoints=[
-            _endpoint(kind, endpoint, settings.inbound) for kind, endpoint in config.endpoints.listed
+            _endpoint(kind, endpoint, speaks_tls, settings.inbound)
+            for kind, endpoint, speaks_tls in config.listened
         ],
         reads=config.reads.source.value if isinstance(config, RedisCluster) else "primary",
         zone=settings.zone,
@@ -193,6 +203,10 @@ def cluster_spec(
             password=credentials.password if credentials else None,
         ),
     )
+    if settings.tls is not None:
+        spec["tls"] = settings.tls.spec()
+    if settings.node_tls is not None:
+        spec["node_tls"] = settings.node_tls.spec()
     if (rules := settings.inbound.spec()) is not None:
         spec["inbound"] = rules
     if isinstance(config, RedisCluster):
@@ -208,9 +222,13 @@ def cluster_spec(
     return spec
 
 
-def _endpoint(kind: EndpointKind, endpoint: Endpoint, inbound: InboundSettings) -> EndpointSpec:
+def _endpoint(
+    kind: EndpointKind, endpoint: Endpoint, speaks_tls: bool, inbound: InboundSettings
+) -> EndpointSpec:
     spec = EndpointSpec(kind=kind.value, addresses=[str(address) for address in endpoint.addresses])
-    if (balancers := inbound.balancers_of(kind)) is not None:
+    if speaks_tls:
+        spec["tls"] = True
+    if (balancers := inbound.balancers_of(endpoint)) is not None:
         spec["proxy_protocol"] = balancers
     return spec
 

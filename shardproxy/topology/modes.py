@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 
 import trio
 
 from shardproxy.dataplane.spec import ClusterSettings
 from shardproxy.model import Address
-from shardproxy.nodes import Credentials, NodeError, NodeFailure, NodeLink
+from shardproxy.nodes import NodeError, NodeFailure, NodeLink
 from shardproxy.topology.assign import Records
+from shardproxy.topology.logins import login_of, tls_of
 from shardproxy.topology.project import foreign_text, shard_setups
 from shardproxy.topology.reload import Clusters
 from shardproxy.wire.info import InfoError, read_fields, read_server
@@ -36,10 +38,9 @@ async def why_foreign(
     limiter = trio.CapacityLimiter(AT_ONCE)
 
     async def ask(name: str, settings: ClusterSettings, node: Address) -> None:
-        given = settings.credentials
-        credentials = Credentials(given.password, given.username) if given is not None else None
         async with limiter:
-            if await is_clustered(NodeLink(node, credentials=lambda: credentials)):
+            login, tls = partial(login_of, settings), partial(tls_of, settings)
+            if await is_clustered(NodeLink(node, credentials=login, tls=tls)):
                 found[name].append(node)
 
     with trio.move_on_after(timeout):
