@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from shardproxy.access.audit import NO_AUDIT, Audit
+from shardproxy.admin.callers import EVERYBODY, Callers
 from shardproxy.dataplane import BoundEndpoint
 from shardproxy.dataplane.statistics import Statistics
 from shardproxy.failover.controls import Controls
@@ -26,6 +29,8 @@ class Status:
     clusters: tuple[str, ...] = ()  # as configured, served or not yet
     endpoints: Mapping[str, tuple[BoundEndpoint, ...]] = field(default_factory=dict)
     names: tuple[str, ...] = ()  # by which the admin API may be asked, beside localhost and IP addresses
+    callers: Callers = EVERYBODY
+    tls: ssl.SSLContext | None = None  # what the admin API speaks; None: plain HTTP
     starting: bool = False  # it listens, and finds out which nodes are primaries
     draining: bool = False
     reloads: int = 0
@@ -67,3 +72,4 @@ class Sources:
     down: Mapping[PoolKey, NodeDown] = field(default_factory=dict)
     store: StoreStatistics = field(default_factory=StoreStatistics)
     standing: Callable[[str, Address], Standing] = _no_standing  # of a node, with those who ask it
+    audit: Audit = NO_AUDIT

@@ -1,4 +1,4 @@
-"""From where clients may connect, and which balancers speak for theirs, as the data plane wants to be told."""
+"""From where clients may connect, and which balancers speak for theirs, as the data plane is told."""
 
 from __future__ import annotations
 
@@ -40,6 +40,9 @@ class InboundSettings:
         """The balancers of an endpoint; None where it is not for such."""
         found = dict(self.balancers).get(kind)
         return None if found is None else [str(network) for network in found]
+
+
+OPEN = InboundSettings()
 
 
 def _rule(rule: Admitted) -> InboundSpec:

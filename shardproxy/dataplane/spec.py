@@ -21,7 +21,7 @@ from shardproxy.config import (
     SecurityGroup,
 )
 from shardproxy.config.clusters import DATABASES, SlotRule
-from shardproxy.dataplane.inbound import InboundSettings, InboundSpec
+from shardproxy.dataplane.inbound import OPEN, InboundSettings, InboundSpec
 from shardproxy.dataplane.memcached import VERSION, DiscoverySpec, MemcachedSpec, memcached_spec
 from shardproxy.model import Address, EndpointKind, Node, Shard, Topology
 from shardproxy.model.health import EngineLimits
@@ -39,7 +39,7 @@ class ClusterSettings:
     credentials: Credentials | None = None
     client_credentials: Credentials | None = None  # what its clients log in with, if they must
     zone: str | None = None  # of the proxy
-    inbound: InboundSettings = InboundSettings()
+    inbound: InboundSettings = OPEN
 
     @classmethod
     def read(
@@ -171,9 +171,7 @@ def cluster_spec(
         engine=topology.engine.value,
         epoch=topology.epoch,
         version=settings.version,
-        endpoints=[
-            _endpoint(kind, endpoint, settings.inbound) for kind, endpoint in config.endpoints.listed
-        ],
+        endpoints=[_endpoint(kind, endpoint, settings.inbound) for kind, endpoint in config.endpoints.listed],
         reads=config.reads.source.value if isinstance(config, RedisCluster) else "primary",
         zone=settings.zone,
         hashing=_hashing(config).value,

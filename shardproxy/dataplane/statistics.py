@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -127,6 +127,7 @@ class Statistics:
     epoch: Mapping[str, int]
     dedicated: int = 0  # connections of clients' own
     lacking: int = 0  # what could not be opened for want of a file descriptor
+    accesses: Mapping[tuple[str, str, str], int] = field(default_factory=dict)  # by cluster, kind, what of
     access_untold: int = 0  # of who came in or was kept out: too many waited to be told
 
     @classmethod
@@ -139,6 +140,7 @@ class Statistics:
             epoch=dict(values["epoch"]),
             dedicated=values["dedicated"],
             lacking=values["lacking"],
+            accesses={(cluster, kind, of): count for cluster, kind, of, count in values["accesses"]},
             access_untold=values["access_untold"],
         )
 

@@ -148,4 +148,6 @@ def statistics(clients: int = 3) -> dict[str, Any]:
         "epoch": {"main": 6},
         "dedicated": 86,
         "lacking": 87,
+        "access_untold": 88,
+        "accesses": [["main", "denied", "key", 89], ["main", "login", "", 90]],
     }

@@ -68,17 +68,11 @@ impl Worker {
         if self.turn.cluster(client.cluster).is_some_and(|cluster| client.is_admitted(&cluster.inbound)) {
             return self.client_again(index);
         }
-        let event = |client: &Client| AccessEvent {
-            kind: Access::ConnectionRefused,
-            why: Refusal::SecurityGroup.name().to_owned(),
-            ..about(client)
-        };
-        self.refuse(index, Refusal::SecurityGroup, event);
+        self.refuse(index, Refusal::SecurityGroup, Access::ConnectionRefused, Refusal::SecurityGroup.name());
     }
 
     fn refuse_header(&mut self, index: usize, why: &str) {
-        let event = |client: &Client| AccessEvent { kind: Access::HeaderRefused, why: why.to_owned(), ..about(client) };
-        self.refuse(index, Refusal::Header, event);
+        self.refuse(index, Refusal::Header, Access::HeaderRefused, why);
     }
 
     /// Its time to say what comes before is over.
@@ -91,9 +85,10 @@ impl Worker {
     }
 
     /// Close it without a word, and count it.
-    fn refuse(&mut self, index: usize, why: Refusal, event: impl Fn(&Client) -> AccessEvent) {
+    fn refuse(&mut self, index: usize, why: Refusal, kind: Access, words: &str) {
         let client = &self.clients[index];
-        self.turn.shared.refuse((client.cluster, client.endpoint), why, || event(client));
+        let event = AccessEvent { kind, why: words.to_owned(), ..about(client) };
+        self.turn.shared.refuse((client.cluster, client.endpoint), why, event);
         let reason = if why == Refusal::Header { CloseReason::Header } else { CloseReason::SecurityGroup };
         self.close_now(index, reason);
     }
