@@ -22,6 +22,7 @@ import structlog
 import trio
 
 from shardproxy.access.audit import Audit, why_not_written
+from shardproxy.access.inbound import Inbound
 from shardproxy.admin.callers import Callers
 from shardproxy.admin.listen import admin_close, admin_listen
 from shardproxy.admin.status import Sources, Status, StatusBoard
@@ -129,7 +130,12 @@ class App:
         self._store = store
         self._audit = audit
         self._status = StatusBoard(
-            Status(tuple(config.clusters), names=_admin_names(config), callers=callers)
+            Status(
+                tuple(config.clusters),
+                names=_admin_names(config),
+                callers=callers,
+                inbound=_admin_inbound(config),
+            )
         )
         self._boards = Boards()
         controls = Controls()
@@ -265,6 +271,7 @@ class App:
             endpoints={name: served.get(name) or known[name] for name in settings},
             names=_admin_names(config),
             callers=callers,
+            inbound=_admin_inbound(config),
             reloads=self._status.now.reloads + 1,
         )
         _share_descriptors(self._dataplane, config, _workers(self._started))
@@ -382,6 +389,12 @@ def callers_read(config: Config) -> Callers:
 def _admin_names(config: Config) -> tuple[str, ...]:
     """The names under which the admin API may be asked."""
     return (*config.admin_names, *([config.admin.host] if config.admin.host else []))
+
+
+def _admin_inbound(config: Config) -> Inbound | None:
+    """From where the admin API may be asked; None: from anywhere."""
+    names = config.admin_access.inbound if config.admin_access is not None else ()
+    return Inbound.of_admin(config.inbound(names)) if names else None
 
 
 def _bound_address(listener: socket.socket) -> Address:

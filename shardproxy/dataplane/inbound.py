@@ -6,9 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self, TypedDict
 
-from shardproxy.config import Admitted, Cluster, SecurityGroup
+from shardproxy.config import Admitted, Cluster, Endpoint, ProxyProtocol, SecurityGroup
 from shardproxy.config.inbound import Network, admitted, networks
-from shardproxy.model import EndpointKind
 
 InboundSpec = TypedDict("InboundSpec", {"from": list[str], "endpoints": list[str] | None})
 
@@ -18,7 +17,7 @@ class InboundSettings:
     """What is configured of that, names of groups resolved."""
 
     admitted: tuple[Admitted, ...] | None = None  # None: whoever comes
-    balancers: tuple[tuple[EndpointKind, tuple[Network, ...]], ...] = ()
+    balancers: tuple[tuple[ProxyProtocol, tuple[Network, ...]], ...] = ()  # of each endpoint that has such
 
     @classmethod
     def read(cls, config: Cluster, groups: Iterable[SecurityGroup]) -> Self:
@@ -26,8 +25,8 @@ class InboundSettings:
         groups = tuple(groups)
         names = config.access.inbound if config.access is not None else ()
         balanced = tuple(
-            (kind, networks(groups, endpoint.proxy_protocol.sources))
-            for kind, endpoint in config.endpoints.listed
+            (endpoint.proxy_protocol, networks(groups, endpoint.proxy_protocol.sources))
+            for _, endpoint in config.endpoints.listed
             if endpoint.proxy_protocol is not None
         )
         return cls(admitted(groups, names) if names else None, balanced)
@@ -36,10 +35,12 @@ class InboundSettings:
         """What the rules are; None where there are none."""
         return None if self.admitted is None else [_rule(rule) for rule in self.admitted]
 
-    def balancers_of(self, kind: EndpointKind) -> list[str] | None:
+    def balancers_of(self, endpoint: Endpoint) -> list[str] | None:
         """The balancers of an endpoint; None where it is not for such."""
-        found = dict(self.balancers).get(kind)
-        return None if found is None else [str(network) for network in found]
+        for protocol, found in self.balancers:
+            if protocol == endpoint.proxy_protocol:
+                return [str(network) for network in found]
+        return None
 
 
 OPEN = InboundSettings()

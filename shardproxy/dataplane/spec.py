@@ -208,7 +208,7 @@ def cluster_spec(
 
 def _endpoint(kind: EndpointKind, endpoint: Endpoint, inbound: InboundSettings) -> EndpointSpec:
     spec = EndpointSpec(kind=kind.value, addresses=[str(address) for address in endpoint.addresses])
-    if (balancers := inbound.balancers_of(kind)) is not None:
+    if (balancers := inbound.balancers_of(endpoint)) is not None:
         spec["proxy_protocol"] = balancers
     return spec
 

@@ -25,7 +25,8 @@ def wire(address: Address, source: str = "127.0.0.1") -> Wire:
 
 
 def config(fleet: Fleet, groups: list[Any], inbound: list[str] | None, **endpoints: Any) -> Config:
-    made = config_of(fleet, **({"access": {"inbound": inbound}} if inbound else {}))
+    options: dict[str, Any] = {"access": {"inbound": inbound}} if inbound else {}
+    made = config_of(fleet, **options)
     made["security_groups"] = groups
     made["log"] = {"format": "json"}
     if endpoints:

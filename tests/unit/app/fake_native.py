@@ -8,9 +8,17 @@ from collections import deque
 from typing import Any, TypeAlias, cast
 
 from shardproxy.dataplane import DataPlane, _native
-from shardproxy.dataplane._native import Abandoned, ClientDid, NodeDown, NodeLost, Offloaded, OutOfFiles
+from shardproxy.dataplane._native import (
+    Abandoned,
+    AccessEvent,
+    ClientDid,
+    NodeDown,
+    NodeLost,
+    Offloaded,
+    OutOfFiles,
+)
 
-Event: TypeAlias = Offloaded | Abandoned | NodeLost | NodeDown | ClientDid | OutOfFiles
+Event: TypeAlias = Offloaded | Abandoned | AccessEvent | NodeLost | NodeDown | ClientDid | OutOfFiles
 
 
 class FakeNative:
