@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import struct
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -20,8 +21,8 @@ HEADER = b"PROXY TCP4 192.0.2.7 127.0.0.1 50000 6379\r\n"
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 
 
-def wire(address: Address, source: str = "127.0.0.1") -> Wire:
-    return Wire(address, source=source)
+Behind = Callable[[bytes], Wire]
+Open = Callable[..., Wire]  # from an address of this machine: wire(address, source="127.0.0.2")
 
 
 def config(fleet: Fleet, groups: list[Any], inbound: list[str] | None, **endpoints: Any) -> Config:
@@ -51,7 +52,9 @@ def refused(proxy: Proxy) -> dict[str, float]:
     }
 
 
-def test_groups_say_who_may_connect_to_which_endpoint(fleet: Fleet, start_proxy: StartProxy) -> None:
+def test_groups_say_who_may_connect_to_which_endpoint(
+    fleet: Fleet, start_proxy: StartProxy, wire: Open
+) -> None:
     groups = [
         {
             "name": "office",
@@ -69,7 +72,7 @@ def test_groups_say_who_may_connect_to_which_endpoint(fleet: Fleet, start_proxy:
         ("127.0.0.6", False, False),
     ]:
         for kind, is_admitted in (("primary", primary), ("reader", reader)):
-            client = wire(proxy.address(kind), source)
+            client = wire(proxy.address(kind), source=source)
             if is_admitted:
                 assert client.ask("PING") == b"PONG", (source, kind)
             else:
@@ -80,36 +83,36 @@ def test_groups_say_who_may_connect_to_which_endpoint(fleet: Fleet, start_proxy:
     assert wire(proxy.address("primary")).ask("INFO", "stats").count(b"rejected_connections:0") == 1
 
 
-def test_a_reload_closes_who_no_longer_fits(fleet: Fleet, start_proxy: StartProxy) -> None:
+def test_a_reload_closes_who_no_longer_fits(fleet: Fleet, start_proxy: StartProxy, wire: Open) -> None:
     proxy = start_proxy(config(fleet, [group("all", "127.0.0.0/8")], ["all"]))
     at = proxy.address("primary")
-    stays, goes = wire(at), wire(at, "127.0.0.2")
-    subscribes = wire(at, "127.0.0.2")
+    stays, goes = wire(at), wire(at, source="127.0.0.2")
+    subscribes = wire(at, source="127.0.0.2")
     assert (stays.ask("SET", "key", "1"), goes.ask("GET", "key")) == (b"OK", b"1")
     assert subscribes.ask("SUBSCRIBE", "news")[0] == b"subscribe"
     proxy.reload(config(fleet, [group("all", "127.0.0.1")], ["all"]))
     for client in (goes, subscribes):
         client.expect_closed()
     assert stays.ask("GET", "key") == b"1"
-    wire(at, "127.0.0.2").expect_closed()
+    wire(at, source="127.0.0.2").expect_closed()
     proxy.reload(config(fleet, [group("all", "127.0.0.1")], None))
     wait_until(lambda: len(logged(proxy, "config reloaded")) == 2, "it is reloaded")
-    assert wire(at, "127.0.0.2").ask("GET", "key") == b"1"
+    assert wire(at, source="127.0.0.2").ask("GET", "key") == b"1"
     proxy.reload(config(fleet, [group("all", "group:some")], ["all"]))
     wait_until(lambda: logged(proxy, "config refused, the old one stays"), "what is wrong is refused")
-    assert wire(at, "127.0.0.2").ask("GET", "key") == b"1"
+    assert wire(at, source="127.0.0.2").ask("GET", "key") == b"1"
 
 
-def test_ipv6_clients_are_judged_by_their_address(fleet: Fleet, start_proxy: StartProxy) -> None:
+def test_ipv6_clients_are_judged_by_their_address(fleet: Fleet, start_proxy: StartProxy, wire: Open) -> None:
     with socket.create_server(("::1", 0), family=socket.AF_INET6) as free:
         at = Address("::1", free.getsockname()[1])
     endpoints = {"primary": {"address": str(at)}}
     proxy = start_proxy(config(fleet, [group("here", "::1")], ["here"], **endpoints))
-    client = wire(at, "::1")
+    client = wire(at, source="::1")
     assert client.ask("PING") == b"PONG"
     proxy.reload(config(fleet, [group("here", "fd00::/8", "0.0.0.0/0")], ["here"], **endpoints))
     client.expect_closed()
-    wire(at, "::1").expect_closed()
+    wire(at, source="::1").expect_closed()
 
 
 @pytest.fixture
@@ -126,11 +129,20 @@ def balanced(fleet: Fleet, start_proxy: StartProxy) -> Proxy:
     return start_proxy(made)
 
 
-def behind(proxy: Proxy, header: bytes) -> Wire:
-    at = proxy.config["clusters"]["main"]["endpoints"]["primary"]["address"]
-    made = wire(Address.parse(at), BALANCER)
-    made.send(header)
-    return made
+def balanced_address(proxy: Proxy) -> Address:
+    return Address.parse(proxy.config["clusters"]["main"]["endpoints"]["primary"]["address"])
+
+
+@pytest.fixture
+def behind(balanced: Proxy, wire: Open) -> Behind:
+    """Connect by way of the balancer, which says this first."""
+
+    def connect(header: bytes) -> Wire:
+        made = wire(balanced_address(balanced), source=BALANCER)
+        made.send(header)
+        return made
+
+    return connect
 
 
 def v2(command: int, family: int, body: bytes) -> bytes:
@@ -151,44 +163,43 @@ V6 = socket.inet_pton(socket.AF_INET6, "2001:db8::1") * 2 + struct.pack(">HH", 5
     ],
     ids=["v1", "v1, IPv6", "v2", "v2, IPv6 and TLVs"],
 )
-def test_clients_are_shown_where_they_are(balanced: Proxy, header: bytes, address: str) -> None:
-    client = behind(balanced, header)
+def test_clients_are_shown_where_they_are(behind: Behind, header: bytes, address: str) -> None:
+    client = behind(header)
     assert client.ask("SET", "key", "1") == b"OK"
     info = client.ask("CLIENT", "INFO").decode()
     assert f" addr={address} " in info, info
-    assert f" addr={address} " in behind(balanced, HEADER).ask("CLIENT", "LIST").decode()
-    watcher = behind(balanced, HEADER)
+    watcher = behind(HEADER.replace(b"192.0.2.7", b"192.0.2.99"))
+    assert f" addr={address} " in watcher.ask("CLIENT", "LIST").decode()
     assert watcher.ask("MONITOR") == b"OK"
     client.ask("GET", "key")
     assert f"[0 {address}]" in str(watcher.reply())
-    killed = behind(balanced, HEADER).ask("CLIENT", "KILL", "ADDR", address)
-    assert killed == 1
+    assert behind(HEADER.replace(b"192.0.2.7", b"192.0.2.98")).ask("CLIENT", "KILL", "ADDR", address) == 1
     client.expect_closed()
 
 
-def test_a_header_may_come_with_the_first_requests(balanced: Proxy) -> None:
-    client = behind(balanced, HEADER + b"SET key 5\r\nINCR key\r\nGET k")
+def test_a_header_may_come_with_the_first_requests(behind: Behind) -> None:
+    client = behind(HEADER + b"SET key 5\r\nINCR key\r\nGET k")
     assert (client.reply(), client.reply()) == (b"OK", 6)
     client.send(b"ey\r\n")
     assert client.reply() == b"6"
 
 
-def test_health_checks_of_the_balancer_are_served(balanced: Proxy) -> None:
+def test_health_checks_of_the_balancer_are_served(balanced: Proxy, behind: Behind) -> None:
     for header in (v2(0, 0, b""), b"PROXY UNKNOWN\r\n", v2(1, 0, b"")):
-        check = behind(balanced, header)
+        check = behind(header)
         assert check.ask("PING") == b"PONG"
         assert f" addr={BALANCER}:" in check.ask("CLIENT", "INFO").decode()
-    behind(balanced, b"").socket.close()  # a check that only connects
+        check.close()
+    behind(b"").close()  # a check that only connects
     wait_until(lambda: balanced.metrics()['shardproxy_clients{cluster="main"}'] == 0, "they are gone")
     assert not any(refused(balanced).values())
 
 
-def test_whoever_is_no_balancer_or_no_client_is_refused(balanced: Proxy) -> None:
-    primary = Address.parse(balanced.config["clusters"]["main"]["endpoints"]["primary"]["address"])
-    impostor = wire(primary)
+def test_whoever_is_no_balancer_or_no_client_is_refused(balanced: Proxy, behind: Behind, wire: Open) -> None:
+    impostor = wire(balanced_address(balanced))
     impostor.expect_closed()
-    behind(balanced, b"PROXY TCP4 198.51.100.1 10.0.0.1 1 2\r\n").expect_closed()
-    behind(balanced, b"*1\r\n$4\r\nPING\r\n").expect_closed()
+    behind(b"PROXY TCP4 198.51.100.1 10.0.0.1 1 2\r\n").expect_closed()
+    behind(b"*1\r\n$4\r\nPING\r\n").expect_closed()
     assert refused(balanced) == {"limit": 0, "security_group": 1, "no_balancer": 1, "proxy_header": 1}
     wait_until(lambda: len(logged(balanced, "connection refused")) == 3, "the log is told of each kind")
     told = {line["why"]: line["client"].rpartition(":")[0] for line in logged(balanced, "connection refused")}
@@ -208,16 +219,18 @@ def test_whoever_is_no_balancer_or_no_client_is_refused(balanced: Proxy) -> None
     assert reader.ask("PING") == b"PONG", "the other endpoint is for clients themselves"
 
 
-def test_memcached_endpoints_have_the_same_door(start_fleet: StartFleet, start_proxy: StartProxy) -> None:
-    pool = start_fleet(shards=1, engine=Engine.MEMCACHED)
+def test_memcached_endpoints_have_the_same_door(
+    start_fleet: StartFleet, start_proxy: StartProxy, wire: Open
+) -> None:
+    pool = start_fleet(shards=1, replicas=0, engine=Engine.MEMCACHED)
     with socket.create_server(("127.0.0.1", 0)) as free:
         at = f"127.0.0.1:{free.getsockname()[1]}"
     endpoint = {"address": at, "proxy_protocol": {"from": BALANCER}}
     proxy = start_proxy(config(pool, [group("clients", "192.0.2.0/24")], ["clients"], configuration=endpoint))
-    client = wire(Address.parse(at), BALANCER)
+    client = wire(Address.parse(at), source=BALANCER)
     client.send(HEADER + b"set a 0 0 1\r\nx\r\nget a\r\n")
     client.expect(b"STORED\r\nVALUE a 0 1\r\nx\r\nEND\r\n")
-    other = wire(Address.parse(at), BALANCER)
+    other = wire(Address.parse(at), source=BALANCER)
     other.send(HEADER.replace(b"192.0.2.7", b"192.0.3.7"))
     other.expect_closed()
     assert refused(proxy)["security_group"] == 1
