@@ -61,7 +61,7 @@ lint: build
 	@$(BENCH_CARGO) clippy --locked --all-targets -- -D warnings
 
 bench: build
-	@.ci/setup system redis-server memcached nutcracker
+	@.ci/setup system redis-server memcached nutcracker haproxy
 	@PATH="$$PATH:/usr/sbin" python -m tests.bench $(ARGS)
 
 build: $(ENVIRONMENT) $(NATIVE)

@@ -21,13 +21,16 @@ from pathlib import Path
 import structlog
 import trio
 
+from shardproxy.access.audit import Audit, why_not_written
+from shardproxy.access.inbound import Inbound
+from shardproxy.admin.callers import Callers
 from shardproxy.admin.listen import admin_close, admin_listen
 from shardproxy.admin.status import Sources, Status, StatusBoard
 from shardproxy.commands.configured import settings_now
 from shardproxy.commands.errands import AllTraffic, Errands
 from shardproxy.commands.service import run_commands
 from shardproxy.commands.table import Table
-from shardproxy.config import Config, ConfigError, RedisCluster, load_config
+from shardproxy.config import Config, ConfigError, RedisCluster, SecretError, load_config
 from shardproxy.config.restart import settings_waiting
 from shardproxy.coordination.acks import run_acks
 from shardproxy.coordination.fencer import AckFencer
@@ -46,6 +49,7 @@ from shardproxy.model.board import Board
 from shardproxy.nodes import LinkTimeouts, NodeLinks, OpenLinks
 from shardproxy.store.local import LocalStore, StateFileError
 from shardproxy.store.place import state_path
+from shardproxy.topology.certificates import certificates_of, warn_of_certificates
 from shardproxy.topology.follower import Endpoints, Follower
 from shardproxy.topology.growth import run_growth_log, warn_of_growth
 from shardproxy.topology.keys import why_not_served
@@ -86,9 +90,12 @@ async def run_app(
     """Serve until a signal ends it; raise StartError when it cannot start."""
     table = Table.load()
     try:
-        settings = settings_read(config, table.version)
+        settings, callers = settings_read(config, table.version), callers_read(config)
     except SettingsError as error:
         raise StartError(str(error)) from error
+    audit = Audit(config.audit.log if config.audit is not None else None)
+    if audit.place is not None and (why := why_not_written(audit.place)) is not None:
+        raise StartError(why)
     with (
         trio.open_signal_receiver(*SIGNALS) as signals,
         _listening(config.admin) as listener,
@@ -96,7 +103,7 @@ async def run_app(
     ):
         dataplane = _start_dataplane(config, table)
         try:
-            app = App(config, config_path, table, dataplane, listener, store)
+            app = App(config, config_path, table, dataplane, listener, store, callers, audit)
             await app.run(settings, signals, task_status)
         finally:
             dataplane.stop()
@@ -113,6 +120,8 @@ class App:
         dataplane: DataPlane,
         listener: socket.socket,
         store: LocalStore,
+        callers: Callers,
+        audit: Audit,
     ) -> None:
         self._started = self._config = config
         self._config_path = config_path
@@ -120,7 +129,15 @@ class App:
         self._dataplane = dataplane
         self._listener = listener
         self._store = store
-        self._status = StatusBoard(Status(tuple(config.clusters), names=_admin_names(config)))
+        self._audit = audit
+        self._status = StatusBoard(
+            Status(
+                tuple(config.clusters),
+                names=_admin_names(config),
+                callers=callers,
+                inbound=_admin_inbound(config),
+            )
+        )
         self._boards = Boards()
         controls = Controls()
         self._follower = Follower(dataplane, store.records, store, self._boards, controls.paused)
@@ -164,7 +181,8 @@ class App:
         except ServeError as error:
             raise StartError(f"cluster {error.cluster}: {explain(error.cause)}") from error
         self._log_endpoints(endpoints)
-        self._status.change(endpoints=endpoints, starting=True)
+        self._status.change(endpoints=endpoints, certificates=certificates_of(settings), starting=True)
+        warn_of_certificates(settings)
         for cluster in sorted(self._store.paused & settings.keys()):
             self._inputs.controls.pause(cluster)
             log.warning("automatic failover is paused, as before the restart", cluster=cluster)
@@ -172,6 +190,7 @@ class App:
         nursery.start_soon(run_acks, self._follower.applied, self._store)
         await nursery.start(self._run_commands)
         await nursery.start(self._run_failover)
+        nursery.start_soon(run_always, "audit", self._audit.run)
         nursery.start_soon(run_pool_log, self._dataplane.down)
         nursery.start_soon(run_growth_log, self._dataplane.statistics)
         from shardproxy.admin.server import run_admin
@@ -190,6 +209,7 @@ class App:
             self._dataplane.down,
             self._store.statistics,
             self._traffic.standing,
+            self._audit,
         )
         await nursery.start(run_admin, self._listener, sources)
         await self._follower.wait_known()
@@ -241,7 +261,7 @@ class App:
         before = {name: configured.settings for name, configured in self._follower.clusters.items()}
         try:
             config = await trio.to_thread.run_sync(load_config, path)
-            settings = settings_read(config, self._table.version)
+            settings, callers = settings_read(config, self._table.version), callers_read(config)
             served = await self._serve(settings, "reload")
         except (ConfigError, SettingsError, ServeError, KeysHiddenError, NodesUnfitError) as error:
             self._status.change(reloads_refused=self._status.now.reloads_refused + 1)
@@ -254,8 +274,12 @@ class App:
             clusters=tuple(settings),
             endpoints={name: served.get(name) or known[name] for name in settings},
             names=_admin_names(config),
+            callers=callers,
+            inbound=_admin_inbound(config),
+            certificates=certificates_of(settings),
             reloads=self._status.now.reloads + 1,
         )
+        warn_of_certificates({name: settings[name] for name in reload_plan(before, settings).serve})
         _share_descriptors(self._dataplane, config, _workers(self._started))
         plan = reload_plan(before, settings)
         withdrawn = sorted(set(before) - set(settings))
@@ -360,9 +384,23 @@ def _state(config: Config, config_path: Path | None) -> Iterator[LocalStore]:
         yield store
 
 
+def callers_read(config: Config) -> Callers:
+    """Read the tokens of the admin API now; raise SettingsError."""
+    try:
+        return Callers.read(config.admin_access)
+    except SecretError as error:
+        raise SettingsError((f"admin_access: {error}",)) from error
+
+
 def _admin_names(config: Config) -> tuple[str, ...]:
     """The names under which the admin API may be asked."""
     return (*config.admin_names, *([config.admin.host] if config.admin.host else []))
+
+
+def _admin_inbound(config: Config) -> Inbound | None:
+    """From where the admin API may be asked; None: from anywhere."""
+    names = config.admin_access.inbound if config.admin_access is not None else ()
+    return Inbound.of_admin(config.inbound(names)) if names else None
 
 
 def _bound_address(listener: socket.socket) -> Address:

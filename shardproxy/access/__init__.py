@@ -1,4 +1,1 @@
-"""Who gets in.
-
-inbound.py    from which addresses one may connect (pure)
-"""
+"""Who gets in, as whom, and what is noted of it."""

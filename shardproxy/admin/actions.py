@@ -9,6 +9,8 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from shardproxy.access.audit import Audit
+from shardproxy.admin.gate import caller_of
 from shardproxy.admin.guard import why_not_acted
 from shardproxy.admin.naming import shard_called, why_no_shard
 from shardproxy.admin.status import Sources
@@ -18,6 +20,7 @@ from shardproxy.model.replication import ShardKey
 from shardproxy.store.interface import StoreUnavailableError
 
 MAX_BODY = 10_000  # bytes
+MAX_NOTED = 256  # characters of a name in the audit log
 
 
 class RequestError(Exception):
@@ -104,26 +107,33 @@ class Actions:
             raise RequestError(400, str(error)) from error
 
 
-def action_page(action: Action, headers: dict[str, str]) -> Callable[[Request], Awaitable[Response]]:
+def action_page(
+    name: str, action: Action, audit: Audit, headers: dict[str, str]
+) -> Callable[[Request], Awaitable[Response]]:
     """Serve an action: 200 when it was done, 409 with the reason when not."""
 
     async def page(request: Request) -> Response:
+        asked: dict[str, Any] = {}
         try:
-            if (refusal := why_not_acted(peer_of(request), request.headers)) is not None:
+            if (refusal := why_not_acted(request.headers)) is not None:
                 raise RequestError(403, refusal)
-            why_not = await action(await _read(request))
+            asked = await _read(request)
+            status, why_not = 409, await action(asked)
         except RequestError as error:
-            return JSONResponse({"error": str(error)}, status_code=error.status, headers=headers)
+            status, why_not = error.status, str(error)
+        _note(audit, request, name, asked, why_not)
         if why_not is not None:
-            return JSONResponse({"error": why_not}, status_code=409, headers=headers)
+            return JSONResponse({"error": why_not}, status_code=status, headers=headers)
         return JSONResponse({"done": True}, headers=headers)
 
     return page
 
 
-def peer_of(request: Request) -> str:
-    """The client's IP, empty on a unix socket."""
-    return request.client.host if request.client else ""
+def _note(audit: Audit, request: Request, name: str, asked: dict[str, Any], why_not: str | None) -> None:
+    named = ((key, asked.get(key)) for key in ("cluster", "shard", "to"))
+    target = {key: str(value)[:MAX_NOTED] for key, value in named if value is not None}
+    caller, address = caller_of(request)
+    audit.note("admin_action", user=caller, address=address, action=name, **target, why=why_not or "")
 
 
 async def _read(request: Request) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from prometheus_client.metrics_core import (
 from prometheus_client.registry import Collector
 
 from shardproxy import __version__
+from shardproxy.access.audit import AuditStatistics
 from shardproxy.admin import failover_metrics, metrics
 from shardproxy.admin.failover import status_document
 from shardproxy.admin.status import Sources, Status
@@ -51,7 +52,7 @@ class TableCollector(Collector):
         for metric in metrics.TABLE:
             yield _family(metric, statistics)
         yield _latency(statistics)
-        yield from _process(self._sources.status.now)
+        yield from _process(self._sources.status.now, self._sources.audit.statistics)
         yield from _failover(self._sources, self._clock())
 
 
@@ -103,7 +104,7 @@ def _failover(sources: Sources, now: float) -> Iterator[Family]:
     yield took
 
 
-def _process(status: Status) -> Iterator[Family]:
+def _process(status: Status, audit: AuditStatistics) -> Iterator[Family]:
     info = GaugeMetricFamily(metrics.INFO, metrics.INFO_HELP, labels=("version",))
     info.add_metric((__version__,), 1)
     yield info
@@ -111,3 +112,14 @@ def _process(status: Status) -> Iterator[Family]:
     reloads.add_metric(("ok",), status.reloads)
     reloads.add_metric(("refused",), status.reloads_refused)
     yield reloads
+    expiry = GaugeMetricFamily(
+        metrics.CERTIFICATES, metrics.CERTIFICATES_HELP, labels=("cluster", "file", "name")
+    )
+    for cluster, certificates in status.certificates.items():
+        for one in dict.fromkeys(certificates):
+            expiry.add_metric((cluster, one.file, one.name), one.not_after)
+    yield expiry
+    lines = CounterMetricFamily(metrics.AUDIT, metrics.AUDIT_HELP, labels=("outcome",))
+    lines.add_metric(("written",), audit.written)
+    lines.add_metric(("lost",), audit.lost)
+    yield lines

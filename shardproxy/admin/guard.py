@@ -1,7 +1,7 @@
-"""Who may ask the admin API, judged by peer and headers. Pure: knows nothing of pages.
+"""What no caller may be, whatever its rights: a web page. Pure: knows nothing of pages.
 
-There is no password. What has to be kept out are web pages in a browser on this machine or on its network:
-one that sends us a form or a request, and one whose own name is made to lead here (DNS rebinding).
+Who is trusted for where it is, or for a certificate that a browser shows by itself, may be a page in that
+browser: one that sends us a form or a request, and one whose own name is made to lead here (DNS rebinding).
 The second kind shows in Host, which is then that name; an IP address there cannot be forged by a page.
 """
 
@@ -25,10 +25,8 @@ def why_not_asked(peer: str, headers: Mapping[str, str], names: Collection[str])
     return f"{name!r} is not a name of this proxy: ask by IP address, or add it to admin_names in the config"
 
 
-def why_not_acted(peer: str, headers: Mapping[str, str]) -> str | None:
-    """Why an action is refused: whoever may run programs on this machine may act; its network may not."""
-    if peer and not is_loopback(peer):
-        return "actions are taken from the proxy's own machine: 127.0.0.1 or a unix socket"
+def why_not_acted(headers: Mapping[str, str]) -> str | None:
+    """Why an action is refused whoever asks for it, or None."""
     if "origin" in headers or headers.get("sec-fetch-site", "none") not in OWN_SITES:
         return "actions are not taken from web pages"
     return None

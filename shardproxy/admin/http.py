@@ -11,13 +11,12 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
 
-from shardproxy.admin.actions import Actions, action_page, peer_of
+from shardproxy.admin.actions import Actions, action_page
 from shardproxy.admin.collector import registry_build
 from shardproxy.admin.documents import clients_document, topology_document
 from shardproxy.admin.failover import events_document, relaxed_add, status_document
-from shardproxy.admin.guard import why_not_asked
+from shardproxy.admin.gate import Gate
 from shardproxy.admin.health import why_not_live, why_not_ready
 from shardproxy.admin.page import page_render
 from shardproxy.admin.status import Sources
@@ -47,7 +46,7 @@ def admin_build(sources: Sources) -> Starlette:
             Route("/api/status", pages.status),
             Route("/api/events", pages.events),
             *(
-                Route(f"/api/{name}", action_page(action, HEADERS), methods=["POST"])
+                Route(f"/api/{name}", action_page(name, action, sources.audit, HEADERS), methods=["POST"])
                 for name, action in (
                     ("switchover", actions.switchover),
                     ("failover-test", actions.failover_test),
@@ -58,25 +57,9 @@ def admin_build(sources: Sources) -> Starlette:
                 )
             ),
         ],
-        middleware=[Middleware(Guard, sources=sources)],
+        middleware=[Middleware(Gate, sources=sources, headers=HEADERS)],
         exception_handlers={Exception: _failed},
     )
-
-
-class Guard:
-    """Stands before every page."""
-
-    def __init__(self, app: ASGIApp, sources: Sources) -> None:
-        self._app = app
-        self._sources = sources
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = Request(scope)
-        refusal = why_not_asked(peer_of(request), request.headers, self._sources.status.now.names)
-        if refusal is None:
-            await self._app(scope, receive, send)
-        else:
-            await JSONResponse({"error": refusal}, status_code=403, headers=HEADERS)(scope, receive, send)
 
 
 class Pages:

@@ -72,6 +72,17 @@ def _refused(statistics: Statistics) -> Iterator[Sample]:
             yield (name, reason), count
 
 
+def _handshakes(statistics: Statistics) -> Iterator[Sample]:
+    for name, cluster in statistics.clusters.items():
+        for kind, count in cluster.handshakes.items():
+            yield (name, kind), count
+
+
+def _accesses(statistics: Statistics) -> Iterator[Sample]:
+    for (cluster, kind, denied), count in statistics.accesses.items():
+        yield (cluster, f"{kind}_{denied}" if denied else kind), count
+
+
 def _relaxed(statistics: Statistics) -> Iterator[Sample]:
     for name, cluster in statistics.clusters.items():
         for command, counts in cluster.relaxed.items():
@@ -123,9 +134,17 @@ TABLE: tuple[Metric, ...] = (
     Metric(
         "shardproxy_connections_refused_total",
         COUNTER,
-        "Connections refused, by reason: limit, security_group, no_balancer, proxy_header.",
+        "Connections refused, by reason: limit, security_group, no_balancer, proxy_header, handshake,"
+        " handshake_limit.",
         ("cluster", "reason"),
         _refused,
+    ),
+    Metric(
+        "shardproxy_tls_handshakes_total",
+        COUNTER,
+        "TLS handshakes of clients, by kind: full, or resumed from an earlier session.",
+        ("cluster", "kind"),
+        _handshakes,
     ),
     Metric(
         "shardproxy_clients_closed_total",
@@ -188,6 +207,19 @@ TABLE: tuple[Metric, ...] = (
         "Replies INDOUBT: executed perhaps, or on too few replicas.",
         lambda c: c.indoubt,
     ),
+    Metric(
+        "shardproxy_access_total",
+        COUNTER,
+        "Logins, and whatever was refused: who may not connect, log in, or do what it asked for.",
+        ("cluster", "event"),
+        _accesses,
+    ),
+    _process(
+        "shardproxy_access_untold_total",
+        COUNTER,
+        "Of these, what is missing in ACL LOG and in the audit log: too many came at once.",
+        lambda s: s.access_untold,
+    ),
     _cluster("shardproxy_offloads_total", COUNTER, "Commands answered in Python.", lambda c: c.offloads),
     Metric(
         "shardproxy_commands_total",
@@ -237,10 +269,14 @@ LATENCY_LABELS: Labels = ("cluster", "class")
 INFO = "shardproxy_info"
 INFO_HELP = "Always 1; says which version runs."
 RELOADS = "shardproxy_config_reloads_total"
+AUDIT = "shardproxy_audit_lines_total"
+AUDIT_HELP = "Lines of the audit log, by outcome (written, lost)."
+CERTIFICATES = "shardproxy_certificate_expiry_timestamp_seconds"
+CERTIFICATES_HELP = "When a certificate that is served or shown to nodes ends to be valid."
 RELOADS_HELP = "Reloads of the config, by outcome (ok, refused)."
 
 
 def metric_names() -> frozenset[str]:
     """Every series a scrape can show, as Prometheus names them."""
     histogram = {f"{LATENCY}_{part}" for part in ("bucket", "sum", "count")}
-    return frozenset({metric.name for metric in TABLE} | histogram | {INFO, RELOADS})
+    return frozenset({metric.name for metric in TABLE} | histogram | {INFO, RELOADS, AUDIT, CERTIFICATES})

@@ -8,16 +8,20 @@ reading would hold its connection, and the shutdown, forever).
 from __future__ import annotations
 
 import socket
-from typing import cast
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, cast
 
 import structlog
 import trio
 from hypercorn.config import Config
 from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
-from hypercorn.typing import ASGIFramework, ConnectionState
+from hypercorn.typing import AppWrapper, ASGIFramework, ConnectionState
 from hypercorn.utils import wrap_app
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from shardproxy.admin.gate import NAMES
 from shardproxy.admin.http import admin_build
 from shardproxy.admin.status import Sources
 
@@ -78,13 +82,37 @@ class _Server:
 
     def __init__(self, sources: Sources) -> None:
         self._config = _hypercorn_config()
-        app = cast(ASGIFramework, admin_build(sources))
-        self._app = wrap_app(app, self._config.wsgi_max_body_size, "asgi")
+        self._sources = sources
+        self._pages: ASGIApp = admin_build(sources)
+        self._app = self._wrap(self._pages)
 
     async def serve(self, stream: trio.SocketStream) -> None:
-        # TCPServer takes plain streams too (hypercorn's own listeners do so); its annotation says TLS only.
-        tls_or_not = cast(trio.SSLStream[trio.SocketStream], stream)
-        await TCPServer(self._app, self._config, WorkerContext(None), ConnectionState({}), tls_or_not)
+        context, app = self._sources.status.now.tls, self._app
+        if context is not None:
+            secured = trio.SSLStream(stream, context, server_side=True, https_compatible=True)
+            app = self._wrap(partial(_with_certificate, self._pages, secured))
+        else:
+            # TCPServer takes plain streams too (hypercorn's own listeners do so), whatever is annotated
+            secured = cast(trio.SSLStream[trio.SocketStream], stream)
+        await TCPServer(app, self._config, WorkerContext(None), ConnectionState({}), secured)
+
+    def _wrap(self, app: ASGIApp) -> AppWrapper:
+        return wrap_app(cast(ASGIFramework, app), self._config.wsgi_max_body_size, "asgi")
+
+
+async def _with_certificate(
+    app: ASGIApp, stream: trio.SSLStream[trio.SocketStream], scope: Scope, receive: Receive, send: Send
+) -> None:
+    """Tell the pages which names the client's certificate has; TLS has verified it."""
+    names = certificate_names(stream.getpeercert() or {})
+    await app({**scope, NAMES: names}, receive, send)
+
+
+def certificate_names(certificate: Mapping[str, Any]) -> tuple[str, ...]:
+    """The common name and the alternative names, as `ssl` gives a verified certificate."""
+    subject = (pair for part in certificate.get("subject", ()) for pair in part)
+    common = (value for kind, value in subject if kind == "commonName")
+    return (*common, *(value for _, value in certificate.get("subjectAltName", ())))
 
 
 def _hypercorn_config() -> Config:

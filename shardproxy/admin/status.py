@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from shardproxy.access.audit import NO_AUDIT, Audit
+from shardproxy.access.inbound import Inbound
+from shardproxy.admin.callers import EVERYBODY, Callers
 from shardproxy.dataplane import BoundEndpoint
 from shardproxy.dataplane.statistics import Statistics
+from shardproxy.dataplane.tls import CertificateFile
 from shardproxy.failover.controls import Controls
 from shardproxy.failover.events import EventLog
 from shardproxy.failover.setup import ShardSetup
@@ -26,6 +31,10 @@ class Status:
     clusters: tuple[str, ...] = ()  # as configured, served or not yet
     endpoints: Mapping[str, tuple[BoundEndpoint, ...]] = field(default_factory=dict)
     names: tuple[str, ...] = ()  # by which the admin API may be asked, beside localhost and IP addresses
+    callers: Callers = EVERYBODY
+    inbound: Inbound | None = None  # from where the admin API may be asked; None: from anywhere
+    tls: ssl.SSLContext | None = None  # what the admin API speaks; None: plain HTTP
+    certificates: Mapping[str, tuple[CertificateFile, ...]] = field(default_factory=dict)  # by cluster
     starting: bool = False  # it listens, and finds out which nodes are primaries
     draining: bool = False
     reloads: int = 0
@@ -67,3 +76,4 @@ class Sources:
     down: Mapping[PoolKey, NodeDown] = field(default_factory=dict)
     store: StoreStatistics = field(default_factory=StoreStatistics)
     standing: Callable[[str, Address], Standing] = _no_standing  # of a node, with those who ask it
+    audit: Audit = NO_AUDIT

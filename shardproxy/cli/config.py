@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Annotated
 
-from cyclopts import App
+from cyclopts import App, Parameter
 
 from shardproxy.config import ConfigError, schema_text
 from shardproxy.config.loading import read_text
@@ -48,3 +49,29 @@ def import_(file: Path, /) -> int:
     for problem in imported.problems:
         print(problem.text("in the new config"), file=sys.stderr)
     return 1 if imported.problems else 0
+
+
+@config.command
+def show(file: Path, /, *, all: Annotated[bool, Parameter(negative="")] = False) -> int:
+    """Print a config as it is understood, as YAML, without secrets.
+
+    Passwords and tokens are named by where they are kept; hashes of passwords are left out. Exits 1 when the
+    file is wrong.
+
+    Parameters
+    ----------
+    file
+        The config file, YAML.
+    all
+        Print also what the file does not say: the defaults.
+    """
+    from shardproxy.config import load_config
+    from shardproxy.config.shown import config_text
+
+    try:
+        loaded = load_config(file)
+    except ConfigError as e:
+        print(e, file=sys.stderr)
+        return 1
+    sys.stdout.write(config_text(loaded, with_defaults=all))
+    return 0

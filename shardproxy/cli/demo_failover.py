@@ -12,7 +12,7 @@ import trio
 from rich.console import Console
 from rich.markup import escape
 
-from shardproxy.cli.ask import AskError, ask
+from shardproxy.cli.ask import AskError, Proxy, ask
 from shardproxy.fleet import Fleet, RedisNode, wait_ready
 from shardproxy.model import Address
 from shardproxy.nodes import NodeError, NodeFailure, NodeLink
@@ -82,7 +82,7 @@ async def _wait_covered(admin: Address) -> None:
     """Wait until a replica is known to have what the primary has."""
     with trio.move_on_after(PATIENCE):
         while True:
-            answer = await trio.to_thread.run_sync(ask, str(admin), "/api/status")
+            answer = await trio.to_thread.run_sync(ask, Proxy(str(admin)), "/api/status")
             if answer["clusters"]["demo"]["shards"][0]["is_covered"]:
                 return
             await trio.sleep(0.05)
@@ -138,7 +138,7 @@ async def _accident(proxy: Address, admin: Address, fleet: Fleet, console: Conso
 
 
 async def _events(admin: Address) -> list[dict[str, Any]]:
-    answer = await trio.to_thread.run_sync(ask, str(admin), "/api/events")
+    answer = await trio.to_thread.run_sync(ask, Proxy(str(admin)), "/api/events")
     return list(answer["events"])
 
 

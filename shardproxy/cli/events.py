@@ -7,14 +7,14 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from shardproxy.cli.ask import DEFAULT_ADMIN, Admin, Output, console, shard_label, show
+from shardproxy.cli.ask import HERE, Output, Proxy, console, shard_label, show
 
 
 def events(
     *,
     count: Annotated[int, Parameter(validator=Number(gte=1, lte=1000))] = 50,
     output: Output = "table",
-    admin: Admin = DEFAULT_ADMIN,
+    proxy: Proxy = HERE,
 ) -> int:
     """Show the newest events of all shards, the newest last.
 
@@ -25,7 +25,7 @@ def events(
     count
         How many; a proxy keeps the last 1000.
     """
-    return show(admin, f"/api/events?count={count}", output, _print)
+    return show(proxy, f"/api/events?count={count}", output, _print)
 
 
 def _print(answer: dict[str, Any]) -> None:

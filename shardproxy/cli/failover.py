@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from shardproxy.cli.ask import DEFAULT_ADMIN, Admin, Output, act
+from shardproxy.cli.ask import HERE, Output, Proxy, act
 
 
 def failover(
@@ -19,7 +19,7 @@ def failover(
     to: str | None = None,
     acknowledge: Annotated[bool, Parameter(negative="")] = False,
     output: Output = "table",
-    admin: Admin = DEFAULT_ADMIN,
+    proxy: Proxy = HERE,
 ) -> int:
     """Try a shard's failover, force one, or let the next one not wait.
 
@@ -43,8 +43,8 @@ def failover(
         print("shardproxy: give one of --test, --to NODE and --acknowledge", file=sys.stderr)
         return 1
     if acknowledge:
-        return act(admin, "/api/acknowledge", body, output, "the next failover need not wait")
+        return act(proxy, "/api/acknowledge", body, output, "the next failover need not wait")
     done = f"shard {shard} of {cluster} has another primary"
     if test:
-        return act(admin, "/api/failover-test", body, output, done)
-    return act(admin, "/api/promote", {**body, "to": to}, output, done)
+        return act(proxy, "/api/failover-test", body, output, done)
+    return act(proxy, "/api/promote", {**body, "to": to}, output, done)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from shardproxy.cli.ask import DEFAULT_ADMIN, Admin, Output, act
+from shardproxy.cli.ask import HERE, Output, Proxy, act
 
 
-def pause(cluster: str, /, *, output: Output = "table", admin: Admin = DEFAULT_ADMIN) -> int:
+def pause(cluster: str, /, *, output: Output = "table", proxy: Proxy = HERE) -> int:
     """Have nothing done to a cluster's nodes by itself until `shardproxy resume`.
 
     No primary is replaced, no replica pointed at another primary, nothing configured. A failover under way is
@@ -18,4 +18,4 @@ def pause(cluster: str, /, *, output: Output = "table", admin: Admin = DEFAULT_A
         The cluster's name.
     """
     done = f"{cluster} is paused: nothing is done to its nodes unless asked for"
-    return act(admin, "/api/pause", {"cluster": cluster}, output, done)
+    return act(proxy, "/api/pause", {"cluster": cluster}, output, done)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from shardproxy.cli.ask import DEFAULT_ADMIN, Admin, Output, act
+from shardproxy.cli.ask import HERE, Output, Proxy, act
 
 
-def resume(cluster: str, /, *, output: Output = "table", admin: Admin = DEFAULT_ADMIN) -> int:
+def resume(cluster: str, /, *, output: Output = "table", proxy: Proxy = HERE) -> int:
     """End what `shardproxy pause` began: primaries are replaced, and replicas brought back, by themselves.
 
     Exit code 1 when it was not done.
@@ -16,4 +16,4 @@ def resume(cluster: str, /, *, output: Output = "table", admin: Admin = DEFAULT_
         The cluster's name.
     """
     done = f"{cluster} is not paused any more"
-    return act(admin, "/api/resume", {"cluster": cluster}, output, done)
+    return act(proxy, "/api/resume", {"cluster": cluster}, output, done)

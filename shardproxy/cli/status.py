@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.table import Table
 
-from shardproxy.cli.ask import DEFAULT_ADMIN, Admin, Output, console, shard_label, show
+from shardproxy.cli.ask import HERE, Output, Proxy, console, shard_label, show
 
 COLUMNS = ("shard", "node", "role", "state", "lag", "zone", "epoch", "since")
 PAUSED = "paused: nothing is done to its nodes by itself, whatever is wrong, until shardproxy resume"
@@ -15,7 +15,7 @@ SHOWN = 8  # commands in one line
 IN_SYNC = ("streaming", None)  # None: of a primary, or not known
 
 
-def status(*, output: Output = "table", admin: Admin = DEFAULT_ADMIN) -> int:
+def status(*, output: Output = "table", proxy: Proxy = HERE) -> int:
     """Show who is primary of each shard, how each node is, and since when; nodes of memcached pools too.
 
     One table per cluster. A replica that is up is streaming (gets every write), syncing (gets all data
@@ -24,7 +24,7 @@ def status(*, output: Output = "table", admin: Admin = DEFAULT_ADMIN) -> int:
     Of a cluster of one shard: what its clients do that several shards would refuse, with the shape of keys.
     Exit code 1 when no proxy answers.
     """
-    return show(admin, "/api/status", output, _print)
+    return show(proxy, "/api/status", output, _print)
 
 
 def _print(answer: dict[str, Any]) -> None:

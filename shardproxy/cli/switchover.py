@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shardproxy.cli.ask import DEFAULT_ADMIN, Admin, Output, act
+from shardproxy.cli.ask import HERE, Output, Proxy, act
 
 
 def switchover(
@@ -12,7 +12,7 @@ def switchover(
     *,
     to: str | None = None,
     output: Output = "table",
-    admin: Admin = DEFAULT_ADMIN,
+    proxy: Proxy = HERE,
 ) -> int:
     """Hand a shard over to a replica: no client sees an error, no write is lost.
 
@@ -28,4 +28,4 @@ def switchover(
         Address of the replica. Default: the one with most of the data.
     """
     body = {"cluster": cluster, "shard": shard, "to": to}
-    return act(admin, "/api/switchover", body, output, f"shard {shard} of {cluster} has another primary")
+    return act(proxy, "/api/switchover", body, output, f"shard {shard} of {cluster} has another primary")

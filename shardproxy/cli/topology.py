@@ -6,15 +6,15 @@ from typing import Any
 
 from rich.table import Table
 
-from shardproxy.cli.ask import DEFAULT_ADMIN, Admin, Output, console, shard_label, show
+from shardproxy.cli.ask import HERE, Output, Proxy, console, shard_label, show
 
 
-def topology(*, output: Output = "table", admin: Admin = DEFAULT_ADMIN) -> int:
+def topology(*, output: Output = "table", proxy: Proxy = HERE) -> int:
     """Show which shard owns which slots, and on which nodes.
 
     One table per cluster. Exit code 1 when no proxy answers.
     """
-    return show(admin, "/api/topology", output, _print)
+    return show(proxy, "/api/topology", output, _print)
 
 
 def _print(answer: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ config = load_config("cluster.yaml")        # ConfigError holds every Problem
 for topology in config.topologies(): ...    # model values, epoch 0
 """
 
+from shardproxy.config.admin import AdminAccess, Audit, Loopback, Rights
 from shardproxy.config.clusters import Cluster, MemcachedCluster, ReadFrom, RedisCluster
 from shardproxy.config.commands import Commands
 from shardproxy.config.endpoints import ConfigurationEndpoint, Endpoint, Mode
@@ -18,7 +19,9 @@ from shardproxy.config.schema import schema, schema_text
 from shardproxy.config.secrets import Credentials, NodeAuth, Secret, SecretError
 
 __all__ = [
+    "AdminAccess",
     "Admitted",
+    "Audit",
     "Cluster",
     "Commands",
     "Config",
@@ -34,6 +37,7 @@ __all__ = [
     "Log",
     "LogFormat",
     "LogLevel",
+    "Loopback",
     "MemcachedCluster",
     "Mode",
     "NodeAuth",
@@ -43,6 +47,7 @@ __all__ = [
     "ReadFrom",
     "RedisCluster",
     "Replication",
+    "Rights",
     "Secret",
     "SecretError",
     "SecurityGroup",

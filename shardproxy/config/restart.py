@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from shardproxy.config.root import Config
 
-FIXED = ("workers", "admin", "limits", "log", "state", "zone")
+FIXED = ("workers", "admin", "limits", "log", "state", "zone", "audit")
 
 
 def settings_waiting(started: Config, now: Config) -> list[str]:

@@ -18,6 +18,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
 from shardproxy.config.addresses import DEFAULT_ADMIN, Listener
+from shardproxy.config.admin import AdminAccess, Audit
 from shardproxy.config.base import Section, refused
 from shardproxy.config.checks import findings
 from shardproxy.config.clusters import Cluster, MemcachedCluster, RedisCluster
@@ -96,6 +97,10 @@ class Config(Section):
     admin_names: Annotated[tuple[AdminName, ...], Field(max_length=100)] = ()
     """Host names by which the admin API may be asked, beside localhost, the host of `admin` and IP addresses.
     A request under another name is refused: a web page could have sent it."""
+    admin_access: AdminAccess | None = None
+    """Who may ask the admin API. Default: whoever reaches it reads, and this machine acts."""
+    audit: Audit | None = None
+    """Who did what, and when. Default: not noted."""
     zone: Annotated[str, Field(min_length=1, max_length=100, examples=["eu-central-1a"])] | None = None
     """Availability zone the proxy runs in: `reads: {from: nearest}` prefers nodes of the same zone."""
     state: StateFile | None = None

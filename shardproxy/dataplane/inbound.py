@@ -6,9 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self, TypedDict
 
-from shardproxy.config import Admitted, Cluster, Endpoint, SecurityGroup
+from shardproxy.config import Admitted, Cluster, Endpoint, ProxyProtocol, SecurityGroup
 from shardproxy.config.inbound import Network, admitted, networks
-from shardproxy.model import Address
 
 InboundSpec = TypedDict("InboundSpec", {"from": list[str], "endpoints": list[str] | None})
 
@@ -18,7 +17,7 @@ class InboundSettings:
     """What is configured of that, names of groups resolved."""
 
     admitted: tuple[Admitted, ...] | None = None  # None: whoever comes
-    balancers: tuple[tuple[tuple[Address, ...], tuple[Network, ...]], ...] = ()  # by an endpoint's addresses
+    balancers: tuple[tuple[ProxyProtocol, tuple[Network, ...]], ...] = ()  # of each endpoint that has such
 
     @classmethod
     def read(cls, config: Cluster, groups: Iterable[SecurityGroup]) -> Self:
@@ -26,7 +25,7 @@ class InboundSettings:
         groups = tuple(groups)
         names = config.access.inbound if config.access is not None else ()
         balanced = tuple(
-            (endpoint.addresses, networks(groups, endpoint.proxy_protocol.sources))
+            (endpoint.proxy_protocol, networks(groups, endpoint.proxy_protocol.sources))
             for _, endpoint, _ in config.listened
             if endpoint.proxy_protocol is not None
         )
@@ -38,8 +37,13 @@ class InboundSettings:
 
     def balancers_of(self, endpoint: Endpoint) -> list[str] | None:
         """The balancers of an endpoint; None where it is not for such."""
-        found = dict(self.balancers).get(endpoint.addresses)
-        return None if found is None else [str(network) for network in found]
+        for protocol, found in self.balancers:
+            if protocol == endpoint.proxy_protocol:
+                return [str(network) for network in found]
+        return None
+
+
+OPEN = InboundSettings()
 
 
 def _rule(rule: Admitted) -> InboundSpec:

@@ -24,7 +24,14 @@ from shardproxy.config.clusters import DATABASES, SlotRule
 from shardproxy.config.files import FilesRead
 from shardproxy.dataplane.inbound import OPEN, InboundSettings, InboundSpec
 from shardproxy.dataplane.memcached import VERSION, DiscoverySpec, MemcachedSpec, memcached_spec
-from shardproxy.dataplane.tls import NodeTlsSettings, NodeTlsSpec, TlsSettings, TlsSpec, tls_read
+from shardproxy.dataplane.tls import (
+    CertificateFile,
+    NodeTlsSettings,
+    NodeTlsSpec,
+    TlsSettings,
+    TlsSpec,
+    tls_read,
+)
 from shardproxy.model import Address, EndpointKind, Node, Shard, Topology
 from shardproxy.model.health import EngineLimits
 from shardproxy.model.replication import ShardKey
@@ -62,6 +69,12 @@ class ClusterSettings:
             return cls(config, version, credentials, zone=zone, inbound=inbound, tls=tls, node_tls=node_tls)
         logins = config.client_auth.read() if config.client_auth else None
         return cls(config, VERSION, credentials, logins, inbound=inbound, tls=tls, node_tls=node_tls)
+
+    @property
+    def certificates(self) -> tuple[CertificateFile, ...]:
+        """Those that clients and nodes are shown."""
+        both = (self.tls, self.node_tls)
+        return tuple(one for settings in both if settings is not None for one in settings.files)
 
 
 @dataclass(frozen=True, slots=True)

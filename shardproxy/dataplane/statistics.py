@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -69,6 +69,7 @@ class ClusterStatistics:
     accepted: int
     refused: Mapping[str, int]  # connections, by reason
     closed: Mapping[str, int]
+    handshakes: Mapping[str, int]  # TLS of clients: full and resumed; those that failed are refused
     bytes_in: int
     bytes_out: int
     commands: Mapping[str, CommandStatistics]
@@ -95,6 +96,7 @@ class ClusterStatistics:
             accepted=values["accepted"],
             refused=dict(values["refused"]),
             closed=dict(values["closed"]),
+            handshakes=dict(values["handshakes"]),
             bytes_in=values["bytes_in"],
             bytes_out=values["bytes_out"],
             commands={name: CommandStatistics(c["ok"], c["error"]) for name, c in values["commands"].items()},
@@ -127,6 +129,7 @@ class Statistics:
     epoch: Mapping[str, int]
     dedicated: int = 0  # connections of clients' own
     lacking: int = 0  # what could not be opened for want of a file descriptor
+    accesses: Mapping[tuple[str, str, str], int] = field(default_factory=dict)  # by cluster, kind, what of
     access_untold: int = 0  # of who came in or was kept out: too many waited to be told
 
     @classmethod
@@ -139,6 +142,7 @@ class Statistics:
             epoch=dict(values["epoch"]),
             dedicated=values["dedicated"],
             lacking=values["lacking"],
+            accesses={(cluster, kind, of): count for cluster, kind, of, count in values["accesses"]},
             access_untold=values["access_untold"],
         )
 

@@ -6,7 +6,7 @@ Holds private keys: never log a spec.
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self, TypedDict
@@ -54,6 +54,7 @@ class CertificateFile:
     file: str
     name: str  # its first alternative name, else its common name
     not_after: float  # seconds since 1970
+    key: str  # the file of its key
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,16 +148,15 @@ def tls_read(config: Cluster, files: FilesRead) -> tuple[TlsSettings | None, Nod
     return tls, node_tls
 
 
-def key_warnings(names: Iterator[tuple[str, str]], files: FilesRead) -> Iterator[str]:
-    """Say which of these keys others than their owner and group may read."""
-    for _, key in names:
-        path = files.note(key)
+def key_warnings(certificates: Iterable[CertificateFile]) -> Iterator[str]:
+    """Say which of their keys others than owner and group may read."""
+    for key in dict.fromkeys(one.key for one in certificates):
         try:
-            mode = path.stat().st_mode
+            mode = Path(key).stat().st_mode
         except OSError:
-            continue  # who reads it says so
+            continue  # whoever reads it says so
         if mode & stat.S_IROTH:
-            yield f"{path}: anybody on this machine may read this private key: chmod 640 {path}"
+            yield f"{key}: anybody on this machine may read this private key: chmod 640 {key}"
 
 
 class _Reader:
@@ -173,7 +173,7 @@ class _Reader:
 
     def pair(self, certificate: str, key: str) -> Pair:
         """A certificate and its key, and whether they fit."""
-        pair = Pair(self.certificates(certificate, is_own=True), self._text(key))
+        pair = Pair(self.certificates(certificate, key), self._text(key))
         if not self._reasons:
             try:
                 _native.certificate_check(pair.certificate, pair.key)
@@ -183,8 +183,8 @@ class _Reader:
                 self._reasons.append(f"{self._files.note(name)}: {_KEY_FAULTS.get(why, why)}")
         return pair
 
-    def certificates(self, name: str, *, is_own: bool = False) -> str:
-        """One certificate or more."""
+    def certificates(self, name: str, key: str | None = None) -> str:
+        """One certificate or more; the first is the key's, if there is one."""
         path, text = self._files.note(name), self._text(name)
         if not text:
             return text
@@ -194,8 +194,9 @@ class _Reader:
             self._reasons.append(f"{path}: {str(error).removeprefix('certificate: ')}")
             return text
         common_name, names, _, not_after = found[0]
-        if is_own:
-            self.read.append(CertificateFile(str(path), (names or [common_name or ""])[0], float(not_after)))
+        if key is not None:
+            called, kept = (names or [common_name or ""])[0], str(self._files.note(key))
+            self.read.append(CertificateFile(str(path), called, float(not_after), kept))
         return text
 
     def _text(self, name: str) -> str:

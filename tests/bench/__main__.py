@@ -25,7 +25,7 @@ from shardproxy.model import Engine
 from tests.bench import report, tools, workloads
 from tests.bench.machine import describe_machine
 from tests.bench.run import Plan, run_engine
-from tests.bench.systems import STARTERS
+from tests.bench.systems import PLAIN, STARTERS
 
 WARMUP = 0.2  # seconds before each measured run
 QUICK_SECONDS = 0.5
@@ -53,7 +53,8 @@ def bench(
     engine
         Which engine to put behind.
     only
-        The systems, by comma: direct,echo,nutcracker,ours1,ours2. Ratios need echo and nutcracker.
+        The systems, by comma: direct,echo,nutcracker,ours1,ours2, and if they are named direct-tls,
+        haproxy-tls (before nutcracker) and ours1-tls. Ratios need echo and nutcracker.
     workload
         The workloads, by comma: get50,set50,get50p16,...
     rounds
@@ -71,7 +72,7 @@ def bench(
         rounds, seconds = 1, QUICK_SECONDS
     if rounds < 1 or not 0 < seconds <= 600:
         raise tools.BenchError("--rounds must be at least 1 and --seconds between 0 and 600")
-    systems = names(only, tuple(STARTERS), "--only") or tuple(STARTERS)
+    systems = names(only, tuple(STARTERS), "--only") or PLAIN
     chosen = names(workload, tuple(w.name for w in workloads.WORKLOADS), "--workload")
     threads = threads or max(1, len(os.sched_getaffinity(0)) // 3)
     console = Console(width=None if sys.stdout.isatty() else WIDTH)

@@ -8,8 +8,10 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+import trustme
 
 from shardproxy.fleet import Fleet, free_port
 from shardproxy.fleet.process import LOG, LocalProcess
@@ -21,6 +23,20 @@ from tests.bench.workloads import LARGE, SMALL, Workload
 PROTOCOLS = {Engine.REDIS: "resp", Engine.MEMCACHED: "memcache"}
 START_TIMEOUT = 20.0  # seconds
 LOG_TAIL = 500  # characters of a log shown when a start fails
+HAPROXY = """\
+global
+  nbthread 1
+  ssl-default-bind-options ssl-min-ver TLSv1.2
+defaults
+  mode tcp
+  timeout connect 5s
+  timeout client 1h
+  timeout server 1h
+  maxconn 4000
+listen bench
+  bind 127.0.0.1:{port} ssl crt {pem}
+  server nutcracker {address}
+"""
 NUTCRACKER_POOL = """\
 bench:
   listen: 127.0.0.1:{port}
@@ -48,6 +64,16 @@ class System:
 
 
 @dataclass(frozen=True, slots=True)
+class Certificate:
+    """Files with a certificate, and with who vouches for it."""
+
+    ca: Path
+    certificate: Path
+    key: Path
+    both: Path
+
+
+@dataclass(frozen=True, slots=True)
 class Site:
     """Where systems are started: the shards they serve and a directory that ends them with it."""
 
@@ -70,6 +96,18 @@ class Site:
         child = LocalProcess(tuple(map(str, argv)), directory)
         self.children.append(child)
         return child
+
+    def certificate(self) -> Certificate:
+        """A certificate of this site's own for 127.0.0.1: all systems speak TLS with the same one."""
+        files = Certificate(*(self.root / name for name in ("ca.crt", "tls.crt", "tls.key", "tls.pem")))
+        if not files.ca.exists():
+            authority = trustme.CA(key_type=trustme.KeyType.ECDSA)
+            issued = authority.issue_cert("127.0.0.1", key_type=trustme.KeyType.ECDSA)
+            authority.cert_pem.write_to_path(files.ca)
+            issued.cert_chain_pems[0].write_to_path(files.certificate)
+            issued.private_key_pem.write_to_path(files.key)
+            issued.private_key_and_cert_chain_pem.write_to_path(files.both)
+        return files
 
     def log(self, name: str) -> str:
         return (self.root / f"{self.engine.value}-{name}" / LOG).read_text(errors="replace").strip()
@@ -105,7 +143,7 @@ def start_echo(site: Site) -> System:
     return System("echo", targets)
 
 
-def start_nutcracker(site: Site) -> System:
+def start_nutcracker(site: Site, name: str = "nutcracker") -> System:
     """twemproxy as Debian packages it, with its default buffers."""
     program = shutil.which("nutcracker") or shutil.which("nutcracker", path="/usr/sbin")
     if program is None:
@@ -115,12 +153,12 @@ def start_nutcracker(site: Site) -> System:
     pool = NUTCRACKER_POOL.format(port=port, redis=str(site.engine is Engine.REDIS).lower(), servers=servers)
     argv = (program, "-c", "nutcracker.yml", "-a", "127.0.0.1", "-s", str(free_port()))
     began = time.monotonic()
-    child = site.spawn("nutcracker", *argv, files={"nutcracker.yml": pool})
+    child = site.spawn(name, *argv, files={"nutcracker.yml": pool})
     if not wait_open(port, child, START_TIMEOUT):
-        raise site.failed("nutcracker", "it does not listen")
+        raise site.failed(name, "it does not listen")
     target = site.target(f"127.0.0.1:{port}", child)
     start = Start(listening=time.monotonic() - began, ready=None)
-    return System("nutcracker", {SMALL: target, LARGE: target}, is_proxy=True, start=start)
+    return System(name, {SMALL: target, LARGE: target}, is_proxy=True, start=start)
 
 
 def native_module() -> bytes:
@@ -139,9 +177,40 @@ def is_debug_build(module: bytes) -> bool:
     return b"attempt to add with overflow" in module
 
 
-def start_ours(site: Site, workers: int) -> System:
+def start_direct_tls(site: Site) -> System:
+    """One redis-server that speaks TLS itself, no proxy."""
+    if site.engine is not Engine.REDIS:
+        raise BenchError("memcached is compared without TLS")
+    files, port = site.certificate(), free_port()
+    options = ("--port", "0", "--tls-port", str(port), "--save", "", "--tls-auth-clients", "no")
+    keys = ("--tls-cert-file", files.certificate, "--tls-key-file", files.key, "--tls-ca-cert-file", files.ca)
+    child = site.spawn("direct-tls", "redis-server", *options, *keys)
+    if not wait_open(port, child, START_TIMEOUT):
+        raise site.failed("direct-tls", "it does not listen")
+    target = replace(site.target(f"127.0.0.1:{port}", child), engine_pids=(child.pid,), cacert=files.ca)
+    return System("direct-tls", {SMALL: target, LARGE: target})
+
+
+def start_haproxy_tls(site: Site) -> System:
+    """HAProxy, which speaks TLS, before nutcracker, which does not."""
+    program = shutil.which("haproxy") or shutil.which("haproxy", path="/usr/sbin")
+    if program is None:
+        raise BenchError("not installed: apt-get install haproxy")
+    behind = start_nutcracker(site, "haproxy-nutcracker").targets[SMALL]
+    files, port = site.certificate(), free_port()
+    config = HAPROXY.format(port=port, pem=files.both, address=behind.address)
+    argv = (program, "-db", "-f", "haproxy.cfg")
+    child = site.spawn("haproxy-tls", *argv, files={"haproxy.cfg": config})
+    if not wait_open(port, child, START_TIMEOUT):
+        raise site.failed("haproxy-tls", "it does not listen")
+    target = site.target(f"127.0.0.1:{port}", child)
+    target = replace(target, pids=(*target.pids, *behind.pids), cacert=files.ca)
+    return System("haproxy-tls", {SMALL: target, LARGE: target})
+
+
+def start_ours(site: Site, workers: int, *, tls: bool = False) -> System:
     """`shardproxy run` with that many workers."""
-    name = f"ours{workers}"
+    name = f"ours{workers}" + ("-tls" if tls else "")
     program = Path(sys.executable).with_name("shardproxy")
     if not program.exists():
         raise BenchError("not installed in this environment: run `make build`")
@@ -153,18 +222,21 @@ def start_ours(site: Site, workers: int) -> System:
         cluster["shards"] = site.fleet.config_shards()
     else:
         cluster["nodes"] = site.fleet.config_nodes()
+    files = site.certificate() if tls else None
+    if files is not None:
+        cluster["tls"] = {"certificate": str(files.certificate), "key": str(files.key)}
     state = str(site.root / f"{name}-state.json")
     config = {"workers": workers, "admin": admin, "state": state, "clusters": {"bench": cluster}}
-    files = {"config.yaml": json.dumps(config, indent=1)}
+    text = {"config.yaml": json.dumps(config, indent=1)}
     began = time.monotonic()
-    child = site.spawn(name, program, "run", "--config", "config.yaml", files=files)
+    child = site.spawn(name, program, "run", "--config", "config.yaml", files=text)
     if not wait_open(int(endpoint.rsplit(":", 1)[1]), child, START_TIMEOUT):
         raise site.failed(name, "it does not listen")
     listening = time.monotonic() - began
     if not wait_admin(f"http://{admin}/readyz", child, START_TIMEOUT):
         raise site.failed(name, "it is not ready")
     start = Start(listening=listening, ready=time.monotonic() - began)
-    target = site.target(endpoint, child)
+    target = replace(site.target(endpoint, child), cacert=files.ca if files is not None else None)
     return System(name, {SMALL: target, LARGE: target}, is_proxy=True, start=start)
 
 
@@ -174,4 +246,8 @@ STARTERS: dict[str, Callable[[Site], System]] = {
     "nutcracker": start_nutcracker,
     "ours1": lambda site: start_ours(site, 1),
     "ours2": lambda site: start_ours(site, 2),
+    "direct-tls": start_direct_tls,
+    "haproxy-tls": start_haproxy_tls,
+    "ours1-tls": lambda site: start_ours(site, 1, tls=True),
 }
+PLAIN = tuple(name for name in STARTERS if not name.endswith("-tls"))

@@ -41,6 +41,7 @@ class Target:
     pids: tuple[int, ...]
     engine_pids: tuple[int, ...]
     verify: bool = True
+    cacert: Path | None = None  # TLS is spoken; who vouches for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +127,8 @@ class Load:
 
     def _options(self, target: Target, workload: Workload) -> list[str]:
         chosen = ["--protocol", target.protocol, "--address", target.address, "--workload", workload.request]
+        if target.cacert is not None:
+            chosen += ["--cacert", str(target.cacert)]
         return [*chosen, "--keys", str(workload.keys), "--value-size", str(workload.value_size)]
 
     def _run(self, options: Sequence[str]) -> dict[str, Any]:

@@ -81,7 +81,9 @@ WORKLOADS = (
     Workload("mget10p16", "mget10", 50, 16, default_for=MEMCACHED),
     Workload("get20k", "get", 50, rate=20_000, default_for=REDIS),  # latency at equal load
     Workload("set5", "set5", 50, default_for=REDIS),
-    Workload("multi5", "multi5", 50, default_for=REDIS, unfit=("nutcracker",)),  # it knows no MULTI
+    Workload(
+        "multi5", "multi5", 50, default_for=REDIS, unfit=("nutcracker", "haproxy-tls")
+    ),  # it knows no MULTI
 )
 
 GOALS = {

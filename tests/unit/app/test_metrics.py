@@ -62,7 +62,7 @@ def test_names_follow_the_rules() -> None:
         assert metric.name.endswith("_total") == (metric.kind is Kind.COUNTER), metric.name
         assert metric.help.endswith("."), metric.name
         assert not re.search(r"_(ms|millis|microseconds|kb|mb)(_|$)", metric.name), "base units only"
-        assert set(metric.labels) <= {"worker", "cluster", "node", "command", "outcome", "reason"}
+        assert set(metric.labels) <= {"worker", "cluster", "node", "command", "outcome", "reason", "event"}
     assert len({metric.name for metric in TABLE}) == len(TABLE)
 
 

@@ -246,7 +246,7 @@ impl Run {
             let balanced = match inbound.map_or(Ok(false), |inbound| admit(inbound, key, peer)) {
                 Ok(is_balanced) => is_balanced.then(|| key.address.clone()),
                 Err(why) => {
-                    self.shared.refuse(at, why, || refused(why, peer));
+                    self.shared.refuse(at, why, refused(why, peer));
                     continue; // it is closed without a word
                 }
             };
@@ -260,7 +260,7 @@ impl Run {
                     self.mailboxes[worker].send(Message::Accepted(arrived));
                 }
                 None => {
-                    self.shared.refuse(at, Refusal::Limit, || refused(Refusal::Limit, peer));
+                    self.shared.refuse(at, Refusal::Limit, refused(Refusal::Limit, peer));
                     let is_memcached = cluster.is_some_and(|c| c.spec.engine == EngineKind::Memcached);
                     let text = if is_memcached { memcached::texts::MAX_CLIENTS } else { texts::MAX_CLIENTS };
                     if tls.is_none() {

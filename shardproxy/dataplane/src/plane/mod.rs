@@ -217,9 +217,12 @@ impl Plane {
                 entry["refused"] = shared.refusals.of(index);
             }
         }
+        let accesses = shared.events.accesses();
+        let accesses: Vec<_> =
+            accesses.iter().map(|((cluster, kind, of), count)| json!([cluster, kind, of, count])).collect();
         json!({
             "workers": workers, "clusters": clusters, "buffers": shared.buffers().0, "epoch": epochs,
-            "access_untold": shared.events.untold(),
+            "access_untold": shared.events.untold(), "accesses": accesses,
             "dedicated": shared.dedicated.taken(), "lacking": shared.lacking.load(Relaxed),
         })
     }

@@ -187,13 +187,14 @@ fn answer(turn: &mut Turn, client: &mut Client, command: &Command, reply: &[u8])
 /// A client speaks TLS where it is not spoken.
 #[cold]
 pub fn refuse_tls(turn: &Turn, client: &Client) {
-    turn.shared.refuse((client.cluster, client.endpoint), Refusal::Handshake, || AccessEvent {
+    let event = AccessEvent {
         kind: Access::HandshakeFailed,
         client_id: client.id,
         address: client.address(),
         why: "TLS where it is not spoken".into(),
         ..AccessEvent::default()
-    });
+    };
+    turn.shared.refuse((client.cluster, client.endpoint), Refusal::Handshake, event);
 }
 
 pub fn protocol_error(turn: &mut Turn, client: &mut Client, error: RequestError) {

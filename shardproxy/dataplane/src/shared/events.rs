@@ -105,6 +105,13 @@ pub struct AccessEvent {
 
 impl AccessEvent {
     pub const MAX_OBJECT: usize = 256;
+
+    /// Of what something was denied; nothing where nothing was.
+    fn denied_what(&self) -> &'static str {
+        let known = ["command", "key", "channel", "auth"];
+        let what = known.into_iter().find(|known| self.kind == Access::Denied && *known == self.why);
+        what.unwrap_or_default()
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -140,6 +147,9 @@ impl Access {
     }
 }
 
+/// How often: by cluster, what happened, and of what is denied, what of.
+pub type Accesses = BTreeMap<(String, &'static str, &'static str), u64>;
+
 /// Nodes that are down, and why, by cluster and address.
 pub type Down = BTreeMap<(String, String), String>;
 
@@ -162,6 +172,8 @@ pub struct Events {
     abandoned: AtomicUsize,
     /// Of who came in or was kept out: how many nobody was told of, as too many waited.
     untold: AtomicU64,
+    /// All of them: by cluster, what happened, and of what is denied, what of.
+    accesses: Mutex<Accesses>,
     pub wakeup: EventFd,
 }
 
@@ -173,6 +185,7 @@ impl Events {
             tokens: AtomicU64::new(1),
             abandoned: AtomicUsize::new(0),
             untold: AtomicU64::new(0),
+            accesses: Mutex::default(),
             wakeup: EventFd::new()?,
         })
     }
@@ -224,9 +237,25 @@ impl Events {
 
     /// Tell who came in or was kept out, unless too many such wait; those are counted.
     pub fn tell_access(&self, event: AccessEvent) {
+        self.count_access(&event);
         if !self.push(Event::Access(Box::new(event)), NOTICES, |waiting| &mut waiting.accesses) {
             self.untold.fetch_add(1, Relaxed);
         }
+    }
+
+    /// Only count it, as too many of its kind came at once.
+    pub fn pass_over_access(&self, event: &AccessEvent) {
+        self.count_access(event);
+        self.untold.fetch_add(1, Relaxed);
+    }
+
+    fn count_access(&self, event: &AccessEvent) {
+        let of = (event.cluster.clone(), event.kind.name(), event.denied_what());
+        *lock(&self.accesses).entry(of).or_default() += 1;
+    }
+
+    pub fn accesses(&self) -> Accesses {
+        lock(&self.accesses).clone()
     }
 
     pub fn untold(&self) -> u64 {
@@ -299,6 +328,8 @@ mod tests {
         let taken = events.take();
         assert_eq!((fit, taken.len()), (OFFLOADS, OFFLOADS + 3 * NOTICES + 2));
         assert_eq!(events.untold(), 1);
+        let of = (String::new(), "login", "");
+        assert_eq!(events.accesses(), Accesses::from([(of, NOTICES as u64 + 1)]), "all are counted");
         assert!(matches!(taken.last(), Some(Event::Abandoned(7))), "it always has room");
         assert!(offload(&events), "there is room again");
         events.lose(lost());

@@ -103,16 +103,14 @@ impl Shared {
         self.events.lack(what);
     }
 
-    /// A connection to an endpoint is refused: count it, and tell of it, unless so many were a moment ago.
-    pub fn refuse(
-        &self,
-        (cluster, endpoint): (usize, EndpointKind),
-        why: Refusal,
-        event: impl FnOnce() -> AccessEvent,
-    ) {
+    /// A connection to an endpoint is refused: count it, and tell of it unless many were a moment ago.
+    pub fn refuse(&self, (cluster, endpoint): (usize, EndpointKind), why: Refusal, event: AccessEvent) {
+        let name = self.cluster(cluster).map_or_else(String::new, |served| served.spec.name.clone());
+        let event = AccessEvent { cluster: name, endpoint: endpoint.name(), ..event };
         if self.refusals.count(cluster, why, self.millis(Instant::now())) {
-            let name = self.cluster(cluster).map_or_else(String::new, |served| served.spec.name.clone());
-            self.events.tell_access(AccessEvent { cluster: name, endpoint: endpoint.name(), ..event() });
+            self.events.tell_access(event);
+        } else {
+            self.events.pass_over_access(&event);
         }
     }
 

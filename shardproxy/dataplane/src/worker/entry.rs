@@ -95,17 +95,11 @@ impl Worker {
             self.clients[index].flow = Flow::Open;
             return self.client_again(index);
         }
-        let event = |client: &Client| AccessEvent {
-            kind: Access::ConnectionRefused,
-            why: Refusal::SecurityGroup.name().to_owned(),
-            ..about(client)
-        };
-        self.refuse(index, Refusal::SecurityGroup, event);
+        self.refuse(index, Refusal::SecurityGroup, Access::ConnectionRefused, Refusal::SecurityGroup.name());
     }
 
     fn refuse_header(&mut self, index: usize, why: &str) {
-        let event = |client: &Client| AccessEvent { kind: Access::HeaderRefused, why: why.to_owned(), ..about(client) };
-        self.refuse(index, Refusal::Header, event);
+        self.refuse(index, Refusal::Header, Access::HeaderRefused, why);
     }
 
     /// Its time to say what comes before is over.
@@ -122,9 +116,10 @@ impl Worker {
     }
 
     /// Close it without a word, and count it.
-    pub(super) fn refuse(&mut self, index: usize, why: Refusal, event: impl Fn(&Client) -> AccessEvent) {
+    pub(super) fn refuse(&mut self, index: usize, why: Refusal, kind: Access, words: &str) {
         let client = &self.clients[index];
-        self.turn.shared.refuse((client.cluster, client.endpoint), why, || event(client));
+        let event = AccessEvent { kind, why: words.to_owned(), ..about(client) };
+        self.turn.shared.refuse((client.cluster, client.endpoint), why, event);
         let reason = match why {
             Refusal::Header => CloseReason::Header,
             Refusal::Handshake | Refusal::Handshakes => CloseReason::Handshake,
@@ -149,6 +144,6 @@ impl Worker {
     }
 }
 
-pub(super) fn about(client: &Client) -> AccessEvent {
+fn about(client: &Client) -> AccessEvent {
     AccessEvent { client_id: client.id, address: client.address(), ..AccessEvent::default() }
 }

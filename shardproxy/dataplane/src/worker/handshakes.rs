@@ -4,13 +4,12 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::entry::about;
 use super::Worker;
 use crate::clients::{Client, Clients, Flow};
 use crate::dialect::{memcached, texts};
 use crate::metrics::CloseReason;
 use crate::net::tls::{Fault, Tls};
-use crate::shared::{Access, AccessEvent, Refusal};
+use crate::shared::{Access, Refusal};
 
 /// A handshake may take so long.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -81,7 +80,7 @@ impl Worker {
             self.handshakes.queue(client);
         }
         if let Some(oldest) = self.handshakes.begin(ticket, &mut self.clients) {
-            self.refuse(oldest, Refusal::Handshakes, |client| failed(client, "too many handshakes are under way"));
+            self.refuse(oldest, Refusal::Handshakes, Access::HandshakeFailed, "too many handshakes are under way");
         }
     }
 
@@ -146,10 +145,6 @@ impl Worker {
     }
 
     pub(super) fn refuse_handshake(&mut self, index: usize, why: &str) {
-        self.refuse(index, Refusal::Handshake, |client| failed(client, why));
+        self.refuse(index, Refusal::Handshake, Access::HandshakeFailed, why);
     }
-}
-
-fn failed(client: &Client, why: &str) -> AccessEvent {
-    AccessEvent { kind: Access::HandshakeFailed, why: why.to_owned(), ..about(client) }
 }

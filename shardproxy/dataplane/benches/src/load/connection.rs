@@ -1,12 +1,14 @@
 //! One client: a socket, the batch it has sent and the replies that are due.
 
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
+use std::sync::Arc;
 
-use mio::net::TcpStream;
+use rustls::ClientConfig;
 
 use super::batch::Batch;
 use super::tally::Tally;
+use super::wire::Wire;
 use crate::reply::judge;
 use crate::workload::Shape;
 
@@ -14,7 +16,7 @@ const INPUT: usize = 16 * 1024; // bytes to start with; grows to one reply when 
 
 #[derive(Debug)]
 pub struct Connection {
-    pub stream: TcpStream,
+    pub wire: Wire,
     pub batch: Batch,
     written: usize,
     input: Vec<u8>,
@@ -37,12 +39,14 @@ pub enum State {
 }
 
 impl Connection {
-    pub fn open(address: SocketAddr, shape: &Shape, pipeline: usize) -> io::Result<Self> {
-        let stream = std::net::TcpStream::connect(address)?;
-        stream.set_nodelay(true)?;
-        stream.set_nonblocking(true)?;
+    pub fn open(
+        address: SocketAddr,
+        tls: Option<&Arc<ClientConfig>>,
+        shape: &Shape,
+        pipeline: usize,
+    ) -> io::Result<Self> {
         Ok(Self {
-            stream: TcpStream::from_std(stream),
+            wire: Wire::open(address, tls)?,
             batch: Batch::new(shape, pipeline),
             written: 0,
             input: vec![0; INPUT],
@@ -61,8 +65,11 @@ impl Connection {
 
     /// Write what the socket would not take before.
     pub fn flush(&mut self) -> State {
+        if self.wire.flush().is_err() {
+            return State::Ended;
+        }
         while self.written < self.batch.bytes().len() {
-            match self.stream.write(&self.batch.bytes()[self.written..]) {
+            match self.wire.write(&self.batch.bytes()[self.written..]) {
                 Ok(0) => return State::Ended,
                 Ok(count) => self.written += count,
                 Err(e) if e.kind() == ErrorKind::WouldBlock => break,
@@ -87,12 +94,12 @@ impl Connection {
                 self.input.resize(2 * self.input.len(), 0);
             }
             let room = self.input.len() - self.filled;
-            match self.stream.read(&mut self.input[self.filled..]) {
+            match self.wire.read(&mut self.input[self.filled..]) {
                 Ok(0) => return State::Ended,
                 Ok(got) => {
                     self.filled += got;
                     let state = self.judge_all(shape, verify, tally, now(), count);
-                    if got < room || state != State::Waiting {
+                    if self.wire.has_drained(got, room) || state != State::Waiting {
                         return state; // a short read has drained the socket: the next bytes are a new event
                     }
                 }

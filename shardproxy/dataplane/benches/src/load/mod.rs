@@ -8,6 +8,7 @@ mod batch;
 mod connection;
 mod pace;
 mod tally;
+mod wire;
 mod worker;
 
 use std::io;
@@ -16,6 +17,8 @@ use std::sync::atomic::{AtomicU64, AtomicU8, Ordering};
 use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use rustls::ClientConfig;
 
 use crate::args::Args;
 use crate::cpu::{self, Watch};
@@ -31,6 +34,8 @@ const LONGEST_RUN: f64 = 3600.0; // seconds
 pub struct Plan {
     pub protocol: Protocol,
     pub address: SocketAddr,
+    /// TLS is spoken, by these terms.
+    pub tls: Option<Arc<ClientConfig>>,
     pub workload: Workload,
     pub connections: usize,
     pub pipeline: usize,
@@ -50,7 +55,8 @@ pub struct Plan {
     pub watches: Vec<Watch>,
 }
 
-pub const OPTIONS: [&str; 14] = [
+pub const OPTIONS: [&str; 15] = [
+    "cacert",
     "protocol",
     "address",
     "workload",
@@ -75,6 +81,7 @@ impl Plan {
         let plan = Self {
             protocol: args.get_or("protocol", Protocol::Resp)?,
             address: address(args)?,
+            tls: args.all("cacert").last().map(wire::tls_config).transpose()?,
             workload,
             connections: args.get_or("connections", 50)?,
             pipeline: args.get_or("pipeline", 1)?,

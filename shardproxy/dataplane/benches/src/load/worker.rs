@@ -47,11 +47,12 @@ impl Worker {
         let poll = Poll::new()?;
         let mut connections = Vec::new();
         for number in (index..plan.connections).step_by(threads) {
-            let mut connection = Connection::open(plan.address, shape, plan.pipeline).map_err(|e| {
-                io::Error::new(e.kind(), format!("connection {} of {}: {e}", number + 1, plan.connections))
-            })?;
+            let mut connection =
+                Connection::open(plan.address, plan.tls.as_ref(), shape, plan.pipeline).map_err(|e| {
+                    io::Error::new(e.kind(), format!("connection {} of {}: {e}", number + 1, plan.connections))
+                })?;
             let both = Interest::READABLE | Interest::WRITABLE;
-            poll.registry().register(&mut connection.stream, Token(connections.len()), both)?;
+            poll.registry().register(&mut connection.wire.stream, Token(connections.len()), both)?;
             connections.push(Some(connection));
         }
         let base = Instant::now();

@@ -1,0 +1,32 @@
+"""A config as text that may be shown to anybody."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from shardproxy.config.root import Config
+
+MASKED = frozenset({"sha256"})  # a weak password is found by its hash
+MASK = "********"
+
+
+def config_text(config: Config, *, with_defaults: bool = False) -> str:
+    """Write it as YAML, hashes of passwords masked; other secrets are references to begin with."""
+    values = config.model_dump(mode="json", by_alias=True, exclude_unset=not with_defaults, exclude_none=True)
+    yaml = YAML(typ="safe", pure=True)
+    yaml.default_flow_style = False
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # in the order of the file
+    out = io.StringIO()
+    yaml.dump(_masked(values), out)
+    return out.getvalue()
+
+
+def _masked(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: MASK if key in MASKED else _masked(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_masked(one) for one in value]
+    return value
