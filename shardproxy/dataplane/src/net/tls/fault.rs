@@ -86,7 +86,9 @@ fn bare(name: &str) -> &str {
 
 fn incompatible(error: &PeerIncompatible) -> String {
     match error {
-        PeerIncompatible::ServerDoesNotSupportTls12Or13
+        // whoever speaks none newer than 1.1 does not send that extension
+        PeerIncompatible::SignatureAlgorithmsExtensionRequired
+        | PeerIncompatible::ServerDoesNotSupportTls12Or13
         | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig
         | PeerIncompatible::SupportedVersionsExtensionRequired
         | PeerIncompatible::Tls12NotOffered

@@ -232,7 +232,7 @@ impl Tls {
                         return Err(io::Error::new(io::ErrorKind::InvalidData, "it reads no answers"));
                     }
                 }
-                let filled = result.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+                let filled = result.map_err(|error| io::Error::from(Fault::from(&error)))?;
                 self.has_more = n == READ || !self.plain.is_empty() || self.is_ended;
                 if filled > 0 || self.is_ended {
                     return Ok(filled);
