@@ -142,8 +142,8 @@ TABLE: tuple[Metric, ...] = (
     Metric(
         "shardproxy_tls_handshakes_total",
         COUNTER,
-        "TLS handshakes of clients, by kind: full, or resumed from an earlier session.",
-        ("cluster", "kind"),
+        "TLS handshakes of clients, by outcome: full, or resumed from an earlier session.",
+        ("cluster", "outcome"),
         _handshakes,
     ),
     Metric(

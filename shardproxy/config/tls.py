@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from enum import Enum
 from typing import Annotated, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from shardproxy.config.base import Section, refused
 from shardproxy.model import Address
@@ -31,6 +31,13 @@ class TlsVersion(Enum):
 
     TLS12 = "1.2"
     TLS13 = "1.3"
+
+
+def _version(value: object) -> object:
+    return str(value) if isinstance(value, float) else value  # YAML takes 1.3 for a number
+
+
+Version = Annotated[TlsVersion, BeforeValidator(_version, json_schema_input_type=TlsVersion | float)]
 
 
 class UserName(Enum):
@@ -63,8 +70,8 @@ class Tls(Section):
     """A file of PEM: who signs the certificates of clients. Without it clients need none."""
     client: ClientCertificate = ClientCertificate.REQUIRED
     """Whether a client has to show a certificate (`required`) or may (`optional`); with `client_ca`."""
-    minimum: TlsVersion = TlsVersion.TLS12
-    """The oldest version clients may speak: "1.2" or "1.3"."""
+    minimum: Version = TlsVersion.TLS12
+    """The oldest version clients may speak: 1.2 or 1.3."""
     user: UserName | None = None
     """A client that shows a certificate is the user of `access` that this names: by its common name (`cn`) or
     by the first DNS name, email address or URI among its alternative names (`san`)."""

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import redis
 
-from shardproxy.fleet import Fleet
+from shardproxy.fleet import Fleet, free_port
 from shardproxy.model import Address, Engine
 from tests.fixtures.certificates import Authority
 from tests.fixtures.clients import Wire
@@ -172,7 +172,7 @@ def test_what_is_sent_before_the_end_is_answered(fleet: Fleet, secure: Proxy, tl
 def test_redis_cli_and_sessions_that_go_on(fleet: Fleet, secure: Proxy, authority: Authority) -> None:
     command = ["redis-cli", "-p", str(secure.port), "--tls", "--cacert", str(authority.ca), "PING"]
     assert subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout == "PONG\n"
-    name = 'shardproxy_tls_handshakes_total{cluster="main",kind="resumed"}'
+    name = 'shardproxy_tls_handshakes_total{cluster="main",outcome="resumed"}'
     before = secure.metrics()[name]
     done = openssl(secure, "-tls1_2", "-reconnect", stdin="")
     assert secure.metrics()[name] > before, done
@@ -247,6 +247,25 @@ def test_half_open_handshakes_hold_nobody_up(
         assert read(good, 7) == b"+PONG\r\n"
 
 
+def test_a_balancer_says_first_whose_connection_it_is(
+    session_fleet: Fleet, start_proxy: StartProxy, authority: Authority
+) -> None:
+    config = config_of(session_fleet, tls=authority.issue("balanced"), failover={"enabled": False})
+    endpoint = {"address": f"127.0.0.1:{free_port()}", "proxy_protocol": {"from": ["127.0.0.1"]}}
+    config["clusters"]["main"]["endpoints"] = {"primary": endpoint}
+    proxy = start_proxy(config)
+    address = Address.parse(str(endpoint["address"]))
+    with socket.create_connection((address.host, address.port), timeout=10) as plain:
+        plain.sendall(b"PROXY TCP4 192.0.2.7 127.0.0.1 50000 6379\r\n")
+        with authority.context().wrap_socket(plain, server_hostname="localhost") as sock:
+            sock.sendall(b"CLIENT INFO\r\n")
+            assert b"addr=192.0.2.7:50000" in sock.recv(1000)
+    with socket.create_connection((address.host, address.port), timeout=10) as plain:
+        plain.sendall(b"PROXY TCP4 192.0.2.8 127.0.0.1 50000 6379\r\nPING\r\n")
+        assert read(plain, 30).startswith(b"-ERR this endpoint speaks TLS")
+    wait_until(lambda: "192.0.2.8" in proxy.log(), "the log says who it was")
+
+
 def test_plain_and_secure_endpoints_stand_side_by_side(
     session_fleet: Fleet,
     start_proxy: StartProxy,
@@ -254,8 +273,6 @@ def test_plain_and_secure_endpoints_stand_side_by_side(
     tls_socket: Connect,
     wire: Callable[..., Wire],
 ) -> None:
-    from shardproxy.fleet import free_port
-
     port = free_port()
     proxy = start_proxy(
         config_of(

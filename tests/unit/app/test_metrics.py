@@ -15,6 +15,7 @@ from shardproxy.admin.collector import registry_build
 from shardproxy.admin.metrics import TABLE, Kind, metric_names
 from shardproxy.admin.status import Sources, Status, StatusBoard
 from shardproxy.dataplane.statistics import Statistics
+from shardproxy.dataplane.tls import CertificateFile
 from tests.unit.app.fake_native import statistics
 
 
@@ -23,7 +24,9 @@ def registry() -> CollectorRegistry:
         return ()
 
     read = Statistics.read(statistics())
-    sources = Sources(StatusBoard(Status(reloads=2, reloads_refused=1)), lambda: read, clients, {})
+    certificates = {"main": (CertificateFile("/tls.crt", "cache.example", 2e9, "/tls.key"),)}
+    status = Status(reloads=2, reloads_refused=1, certificates=certificates)
+    sources = Sources(StatusBoard(status), lambda: read, clients, {})
     return registry_build(sources, clock=lambda: 0.0)
 
 

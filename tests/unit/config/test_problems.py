@@ -82,6 +82,46 @@ CASES: dict[str, tuple[str, list[tuple[int, int, str, str, str]]]] = {
         HEAD + "    databases: 5000\n",
         [(6, 16, "clusters.main.databases", "must be at most 1024", "")],
     ),
+    "a certificate without its key": (
+        HEAD + "    tls: {certificate: tls.crt}\n",
+        [(6, 5, "clusters.main.tls", "certificate needs its key", "add key:")],
+    ),
+    "no certificate": (
+        HEAD + "    tls: {minimum: 1.3}\n",
+        [(6, 5, "clusters.main.tls", "names no certificate", "write {certificate: tls.crt")],
+    ),
+    "users by certificates nobody asks for": (
+        HEAD + "    tls: {certificate: a, key: b, user: cn}\n",
+        [(6, 5, "clusters.main.tls", "user needs client_ca", "add client_ca")],
+    ),
+    "a version of TLS that is none": (
+        HEAD + "    tls: {certificate: a, key: b, minimum: 1.1}\n",
+        [(6, 44, "clusters.main.tls.minimum", "must be 1.2 or 1.3", "")],
+    ),
+    "TLS endpoints without TLS": (
+        HEAD + "    tls_endpoints: {reader: 127.0.0.1:7443}\n",
+        [(2, 3, "clusters.main", "tls_endpoints need tls", "add tls:")],
+    ),
+    "TLS over a unix socket": (
+        HEAD.replace("127.0.0.1:7000", "unix:/x.sock") + "    tls: {certificate: a, key: b}\n",
+        [(2, 3, "clusters.main", "TLS is not spoken at unix:/x.sock", "unix sockets are plain")],
+    ),
+    "TLS to a node on a unix socket": (
+        HEAD.replace("127.0.0.1:6379", "unix:/n.sock") + "    node_tls: {ca: ca.crt}\n",
+        [(2, 3, "clusters.main", "TLS is not spoken at unix:/n.sock", "unix sockets are plain")],
+    ),
+    "an address with and without TLS": (
+        HEAD + "    tls: {certificate: a, key: b}\n    tls_endpoints: {reader: 127.0.0.1:7000}\n",
+        [
+            (
+                7,
+                29,
+                "clusters.main.tls_endpoints.reader",
+                "127.0.0.1:7000 is already listened on, at clusters.main.endpoints.configuration",
+                "its own port",
+            )
+        ],
+    ),
     "state that is no path": (
         HEAD + "state: state.json\n",
         [(6, 8, "state", "must be an absolute path", "/var/lib")],

@@ -210,7 +210,11 @@ impl ServerCertVerifier for NodeVerifier {
             Err(Error::InvalidCertificate(error)) => error,
             other => return other,
         };
-        if !matches!(error, CertificateError::UnknownIssuer | CertificateError::Other(_)) {
+        // another one of the same name looks as if it were badly signed, and one that may sign others as out of place
+        if !matches!(
+            error,
+            CertificateError::UnknownIssuer | CertificateError::BadSignature | CertificateError::Other(_)
+        ) {
             return Err(error.into());
         }
         let read = Certificate::read(end_entity).ok_or(CertificateError::BadEncoding)?;
