@@ -22,7 +22,9 @@ import structlog
 import trio
 
 from shardproxy.access.audit import Audit, why_not_written
+from shardproxy.access.events import AccessFeed, run_access_feed
 from shardproxy.access.inbound import Inbound
+from shardproxy.access.log import AclLogs, run_acl_logs
 from shardproxy.admin.callers import Callers
 from shardproxy.admin.listen import admin_close, admin_listen
 from shardproxy.admin.status import Sources, Status, StatusBoard
@@ -30,7 +32,8 @@ from shardproxy.commands.configured import settings_now
 from shardproxy.commands.errands import AllTraffic, Errands
 from shardproxy.commands.service import run_commands
 from shardproxy.commands.table import Table
-from shardproxy.config import Config, ConfigError, RedisCluster, SecretError, load_config
+from shardproxy.config import Config, RedisCluster, SecretError, load_config
+from shardproxy.config.files import FilesRead, Fingerprint
 from shardproxy.config.restart import settings_waiting
 from shardproxy.coordination.acks import run_acks
 from shardproxy.coordination.fencer import AckFencer
@@ -47,18 +50,22 @@ from shardproxy.health.pool import run_pool_log
 from shardproxy.model import Address, Engine
 from shardproxy.model.board import Board
 from shardproxy.nodes import LinkTimeouts, NodeLinks, OpenLinks
+from shardproxy.store.kept import KeptFile
 from shardproxy.store.local import LocalStore, StateFileError
 from shardproxy.store.place import state_path
 from shardproxy.topology.certificates import certificates_of, warn_of_certificates
+from shardproxy.topology.files import run_files_watch
 from shardproxy.topology.follower import Endpoints, Follower
 from shardproxy.topology.growth import run_growth_log, warn_of_growth
 from shardproxy.topology.keys import why_not_served
 from shardproxy.topology.logins import Logins
 from shardproxy.topology.modes import why_not_fit
-from shardproxy.topology.refusal import explain, problems, why_refused
+from shardproxy.topology.refusal import REFUSALS, Refusal, explain, problems, why_refused
 from shardproxy.topology.reload import Clusters, KeysHiddenError, NodesUnfitError, ServeError, reload_plan
 from shardproxy.topology.settings import SettingsError, settings_read
 from shardproxy.topology.supervisor import Supervisor, run_always
+from shardproxy.topology.user_changes import Changes, changes_decode
+from shardproxy.topology.users import UserBook
 
 SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 PROBE_TIMEOUTS = LinkTimeouts(connect=0.5, reply=1.0)
@@ -89,8 +96,9 @@ async def run_app(
 ) -> None:
     """Serve until a signal ends it; raise StartError when it cannot start."""
     table = Table.load()
+    files = FilesRead(config.source.directory)
     try:
-        settings, callers = settings_read(config, table.version), callers_read(config)
+        settings, callers = _all_read(config, table, files)
     except SettingsError as error:
         raise StartError(str(error)) from error
     audit = Audit(config.audit.log if config.audit is not None else None)
@@ -101,10 +109,12 @@ async def run_app(
         _listening(config.admin) as listener,
         _state(config, config_path) as store,
     ):
+        kept = KeptFile(store.path.with_name(store.path.name + ".users"))
+        changes = _user_changes(kept)
         dataplane = _start_dataplane(config, table)
         try:
-            app = App(config, config_path, table, dataplane, listener, store, callers, audit)
-            await app.run(settings, signals, task_status)
+            app = App(config, config_path, table, dataplane, listener, store, callers, audit, kept, changes)
+            await app.run(settings, files.seen, signals, task_status)
         finally:
             dataplane.stop()
 
@@ -122,6 +132,8 @@ class App:
         store: LocalStore,
         callers: Callers,
         audit: Audit,
+        kept: KeptFile,
+        changes: Mapping[str, Changes],
     ) -> None:
         self._started = self._config = config
         self._config_path = config_path
@@ -147,7 +159,7 @@ class App:
         events = EventLog(store.journal)
         self._inputs = Inputs(Board(), self._boards.health, store, self._links, fencer, events, controls)
         self._errands = Errands()
-        self._traffic = AllTraffic(dataplane, self._errands)
+        self._traffic = AllTraffic(dataplane, self._errands, table)
         self._supervisor = Supervisor(
             self._follower.clusters,
             self._inputs,
@@ -157,9 +169,21 @@ class App:
             self._traffic,
         )
         self._failover = trio.CancelScope()
+        self._users = UserBook(kept, changes, self._follower.serve, self._reread)
+        self._files: Mapping[Path, Fingerprint] = {}  # that settings were read from
+        self._why_refused: list[str] = []
+        self._feed = AccessFeed()
+        self._refusals = AclLogs()
 
-    async def run(self, settings: Clusters, signals: Signals, task_status: trio.TaskStatus[Serving]) -> None:
+    async def run(
+        self,
+        settings: Clusters,
+        files: Mapping[Path, Fingerprint],
+        signals: Signals,
+        task_status: trio.TaskStatus[Serving],
+    ) -> None:
         failure: StartError | None = None
+        self._files = files
         async with trio.open_nursery() as nursery:
             try:
                 await self._start(settings, nursery)
@@ -175,7 +199,9 @@ class App:
     async def _start(self, settings: Clusters, nursery: trio.Nursery) -> None:
         """Listen first; what only the admin pages need is imported after that."""
         try:
-            endpoints = await self._serve(settings, "start")
+            async with self._users.turn:
+                endpoints = await self._serve(self._users.laid_over(settings), "start")
+                await self._users.take(self._config, settings)
         except (KeysHiddenError, NodesUnfitError) as error:
             raise StartError(str(error)) from error
         except ServeError as error:
@@ -188,6 +214,10 @@ class App:
             log.warning("automatic failover is paused, as before the restart", cluster=cluster)
         nursery.start_soon(run_always, "follower", self._follower.run)
         nursery.start_soon(run_acks, self._follower.applied, self._store)
+        nursery.start_soon(run_acl_logs, self._feed.listen(), self._refusals)
+        nursery.start_soon(run_access_feed, self._dataplane.access_events, self._feed)
+        watch = partial(run_files_watch, lambda: self._files, self._reload_files)
+        nursery.start_soon(run_always, "files", watch)
         await nursery.start(self._run_commands)
         await nursery.start(self._run_failover)
         nursery.start_soon(run_always, "audit", self._audit.run)
@@ -238,6 +268,8 @@ class App:
                 settings_of=partial(settings_now, self._follower.clusters),
                 readable=self._follower.readable,
                 errands=self._errands,
+                users=self._users,
+                refusals=self._refusals,
                 task_status=task_status,
             )
 
@@ -258,15 +290,46 @@ class App:
                 return
 
     async def _reload(self, path: Path) -> None:
-        before = {name: configured.settings for name, configured in self._follower.clusters.items()}
+        """Read the config file and all it names again."""
         try:
             config = await trio.to_thread.run_sync(load_config, path)
-            settings, callers = settings_read(config, self._table.version), callers_read(config)
-            served = await self._serve(settings, "reload")
-        except (ConfigError, SettingsError, ServeError, KeysHiddenError, NodesUnfitError) as error:
-            self._status.change(reloads_refused=self._status.now.reloads_refused + 1)
-            log.error("config refused, the old one stays", file=str(path), why=problems(error))
-            return
+            async with self._users.turn:
+                await self._take(config, "reload")
+        except REFUSALS as error:
+            self._refuse(str(path), error)
+
+    async def _reload_files(self, changed: list[Path]) -> None:
+        """Read what the config names again, as some of it has changed."""
+        try:
+            async with self._users.turn:
+                await self._take(self._config, "files changed")
+        except REFUSALS as error:
+            if isinstance(error, SettingsError) or problems(error) != self._why_refused:
+                self._refuse(", ".join(map(str, changed)), error)  # of others that are tried again, once
+
+    async def _reread(self, forget: str) -> None:
+        """The same for a client, in whose turn it is; changes of that cluster's users are forgotten."""
+        await self._take(self._config, "users loaded", forget)
+
+    def _refuse(self, file: str, error: Refusal) -> None:
+        self._why_refused = problems(error)
+        self._status.change(reloads_refused=self._status.now.reloads_refused + 1)
+        log.error("config refused, the old one stays", file=file, why=self._why_refused)
+
+    async def _take(self, config: Config, reason: str, forget: str | None = None) -> None:
+        """Read all that a config names, and serve it; raise a refusal, and then what was served still is."""
+        before = {name: configured.settings for name, configured in self._follower.clusters.items()}
+        files = FilesRead(config.source.directory)
+        try:
+            settings, callers = await trio.to_thread.run_sync(_all_read, config, self._table, files)
+            now = self._users.laid_over(settings, forget)
+            served = await self._serve(now, reason)
+        except SettingsError:
+            self._files = {**self._files, **files.seen}  # once one of them changes, it is worth another look
+            raise
+        self._files = files.seen
+        self._why_refused = []
+        await self._users.take(config, settings, forget)
         self._config = config
         self._log_endpoints(served)
         known = self._status.now.endpoints
@@ -281,10 +344,10 @@ class App:
         )
         warn_of_certificates({name: settings[name] for name in reload_plan(before, settings).serve})
         _share_descriptors(self._dataplane, config, _workers(self._started))
-        plan = reload_plan(before, settings)
-        withdrawn = sorted(set(before) - set(settings))
-        log.info("config reloaded", changed=plan.serve, withdrawn=withdrawn)
-        warn_of_growth(before, settings, self._dataplane.statistics())
+        plan = reload_plan(before, now)
+        withdrawn = sorted(set(before) - set(now))
+        log.info("config reloaded", why=reason, changed=plan.serve, withdrawn=withdrawn)
+        warn_of_growth(before, now, self._dataplane.statistics())
         for what in settings_waiting(self._started, config):
             log.warning("setting waits for a restart", setting=what)
 
@@ -351,6 +414,18 @@ def _wanted(config: Config, workers: int) -> Wanted:
     )
 
 
+def _user_changes(kept: KeptFile) -> Mapping[str, Changes]:
+    """What clients changed of users before the process was restarted."""
+    try:
+        values = kept.read()
+        try:
+            return changes_decode(values)
+        except (ValueError, KeyError, TypeError) as error:
+            raise kept.damaged(error) from error
+    except StateFileError as error:
+        raise StartError(f"changes of users: {error}") from error
+
+
 @contextlib.contextmanager
 def _listening(address: Address) -> Iterator[socket.socket]:
     try:
@@ -384,8 +459,16 @@ def _state(config: Config, config_path: Path | None) -> Iterator[LocalStore]:
         yield store
 
 
-def callers_read(config: Config) -> Callers:
+def _all_read(config: Config, table: Table, files: FilesRead) -> tuple[Clusters, Callers]:
+    """Read all that a config names, now; raise SettingsError. In `files` is noted what was read."""
+    return settings_read(config, table.version, files=files), callers_read(config, files)
+
+
+def callers_read(config: Config, files: FilesRead) -> Callers:
     """Read the tokens of the admin API now; raise SettingsError."""
+    for token in config.admin_access.tokens if config.admin_access is not None else ():
+        if token.file is not None:
+            files.note(token.file)
     try:
         return Callers.read(config.admin_access)
     except SecretError as error:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
+from shardproxy.access.log import AclLogs
 from shardproxy.commands.counters import Counters
 from shardproxy.commands.errands import Errands
 from shardproxy.commands.followers import Followers
@@ -13,12 +14,14 @@ from shardproxy.commands.sources import Sources
 from shardproxy.commands.table import Table
 from shardproxy.config import Commands, ConfigurationEndpoint
 from shardproxy.config.clusters import DATABASES
-from shardproxy.config.commands import EVERY
 from shardproxy.dataplane import Offloaded
 from shardproxy.dataplane.statistics import ClusterStatistics, Statistics
+from shardproxy.dataplane.users import ANYBODY, ProxyUser
 from shardproxy.model import Address, EndpointKind, Topology
 from shardproxy.model.replication import ShardKey
 from shardproxy.nodes import NodeLinks
+from shardproxy.topology.user_changes import Edit
+from shardproxy.topology.users import UserChangeError
 from shardproxy.wire.reply import Reply
 
 
@@ -62,6 +65,37 @@ class Facade(Protocol):
     async def unblock(self, client_id: int, *, with_error: bool) -> bool: ...
 
 
+class UserDesk(Protocol):
+    """The users of all clusters, as clients may look at them and change them."""
+
+    def users(self, cluster: str) -> tuple[ProxyUser, ...]: ...
+
+    async def change(self, cluster: str, edit: Edit) -> None:
+        """Have users changed, served and kept; raise UserChangeError, and then nothing has changed."""
+
+    async def load(self, cluster: str) -> None:
+        """Read the cluster's file of users again; raise UserChangeError."""
+
+    async def save(self, cluster: str) -> None:
+        """Write changes into the cluster's file of users; raise UserChangeError."""
+
+
+class EverybodyDesk:
+    """Where nobody keeps users: everybody is the default one."""
+
+    def users(self, cluster: str) -> tuple[ProxyUser, ...]:
+        return (ANYBODY,)
+
+    async def change(self, cluster: str, edit: Edit) -> None:
+        raise UserChangeError("users are not kept")
+
+    async def load(self, cluster: str) -> None:
+        raise UserChangeError("users are not kept")
+
+    async def save(self, cluster: str) -> None:
+        raise UserChangeError("users are not kept")
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What a cluster's config says that handlers go by."""
@@ -71,12 +105,9 @@ class Settings:
     commands: Commands = field(default_factory=Commands)
     clients: int = 0  # that may be connected; 0 = as many as want to
     park: float = 3.0  # seconds to wait for a shard without a primary
+    slow: float = 10.0  # seconds for the reply to what may take long, where nothing shorter is said
     is_strict: bool = False  # one shard is what several are
     databases: int = DATABASES  # of one shard that is not
-
-    def is_allowed(self, name: str) -> bool:
-        """Whether that restricted command, by its full name, is allowed."""
-        return not {name, name.partition("|")[0], EVERY}.isdisjoint(self.commands.allow)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +129,8 @@ class Call:
     followers: Followers
     errands: Errands
     topologies: Mapping[str, Topology]  # as they are by now
+    users: UserDesk
+    refusals: AclLogs
 
     @property
     def args(self) -> tuple[bytes, ...]:
@@ -110,6 +143,11 @@ class Call:
     @property
     def db(self) -> int:
         return self.offload.db
+
+    @property
+    def user(self) -> str:
+        """As whom the client is logged in."""
+        return self.offload.user
 
     @property
     def plays_cluster(self) -> bool:
@@ -131,9 +169,8 @@ class Call:
         """Whether this endpoint only reads, from replicas."""
         return self.offload.endpoint == EndpointKind.READER.value
 
-    @property
-    def statistics(self) -> ClusterStatistics | None:
-        """What the data plane counts of the cluster now."""
+    def count(self) -> ClusterStatistics | None:
+        """Have the data plane add up what all workers have counted of the cluster."""
         return self.dataplane.statistics().clusters.get(self.topology.cluster)
 
     def slot_of(self, key: bytes) -> int:

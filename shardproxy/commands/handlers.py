@@ -55,4 +55,4 @@ HANDLERS: Mapping[str, Handler] = {
 PATIENT = wait.PATIENT
 
 # Refused on the reader endpoint, beside what the table says writes.
-CHANGES = frozenset({*admin.HANDLERS, "script|flush"})
+CHANGES = frozenset({*admin.HANDLERS, *acl.CHANGES, "script|flush"})

@@ -18,7 +18,8 @@ from typing import Protocol, cast
 import structlog
 import trio
 
-from shardproxy.commands.call import Call, CommandError, Facade, Settings
+from shardproxy.access.log import AclLogs
+from shardproxy.commands.call import Call, CommandError, EverybodyDesk, Facade, Settings, UserDesk
 from shardproxy.commands.counters import Counters
 from shardproxy.commands.errands import Errands
 from shardproxy.commands.followers import Followers
@@ -33,7 +34,7 @@ from shardproxy.model.replication import ShardKey
 from shardproxy.nodes import NodeError, NodeFailure, NodeLinks
 from shardproxy.wire.reply import Failure, Reply, reply_encode
 
-DEADLINE = 60.0  # seconds for a command; requests to nodes have shorter ones of their own
+DEADLINE = 60.0  # seconds for a command, beside what a slow one may take; requests to nodes have less
 PATIENT_PER_CLUSTER = 4096  # clients that wait for no more than time and replicas; more are refused
 RUNNING_PER_CLUSTER = 64  # at once; a cluster whose nodes hang must not hold up another's commands
 MAX_ARGUMENTS = 1 << 16  # of what is answered here; a million would take all other clients' time
@@ -61,20 +62,32 @@ async def run_commands(
     settings_of: Callable[[str], Settings] = no_settings,
     readable: Mapping[ShardKey, frozenset[Address]] = MappingProxyType({}),
     errands: Errands | None = None,
+    users: UserDesk | None = None,
+    refusals: AclLogs | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Answer offloaded commands until the data plane stops.
 
     `topologies` holds the current one by cluster; `table` is what the data plane started with;
     `settings_of` tells what a cluster's config says, `readable` which replicas are fit to be read from;
-    in `errands` is noted what nodes may take long for.
+    in `errands` is noted what nodes may take long for; `users` are those clients log in as, `refusals` what
+    they were refused.
     """
     learner = Learner(table or Table.load())
     waiting = trio.CapacityLimiter(WAITING)
     async with trio.open_nursery() as nursery:
         followers = Followers(nursery, topologies, nodes)
         service = _Service(
-            dataplane, topologies, nodes, learner, followers, errands or Errands(), settings_of, readable
+            dataplane,
+            topologies,
+            nodes,
+            learner,
+            followers,
+            errands or Errands(),
+            settings_of,
+            readable,
+            users or EverybodyDesk(),
+            AclLogs() if refusals is None else refusals,
         )
         task_status.started()
         async for event in dataplane.events():
@@ -100,6 +113,8 @@ class _Service:
     errands: Errands
     settings_of: Callable[[str], Settings]
     readable: Mapping[ShardKey, frozenset[Address]]
+    users: UserDesk
+    refusals: AclLogs
     scripts: Sources = field(default_factory=Sources)
     libraries: Sources = field(default_factory=Sources)
     counters: Counters = field(default_factory=Counters)
@@ -131,10 +146,11 @@ class _Service:
         """Answer one offload, or have it routed again."""
         try:
             with scope:
-                with trio.move_on_after(DEADLINE) as deadline:
+                seconds = DEADLINE + self.settings_of(offload.cluster).slow
+                with trio.move_on_after(seconds) as deadline:
                     await self._serve(offload)
                 if deadline.cancelled_caught:
-                    self._answer(offload, Failure(f"ERR no answer within {DEADLINE:g} s"))
+                    self._answer(offload, Failure(f"ERR no answer within {seconds:g} s"))
         finally:
             self.scopes.pop(offload.token, None)
             waiting.release_on_behalf_of(offload)
@@ -219,6 +235,8 @@ class _Service:
             self.followers,
             self.errands,
             self.topologies,
+            self.users,
+            self.refusals,
         )
 
     def _answer(self, offload: Offloaded, reply: Reply) -> None:

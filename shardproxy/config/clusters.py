@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from shardproxy.config.access import Access
+from shardproxy.config.access import Access, access_short
 from shardproxy.config.base import Section, refused
 from shardproxy.config.commands import Commands
 from shardproxy.config.durations import PositiveDuration
@@ -71,8 +71,9 @@ class _Cluster(Section):
     """How much clients and requests may take."""
     timeouts: ClusterTimeouts = ClusterTimeouts()
     """How long connecting, answering and idling may take."""
-    access: Access | None = None
-    """Who may use the cluster."""
+    access: Annotated[Access, access_short()] | None = None
+    """Who may use the cluster: users and their rights, or `open` where nobody has to log in. It has to be
+    said where an endpoint is not on loopback."""
     tls: Tls | None = None
     """How clients speak TLS: at all `endpoints`, or at `tls_endpoints` where these are given."""
     node_tls: NodeTls | None = None
@@ -256,7 +257,17 @@ class MemcachedCluster(_Cluster):
     node_auth: NodeAuth | None = None
     """How the proxy logs in to the nodes (memcached -Y)."""
     client_auth: NodeAuth | None = None
-    """What clients must log in with, as memcached -Y asks for it. Default: nothing."""
+    """What clients must log in with, as memcached -Y asks for it: in short for `access` with one user."""
+
+    @model_validator(mode="after")
+    def _users_fit_memcached(self) -> Self:
+        if self.access is None:
+            return self
+        if self.client_auth is not None and self.access.asks_login:
+            raise refused("client_auth and access say the same", "list that user under access: users:, too")
+        if self.access.iam is not None or self.access.verifier is not None:
+            raise refused("memcached's clients log in with passwords alone", "leave out iam and verifier")
+        return self
 
     @model_validator(mode="after")
     def _logins_have_names(self) -> Self:

@@ -39,6 +39,10 @@ MISSING = {
     "certificates": "write - {certificate: tls.crt, key: tls.key}",
     "node_tls": "write {ca: ca.crt}",
     "tls_endpoints": "write {configuration: 0.0.0.0:7443}",
+    "access": "write {users: [{name: app, passwords: [{file: /run/secrets/app-password}]}]}, or open",
+    "users": "write - {name: app, passwords: [{file: /run/secrets/app-password}]}",
+    "passwords": "write [{sha256: ...}] or [{file: /run/secrets/app-password}]",
+    "groups": "write - {name: team, users: [...]}, and groups: [team] under the access of a cluster",
     "commands": "write {deny: [keys], allow: [config|set], rename: {flushall: wipe}}",
     "rename": "write {flushall: wipe}: the command, and the name clients know it under",
     "key_families": 'write - rq for a preset, or - {match: "bull:{queue}:*", hash: "{queue}"}',
@@ -60,6 +64,13 @@ STRAY: dict[tuple[type[Section], str] | str, str] = {
     (FamilyRule, "queues"): "queues are named with preset: celery",
     (FamilyPreset, "match"): "a rule of your own is an entry of its own: - {match: ..., hash: ...}",
     "replicas": "list them under nodes: the first is the primary, the others are replicas",
+    "users_file": "it stands under the access of a cluster: access: {users_file: users.yaml}",
+    "requirepass": "write access: {users: [{name: default, passwords: [{file: ...}]}]}",
+    "redis_auth": "write access: {users: [{name: default, passwords: [{file: ...}]}]}",
+    "acl": "write access: {users: [{name: app, passwords: [...], rules: ...}]}",
+    "aclfile": "write access: {users_file: users.yaml}",
+    "password": "write passwords: [{file: ...}]",
+    "access_string": "write rules:",
     "listen": "the addresses applications connect to stand under endpoints",
     "servers": "use nodes",
     "rename_commands": "write commands: {rename: {flushall: wipe}}",
@@ -84,17 +95,17 @@ MESSAGES = {
 }
 
 
-def explain(error: ValidationError, document: Document) -> Iterator[Problem]:
-    """Say every error of a validation in the user's words."""
+def explain(error: ValidationError, document: Document, root: type[Section] = Config) -> Iterator[Problem]:
+    """Say every error of a validation in the user's words; `root` is what the document was read as."""
     for details in error.errors(include_url=False):
         if details["type"] == "too_short" and details["input"]:
             continue  # it has entries, all broken, and each is reported by itself
         if details["input"] is None:
             continue  # that it has no value is reported with the document
-        yield _explain(details, document)
+        yield _explain(details, document, root)
 
 
-def _explain(error: ErrorDetails, document: Document) -> Problem:
+def _explain(error: ErrorDetails, document: Document, root: type[Section]) -> Problem:
     loc, is_key = _without_marks(error["loc"])
     kind, context = error["type"], error.get("ctx", {})
     path, missing = _as_written(loc, document.value)
@@ -106,18 +117,18 @@ def _explain(error: ErrorDetails, document: Document) -> Problem:
     if kind == "union_tag_invalid":
         path = (*path, "engine")
         place = document.place(path)
-    message, hint = _words(kind, context, error, loc, is_key)
+    message, hint = _words(kind, context, error, loc, is_key, root)
     return Problem(place.line, place.column, show(path), message, hint)
 
 
 def _words(
-    kind: str, context: Mapping[str, Any], error: ErrorDetails, loc: Path, is_key: bool
+    kind: str, context: Mapping[str, Any], error: ErrorDetails, loc: Path, is_key: bool, root: type[Section]
 ) -> tuple[str, str | None]:
     """Return message and hint."""
     if kind == REFUSED:
         return str(context["message"]), context["hint"]
     if kind == "extra_forbidden":
-        return MESSAGES[kind], _hint_for_key(loc)
+        return MESSAGES[kind], _hint_for_key(loc, root)
     if kind == "union_tag_invalid":
         return "must be redis or memcached", _hint_for_engine(str(context.get("tag", "")))
     if kind in ("enum", "literal_error"):
@@ -151,6 +162,8 @@ def _hint_for_pattern(loc: Path, is_key: bool) -> tuple[str, str | None]:
         )
     if loc[-1] == "file":
         return "must be an absolute path", "as in /run/secrets/redis-password"
+    if loc[-1] == "sha256":
+        return "is not a SHA-256", "64 hexadecimal digits, as from: printf %s 'the password' | sha256sum"
     if loc[-1] == "state":
         return "must be an absolute path", "as in /var/lib/shardproxy/state.json"
     if "admin_names" in loc:
@@ -184,8 +197,8 @@ def _closest(given: object, known: Iterable[str]) -> str | None:
     return f"did you mean {near[0]}?" if near else None
 
 
-def _hint_for_key(loc: Path) -> str:
-    sections = list(_sections_at(loc[:-1]))
+def _hint_for_key(loc: Path, root: type[Section]) -> str:
+    sections = list(_sections_at(loc[:-1], root))
     key = str(loc[-1])
     for section in sections:
         if hint := STRAY.get((section, key)):
@@ -198,9 +211,9 @@ def _keys(section: type[Section]) -> dict[str, Any]:
     return {field.alias or name: field.annotation for name, field in section.model_fields.items()}
 
 
-def _sections_at(loc: Path) -> Iterator[type[Section]]:
+def _sections_at(loc: Path, root: type[Section]) -> Iterator[type[Section]]:
     """Walk from the root to the sections that may stand at a location."""
-    here: list[type[Section]] = [Config]
+    here: list[type[Section]] = [root]
     names_next = False  # the next part is a name of the user's choice
     for part in loc:
         if isinstance(part, int) or names_next:

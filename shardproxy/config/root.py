@@ -17,13 +17,15 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
+from shardproxy.config.access import MAX_GROUPS, Group
 from shardproxy.config.addresses import DEFAULT_ADMIN, Listener
 from shardproxy.config.admin import AdminAccess, Audit
 from shardproxy.config.base import Section, refused
 from shardproxy.config.checks import findings
 from shardproxy.config.clusters import Cluster, MemcachedCluster, RedisCluster
 from shardproxy.config.group_checks import group_findings
-from shardproxy.config.inbound import MAX_GROUPS, Admitted, SecurityGroup, admitted
+from shardproxy.config.inbound import MAX_GROUPS as MAX_SECURITY_GROUPS
+from shardproxy.config.inbound import Admitted, SecurityGroup, admitted
 from shardproxy.config.limits import ProcessLimits
 from shardproxy.config.source import Source
 from shardproxy.config.timeouts import ProcessTimeouts
@@ -112,8 +114,10 @@ class Config(Section):
     """Limits of the whole process."""
     timeouts: ProcessTimeouts = ProcessTimeouts()
     """Deadlines of the whole process."""
-    security_groups: Annotated[tuple[SecurityGroup, ...], Field(max_length=MAX_GROUPS)] = ()
+    security_groups: Annotated[tuple[SecurityGroup, ...], Field(max_length=MAX_SECURITY_GROUPS)] = ()
     """From where one may connect: groups of addresses, named by `access: {inbound: [...]}` of a cluster."""
+    groups: Annotated[tuple[Group, ...], Field(max_length=MAX_GROUPS)] = ()
+    """Groups of users, for clusters that name them under `access`."""
     clusters: Annotated[dict[ClusterName, Cluster], Field(min_length=1)]
     """The clusters this process serves, by name."""
 

@@ -46,6 +46,7 @@ class Offloaded:
         cluster: str,
         endpoint: str,
         client_id: int,
+        user: str,
         resp: int,
         db: int,
         local_address: str,
@@ -62,6 +63,10 @@ class Offloaded:
 
     @property
     def client_id(self) -> int: ...
+    @property
+    def user(self) -> str:
+        """Who its client is; default where it has not said so."""
+
     @property
     def resp(self) -> int:
         """The version of RESP its client speaks: 2 or 3."""
@@ -204,6 +209,59 @@ class Placer:
     def slot(self, key: bytes) -> int: ...
 
 @final
+class Acl:
+    """Redis' access rules over one command table.
+
+    Rules are one line as in an ACL file (`on ~app:* +@read (~tmp:* +@all)`), for a user that is new:
+    disabled, and allowed nothing. Commands count under their real names, whatever a config calls them.
+    """
+
+    def __new__(cls, table: bytes) -> Self:
+        """`table` is the command table's JSON. Raise ValueError where it is none."""
+
+    def check(self, rules: str, keep_unknown: bool = False) -> str | None:
+        """What is wrong with the rules, in the words of ACL SETUSER but without passwords.
+
+        With `keep_unknown`, names of commands and categories that the table lacks are no fault: the workers
+        take such rules too, and they mean something once the commands are learned.
+        """
+
+    def unknown(self, rules: str) -> list[str]:
+        """Names of commands (`json.get`) and categories (`@json`) that the table lacks.
+
+        Raise ValueError as `check` with `keep_unknown`.
+        """
+
+    def apply(self, rules: str, modifiers: list[bytes], keep_unknown: bool = False) -> str:
+        """What ACL SETUSER with these arguments makes of a user: all its rules, with flags and `#` hashes.
+
+        Raise ValueError with the text of Redis' error, without its code; it may quote a password.
+        """
+
+    def describe(self, rules: str, ordered: bool = True) -> dict[str, Any]:
+        """A user's parts, as ACL GETUSER and ACL LIST show them.
+
+        `flags` and `passwords` (hashes) are lists of str; `commands`, `keys` and `channels` are str;
+        `selectors` is a list of dicts of those three; `enabled` and `nopass` are bool. `line` is what ACL
+        LIST shows behind the name, `rules` what of it is not about logging in. Rules about commands are in
+        the order they were given, as since Redis 7.2, or else the fewest that mean the same now, as in 7.0:
+        only the former stay true when commands are learned, and are to be stored. Raise ValueError as
+        `check` with `keep_unknown`.
+        """
+
+    def dryrun(self, rules: str, args: list[bytes]) -> tuple[str, bytes] | None:
+        """What such a user is denied of a request: `command`, `key` or `channel`, and its name.
+
+        Raise ValueError with the text of ACL DRYRUN's error for an unknown command, or a wrong number of
+        arguments.
+        """
+
+    def categories(self) -> list[str]:
+        """As ACL CAT tells them, without `@`; those of learned commands behind Redis' own."""
+
+    def commands(self, category: str) -> list[str] | None:
+        """The full names of a category's commands and subcommands; None if there is no such category."""
+
 class DataPlane:
     """Worker threads that serve every ordinary request."""
 
@@ -259,10 +317,10 @@ class DataPlane:
         """Close these clients; return how many there were. Beside other work, as `clients`."""
 
     def standing(self, cluster: str, node: str) -> dict[str, Any]:
-        """How a node stands with all workers, as of their last ticks; times are seconds ago.
+        """How a node stands with all workers; times are seconds ago.
 
         `heard`: when it last sent anything, or None. Of the oldest request that may be why it is silent, if
-        there is one: `command`, `age`, `client_id` (0: it has gone), `address`, `name`.
+        there was one at their last ticks: `command`, `age`, `client_id` (0: it has gone), `address`, `name`.
         """
 
     def spare(self, cluster: str, node: str, seconds: float) -> None:

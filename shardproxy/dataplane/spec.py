@@ -17,6 +17,7 @@ from shardproxy.config import (
     Endpoint,
     HashMethod,
     MemcachedCluster,
+    NodeAuth,
     RedisCluster,
     SecurityGroup,
 )
@@ -32,6 +33,7 @@ from shardproxy.dataplane.tls import (
     TlsSpec,
     tls_read,
 )
+from shardproxy.dataplane.users import AccessSpec, ProxyUser, access_spec
 from shardproxy.model import Address, EndpointKind, Node, Shard, Topology
 from shardproxy.model.health import EngineLimits
 from shardproxy.model.replication import ShardKey
@@ -46,11 +48,11 @@ class ClusterSettings:
     config: Cluster
     version: str  # of its engines, as clients are told
     credentials: Credentials | None = None
-    client_credentials: Credentials | None = None  # what its clients log in with, if they must
     zone: str | None = None  # of the proxy
     inbound: InboundSettings = OPEN
     tls: TlsSettings | None = None  # what clients are spoken to with, where they speak TLS
     node_tls: NodeTlsSettings | None = None
+    users: tuple[ProxyUser, ...] = ()  # none where nobody has to log in
 
     @classmethod
     def read(
@@ -59,22 +61,36 @@ class ClusterSettings:
         version: str,
         zone: str | None = None,
         groups: Iterable[SecurityGroup] = (),
+        users: tuple[ProxyUser, ...] = (),
         files: FilesRead | None = None,
     ) -> ClusterSettings:
-        """Read the secrets of a cluster now; raise SecretError or TlsError."""
-        tls, node_tls = tls_read(config, files or FilesRead())
-        credentials = config.node_auth.read() if config.node_auth else None
-        inbound = InboundSettings.read(config, groups)
-        if isinstance(config, RedisCluster):
-            return cls(config, version, credentials, zone=zone, inbound=inbound, tls=tls, node_tls=node_tls)
-        logins = config.client_auth.read() if config.client_auth else None
-        return cls(config, VERSION, credentials, logins, inbound=inbound, tls=tls, node_tls=node_tls)
+        """Read the secrets of a cluster now, but for those of its users; raise SecretError or TlsError."""
+        files = files or FilesRead()
+        tls, node_tls = tls_read(config, files)
+        return cls(
+            config,
+            version if isinstance(config, RedisCluster) else VERSION,
+            _login(config.node_auth, files),
+            zone=zone if isinstance(config, RedisCluster) else None,
+            inbound=InboundSettings.read(config, groups),
+            tls=tls,
+            node_tls=node_tls,
+            users=users,
+        )
 
     @property
     def certificates(self) -> tuple[CertificateFile, ...]:
         """Those that clients and nodes are shown."""
         both = (self.tls, self.node_tls)
         return tuple(one for settings in both if settings is not None for one in settings.files)
+
+
+def _login(auth: NodeAuth | None, files: FilesRead) -> Credentials | None:
+    if auth is None:
+        return None
+    if auth.password.file is not None:
+        files.note(auth.password.file)
+    return auth.read()
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +182,7 @@ class ClusterSpec(TypedDict):
     limits: dict[str, int]
     timeouts: dict[str, float]
     node_auth: NodeAuthSpec
+    access: NotRequired[AccessSpec]  # nothing = nobody has to log in
     memcached: NotRequired[MemcachedSpec]
     tls: NotRequired[TlsSpec]
     node_tls: NotRequired[NodeTlsSpec]
@@ -222,6 +239,8 @@ def cluster_spec(
         spec["node_tls"] = settings.node_tls.spec()
     if (rules := settings.inbound.spec()) is not None:
         spec["inbound"] = rules
+    if (access := access_spec(settings.users)) is not None:
+        spec["access"] = access
     if isinstance(config, RedisCluster):
         spec["max_staleness"] = config.reads.max_staleness
         spec["wait_timeout"] = config.writes.timeout
@@ -230,7 +249,7 @@ def cluster_spec(
         spec["strict"] = config.slots is SlotRule.STRICT
         spec["databases"] = config.databases or DATABASES
     if isinstance(config, MemcachedCluster):
-        spec["memcached"] = memcached_spec(config, settings.client_credentials, discovery)
+        spec["memcached"] = memcached_spec(config, discovery)
         spec["shards"] += [_spare(node.node()) for node in config.on_failure.gutter]
     return spec
 

@@ -124,6 +124,8 @@ pub enum CloseReason {
     Buffers,
     Drain,
     Error,
+    SessionOver,
+    Rules,
     /// No rule admits it any more, or from where it turned out to be.
     SecurityGroup,
     /// What a balancer said of it.
@@ -133,7 +135,7 @@ pub enum CloseReason {
 }
 
 impl CloseReason {
-    pub const ALL: [(Self, &'static str); 14] = [
+    pub const ALL: [(Self, &'static str); 16] = [
         (Self::Client, "client"),
         (Self::Quit, "quit"),
         (Self::Protocol, "protocol_error"),
@@ -145,6 +147,8 @@ impl CloseReason {
         (Self::Buffers, "buffers"),
         (Self::Drain, "drain"),
         (Self::Error, "socket_error"),
+        (Self::SessionOver, "session_over"),
+        (Self::Rules, "rules_changed"),
         (Self::SecurityGroup, "security_group"),
         (Self::Header, "proxy_header"),
         (Self::Handshake, "handshake"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import signal
 import socket
 import ssl
 from functools import partial
@@ -22,9 +21,13 @@ def connect(proxy: Proxy, context: ssl.SSLContext, name: str = "localhost") -> s
     return context.wrap_socket(sock, server_hostname=name)
 
 
+def ask(sock: ssl.SSLSocket, command: str) -> bytes:
+    sock.sendall(f"{command}\r\n".encode())
+    return sock.recv(1000)
+
+
 def ping(sock: ssl.SSLSocket) -> bytes:
-    sock.sendall(b"PING\r\n")
-    return sock.recv(100)
+    return ask(sock, "PING")
 
 
 def is_served(proxy: Proxy, context: ssl.SSLContext) -> bool:
@@ -102,6 +105,35 @@ def test_clients_may_show_certificates(
             assert ping(sock) == b"+PONG\r\n"
 
 
+@pytest.mark.parametrize("by", ["cn", "san"])
+def test_a_certificate_names_the_user(
+    session_fleet: Fleet, start_proxy: StartProxy, authority: Authority, by: str
+) -> None:
+    app, named = ("app", "nobody.example") if by == "cn" else ("nobody", "app.example")
+    tls = {**authority.issue("proxy"), "client_ca": str(authority.ca), "client": "optional", "user": by}
+    users: list[dict[str, Any]] = [
+        {
+            "name": app if by == "cn" else named,
+            "passwords": [{"env": "PASSWORD"}],
+            "rules": "~a:* +@all",
+        },
+        {"name": "gone", "enabled": False, "passwords": [{"env": "PASSWORD"}]},
+    ]
+    config = config_of(session_fleet, tls=tls, access={"users": users}, failover={"enabled": False})
+    proxy = start_proxy(config, env={"PASSWORD": "a password of users"})
+    with connect(proxy, authority.context(authority.issue("app", named, common_name=app))) as sock:
+        assert ask(sock, "ACL WHOAMI").split(b"\r\n")[1] == str(users[0]["name"]).encode()
+        assert ask(sock, "SET a:1 1") == b"+OK\r\n"
+        assert ask(sock, "SET b:1 1").startswith(b"-NOPERM")
+    for own in (
+        None,
+        authority.issue("other", "other.example", common_name="other"),
+        authority.issue("gone", "gone", common_name="gone"),
+    ):
+        with connect(proxy, authority.context(own)) as sock:
+            assert ask(sock, "PING").startswith(b"-NOAUTH")
+
+
 def test_a_certificate_is_replaced_under_clients(
     session_fleet: Fleet, start_proxy: StartProxy, authority: Authority, tmp_path: Path
 ) -> None:
@@ -116,7 +148,6 @@ def test_a_certificate_is_replaced_under_clients(
     with connect(proxy, authority.context()) as before:
         assert "old.example" in names(before)
         swap(data, tmp_path / "new")
-        proxy.signal(signal.SIGHUP)
 
         def is_new() -> bool:
             with connect(proxy, authority.context()) as sock:
@@ -125,7 +156,6 @@ def test_a_certificate_is_replaced_under_clients(
         wait_until(is_new, "the new certificate is shown")
         assert ping(before) == b"+PONG\r\n", "who is in stays"
     (tmp_path / "new" / "tls.key").write_text("nothing")
-    proxy.signal(signal.SIGHUP)
     wait_until(lambda: "config refused" in proxy.log(), "what cannot be read is refused")
     assert re.search(r"clusters\.main\.tls: .*/tls\.key: there is no private key in it", proxy.log())
     assert is_new(), "and the last that could be stays"

@@ -37,7 +37,7 @@ class FakeNative:
 
     def offload(self, token: int, *args: bytes) -> None:
         """Hand over a command, as a worker would."""
-        self.tell(Offloaded(token, "main", "primary", 7, 3, 0, "127.0.0.1:7000", True, args))
+        self.tell(Offloaded(token, "main", "primary", 7, "default", 3, 0, "127.0.0.1:7000", True, args))
 
     def tell(self, *events: Event) -> None:
         self._events += events

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from shardproxy.config import ConfigError, parse_config
+from shardproxy.config.access import ALL_RIGHTS, hash_of
 from shardproxy.dataplane.memcached import DiscoverySpec
 from shardproxy.dataplane.spec import ClusterSettings, ShardTerms, cluster_spec, spec_encode
 from shardproxy.model import Address
@@ -173,7 +174,8 @@ def test_a_memcached_cluster_brings_its_own(monkeypatch: pytest.MonkeyPatch) -> 
     own = spec["memcached"]
     assert (own["hash"], own["tag"], own["gutter"]) == ("md5", "<>", 1)
     assert own["on_failure"] == {"action": "gutter", "failures": 2, "retry": 0.5, "gutter_ttl": 2}
-    assert own["client_auth"] == {"username": "app", "password": "secret"}
+    (user,) = spec["access"]["users"]
+    assert (user["name"], user["passwords"], user["rules"]) == ("app", [hash_of("secret")], ALL_RIGHTS)
     assert own["discovery"] == discovery
     shards = [(shard["name"], shard["weight"], shard["nodes"][0]["address"]) for shard in spec["shards"]]
     assert shards == [

@@ -144,3 +144,33 @@ def test_check_starts_without_the_services() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
     )
     assert done.stdout.strip() == ""
+
+
+USERS = """\
+clusters:
+  main:
+    engine: redis
+    endpoints: {configuration: 127.0.0.1:7000}
+    shards: [{nodes: ["127.0.0.1:6379"]}]
+    access:
+      users: [{name: app, passwords: [{file: /no/where}], rules: "~* +gett"}]
+      users_file: users.yaml
+"""
+
+
+def test_users_are_looked_at_and_no_secret_is_read(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "config.yaml").write_text(USERS)
+    (tmp_path / "users.yaml").write_text("- {name: bob}\n")
+    file = str(tmp_path / "config.yaml")
+    code, out, err = run(capsys, "check", file)
+    assert (code, out) == (1, "")
+    assert f"{file}:7:66: clusters.main.access.users[0].rules: 'gett': Unknown command" in err
+    assert f"{file}: 1 problem" in err
+    (tmp_path / "config.yaml").write_text(USERS.replace("+gett", "+get"))
+    assert run(capsys, "check", file)[0] == 0
+    (tmp_path / "users.yaml").write_text("- {name: app}\n")
+    code, _, err = run(capsys, "check", file)
+    assert code == 1
+    assert f"{tmp_path}/users.yaml:1:10: [0].name: 'app' is a user of cluster main already" in err

@@ -19,7 +19,7 @@ clusters:
     endpoints: {configuration: 127.0.0.1:7000}
     shards: [{nodes: ["127.0.0.1:6379"]}]
 """
-
+OPEN = "    access: open\n"  # where endpoints are not on loopback
 
 POOL = """\
 clusters:
@@ -202,11 +202,11 @@ CASES: dict[str, tuple[str, list[tuple[int, int, str, str, str]]]] = {
         ],
     ),
     "advertise that is not used": (
-        HEAD.replace("127.0.0.1:7000", '{address: "h:1", mode: direct, advertise: "h:2"}'),
+        HEAD.replace("127.0.0.1:7000", '{address: "h:1", mode: direct, advertise: "h:2"}') + OPEN,
         [(4, 17, "clusters.main.endpoints.configuration", "advertise has no meaning in mode direct", "")],
     ),
     "mode": (
-        HEAD.replace("127.0.0.1:7000", '{address: "h:1", mode: proxi}'),
+        HEAD.replace("127.0.0.1:7000", '{address: "h:1", mode: proxi}') + OPEN,
         [
             (
                 4,
@@ -377,7 +377,7 @@ CASES: dict[str, tuple[str, list[tuple[int, int, str, str, str]]]] = {
         ],
     ),
     "families that clients would not follow": (
-        HEAD.replace("127.0.0.1:7000", '{address: "h:1", mode: direct}') + "    key_families: [rq]\n",
+        HEAD.replace("127.0.0.1:7000", '{address: "h:1", mode: direct}') + "    key_families: [rq]\n" + OPEN,
         [(2, 3, "clusters.main", "key_families and mode: direct contradict each other", "leave out mode")],
     ),
     "more workers than the data plane starts": (
@@ -524,7 +524,7 @@ CASES: dict[str, tuple[str, list[tuple[int, int, str, str, str]]]] = {
         ],
     ),
     "an endpoint twice": (
-        HEAD.replace("127.0.0.1:7000}", '127.0.0.1:7000, reader: ["127.0.0.1:7001", "0.0.0.0:7000"]}'),
+        HEAD.replace("127.0.0.1:7000}", '127.0.0.1:7000, reader: ["127.0.0.1:7001", "0.0.0.0:7000"]}') + OPEN,
         [
             (
                 4,
@@ -560,7 +560,7 @@ CASES: dict[str, tuple[str, list[tuple[int, int, str, str, str]]]] = {
         ],
     ),
     "an address of all addresses": (
-        HEAD.replace("127.0.0.1:7000}", '10.0.0.5:7000, reader: "0.0.0.0:7000"}'),
+        HEAD.replace("127.0.0.1:7000}", '10.0.0.5:7000, reader: "0.0.0.0:7000"}') + OPEN,
         [
             (
                 4,

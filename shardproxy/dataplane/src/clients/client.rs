@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Backlog, Executing, Hold, Origin, Seat, Subscriptions, Tapping, Transaction, Waiting};
+use super::{Backlog, Executing, Hold, Login, Origin, Seat, Subscriptions, Tapping, Transaction, Waiting};
 use crate::dialect::resp::request::RequestParser;
 use crate::exchange::{BufferPool, Output, Owed, Parcel, ReplyQueue, WHOLE};
 use crate::metrics::CloseReason;
@@ -76,8 +76,10 @@ pub struct Client {
     pub accounted: usize,
     pub details: Option<Box<Details>>,
     pub last_command: u16,
-    /// MULTI or WATCH is under way, or it subscribes in RESP2, or monitors: its commands mean something else.
-    pub is_special: bool,
+    /// Each of its requests is looked at: within MULTI, or as one who subscribes in RESP2 or monitors, it means something
+    /// else; and its user may not do everything, or it has not said who it is.
+    pub is_judged: bool,
+    pub login: Login,
     pub transaction: Option<Box<Transaction>>,
     pub executing: Option<Box<Executing>>,
     pub subscriptions: Option<Box<Subscriptions>>,
@@ -208,7 +210,8 @@ impl Client {
             accounted: 0,
             details: None,
             last_command: u16::MAX,
-            is_special: false,
+            is_judged: true,
+            login: Login::default(),
             transaction: None,
             executing: None,
             subscriptions: None,
@@ -350,7 +353,6 @@ impl Client {
 pub struct Session {
     /// It speaks memcached.
     pub is_spoken: bool,
-    pub is_authenticated: bool,
     /// Bytes of its input that are known to hold no line end.
     pub scanned: u32,
     /// Bytes of a value that was refused, still to come.

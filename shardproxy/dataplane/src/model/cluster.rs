@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::durations::{seconds, time_limit, wrapping_micros};
 use super::families::{Families, FamilySpec};
-use super::{Inbound, InboundSpec, MemcachedSpec, NodeTlsSpec, Placement, Terms, TlsSpec};
+use super::{AccessSpec, Inbound, InboundSpec, MemcachedSpec, NodeTlsSpec, Placement, Terms, TlsSpec};
 use crate::command::Overrides;
 use crate::hash::{self, SLOTS};
 use crate::net::tls::{ClientConfig, ServerConfig, ServerName};
@@ -77,6 +77,9 @@ pub struct ClusterSpec {
     /// From where clients may connect; none = from everywhere.
     #[serde(default)]
     pub inbound: Option<Vec<InboundSpec>>,
+    /// None: nobody has to say who it is.
+    #[serde(default)]
+    pub access: Option<AccessSpec>,
 }
 
 const fn one_second() -> Duration {

@@ -1,5 +1,6 @@
 //! What a worker routes by, as the control plane described it. Frozen values.
 
+mod access;
 mod cluster;
 mod durations;
 mod families;
@@ -12,6 +13,7 @@ mod terms;
 mod tls;
 mod topic;
 
+pub use access::{AccessSpec, UserSpec, DEFAULT_USER};
 pub use cluster::{
     Cluster, ClusterSpec, EndpointKind, EndpointSpec, EngineKind, Limits, NodeAuth, Reads, ShardSpec, Timeouts,
     NO_SHARD,

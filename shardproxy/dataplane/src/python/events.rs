@@ -12,6 +12,7 @@ pub struct Offloaded {
     cluster: String,
     endpoint: String,
     client_id: u64,
+    user: String,
     resp: u8,
     db: u32,
     local_address: String,
@@ -28,13 +29,14 @@ impl Offloaded {
         cluster: String,
         endpoint: String,
         client_id: u64,
+        user: String,
         resp: u8,
         db: u32,
         local_address: String,
         known: bool,
         args: Py<PyTuple>,
     ) -> Self {
-        Self { token, cluster, endpoint, client_id, resp, db, local_address, known, args }
+        Self { token, cluster, endpoint, client_id, user, resp, db, local_address, known, args }
     }
 
     fn __repr__(&self) -> String {
@@ -197,6 +199,7 @@ pub fn told(py: Python<'_>, event: Event) -> PyResult<Py<PyAny>> {
                 cluster: offload.cluster,
                 endpoint: offload.endpoint.to_owned(),
                 client_id: offload.client_id,
+                user: offload.user,
                 resp: offload.resp,
                 db: offload.db,
                 local_address: offload.local_address,

@@ -1,5 +1,6 @@
 //! The only room that knows Python: plain values in, typed events and plain values out.
 
+mod acl;
 mod events;
 mod placer;
 mod tls;
@@ -45,8 +46,8 @@ impl DataPlane {
         py.detach(|| self.plane.remove(cluster));
     }
 
-    fn learn(&self, table: &[u8]) -> PyResult<()> {
-        self.plane.learn(table).map_err(PyValueError::new_err)
+    fn learn(&self, py: Python<'_>, table: &[u8]) -> PyResult<()> {
+        py.detach(|| self.plane.learn(table)).map_err(PyValueError::new_err)
     }
 
     fn slot(&self, cluster: &str, key: &[u8]) -> PyResult<u16> {
@@ -95,6 +96,7 @@ impl DataPlane {
             entry.set_item("local_address", client.local_address)?;
             entry.set_item("age", client.age)?;
             entry.set_item("idle", client.idle)?;
+            entry.set_item("user", client.user)?;
             entry.set_item("resp", client.resp)?;
             entry.set_item("db", client.db)?;
             entry.set_item("pending", client.pending)?;
@@ -228,5 +230,6 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<events::ClientDid>()?;
     module.add_class::<events::OutOfFiles>()?;
     module.add_class::<placer::Placer>()?;
+    module.add_class::<acl::Acl>()?;
     module.add_class::<DataPlane>()
 }

@@ -7,21 +7,27 @@
 //!                    └─ offload ─> trio
 //! ```
 
+mod access;
 mod block;
 mod databases;
+mod follow;
 mod hold;
 mod keyed;
 mod liberties;
 mod local;
+pub mod login;
 pub mod memcached;
 mod offload;
 mod pubsub;
+mod rejudge;
 mod split;
 mod tap;
 pub mod transaction;
 
+pub use follow::{follow, listen, Heard};
 pub use offload::heal;
 
+use access::denied;
 use databases::Named;
 use hold::{hold, unplaced};
 use keyed::{send, shard_of, slot_of_keys};
@@ -56,7 +62,7 @@ pub enum Next {
 pub fn serve(turn: &mut Turn, client: &mut Client, table: &CommandTable, request: &Request, may_learn: bool) -> Next {
     let (found, real) = admit::find(table, request);
     if let Some(command) = found.filter(|c| c.is_plain && c.accepts(request.len())) {
-        if !client.is_special && turn.is_quiet {
+        if !client.is_judged && turn.is_quiet {
             return keyed::to_shard(turn, client, &Admitted { command, request });
         }
     }
@@ -76,6 +82,9 @@ fn serve_found(
     request: &Request,
     may_learn: bool,
 ) -> Next {
+    if client.is_judged && !follow(turn, client) {
+        return Next::Close;
+    }
     match admit::judge(turn, client, table, found, request) {
         Verdict::Serve(admitted) if turn.tapping.hears(client.cluster) => tap::serve(turn, client, table, &admitted),
         Verdict::Serve(admitted) => dispatch(turn, client, &admitted),
@@ -85,10 +94,21 @@ fn serve_found(
             Next::Pause
         }
         Verdict::Refuse(command, text) => {
+            client.waiting = None;
             transaction::refused(turn, client, command);
             answer_error(turn, client, command, &text)
         }
-        Verdict::Unknown => unknown(turn, client, request, may_learn),
+        Verdict::Deny(command, denial) => {
+            client.waiting = None;
+            let text = denied(turn, client, command, request, denial);
+            transaction::refused(turn, client, command);
+            answer_error(turn, client, command, &text)
+        }
+        Verdict::Unknown => {
+            client.waiting = None;
+            let is_known = client.login.user.is_some(); // for who has not said who it is, nobody is asked
+            unknown(turn, client, request, may_learn && is_known)
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use crate::clients::{Client, Clients, Flow};
 use crate::dialect::{memcached, texts};
 use crate::metrics::CloseReason;
 use crate::net::tls::{Fault, Tls};
+use crate::serve;
 use crate::shared::{Access, Refusal};
 
 /// A handshake may take so long.
@@ -123,6 +124,7 @@ impl Worker {
         let named_by = served.cluster.spec.tls.as_ref().and_then(|tls| tls.user);
         let name = named_by.and_then(|by| by.name_in(tls.peer_certificate()?));
         client.certificate_name = name.map(|name| name.into_bytes().into());
+        serve::login::by_certificate(&mut self.turn, client);
         client.last_active = self.turn.now;
         client.flow = Flow::Open;
         client.has_unread = true;

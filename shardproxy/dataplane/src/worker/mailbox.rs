@@ -10,7 +10,7 @@ use mio::Waker;
 
 use super::{Arrived, Chore};
 use crate::command::CommandTable;
-use crate::model::Cluster;
+use crate::shared::{Rights, Ruled};
 use crate::sync::lock;
 
 pub enum Message {
@@ -19,10 +19,14 @@ pub enum Message {
     /// The next epoch of a cluster; none when it is no longer served.
     Apply {
         index: usize,
-        cluster: Option<Arc<Cluster>>,
+        ruled: Option<Ruled>,
         applied: SyncSender<()>,
     },
-    Learn(Arc<CommandTable>),
+    /// Another command table, and by it the rights in each cluster.
+    Learn {
+        table: Arc<CommandTable>,
+        rights: Vec<Option<Arc<Rights>>>,
+    },
     Resolved {
         link: usize,
         attempt: u64,

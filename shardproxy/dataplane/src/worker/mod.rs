@@ -85,6 +85,8 @@ pub struct Worker {
     late: Vec<usize>,
     /// The requests of the turn before this one have not been sent yet.
     has_gathered: bool,
+    /// The rights, by cluster, that clients have or are being given.
+    followed: Vec<u32>,
     /// What is asked of many clients, and not done yet.
     chores: VecDeque<Chore>,
     /// A turn took as many messages as it may, and there may be more.
@@ -118,8 +120,8 @@ impl Worker {
         let table = shared.table();
         let (mut turn, mut clients) =
             (Turn::new(number, poll.registry().try_clone()?, shared.clone()), Clients::default());
-        for (index, cluster) in shared.clusters().into_iter().enumerate() {
-            recovery::apply(&mut turn, &mut clients, index, cluster);
+        for (index, ruled) in shared.clusters().into_iter().enumerate() {
+            recovery::apply(&mut turn, &mut clients, index, ruled);
         }
         let mut worker = Self {
             poll,
@@ -139,6 +141,7 @@ impl Worker {
             unwritten: Vec::new(),
             late: Vec::new(),
             has_gathered: false,
+            followed: Vec::new(),
             chores: VecDeque::new(),
             has_mail: false,
             next_tick: Instant::now(),
@@ -158,6 +161,9 @@ impl Worker {
             let overrides = served.as_ref().map(|served| &served.cluster.spec.commands).filter(|o| !o.is_empty());
             overrides.map_or_else(|| table.clone(), |overrides| Arc::new(table.with(overrides)))
         }));
+        for served in turn.clusters.iter_mut().flatten() {
+            served.rights = turn.shared.rights_by(&served.cluster, table, &served.rights);
+        }
     }
 
     pub fn run(&mut self) -> io::Result<()> {
@@ -223,6 +229,7 @@ impl Worker {
         if self.turn.now >= self.next_tick {
             self.tick();
             self.next_tick = self.turn.now + TICK;
+            self.hear_taps();
             self.flush(false);
         }
         if self.turn.pool.has_spent() {

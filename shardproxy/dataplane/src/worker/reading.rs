@@ -48,6 +48,7 @@ impl Worker {
         if let Some(endpoint) = balanced {
             client.enter_behind_balancer(endpoint, now);
         }
+        serve::login::log_out(&self.turn, client);
         if let Some(served) = &self.turn.clusters[cluster] {
             client.memcache.is_spoken = served.cluster.spec.engine == EngineKind::Memcached;
             served.metrics.accepted.increment();
@@ -382,9 +383,10 @@ fn serve(
         return (data.len(), Stop::Held);
     };
     let (limits, max_bulk) = (cluster.spec.limits, cluster.max_bulk);
-    let framing =
+    let mut framing =
         RequestLimits { max_request: limits.request, max_bulk, max_arguments: MAX_ARGUMENTS, authenticated: true };
     while taken < data.len() {
+        framing.authenticated = !client.is_judged || client.login.user.is_some();
         let rest = &data[taken..];
         let (consumed, next) = match parser.parse(rest, &framing) {
             Ok(Parsed::Incomplete { .. }) => return (taken, Stop::Used),

@@ -30,6 +30,7 @@ const PASSES: usize = 8;
 
 impl Worker {
     pub(super) fn tick(&mut self) {
+        self.turn.tell_more_accesses();
         self.measure();
         self.go_on();
         recovery::tick(&mut self.turn, &mut self.clients);
@@ -133,7 +134,7 @@ impl Worker {
     fn sweep_clients(&mut self) {
         self.sweep = (self.sweep + 1) % SWEEPS;
         let now = self.turn.now;
-        let (mut idle, mut paused, mut late) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut idle, mut paused, mut over, mut late) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for (index, client) in self.clients.iter_mut() {
             if index % SWEEPS != self.sweep {
                 continue;
@@ -149,11 +150,16 @@ impl Worker {
             let is_over = Self::is_lingering_since(client, now) || Self::is_stuck(client, now);
             if is_idle || is_over || is_left(&self.turn, client) {
                 idle.push(index);
+            } else if client.login.ends.is_some_and(|ends| now >= ends) && client.closing.is_none() {
+                over.push(index);
             } else if client.flow == Flow::Paused {
                 paused.push(index);
             } else if Self::is_late_to_enter(client, now) {
                 late.push(index);
             }
+        }
+        for index in over {
+            self.end_session(index);
         }
         for index in paused {
             self.client_flush(index); // memory may be free again, and its own next flush never come

@@ -112,7 +112,7 @@ impl Worker {
     fn finish(&mut self, index: usize) {
         let client = &mut self.clients[index];
         match client.closing {
-            Some(CloseReason::Quit | CloseReason::Protocol | CloseReason::Drain)
+            Some(CloseReason::Quit | CloseReason::Protocol | CloseReason::Drain | CloseReason::SessionOver)
                 if !matches!(client.flow, Flow::Lingering { .. }) =>
             {
                 client.stream.shutdown_write();

@@ -1,9 +1,11 @@
 //! The whole data plane between plain sockets and small fake engines that do what no good engine does.
 
+mod access;
 mod asides;
 mod blocking;
 mod busy;
 mod cache;
+mod cache_users;
 #[allow(dead_code)] // `memory` uses the rest
 mod client;
 mod crowds;

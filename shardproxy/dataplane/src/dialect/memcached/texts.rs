@@ -18,6 +18,9 @@ pub const DUPLICATE_FLAG: &[u8] = b"CLIENT_ERROR duplicate flag\r\n";
 pub const INVALID_OR_DUPLICATE_FLAG: &[u8] = b"CLIENT_ERROR invalid or duplicate flag\r\n";
 pub const UNAUTHENTICATED: &[u8] = b"CLIENT_ERROR unauthenticated\r\n";
 pub const AUTH_FAILURE: &[u8] = b"CLIENT_ERROR authentication failure\r\n";
+/// No memcached has rules.
+pub const COMMAND_DENIED: &[u8] = b"CLIENT_ERROR this user has no permissions to run this command\r\n";
+pub const KEY_DENIED: &[u8] = b"CLIENT_ERROR this user has no permissions to access one of the keys\r\n";
 pub const AUTH_FORMAT: &[u8] = b"CLIENT_ERROR bad authentication token format\r\n";
 pub const AUTH_TERMINATION: &[u8] = b"CLIENT_ERROR bad command line termination\r\n";
 pub const REFUSED: &[u8] = b"CLIENT_ERROR this command is refused by the proxy: ask the node itself\r\n";
