@@ -26,6 +26,7 @@ from shardproxy.access.audited import run_access_audit
 from shardproxy.access.build import Builder, LoginPlan, plans_read
 from shardproxy.access.events import AccessFeed, run_access_feed
 from shardproxy.access.http import Poster
+from shardproxy.access.inbound import Inbound
 from shardproxy.access.log import AclLogs, run_acl_logs
 from shardproxy.access.verifiers import Verifiers
 from shardproxy.admin.callers import Callers
@@ -56,6 +57,7 @@ from shardproxy.nodes import LinkTimeouts, NodeLinks, OpenLinks
 from shardproxy.store.kept import KeptFile
 from shardproxy.store.local import LocalStore, StateFileError
 from shardproxy.store.place import state_path
+from shardproxy.topology.certificates import certificates_of, warn_of_certificates
 from shardproxy.topology.files import run_files_watch
 from shardproxy.topology.follower import Endpoints, Follower
 from shardproxy.topology.growth import run_growth_log, warn_of_growth
@@ -148,7 +150,12 @@ class App:
         self._store = store
         self._audit = audit
         self._status = StatusBoard(
-            Status(tuple(config.clusters), names=_admin_names(config), callers=read.callers)
+            Status(
+                tuple(config.clusters),
+                names=_admin_names(config),
+                callers=read.callers,
+                inbound=_admin_inbound(config),
+            )
         )
         self._boards = Boards()
         controls = Controls()
@@ -157,7 +164,7 @@ class App:
             dataplane, store.records, store, self._boards, controls.paused, tokens.credentials
         )
         self._logins = Logins(self._follower.clusters, self._follower.topologies, tokens.credentials)
-        self._links = OpenLinks(login=self._logins.find, timeouts=PROBE_TIMEOUTS)
+        self._links = OpenLinks(login=self._logins.find, tls=self._logins.find_tls, timeouts=PROBE_TIMEOUTS)
         fencer = AckFencer(store, members_alone(store.member))
         events = EventLog(store.journal)
         self._inputs = Inputs(Board(), self._boards.health, store, self._links, fencer, events, controls)
@@ -214,7 +221,8 @@ class App:
         except ServeError as error:
             raise StartError(f"cluster {error.cluster}: {explain(error.cause)}") from error
         self._log_endpoints(endpoints)
-        self._status.change(endpoints=endpoints, starting=True)
+        self._status.change(endpoints=endpoints, certificates=certificates_of(settings), starting=True)
+        warn_of_certificates(settings)
         for cluster in sorted(self._store.paused & settings.keys()):
             self._inputs.controls.pause(cluster)
             log.warning("automatic failover is paused, as before the restart", cluster=cluster)
@@ -267,7 +275,8 @@ class App:
         return await self._follower.serve(settings, reason)
 
     async def _run_commands(self, *, task_status: trio.TaskStatus[None]) -> None:
-        async with NodeLinks(credentials=partial(self._logins.find, None)) as links, self._poster:
+        login, tls = partial(self._logins.find, None), partial(self._logins.find_tls, None)
+        async with NodeLinks(credentials=login, tls=tls) as links, self._poster:
             await run_commands(
                 self._dataplane,
                 self._follower.topologies,
@@ -349,8 +358,11 @@ class App:
             endpoints={name: served.get(name) or known[name] for name in settings},
             names=_admin_names(config),
             callers=read.callers,
+            inbound=_admin_inbound(config),
+            certificates=certificates_of(settings),
             reloads=self._status.now.reloads + 1,
         )
+        warn_of_certificates({name: settings[name] for name in reload_plan(before, settings).serve})
         _share_descriptors(self._dataplane, config, _workers(self._started))
         plan = reload_plan(before, now)
         withdrawn = sorted(set(before) - set(now))
@@ -504,6 +516,12 @@ def callers_read(config: Config, files: FilesRead) -> Callers:
 def _admin_names(config: Config) -> tuple[str, ...]:
     """The names under which the admin API may be asked."""
     return (*config.admin_names, *([config.admin.host] if config.admin.host else []))
+
+
+def _admin_inbound(config: Config) -> Inbound | None:
+    """From where the admin API may be asked; None: from anywhere."""
+    names = config.admin_access.inbound if config.admin_access is not None else ()
+    return Inbound.of_admin(config.inbound(names)) if names else None
 
 
 def _bound_address(listener: socket.socket) -> Address:

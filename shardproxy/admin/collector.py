@@ -122,6 +122,13 @@ def _process(status: Status, audit: AuditStatistics) -> Iterator[Family]:
     reloads.add_metric(("ok",), status.reloads)
     reloads.add_metric(("refused",), status.reloads_refused)
     yield reloads
+    expiry = GaugeMetricFamily(
+        metrics.CERTIFICATES, metrics.CERTIFICATES_HELP, labels=("cluster", "file", "name")
+    )
+    for cluster, certificates in status.certificates.items():
+        for one in dict.fromkeys(certificates):
+            expiry.add_metric((cluster, one.file, one.name), one.not_after)
+    yield expiry
     lines = CounterMetricFamily(metrics.AUDIT, metrics.AUDIT_HELP, labels=("outcome",))
     lines.add_metric(("written",), audit.written)
     lines.add_metric(("lost",), audit.lost)

@@ -172,9 +172,10 @@ def _why_unfit(config: Config) -> str | None:
 def _summary(config: Config) -> Iterator[tuple[str, ...]]:
     """Describe every cluster by one row."""
     for topology in config.topologies():
-        endpoints = config.clusters[topology.cluster].endpoints.listed
         listening = [
-            f"{kind.value} {address}" for kind, endpoint in endpoints for address in endpoint.addresses
+            f"{kind.value} {address}" + (" (TLS)" if speaks_tls else "")
+            for kind, endpoint, speaks_tls in config.clusters[topology.cluster].listened
+            for address in endpoint.addresses
         ]
         yield (
             topology.cluster,

@@ -12,6 +12,7 @@ from shardproxy.config.errors import ConfigError, Problem
 from shardproxy.config.failure import FailureAction, OnFailure
 from shardproxy.config.hashing import Hashing, HashMethod, KeyHash
 from shardproxy.config.iam import Iam, NodeIam, NodeIdentity, Verifier
+from shardproxy.config.inbound import Admitted, ProxyProtocol, SecurityGroup
 from shardproxy.config.loading import load_config, parse_config
 from shardproxy.config.node_auth import NodeAuth, PasswordAuth
 from shardproxy.config.replication import Failover, Replication, Writes
@@ -21,6 +22,7 @@ from shardproxy.config.secrets import Credentials, Secret, SecretError
 
 __all__ = [
     "AdminAccess",
+    "Admitted",
     "Audit",
     "Cluster",
     "Commands",
@@ -47,12 +49,14 @@ __all__ = [
     "OnFailure",
     "PasswordAuth",
     "Problem",
+    "ProxyProtocol",
     "ReadFrom",
     "RedisCluster",
     "Replication",
     "Rights",
     "Secret",
     "SecretError",
+    "SecurityGroup",
     "Verifier",
     "Writes",
     "load_config",

@@ -21,6 +21,7 @@ from pydantic import (
 
 from shardproxy.config.base import Section, refused
 from shardproxy.config.iam import Iam, Verifier
+from shardproxy.config.inbound import GroupNames
 from shardproxy.config.secrets import Secret
 
 MAX_USERS = 1000  # of a cluster, a group or a file, as ElastiCache has it
@@ -195,8 +196,8 @@ class Access(Section):
     and ACL SAVE writes it."""
     groups: Annotated[tuple[GroupName, ...], Field(min_length=1, max_length=MAX_GROUPS)] = ()
     """Groups whose users may use this cluster, too."""
-    inbound: Annotated[tuple[str, ...], Field(min_length=1, max_length=100)] = ()
-    """Security groups: only from the addresses they name may clients connect."""
+    inbound: GroupNames | tuple[()] = ()
+    """Security groups: only from the addresses they name may clients connect. Default: from anywhere."""
     iam: Iam | None = None
     """How IAM authentication tokens are verified, for users with `iam: true`."""
     verifier: Verifier | None = None

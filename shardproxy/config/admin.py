@@ -8,6 +8,7 @@ from typing import Annotated, Any, Self
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from shardproxy.config.base import Section, refused
+from shardproxy.config.inbound import GroupNames
 from shardproxy.config.secrets import Secret
 
 MIN_TOKEN = 16  # characters; `openssl rand -hex 32` gives 64
@@ -78,6 +79,10 @@ class AdminAccess(Section):
     """Bearer tokens, as in `Authorization: Bearer ...`; at least 16 characters each."""
     certificates: Annotated[tuple[AdminCertificate, ...], Field(max_length=MAX_TOKENS)] = ()
     """Names in client certificates that `tls.client_ca` vouches for."""
+
+    inbound: GroupNames | tuple[()] = ()
+    """Security groups: only from the addresses they name, in rules without endpoints, may the admin API be
+    asked, and over a unix socket. Default: from anywhere."""
 
     @model_validator(mode="after")
     def _somebody_may(self) -> Self:

@@ -192,8 +192,9 @@ def _nodes(path: Path, cluster: Mapping[object, object]) -> Iterator[tuple[Path,
 
 
 def _endpoint_addresses(path: Path, cluster: Mapping[object, object]) -> Iterator[tuple[Path, Address]]:
-    for kind, endpoint in _mapping(cluster.get("endpoints")).items():
-        where: Path = (*path, "endpoints", str(kind))
+    both = ((key, _mapping(cluster.get(key))) for key in ("endpoints", "tls_endpoints"))
+    for key, kind, endpoint in ((key, *one) for key, endpoints in both for one in endpoints.items()):
+        where: Path = (*path, key, str(kind))
         if isinstance(endpoint, Mapping):
             where, endpoint = (*where, "address"), endpoint.get("address")
         listed = (

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import Enum
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -11,7 +12,7 @@ from shardproxy.config.access import Access, access_short
 from shardproxy.config.base import Section, refused
 from shardproxy.config.commands import Commands
 from shardproxy.config.durations import PositiveDuration
-from shardproxy.config.endpoints import MemcachedEndpoints, Mode, RedisEndpoints
+from shardproxy.config.endpoints import Endpoint, MemcachedEndpoints, Mode, RedisEndpoints
 from shardproxy.config.failure import OnFailure, on_failure_short
 from shardproxy.config.families import Family, KeyFamily
 from shardproxy.config.hashing import Hashing, HashMethod, as_hashing, why_not_placed
@@ -22,7 +23,8 @@ from shardproxy.config.replication import Failover, Replication, Writes
 from shardproxy.config.shards import MAX_SHARDS, RedisShard
 from shardproxy.config.slots import assign_slots, weighted_slots
 from shardproxy.config.timeouts import ClusterTimeouts, RedisTimeouts
-from shardproxy.model import Engine, Shard, Topology
+from shardproxy.config.tls import NodeTls, Tls, why_no_tls
+from shardproxy.model import Address, EndpointKind, Engine, Shard, Topology
 
 
 class ReadFrom(Enum):
@@ -72,6 +74,44 @@ class _Cluster(Section):
     access: Annotated[Access, access_short()] | None = None
     """Who may use the cluster: users and their rights, or `open` where nobody has to log in. It has to be
     said where an endpoint is not on loopback."""
+    tls: Tls | None = None
+    """How clients speak TLS: at all `endpoints`, or at `tls_endpoints` where these are given."""
+    node_tls: NodeTls | None = None
+    """How the nodes are spoken to in TLS. Default: they are spoken to in plain."""
+
+    endpoints: RedisEndpoints | MemcachedEndpoints
+    tls_endpoints: RedisEndpoints | MemcachedEndpoints | None
+
+    @model_validator(mode="after")
+    def _tls_is_spoken_over_tcp(self) -> Self:
+        if self.tls is None:
+            if self.tls_endpoints is not None:
+                raise refused("tls_endpoints need tls", "add tls: {certificate: tls.crt, key: tls.key}")
+            return self
+        for _, endpoint, speaks_tls in self.listened:
+            for address in endpoint.addresses:
+                if speaks_tls and (fault := why_no_tls(address)) is not None:
+                    raise refused(*fault)
+        return self
+
+    @property
+    def listened(self) -> tuple[tuple[EndpointKind, Endpoint, bool], ...]:
+        """All endpoints, each with its kind and whether TLS is spoken there."""
+        if self.tls_endpoints is None:
+            return tuple((*one, self.tls is not None) for one in self.endpoints.listed)
+        plain = tuple((*one, False) for one in self.endpoints.listed)
+        return plain + tuple((*one, True) for one in self.tls_endpoints.listed)
+
+
+C = TypeVar("C", bound=_Cluster)
+
+
+def _reached_by_tls(cluster: C, nodes: Iterable[Address]) -> C:
+    """Raise what is wrong where nodes are to be spoken to in TLS and cannot be."""
+    for address in nodes:
+        if cluster.node_tls is not None and (fault := why_no_tls(address)) is not None:
+            raise refused(*fault)
+    return cluster
 
 
 class RedisCluster(_Cluster):
@@ -81,6 +121,8 @@ class RedisCluster(_Cluster):
     """What the nodes run: `redis` for Redis and Valkey, or `memcached`."""
     endpoints: RedisEndpoints
     """Where applications connect."""
+    tls_endpoints: RedisEndpoints | None = None
+    """Where applications connect that speak TLS. With these, `endpoints` stay plain."""
     reads: Reads = Reads()
     """How reads are routed."""
     pubsub: Publishing = Publishing.ORDERED
@@ -146,6 +188,11 @@ class RedisCluster(_Cluster):
         return self
 
     @model_validator(mode="after")
+    def _nodes_are_reached_by_tls(self) -> Self:
+        addresses = [node.address for shard in self.shards for node in shard.nodes]
+        return _reached_by_tls(self, addresses)
+
+    @model_validator(mode="after")
     def _replicas_can_follow(self) -> Self:
         for shard in self.shards:
             if (
@@ -195,6 +242,8 @@ class MemcachedCluster(_Cluster):
     """What the nodes run: `redis` for Redis and Valkey, or `memcached`."""
     endpoints: MemcachedEndpoints
     """Where applications connect."""
+    tls_endpoints: MemcachedEndpoints | None = None
+    """Where applications connect that speak TLS. With these, `endpoints` stay plain."""
     hashing: Annotated[Hashing, BeforeValidator(as_hashing, json_schema_input_type=HashMethod | Hashing)] = (
         Hashing()
     )
@@ -227,6 +276,10 @@ class MemcachedCluster(_Cluster):
             if auth is not None and auth.username is None:
                 raise refused(f"{key} needs a username: memcached knows no other login", "add username: app")
         return self
+
+    @model_validator(mode="after")
+    def _nodes_are_reached_by_tls(self) -> Self:
+        return _reached_by_tls(self, [node.address for node in (*self.nodes, *self.on_failure.gutter)])
 
     @model_validator(mode="after")
     def _nodes_fit_the_hashing(self) -> Self:

@@ -49,6 +49,10 @@ MISSING = {
     "reads": "write {from: primary}",
     "writes": "write {wait: 1}",
     "failover": "write {enabled: true}",
+    "tls": "write {certificate: tls.crt, key: tls.key}",
+    "certificates": "write - {certificate: tls.crt, key: tls.key}",
+    "node_tls": "write {ca: ca.crt}",
+    "tls_endpoints": "write {configuration: 0.0.0.0:7443}",
     "access": "write {users: [{name: app, passwords: [{file: /run/secrets/app-password}]}]}, or open",
     "users": "write - {name: app, passwords: [{file: /run/secrets/app-password}]}",
     "passwords": "write [{sha256: ...}] or [{file: /run/secrets/app-password}]",
@@ -57,6 +61,10 @@ MISSING = {
     "rename": "write {flushall: wipe}: the command, and the name clients know it under",
     "key_families": 'write - rq for a preset, or - {match: "bull:{queue}:*", hash: "{queue}"}',
     "hash": 'say what is hashed, as in {match: "bull:{queue}:*", hash: "{queue}"}',
+    "security_groups": "write - {name: office, inbound: [{from: [10.0.0.0/8]}]}",
+    "proxy_protocol": "write {from: [10.0.0.0/8]}: the balancers' addresses",
+    "inbound": "name security groups, as in inbound: [office]; a group's own rules are {from: [10.0.0.0/8]}",
+    "from": "write [10.0.0.0/8, group:name]",
     "match": 'say which keys, as in {match: "bull:{queue}:*", hash: "{queue}"}',
 }
 
@@ -190,6 +198,8 @@ def _hint_for_pattern(loc: Path, is_key: bool) -> tuple[str, str | None]:
             "is not a name for a shard",
             "use 1-64 letters, digits, dots, - and _, not digits alone: a number is a shard's number",
         )
+    if "security_groups" in loc or "inbound" in loc:
+        return "is not a name for a group", "use 1-64 letters, digits, dots, - and _"
     if loc[-1] == "env":
         return "is not the name of an environment variable", "as in REDIS_PASSWORD"
     return "cannot have spaces", None

@@ -28,6 +28,15 @@ def glob_filter(pattern: bytes, words: list[bytes], ignores_case: bool) -> list[
     Raise OverflowError when it would take too long.
     """
 
+def certificates_read(pem: str) -> list[tuple[str | None, list[str], int, int]]:
+    """The certificates of a PEM: common name, alternative names, valid from and until (seconds since 1970).
+
+    Raise ValueError when there is none, or one cannot be read.
+    """
+
+def certificate_check(certificate: str, key: str) -> None:
+    """Raise ValueError, which says why, unless both are PEM and the key is the certificate's."""
+
 @final
 class Offloaded:
     """A command that Python answers; `DataPlane.answer` or `retry` must follow with its token."""

@@ -14,18 +14,29 @@ from shardproxy.config import (
     Cluster,
     Commands,
     Credentials,
+    Endpoint,
     HashMethod,
     MemcachedCluster,
     NodeAuth,
     NodeIdentity,
     PasswordAuth,
     RedisCluster,
+    SecurityGroup,
 )
 from shardproxy.config.clusters import DATABASES, SlotRule
 from shardproxy.config.files import FilesRead
+from shardproxy.dataplane.inbound import OPEN, InboundSettings, InboundSpec
 from shardproxy.dataplane.memcached import VERSION, DiscoverySpec, MemcachedSpec, memcached_spec
+from shardproxy.dataplane.tls import (
+    CertificateFile,
+    NodeTlsSettings,
+    NodeTlsSpec,
+    TlsSettings,
+    TlsSpec,
+    tls_read,
+)
 from shardproxy.dataplane.users import AccessSpec, ProxyUser, access_spec
-from shardproxy.model import Address, Node, Shard, Topology
+from shardproxy.model import Address, EndpointKind, Node, Shard, Topology
 from shardproxy.model.health import EngineLimits
 from shardproxy.model.replication import ShardKey
 
@@ -42,6 +53,9 @@ class ClusterSettings:
     credentials: Credentials | None = None
     zone: str | None = None  # of the proxy
     iam: NodeIdentity | None = None  # what tokens for its nodes are signed with, in place of credentials
+    inbound: InboundSettings = OPEN
+    tls: TlsSettings | None = None  # what clients are spoken to with, where they speak TLS
+    node_tls: NodeTlsSettings | None = None
     users: tuple[ProxyUser, ...] = ()  # none where nobody has to log in
 
     @classmethod
@@ -50,16 +64,31 @@ class ClusterSettings:
         config: Cluster,
         version: str,
         zone: str | None = None,
+        groups: Iterable[SecurityGroup] = (),
         users: tuple[ProxyUser, ...] = (),
         files: FilesRead | None = None,
     ) -> ClusterSettings:
-        """Read the secrets of a cluster now, but for those of its users; raise SecretError."""
-        login = _login(config.node_auth, files or FilesRead())
-        credentials = login if isinstance(login, Credentials) else None
-        iam = login if isinstance(login, NodeIdentity) else None
-        if isinstance(config, RedisCluster):
-            return cls(config, version, credentials, zone=zone, iam=iam, users=users)
-        return cls(config, VERSION, credentials, users=users)
+        """Read the secrets of a cluster now, but for those of its users; raise SecretError or TlsError."""
+        files = files or FilesRead()
+        tls, node_tls = tls_read(config, files)
+        login = _login(config.node_auth, files)
+        return cls(
+            config,
+            version if isinstance(config, RedisCluster) else VERSION,
+            login if isinstance(login, Credentials) else None,
+            zone=zone if isinstance(config, RedisCluster) else None,
+            iam=login if isinstance(login, NodeIdentity) else None,
+            inbound=InboundSettings.read(config, groups),
+            tls=tls,
+            node_tls=node_tls,
+            users=users,
+        )
+
+    @property
+    def certificates(self) -> tuple[CertificateFile, ...]:
+        """Those that clients and nodes are shown."""
+        both = (self.tls, self.node_tls)
+        return tuple(one for settings in both if settings is not None for one in settings.files)
 
 
 def _login(auth: NodeAuth | PasswordAuth | None, files: FilesRead) -> Credentials | NodeIdentity | None:
@@ -90,6 +119,8 @@ Terms = Mapping[ShardKey, ShardTerms]
 class EndpointSpec(TypedDict):
     kind: str
     addresses: list[str]
+    tls: NotRequired[bool]  # clients speak TLS there
+    proxy_protocol: NotRequired[list[str]]  # the balancers that say where its clients are
 
 
 class NodeSpec(TypedDict):
@@ -160,6 +191,9 @@ class ClusterSpec(TypedDict):
     node_auth: NodeAuthSpec
     access: NotRequired[AccessSpec]  # nothing = nobody has to log in
     memcached: NotRequired[MemcachedSpec]
+    tls: NotRequired[TlsSpec]
+    node_tls: NotRequired[NodeTlsSpec]
+    inbound: NotRequired[list[InboundSpec]]  # from where one may connect; nothing = from everywhere
 
 
 def cluster_spec(
@@ -187,8 +221,8 @@ def cluster_spec(
         epoch=topology.epoch,
         version=settings.version,
         endpoints=[
-            EndpointSpec(kind=kind.value, addresses=[str(address) for address in endpoint.addresses])
-            for kind, endpoint in config.endpoints.listed
+            _endpoint(kind, endpoint, speaks_tls, settings.inbound)
+            for kind, endpoint, speaks_tls in config.listened
         ],
         reads=config.reads.source.value if isinstance(config, RedisCluster) else "primary",
         zone=settings.zone,
@@ -211,6 +245,12 @@ def cluster_spec(
     )
     if settings.iam is not None:
         spec["node_auth"]["renew"] = LOGIN_LASTS / 2
+    if settings.tls is not None:
+        spec["tls"] = settings.tls.spec()
+    if settings.node_tls is not None:
+        spec["node_tls"] = settings.node_tls.spec()
+    if (rules := settings.inbound.spec()) is not None:
+        spec["inbound"] = rules
     if (access := access_spec(settings.users)) is not None:
         spec["access"] = access
     if isinstance(config, RedisCluster):
@@ -223,6 +263,17 @@ def cluster_spec(
     if isinstance(config, MemcachedCluster):
         spec["memcached"] = memcached_spec(config, discovery)
         spec["shards"] += [_spare(node.node()) for node in config.on_failure.gutter]
+    return spec
+
+
+def _endpoint(
+    kind: EndpointKind, endpoint: Endpoint, speaks_tls: bool, inbound: InboundSettings
+) -> EndpointSpec:
+    spec = EndpointSpec(kind=kind.value, addresses=[str(address) for address in endpoint.addresses])
+    if speaks_tls:
+        spec["tls"] = True
+    if (balancers := inbound.balancers_of(endpoint)) is not None:
+        spec["proxy_protocol"] = balancers
     return spec
 
 

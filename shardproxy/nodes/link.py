@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import socket
+import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -21,6 +22,7 @@ from shardproxy.nodes.connect import open_socket
 from shardproxy.nodes.connection import Connection, encode_all
 from shardproxy.nodes.errors import NodeError, NodeTimeout, NodeUnreachable
 from shardproxy.nodes.resolve import Resolver, own_resolver
+from shardproxy.nodes.tls import NodeTls, TlsSocket, tls_fault
 from shardproxy.wire.info import InfoError, read_fields
 from shardproxy.wire.reply import Failure, Reply
 from shardproxy.wire.resp import MAX_REPLY, Argument, ProtocolError, encode
@@ -58,6 +60,10 @@ def no_password() -> Credentials | None:
     return None
 
 
+def no_tls() -> NodeTls | None:
+    return None
+
+
 @dataclass(slots=True)
 class _Attempt:
     """How far a request got."""
@@ -77,12 +83,14 @@ class NodeLink:
         address: Address,
         *,
         credentials: Callable[[], Credentials | None] = no_password,
+        tls: Callable[[], NodeTls | None] = no_tls,
         timeouts: LinkTimeouts = DEFAULT_TIMEOUTS,
         max_reply: int = MAX_REPLY,
         resolver: Resolver | None = None,
     ) -> None:
         self.address = address
         self._credentials = credentials
+        self._tls = tls
         self._timeouts = timeouts
         self._max_reply = max_reply
         self._resolver = resolver
@@ -260,7 +268,9 @@ class NodeLink:
     async def _open(self) -> Connection:
         with trio.move_on_after(self._timeouts.connect):
             sock = await open_socket(self.address, self._resolver or own_resolver())
-            return Connection(sock, self._max_reply)
+            if (tls := self._tls()) is None:
+                return Connection(sock, self._max_reply)
+            return Connection(await TlsSocket.open(sock, tls, self.address.host), self._max_reply)
         raise TimeoutError(f"no connection within {self._timeouts.connect:g} s")
 
 
@@ -279,6 +289,8 @@ def _cause(error: BaseException) -> str:
         return "the connection was closed"
     if isinstance(error, ProtocolError):
         return f"not RESP: {error}"
+    if isinstance(error, ssl.SSLError):
+        return tls_fault(error)
     if isinstance(error, socket.gaierror):
         return str(error.strerror).lower()
     if isinstance(error, OSError) and error.errno:

@@ -6,6 +6,7 @@ from shardproxy.config import Config, ConfigError, SecretError
 from shardproxy.config.files import FilesRead
 from shardproxy.config.users import UsersError, users_placed
 from shardproxy.dataplane.spec import ClusterSettings
+from shardproxy.dataplane.tls import TlsError
 from shardproxy.dataplane.users import rules_wrong, users_read
 
 
@@ -34,7 +35,11 @@ def settings_read(
             reasons += error.reasons
             users = ()
         try:
-            settings[name] = ClusterSettings.read(cluster, version, config.zone, users, files)
+            settings[name] = ClusterSettings.read(
+                cluster, version, config.zone, config.security_groups, users, files
+            )
+        except TlsError as error:
+            reasons += [f"clusters.{name}.{reason}" for reason in error.reasons]
         except SecretError as error:
             reasons.append(f"clusters.{name}.node_auth: {error}")
     if reasons:

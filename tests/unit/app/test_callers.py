@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,6 +15,7 @@ import trio
 import trustme
 
 from shardproxy.access.audit import Audit
+from shardproxy.access.inbound import Inbound
 from shardproxy.admin.callers import EVERYBODY, Caller, Callers, Right
 from shardproxy.admin.listen import admin_close, admin_listen
 from shardproxy.admin.server import certificate_names, run_admin
@@ -133,12 +135,14 @@ def test_names_are_those_of_the_certificate() -> None:
 
 
 @asynccontextmanager
-async def serving(callers: Callers, tls: ssl.SSLContext | None = None) -> AsyncIterator[tuple[str, Audit]]:
+async def serving(
+    callers: Callers, tls: ssl.SSLContext | None = None, inbound: Inbound | None = None
+) -> AsyncIterator[tuple[str, Audit]]:
     """The address, and what is noted."""
     native = FakeNative()
     dataplane = dataplane_over(native)
     audit = Audit("/dev/null")
-    status = StatusBoard(Status(callers=callers, tls=tls))
+    status = StatusBoard(Status(callers=callers, tls=tls, inbound=inbound))
     sources = Sources(status, dataplane.statistics, dataplane.clients, {}, audit=audit)
     listener = admin_listen(Address("127.0.0.1", 0))
     name = listener.getsockname()
@@ -194,6 +198,19 @@ async def test_reading_and_acting_are_separate_rights(callers: Callers, token_fi
         refusals = [line for line in audit.lines() if '"admin_refused"' in line]
         assert len(refusals) == 4
         assert not any(token in line for token in (READ, ACT) for line in audit.lines())
+
+
+@pytest.mark.parametrize(("network", "status"), [("127.0.0.0/8", 200), ("10.0.0.0/8", 403)])
+async def test_groups_say_from_where_one_may_ask(callers: Callers, network: str, status: int) -> None:
+    inbound = Inbound.of([ipaddress.ip_network(network)])
+    async with serving(callers, inbound=inbound) as (address, audit):
+        headers = {"authorization": f"Bearer {READ}"}
+        async with httpx.AsyncClient(
+            base_url=f"http://{address}", trust_env=False, headers=headers
+        ) as client:
+            assert (await client.get("/metrics")).status_code == status
+            assert (await client.get("/livez")).status_code == 200, "it answers everybody"
+        assert len([line for line in audit.lines() if "admin_access.inbound" in line]) == (status == 403)
 
 
 async def test_certificates_say_who_asks(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from shardproxy.admin.collector import registry_build
 from shardproxy.admin.metrics import TABLE, Kind, metric_names
 from shardproxy.admin.status import Sources, Status, StatusBoard
 from shardproxy.dataplane.statistics import Statistics
+from shardproxy.dataplane.tls import CertificateFile
 from tests.unit.app.fake_native import statistics
 
 
@@ -32,8 +33,9 @@ def registry() -> CollectorRegistry:
         asked=Counter({"main": 1004}),
         failed=Counter({"main": 1005}),
     )
-    status = StatusBoard(Status(reloads=2, reloads_refused=1))
-    sources = Sources(status, lambda: read, clients, {}, logins=logins)
+    certificates = {"main": (CertificateFile("/tls.crt", "cache.example", 2e9, "/tls.key"),)}
+    status = Status(reloads=2, reloads_refused=1, certificates=certificates)
+    sources = Sources(StatusBoard(status), lambda: read, clients, {}, logins=logins)
     return registry_build(sources, clock=lambda: 0.0)
 
 
@@ -50,7 +52,7 @@ def samples(families: list[Metric]) -> Iterator[tuple[str, dict[str, str], float
 
 EVERY_COUNTER = {
     **{f"worker {n}": n for n in (40, 41, 42, 43, 44, 45, 85)},
-    **{f"cluster {n}": n for n in (3, 20, 21, 22, 23, 24, 25, 26, 27, 31, 32, 33, 34, 35, 36, 37)},
+    **{f"cluster {n}": n for n in (3, 20, 21, 22, 23, 24, 25, 26, 27, 31, 32, 33, 34, 35, 36, 37, 46)},
     **{f"latency {n}": n for n in (28, 29, 30, 0.5)},
     **{f"node {n}": n for n in range(4, 15)},
     "age": 0.25,

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Backlog, Executing, Hold, Login, Seat, Subscriptions, Tapping, Transaction, Waiting};
+use super::{Backlog, Executing, Hold, Login, Origin, Seat, Subscriptions, Tapping, Transaction, Waiting};
 use crate::dialect::resp::request::RequestParser;
 use crate::exchange::{BufferPool, Output, Owed, Parcel, ReplyQueue, WHOLE};
 use crate::metrics::CloseReason;
@@ -23,7 +23,11 @@ pub struct Client {
     /// Index into the worker's clusters.
     pub cluster: usize,
     pub endpoint: EndpointKind,
+    /// It comes by way of a balancer.
+    pub origin: Option<Box<Origin>>,
     _seat: Seat,
+    /// What its certificate calls it, where that names a user; it was verified.
+    pub certificate_name: Option<Box<[u8]>>,
     /// RESP version of its replies, 2 or 3.
     pub resp: u8,
     pub db: u32,
@@ -89,6 +93,8 @@ pub struct Client {
     pub hold: Option<Box<Hold>>,
     /// It was held, and goes on before those who are.
     pub is_called: bool,
+    /// Its handshake can go on.
+    pub can_shake: bool,
     pub memcache: Session,
     /// It was counted among those that are blocked.
     pub counts_as_blocked: bool,
@@ -146,6 +152,10 @@ pub enum Flow {
     Held,
     /// Too many requests or bytes are under way: back-pressure.
     Paused,
+    /// It has not yet said what comes before its first request.
+    Entering {
+        until: Instant,
+    },
     /// The last reply is out; input is thrown away until the peer closes, so that no reset overtakes the reply.
     Lingering {
         until: Instant,
@@ -167,7 +177,9 @@ impl Client {
             id,
             cluster,
             endpoint,
+            origin: None,
             _seat: seat,
+            certificate_name: None,
             resp: 2,
             db: 0,
             lane: Lane::Usual,
@@ -208,6 +220,7 @@ impl Client {
             waiting: None,
             hold: None,
             is_called: false,
+            can_shake: false,
             memcache: Session::default(),
             counts_as_blocked: false,
             tap: None,
@@ -324,7 +337,7 @@ impl Client {
         let parser = self.parser.as_deref().map_or(0, RequestParser::held);
         let details = self.details.as_deref().map_or(0, Details::held);
         let subscriptions = self.subscriptions.as_deref().map_or(0, Subscriptions::held);
-        let kept = details + subscriptions + queued + executing;
+        let kept = details + subscriptions + queued + executing + self.stream.held();
         parser + self.input.capacity() + self.output.held() + self.replies.held() + kept
     }
 

@@ -41,7 +41,7 @@ impl Client {
             worker,
             cluster: cluster.to_owned(),
             endpoint: self.endpoint.name(),
-            address: self.stream.peer(),
+            address: self.address(),
             local_address: self.stream.local(),
             age: now.duration_since(self.created).as_secs(),
             idle: now.duration_since(self.last_active).as_secs(),

@@ -7,6 +7,8 @@ pub const QUEUED: &[u8] = b"+QUEUED\r\n";
 pub const CROSSSLOT: &[u8] = b"-CROSSSLOT Keys in request don't hash to the same slot\r\n";
 pub const CLUSTERDOWN: &[u8] = b"-CLUSTERDOWN Hash slot not served\r\n";
 pub const MAX_CLIENTS: &[u8] = b"-ERR max number of clients reached\r\n";
+/// To who does not speak TLS where it is spoken.
+pub const SPEAKS_TLS: &[u8] = b"-ERR this endpoint speaks TLS: use rediss:// or --tls\r\n";
 pub const SYNTAX: &[u8] = b"-ERR syntax error\r\n";
 pub const OUT_OF_BUFFERS: &[u8] = b"-ERR the proxy is out of buffer memory (limits.buffers), command not executed\r\n";
 pub const BUSY_OFFLOADS: &[u8] = b"-ERR too many commands wait for the control plane, command not executed\r\n";

@@ -192,7 +192,8 @@ impl Link {
             Role::Watcher(watcher) => watcher.said.capacity() * size_of::<Arc<[u8]>>(),
             _ => 0,
         };
-        self.exchange.held() + self.votes.held() + self.input.capacity() + said
+        let stream = self.stream.as_ref().map_or(0, Stream::held);
+        self.exchange.held() + self.votes.held() + self.input.capacity() + said + stream
     }
 
     /// Count anew so many bytes among what waits for its node, on whatever connections.

@@ -81,13 +81,10 @@ impl Plane {
     }
 
     /// Serve a cluster as described. All or nothing: if an endpoint cannot listen, nothing changes.
-    pub fn apply(&self, cluster: Cluster) -> Result<Vec<(String, String)>, ApplyError> {
+    pub fn apply(&self, mut cluster: Cluster) -> Result<Vec<(String, String)>, ApplyError> {
         let _one_at_a_time = lock(&self.applying);
         let name = cluster.spec.name.clone();
-        let cluster = Arc::new(cluster);
         let known = self.shared.named(&name).map(|ruled| ruled.rights);
-        let rights = self.shared.rights_in(&cluster, &self.shared.table(), known.as_ref());
-        let rights = rights.map_err(ApplyError::Invalid)?;
         let index = {
             let mut clusters = lock(&self.shared.clusters);
             match clusters.iter().position(|(known, _)| *known == name) {
@@ -97,6 +94,7 @@ impl Plane {
                             let (new, old) = (cluster.spec.epoch, old.cluster.spec.epoch);
                             return Err(ApplyError::Invalid(format!("epoch {new} of {name} is older than {old}")));
                         }
+                        cluster.keep_tls(&old.cluster);
                     }
                     index
                 }
@@ -106,11 +104,17 @@ impl Plane {
                 }
             }
         };
+        let cluster = Arc::new(cluster);
+        let rights = self.shared.rights_in(&cluster, &self.shared.table(), known.as_ref());
+        let rights = rights.map_err(ApplyError::Invalid)?;
         let mut wanted = Vec::new();
         for endpoint in &cluster.spec.endpoints {
             for address in &endpoint.addresses {
                 let parsed = Address::parse(address).map_err(ApplyError::Invalid)?;
-                wanted.push((EndpointKey { cluster: index, kind: endpoint.kind, address: address.clone() }, parsed));
+                wanted.push((
+                    EndpointKey { cluster: index, kind: endpoint.kind, address: address.as_str().into() },
+                    parsed,
+                ));
             }
         }
         let prepared = self.acceptor.prepare(index, &wanted).map_err(|(address, e)| ApplyError::Listen(address, e))?;
@@ -210,12 +214,14 @@ impl Plane {
             .collect();
         let mut clusters = shared.metrics.collect(&names_of(&shared.table()));
         let mut epochs = serde_json::Map::new();
-        for (name, ruled) in lock(&shared.clusters).iter() {
+        for (index, (name, ruled)) in lock(&shared.clusters).iter().enumerate() {
             if let Some(ruled) = ruled {
                 epochs.insert(name.clone(), json!(ruled.cluster.spec.epoch));
             }
+            if let Some(entry) = clusters.get_mut(name) {
+                entry["refused"] = shared.refusals.of(index);
+            }
         }
-        self.acceptor.count_refused(&mut clusters);
         let accesses = shared.events.accesses();
         let accesses: Vec<_> =
             accesses.iter().map(|((cluster, kind, of), count)| json!([cluster, kind, of, count])).collect();

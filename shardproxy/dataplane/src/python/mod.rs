@@ -3,6 +3,7 @@
 mod acl;
 mod events;
 mod placer;
+mod tls;
 
 use pyo3::exceptions::{PyKeyError, PyOSError, PyOverflowError, PyRuntimeError, PyTimeoutError, PyValueError};
 use pyo3::prelude::*;
@@ -219,6 +220,8 @@ fn glob_filter(py: Python<'_>, pattern: &[u8], words: Vec<Vec<u8>>, ignores_case
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("VERSION", env!("CARGO_PKG_VERSION"))?;
     module.add_function(wrap_pyfunction!(glob_filter, module)?)?;
+    module.add_function(wrap_pyfunction!(tls::certificates_read, module)?)?;
+    module.add_function(wrap_pyfunction!(tls::certificate_check, module)?)?;
     module.add_class::<events::Offloaded>()?;
     module.add_class::<events::Abandoned>()?;
     module.add_class::<events::NodeLost>()?;

@@ -125,6 +125,20 @@ pub fn verdict(turn: &mut Turn, client: &mut Client, name: &[u8], greeting: Opti
     }
 }
 
+/// The client is the user that its certificate names, if there is one; else it may log in as others do.
+pub fn by_certificate(turn: &mut Turn, client: &mut Client) {
+    let Some(name) = client.certificate_name.take() else { return };
+    let found = turn.served(client.cluster).and_then(|served| served.rights.find(&name));
+    match found.filter(|user| user.is_enabled).cloned() {
+        Some(user) => accept(turn, client, user),
+        None if client.login.user.is_none() => {
+            let _ = refuse(turn, client, &name, "certificate"); // it is told when it asks for something
+        }
+        None => {}
+    }
+    client.certificate_name = Some(name);
+}
+
 /// The client is that user from now on.
 pub fn accept(turn: &mut Turn, client: &mut Client, user: Arc<User>) {
     let rights = turn.served(client.cluster).map_or(0, |served| served.rights.number);

@@ -39,6 +39,7 @@ use crate::dialect::resp::request::RequestError;
 use crate::dialect::resp::{write, Request};
 use crate::dialect::texts;
 use crate::metrics::CloseReason;
+use crate::shared::{Access, AccessEvent, Refusal};
 use crate::turn::{Pressure, Turn};
 
 /// What happens to the client's input after a request.
@@ -203,9 +204,25 @@ fn answer(turn: &mut Turn, client: &mut Client, command: &Command, reply: &[u8])
     Next::Go
 }
 
+/// A client speaks TLS where it is not spoken.
+#[cold]
+pub fn refuse_tls(turn: &Turn, client: &Client) {
+    let event = AccessEvent {
+        kind: Access::HandshakeFailed,
+        client_id: client.id,
+        address: client.address(),
+        why: "TLS where it is not spoken".into(),
+        ..AccessEvent::default()
+    };
+    turn.shared.refuse((client.cluster, client.endpoint), Refusal::Handshake, event);
+}
+
 pub fn protocol_error(turn: &mut Turn, client: &mut Client, error: RequestError) {
     if let Some(served) = turn.served(client.cluster) {
         served.metrics.protocol_errors.increment();
+    }
+    if error == RequestError::Tls {
+        refuse_tls(turn, client);
     }
     let mut reply = Vec::new();
     error.write(&mut reply);

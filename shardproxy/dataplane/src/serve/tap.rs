@@ -64,11 +64,10 @@ fn write_queued(lines: &mut Vec<u8>, now: Duration, place: (u32, &str), table: &
 
 /// As MONITOR writes it.
 fn address(client: &Client) -> String {
-    let local = client.stream.local();
-    if local.starts_with("unix:") {
-        local
+    if client.is_unix() {
+        client.stream.local()
     } else {
-        client.stream.peer()
+        client.address()
     }
 }
 

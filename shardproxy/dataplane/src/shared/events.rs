@@ -238,8 +238,7 @@ impl Events {
 
     /// Tell who came in or was kept out, unless too many such wait; those are counted.
     pub fn tell_access(&self, event: AccessEvent) {
-        let of = (event.cluster.clone(), event.kind.name(), event.kind.denied(&event.why));
-        *lock(&self.accesses).entry(of).or_default() += 1;
+        self.count_access(event.cluster.clone(), event.kind, &event.why, 1);
         if !self.push(Event::Access(Box::new(event)), NOTICES, |waiting| &mut waiting.accesses) {
             self.untold.fetch_add(1, Relaxed);
         }
@@ -247,8 +246,12 @@ impl Events {
 
     /// So many more there were of that kind that nobody is told of.
     pub fn leave_untold(&self, cluster: String, kind: Access, why: &str, count: u64) {
-        *lock(&self.accesses).entry((cluster, kind.name(), kind.denied(why))).or_default() += count;
+        self.count_access(cluster, kind, why, count);
         self.untold.fetch_add(count, Relaxed);
+    }
+
+    fn count_access(&self, cluster: String, kind: Access, why: &str, count: u64) {
+        *lock(&self.accesses).entry((cluster, kind.name(), kind.denied(why))).or_default() += count;
     }
 
     pub fn accesses(&self) -> Accesses {

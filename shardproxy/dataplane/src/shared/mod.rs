@@ -5,6 +5,7 @@ mod events;
 mod letters;
 mod pause;
 mod recent;
+mod refusals;
 mod rights;
 mod scripts;
 mod slow;
@@ -14,6 +15,7 @@ pub use events::{worker_of, Access, AccessEvent, ClientDid, Event, Events, Loss,
 pub use letters::{Answer, Claim, Entrant, Letter, Told};
 pub use pause::{Paused, Pauses};
 pub use recent::{mark_of, Recent, Window};
+pub use refusals::{Refusal, Refusals};
 pub use rights::{Rights, Ruled};
 pub use scripts::{Scripts, REMEMBERED};
 pub use slow::SlowCommands;
@@ -32,7 +34,7 @@ use mio::Waker;
 use crate::clients::Taps;
 use crate::command::CommandTable;
 use crate::metrics::{Registry, WorkerMetrics};
-use crate::model::Cluster;
+use crate::model::{Cluster, EndpointKind};
 use crate::net::{Budget, Resolver};
 use crate::sync::lock;
 
@@ -41,6 +43,7 @@ pub struct Shared {
     pub workers: Vec<WorkerMetrics>,
     pub metrics: Registry,
     pub events: Events,
+    pub refusals: Refusals,
     pub resolver: Resolver,
     pub census: Census,
     pub recents: Recents,
@@ -75,6 +78,7 @@ impl Shared {
             workers: (0..workers).map(|_| WorkerMetrics::default()).collect(),
             metrics: Registry::default(),
             events: Events::new()?,
+            refusals: Refusals::default(),
             resolver,
             census: Census::default(),
             recents: Recents::default(),
@@ -101,6 +105,17 @@ impl Shared {
     pub fn lack(&self, what: String) {
         self.lacking.fetch_add(1, Relaxed);
         self.events.lack(what);
+    }
+
+    /// A connection to an endpoint is refused: count it, and tell of it unless many were a moment ago.
+    pub fn refuse(&self, (cluster, endpoint): (usize, EndpointKind), why: Refusal, event: AccessEvent) {
+        let name = self.cluster(cluster).map_or_else(String::new, |served| served.spec.name.clone());
+        let event = AccessEvent { cluster: name, endpoint: endpoint.name(), ..event };
+        if self.refusals.count(cluster, why, self.millis(Instant::now())) {
+            self.events.tell_access(event);
+        } else {
+            self.events.leave_untold(event.cluster, event.kind, &event.why, 1);
+        }
     }
 
     /// Letters for the worker wake it from now on.

@@ -20,7 +20,7 @@ use crate::metrics::CloseReason;
 use crate::model::{Cluster, EndpointKind};
 use crate::net::{Resolver, Stream};
 use crate::shared::{Event, Paused, Ruled, Shared};
-use crate::worker::{Chore, Mailbox, Message, Sums, Worker};
+use crate::worker::{Arrived, Chore, Mailbox, Message, Sums, Worker};
 
 const TABLE: &[u8] = include_bytes!("../../../commands/table.json");
 
@@ -80,7 +80,8 @@ impl Rig {
         let seat = self.seats.deal(0, 0).expect("there is no limit");
         let stream = Stream::Unix(theirs);
         let endpoint = if is_reader { EndpointKind::Reader } else { EndpointKind::Configuration };
-        self.send(Message::Accepted { stream, id, cluster: 0, endpoint, seat });
+        let arrived = Arrived { stream, id, cluster: 0, endpoint, balanced: None, tls: None, seat };
+        self.send(Message::Accepted(arrived));
         ours
     }
 

@@ -46,7 +46,7 @@ impl Turn {
             endpoint: client.endpoint.name(),
             kind,
             client_id: client.id,
-            address: client.stream.peer(),
+            address: client.address(),
             user,
             why: why.to_owned(),
             object: object[..object.len().min(AccessEvent::MAX_OBJECT)].to_vec(),

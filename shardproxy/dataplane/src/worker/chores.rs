@@ -13,8 +13,9 @@ use crate::shared::Access;
 
 /// What a turn may do of all this together, in steps of about a microsecond.
 const STEPS: usize = 1024;
-/// To look for a client, to describe one, which asks the system for its addresses, and to close one.
+/// To look for a client, to ask the system where it is, or for all its addresses to describe it, and to close one.
 const LOOK: usize = 1;
+const ADMIT: usize = 2;
 const DESCRIBE: usize = 4;
 const CLOSE: usize = 16;
 
@@ -46,6 +47,11 @@ pub enum Chore {
         count: usize,
         killed: SyncSender<usize>,
     },
+    /// Close those of the cluster that may not be connected any more.
+    Review {
+        cluster: usize,
+        place: usize,
+    },
 }
 
 impl Chore {
@@ -55,6 +61,10 @@ impl Chore {
 
     pub const fn describe(ids: Arc<[u64]>, described: SyncSender<Vec<ClientInfo>>) -> Self {
         Self::Describe { ids, next: 0, found: Vec::new(), described }
+    }
+
+    pub const fn review(cluster: usize) -> Self {
+        Self::Review { cluster, place: 0 }
     }
 
     pub fn follow(cluster: usize) -> Self {
@@ -99,6 +109,13 @@ impl Worker {
                     let Some(&id) = ids.get(*next) else { return (used, true) };
                     *next += 1;
                     used += self.clients.place_of(id).map_or(LOOK, |place| self.describe_client(place, found));
+                }
+                Chore::Review { cluster, place } => {
+                    if *place >= self.clients.places() {
+                        return (used, true);
+                    }
+                    used += if self.review(*cluster, *place) { CLOSE } else { ADMIT };
+                    *place += 1;
                 }
                 Chore::Follow { cluster, place, heard } => {
                     if *place >= self.clients.places() {
@@ -181,5 +198,6 @@ fn answer(chore: Chore) {
         Chore::Kill { count, killed, .. } => {
             let _ = killed.try_send(count);
         }
+        Chore::Review { .. } => {}
     }
 }

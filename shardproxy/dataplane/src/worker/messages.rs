@@ -34,8 +34,8 @@ impl Worker {
 
     fn take(&mut self, message: Message) {
         match message {
-            Message::Accepted { stream, id, cluster, endpoint, seat } => {
-                self.adopt(stream, id, cluster, endpoint, seat);
+            Message::Accepted(arrived) => {
+                self.adopt(arrived);
             }
             Message::Apply { index, ruled, applied } => {
                 let epoch = ruled.as_ref().map(|ruled| ruled.cluster.spec.epoch);
@@ -45,9 +45,13 @@ impl Worker {
                 }
                 // one that started anew knows the newest already, and finds older ones in its mailbox
                 if epochs.is_none_or(|(epoch, known)| epoch >= known) {
+                    let before = self.turn.served(index).map(|served| served.cluster.clone());
                     recovery::apply(&mut self.turn, &mut self.clients, index, ruled);
                     self.make_tables();
                     self.follow(index);
+                    if before.zip(self.turn.cluster(index)).is_some_and(|(old, new)| old.inbound != new.inbound) {
+                        self.chores.push_back(Chore::review(index));
+                    }
                 }
                 let _ = applied.try_send(()); // the fence stands: whoever waits may go on
             }

@@ -6,6 +6,8 @@
 //! ```
 
 mod chores;
+mod entry;
+mod handshakes;
 mod mailbox;
 mod messages;
 mod nodes;
@@ -18,9 +20,12 @@ mod ticks;
 mod writing;
 
 pub use chores::Chore;
+pub use entry::Arrived;
 pub use mailbox::{Mailbox, Message};
 #[cfg(any(test, fuzzing))]
 pub use probe::Sums;
+
+use handshakes::Handshakes;
 
 use std::collections::VecDeque;
 use std::io;
@@ -64,6 +69,7 @@ pub struct Worker {
     /// The table as each cluster's config has it.
     tables: Vec<Arc<CommandTable>>,
     clients: Clients,
+    handshakes: Handshakes,
     turn: Turn,
     parser: RequestParser,
     scratch: Vec<u8>,
@@ -123,6 +129,7 @@ impl Worker {
             table,
             tables: Vec::new(),
             clients,
+            handshakes: Handshakes::default(),
             turn,
             parser: RequestParser::new(),
             scratch: vec![0; READ_SIZE],
@@ -206,6 +213,9 @@ impl Worker {
             self.take_messages();
             self.take_letters();
         }
+        if self.handshakes.can_go_on() {
+            self.shake_hands();
+        }
         self.do_chores();
         self.retry_due();
         pubsub::work(&mut self.turn, &mut self.clients);
@@ -241,6 +251,7 @@ impl Worker {
             || self.clients.has_dirty()
             || links.has_unread()
             || links.has_dirty()
+            || self.handshakes.can_go_on()
             || !self.unwritten.is_empty();
         if is_asked || is_busy || pool.has_spent() || !pubsub.jobs.is_empty() || waits.is_busy() {
             return Duration::ZERO;

@@ -12,6 +12,7 @@ use crate::complete::{deliver_all, fail, Unsettled};
 use crate::dialect::resp::request::{Parsed, RequestLimits, RequestParser};
 use crate::dialect::resp::Request;
 use crate::links::{durable, Login, State};
+use crate::net::tls::Tls;
 use crate::net::{lacks_descriptors, Address, Stream};
 use crate::place::{count_parked, give_back};
 use crate::{pubsub, recovery, serve, waiting};
@@ -25,11 +26,11 @@ impl Worker {
     pub(super) fn link_ready(&mut self, index: usize, event: &Event) {
         let Some(link) = self.turn.links.get_mut(index) else { return };
         if link.state == State::Connecting {
-            let Some(stream) = &link.stream else { return };
-            match stream.connected() {
-                Ok(true) => self.link_greet(index),
-                Ok(false) => return,
-                Err(error) => return self.link_lost(index, &error.to_string()),
+            if link.stream.as_ref().is_some_and(|stream| stream.tls().is_some()) {
+                return self.handshakes.queue_link(index, link.attempt);
+            }
+            if !self.link_connected(index) {
+                return;
             }
         }
         if event.is_readable() || event.is_read_closed() || event.is_error() {
@@ -42,6 +43,27 @@ impl Worker {
         if event.is_writable() && self.turn.links.get(index).is_some_and(|link| !link.exchange.unsent().is_empty()) {
             self.turn.links.mark(index);
         }
+    }
+
+    /// Greet the node if it is connected, and the handshake done; whether that is so.
+    pub(super) fn link_connected(&mut self, index: usize) -> bool {
+        let Some(link) = self.turn.links.get_mut(index).filter(|link| link.state == State::Connecting) else {
+            return false;
+        };
+        let Some(stream) = &mut link.stream else { return false };
+        match stream.connected() {
+            Ok(true) => {
+                if stream.tls().is_some_and(Tls::has_more) {
+                    self.turn.links.mark_unread(index);
+                }
+                self.link_greet(index);
+                return true;
+            }
+            Ok(false) if stream.tls().is_some_and(Tls::has_more) => self.handshakes.queue_link(index, link.attempt),
+            Ok(false) => {}
+            Err(error) => self.link_lost(index, &error.to_string()),
+        }
+        false
     }
 
     fn link_lost(&mut self, index: usize, why: &str) {
@@ -64,7 +86,7 @@ impl Worker {
             if link.state == State::Connecting {
                 return; // left over by a connection that was lost since
             }
-            let Some(stream) = &link.stream else { return };
+            let Some(stream) = &mut link.stream else { return };
             let mut gathered = mem::take(&mut link.input);
             // behind a little that was left over, at the front of the scratch buffer; more than that is added to
             let is_little = gathered.len() <= LEFT_OVER;
@@ -80,6 +102,7 @@ impl Worker {
                 }
                 Err(error) => return self.link_lost(index, &error.to_string()),
             };
+            let has_more = stream.may_have_more(n, room);
             let data: &[u8] = if is_little {
                 &scratch[..start + n]
             } else {
@@ -127,8 +150,8 @@ impl Worker {
             if link.subscriber().is_some_and(|subscriber| subscriber.is_behind) {
                 return; // until a later turn
             }
-            if n < room && !link.is_half_closed {
-                return; // a short read has emptied the socket
+            if !has_more && !link.is_half_closed {
+                return;
             }
             if answered > REPLIES {
                 break;
@@ -225,11 +248,11 @@ impl Worker {
             turn.settle_link(index);
             return self.link_speak(index);
         }
-        let Some(stream) = &link.stream else { return };
+        let (is_subscriber, listens) = (link.is_subscriber(), link.listens());
+        let Some(stream) = &mut link.stream else { return };
         if !link.exchange.is_in_flight() {
             link.patience.begin(turn.now);
         }
-        let (is_subscriber, listens) = (link.is_subscriber(), link.listens());
         let mut share = SHARE;
         while !link.exchange.unsent().is_empty() {
             let unsent = link.exchange.unsent();
@@ -333,7 +356,14 @@ impl Worker {
 
     pub(super) fn link_dial(&mut self, index: usize, address: &Address) {
         let turn = &mut self.turn;
-        let started = Stream::connect(address).and_then(|mut stream| {
+        let way = turn.links[index].way;
+        let cluster = turn.cluster(way.cluster);
+        let secure = cluster.and_then(|cluster| cluster.secure(cluster.nodes.get(usize::from(way.node))?));
+        let started = Stream::connect(address).and_then(|stream| {
+            let mut stream = match secure {
+                Some(secure) => stream.secured(secure)?,
+                None => stream,
+            };
             stream.register(&turn.registry, link_token(index))?;
             Ok(stream)
         });
@@ -391,7 +421,7 @@ impl Worker {
 
     /// An idle socket takes these few bytes at once.
     fn say(&mut self, index: usize, bytes: &[u8]) {
-        let sent = self.turn.links[index].stream.as_ref().map_or(Ok(0), |s| s.write(bytes));
+        let sent = self.turn.links[index].stream.as_mut().map_or(Ok(0), |s| s.write(bytes));
         match sent {
             Ok(n) if n == bytes.len() => {}
             Ok(_) => self.link_lost(index, "the greeting was cut short"),

@@ -81,6 +81,8 @@ impl Worker {
             let link = &self.turn.links[index];
             let why = if link.state == State::Ready {
                 self.why_overdue(link, &timeouts)
+            } else if link.stream.as_ref().is_some_and(|stream| stream.tls().is_some()) {
+                format!("no TLS session within {} s (timeouts.connect)", timeouts.connect.as_secs_f64())
             } else {
                 format!("not connected within {} s (timeouts.connect)", timeouts.connect.as_secs_f64())
             };
@@ -144,7 +146,7 @@ impl Worker {
     fn sweep_clients(&mut self) {
         self.sweep = (self.sweep + 1) % SWEEPS;
         let now = self.turn.now;
-        let (mut idle, mut paused, mut over) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut idle, mut paused, mut over, mut late) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for (index, client) in self.clients.iter_mut() {
             if index % SWEEPS != self.sweep {
                 continue;
@@ -164,6 +166,8 @@ impl Worker {
                 over.push(index);
             } else if client.flow == Flow::Paused {
                 paused.push(index);
+            } else if Self::is_late_to_enter(client, now) {
+                late.push(index);
             }
         }
         for index in over {
@@ -171,6 +175,9 @@ impl Worker {
         }
         for index in paused {
             self.client_flush(index); // memory may be free again, and its own next flush never come
+        }
+        for index in late {
+            self.refuse_late(index);
         }
         for index in idle {
             let client = &self.clients[index];

@@ -14,6 +14,7 @@ mod durable;
 mod early;
 #[allow(dead_code)] // `memory` uses the rest
 mod engine;
+mod entry;
 mod epochs;
 mod extremes;
 mod growth;

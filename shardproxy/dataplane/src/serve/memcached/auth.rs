@@ -3,6 +3,7 @@
 use crate::dialect::memcached::request::{Close, BINARY, MAX_LINE};
 use crate::dialect::memcached::texts;
 use crate::dialect::memcached::tokens::{unsigned, words, Tokens};
+use crate::dialect::TLS_HELLO;
 
 /// A value longer than this is no user and password.
 const MAX_TOKEN: u64 = 4096;
@@ -21,6 +22,9 @@ pub enum Attempt<'a> {
 pub fn attempt(buffer: &[u8]) -> Attempt<'_> {
     if buffer.first() == Some(&BINARY) {
         return Attempt::Close(Close::Binary);
+    }
+    if buffer.starts_with(TLS_HELLO) {
+        return Attempt::Close(Close::Tls);
     }
     let Some(end) = memchr::memchr(b'\n', buffer) else {
         return if buffer.len() > MAX_LINE { Attempt::Close(Close::LineTooLong) } else { Attempt::Incomplete };

@@ -11,7 +11,7 @@ use crate::dialect::memcached::verb::Verb;
 use crate::exchange::{asked_for, Gathered, Statistic};
 use crate::metrics::CloseReason;
 use crate::model::{EndpointKind, Lane};
-use crate::serve::{follow, login};
+use crate::serve::{follow, login, refuse_tls};
 use crate::shared::ClientDid;
 use crate::turn::Turn;
 
@@ -188,8 +188,13 @@ fn close(turn: &mut Turn, client: &mut Client, why: Close) {
         Close::Binary => {
             client.closing = Some(CloseReason::Binary);
             let cluster = turn.cluster(client.cluster).map_or_else(String::new, |c| c.spec.name.clone());
-            let did = ClientDid { cluster, address: client.stream.peer(), what: "binary protocol" };
+            let did = ClientDid { cluster, address: client.address(), what: "binary protocol" };
             turn.shared.events.report(did);
+        }
+        Close::Tls => {
+            refuse_tls(turn, client);
+            client.replies.answer(&mut client.output, &mut turn.pool, texts::SPEAKS_NO_TLS);
+            client.closing = Some(CloseReason::Protocol);
         }
         Close::Http => client.closing = Some(CloseReason::Protocol),
         Close::LineTooLong => {
