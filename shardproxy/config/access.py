@@ -10,4 +10,5 @@ class Access(Section):
     """Who may use a cluster."""
 
     inbound: GroupNames | tuple[()] = ()
-    """Security groups: only from the addresses they name may clients connect. Default: from anywhere."""
+    """Security groups: only from the addresses they name may clients connect, and over unix sockets, whose
+    files say who may open them. Default: from anywhere."""
