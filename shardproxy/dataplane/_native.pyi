@@ -250,10 +250,10 @@ class DataPlane:
         """Close these clients; return how many there were. Beside other work, as `clients`."""
 
     def standing(self, cluster: str, node: str) -> dict[str, Any]:
-        """How a node stands with all workers, as of their last ticks; times are seconds ago.
+        """How a node stands with all workers; times are seconds ago.
 
         `heard`: when it last sent anything, or None. Of the oldest request that may be why it is silent, if
-        there is one: `command`, `age`, `client_id` (0: it has gone), `address`, `name`.
+        there was one at their last ticks: `command`, `age`, `client_id` (0: it has gone), `address`, `name`.
         """
 
     def spare(self, cluster: str, node: str, seconds: float) -> None:

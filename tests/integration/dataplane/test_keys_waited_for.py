@@ -441,6 +441,7 @@ def test_who_waits_is_told_when_its_node_stays_away(
     assert isinstance(engine, RedisNode)
     table = Table(start_proxy(config_of(fleet, workers=1, timeouts={"park": "500ms"})), wire)
     waiting, short = table.wait("BLPOP", "jobs", 0), table.wait("BLPOP", "jobs", "0.3")
+    assert table.other.ask("EXISTS", "jobs") == 0, "what was asked for them before is answered"
     fleet.kill(engine)
     assert short.reply() is None
     assert str(waiting.reply()).startswith("TRYAGAIN shard ")

@@ -291,9 +291,9 @@ impl Link {
         !self.listens() && !self.is_memcached()
     }
 
-    /// Whether its oldest request may wait at the engine.
+    /// Whether its oldest request may wait at the engine. What is asked for clients that wait here does not.
     pub fn is_waited_on(&self) -> bool {
-        self.exchange.head().is_some_and(|request| request.class == Class::Block)
+        self.exchange.head().is_some_and(|request| request.class == Class::Block && !request.is_attempt())
     }
 
     /// Whether some of a reply has come, and not all of it.

@@ -22,19 +22,16 @@ pub struct Slow {
 pub struct Stance {
     /// The oldest that it owes.
     slow: Mutex<Option<Slow>>,
-    /// When it last sent anything, to within a tick; 0 = never.
+    /// When it last sent anything; 0 = never.
     heard: Counter,
-    /// Bytes it had sent by then.
-    counted: Counter,
 }
 
 impl Stance {
-    /// It has sent so many bytes in all.
-    pub fn note(&self, bytes: u64, now: u64) {
-        if bytes != self.counted.get() {
-            self.counted.set(bytes);
-            self.heard.set(now);
-        }
+    /// It has sent something. What is told of that is never later than it was: what it was sent since may be why it is
+    /// silent now.
+    #[inline]
+    pub fn hear(&self, now: u64) {
+        self.heard.set(now);
     }
 
     pub fn owes(&self, slow: Option<Slow>) {
@@ -94,9 +91,8 @@ mod tests {
         assert_eq!(registry.standing("main", "a:1"), Standing::default());
         first.stance.owes(Some(slow(30)));
         second.stance.owes(Some(slow(20)));
-        first.stance.note(5, 40);
-        second.stance.note(5, 10);
-        second.stance.note(5, 50); // nothing came since
+        first.stance.hear(40);
+        second.stance.hear(10);
         assert_eq!(registry.standing("main", "a:1"), Standing { heard: Some(40), slow: Some(slow(20)) });
         assert_eq!(registry.standing("main", "b:1"), Standing::default());
         registry.forget_worker(1);

@@ -20,7 +20,7 @@ use crate::glob::{self, TooCostly};
 use crate::metrics::Standing;
 use crate::model::{digest_of, Cluster, Kind};
 use crate::net::{Address, Resolver};
-use crate::shared::{worker_of, Paused, Shared};
+use crate::shared::{worker_of, Letter, Paused, Shared};
 use crate::sync::lock;
 use crate::worker::{Chore, Mailbox, Message, Worker};
 
@@ -444,6 +444,9 @@ fn run_worker(number: usize, shared: &Arc<Shared>, mailbox: &Arc<Mailbox>, resta
         shared.workers[number].buffers.set(0);
         shared.census.forget_worker(number);
         shared.metrics.forget_worker(number);
+        for other in (0..shared.workers.len()).filter(|&other| other != number) {
+            shared.post(other, Letter::Gone { worker: number });
+        }
         shared.tell_down();
         thread::sleep(Duration::from_millis(10)); // a worker that cannot start must not spin
     }

@@ -191,6 +191,31 @@ fn what_a_panicking_worker_had_is_given_back_and_what_others_have_is_theirs() {
     }
 }
 
+/// Those of one worker wait with another, which keeps the order of their keys.
+#[test]
+fn nothing_is_asked_for_clients_that_a_worker_has_lost() {
+    let plane = Plane::start(2, TABLE, 0).unwrap();
+    let spec = json!({
+        "name": "c", "engine": "redis", "epoch": 1, "shards": [{"slots": [[0, 16383]], "primary": null, "nodes": []}],
+        "endpoints": [{"kind": "primary", "addresses": ["127.0.0.1:0"]}], "timeouts": {"park": 60.0},
+    });
+    let bound = plane.apply(Cluster::parse(spec.to_string().as_bytes()).unwrap()).unwrap();
+    let clients = [(); 4].map(|()| connect(&bound[0].1));
+    let asked = || plane.shared.workers[0].parked.get();
+    let mut one = 0;
+    for (number, mut client) in clients.iter().enumerate() {
+        write!(client, "*3\r\n$5\r\nBLPOP\r\n$1\r\n{number}\r\n$1\r\n0\r\n").unwrap();
+        until("it is asked for", || asked() > number as u64 * one);
+        one = asked() / (number as u64 + 1);
+    }
+    assert_eq!(asked(), 4 * one);
+    plane.mailboxes[1].send(Message::Panic);
+    until("two are asked for no more", || asked() == 2 * one);
+    assert_eq!(plane.clients().len(), 2);
+    plane.remove("c");
+    until("nobody is", || asked() == 0);
+}
+
 /// A worker that starts anew knows the newest epoch, and may find older ones in its mailbox.
 #[test]
 fn an_older_epoch_is_not_gone_back_to() {

@@ -84,10 +84,14 @@ fn serve_found(
             Next::Pause
         }
         Verdict::Refuse(command, text) => {
+            client.waiting = None;
             transaction::refused(turn, client, command);
             answer_error(turn, client, command, &text)
         }
-        Verdict::Unknown => unknown(turn, client, request, may_learn),
+        Verdict::Unknown => {
+            client.waiting = None;
+            unknown(turn, client, request, may_learn)
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::{dispatch, Next};
 use crate::admit::{each_queued, Admitted};
-use crate::clients::Client;
+use crate::clients::{Client, Flow};
 use crate::command::{Act, Command, CommandTable, Route};
 use crate::dialect::resp::{monitor, Request};
 use crate::turn::Turn;
@@ -30,7 +30,8 @@ pub fn serve(turn: &mut Turn, client: &mut Client, table: &CommandTable, admitte
     let queued = if command.act == Act::Exec { queued(client) } else { Vec::new() };
     turn.is_refused = false;
     let next = dispatch(turn, client, admitted);
-    let is_taken = !matches!(next, Next::Hold | Next::Pause);
+    // who is held is served when there is room, and shown then
+    let is_taken = !matches!(next, Next::Hold | Next::Pause) && client.flow != Flow::Held;
     let is_done = !turn.is_refused || matches!(command.route, Route::Local | Route::Transaction);
     if !(is_new && is_taken && is_done && command.is_monitored) {
         return next;

@@ -21,6 +21,8 @@ pub enum Letter {
     Left { client: u64, is_passed_on: bool },
     /// What a client gets that waited.
     Answer(Answer),
+    /// This worker started anew: its clients have gone. What it writes from then on is of new ones.
+    Gone { worker: usize },
 }
 
 /// The end of a client's wait.

@@ -272,6 +272,7 @@ impl Turn {
         link.count_queued(0);
         self.accounts.settle(&mut link.accounted, 0);
         self.accounts.parked -= std::mem::take(&mut link.parked);
+        self.shared.workers[self.number].parked.set(self.accounts.parked as u64);
     }
 
     /// Count anew what a connection holds.

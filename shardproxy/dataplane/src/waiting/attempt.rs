@@ -12,7 +12,7 @@ use crate::exchange::{Asked, Entry, Owed};
 use crate::metrics::Class;
 use crate::model::NO_SHARD;
 use crate::place::{primary, Unplaced};
-use crate::shared::Paused;
+use crate::shared::{Entrant, Paused};
 use crate::turn::{Outcome, Turn};
 
 /// Different requests in one transaction where many ask for the same.
@@ -26,8 +26,14 @@ pub fn is_due(turn: &Turn) -> bool {
 pub fn next(turn: &mut Turn) -> bool {
     while turn.pubsub.left > 0 {
         if let Some(id) = turn.waits.again.pop_front() {
-            let is_free = turn.waits.waiters.get(id as usize).is_some_and(|w| w.attempt.is_none() && w.is_settled);
-            if is_free {
+            // another one may be in its place by now
+            let waiter = turn.waits.waiters.get(id as usize);
+            let Some(waiter) = waiter.filter(|w| w.attempt.is_none() && w.is_settled && w.is_in_no_order()) else {
+                continue;
+            };
+            if is_paused(turn, &waiter.entrant) {
+                turn.waits.stalled_again.push(id);
+            } else {
                 alone(turn, id, None);
             }
         } else if let Some((line, chosen)) = turn.waits.next_attempt() {
@@ -41,7 +47,7 @@ pub fn next(turn: &mut Turn) -> bool {
 
 /// A client has just come: ask for those of its keys for which nobody waits before it.
 pub fn first(turn: &mut Turn, id: u32) {
-    let Some(form) = turn.waits.waiters[id as usize].form else { return alone(turn, id, None) };
+    let Some(form) = turn.waits.waiters[id as usize].entrant.form else { return alone(turn, id, None) };
     let places = turn.waits.open_keys(id);
     if places.is_empty() {
         return watch_all(turn, id);
@@ -62,16 +68,16 @@ pub fn watch_all(turn: &mut Turn, id: u32) {
 /// Ask for one client, with all its keys or only some.
 fn alone(turn: &mut Turn, id: u32, places: Option<&[usize]>) {
     turn.spend(ATTEMPT);
-    let waiter = &turn.waits.waiters[id as usize];
+    let Entrant { request, form, .. } = &turn.waits.waiters[id as usize].entrant;
     let mut bytes = texts::MULTI_REQUEST.to_vec();
-    let ends = waiter.form.as_ref().map_or_else(Vec::new, |form| open_ends(&waiter.request, form));
-    match (places, &waiter.form) {
-        (Some(places), Some(form)) => bytes.extend_from_slice(&narrowed(&waiter.request, form, places)),
-        _ => bytes.extend_from_slice(&waiter.request),
+    let ends = form.as_ref().map_or_else(Vec::new, |form| open_ends(request, form));
+    match (places, form) {
+        (Some(places), Some(form)) => bytes.extend_from_slice(&narrowed(request, form, places)),
+        _ => bytes.extend_from_slice(request),
     }
-    if let Some(form) = waiter.form.as_ref().filter(|_| !ends.is_empty()) {
+    if let Some(form) = form.as_ref().filter(|_| !ends.is_empty()) {
         let mut parser = RequestParser::new();
-        let words = words(&waiter.request, &mut parser);
+        let words = words(request, &mut parser);
         for place in &ends {
             write::command(&mut bytes, &[b"XREVRANGE", words[form.first as usize + place], b"+", b"-", b"COUNT", b"1"]);
         }
@@ -83,19 +89,23 @@ fn alone(turn: &mut Turn, id: u32, places: Option<&[usize]>) {
     }
 }
 
+/// Whether CLIENT PAUSE holds what is asked for it.
+fn is_paused(turn: &Turn, entrant: &Entrant) -> bool {
+    match turn.paused(entrant.cluster) {
+        Paused::Nothing => false,
+        Paused::Writes => !entrant.is_read,
+        Paused::All => true,
+    }
+}
+
 /// Ask for the first in a line, or for many of those who all get the same, with the line's key alone.
 fn of_line(turn: &mut Turn, line: u32, chosen: Vec<u32>) {
-    let waits = &mut turn.waits;
-    let first = &waits.waiters[chosen[0] as usize];
-    let (cluster, is_read) = (first.cluster, first.is_read);
-    let is_held = match turn.paused.get(cluster).copied().unwrap_or_default() {
-        Paused::Nothing => false,
-        Paused::Writes => !is_read,
-        Paused::All => true,
-    };
-    if is_held {
-        return waits.stall(line);
+    let first = &turn.waits.waiters[chosen[0] as usize].entrant;
+    let is_read = first.is_read;
+    if is_paused(turn, first) {
+        return turn.waits.stall(line);
     }
+    let waits = &mut turn.waits;
     let key = waits.spots[waits.lines[line as usize].spot as usize].key.clone();
     let mut bytes = texts::MULTI_REQUEST.to_vec();
     let (mut asked, mut known, mut number) = (Vec::with_capacity(chosen.len()), HashMap::new(), 0);
@@ -103,9 +113,9 @@ fn of_line(turn: &mut Turn, line: u32, chosen: Vec<u32>) {
     let mut put_off = Vec::new();
     for id in chosen {
         let waiter = &waits.waiters[id as usize];
-        let Some(form) = &waiter.form else { continue };
+        let Some(form) = &waiter.entrant.form else { continue };
         let Some(place) = waiter.lines.iter().position(|&known| known == line) else { continue };
-        let request = narrowed(&waiter.request, form, &[place]);
+        let request = narrowed(&waiter.entrant.request, form, &[place]);
         if is_read {
             // who asks for the same is told the same
             if let Some(&element) = known.get(&request) {
@@ -137,9 +147,7 @@ fn of_line(turn: &mut Turn, line: u32, chosen: Vec<u32>) {
 
 /// Put a transaction of so many commands on the way to the primary.
 fn send(turn: &mut Turn, id: u32, owed: Owed, bytes: &[u8], commands: usize) -> Result<(), Vec<u8>> {
-    let waiter = &turn.waits.waiters[id as usize];
-    let (index, speech, slot) = (waiter.cluster, waiter.speech, waiter.slot);
-    let (is_read, is_write) = (waiter.is_read, waiter.is_write);
+    let &Entrant { cluster: index, speech, slot, is_read, is_write, .. } = &turn.waits.waiters[id as usize].entrant;
     let shard = turn.cluster(index).map_or(NO_SHARD, |cluster| cluster.shard_of(slot));
     if shard == NO_SHARD {
         return Err(texts::CLUSTERDOWN.to_vec());

@@ -11,8 +11,8 @@ use crate::turn::{Ending, Turn};
 /// Its wait is over: it is told so, soon.
 pub fn answer(turn: &mut Turn, id: u32, what: Told) {
     if let Some(waiter) = turn.waits.leave(id) {
-        let worker = waiter.claim.worker;
-        turn.waits.answers.push((worker, waiter.claim.settle(what)));
+        let claim = waiter.entrant.claim;
+        turn.waits.answers.push((claim.worker, claim.settle(what)));
     }
 }
 
@@ -95,7 +95,7 @@ pub fn finish(turn: &mut Turn, id: u32) {
     if waiter.ending == Some(Ending::Unblocked) {
         reply.extend_from_slice(texts::UNBLOCKED);
     } else {
-        write::null_array(&mut reply, waiter.speech.resp);
+        write::null_array(&mut reply, waiter.entrant.speech.resp);
     }
     answer(turn, id, Told::Reply(reply));
 }
@@ -127,15 +127,27 @@ pub fn leave(turn: &mut Turn, home: usize, cluster: usize, client: u64) {
 /// A client has gone that waited here, unless it has moved to another worker since.
 pub fn left(turn: &mut Turn, client: u64, is_passed_on: bool) {
     if let Some(id) = turn.waits.find(client) {
-        withdraw(turn, id); // nothing is taken for it any more
-        if let Some(waiter) = turn.waits.leave(id) {
-            waiter.claim.forget();
-        }
-        return;
+        return drop_out(turn, id);
     }
     if !is_passed_on {
         for other in (0..turn.shared.workers.len()).filter(|&other| other != turn.number) {
             turn.shared.post(other, Letter::Left { client, is_passed_on: true });
         }
+    }
+}
+
+/// A worker has lost its clients: those of them that wait here, too.
+pub fn lost_worker(turn: &mut Turn, worker: usize) {
+    let those = turn.waits.waiters.iter().filter(|(_, w)| usize::from(w.entrant.claim.worker) == worker);
+    for id in those.map(|(id, _)| id as u32).collect::<Vec<_>>() {
+        drop_out(turn, id);
+    }
+}
+
+/// Its client has gone: nothing is taken for it any more.
+fn drop_out(turn: &mut Turn, id: u32) {
+    withdraw(turn, id);
+    if let Some(waiter) = turn.waits.leave(id) {
+        waiter.entrant.claim.forget();
     }
 }

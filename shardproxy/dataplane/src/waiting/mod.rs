@@ -27,7 +27,7 @@ mod outcome;
 mod request;
 mod watch;
 
-pub use end::{deliver, leave, left, unblock};
+pub use end::{deliver, leave, left, lost_worker, unblock};
 pub use enter::{begin, enter};
 pub use watch::{connected, is_refused, lost, ping, receive_all, refresh};
 
@@ -67,9 +67,7 @@ pub fn work(turn: &mut Turn, clients: &mut Clients) {
 
 /// What only time tells.
 pub fn tick(turn: &mut Turn) {
-    for line in std::mem::take(&mut turn.waits.stalled) {
-        turn.waits.wake(line);
-    }
+    turn.waits.resume();
     watch::tick(turn);
     turn.waits.trim();
     turn.settle_waits();

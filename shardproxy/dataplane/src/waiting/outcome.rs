@@ -9,7 +9,7 @@ use crate::command::Kind;
 use crate::dialect::resp::reply::array_elements;
 use crate::dialect::texts;
 use crate::exchange::Owed;
-use crate::shared::{Entrant, Letter, Told};
+use crate::shared::{Letter, Told};
 use crate::turn::{Attempt, Outcome, Turn};
 
 /// What an engine without memory says to all that is asked within MULTI, be it to take something away.
@@ -36,17 +36,19 @@ pub fn settle(turn: &mut Turn, owed: &Owed, outcome: Outcome) {
     turn.waits.settle(&attempt);
 }
 
-/// The node has executed nothing. Who has just come is told why; the others did not ask now, and wait on.
+/// The node has executed nothing. Who has just come is told why; the others did not ask now, and wait on: at the node, where
+/// that serves nobody within MULTI.
 fn refused(turn: &mut Turn, attempt: &Attempt, reply: &[u8]) {
     for &(id, _) in &attempt.asked {
         let Some(waiter) = turn.waits.waiters.get(id as usize) else { continue };
-        if !waiter.is_settled && reply.starts_with(OUT_OF_MEMORY) {
-            let elsewhere = Told::Elsewhere(waiter.request.clone(), waiter.ends);
-            answer(turn, id, elsewhere);
-        } else if !waiter.is_settled {
+        let lacks_memory = reply.starts_with(OUT_OF_MEMORY);
+        if !waiter.is_settled && !lacks_memory {
             answer(turn, id, Told::Reply(reply.to_vec()));
         } else if waiter.ending.is_some() {
             finish(turn, id);
+        } else if lacks_memory {
+            let elsewhere = waiter.elsewhere();
+            answer(turn, id, elsewhere);
         } else {
             for line in waiter.lines.clone() {
                 turn.waits.stall(line);
@@ -67,15 +69,16 @@ fn settle_alone(turn: &mut Turn, attempt: &Attempt, elements: &[&[u8]]) {
     if !waits_on {
         return answer(turn, id, Told::Reply(reply.to_vec()));
     }
-    let Some(form) = waiter.form else {
-        let elsewhere = Told::Elsewhere(waiter.request.clone(), waiter.ends);
+    let Some(form) = waiter.entrant.form else {
+        let elsewhere = waiter.elsewhere();
         return answer(turn, id, elsewhere);
     };
     if attempt.lasts > 0 {
-        let places = open_ends(&waiter.request, &form);
+        let request = &waiter.entrant.request;
+        let places = open_ends(request, &form);
         let ids = elements[1..].iter().map(|reply| last_id(reply));
         let ends: Vec<(usize, Vec<u8>)> = places.into_iter().zip(ids).collect();
-        let request = with_ends(&waiter.request, &form, &ends);
+        let request = with_ends(request, &form, &ends);
         turn.waits.rewrite(id, request);
     }
     wait_on(turn, id);
@@ -87,14 +90,14 @@ fn wait_on(turn: &mut Turn, id: u32) {
     if waiter.ending.is_some() {
         return finish(turn, id);
     }
-    let (index, slot) = (waiter.cluster, waiter.slot);
+    let (index, slot) = (waiter.entrant.cluster, waiter.entrant.slot);
     let Some(cluster) = turn.cluster(index) else { return };
     if home_of(turn, index, cluster, slot) != turn.number {
         return move_home(turn, id);
     }
     let shard = cluster.shard_of(slot);
     if is_refused(turn, (index, shard)) {
-        let elsewhere = Told::Elsewhere(waiter.request.clone(), waiter.ends);
+        let elsewhere = waiter.elsewhere();
         return answer(turn, id, elsewhere);
     }
     if !waiter.is_settled {
@@ -105,19 +108,9 @@ fn wait_on(turn: &mut Turn, id: u32) {
 /// Another worker keeps the order of its keys from now on.
 pub fn move_home(turn: &mut Turn, id: u32) {
     let Some(waiter) = turn.waits.leave(id) else { return };
-    let Some(cluster) = turn.cluster(waiter.cluster) else { return };
-    let home = home_of(turn, waiter.cluster, cluster, waiter.slot);
-    let entrant = Entrant {
-        claim: waiter.claim,
-        cluster: waiter.cluster,
-        slot: waiter.slot,
-        speech: waiter.speech,
-        is_read: waiter.is_read,
-        is_write: waiter.is_write,
-        request: waiter.request,
-        form: waiter.form,
-        ends: waiter.ends,
-    };
+    let entrant = waiter.entrant;
+    let Some(cluster) = turn.cluster(entrant.cluster) else { return };
+    let home = home_of(turn, entrant.cluster, cluster, entrant.slot);
     turn.shared.post(home, Letter::Waits(Box::new(entrant)));
 }
 
@@ -133,7 +126,7 @@ fn settle_line(turn: &mut Turn, attempt: &Attempt, line: u32, elements: &[&[u8]]
     let was_ready = turn.waits.lines[line as usize].is_ready;
     for &(id, element) in &attempt.asked {
         let Some(&reply) = replies.get(usize::from(element)) else { continue };
-        let is_old = turn.waits.waiters.get(id as usize).is_some_and(|w| speaks_of_blocked(turn, w.cluster));
+        let is_old = turn.waits.waiters.get(id as usize).is_some_and(|w| speaks_of_blocked(turn, w.entrant.cluster));
         match judge(reply, kind, holds, is_old) {
             Verdict::Waits => wait_on(turn, id),
             Verdict::Gets(reply) => {
@@ -151,7 +144,8 @@ fn settle_line(turn: &mut Turn, attempt: &Attempt, line: u32, elements: &[&[u8]]
         has_gone |= holds && attempt.asked.len() < replies.len();
         known.is_ready = was_ready || has_gone;
         known.is_amiss = !holds && holder != b"+none\r\n";
-        known.learn(replies.len(), served, holds);
+        let bytes = replies.iter().map(|reply| reply.len()).sum();
+        known.learn((replies.len(), served), bytes, holds);
         if !known.queue.is_empty() {
             turn.waits.want_watched(spot);
         }

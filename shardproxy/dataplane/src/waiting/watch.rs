@@ -1,7 +1,6 @@
 //! The side of the nodes: on one connection to each shard the keys are asked for that somebody waits for, and what changes
 //! them is told.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,20 +26,18 @@ const UNSENT: usize = 256 * 1024;
 
 /// Ask for keys that are not watched, as far as this turn's steps reach.
 pub fn ask_some(turn: &mut Turn) {
-    let mut later = VecDeque::new();
     while turn.pubsub.left > 0 {
         let Some(spot) = turn.waits.asks.pop_front() else { break };
         let Some(known) = turn.waits.spots.get(spot as usize).filter(|s| s.watch == Watch::Wanted) else { continue };
         let (cluster, shard) = (known.cluster, known.shard);
         turn.spend(1);
         match open(turn, cluster, shard) {
-            Some(link) if turn.links[link].state != State::Ready => turn.waits.spots[spot as usize].watch = Watch::No,
-            Some(link) if turn.links[link].exchange.unsent().len() > UNSENT => later.push_back(spot),
+            Some(link) if turn.links[link].state != State::Ready => turn.waits.spots[spot as usize].unwatch(),
+            Some(link) if turn.links[link].exchange.unsent().len() > UNSENT => turn.waits.postponed.push(spot),
             Some(link) => ask(turn, link, spot),
-            None => turn.waits.spots[spot as usize].watch = Watch::No,
+            None => turn.waits.spots[spot as usize].unwatch(),
         }
     }
-    turn.waits.asks.append(&mut later);
 }
 
 fn ask(turn: &mut Turn, link: usize, spot: u32) {
@@ -97,6 +94,7 @@ fn open(turn: &mut Turn, cluster: usize, shard: u16) -> Option<usize> {
         watcher.link = Some(link);
         watcher.label = label;
         watcher.deaf_since = Some(now);
+        watcher.refused = None;
     }
     Some(link)
 }
@@ -135,12 +133,11 @@ pub fn lost(turn: &mut Turn, index: usize) {
         turn.remove_link(index);
     }
     for spot in spots_of(turn, cluster, shard) {
-        turn.waits.spots[spot as usize].watch = Watch::No;
+        turn.waits.spots[spot as usize].unwatch();
     }
     if refusal.is_some() {
         for id in settled_in(turn, cluster, Some(shard)) {
-            let waiter = &turn.waits.waiters[id as usize];
-            let elsewhere = Told::Elsewhere(waiter.request.clone(), waiter.ends);
+            let elsewhere = turn.waits.waiters[id as usize].elsewhere();
             answer(turn, id, elsewhere);
         }
     }
@@ -155,8 +152,8 @@ pub fn is_refused(turn: &Turn, (cluster, shard): (usize, u16)) -> bool {
 /// Clients that only wait, of a shard or of all.
 fn settled_in(turn: &Turn, cluster: usize, shard: Option<u16>) -> Vec<u32> {
     let Some(served) = turn.cluster(cluster) else { return Vec::new() };
-    let waiters = turn.waits.waiters.iter().filter(|(_, w)| w.cluster == cluster && w.attempt.is_none());
-    let those = waiters.filter(|(_, w)| shard.is_none_or(|shard| served.shard_of(w.slot) == shard));
+    let waiters = turn.waits.waiters.iter().filter(|(_, w)| w.entrant.cluster == cluster && w.attempt.is_none());
+    let those = waiters.filter(|(_, w)| shard.is_none_or(|shard| served.shard_of(w.entrant.slot) == shard));
     those.map(|(id, _)| id as u32).collect()
 }
 
@@ -195,9 +192,9 @@ fn invalidated(turn: &mut Turn, index: usize, frame: &[u8]) {
     };
     for spot in changed {
         let known = &mut turn.waits.spots[spot as usize];
+        known.is_routine = false; // whatever is asked for already is to show what has changed
         if known.watch == Watch::Yes {
-            known.watch = Watch::No;
-            known.is_routine = false;
+            known.unwatch();
             turn.waits.want_watched(spot);
         }
     }
@@ -217,6 +214,10 @@ fn answered(turn: &mut Turn, index: usize, reply: &[u8]) -> Result<(), String> {
     let Some(key) = ears.said.pop_front() else { return Err("the node sent a reply nobody asked for".into()) };
     link.patience.begin(now);
     let Some(key) = key else { return Ok(()) };
+    if reply.starts_with(b"-BUSY ") {
+        unanswered(turn, cluster, &key);
+        return Ok(());
+    }
     if reply[0] == b'-' {
         let text = String::from_utf8_lossy(&reply[1..]).trim_end().to_owned();
         ears.refusal = text.starts_with("NOPERM").then(|| text.clone());
@@ -242,6 +243,15 @@ fn answered(turn: &mut Turn, index: usize, reply: &[u8]) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Its node runs a script, and says so to everybody: the key is asked for again in a while.
+fn unanswered(turn: &mut Turn, cluster: usize, key: &[u8]) {
+    let Some(spot) = turn.waits.find_spot(cluster, key) else { return };
+    let known = &mut turn.waits.spots[spot as usize];
+    if known.watch == Watch::Asked {
+        known.unwatch();
+    }
 }
 
 /// The topology has changed: other primaries tell of their keys, and other workers may keep the order of some.
@@ -280,15 +290,16 @@ pub fn refresh(turn: &mut Turn, index: usize) {
         let shard = cluster.shard_of(known.slot);
         let is_heard = turn.waits.watchers.get(&(index, shard)).is_some_and(|watcher| watcher.link.is_some());
         if known.shard != shard || !is_heard {
-            (known.shard, known.watch) = (shard, Watch::No);
+            known.shard = shard;
+            known.unwatch();
         }
         turn.waits.want_watched(spot);
     }
     for id in settled_in(turn, index, None) {
         let waiter = &turn.waits.waiters[id as usize];
-        if home_of(turn, index, &cluster, waiter.slot) != turn.number {
+        if home_of(turn, index, &cluster, waiter.entrant.slot) != turn.number {
             move_home(turn, id);
-        } else if cluster.shard_of(waiter.slot) == NO_SHARD {
+        } else if cluster.shard_of(waiter.entrant.slot) == NO_SHARD {
             answer(turn, id, Told::Failure(texts::CLUSTERDOWN.to_vec()));
         }
     }
@@ -302,9 +313,10 @@ pub fn tick(turn: &mut Turn) {
         turn.waits.watchers.iter().filter(|(_, w)| w.deaf_since.is_some()).map(|(&of, _)| of).collect();
     for (index, shard) in deaf {
         let Some(cluster) = turn.cluster(index) else { continue };
-        let park = cluster.spec.timeouts.park;
+        let (park, name) = (cluster.spec.timeouts.park, &cluster.spec.name);
         let Some(watcher) = turn.waits.watchers.get(&(index, shard)).filter(|w| w.refused.is_none()) else { continue };
-        if watcher.deaf_since.is_none_or(|since| now.duration_since(since) <= park) {
+        let is_busy = turn.shared.metrics.is_spared(name, &watcher.label, turn.millis);
+        if is_busy || watcher.deaf_since.is_none_or(|since| now.duration_since(since) <= park) {
             continue;
         }
         let text = texts::failing_over(&turn.label(index, shard));

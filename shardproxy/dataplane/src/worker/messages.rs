@@ -82,6 +82,7 @@ impl Worker {
                 Letter::Waits(entrant) => waiting::enter(&mut self.turn, *entrant),
                 Letter::Left { client, is_passed_on } => waiting::left(&mut self.turn, client, is_passed_on),
                 Letter::Answer(answer) => waiting::deliver(&mut self.turn, &mut self.clients, answer),
+                Letter::Gone { worker } => waiting::lost_worker(&mut self.turn, worker),
             }
         }
     }

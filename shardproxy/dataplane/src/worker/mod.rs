@@ -214,6 +214,7 @@ impl Worker {
         if self.turn.now >= self.next_tick {
             self.tick();
             self.next_tick = self.turn.now + TICK;
+            self.hear_taps();
             self.flush(false);
         }
         if self.turn.pool.has_spent() {

@@ -88,6 +88,7 @@ impl Worker {
                 &gathered
             };
             link.metrics.bytes_in.add(n as u64);
+            link.metrics.stance.hear(turn.millis);
             link.hears(turn.now, gathered.is_empty());
             let was_greeting = matches!(link.state, State::Greeting(_));
             let delivery = if link.is_subscriber() && link.state == State::Ready {
@@ -260,8 +261,12 @@ impl Worker {
             }
         }
         let link = &turn.links[index];
-        if is_subscriber && link.exchange.unsent().is_empty() {
-            turn.pubsub.resume();
+        if listens && link.exchange.unsent().is_empty() {
+            if is_subscriber {
+                turn.pubsub.resume();
+            } else {
+                turn.waits.resume_asking();
+            }
         }
         turn.settle_link(index);
     }

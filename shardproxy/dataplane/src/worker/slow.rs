@@ -14,12 +14,8 @@ const LATE: Duration = Duration::from_millis(100);
 impl Worker {
     /// Tell how each node stands with this worker.
     pub(super) fn tell_standing(&mut self) {
-        let millis = self.turn.millis;
         for served in self.turn.clusters.iter_mut().flatten() {
             served.slow = self.turn.shared.slow.of(&served.cluster.spec.name);
-            for node in &served.nodes {
-                node.metrics.stance.note(node.metrics.bytes_in.get(), millis);
-            }
         }
         let mut found: Vec<(Arc<NodeMetrics>, Slow)> = Vec::new();
         for index in self.turn.links.iter().map(|(index, _)| index).collect::<Vec<_>>() {

@@ -27,7 +27,7 @@ fn engaged(slow: &'static str, gate: &Arc<Gate>) -> Engine {
 }
 
 fn with_timeouts(engine: &Engine, reply: f64, slow: f64) -> Proxy {
-    Proxy::with(2, 0, &Spec::shard(&[engine], Some(0)).timeouts(json!({"reply": reply, "slow": slow, "connect": 0.2})))
+    Proxy::with(2, 0, &Spec::shard(&[engine], Some(0)).timeouts(json!({"reply": reply, "slow": slow, "connect": 0.5})))
 }
 
 /// The command the engine is known to owe for so long.
@@ -68,6 +68,22 @@ fn what_may_take_long_is_told_with_its_client_until_it_is_answered() {
     assert!(proxy.plane.standing("test", &engine.address).heard.is_some());
 }
 
+/// A script that is sent later does not explain that it is silent: by then it was.
+#[test]
+fn a_node_was_not_heard_later_than_it_spoke() {
+    let engine = Engine::plain();
+    let proxy = with_timeouts(&engine, 5.0, 10.0);
+    let mut client = proxy.client();
+    for key in ["a", "b", "c"] {
+        assert_eq!(client.ask(&["GET", key]), value(key));
+        let answered = Instant::now();
+        until("workers have told how it stands", || answered.elapsed() > Duration::from_millis(230));
+        let silent_for = answered.elapsed().as_secs_f64();
+        let heard = proxy.plane.standing("test", &engine.address).heard.unwrap();
+        assert!((silent_for - 0.001..silent_for + 0.1).contains(&heard), "{heard} s ago, {silent_for} s silent");
+    }
+}
+
 #[test]
 fn a_transaction_counts_by_what_is_in_it() {
     let gate = Gate::closed();
@@ -101,7 +117,7 @@ fn what_took_long_before_may_again_but_for_what_is_quick_by_its_nature() {
 fn no_connection_is_given_up_while_its_node_is_busy() {
     let gate = Gate::closed();
     let engine = engaged("EVAL", &gate);
-    let proxy = with_timeouts(&engine, 0.2, 8.0);
+    let proxy = with_timeouts(&engine, 0.5, 8.0);
     let mut clients: Vec<_> = (0..4).map(|_| proxy.client()).collect();
     for client in &mut clients {
         assert_eq!(client.ask(&["SET", "key", "1"]), "+OK");
@@ -113,7 +129,7 @@ fn no_connection_is_given_up_while_its_node_is_busy() {
     }
     let mut late = proxy.client();
     late.send_all(&[&["WATCH", "key"], &["MULTI"], &["SET", "key", "3"], &["EXEC"]]);
-    assert_eq!(owed_for(&proxy, &engine, 1.0), "eval");
+    assert_eq!(owed_for(&proxy, &engine, 1.2), "eval");
     gate.open();
     for client in &mut clients {
         assert_eq!(client.reply(), "+OK");

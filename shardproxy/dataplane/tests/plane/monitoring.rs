@@ -165,6 +165,29 @@ fn a_command_that_waits_is_shown_when_it_comes_and_once() {
 }
 
 #[test]
+fn a_request_that_is_held_is_shown_when_it_is_served_and_once() {
+    let gate = Gate::closed();
+    let held = gate.clone();
+    let engine = Engine::scripted(move |_, _| Act::Serve.behind(&held));
+    let proxy = Proxy::start(&Spec::shard(&[&engine], Some(0)).limits(json!({"shard_queue": 1000})));
+    let mut monitor = monitor(&proxy);
+    let (mut first, mut second) = (proxy.client(), proxy.client());
+    let large = "x".repeat(1000);
+    first.send(&["SET", "a", &large]);
+    engine.wait_for(&["SET", "a", &large]);
+    assert_eq!(shown(&mut monitor), format!(r#""SET" "a" "{large}""#));
+    second.send(&["SET", "b", "1"]);
+    until("it is held", || proxy.statistic("/held") == 1);
+    assert_eq!(proxy.client().ask(&["PING"]), "+PONG");
+    assert_eq!(shown(&mut monitor), r#""PING""#);
+    gate.open();
+    assert_eq!([first.reply(), second.reply()], ["+OK", "+OK"]);
+    assert_eq!(shown(&mut monitor), r#""SET" "b" "1""#);
+    assert_eq!(second.ask(&["PING"]), "+PONG");
+    assert_eq!(shown(&mut monitor), r#""PING""#);
+}
+
+#[test]
 fn other_clusters_are_not_heard() {
     let (engine, other) = (Engine::plain(), Engine::plain());
     let mut proxy = Proxy::start(&Spec::shard(&[&engine], Some(0)));

@@ -39,6 +39,14 @@ pub struct Spot {
     pub lines: Vec<u32>,
 }
 
+impl Spot {
+    /// Nothing is heard of it from now on, and nobody is asked: whatever is told next is news.
+    pub const fn unwatch(&mut self) {
+        self.watch = Watch::No;
+        self.is_routine = false;
+    }
+}
+
 /// What is waited for in a key.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Wish {
@@ -69,6 +77,8 @@ pub struct Line {
 
 /// How many are asked for at once where the others are not to get what one gets, at most.
 pub const WIDEST: usize = 64;
+/// What those asked for may get together for more of them to be asked for the next time: it is all in one reply.
+pub const MODEST: usize = 32 * 1024;
 /// And where everyone is to get it.
 pub const CROWD: usize = 512;
 
@@ -135,8 +145,9 @@ impl Line {
         chosen
     }
 
-    /// Of so many asked for so many got something; `may_have_more`: the key still holds something of the kind.
-    pub fn learn(&mut self, asked: usize, served: usize, may_have_more: bool) {
+    /// Of so many asked for so many got something, of so many bytes; `may_have_more`: the key still holds something of the
+    /// kind.
+    pub fn learn(&mut self, (asked, served): (usize, usize), bytes: usize, may_have_more: bool) {
         if std::mem::take(&mut self.begins_anew) {
             self.next = 0;
             self.is_ready = true;
@@ -145,7 +156,9 @@ impl Line {
             return;
         }
         if served == asked && may_have_more {
-            self.width = (self.width * 2).min(WIDEST);
+            if bytes < MODEST {
+                self.width = (self.width * 2).min(WIDEST);
+            }
             self.is_ready = true;
         } else {
             self.width = 1;
@@ -157,5 +170,26 @@ impl Line {
         let is_within = !self.wish.kind.is_taken() && (self.attempt.is_some() || self.next > 0);
         self.begins_anew |= is_within;
         self.is_ready = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_are_asked_for_at_once_while_all_get_something_and_not_too_much() {
+        let mut line = Line::new(0, Wish { db: 0, kind: Kind::List, group: None });
+        let mut widths = Vec::new();
+        for (served, bytes) in [(1, 10), (2, MODEST - 1), (4, MODEST), (4, MODEST - 1), (8, 10), (15, 10), (1, MODEST)]
+        {
+            line.learn((line.width, served), bytes, true);
+            widths.push(line.width);
+        }
+        assert_eq!(widths, [2, 4, 4, 8, 16, 1, 1]);
+        (0..10).for_each(|_| line.learn((line.width, line.width), 10, true));
+        assert_eq!(line.width, WIDEST);
+        line.learn((WIDEST, WIDEST), 10, false);
+        assert_eq!(line.width, 1);
     }
 }

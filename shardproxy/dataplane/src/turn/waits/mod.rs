@@ -35,6 +35,10 @@ pub struct Waits {
     pub asks: VecDeque<u32>,
     /// Lines that are tried again with the next tick.
     pub stalled: Vec<u32>,
+    /// And clients.
+    pub stalled_again: Vec<u32>,
+    /// Spots that are to be asked for when a connection has sent what it has to say.
+    pub postponed: Vec<u32>,
     /// What came of attempts, to be seen to in this turn.
     pub results: Vec<(Owed, Outcome)>,
     /// What clients get whose wait is over, each with its worker.
@@ -76,28 +80,10 @@ impl Waits {
         slots: &[u16],
         now: Instant,
     ) -> u32 {
-        let Entrant { claim, cluster, slot, speech, is_read, is_write, request, form, ends } = entrant;
         self.tickets += 1;
-        let client = claim.client;
-        let waiter = Waiter {
-            claim,
-            cluster,
-            slot,
-            speech,
-            is_read,
-            is_write,
-            request,
-            form,
-            ends,
-            ticket: self.tickets,
-            lines: Box::default(),
-            attempt: None,
-            is_missed: false,
-            is_settled: false,
-            ending: None,
-        };
-        self.bytes += waiter.request.len();
-        let id = self.waiters.insert(waiter) as u32;
+        let (client, cluster, ends) = (entrant.claim.client, entrant.cluster, entrant.ends);
+        self.bytes += entrant.request.len();
+        let id = self.waiters.insert(Waiter::new(entrant, self.tickets)) as u32;
         self.clients.insert(client, id);
         if let Some(ends) = ends {
             self.due.insert((ends, id));
@@ -151,9 +137,9 @@ impl Waits {
     /// It waits no more. Whoever is first now in one of its lines may have something.
     pub fn leave(&mut self, id: u32) -> Option<Waiter> {
         let waiter = self.waiters.try_remove(id as usize)?;
-        self.bytes -= waiter.request.len();
-        self.clients.remove(&waiter.claim.client);
-        if let Some(ends) = waiter.ends {
+        self.bytes -= waiter.entrant.request.len();
+        self.clients.remove(&waiter.entrant.claim.client);
+        if let Some(ends) = waiter.entrant.ends {
             self.due.remove(&(ends, id));
         }
         for &line in &waiter.lines {
@@ -215,7 +201,7 @@ impl Waits {
             let chosen = known.choose(|id| {
                 let waiter = &mut waiters[id as usize];
                 waiter.is_missed |= waiter.attempt.is_some();
-                waiter.attempt.is_none().then_some(waiter.speech)
+                waiter.attempt.is_none().then_some(waiter.entrant.speech)
             });
             if !chosen.is_empty() {
                 return Some((line, chosen));
@@ -240,6 +226,19 @@ impl Waits {
         }
     }
 
+    /// What was put off until this tick is due.
+    pub fn resume(&mut self) {
+        for line in std::mem::take(&mut self.stalled) {
+            self.wake(line);
+        }
+        self.again.extend(self.stalled_again.drain(..));
+    }
+
+    /// A connection that keys are asked for on has room.
+    pub fn resume_asking(&mut self) {
+        self.asks.extend(self.postponed.drain(..));
+    }
+
     /// The keys, by their places, with which a client is asked for that has just come: those nobody waits for before it.
     pub fn open_keys(&self, id: u32) -> Vec<usize> {
         let Some(waiter) = self.waiters.get(id as usize) else { return Vec::new() };
@@ -259,7 +258,7 @@ impl Waits {
             let waiter = &mut self.waiters[id as usize];
             waiter.attempt = Some(attempt);
             waiter.is_missed = false;
-            waiter.claim.is_doubtful = !waiter.is_read;
+            waiter.entrant.claim.is_doubtful = !waiter.entrant.is_read;
         }
         if let Some(line) = line {
             self.lines[line as usize].attempt = Some(attempt);
@@ -277,7 +276,7 @@ impl Waits {
             let waiter = self.waiters.get_mut(id as usize).filter(|waiter| waiter.attempt == Some(number));
             waiter.is_some_and(|waiter| {
                 waiter.attempt = None;
-                waiter.claim.is_doubtful = false;
+                waiter.entrant.claim.is_doubtful = false;
                 true
             })
         });
@@ -291,7 +290,7 @@ impl Waits {
     pub fn settle(&mut self, attempt: &Attempt) {
         for &(id, _) in &attempt.asked {
             let Some(waiter) = self.waiters.get_mut(id as usize) else { continue };
-            if std::mem::take(&mut waiter.is_missed) && waiter.form.is_some_and(|form| !form.kind.is_taken()) {
+            if std::mem::take(&mut waiter.is_missed) && waiter.is_in_no_order() {
                 self.again.push_back(id);
             }
             for line in waiter.lines.clone() {
@@ -321,8 +320,8 @@ impl Waits {
     /// A client's request as it is from now on.
     pub fn rewrite(&mut self, id: u32, request: Box<[u8]>) {
         if let Some(waiter) = self.waiters.get_mut(id as usize) {
-            self.bytes = self.bytes + request.len() - waiter.request.len();
-            waiter.request = request;
+            self.bytes = self.bytes + request.len() - waiter.entrant.request.len();
+            waiter.entrant.request = request;
         }
     }
 

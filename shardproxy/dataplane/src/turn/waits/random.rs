@@ -68,7 +68,7 @@ impl World {
                 let id = self.waits.waiters.iter().nth(*at).map(|(id, _)| id as u32);
                 if let Some(waiter) = id.and_then(|id| self.waits.leave(id)) {
                     self.keys.remove(&waiter.ticket);
-                    waiter.claim.forget();
+                    waiter.entrant.claim.forget();
                 }
             }
             Step::Push(key, count) => {
@@ -148,14 +148,14 @@ impl World {
         let there: Vec<u32> = attempt.asked.iter().map(|&(id, _)| id).filter(|id| served.contains(id)).collect();
         for &id in &there {
             if let Some(waiter) = self.waits.leave(id) {
-                waiter.claim.settle(Told::Cut);
+                waiter.entrant.claim.settle(Told::Cut);
             }
         }
         if let Some(line) = asked.line {
             let holds = self.waits.lines.contains(line as usize) && self.elements[self.key_of(line)] > 0;
             if let Some(known) = self.waits.lines.get_mut(line as usize) {
                 known.is_ready = was_ready == Some(true) || holds && attempt.asked.len() < asked.clients.len();
-                known.learn(asked.clients.len(), there.len(), holds);
+                known.learn((asked.clients.len(), there.len()), 0, holds);
             }
         }
         self.waits.settle(&attempt);
@@ -176,7 +176,7 @@ proptest! {
             prop_assert!(keys.iter().all(|&key| world.elements[key] == 0), "{:?} of {keys:?}", world.elements);
         }
         while let Some(id) = world.waits.waiters.iter().next().map(|(id, _)| id as u32) {
-            world.waits.leave(id).unwrap().claim.forget();
+            world.waits.leave(id).unwrap().entrant.claim.forget();
         }
         prop_assert!(world.waits.lines.is_empty() && world.waits.spots.is_empty());
         prop_assert_eq!(world.waits.bytes, 0);

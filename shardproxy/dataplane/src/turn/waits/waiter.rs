@@ -2,21 +2,11 @@
 
 use std::time::Instant;
 
-use crate::command::Form;
-use crate::model::Speech;
-use crate::shared::Claim;
+use crate::shared::{Entrant, Told};
 
 /// A client that waits.
 pub struct Waiter {
-    pub claim: Claim,
-    pub cluster: usize,
-    pub slot: u16,
-    pub speech: Speech,
-    pub is_read: bool,
-    pub is_write: bool,
-    pub request: Box<[u8]>,
-    pub form: Option<Form>,
-    pub ends: Option<Instant>,
+    pub entrant: Entrant,
     /// When it came, among all others.
     pub(super) ticket: u64,
     /// The lines it stands in, one for each key.
@@ -29,6 +19,30 @@ pub struct Waiter {
     pub is_settled: bool,
     /// Its wait is over as soon as what is asked for it now brings nothing.
     pub ending: Option<Ending>,
+}
+
+impl Waiter {
+    pub fn new(entrant: Entrant, ticket: u64) -> Self {
+        Self {
+            entrant,
+            ticket,
+            lines: Box::default(),
+            attempt: None,
+            is_missed: false,
+            is_settled: false,
+            ending: None,
+        }
+    }
+
+    /// Whether it may be asked for out of its turn: what it gets is taken from nobody.
+    pub fn is_in_no_order(&self) -> bool {
+        self.entrant.form.is_some_and(|form| !form.kind.is_taken())
+    }
+
+    /// It goes on at an engine, on a connection of its own.
+    pub fn elsewhere(&self) -> Told {
+        Told::Elsewhere(self.entrant.request.clone(), self.entrant.ends)
+    }
 }
 
 /// Why a wait ends though nothing came.
