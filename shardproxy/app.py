@@ -146,7 +146,7 @@ class App:
         events = EventLog(store.journal)
         self._inputs = Inputs(Board(), self._boards.health, store, self._links, fencer, events, controls)
         self._errands = Errands()
-        self._traffic = AllTraffic(dataplane, self._errands)
+        self._traffic = AllTraffic(dataplane, self._errands, table)
         self._supervisor = Supervisor(
             self._follower.clusters,
             self._inputs,

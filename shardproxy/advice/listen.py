@@ -25,6 +25,7 @@ CHUNK = 1 << 18  # bytes; where so many wait at once the server is faster than w
 LINE = 1 << 20  # bytes of a line that are kept
 CONNECT = 5.0  # seconds
 LEARNED = 2048  # commands of modules
+ADDRESS = "--app is redis://[user:password@]host[:port] or unix:///path; in a password / is %2F, @ %40"
 
 
 class ListenError(Exception):
@@ -41,16 +42,16 @@ class Target:
     @classmethod
     def parse(cls, text: str) -> Target:
         """Read redis://[user:password@]host[:port] or unix:///path; raise ListenError."""
-        url = urlsplit(text)
         try:
+            url = urlsplit(text)
             if url.scheme == "redis" and url.hostname:
                 address = Address(url.hostname, url.port or 6379)
             elif url.scheme == "unix" and url.path:
                 address = Address.parse(f"unix:{url.path}")
             else:
-                raise ListenError("--app is redis://[user:password@]host[:port] or unix:///path")
-        except ValueError as error:
-            raise ListenError(f"--app: {error}") from None  # it may quote a password
+                raise ListenError(ADDRESS)
+        except ValueError:
+            raise ListenError(ADDRESS) from None  # what it says may quote a password
         password = unquote(url.password) if url.password else None
         return cls(address, Credentials(password, unquote(url.username or "") or None) if password else None)
 
@@ -82,28 +83,28 @@ async def listen(target: Target, seconds: float, ear: Ear) -> None:
     requests = ([("AUTH", *login)] if login else []) + [("MONITOR",)]
     async with trio.SocketStream(trio.socket.from_stdlib_socket(sock)) as stream:
         with trio.move_on_after(seconds):
-            await stream.send_all(b"".join(encode(*request) for request in requests))
-            await _read(stream, len(requests), ear)
+            with contextlib.suppress(trio.BrokenResourceError):
+                await stream.send_all(b"".join(encode(*request) for request in requests))
+                await _read(stream, len(requests), ear)
             raise ListenError(f"{target.address} closed the connection")
 
 
 async def _read(stream: trio.SocketStream, greetings: int, ear: Ear) -> None:
     """Until the other side closes; of a line that is too long only the beginning is kept."""
     rest = b""
-    with contextlib.suppress(trio.BrokenResourceError):
-        while data := await stream.receive_some(CHUNK):
-            *lines, rest = (rest + data).split(b"\n")
-            while lines and greetings > 0:
-                greetings -= 1
-                if (line := lines.pop(0)).startswith(b"-"):
-                    raise ListenError(f"the server says: {line[1:].decode(errors='replace').strip()}")
-            if len(data) == CHUNK and lines:
-                ear.skip(len(lines))
-            else:
-                for line in lines:
-                    ear.take(line)
-            if len(rest) > LINE:
-                rest = rest[: LINE + 1]
+    while data := await stream.receive_some(CHUNK):
+        *lines, rest = (rest + data).split(b"\n")
+        while lines and greetings > 0:
+            greetings -= 1
+            if (line := lines.pop(0)).startswith(b"-"):
+                raise ListenError(f"the server says: {line[1:].decode(errors='replace').strip()}")
+        if len(data) == CHUNK and lines:
+            ear.skip(len(lines))
+        else:
+            for line in lines:
+                ear.take(line)
+        if len(rest) > LINE:
+            rest = rest[: LINE + 1]
 
 
 async def table_of(target: Target, table: Table) -> Table:

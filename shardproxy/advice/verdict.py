@@ -18,7 +18,7 @@ from shardproxy.dataplane._native import Placer
 SLOTS = 16384
 CROSSSLOT = "CROSSSLOT Keys in request don't hash to the same slot"
 CONNECTIONS = 10_000  # whose transactions are remembered; the one that was silent longest is forgotten
-QUEUED = 1000  # commands of a transaction that are looked at
+QUEUED = 1000  # commands of a transaction that are looked at, and keys that are watched for it
 SCRIPTS = frozenset({"eval", "eval_ro", "evalsha", "evalsha_ro", "fcall", "fcall_ro"})
 # What an engine executes within a transaction though it has no keys, and what is about the client itself.
 IN_MULTI = frozenset({"ping", "echo", "time", "unwatch", "publish", "spublish"})
@@ -121,7 +121,8 @@ class Judge:
                 if len(connection.queued) < QUEUED:
                     connection.queued.append(seen.args)
             case "watch":
-                connection.watched += seen.args[1 : QUEUED + 1]
+                keys = dict.fromkeys((*connection.watched, *seen.args[1 : QUEUED + 1]))
+                connection.watched = list(keys)[:QUEUED]
                 if not self.is_one_slot(connection.watched):
                     yield Finding(Kind.CROSSES, "WATCH", tuple(connection.watched), CROSSSLOT, can_cure=True)
                     connection.watched = []

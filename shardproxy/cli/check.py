@@ -22,7 +22,7 @@ NODES_ARE_ASKED = (
     "clients that ask the nodes for the layout, as ElastiCache's for Java does, need mode: proxy:"
     " memcached does not know it"
 )
-ASK_TIMEOUT = 2.0  # seconds for all nodes
+ASK_TIMEOUT = 5.0  # seconds for a node
 
 
 def check(
@@ -133,7 +133,7 @@ def _grown(config: Config, records: Records) -> Iterator[str]:
     """Warn of clusters that had one shard when they were last served, and are stricter with more."""
     for name, cluster in config.clusters.items():
         served = [key for key in records if key.cluster == name]
-        if isinstance(cluster, RedisCluster) and len(served) == 1 and not cluster.is_relaxed:
+        if isinstance(cluster, RedisCluster) and len(served) == 1 < len(cluster.shards):
             yield f"{name} had one shard, and may have been one Redis to its clients: {GROWN_TEXT}"
 
 
@@ -142,6 +142,7 @@ def _why_unfit(config: Config) -> str | None:
     import trio
 
     from shardproxy.commands.table import Table
+    from shardproxy.nodes import LinkTimeouts
     from shardproxy.topology.modes import addresses_of, why_foreign
     from shardproxy.topology.settings import SettingsError, settings_read
 
@@ -150,7 +151,7 @@ def _why_unfit(config: Config) -> str | None:
     except SettingsError as error:
         return str(error)
     asked = {name: (of, list(addresses_of(of, name))) for name, of in settings.items()}
-    return trio.run(why_foreign, asked, ASK_TIMEOUT)
+    return trio.run(why_foreign, asked, LinkTimeouts(ASK_TIMEOUT, ASK_TIMEOUT))
 
 
 def _summary(config: Config) -> Iterator[tuple[str, ...]]:

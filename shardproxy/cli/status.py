@@ -90,7 +90,7 @@ def complaints(cluster: dict[str, Any]) -> list[str]:
 
 def why_text(node: dict[str, Any]) -> str:
     """What it is if it is not up, and why; of one that is silent also what it may be busy with."""
-    busy, state, reason = node["busy"], node["state"], node["reason"]
+    busy, state, reason = node.get("busy"), node["state"], node["reason"]  # an older proxy does not tell
     why = reason if reason.startswith(state) else f"{state}: {reason}"
     if not busy or state == "busy":
         return str(why)

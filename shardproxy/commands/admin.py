@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import cast
 
 from shardproxy.commands.call import Call, CommandError, Handler
-from shardproxy.commands.joins import LONG, all_alike, everywhere
+from shardproxy.commands.joins import all_alike, everywhere
 from shardproxy.commands.shards import ask_all, ask_every, ask_nodes, ask_shard, pass_any
 from shardproxy.commands.table import lower
 from shardproxy.model import Shard
@@ -40,13 +40,13 @@ async def debug(call: Call) -> Reply:
         return await _digest(call)
     if sub == "digest-value":
         return [await _digest_value(call, key) for key in call.args[2:]]
-    return all_alike(await ask_every(call, *call.args, resp=call.resp, timeout=LONG))
+    return all_alike(await ask_every(call, *call.args, resp=call.resp))
 
 
 async def _digest(call: Call) -> Reply:
     """A data set's digest is its keys' digests XORed, so the shards' are too."""
     digest = 0
-    for answer in await ask_all(call, *call.args, timeout=LONG):
+    for answer in await ask_all(call, *call.args):
         digest ^= int(cast("bytes", answer.reply), 16)
     return Simple(f"{digest:040x}")
 
@@ -88,7 +88,7 @@ async def every_node(call: Call) -> Reply:
 async def config_resetstat(call: Call) -> Reply:
     """What INFO shows counts anew, the nodes' counters and those of the proxy."""
     reply = await every_node(call)
-    call.counters.begin(call.topology.cluster, call.statistics)
+    call.counters.begin(call.topology.cluster, call.count())
     return reply
 
 
@@ -108,5 +108,5 @@ HANDLERS: Mapping[str, Handler] = {
     "module|unload": every_node,
     "pfdebug": pfdebug,
     "restore-asking": restore_asking,
-    "save": everywhere(all_alike, timeout=LONG),
+    "save": everywhere(all_alike),
 }

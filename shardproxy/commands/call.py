@@ -71,6 +71,7 @@ class Settings:
     commands: Commands = field(default_factory=Commands)
     clients: int = 0  # that may be connected; 0 = as many as want to
     park: float = 3.0  # seconds to wait for a shard without a primary
+    slow: float = 10.0  # seconds for the reply to what may take long, where nothing shorter is said
     is_strict: bool = False  # one shard is what several are
     databases: int = DATABASES  # of one shard that is not
 
@@ -131,9 +132,8 @@ class Call:
         """Whether this endpoint only reads, from replicas."""
         return self.offload.endpoint == EndpointKind.READER.value
 
-    @property
-    def statistics(self) -> ClusterStatistics | None:
-        """What the data plane counts of the cluster now."""
+    def count(self) -> ClusterStatistics | None:
+        """Have the data plane add up what all workers have counted of the cluster."""
         return self.dataplane.statistics().clusters.get(self.topology.cluster)
 
     def slot_of(self, key: bytes) -> int:

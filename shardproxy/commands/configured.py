@@ -24,6 +24,7 @@ def settings_now(clusters: Mapping[str, Configured], cluster: str) -> Settings:
         config.commands,
         config.limits.clients,
         config.timeouts.park,
+        config.failover.busy_limit,
         is_strict=config.slots is SlotRule.STRICT,
         databases=config.databases or DATABASES,
     )

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import trio
 
+from shardproxy.commands.table import Command, Table
 from shardproxy.dataplane import DataPlane
 from shardproxy.model import Address
 from shardproxy.model.health import Busy, Standing, standing_of_all
@@ -20,7 +21,18 @@ class Errands:
     def __init__(self) -> None:
         self._under_way: dict[tuple[str, Address], dict[int, Busy]] = {}
         self._heard: dict[tuple[str, Address], float] = {}
+        self._slow: dict[str, frozenset[str]] = {}  # names by cluster
         self._numbers = itertools.count()
+
+    def expect_slow(self, cluster: str, commands: Iterable[str]) -> None:
+        """These took long lately there, and may again; no others did."""
+        self._slow[cluster] = frozenset(commands)
+
+    def may_be_slow(self, cluster: str, command: Command) -> bool:
+        """By its nature, or as of late. One that is quick by its nature was held up."""
+        if command.is_slow:
+            return True
+        return "fast" not in command.flags and command.name in self._slow.get(cluster, ())
 
     @contextmanager
     def under_way(self, cluster: str, node: Address, command: str, client_id: int) -> Iterator[None]:
@@ -49,6 +61,7 @@ class AllTraffic:
 
     dataplane: DataPlane
     errands: Errands
+    table: Table  # no engine teaches us subcommands, so the one we start with has all
 
     def standing(self, cluster: str, node: Address) -> Standing:
         return standing_of_all((self.dataplane.standing(cluster, node), self.errands.standing(cluster, node)))
@@ -57,4 +70,9 @@ class AllTraffic:
         self.dataplane.spare(cluster, node, seconds)
 
     def expect_slow(self, cluster: str, commands: Iterable[str]) -> None:
-        self.dataplane.expect_slow(cluster, commands)
+        names = frozenset(commands)
+        self.dataplane.expect_slow(cluster, names)
+        self.errands.expect_slow(cluster, names)
+
+    def is_command(self, name: str) -> bool:
+        return self.table.get(name) is not None

@@ -18,6 +18,7 @@ from shardproxy.commands.info_commands import calls_correct, times_correct
 from shardproxy.commands.info_merge import Section, info_read, info_write, sections_merge
 from shardproxy.commands.shards import Answer, ask_all, ask_every
 from shardproxy.commands.table import lower
+from shardproxy.dataplane.statistics import ClusterStatistics
 from shardproxy.model import Address
 from shardproxy.wire.reply import Reply, Verbatim
 
@@ -65,7 +66,8 @@ def _as_proxy(call: Call, sections: dict[str, Section]) -> None:
     here = Address.parse(call.offload.local_address)
     is_cluster = call.plays_cluster and not call.is_relaxed
     identity = hashlib.sha1(f"{call.topology.cluster} {here}".encode(), usedforsecurity=False).hexdigest()
-    counts = call.counters.counted(call.topology.cluster, call.statistics)
+    statistics = call.count()
+    counts = call.counters.counted(call.topology.cluster, statistics)
     if call.is_reader and "replication" in sections:
         sections["replication"] = Section(
             "Replication", {**_as_replica(call), **sections["replication"].fields}
@@ -79,7 +81,7 @@ def _as_proxy(call: Call, sections: dict[str, Section]) -> None:
             "executable": "",
             "config_file": "",
         },
-        "clients": _clients(call, sections),
+        "clients": _clients(call, statistics),
         "stats": _stats(call, counts),
         "replication": {"role": "slave" if call.is_reader else "master", "master_replid": identity},
         "cluster": {"cluster_enabled": str(int(is_cluster))},
@@ -98,9 +100,8 @@ def _as_proxy(call: Call, sections: dict[str, Section]) -> None:
             del fields[name]
 
 
-def _clients(call: Call, sections: Mapping[str, Section]) -> dict[str, str]:
+def _clients(call: Call, statistics: ClusterStatistics | None) -> dict[str, str]:
     """The proxy's own: a node's are the proxy's connections."""
-    statistics = call.statistics
     if statistics is None:
         return {}
     blocked = statistics.blocked + call.followers.count(call.topology.cluster)

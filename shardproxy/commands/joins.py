@@ -11,23 +11,21 @@ from shardproxy.wire.reply import Raw, Reply, Verbatim
 
 Join: TypeAlias = Callable[[Sequence[Answer]], Reply]
 
-LONG = 55.0  # seconds for what takes an engine as long as it has keys; less than a command has in all
 
-
-def everywhere(join: Join, *, timeout: float | None = None) -> Handler:
+def everywhere(join: Join) -> Handler:
     """The handler of a command that all shards run and whose replies are joined so."""
 
     async def handler(call: Call) -> Reply:
-        return join(await ask_every(call, *call.args, resp=call.resp, timeout=timeout))
+        return join(await ask_every(call, *call.args, resp=call.resp))
 
     return handler
 
 
-def everywhere_to_read(join: Join, *, timeout: float | None = None) -> Handler:
+def everywhere_to_read(join: Join) -> Handler:
     """The same, of a command that a replica answers as well: on the reader endpoint one does."""
 
     async def handler(call: Call) -> Reply:
-        return join(await ask_every_to_read(call, *call.args, resp=call.resp, timeout=timeout))
+        return join(await ask_every_to_read(call, *call.args, resp=call.resp))
 
     return handler
 
@@ -43,11 +41,6 @@ def all_alike(answers: Sequence[Answer]) -> Reply:
     Where only some have executed it, an error says how many, and why the others have not.
     """
     return Raw(_executed(answers)[0].raw)
-
-
-def all_reset(answers: Sequence[Answer]) -> Reply:
-    """The sum of what each has changed; an error as of all_alike."""
-    return sum(cast("int", answer.reply) for answer in _executed(answers))
 
 
 def concatenated(answers: Sequence[Answer]) -> Reply:

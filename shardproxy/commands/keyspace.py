@@ -8,14 +8,7 @@ from collections.abc import Mapping
 from typing import cast
 
 from shardproxy.commands.call import Call, CommandError, Handler
-from shardproxy.commands.joins import (
-    LONG,
-    all_alike,
-    concatenated,
-    everywhere,
-    everywhere_to_read,
-    total,
-)
+from shardproxy.commands.joins import all_alike, concatenated, everywhere, everywhere_to_read, total
 from shardproxy.commands.shards import ask_every_to_read, ask_to_read
 from shardproxy.wire.reply import Raw, Reply
 
@@ -78,9 +71,9 @@ async def randomkey(call: Call) -> Reply:
 
 HANDLERS: Mapping[str, Handler] = {
     "dbsize": everywhere_to_read(total),
-    "flushall": everywhere(all_alike, timeout=LONG),
-    "flushdb": everywhere(all_alike, timeout=LONG),
-    "keys": everywhere_to_read(concatenated, timeout=LONG),
+    "flushall": everywhere(all_alike),
+    "flushdb": everywhere(all_alike),
+    "keys": everywhere_to_read(concatenated),
     "randomkey": randomkey,
     "scan": scan,
 }

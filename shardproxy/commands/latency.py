@@ -8,9 +8,9 @@ from itertools import accumulate
 from typing import cast
 
 from shardproxy.commands.call import Call, Handler
-from shardproxy.commands.joins import everywhere, texts
+from shardproxy.commands.joins import all_alike, everywhere, texts
 from shardproxy.commands.own import is_own
-from shardproxy.commands.shards import Answer, ask_all
+from shardproxy.commands.shards import Answer, ask_all, ask_every
 from shardproxy.commands.table import lower
 from shardproxy.wire.reply import Reply
 
@@ -37,10 +37,10 @@ async def latency_history(call: Call) -> Reply:
 
 
 async def latency_reset(call: Call) -> Reply:
-    """How many events some shard had."""
+    """How many events some shard had; an error where only some have reset theirs."""
     latest = await ask_all(call, "LATENCY", "LATEST")
     known = {row[0] for answer in latest for row in cast("list[list[bytes]]", answer.reply)}
-    await ask_all(call, *call.args)
+    all_alike(await ask_every(call, *call.args))
     return len(known & set(call.args[2:]) if len(call.args) > 2 else known)
 
 

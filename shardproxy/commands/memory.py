@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import cast
 
 from shardproxy.commands.call import Call, Handler
-from shardproxy.commands.joins import LONG, all_alike, everywhere, texts
+from shardproxy.commands.joins import all_alike, everywhere, texts
 from shardproxy.commands.shards import ask_all
 from shardproxy.wire.reply import Reply
 
@@ -40,6 +40,6 @@ def _join(values: Sequence[Reply]) -> Reply:
 HANDLERS: Mapping[str, Handler] = {
     "memory|doctor": everywhere(texts),
     "memory|malloc-stats": everywhere(texts),
-    "memory|purge": everywhere(all_alike, timeout=LONG),
+    "memory|purge": everywhere(all_alike),
     "memory|stats": memory_stats,
 }

@@ -13,7 +13,7 @@ from typing import cast
 import trio
 
 from shardproxy.commands.call import Call, CommandError, Handler, text
-from shardproxy.commands.joins import LONG, all_alike, one_succeeded
+from shardproxy.commands.joins import all_alike, one_succeeded
 from shardproxy.commands.shards import (
     Answer,
     ask_all,
@@ -40,7 +40,7 @@ async def script_load(call: Call) -> Reply:
 
 
 async def script_flush(call: Call) -> Reply:
-    reply = all_alike(await _at_all_nodes(call, timeout=LONG))
+    reply = all_alike(await _at_all_nodes(call))
     call.scripts.forget_all(call.topology.cluster)
     return reply
 
@@ -68,12 +68,12 @@ def _body_of(call: Call, digest: bytes) -> bytes | None:
     return call.scripts.get(cluster, text(digest).lower()) or call.dataplane.script(cluster, digest)
 
 
-async def _at_all_nodes(call: Call, timeout: float | None = None) -> list[Answer]:
+async def _at_all_nodes(call: Call) -> list[Answer]:
     """The primaries' answers. Replicas are told too, for the scripts they run, but nobody depends on it."""
     answers: list[Answer] = []
 
     async def ask_primaries() -> None:
-        answers.extend(await ask_every(call, *call.args, timeout=timeout))
+        answers.extend(await ask_every(call, *call.args))
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(ask_primaries)
@@ -148,7 +148,7 @@ async def function_delete(call: Call) -> Reply:
 
 
 async def function_flush(call: Call) -> Reply:
-    answers = await ask_every(call, *call.args, resp=call.resp, timeout=LONG)
+    answers = await ask_every(call, *call.args, resp=call.resp)
     if any(answer.is_ok for answer in answers):
         call.libraries.forget_all(call.topology.cluster)
     return all_alike(answers)

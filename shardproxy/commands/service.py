@@ -33,7 +33,7 @@ from shardproxy.model.replication import ShardKey
 from shardproxy.nodes import NodeError, NodeFailure, NodeLinks
 from shardproxy.wire.reply import Failure, Reply, reply_encode
 
-DEADLINE = 60.0  # seconds for a command; requests to nodes have shorter ones of their own
+DEADLINE = 60.0  # seconds for a command, beside what a slow one may take; requests to nodes have less
 PATIENT_PER_CLUSTER = 4096  # clients that wait for no more than time and replicas; more are refused
 RUNNING_PER_CLUSTER = 64  # at once; a cluster whose nodes hang must not hold up another's commands
 MAX_ARGUMENTS = 1 << 16  # of what is answered here; a million would take all other clients' time
@@ -131,10 +131,11 @@ class _Service:
         """Answer one offload, or have it routed again."""
         try:
             with scope:
-                with trio.move_on_after(DEADLINE) as deadline:
+                seconds = DEADLINE + self.settings_of(offload.cluster).slow
+                with trio.move_on_after(seconds) as deadline:
                     await self._serve(offload)
                 if deadline.cancelled_caught:
-                    self._answer(offload, Failure(f"ERR no answer within {DEADLINE:g} s"))
+                    self._answer(offload, Failure(f"ERR no answer within {seconds:g} s"))
         finally:
             self.scopes.pop(offload.token, None)
             waiting.release_on_behalf_of(offload)

@@ -76,14 +76,13 @@ async def ask_shard(
 async def _request(
     call: Call, address: Address, args: Sequence[Argument], resp: int, timeout: float | None
 ) -> Received:
-    """Send one request to a node; whoever watches it knows meanwhile that it may be busy with that."""
-    command = call.table.find(call.args)
+    """Send one request to a node; one that may take long has longer, and whoever watches the node knows."""
+    command, cluster = call.table.find(call.args), call.topology.cluster
     with contextlib.ExitStack() as stack:
-        if command is not None and command.is_slow:
-            errand = call.errands.under_way(
-                call.topology.cluster, address, command.name, call.offload.client_id
-            )
+        if command is not None and call.errands.may_be_slow(cluster, command):
+            errand = call.errands.under_way(cluster, address, command.name, call.offload.client_id)
             stack.enter_context(errand)
+            timeout = call.settings.slow if timeout is None else timeout
         return await call.nodes.request_raw(address, *args, resp=resp, db=call.db, timeout=timeout)
 
 

@@ -115,13 +115,13 @@ async def _lead(inputs: Inputs, settings: FailoverSettings, leadership: Leadersh
             shared.at_once.total_tokens = max(settings.at_once, len(inputs.setups) // LARGE)
             for key in set(tended) - set(inputs.setups):
                 tended.pop(key).cancel()
-            for key in inputs.setups:
+            for key, setup in inputs.setups.items():
                 if key not in tended:
                     tended[key] = trio.CancelScope()
-                    nursery.start_soon(_tend_within, tended[key], shared, key)
+                    nursery.start_soon(_tend_within, tended[key], shared, setup)
             seen = await inputs.setups.wait_changed(seen)
 
 
-async def _tend_within(scope: trio.CancelScope, shared: Shared, key: ShardKey) -> None:
+async def _tend_within(scope: trio.CancelScope, shared: Shared, setup: ShardSetup) -> None:
     with scope:
-        await tend(shared, key)
+        await tend(shared, setup)

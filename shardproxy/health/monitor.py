@@ -10,7 +10,8 @@ and when time alone may change a verdict.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -23,7 +24,7 @@ from shardproxy.health.probe import Asker, Depth, Link
 from shardproxy.health.prober import Prober
 from shardproxy.health.settings import HealthSettings
 from shardproxy.health.shard import News, ShardHealth
-from shardproxy.health.slow import SlowCommands
+from shardproxy.health.slow import SlowCall, SlowCommands
 from shardproxy.health.statistics import HealthStatistics
 from shardproxy.health.tilt import Tilt, tilt_counted, tilt_stalled
 from shardproxy.health.traffic import NoTraffic, Traffic
@@ -233,9 +234,11 @@ class _Monitor:
         self._boards.statistics.questions += 1
 
     def observe(self, key: NodeKey, shard: ShardHealth, result: ProbeResult) -> None:
-        """Take a result, and judge what it may change."""
-        if result.slow:
-            self._note_slow(key, result)
+        """Take a result, and judge what it may change; a node that left meanwhile is nobody's."""
+        if self._shards.get(key[0]) is not shard or key[1] not in shard.histories:
+            return
+        if result.is_surveyed:
+            self._note_slow(key[0].cluster, result.slow)
         match shard.observe(key[1], result):
             case News.MAYBE:
                 self._judge(key[0])
@@ -244,16 +247,16 @@ class _Monitor:
                 if (max_staleness := self._bounds.get(key[0])) is not None:
                     self._boards.reads.show(key[0], shard.readable(max_staleness, result.at))
 
-    def _note_slow(self, key: NodeKey, result: ProbeResult) -> None:
-        cluster = key[0].cluster
-        known = self._slow.get(cluster, SlowCommands())
-        run_id = result.server.run_id if result.server is not None else ""
+    def _note_slow(self, cluster: str, calls: Sequence[SlowCall]) -> None:
+        """Tell what is new, and first whatever there is: it may not be what a monitor before us told."""
+        known = self._slow.get(cluster)
+        before = known or SlowCommands()
         limit = LONG * self._settings.down_after
-        noted = self._slow[cluster] = known.noted(key, run_id, result.slow, limit, trio.current_time())
-        if noted.names != known.names:
+        noted = self._slow[cluster] = before.noted(calls, limit, time.time(), self._traffic.is_command)
+        if known is None or noted.names != before.names:
             self._traffic.expect_slow(cluster, noted.names)
-            commands = sorted({name.partition("|")[0] for name in noted.names})
-            log.info("commands that take long", cluster=cluster, commands=commands)
+        if noted.names != before.names:
+            log.info("commands that take long", cluster=cluster, commands=sorted(noted.names))
 
     def _judge(self, key: ShardKey) -> None:
         """Renew a shard's verdicts and show what is new."""

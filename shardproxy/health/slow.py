@@ -6,8 +6,8 @@ only: an argument may be a key.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 
 from shardproxy.wire.reply import Reply
 
@@ -19,11 +19,15 @@ MAX_NAMES = 64  # of a cluster
 
 @dataclass(frozen=True, slots=True)
 class SlowCall:
-    """An entry of the log: its number, its seconds, and what the command table may call it."""
+    """An entry of the log: when it began by the node's clock, its seconds, and its command.
 
-    number: int
+    With its first argument, which may as well be a key, the name is perhaps a subcommand's.
+    """
+
+    at: float
     seconds: float
-    names: tuple[str, ...]
+    name: str
+    sub_name: str | None = None
 
 
 def read_slow(log: Reply) -> tuple[SlowCall, ...]:
@@ -31,41 +35,42 @@ def read_slow(log: Reply) -> tuple[SlowCall, ...]:
     found = []
     for entry in log if isinstance(log, list) else ():
         match entry:
-            case [int() as number, int(), int() as micros, [bytes() as name, *more], *_]:
-                found.append(SlowCall(number, micros / 1e6, _names(name, more)))
+            case [int(), int() as at, int() as micros, [bytes() as name, *more], *_] if _is_name(name):
+                word = name.lower().decode()
+                sub = more[0] if more and isinstance(more[0], bytes) and _is_name(more[0]) else None
+                sub_name = f"{word}|{sub.lower().decode()}" if sub is not None else None
+                found.append(SlowCall(at, micros / 1e6, word, sub_name))
     return tuple(found)
 
 
-def _names(name: bytes, more: list[Reply]) -> tuple[str, ...]:
-    """With its first argument it may be a subcommand."""
-    first = more[0] if more and isinstance(more[0], bytes) else b""
-    words = [word.lower().decode() for word in (name, first) if word.isascii() and 0 < len(word) <= MAX_NAME]
-    return (words[0], "|".join(words)) if len(words) == 2 else tuple(words)
+def _is_name(word: bytes) -> bool:
+    return word.isascii() and 0 < len(word) <= MAX_NAME
 
 
 @dataclass(frozen=True, slots=True)
 class SlowCommands:
-    """What took long lately in one cluster. Times are trio's."""
+    """What took long lately in one cluster. Times are the wall clock's, as the nodes' logs have them."""
 
     until: Mapping[str, float] = field(default_factory=dict)  # by name: when it is forgotten
-    seen: Mapping[tuple[object, str], int] = field(default_factory=dict)  # newest number by node and run_id
 
     @property
     def names(self) -> frozenset[str]:
         return frozenset(self.until)
 
     def noted(
-        self, node: object, run_id: str, calls: Iterable[SlowCall], limit: float, now: float
+        self, calls: Iterable[SlowCall], limit: float, now: float, is_command: Callable[[str], bool]
     ) -> SlowCommands:
-        """Add those of a node's log that were not there before and took so many seconds."""
-        seen = self.seen.get((node, run_id), -1)
-        new = [call for call in calls if call.number > seen]
-        until = {name: at for name, at in self.until.items() if at > now}
-        for call in new:
+        """Add those of a node's log that took so many seconds, and forget what did so long ago.
+
+        A log tells the same again until it is full. A clock that is ahead of ours does not make it last.
+        """
+        until = dict(self.until)
+        for call in calls:
             if call.seconds >= limit:
-                until |= dict.fromkeys(call.names, now + REMEMBERED)
-        if len(until) > MAX_NAMES:
-            until = dict(sorted(until.items(), key=lambda item: -item[1])[:MAX_NAMES])
-        others = {key: number for key, number in self.seen.items() if key[0] != node}
-        newest = max((call.number for call in new), default=seen)
-        return replace(self, until=until, seen={**others, (node, run_id): newest})
+                names = [call.name]
+                if call.sub_name is not None and is_command(call.sub_name):
+                    names.append(call.sub_name)
+                ends = min(call.at, now) + REMEMBERED
+                until |= {name: max(ends, until.get(name, ends)) for name in names}
+        kept = sorted(((name, at) for name, at in until.items() if at > now), key=lambda item: -item[1])
+        return SlowCommands(dict(kept[:MAX_NAMES]))

@@ -21,6 +21,9 @@ class Traffic(Protocol):
     def expect_slow(self, cluster: str, commands: Iterable[str]) -> None:
         """These commands took long lately, and may again; no others did."""
 
+    def is_command(self, name: str) -> bool:
+        """Whether there is a command, or subcommand, of that full name."""
+
 
 class NoTraffic:
     """Nobody sends anything."""
@@ -31,3 +34,6 @@ class NoTraffic:
     def spare(self, cluster: str, node: Address, seconds: float) -> None: ...
 
     def expect_slow(self, cluster: str, commands: Iterable[str]) -> None: ...
+
+    def is_command(self, name: str) -> bool:
+        return False

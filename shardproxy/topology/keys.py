@@ -9,9 +9,10 @@ import trio
 from shardproxy.failover.setup import ShardSetup
 from shardproxy.model import Address
 from shardproxy.model.replication import ShardKey
-from shardproxy.nodes import Credentials, NodeError, NodeFailure, NodeLink
+from shardproxy.nodes import NodeError, NodeFailure, NodeLink
 from shardproxy.store.record import ShardRecord
 from shardproxy.topology.assign import Records
+from shardproxy.topology.logins import credentials_of
 from shardproxy.topology.project import shard_setups
 from shardproxy.topology.reload import Clusters
 from shardproxy.topology.taking import keys_text, moved_text, shards_moved, slots_taken, taken_text
@@ -27,8 +28,7 @@ async def why_not_served(wanted: Clusters, records: Records) -> str | None:
     setups = [setup for name, settings in wanted.items() for setup in shard_setups(name, settings, records)]
 
     async def count(key: ShardKey, address: Address) -> int | None:
-        given = wanted[key.cluster].credentials
-        credentials = Credentials(given.password, given.username) if given is not None else None
+        credentials = credentials_of(wanted[key.cluster])
         return await keys_count(NodeLink(address, credentials=lambda: credentials))
 
     return await why_not_reload(setups, records, count)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from shardproxy.dataplane.spec import ClusterSettings
 from shardproxy.model import Address, Topology
 from shardproxy.nodes import Credentials
 from shardproxy.topology.project import Configured
@@ -29,5 +30,10 @@ class Logins:
 
     def _of_cluster(self, name: str) -> Credentials | None:
         configured = self._clusters.get(name)
-        given = configured.settings.credentials if configured is not None else None
-        return Credentials(given.password, given.username) if given is not None else None
+        return credentials_of(configured.settings) if configured is not None else None
+
+
+def credentials_of(settings: ClusterSettings) -> Credentials | None:
+    """What the nodes of a cluster want to hear, where they want anything."""
+    given = settings.credentials
+    return Credentials(given.password, given.username) if given is not None else None

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import trio
 
 from shardproxy.dataplane.spec import ClusterSettings
 from shardproxy.model import Address
-from shardproxy.nodes import Credentials, NodeError, NodeFailure, NodeLink
+from shardproxy.nodes import LinkTimeouts, NodeError, NodeFailure, NodeLink
+from shardproxy.nodes.link import DEFAULT_TIMEOUTS
 from shardproxy.topology.assign import Records
+from shardproxy.topology.logins import credentials_of
 from shardproxy.topology.project import foreign_text, shard_setups
 from shardproxy.topology.reload import Clusters
 from shardproxy.wire.info import InfoError, read_fields, read_server
@@ -25,24 +28,30 @@ async def why_not_fit(wanted: Clusters, records: Records) -> str | None:
         for name, settings in wanted.items()
         for setups in [shard_setups(name, settings, records)]
     }
-    return await why_foreign({name: (wanted[name], nodes) for name, nodes in asked.items() if nodes})
+    new = {name: (wanted[name], nodes) for name, nodes in asked.items() if nodes}
+    return await why_foreign(new, within=ASK_TIMEOUT)
 
 
 async def why_foreign(
-    asked: dict[str, tuple[ClusterSettings, list[Address]]], timeout: float = ASK_TIMEOUT
+    asked: dict[str, tuple[ClusterSettings, list[Address]]],
+    timeouts: LinkTimeouts = DEFAULT_TIMEOUTS,
+    *,
+    within: float = math.inf,
 ) -> str | None:
-    """Say which of these nodes, by cluster, run in cluster mode, and what to do; None if none says so."""
+    """Say which of these nodes, by cluster, run in cluster mode, and what to do; None if none says so.
+
+    Each has its link's timeouts, and all together have `within` seconds.
+    """
     found: dict[str, list[Address]] = {name: [] for name in asked}
     limiter = trio.CapacityLimiter(AT_ONCE)
 
     async def ask(name: str, settings: ClusterSettings, node: Address) -> None:
-        given = settings.credentials
-        credentials = Credentials(given.password, given.username) if given is not None else None
+        credentials = credentials_of(settings)
         async with limiter:
-            if await is_clustered(NodeLink(node, credentials=lambda: credentials)):
+            if await is_clustered(NodeLink(node, credentials=lambda: credentials, timeouts=timeouts)):
                 found[name].append(node)
 
-    with trio.move_on_after(timeout):
+    with trio.move_on_after(within):
         async with trio.open_nursery() as nursery:
             for name, (settings, nodes) in asked.items():
                 for node in nodes:

@@ -168,7 +168,7 @@ async def run_always(what: str, service: Callable[[], Awaitable[None]]) -> None:
     while True:
         try:
             await service()
-        except Exception as error:  # a bug
+        except* Exception as error:  # a bug, maybe beside a cancellation
             log.error("crashed, begins anew", what=what, exc_info=error)
             await trio.sleep(RESTART_PAUSE)
 

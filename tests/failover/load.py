@@ -19,9 +19,11 @@ from redis.crc import key_slot
 from redis.retry import Retry
 
 from shardproxy.model import Address
+from tests.fixtures.proxy import wait_until
 
 WRITERS, READERS = 8, 4
 RATE = 600  # commands per second of all together
+MORE = 200  # writes: half a second of them
 TIMEOUT = 10.0  # seconds, an application's own
 
 
@@ -51,6 +53,14 @@ class Ledger:
 
     def longest_from(self, moment: float) -> float:
         return max((w.ended - w.began for w in self.writes if w.ended >= moment), default=0.0)
+
+    def wait_more(self, count: int = MORE) -> None:
+        """Wait until so many more writes were acknowledged: all has gone well for a while."""
+        wanted = self._done() + count
+        wait_until(lambda: self._done() >= wanted, f"{count} more writes", timeout=20.0)
+
+    def _done(self) -> int:
+        return sum(write.error is None for write in tuple(self.writes))
 
     def check(self, client: redis.Redis) -> list[str]:
         """What is wrong with the data: lost, duplicate, out of order, or there although it was refused."""

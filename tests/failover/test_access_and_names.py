@@ -13,8 +13,6 @@ from tests.failover.load import connect, load
 from tests.failover.site import OpenSite, Site
 from tests.fixtures.proxy import wait_until
 
-SETTLE = 0.5  # seconds of load before and after
-
 PASSWORD = "asked-of-everybody"
 PROXY_PASSWORD = "asked-of-the-proxy"
 REPLICA_PASSWORD = "asked-of-replicas"
@@ -114,11 +112,11 @@ def site(request: pytest.FixtureRequest, site_with: OpenSite) -> Site:
 def test_a_killed_primary_is_replaced(site: Site) -> None:
     primary = site.primary()
     with load(site.proxy.address(), 0, 1) as ledger:
-        time.sleep(SETTLE)
+        ledger.wait_more()
         killed = time.monotonic()
         primary.kill()
         wait_until(lambda: ledger.first_after(killed) is not None, site.proxy.log, timeout=15.0)
-        time.sleep(SETTLE)
+        ledger.wait_more()
     assert set(ledger.errors) <= {"write INDOUBT"}
     assert (took := ledger.first_after(killed)) is not None
     assert took < 5.0
@@ -133,9 +131,9 @@ def test_a_killed_primary_is_replaced(site: Site) -> None:
 def test_a_switchover_is_not_noticed(site: Site) -> None:
     before = site.primary()
     with load(site.proxy.address(), 0, 1) as ledger:
-        time.sleep(SETTLE)
+        ledger.wait_more()
         assert site.post("/api/switchover", shard=0) is None
-        time.sleep(SETTLE)
+        ledger.wait_more()
     assert ledger.errors == {}
     assert ledger.check(connect(site.proxy.address())) == [], site.proxy.log()
     assert site.primary() is not before

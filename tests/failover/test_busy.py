@@ -16,7 +16,6 @@ from tests.failover.site import OpenSite, Site
 from tests.failover.test_faults import accident_over, assert_sound, errors_but, states
 from tests.fixtures.proxy import wait_until
 
-SETTLE = 0.5  # seconds of load before and after
 PATIENCE = 40.0  # seconds, a client's own
 WAIT = """
     local function now() local t = redis.call('TIME') return t[1] * 1000000 + t[2] end
@@ -24,6 +23,12 @@ WAIT = """
     repeat until now() >= till
 """
 SPIN = WAIT + "return redis.call('SET', KEYS[1], 'done')"
+FILL = """
+    for n = 1, ARGV[2] do
+        if ARGV[1] == 'Z' then redis.call('ZADD', KEYS[1], n, n)
+        else redis.call('SADD', KEYS[1], 'm' .. n) end
+    end
+"""
 NAME = "reports"  # of the client with the slow command
 
 
@@ -84,7 +89,7 @@ def test_nobody_fails_over_for_a_script_of_three_seconds(site_with: OpenSite, re
     site = site_with(1, replicas)
     primary, client = site.primary(), client_of(site)
     with load(site.proxy.address(), 0, 1) as ledger:
-        time.sleep(SETTLE)
+        ledger.wait_more()
         slow = Slow(lambda: client.eval(SPIN, 1, "{t0}:secret", 3))
         wait_until(lambda: states(site)[str(primary.address)] == "busy", "status says that it is busy")
         status = next(n for n in site.status()["nodes"] if n["role"] == "primary")
@@ -93,7 +98,7 @@ def test_nobody_fails_over_for_a_script_of_three_seconds(site_with: OpenSite, re
         ]
         assert slow.wait() == b"OK"
         wait_until(lambda: states(site)[str(primary.address)] == "up", "it is well again")
-        time.sleep(SETTLE)
+        ledger.wait_more()
     assert_only_waited(site, ledger, primary)
     assert slow.took < PATIENCE
     assert client.get("{t0}:secret") == b"done", "what the script wrote is there"
@@ -151,13 +156,32 @@ def test_nobody_fails_over_for_a_sort(site_with: OpenSite, replicas: int) -> Non
     for _ in range(150):
         client.rpush("{t0}:list", *[numbers.randrange(10**9) for _ in range(10_000)])
     with load(site.proxy.address(), 0, 1) as ledger:
-        time.sleep(SETTLE)
+        ledger.wait_more()
         slow = Slow(lambda: client.sort("{t0}:list", alpha=True, start=0, num=1))
         (first,) = slow.wait()
-        time.sleep(SETTLE)
+        ledger.wait_more()
     assert_only_waited(site, ledger, primary)
     assert int(first) >= 0
     assert slow.took > 1.0, "or the test shows nothing: give it a longer list"
+
+
+@pytest.mark.parametrize(("command", "count"), [("SUNIONSTORE", 40), ("ZUNIONSTORE", 120)])
+def test_nobody_fails_over_for_a_large_union(site_with: OpenSite, command: str, count: int) -> None:
+    site = site_with(1, 1, failover={"slow_after": "30s"})
+    primary, client = site.primary(), client_of(site)
+    client.eval(FILL, 1, "{t0}:all", command[0], 100_000)
+    words = (command, "{t0}:union", *((count,) if command[0] == "Z" else ()), *("{t0}:all",) * count)
+    with load(site.proxy.address(), 0, 1) as ledger:
+        ledger.wait_more()
+        slow = Slow(lambda: client.execute_command(*words))
+        wait_until(lambda: busy_with(site) is not None or slow.is_over, "status knows")
+        known = busy_with(site)
+        assert slow.wait() == 100_000
+        ledger.wait_more()
+    assert slow.took > 1.5, "or the test shows nothing: give it more to unite"
+    assert known is not None
+    assert known["command"] == command.lower()
+    assert_only_waited(site, ledger, primary)
 
 
 def test_what_a_transaction_or_an_operator_sends_counts_too(site_with: OpenSite) -> None:
@@ -174,7 +198,7 @@ def test_what_a_transaction_or_an_operator_sends_counts_too(site_with: OpenSite)
         slow = Slow(lambda: client.execute_command("DEBUG", "SLEEP", 2.5))
         wait_until(lambda: (busy_with(site) or {}).get("command") == "debug", "status knows", timeout=2.0)
         assert slow.wait() == b"OK"
-        time.sleep(SETTLE)
+        ledger.wait_more()
     assert_only_waited(site, ledger, primary)
 
 
@@ -190,12 +214,12 @@ def test_what_took_long_before_is_expected_to_again(site_with: OpenSite) -> None
     wait_until(lambda: states(site)[str(primary.address)] == "up", "it is well again")
     assert site.post("/api/resume") is None
     with load(site.proxy.address(), 0, 1) as ledger:
-        time.sleep(SETTLE)
+        ledger.wait_more()
         slow = Slow(lambda: client.copy("{t0}:set", "{t0}:copy", replace=True))
         wait_until(lambda: busy_with(site) is not None or slow.is_over, "status knows")
         known = busy_with(site)
         slow.wait()
-        time.sleep(SETTLE)
+        ledger.wait_more()
     assert slow.took > 0.4, "or the test shows nothing: give it a larger set"
     assert known is not None
     assert known["command"] == "copy"
@@ -206,13 +230,13 @@ def test_a_primary_that_is_killed_while_it_is_busy_is_replaced_at_once(site_with
     site = site_with(1, 1)
     primary, client = site.primary(), client_of(site)
     with load(site.proxy.address(), 0, 1) as ledger:
-        time.sleep(SETTLE)
+        ledger.wait_more()
         slow = Slow(lambda: client.eval(SPIN, 1, "k", 30))
         wait_until(lambda: states(site)[str(primary.address)] == "busy", "it is busy")
         killed = time.monotonic()
         primary.kill()
         assert accident_over(site, ledger, killed) < 5.0
-        time.sleep(SETTLE)
+        ledger.wait_more()
     assert "INDOUBT" in str(slow.wait())
     assert errors_but(ledger, "write INDOUBT") == {}
     assert_sound(site, ledger)
@@ -223,13 +247,13 @@ def test_a_primary_that_hangs_although_it_may_be_busy_is_replaced_later(site_wit
     site = site_with(1, 1, failover={"slow_after": "3s"})
     primary, client = site.primary(), client_of(site)
     with load(site.proxy.address(), 0, 1) as ledger:
-        time.sleep(SETTLE)
+        ledger.wait_more()
         slow = Slow(lambda: client.eval(SPIN, 1, "k", 30))
         wait_until(lambda: busy_with(site) is not None, "it is busy")
         hung = time.monotonic()
         primary.freeze()
         took = accident_over(site, ledger, hung)
-        time.sleep(SETTLE)
+        ledger.wait_more()
     primary.kill()
     assert "INDOUBT" in str(slow.wait())
     assert errors_but(ledger, "write INDOUBT") == {}

@@ -15,8 +15,6 @@ from tests.failover.load import Ledger, connect, load, tag_of
 from tests.failover.site import OpenSite, Site
 from tests.fixtures.proxy import wait_until
 
-SETTLE = 0.5  # seconds of load before and after
-
 
 def accident_over(site: Site, ledger: Ledger, since: float) -> float:
     """Wait until a write that began after the accident was acknowledged; how long that took."""
@@ -39,11 +37,11 @@ def test_a_killed_primary_is_replaced(site_with: OpenSite, wait: int) -> None:
     site = site_with(2, 1 + wait, writes={"wait": wait})
     primary = site.primary()
     with load(site.proxy.address(), 0, 2) as ledger, load(site.proxy.address(), 1, 2) as other:
-        time.sleep(SETTLE)
+        ledger.wait_more()
         killed = time.monotonic()
         primary.kill()
         assert accident_over(site, ledger, killed) < 5.0
-        time.sleep(SETTLE)
+        ledger.wait_more()
     assert errors_but(ledger, "write INDOUBT") == {}
     assert other.errors == {}
     assert_sound(site, ledger)
@@ -59,12 +57,12 @@ def test_an_empty_primary_that_is_back_at_once_does_not_wipe_its_replica(site_wi
     site = site_with(1, 1)
     primary = site.primary()
     with load(site.proxy.address(), 0, 1) as ledger:
-        time.sleep(SETTLE)
+        ledger.wait_more()
         killed = time.monotonic()
         primary.kill()
         primary.start()  # empty
         assert accident_over(site, ledger, killed) < 5.0
-        time.sleep(SETTLE)
+        ledger.wait_more()
     assert errors_but(ledger, "write INDOUBT") == {}
     site.wait_whole()
     assert_sound(site, ledger)
@@ -75,13 +73,13 @@ def test_a_frozen_primary_is_replaced_and_never_believed_again(site_with: OpenSi
     site = site_with(1, 1)
     primary = site.primary()
     with load(site.proxy.address(), 0, 1) as ledger:
-        time.sleep(SETTLE)
+        ledger.wait_more()
         frozen = time.monotonic()
         primary.freeze()
         assert accident_over(site, ledger, frozen) < 8.0
-        time.sleep(SETTLE)
+        ledger.wait_more()
         primary.thaw()
-        time.sleep(SETTLE)
+        ledger.wait_more()
     assert errors_but(ledger, "write INDOUBT") == {}
     site.wait_whole()
     assert_sound(site, ledger)
@@ -92,10 +90,10 @@ def test_a_replica_that_dies_is_not_read_from(site_with: OpenSite) -> None:
     site = site_with(1, 2, reads={"from": "replica"})
     replica = site.replicas()[0]
     with load(site.proxy.address(), 0, 1) as ledger:
-        time.sleep(SETTLE)
+        ledger.wait_more()
         replica.kill()
         wait_until(lambda: not is_readable(site, replica), "reads leave it")
-        time.sleep(SETTLE)
+        ledger.wait_more()
         replica.start()
         wait_until(lambda: is_readable(site, replica), "reads come back")
     assert ledger.errors == {}
@@ -219,7 +217,7 @@ def test_a_hanging_shard_does_not_hold_up_another(site_with: OpenSite) -> None:
 def test_switchovers_are_not_noticed(site_with: OpenSite) -> None:
     site = site_with(1, 1)
     with load(site.proxy.address(), 0, 1) as ledger:
-        time.sleep(SETTLE)
+        ledger.wait_more()
         for _ in range(5):
             before = site.primary()
             assert site.post("/api/switchover", shard=0) is None

@@ -16,7 +16,6 @@ from tests.failover.site import Site, open_site
 from tests.failover.test_busy import SPIN, Slow, client_of
 from tests.fixtures.proxy import wait_until
 
-SETTLE = 0.5  # seconds of load before and after
 WHY_NOT = why_no_network()
 
 pytestmark = pytest.mark.skipif(WHY_NOT is not None, reason=WHY_NOT or "")
@@ -51,15 +50,15 @@ def test_a_primary_cut_from_all_is_replaced_and_its_late_replies_count_for_nothi
     site, places = networked(1, 2, writes={"wait": 1})
     primary = site.primary()
     with load(site.proxy.address(), 0, 1) as ledger:
-        time.sleep(SETTLE)
+        ledger.wait_more()
         places.cut_from_all(primary, site.replicas())
         began = time.monotonic()
         wait_until(lambda: ledger.first_after(began) is not None, "writes go on", timeout=15.0)
         assert site.primary() is not primary
-        time.sleep(SETTLE)
+        ledger.wait_more()
         places.mend()
         site.wait_whole()
-        time.sleep(SETTLE)
+        ledger.wait_more()
     assert {kind for kind in ledger.errors if kind != "write INDOUBT"} == set()
     assert site.primary() is not primary, "it came back as a replica"
     assert site.count("FailoverComplete") == 1
@@ -71,13 +70,13 @@ def test_a_busy_primary_that_is_cut_off_is_not_waited_for(networked: OpenNetwork
     site, places = networked(1, 1, failover={"slow_after": "60s"})
     primary = site.primary()
     with load(site.proxy.address(), 0, 1) as ledger:
-        time.sleep(SETTLE)
+        ledger.wait_more()
         slow = Slow(lambda: client_of(site).eval(SPIN, 1, "k", 20))
         wait_until(lambda: states(site)[str(primary.address)] == "busy", "it is busy")
         places.cut_from_all(primary, site.replicas())
         began = time.monotonic()
         wait_until(lambda: ledger.first_after(began) is not None, "writes go on", timeout=15.0)
-        time.sleep(SETTLE)
+        ledger.wait_more()
         places.mend()
     assert "INDOUBT" in str(slow.wait())
     assert {kind for kind in ledger.errors if kind != "write INDOUBT"} == set()
@@ -114,11 +113,11 @@ def test_a_primary_cut_from_its_replicas_alone_is_not_replaced(networked: OpenNe
     site, places = networked(1, 2)
     primary = site.primary()
     with load(site.proxy.address(), 0, 1) as ledger:
-        time.sleep(SETTLE)
+        ledger.wait_more()
         places.cut(primary, site.replicas())
         time.sleep(3.0)  # three times what a silent primary is given
         places.mend()
-        time.sleep(SETTLE)
+        ledger.wait_more()
     assert ledger.errors == {}
     assert site.primary() is primary
     assert site.count("FailoverStarted") == 0
@@ -175,12 +174,12 @@ def test_a_primary_that_vanishes_without_a_word_is_replaced(networked: OpenNetwo
     site, places = networked(1, 2, writes={"wait": 1})
     primary = site.primary()
     with load(site.proxy.address(), 0, 1) as ledger:
-        time.sleep(SETTLE)
+        ledger.wait_more()
         places.cut_from_all(primary, site.replicas())
         primary.kill()
         began = time.monotonic()
         wait_until(lambda: ledger.first_after(began) is not None, "writes go on", timeout=15.0)
-        time.sleep(SETTLE)
+        ledger.wait_more()
     assert {kind for kind in ledger.errors if kind != "write INDOUBT"} == set()
     assert_sound(site, ledger)
     places.mend()
@@ -195,14 +194,14 @@ def test_replication_cut_before_the_primary_dies_loses_nothing_durable(networked
     primary = site.primary()
     behind = site.replicas()[0]
     with load(site.proxy.address(), 0, 1) as ledger:
-        time.sleep(SETTLE)
+        ledger.wait_more()
         places.cut(primary, [behind])
-        time.sleep(SETTLE)
+        ledger.wait_more()
         began = time.monotonic()
         primary.kill()
         wait_until(lambda: ledger.first_after(began) is not None, "writes go on", timeout=15.0)
         places.mend()
-        time.sleep(SETTLE)
+        ledger.wait_more()
     assert {kind for kind in ledger.errors if kind != "write INDOUBT"} == set()
     assert site.primary() is not behind, "it has less of the data than the other one"
     assert_sound(site, ledger)

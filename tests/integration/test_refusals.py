@@ -350,6 +350,7 @@ def test_a_node_that_comes_back_in_cluster_mode_is_not_served(
     node.start()
     why = f"node {node.address} runs in cluster mode (cluster-enabled yes)"
     wait_until(lambda: str(_ask(client, "GET", SECOND)).startswith("ERR shard 1 is not served: "), proxy.log)
+    wait_until(lambda: why in str(_ask(client, "DBSIZE")), proxy.log)  # the control plane hears of it last
     for words in (
         ("SET", SECOND, "1"),
         ("MSET", FIRST, "1", SECOND, "2"),

@@ -128,6 +128,9 @@ class World:
 
     def expect_slow(self, cluster: str, commands: Iterable[str]) -> None: ...
 
+    def is_command(self, name: str) -> bool:
+        return False
+
     def cut(self, one: str, other: str) -> None:
         self.cuts.add(frozenset({one, other}))
 

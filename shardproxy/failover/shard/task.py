@@ -23,6 +23,7 @@ from shardproxy.failover.decide import (
 from shardproxy.failover.interfaces import FenceError
 from shardproxy.failover.memory import LEFT_BEHIND
 from shardproxy.failover.quorum import QuorumError
+from shardproxy.failover.setup import ShardSetup
 from shardproxy.failover.shard.change import fail_over, hold, serve
 from shardproxy.failover.shard.heal import heal
 from shardproxy.failover.shard.register import accept, register
@@ -34,12 +35,16 @@ from shardproxy.store.interface import ConflictError, StoreUnavailableError
 from shardproxy.store.record import ShardState
 
 
-async def tend(shared: Shared, key: ShardKey) -> None:
-    """Tend a shard until cancelled; raise LeadershipLostError."""
+async def tend(shared: Shared, setup: ShardSetup) -> None:
+    """Tend a shard until cancelled, and not while it is withdrawn; raise LeadershipLostError."""
+    key = setup.key
     acknowledged = shared.controls.acknowledged.get(key, 0)
-    shard = Tended(shared, key, trio.current_time(), acknowledged=acknowledged)
+    shard = Tended(shared, setup, trio.current_time(), acknowledged=acknowledged)
     with _news_of(shared, key) as news:
         while True:
+            if key not in shared.setups:
+                await news.wait()
+                continue
             try:
                 until = await _look(shard, news)
             except (StoreUnavailableError, ConflictError, FenceError, StepError, QuorumError) as error:

@@ -49,7 +49,7 @@ class Tended:
     """Only the shard's own task changes it. Times are trio's."""
 
     shared: Shared
-    key: ShardKey
+    configured: ShardSetup  # last: what is under way when it is withdrawn ends by it
     began_at: float
     memory: Memory = field(default_factory=Memory)
     done: frozenset[Configure | Persist] = frozenset()
@@ -65,8 +65,14 @@ class Tended:
     _flapping: tuple[Flapping | None, float] = (None, 0.0)  # on record, and when it ends
 
     @property
+    def key(self) -> ShardKey:
+        return self.configured.key
+
+    @property
     def setup(self) -> ShardSetup:
-        return self.shared.setups[self.key]
+        """As configured now; as it last was, once it is withdrawn."""
+        self.configured = self.shared.setups.get(self.key, self.configured)
+        return self.configured
 
     @property
     def record(self) -> ShardRecord:

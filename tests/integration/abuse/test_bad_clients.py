@@ -243,6 +243,31 @@ def test_a_slow_reader_is_waited_for(start: Callable[..., Proxy], wire: Open) ->
     assert slow.ask("PING") == b"PONG"
 
 
+def test_who_monitors_and_does_not_read_is_cut(start: Callable[..., Proxy], wire: Open) -> None:
+    """Neither clients notice, nor another that monitors and reads."""
+    proxy = start(limits={"client_output": "1MiB"})
+    deaf, other, good = wire(proxy), wire(proxy), wire(proxy)
+    deaf.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+    assert [deaf.ask("MONITOR"), other.ask("MONITOR")] == [b"OK", b"OK"]
+    value = "x" * 100_000
+    sent = 0
+
+    def is_cut() -> bool:
+        nonlocal sent
+        for _ in range(10):
+            assert good.ask("SET", sent, value) == b"OK"
+            assert other.reply().endswith(f'"SET" "{sent}" "{value}"'.encode())
+            sent += 1
+        return closed(proxy, "output_limit") == 1
+
+    with at_most(proxy, 32 * MIB):
+        wait_until(is_cut, "the deaf one is cut")
+        serves(good, "good")
+    assert other.reply().endswith(b'"SET" "good:0" "good:0"'), "it is told on, and missed nothing"
+    assert good.ask("DEL", *range(sent)) == sent
+    assert restarts(proxy) == 0
+
+
 def test_one_client_too_many_is_told_and_closed(start: Callable[..., Proxy], wire: Open) -> None:
     proxy = start(limits={"clients": 3})
     first = [wire(proxy) for _ in range(3)]

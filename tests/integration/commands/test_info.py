@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 
+import pytest
 import trio
 
 from shardproxy.commands.info_merge import Section, info_read
+from shardproxy.dataplane.statistics import Statistics
 from shardproxy.fleet import Fleet
 from shardproxy.model import EndpointKind
 from tests.fixtures.engines import StartFleet
@@ -98,3 +100,17 @@ async def test_a_section_that_a_shard_is_missing_from_says_so(start_fleet: Start
         info = await info_of(desk, "replication")
     assert list(info) == ["replication", "proxy"]
     assert info["proxy"].fields["proxy_shards_unreachable_list"] == "1"
+
+
+async def test_the_workers_are_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = 0
+
+    def statistics(desk: Desk) -> Statistics:
+        nonlocal asked
+        asked += 1
+        return Statistics((), {}, 0, {})
+
+    monkeypatch.setattr(Desk, "statistics", statistics)
+    async with open_desk(topology_at("127.0.0.1:1")) as desk:
+        await desk.ask("INFO")
+    assert asked == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,7 +10,8 @@ import pytest
 from shardproxy.fleet import Fleet, RedisNode
 from shardproxy.wire.resp import Reader
 from tests.fixtures.engines import StartFleet
-from tests.fixtures.offload import Desk, ask_engine, open_desk
+from tests.fixtures.fake_engine import Answer, FakeEngine
+from tests.fixtures.offload import Desk, ask_engine, open_desk, topology_at
 
 
 @pytest.fixture(scope="module")
@@ -167,3 +169,15 @@ async def test_passwords_have_the_bits_asked_for(fleet: Fleet, bits: int | None,
         password = await value(desk, "ACL", "GENPASS", *args)
     assert len(password) == digits
     assert int(password, 16) >= 0
+
+
+async def test_latencies_that_only_some_shards_forgot_are_no_success(
+    fake_engine: Callable[[Answer], FakeEngine],
+) -> None:
+    def answer(reset: bytes) -> Answer:
+        return lambda connection, request: reset if request[1].upper() == b"RESET" else b"*0\r\n"
+
+    one, other = fake_engine(answer(b":1\r\n")), fake_engine(answer(b"-NOPERM no\r\n"))
+    async with open_desk(topology_at(str(one.address), str(other.address))) as desk:
+        reply = await desk.ask("LATENCY", "RESET")
+        assert reply == b"-ERR INDOUBT executed by 1 of 2 shards: NOPERM no\r\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -13,6 +14,7 @@ from shardproxy.commands.call import Call
 from shardproxy.fleet import Fleet
 from shardproxy.wire.reply import Reply
 from tests.fixtures.engines import StartFleet
+from tests.fixtures.fake_engine import Answer, FakeEngine
 from tests.fixtures.offload import CLUSTER, open_desk, topology_at, topology_of
 
 
@@ -46,7 +48,19 @@ async def test_hanging_command_is_given_up(
     monkeypatch.setattr(service, "HANDLERS", {**handlers.HANDLERS, "lastsave": hanging})
     monkeypatch.setattr(service, "DEADLINE", 5.0)
     async with open_desk(topology_at("127.0.0.1:1")) as desk:
-        assert await desk.ask("LASTSAVE") == b"-ERR no answer within 5 s\r\n"
+        desk.settings = replace(desk.settings, slow=2.0)
+        assert await desk.ask("LASTSAVE") == b"-ERR no answer within 7 s\r\n"
+
+
+@pytest.mark.parametrize("command", ["SAVE", "BGSAVE", "KEYS *", "FLUSHALL", "SCRIPT FLUSH"])
+async def test_what_may_take_long_has_as_long_as_a_busy_node(
+    fake_engine: Callable[[Answer], FakeEngine], command: str
+) -> None:
+    engine = fake_engine(lambda connection, request: b"")  # never answers
+    async with open_desk(topology_at(str(engine.address))) as desk:
+        desk.settings = replace(desk.settings, slow=0.3)
+        reply = await desk.ask(*command.split())
+        assert reply.endswith(b"no reply within 0.3 s\r\n")
 
 
 async def test_commands_that_need_no_node_do_not_wait_for_those_that_do(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 
 import hiredis
@@ -78,3 +79,13 @@ def test_scripts_come_along_to_a_restarted_node(
     fleet.restart(node)
     wait_until(lambda: client.ask("SET", "k", "") == b"OK", "it is back")
     assert pipeline(client, call, ("GET", "k"), call) == [1, b"x", 2]
+
+
+def test_a_script_that_was_run_by_eval_exists_for_all(scripted: Proxy, wire: Ask) -> None:
+    client, digest = wire(scripted), hashlib.sha1(BODY.encode(), usedforsecurity=False).hexdigest()
+    assert client.ask("SCRIPT", "EXISTS", digest, "nope") == [0, 0]
+    assert client.ask("EVAL", BODY, 1, "a", "x") == 1
+    assert wire(scripted).ask("SCRIPT", "EXISTS", digest, "nope", digest.upper()) == [1, 0, 1]
+    assert [client.ask("EVALSHA", digest, 1, key, "x") for key in "abcd"] == [2, 1, 1, 1]
+    assert client.ask("SCRIPT", "FLUSH") == b"OK"
+    assert client.ask("SCRIPT", "EXISTS", digest) == [0]

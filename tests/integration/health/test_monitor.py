@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+import pytest
 import trio
 
 from shardproxy.fleet import Fleet, RedisNode
+from shardproxy.health import slow
 from shardproxy.health.monitor import Boards, run_monitor
 from shardproxy.health.settings import HealthSettings
+from shardproxy.health.traffic import NoTraffic, Traffic
 from shardproxy.model import Address
 from shardproxy.model.board import Board
 from shardproxy.model.health import Cause, NodeHealth, NodeState
@@ -31,6 +34,7 @@ class Watch:
     group: str = "ours"
     is_observer: bool = False
     settings: HealthSettings = field(default_factory=HealthSettings)
+    traffic: Traffic = field(default_factory=NoTraffic)
     boards: Boards = field(default_factory=Boards)
     links: OpenLinks = field(default_factory=OpenLinks)
 
@@ -68,6 +72,7 @@ class Watch:
             self.links.connect,
             group=self.group,
             is_observer=lambda: self.is_observer,
+            traffic=self.traffic,
             settings=self.settings,
         )
 
@@ -148,6 +153,35 @@ async def test_an_observer_is_no_manager_and_one_that_went_away_is_none_either(
             theirs.is_observer = False
             await ours.wait(lambda: ours.of(node).manager is not None)
         await ours.wait(lambda: ours.of(node).manager is None)
+
+
+class Told(NoTraffic):
+    """Notes what is told of slow commands."""
+
+    def __init__(self) -> None:
+        self.told: list[set[str]] = []
+
+    def expect_slow(self, cluster: str, commands: Iterable[str]) -> None:
+        self.told.append(set(commands))
+
+    def is_command(self, name: str) -> bool:
+        return name == "debug|sleep"
+
+
+async def test_what_took_long_is_told_at_first_when_it_changes_and_when_it_is_forgotten(
+    start_fleet: StartFleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fleet = start_fleet(shards=1, replicas=0, args=["--enable-debug-command", "yes"])
+    node = fleet.shards[0].primary
+    assert isinstance(node, RedisNode)
+    monkeypatch.setattr(slow, "REMEMBERED", 4.0)
+    traffic, quick = Told(), HealthSettings(slow_interval=0.2)
+    async with Watch(settings=quick, traffic=traffic).over(node.address) as watch:
+        await watch.wait(lambda: traffic.told == [set()])  # whatever another monitor told before
+        await trio.to_thread.run_sync(node.ask, "DEBUG", "SLEEP", "0.6")
+        await watch.wait(lambda: traffic.told[1:] == [{"debug", "debug|sleep"}])
+        node.ask("SLOWLOG", "RESET")
+        await watch.wait(lambda: traffic.told[2:] == [set()])
 
 
 class Relay:

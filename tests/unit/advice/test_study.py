@@ -129,3 +129,12 @@ def test_everything_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     made.take(b"nonsense")
     made.skip(5)
     assert made.report().unread == 6
+
+
+def test_what_is_watched_counts_once_and_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    (watched,) = studied("WATCH a", "WATCH a", "WATCH b").groups
+    assert watched.finding.keys == (b"a", b"b")
+    monkeypatch.setattr(verdict, "QUEUED", 3)
+    watches = [f"WATCH {{a}}{number}" for number in range(9)]
+    (group,) = studied(*watches, "MULTI", "SET b x", "EXEC").groups
+    assert group.finding.keys == (b"{a}0", b"{a}1", b"{a}2", b"b")

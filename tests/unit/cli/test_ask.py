@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from shardproxy.cli import ask, main
+from shardproxy.cli.status import why_text
 
 TOPOLOGY = {
     "clusters": {
@@ -178,3 +179,10 @@ def test_an_action_is_waited_for_until_its_own_deadline(
     code, _, err = run(capsys, admin, "status")
     assert code == 1
     assert "has not answered within 0.1 s: try again" in err
+
+
+def test_an_older_proxy_does_not_tell_what_a_node_is_busy_with() -> None:
+    node = {"state": "down", "reason": "no answer for 1 s"}
+    assert why_text(node) == "down: no answer for 1 s"
+    busy = {"command": "script|load", "seconds": 2, "client": "client id 7"}
+    assert why_text({**node, "busy": busy}) == f"{why_text(node)} (owes SCRIPT LOAD for 2 s, client id 7)"

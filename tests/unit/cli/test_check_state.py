@@ -24,13 +24,14 @@ class Site:
         self.config = directory / "proxy.yaml"
         self.state = state_path(self.config)
 
-    def write(self, *shards: str, **options: object) -> None:
+    def write(self, *shards: str, slots: str | None = None, **options: object) -> None:
         """Shards by name, or by node where they have none: `users=a:1`, `a:1`."""
         listed = []
         for shard in shards:
             name, equals, node = shard.rpartition("=")
             listed.append({"nodes": [node]} | ({"name": name} if equals else {}))
         cluster = {"engine": "redis", "endpoints": {"configuration": "127.0.0.1:7000"}, "shards": listed}
+        cluster |= {"slots": slots} if slots is not None else {}
         self.config.write_text(json.dumps({"clusters": {"main": cluster}, **options}))
 
     def serve(self) -> None:
@@ -104,6 +105,8 @@ def test_what_takes_slots_is_wrong_with_what_to_write(site: Site, capsys: pytest
 def test_growth_beyond_one_shard_is_warned_of(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
     site.write("a:1")
     site.serve()
+    assert "CROSSSLOT" not in "".join(site.check(capsys)[1:])
+    site.write("a:1", slots="strict")
     assert "CROSSSLOT" not in "".join(site.check(capsys)[1:])
     site.write("a:1", "b:1")
     code, _, err = site.check(capsys)

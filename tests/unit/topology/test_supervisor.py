@@ -8,6 +8,7 @@ from pathlib import Path
 
 import trio
 import trio.testing
+from structlog.testing import capture_logs
 
 from shardproxy.coordination.fencer import AckFencer
 from shardproxy.coordination.membership import members_alone
@@ -20,7 +21,7 @@ from shardproxy.model.board import Board
 from shardproxy.nodes import OpenLinks
 from shardproxy.store.local import LocalStore
 from shardproxy.topology.project import Configured, shard_setups
-from shardproxy.topology.supervisor import Supervisor
+from shardproxy.topology.supervisor import Supervisor, run_always
 from tests.unit.topology.make import KEY, OTHER, clusters, redis, seen
 
 ONE, TWO = (Address("127.0.0.1", free_port()) for _ in range(2))  # nobody listens there
@@ -81,3 +82,33 @@ async def test_what_is_known_of_nodes_outlives_the_watch_while_the_process_drain
         running.boards.health.show((KEY, ONE), seen())
     assert running.boards.reads == {KEY: frozenset({TWO})}
     assert set(running.boards.health) == {(KEY, ONE)}
+
+
+async def test_a_shard_that_is_withdrawn_is_left_alone_by_its_task(tmp_path: Path) -> None:
+    with capture_logs() as logs:
+        async with supervised(tmp_path) as running:
+            for _ in range(20):  # whether its task hears of it first is left to chance
+                running.clusters.show("main", configured((ONE,), (TWO,)))
+                await wait_until_so(running, {(KEY, ONE), (OTHER, TWO)})
+                running.clusters.hide("main")
+                await wait_until_so(running, set())
+    assert [line for line in logs if "crashed" in line["event"]] == []
+
+
+async def test_a_crash_while_a_service_is_cancelled_ends_nobody_else() -> None:
+    async def crash_at_the_end() -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            raise ValueError("a bug")
+
+    async def service() -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.sleep_forever)
+            nursery.start_soon(crash_at_the_end)
+
+    with capture_logs() as logs, trio.CancelScope() as scope:
+        scope.cancel()
+        await run_always("health", service)
+    assert scope.cancelled_caught
+    assert [line["event"] for line in logs] == ["crashed, begins anew"]
