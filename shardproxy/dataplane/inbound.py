@@ -49,6 +49,3 @@ OPEN = InboundSettings()
 def _rule(rule: Admitted) -> InboundSpec:
     endpoints = None if rule.endpoints is None else sorted(kind.value for kind in rule.endpoints)
     return InboundSpec({"from": [str(network) for network in rule.networks], "endpoints": endpoints})
-
-
-OPEN = InboundSettings()
