@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from shardproxy.config.access import hash_of
 from shardproxy.fleet import Fleet
 from shardproxy.model import Engine
 from tests.fixtures.clients import Wire
@@ -87,3 +88,38 @@ class Secured:
         connection.expect(UNKNOWN)
         connection.close()
         return None
+
+
+def test_users_have_rules(start_pool: StartPool, wire: Callable[..., Wire]) -> None:
+    users = [
+        {"name": "web", "passwords": [{"sha256": hash_of("secret")}], "rules": "~page:* +@read +@write"},
+        {"name": "report", "passwords": [{"sha256": hash_of("secret")}], "preset": "read-only"},
+    ]
+    proxy, _ = start_pool(2, access={"users": users})
+    web, report = wire(proxy), wire(proxy)
+    no_key = b"CLIENT_ERROR this user has no permissions to access one of the keys\r\n"
+    no_command = b"CLIENT_ERROR this user has no permissions to run this command\r\n"
+    for connection, steps in (
+        (
+            web,
+            (
+                (b"set x 0 0 10\r\nweb secret\r\n", b"STORED\r\n"),
+                (b"set page:1 0 0 1\r\nx\r\nset other 0 0 1\r\nx\r\n", b"STORED\r\n" + no_key),
+                (b"flush_all\r\n", no_command),
+            ),
+        ),
+        (
+            report,
+            (
+                (b"set x 0 0 13\r\nreport secret\r\n", b"STORED\r\n"),
+                (b"get page:1 other\r\n", b"VALUE page:1 0 1\r\nx\r\nEND\r\n"),
+                (
+                    b"set page:1 0 0 5\r\nget x\r\nget page:1\r\n",
+                    no_command + b"VALUE page:1 0 1\r\nx\r\nEND\r\n",
+                ),
+            ),
+        ),
+    ):
+        for request, reply in steps:
+            connection.send(request)
+            connection.expect(reply)
