@@ -92,7 +92,11 @@ class Secured:
 
 def test_users_have_rules(start_pool: StartPool, wire: Callable[..., Wire]) -> None:
     users = [
-        {"name": "web", "passwords": [{"sha256": hash_of("secret")}], "rules": "~page:* +@read +@write"},
+        {
+            "name": "web",
+            "passwords": [{"sha256": hash_of("secret")}],
+            "rules": "~page:* +@read +@write -@dangerous",
+        },
         {"name": "report", "passwords": [{"sha256": hash_of("secret")}], "preset": "read-only"},
     ]
     proxy, _ = start_pool(2, access={"users": users})
