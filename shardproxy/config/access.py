@@ -197,7 +197,8 @@ class Access(Section):
     groups: Annotated[tuple[GroupName, ...], Field(min_length=1, max_length=MAX_GROUPS)] = ()
     """Groups whose users may use this cluster, too."""
     inbound: GroupNames | tuple[()] = ()
-    """Security groups: only from the addresses they name may clients connect. Default: from anywhere."""
+    """Security groups: only from the addresses they name may clients connect, and over unix sockets, whose
+    files say who may open them. Default: from anywhere."""
     iam: Iam | None = None
     """How IAM authentication tokens are verified, for users with `iam: true`."""
     verifier: Verifier | None = None

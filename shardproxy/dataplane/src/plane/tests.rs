@@ -67,6 +67,32 @@ fn what_waits_in_the_mailbox_outlives_a_panic() {
     assert!(is_served(&connect(&address)));
 }
 
+/// The acceptor judges by the rules of then; they may be others when the worker hears of the client.
+#[test]
+fn who_was_admitted_by_former_rules_is_not_taken_on() {
+    let (plane, _) = plane(1, 0);
+    let spec = json!({
+        "name": "c", "engine": "redis", "epoch": 2, "shards": [{"primary": null, "nodes": []}],
+        "endpoints": [{"kind": "primary", "addresses": ["127.0.0.1:0"]}], "inbound": [{"from": ["127.0.0.2"]}],
+    });
+    plane.apply(Cluster::parse(spec.to_string().as_bytes()).unwrap()).unwrap();
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let mut client = connect(&listener.local_addr().unwrap().to_string());
+    let (stream, _) = listener.accept().unwrap();
+    stream.set_nonblocking(true).unwrap();
+    plane.mailboxes[0].send(Message::Accepted {
+        stream: crate::net::Stream::Tcp(mio::net::TcpStream::from_std(stream)),
+        id: 99,
+        cluster: 0,
+        endpoint: crate::model::EndpointKind::Primary,
+        balanced: None,
+        seat: plane.seats.deal(0, 0).unwrap(),
+    });
+    assert_eq!(client.read(&mut [0; 10]).unwrap(), 0, "it is closed");
+    let told = plane.take();
+    assert!(matches!(&told[..], [Event::Access(told)] if told.client_id == 99), "{told:?}");
+}
+
 /// A node that answers whatever it is sent with +OK, as often as a command begins.
 fn agreeable() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -118,7 +118,7 @@ pub enum Access {
     Denied,
     /// It was logged in for as long as that lasts.
     SessionEnded,
-    /// Nobody may connect from there.
+    /// Nobody may connect from there, or nobody more.
     ConnectionRefused,
     HandshakeFailed,
     /// What a load balancer says of its client.

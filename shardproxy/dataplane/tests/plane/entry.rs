@@ -323,7 +323,7 @@ fn behind_a_balancer_rules_change_as_well() {
 #[test]
 fn over_a_unix_socket_everybody_may_connect_and_a_balancer_says_who_it_is() {
     static NUMBER: AtomicUsize = AtomicUsize::new(0);
-    let path = |_| {
+    let path = |()| {
         let number = NUMBER.fetch_add(1, Relaxed);
         std::env::temp_dir().join(format!("shardproxy-entry-{}-{number}", std::process::id()))
     };
