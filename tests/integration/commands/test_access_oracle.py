@@ -142,9 +142,10 @@ def test_a_client_library_logs_in_as_whom_it_is_told(
             client.get("other")
         assert client.acl_whoami() in ("app", b"app")  # in RESP3, and in RESP2
         assert client.client_info()["user"] == "app"
-        with client.pipeline() as pipeline, pytest.raises(redis.exceptions.NoPermissionError):
-            pipeline.set("app:key", "y")
-            pipeline.set("other", "y")
+        pipeline = client.pipeline()
+        pipeline.set("app:key", "y")
+        pipeline.set("other", "y")
+        with pytest.raises(redis.exceptions.NoPermissionError):
             pipeline.execute()
         assert client.get("app:key") == b"x"
         with pytest.raises(redis.exceptions.AuthenticationError):

@@ -318,3 +318,34 @@ fn a_node_is_reached_by_its_last_address_while_its_name_is_looked_up() {
     until("it is connected to again", || node.accept().is_ok());
     drop(known);
 }
+
+/// Commands have numbers, and users know them: whoever is judged is judged by the table that is in use.
+#[test]
+fn a_worker_that_hears_of_an_older_table_judges_by_it() {
+    let plane = Plane::start(1, TABLE, 0).unwrap();
+    let spec = json!({
+        "name": "c", "engine": "redis", "epoch": 1, "shards": [{"primary": null, "nodes": []}],
+        "endpoints": [{"kind": "primary", "addresses": ["127.0.0.1:0"]}],
+        "access": {"users": [{"name": "default", "enabled": true, "nopass": true, "rules": "~* +ping"}]},
+    });
+    let bound = plane.apply(Cluster::parse(spec.to_string().as_bytes()).unwrap()).unwrap();
+    let mut table: Value = serde_json::from_slice(TABLE).unwrap();
+    let is_kept = |entry: &Value| entry["name"] != "append"; // the others' numbers are less by one
+    table["commands"].as_array_mut().unwrap().retain(is_kept);
+    let older = Arc::new(CommandTable::from_json(table.to_string().as_bytes()).unwrap());
+    let mut client = connect(&bound[0].1);
+    assert!(is_served(&client));
+    let rights = vec![Some(plane.shared.named("c").unwrap().rights)]; // by the newer one
+    plane.mailboxes[0].send(Message::Learn { table: older, rights });
+    plane.clients();
+    assert!(is_served(&client), "who is there");
+    assert!(is_served(&connect(&bound[0].1)), "and who comes");
+    client.write_all(b"ECHO x\r\n").unwrap();
+    assert!(says(&client, "-NOPERM this user has no permissions to run the 'echo' command\r\n"));
+    plane.mailboxes[0].send(Message::Panic);
+    until("the worker starts anew", || plane.statistics()["workers"][0]["restarts"] == 1);
+    let mut client = connect(&bound[0].1);
+    assert!(is_served(&client));
+    client.write_all(b"GET x\r\n").unwrap();
+    assert!(says(&client, "-NOPERM this user has no permissions to run the 'get' command\r\n"));
+}
