@@ -80,14 +80,15 @@ fn who_was_admitted_by_former_rules_is_not_taken_on() {
     let mut client = connect(&listener.local_addr().unwrap().to_string());
     let (stream, _) = listener.accept().unwrap();
     stream.set_nonblocking(true).unwrap();
-    plane.mailboxes[0].send(Message::Accepted {
+    plane.mailboxes[0].send(Message::Accepted(crate::worker::Arrived {
         stream: crate::net::Stream::Tcp(mio::net::TcpStream::from_std(stream)),
         id: 99,
         cluster: 0,
         endpoint: crate::model::EndpointKind::Primary,
         balanced: None,
+        tls: None,
         seat: plane.seats.deal(0, 0).unwrap(),
-    });
+    }));
     assert_eq!(client.read(&mut [0; 10]).unwrap(), 0, "it is closed");
     let told = plane.take();
     assert!(matches!(&told[..], [Event::Access(told)] if told.client_id == 99), "{told:?}");

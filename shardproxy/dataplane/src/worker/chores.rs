@@ -194,10 +194,9 @@ fn answer(chore: Chore) {
         Chore::List { found, described, .. } | Chore::Describe { found, described, .. } => {
             let _ = described.try_send(found);
         }
-        Chore::Follow { .. } => {}
         Chore::Kill { count, killed, .. } => {
             let _ = killed.try_send(count);
         }
-        Chore::Review { .. } => {}
+        Chore::Follow { .. } | Chore::Review { .. } => {}
     }
 }

@@ -104,6 +104,8 @@ impl<Data> Send for rustls::unbuffered::WriteTraffic<'_, Data> {
 }
 
 type Sink<'a> = &'a mut dyn Send;
+/// Asks it for something, in that room; how much of that it takes.
+type Produce<'a> = &'a mut dyn FnMut(Sink, &mut [u8]) -> Result<usize, EncryptError>;
 
 fn digest<S: Side>(
     side: &mut S,
@@ -145,7 +147,7 @@ fn produce<S: Side>(
     incoming: &mut [u8],
     outgoing: &mut Vec<u8>,
     room: usize,
-    send: &mut dyn FnMut(Sink, &mut [u8]) -> Result<usize, EncryptError>,
+    send: Produce,
 ) -> Result<(), Error> {
     loop {
         match side.process(incoming).state? {

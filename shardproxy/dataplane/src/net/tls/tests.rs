@@ -283,7 +283,7 @@ fn who_speaks_no_tls_is_told_plainly() {
 fn asked(server: &Made, client: Arc<ClientConfig>, name: &str) -> Result<(), Fault> {
     let (theirs, ours) = sockets();
     let connection = ServerConnection::new(server.server()).unwrap();
-    let served = thread::spawn(move || {
+    let node = thread::spawn(move || {
         let mut stream = StreamOwned::new(connection, theirs);
         let mut got = [0; 4];
         if stream.read_exact(&mut got).is_ok() {
@@ -297,7 +297,7 @@ fn asked(server: &Made, client: Arc<ClientConfig>, name: &str) -> Result<(), Fau
         assert_eq!(read_some(&mut tls, &mut [0; 10]), 4);
     }
     drop(tls);
-    served.join().unwrap();
+    node.join().unwrap();
     result
 }
 
