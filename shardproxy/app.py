@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import socket
+import ssl
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ from shardproxy.access.verifiers import Verifiers
 from shardproxy.admin.callers import Callers
 from shardproxy.admin.listen import admin_close, admin_listen
 from shardproxy.admin.status import Sources, Status, StatusBoard
+from shardproxy.admin.tls import context_read
 from shardproxy.commands.configured import settings_now
 from shardproxy.commands.errands import AllTraffic, Errands
 from shardproxy.commands.service import run_commands
@@ -45,6 +47,7 @@ from shardproxy.coordination.membership import members_alone
 from shardproxy.dataplane import BoundEndpoint, DataPlane
 from shardproxy.dataplane.cpus import cpu_count
 from shardproxy.dataplane.descriptors import Wanted, descriptors_raise, descriptors_share, why_too_few
+from shardproxy.dataplane.tls import TlsError
 from shardproxy.failover.controller import Inputs
 from shardproxy.failover.controls import Controls
 from shardproxy.failover.events import EventLog
@@ -154,6 +157,7 @@ class App:
                 tuple(config.clusters),
                 names=_admin_names(config),
                 callers=read.callers,
+                tls=read.admin_tls,
                 inbound=_admin_inbound(config),
             )
         )
@@ -358,6 +362,7 @@ class App:
             endpoints={name: served.get(name) or known[name] for name in settings},
             names=_admin_names(config),
             callers=read.callers,
+            tls=read.admin_tls,
             inbound=_admin_inbound(config),
             certificates=certificates_of(settings),
             reloads=self._status.now.reloads + 1,
@@ -486,12 +491,15 @@ class AllRead:
     settings: Clusters
     callers: Callers
     logins: tuple[LoginPlan, ...]  # how some are verified
+    admin_tls: ssl.SSLContext | None  # what the admin API speaks, if not plain HTTP
 
 
 def _all_read(config: Config, table: Table, files: FilesRead) -> AllRead:
     """Read all that a config names, now; raise SettingsError. In `files` is noted what was read."""
     settings = settings_read(config, table.version, files=files)
-    return AllRead(settings, callers_read(config, files), logins_read(config, files))
+    return AllRead(
+        settings, callers_read(config, files), logins_read(config, files), admin_tls_read(config, files)
+    )
 
 
 def logins_read(config: Config, files: FilesRead) -> tuple[LoginPlan, ...]:
@@ -500,6 +508,14 @@ def logins_read(config: Config, files: FilesRead) -> tuple[LoginPlan, ...]:
         return plans_read(config, files)
     except ConfigError as error:
         raise SettingsError(tuple(error.reasons)) from error
+
+
+def admin_tls_read(config: Config, files: FilesRead) -> ssl.SSLContext | None:
+    """Read what the admin API speaks TLS with; raise SettingsError."""
+    try:
+        return context_read(config.admin_access.tls if config.admin_access is not None else None, files)
+    except TlsError as error:
+        raise SettingsError(tuple(f"admin_access.tls: {why}" for why in error.reasons)) from error
 
 
 def callers_read(config: Config, files: FilesRead) -> Callers:

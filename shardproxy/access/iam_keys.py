@@ -15,7 +15,6 @@ keys:
 
 from __future__ import annotations
 
-import stat
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -168,19 +167,6 @@ def keys_parse(text: str, source: str, read: Callable[[str], object] = nobody) -
     if faults:
         raise ConfigError(source, faults)
     return KeyStore(keys)
-
-
-def why_exposed(path: Path) -> str | None:
-    """Why a file of secrets should have another mode, or None."""
-    try:
-        mode = path.stat().st_mode
-    except OSError:
-        return None  # that it cannot be read is said when it is
-    if mode & stat.S_IROTH:
-        return f"{path} can be read by everybody on this machine: chmod o-rwx {path}"
-    if mode & stat.S_IWOTH:
-        return f"{path} can be written by everybody on this machine: chmod o-rwx {path}"
-    return None
 
 
 def _read(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from pathlib import Path
 from typing import TypeAlias
 
@@ -15,6 +16,18 @@ def fingerprint(path: Path) -> Fingerprint:
     except (OSError, ValueError):
         return None
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def why_exposed(path: Path) -> str | None:
+    """Why a file of secrets should have another mode, or None."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return None  # that it cannot be read is said when it is
+    if mode & (stat.S_IROTH | stat.S_IWOTH):
+        what = "read" if mode & stat.S_IROTH else "written"
+        return f"{path} can be {what} by everybody on this machine: chmod o-rwx {path}"
+    return None
 
 
 class FilesRead:

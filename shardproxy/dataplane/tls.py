@@ -5,14 +5,13 @@ Holds private keys: never log a spec.
 
 from __future__ import annotations
 
-import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self, TypedDict
 
 from shardproxy.config import Cluster
-from shardproxy.config.files import FilesRead
+from shardproxy.config.files import FilesRead, why_exposed
 from shardproxy.config.tls import NodeTls, Tls
 from shardproxy.dataplane import _native
 
@@ -149,14 +148,9 @@ def tls_read(config: Cluster, files: FilesRead) -> tuple[TlsSettings | None, Nod
 
 
 def key_warnings(certificates: Iterable[CertificateFile]) -> Iterator[str]:
-    """Say which of their keys others than owner and group may read."""
-    for key in dict.fromkeys(one.key for one in certificates):
-        try:
-            mode = Path(key).stat().st_mode
-        except OSError:
-            continue  # whoever reads it says so
-        if mode & stat.S_IROTH:
-            yield f"{key}: anybody on this machine may read this private key: chmod 640 {key}"
+    """Say which of their keys everybody may read."""
+    said = (why_exposed(Path(key)) for key in dict.fromkeys(one.key for one in certificates))
+    yield from (why for why in said if why is not None)
 
 
 class _Reader:

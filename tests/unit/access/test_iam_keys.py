@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from shardproxy.access.iam_keys import AccessKey, keys_load, keys_parse, why_exposed
+from shardproxy.access.iam_keys import AccessKey, keys_load, keys_parse
 from shardproxy.access.policies import Statement
 from shardproxy.config import ConfigError
+from shardproxy.config.files import why_exposed
 
 TEXT = """\
 account: "210987654321"
