@@ -23,7 +23,7 @@ def context_read(config: Tls | None, files: FilesRead) -> ssl.SSLContext | None:
         context.load_cert_chain(files.note(certificate), files.note(key))
         if settings.client_ca is not None:
             context.load_verify_locations(cadata=settings.client_ca)
-            is_required = config.client is ClientCertificate.REQUIRED
+            is_required = config.asks_client is ClientCertificate.REQUIRED
             context.verify_mode = ssl.CERT_REQUIRED if is_required else ssl.CERT_OPTIONAL
     except (OSError, ssl.SSLError) as error:
         raise TlsError((f"{certificate}: {error}",)) from error

@@ -68,8 +68,9 @@ class Tls(Section):
     """More certificates: a client is shown the one that is for the name it asks for, else the first."""
     client_ca: PemFile | None = None
     """A file of PEM: who signs the certificates of clients. Without it clients need none."""
-    client: ClientCertificate = ClientCertificate.REQUIRED
-    """Whether a client has to show a certificate (`required`) or may (`optional`); with `client_ca`."""
+    client: ClientCertificate | None = None
+    """Whether a client has to show a certificate (`required`) or may (`optional`); with `client_ca`. Default:
+    required."""
     minimum: Version = TlsVersion.TLS12
     """The oldest version clients may speak: 1.2 or 1.3."""
     user: UserName | None = None
@@ -83,10 +84,15 @@ class Tls(Section):
             raise refused(f"{given} needs its {other}", f"add {other}: and a file of PEM")
         if self.certificate is None and not self.certificates:
             raise refused("names no certificate", "write {certificate: tls.crt, key: tls.key}")
-        if self.client_ca is None and (self.user is not None or "client" in self.model_fields_set):
+        if self.client_ca is None and (self.user is not None or self.client is not None):
             key = "user" if self.user is not None else "client"
             raise refused(f"{key} needs client_ca", "add client_ca: who signs the certificates of clients")
         return self
+
+    @property
+    def asks_client(self) -> ClientCertificate:
+        """Whether a client has to show a certificate, where it is asked for one."""
+        return self.client or ClientCertificate.REQUIRED
 
     @property
     def pairs(self) -> Iterator[tuple[str, str]]:

@@ -85,7 +85,7 @@ class TlsSettings:
         return cls(
             tuple(pairs),
             client_ca,
-            config.client.value,
+            config.asks_client.value,
             config.minimum.value,
             config.user.value if config.user is not None else None,
             tuple(reader.read),
