@@ -1,4 +1,4 @@
-"""Rules as those get at them who keep users: test_acl.py in tests/protocol says that they mean what Redis means."""
+"""Rules as those get at them who keep users; that they mean what Redis means is for tests/protocol."""
 
 from __future__ import annotations
 

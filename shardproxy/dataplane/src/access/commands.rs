@@ -70,10 +70,8 @@ impl Commands {
     /// Allow everything, or nothing.
     pub fn set_all(&mut self, is_allowed: bool, known: Vocabulary) {
         let ids = known.ids();
-        let mut bits = vec![if is_allowed { u64::MAX } else { 0 }; ids.div_ceil(BITS)];
-        if let Some(last) = bits.last_mut().filter(|_| ids % BITS > 0) {
-            *last &= (1 << (ids % BITS)) - 1; // of commands to come nothing is said
-        }
+        let mut bits = vec![if is_allowed { u64::MAX } else { 0 }; ids / BITS];
+        bits.push(if is_allowed { (1 << (ids % BITS)) - 1 } else { 0 }); // of commands to come nothing is said
         *self = Self { bits, has_all: is_allowed, begins_with_all: is_allowed, ..Self::default() };
     }
 

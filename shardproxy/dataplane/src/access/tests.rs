@@ -1,4 +1,4 @@
-//! What rules mean; test_acl.py compares the same with a real engine, many times over.
+//! What rules mean; `test_acl.py` compares the same with a real engine, many times over.
 
 use std::time::Duration;
 

@@ -52,7 +52,7 @@ impl<'t> Vocabulary<'t> {
         self.keeps_unknown
             && word.first().is_some_and(u8::is_ascii_alphanumeric)
             && word.iter().all(|byte| byte.is_ascii_alphanumeric() || b"|._-".contains(byte))
-            && word.iter().filter(|byte| **byte == b'|').count() <= 1
+            && word.splitn(3, |byte| *byte == b'|').count() <= 2
             && word.last() != Some(&b'|')
     }
 

@@ -27,8 +27,7 @@ fn loose_number(text: &[u8]) -> i64 {
     let text = text.trim_ascii_start();
     let (digits, sign) = match text {
         [b'-', digits @ ..] => (digits, -1),
-        [b'+', digits @ ..] => (digits, 1),
-        digits => (digits, 1),
+        [b'+', digits @ ..] | digits => (digits, 1),
     };
     let digits = digits.iter().take_while(|byte| byte.is_ascii_digit());
     sign * digits.fold(0_i64, |value, digit| value.saturating_mul(10).saturating_add(i64::from(digit - b'0')))

@@ -64,7 +64,8 @@ impl Acl {
     #[allow(clippy::needless_pass_by_value)] // it comes from Python
     fn dryrun(&self, py: Python<'_>, rules: &str, args: Vec<Vec<u8>>) -> PyResult<Option<(&'static str, Py<PyBytes>)>> {
         let user = User::with_rules(self.rules(rules)?);
-        let unknown = || PyValueError::new_err(format!("Command '{}' not found", text(&args[0])));
+        let unknown =
+            || PyValueError::new_err(format!("Command '{}' not found", text(args.first().map_or(b"", |name| name))));
         let found = args.first().and_then(|name| self.table.find(name));
         let command = match found {
             Some(command) if args.len() > 1 && !command.subcommands.is_empty() => command.subcommand(&args[1]),
