@@ -22,6 +22,7 @@ import structlog
 import trio
 
 from shardproxy.access.audit import Audit, why_not_written
+from shardproxy.access.audited import run_access_audit
 from shardproxy.access.events import AccessFeed, run_access_feed
 from shardproxy.access.log import AclLogs, run_acl_logs
 from shardproxy.admin.callers import Callers
@@ -162,7 +163,7 @@ class App:
             self._traffic,
         )
         self._failover = trio.CancelScope()
-        self._users = UserBook(kept, changes, self._follower.serve, self._reread)
+        self._users = UserBook(kept, changes, self._follower.serve, self._reread, audit)
         self._files: Mapping[Path, Fingerprint] = {}  # that settings were read from
         self._why_refused: list[str] = []
         self._feed = AccessFeed()
@@ -207,6 +208,8 @@ class App:
         nursery.start_soon(run_always, "follower", self._follower.run)
         nursery.start_soon(run_acks, self._follower.applied, self._store)
         nursery.start_soon(run_acl_logs, self._feed.listen(), self._refusals)
+        if self._audit.place is not None:
+            nursery.start_soon(run_access_audit, self._feed.listen(), self._audit)
         nursery.start_soon(run_access_feed, self._dataplane.access_events, self._feed)
         watch = partial(run_files_watch, lambda: self._files, self._reload_files)
         nursery.start_soon(run_always, "files", watch)

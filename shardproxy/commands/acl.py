@@ -192,7 +192,7 @@ async def acl_setuser(call: Call) -> Reply:
         return {name: user_changed(before, call.args[3:], rules)}
 
     try:
-        await call.users.change(call.topology.cluster, edit)
+        await call.users.change(call.topology.cluster, edit, call.user)
     except (UserChangeError, RuleError) as error:
         raise CommandError(f"ERR {error}") from error
     return OK
@@ -223,7 +223,7 @@ async def acl_deluser(call: Call) -> Reply:
         return gone
 
     try:
-        await call.users.change(call.topology.cluster, edit)
+        await call.users.change(call.topology.cluster, edit, call.user)
     except UserChangeError as error:
         raise CommandError(f"ERR {error}") from error
     return deleted
@@ -231,7 +231,7 @@ async def acl_deluser(call: Call) -> Reply:
 
 async def acl_load(call: Call) -> Reply:
     try:
-        await call.users.load(call.topology.cluster)
+        await call.users.load(call.topology.cluster, call.user)
     except UserChangeError as error:
         raise CommandError(f"ERR {error}") from error
     return OK
@@ -239,7 +239,7 @@ async def acl_load(call: Call) -> Reply:
 
 async def acl_save(call: Call) -> Reply:
     try:
-        await call.users.save(call.topology.cluster)
+        await call.users.save(call.topology.cluster, call.user)
     except UserChangeError as error:
         raise CommandError(f"ERR {error}") from error
     return OK

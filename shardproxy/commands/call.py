@@ -70,13 +70,13 @@ class UserDesk(Protocol):
 
     def users(self, cluster: str) -> tuple[ProxyUser, ...]: ...
 
-    async def change(self, cluster: str, edit: Edit) -> None:
+    async def change(self, cluster: str, edit: Edit, by: str) -> None:
         """Have users changed, served and kept; raise UserChangeError, and then nothing has changed."""
 
-    async def load(self, cluster: str) -> None:
+    async def load(self, cluster: str, by: str) -> None:
         """Read the cluster's file of users again; raise UserChangeError."""
 
-    async def save(self, cluster: str) -> None:
+    async def save(self, cluster: str, by: str) -> None:
         """Write changes into the cluster's file of users; raise UserChangeError."""
 
 
@@ -86,13 +86,13 @@ class EverybodyDesk:
     def users(self, cluster: str) -> tuple[ProxyUser, ...]:
         return (ANYBODY,)
 
-    async def change(self, cluster: str, edit: Edit) -> None:
+    async def change(self, cluster: str, edit: Edit, by: str) -> None:
         raise UserChangeError("users are not kept")
 
-    async def load(self, cluster: str) -> None:
+    async def load(self, cluster: str, by: str) -> None:
         raise UserChangeError("users are not kept")
 
-    async def save(self, cluster: str) -> None:
+    async def save(self, cluster: str, by: str) -> None:
         raise UserChangeError("users are not kept")
 
 

@@ -5,7 +5,7 @@ Holds hashes of passwords: never log a spec.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias, TypedDict
 
@@ -14,7 +14,7 @@ from shardproxy.config.access import ALL_RIGHTS, DEFAULT_USER
 from shardproxy.config.files import FilesRead
 from shardproxy.config.source import Source
 from shardproxy.config.users import PlacedUser, UsersError
-from shardproxy.dataplane.rules import RuleError, Rules
+from shardproxy.dataplane.rules import RuleError, Rules, rules_of_package
 from shardproxy.model import Engine
 
 Verification: TypeAlias = Literal["iam", "external"]
@@ -78,17 +78,14 @@ ANYBODY = ProxyUser(DEFAULT_USER, is_nopass=True)  # who never logged in, where 
 NOBODY = ProxyUser(DEFAULT_USER, is_enabled=False, rules="")  # the same, where everybody has to
 
 
-def users_read(
-    cluster: Cluster, placed: Iterable[PlacedUser], rules: Rules, files: FilesRead
-) -> tuple[ProxyUser, ...]:
+def users_read(cluster: Cluster, placed: Sequence[PlacedUser], files: FilesRead) -> tuple[ProxyUser, ...]:
     """The users of a cluster, their passwords read now; none where nobody has to log in.
 
     Raise UsersError with every password that cannot be read, and every rule that the command table does not
     know.
     """
-    placed = tuple(placed)
     users: dict[str, ProxyUser] = {}
-    problems = list(rules_wrong(cluster, placed, rules))
+    problems = list(rules_wrong(cluster, placed))
     session = cluster.access.iam.session if cluster.access is not None and cluster.access.iam else 0.0
     for one in placed:
         user = one.user
@@ -123,15 +120,13 @@ def _hashes(placed: PlacedUser, files: FilesRead) -> tuple[tuple[str, ...], list
     return tuple(dict.fromkeys(hashes)), faults
 
 
-def rules_wrong(
-    cluster: Cluster, placed: Iterable[PlacedUser], rules: Rules
-) -> Iterator[tuple[Source, Problem]]:
+def rules_wrong(cluster: Cluster, placed: Sequence[PlacedUser]) -> Iterator[tuple[Source, Problem]]:
     """Find the rules that Redis would refuse."""
     if cluster.kind is not Engine.REDIS:
         return
     for one in placed:
         try:
-            rules.check(one.user.rights)
+            rules_of_package().check(one.user.rights)
         except RuleError as error:
             yield one.problem(("rules",), str(error), error.hint)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from shardproxy.config import Config, ConfigError, SecretError
 from shardproxy.config.files import FilesRead
 from shardproxy.config.users import UsersError, users_placed
-from shardproxy.dataplane.rules import Rules, rules_of_package
 from shardproxy.dataplane.spec import ClusterSettings
 from shardproxy.dataplane.users import rules_wrong, users_read
 
@@ -19,18 +18,18 @@ class SettingsError(Exception):
 
 
 def settings_read(
-    config: Config, version: str, *, rules: Rules | None = None, files: FilesRead | None = None
+    config: Config, version: str, *, files: FilesRead | None = None
 ) -> dict[str, ClusterSettings]:
     """Read the settings and secrets of every cluster; raise SettingsError.
 
     In `files` is noted which files they were read from, also when they are refused.
     """
-    rules, files = rules or rules_of_package(), FilesRead() if files is None else files
+    files = FilesRead(config.source.directory) if files is None else files
     reasons: list[str] = []
     settings = {}
     for name, cluster in config.clusters.items():
         try:
-            users = users_read(cluster, users_placed(config, name, files), rules, files)
+            users = users_read(cluster, users_placed(config, name, files), files)
         except (ConfigError, UsersError) as error:
             reasons += error.reasons
             users = ()
@@ -50,7 +49,7 @@ def users_wrong(config: Config) -> tuple[str, ...]:
     for name, cluster in config.clusters.items():
         try:
             placed = users_placed(config, name, files)
-            if problems := list(rules_wrong(cluster, placed, rules_of_package())):
+            if problems := list(rules_wrong(cluster, placed)):
                 raise UsersError(problems)
         except (ConfigError, UsersError) as error:
             reasons += error.reasons

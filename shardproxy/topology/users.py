@@ -9,18 +9,19 @@ Knows no rule.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import structlog
 import trio
 
+from shardproxy.access.audit import NO_AUDIT, Audit
 from shardproxy.config import Config, ConfigError
 from shardproxy.config.access import MAX_USERS
 from shardproxy.config.loading import read_text
 from shardproxy.config.users import read_users_file
-from shardproxy.config.users_write import UserEdit, users_file_edit
+from shardproxy.config.users_write import users_file_edit
 from shardproxy.dataplane.spec import ClusterSettings
 from shardproxy.dataplane.users import ProxyUser
 from shardproxy.store.interface import StoreUnavailableError
@@ -28,6 +29,7 @@ from shardproxy.store.replace import file_replace
 from shardproxy.topology.refusal import REFUSALS, problems
 from shardproxy.topology.reload import Clusters, ServeError
 from shardproxy.topology.user_changes import (
+    ByName,
     Change,
     Changes,
     Edit,
@@ -41,6 +43,7 @@ from shardproxy.topology.user_changes import (
     users_changed,
 )
 
+CHANGE_WITHIN = 20.0  # seconds
 UNDO_WITHIN = 10.0  # seconds
 
 log = structlog.get_logger()
@@ -66,13 +69,18 @@ class UserBook:
         changes: Mapping[str, Changes],
         serve: Callable[[Clusters, str], Awaitable[object]],
         reread: Callable[[str], Awaitable[None]],
+        audit: Audit = NO_AUDIT,
     ) -> None:
-        """`serve` has settings served; `reread` has them read anew, and changes of that cluster forgotten."""
+        """`serve` has settings served; `reread` has them read anew, and changes of that cluster forgotten.
+
+        In `audit` is noted who changed what.
+        """
         self.turn = trio.Lock()
         self._keeper = keeper
         self._changes = {cluster: dict(of) for cluster, of in changes.items()}
         self._serve = serve
         self._reread = reread
+        self._audit = audit
         self._configured: Clusters = {}
         self._files: dict[str, Path] = {}  # by cluster, of its users
         self._fixed: dict[str, frozenset[str]] = {}  # beside a file: users that stand in the config itself
@@ -114,8 +122,11 @@ class UserBook:
 
     # --- what clients ask for ---
 
-    async def change(self, cluster: str, edit: Edit) -> None:
-        """Change users, have them served and kept; raise UserChangeError, and then nothing has changed."""
+    async def change(self, cluster: str, edit: Edit, by: str) -> None:
+        """Change users, have them served and kept; raise UserChangeError, and then nothing has changed.
+
+        `by`: the user who asks for it, as in `load` and `save`.
+        """
         async with self.turn:
             settings = self._configured.get(cluster)
             if settings is None:
@@ -131,45 +142,55 @@ class UserBook:
             changes = changes_standing(configured, changes)
             if len(users_changed(configured, changes)) > MAX_USERS:
                 raise UserChangeError(f"cluster {cluster} has {MAX_USERS} users, and no more are possible")
-            self._changes = {**before, cluster: changes}
-            is_done = False
-            try:
-                await self._keep()
-                await self._serve(laid_over(self._configured, self._changes), "users changed")
-                is_done = True
-                log.info("users changed", cluster=cluster, users=sorted(edited))
-            except StoreUnavailableError as error:
-                raise UserChangeError(f"the change cannot be kept: {error}") from error
-            except ServeError as error:
-                raise UserChangeError(str(error)) from error
-            finally:
-                if not is_done:
-                    await self._undo(before)
+            await self._commit({**before, cluster: changes})
+            self._note("users_changed", cluster, by, sorted(edited))
 
-    async def load(self, cluster: str) -> None:
+    async def load(self, cluster: str, by: str) -> None:
         """Read the cluster's users anew; what was not saved is forgotten."""
         async with self.turn:
             self._file(cluster)
             await self._read_anew(cluster)
+            self._note("users_loaded", cluster, by)
 
-    async def save(self, cluster: str) -> None:
+    async def save(self, cluster: str, by: str) -> None:
         """Write the cluster's changes into its file of users."""
         async with self.turn:
             path = self._file(cluster)
-            configured = by_name(self._configured[cluster])
-            edits = {
-                name: None if change.user is None else edit_of(configured.get(name), change.user)
-                for name, change in self._changes.get(cluster, {}).items()
-            }
-            if not edits:
+            changes = self._changes.get(cluster, {})
+            if not changes:
                 return
+            configured = by_name(self._configured[cluster])
             try:
-                await trio.to_thread.run_sync(users_file_change, path, edits)
+                await trio.to_thread.run_sync(users_file_change, path, configured, changes)
             except OSError as error:
                 raise UserChangeError(f"{path} cannot be written: {error.strerror or error}") from error
             except ConfigError as error:
                 raise UserChangeError("; ".join(error.reasons)) from error
             await self._read_anew(cluster)
+            self._note("users_saved", cluster, by, sorted(changes))
+
+    def _note(self, event: str, cluster: str, by: str, users: Sequence[str] = ()) -> None:
+        log.info(event.replace("_", " "), cluster=cluster, by=by, users=users)
+        self._audit.note(event, cluster=cluster, user=by, object=" ".join(users))
+
+    async def _commit(self, changes: dict[str, dict[str, Change]]) -> None:
+        """Have changes kept and served; begun, that is done or undone."""
+        before, self._changes = self._changes, changes
+        is_done = False
+        try:
+            with trio.move_on_after(CHANGE_WITHIN, shield=True):
+                await self._keep()
+                await self._serve(laid_over(self._configured, self._changes), "users changed")
+                is_done = True
+        except StoreUnavailableError as error:
+            raise UserChangeError(f"the change cannot be kept: {error}") from error
+        except ServeError as error:
+            raise UserChangeError(str(error)) from error
+        finally:
+            if not is_done:
+                await self._undo(before)
+        if not is_done:
+            raise UserChangeError(f"the change was not served within {CHANGE_WITHIN:g} s")
 
     async def _read_anew(self, cluster: str) -> None:
         try:
@@ -198,8 +219,15 @@ class UserBook:
                 log.warning("a change of users that failed may come back at the next start", why=str(error))
 
 
-def users_file_change(path: Path, edits: Mapping[str, UserEdit | None]) -> None:
-    """Write users into their file, in place of what its symbolic links lead to; raise OSError."""
+def users_file_change(path: Path, configured: ByName, changes: Changes) -> None:
+    """Write changes into a file of users, in place of what its symbolic links lead to.
+
+    Raise OSError, or ConfigError where the file has mistakes: it is not made worse.
+    """
     path = path.resolve()
-    read_users_file(path)  # what is wrong in it is said, and not made worse
+    there = {placed.user.name for placed in read_users_file(path)}
+    edits = {
+        name: edit_of(configured.get(name) if name in there else None, change.user) if change.user else None
+        for name, change in changes.items()
+    }
     file_replace(path, users_file_edit(read_text(path), edits).encode(), path.stat().st_mode & 0o777)
