@@ -27,7 +27,7 @@ def settings_read(
     files = FilesRead(config.source.directory) if files is None else files
     reasons: list[str] = []
     settings = {}
-    for name, cluster in config.clusters.items():
+    for name in config.clusters:
         try:
             users = users_read(cluster, users_placed(config, name, files), files)
         except (ConfigError, UsersError) as error:
@@ -46,10 +46,10 @@ def users_wrong(config: Config) -> tuple[str, ...]:
     """What is wrong with users that could be served, passwords aside: nothing secret is read."""
     files = FilesRead(config.source.directory)
     reasons: list[str] = []
-    for name, cluster in config.clusters.items():
+    for name in config.clusters:
         try:
             placed = users_placed(config, name, files)
-            if problems := list(rules_wrong(cluster, placed)):
+            if problems := list(rules_wrong(placed)):
                 raise UsersError(problems)
         except (ConfigError, UsersError) as error:
             reasons += error.reasons
