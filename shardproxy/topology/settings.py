@@ -27,7 +27,7 @@ def settings_read(
     files = FilesRead(config.source.directory) if files is None else files
     reasons: list[str] = []
     settings = {}
-    for name in config.clusters:
+    for name, cluster in config.clusters.items():
         try:
             users = users_read(cluster, users_placed(config, name, files), files)
         except (ConfigError, UsersError) as error:
