@@ -368,7 +368,7 @@ def test_too_many_users_together_are_refused() -> None:
 
 
 @pytest.mark.parametrize("key", ["iam: true", "external: true"])
-def test_memcached_knows_passwords_alone(key: str) -> None:
+def test_memcached_knows_no_tokens(key: str) -> None:
     (found,) = reasons(file_of(user(f"{{name: app, {key}}}"), text=POOL))
     assert f"memcached knows no {key.partition(':')[0]}" in found
 
