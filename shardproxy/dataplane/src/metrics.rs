@@ -233,6 +233,8 @@ pub struct WorkerMetrics {
     pub turned_at: Counter,
     pub clients: Counter,
     pub buffers: Counter,
+    /// Those of them that nobody needs, and that are being freed.
+    pub spent: Counter,
     /// Bytes of requests that wait for their shard.
     pub parked: Counter,
     /// Units of work done in loops over what clients have many of; and most of them in one turn.

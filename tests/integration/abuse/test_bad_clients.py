@@ -342,7 +342,7 @@ def test_requests_that_do_not_fit_together_all_end(start: Callable[..., Proxy], 
             served += 1
     for sender in senders:
         sender.join(10)
-    assert served > 0
+    assert served > 1, "no more are closed than there are too many"
     for client in crowd:
         client.close()
     wait_clients(proxy, 0)

@@ -93,6 +93,11 @@ impl BufferPool {
             + self.joins.iter().map(|join| join.capacity()).sum::<usize>()
     }
 
+    /// Bytes of buffers that nobody needs, and that are being freed.
+    pub fn spent(&self) -> usize {
+        self.spent.iter().map(Vec::capacity).sum()
+    }
+
     /// Free a buffer that nobody needs, a large one piece by piece.
     #[cold]
     pub fn discard(&mut self, buffer: Vec<u8>) {

@@ -226,7 +226,7 @@ impl Plane {
         let accesses: Vec<_> =
             accesses.iter().map(|((cluster, kind, of), count)| json!([cluster, kind, of, count])).collect();
         json!({
-            "workers": workers, "clusters": clusters, "buffers": shared.buffers().0, "epoch": epochs,
+            "workers": workers, "clusters": clusters, "buffers": shared.buffers().held, "epoch": epochs,
             "access_untold": shared.events.untold(), "accesses": accesses,
             "dedicated": shared.dedicated.taken(), "lacking": shared.lacking.load(Relaxed),
         })
@@ -448,6 +448,7 @@ fn run_worker(number: usize, shared: &Arc<Shared>, mailbox: &Arc<Mailbox>, resta
         restarts.fetch_add(1, Relaxed);
         shared.workers[number].clients.set(0);
         shared.workers[number].buffers.set(0);
+        shared.workers[number].spent.set(0);
         shared.census.forget_worker(number);
         shared.metrics.forget_worker(number);
         for other in (0..shared.workers.len()).filter(|&other| other != number) {

@@ -38,6 +38,17 @@ use crate::model::{Cluster, EndpointKind};
 use crate::net::{Budget, Resolver};
 use crate::sync::lock;
 
+/// Bytes of buffers of all workers.
+pub struct Buffers {
+    pub held: usize,
+    /// Those of them that nobody needs, and that are being freed.
+    pub spent: usize,
+    /// What each worker would hold of the rest if all held the same.
+    pub fair_share: usize,
+    /// The most there may be; 0 = any number.
+    pub cap: usize,
+}
+
 pub struct Shared {
     posts: Box<[Post]>,
     pub workers: Vec<WorkerMetrics>,
@@ -184,15 +195,16 @@ impl Shared {
         now.duration_since(self.started).as_millis() as u64
     }
 
-    /// Bytes of buffers of all workers as of their last ticks, and their cap (0 = none).
-    pub fn buffers(&self) -> (usize, usize) {
+    /// Bytes of buffers of all workers as they last measured them.
+    pub fn buffers(&self) -> Buffers {
         let of_workers: usize = self.workers.iter().map(|w| w.buffers.get() as usize).sum();
-        (of_workers + self.census.held() + self.events.held() + self.taps.held(), self.buffers)
-    }
-
-    /// What each worker would hold of all workers' buffers if all held the same.
-    pub fn fair_share(&self) -> usize {
-        self.workers.iter().map(|w| w.buffers.get() as usize).sum::<usize>() / self.workers.len()
+        let spent: usize = self.workers.iter().map(|w| w.spent.get() as usize).sum();
+        Buffers {
+            held: of_workers + self.census.held() + self.events.held() + self.taps.held(),
+            spent,
+            fair_share: of_workers.saturating_sub(spent) / self.workers.len(),
+            cap: self.buffers,
+        }
     }
 
     /// Bytes of requests that wait for their shard in all workers.

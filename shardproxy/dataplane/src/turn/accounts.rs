@@ -1,5 +1,7 @@
 //! Every byte that clients and nodes make a worker hold, in one sum; and what is done when there are too many.
 
+use crate::shared::Buffers;
+
 /// Unread replies of one client while memory is short.
 const UNREAD_UNDER_PRESSURE: usize = 1024 * 1024;
 
@@ -22,15 +24,16 @@ pub struct Accounts {
     pub pressure: Pressure,
     /// Bytes of requests that wait in this worker's lots.
     pub parked: usize,
+    /// Some of this worker's clients have to go: it holds its share of what is at the cap even without that which is
+    /// being freed.
+    is_to_give: bool,
     /// They are that much over it that nothing can wait.
     is_over: bool,
-    /// This worker holds its share of them: some of its clients may have to go.
-    has_share: bool,
 }
 
 impl Default for Accounts {
     fn default() -> Self {
-        Self { held: 0, measure_at: 0, pressure: Pressure::None, parked: 0, is_over: false, has_share: false }
+        Self { held: 0, measure_at: 0, pressure: Pressure::None, parked: 0, is_to_give: false, is_over: false }
     }
 }
 
@@ -61,18 +64,22 @@ impl Accounts {
     }
 
     /// Whether this worker's greediest client is to be closed.
-    pub fn is_to_give(&self) -> bool {
-        self.pressure == Pressure::Full && self.has_share
+    pub const fn is_to_give(&self) -> bool {
+        self.is_to_give
     }
 
-    /// Compare the bytes of all workers with their cap (0 = none); whether this one has its share of them.
-    pub fn measure(&mut self, total: usize, cap: usize, has_share: bool) {
-        self.has_share = has_share;
-        self.is_over = cap > 0 && has_share && total >= cap + cap / 16;
+    /// Compare the bytes of all workers with their cap; `own` are those that this one needs. All count for what may be
+    /// taken; who is closed gives nothing of what is being freed anyhow.
+    pub fn measure(&mut self, all: &Buffers, own: usize) {
+        let &Buffers { held, cap, .. } = all;
+        let needed = held.saturating_sub(all.spent);
+        let has_share = cap > 0 && own >= all.fair_share;
+        self.is_to_give = has_share && needed >= cap;
+        self.is_over = has_share && needed >= cap + cap / 16;
         (self.pressure, self.measure_at) = match cap {
             0 => (Pressure::None, usize::MAX),
-            _ if total >= cap => (Pressure::Full, self.held + cap / 32),
-            _ if total >= cap / 4 * 3 => (Pressure::High, self.held + cap / 32),
+            _ if held >= cap => (Pressure::Full, self.held + cap / 32),
+            _ if held >= cap / 4 * 3 => (Pressure::High, self.held + cap / 32),
             _ => (Pressure::None, self.held + cap / 32),
         };
     }

@@ -356,10 +356,11 @@ impl Turn {
     /// Compare all workers' buffers with their cap.
     pub fn measure(&mut self) {
         let own = self.pool.bytes() + self.scratch.held() + self.offloaded.held() + self.held.held();
-        let held = self.accounts.held() + own;
-        self.shared.workers[self.number].buffers.set(held as u64);
-        let (total, cap) = self.shared.buffers();
-        self.accounts.measure(total, cap, held >= self.shared.fair_share());
+        let (held, spent) = (self.accounts.held() + own, self.pool.spent());
+        let gauges = &self.shared.workers[self.number];
+        gauges.buffers.set(held as u64);
+        gauges.spent.set(spent as u64);
+        self.accounts.measure(&self.shared.buffers(), held - spent);
     }
 
     /// What to tell whoever waited for a shard in vain: what its primary said last, where there is one.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
 use crate::engine::bulk;
+use crate::proxy::PATIENCE;
 
 pub struct Client(BufReader<TcpStream>);
 
@@ -16,7 +17,7 @@ impl Client {
     pub fn connect(address: &str) -> Self {
         let stream = TcpStream::connect(address).unwrap();
         stream.set_nodelay(true).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(8))).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
         Self(BufReader::new(stream))
     }
 
@@ -43,7 +44,7 @@ impl Client {
     fn over(socket: Socket, address: &SockAddr) -> Self {
         socket.connect(address).unwrap();
         let stream = TcpStream::from(OwnedFd::from(socket)); // whatever it is, it is read and written alike
-        stream.set_read_timeout(Some(Duration::from_secs(8))).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
         Self(BufReader::new(stream))
     }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::client::{request, value};
 use crate::engine::{bulk, Act, Engine, Gate};
-use crate::proxy::{until, Proxy, Spec};
+use crate::proxy::{until, Proxy, Spec, PATIENCE};
 
 #[test]
 fn draining_finishes_what_is_under_way() {
@@ -34,7 +34,7 @@ fn a_drained_client_gets_its_last_reply_and_an_orderly_end() {
     let engine = Engine::scripted(move |_, _| Act::Serve.behind(&held));
     let proxy = Proxy::start(&Spec::shard(&[&engine], Some(0)));
     let mut client = TcpStream::connect(&proxy.address).unwrap();
-    client.set_read_timeout(Some(Duration::from_secs(8))).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
     client.write_all(&request(&["SET", "key", "1"])).unwrap();
     engine.wait_for(&["SET", "key", "1"]);
     let mut idle = proxy.client();

@@ -64,8 +64,11 @@ fn one_client_too_many_is_told_so() {
 fn the_cap_of_all_buffers_costs_the_greediest_client_only() {
     let engine = Engine::plain();
     let proxy = Proxy::with(1, 4 << 20, &Spec::shard(&[&engine], Some(0)));
-    let (mut greedy, mut modest) = (proxy.client(), proxy.client());
+    let (mut greedy, mut modest, mut other) = (proxy.client(), proxy.client(), proxy.client());
     assert_eq!(modest.ask(&["SET", "key", "1"]), "+OK");
+    let begun = [b"*2\r\n$4\r\nECHO\r\n$700000\r\n", &*vec![b'x'; 600_000]].concat();
+    other.send_bytes(&begun);
+    until("it is read", || proxy.plane.clients().iter().any(|client| client.input == begun.len()));
     greedy.send_bytes(b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$100000000\r\n");
     let chunk = vec![b'x'; 1 << 16];
     // its socket fills when it is not read any more: then the rest cannot be sent
@@ -74,6 +77,9 @@ fn the_cap_of_all_buffers_costs_the_greediest_client_only() {
     assert!(!writer.join().unwrap(), "it could go on");
     assert_eq!(modest.ask(&["PING"]), "+PONG");
     until("memory is free again", || modest.ask(&["SET", "key", "2"]) == "+OK");
+    other.send_bytes(&[&*vec![b'x'; 100_000], b"\r\n"].concat());
+    assert_eq!(other.reply(), format!("${}\r\n{}", 700_000, "x".repeat(700_000)), "what is being freed is enough");
+    assert_eq!(proxy.statistic("/closed/buffers"), 1);
 }
 
 #[test]
