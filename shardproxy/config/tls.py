@@ -83,7 +83,7 @@ class Tls(Section):
             raise refused(f"{given} needs its {other}", f"add {other}: and a file of PEM")
         if self.certificate is None and not self.certificates:
             raise refused("names no certificate", "write {certificate: tls.crt, key: tls.key}")
-        if self.client_ca is None and (self.user is not None or "client" in self.model_fields_set):
+        if self.client_ca is None and (self.user is not None or self.client is ClientCertificate.OPTIONAL):
             key = "user" if self.user is not None else "client"
             raise refused(f"{key} needs client_ca", "add client_ca: who signs the certificates of clients")
         return self
