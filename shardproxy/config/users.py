@@ -20,7 +20,7 @@ from shardproxy.config.loading import read_text
 from shardproxy.config.root import Config
 from shardproxy.config.source import Source
 
-_NOT_OF_MEMCACHED = ("iam", "external", "rules", "preset")
+_NOT_OF_MEMCACHED = ("iam", "external")
 _SHAPE = "as in: - {name: app, passwords: [{sha256: ...}]}"
 
 

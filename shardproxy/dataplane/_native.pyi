@@ -9,6 +9,7 @@ __all__ = [
     "VERSION",
     "Abandoned",
     "AccessEvent",
+    "Acl",
     "ClientDid",
     "DataPlane",
     "NodeDown",
@@ -262,6 +263,7 @@ class Acl:
     def commands(self, category: str) -> list[str] | None:
         """The full names of a category's commands and subcommands; None if there is no such category."""
 
+@final
 class DataPlane:
     """Worker threads that serve every ordinary request."""
 

@@ -85,7 +85,7 @@ def users_read(cluster: Cluster, placed: Sequence[PlacedUser], files: FilesRead)
     know.
     """
     users: dict[str, ProxyUser] = {}
-    problems = list(rules_wrong(cluster, placed))
+    problems = list(rules_wrong(placed))
     session = cluster.access.iam.session if cluster.access is not None and cluster.access.iam else 0.0
     for one in placed:
         user = one.user
@@ -120,10 +120,8 @@ def _hashes(placed: PlacedUser, files: FilesRead) -> tuple[tuple[str, ...], list
     return tuple(dict.fromkeys(hashes)), faults
 
 
-def rules_wrong(cluster: Cluster, placed: Sequence[PlacedUser]) -> Iterator[tuple[Source, Problem]]:
+def rules_wrong(placed: Sequence[PlacedUser]) -> Iterator[tuple[Source, Problem]]:
     """Find the rules that Redis would refuse."""
-    if cluster.kind is not Engine.REDIS:
-        return
     for one in placed:
         try:
             rules_of_package().check(one.user.rights)

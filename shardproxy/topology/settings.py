@@ -51,10 +51,10 @@ def users_wrong(config: Config) -> tuple[str, ...]:
     """What is wrong with users that could be served, passwords aside: nothing secret is read."""
     files = FilesRead(config.source.directory)
     reasons: list[str] = []
-    for name, cluster in config.clusters.items():
+    for name in config.clusters:
         try:
             placed = users_placed(config, name, files)
-            if problems := list(rules_wrong(cluster, placed)):
+            if problems := list(rules_wrong(placed)):
                 raise UsersError(problems)
         except (ConfigError, UsersError) as error:
             reasons += error.reasons

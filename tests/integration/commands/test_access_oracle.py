@@ -63,6 +63,7 @@ SCRIPTS = {
         GET a; PING; GET; NOSUCH a b; CLIENT; CLIENT NOSUCH; CLIENT ID; MULTI; EXEC; SUBSCRIBE a; AUTH;
         AUTH x; AUTH a b c; AUTH gone word; AUTH nobody x; AUTH app wrong; AUTH default word; HELLO; HELLO
         3; HELLO x; HELLO 4; HELLO 3 AUTH app; HELLO 3 AUTH app wrong; HELLO 3 SETNAME x; HELLO 3 NOSUCH;
+        HELLO 3 AUTH a b NOSUCH;
         HELLO 4 AUTH app word; RESET; GET a; ACL WHOAMI; QUIT
     """,
     "the default user": """

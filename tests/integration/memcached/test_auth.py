@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,37 @@ def test_a_binary_client_is_told_nothing_before_it_logs_in(
     name = 'shardproxy_clients_closed_total{cluster="main",reason="binary_protocol"}'
     wait_until(lambda: proxy.metrics()[name] == 1, "it is counted")
     wait_until(lambda: "binary protocol" in proxy.log(), "it is logged")
+
+
+def test_a_user_may_what_its_rules_say(start_pool: StartPool, wire: Callable[..., Wire]) -> None:
+    password = {"sha256": sha256(b"secret").hexdigest()}
+    writer = {"name": "writer", "passwords": [password], "rules": "~app:* +@all -flushall"}
+    reader = {"name": "reader", "passwords": [password], "preset": "read-only"}
+    proxy, _ = start_pool(2, access={"users": [writer, reader]})
+    connections = []
+    for name in (b"writer", b"reader"):
+        connection = wire(proxy)
+        connection.send(b"set x 0 0 13\r\n%s secret\r\n" % name)
+        connection.expect(b"STORED\r\n")
+        connections.append(connection)
+    no_command = b"CLIENT_ERROR this user has no permissions to run this command\r\n"
+    no_key = b"CLIENT_ERROR this user has no permissions to access one of the keys\r\n"
+    value = b"VALUE app:1 0 7\r\nget a\r\n\r\nEND\r\n"
+    for connection, request, reply in (
+        (connections[0], b"set app:1 0 0 7\r\nget a\r\n\r\n", b"STORED\r\n"),
+        (connections[0], b"set other 0 0 7\r\nget a\r\n\r\n", no_key),
+        (connections[0], b"get app:1 other\r\n", no_key),
+        (connections[0], b"flush_all\r\n", no_command),
+        (connections[1], b"set app:1 0 0 7\r\nget b\r\n\r\n", no_command),
+        (connections[1], b"delete app:1 noreply\r\nget app:1 app:2\r\n", value),
+        (connections[1], b"mg app:1 v\r\n", b"VA 7\r\nget a\r\n\r\n"),
+    ):
+        connection.send(request + b"mn\r\n")
+        connection.expect(reply + b"MN\r\n")
+    counted = {
+        name: count for name, count in proxy.metrics().items() if "access" in name and "denied" in name
+    }
+    assert sum(counted.values()) >= 5, counted
 
 
 class Secured:

@@ -1,69 +1,80 @@
-//! HELLO, with the texts of Redis' networking.c, and the order of checks that it has since 7.2: all is read before anything
-//! is done.
+//! HELLO, with the texts of Redis' networking.c and its order of checks: since 7.2 all is read before anything is done, before
+//! that a password was judged where it stands.
 
+use crate::admit::error;
 use crate::clients::{is_valid_name, Client, BAD_NAME};
 use crate::command::Command;
 use crate::dialect::resp::Request;
 use crate::dialect::resp::{request::decimal, write};
+use crate::dialect::texts;
 use crate::exchange::Entry;
 use crate::model::EndpointKind;
-use crate::serve::login::{log_in, Said};
+use crate::serve::login::{is_right, log_in, Said};
 use crate::turn::{Greeting, Turn};
 
 /// Since 7.2 it names the version, too.
 fn no_auth(turn: &Turn, client: &Client) -> Vec<u8> {
     let version = if turn.is_engine_since(client.cluster, (7, 2)) { "<proto> " } else { "" };
-    crate::admit::error(&format!(
+    error(&format!(
         "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO {version}AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time"
     ))
 }
 
 pub fn hello(turn: &mut Turn, client: &mut Client, command: &Command, request: &Request) -> Said {
-    let (greeting, credentials) = match read(client, request) {
-        Ok(read) => read,
-        Err(error) => return Said::Answer(error),
-    };
-    if let Some(credentials) = credentials {
-        return log_in(turn, client, command, credentials, Some(greeting));
+    let mut asked = Asked { greeting: Greeting { resp: client.resp, name: None }, credentials: None };
+    let read = asked.read(request);
+    let is_read_first = turn.is_engine_since(client.cluster, (7, 2));
+    match (asked.credentials, read) {
+        (Some((name, password)), Err(fault)) if !is_read_first => {
+            let is_right = is_right(turn, client, name, password);
+            Said::Answer(if is_right { fault } else { texts::WRONGPASS.to_vec() })
+        }
+        (_, Err(fault)) => Said::Answer(fault),
+        (Some(credentials), Ok(())) => log_in(turn, client, command, credentials, Some(asked.greeting)),
+        (None, Ok(())) if client.login.user.is_some() => Said::Answer(greet(turn, client, asked.greeting)),
+        (None, Ok(())) => Said::Answer(no_auth(turn, client)),
     }
-    Said::Answer(if client.login.user.is_some() { greet(turn, client, greeting) } else { no_auth(turn, client) })
 }
 
-type Credentials<'a> = (&'a [u8], &'a [u8]);
+struct Asked<'a> {
+    greeting: Greeting,
+    /// A name and a password.
+    credentials: Option<(&'a [u8], &'a [u8])>,
+}
 
-/// What it asks for, and as whom; or what is wrong with it.
-fn read<'a>(client: &Client, request: &Request<'a>) -> Result<(Greeting, Option<Credentials<'a>>), Vec<u8>> {
-    let mut greeting = Greeting { resp: client.resp, name: None };
-    let mut credentials = None;
-    if request.len() > 1 {
-        match decimal(request.argument(1)) {
-            Some(2) => greeting.resp = 2,
-            Some(3) => greeting.resp = 3,
-            Some(_) => return Err(crate::admit::error("NOPROTO unsupported protocol version")),
-            None => return Err(crate::admit::error("ERR Protocol version is not an integer or out of range")),
-        }
-    }
-    let mut at = 2;
-    while at < request.len() {
-        let left = request.len() - at - 1;
-        let option = request.argument(at);
-        if option.eq_ignore_ascii_case(b"AUTH") && left >= 2 {
-            credentials = Some((request.argument(at + 1), request.argument(at + 2)));
-            at += 3;
-        } else if option.eq_ignore_ascii_case(b"SETNAME") && left >= 1 {
-            let wanted = request.argument(at + 1);
-            if !is_valid_name(wanted) {
-                return Err(crate::admit::error(BAD_NAME));
+impl<'a> Asked<'a> {
+    /// Read all there is, or as much as there is before what is wrong.
+    fn read(&mut self, request: &Request<'a>) -> Result<(), Vec<u8>> {
+        if request.len() > 1 {
+            match decimal(request.argument(1)) {
+                Some(2) => self.greeting.resp = 2,
+                Some(3) => self.greeting.resp = 3,
+                Some(_) => return Err(error("NOPROTO unsupported protocol version")),
+                None => return Err(error("ERR Protocol version is not an integer or out of range")),
             }
-            greeting.name = Some(wanted.to_vec());
-            at += 2;
-        } else {
-            let mut reply = Vec::new();
-            write::error_of(&mut reply, &[b"ERR Syntax error in HELLO option '", option, b"'"]);
-            return Err(reply);
         }
+        let mut at = 2;
+        while at < request.len() {
+            let left = request.len() - at - 1;
+            let option = request.argument(at);
+            if option.eq_ignore_ascii_case(b"AUTH") && left >= 2 {
+                self.credentials = Some((request.argument(at + 1), request.argument(at + 2)));
+                at += 3;
+            } else if option.eq_ignore_ascii_case(b"SETNAME") && left >= 1 {
+                let wanted = request.argument(at + 1);
+                if !is_valid_name(wanted) {
+                    return Err(error(BAD_NAME));
+                }
+                self.greeting.name = Some(wanted.to_vec());
+                at += 2;
+            } else {
+                let mut reply = Vec::new();
+                write::error_of(&mut reply, &[b"ERR Syntax error in HELLO option '", option, b"'"]);
+                return Err(reply);
+            }
+        }
+        Ok(())
     }
-    Ok((greeting, credentials))
 }
 
 /// Do as HELLO asks; the reply.
