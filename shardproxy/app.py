@@ -23,9 +23,12 @@ import trio
 
 from shardproxy.access.audit import Audit, why_not_written
 from shardproxy.access.audited import run_access_audit
+from shardproxy.access.build import Builder, LoginPlan, plans_read
 from shardproxy.access.events import AccessFeed, run_access_feed
+from shardproxy.access.http import Poster
 from shardproxy.access.inbound import Inbound
 from shardproxy.access.log import AclLogs, run_acl_logs
+from shardproxy.access.verifiers import Verifiers
 from shardproxy.admin.callers import Callers
 from shardproxy.admin.listen import admin_close, admin_listen
 from shardproxy.admin.status import Sources, Status, StatusBoard
@@ -33,7 +36,7 @@ from shardproxy.commands.configured import settings_now
 from shardproxy.commands.errands import AllTraffic, Errands
 from shardproxy.commands.service import run_commands
 from shardproxy.commands.table import Table
-from shardproxy.config import Config, RedisCluster, SecretError, load_config
+from shardproxy.config import Config, ConfigError, RedisCluster, SecretError, load_config
 from shardproxy.config.files import FilesRead, Fingerprint
 from shardproxy.config.restart import settings_waiting
 from shardproxy.coordination.acks import run_acks
@@ -63,10 +66,13 @@ from shardproxy.topology.logins import Logins
 from shardproxy.topology.modes import why_not_fit
 from shardproxy.topology.refusal import REFUSALS, Refusal, explain, problems, why_refused
 from shardproxy.topology.reload import Clusters, KeysHiddenError, NodesUnfitError, ServeError, reload_plan
+from shardproxy.topology.renewal import run_renewal
 from shardproxy.topology.settings import SettingsError, settings_read
 from shardproxy.topology.supervisor import Supervisor, run_always
+from shardproxy.topology.tokens import NodeTokens
 from shardproxy.topology.user_changes import Changes, changes_decode
 from shardproxy.topology.users import UserBook
+from shardproxy.topology.verified import kind_of
 
 SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 PROBE_TIMEOUTS = LinkTimeouts(connect=0.5, reply=1.0)
@@ -99,7 +105,7 @@ async def run_app(
     table = Table.load()
     files = FilesRead(config.source.directory)
     try:
-        settings, callers = _all_read(config, table, files)
+        read = _all_read(config, table, files)
     except SettingsError as error:
         raise StartError(str(error)) from error
     audit = Audit(config.audit.log if config.audit is not None else None)
@@ -114,8 +120,8 @@ async def run_app(
         changes = _user_changes(kept)
         dataplane = _start_dataplane(config, table)
         try:
-            app = App(config, config_path, table, dataplane, listener, store, callers, audit, kept, changes)
-            await app.run(settings, files.seen, signals, task_status)
+            app = App(config, config_path, table, dataplane, listener, store, read, audit, kept, changes)
+            await app.run(read.settings, files.seen, signals, task_status)
         finally:
             dataplane.stop()
 
@@ -131,7 +137,7 @@ class App:
         dataplane: DataPlane,
         listener: socket.socket,
         store: LocalStore,
-        callers: Callers,
+        read: AllRead,
         audit: Audit,
         kept: KeptFile,
         changes: Mapping[str, Changes],
@@ -147,14 +153,17 @@ class App:
             Status(
                 tuple(config.clusters),
                 names=_admin_names(config),
-                callers=callers,
+                callers=read.callers,
                 inbound=_admin_inbound(config),
             )
         )
         self._boards = Boards()
         controls = Controls()
-        self._follower = Follower(dataplane, store.records, store, self._boards, controls.paused)
-        self._logins = Logins(self._follower.clusters, self._follower.topologies)
+        tokens = NodeTokens()
+        self._follower = Follower(
+            dataplane, store.records, store, self._boards, controls.paused, tokens.credentials
+        )
+        self._logins = Logins(self._follower.clusters, self._follower.topologies, tokens.credentials)
         self._links = OpenLinks(login=self._logins.find, tls=self._logins.find_tls, timeouts=PROBE_TIMEOUTS)
         fencer = AckFencer(store, members_alone(store.member))
         events = EventLog(store.journal)
@@ -173,6 +182,10 @@ class App:
         self._users = UserBook(kept, changes, self._follower.serve, self._reread, audit)
         self._files: Mapping[Path, Fingerprint] = {}  # that settings were read from
         self._why_refused: list[str] = []
+        self._poster = Poster()
+        self._verifiers = Verifiers(partial(kind_of, self._follower.clusters), audit=audit)
+        self._builder = Builder(self._poster.post, self._verifiers.statistics)
+        self._verifiers.replace(self._builder.build(read.logins))
         self._feed = AccessFeed()
         self._refusals = AclLogs()
 
@@ -214,6 +227,7 @@ class App:
             self._inputs.controls.pause(cluster)
             log.warning("automatic failover is paused, as before the restart", cluster=cluster)
         nursery.start_soon(run_always, "follower", self._follower.run)
+        nursery.start_soon(run_always, "renewal of logins to nodes", partial(run_renewal, self._follower))
         nursery.start_soon(run_acks, self._follower.applied, self._store)
         nursery.start_soon(run_acl_logs, self._feed.listen(), self._refusals)
         if self._audit.place is not None:
@@ -243,6 +257,7 @@ class App:
             self._store.statistics,
             self._traffic.standing,
             self._audit,
+            self._verifiers.statistics,
         )
         await nursery.start(run_admin, self._listener, sources)
         await self._follower.wait_known()
@@ -260,9 +275,10 @@ class App:
         return await self._follower.serve(settings, reason)
 
     async def _run_commands(self, *, task_status: trio.TaskStatus[None]) -> None:
-        async with NodeLinks(
+        links = NodeLinks(
             credentials=partial(self._logins.find, None), tls=partial(self._logins.find_tls, None)
-        ) as links:
+        )
+        async with links, self._poster:
             await run_commands(
                 self._dataplane,
                 self._follower.topologies,
@@ -273,6 +289,7 @@ class App:
                 errands=self._errands,
                 users=self._users,
                 refusals=self._refusals,
+                verifiers=self._verifiers,
                 task_status=task_status,
             )
 
@@ -324,12 +341,14 @@ class App:
         before = {name: configured.settings for name, configured in self._follower.clusters.items()}
         files = FilesRead(config.source.directory)
         try:
-            settings, callers = await trio.to_thread.run_sync(_all_read, config, self._table, files)
+            read = await trio.to_thread.run_sync(_all_read, config, self._table, files)
+            settings = read.settings
             now = self._users.laid_over(settings, forget)
             served = await self._serve(now, reason)
         except SettingsError:
             self._files = {**self._files, **files.seen}  # once one of them changes, it is worth another look
             raise
+        self._verifiers.replace(self._builder.build(read.logins))
         self._files = files.seen
         self._why_refused = []
         await self._users.take(config, settings, forget)
@@ -340,7 +359,7 @@ class App:
             clusters=tuple(settings),
             endpoints={name: served.get(name) or known[name] for name in settings},
             names=_admin_names(config),
-            callers=callers,
+            callers=read.callers,
             inbound=_admin_inbound(config),
             certificates=certificates_of(settings),
             reloads=self._status.now.reloads + 1,
@@ -462,9 +481,27 @@ def _state(config: Config, config_path: Path | None) -> Iterator[LocalStore]:
         yield store
 
 
-def _all_read(config: Config, table: Table, files: FilesRead) -> tuple[Clusters, Callers]:
+@dataclass(frozen=True, slots=True)
+class AllRead:
+    """What a config and the files it names say."""
+
+    settings: Clusters
+    callers: Callers
+    logins: tuple[LoginPlan, ...]  # how some are verified
+
+
+def _all_read(config: Config, table: Table, files: FilesRead) -> AllRead:
     """Read all that a config names, now; raise SettingsError. In `files` is noted what was read."""
-    return settings_read(config, table.version, files=files), callers_read(config, files)
+    settings = settings_read(config, table.version, files=files)
+    return AllRead(settings, callers_read(config, files), logins_read(config, files))
+
+
+def logins_read(config: Config, files: FilesRead) -> tuple[LoginPlan, ...]:
+    """Read the key stores now; raise SettingsError."""
+    try:
+        return plans_read(config, files)
+    except ConfigError as error:
+        raise SettingsError(tuple(error.reasons)) from error
 
 
 def callers_read(config: Config, files: FilesRead) -> Callers:

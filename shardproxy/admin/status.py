@@ -9,6 +9,7 @@ from typing import Any
 
 from shardproxy.access.audit import NO_AUDIT, Audit
 from shardproxy.access.inbound import Inbound
+from shardproxy.access.statistics import LoginStatistics
 from shardproxy.admin.callers import EVERYBODY, Callers
 from shardproxy.dataplane import BoundEndpoint
 from shardproxy.dataplane.statistics import Statistics
@@ -77,3 +78,4 @@ class Sources:
     store: StoreStatistics = field(default_factory=StoreStatistics)
     standing: Callable[[str, Address], Standing] = _no_standing  # of a node, with those who ask it
     audit: Audit = NO_AUDIT
+    logins: LoginStatistics = field(default_factory=LoginStatistics)  # that are verified here

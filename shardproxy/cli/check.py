@@ -110,7 +110,7 @@ def check(
     for name, cluster in config.clusters.items():
         if isinstance(cluster, MemcachedCluster) and cluster.endpoints.configuration.mode is Mode.DIRECT:
             print(f"  {name}: {NODES_ARE_ASKED}")
-    for line in _grown(config, records):
+    for line in (*_grown(config, records), *_exposed(config)):
         print(f"  {line}")
     return 0
 
@@ -140,6 +140,16 @@ def _grown(config: Config, records: Records) -> Iterator[str]:
         served = [key for key in records if key.cluster == name]
         if isinstance(cluster, RedisCluster) and len(served) == 1 < len(cluster.shards):
             yield f"{name} had one shard, and may have been one Redis to its clients: {GROWN_TEXT}"
+
+
+def _exposed(config: Config) -> Iterator[str]:
+    """Warn of files with secrets that everybody may read."""
+    stores = {c.access.iam.keys for c in config.clusters.values() if c.access and c.access.iam}
+    if stores:
+        from shardproxy.access.iam_keys import why_exposed
+
+        said = (why_exposed(config.source.directory / store) for store in sorted(stores))
+        yield from (line for line in said if line is not None)
 
 
 def _why_unfit(config: Config) -> str | None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
 from shardproxy.access.log import AclLogs
+from shardproxy.access.verifiers import Verifiers
 from shardproxy.commands.counters import Counters
 from shardproxy.commands.errands import Errands
 from shardproxy.commands.followers import Followers
@@ -131,6 +132,7 @@ class Call:
     topologies: Mapping[str, Topology]  # as they are by now
     users: UserDesk
     refusals: AclLogs
+    verifiers: Verifiers | None = None  # of logins that are no matter of a password
 
     @property
     def args(self) -> tuple[bytes, ...]:

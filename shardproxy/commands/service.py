@@ -19,6 +19,7 @@ import structlog
 import trio
 
 from shardproxy.access.log import AclLogs
+from shardproxy.access.verifiers import Verifiers
 from shardproxy.commands.call import Call, CommandError, EverybodyDesk, Facade, Settings, UserDesk
 from shardproxy.commands.counters import Counters
 from shardproxy.commands.errands import Errands
@@ -64,6 +65,7 @@ async def run_commands(
     errands: Errands | None = None,
     users: UserDesk | None = None,
     refusals: AclLogs | None = None,
+    verifiers: Verifiers | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Answer offloaded commands until the data plane stops.
@@ -71,7 +73,7 @@ async def run_commands(
     `topologies` holds the current one by cluster; `table` is what the data plane started with;
     `settings_of` tells what a cluster's config says, `readable` which replicas are fit to be read from;
     in `errands` is noted what nodes may take long for; `users` are those clients log in as, `refusals` what
-    they were refused.
+    they were refused; `verifiers` decide about logins that are no matter of a password.
     """
     learner = Learner(table or Table.load())
     waiting = trio.CapacityLimiter(WAITING)
@@ -88,6 +90,7 @@ async def run_commands(
             readable,
             users or EverybodyDesk(),
             AclLogs() if refusals is None else refusals,
+            verifiers,
         )
         task_status.started()
         async for event in dataplane.events():
@@ -115,6 +118,7 @@ class _Service:
     readable: Mapping[ShardKey, frozenset[Address]]
     users: UserDesk
     refusals: AclLogs
+    verifiers: Verifiers | None = None
     scripts: Sources = field(default_factory=Sources)
     libraries: Sources = field(default_factory=Sources)
     counters: Counters = field(default_factory=Counters)
@@ -237,6 +241,7 @@ class _Service:
             self.topologies,
             self.users,
             self.refusals,
+            self.verifiers,
         )
 
     def _answer(self, offload: Offloaded, reply: Reply) -> None:

@@ -17,9 +17,9 @@ from shardproxy.config.failure import OnFailure, on_failure_short
 from shardproxy.config.families import Family, KeyFamily
 from shardproxy.config.hashing import Hashing, HashMethod, as_hashing, why_not_placed
 from shardproxy.config.limits import ClusterLimits
+from shardproxy.config.node_auth import NodeAuth, PasswordAuth
 from shardproxy.config.nodes import MemcachedNode, NodeType, short
 from shardproxy.config.replication import Failover, Replication, Writes
-from shardproxy.config.secrets import NodeAuth
 from shardproxy.config.shards import MAX_SHARDS, RedisShard
 from shardproxy.config.slots import assign_slots, weighted_slots
 from shardproxy.config.timeouts import ClusterTimeouts, RedisTimeouts
@@ -254,9 +254,9 @@ class MemcachedCluster(_Cluster):
     """The nodes. Each is a shard of its own: memcached does not replicate."""
     on_failure: Annotated[OnFailure, on_failure_short()] = OnFailure()
     """What happens to the keys of a node that is down: `miss`, `rehash` or `gutter`."""
-    node_auth: NodeAuth | None = None
+    node_auth: PasswordAuth | None = None
     """How the proxy logs in to the nodes (memcached -Y)."""
-    client_auth: NodeAuth | None = None
+    client_auth: PasswordAuth | None = None
     """What clients must log in with, as memcached -Y asks for it: in short for `access` with one user."""
 
     @model_validator(mode="after")
@@ -272,7 +272,7 @@ class MemcachedCluster(_Cluster):
     @model_validator(mode="after")
     def _logins_have_names(self) -> Self:
         for key in ("node_auth", "client_auth"):
-            auth: NodeAuth | None = getattr(self, key)
+            auth: PasswordAuth | None = getattr(self, key)
             if auth is not None and auth.username is None:
                 raise refused(f"{key} needs a username: memcached knows no other login", "add username: app")
         return self

@@ -15,11 +15,14 @@ from shardproxy.config.clusters import MemcachedCluster, RedisCluster
 from shardproxy.config.document import Document
 from shardproxy.config.errors import Problem
 from shardproxy.config.families import FORMS, FamilyPreset, FamilyRule
+from shardproxy.config.node_auth import PasswordAuth
 from shardproxy.config.root import Config
+from shardproxy.config.secrets import Secret
 
 ENGINES: dict[str, type[Section]] = {"redis": RedisCluster, "memcached": MemcachedCluster}
 
-TAGS = {**ENGINES, **FORMS}  # what locations name beside keys
+PLACE = "a place"  # of a secret, which may be text, too
+TAGS: dict[str, type[Section]] = {**ENGINES, **FORMS, PLACE: Secret}  # what locations name beside keys
 
 # Said when a key that must be there is not; {key} alone says it for the rest.
 MISSING = {
@@ -31,6 +34,17 @@ MISSING = {
     "nodes": 'list the addresses of the nodes, as in: nodes: ["127.0.0.1:6379"]',
     "address": "write it like 127.0.0.1:6379",
     "password": "write {file: /run/secrets/redis-password} or {env: REDIS_PASSWORD}",
+    "secret_access_key": "write {file: /run/secrets/iam-key} or {env: AWS_SECRET_ACCESS_KEY}",
+    "session_token": "write {file: /run/secrets/iam-session} or {env: AWS_SESSION_TOKEN}",
+    "access_key_id": "as in AKIAIOSFODNN7EXAMPLE",
+    "region": "as in eu-central-1",
+    "policies": "write {effect: allow, actions: [elasticache:Connect], resources: [arn:aws:...]}",
+    "principal": "say whose key it is, as in arn:aws:iam::123456789012:role/app",
+    "effect": "write allow or deny",
+    "iam": "write {keys: /etc/shardproxy/iam.yaml}",
+    "verifier": "write {url: https://logins.example.com/verify}",
+    "url": "write it like https://logins.example.com/verify",
+    "keys": "name the file with the access keys, as in /etc/shardproxy/iam.yaml",
     "node_auth": "write {username: proxy, password: {file: /run/secrets/redis-password}}",
     "reads": "write {from: primary}",
     "writes": "write {wait: 1}",
@@ -54,12 +68,21 @@ MISSING = {
     "match": 'say which keys, as in {match: "bull:{queue}:*", hash: "{queue}"}',
 }
 
+# Said of a value that is not written as it must be, by its key.
+PATTERNS = {
+    "access_key_id": ("is not an access key id", "as in AKIAIOSFODNN7EXAMPLE"),
+    "account": ("is not an AWS account", 'write its 12 digits in quotes: "123456789012"'),
+    "cluster": ("is not the name of a cluster", "use letters, digits, dots, - and _, as in my-cache"),
+    "region": ("is not a region", "as in eu-central-1"),
+}
+
 # Keys that are known elsewhere, or under another name: (section, key) or key -> hint.
 STRAY: dict[tuple[type[Section], str] | str, str] = {
     (RedisCluster, "nodes"): "the nodes of a Redis cluster stand under its shards: shards: [{nodes: [...]}]",
     (RedisCluster, "hashing"): "hashing is for memcached; Redis keys go by slots",
     (MemcachedCluster, "shards"): "a memcached cluster lists its nodes directly: nodes: [...]",
     (MemcachedCluster, "reads"): "memcached nodes have no replicas to read from",
+    (PasswordAuth, "iam"): "memcached knows no tokens: write a password",
     (MemcachedCluster, "pubsub"): "memcached has no channels",
     (FamilyRule, "queues"): "queues are named with preset: celery",
     (FamilyPreset, "match"): "a rule of your own is an entry of its own: - {match: ..., hash: ...}",
@@ -162,6 +185,8 @@ def _hint_for_pattern(loc: Path, is_key: bool) -> tuple[str, str | None]:
         )
     if loc[-1] == "file":
         return "must be an absolute path", "as in /run/secrets/redis-password"
+    if loc[-1] in PATTERNS:
+        return PATTERNS[str(loc[-1])]
     if loc[-1] == "sha256":
         return "is not a SHA-256", "64 hexadecimal digits, as from: printf %s 'the password' | sha256sum"
     if loc[-1] == "state":

@@ -18,6 +18,8 @@ from shardproxy.config import (
     HashMethod,
     MemcachedCluster,
     NodeAuth,
+    NodeIdentity,
+    PasswordAuth,
     RedisCluster,
     SecurityGroup,
 )
@@ -38,6 +40,7 @@ from shardproxy.model import Address, EndpointKind, Node, Shard, Topology
 from shardproxy.model.health import EngineLimits
 from shardproxy.model.replication import ShardKey
 
+LOGIN_LASTS = 12 * 3600.0  # seconds, by an IAM token; ElastiCache then ends the connection
 Readable = Mapping[ShardKey, frozenset[Address]]  # replicas fit to be read from, of shards that are watched
 
 
@@ -52,6 +55,7 @@ class ClusterSettings:
     inbound: InboundSettings = OPEN
     tls: TlsSettings | None = None  # what clients are spoken to with, where they speak TLS
     node_tls: NodeTlsSettings | None = None
+    iam: NodeIdentity | None = None  # what tokens for its nodes are signed with, in place of credentials
     users: tuple[ProxyUser, ...] = ()  # none where nobody has to log in
 
     @classmethod
@@ -66,15 +70,17 @@ class ClusterSettings:
     ) -> ClusterSettings:
         """Read the secrets of a cluster now, but for those of its users; raise SecretError or TlsError."""
         files = files or FilesRead()
+        login = _login(config.node_auth, files)
         tls, node_tls = tls_read(config, files)
         return cls(
             config,
             version if isinstance(config, RedisCluster) else VERSION,
-            _login(config.node_auth, files),
+            login if isinstance(login, Credentials) else None,
             zone=zone if isinstance(config, RedisCluster) else None,
             inbound=InboundSettings.read(config, groups),
             tls=tls,
             node_tls=node_tls,
+            iam=login if isinstance(login, NodeIdentity) else None,
             users=users,
         )
 
@@ -85,11 +91,11 @@ class ClusterSettings:
         return tuple(one for settings in both if settings is not None for one in settings.files)
 
 
-def _login(auth: NodeAuth | None, files: FilesRead) -> Credentials | None:
+def _login(auth: NodeAuth | PasswordAuth | None, files: FilesRead) -> Credentials | NodeIdentity | None:
     if auth is None:
         return None
-    if auth.password.file is not None:
-        files.note(auth.password.file)
+    for file in auth.files:
+        files.note(file)
     return auth.read()
 
 
@@ -158,6 +164,7 @@ class ShardSpec(TypedDict):
 class NodeAuthSpec(TypedDict):
     username: str | None
     password: str | None
+    renew: NotRequired[float]  # log in again after so long, before the node ends the connection
 
 
 class ClusterSpec(TypedDict):
@@ -196,15 +203,18 @@ def cluster_spec(
     discovery: DiscoverySpec | None = None,
     terms: Terms | None = None,
     shards: Iterable[ShardSpec] | None = None,
+    credentials: Credentials | None = None,
 ) -> ClusterSpec:
     """Describe one cluster to the data plane; shards `readable` does not name are read from all nodes.
 
     `discovery` is what clients of a memcached cluster are told of its layout; `shards` are those of the
-    topology where they have been described already.
+    topology where they have been described already; `credentials` are those of the moment, where settings
+    have none.
     """
     readable, terms = readable or {}, terms or {}
     wait = settings.config.writes.wait if isinstance(settings.config, RedisCluster) else 0
-    config, credentials = settings.config, settings.credentials
+    config = settings.config
+    credentials = settings.credentials if credentials is None else credentials
     spec = ClusterSpec(
         name=topology.cluster,
         engine=topology.engine.value,
@@ -239,6 +249,8 @@ def cluster_spec(
         spec["node_tls"] = settings.node_tls.spec()
     if (rules := settings.inbound.spec()) is not None:
         spec["inbound"] = rules
+    if settings.iam is not None:
+        spec["node_auth"]["renew"] = LOGIN_LASTS / 2
     if (access := access_spec(settings.users)) is not None:
         spec["access"] = access
     if isinstance(config, RedisCluster):

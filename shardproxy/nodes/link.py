@@ -34,6 +34,7 @@ class Credentials:
 
     password: str = field(repr=False)
     username: str | None = None
+    lasts: float | None = None  # seconds after which a connection logs in anew, before the node ends it
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,7 @@ class NodeLink:
         self._resolver = resolver
         self._connection: Connection | None = None
         self._login: Credentials | None = None  # of the open connection
+        self._logged_in_at = 0.0
         self._turn = trio.Lock()
         self._opened = 0
         self._peer = ""
@@ -147,8 +149,10 @@ class NodeLink:
 
     @property
     def is_ended(self) -> bool:
-        """The node has ended the open connection; between requests only."""
-        return self._connection is not None and self._connection.is_readable
+        """The node has ended the open connection, or soon will; between requests only."""
+        if self._connection is None:
+            return False
+        return self._connection.is_readable or self._is_login_old()
 
     @property
     def opened(self) -> int:
@@ -232,15 +236,15 @@ class NodeLink:
 
     async def _prepare(self, resp: int, db: int) -> Connection:
         """The connection, open and in that state, of which the node has acknowledged each change."""
+        if self.is_ended:
+            self.drop()  # nothing is awaited, so what can be read is its end
         connection = self._connection
-        if connection is not None and connection.is_readable:
-            self.drop()  # nothing is awaited, so this is its end
-            connection = None
         if connection is None:
             connection = self._connection = await self._open()
             self._opened += 1
             self._peer = connection.peer
             self._login = login = self._credentials()
+            self._logged_in_at = trio.current_time()
             if login is not None:
                 user = [login.username] if login.username else []
                 await self._set(connection, "AUTH", *user, login.password)
@@ -251,6 +255,10 @@ class NodeLink:
             await self._set(connection, "SELECT", db)
             connection.db = db
         return connection
+
+    def _is_login_old(self) -> bool:
+        lasts = self._login.lasts if self._login is not None else None
+        return lasts is not None and trio.current_time() - self._logged_in_at >= lasts
 
     async def _set(self, connection: Connection, *args: Argument) -> None:
         (reply,), _ = await connection.exchange(encode(*args), 1)

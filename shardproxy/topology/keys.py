@@ -13,7 +13,7 @@ from shardproxy.model.replication import ShardKey
 from shardproxy.nodes import NodeError, NodeFailure, NodeLink
 from shardproxy.store.record import ShardRecord
 from shardproxy.topology.assign import Records
-from shardproxy.topology.logins import login_of, tls_of
+from shardproxy.topology.logins import credentials_of, tls_of
 from shardproxy.topology.project import shard_setups
 from shardproxy.topology.reload import Clusters
 from shardproxy.topology.taking import keys_text, moved_text, shards_moved, slots_taken, taken_text
@@ -30,7 +30,7 @@ async def why_not_served(wanted: Clusters, records: Records) -> str | None:
 
     async def count(key: ShardKey, address: Address) -> int | None:
         settings = wanted[key.cluster]
-        login, tls = partial(login_of, settings), partial(tls_of, settings)
+        login, tls = partial(credentials_of, settings), partial(tls_of, settings)
         return await keys_count(NodeLink(address, credentials=login, tls=tls))
 
     return await why_not_reload(setups, records, count)

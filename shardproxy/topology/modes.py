@@ -13,7 +13,7 @@ from shardproxy.model import Address
 from shardproxy.nodes import LinkTimeouts, NodeError, NodeFailure, NodeLink
 from shardproxy.nodes.link import DEFAULT_TIMEOUTS
 from shardproxy.topology.assign import Records
-from shardproxy.topology.logins import login_of, tls_of
+from shardproxy.topology.logins import credentials_of, tls_of
 from shardproxy.topology.project import foreign_text, shard_setups
 from shardproxy.topology.reload import Clusters
 from shardproxy.wire.info import InfoError, read_fields, read_server
@@ -48,7 +48,7 @@ async def why_foreign(
 
     async def ask(name: str, settings: ClusterSettings, node: Address) -> None:
         async with limiter:
-            login, tls = partial(login_of, settings), partial(tls_of, settings)
+            login, tls = partial(credentials_of, settings), partial(tls_of, settings)
             if await is_clustered(NodeLink(node, credentials=login, tls=tls, timeouts=timeouts)):
                 found[name].append(node)
 

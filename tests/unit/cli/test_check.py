@@ -52,6 +52,23 @@ def test_direct_mode_says_whom_it_is_not_for(capsys: pytest.CaptureFixture[str],
         assert (code, "pages: clients that ask the nodes" in out) == (0, is_told)
 
 
+def test_a_key_store_that_everybody_may_read_is_warned_of(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file, store = tmp_path / "proxy.yaml", tmp_path / "iam.yaml"
+    access = "access: {users: [{name: app, iam: true}], iam: {keys: iam.yaml}}"
+    file.write_text(
+        "clusters: {main: {engine: redis, endpoints: {primary: 127.0.0.1:1},"
+        f' shards: [{{nodes: ["127.0.0.1:2"]}}], {access}}}}}'
+    )
+    store.write_text("keys: []\n")
+    for mode, warned in ((0o640, False), (0o644, True)):
+        store.chmod(mode)
+        code, out, _ = run(capsys, "check", str(file))
+        assert code == 0
+        assert (f"  {store} can be read by everybody on this machine: chmod o-rwx {store}\n" in out) is warned
+
+
 def test_a_bad_file_gets_all_its_problems(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     file = tmp_path / "bad.yaml"
     file.write_text("workers: lots\nadmn: 127.0.0.1:1\nclusters: {}\n")

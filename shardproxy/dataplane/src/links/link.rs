@@ -4,7 +4,7 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Identity, Patience, Redo, Trouble, Votes};
+use super::{Identity, Login, Patience, Redo, Trouble, Votes};
 use crate::clients::Waiting;
 use crate::dialect::Framer;
 use crate::exchange::{trim, Exchange};
@@ -126,6 +126,7 @@ pub struct Link {
     /// The socket took no more when it was last written to.
     pub is_full: bool,
     pub identity: Identity,
+    pub login: Login,
     pub redo: Redo,
     pub trouble: Trouble,
     /// Scripts that need not be loaded before they are called on this connection.
@@ -169,6 +170,7 @@ impl Link {
             is_unread: false,
             is_full: false,
             identity: Identity::default(),
+            login: Login::at(now),
             redo: Redo::default(),
             trouble: Trouble::new(now),
             scripts: HashSet::new(),
@@ -285,6 +287,11 @@ impl Link {
 
     pub const fn is_memcached(&self) -> bool {
         matches!(self.engine, EngineKind::Memcached)
+    }
+
+    /// Connections that are used for ever, and so outlive what they logged in with.
+    pub const fn is_lasting(&self) -> bool {
+        matches!(self.role, Role::Shared) && !self.is_memcached()
     }
 
     /// Connections whose node must be who the topology says: those that requests leave on.

@@ -283,6 +283,9 @@ impl Default for Timeouts {
 pub struct NodeAuth {
     pub username: Option<String>,
     pub password: Option<String>,
+    /// Log in again after so long, with what is current then.
+    #[serde(deserialize_with = "time_limit")]
+    pub renew: Option<Duration>,
 }
 
 impl std::fmt::Debug for NodeAuth {

@@ -9,10 +9,9 @@ use mio::event::Event;
 
 use super::{link_token, Message, Worker, LEFT_OVER, SHARE};
 use crate::complete::{deliver_all, fail, Unsettled};
-use crate::dialect::resp::identity;
 use crate::dialect::resp::request::{Parsed, RequestLimits, RequestParser};
 use crate::dialect::resp::Request;
-use crate::links::{durable, State};
+use crate::links::{durable, Login, State};
 use crate::net::tls::Tls;
 use crate::net::{lacks_descriptors, Address, Stream};
 use crate::place::{count_parked, give_back};
@@ -165,8 +164,8 @@ impl Worker {
     fn after_delivery(&mut self, index: usize, was_greeting: bool) {
         let Self { turn, clients, table, errands, .. } = self;
         let link = &turn.links[index];
-        if link.identity.is_unproven && !link.exchange.is_in_flight() {
-            turn.links.mark(index); // now it can be asked
+        if link.must_speak() && !link.exchange.is_in_flight() {
+            turn.links.mark(index); // now it can
         }
         let link = &turn.links[index];
         if was_greeting && link.state == State::Ready {
@@ -245,9 +244,9 @@ impl Worker {
                 durable::close_batch(link, &terms, turn.micros);
             }
         }
-        if link.identity.is_unproven && !link.is_full {
+        if link.must_speak() && !link.is_full {
             turn.settle_link(index);
-            return self.link_ask(index);
+            return self.link_speak(index);
         }
         let (is_subscriber, listens) = (link.is_subscriber(), link.listens());
         let Some(stream) = &mut link.stream else { return };
@@ -386,6 +385,7 @@ impl Worker {
         link.metrics.connects.increment();
         link.metrics.connections.add(1);
         link.patience.begin(turn.now);
+        link.login = Login::at(turn.now);
         let is_named = served.cluster.run_id_of(link.way.shard, link.way.node).is_some();
         link.identity.is_asking = is_named && link.is_identified();
         let (bytes, replies) = link.greeting(&served.cluster.spec.node_auth);
@@ -401,18 +401,21 @@ impl Worker {
         self.say(index, &bytes);
     }
 
-    /// Who a primary is was told to us after this connection was opened: it says so once it owes no other reply.
-    fn link_ask(&mut self, index: usize) {
-        let link = &mut self.turn.links[index];
+    /// Who a primary is was told to us after this connection was opened, or it logged in too long ago: it says so once it
+    /// owes no other reply.
+    fn link_speak(&mut self, index: usize) {
+        let turn = &mut self.turn;
+        let link = &mut turn.links[index];
+        let Some(served) = &turn.clusters[link.way.cluster] else { return };
         if link.exchange.is_in_flight() {
             return; // what it reads then marks it
         }
-        let mut bytes = Vec::new();
-        identity::ask(&mut bytes);
-        link.identity.is_unproven = false;
-        link.identity.is_asking = true;
-        link.state = State::Greeting(identity::QUESTIONS);
-        link.patience.begin(self.turn.now);
+        let (bytes, replies) = link.speech(&served.cluster.spec.node_auth, turn.now);
+        if replies == 0 {
+            return turn.links.mark(index); // there is nothing to log in with any more
+        }
+        link.state = State::Greeting(replies);
+        link.patience.begin(turn.now);
         self.say(index, &bytes);
     }
 

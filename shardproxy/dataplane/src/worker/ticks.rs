@@ -88,6 +88,7 @@ impl Worker {
             };
             recovery::lost(&mut self.turn, &mut self.clients, index, &why);
         }
+        self.age_login(index);
         let Some(link) = self.turn.links.get(index) else { return };
         if link.is_subscriber() && link.state == State::Ready && now.duration_since(link.heard) > QUIET {
             pubsub::ping(&mut self.turn, index);
@@ -112,6 +113,17 @@ impl Worker {
             !link.exchange.is_empty() || link.listens() || link.trouble.is_out || now < link.wanted + INTEREST;
         if link.state == State::Down && is_wanted && !link.is_retired {
             self.link_connect(index);
+        }
+    }
+
+    fn age_login(&mut self, index: usize) {
+        let Turn { clusters, links, now, .. } = &mut self.turn;
+        let Some(link) = links.get_mut(index).filter(|link| link.is_lasting() && link.state == State::Ready) else {
+            return;
+        };
+        let Some(served) = &clusters[link.way.cluster] else { return };
+        if link.login.ages(&served.cluster.spec.node_auth, *now) {
+            links.mark(index);
         }
     }
 

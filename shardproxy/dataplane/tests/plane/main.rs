@@ -23,6 +23,7 @@ mod identity;
 mod keys;
 mod large;
 mod limits;
+mod logins;
 mod losses;
 mod monitoring;
 mod offloads;

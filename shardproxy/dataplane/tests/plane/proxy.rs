@@ -30,6 +30,8 @@ pub struct Spec<'a> {
     pub run_id: Option<&'a str>,
     /// What else is said of every shard.
     pub more: Value,
+    /// What nodes are logged in to with.
+    pub node_auth: Value,
     /// Who may log in; nothing: nobody has to.
     pub access: Value,
     pub version: &'a str,
@@ -51,6 +53,7 @@ impl<'a> Spec<'a> {
             label: None,
             run_id: None,
             more: json!({}),
+            node_auth: json!({}),
             access: Value::Null,
             version: "7.0.15",
         }
@@ -92,6 +95,7 @@ impl<'a> Spec<'a> {
             "name": name, "engine": "redis", "epoch": epoch, "version": self.version, "access": self.access,
             "endpoints": [{"kind": "configuration", "addresses": ["127.0.0.1:0"]}],
             "reads": self.reads, "pubsub": self.pubsub, "max_staleness": self.max_staleness, "shards": shards.collect::<Vec<_>>(), "limits": self.limits, "timeouts": self.timeouts,
+            "node_auth": self.node_auth,
         })
         .to_string()
     }
