@@ -9,7 +9,7 @@ use crate::client::value;
 use crate::engine::{Act, Engine, Gate};
 use crate::proxy::{until, Proxy, Spec};
 
-fn with<'a>(engine: &'a Engine, node_auth: Value) -> Spec<'a> {
+fn with(engine: &Engine, node_auth: Value) -> Spec<'_> {
     Spec { node_auth, ..Spec::shard(&[engine], Some(0)) }
 }
 
