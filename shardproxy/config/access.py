@@ -206,7 +206,9 @@ class Access(Section):
 
     @model_serializer(mode="wrap")
     def _in_short(self, handler: SerializerFunctionWrapHandler) -> object:
-        return handler(self) if self.asks_login or self.inbound else "open"
+        if not (self.asks_login or self.inbound):
+            return "open"
+        return {key: value for key, value in handler(self).items() if value not in ((), [])}
 
     @property
     def asks_login(self) -> bool:

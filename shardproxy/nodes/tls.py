@@ -50,14 +50,16 @@ def _in_memory(text: str) -> Iterator[str]:
 class TlsSocket:
     """A TLS session, to its user a socket that does not block."""
 
-    def __init__(self, sock: ssl.SSLSocket) -> None:
+    def __init__(self, sock: ssl.SSLSocket, peer: tuple[str, int]) -> None:
         self._sock = sock
+        self._peer = peer
         self._kept = bytearray()  # what was read by who wanted to know whether there is anything
         self._is_ended = False
 
     @classmethod
     async def open(cls, sock: socket.socket, tls: NodeTls, host: str) -> TlsSocket:
         """Shake hands over a connected socket; raise OSError. The socket is this one's from now on."""
+        peer = sock.getpeername()  # which is forgotten where the node closes it meanwhile
         secured = tls.context.wrap_socket(
             sock, server_hostname=tls.server_name or host, do_handshake_on_connect=False
         )
@@ -70,7 +72,7 @@ class TlsSocket:
                 except ssl.SSLWantWriteError:
                     await trio.lowlevel.wait_writable(secured)
                 else:
-                    return cls(secured)
+                    return cls(secured, peer)
         except BaseException:
             trio.lowlevel.notify_closing(secured)
             secured.close()
@@ -92,7 +94,7 @@ class TlsSocket:
         return self._sock.fileno()
 
     def getpeername(self) -> tuple[str, int]:
-        return self._sock.getpeername()  # type: ignore[no-any-return]
+        return self._peer
 
     def getsockopt(self, level: int, option: int, size: int) -> bytes:
         return self._sock.getsockopt(level, option, size)

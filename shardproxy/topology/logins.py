@@ -6,8 +6,7 @@ Asked for when one opens, so a reload reaches each.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from functools import partial
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias
 
 from shardproxy.config import Credentials as Given
 from shardproxy.dataplane.spec import LOGIN_LASTS, ClusterSettings
@@ -18,17 +17,6 @@ from shardproxy.topology.project import Configured
 from shardproxy.topology.tokens import login_now
 
 Login: TypeAlias = Callable[[ClusterSettings], Given | None]
-
-T = TypeVar("T")
-
-
-def tls_of(settings: ClusterSettings) -> NodeTls | None:
-    """What they are spoken to in TLS with, if they are."""
-    given = settings.node_tls
-    if given is None:
-        return None
-    own = given.own
-    return NodeTls(given.ca, own.certificate if own else None, own.key if own else None, given.server_name)
 
 
 class Logins:
@@ -48,39 +36,28 @@ class Logins:
 
     def find(self, cluster: str | None, address: Address) -> Credentials | None:
         """What that cluster has; None stands for the first of the node's clusters that has any."""
-        return self._first(cluster, address, partial(credentials_of, login=self._login))
+        found = (credentials_of(settings, self._login) for _, settings in self._settings(cluster, address))
+        return next((credentials for credentials in found if credentials is not None), None)
 
     def find_tls(self, cluster: str | None, address: Address) -> NodeTls | None:
         """The same for TLS."""
-        for name, settings in self._clusters_of(cluster, address):
+        for name, settings in self._settings(cluster, address):
             if (given := settings.node_tls) is not None:
                 made = self._tls.get(name)
                 if made is None or made[0] is not given:
-                    found = tls_of(settings)
-                    assert found is not None
-                    made = self._tls[name] = (given, found)
+                    made = self._tls[name] = (given, _tls(given))
                 return made[1]
         return None
 
-    def _first(
-        self, cluster: str | None, address: Address, pick: Callable[[ClusterSettings], T | None]
-    ) -> T | None:
-        found = (pick(settings) for _, settings in self._clusters_of(cluster, address))
-        return next((one for one in found if one is not None), None)
-
-    def _clusters_of(self, cluster: str | None, address: Address) -> Iterator[tuple[str, ClusterSettings]]:
-        names = (
-            [cluster]
-            if cluster is not None
-            else [
-                name
-                for name, topology in self._topologies.items()
-                if any(node.address == address for node in topology.nodes)
-            ]
-        )
-        for name in names:
+    def _settings(self, cluster: str | None, address: Address) -> Iterator[tuple[str, ClusterSettings]]:
+        for name in [cluster] if cluster is not None else self._having(address):
             if (configured := self._clusters.get(name)) is not None:
                 yield name, configured.settings
+
+    def _having(self, address: Address) -> Iterator[str]:
+        for name, topology in self._topologies.items():
+            if any(node.address == address for node in topology.nodes):
+                yield name
 
 
 def credentials_of(settings: ClusterSettings, login: Login = login_now) -> Credentials | None:
@@ -89,3 +66,13 @@ def credentials_of(settings: ClusterSettings, login: Login = login_now) -> Crede
     if given is None:
         return None
     return Credentials(given.password, given.username, LOGIN_LASTS / 2 if settings.iam is not None else None)
+
+
+def tls_of(settings: ClusterSettings) -> NodeTls | None:
+    """What they are spoken to in TLS with, if they are."""
+    return _tls(settings.node_tls) if settings.node_tls is not None else None
+
+
+def _tls(given: NodeTlsSettings) -> NodeTls:
+    own = given.own
+    return NodeTls(given.ca, own.certificate if own else None, own.key if own else None, given.server_name)
