@@ -291,3 +291,9 @@ async def test_threads_that_are_all_taken_hold_up_no_topology() -> None:
     for each in slow:
         threads.release_on_behalf_of(each)
     dataplane.stop()
+
+
+def test_a_command_that_is_handed_over_is_shown_without_its_arguments() -> None:
+    words = (b"AUTH", b"app", b"hunter2")
+    offloaded = Offloaded(7, "main", "primary", 1, "default", 2, 0, "127.0.0.1:7000", True, words)
+    assert repr(offloaded) == "Offloaded(token=7, cluster=\"main\", b'AUTH', 3 arguments)"

@@ -39,8 +39,11 @@ impl Offloaded {
         Self { token, cluster, endpoint, client_id, user, resp, db, local_address, known, args }
     }
 
-    fn __repr__(&self) -> String {
-        format!("Offloaded(token={}, cluster={:?}, args={})", self.token, self.cluster, self.args)
+    /// Without the arguments: one may be a password.
+    fn __repr__(&self, py: Python<'_>) -> String {
+        let args = self.args.bind(py);
+        let name = args.get_item(0).map_or_else(|_| String::new(), |name| name.to_string());
+        format!("Offloaded(token={}, cluster={:?}, {name}, {} arguments)", self.token, self.cluster, args.len())
     }
 }
 

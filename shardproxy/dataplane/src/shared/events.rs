@@ -1,6 +1,7 @@
 //! What the workers tell the control plane: one queue, and an eventfd that says it is not empty.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::Mutex;
 
@@ -27,7 +28,6 @@ pub enum Event {
 }
 
 /// A command that Python answers.
-#[derive(Debug)]
 pub struct Offload {
     pub token: u64,
     pub cluster: String,
@@ -40,6 +40,13 @@ pub struct Offload {
     pub local_address: String,
     pub is_known: bool,
     pub arguments: Vec<Vec<u8>>,
+}
+
+/// Without the arguments: one may be a password.
+impl fmt::Debug for Offload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Offload").field("token", &self.token).field("cluster", &self.cluster).finish_non_exhaustive()
+    }
 }
 
 /// What a worker found of a node. It says where to look, not what to think.
