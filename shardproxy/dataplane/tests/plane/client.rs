@@ -83,7 +83,7 @@ impl Client {
 
     /// No more requests will come; replies are still read.
     pub fn finish(&mut self) {
-        self.0.get_mut().shutdown(Shutdown::Write).unwrap();
+        let _ = self.0.get_mut().shutdown(Shutdown::Write); // it may be closed already
     }
 
     /// The next reply as it came, without its last line end; `<end>` when the connection ended before or within it.
