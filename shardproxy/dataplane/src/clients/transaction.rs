@@ -1,6 +1,5 @@
 //! What a client has queued since MULTI, and that it watches.
 
-use super::Login;
 use crate::command::Act;
 use crate::dialect::resp::write;
 use crate::dialect::texts;
@@ -53,10 +52,11 @@ pub struct Own {
     pub foretold: Option<Foretold>,
 }
 
-/// What a command of a transaction is answered whatever the engine says, and who the client is from then on.
+/// What a command of a transaction is answered whatever the engine says, and as whom it logs its client in. Only the name is
+/// kept: who that is, and whether it still is somebody, is told by the rights of when EXEC is answered.
 pub struct Foretold {
     pub answer: Vec<u8>,
-    pub login: Option<Login>,
+    pub user: Option<Box<[u8]>>,
 }
 
 /// An EXEC under way whose reply means something to its client's connection.

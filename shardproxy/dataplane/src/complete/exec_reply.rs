@@ -3,6 +3,7 @@
 //! refused. And what it means to the client's connection: its name, its database.
 
 use std::mem;
+use std::time::Instant;
 
 use super::receivers::count_receivers;
 use crate::clients::{answer_own, Client, Executing, Own};
@@ -12,7 +13,9 @@ use crate::dialect::resp::write;
 use crate::dialect::resp::Request;
 use crate::dialect::texts;
 use crate::exchange::Entry;
-use crate::shared::Shared;
+use crate::metrics::CloseReason;
+use crate::shared::{Access, Shared};
+use crate::turn::{Accesses, Did, Served};
 
 const SHARD_BITS: u32 = 8;
 /// Settings that are shown empty (shardproxy/commands/config.py).
@@ -59,8 +62,9 @@ pub struct Asker<'a> {
     pub shared: &'a Shared,
     pub worker: usize,
     pub number: usize,
-    /// That clients may select.
-    pub databases: u32,
+    pub served: &'a Served,
+    pub accesses: &'a mut Accesses,
+    pub now: Instant,
     pub client: Option<&'a mut Client>,
 }
 
@@ -91,8 +95,8 @@ pub fn corrected(mut asker: Asker, sequence: u32, requests: &[u8], reply: &[u8])
         }
         let correct = match own.next_if(|own| own.at as usize == at) {
             Some(Own { foretold: Some(foretold), .. }) => {
-                if let Some((client, login)) = asker.client.as_deref_mut().zip(foretold.login) {
-                    client.log_in(login);
+                if let Some(name) = foretold.user {
+                    asker.log_in(&name);
                 }
                 Some(foretold.answer)
             }
@@ -109,6 +113,26 @@ pub fn corrected(mut asker: Asker, sequence: u32, requests: &[u8], reply: &[u8])
 }
 
 impl Asker<'_> {
+    /// The client is this user, if that is one of the users of now; else it is closed, as who would have logged in before.
+    fn log_in(&mut self, name: &[u8]) {
+        let Some(client) = self.client.as_deref_mut() else { return };
+        let rights = &self.served.rights;
+        let user = rights.find(name).filter(|user| user.is_enabled).cloned();
+        let (kind, why) = match user {
+            Some(user) => {
+                client.log_in(rights.login(user, self.now));
+                (Access::Login, "")
+            }
+            None => {
+                client.closing = client.closing.or(Some(CloseReason::Rules));
+                (Access::RulesChanged, "the user is gone or disabled")
+            }
+        };
+        let user = String::from_utf8_lossy(name).into_owned();
+        let did = Did { kind, user, why, object: b"", is_in_multi: true };
+        self.accesses.tell(&self.shared.events, &self.served.cluster.spec.name, client, did);
+    }
+
     fn correct(&mut self, request: &Request, element: &[u8]) -> Option<Vec<u8>> {
         let name = request.argument(0);
         if is_any(name, &[b"PUBLISH", b"SPUBLISH"]) {
@@ -118,7 +142,7 @@ impl Asker<'_> {
             return cursor_for_client(element);
         }
         if is_any(name, &[b"CONFIG"]) && is_any(request.argument(1), &[b"GET"]) {
-            return settings_for_client(element, self.databases);
+            return settings_for_client(element, self.served.databases);
         }
         if is_any(name, &[b"SELECT"]) && element == texts::OK {
             let db = decimal(request.argument(1)).and_then(|db| u32::try_from(db).ok());

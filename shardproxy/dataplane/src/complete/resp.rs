@@ -10,7 +10,6 @@ use crate::exchange::{BufferPool, Entry, LARGE, WHOLE};
 use crate::links::{durable, Link, State};
 use crate::metrics::Class;
 use crate::model::NO_TERMS;
-use crate::shared::Shared;
 use crate::turn::{Accounts, Outcome, Served, Turn, Waits};
 
 /// A node says so of a request it has read the beginning of, before it closes: that one is larger than it takes.
@@ -26,7 +25,8 @@ pub fn deliver_all(
     data: &[u8],
     errands: &mut Errands,
 ) -> Result<usize, String> {
-    let Turn { links, clusters, pool, accounts, now, micros, millis, shared, number, waits, .. } = turn;
+    let Turn { links, clusters, pool, accounts, now, micros, millis, shared, number: worker, waits, accesses, .. } =
+        turn;
     let link = &mut links[index];
     let Some(served) = &clusters[link.way.cluster] else { return Ok(data.len()) };
     let mut taken = 0;
@@ -105,7 +105,12 @@ pub fn deliver_all(
             link.scripts.clear();
         }
         let corrected = match request.class {
-            Class::Publish => corrected((shared, *number), served.databases, clients, link, &request, reply),
+            Class::Publish => {
+                let number = link.way.cluster;
+                let client = request.is_exec().then(|| clients.owed(&request.owed)).flatten();
+                let asker = Asker { shared, worker: *worker, number, served, accesses, now: *now, client };
+                corrected(asker, link, &request, reply)
+            }
             _ if request.is_attempt() && is_error => exec_reply::only_reason(reply),
             _ => None,
         };
@@ -156,20 +161,12 @@ fn has_changed(request: &Entry, reply: &[u8]) -> bool {
 }
 
 /// What only the proxy knows right of a reply.
-fn corrected(
-    (shared, worker): (&Shared, usize),
-    databases: u32,
-    clients: &mut Clients,
-    link: &Link,
-    request: &Entry,
-    reply: &[u8],
-) -> Option<Vec<u8>> {
-    let (number, requests) = (link.way.cluster, link.exchange.head_bytes());
+fn corrected(asker: Asker, link: &Link, request: &Entry, reply: &[u8]) -> Option<Vec<u8>> {
+    let requests = link.exchange.head_bytes();
     if request.is_exec() && reply[0] == b'*' {
-        let client = clients.owed(&request.owed);
-        let asker = Asker { shared, worker, number, databases, client };
         return exec_reply::corrected(asker, request.owed.sequence, requests, reply);
     }
+    let Asker { shared, worker, number, .. } = asker;
     (reply[0] == b':').then(|| count_receivers((shared, worker), number, requests, reply)).flatten()
 }
 

@@ -141,14 +141,9 @@ pub fn by_certificate(turn: &mut Turn, client: &mut Client) {
 
 /// The client is that user from now on.
 pub fn accept(turn: &mut Turn, client: &mut Client, user: Arc<User>) {
-    let rights = turn.served(client.cluster).map_or(0, |served| served.rights.number);
-    client.log_in(login(turn, user, rights));
+    let Some(served) = turn.served(client.cluster) else { return };
+    client.log_in(served.rights.login(user, turn.now));
     turn.tell_access(client, Access::Login, "", b"");
-}
-
-fn login(turn: &Turn, user: Arc<User>, rights: u32) -> Login {
-    let session = user.session.filter(|_| user.is_verified);
-    Login { ends: session.map(|session| turn.now + session), user: Some(user), is_said: true, rights }
 }
 
 /// It is not: what it is told.
@@ -172,18 +167,14 @@ pub fn why_not_queued(turn: &Turn, client: &Client, request: &Request) -> Option
 /// What a queued AUTH comes to when its transaction is executed.
 pub fn foretell(turn: &mut Turn, client: &Client, request: &Request) -> Foretold {
     let Some(served) = turn.served(client.cluster) else {
-        return Foretold { answer: texts::WRONGPASS.to_vec(), login: None };
+        return Foretold { answer: texts::WRONGPASS.to_vec(), user: None };
     };
-    let number = served.rights.number;
     let said = named(&served.rights, request).map(|(name, password)| (name, claim(&served.rights, name, password)));
     match said {
-        Err(answer) => Foretold { answer, login: None },
-        Ok((_, Claim::Right(user))) => {
-            turn.tell_access_as(client, Access::Login, user.name.to_string(), "", b"");
-            Foretold { answer: texts::OK.to_vec(), login: Some(login(turn, user, number)) }
-        }
-        Ok((name, Claim::Wrong(why))) => Foretold { answer: refuse(turn, client, name, why), login: None },
-        Ok((name, Claim::Unproven)) => Foretold { answer: refuse(turn, client, name, "verifier"), login: None },
+        Err(answer) => Foretold { answer, user: None },
+        Ok((name, Claim::Right(_))) => Foretold { answer: texts::OK.to_vec(), user: Some(name.into()) },
+        Ok((name, Claim::Wrong(why))) => Foretold { answer: refuse(turn, client, name, why), user: None },
+        Ok((name, Claim::Unproven)) => Foretold { answer: refuse(turn, client, name, "verifier"), user: None },
     }
 }
 

@@ -40,8 +40,8 @@ fn again(turn: &mut Turn, client: &mut Client) {
         }
         if let Some(mut known) = own.next_if(|known| known.at + 1 == at) {
             let foretold = judge_own(turn, client, &rights, user.as_deref(), &known);
-            if let Some(login) = foretold.as_ref().and_then(|foretold| foretold.login.as_ref()) {
-                user.clone_from(&login.user);
+            if let Some(name) = foretold.as_ref().and_then(|foretold| foretold.user.as_deref()) {
+                user = rights.find(name).cloned();
             }
             known.foretold = foretold;
             judged.extend_from_slice(request.bytes);
@@ -51,7 +51,7 @@ fn again(turn: &mut Turn, client: &mut Client) {
         match why_not(turn, client, user.as_deref(), command, request) {
             None => judged.extend_from_slice(request.bytes),
             Some(answer) => {
-                let foretold = Some(Foretold { answer, login: None });
+                let foretold = Some(Foretold { answer, user: None });
                 answered.push(Own { at: at - 1, act: Act::None, request: Vec::new(), foretold });
                 judged.extend_from_slice(texts::PING_REQUEST);
             }
@@ -68,7 +68,7 @@ fn judge_own(turn: &mut Turn, client: &Client, rights: &Rights, user: Option<&Us
     let request = Request { bytes: &own.request, spans: parser.spans() };
     let command = rights.table().find(request.argument(0)).and_then(|command| most_specific(command, &request).ok());
     if let Some(answer) = why_not(turn, client, user, command, &request) {
-        return Some(Foretold { answer, login: None });
+        return Some(Foretold { answer, user: None });
     }
     (own.act == Act::Auth).then(|| login::foretell(turn, client, &request))
 }

@@ -1,8 +1,10 @@
 //! Who may do what in a cluster, ready to be asked: its users, compiled against the command table of the moment.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::access::{User, Users};
+use crate::clients::Login;
 use crate::command::CommandTable;
 use crate::model::{AccessSpec, Cluster, DEFAULT_USER};
 
@@ -53,6 +55,12 @@ impl Rights {
 
     pub fn find(&self, name: &[u8]) -> Option<&Arc<User>> {
         self.users.find(name)
+    }
+
+    /// What it is to be this user, one of these, since now.
+    pub fn login(&self, user: Arc<User>, now: Instant) -> Login {
+        let session = user.session.filter(|_| user.is_verified);
+        Login { ends: session.map(|session| now + session), user: Some(user), is_said: true, rights: self.number }
     }
 
     /// Who a client is that has not said who it is; none where that has to be said.

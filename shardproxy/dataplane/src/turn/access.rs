@@ -4,7 +4,7 @@ use std::mem;
 
 use super::Turn;
 use crate::clients::Client;
-use crate::shared::{Access, AccessEvent};
+use crate::shared::{Access, AccessEvent, Events};
 
 /// Of so many a worker tells between two ticks; of more it tells how many they were. Whoever is refused all the time keeps
 /// nobody busy.
@@ -17,7 +17,38 @@ pub struct Accesses {
     untold: Vec<(usize, Access, &'static str, u64)>,
 }
 
+/// What a client did.
+pub struct Did<'a> {
+    pub kind: Access,
+    /// As whom, or as whom it wanted to.
+    pub user: String,
+    pub why: &'static str,
+    pub object: &'a [u8],
+    pub is_in_multi: bool,
+}
+
 impl Accesses {
+    /// Tell what a client of the cluster of this name did.
+    #[cold]
+    pub fn tell(&mut self, events: &Events, cluster: &str, client: &Client, did: Did) {
+        let Did { kind, user, why, object, is_in_multi } = did;
+        if self.told >= TOLD {
+            return self.count(client.cluster, kind, why);
+        }
+        self.told += 1;
+        events.tell_access(AccessEvent {
+            cluster: cluster.to_owned(),
+            endpoint: client.endpoint.name(),
+            kind,
+            client_id: client.id,
+            address: client.address(),
+            user,
+            why: why.to_owned(),
+            object: object[..object.len().min(AccessEvent::MAX_OBJECT)].to_vec(),
+            is_in_multi,
+        });
+    }
+
     fn count(&mut self, cluster: usize, kind: Access, why: &'static str) {
         match self.untold.iter_mut().find(|known| (known.0, known.1, known.2) == (cluster, kind, why)) {
             Some((.., count)) => *count += 1,
@@ -37,21 +68,11 @@ impl Turn {
     /// The same of one who would be that user.
     #[cold]
     pub fn tell_access_as(&mut self, client: &Client, kind: Access, user: String, why: &'static str, object: &[u8]) {
-        if self.accesses.told >= TOLD {
-            return self.accesses.count(client.cluster, kind, why);
-        }
-        self.accesses.told += 1;
-        self.shared.events.tell_access(AccessEvent {
-            cluster: self.name_of(client.cluster),
-            endpoint: client.endpoint.name(),
-            kind,
-            client_id: client.id,
-            address: client.address(),
-            user,
-            why: why.to_owned(),
-            object: object[..object.len().min(AccessEvent::MAX_OBJECT)].to_vec(),
-            is_in_multi: client.transaction.as_deref().is_some_and(|transaction| transaction.is_open),
-        });
+        let is_in_multi = client.transaction.as_deref().is_some_and(|transaction| transaction.is_open);
+        let did = Did { kind, user, why, object, is_in_multi };
+        let served = self.clusters.get(client.cluster).and_then(Option::as_ref);
+        let name = served.map_or("", |served| served.cluster.spec.name.as_str());
+        self.accesses.tell(&self.shared.events, name, client, did);
     }
 
     /// As many may be told again.

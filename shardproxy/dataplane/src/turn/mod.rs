@@ -16,6 +16,7 @@ mod tapping;
 mod topics;
 mod waits;
 
+pub use access::{Accesses, Did};
 pub use accounts::{Accounts, Pressure};
 pub use held::{Held, Waiter};
 pub use members::Tagged;
@@ -76,7 +77,7 @@ pub struct Turn {
     pub is_quiet: bool,
     /// A request was answered by an error of the proxy's own since this was last cleared.
     pub is_refused: bool,
-    accesses: access::Accesses,
+    pub accesses: Accesses,
     random: u32,
     /// Counts reads that any replica may answer, so that each has its turn.
     pub rotation: usize,
@@ -167,7 +168,7 @@ impl Turn {
             tapping: Tapping::default(),
             is_quiet: true,
             is_refused: false,
-            accesses: access::Accesses::default(),
+            accesses: Accesses::default(),
             random: 0x9e37_79b9 ^ number as u32,
             rotation: number,
         }

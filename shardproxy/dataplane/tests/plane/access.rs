@@ -1,5 +1,8 @@
 //! Who a client is, and what it may: in Redis' words, and checked before anything is queued or sent.
 
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::Arc;
+
 use serde_json::json;
 use shardproxy_dataplane::{Access, AccessEvent, Event};
 
@@ -275,6 +278,50 @@ fn who_logs_in_within_a_transaction_is_the_other_user_behind_it() {
     );
     assert!(reply.ends_with(&value("app")), "{reply}");
     assert_eq!(client.reply(), NO_KEY);
+}
+
+/// A transaction's login is by the users of when it is answered, not of when it was sent; and one that is not executed is none.
+#[test]
+fn a_login_within_a_transaction_is_by_the_users_of_when_it_is_answered() {
+    let (gate, is_aborting) = (Gate::closed(), Arc::new(AtomicBool::new(false)));
+    let (held, aborts) = (gate.clone(), is_aborting.clone());
+    let engine = Engine::pinged(move |_, request| match request[0].as_str() {
+        "EXEC" if aborts.load(SeqCst) => Act::say("-EXECABORT out of memory\r\n"),
+        "EXEC" => Act::Serve.behind(&held),
+        _ => Act::Serve,
+    });
+    let spec = |users: &[(&str, &str)]| Spec::shard(&[&engine], Some(0)).users(users);
+    let (alice, all) = (("alice", "on >word ~a* &* +@all"), "on >word ~* &* +@all");
+    let mut proxy = Proxy::start(&spec(&[alice, ("gone", all), ("off", all), ("less", all)]));
+    let mut clients: Vec<Client> = ["gone", "off", "less"]
+        .map(|name| {
+            let mut client = proxy.client();
+            client.send_all(&[&["AUTH", "alice", "word"], &["MULTI"], &["SET", "a", "1"], &["AUTH", name, "word"]]);
+            client.send_all(&[&["ACL", "WHOAMI"], &["EXEC"]]);
+            assert_eq!([client.reply(), client.reply()], ["+OK", "+OK"]);
+            (0..3).for_each(|_| assert_eq!(client.reply(), "+QUEUED"));
+            client
+        })
+        .into();
+    until("they are executed", || engine.asked("EXEC") == 1); // the others wait behind it
+    proxy.plane.take();
+    proxy.apply(&spec(&[alice, ("off", "off >word ~* &* +@all"), ("less", "on >word ~b* &* +@all")]));
+    gate.open();
+    let replies: Vec<String> = clients.iter_mut().map(Client::reply).collect();
+    assert!(replies.iter().all(|reply| reply.starts_with("*3\r\n+OK\r\n+OK\r\n")), "{replies:?}");
+    assert_eq!([clients[0].reply(), clients[1].reply()], ["<end>", "<end>"]);
+    assert_eq!([clients[2].ask(&["GET", "a"]), clients[2].ask(&["GET", "b"])], [NO_KEY.to_owned(), value("b")]);
+    until("they are counted", || proxy.statistic("/closed/rules_changed") == 2);
+    let kinds: Vec<(Access, String)> = told(&proxy, 3).into_iter().map(|e| (e.kind, e.user)).collect();
+    let changed = |name: &str| (Access::RulesChanged, name.to_owned());
+    assert_eq!(kinds[..3], [changed("gone"), changed("off"), (Access::Login, "less".to_owned())]);
+    is_aborting.store(true, SeqCst);
+    let mut client = proxy.client();
+    client.send_all(&[&["AUTH", "alice", "word"], &["MULTI"], &["AUTH", "less", "word"], &["EXEC"], &["GET", "b"]]);
+    let replies = [(); 5].map(|()| client.reply());
+    assert_eq!(replies[3..], ["-EXECABORT out of memory".to_owned(), NO_KEY.to_owned()]);
+    let users: Vec<String> = told(&proxy, 2).into_iter().map(|e| e.user).collect();
+    assert_eq!(users, ["alice", "alice"], "a login, and a key that is denied");
 }
 
 #[test]
