@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from shardproxy.dataplane import _native
 
 MAX_HINTS = 256  # not taken yet; more say nothing new
-MAX_ACCESSES = 4096  # not taken yet; more are counted, and lost
+MAX_ACCESSES = 16384  # not taken yet; more are counted, and lost
 FILES_TOLD = 60.0  # seconds until the log is told again that there are no descriptors
 FILES_ADVICE = "raise LimitNOFILE= (systemd) or `ulimit -Hn`, or lower limits.clients or limits.dedicated"
 

@@ -80,6 +80,8 @@ pub struct Client {
     /// else; and its user may not do everything, or it has not said who it is.
     pub is_judged: bool,
     pub login: Login,
+    /// That it asked for something before it said who it is was told.
+    pub is_told_strange: bool,
     pub transaction: Option<Box<Transaction>>,
     pub executing: Option<Box<Executing>>,
     pub subscriptions: Option<Box<Subscriptions>>,
@@ -212,6 +214,7 @@ impl Client {
             last_command: u16::MAX,
             is_judged: true,
             login: Login::default(),
+            is_told_strange: false,
             transaction: None,
             executing: None,
             subscriptions: None,

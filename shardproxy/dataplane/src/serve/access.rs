@@ -11,16 +11,16 @@ use crate::turn::Turn;
 
 /// Tell of it; what the client is told.
 #[cold]
-pub fn denied(turn: &mut Turn, client: &Client, command: &Command, request: &Request, denial: Denial) -> Vec<u8> {
+pub fn denied(turn: &mut Turn, client: &mut Client, command: &Command, request: &Request, denial: Denial) -> Vec<u8> {
     let name = command.name.as_bytes();
-    let (why, object) = match denial {
-        Denial::Stranger => ("auth", name),
-        Denial::Rules(Denied::Command) => ("command", name),
-        Denial::Rules(Denied::Key(at)) => ("key", request.argument(at as usize)),
-        Denial::Rules(Denied::Lookup(at)) => ("key", request.argument(at as usize + 1)),
-        Denial::Rules(Denied::Channel(at)) => ("channel", request.argument(at as usize)),
-    };
-    turn.tell_access(client, Access::Denied, why, object);
+    let mut tell = |why, object| turn.tell_access(client, Access::Denied, why, object);
+    match denial {
+        Denial::Stranger => turn.tell_stranger(client, name),
+        Denial::Rules(Denied::Command) => tell("command", name),
+        Denial::Rules(Denied::Key(at)) => tell("key", request.argument(at as usize)),
+        Denial::Rules(Denied::Lookup(at)) => tell("key", request.argument(at as usize + 1)),
+        Denial::Rules(Denied::Channel(at)) => tell("channel", request.argument(at as usize)),
+    }
     let text = text_of(turn, client, command, request, denial);
     if command.act != Act::Exec {
         return text;

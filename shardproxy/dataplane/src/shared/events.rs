@@ -10,7 +10,7 @@ use crate::sync::lock;
 
 /// Commands waiting for Python at most; one per client is possible.
 const OFFLOADS: usize = 100_000;
-/// Losses that wait at most, and acts of clients; more say nothing new.
+/// Losses that wait at most, acts of clients, and accesses of one purse of a cluster; more say nothing new.
 const NOTICES: usize = 1024;
 
 /// Something the control plane has to know.
@@ -137,7 +137,7 @@ pub enum Access {
 impl Access {
     /// Of what something was denied; nothing where nothing was.
     fn denied(self, why: &str) -> &'static str {
-        let known = ["command", "key", "channel", "auth"];
+        let known = ["command", "key", "channel", STRANGER];
         known.into_iter().find(|known| self == Self::Denied && *known == why).unwrap_or_default()
     }
 
@@ -155,6 +155,27 @@ impl Access {
     }
 }
 
+/// Accesses are told from purses of their own, each cluster's and kind's: what anybody can have happen as often as he likes
+/// leaves what happens to users no less room.
+pub const PURSES: usize = 9;
+
+/// What is told already, of each purse.
+pub type Spent<T> = [T; PURSES];
+
+impl Access {
+    /// From which purse it is told. Who has not said who it is shares none with users.
+    pub fn purse(self, why: &str) -> usize {
+        if self == Self::Denied && why == STRANGER {
+            PURSES - 1
+        } else {
+            self as usize
+        }
+    }
+}
+
+/// Why something is denied to who has not said who it is.
+pub const STRANGER: &str = "auth";
+
 /// How often: by cluster, what happened, and of what is denied, what of.
 pub type Accesses = BTreeMap<(String, &'static str, &'static str), u64>;
 
@@ -167,7 +188,8 @@ struct Waiting {
     offloads: usize,
     losses: usize,
     acts: usize,
-    accesses: usize,
+    /// By cluster.
+    accesses: BTreeMap<String, Spent<usize>>,
     lacks: usize,
 }
 
@@ -246,7 +268,11 @@ impl Events {
     /// Tell who came in or was kept out, unless too many such wait; those are counted.
     pub fn tell_access(&self, event: AccessEvent) {
         self.count_access(event.cluster.clone(), event.kind, &event.why, 1);
-        if !self.push(Event::Access(Box::new(event)), NOTICES, |waiting| &mut waiting.accesses) {
+        let (cluster, purse) = (event.cluster.clone(), event.kind.purse(&event.why));
+        let event = Event::Access(Box::new(event));
+        let is_told =
+            self.push(event, NOTICES, move |waiting| &mut waiting.accesses.entry(cluster).or_default()[purse]);
+        if !is_told {
             self.untold.fetch_add(1, Relaxed);
         }
     }
@@ -330,18 +356,42 @@ mod tests {
             events.lack("a client".into());
             events.report(ClientDid { cluster: "c".into(), address: "a:1".into(), what: "binary protocol" });
             events.tell_access(AccessEvent::default());
+            events.tell_access(denied("a", STRANGER));
         }
         let fit = (0..=OFFLOADS).filter(|_| offload(&events)).count();
         events.abandon(7, 0);
         let taken = events.take();
-        assert_eq!((fit, taken.len()), (OFFLOADS, OFFLOADS + 3 * NOTICES + 2));
-        assert_eq!(events.untold(), 1);
-        let of = (String::new(), "login", "");
-        assert_eq!(events.accesses(), Accesses::from([(of, NOTICES as u64 + 1)]), "all are counted");
+        assert_eq!((fit, taken.len()), (OFFLOADS, OFFLOADS + 4 * NOTICES + 2));
+        assert_eq!(events.untold(), 2);
+        let (logins, strangers) = ((String::new(), "login", ""), ("a".to_owned(), "denied", STRANGER));
+        let all = NOTICES as u64 + 1;
+        assert_eq!(events.accesses(), Accesses::from([(logins, all), (strangers, all)]), "all are counted");
         assert!(matches!(taken.last(), Some(Event::Abandoned(7))), "it always has room");
         assert!(offload(&events), "there is room again");
         events.lose(lost());
         assert!(matches!(events.take()[..], [Event::Offloaded(_), Event::NodeLost(_)]), "in their order");
+    }
+
+    fn denied(cluster: &str, why: &str) -> AccessEvent {
+        AccessEvent { cluster: cluster.into(), kind: Access::Denied, why: why.into(), ..AccessEvent::default() }
+    }
+
+    #[test]
+    fn strangers_leave_users_and_other_clusters_their_room() {
+        let events = Events::new().unwrap();
+        for _ in 0..2 * NOTICES {
+            events.tell_access(denied("a", STRANGER));
+            events.tell_access(AccessEvent { kind: Access::LoginRefused, ..denied("a", "password") });
+        }
+        let lost = events.untold();
+        events.tell_access(denied("a", "key"));
+        events.tell_access(denied("b", STRANGER));
+        for kind in [Access::Login, Access::SessionEnded, Access::RulesChanged, Access::ConnectionRefused] {
+            events.tell_access(AccessEvent { kind, ..denied("a", "") });
+        }
+        assert_eq!((events.untold(), lost), (lost, 2 * NOTICES as u64));
+        assert_eq!(events.take().len(), 2 * NOTICES + 6);
+        assert_eq!(Access::RulesChanged.purse(""), PURSES - 2, "each has one");
     }
 
     #[test]

@@ -11,7 +11,9 @@ mod scripts;
 mod slow;
 
 pub use census::Census;
-pub use events::{worker_of, Access, AccessEvent, ClientDid, Event, Events, Loss, NodeDown, NodeLost, Offload};
+pub use events::{
+    worker_of, Access, AccessEvent, ClientDid, Event, Events, Loss, NodeDown, NodeLost, Offload, Spent, STRANGER,
+};
 pub use letters::{Answer, Claim, Entrant, Letter, Told};
 pub use pause::{Paused, Pauses};
 pub use recent::{mark_of, Recent, Window};

@@ -4,15 +4,16 @@ use std::mem;
 
 use super::Turn;
 use crate::clients::Client;
-use crate::shared::{Access, AccessEvent, Events};
+use crate::shared::{Access, AccessEvent, Events, Spent, STRANGER};
 
-/// Of so many a worker tells between two ticks; of more it tells how many they were. Whoever is refused all the time keeps
-/// nobody busy.
+/// Of so many of a cluster and a kind a worker tells between two ticks; of more it tells how many they were. Whoever is refused
+/// all the time keeps nobody busy, and hides no other.
 const TOLD: u32 = 100;
 
 #[derive(Default)]
 pub struct Accesses {
-    told: u32,
+    /// By cluster.
+    told: Vec<Spent<u32>>,
     /// Those that nobody is told of: of which cluster, what happened and why, and how often.
     untold: Vec<(usize, Access, &'static str, u64)>,
 }
@@ -32,10 +33,9 @@ impl Accesses {
     #[cold]
     pub fn tell(&mut self, events: &Events, cluster: &str, client: &Client, did: Did) {
         let Did { kind, user, why, object, is_in_multi } = did;
-        if self.told >= TOLD {
+        if !self.may_tell(client.cluster, kind.purse(why)) {
             return self.count(client.cluster, kind, why);
         }
-        self.told += 1;
         events.tell_access(AccessEvent {
             cluster: cluster.to_owned(),
             endpoint: client.endpoint.name(),
@@ -47,6 +47,16 @@ impl Accesses {
             object: object[..object.len().min(AccessEvent::MAX_OBJECT)].to_vec(),
             is_in_multi,
         });
+    }
+
+    fn may_tell(&mut self, cluster: usize, purse: usize) -> bool {
+        if self.told.len() <= cluster {
+            self.told.resize(cluster + 1, Spent::default());
+        }
+        let told = &mut self.told[cluster][purse];
+        let may_tell = *told < TOLD;
+        *told += u32::from(may_tell);
+        may_tell
     }
 
     fn count(&mut self, cluster: usize, kind: Access, why: &'static str) {
@@ -75,9 +85,21 @@ impl Turn {
         self.accesses.tell(&self.shared.events, name, client, did);
     }
 
+    /// One who has not said who it is is denied something: that is told once of a connection, then counted.
+    #[cold]
+    pub fn tell_stranger(&mut self, client: &mut Client, object: &[u8]) {
+        if mem::replace(&mut client.is_told_strange, true) {
+            self.accesses.count(client.cluster, Access::Denied, STRANGER);
+        } else {
+            self.tell_access(client, Access::Denied, STRANGER, object);
+        }
+    }
+
     /// As many may be told again.
     pub fn tell_more_accesses(&mut self) {
-        for (cluster, kind, why, count) in mem::take(&mut self.accesses).untold {
+        let Accesses { told, untold } = &mut self.accesses;
+        told.fill(Spent::default());
+        for (cluster, kind, why, count) in mem::take(untold) {
             self.shared.events.leave_untold(self.name_of(cluster), kind, why, count);
         }
     }

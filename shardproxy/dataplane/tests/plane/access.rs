@@ -191,6 +191,31 @@ fn what_is_refused_is_told_with_its_object() {
 }
 
 #[test]
+fn strangers_hide_no_user_from_who_looks() {
+    let engine = Engine::plain();
+    let proxy = Proxy::start(&Spec::shard(&[&engine], Some(0)).users(&USERS));
+    let mut stranger = proxy.client();
+    let storm: Vec<&[&str]> = [&["GET", "key"][..], &["AUTH", "wrong"]].repeat(500);
+    stranger.send_all(&storm);
+    storm.iter().for_each(|_| drop(stranger.reply()));
+    let mut client = as_app(&proxy);
+    assert_eq!(client.ask(&["GET", "other"]), NO_KEY);
+    let mut events = told(&proxy, 1);
+    until("the user is told of", || {
+        events.extend(told(&proxy, 0));
+        events.iter().any(|event| event.kind == Access::Denied && event.user == "app")
+    });
+    let of = |kind, why: &str| events.iter().filter(|event| event.kind == kind && event.why == why).count();
+    assert_eq!((of(Access::Login, ""), of(Access::Denied, "key")), (1, 1));
+    assert_eq!(of(Access::Denied, "auth"), 1, "of each connection it is told once");
+    let is_counted = || {
+        let accesses = proxy.plane.statistics()["accesses"].clone();
+        accesses.as_array().unwrap().iter().any(|of| of[2] == "auth" && of[3] == 500)
+    };
+    until("all are counted", is_counted);
+}
+
+#[test]
 fn before_it_says_who_it_is_a_client_may_not_say_much() {
     let engine = Engine::plain();
     let proxy = Proxy::start(&Spec::shard(&[&engine], Some(0)).users(&USERS));
