@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use super::Client;
 use crate::access::User;
+use crate::metrics::CloseReason;
 use crate::model::DEFAULT_USER;
 
 #[derive(Clone, Default)]
@@ -35,6 +36,12 @@ impl Client {
     pub fn log_in(&mut self, login: Login) {
         self.login = login;
         self.see_whether_judged();
+    }
+
+    /// It was to be closed for who it was: it is somebody else now, or the same for longer.
+    pub fn stay(&mut self) {
+        let is_over = matches!(self.closing, Some(CloseReason::Rules | CloseReason::SessionOver));
+        self.closing = self.closing.filter(|_| !is_over);
     }
 
     /// What that depends on has changed.

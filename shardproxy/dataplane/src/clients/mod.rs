@@ -23,7 +23,7 @@ pub use login::Login;
 pub use origin::Origin;
 pub use own::{answer_own, is_valid_name, BAD_NAME};
 pub use seats::{Seat, Seats};
-pub use subscriptions::{Errand, Stage, Subscriptions, Words};
+pub use subscriptions::{Errand, Heard, Stage, Subscriptions, Words};
 pub use taps::{Batch, Tap, Tapping, Taps};
 pub use transaction::{Executing, Foretold, Own, Transaction};
 pub use waiting::Waiting;

@@ -11,6 +11,15 @@ pub struct Subscriptions {
     pub topics: [BTreeSet<u32>; 3],
     /// A command about topics that is not done yet.
     pub errand: Option<Box<Errand>>,
+    /// What its user may do has changed, and from here on it was not yet looked at whether it may hear all this.
+    pub doubted: Option<Heard>,
+}
+
+/// How far the subscriptions of a client were looked at: what kind, and from which topic on.
+#[derive(Clone, Copy, Default)]
+pub struct Heard {
+    pub kind: usize,
+    pub next: u32,
 }
 
 pub struct Errand {

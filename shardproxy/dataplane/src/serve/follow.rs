@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::access::User;
-use crate::clients::{Client, Login};
+use crate::clients::{Client, Heard, Login};
 use crate::metrics::CloseReason;
 use crate::model::Kind;
 use crate::shared::Access;
@@ -30,22 +30,30 @@ pub fn follow(turn: &mut Turn, client: &mut Client) -> bool {
         return false;
     }
     let login = Login { user: now.cloned(), rights: rights.number, ..login.clone() };
+    if let Some(subscriptions) = client.subscriptions.as_mut().filter(|_| client.login.user != login.user) {
+        subscriptions.doubted = Some(Heard::default());
+    }
     client.log_in(login);
     true
 }
 
-/// How far the subscriptions of a client were looked at: what kind, and from which topic on.
-#[derive(Clone, Copy, Default)]
-pub struct Heard {
-    kind: usize,
-    next: u32,
-}
-
 const KINDS: [Kind; 3] = [Kind::Channel, Kind::Pattern, Kind::Shard];
 
-/// Look at no more of what the client is subscribed to than `most`, from `heard` on, and at what it is about to be. How many
-/// that were, and where to go on if there are more. A client that hears what it may not is to be closed, as by an engine.
-pub fn listen(turn: &mut Turn, client: &mut Client, heard: Heard, most: usize) -> (usize, Option<Heard>) {
+/// Where what its user may do has changed, look at no more of what the client is subscribed to than `most`, and at what it is
+/// about to be. How many that were, and whether that is all. A client that hears what it may not is to be closed, as by an
+/// engine.
+pub fn listen(turn: &mut Turn, client: &mut Client, most: usize) -> (usize, bool) {
+    let doubted = client.subscriptions.as_mut().and_then(|subscriptions| subscriptions.doubted.take());
+    let Some(heard) = doubted else { return (0, true) };
+    let (looked, rest) = look(turn, client, heard, most);
+    if let Some(subscriptions) = &mut client.subscriptions {
+        subscriptions.doubted = rest;
+    }
+    (looked, rest.is_none())
+}
+
+/// How many were looked at, and where to go on if there are more.
+fn look(turn: &mut Turn, client: &mut Client, heard: Heard, most: usize) -> (usize, Option<Heard>) {
     let Some(user) = client.login.user.clone().filter(|user| !user.is_unrestricted()) else { return (0, None) };
     let Some(subscriptions) = client.subscriptions.as_deref() else { return (0, None) };
     let Some(topics) = turn.pubsub.topics(client.cluster) else { return (0, None) };

@@ -119,6 +119,7 @@ pub fn verdict(turn: &mut Turn, client: &mut Client, name: &[u8], greeting: Opti
     match user.filter(|user| user.is_enabled && user.is_verified).cloned() {
         Some(user) => {
             accept(turn, client, user);
+            client.stay();
             greeting.map_or_else(|| texts::OK.to_vec(), |greeting| greet(turn, client, greeting))
         }
         None => refuse(turn, client, name, "unknown"), // by now

@@ -24,7 +24,7 @@ mod split;
 mod tap;
 pub mod transaction;
 
-pub use follow::{follow, listen, Heard};
+pub use follow::{follow, listen};
 pub use offload::heal;
 
 use access::denied;
@@ -82,7 +82,7 @@ fn serve_found(
     request: &Request,
     may_learn: bool,
 ) -> Next {
-    if client.is_judged && !follow(turn, client) {
+    if !follow(turn, client) {
         return Next::Close;
     }
     match admit::judge(turn, client, table, found, request) {

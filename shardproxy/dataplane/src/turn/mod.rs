@@ -73,8 +73,10 @@ pub struct Turn {
     pub paused: Vec<Paused>,
     /// Who monitors, and what these are to hear.
     pub tapping: Tapping,
-    /// Nothing is paused, and nobody monitors: an ordinary request needs no look at either.
+    /// Nothing is paused, nobody monitors, and all clients have the rights of now: an ordinary request needs no look at that.
     pub is_quiet: bool,
+    /// Clients are being given other rights.
+    is_following: bool,
     /// A request was answered by an error of the proxy's own since this was last cleared.
     pub is_refused: bool,
     pub accesses: Accesses,
@@ -167,6 +169,7 @@ impl Turn {
             paused: Vec::new(),
             tapping: Tapping::default(),
             is_quiet: true,
+            is_following: false,
             is_refused: false,
             accesses: Accesses::default(),
             random: 0x9e37_79b9 ^ number as u32,
@@ -184,8 +187,18 @@ impl Turn {
         self.millis = millis;
         self.shared.pauses.at(millis, &mut self.paused);
         self.tapping.begin(&self.shared.taps);
-        self.is_quiet = self.paused.is_empty() && !self.tapping.is_on();
+        self.see_whether_quiet();
         self.pubsub.left = STEPS;
+    }
+
+    fn see_whether_quiet(&mut self) {
+        self.is_quiet = self.paused.is_empty() && !self.tapping.is_on() && !self.is_following;
+    }
+
+    /// Whether some clients may still have the rights of before.
+    pub fn set_following(&mut self, is_following: bool) {
+        self.is_following = is_following;
+        self.see_whether_quiet();
     }
 
     /// So many units of work were done for things that clients have many of.

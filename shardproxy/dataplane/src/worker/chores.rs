@@ -8,7 +8,7 @@ use crate::clients::{ClientInfo, Flow};
 use crate::dialect::texts;
 use crate::metrics::CloseReason;
 use crate::place::is_in_wait;
-use crate::serve::{self, Heard};
+use crate::serve;
 use crate::shared::Access;
 
 /// What a turn may do of all this together, in steps of about a microsecond.
@@ -34,12 +34,10 @@ pub enum Chore {
         found: Vec<ClientInfo>,
         described: SyncSender<Vec<ClientInfo>>,
     },
-    /// Give the clients of a cluster the rights of now; `heard`: how far the subscriptions of the one in this place were
-    /// looked at.
+    /// Give the clients of a cluster the rights of now. Until it is done each of their requests is looked at.
     Follow {
         cluster: usize,
         place: usize,
-        heard: Heard,
     },
     Kill {
         ids: Arc<[u64]>,
@@ -67,8 +65,8 @@ impl Chore {
         Self::Review { cluster, place: 0 }
     }
 
-    pub fn follow(cluster: usize) -> Self {
-        Self::Follow { cluster, place: 0, heard: Heard::default() }
+    pub const fn follow(cluster: usize) -> Self {
+        Self::Follow { cluster, place: 0 }
     }
 
     pub const fn kill(ids: Arc<[u64]>, killed: SyncSender<usize>) -> Self {
@@ -86,6 +84,9 @@ impl Worker {
             self.turn.spend(used);
             left = left.saturating_sub(used);
             if is_done {
+                if matches!(chore, Chore::Follow { .. }) {
+                    self.turn.set_following(self.chores.iter().any(|chore| matches!(chore, Chore::Follow { .. })));
+                }
                 answer(chore);
             } else {
                 self.chores.push_back(chore);
@@ -117,14 +118,13 @@ impl Worker {
                     used += if self.review(*cluster, *place) { CLOSE } else { ADMIT };
                     *place += 1;
                 }
-                Chore::Follow { cluster, place, heard } => {
+                Chore::Follow { cluster, place } => {
                     if *place >= self.clients.places() {
                         return (used, true);
                     }
-                    let (steps, rest) = self.follow_client(*cluster, *place, *heard, steps - used);
+                    let (steps, is_done) = self.follow_client(*cluster, *place, steps - used);
                     used += steps;
-                    *heard = rest.unwrap_or_default();
-                    *place += usize::from(rest.is_none());
+                    *place += usize::from(is_done);
                 }
                 Chore::Kill { ids, next, count, .. } => {
                     let Some(&id) = ids.get(*next) else { return (used, true) };
@@ -151,18 +151,17 @@ impl Worker {
     }
 
     /// The client in that place, if one of the cluster is there, has the rights of now, or is closed. The steps it took, and
-    /// where to go on among its subscriptions.
-    fn follow_client(&mut self, cluster: usize, place: usize, heard: Heard, most: usize) -> (usize, Option<Heard>) {
+    /// whether all its subscriptions were looked at.
+    fn follow_client(&mut self, cluster: usize, place: usize, most: usize) -> (usize, bool) {
         let Self { clients, turn, .. } = self;
         let client = clients.get_mut(place).filter(|client| client.cluster == cluster && client.closing.is_none());
-        let Some(client) = client else { return (LOOK, None) };
-        let (looked, rest) =
-            if serve::follow(turn, client) { serve::listen(turn, client, heard, most) } else { (0, None) };
+        let Some(client) = client else { return (LOOK, true) };
+        let (looked, is_done) = if serve::follow(turn, client) { serve::listen(turn, client, most) } else { (0, true) };
         if client.closing.is_some() {
             self.kill(place, CloseReason::Rules);
-            return (LOOK + looked + CLOSE, None);
+            return (LOOK + looked + CLOSE, true);
         }
-        (LOOK + looked, rest)
+        (LOOK + looked, is_done)
     }
 
     /// Its user was logged in for as long as that lasts: it is told so, behind what it is owed, and closed.

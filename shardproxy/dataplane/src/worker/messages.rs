@@ -104,6 +104,7 @@ impl Worker {
         }
         if std::mem::replace(&mut self.followed[cluster], rights) != rights {
             self.chores.push_back(Chore::follow(cluster));
+            self.turn.set_following(true);
         }
     }
 

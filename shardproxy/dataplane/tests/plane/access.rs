@@ -410,6 +410,32 @@ fn who_subscribes_to_what_it_may_not_hear_any_more_is_closed() {
     assert_eq!(clients[0].ask(&["SUBSCRIBE", "b1"]), NO_CHANNEL);
 }
 
+/// As with an engine, who logs in as another user keeps what it is subscribed to; and it is asked about that no sooner than its
+/// own user changes.
+#[test]
+fn who_subscribes_stays_while_its_own_user_is_the_same() {
+    let engine = Engine::plain();
+    let spec = |of_b, of_c| {
+        let users = [("default", "on nopass ~* &* +@all"), ("b", of_b), ("c", of_c)];
+        Spec::shard(&[&engine], Some(0)).users(&users)
+    };
+    let (before, after) = ("on >word ~* resetchannels &b* +@all", "on >word ~* resetchannels &b* +@all -get");
+    let mut proxy = Proxy::start(&spec(before, before));
+    let mut client = proxy.client();
+    client.send_all(&[&["HELLO", "3"], &["SUBSCRIBE", "a1"], &["AUTH", "b", "word"]]);
+    assert!(client.reply().starts_with("%7"));
+    assert_eq!([(); 6].map(|()| client.line()), [">3", "$9", "subscribe", "$2", "a1", ":1"]);
+    assert_eq!(client.reply(), "+OK");
+    proxy.apply(&spec(before, after));
+    assert_eq!(client.ask(&["GET", "key"]), value("key"));
+    proxy.plane.learn(&crate::offloads::table_with("newget", &json!({}))).unwrap();
+    assert_eq!([client.ask(&["GET", "key"]), client.ask(&["NEWGET", "key"])], [value("key"), "+OK".to_owned()]);
+    proxy.plane.clients(); // asked behind whatever else is asked of clients
+    assert_eq!(client.ask(&["GET", "key"]), value("key"));
+    proxy.apply(&spec(after, after));
+    until("it is closed", || proxy.statistic("/closed/rules_changed") == 1);
+}
+
 #[test]
 fn one_bad_rule_and_nothing_changes() {
     let engine = Engine::plain();

@@ -31,7 +31,7 @@ pub fn serve(turn: &mut Turn, client: &mut Client, data: &[u8]) -> (usize, bool)
             continue;
         }
         let rest = &data[taken..];
-        if client.is_judged && !follow(turn, client) {
+        if (client.is_judged || !turn.is_quiet) && !follow(turn, client) {
             return (data.len(), true);
         }
         if client.login.user.is_none() {
