@@ -436,6 +436,25 @@ fn who_subscribes_stays_while_its_own_user_is_the_same() {
     until("it is closed", || proxy.statistic("/closed/rules_changed") == 1);
 }
 
+/// Whoever changed the rights has been told so: what is asked from then on is judged by them, however long it takes to look at
+/// all clients.
+#[test]
+fn a_change_of_rights_holds_for_the_next_request() {
+    const MANY: usize = 20_000;
+    let engine = Engine::plain();
+    let spec = |of_default, of_b| Spec::shard(&[&engine], Some(0)).users(&[("default", of_default), ("b", of_b)]);
+    let mut proxy = Proxy::start(&spec("on nopass ~* &* +@all", "on >word ~* &* +@all"));
+    let mut hearing = proxy.client();
+    let names: Vec<String> = (0..MANY).map(|number| format!("a{number}")).collect();
+    let words: Vec<&str> = std::iter::once("SUBSCRIBE").chain(names.iter().map(String::as_str)).collect();
+    hearing.send(&words);
+    (0..MANY).for_each(|_| drop(hearing.reply()));
+    let mut client = proxy.client();
+    assert_eq!([client.ask(&["AUTH", "b", "word"]), client.ask(&["GET", "a"])], ["+OK".to_owned(), value("a")]);
+    proxy.apply(&spec("on nopass ~* resetchannels &a* +@all", "on >word ~* &* +@all -get"));
+    assert_eq!(client.ask(&["GET", "a"]), no_command("get"));
+}
+
 #[test]
 fn one_bad_rule_and_nothing_changes() {
     let engine = Engine::plain();
@@ -482,6 +501,37 @@ fn the_control_plane_vouches_for_users_that_are_verified() {
     assert_eq!(client.reply(), "-ERR AUTH of a user that is verified elsewhere is not possible inside MULTI");
     assert!(client.reply().starts_with("-EXECABORT"));
     assert_eq!(client.ask(&["AUTH", "default", "word"]), WRONGPASS);
+}
+
+/// Whoever is told +OK stays.
+#[test]
+fn who_logs_in_as_its_user_goes_is_whom_it_logs_in_as() {
+    let engine = Engine::plain();
+    let spec = |is_there: bool, is_enabled: bool| {
+        let mut access = verified(0.0);
+        let users = access["users"].as_array_mut().unwrap();
+        users[1]["enabled"] = json!(is_enabled);
+        if is_there {
+            users.push(user("app", "on >word ~* &* +@all"));
+        }
+        Spec { access, ..Spec::shard(&[&engine], Some(0)) }
+    };
+    let mut proxy = Proxy::start(&spec(true, true));
+    for is_enabled in [true, false] {
+        proxy.apply(&spec(true, true));
+        let mut client = as_app(&proxy);
+        client.send(&["AUTH", "iam", "token"]);
+        let token = proxy.offload().token;
+        proxy.apply(&spec(false, is_enabled));
+        proxy.plane.clients(); // asked behind the change
+        proxy.plane.answer(token, b"+OK\r\n".to_vec());
+        if is_enabled {
+            assert_eq!([client.reply(), client.ask(&["GET", "key"])], ["+OK".to_owned(), value("key")]);
+            assert_eq!(client.ask(&["ACL", "WHOAMI"]), value("iam"));
+        } else {
+            assert_eq!([client.reply(), client.reply()], [WRONGPASS, "<end>"]);
+        }
+    }
 }
 
 #[test]

@@ -98,6 +98,10 @@ fn what_a_user_may_not_is_refused_whole() {
     for quiet in ["set other 0 0 5 noreply\r\nget x\r\n", "delete other noreply\r\n", "flush_all noreply\r\n"] {
         assert_eq!(lines(&mut client, &format!("{quiet}version\r\n")), ["VERSION 1.5.22"], "{quiet}");
     }
+    for request in ["config get cluster\r\n", "get AmazonElastiCache:cluster\r\n"] {
+        let told: [String; 5] = lines(&mut client, request);
+        assert!(told[0].contains("cluster 0 ") && told[4] == "END", "{told:?}: the layout is everybody's");
+    }
     assert_eq!(lines(&mut client, "mn\r\nmg YXBwOjI= v b\r\n"), ["MN", "ERROR"]);
     assert_eq!(node.lines(), ["set app:1 0 0 5", "get shared:1", "mg YXBwOjI= v b"], "no node has seen the others");
     assert_eq!(proxy.plane.statistics()["accesses"].as_array().unwrap().len(), 3);

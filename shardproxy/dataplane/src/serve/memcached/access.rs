@@ -2,6 +2,7 @@
 //! Redis that does the same.
 
 use super::route;
+use super::serve::asks_layout;
 use crate::access::{Denied, User};
 use crate::clients::Client;
 use crate::command::{Command, CommandTable, Span};
@@ -17,7 +18,7 @@ use crate::turn::Turn;
 /// What the client is told if its user may not; that is told elsewhere too.
 #[cold]
 pub fn why_denied(turn: &mut Turn, client: &Client, request: &Request) -> Option<&'static [u8]> {
-    let user = client.login.user.as_deref()?;
+    let user = client.login.user.as_deref().filter(|_| !asks_layout(client, request))?;
     let (denied, key) = judge(turn.served(client.cluster)?.rights.table(), user, request).err()?;
     let (_, _, name) = VERBS[request.verb as usize];
     match denied {
@@ -65,6 +66,7 @@ fn counterpart(request: &Request) -> Option<&'static str> {
         Verb::Set | Verb::Replace | Verb::Cas | Verb::MetaSet => "set",
         Verb::Append | Verb::Prepend => "append",
         Verb::Delete | Verb::MetaDelete => "del",
+        Verb::MetaArithmetic if words(request.line).skip(2).any(|word| is_decrement(word)) => "decrby",
         Verb::Incr | Verb::MetaArithmetic => "incrby",
         Verb::Decr => "decrby",
         Verb::Touch => "expire",
@@ -78,6 +80,11 @@ fn counterpart(request: &Request) -> Option<&'static str> {
         },
         Verb::Version | Verb::Quit | Verb::Config | Verb::MetaNoop | Verb::Refused | Verb::Unknown => return None,
     })
+}
+
+/// A mode of `ma`, by which memcached takes from the number.
+fn is_decrement(word: &[u8]) -> bool {
+    matches!(word, [b'M', b'D' | b'd' | b'-', ..])
 }
 
 /// Whether a word behind the key begins with one of these letters.
@@ -113,6 +120,10 @@ mod tests {
             ("delete a", Some("del")),
             ("md a q", Some("del")),
             ("ma a", Some("incrby")),
+            ("ma a MI", Some("incrby")),
+            ("ma MD", Some("incrby")),
+            ("ma a v MD D5", Some("decrby")),
+            ("ma a M-", Some("decrby")),
             ("touch a 5", Some("expire")),
             ("me a", Some("ttl")),
             ("flush_all", Some("flushall")),

@@ -102,7 +102,7 @@ fn may(turn: &mut Turn, client: &mut Client, request: &Request) -> bool {
 fn dispatch(turn: &mut Turn, client: &mut Client, request: &Request) -> bool {
     client.last_command = request.verb.command();
     match request.verb {
-        Verb::Get | Verb::Gets if request.key == LEGACY_KEY && tells(client) => answer_discovery(turn, client, request),
+        _ if asks_layout(client, request) => answer_discovery(turn, client, request),
         verb if verb.is_get() && request.has_many_keys() => return scatter::get(turn, client, request),
         Verb::FlushAll | Verb::Verbosity => {
             return scatter::everywhere(turn, client, request, Gathered::Line, client.lane);
@@ -140,6 +140,11 @@ fn answer_version(turn: &mut Turn, client: &mut Client) {
     let Some(served) = &turn.clusters[client.cluster] else { return };
     let text = format!("VERSION {}\r\n", served.cluster.spec.version);
     answer(turn, client, Verb::Version, text.as_bytes());
+}
+
+/// Whether it is the layout of the cluster that a get names, as older clients do, and no key.
+pub fn asks_layout(client: &Client, request: &Request) -> bool {
+    matches!(request.verb, Verb::Get | Verb::Gets) && request.key == LEGACY_KEY && tells(client)
 }
 
 const fn tells(client: &Client) -> bool {
