@@ -18,6 +18,8 @@ pub struct Commands {
     begins_with_all: bool,
     /// Arguments with which a command is allowed that is not: a deprecated use of Redis' rules.
     first_arguments: Vec<(u16, Box<[u8]>)>,
+    /// Those with which a learned command is not allowed that is: nobody has told what subcommands it has.
+    denied_arguments: Vec<(u16, Box<[u8]>)>,
     rules: Vec<Rule>,
 }
 
@@ -38,17 +40,14 @@ impl PartialEq for Commands {
 impl Commands {
     #[inline]
     pub fn allow(&self, command: &Command, request: &Request) -> bool {
-        self.has_all || self.has(command.id) || self.allow_with(command.id, request)
+        let id = command.id;
+        let is_named = |words: &[(u16, Box<[u8]>)]| !words.is_empty() && is_among(words, id, request);
+        self.has_all || self.has(id) && !is_named(&self.denied_arguments) || is_named(&self.first_arguments)
     }
 
     #[inline]
     pub fn has(&self, id: u16) -> bool {
         self.bits.get(usize::from(id) / BITS).is_some_and(|word| word >> (usize::from(id) % BITS) & 1 == 1)
-    }
-
-    fn allow_with(&self, id: u16, request: &Request) -> bool {
-        let mut words = self.first_arguments.iter().filter(|(of, _)| *of == id);
-        request.len() > 1 && words.any(|(_, word)| word.eq_ignore_ascii_case(request.argument(1)))
     }
 
     pub const fn has_all(&self) -> bool {
@@ -65,6 +64,10 @@ impl Commands {
 
     pub fn first_arguments(&self, id: u16) -> impl Iterator<Item = &[u8]> {
         self.first_arguments.iter().filter(move |(of, _)| *of == id).map(|(_, word)| &**word)
+    }
+
+    pub fn denied_arguments(&self, id: u16) -> impl Iterator<Item = &[u8]> {
+        self.denied_arguments.iter().filter(move |(of, _)| *of == id).map(|(_, word)| &**word)
     }
 
     /// Allow everything, or nothing.
@@ -87,9 +90,10 @@ impl Commands {
             self.keep(is_allowed, name);
             return Ok(());
         }
-        let bar = if is_allowed { name.iter().rposition(|byte| *byte == b'|') } else { None };
+        let bar = name.iter().rposition(|byte| *byte == b'|');
         match bar {
-            Some(bar) => self.allow_part(name, bar, known)?,
+            Some(bar) if is_allowed => self.allow_part(name, bar, known)?,
+            Some(bar) => self.deny_part(name, bar, known)?,
             None => match known.command(name) {
                 Some(command) => self.set(command, is_allowed),
                 None if known.keeps(name) => self.has_all &= is_allowed,
@@ -113,6 +117,7 @@ impl Commands {
             return Err(Wrong::Syntax);
         }
         if command.subcommands.is_empty() {
+            forget(&mut self.denied_arguments, command.id, word);
             let is_known = self.first_arguments(command.id).any(|known| known.eq_ignore_ascii_case(word));
             if !is_known {
                 self.first_arguments.push((command.id, word.into()));
@@ -127,9 +132,30 @@ impl Commands {
         Ok(())
     }
 
+    /// A subcommand. Of a command without any it is none, unless that is learned: then it may be.
+    fn deny_part(&mut self, name: &[u8], bar: usize, known: Vocabulary) -> Result<(), Wrong> {
+        let (container, word) = (&name[..bar], &name[bar + 1..]);
+        match (known.command(name), known.command(container)) {
+            (Some(command), _) => self.set(command, false),
+            (None, Some(command)) if command.subcommands.is_empty() && !command.is_learned => {
+                return Err(Wrong::Unknown);
+            }
+            (None, _) if !known.keeps(name) => return Err(Wrong::Unknown),
+            (None, Some(command)) if command.subcommands.is_empty() => {
+                forget(&mut self.first_arguments, command.id, word);
+                forget(&mut self.denied_arguments, command.id, word);
+                self.denied_arguments.push((command.id, word.into()));
+                self.has_all = false;
+            }
+            (None, _) => self.has_all = false,
+        }
+        Ok(())
+    }
+
     /// A command, and all its subcommands.
     pub fn set(&mut self, command: &Command, is_allowed: bool) {
         self.first_arguments.retain(|(id, _)| *id != command.id);
+        self.denied_arguments.retain(|(id, _)| *id != command.id);
         self.set_bit(command.id, is_allowed);
         for sub in &command.subcommands {
             self.set_bit(sub.id, is_allowed);
@@ -169,4 +195,14 @@ impl Commands {
         });
         self.rules.push(Rule { is_allowed, name });
     }
+}
+
+/// Whether the request's first argument is one of the command's words.
+fn is_among(words: &[(u16, Box<[u8]>)], id: u16, request: &Request) -> bool {
+    let mut words = words.iter().filter(|(of, _)| *of == id);
+    request.len() > 1 && words.any(|(_, word)| word.eq_ignore_ascii_case(request.argument(1)))
+}
+
+fn forget(words: &mut Vec<(u16, Box<[u8]>)>, id: u16, word: &[u8]) {
+    words.retain(|(of, known)| *of != id || !known.eq_ignore_ascii_case(word));
 }

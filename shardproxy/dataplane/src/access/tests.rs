@@ -234,12 +234,24 @@ fn rules_about_what_is_not_known_yet_are_kept() {
         ("~* -@json +json.get", Err(Denied::Command), Ok(())),
         ("~* +json.get|a", Err(Denied::Command), Ok(())),
         ("~b +json.get", Err(Denied::Command), Err(Denied::Key(1))),
+        ("~* +@all -json.get|a", Err(Denied::Command), Err(Denied::Command)),
+        ("~* +json.get -json.get|A", Err(Denied::Command), Err(Denied::Command)),
+        ("~* +json.get -json.get|b", Err(Denied::Command), Ok(())),
+        ("~* +@all -json.get|a +json.get|a", Err(Denied::Command), Ok(())),
+        ("~* -json.get|a +json.get", Err(Denied::Command), Ok(())),
+        ("~* +json.get -json.get|a -@json +@json", Err(Denied::Command), Ok(())),
     ] {
         let grown = grown("json.get", "json");
         let (old, new) = (user(&table, rules), user(&grown, rules));
         assert_eq!(check(&grown, &old, "JSON.GET a"), before_it_is_compiled_anew, "{rules}");
         assert_eq!(check(&grown, &new, "JSON.GET a"), then, "{rules}");
         assert_eq!(old, new);
+        let known = Vocabulary::keeping_unknown(&grown);
+        for form in [Form::Ordered, Form::Fewest] {
+            let described = lenient(rules, known).selectors_line(form, known);
+            let again = user(&grown, &String::from_utf8(described).unwrap());
+            assert_eq!(check(&grown, &again, "JSON.GET a"), then, "{rules} {form:?}");
+        }
         let line = "off ".to_owned() + rules;
         assert_eq!(self::rules(&table, &line).is_err(), rules.to_lowercase().contains("json"), "{rules}");
     }
@@ -295,6 +307,7 @@ fn what_is_wrong_is_said_as_redis_says_it() {
     let table = table();
     for (line, expected) in [
         ("+nothing", "Error in ACL SETUSER modifier '+nothing': Unknown command or category name in ACL"),
+        ("-get|x", "Error in ACL SETUSER modifier '-get|x': Unknown command or category name in ACL"),
         ("-select|0", "Error in ACL SETUSER modifier '-select|0': Unknown command or category name in ACL"),
         (
             "+config|get|x",

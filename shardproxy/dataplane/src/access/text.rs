@@ -189,9 +189,11 @@ impl Commands {
         for command in known.commands() {
             tell(command, &mut words);
             command.subcommands.iter().for_each(|sub| tell(sub, &mut words));
-            if !self.has(command.id) {
-                let arguments = self.first_arguments(command.id);
-                words.extend(arguments.map(|word| mark(true, &[command.name.as_bytes(), b"|", word].concat())));
+            let with = |is_allowed, word| mark(is_allowed, &[command.name.as_bytes(), b"|", word].concat());
+            if self.has(command.id) {
+                words.extend(self.denied_arguments(command.id).map(|word| with(false, word)));
+            } else {
+                words.extend(self.first_arguments(command.id).map(|word| with(true, word)));
             }
         }
         words

@@ -101,6 +101,8 @@ pub struct Command {
     pub is_straight: bool,
     /// Refused unless the config allows it.
     pub is_restricted: bool,
+    /// An engine told of it; of its subcommands nothing may be known.
+    pub is_learned: bool,
     pub subcommands: Vec<Command>,
 }
 

@@ -75,6 +75,7 @@ fn command_of(entry: Entry, next_id: &mut u16, names: &mut CategoryNames) -> Res
         key_specs: specs_of(entry.key_specs, &known),
         route,
         act: Act::of(&name),
+        is_learned: entry.learned,
         may_be_slow: entry.slow || entry.learned,
         is_program: entry.learned || code_of(&name).is_some(),
         // scripts too, though not by themselves: an engine shows them before what they do
