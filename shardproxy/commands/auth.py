@@ -11,6 +11,7 @@ from functools import partial
 
 from shardproxy.access.verifiers import Accepted, Login
 from shardproxy.commands.call import Call, CommandError, Handler
+from shardproxy.commands.patience import Patience
 from shardproxy.wire.reply import OK, Reply
 
 WRONGPASS = "WRONGPASS invalid username-password pair or user is disabled."
@@ -35,4 +36,5 @@ async def _address(call: Call) -> str:
 
 
 HANDLERS: Mapping[str, Handler] = {"auth": auth}
-PATIENT = frozenset(HANDLERS)  # a verifier has its own deadline, and holds up no other command
+# A verifier has its own deadline, and holds up no other command. Anybody may have logins verified: few wait.
+PATIENT: Mapping[str, Patience] = {"auth": Patience(512, "ERR too many logins are being verified, try again")}

@@ -26,6 +26,7 @@ from shardproxy.commands import (
     wait,
 )
 from shardproxy.commands.call import Handler
+from shardproxy.commands.patience import Patience
 
 FAMILIES = (
     acl,
@@ -54,7 +55,7 @@ HANDLERS: Mapping[str, Handler] = {
     name: handler for family in FAMILIES for name, handler in family.HANDLERS.items()
 } | dict(CURES)
 
-PATIENT = auth.PATIENT | wait.PATIENT
+PATIENT: Mapping[str, Patience] = {**auth.PATIENT, **wait.PATIENT}
 
 # Refused on the reader endpoint, beside what the table says writes.
 CHANGES = frozenset({*admin.HANDLERS, *acl.CHANGES, "script|flush"})

@@ -36,7 +36,6 @@ from shardproxy.nodes import NodeError, NodeFailure, NodeLinks
 from shardproxy.wire.reply import Failure, Reply, reply_encode
 
 DEADLINE = 60.0  # seconds for a command, beside what a slow one may take; requests to nodes have less
-PATIENT_PER_CLUSTER = 4096  # clients that wait for no more than time and replicas; more are refused
 RUNNING_PER_CLUSTER = 64  # at once; a cluster whose nodes hang must not hold up another's commands
 MAX_ARGUMENTS = 1 << 16  # of what is answered here; a million would take all other clients' time
 WAITING = 4096  # taken from the data plane at once; each is one client, and beyond this they wait there
@@ -123,7 +122,7 @@ class _Service:
     libraries: Sources = field(default_factory=Sources)
     counters: Counters = field(default_factory=Counters)
     running: dict[str, trio.CapacityLimiter] = field(default_factory=dict)
-    patient: dict[str, trio.CapacityLimiter] = field(default_factory=dict)
+    patient: dict[tuple[str, str], trio.CapacityLimiter] = field(default_factory=dict)  # and by command
     scopes: dict[int, trio.CancelScope] = field(default_factory=dict)  # of what ends when its client goes
     reported: set[tuple[str, str]] = field(default_factory=set)
 
@@ -161,12 +160,14 @@ class _Service:
 
     async def serve_patient(self, offload: Offloaded, scope: trio.CancelScope) -> None:
         """Answer one offload that ends by a timeout of its own, or when its client goes."""
-        limiter = self.patient.setdefault(offload.cluster, trio.CapacityLimiter(PATIENT_PER_CLUSTER))
+        name = lower(offload.args[0])
+        patience = PATIENT[name]
+        limiter = self.patient.setdefault((offload.cluster, name), trio.CapacityLimiter(patience.most))
         try:
             limiter.acquire_on_behalf_of_nowait(offload)
         except trio.WouldBlock:
             self.scopes.pop(offload.token, None)
-            self._answer(offload, Failure(f"ERR {PATIENT_PER_CLUSTER} clients wait already, and no more may"))
+            self._answer(offload, Failure(patience.refusal))
             return
         try:
             with scope:

@@ -12,6 +12,7 @@ from math import inf
 import trio
 
 from shardproxy.commands.call import Call, CommandError, Handler, integer
+from shardproxy.commands.patience import Patience
 from shardproxy.wire.reply import Reply
 
 
@@ -30,4 +31,8 @@ async def wait(call: Call) -> Reply:
 
 
 HANDLERS: Mapping[str, Handler] = {"wait": wait}
-PATIENT = frozenset(HANDLERS)  # not counted among those running: waiting is all they do
+MOST = 4096
+# Not counted among those running: waiting is all they do.
+PATIENT: Mapping[str, Patience] = {
+    "wait": Patience(MOST, f"ERR {MOST} clients wait already, and no more may")
+}

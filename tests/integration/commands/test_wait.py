@@ -10,7 +10,8 @@ import pytest
 import trio
 import trio.testing
 
-from shardproxy.commands import service
+from shardproxy.commands.handlers import PATIENT
+from shardproxy.commands.patience import Patience
 from shardproxy.fleet import Fleet, RedisNode
 from tests.fixtures.clients import Wire
 from tests.fixtures.engines import StartFleet
@@ -136,7 +137,7 @@ def test_a_client_that_goes_waits_no_longer(
 
 
 async def test_more_clients_than_may_wait_are_told(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(service, "PATIENT_PER_CLUSTER", 3)
+    monkeypatch.setitem(PATIENT, "wait", Patience(3, "ERR 3 clients wait already, and no more may"))
     async with open_desk(fleet) as desk, trio.open_nursery() as nursery:
         for client in (1, 2, 3):
             nursery.start_soon(wait_in_vain, desk, client)

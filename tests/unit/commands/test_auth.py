@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
 import pytest
 import trio
@@ -16,6 +17,8 @@ from shardproxy.access.iam_keys import AccessKey, KeyStore
 from shardproxy.access.policies import Statement
 from shardproxy.access.statistics import LoginStatistics
 from shardproxy.access.verifiers import Kind, Verifiers
+from shardproxy.commands.handlers import PATIENT
+from shardproxy.commands.patience import Patience
 from tests.fixtures.offload import CLUSTER, client_row, open_desk, topology_at
 from tests.unit.access.tokens import CLUSTER as CACHE
 from tests.unit.access.tokens import KEY_ID, NOW, SECRET, USER, token_of
@@ -106,6 +109,25 @@ async def test_logins_that_wait_hold_up_no_other_command(autojump_clock: trio.te
         assert trio.current_time() == started
     assert replies == [WRONGPASS] * 200
     assert trio.current_time() == started + 2
+
+
+async def test_strangers_whose_logins_wait_leave_other_waiting_alone(
+    autojump_clock: trio.testing.MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusal = PATIENT["auth"].refusal
+    assert PATIENT["auth"].most < PATIENT["wait"].most
+    monkeypatch.setitem(PATIENT, "auth", Patience(2, refusal))
+    service = Service()
+    service.open = trio.Event()
+    async with open_desk(NODES, verifiers=verifiers(service)) as desk, trio.open_nursery() as nursery:
+        for number in (1, 2):
+            nursery.start_soon(partial(desk.ask, "AUTH", "asked", f"secret{number}", client=number))
+        await trio.testing.wait_all_tasks_blocked()
+        assert await desk.ask("AUTH", USER, token_of()) == f"-{refusal}\r\n".encode()
+        assert await desk.ask("WAIT", "x", "0") == b"-ERR value is not an integer or out of range\r\n"
+        service.open.set()
+        await trio.testing.wait_all_tasks_blocked()
+        assert await desk.ask("AUTH", USER, token_of()) == OK
 
 
 async def test_the_audit_log_says_why_and_nothing_secret() -> None:
