@@ -1,5 +1,7 @@
 //! Replies of engines that speak RESP.
 
+use std::time::Instant;
+
 use super::exec_reply::Asker;
 use super::fate::{fate_of, set_aside, Fate, Overtaker};
 use super::receivers::count_receivers;
@@ -10,7 +12,8 @@ use crate::exchange::{BufferPool, Entry, LARGE, WHOLE};
 use crate::links::{durable, Link, State};
 use crate::metrics::Class;
 use crate::model::NO_TERMS;
-use crate::turn::{Accounts, Outcome, Served, Turn, Waits};
+use crate::shared::Shared;
+use crate::turn::{Accesses, Accounts, Outcome, Served, Turn, Waits};
 
 /// A node says so of a request it has read the beginning of, before it closes: that one is larger than it takes.
 const PROTOCOL_ERROR: &[u8] = b"-ERR Protocol error";
@@ -25,8 +28,7 @@ pub fn deliver_all(
     data: &[u8],
     errands: &mut Errands,
 ) -> Result<usize, String> {
-    let Turn { links, clusters, pool, accounts, now, micros, millis, shared, number: worker, waits, accesses, .. } =
-        turn;
+    let Turn { links, clusters, pool, accounts, now, micros, millis, shared, number, waits, accesses, .. } = turn;
     let link = &mut links[index];
     let Some(served) = &clusters[link.way.cluster] else { return Ok(data.len()) };
     let mut taken = 0;
@@ -105,12 +107,7 @@ pub fn deliver_all(
             link.scripts.clear();
         }
         let corrected = match request.class {
-            Class::Publish => {
-                let number = link.way.cluster;
-                let client = request.is_exec().then(|| clients.owed(&request.owed)).flatten();
-                let asker = Asker { shared, worker: *worker, number, served, accesses, now: *now, client };
-                corrected(asker, link, &request, reply)
-            }
+            Class::Publish => corrected((shared, *number, *now), served, accesses, clients, link, &request, reply),
             _ if request.is_attempt() && is_error => exec_reply::only_reason(reply),
             _ => None,
         };
@@ -161,12 +158,21 @@ fn has_changed(request: &Entry, reply: &[u8]) -> bool {
 }
 
 /// What only the proxy knows right of a reply.
-fn corrected(asker: Asker, link: &Link, request: &Entry, reply: &[u8]) -> Option<Vec<u8>> {
-    let requests = link.exchange.head_bytes();
+fn corrected(
+    (shared, worker, now): (&Shared, usize, Instant),
+    served: &Served,
+    accesses: &mut Accesses,
+    clients: &mut Clients,
+    link: &Link,
+    request: &Entry,
+    reply: &[u8],
+) -> Option<Vec<u8>> {
+    let (number, requests) = (link.way.cluster, link.exchange.head_bytes());
     if request.is_exec() && reply[0] == b'*' {
+        let client = clients.owed(&request.owed);
+        let asker = Asker { shared, worker, number, served, accesses, now, client };
         return exec_reply::corrected(asker, request.owed.sequence, requests, reply);
     }
-    let Asker { shared, worker, number, .. } = asker;
     (reply[0] == b':').then(|| count_receivers((shared, worker), number, requests, reply)).flatten()
 }
 

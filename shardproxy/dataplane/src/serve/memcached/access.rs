@@ -66,7 +66,7 @@ fn counterpart(request: &Request) -> Option<&'static str> {
         Verb::Set | Verb::Replace | Verb::Cas | Verb::MetaSet => "set",
         Verb::Append | Verb::Prepend => "append",
         Verb::Delete | Verb::MetaDelete => "del",
-        Verb::MetaArithmetic if words(request.line).skip(2).any(|word| is_decrement(word)) => "decrby",
+        Verb::MetaArithmetic if words(request.line).skip(2).any(is_decrement) => "decrby",
         Verb::Incr | Verb::MetaArithmetic => "incrby",
         Verb::Decr => "decrby",
         Verb::Touch => "expire",
