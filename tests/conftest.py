@@ -10,6 +10,7 @@ pytest_plugins = [
     "tests.fixtures.clients",
     "tests.fixtures.fake_engine",
     "tests.fixtures.oracle",
+    "tests.fixtures.certificates",
 ]
 
 

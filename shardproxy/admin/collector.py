@@ -19,7 +19,8 @@ from prometheus_client.registry import Collector
 
 from shardproxy import __version__
 from shardproxy.access.audit import AuditStatistics
-from shardproxy.admin import failover_metrics, metrics
+from shardproxy.access.statistics import LoginStatistics
+from shardproxy.admin import failover_metrics, login_metrics, metrics
 from shardproxy.admin.failover import status_document
 from shardproxy.admin.status import Sources, Status
 from shardproxy.dataplane.statistics import Latency, Statistics
@@ -53,6 +54,7 @@ class TableCollector(Collector):
             yield _family(metric, statistics)
         yield _latency(statistics)
         yield from _process(self._sources.status.now, self._sources.audit.statistics)
+        yield from _logins(self._sources.logins)
         yield from _failover(self._sources, self._clock())
 
 
@@ -104,6 +106,14 @@ def _failover(sources: Sources, now: float) -> Iterator[Family]:
     yield took
 
 
+def _logins(statistics: LoginStatistics) -> Iterator[Family]:
+    for metric in login_metrics.TABLE:
+        family = CounterMetricFamily(metric.name, metric.help, labels=metric.labels)
+        for labels, value in metric.read(statistics):
+            family.add_metric(labels, value)
+        yield family
+
+
 def _process(status: Status, audit: AuditStatistics) -> Iterator[Family]:
     info = GaugeMetricFamily(metrics.INFO, metrics.INFO_HELP, labels=("version",))
     info.add_metric((__version__,), 1)
@@ -112,6 +122,13 @@ def _process(status: Status, audit: AuditStatistics) -> Iterator[Family]:
     reloads.add_metric(("ok",), status.reloads)
     reloads.add_metric(("refused",), status.reloads_refused)
     yield reloads
+    expiry = GaugeMetricFamily(
+        metrics.CERTIFICATES, metrics.CERTIFICATES_HELP, labels=("cluster", "file", "name")
+    )
+    for cluster, certificates in status.certificates.items():
+        for one in dict.fromkeys(certificates):
+            expiry.add_metric((cluster, one.file, one.name), one.not_after)
+    yield expiry
     lines = CounterMetricFamily(metrics.AUDIT, metrics.AUDIT_HELP, labels=("outcome",))
     lines.add_metric(("written",), audit.written)
     lines.add_metric(("lost",), audit.lost)

@@ -13,6 +13,7 @@ from shardproxy.admin.status import Sources
 PROBES = frozenset({"/livez", "/readyz"})  # they say nothing but yes or no, and kubelets have no tokens
 CALLER = "shardproxy.caller"  # in the scope of a request: who asks
 NAMES = "shardproxy.certificate"  # in the same: the names in the client's certificate
+NOT_FROM_THERE = "nobody asks from there (admin_access.inbound)"
 READING = frozenset({"GET", "HEAD"})
 
 
@@ -37,6 +38,9 @@ class Gate:
 
     def _why_refused(self, request: Request) -> tuple[int, str] | None:
         peer, now = peer_of(request), self._sources.status.now
+        if now.inbound is not None and request.url.path not in PROBES and not now.inbound.is_admitted(peer):
+            self._note(request, "", NOT_FROM_THERE)
+            return 403, NOT_FROM_THERE
         if (why := why_not_asked(peer, request.headers, now.names)) is not None:
             return 403, why
         names, authorization = request.scope.get(NAMES, ()), request.headers.get("authorization")
@@ -51,9 +55,12 @@ class Gate:
         else:
             here = "without a token this machine alone may act" if now.callers.is_open else "it may only read"
             status, why = 403, f"{caller.name}: {here}"
-        name, path = caller.name if caller else "", request.url.path
-        self._sources.audit.note("admin_refused", user=name, address=peer, action=path, why=why)
+        self._note(request, caller.name if caller else "", why)
         return status, why
+
+    def _note(self, request: Request, name: str, why: str) -> None:
+        peer, path = peer_of(request), request.url.path
+        self._sources.audit.note("admin_refused", user=name, address=peer, action=path, why=why)
 
 
 def peer_of(request: Request) -> str:

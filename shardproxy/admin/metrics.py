@@ -66,6 +66,18 @@ def _closed(statistics: Statistics) -> Iterator[Sample]:
             yield (name, reason), count
 
 
+def _refused(statistics: Statistics) -> Iterator[Sample]:
+    for name, cluster in statistics.clusters.items():
+        for reason, count in cluster.refused.items():
+            yield (name, reason), count
+
+
+def _handshakes(statistics: Statistics) -> Iterator[Sample]:
+    for name, cluster in statistics.clusters.items():
+        for kind, count in cluster.handshakes.items():
+            yield (name, kind), count
+
+
 def _accesses(statistics: Statistics) -> Iterator[Sample]:
     for (cluster, kind, denied), count in statistics.accesses.items():
         yield (cluster, f"{kind}_{denied}" if denied else kind), count
@@ -119,7 +131,21 @@ TABLE: tuple[Metric, ...] = (
         lambda c: c.blocked,
     ),
     _cluster("shardproxy_clients_accepted_total", COUNTER, "Clients accepted.", lambda c: c.accepted),
-    _cluster("shardproxy_clients_refused_total", COUNTER, "Clients beyond the limit.", lambda c: c.refused),
+    Metric(
+        "shardproxy_connections_refused_total",
+        COUNTER,
+        "Connections refused, by reason: limit, security_group, no_balancer, proxy_header, handshake,"
+        " handshake_limit.",
+        ("cluster", "reason"),
+        _refused,
+    ),
+    Metric(
+        "shardproxy_tls_handshakes_total",
+        COUNTER,
+        "TLS handshakes of clients, by outcome: full, or resumed from an earlier session.",
+        ("cluster", "outcome"),
+        _handshakes,
+    ),
     Metric(
         "shardproxy_clients_closed_total",
         COUNTER,
@@ -245,10 +271,12 @@ INFO_HELP = "Always 1; says which version runs."
 RELOADS = "shardproxy_config_reloads_total"
 AUDIT = "shardproxy_audit_lines_total"
 AUDIT_HELP = "Lines of the audit log, by outcome (written, lost)."
+CERTIFICATES = "shardproxy_certificate_expiry_timestamp_seconds"
+CERTIFICATES_HELP = "When a certificate that is served or shown to nodes ends to be valid."
 RELOADS_HELP = "Reloads of the config, by outcome (ok, refused)."
 
 
 def metric_names() -> frozenset[str]:
     """Every series a scrape can show, as Prometheus names them."""
     histogram = {f"{LATENCY}_{part}" for part in ("bucket", "sum", "count")}
-    return frozenset({metric.name for metric in TABLE} | histogram | {INFO, RELOADS, AUDIT})
+    return frozenset({metric.name for metric in TABLE} | histogram | {INFO, RELOADS, AUDIT, CERTIFICATES})

@@ -8,9 +8,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from shardproxy.access.audit import NO_AUDIT, Audit
+from shardproxy.access.inbound import Inbound
+from shardproxy.access.statistics import LoginStatistics
 from shardproxy.admin.callers import EVERYBODY, Callers
 from shardproxy.dataplane import BoundEndpoint
 from shardproxy.dataplane.statistics import Statistics
+from shardproxy.dataplane.tls import CertificateFile
 from shardproxy.failover.controls import Controls
 from shardproxy.failover.events import EventLog
 from shardproxy.failover.setup import ShardSetup
@@ -30,7 +33,9 @@ class Status:
     endpoints: Mapping[str, tuple[BoundEndpoint, ...]] = field(default_factory=dict)
     names: tuple[str, ...] = ()  # by which the admin API may be asked, beside localhost and IP addresses
     callers: Callers = EVERYBODY
+    inbound: Inbound | None = None  # from where the admin API may be asked; None: from anywhere
     tls: ssl.SSLContext | None = None  # what the admin API speaks; None: plain HTTP
+    certificates: Mapping[str, tuple[CertificateFile, ...]] = field(default_factory=dict)  # by cluster
     starting: bool = False  # it listens, and finds out which nodes are primaries
     draining: bool = False
     reloads: int = 0
@@ -73,3 +78,4 @@ class Sources:
     store: StoreStatistics = field(default_factory=StoreStatistics)
     standing: Callable[[str, Address], Standing] = _no_standing  # of a node, with those who ask it
     audit: Audit = NO_AUDIT
+    logins: LoginStatistics = field(default_factory=LoginStatistics)  # that are verified here

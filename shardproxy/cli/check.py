@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
+from shardproxy.cli.check_open import left_open
 from shardproxy.config import Config, ConfigError, MemcachedCluster, RedisCluster, load_config
 from shardproxy.config.endpoints import Mode
 from shardproxy.store.peek import records_read
@@ -77,11 +78,16 @@ def check(
     if file is None:
         print("shardproxy: check requires an argument: a config FILE, or --app redis://host", file=sys.stderr)
         return 2  # as for any wrong use
+    from shardproxy.topology.settings import users_wrong
+
     try:
         config = load_config(file)
+        problems = users_wrong(config)
     except ConfigError as e:
-        print(e, file=sys.stderr)
-        print(f"{file}: {_count(len(e.problems), 'problem')}", file=sys.stderr)
+        problems = e.reasons
+    if problems:
+        print(*problems, sep="\n", file=sys.stderr)
+        print(f"{file}: {_count(len(problems), 'problem')}", file=sys.stderr)
         return 1
     try:
         records = _on_record(config, file, state)
@@ -105,7 +111,7 @@ def check(
     for name, cluster in config.clusters.items():
         if isinstance(cluster, MemcachedCluster) and cluster.endpoints.configuration.mode is Mode.DIRECT:
             print(f"  {name}: {NODES_ARE_ASKED}")
-    for line in _grown(config, records):
+    for line in (*_grown(config, records), *left_open(config)):
         print(f"  {line}")
     return 0
 
@@ -157,9 +163,10 @@ def _why_unfit(config: Config) -> str | None:
 def _summary(config: Config) -> Iterator[tuple[str, ...]]:
     """Describe every cluster by one row."""
     for topology in config.topologies():
-        endpoints = config.clusters[topology.cluster].endpoints.listed
         listening = [
-            f"{kind.value} {address}" for kind, endpoint in endpoints for address in endpoint.addresses
+            f"{kind.value} {address}" + (" (TLS)" if speaks_tls else "")
+            for kind, endpoint, speaks_tls in config.clusters[topology.cluster].listened
+            for address in endpoint.addresses
         ]
         yield (
             topology.cluster,

@@ -93,10 +93,6 @@ async def config_resetstat(call: Call) -> Reply:
 
 
 HANDLERS: Mapping[str, Handler] = {
-    "acl|deluser": every_node,
-    "acl|load": every_node,
-    "acl|save": every_node,
-    "acl|setuser": every_node,
     "bgrewriteaof": everywhere(all_alike),
     "bgsave": everywhere(all_alike),
     "config|resetstat": config_resetstat,

@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
+from shardproxy.access.log import AclLogs
+from shardproxy.access.verifiers import Verifiers
 from shardproxy.commands.counters import Counters
 from shardproxy.commands.errands import Errands
 from shardproxy.commands.followers import Followers
@@ -13,12 +15,14 @@ from shardproxy.commands.sources import Sources
 from shardproxy.commands.table import Table
 from shardproxy.config import Commands, ConfigurationEndpoint
 from shardproxy.config.clusters import DATABASES
-from shardproxy.config.commands import EVERY
 from shardproxy.dataplane import Offloaded
 from shardproxy.dataplane.statistics import ClusterStatistics, Statistics
+from shardproxy.dataplane.users import ANYBODY, ProxyUser
 from shardproxy.model import Address, EndpointKind, Topology
 from shardproxy.model.replication import ShardKey
 from shardproxy.nodes import NodeLinks
+from shardproxy.topology.user_changes import Edit
+from shardproxy.topology.users import UserChangeError
 from shardproxy.wire.reply import Reply
 
 
@@ -62,6 +66,37 @@ class Facade(Protocol):
     async def unblock(self, client_id: int, *, with_error: bool) -> bool: ...
 
 
+class UserDesk(Protocol):
+    """The users of all clusters, as clients may look at them and change them."""
+
+    def users(self, cluster: str) -> tuple[ProxyUser, ...]: ...
+
+    async def change(self, cluster: str, edit: Edit, by: str) -> None:
+        """Have users changed, served and kept; raise UserChangeError, and then nothing has changed."""
+
+    async def load(self, cluster: str, by: str) -> None:
+        """Read the cluster's file of users again; raise UserChangeError."""
+
+    async def save(self, cluster: str, by: str) -> None:
+        """Write changes into the cluster's file of users; raise UserChangeError."""
+
+
+class EverybodyDesk:
+    """Where nobody keeps users: everybody is the default one."""
+
+    def users(self, cluster: str) -> tuple[ProxyUser, ...]:
+        return (ANYBODY,)
+
+    async def change(self, cluster: str, edit: Edit, by: str) -> None:
+        raise UserChangeError("users are not kept")
+
+    async def load(self, cluster: str, by: str) -> None:
+        raise UserChangeError("users are not kept")
+
+    async def save(self, cluster: str, by: str) -> None:
+        raise UserChangeError("users are not kept")
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What a cluster's config says that handlers go by."""
@@ -74,10 +109,6 @@ class Settings:
     slow: float = 10.0  # seconds for the reply to what may take long, where nothing shorter is said
     is_strict: bool = False  # one shard is what several are
     databases: int = DATABASES  # of one shard that is not
-
-    def is_allowed(self, name: str) -> bool:
-        """Whether that restricted command, by its full name, is allowed."""
-        return not {name, name.partition("|")[0], EVERY}.isdisjoint(self.commands.allow)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +130,9 @@ class Call:
     followers: Followers
     errands: Errands
     topologies: Mapping[str, Topology]  # as they are by now
+    users: UserDesk
+    refusals: AclLogs
+    verifiers: Verifiers | None = None  # of logins that are no matter of a password
 
     @property
     def args(self) -> tuple[bytes, ...]:
@@ -111,6 +145,11 @@ class Call:
     @property
     def db(self) -> int:
         return self.offload.db
+
+    @property
+    def user(self) -> str:
+        """As whom the client is logged in."""
+        return self.offload.user
 
     @property
     def plays_cluster(self) -> bool:

@@ -66,7 +66,7 @@ async def client_kill(call: Call) -> Reply:
         address = text(call.args[2])
         kill = _Kill({"addr": lambda client: client["address"] == address}, skips_me=False)
     else:
-        kill = _kill_filters(call.args[2:])
+        kill = _kill_filters(call)
     wanted = [
         client["id"]
         for client in await clients_of(call, None if kill.id is None else [kill.id])
@@ -81,8 +81,9 @@ async def client_kill(call: Call) -> Reply:
     return OK
 
 
-def _kill_filters(args: Sequence[bytes]) -> _Kill:
+def _kill_filters(call: Call) -> _Kill:
     """The last of several filters of one kind counts, as in networking.c."""
+    args = call.args[2:]
     if len(args) % 2:
         raise CommandError(SYNTAX_ERROR)
     kill = _Kill({})
@@ -92,7 +93,7 @@ def _kill_filters(args: Sequence[bytes]) -> _Kill:
             if kill.id < 1:
                 raise CommandError(BAD_ID)
         elif lower(option) != "skipme":
-            kill.filters[lower(option)] = _kill_filter(lower(option), value)
+            kill.filters[lower(option)] = _kill_filter(call, lower(option), value)
         elif lower(value) in ("yes", "no"):
             kill.skips_me = lower(value) == "yes"
         else:
@@ -100,7 +101,7 @@ def _kill_filters(args: Sequence[bytes]) -> _Kill:
     return kill
 
 
-def _kill_filter(option: str, value: bytes) -> Filter:
+def _kill_filter(call: Call, option: str, value: bytes) -> Filter:
     match option:
         case "type":
             wanted = _type(value)
@@ -110,7 +111,7 @@ def _kill_filter(option: str, value: bytes) -> Filter:
             return lambda client: client[key] == wanted
         case "user":
             wanted = text(value)
-            if wanted != "default":
+            if all(user.name != wanted for user in call.users.users(call.topology.cluster)):
                 raise CommandError(f"ERR No such user '{wanted}'")
             return lambda client: client.get("user", "default") == wanted
     raise CommandError(SYNTAX_ERROR)

@@ -16,7 +16,7 @@ class Counts:
     """What INFO shows of them."""
 
     connections: int = 0
-    refused: int = 0  # connections
+    refused: int = 0  # connections beyond limits.clients, as Redis counts them
     bytes_in: int = 0
     bytes_out: int = 0
     commands: Mapping[str, CommandStatistics] = field(default_factory=dict)
@@ -25,7 +25,7 @@ class Counts:
     def of(cls, statistics: ClusterStatistics) -> Counts:
         return cls(
             statistics.accepted,
-            statistics.refused,
+            statistics.refused.get("limit", 0),
             statistics.bytes_in,
             statistics.bytes_out,
             statistics.commands,

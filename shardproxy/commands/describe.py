@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from importlib import resources
 
+from shardproxy.commands import acl
 from shardproxy.commands.handlers import HANDLERS
 from shardproxy.commands.table import PACKAGE, Command, Table
 
@@ -34,6 +35,7 @@ those of modules are learned from the nodes. All keys of a command share a slot,
 the cluster has one shard: it asks for no slots, as one Redis does not.
 """
 ALLOWABLE = "; to every node where the config allows it"
+OWN_USERS = "; of the proxy's users where the config allows it"
 
 
 def page(table: Table) -> str:
@@ -56,7 +58,8 @@ def _rows(command: Command) -> Iterator[str]:
             served = (
                 f"{served}: {each.note}" if each.route == "refused" else f"{served}; not all: {each.note}"
             )
-            served += ALLOWABLE if each.route == "refused" and each.name in HANDLERS else ""
+            if each.route == "refused" and each.name in HANDLERS:
+                served += OWN_USERS if each.name in acl.CHANGES else ALLOWABLE
         yield f"| {each.name.replace('|', ' ').upper()} | {served} |\n"
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from shardproxy.commands import (
     acl,
     admin,
+    auth,
     client,
     cluster,
     command,
@@ -29,6 +30,7 @@ from shardproxy.commands.call import Handler
 FAMILIES = (
     acl,
     admin,
+    auth,
     client,
     cluster,
     command,
@@ -52,7 +54,7 @@ HANDLERS: Mapping[str, Handler] = {
     name: handler for family in FAMILIES for name, handler in family.HANDLERS.items()
 } | dict(CURES)
 
-PATIENT = wait.PATIENT
+PATIENT = auth.PATIENT | wait.PATIENT
 
 # Refused on the reader endpoint, beside what the table says writes.
-CHANGES = frozenset({*admin.HANDLERS, "script|flush"})
+CHANGES = frozenset({*admin.HANDLERS, *acl.CHANGES, "script|flush"})

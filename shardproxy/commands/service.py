@@ -18,7 +18,9 @@ from typing import Protocol, cast
 import structlog
 import trio
 
-from shardproxy.commands.call import Call, CommandError, Facade, Settings
+from shardproxy.access.log import AclLogs
+from shardproxy.access.verifiers import Verifiers
+from shardproxy.commands.call import Call, CommandError, EverybodyDesk, Facade, Settings, UserDesk
 from shardproxy.commands.counters import Counters
 from shardproxy.commands.errands import Errands
 from shardproxy.commands.followers import Followers
@@ -61,20 +63,34 @@ async def run_commands(
     settings_of: Callable[[str], Settings] = no_settings,
     readable: Mapping[ShardKey, frozenset[Address]] = MappingProxyType({}),
     errands: Errands | None = None,
+    users: UserDesk | None = None,
+    refusals: AclLogs | None = None,
+    verifiers: Verifiers | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Answer offloaded commands until the data plane stops.
 
     `topologies` holds the current one by cluster; `table` is what the data plane started with;
     `settings_of` tells what a cluster's config says, `readable` which replicas are fit to be read from;
-    in `errands` is noted what nodes may take long for.
+    in `errands` is noted what nodes may take long for; `users` are those clients log in as, `refusals` what
+    they were refused; `verifiers` decide about logins that are no matter of a password.
     """
     learner = Learner(table or Table.load())
     waiting = trio.CapacityLimiter(WAITING)
     async with trio.open_nursery() as nursery:
         followers = Followers(nursery, topologies, nodes)
         service = _Service(
-            dataplane, topologies, nodes, learner, followers, errands or Errands(), settings_of, readable
+            dataplane,
+            topologies,
+            nodes,
+            learner,
+            followers,
+            errands or Errands(),
+            settings_of,
+            readable,
+            users or EverybodyDesk(),
+            AclLogs() if refusals is None else refusals,
+            verifiers,
         )
         task_status.started()
         async for event in dataplane.events():
@@ -100,6 +116,9 @@ class _Service:
     errands: Errands
     settings_of: Callable[[str], Settings]
     readable: Mapping[ShardKey, frozenset[Address]]
+    users: UserDesk
+    refusals: AclLogs
+    verifiers: Verifiers | None = None
     scripts: Sources = field(default_factory=Sources)
     libraries: Sources = field(default_factory=Sources)
     counters: Counters = field(default_factory=Counters)
@@ -220,6 +239,9 @@ class _Service:
             self.followers,
             self.errands,
             self.topologies,
+            self.users,
+            self.refusals,
+            self.verifiers,
         )
 
     def _answer(self, offload: Offloaded, reply: Reply) -> None:

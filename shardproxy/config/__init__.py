@@ -11,14 +11,18 @@ from shardproxy.config.endpoints import ConfigurationEndpoint, Endpoint, Mode
 from shardproxy.config.errors import ConfigError, Problem
 from shardproxy.config.failure import FailureAction, OnFailure
 from shardproxy.config.hashing import Hashing, HashMethod, KeyHash
+from shardproxy.config.iam import Iam, NodeIam, NodeIdentity, Verifier
+from shardproxy.config.inbound import Admitted, ProxyProtocol, SecurityGroup
 from shardproxy.config.loading import load_config, parse_config
+from shardproxy.config.node_auth import NodeAuth, PasswordAuth
 from shardproxy.config.replication import Failover, Replication, Writes
 from shardproxy.config.root import Config, Log, LogFormat, LogLevel
 from shardproxy.config.schema import schema, schema_text
-from shardproxy.config.secrets import Credentials, NodeAuth, Secret, SecretError
+from shardproxy.config.secrets import Credentials, Secret, SecretError
 
 __all__ = [
     "AdminAccess",
+    "Admitted",
     "Audit",
     "Cluster",
     "Commands",
@@ -31,6 +35,7 @@ __all__ = [
     "FailureAction",
     "HashMethod",
     "Hashing",
+    "Iam",
     "KeyHash",
     "Log",
     "LogFormat",
@@ -39,14 +44,20 @@ __all__ = [
     "MemcachedCluster",
     "Mode",
     "NodeAuth",
+    "NodeIam",
+    "NodeIdentity",
     "OnFailure",
+    "PasswordAuth",
     "Problem",
+    "ProxyProtocol",
     "ReadFrom",
     "RedisCluster",
     "Replication",
     "Rights",
     "Secret",
     "SecretError",
+    "SecurityGroup",
+    "Verifier",
     "Writes",
     "load_config",
     "parse_config",

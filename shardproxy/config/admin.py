@@ -8,7 +8,9 @@ from typing import Annotated, Any, Self
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from shardproxy.config.base import Section, refused
+from shardproxy.config.inbound import GroupNames
 from shardproxy.config.secrets import Secret
+from shardproxy.config.tls import Tls
 
 MIN_TOKEN = 16  # characters; `openssl rand -hex 32` gives 64
 MAX_TOKENS = 100
@@ -78,11 +80,24 @@ class AdminAccess(Section):
     """Bearer tokens, as in `Authorization: Bearer ...`; at least 16 characters each."""
     certificates: Annotated[tuple[AdminCertificate, ...], Field(max_length=MAX_TOKENS)] = ()
     """Names in client certificates that `tls.client_ca` vouches for."""
+    tls: Tls | None = None
+    """How the admin API speaks TLS; it has one certificate."""
+
+    inbound: GroupNames | tuple[()] = ()
+    """Security groups: only from the addresses they name, in rules without endpoints, may the admin API be
+    asked, and over a unix socket. Default: from anywhere."""
 
     @model_validator(mode="after")
     def _somebody_may(self) -> Self:
         if not self.tokens and not self.certificates and self.loopback is Loopback.NONE:
             raise refused("nobody may ask the admin API", f"{_TOKEN_HINT} under tokens, or loopback: read")
+        if self.certificates and (self.tls is None or self.tls.client_ca is None):
+            raise refused(
+                "certificates need tls with client_ca", "add tls: {certificate: ..., client_ca: ca.crt}"
+            )
+        if self.tls is not None and (self.tls.certificates or self.tls.user is not None):
+            key = "certificates" if self.tls.certificates else "user"
+            raise refused(f"tls.{key} has no meaning for the admin API", f"leave out {key}")
         names = [token.name for token in self.tokens]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise refused(f"two tokens have the name {twice[0]!r}", "the audit log could not tell them apart")

@@ -41,6 +41,8 @@ def findings(config: Mapping[object, object]) -> Iterator[Finding]:
         yield from _names_twice(path, cluster)
         yield from _mixed_types(path, cluster)
         yield from _slots(path, cluster)
+        yield from _open_to_others(path, cluster)
+    yield from _twice("group", [(("groups", i), one) for i, one in enumerate(_list(config.get("groups")))])
     yield from _nodes_twice(clusters)
     yield from _listeners_twice(config, clusters)
 
@@ -99,6 +101,28 @@ def _slots(path: Path, cluster: Mapping[object, object]) -> Iterator[Finding]:
         else:
             where = (*path, "shards", fault.shard, *(("slots",) if given[fault.shard] is not None else ()))
         yield Finding(where, fault.message, fault.hint)
+
+
+def _open_to_others(path: Path, cluster: Mapping[object, object]) -> Iterator[Finding]:
+    """Other machines reach it, and nobody has said whether anybody may use it."""
+    if cluster.get("access") is not None or cluster.get("client_auth") is not None:
+        return
+    for where, address in _endpoint_addresses(path, cluster):
+        if not is_own(address):
+            message = f"{address} is open to other machines, and nobody has to log in"
+            hint = "list who may in access: {users: [{name: app, passwords: [...]}]}, or write access: open"
+            yield Finding(where, message, hint)
+            return
+
+
+def is_own(address: Address) -> bool:
+    """Whether only this machine reaches it."""
+    if address.is_unix or address.host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(address.host).is_loopback
+    except ValueError:
+        return False
 
 
 def _listeners_twice(
@@ -168,8 +192,9 @@ def _nodes(path: Path, cluster: Mapping[object, object]) -> Iterator[tuple[Path,
 
 
 def _endpoint_addresses(path: Path, cluster: Mapping[object, object]) -> Iterator[tuple[Path, Address]]:
-    for kind, endpoint in _mapping(cluster.get("endpoints")).items():
-        where: Path = (*path, "endpoints", str(kind))
+    both = ((key, _mapping(cluster.get(key))) for key in ("endpoints", "tls_endpoints"))
+    for key, kind, endpoint in ((key, *one) for key, endpoints in both for one in endpoints.items()):
+        where: Path = (*path, key, str(kind))
         if isinstance(endpoint, Mapping):
             where, endpoint = (*where, "address"), endpoint.get("address")
         listed = (

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import Enum
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from shardproxy.config.access import Access, access_short
 from shardproxy.config.base import Section, refused
 from shardproxy.config.commands import Commands
 from shardproxy.config.durations import PositiveDuration
-from shardproxy.config.endpoints import MemcachedEndpoints, Mode, RedisEndpoints
+from shardproxy.config.endpoints import Endpoint, MemcachedEndpoints, Mode, RedisEndpoints
 from shardproxy.config.failure import OnFailure, on_failure_short
 from shardproxy.config.families import Family, KeyFamily
 from shardproxy.config.hashing import Hashing, HashMethod, as_hashing, why_not_placed
 from shardproxy.config.limits import ClusterLimits
+from shardproxy.config.node_auth import NodeAuth, PasswordAuth
 from shardproxy.config.nodes import MemcachedNode, NodeType, short
 from shardproxy.config.replication import Failover, Replication, Writes
-from shardproxy.config.secrets import NodeAuth
 from shardproxy.config.shards import MAX_SHARDS, RedisShard
 from shardproxy.config.slots import assign_slots, weighted_slots
 from shardproxy.config.timeouts import ClusterTimeouts, RedisTimeouts
-from shardproxy.model import Engine, Shard, Topology
+from shardproxy.config.tls import NodeTls, Tls, why_no_tls
+from shardproxy.model import Address, EndpointKind, Engine, Shard, Topology
 
 
 class ReadFrom(Enum):
@@ -68,6 +71,47 @@ class _Cluster(Section):
     """How much clients and requests may take."""
     timeouts: ClusterTimeouts = ClusterTimeouts()
     """How long connecting, answering and idling may take."""
+    access: Annotated[Access, access_short()] | None = None
+    """Who may use the cluster: users and their rights, or `open` where nobody has to log in. It has to be
+    said where an endpoint is not on loopback."""
+    tls: Tls | None = None
+    """How clients speak TLS: at all `endpoints`, or at `tls_endpoints` where these are given."""
+    node_tls: NodeTls | None = None
+    """How the nodes are spoken to in TLS. Default: they are spoken to in plain."""
+
+    endpoints: RedisEndpoints | MemcachedEndpoints
+    tls_endpoints: RedisEndpoints | MemcachedEndpoints | None
+
+    @model_validator(mode="after")
+    def _tls_is_spoken_over_tcp(self) -> Self:
+        if self.tls is None:
+            if self.tls_endpoints is not None:
+                raise refused("tls_endpoints need tls", "add tls: {certificate: tls.crt, key: tls.key}")
+            return self
+        for _, endpoint, speaks_tls in self.listened:
+            for address in endpoint.addresses:
+                if speaks_tls and (fault := why_no_tls(address)) is not None:
+                    raise refused(*fault)
+        return self
+
+    @property
+    def listened(self) -> tuple[tuple[EndpointKind, Endpoint, bool], ...]:
+        """All endpoints, each with its kind and whether TLS is spoken there."""
+        if self.tls_endpoints is None:
+            return tuple((*one, self.tls is not None) for one in self.endpoints.listed)
+        plain = tuple((*one, False) for one in self.endpoints.listed)
+        return plain + tuple((*one, True) for one in self.tls_endpoints.listed)
+
+
+C = TypeVar("C", bound=_Cluster)
+
+
+def _reached_by_tls(cluster: C, nodes: Iterable[Address]) -> C:
+    """Raise what is wrong where nodes are to be spoken to in TLS and cannot be."""
+    for address in nodes:
+        if cluster.node_tls is not None and (fault := why_no_tls(address)) is not None:
+            raise refused(*fault)
+    return cluster
 
 
 class RedisCluster(_Cluster):
@@ -77,6 +121,8 @@ class RedisCluster(_Cluster):
     """What the nodes run: `redis` for Redis and Valkey, or `memcached`."""
     endpoints: RedisEndpoints
     """Where applications connect."""
+    tls_endpoints: RedisEndpoints | None = None
+    """Where applications connect that speak TLS. With these, `endpoints` stay plain."""
     reads: Reads = Reads()
     """How reads are routed."""
     pubsub: Publishing = Publishing.ORDERED
@@ -142,6 +188,11 @@ class RedisCluster(_Cluster):
         return self
 
     @model_validator(mode="after")
+    def _nodes_are_reached_by_tls(self) -> Self:
+        addresses = [node.address for shard in self.shards for node in shard.nodes]
+        return _reached_by_tls(self, addresses)
+
+    @model_validator(mode="after")
     def _replicas_can_follow(self) -> Self:
         for shard in self.shards:
             if (
@@ -191,6 +242,8 @@ class MemcachedCluster(_Cluster):
     """What the nodes run: `redis` for Redis and Valkey, or `memcached`."""
     endpoints: MemcachedEndpoints
     """Where applications connect."""
+    tls_endpoints: MemcachedEndpoints | None = None
+    """Where applications connect that speak TLS. With these, `endpoints` stay plain."""
     hashing: Annotated[Hashing, BeforeValidator(as_hashing, json_schema_input_type=HashMethod | Hashing)] = (
         Hashing()
     )
@@ -201,18 +254,32 @@ class MemcachedCluster(_Cluster):
     """The nodes. Each is a shard of its own: memcached does not replicate."""
     on_failure: Annotated[OnFailure, on_failure_short()] = OnFailure()
     """What happens to the keys of a node that is down: `miss`, `rehash` or `gutter`."""
-    node_auth: NodeAuth | None = None
+    node_auth: PasswordAuth | None = None
     """How the proxy logs in to the nodes (memcached -Y)."""
-    client_auth: NodeAuth | None = None
-    """What clients must log in with, as memcached -Y asks for it. Default: nothing."""
+    client_auth: PasswordAuth | None = None
+    """What clients must log in with, as memcached -Y asks for it: in short for `access` with one user."""
+
+    @model_validator(mode="after")
+    def _users_fit_memcached(self) -> Self:
+        if self.access is None:
+            return self
+        if self.client_auth is not None and self.access.asks_login:
+            raise refused("client_auth and access say the same", "list that user under access: users:, too")
+        if self.access.iam is not None or self.access.verifier is not None:
+            raise refused("memcached's clients log in with passwords alone", "leave out iam and verifier")
+        return self
 
     @model_validator(mode="after")
     def _logins_have_names(self) -> Self:
         for key in ("node_auth", "client_auth"):
-            auth: NodeAuth | None = getattr(self, key)
+            auth: PasswordAuth | None = getattr(self, key)
             if auth is not None and auth.username is None:
                 raise refused(f"{key} needs a username: memcached knows no other login", "add username: app")
         return self
+
+    @model_validator(mode="after")
+    def _nodes_are_reached_by_tls(self) -> Self:
+        return _reached_by_tls(self, [node.address for node in (*self.nodes, *self.on_failure.gutter)])
 
     @model_validator(mode="after")
     def _nodes_fit_the_hashing(self) -> Self:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import resources
 from typing import Annotated, Any, Self
 
@@ -24,6 +24,11 @@ def _entries() -> Mapping[str, Mapping[str, Any]]:
     """The table's entries, subcommands too, by full name."""
     table = json.loads(resources.files("shardproxy").joinpath("commands", "table.json").read_text())
     return {each["name"]: each for entry in table["commands"] for each in (entry, *entry["subcommands"])}
+
+
+def known_commands() -> Iterable[str]:
+    """The full names of all commands and subcommands that the table has."""
+    return _entries().keys()
 
 
 def _known(name: str) -> str:

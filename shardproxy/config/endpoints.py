@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from shardproxy.config.addresses import Advertised, Listener
 from shardproxy.config.base import Section, refused
+from shardproxy.config.inbound import ProxyProtocol
 from shardproxy.model import Address, EndpointKind
 
 
@@ -34,6 +35,8 @@ class Endpoint(Section):
 
     addresses: Listeners = Field(alias="address")
     """One address, or a list of them: host:port, [ipv6]:port or unix:/path."""
+    proxy_protocol: ProxyProtocol | None = None
+    """The load balancers before this endpoint, which tell it by the PROXY protocol where its clients are."""
 
 
 class Mode(Enum):

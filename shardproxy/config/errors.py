@@ -31,5 +31,10 @@ class ConfigError(Exception):
         self.problems = tuple(sorted(set(problems), key=lambda p: (p.line, p.column, p.path, p.message)))
         super().__init__(self.source, self.problems)
 
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Every problem in a line of its own."""
+        return tuple(problem.text(self.source) for problem in self.problems)
+
     def __str__(self) -> str:
-        return "\n".join(problem.text(self.source) for problem in self.problems)
+        return "\n".join(self.reasons)

@@ -15,11 +15,14 @@ from shardproxy.config.clusters import MemcachedCluster, RedisCluster
 from shardproxy.config.document import Document
 from shardproxy.config.errors import Problem
 from shardproxy.config.families import FORMS, FamilyPreset, FamilyRule
+from shardproxy.config.node_auth import PasswordAuth
 from shardproxy.config.root import Config
+from shardproxy.config.secrets import Secret
 
 ENGINES: dict[str, type[Section]] = {"redis": RedisCluster, "memcached": MemcachedCluster}
 
-TAGS = {**ENGINES, **FORMS}  # what locations name beside keys
+PLACE = "a place"  # of a secret, which may be text, too
+TAGS: dict[str, type[Section]] = {**ENGINES, **FORMS, PLACE: Secret}  # what locations name beside keys
 
 # Said when a key that must be there is not; {key} alone says it for the rest.
 MISSING = {
@@ -31,15 +34,46 @@ MISSING = {
     "nodes": 'list the addresses of the nodes, as in: nodes: ["127.0.0.1:6379"]',
     "address": "write it like 127.0.0.1:6379",
     "password": "write {file: /run/secrets/redis-password} or {env: REDIS_PASSWORD}",
+    "secret_access_key": "write {file: /run/secrets/iam-key} or {env: AWS_SECRET_ACCESS_KEY}",
+    "session_token": "write {file: /run/secrets/iam-session} or {env: AWS_SESSION_TOKEN}",
+    "access_key_id": "as in AKIAIOSFODNN7EXAMPLE",
+    "region": "as in eu-central-1",
+    "policies": "write {effect: allow, actions: [elasticache:Connect], resources: [arn:aws:...]}",
+    "principal": "say whose key it is, as in arn:aws:iam::123456789012:role/app",
+    "effect": "write allow or deny",
+    "iam": "write {keys: /etc/shardproxy/iam.yaml}",
+    "verifier": "write {url: https://logins.example.com/verify}",
+    "url": "write it like https://logins.example.com/verify",
+    "keys": "name the file with the access keys, as in /etc/shardproxy/iam.yaml",
     "node_auth": "write {username: proxy, password: {file: /run/secrets/redis-password}}",
     "reads": "write {from: primary}",
     "writes": "write {wait: 1}",
     "failover": "write {enabled: true}",
+    "tls": "write {certificate: tls.crt, key: tls.key}",
+    "certificates": "write - {certificate: tls.crt, key: tls.key}",
+    "node_tls": "write {ca: ca.crt}",
+    "tls_endpoints": "write {configuration: 0.0.0.0:7443}",
+    "access": "write {users: [{name: app, passwords: [{file: /run/secrets/app-password}]}]}, or open",
+    "users": "write - {name: app, passwords: [{file: /run/secrets/app-password}]}",
+    "passwords": "write [{sha256: ...}] or [{file: /run/secrets/app-password}]",
+    "groups": "write - {name: team, users: [...]}, and groups: [team] under the access of a cluster",
     "commands": "write {deny: [keys], allow: [config|set], rename: {flushall: wipe}}",
     "rename": "write {flushall: wipe}: the command, and the name clients know it under",
     "key_families": 'write - rq for a preset, or - {match: "bull:{queue}:*", hash: "{queue}"}',
     "hash": 'say what is hashed, as in {match: "bull:{queue}:*", hash: "{queue}"}',
+    "security_groups": "write - {name: office, inbound: [{from: [10.0.0.0/8]}]}",
+    "proxy_protocol": "write {from: [10.0.0.0/8]}: the balancers' addresses",
+    "inbound": "name security groups, as in inbound: [office]; a group's own rules are {from: [10.0.0.0/8]}",
+    "from": "write [10.0.0.0/8, group:name]",
     "match": 'say which keys, as in {match: "bull:{queue}:*", hash: "{queue}"}',
+}
+
+# Said of a value that is not written as it must be, by its key.
+PATTERNS = {
+    "access_key_id": ("is not an access key id", "as in AKIAIOSFODNN7EXAMPLE"),
+    "account": ("is not an AWS account", 'write its 12 digits in quotes: "123456789012"'),
+    "cluster": ("is not the name of a cluster", "use letters, digits, dots, - and _, as in my-cache"),
+    "region": ("is not a region", "as in eu-central-1"),
 }
 
 # Keys that are known elsewhere, or under another name: (section, key) or key -> hint.
@@ -48,10 +82,18 @@ STRAY: dict[tuple[type[Section], str] | str, str] = {
     (RedisCluster, "hashing"): "hashing is for memcached; Redis keys go by slots",
     (MemcachedCluster, "shards"): "a memcached cluster lists its nodes directly: nodes: [...]",
     (MemcachedCluster, "reads"): "memcached nodes have no replicas to read from",
+    (PasswordAuth, "iam"): "memcached knows no tokens: write a password",
     (MemcachedCluster, "pubsub"): "memcached has no channels",
     (FamilyRule, "queues"): "queues are named with preset: celery",
     (FamilyPreset, "match"): "a rule of your own is an entry of its own: - {match: ..., hash: ...}",
     "replicas": "list them under nodes: the first is the primary, the others are replicas",
+    "users_file": "it stands under the access of a cluster: access: {users_file: users.yaml}",
+    "requirepass": "write access: {users: [{name: default, passwords: [{file: ...}]}]}",
+    "redis_auth": "write access: {users: [{name: default, passwords: [{file: ...}]}]}",
+    "acl": "write access: {users: [{name: app, passwords: [...], rules: ...}]}",
+    "aclfile": "write access: {users_file: users.yaml}",
+    "password": "write passwords: [{file: ...}]",
+    "access_string": "write rules:",
     "listen": "the addresses applications connect to stand under endpoints",
     "servers": "use nodes",
     "rename_commands": "write commands: {rename: {flushall: wipe}}",
@@ -76,17 +118,17 @@ MESSAGES = {
 }
 
 
-def explain(error: ValidationError, document: Document) -> Iterator[Problem]:
-    """Say every error of a validation in the user's words."""
+def explain(error: ValidationError, document: Document, root: type[Section] = Config) -> Iterator[Problem]:
+    """Say every error of a validation in the user's words; `root` is what the document was read as."""
     for details in error.errors(include_url=False):
         if details["type"] == "too_short" and details["input"]:
             continue  # it has entries, all broken, and each is reported by itself
         if details["input"] is None:
             continue  # that it has no value is reported with the document
-        yield _explain(details, document)
+        yield _explain(details, document, root)
 
 
-def _explain(error: ErrorDetails, document: Document) -> Problem:
+def _explain(error: ErrorDetails, document: Document, root: type[Section]) -> Problem:
     loc, is_key = _without_marks(error["loc"])
     kind, context = error["type"], error.get("ctx", {})
     path, missing = _as_written(loc, document.value)
@@ -98,18 +140,18 @@ def _explain(error: ErrorDetails, document: Document) -> Problem:
     if kind == "union_tag_invalid":
         path = (*path, "engine")
         place = document.place(path)
-    message, hint = _words(kind, context, error, loc, is_key)
+    message, hint = _words(kind, context, error, loc, is_key, root)
     return Problem(place.line, place.column, show(path), message, hint)
 
 
 def _words(
-    kind: str, context: Mapping[str, Any], error: ErrorDetails, loc: Path, is_key: bool
+    kind: str, context: Mapping[str, Any], error: ErrorDetails, loc: Path, is_key: bool, root: type[Section]
 ) -> tuple[str, str | None]:
     """Return message and hint."""
     if kind == REFUSED:
         return str(context["message"]), context["hint"]
     if kind == "extra_forbidden":
-        return MESSAGES[kind], _hint_for_key(loc)
+        return MESSAGES[kind], _hint_for_key(loc, root)
     if kind == "union_tag_invalid":
         return "must be redis or memcached", _hint_for_engine(str(context.get("tag", "")))
     if kind in ("enum", "literal_error"):
@@ -143,6 +185,10 @@ def _hint_for_pattern(loc: Path, is_key: bool) -> tuple[str, str | None]:
         )
     if loc[-1] == "file":
         return "must be an absolute path", "as in /run/secrets/redis-password"
+    if loc[-1] in PATTERNS:
+        return PATTERNS[str(loc[-1])]
+    if loc[-1] == "sha256":
+        return "is not a SHA-256", "64 hexadecimal digits, as from: printf %s 'the password' | sha256sum"
     if loc[-1] == "state":
         return "must be an absolute path", "as in /var/lib/shardproxy/state.json"
     if "admin_names" in loc:
@@ -152,6 +198,8 @@ def _hint_for_pattern(loc: Path, is_key: bool) -> tuple[str, str | None]:
             "is not a name for a shard",
             "use 1-64 letters, digits, dots, - and _, not digits alone: a number is a shard's number",
         )
+    if "security_groups" in loc or "inbound" in loc:
+        return "is not a name for a group", "use 1-64 letters, digits, dots, - and _"
     if loc[-1] == "env":
         return "is not the name of an environment variable", "as in REDIS_PASSWORD"
     return "cannot have spaces", None
@@ -174,8 +222,8 @@ def _closest(given: object, known: Iterable[str]) -> str | None:
     return f"did you mean {near[0]}?" if near else None
 
 
-def _hint_for_key(loc: Path) -> str:
-    sections = list(_sections_at(loc[:-1]))
+def _hint_for_key(loc: Path, root: type[Section]) -> str:
+    sections = list(_sections_at(loc[:-1], root))
     key = str(loc[-1])
     for section in sections:
         if hint := STRAY.get((section, key)):
@@ -188,9 +236,9 @@ def _keys(section: type[Section]) -> dict[str, Any]:
     return {field.alias or name: field.annotation for name, field in section.model_fields.items()}
 
 
-def _sections_at(loc: Path) -> Iterator[type[Section]]:
+def _sections_at(loc: Path, root: type[Section]) -> Iterator[type[Section]]:
     """Walk from the root to the sections that may stand at a location."""
-    here: list[type[Section]] = [Config]
+    here: list[type[Section]] = [root]
     names_next = False  # the next part is a name of the user's choice
     for part in loc:
         if isinstance(part, int) or names_next:

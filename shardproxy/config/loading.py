@@ -10,6 +10,7 @@ from shardproxy.config.document import read_document
 from shardproxy.config.errors import ConfigError, Problem
 from shardproxy.config.explain import explain
 from shardproxy.config.root import Config
+from shardproxy.config.source import Source
 
 MAX_FILE = 8 << 20  # bytes
 
@@ -65,7 +66,7 @@ def parse_config(text: str, source: str = "config") -> Config:
         )
     if problems or config is None:
         raise ConfigError(source, problems)
-    return config
+    return config.read_from(Source(source, document))
 
 
 def _refused(source: str, message: str, hint: str | None = None) -> ConfigError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
 from typing import Annotated, Any, Literal, Self
 
@@ -10,18 +10,24 @@ from pydantic import (
     Field,
     ModelWrapValidatorHandler,
     PlainValidator,
+    PrivateAttr,
     ValidationError,
     WithJsonSchema,
     model_validator,
 )
 from pydantic_core import ErrorDetails, InitErrorDetails, PydanticCustomError
 
+from shardproxy.config.access import MAX_GROUPS, Group
 from shardproxy.config.addresses import DEFAULT_ADMIN, Listener
 from shardproxy.config.admin import AdminAccess, Audit
 from shardproxy.config.base import Section, refused
 from shardproxy.config.checks import findings
 from shardproxy.config.clusters import Cluster, MemcachedCluster, RedisCluster
+from shardproxy.config.group_checks import group_findings
+from shardproxy.config.inbound import MAX_GROUPS as MAX_SECURITY_GROUPS
+from shardproxy.config.inbound import Admitted, SecurityGroup, admitted
 from shardproxy.config.limits import ProcessLimits
+from shardproxy.config.source import Source
 from shardproxy.config.timeouts import ProcessTimeouts
 from shardproxy.model import Topology
 
@@ -108,12 +114,32 @@ class Config(Section):
     """Limits of the whole process."""
     timeouts: ProcessTimeouts = ProcessTimeouts()
     """Deadlines of the whole process."""
+    security_groups: Annotated[tuple[SecurityGroup, ...], Field(max_length=MAX_SECURITY_GROUPS)] = ()
+    """From where one may connect: groups of addresses, named by `access: {inbound: [...]}` of a cluster."""
+    groups: Annotated[tuple[Group, ...], Field(max_length=MAX_GROUPS)] = ()
+    """Groups of users, for clusters that name them under `access`."""
     clusters: Annotated[dict[ClusterName, Cluster], Field(min_length=1)]
     """The clusters this process serves, by name."""
+
+    _source: Source = PrivateAttr(default_factory=Source)
+
+    @property
+    def source(self) -> Source:
+        """The file, and where in it everything stands."""
+        return self._source
+
+    def read_from(self, source: Source) -> Self:
+        """Note where this was read from."""
+        self._source = source
+        return self
 
     def topologies(self) -> tuple[Topology, ...]:
         """Say for every cluster who owns which slots, as the file has it. Epoch 0."""
         return tuple(cluster.topology(name) for name, cluster in self.clusters.items())
+
+    def inbound(self, names: Iterable[str]) -> tuple[Admitted, ...]:
+        """What security groups of these names admit."""
+        return admitted(self.security_groups, names)
 
     @model_validator(mode="wrap")
     @classmethod
@@ -137,7 +163,7 @@ class Config(Section):
         if isinstance(data, Mapping):
             errors += [
                 InitErrorDetails(type=refused(found.message, found.hint), loc=found.path, input=found.path)
-                for found in findings(data)
+                for found in (*findings(data), *group_findings(data))
             ]
         if errors or config is None:
             raise ValidationError.from_exception_data("Config", errors, hide_input=True)

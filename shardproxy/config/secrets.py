@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from shardproxy.config.base import Section, refused
 
@@ -77,20 +77,8 @@ class Secret(Section):
             raise SecretError(f"environment variable {name} is not set") from None
 
 
-def _not_literal(value: object) -> object:
+def not_literal(value: object) -> object:
+    """Refuse a secret where the place of one belongs."""
     if isinstance(value, (str, int, float)):
         raise refused("a password is never written in the config", _HINT)
     return value
-
-
-class NodeAuth(Section):
-    """How the proxy logs in to the nodes of a cluster."""
-
-    username: Annotated[str, Field(min_length=1, examples=["proxy"])] | None = None
-    """User name; leave it out for the default user."""
-    password: Annotated[Secret, BeforeValidator(_not_literal, json_schema_input_type=Secret)]
-    """Where the password is kept."""
-
-    def read(self) -> Credentials:
-        """Fetch the password now; raise SecretError."""
-        return Credentials(self.username, self.password.read())

@@ -26,7 +26,8 @@ def config_text(config: Config, *, with_defaults: bool = False) -> str:
 
 def _masked(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: MASK if key in MASKED else _masked(one) for key, one in value.items()}
+        known = ((key, one) for key, one in value.items() if one not in ([], {}))  # as if it were not there
+        return {key: MASK if key in MASKED else _masked(one) for key, one in known}
     if isinstance(value, list):
         return [_masked(one) for one in value]
     return value

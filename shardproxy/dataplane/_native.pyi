@@ -9,6 +9,7 @@ __all__ = [
     "VERSION",
     "Abandoned",
     "AccessEvent",
+    "Acl",
     "ClientDid",
     "DataPlane",
     "NodeDown",
@@ -27,6 +28,15 @@ def glob_filter(pattern: bytes, words: list[bytes], ignores_case: bool) -> list[
     Raise OverflowError when it would take too long.
     """
 
+def certificates_read(pem: str) -> list[tuple[str | None, list[str], int, int]]:
+    """The certificates of a PEM: common name, alternative names, valid from and until (seconds since 1970).
+
+    Raise ValueError when there is none, or one cannot be read.
+    """
+
+def certificate_check(certificate: str, key: str) -> None:
+    """Raise ValueError, which says why, unless both are PEM and the key is the certificate's."""
+
 @final
 class Offloaded:
     """A command that Python answers; `DataPlane.answer` or `retry` must follow with its token."""
@@ -37,6 +47,7 @@ class Offloaded:
         cluster: str,
         endpoint: str,
         client_id: int,
+        user: str,
         resp: int,
         db: int,
         local_address: str,
@@ -53,6 +64,10 @@ class Offloaded:
 
     @property
     def client_id(self) -> int: ...
+    @property
+    def user(self) -> str:
+        """Who its client is; default where it has not said so."""
+
     @property
     def resp(self) -> int:
         """The version of RESP its client speaks: 2 or 3."""
@@ -193,6 +208,60 @@ class Placer:
         """
 
     def slot(self, key: bytes) -> int: ...
+
+@final
+class Acl:
+    """Redis' access rules over one command table.
+
+    Rules are one line as in an ACL file (`on ~app:* +@read (~tmp:* +@all)`), for a user that is new:
+    disabled, and allowed nothing. Commands count under their real names, whatever a config calls them.
+    """
+
+    def __new__(cls, table: bytes) -> Self:
+        """`table` is the command table's JSON. Raise ValueError where it is none."""
+
+    def check(self, rules: str, keep_unknown: bool = False) -> str | None:
+        """What is wrong with the rules, in the words of ACL SETUSER but without passwords.
+
+        With `keep_unknown`, names of commands and categories that the table lacks are no fault: the workers
+        take such rules too, and they mean something once the commands are learned.
+        """
+
+    def unknown(self, rules: str) -> list[str]:
+        """Names of commands (`json.get`) and categories (`@json`) that the table lacks.
+
+        Raise ValueError as `check` with `keep_unknown`.
+        """
+
+    def apply(self, rules: str, modifiers: list[bytes], keep_unknown: bool = False) -> str:
+        """What ACL SETUSER with these arguments makes of a user: all its rules, with flags and `#` hashes.
+
+        Raise ValueError with the text of Redis' error, without its code; it may quote a password.
+        """
+
+    def describe(self, rules: str, ordered: bool = True) -> dict[str, Any]:
+        """A user's parts, as ACL GETUSER and ACL LIST show them.
+
+        `flags` and `passwords` (hashes) are lists of str; `commands`, `keys` and `channels` are str;
+        `selectors` is a list of dicts of those three; `enabled` and `nopass` are bool. `line` is what ACL
+        LIST shows behind the name, `rules` what of it is not about logging in. Rules about commands are in
+        the order they were given, as since Redis 7.2, or else the fewest that mean the same now, as in 7.0:
+        only the former stay true when commands are learned, and are to be stored. Raise ValueError as
+        `check` with `keep_unknown`.
+        """
+
+    def dryrun(self, rules: str, args: list[bytes]) -> tuple[str, bytes] | None:
+        """What such a user is denied of a request: `command`, `key` or `channel`, and its name.
+
+        Raise ValueError with the text of ACL DRYRUN's error for an unknown command, or a wrong number of
+        arguments.
+        """
+
+    def categories(self) -> list[str]:
+        """As ACL CAT tells them, without `@`; those of learned commands behind Redis' own."""
+
+    def commands(self, category: str) -> list[str] | None:
+        """The full names of a category's commands and subcommands; None if there is no such category."""
 
 @final
 class DataPlane:

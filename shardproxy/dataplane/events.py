@@ -2,7 +2,7 @@
 
 workers ─ one queue ─> take ─┬─ NodeLost ─> hints ─> health
                              ├─ NodeDown ─> down: a board
-                             ├─ AccessEvent ─> access: who came in, who was kept out
+                             ├─ AccessEvent ─> access: who came in or was kept out; the log, of connections
                              ├─ OutOfFiles ─> the log
                              └─ Offloaded, Abandoned, ClientDid ─> who iterates
 """
@@ -26,6 +26,7 @@ from shardproxy.dataplane._native import (
     Offloaded,
     OutOfFiles,
 )
+from shardproxy.dataplane.refusals import RefusalLog
 from shardproxy.model import Address
 from shardproxy.model.board import Board
 from shardproxy.model.health import NodeDown as Down
@@ -54,6 +55,7 @@ class Events(AsyncIterator[Event]):
         self._hint, self.hints = trio.open_memory_channel[Address](MAX_HINTS)
         self._access, self.accesses = trio.open_memory_channel[AccessEvent](MAX_ACCESSES)
         self.accesses_lost = 0
+        self._refusals = RefusalLog()
         self.down: Board[PoolKey, Down] = Board()
         self._strangers: dict[PoolKey, str] = {}  # that the log knows, and why they are
         self._files_told = float("-inf")  # when the log was told that there are none
@@ -91,6 +93,7 @@ class Events(AsyncIterator[Event]):
             self._hint.send_nowait(address)
 
     def _pass_access(self, event: AccessEvent) -> None:
+        self._refusals.note(event)
         try:
             self._access.send_nowait(event)
         except (trio.WouldBlock, trio.BrokenResourceError):

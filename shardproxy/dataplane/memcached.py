@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TypedDict
 
-from shardproxy.config import Credentials, MemcachedCluster
+from shardproxy.config import MemcachedCluster
 
 VERSION = "1.6.18"  # what `version` answers; discovery clients ask whether it is 1.4.14 or later
 
@@ -19,11 +19,6 @@ class OnFailureSpec(TypedDict):
     gutter_ttl: int
 
 
-class AuthSpec(TypedDict):
-    username: str | None
-    password: str | None
-
-
 class DiscoverySpec(TypedDict):
     version: int
     nodes: list[Entry]  # none: the address a client is connected to
@@ -34,13 +29,10 @@ class MemcachedSpec(TypedDict):
     tag: str | None
     on_failure: OnFailureSpec
     gutter: int  # so many of the shards, the last ones
-    client_auth: AuthSpec | None
     discovery: DiscoverySpec
 
 
-def memcached_spec(
-    config: MemcachedCluster, client: Credentials | None, discovery: DiscoverySpec | None
-) -> MemcachedSpec:
+def memcached_spec(config: MemcachedCluster, discovery: DiscoverySpec | None) -> MemcachedSpec:
     """Describe a memcached cluster beyond what it shares with others."""
     rule = config.on_failure
     return MemcachedSpec(
@@ -53,6 +45,5 @@ def memcached_spec(
             gutter_ttl=max(1, math.ceil(rule.gutter_ttl)),
         ),
         gutter=len(rule.gutter),
-        client_auth=AuthSpec(username=client.username, password=client.password) if client else None,
         discovery=discovery or DiscoverySpec(version=0, nodes=[]),
     )

@@ -10,13 +10,37 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NotRequired, TypedDict
 
-from shardproxy.config import Cluster, Commands, Credentials, HashMethod, MemcachedCluster, RedisCluster
+from shardproxy.config import (
+    Cluster,
+    Commands,
+    Credentials,
+    Endpoint,
+    HashMethod,
+    MemcachedCluster,
+    NodeAuth,
+    NodeIdentity,
+    PasswordAuth,
+    RedisCluster,
+    SecurityGroup,
+)
 from shardproxy.config.clusters import DATABASES, SlotRule
+from shardproxy.config.files import FilesRead
+from shardproxy.dataplane.inbound import OPEN, InboundSettings, InboundSpec
 from shardproxy.dataplane.memcached import VERSION, DiscoverySpec, MemcachedSpec, memcached_spec
-from shardproxy.model import Address, Node, Shard, Topology
+from shardproxy.dataplane.tls import (
+    CertificateFile,
+    NodeTlsSettings,
+    NodeTlsSpec,
+    TlsSettings,
+    TlsSpec,
+    tls_read,
+)
+from shardproxy.dataplane.users import AccessSpec, ProxyUser, access_spec
+from shardproxy.model import Address, EndpointKind, Node, Shard, Topology
 from shardproxy.model.health import EngineLimits
 from shardproxy.model.replication import ShardKey
 
+LOGIN_LASTS = 12 * 3600.0  # seconds, by an IAM token; ElastiCache then ends the connection
 Readable = Mapping[ShardKey, frozenset[Address]]  # replicas fit to be read from, of shards that are watched
 
 
@@ -27,16 +51,52 @@ class ClusterSettings:
     config: Cluster
     version: str  # of its engines, as clients are told
     credentials: Credentials | None = None
-    client_credentials: Credentials | None = None  # what its clients log in with, if they must
     zone: str | None = None  # of the proxy
+    iam: NodeIdentity | None = None  # what tokens for its nodes are signed with, in place of credentials
+    inbound: InboundSettings = OPEN
+    tls: TlsSettings | None = None  # what clients are spoken to with, where they speak TLS
+    node_tls: NodeTlsSettings | None = None
+    users: tuple[ProxyUser, ...] = ()  # none where nobody has to log in
 
     @classmethod
-    def read(cls, config: Cluster, version: str, zone: str | None = None) -> ClusterSettings:
-        """Read the secrets of a cluster now; raise SecretError."""
-        credentials = config.node_auth.read() if config.node_auth else None
-        if isinstance(config, RedisCluster):
-            return cls(config, version, credentials, zone=zone)
-        return cls(config, VERSION, credentials, config.client_auth.read() if config.client_auth else None)
+    def read(
+        cls,
+        config: Cluster,
+        version: str,
+        zone: str | None = None,
+        groups: Iterable[SecurityGroup] = (),
+        users: tuple[ProxyUser, ...] = (),
+        files: FilesRead | None = None,
+    ) -> ClusterSettings:
+        """Read the secrets of a cluster now, but for those of its users; raise SecretError or TlsError."""
+        files = files or FilesRead()
+        tls, node_tls = tls_read(config, files)
+        login = _login(config.node_auth, files)
+        return cls(
+            config,
+            version if isinstance(config, RedisCluster) else VERSION,
+            login if isinstance(login, Credentials) else None,
+            zone=zone if isinstance(config, RedisCluster) else None,
+            iam=login if isinstance(login, NodeIdentity) else None,
+            inbound=InboundSettings.read(config, groups),
+            tls=tls,
+            node_tls=node_tls,
+            users=users,
+        )
+
+    @property
+    def certificates(self) -> tuple[CertificateFile, ...]:
+        """Those that clients and nodes are shown."""
+        both = (self.tls, self.node_tls)
+        return tuple(one for settings in both if settings is not None for one in settings.files)
+
+
+def _login(auth: NodeAuth | PasswordAuth | None, files: FilesRead) -> Credentials | NodeIdentity | None:
+    if auth is None:
+        return None
+    for file in auth.files:
+        files.note(file)
+    return auth.read()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +119,8 @@ Terms = Mapping[ShardKey, ShardTerms]
 class EndpointSpec(TypedDict):
     kind: str
     addresses: list[str]
+    tls: NotRequired[bool]  # clients speak TLS there
+    proxy_protocol: NotRequired[list[str]]  # the balancers that say where its clients are
 
 
 class NodeSpec(TypedDict):
@@ -102,6 +164,7 @@ class ShardSpec(TypedDict):
 class NodeAuthSpec(TypedDict):
     username: str | None
     password: str | None
+    renew: NotRequired[float]  # log in again after so long, before the node ends the connection
 
 
 class ClusterSpec(TypedDict):
@@ -126,7 +189,11 @@ class ClusterSpec(TypedDict):
     limits: dict[str, int]
     timeouts: dict[str, float]
     node_auth: NodeAuthSpec
+    access: NotRequired[AccessSpec]  # nothing = nobody has to log in
     memcached: NotRequired[MemcachedSpec]
+    tls: NotRequired[TlsSpec]
+    node_tls: NotRequired[NodeTlsSpec]
+    inbound: NotRequired[list[InboundSpec]]  # from where one may connect; nothing = from everywhere
 
 
 def cluster_spec(
@@ -136,23 +203,26 @@ def cluster_spec(
     discovery: DiscoverySpec | None = None,
     terms: Terms | None = None,
     shards: Iterable[ShardSpec] | None = None,
+    credentials: Credentials | None = None,
 ) -> ClusterSpec:
     """Describe one cluster to the data plane; shards `readable` does not name are read from all nodes.
 
     `discovery` is what clients of a memcached cluster are told of its layout; `shards` are those of the
-    topology where they have been described already.
+    topology where they have been described already; `credentials` are those of the moment, where settings
+    have none.
     """
     readable, terms = readable or {}, terms or {}
     wait = settings.config.writes.wait if isinstance(settings.config, RedisCluster) else 0
-    config, credentials = settings.config, settings.credentials
+    config = settings.config
+    credentials = settings.credentials if credentials is None else credentials
     spec = ClusterSpec(
         name=topology.cluster,
         engine=topology.engine.value,
         epoch=topology.epoch,
         version=settings.version,
         endpoints=[
-            EndpointSpec(kind=kind.value, addresses=[str(address) for address in endpoint.addresses])
-            for kind, endpoint in config.endpoints.listed
+            _endpoint(kind, endpoint, speaks_tls, settings.inbound)
+            for kind, endpoint, speaks_tls in config.listened
         ],
         reads=config.reads.source.value if isinstance(config, RedisCluster) else "primary",
         zone=settings.zone,
@@ -173,6 +243,16 @@ def cluster_spec(
             password=credentials.password if credentials else None,
         ),
     )
+    if settings.iam is not None:
+        spec["node_auth"]["renew"] = LOGIN_LASTS / 2
+    if settings.tls is not None:
+        spec["tls"] = settings.tls.spec()
+    if settings.node_tls is not None:
+        spec["node_tls"] = settings.node_tls.spec()
+    if (rules := settings.inbound.spec()) is not None:
+        spec["inbound"] = rules
+    if (access := access_spec(settings.users)) is not None:
+        spec["access"] = access
     if isinstance(config, RedisCluster):
         spec["max_staleness"] = config.reads.max_staleness
         spec["wait_timeout"] = config.writes.timeout
@@ -181,8 +261,19 @@ def cluster_spec(
         spec["strict"] = config.slots is SlotRule.STRICT
         spec["databases"] = config.databases or DATABASES
     if isinstance(config, MemcachedCluster):
-        spec["memcached"] = memcached_spec(config, settings.client_credentials, discovery)
+        spec["memcached"] = memcached_spec(config, discovery)
         spec["shards"] += [_spare(node.node()) for node in config.on_failure.gutter]
+    return spec
+
+
+def _endpoint(
+    kind: EndpointKind, endpoint: Endpoint, speaks_tls: bool, inbound: InboundSettings
+) -> EndpointSpec:
+    spec = EndpointSpec(kind=kind.value, addresses=[str(address) for address in endpoint.addresses])
+    if speaks_tls:
+        spec["tls"] = True
+    if (balancers := inbound.balancers_of(endpoint)) is not None:
+        spec["proxy_protocol"] = balancers
     return spec
 
 

@@ -67,8 +67,9 @@ class ClusterStatistics:
     clients: int
     blocked: int  # clients whose command waits at a node, for a connection to do so, or for a pause to end
     accepted: int
-    refused: int
+    refused: Mapping[str, int]  # connections, by reason
     closed: Mapping[str, int]
+    handshakes: Mapping[str, int]  # TLS of clients: full and resumed; those that failed are refused
     bytes_in: int
     bytes_out: int
     commands: Mapping[str, CommandStatistics]
@@ -93,8 +94,9 @@ class ClusterStatistics:
             clients=values["clients"],
             blocked=values["blocked"],
             accepted=values["accepted"],
-            refused=values["refused"],
+            refused=dict(values["refused"]),
             closed=dict(values["closed"]),
+            handshakes=dict(values["handshakes"]),
             bytes_in=values["bytes_in"],
             bytes_out=values["bytes_out"],
             commands={name: CommandStatistics(c["ok"], c["error"]) for name, c in values["commands"].items()},

@@ -13,12 +13,13 @@ from shardproxy.fleet.fleet import Fleet, FleetShard, open_fleet, wait_ready
 from shardproxy.fleet.memcached import MemcachedNode
 from shardproxy.fleet.node import EngineNode
 from shardproxy.fleet.ports import free_port
-from shardproxy.fleet.redis import RedisNode
+from shardproxy.fleet.redis import EngineTls, RedisNode
 
 __all__ = [
     "EngineError",
     "EngineMissingError",
     "EngineNode",
+    "EngineTls",
     "Fleet",
     "FleetShard",
     "GuardedDirectory",

@@ -18,7 +18,7 @@ from shardproxy.fleet.errors import EngineError
 from shardproxy.fleet.memcached import MemcachedNode
 from shardproxy.fleet.node import POLL_INTERVAL, START_TIMEOUT, EngineNode
 from shardproxy.fleet.process import Launch, LocalProcess
-from shardproxy.fleet.redis import RedisNode
+from shardproxy.fleet.redis import EngineTls, RedisNode
 from shardproxy.model import Engine
 
 
@@ -45,6 +45,7 @@ class Fleet:
         engine: Engine = Engine.REDIS,
         *,
         password: str | None = None,
+        tls: EngineTls | None = None,
         args: Sequence[str] = (),
         host: str = "127.0.0.1",
         unix: bool = False,
@@ -65,6 +66,7 @@ class Fleet:
             raise ValueError("a replica cannot follow a primary on a unix socket: use replicas=0")
         self.engine = engine
         self.password = password
+        self._tls = tls
         self.shards: tuple[FleetShard, ...] = ()
         self._plan = (shards, replicas)
         self._args = tuple(args)
@@ -195,6 +197,7 @@ class Fleet:
                 replica_of=None if self._managed else replica_of,
                 is_managed=self._managed,
                 password=self.password,
+                tls=self._tls,
                 host=self._host,
                 unix=self._unix,
                 args=arguments,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,30 @@ from shardproxy.model import Address
 from shardproxy.model.replication import DEAD_END
 
 ASK_TIMEOUT = 1.0  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class EngineTls:
+    """Files of PEM, by which nodes speak TLS and nothing else, to each other too."""
+
+    certificate: Path
+    key: Path
+    ca: Path
+    wants_certificates: bool = False  # of whoever connects
+
+    def options(self, port: int, host: str) -> list[str]:
+        wants = "yes" if self.wants_certificates else "no"
+        listen = ["--port", "0", "--tls-port", str(port), "--bind", host, "--tls-replication", "yes"]
+        files = ["--tls-cert-file", str(self.certificate), "--tls-key-file", str(self.key)]
+        return [*listen, *files, "--tls-ca-cert-file", str(self.ca), "--tls-auth-clients", wants]
+
+    def secure(self, sock: socket.socket) -> socket.socket:
+        """Speak TLS as the nodes do among each other, whatever the node's name."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+        context.load_cert_chain(self.certificate, self.key)
+        return context.wrap_socket(sock)
 
 
 class RedisNode(EngineNode):
@@ -31,6 +57,7 @@ class RedisNode(EngineNode):
         replica_of: RedisNode | None = None,
         is_managed: bool = False,
         password: str | None = None,
+        tls: EngineTls | None = None,
         host: str = "127.0.0.1",
         unix: bool = False,
         args: Sequence[str] = (),
@@ -43,13 +70,16 @@ class RedisNode(EngineNode):
         self.replica_of = replica_of
         self.is_managed = is_managed
         self.password = password
+        self.tls = tls
 
     def command(self) -> Sequence[str]:
-        listen = (
+        listen: tuple[str, ...] = (
             ("--port", "0", "--unixsocket", self.address.path)
             if self.address.is_unix
             else ("--port", str(self.port), "--bind", self.address.host)
         )
+        if self.tls is not None:
+            listen = tuple(self.tls.options(self.port, self.address.host))
         # One argument list, not a file: the process list then shows what runs.
         options = [*listen, "--dir", str(self.directory), "--daemonize", "no"]
         options += ["--save", "", "--appendonly", "no"]
@@ -64,7 +94,7 @@ class RedisNode(EngineNode):
 
     def ask(self, *command: str | bytes | int, timeout: float = ASK_TIMEOUT) -> Any:
         """Run one command on a connection of its own; raise OSError or hiredis.ReplyError."""
-        with connect(self.address, timeout) as sock:
+        with self._connect(timeout) as sock:
             reader = hiredis.Reader()
             if self.password is not None:
                 check(exchange(sock, reader, ("AUTH", self.password)))
@@ -72,10 +102,14 @@ class RedisNode(EngineNode):
 
     def ask_as(self, password: str, *command: str | bytes | int) -> Any:
         """As `ask`, with another password than the fleet's."""
-        with connect(self.address, ASK_TIMEOUT) as sock:
+        with self._connect(ASK_TIMEOUT) as sock:
             reader = hiredis.Reader()
             check(exchange(sock, reader, ("AUTH", password)))
             return check(exchange(sock, reader, command))
+
+    def _connect(self, timeout: float) -> socket.socket:
+        sock = connect(self.address, timeout)
+        return sock if self.tls is None else self.tls.secure(sock)
 
     def info(self, *sections: str) -> dict[str, str]:
         """INFO as a dictionary of its fields."""

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import trio
 
+from shardproxy.nodes.tls import TlsSocket
 from shardproxy.wire.reply import Reply
 from shardproxy.wire.resp import INCOMPLETE, Argument, ProtocolError, Reader, encode
 
@@ -40,7 +41,7 @@ def encode_all(requests: Requests) -> bytes:
 class Connection:
     """A socket that does not block, and the state the node keeps for it."""
 
-    def __init__(self, sock: socket.socket, max_reply: int) -> None:
+    def __init__(self, sock: socket.socket | TlsSocket, max_reply: int) -> None:
         self.sock = sock
         self.reader = Reader(max_reply)
         self.resp = 2
@@ -53,7 +54,7 @@ class Connection:
     @property
     def is_readable(self) -> bool:
         """There is something to read, be it the end."""
-        return bool(self._poll.poll(0))
+        return bool(self._poll.poll(0)) and (isinstance(self.sock, socket.socket) or self.sock.has_more)
 
     @property
     def is_taken(self) -> bool:
@@ -76,17 +77,21 @@ class Connection:
             raise BlockingIOError("the node does not read")
         return True
 
-    def receive_nowait(self, replies: list[Reply]) -> None:
-        """Add the replies that are there; raise EOFError at the end, ProtocolError, OSError."""
+    def receive_nowait(self, replies: list[Reply]) -> bool:
+        """Add the replies that are there; raise EOFError at the end, ProtocolError, OSError.
+
+        Tell whether anything came: not all that makes a socket readable is for its user.
+        """
         try:
             received = self.sock.recv(RECEIVE)
         except BlockingIOError:
-            return
+            return False
         if not received:
             raise EOFError
         self.reader.feed(received)
         while (reply := self.reader.next()) is not INCOMPLETE:
             replies.append(reply)
+        return True
 
     async def exchange(self, data: bytes, count: int) -> tuple[list[Reply], bytes]:
         """Send, and receive that many replies; the bytes returned are all of them."""
@@ -109,6 +114,8 @@ class Connection:
         """Wait for anything to read, be it the end; returns also when it is closed meanwhile."""
         with contextlib.suppress(trio.ClosedResourceError):
             await trio.lowlevel.wait_readable(self.sock)
+            while not self.is_readable:
+                await trio.lowlevel.wait_readable(self.sock)
 
     def close(self) -> None:
         trio.lowlevel.notify_closing(self.sock)

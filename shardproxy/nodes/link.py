@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import socket
+import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -21,6 +22,7 @@ from shardproxy.nodes.connect import open_socket
 from shardproxy.nodes.connection import Connection, encode_all
 from shardproxy.nodes.errors import NodeError, NodeTimeout, NodeUnreachable
 from shardproxy.nodes.resolve import Resolver, own_resolver
+from shardproxy.nodes.tls import NodeTls, TlsSocket, tls_fault
 from shardproxy.wire.info import InfoError, read_fields
 from shardproxy.wire.reply import Failure, Reply
 from shardproxy.wire.resp import MAX_REPLY, Argument, ProtocolError, encode
@@ -32,6 +34,7 @@ class Credentials:
 
     password: str = field(repr=False)
     username: str | None = None
+    lasts: float | None = None  # seconds after which a connection logs in anew, before the node ends it
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,10 @@ def no_password() -> Credentials | None:
     return None
 
 
+def no_tls() -> NodeTls | None:
+    return None
+
+
 @dataclass(slots=True)
 class _Attempt:
     """How far a request got."""
@@ -76,17 +83,20 @@ class NodeLink:
         address: Address,
         *,
         credentials: Callable[[], Credentials | None] = no_password,
+        tls: Callable[[], NodeTls | None] = no_tls,
         timeouts: LinkTimeouts = DEFAULT_TIMEOUTS,
         max_reply: int = MAX_REPLY,
         resolver: Resolver | None = None,
     ) -> None:
         self.address = address
         self._credentials = credentials
+        self._tls = tls
         self._timeouts = timeouts
         self._max_reply = max_reply
         self._resolver = resolver
         self._connection: Connection | None = None
         self._login: Credentials | None = None  # of the open connection
+        self._logged_in_at = 0.0
         self._turn = trio.Lock()
         self._opened = 0
         self._peer = ""
@@ -139,8 +149,10 @@ class NodeLink:
 
     @property
     def is_ended(self) -> bool:
-        """The node has ended the open connection; between requests only."""
-        return self._connection is not None and self._connection.is_readable
+        """The node has ended the open connection, or soon will; between requests only."""
+        if self._connection is None:
+            return False
+        return self._connection.is_readable or self._is_login_old()
 
     @property
     def opened(self) -> int:
@@ -224,15 +236,15 @@ class NodeLink:
 
     async def _prepare(self, resp: int, db: int) -> Connection:
         """The connection, open and in that state, of which the node has acknowledged each change."""
+        if self.is_ended:
+            self.drop()  # nothing is awaited, so what can be read is its end
         connection = self._connection
-        if connection is not None and connection.is_readable:
-            self.drop()  # nothing is awaited, so this is its end
-            connection = None
         if connection is None:
             connection = self._connection = await self._open()
             self._opened += 1
             self._peer = connection.peer
             self._login = login = self._credentials()
+            self._logged_in_at = trio.current_time()
             if login is not None:
                 user = [login.username] if login.username else []
                 await self._set(connection, "AUTH", *user, login.password)
@@ -244,6 +256,10 @@ class NodeLink:
             connection.db = db
         return connection
 
+    def _is_login_old(self) -> bool:
+        lasts = self._login.lasts if self._login is not None else None
+        return lasts is not None and trio.current_time() - self._logged_in_at >= lasts
+
     async def _set(self, connection: Connection, *args: Argument) -> None:
         (reply,), _ = await connection.exchange(encode(*args), 1)
         if isinstance(reply, Failure):
@@ -252,7 +268,9 @@ class NodeLink:
     async def _open(self) -> Connection:
         with trio.move_on_after(self._timeouts.connect):
             sock = await open_socket(self.address, self._resolver or own_resolver())
-            return Connection(sock, self._max_reply)
+            if (tls := self._tls()) is None:
+                return Connection(sock, self._max_reply)
+            return Connection(await TlsSocket.open(sock, tls, self.address.host), self._max_reply)
         raise TimeoutError(f"no connection within {self._timeouts.connect:g} s")
 
 
@@ -271,6 +289,8 @@ def _cause(error: BaseException) -> str:
         return "the connection was closed"
     if isinstance(error, ProtocolError):
         return f"not RESP: {error}"
+    if isinstance(error, ssl.SSLError):
+        return tls_fault(error)
     if isinstance(error, socket.gaierror):
         return str(error.strerror).lower()
     if isinstance(error, OSError) and error.errno:

@@ -15,6 +15,7 @@ from shardproxy.model import Address
 from shardproxy.nodes.errors import NodeTimeout
 from shardproxy.nodes.link import DEFAULT_TIMEOUTS, Credentials, LinkTimeouts, NodeLink, Received
 from shardproxy.nodes.resolve import Resolver
+from shardproxy.nodes.tls import NodeTls
 from shardproxy.wire.reply import Reply
 from shardproxy.wire.resp import Argument
 
@@ -23,6 +24,10 @@ IDLE = 30.0  # seconds after which an unused connection is closed
 
 
 def no_credentials(address: Address) -> Credentials | None:
+    return None
+
+
+def no_tls(address: Address) -> NodeTls | None:
     return None
 
 
@@ -40,11 +45,13 @@ class NodeLinks:
         self,
         *,
         credentials: Callable[[Address], Credentials | None] = no_credentials,
+        tls: Callable[[Address], NodeTls | None] = no_tls,
         timeouts: LinkTimeouts = DEFAULT_TIMEOUTS,
         per_node: int = PER_NODE,
         resolver: Resolver | None = None,
     ) -> None:
         self._credentials = credentials
+        self._tls = tls
         self._timeouts = timeouts
         self._per_node = per_node
         self._resolver = resolver
@@ -113,6 +120,7 @@ class NodeLinks:
         return NodeLink(
             address,
             credentials=partial(self._credentials, address),
+            tls=partial(self._tls, address),
             timeouts=self._timeouts,
             resolver=self._resolver,
         )

@@ -21,6 +21,7 @@ from shardproxy.nodes.errors import NodeError, NodeFailure
 from shardproxy.nodes.link import DEFAULT_TIMEOUTS, Credentials, LinkTimeouts, NodeLink
 from shardproxy.nodes.links import NodeLinks
 from shardproxy.nodes.resolve import Resolver
+from shardproxy.nodes.tls import NodeTls
 from shardproxy.wire.reply import Reply
 from shardproxy.wire.resp import Argument
 
@@ -30,11 +31,16 @@ OPENING = 32  # at once: nodes come in hundreds
 
 L = TypeVar("L", bound=NodeLink)
 
-# What to log in with, by cluster (None: whichever has the node) and node.
+# What to log in with, and what to speak TLS with, by cluster (None: whichever has the node) and node.
 Login = Callable[[str | None, Address], Credentials | None]
+Secure = Callable[[str | None, Address], NodeTls | None]
 
 
 def no_login(cluster: str | None, address: Address) -> Credentials | None:
+    return None
+
+
+def no_tls(cluster: str | None, address: Address) -> NodeTls | None:
     return None
 
 
@@ -55,14 +61,18 @@ class OpenLinks:
         self,
         *,
         login: Login = no_login,
+        tls: Secure = no_tls,
         timeouts: LinkTimeouts = DEFAULT_TIMEOUTS,
         resolver: Resolver | None = None,
     ) -> None:
         self._login = login
+        self._tls = tls
         self._timeouts = timeouts
         self._resolver = resolver
         self._reserves: dict[Address, _Reserve] = {}
-        self._others = NodeLinks(credentials=partial(login, None), timeouts=timeouts, resolver=resolver)
+        self._others = NodeLinks(
+            credentials=partial(login, None), tls=partial(tls, None), timeouts=timeouts, resolver=resolver
+        )
         self._is_new = trio.Event()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
@@ -120,6 +130,7 @@ class OpenLinks:
         return kind(
             address,
             credentials=partial(self._login, key.cluster, address),
+            tls=partial(self._tls, key.cluster, address),
             timeouts=self._timeouts,
             resolver=self._resolver,
         )

@@ -157,7 +157,8 @@ class Pulse:
             if ride is None or ride.stop is not None:
                 continue
             try:
-                ride.connection.receive_nowait(ride.replies)
+                if not ride.connection.receive_nowait(ride.replies):
+                    continue
             except (OSError, EOFError, ProtocolError) as error:
                 was_asked = ride.asked_at is not None
                 why = "the connection was closed" if isinstance(error, EOFError) else str(error)

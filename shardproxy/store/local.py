@@ -37,6 +37,7 @@ from shardproxy.store.interface import (
 )
 from shardproxy.store.journal import Journal
 from shardproxy.store.record import ShardRecord
+from shardproxy.store.replace import file_replace
 from shardproxy.store.statistics import StoreStatistics
 
 FORMAT = 2
@@ -98,6 +99,11 @@ class LocalStore:
         self._state = _State(uuid.uuid4().hex, 0, 0, {}, {})
         self._records: Board[ShardKey, ShardRecord] = Board()
         self._acks: Board[MemberKey, int] = Board(topic_of=itemgetter(1))
+
+    @property
+    def path(self) -> Path:
+        """The state file; what else is kept stands beside it."""
+        return self._path
 
     @property
     def group(self) -> str:
@@ -244,7 +250,7 @@ class LocalStore:
 
         def write() -> None:
             try:
-                _write(self._path, _encode(state))
+                file_replace(self._path, _encode(state))
             finally:
                 written.set()
 
@@ -299,22 +305,6 @@ def _read(path: Path) -> _State | None:
         raise StateFileError(
             f"{path} is damaged ({error}): restore it, or move it away to have the engines' own roles adopted"
         ) from error
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Replace the file so that after a crash it is the old one or the new one, whole."""
-    beside = path.with_name(path.name + ".new")
-    with beside.open("wb") as file:
-        os.fchmod(file.fileno(), 0o600)
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
 
 
 def _encode(state: _State) -> bytes:

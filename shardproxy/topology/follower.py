@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar
 
 import structlog
 import trio
 
+from shardproxy.config import Credentials
 from shardproxy.dataplane import BoundEndpoint
 from shardproxy.dataplane.memcached import DiscoverySpec
 from shardproxy.dataplane.spec import ClusterSettings, ClusterSpec, cluster_spec
@@ -55,6 +56,10 @@ Known = TypeVar("Known")
 log = structlog.get_logger()
 
 
+def as_configured(settings: ClusterSettings) -> Credentials | None:
+    return settings.credentials
+
+
 class Applier(Protocol):
     """The part of the data plane that a follower acts on."""
 
@@ -81,6 +86,7 @@ class _Served:
     projection: Projection
     discovery: DiscoverySpec | None = None
     is_confirmed: bool = True  # every worker serves it
+    login: Credentials | None = field(default=None, repr=False)  # of connections to its nodes
 
 
 @dataclass(slots=True)
@@ -92,6 +98,7 @@ class Follower:
     ledger: Ledger
     boards: Boards
     paused: Board[str, bool] = field(default_factory=Board)  # clusters in which nothing fails over by itself
+    login: Callable[[ClusterSettings], Credentials | None] = as_configured  # of connections to nodes, now
     clusters: Board[str, Configured] = field(default_factory=Board)
     topologies: Board[str, Topology] = field(default_factory=Board)
     readable: Board[ShardKey, frozenset[Address]] = field(default_factory=Board)  # where it is known
@@ -141,6 +148,14 @@ class Follower:
                 self._news.ring()
             self._lost.clear()
             return endpoints
+
+    async def renew(self) -> None:
+        """Tell the data plane what nodes are logged in to with where that has changed; raise ServeError."""
+        for name in tuple(self._served):
+            async with self._turn:
+                served = self._served.get(name)
+                if served is not None and self.login(served.configured.settings) != served.login:
+                    await self._log_in(name, served)
 
     async def wait_known(self) -> None:
         """Wait until each shard's primary, readable replicas and limits are known, but not for long.
@@ -326,8 +341,14 @@ class Follower:
         """Have it served, in one's turn; what is served is shown, and acknowledged once all workers do."""
         projection = wanted.projection
         shards = [part.spec for part in projection.parts] if projection.parts else None
+        settings = wanted.configured.settings
+        wanted = replace(wanted, login=self.login(settings))
         spec = cluster_spec(
-            wanted.configured.settings, projection.topology, discovery=wanted.discovery, shards=shards
+            settings,
+            projection.topology,
+            discovery=wanted.discovery,
+            shards=shards,
+            credentials=wanted.login,
         )
         try:
             endpoints = await self.dataplane.apply(spec)
@@ -359,6 +380,14 @@ class Follower:
         for shard in topology.shards:
             if shard.is_refused and known.get(shard.number) != shard.why_not:
                 log.error("shard not served", shard=f"{name}/{shard.label}", why=shard.why_not)
+
+    async def _log_in(self, name: str, served: _Served) -> None:
+        try:
+            await self._apply(name, served, "logins renewed")
+        except TimeoutError:
+            self._news.ring()  # it is told again until every worker serves it
+        except (OSError, ValueError) as error:
+            raise ServeError(name, error) from error
 
     async def _withdraw_all(self, names: Iterable[str], reason: str) -> None:
         for name in names:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 import trio
 
@@ -12,7 +13,7 @@ from shardproxy.model.replication import ShardKey
 from shardproxy.nodes import NodeError, NodeFailure, NodeLink
 from shardproxy.store.record import ShardRecord
 from shardproxy.topology.assign import Records
-from shardproxy.topology.logins import credentials_of
+from shardproxy.topology.logins import credentials_of, tls_of
 from shardproxy.topology.project import shard_setups
 from shardproxy.topology.reload import Clusters
 from shardproxy.topology.taking import keys_text, moved_text, shards_moved, slots_taken, taken_text
@@ -28,8 +29,9 @@ async def why_not_served(wanted: Clusters, records: Records) -> str | None:
     setups = [setup for name, settings in wanted.items() for setup in shard_setups(name, settings, records)]
 
     async def count(key: ShardKey, address: Address) -> int | None:
-        credentials = credentials_of(wanted[key.cluster])
-        return await keys_count(NodeLink(address, credentials=lambda: credentials))
+        settings = wanted[key.cluster]
+        login, tls = partial(credentials_of, settings), partial(tls_of, settings)
+        return await keys_count(NodeLink(address, credentials=login, tls=tls))
 
     return await why_not_reload(setups, records, count)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from functools import partial
 
 import trio
 
@@ -12,7 +13,7 @@ from shardproxy.model import Address
 from shardproxy.nodes import LinkTimeouts, NodeError, NodeFailure, NodeLink
 from shardproxy.nodes.link import DEFAULT_TIMEOUTS
 from shardproxy.topology.assign import Records
-from shardproxy.topology.logins import credentials_of
+from shardproxy.topology.logins import credentials_of, tls_of
 from shardproxy.topology.project import foreign_text, shard_setups
 from shardproxy.topology.reload import Clusters
 from shardproxy.wire.info import InfoError, read_fields, read_server
@@ -46,9 +47,9 @@ async def why_foreign(
     limiter = trio.CapacityLimiter(AT_ONCE)
 
     async def ask(name: str, settings: ClusterSettings, node: Address) -> None:
-        credentials = credentials_of(settings)
         async with limiter:
-            if await is_clustered(NodeLink(node, credentials=lambda: credentials, timeouts=timeouts)):
+            login, tls = partial(credentials_of, settings), partial(tls_of, settings)
+            if await is_clustered(NodeLink(node, credentials=login, tls=tls, timeouts=timeouts)):
                 found[name].append(node)
 
     with trio.move_on_after(within):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Mapping
+from typing import TypeAlias
 
 from shardproxy.config import ConfigError
 from shardproxy.model import Topology
@@ -24,12 +25,12 @@ def explain(error: Exception) -> str:
     return f"{what} ({ADVICE[number]})" if number in ADVICE else what
 
 
-def problems(
-    error: ConfigError | SettingsError | ServeError | KeysHiddenError | NodesUnfitError,
-) -> list[str]:
-    if isinstance(error, ConfigError):
-        return [problem.text(error.source) for problem in error.problems]
-    if isinstance(error, SettingsError):
+Refusal: TypeAlias = ConfigError | SettingsError | ServeError | KeysHiddenError | NodesUnfitError
+REFUSALS = (ConfigError, SettingsError, ServeError, KeysHiddenError, NodesUnfitError)
+
+
+def problems(error: Refusal) -> list[str]:
+    if isinstance(error, ConfigError | SettingsError):
         return list(error.reasons)
     if isinstance(error, KeysHiddenError | NodesUnfitError):
         return [str(error)]

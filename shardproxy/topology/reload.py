@@ -50,4 +50,4 @@ def reload_plan(old: Clusters, new: Clusters) -> ReloadPlan:
 
 
 def _addresses(settings: ClusterSettings) -> set[Address]:
-    return {address for _, endpoint in settings.config.endpoints.listed for address in endpoint.addresses}
+    return {address for _, endpoint, _ in settings.config.listened for address in endpoint.addresses}

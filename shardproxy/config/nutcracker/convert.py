@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from shardproxy.config.access import DEFAULT_USER
+from shardproxy.config.checks import is_own
 from shardproxy.config.durations import format_duration
 from shardproxy.config.errors import ConfigError, Problem
 from shardproxy.config.hashing import KeyHash
@@ -60,6 +62,7 @@ def _memcached(pool: Pool) -> Plain:
     return {
         "engine": "memcached",
         "endpoints": {"configuration": str(pool.listen)},
+        **_open(pool),
         **_hashing(pool),
         **_limits(pool),
         **_timeouts(pool),
@@ -109,7 +112,7 @@ def _redis(pool: Pool, name: str) -> Plain:
     return {
         "engine": "redis",
         "endpoints": {"configuration": str(pool.listen)},
-        **({"node_auth": {"password": {"env": _variable(name)}}} if pool.redis_auth else {}),
+        **_auth(pool, name),
         **_limits(pool),
         **_timeouts(pool),
         "shards": [
@@ -117,6 +120,21 @@ def _redis(pool: Pool, name: str) -> Plain:
             for server, slots in zip(pool.servers, _weighted_slots(pool), strict=True)
         ],
     }
+
+
+def _auth(pool: Pool, name: str) -> Plain:
+    """One password to nodes and from clients; without one whoever reached the pool was let in."""
+    if pool.redis_auth:
+        password = {"env": _variable(name)}
+        return {
+            "access": {"users": [{"name": DEFAULT_USER, "passwords": [password]}]},
+            "node_auth": {"password": password},
+        }
+    return _open(pool)
+
+
+def _open(pool: Pool) -> Plain:
+    return {} if is_own(pool.listen) else {"access": "open"}
 
 
 def _weighted_slots(pool: Pool) -> list[str | None]:
@@ -142,6 +160,8 @@ def _notes(pool: Pool, name: str) -> Iterator[str]:
     """Say what is not as it was."""
     if name != pool.name:
         yield f"the pool was called {pool.name!r}"
+    if not pool.redis_auth and not is_own(pool.listen):
+        yield f"listen {pool.listen}: other machines need no login, as before; name users under access:"
     yield from _redis_notes(pool, name) if pool.redis else _memcached_notes(pool)
     if not pool.timeout:
         reply = format_duration(ClusterTimeouts().reply)
@@ -188,7 +208,7 @@ def _redis_notes(pool: Pool, name: str) -> Iterator[str]:
     if pool.redis_auth:
         yield (
             f"redis_auth: put it into the environment variable {_variable(name)}; "
-            "twemproxy asked clients for it too, here they are not asked"
+            "clients are asked for it, and the nodes are logged in to with it, as by twemproxy"
         )
     if pool.redis_db:
         yield (

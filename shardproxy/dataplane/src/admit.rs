@@ -1,11 +1,13 @@
 //! The one gate: which command a request is, and whether it is served now.
 //!
 //! ```text
-//!   name ─> renamed? ─> known? ─> arity ─> subcommand ─> listener ─> pause ─> memory ─> served, or queued in MULTI
+//!   name ─> renamed? ─> known? ─> arity ─> subcommand ─> who? ─> may it? ─> listener ─> pause ─> memory ─> served, or
+//!                                                                                                 queued in MULTI
 //! ```
 //!
 //! What is said here concerns every command alike; what one family wants to know of its own is asked in `serve`.
 
+use crate::access::Denied;
 use crate::clients::Client;
 use crate::command::{Act, Code, Command, CommandTable, Flags, Route};
 use crate::dialect::resp::request::{Parsed, RequestLimits, RequestParser};
@@ -33,10 +35,21 @@ pub enum Verdict<'a> {
     Queue(Admitted<'a>),
     /// Nobody knows the command.
     Unknown,
+    /// Its client may not.
+    Deny(&'a Command, Denial),
     /// An error says why not.
     Refuse(&'a Command, Vec<u8>),
     /// CLIENT PAUSE holds it.
     Pause(&'a Command),
+}
+
+/// Why a client may not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Denial {
+    /// It has not said who it is.
+    Stranger,
+    /// By the rules of its user.
+    Rules(Denied),
 }
 
 /// Judge a request whose command was found by its name.
@@ -55,16 +68,21 @@ pub fn judge<'a>(
         Ok(command) => command,
         Err(text) => return Verdict::Refuse(command, error(&text)),
     };
-    if client.is_special && client.is_subscriber() && !command.act.is_subscribers() {
+    let is_in_multi = client.transaction.as_deref().is_some_and(|t| t.is_open);
+    match why_denied(client, command, request) {
+        Some(Denial::Rules(Denied::Lookup(_))) if is_in_multi => {} // an engine says so when it is executed
+        Some(denial) => return Verdict::Deny(command, denial),
+        None => {}
+    }
+    if client.is_judged && client.is_subscriber() && !command.act.is_subscribers() {
         return Verdict::Refuse(command, error(&not_while_subscribed(command)));
     }
-    if client.is_special && client.tap.is_some() && touches_keys(command) {
+    if client.is_judged && client.tap.is_some() && touches_keys(command) {
         return Verdict::Refuse(command, error(NOT_WHILE_MONITORING));
     }
     if is_held(turn, client, table, command, request) {
         return Verdict::Pause(command);
     }
-    let is_in_multi = client.transaction.as_deref().is_some_and(|t| t.is_open);
     if turn.accounts.pressure == Pressure::Full && takes_memory(command) {
         return Verdict::Refuse(command, texts::OUT_OF_BUFFERS.to_vec());
     }
@@ -76,6 +94,18 @@ pub fn judge<'a>(
         return Verdict::Refuse(command, texts::READONLY.to_vec());
     }
     Verdict::Serve(admitted)
+}
+
+/// Whether its user may do that; nobody may do more than say who it is.
+pub fn why_denied(client: &Client, command: &Command, request: &Request) -> Option<Denial> {
+    if !client.is_judged || command.flags.contains(Flags::NO_AUTH) {
+        return None;
+    }
+    let Some(user) = client.login.user.as_deref() else { return Some(Denial::Stranger) };
+    if user.is_unrestricted() {
+        return None;
+    }
+    user.check(command, request).err().map(Denial::Rules)
 }
 
 const fn writes(command: &Command) -> bool {
@@ -128,7 +158,7 @@ const fn takes_memory(command: &Command) -> bool {
 }
 
 /// The subcommand, where a command has some; the error text if there is no such, or its arity is wrong.
-fn most_specific<'t>(command: &'t Command, request: &Request) -> Result<&'t Command, String> {
+pub fn most_specific<'t>(command: &'t Command, request: &Request) -> Result<&'t Command, String> {
     if command.subcommands.is_empty() || request.len() < 2 {
         return Ok(command);
     }

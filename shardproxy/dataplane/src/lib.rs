@@ -21,10 +21,12 @@
 //!  place > turn > shared  which connection; what a turn works on; what all threads share
 //!  links clients          connections to nodes, connections of applications
 //!  exchange               requests and replies in their order; no sockets
+//!  access                 who may do what: users and their rules
 //!  dialect model command  what is spoken, the topology, the command table
 //!  hash glob net metrics maps sync
 //! ```
 
+pub mod access;
 mod admit;
 mod clients;
 pub mod command;

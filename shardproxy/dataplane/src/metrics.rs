@@ -83,6 +83,8 @@ pub struct ClusterMetrics {
     pub blocked: Counter,
     pub accepted: Counter,
     pub closed: [Counter; CloseReason::ALL.len()],
+    /// TLS handshakes of clients that were whole, and that went on from an earlier session.
+    pub handshakes: [Counter; 2],
     pub bytes_in: Counter,
     pub bytes_out: Counter,
     pub offloads: Counter,
@@ -122,10 +124,18 @@ pub enum CloseReason {
     Buffers,
     Drain,
     Error,
+    SessionOver,
+    Rules,
+    /// No rule admits it any more, or from where it turned out to be.
+    SecurityGroup,
+    /// What a balancer said of it.
+    Header,
+    /// There was no TLS session with it.
+    Handshake,
 }
 
 impl CloseReason {
-    pub const ALL: [(Self, &'static str); 11] = [
+    pub const ALL: [(Self, &'static str); 16] = [
         (Self::Client, "client"),
         (Self::Quit, "quit"),
         (Self::Protocol, "protocol_error"),
@@ -137,6 +147,11 @@ impl CloseReason {
         (Self::Buffers, "buffers"),
         (Self::Drain, "drain"),
         (Self::Error, "socket_error"),
+        (Self::SessionOver, "session_over"),
+        (Self::Rules, "rules_changed"),
+        (Self::SecurityGroup, "security_group"),
+        (Self::Header, "proxy_header"),
+        (Self::Handshake, "handshake"),
     ];
 }
 
@@ -147,6 +162,7 @@ impl Default for ClusterMetrics {
             blocked: Counter::default(),
             accepted: Counter::default(),
             closed: Default::default(),
+            handshakes: Default::default(),
             bytes_in: Counter::default(),
             bytes_out: Counter::default(),
             offloads: Counter::default(),
@@ -334,8 +350,9 @@ fn collect_cluster(parts: &[Arc<ClusterMetrics>], names: &HashMap<u16, String>) 
         })
         .collect();
     json!({
-        "clients": sum(|m| &m.clients), "blocked": sum(|m| &m.blocked), "accepted": sum(|m| &m.accepted), "refused": 0, "closed": closed,
+        "clients": sum(|m| &m.clients), "blocked": sum(|m| &m.blocked), "accepted": sum(|m| &m.accepted), "refused": {}, "closed": closed,
         "bytes_in": sum(|m| &m.bytes_in), "bytes_out": sum(|m| &m.bytes_out), "offloads": sum(|m| &m.offloads),
+        "handshakes": {"full": sum(|m| &m.handshakes[0]), "resumed": sum(|m| &m.handshakes[1])},
         "protocol_errors": sum(|m| &m.protocol_errors),
         "parked": sum(|m| &m.parked), "parked_bytes": sum(|m| &m.parked_bytes),
         "tryagain": sum(|m| &m.tryagain), "indoubt": sum(|m| &m.indoubt),

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const FLOORS: [&str; 26] = [
+const FLOORS: [&str; 27] = [
     "python",
     "plane",
     "simulation",
@@ -20,6 +20,7 @@ const FLOORS: [&str; 26] = [
     "links",
     "clients",
     "exchange",
+    "access",
     "dialect",
     "model",
     "command",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from shardproxy.config import Commands
 from shardproxy.fleet import Fleet, RedisNode
 from tests.fixtures.engines import StartFleet
 from tests.fixtures.offload import CLUSTER, ask_engine, open_desk
@@ -30,26 +29,7 @@ async def test_settings_reach_every_node(open_fleet: Fleet) -> None:
             nodes(open_fleet)[0], "CONFIG", "GET", "maxmemory"
         )
         assert await desk.ask("CONFIG", "SET", "maxmemory", "0") == b"+OK\r\n"
-        assert await desk.ask("ACL", "SETUSER", "alice", "on") == b"+OK\r\n"
-        assert await desk.ask("ACL", "DELUSER", "alice", "bob") == b":1\r\n"
         assert await desk.ask("BGSAVE") == b"+Background saving started\r\n"
-
-
-@pytest.mark.parametrize("allow", ["*", "acl", "acl|setuser"])
-async def test_users_of_the_nodes_are_seen_by_who_may_set_them(open_fleet: Fleet, allow: str) -> None:
-    async with open_desk(open_fleet, commands=Commands(allow=(allow,))) as desk:
-        assert await desk.ask("ACL", "SETUSER", "alice", "on", "+get", "~*") == b"+OK\r\n"
-        for line in (
-            "USERS",
-            "LIST",
-            "GETUSER alice",
-            "GETUSER bob",
-            "DRYRUN alice get a",
-            "DRYRUN alice set a 1",
-        ):
-            request = ("ACL", *line.split())
-            assert await desk.ask(*request) == await ask_engine(nodes(open_fleet)[0], *request)
-        assert await desk.ask("ACL", "DELUSER", "alice") == b":1\r\n"
 
 
 async def test_digest_is_that_of_one_server(open_fleet: Fleet, start_fleet: StartFleet) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
+from shardproxy.config.access import hash_of
 from shardproxy.fleet import Fleet
 from shardproxy.model import Engine
 from tests.fixtures.clients import Wire
@@ -58,6 +60,37 @@ def test_a_binary_client_is_told_nothing_before_it_logs_in(
     wait_until(lambda: "binary protocol" in proxy.log(), "it is logged")
 
 
+def test_a_user_may_what_its_rules_say(start_pool: StartPool, wire: Callable[..., Wire]) -> None:
+    password = {"sha256": sha256(b"secret").hexdigest()}
+    writer = {"name": "writer", "passwords": [password], "rules": "~app:* +@all -flushall"}
+    reader = {"name": "reader", "passwords": [password], "preset": "read-only"}
+    proxy, _ = start_pool(2, access={"users": [writer, reader]})
+    connections = []
+    for name in (b"writer", b"reader"):
+        connection = wire(proxy)
+        connection.send(b"set x 0 0 13\r\n%s secret\r\n" % name)
+        connection.expect(b"STORED\r\n")
+        connections.append(connection)
+    no_command = b"CLIENT_ERROR this user has no permissions to run this command\r\n"
+    no_key = b"CLIENT_ERROR this user has no permissions to access one of the keys\r\n"
+    value = b"VALUE app:1 0 7\r\nget a\r\n\r\nEND\r\n"
+    for connection, request, reply in (
+        (connections[0], b"set app:1 0 0 7\r\nget a\r\n\r\n", b"STORED\r\n"),
+        (connections[0], b"set other 0 0 7\r\nget a\r\n\r\n", no_key),
+        (connections[0], b"get app:1 other\r\n", no_key),
+        (connections[0], b"flush_all\r\n", no_command),
+        (connections[1], b"set app:1 0 0 7\r\nget b\r\n\r\n", no_command),
+        (connections[1], b"delete app:1 noreply\r\nget app:1 app:2\r\n", value),
+        (connections[1], b"mg app:1 v\r\n", b"VA 7\r\nget a\r\n\r\n"),
+    ):
+        connection.send(request + b"mn\r\n")
+        connection.expect(reply + b"MN\r\n")
+    counted = {
+        name: count for name, count in proxy.metrics().items() if "access" in name and "denied" in name
+    }
+    assert sum(counted.values()) >= 5, counted
+
+
 class Secured:
     """The fleet with nodes that want a login: they are not asked anything before they count as started."""
 
@@ -87,3 +120,42 @@ class Secured:
         connection.expect(UNKNOWN)
         connection.close()
         return None
+
+
+def test_users_have_rules(start_pool: StartPool, wire: Callable[..., Wire]) -> None:
+    users = [
+        {
+            "name": "web",
+            "passwords": [{"sha256": hash_of("secret")}],
+            "rules": "~page:* +@read +@write -@dangerous",
+        },
+        {"name": "report", "passwords": [{"sha256": hash_of("secret")}], "preset": "read-only"},
+    ]
+    proxy, _ = start_pool(2, access={"users": users})
+    web, report = wire(proxy), wire(proxy)
+    no_key = b"CLIENT_ERROR this user has no permissions to access one of the keys\r\n"
+    no_command = b"CLIENT_ERROR this user has no permissions to run this command\r\n"
+    for connection, steps in (
+        (
+            web,
+            (
+                (b"set x 0 0 10\r\nweb secret\r\n", b"STORED\r\n"),
+                (b"set page:1 0 0 1\r\nx\r\nset other 0 0 1\r\nx\r\n", b"STORED\r\n" + no_key),
+                (b"flush_all\r\n", no_command),
+            ),
+        ),
+        (
+            report,
+            (
+                (b"set x 0 0 13\r\nreport secret\r\n", b"STORED\r\n"),
+                (b"get page:1 other\r\n", b"VALUE page:1 0 1\r\nx\r\nEND\r\n"),
+                (
+                    b"set page:1 0 0 5\r\nget x\r\nget page:1\r\n",
+                    no_command + b"VALUE page:1 0 1\r\nx\r\nEND\r\n",
+                ),
+            ),
+        ),
+    ):
+        for request, reply in steps:
+            connection.send(request)
+            connection.expect(reply)

@@ -192,3 +192,21 @@ async def test_idle_links_are_closed(start_fleet: StartFleet, mock_clock: trio.t
         mock_clock.jump(IDLE + 1)
         await links.request(second.address, "PING")
         assert await links.request(first.address, "CLIENT", "ID") != before
+
+
+async def test_a_link_logs_in_anew_before_its_login_is_too_old(
+    start_fleet: StartFleet, mock_clock: trio.testing.MockClock
+) -> None:
+    node = one_node(start_fleet, password="secret")
+    login = Credentials("secret", lasts=100)
+    async with NodeLink(node.address, credentials=lambda: login) as link:
+        first = await link.request("CLIENT", "ID")
+        mock_clock.jump(99)
+        ended = [link.is_ended]
+        assert await link.request("CLIENT", "ID") == first
+        mock_clock.jump(1)
+        ended.append(link.is_ended)
+        assert await link.request("CLIENT", "ID") != first
+        ended.append(link.is_ended)
+        assert ended == [False, True, False], "who keeps it open opens it anew"
+        assert link.opened == 2

@@ -8,9 +8,17 @@ from collections import deque
 from typing import Any, TypeAlias, cast
 
 from shardproxy.dataplane import DataPlane, _native
-from shardproxy.dataplane._native import Abandoned, ClientDid, NodeDown, NodeLost, Offloaded, OutOfFiles
+from shardproxy.dataplane._native import (
+    Abandoned,
+    AccessEvent,
+    ClientDid,
+    NodeDown,
+    NodeLost,
+    Offloaded,
+    OutOfFiles,
+)
 
-Event: TypeAlias = Offloaded | Abandoned | NodeLost | NodeDown | ClientDid | OutOfFiles
+Event: TypeAlias = Offloaded | Abandoned | AccessEvent | NodeLost | NodeDown | ClientDid | OutOfFiles
 
 
 class FakeNative:
@@ -29,7 +37,7 @@ class FakeNative:
 
     def offload(self, token: int, *args: bytes) -> None:
         """Hand over a command, as a worker would."""
-        self.tell(Offloaded(token, "main", "primary", 7, 3, 0, "127.0.0.1:7000", True, args))
+        self.tell(Offloaded(token, "main", "primary", 7, "default", 3, 0, "127.0.0.1:7000", True, args))
 
     def tell(self, *events: Event) -> None:
         self._events += events
@@ -118,8 +126,9 @@ def statistics(clients: int = 3) -> dict[str, Any]:
         "clients": clients,
         "blocked": 39,
         "accepted": 20,
-        "refused": 21,
+        "refused": {"limit": 21, "security_group": 46},
         "closed": {"idle": 22, "client": 23},
+        "handshakes": {"full": 47, "resumed": 48},
         "bytes_in": 24,
         "bytes_out": 25,
         "commands": {"get": {"ok": 26, "error": 27}},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,16 +15,21 @@ import trio
 import trustme
 
 from shardproxy.access.audit import Audit
+from shardproxy.access.inbound import Inbound
 from shardproxy.admin.callers import EVERYBODY, Caller, Callers, Right
 from shardproxy.admin.listen import admin_close, admin_listen
 from shardproxy.admin.server import certificate_names, run_admin
 from shardproxy.admin.status import Sources, Status, StatusBoard
+from shardproxy.admin.tls import context_read
 from shardproxy.cli.ask import AskError, Proxy, ask
 from shardproxy.config import AdminAccess, SecretError, parse_config
 from shardproxy.config.errors import ConfigError
+from shardproxy.config.files import FilesRead
+from shardproxy.config.tls import Tls
 from shardproxy.model import Address
 from tests.unit.app.fake_native import FakeNative, dataplane_over
 
+TLS = {"certificate": "tls.crt", "key": "tls.key", "client_ca": "ca.crt", "client": "optional"}
 READ, ACT = "read-" + "r" * 40, "act-" + "a" * 40
 
 
@@ -42,6 +48,7 @@ def callers(monkeypatch: pytest.MonkeyPatch) -> Callers:
                     {"name": "watch.example.com", "rights": "read"},
                     {"name": "admin", "rights": "act"},
                 ],
+                "tls": TLS,
             }
         )
     )
@@ -87,7 +94,7 @@ def test_without_access_this_machine_acts_and_others_read() -> None:
 
 @pytest.mark.parametrize(("loopback", "right"), [("none", None), ("read", Right.READ), ("act", Right.ACT)])
 def test_loopback_may_what_the_config_says(loopback: str, right: Right | None) -> None:
-    access = {"loopback": loopback, "certificates": [{"name": "a", "rights": "read"}]}
+    access = {"loopback": loopback, "certificates": [{"name": "a", "rights": "read"}], "tls": TLS}
     callers = Callers.read(AdminAccess.model_validate(access))
     found = callers.identify("127.0.0.1", None)
     assert (found.right if found else None) == right
@@ -114,6 +121,11 @@ def test_a_short_token_is_no_token(monkeypatch: pytest.MonkeyPatch) -> None:
             "two tokens have the name 'a'",
         ),
         ("{loopback: write}", "loopback"),
+        ("{certificates: [{name: a, rights: act}]}", "certificates need tls with client_ca"),
+        (
+            "{loopback: act, tls: {certificate: a, key: b, client_ca: c, user: cn}}",
+            "no meaning for the admin API",
+        ),
     ],
 )
 def test_what_is_no_access_is_refused(access: str, message: str) -> None:
@@ -133,12 +145,14 @@ def test_names_are_those_of_the_certificate() -> None:
 
 
 @asynccontextmanager
-async def serving(callers: Callers, tls: ssl.SSLContext | None = None) -> AsyncIterator[tuple[str, Audit]]:
+async def serving(
+    callers: Callers, tls: ssl.SSLContext | None = None, inbound: Inbound | None = None
+) -> AsyncIterator[tuple[str, Audit]]:
     """The address, and what is noted."""
     native = FakeNative()
     dataplane = dataplane_over(native)
     audit = Audit("/dev/null")
-    status = StatusBoard(Status(callers=callers, tls=tls))
+    status = StatusBoard(Status(callers=callers, tls=tls, inbound=inbound))
     sources = Sources(status, dataplane.statistics, dataplane.clients, {}, audit=audit)
     listener = admin_listen(Address("127.0.0.1", 0))
     name = listener.getsockname()
@@ -196,18 +210,32 @@ async def test_reading_and_acting_are_separate_rights(callers: Callers, token_fi
         assert not any(token in line for token in (READ, ACT) for line in audit.lines())
 
 
+@pytest.mark.parametrize(("network", "status"), [("127.0.0.0/8", 200), ("10.0.0.0/8", 403)])
+async def test_groups_say_from_where_one_may_ask(callers: Callers, network: str, status: int) -> None:
+    inbound = Inbound.of([ipaddress.ip_network(network)])
+    async with serving(callers, inbound=inbound) as (address, audit):
+        headers = {"authorization": f"Bearer {READ}"}
+        async with httpx.AsyncClient(
+            base_url=f"http://{address}", trust_env=False, headers=headers
+        ) as client:
+            assert (await client.get("/metrics")).status_code == status
+            assert (await client.get("/livez")).status_code == 200, "it answers everybody"
+        assert len([line for line in audit.lines() if "admin_access.inbound" in line]) == (status == 403)
+
+
 async def test_certificates_say_who_asks(tmp_path: Path) -> None:
     authority, stranger = trustme.CA(), trustme.CA()
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert("127.0.0.1").configure_cert(context)
-    authority.configure_trust(context)
-    context.verify_mode = ssl.CERT_OPTIONAL
     files = {name: tmp_path / f"{name}.pem" for name in ("ca", "admin", "nobody", "stranger")}
     authority.cert_pem.write_to_path(files["ca"])
+    authority.cert_pem.write_to_path(tmp_path / "ca.crt")
+    served = authority.issue_cert("127.0.0.1")
+    served.private_key_pem.write_to_path(tmp_path / "tls.key")
+    served.cert_chain_pems[0].write_to_path(tmp_path / "tls.crt")
+    context = context_read(Tls.model_validate(TLS), FilesRead(tmp_path))
     authority.issue_cert(common_name="admin").private_key_and_cert_chain_pem.write_to_path(files["admin"])
     authority.issue_cert("nobody.example").private_key_and_cert_chain_pem.write_to_path(files["nobody"])
     stranger.issue_cert(common_name="admin").private_key_and_cert_chain_pem.write_to_path(files["stranger"])
-    access = AdminAccess.model_validate({"certificates": [{"name": "admin", "rights": "act"}]})
+    access = AdminAccess.model_validate({"certificates": [{"name": "admin", "rights": "act"}], "tls": TLS})
     async with serving(Callers.read(access), context) as (address, _):
         by = {name: Proxy(address, cacert=files["ca"], cert=files[name]) for name in ("admin", "nobody")}
         assert await asked(by["admin"], "/api/topology") == "ok"

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from shardproxy.admin import failover_metrics, metrics
+from shardproxy.admin import failover_metrics, login_metrics, metrics
 
 DASHBOARDS = Path(__file__).parents[3] / "dashboards"
 PROCESS = {
@@ -64,7 +64,14 @@ RECORDED = {rule["record"] for rule in rules("rules.yaml")}
 def test_metrics_and_labels_exist(file: str, expression: str) -> None:
     names = set(NAME.findall(expression))
     assert names, f"{file}: no metric in {expression}"
-    assert names <= metrics.metric_names() | failover_metrics.metric_names() | PROCESS | RECORDED
+    assert (
+        names
+        <= metrics.metric_names()
+        | login_metrics.metric_names()
+        | failover_metrics.metric_names()
+        | PROCESS
+        | RECORDED
+    )
     used = set(re.findall(r"([a-z_]+)\s*(?:=~|!~|!=|=)\"", expression))
     for group in re.findall(r"\b(?:by|on|without)\s*\(([^)]*)\)", expression):
         used |= {label.strip() for label in group.split(",")}

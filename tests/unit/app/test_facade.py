@@ -12,7 +12,7 @@ import trio.testing
 from structlog.testing import capture_logs
 
 from shardproxy.config import parse_config
-from shardproxy.dataplane import Abandoned, ClientDid, Event, Offloaded
+from shardproxy.dataplane import Abandoned, AccessEvent, ClientDid, Event, Offloaded
 from shardproxy.dataplane._native import NodeDown, NodeLost, OutOfFiles
 from shardproxy.dataplane.cpus import cpu_count
 from shardproxy.dataplane.descriptors import (
@@ -110,6 +110,37 @@ async def test_a_stranger_wakes_health_and_is_logged_once_per_topology(
         assert await found() == []
         await dataplane.apply(cluster)
         assert await found() == [("node is a stranger", stranger)]
+        dataplane.stop()
+
+
+async def test_the_log_is_told_of_refused_connections_once_a_minute(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    native = FakeNative()
+    dataplane = dataplane_over(native)
+
+    async def read() -> None:
+        async for _ in dataplane.events():
+            raise AssertionError("nothing was offloaded")
+
+    def event(kind: str, why: str, cluster: str = "main") -> AccessEvent:
+        return AccessEvent(cluster, "primary", kind, 0, "10.0.0.9:1", "", why, b"", "toplevel")
+
+    async def told(*events: AccessEvent) -> list[tuple[str, str]]:
+        with capture_logs() as logged:
+            native.tell(*events)
+            for known in events:
+                assert await dataplane.access_events.receive() == known, "all are passed on"
+        return [(entry["cluster"], entry["why"]) for entry in logged]
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(read)
+        first = event("connection_refused", "security_group")
+        assert await told(first, first, event("login", "password")) == [("main", "security_group")]
+        others = event("header_refused", "no header"), event("connection_refused", "security_group", "other")
+        assert await told(first, *others) == [("main", "no header"), ("other", "security_group")]
+        await trio.sleep(60)
+        assert await told(first) == [("main", "security_group")]
         dataplane.stop()
 
 
@@ -260,3 +291,9 @@ async def test_threads_that_are_all_taken_hold_up_no_topology() -> None:
     for each in slow:
         threads.release_on_behalf_of(each)
     dataplane.stop()
+
+
+def test_a_command_that_is_handed_over_is_shown_without_its_arguments() -> None:
+    words = (b"AUTH", b"app", b"hunter2")
+    offloaded = Offloaded(7, "main", "primary", 1, "default", 2, 0, "127.0.0.1:7000", True, words)
+    assert repr(offloaded) == "Offloaded(token=7, cluster=\"main\", b'AUTH', 3 arguments)"

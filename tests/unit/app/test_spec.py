@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from shardproxy.config import ConfigError, parse_config
+from shardproxy.config.access import ALL_RIGHTS, hash_of
 from shardproxy.dataplane.memcached import DiscoverySpec
 from shardproxy.dataplane.spec import ClusterSettings, ShardTerms, cluster_spec, spec_encode
 from shardproxy.model import Address
@@ -173,7 +174,8 @@ def test_a_memcached_cluster_brings_its_own(monkeypatch: pytest.MonkeyPatch) -> 
     own = spec["memcached"]
     assert (own["hash"], own["tag"], own["gutter"]) == ("md5", "<>", 1)
     assert own["on_failure"] == {"action": "gutter", "failures": 2, "retry": 0.5, "gutter_ttl": 2}
-    assert own["client_auth"] == {"username": "app", "password": "secret"}
+    (user,) = spec["access"]["users"]
+    assert (user["name"], user["passwords"], user["rules"]) == ("app", [hash_of("secret")], ALL_RIGHTS)
     assert own["discovery"] == discovery
     shards = [(shard["name"], shard["weight"], shard["nodes"][0]["address"]) for shard in spec["shards"]]
     assert shards == [
@@ -199,3 +201,36 @@ def test_what_a_memcached_cluster_cannot_be_is_refused(settings: str) -> None:
     kept = [line for line in lines if not line.strip().startswith(("on_failure", "client_auth"))]
     with pytest.raises(ConfigError):
         parse_config("\n".join(kept) + f"\n    {settings}\n")
+
+
+def test_who_may_connect_is_told_in_networks() -> None:
+    config = parse_config("""
+security_groups:
+  - name: office
+    inbound: [{from: ["group:pods", 192.0.2.7]}, {from: "fd00::/8", endpoints: [reader, primary]}]
+  - {name: pods, inbound: [{from: [10.0.0.0/9, 10.128.0.0/9]}]}
+clusters:
+  main:
+    engine: redis
+    access: {inbound: [office]}
+    endpoints:
+      primary: {address: "127.0.0.1:1", proxy_protocol: {from: ["group:pods"]}}
+      reader: 127.0.0.1:2
+    shards: [{nodes: ["127.0.0.1:3"]}]
+  open:
+    engine: memcached
+    endpoints: {configuration: 127.0.0.1:4}
+    nodes: ["127.0.0.1:5"]
+""")
+    settings = settings_read(config, "7.0.15")
+    spec, other = (cluster_spec(settings[one.cluster], one) for one in config.topologies())
+    assert spec["inbound"] == [
+        {"from": ["10.0.0.0/8", "192.0.2.7/32"], "endpoints": None},
+        {"from": ["fd00::/8"], "endpoints": ["primary", "reader"]},
+    ]
+    assert spec["endpoints"] == [
+        {"kind": "primary", "addresses": ["127.0.0.1:1"], "proxy_protocol": ["10.0.0.0/8"]},
+        {"kind": "reader", "addresses": ["127.0.0.1:2"]},
+    ]
+    assert "inbound" not in other
+    assert settings_read(config, "7.0.15") == settings

@@ -52,6 +52,23 @@ def test_direct_mode_says_whom_it_is_not_for(capsys: pytest.CaptureFixture[str],
         assert (code, "pages: clients that ask the nodes" in out) == (0, is_told)
 
 
+def test_a_key_store_that_everybody_may_read_is_warned_of(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    file, store = tmp_path / "proxy.yaml", tmp_path / "iam.yaml"
+    access = "access: {users: [{name: app, iam: true}], iam: {keys: iam.yaml}}"
+    file.write_text(
+        "clusters: {main: {engine: redis, endpoints: {primary: 127.0.0.1:1},"
+        f' shards: [{{nodes: ["127.0.0.1:2"]}}], {access}}}}}'
+    )
+    store.write_text("keys: []\n")
+    for mode, warned in ((0o640, False), (0o644, True)):
+        store.chmod(mode)
+        code, out, _ = run(capsys, "check", str(file))
+        assert code == 0
+        assert (f"  {store} can be read by everybody on this machine: chmod o-rwx {store}\n" in out) is warned
+
+
 def test_a_bad_file_gets_all_its_problems(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     file = tmp_path / "bad.yaml"
     file.write_text("workers: lots\nadmn: 127.0.0.1:1\nclusters: {}\n")
@@ -144,3 +161,33 @@ def test_check_starts_without_the_services() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
     )
     assert done.stdout.strip() == ""
+
+
+USERS = """\
+clusters:
+  main:
+    engine: redis
+    endpoints: {configuration: 127.0.0.1:7000}
+    shards: [{nodes: ["127.0.0.1:6379"]}]
+    access:
+      users: [{name: app, passwords: [{file: /no/where}], rules: "~* +gett"}]
+      users_file: users.yaml
+"""
+
+
+def test_users_are_looked_at_and_no_secret_is_read(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "config.yaml").write_text(USERS)
+    (tmp_path / "users.yaml").write_text("- {name: bob}\n")
+    file = str(tmp_path / "config.yaml")
+    code, out, err = run(capsys, "check", file)
+    assert (code, out) == (1, "")
+    assert f"{file}:7:66: clusters.main.access.users[0].rules: 'gett': Unknown command" in err
+    assert f"{file}: 1 problem" in err
+    (tmp_path / "config.yaml").write_text(USERS.replace("+gett", "+get"))
+    assert run(capsys, "check", file)[0] == 0
+    (tmp_path / "users.yaml").write_text("- {name: app}\n")
+    code, _, err = run(capsys, "check", file)
+    assert code == 1
+    assert f"{tmp_path}/users.yaml:1:10: [0].name: 'app' is a user of cluster main already" in err

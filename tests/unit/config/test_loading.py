@@ -111,7 +111,8 @@ def test_endpoints_come_short_and_written_out() -> None:
     text = SMALL.replace(
         "{configuration: 127.0.0.1:7000}",
         '{configuration: {address: ["127.0.0.1:7000", "unix:/run/a.sock"], advertise: "cache.example:80"},'
-        ' primary: ["[::1]:7001", "127.0.0.1:0", "127.0.0.1:0"], reader: {address: "0.0.0.0:7002"}}',
+        ' primary: ["[::1]:7001", "127.0.0.1:0", "127.0.0.1:0"], reader: {address: "0.0.0.0:7002"}}\n'
+        "    access: open",
     )
     endpoints = redis(parse_config(text)).endpoints
     assert endpoints.configuration is not None

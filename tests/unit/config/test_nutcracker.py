@@ -207,9 +207,19 @@ def test_limits_and_timeouts_are_carried_over() -> None:
 def test_a_password_is_not_carried_over() -> None:
     text = POOL + "  redis: true\n  redis_auth: hunter2\n"
     assert cluster(text)["node_auth"] == {"password": {"env": "REDIS_PASSWORD_POOL"}}
+    user = {"name": "default", "passwords": [{"env": "REDIS_PASSWORD_POOL"}]}
+    assert cluster(text)["access"] == {"users": [user]}
     done = imported(text)
-    assert any("REDIS_PASSWORD_POOL" in note.text and "not asked" in note.text for note in done.notes)
+    assert any("REDIS_PASSWORD_POOL" in note.text and "asked for it" in note.text for note in done.notes)
     assert "hunter2" not in repr((done, read_pools(text, "x")))
+
+
+def test_who_was_let_in_still_is() -> None:
+    text = POOL.replace("127.0.0.1:22121", "0.0.0.0:22121")
+    for more in ("", "  redis: true\n"):
+        assert cluster(text + more)["access"] == "open"
+        assert any("need no login, as before" in note.text for note in imported(text + more).notes)
+        assert "access" not in cluster(POOL + more)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ clusters:
     endpoints: {configuration: 127.0.0.1:7000}
     shards: [{nodes: ["127.0.0.1:6379"]}]
 """
-
+OPEN = "    access: open\n"  # where endpoints are not on loopback
 
 POOL = """\
 clusters:
@@ -81,6 +81,46 @@ CASES: dict[str, tuple[str, list[tuple[int, int, str, str, str]]]] = {
     "databases that are too many": (
         HEAD + "    databases: 5000\n",
         [(6, 16, "clusters.main.databases", "must be at most 1024", "")],
+    ),
+    "a certificate without its key": (
+        HEAD + "    tls: {certificate: tls.crt}\n",
+        [(6, 5, "clusters.main.tls", "certificate needs its key", "add key:")],
+    ),
+    "no certificate": (
+        HEAD + "    tls: {minimum: 1.3}\n",
+        [(6, 5, "clusters.main.tls", "names no certificate", "write {certificate: tls.crt")],
+    ),
+    "users by certificates nobody asks for": (
+        HEAD + "    tls: {certificate: a, key: b, user: cn}\n",
+        [(6, 5, "clusters.main.tls", "user needs client_ca", "add client_ca")],
+    ),
+    "a version of TLS that is none": (
+        HEAD + "    tls: {certificate: a, key: b, minimum: 1.1}\n",
+        [(6, 44, "clusters.main.tls.minimum", "must be 1.2 or 1.3", "")],
+    ),
+    "TLS endpoints without TLS": (
+        HEAD + "    tls_endpoints: {reader: 127.0.0.1:7443}\n",
+        [(2, 3, "clusters.main", "tls_endpoints need tls", "add tls:")],
+    ),
+    "TLS over a unix socket": (
+        HEAD.replace("127.0.0.1:7000", "unix:/x.sock") + "    tls: {certificate: a, key: b}\n",
+        [(2, 3, "clusters.main", "TLS is not spoken at unix:/x.sock", "unix sockets are plain")],
+    ),
+    "TLS to a node on a unix socket": (
+        HEAD.replace("127.0.0.1:6379", "unix:/n.sock") + "    node_tls: {ca: ca.crt}\n",
+        [(2, 3, "clusters.main", "TLS is not spoken at unix:/n.sock", "unix sockets are plain")],
+    ),
+    "an address with and without TLS": (
+        HEAD + "    tls: {certificate: a, key: b}\n    tls_endpoints: {reader: 127.0.0.1:7000}\n",
+        [
+            (
+                7,
+                29,
+                "clusters.main.tls_endpoints.reader",
+                "127.0.0.1:7000 is already listened on, at clusters.main.endpoints.configuration",
+                "its own port",
+            )
+        ],
     ),
     "state that is no path": (
         HEAD + "state: state.json\n",
@@ -162,11 +202,11 @@ CASES: dict[str, tuple[str, list[tuple[int, int, str, str, str]]]] = {
         ],
     ),
     "advertise that is not used": (
-        HEAD.replace("127.0.0.1:7000", '{address: "h:1", mode: direct, advertise: "h:2"}'),
+        HEAD.replace("127.0.0.1:7000", '{address: "h:1", mode: direct, advertise: "h:2"}') + OPEN,
         [(4, 17, "clusters.main.endpoints.configuration", "advertise has no meaning in mode direct", "")],
     ),
     "mode": (
-        HEAD.replace("127.0.0.1:7000", '{address: "h:1", mode: proxi}'),
+        HEAD.replace("127.0.0.1:7000", '{address: "h:1", mode: proxi}') + OPEN,
         [
             (
                 4,
@@ -337,7 +377,7 @@ CASES: dict[str, tuple[str, list[tuple[int, int, str, str, str]]]] = {
         ],
     ),
     "families that clients would not follow": (
-        HEAD.replace("127.0.0.1:7000", '{address: "h:1", mode: direct}') + "    key_families: [rq]\n",
+        HEAD.replace("127.0.0.1:7000", '{address: "h:1", mode: direct}') + "    key_families: [rq]\n" + OPEN,
         [(2, 3, "clusters.main", "key_families and mode: direct contradict each other", "leave out mode")],
     ),
     "more workers than the data plane starts": (
@@ -484,7 +524,7 @@ CASES: dict[str, tuple[str, list[tuple[int, int, str, str, str]]]] = {
         ],
     ),
     "an endpoint twice": (
-        HEAD.replace("127.0.0.1:7000}", '127.0.0.1:7000, reader: ["127.0.0.1:7001", "0.0.0.0:7000"]}'),
+        HEAD.replace("127.0.0.1:7000}", '127.0.0.1:7000, reader: ["127.0.0.1:7001", "0.0.0.0:7000"]}') + OPEN,
         [
             (
                 4,
@@ -520,7 +560,7 @@ CASES: dict[str, tuple[str, list[tuple[int, int, str, str, str]]]] = {
         ],
     ),
     "an address of all addresses": (
-        HEAD.replace("127.0.0.1:7000}", '10.0.0.5:7000, reader: "0.0.0.0:7000"}'),
+        HEAD.replace("127.0.0.1:7000}", '10.0.0.5:7000, reader: "0.0.0.0:7000"}') + OPEN,
         [
             (
                 4,
@@ -695,6 +735,97 @@ CASES: dict[str, tuple[str, list[tuple[int, int, str, str, str]]]] = {
         POOL.replace('["a:1"]', '["10.0.0.1:1", {address: "a:1", name: "a/10.0.0.2:1"}, "b:1"]')
         + "    hashing: ketama-spy\n",
         [(2, 3, "clusters.pages", "ketama-spy hashes host name and IP address, and b:1", "b/10.0.0.1:11211")],
+    ),
+    "security groups that nobody knows": (
+        HEAD + "    access: {inbound: [ofice]}\nsecurity_groups:\n"
+        '  - {name: office, inbound: [{from: ["group:pods"]}]}\n',
+        [
+            (6, 24, "clusters.main.access.inbound[0]", "there is no security group 'ofice'", "mean office?"),
+            (
+                8,
+                38,
+                "security_groups[0].inbound[0].from[0]",
+                "there is no security group 'pods'",
+                "there are: office",
+            ),
+        ],
+    ),
+    "a balancer of no known group": (
+        cluster(
+            '{primary: {address: "127.0.0.1:1", proxy_protocol: {from: "group:lb"}}}',
+            ONE,
+        ),
+        [
+            (
+                4,
+                74,
+                "clusters.main.endpoints.primary.proxy_protocol.from",
+                "there is no security group 'lb'",
+                "add {name: lb, ...} to security_groups",
+            )
+        ],
+    ),
+    "security groups in a circle": (
+        HEAD + "security_groups:\n"
+        '  - {name: a, inbound: [{from: ["group:b", 10.0.0.1]}]}\n'
+        '  - {name: b, inbound: [{from: 10.0.0.2}, {from: ["group:c", "group:d"]}]}\n'
+        '  - {name: c, inbound: [{from: "group:a"}]}\n'
+        '  - {name: d, inbound: [{from: "group:d"}]}\n',
+        [
+            (
+                9,
+                32,
+                "security_groups[2].inbound[0].from",
+                "is a circle: a > b > c > a",
+                "leave this one out",
+            ),
+            (10, 32, "security_groups[3].inbound[0].from", "a group cannot name itself", ""),
+        ],
+    ),
+    "security groups with one name": (
+        HEAD + "security_groups:\n  - {name: a, inbound: []}\n  - {name: a, inbound: []}\n",
+        [
+            (
+                8,
+                12,
+                "security_groups[1].name",
+                "'a' already names another group, at security_groups[0].name",
+                "",
+            )
+        ],
+    ),
+    "sources that are none": (
+        HEAD + "security_groups:\n"
+        "  - {name: a, inbound: [{from: [10.0.0.1/8, pods, 7, fe80::1%eth0, 'group:a b']}]}\n",
+        [
+            (7, 33, "security_groups[0].inbound[0].from[0]", "10.0.0.1/8 has bits behind its", "10.0.0.0/8,"),
+            (7, 45, "security_groups[0].inbound[0].from[1]", "'pods' is not an address", "or group:name"),
+            (7, 51, "security_groups[0].inbound[0].from[2]", "must be text", "10.0.0.0/8"),
+            (
+                7,
+                54,
+                "security_groups[0].inbound[0].from[3]",
+                "fe80::1%eth0 names an interface",
+                "leave out %",
+            ),
+            (7, 68, "security_groups[0].inbound[0].from[4]", "'a b' is not a name for a group", "letters"),
+        ],
+    ),
+    "too many sources": (
+        HEAD
+        + "security_groups:\n"
+        + "".join(
+            f"  - {{name: g{n}, inbound: [{{from: [{', '.join(['10.0.0.1'] * 501)}]}}]}}\n" for n in (1, 2)
+        ),
+        [
+            (
+                6,
+                1,
+                "security_groups",
+                "the groups have 1002 addresses, networks and groups in their rules",
+                "at most 1000",
+            )
+        ],
     ),
     "hash tag": (
         POOL + '    hashing: {tag: "{"}\n',

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Backlog, Executing, Hold, Seat, Subscriptions, Tapping, Transaction, Waiting};
+use super::{Backlog, Executing, Hold, Login, Origin, Seat, Subscriptions, Tapping, Transaction, Waiting};
 use crate::dialect::resp::request::RequestParser;
 use crate::exchange::{BufferPool, Output, Owed, Parcel, ReplyQueue, WHOLE};
 use crate::metrics::CloseReason;
@@ -23,7 +23,11 @@ pub struct Client {
     /// Index into the worker's clusters.
     pub cluster: usize,
     pub endpoint: EndpointKind,
+    /// It comes by way of a balancer.
+    pub origin: Option<Box<Origin>>,
     _seat: Seat,
+    /// What its certificate calls it, where that names a user; it was verified.
+    pub certificate_name: Option<Box<[u8]>>,
     /// RESP version of its replies, 2 or 3.
     pub resp: u8,
     pub db: u32,
@@ -72,8 +76,10 @@ pub struct Client {
     pub accounted: usize,
     pub details: Option<Box<Details>>,
     pub last_command: u16,
-    /// MULTI or WATCH is under way, or it subscribes in RESP2, or monitors: its commands mean something else.
-    pub is_special: bool,
+    /// Each of its requests is looked at: within MULTI, or as one who subscribes in RESP2 or monitors, it means something
+    /// else; and its user may not do everything, or it has not said who it is.
+    pub is_judged: bool,
+    pub login: Login,
     pub transaction: Option<Box<Transaction>>,
     pub executing: Option<Box<Executing>>,
     pub subscriptions: Option<Box<Subscriptions>>,
@@ -87,6 +93,8 @@ pub struct Client {
     pub hold: Option<Box<Hold>>,
     /// It was held, and goes on before those who are.
     pub is_called: bool,
+    /// Its handshake can go on.
+    pub can_shake: bool,
     pub memcache: Session,
     /// It was counted among those that are blocked.
     pub counts_as_blocked: bool,
@@ -144,6 +152,10 @@ pub enum Flow {
     Held,
     /// Too many requests or bytes are under way: back-pressure.
     Paused,
+    /// It has not yet said what comes before its first request.
+    Entering {
+        until: Instant,
+    },
     /// The last reply is out; input is thrown away until the peer closes, so that no reset overtakes the reply.
     Lingering {
         until: Instant,
@@ -165,7 +177,9 @@ impl Client {
             id,
             cluster,
             endpoint,
+            origin: None,
             _seat: seat,
+            certificate_name: None,
             resp: 2,
             db: 0,
             lane: Lane::Usual,
@@ -196,7 +210,8 @@ impl Client {
             accounted: 0,
             details: None,
             last_command: u16::MAX,
-            is_special: false,
+            is_judged: true,
+            login: Login::default(),
             transaction: None,
             executing: None,
             subscriptions: None,
@@ -205,6 +220,7 @@ impl Client {
             waiting: None,
             hold: None,
             is_called: false,
+            can_shake: false,
             memcache: Session::default(),
             counts_as_blocked: false,
             tap: None,
@@ -321,7 +337,7 @@ impl Client {
         let parser = self.parser.as_deref().map_or(0, RequestParser::held);
         let details = self.details.as_deref().map_or(0, Details::held);
         let subscriptions = self.subscriptions.as_deref().map_or(0, Subscriptions::held);
-        let kept = details + subscriptions + queued + executing;
+        let kept = details + subscriptions + queued + executing + self.stream.held();
         parser + self.input.capacity() + self.output.held() + self.replies.held() + kept
     }
 
@@ -337,7 +353,6 @@ impl Client {
 pub struct Session {
     /// It speaks memcached.
     pub is_spoken: bool,
-    pub is_authenticated: bool,
     /// Bytes of its input that are known to hold no line end.
     pub scanned: u32,
     /// Bytes of a value that was refused, still to come.

@@ -1,4 +1,4 @@
-//! Commands that concern only the connection itself: CLIENT subcommands, READONLY. No reply: the client asked for none.
+//! Commands that concern only the connection itself: CLIENT subcommands, READONLY, ACL WHOAMI. No reply: the client asked for none.
 
 use super::{Client, Details, ReplyMode};
 use crate::command::Act;
@@ -18,6 +18,7 @@ pub fn answer_own(client: &mut Client, act: Act, request: &Request) -> Vec<u8> {
             reply
         }
         Act::ClientGetName => name(client),
+        Act::WhoAmI => who_am_i(client),
         Act::ClientSetName => set_name(client, request.argument(2)),
         Act::ClientSetInfo => set_info(client, request),
         Act::ClientNoEvict => switch(client, request, |d, on| d.no_evict = on),
@@ -48,6 +49,12 @@ fn name(client: &Client) -> Vec<u8> {
         Some(details) if !details.name.is_empty() => write::bulk(&mut reply, &details.name),
         _ => write::null(&mut reply, client.resp),
     }
+    reply
+}
+
+fn who_am_i(client: &Client) -> Vec<u8> {
+    let mut reply = Vec::new();
+    write::bulk(&mut reply, client.login.name().as_bytes());
     reply
 }
 

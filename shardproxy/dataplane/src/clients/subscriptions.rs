@@ -70,6 +70,12 @@ impl Words {
 }
 
 impl Errand {
+    /// The names of a SUBSCRIBE that are not made known yet.
+    pub fn joining(&self) -> impl Iterator<Item = &[u8]> {
+        let first = if matches!(self.stage, Stage::Joining) { self.at } else { usize::MAX };
+        (first..).map_while(|at| self.names.get(at))
+    }
+
     /// All are done so far: the next stage begins with the first.
     pub fn begin(&mut self, stage: Stage) {
         self.stage = stage;

@@ -1,5 +1,6 @@
 //! What a client has queued since MULTI, and that it watches.
 
+use super::Login;
 use crate::command::Act;
 use crate::dialect::resp::write;
 use crate::dialect::texts;
@@ -24,6 +25,11 @@ pub struct Transaction {
     /// Those that its client's connection answers, not the engine's.
     pub own: Vec<Own>,
     own_held: usize,
+    /// Some of them are judged when they are executed: it says anew who its client is, or looks up what only the engine will
+    /// know.
+    pub is_judged_again: bool,
+    /// The rights by which its commands were judged.
+    pub rights: u32,
     /// It selects a database.
     pub selects: bool,
     /// It does what needs a cluster of one shard; and the command that such things are counted for, MULTI.
@@ -43,6 +49,14 @@ pub struct Own {
     pub at: u32,
     pub act: Act,
     pub request: Vec<u8>,
+    /// Its answer, where that is known beforehand.
+    pub foretold: Option<Foretold>,
+}
+
+/// What a command of a transaction is answered whatever the engine says, and who the client is from then on.
+pub struct Foretold {
+    pub answer: Vec<u8>,
+    pub login: Option<Login>,
 }
 
 /// An EXEC under way whose reply means something to its client's connection.
@@ -83,7 +97,7 @@ impl Transaction {
     /// Keep one that the client's connection answers.
     pub fn queue_own(&mut self, act: Act, request: &[u8]) {
         self.queue(texts::PING_REQUEST);
-        self.own.push(Own { at: self.commands, act, request: request.to_vec() });
+        self.own.push(Own { at: self.commands, act, request: request.to_vec(), foretold: None });
         self.own_held += size_of::<Own>() + request.len();
     }
 

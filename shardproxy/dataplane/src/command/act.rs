@@ -54,9 +54,11 @@ pub enum Act {
     ScriptLoad,
     SwapDb,
     Wait,
+    WhoAmI,
 }
 
-const ACTS: [(&str, Act); 49] = [
+const ACTS: [(&str, Act); 50] = [
+    ("acl|whoami", Act::WhoAmI),
     ("asking", Act::Asking),
     ("auth", Act::Auth),
     ("client|getname", Act::ClientGetName),
@@ -153,6 +155,7 @@ impl Act {
         matches!(
             self,
             Self::Asking
+                | Self::Auth
                 | Self::ClientGetName
                 | Self::ClientId
                 | Self::ClientNoEvict
@@ -160,6 +163,7 @@ impl Act {
                 | Self::ClientSetName
                 | Self::ReadOnly
                 | Self::ReadWrite
+                | Self::WhoAmI
         )
     }
 

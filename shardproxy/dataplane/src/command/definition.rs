@@ -1,6 +1,6 @@
 //! One command: how it is called, where its keys are, who serves it.
 
-use super::{Act, Flags};
+use super::{Act, Categories, Flags, KeySpecs};
 
 /// How the replies of several shards become one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,11 +71,14 @@ pub struct Command {
     /// How many arguments, the name included; negative: at least so many.
     pub arity: i32,
     pub flags: Flags,
+    pub categories: Categories,
     /// The first and last argument that is a key (a negative last counts from the end), and the step between keys.
     pub first: i32,
     pub last: i32,
     pub step: i32,
     pub keys: Keys,
+    /// What it does to which keys.
+    pub key_specs: KeySpecs,
     pub route: Route,
     pub act: Act,
     pub note: Box<str>,

@@ -1,9 +1,12 @@
 //! The table's JSON (shardproxy/commands/generate.py writes it, learn.py adds to it).
 
+use std::ops::BitOr;
+
 use serde::Deserialize;
 
 use super::act::{is_of_all_shards, may_change};
-use super::{Act, Code, Command, Flags, Join, Keys, Route};
+use super::load_specs::{specs_of, Known, Spec};
+use super::{Act, Categories, CategoryNames, Code, Command, Flags, Join, Keys, Route};
 
 /// What a command runs that is the application's own code.
 fn code_of(name: &str) -> Option<Code> {
@@ -20,6 +23,11 @@ struct Entry {
     name: String,
     arity: i32,
     flags: Vec<String>,
+    /// Each with an `@` before it.
+    #[serde(default)]
+    categories: Vec<String>,
+    #[serde(default)]
+    key_specs: Vec<Spec>,
     first: i32,
     last: i32,
     step: i32,
@@ -43,22 +51,28 @@ struct Table {
     commands: Vec<Entry>,
 }
 
-pub fn read(json: &[u8]) -> Result<Vec<Command>, String> {
+pub fn read(json: &[u8]) -> Result<(Vec<Command>, CategoryNames), String> {
     let table: Table = serde_json::from_slice(json).map_err(|e| format!("not a command table: {e}"))?;
-    let mut next_id = 0;
-    table.commands.into_iter().map(|entry| command_of(entry, &mut next_id)).collect()
+    let (mut next_id, mut names) = (0, CategoryNames::builtin());
+    let commands = table.commands.into_iter().map(|entry| command_of(entry, &mut next_id, &mut names));
+    Ok((commands.collect::<Result<_, _>>()?, names))
 }
 
-fn command_of(entry: Entry, next_id: &mut u16) -> Result<Command, String> {
+fn command_of(entry: Entry, next_id: &mut u16, names: &mut CategoryNames) -> Result<Command, String> {
     let id = *next_id;
     *next_id = id.checked_add(1).ok_or("a command table has at most 65535 commands")?;
     let name = entry.name.to_ascii_lowercase();
     let flags = Flags::named(entry.flags.iter().map(String::as_str));
     let route = route_of(&entry)?;
+    let keys = keys_of(&entry)?;
+    let known = Known { name: &name, flags, keys, first: entry.first, last: entry.last, step: entry.step };
+    let categories = entry.categories.iter().map(|name| names.of(name.trim_start_matches('@')));
     Ok(Command {
         id,
         flags,
-        keys: keys_of(&entry)?,
+        categories: categories.fold(Categories::default(), BitOr::bitor),
+        keys,
+        key_specs: specs_of(entry.key_specs, &known),
         route,
         act: Act::of(&name),
         may_be_slow: entry.slow || entry.learned,
@@ -78,7 +92,11 @@ fn command_of(entry: Entry, next_id: &mut u16) -> Result<Command, String> {
         name: name.into(),
         note: entry.note.unwrap_or_default().into(),
         is_restricted: entry.restricted,
-        subcommands: entry.subcommands.into_iter().map(|sub| command_of(sub, next_id)).collect::<Result<_, _>>()?,
+        subcommands: entry
+            .subcommands
+            .into_iter()
+            .map(|sub| command_of(sub, next_id, names))
+            .collect::<Result<_, _>>()?,
     })
 }
 

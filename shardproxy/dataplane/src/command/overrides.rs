@@ -52,7 +52,7 @@ impl CommandTable {
         }
         let is_hidden = |index: usize| overrides.rename.contains_key(&*commands[index].name);
         let hidden = (0..self.commands().len()).filter(|&index| is_hidden(index)).collect::<Vec<_>>();
-        Self::of(commands, &hidden)
+        Self::of(commands, self.categories().clone(), &hidden)
     }
 
     /// The command a renamed one really is.

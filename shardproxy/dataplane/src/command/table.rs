@@ -7,7 +7,7 @@
 
 use std::cmp::Ordering;
 
-use super::{load, Command};
+use super::{load, CategoryNames, Command};
 
 const BUILTIN: &[u8] = include_bytes!("../../../commands/table.json");
 /// Of names that are packed.
@@ -16,6 +16,7 @@ const NOBODY: u16 = u16::MAX;
 
 pub struct CommandTable {
     commands: Vec<Command>,
+    categories: CategoryNames,
     places: Box<[Place]>,
     /// Index of each command with a longer name, in the names' order.
     long: Vec<u16>,
@@ -37,11 +38,12 @@ impl CommandTable {
     }
 
     pub fn from_json(json: &[u8]) -> Result<Self, String> {
-        Ok(Self::of(load::read(json)?, &[]))
+        let (commands, categories) = load::read(json)?;
+        Ok(Self::of(commands, categories, &[]))
     }
 
     /// A table of these commands, of which those at the `hidden` indexes are not found by name.
-    pub(super) fn of(mut commands: Vec<Command>, hidden: &[usize]) -> Self {
+    pub(super) fn of(mut commands: Vec<Command>, categories: CategoryNames, hidden: &[usize]) -> Self {
         commands.iter_mut().for_each(Command::see_itself);
         let size = (commands.len() * 4).next_power_of_two().max(2);
         let empty = Place { name: 0, length: 0, command: NOBODY };
@@ -50,6 +52,7 @@ impl CommandTable {
             long: Vec::new(),
             shift: u64::BITS - size.trailing_zeros(),
             commands,
+            categories,
         };
         for (index, command) in (0..).zip(&table.commands) {
             let name = command.name.as_bytes();
@@ -100,6 +103,10 @@ impl CommandTable {
 
     pub fn commands(&self) -> &[Command] {
         &self.commands
+    }
+
+    pub const fn categories(&self) -> &CategoryNames {
+        &self.categories
     }
 }
 

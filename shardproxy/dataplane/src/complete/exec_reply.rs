@@ -5,7 +5,7 @@
 use std::mem;
 
 use super::receivers::count_receivers;
-use crate::clients::{answer_own, Client, Executing};
+use crate::clients::{answer_own, Client, Executing, Own};
 use crate::dialect::resp::reply::ReplyFramer;
 use crate::dialect::resp::request::{decimal, Parsed, RequestLimits, RequestParser};
 use crate::dialect::resp::write;
@@ -90,6 +90,12 @@ pub fn corrected(mut asker: Asker, sequence: u32, requests: &[u8], reply: &[u8])
             break; // nobody asked for it
         }
         let correct = match own.next_if(|own| own.at as usize == at) {
+            Some(Own { foretold: Some(foretold), .. }) => {
+                if let Some((client, login)) = asker.client.as_deref_mut().zip(foretold.login) {
+                    client.log_in(login);
+                }
+                Some(foretold.answer)
+            }
             Some(own) => asker.client.as_deref_mut().and_then(|client| {
                 parser.parse(&own.request, &RequestLimits::NONE).ok()?;
                 Some(answer_own(client, own.act, &Request { bytes: &own.request, spans: parser.spans() }))

@@ -1,10 +1,16 @@
 //! What is spoken with clients and nodes, sans I/O.
 
 pub mod memcached;
+pub mod proxy_protocol;
 pub mod resp;
 pub mod texts;
 
 use crate::model::EngineKind;
+
+/// How a client that speaks TLS begins: a record of a handshake. No request begins so.
+pub const TLS_HELLO: &[u8] = &[0x16, 3];
+/// How a node that speaks TLS answers one who does not: a record that tells of an alarm.
+const TLS_ALERT: &[u8] = &[0x15, 3];
 
 /// How far a reply is framed.
 #[derive(Debug, PartialEq, Eq, Clone, Copy)]
@@ -33,6 +39,7 @@ impl Framer {
     /// Look at more bytes of a reply; what a node did wrong if that is none.
     #[inline]
     pub fn scan(&mut self, bytes: &[u8]) -> Result<Scan, String> {
+        let invalid = |error: &dyn std::fmt::Display| invalid(bytes, error);
         match self {
             Self::Resp(framer) => framer.scan(bytes).map_err(|e| invalid(&e)),
             Self::Memcached(framer) => framer.scan(bytes).map_err(|e| invalid(&e)),
@@ -48,13 +55,16 @@ impl Framer {
     /// Look at more bytes of such.
     pub fn scan_aside(&mut self, bytes: &[u8]) -> Result<Scan, String> {
         match self {
-            Self::Resp(framer) => framer.scan_aside(bytes).map_err(|e| invalid(&e)),
+            Self::Resp(framer) => framer.scan_aside(bytes).map_err(|e| invalid(bytes, &e)),
             Self::Memcached(_) => self.scan(bytes),
         }
     }
 }
 
 #[cold]
-fn invalid(error: &dyn std::fmt::Display) -> String {
+fn invalid(bytes: &[u8], error: &dyn std::fmt::Display) -> String {
+    if bytes.starts_with(TLS_ALERT) {
+        return "the node speaks TLS (node_tls)".into();
+    }
     format!("the node sent no valid reply: {error}")
 }

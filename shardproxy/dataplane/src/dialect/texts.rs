@@ -7,6 +7,8 @@ pub const QUEUED: &[u8] = b"+QUEUED\r\n";
 pub const CROSSSLOT: &[u8] = b"-CROSSSLOT Keys in request don't hash to the same slot\r\n";
 pub const CLUSTERDOWN: &[u8] = b"-CLUSTERDOWN Hash slot not served\r\n";
 pub const MAX_CLIENTS: &[u8] = b"-ERR max number of clients reached\r\n";
+/// To who does not speak TLS where it is spoken.
+pub const SPEAKS_TLS: &[u8] = b"-ERR this endpoint speaks TLS: use rediss:// or --tls\r\n";
 pub const SYNTAX: &[u8] = b"-ERR syntax error\r\n";
 pub const OUT_OF_BUFFERS: &[u8] = b"-ERR the proxy is out of buffer memory (limits.buffers), command not executed\r\n";
 pub const BUSY_OFFLOADS: &[u8] = b"-ERR too many commands wait for the control plane, command not executed\r\n";
@@ -22,6 +24,12 @@ pub const EXEC_WITHOUT_MULTI: &[u8] = b"-ERR EXEC without MULTI\r\n";
 pub const DISCARD_WITHOUT_MULTI: &[u8] = b"-ERR DISCARD without MULTI\r\n";
 pub const WATCH_INSIDE_MULTI: &[u8] = b"-ERR WATCH inside MULTI is not allowed\r\n";
 pub const NOT_IN_TRANSACTION: &[u8] = b"-ERR Command not allowed inside a transaction\r\n";
+pub const WRONGPASS: &[u8] = b"-WRONGPASS invalid username-password pair or user is disabled.\r\n";
+/// To who was logged in for as long as that lasts; the connection is closed then.
+pub const SESSION_OVER: &[u8] = b"-ERR the session of this user is over: connect and authenticate again\r\n";
+pub const NOAUTH: &[u8] = b"-NOAUTH Authentication required.\r\n";
+pub const NOT_VERIFIED_IN_MULTI: &[u8] =
+    b"-ERR AUTH of a user that is verified elsewhere is not possible inside MULTI\r\n";
 pub const UNBLOCKED: &[u8] = b"-UNBLOCKED client unblocked via CLIENT UNBLOCK\r\n";
 /// What an engine tells who waits for entries of a stream for a group, when one or the other is no more.
 pub const STREAM_GONE: &[u8] = b"-UNBLOCKED the stream key no longer exists\r\n";

@@ -1,6 +1,8 @@
 //! What a new connection says before requests may leave, and what its node must answer.
 
-use super::{Link, Role, State};
+use std::time::Instant;
+
+use super::{login, Link, Role, State};
 use crate::dialect::memcached;
 use crate::dialect::memcached::reply::is_error;
 use crate::dialect::resp::identity::{self, Doubt};
@@ -21,13 +23,7 @@ impl Link {
 
     fn greeting_resp(&self, auth: &NodeAuth) -> (Vec<u8>, u8) {
         let (mut bytes, mut replies) = (Vec::new(), 0);
-        if let Some(password) = &auth.password {
-            let mut words: Vec<&[u8]> = vec![b"AUTH"];
-            words.extend(auth.username.as_ref().map(String::as_bytes));
-            words.push(password.as_bytes());
-            write::command(&mut bytes, &words);
-            replies += 1;
-        }
+        replies += login::say(&mut bytes, auth);
         if self.way.resp == 3 {
             write::command(&mut bytes, &[b"HELLO", b"3"]);
             replies += 1;
@@ -52,6 +48,27 @@ impl Link {
         if self.is_subscriber() || replies == 0 && self.trouble.down_since.is_some() {
             write::command(&mut bytes, &[b"PING"]);
             replies += 1;
+        }
+        (bytes, replies)
+    }
+
+    /// Whether it has to say who it is, or ask who its node is, before more leaves.
+    #[inline]
+    pub const fn must_speak(&self) -> bool {
+        self.identity.is_unproven || self.login.is_due
+    }
+
+    /// What it says then, and how many replies that brings.
+    pub fn speech(&mut self, auth: &NodeAuth, now: Instant) -> (Vec<u8>, u8) {
+        let (mut bytes, mut replies) = (Vec::new(), 0);
+        if std::mem::take(&mut self.login.is_due) {
+            self.login.since = now;
+            replies += login::say(&mut bytes, auth);
+        }
+        self.identity.is_asking = std::mem::take(&mut self.identity.is_unproven);
+        if self.identity.is_asking {
+            identity::ask(&mut bytes);
+            replies += identity::QUESTIONS;
         }
         (bytes, replies)
     }

@@ -4,7 +4,7 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Identity, Patience, Redo, Trouble, Votes};
+use super::{Identity, Login, Patience, Redo, Trouble, Votes};
 use crate::clients::Waiting;
 use crate::dialect::Framer;
 use crate::exchange::{trim, Exchange};
@@ -126,6 +126,7 @@ pub struct Link {
     /// The socket took no more when it was last written to.
     pub is_full: bool,
     pub identity: Identity,
+    pub login: Login,
     pub redo: Redo,
     pub trouble: Trouble,
     /// Scripts that need not be loaded before they are called on this connection.
@@ -169,6 +170,7 @@ impl Link {
             is_unread: false,
             is_full: false,
             identity: Identity::default(),
+            login: Login::at(now),
             redo: Redo::default(),
             trouble: Trouble::new(now),
             scripts: HashSet::new(),
@@ -190,7 +192,8 @@ impl Link {
             Role::Watcher(watcher) => watcher.said.capacity() * size_of::<Arc<[u8]>>(),
             _ => 0,
         };
-        self.exchange.held() + self.votes.held() + self.input.capacity() + said
+        let stream = self.stream.as_ref().map_or(0, Stream::held);
+        self.exchange.held() + self.votes.held() + self.input.capacity() + said + stream
     }
 
     /// Count anew so many bytes among what waits for its node, on whatever connections.
@@ -284,6 +287,11 @@ impl Link {
 
     pub const fn is_memcached(&self) -> bool {
         matches!(self.engine, EngineKind::Memcached)
+    }
+
+    /// Connections that are used for ever, and so outlive what they logged in with.
+    pub const fn is_lasting(&self) -> bool {
+        matches!(self.role, Role::Shared) && !self.is_memcached()
     }
 
     /// Connections whose node must be who the topology says: those that requests leave on.

@@ -3,11 +3,13 @@
 pub mod durable;
 mod greeting;
 mod link;
+mod login;
 mod patience;
 mod trouble;
 
 pub use durable::Votes;
 pub use link::{Leased, Link, Role, State, Subscriber, Way, NO_NODE};
+pub use login::Login;
 pub use patience::Patience;
 pub use trouble::{Identity, Redo, Trouble};
 

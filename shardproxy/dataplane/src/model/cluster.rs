@@ -1,15 +1,17 @@
 //! What a worker routes by: one cluster as the control plane described it. Frozen; replaced as a whole by the next epoch.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
 
 use super::durations::{seconds, time_limit, wrapping_micros};
 use super::families::{Families, FamilySpec};
-use super::{MemcachedSpec, Placement, Terms};
+use super::{AccessSpec, Inbound, InboundSpec, MemcachedSpec, NodeTlsSpec, Placement, Terms, TlsSpec};
 use crate::command::Overrides;
 use crate::hash::{self, SLOTS};
-use crate::net::Address;
+use crate::net::tls::{ClientConfig, ServerConfig, ServerName};
+use crate::net::{Address, Secure};
 
 /// What engines take unless they are told otherwise: `proto-max-bulk-len` and `client-query-buffer-limit`.
 const MAX_BULK: usize = 512 << 20;
@@ -66,6 +68,18 @@ pub struct ClusterSpec {
     pub node_auth: NodeAuth,
     #[serde(default)]
     pub memcached: MemcachedSpec,
+    /// How clients speak TLS where they do.
+    #[serde(default)]
+    pub tls: Option<TlsSpec>,
+    /// How nodes are spoken to in TLS, if they are.
+    #[serde(default)]
+    pub node_tls: Option<NodeTlsSpec>,
+    /// From where clients may connect; none = from everywhere.
+    #[serde(default)]
+    pub inbound: Option<Vec<InboundSpec>>,
+    /// None: nobody has to say who it is.
+    #[serde(default)]
+    pub access: Option<AccessSpec>,
 }
 
 const fn one_second() -> Duration {
@@ -92,6 +106,8 @@ pub enum EndpointKind {
 }
 
 impl EndpointKind {
+    pub const ALL: [Self; 3] = [Self::Configuration, Self::Primary, Self::Reader];
+
     pub const fn name(self) -> &'static str {
         match self {
             Self::Configuration => "configuration",
@@ -126,6 +142,12 @@ pub enum Publishing {
 pub struct EndpointSpec {
     pub kind: EndpointKind,
     pub addresses: Vec<String>,
+    /// Clients speak TLS there.
+    #[serde(default)]
+    pub tls: bool,
+    /// The networks of the balancers that say where their clients are, where it has such.
+    #[serde(default)]
+    pub proxy_protocol: Option<Vec<String>>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -261,6 +283,9 @@ impl Default for Timeouts {
 pub struct NodeAuth {
     pub username: Option<String>,
     pub password: Option<String>,
+    /// Log in again after so long, with what is current then.
+    #[serde(deserialize_with = "time_limit")]
+    pub renew: Option<Duration>,
 }
 
 impl std::fmt::Debug for NodeAuth {
@@ -277,6 +302,8 @@ pub struct Node {
     pub zone: Option<String>,
     pub shard: u16,
     pub is_readable: bool,
+    /// By which name its certificate has to call it, if it is spoken to in TLS.
+    server_name: Option<ServerName<'static>>,
 }
 
 #[derive(Clone, Debug)]
@@ -313,9 +340,13 @@ pub struct Cluster {
     first: u16,
     families: Option<Families>,
     pub placement: Placement,
+    pub inbound: Inbound,
     /// Bytes that all nodes take: of one argument, and of a transaction. They close the connection over more.
     pub max_bulk: usize,
     pub max_query: usize,
+    /// What TLS is spoken with, to clients and to nodes.
+    tls: Option<Arc<ServerConfig>>,
+    node_tls: Option<Arc<ClientConfig>>,
 }
 
 impl Cluster {
@@ -345,7 +376,8 @@ impl Cluster {
                 let address = Address::parse(&node.address)?;
                 let zone = node.zone.clone();
                 let (label, is_readable) = (address.to_string(), node.readable);
-                nodes.push(Node { label, address, zone, shard: index as u16, is_readable });
+                let server_name = spec.node_tls.as_ref().map(|tls| tls.name_of(&address)).transpose()?;
+                nodes.push(Node { label, address, zone, shard: index as u16, is_readable, server_name });
             }
             if shard.primary.is_some_and(|p| p >= shard.nodes.len()) {
                 return Err(format!("shard {index}: its primary is not one of its nodes"));
@@ -368,13 +400,56 @@ impl Cluster {
         }
         let families = Families::compile(&spec.key_families)?;
         let placement = Placement::build(&spec)?;
+        let inbound = Inbound::build(spec.inbound.as_deref(), &spec.endpoints)?;
         let first = slots.iter().copied().find(|&shard| shard != NO_SHARD).unwrap_or(NO_SHARD);
         let is_relaxed = spec.engine == EngineKind::Redis && shards.len() == 1 && !spec.strict;
         let databases = if is_relaxed { spec.databases } else { 1 };
         let max_query = spec.shards.iter().filter_map(|shard| shard.max_query).min().unwrap_or(MAX_QUERY);
         let max_bulk = spec.shards.iter().filter_map(|shard| shard.max_bulk).min().unwrap_or(MAX_BULK);
         let max_bulk = max_bulk.min(max_query.saturating_sub(AROUND_BULK));
-        Ok(Self { spec, shards, nodes, is_relaxed, databases, slots, first, families, placement, max_bulk, max_query })
+        let tls = spec.tls.as_ref().map(TlsSpec::build).transpose()?;
+        if tls.is_none() && spec.endpoints.iter().any(|endpoint| endpoint.tls) {
+            return Err("an endpoint is to speak TLS, and there is no certificate".into());
+        }
+        let node_tls = spec.node_tls.as_ref().map(NodeTlsSpec::build).transpose()?;
+        Ok(Self {
+            spec,
+            shards,
+            nodes,
+            is_relaxed,
+            databases,
+            slots,
+            first,
+            families,
+            placement,
+            inbound,
+            max_bulk,
+            max_query,
+            tls,
+            node_tls,
+        })
+    }
+
+    /// Take over what has not changed of TLS since another epoch: who has a ticket resumes a session by it.
+    pub fn keep_tls(&mut self, other: &Self) {
+        if self.spec.tls == other.spec.tls {
+            self.tls.clone_from(&other.tls);
+        }
+        if self.spec.node_tls == other.spec.node_tls {
+            self.node_tls.clone_from(&other.node_tls);
+        }
+    }
+
+    /// What TLS is spoken with at an address of an endpoint; none where it is not.
+    pub fn tls_at(&self, kind: EndpointKind, address: &str) -> Option<Arc<ServerConfig>> {
+        let is_it = |endpoint: &&EndpointSpec| endpoint.kind == kind && endpoint.addresses.iter().any(|a| a == address);
+        let endpoint = self.spec.endpoints.iter().find(is_it)?;
+        self.tls.clone().filter(|_| endpoint.tls)
+    }
+
+    /// How a node is spoken to in TLS, if it is.
+    pub fn secure(&self, node: &Node) -> Option<Secure> {
+        Some(Secure { config: self.node_tls.clone()?, name: node.server_name.clone()? })
     }
 
     /// The slot of a key: by the cluster's key families, else by its hash tag.

@@ -5,7 +5,6 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::durations::seconds;
-use super::NodeAuth;
 
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -17,8 +16,6 @@ pub struct MemcachedSpec {
     pub on_failure: OnFailure,
     /// How many of the shards, the last ones, are the gutter.
     pub gutter: usize,
-    /// What clients must say before anything else.
-    pub client_auth: Option<NodeAuth>,
     pub discovery: Discovery,
 }
 

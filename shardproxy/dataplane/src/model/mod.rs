@@ -1,24 +1,31 @@
 //! What a worker routes by, as the control plane described it. Frozen values.
 
+mod access;
 mod cluster;
 mod durations;
 mod families;
+mod inbound;
 mod memcached;
 mod placement;
 mod script;
 mod speech;
 mod terms;
+mod tls;
 mod topic;
 
+pub use access::{AccessSpec, UserSpec, DEFAULT_USER};
 pub use cluster::{
-    Cluster, ClusterSpec, EndpointKind, EngineKind, Limits, NodeAuth, Reads, ShardSpec, Timeouts, NO_SHARD,
+    Cluster, ClusterSpec, EndpointKind, EndpointSpec, EngineKind, Limits, NodeAuth, Reads, ShardSpec, Timeouts,
+    NO_SHARD,
 };
 pub use durations::wrapping_micros;
 #[cfg(feature = "python")]
 pub use families::{Families, FamilySpec};
+pub use inbound::{is_balancer, Inbound, InboundSpec};
 pub use memcached::{Action, Discovery, MemcachedSpec};
 pub use placement::Placement;
 pub use script::{digest_of, digest_of_body, is_without_writes, Digest};
 pub use speech::{Lane, Speech};
 pub use terms::{Terms, NONE as NO_TERMS};
+pub use tls::{NodeTlsSpec, TlsSpec};
 pub use topic::Kind;

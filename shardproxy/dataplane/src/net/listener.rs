@@ -1,11 +1,12 @@
 //! A listening socket, TCP or unix.
 
 use std::io;
+use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use mio::event::Source;
-use mio::net::{TcpListener, TcpStream, UnixListener};
+use mio::net::{TcpListener, UnixListener};
 use mio::{Interest, Registry, Token};
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -90,15 +91,16 @@ impl Listener {
         }
     }
 
-    pub fn accept(&self) -> io::Result<Stream> {
+    /// The next connection, and where it comes from unless that is a unix socket.
+    pub fn accept(&self) -> io::Result<(Stream, Option<SocketAddr>)> {
         match self {
             Self::Tcp(listener) => {
-                let (stream, _): (TcpStream, _) = listener.accept()?;
+                let (stream, peer) = listener.accept()?;
                 let stream = Stream::Tcp(stream);
                 stream.tune()?;
-                Ok(stream)
+                Ok((stream, Some(peer)))
             }
-            Self::Unix(listener, _) => Ok(Stream::Unix(listener.accept()?.0)),
+            Self::Unix(listener, _) => Ok((Stream::Unix(listener.accept()?.0), None)),
         }
     }
 }

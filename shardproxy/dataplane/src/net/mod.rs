@@ -5,11 +5,12 @@ mod budget;
 mod listener;
 mod resolver;
 mod stream;
+pub mod tls;
 mod wakeup;
 
 pub use address::Address;
 pub use budget::{is_out_of_descriptors, lacks_descriptors, Budget, Permit};
 pub use listener::Listener;
 pub use resolver::Resolver;
-pub use stream::Stream;
+pub use stream::{Secure, Stream};
 pub use wakeup::EventFd;

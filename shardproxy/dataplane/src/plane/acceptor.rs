@@ -2,21 +2,21 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use mio::{Events, Poll, Token, Waker};
-use serde_json::{json, Map, Value};
 
 use crate::clients::Seats;
 use crate::dialect::{memcached, texts};
-use crate::model::{EndpointKind, EngineKind};
+use crate::model::{is_balancer, EndpointKind, EngineKind, Inbound};
 use crate::net::{lacks_descriptors, Address, Listener};
-use crate::shared::Shared;
+use crate::shared::{Access, AccessEvent, Refusal, Shared};
 use crate::sync::lock;
-use crate::worker::{Mailbox, Message};
+use crate::worker::{Arrived, Mailbox, Message};
 
 const WAKE: Token = Token(usize::MAX);
 /// Out of file descriptors: wait so long before the next try.
@@ -26,7 +26,7 @@ const EXHAUSTED: Duration = Duration::from_millis(50);
 pub struct EndpointKey {
     pub cluster: usize,
     pub kind: EndpointKind,
-    pub address: String,
+    pub address: Arc<str>,
 }
 
 enum Order {
@@ -46,9 +46,7 @@ pub struct Acceptor {
     orders: Arc<Mutex<Vec<Order>>>,
     waker: Waker,
     next_token: AtomicU64,
-    refused: Arc<Mutex<HashMap<usize, u64>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
-    shared: Arc<Shared>,
 }
 
 /// Listeners that are bound but not served yet, and endpoints that will close.
@@ -63,15 +61,13 @@ impl Acceptor {
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), WAKE)?;
         let orders: Arc<Mutex<Vec<Order>>> = Arc::default();
-        let refused: Arc<Mutex<HashMap<usize, u64>>> = Arc::default();
         let mut run = Run {
             poll,
             orders: orders.clone(),
             listeners: HashMap::new(),
-            shared: shared.clone(),
+            shared,
             mailboxes,
             seats,
-            refused: refused.clone(),
             is_exhausted: false,
         };
         let thread = thread::Builder::new().name("shardproxy-accept".into()).spawn(move || run.run())?;
@@ -80,9 +76,7 @@ impl Acceptor {
             orders,
             waker,
             next_token: AtomicU64::new(0),
-            refused,
             thread: Mutex::new(Some(thread)),
-            shared,
         })
     }
 
@@ -94,7 +88,7 @@ impl Acceptor {
             if open.contains_key(key) {
                 prepared.kept.push(key.clone());
             } else {
-                let listener = Listener::bind(address).map_err(|error| (key.address.clone(), error))?;
+                let listener = Listener::bind(address).map_err(|error| (key.address.to_string(), error))?;
                 prepared.opened.push((key.clone(), listener));
             }
         }
@@ -109,7 +103,7 @@ impl Acceptor {
         let mut result = Vec::new();
         for key in prepared.kept {
             if let Some(entry) = open.get(&key) {
-                result.push((key.address.clone(), entry.bound.clone()));
+                result.push((key.address.to_string(), entry.bound.clone()));
             }
         }
         for key in prepared.closed {
@@ -118,9 +112,9 @@ impl Acceptor {
             }
         }
         for (key, listener) in prepared.opened {
-            let bound = listener.address().map_or_else(|_| key.address.clone(), |a| a.to_string());
+            let bound = listener.address().map_or_else(|_| key.address.to_string(), |a| a.to_string());
             let token = self.next_token.fetch_add(1, Relaxed) as usize;
-            result.push((key.address.clone(), bound.clone()));
+            result.push((key.address.to_string(), bound.clone()));
             open.insert(key.clone(), Open { token, bound });
             self.order(Order::Listen { key, token, listener });
         }
@@ -149,17 +143,6 @@ impl Acceptor {
         }
     }
 
-    /// Write each cluster's refused connections into its statistics.
-    pub fn count_refused(&self, clusters: &mut Map<String, Value>) {
-        for (&index, &count) in lock(&self.refused).iter() {
-            if let Some(cluster) = self.shared.cluster(index) {
-                if let Some(entry) = clusters.get_mut(&cluster.spec.name) {
-                    entry["refused"] = json!(count);
-                }
-            }
-        }
-    }
-
     fn order(&self, order: Order) {
         lock(&self.orders).push(order);
         let _ = self.waker.wake();
@@ -174,7 +157,6 @@ struct Run {
     shared: Arc<Shared>,
     mailboxes: Arc<[Arc<Mailbox>]>,
     seats: Arc<Seats>,
-    refused: Arc<Mutex<HashMap<usize, u64>>>,
     is_exhausted: bool,
 }
 
@@ -243,8 +225,8 @@ impl Run {
     fn accept_all(&mut self, token: usize) {
         let Some((key, listener)) = self.listeners.get(&token) else { return };
         loop {
-            let stream = match listener.accept() {
-                Ok(stream) => stream,
+            let (mut stream, peer) = match listener.accept() {
+                Ok(accepted) => accepted,
                 Err(error) => match error.kind() {
                     io::ErrorKind::WouldBlock => return,
                     io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted => continue,
@@ -258,21 +240,50 @@ impl Run {
                 },
             };
             let cluster = self.shared.cluster(key.cluster);
+            let tls = cluster.as_ref().and_then(|c| c.tls_at(key.kind, &key.address));
+            let at = (key.cluster, key.kind);
+            let inbound = cluster.as_ref().map(|cluster| &cluster.inbound);
+            let balanced = match inbound.map_or(Ok(false), |inbound| admit(inbound, key, peer)) {
+                Ok(is_balanced) => is_balanced.then(|| key.address.clone()),
+                Err(why) => {
+                    self.shared.refuse(at, why, refused(why, peer));
+                    continue; // it is closed without a word
+                }
+            };
             let limit = cluster.as_ref().map_or(0, |c| c.spec.limits.clients);
             match self.seats.deal(key.cluster, limit) {
                 Some(seat) => {
                     let worker = seat.worker();
                     let id = self.shared.next_client.fetch_add(1, Relaxed);
                     let (cluster, endpoint) = (key.cluster, key.kind);
-                    self.mailboxes[worker].send(Message::Accepted { stream, id, cluster, endpoint, seat });
+                    let arrived = Arrived { stream, id, cluster, endpoint, balanced, tls, seat };
+                    self.mailboxes[worker].send(Message::Accepted(arrived));
                 }
                 None => {
-                    *lock(&self.refused).entry(key.cluster).or_default() += 1;
+                    self.shared.refuse(at, Refusal::Limit, refused(Refusal::Limit, peer));
                     let is_memcached = cluster.is_some_and(|c| c.spec.engine == EngineKind::Memcached);
                     let text = if is_memcached { memcached::texts::MAX_CLIENTS } else { texts::MAX_CLIENTS };
-                    let _ = stream.write(text);
+                    if tls.is_none() {
+                        let _ = stream.write(text); // a handshake to say it costs more than the client it refuses
+                    }
                 }
             }
         }
     }
+}
+
+/// Whether whoever connects from there comes by way of a balancer and says so first; or why it may not connect.
+fn admit(inbound: &Inbound, key: &EndpointKey, from: Option<SocketAddr>) -> Result<bool, Refusal> {
+    let from = from.map(|from| from.ip());
+    match inbound.balancers(key.kind, &key.address) {
+        Some(balancers) if is_balancer(balancers, from) => Ok(true), // where its clients are is judged when it has said it
+        Some(_) => Err(Refusal::NoBalancer),
+        None if inbound.admits(key.kind, from) => Ok(false),
+        None => Err(Refusal::SecurityGroup),
+    }
+}
+
+fn refused(why: Refusal, from: Option<SocketAddr>) -> AccessEvent {
+    let address = from.map_or_else(String::new, |from| from.to_string());
+    AccessEvent { kind: Access::ConnectionRefused, why: why.name().to_owned(), address, ..AccessEvent::default() }
 }

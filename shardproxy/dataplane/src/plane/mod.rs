@@ -20,7 +20,7 @@ use crate::glob::{self, TooCostly};
 use crate::metrics::Standing;
 use crate::model::{digest_of, Cluster, Kind};
 use crate::net::{Address, Resolver};
-use crate::shared::{worker_of, Letter, Paused, Shared};
+use crate::shared::{worker_of, Letter, Paused, Ruled, Shared};
 use crate::sync::lock;
 use crate::worker::{Chore, Mailbox, Message, Worker};
 
@@ -81,19 +81,20 @@ impl Plane {
     }
 
     /// Serve a cluster as described. All or nothing: if an endpoint cannot listen, nothing changes.
-    pub fn apply(&self, cluster: Cluster) -> Result<Vec<(String, String)>, ApplyError> {
+    pub fn apply(&self, mut cluster: Cluster) -> Result<Vec<(String, String)>, ApplyError> {
         let _one_at_a_time = lock(&self.applying);
         let name = cluster.spec.name.clone();
-        let cluster = Arc::new(cluster);
+        let known = self.shared.named(&name).map(|ruled| ruled.rights);
         let index = {
             let mut clusters = lock(&self.shared.clusters);
             match clusters.iter().position(|(known, _)| *known == name) {
                 Some(index) => {
                     if let Some(old) = &clusters[index].1 {
-                        if cluster.spec.epoch < old.spec.epoch {
-                            let (new, old) = (cluster.spec.epoch, old.spec.epoch);
+                        if cluster.spec.epoch < old.cluster.spec.epoch {
+                            let (new, old) = (cluster.spec.epoch, old.cluster.spec.epoch);
                             return Err(ApplyError::Invalid(format!("epoch {new} of {name} is older than {old}")));
                         }
+                        cluster.keep_tls(&old.cluster);
                     }
                     index
                 }
@@ -103,18 +104,25 @@ impl Plane {
                 }
             }
         };
+        let cluster = Arc::new(cluster);
+        let rights = self.shared.rights_in(&cluster, &self.shared.table(), known.as_ref());
+        let rights = rights.map_err(ApplyError::Invalid)?;
         let mut wanted = Vec::new();
         for endpoint in &cluster.spec.endpoints {
             for address in &endpoint.addresses {
                 let parsed = Address::parse(address).map_err(ApplyError::Invalid)?;
-                wanted.push((EndpointKey { cluster: index, kind: endpoint.kind, address: address.clone() }, parsed));
+                wanted.push((
+                    EndpointKey { cluster: index, kind: endpoint.kind, address: address.as_str().into() },
+                    parsed,
+                ));
             }
         }
         let prepared = self.acceptor.prepare(index, &wanted).map_err(|(address, e)| ApplyError::Listen(address, e))?;
-        lock(&self.shared.clusters)[index].1 = Some(cluster.clone());
+        let ruled = Ruled { cluster, rights };
+        lock(&self.shared.clusters)[index].1 = Some(ruled.clone());
         let (applied, acks) = sync_channel(self.mailboxes.len());
         for mailbox in &*self.mailboxes {
-            mailbox.send(Message::Apply { index, cluster: Some(cluster.clone()), applied: applied.clone() });
+            mailbox.send(Message::Apply { index, ruled: Some(ruled.clone()), applied: applied.clone() });
         }
         drop(applied);
         let bound = self.acceptor.commit(prepared);
@@ -138,7 +146,7 @@ impl Plane {
         self.acceptor.close(index);
         let (applied, _nobody_waits) = sync_channel(self.mailboxes.len());
         for mailbox in &*self.mailboxes {
-            mailbox.send(Message::Apply { index, cluster: None, applied: applied.clone() });
+            mailbox.send(Message::Apply { index, ruled: None, applied: applied.clone() });
         }
     }
 
@@ -146,7 +154,7 @@ impl Plane {
     pub fn slot_of(&self, cluster: &str, key: &[u8]) -> Option<u16> {
         let clusters = lock(&self.shared.clusters);
         let (_, served) = clusters.iter().find(|(name, _)| name == cluster)?;
-        Some(served.as_ref()?.slot_of(key))
+        Some(served.as_ref()?.cluster.slot_of(key))
     }
 
     /// Refuse clients beyond so many of all clusters together, and open no more connections of clients' own than so many;
@@ -157,10 +165,11 @@ impl Plane {
     }
 
     pub fn learn(&self, table: &[u8]) -> Result<(), String> {
+        let _one_at_a_time = lock(&self.applying); // so that every worker has the rights by the table it has
         let table = Arc::new(CommandTable::from_json(table)?);
-        self.shared.learn(table.clone());
+        let rights = self.shared.learn(&table)?;
         for mailbox in &*self.mailboxes {
-            mailbox.send(Message::Learn(table.clone()));
+            mailbox.send(Message::Learn { table: table.clone(), rights: rights.clone() });
         }
         Ok(())
     }
@@ -205,12 +214,14 @@ impl Plane {
             .collect();
         let mut clusters = shared.metrics.collect(&names_of(&shared.table()));
         let mut epochs = serde_json::Map::new();
-        for (name, cluster) in lock(&shared.clusters).iter() {
-            if let Some(cluster) = cluster {
-                epochs.insert(name.clone(), json!(cluster.spec.epoch));
+        for (index, (name, ruled)) in lock(&shared.clusters).iter().enumerate() {
+            if let Some(ruled) = ruled {
+                epochs.insert(name.clone(), json!(ruled.cluster.spec.epoch));
+            }
+            if let Some(entry) = clusters.get_mut(name) {
+                entry["refused"] = shared.refusals.of(index);
             }
         }
-        self.acceptor.count_refused(&mut clusters);
         let accesses = shared.events.accesses();
         let accesses: Vec<_> =
             accesses.iter().map(|((cluster, kind, of), count)| json!([cluster, kind, of, count])).collect();

@@ -67,6 +67,33 @@ fn what_waits_in_the_mailbox_outlives_a_panic() {
     assert!(is_served(&connect(&address)));
 }
 
+/// The acceptor judges by the rules of then; they may be others when the worker hears of the client.
+#[test]
+fn who_was_admitted_by_former_rules_is_not_taken_on() {
+    let (plane, _) = plane(1, 0);
+    let spec = json!({
+        "name": "c", "engine": "redis", "epoch": 2, "shards": [{"primary": null, "nodes": []}],
+        "endpoints": [{"kind": "primary", "addresses": ["127.0.0.1:0"]}], "inbound": [{"from": ["127.0.0.2"]}],
+    });
+    plane.apply(Cluster::parse(spec.to_string().as_bytes()).unwrap()).unwrap();
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let mut client = connect(&listener.local_addr().unwrap().to_string());
+    let (stream, _) = listener.accept().unwrap();
+    stream.set_nonblocking(true).unwrap();
+    plane.mailboxes[0].send(Message::Accepted(crate::worker::Arrived {
+        stream: crate::net::Stream::Tcp(mio::net::TcpStream::from_std(stream)),
+        id: 99,
+        cluster: 0,
+        endpoint: crate::model::EndpointKind::Primary,
+        balanced: None,
+        tls: None,
+        seat: plane.seats.deal(0, 0).unwrap(),
+    }));
+    assert_eq!(client.read(&mut [0; 10]).unwrap(), 0, "it is closed");
+    let told = plane.take();
+    assert!(matches!(&told[..], [Event::Access(told)] if told.client_id == 99), "{told:?}");
+}
+
 /// A node that answers whatever it is sent with +OK, as often as a command begins.
 fn agreeable() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -205,8 +232,9 @@ fn an_older_epoch_is_not_gone_back_to() {
     };
     plane.apply(described(3, agreeable())).unwrap();
     let (applied, taken) = sync_channel(1);
-    let older = Some(Arc::new(described(2, 1)));
-    plane.mailboxes[0].send(Message::Apply { index: 0, cluster: older, applied });
+    let rights = plane.shared.named("c").unwrap().rights;
+    let older = Some(Ruled { cluster: Arc::new(described(2, 1)), rights });
+    plane.mailboxes[0].send(Message::Apply { index: 0, ruled: older, applied });
     taken.recv_timeout(Duration::from_secs(8)).unwrap();
     let mut client = connect(&address);
     client.write_all(b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$1\r\nv\r\n").unwrap();
@@ -290,4 +318,35 @@ fn a_node_is_reached_by_its_last_address_while_its_name_is_looked_up() {
     until("the node is connected to, and lost", || node.accept().is_ok());
     until("it is connected to again", || node.accept().is_ok());
     drop(known);
+}
+
+/// Commands have numbers, and users know them: whoever is judged is judged by the table that is in use.
+#[test]
+fn a_worker_that_hears_of_an_older_table_judges_by_it() {
+    let plane = Plane::start(1, TABLE, 0).unwrap();
+    let spec = json!({
+        "name": "c", "engine": "redis", "epoch": 1, "shards": [{"primary": null, "nodes": []}],
+        "endpoints": [{"kind": "primary", "addresses": ["127.0.0.1:0"]}],
+        "access": {"users": [{"name": "default", "enabled": true, "nopass": true, "rules": "~* +ping"}]},
+    });
+    let bound = plane.apply(Cluster::parse(spec.to_string().as_bytes()).unwrap()).unwrap();
+    let mut table: Value = serde_json::from_slice(TABLE).unwrap();
+    let is_kept = |entry: &Value| entry["name"] != "append"; // the others' numbers are less by one
+    table["commands"].as_array_mut().unwrap().retain(is_kept);
+    let older = Arc::new(CommandTable::from_json(table.to_string().as_bytes()).unwrap());
+    let mut client = connect(&bound[0].1);
+    assert!(is_served(&client));
+    let rights = vec![Some(plane.shared.named("c").unwrap().rights)]; // by the newer one
+    plane.mailboxes[0].send(Message::Learn { table: older, rights });
+    plane.clients();
+    assert!(is_served(&client), "who is there");
+    assert!(is_served(&connect(&bound[0].1)), "and who comes");
+    client.write_all(b"ECHO x\r\n").unwrap();
+    assert!(says(&client, "-NOPERM this user has no permissions to run the 'echo' command\r\n"));
+    plane.mailboxes[0].send(Message::Panic);
+    until("the worker starts anew", || plane.statistics()["workers"][0]["restarts"] == 1);
+    let mut client = connect(&bound[0].1);
+    assert!(is_served(&client));
+    client.write_all(b"GET x\r\n").unwrap();
+    assert!(says(&client, "-NOPERM this user has no permissions to run the 'get' command\r\n"));
 }

@@ -35,11 +35,7 @@ pub(super) fn go_on(turn: &mut Turn, client: &mut Client) -> bool {
     let mut said = std::mem::take(&mut errand.said);
     let progress = advance(turn, client, &mut errand, &mut said);
     if progress == Progress::Done {
-        client.is_special = client.is_listener()
-            || match errand.stage {
-                Stage::Confirming | Stage::GivingUp(_) => client.is_special,
-                _ => client.transaction.as_deref().is_some_and(|t| t.is_open),
-            };
+        client.see_whether_judged();
         client.replies.deliver(errand.sequence, &said, &mut client.output, &mut turn.pool);
         return true;
     }

@@ -12,6 +12,7 @@ pub struct Offloaded {
     cluster: String,
     endpoint: String,
     client_id: u64,
+    user: String,
     resp: u8,
     db: u32,
     local_address: String,
@@ -28,17 +29,21 @@ impl Offloaded {
         cluster: String,
         endpoint: String,
         client_id: u64,
+        user: String,
         resp: u8,
         db: u32,
         local_address: String,
         known: bool,
         args: Py<PyTuple>,
     ) -> Self {
-        Self { token, cluster, endpoint, client_id, resp, db, local_address, known, args }
+        Self { token, cluster, endpoint, client_id, user, resp, db, local_address, known, args }
     }
 
-    fn __repr__(&self) -> String {
-        format!("Offloaded(token={}, cluster={:?}, args={})", self.token, self.cluster, self.args)
+    /// Without the arguments: one may be a password.
+    fn __repr__(&self, py: Python<'_>) -> String {
+        let args = self.args.bind(py);
+        let name = args.get_item(0).map_or_else(|_| String::new(), |name| name.to_string());
+        format!("Offloaded(token={}, cluster={:?}, {name}, {} arguments)", self.token, self.cluster, args.len())
     }
 }
 
@@ -197,6 +202,7 @@ pub fn told(py: Python<'_>, event: Event) -> PyResult<Py<PyAny>> {
                 cluster: offload.cluster,
                 endpoint: offload.endpoint.to_owned(),
                 client_id: offload.client_id,
+                user: offload.user,
                 resp: offload.resp,
                 db: offload.db,
                 local_address: offload.local_address,

@@ -1,7 +1,9 @@
 //! The only room that knows Python: plain values in, typed events and plain values out.
 
+mod acl;
 mod events;
 mod placer;
+mod tls;
 
 use pyo3::exceptions::{PyKeyError, PyOSError, PyOverflowError, PyRuntimeError, PyTimeoutError, PyValueError};
 use pyo3::prelude::*;
@@ -44,8 +46,8 @@ impl DataPlane {
         py.detach(|| self.plane.remove(cluster));
     }
 
-    fn learn(&self, table: &[u8]) -> PyResult<()> {
-        self.plane.learn(table).map_err(PyValueError::new_err)
+    fn learn(&self, py: Python<'_>, table: &[u8]) -> PyResult<()> {
+        py.detach(|| self.plane.learn(table)).map_err(PyValueError::new_err)
     }
 
     fn slot(&self, cluster: &str, key: &[u8]) -> PyResult<u16> {
@@ -94,6 +96,7 @@ impl DataPlane {
             entry.set_item("local_address", client.local_address)?;
             entry.set_item("age", client.age)?;
             entry.set_item("idle", client.idle)?;
+            entry.set_item("user", client.user)?;
             entry.set_item("resp", client.resp)?;
             entry.set_item("db", client.db)?;
             entry.set_item("pending", client.pending)?;
@@ -217,6 +220,8 @@ fn glob_filter(py: Python<'_>, pattern: &[u8], words: Vec<Vec<u8>>, ignores_case
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("VERSION", env!("CARGO_PKG_VERSION"))?;
     module.add_function(wrap_pyfunction!(glob_filter, module)?)?;
+    module.add_function(wrap_pyfunction!(tls::certificates_read, module)?)?;
+    module.add_function(wrap_pyfunction!(tls::certificate_check, module)?)?;
     module.add_class::<events::Offloaded>()?;
     module.add_class::<events::Abandoned>()?;
     module.add_class::<events::NodeLost>()?;
@@ -225,5 +230,6 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<events::ClientDid>()?;
     module.add_class::<events::OutOfFiles>()?;
     module.add_class::<placer::Placer>()?;
+    module.add_class::<acl::Acl>()?;
     module.add_class::<DataPlane>()
 }

@@ -1,7 +1,6 @@
 //! The next epoch of a cluster: which connections stay, which end, and who asks again who its node is.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use super::lost::{give_up, lost};
 use super::{parking, waiting};
@@ -9,16 +8,17 @@ use crate::clients::Clients;
 use crate::links::{Link, State, NO_NODE};
 use crate::model::{Cluster, EngineKind};
 use crate::pubsub;
+use crate::shared::Ruled;
 use crate::turn::{Reign, Served, ServedNode, Turn, Writes};
 use crate::waiting as keys;
 
 /// Serve this epoch of a cluster from now on. Connections to nodes that stay are kept.
-pub fn apply(turn: &mut Turn, clients: &mut Clients, index: usize, cluster: Option<Arc<Cluster>>) {
+pub fn apply(turn: &mut Turn, clients: &mut Clients, index: usize, ruled: Option<Ruled>) {
     if turn.clusters.len() <= index {
         turn.clusters.resize_with(index + 1, || None);
     }
     let before = turn.served(index).map(|served| served.cluster.clone());
-    take_over(turn, index, cluster);
+    take_over(turn, index, ruled);
     pubsub::refresh(turn, index);
     keys::refresh(turn, index);
     if before.zip(turn.cluster(index)).is_some_and(|(before, now)| !before.has_slots_of(now)) {
@@ -37,9 +37,9 @@ pub fn apply(turn: &mut Turn, clients: &mut Clients, index: usize, cluster: Opti
     sweep_retired(turn, clients);
 }
 
-fn take_over(turn: &mut Turn, index: usize, cluster: Option<Arc<Cluster>>) {
+fn take_over(turn: &mut Turn, index: usize, ruled: Option<Ruled>) {
     let mut old = turn.clusters[index].take();
-    let Some(cluster) = cluster else {
+    let Some(ruled) = ruled else {
         let links = old.iter().flat_map(|o| &o.nodes).flat_map(|node| node.links.iter().map(|known| known.link));
         for link in links.chain(old.iter().flat_map(|o| o.lots.values().copied())) {
             turn.links[link].is_retired = true;
@@ -47,6 +47,7 @@ fn take_over(turn: &mut Turn, index: usize, cluster: Option<Arc<Cluster>>) {
         turn.shared.recents.of(index, false);
         return retire_leased(turn, index, old.as_ref(), &HashMap::new());
     };
+    let cluster = ruled.cluster.clone();
     fence_deposed(turn, index, old.as_ref(), &cluster);
     let renamed = old.as_ref().map_or_else(Vec::new, |old| renamed(&old.cluster, &cluster));
     let name = &cluster.spec.name;
@@ -83,7 +84,7 @@ fn take_over(turn: &mut Turn, index: usize, cluster: Option<Arc<Cluster>>) {
     let mut past = reigns.into_iter();
     let reigns = (0..cluster.shards.len() as u16).map(|shard| Reign::next(past.next(), &cluster, shard, turn.now));
     let reigns = reigns.collect();
-    turn.clusters[index] = Some(Served::new(cluster, metrics, nodes, lots, reigns, writes));
+    turn.clusters[index] = Some(Served::new(ruled, metrics, nodes, lots, reigns, writes));
     recognise(turn, index, &renamed);
 }
 

@@ -7,21 +7,27 @@
 //!                    └─ offload ─> trio
 //! ```
 
+mod access;
 mod block;
 mod databases;
+mod follow;
 mod hold;
 mod keyed;
 mod liberties;
 mod local;
+pub mod login;
 pub mod memcached;
 mod offload;
 mod pubsub;
+mod rejudge;
 mod split;
 mod tap;
 pub mod transaction;
 
+pub use follow::{follow, listen, Heard};
 pub use offload::heal;
 
+use access::denied;
 use databases::Named;
 use hold::{hold, unplaced};
 use keyed::{send, shard_of, slot_of_keys};
@@ -33,6 +39,7 @@ use crate::dialect::resp::request::RequestError;
 use crate::dialect::resp::{write, Request};
 use crate::dialect::texts;
 use crate::metrics::CloseReason;
+use crate::shared::{Access, AccessEvent, Refusal};
 use crate::turn::{Pressure, Turn};
 
 /// What happens to the client's input after a request.
@@ -55,7 +62,7 @@ pub enum Next {
 pub fn serve(turn: &mut Turn, client: &mut Client, table: &CommandTable, request: &Request, may_learn: bool) -> Next {
     let (found, real) = admit::find(table, request);
     if let Some(command) = found.filter(|c| c.is_plain && c.accepts(request.len())) {
-        if !client.is_special && turn.is_quiet {
+        if !client.is_judged && turn.is_quiet {
             return keyed::to_shard(turn, client, &Admitted { command, request });
         }
     }
@@ -75,6 +82,9 @@ fn serve_found(
     request: &Request,
     may_learn: bool,
 ) -> Next {
+    if client.is_judged && !follow(turn, client) {
+        return Next::Close;
+    }
     match admit::judge(turn, client, table, found, request) {
         Verdict::Serve(admitted) if turn.tapping.hears(client.cluster) => tap::serve(turn, client, table, &admitted),
         Verdict::Serve(admitted) => dispatch(turn, client, &admitted),
@@ -88,9 +98,16 @@ fn serve_found(
             transaction::refused(turn, client, command);
             answer_error(turn, client, command, &text)
         }
+        Verdict::Deny(command, denial) => {
+            client.waiting = None;
+            let text = denied(turn, client, command, request, denial);
+            transaction::refused(turn, client, command);
+            answer_error(turn, client, command, &text)
+        }
         Verdict::Unknown => {
             client.waiting = None;
-            unknown(turn, client, request, may_learn)
+            let is_known = client.login.user.is_some(); // for who has not said who it is, nobody is asked
+            unknown(turn, client, request, may_learn && is_known)
         }
     }
 }
@@ -187,9 +204,25 @@ fn answer(turn: &mut Turn, client: &mut Client, command: &Command, reply: &[u8])
     Next::Go
 }
 
+/// A client speaks TLS where it is not spoken.
+#[cold]
+pub fn refuse_tls(turn: &Turn, client: &Client) {
+    let event = AccessEvent {
+        kind: Access::HandshakeFailed,
+        client_id: client.id,
+        address: client.address(),
+        why: "TLS where it is not spoken".into(),
+        ..AccessEvent::default()
+    };
+    turn.shared.refuse((client.cluster, client.endpoint), Refusal::Handshake, event);
+}
+
 pub fn protocol_error(turn: &mut Turn, client: &mut Client, error: RequestError) {
     if let Some(served) = turn.served(client.cluster) {
         served.metrics.protocol_errors.increment();
+    }
+    if error == RequestError::Tls {
+        refuse_tls(turn, client);
     }
     let mut reply = Vec::new();
     error.write(&mut reply);

@@ -11,12 +11,23 @@ use crate::shared::Offload;
 use crate::turn::{Effect, Offloaded, Ticket, Turn};
 
 pub fn submit(turn: &mut Turn, client: &mut Client, command: Option<&Command>, request: &Request) -> Next {
-    if !client.replies.is_empty() {
-        return Next::Hold;
-    }
-    if databases::is_gone(turn, client) {
+    if client.replies.is_empty() && databases::is_gone(turn, client) {
         client.answer(&mut turn.pool, texts::NOT_A_DATABASE);
         return Next::Go;
+    }
+    hand_over(turn, client, command, request, Effect::of(command, request))
+}
+
+/// `effect`: what the answer means here.
+pub fn hand_over(
+    turn: &mut Turn,
+    client: &mut Client,
+    command: Option<&Command>,
+    request: &Request,
+    effect: Effect,
+) -> Next {
+    if !client.replies.is_empty() {
+        return Next::Hold;
     }
     let Some(served) = &turn.clusters[client.cluster] else { return Next::Close };
     served.metrics.offloads.increment();
@@ -35,7 +46,7 @@ pub fn submit(turn: &mut Turn, client: &mut Client, command: Option<&Command>, r
         command: command.map_or(u16::MAX, |c| c.id),
         since: turn.micros,
         waits: command.is_some_and(|c| c.act == Act::Wait) && request.argument(1) != b"0",
-        effect: Effect::of(command, request),
+        effect,
     };
     turn.offloaded.insert(token, offloaded);
     client.flow = Flow::Offloaded(token);
@@ -77,6 +88,7 @@ fn describe(turn: &Turn, cluster: &str, client: &Client, is_known: bool, request
         cluster: cluster.to_owned(),
         endpoint: client.endpoint.name(),
         client_id: client.id,
+        user: client.login.name().to_owned(),
         resp: client.resp,
         db: client.db,
         local_address: client.stream.local(),

@@ -17,7 +17,7 @@ pub fn begin(turn: &mut Turn, client: &mut Client) -> bool {
     let limit = turn.cluster(client.cluster).map_or(0, |cluster| cluster.spec.limits.client_output);
     let tapping = turn.shared.taps.add(client.cluster, turn.number, client.ticket(), limit);
     client.tap = Some(Box::new(tapping));
-    client.is_special = true;
+    client.see_whether_judged();
     true
 }
 
@@ -64,11 +64,10 @@ fn write_queued(lines: &mut Vec<u8>, now: Duration, place: (u32, &str), table: &
 
 /// As MONITOR writes it.
 fn address(client: &Client) -> String {
-    let local = client.stream.local();
-    if local.starts_with("unix:") {
-        local
+    if client.is_unix() {
+        client.stream.local()
     } else {
-        client.stream.peer()
+        client.address()
     }
 }
 

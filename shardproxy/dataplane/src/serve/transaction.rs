@@ -11,12 +11,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::databases::Named;
+use super::rejudge::judge_again;
 use super::{
-    answer, answer_error, block, databases, liberties, refusal, refuse, shard_of, slot_of_keys, unplaced, Next,
+    answer, answer_error, block, databases, liberties, login, refusal, refuse, shard_of, slot_of_keys, unplaced, Next,
 };
-use crate::admit::Admitted;
+use crate::access::Denied;
+use crate::admit::{self, Admitted, Denial};
 use crate::clients::{Client, Flow, Waiting};
-use crate::command::{Act, Code, Command, Flags, Route};
+use crate::command::{Act, Code, Command, Flags, Keys, Route};
 use crate::dialect::resp::{write, Request};
 use crate::dialect::texts;
 use crate::exchange::{Asked, Entry, LARGE};
@@ -57,6 +59,12 @@ pub fn queue(turn: &mut Turn, client: &mut Client, &Admitted { command, request 
         break_off(client);
         return answer_error(turn, client, command, &text);
     }
+    if command.act == Act::Auth {
+        if let Some(text) = login::why_not_queued(turn, client, request) {
+            break_off(client);
+            return answer_error(turn, client, command, &text);
+        }
+    }
     let other = match databases::named(turn, client, command, request) {
         Named::Fine if command.act == Act::Scan => scan_for_engine(request),
         Named::Fine => None,
@@ -81,6 +89,8 @@ pub fn queue(turn: &mut Turn, client: &mut Client, &Admitted { command, request 
         liberties::take_whole(turn, client, command);
     }
     let nodes_take = turn.cluster(client.cluster).map_or(usize::MAX, |cluster| cluster.max_query);
+    let looks_up = command.keys == Keys::Sort
+        && matches!(admit::why_denied(client, command, request), Some(Denial::Rules(Denied::Lookup(_))));
     if let Some(transaction) = &mut client.transaction {
         if transaction.held_with(request.bytes.len()) > nodes_take {
             transaction.is_broken = true;
@@ -98,6 +108,7 @@ pub fn queue(turn: &mut Turn, client: &mut Client, &Admitted { command, request 
             transaction.queue(other.as_deref().unwrap_or(request.bytes));
         }
         transaction.is_corrected |= command.act.is_corrected();
+        transaction.is_judged_again |= command.act == Act::Auth || looks_up;
         transaction.selects |= command.act == Act::Select;
         transaction.commands += 1;
         transaction.is_slow |= is_slow;
@@ -178,8 +189,9 @@ fn multi(turn: &mut Turn, client: &mut Client, command: &Command) -> Next {
     }
     transaction.is_open = true;
     transaction.command = command.id;
+    transaction.rights = client.login.rights;
     client.executing = None;
-    client.is_special = true;
+    client.see_whether_judged();
     answer(turn, client, command, texts::OK)
 }
 
@@ -230,6 +242,7 @@ fn exec(turn: &mut Turn, client: &mut Client, command: &Command) -> Next {
             return next;
         }
     };
+    judge_again(turn, client);
     let Some(mut transaction) = client.transaction.take() else { return Next::Go };
     if transaction.calls_script {
         scripts::precede_all(turn, link, &transaction.queued);
@@ -254,7 +267,7 @@ fn exec(turn: &mut Turn, client: &mut Client, command: &Command) -> Next {
         exchange.push(entry, &transaction.queued);
     }
     turn.links.mark(link);
-    client.is_special = client.is_listener();
+    client.see_whether_judged();
     if transaction.is_watching || client.executing.is_some() {
         client.flow = Flow::Barrier;
         return Next::Wait;
@@ -348,8 +361,9 @@ fn unwatch(turn: &mut Turn, client: &mut Client, command: &Command) -> Next {
 
 /// Forget the transaction and what it watched; its connection goes back to the pool.
 pub fn end(turn: &mut Turn, client: &mut Client) {
-    client.is_special = client.is_listener();
-    let Some(mut transaction) = client.transaction.take() else { return };
+    let transaction = client.transaction.take();
+    client.see_whether_judged();
+    let Some(mut transaction) = transaction else { return };
     turn.pool.take_back(&mut transaction.queued);
     if !transaction.is_watching {
         return;

@@ -1,6 +1,7 @@
 //! What the workers tell the control plane: one queue, and an eventfd that says it is not empty.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::Mutex;
 
@@ -27,17 +28,25 @@ pub enum Event {
 }
 
 /// A command that Python answers.
-#[derive(Debug)]
 pub struct Offload {
     pub token: u64,
     pub cluster: String,
     pub endpoint: &'static str,
     pub client_id: u64,
+    /// Who asks.
+    pub user: String,
     pub resp: u8,
     pub db: u32,
     pub local_address: String,
     pub is_known: bool,
     pub arguments: Vec<Vec<u8>>,
+}
+
+/// Without the arguments: one may be a password.
+impl fmt::Debug for Offload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Offload").field("token", &self.token).field("cluster", &self.cluster).finish_non_exhaustive()
+    }
 }
 
 /// What a worker found of a node. It says where to look, not what to think.
@@ -105,13 +114,6 @@ pub struct AccessEvent {
 
 impl AccessEvent {
     pub const MAX_OBJECT: usize = 256;
-
-    /// Of what something was denied; nothing where nothing was.
-    fn denied_what(&self) -> &'static str {
-        let known = ["command", "key", "channel", "auth"];
-        let what = known.into_iter().find(|known| self.kind == Access::Denied && *known == self.why);
-        what.unwrap_or_default()
-    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -123,7 +125,7 @@ pub enum Access {
     Denied,
     /// It was logged in for as long as that lasts.
     SessionEnded,
-    /// Nobody may connect from there.
+    /// Nobody may connect from there, or nobody more.
     ConnectionRefused,
     HandshakeFailed,
     /// What a load balancer says of its client.
@@ -133,6 +135,12 @@ pub enum Access {
 }
 
 impl Access {
+    /// Of what something was denied; nothing where nothing was.
+    fn denied(self, why: &str) -> &'static str {
+        let known = ["command", "key", "channel", "auth"];
+        known.into_iter().find(|known| self == Self::Denied && *known == why).unwrap_or_default()
+    }
+
     pub const fn name(self) -> &'static str {
         match self {
             Self::Login => "login",
@@ -237,11 +245,20 @@ impl Events {
 
     /// Tell who came in or was kept out, unless too many such wait; those are counted.
     pub fn tell_access(&self, event: AccessEvent) {
-        let of = (event.cluster.clone(), event.kind.name(), event.denied_what());
-        *lock(&self.accesses).entry(of).or_default() += 1;
+        self.count_access(event.cluster.clone(), event.kind, &event.why, 1);
         if !self.push(Event::Access(Box::new(event)), NOTICES, |waiting| &mut waiting.accesses) {
             self.untold.fetch_add(1, Relaxed);
         }
+    }
+
+    /// So many more there were of that kind that nobody is told of.
+    pub fn leave_untold(&self, cluster: String, kind: Access, why: &str, count: u64) {
+        self.count_access(cluster, kind, why, count);
+        self.untold.fetch_add(count, Relaxed);
+    }
+
+    fn count_access(&self, cluster: String, kind: Access, why: &str, count: u64) {
+        *lock(&self.accesses).entry((cluster, kind.name(), kind.denied(why))).or_default() += count;
     }
 
     pub fn accesses(&self) -> Accesses {
@@ -295,6 +312,7 @@ mod tests {
             cluster: String::new(),
             endpoint: "primary",
             client_id: 1,
+            user: String::new(),
             resp: 2,
             db: 0,
             local_address: String::new(),

@@ -5,6 +5,8 @@ mod events;
 mod letters;
 mod pause;
 mod recent;
+mod refusals;
+mod rights;
 mod scripts;
 mod slow;
 
@@ -13,6 +15,8 @@ pub use events::{worker_of, Access, AccessEvent, ClientDid, Event, Events, Loss,
 pub use letters::{Answer, Claim, Entrant, Letter, Told};
 pub use pause::{Paused, Pauses};
 pub use recent::{mark_of, Recent, Window};
+pub use refusals::{Refusal, Refusals};
+pub use rights::{Rights, Ruled};
 pub use scripts::{Scripts, REMEMBERED};
 pub use slow::SlowCommands;
 
@@ -21,7 +25,7 @@ use recent::Recents;
 
 use std::collections::VecDeque;
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -30,7 +34,7 @@ use mio::Waker;
 use crate::clients::Taps;
 use crate::command::CommandTable;
 use crate::metrics::{Registry, WorkerMetrics};
-use crate::model::Cluster;
+use crate::model::{Cluster, EndpointKind};
 use crate::net::{Budget, Resolver};
 use crate::sync::lock;
 
@@ -50,6 +54,7 @@ pub struct Shared {
     pub workers: Vec<WorkerMetrics>,
     pub metrics: Registry,
     pub events: Events,
+    pub refusals: Refusals,
     pub resolver: Resolver,
     pub census: Census,
     pub recents: Recents,
@@ -63,7 +68,8 @@ pub struct Shared {
     pub lacking: AtomicU64,
     /// Other nodes are down than the control plane was told.
     is_down_news: AtomicBool,
-    pub clusters: Mutex<Vec<(String, Option<Arc<Cluster>>)>>,
+    pub clusters: Mutex<Vec<(String, Option<Ruled>)>>,
+    next_rights: AtomicU32,
     table: Mutex<Arc<CommandTable>>,
     /// The cap on all buffers; 0 = none.
     buffers: usize,
@@ -83,6 +89,7 @@ impl Shared {
             workers: (0..workers).map(|_| WorkerMetrics::default()).collect(),
             metrics: Registry::default(),
             events: Events::new()?,
+            refusals: Refusals::default(),
             resolver,
             census: Census::default(),
             recents: Recents::default(),
@@ -94,6 +101,7 @@ impl Shared {
             lacking: AtomicU64::new(0),
             is_down_news: AtomicBool::new(false),
             clusters: Mutex::default(),
+            next_rights: AtomicU32::new(1),
             table: Mutex::new(table),
             buffers,
             started: Instant::now(),
@@ -108,6 +116,17 @@ impl Shared {
     pub fn lack(&self, what: String) {
         self.lacking.fetch_add(1, Relaxed);
         self.events.lack(what);
+    }
+
+    /// A connection to an endpoint is refused: count it, and tell of it unless many were a moment ago.
+    pub fn refuse(&self, (cluster, endpoint): (usize, EndpointKind), why: Refusal, event: AccessEvent) {
+        let name = self.cluster(cluster).map_or_else(String::new, |served| served.spec.name.clone());
+        let event = AccessEvent { cluster: name, endpoint: endpoint.name(), ..event };
+        if self.refusals.count(cluster, why, self.millis(Instant::now())) {
+            self.events.tell_access(event);
+        } else {
+            self.events.leave_untold(event.cluster, event.kind, &event.why, 1);
+        }
     }
 
     /// Letters for the worker wake it from now on.
@@ -134,12 +153,42 @@ impl Shared {
         lock(&self.table).clone()
     }
 
-    pub fn clusters(&self) -> Vec<Option<Arc<Cluster>>> {
-        lock(&self.clusters).iter().map(|(_, cluster)| cluster.clone()).collect()
+    pub fn clusters(&self) -> Vec<Option<Ruled>> {
+        lock(&self.clusters).iter().map(|(_, ruled)| ruled.clone()).collect()
+    }
+
+    /// The cluster of that name, if it is served.
+    pub fn named(&self, name: &str) -> Option<Ruled> {
+        lock(&self.clusters).iter().find(|(known, _)| known == name)?.1.clone()
     }
 
     pub fn cluster(&self, index: usize) -> Option<Arc<Cluster>> {
-        lock(&self.clusters).get(index).and_then(|(_, cluster)| cluster.clone())
+        lock(&self.clusters).get(index).and_then(|(_, ruled)| Some(ruled.as_ref()?.cluster.clone()))
+    }
+
+    /// Who may do what in the cluster by this table: as `known`, where that is still so.
+    pub fn rights_in(
+        &self,
+        cluster: &Cluster,
+        table: &Arc<CommandTable>,
+        known: Option<&Arc<Rights>>,
+    ) -> Result<Arc<Rights>, String> {
+        let spec = cluster.spec.access.as_ref();
+        if let Some(known) = known.filter(|known| known.are_of(spec, table)) {
+            return Ok(known.clone());
+        }
+        let number = self.next_rights.fetch_add(1, Relaxed);
+        Ok(Arc::new(Rights::compile(number, spec, table)?))
+    }
+
+    /// The same for a worker that started anew: what it was told may be older than what it knows. Who was admitted before and
+    /// cannot be told now is nobody.
+    pub fn rights_by(&self, cluster: &Cluster, table: &Arc<CommandTable>, known: &Arc<Rights>) -> Arc<Rights> {
+        if known.are_by(table) {
+            return known.clone();
+        }
+        let nobody = || Arc::new(Rights::nobodys(self.next_rights.fetch_add(1, Relaxed), cluster, table));
+        self.rights_in(cluster, table, None).unwrap_or_else(|_| nobody())
     }
 
     pub fn millis(&self, now: Instant) -> u64 {
@@ -163,8 +212,17 @@ impl Shared {
         self.workers.iter().map(|w| w.parked.get() as usize).sum()
     }
 
-    pub fn learn(&self, table: Arc<CommandTable>) {
-        *lock(&self.table) = table;
+    /// Commands are as in this table from now on; the rights in each cluster by it.
+    pub fn learn(&self, table: &Arc<CommandTable>) -> Result<Vec<Option<Arc<Rights>>>, String> {
+        let mut clusters = self.clusters();
+        for ruled in clusters.iter_mut().flatten() {
+            ruled.rights = self.rights_in(&ruled.cluster, table, Some(&ruled.rights))?;
+        }
+        for ((_, known), ruled) in lock(&self.clusters).iter_mut().zip(&clusters) {
+            known.clone_from(ruled);
+        }
+        *lock(&self.table) = table.clone();
+        Ok(clusters.into_iter().map(|ruled| Some(ruled?.rights)).collect())
     }
 
     /// What the control plane was not told yet.

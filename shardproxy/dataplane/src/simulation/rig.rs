@@ -19,8 +19,8 @@ use crate::command::CommandTable;
 use crate::metrics::CloseReason;
 use crate::model::{Cluster, EndpointKind};
 use crate::net::{Resolver, Stream};
-use crate::shared::{Event, Paused, Shared};
-use crate::worker::{Chore, Mailbox, Message, Sums, Worker};
+use crate::shared::{Event, Paused, Ruled, Shared};
+use crate::worker::{Arrived, Chore, Mailbox, Message, Sums, Worker};
 
 const TABLE: &[u8] = include_bytes!("../../../commands/table.json");
 
@@ -63,8 +63,12 @@ impl Rig {
 
     /// Serve the cluster so from now on, or no more.
     pub fn apply(&self, spec: Option<&str>) {
-        let parsed = spec.map(|spec| Arc::new(Cluster::parse(spec.as_bytes()).expect("the spec is valid")));
-        self.send(Message::Apply { index: 0, cluster: parsed, applied: sync_channel(1).0 });
+        let ruled = spec.map(|spec| {
+            let cluster = Arc::new(Cluster::parse(spec.as_bytes()).expect("the spec is valid"));
+            let rights = self.shared.rights_in(&cluster, &self.shared.table(), None).expect("the users are valid");
+            Ruled { cluster, rights }
+        });
+        self.send(Message::Apply { index: 0, ruled, applied: sync_channel(1).0 });
     }
 
     /// A new client, and its end of the connection.
@@ -76,7 +80,8 @@ impl Rig {
         let seat = self.seats.deal(0, 0).expect("there is no limit");
         let stream = Stream::Unix(theirs);
         let endpoint = if is_reader { EndpointKind::Reader } else { EndpointKind::Configuration };
-        self.send(Message::Accepted { stream, id, cluster: 0, endpoint, seat });
+        let arrived = Arrived { stream, id, cluster: 0, endpoint, balanced: None, tls: None, seat };
+        self.send(Message::Accepted(arrived));
         ours
     }
 

@@ -1,5 +1,6 @@
 //! What a turn of a worker works on, beside its clients: clusters, connections to nodes, the clock, the accounts.
 
+mod access;
 mod accounts;
 mod held;
 mod left;
@@ -18,7 +19,7 @@ mod waits;
 pub use accounts::{Accounts, Pressure};
 pub use held::{Held, Waiter};
 pub use members::Tagged;
-pub use offloaded::{Answering, Effect, Offloaded, Ticket};
+pub use offloaded::{Answering, Effect, Greeting, Offloaded, Ticket};
 pub use pubsub::{Gone, Job, PubSub, STEPS};
 pub use reign::Reign;
 pub use scripts::RunScripts;
@@ -75,6 +76,7 @@ pub struct Turn {
     pub is_quiet: bool,
     /// A request was answered by an error of the proxy's own since this was last cleared.
     pub is_refused: bool,
+    accesses: access::Accesses,
     random: u32,
     /// Counts reads that any replica may answer, so that each has its turn.
     pub rotation: usize,
@@ -165,6 +167,7 @@ impl Turn {
             tapping: Tapping::default(),
             is_quiet: true,
             is_refused: false,
+            accesses: access::Accesses::default(),
             random: 0x9e37_79b9 ^ number as u32,
             rotation: number,
         }
@@ -213,6 +216,14 @@ impl Turn {
     #[inline]
     pub fn cluster(&self, cluster: usize) -> Option<&Cluster> {
         self.served(cluster).map(|served| &*served.cluster)
+    }
+
+    /// Whether the cluster's engines are of this version or a newer one.
+    #[cold]
+    pub fn is_engine_since(&self, cluster: usize, (major, minor): (u32, u32)) -> bool {
+        let version = self.cluster(cluster).map_or("", |cluster| cluster.spec.version.as_str());
+        let mut parts = version.split('.').map(|part| part.parse().unwrap_or(0));
+        (parts.next().unwrap_or(0), parts.next().unwrap_or(0)) >= (major, minor)
     }
 
     /// What is known of a shard's primary.

@@ -55,7 +55,14 @@ pub struct Offloaded {
 
 impl Offloaded {
     fn held(&self) -> usize {
-        let effect = if let Effect::KeepScript(body) = &self.effect { body.len() } else { 0 };
+        let effect = match &self.effect {
+            Effect::KeepScript(body) => body.len(),
+            Effect::LogIn(login) => {
+                let greeting = login.1.as_ref().and_then(|greeting| Some(greeting.name.as_ref()?.len()));
+                login.0.len() + greeting.unwrap_or_default()
+            }
+            Effect::None | Effect::ForgetScripts => 0,
+        };
         size_of::<(u64, Self)>() + self.ticket.bytes + self.raw.capacity() + effect
     }
 }
@@ -95,6 +102,15 @@ pub enum Effect {
     /// All nodes have this script now.
     KeepScript(Box<[u8]>),
     ForgetScripts,
+    /// Its client is the user of that name; and what it asked for in the same breath, HELLO's.
+    LogIn(Box<(Box<[u8]>, Option<Greeting>)>),
+}
+
+/// What HELLO asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Greeting {
+    pub resp: u8,
+    pub name: Option<Vec<u8>>,
 }
 
 impl Effect {
@@ -109,7 +125,7 @@ impl Effect {
     /// The command was answered so.
     pub fn take(self, scripts: &Scripts, cluster: usize, reply: &[u8]) {
         match self {
-            Self::None => {}
+            Self::None | Self::LogIn(_) => {}
             Self::KeepScript(body) => {
                 let digest = reply.strip_prefix(b"$40\r\n").and_then(|rest| digest_of(rest.strip_suffix(b"\r\n")?));
                 if let Some(digest) = digest {

@@ -11,13 +11,14 @@ use crate::exchange::{Mark, NO_MARK};
 use crate::links::{Links, State, Way};
 use crate::metrics::{ClusterMetrics, NodeMetrics};
 use crate::model::{Cluster, EndpointKind, Reads, Speech};
-use crate::shared::{Recent, Shared, Window};
+use crate::shared::{Recent, Rights, Ruled, Shared, Window};
 
 pub const NO_LINK: u32 = u32::MAX;
 
 /// A cluster as this worker serves it.
 pub struct Served {
     pub cluster: Arc<Cluster>,
+    pub rights: Arc<Rights>,
     pub metrics: Arc<ClusterMetrics>,
     pub nodes: Vec<ServedNode>,
     /// The connection to each shard's primary for db 0 and usual values, by RESP version: the lookup of almost every
@@ -79,19 +80,21 @@ pub struct Known {
 
 impl Served {
     pub fn new(
-        cluster: Arc<Cluster>,
+        ruled: Ruled,
         metrics: Arc<ClusterMetrics>,
         nodes: Vec<ServedNode>,
         lots: HashMap<(u16, Speech), usize>,
         reigns: Vec<Reign>,
         writes: Option<Writes>,
     ) -> Self {
+        let Ruled { cluster, rights } = ruled;
         let shards = cluster.shards.len();
         let reads = cluster.spec.reads;
         let shard_queue = cluster.spec.limits.shard_queue;
         let databases = cluster.databases;
         Self {
             cluster,
+            rights,
             metrics,
             nodes,
             primaries: vec![[NO_LINK; 2]; shards],

@@ -5,13 +5,17 @@ use std::sync::Arc;
 
 use super::Worker;
 use crate::clients::{ClientInfo, Flow};
+use crate::dialect::texts;
 use crate::metrics::CloseReason;
 use crate::place::is_in_wait;
+use crate::serve::{self, Heard};
+use crate::shared::Access;
 
 /// What a turn may do of all this together, in steps of about a microsecond.
 const STEPS: usize = 1024;
-/// To look for a client, to describe one, which asks the system for its addresses, and to close one.
+/// To look for a client, to ask the system where it is, or for all its addresses to describe it, and to close one.
 const LOOK: usize = 1;
+const ADMIT: usize = 2;
 const DESCRIBE: usize = 4;
 const CLOSE: usize = 16;
 
@@ -30,11 +34,23 @@ pub enum Chore {
         found: Vec<ClientInfo>,
         described: SyncSender<Vec<ClientInfo>>,
     },
+    /// Give the clients of a cluster the rights of now; `heard`: how far the subscriptions of the one in this place were
+    /// looked at.
+    Follow {
+        cluster: usize,
+        place: usize,
+        heard: Heard,
+    },
     Kill {
         ids: Arc<[u64]>,
         next: usize,
         count: usize,
         killed: SyncSender<usize>,
+    },
+    /// Close those of the cluster that may not be connected any more.
+    Review {
+        cluster: usize,
+        place: usize,
     },
 }
 
@@ -45,6 +61,14 @@ impl Chore {
 
     pub const fn describe(ids: Arc<[u64]>, described: SyncSender<Vec<ClientInfo>>) -> Self {
         Self::Describe { ids, next: 0, found: Vec::new(), described }
+    }
+
+    pub const fn review(cluster: usize) -> Self {
+        Self::Review { cluster, place: 0 }
+    }
+
+    pub fn follow(cluster: usize) -> Self {
+        Self::Follow { cluster, place: 0, heard: Heard::default() }
     }
 
     pub const fn kill(ids: Arc<[u64]>, killed: SyncSender<usize>) -> Self {
@@ -86,6 +110,22 @@ impl Worker {
                     *next += 1;
                     used += self.clients.place_of(id).map_or(LOOK, |place| self.describe_client(place, found));
                 }
+                Chore::Review { cluster, place } => {
+                    if *place >= self.clients.places() {
+                        return (used, true);
+                    }
+                    used += if self.review(*cluster, *place) { CLOSE } else { ADMIT };
+                    *place += 1;
+                }
+                Chore::Follow { cluster, place, heard } => {
+                    if *place >= self.clients.places() {
+                        return (used, true);
+                    }
+                    let (steps, rest) = self.follow_client(*cluster, *place, *heard, steps - used);
+                    used += steps;
+                    *heard = rest.unwrap_or_default();
+                    *place += usize::from(rest.is_none());
+                }
                 Chore::Kill { ids, next, count, .. } => {
                     let Some(&id) = ids.get(*next) else { return (used, true) };
                     *next += 1;
@@ -93,7 +133,7 @@ impl Worker {
                     if let Some(place) = self.clients.place_of(id) {
                         used += CLOSE;
                         *count += 1;
-                        self.kill(place);
+                        self.kill(place, CloseReason::Killed);
                     }
                 }
             }
@@ -110,10 +150,38 @@ impl Worker {
         DESCRIBE
     }
 
-    /// A client that waits for the answer of the very command that kills it gets that answer first.
-    fn kill(&mut self, index: usize) {
+    /// The client in that place, if one of the cluster is there, has the rights of now, or is closed. The steps it took, and
+    /// where to go on among its subscriptions.
+    fn follow_client(&mut self, cluster: usize, place: usize, heard: Heard, most: usize) -> (usize, Option<Heard>) {
+        let Self { clients, turn, .. } = self;
+        let client = clients.get_mut(place).filter(|client| client.cluster == cluster && client.closing.is_none());
+        let Some(client) = client else { return (LOOK, None) };
+        let (looked, rest) =
+            if serve::follow(turn, client) { serve::listen(turn, client, heard, most) } else { (0, None) };
+        if client.closing.is_some() {
+            self.kill(place, CloseReason::Rules);
+            return (LOOK + looked + CLOSE, None);
+        }
+        (LOOK + looked, rest)
+    }
+
+    /// Its user was logged in for as long as that lasts: it is told so, behind what it is owed, and closed.
+    pub(super) fn end_session(&mut self, index: usize) {
+        let Self { clients, turn, .. } = self;
+        let client = &mut clients[index];
+        turn.tell_access(client, Access::SessionEnded, "", b"");
+        if client.is_blocked() || matches!(client.flow, Flow::Offloaded(_)) {
+            return self.kill(index, CloseReason::SessionOver);
+        }
+        client.replies.answer(&mut client.output, &mut turn.pool, texts::SESSION_OVER);
+        client.closing = Some(CloseReason::SessionOver);
+        clients.mark(index);
+    }
+
+    /// A client that waits for the answer of the very command that closes it gets that answer first.
+    fn kill(&mut self, index: usize, reason: CloseReason) {
         let client = &mut self.clients[index];
-        client.closing = Some(CloseReason::Killed);
+        client.closing = Some(reason);
         if !matches!(client.flow, Flow::Offloaded(_)) || is_in_wait(&self.turn, client) {
             self.close(index);
         }
@@ -129,5 +197,6 @@ fn answer(chore: Chore) {
         Chore::Kill { count, killed, .. } => {
             let _ = killed.try_send(count);
         }
+        Chore::Follow { .. } | Chore::Review { .. } => {}
     }
 }

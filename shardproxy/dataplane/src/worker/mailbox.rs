@@ -8,28 +8,25 @@ use std::sync::{Arc, Mutex};
 
 use mio::Waker;
 
-use super::Chore;
-use crate::clients::Seat;
+use super::{Arrived, Chore};
 use crate::command::CommandTable;
-use crate::model::{Cluster, EndpointKind};
-use crate::net::Stream;
+use crate::shared::{Rights, Ruled};
 use crate::sync::lock;
 
 pub enum Message {
-    Accepted {
-        stream: Stream,
-        id: u64,
-        cluster: usize,
-        endpoint: EndpointKind,
-        seat: Seat,
-    },
+    /// Somebody connected.
+    Accepted(Arrived),
     /// The next epoch of a cluster; none when it is no longer served.
     Apply {
         index: usize,
-        cluster: Option<Arc<Cluster>>,
+        ruled: Option<Ruled>,
         applied: SyncSender<()>,
     },
-    Learn(Arc<CommandTable>),
+    /// Another command table, and by it the rights in each cluster.
+    Learn {
+        table: Arc<CommandTable>,
+        rights: Vec<Option<Arc<Rights>>>,
+    },
     Resolved {
         link: usize,
         attempt: u64,

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 
-use super::{Message, Worker};
+use super::{Chore, Message, Worker};
 use crate::clients::{Client, Flow};
 use crate::command::Command;
 use crate::dialect::resp::request::{Parsed, RequestLimits, RequestParser};
@@ -14,6 +14,7 @@ use crate::net::{is_out_of_descriptors, Address};
 use crate::recovery;
 use crate::serve::{self, Next};
 use crate::shared::Letter;
+use crate::turn::Effect;
 use crate::waiting;
 
 /// Messages that a turn takes, most of them new clients in a storm of them, and the steps that one costs.
@@ -33,25 +34,36 @@ impl Worker {
 
     fn take(&mut self, message: Message) {
         match message {
-            Message::Accepted { stream, id, cluster, endpoint, seat } => {
-                self.adopt(stream, id, cluster, endpoint, seat);
+            Message::Accepted(arrived) => {
+                self.adopt(arrived);
             }
-            Message::Apply { index, cluster, applied } => {
-                let epochs =
-                    cluster.as_deref().zip(self.turn.cluster(index)).map(|(c, known)| (c.spec.epoch, known.spec.epoch));
-                if cluster.is_none() {
+            Message::Apply { index, ruled, applied } => {
+                let epoch = ruled.as_ref().map(|ruled| ruled.cluster.spec.epoch);
+                let epochs = epoch.zip(self.turn.cluster(index).map(|known| known.spec.epoch));
+                if ruled.is_none() {
                     self.close_all(|c| c.cluster == index); // while the cluster still has counters to count them in
                 }
                 // one that started anew knows the newest already, and finds older ones in its mailbox
                 if epochs.is_none_or(|(epoch, known)| epoch >= known) {
-                    recovery::apply(&mut self.turn, &mut self.clients, index, cluster);
+                    let before = self.turn.served(index).map(|served| served.cluster.clone());
+                    recovery::apply(&mut self.turn, &mut self.clients, index, ruled);
                     self.make_tables();
+                    self.follow(index);
+                    if before.zip(self.turn.cluster(index)).is_some_and(|(old, new)| old.inbound != new.inbound) {
+                        self.chores.push_back(Chore::review(index));
+                    }
                 }
                 let _ = applied.try_send(()); // the fence stands: whoever waits may go on
             }
-            Message::Learn(table) => {
+            Message::Learn { table, rights } => {
                 self.table = table;
+                for (served, rights) in self.turn.clusters.iter_mut().zip(rights) {
+                    if let Some((served, rights)) = served.as_mut().zip(rights) {
+                        served.rights = rights;
+                    }
+                }
                 self.make_tables();
+                (0..self.turn.clusters.len()).for_each(|index| self.follow(index));
             }
             Message::Resolved { link, attempt, result } => self.resolved(link, attempt, result),
             Message::Answer { token, reply } => self.answered(token, &reply),
@@ -80,6 +92,18 @@ impl Worker {
                 Letter::Answer(answer) => waiting::deliver(&mut self.turn, &mut self.clients, answer),
                 Letter::Gone { worker } => waiting::lost_worker(&mut self.turn, worker),
             }
+        }
+    }
+
+    /// The rights in a cluster may have changed: look at its clients.
+    fn follow(&mut self, cluster: usize) {
+        let Some(served) = self.turn.served(cluster) else { return };
+        let rights = served.rights.number;
+        if self.followed.len() <= cluster {
+            self.followed.resize(cluster + 1, 0);
+        }
+        if std::mem::replace(&mut self.followed[cluster], rights) != rights {
+            self.chores.push_back(Chore::follow(cluster));
         }
     }
 
@@ -119,7 +143,17 @@ impl Worker {
         offloaded.ticket.redeem();
         let Self { clients, turn, table, .. } = self;
         let Some(client) = clients.owed(&offloaded.owed) else { return };
-        offloaded.effect.take(&turn.shared.scripts, client.cluster, reply);
+        let said = match offloaded.effect {
+            Effect::LogIn(login) => {
+                let (name, greeting) = *login;
+                Some(serve::login::verdict(turn, client, &name, greeting, reply))
+            }
+            effect => {
+                effect.take(&turn.shared.scripts, client.cluster, reply);
+                None
+            }
+        };
+        let reply = said.as_deref().unwrap_or(reply);
         if let Some(served) = turn.served(client.cluster) {
             served.metrics.command(offloaded.command, reply.first() == Some(&b'-'));
             served.metrics.latency(Class::Offload, turn.micros.wrapping_sub(offloaded.since));

@@ -6,6 +6,8 @@
 //! ```
 
 mod chores;
+mod entry;
+mod handshakes;
 mod mailbox;
 mod messages;
 mod nodes;
@@ -18,9 +20,12 @@ mod ticks;
 mod writing;
 
 pub use chores::Chore;
+pub use entry::Arrived;
 pub use mailbox::{Mailbox, Message};
 #[cfg(any(test, fuzzing))]
 pub use probe::Sums;
+
+use handshakes::Handshakes;
 
 use std::collections::VecDeque;
 use std::io;
@@ -64,6 +69,7 @@ pub struct Worker {
     /// The table as each cluster's config has it.
     tables: Vec<Arc<CommandTable>>,
     clients: Clients,
+    handshakes: Handshakes,
     turn: Turn,
     parser: RequestParser,
     scratch: Vec<u8>,
@@ -79,6 +85,8 @@ pub struct Worker {
     late: Vec<usize>,
     /// The requests of the turn before this one have not been sent yet.
     has_gathered: bool,
+    /// The rights, by cluster, that clients have or are being given.
+    followed: Vec<u32>,
     /// What is asked of many clients, and not done yet.
     chores: VecDeque<Chore>,
     /// A turn took as many messages as it may, and there may be more.
@@ -112,8 +120,8 @@ impl Worker {
         let table = shared.table();
         let (mut turn, mut clients) =
             (Turn::new(number, poll.registry().try_clone()?, shared.clone()), Clients::default());
-        for (index, cluster) in shared.clusters().into_iter().enumerate() {
-            recovery::apply(&mut turn, &mut clients, index, cluster);
+        for (index, ruled) in shared.clusters().into_iter().enumerate() {
+            recovery::apply(&mut turn, &mut clients, index, ruled);
         }
         let mut worker = Self {
             poll,
@@ -121,6 +129,7 @@ impl Worker {
             table,
             tables: Vec::new(),
             clients,
+            handshakes: Handshakes::default(),
             turn,
             parser: RequestParser::new(),
             scratch: vec![0; READ_SIZE],
@@ -132,6 +141,7 @@ impl Worker {
             unwritten: Vec::new(),
             late: Vec::new(),
             has_gathered: false,
+            followed: Vec::new(),
             chores: VecDeque::new(),
             has_mail: false,
             next_tick: Instant::now(),
@@ -151,6 +161,9 @@ impl Worker {
             let overrides = served.as_ref().map(|served| &served.cluster.spec.commands).filter(|o| !o.is_empty());
             overrides.map_or_else(|| table.clone(), |overrides| Arc::new(table.with(overrides)))
         }));
+        for served in turn.clusters.iter_mut().flatten() {
+            served.rights = turn.shared.rights_by(&served.cluster, table, &served.rights);
+        }
     }
 
     pub fn run(&mut self) -> io::Result<()> {
@@ -200,6 +213,9 @@ impl Worker {
             self.take_messages();
             self.take_letters();
         }
+        if self.handshakes.can_go_on() {
+            self.shake_hands();
+        }
         self.do_chores();
         self.retry_due();
         pubsub::work(&mut self.turn, &mut self.clients);
@@ -235,6 +251,7 @@ impl Worker {
             || self.clients.has_dirty()
             || links.has_unread()
             || links.has_dirty()
+            || self.handshakes.can_go_on()
             || !self.unwritten.is_empty();
         if is_asked || is_busy || pool.has_spent() || !pubsub.jobs.is_empty() || waits.is_busy() {
             return Duration::ZERO;

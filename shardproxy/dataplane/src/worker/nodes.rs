@@ -9,10 +9,10 @@ use mio::event::Event;
 
 use super::{link_token, Message, Worker, LEFT_OVER, SHARE};
 use crate::complete::{deliver_all, fail, Unsettled};
-use crate::dialect::resp::identity;
 use crate::dialect::resp::request::{Parsed, RequestLimits, RequestParser};
 use crate::dialect::resp::Request;
-use crate::links::{durable, State};
+use crate::links::{durable, Login, State};
+use crate::net::tls::Tls;
 use crate::net::{lacks_descriptors, Address, Stream};
 use crate::place::{count_parked, give_back};
 use crate::{pubsub, recovery, serve, waiting};
@@ -26,11 +26,11 @@ impl Worker {
     pub(super) fn link_ready(&mut self, index: usize, event: &Event) {
         let Some(link) = self.turn.links.get_mut(index) else { return };
         if link.state == State::Connecting {
-            let Some(stream) = &link.stream else { return };
-            match stream.connected() {
-                Ok(true) => self.link_greet(index),
-                Ok(false) => return,
-                Err(error) => return self.link_lost(index, &error.to_string()),
+            if link.stream.as_ref().is_some_and(|stream| stream.tls().is_some()) {
+                return self.handshakes.queue_link(index, link.attempt);
+            }
+            if !self.link_connected(index) {
+                return;
             }
         }
         if event.is_readable() || event.is_read_closed() || event.is_error() {
@@ -43,6 +43,27 @@ impl Worker {
         if event.is_writable() && self.turn.links.get(index).is_some_and(|link| !link.exchange.unsent().is_empty()) {
             self.turn.links.mark(index);
         }
+    }
+
+    /// Greet the node if it is connected, and the handshake done; whether that is so.
+    pub(super) fn link_connected(&mut self, index: usize) -> bool {
+        let Some(link) = self.turn.links.get_mut(index).filter(|link| link.state == State::Connecting) else {
+            return false;
+        };
+        let Some(stream) = &mut link.stream else { return false };
+        match stream.connected() {
+            Ok(true) => {
+                if stream.tls().is_some_and(Tls::has_more) {
+                    self.turn.links.mark_unread(index);
+                }
+                self.link_greet(index);
+                return true;
+            }
+            Ok(false) if stream.tls().is_some_and(Tls::has_more) => self.handshakes.queue_link(index, link.attempt),
+            Ok(false) => {}
+            Err(error) => self.link_lost(index, &error.to_string()),
+        }
+        false
     }
 
     fn link_lost(&mut self, index: usize, why: &str) {
@@ -65,7 +86,7 @@ impl Worker {
             if link.state == State::Connecting {
                 return; // left over by a connection that was lost since
             }
-            let Some(stream) = &link.stream else { return };
+            let Some(stream) = &mut link.stream else { return };
             let mut gathered = mem::take(&mut link.input);
             // behind a little that was left over, at the front of the scratch buffer; more than that is added to
             let is_little = gathered.len() <= LEFT_OVER;
@@ -81,6 +102,7 @@ impl Worker {
                 }
                 Err(error) => return self.link_lost(index, &error.to_string()),
             };
+            let has_more = stream.may_have_more(n, room);
             let data: &[u8] = if is_little {
                 &scratch[..start + n]
             } else {
@@ -128,8 +150,8 @@ impl Worker {
             if link.subscriber().is_some_and(|subscriber| subscriber.is_behind) {
                 return; // until a later turn
             }
-            if n < room && !link.is_half_closed {
-                return; // a short read has emptied the socket
+            if !has_more && !link.is_half_closed {
+                return;
             }
             if answered > REPLIES {
                 break;
@@ -142,8 +164,8 @@ impl Worker {
     fn after_delivery(&mut self, index: usize, was_greeting: bool) {
         let Self { turn, clients, table, errands, .. } = self;
         let link = &turn.links[index];
-        if link.identity.is_unproven && !link.exchange.is_in_flight() {
-            turn.links.mark(index); // now it can be asked
+        if link.must_speak() && !link.exchange.is_in_flight() {
+            turn.links.mark(index); // now it can
         }
         let link = &turn.links[index];
         if was_greeting && link.state == State::Ready {
@@ -222,15 +244,15 @@ impl Worker {
                 durable::close_batch(link, &terms, turn.micros);
             }
         }
-        if link.identity.is_unproven && !link.is_full {
+        if link.must_speak() && !link.is_full {
             turn.settle_link(index);
-            return self.link_ask(index);
+            return self.link_speak(index);
         }
-        let Some(stream) = &link.stream else { return };
+        let (is_subscriber, listens) = (link.is_subscriber(), link.listens());
+        let Some(stream) = &mut link.stream else { return };
         if !link.exchange.is_in_flight() {
             link.patience.begin(turn.now);
         }
-        let (is_subscriber, listens) = (link.is_subscriber(), link.listens());
         let mut share = SHARE;
         while !link.exchange.unsent().is_empty() {
             let unsent = link.exchange.unsent();
@@ -334,7 +356,14 @@ impl Worker {
 
     pub(super) fn link_dial(&mut self, index: usize, address: &Address) {
         let turn = &mut self.turn;
-        let started = Stream::connect(address).and_then(|mut stream| {
+        let way = turn.links[index].way;
+        let cluster = turn.cluster(way.cluster);
+        let secure = cluster.and_then(|cluster| cluster.secure(cluster.nodes.get(usize::from(way.node))?));
+        let started = Stream::connect(address).and_then(|stream| {
+            let mut stream = match secure {
+                Some(secure) => stream.secured(secure)?,
+                None => stream,
+            };
             stream.register(&turn.registry, link_token(index))?;
             Ok(stream)
         });
@@ -356,6 +385,7 @@ impl Worker {
         link.metrics.connects.increment();
         link.metrics.connections.add(1);
         link.patience.begin(turn.now);
+        link.login = Login::at(turn.now);
         let is_named = served.cluster.run_id_of(link.way.shard, link.way.node).is_some();
         link.identity.is_asking = is_named && link.is_identified();
         let (bytes, replies) = link.greeting(&served.cluster.spec.node_auth);
@@ -371,24 +401,27 @@ impl Worker {
         self.say(index, &bytes);
     }
 
-    /// Who a primary is was told to us after this connection was opened: it says so once it owes no other reply.
-    fn link_ask(&mut self, index: usize) {
-        let link = &mut self.turn.links[index];
+    /// Who a primary is was told to us after this connection was opened, or it logged in too long ago: it says so once it
+    /// owes no other reply.
+    fn link_speak(&mut self, index: usize) {
+        let turn = &mut self.turn;
+        let link = &mut turn.links[index];
+        let Some(served) = &turn.clusters[link.way.cluster] else { return };
         if link.exchange.is_in_flight() {
             return; // what it reads then marks it
         }
-        let mut bytes = Vec::new();
-        identity::ask(&mut bytes);
-        link.identity.is_unproven = false;
-        link.identity.is_asking = true;
-        link.state = State::Greeting(identity::QUESTIONS);
-        link.patience.begin(self.turn.now);
+        let (bytes, replies) = link.speech(&served.cluster.spec.node_auth, turn.now);
+        if replies == 0 {
+            return turn.links.mark(index); // there is nothing to log in with any more
+        }
+        link.state = State::Greeting(replies);
+        link.patience.begin(turn.now);
         self.say(index, &bytes);
     }
 
     /// An idle socket takes these few bytes at once.
     fn say(&mut self, index: usize, bytes: &[u8]) {
-        let sent = self.turn.links[index].stream.as_ref().map_or(Ok(0), |s| s.write(bytes));
+        let sent = self.turn.links[index].stream.as_mut().map_or(Ok(0), |s| s.write(bytes));
         match sent {
             Ok(n) if n == bytes.len() => {}
             Ok(_) => self.link_lost(index, "the greeting was cut short"),

@@ -7,15 +7,14 @@ use std::time::Duration;
 
 use mio::event::Event;
 
-use super::{client_token, Worker, LEFT_OVER, READ_SIZE};
-use crate::clients::{Client, Clients, Flow, Seat};
+use super::{client_token, Arrived, Worker, LEFT_OVER, READ_SIZE};
+use crate::clients::{Client, Clients, Flow};
 use crate::command::CommandTable;
 use crate::dialect::resp::request::{Parsed, RequestLimits, RequestParser};
 use crate::dialect::resp::Request;
 use crate::exchange::LARGE;
 use crate::metrics::CloseReason;
-use crate::model::{EndpointKind, EngineKind, Lane};
-use crate::net::Stream;
+use crate::model::{EngineKind, Lane};
 use crate::place::is_left;
 use crate::serve::{self, Next};
 use crate::turn::{Pressure, Turn};
@@ -31,20 +30,35 @@ const LARGE_FOR: Duration = Duration::from_secs(10);
 const LIGHT: usize = 16 * 1024;
 
 impl Worker {
-    pub(super) fn adopt(&mut self, mut stream: Stream, id: u64, cluster: usize, endpoint: EndpointKind, seat: Seat) {
+    pub(super) fn adopt(&mut self, arrived: Arrived) {
+        let Arrived { stream, id, cluster, endpoint, balanced, tls, seat } = arrived;
         let is_served = self.turn.served(cluster).is_some();
         let index = self.clients.vacant();
+        let (enters, speaks_tls) = (balanced.is_some(), tls.is_some());
+        let stream = match tls {
+            None => Ok(stream),
+            Some(tls) => stream.securing(tls),
+        };
+        let Ok(mut stream) = stream else { return };
         if !is_served || self.is_draining || stream.register(&self.turn.registry, client_token(index)).is_err() {
             return;
         }
         let now = self.turn.now;
         let client = self.clients.insert(|index| Client::new(index, stream, id, (cluster, endpoint), seat, now));
+        if let Some(endpoint) = balanced {
+            client.enter_behind_balancer(endpoint, now);
+        }
+        serve::login::log_out(&self.turn, client);
         if let Some(served) = &self.turn.clusters[cluster] {
             client.memcache.is_spoken = served.cluster.spec.engine == EngineKind::Memcached;
             served.metrics.accepted.increment();
             served.metrics.clients.add(1);
         }
         self.turn.shared.workers[self.turn.number].clients.add(1);
+        self.review(cluster, index); // the rules may have changed while it was on its way here
+        if speaks_tls && !enters {
+            self.begin_handshake(index);
+        }
     }
 
     pub(super) fn client_ready(&mut self, index: usize, event: &Event) {
@@ -64,6 +78,7 @@ impl Worker {
         client.is_again = false;
         match client.flow {
             Flow::Open => self.client_read(index),
+            Flow::Entering { .. } => self.client_enter(index),
             Flow::Lingering { .. } => self.client_linger(index),
             Flow::Barrier | Flow::Queued | Flow::Stopped | Flow::Offloaded(_) if is_left(&self.turn, client) => {
                 self.close_now(index, CloseReason::Client);
@@ -200,8 +215,7 @@ fn read_into(client: &mut Client, buffer: &mut [u8]) -> io::Result<Took> {
                 return Ok(Took::End);
             }
             Ok(n) => {
-                // a short read has emptied the socket: the next bytes raise a new event
-                client.has_unread = n == buffer.len() || client.is_half_closed;
+                client.has_unread = client.stream.may_have_more(n, buffer.len()) || client.is_half_closed;
                 return Ok(Took::Some(n));
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -369,9 +383,10 @@ fn serve(
         return (data.len(), Stop::Held);
     };
     let (limits, max_bulk) = (cluster.spec.limits, cluster.max_bulk);
-    let framing =
+    let mut framing =
         RequestLimits { max_request: limits.request, max_bulk, max_arguments: MAX_ARGUMENTS, authenticated: true };
     while taken < data.len() {
+        framing.authenticated = !client.is_judged || client.login.user.is_some();
         let rest = &data[taken..];
         let (consumed, next) = match parser.parse(rest, &framing) {
             Ok(Parsed::Incomplete { .. }) => return (taken, Stop::Used),

@@ -53,7 +53,7 @@ impl Worker {
             command: entry.command,
             since: self.turn.millis.saturating_sub(u64::from(age)),
             client: client.as_ref().map_or(0, |client| client.id),
-            address: client.as_ref().map(|client| client.stream.peer()).unwrap_or_default(),
+            address: client.as_ref().map(|client| client.address()).unwrap_or_default(),
             name: client.and_then(|client| client.details.as_ref()).map(|d| d.name.clone()).unwrap_or_default(),
         })
     }

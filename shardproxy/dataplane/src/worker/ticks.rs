@@ -30,6 +30,7 @@ const PASSES: usize = 8;
 
 impl Worker {
     pub(super) fn tick(&mut self) {
+        self.turn.tell_more_accesses();
         self.measure();
         self.go_on();
         recovery::tick(&mut self.turn, &mut self.clients);
@@ -80,11 +81,14 @@ impl Worker {
             let link = &self.turn.links[index];
             let why = if link.state == State::Ready {
                 self.why_overdue(link, &timeouts)
+            } else if link.stream.as_ref().is_some_and(|stream| stream.tls().is_some()) {
+                format!("no TLS session within {} s (timeouts.connect)", timeouts.connect.as_secs_f64())
             } else {
                 format!("not connected within {} s (timeouts.connect)", timeouts.connect.as_secs_f64())
             };
             recovery::lost(&mut self.turn, &mut self.clients, index, &why);
         }
+        self.age_login(index);
         let Some(link) = self.turn.links.get(index) else { return };
         if link.is_subscriber() && link.state == State::Ready && now.duration_since(link.heard) > QUIET {
             pubsub::ping(&mut self.turn, index);
@@ -112,6 +116,17 @@ impl Worker {
         }
     }
 
+    fn age_login(&mut self, index: usize) {
+        let Turn { clusters, links, now, .. } = &mut self.turn;
+        let Some(link) = links.get_mut(index).filter(|link| link.is_lasting() && link.state == State::Ready) else {
+            return;
+        };
+        let Some(served) = &clusters[link.way.cluster] else { return };
+        if link.login.ages(&served.cluster.spec.node_auth, *now) {
+            links.mark(index);
+        }
+    }
+
     /// What waits for a primary: in the lots, and for one that is lost.
     fn count_waiting(&self) {
         let Turn { clusters, links, .. } = &self.turn;
@@ -131,7 +146,7 @@ impl Worker {
     fn sweep_clients(&mut self) {
         self.sweep = (self.sweep + 1) % SWEEPS;
         let now = self.turn.now;
-        let (mut idle, mut paused) = (Vec::new(), Vec::new());
+        let (mut idle, mut paused, mut over, mut late) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for (index, client) in self.clients.iter_mut() {
             if index % SWEEPS != self.sweep {
                 continue;
@@ -147,12 +162,22 @@ impl Worker {
             let is_over = Self::is_lingering_since(client, now) || Self::is_stuck(client, now);
             if is_idle || is_over || is_left(&self.turn, client) {
                 idle.push(index);
+            } else if client.login.ends.is_some_and(|ends| now >= ends) && client.closing.is_none() {
+                over.push(index);
             } else if client.flow == Flow::Paused {
                 paused.push(index);
+            } else if Self::is_late_to_enter(client, now) {
+                late.push(index);
             }
+        }
+        for index in over {
+            self.end_session(index);
         }
         for index in paused {
             self.client_flush(index); // memory may be free again, and its own next flush never come
+        }
+        for index in late {
+            self.refuse_late(index);
         }
         for index in idle {
             let client = &self.clients[index];

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::{Worker, SHARE};
 use crate::clients::{Client, Flow};
 use crate::metrics::CloseReason;
+use crate::net::tls::Tls;
 use crate::{pubsub, waiting};
 
 /// After its last reply a client may take this long to read it.
@@ -33,7 +34,9 @@ impl Worker {
 
     pub(super) fn client_writable(&mut self, index: usize) {
         if let Some(client) = self.clients.get_mut(index) {
-            if client.blocked_since.is_some() && !client.output.is_empty() {
+            if client.stream.tls().is_some_and(Tls::is_blocked) && matches!(client.flow, Flow::Entering { .. }) {
+                self.handshakes.queue(client);
+            } else if client.blocked_since.is_some() && !client.output.is_empty() {
                 client.blocked_since = None;
                 self.client_flush(index);
             }
@@ -109,7 +112,7 @@ impl Worker {
     fn finish(&mut self, index: usize) {
         let client = &mut self.clients[index];
         match client.closing {
-            Some(CloseReason::Quit | CloseReason::Protocol | CloseReason::Drain)
+            Some(CloseReason::Quit | CloseReason::Protocol | CloseReason::Drain | CloseReason::SessionOver)
                 if !matches!(client.flow, Flow::Lingering { .. }) =>
             {
                 client.stream.shutdown_write();

@@ -1,6 +1,7 @@
 //! Whatever clients make the proxy hold is accounted, bounded by `limits.buffers`, and given back: what the allocator
 //! has handed to the proxy's threads is compared with what the proxy says it holds.
 
+mod access;
 mod accounts;
 mod allocator;
 mod bounds;

@@ -1,10 +1,12 @@
 //! An application's connection: plain RESP, every wait with a deadline.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::time::Duration;
 
-use socket2::{Domain, SockRef, Socket, Type};
+use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
 use crate::engine::bulk;
 use crate::proxy::PATIENCE;
@@ -21,11 +23,27 @@ impl Client {
 
     /// One whose socket takes little before it is read.
     pub fn connect_narrow(address: &str) -> Self {
-        let address: std::net::SocketAddr = address.parse().unwrap();
+        let address: SocketAddr = address.parse().unwrap();
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
         socket.set_recv_buffer_size(4096).unwrap();
-        socket.connect(&address.into()).unwrap();
-        let stream = TcpStream::from(socket);
+        Self::over(socket, &address.into())
+    }
+
+    /// One that connects from this address of the machine.
+    pub fn connect_from(source: &str, address: &str) -> Self {
+        let address: SocketAddr = address.parse().unwrap();
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::new(source.parse().unwrap(), 0).into()).unwrap();
+        Self::over(socket, &address.into())
+    }
+
+    pub fn connect_unix(path: &Path) -> Self {
+        Self::over(Socket::new(Domain::UNIX, Type::STREAM, None).unwrap(), &SockAddr::unix(path).unwrap())
+    }
+
+    fn over(socket: Socket, address: &SockAddr) -> Self {
+        socket.connect(address).unwrap();
+        let stream = TcpStream::from(OwnedFd::from(socket)); // whatever it is, it is read and written alike
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         Self(BufReader::new(stream))
     }

@@ -1,6 +1,8 @@
 //! What is asked of many clients: a turn of their worker does some of it, and what is asked of one costs that one. Steps
 //! are counted, not time.
 
+use shardproxy_dataplane::Cluster;
+
 use crate::client::Client;
 use crate::engine::Engine;
 use crate::proxy::{until, Proxy, Spec};
@@ -12,7 +14,7 @@ const STEPS_OF_A_TURN: u64 = 2100;
 struct Crowd {
     proxy: Proxy,
     clients: Vec<Client>,
-    _engine: Engine,
+    engine: Engine,
 }
 
 fn crowd() -> Crowd {
@@ -20,7 +22,7 @@ fn crowd() -> Crowd {
     let proxy = Proxy::start(&Spec::shard(&[&engine], Some(0)));
     let clients: Vec<Client> = (0..MANY).map(|_| proxy.client()).collect();
     until("all are there", || proxy.plane.clients().len() == MANY);
-    Crowd { proxy, clients, _engine: engine }
+    Crowd { proxy, clients, engine }
 }
 
 /// The most steps in one turn, of the turns that are over.
@@ -86,4 +88,41 @@ fn one_is_unblocked_whatever_the_others() {
         crowd.proxy.plane.unblock(waiting.unwrap(), false);
     });
     assert!((1..50).contains(&took), "{took} steps");
+}
+
+#[test]
+fn who_must_not_be_there_any_more_goes_in_several_turns() {
+    let mut crowd = crowd();
+    let users = Spec::shard(&[&crowd.engine], Some(0)).users(&[("default", "on >secret ~* &* +@all")]);
+    let took = steps(&crowd.proxy, || {
+        let spec = users.json("test", 7);
+        crowd.proxy.plane.apply(Cluster::parse(spec.as_bytes()).unwrap()).unwrap();
+        until("all are gone", || crowd.proxy.plane.clients().is_empty());
+    });
+    assert!(took > 10 * MANY as u64, "{took} steps");
+    let longest = longest(&crowd.proxy);
+    assert!(longest < STEPS_OF_A_TURN, "{longest} steps in one turn, of {took}");
+    assert_eq!(crowd.clients[MANY - 1].reply(), "<end>");
+}
+
+#[test]
+fn what_somebody_subscribes_to_is_looked_at_in_several_turns() {
+    const TOPICS: usize = 6000;
+    let engine = Engine::plain();
+    let spec = |rules| Spec::shard(&[&engine], Some(0)).users(&[("default", rules)]);
+    let mut proxy = Proxy::start(&spec("on nopass ~* &* +@all"));
+    let (mut most, mut all) = (proxy.client(), proxy.client());
+    let names: Vec<String> = (0..TOPICS).map(|number| format!("a{number}")).collect();
+    for (client, last) in [(&mut most, "a"), (&mut all, "b")] {
+        let words = std::iter::once("SUBSCRIBE").chain(names.iter().map(String::as_str)).chain([last]);
+        client.send(&words.collect::<Vec<_>>());
+        (0..=TOPICS).for_each(|_| drop(client.reply()));
+    }
+    let turns = |proxy: &Proxy| proxy.plane.statistics()["workers"][0]["turns"].as_u64().unwrap();
+    let before = (turns(&proxy), proxy.of_worker("steps"));
+    proxy.apply(&spec("on nopass ~* resetchannels &a* +@all"));
+    assert_eq!(all.reply(), "<end>");
+    until("each was looked at", || proxy.of_worker("steps") - before.1 > 2 * TOPICS as u64);
+    assert!(turns(&proxy) - before.0 > 6);
+    assert!(most.ask(&["UNSUBSCRIBE", "a1"]).starts_with("*3"));
 }

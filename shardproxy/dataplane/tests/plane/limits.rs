@@ -57,7 +57,7 @@ fn one_client_too_many_is_told_so() {
         drop(clients);
         until("they are gone", || proxy.statistic("/clients") == 0);
     }
-    assert_eq!(proxy.statistic("/refused"), 5);
+    assert_eq!(proxy.statistic("/refused/limit"), 5);
 }
 
 #[test]

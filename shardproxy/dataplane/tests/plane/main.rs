@@ -1,9 +1,11 @@
 //! The whole data plane between plain sockets and small fake engines that do what no good engine does.
 
+mod access;
 mod asides;
 mod blocking;
 mod busy;
 mod cache;
+mod cache_users;
 #[allow(dead_code)] // `memory` uses the rest
 mod client;
 mod crowds;
@@ -12,6 +14,7 @@ mod durable;
 mod early;
 #[allow(dead_code)] // `memory` uses the rest
 mod engine;
+mod entry;
 mod epochs;
 mod extremes;
 mod growth;
@@ -20,6 +23,7 @@ mod identity;
 mod keys;
 mod large;
 mod limits;
+mod logins;
 mod losses;
 mod monitoring;
 mod offloads;

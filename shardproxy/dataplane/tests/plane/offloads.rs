@@ -8,7 +8,7 @@ use crate::engine::Engine;
 use crate::proxy::{Proxy, Spec, TABLE};
 
 /// The table with one more command, which is as GET but for these values.
-fn table_with(name: &str, values: &Value) -> Vec<u8> {
+pub fn table_with(name: &str, values: &Value) -> Vec<u8> {
     let mut table: Value = serde_json::from_slice(TABLE).unwrap();
     let commands = table["commands"].as_array_mut().unwrap();
     let mut command = commands.iter().find(|command| command["name"] == "get").unwrap().clone();

@@ -30,6 +30,11 @@ pub struct Spec<'a> {
     pub run_id: Option<&'a str>,
     /// What else is said of every shard.
     pub more: Value,
+    /// What nodes are logged in to with.
+    pub node_auth: Value,
+    /// Who may log in; nothing: nobody has to.
+    pub access: Value,
+    pub version: &'a str,
 }
 
 impl<'a> Spec<'a> {
@@ -48,6 +53,9 @@ impl<'a> Spec<'a> {
             label: None,
             run_id: None,
             more: json!({}),
+            node_auth: json!({}),
+            access: Value::Null,
+            version: "7.0.15",
         }
     }
 
@@ -65,6 +73,12 @@ impl<'a> Spec<'a> {
         Self { timeouts, ..self }
     }
 
+    /// Users, each with its rules: `on >secret ~app:* +@all`.
+    pub fn users(self, users: &[(&str, &str)]) -> Self {
+        let users: Vec<Value> = users.iter().map(|(name, rules)| user(name, rules)).collect();
+        Self { access: json!({"users": users}), ..self }
+    }
+
     pub fn json(&self, name: &str, epoch: u64) -> String {
         let count = self.shards.len();
         let shards = self.shards.iter().enumerate().map(|(number, (nodes, primary))| {
@@ -78,12 +92,22 @@ impl<'a> Spec<'a> {
             shard
         });
         json!({
-            "name": name, "engine": "redis", "epoch": epoch, "version": "7.0.15",
+            "name": name, "engine": "redis", "epoch": epoch, "version": self.version, "access": self.access,
             "endpoints": [{"kind": "configuration", "addresses": ["127.0.0.1:0"]}],
             "reads": self.reads, "pubsub": self.pubsub, "max_staleness": self.max_staleness, "shards": shards.collect::<Vec<_>>(), "limits": self.limits, "timeouts": self.timeouts,
+            "node_auth": self.node_auth,
         })
         .to_string()
     }
+}
+
+/// A user as the control plane describes it.
+pub fn user(name: &str, rules: &str) -> Value {
+    let is = |word: &str| rules.split(' ').any(|rule| rule == word);
+    let rest: Vec<&str> =
+        rules.split(' ').filter(|rule| !matches!(*rule, "on" | "off" | "nopass" | "verified")).collect();
+    json!({"name": name, "enabled": is("on"), "nopass": is("nopass"), "passwords": [], "rules": rest.join(" "),
+           "verified": is("verified"), "session": 0.0})
 }
 
 pub struct Proxy {

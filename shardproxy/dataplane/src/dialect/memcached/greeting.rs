@@ -25,7 +25,7 @@ mod tests {
 
     #[test]
     fn who_has_a_password_says_it_first() {
-        let auth = NodeAuth { username: Some("me".into()), password: Some("secret".into()) };
+        let auth = NodeAuth { username: Some("me".into()), password: Some("secret".into()), renew: None };
         assert_eq!(greeting(&auth), (b"set auth 0 0 9\r\nme secret\r\nversion\r\n".to_vec(), 2));
         assert_eq!(greeting(&NodeAuth::default()), (b"version\r\n".to_vec(), 1));
     }

@@ -8,6 +8,7 @@ use memchr::memchr;
 use super::texts;
 use super::tokens::{offset, seconds, signed, unsigned, words, Tokens};
 use super::verb::Verb;
+use crate::dialect::TLS_HELLO;
 
 /// `KEY_MAX_LENGTH` in memcached.h.
 pub const MAX_KEY: usize = 250;
@@ -82,6 +83,8 @@ pub enum Parsed<'a> {
 pub enum Close {
     /// It speaks the binary protocol.
     Binary,
+    /// It speaks TLS where that is not spoken.
+    Tls,
     LineTooLong,
     /// A browser was made to speak to us: the lines that follow would be commands of a web page's making.
     Http,
@@ -144,6 +147,7 @@ pub fn parse(buffer: &[u8], scanned: usize, max_request: usize) -> Parsed<'_> {
         Verb::Unknown if words(line).last().is_some_and(|word| word.starts_with(b"HTTP/")) => {
             Parsed::Close(Close::Http)
         }
+        Verb::Unknown if line.starts_with(TLS_HELLO) => Parsed::Close(Close::Tls),
         Verb::Unknown => refuse(texts::ERROR, false),
         _ => Parsed::Request(request),
     }
@@ -154,6 +158,9 @@ pub fn parse(buffer: &[u8], scanned: usize, max_request: usize) -> Parsed<'_> {
 fn unfinished(buffer: &[u8]) -> Parsed<'_> {
     if buffer.first() == Some(&BINARY) {
         return Parsed::Close(Close::Binary);
+    }
+    if buffer.starts_with(TLS_HELLO) {
+        return Parsed::Close(Close::Tls);
     }
     if buffer.len() > longest_line(buffer) {
         return Parsed::Close(Close::LineTooLong);

@@ -2,7 +2,7 @@
 
 mod arguments;
 pub mod identity;
-mod inline;
+pub mod inline;
 pub mod monitor;
 pub mod refusals;
 pub mod reply;

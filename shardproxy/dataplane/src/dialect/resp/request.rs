@@ -8,6 +8,7 @@ use memchr::memchr;
 use super::inline;
 pub use super::request_error::RequestError;
 pub use crate::command::Span;
+use crate::dialect::TLS_HELLO;
 
 /// Longest inline request or length line; `PROTO_INLINE_MAX_SIZE` in Redis' server.h.
 const MAX_LINE: usize = 64 * 1024;
@@ -267,6 +268,9 @@ impl RequestParser {
     }
 
     fn take_inline(&mut self, buf: &[u8]) -> Result<Parsed, RequestError> {
+        if buf.starts_with(TLS_HELLO) {
+            return Err(RequestError::Tls);
+        }
         let found = memchr(b'\n', buf.get(self.searched..).unwrap_or_default());
         let end = found.map_or(buf.len(), |found| self.searched + found);
         if end > MAX_LINE {

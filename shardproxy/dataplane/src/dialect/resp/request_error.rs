@@ -22,6 +22,8 @@ pub enum RequestError {
     TooLarge,
     /// `POST` or `Host:` as a command: a browser was made to speak to us. It gets no reply.
     HttpAttack,
+    /// A client that speaks TLS where it is not spoken.
+    Tls,
 }
 
 impl RequestError {
@@ -48,6 +50,7 @@ impl RequestError {
             Self::TooBigLength => b"too big bulk count string",
             Self::InvalidLength => b"invalid bulk length",
             Self::UnauthenticatedLength => b"unauthenticated bulk length",
+            Self::Tls => b"this endpoint does not speak TLS",
             Self::TooLarge => b"request larger than limits.request",
             Self::ExpectedBulk(_) | Self::BeyondNodes(_) | Self::HttpAttack => return None,
         })

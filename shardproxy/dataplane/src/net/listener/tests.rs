@@ -33,14 +33,14 @@ fn accepted(listener: &Listener) -> Stream {
     let deadline = Instant::now() + Duration::from_secs(5);
     loop {
         match listener.accept() {
-            Ok(stream) => return stream,
+            Ok((stream, _)) => return stream,
             Err(error) => assert!(error.kind() == io::ErrorKind::WouldBlock && Instant::now() < deadline, "{error}"),
         }
     }
 }
 
 fn carries_bytes(listener: &Listener, mut peer: impl Write) -> bool {
-    let stream = accepted(listener);
+    let mut stream = accepted(listener);
     peer.write_all(b"hello").unwrap();
     let (mut buffer, deadline) = ([0; 8], Instant::now() + Duration::from_secs(5));
     while Instant::now() < deadline {

@@ -10,8 +10,7 @@ use crate::dialect::{resp::request::decimal, resp::write, texts};
 use crate::metrics::CloseReason;
 use crate::model::Kind;
 use crate::pubsub;
-use crate::serve::Next;
-use crate::serve::{liberties, transaction};
+use crate::serve::{liberties, login, transaction, Next};
 use crate::turn::Turn;
 
 pub fn ping(client: &Client, request: &Request) -> Answer {
@@ -73,7 +72,7 @@ pub fn reset(turn: &mut Turn, client: &mut Client) -> Answer {
     transaction::end(turn, client);
     client.tap = None;
     client.reset();
-    client.is_special = false;
+    login::log_out(turn, client);
     if client.subscriptions.is_none() {
         return Answer::of(texts::RESET);
     }

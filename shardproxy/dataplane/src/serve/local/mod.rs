@@ -4,6 +4,9 @@ mod connection;
 mod hello;
 mod touch;
 
+pub use hello::greet;
+
+use super::login::{self, Said};
 use super::{send, tap, Next};
 use crate::admit::Admitted;
 use crate::clients::{answer_own, Client, Flow};
@@ -56,8 +59,17 @@ pub fn serve(turn: &mut Turn, client: &mut Client, admitted: &Admitted) -> Next 
         },
         Act::Quit => connection::quit(client),
         Act::Reset => connection::reset(turn, client),
-        Act::Hello => hello::hello(turn, client, request),
-        Act::Auth => hello::auth(request),
+        Act::Hello | Act::Auth => {
+            let said = if command.act == Act::Auth {
+                login::auth(turn, client, command, request)
+            } else {
+                hello::hello(turn, client, command, request)
+            };
+            match said {
+                Said::Answer(reply) => Answer::of(reply),
+                Said::Later(next) => return next,
+            }
+        }
         Act::ClientNoTouch => touch::no_touch(turn, client, command, request),
         Act::Monitor if tap::begin(turn, client) => Answer::of(texts::OK),
         Act::Monitor => Answer::of(Vec::new()),

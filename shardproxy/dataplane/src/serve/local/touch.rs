@@ -11,9 +11,8 @@ use crate::turn::Turn;
 
 /// Since Redis 7.2. A node could not tell whose reads are to leave no trace.
 pub fn no_touch(turn: &Turn, client: &Client, command: &Command, request: &Request) -> Answer {
-    let version = turn.cluster(client.cluster).map_or("", |cluster| cluster.spec.version.as_str());
     let wanted = request.argument(2);
-    if !is_since(version, (7, 2)) {
+    if !turn.is_engine_since(client.cluster, (7, 2)) {
         Answer::error(&unknown_subcommand("client", request.argument(1)))
     } else if wanted.eq_ignore_ascii_case(b"OFF") {
         Answer::of(texts::OK)
@@ -22,10 +21,4 @@ pub fn no_touch(turn: &Turn, client: &Client, command: &Command, request: &Reque
     } else {
         Answer::error("ERR syntax error")
     }
-}
-
-/// Whether an engine's version is this one or a newer one.
-fn is_since(version: &str, (major, minor): (u32, u32)) -> bool {
-    let mut parts = version.split('.').map(|part| part.parse().unwrap_or(0));
-    (parts.next().unwrap_or(0), parts.next().unwrap_or(0)) >= (major, minor)
 }

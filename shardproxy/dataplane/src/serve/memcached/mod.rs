@@ -11,6 +11,7 @@
 //! protocol's `q` are taken off, and the reply nobody wants is dropped here. An `mn` is therefore answered when the
 //! replies of all requests before it are in, on whatever nodes, and asks no node.
 
+mod access;
 mod auth;
 mod discovery;
 mod route;

@@ -175,6 +175,11 @@ fn flags(request: &Request) -> Flags {
     flags
 }
 
+/// Whether its key is written in base64.
+pub fn is_encoded(request: &Request) -> bool {
+    flags(request).is_encoded
+}
+
 /// It is taken, and so is one that is refused.
 #[inline]
 pub fn send(turn: &mut Turn, client: &mut Client, request: &Request, kind: Kind, placed: Placed) -> bool {

@@ -2,7 +2,7 @@
 
 use super::auth::{attempt, Attempt};
 use super::discovery::{self, LEGACY_KEY};
-use super::{route, scatter};
+use super::{access, route, scatter};
 use crate::clients::{Client, Flow};
 use crate::dialect::memcached::request::{parse, Close, Parsed, Request};
 use crate::dialect::memcached::texts;
@@ -11,6 +11,7 @@ use crate::dialect::memcached::verb::Verb;
 use crate::exchange::{asked_for, Gathered, Statistic};
 use crate::metrics::CloseReason;
 use crate::model::{EndpointKind, Lane};
+use crate::serve::{follow, login, refuse_tls};
 use crate::shared::ClientDid;
 use crate::turn::Turn;
 
@@ -30,7 +31,10 @@ pub fn serve(turn: &mut Turn, client: &mut Client, data: &[u8]) -> (usize, bool)
             continue;
         }
         let rest = &data[taken..];
-        if !client.memcache.is_authenticated {
+        if client.is_judged && !follow(turn, client) {
+            return (data.len(), true);
+        }
+        if client.login.user.is_none() {
             match authenticate(turn, client, rest) {
                 Some(consumed) => taken += consumed,
                 None => return (taken, false),
@@ -47,11 +51,12 @@ pub fn serve(turn: &mut Turn, client: &mut Client, data: &[u8]) -> (usize, bool)
             }
             Parsed::Request(request) => {
                 turn.batch += 1;
-                if !dispatch(turn, client, &request) {
+                if !may(turn, client, &request) || dispatch(turn, client, &request) {
+                    taken += request.bytes.len();
+                } else {
                     client.memcache.scanned = 0;
                     return (taken, true); // it is held
                 }
-                taken += request.bytes.len();
             }
             Parsed::Refused { text, consumed, swallow, noreply } => {
                 taken += consumed;
@@ -62,7 +67,7 @@ pub fn serve(turn: &mut Turn, client: &mut Client, data: &[u8]) -> (usize, bool)
                 }
             }
             Parsed::TooLarge { request, swallow } => {
-                if !route::refuse_value(turn, client, &request) {
+                if may(turn, client, &request) && !route::refuse_value(turn, client, &request) {
                     client.memcache.scanned = 0;
                     return (taken, true); // it is held
                 }
@@ -81,6 +86,16 @@ pub fn serve(turn: &mut Turn, client: &mut Client, data: &[u8]) -> (usize, bool)
         }
     }
     (taken, false)
+}
+
+/// Whether the client may do that; else it is told.
+#[inline]
+fn may(turn: &mut Turn, client: &mut Client, request: &Request) -> bool {
+    if !client.is_judged {
+        return true;
+    }
+    let Some(text) = access::why_denied(turn, client, request) else { return true };
+    !route::refuse(turn, client, request, text)
 }
 
 /// Whether it was taken.
@@ -146,17 +161,12 @@ fn answer_discovery(turn: &mut Turn, client: &mut Client, request: &Request) {
 /// Who has not said who it is says it now; how many bytes that took, none when more are needed.
 #[cold]
 fn authenticate(turn: &mut Turn, client: &mut Client, rest: &[u8]) -> Option<usize> {
-    let served = turn.clusters[client.cluster].as_ref()?;
-    let Some(wanted) = &served.cluster.spec.memcached.client_auth else {
-        client.memcache.is_authenticated = true;
-        return Some(0);
-    };
-    let (consumed, text) = match attempt(rest, wanted) {
+    let (consumed, text) = match attempt(rest) {
         Attempt::Incomplete => return None,
         Attempt::Refused(consumed, text) => (consumed, text),
-        Attempt::Accepted(consumed) => {
-            client.memcache.is_authenticated = true;
-            (consumed, texts::STORED)
+        Attempt::Given(consumed, user, password) => {
+            let is_right = login::is_right(turn, client, user, password);
+            (consumed, if is_right { texts::STORED } else { texts::AUTH_FAILURE })
         }
         Attempt::Close(why) => {
             close(turn, client, why);
@@ -178,8 +188,13 @@ fn close(turn: &mut Turn, client: &mut Client, why: Close) {
         Close::Binary => {
             client.closing = Some(CloseReason::Binary);
             let cluster = turn.cluster(client.cluster).map_or_else(String::new, |c| c.spec.name.clone());
-            let did = ClientDid { cluster, address: client.stream.peer(), what: "binary protocol" };
+            let did = ClientDid { cluster, address: client.address(), what: "binary protocol" };
             turn.shared.events.report(did);
+        }
+        Close::Tls => {
+            refuse_tls(turn, client);
+            client.replies.answer(&mut client.output, &mut turn.pool, texts::SPEAKS_NO_TLS);
+            client.closing = Some(CloseReason::Protocol);
         }
         Close::Http => client.closing = Some(CloseReason::Protocol),
         Close::LineTooLong => {

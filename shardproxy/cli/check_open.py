@@ -1,0 +1,106 @@
+"""What a config leaves open, for `shardproxy check`: not refused, but an operator should know of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from shardproxy.config import Config, NodeAuth, RedisCluster
+from shardproxy.config.access import User
+from shardproxy.config.checks import is_own
+from shardproxy.config.clusters import Cluster
+from shardproxy.config.files import why_exposed
+from shardproxy.model import Address
+
+
+def left_open(config: Config) -> Iterator[str]:
+    """Say each in a line that says what to write instead."""
+    for name, cluster in config.clusters.items():
+        for line in (*_endpoints(cluster), *_users(config, cluster), *_nodes(cluster)):
+            yield f"{name}: {line}"
+    yield from _admin(config)
+    for path in sorted(_secret_files(config)):
+        if (why := why_exposed(path)) is not None:
+            yield why
+
+
+def _endpoints(cluster: Cluster) -> Iterator[str]:
+    outside = [
+        (address, speaks_tls)
+        for _, endpoint, speaks_tls in cluster.listened
+        for address in endpoint.addresses
+        if not is_own(address)
+    ]
+    if outside and not _asks_login(cluster):
+        yield f"whoever reaches {outside[0][0]} may do everything: name users under access:"
+    if plain := [str(address) for address, speaks_tls in outside if not speaks_tls]:
+        yield f"no TLS at {', '.join(plain)}: what is said there, passwords too, is open on its way: add tls:"
+
+
+def _asks_login(cluster: Cluster) -> bool:
+    has_users = cluster.access is not None and cluster.access.asks_login
+    return has_users or getattr(cluster, "client_auth", None) is not None
+
+
+def _users(config: Config, cluster: Cluster) -> Iterator[str]:
+    if cluster.access is None:
+        return
+    groups = {group.name: group.users for group in config.groups}
+    users = [
+        *cluster.access.users,
+        *(user for name in cluster.access.groups for user in groups.get(name, ())),
+    ]
+    for user in users:
+        if user.enabled and user.nopass:
+            yield f"user {user.name} needs no password: leave out nopass, or see that its rules allow little"
+    if any(_sends_token(user) for user in users) and any(not tls for *_, tls in cluster.listened):
+        yield "users log in by tokens, and whoever sees one may use it: let clients speak TLS alone"
+
+
+def _sends_token(user: User) -> bool:
+    return user.enabled and (user.iam or user.external)
+
+
+def _nodes(cluster: Cluster) -> Iterator[str]:
+    outside = [str(address) for address in _addresses(cluster) if not is_own(address)]
+    if outside and cluster.node_tls is None and cluster.node_auth is not None:
+        more = f" and {len(outside) - 1} more" if len(outside) > 1 else ""
+        yield f"no TLS to {outside[0]}{more}: the password of node_auth is open on its way: add node_tls:"
+
+
+def _addresses(cluster: Cluster) -> Iterator[Address]:
+    if isinstance(cluster, RedisCluster):
+        return (node.address for shard in cluster.shards for node in shard.nodes)
+    return (node.address for node in cluster.nodes)
+
+
+def _admin(config: Config) -> Iterator[str]:
+    if is_own(config.admin):
+        return
+    if config.admin_access is None:
+        yield f"admin: whoever reaches {config.admin} may read all it shows: list tokens: under admin_access:"
+    elif config.admin_access.tls is None:
+        yield f"admin: no TLS at {config.admin}: tokens are open on their way: add tls: under admin_access:"
+
+
+def _secret_files(config: Config) -> Iterator[Path]:
+    """Files with keys and passwords, those in a file of users left out."""
+    named: set[str] = set()
+    for cluster in config.clusters.values():
+        access, node_auth = cluster.access, cluster.node_auth
+        if access is not None:
+            named |= {one.file for user in access.users for one in user.passwords if one.file is not None}
+            named |= {access.iam.keys} if access.iam is not None else set()
+            named |= {access.users_file} if access.users_file is not None else set()
+        if isinstance(node_auth, NodeAuth):
+            named |= set(node_auth.files)
+        if cluster.tls is not None:
+            named |= {key for _, key in cluster.tls.pairs}
+        if cluster.node_tls is not None and cluster.node_tls.key is not None:
+            named.add(cluster.node_tls.key)
+    for group in config.groups:
+        named |= {one.file for user in group.users for one in user.passwords if one.file is not None}
+    if config.admin_access is not None:
+        named |= {key for _, key in config.admin_access.tls.pairs} if config.admin_access.tls else set()
+        named |= {token.file for token in config.admin_access.tokens if token.file is not None}
+    yield from (config.source.directory / name for name in named)

@@ -1,0 +1,130 @@
+"""A login by IAM token: key, session, policy, throttle."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from shardproxy.access.iam import THROTTLED, IamVerifier
+from shardproxy.access.iam_keys import AccessKey, KeyStore
+from shardproxy.access.policies import Statement
+from shardproxy.access.sigv4 import Fault
+from shardproxy.access.throttle import MAX_USERS, Throttle
+from shardproxy.access.verifiers import (
+    NOT_VERIFIED,
+    TOO_LONG,
+    Accepted,
+    Kind,
+    Login,
+    Refused,
+    Verdict,
+    Verifiers,
+)
+from tests.unit.access.tokens import CLUSTER, KEY_ID, NOW, REGION, SECRET, SESSION, USER, java, token_of
+
+ANYTHING = (Statement(True, ("*",), ("*",)),)
+KEY = AccessKey(KEY_ID, "app", "123456789012", ANYTHING, SECRET)
+TEMPORARY = replace(KEY, session_token=SESSION, expires=NOW + 60)
+
+
+def verifier(*keys: AccessKey, region: str | None = None, now: float = NOW) -> IamVerifier:
+    store = KeyStore({key.access_key_id: key for key in keys or (KEY,)})
+    return IamVerifier(store, CLUSTER, region, wall=lambda: now, clock=lambda: 0.0)
+
+
+def login(secret: bytes, user: str = USER) -> Login:
+    return Login("main", user.encode(), secret)
+
+
+def refused(fault: Fault, principal: str = "app") -> Refused:
+    return Refused(fault.value, principal)
+
+
+CASES: dict[str, tuple[IamVerifier, bytes, Verdict]] = {
+    "a token of botocore": (verifier(), token_of(), Accepted("app")),
+    "a token of Java": (verifier(), java(), Accepted("app")),
+    "a token of a role": (verifier(TEMPORARY), token_of(session=SESSION), Accepted("app")),
+    "a session without an end": (
+        verifier(replace(TEMPORARY, expires=None)),
+        token_of(session=SESSION),
+        Accepted("app"),
+    ),
+    "the region that is asked for": (verifier(region=REGION), token_of(), Accepted("app")),
+    "another region": (verifier(region="eu-central-1"), token_of(), refused(Fault.REGION, "")),
+    "no token": (verifier(), b"hunter2", refused(Fault.MALFORMED, "")),
+    "another cluster": (verifier(), token_of(cluster="other"), refused(Fault.HOST, "")),
+    "another user": (verifier(), token_of(user="other"), refused(Fault.USER, "")),
+    "an expired token": (verifier(now=NOW + 1201), token_of(), refused(Fault.EXPIRED, "")),
+    "an unknown key": (verifier(replace(KEY, access_key_id="A")), token_of(), refused(Fault.UNKNOWN_KEY, "")),
+    "another secret": (
+        verifier(replace(KEY, secret_access_key="x")),
+        token_of(),
+        refused(Fault.SIGNATURE, ""),
+    ),
+    "a session of a key without": (verifier(), token_of(session=SESSION), refused(Fault.SESSION)),
+    "an empty session": (verifier(), token_of(session=""), refused(Fault.SESSION)),
+    "no session of a key with one": (verifier(TEMPORARY), token_of(), refused(Fault.SESSION)),
+    "another session": (verifier(TEMPORARY), token_of(session="x"), refused(Fault.SESSION)),
+    "a session that has ended": (
+        verifier(TEMPORARY, now=NOW + 61),
+        token_of(session=SESSION),
+        refused(Fault.SESSION_EXPIRED),
+    ),
+    "no policy": (verifier(replace(KEY, statements=())), token_of(), refused(Fault.POLICY)),
+    "a denial": (
+        verifier(replace(KEY, statements=(*ANYTHING, Statement(False, ("*",), ("*:user:iam-*",))))),
+        token_of(),
+        refused(Fault.POLICY),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+async def test_a_login_is_decided(case: str) -> None:
+    by, token, verdict = CASES[case]
+    assert await by.verify(login(token)) == verdict
+
+
+async def test_beyond_a_rate_logins_of_a_user_are_refused_and_counted() -> None:
+    now = 0.0
+    by = replace(verifier(), throttle=Throttle(burst=2, per_second=1), clock=lambda: now)
+    verifiers = Verifiers(lambda cluster, user: Kind.IAM)
+    verifiers.replace({"main": {Kind.IAM: by}})
+    token, other = token_of(), token_of(user="other")
+    assert [await verifiers.verify(login(token)) for _ in range(3)] == [
+        Accepted("app"),
+        Accepted("app"),
+        Refused(THROTTLED, is_throttled=True),
+    ]
+    assert await verifiers.verify(login(other, "other")) == Accepted("app")
+    now = 1.0
+    assert await verifiers.verify(login(token)) == Accepted("app")
+    assert await verifiers.verify(login(token)) == Refused(THROTTLED, is_throttled=True)
+    assert verifiers.statistics.throttled == {"main": 2}
+    assert verifiers.statistics.accepted == {"main": 4}
+    assert verifiers.statistics.refused == {("main", THROTTLED): 2}
+
+
+def test_users_nobody_heard_of_for_long_are_forgotten() -> None:
+    throttle = Throttle(burst=1, per_second=0)
+    assert throttle.is_taken(b"first", 0)
+    assert not throttle.is_taken(b"first", 0)
+    for number in range(MAX_USERS):
+        assert throttle.is_taken(b"%d" % number, 0)
+    assert throttle.is_taken(b"first", 0)
+
+
+async def test_who_is_not_verified_is_refused() -> None:
+    kinds = {"iam-user-01": Kind.IAM, "asked": Kind.EXTERNAL}
+    verifiers = Verifiers(lambda cluster, user: kinds.get(user))
+    verifiers.replace({"main": {Kind.IAM: verifier()}})
+    token = token_of()
+    assert await verifiers.verify(login(token)) == Accepted("app")
+    assert await verifiers.verify(login(token_of(user="asked"), "asked")) == Refused(NOT_VERIFIED)
+    assert await verifiers.verify(login(token, "nobody")) == Refused(NOT_VERIFIED)
+    assert await verifiers.verify(Login("other", USER.encode(), token)) == Refused(NOT_VERIFIED)
+    assert await verifiers.verify(login(b"x" * 16_385)) == Refused(TOO_LONG)
+    verifiers.replace({})
+    assert await verifiers.verify(login(token)) == Refused(NOT_VERIFIED)
+    assert "x" * 9 not in repr(login(b"x" * 10))

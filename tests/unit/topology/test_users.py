@@ -1,0 +1,140 @@
+"""Users that were changed: how long a change holds, and what is written of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shardproxy.config import parse_config
+from shardproxy.config.access import ALL_RIGHTS
+from shardproxy.dataplane.users import ANYBODY, NOBODY, ProxyUser
+from shardproxy.store.kept import KeptFile
+from shardproxy.store.local import StateFileError
+from shardproxy.topology.settings import settings_read
+from shardproxy.topology.user_changes import (
+    Change,
+    changes_decode,
+    changes_encode,
+    changes_standing,
+    digest_of,
+    edit_of,
+    laid_over,
+    users_changed,
+)
+
+HASH = "5" * 64
+APP = ProxyUser("app", passwords=(HASH,), rules="~app:* +@all")
+BOB = ProxyUser("bob", is_nopass=True, rules="+get")
+
+CONFIG = """\
+clusters:
+  main:
+    engine: redis
+    endpoints: {configuration: 127.0.0.1:7000}
+    shards: [{nodes: ["127.0.0.1:6379"]}]
+    ACCESS
+  pages:
+    engine: memcached
+    endpoints: {configuration: 127.0.0.1:11211}
+    nodes: ["127.0.0.1:11311"]
+"""
+
+
+def test_a_change_holds_until_the_config_says_something_else() -> None:
+    configured = {"app": APP}
+    changes = {
+        "app": Change(BOB, digest_of(APP)),
+        "bob": Change(BOB, None),
+    }
+    assert changes_standing(configured, changes) == changes
+    other = ProxyUser("app", rules="+get")
+    assert changes_standing({"app": other}, changes) == {"bob": changes["bob"]}
+    assert changes_standing({}, changes) == {"bob": changes["bob"]}
+    assert changes_standing({"app": APP, "bob": BOB}, changes) == {"app": changes["app"]}, "it has come true"
+
+
+def test_a_deletion_is_a_change_like_others() -> None:
+    changes = {"app": Change(None, digest_of(APP)), "nobody": Change(None, None)}
+    assert set(changes_standing({"app": APP}, changes)) == {"app"}
+    assert users_changed({"app": APP, "bob": BOB}, changes) == {"bob": BOB}
+
+
+USERS = st.builds(
+    ProxyUser,
+    name=st.sampled_from(["app", "bob", "default"]),
+    is_enabled=st.booleans(),
+    is_nopass=st.booleans(),
+    passwords=st.lists(st.sampled_from(["1" * 64, "2" * 64]), unique=True).map(tuple),
+    rules=st.sampled_from(["", "+get", "~* (+set ~a)"]),
+    verified_by=st.sampled_from([None, "iam", "external"]),
+    session=st.sampled_from([0.0, 43200.0]),
+)
+
+
+@given(st.dictionaries(st.text(max_size=5), st.builds(Change, st.none() | USERS, st.none() | st.text())))
+def test_changes_outlive_being_written(changes: dict[str, Change]) -> None:
+    written = json.loads(json.dumps(changes_encode({"main": changes})))
+    assert changes_decode(written) == {"main": changes}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [1, {"main": 1}, {"main": {"a": 1}}, {"main": {"a": {"user": {"name": "a"}}}}, {"main": {"a": {}}}],
+)
+def test_what_is_no_change_is_refused(value: object) -> None:
+    with pytest.raises((ValueError, KeyError, TypeError)):
+        changes_decode(value)
+
+
+def test_nothing_was_kept_at_first() -> None:
+    assert changes_decode(None) == {}
+
+
+def test_changes_are_laid_over_the_settings() -> None:
+    settings = settings_read(parse_config(CONFIG.replace("ACCESS", "")), "7.0.15")
+    changes = {"main": {"bob": Change(BOB, None)}, "pages": {"bob": Change(BOB, None)}}
+    now = laid_over(settings, changes)
+    assert now["main"].users == (ANYBODY, BOB), "where nobody logs in, everybody is the default user"
+    assert now["pages"] is settings["pages"], "memcached knows no ACL commands"
+    assert laid_over(settings, {}) == settings
+    closed = settings_read(parse_config(CONFIG.replace("ACCESS", "access: {users: [{name: app}]}")), "7.0.15")
+    assert laid_over(closed, changes)["main"].users == (ProxyUser("app"), NOBODY, BOB)
+
+
+def test_only_what_has_changed_is_written_into_a_file() -> None:
+    assert edit_of(APP, APP) == {}
+    assert edit_of(APP, ProxyUser("app", passwords=(HASH,), rules="+get")) == {
+        "rules": "+get",
+        "preset": None,
+    }
+    assert edit_of(APP, ProxyUser("app", is_enabled=False, rules=APP.rules)) == {
+        "enabled": False,
+        "passwords": None,
+    }
+    assert edit_of(None, APP) == {
+        "enabled": None,
+        "nopass": None,
+        "passwords": [{"sha256": HASH}],
+        "preset": None,
+        "rules": "~app:* +@all",
+    }
+    assert edit_of(APP, ProxyUser("app", is_nopass=True))["rules"] == ALL_RIGHTS
+
+
+async def test_a_kept_value_is_read_again(tmp_path: Path) -> None:
+    kept = KeptFile(tmp_path / "state.json.users")
+    assert kept.read() is None
+    await kept.write({"a": 1})
+    assert KeptFile(tmp_path / "state.json.users").read() == {"a": 1}
+    assert (tmp_path / "state.json.users").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 2, "kept": 1}', '{"format": 1}'])
+def test_a_damaged_file_is_told(text: str, tmp_path: Path) -> None:
+    (tmp_path / "kept").write_text(text)
+    with pytest.raises(StateFileError, match="is damaged"):
+        KeptFile(tmp_path / "kept").read()
