@@ -11,14 +11,13 @@ import contextlib
 import json
 import os
 import stat
-import sys
 import threading
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, TypeAlias
+from typing import TypeAlias
 
 import structlog
 import trio
@@ -103,10 +102,9 @@ class Audit:
             return None
         batch = [self._waiting[at] for at in range(min(len(self._waiting), BATCH))]
         try:
-            with _opened(place) as file:
-                file.write("".join(batch))
-                file.flush()
-        except (OSError, ValueError) as error:
+            with _opened(place) as descriptor:
+                _write_all(descriptor, "".join(batch).encode("ascii"))
+        except OSError as error:
             return error
         for _ in batch:
             self._waiting.popleft()
@@ -124,14 +122,21 @@ NO_AUDIT = Audit()
 
 
 @contextlib.contextmanager
-def _opened(place: str) -> Iterator[IO[str]]:
+def _opened(place: str) -> Iterator[int]:
     """The file as it is now: one that was moved away by a log rotation is left to it."""
     if place == STDOUT:
-        yield sys.stdout
+        yield 1  # and not Python's: at the end that would be waited for
         return
     descriptor = os.open(place, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, MODE)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        yield file
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(descriptor, data) :]
 
 
 def why_not_written(place: str) -> str | None:

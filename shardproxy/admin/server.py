@@ -1,8 +1,8 @@
 """HTTP for the admin pages: hypercorn's connections on our accept loop.
 
 The loop is ours for what hypercorn does not have: from where one may connect, how many connections there are
-(the data plane needs the descriptors too) and how many of one address, and how long one lives (hypercorn shields
-its writes, so a client that has stopped reading would hold its connection, and the shutdown, forever).
+(the data plane needs the descriptors too) and how many of one address, and how long one lives (hypercorn
+shields its writes: a client that has stopped reading would hold its connection, and the shutdown, forever).
 """
 
 from __future__ import annotations

@@ -76,6 +76,23 @@ def test_users_without_passwords_and_tokens_without_tls_are_told(tmp_path: Path)
     assert said(tmp_path, users + "    tls: {certificate: tls.crt, key: tls.key}\n") == [nopass]
 
 
+@pytest.mark.parametrize(
+    ("rules", "is_told"),
+    [
+        ("rules: ~app:* +@all -@dangerous", True),
+        ("rules: ~* &* +@all -@dangerous", True),
+        ("rules: ~app:* +@all -@dangerous -@scripting", False),
+        ("rules: ~app:* +get +eval", True),
+        ("rules: ~* &* +@all", False),
+        ("preset: read-write", False),
+        ("preset: admin", False),
+    ],
+)
+def test_users_whose_scripts_may_more_than_they_are_told(tmp_path: Path, rules: str, is_told: bool) -> None:
+    found = said(tmp_path, f"    access: {{users: [{{name: app, {rules}}}]}}\n")
+    assert any("user app may run scripts" in line for line in found) == is_told
+
+
 def test_passwords_on_their_way_to_nodes_are_told(tmp_path: Path, secret: Path) -> None:
     auth = f"    node_auth: {{password: {{file: {secret}}}}}\n"
     (line,) = said(tmp_path, auth, node="10.0.0.5:6379")

@@ -170,7 +170,7 @@ def test_presets_are_rules(preset: Preset) -> None:
         (Preset.READ_WRITE, "FLUSHALL", "command"),
         (Preset.READ_WRITE, "CONFIG SET a b", "command"),
         (Preset.READ_WRITE, "SORT a", None),
-        (Preset.READ_WRITE, "EVAL a 0", None),
+        (Preset.READ_WRITE, "EVAL a 0", "command"),
         (Preset.READ_WRITE, "ACL LIST", "command"),
         (Preset.ADMIN, "FLUSHALL", None),
         (Preset.ADMIN, "ACL SETUSER a", None),
