@@ -12,6 +12,7 @@ import trio
 from shardproxy.access.iam_keys import AccessKey, KeyStore
 from shardproxy.access.policies import is_connect_allowed
 from shardproxy.access.sigv4 import (
+    ELASTICACHE,
     Expected,
     Fault,
     Token,
@@ -35,8 +36,10 @@ class IamVerifier:
     """Verifies tokens for one cluster against a key store."""
 
     keys: KeyStore
-    cluster: str  # as tokens and policies name it
-    region: str | None = None  # they must be signed for; None = any
+    cluster: str  # as tokens and policies name it, as what follows
+    region: str
+    service: str = ELASTICACHE
+    is_serverless: bool = False
     throttle: Throttle = field(default_factory=Throttle, compare=False)
     wall: Callable[[], float] = field(default=time.time, compare=False)  # tokens name dates
     clock: Callable[[], float] = field(default=monotonic, compare=False)
@@ -45,7 +48,8 @@ class IamVerifier:
         """Decide at once: nobody else has to be asked."""
         if not self.throttle.is_taken(login.user, self.clock()):
             return Refused(THROTTLED, is_throttled=True)
-        expected = Expected(self.cluster, login.user, self.wall(), self.region)
+        now = self.wall()
+        expected = Expected(self.cluster, login.user, now, self.region, self.service, self.is_serverless)
         return token_judge(login.secret, expected, self.keys)
 
 
@@ -64,7 +68,7 @@ def token_judge(text: bytes, expected: Expected, keys: KeyStore) -> Verdict:
         return Refused(Fault.SIGNATURE.value)
     if (fault := why_no_session(token, key, expected.now)) is not None:
         return Refused(fault.value, key.principal)
-    if not is_connect_allowed(key.statements, token, key.account):
+    if not is_connect_allowed(key.statements, expected, key.account):
         return Refused(Fault.POLICY.value, key.principal)
     return Accepted(key.principal)
 

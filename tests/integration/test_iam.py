@@ -17,7 +17,7 @@ from redis.retry import Retry
 
 from shardproxy.fleet import Fleet, RedisNode
 from tests.fixtures.proxy import Proxy, StartProxy, config_of, wait_until
-from tests.unit.access.tokens import CLUSTER, KEY_ID, SECRET, USER, Provider, token_of
+from tests.unit.access.tokens import CLUSTER, KEY_ID, REGION, SECRET, USER, Provider, token_of
 
 NEVER = Retry(NoBackoff(), 0)
 WRONGPASS = "invalid username-password pair or user is disabled"
@@ -68,7 +68,7 @@ def keys(tmp_path: Path) -> Path:
 def with_access(fleet: Fleet, keys: Path, **more: Any) -> dict[str, Any]:
     users = [{"name": USER, "iam": True}, {"name": "iam-reader", "iam": True, "preset": "read-only"}]
     users.append({"name": "other", "iam": True})
-    iam = {"keys": str(keys), "cluster": CLUSTER, **more}
+    iam = {"keys": str(keys), "cluster": CLUSTER, "region": REGION, **more}
     return config_of(fleet, access={"users": users, "iam": iam}, failover={"enabled": False})
 
 
@@ -104,6 +104,8 @@ def test_whoever_has_no_token_for_it_stays_out(
         Provider(cluster="another"),
         Provider("other"),  # no policy allows it
         Provider(region="eu-central-1"),
+        Provider(service="memorydb"),
+        Provider(is_serverless=True),
         Provider(session="session"),
     ):
         with (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -28,7 +29,7 @@ KEY = AccessKey(KEY_ID, "app", "123456789012", ANYTHING, SECRET)
 TEMPORARY = replace(KEY, session_token=SESSION, expires=NOW + 60)
 
 
-def verifier(*keys: AccessKey, region: str | None = None, now: float = NOW) -> IamVerifier:
+def verifier(*keys: AccessKey, region: str = REGION, now: float = NOW) -> IamVerifier:
     store = KeyStore({key.access_key_id: key for key in keys or (KEY,)})
     return IamVerifier(store, CLUSTER, region, wall=lambda: now, clock=lambda: 0.0)
 
@@ -50,7 +51,6 @@ CASES: dict[str, tuple[IamVerifier, bytes, Verdict]] = {
         token_of(session=SESSION),
         Accepted("app"),
     ),
-    "the region that is asked for": (verifier(region=REGION), token_of(), Accepted("app")),
     "another region": (verifier(region="eu-central-1"), token_of(), refused(Fault.REGION, "")),
     "no token": (verifier(), b"hunter2", refused(Fault.MALFORMED, "")),
     "another cluster": (verifier(), token_of(cluster="other"), refused(Fault.HOST, "")),
@@ -78,6 +78,34 @@ CASES: dict[str, tuple[IamVerifier, bytes, Verdict]] = {
         refused(Fault.POLICY),
     ),
 }
+
+
+PROD = f"arn:aws:elasticache:{REGION}:123456789012:replicationgroup:{CLUSTER}"
+SPARED = (*ANYTHING, Statement(False, ("elasticache:Connect",), (PROD,)))
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({}, Fault.POLICY),
+        ({"is_serverless": True}, Fault.SERVERLESS),
+        ({"service": "memorydb"}, Fault.SERVICE),
+        ({"region": "eu-central-1"}, Fault.REGION),
+    ],
+)
+async def test_what_a_token_says_evades_no_denial(options: dict[str, Any], why: Fault) -> None:
+    verdict = await verifier(replace(KEY, statements=SPARED)).verify(login(token_of(**options)))
+    assert isinstance(verdict, Refused)
+    assert verdict.why == why.value
+
+
+@pytest.mark.parametrize(
+    "options", [{"is_serverless": True}, {"service": "memorydb"}, {"region": "eu-central-1"}]
+)
+async def test_what_a_cluster_is_is_settled_with_it(options: dict[str, Any]) -> None:
+    by = replace(verifier(), **options)
+    assert await by.verify(login(token_of(**options))) == Accepted("app")
+    assert isinstance(await by.verify(login(token_of())), Refused)
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

@@ -18,7 +18,7 @@ from shardproxy.access.statistics import LoginStatistics
 from shardproxy.access.verifiers import Kind, Verifiers
 from tests.fixtures.offload import CLUSTER, client_row, open_desk, topology_at
 from tests.unit.access.tokens import CLUSTER as CACHE
-from tests.unit.access.tokens import KEY_ID, NOW, SECRET, USER, token_of
+from tests.unit.access.tokens import KEY_ID, NOW, REGION, SECRET, USER, token_of
 
 OK = b"+OK\r\n"
 WRONGPASS = b"-WRONGPASS invalid username-password pair or user is disabled.\r\n"
@@ -44,7 +44,7 @@ def verifiers(service: Service, audit: Audit | None = None) -> Verifiers:
     statistics = LoginStatistics()
     made = Verifiers(lambda _, user: kinds.get(user), statistics=statistics, audit=audit or Audit())
     key = AccessKey(KEY_ID, "role/app", "", (Statement(True, ("*",), ("*",)),), SECRET)
-    iam = IamVerifier(KeyStore({KEY_ID: key}), CACHE, wall=lambda: NOW)
+    iam = IamVerifier(KeyStore({KEY_ID: key}), CACHE, REGION, wall=lambda: NOW)
     asked = HttpVerifier("http://localhost/", 2, 60, service.post, statistics)
     made.replace({CLUSTER: {Kind.IAM: iam, Kind.EXTERNAL: asked}})
     return made
