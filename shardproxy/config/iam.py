@@ -93,7 +93,8 @@ class Verifier(Section):
     url: Url
     """Where to ask."""
     timeout: PositiveDuration = 2.0
-    """For the answer to be there; a login without one by then is refused."""
+    """For the answer to be there; a login without one by then is refused, as is one whose turn to ask has not
+    come within as long."""
     cache: Duration = 60.0
     """How long a secret that was accepted is accepted without asking again. 0 = always ask."""
 

@@ -10,11 +10,12 @@ import trio.testing
 from structlog.testing import capture_logs
 
 from shardproxy.access.audit import Audit
-from shardproxy.access.http import MAX_CALLS, HttpVerifier
+from shardproxy.access.http import HttpVerifier
 from shardproxy.access.iam import IamVerifier
 from shardproxy.access.iam_keys import AccessKey, KeyStore
 from shardproxy.access.policies import Statement
 from shardproxy.access.statistics import LoginStatistics
+from shardproxy.access.turns import MAX_CALLS_FROM
 from shardproxy.access.verifiers import Kind, Verifiers
 from tests.fixtures.offload import CLUSTER, client_row, open_desk, topology_at
 from tests.unit.access.tokens import CLUSTER as CACHE
@@ -100,7 +101,7 @@ async def test_logins_that_wait_hold_up_no_other_command(autojump_clock: trio.te
         for number in range(200):
             nursery.start_soon(log_in, number)
         await trio.testing.wait_all_tasks_blocked()
-        assert len(service.asked) == MAX_CALLS
+        assert len(service.asked) == MAX_CALLS_FROM
         assert await desk.ask("AUTH", USER, token_of()) == OK
         assert await desk.ask("COMMAND", "COUNT") != b""
         assert trio.current_time() == started

@@ -328,7 +328,8 @@ def test_names_are_told_apart_wherever_they_stand(tmp_path: Path) -> None:
         file_of("{users: [{name: app}], users_file: users.yaml, groups: [team, other]}", top=top), tmp_path
     )
     already = f"'app' is a user of cluster main already (the first is in {tmp_path}/config.yaml, line 6)"
-    unknown = "nothing says how IAM tokens are verified (add iam: {keys: ..., region: ...} to the access of cluster main)"
+    hint = "add iam: {keys: ..., region: ...} to the access of cluster main"
+    unknown = f"nothing says how IAM tokens are verified ({hint})"
     assert found == [
         "config.yaml:6:75: clusters.main.access.groups[1]: there is no group other (known: team)",
         f"users.yaml:2:10: [0].name: {already}",
