@@ -167,7 +167,6 @@ async def test_an_address_that_is_not_told_holds_up_no_login(
 ) -> None:
     async def never() -> str:
         await trio.sleep_forever()
-        return ""
 
     by, started = verifier(), trio.current_time()
     assert await by.verify(Login("main", USER.encode(), token_of(), never)) == Accepted("app")
