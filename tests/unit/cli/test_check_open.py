@@ -69,7 +69,7 @@ def test_files_that_others_may_read_are_told(tmp_path: Path, secret: Path) -> No
 
 def test_users_without_passwords_and_tokens_without_tls_are_told(tmp_path: Path) -> None:
     both = "{name: default, nopass: true}, {name: ops, iam: true}"
-    users = f"    access: {{users: [{both}], iam: {{keys: iam.yaml}}}}\n"
+    users = f"    access: {{users: [{both}], iam: {{keys: iam.yaml, region: a}}}}\n"
     nopass, tokens = said(tmp_path, users)
     assert "user default needs no password" in nopass
     assert "let clients speak TLS alone" in tokens
