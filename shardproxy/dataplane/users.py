@@ -15,7 +15,6 @@ from shardproxy.config.files import FilesRead
 from shardproxy.config.source import Source
 from shardproxy.config.users import PlacedUser, UsersError
 from shardproxy.dataplane.rules import RuleError, Rules, rules_of_package
-from shardproxy.model import Engine
 
 Verification: TypeAlias = Literal["iam", "external"]
 
@@ -79,7 +78,7 @@ NOBODY = ProxyUser(DEFAULT_USER, is_enabled=False, rules="")  # the same, where 
 
 
 def users_read(cluster: Cluster, placed: Sequence[PlacedUser], files: FilesRead) -> tuple[ProxyUser, ...]:
-    """The users of a cluster, their passwords read now; none where nobody has to log in.
+    """The users of a cluster where clients have to log in, their passwords read now.
 
     Raise UsersError with every password that cannot be read, and every rule that the command table does not
     know.
@@ -102,8 +101,7 @@ def users_read(cluster: Cluster, placed: Sequence[PlacedUser], files: FilesRead)
         )
     if problems:
         raise UsersError(problems)
-    if users and cluster.kind is Engine.REDIS:
-        users.setdefault(DEFAULT_USER, NOBODY)
+    users.setdefault(DEFAULT_USER, NOBODY)
     return tuple(users.values())
 
 
@@ -129,9 +127,9 @@ def rules_wrong(placed: Sequence[PlacedUser]) -> Iterator[tuple[Source, Problem]
             yield one.problem(("rules",), str(error), error.hint)
 
 
-def access_spec(users: tuple[ProxyUser, ...]) -> AccessSpec | None:
-    """Describe the users of a cluster to the data plane; None where nobody has to log in."""
-    if not users or users == (ANYBODY,):
+def access_spec(users: tuple[ProxyUser, ...] | None) -> AccessSpec | None:
+    """Describe the users of a cluster to the data plane; None, as `users` too, where nobody has to log in."""
+    if users is None or users == (ANYBODY,):
         return None
     return AccessSpec(
         users=[

@@ -39,7 +39,7 @@ def digest_of(user: ProxyUser | None) -> str | None:
 
 def users_of(settings: ClusterSettings) -> tuple[ProxyUser, ...]:
     """The users of a cluster; where nobody has to log in, everybody is one."""
-    return settings.users or (ANYBODY,)
+    return (ANYBODY,) if settings.users is None else settings.users
 
 
 def changes_standing(configured: ByName, changes: Changes) -> dict[str, Change]:

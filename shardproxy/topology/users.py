@@ -19,11 +19,11 @@ import trio
 from shardproxy.access.audit import NO_AUDIT, Audit
 from shardproxy.config import Config, ConfigError
 from shardproxy.config.access import MAX_USERS
-from shardproxy.config.loading import read_text
-from shardproxy.config.users import read_users_file
+from shardproxy.config.loading import read_text, text_of
+from shardproxy.config.users import UsersError, parse_users_file, read_users_file
 from shardproxy.config.users_write import users_file_edit
 from shardproxy.dataplane.spec import ClusterSettings
-from shardproxy.dataplane.users import ProxyUser
+from shardproxy.dataplane.users import ProxyUser, rules_wrong
 from shardproxy.store.interface import StoreUnavailableError
 from shardproxy.store.replace import file_replace
 from shardproxy.topology.refusal import REFUSALS, problems
@@ -164,8 +164,8 @@ class UserBook:
                 await trio.to_thread.run_sync(users_file_change, path, configured, changes)
             except OSError as error:
                 raise UserChangeError(f"{path} cannot be written: {error.strerror or error}") from error
-            except ConfigError as error:
-                raise UserChangeError("; ".join(error.reasons)) from error
+            except (ConfigError, UsersError) as error:
+                raise UserChangeError(f"not saved: {'; '.join(error.reasons)}") from error
             await self._read_anew(cluster)
             self._note("users_saved", cluster, by, sorted(changes))
 
@@ -222,7 +222,8 @@ class UserBook:
 def users_file_change(path: Path, configured: ByName, changes: Changes) -> None:
     """Write changes into a file of users, in place of what its symbolic links lead to.
 
-    Raise OSError, or ConfigError where the file has mistakes: it is not made worse.
+    Raise OSError, or ConfigError or UsersError where it has mistakes, or would have them then: it is not made
+    worse.
     """
     path = path.resolve()
     there = {placed.user.name for placed in read_users_file(path)}
@@ -230,4 +231,8 @@ def users_file_change(path: Path, configured: ByName, changes: Changes) -> None:
         name: edit_of(configured.get(name) if name in there else None, change.user) if change.user else None
         for name, change in changes.items()
     }
-    file_replace(path, users_file_edit(read_text(path), edits).encode(), path.stat().st_mode & 0o777)
+    data = users_file_edit(read_text(path), edits).encode()
+    written = parse_users_file(text_of(data, str(path)), str(path))
+    if wrong := list(rules_wrong(written)):
+        raise UsersError(wrong)
+    file_replace(path, data, path.stat().st_mode & 0o777)

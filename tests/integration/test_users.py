@@ -108,6 +108,51 @@ def test_a_file_is_read_again_when_it_changes(
     assert proxy.metrics()[refused] == 1, "told once"
 
 
+def test_a_file_without_users_opens_nothing(
+    fleet: Fleet, start_proxy: StartProxy, connect: Connect, tmp_path: Path
+) -> None:
+    users = tmp_path / "users.yaml"
+    users.write_text("- {name: app, passwords: [{sha256: '" + hash_of("secret") + "'}]}\n")
+    config = config_of(fleet, commands=ACL, access={"users_file": str(users)})
+    proxy = start_proxy(config)
+    app = connect(proxy, "app", "secret")
+    refused = f"{users}:1:1: names no user"
+    for told, text in enumerate(("", "[]\n", "# nobody\n"), 1):
+        users.write_text(text)
+        wait_until(lambda: proxy.log().count(refused) == told, "it is told")  # noqa: B023  # it is awaited here
+        with pytest.raises(redis.AuthenticationError):
+            connect(proxy).set("a", 1)
+        assert gets_in(connect, proxy, "app", "secret"), "who was there stays"
+    users.write_text("- {name: app, passwords: [{sha256: '" + hash_of("secret") + "'}]}\n")
+    assert app.acl_load()
+    before = users.read_text()
+    assert app.acl_setuser("other", enabled=True, nopass=True, commands=["+acl"])
+    assert connect(proxy, "other", "x").acl_deluser("app", "other") == 2
+    assert not gets_in(connect, proxy, None, None)
+    assert users.read_text() == before
+
+    proxy.stop()
+    users.write_text("")
+    proxy = start_proxy(config, wait=False)
+    assert proxy.wait() == 1
+    assert refused in proxy.log()
+
+
+def test_a_file_is_not_saved_without_users(
+    fleet: Fleet, start_proxy: StartProxy, connect: Connect, tmp_path: Path
+) -> None:
+    users = tmp_path / "users.yaml"
+    users.write_text("- {name: app, nopass: true}\n")
+    access = {"users": [user("admin")], "users_file": str(users)}
+    proxy = start_proxy(config_of(fleet, commands=ACL, access=access))
+    admin = connect(proxy, "admin", "secret")
+    assert admin.acl_deluser("app") == 1
+    with pytest.raises(redis.ResponseError, match="names no user"):
+        admin.acl_save()
+    assert users.read_text() == "- {name: app, nopass: true}\n"
+    assert not gets_in(connect, proxy, "app", "x"), "it is deleted all the same"
+
+
 def replaced(path: Path, text: str) -> None:
     """Put another file in its place, as editors and Kubernetes do."""
     path.with_suffix(".new").write_text(text)
@@ -134,7 +179,7 @@ def test_a_file_that_comes_later_is_read_then(
     fleet: Fleet, start_proxy: StartProxy, connect: Connect, tmp_path: Path
 ) -> None:
     users, secret = tmp_path / "users.yaml", tmp_path / "secret"
-    users.write_text("[]\n")
+    users.write_text("- {name: file, enabled: false}\n")
     proxy = start_proxy(config_of(fleet, access={"users": [user("app")], "users_file": str(users)}))
     users.write_text(f"- {{name: late, passwords: [{{file: {secret}}}]}}\n")
     wait_until(lambda: "cannot read the secret" in proxy.log(), "the file is missed")
