@@ -10,11 +10,11 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias, TypedDict
 
 from shardproxy.config import Cluster, Problem, SecretError
-from shardproxy.config.access import ALL_RIGHTS, DEFAULT_USER
+from shardproxy.config.access import ALL_RIGHTS, DEFAULT_USER, MAX_PASSWORDS, MAX_RULES
 from shardproxy.config.files import FilesRead
 from shardproxy.config.source import Source
 from shardproxy.config.users import PlacedUser, UsersError
-from shardproxy.dataplane.rules import RuleError, Rules, rules_of_package
+from shardproxy.dataplane.rules import Described, RuleError, Rules, rules_of_package
 
 Verification: TypeAlias = Literal["iam", "external"]
 
@@ -53,20 +53,32 @@ def user_line(user: ProxyUser) -> str:
 
 
 def user_changed(user: ProxyUser, modifiers: Sequence[bytes], rules: Rules) -> ProxyUser:
-    """What ACL SETUSER makes of a user; raise RuleError, which may quote a password."""
+    """What ACL SETUSER makes of a user; raise RuleError, which may quote a password.
+
+    Beyond what a config may say of a user it makes none.
+    """
     line = rules.apply(user_line(user), modifiers)
     found = rules.describe(line)
     is_own = (found.is_nopass, found.passwords) != (user.is_nopass, user.passwords)
     if user.verified_by is not None and is_own:
         raise RuleError(f"user {user.name} has no password: it logs in by {_WAYS[user.verified_by]}")
-    sanitize = [flag for flag in found.flags if flag.endswith("sanitize-payload")]
+    if len(found.passwords) > MAX_PASSWORDS:
+        raise RuleError(f"user {user.name} would have {len(found.passwords)} passwords, not {MAX_PASSWORDS}")
+    rights = _rights(found)
+    if len(rights) > MAX_RULES:
+        raise RuleError(f"the rules of user {user.name} would have {len(rights)} characters, not {MAX_RULES}")
     return replace(
         user,
         is_enabled=found.is_enabled,
         is_nopass=found.is_nopass,
         passwords=found.passwords,
-        rules=" ".join([*sanitize, found.rules]),
+        rules=rights,
     )
+
+
+def _rights(found: Described) -> str:
+    sanitize = [flag for flag in found.flags if flag.endswith("sanitize-payload")]
+    return " ".join([*sanitize, found.rules])
 
 
 _WAYS = {"iam": "IAM tokens", "external": "an external verifier"}

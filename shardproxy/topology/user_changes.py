@@ -113,6 +113,8 @@ def edit_of(before: ProxyUser | None, now: ProxyUser) -> UserEdit:
         edit["nopass"] = True if now.is_nopass else None
     if before is None or before.passwords != now.passwords:
         edit["passwords"] = [{"sha256": password} for password in now.passwords] or None
+    if before is None or before.verified_by != now.verified_by:
+        edit |= {way: True if now.verified_by == way else None for way in ("iam", "external")}
     if before is None or before.rules != now.rules:
         edit |= {"preset": None, "rules": now.rules}
     return edit

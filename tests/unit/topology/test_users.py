@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shardproxy.config import parse_config
+from shardproxy.config import ConfigError, parse_config
 from shardproxy.config.access import ALL_RIGHTS
-from shardproxy.dataplane.users import ANYBODY, NOBODY, ProxyUser
+from shardproxy.config.files import FilesRead
+from shardproxy.config.users import UsersError
+from shardproxy.dataplane.rules import RuleError, rules_of_package
+from shardproxy.dataplane.users import ANYBODY, NOBODY, ProxyUser, user_changed
 from shardproxy.store.kept import KeptFile
 from shardproxy.store.local import StateFileError
 from shardproxy.topology.settings import settings_read
 from shardproxy.topology.user_changes import (
     Change,
+    by_name,
     changes_decode,
     changes_encode,
     changes_standing,
@@ -25,6 +30,7 @@ from shardproxy.topology.user_changes import (
     laid_over,
     users_changed,
 )
+from shardproxy.topology.users import users_file_change
 
 HASH = "5" * 64
 APP = ProxyUser("app", passwords=(HASH,), rules="~app:* +@all")
@@ -119,10 +125,84 @@ def test_only_what_has_changed_is_written_into_a_file() -> None:
         "enabled": None,
         "nopass": None,
         "passwords": [{"sha256": HASH}],
+        "iam": None,
+        "external": None,
         "preset": None,
         "rules": "~app:* +@all",
     }
     assert edit_of(APP, ProxyUser("app", is_nopass=True))["rules"] == ALL_RIGHTS
+
+
+# What a file may say, and what may become of it once it was deleted and made anew.
+WRITTEN = [
+    "iam: true",
+    "external: true",
+    "nopass: true",
+    f"passwords: [{{sha256: '{HASH}'}}]",
+    "preset: admin",
+]
+
+
+@pytest.mark.parametrize("written", WRITTEN)
+@pytest.mark.parametrize(
+    "now",
+    [
+        APP,
+        BOB,
+        ProxyUser("app"),
+        ProxyUser("app", verified_by="iam"),
+        ProxyUser("app", verified_by="external"),
+    ],
+)
+@pytest.mark.parametrize("is_known", [True, False])
+def test_what_is_written_is_read_again(written: str, now: ProxyUser, is_known: bool, tmp_path: Path) -> None:
+    """Also where it came into the file after that was read."""
+    now = replace(now, name="app")
+    path = tmp_path / "users.yaml"
+    path.write_text(f"- {{name: app, {written}}}\n")
+    access = "{users_file: users.yaml, iam: {keys: /keys}, verifier: {url: https://a.example}}"
+    config = parse_config(CONFIG.replace("ACCESS", f"access: {access}"), str(tmp_path / "config.yaml"))
+
+    def read() -> dict[str, ProxyUser]:
+        files = FilesRead(tmp_path)
+        return by_name(settings_read(config, "7.0.15", files=files)["main"])
+
+    configured = read()
+    known = configured if is_known else {}
+    users_file_change(path, known, {"app": Change(now, digest_of(known.get("app")))})
+    assert replace(read()["app"], session=0.0) == now
+
+
+@pytest.mark.parametrize(
+    ("user", "why"),
+    [
+        (ProxyUser("bob", passwords=tuple(f"{i:064x}" for i in range(101))), "passwords"),
+        (ProxyUser("bob", rules="~" + "x" * 64_000), "rules"),
+        (ProxyUser("bob", rules="+nosuchcommand"), "Unknown command"),
+        (None, "names no user"),
+    ],
+)
+def test_a_file_that_would_be_refused_is_not_written(
+    user: ProxyUser | None, why: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "users.yaml"
+    path.write_text("- {name: app}\n")
+    with pytest.raises((ConfigError, UsersError), match=why):
+        users_file_change(path, {}, {"bob" if user else "app": Change(user, None)})
+    assert path.read_text() == "- {name: app}\n"
+
+
+@pytest.mark.parametrize(
+    ("modifiers", "why"),
+    [
+        ([f">{i}" for i in range(101)], "would have 101 passwords, not 100"),
+        (["~" + "x" * 63_000, "~" + "y" * 1_000], "characters, not 64000"),
+    ],
+)
+def test_a_user_does_not_become_what_no_file_may_say(modifiers: list[str], why: str) -> None:
+    with pytest.raises(RuleError, match=why):
+        user_changed(BOB, [word.encode() for word in ["resetpass", *modifiers]], rules_of_package())
+    assert user_changed(BOB, [word.encode() for word in modifiers[:-1]], rules_of_package()) != BOB
 
 
 async def test_a_kept_value_is_read_again(tmp_path: Path) -> None:
