@@ -28,6 +28,7 @@ class ProxyUser:
     is_nopass: bool = False
     passwords: tuple[str, ...] = field(default=(), repr=False)  # SHA-256 in hexadecimal
     rules: str = ALL_RIGHTS
+    preset: str | None = None  # under which name the rules are written, if under one
     verified_by: Verification | None = None  # who judges what it gives for a password; None: its hashes
     session: float = 0.0  # seconds until it has to log in again; 0 = never
 
@@ -65,6 +66,7 @@ def user_changed(user: ProxyUser, modifiers: Sequence[bytes], rules: Rules) -> P
     if len(found.passwords) > MAX_PASSWORDS:
         raise RuleError(f"user {user.name} would have {len(found.passwords)} passwords, not {MAX_PASSWORDS}")
     rights = _rights(found)
+    is_same = user.rules != "" and rights == _rights(rules.describe(user_line(user)))
     if len(rights) > MAX_RULES:
         raise RuleError(f"the rules of user {user.name} would have {len(rights)} characters, not {MAX_RULES}")
     return replace(
@@ -72,7 +74,8 @@ def user_changed(user: ProxyUser, modifiers: Sequence[bytes], rules: Rules) -> P
         is_enabled=found.is_enabled,
         is_nopass=found.is_nopass,
         passwords=found.passwords,
-        rules=rights,
+        rules=user.rules if is_same else rights,
+        preset=user.preset if is_same else None,
     )
 
 
@@ -108,6 +111,7 @@ def users_read(cluster: Cluster, placed: Sequence[PlacedUser], files: FilesRead)
             is_nopass=user.nopass,
             passwords=hashes,
             rules=user.rights,
+            preset=user.preset.value if user.preset is not None else None,
             verified_by="iam" if user.iam else "external" if user.external else None,
             session=session if user.iam else 0.0,
         )

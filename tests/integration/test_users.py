@@ -213,10 +213,46 @@ def test_users_are_changed_by_those_who_may(fleet: Fleet, start_proxy: StartProx
         assert "bob" not in str(shard.primary.ask("ACL", "LIST")), "nodes know nothing of it"
 
     config = {**proxy.config}
-    config["clusters"]["main"]["access"]["users"][1] = user("app", "new")
+    users = config["clusters"]["main"]["access"]["users"]
+    users[:] = [user("admin", preset="admin"), user("app", "new"), user("later")]
     proxy.reload(config)
-    wait_until(lambda: gets_in(connect, proxy, "app", "new"), "the config says anew who that is")
+    wait_until(lambda: gets_in(connect, proxy, "later", "secret"), "it is read again")
+    assert not gets_in(connect, proxy, "app", "new"), "who is deleted stays so, whatever the password is"
     assert gets_in(connect, proxy, "bob", "two"), "of whom it says nothing stays"
+    for listed in ([users[0]], [users[0], user("app", "new")]):
+        users[:] = listed
+        reloads = proxy.metrics()[RELOADED]
+        proxy.reload(config)
+        wait_until(lambda: proxy.metrics()[RELOADED] > reloads, "it is read again")  # noqa: B023  # awaited here
+    assert gets_in(connect, proxy, "app", "new"), "the config says anew that there is one"
+
+
+RELOADED = 'shardproxy_config_reloads_total{outcome="ok"}'
+
+
+def test_who_is_switched_off_stays_off_while_passwords_are_rotated(
+    fleet: Fleet, start_proxy: StartProxy, connect: Connect, tmp_path: Path
+) -> None:
+    secrets = [tmp_path / name for name in ("off", "gone", "kept")]
+    for secret in secrets:
+        secret.write_text("one")
+    users = [{"name": secret.name, "passwords": [{"file": str(secret)}]} for secret in secrets]
+    access = {"users": [user("admin"), *users]}
+    proxy = start_proxy(config_of(fleet, commands=ACL, access=access))
+    admin = connect(proxy, "admin", "secret")
+    assert admin.execute_command("ACL", "SETUSER", "off", "off")
+    assert admin.acl_deluser("gone") == 1
+    assert admin.execute_command("ACL", "SETUSER", "kept", "-set")
+    for secret in secrets:
+        replaced(secret, "two")
+    wait_until(lambda: gets_in(connect, proxy, "kept", "two"), "the password is the new one")
+    assert not gets_in(connect, proxy, "kept", "one"), "though its rules were changed"
+    with pytest.raises(redis.exceptions.NoPermissionError):
+        connect(proxy, "kept", "two").set("a", 1)
+    proxy.restart()
+    for name in ("off", "gone"):
+        for text in ("one", "two"):
+            assert not gets_in(connect, proxy, name, text)
 
 
 def test_an_open_cluster_gets_users(fleet: Fleet, start_proxy: StartProxy, connect: Connect) -> None:
