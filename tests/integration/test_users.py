@@ -159,6 +159,22 @@ def replaced(path: Path, text: str) -> None:
     path.with_suffix(".new").replace(path)
 
 
+def test_a_refused_config_swallows_no_change_of_files(
+    fleet: Fleet, start_proxy: StartProxy, connect: Connect, tmp_path: Path
+) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("one")
+    app = {"name": "app", "passwords": [{"file": str(secret)}]}
+    proxy = start_proxy(config_of(fleet, access={"users": [app]}))
+    assert gets_in(connect, proxy, "app", "one")
+    missing = {"name": "other", "passwords": [{"file": str(tmp_path / "missing")}]}
+    replaced(secret, "two")
+    proxy.reload(config_of(fleet, access={"users": [app, missing]}))  # before anybody has looked
+    wait_until(lambda: "cannot read the secret" in proxy.log(), "the config is refused")
+    wait_until(lambda: gets_in(connect, proxy, "app", "two"), "the password is the new one")
+    assert not gets_in(connect, proxy, "app", "one")
+
+
 def test_files_are_found_through_links_that_are_swapped(
     fleet: Fleet, start_proxy: StartProxy, connect: Connect, tmp_path: Path
 ) -> None:
