@@ -25,7 +25,7 @@ from shardproxy.config.users_write import users_file_edit
 from shardproxy.dataplane.spec import ClusterSettings
 from shardproxy.dataplane.users import ProxyUser, rules_wrong
 from shardproxy.store.interface import StoreUnavailableError
-from shardproxy.store.replace import file_replace
+from shardproxy.store.replace import file_rewrite
 from shardproxy.topology.refusal import REFUSALS, problems
 from shardproxy.topology.reload import Clusters, ServeError
 from shardproxy.topology.user_changes import (
@@ -247,4 +247,4 @@ def users_file_change(path: Path, configured: ByName, changes: Changes) -> None:
     written = parse_users_file(text_of(data, str(path)), str(path))
     if wrong := list(rules_wrong(written)):
         raise UsersError(wrong)
-    file_replace(path, data, path.stat().st_mode & 0o777)
+    file_rewrite(path, data)
