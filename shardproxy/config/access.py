@@ -54,7 +54,8 @@ PRESETS = {
     # Scripts that only read are in; what they call is for the engines to judge, by the proxy's own user.
     Preset.READ_ONLY: "%R~* &* +@read +@connection +@transaction +@pubsub -publish -spublish +cluster"
     " +acl|whoami +eval_ro +evalsha_ro +fcall_ro -@dangerous +info +role",
-    Preset.READ_WRITE: "~* &* +@all -@admin -@dangerous +info +role +sort +sort_ro",
+    # No scripts: what they call is judged by the engines, for the proxy's own user.
+    Preset.READ_WRITE: "~* &* +@all -@admin -@dangerous -@scripting +info +role +sort +sort_ro",
     Preset.ADMIN: ALL_RIGHTS,
 }
 
@@ -146,7 +147,8 @@ class User(Section):
     rules: Rules | None = None
     """What the user may do, in the words of Redis' ACL: `~app:* &news +@read -keys`. Default: everything."""
     preset: Preset | None = None
-    """The same by a name: `read-only`, `read-write` (all but what is dangerous) or `admin` (all)."""
+    """The same by a name: `read-only`, `read-write` (all but what is dangerous, and scripts) or
+    `admin` (all)."""
 
     @model_validator(mode="after")
     def _means_one_thing(self) -> Self:
@@ -193,11 +195,11 @@ class Access(Section):
     users: Annotated[Users, Field(min_length=1)] = ()
     """Users of this cluster. Whoever is not named cannot log in, `default` neither."""
     users_file: Annotated[str, Field(min_length=1, max_length=4000, examples=["users.yaml"])] | None = None
-    """A YAML file with a list of more users, at least one, found from where this file is. It is read again when
-    it changes, and ACL SAVE writes it: what ACL SETUSER and DELUSER changed outlives a restart only then."""
+    """A YAML file with a list of more users, at least one, found from where this file is. It is read again
+    when it changes, and ACL SAVE writes it: what ACL SETUSER and DELUSER changed outlives a restart only then."""
     groups: Annotated[tuple[GroupName, ...], Field(min_length=1, max_length=MAX_GROUPS)] = ()
     """Groups whose users may use this cluster, too."""
-    inbound: GroupNames | tuple[()] = ()
+    inbound: GroupNames = ()
     """Security groups: only from the addresses they name may clients connect, and over unix sockets, whose
     files say who may open them. Default: from anywhere."""
     iam: Iam | None = None
