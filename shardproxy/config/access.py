@@ -196,7 +196,8 @@ class Access(Section):
     """Users of this cluster. Whoever is not named cannot log in, `default` neither."""
     users_file: Annotated[str, Field(min_length=1, max_length=4000, examples=["users.yaml"])] | None = None
     """A YAML file with a list of more users, at least one, found from where this file is. It is read again
-    when it changes, and ACL SAVE writes it: what ACL SETUSER and DELUSER changed outlives a restart only then."""
+    when it changes, and ACL SAVE writes it: only then does what ACL SETUSER and DELUSER changed outlive a
+    restart."""
     groups: Annotated[tuple[GroupName, ...], Field(min_length=1, max_length=MAX_GROUPS)] = ()
     """Groups whose users may use this cluster, too."""
     inbound: GroupNames = ()

@@ -275,7 +275,7 @@ def test_what_is_written_is_read_again(written: str, now: ProxyUser, is_known: b
     now = replace(now, name="app")
     path = tmp_path / "users.yaml"
     path.write_text(f"- {{name: app, {written}}}\n")
-    access = "{users_file: users.yaml, iam: {keys: /keys}, verifier: {url: https://a.example}}"
+    access = "{users_file: users.yaml, iam: {keys: /keys, region: eu-central-1}, verifier: {url: https://a.example}}"
     config = parse_config(CONFIG.replace("ACCESS", f"access: {access}"), str(tmp_path / "config.yaml"))
 
     def read() -> dict[str, ProxyUser]:
