@@ -348,7 +348,8 @@ class App:
             now = self._users.laid_over(settings, forget)
             served = await self._serve(now, reason)
         except SettingsError:
-            self._files = {**self._files, **files.seen}  # once one of them changes, it is worth another look
+            if config is self._config:  # of another one nothing is served: what has changed was not read yet
+                self._files = {**self._files, **files.seen}  # once one changes, it is worth another look
             raise
         self._verifiers.replace(self._builder.build(read.logins))
         self._files = files.seen

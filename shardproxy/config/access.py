@@ -28,6 +28,7 @@ MAX_USERS = 1000  # of a cluster, a group or a file, as ElastiCache has it
 MAX_GROUPS = 100
 MAX_PASSWORDS = 100  # each is hashed against at every login
 MAX_NAME = 200  # characters
+MAX_RULES = 64_000  # characters
 DEFAULT_USER = "default"  # whoever connects and has not logged in
 
 _HINT = "write {sha256: ...}, as from: printf %s 'the password' | sha256sum; or {file: ...}, {env: ...}"
@@ -120,7 +121,7 @@ def _rules(value: object) -> object:
 
 UserName = Annotated[str, Field(min_length=1, max_length=MAX_NAME, pattern=r"^[^\s\x00]+$", examples=["app"])]
 Rules = Annotated[
-    str, Field(max_length=64_000), BeforeValidator(_rules, json_schema_input_type=str | list[str])
+    str, Field(max_length=MAX_RULES), BeforeValidator(_rules, json_schema_input_type=str | list[str])
 ]
 
 
@@ -194,8 +195,9 @@ class Access(Section):
     users: Annotated[Users, Field(min_length=1)] = ()
     """Users of this cluster. Whoever is not named cannot log in, `default` neither."""
     users_file: Annotated[str, Field(min_length=1, max_length=4000, examples=["users.yaml"])] | None = None
-    """A YAML file with a list of more users, found from where this file is. It is read again when it changes,
-    and ACL SAVE writes it."""
+    """A YAML file with a list of more users, at least one, found from where this file is. It is read again
+    when it changes, and ACL SAVE writes it: only then does what ACL SETUSER and DELUSER changed outlive a
+    restart."""
     groups: Annotated[tuple[GroupName, ...], Field(min_length=1, max_length=MAX_GROUPS)] = ()
     """Groups whose users may use this cluster, too."""
     inbound: GroupNames = ()

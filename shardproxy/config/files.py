@@ -6,16 +6,19 @@ import stat
 from pathlib import Path
 from typing import TypeAlias
 
-Fingerprint: TypeAlias = tuple[int, int, int, int] | None  # None: it cannot be looked at
+Fingerprint: TypeAlias = tuple[int, int, int, int, int] | None  # None: it cannot be looked at
 
 
 def fingerprint(path: Path) -> Fingerprint:
-    """What differs when a file was changed or replaced, or what its symbolic links lead to."""
+    """What differs when a file was changed or replaced, or what its symbolic links lead to.
+
+    When it was written may be set to what it was before (`cp -p`, `rsync -t`); when that was done may not.
+    """
     try:
         found = path.stat()
     except (OSError, ValueError):
         return None
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def why_exposed(path: Path) -> str | None:

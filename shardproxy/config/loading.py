@@ -36,6 +36,11 @@ def read_text(path: str | Path) -> str:
         raise _refused(source, f"cannot be read: {e.strerror}", "check who may read it") from None
     except ValueError as e:
         raise _refused(source, f"cannot be read: {e}") from None
+    return text_of(content, source)
+
+
+def text_of(content: bytes, source: str) -> str:
+    """The text that a file of that name holds; raise ConfigError when it is none, or too long."""
     if len(content) > MAX_FILE:
         raise _refused(source, f"is larger than {MAX_FILE >> 20} MiB", "is it the right file?")
     try:

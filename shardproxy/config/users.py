@@ -22,6 +22,7 @@ from shardproxy.config.source import Source
 
 _NOT_OF_MEMCACHED = ("iam", "external")
 _SHAPE = "as in: - {name: app, passwords: [{sha256: ...}]}"
+_NO_USER = f"list at least one, {_SHAPE}; or leave users_file out of the access"
 
 
 class UsersError(Exception):
@@ -51,8 +52,16 @@ class _UsersFile(Section):
 
 def read_users_file(path: File) -> tuple[PlacedUser, ...]:
     """Read a file of users; raise ConfigError with every problem in it."""
-    document = read_document(read_text(path))
-    source = Source(str(path), document)
+    return parse_users_file(read_text(path), str(path))
+
+
+def parse_users_file(text: str, name: str) -> tuple[PlacedUser, ...]:
+    """Read the text of such a file, of that name; raise ConfigError.
+
+    One without users is refused: it is more likely to be cut off than meant.
+    """
+    document = read_document(text)
+    source = Source(name, document)
     problems = list(document.problems)
     users: tuple[User, ...] = ()
     if isinstance(document.value, list):
@@ -62,13 +71,18 @@ def read_users_file(path: File) -> tuple[PlacedUser, ...]:
             problems += explain(e, document, _UsersFile)
     elif document.value is not None:
         problems.append(source.problem((), "must be a list of users at the top", _SHAPE))
+    if not users and not problems:
+        problems.append(Problem(1, 1, "", "names no user", _NO_USER))
     if problems:
         raise ConfigError(source.name, problems)
     return tuple(PlacedUser(user, source, (i,)) for i, user in enumerate(users))
 
 
-def users_placed(config: Config, name: str, files: FilesRead) -> tuple[PlacedUser, ...]:
-    """Find the users of a cluster; raise UsersError, or ConfigError where their file is wrong in itself."""
+def users_placed(config: Config, name: str, files: FilesRead) -> tuple[PlacedUser, ...] | None:
+    """Find the users of a cluster; None where nobody has to log in.
+
+    Raise UsersError, or ConfigError where their file is wrong in itself.
+    """
     cluster, path = config.clusters[name], ("clusters", name)
     if isinstance(cluster, MemcachedCluster) and (auth := cluster.client_auth) is not None:
         password = Password(file=auth.password.file, env=auth.password.env)
@@ -76,7 +90,7 @@ def users_placed(config: Config, name: str, files: FilesRead) -> tuple[PlacedUse
         return (PlacedUser(user, config.source, (*path, "client_auth")),)
     access = cluster.access
     if access is None or not access.asks_login:
-        return ()
+        return None
     where: Path = (*path, "access")
     found = _listed(config, (*where, "users"), access.users)
     if access.users_file is not None:

@@ -56,7 +56,7 @@ class ClusterSettings:
     inbound: InboundSettings = OPEN
     tls: TlsSettings | None = None  # what clients are spoken to with, where they speak TLS
     node_tls: NodeTlsSettings | None = None
-    users: tuple[ProxyUser, ...] = ()  # none where nobody has to log in
+    users: tuple[ProxyUser, ...] | None = None  # None where nobody has to log in
 
     @classmethod
     def read(
@@ -65,7 +65,7 @@ class ClusterSettings:
         version: str,
         zone: str | None = None,
         groups: Iterable[SecurityGroup] = (),
-        users: tuple[ProxyUser, ...] = (),
+        users: tuple[ProxyUser, ...] | None = None,
         files: FilesRead | None = None,
     ) -> ClusterSettings:
         """Read the secrets of a cluster now, but for those of its users; raise SecretError or TlsError."""

@@ -10,12 +10,11 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias, TypedDict
 
 from shardproxy.config import Cluster, Problem, SecretError
-from shardproxy.config.access import ALL_RIGHTS, DEFAULT_USER
+from shardproxy.config.access import ALL_RIGHTS, DEFAULT_USER, MAX_PASSWORDS, MAX_RULES
 from shardproxy.config.files import FilesRead
 from shardproxy.config.source import Source
 from shardproxy.config.users import PlacedUser, UsersError
-from shardproxy.dataplane.rules import RuleError, Rules, rules_of_package
-from shardproxy.model import Engine
+from shardproxy.dataplane.rules import Described, RuleError, Rules, rules_of_package
 
 Verification: TypeAlias = Literal["iam", "external"]
 
@@ -29,6 +28,7 @@ class ProxyUser:
     is_nopass: bool = False
     passwords: tuple[str, ...] = field(default=(), repr=False)  # SHA-256 in hexadecimal
     rules: str = ALL_RIGHTS
+    preset: str | None = None  # under which name the rules are written, if under one
     verified_by: Verification | None = None  # who judges what it gives for a password; None: its hashes
     session: float = 0.0  # seconds until it has to log in again; 0 = never
 
@@ -54,20 +54,34 @@ def user_line(user: ProxyUser) -> str:
 
 
 def user_changed(user: ProxyUser, modifiers: Sequence[bytes], rules: Rules) -> ProxyUser:
-    """What ACL SETUSER makes of a user; raise RuleError, which may quote a password."""
+    """What ACL SETUSER makes of a user; raise RuleError, which may quote a password.
+
+    Beyond what a config may say of a user it makes none.
+    """
     line = rules.apply(user_line(user), modifiers)
     found = rules.describe(line)
     is_own = (found.is_nopass, found.passwords) != (user.is_nopass, user.passwords)
     if user.verified_by is not None and is_own:
         raise RuleError(f"user {user.name} has no password: it logs in by {_WAYS[user.verified_by]}")
-    sanitize = [flag for flag in found.flags if flag.endswith("sanitize-payload")]
+    if len(found.passwords) > MAX_PASSWORDS:
+        raise RuleError(f"user {user.name} would have {len(found.passwords)} passwords, not {MAX_PASSWORDS}")
+    rights = _rights(found)
+    is_same = user.rules != "" and rights == _rights(rules.describe(user_line(user)))
+    if len(rights) > MAX_RULES:
+        raise RuleError(f"the rules of user {user.name} would have {len(rights)} characters, not {MAX_RULES}")
     return replace(
         user,
         is_enabled=found.is_enabled,
         is_nopass=found.is_nopass,
         passwords=found.passwords,
-        rules=" ".join([*sanitize, found.rules]),
+        rules=user.rules if is_same else rights,
+        preset=user.preset if is_same else None,
     )
+
+
+def _rights(found: Described) -> str:
+    sanitize = [flag for flag in found.flags if flag.endswith("sanitize-payload")]
+    return " ".join([*sanitize, found.rules])
 
 
 _WAYS = {"iam": "IAM tokens", "external": "an external verifier"}
@@ -79,7 +93,7 @@ NOBODY = ProxyUser(DEFAULT_USER, is_enabled=False, rules="")  # the same, where 
 
 
 def users_read(cluster: Cluster, placed: Sequence[PlacedUser], files: FilesRead) -> tuple[ProxyUser, ...]:
-    """The users of a cluster, their passwords read now; none where nobody has to log in.
+    """The users of a cluster where clients have to log in, their passwords read now.
 
     Raise UsersError with every password that cannot be read, and every rule that the command table does not
     know.
@@ -97,13 +111,13 @@ def users_read(cluster: Cluster, placed: Sequence[PlacedUser], files: FilesRead)
             is_nopass=user.nopass,
             passwords=hashes,
             rules=user.rights,
+            preset=user.preset.value if user.preset is not None else None,
             verified_by="iam" if user.iam else "external" if user.external else None,
             session=session if user.iam else 0.0,
         )
     if problems:
         raise UsersError(problems)
-    if users and cluster.kind is Engine.REDIS:
-        users.setdefault(DEFAULT_USER, NOBODY)
+    users.setdefault(DEFAULT_USER, NOBODY)
     return tuple(users.values())
 
 
@@ -129,9 +143,9 @@ def rules_wrong(placed: Sequence[PlacedUser]) -> Iterator[tuple[Source, Problem]
             yield one.problem(("rules",), str(error), error.hint)
 
 
-def access_spec(users: tuple[ProxyUser, ...]) -> AccessSpec | None:
-    """Describe the users of a cluster to the data plane; None where nobody has to log in."""
-    if not users or users == (ANYBODY,):
+def access_spec(users: tuple[ProxyUser, ...] | None) -> AccessSpec | None:
+    """Describe the users of a cluster to the data plane; None, as `users` too, where nobody has to log in."""
+    if users is None or users == (ANYBODY,):
         return None
     return AccessSpec(
         users=[

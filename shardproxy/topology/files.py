@@ -1,7 +1,8 @@
 """Sees when a file that settings were read from has changed: certificates, passwords, lists of users.
 
 Looks at all of them every second, through symbolic links, as Kubernetes swaps those of mounted secrets. Waits
-until nobody writes any more. What is in the files, and what a change means, it does not know.
+until nobody writes any more, but not for ever: others may have changed, too. What is in the files, and what a
+change means, it does not know.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from shardproxy.config.files import Fingerprint, fingerprint
 
 INTERVAL = 1.0  # seconds between looks
 SETTLED = 0.1  # seconds in which a file that changed must not change again
+SETTLES_WITHIN = 2.0  # seconds; one that goes on changing is read as it is
 
 Seen = Mapping[Path, Fingerprint]
 
@@ -32,8 +34,11 @@ async def run_files_watch(
         now = await _look(before)
         if now == before:
             continue
+        deadline = trio.current_time() + SETTLES_WITHIN
         while (later := await _later(before)) != now:
             now = later
+            if trio.current_time() >= deadline:
+                break
         if now != before:
             await changed(sorted(path for path in now if now[path] != before[path]))
 

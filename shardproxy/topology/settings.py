@@ -7,7 +7,7 @@ from shardproxy.config.files import FilesRead
 from shardproxy.config.users import UsersError, users_placed
 from shardproxy.dataplane.spec import ClusterSettings
 from shardproxy.dataplane.tls import TlsError
-from shardproxy.dataplane.users import rules_wrong, users_read
+from shardproxy.dataplane.users import ProxyUser, rules_wrong, users_read
 
 
 class SettingsError(Exception):
@@ -29,11 +29,13 @@ def settings_read(
     reasons: list[str] = []
     settings = {}
     for name, cluster in config.clusters.items():
+        users: tuple[ProxyUser, ...] | None
         try:
-            users = users_read(cluster, users_placed(config, name, files), files)
+            placed = users_placed(config, name, files)
+            users = None if placed is None else users_read(cluster, placed, files)
         except (ConfigError, UsersError) as error:
             reasons += error.reasons
-            users = ()
+            users = ()  # nobody, and it is not served anyway
         try:
             settings[name] = ClusterSettings.read(
                 cluster, version, config.zone, config.security_groups, users, files
@@ -54,7 +56,7 @@ def users_wrong(config: Config) -> tuple[str, ...]:
     for name in config.clusters:
         try:
             placed = users_placed(config, name, files)
-            if problems := list(rules_wrong(placed)):
+            if problems := list(rules_wrong(placed or ())):
                 raise UsersError(problems)
         except (ConfigError, UsersError) as error:
             reasons += error.reasons

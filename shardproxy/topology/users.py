@@ -19,13 +19,13 @@ import trio
 from shardproxy.access.audit import NO_AUDIT, Audit
 from shardproxy.config import Config, ConfigError
 from shardproxy.config.access import MAX_USERS
-from shardproxy.config.loading import read_text
-from shardproxy.config.users import read_users_file
+from shardproxy.config.loading import read_text, text_of
+from shardproxy.config.users import UsersError, parse_users_file, read_users_file
 from shardproxy.config.users_write import users_file_edit
 from shardproxy.dataplane.spec import ClusterSettings
-from shardproxy.dataplane.users import ProxyUser
+from shardproxy.dataplane.users import ProxyUser, rules_wrong
 from shardproxy.store.interface import StoreUnavailableError
-from shardproxy.store.replace import file_replace
+from shardproxy.store.replace import file_rewrite
 from shardproxy.topology.refusal import REFUSALS, problems
 from shardproxy.topology.reload import Clusters, ServeError
 from shardproxy.topology.user_changes import (
@@ -34,9 +34,10 @@ from shardproxy.topology.user_changes import (
     Changes,
     Edit,
     by_name,
+    change_of,
     changes_encode,
     changes_standing,
-    digest_of,
+    changes_void,
     edit_of,
     laid_over,
     names_in,
@@ -108,11 +109,16 @@ class UserBook:
             if cluster.access is not None and cluster.access.users_file is not None
         }
         self._fixed = {name: names_in(config, name) for name in self._files}
-        standing = {name: of for name, of in self._changes.items() if name != forget}
-        for name in standing.keys() & configured.keys():
-            standing[name] = changes_standing(by_name(configured[name]), standing[name])
-            if gone := sorted(self._changes[name].keys() - standing[name].keys()):
-                log.info("changes of users are void: the config says what they are", cluster=name, users=gone)
+        standing: dict[str, dict[str, Change]] = {}
+        for name, changes in self._changes.items():
+            if name == forget:
+                continue
+            if name not in configured:
+                self._note_void(name, sorted(changes), "there is no such cluster any more")
+                continue
+            users = by_name(configured[name])
+            standing[name] = changes_standing(users, changes)
+            self._note_void(name, changes_void(users, changes), "the config says something newer of them")
         if standing != self._changes:
             self._changes = standing
             try:
@@ -138,7 +144,7 @@ class UserBook:
                 raise UserChangeError(f"user {min(fixed)} stands in the config file: change it there")
             changes = dict(before.get(cluster, {}))
             for name, user in edited.items():
-                changes[name] = Change(user, digest_of(configured.get(name)))
+                changes[name] = change_of(configured.get(name), user)
             changes = changes_standing(configured, changes)
             if len(users_changed(configured, changes)) > MAX_USERS:
                 raise UserChangeError(f"cluster {cluster} has {MAX_USERS} users, and no more are possible")
@@ -164,10 +170,15 @@ class UserBook:
                 await trio.to_thread.run_sync(users_file_change, path, configured, changes)
             except OSError as error:
                 raise UserChangeError(f"{path} cannot be written: {error.strerror or error}") from error
-            except ConfigError as error:
-                raise UserChangeError("; ".join(error.reasons)) from error
+            except (ConfigError, UsersError) as error:
+                raise UserChangeError(f"not saved: {'; '.join(error.reasons)}") from error
             await self._read_anew(cluster)
             self._note("users_saved", cluster, by, sorted(changes))
+
+    def _note_void(self, cluster: str, users: Sequence[str], why: str) -> None:
+        if users:
+            log.warning("changes of users are void", cluster=cluster, users=users, why=why)
+            self._audit.note("user_changes_void", cluster=cluster, object=" ".join(users), why=why)
 
     def _note(self, event: str, cluster: str, by: str, users: Sequence[str] = ()) -> None:
         log.info(event.replace("_", " "), cluster=cluster, by=by, users=users)
@@ -222,12 +233,18 @@ class UserBook:
 def users_file_change(path: Path, configured: ByName, changes: Changes) -> None:
     """Write changes into a file of users, in place of what its symbolic links lead to.
 
-    Raise OSError, or ConfigError where the file has mistakes: it is not made worse.
+    Raise OSError, or ConfigError or UsersError where it has mistakes, or would have them then: it is not made
+    worse.
     """
     path = path.resolve()
+    now = users_changed(configured, changes)
     there = {placed.user.name for placed in read_users_file(path)}
     edits = {
-        name: edit_of(configured.get(name) if name in there else None, change.user) if change.user else None
-        for name, change in changes.items()
+        name: edit_of(configured.get(name) if name in there else None, now[name]) if name in now else None
+        for name in changes
     }
-    file_replace(path, users_file_edit(read_text(path), edits).encode(), path.stat().st_mode & 0o777)
+    data = users_file_edit(read_text(path), edits).encode()
+    written = parse_users_file(text_of(data, str(path)), str(path))
+    if wrong := list(rules_wrong(written)):
+        raise UsersError(wrong)
+    file_rewrite(path, data)

@@ -11,6 +11,6 @@ from shardproxy.topology.project import Configured
 def kind_of(clusters: Mapping[str, Configured], cluster: str, user: str) -> Kind | None:
     """Who verifies a user of a cluster; None where a password does, or there is no such user."""
     configured = clusters.get(cluster)
-    users = configured.settings.users if configured is not None else ()
+    users = (configured.settings.users if configured is not None else None) or ()
     found = next((one.verified_by for one in users if one.name == user), None)
     return Kind(found) if found is not None else None

@@ -108,10 +108,71 @@ def test_a_file_is_read_again_when_it_changes(
     assert proxy.metrics()[refused] == 1, "told once"
 
 
+def test_a_file_without_users_opens_nothing(
+    fleet: Fleet, start_proxy: StartProxy, connect: Connect, tmp_path: Path
+) -> None:
+    users = tmp_path / "users.yaml"
+    users.write_text("- {name: app, passwords: [{sha256: '" + hash_of("secret") + "'}]}\n")
+    config = config_of(fleet, commands=ACL, access={"users_file": str(users)})
+    proxy = start_proxy(config)
+    app = connect(proxy, "app", "secret")
+    refused = f"{users}:1:1: names no user"
+    for told, text in enumerate(("", "[]\n", "# nobody\n"), 1):
+        users.write_text(text)
+        wait_until(lambda: proxy.log().count(refused) == told, "it is told")  # noqa: B023  # it is awaited here
+        with pytest.raises(redis.AuthenticationError):
+            connect(proxy).set("a", 1)
+        assert gets_in(connect, proxy, "app", "secret"), "who was there stays"
+    users.write_text("- {name: app, passwords: [{sha256: '" + hash_of("secret") + "'}]}\n")
+    assert app.acl_load()
+    before = users.read_text()
+    assert app.acl_setuser("other", enabled=True, nopass=True, commands=["+acl"])
+    assert connect(proxy, "other", "x").acl_deluser("app", "other") == 2
+    assert not gets_in(connect, proxy, None, None)
+    assert users.read_text() == before
+
+    proxy.stop()
+    users.write_text("")
+    proxy = start_proxy(config, wait=False)
+    assert proxy.wait() == 1
+    assert refused in proxy.log()
+
+
+def test_a_file_is_not_saved_without_users(
+    fleet: Fleet, start_proxy: StartProxy, connect: Connect, tmp_path: Path
+) -> None:
+    users = tmp_path / "users.yaml"
+    users.write_text("- {name: app, nopass: true}\n")
+    access = {"users": [user("admin")], "users_file": str(users)}
+    proxy = start_proxy(config_of(fleet, commands=ACL, access=access))
+    admin = connect(proxy, "admin", "secret")
+    assert admin.acl_deluser("app") == 1
+    with pytest.raises(redis.ResponseError, match="names no user"):
+        admin.acl_save()
+    assert users.read_text() == "- {name: app, nopass: true}\n"
+    assert not gets_in(connect, proxy, "app", "x"), "it is deleted all the same"
+
+
 def replaced(path: Path, text: str) -> None:
     """Put another file in its place, as editors and Kubernetes do."""
     path.with_suffix(".new").write_text(text)
     path.with_suffix(".new").replace(path)
+
+
+def test_a_refused_config_swallows_no_change_of_files(
+    fleet: Fleet, start_proxy: StartProxy, connect: Connect, tmp_path: Path
+) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("one")
+    app = {"name": "app", "passwords": [{"file": str(secret)}]}
+    proxy = start_proxy(config_of(fleet, access={"users": [app]}))
+    assert gets_in(connect, proxy, "app", "one")
+    missing = {"name": "other", "passwords": [{"file": str(tmp_path / "missing")}]}
+    replaced(secret, "two")
+    proxy.reload(config_of(fleet, access={"users": [app, missing]}))  # before anybody has looked
+    wait_until(lambda: "cannot read the secret" in proxy.log(), "the config is refused")
+    wait_until(lambda: gets_in(connect, proxy, "app", "two"), "the password is the new one")
+    assert not gets_in(connect, proxy, "app", "one")
 
 
 def test_files_are_found_through_links_that_are_swapped(
@@ -134,7 +195,7 @@ def test_a_file_that_comes_later_is_read_then(
     fleet: Fleet, start_proxy: StartProxy, connect: Connect, tmp_path: Path
 ) -> None:
     users, secret = tmp_path / "users.yaml", tmp_path / "secret"
-    users.write_text("[]\n")
+    users.write_text("- {name: file, enabled: false}\n")
     proxy = start_proxy(config_of(fleet, access={"users": [user("app")], "users_file": str(users)}))
     users.write_text(f"- {{name: late, passwords: [{{file: {secret}}}]}}\n")
     wait_until(lambda: "cannot read the secret" in proxy.log(), "the file is missed")
@@ -168,10 +229,46 @@ def test_users_are_changed_by_those_who_may(fleet: Fleet, start_proxy: StartProx
         assert "bob" not in str(shard.primary.ask("ACL", "LIST")), "nodes know nothing of it"
 
     config = {**proxy.config}
-    config["clusters"]["main"]["access"]["users"][1] = user("app", "new")
+    users = config["clusters"]["main"]["access"]["users"]
+    users[:] = [user("admin", preset="admin"), user("app", "new"), user("later")]
     proxy.reload(config)
-    wait_until(lambda: gets_in(connect, proxy, "app", "new"), "the config says anew who that is")
+    wait_until(lambda: gets_in(connect, proxy, "later", "secret"), "it is read again")
+    assert not gets_in(connect, proxy, "app", "new"), "who is deleted stays so, whatever the password is"
     assert gets_in(connect, proxy, "bob", "two"), "of whom it says nothing stays"
+    for listed in ([users[0]], [users[0], user("app", "new")]):
+        users[:] = listed
+        reloads = proxy.metrics()[RELOADED]
+        proxy.reload(config)
+        wait_until(lambda: proxy.metrics()[RELOADED] > reloads, "it is read again")  # noqa: B023  # awaited here
+    assert gets_in(connect, proxy, "app", "new"), "the config says anew that there is one"
+
+
+RELOADED = 'shardproxy_config_reloads_total{outcome="ok"}'
+
+
+def test_who_is_switched_off_stays_off_while_passwords_are_rotated(
+    fleet: Fleet, start_proxy: StartProxy, connect: Connect, tmp_path: Path
+) -> None:
+    secrets = [tmp_path / name for name in ("off", "gone", "kept")]
+    for secret in secrets:
+        secret.write_text("one")
+    users = [{"name": secret.name, "passwords": [{"file": str(secret)}]} for secret in secrets]
+    access = {"users": [user("admin"), *users]}
+    proxy = start_proxy(config_of(fleet, commands=ACL, access=access))
+    admin = connect(proxy, "admin", "secret")
+    assert admin.execute_command("ACL", "SETUSER", "off", "off")
+    assert admin.acl_deluser("gone") == 1
+    assert admin.execute_command("ACL", "SETUSER", "kept", "-set")
+    for secret in secrets:
+        replaced(secret, "two")
+    wait_until(lambda: gets_in(connect, proxy, "kept", "two"), "the password is the new one")
+    assert not gets_in(connect, proxy, "kept", "one"), "though its rules were changed"
+    with pytest.raises(redis.exceptions.NoPermissionError):
+        connect(proxy, "kept", "two").set("a", 1)
+    proxy.restart()
+    for name in ("off", "gone"):
+        for text in ("one", "two"):
+            assert not gets_in(connect, proxy, name, text)
 
 
 def test_an_open_cluster_gets_users(fleet: Fleet, start_proxy: StartProxy, connect: Connect) -> None:

@@ -49,7 +49,7 @@ class Keeper:
     async def serve(self, clusters: Clusters, reason: str) -> None:
         if self.is_refused:
             raise ServeError(CLUSTER, ValueError("no"))
-        self.served.append({user.name: user for user in clusters[CLUSTER].users})
+        self.served.append({user.name: user for user in clusters[CLUSTER].users or ()})
 
     async def reread(self, forget: str) -> None:
         raise NotImplementedError

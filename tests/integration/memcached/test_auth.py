@@ -91,6 +91,21 @@ def test_a_user_may_what_its_rules_say(start_pool: StartPool, wire: Callable[...
     assert sum(counted.values()) >= 5, counted
 
 
+def test_a_file_without_users_opens_nothing(
+    start_pool: StartPool, wire: Callable[..., Wire], tmp_path: Path
+) -> None:
+    users = tmp_path / "users.yaml"
+    users.write_text("- {name: web, passwords: [{sha256: '" + hash_of("secret") + "'}]}\n")
+    proxy, _ = start_pool(1, access={"users_file": str(users)})
+    users.write_text("")
+    wait_until(lambda: f"{users}:1:1: names no user" in proxy.log(), "it is told")
+    stranger, web = wire(proxy), wire(proxy)
+    stranger.send(b"get a\r\n")
+    stranger.expect(UNKNOWN)
+    web.send(b"set x 0 0 10\r\nweb secret\r\n")
+    web.expect(b"STORED\r\n")
+
+
 class Secured:
     """The fleet with nodes that want a login: they are not asked anything before they count as started."""
 

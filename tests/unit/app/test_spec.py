@@ -174,7 +174,8 @@ def test_a_memcached_cluster_brings_its_own(monkeypatch: pytest.MonkeyPatch) -> 
     own = spec["memcached"]
     assert (own["hash"], own["tag"], own["gutter"]) == ("md5", "<>", 1)
     assert own["on_failure"] == {"action": "gutter", "failures": 2, "retry": 0.5, "gutter_ttl": 2}
-    (user,) = spec["access"]["users"]
+    user, default = spec["access"]["users"]
+    assert (default["name"], default["enabled"]) == ("default", False)
     assert (user["name"], user["passwords"], user["rules"]) == ("app", [hash_of("secret")], ALL_RIGHTS)
     assert own["discovery"] == discovery
     shards = [(shard["name"], shard["weight"], shard["nodes"][0]["address"]) for shard in spec["shards"]]

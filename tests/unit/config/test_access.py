@@ -10,7 +10,7 @@ import pytest
 from shardproxy.config import ConfigError, Problem, parse_config
 from shardproxy.config.access import ALL_RIGHTS, Access, Preset, User, hash_of
 from shardproxy.config.files import FilesRead
-from shardproxy.config.users import PlacedUser, UsersError, read_users_file, users_placed
+from shardproxy.config.users import PlacedUser, UsersError, users_placed
 from shardproxy.config.users_write import users_file_edit
 from shardproxy.dataplane.rules import rules_of_package
 from shardproxy.dataplane.users import ANYBODY, NOBODY, ProxyUser, access_spec, user_line
@@ -46,7 +46,9 @@ def problems(text: str) -> list[Problem]:
 
 
 def served(text: str) -> tuple[ProxyUser, ...]:
-    return settings_read(parse_config(text), "7.0.15")["main"].users
+    users = settings_read(parse_config(text), "7.0.15")["main"].users
+    assert users is not None, "clients have to log in"
+    return users
 
 
 def reasons(text: str, directory: Path = Path()) -> list[str]:
@@ -65,10 +67,14 @@ def user(text: str) -> str:
 
 
 def test_nobody_logs_in_where_nothing_is_said_on_loopback() -> None:
-    assert served(file_of("")) == ()
-    assert served(file_of("open", "0.0.0.0:7000")) == ()
-    assert access_spec(()) is None
+    for text in (file_of(""), file_of("open", "0.0.0.0:7000"), POOL):
+        assert settings_read(parse_config(text), "7.0.15")["main"].users is None
+    assert access_spec(None) is None
     assert access_spec((ANYBODY,)) is None
+
+
+def test_no_users_are_not_everybody() -> None:
+    assert access_spec(()) == {"users": []}
 
 
 def test_a_user_is_served_with_hash_and_rules(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -127,21 +133,16 @@ def test_users_of_a_file_are_found_from_the_config(tmp_path: Path) -> None:
     config = parse_config(file_of("{users_file: users.yaml}"), str(tmp_path / "config.yaml"))
     files = FilesRead(config.source.directory)
     users = settings_read(config, "7.0.15", files=files)["main"].users
+    assert users is not None
     assert [one.name for one in users] == ["app", "default"]
     assert users[0].rules == Preset.READ_ONLY.rules
     assert list(files.seen) == [tmp_path / "users.yaml"]
 
 
-@pytest.mark.parametrize("text", ["", "[]\n", "# nobody yet\n"])
-def test_a_file_may_have_no_users(text: str, tmp_path: Path) -> None:
-    (tmp_path / "users.yaml").write_text(text)
-    assert read_users_file(tmp_path / "users.yaml") == ()
-
-
 def test_client_auth_is_one_user_in_short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECRET", "hunter2")
     text = POOL + "    client_auth: {username: app, password: {env: SECRET}}\n"
-    assert served(text) == (ProxyUser("app", passwords=(hash_of("hunter2"),)),)
+    assert served(text) == (ProxyUser("app", passwords=(hash_of("hunter2"),)), NOBODY)
     access = f"{{users: [{{name: app, passwords: [{{sha256: '{hash_of('hunter2')}'}}]}}]}}"
     assert served(file_of(access, text=POOL)) == served(text)
 
@@ -343,6 +344,10 @@ def test_names_are_told_apart_wherever_they_stand(tmp_path: Path) -> None:
     ("text", "reason"),
     [
         (None, "there is no such file"),
+        ("", "users.yaml:1:1: names no user (list at least one, as in: - {name: app, passwords: "),
+        ("[]\n", "users.yaml:1:1: names no user"),
+        ("# nobody yet\n", "users.yaml:1:1: names no user"),
+        ("null\n", "users.yaml:1:1: names no user"),
         ("users: []\n", "must be a list of users at the top"),
         ("- {name: app\n", "is not YAML"),
         ("- {name: app, rule: x}\n", "users.yaml:1:15: [0].rule: is not a known key (did you mean rules?)"),
@@ -355,8 +360,9 @@ def test_names_are_told_apart_wherever_they_stand(tmp_path: Path) -> None:
 def test_a_wrong_file_of_users_is_told_with_its_lines(text: str | None, reason: str, tmp_path: Path) -> None:
     if text is not None:
         (tmp_path / "users.yaml").write_text(text)
-    found = reasons(file_of("{users_file: users.yaml}"), tmp_path)
-    assert any(reason in line for line in found), found
+    for config in (TEXT, POOL):
+        found = reasons(file_of("{users_file: users.yaml}", text=config), tmp_path)
+        assert any(reason in line for line in found), found
     assert "hunter2" not in str(found)
 
 
@@ -389,6 +395,7 @@ def test_client_auth_and_access_say_the_same() -> None:
 def test_every_user_is_found_where_it_stands() -> None:
     config = parse_config(file_of("{users: [{name: a}, {name: b}]}"))
     found = users_placed(config, "main", FilesRead())
+    assert found is not None
     assert [(one.user, one.path[-1]) for one in found] == [(User(name="a"), 0), (User(name="b"), 1)]
     error = UsersError([PlacedUser(User(name="a"), config.source, found[1].path).problem(("name",), "no")])
     assert str(error) == "config:6:40: clusters.main.access.users[1].name: no"

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 
 from shardproxy.config.files import FilesRead, Fingerprint
-from shardproxy.topology.files import SETTLED, run_files_watch
+from shardproxy.topology.files import SETTLED, SETTLES_WITHIN, run_files_watch
 
 INTERVAL = 0.01  # seconds between looks
 
@@ -72,11 +73,18 @@ def touched(path: Path) -> None:
     os.utime(path, ns=(0, 12345))
 
 
+def disguised(path: Path) -> None:
+    """Same file, size and time: only that it was touched cannot be hidden."""
+    before = path.stat()
+    path.write_text("c" * before.st_size)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
 def removed(path: Path) -> None:
     path.unlink()
 
 
-@pytest.mark.parametrize("change", [written, replaced, touched, removed])
+@pytest.mark.parametrize("change", [written, replaced, touched, disguised, removed])
 async def test_a_change_is_seen(paths: tuple[Path, Path], change: Callable[[Path], None]) -> None:
     async with watching(*paths) as reader:
         await trio.sleep(INTERVAL * 5)
@@ -105,6 +113,29 @@ async def test_a_file_that_is_being_written_is_left_alone(paths: tuple[Path, Pat
                 assert not reader.readings
         await reader.wait_read()
     assert reader.readings == [["a"]]
+
+
+async def test_a_file_that_goes_on_changing_does_not_keep_others_from_being_read(
+    paths: tuple[Path, Path], autojump_clock: trio.testing.MockClock
+) -> None:
+    reader = Reader(*paths)
+    began = trio.current_time()
+
+    async def go_on() -> None:
+        with paths[0].open("a") as file:
+            while True:
+                file.write("more")
+                file.flush()
+                await trio.sleep(SETTLED / 2)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(go_on)
+        nursery.start_soon(run_files_watch, lambda: reader.seen, reader.changed, INTERVAL)
+        written(paths[1])
+        await reader.wait_read()
+        nursery.cancel_scope.cancel()
+    assert reader.readings[0] == ["a", "b"]
+    assert trio.current_time() - began < SETTLES_WITHIN + 1
 
 
 async def test_a_change_between_reading_and_looking_is_seen(paths: tuple[Path, Path]) -> None:
