@@ -1,5 +1,6 @@
 //! One connected application: its socket, what it has sent so far and what it is owed. Knows nothing of nodes.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::{Backlog, Executing, Hold, Login, Origin, Seat, Subscriptions, Tapping, Transaction, Waiting};
@@ -23,6 +24,8 @@ pub struct Client {
     /// Index into the worker's clusters.
     pub cluster: usize,
     pub endpoint: EndpointKind,
+    /// The endpoint's, as it is configured.
+    pub address_of_endpoint: Arc<str>,
     /// It comes by way of a balancer.
     pub origin: Option<Box<Origin>>,
     _seat: Seat,
@@ -167,7 +170,7 @@ impl Client {
         index: usize,
         stream: Stream,
         id: u64,
-        (cluster, endpoint): (usize, EndpointKind),
+        (cluster, endpoint, address_of_endpoint): (usize, EndpointKind, Arc<str>),
         seat: Seat,
         now: Instant,
     ) -> Self {
@@ -177,6 +180,7 @@ impl Client {
             id,
             cluster,
             endpoint,
+            address_of_endpoint,
             origin: None,
             _seat: seat,
             certificate_name: None,

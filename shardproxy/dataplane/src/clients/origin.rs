@@ -1,16 +1,14 @@
 //! Where a client is, if not where its socket says: it came by way of a load balancer.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 
 use super::Client;
 use crate::dialect::proxy_protocol::Source;
 use crate::model::{is_balancer, Inbound};
 
 /// A connection that comes from a balancer.
+#[derive(Default)]
 pub struct Origin {
-    /// The endpoint's address, as it is configured.
-    pub endpoint: Arc<str>,
     /// What the balancer said; it has not yet while this is none.
     pub source: Option<Source>,
 }
@@ -44,7 +42,7 @@ impl Client {
         let Some(origin) = &self.origin else {
             return inbound.is_open() || admits(ip(self.stream.peer()));
         };
-        let balancers = inbound.balancers(self.endpoint, &origin.endpoint);
+        let balancers = inbound.balancers(self.endpoint, &self.address_of_endpoint);
         let is_trusted = balancers.is_some_and(|balancers| is_balancer(balancers, ip(self.stream.peer())));
         is_trusted && origin.client().is_none_or(|client| admits(Some(client.ip())))
     }

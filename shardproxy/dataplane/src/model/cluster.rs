@@ -294,6 +294,21 @@ impl std::fmt::Debug for NodeAuth {
     }
 }
 
+/// What is asked of whoever connects to an endpoint.
+pub struct Entrance {
+    /// What TLS is spoken with, if it is.
+    pub tls: Option<Arc<ServerConfig>>,
+    /// Only balancers connect, and say first where their clients are.
+    pub is_balanced: bool,
+}
+
+impl Entrance {
+    /// Whether as much is asked as by other rules.
+    pub const fn is_as(&self, speaks_tls: bool, is_balanced: bool) -> bool {
+        self.tls.is_some() == speaks_tls && self.is_balanced == is_balanced
+    }
+}
+
 /// A node of the cluster; its index is its name within one epoch.
 #[derive(Clone, Debug)]
 pub struct Node {
@@ -440,11 +455,13 @@ impl Cluster {
         }
     }
 
-    /// What TLS is spoken with at an address of an endpoint; none where it is not.
-    pub fn tls_at(&self, kind: EndpointKind, address: &str) -> Option<Arc<ServerConfig>> {
+    /// What is asked of whoever connects to that address of an endpoint. None if the cluster has no such, any more or yet:
+    /// then nobody is let in there.
+    pub fn entrance(&self, kind: EndpointKind, address: &str) -> Option<Entrance> {
         let is_it = |endpoint: &&EndpointSpec| endpoint.kind == kind && endpoint.addresses.iter().any(|a| a == address);
         let endpoint = self.spec.endpoints.iter().find(is_it)?;
-        self.tls.clone().filter(|_| endpoint.tls)
+        let tls = self.tls.clone().filter(|_| endpoint.tls);
+        Some(Entrance { tls, is_balanced: endpoint.proxy_protocol.is_some() })
     }
 
     /// How a node is spoken to in TLS, if it is.
