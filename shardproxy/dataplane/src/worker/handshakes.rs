@@ -106,7 +106,8 @@ impl Worker {
         client.can_shake = false;
         match client.stream.shake() {
             Ok(false) => {
-                client.has_unread = client.stream.tls().is_some_and(Tls::has_more);
+                let is_there_more = |tls: &Tls| (tls.has_more() || client.is_half_closed) && !tls.is_blocked();
+                client.has_unread = client.stream.tls().is_some_and(is_there_more);
                 if client.has_unread {
                     self.handshakes.queue(client);
                 }

@@ -129,7 +129,7 @@ impl Worker {
                     }
                     goes_on = client.has_unread && client.flow == Flow::Open;
                 }
-                Ok(Took::Nothing) => {}
+                Ok(Took::Nothing) => goes_on = client.has_unread && client.flow == Flow::Open,
                 Ok(Took::End) => client.closing = client.closing.or(Some(CloseReason::Client)),
                 Err(_) => {
                     client.closing = Some(CloseReason::Error);
@@ -222,7 +222,7 @@ fn read_into(client: &mut Client, buffer: &mut [u8]) -> io::Result<Took> {
                 return Ok(Took::Some(n));
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                client.has_unread = false;
+                client.has_unread = client.stream.may_have_more(0, buffer.len());
                 return Ok(Took::Nothing);
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -27,6 +27,8 @@ use super::{Certificate, Fault};
 
 /// Ciphertext that is read at once. Records may be as small as a byte, so this bounds how long it takes.
 const READ: usize = 64 * 1024;
+/// The socket is read so often in one read while nothing comes of it.
+const ROUNDS: usize = 16;
 /// Plaintext that is encrypted at once, and so about what waits for the socket at most.
 const WRITE: usize = 4 * RECORD;
 /// All that may come before a session is there: two hellos, and a long chain of certificates.
@@ -188,7 +190,8 @@ impl Tls {
         Ok(filled)
     }
 
-    /// What the other side has sent, as reading a socket gives it. What stands before the handshake is read as it is.
+    /// What the other side has sent, as reading a socket gives it; where there is nothing yet, `has_more` tells whether the
+    /// socket may have more all the same. What stands before the handshake is read as it is.
     pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if buffer.is_empty() {
             return Ok(0);
@@ -211,7 +214,7 @@ impl Tls {
         }
         SCRATCH.with_borrow_mut(|scratch| {
             scratch.resize(READ + HANDSHAKE, 0);
-            loop {
+            for _ in 0..ROUNDS {
                 let kept = self.incoming.len();
                 if kept > HANDSHAKE {
                     return Err(io::Error::new(io::ErrorKind::InvalidData, "a message is too long"));
@@ -237,10 +240,10 @@ impl Tls {
                 if filled > 0 || self.is_ended {
                     return Ok(filled);
                 }
-                if n < READ {
-                    return Err(io::ErrorKind::WouldBlock.into());
-                }
+                // be it part of a record: the socket alone knows whether there is more, as the end that came with it
             }
+            self.has_more = true;
+            Err(io::ErrorKind::WouldBlock.into())
         })
     }
 

@@ -236,6 +236,18 @@ fn an_end_that_was_said_is_read_behind_what_came_before_it() {
     client.join().unwrap();
 }
 
+/// One event tells of both.
+#[test]
+fn an_end_within_a_record_is_read_at_once() {
+    for part in [&[23, 3, 3, 0, 100, 1, 2][..], &[23]] {
+        let (mut tls, client) = served(&Made::new(), |_| {});
+        let mut client = client.join().unwrap();
+        client.sock.write_all(part).unwrap();
+        client.sock.shutdown(std::net::Shutdown::Write).unwrap();
+        assert_eq!(tls.read(&mut [0; 100]).unwrap(), 0);
+    }
+}
+
 #[test]
 fn a_close_of_ours_is_said() {
     let (tls, client) = served(&Made::new(), |client| {
