@@ -34,15 +34,15 @@ impl Client {
         self.origin.as_ref().and_then(|origin| origin.client()).is_none() && self.stream.is_unix()
     }
 
-    /// Whether it may be connected from where it is. A balancer may for itself as long as it is one: it is trusted to
+    /// Whether it may be connected from where it is: by way of a balancer where its endpoint is for these. A balancer may for itself as long as it is one: it is trusted to
     /// speak for any client.
     pub fn is_admitted(&self, inbound: &Inbound) -> bool {
         let ip = |address: Option<SocketAddr>| address.map(|address| address.ip());
         let admits = |from: Option<IpAddr>| inbound.admits(self.endpoint, from);
-        let Some(origin) = &self.origin else {
-            return inbound.is_open() || admits(ip(self.stream.peer()));
-        };
         let balancers = inbound.balancers(self.endpoint, &self.address_of_endpoint);
+        let Some(origin) = &self.origin else {
+            return balancers.is_none() && (inbound.is_open() || admits(ip(self.stream.peer())));
+        };
         let is_trusted = balancers.is_some_and(|balancers| is_balancer(balancers, ip(self.stream.peer())));
         is_trusted && origin.client().is_none_or(|client| admits(Some(client.ip())))
     }
