@@ -14,7 +14,7 @@ import trio
 
 from shardproxy.fleet import Fleet
 from shardproxy.nodes import NodeLink, NodeTls, NodeUnreachable
-from tests.fixtures.certificates import Authority
+from tests.fixtures.certificates import YESTERDAY, Authority
 from tests.fixtures.engines import StartFleet
 from tests.fixtures.proxy import Proxy, StartProxy, config_of, wait_until
 
@@ -119,7 +119,7 @@ def test_what_is_wrong_with_a_node_is_named(
     other = Authority(tmp_path / "other")
     tls = authority.engine("node", "node-7" if fault == "name" else "127.0.0.1", wants=fault == "own")
     if fault == "expired":
-        authority.issue("node", "127.0.0.1", is_expired=True)
+        authority.issue("node", "127.0.0.1", lasts=-YESTERDAY)
     ca = other.ca if fault == "ca" else authority.ca
     fleet = start_fleet(shards=1, replicas=0, tls=tls)
     proxy = start(start_proxy, fleet, {"ca": str(ca)}, timeouts={"park": "300ms"})

@@ -361,6 +361,14 @@ impl Tls {
         Certificate::read(self.engine.state().peer_certificates()?.first()?)
     }
 
+    /// Whether the other side's certificate is still good, if the session goes on from an earlier one: it was verified then,
+    /// and has not been since. `now` is in seconds since 1970.
+    pub fn is_good_still(&self, now: i64) -> bool {
+        let has_shown = self.engine.state().peer_certificates().is_some();
+        let is_valid = || self.peer_certificate().is_some_and(|certificate| certificate.is_valid_at(now));
+        !self.is_resumed() || !has_shown || is_valid()
+    }
+
     /// Whether the session goes on from an earlier one.
     pub fn is_resumed(&self) -> bool {
         self.engine.state().handshake_kind() == Some(HandshakeKind::Resumed)

@@ -279,6 +279,29 @@ fn a_session_goes_on_by_its_ticket() {
 }
 
 #[test]
+fn who_resumes_a_session_is_no_longer_good_than_its_certificate() {
+    let (made, own) = (Made::new(), Made::new());
+    let server = server_config(&[made.pair()], Some((&own.certificate, Demand::Required)), false).unwrap();
+    let client = client_config(&made.certificate, Some(own.pair())).unwrap();
+    let mut good = Vec::new();
+    for _ in 0..2 {
+        let (theirs, ours) = sockets();
+        let connection = ClientConnection::new(client.clone(), name()).unwrap();
+        let reader = thread::spawn(move || {
+            let mut client = StreamOwned::new(connection, theirs);
+            client.read_exact(&mut [0; 2]).unwrap();
+        });
+        let mut tls = Tls::accept(ours, server.clone()).unwrap();
+        shake(&mut tls).unwrap();
+        let until = tls.peer_certificate().unwrap().not_after;
+        good.push((tls.is_resumed(), tls.is_good_still(until), tls.is_good_still(until + 1)));
+        tls.write(b"ok").unwrap();
+        reader.join().unwrap();
+    }
+    assert_eq!(good, [(false, true, true), (true, true, false)]);
+}
+
+#[test]
 fn who_speaks_no_tls_is_told_plainly() {
     let (mut theirs, ours) = sockets();
     let mut tls = Tls::accept(ours, Made::new().server()).unwrap();
