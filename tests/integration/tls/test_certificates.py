@@ -121,16 +121,24 @@ def test_a_certificate_names_the_user(
             "rules": "~a:* +@all",
         },
         {"name": "gone", "enabled": False, "passwords": [{"env": "PASSWORD"}]},
+        {"name": "other", "passwords": [{"env": "PASSWORD"}], "rules": "~* +@all"},
+        {"name": "verified", "external": True, "rules": "~* +@all"},
     ]
-    config = config_of(session_fleet, tls=tls, access={"users": users}, failover={"enabled": False})
+    access = {"users": users, "verifier": {"url": "http://127.0.0.1:9/"}}
+    config = config_of(session_fleet, tls=tls, access=access, failover={"enabled": False})
     proxy = start_proxy(config, env={"PASSWORD": "a password of users"})
     with connect(proxy, authority.context(authority.issue("app", named, common_name=app))) as sock:
         assert ask(sock, "ACL WHOAMI").split(b"\r\n")[1] == str(users[0]["name"]).encode()
         assert ask(sock, "SET a:1 1") == b"+OK\r\n"
         assert ask(sock, "SET b:1 1").startswith(b"-NOPERM")
+        assert ask(sock, "AUTH other 'a password of users'") == b"+OK\r\n"
+        assert ask(sock, "SET b:1 1") == b"+OK\r\n"
+        assert ask(sock, "RESET") == b"+RESET\r\n"
+        assert ask(sock, "ACL WHOAMI").split(b"\r\n")[1] == str(users[0]["name"]).encode()
     for own in (
         None,
-        authority.issue("other", "other.example", common_name="other"),
+        authority.issue("unknown", "unknown.example", common_name="unknown"),
+        authority.issue("verified", "verified", common_name="verified"),
         authority.issue("gone", "gone", common_name="gone"),
     ):
         with connect(proxy, authority.context(own)) as sock:

@@ -29,7 +29,7 @@ pub struct Client {
     /// It comes by way of a balancer.
     pub origin: Option<Box<Origin>>,
     _seat: Seat,
-    /// What its certificate calls it, where that names a user; it was verified.
+    /// What its certificate calls it, where that names a user; it was verified. After RESET it is that user again.
     pub certificate_name: Option<Box<[u8]>>,
     /// RESP version of its replies, 2 or 3.
     pub resp: u8,
