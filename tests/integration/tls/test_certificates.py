@@ -161,6 +161,35 @@ def test_a_session_is_no_longer_resumed_than_its_certificate_is_valid(
     wait_until(lambda: says(proxy, why), "the log says so")
 
 
+def test_a_handshake_is_judged_by_the_authority_there_is_at_its_end(
+    session_fleet: Fleet, start_proxy: StartProxy, authority: Authority, tmp_path: Path
+) -> None:
+    (tmp_path / "other").mkdir()
+    other = Authority(tmp_path / "other")
+    tls = {**authority.issue("proxy"), "client_ca": str(authority.ca)}
+    proxy = start(start_proxy, session_fleet, tls)
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    session = authority.context(authority.issue("app")).wrap_bio(incoming, outgoing, server_hostname="localhost")
+    with socket.create_connection((proxy.host, proxy.port), timeout=10) as sock:
+        with pytest.raises(ssl.SSLWantReadError):
+            session.do_handshake()
+        sock.sendall(outgoing.read())
+        incoming.write(sock.recv(1 << 16))
+        session.do_handshake()
+        session.write(b"PING\r\n")
+        proxy.config["clusters"]["main"]["tls"]["client_ca"] = str(other.ca)
+        proxy.reload(proxy.config)
+        wait_until(lambda: says(proxy, "config reloaded"), "the other one is in force")
+        sock.sendall(outgoing.read())
+        while heard := sock.recv(1 << 16):
+            incoming.write(heard)
+        incoming.write_eof()
+        with pytest.raises((ssl.SSLZeroReturnError, ssl.SSLEOFError)):
+            session.read(100)
+    why = "whose certificates are good has changed meanwhile"
+    wait_until(lambda: says(proxy, why), "the log says so")
+
+
 def test_a_certificate_is_replaced_under_clients(
     session_fleet: Fleet, start_proxy: StartProxy, authority: Authority, tmp_path: Path
 ) -> None:

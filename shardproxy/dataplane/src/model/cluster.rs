@@ -10,7 +10,7 @@ use super::families::{Families, FamilySpec};
 use super::{AccessSpec, Inbound, InboundSpec, MemcachedSpec, NodeTlsSpec, Placement, Terms, TlsSpec};
 use crate::command::Overrides;
 use crate::hash::{self, SLOTS};
-use crate::net::tls::{ClientConfig, ServerConfig, ServerName};
+use crate::net::tls::{ClientConfig, ServerConfig, ServerName, Tls};
 use crate::net::{Address, Secure};
 
 /// What engines take unless they are told otherwise: `proto-max-bulk-len` and `client-query-buffer-limit`.
@@ -462,6 +462,13 @@ impl Cluster {
         let endpoint = self.spec.endpoints.iter().find(is_it)?;
         let tls = self.tls.clone().filter(|_| endpoint.tls);
         Some(Entrance { tls, is_balanced: endpoint.proxy_protocol.is_some() })
+    }
+
+    /// Whether a client was asked in its handshake for what is asked for now. What that of an earlier epoch asked for is not
+    /// known any more: where certificates are asked for, it will not do.
+    pub fn has_asked(&self, session: &Tls) -> bool {
+        let asks = self.spec.tls.as_ref().is_some_and(TlsSpec::asks_certificates);
+        !asks || self.tls.as_ref().is_some_and(|tls| session.is_served_by(tls))
     }
 
     /// How a node is spoken to in TLS, if it is.

@@ -125,6 +125,9 @@ impl Worker {
         if !tls.is_good_still(now.cast_signed()) {
             return self.refuse_handshake(index, "its certificate, that of the session it resumes, is valid no more");
         }
+        if !served.cluster.has_asked(tls) {
+            return self.refuse_handshake(index, "whose certificates are good has changed meanwhile");
+        }
         served.metrics.handshakes[usize::from(tls.is_resumed())].increment();
         let named_by = served.cluster.spec.tls.as_ref().and_then(|tls| tls.user);
         let name = named_by.and_then(|by| by.name_in(tls.peer_certificate()?));

@@ -46,6 +46,8 @@ thread_local! {
 pub struct Tls {
     socket: TcpStream,
     engine: Engine,
+    /// What a client is served with.
+    served_by: Option<Arc<ServerConfig>>,
     /// What came and is no complete record, or no complete message of the handshake.
     incoming: Vec<u8>,
     /// What was decrypted and not asked for yet.
@@ -68,19 +70,20 @@ pub struct Tls {
 
 impl Tls {
     pub fn accept(socket: TcpStream, config: Arc<ServerConfig>) -> Result<Self, Fault> {
-        let side = UnbufferedServerConnection::new(config).map_err(|error| Fault::from(&error))?;
-        Ok(Self::new(socket, Engine::Server(Box::new(side))))
+        let side = UnbufferedServerConnection::new(config.clone()).map_err(|error| Fault::from(&error))?;
+        Ok(Self::new(socket, Engine::Server(Box::new(side)), Some(config)))
     }
 
     pub fn connect(socket: TcpStream, config: Arc<ClientConfig>, name: ServerName<'static>) -> Result<Self, Fault> {
         let side = UnbufferedClientConnection::new(config, name).map_err(|error| Fault::from(&error))?;
-        Ok(Self::new(socket, Engine::Client(Box::new(side))))
+        Ok(Self::new(socket, Engine::Client(Box::new(side)), None))
     }
 
-    const fn new(socket: TcpStream, engine: Engine) -> Self {
+    const fn new(socket: TcpStream, engine: Engine, served_by: Option<Arc<ServerConfig>>) -> Self {
         Self {
             socket,
             engine,
+            served_by,
             incoming: Vec::new(),
             plain: Vec::new(),
             outgoing: Vec::new(),
@@ -367,6 +370,11 @@ impl Tls {
         let has_shown = self.engine.state().peer_certificates().is_some();
         let is_valid = || self.peer_certificate().is_some_and(|certificate| certificate.is_valid_at(now));
         !self.is_resumed() || !has_shown || is_valid()
+    }
+
+    /// Whether a client is served with this, and no other.
+    pub fn is_served_by(&self, config: &Arc<ServerConfig>) -> bool {
+        self.served_by.as_ref().is_some_and(|served_by| Arc::ptr_eq(served_by, config))
     }
 
     /// Whether the session goes on from an earlier one.
