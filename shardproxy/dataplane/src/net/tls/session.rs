@@ -60,8 +60,10 @@ pub struct Tls {
     owes_byte: bool,
     /// The handshake is done.
     is_open: bool,
-    /// Nothing more comes.
+    /// Nothing more comes: the other side said so, or the socket. It may be told something all the same.
     is_ended: bool,
+    /// The other side was told that it is told no more.
+    has_said_end: bool,
     /// There may be more to read of which no event tells.
     has_more: bool,
     /// Bytes of the handshake that came.
@@ -91,6 +93,7 @@ impl Tls {
             owes_byte: false,
             is_open: false,
             is_ended: false,
+            has_said_end: false,
             has_more: false,
             came: 0,
         }
@@ -343,7 +346,9 @@ impl Tls {
     }
 
     fn say_end(&mut self) {
-        if self.is_open && !self.engine.state().wants_write() && self.flush_quietly().unwrap_or(false) {
+        let can_say = self.is_open && !self.has_said_end && !self.engine.state().wants_write();
+        if can_say && self.flush_quietly().unwrap_or(false) {
+            self.has_said_end = true;
             let _ = self.send(Engine::close);
         }
     }
@@ -384,12 +389,10 @@ impl Tls {
 }
 
 /// A connection that is closed for a reason of ours ends as one that has nothing more to say, so that the other side takes
-/// that for no attack.
+/// that for no attack; and one that the other side ends is ended by both.
 impl Drop for Tls {
     fn drop(&mut self) {
-        if !self.is_ended {
-            self.say_end();
-        }
+        self.say_end();
     }
 }
 

@@ -258,6 +258,18 @@ fn a_close_of_ours_is_said() {
 }
 
 #[test]
+fn an_end_that_was_said_is_answered() {
+    let (mut tls, client) = served(&Made::new(), |client| {
+        client.conn.send_close_notify();
+        client.conn.complete_io(&mut client.sock).unwrap();
+        assert_eq!(client.read(&mut [0; 10]).unwrap(), 0, "and no broken end");
+    });
+    assert_eq!(read_some(&mut tls, &mut [0; 10]), 0);
+    drop(tls);
+    client.join().unwrap();
+}
+
+#[test]
 fn a_session_goes_on_by_its_ticket() {
     let made = Made::new();
     let (server, client) = (made.server(), made.client());
