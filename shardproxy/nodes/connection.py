@@ -68,10 +68,15 @@ class Connection:
         return int.from_bytes(info[UNACKED], sys.byteorder) == 0
 
     def send_nowait(self, data: bytes) -> bool:
-        """Send all of it, or none of it (False); raise OSError, also when only a part was taken."""
+        """Send all of it, or none of it (False); raise OSError, also when only a part was taken.
+
+        A TLS session that could not send keeps what it made of the data, and wants nothing else before that.
+        """
         try:
             sent = self.sock.send(data)
         except BlockingIOError:
+            if not isinstance(self.sock, socket.socket):
+                raise BlockingIOError("the node does not read") from None
             return False
         if sent < len(data):
             raise BlockingIOError("the node does not read")

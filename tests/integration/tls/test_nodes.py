@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
+import socket
+import ssl
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +18,8 @@ import trio
 
 from shardproxy.fleet import Fleet
 from shardproxy.nodes import NodeLink, NodeTls, NodeUnreachable
+from shardproxy.nodes.connection import Connection
+from shardproxy.nodes.tls import TlsSocket
 from tests.fixtures.certificates import YESTERDAY, Authority
 from tests.fixtures.engines import StartFleet
 from tests.fixtures.proxy import Proxy, StartProxy, config_of, wait_until
@@ -171,3 +177,19 @@ def test_nodes_that_speak_no_tls_and_those_that_speak_nothing_else_are_told_apar
     with pytest.raises(redis.RedisError) as raised:
         redis_client(plain).set("a", "1")
     assert re.search(r"speaks TLS \(node_tls\)|closed the connection|reset", str(raised.value)), raised.value
+
+
+def test_a_request_that_a_session_keeps_is_not_taken_for_one_that_was_not_sent(authority: Authority) -> None:
+    pair = authority.issue("node")
+    serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    serving.load_cert_chain(pair["certificate"], pair["key"])
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor() as pool, ExitStack() as stack:
+        ours = socket.create_connection(listener.getsockname())
+        node = pool.submit(serving.wrap_socket, listener.accept()[0], server_side=True)
+        secured = stack.enter_context(authority.context().wrap_socket(ours, server_hostname="localhost"))
+        stack.enter_context(node.result())  # which reads nothing
+        secured.setblocking(False)
+        connection = Connection(TlsSocket(secured, secured.getpeername()), 1000)
+        with pytest.raises(BlockingIOError):
+            while connection.send_nowait(bytes(1000)):
+                pass

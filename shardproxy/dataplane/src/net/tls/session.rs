@@ -339,6 +339,11 @@ impl Tls {
         }
     }
 
+    /// Give the socket what waits for it, as far as it takes that.
+    pub fn push_out(&mut self) {
+        let _ = self.flush_quietly();
+    }
+
     /// No more comes: the other side is told so, if its socket takes that.
     pub fn shutdown_write(&mut self) {
         self.say_end();
