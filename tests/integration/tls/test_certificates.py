@@ -169,7 +169,9 @@ def test_a_handshake_is_judged_by_the_authority_there_is_at_its_end(
     tls = {**authority.issue("proxy"), "client_ca": str(authority.ca)}
     proxy = start(start_proxy, session_fleet, tls)
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-    session = authority.context(authority.issue("app")).wrap_bio(incoming, outgoing, server_hostname="localhost")
+    session = authority.context(authority.issue("app")).wrap_bio(
+        incoming, outgoing, server_hostname="localhost"
+    )
     with socket.create_connection((proxy.host, proxy.port), timeout=10) as sock:
         with pytest.raises(ssl.SSLWantReadError):
             session.do_handshake()
@@ -184,8 +186,7 @@ def test_a_handshake_is_judged_by_the_authority_there_is_at_its_end(
         while heard := sock.recv(1 << 16):
             incoming.write(heard)
         incoming.write_eof()
-        with pytest.raises((ssl.SSLZeroReturnError, ssl.SSLEOFError)):
-            session.read(100)
+        assert session.read(100) == b""
     why = "whose certificates are good has changed meanwhile"
     wait_until(lambda: says(proxy, why), "the log says so")
 
