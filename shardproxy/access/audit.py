@@ -10,13 +10,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import sys
+import stat
+import threading
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, TypeAlias
+from typing import TypeAlias
 
 import structlog
 import trio
@@ -27,6 +28,7 @@ BATCH = 512  # lines that are written at once
 MODE = 0o640
 TOLD = 60.0  # seconds until the process's own log is told again that the audit log cannot be written
 RETRY = 1.0  # seconds
+LAST_WORDS = 2.0  # seconds at the end of the process
 
 Field: TypeAlias = str | int
 
@@ -49,6 +51,7 @@ class Audit:
         self.statistics = AuditStatistics()
         self._waiting: deque[str] = deque()
         self._news = trio.Event()
+        self._writing = threading.Lock()
         self._untold = 0  # lost since a line said so
         self._told = float("-inf")
 
@@ -77,25 +80,31 @@ class Audit:
                 if not self._waiting:
                     self._news = trio.Event()
                     await self._news.wait()
-                if (error := await trio.to_thread.run_sync(self._write)) is not None:
+                # a reader of standard output that has stopped reading must not hold up the process's end
+                if (error := await trio.to_thread.run_sync(self._write, abandon_on_cancel=True)) is not None:
                     self._tell(error)
                     await trio.sleep(RETRY)
         finally:
-            while self._waiting and self._write() is None:
-                pass
+            with trio.move_on_after(LAST_WORDS, shield=True):
+                while self._waiting:
+                    if await trio.to_thread.run_sync(self._write, abandon_on_cancel=True) is not None:
+                        break
 
     def _write(self) -> Exception | None:
         """Write a batch; why it could not be written, and waits on."""
+        with self._writing:
+            return self._write_batch()
+
+    def _write_batch(self) -> Exception | None:
         place = self.place
         if place is None:
             self._waiting.clear()
             return None
         batch = [self._waiting[at] for at in range(min(len(self._waiting), BATCH))]
         try:
-            with _opened(place) as file:
-                file.write("".join(batch))
-                file.flush()
-        except (OSError, ValueError) as error:
+            with _opened(place) as descriptor:
+                _write_all(descriptor, "".join(batch).encode("ascii"))
+        except OSError as error:
             return error
         for _ in batch:
             self._waiting.popleft()
@@ -113,14 +122,21 @@ NO_AUDIT = Audit()
 
 
 @contextlib.contextmanager
-def _opened(place: str) -> Iterator[IO[str]]:
+def _opened(place: str) -> Iterator[int]:
     """The file as it is now: one that was moved away by a log rotation is left to it."""
     if place == STDOUT:
-        yield sys.stdout
+        yield 1  # and not Python's: at the end that would be waited for
         return
     descriptor = os.open(place, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, MODE)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        yield file
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(descriptor, data) :]
 
 
 def why_not_written(place: str) -> str | None:
@@ -128,6 +144,10 @@ def why_not_written(place: str) -> str | None:
     if place == STDOUT:
         return None
     try:
+        with contextlib.suppress(FileNotFoundError):
+            mode = Path(place).stat().st_mode
+            if not stat.S_ISREG(mode) and not stat.S_ISCHR(mode):
+                return f"the audit log {place} is no file"
         with _opened(place):
             return None
     except OSError as error:

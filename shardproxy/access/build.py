@@ -65,7 +65,7 @@ class Builder:
             assert plan.iam is not None
             assert plan.keys is not None
             cluster = plan.iam.cluster or plan.cluster.lower()
-            return IamVerifier(plan.keys, cluster, plan.iam.region)
+            return IamVerifier(plan.keys, cluster, plan.iam.region, plan.iam.service, plan.iam.serverless)
         assert plan.verifier is not None
         of = plan.verifier
         return HttpVerifier(of.url, of.timeout, of.cache, self._post, self._statistics)

@@ -15,24 +15,23 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
-import structlog
 import trio
 
 from shardproxy.access.statistics import LoginStatistics
-from shardproxy.access.verifiers import Accepted, Login, Refused, Verdict
+from shardproxy.access.throttle import Throttle, of_failures, origin_of
+from shardproxy.access.troubles import VerifierLog
+from shardproxy.access.turns import NoTurnError, Turns
+from shardproxy.access.verifiers import THROTTLED, Accepted, Login, Refused, Verdict
 
 if TYPE_CHECKING:
     import httpx
 
 MAX_CACHED = 10_000  # logins; whoever was accepted longest ago is asked about again
-MAX_CALLS = 16  # at once to one service; others wait for their turn, as long as they may wait at all
 MAX_ANSWER = 65_536  # bytes; what counts are two keys
 
 REFUSED = "verifier refused it"
 FAILED = "verifier failed"
 NOT_TEXT = "user or secret is not text"
-
-log = structlog.get_logger()
 
 Post: TypeAlias = Callable[[str, dict[str, str], float], Awaitable[bytes]]
 
@@ -89,59 +88,76 @@ class HttpVerifier:
     """Asks one service about the users of one cluster."""
 
     url: str
-    timeout: float  # seconds until a login is refused
+    timeout: float  # seconds for an answer to be there, and before that for the turn to ask
     keep: float  # seconds a login that was accepted counts at most
     post: Post
     statistics: LoginStatistics
     cache: Cache = field(default_factory=Cache)
-    _calls: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(MAX_CALLS))
-    _trouble: str | None = None  # that the log knows
+    failures: Throttle = field(default_factory=of_failures)
+    turns: Turns = field(default_factory=Turns)
+    log: VerifierLog = field(default_factory=VerifierLog)
 
     async def verify(self, login: Login) -> Verdict:
-        """Decide within the timeout."""
+        """Decide within twice the timeout."""
         try:
             user, secret = login.user.decode(), login.secret.decode()
         except UnicodeDecodeError:
             return Refused(NOT_TEXT)
-        body = {"cluster": login.cluster, "user": user, "secret": secret}
         try:
             with trio.fail_after(self.timeout):
-                body["address"] = await login.find_address()
-                return await self._verify(login, body)
+                address = await login.find_address()
+        except trio.TooSlowError:
+            return self._crowded(login)
+        body = {"cluster": login.cluster, "user": user, "secret": secret, "address": address}
+        return await self._verify(login, body, origin_of(address))
+
+    async def _verify(self, login: Login, body: dict[str, str], origin: str) -> Verdict:
+        key, who = self.cache.key(*body.values()), (login.user, origin)
+        if (verdict := self._known(key, who)) is not None:
+            return verdict
+        try:
+            async with self.turns.take(origin, self.timeout):
+                if (verdict := self._known(key, who)) is not None:  # who waited before us has asked
+                    return verdict
+                return await self._ask(login, body, key, who)
+        except NoTurnError:
+            return self._crowded(login)
+
+    def _known(self, key: bytes, who: tuple[bytes, str]) -> Verdict | None:
+        """What there is to say without asking. Who was accepted is, whoever fails beside it."""
+        now = trio.current_time()
+        if self.cache.has(key, now):
+            return Accepted()
+        return None if self.failures.is_left(who, now) else Refused(THROTTLED, is_throttled=True)
+
+    async def _ask(self, login: Login, body: dict[str, str], key: bytes, who: tuple[bytes, str]) -> Verdict:
+        self.statistics.asked[login.cluster] += 1
+        try:
+            with trio.fail_after(self.timeout):
+                answer = answer_read(await self.post(self.url, body, self.timeout))
         except trio.TooSlowError:
             return self._failed(login, f"no answer within {self.timeout:g} s")
         except VerifierError as error:
             return self._failed(login, str(error))
-
-    async def _verify(self, login: Login, body: dict[str, str]) -> Verdict:
-        key = self.cache.key(*body.values())
-        if self.cache.has(key, trio.current_time()):
-            return Accepted()
-        async with self._calls:
-            if self.cache.has(key, trio.current_time()):  # who waited before us has asked
-                return Accepted()
-            self.statistics.asked[login.cluster] += 1
-            answer = answer_read(await self.post(self.url, body, self.timeout))
-        self._answered(login.cluster)
+        self.log.answered(login.cluster)
+        now = trio.current_time()
         if not answer.is_allowed:
+            self.failures.is_taken(who, now)
             self.cache.drop(key)
             return Refused(REFUSED)
         keep = self.keep if answer.seconds is None else min(self.keep, answer.seconds)
         if keep > 0:
-            self.cache.add(key, trio.current_time() + keep)
+            self.cache.add(key, now + keep)
         return Accepted()
-
-    def _answered(self, cluster: str) -> None:
-        if self._trouble is not None:
-            self._trouble = None
-            log.info("verifier answers again", cluster=cluster)
 
     def _failed(self, login: Login, why: str) -> Refused:
         self.statistics.failed[login.cluster] += 1
-        if self._trouble != why:
-            self._trouble = why
-            log.error("logins refused, as the verifier fails", cluster=login.cluster, why=why)
+        self.log.failed(login.cluster, why)
         return Refused(FAILED)
+
+    def _crowded(self, login: Login) -> Refused:
+        self.log.crowded(login.cluster)
+        return Refused(THROTTLED, is_throttled=True)
 
 
 def answer_read(content: bytes) -> Answer:

@@ -1,14 +1,14 @@
 """What a principal may connect to, as IAM policies say it. Pure.
 
 A login touches two resources, the cluster and the user, and has to be allowed both; one statement that denies
-either ends it, whatever others allow.
+either ends it, whatever others allow. Both are named by what is configured, never by what a token says.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from shardproxy.access.sigv4 import Token
+from shardproxy.access.sigv4 import MEMORYDB, Expected
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,26 +25,27 @@ class Statement:
         )
 
 
-def is_connect_allowed(statements: tuple[Statement, ...], token: Token, account: str) -> bool:
-    """Whether the login that a token asks for is allowed."""
-    action = f"{token.scope.service}:Connect"
-    touched = [cluster_arn(token, account), user_arn(token, account)]
+def is_connect_allowed(statements: tuple[Statement, ...], login: Expected, account: str) -> bool:
+    """Whether a login is allowed."""
+    action = f"{login.service}:Connect"
+    touched = [cluster_arn(login, account), user_arn(login, account)]
     about = [[s.is_allowed for s in statements if s.is_about(action, resource)] for resource in touched]
     return all(found and all(found) for found in about)
 
 
-def cluster_arn(token: Token, account: str) -> str:
-    """The cluster a token names, as policies name it."""
-    if token.scope.service == "memorydb":
-        return f"{_prefix(token, account)}:cluster/{token.host}"
-    kind = "serverlesscache" if token.is_serverless else "replicationgroup"
-    return f"{_prefix(token, account)}:{kind}:{token.host}"
+def cluster_arn(login: Expected, account: str) -> str:
+    """The cluster that is logged in to, as policies name it."""
+    host = login.host.lower()
+    if login.service == MEMORYDB:
+        return f"{_prefix(login, account)}:cluster/{host}"
+    kind = "serverlesscache" if login.is_serverless else "replicationgroup"
+    return f"{_prefix(login, account)}:{kind}:{host}"
 
 
-def user_arn(token: Token, account: str) -> str:
-    """The user a token names, as policies name it."""
-    separator = "/" if token.scope.service == "memorydb" else ":"
-    return f"{_prefix(token, account)}:user{separator}{token.user.decode('utf-8', 'replace')}"
+def user_arn(login: Expected, account: str) -> str:
+    """The user who logs in, as policies name it."""
+    separator = "/" if login.service == MEMORYDB else ":"
+    return f"{_prefix(login, account)}:user{separator}{login.user.decode('utf-8', 'replace')}"
 
 
 def matches(pattern: str, text: str) -> bool:
@@ -66,9 +67,8 @@ def matches(pattern: str, text: str) -> bool:
     return pattern[place:].strip("*") == ""
 
 
-def _prefix(token: Token, account: str) -> str:
-    scope = token.scope
-    return f"arn:{_partition(scope.region)}:{scope.service}:{scope.region}:{account}"
+def _prefix(login: Expected, account: str) -> str:
+    return f"arn:{_partition(login.region)}:{login.service}:{login.region}:{account}"
 
 
 def _partition(region: str) -> str:

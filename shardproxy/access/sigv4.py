@@ -21,7 +21,7 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 ALGORITHM = "AWS4-HMAC-SHA256"
 TERMINATOR = "aws4_request"
-SERVICES = frozenset({"elasticache", "memorydb"})
+ELASTICACHE, MEMORYDB = "elasticache", "memorydb"  # whose tokens are alike
 SERVERLESS = "ServerlessCache"
 EXPIRES = 900  # seconds; ElastiCache takes no token that is to be valid for longer
 SKEW = 300.0  # seconds that clocks may differ; AWS' limit
@@ -45,6 +45,7 @@ class Fault(Enum):
     INCOMPLETE = "a parameter is missing"
     ACTION = "another action than connect"
     RESOURCE_TYPE = "unknown resource type"
+    SERVERLESS = "signed for another kind of cache"
     ALGORITHM = "unknown algorithm"
     HEADERS = "signed headers are not host"
     SCOPE = "malformed credential scope"
@@ -102,12 +103,17 @@ class Token:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """Where and as whom somebody logs in, and what time it is."""
+    """Where and as whom somebody logs in, and what time it is.
+
+    What a token says of these has to be the same, so whoever signs one chooses nothing of it.
+    """
 
     host: str
     user: bytes
     now: float  # seconds since the epoch
-    region: str | None = None  # None = any that is signed for
+    region: str
+    service: str = ELASTICACHE
+    is_serverless: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +126,7 @@ class Signer:
     access_key_id: str
     secret_access_key: str = field(repr=False)
     session_token: str | None = field(default=None, repr=False)
-    service: str = "elasticache"
+    service: str = ELASTICACHE
     is_serverless: bool = False
 
 
@@ -166,10 +172,12 @@ def why_not_meant(token: Token, expected: Expected) -> Fault | None:
         return Fault.HOST
     if token.user != expected.user:
         return Fault.USER
-    if token.scope.service not in SERVICES:
+    if token.scope.service != expected.service:
         return Fault.SERVICE
-    if expected.region is not None and token.scope.region != expected.region:
+    if token.scope.region != expected.region:
         return Fault.REGION
+    if token.is_serverless is not expected.is_serverless:
+        return Fault.SERVERLESS
     if token.scope.date != token.stamp[:8]:
         return Fault.SCOPE
     if token.expires > EXPIRES:

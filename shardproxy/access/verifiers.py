@@ -20,6 +20,7 @@ MAX_USER = 1024  # bytes
 
 NOT_VERIFIED = "nobody verifies that user"
 TOO_LONG = "user or secret is too long"
+THROTTLED = "too many logins"
 
 
 class Kind(Enum):

@@ -38,7 +38,8 @@ class Gate:
 
     def _why_refused(self, request: Request) -> tuple[int, str] | None:
         peer, now = peer_of(request), self._sources.status.now
-        if now.inbound is not None and request.url.path not in PROBES and not now.inbound.is_admitted(peer):
+        # that counts when it connects; whoever was connected before a reload is told
+        if now.inbound is not None and not now.inbound.is_admitted(peer):
             self._note(request, "", NOT_FROM_THERE)
             return 403, NOT_FROM_THERE
         if (why := why_not_asked(peer, request.headers, now.names)) is not None:
@@ -47,7 +48,7 @@ class Gate:
         caller = now.callers.identify(peer, authorization, names)
         request.scope[CALLER] = caller.name if caller is not None else ""
         wanted = Right.READ if request.method in READING else Right.ACT
-        if request.url.path in PROBES or (caller is not None and caller.right >= wanted):
+        if path_of(request) in PROBES or (caller is not None and caller.right >= wanted):
             return None
         if caller is None:
             why = "this token is not known" if authorization else "a token is asked for: --token-file FILE"
@@ -59,8 +60,13 @@ class Gate:
         return status, why
 
     def _note(self, request: Request, name: str, why: str) -> None:
-        peer, path = peer_of(request), request.url.path
+        peer, path = peer_of(request), path_of(request)
         self._sources.audit.note("admin_refused", user=name, address=peer, action=path, why=why)
+
+
+def path_of(request: Request) -> str:
+    """The path that is routed by; that of `Request.url` is made of what a client says its host is."""
+    return str(request.scope["path"])
 
 
 def peer_of(request: Request) -> str:

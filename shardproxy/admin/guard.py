@@ -19,6 +19,8 @@ def why_not_asked(peer: str, headers: Mapping[str, str], names: Collection[str])
     host = headers.get("host", "")
     if not peer or not host:  # no browser connects to a unix socket, or leaves out Host
         return None
+    if any(mark in host for mark in "/?#@\\ "):
+        return "Host is no host"
     name = host_name(host)
     if _is_ip(name) or name in LOCAL_NAMES or name in {known.lower() for known in names}:
         return None

@@ -41,8 +41,8 @@ TABLE: tuple[LoginMetric, ...] = (
         lambda s: s.refused.items(),
     ),
     LoginMetric(
-        "shardproxy_iam_throttled_total",
-        "Of these, logins of users that tried too often (ElastiCache's IamAuthenticationThrottling).",
+        "shardproxy_verified_logins_throttled_total",
+        "Of these, logins that were too many (as ElastiCache's IamAuthenticationThrottling).",
         ("cluster",),
         _by_cluster(lambda s: s.throttled),
     ),

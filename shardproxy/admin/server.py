@@ -1,14 +1,14 @@
 """HTTP for the admin pages: hypercorn's connections on our accept loop.
 
-The loop is ours for two bounds that hypercorn does not have: how many connections there are (the data plane
-needs the descriptors too), and how long one lives (hypercorn shields its writes, so a client that has stopped
-reading would hold its connection, and the shutdown, forever).
+The loop is ours for what hypercorn does not have: from where one may connect, how many connections there are
+(the data plane needs the descriptors too) and how many of one address, and how long one lives (hypercorn
+shields its writes: a client that has stopped reading would hold its connection, and the shutdown, forever).
 """
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, cast
 
@@ -22,10 +22,12 @@ from hypercorn.utils import wrap_app
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from shardproxy.admin.gate import NAMES
+from shardproxy.admin.guard import is_loopback
 from shardproxy.admin.http import admin_build
+from shardproxy.admin.slots import Slots
 from shardproxy.admin.status import Sources
 
-MAX_CONNECTIONS = 64
+HANDSHAKE = 5.0  # seconds
 MAX_CONNECTION_AGE = 60.0  # seconds
 
 log = structlog.get_logger()
@@ -39,13 +41,18 @@ async def run_admin(
 ) -> None:
     """Serve the admin pages on a listening socket until cancelled."""
     server = _Server(sources)
-    free = trio.Semaphore(MAX_CONNECTIONS)
+    slots = Slots()
     accepting = trio.SocketListener(trio.socket.from_stdlib_socket(listener.dup()))
     async with accepting, trio.open_nursery() as nursery:
         task_status.started()
         while True:
-            await free.acquire()
-            nursery.start_soon(_connection_serve, server, await _accept(accepting), free)
+            stream = await _accept(accepting)
+            peer, inbound = _peer_of(stream), sources.status.now.inbound
+            is_admitted = peer is not None and (inbound is None or inbound.is_admitted(peer))
+            if peer is None or not is_admitted or not slots.take(peer, is_here=not peer or is_loopback(peer)):
+                stream.socket.close()  # before a byte is read or written
+                continue
+            nursery.start_soon(_connection_serve, server, stream, partial(slots.give, peer))
 
 
 async def _accept(listener: trio.SocketListener) -> trio.SocketStream:
@@ -57,7 +64,15 @@ async def _accept(listener: trio.SocketListener) -> trio.SocketStream:
             await trio.sleep(1)
 
 
-async def _connection_serve(server: _Server, stream: trio.SocketStream, free: trio.Semaphore) -> None:
+def _peer_of(stream: trio.SocketStream) -> str | None:
+    """The client's IP, empty on a unix socket; None: it has left before we looked."""
+    try:
+        return str(stream.socket.getpeername()[0]) if stream.socket.family != socket.AF_UNIX else ""
+    except OSError:
+        return None
+
+
+async def _connection_serve(server: _Server, stream: trio.SocketStream, leave: Callable[[], None]) -> None:
     try:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_close_in_the_end, stream, nursery.cancel_scope)
@@ -66,7 +81,7 @@ async def _connection_serve(server: _Server, stream: trio.SocketStream, free: tr
     except Exception as error:  # whatever ails one HTTP connection, the proxy serves on
         log.error("admin connection failed", exc_info=error)
     finally:
-        free.release()
+        leave()
 
 
 async def _close_in_the_end(stream: trio.SocketStream, connection: trio.CancelScope) -> None:
@@ -119,6 +134,7 @@ def _hypercorn_config() -> Config:
     config = Config()
     config.errorlog = None  # failures are logged by the pages
     config.include_server_header = False
+    config.ssl_handshake_timeout = HANDSHAKE
     config.keep_alive_timeout = 5
     config.read_timeout = 5
     config.h11_max_incomplete_size = 16 * 1024

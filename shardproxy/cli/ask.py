@@ -71,6 +71,8 @@ class Proxy:
             token = self.token_file.read_text(encoding="ascii").strip()
         except (OSError, UnicodeDecodeError) as error:
             raise AskError(f"--token-file {self.token_file}: {error}") from error
+        if not token.isprintable() or " " in token:
+            raise AskError(f"--token-file {self.token_file}: a token is one word, in one line")
         return {"authorization": f"Bearer {token}"}
 
 

@@ -12,6 +12,9 @@ from shardproxy.config.clusters import Cluster
 from shardproxy.config.files import why_exposed
 from shardproxy.model import Address
 
+# Of a user who may all of this no rule takes anything away that a script could do.
+EVERYTHING = ((b"FLUSHALL",), (b"SET", b"any key", b"1"), (b"KEYS", b"*"), (b"PUBLISH", b"any channel", b"1"))
+
 
 def left_open(config: Config) -> Iterator[str]:
     """Say each in a line that says what to write instead."""
@@ -53,8 +56,24 @@ def _users(config: Config, cluster: Cluster) -> Iterator[str]:
     for user in users:
         if user.enabled and user.nopass:
             yield f"user {user.name} needs no password: leave out nopass, or see that its rules allow little"
+    if isinstance(cluster, RedisCluster):
+        yield from _scripts(users)
     if any(_sends_token(user) for user in users) and any(not tls for *_, tls in cluster.listened):
         yield "users log in by tokens, and whoever sees one may use it: let clients speak TLS alone"
+
+
+def _scripts(users: list[User]) -> Iterator[str]:
+    """Users that may not do everything, but run scripts: engines know the proxy's user alone."""
+    from shardproxy.dataplane.rules import rules_of_package
+
+    rules = rules_of_package()
+    for user in users:
+        line = f"on {user.rights}"
+        may_script = rules.why_denied(line, [b"EVAL", b"return 1", b"0"]) is None
+        is_limited = any(rules.why_denied(line, list(words)) is not None for words in EVERYTHING)
+        if user.enabled and may_script and is_limited:
+            what = "and its rules do not judge what they call: add -@scripting"
+            yield f"user {user.name} may run scripts, {what}"
 
 
 def _sends_token(user: User) -> bool:

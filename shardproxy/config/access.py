@@ -53,7 +53,8 @@ PRESETS = {
     # Scripts that only read are in; what they call is for the engines to judge, by the proxy's own user.
     Preset.READ_ONLY: "%R~* &* +@read +@connection +@transaction +@pubsub -publish -spublish +cluster"
     " +acl|whoami +eval_ro +evalsha_ro +fcall_ro -@dangerous +info +role",
-    Preset.READ_WRITE: "~* &* +@all -@admin -@dangerous +info +role +sort +sort_ro",
+    # No scripts: what they call is judged by the engines, for the proxy's own user.
+    Preset.READ_WRITE: "~* &* +@all -@admin -@dangerous -@scripting +info +role +sort +sort_ro",
     Preset.ADMIN: ALL_RIGHTS,
 }
 
@@ -145,7 +146,8 @@ class User(Section):
     rules: Rules | None = None
     """What the user may do, in the words of Redis' ACL: `~app:* &news +@read -keys`. Default: everything."""
     preset: Preset | None = None
-    """The same by a name: `read-only`, `read-write` (all but what is dangerous) or `admin` (all)."""
+    """The same by a name: `read-only`, `read-write` (all but what is dangerous, and scripts) or
+    `admin` (all)."""
 
     @model_validator(mode="after")
     def _means_one_thing(self) -> Self:
@@ -196,7 +198,7 @@ class Access(Section):
     and ACL SAVE writes it."""
     groups: Annotated[tuple[GroupName, ...], Field(min_length=1, max_length=MAX_GROUPS)] = ()
     """Groups whose users may use this cluster, too."""
-    inbound: GroupNames | tuple[()] = ()
+    inbound: GroupNames = ()
     """Security groups: only from the addresses they name may clients connect, and over unix sockets, whose
     files say who may open them. Default: from anywhere."""
     iam: Iam | None = None

@@ -83,7 +83,7 @@ class AdminAccess(Section):
     tls: Tls | None = None
     """How the admin API speaks TLS; it has one certificate."""
 
-    inbound: GroupNames | tuple[()] = ()
+    inbound: GroupNames = ()
     """Security groups: only from the addresses they name, in rules without endpoints, may the admin API be
     asked, and over a unix socket. Default: from anywhere."""
 

@@ -21,6 +21,13 @@ from shardproxy.model import Address
 
 Path = tuple[str | int, ...]
 
+# Below these stand secrets, or the places of secrets: what else is written there may be one, and is not said.
+SECRETS = frozenset(
+    {"password", "passwords", "secret_access_key", "session_token", "tokens", "requirepass", "redis_auth"}
+)
+SAID = frozenset({"file", "env", "sha256", "rights", "name"})  # keys there
+MASK = "***"
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -254,9 +261,19 @@ def _list(value: object) -> list[object]:
     return list(value) if isinstance(value, (list, tuple)) else []
 
 
+def is_secret(path: Path) -> bool:
+    """Whether what stands there is a secret or the place of one."""
+    return any(
+        part in SECRETS and (at == 0 or path[at - 1] != "clusters")  # a cluster has a name of its own
+        for at, part in enumerate(path)
+    )
+
+
 def show(path: Path) -> str:
-    """Write a path as in clusters.sessions.shards[1].slots."""
+    """Write a path as in clusters.sessions.shards[1].slots; what may be a secret is masked."""
     text = ""
-    for part in path:
+    for at, part in enumerate(path):
+        if isinstance(part, str) and part not in SAID and is_secret(path[:at]):
+            part = MASK
         text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
     return text

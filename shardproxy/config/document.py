@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,7 +12,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
-from shardproxy.config.checks import Path, show
+from shardproxy.config.checks import MASK, Path, is_secret, show
 from shardproxy.config.errors import Problem
 
 MAX_TEXT = 4 << 20  # characters; 250 shards of 6 nodes, written out, are a tenth of it
@@ -65,6 +66,7 @@ def read_document(text: str) -> Document:
         )
         return document
     yaml = YAML(typ="safe", pure=True)
+    yaml.composer.warn_double_anchors = False  # that warning would show whole lines
     try:
         root = yaml.compose(text)
     except MarkedYAMLError as e:
@@ -105,7 +107,7 @@ class _Reader:
             self._problem(place, path, "an alias contains itself")
             return None
         if str(node.tag) not in _PLAIN and isinstance(node, (MappingNode, SequenceNode)):
-            self._problem(place, path, f"YAML tag {node.tag} is not supported", "remove the tag")
+            self._strange_tag(node, path)
         self._above.append(id(node))
         try:
             match node:
@@ -127,12 +129,15 @@ class _Reader:
         tag = str(node.tag)
         if tag not in _PLAIN:  # dates and the like stay the text they are
             if not tag.startswith("tag:yaml.org,2002:"):
-                self._problem(_place(node), path, f"YAML tag {tag} is not supported", "remove the tag")
+                self._problem(
+                    _place(node), path, f"YAML tag {_said(path, tag)} is not supported", "remove the tag"
+                )
             return str(node.value)
         try:
             return self._yaml.constructor.construct_object(node)
         except (ValueError, YAMLError):
-            self._problem(_place(node), path, f"{node.value!r} is not a {tag.rpartition(':')[2]}")
+            said = _said(path, repr(node.value))
+            self._problem(_place(node), path, f"{said} is not a {tag.rpartition(':')[2]}")
             return None
 
     def _mapping(self, node: MappingNode, path: Path) -> dict[str, Any]:
@@ -144,9 +149,8 @@ class _Reader:
                 continue
             name = str(key.value) if isinstance(key, ScalarNode) else ""
             if not isinstance(key, ScalarNode) or not isinstance(self._plain(key, path), str):
-                self._problem(
-                    _place(key), path, "a key must be text", f'put it in quotes: "{name}"' if name else None
-                )
+                hint = f'put it in quotes: "{_said(path, name)}"' if name else None
+                self._problem(_place(key), path, "a key must be text", hint)
             at = (*path, name)
             if name in values:
                 first = self._document.keys[at]
@@ -178,8 +182,17 @@ class _Reader:
         self._document.keys.update(before_keys)
         yield from value.items() if isinstance(value, dict) else ()
 
+    def _strange_tag(self, node: Node, path: Path) -> None:
+        tag = _said(path, node.tag)
+        self._problem(_place(node), path, f"YAML tag {tag} is not supported", "remove the tag")
+
     def _problem(self, place: Place, path: Path, message: str, hint: str | None = None) -> None:
         self._document.problems.append(Problem(place.line, place.column, show(path), message, hint))
+
+
+def _said(path: Path, text: object) -> str:
+    """A piece of the text as an error may quote it."""
+    return MASK if is_secret(path) else str(text)
 
 
 def _place(node: Node) -> Place:
@@ -187,6 +200,8 @@ def _place(node: Node) -> Place:
     return Place(mark.line + 1, mark.column + 1)
 
 
+# Where the text cannot be read nobody knows what is a secret; line and column say which name is meant.
+_NAMED = re.compile(r"""\b(alias|anchor|tag handle) ['"].*['"]""")
 _SYNTAX_HINTS = (
     ("\\t", "YAML is indented by spaces, not tabs"),
     ("character '@'", "put text that starts with @ in quotes"),
@@ -205,6 +220,7 @@ _SYNTAX_HINTS = (
 def _syntax_problem(error: MarkedYAMLError) -> Problem:
     mark = error.problem_mark or error.context_mark
     what = " ".join(str(error.problem or error.context or "cannot be read").split())
+    what = _NAMED.sub(r"\1", what)
     hint = next((hint for sign, hint in _SYNTAX_HINTS if sign in what), None)
     if mark is None:
         return Problem(0, 0, "", f"is not YAML: {what}", hint)

@@ -41,7 +41,7 @@ MISSING = {
     "policies": "write {effect: allow, actions: [elasticache:Connect], resources: [arn:aws:...]}",
     "principal": "say whose key it is, as in arn:aws:iam::123456789012:role/app",
     "effect": "write allow or deny",
-    "iam": "write {keys: /etc/shardproxy/iam.yaml}",
+    "iam": "write {keys: /etc/shardproxy/iam.yaml, region: eu-central-1}",
     "verifier": "write {url: https://logins.example.com/verify}",
     "url": "write it like https://logins.example.com/verify",
     "keys": "name the file with the access keys, as in /etc/shardproxy/iam.yaml",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from ipaddress import ip_address
-from typing import Annotated
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 
 from shardproxy.config.base import Section, refused
 from shardproxy.config.durations import Duration, PositiveDuration
@@ -37,10 +37,20 @@ class Iam(Section):
     """File with the access keys whose tokens count, and what each may connect to. Relative to this file."""
     cluster: CacheName | None = None
     """The cluster's name in tokens and policies. Default: its name here, in lower case."""
-    region: Region | None = None
-    """Region tokens must be signed for. Default: any; policies name regions, too."""
+    region: Region
+    """Region that tokens are signed for and policies name."""
+    service: Literal["elasticache", "memorydb"] = "elasticache"
+    """Service that tokens are signed for and policies name."""
+    serverless: bool = False
+    """Whether tokens have ResourceType=ServerlessCache, and policies name a serverlesscache."""
     session: PositiveDuration = MAX_SESSION
     """How long a login lasts; AUTH or HELLO with a fresh token prolongs it."""
+
+    @model_validator(mode="after")
+    def _serverless_is_elasticache(self) -> Self:
+        if self.serverless and self.service != "elasticache":
+            raise refused("memorydb has no serverless caches", "leave out serverless")
+        return self
 
 
 def _as_url(value: str) -> str:
@@ -83,7 +93,8 @@ class Verifier(Section):
     url: Url
     """Where to ask."""
     timeout: PositiveDuration = 2.0
-    """For the answer to be there; a login without one by then is refused."""
+    """For the answer to be there; a login without one by then is refused, as is one whose turn to ask has not
+    come within as long."""
     cache: Duration = 60.0
     """How long a secret that was accepted is accepted without asking again. 0 = always ask."""
 

@@ -116,7 +116,7 @@ def _faults(found: list[PlacedUser], name: str, cluster: Cluster) -> Iterator[tu
                 yield placed.problem((key,), f"memcached knows no {key}", f"leave out {key}")
             continue
         if user.iam and (access is None or access.iam is None):
-            hint = f"add iam: {{keys: ...}} to the access of cluster {name}"
+            hint = f"add iam: {{keys: ..., region: ...}} to the access of cluster {name}"
             yield placed.problem(("iam",), "nothing says how IAM tokens are verified", hint)
         if user.external and (access is None or access.verifier is None):
             hint = f"add verifier: {{url: ...}} to the access of cluster {name}"

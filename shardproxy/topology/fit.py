@@ -23,6 +23,7 @@ class Fit:
     is_replaceable: bool = False  # where the primary cannot write, a replica takes over
     foreign: Address | None = None  # the primary, where it is a node of a Redis Cluster
     limits: EngineLimits | None = None  # that all nodes keep; None: not known
+    is_asked: bool = False  # whether each node was asked for its limits, and who it is, or does not answer
 
 
 NOT_KNOWN = Fit()
@@ -45,8 +46,9 @@ def fit_of(
     nodes = {node: healths.get((setup.key, node)) for node in members}
     foreign = foreign_seen(setup, record, nodes, before)
     limits = limits_seen(nodes) or before.limits
+    asked = before.is_asked or all(is_asked(health) for health in nodes.values())
     if record is None:
-        return replace(before, foreign=foreign, limits=limits)
+        return replace(before, foreign=foreign, limits=limits, is_asked=asked)
     is_known = reads is not None and is_looked_at(record, healths)
     return Fit(
         reads if is_known else before.readable,
@@ -54,6 +56,7 @@ def fit_of(
         setup.is_automatic and not is_paused and is_replaceable(record, nodes),
         foreign,
         limits,
+        asked,
     )
 
 
@@ -86,6 +89,13 @@ def limits_seen(nodes: Healths) -> EngineLimits | None:
     if not known:
         return None
     return EngineLimits(min(one.bulk for one in known), min(one.query for one in known))
+
+
+def is_asked(health: NodeHealth | None) -> bool:
+    """Whether all is known of a node that can be, be it that it does not answer."""
+    if health is None or health.verdict.state is NodeState.UNKNOWN:
+        return False
+    return health.is_surveyed or not health.verdict.is_answering
 
 
 def is_looked_at(record: ShardRecord, healths: Mapping[NodeKey, NodeHealth]) -> bool:

@@ -14,7 +14,7 @@ import contextlib
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import structlog
 import trio
@@ -51,6 +51,7 @@ SERVE_WITHIN = 5.0  # seconds for all workers to serve what a new config asks fo
 KNOWN_WITHIN = 2.0  # seconds; silent nodes are waited for 1.5 s before the others decide
 
 Endpoints = tuple[BoundEndpoint, ...]
+Known = TypeVar("Known")
 
 log = structlog.get_logger()
 
@@ -101,6 +102,7 @@ class Follower:
     clusters: Board[str, Configured] = field(default_factory=Board)
     topologies: Board[str, Topology] = field(default_factory=Board)
     readable: Board[ShardKey, frozenset[Address]] = field(default_factory=Board)  # where it is known
+    asked: Board[ShardKey, bool] = field(default_factory=Board)  # shards whose nodes were all asked
     applied: Board[ShardKey, int] = field(default_factory=Board)  # `changed` of the records that are served
     _served: dict[str, _Served] = field(default_factory=dict)
     _judged_at: tuple[int, int, int] = (-1, -1, -1)  # versions of the boards that say who is fit
@@ -156,26 +158,28 @@ class Follower:
                     await self._log_in(name, served)
 
     async def wait_known(self) -> None:
-        """Wait until each shard's primary and readable replicas are known, but not for long.
+        """Wait until each shard's primary, readable replicas and limits are known, but not for long.
 
         A node that is down keeps nobody from being served by the others.
         """
         news = News()
-        self.topologies.subscribe(news)
-        self.readable.subscribe(news)
+        heard = (self.topologies, self.readable, self.asked)
+        for board in heard:
+            board.subscribe(news)
         try:
             with trio.move_on_after(KNOWN_WITHIN):
                 while not all(self._is_known(topology) for topology in self.topologies.values()):
                     await news.wait()
         finally:
-            self.topologies.unsubscribe(news)
-            self.readable.unsubscribe(news)
+            for board in heard:
+                board.unsubscribe(news)
 
     def _is_known(self, topology: Topology) -> bool:
         return topology.engine is not Engine.REDIS or all(
             shard.is_refused
             or (
                 shard.primary is not None
+                and topology.key_of(shard) in self.asked
                 and (len(shard.nodes) == 1 or topology.key_of(shard) in self.readable)
             )
             for shard in topology.shards
@@ -366,7 +370,8 @@ class Follower:
         self.clusters.show(name, served.configured)
         self.topologies.show(name, topology)
         parts = served.projection.parts
-        self._show_readable(name, {p.key: p.fit.readable for p in parts if p.fit.readable is not None})
+        _show_of(name, self.readable, {p.key: p.fit.readable for p in parts if p.fit.readable is not None})
+        _show_of(name, self.asked, {p.key: True for p in parts if p.fit.is_asked})
 
     def _log_refused(self, name: str, topology: Topology) -> None:
         """Say which shards nobody serves, when that is new."""
@@ -375,12 +380,6 @@ class Follower:
         for shard in topology.shards:
             if shard.is_refused and known.get(shard.number) != shard.why_not:
                 log.error("shard not served", shard=f"{name}/{shard.label}", why=shard.why_not)
-
-    def _show_readable(self, name: str, readable: Mapping[ShardKey, frozenset[Address]]) -> None:
-        for key in [key for key in self.readable if key.cluster == name and key not in readable]:
-            self.readable.hide(key)
-        for key, nodes in readable.items():
-            self.readable.show(key, nodes)
 
     async def _log_in(self, name: str, served: _Served) -> None:
         try:
@@ -397,5 +396,14 @@ class Follower:
                 del self._served[name]
                 self.clusters.hide(name)
                 self.topologies.hide(name)
-                self._show_readable(name, {})
+                _show_of(name, self.readable, {})
+                _show_of(name, self.asked, {})
             log.info("cluster withdrawn", cluster=name, reason=reason)
+
+
+def _show_of(cluster: str, board: Board[ShardKey, Known], known: Mapping[ShardKey, Known]) -> None:
+    """Show what is known of a cluster's shards, and of no others of it."""
+    for key in [key for key in board if key.cluster == cluster and key not in known]:
+        board.hide(key)
+    for key, value in known.items():
+        board.show(key, value)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,10 @@ from redis.retry import Retry
 
 from shardproxy.fleet import Fleet, RedisNode
 from tests.fixtures.proxy import Proxy, StartProxy, config_of, wait_until
-from tests.unit.access.tokens import CLUSTER, KEY_ID, SECRET, USER, Provider, token_of
+from tests.unit.access.tokens import CLUSTER, KEY_ID, REGION, SECRET, USER, Provider, token_of
 
 NEVER = Retry(NoBackoff(), 0)
+OK = b"+OK\r\n"
 WRONGPASS = "invalid username-password pair or user is disabled"
 
 KEYS = """\
@@ -68,7 +70,7 @@ def keys(tmp_path: Path) -> Path:
 def with_access(fleet: Fleet, keys: Path, **more: Any) -> dict[str, Any]:
     users = [{"name": USER, "iam": True}, {"name": "iam-reader", "iam": True, "preset": "read-only"}]
     users.append({"name": "other", "iam": True})
-    iam = {"keys": str(keys), "cluster": CLUSTER, **more}
+    iam = {"keys": str(keys), "cluster": CLUSTER, "region": REGION, **more}
     return config_of(fleet, access={"users": users, "iam": iam}, failover={"enabled": False})
 
 
@@ -104,6 +106,8 @@ def test_whoever_has_no_token_for_it_stays_out(
         Provider(cluster="another"),
         Provider("other"),  # no policy allows it
         Provider(region="eu-central-1"),
+        Provider(service="memorydb"),
+        Provider(is_serverless=True),
         Provider(session="session"),
     ):
         with (
@@ -228,6 +232,45 @@ def test_a_service_decides_about_passwords(
     asked = [(body["cluster"], body["user"], body["secret"]) for body in of.asked]
     assert asked == [("main", "app", "good"), ("main", "app", "bad")]
     assert of.asked[0]["address"].startswith("127.0.0.1:")
+
+
+# --- those who are not let in ---
+
+
+def auth(proxy: Proxy, user: str, secrets: Iterable[str], source: str = "127.0.0.1") -> list[bytes]:
+    """What is answered to one AUTH after the other, from an address of this machine."""
+    where = (source, 0)
+    with (
+        socket.create_connection((proxy.host, proxy.port), 10, where) as client,
+        client.makefile("rb") as read,
+    ):
+        answers = []
+        for secret in secrets:
+            words = (b"AUTH", user.encode(), secret.encode())
+            client.sendall(b"*3\r\n" + b"".join(b"$%d\r\n%s\r\n" % (len(word), word) for word in words))
+            answers.append(read.readline())
+        return answers
+
+
+def test_whoever_fails_shuts_no_user_of_tokens_out(
+    start_fleet: StartFleet, start_proxy: StartProxy, keys: Path
+) -> None:
+    proxy = start_proxy(with_access(start_fleet(shards=1, replicas=0), keys))
+    assert OK not in auth(proxy, USER, ["hunter2"] * 1500)
+    assert auth(proxy, USER, [Provider().get_credentials()[1]] * 50) == [OK] * 50
+
+
+def test_whoever_guesses_is_not_asked_about_for_long_and_others_are(
+    start_fleet: StartFleet, start_proxy: StartProxy, service: tuple[str, type[Service]]
+) -> None:
+    url, of = service
+    access = {"users": [{"name": "app", "external": True}], "verifier": {"url": url}}
+    proxy = start_proxy(config_of(start_fleet(shards=1, replicas=0), access=access))
+    assert auth(proxy, "app", ["good"], "127.0.0.3") == [OK]
+    assert OK not in auth(proxy, "app", [f"guess{number}" for number in range(100)], "127.0.0.3")
+    assert 20 <= len(of.asked) - 1 < 30
+    assert auth(proxy, "app", ["good"], "127.0.0.3") == [OK], "who was in before is"
+    assert auth(proxy, "app", ["good"], "127.0.0.2") == [OK]
 
 
 # --- our own logins ---

@@ -244,7 +244,7 @@ def test_expiry_is_told_before_it_comes(
     Path(tls["key"]).chmod(0o644)
     proxy = start(start_proxy, session_fleet, tls)
     assert "the certificate for localhost has expired" in proxy.log()
-    assert "anybody on this machine may read this private key" in proxy.log()
+    assert "expired.key can be read by everybody on this machine" in proxy.log()
     found = [
         value
         for name, value in proxy.metrics().items()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -101,3 +103,35 @@ def test_nothing_is_kept_where_nobody_reads() -> None:
     audit.note("login", user="a")
     assert audit.lines() == ()
     assert why_not_written("stdout") is None
+
+
+STALLED = """
+import trio
+from shardproxy.access.audit import Audit
+
+async def main():
+    audit = Audit("stdout")
+    for _ in range(2000):
+        audit.note("login", user="a" * 200)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(audit.run)
+        await trio.sleep(0.2)
+        nursery.cancel_scope.cancel()
+
+trio.run(main)
+"""
+
+
+def test_a_reader_that_has_stopped_does_not_hold_up_the_end() -> None:
+    command = (sys.executable, "-c", STALLED)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        try:
+            assert process.wait(30) == 0  # with its pipe full
+        finally:
+            process.kill()
+
+
+def test_what_is_no_file_is_no_audit_log(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    assert "is no file" in str(why_not_written(str(tmp_path / "fifo")))
+    assert why_not_written("/dev/null") is None

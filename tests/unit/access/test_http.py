@@ -17,7 +17,6 @@ from structlog.testing import capture_logs
 from shardproxy.access.http import (
     FAILED,
     MAX_ANSWER,
-    MAX_CALLS,
     NOT_TEXT,
     REFUSED,
     Cache,
@@ -27,7 +26,9 @@ from shardproxy.access.http import (
     answer_read,
 )
 from shardproxy.access.statistics import LoginStatistics
-from shardproxy.access.verifiers import Accepted, Login, Refused
+from shardproxy.access.throttle import of_failures
+from shardproxy.access.turns import MAX_CALLS, MAX_CALLS_FROM
+from shardproxy.access.verifiers import THROTTLED, Accepted, Login, Refused
 
 YES = json.dumps({"allow": True}).encode()
 NO = json.dumps({"allow": False}).encode()
@@ -172,6 +173,16 @@ async def test_a_silent_service_refuses_in_time(autojump_clock: trio.testing.Moc
     assert verifier.statistics.failed == {"main": 1}
 
 
+TOO_MANY = Refused(THROTTLED, is_throttled=True)
+
+
+def at(host: int) -> Any:
+    async def find() -> str:
+        return f"10.0.0.{host}:{5000 + host}"
+
+    return find
+
+
 async def test_so_many_are_asked_at_once_and_the_others_wait_no_longer(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
@@ -180,14 +191,100 @@ async def test_so_many_are_asked_at_once_and_the_others_wait_no_longer(
     verdicts = []
 
     async def one(number: int) -> None:
-        verdicts.append((await verifier.verify(login(b"%d" % number)), trio.current_time()))
+        verdicts.append(await verifier.verify(login(b"%d" % number, where=at(number))))
 
     started = trio.current_time()
     async with trio.open_nursery() as nursery:
         for number in range(100):
             nursery.start_soon(one, number)
-    assert verdicts == [(Refused(FAILED), started + 2)] * 100
+    assert sorted(verdicts, key=str) == sorted(
+        [TOO_MANY] * (100 - MAX_CALLS) + [Refused(FAILED)] * MAX_CALLS, key=str
+    )
+    assert trio.current_time() == started + 2
     assert service.most_at_once == len(service.asked) == MAX_CALLS
+    assert verifier.statistics.failed == {"main": MAX_CALLS}, "who was not asked has not failed"
+    assert len(verifier.turns) == 0
+
+
+async def test_one_place_takes_no_turns_of_others(autojump_clock: trio.testing.MockClock) -> None:
+    service = Service(gate=trio.Event())
+    verifier = asking(service, timeout=2)
+    verdicts = []
+
+    async def one(secret: bytes, where: Any) -> None:
+        verdicts.append((secret, await verifier.verify(login(secret, where=where))))
+
+    async with trio.open_nursery() as nursery:
+        for number in range(1000):
+            nursery.start_soon(one, b"guess%d" % number, office)
+        await trio.testing.wait_all_tasks_blocked()
+        assert len(service.asked) == MAX_CALLS_FROM
+        assert len(verifier.turns) == 1
+        nursery.start_soon(one, b"hunter2", home)
+        await trio.testing.wait_all_tasks_blocked()
+        assert service.asked[-1]["address"] == await home(), "asked about at once"
+        assert service.gate is not None
+        service.gate.set()
+    assert (b"hunter2", Accepted()) in verdicts
+    assert len(verifier.turns) == 0
+
+
+async def test_whose_turn_has_come_has_all_the_time_for_an_answer(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async def slow(url: str, body: dict[str, str], timeout: float) -> bytes:
+        await trio.sleep(1.5)
+        return YES
+
+    verifier = HttpVerifier("http://localhost/", 2, 60, slow, LoginStatistics())
+    verdicts = []
+
+    async def one(number: int) -> None:
+        verdicts.append(await verifier.verify(login(b"%d" % number)))
+
+    async with trio.open_nursery() as nursery:
+        for number in range(2 * MAX_CALLS_FROM):
+            nursery.start_soon(one, number)
+    assert verdicts == [Accepted()] * 2 * MAX_CALLS_FROM
+
+
+async def test_whoever_guesses_is_not_asked_about_for_long(autojump_clock: trio.testing.MockClock) -> None:
+    service = Service()
+    verifier = asking(service)
+    assert await verifier.verify(login(b"known")) == Accepted()
+    service.answer = NO
+    verdicts = [await verifier.verify(login(b"%d" % number)) for number in range(1000)]
+    asked = len(service.asked) - 1
+    assert verdicts == [Refused(REFUSED)] * asked + [TOO_MANY] * (1000 - asked)
+    assert asked == of_failures().burst
+    service.answer = YES
+    assert await verifier.verify(login()) == TOO_MANY
+    assert await verifier.verify(login(where=home)) == Accepted(), "from elsewhere"
+    assert await verifier.verify(login(user=b"other")) == Accepted(), "as somebody else"
+    assert await verifier.verify(login(b"known")) == Accepted(), "who was in before"
+    await trio.sleep(1 / of_failures().per_second)
+    assert await verifier.verify(login()) == Accepted()
+
+
+async def test_many_at_once_guess_no_more(autojump_clock: trio.testing.MockClock) -> None:
+    service = Service(NO, gate=trio.Event())
+    verifier = asking(service)
+    async with trio.open_nursery() as nursery:
+        for number in range(1000):
+            nursery.start_soon(verifier.verify, login(b"%d" % number))
+        await trio.testing.wait_all_tasks_blocked()
+        assert service.gate is not None
+        service.gate.set()
+    assert len(service.asked) < of_failures().burst + MAX_CALLS_FROM
+
+
+async def test_a_service_that_fails_is_no_guess_of_a_client() -> None:
+    service = Service(error=VerifierError("connection refused"))
+    verifier = asking(service)
+    for number in range(100):
+        assert await verifier.verify(login(b"%d" % number)) == Refused(FAILED)
+    service.error = None
+    assert await verifier.verify(login()) == Accepted()
 
 
 async def test_many_logins_with_one_secret_are_asked_about_but_a_few_times() -> None:
@@ -205,7 +302,7 @@ async def test_many_logins_with_one_secret_are_asked_about_but_a_few_times() -> 
         assert service.gate is not None
         service.gate.set()
     assert verdicts == [Accepted()] * 200
-    assert len(service.asked) == MAX_CALLS
+    assert len(service.asked) == MAX_CALLS_FROM
 
 
 async def test_who_leaves_takes_no_place(autojump_clock: trio.testing.MockClock) -> None:
@@ -231,6 +328,33 @@ async def test_a_failure_is_logged_once_without_the_secret(log_lines: list[Any])
     ]
     assert "hunter2" not in str(log_lines)
     assert log_lines[0]["why"] == "connection refused"
+
+
+async def test_a_service_that_fails_and_answers_in_turns_fills_no_log(
+    log_lines: list[Any], autojump_clock: trio.testing.MockClock
+) -> None:
+    service = Service()
+    verifier = asking(service, keep=0)
+    for second in range(600):
+        service.error = VerifierError(f"status {second}") if second % 2 else None
+        await verifier.verify(login())
+        await trio.sleep(1)
+    events = [line["event"] for line in log_lines]
+    assert events.count("logins refused, as the verifier fails") == 10
+    assert events.count("verifier answers again") == 10
+
+
+async def test_that_many_wait_is_said_once_a_minute(
+    log_lines: list[Any], autojump_clock: trio.testing.MockClock
+) -> None:
+    verifier = asking(Service(gate=trio.Event()), timeout=2)
+    async with trio.open_nursery() as nursery:
+        for number in range(100):
+            nursery.start_soon(verifier.verify, login(b"%d" % number))
+    assert sorted(line["event"] for line in log_lines) == [
+        "logins refused, as the verifier fails",
+        "logins refused, as too many wait for the verifier",
+    ]
 
 
 @pytest.mark.parametrize("bad", [login(b"\xff"), login(user=b"\xff")])

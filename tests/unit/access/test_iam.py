@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
+import trio
+import trio.testing
 
-from shardproxy.access.iam import THROTTLED, IamVerifier
+from shardproxy.access.iam import ADDRESS_WAIT, IamVerifier
 from shardproxy.access.iam_keys import AccessKey, KeyStore
 from shardproxy.access.policies import Statement
 from shardproxy.access.sigv4 import Fault
-from shardproxy.access.throttle import MAX_USERS, Throttle
+from shardproxy.access.throttle import Throttle
 from shardproxy.access.verifiers import (
     NOT_VERIFIED,
+    THROTTLED,
     TOO_LONG,
     Accepted,
     Kind,
@@ -28,7 +33,7 @@ KEY = AccessKey(KEY_ID, "app", "123456789012", ANYTHING, SECRET)
 TEMPORARY = replace(KEY, session_token=SESSION, expires=NOW + 60)
 
 
-def verifier(*keys: AccessKey, region: str | None = None, now: float = NOW) -> IamVerifier:
+def verifier(*keys: AccessKey, region: str = REGION, now: float = NOW) -> IamVerifier:
     store = KeyStore({key.access_key_id: key for key in keys or (KEY,)})
     return IamVerifier(store, CLUSTER, region, wall=lambda: now, clock=lambda: 0.0)
 
@@ -50,7 +55,6 @@ CASES: dict[str, tuple[IamVerifier, bytes, Verdict]] = {
         token_of(session=SESSION),
         Accepted("app"),
     ),
-    "the region that is asked for": (verifier(region=REGION), token_of(), Accepted("app")),
     "another region": (verifier(region="eu-central-1"), token_of(), refused(Fault.REGION, "")),
     "no token": (verifier(), b"hunter2", refused(Fault.MALFORMED, "")),
     "another cluster": (verifier(), token_of(cluster="other"), refused(Fault.HOST, "")),
@@ -80,39 +84,95 @@ CASES: dict[str, tuple[IamVerifier, bytes, Verdict]] = {
 }
 
 
+PROD = f"arn:aws:elasticache:{REGION}:123456789012:replicationgroup:{CLUSTER}"
+SPARED = (*ANYTHING, Statement(False, ("elasticache:Connect",), (PROD,)))
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({}, Fault.POLICY),
+        ({"is_serverless": True}, Fault.SERVERLESS),
+        ({"service": "memorydb"}, Fault.SERVICE),
+        ({"region": "eu-central-1"}, Fault.REGION),
+    ],
+)
+async def test_what_a_token_says_evades_no_denial(options: dict[str, Any], why: Fault) -> None:
+    verdict = await verifier(replace(KEY, statements=SPARED)).verify(login(token_of(**options)))
+    assert isinstance(verdict, Refused)
+    assert verdict.why == why.value
+
+
+@pytest.mark.parametrize(
+    "options", [{"is_serverless": True}, {"service": "memorydb"}, {"region": "eu-central-1"}]
+)
+async def test_what_a_cluster_is_is_settled_with_it(options: dict[str, Any]) -> None:
+    by = replace(verifier(), **options)
+    assert await by.verify(login(token_of(**options))) == Accepted("app")
+    assert isinstance(await by.verify(login(token_of())), Refused)
+
+
 @pytest.mark.parametrize("case", CASES, ids=str)
 async def test_a_login_is_decided(case: str) -> None:
     by, token, verdict = CASES[case]
     assert await by.verify(login(token)) == verdict
 
 
+ANOTHER = token_of(user="other")
+
+
+def at(address: str) -> Callable[[], Awaitable[str]]:
+    async def find() -> str:
+        return address
+
+    return find
+
+
 async def test_beyond_a_rate_logins_of_a_user_are_refused_and_counted() -> None:
     now = 0.0
-    by = replace(verifier(), throttle=Throttle(burst=2, per_second=1), clock=lambda: now)
+    by = replace(verifier(), logins=Throttle(burst=2, per_second=1), clock=lambda: now)
     verifiers = Verifiers(lambda cluster, user: Kind.IAM)
     verifiers.replace({"main": {Kind.IAM: by}})
-    token, other = token_of(), token_of(user="other")
+    token, too_many = token_of(), Refused(THROTTLED, "app", is_throttled=True)
     assert [await verifiers.verify(login(token)) for _ in range(3)] == [
         Accepted("app"),
         Accepted("app"),
-        Refused(THROTTLED, is_throttled=True),
+        too_many,
     ]
-    assert await verifiers.verify(login(other, "other")) == Accepted("app")
+    assert await verifiers.verify(login(ANOTHER, "other")) == Accepted("app")
     now = 1.0
     assert await verifiers.verify(login(token)) == Accepted("app")
-    assert await verifiers.verify(login(token)) == Refused(THROTTLED, is_throttled=True)
+    assert await verifiers.verify(login(token)) == too_many
     assert verifiers.statistics.throttled == {"main": 2}
     assert verifiers.statistics.accepted == {"main": 4}
     assert verifiers.statistics.refused == {("main", THROTTLED): 2}
 
 
-def test_users_nobody_heard_of_for_long_are_forgotten() -> None:
-    throttle = Throttle(burst=1, per_second=0)
-    assert throttle.is_taken(b"first", 0)
-    assert not throttle.is_taken(b"first", 0)
-    for number in range(MAX_USERS):
-        assert throttle.is_taken(b"%d" % number, 0)
-    assert throttle.is_taken(b"first", 0)
+@pytest.mark.parametrize("where", ["10.0.0.1:5000", "10.0.0.9:5000"])
+async def test_whoever_fails_as_a_user_shuts_it_out_from_nowhere(where: str) -> None:
+    by = verifier()
+    failing = [
+        await by.verify(Login("main", USER.encode(), b"hunter2", at(f"10.0.0.9:{port}")))
+        for port in range(5000, 8000)
+    ]
+    assert failing[0] == refused(Fault.MALFORMED, "")
+    assert failing[-1] == Refused(THROTTLED, is_throttled=True)
+    assert await by.verify(Login("main", USER.encode(), token_of(), at(where))) == Accepted("app")
+    from_there = await by.verify(Login("main", USER.encode(), b"hunter2", at("10.0.0.1:5000")))
+    assert from_there == refused(Fault.MALFORMED, ""), "failures count where they come from"
+
+
+async def test_an_address_that_is_not_told_holds_up_no_login(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async def never() -> str:
+        await trio.sleep_forever()
+
+    by, started = verifier(), trio.current_time()
+    assert await by.verify(Login("main", USER.encode(), token_of(), never)) == Accepted("app")
+    assert trio.current_time() == started
+    assert await by.verify(Login("main", USER.encode(), b"x", never)) == refused(Fault.MALFORMED, "")
+    assert trio.current_time() == started + ADDRESS_WAIT
 
 
 async def test_who_is_not_verified_is_refused() -> None:

@@ -92,7 +92,7 @@ CASES: dict[str, tuple[str, int, str, str]] = {
     "a secret in a place that is unknown": (
         KEY.replace("hunter2", "{fil: /hunter2}"),
         3,
-        "keys[0].secret_access_key.fil",
+        "keys[0].secret_access_key.***",
         "did you mean file?",
     ),
     "a secret that cannot be read": (
@@ -127,6 +127,40 @@ CASES: dict[str, tuple[str, int, str, str]] = {
     "an account in digits": ("account: 123456789012\n" + KEY, 1, "account", "must be text"),
     "an account that is too short": ('account: "12345"\n' + KEY, 1, "account", "12 digits"),
 }
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "*hunter2",
+        "*hunter2:",
+        "[*hunter2]",
+        "!hunter2 x",
+        "!hunter2 {file: /x}",
+        "!hunter2!x y",
+        "!!int hunter2",
+        "{hunter2: 1}",
+        "{hunter2: }",
+        "{file: {hunter2: 1}}",
+        "[{hunter2: 1}]",
+        "{hunter2: 1, hunter2: 2}",
+        "{!!int hunter2: 1}",
+        "{!hunter2 x: 1}",
+        "hunter2: 1",
+        "&a hunter2\n    session_token: &a hunter2\n    polices: []",
+    ],
+)
+@pytest.mark.parametrize("field", ["secret_access_key", "session_token"])
+def test_what_may_be_a_secret_is_not_quoted(
+    written: str, field: str, capsys: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder
+) -> None:
+    before = KEY.replace("hunter2", "x") if field == "session_token" else KEY
+    text = before.replace("    secret_access_key: hunter2\n", "") + f"    {field}: {written}\n"
+    with pytest.raises(ConfigError) as caught:
+        keys_parse(text, "iam.yaml")
+    told = [str(caught.value), *capsys.readouterr(), *(str(one.message) for one in recwarn)]
+    assert "hunter2" not in "".join(told)
+    assert any(problem.line >= 5 for problem in caught.value.problems), "it is said where"
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

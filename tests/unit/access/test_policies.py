@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shardproxy.access.policies import Statement, cluster_arn, is_connect_allowed, matches, user_arn
-from shardproxy.access.sigv4 import token_read
-from tests.unit.access.tokens import token_of
+from shardproxy.access.sigv4 import Expected
+from tests.unit.access.tokens import CLUSTER, NOW, REGION, USER
 
 ACCOUNT = "123456789012"
 ARN = f"arn:aws:elasticache:us-east-1:{ACCOUNT}"
-TOKEN = token_read(token_of())
+LOGIN = Expected(CLUSTER, USER.encode(), NOW, REGION)
 
 
 def allow(*resources: str, actions: tuple[str, ...] = ("elasticache:Connect",)) -> Statement:
@@ -56,7 +57,7 @@ BOTH = allow(f"{ARN}:replicationgroup:my-cache", f"{ARN}:user:iam-user-01")
     ],
 )
 def test_policies_decide(statements: list[Statement], is_allowed: bool) -> None:
-    assert is_connect_allowed(tuple(statements), TOKEN, ACCOUNT) is is_allowed
+    assert is_connect_allowed(tuple(statements), LOGIN, ACCOUNT) is is_allowed
 
 
 @pytest.mark.parametrize(
@@ -64,6 +65,7 @@ def test_policies_decide(statements: list[Statement], is_allowed: bool) -> None:
     [
         ({}, f"{ARN}:replicationgroup:my-cache", f"{ARN}:user:iam-user-01"),
         ({"is_serverless": True}, f"{ARN}:serverlesscache:my-cache", f"{ARN}:user:iam-user-01"),
+        ({"host": "My-Cache"}, f"{ARN}:replicationgroup:my-cache", f"{ARN}:user:iam-user-01"),
         (
             {"service": "memorydb"},
             f"arn:aws:memorydb:us-east-1:{ACCOUNT}:cluster/my-cache",
@@ -82,8 +84,8 @@ def test_policies_decide(statements: list[Statement], is_allowed: bool) -> None:
     ],
 )
 def test_resources_have_the_names_aws_gives_them(options: dict[str, Any], cluster: str, user: str) -> None:
-    token = token_read(token_of(**options))
-    assert (cluster_arn(token, ACCOUNT), user_arn(token, ACCOUNT)) == (cluster, user)
+    login = replace(LOGIN, **options)
+    assert (cluster_arn(login, ACCOUNT), user_arn(login, ACCOUNT)) == (cluster, user)
 
 
 @given(st.text("ab*?", max_size=8), st.text("ab", max_size=10))

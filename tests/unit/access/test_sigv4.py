@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import assume, given, settings
@@ -22,7 +24,7 @@ from shardproxy.access.sigv4 import (
 from tests.unit.access.tokens import CLUSTER, KEY_ID, NOW, REGION, SECRET, SESSION, USER, java, token_of
 
 TOKEN = token_of()
-EXPECTED = Expected(CLUSTER, USER.encode(), NOW)
+EXPECTED = Expected(CLUSTER, USER.encode(), NOW, REGION)
 
 
 def judge(token: bytes, expected: Expected = EXPECTED, secret: str = SECRET) -> Fault | None:
@@ -37,7 +39,7 @@ def judge(token: bytes, expected: Expected = EXPECTED, secret: str = SECRET) -> 
 
 
 def at(seconds: float) -> Expected:
-    return Expected(CLUSTER, USER.encode(), NOW + seconds)
+    return replace(EXPECTED, now=NOW + seconds)
 
 
 @pytest.mark.parametrize("service", ["elasticache", "memorydb"])
@@ -45,7 +47,7 @@ def at(seconds: float) -> Expected:
 @pytest.mark.parametrize("is_serverless", [False, True])
 def test_what_botocore_signs_is_accepted(service: str, session: str | None, is_serverless: bool) -> None:
     token = token_of(service=service, session=session, is_serverless=is_serverless)
-    assert judge(token) is None
+    assert judge(token, replace(EXPECTED, service=service, is_serverless=is_serverless)) is None
     read = token_read(token)
     assert (read.host, read.user, read.access_key_id) == (CLUSTER, USER.encode(), KEY_ID)
     assert (read.scope.region, read.scope.service) == (REGION, service)
@@ -57,7 +59,7 @@ def test_what_botocore_signs_is_accepted(service: str, session: str | None, is_s
 @pytest.mark.parametrize("maker", ["botocore", "java 1", "java 2"])
 def test_every_name_survives_its_encoding(maker: str, user: str) -> None:
     token = token_of(user=user) if maker == "botocore" else java(user=user, is_second=maker == "java 2")
-    assert judge(token, Expected(CLUSTER, user.encode(), NOW)) is None
+    assert judge(token, replace(EXPECTED, user=user.encode())) is None
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -75,12 +77,12 @@ def test_our_tokens_are_those_of_botocore(service: str, session: str | None, is_
     theirs = token_of(service=service, session=session, is_serverless=is_serverless).decode()
     assert sorted(ours.partition("?")[2].split("&")) == sorted(theirs.partition("?")[2].split("&"))
     assert ours.partition("?")[0] == theirs.partition("?")[0]
-    assert judge(ours.encode()) is None
+    assert judge(ours.encode(), replace(EXPECTED, service=service, is_serverless=is_serverless)) is None
 
 
 def test_a_name_in_capitals_is_the_same_cluster() -> None:
     assert judge(token_of(cluster="My-Cache")) is None
-    assert judge(TOKEN, Expected("MY-CACHE", USER.encode(), NOW)) is None
+    assert judge(TOKEN, replace(EXPECTED, host="MY-CACHE")) is None
 
 
 def test_escapes_in_small_letters_are_the_same() -> None:
@@ -124,9 +126,9 @@ ATTACKS: dict[str, tuple[bytes, Fault]] = {
     "a day that is none": (swapped(b"X-Amz-Date", b"20261332T061837Z"), Fault.DATE),
     "digits of another script": (swapped(b"X-Amz-Date", b"%D9%A20261123T061837Z"), Fault.DATE),
     "another day in the scope": (credential(b"20261124/us-east-1/elasticache/aws4_request"), Fault.SCOPE),
-    "another region": (credential(b"20261123/us-east-2/elasticache/aws4_request"), Fault.SIGNATURE),
+    "another region": (credential(b"20261123/us-east-2/elasticache/aws4_request"), Fault.REGION),
     "another service": (credential(b"20261123/us-east-1/s3/aws4_request"), Fault.SERVICE),
-    "a related service": (credential(b"20261123/us-east-1/memorydb/aws4_request"), Fault.SIGNATURE),
+    "a related service": (credential(b"20261123/us-east-1/memorydb/aws4_request"), Fault.SERVICE),
     "another terminator": (credential(b"20261123/us-east-1/elasticache/aws5_request"), Fault.SCOPE),
     "a short scope": (credential(b"20261123/us-east-1/elasticache"), Fault.SCOPE),
     "a long scope": (credential(b"x/20261123/us-east-1/elasticache/aws4_request"), Fault.SCOPE),
@@ -138,7 +140,7 @@ ATTACKS: dict[str, tuple[bytes, Fault]] = {
     "a fractional life": (swapped(b"X-Amz-Expires", b"9e2"), Fault.LIFETIME),
     "an endless life": (swapped(b"X-Amz-Expires", b"9" * 1000), Fault.LIFETIME),
     "a session token that was not signed": (TOKEN + b"&X-Amz-Security-Token=x", Fault.SIGNATURE),
-    "a resource type that was not signed": (TOKEN + b"&ResourceType=ServerlessCache", Fault.SIGNATURE),
+    "a resource type that was not signed": (TOKEN + b"&ResourceType=ServerlessCache", Fault.SERVERLESS),
     "another resource type": (TOKEN + b"&ResourceType=Node", Fault.RESOURCE_TYPE),
     "a parameter that was not signed": (TOKEN + b"&x=y", Fault.SIGNATURE),
     "a signature in capitals": (
@@ -200,13 +202,14 @@ def test_an_attack_is_refused(attack: str) -> None:
         (at(900 + 300), None),
         (at(900 + 301), Fault.EXPIRED),
         (at(86400), Fault.EXPIRED),
-        (Expected("other", USER.encode(), NOW), Fault.HOST),
-        (Expected(CLUSTER, b"other", NOW), Fault.USER),
-        (Expected(CLUSTER, b"", NOW), Fault.USER),
-        (Expected(CLUSTER, USER.encode() + b"\0", NOW), Fault.USER),
-        (Expected(CLUSTER, USER.upper().encode(), NOW), Fault.USER),
-        (Expected(CLUSTER, USER.encode(), NOW, REGION), None),
-        (Expected(CLUSTER, USER.encode(), NOW, "eu-central-1"), Fault.REGION),
+        (replace(EXPECTED, host="other"), Fault.HOST),
+        (replace(EXPECTED, user=b"other"), Fault.USER),
+        (replace(EXPECTED, user=b""), Fault.USER),
+        (replace(EXPECTED, user=USER.encode() + b"\0"), Fault.USER),
+        (replace(EXPECTED, user=USER.upper().encode()), Fault.USER),
+        (replace(EXPECTED, region="eu-central-1"), Fault.REGION),
+        (replace(EXPECTED, service="memorydb"), Fault.SERVICE),
+        (replace(EXPECTED, is_serverless=True), Fault.SERVERLESS),
     ],
 )
 def test_a_token_is_for_one_login_at_one_time(expected: Expected, fault: Fault | None) -> None:
@@ -228,8 +231,19 @@ def test_only_the_lifetime_that_aws_allows_is_accepted_though_it_is_signed() -> 
     assert judge(token_of(expires=901)) is Fault.LIFETIME
 
 
-def test_a_token_for_another_service_is_refused_though_it_is_signed() -> None:
-    assert judge(token_of(service="rds-db")) is Fault.SERVICE
+@pytest.mark.parametrize(
+    ("options", "fault"),
+    [
+        ({"service": "rds-db"}, Fault.SERVICE),
+        ({"service": "memorydb"}, Fault.SERVICE),
+        ({"region": "us-east-2"}, Fault.REGION),
+        ({"is_serverless": True}, Fault.SERVERLESS),
+    ],
+)
+def test_a_token_for_something_else_is_refused_though_it_is_signed(
+    options: dict[str, Any], fault: Fault
+) -> None:
+    assert judge(token_of(**options)) is fault
 
 
 def meaning(token: bytes) -> bytes:

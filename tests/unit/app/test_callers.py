@@ -16,9 +16,11 @@ import trustme
 
 from shardproxy.access.audit import Audit
 from shardproxy.access.inbound import Inbound
+from shardproxy.admin import server
 from shardproxy.admin.callers import EVERYBODY, Caller, Callers, Right
 from shardproxy.admin.listen import admin_close, admin_listen
 from shardproxy.admin.server import certificate_names, run_admin
+from shardproxy.admin.slots import KEPT_FOR_HERE, MAX_CONNECTIONS, MAX_OF_ONE, Slots
 from shardproxy.admin.status import Sources, Status, StatusBoard
 from shardproxy.admin.tls import context_read
 from shardproxy.cli.ask import AskError, Proxy, ask
@@ -210,17 +212,20 @@ async def test_reading_and_acting_are_separate_rights(callers: Callers, token_fi
         assert not any(token in line for token in (READ, ACT) for line in audit.lines())
 
 
-@pytest.mark.parametrize(("network", "status"), [("127.0.0.0/8", 200), ("10.0.0.0/8", 403)])
-async def test_groups_say_from_where_one_may_ask(callers: Callers, network: str, status: int) -> None:
+@pytest.mark.parametrize(("network", "is_admitted"), [("127.0.0.0/8", True), ("10.0.0.0/8", False)])
+async def test_groups_say_from_where_one_may_connect(
+    callers: Callers, network: str, is_admitted: bool
+) -> None:
     inbound = Inbound.of([ipaddress.ip_network(network)])
-    async with serving(callers, inbound=inbound) as (address, audit):
-        headers = {"authorization": f"Bearer {READ}"}
-        async with httpx.AsyncClient(
-            base_url=f"http://{address}", trust_env=False, headers=headers
-        ) as client:
-            assert (await client.get("/metrics")).status_code == status
-            assert (await client.get("/livez")).status_code == 200, "it answers everybody"
-        assert len([line for line in audit.lines() if "admin_access.inbound" in line]) == (status == 403)
+    async with (
+        serving(callers, inbound=inbound) as (address, _),
+        httpx.AsyncClient(base_url=f"http://{address}", trust_env=False) as client,
+    ):
+        if is_admitted:
+            assert (await client.get("/livez")).status_code == 200
+            return
+        with pytest.raises(httpx.TransportError):
+            await client.get("/livez")  # probes come from somewhere, too
 
 
 async def test_certificates_say_who_asks(tmp_path: Path) -> None:
@@ -245,3 +250,46 @@ async def test_certificates_say_who_asks(tmp_path: Path) -> None:
         forged = Proxy(address, cacert=files["ca"], cert=files["stranger"])
         assert await asked(forged, "/api/topology") != "ok"
         assert "TLS" in await asked(Proxy(address), "/api/topology")
+
+
+async def test_no_host_leads_past_the_gate(callers: Callers) -> None:
+    """What a client says is its host must not make another path of the one that it asks for."""
+    async with serving(callers) as (address, _):
+        for host in ("127.0.0.1:1/livez?", "127.0.0.1/livez?", "a@127.0.0.1", "127.0.0.1#/livez", "x\\livez"):
+            async with httpx.AsyncClient(base_url=f"http://{address}", trust_env=False) as client:
+                headers = {"host": host}
+                for answer in (
+                    await client.get("/api/topology", headers=headers),
+                    await client.post("/api/pause", json={"cluster": "main"}, headers=headers),
+                ):
+                    assert answer.status_code in (400, 403), (host, answer.text)
+
+
+def test_nobody_takes_all_connections_of_the_admin_api() -> None:
+    slots = Slots()
+    one = sum(slots.take("10.0.0.1", is_here=False) for _ in range(100))
+    assert one == MAX_OF_ONE
+    others = sum(slots.take(f"10.0.1.{number}", is_here=False) for number in range(100))
+    assert one + others == MAX_CONNECTIONS - KEPT_FOR_HERE
+    assert sum(slots.take("", is_here=True) for _ in range(100)) == KEPT_FOR_HERE
+    slots.give("10.0.0.1")
+    assert slots.take("127.0.0.1", is_here=True)
+    slots.give("127.0.0.1")
+    assert not slots.take("10.0.0.9", is_here=False), "what is kept is kept"
+
+
+async def test_who_does_not_shake_hands_is_closed(callers: Callers, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "HANDSHAKE", 0.05)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    async with serving(callers, context) as (address, _):
+        host, _, port = address.rpartition(":")
+        async with await trio.open_tcp_stream(host, int(port)) as stream:
+            assert await stream.receive_some() == b""
+
+
+async def test_a_token_is_one_word(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("plantedsecret\nsecond\n")
+    said = await asked(Proxy("127.0.0.1:1", token_file=file), "/api/status")
+    assert "one word" in said
+    assert "planted" not in said

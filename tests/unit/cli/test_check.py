@@ -56,7 +56,7 @@ def test_a_key_store_that_everybody_may_read_is_warned_of(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     file, store = tmp_path / "proxy.yaml", tmp_path / "iam.yaml"
-    access = "access: {users: [{name: app, iam: true}], iam: {keys: iam.yaml}}"
+    access = "access: {users: [{name: app, iam: true}], iam: {keys: iam.yaml, region: a}}"
     file.write_text(
         "clusters: {main: {engine: redis, endpoints: {primary: 127.0.0.1:1},"
         f' shards: [{{nodes: ["127.0.0.1:2"]}}], {access}}}}}'

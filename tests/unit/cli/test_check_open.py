@@ -69,11 +69,28 @@ def test_files_that_others_may_read_are_told(tmp_path: Path, secret: Path) -> No
 
 def test_users_without_passwords_and_tokens_without_tls_are_told(tmp_path: Path) -> None:
     both = "{name: default, nopass: true}, {name: ops, iam: true}"
-    users = f"    access: {{users: [{both}], iam: {{keys: iam.yaml}}}}\n"
+    users = f"    access: {{users: [{both}], iam: {{keys: iam.yaml, region: a}}}}\n"
     nopass, tokens = said(tmp_path, users)
     assert "user default needs no password" in nopass
     assert "let clients speak TLS alone" in tokens
     assert said(tmp_path, users + "    tls: {certificate: tls.crt, key: tls.key}\n") == [nopass]
+
+
+@pytest.mark.parametrize(
+    ("rules", "is_told"),
+    [
+        ("rules: ~app:* +@all -@dangerous", True),
+        ("rules: ~* &* +@all -@dangerous", True),
+        ("rules: ~app:* +@all -@dangerous -@scripting", False),
+        ("rules: ~app:* +get +eval", True),
+        ("rules: ~* &* +@all", False),
+        ("preset: read-write", False),
+        ("preset: admin", False),
+    ],
+)
+def test_users_whose_scripts_may_more_than_they_are_told(tmp_path: Path, rules: str, is_told: bool) -> None:
+    found = said(tmp_path, f"    access: {{users: [{{name: app, {rules}}}]}}\n")
+    assert any("user app may run scripts" in line for line in found) == is_told
 
 
 def test_passwords_on_their_way_to_nodes_are_told(tmp_path: Path, secret: Path) -> None:

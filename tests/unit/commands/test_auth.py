@@ -10,15 +10,16 @@ import trio.testing
 from structlog.testing import capture_logs
 
 from shardproxy.access.audit import Audit
-from shardproxy.access.http import MAX_CALLS, HttpVerifier
+from shardproxy.access.http import HttpVerifier
 from shardproxy.access.iam import IamVerifier
 from shardproxy.access.iam_keys import AccessKey, KeyStore
 from shardproxy.access.policies import Statement
 from shardproxy.access.statistics import LoginStatistics
+from shardproxy.access.turns import MAX_CALLS_FROM
 from shardproxy.access.verifiers import Kind, Verifiers
 from tests.fixtures.offload import CLUSTER, client_row, open_desk, topology_at
 from tests.unit.access.tokens import CLUSTER as CACHE
-from tests.unit.access.tokens import KEY_ID, NOW, SECRET, USER, token_of
+from tests.unit.access.tokens import KEY_ID, NOW, REGION, SECRET, USER, token_of
 
 OK = b"+OK\r\n"
 WRONGPASS = b"-WRONGPASS invalid username-password pair or user is disabled.\r\n"
@@ -44,7 +45,7 @@ def verifiers(service: Service, audit: Audit | None = None) -> Verifiers:
     statistics = LoginStatistics()
     made = Verifiers(lambda _, user: kinds.get(user), statistics=statistics, audit=audit or Audit())
     key = AccessKey(KEY_ID, "role/app", "", (Statement(True, ("*",), ("*",)),), SECRET)
-    iam = IamVerifier(KeyStore({KEY_ID: key}), CACHE, wall=lambda: NOW)
+    iam = IamVerifier(KeyStore({KEY_ID: key}), CACHE, REGION, wall=lambda: NOW)
     asked = HttpVerifier("http://localhost/", 2, 60, service.post, statistics)
     made.replace({CLUSTER: {Kind.IAM: iam, Kind.EXTERNAL: asked}})
     return made
@@ -100,7 +101,7 @@ async def test_logins_that_wait_hold_up_no_other_command(autojump_clock: trio.te
         for number in range(200):
             nursery.start_soon(log_in, number)
         await trio.testing.wait_all_tasks_blocked()
-        assert len(service.asked) == MAX_CALLS
+        assert len(service.asked) == MAX_CALLS_FROM
         assert await desk.ask("AUTH", USER, token_of()) == OK
         assert await desk.ask("COMMAND", "COUNT") != b""
         assert trio.current_time() == started

@@ -101,7 +101,7 @@ def test_commands_of_modules_and_newer_engines_are_no_mistakes() -> None:
 
 
 def test_a_disabled_user_and_a_user_of_iam() -> None:
-    iam = "iam: {keys: /etc/keys.yaml, session: 1h}, verifier: {url: https://a.example}"
+    iam = "iam: {keys: /etc/keys.yaml, region: eu-central-1, session: 1h}, verifier: {url: https://a.example}"
     each = ("{name: a, enabled: false}", "{name: b, iam: true}", "{name: c, external: true}")
     users = f"[{', '.join(each)}, {{name: d, nopass: true}}]"
     found = {one.name: one for one in served(file_of(f"{{users: {users}, {iam}}}"))}
@@ -170,7 +170,7 @@ def test_presets_are_rules(preset: Preset) -> None:
         (Preset.READ_WRITE, "FLUSHALL", "command"),
         (Preset.READ_WRITE, "CONFIG SET a b", "command"),
         (Preset.READ_WRITE, "SORT a", None),
-        (Preset.READ_WRITE, "EVAL a 0", None),
+        (Preset.READ_WRITE, "EVAL a 0", "command"),
         (Preset.READ_WRITE, "ACL LIST", "command"),
         (Preset.ADMIN, "FLUSHALL", None),
         (Preset.ADMIN, "ACL SETUSER a", None),
@@ -328,7 +328,8 @@ def test_names_are_told_apart_wherever_they_stand(tmp_path: Path) -> None:
         file_of("{users: [{name: app}], users_file: users.yaml, groups: [team, other]}", top=top), tmp_path
     )
     already = f"'app' is a user of cluster main already (the first is in {tmp_path}/config.yaml, line 6)"
-    unknown = "nothing says how IAM tokens are verified (add iam: {keys: ...} to the access of cluster main)"
+    hint = "add iam: {keys: ..., region: ...} to the access of cluster main"
+    unknown = f"nothing says how IAM tokens are verified ({hint})"
     assert found == [
         "config.yaml:6:75: clusters.main.access.groups[1]: there is no group other (known: team)",
         f"users.yaml:2:10: [0].name: {already}",
@@ -373,7 +374,7 @@ def test_memcached_knows_no_tokens(key: str) -> None:
     assert f"memcached knows no {key.partition(':')[0]}" in found
 
 
-@pytest.mark.parametrize("more", ["iam: {keys: /a}", "verifier: {url: https://a.example}"])
+@pytest.mark.parametrize("more", ["iam: {keys: /a, region: a}", "verifier: {url: https://a.example}"])
 def test_memcached_clients_log_in_with_passwords(more: str) -> None:
     (problem,) = problems(file_of(f"{{users: [{{name: app}}], {more}}}", text=POOL))
     assert "log in with passwords alone" in problem.message

@@ -24,6 +24,8 @@ IDENTITY = {
     "secret_access_key": {"env": "SHARDPROXY_SECRET"},
 }
 USERS = [{"name": "app", "iam": True}, {"name": "asked", "external": True}]
+IAM = {"keys": "iam.yaml", "region": "eu-central-1"}
+NOTHING: dict[str, Any] = {}
 URL = "https://logins.example.com/verify"
 
 
@@ -94,9 +96,15 @@ def test_memcached_knows_no_tokens() -> None:
 @pytest.mark.parametrize(
     ("access", "said"),
     [
-        ({"iam": {}}, "access.iam.keys: is missing (name the file"),
-        ({"iam": {"keys": "k", "session": "0s"}}, "access.iam.session: must be at least 1ms"),
-        ({"iam": {"keys": "k", "cluster": "x y"}}, "access.iam.cluster: is not the name of a cluster"),
+        ({"iam": {"region": "a"}}, "access.iam.keys: is missing (name the file"),
+        ({"iam": {"keys": "k"}}, "access.iam.region: is missing (as in eu-central-1)"),
+        ({"iam": {**IAM, "service": "s3"}}, "access.iam.service: must be elasticache or memorydb"),
+        (
+            {"iam": {**IAM, "service": "memorydb", "serverless": True}},
+            "access.iam: memorydb has no serverless caches (leave out serverless)",
+        ),
+        ({"iam": {**IAM, "session": "0s"}}, "access.iam.session: must be at least 1ms"),
+        ({"iam": {**IAM, "cluster": "x y"}}, "access.iam.cluster: is not the name of a cluster"),
         ({"verifier": {}}, "access.verifier.url: is missing"),
         ({"verifier": {"url": "logins"}}, "access.verifier.url: is not a URL (write it like https://"),
         ({"verifier": {"url": "ftp://a/"}}, "access.verifier.url: is not a URL"),
@@ -133,8 +141,8 @@ def test_what_has_not_changed_stays_in_use(tmp_path: Path) -> None:
     keys.write_text("keys: []\n")
     builder = Builder(no_post, LoginStatistics())
 
-    def build(**verifier: Any) -> dict[Kind, Any]:
-        access = {"users": USERS, "iam": {"keys": "iam.yaml"}, "verifier": {"url": URL, **verifier}}
+    def build(of_iam: Any = NOTHING, **verifier: Any) -> dict[Kind, Any]:
+        access = {"users": USERS, "iam": {**IAM, **of_iam}, "verifier": {"url": URL, **verifier}}
         config = parse_config(config_text(access=access))
         files = FilesRead(tmp_path)
         plans = plans_read(config, files)
@@ -145,6 +153,7 @@ def test_what_has_not_changed_stays_in_use(tmp_path: Path) -> None:
     iam, asked = first[Kind.IAM], first[Kind.EXTERNAL]
     assert isinstance(iam, IamVerifier)
     assert iam.cluster == "main", "tokens name clusters in lower case"
+    assert (iam.region, iam.service, iam.is_serverless) == ("eu-central-1", "elasticache", False)
     assert isinstance(asked, HttpVerifier)
     second = build()
     assert second[Kind.IAM] is iam
@@ -156,4 +165,7 @@ def test_what_has_not_changed_stays_in_use(tmp_path: Path) -> None:
     assert build()[Kind.IAM] is iam, "it says the same"
     keys.write_text("keys: [{access_key_id: A, secret_access_key: s, principal: p, policies: []}]\n")
     assert build()[Kind.IAM] is not iam
+    serverless = build({"serverless": True, "region": "a"})[Kind.IAM]
+    assert (serverless.region, serverless.is_serverless) == ("a", True)
+    assert build({"service": "memorydb"})[Kind.IAM].service == "memorydb"
     assert builder.build(()) == {}

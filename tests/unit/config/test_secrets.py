@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from shardproxy.access import iam_keys
 from shardproxy.config import ConfigError, Credentials, NodeAuth, Secret, SecretError, parse_config
+from shardproxy.config.base import Section
+from shardproxy.config.checks import SAID, SECRETS, show
 from shardproxy.config.secrets import MAX_SECRET
 
 TEXT = """\
@@ -88,3 +93,43 @@ def test_a_password_stands_elsewhere_and_is_not_shown(password: str, message: st
     assert caught.value.problems[0].path.startswith("clusters.main.node_auth.password")
     assert "hunter" not in str(caught.value)
     assert "123456" not in str(caught.value)
+
+
+def sections(section: type[Section]) -> Iterator[type[Section]]:
+    for narrower in section.__subclasses__():
+        yield narrower
+        yield from sections(narrower)
+
+
+def named_in(annotation: object) -> Iterator[object]:
+    yield annotation
+    for argument in get_args(annotation):
+        yield from named_in(argument)
+
+
+def test_every_field_that_may_hold_a_secret_is_known_to_be_one() -> None:
+    assert iam_keys.MAX_KEYS, "its sections are there"
+    kinds = [Secret, *sections(Secret)]
+    found = {
+        name
+        for section in sections(Section)
+        for name, field in section.model_fields.items()
+        if any(one in kinds for one in named_in(field.annotation))
+    }
+    assert {"password", "passwords", "secret_access_key", "session_token", "tokens"} <= found <= SECRETS
+    keys = {name for section in sections(Section) if section in kinds for name in section.model_fields}
+    assert keys <= SAID
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        (("keys", 0, "secret_access_key", "hunter2"), "keys[0].secret_access_key.***"),
+        (("keys", 0, "secret_access_key", "file", "hunter2"), "keys[0].secret_access_key.file.***"),
+        (("users", 0, "passwords", 1, "sha256"), "users[0].passwords[1].sha256"),
+        (("clusters", "password", "engine"), "clusters.password.engine"),
+        (("clusters", "password", "node_auth", "password", "x"), "clusters.password.node_auth.password.***"),
+    ],
+)
+def test_a_path_shows_no_secret(path: tuple[str | int, ...], shown: str) -> None:
+    assert show(path) == shown

@@ -76,7 +76,7 @@ def seen(
 ) -> NodeHealth:
     """What health says of a node that was asked."""
     said = Replication(role, LINEAGE, 1, follows=A, is_link_up=True)
-    return NodeHealth(Verdict(state, "because", 0.0), said, epoch=epoch, seen_as=seen_as)
+    return NodeHealth(Verdict(state, "because", 0.0), said, is_surveyed=True, epoch=epoch, seen_as=seen_as)
 
 
 class MemoryLedger:

@@ -7,6 +7,7 @@ import trio
 import trio.testing
 
 from shardproxy.model import SlotRange
+from shardproxy.model.health import Cause, NodeHealth, NodeState, Verdict
 from shardproxy.model.replication import ShardKey
 from shardproxy.store.record import Promise, ShardState
 from shardproxy.topology.follower import KNOWN_WITHIN, LATE, REFUSED, SERVE_WITHIN
@@ -322,11 +323,25 @@ async def test_readiness_waits_for_primaries_and_readable_replicas_but_not_for_l
             site.boards.reads.show(KEY, frozenset({B}))
             for node in (A, B):
                 site.boards.health.show((KEY, node), seen())
+            await trio.sleep(0.5)
+            site.boards.health.show((OTHER, C), seen())
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(become_known)
             started = trio.current_time()
             await site.follower.wait_known()
-            assert trio.current_time() - started == 1.0
+            assert trio.current_time() - started == 1.5
         await site.follower.wait_known()
-        assert trio.current_time() - started == 1.0
+        assert trio.current_time() - started == 1.5
+
+
+@pytest.mark.parametrize("state", [NodeState.SUSPECT, NodeState.DOWN])
+async def test_readiness_waits_for_no_node_that_does_not_answer(
+    autojump_clock: trio.testing.MockClock, state: NodeState
+) -> None:
+    async with following(main=redis((A,))) as site:
+        health = NodeHealth(Verdict(state, "connection refused", 0.0, cause=Cause.DEAD))
+        site.boards.health.show((KEY, A), health)
+        started = trio.current_time()
+        await site.follower.wait_known()
+        assert trio.current_time() == started
