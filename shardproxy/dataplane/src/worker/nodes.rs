@@ -34,10 +34,9 @@ impl Worker {
                 return;
             }
         }
-        if event.is_readable() || event.is_read_closed() || event.is_error() {
-            if self.turn.links.get(index).is_some_and(|link| !link.is_unread) {
-                self.link_read(index); // else it has had its share of this turn
-            }
+        let is_readable = event.is_readable() || event.is_read_closed() || event.is_error();
+        if is_readable && self.turn.links.get(index).is_some_and(|link| !link.is_unread) {
+            self.link_read(index); // else it has had its share of this turn
         }
         if event.is_writable() && self.turn.links.get(index).is_some_and(|link| !link.exchange.unsent().is_empty()) {
             self.turn.links.mark(index);
