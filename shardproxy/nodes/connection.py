@@ -54,7 +54,9 @@ class Connection:
     @property
     def is_readable(self) -> bool:
         """There is something to read, be it the end."""
-        return bool(self._poll.poll(0)) and (isinstance(self.sock, socket.socket) or self.sock.has_more)
+        if isinstance(self.sock, socket.socket):
+            return bool(self._poll.poll(0))
+        return self.sock.has_more  # some of it may have left the socket already
 
     @property
     def is_taken(self) -> bool:
@@ -68,10 +70,15 @@ class Connection:
         return int.from_bytes(info[UNACKED], sys.byteorder) == 0
 
     def send_nowait(self, data: bytes) -> bool:
-        """Send all of it, or none of it (False); raise OSError, also when only a part was taken."""
+        """Send all of it, or none of it (False); raise OSError, also when only a part was taken.
+
+        A TLS session that could not send keeps what it made of the data, and wants nothing else before that.
+        """
         try:
             sent = self.sock.send(data)
         except BlockingIOError:
+            if not isinstance(self.sock, socket.socket):
+                raise BlockingIOError("the node does not read") from None
             return False
         if sent < len(data):
             raise BlockingIOError("the node does not read")
@@ -113,7 +120,7 @@ class Connection:
     async def wait_readable(self) -> None:
         """Wait for anything to read, be it the end; returns also when it is closed meanwhile."""
         with contextlib.suppress(trio.ClosedResourceError):
-            await trio.lowlevel.wait_readable(self.sock)
+            await trio.lowlevel.checkpoint()
             while not self.is_readable:
                 await trio.lowlevel.wait_readable(self.sock)
 

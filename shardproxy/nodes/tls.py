@@ -55,6 +55,7 @@ class TlsSocket:
         self._peer = peer
         self._kept = bytearray()  # what was read by who wanted to know whether there is anything
         self._is_ended = False
+        self._fault: OSError | None = None  # that ended it; whoever reads is told
 
     @classmethod
     async def open(cls, sock: socket.socket, tls: NodeTls, host: str) -> TlsSocket:
@@ -84,10 +85,14 @@ class TlsSocket:
 
     @property
     def has_more(self) -> bool:
-        """Whether there is anything to read now, be it the end; tickets and the like are nothing."""
+        """Whether there is anything to read now, be it the end or a fault; tickets are nothing."""
         if not self._kept and not self._is_ended:
-            with contextlib.suppress(BlockingIOError):
+            try:
                 self._kept += self._receive(CHUNK)
+            except BlockingIOError:
+                return False
+            except OSError:
+                return True
         return bool(self._kept) or self._is_ended
 
     def fileno(self) -> int:
@@ -126,12 +131,17 @@ class TlsSocket:
     def _receive(self, size: int) -> bytes:
         if self._is_ended:
             return b""
+        if self._fault is not None:
+            raise self._fault
         try:
             received = self._sock.recv(size)
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
             raise BlockingIOError from None
         except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
             received = b""
+        except OSError as error:
+            self._fault = error
+            raise
         self._is_ended = not received
         return received
 

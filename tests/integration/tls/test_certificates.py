@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 import socket
 import ssl
@@ -12,13 +13,15 @@ from typing import Any
 import pytest
 
 from shardproxy.fleet import Fleet
-from tests.fixtures.certificates import Authority, swap
+from tests.fixtures.certificates import YESTERDAY, Authority, swap
 from tests.fixtures.proxy import Proxy, StartProxy, config_of, wait_until
 
 
-def connect(proxy: Proxy, context: ssl.SSLContext, name: str = "localhost") -> ssl.SSLSocket:
+def connect(
+    proxy: Proxy, context: ssl.SSLContext, name: str = "localhost", session: ssl.SSLSession | None = None
+) -> ssl.SSLSocket:
     sock = socket.create_connection((proxy.host, proxy.port), timeout=10)
-    return context.wrap_socket(sock, server_hostname=name)
+    return context.wrap_socket(sock, server_hostname=name, session=session)
 
 
 def ask(sock: ssl.SSLSocket, command: str) -> bytes:
@@ -30,10 +33,10 @@ def ping(sock: ssl.SSLSocket) -> bytes:
     return ask(sock, "PING")
 
 
-def is_served(proxy: Proxy, context: ssl.SSLContext) -> bool:
+def is_served(proxy: Proxy, context: ssl.SSLContext, session: ssl.SSLSession | None = None) -> bool:
     """In TLS 1.3 a client hears that it is refused only when it reads."""
     try:
-        with connect(proxy, context) as sock:
+        with connect(proxy, context, session=session) as sock:
             return ping(sock) == b"+PONG\r\n"
     except (ssl.SSLError, ConnectionError):
         return False
@@ -85,7 +88,7 @@ def test_clients_have_to_show_certificates(
         assert ping(sock) == b"+PONG\r\n"
     (tmp_path / "other").mkdir()
     other = Authority(tmp_path / "other").issue("stranger", "app.example")
-    expired = authority.issue("expired", "app.example", is_expired=True)
+    expired = authority.issue("expired", "app.example", lasts=-YESTERDAY)
     for own, why in [
         (None, "it showed no certificate"),
         (other, "signed by an unknown CA"),
@@ -118,20 +121,74 @@ def test_a_certificate_names_the_user(
             "rules": "~a:* +@all",
         },
         {"name": "gone", "enabled": False, "passwords": [{"env": "PASSWORD"}]},
+        {"name": "other", "passwords": [{"env": "PASSWORD"}], "rules": "~* +@all"},
+        {"name": "verified", "external": True, "rules": "~* +@all"},
     ]
-    config = config_of(session_fleet, tls=tls, access={"users": users}, failover={"enabled": False})
+    access = {"users": users, "verifier": {"url": "http://127.0.0.1:9/"}}
+    config = config_of(session_fleet, tls=tls, access=access, failover={"enabled": False})
     proxy = start_proxy(config, env={"PASSWORD": "a password of users"})
     with connect(proxy, authority.context(authority.issue("app", named, common_name=app))) as sock:
         assert ask(sock, "ACL WHOAMI").split(b"\r\n")[1] == str(users[0]["name"]).encode()
         assert ask(sock, "SET a:1 1") == b"+OK\r\n"
         assert ask(sock, "SET b:1 1").startswith(b"-NOPERM")
+        assert ask(sock, "AUTH other 'a password of users'") == b"+OK\r\n"
+        assert ask(sock, "SET b:1 1") == b"+OK\r\n"
+        assert ask(sock, "RESET") == b"+RESET\r\n"
+        assert ask(sock, "ACL WHOAMI").split(b"\r\n")[1] == str(users[0]["name"]).encode()
     for own in (
         None,
-        authority.issue("other", "other.example", common_name="other"),
+        authority.issue("unknown", "unknown.example", common_name="unknown"),
+        authority.issue("verified", "verified", common_name="verified"),
         authority.issue("gone", "gone", common_name="gone"),
     ):
         with connect(proxy, authority.context(own)) as sock:
             assert ask(sock, "PING").startswith(b"-NOAUTH")
+
+
+def test_a_session_is_no_longer_resumed_than_its_certificate_is_valid(
+    session_fleet: Fleet, start_proxy: StartProxy, authority: Authority
+) -> None:
+    tls = {**authority.issue("proxy"), "client_ca": str(authority.ca)}
+    proxy = start(start_proxy, session_fleet, tls)
+    context = authority.context(authority.issue("brief", lasts=datetime.timedelta(seconds=3)))
+    with connect(proxy, context) as first:
+        assert ping(first) == b"+PONG\r\n"
+        with connect(proxy, context, session=first.session) as sock:
+            assert ping(sock) == b"+PONG\r\n"
+            assert sock.session_reused
+            wait_until(lambda: not is_served(proxy, context, sock.session), "the certificate has expired")
+    why = "its certificate, that of the session it resumes, is valid no more"
+    wait_until(lambda: says(proxy, why), "the log says so")
+
+
+def test_a_handshake_is_judged_by_the_authority_there_is_at_its_end(
+    session_fleet: Fleet, start_proxy: StartProxy, authority: Authority, tmp_path: Path
+) -> None:
+    (tmp_path / "other").mkdir()
+    other = Authority(tmp_path / "other")
+    tls = {**authority.issue("proxy"), "client_ca": str(authority.ca)}
+    proxy = start(start_proxy, session_fleet, tls)
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    session = authority.context(authority.issue("app")).wrap_bio(
+        incoming, outgoing, server_hostname="localhost"
+    )
+    with socket.create_connection((proxy.host, proxy.port), timeout=10) as sock:
+        with pytest.raises(ssl.SSLWantReadError):
+            session.do_handshake()
+        sock.sendall(outgoing.read())
+        incoming.write(sock.recv(1 << 16))
+        session.do_handshake()
+        session.write(b"PING\r\n")
+        proxy.config["clusters"]["main"]["tls"]["client_ca"] = str(other.ca)
+        proxy.reload(proxy.config)
+        wait_until(lambda: says(proxy, "config reloaded"), "the other one is in force")
+        sock.sendall(outgoing.read())
+        while heard := sock.recv(1 << 16):
+            incoming.write(heard)
+        incoming.write_eof()
+        assert session.read(100) == b""
+    why = "whose certificates are good has changed meanwhile"
+    wait_until(lambda: says(proxy, why), "the log says so")
 
 
 def test_a_certificate_is_replaced_under_clients(
@@ -183,7 +240,7 @@ def test_a_change_of_something_else_keeps_sessions(
 def test_expiry_is_told_before_it_comes(
     session_fleet: Fleet, start_proxy: StartProxy, authority: Authority
 ) -> None:
-    tls = authority.issue("expired", is_expired=True)
+    tls = authority.issue("expired", lasts=-YESTERDAY)
     Path(tls["key"]).chmod(0o644)
     proxy = start(start_proxy, session_fleet, tls)
     assert "the certificate for localhost has expired" in proxy.log()

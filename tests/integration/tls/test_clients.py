@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import ssl
 import subprocess
@@ -167,6 +168,29 @@ def test_what_is_sent_before_the_end_is_answered(fleet: Fleet, secure: Proxy, tl
     sock.sendall(b"PING\r\nQUIT\r\n")
     assert read(sock, 12) == b"+PONG\r\n+OK\r\n"
     assert sock.recv(10) == b"", "and the end is said: a broken one would raise"
+
+
+def test_an_end_within_a_record_or_a_hello_is_noticed_at_once(secure: Proxy, authority: Authority) -> None:
+    for shakes_hands in (True, False):
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        session = authority.context().wrap_bio(incoming, outgoing, server_hostname="localhost")
+        with socket.create_connection((secure.address().host, secure.address().port), timeout=3) as sock:
+            is_open = False
+            while not is_open:
+                with contextlib.suppress(ssl.SSLWantReadError):
+                    session.do_handshake()
+                    is_open = True
+                if not shakes_hands:
+                    break
+                sock.sendall(outgoing.read())
+                if not is_open:
+                    incoming.write(sock.recv(LARGE))
+            if is_open:
+                session.write(b"PING\r\n")
+            sock.send(outgoing.read()[:20], socket.MSG_MORE)  # so that both arrive as one
+            sock.shutdown(socket.SHUT_WR)
+            while sock.recv(LARGE):
+                pass
 
 
 def test_redis_cli_and_sessions_that_go_on(fleet: Fleet, secure: Proxy, authority: Authority) -> None:

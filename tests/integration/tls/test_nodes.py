@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
+import socket
+import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +18,9 @@ import trio
 
 from shardproxy.fleet import Fleet
 from shardproxy.nodes import NodeLink, NodeTls, NodeUnreachable
-from tests.fixtures.certificates import Authority
+from shardproxy.nodes.connection import Connection
+from shardproxy.nodes.tls import TlsSocket
+from tests.fixtures.certificates import YESTERDAY, Authority
 from tests.fixtures.engines import StartFleet
 from tests.fixtures.proxy import Proxy, StartProxy, config_of, wait_until
 
@@ -102,7 +108,7 @@ async def ask(fleet: Fleet, tls: NodeTls | None) -> str:
         ("name", "its certificate is for node-7, not for 127.0.0.1", "not valid for '127.0.0.1'"),
         ("expired", "its certificate has expired", "certificate has expired"),
         ("ca", "its certificate is signed by an unknown CA", "self-signed certificate in certificate chain"),
-        ("own", "it wants a certificate of ours", "certificate required|reset|broken pipe"),
+        ("own", "it wants a certificate of ours", "certificate required|reset|broken pipe|closed within"),
     ],
 )
 def test_what_is_wrong_with_a_node_is_named(
@@ -119,7 +125,7 @@ def test_what_is_wrong_with_a_node_is_named(
     other = Authority(tmp_path / "other")
     tls = authority.engine("node", "node-7" if fault == "name" else "127.0.0.1", wants=fault == "own")
     if fault == "expired":
-        authority.issue("node", "127.0.0.1", is_expired=True)
+        authority.issue("node", "127.0.0.1", lasts=-YESTERDAY)
     ca = other.ca if fault == "ca" else authority.ca
     fleet = start_fleet(shards=1, replicas=0, tls=tls)
     proxy = start(start_proxy, fleet, {"ca": str(ca)}, timeouts={"park": "300ms"})
@@ -171,3 +177,37 @@ def test_nodes_that_speak_no_tls_and_those_that_speak_nothing_else_are_told_apar
     with pytest.raises(redis.RedisError) as raised:
         redis_client(plain).set("a", "1")
     assert re.search(r"speaks TLS \(node_tls\)|closed the connection|reset", str(raised.value)), raised.value
+
+
+@contextmanager
+def session(
+    authority: Authority, serving: ssl.SSLContext
+) -> Iterator[tuple[Connection, Future[ssl.SSLSocket]]]:
+    """A connection of the control plane's, and the node's end of it."""
+    pair = authority.issue("node")
+    serving.load_cert_chain(pair["certificate"], pair["key"])
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor() as pool:
+        ours = socket.create_connection(listener.getsockname())
+        node = pool.submit(serving.wrap_socket, listener.accept()[0], server_side=True)
+        with authority.context().wrap_socket(ours, server_hostname="localhost") as secured:
+            secured.setblocking(False)
+            yield Connection(TlsSocket(secured, ("127.0.0.1", 1)), 1000), node
+
+
+def test_a_request_that_a_session_keeps_is_not_taken_for_one_that_was_not_sent(authority: Authority) -> None:
+    serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with session(authority, serving) as (connection, node), node.result(), pytest.raises(BlockingIOError):
+        all(connection.send_nowait(bytes(1000)) for _ in range(1_000_000))
+
+
+def test_a_fault_is_something_to_read(authority: Authority) -> None:
+    serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    serving.verify_mode = ssl.CERT_REQUIRED  # in TLS 1.3 who shows none hears of it behind its own handshake
+    serving.load_verify_locations(authority.ca)
+    with session(authority, serving) as (connection, node):
+        assert isinstance(node.exception(), ssl.SSLError)
+        for _ in range(2):
+            assert connection.is_readable
+        for _ in range(2):
+            with pytest.raises(ssl.SSLError):
+                connection.receive_nowait([])

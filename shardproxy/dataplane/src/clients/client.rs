@@ -1,5 +1,6 @@
 //! One connected application: its socket, what it has sent so far and what it is owed. Knows nothing of nodes.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use super::{Backlog, Executing, Hold, Login, Origin, Seat, Subscriptions, Tapping, Transaction, Waiting};
@@ -23,10 +24,12 @@ pub struct Client {
     /// Index into the worker's clusters.
     pub cluster: usize,
     pub endpoint: EndpointKind,
+    /// The endpoint's, as it is configured.
+    pub address_of_endpoint: Arc<str>,
     /// It comes by way of a balancer.
     pub origin: Option<Box<Origin>>,
     _seat: Seat,
-    /// What its certificate calls it, where that names a user; it was verified.
+    /// What its certificate calls it, where that names a user; it was verified. After RESET it is that user again.
     pub certificate_name: Option<Box<[u8]>>,
     /// RESP version of its replies, 2 or 3.
     pub resp: u8,
@@ -169,7 +172,7 @@ impl Client {
         index: usize,
         stream: Stream,
         id: u64,
-        (cluster, endpoint): (usize, EndpointKind),
+        (cluster, endpoint, address_of_endpoint): (usize, EndpointKind, Arc<str>),
         seat: Seat,
         now: Instant,
     ) -> Self {
@@ -179,6 +182,7 @@ impl Client {
             id,
             cluster,
             endpoint,
+            address_of_endpoint,
             origin: None,
             _seat: seat,
             certificate_name: None,

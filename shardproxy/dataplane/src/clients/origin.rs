@@ -1,16 +1,14 @@
 //! Where a client is, if not where its socket says: it came by way of a load balancer.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 
 use super::Client;
 use crate::dialect::proxy_protocol::Source;
 use crate::model::{is_balancer, Inbound};
 
 /// A connection that comes from a balancer.
+#[derive(Default)]
 pub struct Origin {
-    /// The endpoint's address, as it is configured.
-    pub endpoint: Arc<str>,
     /// What the balancer said; it has not yet while this is none.
     pub source: Option<Source>,
 }
@@ -36,15 +34,15 @@ impl Client {
         self.origin.as_ref().and_then(|origin| origin.client()).is_none() && self.stream.is_unix()
     }
 
-    /// Whether it may be connected from where it is. A balancer may for itself as long as it is one: it is trusted to
+    /// Whether it may be connected from where it is: by way of a balancer where its endpoint is for these. A balancer may for itself as long as it is one: it is trusted to
     /// speak for any client.
     pub fn is_admitted(&self, inbound: &Inbound) -> bool {
         let ip = |address: Option<SocketAddr>| address.map(|address| address.ip());
         let admits = |from: Option<IpAddr>| inbound.admits(self.endpoint, from);
+        let balancers = inbound.balancers(self.endpoint, &self.address_of_endpoint);
         let Some(origin) = &self.origin else {
-            return inbound.is_open() || admits(ip(self.stream.peer()));
+            return balancers.is_none() && (inbound.is_open() || admits(ip(self.stream.peer())));
         };
-        let balancers = inbound.balancers(self.endpoint, &origin.endpoint);
         let is_trusted = balancers.is_some_and(|balancers| is_balancer(balancers, ip(self.stream.peer())));
         is_trusted && origin.client().is_none_or(|client| admits(Some(client.ip())))
     }

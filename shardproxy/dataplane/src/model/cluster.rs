@@ -10,7 +10,7 @@ use super::families::{Families, FamilySpec};
 use super::{AccessSpec, Inbound, InboundSpec, MemcachedSpec, NodeTlsSpec, Placement, Terms, TlsSpec};
 use crate::command::Overrides;
 use crate::hash::{self, SLOTS};
-use crate::net::tls::{ClientConfig, ServerConfig, ServerName};
+use crate::net::tls::{ClientConfig, ServerConfig, ServerName, Tls};
 use crate::net::{Address, Secure};
 
 /// What engines take unless they are told otherwise: `proto-max-bulk-len` and `client-query-buffer-limit`.
@@ -294,6 +294,21 @@ impl std::fmt::Debug for NodeAuth {
     }
 }
 
+/// What is asked of whoever connects to an endpoint.
+pub struct Entrance {
+    /// What TLS is spoken with, if it is.
+    pub tls: Option<Arc<ServerConfig>>,
+    /// Only balancers connect, and say first where their clients are.
+    pub is_balanced: bool,
+}
+
+impl Entrance {
+    /// Whether as much is asked as by other rules.
+    pub const fn is_as(&self, speaks_tls: bool, is_balanced: bool) -> bool {
+        self.tls.is_some() == speaks_tls && self.is_balanced == is_balanced
+    }
+}
+
 /// A node of the cluster; its index is its name within one epoch.
 #[derive(Clone, Debug)]
 pub struct Node {
@@ -440,11 +455,20 @@ impl Cluster {
         }
     }
 
-    /// What TLS is spoken with at an address of an endpoint; none where it is not.
-    pub fn tls_at(&self, kind: EndpointKind, address: &str) -> Option<Arc<ServerConfig>> {
+    /// What is asked of whoever connects to that address of an endpoint. None if the cluster has no such, any more or yet:
+    /// then nobody is let in there.
+    pub fn entrance(&self, kind: EndpointKind, address: &str) -> Option<Entrance> {
         let is_it = |endpoint: &&EndpointSpec| endpoint.kind == kind && endpoint.addresses.iter().any(|a| a == address);
         let endpoint = self.spec.endpoints.iter().find(is_it)?;
-        self.tls.clone().filter(|_| endpoint.tls)
+        let tls = self.tls.clone().filter(|_| endpoint.tls);
+        Some(Entrance { tls, is_balanced: endpoint.proxy_protocol.is_some() })
+    }
+
+    /// Whether a client was asked in its handshake for what is asked for now. What that of an earlier epoch asked for is not
+    /// known any more: where certificates are asked for, it will not do.
+    pub fn has_asked(&self, session: &Tls) -> bool {
+        let asks = self.spec.tls.as_ref().is_some_and(TlsSpec::asks_certificates);
+        !asks || self.tls.as_ref().is_some_and(|tls| session.is_served_by(tls))
     }
 
     /// How a node is spoken to in TLS, if it is.

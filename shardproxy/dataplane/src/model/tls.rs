@@ -86,6 +86,11 @@ pub struct NodeTlsSpec {
 }
 
 impl TlsSpec {
+    /// Whether clients are asked for certificates.
+    pub const fn asks_certificates(&self) -> bool {
+        self.client_ca.is_some()
+    }
+
     pub fn build(&self) -> Result<Arc<ServerConfig>, String> {
         let pairs: Vec<Pair> = self.certificates.iter().map(PairSpec::pair).collect();
         let demand = match self.client {

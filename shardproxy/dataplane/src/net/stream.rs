@@ -182,6 +182,14 @@ impl Stream {
         }
     }
 
+    /// Send what waits for the socket beside what is presented again: a TLS session has more to say than its user. What keeps
+    /// it from that shows at the next read or write.
+    pub fn push_out(&mut self) {
+        if let Self::Tls(tls) = self {
+            tls.push_out();
+        }
+    }
+
     pub fn shutdown_write(&mut self) {
         let _ = match self {
             Self::Tcp(stream) => stream.shutdown(Shutdown::Write),

@@ -240,30 +240,32 @@ impl Run {
                 },
             };
             let cluster = self.shared.cluster(key.cluster);
-            let tls = cluster.as_ref().and_then(|c| c.tls_at(key.kind, &key.address));
+            let entrance = cluster.as_ref().and_then(|cluster| cluster.entrance(key.kind, &key.address));
+            let Some((cluster, entrance)) = cluster.zip(entrance) else {
+                continue; // the endpoint is gone, and its listener is about to be
+            };
             let at = (key.cluster, key.kind);
-            let inbound = cluster.as_ref().map(|cluster| &cluster.inbound);
-            let balanced = match inbound.map_or(Ok(false), |inbound| admit(inbound, key, peer)) {
-                Ok(is_balanced) => is_balanced.then(|| key.address.clone()),
+            let is_balanced = match admit(&cluster.inbound, key, peer) {
+                Ok(is_balanced) => is_balanced,
                 Err(why) => {
                     self.shared.refuse(at, why, refused(why, peer));
                     continue; // it is closed without a word
                 }
             };
-            let limit = cluster.as_ref().map_or(0, |c| c.spec.limits.clients);
-            match self.seats.deal(key.cluster, limit) {
+            let speaks_tls = entrance.tls.is_some();
+            match self.seats.deal(key.cluster, cluster.spec.limits.clients) {
                 Some(seat) => {
                     let worker = seat.worker();
                     let id = self.shared.next_client.fetch_add(1, Relaxed);
-                    let (cluster, endpoint) = (key.cluster, key.kind);
-                    let arrived = Arrived { stream, id, cluster, endpoint, balanced, tls, seat };
+                    let EndpointKey { cluster, kind: endpoint, address } = key.clone();
+                    let arrived = Arrived { stream, id, cluster, endpoint, address, is_balanced, speaks_tls, seat };
                     self.mailboxes[worker].send(Message::Accepted(arrived));
                 }
                 None => {
                     self.shared.refuse(at, Refusal::Limit, refused(Refusal::Limit, peer));
-                    let is_memcached = cluster.is_some_and(|c| c.spec.engine == EngineKind::Memcached);
+                    let is_memcached = cluster.spec.engine == EngineKind::Memcached;
                     let text = if is_memcached { memcached::texts::MAX_CLIENTS } else { texts::MAX_CLIENTS };
-                    if tls.is_none() {
+                    if !speaks_tls {
                         let _ = stream.write(text); // a handshake to say it costs more than the client it refuses
                     }
                 }

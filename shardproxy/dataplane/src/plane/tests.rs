@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 
 use super::*;
+use crate::model::EndpointKind;
 
 const TABLE: &[u8] = include_bytes!("../../../commands/table.json");
 
@@ -76,22 +77,83 @@ fn who_was_admitted_by_former_rules_is_not_taken_on() {
         "endpoints": [{"kind": "primary", "addresses": ["127.0.0.1:0"]}], "inbound": [{"from": ["127.0.0.2"]}],
     });
     plane.apply(Cluster::parse(spec.to_string().as_bytes()).unwrap()).unwrap();
+    let mut client = arrive(&plane, 99, "127.0.0.1:0");
+    assert_eq!(client.read(&mut [0; 10]).unwrap(), 0, "it is closed");
+    let told = plane.take();
+    assert!(matches!(&told[..], [Event::Access(told)] if told.client_id == 99), "{told:?}");
+}
+
+/// Somebody without TLS and without a balancer whom the acceptor has let in at that address.
+fn arrive(plane: &Plane, id: u64, address: &str) -> TcpStream {
     let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    let mut client = connect(&listener.local_addr().unwrap().to_string());
+    let client = connect(&listener.local_addr().unwrap().to_string());
     let (stream, _) = listener.accept().unwrap();
     stream.set_nonblocking(true).unwrap();
     plane.mailboxes[0].send(Message::Accepted(crate::worker::Arrived {
         stream: crate::net::Stream::Tcp(mio::net::TcpStream::from_std(stream)),
-        id: 99,
+        id,
         cluster: 0,
-        endpoint: crate::model::EndpointKind::Primary,
-        balanced: None,
-        tls: None,
+        endpoint: EndpointKind::Primary,
+        address: address.into(),
+        is_balanced: false,
+        speaks_tls: false,
         seat: plane.seats.deal(0, 0).unwrap(),
     }));
-    assert_eq!(client.read(&mut [0; 10]).unwrap(), 0, "it is closed");
-    let told = plane.take();
-    assert!(matches!(&told[..], [Event::Access(told)] if told.client_id == 99), "{told:?}");
+    client
+}
+
+/// A worker may know other rules than the acceptor: what they ask for beyond is not left out.
+#[test]
+fn nobody_is_taken_on_where_the_cluster_has_no_endpoint_or_one_that_asks_for_more() {
+    let (plane, _) = plane(1, 0);
+    assert!(is_served(&arrive(&plane, 1, "127.0.0.1:0")));
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".into()]).unwrap();
+    let pair = json!({"certificate": made.cert.pem(), "key": made.signing_key.serialize_pem()});
+    let endpoint = |address, more: (&str, Value)| {
+        let mut endpoint = json!({"kind": "primary", "addresses": [address]});
+        endpoint[more.0] = more.1;
+        endpoint
+    };
+    let spec = json!({
+        "name": "c", "engine": "redis", "epoch": 2, "shards": [{"primary": null, "nodes": []}],
+        "endpoints": [
+            endpoint("127.0.0.2:0", ("tls", json!(true))), endpoint("127.0.0.3:0", ("proxy_protocol", json!(["10.0.0.0/8"]))),
+            endpoint("127.0.0.4:0", ("tls", json!(false))),
+        ],
+        "tls": {"certificates": [pair]},
+    });
+    plane.apply(Cluster::parse(spec.to_string().as_bytes()).unwrap()).unwrap();
+    assert!(is_served(&arrive(&plane, 2, "127.0.0.4:0")));
+    for gone in ["127.0.0.1:0", "127.0.0.2:0", "127.0.0.3:0"] {
+        assert!(!is_served(&arrive(&plane, 3, gone)), "{gone}");
+    }
+    until("their places are free again", || plane.seats.taken(0) == 0);
+}
+
+/// Between a new epoch and the end of what it has no more, its listener is still there.
+#[test]
+fn who_connects_where_the_cluster_has_no_endpoint_is_not_let_in() {
+    let (plane, _) = plane(1, 0);
+    for (address, expected) in [("127.0.0.1:0", true), ("127.0.0.2:0", false)] {
+        let key = EndpointKey { cluster: 9, kind: EndpointKind::Primary, address: address.into() };
+        let bound = listen(&plane, key);
+        assert!(!is_served(&connect(&bound)), "there is no such cluster");
+        let key = EndpointKey { cluster: 0, kind: EndpointKind::Reader, address: address.into() };
+        let bound = listen(&plane, key);
+        assert!(!is_served(&connect(&bound)), "it has no such kind of endpoint");
+        plane.acceptor.close(0);
+        let key = EndpointKey { cluster: 0, kind: EndpointKind::Primary, address: address.into() };
+        let bound = listen(&plane, key);
+        assert_eq!(is_served(&connect(&bound)), expected, "{address}");
+        plane.acceptor.close(0);
+    }
+}
+
+/// Listen there, whatever the cluster has; where that is.
+fn listen(plane: &Plane, key: EndpointKey) -> String {
+    let address = Address::parse(&key.address).unwrap();
+    let prepared = plane.acceptor.prepare(key.cluster, &[(key, address)]).map_err(|(address, _)| address).unwrap();
+    plane.acceptor.commit(prepared)[0].1.clone()
 }
 
 /// A node that answers whatever it is sent with +OK, as often as a command begins.

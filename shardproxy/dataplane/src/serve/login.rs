@@ -126,16 +126,21 @@ pub fn verdict(turn: &mut Turn, client: &mut Client, name: &[u8], greeting: Opti
     }
 }
 
-/// The client is the user that its certificate names, if there is one; else it may log in as others do.
+/// The client is the user that its certificate names, if there is one; else it may log in as others do. Who is verified
+/// elsewhere cannot come in this way.
 pub fn by_certificate(turn: &mut Turn, client: &mut Client) {
     let Some(name) = client.certificate_name.take() else { return };
     let found = turn.served(client.cluster).and_then(|served| served.rights.find(&name));
-    match found.filter(|user| user.is_enabled).cloned() {
-        Some(user) => accept(turn, client, user),
-        None if client.login.user.is_none() => {
-            let _ = refuse(turn, client, &name, "certificate"); // it is told when it asks for something
+    let why_not = match found.filter(|user| user.is_enabled).cloned() {
+        Some(user) if user.is_verified => Some("verifier"),
+        Some(user) => {
+            accept(turn, client, user);
+            None
         }
-        None => {}
+        None => Some("certificate"),
+    };
+    if let Some(why) = why_not.filter(|_| client.login.user.is_none()) {
+        let _ = refuse(turn, client, &name, why); // it is told when it asks for something
     }
     client.certificate_name = Some(name);
 }
@@ -179,7 +184,7 @@ pub fn foretell(turn: &mut Turn, client: &Client, request: &Request) -> Foretold
     }
 }
 
-/// It is whoever a new connection is.
+/// It is whoever a new connection is, before it has shown a certificate.
 pub fn log_out(turn: &Turn, client: &mut Client) {
     let Some(served) = turn.served(client.cluster) else { return };
     client.log_in(Login { user: served.rights.anybody().cloned(), rights: served.rights.number, ..Login::default() });

@@ -79,8 +79,10 @@ impl Rig {
         }
         let seat = self.seats.deal(0, 0).expect("there is no limit");
         let stream = Stream::Unix(theirs);
-        let endpoint = if is_reader { EndpointKind::Reader } else { EndpointKind::Configuration };
-        let arrived = Arrived { stream, id, cluster: 0, endpoint, balanced: None, tls: None, seat };
+        let (endpoint, address) =
+            if is_reader { (EndpointKind::Reader, "unix:/r") } else { (EndpointKind::Configuration, "unix:/c") };
+        let (address, is_balanced, speaks_tls) = (address.into(), false, false);
+        let arrived = Arrived { stream, id, cluster: 0, endpoint, address, is_balanced, speaks_tls, seat };
         self.send(Message::Accepted(arrived));
         ours
     }

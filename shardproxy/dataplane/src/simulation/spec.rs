@@ -37,7 +37,7 @@ pub struct Spec {
     identity: Option<&'static str>,
     action: &'static str,
     gutter: usize,
-    has_reader: bool,
+    pub has_reader: bool,
 }
 
 impl Spec {
@@ -145,9 +145,9 @@ impl Spec {
                 "identity": primary.filter(|_| self.identity.is_some()).map(run_id),
             })
         });
-        let mut endpoints = vec![json!({"kind": "configuration", "addresses": []})];
+        let mut endpoints = vec![json!({"kind": "configuration", "addresses": ["unix:/c"]})];
         if self.has_reader {
-            endpoints.push(json!({"kind": "reader", "addresses": []}));
+            endpoints.push(json!({"kind": "reader", "addresses": ["unix:/r"]}));
         }
         let mut spec = json!({
             "name": "c", "engine": if self.is_memcached { "memcached" } else { "redis" }, "epoch": self.epoch,

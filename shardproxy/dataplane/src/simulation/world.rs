@@ -161,7 +161,7 @@ impl<'a> World<'a> {
     fn open_client(&mut self) {
         if self.clients.len() < MOST_CLIENTS {
             self.ids += 1;
-            let is_reader = self.ids % 4 == 3 && !self.spec.is_memcached;
+            let is_reader = self.ids % 4 == 3 && self.spec.has_reader && !self.spec.is_memcached;
             let mut stream = self.rig.connect(self.ids, is_reader, self.is_narrow);
             let Some(doors) = &mut self.doors else { return };
             let flag = doors.watch(&mut stream);

@@ -6,11 +6,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Worker;
-use crate::clients::{Client, Flow, Origin, Seat};
+use crate::clients::{Client, Flow, Seat};
 use crate::dialect::proxy_protocol::{self, MAX_HEADER};
 use crate::metrics::CloseReason;
 use crate::model::EndpointKind;
-use crate::net::tls::ServerConfig;
 use crate::net::Stream;
 use crate::shared::{Access, AccessEvent, Refusal};
 
@@ -23,10 +22,11 @@ pub struct Arrived {
     pub id: u64,
     pub cluster: usize,
     pub endpoint: EndpointKind,
-    /// The endpoint's address, if it is for balancers, who say first where their clients are.
-    pub balanced: Option<Arc<str>>,
-    /// What TLS is spoken with, if it is.
-    pub tls: Option<Arc<ServerConfig>>,
+    /// The endpoint's, as it is configured.
+    pub address: Arc<str>,
+    /// The endpoint is for balancers, who say first where their clients are; and TLS is spoken there.
+    pub is_balanced: bool,
+    pub speaks_tls: bool,
     pub seat: Seat,
 }
 
@@ -37,8 +37,8 @@ impl Client {
     }
 
     /// It comes by way of a balancer, to an endpoint for these.
-    pub(super) fn enter_behind_balancer(&mut self, endpoint: Arc<str>, now: Instant) {
-        self.origin = Some(Box::new(Origin { endpoint, source: None }));
+    pub(super) fn enter_behind_balancer(&mut self, now: Instant) {
+        self.origin = Some(Box::default());
         self.flow = Flow::Entering { until: now + ENTRY };
     }
 }

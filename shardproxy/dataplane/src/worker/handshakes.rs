@@ -2,7 +2,7 @@
 //! others wait for the next.
 
 use std::collections::VecDeque;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::Worker;
 use crate::clients::{Client, Clients, Flow};
@@ -106,7 +106,8 @@ impl Worker {
         client.can_shake = false;
         match client.stream.shake() {
             Ok(false) => {
-                client.has_unread = client.stream.tls().is_some_and(Tls::has_more);
+                let is_there_more = |tls: &Tls| (tls.has_more() || client.is_half_closed) && !tls.is_blocked();
+                client.has_unread = client.stream.tls().is_some_and(is_there_more);
                 if client.has_unread {
                     self.handshakes.queue(client);
                 }
@@ -120,6 +121,13 @@ impl Worker {
     fn client_secured(&mut self, index: usize) {
         let client = &mut self.clients[index];
         let (Some(tls), Some(served)) = (client.stream.tls(), &self.turn.clusters[client.cluster]) else { return };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        if !tls.is_good_still(now.cast_signed()) {
+            return self.refuse_handshake(index, "its certificate, that of the session it resumes, is valid no more");
+        }
+        if !served.cluster.has_asked(tls) {
+            return self.refuse_handshake(index, "whose certificates are good has changed meanwhile");
+        }
         served.metrics.handshakes[usize::from(tls.is_resumed())].increment();
         let named_by = served.cluster.spec.tls.as_ref().and_then(|tls| tls.user);
         let name = named_by.and_then(|by| by.name_in(tls.peer_certificate()?));

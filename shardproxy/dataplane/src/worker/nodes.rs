@@ -25,6 +25,7 @@ const REPLIES: usize = 4096;
 impl Worker {
     pub(super) fn link_ready(&mut self, index: usize, event: &Event) {
         let Some(link) = self.turn.links.get_mut(index) else { return };
+        link.is_half_closed |= link.stream.is_some() && (event.is_read_closed() || event.is_error());
         if link.state == State::Connecting {
             if link.stream.as_ref().is_some_and(|stream| stream.tls().is_some()) {
                 return self.handshakes.queue_link(index, link.attempt);
@@ -33,12 +34,9 @@ impl Worker {
                 return;
             }
         }
-        if event.is_readable() || event.is_read_closed() || event.is_error() {
-            let Some(link) = self.turn.links.get_mut(index) else { return };
-            link.is_half_closed |= link.stream.is_some() && (event.is_read_closed() || event.is_error());
-            if !link.is_unread {
-                self.link_read(index); // else it has had its share of this turn
-            }
+        let is_readable = event.is_readable() || event.is_read_closed() || event.is_error();
+        if is_readable && self.turn.links.get(index).is_some_and(|link| !link.is_unread) {
+            self.link_read(index); // else it has had its share of this turn
         }
         if event.is_writable() && self.turn.links.get(index).is_some_and(|link| !link.exchange.unsent().is_empty()) {
             self.turn.links.mark(index);
@@ -50,16 +48,18 @@ impl Worker {
         let Some(link) = self.turn.links.get_mut(index).filter(|link| link.state == State::Connecting) else {
             return false;
         };
+        let is_half_closed = link.is_half_closed;
+        let is_there_more = |tls: &Tls| (tls.has_more() || is_half_closed) && !tls.is_blocked();
         let Some(stream) = &mut link.stream else { return false };
         match stream.connected() {
             Ok(true) => {
-                if stream.tls().is_some_and(Tls::has_more) {
+                if stream.tls().is_some_and(|tls| tls.has_more() || is_half_closed) {
                     self.turn.links.mark_unread(index);
                 }
                 self.link_greet(index);
                 return true;
             }
-            Ok(false) if stream.tls().is_some_and(Tls::has_more) => self.handshakes.queue_link(index, link.attempt),
+            Ok(false) if stream.tls().is_some_and(is_there_more) => self.handshakes.queue_link(index, link.attempt),
             Ok(false) => {}
             Err(error) => self.link_lost(index, &error.to_string()),
         }
@@ -98,6 +98,9 @@ impl Worker {
                 Ok(n) => n,
                 Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {
                     link.input = gathered;
+                    if stream.may_have_more(0, room) {
+                        break;
+                    }
                     return;
                 }
                 Err(error) => return self.link_lost(index, &error.to_string()),

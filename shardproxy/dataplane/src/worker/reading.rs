@@ -31,22 +31,25 @@ const LIGHT: usize = 16 * 1024;
 
 impl Worker {
     pub(super) fn adopt(&mut self, arrived: Arrived) {
-        let Arrived { stream, id, cluster, endpoint, balanced, tls, seat } = arrived;
-        let is_served = self.turn.served(cluster).is_some();
+        let Arrived { stream, id, cluster, endpoint, address, is_balanced, speaks_tls, seat } = arrived;
+        let entrance = self.turn.cluster(cluster).and_then(|cluster| cluster.entrance(endpoint, &address));
+        let Some(entrance) = entrance.filter(|entrance| entrance.is_as(speaks_tls, is_balanced)) else {
+            return; // the endpoint is gone, or asks for something else since: whoever connects anew is told
+        };
         let index = self.clients.vacant();
-        let (enters, speaks_tls) = (balanced.is_some(), tls.is_some());
-        let stream = match tls {
+        let stream = match entrance.tls {
             None => Ok(stream),
             Some(tls) => stream.securing(tls),
         };
         let Ok(mut stream) = stream else { return };
-        if !is_served || self.is_draining || stream.register(&self.turn.registry, client_token(index)).is_err() {
+        if self.is_draining || stream.register(&self.turn.registry, client_token(index)).is_err() {
             return;
         }
         let now = self.turn.now;
-        let client = self.clients.insert(|index| Client::new(index, stream, id, (cluster, endpoint), seat, now));
-        if let Some(endpoint) = balanced {
-            client.enter_behind_balancer(endpoint, now);
+        let client =
+            self.clients.insert(|index| Client::new(index, stream, id, (cluster, endpoint, address), seat, now));
+        if is_balanced {
+            client.enter_behind_balancer(now);
         }
         serve::login::log_out(&self.turn, client);
         if let Some(served) = &self.turn.clusters[cluster] {
@@ -56,7 +59,7 @@ impl Worker {
         }
         self.turn.shared.workers[self.turn.number].clients.add(1);
         self.review(cluster, index); // the rules may have changed while it was on its way here
-        if speaks_tls && !enters {
+        if speaks_tls && !is_balanced {
             self.begin_handshake(index);
         }
     }
@@ -126,7 +129,7 @@ impl Worker {
                     }
                     goes_on = client.has_unread && client.flow == Flow::Open;
                 }
-                Ok(Took::Nothing) => {}
+                Ok(Took::Nothing) => goes_on = client.has_unread && client.flow == Flow::Open,
                 Ok(Took::End) => client.closing = client.closing.or(Some(CloseReason::Client)),
                 Err(_) => {
                     client.closing = Some(CloseReason::Error);
@@ -219,7 +222,7 @@ fn read_into(client: &mut Client, buffer: &mut [u8]) -> io::Result<Took> {
                 return Ok(Took::Some(n));
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                client.has_unread = false;
+                client.has_unread = client.stream.may_have_more(0, buffer.len());
                 return Ok(Took::Nothing);
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

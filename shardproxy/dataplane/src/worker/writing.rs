@@ -34,9 +34,13 @@ impl Worker {
 
     pub(super) fn client_writable(&mut self, index: usize) {
         if let Some(client) = self.clients.get_mut(index) {
-            if client.stream.tls().is_some_and(Tls::is_blocked) && matches!(client.flow, Flow::Entering { .. }) {
-                self.handshakes.queue(client);
-            } else if client.blocked_since.is_some() && !client.output.is_empty() {
+            if client.stream.tls().is_some_and(Tls::is_blocked) {
+                if matches!(client.flow, Flow::Entering { .. }) {
+                    return self.handshakes.queue(client);
+                }
+                client.stream.push_out(); // it may be no reply, and so nobody presents it again
+            }
+            if client.blocked_since.is_some() && !client.output.is_empty() {
                 client.blocked_since = None;
                 self.client_flush(index);
             }

@@ -321,6 +321,16 @@ fn behind_a_balancer_rules_change_as_well() {
 }
 
 #[test]
+fn an_endpoint_that_becomes_one_for_balancers_is_for_nobody_else() {
+    let mut site = Site::serving(&json!([endpoint("primary"), endpoint("reader")]), &Value::Null);
+    let (mut direct, mut reader) = (site.client("127.0.0.1"), Client::connect_from("127.0.0.1", &site.at[1]));
+    assert_eq!((direct.ask(&["PING"]), reader.ask(&["PING"])), (PONG.into(), PONG.into()));
+    site.apply(&json!([balanced(&["127.0.0.1"]), endpoint("reader")]), &Value::Null);
+    assert_eq!(direct.reply(), END, "though it connected from where a balancer is");
+    assert_eq!(reader.ask(&["PING"]), PONG);
+}
+
+#[test]
 fn over_a_unix_socket_everybody_may_connect_and_a_balancer_says_who_it_is() {
     static NUMBER: AtomicUsize = AtomicUsize::new(0);
     let path = |()| {

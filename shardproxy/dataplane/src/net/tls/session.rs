@@ -27,6 +27,8 @@ use super::{Certificate, Fault};
 
 /// Ciphertext that is read at once. Records may be as small as a byte, so this bounds how long it takes.
 const READ: usize = 64 * 1024;
+/// The socket is read so often in one read while nothing comes of it.
+const ROUNDS: usize = 16;
 /// Plaintext that is encrypted at once, and so about what waits for the socket at most.
 const WRITE: usize = 4 * RECORD;
 /// All that may come before a session is there: two hellos, and a long chain of certificates.
@@ -44,6 +46,8 @@ thread_local! {
 pub struct Tls {
     socket: TcpStream,
     engine: Engine,
+    /// What a client is served with.
+    served_by: Option<Arc<ServerConfig>>,
     /// What came and is no complete record, or no complete message of the handshake.
     incoming: Vec<u8>,
     /// What was decrypted and not asked for yet.
@@ -56,8 +60,10 @@ pub struct Tls {
     owes_byte: bool,
     /// The handshake is done.
     is_open: bool,
-    /// Nothing more comes.
+    /// Nothing more comes: the other side said so, or the socket. It may be told something all the same.
     is_ended: bool,
+    /// The other side was told that it is told no more.
+    has_said_end: bool,
     /// There may be more to read of which no event tells.
     has_more: bool,
     /// Bytes of the handshake that came.
@@ -66,19 +72,20 @@ pub struct Tls {
 
 impl Tls {
     pub fn accept(socket: TcpStream, config: Arc<ServerConfig>) -> Result<Self, Fault> {
-        let side = UnbufferedServerConnection::new(config).map_err(|error| Fault::from(&error))?;
-        Ok(Self::new(socket, Engine::Server(Box::new(side))))
+        let side = UnbufferedServerConnection::new(config.clone()).map_err(|error| Fault::from(&error))?;
+        Ok(Self::new(socket, Engine::Server(Box::new(side)), Some(config)))
     }
 
     pub fn connect(socket: TcpStream, config: Arc<ClientConfig>, name: ServerName<'static>) -> Result<Self, Fault> {
         let side = UnbufferedClientConnection::new(config, name).map_err(|error| Fault::from(&error))?;
-        Ok(Self::new(socket, Engine::Client(Box::new(side))))
+        Ok(Self::new(socket, Engine::Client(Box::new(side)), None))
     }
 
-    const fn new(socket: TcpStream, engine: Engine) -> Self {
+    const fn new(socket: TcpStream, engine: Engine, served_by: Option<Arc<ServerConfig>>) -> Self {
         Self {
             socket,
             engine,
+            served_by,
             incoming: Vec::new(),
             plain: Vec::new(),
             outgoing: Vec::new(),
@@ -86,6 +93,7 @@ impl Tls {
             owes_byte: false,
             is_open: false,
             is_ended: false,
+            has_said_end: false,
             has_more: false,
             came: 0,
         }
@@ -188,7 +196,8 @@ impl Tls {
         Ok(filled)
     }
 
-    /// What the other side has sent, as reading a socket gives it. What stands before the handshake is read as it is.
+    /// What the other side has sent, as reading a socket gives it; where there is nothing yet, `has_more` tells whether the
+    /// socket may have more all the same. What stands before the handshake is read as it is.
     pub fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if buffer.is_empty() {
             return Ok(0);
@@ -211,7 +220,7 @@ impl Tls {
         }
         SCRATCH.with_borrow_mut(|scratch| {
             scratch.resize(READ + HANDSHAKE, 0);
-            loop {
+            for _ in 0..ROUNDS {
                 let kept = self.incoming.len();
                 if kept > HANDSHAKE {
                     return Err(io::Error::new(io::ErrorKind::InvalidData, "a message is too long"));
@@ -237,10 +246,10 @@ impl Tls {
                 if filled > 0 || self.is_ended {
                     return Ok(filled);
                 }
-                if n < READ {
-                    return Err(io::ErrorKind::WouldBlock.into());
-                }
+                // be it part of a record: the socket alone knows whether there is more, as the end that came with it
             }
+            self.has_more = true;
+            Err(io::ErrorKind::WouldBlock.into())
         })
     }
 
@@ -330,6 +339,11 @@ impl Tls {
         }
     }
 
+    /// Give the socket what waits for it, as far as it takes that.
+    pub fn push_out(&mut self) {
+        let _ = self.flush_quietly();
+    }
+
     /// No more comes: the other side is told so, if its socket takes that.
     pub fn shutdown_write(&mut self) {
         self.say_end();
@@ -337,7 +351,9 @@ impl Tls {
     }
 
     fn say_end(&mut self) {
-        if self.is_open && !self.engine.state().wants_write() && self.flush_quietly().unwrap_or(false) {
+        let can_say = self.is_open && !self.has_said_end && !self.engine.state().wants_write();
+        if can_say && self.flush_quietly().unwrap_or(false) {
+            self.has_said_end = true;
             let _ = self.send(Engine::close);
         }
     }
@@ -358,6 +374,19 @@ impl Tls {
         Certificate::read(self.engine.state().peer_certificates()?.first()?)
     }
 
+    /// Whether the other side's certificate is still good, if the session goes on from an earlier one: it was verified then,
+    /// and has not been since. `now` is in seconds since 1970.
+    pub fn is_good_still(&self, now: i64) -> bool {
+        let has_shown = self.engine.state().peer_certificates().is_some();
+        let is_valid = || self.peer_certificate().is_some_and(|certificate| certificate.is_valid_at(now));
+        !self.is_resumed() || !has_shown || is_valid()
+    }
+
+    /// Whether a client is served with this, and no other.
+    pub fn is_served_by(&self, config: &Arc<ServerConfig>) -> bool {
+        self.served_by.as_ref().is_some_and(|served_by| Arc::ptr_eq(served_by, config))
+    }
+
     /// Whether the session goes on from an earlier one.
     pub fn is_resumed(&self) -> bool {
         self.engine.state().handshake_kind() == Some(HandshakeKind::Resumed)
@@ -365,12 +394,10 @@ impl Tls {
 }
 
 /// A connection that is closed for a reason of ours ends as one that has nothing more to say, so that the other side takes
-/// that for no attack.
+/// that for no attack; and one that the other side ends is ended by both.
 impl Drop for Tls {
     fn drop(&mut self) {
-        if !self.is_ended {
-            self.say_end();
-        }
+        self.say_end();
     }
 }
 

@@ -236,11 +236,35 @@ fn an_end_that_was_said_is_read_behind_what_came_before_it() {
     client.join().unwrap();
 }
 
+/// One event tells of both.
+#[test]
+fn an_end_within_a_record_is_read_at_once() {
+    for part in [&[23, 3, 3, 0, 100, 1, 2][..], &[23]] {
+        let (mut tls, client) = served(&Made::new(), |_| {});
+        let mut client = client.join().unwrap();
+        client.sock.write_all(part).unwrap();
+        client.sock.shutdown(std::net::Shutdown::Write).unwrap();
+        assert_eq!(tls.read(&mut [0; 100]).unwrap(), 0);
+    }
+}
+
 #[test]
 fn a_close_of_ours_is_said() {
     let (tls, client) = served(&Made::new(), |client| {
         assert_eq!(client.read(&mut [0; 10]).unwrap(), 0, "and no broken end");
     });
+    drop(tls);
+    client.join().unwrap();
+}
+
+#[test]
+fn an_end_that_was_said_is_answered() {
+    let (mut tls, client) = served(&Made::new(), |client| {
+        client.conn.send_close_notify();
+        client.conn.complete_io(&mut client.sock).unwrap();
+        assert_eq!(client.read(&mut [0; 10]).unwrap(), 0, "and no broken end");
+    });
+    assert_eq!(read_some(&mut tls, &mut [0; 10]), 0);
     drop(tls);
     client.join().unwrap();
 }
@@ -264,6 +288,29 @@ fn a_session_goes_on_by_its_ticket() {
         reader.join().unwrap();
     }
     assert_eq!(resumed, [false, true]);
+}
+
+#[test]
+fn who_resumes_a_session_is_no_longer_good_than_its_certificate() {
+    let (made, own) = (Made::new(), Made::new());
+    let server = server_config(&[made.pair()], Some((&own.certificate, Demand::Required)), false).unwrap();
+    let client = client_config(&made.certificate, Some(own.pair())).unwrap();
+    let mut good = Vec::new();
+    for _ in 0..2 {
+        let (theirs, ours) = sockets();
+        let connection = ClientConnection::new(client.clone(), name()).unwrap();
+        let reader = thread::spawn(move || {
+            let mut client = StreamOwned::new(connection, theirs);
+            client.read_exact(&mut [0; 2]).unwrap();
+        });
+        let mut tls = Tls::accept(ours, server.clone()).unwrap();
+        shake(&mut tls).unwrap();
+        let until = tls.peer_certificate().unwrap().not_after;
+        good.push((tls.is_resumed(), tls.is_good_still(until), tls.is_good_still(until + 1)));
+        tls.write(b"ok").unwrap();
+        reader.join().unwrap();
+    }
+    assert_eq!(good, [(false, true, true), (true, true, false)]);
 }
 
 #[test]

@@ -73,6 +73,7 @@ pub fn reset(turn: &mut Turn, client: &mut Client) -> Answer {
     client.tap = None;
     client.reset();
     login::log_out(turn, client);
+    login::by_certificate(turn, client);
     if client.subscriptions.is_none() {
         return Answer::of(texts::RESET);
     }
