@@ -33,6 +33,11 @@ def status_document(sources: Sources, now: float) -> dict[str, Any]:
             },
         )
         cluster["shards"].append(_shard(key, setup, sources, now))
+    for name, cluster in clusters.items():
+        certificates = dict.fromkeys(sources.status.now.certificates.get(name, ()))
+        cluster["certificates"] = [
+            {"file": one.file, "name": one.name, "not_after": one.not_after} for one in certificates
+        ]
     return {"clusters": clusters}
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from datetime import UTC, datetime
 from typing import Any
 
 from rich.table import Table
@@ -11,7 +13,8 @@ from shardproxy.cli.ask import HERE, Output, Proxy, console, shard_label, show
 COLUMNS = ("shard", "node", "role", "state", "lag", "zone", "epoch", "since")
 PAUSED = "paused: nothing is done to its nodes by itself, whatever is wrong, until shardproxy resume"
 FINE = ("up", "unknown")
-SHOWN = 8  # commands in one line
+SHOWN = 8  # commands in one line; certificates
+SOON = 14 * 86400.0  # seconds
 IN_SYNC = ("streaming", None)  # None: of a primary, or not known
 
 
@@ -21,7 +24,8 @@ def status(*, output: Output = "table", proxy: Proxy = HERE) -> int:
     One table per cluster. A replica that is up is streaming (gets every write), syncing (gets all data
     first), without a link, or astray (gets another's writes). Lag: bytes that a replica has not had yet.
     While a cluster is paused nothing is done to its nodes by itself, whatever is wrong with them.
-    Of a cluster of one shard: what its clients do that several shards would refuse, with the shape of keys.
+    Certificates are listed with their ends. Of a cluster of one shard: what its clients do that several shards
+    would refuse, with the shape of keys.
     Exit code 1 when no proxy answers.
     """
     return show(proxy, "/api/status", output, _print)
@@ -31,7 +35,7 @@ def _print(answer: dict[str, Any]) -> None:
     out = console()
     for name, cluster in answer["clusters"].items():
         out.print(cluster_table(name, cluster))
-        for line in (*complaints(cluster), *liberties(cluster)):
+        for line in (*complaints(cluster), *certificates(cluster, time.time()), *liberties(cluster)):
             out.print(line, markup=False, highlight=False, soft_wrap=True)
     if not answer["clusters"]:
         out.print("no cluster")
@@ -96,6 +100,21 @@ def why_text(node: dict[str, Any]) -> str:
         return str(why)
     command = busy["command"].replace("|", " ").upper()
     return f"{why} (owes {command} for {busy['seconds']} s, {busy['client']})"
+
+
+def certificates(cluster: dict[str, Any], now: float) -> list[str]:
+    """Until when those are valid that clients and nodes are shown, the first to expire first."""
+    found = sorted(cluster.get("certificates", ()), key=lambda one: float(one["not_after"]))
+    said = []
+    for one in found[:SHOWN]:
+        left, until = one["not_after"] - now, datetime.fromtimestamp(one["not_after"], UTC)
+        state = (
+            "has expired" if left <= 0 else f"expires in {since_text(left)}" if left < SOON else "is valid"
+        )
+        said.append(
+            f"certificate for {one['name']} ({one['file']}) {state}, until {until:%Y-%m-%d %H:%M} UTC"
+        )
+    return said
 
 
 def liberties(cluster: dict[str, Any]) -> list[str]:

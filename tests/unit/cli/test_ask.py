@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from shardproxy.cli import ask, main
+from shardproxy.cli.status import certificates
 from shardproxy.cli.status import why_text
 
 TOPOLOGY = {
@@ -186,3 +187,14 @@ def test_an_older_proxy_does_not_tell_what_a_node_is_busy_with() -> None:
     assert why_text(node) == "down: no answer for 1 s"
     busy = {"command": "script|load", "seconds": 2, "client": "client id 7"}
     assert why_text({**node, "busy": busy}) == f"{why_text(node)} (owes SCRIPT LOAD for 2 s, client id 7)"
+
+
+def test_certificates_are_shown_with_their_ends() -> None:
+    now = 1_800_000_000.0
+    ends = {"long.crt": now + 100 * 86400, "soon.crt": now + 3 * 86400, "gone.crt": now - 60}
+    cluster = {"certificates": [{"file": f, "name": "cache", "not_after": end} for f, end in ends.items()]}
+    gone, soon, long = certificates(cluster, now)
+    assert gone == "certificate for cache (gone.crt) has expired, until 2027-01-15 07:59 UTC"
+    assert soon.startswith("certificate for cache (soon.crt) expires in 3d, ")
+    assert "(long.crt) is valid, until 2027-04-25" in long
+    assert certificates({}, now) == [], "an older proxy tells of none"
