@@ -24,8 +24,8 @@ def status(*, output: Output = "table", proxy: Proxy = HERE) -> int:
     One table per cluster. A replica that is up is streaming (gets every write), syncing (gets all data
     first), without a link, or astray (gets another's writes). Lag: bytes that a replica has not had yet.
     While a cluster is paused nothing is done to its nodes by itself, whatever is wrong with them.
-    Certificates are listed with their ends. Of a cluster of one shard: what its clients do that several shards
-    would refuse, with the shape of keys.
+    Certificates are listed with their ends. Of a cluster of one shard: what its clients do that several
+    shards would refuse, with the shape of keys.
     Exit code 1 when no proxy answers.
     """
     return show(proxy, "/api/status", output, _print)

@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 
 from shardproxy.cli import ask, main
-from shardproxy.cli.status import certificates
-from shardproxy.cli.status import why_text
+from shardproxy.cli.status import certificates, why_text
 
 TOPOLOGY = {
     "clusters": {
