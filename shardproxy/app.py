@@ -23,7 +23,7 @@ import structlog
 import trio
 
 from shardproxy.access.audit import Audit, why_not_written
-from shardproxy.access.audited import run_access_audit
+from shardproxy.access.audited import run_access_audit, run_loss_audit
 from shardproxy.access.build import Builder, LoginPlan, plans_read
 from shardproxy.access.events import AccessFeed, run_access_feed
 from shardproxy.access.http import Poster
@@ -235,7 +235,9 @@ class App:
         nursery.start_soon(run_acks, self._follower.applied, self._store)
         nursery.start_soon(run_acl_logs, self._feed.listen(), self._refusals)
         if self._audit.place is not None:
-            nursery.start_soon(run_access_audit, self._feed.listen(), self._audit)
+            told = self._feed.listen()
+            nursery.start_soon(run_access_audit, told, self._audit)
+            nursery.start_soon(run_loss_audit, lambda: self._dataplane.accesses_lost + told.lost, self._audit)
         nursery.start_soon(run_access_feed, self._dataplane.access_events, self._feed)
         watch = partial(run_files_watch, lambda: self._files, self._reload_files)
         nursery.start_soon(run_always, "files", watch)

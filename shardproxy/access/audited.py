@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import trio
+
 from shardproxy.access.audit import Audit
 from shardproxy.access.events import Listener
+
+LOSSES_EVERY = 10.0  # seconds
 
 
 async def run_access_audit(listener: Listener, audit: Audit) -> None:
@@ -20,3 +26,13 @@ async def run_access_audit(listener: Listener, audit: Audit) -> None:
             object=event.object.decode("utf-8", "backslashreplace"),
             context=event.context,
         )
+
+
+async def run_loss_audit(lost: Callable[[], int], audit: Audit) -> None:
+    """Note now and then how many events came too fast to be told, until cancelled."""
+    noted = 0
+    while True:
+        await trio.sleep(LOSSES_EVERY)
+        if (now := lost()) > noted:
+            audit.note("audit_lost", lines=now - noted, why="more came at once than are told one by one")
+            noted = now

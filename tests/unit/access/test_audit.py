@@ -14,6 +14,7 @@ import trio.testing
 
 from shardproxy.access import audit as module
 from shardproxy.access.audit import Audit, why_not_written
+from shardproxy.access.audited import LOSSES_EVERY, run_loss_audit
 
 
 async def written(audit: Audit, count: int) -> None:
@@ -135,3 +136,17 @@ def test_what_is_no_file_is_no_audit_log(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "fifo")
     assert "is no file" in str(why_not_written(str(tmp_path / "fifo")))
     assert why_not_written("/dev/null") is None
+
+
+async def test_what_was_not_told_is_noted_as_lost(autojump_clock: trio.testing.MockClock) -> None:
+    audit, lost = Audit("/dev/null"), [0]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run_loss_audit, lambda: lost[0], audit)
+        await trio.sleep(LOSSES_EVERY * 2.5)
+        assert audit.lines() == ()
+        lost[0] = 7
+        await trio.sleep(LOSSES_EVERY)
+        lost[0] = 9
+        await trio.sleep(LOSSES_EVERY * 2)
+        nursery.cancel_scope.cancel()
+    assert [json.loads(line)["lines"] for line in audit.lines()] == [7, 2]
