@@ -17,6 +17,8 @@ __all__ = [
     "Offloaded",
     "OutOfFiles",
     "Placer",
+    "certificate_check",
+    "certificates_read",
     "glob_filter",
 ]
 

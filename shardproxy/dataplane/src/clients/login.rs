@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::Client;
+use super::{Client, Heard};
 use crate::access::User;
 use crate::metrics::CloseReason;
 use crate::model::DEFAULT_USER;
@@ -32,8 +32,11 @@ impl Login {
 }
 
 impl Client {
-    /// Who it is from now on.
+    /// Who it is from now on. Where rights have changed, and its user with them, so may have what it may hear.
     pub fn log_in(&mut self, login: Login) {
+        if self.login.rights != login.rights && self.login.user != login.user {
+            self.doubt_subscriptions();
+        }
         self.login = login;
         self.see_whether_judged();
     }
@@ -42,6 +45,15 @@ impl Client {
     pub fn stay(&mut self) {
         let is_over = matches!(self.closing, Some(CloseReason::Rules | CloseReason::SessionOver));
         self.closing = self.closing.filter(|_| !is_over);
+        if is_over {
+            self.doubt_subscriptions(); // nobody has looked at them since
+        }
+    }
+
+    fn doubt_subscriptions(&mut self) {
+        if let Some(subscriptions) = &mut self.subscriptions {
+            subscriptions.doubted = Some(Heard::default());
+        }
     }
 
     /// What that depends on has changed.

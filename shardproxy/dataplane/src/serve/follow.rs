@@ -30,9 +30,6 @@ pub fn follow(turn: &mut Turn, client: &mut Client) -> bool {
         return false;
     }
     let login = Login { user: now.cloned(), rights: rights.number, ..login.clone() };
-    if let Some(subscriptions) = client.subscriptions.as_mut().filter(|_| client.login.user != login.user) {
-        subscriptions.doubted = Some(Heard::default());
-    }
     client.log_in(login);
     true
 }

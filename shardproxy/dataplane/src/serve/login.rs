@@ -10,6 +10,7 @@
 
 use std::sync::Arc;
 
+use super::follow;
 use super::local::greet;
 use super::offload::hand_over;
 use super::Next;
@@ -120,6 +121,7 @@ pub fn verdict(turn: &mut Turn, client: &mut Client, name: &[u8], greeting: Opti
         Some(user) => {
             accept(turn, client, user);
             client.stay();
+            follow::listen(turn, client, usize::MAX); // whoever looks at all may have passed it by
             greeting.map_or_else(|| texts::OK.to_vec(), |greeting| greet(turn, client, greeting))
         }
         None => refuse(turn, client, name, "unknown"), // by now

@@ -113,7 +113,9 @@ impl Worker {
         let all: Vec<usize> = self.clients.iter().map(|(index, _)| index).collect();
         for index in all {
             let client = &mut self.clients[index];
-            client.closing = client.closing.or(Some(CloseReason::Drain));
+            // who was to be closed for who it is may not stay for who it becomes
+            let others = client.closing.filter(|why| !matches!(why, CloseReason::Rules | CloseReason::SessionOver));
+            client.closing = others.or(Some(CloseReason::Drain));
             self.client_flush(index);
         }
     }

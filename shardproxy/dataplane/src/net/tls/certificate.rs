@@ -57,11 +57,6 @@ impl Certificate {
         }
         Some(read)
     }
-
-    /// Whether it is valid at a time, in seconds since 1970.
-    pub const fn is_valid_at(&self, now: i64) -> bool {
-        self.not_before <= now && now <= self.not_after
-    }
 }
 
 /// A walk through values that each have a tag and a length.

@@ -10,7 +10,9 @@ use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::danger::ClientCertVerifier;
-use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::server::{
+    ClientHello, NoServerSessionStorage, ParsedCertificate, ResolvesServerCert, WebPkiClientVerifier,
+};
 use rustls::sign::CertifiedKey;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, OtherError, RootCertStore, ServerConfig,
@@ -44,12 +46,19 @@ pub fn server_config(
     let versions = versions(is_13_only);
     let builder = ServerConfig::builder_with_provider(provider.clone()).with_protocol_versions(versions);
     let builder = builder.map_err(|e| e.to_string())?;
+    let asks_client = client.is_some();
     let builder = match client {
         None => builder.with_no_client_auth(),
         Some((ca, demand)) => builder.with_client_cert_verifier(client_verifier(ca, demand)?),
     };
     let mut config = builder.with_cert_resolver(Arc::new(Choice::read(pairs)?));
-    config.ticketer = ring::Ticketer::new().map_err(|e| e.to_string())?;
+    if asks_client {
+        // a session that goes on shows the certificate that it began with, and not the one that has replaced it
+        config.send_tls13_tickets = 0;
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+    } else {
+        config.ticketer = ring::Ticketer::new().map_err(|e| e.to_string())?;
+    }
     Ok(Arc::new(config))
 }
 

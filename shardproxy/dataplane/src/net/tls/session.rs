@@ -374,14 +374,6 @@ impl Tls {
         Certificate::read(self.engine.state().peer_certificates()?.first()?)
     }
 
-    /// Whether the other side's certificate is still good, if the session goes on from an earlier one: it was verified then,
-    /// and has not been since. `now` is in seconds since 1970.
-    pub fn is_good_still(&self, now: i64) -> bool {
-        let has_shown = self.engine.state().peer_certificates().is_some();
-        let is_valid = || self.peer_certificate().is_some_and(|certificate| certificate.is_valid_at(now));
-        !self.is_resumed() || !has_shown || is_valid()
-    }
-
     /// Whether a client is served with this, and no other.
     pub fn is_served_by(&self, config: &Arc<ServerConfig>) -> bool {
         self.served_by.as_ref().is_some_and(|served_by| Arc::ptr_eq(served_by, config))
