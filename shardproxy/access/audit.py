@@ -69,6 +69,11 @@ class Audit:
         self._waiting.append(_line(event, fields))
         self._news.set()
 
+    def miss(self, lines: int) -> None:
+        """Say in the next line that there is room for how many could not even be noted."""
+        if self.place is not None:
+            self._untold += lines
+
     def lines(self) -> tuple[str, ...]:
         """What waits to be written."""
         return tuple(self._waiting)

@@ -29,10 +29,10 @@ async def run_access_audit(listener: Listener, audit: Audit) -> None:
 
 
 async def run_loss_audit(lost: Callable[[], int], audit: Audit) -> None:
-    """Note now and then how many events came too fast to be told, until cancelled."""
+    """Have it noted how many events came too fast to be told, until cancelled."""
     noted = 0
     while True:
         await trio.sleep(LOSSES_EVERY)
         if (now := lost()) > noted:
-            audit.note("audit_lost", lines=now - noted, why="more came at once than are told one by one")
+            audit.miss(now - noted)  # more came at once than are told one by one
             noted = now

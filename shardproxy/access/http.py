@@ -139,6 +139,9 @@ class HttpVerifier:
             return self._failed(login, f"no answer within {self.timeout:g} s")
         except VerifierError as error:
             return self._failed(login, str(error))
+        except trio.Cancelled:  # its client has gone, and may come again at once
+            self.failures.is_taken(who, trio.current_time())
+            raise
         self.log.answered(login.cluster)
         now = trio.current_time()
         if not answer.is_allowed:

@@ -13,10 +13,14 @@ import trio
 
 MAX_CALLS = 16  # at once to one service
 MAX_CALLS_FROM = 4  # of these, for one origin
+MAX_LINE = 256  # logins of one origin that wait or ask
+MAX_LOGINS = 384  # of all origins: each holds a place that others need who ask nobody
+    256  # of all origins: each holds a place of the cluster's logins, which others need who ask nobody
+)
 
 
 class NoTurnError(Exception):
-    """It did not come in time."""
+    """It did not come in time, or too many wait for theirs."""
 
 
 @dataclass(slots=True)
@@ -35,7 +39,10 @@ class Turns:
     @asynccontextmanager
     async def take(self, origin: str, wait: float) -> AsyncIterator[None]:
         """Hold a turn; raise NoTurnError when none came within so many seconds."""
-        line = self._lines.setdefault(origin, _Line())
+        line = self._lines.get(origin) or _Line()
+        if line.logins >= MAX_LINE or sum(each.logins for each in self._lines.values()) >= MAX_LOGINS:
+            raise NoTurnError
+        self._lines[origin] = line
         line.logins += 1
         try:
             async with AsyncExitStack() as held:

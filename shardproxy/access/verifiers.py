@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol, TypeAlias
 
+import trio
+
 from shardproxy.access.audit import NO_AUDIT, Audit
 from shardproxy.access.sigv4 import MAX_TOKEN
 from shardproxy.access.statistics import LoginStatistics
@@ -19,6 +21,7 @@ from shardproxy.access.statistics import LoginStatistics
 MAX_USER = 1024  # bytes
 
 NOT_VERIFIED = "nobody verifies that user"
+LEFT = "its client did not wait for the answer"
 TOO_LONG = "user or secret is too long"
 THROTTLED = "too many logins"
 
@@ -100,7 +103,15 @@ class Verifiers:
         elif len(login.secret) > MAX_TOKEN or len(login.user) > MAX_USER:
             verdict = Refused(TOO_LONG)
         else:
-            verdict = await verifier.verify(login)
+            try:
+                verdict = await verifier.verify(login)
+            except trio.Cancelled:
+                self._tell(login, client_id, kind, Refused(LEFT))
+                raise
+        self._tell(login, client_id, kind, verdict)
+        return verdict
+
+    def _tell(self, login: Login, client_id: int, kind: Kind | None, verdict: Verdict) -> None:
         self._count(login.cluster, verdict)
         self._audit.note(
             "login_verified",
@@ -112,7 +123,6 @@ class Verifiers:
             why=verdict.why if isinstance(verdict, Refused) else "",
             principal=verdict.principal,
         )
-        return verdict
 
     def _count(self, cluster: str, verdict: Verdict) -> None:
         statistics = self.statistics

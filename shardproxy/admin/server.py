@@ -21,7 +21,8 @@ from hypercorn.typing import AppWrapper, ASGIFramework, ConnectionState
 from hypercorn.utils import wrap_app
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from shardproxy.admin.gate import NAMES
+from shardproxy.access.inbound import Inbound
+from shardproxy.admin.gate import NAMES, NOT_FROM_THERE
 from shardproxy.admin.guard import is_loopback
 from shardproxy.admin.http import admin_build
 from shardproxy.admin.slots import Slots
@@ -48,9 +49,11 @@ async def run_admin(
         while True:
             stream = await _accept(accepting)
             peer, inbound = _peer_of(stream), sources.status.now.inbound
-            is_admitted = peer is not None and (inbound is None or inbound.is_admitted(peer))
-            if peer is None or not is_admitted or not slots.take(peer, is_here=not peer or is_loopback(peer)):
+            why = _why_not_served(stream, peer, inbound, slots)
+            if peer is None or why is not None:
                 stream.socket.close()  # before a byte is read or written
+                if why is not None:
+                    sources.audit.note("admin_refused", address=peer or "", why=why)
                 continue
             nursery.start_soon(_connection_serve, server, stream, partial(slots.give, peer))
 
@@ -62,6 +65,19 @@ async def _accept(listener: trio.SocketListener) -> trio.SocketStream:
         except OSError as error:  # out of descriptors or memory, or a client that left before we looked
             log.warning("admin cannot accept", why=str(error))
             await trio.sleep(1)
+
+
+def _why_not_served(
+    stream: trio.SocketStream, peer: str | None, inbound: Inbound | None, slots: Slots
+) -> str | None:
+    """Why whoever has connected is closed; else it has a slot. None, too, for one that has left."""
+    if peer is None:
+        return None
+    if inbound is not None and not inbound.is_admitted(peer):
+        return NOT_FROM_THERE
+    # who connects from the very address that it connects to is on this machine
+    is_here = not peer or is_loopback(peer) or peer == stream.socket.getsockname()[0]
+    return None if slots.take(peer, is_here=is_here) else "too many connections"
 
 
 def _peer_of(stream: trio.SocketStream) -> str | None:

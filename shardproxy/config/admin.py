@@ -67,7 +67,7 @@ def _no_literal(value: object) -> object:
 
 
 class AdminAccess(Section):
-    """Who may ask the admin API. /livez and /readyz answer everybody."""
+    """Who may ask the admin API. /livez and /readyz answer everybody whom `inbound` admits."""
 
     loopback: Loopback = Loopback.NONE
     """What whoever runs programs on this machine, or reaches a unix socket, may do without a token: `none`,

@@ -165,6 +165,10 @@ class UserBook:
             changes = self._changes.get(cluster, {})
             if not changes:
                 return
+            if fixed := changes.keys() & self._fixed.get(cluster, frozenset()):
+                raise UserChangeError(
+                    f"not saved: user {min(fixed)} stands in the config file: change it there"
+                )
             configured = by_name(self._configured[cluster])
             try:
                 await trio.to_thread.run_sync(users_file_change, path, configured, changes)

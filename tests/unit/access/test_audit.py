@@ -143,10 +143,12 @@ async def test_what_was_not_told_is_noted_as_lost(autojump_clock: trio.testing.M
     async with trio.open_nursery() as nursery:
         nursery.start_soon(run_loss_audit, lambda: lost[0], audit)
         await trio.sleep(LOSSES_EVERY * 2.5)
-        assert audit.lines() == ()
+        audit.note("login", user="a")
         lost[0] = 7
         await trio.sleep(LOSSES_EVERY)
-        lost[0] = 9
-        await trio.sleep(LOSSES_EVERY * 2)
+        audit.note("login", user="b")
+        audit.note("login", user="c")
         nursery.cancel_scope.cancel()
-    assert [json.loads(line)["lines"] for line in audit.lines()] == [7, 2]
+    noted = [json.loads(line) for line in audit.lines()]
+    assert [line["event"] for line in noted] == ["login", "audit_lost", "login", "login"]
+    assert noted[1]["lines"] == 7

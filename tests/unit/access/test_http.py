@@ -27,7 +27,7 @@ from shardproxy.access.http import (
 )
 from shardproxy.access.statistics import LoginStatistics
 from shardproxy.access.throttle import of_failures
-from shardproxy.access.turns import MAX_CALLS, MAX_CALLS_FROM
+from shardproxy.access.turns import MAX_CALLS, MAX_CALLS_FROM, MAX_LINE
 from shardproxy.access.verifiers import THROTTLED, Accepted, Login, Refused
 
 YES = json.dumps({"allow": True}).encode()
@@ -308,11 +308,35 @@ async def test_many_logins_with_one_secret_are_asked_about_but_a_few_times() -> 
 async def test_who_leaves_takes_no_place(autojump_clock: trio.testing.MockClock) -> None:
     service = Service(gate=trio.Event())
     verifier = asking(service, timeout=10)
-    for _ in range(2 * MAX_CALLS):
+    for _ in range(MAX_CALLS):
         with trio.move_on_after(1):
             await verifier.verify(login())
     service.gate = None
     assert await verifier.verify(login()) == Accepted()
+
+
+async def test_who_leaves_before_the_answer_has_failed(autojump_clock: trio.testing.MockClock) -> None:
+    service = Service(gate=trio.Event())
+    verifier = asking(service, timeout=10)
+    for _ in range(100):
+        with trio.move_on_after(0.01):
+            await verifier.verify(login())
+    assert len(service.asked) <= 21, "as who waits for the answer"
+
+
+async def test_a_line_ends_somewhere(autojump_clock: trio.testing.MockClock) -> None:
+    verifier = asking(Service(gate=trio.Event()), timeout=10)
+    verdicts = []
+
+    async def one() -> None:
+        verdicts.append(await verifier.verify(login()))
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(MAX_LINE + 10):
+            nursery.start_soon(one)
+        await trio.testing.wait_all_tasks_blocked()
+        assert verdicts == [Refused(THROTTLED, is_throttled=True)] * 10
+        nursery.cancel_scope.cancel()
 
 
 async def test_a_failure_is_logged_once_without_the_secret(log_lines: list[Any]) -> None:
