@@ -15,8 +15,6 @@ MAX_CALLS = 16  # at once to one service
 MAX_CALLS_FROM = 4  # of these, for one origin
 MAX_LINE = 256  # logins of one origin that wait or ask
 MAX_LOGINS = 384  # of all origins: each holds a place that others need who ask nobody
-    256  # of all origins: each holds a place of the cluster's logins, which others need who ask nobody
-)
 
 
 class NoTurnError(Exception):
