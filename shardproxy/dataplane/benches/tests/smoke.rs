@@ -40,6 +40,7 @@ fn plan(address: SocketAddr, protocol: Protocol, workload: Workload) -> Plan {
     Plan {
         protocol,
         address,
+        tls: None,
         workload,
         connections: 7,
         pipeline: 3,
