@@ -71,9 +71,9 @@ force:
 engines:
 	@.ci/setup system redis-server redis-cli redis-benchmark memcached
 
-# Programs that the tests compare ours with, and that cut networks.
+# Programs that the tests compare ours with, that cut networks, and that speak TLS.
 references:
-	@.ci/setup system nutcracker memcping nft ip faketime
+	@.ci/setup system nutcracker memcping nft ip faketime openssl
 
 $(ENVIRONMENT): pyproject.toml
 	@.ci/setup system
