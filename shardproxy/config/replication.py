@@ -21,6 +21,13 @@ class Replication(Enum):
     MANAGED = "managed"
 
 
+class Fencing(Enum):
+    """Whom a promotion waits for, where several proxies share a store."""
+
+    STRICT = "strict"
+    FAST = "fast"
+
+
 class Failover(Section):
     """When a replica replaces a primary that is down."""
 
@@ -30,6 +37,10 @@ class Failover(Section):
     """How long a primary may be silent. One whose process is gone is replaced sooner."""
     slow_after: PositiveDuration = 10.0
     """How long one may be silent that was sent what may take long: a script, SORT, KEYS, a large DEL."""
+
+    fencing: Fencing = Fencing.STRICT
+    """Where several proxies share a store: `strict` promotes once every live proxy has said that it sends
+    nothing more to the last primary; `fast` does not wait for them: reads elsewhere may be old for a moment."""
 
     @property
     def busy_limit(self) -> float:

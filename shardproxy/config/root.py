@@ -28,6 +28,7 @@ from shardproxy.config.inbound import MAX_GROUPS as MAX_SECURITY_GROUPS
 from shardproxy.config.inbound import Admitted, SecurityGroup, admitted
 from shardproxy.config.limits import ProcessLimits
 from shardproxy.config.source import Source
+from shardproxy.config.store import Store
 from shardproxy.config.timeouts import ProcessTimeouts
 from shardproxy.model import Topology
 
@@ -89,6 +90,11 @@ AdminName = Annotated[
 ]
 
 
+ProxyName = Annotated[
+    str, Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", examples=["cache-1"])
+]
+
+
 class Config(Section):
     """The configuration of one shardproxy process."""
 
@@ -108,6 +114,10 @@ class Config(Section):
     state: StateFile | None = None
     """Where the epochs and primaries of all shards are kept. Default: a file below $STATE_DIRECTORY,
     $XDG_STATE_HOME, /var/lib/shardproxy (as root) or ~/.local/state."""
+    store: Store | None = None
+    """Where proxies that serve the same clusters agree. Default: this one is alone, with its state file."""
+    name: ProxyName | None = None
+    """What this proxy is called among those that share a store. Default: the host's name."""
     log: Log = Log()
     """What is logged, and how."""
     limits: ProcessLimits = ProcessLimits()

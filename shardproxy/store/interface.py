@@ -1,17 +1,26 @@
-"""What any store offers: one leader, compare-and-set of records, and news of them.
+"""What any store offers: a leader for each cluster, compare-and-set of records, notes, and news of all of them.
 
     claim ─> Leadership ─> put(record, leadership) ─> records (a board: every reader sees the latest)
+    announce, ack, vote ─> members, acks, votes      what live members say; it goes when they do
+    note, drop          ─> notes                     what outlives them
 
-A lease is not a lock, so every `put` is checked against the leader's revision in the store itself.
+A lease is not a lock, so every `put` is checked against the leader's revision in the store itself. Boards show
+what was read last: they stay as they are while the store cannot be reached, and `synced` says so.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+import trio
 
 from shardproxy.model.board import Board
 from shardproxy.model.replication import ShardKey
+from shardproxy.store.member import Member, Vote
+from shardproxy.store.notes import Note, NoteKey
 from shardproxy.store.record import ShardRecord
+from shardproxy.store.statistics import StoreStatistics
 
 MemberKey = tuple[str, ShardKey]
 
@@ -25,7 +34,7 @@ class StoreUnavailableError(StoreError):
 
 
 class ConflictError(StoreError):
-    """The record is not what the writer last read."""
+    """The record, or note, is not what the writer last read."""
 
 
 class LeadershipLostError(StoreError):
@@ -33,29 +42,76 @@ class LeadershipLostError(StoreError):
 
 
 class Leadership(Protocol):
-    """The right to write, as long as it lasts."""
+    """The right to write the records of one cluster, as long as it lasts."""
+
+    @property
+    def cluster(self) -> str: ...
 
     @property
     def revision(self) -> int:
-        """Grows with every leader: the fencing token."""
+        """Grows with every leader of the cluster: the fencing token."""
 
     def covers(self, seconds: float) -> bool:
         """Whether nobody else can be the leader for so long from now, by a clock that counts suspension."""
 
+    async def resign(self) -> None:
+        """Let another member lead; nothing is written with this any more. Never raises for the store's sake."""
+
 
 class Store(Protocol):
-    """A place for records that outlives this process."""
+    """A place for what outlives this process, shared with others or not.
+
+    It shows and hides only what is of the clusters it follows: others may show records of clusters that
+    something else decides about.
+    """
 
     @property
     def group(self) -> str:
         """Names what shares this store: its members do not see a foreign manager in each other."""
 
     @property
+    def member(self) -> str:
+        """This process among those that share the store."""
+
+    @property
+    def statistics(self) -> StoreStatistics: ...
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Keep the boards as the store is, and this member alive in it, until cancelled.
+
+        Started once the boards show all that is stored, or what was kept of it on this machine where the
+        store cannot be reached (`synced` then says False).
+        """
+
+    async def follow(self, clusters: Iterable[str]) -> None:
+        """Show what is stored of these clusters, and of no others; return when it is shown, or known to be out of reach."""
+
+    @property
+    def synced(self) -> Board[str, bool]:
+        """Of each followed cluster: False = others may know of a change that we do not. Said before it can be so."""
+
+    @property
+    def leases(self) -> Board[str, float]:
+        """Of each followed cluster: until when no member goes on without us (CLOCK_BOOTTIME, seconds).
+
+        Not there = for ever: nobody else can change anything.
+        """
+
+    # --- records ---
+
+    @property
     def records(self) -> Board[ShardKey, ShardRecord]:
         """Every record as last seen, its `revision` set."""
 
-    async def claim(self) -> Leadership:
-        """Wait until this process is the leader; the records are then as the last leader left them."""
+    @property
+    def leaders(self) -> Board[str, str]:
+        """The member that leads each cluster, as last seen."""
+
+    async def claim(self, cluster: str) -> Leadership:
+        """Wait until this process leads the cluster; its records are then as the last leader left them.
+
+        Raise StoreUnavailableError. Who claims again leads with a new revision; the one before is void.
+        """
 
     async def put(self, record: ShardRecord, leadership: Leadership) -> ShardRecord:
         """Replace the record of that revision (0 = there is none); return it with its new revision.
@@ -63,13 +119,43 @@ class Store(Protocol):
         Raise ConflictError, LeadershipLostError or StoreUnavailableError. It is durable when this returns.
         """
 
+    # --- what live members say: it goes with them ---
+
     @property
-    def member(self) -> str:
-        """This process among those that share the store."""
+    def members(self) -> Board[str, Member]:
+        """Every live member by its name, this process among them from before it serves."""
+
+    async def announce(self, member: Member) -> None:
+        """Say this of this process; raise StoreUnavailableError."""
+
+    async def leave(self) -> None:
+        """Take back at once all that this member says and leads: nobody is served by it any more."""
 
     @property
     def acks(self) -> Board[MemberKey, int]:
-        """Of every live member and shard: the `changed` of the record that it serves."""
+        """Of every live member and shard: the `changed` of the record that it serves. Topic: the shard."""
 
     async def ack(self, key: ShardKey, changed: int) -> None:
         """This process serves the shard as of that change: no older reply is an acknowledgement there."""
+
+    @property
+    def votes(self) -> Board[MemberKey, Vote]:
+        """Of every live member: the primaries it does not find well. Topic: the shard."""
+
+    async def vote(self, key: ShardKey, vote: Vote | None) -> None:
+        """Say what this process finds of a shard's primary; None = it is well."""
+
+    # --- notes ---
+
+    @property
+    def notes(self) -> Board[NoteKey, Note]:
+        """Every note of the followed clusters. Topic: cluster and kind."""
+
+    async def note(self, key: NoteKey, value: Any, *, expected: int | None = None) -> Note:
+        """Replace a note, only that of revision `expected` where given (0 = there is none).
+
+        Raise ConflictError, StoreUnavailableError, or ValueError when it is too large. Durable when this returns.
+        """
+
+    async def drop(self, key: NoteKey, *, expected: int | None = None) -> None:
+        """Forget a note; no error when there is none. Raise ConflictError or StoreUnavailableError."""

@@ -1,0 +1,90 @@
+"""Who shares a store, as each says of itself. Plain values; encoded for the store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from shardproxy.model import EndpointKind
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Advertised:
+    """Where clients of a cluster reach a member."""
+
+    kind: EndpointKind
+    address: str  # host:port, as clients are to be told
+    is_tls: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One proxy process, from before it serves until nobody can be served by it any more.
+
+    `name` is the process's own, `label` what its operator calls it. Counts are some seconds old.
+    """
+
+    name: str
+    label: str = ""
+    version: str = ""
+    zone: str | None = None
+    admin: str | None = None  # where its admin API is, as others may reach it
+    started: str = ""  # ISO 8601; for people
+    is_draining: bool = False
+    clients: int = 0
+    endpoints: Mapping[str, tuple[Advertised, ...]] = field(default_factory=dict)  # by cluster it serves
+    epochs: Mapping[str, int] = field(default_factory=dict)  # by cluster: of the topology it serves
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """That a member does not find a shard's primary well; one that does says nothing."""
+
+    primary: str  # address, as on record
+    is_down: bool  # else suspect: it missed something, and is being looked at
+    why: str
+
+
+def member_encode(member: Member) -> dict[str, Any]:
+    """All of a member as plain JSON values."""
+    return {
+        "name": member.name,
+        "label": member.label,
+        "version": member.version,
+        "zone": member.zone,
+        "admin": member.admin,
+        "started": member.started,
+        "draining": member.is_draining,
+        "clients": member.clients,
+        "endpoints": {
+            cluster: [[one.kind.value, one.address, one.is_tls] for one in every]
+            for cluster, every in member.endpoints.items()
+        },
+        "epochs": dict(member.epochs),
+    }
+
+
+def member_decode(values: Mapping[str, Any]) -> Member:
+    """Raise ValueError when the values are not a member's."""
+    try:
+        return Member(
+            name=str(values["name"]),
+            label=str(values["label"]),
+            version=str(values["version"]),
+            zone=values["zone"],
+            admin=values["admin"],
+            started=str(values["started"]),
+            is_draining=bool(values["draining"]),
+            clients=int(values["clients"]),
+            endpoints={
+                str(cluster): tuple(
+                    Advertised(EndpointKind(kind), str(address), bool(is_tls))
+                    for kind, address, is_tls in every
+                )
+                for cluster, every in values["endpoints"].items()
+            },
+            epochs={str(cluster): int(epoch) for cluster, epoch in values["epochs"].items()},
+        )
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"not a member: {error!r}") from error
