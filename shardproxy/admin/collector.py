@@ -88,6 +88,7 @@ def _failover(sources: Sources, now: float) -> Iterator[Family]:
         sources.events.alarms,
         sources.boards.statistics,
         sources.store,
+        sources.sharing,
         now,
     )
     for metric in failover_metrics.TABLE:

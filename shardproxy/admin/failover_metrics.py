@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from shardproxy.admin.metrics import COUNTER, GAUGE, Kind, Labels, Sample
+from shardproxy.admin.status import Sharing
 from shardproxy.failover.event_log import Total
 from shardproxy.failover.events import EventName
 from shardproxy.health.statistics import HealthStatistics
@@ -35,6 +36,7 @@ class FailoverView:
     alarms: Mapping[ShardKey, str] = field(default_factory=dict)  # that stand
     health: HealthStatistics = field(default_factory=HealthStatistics)
     store: StoreStatistics = field(default_factory=StoreStatistics)
+    sharing: Sharing = field(default_factory=Sharing)
     now: float = 0.0  # trio time
 
     @property
@@ -122,6 +124,27 @@ def _alarm(view: FailoverView) -> Iterator[Sample]:
 def _store_writes(view: FailoverView) -> Iterator[Sample]:
     yield ("ok",), view.store.writes
     yield ("failed",), view.store.failures
+
+
+def _store_requests(view: FailoverView) -> Iterator[Sample]:
+    yield ("ok",), view.store.requests - view.store.request_failures
+    yield ("failed",), view.store.request_failures
+
+
+def _synced(view: FailoverView) -> Iterator[Sample]:
+    for name in view.clusters:
+        yield (name,), view.sharing.synced.get(name, True)
+
+
+def _leads(view: FailoverView) -> Iterator[Sample]:
+    for name in view.replicated:
+        yield (name,), view.sharing.leaders.get(name) == view.sharing.member
+
+
+def _proxies(view: FailoverView) -> Iterator[Sample]:
+    draining = sum(member.is_draining for member in view.sharing.members.values())
+    yield ("serving",), len(view.sharing.members) - draining
+    yield ("draining",), draining
 
 
 def _process(name: str, kind: Kind, text: str, value: Callable[[FailoverView], float]) -> FailoverMetric:
@@ -218,6 +241,26 @@ TABLE = (
         "Writes to the store, by outcome (ok, failed).",
         ("outcome",),
         _store_writes,
+    ),
+    FailoverMetric(
+        "shardproxy_store_requests_total",
+        COUNTER,
+        "Requests to the store, by outcome (ok, failed); a state file gets none.",
+        ("outcome",),
+        _store_requests,
+    ),
+    FailoverMetric(
+        "shardproxy_store_synced",
+        GAUGE,
+        "Whether all that the store has of a cluster is known here; else nothing is decided from here.",
+        ("cluster",),
+        _synced,
+    ),
+    FailoverMetric(
+        "shardproxy_leads", GAUGE, "Whether this proxy decides for a cluster.", ("cluster",), _leads
+    ),
+    FailoverMetric(
+        "shardproxy_proxies", GAUGE, "Proxies that share the store, by state.", ("state",), _proxies
     ),
     _process(
         "shardproxy_store_write_seconds_total",

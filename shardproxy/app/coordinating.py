@@ -20,6 +20,7 @@ from shardproxy.model.board import Board
 from shardproxy.model.replication import ShardKey
 from shardproxy.store.interface import Store, StoreUnavailableError
 from shardproxy.store.member import Member
+from shardproxy.topology.fleet import Peers, peers_of
 from shardproxy.topology.supervisor import run_always, run_always_from
 
 ENDED_WITHIN = 3.0  # seconds
@@ -39,6 +40,10 @@ class Coordination:
         self.scripts = KnownScripts(store)
         self.announcer = Announcer(store, describe)
         self.sharing = Sharing(_kind(config), store.member, store.members, store.leaders, store.synced)
+
+    def peers(self, cluster: str) -> Peers:
+        """The proxies that serve a cluster, this one among them."""
+        return peers_of(self.store.members, self.store.member, cluster)
 
     async def start(self, clusters: Iterable[str], nursery: trio.Nursery) -> None:
         """Read what is stored, and be a member, before anything is served."""

@@ -53,6 +53,7 @@ from shardproxy.topology.modes import why_not_fit
 from shardproxy.topology.refusal import REFUSALS, Refusal, explain, problems, why_refused
 from shardproxy.topology.reload import Clusters, KeysHiddenError, NodesUnfitError, ServeError, reload_plan
 from shardproxy.topology.renewal import run_renewal
+from shardproxy.topology.retelling import run_retelling
 from shardproxy.topology.settings import SettingsError
 from shardproxy.topology.supervisor import Supervisor, run_always
 from shardproxy.topology.tokens import NodeTokens
@@ -103,7 +104,9 @@ class App:
         self._host = own_host()
         self._coordination = Coordination(config, store, self._describe)
         tokens = NodeTokens()
-        self._follower = Follower(dataplane, store.records, store, self._boards, tokens.credentials)
+        self._follower = Follower(
+            dataplane, store.records, store, self._boards, tokens.credentials, self._coordination.peers
+        )
         self._logins = Logins(self._follower.clusters, self._follower.topologies, tokens.credentials)
         self._links = OpenLinks(login=self._logins.find, tls=self._logins.find_tls, timeouts=PROBE_TIMEOUTS)
         fencer, events = AckFencer(store), self._coordination.events
@@ -175,6 +178,8 @@ class App:
         self._coordination.run(self._follower.applied, nursery)
         nursery.start_soon(run_always, "users", self._users.run)
         nursery.start_soon(run_always, "follower", self._follower.run)
+        retelling = partial(run_retelling, self._follower, self._store.members)
+        nursery.start_soon(run_always, "what pools' clients are told", retelling)
         nursery.start_soon(run_always, "renewal of logins to nodes", partial(run_renewal, self._follower))
         nursery.start_soon(run_acl_logs, self._feed.listen(), self._refusals)
         if self._audit.place is not None:
@@ -232,7 +237,7 @@ class App:
                 self._follower.topologies,
                 links,
                 table=self._table,
-                settings_of=partial(settings_now, self._follower.clusters),
+                settings_of=partial(settings_now, self._follower.clusters, self._coordination.peers),
                 readable=self._follower.readable,
                 errands=self._errands,
                 users=self._users,

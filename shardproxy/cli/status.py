@@ -11,6 +11,7 @@ from rich.table import Table
 from shardproxy.cli.ask import HERE, Output, Proxy, console, shard_label, show
 
 COLUMNS = ("shard", "node", "role", "state", "lag", "zone", "epoch", "since")
+PROXY_COLUMNS = ("proxy", "state", "leads", "epochs", "clients", "version", "zone", "admin")
 PAUSED = "paused: nothing is done to its nodes by itself, whatever is wrong, until shardproxy resume"
 FINE = ("up", "unknown")
 SHOWN = 8  # commands in one line; certificates
@@ -24,6 +25,7 @@ def status(*, output: Output = "table", proxy: Proxy = HERE) -> int:
     One table per cluster. A replica that is up is streaming (gets every write), syncing (gets all data
     first), without a link, or astray (gets another's writes). Lag: bytes that a replica has not had yet.
     While a cluster is paused nothing is done to its nodes by itself, whatever is wrong with them.
+    Where proxies share a store: all of them, with the clusters that each leads.
     Certificates are listed with their ends. Of a cluster of one shard: what its clients do that several
     shards would refuse, with the shape of keys.
     Exit code 1 when no proxy answers.
@@ -39,6 +41,11 @@ def _print(answer: dict[str, Any]) -> None:
             out.print(line, markup=False, highlight=False, soft_wrap=True)
     if not answer["clusters"]:
         out.print("no cluster")
+    store = answer.get("store", {"kind": "local"})  # an older proxy does not tell
+    if store["kind"] != "local":
+        out.print(proxies_table(answer["proxies"], store["kind"]))
+        for line in out_of_touch(store):
+            out.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def cluster_table(name: str, cluster: dict[str, Any]) -> Table:
@@ -62,6 +69,36 @@ def cluster_table(name: str, cluster: dict[str, Any]) -> Table:
             )
         table.add_section()
     return table
+
+
+def proxies_table(proxies: list[dict[str, Any]], kind: str) -> Table:
+    """A row for each proxy that shares the store; the one that answers is marked."""
+    table = Table(title=f"proxies in {kind}", title_justify="left", header_style="bold")
+    for column in PROXY_COLUMNS:
+        table.add_column(column, justify="right" if column in ("clients", "epochs") else "left")
+    for proxy in proxies:
+        epochs = ", ".join(f"{cluster} {epoch}" for cluster, epoch in proxy["epochs"].items())
+        table.add_row(
+            f"{proxy['name']} *" if proxy["is_self"] else proxy["name"],
+            "draining" if proxy["is_draining"] else "serves",
+            ", ".join(proxy["leads"]),
+            epochs,
+            str(proxy["clients"]),
+            proxy["version"],
+            proxy["zone"] or "",
+            proxy["admin"] or "",
+            style="yellow" if proxy["is_draining"] else "",
+        )
+    return table
+
+
+def out_of_touch(store: dict[str, Any]) -> list[str]:
+    """The clusters of which this proxy may not know the latest."""
+    clusters = [cluster for cluster, is_synced in store["synced"].items() if not is_synced]
+    if not clusters:
+        return []
+    what = f"out of touch with {store['kind']}: {', '.join(clusters)}"
+    return [f"{what}: served as last known, and nothing is decided from here"]
 
 
 def state_text(node: dict[str, Any]) -> str:

@@ -22,6 +22,7 @@ from shardproxy.dataplane.users import ANYBODY, ProxyUser
 from shardproxy.model import Address, EndpointKind, Topology
 from shardproxy.model.replication import ShardKey
 from shardproxy.nodes import NodeLinks
+from shardproxy.topology.fleet import Peers
 from shardproxy.topology.user_changes import Edit
 from shardproxy.topology.users import UserChangeError
 from shardproxy.wire.reply import Reply
@@ -110,6 +111,8 @@ class Settings:
     slow: float = 10.0  # seconds for the reply to what may take long, where nothing shorter is said
     is_strict: bool = False  # one shard is what several are
     databases: int = DATABASES  # of one shard that is not
+    peers: Callable[[], Peers] = tuple  # the proxies that serve the cluster, this one among them
+    tls_ports: frozenset[int] = frozenset()  # where clients of the configuration endpoint speak TLS
 
 
 @dataclass(frozen=True, slots=True)

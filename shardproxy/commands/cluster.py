@@ -1,7 +1,8 @@
 """CLUSTER: the costume in which the configuration endpoint meets cluster clients.
 
-Mode `proxy`: a cluster of one node, this proxy, which has every slot. Mode `direct`: the nodes themselves,
-for clients that can reach them. The other endpoints are plain servers, as their INFO says.
+Mode `proxy`: the proxies that serve it, each with a part of the slots, so that clients spread over them; one
+that is alone has every slot. All of them answer for any slot, so nobody is ever sent on. Mode `direct`: the
+nodes themselves, for clients that can reach them. The other endpoints are plain servers, as their INFO says.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from shardproxy.commands.call import Call, CommandError, Handler, integer, text
 from shardproxy.commands.shards import ask_shard
 from shardproxy.config import Mode
 from shardproxy.model import SLOT_COUNT, Address, Node, SlotRange
+from shardproxy.model.topology import split_evenly
+from shardproxy.topology.fleet import Peer, peers_told
 from shardproxy.wire.reply import Reply, Verbatim
 
 BUS_PORT_OFFSET = 10000  # Redis Cluster specification; there is no bus, but the output has a place for it
@@ -32,6 +35,7 @@ class Member:
     slots: tuple[SlotRange, ...] = ()  # a primary's
     primary: str | None = None  # a replica's primary, by id
     is_myself: bool = False
+    zone: str | None = None
 
     @property
     def bus_port(self) -> int:
@@ -49,8 +53,36 @@ def members_of(call: Call) -> list[Member]:
         raise CommandError(DISABLED)
     if call.settings.configuration is not None and call.settings.configuration.mode is Mode.DIRECT:
         return _nodes(call)
+    peers = _peers(call)
+    if any(not peer.is_myself for peer in peers):
+        return _proxies(call, peers)
     me = _here(call)
     return [Member(_id(call, me), me.host, me.port, (SlotRange(0, SLOT_COUNT - 1),), is_myself=True)]
+
+
+def _peers(call: Call) -> tuple[Peer, ...]:
+    """The proxies that this client is told of."""
+    here = Address.parse(call.offload.local_address)
+    return peers_told(call.settings.peers(), is_tls=not here.is_unix and here.port in call.settings.tls_ports)
+
+
+def _proxies(call: Call, peers: tuple[Peer, ...]) -> list[Member]:
+    """Each with its part of the slots; this one has none where it drains, or is not known by now."""
+    members = [
+        Member(
+            _id(call, peer.address),
+            peer.address.host,
+            peer.address.port,
+            (slots,),
+            is_myself=peer.is_myself,
+            zone=peer.zone,
+        )
+        for peer, slots in zip(peers, split_evenly(len(peers)), strict=True)
+    ]
+    if not any(member.is_myself for member in members):
+        me = _here(call)
+        members.append(Member(_id(call, me), me.host, me.port, is_myself=True))
+    return members
 
 
 def _nodes(call: Call) -> list[Member]:
@@ -131,11 +163,12 @@ def cluster_shards(call: Call) -> Reply:
             "nodes": [_shards_node(m) for m in members if primary.id in (m.id, m.primary)],
         }
         for primary in members
-        if primary.primary is None
+        if primary.slots
     ]
 
 
 def _shards_node(member: Member) -> dict[str, Reply]:
+    zone: dict[str, Reply] = {"availability-zone": member.zone} if member.zone is not None else {}
     return {
         "id": member.id,
         "port": member.port,
@@ -144,6 +177,7 @@ def _shards_node(member: Member) -> dict[str, Reply]:
         "role": "replica" if member.primary else "master",
         "replication-offset": 0,
         "health": "online",
+        **zone,  # as Valkey calls it
     }
 
 

@@ -35,6 +35,7 @@ from shardproxy.store.record import ShardRecord
 from shardproxy.topology.assign import Records
 from shardproxy.topology.epoch import topology_note
 from shardproxy.topology.fit import NOT_KNOWN, Fit, fit_of
+from shardproxy.topology.fleet import Peers
 from shardproxy.topology.layout import layout_tell
 from shardproxy.topology.project import (
     Configured,
@@ -60,6 +61,10 @@ log = structlog.get_logger()
 
 def as_configured(settings: ClusterSettings) -> Credentials | None:
     return settings.credentials
+
+
+def nobody(cluster: str) -> Peers:
+    return ()
 
 
 class Applier(Protocol):
@@ -91,6 +96,7 @@ class Follower:
     notebook: Notebook
     boards: Boards
     login: Callable[[ClusterSettings], Credentials | None] = as_configured  # of connections to nodes, now
+    peers_of: Callable[[str], Peers] = nobody  # the proxies that serve a cluster
     clusters: Board[str, Configured] = field(default_factory=Board)
     topologies: Board[str, Topology] = field(default_factory=Board)
     readable: Board[ShardKey, frozenset[Address]] = field(default_factory=Board)  # where it is known
@@ -150,6 +156,18 @@ class Follower:
                 served = self._served.get(name)
                 if served is not None and self.login(served.configured.settings) != served.login:
                     await self._log_in(name, served)
+
+    async def retell(self, name: str) -> None:
+        """Tell a pool's clients who serves it now; raise StoreUnavailableError, OSError or ValueError."""
+        async with self._changing:
+            served = self._served.get(name)
+            if served is None or served.discovery is None:
+                return
+            settings, topology = served.configured.settings, served.projection.topology
+            told = await layout_tell(settings, topology, self.notebook, self.peers_of(name))
+            if told != served.discovery:
+                async with self._turn:
+                    await self._apply(name, replace(served, discovery=told), "proxies came or went")
 
     async def wait_known(self) -> None:
         """Wait until each shard's primary, readable replicas and limits are known, but not for long.
@@ -313,7 +331,7 @@ class Follower:
 
     async def _numbered(self, name: str, settings: ClusterSettings, notebook: Notebook) -> _Served:
         topology = await topology_note(self.topologies.get(name), settings.config.topology(name), notebook)
-        discovery = await layout_tell(settings, topology, notebook)
+        discovery = await layout_tell(settings, topology, notebook, self.peers_of(name))
         return _Served(Configured(settings), Projection(topology), discovery=discovery)
 
     async def _restore(self, before: Clusters, reason: str) -> None:

@@ -22,6 +22,7 @@ from shardproxy.nodes import resolve
 from shardproxy.store.changing import note_change
 from shardproxy.store.interface import Notebook
 from shardproxy.store.notes import NoteKey, NoteKind
+from shardproxy.topology.fleet import Peers, peers_told
 
 RESOLVE_TIMEOUT = 1.0  # seconds for all names; one that is not found in time is told as it is
 
@@ -35,7 +36,7 @@ class Layout:
 
 
 async def layout_tell(
-    settings: ClusterSettings, topology: Topology, notebook: Notebook
+    settings: ClusterSettings, topology: Topology, notebook: Notebook, peers: Peers = ()
 ) -> DiscoverySpec | None:
     """Work out what clients are told, and note it; None for a cluster without Auto Discovery.
 
@@ -44,7 +45,7 @@ async def layout_tell(
     config = settings.config
     if not isinstance(config, MemcachedCluster):
         return None
-    told = await entries(told_addresses(config, topology))
+    told = await entries(told_addresses(config, topology, peers))
     own = [str(address) for address in config.endpoints.configuration.addresses]
     digest = layout_digest(told or own)
 
@@ -67,12 +68,15 @@ def layout_digest(told: list[Entry] | list[str]) -> str:
     return hashlib.sha256(repr(told).encode()).hexdigest()[:32]
 
 
-def told_addresses(config: MemcachedCluster, topology: Topology) -> list[Address]:
-    """Whom clients are told of; nobody: the address a client is connected to."""
+def told_addresses(config: MemcachedCluster, topology: Topology, peers: Peers = ()) -> list[Address]:
+    """Whom clients are told of: as configured, or all proxies; nobody: where a client is connected to."""
     endpoint = config.endpoints.configuration
     if endpoint.mode is Mode.DIRECT:
         return [node.address for node in topology.nodes if not node.address.is_unix]
-    return list(endpoint.advertise)
+    is_tls = config.tls is not None and config.tls_endpoints is None
+    told = [peer.address for peer in peers_told(peers, is_tls=is_tls)]
+    is_alone = all(peer.is_myself for peer in peers)
+    return list(endpoint.advertise) if is_alone or len(endpoint.advertise) > 1 else told
 
 
 async def entries(addresses: Iterable[Address]) -> list[Entry]:

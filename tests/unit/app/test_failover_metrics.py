@@ -8,10 +8,12 @@ import pytest
 
 from shardproxy.admin.failover_metrics import TABLE, FailoverView
 from shardproxy.admin.metrics import Kind, Labels
+from shardproxy.admin.status import Sharing
 from shardproxy.failover.event_log import Total
 from shardproxy.failover.events import EventName
 from shardproxy.health.statistics import HealthStatistics
 from shardproxy.model.replication import ShardKey
+from shardproxy.store.member import Member
 from shardproxy.store.statistics import StoreStatistics
 
 PRIMARY = {
@@ -49,6 +51,7 @@ def view() -> FailoverView:
     store = StoreStatistics()
     for seconds, ok in ((0.5, True), (0.25, False), (0.125, True)):
         store.observe(seconds, ok=ok)
+    store.requests, store.request_failures = 9, 2
     return FailoverView(
         clusters={
             "main": {
@@ -70,6 +73,13 @@ def view() -> FailoverView:
         alarms={ShardKey("main", 1): "no node answers", ShardKey("main", 7): "no node answers"},
         health=health,
         store=store,
+        sharing=Sharing(
+            "etcd",
+            "a-1",
+            {"a-1": Member("a-1"), "b-2": Member("b-2", is_draining=True)},
+            {"main": "a-1"},
+            {"main": True, "pages": False},
+        ),
         now=130.0,
     )
 
@@ -107,6 +117,10 @@ SHOWN: dict[str, dict[Labels, float]] = {
     "shardproxy_health_tilted": {("main",): 1},
     "shardproxy_health_questions_total": {(): 12},
     "shardproxy_health_loop_lag_seconds": {(): 0.25},
+    "shardproxy_store_requests_total": {("ok",): 7, ("failed",): 2},
+    "shardproxy_store_synced": {("main",): 1, ("pages",): 0},
+    "shardproxy_leads": {("main",): 1},
+    "shardproxy_proxies": {("serving",): 1, ("draining",): 1},
     "shardproxy_store_writes_total": {("ok",): 2, ("failed",): 1},
     "shardproxy_store_write_seconds_total": {(): 0.875},
     "shardproxy_store_last_write_seconds": {(): 0.125},
@@ -124,5 +138,5 @@ def test_names_follow_the_rules() -> None:
         assert re.fullmatch(r"shardproxy_[a-z_]+", metric.name)
         assert metric.name.endswith("_total") == (metric.kind is Kind.COUNTER), metric.name
         assert metric.help.endswith("."), metric.name
-        assert set(metric.labels) <= {"cluster", "shard", "node", "kind", "event", "outcome"}
+        assert set(metric.labels) <= {"cluster", "shard", "node", "kind", "event", "outcome", "state"}
     assert len({metric.name for metric in TABLE}) == len(TABLE)
