@@ -22,6 +22,8 @@ from tests.integration.test_operator import run
 
 Member = tuple[str, int]
 
+NOT_TOLD = "the proxies are not told of"
+
 
 def shared(config: dict[str, Any], etcd: Etcd, prefix: str, name: str) -> dict[str, Any]:
     store = {"etcd": {"endpoints": etcd.endpoints, "prefix": prefix}}
@@ -61,25 +63,25 @@ def test_cluster_clients_are_spread_over_the_proxies(
     assert masters(one) == {(one.host, one.port): 16384}
     two = start_proxy(shared(config, etcd, prefix, "two"))
     both = {(one.host, one.port): 8192, (two.host, two.port): 8192}
-    wait_until(lambda: masters(one) == masters(two) == both, "proxies are not told of")
+    wait_until(lambda: masters(one) == masters(two) == both, NOT_TOLD)
     with connected(two) as client:
         nodes = client.execute_command("CLUSTER NODES")
         assert [flags["flags"] for flags in nodes.values()].count("myself,master") == 1
         assert client.cluster("info")["cluster_known_nodes"] == "2"
-    client = RedisCluster(one.host, one.port, socket_timeout=5)
+    spread = RedisCluster(one.host, one.port, socket_timeout=5)
     try:
-        assert {(node.host, node.port) for node in client.get_primaries()} == set(both)
+        assert {(node.host, node.port) for node in spread.get_primaries()} == set(both)
         for number in range(100):
-            client.set(f"told:{number}", number)
-        assert client.mget_nonatomic([f"told:{number}" for number in range(100)]) == [
+            spread.set(f"told:{number}", number)
+        assert spread.mget_nonatomic([f"told:{number}" for number in range(100)]) == [
             str(number).encode() for number in range(100)
         ]
         two.signal(signal.SIGTERM)  # it waits for its clients, and they are told at once
-        wait_until(lambda: masters(one) == {(one.host, one.port): 16384}, "proxies are not told of")
+        wait_until(lambda: masters(one) == {(one.host, one.port): 16384}, NOT_TOLD)
         for number in range(100):
-            assert client.get(f"told:{number}") == str(number).encode()
+            assert spread.get(f"told:{number}") == str(number).encode()
     finally:
-        client.close()
+        spread.close()
     assert two.wait() == 0
 
 
@@ -94,7 +96,7 @@ def test_zones_are_told(etcd: Etcd, prefix: str, start_proxy: StartProxy, fleet:
             shards = client.execute_command("CLUSTER SHARDS")
             return sorted(node["availability-zone"] for shard in shards for node in shard["nodes"])
 
-    wait_until(lambda: masters(one) and len(masters(one)) == 2, "proxies are not told of")
+    wait_until(lambda: masters(one) and len(masters(one)) == 2, NOT_TOLD)
     assert zones() == ["zone-one", "zone-two"]
 
 
@@ -119,7 +121,7 @@ def test_auto_discovery_tells_all_proxies_under_one_version(
     assert told(wire, two)[0] == version
     two.signal(signal.SIGTERM)
     assert two.wait() == 0
-    wait_until(lambda: len(told(wire, one)[1]) == 1, "proxies are not told of")
+    wait_until(lambda: len(told(wire, one)[1]) == 1, NOT_TOLD)
     assert told(wire, one)[0] > version
 
 
@@ -132,7 +134,7 @@ def test_status_lists_the_proxies(etcd: Etcd, prefix: str, start_proxy: StartPro
         return proxies
 
     wait_until(
-        lambda: all([p["label"] for p in seen(proxy)] == ["one", "two"] for proxy in (one, two)),
+        lambda: labels(one) == labels(two) == ["one", "two"],
         "proxies are not told of",
     )
     wait_until(
