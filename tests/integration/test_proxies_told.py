@@ -113,9 +113,7 @@ def test_auto_discovery_tells_all_proxies_under_one_version(
     alone = told(wire, one)
     two = start_proxy(shared(config, etcd, prefix, "two"))
     both = sorted(f"{proxy.host}|{proxy.host}|{proxy.port}" for proxy in (one, two))
-    wait_until(
-        lambda: sorted(told(wire, one)[1]) == sorted(told(wire, two)[1]) == both, "proxies are not told of"
-    )
+    wait_until(lambda: sorted(told(wire, one)[1]) == sorted(told(wire, two)[1]) == both, NOT_TOLD)
     version, _ = told(wire, one)
     assert version > alone[0]
     assert told(wire, two)[0] == version
@@ -133,13 +131,14 @@ def test_status_lists_the_proxies(etcd: Etcd, prefix: str, start_proxy: StartPro
         proxies: list[dict[str, Any]] = json.loads(proxy.get("/api/status")[1])["proxies"]
         return proxies
 
+    def labels(proxy: Proxy) -> list[str]:
+        return [member["label"] for member in seen(proxy)]
+
     wait_until(
         lambda: labels(one) == labels(two) == ["one", "two"],
-        "proxies are not told of",
+        NOT_TOLD,
     )
-    wait_until(
-        lambda: [p["leads"] for p in seen(one)] == [p["leads"] for p in seen(two)], "proxies are not told of"
-    )
+    wait_until(lambda: [p["leads"] for p in seen(one)] == [p["leads"] for p in seen(two)], NOT_TOLD)
     assert sorted(len(p["leads"]) for p in seen(one)) == [0, 1]
     text = run(two, "status")
     assert "proxies in etcd" in text
