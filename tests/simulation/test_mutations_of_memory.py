@@ -12,7 +12,7 @@ from shardproxy.failover.controls import Controls
 from shardproxy.failover.decide import Situation
 from shardproxy.failover.election import Candidate, Choice
 from shardproxy.failover.gate import Seen, why_not_follow
-from shardproxy.failover.shard import task
+from shardproxy.failover.shard import heal, task
 from shardproxy.model import Address
 from shardproxy.model.health import NodeHealth
 from shardproxy.store.notes import NoteKey
@@ -107,6 +107,7 @@ def ignore_pauses(patch: Patch) -> None:
         return real.fget(replace(self, is_paused=False))  # type: ignore[attr-defined, no-any-return]
 
     patch.setattr(Situation, "why_not_act", property(why_not_act))
+    patch.setattr(heal, "is_paused", lambda notes, cluster: False)
 
 
 def take_names_for_nodes(patch: Patch) -> None:
