@@ -90,6 +90,7 @@ class Process:
         return self.group_of.store
 
     def __post_init__(self) -> None:
+        self.leaders: Board[str, str] = Board()  # as it last knew: nobody tells it when it is stopped
         self.controls = Controls(self)
 
     async def run(self) -> None:
@@ -199,10 +200,6 @@ class Process:
     @property
     def members(self) -> Board[str, Member]:
         return self.store.members
-
-    @property
-    def leaders(self) -> Board[str, str]:
-        return self.store.leaders
 
     async def note(self, key: NoteKey, value: Any, *, expected: int | None = None) -> Note:
         self.at_await()
