@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import trio
 
@@ -21,7 +21,7 @@ from shardproxy.health.monitor import Boards, run_monitor
 from shardproxy.model import Address
 from shardproxy.model.board import Board
 from shardproxy.model.replication import ShardKey
-from shardproxy.store.interface import Leadership, MemberKey
+from shardproxy.store.interface import Leadership, MemberKey, Store
 from shardproxy.store.member import Member
 from shardproxy.store.notes import Note, NoteKey, NoteKind, Notes
 from shardproxy.store.record import ShardRecord
@@ -90,6 +90,7 @@ class Process:
         return self.group_of.store
 
     def __post_init__(self) -> None:
+        self.leaders: Board[str, str] = Board()  # as it last knew: nobody tells it when it is stopped
         self.controls = Controls(self)
 
     async def run(self) -> None:
@@ -102,7 +103,8 @@ class Process:
     async def _run(self) -> None:
         watched: Board[ShardKey, ShardRecord] = Board()
         setups = self.group_of.setups
-        inputs = Inputs(setups, self.boards.health, self, self, self)
+        store = cast("Store", self)  # a controller uses no more of it
+        inputs = Inputs(setups, self.boards.health, store, self, self)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._renew)
             await nursery.start(run_watch, setups, self.store.records, watched)
@@ -199,10 +201,6 @@ class Process:
     def members(self) -> Board[str, Member]:
         return self.store.members
 
-    @property
-    def leaders(self) -> Board[str, str]:
-        return self.store.leaders
-
     async def note(self, key: NoteKey, value: Any, *, expected: int | None = None) -> Note:
         self.at_await()
         try:
@@ -222,6 +220,7 @@ class Process:
         lease = await self.store.claim(cluster)
         assert isinstance(lease, SimLease)
         self._lease = lease
+        self.leaders.show(cluster, self.member)
         return lease
 
     async def put(self, record: ShardRecord, leadership: Leadership) -> ShardRecord:

@@ -54,7 +54,6 @@ class SimStore:
     acks: Board[MemberKey, int] = field(default_factory=_acks)
     notes: Notes = field(default_factory=notes_board)
     members: Board[str, Member] = field(default_factory=Board)
-    leaders: Board[str, str] = field(default_factory=Board)
     is_checking_leader: bool = True  # a mutation switch
     _lease: SimLease | None = None
     _revision: int = 0
