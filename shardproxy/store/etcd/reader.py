@@ -11,6 +11,7 @@ that the watch has not told of something, and then another one is begun, at anot
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable
 
 import structlog
@@ -37,6 +38,8 @@ from shardproxy.store.interface import StoreUnavailableError
 PAGE = 500  # keys
 PAGE_WITHIN = 2.0  # seconds
 SILENCE = 1.3  # seconds after which a watch is asked about; a leader is heard each second
+PATIENCE = (2.0, 2.5)  # seconds, of one that only reads: out of date after three
+MAX_SILENCE = 30.0  # seconds
 CATCH_UP = 0.5  # seconds for the watch to tell of what a read has shown
 RETRY = 0.2  # seconds
 RETRY_LOST = 1.0  # seconds, where it takes an operator
@@ -55,12 +58,15 @@ class Reader:
         *,
         on_heard: Callable[[], None] = lambda: None,
         on_lost: Callable[[str], None] = lambda _why: None,
+        is_patient: bool = False,
         clock: Callable[[], float] = boottime,
     ) -> None:
         self._client = client
         self._keys = keys
         self._on_change, self._on_heard, self._on_lost = on_change, on_heard, on_lost
         self._clock = clock
+        self._is_patient = is_patient
+        self._quiet = 0  # times in a row that the watch was asked about
         self._is_read = False
         self._watch = trio.CancelScope()
         self._watched = ""  # the member that tells
@@ -179,8 +185,9 @@ class Reader:
     async def _ask_when_silent(self) -> None:
         while True:
             self._stirred, self._has_told = trio.Event(), False
-            with trio.move_on_after(SILENCE):
+            with trio.move_on_after(self._silence()):
                 await self._stirred.wait()
+            self._quiet = 0 if self._has_told else self._quiet + 1
             if self._is_read and not self._has_told:
                 try:
                     await self._ask()
@@ -192,6 +199,12 @@ class Reader:
                     self._watch.cancel()
                 except StoreUnavailableError as error:
                     self._is_late(str(error))
+
+    def _silence(self) -> float:
+        """How long the watch may be silent. Thousands that only read ask less and less, and not at once."""
+        if not self._is_patient:
+            return SILENCE
+        return min(random.uniform(*PATIENCE) * 2.0**self._quiet, MAX_SILENCE)
 
     async def _ask(self) -> None:
         """Compare the view with etcd as it is: nothing newer, and as many keys."""
@@ -241,7 +254,7 @@ class Reader:
         self.why_not = why
 
     def _is_lost(self, error: DataLostError) -> None:
-        if self.why_not != str(error):
+        if not self.why_lost:
             log.error("etcd has lost data", why=str(error))
         self._is_read = False
         self.why_not = self.why_lost = str(error)
