@@ -2,6 +2,7 @@
 
 mod address;
 mod budget;
+mod clock;
 mod listener;
 mod resolver;
 mod stream;
@@ -10,6 +11,7 @@ mod wakeup;
 
 pub use address::Address;
 pub use budget::{is_out_of_descriptors, lacks_descriptors, Budget, Permit};
+pub use clock::boot_time;
 pub use listener::Listener;
 pub use resolver::Resolver;
 pub use stream::{Secure, Stream};

@@ -85,25 +85,14 @@ impl Plane {
         let _one_at_a_time = lock(&self.applying);
         let name = cluster.spec.name.clone();
         let known = self.shared.named(&name).map(|ruled| ruled.rights);
-        let index = {
-            let mut clusters = lock(&self.shared.clusters);
-            match clusters.iter().position(|(known, _)| *known == name) {
-                Some(index) => {
-                    if let Some(old) = &clusters[index].1 {
-                        if cluster.spec.epoch < old.cluster.spec.epoch {
-                            let (new, old) = (cluster.spec.epoch, old.cluster.spec.epoch);
-                            return Err(ApplyError::Invalid(format!("epoch {new} of {name} is older than {old}")));
-                        }
-                        cluster.keep_tls(&old.cluster);
-                    }
-                    index
-                }
-                None => {
-                    clusters.push((name, None));
-                    clusters.len() - 1
-                }
+        let index = self.place_for(&name);
+        if let Some(old) = &lock(&self.shared.clusters)[index].1 {
+            if cluster.spec.epoch < old.cluster.spec.epoch {
+                let (new, old) = (cluster.spec.epoch, old.cluster.spec.epoch);
+                return Err(ApplyError::Invalid(format!("epoch {new} of {name} is older than {old}")));
             }
-        };
+            cluster.keep_tls(&old.cluster);
+        }
         let cluster = Arc::new(cluster);
         let rights = self.shared.rights_in(&cluster, &self.shared.table(), known.as_ref());
         let rights = rights.map_err(ApplyError::Invalid)?;
@@ -144,9 +133,21 @@ impl Plane {
             index
         };
         self.acceptor.close(index);
+        self.shared.leases.of(index).set(None);
         let (applied, _nobody_waits) = sync_channel(self.mailboxes.len());
         for mailbox in &*self.mailboxes {
             mailbox.send(Message::Apply { index, ruled: None, applied: applied.clone() });
+        }
+    }
+
+    /// What is known of the cluster's primaries counts until then, in seconds of the boot clock (`CLOCK_BOOTTIME`); without a
+    /// deadline for ever. Past it workers cut the connections to primaries and let requests wait, whatever is applied, until
+    /// there is a later one. Not kept when the cluster is removed.
+    pub fn lease(&self, name: &str, deadline: Option<f64>) {
+        let index = self.place_for(name);
+        let until = deadline.map(|seconds| (seconds.max(0.0) * 1e9) as u64);
+        if self.shared.leases.of(index).set(until) {
+            self.mailboxes.iter().for_each(|mailbox| mailbox.wake()); // what waits goes on
         }
     }
 
@@ -283,6 +284,15 @@ impl Plane {
     pub fn topic_counts(&self, cluster: &str) -> [usize; 3] {
         let kinds = [Kind::Channel, Kind::Pattern, Kind::Shard];
         self.place_of(cluster).map_or([0; 3], |index| kinds.map(|kind| self.shared.census.topics(index, kind)))
+    }
+
+    /// The number of the cluster of that name, be it served yet or not.
+    fn place_for(&self, name: &str) -> usize {
+        let mut clusters = lock(&self.shared.clusters);
+        clusters.iter().position(|(known, _)| known == name).unwrap_or_else(|| {
+            clusters.push((name.to_owned(), None));
+            clusters.len() - 1
+        })
     }
 
     fn place_of(&self, cluster: &str) -> Option<usize> {

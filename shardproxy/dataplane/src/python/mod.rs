@@ -46,6 +46,11 @@ impl DataPlane {
         py.detach(|| self.plane.remove(cluster));
     }
 
+    #[pyo3(signature = (cluster, deadline))]
+    fn lease(&self, cluster: &str, deadline: Option<f64>) {
+        self.plane.lease(cluster, deadline);
+    }
+
     fn learn(&self, py: Python<'_>, table: &[u8]) -> PyResult<()> {
         py.detach(|| self.plane.learn(table)).map_err(PyValueError::new_err)
     }

@@ -61,6 +61,11 @@ pub struct Mailbox {
 impl Mailbox {
     pub fn send(&self, message: Message) {
         lock(&self.queue).push_back(message);
+        self.wake();
+    }
+
+    /// Have the worker take a turn.
+    pub fn wake(&self) {
         if let Some(waker) = lock(&self.waker).as_ref() {
             let _ = waker.wake(); // an eventfd at its maximum is already awake
         }

@@ -187,6 +187,7 @@ impl Worker {
         self.turn.begin(now);
         let steps = self.steps();
         let mut is_called = false;
+        recovery::look_at_leases(&mut self.turn, &mut self.clients);
         self.read_left_over();
         for _ in 0..self.clients.again() {
             if let Some(index) = self.clients.next_again() {

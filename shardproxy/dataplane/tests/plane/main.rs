@@ -22,6 +22,7 @@ mod held;
 mod identity;
 mod keys;
 mod large;
+mod leases;
 mod limits;
 mod logins;
 mod losses;
