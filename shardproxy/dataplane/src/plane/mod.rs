@@ -4,6 +4,7 @@ mod acceptor;
 
 use std::collections::{HashMap, HashSet};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::mpsc::{sync_channel, SyncSender};
 use std::sync::{Arc, Mutex};
@@ -19,7 +20,7 @@ use crate::dialect::memcached::verb::command_names;
 use crate::glob::{self, TooCostly};
 use crate::metrics::Standing;
 use crate::model::{digest_of, Cluster, Kind};
-use crate::net::{Address, Resolver};
+use crate::net::{Address, Inherited, Passing, Resolver};
 use crate::shared::{worker_of, Letter, Paused, Ruled, Shared};
 use crate::sync::lock;
 use crate::worker::{Chore, Mailbox, Message, Worker};
@@ -366,8 +367,33 @@ impl Plane {
         found.unwrap_or_else(|| "NULL".into())
     }
 
-    pub fn drain(&self) {
-        self.acceptor.drain();
+    /// Stop listening. Clients are closed once they have been answered; after `grace`, or at once, those that are idle too.
+    pub fn drain(&self, grace: Duration) {
+        self.acceptor.drain(grace);
+    }
+
+    /// Use this listening socket for an endpoint with that address; it is kept if it is to serve again after a config
+    /// without it.
+    pub fn inherit(&self, address: String, socket: OwnedFd, is_kept: bool) {
+        self.acceptor.inherit(address, Inherited { socket, is_kept });
+    }
+
+    /// A copy of every socket that listens, by the address of its endpoint.
+    pub fn sockets(&self) -> io::Result<Vec<(String, OwnedFd)>> {
+        Ok(self.acceptor.sockets()?.into_iter().map(|(key, socket)| (key.address.to_string(), socket)).collect())
+    }
+
+    /// Stop listening and leave endpoints to another process that has their sockets. Clients go there through this one, a
+    /// unix stream, each as soon as nothing is owed to it; who waits, listens or speaks TLS stays until `drain`.
+    pub fn pass_to(&self, socket: OwnedFd) -> io::Result<()> {
+        self.acceptor.pass_to(Passing::new(socket)?);
+        Ok(())
+    }
+
+    /// The other end of that.
+    pub fn take_over(&self, socket: OwnedFd) -> io::Result<()> {
+        self.acceptor.take_over(Passing::new(socket)?);
+        Ok(())
     }
 
     pub fn stop(&self) {

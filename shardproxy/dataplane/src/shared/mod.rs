@@ -164,6 +164,13 @@ impl Shared {
         lock(&self.clusters).iter().map(|(_, ruled)| ruled.clone()).collect()
     }
 
+    /// The number of the cluster of that name, and what is served of it.
+    pub fn find(&self, name: &str) -> Option<(usize, Arc<Cluster>)> {
+        let clusters = lock(&self.clusters);
+        let index = clusters.iter().position(|(known, _)| known == name)?;
+        Some((index, clusters[index].1.as_ref()?.cluster.clone()))
+    }
+
     /// The cluster of that name, if it is served.
     pub fn named(&self, name: &str) -> Option<Ruled> {
         lock(&self.clusters).iter().find(|(known, _)| known == name)?.1.clone()

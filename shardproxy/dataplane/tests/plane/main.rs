@@ -29,6 +29,7 @@ mod losses;
 mod monitoring;
 mod offloads;
 mod one_shard;
+mod passing;
 mod pausing;
 #[allow(dead_code)] // `memory` uses the rest
 mod proxy;
