@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import socket
 import threading
 import time
@@ -81,14 +79,17 @@ def load() -> Iterator[Load]:
         running.end()
 
 
-@pytest.fixture
-def sites(start_fleet: StartFleet) -> tuple[Fleet, Fleet]:
-    return start_fleet(shards=2, replicas=1), start_fleet(shards=2, replicas=0, engine=Engine.MEMCACHED)
+@pytest.fixture(scope="module")
+def caches(start_fleet_for_module: StartFleet) -> Fleet:
+    return start_fleet_for_module(shards=2, replicas=0, engine=Engine.MEMCACHED)
 
 
 @pytest.fixture
-def proxy(sites: tuple[Fleet, Fleet], start_proxy: StartProxy) -> Proxy:
-    engines, caches = sites
+def proxy(fleet: Fleet, caches: Fleet, start_proxy: StartProxy) -> Proxy:
+    return over(fleet, caches, start_proxy)
+
+
+def over(engines: Fleet, caches: Fleet, start_proxy: StartProxy) -> Proxy:
     config = {
         "workers": 2,
         "timeouts": {"drain": "2s"},
@@ -193,16 +194,14 @@ def test_who_listens_or_waits_stays_with_the_old_one_until_it_ends(proxy: Proxy)
         client.close()
 
 
-def test_without_a_process_before_it_is_an_ordinary_start(
-    sites: tuple[Fleet, Fleet], start_proxy: StartProxy
-) -> None:
-    proxy = start_proxy({"clusters": {"main": cluster_of(sites[0])}}, args=("--takeover",))
+def test_without_a_process_before_it_is_an_ordinary_start(fleet: Fleet, start_proxy: StartProxy) -> None:
+    proxy = start_proxy({"clusters": {"main": cluster_of(fleet)}}, args=("--takeover",))
     with closing(Wire(proxy.address())) as client:
         assert client.ask("PING") == b"PONG"
 
 
 def test_a_second_start_is_refused_as_ever(proxy: Proxy) -> None:
-    second = proxy._spawn()  # noqa: SLF001
+    second = proxy._spawn()
     assert second.wait(20) == 1
     assert "in use" in proxy.log()
     assert proxy.get("/readyz")[0] == 200
@@ -215,7 +214,7 @@ def test_one_that_cannot_start_leaves_the_other_as_it_was(proxy: Proxy) -> None:
     broken = json.loads(whole)
     broken["clusters"]["main"]["shards"] = broken["clusters"]["main"]["shards"][:1]
     proxy.file.write_text(json.dumps(broken))
-    second = proxy._spawn("--takeover")  # noqa: SLF001
+    second = proxy._spawn("--takeover")
     assert second.wait(20) == 1, proxy.log()
     proxy.file.write_text(whole)
     assert client.ask("GET", "key") == b"1"
@@ -225,21 +224,20 @@ def test_one_that_cannot_start_leaves_the_other_as_it_was(proxy: Proxy) -> None:
     client.close()
 
 
-def test_who_leads_takes_a_failover_up_at_once(proxy: Proxy, sites: tuple[Fleet, Fleet]) -> None:
+def test_the_next_one_fails_over(start_fleet: StartFleet, caches: Fleet, start_proxy: StartProxy) -> None:
+    engines = start_fleet(shards=1, replicas=1)
+    proxy = over(engines, caches, start_proxy)
     client = redis.Redis(host=proxy.host, port=proxy.port, retry=no_retries(), socket_timeout=10)
-    client.set("{a}", "1")
+    client.set("a", "1")
     proxy.take_over()
-    for shard in sites[0].shards:
-        os.kill(shard.primary.pid, signal.SIGKILL)
-    begun = time.monotonic()
-    wait_until(lambda: written(client), "the replicas have taken over", timeout=15)
-    assert time.monotonic() - begun < 10
+    engines.shards[0].primary.kill()
+    wait_until(lambda: written(client), "the replica has taken over")
     client.close()
 
 
 def written(client: redis.Redis) -> bool:
     try:
-        return bool(client.set("{a}", "2"))
+        return bool(client.set("a", "2"))
     except redis.RedisError:
         return False
 
