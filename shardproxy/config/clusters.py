@@ -146,8 +146,8 @@ class RedisCluster(_Cluster):
     )
     """Who says which nodes there are and which of them are primaries. Default: the shards below."""
     shards: Annotated[tuple[RedisShard, ...], Field(min_length=1, max_length=MAX_SHARDS)] = ()
-    """The shards. Slots are split evenly between them unless given. With `topology: {from: sentinel}` they may
-    be left out; given, they say which slots a shard has, and in which zones nodes are."""
+    """The shards. Slots are split evenly between them unless given. Where something else decides (`topology`)
+    they may be left out; given, they say which slots shards have, and in which zones nodes are."""
     slots: SlotRule | None = None
     """What a cluster of one shard is to clients: `relaxed` (default): one Redis, whatever the slots of keys;
     `strict`: what several shards are, for those who will grow: CROSSSLOT for keys in several slots, and
@@ -205,7 +205,7 @@ class RedisCluster(_Cluster):
                 )
             if len(names) != len(self.shards):
                 raise refused(
-                    f"there are {len(self.shards)} shards, and {len(names)} names in topology: {{names: ...}}",
+                    f"shards: has {len(self.shards)} entries, and topology: {{names: ...}} has {len(names)}",
                     "list a name for each shard, in the order of the shards",
                 )
         return self

@@ -29,7 +29,12 @@ DECIDERS: dict[str, type[Section]] = {
 }
 
 PLACE = "a place"  # of a secret, which may be text, too
-TAGS: dict[str, type[Section]] = {**ENGINES, **FORMS, **DECIDERS, PLACE: Secret}  # what locations name beside keys
+TAGS: dict[str, type[Section]] = {
+    **ENGINES,
+    **FORMS,
+    **DECIDERS,
+    PLACE: Secret,
+}  # what locations name beside keys
 
 # Said when a key that must be there is not; {key} alone says it for the rest.
 MISSING = {

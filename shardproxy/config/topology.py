@@ -1,4 +1,4 @@
-"""Who says which nodes a cluster has, and which of them are primaries: this file, or something that decides."""
+"""Who says which nodes a cluster has, and which are primaries: this file, or something that decides."""
 
 from __future__ import annotations
 
