@@ -82,8 +82,8 @@ async def run_monitor(
 
     `connect` opens nothing by itself; `is_observer`: we may not change their replication, so others need not
     give way to us; `is_delegated`: Sentinel, or a Redis Cluster, is meant to; `max_staleness` gives seconds,
-    or None where replicas are not bound; `hints` are addresses that just failed somebody; `traffic` knows what
-    nodes were sent, and is told which are only busy.
+    or None where replicas are not bound; `hints` are addresses that just failed somebody; `traffic` knows
+    what nodes were sent, and is told which are only busy.
     """
     settings = settings or HealthSettings()
     async with trio.open_nursery() as nursery:
