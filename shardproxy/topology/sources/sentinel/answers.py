@@ -31,7 +31,7 @@ class Answer:
     primary: Address
     epoch: int  # config-epoch: of the failover that made it the primary; the higher wins
     replicas: tuple[ReplicaSaid, ...] = ()
-    is_failing_over: bool = False  # by this Sentinel, now
+    is_failing_over: bool = False  # by this Sentinel, which has not promoted another yet
 
 
 def questions(name: str) -> tuple[tuple[str, ...], ...]:
@@ -68,7 +68,7 @@ def answer_read(replies: Sequence[Reply]) -> Answer | None:
         primary,
         _number(fields, "config-epoch"),
         tuple(_replicas(replicas)),
-        "failover_in_progress" in fields.get("flags", "").split(","),
+        "failover_in_progress" in fields.get("flags", "").split(",") and _place(fields) == primary,
     )
 
 
@@ -77,8 +77,7 @@ def _replicas(replies: Sequence[Reply]) -> Iterator[ReplicaSaid]:
     for reply in replies:
         fields = _fields(reply)
         with contextlib.suppress(AnswerError):
-            address = _address(fields.get("ip", ""), fields.get("port", ""))
-            yield ReplicaSaid(address, bool(DOWN & set(fields.get("flags", "").split(","))))
+            yield ReplicaSaid(_place(fields), bool(DOWN & set(fields.get("flags", "").split(","))))
 
 
 def _fields(reply: Reply) -> dict[str, str]:
@@ -86,6 +85,10 @@ def _fields(reply: Reply) -> dict[str, str]:
         raise AnswerError(f"MASTER or REPLICAS replied {reply!r:.80}")
     texts = [item.decode(errors="replace") if isinstance(item, bytes) else str(item) for item in reply]
     return dict(zip(texts[::2], texts[1::2], strict=True))
+
+
+def _place(fields: dict[str, str]) -> Address:
+    return _address(fields.get("ip", ""), fields.get("port", ""))
 
 
 def _number(fields: dict[str, str], name: str) -> int:

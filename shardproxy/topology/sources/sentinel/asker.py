@@ -19,7 +19,7 @@ from shardproxy.wire.resp import ProtocolError
 
 INTERVAL = 1.0  # seconds from one question to the next, with few names
 NAMES_A_SECOND = 50  # asked for, of one Sentinel
-MIN_GAP = 0.05  # seconds, however many hints there are
+MIN_GAP = 0.02  # seconds, however many hints there are
 TIMEOUTS = LinkTimeouts(connect=0.5, reply=1.0)
 RETRY = 1.0  # seconds until a subscription that ended is tried again
 NOT_ASKED = "not asked yet"

@@ -10,6 +10,7 @@ name it, by no older failover than the one that is served, and it says itself th
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -35,6 +36,13 @@ class Served:
     is_parked: bool = False
 
 
+class Waits(enum.Enum):
+    """What a primary that answers is held back for; one node's, or one Sentinel's, word can do no more."""
+
+    RIVAL = enum.auto()  # a replica was promoted: the others have not heard of it yet
+    CLAIM = enum.auto()  # a Sentinel says that it is about to promote one
+
+
 @dataclass(frozen=True, slots=True)
 class View:
     """All that is known of a shard at one moment, each node under one spelling."""
@@ -45,7 +53,7 @@ class View:
     nodes: Mapping[Address, Seen] | None = None
     why_down: str | None = None  # what ails the primary that is served, as health has it
     is_handing_over: bool = False  # the primary that is served was asked to: it gets nothing more
-    has_patience: bool = True  # with a failover that seems to be under way though the primary answers
+    heeds: frozenset[Waits] = frozenset(Waits)  # what there is still patience for
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +75,7 @@ class Park:
     """Nothing is sent: requests wait for a primary."""
 
     why: str
-    is_patient: bool = False  # the primary that is named answers: that has to be over some time
+    waits_for: Waits | None = None  # the primary that is named answers: that has to be over some time
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,11 +164,11 @@ def _as_named(view: View, served: Served, named: Named, seen: Seen | None) -> De
         return _unless_down(view, None)
     if seen is not None and seen.replication.role is not Role.PRIMARY:
         return Park(f"primary {served.primary} says it is a replica")
-    if rival is not None and (view.has_patience or seen is None):
-        return Park(f"{rival} was promoted, and the Sentinels do not name it yet", is_patient=True)
+    if rival is not None and (Waits.RIVAL in view.heeds or seen is None):
+        return Park(f"{rival} was promoted, and the Sentinels do not name it yet", Waits.RIVAL)
     assert seen is not None, "else it is down, or there is a rival"
-    if served.is_parked and view.has_patience and any(answer.is_failing_over for answer in view.answers):
-        return Park(f"a Sentinel is replacing {served.primary}", is_patient=True)
+    if Waits.CLAIM in view.heeds and _is_claimed(view.answers, served.primary):
+        return Park(f"a Sentinel is replacing {served.primary}", Waits.CLAIM)
     epoch = max(named.epoch, served.epoch)
     trouble = f"{rival} says it is a primary, too" if rival is not None else None
     return _serve(view, Named(named.primary, epoch), seen, trouble)
@@ -180,6 +188,14 @@ def _unless_down(view: View, trouble: str | None) -> Decision:
     if served is None or served.is_parked or view.why_down is None:
         return Stay(trouble)
     return Park(f"primary {served.primary} {view.why_down}")
+
+
+def _is_claimed(answers: Sequence[Answer], primary: Address) -> bool:
+    """Whether a Sentinel says that it replaces that primary, and has not done so yet.
+
+    It says so some tenths of a second before it promotes a replica: what is acknowledged later may be lost.
+    """
+    return any(answer.is_failing_over and answer.primary == primary for answer in answers)
 
 
 def _rival(view: View, served: Served) -> Address | None:

@@ -14,11 +14,12 @@ from shardproxy.failover.events import EventName
 from shardproxy.model import Address
 from shardproxy.nodes import NodeError, NodeFailure
 from shardproxy.topology.sources.nodes import nodes_ask
-from shardproxy.topology.sources.sentinel.asker import MIN_GAP, SentinelAsker
+from shardproxy.topology.sources.sentinel.asker import SentinelAsker
 from shardproxy.topology.sources.sentinel.shard import FollowedShard
 from shardproxy.topology.sources.source import SourceInputs
 
 LEVEL_WITHIN = 1.0  # seconds for replicas to have all that their primary has
+GAP = 0.05  # seconds between looks at them
 NAMED_WITHIN = 8.0  # seconds; Sentinel takes two
 ASK_TIMEOUT = 2.0  # seconds for a Sentinel to take it on
 
@@ -70,7 +71,7 @@ async def _wait_level(inputs: SourceInputs, primary: Address, replicas: Sequence
     with trio.move_on_after(LEVEL_WITHIN):
         before: int | None = None
         while True:
-            await trio.sleep(MIN_GAP)  # what was sent before is carried out by then
+            await trio.sleep(GAP)  # what was sent before is carried out by then
             seen = await nodes_ask(inputs.nodes, (primary, *replicas))
             if len(seen) <= len(replicas):
                 continue  # one does not answer: it may be the one that Sentinel chooses

@@ -30,6 +30,7 @@ from shardproxy.topology.sources.sentinel.decide import (
     Served,
     Stay,
     View,
+    Waits,
     decide,
     majority,
     nodes_to_ask,
@@ -38,7 +39,10 @@ from shardproxy.topology.sources.sentinel.record import record_of, served_of
 from shardproxy.topology.sources.source import SourceInputs
 from shardproxy.topology.sources.spelling import Spelling
 
-PATIENCE = 3.0  # seconds for the Sentinels to agree on a primary that was promoted: they ask each second
+# Seconds for the Sentinels to agree on a primary that was promoted (they ask each second), and for one to
+# promote whom it says it will.
+PATIENCE = {Waits.RIVAL: 10.0, Waits.CLAIM: 3.0}
+AGAIN_AFTER = 60.0  # seconds until there is patience for the same again, where nothing has come of it
 LOOK = 1.0  # seconds between looks while all is well; each answer is one too
 CLOSE_LOOK = 0.1  # the same while something is going on
 HINTED = 5.0  # seconds that a hint is worth looking closely
@@ -66,7 +70,7 @@ class FollowedShard:
         self.served: Served | None = served_of(shared.inputs.showing.shown.get(setup.key))
         self._shared = shared
         self._seen: dict[Address, Seen] = {}  # asked by us, just now
-        self._patient_since: float | None = None
+        self._waiting_since: dict[Waits, float] = {}
         self._parked_since: float | None = None
         self._close_until = -math.inf
 
@@ -131,8 +135,12 @@ class FollowedShard:
             {node: self._spelled_seen(seen) for node, seen in self._nodes().items()},
             self._why_down(),
             is_handing_over=now < self.handing_until,
-            has_patience=self._patient_since is None or now - self._patient_since < PATIENCE,
+            heeds=frozenset(waits for waits in Waits if self._has_patience(waits, now)),
         )
+
+    def _has_patience(self, waits: Waits, now: float) -> bool:
+        since = self._waiting_since.get(waits)
+        return since is None or now - since < PATIENCE[waits] or now - since > AGAIN_AFTER
 
     def _nodes(self) -> dict[Address, Seen]:
         """What members said when they were watched, and those that we asked ourselves just now."""
@@ -181,16 +189,19 @@ class FollowedShard:
     def _act(self, view: View, decision: Decision) -> None:
         match decision:
             case Serve():
-                if decision.trouble is None:
-                    self._patient_since = None
                 self._serve(decision)
                 self._say(decision.trouble)
             case Park():
-                if decision.is_patient and self._patient_since is None:
-                    self._patient_since = trio.current_time()
+                self._wait_for(decision.waits_for)
                 self.park(decision.why)
             case Stay():  # without a majority that is all there is to say, and the source says it
                 self._say(decision.trouble if len(view.answers) >= majority(view.total) else None)
+
+    def _wait_for(self, waits: Waits | None) -> None:
+        """From now on, unless that has begun a while ago."""
+        now = trio.current_time()
+        if waits is not None and now - self._waiting_since.get(waits, -math.inf) > AGAIN_AFTER:
+            self._waiting_since[waits] = now
 
     def _serve(self, found: Serve) -> None:
         before, now = self.served, trio.current_time()
@@ -208,6 +219,7 @@ class FollowedShard:
         if before is None:
             self._tell(EventName.PRIMARY_ADOPTED, f"{found.primary}, as the Sentinels say")
         elif before.primary != found.primary:
+            self._waiting_since.clear()  # something has come of it
             is_planned = now < self.handing_until
             self._tell(
                 EventName.SWITCHOVER_COMPLETE if is_planned else EventName.FAILOVER_COMPLETE,

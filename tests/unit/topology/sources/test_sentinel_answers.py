@@ -24,9 +24,12 @@ def test_what_it_says_is_read() -> None:
 
 
 def test_while_it_replaces_a_primary_the_new_one_is_named_first() -> None:
-    flags = [b"flags", b"master,o_down,failover_in_progress", b"config-epoch", b"8"]
-    found = answer_read([[b"redis-2", b"6379"], flags, []])
-    assert found == Answer(Address("redis-2", 6379), 8, (), is_failing_over=True)
+    place = [b"ip", b"redis-1", b"port", b"6379"]
+    fields = [*place, b"flags", b"master,o_down,failover_in_progress", b"config-epoch", b"8"]
+    found = answer_read([[b"redis-1", b"6379"], fields, []])
+    assert found == Answer(Address("redis-1", 6379), 8, (), is_failing_over=True)
+    found = answer_read([[b"redis-2", b"6379"], fields, []])
+    assert found == Answer(Address("redis-2", 6379), 8, (), is_failing_over=False), "it is done"
 
 
 @pytest.mark.parametrize("named", [None, NullArray()])

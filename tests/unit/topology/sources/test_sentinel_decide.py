@@ -19,6 +19,7 @@ from shardproxy.topology.sources.sentinel.decide import (
     Served,
     Stay,
     View,
+    Waits,
     decide,
     listed_by_most,
     majority,
@@ -113,22 +114,27 @@ def test_a_primary_that_is_down_gets_nothing_until_most_name_another() -> None:
     assert found.primary == B
 
 
-def test_a_primary_that_answers_again_is_served_again_unless_it_is_being_replaced() -> None:
-    parked = replace(SERVED, is_parked=True)
-    found = decide(view(says(A), says(A), served=parked))
+def test_a_primary_that_answers_again_is_served_again() -> None:
+    found = decide(view(says(A), says(A), served=replace(SERVED, is_parked=True)))
     assert isinstance(found, Serve)
     assert found.primary == A
-    replaced = view(says(A), says(A, failing=True), served=parked)
-    assert isinstance(decide(replaced), Park)
-    assert isinstance(decide(replace(replaced, has_patience=False)), Serve), "one Sentinel cannot hold it up"
+
+
+def test_a_primary_that_a_sentinel_is_about_to_replace_gets_nothing_for_a_while() -> None:
+    replaced = view(says(A), says(A, failing=True))
+    assert decide(replaced) == Park("a Sentinel is replacing 10.0.0.1:1", Waits.CLAIM)
+    impatient = replace(replaced, heeds=frozenset({Waits.RIVAL}))
+    assert isinstance(decide(impatient), Serve), "one Sentinel cannot hold it up for ever"
+    late = view(says(B, 2), says(B, 2), says(A, failing=True), nodes=PROMOTED)
+    assert isinstance(decide(late), Serve), "most have named another"
 
 
 def test_a_replica_that_was_promoted_stops_the_primary_for_a_while() -> None:
     known = view(says(A), says(A), says(A), nodes=PROMOTED)
     assert isinstance(decide(known), Park)
-    silent = replace(known, nodes={B: primary("b")}, has_patience=False)
+    silent = replace(known, nodes={B: primary("b")}, heeds=frozenset())
     assert isinstance(decide(silent), Park), "what it acknowledges when it wakes up would be lost"
-    found = decide(replace(known, has_patience=False))
+    found = decide(replace(known, heeds=frozenset()))
     assert isinstance(found, Serve)
     assert found.primary == A
     assert found.trouble is not None
@@ -214,7 +220,7 @@ views = st.builds(
     st.dictionaries(addresses, seen, max_size=3),
     st.one_of(st.none(), st.just("is down")),
     st.booleans(),
-    st.booleans(),
+    st.frozensets(st.sampled_from(Waits)),
 )
 
 
@@ -256,8 +262,9 @@ def test_nothing_is_sent_to_a_primary_that_is_down_or_hands_over(found: View) ->
 def test_a_minority_of_liars_moves_nothing(found: View, lies: list[Answer]) -> None:
     """Of five Sentinels three say the truth; whatever two others say, the primary is the same."""
     truth = (says(A, 3), says(A, 3), says(A, 3))
-    honest = decide(replace(found, total=5, answers=truth))
-    misled = decide(replace(found, total=5, answers=(*truth, *lies)))
+    known = replace(found, total=5, heeds=frozenset())
+    honest = decide(replace(known, answers=truth))
+    misled = decide(replace(known, answers=(*truth, *lies)))
     if isinstance(misled, Serve):
         assert misled.primary == A
         assert misled.epoch <= max(3, found.served.epoch if found.served else 0)
