@@ -131,7 +131,7 @@ def test_a_proxy_that_starts_without_sentinels_waits_for_them(start_sentinels: S
         sentinel.kill()
     proxy = Proxy(fleet.config(), wait=False)
     try:
-        wait_until(lambda: "0 of 3 Sentinels answer" in page(proxy, "/readyz"), "it says why")
+        wait_until(lambda: "0 of 3 Sentinels answer" in page(proxy, "/readyz"), "it says why", timeout=30.0)
         assert proxy.get("/readyz")[0] == 503
         for sentinel in fleet.sentinels[:2]:
             sentinel.restart()

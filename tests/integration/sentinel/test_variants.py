@@ -51,7 +51,9 @@ def test_a_password_that_is_refused_and_a_name_that_is_unknown_are_said(
     try:
         said = ("cluster main: 0 of 1 Sentinels answer", "WRONGPASS", "does not know other")
         wait_until(
-            lambda: all(text in page(proxy, "/readyz") for text in said), lambda: page(proxy, "/readyz")
+            lambda: all(text in page(proxy, "/readyz") for text in said),
+            lambda: page(proxy, "/readyz"),
+            timeout=30.0,
         )
         assert "wrong-one" not in proxy.log()
     finally:
