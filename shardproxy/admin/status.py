@@ -26,6 +26,7 @@ from shardproxy.store.memory import MemoryDesk
 from shardproxy.store.notes import Note, NoteKey
 from shardproxy.store.record import ShardRecord
 from shardproxy.store.statistics import StoreStatistics
+from shardproxy.topology.sources.source import Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,3 +91,4 @@ class Sources:
     audit: Audit = NO_AUDIT
     logins: LoginStatistics = field(default_factory=LoginStatistics)  # that are verified here
     sharing: Sharing = field(default_factory=Sharing)
+    deciders: Mapping[str, Source] = field(default_factory=dict)  # of clusters that others decide about

@@ -142,6 +142,7 @@ class App:
             self._links.connect,
             FailoverSettings(zone=config.zone),
             self._traffic,
+            links=self._links_of,
             may_lead=self._coordination.is_member,
         )
         self._failover = trio.CancelScope()
@@ -234,11 +235,27 @@ class App:
             self._audit,
             self._verifiers.statistics,
             self._coordination.sharing,
+            self._supervisor.sources,
         )
         await nursery.start(self._run_admin, sources)
         await self._follower.wait_known()
         if (refused := why_refused(self._follower.topologies)) is not None:
             raise StartError(refused)
+        if self._follower.undecided:
+            nursery.start_soon(self._get_ready, nursery)
+        else:
+            await self._be_ready(nursery)
+
+    async def _get_ready(self, nursery: trio.Nursery) -> None:
+        """Once those who decide about clusters have said who is primary, however long that takes."""
+        for cluster in self._follower.undecided:
+            source = self._supervisor.sources.get(cluster)
+            why = source.status.trouble if source is not None else None
+            log.warning("not ready yet", cluster=cluster, why=why or "who is primary was not found out yet")
+        await self._follower.wait_decided()
+        await self._be_ready(nursery)
+
+    async def _be_ready(self, nursery: trio.Nursery) -> None:
         self._status.change(starting=False)
         log.info("ready", admin=str(self._admin_address))
         await self._take_over(nursery)
@@ -285,6 +302,11 @@ class App:
 
         with self._admin:
             await run_admin(self._listener, sources, task_status=task_status)
+
+    def _links_of(self, cluster: str) -> NodeLinks:
+        """Connections to nodes of a cluster, be they in its topology or not."""
+        login, tls = partial(self._logins.find, cluster), partial(self._logins.find_tls, cluster)
+        return NodeLinks(credentials=login, tls=tls, timeouts=PROBE_TIMEOUTS)
 
     async def _serve(self, settings: Clusters, reason: str) -> dict[str, Endpoints]:
         """Raise KeysHiddenError, NodesUnfitError or ServeError; what was served before then still is."""

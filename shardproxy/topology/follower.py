@@ -46,7 +46,7 @@ from shardproxy.topology.project import (
     project,
     shard_setups,
 )
-from shardproxy.topology.reload import Clusters, ServeError, reload_plan
+from shardproxy.topology.reload import Clusters, ServeError, nature_of, reload_plan
 
 LATE = 0.1  # seconds until a slow worker is waited for again; the data plane itself waits for 1 s
 REFUSED = 1.0  # seconds until the data plane is asked again for what it refused
@@ -185,6 +185,25 @@ class Follower:
         finally:
             for board in heard:
                 board.unsubscribe(news)
+
+    @property
+    def undecided(self) -> tuple[str, ...]:
+        """Clusters of which those who decide have not said yet who is primary in each shard."""
+        return tuple(
+            name
+            for name, served in self._served.items()
+            if served.configured.is_delegated and any(part.record is None for part in served.projection.parts)
+        )
+
+    async def wait_decided(self) -> None:
+        """Wait until nothing is `undecided`, for as long as it takes."""
+        news = News()
+        self.topologies.subscribe(news)
+        try:
+            while self.undecided:
+                await news.wait()
+        finally:
+            self.topologies.unsubscribe(news)
 
     def _is_known(self, topology: Topology) -> bool:
         return topology.engine is not Engine.REDIS or all(
@@ -337,8 +356,8 @@ class Follower:
     async def _restore(self, before: Clusters, reason: str) -> None:
         """Serve again what was served before: possible then, so what is refused now is tried on and on."""
         served = self._settings()
-        kinds = {name: settings.config.kind for name, settings in before.items()}
-        await self._withdraw_all([n for n, of in served.items() if kinds.get(n) != of.config.kind], reason)
+        natures = {name: nature_of(settings) for name, settings in before.items()}
+        await self._withdraw_all([n for n, of in served.items() if natures.get(n) != nature_of(of)], reason)
         try:
             await self._serve_all(self._missing(before), reason)
         except ServeError as error:

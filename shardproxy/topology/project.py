@@ -20,7 +20,8 @@ from shardproxy.failover.setup import ShardSetup
 from shardproxy.model import SLOT_COUNT, Address, Engine, Node, Shard, Topology
 from shardproxy.model.replication import ShardKey
 from shardproxy.store.record import ShardRecord, ShardState
-from shardproxy.topology.assign import Records, Slots, is_misplaced, shards_assign
+from shardproxy.topology.assign import Records, Slots, is_misplaced
+from shardproxy.topology.delegated import setups_of
 from shardproxy.topology.fit import NOT_KNOWN, Fit
 
 NEWS_TOLD = 5  # shards in one line of the log
@@ -33,9 +34,15 @@ class Configured:
     settings: ClusterSettings
     setups: tuple[ShardSetup, ...] = ()  # none for an engine without replication
 
+    @property
+    def is_delegated(self) -> bool:
+        """Whether something else decides who is there, and who is primary."""
+        config = self.settings.config
+        return isinstance(config, RedisCluster) and config.is_delegated
+
     def found(self, cluster: str, records: Records) -> Configured:
-        """The same, its shards under the numbers that they turn out to have on record."""
-        if not is_misplaced(self.setups, records):
+        """The same, with the shards, and under the numbers, that turn out to be on record."""
+        if not self.is_delegated and not is_misplaced(self.setups, records):
             return self
         setups = shard_setups(cluster, self.settings, records)
         return self if setups == self.setups else replace(self, setups=setups)
@@ -81,9 +88,7 @@ class Projection:
 def shard_setups(cluster: str, settings: ClusterSettings, records: Records) -> tuple[ShardSetup, ...]:
     """The shards of a cluster, ordered by their numbers; none for an engine without replication."""
     config = settings.config
-    if not isinstance(config, RedisCluster):
-        return ()
-    return shards_assign(cluster, config, records)
+    return setups_of(cluster, config, records) if isinstance(config, RedisCluster) else ()
 
 
 def epochs_of(records: Records) -> dict[str, int]:

@@ -17,7 +17,7 @@ from shardproxy.fleet import free_port
 from shardproxy.health.monitor import Boards
 from shardproxy.model import Address
 from shardproxy.model.board import Board
-from shardproxy.nodes import OpenLinks
+from shardproxy.nodes import NodeLinks, OpenLinks
 from shardproxy.store.local import LocalStore
 from shardproxy.topology.project import Configured, shard_setups
 from shardproxy.topology.supervisor import Supervisor, decides, run_always
@@ -46,6 +46,7 @@ class Running:
             self.links.connect,
             FailoverSettings(),
             may_lead=may_lead,
+            links=lambda cluster: NodeLinks(),
         )
 
 
