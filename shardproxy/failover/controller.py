@@ -14,12 +14,12 @@ import trio
 
 from shardproxy.failover.controls import Controls
 from shardproxy.failover.events import EventLog
-from shardproxy.failover.interfaces import Fencer, Nodes
+from shardproxy.failover.interfaces import Fencer, Nodes, NobodyElse, Witnesses
 from shardproxy.failover.setup import FailoverSettings, ShardSetup, record_new
 from shardproxy.failover.shard.task import tend
-from shardproxy.failover.shard.tended import Shared
+from shardproxy.failover.shard.tended import OutvotedError, Shared
 from shardproxy.failover.steps import Steps
-from shardproxy.model.board import Board
+from shardproxy.model.board import Board, News
 from shardproxy.model.health import NodeHealth, NodeKey
 from shardproxy.model.replication import ShardKey
 from shardproxy.store.interface import Leadership, LeadershipLostError, Store, StoreUnavailableError
@@ -27,6 +27,9 @@ from shardproxy.store.record import ShardRecord
 
 LARGE = 10  # of so many shards one more may be failed over at once: a rack takes a part of a fleet with it
 CLAIM_PAUSE = 1.0  # seconds between tries to reach the store
+LOOK = 0.5  # seconds between looks at whether we still lead
+ABSTAIN = 30.0  # seconds for which who was outvoted lets others lead
+NOBODY = 1.0  # seconds without a leader until it is seen that there is nobody else
 
 log = structlog.get_logger()
 
@@ -42,6 +45,7 @@ class Inputs:
     fencer: Fencer
     events: EventLog = field(default_factory=EventLog)
     controls: Controls = field(default_factory=Controls)
+    witnesses: Witnesses = field(default_factory=NobodyElse)
 
 
 async def run_watch(
@@ -72,29 +76,60 @@ async def run_watch(
 
 
 async def run_controller(
+    cluster: str,
     inputs: Inputs,
     settings: FailoverSettings | None = None,
     *,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Tend every shard in `setups` whenever this process leads, until cancelled."""
+    """Tend every shard of the cluster in `setups` whenever this process leads it, until cancelled."""
     settings = settings or FailoverSettings()
     task_status.started()
     while True:
         try:
-            leadership = await inputs.store.claim()
+            leadership = await inputs.store.claim(cluster)
         except StoreUnavailableError as error:
-            log.warning("store not available", why=str(error))
+            log.warning("store not available", cluster=cluster, why=str(error))
             await trio.sleep(CLAIM_PAUSE)
             continue
-        log.info("leading", revision=leadership.revision)
+        log.info("leading", cluster=cluster, revision=leadership.revision)
+        is_outvoted = False
         try:
             await _lead(inputs, settings, leadership)
         except* LeadershipLostError as group:
-            log.warning("leadership lost", why=str(group.exceptions[0]))
+            log.warning("leadership lost", cluster=cluster, why=str(group.exceptions[0]))
+        except* OutvotedError as group:
+            is_outvoted = True
+            log.warning("another proxy had better lead", cluster=cluster, why=str(group.exceptions[0]))
+        if is_outvoted:
+            await leadership.resign()
+            await _abstain(cluster, inputs.store)
+
+
+async def _abstain(cluster: str, store: Store) -> None:
+    """Let others lead for a while; not where nobody does."""
+
+    def is_led() -> bool:
+        return store.leaders.get(cluster) not in (None, store.member)
+
+    news = News()
+    store.leaders.subscribe(news, cluster)
+    try:
+        with trio.move_on_after(ABSTAIN):
+            while True:
+                with trio.move_on_after(NOBODY) as alone:
+                    while not is_led():
+                        await news.wait()
+                if alone.cancelled_caught:
+                    return
+                while is_led():
+                    await news.wait()
+    finally:
+        store.leaders.unsubscribe(news, cluster)
 
 
 async def _lead(inputs: Inputs, settings: FailoverSettings, leadership: Leadership) -> None:
+    cluster = leadership.cluster
     shared = Shared(
         inputs.setups,
         inputs.health,
@@ -107,19 +142,30 @@ async def _lead(inputs: Inputs, settings: FailoverSettings, leadership: Leadersh
         Steps(inputs.nodes, leadership, settings),
         trio.CapacityLimiter(settings.at_once),
         trio.CapacityLimiter(settings.at_start),
+        inputs.witnesses,
     )
     async with trio.open_nursery() as nursery:
+        nursery.start_soon(_end_with, leadership)
         tended: dict[ShardKey, trio.CancelScope] = {}
         seen = inputs.setups.version
         while True:
-            shared.at_once.total_tokens = max(settings.at_once, len(inputs.setups) // LARGE)
-            for key in set(tended) - set(inputs.setups):
+            setups = {key: setup for key, setup in inputs.setups.items() if key.cluster == cluster}
+            shared.at_once.total_tokens = max(settings.at_once, len(setups) // LARGE)
+            for key in set(tended) - set(setups):
                 tended.pop(key).cancel()
-            for key, setup in inputs.setups.items():
+            for key, setup in setups.items():
                 if key not in tended:
                     tended[key] = trio.CancelScope()
                     nursery.start_soon(_tend_within, tended[key], shared, setup)
             seen = await inputs.setups.wait_changed(seen)
+
+
+async def _end_with(leadership: Leadership) -> None:
+    """Notice that somebody else may lead also where there is nothing to do: raise LeadershipLostError."""
+    while True:
+        await trio.sleep(LOOK)
+        if not leadership.covers(0.0):
+            raise LeadershipLostError("the lease has run out")
 
 
 async def _tend_within(scope: trio.CancelScope, shared: Shared, setup: ShardSetup) -> None:
