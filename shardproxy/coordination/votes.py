@@ -72,8 +72,8 @@ def vote_wanted(record: ShardRecord, health: NodeHealth | None, now: float) -> t
         return Vote(str(record.primary), is_down=True, why=verdict.reason), never
     if verdict.is_answering or verdict.state is NodeState.DENIED:
         return None, never
-    if now - verdict.since < STANDS:
-        return None, verdict.since + STANDS
+    if now < (at := verdict.since + STANDS):
+        return None, at
     return Vote(str(record.primary), is_down=False, why=verdict.reason), never
 
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import trio
 
+from shardproxy.coordination.fencer import AckFencer
+from shardproxy.coordination.votes import VotesOfMembers, run_votes
 from shardproxy.failover.controller import Inputs, run_controller, run_watch
 from shardproxy.failover.controls import Controls
 from shardproxy.failover.setup import ShardSetup
@@ -20,15 +22,15 @@ from shardproxy.model import Address
 from shardproxy.model.board import Board
 from shardproxy.model.replication import ShardKey
 from shardproxy.store.interface import Leadership, MemberKey
+from shardproxy.store.member import Member, Vote
 from shardproxy.store.record import ShardRecord
 from shardproxy.wire.reply import Reply
 from shardproxy.wire.resp import Argument
 from tests.simulation.commands import is_changing, is_freeze, words_of
 from tests.simulation.proxy import SimProxy
-from tests.simulation.store import SimLease, SimStore
-from tests.simulation.world import HOST, World
+from tests.simulation.store import SimSession, SimStore
+from tests.simulation.world import HOST, US, World
 
-RENEW = 0.5
 IN_FLIGHT = 5.0  # seconds in which what was begun before a pause is brought to its end
 
 _numbers = itertools.count(1)
@@ -62,29 +64,38 @@ class Process:
 
     world: World
     group_of: Group
+    session: SimSession
+    applied: Board[ShardKey, int]  # by the data plane that it waits for in any case
     at_await: Callable[[], None]
     controls: Controls = field(default_factory=Controls)
     boards: Boards = field(default_factory=Boards)
-    stopped_until: float = 0.0
+    end: str = US  # of the network
+    may_lead: bool = True
+    is_voting: bool = False  # it is one of a fleet
     is_waiting_for_all: bool = True  # that serve a record; a mutation switch
     asked_at: float = float("-inf")  # an operator asked for something last
-    _lease: SimLease | None = None
 
     @property
     def store(self) -> SimStore:
         return self.group_of.store
 
     async def run(self) -> None:
+        """Decide, or watch; its session runs already."""
         for cluster in self.group_of.paused:
             self.controls.pause(cluster)
         watched: Board[ShardKey, ShardRecord] = Board()
         setups = self.group_of.setups
         inputs = Inputs(setups, self.boards.health, self, self, self, controls=self.controls)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._renew)
-            await nursery.start(run_watch, setups, self.store.records, watched)
+            await nursery.start(run_watch, setups, self.records, watched)
             nursery.start_soon(self._monitor, watched)
-            await run_controller(inputs)
+            if self.is_voting:
+                inputs.witnesses = VotesOfMembers(self)
+            if self.is_voting and self.may_lead:
+                nursery.start_soon(run_votes, setups, self.boards.health, self)
+            if self.may_lead:
+                for cluster in self.session.clusters:
+                    nursery.start_soon(run_controller, cluster, inputs)
 
     async def _monitor(self, watched: Board[ShardKey, ShardRecord]) -> None:
         await run_monitor(
@@ -98,18 +109,19 @@ class Process:
 
     @property
     def is_leading(self) -> bool:
-        return self._lease is not None and trio.current_time() < self._lease.valid_until
+        """In truth, whatever it knows."""
+        return any(self.store.is_leading(self.session.member, cluster) for cluster in self.session.clusters)
 
-    async def _renew(self) -> None:
-        while True:
-            await trio.sleep(RENEW)
-            await self.turn()
-            if self._lease is not None:
-                self.store.renew(self._lease)
+    @property
+    def stopped_until(self) -> float:
+        return self.session.stopped_until
+
+    @stopped_until.setter
+    def stopped_until(self, until: float) -> None:
+        self.session.stopped_until = until
 
     async def turn(self) -> None:
-        """Go on only while the process is not stopped."""
-        await trio.sleep_until(self.stopped_until)
+        await self.session.turn()
 
     async def _acted(self) -> None:
         self.at_await()
@@ -128,7 +140,8 @@ class Process:
         self.at_await()
         self._check_right([words_of(request) for request in requests], address)
         try:
-            return await self.world.call(address, requests, timeout, run_id, client=f"commands {id(self)}")
+            client = f"commands {id(self)}"
+            return await self.world.call(address, requests, timeout, run_id, client=client, end=self.end)
         finally:
             await self._acted()
 
@@ -158,47 +171,62 @@ class Process:
 
     @property
     def records(self) -> Board[ShardKey, ShardRecord]:
-        return self.store.records
+        return self.session.boards.records
 
     @property
     def member(self) -> str:
-        return self.group_of.proxies[0].name
+        return self.session.member
 
     @property
     def acks(self) -> Board[MemberKey, int]:
-        return self.store.acks
+        return self.session.boards.acks
+
+    @property
+    def votes(self) -> Board[MemberKey, Vote]:
+        return self.session.boards.votes
+
+    @property
+    def members(self) -> Board[str, Member]:
+        return self.session.boards.members
+
+    @property
+    def leaders(self) -> Board[str, str]:
+        return self.session.boards.leaders
 
     async def ack(self, key: ShardKey, changed: int) -> None:
-        raise NotImplementedError("the proxy is a model")
+        await self.session.ack(key, changed)
 
-    async def claim(self) -> Leadership:
-        self._lease = None  # not renewed any more
-        lease = await self.store.claim()
-        assert isinstance(lease, SimLease)
-        self._lease = lease
-        return lease
+    async def vote(self, key: ShardKey, vote: Vote | None) -> None:
+        await self.session.vote(key, vote)
+
+    async def claim(self, cluster: str) -> Leadership:
+        return await self.session.claim(cluster)
 
     async def put(self, record: ShardRecord, leadership: Leadership) -> ShardRecord:
         self.at_await()
         try:
-            return await self.store.put(record, leadership)
+            return await self.session.put(record, leadership)
         finally:
             await self._acted()
 
-    # Fencer: all proxies of the store
+    # Fencer
+
+    @property
+    def _fencer(self) -> AckFencer:
+        setups = self.group_of.setups
+        if self.is_waiting_for_all:
+            return AckFencer(self, self.applied, setups)
+        return AckFencer(self, self.applied, {k: replace(s, is_strict=False) for k, s in setups.items()})
 
     async def wait_served(self, record: ShardRecord) -> None:
         self.at_await()
         try:
-            seen = -1
-            while self.served(record.key) < record.changed:
-                seen = await self.acks.wait_changed(seen)
+            await self._fencer.wait_served(record)
         finally:
             await self._acted()
 
     def served(self, key: ShardKey) -> int:
-        served = [self.acks.get((proxy.name, key), 0) for proxy in self.group_of.proxies]
-        return min(served) if self.is_waiting_for_all else max(served)
+        return self._fencer.served(key) if self.is_waiting_for_all else self.applied.get(key, 0)
 
 
 @dataclass
@@ -218,7 +246,10 @@ class SimLink:
         await self.process.turn()
         world = self.process.world
         engine = world.engines[world.own(self.address)]
-        replies = await world.call(self.address, requests, timeout or 1.0, client=self.name)
+        replies = await world.call(
+            self.address, requests, timeout or 1.0, client=self.name, end=self.process.end
+        )
+        await self.process.turn()
         if engine.run_id != self.run_id:
             self.run_id = engine.run_id
             self.opened += 1
