@@ -50,6 +50,7 @@ class Checks:
     sent: set[int] = field(default_factory=set)
     is_store_down: bool = False
     is_strict: bool = True  # promotions wait for all proxies
+    refused: int = 0  # writes, unsent
     promoted: dict[ShardKey, int] = field(default_factory=dict)  # the last epoch that made a node primary
     is_meddled: bool = False  # somebody else changed roles: what they lose is not ours to keep
     oldest: float = 16.0  # seconds of acknowledged writes, without `wait`, that a failover may lose

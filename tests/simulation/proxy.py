@@ -74,7 +74,6 @@ class SimProxy:
     is_careful: bool = True  # asks for a confirmation where it is out of touch
     is_leased: bool = True  # looks at its lease before it takes a reply
     deaf_until: float = 0.0  # hears nothing of the store
-    refused: int = 0  # writes, unsent
     deadline: float | None = None  # of its lease
     applied: Board[ShardKey, int] = field(default_factory=Board)  # what it serves
     unsynced: Board[str, bool] = field(default_factory=Board)  # clusters it serves carefully
@@ -158,7 +157,7 @@ class SimProxy:
                 with trio.move_on_after(RETRY if self.is_lapsed else float("inf")):
                     await serving.changed.wait()
             if self._why_no_writes(serving) is not None:
-                self.refused += 1
+                self.checks.refused += 1
                 return
             changed = serving.changed
             serving.in_flight += 1

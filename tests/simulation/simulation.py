@@ -294,10 +294,14 @@ class Simulation:
         if (process := self.first) is not None:
             self.crash_one(process)
 
-    def crash_one(self, process: Process) -> None:
+    def crash_one(self, process: Process, seconds: float = 0.0) -> None:
         """A process ends, and another one starts in its place."""
+        assert self._nursery is not None
         self._end(process)
-        self._start_anew(process)
+        if seconds:
+            self._nursery.start_soon(self._start_later, seconds, [process])
+        else:
+            self._start_anew(process)
 
     def _start_anew(self, process: Process) -> None:
         if process.end == US:
@@ -321,8 +325,9 @@ class Simulation:
     def stop(self, seconds: float) -> None:
         if (process := self.first) is not None:
             process.stopped_until = trio.current_time() + seconds
-            self.processes.remove(process)
-            self.processes.append(process)
+            if not self.plan.members:  # the next one is to lead
+                self.processes.remove(process)
+                self.processes.append(process)
 
     def pause(self, *, is_paused: bool) -> None:
         group = self.deciding
