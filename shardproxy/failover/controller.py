@@ -1,8 +1,9 @@
-"""Tends every shard of this process for as long as it leads: adopts, fails over, heals.
+"""Tends every shard of one cluster for as long as this process leads it: adopts, fails over, heals.
 
     setups, records, health, requests ─> decide (pure) ─> runner, steps ─> store, engines, fencer
 
-One task per shard, woken by news. Only the leader acts; the loss of leadership ends everything at once.
+One task per shard, woken by news. Only the leader acts; the loss of leadership ends everything at once, in
+that cluster alone.
 """
 
 from __future__ import annotations
@@ -12,12 +13,11 @@ from dataclasses import dataclass, field
 import structlog
 import trio
 
-from shardproxy.failover.controls import Controls
-from shardproxy.failover.events import EventLog
+from shardproxy.failover.event_log import EventLog
 from shardproxy.failover.interfaces import Fencer, Nodes, NobodyElse, Witnesses
 from shardproxy.failover.setup import FailoverSettings, ShardSetup, record_new
 from shardproxy.failover.shard.task import tend
-from shardproxy.failover.shard.tended import OutvotedError, Shared
+from shardproxy.failover.shard.tended import Limits, OutvotedError, Shared
 from shardproxy.failover.steps import Steps
 from shardproxy.model.board import Board, News
 from shardproxy.model.health import NodeHealth, NodeKey
@@ -30,6 +30,7 @@ CLAIM_PAUSE = 1.0  # seconds between tries to reach the store
 LOOK = 0.5  # seconds between looks at whether we still lead
 ABSTAIN = 30.0  # seconds for which who was outvoted lets others lead
 NOBODY = 1.0  # seconds without a leader until it is seen that there is nobody else
+RESIGN_WITHIN = 1.0  # seconds; a leader that cannot say so is known to be gone by its lease
 
 log = structlog.get_logger()
 
@@ -44,7 +45,6 @@ class Inputs:
     nodes: Nodes
     fencer: Fencer
     events: EventLog = field(default_factory=EventLog)
-    controls: Controls = field(default_factory=Controls)
     witnesses: Witnesses = field(default_factory=NobodyElse)
 
 
@@ -79,30 +79,39 @@ async def run_controller(
     cluster: str,
     inputs: Inputs,
     settings: FailoverSettings | None = None,
+    limits: Limits | None = None,
     *,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Tend every shard of the cluster in `setups` whenever this process leads it, until cancelled."""
+    """Tend the cluster's shards in `setups` whenever this process leads it, until cancelled."""
     settings = settings or FailoverSettings()
+    limits = limits or Limits.of(settings)
     task_status.started()
+    is_down = False
     while True:
         try:
             leadership = await inputs.store.claim(cluster)
         except StoreUnavailableError as error:
-            log.warning("store not available", cluster=cluster, why=str(error))
+            if not is_down:
+                log.warning("store not available", cluster=cluster, why=str(error))
+            is_down = True
             await trio.sleep(CLAIM_PAUSE)
             continue
+        is_down = False
         log.info("leading", cluster=cluster, revision=leadership.revision)
         is_outvoted = False
         try:
-            await _lead(inputs, settings, leadership)
+            await _lead(inputs, settings, limits, leadership)
         except* LeadershipLostError as group:
             log.warning("leadership lost", cluster=cluster, why=str(group.exceptions[0]))
         except* OutvotedError as group:
             is_outvoted = True
             log.warning("another proxy had better lead", cluster=cluster, why=str(group.exceptions[0]))
+        finally:
+            inputs.events.alarms_forget(cluster)
+            with trio.move_on_after(RESIGN_WITHIN, shield=True):
+                await leadership.resign()
         if is_outvoted:
-            await leadership.resign()
             await _abstain(cluster, inputs.store)
 
 
@@ -128,20 +137,17 @@ async def _abstain(cluster: str, store: Store) -> None:
         store.leaders.unsubscribe(news, cluster)
 
 
-async def _lead(inputs: Inputs, settings: FailoverSettings, leadership: Leadership) -> None:
-    cluster = leadership.cluster
+async def _lead(inputs: Inputs, settings: FailoverSettings, limits: Limits, leadership: Leadership) -> None:
     shared = Shared(
         inputs.setups,
         inputs.health,
         inputs.store,
         inputs.fencer,
         inputs.events,
-        inputs.controls,
         settings,
         leadership,
         Steps(inputs.nodes, leadership, settings),
-        trio.CapacityLimiter(settings.at_once),
-        trio.CapacityLimiter(settings.at_start),
+        limits,
         inputs.witnesses,
     )
     async with trio.open_nursery() as nursery:
@@ -149,8 +155,8 @@ async def _lead(inputs: Inputs, settings: FailoverSettings, leadership: Leadersh
         tended: dict[ShardKey, trio.CancelScope] = {}
         seen = inputs.setups.version
         while True:
-            setups = {key: setup for key, setup in inputs.setups.items() if key.cluster == cluster}
-            shared.at_once.total_tokens = max(settings.at_once, len(setups) // LARGE)
+            limits.at_once.total_tokens = max(settings.at_once, len(inputs.setups) // LARGE)
+            setups = {key: of for key, of in inputs.setups.items() if key.cluster == leadership.cluster}
             for key in set(tended) - set(setups):
                 tended.pop(key).cancel()
             for key, setup in setups.items():

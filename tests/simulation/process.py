@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import trio
 
@@ -16,6 +17,7 @@ from shardproxy.coordination.fencer import AckFencer
 from shardproxy.coordination.votes import VotesOfMembers, run_votes
 from shardproxy.failover.controller import Inputs, run_controller, run_watch
 from shardproxy.failover.controls import Controls
+from shardproxy.failover.requests import request_decode
 from shardproxy.failover.setup import ShardSetup
 from shardproxy.health.monitor import Boards, run_monitor
 from shardproxy.model import Address
@@ -23,6 +25,7 @@ from shardproxy.model.board import Board
 from shardproxy.model.replication import ShardKey
 from shardproxy.store.interface import Leadership, MemberKey
 from shardproxy.store.member import Member, Vote
+from shardproxy.store.notes import Note, NoteKey, NoteKind, Notes
 from shardproxy.store.record import ShardRecord
 from shardproxy.wire.reply import Reply
 from shardproxy.wire.resp import Argument
@@ -34,6 +37,17 @@ from tests.simulation.world import HOST, US, World
 IN_FLIGHT = 5.0  # seconds in which what was begun before a pause is brought to its end
 
 _numbers = itertools.count(1)
+
+
+def is_asked(notes: Notes, key: ShardKey | None = None) -> bool:
+    """Whether an operator waits for a change of primary, of that shard or of any."""
+    names = [] if key is None else [str(key.index)]
+    for name, note in notes.items():
+        if name.kind is NoteKind.REQUEST and (not names or name.name in names):
+            request = request_decode(note.value)
+            if request is not None and not request.is_over:
+                return True
+    return False
 
 
 @dataclass
@@ -67,7 +81,6 @@ class Process:
     session: SimSession
     applied: Board[ShardKey, int]  # by the data plane that it waits for in any case
     at_await: Callable[[], None]
-    controls: Controls = field(default_factory=Controls)
     boards: Boards = field(default_factory=Boards)
     end: str = US  # of the network
     may_lead: bool = True
@@ -75,17 +88,18 @@ class Process:
     is_waiting_for_all: bool = True  # that serve a record; a mutation switch
     asked_at: float = float("-inf")  # an operator asked for something last
 
+    def __post_init__(self) -> None:
+        self.controls = Controls(self)
+
     @property
     def store(self) -> SimStore:
         return self.group_of.store
 
     async def run(self) -> None:
         """Decide, or watch; its session runs already."""
-        for cluster in self.group_of.paused:
-            self.controls.pause(cluster)
         watched: Board[ShardKey, ShardRecord] = Board()
         setups = self.group_of.setups
-        inputs = Inputs(setups, self.boards.health, self, self, self, controls=self.controls)
+        inputs = Inputs(setups, self.boards.health, self, self, self)
         async with trio.open_nursery() as nursery:
             await nursery.start(run_watch, setups, self.records, watched)
             nursery.start_soon(self._monitor, watched)
@@ -94,6 +108,7 @@ class Process:
             if self.is_voting and self.may_lead:
                 nursery.start_soon(run_votes, setups, self.boards.health, self)
             if self.may_lead:
+                nursery.start_soon(self.controls.run)
                 for cluster in self.session.clusters:
                     nursery.start_soon(run_controller, cluster, inputs)
 
@@ -154,7 +169,7 @@ class Process:
         what = f"{' '.join(changing[0])} to {address}"
         if not self.is_leading:
             checks.complain(f"LEASE: {what} without a lease")
-        if self.controls.requests or now - self.asked_at < IN_FLIGHT:
+        if is_asked(self.store.notes) or now - self.asked_at < IN_FLIGHT:
             return  # an operator's wish
         if now - max(group.told_off_at, self.stopped_until) < IN_FLIGHT and not group.is_observing:
             return
@@ -192,6 +207,24 @@ class Process:
     @property
     def leaders(self) -> Board[str, str]:
         return self.session.boards.leaders
+
+    @property
+    def notes(self) -> Notes:
+        return self.session.boards.notes
+
+    async def note(self, key: NoteKey, value: Any, *, expected: int | None = None) -> Note:
+        self.at_await()
+        try:
+            return await self.session.note(key, value, expected=expected)
+        finally:
+            await self._acted()
+
+    async def drop(self, key: NoteKey, *, expected: int | None = None) -> None:
+        self.at_await()
+        try:
+            await self.session.drop(key, expected=expected)
+        finally:
+            await self._acted()
 
     async def ack(self, key: ShardKey, changed: int) -> None:
         await self.session.ack(key, changed)

@@ -11,7 +11,8 @@ import trio._core._run as trio_run  # as hypothesis-trio and pytest-trio do: tri
 from trio.testing import MockClock
 
 from shardproxy.coordination.acks import run_acks
-from shardproxy.coordination.lease import run_leases
+from shardproxy.coordination.lease import Lessor
+from shardproxy.failover.requests import acknowledged_count, acknowledged_key, paused_key
 from shardproxy.failover.setup import ShardSetup
 from shardproxy.model import Address, Node
 from shardproxy.model.board import Board
@@ -24,12 +25,11 @@ from tests.simulation.engine import SimEngine
 from tests.simulation.faults import OTHER, PRIMARY, STRANGER, At
 from tests.simulation.look import engines_all_run, is_well, unfit_voters
 from tests.simulation.plan import Plan
-from tests.simulation.process import Group, Process
+from tests.simulation.process import Group, Process, is_asked
 from tests.simulation.proxy import SimProxy
-from tests.simulation.store import SimSession, SimStore
+from tests.simulation.store import CLUSTER, SimSession, SimStore
 from tests.simulation.world import US, World
 
-CLUSTER = "sessions"
 KEY = ShardKey(CLUSTER, 0)
 WARM_UP = 3.0  # seconds until the first fault
 PATIENCE = 30.0  # seconds from the end of the last fault until all must be well
@@ -237,15 +237,19 @@ class Simulation:
         try:
             async with trio.open_nursery() as nursery:
                 await nursery.start(session.run)
-                while not session.is_follower and session.announced is None:
-                    try:
-                        await session.announce(Member(session.member, endpoints={CLUSTER: ()}))
-                    except StoreUnavailableError:
-                        session.announced = None
-                        await trio.sleep(LOOK)
                 if not session.is_follower:
+                    await _announce(session, Member(session.member, endpoints={CLUSTER: ()}))
                     nursery.start_soon(run_acks, proxy.applied, process)
-                    nursery.start_soon(run_leases, session.leases, session.synced, proxy.unsynced, proxy)
+                    lessor = Lessor(
+                        session.leases,
+                        session.synced,
+                        session.boards.records,
+                        proxy.unsynced,
+                        proxy.applied,
+                        proxy,
+                        trio.current_time,
+                    )
+                    nursery.start_soon(lessor.run)
                 nursery.start_soon(proxy.follow_synced)
                 self._serve(nursery, proxy, group)
                 self._run_clients(nursery, proxy, 1)
@@ -264,6 +268,7 @@ class Simulation:
                 nursery.start_soon(proxy.run_client, key, self.numbers)
 
     def _end(self, process: Process) -> None:
+        process.session.is_gone = True
         self.processes.remove(process)
         self.scopes.pop(id(process)).cancel()
 
@@ -334,8 +339,10 @@ class Simulation:
         if is_paused and not group.paused:
             group.told_off_at = trio.current_time()
         group.paused = {CLUSTER} if is_paused else set()
-        for process in group.processes:
-            (process.controls.pause if is_paused else process.controls.resume)(CLUSTER)
+        if is_paused:
+            group.store.note_nowait(paused_key(CLUSTER), True)
+        else:
+            group.store.drop_nowait(paused_key(CLUSTER))
 
     def switch_over(self, key: ShardKey) -> None:
         """Ask the process that leads, or one that does not."""
@@ -374,7 +381,7 @@ class Simulation:
 
     def _why_change(self, key: ShardKey, primary: Address) -> str | None:
         """The reason a primary may be replaced now: it was unwell a moment ago, or somebody asked."""
-        if any(key in process.controls.requests for process in self.processes):
+        if is_asked(self.store.notes, key):
             return "an operator asked for it"
         if self.checks.is_meddled:
             return "others change roles too"
@@ -433,9 +440,9 @@ class Simulation:
     async def _wait_settled(self) -> bool:
         deadline = trio.current_time() + PATIENCE
         while trio.current_time() < deadline:
-            for process in self.processes:
-                for key in self.keys:
-                    process.controls.acknowledge(key)  # no need to wait out the backoff
+            for key in self.keys:  # no need to wait out the backoff
+                count = acknowledged_count(self.store.notes, key)
+                self.store.note_nowait(acknowledged_key(key), count + 1)
             await trio.sleep(LOOK)
             if all(is_well(self.world, group, key) for key in self.keys for group in self._serving(key)):
                 return True
@@ -477,7 +484,17 @@ async def _run_within(scope: trio.CancelScope, run: Callable[..., Awaitable[None
 async def _run_process(process: Process) -> None:
     async with trio.open_nursery() as nursery:
         await nursery.start(process.session.run)
+        nursery.start_soon(_announce, process.session, Member(process.session.member))
         await process.run()
+
+
+async def _announce(session: SimSession, member: Member) -> None:
+    while session.announced is None:
+        try:
+            await session.announce(member)
+        except StoreUnavailableError:
+            session.announced = None
+            await trio.sleep(LOOK)
 
 
 def _not_counted() -> None:

@@ -18,7 +18,7 @@ import trio
 
 from shardproxy.model.board import Board
 from shardproxy.model.replication import ShardKey
-from shardproxy.store.cas import record_replace
+from shardproxy.store.cas import note_check, record_replace
 from shardproxy.store.interface import (
     Leadership,
     LeadershipLostError,
@@ -26,8 +26,10 @@ from shardproxy.store.interface import (
     StoreUnavailableError,
 )
 from shardproxy.store.member import Member, Vote
+from shardproxy.store.notes import Note, NoteKey, Notes, notes_board
 from shardproxy.store.record import ShardRecord
 
+CLUSTER = "sessions"
 TTL = 3.0
 RENEW = 0.5
 UNSYNCED_AFTER = 0.6 * TTL  # seconds without contact
@@ -52,6 +54,7 @@ class Boards:
     members: Board[str, Member] = field(default_factory=Board)
     leaders: Board[str, str] = field(default_factory=Board)
     beats: Board[str, int] = field(default_factory=Board)
+    notes: Notes = field(default_factory=notes_board)
 
     def set(self, what: str, key: Any, value: Any) -> None:
         board = getattr(self, what)
@@ -90,6 +93,23 @@ class SimStore:
     @property
     def records(self) -> Board[ShardKey, ShardRecord]:
         return self.boards.records
+
+    @property
+    def notes(self) -> Notes:
+        return self.boards.notes
+
+    def note_nowait(self, key: NoteKey, value: Any, expected: int | None = None) -> Note:
+        """As an operator has it done elsewhere."""
+        note_check(key, self.notes.get(key), expected)
+        self._revision += 1
+        note = Note(value, self._revision)
+        self.set("notes", key, note)
+        return note
+
+    def drop_nowait(self, key: NoteKey, expected: int | None = None) -> None:
+        if key in self.notes:
+            note_check(key, self.notes.get(key), expected)
+            self.set("notes", key, GONE)
 
     def set(self, what: str, key: Any, value: Any) -> int:
         """Change something, and have it told; return its number."""
@@ -194,6 +214,7 @@ class SimSession:
     valid_until: float = -math.inf
     grant: int = 0
     announced: Member | None = None
+    is_gone: bool = False  # the process has ended
     heard_at: float = 0.0  # of the store
     _seen: dict[tuple[str, Any], int] = field(default_factory=dict)  # numbers of what the boards show
     _at: int = 0
@@ -246,6 +267,8 @@ class SimSession:
 
     async def _ask(self, do: Callable[[], T]) -> T:
         """Have something done at the store."""
+        if self.is_gone:
+            raise StoreUnavailableError("the process has ended")
         if self.is_follower:
             raise StoreUnavailableError("a follower writes nothing")
         await self.turn()
@@ -347,6 +370,15 @@ class SimSession:
         stored = await self._ask(lambda: self.store.put(record, leadership.revision))
         self._show_own("records", record.key)
         return stored
+
+    async def note(self, key: NoteKey, value: Any, *, expected: int | None = None) -> Note:
+        note = await self._ask(lambda: self.store.note_nowait(key, value, expected))
+        self._show_own("notes", key)
+        return note
+
+    async def drop(self, key: NoteKey, *, expected: int | None = None) -> None:
+        await self._ask(lambda: self.store.drop_nowait(key, expected))
+        self._show_own("notes", key)
 
     async def announce(self, member: Member) -> None:
         self.announced = member

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 import trio
 
 from shardproxy.failover.backoff import backoff_left, why_not_yet
-from shardproxy.failover.controls import Controls
 from shardproxy.failover.decide import Situation
-from shardproxy.failover.events import EventLog, EventName
+from shardproxy.failover.event_log import EventLog
+from shardproxy.failover.events import EventName
 from shardproxy.failover.healing import Configure, Follow, Persist
 from shardproxy.failover.interfaces import Fencer, Witnesses
 from shardproxy.failover.machine import Run
@@ -22,6 +22,7 @@ from shardproxy.model.board import Board
 from shardproxy.model.health import NodeHealth, NodeKey
 from shardproxy.model.replication import ShardKey
 from shardproxy.store.interface import Leadership, Store
+from shardproxy.store.notes import is_paused
 from shardproxy.store.record import Flapping, ShardRecord
 
 REDO = 1.0  # seconds until something that could not be done is tried again
@@ -33,6 +34,18 @@ class OutvotedError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """How much one process does at once, in all clusters that it leads."""
+
+    at_once: trio.CapacityLimiter  # failovers
+    at_start: trio.CapacityLimiter  # shards whose first primary is made
+
+    @classmethod
+    def of(cls, settings: FailoverSettings) -> Limits:
+        return cls(trio.CapacityLimiter(settings.at_once), trio.CapacityLimiter(settings.at_start))
+
+
+@dataclass(frozen=True, slots=True)
 class Shared:
     """What the tasks of all shards have in common."""
 
@@ -41,12 +54,10 @@ class Shared:
     store: Store
     fencer: Fencer
     events: EventLog
-    controls: Controls
     settings: FailoverSettings
     leadership: Leadership
     steps: Steps
-    at_once: trio.CapacityLimiter  # failovers
-    at_start: trio.CapacityLimiter  # shards whose first primary is made
+    limits: Limits
     witnesses: Witnesses
 
 
@@ -111,7 +122,7 @@ class Tended:
             too_soon=why_not_yet(record.flapping, time.time()),
             served_since=self._served_since(record),
             done=self.done,
-            is_paused=self.key.cluster in self.shared.controls.paused,
+            is_paused=is_paused(self.shared.store.notes, self.key.cluster),
             is_patient=now - self.began_at < self.shared.settings.adopt_after,
             objection=self._objection(record),
         )
