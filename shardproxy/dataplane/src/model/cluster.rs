@@ -345,7 +345,7 @@ pub struct Shard {
 }
 
 /// A `ClusterSpec` made ready to route by.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Cluster {
     pub spec: ClusterSpec,
     pub shards: Vec<Shard>,
@@ -475,6 +475,16 @@ impl Cluster {
     pub fn has_asked(&self, session: &Tls) -> bool {
         let asks = self.spec.tls.as_ref().is_some_and(TlsSpec::asks_certificates);
         !asks || self.tls.as_ref().is_some_and(|tls| session.is_served_by(tls))
+    }
+
+    /// The same while nobody knows who the primaries are: what was one is no replica to read from.
+    #[must_use]
+    pub fn without_primaries(&self) -> Self {
+        let mut cluster = self.clone();
+        for primary in cluster.shards.iter_mut().filter_map(|shard| shard.primary.take()) {
+            cluster.nodes[usize::from(primary)].is_readable = false;
+        }
+        cluster
     }
 
     /// How a node is spoken to in TLS, if it is.

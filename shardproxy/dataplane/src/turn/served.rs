@@ -11,7 +11,7 @@ use crate::exchange::{Mark, NO_MARK};
 use crate::links::{Links, State, Way};
 use crate::metrics::{ClusterMetrics, NodeMetrics};
 use crate::model::{Cluster, EndpointKind, Reads, Speech};
-use crate::shared::{Recent, Rights, Ruled, Shared, Window};
+use crate::shared::{Lease, Recent, Rights, Ruled, Shared, Window};
 
 pub const NO_LINK: u32 = u32::MAX;
 
@@ -28,6 +28,10 @@ pub struct Served {
     pub lots: HashMap<(u16, Speech), usize>,
     /// Of each shard.
     pub reigns: Vec<Reign>,
+    /// Until when all this counts.
+    pub lease: Arc<Lease>,
+    /// What was applied, while that is over: `cluster` is then without its primaries.
+    pub withheld: Option<Arc<Cluster>>,
     /// What is remembered of written keys, where some endpoint reads from replicas.
     pub writes: Option<Writes>,
     /// Reads may leave the primary; and the primary is as good as a replica for them.
@@ -86,6 +90,7 @@ impl Served {
         lots: HashMap<(u16, Speech), usize>,
         reigns: Vec<Reign>,
         writes: Option<Writes>,
+        lease: Arc<Lease>,
     ) -> Self {
         let Ruled { cluster, rights } = ruled;
         let shards = cluster.shards.len();
@@ -100,6 +105,8 @@ impl Served {
             primaries: vec![[NO_LINK; 2]; shards],
             lots,
             reigns,
+            lease,
+            withheld: None,
             writes,
             spreads_reads: reads != Reads::Primary,
             reads_nearest: reads == Reads::Nearest,
