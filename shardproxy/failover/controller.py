@@ -14,7 +14,7 @@ import structlog
 import trio
 
 from shardproxy.failover.event_log import EventLog
-from shardproxy.failover.interfaces import Fencer, Nodes, NobodyElse, Witnesses
+from shardproxy.failover.interfaces import Fencer, NobodyElse, Nodes, Witnesses
 from shardproxy.failover.setup import FailoverSettings, ShardSetup, record_new
 from shardproxy.failover.shard.task import tend
 from shardproxy.failover.shard.tended import Limits, OutvotedError, Shared

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import trio
 import trio._core._run as trio_run  # as hypothesis-trio and pytest-trio do: trio shuffles tasks by chance
+import trio.lowlevel
 from trio.testing import MockClock
 
 from shardproxy.coordination.acks import run_acks
@@ -137,7 +138,7 @@ class Simulation:
                     self.start(group)
             for number in range(self.plan.members + self.plan.followers):
                 self.start_member(number, is_follower=number >= self.plan.members)
-            await trio.sleep(0)
+            await trio.lowlevel.checkpoint()
             self.mutate(self)
             self.is_running = True
             for group in self.groups:

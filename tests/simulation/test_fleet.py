@@ -1,4 +1,4 @@
-"""Rows 6 to 10 of the fault table: several proxies that share a store, each with its own view of the nodes."""
+"""Rows 6 to 10 of the fault table: proxies that share a store, each with its own view of the nodes."""
 
 from __future__ import annotations
 
@@ -115,9 +115,7 @@ def test_whoever_leads_next_finishes_what_was_begun(awaits: int, is_strict: bool
 @pytest.mark.parametrize("awaits", [1, 3, 5, 7, 9, 12])
 def test_a_leader_that_stood_still_does_no_harm_when_it_wakes_up(awaits: int) -> None:
     """Row 9: neither its late transactions nor its data plane's late replies."""
-    plan = Plan(
-        [At(Kill(PRIMARY), 0.0), At(StopMember(LEADER, 10.0), awaits=awaits)], members=3, lasts=14.0
-    )
+    plan = Plan([At(Kill(PRIMARY), 0.0), At(StopMember(LEADER, 10.0), awaits=awaits)], members=3, lasts=14.0)
     sim = simulated(plan)
     assert not sim.checks.complaints, "\n".join(sim.checks.trace)
     assert sim.is_settled

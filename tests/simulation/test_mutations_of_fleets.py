@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
-
 import pytest
 
 from shardproxy.coordination import fencer, lease
 from shardproxy.coordination.votes import VotesOfMembers
-from shardproxy.model import Address
 from shardproxy.model.replication import ShardKey
-from tests.simulation import store as sim_store
 from tests.simulation.faults import (
     LEADER,
-    PRIMARY,
     At,
     Cut,
     CutFrom,
     CutStore,
     DeafStore,
-    Freeze,
     HealNetwork,
-    Kill,
     StopMember,
-    ThawAll,
 )
 from tests.simulation.mutation import Mutation, Patch, check, data_plane
 from tests.simulation.plan import Plan
-from tests.simulation.store import SimLease
 
 ALONE = [At(Cut(0, 1), 0.1), At(Cut(0, 2), 0.1), At(CutFrom(0, 0), 0.1), At(CutFrom(1, 0), 0.1)]
 """The primary is cut from all but the third proxy."""
