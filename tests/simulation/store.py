@@ -333,7 +333,7 @@ class SimSession:
 
     async def _look_on(self) -> None:
         while True:
-            await trio.sleep(POLL / 2)
+            await trio.sleep(POLL)
             await self.turn()
             limit = NO_NEWS if self.is_follower else UNSYNCED_AFTER
             for cluster in self.clusters:
@@ -352,9 +352,9 @@ class SimSession:
             await trio.sleep(POLL)
 
     def _catch_up(self) -> None:
-        """Who leads has read the records first."""
+        """Who leads has read the records first, and knows that it leads."""
         for change in self.store.changes[self._at :]:
-            if change.what == "records":
+            if change.what in ("records", "leaders"):
                 self._show(change.number, change.what, change.key, change.value)
 
     async def resign(self, lease: SimLease) -> None:
