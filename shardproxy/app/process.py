@@ -38,12 +38,15 @@ from shardproxy.config import Config, load_config
 from shardproxy.config.files import FilesRead, Fingerprint
 from shardproxy.config.restart import settings_waiting
 from shardproxy.coordination.fencer import AckFencer
+from shardproxy.coordination.lease import Lessor
+from shardproxy.coordination.votes import VotesOfMembers, run_votes
 from shardproxy.dataplane import DataPlane
 from shardproxy.failover.controller import Inputs
-from shardproxy.failover.setup import FailoverSettings
+from shardproxy.failover.setup import FailoverSettings, ShardSetup
 from shardproxy.health.monitor import Boards
 from shardproxy.health.pool import run_pool_log
 from shardproxy.model.board import Board
+from shardproxy.model.replication import ShardKey
 from shardproxy.nodes import LinkTimeouts, NodeLinks, OpenLinks
 from shardproxy.store.interface import Store
 from shardproxy.store.local import LocalStore
@@ -127,12 +130,20 @@ class App:
         self._coordination = Coordination(config, store, self._describe)
         tokens = NodeTokens()
         self._follower = Follower(
-            dataplane, store.records, store, self._boards, tokens.credentials, self._coordination.peers
+            dataplane,
+            store.records,
+            store,
+            self._boards,
+            tokens.credentials,
+            store.synced,
+            self._coordination.peers,
         )
         self._logins = Logins(self._follower.clusters, self._follower.topologies, tokens.credentials)
         self._links = OpenLinks(login=self._logins.find, tls=self._logins.find_tls, timeouts=PROBE_TIMEOUTS)
-        fencer, events = AckFencer(store), self._coordination.events
-        self._inputs = Inputs(Board(), self._boards.health, store, self._links, fencer, events)
+        setups: Board[ShardKey, ShardSetup] = Board()
+        fencer = AckFencer(store, self._follower.applied, setups)
+        events, witnesses = self._coordination.events, VotesOfMembers(store)
+        self._inputs = Inputs(setups, self._boards.health, store, self._links, fencer, events, witnesses)
         self._errands = Errands()
         self._traffic = AllTraffic(dataplane, self._errands, table)
         self._supervisor = Supervisor(
@@ -200,6 +211,7 @@ class App:
             if is_paused(self._store.notes, cluster):
                 log.warning("automatic failover is paused, as before the restart", cluster=cluster)
         self._coordination.run(self._follower.applied, nursery)
+        self._run_shared(nursery)
         nursery.start_soon(run_always, "users", self._users.run)
         nursery.start_soon(run_always, "follower", self._follower.run)
         retelling = partial(run_retelling, self._follower, self._store.members)
@@ -307,6 +319,17 @@ class App:
         """Connections to nodes of a cluster, be they in its topology or not."""
         login, tls = partial(self._logins.find, cluster), partial(self._logins.find_tls, cluster)
         return NodeLinks(credentials=login, tls=tls, timeouts=PROBE_TIMEOUTS)
+
+    def _run_shared(self, nursery: trio.Nursery) -> None:
+        """What only matters where others share the store."""
+        store, follower = self._store, self._follower
+        lessor = Lessor(
+            store.leases, store.synced, store.records, follower.careful, follower.applied, self._dataplane
+        )
+        nursery.start_soon(run_always, "lease", lessor.run)
+        if self._config.store is not None and self._coordination.is_member:
+            votes = partial(run_votes, self._inputs.setups, self._boards.health, store)
+            nursery.start_soon(run_always, "votes", votes)
 
     async def _serve(self, settings: Clusters, reason: str) -> dict[str, Endpoints]:
         """Raise KeysHiddenError, NodesUnfitError or ServeError; what was served before then still is."""

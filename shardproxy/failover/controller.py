@@ -14,10 +14,10 @@ import structlog
 import trio
 
 from shardproxy.failover.event_log import EventLog
-from shardproxy.failover.interfaces import Fencer, Nodes
+from shardproxy.failover.interfaces import Fencer, NobodyElse, Nodes, Witnesses
 from shardproxy.failover.setup import FailoverSettings, ShardSetup, record_new
 from shardproxy.failover.shard.task import tend
-from shardproxy.failover.shard.tended import Limits, Shared
+from shardproxy.failover.shard.tended import Limits, OutvotedError, Shared
 from shardproxy.failover.steps import Steps
 from shardproxy.model.board import Board, News
 from shardproxy.model.health import NodeHealth, NodeKey
@@ -27,6 +27,9 @@ from shardproxy.store.record import ShardRecord
 
 LARGE = 10  # of so many shards one more may be failed over at once: a rack takes a part of a fleet with it
 CLAIM_PAUSE = 1.0  # seconds between tries to reach the store
+LOOK = 0.5  # seconds between looks at whether we still lead
+ABSTAIN = 30.0  # seconds for which who was outvoted lets others lead
+NOBODY = 1.0  # seconds without a leader until it is seen that there is nobody else
 RESIGN_WITHIN = 1.0  # seconds; a leader that cannot say so is known to be gone by its lease
 
 log = structlog.get_logger()
@@ -42,6 +45,7 @@ class Inputs:
     nodes: Nodes
     fencer: Fencer
     events: EventLog = field(default_factory=EventLog)
+    witnesses: Witnesses = field(default_factory=NobodyElse)
 
 
 async def run_watch(
@@ -95,14 +99,42 @@ async def run_controller(
             continue
         is_down = False
         log.info("leading", cluster=cluster, revision=leadership.revision)
+        is_outvoted = False
         try:
             await _lead(inputs, settings, limits, leadership)
         except* LeadershipLostError as group:
             log.warning("leadership lost", cluster=cluster, why=str(group.exceptions[0]))
+        except* OutvotedError as group:
+            is_outvoted = True
+            log.warning("another proxy had better lead", cluster=cluster, why=str(group.exceptions[0]))
         finally:
             inputs.events.alarms_forget(cluster)
             with trio.move_on_after(RESIGN_WITHIN, shield=True):
                 await leadership.resign()
+        if is_outvoted:
+            await _abstain(cluster, inputs.store)
+
+
+async def _abstain(cluster: str, store: Store) -> None:
+    """Let others lead for a while; not where nobody does."""
+
+    def is_led() -> bool:
+        return store.leaders.get(cluster) not in (None, store.member)
+
+    news = News()
+    store.leaders.subscribe(news, cluster)
+    try:
+        with trio.move_on_after(ABSTAIN):
+            while True:
+                with trio.move_on_after(NOBODY) as alone:
+                    while not is_led():
+                        await news.wait()
+                if alone.cancelled_caught:
+                    return
+                while is_led():
+                    await news.wait()
+    finally:
+        store.leaders.unsubscribe(news, cluster)
 
 
 async def _lead(inputs: Inputs, settings: FailoverSettings, limits: Limits, leadership: Leadership) -> None:
@@ -116,6 +148,7 @@ async def _lead(inputs: Inputs, settings: FailoverSettings, limits: Limits, lead
         leadership,
         Steps(inputs.nodes, leadership, settings),
         limits,
+        inputs.witnesses,
     )
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_watch_leader, inputs.store, leadership)
@@ -134,12 +167,15 @@ async def _lead(inputs: Inputs, settings: FailoverSettings, limits: Limits, lead
 
 
 async def _watch_leader(store: Store, leadership: Leadership) -> None:
-    """Raise LeadershipLostError when another one is seen to lead, also while nothing is written."""
+    """Raise LeadershipLostError when another one may lead, also while nothing is written."""
     news, cluster = News(), leadership.cluster
     store.leaders.subscribe(news, cluster)
     try:
         while store.leaders.get(cluster) == store.member:
-            await news.wait()
+            if not leadership.covers(0.0):
+                raise LeadershipLostError("the lease has run out")
+            with trio.move_on_after(LOOK):
+                await news.wait()
     finally:
         store.leaders.unsubscribe(news, cluster)
     raise LeadershipLostError(f"{store.leaders.get(cluster) or 'nobody'} leads {cluster} now")

@@ -29,7 +29,7 @@ from shardproxy.failover.shard.asked import serve_asked
 from shardproxy.failover.shard.change import fail_over, hold
 from shardproxy.failover.shard.heal import heal
 from shardproxy.failover.shard.register import accept, register
-from shardproxy.failover.shard.tended import REDO, Shared, Tended
+from shardproxy.failover.shard.tended import REDO, OutvotedError, Shared, Tended
 from shardproxy.failover.steps import StepError
 from shardproxy.model.board import News
 from shardproxy.model.replication import ShardKey
@@ -38,7 +38,10 @@ from shardproxy.store.record import ShardState
 
 
 async def tend(shared: Shared, setup: ShardSetup) -> None:
-    """Tend a shard until cancelled, and not while it is withdrawn; raise LeadershipLostError."""
+    """Tend a shard until cancelled, and not while it is withdrawn.
+
+    Raise LeadershipLostError, or OutvotedError when somebody else had better lead.
+    """
     key = setup.key
     acknowledged = acknowledged_count(shared.store.notes, key)
     shard = Tended(shared, setup, trio.current_time(), acknowledged=acknowledged)
@@ -90,10 +93,13 @@ async def _look(shard: Tended, news: News) -> float | None:
         return shard.rests_until
     await _lift_backoff(shard)
     situation = shard.situation()
+    _give_way(shard, situation.objection)
     match decide(situation):
         case Nothing(alarm, is_unclear, until):
             if not is_unclear:
                 shard.set_alarm(alarm)
+            if shard.outvoted_at is not None:  # looked at again then
+                until = min(shard.outvoted_at, float("inf") if until is None else until)
             if situation.record.state is ShardState.OK:
                 return await _note_floor(shard, until)
             return until
@@ -110,6 +116,16 @@ async def _look(shard: Tended, news: News) -> float | None:
         case Heal(actions):
             return await _note_floor(shard, await heal(shard, actions))
     return trio.current_time()
+
+
+def _give_way(shard: Tended, objection: str | None) -> None:
+    """Let another one lead, but not while a failover of another shard is under way."""
+    if objection is None or shard.outvoted_at is None or trio.current_time() < shard.outvoted_at:
+        return
+    if shard.shared.limits.at_once.borrowed_tokens:
+        shard.objected_since = trio.current_time()
+    else:
+        raise OutvotedError(f"{shard.key}: {objection}")
 
 
 async def _lift_backoff(shard: Tended) -> None:

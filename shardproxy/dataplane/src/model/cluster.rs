@@ -183,6 +183,9 @@ pub struct ShardSpec {
     /// Nobody serves it before that is mended: nobody need wait for it.
     #[serde(default)]
     pub refused: bool,
+    /// Why its primary is only read from, where that is so.
+    #[serde(default)]
+    pub read_only: Option<String>,
     /// Bytes of one argument, and of all that a connection has sent and not yet had taken, that its nodes take; else as their
     /// defaults.
     #[serde(default)]
@@ -337,6 +340,8 @@ pub struct Shard {
     pub why_not: Option<String>,
     /// It is not served before that is mended.
     pub is_refused: bool,
+    /// Why writes are refused unsent.
+    pub read_only: Option<String>,
 }
 
 /// A `ClusterSpec` made ready to route by.
@@ -411,6 +416,7 @@ impl Cluster {
                 is_replaceable: shard.replaceable,
                 why_not: shard.why_not.clone(),
                 is_refused: shard.refused,
+                read_only: shard.read_only.clone(),
             });
         }
         let families = Families::compile(&spec.key_families)?;

@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::Reign;
+use super::{refusal, Reign};
 use crate::dialect::resp::refusals::Refusal;
 use crate::dialect::texts;
 use crate::exchange::{Mark, NO_MARK};
@@ -139,6 +139,13 @@ impl Served {
         let shard = self.cluster.shards.get(usize::from(shard)).filter(|shard| shard.is_refused)?;
         let why = shard.why_not.as_deref().unwrap_or("its primary is not fit for it");
         Some(texts::not_served(&shard.label, why))
+    }
+
+    /// Why a write to the shard is refused unsent, while reads go on: its client may try again.
+    #[inline]
+    pub fn why_read_only(&self, shard: u16) -> Option<Vec<u8>> {
+        let shard = self.cluster.shards.get(usize::from(shard))?;
+        shard.read_only.as_deref().map(|why| refusal(&shard.label, "", why))
     }
 
     /// Whether what a node refused is tried again: where somebody else may take it, or the node itself before long. Else its
