@@ -324,7 +324,13 @@ class App:
         """What only matters where others share the store."""
         store, follower = self._store, self._follower
         lessor = Lessor(
-            store.leases, store.synced, store.records, follower.careful, follower.applied, self._dataplane
+            store.leases,
+            store.synced,
+            store.records,
+            follower.careful,
+            follower.applied,
+            self._dataplane,
+            is_ours=follower.is_ours,
         )
         nursery.start_soon(run_always, "lease", lessor.run)
         if self._config.store is not None and self._coordination.is_member:

@@ -66,6 +66,7 @@ class Lessor:
     applied: Board[ShardKey, int]
     dataplane: Leased
     clock: Callable[[], float] = boottime
+    is_ours: Callable[[str], bool] = lambda cluster: True  # else something beyond the store decides about it
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Keep the data plane's deadlines as they should be until cancelled, and take them back then."""
@@ -96,7 +97,7 @@ class Lessor:
         behind = _behind(self.records, self.applied)
         for cluster in {*self.leases, *armed}:
             standing = Standing(
-                self.leases.get(cluster),
+                self.leases.get(cluster) if self.is_ours(cluster) else None,
                 self.synced.get(cluster, True),
                 cluster in self.careful,
                 cluster not in behind,

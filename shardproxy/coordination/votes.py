@@ -124,7 +124,8 @@ async def _say(
     for key in dict.fromkeys((*setups, *sorted(told))):
         record = store.records.get(key)
         wanted = None
-        if key in setups and record is not None and record.primary is not None:
+        is_ours = (setup := setups.get(key)) is not None and setup.decider is None
+        if is_ours and record is not None and record.primary is not None:
             seen = health.get((key, record.primary))
             wanted, at = vote_wanted(record, seen, trio.current_time())
             review_at = min(review_at, at)

@@ -152,6 +152,11 @@ class Follower:
             self._lost.clear()
             return endpoints
 
+    def is_ours(self, cluster: str) -> bool:
+        """Whether proxies decide who is primary of a cluster that is served."""
+        served = self._served.get(cluster)
+        return served is not None and served.configured.is_ours
+
     async def renew(self) -> None:
         """Tell the data plane what nodes are logged in to with where that has changed; raise ServeError."""
         for name in tuple(self._served):
@@ -232,7 +237,9 @@ class Follower:
             judged_at = tuple(board.version for board in boards)
             is_news = judged_at != self._judged_at
             self._judged_at = judged_at
-            unsynced = {name for name in self._served if not self.synced.get(name, True)}
+            unsynced = {
+                name for name in self._served if not self.synced.get(name, True) and self.is_ours(name)
+            }
             wanted = {
                 name: self._project(name, served, records, epochs.get(name, 0), is_news=is_news)
                 for name, served in self._served.items()

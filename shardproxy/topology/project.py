@@ -40,6 +40,11 @@ class Configured:
         config = self.settings.config
         return isinstance(config, RedisCluster) and config.is_delegated
 
+    @property
+    def is_ours(self) -> bool:
+        """Whether proxies decide who is primary there, and nothing else does."""
+        return isinstance(self.settings.config, RedisCluster) and not self.is_delegated
+
     def found(self, cluster: str, records: Records) -> Configured:
         """The same, with the shards, and under the numbers, that turn out to be on record."""
         if not self.is_delegated and not is_misplaced(self.setups, records):

@@ -133,7 +133,7 @@ class Supervisor:
             if self._inputs.setups.get(key) != setup and (zone := only_zone(setup)) is not None:
                 log.warning("all nodes of a shard are in one zone", shard=str(key), zone=zone)
         _show(self._inputs.setups, setups)
-        self._control({name for name in wanted if self._may_lead and decides(self._clusters[name])}, nursery)
+        self._control({name for name in wanted if self._may_lead and self._clusters[name].is_ours}, nursery)
 
     def _control(self, clusters: set[str], nursery: trio.Nursery) -> None:
         """Have these clusters decided about, and no others."""
@@ -277,11 +277,6 @@ async def run_always_from(
                 task_status.started()
 
     await run_always(what, partial(service, task_status=Started()))
-
-
-def decides(configured: Configured) -> bool:
-    """Whether proxies decide who is primary in that cluster, and nothing else does."""
-    return isinstance(configured.settings.config, RedisCluster) and not configured.is_delegated
 
 
 def only_zone(setup: ShardSetup) -> str | None:

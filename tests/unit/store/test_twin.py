@@ -97,11 +97,11 @@ async def test_a_promotion_waits_for_the_other_one(tmp_path: Path) -> None:
         await let_go(both.old)
         stored = await both.new.put(replace(both.new.records[KEY], epoch=2), await both.new.claim("main"))
         await both.new.ack(KEY, stored.changed)
-        fencer = AckFencer(both.new, served_within=0.05)
+        fencer = AckFencer(both.new, Board(), {}, served_within=0.05)
         with pytest.raises(FenceError, match="old"):
             await fencer.wait_served(stored)
         await both.old.ack(KEY, stored.changed)
-        await AckFencer(both.new).wait_served(stored)
+        await AckFencer(both.new, applied(stored), {}).wait_served(stored)
 
 
 async def test_one_that_is_silent_is_waited_for_no_longer_than_it_believes(
@@ -117,7 +117,7 @@ async def test_one_that_is_silent_is_waited_for_no_longer_than_it_believes(
         assert "main" not in both.new.leases, "nobody is above who leads"
         monkeypatch.setattr(both.links[0], "say", lambda kind, value: None)  # it is heard no more
         with trio.fail_after(PATIENCE):
-            await AckFencer(both.new).wait_served(stored)
+            await AckFencer(both.new, applied(stored), {}).wait_served(stored)
         assert both.old.leases["main"] <= now()
         assert "old" not in both.new.members
 
@@ -128,7 +128,7 @@ async def test_if_the_next_one_ends_the_old_one_goes_on(tmp_path: Path) -> None:
         await until(lambda: "new" not in both.old.members)
         stored = await both.old.put(replace(both.old.records[KEY], epoch=2), await both.old.claim("main"))
         await both.old.ack(KEY, stored.changed)
-        await AckFencer(both.old).wait_served(stored)
+        await AckFencer(both.old, applied(stored), {}).wait_served(stored)
         assert "main" not in both.old.leases
 
 

@@ -21,7 +21,7 @@ from shardproxy.model.replication import ShardKey
 from shardproxy.nodes import NodeLinks, OpenLinks
 from shardproxy.store.local import LocalStore
 from shardproxy.topology.project import Configured, shard_setups
-from shardproxy.topology.supervisor import Supervisor, decides, run_always
+from shardproxy.topology.supervisor import Supervisor, run_always
 from tests.unit.topology.make import KEY, OTHER, clusters, memcached, record, redis, seen
 
 ONE, TWO = (Address("127.0.0.1", free_port()) for _ in range(2))  # nobody listens there
@@ -140,8 +140,8 @@ async def test_who_only_follows_leads_nothing(tmp_path: Path) -> None:
 
 
 async def test_a_pool_is_not_decided_about() -> None:
-    assert decides(configured((ONE,)))
-    assert not decides(Configured(clusters(pages=memcached(ONE))["pages"]))
+    assert configured((ONE,)).is_ours
+    assert not Configured(clusters(pages=memcached(ONE))["pages"]).is_ours
 
 
 async def test_a_crash_while_a_service_is_cancelled_ends_nobody_else() -> None:
