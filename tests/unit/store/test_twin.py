@@ -17,6 +17,7 @@ from shardproxy.coordination.fencer import AckFencer
 from shardproxy.failover.interfaces import FenceError
 from shardproxy.failover.requests import paused_key
 from shardproxy.model import Address
+from shardproxy.model.board import Board
 from shardproxy.model.replication import ShardKey
 from shardproxy.store.interface import LeadershipLostError, StoreUnavailableError
 from shardproxy.store.local import LocalStore
@@ -97,7 +98,7 @@ async def test_a_promotion_waits_for_the_other_one(tmp_path: Path) -> None:
         await let_go(both.old)
         stored = await both.new.put(replace(both.new.records[KEY], epoch=2), await both.new.claim("main"))
         await both.new.ack(KEY, stored.changed)
-        fencer = AckFencer(both.new, Board(), {}, served_within=0.05)
+        fencer = AckFencer(both.new, applied(stored), {}, served_within=0.05)
         with pytest.raises(FenceError, match="old"):
             await fencer.wait_served(stored)
         await both.old.ack(KEY, stored.changed)
@@ -130,6 +131,13 @@ async def test_if_the_next_one_ends_the_old_one_goes_on(tmp_path: Path) -> None:
         await both.old.ack(KEY, stored.changed)
         await AckFencer(both.old, applied(stored), {}).wait_served(stored)
         assert "main" not in both.old.leases
+
+
+def applied(record: ShardRecord) -> Board[ShardKey, int]:
+    """What the own data plane serves: that record."""
+    board: Board[ShardKey, int] = Board()
+    board.show(record.key, record.changed)
+    return board
 
 
 def now() -> float:
