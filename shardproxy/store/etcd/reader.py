@@ -111,6 +111,11 @@ class Reader:
         while not self._is_read:
             await self._progress.wait()
 
+    async def wait_readable(self) -> None:
+        """Wait until what is shown is what etcd holds."""
+        while self.why_not is not None:
+            await self._progress.wait()
+
     async def run(self) -> None:
         """Keep the view as etcd is, until cancelled."""
         async with trio.open_nursery() as nursery:
