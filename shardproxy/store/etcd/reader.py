@@ -89,6 +89,11 @@ class Reader:
         """Begin with what was kept; what etcd says has to go on from there."""
         self._pass_on(self.view.replace(entries, revision))
 
+    def is_lost(self, error: DataLostError) -> None:
+        """Somebody has found that keys went back."""
+        self._is_lost(error)
+        self._watch.cancel()
+
     def is_own(self, entry: Entry) -> None:
         """This process has changed a key."""
         self._pass_on(self.view.apply_own(entry))
@@ -106,6 +111,11 @@ class Reader:
         while not self._is_read:
             await self._progress.wait()
 
+    async def wait_readable(self) -> None:
+        """Wait until what is shown is what etcd holds."""
+        while self.why_not is not None:
+            await self._progress.wait()
+
     async def run(self) -> None:
         """Keep the view as etcd is, until cancelled."""
         async with trio.open_nursery() as nursery:
@@ -114,6 +124,8 @@ class Reader:
                 try:
                     if not self._is_read:
                         await self._read_all()
+                    else:
+                        await self._check_all()
                     with trio.CancelScope() as self._watch:
                         await self._watch_on()
                 except CompactedError:
@@ -126,11 +138,25 @@ class Reader:
                     await trio.sleep(RETRY)
 
     async def _read_all(self) -> None:
+        sent = self._clock()
+        entries, revision = await self._pages()
+        self._compare_group(entries.get(self._keys.group))
+        self._pass_on(self.view.replace(entries, revision))
+        self._is_read = True
+        self._is_heard(sent)
+
+    async def _check_all(self) -> None:
+        """Raise DataLostError where keys are older than they were: the members may have been replaced."""
+        entries, revision = await self._pages(keys_only=True)
+        self._compare_group(entries.get(self._keys.group))
+        self.view.compare(entries, revision)
+
+    async def _pages(self, *, keys_only: bool = False) -> tuple[dict[str, Entry], int]:
+        """All keys, as of one revision."""
         entries: dict[str, Entry] = {}
         revision, after = 0, self._keys.first
-        sent = self._clock()
         while True:
-            body = range_of(after, self._keys.end, limit=PAGE, revision=revision)
+            body = range_of(after, self._keys.end, limit=PAGE, revision=revision, keys_only=keys_only)
             page = await self._client.call("/v3/kv/range", body, attempt=PAGE_WITHIN)
             revision = revision or header_of(page).revision
             found = entries_of(page)
@@ -138,10 +164,7 @@ class Reader:
             if not page.get("more") or not found:
                 break
             after = found[-1].key + "\0"
-        self._compare_group(entries.get(self._keys.group))
-        self._pass_on(self.view.replace(entries, revision))
-        self._is_read = True
-        self._is_heard(sent)
+        return entries, revision
 
     async def check_group(self) -> None:
         """Raise DataLostError where etcd is not what was read before; StoreUnavailableError."""

@@ -72,7 +72,9 @@ class EtcdStore:
             on_lost=self._lost,
             is_patient=is_follower,
         )
-        self._transactions = Transactions(self._client, self.statistics, lambda: self._reader.group)
+        self._transactions = Transactions(
+            self._client, self.statistics, lambda: self._reader.group, lambda: self._reader.why_lost
+        )
         self._session = Session(
             self._client,
             settings.ttl,
