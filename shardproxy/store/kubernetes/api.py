@@ -5,9 +5,8 @@ Every request has a deadline. What is no answer is an UnreachableError: a write 
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,8 @@ import trio
 
 from shardproxy.store.kubernetes.credentials import Access
 from shardproxy.store.kubernetes.errors import DeniedError, GoneError, UnreachableError, error_of
+from shardproxy.store.statistics import StoreStatistics
+from shardproxy.store.streams import TooMuchError, body_of, body_read, lines_take
 
 if TYPE_CHECKING:
     import httpx
@@ -34,28 +35,23 @@ class Event:
     object: Object
 
 
-@dataclass(slots=True)
-class Requests:
-    """How much is asked of the API server, for metrics and tests."""
-
-    reads: int = 0
-    writes: int = 0
-    watches: int = 0
-    failures: int = 0
-
-
 class Api:
     """One API server and namespace. Close it when done."""
 
     def __init__(
-        self, access: Access, *, timeout: float, transport: httpx.AsyncBaseTransport | None = None
+        self,
+        access: Access,
+        statistics: StoreStatistics,
+        *,
+        timeout: float,
+        transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._access = access
         self._timeout = timeout
         self._transport = transport
         self._tokens = access.tokens()
         self._client: httpx.AsyncClient | None = None
-        self.requests = Requests()
+        self._statistics = statistics
 
     @property
     def namespace(self) -> str:
@@ -63,59 +59,50 @@ class Api:
 
     async def get(self, path: str, query: Mapping[str, str] | None = None) -> Object:
         """Read an object or a list; raise ApiError. Without resourceVersion it is never an old one."""
-        self.requests.reads += 1
         return await self._ask("GET", path, query=query)
 
     async def create(self, path: str, value: Object) -> Object:
         """Raise VersionConflictError when it exists, or ApiError."""
-        self.requests.writes += 1
         return await self._ask("POST", path, value)
 
     async def replace(self, path: str, value: Object) -> Object:
-        """Replace the object of metadata.resourceVersion; raise VersionConflictError, NotFoundError or ApiError."""
-        self.requests.writes += 1
+        """Replace the object of metadata.resourceVersion.
+
+        Raise VersionConflictError, NotFoundError or ApiError.
+        """
         return await self._ask("PUT", path, value)
 
     async def delete(self, path: str, *, uid: str, version: str | None = None) -> None:
-        """Delete that very object, as of that version where given; raise VersionConflictError, NotFoundError or ApiError."""
-        self.requests.writes += 1
+        """Delete that very object, as of that version where given.
+
+        Raise VersionConflictError, NotFoundError or ApiError.
+        """
         preconditions = {"uid": uid} | ({"resourceVersion": version} if version is not None else {})
         await self._ask("DELETE", path, {"preconditions": preconditions})
 
-    @contextlib.asynccontextmanager
-    async def watch(self, path: str, query: Mapping[str, str]) -> AsyncIterator[AsyncIterator[Event]]:
-        """What happens after query's resourceVersion, until the server ends it; raise GoneError or ApiError."""
+    async def watch(self, path: str, query: Mapping[str, str], take: Callable[[Event], None]) -> None:
+        """Have all taken that happens after query's resourceVersion, until the server ends it.
+
+        Raise GoneError or ApiError.
+        """
         import httpx
 
-        self.requests.watches += 1
-        client = self._connected()
-        asked = {
-            "watch": "true",
-            "allowWatchBookmarks": "true",
-            "timeoutSeconds": str(MAX_WATCH),
-            **query,
-        }
-        timeout = httpx.Timeout(self._timeout, read=MAX_WATCH + 60.0)
-        request = client.build_request("GET", path, params=asked, headers=self._headers(), timeout=timeout)
+        asked = {"watch": "true", "allowWatchBookmarks": "true", "timeoutSeconds": str(MAX_WATCH), **query}
+        request = self._request("GET", path, None, asked)
         try:
             with trio.fail_after(self._timeout):
-                response = await client.send(request, stream=True)
+                response = await self._connected().send(request, stream=True)
             try:
                 if response.status_code != 200:
                     with trio.fail_after(self._timeout):
-                        raise self._refused(response.status_code, await response.aread(), "watch")
-                chunks = response.aiter_raw()
-                events = _events(chunks)
-                try:
-                    yield events
-                finally:
-                    await events.aclose()
-                    await chunks.aclose()  # type: ignore[attr-defined]
+                        content = await body_read(response, MAX_ANSWER)
+                    raise self._refused(response.status_code, content, "watch")
+                await lines_take(response, lambda line: take(_event(line)), MAX_EVENT)
             finally:
                 with trio.move_on_after(self._timeout, shield=True):
                     await response.aclose()
-        except (httpx.HTTPError, OSError, trio.TooSlowError) as error:
-            self.requests.failures += 1
+        except (httpx.HTTPError, OSError, trio.TooSlowError, TooMuchError) as error:
+            self._statistics.request_failures += 1
             raise UnreachableError(f"Kubernetes: watch: {_cause(error)}") from None
 
     async def aclose(self) -> None:
@@ -140,31 +127,50 @@ class Api:
     ) -> Object:
         import httpx
 
-        content = json.dumps(value, separators=(",", ":")).encode() if value is not None else None
         what = f"{method} {path.removeprefix('/')}"
+        request = self._request(method, path, value, query)
         try:
             with trio.fail_after(self._timeout):
-                async with self._connected().stream(
-                    method,
-                    path,
-                    params=query,
-                    content=content,
-                    headers=self._headers(),
-                    timeout=self._timeout,
-                ) as response:
-                    body = await _read(response)
-        except (httpx.HTTPError, OSError, trio.TooSlowError) as error:
-            self.requests.failures += 1
+                response = await self._connected().send(request, stream=True)
+                try:
+                    content = await body_read(response, MAX_ANSWER)
+                finally:
+                    with trio.move_on_after(self._timeout, shield=True):
+                        await response.aclose()
+        except (httpx.HTTPError, OSError, trio.TooSlowError, TooMuchError) as error:
+            self._statistics.request_failures += 1
             raise UnreachableError(f"Kubernetes: {what}: {_cause(error)}") from None
         if not 200 <= response.status_code < 300:
-            raise self._refused(response.status_code, body, what)
+            raise self._refused(response.status_code, content, what)
         try:
-            answer = json.loads(body)
+            answer = json.loads(content)
         except ValueError:
             answer = None
         if not isinstance(answer, dict):
             raise UnreachableError(f"Kubernetes: {what}: the answer is no object of JSON")
         return answer
+
+    def _request(
+        self, method: str, path: str, value: Object | None, query: Mapping[str, str] | None
+    ) -> httpx.Request:
+        """A request; its deadline is its sender's."""
+        import httpx
+
+        self._statistics.requests += 1
+        token = self._tokens.get() if self._tokens is not None else self._access.fixed_token()
+        url = httpx.URL(self._access.server + path, params=dict(query) if query else None)
+        headers = {
+            "host": url.netloc.decode(),
+            "accept": "application/json",
+            "accept-encoding": "identity",
+            **({"authorization": f"Bearer {token}"} if token else {}),
+        }
+        extensions = {"timeout": httpx.Timeout(None, connect=self._timeout).as_dict()}
+        if value is None:
+            return httpx.Request(method, url, headers=headers, extensions=extensions)
+        content = json.dumps(value, separators=(",", ":")).encode()
+        headers |= {"content-type": "application/json", "content-length": str(len(content))}
+        return httpx.Request(method, url, headers=headers, stream=body_of(content), extensions=extensions)
 
     def _connected(self) -> httpx.AsyncClient:
         if self._client is None:
@@ -172,7 +178,6 @@ class Api:
 
             context = self._access.context() if self._transport is None else None
             self._client = httpx.AsyncClient(
-                base_url=self._access.server,
                 verify=context if context is not None else True,
                 transport=self._transport,
                 trust_env=False,  # no proxy of the environment gets to see the token
@@ -180,44 +185,9 @@ class Api:
             )
         return self._client
 
-    def _headers(self) -> dict[str, str]:
-        token = self._tokens.get() if self._tokens is not None else self._access.fixed_token()
-        return {
-            "accept": "application/json",
-            "accept-encoding": "identity",
-            "content-type": "application/json",
-            **({"authorization": f"Bearer {token}"} if token else {}),
-        }
-
     def _refused(self, status: int, body: bytes, what: str) -> Exception:
-        self.requests.failures += 1
+        self._statistics.request_failures += 1
         return error_of(status, _message(body), what)
-
-
-async def _read(response: httpx.Response) -> bytes:
-    """The whole body, to its end: what is left half-way is not cleaned up."""
-    parts, length = [], 0
-    async for chunk in response.aiter_raw():
-        length += len(chunk)
-        if length <= MAX_ANSWER:
-            parts.append(chunk)
-    if length > MAX_ANSWER:
-        raise UnreachableError(f"Kubernetes: an answer has more than {MAX_ANSWER} bytes")
-    return b"".join(parts)
-
-
-async def _events(chunks: AsyncIterator[bytes]) -> AsyncGenerator[Event, None]:
-    """A line of JSON each."""
-    rest = bytearray()
-    async for chunk in chunks:
-        rest += chunk
-        *lines, last = rest.split(b"\n")
-        rest = bytearray(last)
-        if len(rest) > MAX_EVENT:
-            raise UnreachableError(f"Kubernetes: an event of a watch has more than {MAX_EVENT} bytes")
-        for line in lines:
-            if line.strip():
-                yield _event(bytes(line))
 
 
 def _event(line: bytes) -> Event:

@@ -1,4 +1,4 @@
-"""Until when what we show is sure to be all there is, for each followed cluster: the boards `synced` and `leases`.
+"""Until when what we show is sure to be all there is: the boards `synced` and `leases`.
 
 A member is synced as long as its own heartbeats come back to it; a follower as long as it sees leaders renew.
 """
@@ -50,8 +50,8 @@ class Freshness:
         return self._heard + PATIENCE / FRESH if self._life is None else self._life.pulse.expires
 
     async def run(self, *, silent: Callable[[], None], stalled: Callable[[], None]) -> None:
-        """Show for ever. A follower that hears nothing calls `silent`; `stalled`, when it was frozen itself: what
-        it hears next may be old then."""
+        """Show for ever. A follower that hears nothing calls `silent`, and `stalled` when it was frozen itself:
+        what it hears next may be old then."""
         asked = looked = self._shared.clock()
         while True:
             now = self._shared.clock()

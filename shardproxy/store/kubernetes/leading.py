@@ -74,9 +74,9 @@ class Leading:
 
     async def put(self, record: ShardRecord, leadership: KubernetesLeadership) -> ShardRecord:
         """Raise ConflictError, LeadershipLostError or StoreUnavailableError."""
-        if leadership.is_void:
-            raise LeadershipLostError(f"turn {leadership.revision} of {record.key.cluster} is over")
         cluster = record.key.cluster
+        if self._held.get(cluster) is not leadership:
+            raise LeadershipLostError(f"turn {leadership.revision} of {leadership.cluster} is over")
 
         def put(body: Body | None) -> tuple[Body, ShardRecord]:
             return with_record(body, record, leadership.uid, leadership.revision)

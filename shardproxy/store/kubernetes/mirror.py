@@ -1,6 +1,6 @@
-"""The latest seen of every object, whichever way it was seen: listed, watched, or as the answer to our own write.
+"""The latest seen of every object, whichever way it was seen: listed, watched, or as the answer to a write.
 
-resourceVersion counts the changes of a namespace's ConfigMaps, so of two views of an object the higher is later.
+resourceVersion grows with every change of any ConfigMap, so of two views of an object the higher is later.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ Listener = Callable[[str, Stored | None, Stored | None], None]
 
 
 class Mirror:
-    """Objects by name. The listener is told of each change: what it is now and was before, None = not there."""
+    """Objects by name. The listener is told of each change: what is now and was before, None = nothing."""
 
     def __init__(self, listener: Listener) -> None:
         self._objects: dict[str, Stored] = {}

@@ -40,7 +40,7 @@ class Pulse:
     _sent: dict[int, float] = field(default_factory=dict)
 
     def beat(self, body: Body | None, now: float) -> tuple[Body, None]:
-        """The next heartbeat after the stored one, about to be sent; raise DeclaredDeadError when there is none."""
+        """The next heartbeat after the stored one, about to be sent; raise DeclaredDeadError without one."""
         if body is None and self.uid is not None:
             raise DeclaredDeadError("others have gone on without this member")
         # No two tries have the same count, so whichever of them lands, it is known when it was sent.

@@ -4,8 +4,8 @@
     shards   index -> record, with its revision
     revision of the last change
 
-The leader and its records are one object, so whoever writes a record writes it over what they have read: nobody
-can have led in between.
+The leader and its records are one object, so whoever writes a record writes it over what they have read:
+nobody can have led in between.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def with_record(body: Body | None, record: ShardRecord, uid: str, turn: int) -> 
     leader = Leader.of(body)
     if body is None or (leader.uid, leader.turn) != (uid, turn):
         raise LeadershipLostError(
-            f"{leader.member or 'nobody'} leads {record.key.cluster}, in turn {leader.turn}, not we in turn {turn}"
+            f"{leader.member or 'nobody'} leads {record.key.cluster}, in turn {leader.turn}; ours was {turn}"
         )
     revision = int(body["revision"]) + 1
     stored = record_replace(_record(body, record.key), record, revision)

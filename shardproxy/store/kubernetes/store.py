@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 from time import CLOCK_BOOTTIME, clock_gettime
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import structlog
 import trio
@@ -19,8 +19,8 @@ import trio
 from shardproxy.config import store as settings_of
 from shardproxy.model.board import Board
 from shardproxy.model.replication import ShardKey
-from shardproxy.store.interface import Leadership, MemberKey, StoreUnavailableError
-from shardproxy.store.kubernetes.api import Api, Requests
+from shardproxy.store.interface import Leadership, LeadershipLostError, MemberKey, StoreUnavailableError
+from shardproxy.store.kubernetes.api import Api
 from shardproxy.store.kubernetes.boards import Boards
 from shardproxy.store.kubernetes.credentials import access_of
 from shardproxy.store.kubernetes.following import Freshness
@@ -75,7 +75,7 @@ class KubernetesStore:
         self._member = member
         self._keep = keep
         self._is_follower = is_follower
-        self._api = Api(access, timeout=times.request, transport=transport)
+        self._api = Api(access, self.statistics, timeout=times.request, transport=transport)
         self._boards = Boards(names, knows_heartbeats=not is_follower)
         self._mirror = Mirror(self._seen)
         self._shared = Shared(
@@ -99,11 +99,6 @@ class KubernetesStore:
     @property
     def member(self) -> str:
         return self._member
-
-    @property
-    def requests(self) -> Requests:
-        """How much was asked of the API server."""
-        return self._api.requests
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         try:
@@ -152,11 +147,14 @@ class KubernetesStore:
         return self._boards.leaders
 
     async def claim(self, cluster: str) -> Leadership:
-        self._refuse_follower()
+        if self._is_follower:  # it never leads, however long it waits
+            await trio.sleep_forever()
         return await self._leading.claim(cluster)
 
     async def put(self, record: ShardRecord, leadership: Leadership) -> ShardRecord:
-        return await self._leading.put(record, cast(KubernetesLeadership, leadership))
+        if not isinstance(leadership, KubernetesLeadership):
+            raise LeadershipLostError(FOLLOWER)
+        return await self._leading.put(record, leadership)
 
     @property
     def members(self) -> Board[str, Member]:

@@ -96,14 +96,12 @@ class Watcher:
             return
         query = {"labelSelector": self._selector, "resourceVersion": self._version}
         with trio.CancelScope() as self._scope:
-            async with self._api.watch(self._path, query) as events:
-                async for event in events:
-                    if self._version is None:
-                        return
-                    self._version = str(event.object["metadata"]["resourceVersion"])
-                    self._see(event)
+            await self._api.watch(self._path, query, self._see)
 
     def _see(self, event: Event) -> None:
+        if self._version is None:  # what comes is too old
+            return
+        self._version = str(event.object["metadata"]["resourceVersion"])
         if event.kind == "BOOKMARK":
             self._heard(None)
             return

@@ -1,4 +1,4 @@
-"""One object, changed by compare-and-set: all changes that wait go into one PUT with the resourceVersion last seen.
+"""One object, changed by compare-and-set: all changes that wait go into one PUT, over what was last seen.
 
 no answer     the object is read again: ours may have landed (it names its last write), else once more
 409           another one has changed it, or our own first try has landed: read again, and apply anew
@@ -32,8 +32,8 @@ Apply = Callable[[Body | None], tuple[Body | None, T]]
 @dataclass(slots=True, eq=False)
 class Change(Generic[T]):
     """One that waits to be written. `apply` gets the object as it is (None = it is not there) and returns it as
-    it shall be with what came of it; the same object again changes nothing. It raises StoreError for what may not
-    be; it may be asked more than once."""
+    it shall be, with what came of it; the same object again changes nothing. It raises StoreError or ValueError
+    for what may not be, and may be asked more than once."""
 
     apply: Apply[T]
     outcome: T | None = None
@@ -72,8 +72,8 @@ class Writer:
         self._batches: Batches[Change[Any]] = Batches(self._write)
 
     async def change(self, apply: Apply[T]) -> T:
-        """Have it written, with all that waits; raise what `apply` raises, ValueError for what is too large, or
-        StoreUnavailableError."""
+        """Have it written, with all that waits; raise what `apply` raises, ValueError for what is too large,
+        or StoreUnavailableError."""
         change = Change(apply)
         await self._batches.add(change)
         if change.error is not None:
@@ -100,7 +100,7 @@ class Writer:
     async def _attempt(self, changes: list[Change[Any]]) -> None:
         """Write them; raise StoreError when it was not, as far as we know."""
         sign, seen, is_fresh = self._sign(), self._mirror.get(self._place.name), False
-        in_doubt = False
+        failure: StoreError | None = None
         for _ in range(MAX_ATTEMPTS):
             body = self._applied(changes, seen)
             if body is None:
@@ -115,12 +115,12 @@ class Writer:
                 except StoreUnavailableError as error:
                     if not getattr(error, "is_in_doubt", False):
                         raise
-                    in_doubt = True
+                    failure = error
                     await trio.sleep(RETRY)
-            seen, is_fresh = await self._read(retry=in_doubt), True
+            seen, is_fresh = await self._read(retry=failure is not None), True
             if seen is not None and seen.body.get("write") == sign:
                 return  # our own try has landed, and its answer was lost
-        raise StoreUnavailableError(f"Kubernetes: {self._place.name}: others change it all the time")
+        raise failure or StoreUnavailableError(f"Kubernetes: {self._place.name}: others change it all the time")
 
     def _applied(self, changes: list[Change[Any]], seen: Stored | None) -> Body | None:
         """The object as all of them leave it; None = nothing is to be written."""

@@ -17,7 +17,9 @@ import trio
 
 from shardproxy.store.etcd import EtcdStore
 from shardproxy.store.interface import Store
+from shardproxy.store.kubernetes import KubernetesStore
 from tests.fixtures.etcd import Etcd
+from tests.fixtures.kubernetes import Kubernetes
 from tests.fixtures.relay import Relay
 
 CLUSTER = "sessions"
@@ -107,6 +109,40 @@ class EtcdSite(Site):
             relay.heal()
 
 
+class KubernetesSite(Site):
+    """A real API server, behind a relay, and a namespace of its own."""
+
+    ttl = 4.0
+
+    def __init__(self, nursery: trio.Nursery, directory: Path, kubernetes: Kubernetes) -> None:
+        super().__init__(nursery, directory)
+        self.kubernetes = kubernetes
+        self.namespace = kubernetes.namespace()
+        self.relay = Relay(kubernetes.port)
+        self.ttl = KubernetesSite.ttl
+
+    async def start(self) -> None:
+        await self.nursery.start(self.relay.run)
+
+    def make(self, member: str, *, is_follower: bool = False, keeps: bool = False) -> KubernetesStore:
+        settings = self.kubernetes.settings(
+            self.kubernetes.admin_token(),
+            server=f"https://127.0.0.1:{self.relay.port}",
+            namespace=self.namespace,
+            ttl=self.ttl,
+        )
+        keep = self.directory / "state.json.kept" if keeps else None
+        return KubernetesStore(
+            settings, member=member, is_follower=is_follower, keep=keep, directory=self.directory
+        )
+
+    def out_of_reach(self) -> None:
+        self.relay.cut()
+
+    def in_reach(self) -> None:
+        self.relay.heal()
+
+
 MakeSite = Callable[[trio.Nursery, Path, pytest.FixtureRequest], Site]
 
 
@@ -114,7 +150,11 @@ def _etcd(nursery: trio.Nursery, directory: Path, request: pytest.FixtureRequest
     return EtcdSite(nursery, directory, etcd=request.getfixturevalue("session_etcd"))
 
 
-SITES: dict[str, MakeSite] = {"etcd": _etcd}
+def _kubernetes(nursery: trio.Nursery, directory: Path, request: pytest.FixtureRequest) -> Site:
+    return KubernetesSite(nursery, directory, request.getfixturevalue("session_kubernetes"))
+
+
+SITES: dict[str, MakeSite] = {"etcd": _etcd, "kubernetes": _kubernetes}
 
 
 @contextlib.asynccontextmanager

@@ -32,6 +32,7 @@ PAUSED = NoteKey(CLUSTER, NoteKind.PAUSED)
 SOON = 2.0  # seconds for others to see what was written
 EXPIRY = 2.5  # seconds beyond the time to live until nothing of a dead member is left
 
+
 async def wait_for(board: Board[Any, Any], holds: Callable[[], bool], within: float = SOON) -> None:
     with trio.fail_after(within):
         while not holds():
