@@ -1,8 +1,8 @@
 """Which members are dead, by what this process saw change and its own clock. Pure.
 
 Nobody is judged by what another clock says, nor while we hear nothing ourselves: what was silent because we
-were cut off, or frozen, gets its whole time again. The deletion that follows is of the very heartbeat that was
-seen last, so who has renewed meanwhile lives on.
+were cut off, or frozen, gets its whole time again. The deletion that follows is of the very heartbeat that
+was seen last, so who has renewed meanwhile lives on.
 """
 
 from __future__ import annotations

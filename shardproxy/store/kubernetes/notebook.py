@@ -26,9 +26,9 @@ def with_note(body: Body | None, key: NoteKey, value: Any, expected: int | None)
 def without_note(body: Body | None, key: NoteKey, expected: int | None) -> tuple[Body | None, None]:
     """The object without that note; raise ConflictError."""
     notes, revision = _notes(body)
-    note_check(key, _note(notes, key), expected)
     if key.name not in notes:
         return body, None
+    note_check(key, _note(notes, key), expected)
     left = {name: note for name, note in notes.items() if name != key.name}
     return {"cluster": key.cluster, "revision": revision + 1, "notes": left}, None
 

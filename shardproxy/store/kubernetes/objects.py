@@ -1,4 +1,4 @@
-"""ConfigMaps as JSON values and back: the small in `data`, for people, the large packed in `binaryData`. Pure.
+"""ConfigMaps as JSON values and back: the small in `data`, for people, the large in `binaryData`. Pure.
 
 An object holds 1 MiB. Measured: 250 shards of 6 nodes, each in the middle of a failover, are 560 KiB of JSON
 and 40 KiB packed.

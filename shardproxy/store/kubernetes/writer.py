@@ -31,9 +31,9 @@ Apply = Callable[[Body | None], tuple[Body | None, T]]
 
 @dataclass(slots=True, eq=False)
 class Change(Generic[T]):
-    """One that waits to be written. `apply` gets the object as it is (None = it is not there) and returns it as
-    it shall be, with what came of it; the same object again changes nothing. It raises StoreError or ValueError
-    for what may not be, and may be asked more than once."""
+    """One that waits to be written. `apply` gets the object as it is (None = it is not there) and returns it
+    as it shall be, with what came of it; the same object again changes nothing. It raises StoreError or
+    ValueError for what may not be, and may be asked more than once."""
 
     apply: Apply[T]
     outcome: T | None = None
@@ -120,7 +120,7 @@ class Writer:
             seen, is_fresh = await self._read(retry=failure is not None), True
             if seen is not None and seen.body.get("write") == sign:
                 return  # our own try has landed, and its answer was lost
-        raise failure or StoreUnavailableError(f"Kubernetes: {self._place.name}: others change it all the time")
+        raise failure or StoreUnavailableError(f"Kubernetes: {self._place.name}: others are always faster")
 
     def _applied(self, changes: list[Change[Any]], seen: Stored | None) -> Body | None:
         """The object as all of them leave it; None = nothing is to be written."""
