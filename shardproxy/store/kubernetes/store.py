@@ -19,7 +19,7 @@ import trio
 from shardproxy.config import store as settings_of
 from shardproxy.model.board import Board
 from shardproxy.model.replication import ShardKey
-from shardproxy.store.interface import Leadership, LeadershipLostError, MemberKey, StoreUnavailableError
+from shardproxy.store.interface import Leadership, MemberKey, StoreUnavailableError
 from shardproxy.store.kubernetes.api import Api
 from shardproxy.store.kubernetes.boards import Boards
 from shardproxy.store.kubernetes.credentials import access_of
@@ -152,8 +152,8 @@ class KubernetesStore:
         return await self._leading.claim(cluster)
 
     async def put(self, record: ShardRecord, leadership: Leadership) -> ShardRecord:
-        if not isinstance(leadership, KubernetesLeadership):
-            raise LeadershipLostError(FOLLOWER)
+        self._refuse_follower()
+        assert isinstance(leadership, KubernetesLeadership)
         return await self._leading.put(record, leadership)
 
     @property
