@@ -13,6 +13,7 @@ pytest_plugins = [
     "tests.fixtures.certificates",
     "tests.fixtures.etcd",
     "tests.fixtures.kubernetes",
+    "tests.fixtures.named",
 ]
 
 

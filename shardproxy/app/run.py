@@ -16,6 +16,7 @@ from shardproxy.config import Config
 from shardproxy.config.files import FilesRead
 from shardproxy.store.member import member_name
 from shardproxy.store.opening import StoreOpeningError, store_opened
+from shardproxy.topology.discovery import Finder
 from shardproxy.topology.settings import SettingsError
 
 
@@ -28,7 +29,9 @@ async def run_app(
     """Serve until a signal ends it; raise StartError when it cannot start."""
     table = Table.load()
     files = FilesRead(config.source.directory)
+    finder = Finder()
     try:
+        config = await finder.laid_over(config)
         read = all_read(config, table, files)
     except SettingsError as error:
         raise StartError(str(error)) from error
@@ -41,7 +44,7 @@ async def run_app(
             async with store_opened(config, config_path, member=member) as store:
                 dataplane = dataplane_start(config, table)
                 try:
-                    app = App(config, config_path, table, dataplane, listener, store, read, audit)
+                    app = App(config, config_path, table, dataplane, listener, store, read, audit, finder)
                     await app.run(read.settings, files.seen, signals, task_status)
                 finally:
                     dataplane.stop()

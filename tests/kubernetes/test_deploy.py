@@ -1,4 +1,4 @@
-"""The manifests under deploy/kubernetes: a real API server takes them; their rights are enough, and no more."""
+"""Manifests under deploy/kubernetes: a real API server takes them; their rights are enough, and no more."""
 
 from __future__ import annotations
 

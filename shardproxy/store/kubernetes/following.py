@@ -50,8 +50,8 @@ class Freshness:
         return self._heard + PATIENCE / FRESH if self._life is None else self._life.pulse.expires
 
     async def run(self, *, silent: Callable[[], None], stalled: Callable[[], None]) -> None:
-        """Show for ever. A follower that hears nothing calls `silent`, and one that was frozen calls `stalled`:
-        what it hears next may be old."""
+        """Show for ever. A follower that hears nothing calls `silent`; one that was frozen, `stalled`: what
+        it hears next may be old."""
         asked = looked = self._shared.clock()
         while True:
             now = self._shared.clock()

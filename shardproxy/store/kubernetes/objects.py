@@ -1,7 +1,7 @@
 """ConfigMaps as JSON values and back: the small in `data`, for people, the large in `binaryData`. Pure.
 
-An object holds 1 MiB. Measured: 250 shards of 6 nodes, each in the middle of a failover, are 680 KB of JSON and
-260 KB packed.
+An object holds 1 MiB. Measured: 250 shards of 6 nodes, each in the middle of a failover, are 680 KB of JSON
+and 260 KB packed.
 """
 
 from __future__ import annotations
