@@ -19,7 +19,7 @@ from shardproxy.failover.setup import FailoverSettings, ShardSetup, record_new
 from shardproxy.failover.shard.task import tend
 from shardproxy.failover.shard.tended import Limits, Shared
 from shardproxy.failover.steps import Steps
-from shardproxy.model.board import Board
+from shardproxy.model.board import Board, News
 from shardproxy.model.health import NodeHealth, NodeKey
 from shardproxy.model.replication import ShardKey
 from shardproxy.store.interface import Leadership, LeadershipLostError, Store, StoreUnavailableError
@@ -118,6 +118,7 @@ async def _lead(inputs: Inputs, settings: FailoverSettings, limits: Limits, lead
         limits,
     )
     async with trio.open_nursery() as nursery:
+        nursery.start_soon(_watch_leader, inputs.store, leadership)
         tended: dict[ShardKey, trio.CancelScope] = {}
         seen = inputs.setups.version
         while True:
@@ -130,6 +131,18 @@ async def _lead(inputs: Inputs, settings: FailoverSettings, limits: Limits, lead
                     tended[key] = trio.CancelScope()
                     nursery.start_soon(_tend_within, tended[key], shared, setup)
             seen = await inputs.setups.wait_changed(seen)
+
+
+async def _watch_leader(store: Store, leadership: Leadership) -> None:
+    """Raise LeadershipLostError when another one is seen to lead, also while nothing is written."""
+    news, cluster = News(), leadership.cluster
+    store.leaders.subscribe(news, cluster)
+    try:
+        while store.leaders.get(cluster) == store.member:
+            await news.wait()
+    finally:
+        store.leaders.unsubscribe(news, cluster)
+    raise LeadershipLostError(f"{store.leaders.get(cluster) or 'nobody'} leads {cluster} now")
 
 
 async def _tend_within(scope: trio.CancelScope, shared: Shared, setup: ShardSetup) -> None:

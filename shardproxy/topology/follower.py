@@ -97,6 +97,8 @@ class Follower:
     asked: Board[ShardKey, bool] = field(default_factory=Board)  # shards whose nodes were all asked
     applied: Board[ShardKey, int] = field(default_factory=Board)  # `changed` of the records that are served
     _served: dict[str, _Served] = field(default_factory=dict)
+    _recorded_at: int = -1  # version of the records that were followed last
+    _is_recorded: bool = True  # there are others now
     _judged_at: tuple[int, int, int] = (-1, -1, -1)  # versions of the boards that say who is fit
     _troubles: dict[str, str] = field(
         default_factory=dict
@@ -184,6 +186,8 @@ class Follower:
         async with self._turn:
             records = dict(self.records)
             epochs = epochs_of(records)
+            self._is_recorded = self._recorded_at != self.records.version
+            self._recorded_at = self.records.version
             judged_at = (self.boards.reads.version, self.boards.health.version, self.notebook.notes.version)
             is_news = judged_at != self._judged_at
             self._judged_at = judged_at
@@ -197,7 +201,10 @@ class Follower:
 
     def _project(self, name: str, before: _Served, records: Records, epoch: int, *, is_news: bool) -> _Served:
         """What is to be served now. `is_news`: of health; without it only other records make a difference."""
-        setups = before.configured.setups
+        configured = before.configured.found(name, records) if self._is_recorded else before.configured
+        if configured is not before.configured:
+            before = replace(before, configured=configured)
+        setups = configured.setups
         if not setups:
             return before
         old = {part.key: part for part in before.projection.parts}

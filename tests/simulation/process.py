@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import trio
 
@@ -21,7 +21,7 @@ from shardproxy.health.monitor import Boards, run_monitor
 from shardproxy.model import Address
 from shardproxy.model.board import Board
 from shardproxy.model.replication import ShardKey
-from shardproxy.store.interface import Leadership, MemberKey
+from shardproxy.store.interface import Leadership, MemberKey, Store
 from shardproxy.store.member import Member
 from shardproxy.store.notes import Note, NoteKey, NoteKind, Notes
 from shardproxy.store.record import ShardRecord
@@ -102,7 +102,8 @@ class Process:
     async def _run(self) -> None:
         watched: Board[ShardKey, ShardRecord] = Board()
         setups = self.group_of.setups
-        inputs = Inputs(setups, self.boards.health, self, self, self)
+        store = cast("Store", self)  # a controller uses no more of it
+        inputs = Inputs(setups, self.boards.health, store, self, self)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._renew)
             await nursery.start(run_watch, setups, self.store.records, watched)
@@ -222,6 +223,7 @@ class Process:
         lease = await self.store.claim(cluster)
         assert isinstance(lease, SimLease)
         self._lease = lease
+        self.leaders.show(cluster, self.member)
         return lease
 
     async def put(self, record: ShardRecord, leadership: Leadership) -> ShardRecord:
