@@ -134,10 +134,14 @@ class Leading:
             log.debug("kubernetes: not renewed", cluster=leadership.cluster, why=str(error))
 
     async def _take(self, cluster: str, uid: str) -> KubernetesLeadership:
+        name = self._shared.names.cluster(cluster)
+
         def take(body: Body | None) -> tuple[Body, int]:
+            if body is None and (lost := self._shared.mirror.was(name)) is not None:
+                body = lost.body  # somebody has deleted it: neither epochs nor turns may begin anew
             return led(body, cluster, self._shared.member, uid, self._dead.__contains__)
 
-        turn = await self._shared.writer(self._shared.names.cluster(cluster), Kind.CLUSTER).change(take)
+        turn = await self._shared.writer(name, Kind.CLUSTER).change(take)
         if (before := self._held.get(cluster)) is not None:
             self._void(before)
         leadership = KubernetesLeadership(cluster, turn, uid, self)

@@ -19,7 +19,7 @@ class Mirror:
 
     def __init__(self, listener: Listener) -> None:
         self._objects: dict[str, Stored] = {}
-        self._gone: dict[str, int] = {}  # at which version an object was last seen to go
+        self._gone: dict[str, tuple[int, Stored]] = {}  # at which version an object went, and what it was
         self._listener = listener
         self._changed = trio.Event()
 
@@ -29,6 +29,11 @@ class Mirror:
     def get(self, name: str) -> Stored | None:
         return self._objects.get(name)
 
+    def was(self, name: str) -> Stored | None:
+        """What an object was when it was seen to go."""
+        _, known = self._gone.get(name, (0, None))
+        return known
+
     @property
     def changed(self) -> trio.Event:
         """Set by the next change; get it before you look."""
@@ -37,7 +42,8 @@ class Mirror:
     def take(self, seen: Stored) -> None:
         """An object as it was seen, unless something later is known of it."""
         known = self._objects.get(seen.name)
-        if seen.version <= max(self._gone.get(seen.name, 0), known.version if known is not None else 0):
+        gone, _ = self._gone.get(seen.name, (0, None))
+        if seen.version <= max(gone, known.version if known is not None else 0):
             return
         self._gone.pop(seen.name, None)
         self._objects[seen.name] = seen
@@ -48,7 +54,7 @@ class Mirror:
         known = self._objects.get(name)
         if known is not None and known.version <= version:
             del self._objects[name]
-            self._gone[name] = version
+            self._gone[name] = (version, known)
             while len(self._gone) > 1000:  # who was seen to go that long ago is not shown by any old view
                 del self._gone[next(iter(self._gone))]
             self._tell(name, None, known)

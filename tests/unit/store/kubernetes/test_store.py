@@ -398,6 +398,21 @@ async def test_what_was_kept_is_shown_while_the_server_is_away(
         assert a.store.records[KEY] == stored
 
 
+async def test_a_deleted_object_is_made_anew_as_it_was(
+    server: FakeKubernetes, autojump_clock: MockClock
+) -> None:
+    async with running(server, "a-1") as a:
+        first = await a.store.claim("sessions")
+        stored = await a.store.put(record(epoch=7), first)
+        server.change("DELETED", server.objects["shardproxy.sessions"])
+        await a.wait(lambda: KEY not in a.store.records)
+        with pytest.raises(LeadershipLostError):
+            await a.store.put(replace(stored, epoch=8), first)
+        second = await a.store.claim("sessions")
+        assert second.revision > first.revision
+        assert a.store.records[KEY] == stored
+
+
 async def test_who_died_long_ago_leaves_nothing(server: FakeKubernetes, autojump_clock: MockClock) -> None:
     async with running(server, "a-1") as a:
         await a.store.announce(Member("a-1"))
