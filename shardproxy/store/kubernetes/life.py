@@ -204,6 +204,9 @@ class Life:
             return {"member": values}, None
 
         name = self._shared.names.member(self._shared.member)
+        known = self._shared.mirror.get(name)
+        if known is not None and known.body.get("member") == values:
+            return
         await self._shared.writer(name, Kind.MEMBER, pod_owner()).change(announced)
 
     async def _say(self) -> None:

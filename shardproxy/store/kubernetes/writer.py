@@ -38,7 +38,6 @@ class Change(Generic[T]):
     apply: Apply[T]
     outcome: T | None = None
     error: StoreError | ValueError | None = None
-    is_rejected: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +103,7 @@ class Writer:
         for _ in range(MAX_ATTEMPTS):
             body = self._applied(changes, seen)
             if body is None:
-                if is_fresh or not any(change.is_rejected for change in changes):
+                if is_fresh:  # what was seen before may be old
                     return
             else:
                 try:
@@ -127,11 +126,11 @@ class Writer:
         before = seen.body if seen is not None else None
         body = before
         for change in changes:
-            change.error, change.is_rejected = None, False
+            change.error = None
             try:
                 body, change.outcome = change.apply(body)
             except (StoreError, ValueError) as why:
-                change.error, change.is_rejected = why, True
+                change.error = why
         return None if body is before else body
 
     async def _send(self, body: Body, seen: Stored | None) -> Stored:
