@@ -20,11 +20,12 @@ MODULE := $(wildcard $(CRATE)/_native*.so)
 ENVIRONMENT := .venv/.stamp-environment
 NATIVE := .venv/.stamp-native
 
-.PHONY: help demo test failover lint bench build clean engines references force
+.PHONY: help demo test failover kubernetes lint bench build clean engines references force
 help:
 	@echo 'make demo    start a local fleet and the proxy in front of it (ARGS="--check": a short tour)'
 	@echo 'make test    run all tests (ARGS="-k name": some of the Python tests)'
 	@echo 'make failover  kill and freeze real primaries under load (wants a quiet machine)'
+	@echo 'make kubernetes  test with a real kube-apiserver (built once: 20 minutes or more)'
 	@echo 'make lint    check format, types, layers and lints'
 	@echo 'make bench   measure the proxy beside its peers (ARGS="--help": choices)'
 	@echo 'make build   set up .venv and build, and no more'
@@ -43,6 +44,12 @@ test: engines references build
 failover: engines references build
 	$(SAY) 'killing and freezing real primaries under load'
 	@python -m pytest tests/failover $(ARGS)
+
+kubernetes: engines references build
+	@server=$$(.ci/kubernetes) && \
+	printf '==> %s\n' 'testing with a real kube-apiserver' && \
+	SHARDPROXY_KUBE_APISERVER="$$server" python -m pytest tests/kubernetes tests/integration/store/contract \
+	  -k kubernetes $(ARGS)
 
 lint: build
 	$(SAY) 'ruff'

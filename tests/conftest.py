@@ -13,6 +13,8 @@ pytest_plugins = [
     "tests.fixtures.certificates",
     "tests.fixtures.etcd",
     "tests.fixtures.sentinel",
+    "tests.fixtures.kubernetes",
+    "tests.fixtures.named",
 ]
 
 

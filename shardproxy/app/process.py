@@ -54,6 +54,7 @@ from shardproxy.store.local.link import Link
 from shardproxy.store.member import Member
 from shardproxy.store.notes import is_paused
 from shardproxy.topology.certificates import certificates_of, warn_of_certificates
+from shardproxy.topology.discovery import Finder
 from shardproxy.topology.files import run_files_watch
 from shardproxy.topology.follower import Endpoints, Follower
 from shardproxy.topology.growth import run_growth_log, warn_of_growth
@@ -99,9 +100,11 @@ class App:
         store: Store,
         read: AllRead,
         audit: Audit,
+        finder: Finder,
         inheritance: Inheritance,
         handover: Path | None,
     ) -> None:
+        self._finder = finder
         self._started = self._config = config
         self._config_path = config_path
         self._table = table
@@ -225,6 +228,7 @@ class App:
         nursery.start_soon(run_access_feed, self._dataplane.access_events, self._feed)
         watch = partial(run_files_watch, lambda: self._files, self._reload_files)
         nursery.start_soon(run_always, "files", watch)
+        nursery.start_soon(run_always, "discovery", partial(self._finder.run, self._reload_nodes))
         await nursery.start(self._run_commands)
         await nursery.start(self._run_failover)
         nursery.start_soon(run_always, "audit", self._audit.run)
@@ -410,7 +414,7 @@ class App:
     async def _reload(self, path: Path) -> None:
         """Read the config file and all it names again."""
         try:
-            config = await trio.to_thread.run_sync(load_config, path)
+            config = await self._finder.laid_over(await trio.to_thread.run_sync(load_config, path))
             async with self._users.turn:
                 await self._take(config, "reload")
         except REFUSALS as error:
@@ -424,6 +428,14 @@ class App:
         except REFUSALS as error:
             if isinstance(error, SettingsError) or problems(error) != self._why_refused:
                 self._refuse(", ".join(map(str, changed)), error)  # of others that are tried again, once
+
+    async def _reload_nodes(self) -> None:
+        """Serve the nodes that were found, in the place of those before."""
+        try:
+            async with self._users.turn:
+                await self._take(await self._finder.laid_over(self._config), "nodes found")
+        except REFUSALS as error:
+            self._refuse("nodes found", error)
 
     async def _reread(self, forget: str) -> None:
         """The same for a client, in whose turn it is; changes of that cluster's users are forgotten."""

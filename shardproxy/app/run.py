@@ -17,6 +17,7 @@ from shardproxy.config import Config
 from shardproxy.config.files import FilesRead
 from shardproxy.store.member import member_name
 from shardproxy.store.opening import StoreOpeningError, store_opened, store_path
+from shardproxy.topology.discovery import Finder
 from shardproxy.topology.settings import SettingsError
 
 
@@ -30,7 +31,9 @@ async def run_app(
     """Serve until a signal ends it, or another process takes over; raise StartError when it cannot start."""
     table = Table.load()
     files = FilesRead(config.source.directory)
+    finder = Finder()
     try:
+        config = await finder.laid_over(config)
         read = all_read(config, table, files)
     except SettingsError as error:
         raise StartError(str(error)) from error
@@ -57,7 +60,7 @@ async def run_app(
                 dataplane = dataplane_start(config, table)
                 inheritance.give(config, dataplane)
                 try:
-                    given = (inheritance, place)
+                    given = (finder, inheritance, place)
                     app = App(config, config_path, table, dataplane, listener, store, read, audit, *given)
                     await app.run(read.settings, files.seen, signals, task_status)
                 finally:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from enum import Enum
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BeforeValidator, Field, model_validator
 
 from shardproxy.config.access import Access, access_short
 from shardproxy.config.base import Section, refused
 from shardproxy.config.commands import Commands
+from shardproxy.config.discovery import Discovery, with_placeholder
 from shardproxy.config.durations import PositiveDuration
 from shardproxy.config.endpoints import Endpoint, MemcachedEndpoints, Mode, RedisEndpoints
 from shardproxy.config.failure import OnFailure, on_failure_short
@@ -349,14 +350,27 @@ class MemcachedCluster(_Cluster):
     """How nodes share the keys."""
     nodes: Annotated[
         tuple[Annotated[MemcachedNode, short(MemcachedNode)], ...], Field(min_length=1, max_length=MAX_SHARDS)
-    ]
+    ] = ()
     """The nodes. Each is a shard of its own: memcached does not replicate."""
+    discover: Discovery | None = None
+    """Where the nodes are found, instead of `nodes`."""
     on_failure: Annotated[OnFailure, on_failure_short()] = OnFailure()
     """What happens to the keys of a node that is down: `miss`, `rehash` or `gutter`."""
     node_auth: PasswordAuth | None = None
     """How the proxy logs in to the nodes (memcached -Y)."""
     client_auth: PasswordAuth | None = None
     """What clients must log in with, as memcached -Y asks for it: in short for `access` with one user."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named_for_now(cls, values: Any) -> Any:
+        return with_placeholder(values)
+
+    @model_validator(mode="after")
+    def _has_nodes(self) -> Self:
+        if not self.nodes:
+            raise refused("has no nodes", 'write nodes: ["10.0.0.1:11211"], or discover:')
+        return self
 
     @model_validator(mode="after")
     def _users_fit_memcached(self) -> Self:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any, Self
 
-from pydantic import Field, PlainSerializer, PlainValidator, WithJsonSchema
+from pydantic import Field, PlainSerializer, PlainValidator, WithJsonSchema, model_validator
 
 from shardproxy.config.base import Section, refused
+from shardproxy.config.discovery import Discovery, with_placeholder
 from shardproxy.config.nodes import RedisNode, short
 from shardproxy.config.slots import Slots, format_slots, parse_slots
 from shardproxy.model import SLOT_COUNT
@@ -64,5 +65,18 @@ class RedisShard(Section):
     """Slots this shard owns. Left out: an even share of what the other shards leave."""
     nodes: Annotated[
         tuple[Annotated[RedisNode, short(RedisNode)], ...], Field(min_length=1, max_length=1 + MAX_REPLICAS)
-    ]
+    ] = ()
     """The nodes: first the primary, then up to 5 replicas."""
+    discover: Discovery | None = None
+    """Where the nodes are found, instead of `nodes`. Who is primary among them they say themselves."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named_for_now(cls, values: Any) -> Any:
+        return with_placeholder(values)
+
+    @model_validator(mode="after")
+    def _has_nodes(self) -> Self:
+        if not self.nodes:
+            raise refused("has no nodes", 'write nodes: ["10.0.0.1:6379"], or discover:')
+        return self

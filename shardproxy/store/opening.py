@@ -55,6 +55,7 @@ def _shared(config: Config, config_path: Path | None, member: str) -> Store:
             config.store.etcd, member=member, is_follower=is_follower, keep=keep, directory=directory
         )
     else:
+        assert config.store.kubernetes is not None
         from shardproxy.store.kubernetes import KubernetesStore  # type: ignore[import-not-found,unused-ignore]
 
         store = KubernetesStore(

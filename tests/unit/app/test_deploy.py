@@ -10,6 +10,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from shardproxy.config import Config, load_config, parse_config
+from shardproxy.config.store import Membership
 
 ROOT = Path(__file__).parents[3]
 DEPLOY = ROOT / "deploy"
@@ -42,6 +43,42 @@ def test_the_sidecar_is_probed_where_it_answers() -> None:
     assert url == f"redis://{config.clusters['sessions'].endpoints.listed[0][1].addresses[0]}"
 
 
+def test_the_gateway_is_probed_where_it_answers_and_ends_in_time() -> None:
+    config_map, deployment, service, budget = documents("kubernetes/gateway.yaml")
+    config = parse_config(config_map["data"]["shardproxy.yaml"])
+    pod = deployment["spec"]["template"]["spec"]
+    (proxy,) = pod["containers"]
+    assert {probe["path"] for probe in probes(proxy)} == PAGES
+    ports = {port["name"]: port["containerPort"] for port in proxy["ports"]}
+    assert {ports[probe["port"]] for probe in probes(proxy)} == {config.admin.port}
+    sleep = proxy["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert pod["terminationGracePeriodSeconds"] > sleep + config.timeouts.drain
+    assert service["spec"]["selector"] == budget["spec"]["selector"]["matchLabels"]
+    endpoint = config.clusters["sessions"].endpoints.listed[0][1].addresses[0]
+    assert {ports[port["targetPort"]] for port in service["spec"]["ports"]} == {endpoint.port}
+
+
+def test_sidecar_and_gateway_share_a_store_and_name_the_same_engines() -> None:
+    gateway = parse_config(documents("kubernetes/gateway.yaml")[0]["data"]["shardproxy.yaml"])
+    sidecar = sidecar_config()
+    assert gateway.store is not None
+    assert sidecar.store is not None
+    assert gateway.store.kubernetes == sidecar.store.kubernetes
+    assert sidecar.store.membership is Membership.FOLLOWER
+    nodes = {
+        f"{node.address}"
+        for config in (gateway, sidecar)
+        for topology in config.topologies()
+        for node in topology.nodes
+    }
+    sets = [one for one in documents("kubernetes/engines.yaml") if one["kind"] == "StatefulSet"]
+    assert nodes == {
+        f"{one['metadata']['name']}-{number}.{one['spec']['serviceName']}:6379"
+        for one in sets
+        for number in range(one["spec"]["replicas"])
+    }
+
+
 def test_compose_serves_the_nodes_it_starts() -> None:
     config = load_config(DEPLOY / "docker" / "shardproxy.yaml")
     (compose,) = documents("docker/compose.yaml")
@@ -68,7 +105,7 @@ def test_containers_have_no_more_rights_than_they_need() -> None:
     assert proxy["read_only"] is True
     assert proxy["cap_drop"] == ["ALL"]
     pod = documents("kubernetes/sidecar.yaml")[1]["spec"]["template"]["spec"]
-    assert pod["automountServiceAccountToken"] is False
+    assert pod["serviceAccountName"] == "shardproxy-follower"
     rights = pod["initContainers"][0]["securityContext"]
     assert rights["capabilities"] == {"drop": ["ALL"]}
     assert rights["runAsNonRoot"]

@@ -18,8 +18,10 @@ import trio
 
 from shardproxy.store.etcd import EtcdStore
 from shardproxy.store.interface import Store
+from shardproxy.store.kubernetes import KubernetesStore
 from shardproxy.store.local import LocalStore
 from tests.fixtures.etcd import Etcd
+from tests.fixtures.kubernetes import Kubernetes
 from tests.fixtures.relay import Relay
 
 CLUSTER = "sessions"
@@ -167,6 +169,38 @@ class LocalSite(Site):
             await super()._run(store, task_status=task_status)
 
 
+class KubernetesSite(Site):
+    """A real API server, behind a relay, and a namespace of its own."""
+
+    def __init__(self, nursery: trio.Nursery, directory: Path, kubernetes: Kubernetes) -> None:
+        super().__init__(nursery, directory)
+        self.ttl = 4.0
+        self.kubernetes = kubernetes
+        self.namespace = kubernetes.namespace()
+        self.relay = Relay(kubernetes.port)
+
+    async def start(self) -> None:
+        await self.nursery.start(self.relay.run)
+
+    def make(self, member: str, *, is_follower: bool = False, keeps: bool = False) -> KubernetesStore:
+        settings = self.kubernetes.settings(
+            self.kubernetes.admin_token(),
+            server=f"https://127.0.0.1:{self.relay.port}",
+            namespace=self.namespace,
+            ttl=self.ttl,
+        )
+        keep = self.directory / "state.json.kept" if keeps else None
+        return KubernetesStore(
+            settings, member=member, is_follower=is_follower, keep=keep, directory=self.directory
+        )
+
+    def out_of_reach(self) -> None:
+        self.relay.cut()
+
+    def in_reach(self) -> None:
+        self.relay.heal()
+
+
 MakeSite = Callable[[trio.Nursery, Path, pytest.FixtureRequest], Site]
 
 
@@ -174,7 +208,15 @@ def _etcd(nursery: trio.Nursery, directory: Path, request: pytest.FixtureRequest
     return EtcdSite(nursery, directory, request.getfixturevalue("session_etcd"))
 
 
-SITES: dict[str, MakeSite] = {"etcd": _etcd, "local": lambda nursery, path, _: LocalSite(nursery, path)}
+def _kubernetes(nursery: trio.Nursery, directory: Path, request: pytest.FixtureRequest) -> Site:
+    return KubernetesSite(nursery, directory, request.getfixturevalue("session_kubernetes"))
+
+
+SITES: dict[str, MakeSite] = {
+    "etcd": _etcd,
+    "kubernetes": _kubernetes,
+    "local": lambda nursery, path, _: LocalSite(nursery, path),
+}
 
 
 @contextlib.asynccontextmanager

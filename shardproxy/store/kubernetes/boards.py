@@ -1,0 +1,166 @@
+"""What the boards show, made of objects as they are seen. Knows nothing of how they came."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from operator import itemgetter
+from typing import Any
+
+import structlog
+
+from shardproxy.model.board import Board
+from shardproxy.model.replication import ShardKey
+from shardproxy.store.codec import record_decode
+from shardproxy.store.interface import MemberKey
+from shardproxy.store.kubernetes.names import Kind, Names
+from shardproxy.store.kubernetes.objects import Body, Stored
+from shardproxy.store.kubernetes.pulse import acks_of, votes_of
+from shardproxy.store.member import Member, Vote, member_decode
+from shardproxy.store.notes import Note, NoteKey, NoteKind, notes_board
+from shardproxy.store.record import ShardRecord
+
+log = structlog.get_logger()
+
+
+class Boards:
+    """Shows what is of the followed clusters, and of all members."""
+
+    def __init__(self, names: Names, *, knows_heartbeats: bool) -> None:
+        self._names = names
+        self._knows_heartbeats = knows_heartbeats  # followers do not, and believe what is announced
+        self._objects: dict[str, str] = {}  # names of followed clusters' objects, and the cluster
+        self._kinds: dict[str, NoteKey] = {}  # names of objects with notes, and what they are of
+        self._raw: dict[ShardKey, Any] = {}  # records as shown, so that only those that changed are read
+        self._announced: dict[str, Member] = {}  # by name of object
+        self._alive: dict[str, tuple[str, str]] = {}  # by name of object: uid and member
+        self.records: Board[ShardKey, ShardRecord] = Board()
+        self.leaders: Board[str, str] = Board()
+        self.members: Board[str, Member] = Board()
+        self.acks: Board[MemberKey, int] = Board(topic_of=itemgetter(1))
+        self.votes: Board[MemberKey, Vote] = Board(topic_of=itemgetter(1))
+        self.notes = notes_board()
+
+    @property
+    def followed(self) -> frozenset[str]:
+        return frozenset(self._objects.values())
+
+    def follow(self, clusters: Iterable[str], objects: Iterable[Stored]) -> None:
+        """Show what is of these clusters from now on, and of no others."""
+        before = self.followed
+        names = self._names
+        self._objects = {names.cluster(cluster): cluster for cluster in clusters}
+        self._kinds = {
+            names.notes(cluster, kind): NoteKey(cluster, kind)
+            for cluster in self._objects.values()
+            for kind in NoteKind
+        }
+        for cluster in before - self.followed:
+            self._show_records(cluster, {})
+            self._show_leader(cluster, None)
+            for key in [key for key in self.notes if key.cluster == cluster]:
+                self.notes.hide(key)
+        for stored in objects:
+            self.show(stored.name, stored)
+
+    def show(self, name: str, stored: Stored | None) -> None:
+        """An object is like that now; None = it is gone. One that is damaged is said, and changes nothing."""
+        try:
+            self._show(name, stored)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            log.warning("kubernetes: an object is damaged", name=name, why=repr(error))
+
+    def is_alive(self, uid: str) -> bool:
+        """Whether that heartbeat is there, as far as was seen."""
+        return any(uid == known for known, _ in self._alive.values())
+
+    def show_kept(self, records: Mapping[ShardKey, ShardRecord], notes: Mapping[NoteKey, Note]) -> None:
+        """What was read before this process; all that is seen now takes its place."""
+        for key, record in records.items():
+            if key.cluster in self.followed and key not in self.records:
+                self.records.show(key, record)
+                self._raw[key] = None
+        for note_key, note in notes.items():
+            if note_key.cluster in self.followed and note_key not in self.notes:
+                self.notes.show(note_key, note)
+
+    def show_all(self, find: Callable[[str], Stored | None]) -> None:
+        """All objects are known now, so what was only kept goes."""
+        for name in (*self._objects, *self._kinds):
+            self.show(name, find(name))
+
+    def show_self(self, member: Member) -> None:
+        """A follower writes nothing, so only it sees itself."""
+        self.members.show(member.name, member)
+
+    def _show(self, name: str, stored: Stored | None) -> None:
+        body: Body = stored.body if stored is not None else {}
+        if cluster := self._objects.get(name):
+            self._show_records(cluster, body.get("shards", {}))
+            self._show_leader(cluster, body.get("leader"))
+        elif kind := self._kinds.get(name):
+            self._show_notes(kind, body.get("notes", {}))
+        elif (stored is not None and stored.kind is Kind.MEMBER) or name in self._announced:
+            self._show_announced(name, body.get("member"))
+        elif (stored is not None and stored.kind is Kind.ALIVE) or name in self._alive:
+            self._show_alive(name, stored, body)
+
+    def _show_records(self, cluster: str, shards: Mapping[str, Any]) -> None:
+        keys = {ShardKey(cluster, int(index)): values for index, values in shards.items()}
+        for key, values in keys.items():
+            if self._raw.get(key) != values:
+                self.records.show(key, record_decode(values, int(values["revision"])))
+                self._raw[key] = values
+        for key in [key for key in self._raw if key.cluster == cluster and key not in keys]:
+            del self._raw[key]
+            self.records.hide(key)
+
+    def _show_leader(self, cluster: str, leader: Mapping[str, Any] | None) -> None:
+        if leader is None or leader["member"] is None:
+            self.leaders.hide(cluster)
+        else:
+            self.leaders.show(cluster, str(leader["member"]))
+
+    def _show_notes(self, kind: NoteKey, notes: Mapping[str, Any]) -> None:
+        shown = {NoteKey(kind.cluster, kind.kind, name): note for name, note in notes.items()}
+        for key, (revision, value, _) in shown.items():
+            if key not in self.notes or self.notes[key].revision != revision:
+                self.notes.show(key, Note(value, int(revision)))
+        for key in [key for key in self.notes if key.topic == kind.topic and key not in shown]:
+            self.notes.hide(key)
+
+    def _show_announced(self, name: str, values: Mapping[str, Any] | None) -> None:
+        if values is None:
+            gone = self._announced.pop(name)
+            self._show_member(gone.name)
+        else:
+            self._announced[name] = member = member_decode(values)
+            self._show_member(member.name)
+
+    def _show_alive(self, name: str, stored: Stored | None, body: Body) -> None:
+        if stored is None:
+            _, member = self._alive.pop(name)
+        else:
+            member = str(body["member"])
+            self._alive[name] = (stored.uid, member)
+        self._show_member(member)
+        acks, votes = acks_of(body), votes_of(body)
+        for key, changed in acks.items():
+            self.acks.show((member, key), changed)
+        for key, vote in votes.items():
+            self.votes.show((member, key), vote)
+        _hide_others(self.acks, member, acks)
+        _hide_others(self.votes, member, votes)
+
+    def _show_member(self, name: str) -> None:
+        """A member lives as long as its heartbeat is there, whatever became of what it announced."""
+        announced = next((one for one in self._announced.values() if one.name == name), None)
+        is_alive = any(name == member for _, member in self._alive.values())
+        if is_alive or (announced is not None and not self._knows_heartbeats):
+            self.members.show(name, announced or Member(name))
+        else:
+            self.members.hide(name)
+
+
+def _hide_others(board: Board[MemberKey, Any], member: str, said: Mapping[ShardKey, Any]) -> None:
+    for key in [key for key in board if key[0] == member and key[1] not in said]:
+        board.hide(key)

@@ -1,0 +1,178 @@
+"""Who leads a cluster: claimed over nobody or over the dead, kept as long as our heartbeat, given back.
+
+claim ─> is the leader's heartbeat there? ─ yes ─> wait for news
+                    │ no (asked of the server, not of what we saw)
+                    v
+         PUT of the cluster's object, as it was read: 409 = somebody else was first
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import structlog
+import trio
+
+from shardproxy.store.interface import LeadershipLostError, StoreError, StoreUnavailableError
+from shardproxy.store.kubernetes.errors import NotFoundError
+from shardproxy.store.kubernetes.life import Life
+from shardproxy.store.kubernetes.names import Kind
+from shardproxy.store.kubernetes.objects import Body, stored_of
+from shardproxy.store.kubernetes.shards import Leader, TakenError, led, resigned, with_record
+from shardproxy.store.kubernetes.shared import Shared
+from shardproxy.store.kubernetes.writer import collection_of
+from shardproxy.store.record import ShardRecord
+
+log = structlog.get_logger()
+
+RENEW = 1.0  # seconds between renewals, which followers wait for
+LOOK = 1.0  # seconds after which one who waits looks again, news or not
+MARGIN = 0.02  # of the ttl: no two clocks run alike
+
+
+@dataclass(slots=True, eq=False)
+class KubernetesLeadership:
+    """Holds as long as our heartbeat does, or until we claim again or resign."""
+
+    cluster: str
+    revision: int
+    uid: str
+    _leading: Leading = field(repr=False)
+    is_void: bool = False
+
+    def covers(self, seconds: float) -> bool:
+        life = self._leading.life
+        margin = MARGIN * life.pulse.ttl
+        return not self.is_void and life.uid == self.uid and life.is_alive(seconds + margin)
+
+    async def resign(self) -> None:
+        await self._leading.resign(self)
+
+
+class Leading:
+    """Claims, and what is written with them."""
+
+    def __init__(self, shared: Shared, life: Life) -> None:
+        self._shared = shared
+        self.life = life
+        self._held: dict[str, KubernetesLeadership] = {}
+        self._dead: set[str] = set()  # uids of heartbeats that the server said are not there
+
+    async def claim(self, cluster: str) -> KubernetesLeadership:
+        """Wait until we lead; raise StoreUnavailableError."""
+        while True:
+            changed = self._shared.mirror.changed
+            if (uid := self.life.uid) is None or not self.life.is_alive():
+                raise StoreUnavailableError("Kubernetes: the API server is not reached: nobody is led")
+            if await self._is_free(cluster):
+                try:
+                    return await self._take(cluster, uid)
+                except TakenError:
+                    pass  # somebody was faster
+            with trio.move_on_after(LOOK):
+                await changed.wait()
+
+    async def put(self, record: ShardRecord, leadership: KubernetesLeadership) -> ShardRecord:
+        """Raise ConflictError, LeadershipLostError or StoreUnavailableError."""
+        cluster = record.key.cluster
+        if self._held.get(cluster) is not leadership:
+            raise LeadershipLostError(f"turn {leadership.revision} of {leadership.cluster} is over")
+
+        def put(body: Body | None) -> tuple[Body, ShardRecord]:
+            return with_record(body, record, leadership.uid, leadership.revision)
+
+        try:
+            return await self._shared.writer(self._shared.names.cluster(cluster), Kind.CLUSTER).change(put)
+        except LeadershipLostError:
+            self._void(leadership)
+            raise
+        except ValueError as error:
+            raise StoreUnavailableError(f"Kubernetes: {error}") from error
+
+    async def resign(self, leadership: KubernetesLeadership) -> None:
+        self._void(leadership)
+
+        def resign(body: Body | None) -> tuple[Body | None, None]:
+            return resigned(body, leadership.uid, leadership.revision)
+
+        name = self._shared.names.cluster(leadership.cluster)
+        try:
+            await self._shared.writer(name, Kind.CLUSTER).change(resign)
+        except (StoreError, ValueError) as error:
+            log.warning(
+                "kubernetes: not resigned, it ends by itself", cluster=leadership.cluster, why=str(error)
+            )
+
+    async def leave(self) -> None:
+        """Resign everywhere."""
+        for leadership in list(self._held.values()):
+            await self.resign(leadership)
+
+    def died(self) -> None:
+        """Our heartbeat is gone, and with it all that we led."""
+        for leadership in list(self._held.values()):
+            self._void(leadership)
+
+    async def renew(self) -> None:
+        """Touch what followers watch, for ever."""
+        while True:
+            await trio.sleep(RENEW)
+            async with trio.open_nursery() as nursery:
+                for leadership in list(self._held.values()):
+                    if leadership.covers(0):
+                        nursery.start_soon(self._renew, leadership)
+
+    async def _renew(self, leadership: KubernetesLeadership) -> None:
+        def renewed(body: Body | None) -> tuple[Body, None]:
+            count = int(body["renew"]) + 1 if body is not None else 1
+            return {"cluster": leadership.cluster, "renew": count, "turn": leadership.revision}, None
+
+        name = self._shared.names.renew(leadership.cluster)
+        try:
+            await self._shared.writer(name, Kind.RENEW).change(renewed)
+        except StoreError as error:
+            log.debug("kubernetes: not renewed", cluster=leadership.cluster, why=str(error))
+
+    async def _take(self, cluster: str, uid: str) -> KubernetesLeadership:
+        name = self._shared.names.cluster(cluster)
+
+        def take(body: Body | None) -> tuple[Body, int]:
+            if body is None and (lost := self._shared.mirror.was(name)) is not None:
+                body = lost.body  # somebody has deleted it: neither epochs nor turns may begin anew
+            return led(body, cluster, self._shared.member, uid, self._dead.__contains__)
+
+        turn = await self._shared.writer(name, Kind.CLUSTER).change(take)
+        if (before := self._held.get(cluster)) is not None:
+            self._void(before)
+        leadership = KubernetesLeadership(cluster, turn, uid, self)
+        if self.life.uid != uid:  # declared dead meanwhile
+            leadership.is_void = True
+        else:
+            self._held[cluster] = leadership
+        return leadership
+
+    async def _is_free(self, cluster: str) -> bool:
+        """Whether the leader that we see is dead for sure; raise StoreUnavailableError."""
+        stored = self._shared.mirror.get(self._shared.names.cluster(cluster))
+        leader = Leader.of(stored.body if stored is not None else None)
+        if leader.member is None or leader.uid == self.life.uid or leader.uid in self._dead:
+            return True
+        if self._shared.boards.is_alive(leader.uid):
+            return False
+        # It led after its heartbeat was written, and we may not have seen that yet.
+        name = self._shared.names.alive(leader.member)
+        try:
+            found = stored_of(await self._shared.api.get(f"{collection_of(self._shared.api)}/{name}"))
+        except NotFoundError:
+            pass
+        else:
+            if found.uid == leader.uid:
+                self._shared.mirror.take(found)
+                return False
+        self._dead.add(leader.uid)
+        return True
+
+    def _void(self, leadership: KubernetesLeadership) -> None:
+        leadership.is_void = True
+        if self._held.get(leadership.cluster) is leadership:
+            del self._held[leadership.cluster]

@@ -1,0 +1,74 @@
+"""The latest seen of every object, whichever way it was seen: listed, watched, or as the answer to a write.
+
+resourceVersion grows with every change of any ConfigMap, so of two views of an object the higher is later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+import trio
+
+from shardproxy.store.kubernetes.objects import Stored
+
+Listener = Callable[[str, Stored | None, Stored | None], None]
+
+
+class Mirror:
+    """Objects by name. The listener is told of each change: what is now and was before, None = nothing."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._objects: dict[str, Stored] = {}
+        self._gone: dict[str, tuple[int, Stored]] = {}  # at which version an object went, and what it was
+        self._listener = listener
+        self._changed = trio.Event()
+
+    def __iter__(self) -> Iterator[Stored]:
+        return iter(tuple(self._objects.values()))
+
+    def get(self, name: str) -> Stored | None:
+        return self._objects.get(name)
+
+    def was(self, name: str) -> Stored | None:
+        """What an object was when it was seen to go."""
+        _, known = self._gone.get(name, (0, None))
+        return known
+
+    @property
+    def changed(self) -> trio.Event:
+        """Set by the next change; get it before you look."""
+        return self._changed
+
+    def take(self, seen: Stored) -> None:
+        """An object as it was seen, unless something later is known of it."""
+        known = self._objects.get(seen.name)
+        gone, _ = self._gone.get(seen.name, (0, None))
+        if seen.version <= max(gone, known.version if known is not None else 0):
+            return
+        self._gone.pop(seen.name, None)
+        self._objects[seen.name] = seen
+        self._tell(seen.name, seen, known)
+
+    def drop(self, name: str, version: int) -> None:
+        """An object was deleted at that version."""
+        known = self._objects.get(name)
+        if known is not None and known.version <= version:
+            del self._objects[name]
+            self._gone[name] = (version, known)
+            while len(self._gone) > 1000:  # who was seen to go that long ago is not shown by any old view
+                del self._gone[next(iter(self._gone))]
+            self._tell(name, None, known)
+
+    def take_all(self, listed: Iterable[Stored], version: int) -> None:
+        """All that there is as of a version: what is not among it is gone."""
+        names = set()
+        for seen in listed:
+            names.add(seen.name)
+            self.take(seen)
+        for name in [name for name in self._objects if name not in names]:
+            self.drop(name, version)
+
+    def _tell(self, name: str, seen: Stored | None, before: Stored | None) -> None:
+        self._listener(name, seen, before)
+        self._changed.set()
+        self._changed = trio.Event()
