@@ -51,8 +51,6 @@ pub struct Leased {
     pub owner: Option<(usize, u32)>,
     /// The command that waits on it.
     pub waiting: Option<Waiting>,
-    /// Its node is primary no more: what waits there has until then to be unblocked by it.
-    pub deposed: Option<Instant>,
     /// Its client chose another database or RESP version while it watched: nobody else gets it.
     pub is_altered: bool,
     /// The engine was told to end what waits, so that it is served again, elsewhere.
@@ -91,6 +89,8 @@ pub struct Way {
     pub resp: u8,
     pub db: u32,
     pub lane: Lane,
+    /// Of a lot: the slot whose requests wait in it, if not those of the whole shard.
+    pub slot: u16,
 }
 
 impl Way {
@@ -133,6 +133,8 @@ pub struct Link {
     pub scripts: HashSet<Digest>,
     /// The node left the topology: close when the last reply is in.
     pub is_retired: bool,
+    /// Its node is primary no more: what is under way there has until then to be refused by it.
+    pub deposed: Option<Instant>,
     /// For what its node owes next: to be connected, to end its greeting, the oldest reply.
     pub patience: Patience,
     /// When the node last said anything.
@@ -175,6 +177,7 @@ impl Link {
             trouble: Trouble::new(now),
             scripts: HashSet::new(),
             is_retired: false,
+            deposed: None,
             patience: Patience::from(now),
             heard: now,
             wanted: now,
@@ -281,8 +284,8 @@ impl Link {
         self.leased().and_then(|leased| leased.owner)
     }
 
-    pub fn is_deposed(&self) -> bool {
-        self.leased().is_some_and(|leased| leased.deposed.is_some())
+    pub const fn is_deposed(&self) -> bool {
+        self.deposed.is_some()
     }
 
     pub const fn is_memcached(&self) -> bool {
