@@ -164,7 +164,7 @@ impl Link {
                 self.identity.run_id = Some(run_id.as_ref().into());
                 expected.map_or(Ok(()), |expected| identity::check_run_id(&run_id, expected))
             });
-            outcome.and_then(|()| identity::check_mode(reply))
+            outcome.and_then(|()| identity::check_mode(reply, cluster.spec.clustered))
         } else {
             identity::check_role(reply)
         };
