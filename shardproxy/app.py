@@ -181,6 +181,8 @@ class App:
             self._links.connect,
             FailoverSettings(zone=config.zone),
             self._traffic,
+            ledger=store,
+            links=self._links_of,
         )
         self._failover = trio.CancelScope()
         self._users = UserBook(kept, changes, self._follower.serve, self._reread, audit)
@@ -264,13 +266,34 @@ class App:
             self._traffic.standing,
             self._audit,
             self._verifiers.statistics,
+            self._supervisor.sources,
         )
         await nursery.start(run_admin, self._listener, sources)
         await self._follower.wait_known()
         if (refused := why_refused(self._follower.topologies)) is not None:
             raise StartError(refused)
+        if self._follower.undecided:
+            nursery.start_soon(self._get_ready)
+        else:
+            self._be_ready()
+
+    async def _get_ready(self) -> None:
+        """Once those who decide about clusters have said who is primary, however long that takes."""
+        for cluster in self._follower.undecided:
+            source = self._supervisor.sources.get(cluster)
+            why = source.status.trouble if source is not None else None
+            log.warning("not ready yet", cluster=cluster, why=why or "who is primary was not found out yet")
+        await self._follower.wait_decided()
+        self._be_ready()
+
+    def _be_ready(self) -> None:
         self._status.change(starting=False)
         log.info("ready", admin=str(_bound_address(self._listener)))
+
+    def _links_of(self, cluster: str) -> NodeLinks:
+        """Connections to nodes of a cluster, be they in its topology or not."""
+        login, tls = partial(self._logins.find, cluster), partial(self._logins.find_tls, cluster)
+        return NodeLinks(credentials=login, tls=tls, timeouts=PROBE_TIMEOUTS)
 
     async def _serve(self, settings: Clusters, reason: str) -> dict[str, Endpoints]:
         """Raise KeysHiddenError, NodesUnfitError or ServeError; what was served before then still is."""

@@ -18,6 +18,7 @@ from shardproxy.failover.events import EventName
 from shardproxy.model import Address
 from shardproxy.model.replication import ShardKey
 from shardproxy.store.interface import StoreUnavailableError
+from shardproxy.topology.sources.source import Source
 
 MAX_BODY = 10_000  # bytes
 MAX_NOTED = 256  # characters of a name in the audit log
@@ -43,30 +44,46 @@ class Actions:
     async def switchover(self, asked: dict[str, Any]) -> str | None:
         """Hand a shard over to a replica that is in sync."""
         to = self._node(asked) if asked.get("to") is not None else None
-        return await self._sources.controls.switch_over(self._shard(asked), to)
+        key = self._shard(asked)
+        if (decider := self._decider(asked)) is not None:
+            return await decider.switch_over(key, to)
+        return await self._sources.controls.switch_over(key, to)
 
     async def failover_test(self, asked: dict[str, Any]) -> str | None:
         """The same, as ElastiCache's TestFailover."""
-        return await self._sources.controls.switch_over(self._shard(asked), is_test=True)
+        key = self._shard(asked)
+        if (decider := self._decider(asked)) is not None:
+            return await decider.switch_over(key, None)
+        return await self._sources.controls.switch_over(key, is_test=True)
 
     async def promote(self, asked: dict[str, Any]) -> str | None:
         """Make a node the primary whatever its data."""
-        return await self._sources.controls.promote(self._shard(asked), self._node(asked))
+        key, to = self._shard(asked), self._node(asked)
+        if (decider := self._decider(asked)) is not None:
+            return decider.why_not("promote")
+        return await self._sources.controls.promote(key, to)
 
     async def acknowledge(self, asked: dict[str, Any]) -> str | None:
         """The next failover of a shard need not wait."""
-        self._sources.controls.acknowledge(self._shard(asked))
+        key = self._shard(asked)
+        if (decider := self._decider(asked)) is not None:
+            return decider.why_not("acknowledge")
+        self._sources.controls.acknowledge(key)
         return None
 
     async def pause(self, asked: dict[str, Any]) -> str | None:
         """Nothing is done to the nodes of a cluster unless asked for; a failover under way is finished."""
         cluster = self._cluster(asked)
+        if (decider := self._decider(asked)) is not None:
+            return decider.why_not("pause")
         self._sources.controls.pause(cluster)
         self._tell(EventName.AUTOMATIC_FAILOVER_PAUSED, cluster)
         return await self._remember(cluster, is_paused=True)
 
     async def resume(self, asked: dict[str, Any]) -> str | None:
         cluster = self._cluster(asked)
+        if (decider := self._decider(asked)) is not None:
+            return decider.why_not("resume")
         self._sources.controls.resume(cluster)
         self._tell(EventName.AUTOMATIC_FAILOVER_RESUMED, cluster)
         return await self._remember(cluster, is_paused=False)
@@ -82,6 +99,10 @@ class Actions:
     def _tell(self, name: EventName, cluster: str) -> None:
         what = "nothing is done" if name is EventName.AUTOMATIC_FAILOVER_PAUSED else "what they need is done"
         self._sources.events.add(name, ShardKey(cluster, 0), f"{what} to the nodes of {cluster} by itself")
+
+    def _decider(self, asked: dict[str, Any]) -> Source | None:
+        """Who decides instead of us about the cluster, where somebody does."""
+        return self._sources.deciders.get(self._cluster(asked))
 
     def _cluster(self, asked: dict[str, Any]) -> str:
         cluster = asked.get("cluster")

@@ -14,6 +14,7 @@ from shardproxy.model import Address, Engine, Node, Topology
 from shardproxy.model.health import Busy, NodeDown, NodeHealth, NodeState
 from shardproxy.model.replication import ShardKey
 from shardproxy.store.record import ShardRecord
+from shardproxy.topology.sources.source import DeciderStatus
 
 
 def status_document(sources: Sources, now: float) -> dict[str, Any]:
@@ -33,12 +34,21 @@ def status_document(sources: Sources, now: float) -> dict[str, Any]:
             },
         )
         cluster["shards"].append(_shard(key, setup, sources, now))
+    for name, source in sources.deciders.items():
+        if name in clusters:
+            clusters[name]["decider"] = _decider(source.status)
     for name, cluster in clusters.items():
         certificates = dict.fromkeys(sources.status.now.certificates.get(name, ()))
         cluster["certificates"] = [
             {"file": one.file, "name": one.name, "not_after": one.not_after} for one in certificates
         ]
     return {"clusters": clusters}
+
+
+def _decider(status: DeciderStatus) -> dict[str, Any]:
+    """Who decides instead of us, and how it stands with them."""
+    asked = [{"address": address, "why_silent": why} for address, why in status.asked.items()]
+    return {"from": status.kind, "trouble": status.trouble, "asked": asked}
 
 
 def relaxed_add(document: dict[str, Any], statistics: Statistics) -> dict[str, Any]:

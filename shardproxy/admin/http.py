@@ -106,7 +106,11 @@ class Pages:
     def _why_not_ready(self) -> list[str]:
         status = self._sources.status.now
         found = list(why_not_ready(status.clusters, self._sources.topologies, status.draining))
-        return [*found, "starting: which nodes are primaries is not known yet"] if status.starting else found
+        if status.starting:
+            found.append("starting: which nodes are primaries is not known yet")
+            troubles = ((name, source.status.trouble) for name, source in self._sources.deciders.items())
+            found += [f"cluster {name}: {trouble}" for name, trouble in troubles if trouble is not None]
+        return found
 
 
 def _probe(problems: list[str]) -> Response:

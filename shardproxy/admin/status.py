@@ -23,6 +23,7 @@ from shardproxy.model.health import NO_STANDING, NodeDown, PoolKey, Standing
 from shardproxy.model.replication import ShardKey
 from shardproxy.store.record import ShardRecord
 from shardproxy.store.statistics import StoreStatistics
+from shardproxy.topology.sources.source import Source
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,3 +80,6 @@ class Sources:
     standing: Callable[[str, Address], Standing] = _no_standing  # of a node, with those who ask it
     audit: Audit = NO_AUDIT
     logins: LoginStatistics = field(default_factory=LoginStatistics)  # that are verified here
+    deciders: Mapping[str, Source] = field(
+        default_factory=dict
+    )  # of clusters that something else decides about

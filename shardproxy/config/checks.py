@@ -36,6 +36,7 @@ class Finding:
     path: Path
     message: str
     hint: str | None = None
+    is_missing: bool = False  # there is no such value to correct: it is said as of any key that must be there
 
 
 def findings(config: Mapping[object, object]) -> Iterator[Finding]:
@@ -45,6 +46,7 @@ def findings(config: Mapping[object, object]) -> Iterator[Finding]:
     }
     for name, cluster in clusters.items():
         path = ("clusters", name)
+        yield from _no_shards(path, cluster)
         yield from _names_twice(path, cluster)
         yield from _mixed_types(path, cluster)
         yield from _slots(path, cluster)
@@ -64,6 +66,13 @@ def _nodes_twice(clusters: Mapping[str, Mapping[object, object]]) -> Iterator[Fi
                 yield Finding(where, message, "each would empty, and fail over, nodes of the other")
             elif first != where:
                 yield Finding(where, f"{address} is already a node of this cluster, at {show(first)}")
+
+
+def _no_shards(path: Path, cluster: Mapping[object, object]) -> Iterator[Finding]:
+    """Only where something else decides may they be left out."""
+    decider = _mapping(cluster.get("topology", {"from": "config"})).get("from")
+    if cluster.get("engine") == "redis" and "shards" not in cluster and decider == "config":
+        yield Finding((*path, "shards"), "is missing", is_missing=True)
 
 
 def _names_twice(path: Path, cluster: Mapping[object, object]) -> Iterator[Finding]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from enum import Enum
 from typing import Annotated, Literal, Self, TypeVar
 
@@ -24,7 +24,8 @@ from shardproxy.config.shards import MAX_SHARDS, RedisShard
 from shardproxy.config.slots import assign_slots, weighted_slots
 from shardproxy.config.timeouts import ClusterTimeouts, RedisTimeouts
 from shardproxy.config.tls import NodeTls, Tls, why_no_tls
-from shardproxy.model import Address, EndpointKind, Engine, Shard, Topology
+from shardproxy.config.topology import FromConfig, FromRedisCluster, FromSentinel, TopologyFrom
+from shardproxy.model import SLOT_COUNT, Address, EndpointKind, Engine, Shard, SlotRange, Topology
 
 
 class ReadFrom(Enum):
@@ -42,6 +43,7 @@ class SlotRule(Enum):
     STRICT = "strict"
 
 
+DECIDERS = {"sentinel": "Sentinel", "redis-cluster": "the Redis Cluster"}  # in words
 DATABASES = 16  # of an engine that is not told otherwise
 MAX_DATABASES = 1024  # each that is in use takes a connection of every worker to every node
 
@@ -139,8 +141,13 @@ class RedisCluster(_Cluster):
     node_auth: NodeAuth | None = None
     """How the proxy logs in to the nodes. Besides what clients may do, the user needs PING, INFO, ROLE,
     CLIENT, PUBSUB, COMMAND and CONFIG GET; to fail over also REPLICAOF, FAILOVER, CONFIG SET and REWRITE."""
-    shards: Annotated[tuple[RedisShard, ...], Field(min_length=1, max_length=MAX_SHARDS)]
-    """The shards. Slots are split evenly between them unless given."""
+    decider: Annotated[TopologyFrom, Field(discriminator="source")] = Field(
+        default=FromConfig(), alias="topology"
+    )
+    """Who says which nodes there are and which of them are primaries. Default: the shards below."""
+    shards: Annotated[tuple[RedisShard, ...], Field(min_length=1, max_length=MAX_SHARDS)] = ()
+    """The shards. Slots are split evenly between them unless given. Where something else decides (`topology`)
+    they may be left out; given, they say which slots shards have, and in which zones nodes are."""
     slots: SlotRule | None = None
     """What a cluster of one shard is to clients: `relaxed` (default): one Redis, whatever the slots of keys;
     `strict`: what several shards are, for those who will grow: CROSSSLOT for keys in several slots, and
@@ -154,6 +161,56 @@ class RedisCluster(_Cluster):
     """Keys that share a slot, as an application touches them together; the first rule that matches counts."""
 
     @model_validator(mode="after")
+    def _one_decides(self) -> Self:
+        decider = self.decider
+        if isinstance(decider, FromConfig):
+            return self
+        if self.replication is Replication.MANAGED:
+            raise refused(
+                f"replication: managed and topology: {{from: {decider.source}}} contradict each other",
+                f"leave out replication: {DECIDERS[decider.source]} says who replicates whom",
+            )
+        if self.failover.enabled and "enabled" in self.failover.model_fields_set:
+            raise refused(
+                f"failover: {{enabled: true}} and topology: {{from: {decider.source}}} contradict each other",
+                f"leave out enabled: {DECIDERS[decider.source]} decides about failovers",
+            )
+        if "fencing" in self.failover.model_fields_set:
+            raise refused(
+                f"failover: {{fencing}} has no use with topology: {{from: {decider.source}}}",
+                f"leave it out: {DECIDERS[decider.source]} promotes without asking",
+            )
+        if self.writes.min_replicas is not None:
+            raise refused(
+                "writes: {min_replicas} is set at the nodes, and with topology: {from:"
+                f" {decider.source}}} the proxy sets nothing there",
+                "leave it out, and set min-replicas-to-write in the nodes' own config",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _shards_fit_the_decider(self) -> Self:
+        if isinstance(self.decider, FromRedisCluster) and any(one.slots is not None for one in self.shards):
+            raise refused(
+                "slots of shards and topology: {from: redis-cluster} contradict each other",
+                "leave out slots: the nodes know which they have",
+            )
+        if isinstance(self.decider, FromSentinel) and self.shards:
+            names = list(self.decider.names)
+            given = [shard.name for shard in self.shards if shard.name is not None]
+            if given and set(given) != set(names):
+                raise refused(
+                    "the shards are not those of topology: {names: ...}",
+                    f"call them {', '.join(names)}, in any order, or leave out all of their names",
+                )
+            if len(names) != len(self.shards):
+                raise refused(
+                    f"shards: has {len(self.shards)} entries, and topology: {{names: ...}} has {len(names)}",
+                    "list a name for each shard, in the order of the shards",
+                )
+        return self
+
+    @model_validator(mode="after")
     def _families_are_followed(self) -> Self:
         configuration = self.endpoints.configuration
         if self.key_families and configuration is not None and configuration.mode is Mode.DIRECT:
@@ -165,20 +222,22 @@ class RedisCluster(_Cluster):
 
     @model_validator(mode="after")
     def _one_shard_is_relaxed(self) -> Self:
-        if self.slots is SlotRule.RELAXED and len(self.shards) > 1:
+        if self.slots is SlotRule.RELAXED and self.shard_count != 1:
             raise refused(
                 "slots: relaxed needs a cluster of one shard: no engine has the keys of several",
                 "leave it out; key_families puts keys that are used together into one slot",
             )
         if self.databases is not None and self.databases > 1 and not self.is_relaxed:
-            why = "several shards have" if len(self.shards) > 1 else "slots: strict leaves"
+            why = "several shards have" if self.shard_count != 1 else "slots: strict leaves"
             raise refused(f"{why} database 0 alone, not {self.databases}", "leave out databases:")
         return self
 
     @model_validator(mode="after")
     def _replicas_suffice(self) -> Self:
+        if self.is_delegated:
+            return self  # who is there is found out
         wanted = max(self.writes.wait, self.writes.min_replicas or 0)
-        fewest = min(len(shard.nodes) for shard in self.shards) - 1
+        fewest = min((len(shard.nodes) for shard in self.shards), default=1) - 1
         if wanted > fewest:
             key = "wait" if self.writes.wait == wanted else "min_replicas"
             raise refused(
@@ -207,9 +266,32 @@ class RedisCluster(_Cluster):
         return self
 
     @property
+    def is_delegated(self) -> bool:
+        """Whether something else decides who is primary: the proxy then changes nothing at any node."""
+        return not isinstance(self.decider, FromConfig)
+
+    @property
+    def shard_count(self) -> int | None:
+        """How many shards there are; None where only the nodes know."""
+        match self.decider:
+            case FromSentinel():
+                return len(self.decider.names)
+            case FromRedisCluster():
+                return None
+        return len(self.shards)
+
+    def shard_named(self, name: str) -> RedisShard | None:
+        """What is said here of a shard whose primary Sentinels name; nameless ones stand in their order."""
+        if not isinstance(self.decider, FromSentinel) or not self.shards:
+            return None
+        if self.shards[0].name is None:
+            return self.shards[list(self.decider.names).index(name)]
+        return next((shard for shard in self.shards if shard.name == name), None)
+
+    @property
     def is_relaxed(self) -> bool:
         """Whether clients meet one Redis, which asks for nobody's slots."""
-        return len(self.shards) == 1 and self.slots is not SlotRule.STRICT
+        return self.shard_count == 1 and self.slots is not SlotRule.STRICT
 
     @property
     def reads_replicas(self) -> bool:
@@ -226,13 +308,30 @@ class RedisCluster(_Cluster):
         return Engine.REDIS
 
     def topology(self, name: str) -> Topology:
-        """Say who owns which slots, as the file has it: the first node of a shard is its primary. Epoch 0."""
+        """Say who owns which slots, as the file has it: the first node of a shard is its primary. Epoch 0.
+
+        Where something else decides, there are no primaries.
+        """
+        if self.is_delegated:
+            return Topology(name, Engine.REDIS, 0, tuple(self._shards_delegated()))
         slots = assign_slots([shard.slots for shard in self.shards])
         shards = []
         for index, shard in enumerate(self.shards):
             primary, *replicas = (node.node() for node in shard.nodes)
             shards.append(Shard(index, slots[index], primary, tuple(replicas), number=index))
         return Topology(name, Engine.REDIS, 0, tuple(shards))
+
+    def _shards_delegated(self) -> Iterator[Shard]:
+        """As far as they are known here: the nodes say more."""
+        if not isinstance(self.decider, FromSentinel):
+            nodes = tuple(node.node() for shard in self.shards for node in shard.nodes)
+            yield Shard(0, (SlotRange(0, SLOT_COUNT - 1),), None, nodes, number=0)
+            return
+        given = [self.shard_named(name) for name in self.decider.names]
+        slots = assign_slots([shard.slots if shard is not None else None for shard in given])
+        for index, (name, shard) in enumerate(zip(self.decider.names, given, strict=True)):
+            nodes = tuple(node.node() for node in shard.nodes) if shard is not None else ()
+            yield Shard(index, slots[index], None, nodes, name, number=index)
 
 
 class MemcachedCluster(_Cluster):

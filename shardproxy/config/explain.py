@@ -18,11 +18,23 @@ from shardproxy.config.families import FORMS, FamilyPreset, FamilyRule
 from shardproxy.config.node_auth import PasswordAuth
 from shardproxy.config.root import Config
 from shardproxy.config.secrets import Secret
+from shardproxy.config.topology import FromConfig, FromRedisCluster, FromSentinel
 
 ENGINES: dict[str, type[Section]] = {"redis": RedisCluster, "memcached": MemcachedCluster}
 
+DECIDERS: dict[str, type[Section]] = {
+    "config": FromConfig,
+    "sentinel": FromSentinel,
+    "redis-cluster": FromRedisCluster,
+}
+
 PLACE = "a place"  # of a secret, which may be text, too
-TAGS: dict[str, type[Section]] = {**ENGINES, **FORMS, PLACE: Secret}  # what locations name beside keys
+TAGS: dict[str, type[Section]] = {
+    **ENGINES,
+    **FORMS,
+    **DECIDERS,
+    PLACE: Secret,
+}  # what locations name beside keys
 
 # Said when a key that must be there is not; {key} alone says it for the rest.
 MISSING = {
@@ -65,6 +77,10 @@ MISSING = {
     "proxy_protocol": "write {from: [10.0.0.0/8]}: the balancers' addresses",
     "inbound": "name security groups, as in inbound: [office]; a group's own rules are {from: [10.0.0.0/8]}",
     "from": "write [10.0.0.0/8, group:name]",
+    "topology": "write {from: sentinel, sentinels: [host:26379, ...], names: [mymaster]}",
+    "sentinels": "list all of the Sentinels, as in: sentinels: [10.0.0.1:26379, 10.0.0.2:26379]",
+    "names": "write what the Sentinels call the primaries, as in: names: [mymaster]",
+    "seeds": "list some nodes of the cluster, as in: seeds: [10.0.0.1:6379, 10.0.0.2:6379]",
     "match": 'say which keys, as in {match: "bull:{queue}:*", hash: "{queue}"}',
 }
 
@@ -86,6 +102,8 @@ STRAY: dict[tuple[type[Section], str] | str, str] = {
     (MemcachedCluster, "pubsub"): "memcached has no channels",
     (FamilyRule, "queues"): "queues are named with preset: celery",
     (FamilyPreset, "match"): "a rule of your own is an entry of its own: - {match: ..., hash: ...}",
+    "sentinels": "they stand under topology: {from: sentinel, sentinels: [...], names: [...]}",
+    "seeds": "they stand under topology: {from: redis-cluster, seeds: [...]}",
     "replicas": "list them under nodes: the first is the primary, the others are replicas",
     "users_file": "it stands under the access of a cluster: access: {users_file: users.yaml}",
     "requirepass": "write access: {users: [{name: default, passwords: [{file: ...}]}]}",
@@ -133,15 +151,21 @@ def _explain(error: ErrorDetails, document: Document, root: type[Section]) -> Pr
     kind, context = error["type"], error.get("ctx", {})
     path, missing = _as_written(loc, document.value)
     if kind in ("missing", "union_tag_not_found"):
-        path = (*path, "engine") if kind == "union_tag_not_found" else (*path, *missing)
+        path = (*path, _tag_of(path)) if kind == "union_tag_not_found" else (*path, *missing)
         place = document.place(path)
-        return Problem(place.line, place.column, show(path), "is missing", MISSING.get(str(path[-1])))
+        hint = "write from: sentinel" if path[-2:] == ("topology", "from") else MISSING.get(str(path[-1]))
+        return Problem(place.line, place.column, show(path), "is missing", hint)
     place = document.key_place(path) if is_key or kind == "extra_forbidden" else document.place(path)
     if kind == "union_tag_invalid":
-        path = (*path, "engine")
+        path = (*path, _tag_of(path))
         place = document.place(path)
     message, hint = _words(kind, context, error, loc, is_key, root)
     return Problem(place.line, place.column, show(path), message, hint)
+
+
+def _tag_of(path: Path) -> str:
+    """The key that says which of several sections stands there."""
+    return "from" if path[-1:] == ("topology",) else "engine"
 
 
 def _words(
@@ -153,7 +177,10 @@ def _words(
     if kind == "extra_forbidden":
         return MESSAGES[kind], _hint_for_key(loc, root)
     if kind == "union_tag_invalid":
-        return "must be redis or memcached", _hint_for_engine(str(context.get("tag", "")))
+        given = str(context.get("tag", ""))
+        if "topology" in loc:
+            return f"must be {', '.join(DECIDERS)}", _closest(given, DECIDERS)
+        return "must be redis or memcached", _hint_for_engine(given)
     if kind in ("enum", "literal_error"):
         expected = str(context["expected"]).replace("'", "").replace('"', "")
         return f"must be {expected}", _closest(error["input"], expected.replace(" or ", ", ").split(", "))
@@ -178,6 +205,11 @@ def _too_long(loc: Path, context: Mapping[str, Any]) -> tuple[str, str | None]:
 
 
 def _hint_for_pattern(loc: Path, is_key: bool) -> tuple[str, str | None]:
+    if is_key and "topology" in loc:
+        return (
+            "is not a name for a shard",
+            'digits alone are a shard\'s number: write a mapping, as in names: {first: "1"}',
+        )
     if is_key:
         return (
             "is not a name for a cluster",

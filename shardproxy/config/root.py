@@ -172,7 +172,11 @@ class Config(Section):
             ]
         if isinstance(data, Mapping):
             errors += [
-                InitErrorDetails(type=refused(found.message, found.hint), loc=found.path, input=found.path)
+                InitErrorDetails(
+                    type="missing" if found.is_missing else refused(found.message, found.hint),
+                    loc=found.path,
+                    input=found.path,
+                )
                 for found in (*findings(data), *group_findings(data))
             ]
         if errors or config is None:

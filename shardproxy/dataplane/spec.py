@@ -21,10 +21,12 @@ from shardproxy.config import (
     NodeIdentity,
     PasswordAuth,
     RedisCluster,
+    SecretError,
     SecurityGroup,
 )
 from shardproxy.config.clusters import DATABASES, SlotRule
 from shardproxy.config.files import FilesRead
+from shardproxy.config.topology import FromSentinel
 from shardproxy.dataplane.inbound import OPEN, InboundSettings, InboundSpec
 from shardproxy.dataplane.memcached import VERSION, DiscoverySpec, MemcachedSpec, memcached_spec
 from shardproxy.dataplane.tls import (
@@ -33,6 +35,7 @@ from shardproxy.dataplane.tls import (
     NodeTlsSpec,
     TlsSettings,
     TlsSpec,
+    decider_tls_read,
     tls_read,
 )
 from shardproxy.dataplane.users import AccessSpec, ProxyUser, access_spec
@@ -42,6 +45,10 @@ from shardproxy.model.replication import ShardKey
 
 LOGIN_LASTS = 12 * 3600.0  # seconds, by an IAM token; ElastiCache then ends the connection
 Readable = Mapping[ShardKey, frozenset[Address]]  # replicas fit to be read from, of shards that are watched
+
+
+class DeciderError(SecretError):
+    """The same of those who decide about the topology."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +64,8 @@ class ClusterSettings:
     tls: TlsSettings | None = None  # what clients are spoken to with, where they speak TLS
     node_tls: NodeTlsSettings | None = None
     users: tuple[ProxyUser, ...] | None = None  # None where nobody has to log in
+    decider_login: Credentials | None = None  # what those who decide about the topology are logged in to with
+    decider_tls: NodeTlsSettings | None = None  # and what they are spoken to in TLS with
 
     @classmethod
     def read(
@@ -72,6 +81,8 @@ class ClusterSettings:
         files = files or FilesRead()
         tls, node_tls = tls_read(config, files)
         login = _login(config.node_auth, files)
+        decider = getattr(config, "decider", None)
+        sentinel = decider if isinstance(decider, FromSentinel) else None
         return cls(
             config,
             version if isinstance(config, RedisCluster) else VERSION,
@@ -82,13 +93,15 @@ class ClusterSettings:
             tls=tls,
             node_tls=node_tls,
             users=users,
+            decider_login=_decider_login(sentinel, files) if sentinel is not None else None,
+            decider_tls=decider_tls_read(sentinel, files) if sentinel is not None else None,
         )
 
     @property
     def certificates(self) -> tuple[CertificateFile, ...]:
         """Those that clients and nodes are shown."""
-        both = (self.tls, self.node_tls)
-        return tuple(one for settings in both if settings is not None for one in settings.files)
+        all_of_them = (self.tls, self.node_tls, self.decider_tls)
+        return tuple(one for settings in all_of_them if settings is not None for one in settings.files)
 
 
 def _login(auth: NodeAuth | PasswordAuth | None, files: FilesRead) -> Credentials | NodeIdentity | None:
@@ -97,6 +110,17 @@ def _login(auth: NodeAuth | PasswordAuth | None, files: FilesRead) -> Credential
     for file in auth.files:
         files.note(file)
     return auth.read()
+
+
+def _decider_login(config: FromSentinel, files: FilesRead) -> Credentials | None:
+    if config.password is None:
+        return None
+    if config.password.file is not None:
+        files.note(config.password.file)
+    try:
+        return Credentials(config.username, config.password.read())
+    except SecretError as error:
+        raise DeciderError(str(error)) from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from typing import Self, TypedDict
 from shardproxy.config import Cluster
 from shardproxy.config.files import FilesRead, why_exposed
 from shardproxy.config.tls import NodeTls, Tls
+from shardproxy.config.topology import FromSentinel
 from shardproxy.dataplane import _native
 
 MAX_PEM = 1 << 20  # bytes; all public authorities' certificates are 200 KiB
@@ -145,6 +146,14 @@ def tls_read(config: Cluster, files: FilesRead) -> tuple[TlsSettings | None, Nod
     if reasons:
         raise TlsError(tuple(reasons))
     return tls, node_tls
+
+
+def decider_tls_read(config: FromSentinel, files: FilesRead) -> NodeTlsSettings | None:
+    """The same of those who decide about a cluster's topology."""
+    try:
+        return NodeTlsSettings.read(config.tls, files) if config.tls is not None else None
+    except TlsError as error:
+        raise TlsError(tuple(f"topology.tls: {reason}" for reason in error.reasons)) from error
 
 
 def key_warnings(certificates: Iterable[CertificateFile]) -> Iterator[str]:

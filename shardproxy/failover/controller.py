@@ -113,9 +113,10 @@ async def _lead(inputs: Inputs, settings: FailoverSettings, leadership: Leadersh
         seen = inputs.setups.version
         while True:
             shared.at_once.total_tokens = max(settings.at_once, len(inputs.setups) // LARGE)
-            for key in set(tended) - set(inputs.setups):
+            ours = {key: setup for key, setup in inputs.setups.items() if setup.decider is None}
+            for key in set(tended) - set(ours):
                 tended.pop(key).cancel()
-            for key, setup in inputs.setups.items():
+            for key, setup in ours.items():
                 if key not in tended:
                     tended[key] = trio.CancelScope()
                     nursery.start_soon(_tend_within, tended[key], shared, setup)

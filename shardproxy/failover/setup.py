@@ -21,6 +21,7 @@ class ShardSetup:
     is_managed: bool = False  # replication is built, not only followed
     is_automatic: bool = True  # fail over without being asked
     min_replicas: int | None = None  # min-replicas-to-write of every node; None = leave it
+    decider: str | None = None  # what else decides who is primary; nothing is done to the nodes then
 
     @property
     def addresses(self) -> tuple[Address, ...]:

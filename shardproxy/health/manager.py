@@ -53,12 +53,15 @@ def manager_in_force(
     return history.manager
 
 
-def manager_of(survey: Survey, group: str) -> str | None:
-    """Who else manages the node, in words, or None. A question it refuses to answer counts as no."""
-    if survey.mode == "cluster":
+def manager_of(survey: Survey, group: str, *, is_delegated: bool = False) -> str | None:
+    """Who else manages the node, in words, or None. A question it refuses to answer counts as no.
+
+    Where it is delegated Sentinel, or the Redis Cluster, is no stranger; another shardproxy is.
+    """
+    if survey.mode == "cluster" and not is_delegated:
         return "Redis Cluster (the node runs in cluster mode)"
     match survey.subscribers:
-        case [bytes(), int() as count] if count > 0:
+        case [bytes(), int() as count] if count > 0 and not is_delegated:
             return "Sentinel (it listens on the node's hello channel)"
     clients = survey.clients.text if isinstance(survey.clients, Verbatim) else survey.clients
     if isinstance(clients, bytes):

@@ -71,6 +71,7 @@ async def run_monitor(
     *,
     group: str = "",
     is_observer: Callable[[], bool] = _decides,
+    is_delegated: Callable[[], bool] = _decides,
     max_staleness: Callable[[ShardKey], float | None] = _no_bound,
     hints: trio.MemoryReceiveChannel[Address] | None = None,
     traffic: Traffic | None = None,
@@ -80,12 +81,13 @@ async def run_monitor(
     """Watch the nodes of all records until cancelled.
 
     `connect` opens nothing by itself; `is_observer`: we may not change their replication, so others need not
-    give way to us; `max_staleness` gives seconds, or None where replicas are not bound; `hints` are addresses
-    that just failed somebody; `traffic` knows what nodes were sent, and is told which are only busy.
+    give way to us; `is_delegated`: Sentinel, or a Redis Cluster, is meant to; `max_staleness` gives seconds,
+    or None where replicas are not bound; `hints` are addresses that just failed somebody; `traffic` knows
+    what nodes were sent, and is told which are only busy.
     """
     settings = settings or HealthSettings()
     async with trio.open_nursery() as nursery:
-        asker = Asker(group, settings.probe_timeout, is_observer)
+        asker = Asker(group, settings.probe_timeout, is_observer, is_delegated)
         monitor = _Monitor(boards, connect, asker, max_staleness, settings, traffic or NoTraffic())
         if hints is not None:
             nursery.start_soon(monitor.heed, hints)

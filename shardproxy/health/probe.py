@@ -87,6 +87,7 @@ class Asker:
     group: str
     timeout: float
     is_observer: Callable[[], bool] = field(default=_decides)
+    is_delegated: Callable[[], bool] = field(default=_decides)
 
     @property
     def client_name(self) -> str:
@@ -129,7 +130,7 @@ async def _ask(link: Link, depth: Depth, asker: Asker, asked_at: float) -> Probe
     replies = await link.request_many(requests, timeout=asker.timeout)
     result = read_result(depth, replies, link, asked_at, trio.current_time())
     if depth is Depth.SURVEY:
-        return _with_survey(result, asker.group, name, replies)
+        return _with_survey(result, asker, name, replies)
     return result
 
 
@@ -163,14 +164,14 @@ def _number(config: Reply) -> int | None:
     return None
 
 
-def _with_survey(result: ProbeResult, group: str, name: str, replies: list[Reply]) -> ProbeResult:
+def _with_survey(result: ProbeResult, asker: Asker, name: str, replies: list[Reply]) -> ProbeResult:
     said, announced, subscribers, clients, bulk, query, log = replies[3:10]
     server = None if isinstance(said, Failure) else read_server(read_fields(said))
     survey = Survey(mode=server.mode if server else "standalone", subscribers=subscribers, clients=clients)
     return replace(
         result,
         server=server,
-        manager=manager_of(survey, group),
+        manager=manager_of(survey, asker.group, is_delegated=asker.is_delegated()),
         is_surveyed=True,
         named=name,
         announced=read_announced(announced),

@@ -23,7 +23,7 @@ Slots = tuple[SlotRange, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class _Wanted:
+class Wanted:
     """A shard as the config has it."""
 
     name: str | None
@@ -43,11 +43,13 @@ def shards_assign(cluster: str, config: RedisCluster, records: Records) -> tuple
     """
     known = sorted((r for r in records.values() if r.key.cluster == cluster), key=lambda record: record.key)
     wanted = [
-        _Wanted(given.name, shard.nodes, shard.slots, given.slots is None)
+        Wanted(given.name, shard.nodes, shard.slots, given.slots is None)
         for given, shard in zip(config.shards, config.topology(cluster).shards, strict=True)
     ]
-    found = dict(sorted((number, one) for one, number in zip(wanted, _numbers(wanted, known), strict=True)))
-    slots = _deal(found, {record.key.index: record.slots for record in known})
+    found = dict(
+        sorted((number, one) for one, number in zip(wanted, wanted_number(wanted, known), strict=True))
+    )
+    slots = slots_deal(found, {record.key.index: record.slots for record in known})
     return tuple(
         ShardSetup(
             ShardKey(cluster, number),
@@ -63,7 +65,7 @@ def shards_assign(cluster: str, config: RedisCluster, records: Records) -> tuple
     )
 
 
-def _numbers(wanted: Sequence[_Wanted], known: Sequence[ShardRecord]) -> list[int]:
+def wanted_number(wanted: Sequence[Wanted], known: Sequence[ShardRecord]) -> list[int]:
     """A number for each shard, in the order of the list."""
     found: dict[int, int] = {}  # by place in the list
     for place, record in [*_by_nodes(wanted, known), *_by_name(wanted, known)]:
@@ -77,7 +79,7 @@ def _numbers(wanted: Sequence[_Wanted], known: Sequence[ShardRecord]) -> list[in
     return [found[place] for place in range(len(wanted))]
 
 
-def _by_nodes(wanted: Sequence[_Wanted], known: Sequence[ShardRecord]) -> list[tuple[int, ShardRecord]]:
+def _by_nodes(wanted: Sequence[Wanted], known: Sequence[ShardRecord]) -> list[tuple[int, ShardRecord]]:
     """Which shard may be which on record, as they have nodes in common; the best first."""
     pairs = []
     for place, one in enumerate(wanted):
@@ -91,7 +93,7 @@ def _by_nodes(wanted: Sequence[_Wanted], known: Sequence[ShardRecord]) -> list[t
     return [(place, record) for _, place, record in sorted(pairs, key=lambda pair: pair[0])]
 
 
-def _by_name(wanted: Sequence[_Wanted], known: Sequence[ShardRecord]) -> list[tuple[int, ShardRecord]]:
+def _by_name(wanted: Sequence[Wanted], known: Sequence[ShardRecord]) -> list[tuple[int, ShardRecord]]:
     """The same by name; of several that ever had it the one that was changed last."""
     return [
         (place, record)
@@ -101,7 +103,7 @@ def _by_name(wanted: Sequence[_Wanted], known: Sequence[ShardRecord]) -> list[tu
     ]
 
 
-def _deal(wanted: Mapping[int, _Wanted], on_record: Mapping[int, Slots]) -> dict[int, Slots]:
+def slots_deal(wanted: Mapping[int, Wanted], on_record: Mapping[int, Slots]) -> dict[int, Slots]:
     """The slots of each shard, by number: the shares that the config makes, each to whom it belongs.
 
     Whose share is on record keeps it, wherever in the list it is now; the rest goes by number.

@@ -174,6 +174,25 @@ class Follower:
             for board in heard:
                 board.unsubscribe(news)
 
+    @property
+    def undecided(self) -> tuple[str, ...]:
+        """Clusters of which those who decide have not said yet who is primary in each shard."""
+        return tuple(
+            name
+            for name, served in self._served.items()
+            if served.configured.is_delegated and any(part.record is None for part in served.projection.parts)
+        )
+
+    async def wait_decided(self) -> None:
+        """Wait until nothing is `undecided`, for as long as it takes."""
+        news = News()
+        self.topologies.subscribe(news)
+        try:
+            while self.undecided:
+                await news.wait()
+        finally:
+            self.topologies.unsubscribe(news)
+
     def _is_known(self, topology: Topology) -> bool:
         return topology.engine is not Engine.REDIS or all(
             shard.is_refused
@@ -205,7 +224,10 @@ class Follower:
 
     def _project(self, name: str, before: _Served, records: Records, epoch: int, *, is_news: bool) -> _Served:
         """What is to be served now. `is_news`: of health; without it only other records make a difference."""
-        setups = before.configured.setups
+        configured = before.configured.found(name, records)
+        if configured is not before.configured:
+            before = replace(before, configured=configured)
+        setups = configured.setups
         if not setups:
             return before
         old = {part.key: part for part in before.projection.parts}

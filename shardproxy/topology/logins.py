@@ -45,7 +45,9 @@ class Logins:
             if (given := settings.node_tls) is not None:
                 made = self._tls.get(name)
                 if made is None or made[0] is not given:
-                    made = self._tls[name] = (given, _tls(given))
+                    tls = node_tls_of(given)
+                    assert tls is not None
+                    made = self._tls[name] = (given, tls)
                 return made[1]
         return None
 
@@ -70,9 +72,12 @@ def credentials_of(settings: ClusterSettings, login: Login = login_now) -> Crede
 
 def tls_of(settings: ClusterSettings) -> NodeTls | None:
     """What they are spoken to in TLS with, if they are."""
-    return _tls(settings.node_tls) if settings.node_tls is not None else None
+    return node_tls_of(settings.node_tls)
 
 
-def _tls(given: NodeTlsSettings) -> NodeTls:
+def node_tls_of(given: NodeTlsSettings | None) -> NodeTls | None:
+    """Settings as connections of the control plane take them."""
+    if given is None:
+        return None
     own = given.own
     return NodeTls(given.ca, own.certificate if own else None, own.key if own else None, given.server_name)

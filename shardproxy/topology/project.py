@@ -21,6 +21,7 @@ from shardproxy.model import SLOT_COUNT, Address, Engine, Node, Shard, Topology
 from shardproxy.model.replication import ShardKey
 from shardproxy.store.record import ShardRecord, ShardState
 from shardproxy.topology.assign import Records, Slots, shards_assign
+from shardproxy.topology.delegated import shards_delegated
 from shardproxy.topology.fit import NOT_KNOWN, Fit
 
 NEWS_TOLD = 5  # shards in one line of the log
@@ -32,6 +33,19 @@ class Configured:
 
     settings: ClusterSettings
     setups: tuple[ShardSetup, ...] = ()  # none for an engine without replication
+
+    @property
+    def is_delegated(self) -> bool:
+        """Whether something else decides who is there, and who is primary."""
+        config = self.settings.config
+        return isinstance(config, RedisCluster) and config.is_delegated
+
+    def found(self, cluster: str, records: Records) -> Configured:
+        """The same, with the shards as they are found to be where that is not configured."""
+        if not self.is_delegated:
+            return self
+        setups = shard_setups(cluster, self.settings, records)
+        return self if setups == self.setups else replace(self, setups=setups)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +90,8 @@ def shard_setups(cluster: str, settings: ClusterSettings, records: Records) -> t
     config = settings.config
     if not isinstance(config, RedisCluster):
         return ()
+    if config.is_delegated:
+        return shards_delegated(cluster, config, records)
     return shards_assign(cluster, config, records)
 
 

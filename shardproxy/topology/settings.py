@@ -5,7 +5,7 @@ from __future__ import annotations
 from shardproxy.config import Config, ConfigError, SecretError
 from shardproxy.config.files import FilesRead
 from shardproxy.config.users import UsersError, users_placed
-from shardproxy.dataplane.spec import ClusterSettings
+from shardproxy.dataplane.spec import ClusterSettings, DeciderError
 from shardproxy.dataplane.tls import TlsError
 from shardproxy.dataplane.users import ProxyUser, rules_wrong, users_read
 
@@ -42,6 +42,8 @@ def settings_read(
             )
         except TlsError as error:
             reasons += [f"clusters.{name}.{reason}" for reason in error.reasons]
+        except DeciderError as error:
+            reasons.append(f"clusters.{name}.topology: {error}")
         except SecretError as error:
             reasons.append(f"clusters.{name}.node_auth: {error}")
     if reasons:

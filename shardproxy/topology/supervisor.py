@@ -1,6 +1,7 @@
 """Has every Redis cluster watched and tended, as it is configured.
 
     clusters ─> setups ─> controller ─> records ─> monitor of each cluster ─> health ─> controller, follower
+            └─> source of each cluster that something else decides about ─> records
 
 Owns the setups, and what the monitors show. A cluster has a monitor of its own: intervals are set by cluster.
 """
@@ -15,6 +16,7 @@ import structlog
 import trio
 
 from shardproxy.config import RedisCluster
+from shardproxy.dataplane.spec import ClusterSettings
 from shardproxy.failover.controller import Inputs, run_controller, run_watch
 from shardproxy.failover.setup import FailoverSettings, ShardSetup
 from shardproxy.health.monitor import Boards, Connect, run_monitor
@@ -23,13 +25,27 @@ from shardproxy.health.traffic import Traffic
 from shardproxy.model import Address
 from shardproxy.model.board import Board, News
 from shardproxy.model.replication import ShardKey
+from shardproxy.nodes import NodeLinks
 from shardproxy.store.record import ShardRecord
 from shardproxy.topology.project import Configured
+from shardproxy.topology.sources.epochs import EpochLedger
+from shardproxy.topology.sources.opening import source_open
+from shardproxy.topology.sources.showing import Showing
+from shardproxy.topology.sources.source import Source, SourceInputs
 
 RESTART_PAUSE = 1.0  # seconds
 MAX_HINTS = 256  # per cluster, not taken yet; more say nothing new
 
 log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class _Delegated:
+    """One cluster that something else decides about, with its source."""
+
+    settings: ClusterSettings
+    scope: trio.CancelScope
+    hints: trio.MemorySendChannel[Address]
 
 
 @dataclass(slots=True)
@@ -53,14 +69,23 @@ class Supervisor:
         connect: Connect,
         settings: FailoverSettings,
         traffic: Traffic | None = None,
+        *,
+        ledger: EpochLedger,
+        links: Callable[[str], NodeLinks],
     ) -> None:
+        """`links` makes connections to nodes of a cluster, for its source."""
         self._clusters = clusters
         self._inputs = inputs
         self._boards = boards
         self._connect = connect
         self._settings = settings
         self._traffic = traffic
+        self._ledger = ledger
+        self._links = links
         self._watched: dict[str, _Watched] = {}
+        self._delegated: dict[str, _Delegated] = {}
+        self._showings: dict[str, Showing] = {}
+        self.sources: dict[str, Source] = {}  # by cluster that something else decides about
 
     async def run(
         self,
@@ -98,11 +123,49 @@ class Supervisor:
             if name not in self._watched:
                 self._watch(name, health, nursery)
             _show(self._watched[name].setups, {setup.key: setup for setup in self._clusters[name].setups})
+        self._follow_deciders(nursery)
         setups = {setup.key: setup for of in self._clusters.values() for setup in of.setups}
         for key, setup in setups.items():
             if self._inputs.setups.get(key) != setup and (zone := only_zone(setup)) is not None:
                 log.warning("all nodes of a shard are in one zone", shard=str(key), zone=zone)
         _show(self._inputs.setups, setups)
+
+    def _follow_deciders(self, nursery: trio.Nursery) -> None:
+        """Have what others decide followed as it is configured now; with other settings from the start."""
+        wanted = {name: one.settings for name, one in self._clusters.items() if one.is_delegated}
+        for name in [name for name, now in self._delegated.items() if wanted.get(name) != now.settings]:
+            self._delegated.pop(name).scope.cancel()
+            if name not in wanted:
+                self.sources.pop(name, None)
+                self._showings.pop(name).close()
+        for name, settings in wanted.items():
+            if name in self._delegated:
+                continue
+            hint, hints = trio.open_memory_channel[Address](MAX_HINTS)
+            self._delegated[name] = _Delegated(settings, trio.CancelScope(), hint)
+            if name not in self._showings:
+                self._showings[name] = Showing(name, self._inputs.store.records, self._ledger)
+            nursery.start_soon(self._run_source, name, self._delegated[name], hints)
+
+    async def _run_source(
+        self, cluster: str, delegated: _Delegated, hints: trio.MemoryReceiveChannel[Address]
+    ) -> None:
+        async def follow() -> None:
+            async with self._links(cluster) as links:
+                inputs = SourceInputs(
+                    cluster,
+                    delegated.settings,
+                    self._showings[cluster],
+                    self._boards.health,
+                    links,
+                    self._inputs.events,
+                    hints,
+                )
+                source = self.sources[cluster] = source_open(inputs)
+                await source.run()
+
+        with delegated.scope:
+            await run_always("topology", follow)
 
     def _watch(self, cluster: str, health: HealthSettings, nursery: trio.Nursery) -> None:
         hint, hints = trio.open_memory_channel[Address](MAX_HINTS)
@@ -126,6 +189,7 @@ class Supervisor:
                         self._connect,
                         group=store.group,
                         is_observer=partial(self._is_observer, cluster),
+                        is_delegated=partial(self._is_delegated, cluster),
                         max_staleness=self._max_staleness,
                         hints=hints,
                         traffic=self._traffic,
@@ -144,7 +208,11 @@ class Supervisor:
         """Whether this process never decides who is primary there, and must not look like one that does."""
         configured = self._clusters.get(cluster)
         config = configured.settings.config if configured is not None else None
-        return not isinstance(config, RedisCluster) or not config.failover.enabled
+        return not isinstance(config, RedisCluster) or config.is_delegated or not config.failover.enabled
+
+    def _is_delegated(self, cluster: str) -> bool:
+        configured = self._clusters.get(cluster)
+        return configured is not None and configured.is_delegated
 
     def _max_staleness(self, key: ShardKey) -> float | None:
         """None where no replica is read from: nobody has to know how old its data is."""
@@ -156,9 +224,9 @@ class Supervisor:
 
     async def _pass_hints(self, hints: trio.MemoryReceiveChannel[Address]) -> None:
         async for address in hints:
-            for watched in self._watched.values():
+            for hinted in [one.hints for of in (self._watched, self._delegated) for one in of.values()]:
                 try:
-                    watched.hints.send_nowait(address)
+                    hinted.send_nowait(address)
                 except (trio.WouldBlock, trio.BrokenResourceError):
                     continue  # they only save time
 

@@ -18,7 +18,7 @@ from shardproxy.fleet import free_port
 from shardproxy.health.monitor import Boards
 from shardproxy.model import Address
 from shardproxy.model.board import Board
-from shardproxy.nodes import OpenLinks
+from shardproxy.nodes import NodeLinks, OpenLinks
 from shardproxy.store.local import LocalStore
 from shardproxy.topology.project import Configured, shard_setups
 from shardproxy.topology.supervisor import Supervisor, run_always
@@ -40,7 +40,13 @@ class Running:
         fencer = AckFencer(store, members_alone(store.member))
         self.inputs = Inputs(Board(), self.boards.health, store, self.links, fencer)
         self.supervisor = Supervisor(
-            self.clusters, self.inputs, self.boards, self.links.connect, FailoverSettings()
+            self.clusters,
+            self.inputs,
+            self.boards,
+            self.links.connect,
+            FailoverSettings(),
+            ledger=store,
+            links=lambda cluster: NodeLinks(),
         )
 
 
