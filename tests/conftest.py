@@ -12,6 +12,7 @@ pytest_plugins = [
     "tests.fixtures.oracle",
     "tests.fixtures.certificates",
     "tests.fixtures.sentinel",
+    "tests.fixtures.redis_cluster",
 ]
 
 

@@ -195,6 +195,16 @@ class RedisCluster(_Cluster):
                 "slots of shards and topology: {from: redis-cluster} contradict each other",
                 "leave out slots: the nodes know which they have",
             )
+        if isinstance(self.decider, FromRedisCluster) and self.key_families:
+            raise refused(
+                "key_families and topology: {from: redis-cluster} contradict each other",
+                "leave out key_families: the nodes know slots by hash tags alone, as in {user:1}:cart",
+            )
+        if isinstance(self.decider, FromRedisCluster) and self.pubsub is Publishing.SPREAD:
+            raise refused(
+                "pubsub: spread and topology: {from: redis-cluster} contradict each other",
+                "leave out pubsub: each node tells all others what is published on it",
+            )
         if isinstance(self.decider, FromSentinel) and self.shards:
             names = list(self.decider.names)
             given = [shard.name for shard in self.shards if shard.name is not None]

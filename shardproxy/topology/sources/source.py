@@ -52,5 +52,8 @@ class Source(Protocol):
     async def switch_over(self, key: ShardKey, to: Address | None) -> str | None:
         """Have a shard handed over to a replica; return why that was not done, or None."""
 
+    async def promote(self, key: ShardKey, to: Address) -> str | None:
+        """Have a replica made primary whatever its data; return why that was not done, or None."""
+
     def why_not(self, action: str) -> str:
-        """Why an action is not ours (`promote`, `pause`, `resume`, `acknowledge`), and what to do instead."""
+        """Why an action is not ours (`pause`, `resume`, `acknowledge`), and what to do instead."""

@@ -1,6 +1,6 @@
-"""What is believed of what the nodes of a Redis Cluster say: one layout, or the reason why there is none. Pure.
+"""What is believed of what the nodes of a Redis Cluster say: one layout, or why there is none. Pure.
 
-    views ─> claims, by node ─> painted over each other, the lowest configuration epoch first ─> whose each slot is
+    views ─> claims, by node ─> painted over each other, the lowest epoch first ─> whose each slot is
 
 A claim to slots is believed when the node says so itself, or most of the primaries say so of it. So one
 node that was cut off, or knows less, changes nothing: what it says of others is not believed, and what it

@@ -17,7 +17,7 @@ MAX_GONE = 250  # members that are remembered though they are in no shard: those
 
 @dataclass(frozen=True, slots=True)
 class Numbers:
-    """The number of each node's shard, by node id; who is a member no more stays until others need the room."""
+    """The number of each node's shard, by node id; who has left stays until others need the room."""
 
     of: Mapping[str, int] = field(default_factory=dict)
 

@@ -360,6 +360,9 @@ class SentinelSource:
                 return None
         return "no Sentinel can be asked: " + "; ".join(whys)
 
+    async def promote(self, key: ShardKey, to: Address) -> str | None:
+        return WHY_NOT["promote"]
+
     def why_not(self, action: str) -> str:
         return WHY_NOT[action]
 

@@ -64,7 +64,9 @@ def test_one_primary_that_does_not_answer_is_vouched_for_by_the_others() -> None
 
 def test_too_few_voices_are_no_layout() -> None:
     assert decide(views("a")) == f"nobody is known to have slot {HALVES[1].first}"
-    assert decide(views("a", "x")) == f"nobody is known to have slot {HALVES[1].first}", "a replica has no voice"
+    assert decide(views("a", "x")) == f"nobody is known to have slot {HALVES[1].first}", (
+        "a replica has no voice"
+    )
     assert decide([]) == "none of its nodes answers"
 
 
@@ -132,7 +134,11 @@ def test_a_shard_keeps_its_number_through_failovers_and_moves() -> None:
 
 def test_a_shard_that_was_split_off_gets_a_number_of_its_own() -> None:
     numbers, _ = Numbers().given(layout(decide(views(*"abc"))).groups)
-    apart = {**WHOLE, "a": primary("a", 5, SlotRange(0, 9)), "x": primary("x", 6, SlotRange(10, HALVES[0].last))}
+    apart = {
+        **WHOLE,
+        "a": primary("a", 5, SlotRange(0, 9)),
+        "x": primary("x", 6, SlotRange(10, HALVES[0].last)),
+    }
     _, after = numbers.given(layout(decide(views(*"abcx", members=apart))).groups)
     assert {after[0].primary, after[3].primary} == {"a", "x"}
 

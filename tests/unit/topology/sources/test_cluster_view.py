@@ -6,6 +6,7 @@ import pytest
 
 from shardproxy.model import Address, SlotRange
 from shardproxy.topology.sources.cluster.view import ViewError, endpoints_read, view_read
+from shardproxy.wire.reply import Reply
 
 ASKED = Address("10.0.0.9", 7000)
 NODES = """\
@@ -46,7 +47,9 @@ def test_a_node_is_where_it_is_said_to_be(where: str, address: Address | None) -
 
 
 def test_a_node_is_called_as_the_cluster_wants_it_called() -> None:
-    reply = [[0, 99, [b"db-1.example", 7001, b"aaa", []], [None, 7003, b"ccc", []], [b"?", 7004, b"ddd"]]]
+    reply: Reply = [
+        [0, 99, [b"db-1.example", 7001, b"aaa", []], [None, 7003, b"ccc", []], [b"?", 7004, b"ddd"]]
+    ]
     endpoints = endpoints_read(reply, ASKED)
     assert endpoints == {
         "aaa": Address("db-1.example", 7001),
