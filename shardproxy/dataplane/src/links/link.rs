@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::{Identity, Login, Patience, Redo, Trouble, Votes};
 use crate::clients::Waiting;
 use crate::dialect::Framer;
-use crate::exchange::{trim, Exchange};
+use crate::exchange::{trim, Exchange, Owed};
 use crate::metrics::{Class, NodeMetrics};
 use crate::model::Digest;
 use crate::model::{EngineKind, Kind, Lane, Speech, Timeouts};
@@ -30,8 +30,9 @@ pub enum Role {
     Shared,
     /// Of one client at a time, which is blocked or watches.
     Leased(Box<Leased>),
-    /// It has no node: requests wait in it for their shard.
-    Lot,
+    /// It has no node: requests wait in it for their shard, or their slot. Of a slot's one is sent ahead, to see whether the
+    /// others may follow: who is owed its reply.
+    Lot { ahead: Option<Owed> },
     /// It carries subscriptions: what comes are messages, not replies.
     Subscriber(Box<Subscriber>),
     /// It tells of changes to keys that clients wait for.
@@ -220,7 +221,7 @@ impl Link {
 
     #[inline]
     pub const fn is_lot(&self) -> bool {
-        matches!(self.role, Role::Lot)
+        matches!(self.role, Role::Lot { .. })
     }
 
     #[inline]
@@ -254,6 +255,14 @@ impl Link {
     pub fn leased_mut(&mut self) -> Option<&mut Leased> {
         match &mut self.role {
             Role::Leased(leased) => Some(leased),
+            _ => None,
+        }
+    }
+
+    /// Of a lot: whose request was sent ahead.
+    pub const fn ahead(&self) -> Option<Owed> {
+        match self.role {
+            Role::Lot { ahead } => ahead,
             _ => None,
         }
     }

@@ -24,7 +24,7 @@ pub fn lot(turn: &mut Turn, way: Way) -> usize {
     let name = turn.cluster(way.cluster).map_or_else(String::new, |c| c.spec.name.clone());
     let metrics = turn.shared.metrics.node(&name, "parked", turn.number);
     let way = Way { node: NO_NODE, ..way };
-    let mut link = Link::new(way, Role::Lot, EngineKind::Redis, turn.now, metrics);
+    let mut link = Link::new(way, Role::Lot { ahead: None }, EngineKind::Redis, turn.now, metrics);
     link.trouble.down_since = Some(turn.now);
     let lot = turn.links.insert(link);
     if let Some(served) = &mut turn.clusters[way.cluster] {

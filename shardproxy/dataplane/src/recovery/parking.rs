@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use super::redirect::turn_aside;
+use super::redirect::{self, turn_aside};
 use crate::clients::Clients;
 use crate::complete::{fail, whose, Cure, Overtaker, Unsettled, Whose, BECAUSE};
 use crate::dialect::texts;
@@ -53,11 +53,13 @@ pub fn drain_lots(turn: &mut Turn, clients: &mut Clients, cluster: usize) {
         expire(turn, clients, lot);
         let Some(served) = &mut turn.clusters[cluster] else { continue };
         let link = &mut turn.links[lot];
+        let mut has_moved = false;
         if link.way.slot != NO_SLOT {
-            link.way.shard = served.cluster.shard_of(link.way.slot); // it may be another's by now
+            let shard = served.cluster.shard_of(link.way.slot);
+            has_moved = std::mem::replace(&mut link.way.shard, shard) != shard;
         }
         let way = link.way;
-        let is_empty = link.exchange.is_empty();
+        let is_empty = link.exchange.is_empty() && link.ahead().is_none();
         if turn.now < link.trouble.retry_at && !is_empty {
             continue; // the engine refused a moment ago
         }
@@ -68,6 +70,13 @@ pub fn drain_lots(turn: &mut Turn, clients: &mut Clients, cluster: usize) {
         if (primary.is_none() && !is_refused || is_undecided) && !is_empty {
             continue; // or it has still to say whether it executed what was sent behind
         }
+        if way.slot != NO_SLOT && !is_empty && (!has_moved || turn.links[lot].ahead().is_some()) {
+            let goes = redirect::sends_ahead(turn, clients, lot);
+            if !goes {
+                continue;
+            }
+        }
+        let Some(served) = &mut turn.clusters[cluster] else { continue };
         served.close_lot(&way);
         let mut lot = turn.links.remove(lot);
         turn.release(&mut lot);
@@ -75,7 +84,7 @@ pub fn drain_lots(turn: &mut Turn, clients: &mut Clients, cluster: usize) {
     }
 }
 
-fn send_parked(turn: &mut Turn, clients: &mut Clients, way: Way, lot: &mut Link) {
+pub fn send_parked(turn: &mut Turn, clients: &mut Clients, way: Way, lot: &mut Link) {
     if lot.exchange.is_empty() {
         return;
     }

@@ -11,13 +11,14 @@
 
 use std::time::Duration;
 
-use super::parking::{drain_lots, RETRY};
+use super::parking::{drain_lots, send_parked, RETRY};
 use crate::clients::Clients;
 use crate::complete::{Cure, Unsettled};
 use crate::dialect::texts;
 use crate::exchange::Entry;
-use crate::links::{State, Way, NO_NODE};
-use crate::model::{Cluster, NO_SLOT};
+use crate::links::{Link, Role, State, Way, NO_NODE};
+use crate::model::{Cluster, EngineKind, NO_SLOT};
+use crate::net::Address;
 use crate::place::{find_lot, link, lot, scripts, Unplaced};
 use crate::shared::{Loss, NodeLost};
 use crate::turn::{Served, Slots, Turn};
@@ -32,7 +33,8 @@ pub fn turn_aside(turn: &mut Turn, clients: &mut Clients, index: usize, requests
     for Unsettled { mut request, bytes, cure } in requests {
         let way = Way { slot: request.slot, ..way };
         let known = find_lot(turn, &way);
-        let target = match (known, cure) {
+        let is_ahead = known.is_some_and(|lot| turn.links[lot].ahead() == Some(request.owed));
+        let target = match (known.filter(|_| !is_ahead), cure) {
             (Some(lot), _) => Some((lot, false)),
             (None, Cure::Node { address, is_ask }) => {
                 if !is_ask {
@@ -46,8 +48,16 @@ pub fn turn_aside(turn: &mut Turn, clients: &mut Clients, index: usize, requests
             }
             (None, Cure::Shard | Cure::Slot) => None,
         };
-        request.is_redirected = target.is_some() && known.is_none();
+        request.is_redirected = target.is_some() && (known.is_none() || is_ahead);
+        let is_back = is_ahead && target.is_none();
         let (target, is_ask) = target.unwrap_or_else(|| (open(turn, way), false));
+        if is_back {
+            let lot = &mut turn.links[target];
+            lot.role = Role::Lot { ahead: None };
+            lot.exchange.push_first(request, bytes);
+            turn.links.mark(target);
+            continue;
+        }
         scripts::precede_all(turn, target, &bytes);
         let exchange = &mut turn.links[target].exchange;
         if is_ask {
@@ -58,6 +68,25 @@ pub fn turn_aside(turn: &mut Turn, clients: &mut Clients, index: usize, requests
         turn.links.mark(target);
     }
     drain_lots(turn, clients, way.cluster);
+}
+
+/// Send the first request that waits for a slot ahead, or see what became of it; whether the others may follow. All of them
+/// at once would overtake each other where some are refused again.
+pub fn sends_ahead(turn: &mut Turn, clients: &mut Clients, lot: usize) -> bool {
+    if let Some(owed) = turn.links[lot].ahead() {
+        let is_it = |entry: &Entry| entry.owed == owed;
+        return !turn.links.iter().any(|(_, link)| link.exchange.newest_first().any(is_it));
+    }
+    let way = turn.links[lot].way;
+    let Some((request, bytes)) = turn.links[lot].exchange.take_first() else { return true };
+    turn.links[lot].role = Role::Lot { ahead: (!request.is_nobodys()).then_some(request.owed) };
+    turn.links[lot].trouble.retry_at = turn.now + RETRY;
+    turn.links.mark(lot); // it is counted anew
+    let metrics = turn.links[lot].metrics.clone();
+    let mut ahead = Link::new(way, Role::Lot { ahead: None }, EngineKind::Redis, turn.now, metrics);
+    ahead.exchange.push_body(request, bytes);
+    send_parked(turn, clients, way, &mut ahead);
+    false
 }
 
 /// A connection to the node that serves the slot, if the topology has it.
@@ -80,7 +109,7 @@ fn open(turn: &mut Turn, way: Way) -> usize {
 /// Somebody serves the slot who does not in this epoch.
 pub fn tell(turn: &mut Turn, way: &Way, address: &str) {
     let now = turn.now;
-    let Some(served) = &mut turn.clusters[way.cluster] else { return };
+    let Some(served) = turn.clusters[way.cluster].as_mut().filter(|_| Address::parse(address).is_ok()) else { return };
     if served.told_moved.is_some_and(|at| now.duration_since(at) < TOLD) {
         return;
     }

@@ -397,5 +397,5 @@ fn a_shard_channel_is_heard_where_its_slot_is() {
     let text = "*3\r\n$12\r\nsunsubscribe\r\n$1\r\nb\r\n:0\r\n";
     new.tell(ear(&new, "ssubscribe"), text.as_bytes());
     until("it is asked again", || new.asked("ssubscribe") == 2);
-    assert_eq!(client.ask(&["PING"]), "*2\r\n$4\r\npong\r\n$0\r\n", "its client hears nothing of that");
+    assert_eq!(client.ask(&["PING"]), "*2\r\n$4\r\npong\r\n$0", "its client hears nothing of that");
 }
