@@ -13,9 +13,11 @@ from cyclopts.validators import Number
 from shardproxy.cli.check_open import left_open
 from shardproxy.config import Config, ConfigError, MemcachedCluster, RedisCluster, load_config
 from shardproxy.config.endpoints import Mode
+from shardproxy.config.topology import FromRedisCluster
 from shardproxy.store.peek import records_read
 from shardproxy.store.place import state_path
-from shardproxy.topology.assign import Records, shards_assign
+from shardproxy.topology.assign import Records
+from shardproxy.topology.project import setups_of
 from shardproxy.topology.taking import GROWN_TEXT, slots_taken, taken_text
 
 Output = Annotated[Literal["table", "json"], Parameter(help="A table for people, or JSON for programs.")]
@@ -60,8 +62,8 @@ def check(
     state
         The proxy's state file. Default: where `run` would keep it for that config, if it is there.
     nodes
-        Ask the nodes, too, whether they can be served: those of a Redis Cluster cannot. One that does not
-        answer is no mistake.
+        Ask the nodes, too, whether they can be served: those of a Redis Cluster cannot; and Sentinels whether
+        they know the names. One that does not answer is no mistake.
     app
         The Redis to listen to: redis://[user:password@]host[:port] or unix:///path.
     saved
@@ -129,7 +131,7 @@ def _on_record(config: Config, file: Path, state: Path | None) -> Records:
 
 def _why_refused(config: Config, records: Records) -> str | None:
     clusters = ((n, c) for n, c in config.clusters.items() if isinstance(c, RedisCluster))
-    setups = [setup for name, cluster in clusters for setup in shards_assign(name, cluster, records)]
+    setups = [setup for name, cluster in clusters for setup in setups_of(name, cluster, records)]
     taken = slots_taken(setups, records)
     keys = dict.fromkeys((one.loser.key for one in taken), "may have keys")
     return taken_text(taken, setups, records, keys) if taken else None
@@ -139,7 +141,7 @@ def _grown(config: Config, records: Records) -> Iterator[str]:
     """Warn of clusters that had one shard when they were last served, and are stricter with more."""
     for name, cluster in config.clusters.items():
         served = [key for key in records if key.cluster == name]
-        if isinstance(cluster, RedisCluster) and len(served) == 1 < len(cluster.shards):
+        if isinstance(cluster, RedisCluster) and len(served) == 1 < (cluster.shard_count or 0):
             yield f"{name} had one shard, and may have been one Redis to its clients: {GROWN_TEXT}"
 
 
@@ -151,28 +153,34 @@ def _why_unfit(config: Config) -> str | None:
     from shardproxy.nodes import LinkTimeouts
     from shardproxy.topology.modes import addresses_of, why_foreign
     from shardproxy.topology.settings import SettingsError, settings_read
+    from shardproxy.topology.sources.sentinel.check import why_not_known
 
     try:
         settings = settings_read(config, Table.load().version)
     except SettingsError as error:
         return str(error)
     asked = {name: (of, list(addresses_of(of, name))) for name, of in settings.items()}
-    return trio.run(why_foreign, asked, LinkTimeouts(ASK_TIMEOUT, ASK_TIMEOUT))
+    why_unknown = trio.run(why_not_known, settings)
+    return why_unknown or trio.run(why_foreign, asked, LinkTimeouts(ASK_TIMEOUT, ASK_TIMEOUT))
 
 
 def _summary(config: Config) -> Iterator[tuple[str, ...]]:
     """Describe every cluster by one row."""
     for topology in config.topologies():
+        cluster = config.clusters[topology.cluster]
+        delegated = cluster.decider if isinstance(cluster, RedisCluster) and cluster.is_delegated else None
         listening = [
             f"{kind.value} {address}" + (" (TLS)" if speaks_tls else "")
-            for kind, endpoint, speaks_tls in config.clusters[topology.cluster].listened
+            for kind, endpoint, speaks_tls in cluster.listened
             for address in endpoint.addresses
         ]
         yield (
             topology.cluster,
             topology.engine.value,
-            _count(len(topology.shards), "shard"),
-            _count(len(topology.nodes), "node"),
+            _count(len(topology.shards), "shard")
+            if not isinstance(delegated, FromRedisCluster)
+            else "shards as found",
+            _count(len(topology.nodes), "node") if delegated is None else f"nodes from {delegated.source}",
             ", ".join(listening),
         )
 

@@ -10,6 +10,7 @@ from shardproxy.config.access import User
 from shardproxy.config.checks import is_own
 from shardproxy.config.clusters import Cluster
 from shardproxy.config.files import why_exposed
+from shardproxy.config.topology import FromSentinel
 from shardproxy.model import Address
 
 # Of a user who may all of this no rule takes anything away that a script could do.
@@ -85,6 +86,10 @@ def _nodes(cluster: Cluster) -> Iterator[str]:
     if outside and cluster.node_tls is None and cluster.node_auth is not None:
         more = f" and {len(outside) - 1} more" if len(outside) > 1 else ""
         yield f"no TLS to {outside[0]}{more}: the password of node_auth is open on its way: add node_tls:"
+    decider = getattr(cluster, "decider", None)
+    if isinstance(decider, FromSentinel) and decider.password is not None and decider.tls is None:
+        for address in [address for address in decider.sentinels if not is_own(address)][:1]:
+            yield f"no TLS to Sentinel {address}: its password is open on its way: add tls: in topology:"
 
 
 def _addresses(cluster: Cluster) -> Iterator[Address]:
@@ -117,6 +122,9 @@ def _secret_files(config: Config) -> Iterator[Path]:
             named |= {key for _, key in cluster.tls.pairs}
         if cluster.node_tls is not None and cluster.node_tls.key is not None:
             named.add(cluster.node_tls.key)
+        if isinstance(decider := getattr(cluster, "decider", None), FromSentinel):
+            named |= {decider.password.file} if decider.password and decider.password.file else set()
+            named |= {decider.tls.key} if decider.tls and decider.tls.key else set()
     for group in config.groups:
         named |= {one.file for user in group.users for one in user.passwords if one.file is not None}
     if config.admin_access is not None:

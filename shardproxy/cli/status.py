@@ -76,6 +76,12 @@ def is_fine(node: dict[str, Any]) -> bool:
 def complaints(cluster: dict[str, Any]) -> list[str]:
     """What is not as it should be, with the reason."""
     found = [PAUSED] if cluster["is_paused"] else []
+    decider = cluster.get("decider") or {"asked": (), "trouble": None}
+    if decider["trouble"]:
+        found.append(f"{decider['from']} decides about it: {decider['trouble']}")
+    else:
+        silent = (one for one in decider["asked"] if one["why_silent"])
+        found += [f"{decider['from']} {one['address']}: {one['why_silent']}" for one in silent]
     for shard in cluster["shards"]:
         name = shard_label(shard["shard"], shard["name"])
         if shard["state"] != "ok":

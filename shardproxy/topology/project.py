@@ -88,11 +88,13 @@ class Projection:
 def shard_setups(cluster: str, settings: ClusterSettings, records: Records) -> tuple[ShardSetup, ...]:
     """The shards of a cluster, ordered by their numbers; none for an engine without replication."""
     config = settings.config
-    if not isinstance(config, RedisCluster):
-        return ()
-    if config.is_delegated:
-        return shards_delegated(cluster, config, records)
-    return shards_assign(cluster, config, records)
+    return setups_of(cluster, config, records) if isinstance(config, RedisCluster) else ()
+
+
+def setups_of(cluster: str, config: RedisCluster, records: Records) -> tuple[ShardSetup, ...]:
+    """The same, as the config has them, or as they were found where something else decides."""
+    assign = shards_delegated if config.is_delegated else shards_assign
+    return assign(cluster, config, records)
 
 
 def epochs_of(records: Records) -> dict[str, int]:

@@ -27,6 +27,14 @@ MAX_TEXT = 300  # bytes of a hint that are read
 log = structlog.get_logger()
 
 
+def _nobody_waits() -> None:
+    """It is asked once."""
+
+
+def _nobody_hears(text: str) -> None:
+    """It is not listened to."""
+
+
 class SentinelAsker:
     """One Sentinel, and what it said last of each name."""
 
@@ -34,8 +42,8 @@ class SentinelAsker:
         self,
         address: Address,
         names: Sequence[str],
-        changed: Callable[[], None],
-        hinted: Callable[[str], None],
+        changed: Callable[[], None] = _nobody_waits,
+        hinted: Callable[[str], None] = _nobody_hears,
         login: Credentials | None = None,
         tls: NodeTls | None = None,
     ) -> None:
@@ -50,9 +58,12 @@ class SentinelAsker:
             NodeLink(address, credentials=lambda: login, tls=lambda: tls, timeouts=TIMEOUTS) for _ in range(2)
         )
         self._wanted = trio.Event()
+        self._hurried: dict[str, None] = {}
+        self._said: dict[str, Answer | None] = {}  # since it answers; None = it does not know the name
 
-    def hurry(self) -> None:
-        """Ask as soon as may be."""
+    def hurry(self, name: str) -> None:
+        """Ask about that name as soon as may be."""
+        self._hurried[name] = None
         self._wanted.set()
 
     async def run(self) -> None:
@@ -61,35 +72,51 @@ class SentinelAsker:
             nursery.start_soon(self._run_poll)
             nursery.start_soon(self._run_listen)
 
+    async def ask_once(self) -> str | None:
+        """Why it is of no use, where it can be reached: it refuses us, or does not know a name."""
+        async with self._poll:
+            try:
+                await self._poll.request("PING")
+            except NodeError as error:
+                return f"refuses: {error.failure.text}"
+            except NodeFailure:
+                return None
+            await self._ask(self._names)
+        return self.why_silent
+
     async def request(self, *args: str, timeout: float) -> Reply:
         """Have it do something; raise NodeError, NodeUnreachable or NodeTimeout."""
         return await self._poll.request(*args, timeout=timeout)
 
     async def _run_poll(self) -> None:
         interval = max(INTERVAL, len(self._names) / NAMES_A_SECOND)
+        due = trio.current_time()
         while True:
-            self._wanted = trio.Event()
             asked_at = trio.current_time()
-            await self._ask()
+            names = self._names if asked_at >= due else tuple(self._hurried)
+            due = asked_at + interval if asked_at >= due else due
+            self._wanted, self._hurried = trio.Event(), {}
+            await self._ask(names)
             self._changed()
-            with trio.move_on_at(asked_at + interval):
+            with trio.move_on_at(due):
                 await self._wanted.wait()
             await trio.sleep_until(asked_at + MIN_GAP)
 
-    async def _ask(self) -> None:
-        asked = [question for name in self._names for question in questions(name)]
+    async def _ask(self, names: Sequence[str]) -> None:
+        asked = [question for name in names for question in questions(name)]
         try:
             replies = await self._poll.request_many(asked)
             found = {
-                name: answer
-                for place, name in enumerate(self._names)
-                if (answer := answer_read(replies[3 * place : 3 * place + 3])) is not None
+                name: answer_read(replies[3 * place : 3 * place + 3]) for place, name in enumerate(names)
             }
         except (NodeFailure, NodeError, AnswerError) as error:
+            self._said = {}
             self._note({}, str(error))
             return
-        unknown = [name for name in self._names if name not in found]
-        self._note(found, f"does not know {', '.join(unknown)}" if unknown else None)
+        self._said |= found
+        unknown = [name for name, answer in self._said.items() if answer is None]
+        known = {name: answer for name, answer in self._said.items() if answer is not None}
+        self._note(known, f"does not know {', '.join(unknown)}" if unknown else None)
 
     def _note(self, answers: dict[str, Answer], why_silent: str | None) -> None:
         if why_silent != self.why_silent and (why_silent is not None or self.why_silent != "not asked yet"):

@@ -44,6 +44,7 @@ class View:
     served: Served | None = None
     nodes: Mapping[Address, Seen] | None = None
     why_down: str | None = None  # what ails the primary that is served, as health has it
+    is_handing_over: bool = False  # the primary that is served was asked to: it gets nothing more
     has_patience: bool = True  # with a failover that seems to be under way though the primary answers
 
 
@@ -148,6 +149,8 @@ def decide(view: View) -> Decision:
 
 def _as_named(view: View, served: Served, named: Named, seen: Seen | None) -> Decision:
     """The Sentinels name whom we serve, or wait for."""
+    if view.is_handing_over:
+        return Park(f"primary {served.primary} hands over")
     if seen is None:
         return _unless_down(view, None)
     if seen.replication.role is not Role.PRIMARY:
@@ -174,7 +177,7 @@ def _unless_down(view: View, trouble: str | None) -> Decision:
     served = view.served
     if served is None or served.is_parked or view.why_down is None:
         return Stay(trouble)
-    return Park(f"primary {served.primary}: {view.why_down}")
+    return Park(f"primary {served.primary} {view.why_down}")
 
 
 def _rival(view: View, served: Served) -> Address | None:

@@ -21,15 +21,14 @@ from shardproxy.failover.events import EventName
 from shardproxy.failover.setup import ShardSetup
 from shardproxy.model import Address
 from shardproxy.model.board import News
-from shardproxy.model.health import Cause
+from shardproxy.model.health import Cause, NodeState
 from shardproxy.model.replication import ShardKey
 from shardproxy.nodes import Credentials, NodeError, NodeFailure, NodeTls
 from shardproxy.store.record import Promise, ShardRecord, ShardState
 from shardproxy.topology.delegated import shards_delegated
-from shardproxy.topology.logins import node_tls_of
 from shardproxy.topology.sources.nodes import Seen, nodes_ask, seen_of
 from shardproxy.topology.sources.sentinel.answers import Answer, ReplicaSaid
-from shardproxy.topology.sources.sentinel.asker import SentinelAsker
+from shardproxy.topology.sources.sentinel.asker import MIN_GAP, SentinelAsker
 from shardproxy.topology.sources.sentinel.decide import (
     Decision,
     Park,
@@ -41,6 +40,7 @@ from shardproxy.topology.sources.sentinel.decide import (
     majority,
     nodes_to_ask,
 )
+from shardproxy.topology.sources.sentinel.login import decider_access
 from shardproxy.topology.sources.source import DeciderStatus, SourceInputs
 from shardproxy.topology.sources.spelling import Spelling
 
@@ -49,7 +49,8 @@ LOOK = 1.0  # seconds between looks while all is well; each answer is one too
 CLOSE_LOOK = 0.1  # the same while something is going on
 HINTED = 5.0  # seconds that a hint is worth looking closely
 SILENT = frozenset({Cause.DEAD, Cause.SILENT})
-SETTLES_WITHIN = 30.0  # seconds for a switchover that was asked for
+LEVEL_WITHIN = 1.0  # seconds for replicas to have all that their primary has, when it hands over
+HANDS_OVER_WITHIN = 8.0  # seconds for a switchover; Sentinel takes two
 ASK_TIMEOUT = 2.0  # seconds for a Sentinel to take it on
 
 
@@ -65,6 +66,7 @@ class _Followed:
     patient_since: float | None = None
     parked_since: float | None = None
     close_until: float = -math.inf
+    handing_until: float = -math.inf  # it was asked to give its part to another: nothing is sent to it
     trouble: str | None = None
 
     @property
@@ -85,9 +87,7 @@ class SentinelSource:
         self._shards = {
             setup.key: _Followed(setup, self._names[setup.name]) for setup in setups if setup.name is not None
         }
-        given = inputs.settings.decider_login
-        login = Credentials(given.password, given.username) if given is not None else None
-        tls = node_tls_of(inputs.settings.decider_tls)
+        login, tls = decider_access(inputs.settings)
         self._askers = tuple(self._asker(address, login, tls) for address in config.decider.sentinels)
         self._spelling = Spelling(node.address for shard in config.shards for node in shard.nodes)
         self._trouble: str | None = None
@@ -132,7 +132,7 @@ class SentinelSource:
         shard.close_until = trio.current_time() + HINTED
         shard.news.ring()
         for asker in self._askers:
-            asker.hurry()
+            asker.hurry(shard.name)
 
     # --- one shard ---
 
@@ -152,7 +152,7 @@ class SentinelSource:
                 if self._is_close(shard):
                     seconds = CLOSE_LOOK
                     for asker in self._askers:
-                        asker.hurry()
+                        asker.hurry(shard.name)
                 with trio.move_on_after(seconds):
                     await shard.news.wait()
         finally:
@@ -180,7 +180,8 @@ class SentinelSource:
             shard.served,
             {node: self._spelled_seen(seen) for node, seen in self._seen(shard).items()},
             self._why_down(shard),
-            shard.patient_since is None or now - shard.patient_since < PATIENCE,
+            has_patience=shard.patient_since is None or now - shard.patient_since < PATIENCE,
+            is_handing_over=now < shard.handing_until,
         )
 
     def _seen(self, shard: _Followed) -> dict[Address, Seen]:
@@ -191,13 +192,18 @@ class SentinelSource:
         return {**{node: seen for node, seen in watched if seen is not None}, **shard.seen}
 
     def _why_down(self, shard: _Followed) -> str | None:
-        """What ails the primary, if it is that the process is gone, or silent."""
+        """What ails the primary, if it is that the process is gone, or silent to us, whoever else hears it.
+
+        What it might acknowledge later would be lost, should it have been replaced by then.
+        """
         if shard.served is None or shard.served.is_parked:
             return None
         health = self._inputs.health.get((shard.key, shard.served.primary))
-        if health is None or not health.verdict.is_down or health.verdict.cause not in SILENT:
+        if health is None:
             return None
-        return health.verdict.reason
+        verdict = health.verdict
+        is_gone = verdict.is_down and verdict.cause in SILENT
+        return verdict.text if is_gone or verdict.state is NodeState.CUT_OFF else None
 
     def _spelled(self, answer: Answer) -> Answer:
         of = self._spelling.of
@@ -245,7 +251,9 @@ class SentinelSource:
         elif before.primary != found.primary:
             why = f"{found.primary} is primary as of config-epoch {found.epoch}, it was {before.primary}"
             seconds = now - shard.parked_since if shard.parked_since is not None else 0.0
-            events.add(EventName.FAILOVER_COMPLETE, key, why, seconds=seconds)
+            is_planned = now < shard.handing_until
+            name = EventName.SWITCHOVER_COMPLETE if is_planned else EventName.FAILOVER_COMPLETE
+            events.add(name, key, why, seconds=seconds)
         elif before.run_id != found.run_id:
             why = f"primary {found.primary} is another process now, and the Sentinels have kept it"
             events.add(EventName.NODES_REBOOTED, key, why)
@@ -333,16 +341,39 @@ class SentinelSource:
                 "Sentinel chooses whom it promotes: leave out --to, and give the replica you mean the lowest"
                 " replica-priority above 0"
             )
+        if shard.served.is_parked or trio.current_time() < shard.handing_until:
+            return "a failover is under way"
         before = shard.served.primary
-        why = await self._have_failed_over(shard.name)
-        if why is not None:
-            return why
-        self._look_closely(shard)
-        with trio.move_on_after(SETTLES_WITHIN):
-            while shard.served.primary == before or shard.served.is_parked:
-                await self._inputs.showing.wait_shown(key)
-            return None
-        return f"Sentinel took it on, but has named no other primary within {SETTLES_WITHIN:.0f} s"
+        shard.handing_until = trio.current_time() + HANDS_OVER_WITHIN
+        try:
+            self._park(shard, "a switchover was asked for", trio.current_time())
+            why = await self._wait_level(shard) or await self._have_failed_over(shard.name)
+            if why is not None:
+                return why
+            with trio.move_on_after(HANDS_OVER_WITHIN):
+                while shard.served.primary == before or shard.served.is_parked:
+                    await self._inputs.showing.wait_shown(key)
+                return None
+            return f"Sentinel took it on, but has named no other primary within {HANDS_OVER_WITHIN:.0f} s"
+        finally:
+            shard.handing_until = -math.inf
+            self._look_closely(shard)  # whoever is named then is served
+
+    async def _wait_level(self, shard: _Followed) -> str | None:
+        """Wait until all replicas have what the primary has, now that nothing is sent to it; or why not."""
+        assert shard.served is not None, "it is handed over"
+        primary, replicas = shard.served.primary, shard.served.replicas
+        with trio.move_on_after(LEVEL_WITHIN):
+            offset: int | None = None
+            while True:
+                await trio.sleep(MIN_GAP)  # what was sent before is carried out by then
+                seen = await nodes_ask(self._inputs.nodes, (primary, *replicas))
+                if primary in seen:
+                    before, offset = offset, seen[primary].replication.offset
+                    others = [seen[node].replication.offset for node in replicas if node in seen]
+                    if before == offset and others and len(others) == len(replicas) and min(others) >= offset:
+                        return None
+        return f"not all replicas had all of {primary}'s writes within {LEVEL_WITHIN:g} s: nothing was done"
 
     async def _have_failed_over(self, name: str) -> str | None:
         """Tell the first Sentinel that answers; why none does it."""
