@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from shardproxy.commands.call import Settings
 from shardproxy.config import RedisCluster
-from shardproxy.config.clusters import DATABASES, SlotRule
+from shardproxy.config.clusters import DATABASES
 from shardproxy.topology.project import Configured
 
 
@@ -25,6 +25,6 @@ def settings_now(clusters: Mapping[str, Configured], cluster: str) -> Settings:
         config.limits.clients,
         config.timeouts.park,
         config.failover.busy_limit,
-        is_strict=config.slots is SlotRule.STRICT,
+        is_strict=config.is_strict,
         databases=config.databases or DATABASES,
     )

@@ -299,9 +299,14 @@ class RedisCluster(_Cluster):
         return next((shard for shard in self.shards if shard.name == name), None)
 
     @property
+    def is_strict(self) -> bool:
+        """Whether one shard is what several are: it is to grow, or its engine takes no two slots at once."""
+        return self.slots is SlotRule.STRICT or isinstance(self.decider, FromRedisCluster)
+
+    @property
     def is_relaxed(self) -> bool:
         """Whether clients meet one Redis, which asks for nobody's slots."""
-        return self.shard_count == 1 and self.slots is not SlotRule.STRICT
+        return self.shard_count == 1 and not self.is_strict
 
     @property
     def reads_replicas(self) -> bool:

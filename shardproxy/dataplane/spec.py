@@ -24,7 +24,7 @@ from shardproxy.config import (
     SecretError,
     SecurityGroup,
 )
-from shardproxy.config.clusters import DATABASES, SlotRule
+from shardproxy.config.clusters import DATABASES
 from shardproxy.config.files import FilesRead
 from shardproxy.config.topology import FromRedisCluster, FromSentinel
 from shardproxy.dataplane.inbound import OPEN, InboundSettings, InboundSpec
@@ -283,7 +283,7 @@ def cluster_spec(
         spec["wait_timeout"] = config.writes.timeout
         spec["pubsub"] = config.pubsub.value
         spec["timeouts"]["slow"] = config.failover.busy_limit
-        spec["strict"] = config.slots is SlotRule.STRICT
+        spec["strict"] = config.is_strict
         spec["clustered"] = isinstance(config.decider, FromRedisCluster)
         spec["databases"] = config.databases or DATABASES
     if isinstance(config, MemcachedCluster):

@@ -1,4 +1,4 @@
-"""One Redis Cluster and one proxy that follows it, for many tests: what is done to it is whole again after each."""
+"""One Redis Cluster and one proxy that follows it, for many tests: each leaves it whole."""
 
 from __future__ import annotations
 

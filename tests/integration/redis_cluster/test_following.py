@@ -78,6 +78,22 @@ def test_scripts_and_who_waits(site: ClusterSite) -> None:
         assert waiting.blpop([key], timeout=10) == (key.encode(), b"x")
 
 
+def test_a_script_is_brought_to_where_its_keys_go(site: ClusterSite) -> None:
+    client, cluster, tag = site.client, site.cluster, tag_in(range(5400, 5461))
+    slot, key = key_slot(tag.encode()), f"{{{tag}}}:counter"
+    digest = client.script_load("return redis.call('incr', KEYS[1])")
+    for node in cluster.nodes:
+        node.ask("SCRIPT", "FLUSH")
+    source = cluster.owner_of_slot(slot)
+    target = next(node for node in cluster.nodes[:3] if node is not source)
+    assert client.evalsha(digest, 1, key) == 1
+    cluster.migrate(slot, target)
+    assert client.evalsha(digest, 1, key) == 2
+    cluster.migrate(slot, source)
+    assert client.evalsha(digest, 1, key) == 3
+    cluster.wait_whole()
+
+
 def test_a_message_is_heard_once(site: ClusterSite) -> None:
     client = site.client
     heard = client.pubsub()
