@@ -15,8 +15,8 @@ mod topic;
 
 pub use access::{AccessSpec, UserSpec, DEFAULT_USER};
 pub use cluster::{
-    Cluster, ClusterSpec, EndpointKind, EndpointSpec, EngineKind, Limits, NodeAuth, Reads, ShardSpec, Timeouts,
-    BUS, NO_SHARD, NO_SLOT,
+    Cluster, ClusterSpec, EndpointKind, EndpointSpec, EngineKind, Limits, NodeAuth, Reads, ShardSpec, Timeouts, BUS,
+    NO_SHARD, NO_SLOT,
 };
 pub use durations::wrapping_micros;
 #[cfg(feature = "python")]

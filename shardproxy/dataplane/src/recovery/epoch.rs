@@ -27,7 +27,7 @@ pub fn apply(turn: &mut Turn, clients: &mut Clients, index: usize, ruled: Option
         waiting::look_again(turn, index);
     }
     end_fenced(turn, clients);
-    redirect::unsettle(turn, index, before.as_deref(), unsettled);
+    redirect::unsettle(turn, index, before.as_deref(), unsettled.as_ref());
     for (_, link) in turn.links.iter_mut() {
         if link.is_lot() && link.way.cluster == index {
             link.trouble.retry_at = turn.now;

@@ -88,7 +88,7 @@ pub fn send_parked(turn: &mut Turn, clients: &mut Clients, way: Way, lot: &mut L
     if lot.exchange.is_empty() {
         return;
     }
-    if !turn.cluster(way.cluster).is_some_and(|cluster| usize::from(way.shard) < cluster.shards.len()) {
+    if turn.cluster(way.cluster).is_none_or(|cluster| usize::from(way.shard) >= cluster.shards.len()) {
         let text = refusal(&way.shard.to_string(), "", "the shard is no longer there");
         for part in lot.exchange.take().parts() {
             fail(turn, clients, way.cluster, &part.entry, &text);

@@ -120,11 +120,11 @@ pub fn tell(turn: &mut Turn, way: &Way, address: &str) {
 }
 
 /// An epoch has begun: slots that are somebody else's by it are unsettled, as are those that were already.
-pub fn unsettle(turn: &mut Turn, index: usize, before: Option<&Cluster>, unsettled: Option<Slots>) {
+pub fn unsettle(turn: &mut Turn, index: usize, before: Option<&Cluster>, unsettled: Option<&Slots>) {
     let Some(served) = &mut turn.clusters[index] else { return };
     let now = served.cluster.clone();
     let Some(before) = before.filter(|_| now.spec.clustered) else { return };
-    let is_unsettled = |slot| unsettled.as_ref().is_some_and(|slots| slots.contains(slot));
+    let is_unsettled = |slot| unsettled.is_some_and(|slots| slots.contains(slot));
     let slots = Slots::of(|slot| is_unsettled(slot) || before.seat_of(slot) != now.seat_of(slot));
     served.set_unsettled(slots);
     settle(turn, index);
@@ -136,7 +136,8 @@ pub fn settle(turn: &mut Turn, index: usize) {
     let Some(cluster) = turn.cluster(index) else { return };
     let is_stray = |slot: u16, way: &Way, is_leaving: bool, is_lot: bool| {
         let shard = cluster.shard_of(slot);
-        let is_there = if is_lot { way.slot == slot || way.shard == shard } else { cluster.is_primary(shard, way.node) };
+        let is_there =
+            if is_lot { way.slot == slot || way.shard == shard } else { cluster.is_primary(shard, way.node) };
         slot != NO_SLOT && slots.contains(slot) && (is_leaving || !is_there)
     };
     let is_unsettled = turn.links.iter().any(|(_, link)| {

@@ -83,22 +83,26 @@ fn a_slot_that_nobody_has_waits_alone() {
     let other = Engine::plain();
     let is_settled = Arc::new(AtomicBool::new(false));
     let (knows, names) = (is_settled.clone(), moved(&other));
-    let old = Engine::scripted(move |_, request| {
-        if is_of_b(request) && !knows.load(SeqCst) {
-            Act::say(&names)
-        } else {
-            Act::Serve
-        }
-    });
+    let old = Engine::scripted(
+        move |_, request| {
+            if is_of_b(request) && !knows.load(SeqCst) {
+                Act::say(&names)
+            } else {
+                Act::Serve
+            }
+        },
+    );
     let names = moved(&old);
     let knows = is_settled.clone();
-    let new = Engine::scripted(move |_, request| {
-        if is_of_b(request) && !knows.load(SeqCst) {
-            Act::say(&names)
-        } else {
-            Act::Serve
-        }
-    });
+    let new = Engine::scripted(
+        move |_, request| {
+            if is_of_b(request) && !knows.load(SeqCst) {
+                Act::say(&names)
+            } else {
+                Act::Serve
+            }
+        },
+    );
     let proxy = Proxy::start(&clustered(&[&[&old], &[&new]]));
     // the node that is named is in no topology
     let mut client = proxy.client();
@@ -361,7 +365,8 @@ fn a_message_that_all_engines_tell_is_heard_once() {
     other.send(&["PSUBSCRIBE", "*"]);
     assert!(other.reply().contains("psubscribe"));
     assert_eq!(engines[1].asked("subscribe"), 0);
-    let pattern = |channel: &str| format!("*4\r\n$8\r\npmessage\r\n$1\r\n*\r\n${}\r\n{channel}\r\n$2\r\nhi\r\n", channel.len());
+    let pattern =
+        |channel: &str| format!("*4\r\n$8\r\npmessage\r\n$1\r\n*\r\n${}\r\n{channel}\r\n$2\r\nhi\r\n", channel.len());
     engines[0].tell(ear(&engines[0], "subscribe"), &message("news", "hi"));
     for engine in &engines {
         engine.tell(ear(engine, "psubscribe"), pattern("news").as_bytes());
