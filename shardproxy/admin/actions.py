@@ -68,32 +68,31 @@ class Actions:
         key = self._shard(asked)
         if (decider := self._decider(asked)) is not None:
             return decider.why_not("acknowledge")
-        self._sources.controls.acknowledge(key)
-        return None
+        return await self._noted(self._sources.controls.acknowledge(key))
 
     async def pause(self, asked: dict[str, Any]) -> str | None:
         """Nothing is done to the nodes of a cluster unless asked for; a failover under way is finished."""
         cluster = self._cluster(asked)
         if (decider := self._decider(asked)) is not None:
             return decider.why_not("pause")
-        self._sources.controls.pause(cluster)
-        self._tell(EventName.AUTOMATIC_FAILOVER_PAUSED, cluster)
-        return await self._remember(cluster, is_paused=True)
+        if (why := await self._noted(self._sources.controls.pause(cluster))) is None:
+            self._tell(EventName.AUTOMATIC_FAILOVER_PAUSED, cluster)
+        return why
 
     async def resume(self, asked: dict[str, Any]) -> str | None:
         cluster = self._cluster(asked)
         if (decider := self._decider(asked)) is not None:
             return decider.why_not("resume")
-        self._sources.controls.resume(cluster)
-        self._tell(EventName.AUTOMATIC_FAILOVER_RESUMED, cluster)
-        return await self._remember(cluster, is_paused=False)
+        if (why := await self._noted(self._sources.controls.resume(cluster))) is None:
+            self._tell(EventName.AUTOMATIC_FAILOVER_RESUMED, cluster)
+        return why
 
-    async def _remember(self, cluster: str, *, is_paused: bool) -> str | None:
-        """Have a restart find it so; why it will not."""
+    async def _noted(self, wish: Awaitable[None]) -> str | None:
+        """Have all proxies know of it, also after a restart; why they do not."""
         try:
-            await self._sources.note_paused(cluster, is_paused)
+            await wish
         except StoreUnavailableError as error:
-            return f"done, but a restart will not know of it: {error}"
+            return f"nothing was done: the store is not available: {error}"
         return None
 
     def _tell(self, name: EventName, cluster: str) -> None:

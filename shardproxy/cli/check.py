@@ -17,7 +17,7 @@ from shardproxy.config.topology import FromRedisCluster
 from shardproxy.store.peek import records_read
 from shardproxy.store.place import state_path
 from shardproxy.topology.assign import Records
-from shardproxy.topology.project import setups_of
+from shardproxy.topology.delegated import setups_of
 from shardproxy.topology.taking import GROWN_TEXT, slots_taken, taken_text
 
 Output = Annotated[Literal["table", "json"], Parameter(help="A table for people, or JSON for programs.")]

@@ -15,7 +15,13 @@ from shardproxy.failover.setup import ShardSetup
 from shardproxy.model import Address, Node
 from shardproxy.model.replication import ShardKey
 from shardproxy.store.record import ShardRecord
-from shardproxy.topology.assign import Records, Slots, Wanted, slots_deal, wanted_number
+from shardproxy.topology.assign import Records, Slots, Wanted, shards_assign, slots_deal, wanted_number
+
+
+def setups_of(cluster: str, config: RedisCluster, records: Records) -> tuple[ShardSetup, ...]:
+    """A cluster's shards by number, as the config has them, or as they were found where others decide."""
+    assign = shards_delegated if config.is_delegated else shards_assign
+    return assign(cluster, config, records)
 
 
 def shards_delegated(cluster: str, config: RedisCluster, records: Records) -> tuple[ShardSetup, ...]:

@@ -20,8 +20,8 @@ from shardproxy.failover.setup import ShardSetup
 from shardproxy.model import SLOT_COUNT, Address, Engine, Node, Shard, Topology
 from shardproxy.model.replication import ShardKey
 from shardproxy.store.record import ShardRecord, ShardState
-from shardproxy.topology.assign import Records, Slots, shards_assign
-from shardproxy.topology.delegated import shards_delegated
+from shardproxy.topology.assign import Records, Slots
+from shardproxy.topology.delegated import setups_of
 from shardproxy.topology.fit import NOT_KNOWN, Fit
 
 NEWS_TOLD = 5  # shards in one line of the log
@@ -89,12 +89,6 @@ def shard_setups(cluster: str, settings: ClusterSettings, records: Records) -> t
     """The shards of a cluster, ordered by their numbers; none for an engine without replication."""
     config = settings.config
     return setups_of(cluster, config, records) if isinstance(config, RedisCluster) else ()
-
-
-def setups_of(cluster: str, config: RedisCluster, records: Records) -> tuple[ShardSetup, ...]:
-    """The same, as the config has them, or as they were found where something else decides."""
-    assign = shards_delegated if config.is_delegated else shards_assign
-    return assign(cluster, config, records)
 
 
 def epochs_of(records: Records) -> dict[str, int]:

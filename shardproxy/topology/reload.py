@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from shardproxy.config import RedisCluster
 from shardproxy.dataplane.spec import ClusterSettings
-from shardproxy.model import Address
+from shardproxy.model import Address, Engine
 
 Clusters = Mapping[str, ClusterSettings]
 
@@ -40,13 +41,19 @@ class ReloadPlan:
 def reload_plan(old: Clusters, new: Clusters) -> ReloadPlan:
     """Compare the clusters that are served with those that are asked for."""
     wanted = {address for settings in new.values() for address in _addresses(settings)}
-    gone = [name for name in old if name not in new or new[name].config.kind != old[name].config.kind]
+    gone = [name for name in old if name not in new or nature_of(new[name]) != nature_of(old[name])]
     in_the_way = [name for name in gone if name in new or wanted & _addresses(old[name])]
     return ReloadPlan(
         withdraw_first=tuple(in_the_way),
         serve=tuple(name for name in new if name in in_the_way or new[name] != old.get(name)),
         withdraw_last=tuple(name for name in gone if name not in in_the_way),
     )
+
+
+def nature_of(settings: ClusterSettings) -> tuple[Engine, bool]:
+    """What a cluster cannot change while it is served: its engine, and by whose numbers it is numbered."""
+    config = settings.config
+    return config.kind, isinstance(config, RedisCluster) and config.is_delegated
 
 
 def _addresses(settings: ClusterSettings) -> set[Address]:

@@ -1,9 +1,10 @@
 """Has every Redis cluster watched and tended, as it is configured.
 
-    clusters ─> setups ─> controller ─> records ─> monitor of each cluster ─> health ─> controller, follower
-            └─> source of each cluster that something else decides about ─> records
+    clusters ─> setups ─> controller of each ─> records ─> monitor of each ─> health ─> controller, follower
+            └─> source of each that something else decides about ─> records
 
-Owns the setups, and what the monitors show. A cluster has a monitor of its own: intervals are set by cluster.
+Owns the setups, and what the monitors show. A cluster has a monitor of its own: intervals are set by cluster;
+and a controller, where it is decided about here: it claims that cluster alone.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from shardproxy.config import RedisCluster
 from shardproxy.dataplane.spec import ClusterSettings
 from shardproxy.failover.controller import Inputs, run_controller, run_watch
 from shardproxy.failover.setup import FailoverSettings, ShardSetup
+from shardproxy.failover.shard.tended import Limits
 from shardproxy.health.monitor import Boards, Connect, run_monitor
 from shardproxy.health.settings import HealthSettings
 from shardproxy.health.traffic import Traffic
@@ -28,7 +30,7 @@ from shardproxy.model.replication import ShardKey
 from shardproxy.nodes import NodeLinks
 from shardproxy.store.record import ShardRecord
 from shardproxy.topology.project import Configured
-from shardproxy.topology.sources.epochs import EpochLedger
+from shardproxy.topology.sources.epochs import Epochs
 from shardproxy.topology.sources.opening import source_open
 from shardproxy.topology.sources.showing import Showing
 from shardproxy.topology.sources.source import Source, SourceInputs
@@ -59,7 +61,10 @@ class _Watched:
 
 
 class Supervisor:
-    """Follows the clusters that are served; `inputs` are its controller's, whose setups it fills."""
+    """Follows the clusters that are served; `inputs` are its controllers', whose setups it fills.
+
+    With `may_lead` unset it watches, and decides nothing.
+    """
 
     def __init__(
         self,
@@ -70,8 +75,8 @@ class Supervisor:
         settings: FailoverSettings,
         traffic: Traffic | None = None,
         *,
-        ledger: EpochLedger,
         links: Callable[[str], NodeLinks],
+        may_lead: bool = True,
     ) -> None:
         """`links` makes connections to nodes of a cluster, for its source."""
         self._clusters = clusters
@@ -80,7 +85,9 @@ class Supervisor:
         self._connect = connect
         self._settings = settings
         self._traffic = traffic
-        self._ledger = ledger
+        self._may_lead = may_lead
+        self._limits = Limits.of(settings)
+        self._controlled: dict[str, trio.CancelScope] = {}
         self._links = links
         self._watched: dict[str, _Watched] = {}
         self._delegated: dict[str, _Delegated] = {}
@@ -99,9 +106,6 @@ class Supervisor:
         try:
             async with trio.open_nursery() as nursery:
                 self._follow(nursery)
-                nursery.start_soon(
-                    run_always, "failover", partial(run_controller, self._inputs, self._settings)
-                )
                 nursery.start_soon(self._pass_hints, hints)
                 task_status.started()
                 while True:
@@ -129,6 +133,20 @@ class Supervisor:
             if self._inputs.setups.get(key) != setup and (zone := only_zone(setup)) is not None:
                 log.warning("all nodes of a shard are in one zone", shard=str(key), zone=zone)
         _show(self._inputs.setups, setups)
+        self._control({name for name in wanted if self._may_lead and decides(self._clusters[name])}, nursery)
+
+    def _control(self, clusters: set[str], nursery: trio.Nursery) -> None:
+        """Have these clusters decided about, and no others."""
+        for name in self._controlled.keys() - clusters:
+            self._controlled.pop(name).cancel()
+        for name in sorted(clusters - self._controlled.keys()):
+            self._controlled[name] = trio.CancelScope()
+            nursery.start_soon(self._run_controlled, name, self._controlled[name])
+
+    async def _run_controlled(self, cluster: str, scope: trio.CancelScope) -> None:
+        with scope:
+            controller = partial(run_controller, cluster, self._inputs, self._settings, self._limits)
+            await run_always("failover", controller)
 
     def _follow_deciders(self, nursery: trio.Nursery) -> None:
         """Have what others decide followed as it is configured now; with other settings from the start."""
@@ -144,7 +162,8 @@ class Supervisor:
             hint, hints = trio.open_memory_channel[Address](MAX_HINTS)
             self._delegated[name] = _Delegated(settings, trio.CancelScope(), hint)
             if name not in self._showings:
-                self._showings[name] = Showing(name, self._inputs.store.records, self._ledger)
+                store = self._inputs.store
+                self._showings[name] = Showing(name, store.records, Epochs(store, name, store.records))
             nursery.start_soon(self._run_source, name, self._delegated[name], hints)
 
     async def _run_source(
@@ -239,6 +258,30 @@ async def run_always(what: str, service: Callable[[], Awaitable[None]]) -> None:
         except* Exception as error:  # a bug, maybe beside a cancellation
             log.error("crashed, begins anew", what=what, exc_info=error)
             await trio.sleep(RESTART_PAUSE)
+
+
+async def run_always_from(
+    what: str,
+    service: Callable[..., Awaitable[None]],
+    *,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """The same, started once the service is, for the first time."""
+    has_started = False
+
+    class Started:
+        def started(self, value: object = None) -> None:
+            nonlocal has_started
+            if not has_started:
+                has_started = True
+                task_status.started()
+
+    await run_always(what, partial(service, task_status=Started()))
+
+
+def decides(configured: Configured) -> bool:
+    """Whether proxies decide who is primary in that cluster, and nothing else does."""
+    return isinstance(configured.settings.config, RedisCluster) and not configured.is_delegated
 
 
 def only_zone(setup: ShardSetup) -> str | None:

@@ -8,18 +8,17 @@ from dataclasses import replace
 from shardproxy.model.board import Board, News
 from shardproxy.model.replication import ShardKey
 from shardproxy.store.record import ShardRecord
-from shardproxy.topology.sources.epochs import EpochLedger, Epochs
+from shardproxy.topology.sources.epochs import Epochs
 
 
 class Showing:
     """Outlives the source, which begins anew with other settings: from `shown`, what it had found."""
 
-    def __init__(self, cluster: str, records: Board[ShardKey, ShardRecord], ledger: EpochLedger) -> None:
+    def __init__(self, cluster: str, records: Board[ShardKey, ShardRecord], epochs: Epochs) -> None:
         self._cluster = cluster
         self._records = records
         self._shown: dict[ShardKey, ShardRecord] = {}
-        known = (record.changed for key, record in records.items() if key.cluster == cluster)
-        self.epochs = Epochs(ledger, cluster, max(known, default=0))
+        self.epochs = epochs
 
     @property
     def records(self) -> Mapping[ShardKey, ShardRecord]:

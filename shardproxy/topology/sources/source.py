@@ -9,7 +9,7 @@ from typing import Protocol
 import trio
 
 from shardproxy.dataplane.spec import ClusterSettings
-from shardproxy.failover.events import EventLog
+from shardproxy.failover.event_log import EventLog
 from shardproxy.model import Address
 from shardproxy.model.board import Board
 from shardproxy.model.health import NodeHealth, NodeKey

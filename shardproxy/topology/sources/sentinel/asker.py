@@ -22,6 +22,7 @@ NAMES_A_SECOND = 50  # asked for, of one Sentinel
 MIN_GAP = 0.05  # seconds, however many hints there are
 TIMEOUTS = LinkTimeouts(connect=0.5, reply=1.0)
 RETRY = 1.0  # seconds until a subscription that ended is tried again
+NOT_ASKED = "not asked yet"
 MAX_TEXT = 300  # bytes of a hint that are read
 
 log = structlog.get_logger()
@@ -50,7 +51,7 @@ class SentinelAsker:
         """`changed` is called when it has answered, or not; `hinted` with what it says that happens."""
         self.address = address
         self.answers: dict[str, Answer] = {}
-        self.why_silent: str | None = "not asked yet"
+        self.why_silent: str | None = NOT_ASKED
         self._names = tuple(names)
         self._changed = changed
         self._hinted = hinted
@@ -119,7 +120,7 @@ class SentinelAsker:
         self._note(known, f"does not know {', '.join(unknown)}" if unknown else None)
 
     def _note(self, answers: dict[str, Answer], why_silent: str | None) -> None:
-        if why_silent != self.why_silent and (why_silent is not None or self.why_silent != "not asked yet"):
+        if why_silent != self.why_silent and (why_silent is not None or self.why_silent != NOT_ASKED):
             say = log.info if why_silent is None else log.warning
             say("sentinel", address=str(self.address), why=why_silent or "answers again")
         self.answers, self.why_silent = answers, why_silent

@@ -151,12 +151,14 @@ def _as_named(view: View, served: Served, named: Named, seen: Seen | None) -> De
     """The Sentinels name whom we serve, or wait for."""
     if view.is_handing_over:
         return Park(f"primary {served.primary} hands over")
-    if seen is None:
+    rival = _rival(view, served)
+    if seen is None and rival is None:
         return _unless_down(view, None)
-    if seen.replication.role is not Role.PRIMARY:
+    if seen is not None and seen.replication.role is not Role.PRIMARY:
         return Park(f"primary {served.primary} says it is a replica")
-    if (rival := _rival(view, served)) is not None and view.has_patience:
+    if rival is not None and (view.has_patience or seen is None):
         return Park(f"{rival} was promoted, and the Sentinels do not name it yet", is_patient=True)
+    assert seen is not None, "else it is down, or there is a rival"
     if served.is_parked and view.has_patience and any(answer.is_failing_over for answer in view.answers):
         return Park(f"a Sentinel is replacing {served.primary}", is_patient=True)
     epoch = max(named.epoch, served.epoch)
