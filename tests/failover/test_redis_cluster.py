@@ -47,7 +47,8 @@ class Scanner(threading.Thread):
     def __init__(self, address: Address, wanted: set[str]) -> None:
         super().__init__()
         self.client, self.wanted = connect(address), wanted
-        self.scans, self.errors, self.most = 0, [], 0
+        self.scans, self.most = 0, 0
+        self.errors: list[Exception] = []
         self.stop = threading.Event()
 
     def run(self) -> None:

@@ -15,6 +15,7 @@ from shardproxy.model.board import Board
 from shardproxy.model.health import NodeHealth, NodeKey
 from shardproxy.model.replication import ShardKey
 from shardproxy.nodes import NodeLinks
+from shardproxy.store.interface import Notebook
 from shardproxy.topology.sources.showing import Showing
 
 
@@ -29,6 +30,7 @@ class SourceInputs:
     nodes: NodeLinks  # of the cluster, logged in to as its data plane does
     events: EventLog
     hints: trio.MemoryReceiveChannel[Address]  # nodes that just failed somebody
+    notebook: Notebook  # what has to outlive this process
 
 
 @dataclass(frozen=True, slots=True)

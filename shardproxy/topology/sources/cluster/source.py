@@ -19,6 +19,7 @@ from shardproxy.model import Address
 from shardproxy.model.replication import ShardKey
 from shardproxy.topology.sources.cluster.decide import ClusterLayout, decide
 from shardproxy.topology.sources.cluster.handover import force, hand_over
+from shardproxy.topology.sources.cluster.noting import NumbersNoted
 from shardproxy.topology.sources.cluster.numbers import MAX_NUMBER, Numbers
 from shardproxy.topology.sources.cluster.poll import Said, views_ask
 from shardproxy.topology.sources.cluster.records import numbers_found, record_made
@@ -48,6 +49,7 @@ class RedisClusterSource:
         self._seeds = config.decider.seeds
         self._wait = config.writes.wait
         self._layout: ClusterLayout | None = None
+        self._noted = NumbersNoted(inputs.notebook, inputs.cluster)
         self._numbers: Numbers | None = None
         self._asked: dict[Address, str | None] = {}
         self._hinted = trio.Event()
@@ -59,6 +61,7 @@ class RedisClusterSource:
     async def run(self) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._inputs.showing.epochs.run)
+            nursery.start_soon(self._noted.run)
             nursery.start_soon(self._run_hints)
             while True:
                 self._hinted = trio.Event()
@@ -122,8 +125,10 @@ class RedisClusterSource:
     def _show(self, layout: ClusterLayout) -> None:
         showing, cluster = self._inputs.showing, self._inputs.cluster
         before = dict(showing.shown)
-        numbers = self._numbers or numbers_found(layout, before)
-        self._numbers, groups = numbers.given(layout.groups)
+        known = self._numbers or self._noted.known or numbers_found(layout, before)
+        numbers, groups = known.given(layout.groups)
+        self._numbers = numbers
+        self._noted.note(numbers)
         if self._layout is not None and layout != self._layout:
             self._close_until = trio.current_time() + HINTED  # more is likely to come
         self._layout = layout

@@ -29,7 +29,8 @@ def test_a_record_is_what_the_cluster_says() -> None:
         (address("a"), address("x")),
         (HALVES[0],),
     )
-    assert (record.run_id, record.epoch, record.promise.voters) == ("run-a", 2, {address("x")})
+    assert (record.run_id, record.epoch) == ("run-a", 2)
+    assert set(record.promise.voters) == {address("x")}
 
 
 def test_an_epoch_never_goes_down_and_a_silent_primary_is_who_it_was() -> None:
