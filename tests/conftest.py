@@ -15,6 +15,7 @@ pytest_plugins = [
     "tests.fixtures.sentinel",
     "tests.fixtures.kubernetes",
     "tests.fixtures.named",
+    "tests.fixtures.redis_cluster",
 ]
 
 

@@ -60,7 +60,7 @@ class Actions:
         """Make a node the primary whatever its data."""
         key, to = self._shard(asked), self._node(asked)
         if (decider := self._decider(asked)) is not None:
-            return decider.why_not("promote")
+            return await decider.promote(key, to)
         return await self._sources.controls.promote(key, to)
 
     async def acknowledge(self, asked: dict[str, Any]) -> str | None:

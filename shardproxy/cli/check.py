@@ -62,8 +62,8 @@ def check(
     state
         The proxy's state file. Default: where `run` would keep it for that config, if it is there.
     nodes
-        Ask the nodes, too, whether they can be served: those of a Redis Cluster cannot; and Sentinels whether
-        they know the names. One that does not answer is no mistake.
+        Ask the nodes, too, whether they can be served: those of a Redis Cluster only with topology: {from:
+        redis-cluster}; and Sentinels whether they know the names. One that does not answer is no mistake.
     app
         The Redis to listen to: redis://[user:password@]host[:port] or unix:///path.
     saved
@@ -153,6 +153,7 @@ def _why_unfit(config: Config) -> str | None:
     from shardproxy.nodes import LinkTimeouts
     from shardproxy.topology.modes import addresses_of, why_foreign
     from shardproxy.topology.settings import SettingsError, settings_read
+    from shardproxy.topology.sources.cluster.check import why_no_seed
     from shardproxy.topology.sources.sentinel.check import why_not_known
 
     try:
@@ -160,7 +161,7 @@ def _why_unfit(config: Config) -> str | None:
     except SettingsError as error:
         return str(error)
     asked = {name: (of, list(addresses_of(of, name))) for name, of in settings.items()}
-    why_unknown = trio.run(why_not_known, settings)
+    why_unknown = trio.run(why_not_known, settings) or trio.run(why_no_seed, settings)
     return why_unknown or trio.run(why_foreign, asked, LinkTimeouts(ASK_TIMEOUT, ASK_TIMEOUT))
 
 

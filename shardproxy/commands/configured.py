@@ -7,7 +7,7 @@ from functools import partial
 
 from shardproxy.commands.call import Settings
 from shardproxy.config import RedisCluster
-from shardproxy.config.clusters import DATABASES, SlotRule
+from shardproxy.config.clusters import DATABASES
 from shardproxy.model import EndpointKind
 from shardproxy.topology.fleet import Peers
 from shardproxy.topology.project import Configured
@@ -30,7 +30,7 @@ def settings_now(
         config.limits.clients,
         config.timeouts.park,
         config.failover.busy_limit,
-        is_strict=config.slots is SlotRule.STRICT,
+        is_strict=config.is_strict,
         databases=config.databases or DATABASES,
         peers=partial(peers_of, cluster),
         tls_ports=_tls_ports(config),

@@ -16,6 +16,7 @@ from shardproxy.wire.resp import Argument
 
 NOT_NOW = ("LOADING", "MASTERDOWN")  # what a replica says that cannot answer reads yet, or any more
 PRIMARY_POLL = 0.01  # seconds between looks for a primary
+MOVED = ("MOVED", "ASK")  # what an engine in cluster mode says of what another one has
 CANDIDATES = 3  # nodes tried in turn: with a timeout each, more would outlast the client's patience
 
 
@@ -64,6 +65,7 @@ async def ask_shard(
     address = shard.primary.address
     try:
         received = await _request(call, address, args, resp, timeout)
+        received = await _follow(call, received, args, resp, timeout)
     except NodeFailure as e:
         return Answer(shard, why_none=str(e), is_doubtful=e.is_sent)
     except NodeError as e:  # it refused the database or the RESP version
@@ -71,6 +73,25 @@ async def ask_shard(
     if isinstance(received.reply, Failure):
         return Answer(shard, raw=received.raw, failure=received.reply)
     return Answer(shard, received.reply, received.raw)
+
+
+async def _follow(
+    call: Call, received: Received, args: Sequence[Argument], resp: int, timeout: float | None
+) -> Received:
+    """Ask whom an engine in cluster mode names instead of itself, once; clients hear of neither."""
+    if not isinstance(received.reply, Failure) or received.reply.code not in MOVED:
+        return received
+    _, _, where = received.reply.text.rpartition(" ")
+    named = next((node.address for node in call.topology.nodes if str(node.address) == where), None)
+    if named is not None:
+        async with call.nodes.borrow(named, timeout) as link:
+            if received.reply.code == "ASK":
+                await link.request("ASKING", resp=resp, db=call.db)
+            received = await link.request_raw(*args, resp=resp, db=call.db, timeout=timeout)
+    if isinstance(received.reply, Failure) and received.reply.code in MOVED:
+        failure = Failure("TRYAGAIN the slot moves, command not executed")
+        return Received(failure, f"-{failure.text}\r\n".encode())
+    return received
 
 
 async def _request(

@@ -196,6 +196,16 @@ class RedisCluster(_Cluster):
                 "slots of shards and topology: {from: redis-cluster} contradict each other",
                 "leave out slots: the nodes know which they have",
             )
+        if isinstance(self.decider, FromRedisCluster) and self.key_families:
+            raise refused(
+                "key_families and topology: {from: redis-cluster} contradict each other",
+                "leave out key_families: the nodes know slots by hash tags alone, as in {user:1}:cart",
+            )
+        if isinstance(self.decider, FromRedisCluster) and self.pubsub is Publishing.SPREAD:
+            raise refused(
+                "pubsub: spread and topology: {from: redis-cluster} contradict each other",
+                "leave out pubsub: each node tells all others what is published on it",
+            )
         if isinstance(self.decider, FromSentinel) and self.shards:
             names = list(self.decider.names)
             given = [shard.name for shard in self.shards if shard.name is not None]
@@ -290,9 +300,14 @@ class RedisCluster(_Cluster):
         return next((shard for shard in self.shards if shard.name == name), None)
 
     @property
+    def is_strict(self) -> bool:
+        """Whether one shard is what several are: it is to grow, or its engine takes no two slots at once."""
+        return self.slots is SlotRule.STRICT or isinstance(self.decider, FromRedisCluster)
+
+    @property
     def is_relaxed(self) -> bool:
         """Whether clients meet one Redis, which asks for nobody's slots."""
-        return self.shard_count == 1 and self.slots is not SlotRule.STRICT
+        return self.shard_count == 1 and not self.is_strict
 
     @property
     def reads_replicas(self) -> bool:

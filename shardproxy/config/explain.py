@@ -49,7 +49,6 @@ MISSING = {
     "secret_access_key": "write {file: /run/secrets/iam-key} or {env: AWS_SECRET_ACCESS_KEY}",
     "token": "write {file: /run/secrets/token} or {env: TOKEN}",
     "session_token": "write {file: /run/secrets/iam-session} or {env: AWS_SESSION_TOKEN}",
-    "token": "write {file: /run/secrets/token} or {env: TOKEN}",
     "access_key_id": "as in AKIAIOSFODNN7EXAMPLE",
     "region": "as in eu-central-1",
     "policies": "write {effect: allow, actions: [elasticache:Connect], resources: [arn:aws:...]}",

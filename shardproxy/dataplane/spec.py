@@ -24,9 +24,9 @@ from shardproxy.config import (
     SecretError,
     SecurityGroup,
 )
-from shardproxy.config.clusters import DATABASES, SlotRule
+from shardproxy.config.clusters import DATABASES
 from shardproxy.config.files import FilesRead
-from shardproxy.config.topology import FromSentinel
+from shardproxy.config.topology import FromRedisCluster, FromSentinel
 from shardproxy.dataplane.inbound import OPEN, InboundSettings, InboundSpec
 from shardproxy.dataplane.memcached import VERSION, DiscoverySpec, MemcachedSpec, memcached_spec
 from shardproxy.dataplane.tls import (
@@ -210,6 +210,7 @@ class ClusterSpec(TypedDict):
     key_families: list[FamilySpec]
     commands: CommandsSpec
     strict: NotRequired[bool]  # one shard refuses what several would
+    clustered: NotRequired[bool]  # the engines are in cluster mode
     databases: NotRequired[int]  # of one shard
     shards: list[ShardSpec]
     limits: dict[str, int]
@@ -284,7 +285,8 @@ def cluster_spec(
         spec["wait_timeout"] = config.writes.timeout
         spec["pubsub"] = config.pubsub.value
         spec["timeouts"]["slow"] = config.failover.busy_limit
-        spec["strict"] = config.slots is SlotRule.STRICT
+        spec["strict"] = config.is_strict
+        spec["clustered"] = isinstance(config.decider, FromRedisCluster)
         spec["databases"] = config.databases or DATABASES
     if isinstance(config, MemcachedCluster):
         spec["memcached"] = memcached_spec(config, discovery)

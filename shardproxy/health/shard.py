@@ -352,7 +352,7 @@ class ShardHealth:
             age = self.trail.age(seen.offset, now) if seen else None
             why_not = why_not_readable(seen, seen_primary, age, max_staleness)
             server = self.histories[node].server
-            is_foreign = server is not None and server.is_clustered
+            is_foreign = server is not None and server.is_clustered and not _is_clustered(primary)
             if why_not is None and verdict is not None and verdict.state in READABLE and not is_foreign:
                 found.add(node)
         return frozenset(found)
@@ -364,3 +364,8 @@ class ShardHealth:
                 witness = replica_witness(node, whom, now)
                 if witness is not None:
                     yield witness
+
+
+def _is_clustered(history: History | None) -> bool:
+    """Whether a node was seen to run in cluster mode."""
+    return history is not None and history.server is not None and history.server.is_clustered

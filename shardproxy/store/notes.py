@@ -20,6 +20,7 @@ class NoteKind(enum.Enum):
 
     PAUSED = "paused"  # of a cluster: an operator has paused its automatic failover; dropped when resumed
     EPOCH = "epoch"  # of a cluster without records: the highest epoch that its topology ever had
+    NUMBERS = "numbers"  # of a Redis Cluster: the number by which the shard of each node is known, by node id
     LAYOUT = "layout"  # of a memcached cluster: version and digest of what clients were told last
     SCRIPT = "script"  # named by its SHA1
     USERS = "users"  # of a cluster: what clients changed of its users

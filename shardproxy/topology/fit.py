@@ -88,6 +88,8 @@ def foreign_seen(
     setup: ShardSetup, record: ShardRecord | None, nodes: Healths, before: Fit
 ) -> Address | None:
     """The primary, or the only node, if it runs in cluster mode; as before until it was asked who it is."""
+    if setup.decider == "redis-cluster":
+        return None  # it is what it should be
     primary = record.primary or record.last if record is not None else None
     if primary is None and len(setup.addresses) == 1:
         primary = setup.addresses[0]

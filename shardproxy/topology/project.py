@@ -211,9 +211,9 @@ def foreign_text(*nodes: Address) -> str:
     whose, which = ("it", "node") if len(nodes) == 1 else ("them", "nodes")
     verb = "runs" if len(nodes) == 1 else "run"
     return (
-        f"{which} {', '.join(map(str, nodes))} {verb} in cluster mode (cluster-enabled yes), and a Redis"
-        f" Cluster behind the proxy is not supported yet: start {whose} with cluster-enabled no, or let"
-        " clients of that cluster connect to it"
+        f"{which} {', '.join(map(str, nodes))} {verb} in cluster mode (cluster-enabled yes), and the config"
+        " does not say so: to serve that Redis Cluster, write topology: {from: redis-cluster, seeds: [...]}"
+        f" in place of shards; else start {whose} with cluster-enabled no"
     )
 
 

@@ -179,6 +179,7 @@ class Supervisor:
                     links,
                     self._inputs.events,
                     hints,
+                    self._inputs.store,
                 )
                 source = self.sources[cluster] = source_open(inputs)
                 await source.run()

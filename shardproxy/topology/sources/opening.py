@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from shardproxy.config import RedisCluster
-from shardproxy.config.topology import FromSentinel
+from shardproxy.config.topology import FromRedisCluster, FromSentinel
+from shardproxy.topology.sources.cluster.source import RedisClusterSource
 from shardproxy.topology.sources.sentinel.source import SentinelSource
 from shardproxy.topology.sources.source import Source, SourceInputs
 
@@ -14,4 +15,5 @@ def source_open(inputs: SourceInputs) -> Source:
     assert isinstance(config, RedisCluster), "no other engine has anything to decide"
     if isinstance(config.decider, FromSentinel):
         return SentinelSource(inputs)
-    raise NotImplementedError(f"topology: {{from: {config.decider.source}}} is not supported yet")
+    assert isinstance(config.decider, FromRedisCluster), "else nobody but us decides"
+    return RedisClusterSource(inputs)

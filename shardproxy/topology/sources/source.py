@@ -15,6 +15,7 @@ from shardproxy.model.board import Board
 from shardproxy.model.health import NodeHealth, NodeKey
 from shardproxy.model.replication import ShardKey
 from shardproxy.nodes import NodeLinks
+from shardproxy.store.interface import Notebook
 from shardproxy.topology.sources.showing import Showing
 
 
@@ -29,6 +30,7 @@ class SourceInputs:
     nodes: NodeLinks  # of the cluster, logged in to as its data plane does
     events: EventLog
     hints: trio.MemoryReceiveChannel[Address]  # nodes that just failed somebody
+    notebook: Notebook  # what has to outlive this process
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,5 +54,8 @@ class Source(Protocol):
     async def switch_over(self, key: ShardKey, to: Address | None) -> str | None:
         """Have a shard handed over to a replica; return why that was not done, or None."""
 
+    async def promote(self, key: ShardKey, to: Address) -> str | None:
+        """Have a replica made primary whatever its data; return why that was not done, or None."""
+
     def why_not(self, action: str) -> str:
-        """Why an action is not ours (`promote`, `pause`, `resume`, `acknowledge`), and what to do instead."""
+        """Why an action is not ours (`pause`, `resume`, `acknowledge`), and what to do instead."""

@@ -37,6 +37,8 @@ pub struct Transaction {
     /// The slot all its keys share, those it watches included; of a cluster of one shard, that of its first key.
     pub slot: Option<u16>,
     pub is_watching: bool,
+    /// Nothing was watched before the WATCH that was sent last.
+    pub is_first_watch: bool,
     /// The connection that watched is gone, and with it what it saw: EXEC answers null.
     pub watch_lost: bool,
 }

@@ -13,7 +13,7 @@ mod resp;
 mod written;
 
 pub use exec_reply::BECAUSE;
-pub use fate::Overtaker;
+pub use fate::{whose, Overtaker, Whose};
 pub use written::mark_written;
 
 use crate::clients::Clients;
@@ -30,6 +30,18 @@ const GATHER: usize = 64 * 1024;
 pub struct Unsettled {
     pub request: Entry,
     pub bytes: Body,
+    pub cure: Cure,
+}
+
+/// What it takes for a request to be executed that was not.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Cure {
+    /// That its shard is well again, or another node is its primary.
+    Shard,
+    /// That all keys of its slot are at one node again.
+    Slot,
+    /// To be sent to the node at this address, which serves its slot, or has the key already while the slot moves.
+    Node { address: Box<str>, is_ask: bool },
 }
 
 /// What replies left to do, once all that came are delivered.

@@ -8,6 +8,7 @@ use super::receivers::count_receivers;
 use super::{count, exec_reply, gathers_at_most, greeting_left, hand_over, is_asked, unasked, Errands, GATHER};
 use crate::clients::Clients;
 use crate::dialect::resp::reply::array_elements;
+use crate::dialect::texts;
 use crate::exchange::{BufferPool, Entry, LARGE, WHOLE};
 use crate::links::{durable, Link, State};
 use crate::metrics::Class;
@@ -80,13 +81,14 @@ pub fn deliver_all(
         link.redo.inner_seen = 0;
         let is_error = matches!(reply[0], b'-' | b'!') && !link.is_streaming;
         let explained = exec_reply::explained(&request, &mut link.redo.inner_error, reply, is_error);
-        let reply = explained.as_deref().unwrap_or(reply);
+        let mut reply = explained.as_deref().unwrap_or(reply);
         if is_error || link.redo.left > 0 {
             match fate_of(served, *now, link, &request, reply, is_error) {
                 Fate::Deliver => {}
                 Fate::DeliverPast => errands.overtakers.push(Overtaker::of(&request)),
+                Fate::Unwatched => reply = texts::null_array(link.way.resp),
                 fate => {
-                    set_aside(link, request, reply, &fate, errands);
+                    set_aside(link, request, reply, fate, errands);
                     continue;
                 }
             }

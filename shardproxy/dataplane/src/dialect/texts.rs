@@ -45,9 +45,20 @@ pub const EMPTY_ARRAY: &[u8] = b"*0\r\n";
 pub const MULTI_REQUEST: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
 pub const PING_REQUEST: &[u8] = b"*1\r\n$4\r\nPING\r\n";
 pub const EXEC_REQUEST: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
+pub const ASKING_REQUEST: &[u8] = b"*1\r\n$6\r\nASKING\r\n";
+pub const READONLY_REQUEST: &[u8] = b"*1\r\n$8\r\nREADONLY\r\n";
 pub const UNWATCH_REQUEST: &[u8] = b"*1\r\n$7\r\nUNWATCH\r\n";
 pub const BLOCK_WHILE_WATCHING: &[u8] =
     b"-ERR a blocking command on another shard than the watched keys' is not possible before EXEC or UNWATCH\r\n";
+
+/// Nothing, of several.
+pub const fn null_array(resp: u8) -> &'static [u8] {
+    if resp == 3 {
+        b"_\r\n"
+    } else {
+        b"*-1\r\n"
+    }
+}
 
 /// What waited until its time was over while its shard had no primary.
 pub fn failing_over(shard: &str) -> Vec<u8> {

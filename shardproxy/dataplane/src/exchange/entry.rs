@@ -3,6 +3,7 @@
 use crate::command::Command;
 use crate::dialect::memcached::kind::Kind;
 use crate::metrics::Class;
+use crate::model::NO_SLOT;
 
 /// What is remembered of a written key: a hash.
 pub type Mark = u32;
@@ -55,6 +56,8 @@ pub struct Entry {
     /// Of a write whose key's readers are to be told when it was executed.
     pub mark: Mark,
     pub command: u16,
+    /// That all its keys are in, or `NO_SLOT`.
+    pub slot: u16,
     pub class: Class,
     /// It may be sent again if no reply came: it changes nothing.
     pub is_read: bool,
@@ -66,6 +69,8 @@ pub struct Entry {
     pub is_slow: bool,
     /// It left once already, whole or in part, on a connection that broke.
     pub is_retry: bool,
+    /// Another node has sent it to the one it is on its way to.
+    pub is_redirected: bool,
 }
 
 impl Entry {
@@ -109,12 +114,14 @@ impl Entry {
             since,
             mark: NO_MARK,
             command: u16::MAX,
+            slot: NO_SLOT,
             class: Class::Offload,
             is_read: false,
             is_write: false,
             is_program: false,
             is_slow: false,
             is_retry: false,
+            is_redirected: false,
         }
     }
 

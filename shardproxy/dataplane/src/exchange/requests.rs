@@ -117,6 +117,24 @@ impl Exchange {
         self.entries.push_back(Queued { entry, length });
     }
 
+    /// Add a request before all others, none of which was sent.
+    #[cold]
+    pub fn push_first(&mut self, entry: Entry, body: Body) {
+        let others = self.take();
+        self.push_body(entry, body);
+        others.parts().for_each(|part| self.push_part(part.entry, &part));
+    }
+
+    /// Take the first request, none of which was sent.
+    #[cold]
+    pub fn take_first(&mut self) -> Option<(Entry, Body)> {
+        let all = self.take();
+        let mut parts = all.parts();
+        let first = parts.next().map(|part| (part.entry, part.body()));
+        parts.for_each(|part| self.push_part(part.entry, &part));
+        first
+    }
+
     /// Add all requests of another one, none of which was sent.
     pub fn append(&mut self, other: &mut Self) {
         for run in other.window.take() {
@@ -406,6 +424,17 @@ mod tests {
         third.pop();
         assert_eq!((third.head_bytes(), third.len(), third.bytes()), (&b"bb"[..], 1, 2));
         assert!(third.has_spent() && third.take_spent().len() == 1);
+    }
+
+    #[test]
+    fn one_may_go_ahead_and_come_back() {
+        let mut exchange = exchange(&["aa", "b", "cc"]);
+        let (entry, body) = exchange.take_first().unwrap();
+        assert_eq!((exchange.head_bytes(), exchange.len()), (&b"b"[..], 2));
+        exchange.push_first(entry, body);
+        let expected = ["aa", "b", "cc"].map(|text| (text.to_owned(), false, false));
+        assert_eq!(parts(&mut exchange), expected);
+        assert!(exchange.take_first().is_none());
     }
 
     #[test]

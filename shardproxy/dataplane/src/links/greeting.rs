@@ -14,14 +14,15 @@ use crate::model::{Cluster, EngineKind, NodeAuth};
 impl Link {
     /// What it says, and how many replies that brings. A node that was lost must say something, whatever it is: that its
     /// kernel accepts connections does not show that it lives.
-    pub fn greeting(&self, auth: &NodeAuth) -> (Vec<u8>, u8) {
+    pub fn greeting(&self, cluster: &Cluster) -> (Vec<u8>, u8) {
         match self.engine {
-            EngineKind::Memcached => memcached::greeting::greeting(auth),
-            EngineKind::Redis => self.greeting_resp(auth),
+            EngineKind::Memcached => memcached::greeting::greeting(&cluster.spec.node_auth),
+            EngineKind::Redis => self.greeting_resp(cluster),
         }
     }
 
-    fn greeting_resp(&self, auth: &NodeAuth) -> (Vec<u8>, u8) {
+    fn greeting_resp(&self, cluster: &Cluster) -> (Vec<u8>, u8) {
+        let auth = &cluster.spec.node_auth;
         let (mut bytes, mut replies) = (Vec::new(), 0);
         replies += login::say(&mut bytes, auth);
         if self.way.resp == 3 {
@@ -30,6 +31,10 @@ impl Link {
         }
         if self.way.db != 0 {
             write::command(&mut bytes, &[b"SELECT", self.way.db.to_string().as_bytes()]);
+            replies += 1;
+        }
+        if cluster.spec.clustered && !self.listens() && !cluster.is_primary(self.way.shard, self.way.node) {
+            bytes.extend_from_slice(texts::READONLY_REQUEST); // else a replica sends every read on to its primary
             replies += 1;
         }
         if self.is_leased() {
@@ -159,7 +164,7 @@ impl Link {
                 self.identity.run_id = Some(run_id.as_ref().into());
                 expected.map_or(Ok(()), |expected| identity::check_run_id(&run_id, expected))
             });
-            outcome.and_then(|()| identity::check_mode(reply))
+            outcome.and_then(|()| identity::check_mode(reply, cluster.spec.clustered))
         } else {
             identity::check_role(reply)
         };

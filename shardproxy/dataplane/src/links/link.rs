@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::{Identity, Login, Patience, Redo, Trouble, Votes};
 use crate::clients::Waiting;
 use crate::dialect::Framer;
-use crate::exchange::{trim, Exchange};
+use crate::exchange::{trim, Exchange, Owed};
 use crate::metrics::{Class, NodeMetrics};
 use crate::model::Digest;
 use crate::model::{EngineKind, Kind, Lane, Speech, Timeouts};
@@ -30,8 +30,9 @@ pub enum Role {
     Shared,
     /// Of one client at a time, which is blocked or watches.
     Leased(Box<Leased>),
-    /// It has no node: requests wait in it for their shard.
-    Lot,
+    /// It has no node: requests wait in it for their shard, or their slot. Of a slot's one is sent ahead, to see whether the
+    /// others may follow: who is owed its reply.
+    Lot { ahead: Option<Owed> },
     /// It carries subscriptions: what comes are messages, not replies.
     Subscriber(Box<Subscriber>),
     /// It tells of changes to keys that clients wait for.
@@ -51,8 +52,6 @@ pub struct Leased {
     pub owner: Option<(usize, u32)>,
     /// The command that waits on it.
     pub waiting: Option<Waiting>,
-    /// Its node is primary no more: what waits there has until then to be unblocked by it.
-    pub deposed: Option<Instant>,
     /// Its client chose another database or RESP version while it watched: nobody else gets it.
     pub is_altered: bool,
     /// The engine was told to end what waits, so that it is served again, elsewhere.
@@ -91,6 +90,8 @@ pub struct Way {
     pub resp: u8,
     pub db: u32,
     pub lane: Lane,
+    /// Of a lot: the slot whose requests wait in it, if not those of the whole shard.
+    pub slot: u16,
 }
 
 impl Way {
@@ -133,6 +134,8 @@ pub struct Link {
     pub scripts: HashSet<Digest>,
     /// The node left the topology: close when the last reply is in.
     pub is_retired: bool,
+    /// Its node is primary no more: what is under way there has until then to be refused by it.
+    pub deposed: Option<Instant>,
     /// For what its node owes next: to be connected, to end its greeting, the oldest reply.
     pub patience: Patience,
     /// When the node last said anything.
@@ -175,6 +178,7 @@ impl Link {
             trouble: Trouble::new(now),
             scripts: HashSet::new(),
             is_retired: false,
+            deposed: None,
             patience: Patience::from(now),
             heard: now,
             wanted: now,
@@ -217,7 +221,7 @@ impl Link {
 
     #[inline]
     pub const fn is_lot(&self) -> bool {
-        matches!(self.role, Role::Lot)
+        matches!(self.role, Role::Lot { .. })
     }
 
     #[inline]
@@ -255,6 +259,14 @@ impl Link {
         }
     }
 
+    /// Of a lot: whose request was sent ahead.
+    pub const fn ahead(&self) -> Option<Owed> {
+        match self.role {
+            Role::Lot { ahead } => ahead,
+            _ => None,
+        }
+    }
+
     pub fn subscriber(&self) -> Option<&Subscriber> {
         match &self.role {
             Role::Subscriber(subscriber) => Some(subscriber),
@@ -281,8 +293,8 @@ impl Link {
         self.leased().and_then(|leased| leased.owner)
     }
 
-    pub fn is_deposed(&self) -> bool {
-        self.leased().is_some_and(|leased| leased.deposed.is_some())
+    pub const fn is_deposed(&self) -> bool {
+        self.deposed.is_some()
     }
 
     pub const fn is_memcached(&self) -> bool {

@@ -1,6 +1,6 @@
 //! What is wrong with a connection or its node, and when it is tried again.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::time::Instant;
 
 pub struct Trouble {
@@ -63,9 +63,10 @@ pub struct Identity {
 #[derive(Default)]
 pub struct Redo {
     /// Replies still to come to what was sent before an engine refused, and whom it refused: their reads are asked again,
-    /// so that none overtakes its client's write.
+    /// so that none overtakes its client's write. By client, its tag, and where only that counts, the slot; and whether only
+    /// that slot is waited for.
     pub left: usize,
-    pub refused: HashSet<(u32, u32)>,
+    pub refused: HashMap<(u32, u32, u16), bool>,
     /// How many of the first request's inner replies came, and the first of them that was an error.
     pub inner_seen: u32,
     pub inner_error: Option<Box<[u8]>>,

@@ -21,6 +21,10 @@ const AROUND_BULK: usize = 64 * 1024;
 
 /// No shard owns the slot.
 pub const NO_SHARD: u16 = u16::MAX;
+/// What has no key is in no slot.
+pub const NO_SLOT: u16 = u16::MAX;
+/// The shard on which channels live that engines in cluster mode have in common.
+pub const BUS: u16 = 0;
 
 /// One cluster in the JSON of the control plane. Sizes are bytes, times are seconds, 0 = no limit.
 #[derive(Clone, Debug, Deserialize)]
@@ -57,6 +61,9 @@ pub struct ClusterSpec {
     /// One shard refuses what several would, for it is to grow.
     #[serde(default)]
     pub strict: bool,
+    /// The engines are in cluster mode: they know whose slots are whose, and refuse what is another's.
+    #[serde(default)]
+    pub clustered: bool,
     /// How many databases one shard has.
     #[serde(default = "sixteen")]
     pub databases: u32,
@@ -423,7 +430,10 @@ impl Cluster {
         let placement = Placement::build(&spec)?;
         let inbound = Inbound::build(spec.inbound.as_deref(), &spec.endpoints)?;
         let first = slots.iter().copied().find(|&shard| shard != NO_SHARD).unwrap_or(NO_SHARD);
-        let is_relaxed = spec.engine == EngineKind::Redis && shards.len() == 1 && !spec.strict;
+        if spec.clustered && !spec.key_families.is_empty() {
+            return Err("engines in cluster mode know no key families".into());
+        }
+        let is_relaxed = spec.engine == EngineKind::Redis && shards.len() == 1 && !spec.strict && !spec.clustered;
         let databases = if is_relaxed { spec.databases } else { 1 };
         let max_query = spec.shards.iter().filter_map(|shard| shard.max_query).min().unwrap_or(MAX_QUERY);
         let max_bulk = spec.shards.iter().filter_map(|shard| shard.max_bulk).min().unwrap_or(MAX_BULK);
@@ -508,12 +518,32 @@ impl Cluster {
     }
 
     /// Where a message on the channel is published. In order that is where what has no key runs too: every proxy finds the
-    /// same, whatever its config calls the shards.
+    /// same, whatever its config calls the shards. Engines in cluster mode tell each other, whichever is told: it is the
+    /// first shard, whatever slots that has.
     pub fn shard_of_channel(&self, channel: &[u8]) -> u16 {
         match self.spec.pubsub {
+            _ if self.spec.clustered => BUS,
             Publishing::Ordered => self.first,
             Publishing::Spread => self.shard_of(hash::slot(channel)),
         }
+    }
+
+    /// The node at an address, as another one names it.
+    pub fn node_at(&self, address: &str) -> Option<u16> {
+        let label = Address::parse(address).ok()?.to_string();
+        self.nodes.iter().position(|node| node.label == label).map(|node| node as u16)
+    }
+
+    /// The address of the primary of a slot's shard, and which shard that is.
+    pub fn seat_of(&self, slot: u16) -> Option<(u16, &str)> {
+        let shard = self.shard_of(slot);
+        let primary = self.shards.get(usize::from(shard))?.primary?;
+        Some((shard, &self.nodes[usize::from(primary)].label))
+    }
+
+    /// Whether the node is the primary of its shard.
+    pub fn is_primary(&self, shard: u16, node: u16) -> bool {
+        self.shards.get(usize::from(shard)).is_some_and(|shard| shard.primary == Some(node))
     }
 
     /// Whether each shard has the slots that it has in another epoch.

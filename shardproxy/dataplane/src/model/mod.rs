@@ -16,7 +16,7 @@ mod topic;
 pub use access::{AccessSpec, UserSpec, DEFAULT_USER};
 pub use cluster::{
     Cluster, ClusterSpec, EndpointKind, EndpointSpec, EngineKind, Entrance, Limits, NodeAuth, Reads, ShardSpec,
-    Timeouts, NO_SHARD,
+    Timeouts, BUS, NO_SHARD, NO_SLOT,
 };
 pub use durations::wrapping_micros;
 #[cfg(feature = "python")]

@@ -8,7 +8,7 @@ use crate::clients::{Client, Flow};
 use crate::dialect::texts;
 use crate::links::{Leased, Link, Role, State, Way};
 use crate::metrics::Class;
-use crate::model::Lane;
+use crate::model::{Lane, NO_SLOT};
 use crate::turn::Turn;
 
 /// Clients that wait for a connection of one pool: more than a worker has of them, unless something is wrong.
@@ -59,7 +59,8 @@ pub fn lease(turn: &mut Turn, client: &mut Client, shard: u16, on_replica: bool)
         (None, Some(permit)) => {
             place.dedicated += 1;
             let engine = served.cluster.spec.engine;
-            let way = Way { cluster: client.cluster, shard, node, resp: client.resp, db: client.db, lane: Lane::Usual };
+            let Client { cluster, resp, db, .. } = *client;
+            let way = Way { cluster, shard, node, resp, db, lane: Lane::Usual, slot: NO_SLOT };
             let role = Role::Leased(Box::new(Leased::with(permit)));
             turn.links.insert(Link::new(way, role, engine, turn.now, place.metrics.clone()))
         }

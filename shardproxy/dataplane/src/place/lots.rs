@@ -1,6 +1,8 @@
 //! Parking lots: where requests wait for a shard that has no primary. While a lot holds anything, every later request for
 //! that primary goes behind it: order is kept. A lot is a link without a node: the same exchange, the same bounds.
 //!
+//! A slot has a lot of its own while engines in cluster mode do not agree whose it is: its shard need not wait for that.
+//!
 //! Each shared connection has a lot of its own, that for large values too: what waits leaves there, and a client's next
 //! requests behind it.
 
@@ -22,7 +24,7 @@ pub fn lot(turn: &mut Turn, way: Way) -> usize {
     let name = turn.cluster(way.cluster).map_or_else(String::new, |c| c.spec.name.clone());
     let metrics = turn.shared.metrics.node(&name, "parked", turn.number);
     let way = Way { node: NO_NODE, ..way };
-    let mut link = Link::new(way, Role::Lot, EngineKind::Redis, turn.now, metrics);
+    let mut link = Link::new(way, Role::Lot { ahead: None }, EngineKind::Redis, turn.now, metrics);
     link.trouble.down_since = Some(turn.now);
     let lot = turn.links.insert(link);
     if let Some(served) = &mut turn.clusters[way.cluster] {
@@ -32,7 +34,7 @@ pub fn lot(turn: &mut Turn, way: Way) -> usize {
 }
 
 pub fn find_lot(turn: &Turn, way: &Way) -> Option<usize> {
-    turn.served(way.cluster)?.lot(way.shard, way.speech())
+    turn.served(way.cluster)?.lot(way.shard, way.slot, way.speech())
 }
 
 /// Count anew what waits in a lot.

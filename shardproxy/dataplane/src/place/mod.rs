@@ -11,15 +11,15 @@ pub mod scripts;
 
 pub use lease::{give_back, is_in_wait, is_left, lease, next_queued, rest, Lease};
 pub use lots::{count_parked, find_lot, lot};
-pub use primary::{is_primary, link_beside, primary, NO_CLUSTER};
+pub use primary::{is_primary, link, link_beside, primary, NO_CLUSTER};
 pub use reader::{least_busy, reader};
 pub use recent::need;
 pub use room::{room, stop_passing};
 
 use crate::clients::Client;
 use crate::dialect::texts;
-use crate::model::{EndpointKind, Lane};
-use crate::turn::Turn;
+use crate::model::{EndpointKind, Lane, NO_SLOT};
+use crate::turn::{Served, Turn};
 
 /// Which node a command needs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -39,6 +39,8 @@ pub enum Unplaced {
     Full(usize),
     /// An error says why.
     Refused(Vec<u8>),
+    /// Its client's earlier requests may be under way elsewhere: it goes once these are answered.
+    Behind,
 }
 
 impl From<Vec<u8>> for Unplaced {
@@ -53,14 +55,25 @@ impl Unplaced {
         match self {
             Self::Full(link) => Ok(link),
             Self::Refused(text) => Err(text),
+            Self::Behind => Err(texts::CLUSTERDOWN.to_vec()), // only who places for a client hears that
         }
     }
 }
 
-/// The connection on which a request for a shard leaves, or why it does not.
+/// The connection on which a request for a shard, of one of its slots or none, leaves, or why it does not.
 #[inline]
-pub fn place(turn: &mut Turn, client: &Client, shard: u16, need: Need) -> Result<usize, Unplaced> {
+pub fn place(turn: &mut Turn, client: &Client, (shard, slot): (u16, u16), need: Need) -> Result<usize, Unplaced> {
     let Some(served) = &turn.clusters[client.cluster] else { return Err(NO_CLUSTER.to_vec().into()) };
+    if !served.is_straight && served.cluster.spec.clustered {
+        if is_behind(turn, client, slot) {
+            return Err(Unplaced::Behind);
+        }
+        // a read of a client that waits for nothing overtakes nobody
+        let waits = slot != NO_SLOT && (need == Need::Write || !client.replies.is_empty());
+        if let Some(lot) = served.lot(shard, slot, client.speech()).filter(|_| waits) {
+            return lots::with_room(turn, lot);
+        }
+    }
     if client.db != 0 && client.db >= served.databases {
         return Err(texts::NOT_A_DATABASE.to_vec().into());
     }
@@ -82,6 +95,12 @@ pub fn place(turn: &mut Turn, client: &Client, shard: u16, need: Need) -> Result
     // a read of a client that waits for nothing overtakes nobody's order but that of strangers
     let may_pass = need != Need::Write && client.replies.is_empty();
     primary::primary_past(turn, client.cluster, shard, client.speech(), may_pass)
+}
+
+/// Whether the client has requests under way that may be on their way to who served the slot before. They would be overtaken.
+pub fn is_behind(turn: &Turn, client: &Client, slot: u16) -> bool {
+    let unsettled = turn.served(client.cluster).and_then(Served::unsettled);
+    !client.replies.is_empty() && unsettled.is_some_and(|slots| slots.contains(slot))
 }
 
 /// Reads go to the replica with the least under way; writes to the primary, unless this endpoint only reads.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::lots::{lot, with_room};
 use super::Unplaced;
 use crate::links::{Link, Role, State, Way, NO_NODE};
-use crate::model::{Lane, Speech};
+use crate::model::{Lane, Speech, NO_SLOT};
 use crate::turn::{refusal, Known, Turn};
 
 /// A node that is down is tried again within this once its back-off is over, as long as somebody wants it.
@@ -28,13 +28,13 @@ pub fn primary_past(
 ) -> Result<usize, Unplaced> {
     let Some(served) = &turn.clusters[cluster] else { return Err(NO_CLUSTER.to_vec().into()) };
     let primary = served.cluster.shards[usize::from(shard)].primary;
-    let parked = served.lot(shard, speech);
+    let parked = served.lot(shard, NO_SLOT, speech);
     let Some(node) = primary.filter(|_| parked.is_none() || may_pass) else {
         if let Some(text) = served.why_refused(shard) {
             return Err(text.into());
         }
         let Speech { resp, db, lane } = speech;
-        let lot = lot(turn, Way { cluster, shard, node: NO_NODE, resp, db, lane });
+        let lot = lot(turn, Way { cluster, shard, node: NO_NODE, resp, db, lane, slot: NO_SLOT });
         return with_room(turn, lot);
     };
     let index = link(turn, cluster, node, speech)?;
@@ -54,7 +54,7 @@ pub fn link(turn: &mut Turn, cluster: usize, node: u16, speech: Speech) -> Resul
     let shard = served.cluster.nodes[usize::from(node)].shard;
     let index = place.link(speech).unwrap_or_else(|| {
         let Speech { resp, db, lane } = speech;
-        let way = Way { cluster, shard, node, resp, db, lane };
+        let way = Way { cluster, shard, node, resp, db, lane, slot: NO_SLOT };
         let engine = served.cluster.spec.engine;
         let link = turn.links.insert(Link::new(way, Role::Shared, engine, turn.now, place.metrics.clone()));
         place.links.push(Known { speech, link });

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::live::{home, settle_all};
 use crate::dialect::resp::write;
 use crate::links::{Link, Role, State, Subscriber, Way, NO_NODE};
-use crate::model::{EngineKind, Kind, Lane};
+use crate::model::{EngineKind, Kind, Lane, NO_SLOT};
 use crate::turn::{Announcement, Job, Turn};
 
 fn say(link: &mut Link, kind: Kind, word: &[u8], name: &Arc<[u8]>) {
@@ -38,15 +38,10 @@ pub(super) fn join(turn: &mut Turn, cluster: usize, kind: Kind, name: &[u8]) -> 
     let mut steps = 1 + moved;
     for (shard, index) in topics.strangers(id) {
         steps += 1;
-        let link = &mut turn.links[index];
-        if home.is_some_and(|home| home != shard) || link.state != State::Ready {
+        if home.is_some_and(|home| home != shard) || turn.links[index].state != State::Ready {
             continue;
         }
-        let topics = turn.pubsub.of(cluster);
-        topics.ask(shard, id);
-        let Some(entry) = topics.get(id) else { continue };
-        say(link, kind, kind.words().0, &entry.name);
-        turn.links.mark(index);
+        subscribe(turn, cluster, (shard, index), id);
         ping(turn, index);
     }
     turn.spend(steps);
@@ -79,7 +74,7 @@ pub fn open_links(turn: &mut Turn, cluster: usize) {
         }
         let label = described.nodes[usize::from(node)].label.clone();
         let metrics = turn.shared.metrics.node(&described.spec.name, &label, turn.number);
-        let way = Way { cluster, shard, node, resp: 2, db: 0, lane: Lane::Usual };
+        let way = Way { cluster, shard, node, resp: 2, db: 0, lane: Lane::Usual, slot: NO_SLOT };
         let role = Role::Subscriber(Box::new(Subscriber { label, ..Subscriber::default() }));
         let link = turn.links.insert(Link::new(way, role, EngineKind::Redis, turn.now, metrics));
         turn.pubsub.of(cluster).carry(shard, link);
@@ -134,10 +129,17 @@ fn tell(turn: &mut Turn, cluster: usize, (shard, index): (u16, usize), id: u32) 
     let Some(entry) = turn.pubsub.topics(cluster).and_then(|topics| topics.get(id)) else { return };
     let (kind, name) = (entry.kind, entry.name.clone());
     if home(turn, cluster, kind, &name).is_none_or(|home| home == shard) {
-        turn.pubsub.of(cluster).ask(shard, id);
-        say(&mut turn.links[index], kind, kind.words().0, &name);
-        turn.links.mark(index);
+        subscribe(turn, cluster, (shard, index), id);
     }
+}
+
+/// Ask for one topic on a connection.
+pub(super) fn subscribe(turn: &mut Turn, cluster: usize, (shard, index): (u16, usize), id: u32) {
+    let topics = turn.pubsub.of(cluster);
+    topics.ask(shard, id);
+    let Some(entry) = topics.get(id) else { return };
+    say(&mut turn.links[index], entry.kind, entry.kind.words().0, &entry.name);
+    turn.links.mark(index);
 }
 
 /// A subscribing connection is lost: what is published there until it is back is not heard. Clients that wait for it wait

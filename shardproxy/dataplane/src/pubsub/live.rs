@@ -1,12 +1,29 @@
 //! When a topic is live: who waits for it is told then.
 
+use super::strays;
 use crate::hash::slot;
-use crate::model::Kind;
+use crate::model::{Kind, BUS};
 use crate::turn::{Job, Turn};
 
-/// The shard of a shard channel; none for what lives on all of them.
+/// The shard of a shard channel, or of one that engines in cluster mode have in common; none for what lives on all of them.
 pub(super) fn home(turn: &Turn, cluster: usize, kind: Kind, name: &[u8]) -> Option<u16> {
-    (kind == Kind::Shard).then(|| turn.cluster(cluster).map_or(u16::MAX, |served| served.shard_of(slot(name))))
+    let served = turn.cluster(cluster);
+    match kind {
+        Kind::Shard => Some(served.map_or(u16::MAX, |served| served.shard_of(slot(name)))),
+        Kind::Channel if !is_of_keys(name) && served.is_some_and(|served| served.spec.clustered) => Some(BUS),
+        Kind::Channel | Kind::Pattern => None,
+    }
+}
+
+/// Whether an engine tells on that channel of its own keys: others do not pass that on.
+fn is_of_keys(channel: &[u8]) -> bool {
+    channel.starts_with(b"__keyspace@") || channel.starts_with(b"__keyevent@")
+}
+
+/// Whether a message on the channel is to be heard from this shard. Engines in cluster mode all tell the same, but for what
+/// concerns their own keys.
+pub(super) fn is_heard(turn: &Turn, cluster: usize, shard: u16, channel: &[u8]) -> bool {
+    shard == BUS || is_of_keys(channel) || turn.cluster(cluster).is_none_or(|served| !served.spec.clustered)
 }
 
 /// Subscribed on every shard that can be reached. One that cannot does not hold up the others: it is subscribed when it
@@ -48,6 +65,7 @@ pub fn tick(turn: &mut Turn) {
     for cluster in 0..turn.clusters.len() {
         if turn.pubsub.topics(cluster).is_some() {
             forget_left(turn, cluster);
+            strays::tick(turn, cluster);
         }
         if turn.pubsub.topics(cluster).is_some_and(|topics| !topics.missing.is_empty()) {
             settle_all(turn, cluster);

@@ -20,6 +20,7 @@ mod carriers;
 mod errands;
 mod live;
 mod receive;
+mod strays;
 mod work;
 
 pub use carriers::{announce_again, connected, lost, ping, refresh};

@@ -1,8 +1,12 @@
 //! What nodes say on subscribing connections: messages, which are handed to all who subscribed, and confirmations.
 
-use super::live::settle;
+use std::sync::Arc;
+
+use super::live::{is_heard, settle};
+use super::strays::stray;
 use crate::clients::Clients;
-use crate::dialect::resp::reply::ReplyFramer;
+use crate::dialect::resp::redirect::{is_elsewhere, Redirect};
+use crate::dialect::resp::reply::{array_elements, ReplyFramer};
 use crate::dialect::texts;
 use crate::exchange::{Message, Parcel};
 use crate::links::{Role, Way};
@@ -75,6 +79,10 @@ fn receive(turn: &mut Turn, clients: &mut Clients, index: usize, raw: &[u8]) -> 
     }
     if raw.first() == Some(&b'-') {
         if let Some((kind, name)) = subscriber.said.pop_front() {
+            if kind == Kind::Shard && is_elsewhere(raw) {
+                stray(turn, index, &name, Redirect::of(raw).as_ref());
+                return Ok(true);
+            }
             let topics = turn.pubsub.of(cluster);
             if let Some(id) = topics.find(kind, &name) {
                 topics.refuse(shard, id, raw);
@@ -109,10 +117,20 @@ fn receive(turn: &mut Turn, clients: &mut Clients, index: usize, raw: &[u8]) -> 
             subscriber.is_pinged = false;
             return Ok(true);
         }
+        b"sunsubscribe" if !is_reply => {
+            let name = Arc::from(name);
+            stray(turn, index, &name, None); // its slot has moved
+            return Ok(true);
+        }
         _ => return Ok(true), // a topic was given up
     };
     let topics = turn.pubsub.of(cluster);
     let Some(id) = topics.find(kind, name) else { return Ok(true) };
+    let channel = if kind == Kind::Pattern && is_message { third(raw).unwrap_or_default() } else { name };
+    if is_message && kind != Kind::Shard && !is_heard(turn, cluster, shard, channel) {
+        return Ok(true); // it comes from another, too
+    }
+    let topics = turn.pubsub.of(cluster);
     if is_message {
         return Ok(begin_handing_out(turn, clients, index, (cluster, id), raw));
     }
@@ -197,6 +215,13 @@ fn hand_out_some(
     }
     turn.spend(handed.div_ceil(each));
     false
+}
+
+/// The channel of a message that a pattern brings.
+fn third(raw: &[u8]) -> Option<&[u8]> {
+    let whole = array_elements(raw).ok()?.nth(2)?.ok()?;
+    let start = memchr::memchr(b'\n', whole)? + 1;
+    whole.get(start..whole.len().checked_sub(2)?)
 }
 
 /// The first two elements of an array of bulk strings.

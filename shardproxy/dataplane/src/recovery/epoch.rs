@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::lost::{give_up, lost};
-use super::{parking, waiting};
+use super::{parking, redirect, waiting};
 use crate::clients::Clients;
 use crate::links::{Link, State, NO_NODE};
 use crate::model::{Cluster, EngineKind};
@@ -31,14 +31,16 @@ fn serve(turn: &mut Turn, clients: &mut Clients, index: usize, ruled: Option<Rul
         turn.clusters.resize_with(index + 1, || None);
     }
     let before = turn.served(index).map(|served| served.cluster.clone());
+    let unsettled = turn.served(index).and_then(|served| served.unsettled().cloned());
     take_over(turn, index, ruled);
     pubsub::refresh(turn, index);
     keys::refresh(turn, index);
-    if before.zip(turn.cluster(index)).is_some_and(|(before, now)| !before.has_slots_of(now)) {
+    if before.as_deref().zip(turn.cluster(index)).is_some_and(|(before, now)| !before.has_slots_of(now)) {
         pubsub::announce_again(turn, index);
         waiting::look_again(turn, index);
     }
     end_fenced(turn, clients);
+    redirect::unsettle(turn, index, before.as_deref(), unsettled.as_ref());
     for (_, link) in turn.links.iter_mut() {
         if link.is_lot() && link.way.cluster == index {
             link.trouble.retry_at = turn.now;
@@ -219,7 +221,10 @@ fn recognise(turn: &mut Turn, cluster: usize, renamed: &[u16]) {
 /// become acknowledgements. What was not sent, and reads, wait for the new primary.
 fn end_fenced(turn: &mut Turn, clients: &mut Clients) {
     for index in std::mem::take(&mut turn.later.fenced) {
-        if !turn.links.contains(index) || waiting::is_given_grace(turn, index) {
+        if !turn.links.contains(index)
+            || waiting::is_given_grace(turn, index)
+            || redirect::is_given_grace(turn, index, waiting::GRACE)
+        {
             continue;
         }
         turn.forget(index); // its node may still be the primary, and what waits for that must not come back here

@@ -1,10 +1,13 @@
 //! What replies left to do.
 
 use super::lost::in_doubt;
+use super::redirect::tell;
 use super::{parking, waiting};
 use crate::clients::Clients;
 use crate::command::CommandTable;
 use crate::complete::{fail, mark_written, Errands};
+use crate::dialect::resp::redirect::Redirect;
+use crate::links::Way;
 use crate::place::is_primary;
 use crate::turn::Turn;
 
@@ -12,10 +15,16 @@ use crate::turn::Turn;
 pub fn run(turn: &mut Turn, clients: &mut Clients, table: &CommandTable, index: usize, errands: &mut Errands) {
     let way = turn.links[index].way;
     let cluster = way.cluster;
-    if let Some(said) = errands.said.take().filter(|_| is_primary(turn, &way)) {
+    let said = errands.said.take();
+    let redirect = said.as_deref().and_then(Redirect::of);
+    if let Some(redirect) = redirect.filter(|redirect| !redirect.is_ask) {
+        let address = redirect.address_by(turn.node_label(cluster, way.node));
+        tell(turn, &Way { slot: redirect.slot, ..way }, &address);
+    }
+    if let Some(said) = said.as_ref().filter(|_| redirect.is_none() && is_primary(turn, &way)) {
         let now = turn.now;
         if let Some(reign) = turn.reign(&way) {
-            reign.note_refusal(said, now);
+            reign.note_refusal(said.clone(), now);
         }
     }
     if errands.asks_again {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{memcached, parking, waiting as elsewhere};
 use crate::clients::Clients;
-use crate::complete::{cut, fail, Unsettled};
+use crate::complete::{cut, fail, Cure, Unsettled};
 use crate::dialect::resp::write;
 use crate::dialect::texts;
 use crate::links::{durable, State, Way};
@@ -160,7 +160,7 @@ fn shared_lost(turn: &mut Turn, clients: &mut Clients, index: usize, lost: &Lost
                 scripts::precede_all(turn, index, part.bytes);
                 turn.links[index].exchange.push_part(request, &part);
             } else {
-                moved.push(Unsettled { request, bytes: part.body() });
+                moved.push(Unsettled { request, bytes: part.body(), cure: Cure::Shard });
             }
         }
     }
@@ -212,7 +212,7 @@ fn lease_lost(turn: &mut Turn, clients: &mut Clients, index: usize, lost: &Lost)
         } else if let Some(text) = lost.busy.as_deref().filter(|_| !part.has_left) {
             fail(turn, clients, way.cluster, &request, text);
         } else if request.class == Class::Block && (!part.is_sent || request.is_read) {
-            unsettled = Some(Unsettled { request, bytes: part.body() });
+            unsettled = Some(Unsettled { request, bytes: part.body(), cure: Cure::Shard });
         } else {
             let text = if part.is_sent { in_doubt(&shard, request.is_read, why) } else { refusal(&shard, "", why) };
             fail(turn, clients, way.cluster, &request, &text);
@@ -220,7 +220,7 @@ fn lease_lost(turn: &mut Turn, clients: &mut Clients, index: usize, lost: &Lost)
     }
     elsewhere::end_lease(turn, clients, index);
     turn.remove_link(index);
-    if let Some(Unsettled { request, bytes }) = unsettled {
+    if let Some(Unsettled { request, bytes, .. }) = unsettled {
         elsewhere::wait_again(turn, clients, &request, waited, &bytes);
     }
 }

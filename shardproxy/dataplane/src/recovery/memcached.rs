@@ -96,11 +96,11 @@ mod tests {
 
     use super::*;
     use crate::links::{Role, Way};
-    use crate::model::{EngineKind, Lane};
+    use crate::model::{EngineKind, Lane, NO_SLOT};
 
     #[test]
     fn a_node_that_only_greets_is_down_again_at_its_next_failure() {
-        let way = Way { cluster: 0, shard: 0, node: 0, resp: 2, db: 0, lane: Lane::Usual };
+        let way = Way { cluster: 0, shard: 0, node: 0, resp: 2, db: 0, lane: Lane::Usual, slot: NO_SLOT };
         let mut link = Link::new(way, Role::Shared, EngineKind::Memcached, Instant::now(), Arc::default());
         assert!(!is_too_much(&mut link, true, 2), "an idle connection was closed");
         link.exchange.push(Entry::nobody(0), b"x");

@@ -6,6 +6,7 @@
 //!   engine said READONLY, LOADING ├──> parking lot of the shard ── primary known, in order ──> its connection
 //!   connection broke, not sent ───┘         └── waited too long ──> -TRYAGAIN, not executed
 //!   connection broke, sent ──> a read is asked again, a write is in doubt
+//!   engine said MOVED, ASK, TRYAGAIN ──> the node it names, or the lot of the slot (redirect.rs)
 //! ```
 
 mod epoch;
@@ -15,6 +16,7 @@ mod lease;
 mod lost;
 mod memcached;
 mod parking;
+mod redirect;
 mod waiting;
 
 pub use epoch::apply;
@@ -37,4 +39,5 @@ pub fn settle(turn: &mut Turn, clients: &mut Clients) {
 pub fn tick(turn: &mut Turn, clients: &mut Clients) {
     waiting::tick(turn, clients);
     holding::tick(turn, clients);
+    redirect::tick(turn);
 }

@@ -1,26 +1,27 @@
 //! Another way for requests that were not executed: reads go to another node, the rest waits for its shard.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
+use super::redirect::{self, turn_aside};
 use crate::clients::Clients;
-use crate::complete::{fail, Overtaker, Unsettled, BECAUSE};
+use crate::complete::{fail, whose, Cure, Overtaker, Unsettled, Whose, BECAUSE};
 use crate::dialect::texts;
 use crate::exchange::Entry;
 use crate::links::{Link, Way};
-use crate::model::wrapping_micros;
+use crate::model::{wrapping_micros, NO_SLOT};
 use crate::place::{find_lot, is_primary, lot, primary, reader, scripts, Unplaced};
 use crate::turn::{refusal, Turn};
 
 /// How long a refused request waits before it asks the same primary again.
-const RETRY: Duration = Duration::from_millis(100);
+pub const RETRY: Duration = Duration::from_millis(100);
 /// How long a replica that refused a read is not asked again.
 const REST: Duration = Duration::from_millis(500);
 
 /// Find another way for requests that were not executed, in their order.
 pub fn replace(turn: &mut Turn, clients: &mut Clients, way: Way, requests: Vec<Unsettled>) {
     turn.spend(requests.len());
-    for Unsettled { mut request, bytes } in requests {
+    for Unsettled { mut request, bytes, .. } in requests {
         let Some(cluster) = turn.cluster(way.cluster) else { return };
         let shard = cluster.shards.get(usize::from(way.shard));
         let was_replica = shard.is_some_and(|s| s.nodes.contains(&way.node) && s.primary != Some(way.node));
@@ -50,13 +51,18 @@ pub fn drain_lots(turn: &mut Turn, clients: &mut Clients, cluster: usize) {
     let lots: Vec<usize> = served.lots.values().copied().collect();
     for lot in lots {
         expire(turn, clients, lot);
-        let link = &turn.links[lot];
+        let Some(served) = &mut turn.clusters[cluster] else { continue };
+        let link = &mut turn.links[lot];
+        let mut has_moved = false;
+        if link.way.slot != NO_SLOT {
+            let shard = served.cluster.shard_of(link.way.slot);
+            has_moved = std::mem::replace(&mut link.way.shard, shard) != shard;
+        }
         let way = link.way;
-        let is_empty = link.exchange.is_empty();
+        let is_empty = link.exchange.is_empty() && link.ahead().is_none();
         if turn.now < link.trouble.retry_at && !is_empty {
             continue; // the engine refused a moment ago
         }
-        let Some(served) = &mut turn.clusters[cluster] else { continue };
         let is_refused = served.why_refused(way.shard).is_some();
         let primary = served.cluster.shards.get(usize::from(way.shard)).and_then(|s| s.primary);
         let known = primary.and_then(|node| served.nodes.get(usize::from(node))?.link(way.speech()));
@@ -64,6 +70,13 @@ pub fn drain_lots(turn: &mut Turn, clients: &mut Clients, cluster: usize) {
         if (primary.is_none() && !is_refused || is_undecided) && !is_empty {
             continue; // or it has still to say whether it executed what was sent behind
         }
+        if way.slot != NO_SLOT && !is_empty && (!has_moved || turn.links[lot].ahead().is_some()) {
+            let goes = redirect::sends_ahead(turn, clients, lot);
+            if !goes {
+                continue;
+            }
+        }
+        let Some(served) = &mut turn.clusters[cluster] else { continue };
         served.close_lot(&way);
         let mut lot = turn.links.remove(lot);
         turn.release(&mut lot);
@@ -71,8 +84,15 @@ pub fn drain_lots(turn: &mut Turn, clients: &mut Clients, cluster: usize) {
     }
 }
 
-fn send_parked(turn: &mut Turn, clients: &mut Clients, way: Way, lot: &mut Link) {
+pub fn send_parked(turn: &mut Turn, clients: &mut Clients, way: Way, lot: &mut Link) {
     if lot.exchange.is_empty() {
+        return;
+    }
+    if turn.cluster(way.cluster).is_none_or(|cluster| usize::from(way.shard) >= cluster.shards.len()) {
+        let text = refusal(&way.shard.to_string(), "", "the shard is no longer there");
+        for part in lot.exchange.take().parts() {
+            fail(turn, clients, way.cluster, &part.entry, &text);
+        }
         return;
     }
     let databases = turn.served(way.cluster).map_or(1, |served| served.databases);
@@ -123,6 +143,13 @@ fn waited_in_vain(turn: &Turn, cluster: usize, shard: u16, request: &Entry) -> V
 
 /// An engine refused requests unexecuted: they wait, and are tried again there or on the next primary.
 pub fn park_refused(turn: &mut Turn, clients: &mut Clients, index: usize, refused: Vec<Unsettled>) {
+    let (refused, aside) = refused.into_iter().partition::<Vec<_>, _>(|unsettled| unsettled.cure == Cure::Shard);
+    if !aside.is_empty() {
+        turn_aside(turn, clients, index, aside);
+    }
+    if refused.is_empty() {
+        return;
+    }
     let way = turn.links[index].way;
     let is_primary = is_primary(turn, &way);
     if !is_primary {
@@ -146,10 +173,11 @@ pub fn drop_overtaken(
     refused: &mut Vec<Unsettled>,
 ) {
     let way = turn.links[index].way;
-    let latest = latest(by);
+    let is_clustered = turn.cluster(way.cluster).is_some_and(|cluster| cluster.spec.clustered);
+    let latest = latest(by, is_clustered);
     turn.spend(by.len() + refused.len());
     let is_overtaken = |request: &Entry| {
-        let whose = (request.owed.client, request.owed.tag);
+        let whose = whose(request, is_clustered);
         latest.get(&whose).is_some_and(|&sequence| is_later(sequence, request.owed.sequence))
     };
     let mut dropped: Vec<Entry> = Vec::new();
@@ -160,7 +188,9 @@ pub fn drop_overtaken(
         }
         !is_overtaken
     });
-    if let Some(lot) = find_lot(turn, &way) {
+    let slots: HashSet<u16> = by.iter().map(Overtaker::slot).chain([NO_SLOT]).collect();
+    for slot in slots {
+        let Some(lot) = find_lot(turn, &Way { slot, ..way }) else { continue };
         turn.spend(turn.links[lot].exchange.len());
         dropped.extend(turn.links[lot].exchange.retain_unsent(|request| !is_overtaken(request)));
         turn.links.mark(lot); // it is counted anew
@@ -172,10 +202,10 @@ pub fn drop_overtaken(
 }
 
 /// Of each client the last of its writes that were executed.
-fn latest(by: &[Overtaker]) -> HashMap<(u32, u32), u32> {
+fn latest(by: &[Overtaker], is_clustered: bool) -> HashMap<Whose, u32> {
     let mut latest = HashMap::new();
     for one in by {
-        let last = latest.entry(one.client()).or_insert(one.sequence());
+        let last = latest.entry(one.whose(is_clustered)).or_insert(one.sequence());
         if is_later(one.sequence(), *last) {
             *last = one.sequence();
         }

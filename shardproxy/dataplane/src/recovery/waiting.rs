@@ -14,7 +14,7 @@ use crate::place::{link_beside, next_queued};
 use crate::turn::Turn;
 
 /// A deposed primary that is alive ends the waits of its clients within this; whoever still waits then is in doubt.
-const GRACE: Duration = Duration::from_millis(500);
+pub const GRACE: Duration = Duration::from_millis(500);
 
 /// Let those try again that found no primary, and those whose own timeout is over get their answer. Who waits no more
 /// leaves its place in a queue.
@@ -69,9 +69,13 @@ pub fn wait_again(turn: &mut Turn, clients: &mut Clients, request: &Entry, waiti
 }
 
 /// An engine has refused or ended a wait, and closes the connection or is of no use: leave it.
-pub fn waits_elsewhere(turn: &mut Turn, clients: &mut Clients, index: usize, Unsettled { request, bytes }: &Unsettled) {
+pub fn waits_elsewhere(turn: &mut Turn, clients: &mut Clients, index: usize, unsettled: &Unsettled) {
+    let Unsettled { request, bytes, .. } = unsettled;
     let waiting = turn.links[index].leased_mut().and_then(|leased| leased.waiting.take());
     end_lease(turn, clients, index);
+    if let Some(transaction) = clients.owed(&request.owed).and_then(|client| client.transaction.as_deref_mut()) {
+        transaction.watch_lost &= !(request.class != Class::Block && transaction.is_first_watch);
+    }
     turn.remove_link(index);
     wait_again(turn, clients, request, waiting, bytes);
 }
@@ -98,9 +102,7 @@ pub fn is_given_grace(turn: &mut Turn, index: usize) -> bool {
     }
     link.redo.left = 1; // its reply is looked at
     let until = turn.now + GRACE;
-    if let Some(leased) = link.leased_mut() {
-        leased.deposed.get_or_insert(until);
-    }
+    link.deposed.get_or_insert(until);
     true
 }
 

@@ -88,7 +88,7 @@ pub fn serve(turn: &mut Turn, client: &mut Client, admitted: &Admitted) -> Next 
         _ => None,
     };
     let request = rewritten.as_ref().map_or(*request, |bytes| Request { bytes, spans: request.spans });
-    send(turn, client, command, &request, link, |entry| entry.class = Class::Block);
+    send(turn, client, command, &request, link, |entry| (entry.class, entry.slot) = (Class::Block, slot));
     client.flow = Flow::Barrier;
     Next::Wait
 }

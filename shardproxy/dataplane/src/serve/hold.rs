@@ -13,6 +13,7 @@ use crate::turn::{Turn, Waiter};
 #[cold]
 pub fn unplaced(turn: &mut Turn, client: &mut Client, command: &Command, bytes: usize, why: Unplaced) -> Next {
     let refusal = match why {
+        Unplaced::Behind => return Next::Hold,
         Unplaced::Refused(text) => Some(text),
         Unplaced::Full(link) => hold(turn, client, link, bytes),
     };

@@ -7,7 +7,7 @@ use crate::command::{key_positions, sort_positions, Code, Command, KeysError};
 use crate::dialect::resp::Request;
 use crate::dialect::texts;
 use crate::exchange::{Entry, LARGE};
-use crate::model::{Lane, NO_SHARD};
+use crate::model::{Lane, NO_SHARD, NO_SLOT};
 use crate::place::{need, place, scripts};
 use crate::turn::{Pressure, Turn};
 
@@ -19,8 +19,8 @@ pub fn to_shard(turn: &mut Turn, client: &mut Client, &Admitted { command, reque
         return answer_error(turn, client, command, texts::OUT_OF_BUFFERS);
     }
     match straight(turn, client, command, request) {
-        Some(link) => {
-            send(turn, client, command, request, link, |_| {});
+        Some((link, slot)) => {
+            send(turn, client, command, request, link, |entry| entry.slot = slot);
             Next::Go
         }
         None => place_and_send(turn, client, command, request),
@@ -29,16 +29,16 @@ pub fn to_shard(turn: &mut Turn, client: &mut Client, &Admitted { command, reque
 
 /// The usual case, with one look at the cluster: a key, its primary, and nothing else to be thought of.
 #[inline]
-fn straight(turn: &Turn, client: &Client, command: &Command, request: &Request) -> Option<usize> {
+fn straight(turn: &Turn, client: &Client, command: &Command, request: &Request) -> Option<(usize, u16)> {
     let served = turn.clusters.get(client.cluster)?.as_ref()?;
-    if !command.is_straight || served.writes.is_some() || client.prefers_replicas {
+    if !command.is_straight || !served.is_straight || client.prefers_replicas {
         return None;
     }
     if client.db != 0 || client.lane != Lane::Usual {
         return None;
     }
-    let shard = served.cluster.shard_of(served.cluster.slot_of(request.argument(1)));
-    served.ready_primary(&turn.links, shard, client.resp)
+    let slot = served.cluster.slot_of(request.argument(1));
+    Some((served.ready_primary(&turn.links, served.cluster.shard_of(slot), client.resp)?, slot))
 }
 
 fn place_and_send(turn: &mut Turn, client: &mut Client, command: &Command, request: &Request) -> Next {
@@ -47,11 +47,12 @@ fn place_and_send(turn: &mut Turn, client: &mut Client, command: &Command, reque
         served.cluster.slot_of(request.argument(1))
     } else {
         match slot_of_keys(turn, client, command, request) {
-            Ok(slot) => slot.unwrap_or(0), // without keys it may run anywhere
+            Ok(slot) => slot.unwrap_or(NO_SLOT),
             Err(text) => return answer_error(turn, client, command, &text),
         }
     };
-    let shard = match shard_of(turn, client, slot) {
+    // without keys it may run anywhere
+    let shard = match shard_of(turn, client, if slot == NO_SLOT { 0 } else { slot }) {
         Ok(shard) => shard,
         Err(text) => return answer_error(turn, client, command, text),
     };
@@ -62,7 +63,7 @@ fn place_and_send(turn: &mut Turn, client: &mut Client, command: &Command, reque
         let keys = turn.scratch.keys.iter().map(|&position| request.argument(position as usize));
         need(turn, client.cluster, is_read, keys)
     };
-    let link = match place(turn, client, shard, need) {
+    let link = match place(turn, client, (shard, slot), need) {
         Ok(link) => link,
         Err(why) => return unplaced(turn, client, command, request.bytes.len(), why),
     };
@@ -71,7 +72,7 @@ fn place_and_send(turn: &mut Turn, client: &mut Client, command: &Command, reque
         Some(Code::Body) => scripts::see_run(turn, client.cluster, request.argument(1)),
         Some(Code::Function) | None => {}
     }
-    send(turn, client, command, request, link, |entry| entry.mark = mark);
+    send(turn, client, command, request, link, |entry| (entry.mark, entry.slot) = (mark, slot));
     Next::Go
 }
 

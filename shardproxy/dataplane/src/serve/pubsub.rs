@@ -8,8 +8,8 @@ use crate::dialect::resp::Request;
 use crate::dialect::texts;
 use crate::hash::slot;
 use crate::metrics::Class;
-use crate::model::{Kind, NO_SHARD};
-use crate::place::primary;
+use crate::model::{Kind, NO_SHARD, NO_SLOT};
+use crate::place::{is_behind, primary};
 use crate::pubsub;
 use crate::turn::Turn;
 
@@ -28,12 +28,16 @@ pub fn serve(turn: &mut Turn, client: &mut Client, admitted: &Admitted) -> Next 
 /// SPUBLISH goes to the shard of the channel's slot, PUBLISH where the cluster has its channels.
 fn publish(turn: &mut Turn, client: &mut Client, &Admitted { command, request }: &Admitted) -> Next {
     let channel = request.argument(1);
-    let shard = turn.cluster(client.cluster).map_or(NO_SHARD, |cluster| match command.act {
-        Act::ShardPublish => cluster.shard_of(slot(channel)),
-        _ => cluster.shard_of_channel(channel),
+    let slot = if command.act == Act::ShardPublish { slot(channel) } else { NO_SLOT };
+    let shard = turn.cluster(client.cluster).map_or(NO_SHARD, |cluster| match slot {
+        NO_SLOT => cluster.shard_of_channel(channel),
+        slot => cluster.shard_of(slot),
     });
     if shard == NO_SHARD {
         return answer_error(turn, client, command, texts::CLUSTERDOWN);
+    }
+    if is_behind(turn, client, slot) {
+        return Next::Hold;
     }
     let link = match primary(turn, client.cluster, shard, client.speech()) {
         Ok(link) => link,
@@ -42,6 +46,7 @@ fn publish(turn: &mut Turn, client: &mut Client, &Admitted { command, request }:
     send(turn, client, command, request, link, |entry| {
         entry.class = Class::Publish;
         entry.is_read = false;
+        entry.slot = slot;
     });
     Next::Go
 }

@@ -8,6 +8,7 @@ use crate::dialect::resp::{write, Request};
 use crate::dialect::texts;
 use crate::exchange::{Entry, Mark, Owed, NO_MARK};
 use crate::metrics::Class;
+use crate::model::{NO_SHARD, NO_SLOT};
 use crate::place::{need, place, Unplaced};
 use crate::turn::{Part, Turn};
 
@@ -34,6 +35,7 @@ pub fn to_shards(
         send(turn, client, command, request, only.link, |entry| {
             entry.class = Class::Split;
             entry.mark = mark;
+            entry.slot = only.slot;
         });
     } else {
         scatter(turn, client, kind, &Admitted { command, request }, (&parts, mark), stride);
@@ -54,6 +56,31 @@ fn scatter(
     let mut join = pool.join(kind, parts.len(), &scratch.order, client.take_silence());
     join.is_write = !command.is_read();
     let sequence = client.replies.expect_join(join);
+    let (owed, now) = (client.owed(sequence), *micros);
+    let entry_of = |number: usize, part: &Part| {
+        let owed = Owed { part: number as u16, ..owed };
+        let mark = if number == 0 { mark } else { NO_MARK }; // the first part has the first key
+        Entry { class: Class::Split, mark, slot: part.slot, ..Entry::of(owed, command, now) }
+    };
+    if parts.iter().any(|part| part.slot != NO_SLOT) {
+        // several parts may leave on one connection: they are written one after another
+        let mut places: Vec<usize> = (0..scratch.order.len()).collect();
+        places.sort_by_key(|&place| scratch.order[place]);
+        for keys in places.chunk_by(|&one, &other| scratch.order[one] == scratch.order[other]) {
+            let number = usize::from(scratch.order[keys[0]]);
+            let part = &parts[number];
+            links[part.link].exchange.push_with(entry_of(number, part), |sink| {
+                write::array_header(sink, 1 + keys.len() * stride);
+                write::bulk(sink, request.argument(0));
+                for &key in keys {
+                    let position = scratch.keys[key] as usize;
+                    (position..position + stride).for_each(|at| write::bulk(sink, request.argument(at)));
+                }
+            });
+            links.mark(part.link);
+        }
+        return;
+    }
     for part in parts {
         let sink = links[part.link].exchange.open();
         write::array_header(sink, 1 + part.keys * stride);
@@ -65,12 +92,8 @@ fn scatter(
             write::bulk(sink, request.argument(argument));
         }
     }
-    let owed = client.owed(sequence);
     for (number, part) in parts.iter().enumerate() {
-        let owed = Owed { part: number as u16, ..owed };
-        let mark = if number == 0 { mark } else { NO_MARK }; // the first part has the first key
-        let entry = Entry { class: Class::Split, mark, ..Entry::of(owed, command, *micros) };
-        links[part.link].exchange.close(entry);
+        links[part.link].exchange.close(entry_of(number, part));
         links.mark(part.link);
     }
 }
@@ -84,21 +107,24 @@ fn place_parts(turn: &mut Turn, client: &Client, request: &Request, is_read: boo
     scratch.order.clear();
     let Some(served) = &mut clusters[client.cluster] else { return Err(texts::CLUSTERDOWN.to_vec().into()) };
     let mut is_known = true;
+    let by_slot = served.cluster.spec.clustered;
     for &position in &scratch.keys {
-        let shard = served.cluster.shard_of(served.cluster.slot_of(request.argument(position as usize)));
-        let Some(part) = served.parts.get_mut(usize::from(shard)) else {
+        let slot = served.cluster.slot_of(request.argument(position as usize));
+        let shard = served.cluster.shard_of(slot);
+        let place = if by_slot && shard != NO_SHARD { slot } else { shard };
+        let Some(part) = served.parts.get_mut(usize::from(place)) else {
             is_known = false;
             break;
         };
         if *part == u16::MAX {
             *part = parts.len() as u16;
-            parts.push(Part { shard, keys: 0, link: 0 });
+            parts.push(Part { shard, slot: if by_slot { slot } else { NO_SLOT }, keys: 0, link: 0 });
         }
         parts[usize::from(*part)].keys += 1;
         scratch.order.push(*part);
     }
     for part in &*parts {
-        served.parts[usize::from(part.shard)] = u16::MAX;
+        served.parts[usize::from(if by_slot { part.slot } else { part.shard })] = u16::MAX;
     }
     if !is_known {
         return Err(texts::CLUSTERDOWN.to_vec().into());
@@ -106,8 +132,8 @@ fn place_parts(turn: &mut Turn, client: &Client, request: &Request, is_read: boo
     let keys = turn.scratch.keys.iter().map(|&position| request.argument(position as usize));
     let (need, mark) = need(turn, client.cluster, is_read, keys);
     for number in 0..turn.scratch.parts.len() {
-        let shard = turn.scratch.parts[number].shard;
-        turn.scratch.parts[number].link = place(turn, client, shard, need)?;
+        let Part { shard, slot, .. } = turn.scratch.parts[number];
+        turn.scratch.parts[number].link = place(turn, client, (shard, slot), need)?;
     }
     Ok(mark)
 }

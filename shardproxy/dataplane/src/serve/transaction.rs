@@ -23,7 +23,7 @@ use crate::dialect::resp::{write, Request};
 use crate::dialect::texts;
 use crate::exchange::{Asked, Entry, LARGE};
 use crate::metrics::Class;
-use crate::model::EndpointKind;
+use crate::model::{EndpointKind, NO_SLOT};
 use crate::place::{lease, need, place, scripts, Lease, Need};
 use crate::turn::Turn;
 
@@ -213,8 +213,7 @@ fn exec(turn: &mut Turn, client: &mut Client, command: &Command) -> Next {
     }
     if transaction.watch_lost {
         end(turn, client);
-        let null: &[u8] = if client.resp == 3 { b"_\r\n" } else { b"*-1\r\n" };
-        return answer(turn, client, command, null);
+        return answer(turn, client, command, texts::null_array(client.resp));
     }
     if transaction.is_watching {
         if !client.replies.is_empty() {
@@ -224,19 +223,20 @@ fn exec(turn: &mut Turn, client: &mut Client, command: &Command) -> Next {
         end(turn, client);
         return answer(turn, client, command, texts::EMPTY_ARRAY);
     }
-    let (slot, queued) = (transaction.slot.unwrap_or(0), transaction.queued.len());
+    let (slot, queued) = (transaction.slot.unwrap_or(NO_SLOT), transaction.queued.len());
     // on the reader endpoint nothing but reads was queued
     let need = if client.endpoint == EndpointKind::Reader { Need::Read } else { Need::Write };
-    let link = match (client.lease.filter(|_| transaction.is_watching), shard_of(turn, client, slot)) {
+    let shard = shard_of(turn, client, if slot == NO_SLOT { 0 } else { slot });
+    let link = match (client.lease.filter(|_| transaction.is_watching), shard) {
         (Some(leased), _) => Ok(leased as usize),
-        (None, Ok(shard)) => place(turn, client, shard, need),
+        (None, Ok(shard)) => place(turn, client, (shard, slot), need),
         (None, Err(text)) => Err(text.to_vec().into()),
     };
     let link = match link {
         Ok(link) => link,
         Err(why) => {
             let next = unplaced(turn, client, command, queued, why);
-            if next != Next::Queue {
+            if !matches!(next, Next::Queue | Next::Hold) {
                 end(turn, client);
             }
             return next;
@@ -256,6 +256,7 @@ fn exec(turn: &mut Turn, client: &mut Client, command: &Command) -> Next {
         class: if is_corrected { Class::Publish } else { Class::Write },
         is_read: need == Need::Read,
         is_slow: transaction.is_slow,
+        slot,
         ..Entry::of(client.owed(sequence), command, turn.micros)
     };
     transaction.begin();
@@ -300,6 +301,7 @@ fn watch(turn: &mut Turn, client: &mut Client, &Admitted { command, request }: &
     let slot = client.transaction.as_deref().and_then(|t| t.slot).unwrap_or(0);
     let shard = shard_of(turn, client, slot);
     let is_over = resumed.as_deref().is_some_and(|waiting| waiting.is_over(turn.now));
+    let park = patience(turn, client);
     let leased = match (shard, resumed.as_deref()) {
         (Err(text), _) => Lease::Refused(text.to_vec()),
         (Ok(shard), Some(waiting)) if is_over => Lease::Refused(waited_too_long(turn, client, shard, waiting)),
@@ -309,7 +311,8 @@ fn watch(turn: &mut Turn, client: &mut Client, &Admitted { command, request }: &
         Lease::Held(link) => link,
         Lease::Wait | Lease::Later => {
             let is_later = matches!(leased, Lease::Later);
-            return wait_to_watch(turn, client, resumed, is_later);
+            let waiting = resumed.map_or_else(|| Waiting::to_watch(turn.now, park), |resumed| *resumed);
+            return wait_to_watch(turn, client, waiting, is_later);
         }
         Lease::Refused(text) => {
             // what was not watched binds no slot
@@ -318,11 +321,17 @@ fn watch(turn: &mut Turn, client: &mut Client, &Admitted { command, request }: &
         }
     };
     if let Some(transaction) = &mut client.transaction {
+        transaction.is_first_watch = !transaction.is_watching;
         transaction.is_watching = true;
+    }
+    if let Some(leased) = turn.links[link].leased_mut() {
+        // should its node not serve the slot, it waits as long as it may for who does
+        leased.waiting = Some(resumed.map_or_else(|| Waiting::to_watch(turn.now, park), |resumed| *resumed));
     }
     let silent = client.take_silence();
     let sequence = client.replies.expect(silent);
-    let entry = Entry { class: Class::Write, is_read: false, ..Entry::of(client.owed(sequence), command, turn.micros) };
+    let entry =
+        Entry { class: Class::Write, is_read: false, slot, ..Entry::of(client.owed(sequence), command, turn.micros) };
     turn.links[link].exchange.push(entry, request.bytes);
     turn.links.mark(link);
     client.flow = Flow::Barrier;
@@ -330,10 +339,7 @@ fn watch(turn: &mut Turn, client: &mut Client, &Admitted { command, request }: &
 }
 
 /// WATCH has no timeout of its own: it waits no longer than what is parked.
-fn wait_to_watch(turn: &mut Turn, client: &mut Client, resumed: Option<Box<Waiting>>, is_later: bool) -> Next {
-    let park = patience(turn, client);
-    let new = || Waiting::to_watch(turn.now, park);
-    let mut waiting = resumed.map_or_else(new, |resumed| *resumed);
+fn wait_to_watch(turn: &mut Turn, client: &mut Client, mut waiting: Waiting, is_later: bool) -> Next {
     if is_later {
         waiting.begin_trouble(turn.now);
         turn.later.unplaced.push(client.ticket());

@@ -64,6 +64,8 @@ pub enum Loss {
     Lost,
     /// It is not the primary that is named.
     Stranger,
+    /// It serves a slot that is somebody else's in this epoch: an engine in cluster mode says so.
+    Moved,
 }
 
 impl Loss {
@@ -71,6 +73,7 @@ impl Loss {
         match self {
             Self::Lost => "lost",
             Self::Stranger => "stranger",
+            Self::Moved => "moved",
         }
     }
 }

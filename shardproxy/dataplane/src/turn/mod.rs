@@ -12,6 +12,7 @@ mod reign;
 mod scripts;
 mod served;
 mod shards;
+mod slots;
 mod tapping;
 mod topics;
 mod waits;
@@ -25,6 +26,7 @@ pub use pubsub::{Gone, Job, PubSub, STEPS};
 pub use reign::Reign;
 pub use scripts::RunScripts;
 pub use served::{Known, Served, ServedNode, Writes};
+pub use slots::Slots;
 pub use tapping::Tapping;
 pub use topics::{Announcement, Topics};
 pub use waits::{Attempt, Ending, Outcome, Waits, Watch, Watcher, Wish};
@@ -93,10 +95,12 @@ pub struct Scratch {
     pub parts: Vec<Part>,
 }
 
-/// One shard's share of a scatter-gathered command.
+/// One shard's share of a scatter-gathered command, or one slot's.
 #[derive(Clone, Copy)]
 pub struct Part {
     pub shard: u16,
+    /// `NO_SLOT`: it may have keys of several.
+    pub slot: u16,
     pub keys: usize,
     pub link: usize,
 }

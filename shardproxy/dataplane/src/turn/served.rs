@@ -4,13 +4,14 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{refusal, Reign};
+use super::{refusal, Reign, Slots};
 use crate::dialect::resp::refusals::Refusal;
 use crate::dialect::texts;
 use crate::exchange::{Mark, NO_MARK};
+use crate::hash::SLOTS;
 use crate::links::{Links, State, Way};
 use crate::metrics::{ClusterMetrics, NodeMetrics};
-use crate::model::{Cluster, EndpointKind, Reads, Speech};
+use crate::model::{Cluster, EndpointKind, Reads, Speech, NO_SLOT};
 use crate::shared::{Lease, Recent, Rights, Ruled, Shared, Window};
 
 pub const NO_LINK: u32 = u32::MAX;
@@ -24,8 +25,14 @@ pub struct Served {
     /// The connection to each shard's primary for db 0 and usual values, by RESP version: the lookup of almost every
     /// request.
     pub primaries: Vec<[u32; 2]>,
-    /// Shards whose requests wait, and the lots they wait in.
-    pub lots: HashMap<(u16, Speech), usize>,
+    /// Shards, and single slots, whose requests wait, and the lots they wait in.
+    pub lots: HashMap<Spot, usize>,
+    /// Slots of which a request may still be under way to who served them before. Engines in cluster mode send it on.
+    unsettled: Option<Slots>,
+    /// When the control plane was last told, since this epoch began, that slots are somebody else's.
+    pub told_moved: Option<Instant>,
+    /// A request needs no look at written keys, unsettled slots or those whose requests wait: almost always.
+    pub is_straight: bool,
     /// Of each shard.
     pub reigns: Vec<Reign>,
     /// Until when all this counts.
@@ -43,9 +50,12 @@ pub struct Served {
     pub slow: Arc<[u16]>,
     /// That clients may select, and that the engine is not known to lack.
     pub databases: u32,
-    /// Part number of each shard within one scatter-gathered command; scratch.
+    /// Part number of each shard within one scatter-gathered command, or of each slot where engines take no two; scratch.
     pub parts: Vec<u16>,
 }
+
+/// Whose requests wait in a lot: a shard's, those of one of its slots where one is named, and what is spoken.
+pub type Spot = (Option<u16>, u16, Speech);
 
 /// Writes to a cluster that replicas may not have yet.
 pub struct Writes {
@@ -87,7 +97,7 @@ impl Served {
         ruled: Ruled,
         metrics: Arc<ClusterMetrics>,
         nodes: Vec<ServedNode>,
-        lots: HashMap<(u16, Speech), usize>,
+        lots: HashMap<Spot, usize>,
         reigns: Vec<Reign>,
         writes: Option<Writes>,
         lease: Arc<Lease>,
@@ -97,13 +107,17 @@ impl Served {
         let reads = cluster.spec.reads;
         let shard_queue = cluster.spec.limits.shard_queue;
         let databases = cluster.databases;
-        Self {
+        let parts = if cluster.spec.clustered { usize::from(SLOTS) } else { shards };
+        let mut served = Self {
             cluster,
             rights,
             metrics,
             nodes,
             primaries: vec![[NO_LINK; 2]; shards],
             lots,
+            unsettled: None,
+            told_moved: None,
+            is_straight: false,
             reigns,
             lease,
             withheld: None,
@@ -113,8 +127,24 @@ impl Served {
             shard_queue,
             slow: Arc::default(),
             databases,
-            parts: vec![u16::MAX; shards],
-        }
+            parts: vec![u16::MAX; parts],
+        };
+        served.see_whether_straight();
+        served
+    }
+
+    fn see_whether_straight(&mut self) {
+        let waits = self.lots.keys().any(|(_, slot, _)| *slot != NO_SLOT);
+        self.is_straight = self.writes.is_none() && self.unsettled.is_none() && !waits;
+    }
+
+    pub const fn unsettled(&self) -> Option<&Slots> {
+        self.unsettled.as_ref()
+    }
+
+    pub fn set_unsettled(&mut self, slots: Option<Slots>) {
+        self.unsettled = slots;
+        self.see_whether_straight();
     }
 
     /// The connection to the primary of a shard, if that is all there is to choose: for database 0, up, and with room.
@@ -177,21 +207,26 @@ impl Served {
     }
 
     pub fn open_lot(&mut self, way: &Way, lot: usize) {
-        self.lots.insert((way.shard, way.speech()), lot);
+        self.lots.insert(spot(way.shard, way.slot, way.speech()), lot);
+        if way.slot != NO_SLOT {
+            return self.see_whether_straight();
+        }
         if let Some(links) = self.primaries.get_mut(usize::from(way.shard)) {
             links[usize::from(way.resp == 3)] = NO_LINK; // so that every request looks for the lot
         }
     }
 
     pub fn close_lot(&mut self, way: &Way) {
-        self.lots.remove(&(way.shard, way.speech()));
+        self.lots.remove(&spot(way.shard, way.slot, way.speech()));
+        self.see_whether_straight();
     }
 
-    pub fn lot(&self, shard: u16, speech: Speech) -> Option<usize> {
+    /// Where the shard's requests wait, or those of a slot if that is one, whatever shard has it.
+    pub fn lot(&self, shard: u16, slot: u16, speech: Speech) -> Option<usize> {
         if self.lots.is_empty() {
             return None;
         }
-        self.lots.get(&(shard, speech)).copied()
+        self.lots.get(&spot(shard, slot, speech)).copied()
     }
 
     /// No lookup may find this connection any more.
@@ -211,6 +246,10 @@ impl Served {
             }
         }
     }
+}
+
+fn spot(shard: u16, slot: u16, speech: Speech) -> Spot {
+    ((slot == NO_SLOT).then_some(shard), slot, speech)
 }
 
 impl ServedNode {

@@ -28,6 +28,8 @@ pub struct Topics {
     /// Topics that some SUBSCRIBE waits for.
     waited_for: BTreeSet<u32>,
     pub left: Left,
+    /// Shard channels whose node does not serve them, and since when.
+    strays: BTreeMap<u32, Instant>,
 }
 
 /// One topic.
@@ -178,11 +180,39 @@ impl Topics {
         let Some(entry) = self.entries.get_mut(id as usize) else { return };
         let before = entry.held();
         entry.asked.remove(shard);
+        if !self.strays.is_empty() {
+            self.strays.remove(&id);
+        }
         if !entry.confirmed.contains(shard) {
             entry.confirmed.insert(shard);
             carrier.confirmed += 1;
         }
         self.bytes = self.bytes + entry.held() - before;
+    }
+
+    /// A shard does not serve it, or not any more.
+    pub fn stray(&mut self, shard: u16, id: u32, now: Instant) {
+        let Some(entry) = self.entries.get_mut(id as usize) else { return };
+        entry.asked.remove(shard);
+        if entry.confirmed.contains(shard) {
+            entry.confirmed.remove(shard);
+            if let Some(carrier) = self.carriers.get_mut(&shard).filter(|carrier| id < carrier.announced) {
+                carrier.confirmed = carrier.confirmed.saturating_sub(1);
+            }
+        }
+        self.strays.entry(id).or_insert(now);
+    }
+
+    /// Those that nobody serves, and since when. Whatever was subscribed to since is none any more.
+    pub fn strays(&mut self) -> Vec<(u32, Instant)> {
+        let entries = &self.entries;
+        self.strays.retain(|&id, _| entries.contains(id as usize));
+        self.strays.iter().map(|(&id, &since)| (id, since)).collect()
+    }
+
+    /// Whether a shard has neither subscribed to it nor was asked to.
+    pub fn is_silent(&self, shard: u16, id: u32) -> bool {
+        self.get(id).is_some_and(|entry| !entry.confirmed.contains(shard) && !entry.asked.contains(shard))
     }
 
     /// A shard has not.

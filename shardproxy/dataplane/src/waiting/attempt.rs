@@ -159,6 +159,7 @@ fn send(turn: &mut Turn, id: u32, owed: Owed, bytes: &[u8], commands: usize) -> 
         class: Class::Block,
         is_read,
         is_write,
+        slot,
         ..Entry::nobody(turn.micros)
     };
     turn.links[link].exchange.push(entry, bytes);

@@ -8,11 +8,12 @@ use super::end::answer;
 use super::enter::home_of;
 use super::outcome::move_home;
 use crate::command::Kind;
+use crate::dialect::resp::redirect::is_elsewhere;
 use crate::dialect::resp::reply::{array_elements, ReplyFramer};
 use crate::dialect::resp::write;
 use crate::dialect::texts;
 use crate::links::{Link, Role, State, Way};
-use crate::model::{Lane, NO_SHARD};
+use crate::model::{Lane, NO_SHARD, NO_SLOT};
 use crate::shared::Told;
 use crate::turn::{Turn, Watch, Watcher};
 
@@ -86,7 +87,7 @@ fn open(turn: &mut Turn, cluster: usize, shard: u16) -> Option<usize> {
     let node = described.shards.get(usize::from(shard))?.primary?;
     let label = described.nodes[usize::from(node)].label.clone();
     let metrics = turn.shared.metrics.node(&described.spec.name, &label, turn.number);
-    let way = Way { cluster, shard, node, resp: 3, db: 0, lane: Lane::Usual };
+    let way = Way { cluster, shard, node, resp: 3, db: 0, lane: Lane::Usual, slot: NO_SLOT };
     let role = Role::Watcher(Box::default());
     let link = turn.links.insert(Link::new(way, role, described.spec.engine, now, metrics));
     turn.links.mark(link);
@@ -208,6 +209,7 @@ fn text_of(bulk: &[u8]) -> Option<&[u8]> {
 /// What a key holds now. Whatever changes it from now on is told.
 fn answered(turn: &mut Turn, index: usize, reply: &[u8]) -> Result<(), String> {
     let cluster = turn.links[index].way.cluster;
+    let is_clustered = turn.cluster(cluster).is_some_and(|cluster| cluster.spec.clustered);
     let now = turn.now;
     let link = &mut turn.links[index];
     let Role::Watcher(ears) = &mut link.role else { return Ok(()) };
@@ -216,6 +218,10 @@ fn answered(turn: &mut Turn, index: usize, reply: &[u8]) -> Result<(), String> {
     let Some(key) = key else { return Ok(()) };
     if reply.starts_with(b"-BUSY ") {
         unanswered(turn, cluster, &key);
+        return Ok(());
+    }
+    if is_clustered && is_elsewhere(reply) {
+        elsewhere(turn, cluster, &key);
         return Ok(());
     }
     if reply[0] == b'-' {
@@ -251,6 +257,20 @@ fn unanswered(turn: &mut Turn, cluster: usize, key: &[u8]) {
     let known = &mut turn.waits.spots[spot as usize];
     if known.watch == Watch::Asked {
         known.unwatch();
+    }
+}
+
+/// Its slot moves, and nothing is told of it here: who waits for it is asked for with every tick, which finds it wherever it
+/// is, until an epoch says who has it.
+fn elsewhere(turn: &mut Turn, cluster: usize, key: &[u8]) {
+    let Some(spot) = turn.waits.find_spot(cluster, key) else { return };
+    let known = &mut turn.waits.spots[spot as usize];
+    if known.watch != Watch::Asked {
+        return;
+    }
+    known.unwatch();
+    for line in known.lines.clone() {
+        turn.waits.stall(line);
     }
 }
 

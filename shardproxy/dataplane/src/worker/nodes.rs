@@ -218,7 +218,7 @@ impl Worker {
 
     /// Let the control plane load what the node lacks, and run the command. The error stands if it cannot, and if the
     /// client has sent more since, for that was executed and must not be overtaken.
-    fn heal(&mut self, cluster: usize, Unsettled { request, bytes }: &Unsettled, reply: &[u8]) {
+    fn heal(&mut self, cluster: usize, Unsettled { request, bytes, .. }: &Unsettled, reply: &[u8]) {
         let Self { turn, clients, .. } = self;
         let Some(client) = clients.owed(&request.owed) else { return };
         let mut parser = RequestParser::new();
@@ -395,7 +395,7 @@ impl Worker {
         link.login = Login::at(turn.now);
         let is_named = served.cluster.run_id_of(link.way.shard, link.way.node).is_some();
         link.identity.is_asking = is_named && link.is_identified();
-        let (bytes, replies) = link.greeting(&served.cluster.spec.node_auth);
+        let (bytes, replies) = link.greeting(&served.cluster);
         if replies == 0 {
             link.state = State::Ready;
             link.trouble.recovered();

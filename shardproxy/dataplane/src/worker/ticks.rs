@@ -77,7 +77,7 @@ impl Worker {
             }
         }
         let Some(link) = self.turn.links.get(index) else { return };
-        if link.leased().and_then(|leased| leased.deposed).is_some_and(|patience| patience < now) {
+        if link.deposed.is_some_and(|patience| patience < now) {
             return recovery::lost(&mut self.turn, &mut self.clients, index, "the primary is being replaced");
         }
         if link.is_overdue(now, &timeouts) && !self.is_spared(link, &timeouts) {

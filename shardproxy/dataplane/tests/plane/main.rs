@@ -8,6 +8,7 @@ mod cache;
 mod cache_users;
 #[allow(dead_code)] // `memory` uses the rest
 mod client;
+mod clustered;
 mod crowds;
 mod drain;
 mod durable;

@@ -35,6 +35,10 @@ pub struct Spec<'a> {
     /// Who may log in; nothing: nobody has to.
     pub access: Value,
     pub version: &'a str,
+    /// The engines are in cluster mode.
+    pub clustered: bool,
+    /// The first slot of each shard; nothing: they are split evenly.
+    pub firsts: Vec<usize>,
 }
 
 impl<'a> Spec<'a> {
@@ -56,6 +60,8 @@ impl<'a> Spec<'a> {
             node_auth: json!({}),
             access: Value::Null,
             version: "7.0.15",
+            clustered: false,
+            firsts: Vec::new(),
         }
     }
 
@@ -82,7 +88,8 @@ impl<'a> Spec<'a> {
     pub fn json(&self, name: &str, epoch: u64) -> String {
         let count = self.shards.len();
         let shards = self.shards.iter().enumerate().map(|(number, (nodes, primary))| {
-            let (first, last) = (number * 16384 / count, (number + 1) * 16384 / count - 1);
+            let first_of = |number: usize| self.firsts.get(number).copied().unwrap_or(number * 16384 / count);
+            let (first, last) = (first_of(number), if number + 1 == count { 16384 } else { first_of(number + 1) } - 1);
             let nodes: Vec<Value> = nodes.iter().map(|engine| json!({"address": engine.address})).collect();
             let identity = self.run_id.map(|run_id| json!({"run_id": run_id}));
             let mut shard = json!({"slots": [[first, last]], "primary": primary, "nodes": nodes, "identity": identity,
@@ -95,7 +102,7 @@ impl<'a> Spec<'a> {
             "name": name, "engine": "redis", "epoch": epoch, "version": self.version, "access": self.access,
             "endpoints": [{"kind": "configuration", "addresses": ["127.0.0.1:0"]}],
             "reads": self.reads, "pubsub": self.pubsub, "max_staleness": self.max_staleness, "shards": shards.collect::<Vec<_>>(), "limits": self.limits, "timeouts": self.timeouts,
-            "node_auth": self.node_auth,
+            "node_auth": self.node_auth, "clustered": self.clustered,
         })
         .to_string()
     }

@@ -110,5 +110,8 @@ class SentinelSource:
         shard = self._shards.get(key)
         return await hand_over(shard, self._inputs, self._askers) if shard is not None else "it is gone"
 
+    async def promote(self, key: ShardKey, to: Address) -> str | None:
+        return WHY_NOT["promote"]
+
     def why_not(self, action: str) -> str:
         return WHY_NOT[action]

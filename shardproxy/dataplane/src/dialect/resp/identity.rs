@@ -31,14 +31,15 @@ pub fn run_id(reply: &[u8]) -> Result<&[u8], Doubt> {
     answer(reply, b"run_id:")
 }
 
-/// A node of a Redis Cluster, in the reply to INFO server, is none to serve from: it owns slots, and what it hears on its bus
-/// is heard from every other node as well.
-pub fn check_mode(reply: &[u8]) -> Result<(), Doubt> {
+/// A node of a Redis Cluster, in the reply to INFO server, is served from as such only: it owns slots, and what it hears on
+/// its bus is heard from every other node as well.
+pub fn check_mode(reply: &[u8], is_clustered: bool) -> Result<(), Doubt> {
     let is_cluster = [&b"redis_mode:"[..], b"server_mode:"].iter().any(|name| answer(reply, name) == Ok(b"cluster"));
-    if is_cluster {
-        return Err(Doubt::Stranger("the node runs in cluster mode (cluster-enabled yes)".into()));
+    match (is_cluster, is_clustered) {
+        (true, false) => Err(Doubt::Stranger("the node runs in cluster mode (cluster-enabled yes)".into())),
+        (false, true) => Err(Doubt::Stranger("the node does not run in cluster mode (cluster-enabled no)".into())),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// The reply to INFO replication must be a primary's.
@@ -99,7 +100,8 @@ mod tests {
             ("x:1", true),
         ] {
             let reply = format!("$99\r\n# Server\r\n{mode}\r\nrun_id:abc\r\n\r\n");
-            assert_eq!(check_mode(reply.as_bytes()).is_ok(), is_good, "{mode}");
+            assert_eq!(check_mode(reply.as_bytes(), false).is_ok(), is_good, "{mode}");
+            assert_eq!(check_mode(reply.as_bytes(), true).is_ok(), !is_good, "{mode}");
         }
     }
 

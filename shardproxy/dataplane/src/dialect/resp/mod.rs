@@ -4,6 +4,7 @@ mod arguments;
 pub mod identity;
 pub mod inline;
 pub mod monitor;
+pub mod redirect;
 pub mod refusals;
 pub mod reply;
 pub mod request;

@@ -71,7 +71,7 @@ pub fn null(out: &mut Vec<u8>, resp: u8) {
 }
 
 pub fn null_array(out: &mut Vec<u8>, resp: u8) {
-    out.extend_from_slice(if resp == 3 { b"_\r\n" } else { b"*-1\r\n" });
+    out.extend_from_slice(crate::dialect::texts::null_array(resp));
 }
 
 /// A boolean in RESP3, 1 or 0 in RESP2.

@@ -10,7 +10,7 @@ use crate::dialect::memcached::texts;
 use crate::dialect::memcached::tokens::words;
 use crate::dialect::memcached::verb::Verb;
 use crate::exchange::Entry;
-use crate::model::{Action, Lane, Speech, NO_SHARD};
+use crate::model::{Action, Lane, Speech, NO_SHARD, NO_SLOT};
 use crate::place::{self, Need, Unplaced};
 use crate::serve::hold;
 use crate::turn::{Pressure, Turn};
@@ -82,7 +82,7 @@ pub fn up(turn: &mut Turn, client: &Client, shard: u16) -> Result<usize, Why> {
     if shard == NO_SHARD {
         return Err(Why::Down("no node owns this key's slot".into()));
     }
-    let found = place::place(turn, client, shard, Need::Write);
+    let found = place::place(turn, client, (shard, NO_SLOT), Need::Write);
     unless_out(turn, found)
 }
 
@@ -100,6 +100,7 @@ fn unless_out(turn: &Turn, found: Result<usize, Unplaced>) -> Result<usize, Why>
         Ok(link) => Err(Why::Down(why_out(turn, link))),
         Err(Unplaced::Full(link)) => Err(Why::Full(link)),
         Err(Unplaced::Refused(text)) => Err(Why::Down(reason(&text))),
+        Err(Unplaced::Behind) => Err(Why::Down("its slot moves".into())),
     }
 }
 

@@ -1,0 +1,176 @@
+//! Engines in cluster mode: requests that another node is to execute, and slots that are on their way from one to another.
+//!
+//! ```text
+//!   MOVED s B, ASK s B ──> B, once (ASK: behind ASKING) ── again elsewhere ──┐
+//!   TRYAGAIN, or B is no node of the topology ────────────────────────────> lot of the slot ── pause, or next epoch ──> its primary
+//! ```
+//!
+//! Nothing of this was executed. Of a client's requests for a slot none passes another: what is refused in order goes on in
+//! order, behind what waits for the slot already; and when an epoch gives a slot to somebody else, whoever has requests
+//! under way that may be on their way to who had it before waits for these first (`Served::unsettled`).
+
+use std::time::Duration;
+
+use super::parking::{drain_lots, send_parked, RETRY};
+use crate::clients::Clients;
+use crate::complete::{Cure, Unsettled};
+use crate::dialect::texts;
+use crate::exchange::Entry;
+use crate::links::{Link, Role, State, Way, NO_NODE};
+use crate::model::{Cluster, EngineKind, NO_SLOT};
+use crate::net::Address;
+use crate::place::{find_lot, link, lot, scripts, Unplaced};
+use crate::shared::{Loss, NodeLost};
+use crate::turn::{Served, Slots, Turn};
+
+/// The control plane hears of slots that moved no more often than this, from one worker of one cluster.
+const TOLD: Duration = Duration::from_millis(20);
+
+/// Requests that the node of this connection did not execute, in their order.
+pub fn turn_aside(turn: &mut Turn, clients: &mut Clients, index: usize, requests: Vec<Unsettled>) {
+    let way = turn.links[index].way;
+    turn.spend(requests.len());
+    for Unsettled { mut request, bytes, cure } in requests {
+        let way = Way { slot: request.slot, ..way };
+        let known = find_lot(turn, &way);
+        let is_ahead = known.is_some_and(|lot| turn.links[lot].ahead() == Some(request.owed));
+        let target = match (known.filter(|_| !is_ahead), cure) {
+            (Some(lot), _) => Some((lot, false)),
+            (None, Cure::Node { address, is_ask }) => {
+                if !is_ask {
+                    tell(turn, &way, &address);
+                }
+                if request.is_redirected {
+                    None
+                } else {
+                    to_node(turn, &way, &address).map(|link| (link, is_ask))
+                }
+            }
+            (None, Cure::Shard | Cure::Slot) => None,
+        };
+        request.is_redirected = target.is_some() && (known.is_none() || is_ahead);
+        let is_back = is_ahead && target.is_none();
+        let (target, is_ask) = target.unwrap_or_else(|| (open(turn, way), false));
+        if is_back {
+            let lot = &mut turn.links[target];
+            lot.role = Role::Lot { ahead: None };
+            lot.exchange.push_first(request, bytes);
+            turn.links.mark(target);
+            continue;
+        }
+        scripts::precede_all(turn, target, &bytes);
+        let exchange = &mut turn.links[target].exchange;
+        if is_ask {
+            let asking = Entry { is_read: true, ..Entry::nobody(turn.micros) };
+            exchange.push(asking, texts::ASKING_REQUEST);
+        }
+        exchange.push_body(request, bytes);
+        turn.links.mark(target);
+    }
+    drain_lots(turn, clients, way.cluster);
+}
+
+/// Send the first request that waits for a slot ahead, or see what became of it; whether the others may follow. All of them
+/// at once would overtake each other where some are refused again.
+pub fn sends_ahead(turn: &mut Turn, clients: &mut Clients, lot: usize) -> bool {
+    if let Some(owed) = turn.links[lot].ahead() {
+        let is_it = |entry: &Entry| entry.owed == owed;
+        return !turn.links.iter().any(|(_, link)| link.exchange.newest_first().any(is_it));
+    }
+    let way = turn.links[lot].way;
+    let Some((request, bytes)) = turn.links[lot].exchange.take_first() else { return true };
+    turn.links[lot].role = Role::Lot { ahead: (!request.is_nobodys()).then_some(request.owed) };
+    turn.links[lot].trouble.retry_at = turn.now + RETRY;
+    turn.links.mark(lot); // it is counted anew
+    let metrics = turn.links[lot].metrics.clone();
+    let mut ahead = Link::new(way, Role::Lot { ahead: None }, EngineKind::Redis, turn.now, metrics);
+    ahead.exchange.push_body(request, bytes);
+    send_parked(turn, clients, way, &mut ahead);
+    false
+}
+
+/// A connection to the node that serves the slot, if the topology has it.
+fn to_node(turn: &mut Turn, way: &Way, address: &str) -> Option<usize> {
+    let node = turn.cluster(way.cluster)?.node_at(address)?;
+    match link(turn, way.cluster, node, way.speech()) {
+        Ok(link) | Err(Unplaced::Full(link)) => Some(link),
+        Err(_) => None,
+    }
+}
+
+/// A lot for the slot, which is tried again after a pause.
+fn open(turn: &mut Turn, way: Way) -> usize {
+    let retry_at = turn.now + RETRY;
+    let lot = lot(turn, way);
+    turn.links[lot].trouble.retry_at = retry_at;
+    lot
+}
+
+/// Somebody serves the slot who does not in this epoch.
+pub fn tell(turn: &mut Turn, way: &Way, address: &str) {
+    let now = turn.now;
+    let Some(served) = turn.clusters[way.cluster].as_mut().filter(|_| Address::parse(address).is_ok()) else { return };
+    if served.told_moved.is_some_and(|at| now.duration_since(at) < TOLD) {
+        return;
+    }
+    served.told_moved = Some(now);
+    let cluster = served.cluster.spec.name.clone();
+    let why = format!("it serves slot {} by now", way.slot);
+    turn.shared.events.lose(NodeLost { cluster, address: address.into(), kind: Loss::Moved, why });
+}
+
+/// An epoch has begun: slots that are somebody else's by it are unsettled, as are those that were already.
+pub fn unsettle(turn: &mut Turn, index: usize, before: Option<&Cluster>, unsettled: Option<&Slots>) {
+    let Some(served) = &mut turn.clusters[index] else { return };
+    let now = served.cluster.clone();
+    let Some(before) = before.filter(|_| now.spec.clustered) else { return };
+    let is_unsettled = |slot| unsettled.is_some_and(|slots| slots.contains(slot));
+    let slots = Slots::of(|slot| is_unsettled(slot) || before.seat_of(slot) != now.seat_of(slot));
+    served.set_unsettled(slots);
+    settle(turn, index);
+}
+
+/// Slots are settled when nothing is under way to who served them before.
+pub fn settle(turn: &mut Turn, index: usize) {
+    let Some(slots) = turn.served(index).and_then(Served::unsettled) else { return };
+    let Some(cluster) = turn.cluster(index) else { return };
+    let is_stray = |slot: u16, way: &Way, is_leaving: bool, is_lot: bool| {
+        let shard = cluster.shard_of(slot);
+        let is_there =
+            if is_lot { way.slot == slot || way.shard == shard } else { cluster.is_primary(shard, way.node) };
+        slot != NO_SLOT && slots.contains(slot) && (is_leaving || !is_there)
+    };
+    let is_unsettled = turn.links.iter().any(|(_, link)| {
+        let is_leaving = link.is_retired || link.is_deposed() || link.way.node == NO_NODE && !link.is_lot();
+        link.way.cluster == index
+            && link.exchange.newest_first().any(|entry| is_stray(entry.slot, &link.way, is_leaving, link.is_lot()))
+    });
+    if !is_unsettled {
+        if let Some(served) = &mut turn.clusters[index] {
+            served.set_unsettled(None);
+        }
+    }
+}
+
+pub fn tick(turn: &mut Turn) {
+    for index in 0..turn.clusters.len() {
+        settle(turn, index);
+    }
+}
+
+/// Give a primary of engines in cluster mode that was replaced time to refuse what is under way to it, and name its
+/// successor; whether it may have any. What it executes all the same is in doubt.
+pub fn is_given_grace(turn: &mut Turn, index: usize, grace: Duration) -> bool {
+    let link = &mut turn.links[index];
+    let is_clustered = turn.clusters[link.way.cluster].as_ref().is_some_and(|served| served.cluster.spec.clustered);
+    let is_up = link.state == State::Ready && !link.is_streaming && !link.votes.is_asking();
+    if !is_clustered || !is_up || link.is_leased() || link.listens() || !link.exchange.is_in_flight() {
+        return false;
+    }
+    link.redo.left = link.exchange.len(); // its replies are looked at
+    link.deposed = Some(turn.now + grace);
+    link.is_retired = true;
+    link.way.node = NO_NODE;
+    turn.forget(index);
+    true
+}
