@@ -106,8 +106,8 @@ class NodeLost:
     def address(self) -> str: ...
     @property
     def kind(self) -> str:
-        """`lost`, or not reached; `stranger`: not the primary that the topology names; `moved`: it serves a slot
-        that is another's in the topology, as an engine in cluster mode says."""
+        """`lost`, or not reached; `stranger`: not the primary that the topology names; `moved`: it serves a
+        slot that is another's in the topology, as an engine in cluster mode says."""
 
     @property
     def why(self) -> str: ...
