@@ -10,9 +10,10 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import redis
@@ -81,6 +82,17 @@ class Ledger:
         ]
         return min(ends, default=None)
 
+    def longest_gap(self, began: float, ended: float) -> float:
+        """The longest time without an acknowledged write between those moments, by the worst way."""
+        longest = 0.0
+        for way in {write.way for write in self.writes}:
+            acks = sorted(
+                w.ended for w in self.writes if w.error is None and w.way == way and began < w.ended < ended
+            )
+            moments = [began, *acks, ended]
+            longest = max(longest, *(after - before for before, after in pairwise(moments)))
+        return longest
+
     def clean_after(self, moment: float) -> float:
         """When the last write failed, in seconds from that moment; 0 when none did."""
         return max((w.ended - moment for w in tuple(self.writes) if w.error is not None), default=0.0)
@@ -96,7 +108,7 @@ class Ledger:
     def _done(self) -> int:
         return sum(write.error is None for write in tuple(self.writes))
 
-    def lost(self, found: dict[str, list[int]]) -> list[Write]:
+    def lost(self, found: Mapping[str, list[int]]) -> list[Write]:
         """Of what was acknowledged, what is not there."""
         there = {key: set(numbers) for key, numbers in found.items()}
         return [w for w in self.writes if w.error is None and w.number not in there[w.key]]
@@ -110,7 +122,7 @@ class Ledger:
         found = self.found(client)
         return self.why_lossy(found) + self.why_unsound(found)
 
-    def why_lossy(self, found: dict[str, list[int]]) -> list[str]:
+    def why_lossy(self, found: Mapping[str, list[int]]) -> list[str]:
         """Acknowledged writes that are not there."""
         return [
             f"{key}: {len(lost)} acknowledged writes lost, as {min(lost)}"
@@ -118,7 +130,7 @@ class Ledger:
             if (lost := set(numbers) - set(found[key]))
         ]
 
-    def why_unsound(self, found: dict[str, list[int]]) -> list[str]:
+    def why_unsound(self, found: Mapping[str, list[int]]) -> list[str]:
         """What may not be in any mode."""
         faults = []
         for key, numbers in found.items():
