@@ -55,28 +55,27 @@ class Actions:
 
     async def acknowledge(self, asked: dict[str, Any]) -> str | None:
         """The next failover of a shard need not wait."""
-        self._sources.controls.acknowledge(self._shard(asked))
-        return None
+        return await self._noted(self._sources.controls.acknowledge(self._shard(asked)))
 
     async def pause(self, asked: dict[str, Any]) -> str | None:
         """Nothing is done to the nodes of a cluster unless asked for; a failover under way is finished."""
         cluster = self._cluster(asked)
-        self._sources.controls.pause(cluster)
-        self._tell(EventName.AUTOMATIC_FAILOVER_PAUSED, cluster)
-        return await self._remember(cluster, is_paused=True)
+        if (why := await self._noted(self._sources.controls.pause(cluster))) is None:
+            self._tell(EventName.AUTOMATIC_FAILOVER_PAUSED, cluster)
+        return why
 
     async def resume(self, asked: dict[str, Any]) -> str | None:
         cluster = self._cluster(asked)
-        self._sources.controls.resume(cluster)
-        self._tell(EventName.AUTOMATIC_FAILOVER_RESUMED, cluster)
-        return await self._remember(cluster, is_paused=False)
+        if (why := await self._noted(self._sources.controls.resume(cluster))) is None:
+            self._tell(EventName.AUTOMATIC_FAILOVER_RESUMED, cluster)
+        return why
 
-    async def _remember(self, cluster: str, *, is_paused: bool) -> str | None:
-        """Have a restart find it so; why it will not."""
+    async def _noted(self, wish: Awaitable[None]) -> str | None:
+        """Have all proxies know of it, also after a restart; why they do not."""
         try:
-            await self._sources.note_paused(cluster, is_paused)
+            await wish
         except StoreUnavailableError as error:
-            return f"done, but a restart will not know of it: {error}"
+            return f"nothing was done: the store is not available: {error}"
         return None
 
     def _tell(self, name: EventName, cluster: str) -> None:

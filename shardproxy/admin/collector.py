@@ -24,7 +24,7 @@ from shardproxy.admin import failover_metrics, login_metrics, metrics
 from shardproxy.admin.failover import status_document
 from shardproxy.admin.status import Sources, Status
 from shardproxy.dataplane.statistics import Latency, Statistics
-from shardproxy.failover.events import Total
+from shardproxy.failover.event_log import Total
 
 
 def registry_build(sources: Sources, *, clock: Callable[[], float] = trio.current_time) -> CollectorRegistry:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from shardproxy.admin.sharing import proxies_document, store_document
 from shardproxy.admin.status import Sources
 from shardproxy.admin.sync import sync_of
 from shardproxy.dataplane.statistics import Statistics
@@ -13,6 +14,7 @@ from shardproxy.failover.setup import ShardSetup
 from shardproxy.model import Address, Engine, Node, Topology
 from shardproxy.model.health import Busy, NodeDown, NodeHealth, NodeState
 from shardproxy.model.replication import ShardKey
+from shardproxy.store.notes import is_paused
 from shardproxy.store.record import ShardRecord
 
 
@@ -28,7 +30,7 @@ def status_document(sources: Sources, now: float) -> dict[str, Any]:
             key.cluster,
             {
                 "engine": Engine.REDIS.value,
-                "is_paused": key.cluster in sources.controls.paused,
+                "is_paused": is_paused(sources.notes, key.cluster),
                 "shards": [],
             },
         )
@@ -38,7 +40,7 @@ def status_document(sources: Sources, now: float) -> dict[str, Any]:
         cluster["certificates"] = [
             {"file": one.file, "name": one.name, "not_after": one.not_after} for one in certificates
         ]
-    return {"clusters": clusters}
+    return {"clusters": clusters, "store": store_document(sources), "proxies": proxies_document(sources)}
 
 
 def relaxed_add(document: dict[str, Any], statistics: Statistics) -> dict[str, Any]:

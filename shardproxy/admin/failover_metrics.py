@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from shardproxy.admin.metrics import COUNTER, GAUGE, Kind, Labels, Sample
-from shardproxy.failover.events import EventName, Total
+from shardproxy.failover.event_log import Total
+from shardproxy.failover.events import EventName
 from shardproxy.health.statistics import HealthStatistics
 from shardproxy.model import Engine
 from shardproxy.model.replication import ShardKey

@@ -15,12 +15,15 @@ from shardproxy.dataplane import BoundEndpoint
 from shardproxy.dataplane.statistics import Statistics
 from shardproxy.dataplane.tls import CertificateFile
 from shardproxy.failover.controls import Controls
-from shardproxy.failover.events import EventLog
+from shardproxy.failover.event_log import EventLog
 from shardproxy.failover.setup import ShardSetup
 from shardproxy.health.monitor import Boards
 from shardproxy.model import Address, Topology
 from shardproxy.model.health import NO_STANDING, NodeDown, PoolKey, Standing
 from shardproxy.model.replication import ShardKey
+from shardproxy.store.member import Member
+from shardproxy.store.memory import MemoryDesk
+from shardproxy.store.notes import Note, NoteKey
 from shardproxy.store.record import ShardRecord
 from shardproxy.store.statistics import StoreStatistics
 
@@ -52,12 +55,19 @@ class StatusBoard:
         self.now = replace(self.now, **fields)
 
 
-async def _note_nothing(cluster: str, is_paused: bool) -> None:
-    """Nothing outlives the process."""
-
-
 def _no_standing(cluster: str, node: Address) -> Standing:
     return NO_STANDING
+
+
+@dataclass(frozen=True, slots=True)
+class Sharing:
+    """The proxies that share a store, as this one knows of them."""
+
+    kind: str = "local"  # of store: local, etcd or kubernetes
+    member: str = "self"  # this process
+    members: Mapping[str, Member] = field(default_factory=dict)
+    leaders: Mapping[str, str] = field(default_factory=dict)  # by cluster
+    synced: Mapping[str, bool] = field(default_factory=dict)  # by cluster
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +82,11 @@ class Sources:
     records: Mapping[ShardKey, ShardRecord] = field(default_factory=dict)
     boards: Boards = field(default_factory=Boards)  # of health
     events: EventLog = field(default_factory=EventLog)
-    controls: Controls = field(default_factory=Controls)
-    note_paused: Callable[[str, bool], Awaitable[None]] = _note_nothing  # raises StoreUnavailableError
+    controls: Controls = field(default_factory=lambda: Controls(MemoryDesk()))
+    notes: Mapping[NoteKey, Note] = field(default_factory=dict)
     down: Mapping[PoolKey, NodeDown] = field(default_factory=dict)
     store: StoreStatistics = field(default_factory=StoreStatistics)
     standing: Callable[[str, Address], Standing] = _no_standing  # of a node, with those who ask it
     audit: Audit = NO_AUDIT
     logins: LoginStatistics = field(default_factory=LoginStatistics)  # that are verified here
+    sharing: Sharing = field(default_factory=Sharing)

@@ -11,6 +11,7 @@ from shardproxy.access.verifiers import Verifiers
 from shardproxy.commands.counters import Counters
 from shardproxy.commands.errands import Errands
 from shardproxy.commands.followers import Followers
+from shardproxy.commands.known_scripts import KnownScripts
 from shardproxy.commands.sources import Sources
 from shardproxy.commands.table import Table
 from shardproxy.config import Commands, ConfigurationEndpoint
@@ -124,7 +125,7 @@ class Call:
     ]  # replicas fit to be read from, of shards that are watched
     dataplane: Facade
     nodes: NodeLinks
-    scripts: Sources  # by digest
+    scripts: KnownScripts
     libraries: Sources  # of functions, by name
     counters: Counters
     followers: Followers

@@ -41,7 +41,7 @@ async def script_load(call: Call) -> Reply:
 
 async def script_flush(call: Call) -> Reply:
     reply = all_alike(await _at_all_nodes(call))
-    call.scripts.forget_all(call.topology.cluster)
+    await call.scripts.forget_all(call.topology.cluster)
     return reply
 
 
@@ -64,8 +64,8 @@ def _exists(call: Call, digest: bytes, at_shards: Sequence[int]) -> bool:
 
 def _body_of(call: Call, digest: bytes) -> bytes | None:
     """The script, if a client has loaded it or run it by EVAL."""
-    cluster = call.topology.cluster
-    return call.scripts.get(cluster, text(digest).lower()) or call.dataplane.script(cluster, digest)
+    cluster, name = call.topology.cluster, text(digest).lower()
+    return call.scripts.get(cluster, name) or call.dataplane.script(cluster, digest)
 
 
 async def _at_all_nodes(call: Call) -> list[Answer]:
@@ -93,6 +93,7 @@ async def evalsha(call: Call) -> Reply:
     shard = _shard_of(call)
     body = _body_of(call, call.args[1])
     if body is not None:
+        call.scripts.keep(call.topology.cluster, text(call.args[1]).lower(), body)  # others may be asked next
         await ask_replicas(call, [shard], "SCRIPT", "LOAD", body, timeout=REPLICA_TIMEOUT)
         await ask_shard(call, shard, "SCRIPT", "LOAD", body)
     return await _run(call, shard)

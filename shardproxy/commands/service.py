@@ -25,6 +25,7 @@ from shardproxy.commands.counters import Counters
 from shardproxy.commands.errands import Errands
 from shardproxy.commands.followers import Followers
 from shardproxy.commands.handlers import CHANGES, CURES, HANDLERS, PATIENT
+from shardproxy.commands.known_scripts import KnownScripts
 from shardproxy.commands.learn import Learner
 from shardproxy.commands.sources import Sources
 from shardproxy.commands.table import Table, lower
@@ -65,6 +66,7 @@ async def run_commands(
     users: UserDesk | None = None,
     refusals: AclLogs | None = None,
     verifiers: Verifiers | None = None,
+    scripts: KnownScripts | None = None,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Answer offloaded commands until the data plane stops.
@@ -72,7 +74,7 @@ async def run_commands(
     `topologies` holds the current one by cluster; `table` is what the data plane started with;
     `settings_of` tells what a cluster's config says, `readable` which replicas are fit to be read from;
     in `errands` is noted what nodes may take long for; `users` are those clients log in as, `refusals` what
-    they were refused; `verifiers` decide about logins that are no matter of a password.
+    they were refused; `verifiers` decide about logins that are no matter of a password; `scripts` are known.
     """
     learner = Learner(table or Table.load())
     waiting = trio.CapacityLimiter(WAITING)
@@ -90,6 +92,7 @@ async def run_commands(
             users or EverybodyDesk(),
             AclLogs() if refusals is None else refusals,
             verifiers,
+            scripts or KnownScripts(),
         )
         task_status.started()
         async for event in dataplane.events():
@@ -118,7 +121,7 @@ class _Service:
     users: UserDesk
     refusals: AclLogs
     verifiers: Verifiers | None = None
-    scripts: Sources = field(default_factory=Sources)
+    scripts: KnownScripts = field(default_factory=KnownScripts)
     libraries: Sources = field(default_factory=Sources)
     counters: Counters = field(default_factory=Counters)
     running: dict[str, trio.CapacityLimiter] = field(default_factory=dict)

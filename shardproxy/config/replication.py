@@ -40,7 +40,7 @@ class Failover(Section):
 
     fencing: Fencing = Fencing.STRICT
     """Where several proxies share a store: `strict` promotes once every live proxy has said that it sends
-    nothing more to the last primary; `fast` does not wait for them: reads elsewhere may be old for a moment."""
+    nothing more to the last primary; `fast` does not wait for them: reads elsewhere may be old a moment."""
 
     @property
     def busy_limit(self) -> float:

@@ -112,8 +112,8 @@ class Store(Section):
     kubernetes: KubernetesStore | None = None
     """Objects in Kubernetes."""
     membership: Membership = Membership.MEMBER
-    """`member`: may decide, and a change waits for it; `follower`: only reads, for many sidecars: it costs the
-    store no lease and no writes, and finds out by itself when it has not heard of a change."""
+    """`member`: may decide, and a change waits for it; `follower`: only reads, for many sidecars: it costs
+    the store no lease and no writes, and finds out by itself when it has not heard of a change."""
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:

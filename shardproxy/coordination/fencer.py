@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import trio
 
-from shardproxy.coordination.membership import Members
 from shardproxy.failover.interfaces import FenceError
 from shardproxy.model.board import News
 from shardproxy.model.replication import ShardKey
@@ -21,11 +20,15 @@ SERVED_WITHIN = 5.0  # seconds; a caller that cannot wait as long has a deadline
 
 
 class AckFencer:
-    """Waits for the acks of all members that are alive."""
+    """Waits for the acks of all members that are alive.
 
-    def __init__(self, store: Store, members: Members, *, served_within: float = SERVED_WITHIN) -> None:
+    A member is one from before it serves until nobody can be served by it any more: it has left, or its
+    lease has ended.
+    """
+
+    def __init__(self, store: Store, *, served_within: float = SERVED_WITHIN) -> None:
         self._acks = store.acks
-        self._members = members
+        self._members = store.members
         self._served_within = served_within
 
     async def wait_served(self, record: ShardRecord) -> None:

@@ -1,8 +1,9 @@
-"""Tends every shard of this process for as long as it leads: adopts, fails over, heals.
+"""Tends every shard of one cluster for as long as this process leads it: adopts, fails over, heals.
 
     setups, records, health, requests ─> decide (pure) ─> runner, steps ─> store, engines, fencer
 
-One task per shard, woken by news. Only the leader acts; the loss of leadership ends everything at once.
+One task per shard, woken by news. Only the leader acts; the loss of leadership ends everything at once, in
+that cluster alone.
 """
 
 from __future__ import annotations
@@ -12,12 +13,11 @@ from dataclasses import dataclass, field
 import structlog
 import trio
 
-from shardproxy.failover.controls import Controls
-from shardproxy.failover.events import EventLog
+from shardproxy.failover.event_log import EventLog
 from shardproxy.failover.interfaces import Fencer, Nodes
 from shardproxy.failover.setup import FailoverSettings, ShardSetup, record_new
 from shardproxy.failover.shard.task import tend
-from shardproxy.failover.shard.tended import Shared
+from shardproxy.failover.shard.tended import Limits, Shared
 from shardproxy.failover.steps import Steps
 from shardproxy.model.board import Board
 from shardproxy.model.health import NodeHealth, NodeKey
@@ -27,6 +27,7 @@ from shardproxy.store.record import ShardRecord
 
 LARGE = 10  # of so many shards one more may be failed over at once: a rack takes a part of a fleet with it
 CLAIM_PAUSE = 1.0  # seconds between tries to reach the store
+RESIGN_WITHIN = 1.0  # seconds; a leader that cannot say so is known to be gone by its lease
 
 log = structlog.get_logger()
 
@@ -41,7 +42,6 @@ class Inputs:
     nodes: Nodes
     fencer: Fencer
     events: EventLog = field(default_factory=EventLog)
-    controls: Controls = field(default_factory=Controls)
 
 
 async def run_watch(
@@ -72,50 +72,60 @@ async def run_watch(
 
 
 async def run_controller(
+    cluster: str,
     inputs: Inputs,
     settings: FailoverSettings | None = None,
+    limits: Limits | None = None,
     *,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Tend every shard in `setups` whenever this process leads, until cancelled."""
+    """Tend the cluster's shards in `setups` whenever this process leads it, until cancelled."""
     settings = settings or FailoverSettings()
+    limits = limits or Limits.of(settings)
     task_status.started()
+    is_down = False
     while True:
         try:
-            leadership = await inputs.store.claim()
+            leadership = await inputs.store.claim(cluster)
         except StoreUnavailableError as error:
-            log.warning("store not available", why=str(error))
+            if not is_down:
+                log.warning("store not available", cluster=cluster, why=str(error))
+            is_down = True
             await trio.sleep(CLAIM_PAUSE)
             continue
-        log.info("leading", revision=leadership.revision)
+        is_down = False
+        log.info("leading", cluster=cluster, revision=leadership.revision)
         try:
-            await _lead(inputs, settings, leadership)
+            await _lead(inputs, settings, limits, leadership)
         except* LeadershipLostError as group:
-            log.warning("leadership lost", why=str(group.exceptions[0]))
+            log.warning("leadership lost", cluster=cluster, why=str(group.exceptions[0]))
+        finally:
+            inputs.events.alarms_forget(cluster)
+            with trio.move_on_after(RESIGN_WITHIN, shield=True):
+                await leadership.resign()
 
 
-async def _lead(inputs: Inputs, settings: FailoverSettings, leadership: Leadership) -> None:
+async def _lead(inputs: Inputs, settings: FailoverSettings, limits: Limits, leadership: Leadership) -> None:
     shared = Shared(
         inputs.setups,
         inputs.health,
         inputs.store,
         inputs.fencer,
         inputs.events,
-        inputs.controls,
         settings,
         leadership,
         Steps(inputs.nodes, leadership, settings),
-        trio.CapacityLimiter(settings.at_once),
-        trio.CapacityLimiter(settings.at_start),
+        limits,
     )
     async with trio.open_nursery() as nursery:
         tended: dict[ShardKey, trio.CancelScope] = {}
         seen = inputs.setups.version
         while True:
-            shared.at_once.total_tokens = max(settings.at_once, len(inputs.setups) // LARGE)
-            for key in set(tended) - set(inputs.setups):
+            limits.at_once.total_tokens = max(settings.at_once, len(inputs.setups) // LARGE)
+            setups = {key: of for key, of in inputs.setups.items() if key.cluster == leadership.cluster}
+            for key in set(tended) - set(setups):
                 tended.pop(key).cancel()
-            for key, setup in inputs.setups.items():
+            for key, setup in setups.items():
                 if key not in tended:
                     tended[key] = trio.CancelScope()
                     nursery.start_soon(_tend_within, tended[key], shared, setup)

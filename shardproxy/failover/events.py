@@ -1,20 +1,15 @@
-"""What happened, for people: the last thousand, with ElastiCache's names where it has one."""
+"""What happens, for people, with ElastiCache's names where it has one. Pure."""
 
 from __future__ import annotations
 
 import enum
-from collections import deque
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
-import structlog
+from shardproxy.store.notes import NoteKey
 
-from shardproxy.model.replication import ShardKey
-from shardproxy.store.journal import CAPACITY, Journal
-
-log = structlog.get_logger()
+MAX_MESSAGE = 2000  # characters; an event is a sentence
 
 
 class EventName(enum.Enum):
@@ -39,70 +34,6 @@ class EventName(enum.Enum):
         return self.name.replace("_", " ").lower()
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
-    """`number` grows by one with every event, so that a reader can tell what it missed."""
-
-    number: int
-    time: datetime  # for display; decides nothing
-    name: EventName
-    cluster: str
-    shard: int | None
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class Total:
-    """How often something happened, and how many seconds it took in all."""
-
-    count: int = 0
-    seconds: float = 0.0
-
-
-class EventLog:
-    """Keeps the newest events, in a journal those of before as well."""
-
-    def __init__(self, journal: Journal | None = None) -> None:
-        self._journal = journal or Journal()
-        self._events: deque[Event] = deque(_read(self._journal), maxlen=CAPACITY)
-        self._next = self._events[-1].number + 1 if self._events else 1
-        self.totals: dict[tuple[str, EventName], Total] = {}  # by cluster, since the start
-        self.alarms: dict[ShardKey, str] = {}  # that stand, of shards that are tended or were
-
-    def add(self, name: EventName, key: ShardKey, message: str, *, seconds: float = 0.0) -> None:
-        """Remember and log an event of a shard."""
-        total = self.totals.get((key.cluster, name), Total())
-        self.totals[key.cluster, name] = Total(total.count + 1, total.seconds + seconds)
-        event = Event(self._next, datetime.now(UTC), name, key.cluster, key.index, message)
-        self._next += 1
-        self._events.append(event)
-        self._journal.add(_values(event))
-        if name is EventName.ALARM:
-            self.alarms[key] = message
-        elif name is EventName.ALARM_CLEARED:
-            self.alarms.pop(key, None)
-        say = log.warning if name in LOUD else log.info
-        say(name.words, shard=str(key), why=message)
-
-    def latest(self, count: int = CAPACITY) -> Sequence[Event]:
-        """The newest events, the oldest of them first."""
-        return tuple(self._events)[-count:] if count > 0 else ()
-
-
-def _values(event: Event) -> dict[str, Any]:
-    return {**asdict(event), "time": event.time.isoformat(), "name": event.name.value}
-
-
-def _read(journal: Journal) -> Iterator[Event]:
-    """The events of before; a line that is none is left out."""
-    for values in journal:
-        try:
-            time, name = datetime.fromisoformat(values["time"]), EventName(values["name"])
-            yield Event(**{**values, "time": time, "name": name})
-        except (KeyError, TypeError, ValueError):
-            continue
-
-
 LOUD = frozenset(
     {
         EventName.ALARM,
@@ -112,3 +43,45 @@ LOUD = frozenset(
         EventName.NODES_REBOOTED,
     }
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """`number` grows with every event, and is the same at every proxy: a reader can tell what is new."""
+
+    number: int
+    time: datetime  # for display; decides nothing
+    name: EventName
+    cluster: str
+    shard: int | None
+    message: str
+
+
+def event_encode(event: Event) -> dict[str, Any]:
+    """What a note says beside its key."""
+    return {
+        "time": event.time.isoformat(),
+        "name": event.name.value,
+        "shard": event.shard,
+        "message": event.message[:MAX_MESSAGE],
+    }
+
+
+def event_decode(key: NoteKey, value: Any) -> Event | None:
+    """None for what is no event, as of another version."""
+    try:
+        number, name = number_of(key), EventName(value["name"])
+        time, shard = datetime.fromisoformat(value["time"]), value["shard"]
+        return Event(number, time, name, key.cluster, shard, str(value["message"]))
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def number_of(key: NoteKey) -> int:
+    """Microseconds: they are exact in any reader's JSON."""
+    return ns_of(key) // 1000
+
+
+def ns_of(key: NoteKey) -> int:
+    """When it was, as its name says; raise ValueError."""
+    return int(key.name.partition("-")[0])

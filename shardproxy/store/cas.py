@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from shardproxy.store.interface import ConflictError
+from shardproxy.store.notes import Note, NoteKey
 from shardproxy.store.record import ShardRecord
 
 
@@ -20,3 +21,10 @@ def record_replace(stored: ShardRecord | None, record: ShardRecord, revision: in
             raise ConflictError(f"{record.key}: epoch {record.epoch} already promotes {stored.target}")
     is_same = stored is not None and stored.served == record.served
     return replace(record, revision=revision, changed=stored.changed if stored and is_same else revision)
+
+
+def note_check(key: NoteKey, stored: Note | None, expected: int | None) -> None:
+    """Raise ConflictError when the note is not the one that its writer has read."""
+    seen = stored.revision if stored else 0
+    if expected is not None and expected != seen:
+        raise ConflictError(f"{key.kind.value} {key.cluster} {key.name}: not as it was read: it has changed")

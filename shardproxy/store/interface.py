@@ -1,11 +1,11 @@
-"""What any store offers: a leader for each cluster, compare-and-set of records, notes, and news of all of them.
+"""What any store offers: a leader for each cluster, compare-and-set of records, notes, and news of them all.
 
     claim ─> Leadership ─> put(record, leadership) ─> records (a board: every reader sees the latest)
     announce, ack, vote ─> members, acks, votes      what live members say; it goes when they do
     note, drop          ─> notes                     what outlives them
 
-A lease is not a lock, so every `put` is checked against the leader's revision in the store itself. Boards show
-what was read last: they stay as they are while the store cannot be reached, and `synced` says so.
+A lease is not a lock, so every `put` is checked against the leader's revision in the store itself. Boards
+show what was read last: they stay as they are while the store cannot be reached, and `synced` says so.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import trio
 from shardproxy.model.board import Board
 from shardproxy.model.replication import ShardKey
 from shardproxy.store.member import Member, Vote
-from shardproxy.store.notes import Note, NoteKey
+from shardproxy.store.notes import Note, NoteKey, Notes
 from shardproxy.store.record import ShardRecord
 from shardproxy.store.statistics import StoreStatistics
 
@@ -55,14 +55,32 @@ class Leadership(Protocol):
         """Whether nobody else can be the leader for so long from now, by a clock that counts suspension."""
 
     async def resign(self) -> None:
-        """Let another member lead; nothing is written with this any more. Never raises for the store's sake."""
+        """Let another member lead; nothing is written with this any more. Raises nothing of the store's."""
 
 
-class Store(Protocol):
+class Notebook(Protocol):
+    """Small values that outlive this process, each replaced whole."""
+
+    @property
+    def notes(self) -> Notes:
+        """Every note of the followed clusters. Topic: cluster and kind."""
+
+    async def note(self, key: NoteKey, value: Any, *, expected: int | None = None) -> Note:
+        """Replace a note, only that of revision `expected` where given (0 = there is none).
+
+        It is durable, and on the board, when this returns. Raise ConflictError, StoreUnavailableError, or
+        ValueError when it is too large, or too much beside the others of its kind.
+        """
+
+    async def drop(self, key: NoteKey, *, expected: int | None = None) -> None:
+        """Forget a note; no error when there is none. Raise ConflictError or StoreUnavailableError."""
+
+
+class Store(Notebook, Protocol):
     """A place for what outlives this process, shared with others or not.
 
-    It shows and hides only what is of the clusters it follows: others may show records of clusters that
-    something else decides about.
+    It hides only the records that it has shown itself: others may show those of clusters that something else
+    decides about. A member that only follows can write nothing: StoreUnavailableError says so.
     """
 
     @property
@@ -84,11 +102,17 @@ class Store(Protocol):
         """
 
     async def follow(self, clusters: Iterable[str]) -> None:
-        """Show what is stored of these clusters, and of no others; return when it is shown, or known to be out of reach."""
+        """Show what is stored of these clusters, and of no others.
+
+        Return when it is shown, or known to be out of reach.
+        """
 
     @property
     def synced(self) -> Board[str, bool]:
-        """Of each followed cluster: False = others may know of a change that we do not. Said before it can be so."""
+        """Of each followed cluster: False = others may know of a change that we do not.
+
+        It is said before it can be so.
+        """
 
     @property
     def leases(self) -> Board[str, float]:
@@ -144,18 +168,3 @@ class Store(Protocol):
 
     async def vote(self, key: ShardKey, vote: Vote | None) -> None:
         """Say what this process finds of a shard's primary; None = it is well."""
-
-    # --- notes ---
-
-    @property
-    def notes(self) -> Board[NoteKey, Note]:
-        """Every note of the followed clusters. Topic: cluster and kind."""
-
-    async def note(self, key: NoteKey, value: Any, *, expected: int | None = None) -> Note:
-        """Replace a note, only that of revision `expected` where given (0 = there is none).
-
-        Raise ConflictError, StoreUnavailableError, or ValueError when it is too large. Durable when this returns.
-        """
-
-    async def drop(self, key: NoteKey, *, expected: int | None = None) -> None:
-        """Forget a note; no error when there is none. Raise ConflictError or StoreUnavailableError."""

@@ -9,13 +9,18 @@ from __future__ import annotations
 import json
 import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import structlog
 
+from shardproxy.store.notes import NoteKey, NoteKind
+
 CAPACITY = 1000
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
 MAX_READ = 16 << 20  # bytes; an event is a sentence
 
 log = structlog.get_logger()
@@ -69,6 +74,27 @@ class Journal:
             file.writelines(line + b"\n" for line in self._lines)
         beside.replace(path)
         self._in_file = len(self._lines)
+
+
+def events_read(journal: Iterable[dict[str, Any]]) -> Iterator[tuple[NoteKey, Any]]:
+    """The lines as notes, those of versions before too; one that is none is left out."""
+    for line in journal:
+        try:
+            cluster = str(line["cluster"])
+            if "id" in line:
+                name, value = str(line["id"]), line["value"]
+            else:
+                at = datetime.fromisoformat(line["time"]).astimezone(UTC) - EPOCH
+                name = event_name(at // MICROSECOND * 1000, f"before-{int(line['number']):010d}")
+                value = {key: line[key] for key in ("time", "name", "shard", "message")}
+        except (KeyError, TypeError, ValueError, OverflowError):
+            continue
+        yield NoteKey(cluster, NoteKind.EVENT, name), value
+
+
+def event_name(wall_ns: int, member: str) -> str:
+    """What a note of an event is called: names sort by time."""
+    return f"{wall_ns:020d}-{member}"
 
 
 def _is_whole(line: bytes) -> bool:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from shardproxy.model import EndpointKind
+
+
+def member_name(label: str) -> str:
+    """A name that no other process has, whatever its label is."""
+    return f"{label}-{secrets.token_hex(4)}"
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -28,12 +28,14 @@ from shardproxy.health.monitor import Boards
 from shardproxy.model import Address, Engine, Topology
 from shardproxy.model.board import Board, News
 from shardproxy.model.replication import ShardKey
-from shardproxy.store.interface import StoreUnavailableError
+from shardproxy.store.interface import Notebook, StoreUnavailableError
+from shardproxy.store.memory import MemoryNotes
+from shardproxy.store.notes import is_paused
 from shardproxy.store.record import ShardRecord
 from shardproxy.topology.assign import Records
-from shardproxy.topology.epoch import topology_number
+from shardproxy.topology.epoch import topology_note
 from shardproxy.topology.fit import NOT_KNOWN, Fit, fit_of
-from shardproxy.topology.layout import LayoutLedger, layout_tell
+from shardproxy.topology.layout import layout_tell
 from shardproxy.topology.project import (
     Configured,
     Part,
@@ -69,15 +71,6 @@ class Applier(Protocol):
     def remove(self, cluster: str) -> None: ...
 
 
-class Ledger(LayoutLedger, Protocol):
-    """Remembers the highest epoch of every cluster without records, too, beyond this process's end."""
-
-    def last_epoch(self, cluster: str) -> int: ...
-
-    async def note_epoch(self, cluster: str, epoch: int) -> None:
-        """It is durable when this returns; raise StoreUnavailableError."""
-
-
 @dataclass(frozen=True, slots=True)
 class _Served:
     """A cluster as the data plane was told last."""
@@ -95,9 +88,8 @@ class Follower:
 
     dataplane: Applier
     records: Board[ShardKey, ShardRecord]
-    ledger: Ledger
+    notebook: Notebook
     boards: Boards
-    paused: Board[str, bool] = field(default_factory=Board)  # clusters in which nothing fails over by itself
     login: Callable[[ClusterSettings], Credentials | None] = as_configured  # of connections to nodes, now
     clusters: Board[str, Configured] = field(default_factory=Board)
     topologies: Board[str, Topology] = field(default_factory=Board)
@@ -116,7 +108,7 @@ class Follower:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Have what is served follow the records and the health of replicas, until cancelled."""
-        heard = (self.records, self.boards.reads, self.boards.health, self.paused)
+        heard = (self.records, self.boards.reads, self.boards.health, self.notebook.notes)
         for board in heard:
             board.subscribe(self._news)
         try:
@@ -192,7 +184,7 @@ class Follower:
         async with self._turn:
             records = dict(self.records)
             epochs = epochs_of(records)
-            judged_at = (self.boards.reads.version, self.boards.health.version, self.paused.version)
+            judged_at = (self.boards.reads.version, self.boards.health.version, self.notebook.notes.version)
             is_news = judged_at != self._judged_at
             self._judged_at = judged_at
             wanted = {
@@ -224,7 +216,9 @@ class Follower:
             return old.fit
         before = old.fit if old is not None else NOT_KNOWN
         reads, health = self.boards.reads.get(setup.key), self.boards.health
-        return fit_of(setup, record, reads, health, before, is_paused=setup.key.cluster in self.paused)
+        return fit_of(
+            setup, record, reads, health, before, is_paused=is_paused(self.notebook.notes, setup.key.cluster)
+        )
 
     async def _follow(self, name: str, now: _Served) -> float:
         served = self._served[name]
@@ -302,10 +296,17 @@ class Follower:
 
     async def _pool(self, name: str, settings: ClusterSettings) -> _Served:
         """A cluster without records: numbered here, and told to clients that discover it."""
-        wanted = settings.config.topology(name)
-        topology = topology_number(self.topologies.get(name), wanted, self.ledger.last_epoch(name))
-        await self.ledger.note_epoch(name, topology.epoch)
-        discovery = await layout_tell(settings, topology, self.ledger)
+        try:
+            return await self._numbered(name, settings, self.notebook)
+        except StoreUnavailableError as error:
+            if name in self.topologies:
+                raise
+            log.warning("a pool is served without a note of its epoch", cluster=name, why=str(error))
+            return await self._numbered(name, settings, MemoryNotes(self.notebook.notes))
+
+    async def _numbered(self, name: str, settings: ClusterSettings, notebook: Notebook) -> _Served:
+        topology = await topology_note(self.topologies.get(name), settings.config.topology(name), notebook)
+        discovery = await layout_tell(settings, topology, notebook)
         return _Served(Configured(settings), Projection(topology), discovery=discovery)
 
     async def _restore(self, before: Clusters, reason: str) -> None:

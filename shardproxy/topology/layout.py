@@ -1,7 +1,7 @@
 """What Auto Discovery tells of a memcached cluster: who is there, under a version that rises with changes.
 
 Clients take a layout only if its version is above the one they know, also after a restart of the proxy, and
-with another mode or another address to advertise. So the last one told is on record.
+with another mode or another address to advertise. So the last one told is on record, for all proxies.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import trio
 
@@ -19,6 +19,9 @@ from shardproxy.dataplane.memcached import DiscoverySpec, Entry
 from shardproxy.dataplane.spec import ClusterSettings
 from shardproxy.model import Address, Topology
 from shardproxy.nodes import resolve
+from shardproxy.store.changing import note_change
+from shardproxy.store.interface import Notebook
+from shardproxy.store.notes import NoteKey, NoteKind
 
 RESOLVE_TIMEOUT = 1.0  # seconds for all names; one that is not found in time is told as it is
 
@@ -31,30 +34,26 @@ class Layout:
     digest: str
 
 
-class LayoutLedger(Protocol):
-    """Remembers the last layout of every cluster beyond this process's end."""
-
-    def last_layout(self, cluster: str) -> tuple[int, str] | None: ...
-
-    async def note_layout(self, cluster: str, version: int, digest: str) -> None:
-        """It is durable when this returns; raise StoreUnavailableError."""
-
-
 async def layout_tell(
-    settings: ClusterSettings, topology: Topology, ledger: LayoutLedger
+    settings: ClusterSettings, topology: Topology, notebook: Notebook
 ) -> DiscoverySpec | None:
-    """Work out what clients are told, and note it; None for a cluster without Auto Discovery."""
+    """Work out what clients are told, and note it; None for a cluster without Auto Discovery.
+
+    Raise StoreUnavailableError when what is new cannot be noted.
+    """
     config = settings.config
     if not isinstance(config, MemcachedCluster):
         return None
     told = await entries(told_addresses(config, topology))
     own = [str(address) for address in config.endpoints.configuration.addresses]
     digest = layout_digest(told or own)
-    last = ledger.last_layout(topology.cluster)
-    layout = layout_number(Layout(*last) if last else None, digest, int(time.time()))
-    if last != (layout.version, layout.digest):
-        await ledger.note_layout(topology.cluster, layout.version, layout.digest)
-    return DiscoverySpec(version=layout.version, nodes=told)
+
+    def layout(last: Any) -> dict[str, Any]:
+        before = Layout(int(last["version"]), str(last["digest"])) if last is not None else None
+        return asdict(layout_number(before, digest, int(time.time())))
+
+    noted = await note_change(notebook, NoteKey(topology.cluster, NoteKind.LAYOUT), layout)
+    return DiscoverySpec(version=noted["version"], nodes=told)
 
 
 def layout_number(last: Layout | None, digest: str, now: int) -> Layout:

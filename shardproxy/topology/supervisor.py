@@ -1,8 +1,9 @@
 """Has every Redis cluster watched and tended, as it is configured.
 
-    clusters ─> setups ─> controller ─> records ─> monitor of each cluster ─> health ─> controller, follower
+    clusters ─> setups ─> controller of each ─> records ─> monitor of each ─> health ─> controller, follower
 
-Owns the setups, and what the monitors show. A cluster has a monitor of its own: intervals are set by cluster.
+Owns the setups, and what the monitors show. A cluster has a monitor of its own: intervals are set by cluster;
+and a controller, where it is decided about here: it claims that cluster alone.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import trio
 from shardproxy.config import RedisCluster
 from shardproxy.failover.controller import Inputs, run_controller, run_watch
 from shardproxy.failover.setup import FailoverSettings, ShardSetup
+from shardproxy.failover.shard.tended import Limits
 from shardproxy.health.monitor import Boards, Connect, run_monitor
 from shardproxy.health.settings import HealthSettings
 from shardproxy.health.traffic import Traffic
@@ -43,7 +45,10 @@ class _Watched:
 
 
 class Supervisor:
-    """Follows the clusters that are served; `inputs` are its controller's, whose setups it fills."""
+    """Follows the clusters that are served; `inputs` are its controllers', whose setups it fills.
+
+    With `may_lead` unset it watches, and decides nothing.
+    """
 
     def __init__(
         self,
@@ -53,6 +58,8 @@ class Supervisor:
         connect: Connect,
         settings: FailoverSettings,
         traffic: Traffic | None = None,
+        *,
+        may_lead: bool = True,
     ) -> None:
         self._clusters = clusters
         self._inputs = inputs
@@ -60,7 +67,10 @@ class Supervisor:
         self._connect = connect
         self._settings = settings
         self._traffic = traffic
+        self._may_lead = may_lead
+        self._limits = Limits.of(settings)
         self._watched: dict[str, _Watched] = {}
+        self._controlled: dict[str, trio.CancelScope] = {}
 
     async def run(
         self,
@@ -74,9 +84,6 @@ class Supervisor:
         try:
             async with trio.open_nursery() as nursery:
                 self._follow(nursery)
-                nursery.start_soon(
-                    run_always, "failover", partial(run_controller, self._inputs, self._settings)
-                )
                 nursery.start_soon(self._pass_hints, hints)
                 task_status.started()
                 while True:
@@ -103,6 +110,20 @@ class Supervisor:
             if self._inputs.setups.get(key) != setup and (zone := only_zone(setup)) is not None:
                 log.warning("all nodes of a shard are in one zone", shard=str(key), zone=zone)
         _show(self._inputs.setups, setups)
+        self._control({name for name in wanted if self._may_lead and decides(self._clusters[name])}, nursery)
+
+    def _control(self, clusters: set[str], nursery: trio.Nursery) -> None:
+        """Have these clusters decided about, and no others."""
+        for name in self._controlled.keys() - clusters:
+            self._controlled.pop(name).cancel()
+        for name in sorted(clusters - self._controlled.keys()):
+            self._controlled[name] = trio.CancelScope()
+            nursery.start_soon(self._run_controlled, name, self._controlled[name])
+
+    async def _run_controlled(self, cluster: str, scope: trio.CancelScope) -> None:
+        with scope:
+            controller = partial(run_controller, cluster, self._inputs, self._settings, self._limits)
+            await run_always("failover", controller)
 
     def _watch(self, cluster: str, health: HealthSettings, nursery: trio.Nursery) -> None:
         hint, hints = trio.open_memory_channel[Address](MAX_HINTS)
@@ -171,6 +192,30 @@ async def run_always(what: str, service: Callable[[], Awaitable[None]]) -> None:
         except* Exception as error:  # a bug, maybe beside a cancellation
             log.error("crashed, begins anew", what=what, exc_info=error)
             await trio.sleep(RESTART_PAUSE)
+
+
+async def run_always_from(
+    what: str,
+    service: Callable[..., Awaitable[None]],
+    *,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """The same, started once the service is, for the first time."""
+    has_started = False
+
+    class Started:
+        def started(self, value: object = None) -> None:
+            nonlocal has_started
+            if not has_started:
+                has_started = True
+                task_status.started()
+
+    await run_always(what, partial(service, task_status=Started()))
+
+
+def decides(configured: Configured) -> bool:
+    """Whether proxies decide who is primary in that cluster, and nothing else does."""
+    return isinstance(configured.settings.config, RedisCluster)
 
 
 def only_zone(setup: ShardSetup) -> str | None:

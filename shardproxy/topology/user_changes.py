@@ -118,17 +118,32 @@ def users_changed(configured: ByName, changes: Changes) -> dict[str, ProxyUser]:
     return users
 
 
-def changes_encode(changes: Mapping[str, Changes]) -> Any:
+def changes_encode(changes: Changes) -> Any:
     """As JSON has it."""
-    return {cluster: {name: asdict(change) for name, change in of.items()} for cluster, of in changes.items()}
+    return {name: {"user": _user_encode(of.user), "base": of.base} for name, of in changes.items()}
 
 
-def changes_decode(values: Any) -> dict[str, dict[str, Change]]:
-    """Raise ValueError, KeyError or TypeError for what is none."""
-    return {
-        str(cluster): {str(name): _change(value) for name, value in dict(of).items()}
-        for cluster, of in dict(values or {}).items()
-    }
+def changes_decode(values: Any) -> dict[str, Change]:
+    """Raise ValueError, KeyError, TypeError or AttributeError for what is none."""
+    return {str(name): _change(value) for name, value in dict(values or {}).items()}
+
+
+def _user_encode(user: ProxyUser | None) -> dict[str, Any] | None:
+    """What is as with most users is left out: a note has a limit."""
+    if user is None:
+        return None
+    values = asdict(user)
+    return {key: value for key, value in values.items() if key not in _USUAL or value != _USUAL[key]}
+
+
+_USUAL: Mapping[str, Any] = {
+    "is_enabled": True,
+    "is_nopass": False,
+    "passwords": (),
+    "preset": None,
+    "verified_by": None,
+    "session": 0.0,
+}
 
 
 def _change(value: Any) -> Change:
@@ -136,7 +151,7 @@ def _change(value: Any) -> Change:
     user, base = value["user"], value["base"]
     if user is not None:
         known = {key: user[key] for key in _FIELDS & user.keys()}
-        user = ProxyUser(**{**known, "passwords": tuple(user["passwords"])})
+        user = ProxyUser(**{**known, "passwords": tuple(user.get("passwords", ()))})
     if base is not None:
         base = {aspect: str(digest) for aspect, digest in dict(base).items() if aspect in SAID}
     return Change(user, base)

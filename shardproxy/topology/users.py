@@ -3,15 +3,14 @@
     settings ─┐
     changes  ─┴─> users ─> follower ─> data plane
 
-Changes are kept beside the state file; where a cluster has a users file they are kept there, by ACL SAVE.
-Knows no rule.
+Changes are notes, for all proxies that share the store; where a cluster has a users file they are this
+process's until ACL SAVE writes them there. Knows no rule.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
 
 import structlog
 import trio
@@ -19,33 +18,34 @@ import trio
 from shardproxy.access.audit import NO_AUDIT, Audit
 from shardproxy.config import Config, ConfigError
 from shardproxy.config.access import MAX_USERS
-from shardproxy.config.loading import read_text, text_of
-from shardproxy.config.users import UsersError, parse_users_file, read_users_file
-from shardproxy.config.users_write import users_file_edit
+from shardproxy.config.users import UsersError
 from shardproxy.dataplane.spec import ClusterSettings
-from shardproxy.dataplane.users import ProxyUser, rules_wrong
-from shardproxy.store.interface import StoreUnavailableError
-from shardproxy.store.replace import file_rewrite
+from shardproxy.dataplane.users import ProxyUser
+from shardproxy.model.board import News
+from shardproxy.store.interface import ConflictError, Notebook, StoreUnavailableError
 from shardproxy.topology.refusal import REFUSALS, problems
 from shardproxy.topology.reload import Clusters, ServeError
+from shardproxy.topology.settings import SettingsError
 from shardproxy.topology.user_changes import (
-    ByName,
     Change,
     Changes,
     Edit,
     by_name,
     change_of,
-    changes_encode,
     changes_standing,
     changes_void,
-    edit_of,
     laid_over,
     names_in,
     users_changed,
 )
+from shardproxy.topology.user_notes import UserNotes
+from shardproxy.topology.users_file import users_file_change
 
 CHANGE_WITHIN = 20.0  # seconds
 UNDO_WITHIN = 10.0  # seconds
+
+TRIES = 10  # against other proxies
+FOLLOW_AGAIN = 1.0  # seconds until changes that could not be served are tried again
 
 log = structlog.get_logger()
 
@@ -54,20 +54,12 @@ class UserChangeError(Exception):
     """Why users cannot be changed; they are as they were."""
 
 
-class Keeper(Protocol):
-    """Where changes outlive this process."""
-
-    async def write(self, value: Any) -> None:
-        """Raise StoreUnavailableError."""
-
-
 class UserBook:
     """The users of all clusters, and their changes. Whoever changes what is served has its `turn`."""
 
     def __init__(
         self,
-        keeper: Keeper,
-        changes: Mapping[str, Changes],
+        notebook: Notebook,
         serve: Callable[[Clusters, str], Awaitable[object]],
         reread: Callable[[str], Awaitable[None]],
         audit: Audit = NO_AUDIT,
@@ -77,8 +69,8 @@ class UserBook:
         In `audit` is noted who changed what.
         """
         self.turn = trio.Lock()
-        self._keeper = keeper
-        self._changes = {cluster: dict(of) for cluster, of in changes.items()}
+        self._notes = UserNotes(notebook)
+        self._changes: dict[str, dict[str, Change]] = {}  # that are served, or about to be
         self._serve = serve
         self._reread = reread
         self._audit = audit
@@ -96,7 +88,11 @@ class UserBook:
     # --- when settings are read; all in one's turn ---
 
     def laid_over(self, configured: Clusters, forget: str | None = None) -> dict[str, ClusterSettings]:
-        """The settings with users as they were changed since, but for those of one cluster."""
+        """The settings with users as they were changed since, but for those of one cluster.
+
+        Raise SettingsError when changes on record cannot be understood.
+        """
+        self._take_notes(name for name, settings in configured.items() if not has_file(settings))
         changes = {name: of for name, of in self._changes.items() if name != forget}
         return laid_over(configured, changes)
 
@@ -109,22 +105,71 @@ class UserBook:
             if cluster.access is not None and cluster.access.users_file is not None
         }
         self._fixed = {name: names_in(config, name) for name in self._files}
-        standing: dict[str, dict[str, Change]] = {}
-        for name, changes in self._changes.items():
-            if name == forget:
-                continue
-            if name not in configured:
-                self._note_void(name, sorted(changes), "there is no such cluster any more")
+        self._changes.pop(forget or "", None)
+        for name, changes in list(self._changes.items()):
+            if name not in configured:  # on record it stays, for others that serve it
+                del self._changes[name]
+                self._notes.forget(name)
                 continue
             users = by_name(configured[name])
-            standing[name] = changes_standing(users, changes)
+            standing = changes_standing(users, changes)
             self._note_void(name, changes_void(users, changes), "the config says something newer of them")
-        if standing != self._changes:
-            self._changes = standing
-            try:
-                await self._keep()
-            except StoreUnavailableError as error:  # they are void at the next start, too
-                log.warning("void changes of users are still kept", why=str(error))
+            if standing != changes:
+                self._changes[name] = standing
+                if name not in self._files:
+                    await self._keep_standing(name, standing)
+
+    async def _keep_standing(self, cluster: str, standing: Changes) -> None:
+        try:
+            await self._notes.keep(cluster, standing)
+        except ConflictError:
+            return  # somebody else has changed them: they come to be looked at again
+        except (StoreUnavailableError, ValueError) as error:  # they are void at the next start, too
+            log.warning("void changes of users are still kept", cluster=cluster, why=str(error))
+
+    # --- what other proxies changed ---
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Have served what others changed, until cancelled."""
+        news = News()
+        self._notes.subscribe(news)
+        try:
+            task_status.started()
+            while True:
+                async with self.turn:
+                    is_served = await self._follow_notes()
+                with trio.move_on_after(float("inf") if is_served else FOLLOW_AGAIN):
+                    await news.wait()
+        finally:
+            self._notes.unsubscribe(news)
+
+    async def _follow_notes(self) -> bool:
+        names = [name for name in self._configured if name not in self._files]
+        if not self._notes.has_news(names):
+            return True
+        before = dict(self._changes)
+        try:
+            changed = self._take_notes(names)
+            if not changed:
+                return True
+            await self._serve(laid_over(self._configured, self._changes), "users changed elsewhere")
+        except (SettingsError, ServeError) as error:
+            log.error("users that were changed elsewhere are not served", why=problems(error))
+            self._changes = before
+            self._notes.forget(*names)  # and are looked at again
+            return False
+        for name in changed:
+            self._note("users_changed", name, "another proxy", sorted(self._changes[name]))
+        return True
+
+    def _take_notes(self, clusters: Iterable[str]) -> list[str]:
+        """Take changes as they are on record; return the clusters where they are others than before."""
+        changed = []
+        for name in clusters:
+            if (noted := self._notes.read(name)) is not None and noted != self._changes.get(name, {}):
+                self._changes[name] = noted
+                changed.append(name)
+        return changed
 
     # --- what clients ask for ---
 
@@ -134,22 +179,36 @@ class UserBook:
         `by`: the user who asks for it, as in `load` and `save`.
         """
         async with self.turn:
-            settings = self._configured.get(cluster)
-            if settings is None:
-                raise UserChangeError(f"cluster {cluster} is no longer served")
-            configured, before = by_name(settings), self._changes
-            now = users_changed(configured, before.get(cluster, {}))
-            edited = edit(now)
-            if fixed := edited.keys() & self._fixed.get(cluster, frozenset()):
-                raise UserChangeError(f"user {min(fixed)} stands in the config file: change it there")
-            changes = dict(before.get(cluster, {}))
-            for name, user in edited.items():
-                changes[name] = change_of(configured.get(name), user)
-            changes = changes_standing(configured, changes)
-            if len(users_changed(configured, changes)) > MAX_USERS:
-                raise UserChangeError(f"cluster {cluster} has {MAX_USERS} users, and no more are possible")
-            await self._commit({**before, cluster: changes})
-            self._note("users_changed", cluster, by, sorted(edited))
+            for _ in range(TRIES):
+                try:
+                    edited = await self._change(cluster, edit)
+                except ConflictError:  # another proxy changed them at the same moment
+                    await self._notes.wait_news(cluster)
+                    continue
+                self._note("users_changed", cluster, by, edited)
+                return
+        raise UserChangeError("other proxies change users of this cluster all the time")
+
+    async def _change(self, cluster: str, edit: Edit) -> list[str]:
+        settings = self._configured.get(cluster)
+        if settings is None:
+            raise UserChangeError(f"cluster {cluster} is no longer served")
+        try:
+            self._take_notes([cluster] if cluster not in self._files else [])
+        except SettingsError as error:
+            raise UserChangeError("; ".join(problems(error))) from error
+        configured, before = by_name(settings), self._changes.get(cluster, {})
+        edited = edit(users_changed(configured, before))
+        if fixed := edited.keys() & self._fixed.get(cluster, frozenset()):
+            raise UserChangeError(f"user {min(fixed)} stands in the config file: change it there")
+        changes = dict(before)
+        for name, user in edited.items():
+            changes[name] = change_of(configured.get(name), user)
+        changes = changes_standing(configured, changes)
+        if len(users_changed(configured, changes)) > MAX_USERS:
+            raise UserChangeError(f"cluster {cluster} has {MAX_USERS} users, and no more are possible")
+        await self._commit(cluster, changes)
+        return sorted(edited)
 
     async def load(self, cluster: str, by: str) -> None:
         """Read the cluster's users anew; what was not saved is forgotten."""
@@ -188,22 +247,25 @@ class UserBook:
         log.info(event.replace("_", " "), cluster=cluster, by=by, users=users)
         self._audit.note(event, cluster=cluster, user=by, object=" ".join(users))
 
-    async def _commit(self, changes: dict[str, dict[str, Change]]) -> None:
-        """Have changes kept and served; begun, that is done or undone."""
-        before, self._changes = self._changes, changes
-        is_done = False
+    async def _commit(self, cluster: str, changes: dict[str, Change]) -> None:
+        """Have changes kept and served; begun, that is done or undone. Raise ConflictError: nothing was."""
+        before, is_done = self._changes.get(cluster, {}), False
         try:
             with trio.move_on_after(CHANGE_WITHIN, shield=True):
-                await self._keep()
+                await self._keep(cluster, changes)
+                self._changes[cluster] = changes
                 await self._serve(laid_over(self._configured, self._changes), "users changed")
                 is_done = True
-        except StoreUnavailableError as error:
+        except ConflictError:
+            is_done = True
+            raise
+        except (StoreUnavailableError, ValueError) as error:
             raise UserChangeError(f"the change cannot be kept: {error}") from error
         except ServeError as error:
             raise UserChangeError(str(error)) from error
         finally:
             if not is_done:
-                await self._undo(before)
+                await self._undo(cluster, before)
         if not is_done:
             raise UserChangeError(f"the change was not served within {CHANGE_WITHIN:g} s")
 
@@ -221,34 +283,22 @@ class UserBook:
             )
         return self._files[cluster]
 
-    async def _keep(self) -> None:
-        kept = {name: of for name, of in self._changes.items() if of and name not in self._files}
-        await self._keeper.write(changes_encode(kept))
+    async def _keep(self, cluster: str, changes: Changes) -> None:
+        if cluster not in self._files:
+            await self._notes.keep(cluster, changes)
 
-    async def _undo(self, before: dict[str, dict[str, Change]]) -> None:
-        self._changes = before
+    async def _undo(self, cluster: str, before: dict[str, Change]) -> None:
+        self._changes[cluster] = before
         with trio.move_on_after(UNDO_WITHIN, shield=True):
             try:
-                await self._keep()
+                await self._keep(cluster, before)
+            except ConflictError:
+                return  # somebody else has changed them since
             except StoreUnavailableError as error:
                 log.warning("a change of users that failed may come back at the next start", why=str(error))
 
 
-def users_file_change(path: Path, configured: ByName, changes: Changes) -> None:
-    """Write changes into a file of users, in place of what its symbolic links lead to.
-
-    Raise OSError, or ConfigError or UsersError where it has mistakes, or would have them then: it is not made
-    worse.
-    """
-    path = path.resolve()
-    now = users_changed(configured, changes)
-    there = {placed.user.name for placed in read_users_file(path)}
-    edits = {
-        name: edit_of(configured.get(name) if name in there else None, now[name]) if name in now else None
-        for name in changes
-    }
-    data = users_file_edit(read_text(path), edits).encode()
-    written = parse_users_file(text_of(data, str(path)), str(path))
-    if wrong := list(rules_wrong(written)):
-        raise UsersError(wrong)
-    file_rewrite(path, data)
+def has_file(settings: ClusterSettings) -> bool:
+    """Whether a cluster's users are read from a file of their own, in which changes are saved."""
+    access = settings.config.access
+    return access is not None and access.users_file is not None

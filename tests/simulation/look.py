@@ -10,7 +10,7 @@ import trio
 from shardproxy.model.replication import ShardKey
 from shardproxy.store.record import ShardState
 from tests.simulation.engine import Life
-from tests.simulation.process import Group
+from tests.simulation.process import Group, is_asked
 from tests.simulation.world import World
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def is_well(world: World, group: Group, key: ShardKey) -> bool:
         return False
     replicas = [world.engine_at(node.address) for node in setup.nodes]
     return (
-        not any(process.controls.requests for process in group.processes)
+        not is_asked(group.store.notes)
         and engines_all_run(world)
         and all(proxy.shards[key].primary == record.primary for proxy in group.proxies)
         and all(

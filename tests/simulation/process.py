@@ -9,29 +9,44 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import trio
 
 from shardproxy.failover.controller import Inputs, run_controller, run_watch
 from shardproxy.failover.controls import Controls
+from shardproxy.failover.requests import request_decode
 from shardproxy.failover.setup import ShardSetup
 from shardproxy.health.monitor import Boards, run_monitor
 from shardproxy.model import Address
 from shardproxy.model.board import Board
 from shardproxy.model.replication import ShardKey
 from shardproxy.store.interface import Leadership, MemberKey
+from shardproxy.store.member import Member
+from shardproxy.store.notes import Note, NoteKey, NoteKind, Notes
 from shardproxy.store.record import ShardRecord
 from shardproxy.wire.reply import Reply
 from shardproxy.wire.resp import Argument
 from tests.simulation.commands import is_changing, is_freeze, words_of
 from tests.simulation.proxy import SimProxy
-from tests.simulation.store import SimLease, SimStore
+from tests.simulation.store import CLUSTER, SimLease, SimStore
 from tests.simulation.world import HOST, World
 
 RENEW = 0.5
 IN_FLIGHT = 5.0  # seconds in which what was begun before a pause is brought to its end
 
 _numbers = itertools.count(1)
+
+
+def is_asked(notes: Notes, key: ShardKey | None = None) -> bool:
+    """Whether an operator waits for a change of primary, of that shard or of any."""
+    names = [] if key is None else [str(key.index)]
+    for name, note in notes.items():
+        if name.kind is NoteKind.REQUEST and (not names or name.name in names):
+            request = request_decode(note.value)
+            if request is not None and not request.is_over:
+                return True
+    return False
 
 
 @dataclass
@@ -63,7 +78,7 @@ class Process:
     world: World
     group_of: Group
     at_await: Callable[[], None]
-    controls: Controls = field(default_factory=Controls)
+    member: str = field(default_factory=lambda: f"process-{next(_numbers)}")
     boards: Boards = field(default_factory=Boards)
     stopped_until: float = 0.0
     is_waiting_for_all: bool = True  # that serve a record; a mutation switch
@@ -74,17 +89,26 @@ class Process:
     def store(self) -> SimStore:
         return self.group_of.store
 
+    def __post_init__(self) -> None:
+        self.controls = Controls(self)
+
     async def run(self) -> None:
-        for cluster in self.group_of.paused:
-            self.controls.pause(cluster)
+        self.members.show(self.member, Member(self.member))
+        try:
+            await self._run()
+        finally:
+            self.members.hide(self.member)
+
+    async def _run(self) -> None:
         watched: Board[ShardKey, ShardRecord] = Board()
         setups = self.group_of.setups
-        inputs = Inputs(setups, self.boards.health, self, self, self, controls=self.controls)
+        inputs = Inputs(setups, self.boards.health, self, self, self)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._renew)
             await nursery.start(run_watch, setups, self.store.records, watched)
             nursery.start_soon(self._monitor, watched)
-            await run_controller(inputs)
+            nursery.start_soon(self.controls.run)
+            await run_controller(CLUSTER, inputs)
 
     async def _monitor(self, watched: Board[ShardKey, ShardRecord]) -> None:
         await run_monitor(
@@ -141,7 +165,7 @@ class Process:
         what = f"{' '.join(changing[0])} to {address}"
         if not self.is_leading:
             checks.complain(f"LEASE: {what} without a lease")
-        if self.controls.requests or now - self.asked_at < IN_FLIGHT:
+        if is_asked(self.notes) or now - self.asked_at < IN_FLIGHT:
             return  # an operator's wish
         if now - max(group.told_off_at, self.stopped_until) < IN_FLIGHT and not group.is_observing:
             return
@@ -161,19 +185,41 @@ class Process:
         return self.store.records
 
     @property
-    def member(self) -> str:
-        return self.group_of.proxies[0].name
-
-    @property
     def acks(self) -> Board[MemberKey, int]:
         return self.store.acks
 
     async def ack(self, key: ShardKey, changed: int) -> None:
         raise NotImplementedError("the proxy is a model")
 
-    async def claim(self) -> Leadership:
+    @property
+    def notes(self) -> Notes:
+        return self.store.notes
+
+    @property
+    def members(self) -> Board[str, Member]:
+        return self.store.members
+
+    @property
+    def leaders(self) -> Board[str, str]:
+        return self.store.leaders
+
+    async def note(self, key: NoteKey, value: Any, *, expected: int | None = None) -> Note:
+        self.at_await()
+        try:
+            return await self.store.note(key, value, expected=expected)
+        finally:
+            await self._acted()
+
+    async def drop(self, key: NoteKey, *, expected: int | None = None) -> None:
+        self.at_await()
+        try:
+            await self.store.drop(key, expected=expected)
+        finally:
+            await self._acted()
+
+    async def claim(self, cluster: str) -> Leadership:
         self._lease = None  # not renewed any more
-        lease = await self.store.claim()
+        lease = await self.store.claim(cluster)
         assert isinstance(lease, SimLease)
         self._lease = lease
         return lease

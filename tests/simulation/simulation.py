@@ -10,6 +10,7 @@ import trio
 import trio._core._run as trio_run  # as hypothesis-trio and pytest-trio do: trio shuffles tasks by chance
 from trio.testing import MockClock
 
+from shardproxy.failover.requests import acknowledged_count, acknowledged_key, paused_key
 from shardproxy.failover.setup import ShardSetup
 from shardproxy.model import Address, Node
 from shardproxy.model.board import Board
@@ -20,12 +21,11 @@ from tests.simulation.engine import SimEngine
 from tests.simulation.faults import OTHER, PRIMARY, STRANGER, At
 from tests.simulation.look import engines_all_run, is_well, unfit_voters
 from tests.simulation.plan import Plan
-from tests.simulation.process import Group, Process
+from tests.simulation.process import Group, Process, is_asked
 from tests.simulation.proxy import SimProxy
-from tests.simulation.store import SimStore
+from tests.simulation.store import CLUSTER, SimStore
 from tests.simulation.world import World
 
-CLUSTER = "sessions"
 KEY = ShardKey(CLUSTER, 0)
 WARM_UP = 3.0  # seconds until the first fault
 PATIENCE = 30.0  # seconds from the end of the last fault until all must be well
@@ -218,8 +218,10 @@ class Simulation:
         if is_paused and not group.paused:
             group.told_off_at = trio.current_time()
         group.paused = {CLUSTER} if is_paused else set()
-        for process in group.processes:
-            (process.controls.pause if is_paused else process.controls.resume)(CLUSTER)
+        if is_paused:
+            group.store.note_nowait(paused_key(CLUSTER), True)
+        else:
+            group.store.notes.hide(paused_key(CLUSTER))
 
     def switch_over(self, key: ShardKey) -> None:
         """Ask the process that leads, or one that does not."""
@@ -258,7 +260,7 @@ class Simulation:
 
     def _why_change(self, key: ShardKey, primary: Address) -> str | None:
         """The reason a primary may be replaced now: it was unwell a moment ago, or somebody asked."""
-        if any(key in process.controls.requests for process in self.processes):
+        if is_asked(self.store.notes, key):
             return "an operator asked for it"
         if self.checks.is_meddled:
             return "others change roles too"
@@ -315,9 +317,9 @@ class Simulation:
     async def _wait_settled(self) -> bool:
         deadline = trio.current_time() + PATIENCE
         while trio.current_time() < deadline:
-            for process in self.processes:
-                for key in self.keys:
-                    process.controls.acknowledge(key)  # no need to wait out the backoff
+            for key in self.keys:  # no need to wait out the backoff
+                count = acknowledged_count(self.store.notes, key)
+                self.store.note_nowait(acknowledged_key(key), count + 1)
             await trio.sleep(LOOK)
             if all(is_well(self.world, group, key) for key in self.keys for group in self._serving(key)):
                 return True

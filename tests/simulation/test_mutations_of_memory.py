@@ -8,14 +8,14 @@ from dataclasses import replace
 import pytest
 
 from shardproxy.failover import decide, election, memory, quorum, runner, steps, voting
-from shardproxy.failover.controls import Request
+from shardproxy.failover.controls import Controls
 from shardproxy.failover.decide import Situation
 from shardproxy.failover.election import Candidate, Choice
 from shardproxy.failover.gate import Seen, why_not_follow
 from shardproxy.failover.shard import task
 from shardproxy.model import Address
-from shardproxy.model.board import Board
 from shardproxy.model.health import NodeHealth
+from shardproxy.store.notes import NoteKey
 from shardproxy.store.record import Promise, ShardRecord
 from tests.simulation.faults import (
     At,
@@ -125,14 +125,14 @@ def promote_whoever_answers(patch: Patch) -> None:
 
 
 def keep_requests(patch: Patch) -> None:
-    real = Board.hide
+    async def withdraw(self: Controls, name: NoteKey, identity: str) -> bool:
+        return True
 
-    def hide(self: Board[object, object], key: object) -> None:
-        value = self.get(key)
-        if not isinstance(value, Request) or value.is_taken:
-            real(self, key)
+    async def withdraw_all(self: Controls) -> bool:
+        return True
 
-    patch.setattr(Board, "hide", hide)
+    patch.setattr(Controls, "_withdraw", withdraw)
+    patch.setattr(Controls, "_withdraw_all", withdraw_all)
 
 
 MUTATIONS = [

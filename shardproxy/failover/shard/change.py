@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from dataclasses import replace
 
 import trio
 
-from shardproxy.failover.adoption import is_heard
 from shardproxy.failover.backoff import backoff_after
-from shardproxy.failover.controls import Request
-from shardproxy.failover.decide import FailOver, switchover_target
+from shardproxy.failover.decide import FailOver
 from shardproxy.failover.events import EventName
 from shardproxy.failover.machine import Kind, Run, Step
-from shardproxy.failover.quorum import QuorumError
 from shardproxy.failover.runner import Runner
 from shardproxy.failover.shard.tended import REDO, Tended
-from shardproxy.failover.steps import StepError
-from shardproxy.model.board import News
-from shardproxy.store.interface import ConflictError, StoreUnavailableError
 
 
 async def fail_over(shard: Tended, wanted: FailOver) -> float:
@@ -58,57 +51,6 @@ async def hold(shard: Tended, reason: str, until: float | None, *, may_touch: bo
     return shard.rest(min(REDO, max(0.0, until - now) if until is not None else REDO))
 
 
-async def serve(shard: Tended, request: Request, news: News) -> None:
-    """Do what an operator asked for, and answer."""
-    controls = shard.shared.controls
-    request.is_taken = True
-    if request.is_test:
-        shard.say(EventName.TEST_FAILOVER_CALLED, "a test failover was asked for")
-    why_not: str | None = "the controller stopped before it was done"
-    try:
-        why_not = await _change_primary(shard, request, news)
-    except (StoreUnavailableError, ConflictError, StepError, QuorumError) as error:
-        why_not = str(error)
-    finally:
-        if controls.requests.get(shard.key) is request:
-            controls.requests.hide(shard.key)
-        with contextlib.suppress(trio.BrokenResourceError):  # the asker waits no more
-            request.answer.send_nowait(why_not)
-        if why_not is not None:
-            shard.say(EventName.SWITCHOVER_FAILED, why_not)
-
-
-async def _change_primary(shard: Tended, request: Request, news: News) -> str | None:
-    await _wait_asked(shard, news)
-    record, now = shard.record, trio.current_time()
-    if request.is_forced:
-        if request.to not in record.nodes:
-            return f"{request.to} is not a node of this shard"
-        health = shard.healths().get(request.to)
-        if health is not None and not health.verdict.is_answering:
-            return f"{request.to} does not answer: {health.verdict.reason}"
-        run = Run(Kind.FAILOVER, record, "an operator chose it", now, trusted=request.to)
-    else:
-        target = switchover_target(shard.setup, record, shard.healths(), request.to)
-        if isinstance(target, str):
-            return target
-        run = Run(Kind.SWITCHOVER, record, "an operator asked for it", now, target=target)
-    run = await walk(shard, run)
-    if run.step is Step.DONE and run.primary == (run.trusted or run.target):
-        return None
-    return run.setback or f"{run.primary} became the primary instead"
-
-
-async def _wait_asked(shard: Tended, news: News) -> None:
-    """Wait until the nodes were asked since the last change, but not for long."""
-    with trio.move_on_after(shard.shared.settings.adopt_after):
-        while True:
-            healths = shard.healths()
-            if all(is_heard(healths.get(node)) for node in shard.record.nodes):
-                return
-            await news.wait()
-
-
 async def walk(shard: Tended, run: Run) -> Run:
     """Walk a run to its end, and say how it ended."""
     shared, primary = shard.shared, run.record.primary or run.record.last
@@ -120,7 +62,7 @@ async def walk(shard: Tended, run: Run) -> Run:
         shared.fencer,
         shared.settings,
     )
-    async with shared.at_once if primary is not None else shared.at_start:
+    async with shared.limits.at_once if primary is not None else shared.limits.at_start:
         begun, run = run, await runner.walk(run)
     shard.unfinished = None if run.is_over else run
     if run.step is Step.STOPPED and shard.record == begun.record:  # nothing came of it: not another one

@@ -69,7 +69,7 @@ async def _set_conflict(shard: Tended, why: str) -> None:
 async def _build(shard: Tended, candidates: tuple[Address, ...], why: str) -> None:
     """Make the first primary: the node that has data, or the first of the config when none has."""
     setup = shard.setup
-    async with shard.shared.at_start:
+    async with shard.shared.limits.at_start:
         keys = {node: await shard.shared.steps.count_keys(node) for node in candidates}
     if shard.setup != setup:
         return  # they were found among nodes that the config has no more

@@ -23,8 +23,10 @@ from shardproxy.failover.decide import (
 from shardproxy.failover.interfaces import FenceError
 from shardproxy.failover.memory import LEFT_BEHIND
 from shardproxy.failover.quorum import QuorumError
+from shardproxy.failover.requests import acknowledged_count, acknowledged_key, paused_key, request_key
 from shardproxy.failover.setup import ShardSetup
-from shardproxy.failover.shard.change import fail_over, hold, serve
+from shardproxy.failover.shard.asked import serve_asked
+from shardproxy.failover.shard.change import fail_over, hold
 from shardproxy.failover.shard.heal import heal
 from shardproxy.failover.shard.register import accept, register
 from shardproxy.failover.shard.tended import REDO, Shared, Tended
@@ -38,7 +40,7 @@ from shardproxy.store.record import ShardState
 async def tend(shared: Shared, setup: ShardSetup) -> None:
     """Tend a shard until cancelled, and not while it is withdrawn; raise LeadershipLostError."""
     key = setup.key
-    acknowledged = shared.controls.acknowledged.get(key, 0)
+    acknowledged = acknowledged_count(shared.store.notes, key)
     shard = Tended(shared, setup, trio.current_time(), acknowledged=acknowledged)
     with _news_of(shared, key) as news:
         while True:
@@ -60,15 +62,15 @@ async def tend(shared: Shared, setup: ShardSetup) -> None:
 @contextmanager
 def _news_of(shared: Shared, key: ShardKey) -> Iterator[News]:
     """Rung at every change of what is read of that shard."""
-    news, controls = News(), shared.controls
+    news = News()
     boards = (
         (shared.setups, key),
         (shared.health, key),
         (shared.store.records, key),
         (shared.store.acks, key),
-        (controls.requests, key),
-        (controls.acknowledged, key),
-        (controls.paused, key.cluster),
+        (shared.store.notes, request_key(key).topic),
+        (shared.store.notes, acknowledged_key(key).topic),
+        (shared.store.notes, paused_key(key.cluster).topic),
     )
     for board, topic in boards:
         board.subscribe(news, topic)
@@ -82,8 +84,7 @@ def _news_of(shared: Shared, key: ShardKey) -> Iterator[News]:
 async def _look(shard: Tended, news: News) -> float | None:
     """Do what is needed; return when to look again, at the latest."""
     shard.memory = shard.memory.noted(shard.record, shard.healths(), trio.current_time())
-    if (request := shard.shared.controls.requests.get(shard.key)) is not None and not request.is_taken:
-        await serve(shard, request, news)
+    if await serve_asked(shard, news):
         return trio.current_time()
     if trio.current_time() < shard.rests_until:
         return shard.rests_until
@@ -113,7 +114,7 @@ async def _look(shard: Tended, news: News) -> float | None:
 
 async def _lift_backoff(shard: Tended) -> None:
     """An operator has acknowledged the last failover."""
-    acknowledged = shard.shared.controls.acknowledged.get(shard.key, 0)
+    acknowledged = acknowledged_count(shard.shared.store.notes, shard.key)
     if acknowledged == shard.acknowledged:
         return
     shard.acknowledged = acknowledged

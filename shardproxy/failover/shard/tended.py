@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 import trio
 
 from shardproxy.failover.backoff import backoff_left, why_not_yet
-from shardproxy.failover.controls import Controls
 from shardproxy.failover.decide import Situation
-from shardproxy.failover.events import EventLog, EventName
+from shardproxy.failover.event_log import EventLog
+from shardproxy.failover.events import EventName
 from shardproxy.failover.healing import Configure, Follow, Persist
 from shardproxy.failover.interfaces import Fencer
 from shardproxy.failover.machine import Run
@@ -22,9 +22,22 @@ from shardproxy.model.board import Board
 from shardproxy.model.health import NodeHealth, NodeKey
 from shardproxy.model.replication import ShardKey
 from shardproxy.store.interface import Leadership, Store
+from shardproxy.store.notes import is_paused
 from shardproxy.store.record import Flapping, ShardRecord
 
 REDO = 1.0  # seconds until something that could not be done is tried again
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much one process does at once, in all clusters that it leads."""
+
+    at_once: trio.CapacityLimiter  # failovers
+    at_start: trio.CapacityLimiter  # shards whose first primary is made
+
+    @classmethod
+    def of(cls, settings: FailoverSettings) -> Limits:
+        return cls(trio.CapacityLimiter(settings.at_once), trio.CapacityLimiter(settings.at_start))
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +49,10 @@ class Shared:
     store: Store
     fencer: Fencer
     events: EventLog
-    controls: Controls
     settings: FailoverSettings
     leadership: Leadership
     steps: Steps
-    at_once: trio.CapacityLimiter  # failovers
-    at_start: trio.CapacityLimiter  # shards whose first primary is made
+    limits: Limits
 
 
 @dataclass(slots=True)
@@ -104,7 +115,7 @@ class Tended:
             too_soon=why_not_yet(record.flapping, time.time()),
             served_since=self._served_since(record),
             done=self.done,
-            is_paused=self.key.cluster in self.shared.controls.paused,
+            is_paused=is_paused(self.shared.store.notes, self.key.cluster),
             is_patient=now - self.began_at < self.shared.settings.adopt_after,
         )
 

@@ -159,7 +159,7 @@ async def open_plane_on(
         inputs = Inputs(setups, boards.health, store, links, fencer)
         await nursery.start(run_watch, setups, store.records, watched)
         nursery.start_soon(_monitor, watched, boards, links, store.group, max_staleness)
-        await nursery.start(run_controller, inputs, FailoverSettings())
+        await nursery.start(run_controller, KEY.cluster, inputs, FailoverSettings())
         yield Plane(inputs, boards, fencer)
         nursery.cancel_scope.cancel()
 

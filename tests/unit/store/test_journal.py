@@ -6,23 +6,9 @@ from pathlib import Path
 
 import structlog
 
-from shardproxy.failover.events import EventLog, EventName
-from shardproxy.model.replication import ShardKey
-from shardproxy.store.journal import CAPACITY, Journal
-
-KEY = ShardKey("sessions", 0)
-
-
-def test_events_are_there_again_after_a_restart(tmp_path: Path) -> None:
-    path = tmp_path / "state.json.events"
-    first = EventLog(Journal(path))
-    first.add(EventName.FAILOVER_STARTED, KEY, "primary dead")
-    first.add(EventName.FAILOVER_COMPLETE, KEY, "another one", seconds=0.1)
-    again = EventLog(Journal(path))
-    assert again.latest() == first.latest()
-    again.add(EventName.ALARM, KEY, "only one left")
-    assert [event.number for event in EventLog(Journal(path)).latest()] == [1, 2, 3]
-    assert path.stat().st_mode & 0o077 == 0
+from shardproxy.failover.events import EventName, event_decode
+from shardproxy.store.journal import CAPACITY, Journal, events_read
+from shardproxy.store.notes import NoteKey, NoteKind
 
 
 def test_the_file_holds_twice_as_many_as_are_kept_at_most(tmp_path: Path) -> None:
@@ -36,10 +22,26 @@ def test_the_file_holds_twice_as_many_as_are_kept_at_most(tmp_path: Path) -> Non
 
 def test_a_line_cut_short_and_one_of_another_kind_are_left_out(tmp_path: Path) -> None:
     path = tmp_path / "events"
-    EventLog(Journal(path)).add(EventName.ALARM, KEY, "one")
+    Journal(path).add({"id": "1-self", "cluster": "sessions", "value": "one"})
     with path.open("ab") as file:
         file.write(b'{"number":2}\n[3]\n{"number": 4, "ti')
-    assert [event.message for event in EventLog(Journal(path)).latest()] == ["one"]
+    assert list(events_read(Journal(path))) == [(NoteKey("sessions", NoteKind.EVENT, "1-self"), "one")]
+
+
+def test_lines_of_versions_before_are_events() -> None:
+    line = {
+        "number": 7,
+        "time": "2026-11-29T10:00:00.000001+00:00",
+        "name": "Alarm",
+        "cluster": "sessions",
+        "shard": 3,
+        "message": "look",
+    }
+    ((key, value),) = events_read([line])
+    event = event_decode(key, value)
+    assert event is not None
+    assert (event.name, event.cluster, event.shard, event.message) == (EventName.ALARM, "sessions", 3, "look")
+    assert event.number == 1795946400000001
 
 
 def test_where_it_cannot_be_written_the_log_says_so_once(tmp_path: Path) -> None:

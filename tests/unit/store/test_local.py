@@ -15,13 +15,16 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 
+from shardproxy.failover.requests import paused_key
 from shardproxy.model import Address, SlotRange
 from shardproxy.model.replication import Lineage, ShardKey
-from shardproxy.store import local
 from shardproxy.store.cas import record_replace
 from shardproxy.store.codec import record_decode, record_encode
 from shardproxy.store.interface import ConflictError, Leadership, LeadershipLostError, StoreUnavailableError
 from shardproxy.store.local import LocalStore, StateFileError
+from shardproxy.store.local import file as local_file
+from shardproxy.store.member import Member
+from shardproxy.store.notes import MAX_NOTE, MAX_NOTES, NoteKey, NoteKind, is_paused
 from shardproxy.store.record import Flapping, Promise, ShardRecord, ShardState
 
 KEY = ShardKey("sessions", 0)
@@ -53,20 +56,20 @@ LocalStore(Path(sys.argv[1])).__enter__()
 async def test_records_outlive_the_process(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "state.json"
     with LocalStore(path) as store:
-        stored = await store.put(RECORD, await store.claim())
+        stored = await store.put(RECORD, await store.claim("sessions"))
         group = store.group
         assert stored.revision > 0
         assert store.records[KEY] == stored
     with LocalStore(path) as again:
         assert again.records[KEY] == stored
         assert again.group == group
-        assert (await again.claim()).revision == 2
+        assert (await again.claim("sessions")).revision == 2
     assert path.stat().st_mode & 0o077 == 0
 
 
 async def test_only_what_was_read_last_can_be_replaced(tmp_path: Path) -> None:
     with LocalStore(tmp_path / "state.json") as store:
-        leadership = await store.claim()
+        leadership = await store.claim("sessions")
         first = await store.put(RECORD, leadership)
         second = await store.put(first.fenced(), leadership)
         with pytest.raises(ConflictError, match="read at revision"):
@@ -78,7 +81,7 @@ async def test_only_what_was_read_last_can_be_replaced(tmp_path: Path) -> None:
 
 async def test_an_epoch_has_one_target(tmp_path: Path) -> None:
     with LocalStore(tmp_path / "state.json") as store:
-        leadership = await store.claim()
+        leadership = await store.claim("sessions")
         fenced = await store.put((await store.put(RECORD, leadership)).fenced(), leadership)
         bound = await store.put(fenced.promoting(B), leadership)
         with pytest.raises(ValueError, match=r"promotes 10\.0\.0\.2:7001"):
@@ -92,8 +95,8 @@ async def test_an_epoch_has_one_target(tmp_path: Path) -> None:
 
 async def test_who_claimed_before_leads_no_more(tmp_path: Path) -> None:
     with LocalStore(tmp_path / "state.json") as store:
-        old = await store.claim()
-        new = await store.claim()
+        old = await store.claim("sessions")
+        new = await store.claim("sessions")
         assert new.revision > old.revision
         with pytest.raises(LeadershipLostError):
             await store.put(RECORD, old)
@@ -104,7 +107,7 @@ async def test_who_claimed_before_leads_no_more(tmp_path: Path) -> None:
 async def test_news_reach_who_waits(tmp_path: Path) -> None:
     with LocalStore(tmp_path / "state.json") as store:
         seen = store.records.version
-        await store.put(RECORD, await store.claim())
+        await store.put(RECORD, await store.claim("sessions"))
         assert await store.records.wait_changed(seen) != seen
 
 
@@ -128,7 +131,8 @@ def test_two_processes_do_not_share_a_file(tmp_path: Path) -> None:
         "",
         "{",
         "[]",
-        '{"format": 3}',
+        '{"format": 4}',
+        '{"format": 3, "group": "", "leader": 1, "revision": 1, "shards": []}',
         '{"format": 1, "group": "", "leader": 1, "revision": 1, "shards": [{}]}',
     ],
 )
@@ -143,37 +147,140 @@ def test_a_damaged_file_is_refused_and_kept(tmp_path: Path, text: str) -> None:
         pass
 
 
-async def test_a_pause_outlives_the_process(tmp_path: Path) -> None:
+async def test_notes_outlive_the_process(tmp_path: Path) -> None:
     path = tmp_path / "state.json"
     with LocalStore(path) as store:
         for cluster in ("pages", "sessions", "sessions"):
-            await store.note_paused(cluster, True)
-        await store.note_paused("pages", False)
-        stored = await store.put(RECORD, await store.claim())
+            await store.note(paused_key(cluster), True)
+        await store.drop(paused_key("pages"))
+        stored = await store.put(RECORD, await store.claim("sessions"))
     with LocalStore(path) as store:
-        assert store.paused == {"sessions"}
+        assert list(store.notes) == [paused_key("sessions")]
         assert store.records[KEY] == stored
-        await store.note_epoch("sessions", 3)
-        assert store.paused == {"sessions"}
+        await store.note(NoteKey("pages", NoteKind.EPOCH), {"epoch": 3, "digest": "x"})
+        assert is_paused(store.notes, "sessions")
     with pytest.raises(StoreUnavailableError, match="closed"):
-        await store.note_paused("sessions", False)
+        await store.note(paused_key("sessions"), True)
 
 
-async def test_a_state_file_from_before_pauses_were_kept_is_read(tmp_path: Path) -> None:
+async def test_a_note_is_replaced_only_as_it_was_read(tmp_path: Path) -> None:
+    key = NoteKey("sessions", NoteKind.USERS)
+    for kind in (NoteKind.USERS, NoteKind.REQUEST):
+        key = NoteKey("sessions", kind, "0")
+        with LocalStore(tmp_path / "state.json") as store:
+            first = await store.note(key, {"a": 1}, expected=0)
+            with pytest.raises(ConflictError):
+                await store.note(key, {"a": 2}, expected=0)
+            second = await store.note(key, {"a": 2}, expected=first.revision)
+            with pytest.raises(ConflictError):
+                await store.drop(key, expected=first.revision)
+            assert store.notes[key] == second
+            await store.drop(key, expected=second.revision)
+            await store.drop(key)
+            assert key not in store.notes
+
+
+async def test_notes_have_limits(tmp_path: Path) -> None:
+    with LocalStore(tmp_path / "state.json") as store:
+        with pytest.raises(ValueError, match="at most"):
+            await store.note(NoteKey("a", NoteKind.USERS), "x" * MAX_NOTE)
+        half = "x" * (MAX_NOTES // 2 - 10)
+        for name in ("1", "2"):
+            await store.note(NoteKey("a", NoteKind.SCRIPT, name), half)
+        with pytest.raises(ValueError, match="more than"):
+            await store.note(NoteKey("a", NoteKind.SCRIPT, "3"), half)
+        await store.note(NoteKey("a", NoteKind.SCRIPT, "2"), half + "!")
+        await store.note(NoteKey("b", NoteKind.SCRIPT, "3"), half)
+        assert len(store.notes) == 3
+
+
+async def test_requests_go_with_the_process_and_events_are_appended(tmp_path: Path) -> None:
     path = tmp_path / "state.json"
+    event = NoteKey("sessions", NoteKind.EVENT, "00000000000000000001-self")
     with LocalStore(path) as store:
-        await store.claim()
-    values = json.loads(path.read_text())
-    del values["paused"]
-    path.write_text(json.dumps(values))
+        await store.note(NoteKey("sessions", NoteKind.REQUEST, "0"), {})
+        await store.note(event, {"message": "look"})
+        assert store.statistics.writes == 0
     with LocalStore(path) as store:
-        assert store.paused == frozenset()
+        assert {key: note.value for key, note in store.notes.items()} == {event: {"message": "look"}}
+
+
+async def test_what_versions_before_kept_becomes_notes(tmp_path: Path) -> None:
+    path, users = tmp_path / "state.json", tmp_path / "state.json.users"
+    old = {
+        "format": 2,
+        "group": "g",
+        "leader": 3,
+        "revision": 7,
+        "epochs": {"pages": 4},
+        "paused": ["sessions"],
+        "layouts": {"pages": [1700000000, "d"]},
+        "shards": [],
+    }
+    path.write_text(json.dumps(old))
+    users.write_text(json.dumps({"format": 1, "kept": {"sessions": {"bob": {"user": None, "base": {}}}}}))
+    expected = {
+        NoteKey("pages", NoteKind.EPOCH): {"epoch": 4, "digest": ""},
+        NoteKey("pages", NoteKind.LAYOUT): {"version": 1700000000, "digest": "d"},
+        paused_key("sessions"): True,
+        NoteKey("sessions", NoteKind.USERS): {"bob": {"user": None, "base": {}}},
+    }
+    for _ in range(2):
+        with LocalStore(path) as store:
+            assert {key: note.value for key, note in store.notes.items()} == expected
+            assert store.group == "g"
+        assert not users.exists()
+    users.write_text("{")
+    with pytest.raises(StateFileError, match="users is damaged"):
+        LocalStore(path).__enter__()
+
+
+async def test_clusters_are_led_one_by_one(tmp_path: Path) -> None:
+    with LocalStore(tmp_path / "state.json", "me") as store:
+        sessions, pages = await store.claim("sessions"), await store.claim("pages")
+        assert dict(store.leaders) == {"sessions": "me", "pages": "me"}
+        await store.put(RECORD, sessions)
+        with pytest.raises(LeadershipLostError):
+            await store.put(RECORD, pages)
+        await pages.resign()
+        assert dict(store.leaders) == {"sessions": "me"}
+        with pytest.raises(LeadershipLostError):
+            await store.put(replace(RECORD, key=ShardKey("pages", 0)), pages)
+        stored = store.records[KEY]
+        assert (await store.put(stored, sessions)).revision > stored.revision
+
+
+async def test_only_what_is_followed_is_shown(tmp_path: Path) -> None:
+    path, foreign = tmp_path / "state.json", replace(RECORD, key=ShardKey("other", 0), revision=9)
+    with LocalStore(path) as store:
+        await store.put(RECORD, await store.claim("sessions"))
+        await store.note(paused_key("sessions"), True)
+        store.records.show(foreign.key, foreign)  # of a cluster that something else decides about
+        await store.follow(["other"])
+        assert dict(store.records) == {foreign.key: foreign}
+        assert dict(store.synced) == {"other": True}
+        assert not store.notes
+        await store.follow(["other", "sessions"])
+        assert set(store.records) == {foreign.key, KEY}
+        assert is_paused(store.notes, "sessions")
+
+
+async def test_who_drains_lets_the_next_have_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    with LocalStore(path, "old") as store:
+        await store.announce(Member("old"))
+        await store.announce(Member("old", is_draining=True))
+        with LocalStore(path, "new"):
+            pass
+        assert store.members["old"].is_draining
+        await store.leave()
+        assert not store.members
 
 
 async def test_a_full_disk_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "state.json"
     with LocalStore(path) as store:
-        leadership = await store.claim()
+        leadership = await store.claim("sessions")
         stored = await store.put(RECORD, leadership)
         before = path.read_bytes()
 
@@ -192,7 +299,7 @@ async def test_a_full_disk_changes_nothing(tmp_path: Path, monkeypatch: pytest.M
 
 async def test_every_write_is_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with LocalStore(tmp_path / "state.json") as store:
-        leadership = await store.claim()
+        leadership = await store.claim("sessions")
         assert (store.statistics.writes, store.statistics.failures) == (1, 0)
         monkeypatch.setattr(os, "fsync", lambda number: os.close(-1))
         with pytest.raises(StoreUnavailableError):
@@ -256,7 +363,7 @@ async def test_a_file_of_the_format_before_is_read(tmp_path: Path) -> None:
 
 async def test_a_record_says_when_what_proxies_act_on_changed(tmp_path: Path) -> None:
     with LocalStore(tmp_path / "state.json") as store:
-        leadership = await store.claim()
+        leadership = await store.claim("sessions")
         first = await store.put(RECORD, leadership)
         assert first.changed == first.revision
         noted = await store.put(replace(first, floor=99), leadership)
@@ -277,7 +384,7 @@ async def test_changes_that_wait_are_written_together(
         real(number)
 
     with LocalStore(tmp_path / "state.json") as store:
-        leadership = await store.claim()
+        leadership = await store.claim("sessions")
         monkeypatch.setattr(os, "fsync", counted)
         async with trio.open_nursery() as nursery:
             for index in range(50):
@@ -300,11 +407,11 @@ async def test_one_that_may_not_be_made_keeps_no_other_from_it(tmp_path: Path) -
             outcomes[name] = error
 
     with LocalStore(tmp_path / "state.json") as store:
-        leadership = await store.claim()
+        leadership = await store.claim("sessions")
         async with trio.open_nursery() as nursery:
             nursery.start_soon(put, "one", RECORD, leadership)
             nursery.start_soon(put, "same", RECORD, leadership)
-            nursery.start_soon(put, "other", replace(RECORD, key=ShardKey("pages", 0)), leadership)
+            nursery.start_soon(put, "other", replace(RECORD, key=ShardKey("sessions", 1)), leadership)
     assert sorted(isinstance(outcome, ConflictError) for outcome in outcomes.values()) == [False, False, True]
     assert isinstance(outcomes["other"], ShardRecord)
 
@@ -313,9 +420,9 @@ async def test_a_disk_that_hangs_is_given_up_and_used_again_when_it_is_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hangs = threading.Event()
-    monkeypatch.setattr(local, "MAX_WRITE", 0.05)
+    monkeypatch.setattr(local_file, "MAX_WRITE", 0.05)
     with LocalStore(tmp_path / "state.json") as store:
-        leadership = await store.claim()
+        leadership = await store.claim("sessions")
         with monkeypatch.context() as broken:
             broken.setattr(os, "fsync", lambda number: hangs.wait(10) and None)
             with pytest.raises(StoreUnavailableError, match="not written within"):

@@ -11,7 +11,6 @@ import trio.testing
 from structlog.testing import capture_logs
 
 from shardproxy.coordination.fencer import AckFencer
-from shardproxy.coordination.membership import members_alone
 from shardproxy.failover.controller import Inputs
 from shardproxy.failover.setup import FailoverSettings
 from shardproxy.fleet import free_port
@@ -37,7 +36,7 @@ class Running:
         self.clusters: Board[str, Configured] = Board()
         self.boards = Boards()
         self.links = OpenLinks()
-        fencer = AckFencer(store, members_alone(store.member))
+        fencer = AckFencer(store)
         self.inputs = Inputs(Board(), self.boards.health, store, self.links, fencer)
         self.supervisor = Supervisor(
             self.clusters, self.inputs, self.boards, self.links.connect, FailoverSettings()

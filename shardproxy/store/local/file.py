@@ -1,0 +1,116 @@
+"""Writes a state file: changes that come while it is being written are written together.
+
+A thread that nothing else waits for does it. Knows nothing of what a change is about.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import trio
+
+from shardproxy.store.interface import StoreError, StoreUnavailableError
+from shardproxy.store.local.codec import state_encode
+from shardproxy.store.local.state import State
+from shardproxy.store.replace import file_replace
+from shardproxy.store.statistics import StoreStatistics
+
+MAX_WRITE = 5.0  # seconds; a disk that takes longer is a broken one
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True, eq=False)
+class _Change:
+    """One that waits to be written."""
+
+    apply: Callable[[State], tuple[State, Any]]
+    is_done: bool = False
+    outcome: Any = None
+    error: StoreError | ValueError | None = None
+
+
+class StateFile:
+    """A state, as written last; `written` is told of each, and of the one before."""
+
+    def __init__(
+        self,
+        path: Path,
+        state: State,
+        statistics: StoreStatistics,
+        written: Callable[[State, State], None],
+    ) -> None:
+        self.state = state
+        self._path = path
+        self._statistics = statistics
+        self._written = written
+        self._turn = trio.Lock()
+        self._waiting: list[_Change] = []
+        self._thread = trio.CapacityLimiter(1)
+        self._stuck: threading.Event | None = None  # set when the write that was given up has ended
+
+    async def change(self, change: Callable[[State], tuple[State, T]]) -> T:
+        """Have a change written, together with all others that wait; return what came of it.
+
+        Once begun it is finished, and then known: a cancelled caller leaves no doubt about the file. What
+        leaves the state as it is is not written.
+        """
+        wanted = _Change(change)
+        self._waiting.append(wanted)
+        try:
+            async with self._turn:
+                if not wanted.is_done:
+                    changes, self._waiting = self._waiting, []
+                    await self._write(changes)
+        finally:
+            if wanted in self._waiting:  # cancelled before anybody began
+                self._waiting.remove(wanted)
+        if wanted.error is not None:
+            raise wanted.error
+        return cast(T, wanted.outcome)
+
+    async def _write(self, changes: list[_Change]) -> None:
+        """Write the state as all of them leave it; each that may not be made says why."""
+        state, made = self.state, []
+        for change in changes:
+            try:
+                state, change.outcome = change.apply(state)
+                made.append(change)
+            except (StoreError, ValueError) as why:
+                change.error = why
+        error = await self._save(state) if state is not self.state else None
+        for change in changes:
+            change.is_done = True
+        for change in made:
+            change.error = error
+
+    async def _save(self, state: State) -> StoreUnavailableError | None:
+        """Write the file, and tell of it; or say why it could not be written."""
+        if self._stuck is not None and not self._stuck.is_set():
+            return StoreUnavailableError(f"{self._path}: an earlier write hangs")
+        began, written = trio.current_time(), threading.Event()
+        error: StoreUnavailableError | None = None
+
+        def write() -> None:
+            try:
+                file_replace(self._path, state_encode(state))
+            finally:
+                written.set()
+
+        try:
+            with trio.move_on_after(MAX_WRITE, shield=True) as scope:
+                await trio.to_thread.run_sync(write, limiter=self._thread, abandon_on_cancel=True)
+            if scope.cancelled_caught:  # it may still succeed: what is read at the next start decides
+                self._stuck = written
+                error = StoreUnavailableError(f"{self._path}: not written within {MAX_WRITE:g} s")
+        except OSError as why:
+            error = StoreUnavailableError(f"{self._path}: {why.strerror or why}")
+        self._statistics.observe(trio.current_time() - began, ok=error is None)
+        if error is None:
+            before, self.state = self.state, state
+            self._written(before, state)
+        return error

@@ -1,0 +1,260 @@
+"""The store of a proxy that is alone: it leads whatever it claims, and is its only member."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import uuid
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from operator import itemgetter
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import trio
+
+from shardproxy.model.board import Board
+from shardproxy.model.replication import ShardKey
+from shardproxy.store.cas import note_check
+from shardproxy.store.interface import Leadership, LeadershipLostError, MemberKey, StoreUnavailableError
+from shardproxy.store.journal import Journal, events_read
+from shardproxy.store.local.codec import state_encode, state_read, users_kept_read
+from shardproxy.store.local.file import StateFile
+from shardproxy.store.local.lock import lock_take
+from shardproxy.store.local.state import State
+from shardproxy.store.member import Member, Vote
+from shardproxy.store.notes import Note, NoteKey, NoteKind, Notes, notes_board, value_encode
+from shardproxy.store.record import ShardRecord
+from shardproxy.store.replace import file_replace
+from shardproxy.store.statistics import StoreStatistics
+
+VOLATILE = frozenset(
+    {NoteKind.EVENT, NoteKind.REQUEST}
+)  # beside the state file, or in memory
+
+
+@dataclass(frozen=True, slots=True)
+class LocalLeadership:
+    """Held until somebody else in this process claims the cluster, or the file is let go of."""
+
+    cluster: str
+    revision: int
+    let_go: Callable[[Leadership], None] = field(repr=False)
+
+    def covers(self, seconds: float) -> bool:
+        return True
+
+    async def resign(self) -> None:
+        await trio.lowlevel.checkpoint()
+        self.let_go(self)
+
+
+class LocalStore:
+    """Everything in a file. A context manager: opening takes the lock and reads the file."""
+
+    def __init__(self, path: Path, member: str = "self") -> None:
+        self.path = path
+        self.member = member
+        self.statistics = StoreStatistics()
+        self.synced: Board[str, bool] = Board()
+        self.leases: Board[str, float] = Board()
+        self.records: Board[ShardKey, ShardRecord] = Board()
+        self.leaders: Board[str, str] = Board()
+        self.members: Board[str, Member] = Board()
+        self.acks: Board[MemberKey, int] = Board(topic_of=itemgetter(1))
+        self.votes: Board[MemberKey, Vote] = Board(topic_of=itemgetter(1))
+        self.notes: Notes = notes_board()
+        self._lock_file: int | None = None
+        self._file = StateFile(path, State(uuid.uuid4().hex), self.statistics, self._show)
+        self._journal = Journal()
+        self._leading: dict[str, int] = {}  # by cluster, the revision that leads it
+        self._followed: frozenset[str] | None = None  # None = all
+        self._passing = 0  # revision of the last note that is not in the file
+
+    def __enter__(self) -> Self:
+        self._lock_file = lock_take(self.path)
+        try:
+            self._file.state = self._with_users_kept(state_read(self.path) or self._file.state)
+        except BaseException:
+            self.close()
+            raise
+        self._journal = Journal(self.path.with_name(self.path.name + ".events"))
+        self.members.show(self.member, Member(self.member))
+        self._show(State(self.group), self._file.state)
+        self._show_events()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the lock: another process may use the file. Idempotent."""
+        if self._lock_file is not None:
+            os.close(self._lock_file)
+            self._lock_file = None
+            for cluster in list(self._leading):
+                del self._leading[cluster]
+                self.leaders.hide(cluster)
+
+    @property
+    def group(self) -> str:
+        return self._file.state.group
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Nothing comes from elsewhere."""
+        task_status.started()
+        await trio.sleep_forever()
+
+    async def follow(self, clusters: Iterable[str]) -> None:
+        await trio.lowlevel.checkpoint()
+        self._followed = frozenset(clusters)
+        for key in [key for key in self.records if key in self._file.state.records]:
+            if key.cluster not in self._followed:
+                self.records.hide(key)
+        for name in [name for name in self.notes if name.cluster not in self._followed]:
+            self.notes.hide(name)
+        for cluster in [cluster for cluster in self.synced if cluster not in self._followed]:
+            self.synced.hide(cluster)
+        for cluster in self._followed:
+            self.synced.show(cluster, True)
+        self._show(State(self.group), self._file.state)
+        self._show_events()
+
+    # --- records ---
+
+    async def claim(self, cluster: str) -> Leadership:
+        """Lead at once: the lock is ours."""
+
+        def lead(state: State) -> tuple[State, int]:
+            if self._lock_file is None:
+                raise StoreUnavailableError(f"{self.path} is closed")
+            return replace(state, leader=state.leader + 1), state.leader + 1
+
+        revision = await self._file.change(lead)
+        self._leading[cluster] = revision
+        self.leaders.show(cluster, self.member)
+        return LocalLeadership(cluster, revision, self._let_go)
+
+    async def put(self, record: ShardRecord, leadership: Leadership) -> ShardRecord:
+        def store(state: State) -> tuple[State, ShardRecord]:
+            leads = self._leading.get(record.key.cluster)
+            if self._lock_file is None or leadership.cluster != record.key.cluster:
+                raise LeadershipLostError(
+                    f"revision {leadership.revision} does not lead {record.key.cluster}"
+                )
+            if leadership.revision != leads:
+                raise LeadershipLostError(f"revision {leadership.revision} does not lead any more")
+            return state.with_record(record)
+
+        return await self._file.change(store)
+
+    def _let_go(self, leadership: Leadership) -> None:
+        if self._leading.get(leadership.cluster) == leadership.revision:
+            del self._leading[leadership.cluster]
+            self.leaders.hide(leadership.cluster)
+
+    # --- what live members say: this one is alone, so nothing is written ---
+
+    async def announce(self, member: Member) -> None:
+        """One that drains changes nothing any more: the next process may have the file."""
+        await trio.lowlevel.checkpoint()
+        self.members.show(self.member, member)
+        if member.is_draining:
+            self.close()
+
+    async def leave(self) -> None:
+        await trio.lowlevel.checkpoint()
+        self.close()
+        self.members.hide(self.member)
+
+    async def ack(self, key: ShardKey, changed: int) -> None:
+        await trio.lowlevel.checkpoint()
+        self.acks.show((self.member, key), changed)
+
+    async def vote(self, key: ShardKey, vote: Vote | None) -> None:
+        await trio.lowlevel.checkpoint()
+        if vote is None:
+            self.votes.hide((self.member, key))
+        else:
+            self.votes.show((self.member, key), vote)
+
+    # --- notes ---
+
+    async def note(self, key: NoteKey, value: Any, *, expected: int | None = None) -> Note:
+        if key.kind in VOLATILE:
+            await trio.lowlevel.checkpoint()
+            self._check_open()
+            return self._note_passing(key, value, expected)
+
+        def put(state: State) -> tuple[State, Note]:
+            self._check_open()
+            return state.with_note(key, value, expected)
+
+        return await self._file.change(put)
+
+    async def drop(self, key: NoteKey, *, expected: int | None = None) -> None:
+        if key.kind in VOLATILE:
+            await trio.lowlevel.checkpoint()
+            self._check_open()
+            if key in self.notes:
+                note_check(key, self.notes.get(key), expected)
+                self.notes.hide(key)
+            return
+
+        def forget(state: State) -> tuple[State, None]:
+            self._check_open()
+            return state.without_note(key, expected)
+
+        await self._file.change(forget)
+
+    def _note_passing(self, key: NoteKey, value: Any, expected: int | None) -> Note:
+        value_encode(value)
+        note_check(key, self.notes.get(key), expected)
+        if key.kind is NoteKind.EVENT:
+            self._journal.add({"id": key.name, "cluster": key.cluster, "value": value})
+        self._passing += 1
+        note = Note(value, self._passing)
+        self.notes.show(key, note)
+        return note
+
+    def _check_open(self) -> None:
+        if self._lock_file is None:
+            raise StoreUnavailableError(f"{self.path} is closed")
+
+    # --- what is shown ---
+
+    def _show(self, before: State, state: State) -> None:
+        """Show what differs, of the clusters that are followed."""
+        for key, record in state.records.items():
+            if before.records.get(key) is not record and self._is_followed(key.cluster):
+                self.records.show(key, record)
+        for name in before.notes.keys() - state.notes.keys():
+            self.notes.hide(name)
+        for name, noted in state.notes.items():
+            if before.notes.get(name) is not noted and self._is_followed(name.cluster):
+                self.notes.show(name, noted.note)
+
+    def _show_events(self) -> None:
+        for key, value in events_read(self._journal):
+            if self._is_followed(key.cluster) and key not in self.notes:
+                self._passing += 1
+                self.notes.show(key, Note(value, self._passing))
+
+    def _is_followed(self, cluster: str) -> bool:
+        return self._followed is None or cluster in self._followed
+
+    def _with_users_kept(self, state: State) -> State:
+        """With the changes of users that versions before kept in a file beside, which is then gone."""
+        path = self.path.with_name(self.path.name + ".users")
+        try:
+            notes = users_kept_read(path, state.revision + 1)
+        except FileNotFoundError:
+            return state
+        state = replace(state, revision=state.revision + 1, notes={**state.notes, **notes})
+        with contextlib.suppress(OSError):  # then both are read again at the next start
+            file_replace(self.path, state_encode(state))
+            path.unlink()
+        return state
