@@ -11,6 +11,7 @@ pytest_plugins = [
     "tests.fixtures.fake_engine",
     "tests.fixtures.oracle",
     "tests.fixtures.certificates",
+    "tests.fixtures.etcd",
 ]
 
 

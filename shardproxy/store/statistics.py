@@ -13,6 +13,9 @@ class StoreStatistics:
     failures: int = 0
     seconds: float = 0.0  # of all of them, failed or not
     last_seconds: float = 0.0
+    requests: int = 0  # that were sent to it, of every kind; a file gets none
+    request_failures: int = 0
+    why_lost: str = ""  # what it holds is older than what it held, so nothing is taken from it: what to do
 
     def observe(self, seconds: float, *, ok: bool) -> None:
         """A write was tried and took that long, waiting for a thread included."""

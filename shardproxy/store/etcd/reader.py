@@ -1,0 +1,246 @@
+"""Reads all that is stored, then watches it: the view is never older than it can say.
+
+    read all ─> watch from there ─> watch again from where it broke off ─> ...
+       ^                                  │ compacted
+       └──────────────────────────────────┘
+
+A watch that is silent is asked about: a read that a quorum stands behind either confirms the view, or shows
+that the watch has not told of something, and then another one is begun, at another member.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import structlog
+import trio
+
+from shardproxy.model.board import Board
+from shardproxy.store.etcd.client import Client
+from shardproxy.store.etcd.clock import boottime
+from shardproxy.store.etcd.errors import CompactedError, DataLostError, EtcdUnavailableError
+from shardproxy.store.etcd.keys import Keys
+from shardproxy.store.etcd.messages import (
+    Entry,
+    Message,
+    entries_of,
+    events_of,
+    header_of,
+    range_of,
+    watch_of,
+)
+from shardproxy.store.etcd.position import REMEDY
+from shardproxy.store.etcd.view import View
+from shardproxy.store.interface import StoreUnavailableError
+
+PAGE = 500  # keys
+PAGE_WITHIN = 2.0  # seconds
+SILENCE = 1.3  # seconds after which a watch is asked about; a leader is heard each second
+CATCH_UP = 0.5  # seconds for the watch to tell of what a read has shown
+RETRY = 0.2  # seconds
+RETRY_LOST = 1.0  # seconds, where it takes an operator
+
+log = structlog.get_logger()
+
+
+class Reader:
+    """Owns the view, and passes on what changes in it."""
+
+    def __init__(
+        self,
+        client: Client,
+        keys: Keys,
+        on_change: Callable[[list[Entry]], None],
+        *,
+        on_heard: Callable[[], None] = lambda: None,
+        on_lost: Callable[[str], None] = lambda _why: None,
+        clock: Callable[[], float] = boottime,
+    ) -> None:
+        self._client = client
+        self._keys = keys
+        self._on_change, self._on_heard, self._on_lost = on_change, on_heard, on_lost
+        self._clock = clock
+        self._is_read = False
+        self._watch = trio.CancelScope()
+        self._watched = ""  # the member that tells
+        self._progress = trio.Event()
+        self._stirred = trio.Event()  # the watch has told of something, or was begun
+        self._has_told = False
+        self.view = View()
+        self.why_lost = ""  # what etcd holds now is not what it held
+        self.changes: Board[str, int] = Board()  # key to revision: for who waits for one
+        self.heard = -math.inf  # when the view was last known to be as etcd was then, or later
+        self.why_not: str | None = "etcd has not been read yet"
+
+    @property
+    def group(self) -> Entry | None:
+        """Names what is stored; it is made once."""
+        return self.view.get(self._keys.group)
+
+    def load(self, entries: dict[str, Entry], revision: int) -> None:
+        """Begin with what was kept; what etcd says has to go on from there."""
+        self._pass_on(self.view.replace(entries, revision))
+
+    def is_own(self, entry: Entry) -> None:
+        """This process has changed a key."""
+        self._pass_on(self.view.apply_own(entry))
+
+    async def wait_seen(self, revision: int, *, within: float) -> None:
+        """Wait until all is seen up to a revision; raise StoreUnavailableError."""
+        with trio.move_on_after(within):
+            while self.view.seen < revision:
+                await self._progress.wait()
+        if self.view.seen < revision:
+            raise StoreUnavailableError(f"the watch of etcd has not told of revision {revision} yet")
+        await trio.lowlevel.checkpoint()
+
+    async def wait_read(self) -> None:
+        while not self._is_read:
+            await self._progress.wait()
+
+    async def run(self) -> None:
+        """Keep the view as etcd is, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._ask_when_silent)
+            while True:
+                try:
+                    if not self._is_read:
+                        await self._read_all()
+                    with trio.CancelScope() as self._watch:
+                        await self._watch_on()
+                except CompactedError:
+                    self._is_read = False
+                except DataLostError as error:
+                    self._is_lost(error)
+                    await trio.sleep(RETRY_LOST)
+                except StoreUnavailableError as error:
+                    self._is_late(str(error))
+                    await trio.sleep(RETRY)
+
+    async def _read_all(self) -> None:
+        entries: dict[str, Entry] = {}
+        revision, after = 0, self._keys.first
+        sent = self._clock()
+        while True:
+            body = range_of(after, self._keys.end, limit=PAGE, revision=revision)
+            page = await self._client.call("/v3/kv/range", body, attempt=PAGE_WITHIN)
+            revision = revision or header_of(page).revision
+            found = entries_of(page)
+            entries.update((entry.key, entry) for entry in found)
+            if not page.get("more") or not found:
+                break
+            after = found[-1].key + "\0"
+        self._compare_group(entries.get(self._keys.group))
+        self._pass_on(self.view.replace(entries, revision))
+        self._is_read = True
+        self._is_heard(sent)
+
+    async def check_group(self) -> None:
+        """Raise DataLostError where etcd is not what was read before; StoreUnavailableError."""
+        body = range_of(self._keys.group, self._keys.group + "\0")
+        found = entries_of(await self._client.call("/v3/kv/range", body))
+        self._compare_group(found[0] if found else None)
+
+    def _compare_group(self, found: Entry | None) -> None:
+        known = self.group
+        if known is not None and (found is None or found.created != known.created):
+            what = "is deleted" if found is None or found.value is None else "is another one"
+            raise DataLostError(f"{known.key} {what}, so what etcd holds is not what it held: {REMEDY}")
+
+    async def _watch_on(self) -> None:
+        body = watch_of(self._keys.first, self._keys.end, self.view.seen + 1)
+        self._watched = self._client.endpoint
+        await self._client.stream("/v3/watch", body, self._take)
+
+    def _take(self, result: Message) -> None:
+        if result.get("canceled"):
+            if int(result.get("compact_revision", 0)):
+                raise CompactedError("what came since then was compacted")
+            raise EtcdUnavailableError(
+                f"etcd ends the watch: {result.get('cancel_reason') or 'no reason given'}"
+            )
+        if result.get("created"):
+            self._stirred.set()
+            return
+        events = events_of(result)
+        for event in events:
+            if event.key == self._keys.group:
+                self._compare_group(event)
+        changed = self.view.apply(events)
+        if not events:
+            self.view.advance(header_of(result).revision)
+        self._has_told = True
+        self._stirred.set()
+        self._pass_on(changed)
+        self._is_heard(self._clock())
+
+    async def _ask_when_silent(self) -> None:
+        while True:
+            self._stirred, self._has_told = trio.Event(), False
+            with trio.move_on_after(SILENCE):
+                await self._stirred.wait()
+            if self._is_read and not self._has_told:
+                try:
+                    await self._ask()
+                except CompactedError:
+                    self._is_read = False
+                    self._watch.cancel()
+                except DataLostError as error:
+                    self._is_lost(error)
+                    self._watch.cancel()
+                except StoreUnavailableError as error:
+                    self._is_late(str(error))
+
+    async def _ask(self) -> None:
+        """Compare the view with etcd as it is: nothing newer, and as many keys."""
+        seen, sent = self.view.seen, self._clock()
+        body = range_of(self._keys.first, self._keys.end, limit=1, newer_than=seen, keys_only=True)
+        reply = await self._client.call("/v3/kv/range", body)
+        if self._has_told:
+            return
+        is_same = not reply.get("kvs") and int(reply.get("count", 0)) == len(self.view)
+        if is_same and not self.view.is_ahead:
+            self.view.advance(header_of(reply).revision)
+            self._is_heard(sent)
+            if self._client.endpoint != self._watched:  # it was left, as it did not answer something else
+                self._watch.cancel()
+            return
+        self._stirred = trio.Event()
+        with trio.move_on_after(CATCH_UP):
+            await self._stirred.wait()
+        if not self._has_told:
+            log.warning("the watch of etcd was silent", seen=seen)
+            self._client.leave()
+            self._watch.cancel()
+
+    def _pass_on(self, changed: list[Entry]) -> None:
+        if changed:
+            self._on_change(changed)
+            for entry in changed:
+                if entry.value is None:
+                    self.changes.hide(entry.key)
+                else:
+                    self.changes.show(entry.key, entry.revision)
+
+    def _is_heard(self, when: float) -> None:
+        self.heard = max(self.heard, when)
+        if self.why_not is not None:
+            log.info("etcd is read")
+            self.why_not, self.why_lost = None, ""
+            self._on_lost("")
+        progress, self._progress = self._progress, trio.Event()
+        progress.set()
+        self._on_heard()
+
+    def _is_late(self, why: str) -> None:
+        if self.why_not is None:
+            log.warning("etcd cannot be read", why=why)
+        self.why_not = why
+
+    def _is_lost(self, error: DataLostError) -> None:
+        if self.why_not != str(error):
+            log.error("etcd has lost data", why=str(error))
+        self._is_read = False
+        self.why_not = self.why_lost = str(error)
+        self._on_lost(str(error))
