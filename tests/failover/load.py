@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -82,10 +82,10 @@ class Ledger:
         ]
         return min(ends, default=None)
 
-    def longest_gap(self, began: float, ended: float) -> float:
-        """The longest time without an acknowledged write between those moments, by the worst way."""
+    def longest_gap(self, began: float, ended: float, ways: Iterable[str]) -> float:
+        """The longest time without an acknowledged write between those moments, by the worst of ways."""
         longest = 0.0
-        for way in {write.way for write in self.writes}:
+        for way in ways:
             acks = sorted(
                 w.ended for w in self.writes if w.error is None and w.way == way and began < w.ended < ended
             )

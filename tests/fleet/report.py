@@ -17,19 +17,21 @@ from tests.fleet.rounds import Row, quantile
 HEAD = """\
 # What faults do to applications, ours and the peers beside each other
 
-Written by `make chaos`, which measures all of it again; `make chaos ARGS="--faults kill --rounds 10"` a part of it.
-Eight writers and four readers, 600 commands a second on the shard that is hit, plain redis-py without retries and
-with its own timeouts (5 s), half of the clients with a new connection for every command; through three proxies they
-take turns. Each shard has two replicas. Peers as commonly set up: three Sentinels with
-`down-after-milliseconds 1000`; HAProxy with a check of `role:master` each second; Redis Cluster of three shards with
-`cluster-node-timeout 2000`.
+Written by `make chaos`, which measures all of it again; `make chaos ARGS="--faults kill --rounds 10"` a part.
+Eight writers and four readers, 600 commands a second on the shard that is hit, plain redis-py without
+retries and with its own timeouts (5 s), half of the clients with a new connection for every command; through
+three proxies they take turns. Each shard has two replicas. Peers as commonly set up: three Sentinels with
+`down-after-milliseconds 1000`; HAProxy with a check of `role:master` each second; Redis Cluster of three
+shards with `cluster-node-timeout 2000`.
 
-*Writable* is the longest time from the fault on in which no write of the proxy, or client, that fared worst was
-acknowledged, in the median and the worst round. *Lost*: acknowledged, and not there in the end (in how many
-rounds). *In doubt*: an error that leaves open whether it was done. *Stale*: reads that lacked what had been
-acknowledged before they began. *Wrong*: what no mode allows: written twice, out of order, there although refused,
-acknowledged by a primary after another one had been promoted (I2), two promotions of an epoch (I1), an epoch that
-goes back (I3), a change while the store is down (I7). \\* = other work ran on the machine, which moves times.
+*Writable*: the longest time from the fault on in which no write of the proxy, or client, that fared worst
+was acknowledged, in the median and the worst round; a proxy that was killed or frozen is left out. *Lost*:
+acknowledged, and not there in the end (in how many rounds). *In doubt*: an error that leaves open whether it
+was done. *Stale*: reads that lacked what had been acknowledged before they began. *Wrong*: what no mode
+allows: written twice, out of order, there although refused, acknowledged by a primary after another one had
+been promoted (I2), two promotions of an epoch (I1), an epoch that goes back (I3), a change while the store
+is down (I7). What a client sent, gave up on and another one of it overtook counts as out of order, too.
+\\* = other work ran on the machine, which moves times.
 """
 COLUMNS = (
     "mode",

@@ -42,7 +42,7 @@ class Row:
     date: str = ""
     is_busy: bool = False
 
-    def add(self, ledger: Ledger, found: dict[str, list[int]], began: float, ended: float) -> None:
+    def add(self, ledger: Ledger, found: dict[str, list[int]], gap: float, began: float) -> None:
         lost = len(ledger.lost(found))
         self.rounds += 1
         self.attempted += len(ledger.writes)
@@ -53,7 +53,7 @@ class Row:
         self.reads += ledger.reads
         self.stale += ledger.stale
         self.errors += ledger.errors
-        self.writable.append(ledger.longest_gap(began, ended))
+        self.writable.append(gap)
         self.clean.append(ledger.clean_after(began))
         self.wrong += ledger.why_unsound(found)
 
@@ -74,15 +74,16 @@ def run_rounds(site: Arrangement, fault: Fault, places: Places | None, rounds: i
             began = time.monotonic()
             with ExitStack() as mend:
                 fault.strike(site, places, mend)
+                left = [way.name for way in site.ways()]  # a proxy that was killed serves nobody
                 time.sleep(max(0.0, began + fault.lasts - time.monotonic()))
             mended = time.monotonic()
             wait_written(ledger, mended)
             time.sleep(SETTLE)
-            ended = time.monotonic()
+            gap = ledger.longest_gap(began, time.monotonic(), left)
         site.wait_whole()
         with closing(site.reader()) as reader:
             found = ledger.found(reader)
-        row.add(ledger, found, began, ended)
+        row.add(ledger, found, gap, began)
         row.wrong += site.why_wrong(ledger, found)
     return row
 

@@ -77,6 +77,9 @@ class Proxies:
         proxy = self.proxies[self.present[0] if number is None else number]
         return dict(json.loads(proxy.get("/api/status")[1]))
 
+    def present_status(self) -> list[dict[str, Any]]:
+        return [self.status(number) for number in self.present]
+
     def shard(self, shard: int = 0, number: int | None = None) -> dict[str, Any]:
         return dict(self.status(number)["clusters"]["main"]["shards"][shard])
 
