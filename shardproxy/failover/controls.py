@@ -55,6 +55,7 @@ class Controls:
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self._waited: set[str] = set()  # ids of requests that somebody waits for
+        self._left = News()  # one that nobody waits for any more may have been left
 
     async def switch_over(
         self, key: ShardKey, to: Address | None = None, *, is_test: bool = False
@@ -83,15 +84,14 @@ class Controls:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Withdraw what nobody waits for any more, and could not be withdrawn at once; until cancelled."""
-        news = News()
-        self._desk.notes.subscribe(news)
+        self._desk.notes.subscribe(self._left)
         try:
             task_status.started()
             while True:
                 with trio.move_on_after(RETRY if not await self._withdraw_all() else float("inf")):
-                    await news.wait()
+                    await self._left.wait()
         finally:
-            self._desk.notes.unsubscribe(news)
+            self._desk.notes.unsubscribe(self._left)
 
     # --- requests ---
 
@@ -117,13 +117,17 @@ class Controls:
             desk.notes.unsubscribe(news, name.topic)
             with trio.move_on_after(WITHDRAW_WITHIN, shield=True), contextlib.suppress(StoreError):
                 await self._withdraw(name, request.id)
+            self._left.ring()
 
     async def _wait_done(self, key: ShardKey, identity: str, news: News) -> str | None:
         name = request_key(key)
         with trio.move_on_after(PATIENCE):
             return await self._wait_answer(name, identity, news)
-        if await self._withdraw(name, identity):
-            return self._nobody_text(key.cluster)
+        try:
+            if await self._withdraw(name, identity):
+                return self._nobody_text(key.cluster)
+        except StoreUnavailableError as error:
+            return f"nobody has taken it, and it may still be done: it cannot be withdrawn now: {error}"
         with trio.move_on_after(DEADLINE - PATIENCE):
             return await self._wait_answer(name, identity, news)
         return f"it is still under way after {DEADLINE:.0f} s: see shardproxy status and shardproxy events"

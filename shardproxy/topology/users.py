@@ -76,6 +76,7 @@ class UserBook:
         self._audit = audit
         self._configured: Clusters = {}
         self._files: dict[str, Path] = {}  # by cluster, of its users
+        self._why_not_followed: list[str] = []  # as was said
         self._fixed: dict[str, frozenset[str]] = {}  # beside a file: users that stand in the config itself
 
     def users(self, cluster: str) -> tuple[ProxyUser, ...]:
@@ -154,10 +155,13 @@ class UserBook:
                 return True
             await self._serve(laid_over(self._configured, self._changes), "users changed elsewhere")
         except (SettingsError, ServeError) as error:
-            log.error("users that were changed elsewhere are not served", why=problems(error))
+            if (why := problems(error)) != self._why_not_followed:
+                log.error("users that were changed elsewhere are not served", why=why)
+            self._why_not_followed = why
             self._changes = before
             self._notes.forget(*names)  # and are looked at again
             return False
+        self._why_not_followed = []
         for name in changed:
             self._note("users_changed", name, "another proxy", sorted(self._changes[name]))
         return True

@@ -10,6 +10,7 @@ from pathlib import Path
 import trio
 
 from shardproxy.failover.controller import Inputs, run_controller, run_watch
+from shardproxy.failover.controls import Controls
 from shardproxy.failover.events import EventName
 from shardproxy.failover.setup import FailoverSettings, ShardSetup
 from shardproxy.fleet import RedisNode
@@ -54,6 +55,7 @@ class Plane:
     inputs: Inputs
     boards: Boards
     fencer: FakeFencer
+    controls: Controls
 
     @property
     def record(self) -> ShardRecord:
@@ -160,7 +162,7 @@ async def open_plane_on(
         await nursery.start(run_watch, setups, store.records, watched)
         nursery.start_soon(_monitor, watched, boards, links, store.group, max_staleness)
         await nursery.start(run_controller, KEY.cluster, inputs, FailoverSettings())
-        yield Plane(inputs, boards, fencer)
+        yield Plane(inputs, boards, fencer, Controls(store))
         nursery.cancel_scope.cancel()
 
 

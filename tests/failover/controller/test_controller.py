@@ -157,7 +157,7 @@ async def test_two_nodes_with_data_are_a_conflict_that_an_operator_resolves(
     async with open_plane(state, setup_of(first, second)) as plane:
         await plane.wait("it is a conflict", said(plane, "not served"))
         assert (plane.record.state, plane.record.primary) == (ShardState.CONFLICT, None)
-        assert await plane.inputs.controls.promote(KEY, second.address) is None
+        assert await plane.controls.promote(KEY, second.address) is None
         assert await plane.wait_primary(second) == second
         await plane.wait("the other one is kept", said(plane, "FLUSHALL"))
         assert first.ask("GET", "a") == b"1"
@@ -194,15 +194,13 @@ async def test_a_switchover_moves_everybody(start_fleet: StartFleet, state: Path
         await plane.wait_joined(first, second, third)
         first.ask("SET", "a", "1")
         await plane.wait("all have it", lambda: {n.ask("GET", "a") for n in (second, third)} == {b"1"})
-        assert await plane.inputs.controls.switch_over(KEY, third.address) is None
+        assert await plane.controls.switch_over(KEY, third.address) is None
         assert plane.record.primary == third.address
         await wait_follows(plane, first, third)
         await wait_follows(plane, second, third)
         assert [line.split()[0] for line in plane.fencer.told] == ["switching", "ok"]
         assert len(plane.events(EventName.SWITCHOVER_COMPLETE)) == 1
-        assert "not a node" in (
-            await plane.inputs.controls.switch_over(KEY, replace(third.address, port=1)) or ""
-        )
+        assert "not a node" in (await plane.controls.switch_over(KEY, replace(third.address, port=1)) or "")
 
 
 async def test_a_change_made_by_hand_is_adopted(start_fleet: StartFleet, state: Path) -> None:

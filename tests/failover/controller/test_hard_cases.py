@@ -66,7 +66,7 @@ async def test_a_pause_does_not_let_an_empty_primary_wipe_its_replica(
     async with open_plane(state, setup_of(first, second)) as plane:
         await wait_known(plane, first, second)
         await write(first, 1, "a")
-        plane.inputs.controls.pause(KEY.cluster)
+        await plane.controls.pause(KEY.cluster)
         first.kill()
         first.is_managed = False  # it comes back as a primary, and empty
         await in_thread(first.start)
@@ -74,7 +74,7 @@ async def test_a_pause_does_not_let_an_empty_primary_wipe_its_replica(
         await plane.wait("an operator is told", said(plane, "paused"))
         assert plane.record.primary is None
         assert second.ask("GET", "a") == b"1"
-        plane.inputs.controls.resume(KEY.cluster)
+        await plane.controls.resume(KEY.cluster)
         assert await plane.wait_primary(second) == second
         await wait_follows(plane, first, second)
         assert first.ask("GET", "a") == b"1"
@@ -96,7 +96,7 @@ async def test_a_second_failover_that_has_to_wait_keeps_the_data_meanwhile(
         await in_thread(second.start)
         await plane.wait("it is held", lambda: plane.record.state is ShardState.HELD)
         await plane.wait("it says why", said(plane, "flapping"))
-        plane.inputs.controls.acknowledge(KEY)
+        await plane.controls.acknowledge(KEY)
         assert await plane.wait_primary(first) == first
         assert first.ask("GET", "a") == b"1"
 
@@ -152,7 +152,7 @@ async def test_a_stuck_failover_is_ended_by_an_operator(start_fleet: StartFleet,
         second.kill()
         await plane.wait("it is stuck", said(plane, "1 of 2 nodes that vouch"))
         with trio.fail_after(5):
-            assert await plane.inputs.controls.promote(KEY, third.address) is None
+            assert await plane.controls.promote(KEY, third.address) is None
         assert await plane.wait_primary(third) == third
         assert third.ask("GET", "a") == b"1"
 
@@ -209,7 +209,7 @@ async def test_roles_survive_a_power_cut_where_engines_have_files(state: Path) -
             node.replica_of = None  # its file says so
         async with open_plane(state, setup_of(first, second, is_managed=False)) as plane:
             await wait_known(plane, first, second)
-            assert await plane.inputs.controls.switch_over(KEY, second.address) is None
+            assert await plane.controls.switch_over(KEY, second.address) is None
             assert await plane.wait_primary(second) == second
             await wait_follows(plane, first, second)
             await write(second, 1, "a")

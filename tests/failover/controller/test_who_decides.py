@@ -11,7 +11,6 @@ import pytest
 import trio
 import trio.testing
 
-from shardproxy.failover.controls import Controls
 from shardproxy.failover.events import EventName
 from shardproxy.fleet import RedisNode
 from shardproxy.model.health import NodeState
@@ -52,7 +51,7 @@ async def test_who_may_not_act_sends_no_engine_anything(
     async with open_plane(state, setup) as plane:
         await wait_known(plane, first, second, third)
         if how == "paused":
-            plane.inputs.controls.pause(KEY.cluster)
+            await plane.controls.pause(KEY.cluster)
             await trio.testing.wait_all_tasks_blocked()
             before = commands(first, second, third)
         third.ask("REPLICAOF", "127.0.0.1", "1")
@@ -158,12 +157,12 @@ async def test_the_furthest_replica_is_synced_from_when_it_may_not_be_primary(
     async with open_plane(state, setup_of(first, second, third)) as plane:
         await wait_known(plane, first, second, third)
         await plane.wait("it does not vouch", lambda: plane.record.promise.voters == {second.address})
-        plane.inputs.controls.pause(KEY.cluster)
+        await plane.controls.pause(KEY.cluster)
         second.ask("REPLICAOF", "127.0.0.1", "1")
         await write(first, 1, "a", "b")
         first.kill()
         await plane.wait("it is seen", lambda: state_of(plane, first) is NodeState.DOWN)
-        plane.inputs.controls.resume(KEY.cluster)
+        await plane.controls.resume(KEY.cluster)
         assert await plane.wait_primary(second) == second
         assert [second.ask("GET", key) for key in "ab"] == [b"1", b"1"]
         await wait_follows(plane, third, second)
@@ -209,25 +208,6 @@ async def test_a_removed_node_that_alone_has_a_write_is_asked(start_fleet: Start
             assert await link.request("GET", "a") == b"1"
 
 
-async def test_a_request_without_a_leader_ends_at_its_deadline_and_is_not_done_later(
-    autojump_clock: trio.testing.MockClock,
-) -> None:
-    controls = Controls()
-    answer = await controls.switch_over(KEY)
-    assert "nothing was done" in (answer or "")
-    assert KEY not in controls.requests
-    taken: list[str | None] = []
-
-    async def ask() -> None:
-        taken.append(await controls.switch_over(KEY))
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(ask)
-        await trio.testing.wait_all_tasks_blocked()
-        controls.requests[KEY].is_taken = True
-    assert "still under way" in (taken[0] or "")
-
-
 async def test_an_operator_s_choice_that_does_not_answer_changes_nothing(
     start_fleet: StartFleet, state: Path
 ) -> None:
@@ -236,5 +216,5 @@ async def test_an_operator_s_choice_that_does_not_answer_changes_nothing(
         await wait_known(plane, first, second, third)
         third.kill()
         await plane.wait("it is seen", lambda: state_of(plane, third) is NodeState.DOWN)
-        assert "does not answer" in (await plane.inputs.controls.promote(KEY, third.address) or "")
+        assert "does not answer" in (await plane.controls.promote(KEY, third.address) or "")
         assert (plane.record.epoch, plane.record.primary) == (1, first.address)

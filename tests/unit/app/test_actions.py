@@ -17,6 +17,7 @@ from shardproxy.failover.events import EventName
 from shardproxy.failover.setup import ShardSetup
 from shardproxy.model import Address, Node
 from shardproxy.model.replication import ShardKey
+from shardproxy.store.memory import MemoryDesk
 
 NAMES = {7: None, 0: "users", 2: "1.5"}  # by number
 SETUPS = [
@@ -62,7 +63,7 @@ class Asked(Controls):
     """Remembers which shards were meant, and does nothing."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(MemoryDesk())
         self.shards: list[int] = []
 
     async def switch_over(
@@ -75,7 +76,7 @@ class Asked(Controls):
         self.shards.append(key.index)
         return None
 
-    def acknowledge(self, key: ShardKey) -> None:
+    async def acknowledge(self, key: ShardKey) -> None:
         self.shards.append(key.index)
 
 

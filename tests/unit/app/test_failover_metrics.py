@@ -8,7 +8,8 @@ import pytest
 
 from shardproxy.admin.failover_metrics import TABLE, FailoverView
 from shardproxy.admin.metrics import Kind, Labels
-from shardproxy.failover.events import EventName, Total
+from shardproxy.failover.event_log import Total
+from shardproxy.failover.events import EventName
 from shardproxy.health.statistics import HealthStatistics
 from shardproxy.model.replication import ShardKey
 from shardproxy.store.statistics import StoreStatistics

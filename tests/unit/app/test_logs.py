@@ -12,7 +12,8 @@ import structlog
 
 from shardproxy.cli.logs import logs_configure
 from shardproxy.config import Log, LogFormat, LogLevel
-from shardproxy.failover.events import EventLog, EventName
+from shardproxy.failover.event_log import EventLog
+from shardproxy.failover.events import EventName
 from shardproxy.model.replication import ShardKey
 
 

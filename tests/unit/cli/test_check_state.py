@@ -41,7 +41,7 @@ class Site:
 
         async def keep() -> None:
             with LocalStore(self.state) as store:
-                leadership = await store.claim()
+                leadership = await store.claim("main")
                 for setup in shards_assign("main", cluster, store.records):
                     record = ShardRecord(
                         setup.key,

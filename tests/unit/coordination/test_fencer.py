@@ -7,13 +7,14 @@ import trio
 import trio.testing
 
 from shardproxy.coordination.fencer import AckFencer
-from shardproxy.coordination.membership import Member, Members, members_alone
 from shardproxy.failover.interfaces import FenceError
 from shardproxy.model.board import Board
+from shardproxy.store.member import Member
 from tests.unit.coordination.make import Acks, MemberStore, no_acks
 from tests.unit.topology.make import KEY, OTHER, record
 
 FENCED = record(changed=7)
+Members = Board[str, Member]
 
 
 def members(*names: str) -> Members:
@@ -24,7 +25,7 @@ def members(*names: str) -> Members:
 
 
 def fencer(acks: Acks, alive: Members) -> AckFencer:
-    return AckFencer(MemberStore(acks), alive, served_within=3.0)
+    return AckFencer(MemberStore(acks, members=alive), served_within=3.0)
 
 
 async def is_served(fencer: AckFencer) -> bool:
@@ -94,7 +95,7 @@ async def test_a_record_of_before_there_were_acks_has_to_be_served_as_well(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     board = no_acks()
-    waiting = fencer(board, members_alone("self"))
+    waiting = fencer(board, members("self"))
     with pytest.raises(FenceError):
         await waiting.wait_served(record(changed=0))
     board.show(("self", KEY), 0)

@@ -18,6 +18,7 @@ from shardproxy.model import Address
 from shardproxy.model.board import Board
 from shardproxy.model.health import NodeHealth, NodeState, Verdict
 from shardproxy.model.replication import Lineage, Replication, Role, ShardKey
+from shardproxy.store.memory import MemoryNotes
 from shardproxy.store.record import ShardRecord, ShardState
 from shardproxy.topology.follower import Follower
 from shardproxy.topology.settings import settings_read
@@ -77,26 +78,6 @@ def seen(
     """What health says of a node that was asked."""
     said = Replication(role, LINEAGE, 1, follows=A, is_link_up=True)
     return NodeHealth(Verdict(state, "because", 0.0), said, is_surveyed=True, epoch=epoch, seen_as=seen_as)
-
-
-class MemoryLedger:
-    """Remembers epochs and layouts until the test ends."""
-
-    def __init__(self) -> None:
-        self.epochs: dict[str, int] = {}
-        self.layouts: dict[str, tuple[int, str]] = {}
-
-    def last_epoch(self, cluster: str) -> int:
-        return self.epochs.get(cluster, 0)
-
-    async def note_epoch(self, cluster: str, epoch: int) -> None:
-        self.epochs[cluster] = max(epoch, self.last_epoch(cluster))
-
-    def last_layout(self, cluster: str) -> tuple[int, str] | None:
-        return self.layouts.get(cluster)
-
-    async def note_layout(self, cluster: str, version: int, digest: str) -> None:
-        self.layouts[cluster] = (version, digest)
 
 
 class FakePlane:
@@ -159,9 +140,9 @@ class Site:
     def __init__(self) -> None:
         self.plane = FakePlane()
         self.records: Board[ShardKey, ShardRecord] = Board()
-        self.ledger = MemoryLedger()
+        self.notebook = MemoryNotes()
         self.boards = Boards()
-        self.follower = Follower(self.plane, self.records, self.ledger, self.boards)
+        self.follower = Follower(self.plane, self.records, self.notebook, self.boards)
 
     def put(self, *records: ShardRecord) -> None:
         for each in records:

@@ -9,6 +9,7 @@ import trio.testing
 from shardproxy.model import SlotRange
 from shardproxy.model.health import Cause, NodeHealth, NodeState, Verdict
 from shardproxy.model.replication import ShardKey
+from shardproxy.store.notes import Note, NoteKey, NoteKind
 from shardproxy.store.record import Promise, ShardState
 from shardproxy.topology.follower import KNOWN_WITHIN, LATE, REFUSED, SERVE_WITHIN
 from shardproxy.topology.reload import ServeError
@@ -281,7 +282,8 @@ async def test_a_pool_has_epochs_of_its_own_that_outlive_the_process() -> None:
         await site.serve(clusters(pages=memcached(A, limits={"clients": 7})))
         assert site.plane.specs["pages"]["epoch"] == 1
         await site.serve(clusters(pages=memcached(A, B)))
-        assert site.plane.specs["pages"]["epoch"] == site.ledger.last_epoch("pages") == 2
+        assert site.plane.specs["pages"]["epoch"] == 2
+        assert site.notebook.notes[NoteKey("pages", NoteKind.EPOCH)].value["epoch"] == 2
         await site.serve({})
         await site.serve(clusters(pages=memcached(A)))
         assert site.plane.specs["pages"]["epoch"] == 3
@@ -293,10 +295,13 @@ async def test_a_slow_disk_or_name_of_a_pool_holds_up_no_fence() -> None:
         await site.settle()
         is_free = trio.Event()
 
-        async def note_slowly(cluster: str, epoch: int) -> None:
-            await is_free.wait()
+        real = site.notebook.note
 
-        site.ledger.note_epoch = note_slowly  # type: ignore[method-assign]
+        async def note_slowly(key: NoteKey, value: object, *, expected: int | None = None) -> Note:
+            await is_free.wait()
+            return await real(key, value, expected=expected)
+
+        site.notebook.note = note_slowly  # type: ignore[method-assign]
         wanted = clusters(main=redis((A, B)), pages=memcached(C, port=7001))
         async with trio.open_nursery() as nursery:
             nursery.start_soon(site.serve, wanted)

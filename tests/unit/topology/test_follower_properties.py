@@ -23,11 +23,12 @@ from shardproxy.model import Address, SlotRange, split_evenly
 from shardproxy.model.board import Board
 from shardproxy.model.replication import ShardKey
 from shardproxy.store.cas import record_replace
+from shardproxy.store.memory import MemoryNotes
 from shardproxy.store.record import Promise, ShardRecord, ShardState
 from shardproxy.topology.follower import LATE, REFUSED, Follower
 from shardproxy.topology.project import primary_served
 from shardproxy.topology.reload import ServeError
-from tests.unit.topology.make import A, B, C, Clusters, D, FakePlane, MemoryLedger, clusters, memcached, redis
+from tests.unit.topology.make import A, B, C, Clusters, D, FakePlane, clusters, memcached, redis
 
 KEYS = tuple(ShardKey("main", number) for number in range(3))
 NODES = (A, B, C, D)
@@ -96,9 +97,7 @@ class World:
     config: Clusters = field(default_factory=dict)  # that was accepted last
 
     def __post_init__(self) -> None:
-        self.follower = Follower(
-            self.plane, self.records, MemoryLedger(), Boards(), applied=CheckedAcks(self)
-        )
+        self.follower = Follower(self.plane, self.records, MemoryNotes(), Boards(), applied=CheckedAcks(self))
 
     def put(self, record: ShardRecord) -> None:
         self.revision += 1

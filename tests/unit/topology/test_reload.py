@@ -10,6 +10,8 @@ import trio.testing
 
 from shardproxy.model import Address
 from shardproxy.model.replication import ShardKey
+from shardproxy.store.interface import StoreUnavailableError
+from shardproxy.store.notes import Note, NoteKey, NoteKind
 from shardproxy.topology.follower import LATE, REFUSED, SERVE_WITHIN
 from shardproxy.topology.reload import ReloadPlan, ServeError, reload_plan
 from tests.unit.topology.make import A as ONE
@@ -125,17 +127,19 @@ async def test_a_role_that_moves_while_a_config_is_refused_is_kept() -> None:
         assert site.follower.applied[key] == 6
 
 
-async def test_a_pool_whose_epoch_cannot_be_noted_is_refused() -> None:
+async def test_a_change_of_a_pool_that_cannot_be_noted_is_refused() -> None:
+    """One that is served anew is served all the same: nobody waits for a store to have a cache."""
     async with following(a=A) as site:
-        ledger = site.ledger
 
-        async def refuse(cluster: str, epoch: int) -> None:
-            raise TAKEN
+        async def refuse(key: NoteKey, value: object, *, expected: int | None = None) -> Note:
+            raise StoreUnavailableError("no quorum")
 
-        ledger.note_epoch = refuse  # type: ignore[method-assign]
-        with pytest.raises(ServeError, match="cluster p"):
-            await site.serve(clusters(a=A, p=memcached(TWO, port=7010)))
-        assert set(site.plane.specs) == {"a"}
+        site.notebook.note = refuse  # type: ignore[method-assign]
+        await site.serve(clusters(a=A, p=memcached(TWO, port=7010)))
+        assert site.plane.specs["p"]["epoch"] == 1
+        with pytest.raises(ServeError, match="cluster p: no quorum"):
+            await site.serve(clusters(a=A, p=memcached(TWO, Address("127.0.0.1", 7399), port=7010)))
+        assert [node["address"] for s in site.plane.specs["p"]["shards"] for node in s["nodes"]] == [str(TWO)]
 
 
 async def test_what_cannot_be_served_again_is_tried_on_and_on(autojump_clock: trio.testing.MockClock) -> None:
@@ -164,7 +168,7 @@ async def test_a_cluster_of_another_engine_gives_way_to_the_one_before(
 ) -> None:
     """The new one was taken, but not by all workers; its epochs are others."""
     async with following(a=redis((ONE,))) as site:
-        site.ledger.epochs["a"] = 70
+        await site.notebook.note(NoteKey("a", NoteKind.EPOCH), {"epoch": 70, "digest": "x"})
         site.plane.late_until = trio.current_time() + SERVE_WITHIN + LATE
         with pytest.raises(ServeError):
             await site.serve(clusters(a=memcached(ONE)))

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
+import trio
+import trio.testing
 from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
@@ -19,12 +23,13 @@ from shardproxy.config.files import FilesRead
 from shardproxy.config.users import UsersError
 from shardproxy.dataplane.rules import RuleError, rules_of_package
 from shardproxy.dataplane.users import ANYBODY, NOBODY, ProxyUser, user_changed
-from shardproxy.store.kept import KeptFile
-from shardproxy.store.local import StateFileError
-from shardproxy.topology.reload import Clusters
-from shardproxy.topology.settings import settings_read
+from shardproxy.store.memory import MemoryNotes
+from shardproxy.store.notes import NoteKey, NoteKind
+from shardproxy.topology.reload import Clusters, ServeError
+from shardproxy.topology.settings import SettingsError, settings_read
 from shardproxy.topology.user_changes import (
     Change,
+    Changes,
     by_name,
     change_of,
     changes_decode,
@@ -35,7 +40,8 @@ from shardproxy.topology.user_changes import (
     laid_over,
     users_changed,
 )
-from shardproxy.topology.users import UserBook, users_file_change
+from shardproxy.topology.users import UserBook, UserChangeError
+from shardproxy.topology.users_file import users_file_change
 
 HASH = "5" * 64
 APP = ProxyUser("app", passwords=(HASH,), rules="~app:* +@all")
@@ -152,59 +158,165 @@ USERS = st.builds(
 
 @given(st.dictionaries(st.text(max_size=5), st.builds(change_of, st.none() | USERS, st.none() | USERS)))
 def test_changes_outlive_being_written(changes: dict[str, Change]) -> None:
-    written = json.loads(json.dumps(changes_encode({"main": changes})))
-    assert changes_decode(written) == {"main": changes}
+    written = json.loads(json.dumps(changes_encode(changes)))
+    assert changes_decode(written) == changes
 
 
 def test_what_a_newer_version_kept_besides_is_left_out() -> None:
-    written = json.loads(json.dumps(changes_encode({"main": {"app": change_of(APP, OFF)}})))
-    written["main"]["app"]["user"]["tomorrow"] = 1
-    written["main"]["app"]["base"]["tomorrow"] = "0"
-    written["main"]["app"]["tomorrow"] = {}
-    assert changes_decode(written) == {"main": {"app": change_of(APP, OFF)}}
+    written = json.loads(json.dumps(changes_encode({"app": change_of(APP, OFF)})))
+    written["app"]["user"]["tomorrow"] = 1
+    written["app"]["base"]["tomorrow"] = "0"
+    written["app"]["tomorrow"] = {}
+    assert changes_decode(written) == {"app": change_of(APP, OFF)}
 
 
-async def test_void_changes_are_noted_and_those_of_a_cluster_that_is_gone() -> None:
+async def test_void_changes_are_noted_and_those_of_a_cluster_that_is_gone_are_not() -> None:
+    """Another proxy may serve that one."""
     config = parse_config(CONFIG.replace("ACCESS", "access: {users: [{name: app}]}"))
     settings = settings_read(config, "7.0.15")
-    app, audit, kept = ProxyUser("app"), Audit("stdout"), Keeper()
+    app, audit, site = ProxyUser("app"), Audit("stdout"), Site()
     changes = {
         "main": {"app": change_of(app, replace(app, rules="+get"))},
         "gone": {"bob": change_of(None, BOB)},
     }
-    book = UserBook(kept, changes, kept.serve, kept.reread, audit)
+    for cluster, of in changes.items():
+        await site.note(cluster, of)
+    book = UserBook(site.notebook, site.serve, site.reread, audit)
+    book.laid_over(settings)
     await book.take(config, settings)
-    assert [line["object"] for line in map(json.loads, audit.lines())] == ["bob"]
-    assert changes_decode(kept.value) == {"main": changes["main"]}
+    assert not audit.lines()
+    assert site.noted() == changes
     assert {user.name: user.rules for user in book.users("main")}["app"] == "+get"
     newer = parse_config(CONFIG.replace("ACCESS", "access: {users: [{name: app, rules: +set}]}"))
     with capture_logs() as log:
         await book.take(newer, settings_read(newer, "7.0.15"))
     assert [(line["log_level"], line["users"]) for line in log] == [("warning", ["app (rules)"])]
-    (_, noted) = map(json.loads, audit.lines())
+    (noted,) = map(json.loads, audit.lines())
     assert (noted["event"], noted["cluster"]) == ("user_changes_void", "main")
     assert noted["object"] == "app (rules)"
-    assert changes_decode(kept.value) == {}
+    assert site.noted() == {"gone": changes["gone"]}
 
 
-class Keeper:
-    """What is kept last."""
+class Site:
+    """Notes that several proxies share, and what this one serves last."""
 
-    value: Any = None
+    def __init__(self, notebook: MemoryNotes | None = None) -> None:
+        self.notebook = notebook or MemoryNotes()
+        self.served: Clusters = {}
+        self.fails = False
 
-    async def write(self, value: Any) -> None:
-        self.value = value
+    async def note(self, cluster: str, changes: Changes) -> None:
+        await self.notebook.note(NoteKey(cluster, NoteKind.USERS), changes_encode(changes))
+
+    def noted(self) -> dict[str, Changes]:
+        return {key.cluster: changes_decode(note.value) for key, note in self.notebook.notes.items()}
+
+    def users(self) -> set[str]:
+        return names(self.served["main"].users or ())
 
     async def serve(self, clusters: Clusters, reason: str) -> None:
-        raise NotImplementedError
+        await trio.lowlevel.checkpoint()
+        if self.fails:
+            raise ServeError("main", OSError(98, "in use"))
+        self.served = clusters
 
     async def reread(self, cluster: str) -> None:
         raise NotImplementedError
 
 
+def names(users: Iterable[ProxyUser]) -> set[str]:
+    return {user.name for user in users} - {"default"}
+
+
+@asynccontextmanager
+async def proxies(count: int) -> AsyncIterator[list[tuple[UserBook, Site]]]:
+    """Several that share notes, each serving the same config."""
+    notebook = MemoryNotes()
+    config = parse_config(CONFIG.replace("ACCESS", "access: {users: [{name: app}]}"))
+    made = []
+    async with trio.open_nursery() as nursery:
+        for _ in range(count):
+            site = Site(notebook)
+            book = UserBook(notebook, site.serve, site.reread)
+            settings = settings_read(config, "7.0.15")
+            site.served = book.laid_over(settings)
+            await book.take(config, settings)
+            await nursery.start(book.run)
+            made.append((book, site))
+        yield made
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_change_at_one_proxy_is_served_by_all() -> None:
+    async with proxies(2) as ((one, here), (two, there)):
+        await one.change("main", lambda users: {"bob": BOB}, "admin")
+        assert here.users() == {"app", "bob"}
+        await trio.testing.wait_all_tasks_blocked()
+        assert there.users() == {"app", "bob"}
+        await two.change("main", lambda users: {"app": None}, "admin")
+        await trio.testing.wait_all_tasks_blocked()
+        assert here.users() == there.users() == {"bob"}
+        await one.change("main", lambda users: {"bob": None, "app": ProxyUser("app")}, "admin")
+        assert not here.notebook.notes, "nothing differs from the config any more"
+        await trio.testing.wait_all_tasks_blocked()
+        assert there.users() == {"app"}
+
+
+async def test_of_changes_at_the_same_moment_none_is_lost() -> None:
+    async with proxies(3) as made:
+        async with trio.open_nursery() as nursery:
+            for number, (book, _) in enumerate(made):
+                for each in range(3):
+                    name = f"u{number}{each}"
+                    nursery.start_soon(book.change, "main", partial(_add, name), "admin")
+        await trio.testing.wait_all_tasks_blocked()
+        for _, site in made:
+            assert site.users() == {"app", *(f"u{number}{each}" for number in range(3) for each in range(3))}
+
+
+def _add(name: str, users: Mapping[str, ProxyUser]) -> Mapping[str, ProxyUser]:
+    return {name: ProxyUser(name)}
+
+
+async def test_a_change_that_is_not_served_is_not_kept() -> None:
+    async with proxies(2) as ((one, here), (_, there)):
+        here.fails = True
+        with pytest.raises(UserChangeError, match="in use"):
+            await one.change("main", lambda users: {"bob": BOB}, "admin")
+        assert not here.notebook.notes
+        await trio.testing.wait_all_tasks_blocked()
+        assert there.users() == {"app"}
+
+
+async def test_what_another_proxy_changed_is_tried_until_it_is_served(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    with capture_logs() as log:
+        async with proxies(2) as ((one, _), (two, there)):
+            there.fails = True
+            await one.change("main", lambda users: {"bob": BOB}, "admin")
+            await trio.sleep(3.5)
+            assert names(two.users("main")) == {"app"}
+            there.fails = False
+            await trio.sleep(1.5)
+            assert there.users() == {"app", "bob"}
+    assert [line["event"] for line in log if line["log_level"] == "error"] == [
+        "users that were changed elsewhere are not served"
+    ]
+
+
+async def test_changes_on_record_that_cannot_be_understood_stop_the_start() -> None:
+    site = Site()
+    await site.notebook.note(NoteKey("main", NoteKind.USERS), {"bob": 1})
+    config = parse_config(CONFIG.replace("ACCESS", "access: {users: [{name: app}]}"))
+    book = UserBook(site.notebook, site.serve, site.reread)
+    with pytest.raises(SettingsError, match="changes of users: those of cluster main on record are damaged"):
+        book.laid_over(settings_read(config, "7.0.15"))
+
+
 @pytest.mark.parametrize(
     "value",
-    [1, {"main": 1}, {"main": {"a": 1}}, {"main": {"a": {"user": {"name": "a"}}}}, {"main": {"a": {}}}],
+    [1, {"a": 1}, {"a": {"user": {"name": "a"}}}, {"a": {}}],
 )
 def test_what_is_no_change_is_refused(value: object) -> None:
     with pytest.raises((ValueError, KeyError, TypeError)):
@@ -318,18 +430,3 @@ def test_a_user_does_not_become_what_no_file_may_say(modifiers: list[str], why: 
     with pytest.raises(RuleError, match=why):
         user_changed(BOB, [word.encode() for word in ["resetpass", *modifiers]], rules_of_package())
     assert user_changed(BOB, [word.encode() for word in modifiers[:-1]], rules_of_package()) != BOB
-
-
-async def test_a_kept_value_is_read_again(tmp_path: Path) -> None:
-    kept = KeptFile(tmp_path / "state.json.users")
-    assert kept.read() is None
-    await kept.write({"a": 1})
-    assert KeptFile(tmp_path / "state.json.users").read() == {"a": 1}
-    assert (tmp_path / "state.json.users").stat().st_mode & 0o777 == 0o600
-
-
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": 2, "kept": 1}', '{"format": 1}'])
-def test_a_damaged_file_is_told(text: str, tmp_path: Path) -> None:
-    (tmp_path / "kept").write_text(text)
-    with pytest.raises(StateFileError, match="is damaged"):
-        KeptFile(tmp_path / "kept").read()
