@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, NoReturn, cast
 
@@ -109,5 +110,12 @@ def message_of(content: bytes, endpoint: str) -> Message:
     return cast(Message, message)
 
 
-def cause_of(error: Exception) -> str:
+def cause_of(error: BaseException) -> str:
+    """Why, in words: what lies at the bottom of it, where it has none itself."""
+    while not str(error) and (cause := error.__cause__ or error.__context__) is not None:
+        error = cause
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"TLS: {error.verify_message}"
+    if isinstance(error, ssl.SSLError):
+        return f"TLS: {(error.reason or str(error)).replace('_', ' ').lower()}"
     return str(error) or type(error).__name__

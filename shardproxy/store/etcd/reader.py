@@ -67,6 +67,7 @@ class Reader:
         self._progress = trio.Event()
         self._stirred = trio.Event()  # the watch has told of something, or was begun
         self._has_told = False
+        self._is_late_said = False
         self.view = View()
         self.why_lost = ""  # what etcd holds now is not what it held
         self.changes: Board[str, int] = Board()  # key to revision: for who waits for one
@@ -227,15 +228,16 @@ class Reader:
         self.heard = max(self.heard, when)
         if self.why_not is not None:
             log.info("etcd is read")
-            self.why_not, self.why_lost = None, ""
+            self.why_not, self.why_lost, self._is_late_said = None, "", False
             self._on_lost("")
         progress, self._progress = self._progress, trio.Event()
         progress.set()
         self._on_heard()
 
     def _is_late(self, why: str) -> None:
-        if self.why_not is None:
+        if not self._is_late_said:
             log.warning("etcd cannot be read", why=why)
+        self._is_late_said = True
         self.why_not = why
 
     def _is_lost(self, error: DataLostError) -> None:

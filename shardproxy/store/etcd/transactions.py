@@ -15,6 +15,7 @@ from shardproxy.store.etcd.client import Client
 from shardproxy.store.etcd.errors import DataLostError, EtcdUnavailableError
 from shardproxy.store.etcd.messages import (
     Entry,
+    Message,
     Operation,
     Outcome,
     is_created,
@@ -26,8 +27,10 @@ from shardproxy.store.etcd.position import REMEDY
 from shardproxy.store.interface import StoreUnavailableError
 from shardproxy.store.statistics import StoreStatistics
 
-PATIENCE = 3.0  # seconds; etcd has another leader by then, or will not have one soon
+PATIENCE = 4.0  # seconds; etcd has another leader by then, or will not have one soon
 PAUSE = 0.1  # seconds
+AT_ONCE = 32  # so many: what keeps the lease alive is not to wait behind them
+TURN_WITHIN = 10.0  # seconds
 
 
 class Transactions:
@@ -39,6 +42,7 @@ class Transactions:
         self._client = client
         self._statistics = statistics
         self._group = group
+        self._turn = trio.CapacityLimiter(AT_ONCE)
 
     async def make(
         self,
@@ -57,7 +61,7 @@ class Transactions:
         )
         began, is_done = trio.current_time(), False
         try:
-            outcome = outcome_of(await self._answer(body, began + PATIENCE))
+            outcome = outcome_of(await self._answer(body))
             if not outcome.is_done and found_of(outcome, group.key).created != group.created:
                 raise DataLostError(f"{group.key} is not what it was, and nothing is written: {REMEDY}")
             is_done = True
@@ -66,16 +70,18 @@ class Transactions:
             if is_counted:
                 self._statistics.observe(trio.current_time() - began, ok=is_done)
 
-    async def _answer(self, body: dict[str, Any], deadline: float) -> Any:
-        while True:
-            try:
-                return await self._client.call("/v3/kv/txn", body)
-            except DataLostError:
-                raise
-            except EtcdUnavailableError:
-                if trio.current_time() + PAUSE >= deadline:
-                    raise
-                await trio.sleep(PAUSE)
+    async def _answer(self, body: dict[str, Any]) -> Message:
+        why = EtcdUnavailableError(f"no answer within {PATIENCE:g} s")
+        with trio.move_on_after(TURN_WITHIN) as waiting:
+            async with self._turn:
+                waiting.deadline = trio.current_time() + PATIENCE
+                while True:
+                    try:
+                        return await self._client.call("/v3/kv/txn", body)
+                    except EtcdUnavailableError as error:
+                        why = error
+                    await trio.sleep(PAUSE)
+        raise why
 
 
 def found_of(outcome: Outcome, key: str) -> Entry:

@@ -1,4 +1,4 @@
-"""The stores that the contract is tested with, each with what it takes to open it, end it and put it out of reach.
+"""The stores that the contract is tested with: how each is opened, ended, and put out of reach.
 
 Another store is another `Site` in `SITES`; the suite asks nothing else of it.
 """
@@ -6,6 +6,7 @@ Another store is another `Site` in `SITES`; the suite asks nothing else of it.
 from __future__ import annotations
 
 import contextlib
+import json
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
@@ -45,8 +46,9 @@ class Site(ABC):
     @abstractmethod
     def in_reach(self) -> None: ...
 
+    @abstractmethod
     async def start(self) -> None:
-        """What has to run beside it."""
+        """Have run what is to run beside it."""
 
     async def open(
         self,
@@ -57,10 +59,12 @@ class Site(ABC):
         keeps: bool = False,
     ) -> Store:
         store = self.make(member, is_follower=is_follower, keeps=keeps)
-        scope = await self.nursery.start(self._run, store)
-        self._running[store.member] = scope
-        await store.follow(follows)
+        await self.have_run(store, follows)
         return store
+
+    async def have_run(self, store: Store, follows: Sequence[str]) -> None:
+        self._running[store.member] = await self.nursery.start(self._run, store)
+        await store.follow(follows)
 
     def kill(self, store: Store) -> None:
         """End it as a process does that is killed: it says nothing."""
@@ -73,27 +77,27 @@ class Site(ABC):
                 task_status.started(scope)
 
 
-@dataclass
 class EtcdSite(Site):
     """Three members, each behind a relay."""
 
-    etcd: Etcd | None = None
-    relays: list[Relay] = field(default_factory=list)
+    def __init__(self, nursery: trio.Nursery, directory: Path, etcd: Etcd) -> None:
+        super().__init__(nursery, directory)
+        self.etcd = etcd
+        self.prefix = etcd.settings().prefix
+        self.relays: list[Relay] = []
 
     async def start(self) -> None:
-        assert self.etcd is not None
-        self.prefix = self.etcd.settings().prefix
         for endpoint in self.etcd.endpoints:
             relay = Relay(urlsplit(endpoint).port or 0)
             await self.nursery.start(relay.run)
             self.relays.append(relay)
 
-    def make(self, member: str, *, is_follower: bool = False, keeps: bool = False) -> Store:
-        assert self.etcd is not None
+    def make(
+        self, member: str, *, is_follower: bool = False, keeps: bool = False, relayed: bool = True
+    ) -> EtcdStore:
+        relays = [f"http://127.0.0.1:{relay.port}" for relay in self.relays]
         settings = self.etcd.settings(
-            endpoints=[f"http://127.0.0.1:{relay.port}" for relay in self.relays],
-            prefix=self.prefix,
-            ttl=self.ttl,
+            endpoints=relays if relayed else self.etcd.endpoints, prefix=self.prefix, ttl=self.ttl
         )
         keep = self.directory / "state.json.kept" if keeps else None
         return EtcdStore(settings, member=member, keep=keep, is_follower=is_follower)
@@ -106,12 +110,32 @@ class EtcdSite(Site):
         for relay in self.relays:
             relay.heal()
 
+    async def open_etcd(self, member: str = "one", *, relayed: bool = True, keeps: bool = False) -> EtcdStore:
+        """Open one, past the relays if they are to be cut for others alone."""
+        store = self.make(member, relayed=relayed, keeps=keeps)
+        await self.have_run(store, (CLUSTER,))
+        return store
+
+    def point(self, store: EtcdStore, number: int) -> None:
+        """Have it ask that member first, and watch there."""
+        store._client._at = number
+        store._reader._watch.cancel()
+
+    def field(self, key: str) -> str:
+        """All that etcd knows of a key."""
+        found = json.loads(self.etcd.ctl("get", f"{self.prefix}/{key}", "-w", "json"))
+        return "\n".join(f"{name}: {value}" for name, value in found["kvs"][0].items())
+
+    def has(self, lease: str, key: str) -> bool:
+        """Whether the key hangs on that lease."""
+        return bool(lease) and f"{self.prefix}/{key}" in self.etcd.ctl("lease", "timetolive", lease, "--keys")
+
 
 MakeSite = Callable[[trio.Nursery, Path, pytest.FixtureRequest], Site]
 
 
 def _etcd(nursery: trio.Nursery, directory: Path, request: pytest.FixtureRequest) -> Site:
-    return EtcdSite(nursery, directory, etcd=request.getfixturevalue("session_etcd"))
+    return EtcdSite(nursery, directory, request.getfixturevalue("session_etcd"))
 
 
 SITES: dict[str, MakeSite] = {"etcd": _etcd}

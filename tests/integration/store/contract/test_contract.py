@@ -32,6 +32,7 @@ PAUSED = NoteKey(CLUSTER, NoteKind.PAUSED)
 SOON = 2.0  # seconds for others to see what was written
 EXPIRY = 2.5  # seconds beyond the time to live until nothing of a dead member is left
 
+
 async def wait_for(board: Board[Any, Any], holds: Callable[[], bool], within: float = SOON) -> None:
     with trio.fail_after(within):
         while not holds():
@@ -398,8 +399,7 @@ async def test_out_of_reach_nothing_changes_and_that_is_said(site: Site) -> None
         third = await one.claim(CLUSTER)
         changed = await one.put(one.records[KEY].fenced(), third)
         await wait_for(two.records, lambda: two.records[KEY] == changed, within=5)
-        while not is_said("one", two):
-            await trio.sleep(0.05)
+        await wait_until_said("one", two)
 
 
 async def test_a_start_out_of_reach_begins_with_what_was_kept(site: Site) -> None:
