@@ -15,7 +15,7 @@ from shardproxy.config.iam import Iam, NodeIam, NodeIdentity, Verifier
 from shardproxy.config.inbound import Admitted, ProxyProtocol, SecurityGroup
 from shardproxy.config.loading import load_config, parse_config
 from shardproxy.config.node_auth import NodeAuth, PasswordAuth
-from shardproxy.config.replication import Failover, Replication, Writes
+from shardproxy.config.replication import Failover, Fencing, Replication, Writes
 from shardproxy.config.root import Config, Log, LogFormat, LogLevel
 from shardproxy.config.schema import schema, schema_text
 from shardproxy.config.secrets import Credentials, Secret, SecretError
@@ -32,6 +32,7 @@ __all__ = [
     "Credentials",
     "Endpoint",
     "Failover",
+    "Fencing",
     "FailureAction",
     "HashMethod",
     "Hashing",

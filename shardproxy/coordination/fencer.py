@@ -2,15 +2,19 @@
 
     record in the store ─> each member's follower ─> its data plane ─> ack ─> fencer
 
-A member that does not serve a shard has nothing to stop, and acknowledges each of its records as it comes.
+`strict` waits for all live members that serve the cluster. `fast` waits for our own data plane alone: the
+others hear of it as soon as they can. Who only follows the store is never waited for.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+
 import trio
 
 from shardproxy.failover.interfaces import FenceError
-from shardproxy.model.board import News
+from shardproxy.failover.setup import ShardSetup
+from shardproxy.model.board import Board, News
 from shardproxy.model.replication import ShardKey
 from shardproxy.store.interface import Store
 from shardproxy.store.record import ShardRecord
@@ -20,44 +24,63 @@ SERVED_WITHIN = 5.0  # seconds; a caller that cannot wait as long has a deadline
 
 
 class AckFencer:
-    """Waits for the acks of all members that are alive.
+    """Waits for our own data plane, and for the acks of the other members that are alive."""
 
-    A member is one from before it serves until nobody can be served by it any more: it has left, or its
-    lease has ended.
-    """
-
-    def __init__(self, store: Store, *, served_within: float = SERVED_WITHIN) -> None:
-        self._acks = store.acks
-        self._members = store.members
+    def __init__(
+        self,
+        store: Store,
+        applied: Board[ShardKey, int],
+        setups: Mapping[ShardKey, ShardSetup],
+        *,
+        served_within: float = SERVED_WITHIN,
+    ) -> None:
+        self._store = store
+        self._applied = applied
+        self._setups = setups
         self._served_within = served_within
 
     async def wait_served(self, record: ShardRecord) -> None:
-        """Return when every member serves this record or a later one; raise FenceError naming who does not.
+        """Return when all that are waited for serve this record or a later one.
 
-        A member that leaves, or whose lease ends, is waited for no more.
+        Raise FenceError naming who does not. A member that leaves, or whose lease ends, is waited for no more.
         """
-        news = News()
-        self._acks.subscribe(news, record.key)
-        self._members.subscribe(news)
+        news, key, store = News(), record.key, self._store
+        self._applied.subscribe(news, key)
+        store.acks.subscribe(news, key)
+        store.members.subscribe(news)
         try:
             with trio.move_on_after(self._served_within):
                 while self._behind(record):
                     await news.wait()
         finally:
-            self._acks.unsubscribe(news, record.key)
-            self._members.unsubscribe(news)
+            self._applied.unsubscribe(news, key)
+            store.acks.unsubscribe(news, key)
+            store.members.unsubscribe(news)
         if behind := self._behind(record):
             who = ", ".join(behind)
-            raise FenceError(f"{record.key}: epoch {record.epoch} is not served by {who} yet")
+            raise FenceError(f"{key}: epoch {record.epoch} is not served by {who} yet")
         await trio.lowlevel.checkpoint()
 
     def served(self, key: ShardKey) -> int:
-        """The latest change of the shard's record that all members serve; 0 = none."""
-        return min((self._acks.get((member, key), 0) for member in self._members), default=0)
+        """The latest change of the shard's record that all live members serve; 0 = none.
+
+        Also where a promotion waits for nobody: what a member acknowledges by an older record still counts.
+        """
+        others = (self._store.acks.get((member, key), 0) for member in self._others(key))
+        return min([self._applied.get(key, 0), *others])
+
+    def _others(self, key: ShardKey) -> Iterator[str]:
+        """The live members beside this one that serve the shard's cluster."""
+        for name, member in self._store.members.items():
+            if name != self._store.member and key.cluster in member.endpoints:
+                yield name
 
     def _behind(self, record: ShardRecord) -> list[str]:
-        return sorted(
-            member
-            for member in self._members
-            if self._acks.get((member, record.key), NOTHING) < record.changed
-        )
+        key, store = record.key, self._store
+        behind = [store.member] if self._applied.get(key, NOTHING) < record.changed else []
+        setup = self._setups.get(key)
+        if setup is not None and not setup.is_strict:
+            return behind
+        acks = store.acks
+        late = (name for name in self._others(key) if acks.get((name, key), NOTHING) < record.changed)
+        return sorted([*behind, *late])

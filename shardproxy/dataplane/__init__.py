@@ -63,6 +63,15 @@ class DataPlane:
         """Stop serving a cluster; its clients are closed."""
         self._native.remove(cluster)
 
+    def lease(self, cluster: str, deadline: float | None) -> None:
+        """Serve the cluster's primaries, as applied, until then (CLOCK_BOOTTIME, seconds); None: for ever.
+
+        Past it no reply of theirs acknowledges anything: reads are retried and writes in doubt, as when the
+        connections are lost, and what comes waits for its shard. Only a later deadline, or None, ends that: set
+        it once what is applied is known to be true again.
+        """
+        self._native.lease(cluster, deadline)
+
     def learn(self, table: bytes) -> None:
         """Replace the command table (JSON)."""
         self._native.learn(table)

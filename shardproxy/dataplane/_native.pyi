@@ -284,6 +284,13 @@ class DataPlane:
     def remove(self, cluster: str) -> None:
         """Stop serving a cluster; its clients are closed."""
 
+    def lease(self, cluster: str, deadline: float | None) -> None:
+        """What is known of the cluster's primaries counts until then (CLOCK_BOOTTIME, seconds; None: for ever).
+
+        Past it workers cut the connections to primaries, as if these had been lost, and requests wait for their
+        shards, whatever is applied, until there is a later deadline or none.
+        """
+
     def learn(self, table: bytes) -> None:
         """Replace the command table."""
 

@@ -111,6 +111,7 @@ class ShardTerms:
     )
     is_replaceable: bool = False  # where its primary cannot write, a replica takes over
     limits: EngineLimits | None = None  # what its nodes take; None = as engines' defaults
+    read_only: str | None = None  # why writes are refused unsent, while reads go on
 
 
 Terms = Mapping[ShardKey, ShardTerms]
@@ -156,6 +157,7 @@ class ShardSpec(TypedDict):
     voters: NotRequired[list[str] | None]  # that may vouch for it; nothing = all that are attached
     replaceable: NotRequired[bool]  # where its primary cannot write, a replica takes over
     why_not: NotRequired[str]  # why it has no primary, where that is no failover
+    read_only: NotRequired[str]  # why writes are refused unsent
     refused: NotRequired[bool]  # nobody serves it before that is mended
     max_bulk: NotRequired[int]  # bytes of one argument that its nodes take
     max_query: NotRequired[int]  # and of all that is sent and not carried out yet
@@ -320,6 +322,8 @@ def shard_spec(
         spec["why_not"] = shard.why_not
     if shard.is_refused:
         spec["refused"] = True
+    if terms.read_only is not None:
+        spec["read_only"] = terms.read_only
     if terms.limits is not None:
         spec["max_bulk"], spec["max_query"] = terms.limits.bulk, terms.limits.query
     return spec

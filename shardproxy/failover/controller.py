@@ -14,12 +14,12 @@ import structlog
 import trio
 
 from shardproxy.failover.event_log import EventLog
-from shardproxy.failover.interfaces import Fencer, Nodes
+from shardproxy.failover.interfaces import Fencer, Nodes, NobodyElse, Witnesses
 from shardproxy.failover.setup import FailoverSettings, ShardSetup, record_new
 from shardproxy.failover.shard.task import tend
-from shardproxy.failover.shard.tended import Limits, Shared
+from shardproxy.failover.shard.tended import Limits, OutvotedError, Shared
 from shardproxy.failover.steps import Steps
-from shardproxy.model.board import Board
+from shardproxy.model.board import Board, News
 from shardproxy.model.health import NodeHealth, NodeKey
 from shardproxy.model.replication import ShardKey
 from shardproxy.store.interface import Leadership, LeadershipLostError, Store, StoreUnavailableError
@@ -27,6 +27,9 @@ from shardproxy.store.record import ShardRecord
 
 LARGE = 10  # of so many shards one more may be failed over at once: a rack takes a part of a fleet with it
 CLAIM_PAUSE = 1.0  # seconds between tries to reach the store
+LOOK = 0.5  # seconds between looks at whether we still lead
+ABSTAIN = 30.0  # seconds for which who was outvoted lets others lead
+NOBODY = 1.0  # seconds without a leader until it is seen that there is nobody else
 RESIGN_WITHIN = 1.0  # seconds; a leader that cannot say so is known to be gone by its lease
 
 log = structlog.get_logger()
@@ -42,6 +45,7 @@ class Inputs:
     nodes: Nodes
     fencer: Fencer
     events: EventLog = field(default_factory=EventLog)
+    witnesses: Witnesses = field(default_factory=NobodyElse)
 
 
 async def run_watch(
@@ -95,14 +99,42 @@ async def run_controller(
             continue
         is_down = False
         log.info("leading", cluster=cluster, revision=leadership.revision)
+        is_outvoted = False
         try:
             await _lead(inputs, settings, limits, leadership)
         except* LeadershipLostError as group:
             log.warning("leadership lost", cluster=cluster, why=str(group.exceptions[0]))
+        except* OutvotedError as group:
+            is_outvoted = True
+            log.warning("another proxy had better lead", cluster=cluster, why=str(group.exceptions[0]))
         finally:
             inputs.events.alarms_forget(cluster)
             with trio.move_on_after(RESIGN_WITHIN, shield=True):
                 await leadership.resign()
+        if is_outvoted:
+            await _abstain(cluster, inputs.store)
+
+
+async def _abstain(cluster: str, store: Store) -> None:
+    """Let others lead for a while; not where nobody does."""
+
+    def is_led() -> bool:
+        return store.leaders.get(cluster) not in (None, store.member)
+
+    news = News()
+    store.leaders.subscribe(news, cluster)
+    try:
+        with trio.move_on_after(ABSTAIN):
+            while True:
+                with trio.move_on_after(NOBODY) as alone:
+                    while not is_led():
+                        await news.wait()
+                if alone.cancelled_caught:
+                    return
+                while is_led():
+                    await news.wait()
+    finally:
+        store.leaders.unsubscribe(news, cluster)
 
 
 async def _lead(inputs: Inputs, settings: FailoverSettings, limits: Limits, leadership: Leadership) -> None:
@@ -116,8 +148,10 @@ async def _lead(inputs: Inputs, settings: FailoverSettings, limits: Limits, lead
         leadership,
         Steps(inputs.nodes, leadership, settings),
         limits,
+        inputs.witnesses,
     )
     async with trio.open_nursery() as nursery:
+        nursery.start_soon(_end_with, leadership)
         tended: dict[ShardKey, trio.CancelScope] = {}
         seen = inputs.setups.version
         while True:
@@ -130,6 +164,14 @@ async def _lead(inputs: Inputs, settings: FailoverSettings, limits: Limits, lead
                     tended[key] = trio.CancelScope()
                     nursery.start_soon(_tend_within, tended[key], shared, setup)
             seen = await inputs.setups.wait_changed(seen)
+
+
+async def _end_with(leadership: Leadership) -> None:
+    """Notice that somebody else may lead also where there is nothing to do: raise LeadershipLostError."""
+    while True:
+        await trio.sleep(LOOK)
+        if not leadership.covers(0.0):
+            raise LeadershipLostError("the lease has run out")
 
 
 async def _tend_within(scope: trio.CancelScope, shared: Shared, setup: ShardSetup) -> None:

@@ -24,6 +24,7 @@ from shardproxy.model.replication import Role
 from shardproxy.store.record import ShardRecord, ShardState
 
 CATCHING_UP = 1.0  # seconds between looks at who catches up
+OBJECTED = 0.2  # seconds between looks at what other proxies say: who is dead says nothing any more
 SURE = 0.001  # seconds after a moment it is past, however sums of floats are rounded
 
 
@@ -42,6 +43,7 @@ class Situation:
     done: frozenset[Configure | Persist] = frozenset()  # once is enough
     is_paused: bool = False
     is_patient: bool = False  # nodes that are silent so far may still be heard of
+    objection: str | None = None  # why the primary's silence proves nothing: other proxies reach it
 
     @property
     def may_protect(self) -> bool:
@@ -140,7 +142,8 @@ def decide(situation: Situation) -> Decision:
             return Register(found)
     if health.verdict.state is NodeState.BUSY:
         return Nothing(_complaint(situation, health))
-    return Nothing(f"primary {record.primary}: {health.verdict.reason}")
+    objected = f"; {situation.objection}" if situation.objection is not None else ""
+    return Nothing(f"primary {record.primary}: {health.verdict.reason}{objected}")
 
 
 def _has_other_nodes(situation: Situation, known: set[Address | None]) -> bool:
@@ -266,6 +269,8 @@ def _replace(situation: Situation, health: NodeHealth) -> Decision:
             why = f"{why}; nobody has more of the shard's data"
             return FailOver(why, to=record.primary, must_have_data=_may_miss_data(situation, health))
     why_wait, until = _why_wait(situation)
+    if why_wait is None and verdict.cause is Cause.SILENT and situation.objection is not None:
+        return Nothing(f"{why}; but {situation.objection}", until=situation.now + OBJECTED)
     if why_wait is None:
         return FailOver(why)
     if verdict.cause is Cause.RESTARTED:

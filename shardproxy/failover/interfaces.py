@@ -33,6 +33,20 @@ class Fencer(Protocol):
         """The `changed` of the record that every live proxy serves, or a later one; 0 = none."""
 
 
+class Witnesses(Protocol):
+    """The other proxies that serve a shard."""
+
+    def objection(self, key: ShardKey, primary: Address) -> str | None:
+        """Why silence that this process sees proves nothing: too many of them reach the primary. Or None."""
+
+
+class NobodyElse:
+    """This proxy is alone."""
+
+    def objection(self, key: ShardKey, primary: Address) -> str | None:
+        return None
+
+
 class Nodes(Protocol):
     """Connections to engines."""
 

@@ -20,6 +20,7 @@ class ShardSetup:
     wait: int = 0  # replicas that have a write before it is acknowledged
     is_managed: bool = False  # replication is built, not only followed
     is_automatic: bool = True  # fail over without being asked
+    is_strict: bool = True  # a promotion waits until every live proxy has stopped sending to the last primary
     min_replicas: int | None = None  # min-replicas-to-write of every node; None = leave it
 
     @property

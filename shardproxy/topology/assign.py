@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from shardproxy.config import RedisCluster, Replication
+from shardproxy.config import Fencing, RedisCluster, Replication
 from shardproxy.failover.setup import ShardSetup
 from shardproxy.model import Address, Node, SlotRange
 from shardproxy.model.replication import ShardKey
@@ -57,6 +57,7 @@ def shards_assign(cluster: str, config: RedisCluster, records: Records) -> tuple
             wait=config.writes.wait,
             is_managed=config.replication is Replication.MANAGED,
             is_automatic=config.failover.enabled,
+            is_strict=config.failover.fencing is Fencing.STRICT,
             min_replicas=config.writes.min_replicas,
         )
         for number, one in found.items()

@@ -19,14 +19,17 @@ class Fit:
     """What health says of a shard's replicas."""
 
     readable: frozenset[Address] | None = None  # None: nobody knows, and all are
-    voters: frozenset[Address] | None = None  # as their primary lists them; None: nobody is asked
+    voters: frozenset[Address] | None = None  # as their primary lists them
     is_replaceable: bool = False  # where the primary cannot write, a replica takes over
     foreign: Address | None = None  # the primary, where it is a node of a Redis Cluster
     limits: EngineLimits | None = None  # that all nodes keep; None: not known
     is_asked: bool = False  # whether each node was asked for its limits, and who it is, or does not answer
+    is_unsynced: bool = False  # others may have replaced the primary without our knowing
+    no_writes: str | None = None  # why that may well be so: nothing is written
 
 
 NOT_KNOWN = Fit()
+OUT_OF_TOUCH = "the proxy is out of touch with its store, so another node may be the primary:"
 
 
 def fit_of(
@@ -37,18 +40,21 @@ def fit_of(
     before: Fit,
     *,
     is_paused: bool = False,
+    is_unsynced: bool = False,
 ) -> Fit:
     """Judge a shard's nodes. Who is readable is as before until every node was asked in its new role.
 
-    `reads`: those that were found fit; None: nobody looks, as when the process drains.
+    `reads`: those that were found fit; None: nobody looks, as when the process drains. `is_unsynced`: the
+    record may not be the last one.
     """
+    is_unsynced = is_unsynced and setup.is_automatic and len(setup.nodes) > 1
     members = (*setup.addresses, *(record.nodes if record is not None else ()))
     nodes = {node: healths.get((setup.key, node)) for node in members}
     foreign = foreign_seen(setup, record, nodes, before)
     limits = limits_seen(nodes) or before.limits
     asked = before.is_asked or all(is_asked(health) for health in nodes.values())
     if record is None:
-        return replace(before, foreign=foreign, limits=limits, is_asked=asked)
+        return replace(before, foreign=foreign, limits=limits, is_asked=asked, is_unsynced=is_unsynced)
     is_known = reads is not None and is_looked_at(record, healths)
     return Fit(
         reads if is_known else before.readable,
@@ -57,7 +63,24 @@ def fit_of(
         foreign,
         limits,
         asked,
+        is_unsynced,
+        why_no_writes(record, nodes) if is_unsynced else None,
     )
+
+
+def why_no_writes(record: ShardRecord, nodes: Healths) -> str | None:
+    """Why a primary may be none any more, where nobody tells of it; None as long as a replica vouches for it.
+
+    A promotion freezes the replicas first: one that still follows proves that there was none.
+    """
+    if record.primary is None:
+        return None
+    health = nodes.get(record.primary)
+    if health is None or not health.verdict.is_answering:
+        return f"{OUT_OF_TOUCH} {record.primary} does not answer"
+    if not any((voter := nodes.get(node)) is not None and voter.is_current for node in record.promise.voters):
+        return f"{OUT_OF_TOUCH} no replica is in sync with {record.primary}"
+    return None
 
 
 def foreign_seen(
@@ -111,10 +134,8 @@ def is_looked_at(record: ShardRecord, healths: Mapping[NodeKey, NodeHealth]) -> 
     return True
 
 
-def voters_seen(record: ShardRecord, healths: Mapping[NodeKey, NodeHealth]) -> frozenset[Address] | None:
-    """How a primary may list the voters: as we call them, or as it was seen to; None where none is asked."""
-    if not record.promise.wait:
-        return None
+def voters_seen(record: ShardRecord, healths: Mapping[NodeKey, NodeHealth]) -> frozenset[Address]:
+    """How a primary may list the voters: as we call them, or as it was seen to."""
     found = (healths.get((record.key, node)) for node in record.promise.voters)
     seen = (health.seen_as for health in found if health is not None)
     return record.promise.voters.union(address for address in seen if address is not None)

@@ -9,6 +9,8 @@ DATA   nobody is made to follow a node that lacks something of value it has, nor
 QUIET  no command of ours while we may not act     LEASE  none without a lease that lasts
 OLD    without `wait`, nobody that lost sync long ago is promoted, nor vouches for anything
 FIT    nobody that may not be a primary is made one, nor is a shard handed over to a node the config has not
+STRICT once a node is promoted, nobody who was waited for, or may be, acknowledges a write of the last primary
+       that no replica confirms
 LATE   what an operator asked for does not happen after its deadline
 """
 
@@ -47,6 +49,9 @@ class Checks:
     served_epochs: dict[tuple[str, ShardKey], int] = field(default_factory=dict)
     sent: set[int] = field(default_factory=set)
     is_store_down: bool = False
+    is_strict: bool = True  # promotions wait for all proxies
+    refused: int = 0  # writes, unsent
+    promoted: dict[ShardKey, int] = field(default_factory=dict)  # the last epoch that made a node primary
     is_meddled: bool = False  # somebody else changed roles: what they lose is not ours to keep
     oldest: float = 16.0  # seconds of acknowledged writes, without `wait`, that a failover may lose
     why_change: Callable[[ShardKey, Address], str | None] = lambda key, primary: "nobody watches"
@@ -114,6 +119,7 @@ class Checks:
         records = history.records
         epoch = records[-1].epoch if records else 0
         self.note(f"promoted {engine.address} in epoch {epoch}")
+        self.promoted[self.keys[engine.address]] = epoch
         if self.is_store_down and records[-1].target != engine.address:
             self.complain(f"I7: {engine.address} was promoted while the store was down")
         targets = {record.target for record in records if record.epoch == epoch} - {None}
@@ -191,6 +197,12 @@ class Checks:
         if epochs[0] != epochs[1]:
             self.complain(f"I2: a reply of epoch {epochs[0]} acknowledged in epoch {epochs[1]}")
         self.of(key).acked[value] = (trio.current_time(), wait)
+
+    def answered(self, key: ShardKey, epoch: int, confirmed: int, proxy: str) -> None:
+        """A proxy is about to acknowledge a write of that epoch's primary, which so many replicas have."""
+        promoted = self.promoted.get(key, 0)
+        if self.is_strict and not self.is_meddled and epoch < promoted and not confirmed:
+            self.complain(f"STRICT: {proxy} acknowledges a write of epoch {epoch}, and {promoted} has promoted")
 
     def survived(self, key: ShardKey, log: list[int], primary: Address) -> None:
         """Nothing acknowledged with `wait` may be missing from the primary that is left."""

@@ -13,10 +13,12 @@ import trio
 from tests.simulation.world import US
 
 if TYPE_CHECKING:
+    from tests.simulation.process import Process
     from tests.simulation.simulation import Simulation
 
 PRIMARY = -1  # whoever is the primary then
 OTHER = -2  # the first node that is not
+LEADER = -1  # of proxies: the one that leads
 STRANGER = -3  # the first replica that nobody has configured
 
 
@@ -192,6 +194,83 @@ class Stop:
 
     def strike(self, sim: Simulation) -> None:
         sim.stop(self.seconds)
+
+
+@dataclass(frozen=True)
+class OfMember:
+    """Something that strikes one process of a fleet."""
+
+    member: int  # which, or LEADER
+
+    def process(self, sim: Simulation) -> Process | None:
+        return sim.first if self.member == LEADER else sim.member(self.member)
+
+    def strike(self, sim: Simulation) -> None:
+        if (process := self.process(sim)) is not None:
+            self.hit(sim, process)
+
+    def hit(self, sim: Simulation, process: Process) -> None:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class CutStore(OfMember):
+    """It cannot reach the store, or can again."""
+
+    is_cut: bool = True
+
+    def hit(self, sim: Simulation, process: Process) -> None:
+        process.session.is_cut = self.is_cut
+
+
+@dataclass(frozen=True)
+class SlowStore(OfMember):
+    """What it asks of the store takes so many seconds; what takes too long is carried out all the same."""
+
+    seconds: float = 1.2
+
+    def hit(self, sim: Simulation, process: Process) -> None:
+        process.session.slow = self.seconds
+
+
+@dataclass(frozen=True)
+class DeafStore(OfMember):
+    """It hears of no change for that many seconds, and may ask."""
+
+    seconds: float = 2.0
+
+    def hit(self, sim: Simulation, process: Process) -> None:
+        process.session.deaf_until = trio.current_time() + self.seconds
+
+
+@dataclass(frozen=True)
+class StopMember(OfMember):
+    """It stands still for that many seconds, its data plane too."""
+
+    seconds: float = 10.0
+
+    def hit(self, sim: Simulation, process: Process) -> None:
+        process.stopped_until = trio.current_time() + self.seconds
+
+
+@dataclass(frozen=True)
+class CrashMember(OfMember):
+    """It ends, and another one starts in its place after that many seconds."""
+
+    seconds: float = 0.0
+
+    def hit(self, sim: Simulation, process: Process) -> None:
+        sim.crash_one(process, self.seconds)
+
+
+@dataclass(frozen=True)
+class CutFrom(OfMember):
+    """It cannot reach a node that others reach."""
+
+    node: int = PRIMARY
+
+    def hit(self, sim: Simulation, process: Process) -> None:
+        sim.world.cut(process.end, str(sim.address(self.node)))
 
 
 @dataclass(frozen=True)

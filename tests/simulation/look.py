@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import trio
 
 from shardproxy.model.replication import ShardKey
-from shardproxy.store.record import ShardState
+from shardproxy.store.record import ShardRecord, ShardState
 from tests.simulation.engine import Life
 from tests.simulation.process import Group, is_asked
+from tests.simulation.proxy import SimProxy
 from tests.simulation.world import World
 
 if TYPE_CHECKING:
@@ -35,13 +36,19 @@ def is_well(world: World, group: Group, key: ShardKey) -> bool:
     return (
         not is_asked(group.store.notes)
         and engines_all_run(world)
-        and all(proxy.shards[key].primary == record.primary for proxy in group.proxies)
+        and all(is_served(proxy, record) for proxy in group.proxies)
         and all(
             engine.link_up and world.engine_at(engine.follows) is primary
             for engine in replicas
             if engine is not None and engine is not primary
         )
     )
+
+
+def is_served(proxy: SimProxy, record: ShardRecord) -> bool:
+    serving = proxy.shards.get(record.key)
+    is_careful = record.key.cluster in proxy.unsynced
+    return serving is not None and serving.primary == record.primary and not (proxy.is_lapsed or is_careful)
 
 
 def unfit_voters(sim: Simulation, key: ShardKey) -> Iterator[str]:

@@ -23,6 +23,9 @@ class Plan:
     standbys: int = 0  # more processes that could lead
     shards: int = 1
     proxies: int = 1  # data planes that follow the store, the later the slower
+    members: int = 0  # processes that serve and may lead, each with a lease: then there are no others
+    followers: int = 0  # processes that serve and only follow the store
+    is_strict: bool = True  # a promotion waits for all members
     observers: int = 0  # processes with failover off, each with a proxy and a store of its own
     spares: int = 0  # empty nodes that the config does not name
     strangers: int = 0  # replicas attached to each primary that the config does not name

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import trio
 
+from shardproxy.coordination.fencer import AckFencer
+from shardproxy.coordination.votes import VotesOfMembers, run_votes
 from shardproxy.failover.controller import Inputs, run_controller, run_watch
 from shardproxy.failover.controls import Controls
 from shardproxy.failover.requests import request_decode
@@ -22,17 +24,16 @@ from shardproxy.model import Address
 from shardproxy.model.board import Board
 from shardproxy.model.replication import ShardKey
 from shardproxy.store.interface import Leadership, MemberKey
-from shardproxy.store.member import Member
+from shardproxy.store.member import Member, Vote
 from shardproxy.store.notes import Note, NoteKey, NoteKind, Notes
 from shardproxy.store.record import ShardRecord
 from shardproxy.wire.reply import Reply
 from shardproxy.wire.resp import Argument
 from tests.simulation.commands import is_changing, is_freeze, words_of
 from tests.simulation.proxy import SimProxy
-from tests.simulation.store import CLUSTER, SimLease, SimStore
-from tests.simulation.world import HOST, World
+from tests.simulation.store import SimSession, SimStore
+from tests.simulation.world import HOST, US, World
 
-RENEW = 0.5
 IN_FLIGHT = 5.0  # seconds in which what was begun before a pause is brought to its end
 
 _numbers = itertools.count(1)
@@ -77,38 +78,39 @@ class Process:
 
     world: World
     group_of: Group
+    session: SimSession
+    applied: Board[ShardKey, int]  # by the data plane that it waits for in any case
     at_await: Callable[[], None]
-    member: str = field(default_factory=lambda: f"process-{next(_numbers)}")
     boards: Boards = field(default_factory=Boards)
-    stopped_until: float = 0.0
+    end: str = US  # of the network
+    may_lead: bool = True
+    is_voting: bool = False  # it is one of a fleet
     is_waiting_for_all: bool = True  # that serve a record; a mutation switch
     asked_at: float = float("-inf")  # an operator asked for something last
-    _lease: SimLease | None = None
+
+    def __post_init__(self) -> None:
+        self.controls = Controls(self)
 
     @property
     def store(self) -> SimStore:
         return self.group_of.store
 
-    def __post_init__(self) -> None:
-        self.controls = Controls(self)
-
     async def run(self) -> None:
-        self.members.show(self.member, Member(self.member))
-        try:
-            await self._run()
-        finally:
-            self.members.hide(self.member)
-
-    async def _run(self) -> None:
+        """Decide, or watch; its session runs already."""
         watched: Board[ShardKey, ShardRecord] = Board()
         setups = self.group_of.setups
         inputs = Inputs(setups, self.boards.health, self, self, self)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._renew)
-            await nursery.start(run_watch, setups, self.store.records, watched)
+            await nursery.start(run_watch, setups, self.records, watched)
             nursery.start_soon(self._monitor, watched)
-            nursery.start_soon(self.controls.run)
-            await run_controller(CLUSTER, inputs)
+            if self.is_voting:
+                inputs.witnesses = VotesOfMembers(self)
+            if self.is_voting and self.may_lead:
+                nursery.start_soon(run_votes, setups, self.boards.health, self)
+            if self.may_lead:
+                nursery.start_soon(self.controls.run)
+                for cluster in self.session.clusters:
+                    nursery.start_soon(run_controller, cluster, inputs)
 
     async def _monitor(self, watched: Board[ShardKey, ShardRecord]) -> None:
         await run_monitor(
@@ -122,18 +124,19 @@ class Process:
 
     @property
     def is_leading(self) -> bool:
-        return self._lease is not None and trio.current_time() < self._lease.valid_until
+        """In truth, whatever it knows."""
+        return any(self.store.is_leading(self.session.member, cluster) for cluster in self.session.clusters)
 
-    async def _renew(self) -> None:
-        while True:
-            await trio.sleep(RENEW)
-            await self.turn()
-            if self._lease is not None:
-                self.store.renew(self._lease)
+    @property
+    def stopped_until(self) -> float:
+        return self.session.stopped_until
+
+    @stopped_until.setter
+    def stopped_until(self, until: float) -> None:
+        self.session.stopped_until = until
 
     async def turn(self) -> None:
-        """Go on only while the process is not stopped."""
-        await trio.sleep_until(self.stopped_until)
+        await self.session.turn()
 
     async def _acted(self) -> None:
         self.at_await()
@@ -152,7 +155,8 @@ class Process:
         self.at_await()
         self._check_right([words_of(request) for request in requests], address)
         try:
-            return await self.world.call(address, requests, timeout, run_id, client=f"commands {id(self)}")
+            client = f"commands {id(self)}"
+            return await self.world.call(address, requests, timeout, run_id, client=client, end=self.end)
         finally:
             await self._acted()
 
@@ -165,7 +169,7 @@ class Process:
         what = f"{' '.join(changing[0])} to {address}"
         if not self.is_leading:
             checks.complain(f"LEASE: {what} without a lease")
-        if is_asked(self.notes) or now - self.asked_at < IN_FLIGHT:
+        if is_asked(self.store.notes) or now - self.asked_at < IN_FLIGHT:
             return  # an operator's wish
         if now - max(group.told_off_at, self.stopped_until) < IN_FLIGHT and not group.is_observing:
             return
@@ -182,69 +186,80 @@ class Process:
 
     @property
     def records(self) -> Board[ShardKey, ShardRecord]:
-        return self.store.records
+        return self.session.boards.records
+
+    @property
+    def member(self) -> str:
+        return self.session.member
 
     @property
     def acks(self) -> Board[MemberKey, int]:
-        return self.store.acks
-
-    async def ack(self, key: ShardKey, changed: int) -> None:
-        raise NotImplementedError("the proxy is a model")
+        return self.session.boards.acks
 
     @property
-    def notes(self) -> Notes:
-        return self.store.notes
+    def votes(self) -> Board[MemberKey, Vote]:
+        return self.session.boards.votes
 
     @property
     def members(self) -> Board[str, Member]:
-        return self.store.members
+        return self.session.boards.members
 
     @property
     def leaders(self) -> Board[str, str]:
-        return self.store.leaders
+        return self.session.boards.leaders
+
+    @property
+    def notes(self) -> Notes:
+        return self.session.boards.notes
 
     async def note(self, key: NoteKey, value: Any, *, expected: int | None = None) -> Note:
         self.at_await()
         try:
-            return await self.store.note(key, value, expected=expected)
+            return await self.session.note(key, value, expected=expected)
         finally:
             await self._acted()
 
     async def drop(self, key: NoteKey, *, expected: int | None = None) -> None:
         self.at_await()
         try:
-            await self.store.drop(key, expected=expected)
+            await self.session.drop(key, expected=expected)
         finally:
             await self._acted()
 
+    async def ack(self, key: ShardKey, changed: int) -> None:
+        await self.session.ack(key, changed)
+
+    async def vote(self, key: ShardKey, vote: Vote | None) -> None:
+        await self.session.vote(key, vote)
+
     async def claim(self, cluster: str) -> Leadership:
-        self._lease = None  # not renewed any more
-        lease = await self.store.claim(cluster)
-        assert isinstance(lease, SimLease)
-        self._lease = lease
-        return lease
+        return await self.session.claim(cluster)
 
     async def put(self, record: ShardRecord, leadership: Leadership) -> ShardRecord:
         self.at_await()
         try:
-            return await self.store.put(record, leadership)
+            return await self.session.put(record, leadership)
         finally:
             await self._acted()
 
-    # Fencer: all proxies of the store
+    # Fencer
+
+    @property
+    def _fencer(self) -> AckFencer:
+        setups = self.group_of.setups
+        if self.is_waiting_for_all:
+            return AckFencer(self, self.applied, setups)
+        return AckFencer(self, self.applied, {k: replace(s, is_strict=False) for k, s in setups.items()})
 
     async def wait_served(self, record: ShardRecord) -> None:
         self.at_await()
         try:
-            seen = -1
-            while self.served(record.key) < record.changed:
-                seen = await self.acks.wait_changed(seen)
+            await self._fencer.wait_served(record)
         finally:
             await self._acted()
 
     def served(self, key: ShardKey) -> int:
-        served = [self.acks.get((proxy.name, key), 0) for proxy in self.group_of.proxies]
-        return min(served) if self.is_waiting_for_all else max(served)
+        return self._fencer.served(key) if self.is_waiting_for_all else self.applied.get(key, 0)
 
 
 @dataclass
@@ -264,7 +279,10 @@ class SimLink:
         await self.process.turn()
         world = self.process.world
         engine = world.engines[world.own(self.address)]
-        replies = await world.call(self.address, requests, timeout or 1.0, client=self.name)
+        replies = await world.call(
+            self.address, requests, timeout or 1.0, client=self.name, end=self.process.end
+        )
+        await self.process.turn()
         if engine.run_id != self.run_id:
             self.run_id = engine.run_id
             self.opened += 1

@@ -1,22 +1,28 @@
 """A proxy's data plane and its clients: parks, sends, and decides what becomes an acknowledgement.
 
-It follows the records of its store by itself, each shard on its own, and says which it serves.
+It follows the records of its store by itself, each shard on its own, and says which it serves. One of a fleet
+knows when it is out of touch with the store, and what it may acknowledge then.
 """
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import trio
 
 from shardproxy.model import Address
+from shardproxy.model.board import Board
+from shardproxy.model.health import NodeHealth, NodeKey
 from shardproxy.model.replication import ShardKey
 from shardproxy.nodes import NodeFailure
 from shardproxy.store.record import Promise, ShardRecord, ShardState
+from shardproxy.topology.fit import why_no_writes
 from tests.simulation.checks import Checks
-from tests.simulation.store import SimStore
-from tests.simulation.world import World
+from tests.simulation.store import POLL as STORE_POLL
+from tests.simulation.store import SimSession
+from tests.simulation.world import US, World
 
 PAUSE = 0.06  # seconds between a client's writes
 REPLY_TIMEOUT = 1.0
@@ -36,6 +42,7 @@ class Serving:
     primary: Address | None = None
     run_id: str = ""
     promise: Promise = NO_PROMISE
+    record: ShardRecord | None = None
     changed_at: int = 0  # of the record that is served
     in_flight: int = 0
     changed: trio.Event = field(default_factory=trio.Event)
@@ -54,7 +61,9 @@ class SimProxy:
     name: str
     world: World
     checks: Checks
-    store: SimStore
+    session: SimSession
+    end: str = US  # of the network
+    health: Mapping[NodeKey, NodeHealth] | None = None  # as its process finds; None = nobody looks
     lag: float = 0.001  # seconds until it serves what is stored
     decides: bool = True  # the process that leads its store does
     is_fencing: bool = True
@@ -62,23 +71,62 @@ class SimProxy:
     is_verifying: bool = True  # that it is the primary's process, before anything is sent
     is_counting_strangers: bool = False  # whoever is attached counts
     is_resending: bool = False
+    is_careful: bool = True  # asks for a confirmation where it is out of touch
+    is_leased: bool = True  # looks at its lease before it takes a reply
     deaf_until: float = 0.0  # hears nothing of the store
+    deadline: float | None = None  # of its lease
+    applied: Board[ShardKey, int] = field(default_factory=Board)  # what it serves
+    unsynced: Board[str, bool] = field(default_factory=Board)  # clusters it serves carefully
     pace: float = PAUSE
     in_doubt: int = 0
     shards: dict[ShardKey, Serving] = field(default_factory=dict)
 
+    # What the control plane asks of it
+
+    def lease(self, cluster: str, deadline: float | None) -> None:
+        """Take no reply of a primary after that moment."""
+        self.deadline = deadline
+
+    @property
+    def is_lapsed(self) -> bool:
+        return self.is_leased and self.deadline is not None and trio.current_time() >= self.deadline
+
     async def follow(self, key: ShardKey) -> None:
         """Serve a shard as its record says: without a primary it is fenced."""
         serving = self.shards.setdefault(key, Serving(key))
+        records = self.session.boards.records
         seen = -1
         while True:
-            seen = await self.store.records.wait_changed(seen)
+            seen = await records.wait_changed(seen)
             await trio.sleep(self.lag)
             await trio.sleep_until(self.deaf_until)
-            record = self.store.records.get(key)
+            await self.session.turn()
+            record = records.get(key)
             if record is not None and record.changed > serving.changed_at:
                 await self._serve(serving, record)
-                self.store.acks.show((self.name, key), record.changed)
+                self.applied.show(key, record.changed)
+                if self.session.is_eternal:
+                    self.session.store.set("acks", (self.name, key), record.changed)
+
+    async def follow_synced(self) -> None:
+        """Serve carefully while out of touch."""
+        while True:
+            await trio.sleep(STORE_POLL / 2)
+            await self.session.turn()
+            for cluster, is_synced in self.session.synced.items():
+                if is_synced:
+                    self.unsynced.hide(cluster)
+                else:
+                    self.unsynced.show(cluster, True)
+
+    def _is_careful(self, key: ShardKey) -> bool:
+        return self.is_careful and key.cluster in self.unsynced
+
+    def _why_no_writes(self, serving: Serving) -> str | None:
+        record, health = serving.record, self.health
+        if record is None or health is None or not self._is_careful(serving.key) or len(record.nodes) < 2:
+            return None
+        return why_no_writes(record, {node: health.get((serving.key, node)) for node in record.nodes})
 
     async def _serve(self, serving: Serving, record: ShardRecord) -> None:
         """A planned change lets replies come in first."""
@@ -89,7 +137,7 @@ class SimProxy:
         if record.primary is not None or self.is_fencing:
             engine = self.world.engine_at(record.primary)
             self.checks.served(record, self.name, engine, decides=self.decides)
-            serving.run_id, serving.promise = record.run_id, record.promise
+            serving.run_id, serving.promise, serving.record = record.run_id, record.promise, record
             serving.turn(record.epoch, record.primary)
         serving.changed_at = record.changed
 
@@ -104,8 +152,13 @@ class SimProxy:
     async def _write(self, serving: Serving, value: int) -> None:
         """Send a write once there is a primary to take it; only what was not carried out is sent again."""
         while True:
-            while serving.primary is None:
-                await serving.changed.wait()
+            await self.session.turn()
+            while serving.primary is None or self.is_lapsed:
+                with trio.move_on_after(RETRY if self.is_lapsed else float("inf")):
+                    await serving.changed.wait()
+            if self._why_no_writes(serving) is not None:
+                self.checks.refused += 1
+                return
             changed = serving.changed
             serving.in_flight += 1
             try:
@@ -122,7 +175,8 @@ class SimProxy:
         """Whether the client has its answer."""
         run_id = serving.run_id if self.is_verifying else None
         try:
-            written = await self.world.write(primary, run_id, value, REPLY_TIMEOUT)
+            written = await self.world.write(primary, run_id, value, REPLY_TIMEOUT, self.end)
+            await self.session.turn()
         except NodeFailure as error:
             self.in_doubt += error.is_sent
             return error.is_sent and not self.is_resending
@@ -131,12 +185,17 @@ class SimProxy:
         engine = self.world.engines[self.world.own(primary)]
         before = engine.run_id
         wait = await self._wait(serving, primary, written.offset)
+        await self.session.turn()
         has_ended = engine.run_id != before  # and its connections with it
-        if wait is None or has_ended or (self.is_dropping_old and epoch != serving.epoch):
+        is_old = self.is_dropping_old and epoch != serving.epoch
+        if wait is None or has_ended or is_old or self.is_lapsed:
             self.in_doubt += 1  # its connection was closed, or WAIT came short: the client hears INDOUBT
         else:
             is_stranger = written.run_id != serving.run_id and epoch == serving.epoch
             epochs = (epoch, serving.epoch)
+            others = self._vouching(serving.promise, primary, written.offset)
+            if not self.session.is_follower:
+                self.checks.answered(serving.key, epoch, others, self.name)
             self.checks.acknowledged(serving.key, value, epochs, wait, is_stranger=is_stranger)
         return True
 
@@ -145,14 +204,15 @@ class SimProxy:
         deadline = trio.current_time() + WAIT_TIMEOUT
         while True:
             promise = serving.promise
-            if promise.wait <= self._vouching(promise, primary, offset):
-                return promise.wait
+            wanted = max(promise.wait, 1) if self._is_careful(serving.key) else promise.wait
+            if wanted <= self._vouching(promise, primary, offset):
+                return promise.wait  # what it promises besides is that the primary is one
             if trio.current_time() >= deadline:
                 return None
             await trio.sleep(POLL)
 
     def _vouching(self, promise: Promise, primary: Address, offset: int) -> int:
-        confirmed = self.world.confirmed(primary, offset)
+        confirmed = self.world.confirmed(primary, offset, self.end)
         if self.is_counting_strangers:
             return len(confirmed)
         return len(confirmed & {self.world.own(voter) for voter in promise.voters})

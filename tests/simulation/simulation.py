@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 import trio
 import trio._core._run as trio_run  # as hypothesis-trio and pytest-trio do: trio shuffles tasks by chance
 from trio.testing import MockClock
 
+from shardproxy.coordination.acks import run_acks
+from shardproxy.coordination.lease import Lessor
 from shardproxy.failover.requests import acknowledged_count, acknowledged_key, paused_key
 from shardproxy.failover.setup import ShardSetup
 from shardproxy.model import Address, Node
 from shardproxy.model.board import Board
 from shardproxy.model.replication import DEAD_END, ShardKey
+from shardproxy.store.interface import StoreUnavailableError
+from shardproxy.store.member import Member
 from shardproxy.store.record import ShardRecord
 from tests.simulation.checks import Checks
 from tests.simulation.engine import SimEngine
@@ -23,8 +27,8 @@ from tests.simulation.look import engines_all_run, is_well, unfit_voters
 from tests.simulation.plan import Plan
 from tests.simulation.process import Group, Process, is_asked
 from tests.simulation.proxy import SimProxy
-from tests.simulation.store import CLUSTER, SimStore
-from tests.simulation.world import World
+from tests.simulation.store import CLUSTER, SimSession, SimStore
+from tests.simulation.world import US, World
 
 KEY = ShardKey(CLUSTER, 0)
 WARM_UP = 3.0  # seconds until the first fault
@@ -35,6 +39,8 @@ QUIET = 8.0  # seconds nothing may happen without a reason
 LOOK = 0.25
 SLOW = 0.5  # seconds between writes once all is well
 DEADLINE = 30.0  # seconds after an operator asked; what was begun by then may still end
+LAGS = (0.001, 0.05, 0.3)  # seconds until proxies serve what is stored
+WATCH_LAGS = (0.002, 0.02, 0.1)  # seconds until members of a fleet hear of it
 OLDEST, OLDEST_WITH_GAPS = 16.0, 28.0  # seconds a failover may lose without `wait`: 10, 20 and notice
 
 
@@ -50,6 +56,7 @@ class Simulation:
         plan, checks = self.plan, self.checks
         checks.why_change, checks.is_asked_for = self._why_change, self._is_asked_for
         checks.is_configured = self._is_configured
+        checks.is_strict = plan.is_strict
         checks.oldest = OLDEST_WITH_GAPS if plan.has_gaps else OLDEST
         self.world = World(checks)
         self.strangers: list[SimEngine] = []
@@ -59,13 +66,17 @@ class Simulation:
         watching = [self._group(f"watching-{number}", 1) for number in range(plan.observers)]
         self.groups = [self.deciding, *watching]
         self.scopes: dict[int, trio.CancelScope] = {}
+        self.numbers = itertools.count(1)
+        self._names = itertools.count(1)
+        self.world.ends = [f"{US}-{number}" for number in range(plan.members)]
+        self.world.is_absent = self._is_absent
         self._waiting = sorted((a for a in plan.faults if a.awaits is not None), key=lambda a: a.awaits or 0)
         self._awaits: int | None = None  # counted once the first fault struck
         self._asked: dict[ShardKey, list[float]] = {}  # when an operator asked
         self._by_hand = itertools.count(-1000, -1)
         self._nursery: trio.Nursery | None = None
         self.behind_since: dict[Address, tuple[float, int]] = {}  # voters, when they had to have what
-        self.is_settled = False
+        self.is_settled = self.is_running = False
 
     def _add_engines(self, shard: int) -> None:
         plan, key = self.plan, self.key(shard)
@@ -88,39 +99,51 @@ class Simulation:
         for shard in range(plan.shards):
             key = self.key(shard)
             nodes = tuple(map(Node, self.engines_of(shard)[: plan.nodes]))
-            setup = ShardSetup(key, nodes, wait=plan.wait, is_managed=plan.is_managed)
+            setup = ShardSetup(
+                key, nodes, wait=plan.wait, is_managed=plan.is_managed, is_strict=plan.is_strict
+            )
             setups.show(key, setup if is_deciding else replace(setup, is_automatic=False))
         store = SimStore(name, lambda: self.checks.is_store_down and is_deciding, lambda record: None)
         if is_deciding:
             store.noted = self._stored
-        planes = [
-            SimProxy(f"{name}-{number}", self.world, self.checks, store, (0.001, 0.05, 0.3)[number % 3])
-            for number in range(proxies)
-        ]
-        for plane in planes:
+        group = Group(store, setups, [], is_observing=not is_deciding)
+        if is_deciding and plan.members:
+            return group  # its members bring what they serve with
+        for number in range(proxies):
+            session = SimSession(store, f"{name}-{number}", (CLUSTER,), is_eternal=True)
+            plane = SimProxy(session.member, self.world, self.checks, session, lag=LAGS[number % 3])
             plane.decides = is_deciding
-        return Group(store, setups, planes, is_observing=not is_deciding)
+            group.proxies.append(plane)
+        return group
 
     def _stored(self, record: ShardRecord) -> None:
         self.checks.stored(record, self.store.group, self.world.engine_at(record.primary))
 
     async def run(self) -> None:
-        numbers = itertools.count(1)
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             nursery.start_soon(self.world.run)
             nursery.start_soon(self._watch)
             for group in self.groups:
+                group.store.nursery = nursery
+                nursery.start_soon(group.store.run)
                 for proxy in group.proxies:
-                    for key in group.setups:
-                        nursery.start_soon(proxy.follow, key)
+                    group.store.set("members", proxy.name, Member(proxy.name, endpoints={CLUSTER: ()}))
+                    nursery.start_soon(proxy.session.run)
+                    self._serve(nursery, proxy, group)
+                if group is self.deciding and self.plan.members:
+                    continue
                 for _ in range(1 + self.plan.standbys if group is self.deciding else 1):
                     self.start(group)
+            for number in range(self.plan.members + self.plan.followers):
+                self.start_member(number, is_follower=number >= self.plan.members)
+            await trio.sleep(0)
             self.mutate(self)
-            for proxy in self.proxies:
-                for key in self.keys:
-                    for _ in range(2 if len(self.proxies) == 1 else 1):
-                        nursery.start_soon(proxy.run_client, key, numbers)
+            self.is_running = True
+            for group in self.groups:
+                for proxy in group.proxies:
+                    if not (group is self.deciding and self.plan.members):
+                        self._run_clients(nursery, proxy, 2 if len(self.proxies) == 1 else 1)
             await trio.sleep(WARM_UP)
             await self._strike_all()
             self._put_right()
@@ -178,40 +201,138 @@ class Simulation:
         return next(address for address in addresses if address != own)
 
     def start(self, group: Group) -> None:
-        """Start a process; the first that claims leads."""
+        """Start a process without a data plane; the first that claims leads."""
         assert self._nursery is not None
-        process = Process(self.world, group, self._at_await if group is self.deciding else _not_counted)
-        scope = trio.CancelScope()
-        group.processes.append(process)
-        self.scopes[id(process)] = scope
-        self._nursery.start_soon(_run_within, scope, process)
+        session = SimSession(group.store, f"process-{next(self._names)}", (CLUSTER,))
+        at_await = self._at_await if group is self.deciding else _not_counted
+        process = Process(self.world, group, session, group.proxies[0].applied, at_await)
+        self._start(process, self._nursery, _run_process)
 
-    def _end_first(self) -> None:
-        process = self.processes.pop(0)
+    def start_member(self, number: int, *, is_follower: bool = False) -> None:
+        """Start a process with its data plane, at that end of the network."""
+        assert self._nursery is not None
+        group, end = self.deciding, f"{US}-{number}"
+        name = f"proxy-{number}-{next(self._names)}"
+        lag = WATCH_LAGS[number % len(WATCH_LAGS)]
+        session = SimSession(group.store, name, (CLUSTER,), lag, is_follower=is_follower)
+        proxy = SimProxy(name, self.world, self.checks, session, end=end)
+        process = Process(self.world, group, session, proxy.applied, self._at_await, end=end)
+        process.is_voting, process.may_lead = True, not is_follower
+        proxy.health = process.boards.health
+        group.proxies.append(proxy)
+        if self.is_running:
+            self.mutate(self)
+        self._start(process, self._nursery, self._run_member, proxy)
+
+    def _start(
+        self, process: Process, nursery: trio.Nursery, run: Callable[..., Awaitable[None]], *more: object
+    ) -> None:
+        scope = trio.CancelScope()
+        process.group_of.processes.append(process)
+        self.scopes[id(process)] = scope
+        nursery.start_soon(_run_within, scope, run, process, *more)
+
+    async def _run_member(self, process: Process, proxy: SimProxy) -> None:
+        session, group = process.session, process.group_of
+        try:
+            async with trio.open_nursery() as nursery:
+                await nursery.start(session.run)
+                if not session.is_follower:
+                    await _announce(session, Member(session.member, endpoints={CLUSTER: ()}))
+                    nursery.start_soon(run_acks, proxy.applied, process)
+                    lessor = Lessor(
+                        session.leases,
+                        session.synced,
+                        session.boards.records,
+                        proxy.unsynced,
+                        proxy.applied,
+                        proxy,
+                        trio.current_time,
+                    )
+                    nursery.start_soon(lessor.run)
+                nursery.start_soon(proxy.follow_synced)
+                self._serve(nursery, proxy, group)
+                self._run_clients(nursery, proxy, 1)
+                nursery.start_soon(process.run)
+        finally:
+            if proxy in group.proxies:
+                group.proxies.remove(proxy)
+
+    def _serve(self, nursery: trio.Nursery, proxy: SimProxy, group: Group) -> None:
+        for key in group.setups:
+            nursery.start_soon(proxy.follow, key)
+
+    def _run_clients(self, nursery: trio.Nursery, proxy: SimProxy, count: int) -> None:
+        for key in self.keys:
+            for _ in range(count):
+                nursery.start_soon(proxy.run_client, key, self.numbers)
+
+    def _end(self, process: Process) -> None:
+        process.session.is_gone = True
+        self.processes.remove(process)
         self.scopes.pop(id(process)).cancel()
 
+    @property
+    def first(self) -> Process | None:
+        """Who leads, or else might be the next to."""
+        if not self.plan.members:
+            return next(iter(self.processes), None)
+        able = [process for process in self.processes if process.may_lead]
+        return next((process for process in able if process.is_leading), next(iter(able), None))
+
+    def member(self, number: int) -> Process | None:
+        """The process at that end of the network: counted from the leader, the others as they are."""
+        if not self.plan.members:
+            return None
+        end = f"{US}-{number % (self.plan.members + self.plan.followers)}"
+        return next((process for process in self.processes if process.end == end), None)
+
+    def _is_absent(self, end: str) -> bool:
+        """Whether no process there can say what it finds."""
+        process = next((process for process in self.processes if process.end == end), None)
+        if process is None or process.session.member not in self.store.leases:
+            return True
+        session = process.session
+        return session.is_cut or session.stopped_until > trio.current_time()
+
     def crash(self) -> None:
-        if self.processes:
-            self._end_first()
+        if (process := self.first) is not None:
+            self.crash_one(process)
+
+    def crash_one(self, process: Process, seconds: float = 0.0) -> None:
+        """A process ends, and another one starts in its place."""
+        assert self._nursery is not None
+        self._end(process)
+        if seconds:
+            self._nursery.start_soon(self._start_later, seconds, [process])
+        else:
+            self._start_anew(process)
+
+    def _start_anew(self, process: Process) -> None:
+        if process.end == US:
             self.start(self.deciding)
+        else:
+            number = int(process.end.removeprefix(f"{US}-"))
+            self.start_member(number, is_follower=not process.may_lead)
 
     def crash_all(self, seconds: float) -> None:
         assert self._nursery is not None
-        count = len(self.processes)
-        for _ in range(count):
-            self._end_first()
-        self._nursery.start_soon(self._start_later, seconds, count)
+        ended = list(self.processes)
+        for process in ended:
+            self._end(process)
+        self._nursery.start_soon(self._start_later, seconds, ended)
 
-    async def _start_later(self, seconds: float, count: int) -> None:
+    async def _start_later(self, seconds: float, ended: list[Process]) -> None:
         await trio.sleep(seconds)
-        for _ in range(count):
-            self.start(self.deciding)
+        for process in ended:
+            self._start_anew(process)
 
     def stop(self, seconds: float) -> None:
-        if self.processes:
-            process = self.processes.pop(0)
+        if (process := self.first) is not None:
             process.stopped_until = trio.current_time() + seconds
-            self.processes.append(process)
+            if not self.plan.members:  # the next one is to lead
+                self.processes.remove(process)
+                self.processes.append(process)
 
     def pause(self, *, is_paused: bool) -> None:
         group = self.deciding
@@ -221,7 +342,7 @@ class Simulation:
         if is_paused:
             group.store.note_nowait(paused_key(CLUSTER), True)
         else:
-            group.store.notes.hide(paused_key(CLUSTER))
+            group.store.drop_nowait(paused_key(CLUSTER))
 
     def switch_over(self, key: ShardKey) -> None:
         """Ask the process that leads, or one that does not."""
@@ -306,7 +427,9 @@ class Simulation:
         self.checks.is_store_down = False
         self.pause(is_paused=False)
         for proxy in self.proxies:
-            proxy.deaf_until = 0.0
+            proxy.deaf_until = proxy.session.deaf_until = 0.0
+        for process in self.processes:
+            process.session.is_cut, process.session.slow = False, 0.0
         for key, setup in list(self.deciding.setups.items()):
             self.deciding.setups.show(key, replace(setup, is_automatic=True))
         for address, engine in self.world.engines.items():
@@ -353,9 +476,25 @@ class Simulation:
                 self.checks.survived(key, primary.log, primary.address)
 
 
-async def _run_within(scope: trio.CancelScope, process: Process) -> None:
+async def _run_within(scope: trio.CancelScope, run: Callable[..., Awaitable[None]], *what: object) -> None:
     with scope:
+        await run(*what)
+
+
+async def _run_process(process: Process) -> None:
+    async with trio.open_nursery() as nursery:
+        await nursery.start(process.session.run)
+        nursery.start_soon(_announce, process.session, Member(process.session.member))
         await process.run()
+
+
+async def _announce(session: SimSession, member: Member) -> None:
+    while session.announced is None:
+        try:
+            await session.announce(member)
+        except StoreUnavailableError:
+            session.announced = None
+            await trio.sleep(LOOK)
 
 
 def _not_counted() -> None:

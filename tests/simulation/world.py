@@ -26,7 +26,7 @@ TICK = 0.02  # seconds
 TRIP = 0.0002  # seconds to a node and back
 PATIENCE = HealthSettings().slow_after - 0.5  # seconds of work that are no reason to replace anybody
 
-US = "us"  # the proxy's end of the network
+US = "us"  # the proxies' end of the network; each of a fleet has one of its own besides, such as "us-0"
 HOST, ALIAS = "node", "alias"  # the engines' address, and another name for it
 
 Work = Callable[[], None]
@@ -52,6 +52,8 @@ class World:
     troubled_at: dict[Address, float] = field(default_factory=dict)  # when a node was last unwell
     restarted_at: dict[Address, float] = field(default_factory=dict)
     on_wire: list[tuple[frozenset[str], Address, Work]] = field(default_factory=list)  # sent into a cut
+    ends: list[str] = field(default_factory=list)  # of the proxies of a fleet
+    is_absent: Callable[[str], bool] = lambda end: False  # whether nobody who decides is there now
 
     def add(self, port: int) -> SimEngine:
         engine = SimEngine(Address(HOST, port))
@@ -69,6 +71,15 @@ class World:
 
     def is_cut(self, one: str, other: str) -> bool:
         return frozenset({one, other}) in self.cuts
+
+    def is_apart(self, end: str, address: Address) -> bool:
+        """Whether a proxy cannot reach a node."""
+        return self.is_cut(US, str(address)) or (end != US and self.is_cut(end, str(address)))
+
+    def is_cut_from_most(self, address: Address) -> bool:
+        """Whether most of the proxies that can tell do not reach a node."""
+        apart = sum(self.is_apart(end, address) or self.is_absent(end) for end in self.ends or [US])
+        return 2 * apart > len(self.ends or [US])
 
     # Faults
 
@@ -161,6 +172,7 @@ class World:
         run_id: str | None = None,
         *,
         client: str = "",
+        end: str = US,
     ) -> list[Reply]:
         """Send requests from the proxy's side, to that process if one is named; raise as a NodeLink does."""
         address = self.own(address)
@@ -170,10 +182,12 @@ class World:
         work = self._work(
             address, lambda engine: done.append([execute(self, engine, r, client) for r in requests])
         )
-        await self._carry(address, work, lambda: bool(done), timeout)
+        await self._carry(address, work, lambda: bool(done), timeout, end)
         return done[0]
 
-    async def write(self, address: Address, run_id: str | None, value: int, timeout: float) -> Written | None:
+    async def write(
+        self, address: Address, run_id: str | None, value: int, timeout: float, end: str = US
+    ) -> Written | None:
         """Send a write; return what came of it, or None when it was refused unexecuted.
 
         With a run_id nothing is sent to another process than that, nor carried out by one.
@@ -193,17 +207,19 @@ class World:
             else:
                 done.append(None)
 
-        await self._carry(address, self._work(address, execute), lambda: bool(done), timeout)
+        await self._carry(address, self._work(address, execute), lambda: bool(done), timeout, end)
         return done[0]
 
     def _work(self, address: Address, execute: Callable[[SimEngine], None]) -> Work:
         return lambda: execute(self.engines[address])
 
-    async def _carry(self, address: Address, work: Work, is_done: Callable[[], bool], timeout: float) -> None:
+    async def _carry(
+        self, address: Address, work: Work, is_done: Callable[[], bool], timeout: float, end: str
+    ) -> None:
         deadline = trio.current_time() + timeout
         await trio.sleep(TRIP / 2)
-        if self.is_cut(US, str(address)):
-            self.on_wire.append((frozenset({US, str(address)}), address, work))
+        if self.is_apart(end, address):
+            self.on_wire.append((frozenset({end, str(address)}), address, work))
             await trio.sleep_until(deadline)
             raise NodeTimeout(address, "no reply in time", is_sent=True)
         engine = self.engines[address]
@@ -215,11 +231,11 @@ class World:
         else:
             work()
         await trio.sleep(TRIP / 2)
-        while not is_done() or self.is_cut(US, str(address)):
+        while not is_done() or self.is_apart(end, address):
             if self.engines[address].life is Life.DEAD:
                 raise NodeUnreachable(address, "the connection was closed", is_sent=True)
             if trio.current_time() >= deadline:
-                is_taken = not self.is_cut(US, str(address))
+                is_taken = not self.is_apart(end, address)
                 raise NodeTimeout(address, "no reply in time", is_sent=True, is_taken=is_taken)
             await trio.sleep(TICK)
 
@@ -227,10 +243,10 @@ class World:
         """Who is connected to it as a replica, whether we know of it or not."""
         return [e for e in self.engines.values() if self.engine_at(e.follows) is engine and e.link_up]
 
-    def confirmed(self, primary: Address, offset: int) -> set[Address]:
+    def confirmed(self, primary: Address, offset: int, end: str = US) -> set[Address]:
         """Replicas that have told that primary that they have its history up to there."""
         engine = self.engines[self.own(primary)]
-        if engine.life is not Life.RUNNING or self.is_cut(US, str(engine.address)):
+        if engine.life is not Life.RUNNING or self.is_apart(end, engine.address):
             return set()
         heard = [replica for replica in self.attached(engine) if self._hears(replica)]
         return {replica.address for replica in heard if replica.offset >= offset}
@@ -258,7 +274,7 @@ class World:
             await trio.sleep(TICK)
 
     def is_unwell(self, engine: SimEngine) -> bool:
-        is_cut = self.is_cut(US, str(engine.address))
+        is_cut = self.is_cut_from_most(engine.address)
         since = engine.works_since if engine.life is Life.BUSY else None
         is_working = since is not None and trio.current_time() - since < PATIENCE
         is_there = engine.life is Life.RUNNING or is_working

@@ -132,10 +132,12 @@ pub enum CloseReason {
     Header,
     /// There was no TLS session with it.
     Handshake,
+    /// Another process serves it from now on; it notices nothing.
+    Passed,
 }
 
 impl CloseReason {
-    pub const ALL: [(Self, &'static str); 16] = [
+    pub const ALL: [(Self, &'static str); 17] = [
         (Self::Client, "client"),
         (Self::Quit, "quit"),
         (Self::Protocol, "protocol_error"),
@@ -152,6 +154,7 @@ impl CloseReason {
         (Self::SecurityGroup, "security_group"),
         (Self::Header, "proxy_header"),
         (Self::Handshake, "handshake"),
+        (Self::Passed, "passed_on"),
     ];
 }
 

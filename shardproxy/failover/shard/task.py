@@ -29,7 +29,7 @@ from shardproxy.failover.shard.asked import serve_asked
 from shardproxy.failover.shard.change import fail_over, hold
 from shardproxy.failover.shard.heal import heal
 from shardproxy.failover.shard.register import accept, register
-from shardproxy.failover.shard.tended import REDO, Shared, Tended
+from shardproxy.failover.shard.tended import REDO, OutvotedError, Shared, Tended
 from shardproxy.failover.steps import StepError
 from shardproxy.model.board import News
 from shardproxy.model.replication import ShardKey
@@ -38,7 +38,10 @@ from shardproxy.store.record import ShardState
 
 
 async def tend(shared: Shared, setup: ShardSetup) -> None:
-    """Tend a shard until cancelled, and not while it is withdrawn; raise LeadershipLostError."""
+    """Tend a shard until cancelled, and not while it is withdrawn.
+
+    Raise LeadershipLostError, or OutvotedError when somebody else had better lead.
+    """
     key = setup.key
     acknowledged = acknowledged_count(shared.store.notes, key)
     shard = Tended(shared, setup, trio.current_time(), acknowledged=acknowledged)
@@ -52,11 +55,8 @@ async def tend(shared: Shared, setup: ShardSetup) -> None:
             except (StoreUnavailableError, ConflictError, FenceError, StepError, QuorumError) as error:
                 shard.set_alarm(str(error))
                 until = shard.rest(REDO)
-            if until is None:
+            with trio.move_on_at(min(float("inf") if until is None else until, shard.outvoted_at)):
                 await news.wait()
-            else:
-                with trio.move_on_at(until):
-                    await news.wait()
 
 
 @contextmanager
@@ -90,6 +90,7 @@ async def _look(shard: Tended, news: News) -> float | None:
         return shard.rests_until
     await _lift_backoff(shard)
     situation = shard.situation()
+    _give_way(shard, situation.objection)
     match decide(situation):
         case Nothing(alarm, is_unclear, until):
             if not is_unclear:
@@ -110,6 +111,16 @@ async def _look(shard: Tended, news: News) -> float | None:
         case Heal(actions):
             return await _note_floor(shard, await heal(shard, actions))
     return trio.current_time()
+
+
+def _give_way(shard: Tended, objection: str | None) -> None:
+    """Let another one lead, but not while a failover of another shard is under way."""
+    if objection is None or trio.current_time() < shard.outvoted_at:
+        return
+    if shard.shared.limits.at_once.borrowed_tokens:
+        shard.objected_since = trio.current_time()
+    else:
+        raise OutvotedError(f"{shard.key}: {objection}")
 
 
 async def _lift_backoff(shard: Tended) -> None:

@@ -12,7 +12,7 @@ from shardproxy.failover.decide import Situation
 from shardproxy.failover.event_log import EventLog
 from shardproxy.failover.events import EventName
 from shardproxy.failover.healing import Configure, Follow, Persist
-from shardproxy.failover.interfaces import Fencer
+from shardproxy.failover.interfaces import Fencer, Witnesses
 from shardproxy.failover.machine import Run
 from shardproxy.failover.memory import Memory
 from shardproxy.failover.setup import FailoverSettings, ShardSetup, record_new
@@ -26,6 +26,11 @@ from shardproxy.store.notes import is_paused
 from shardproxy.store.record import Flapping, ShardRecord
 
 REDO = 1.0  # seconds until something that could not be done is tried again
+OUTVOTED = 2.0  # seconds that an objection stands until somebody who reaches the primary is to decide
+
+
+class OutvotedError(Exception):
+    """Most other proxies reach a primary that this one does not: one of them had better lead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,7 @@ class Shared:
     leadership: Leadership
     steps: Steps
     limits: Limits
+    witnesses: Witnesses
 
 
 @dataclass(slots=True)
@@ -71,6 +77,7 @@ class Tended:
     rests_until: float = (
         0.0  # something failed: news of what it did itself are no reason to try again at once
     )
+    objected_since: float | None = None  # when others began to reach a primary that we do not
     noted_at: float = 0.0  # when the floor was put on record last
     _served: tuple[int, float] = (0, 0.0)  # the change that all proxies serve, and since when
     _flapping: tuple[Flapping | None, float] = (None, 0.0)  # on record, and when it ends
@@ -117,7 +124,25 @@ class Tended:
             done=self.done,
             is_paused=is_paused(self.shared.store.notes, self.key.cluster),
             is_patient=now - self.began_at < self.shared.settings.adopt_after,
+            objection=self._objection(record),
         )
+
+    def _objection(self, record: ShardRecord) -> str | None:
+        """What speaks against our own view, where the primary does not answer us; noted since when it does."""
+        health = self.healths().get(record.primary) if record.primary is not None else None
+        said = None
+        if health is not None and record.primary is not None and not health.verdict.is_answering:
+            said = self.shared.witnesses.objection(self.key, record.primary)
+        if said is None:
+            self.objected_since = None
+        elif self.objected_since is None:
+            self.objected_since = trio.current_time()
+        return said
+
+    @property
+    def outvoted_at(self) -> float:
+        """When another one is to decide, unless we are believed or hear the primary before."""
+        return float("inf") if self.objected_since is None else self.objected_since + OUTVOTED
 
     def _served_since(self, record: ShardRecord) -> float | None:
         """When it was first seen that all proxies serve the record as it is."""

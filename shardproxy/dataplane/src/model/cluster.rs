@@ -183,6 +183,9 @@ pub struct ShardSpec {
     /// Nobody serves it before that is mended: nobody need wait for it.
     #[serde(default)]
     pub refused: bool,
+    /// Why its primary is only read from, where that is so.
+    #[serde(default)]
+    pub read_only: Option<String>,
     /// Bytes of one argument, and of all that a connection has sent and not yet had taken, that its nodes take; else as their
     /// defaults.
     #[serde(default)]
@@ -337,10 +340,12 @@ pub struct Shard {
     pub why_not: Option<String>,
     /// It is not served before that is mended.
     pub is_refused: bool,
+    /// Why writes are refused unsent.
+    pub read_only: Option<String>,
 }
 
 /// A `ClusterSpec` made ready to route by.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Cluster {
     pub spec: ClusterSpec,
     pub shards: Vec<Shard>,
@@ -411,6 +416,7 @@ impl Cluster {
                 is_replaceable: shard.replaceable,
                 why_not: shard.why_not.clone(),
                 is_refused: shard.refused,
+                read_only: shard.read_only.clone(),
             });
         }
         let families = Families::compile(&spec.key_families)?;
@@ -469,6 +475,16 @@ impl Cluster {
     pub fn has_asked(&self, session: &Tls) -> bool {
         let asks = self.spec.tls.as_ref().is_some_and(TlsSpec::asks_certificates);
         !asks || self.tls.as_ref().is_some_and(|tls| session.is_served_by(tls))
+    }
+
+    /// The same while nobody knows who the primaries are: what was one is no replica to read from.
+    #[must_use]
+    pub fn without_primaries(&self) -> Self {
+        let mut cluster = self.clone();
+        for primary in cluster.shards.iter_mut().filter_map(|shard| shard.primary.take()) {
+            cluster.nodes[usize::from(primary)].is_readable = false;
+        }
+        cluster
     }
 
     /// How a node is spoken to in TLS, if it is.

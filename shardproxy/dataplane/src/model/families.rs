@@ -23,26 +23,26 @@ pub struct FamilySpec {
 }
 
 /// All rules of a cluster, in their order.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Families {
     rules: Vec<Rule>,
     /// Whether a key that begins with this byte can match any rule.
     begins: Box<[bool; 256]>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Rule {
     steps: Vec<Step>,
     hash: Hash,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Hash {
     Constant(Box<[u8]>),
     Captured,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Step {
     Literal(Box<[u8]>),
     OneOf(Box<[bool; 256]>),

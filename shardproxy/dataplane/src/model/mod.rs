@@ -15,8 +15,8 @@ mod topic;
 
 pub use access::{AccessSpec, UserSpec, DEFAULT_USER};
 pub use cluster::{
-    Cluster, ClusterSpec, EndpointKind, EndpointSpec, EngineKind, Limits, NodeAuth, Reads, ShardSpec, Timeouts,
-    NO_SHARD,
+    Cluster, ClusterSpec, EndpointKind, EndpointSpec, EngineKind, Entrance, Limits, NodeAuth, Reads, ShardSpec,
+    Timeouts, NO_SHARD,
 };
 pub use durations::wrapping_micros;
 #[cfg(feature = "python")]

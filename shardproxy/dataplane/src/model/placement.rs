@@ -4,7 +4,7 @@ use super::{Cluster, ClusterSpec, ShardSpec, NO_SHARD};
 use crate::hash::{self, Distribution, KeyHash, Method, Server};
 use crate::net::Address;
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Placement {
     /// None: by slot.
     distribution: Option<Distribution>,

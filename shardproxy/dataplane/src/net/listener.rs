@@ -2,13 +2,14 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use mio::event::Source;
 use mio::net::{TcpListener, UnixListener};
 use mio::{Interest, Registry, Token};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use super::{Address, Stream};
 
@@ -23,6 +24,13 @@ pub enum Listener {
     Unix(UnixListener, SocketFile),
 }
 
+/// A listening socket that another process has opened; or that systemd has, and keeps.
+#[derive(Debug)]
+pub struct Inherited {
+    pub socket: OwnedFd,
+    pub is_kept: bool,
+}
+
 /// The file of a unix socket, removed with its listener unless another has taken its place since.
 #[derive(Debug)]
 pub struct SocketFile {
@@ -32,7 +40,7 @@ pub struct SocketFile {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if inode(&self.path) == self.inode {
+        if self.inode.is_some() && inode(&self.path) == self.inode {
             let _ = std::fs::remove_file(&self.path);
         }
     }
@@ -67,6 +75,38 @@ impl Listener {
                 let listener = UnixListener::bind(path)?;
                 Ok(Self::Unix(listener, SocketFile { path: path.clone(), inode: inode(path) }))
             }
+        }
+    }
+
+    /// One that somebody else has bound. The file of a unix socket is this listener's, unless it is kept elsewhere.
+    pub fn inherit(socket: OwnedFd, is_kept: bool) -> io::Result<Self> {
+        let view = SockRef::from(&socket);
+        view.set_nonblocking(true)?;
+        if !view.is_listener()? {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the socket that was passed does not listen"));
+        }
+        let path = view.local_addr()?.as_pathname().map(Path::to_path_buf);
+        Ok(match path {
+            None => Self::Tcp(TcpListener::from_std(socket.into())),
+            Some(path) => {
+                let inode = if is_kept { None } else { inode(&path) };
+                Self::Unix(UnixListener::from_std(socket.into()), SocketFile { path, inode })
+            }
+        })
+    }
+
+    /// Somebody else goes on with it: what it is found by stays.
+    pub fn leave(&mut self) {
+        if let Self::Unix(_, file) = self {
+            file.inode = None;
+        }
+    }
+
+    /// The same socket once more.
+    pub fn socket(&self) -> io::Result<OwnedFd> {
+        match self {
+            Self::Tcp(listener) => listener.as_fd().try_clone_to_owned(),
+            Self::Unix(listener, _) => listener.as_fd().try_clone_to_owned(),
         }
     }
 

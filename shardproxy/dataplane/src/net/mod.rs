@@ -2,7 +2,9 @@
 
 mod address;
 mod budget;
+mod clock;
 mod listener;
+mod pass;
 mod resolver;
 mod stream;
 pub mod tls;
@@ -10,7 +12,11 @@ mod wakeup;
 
 pub use address::Address;
 pub use budget::{is_out_of_descriptors, lacks_descriptors, Budget, Permit};
-pub use listener::Listener;
+pub use clock::boot_time;
+pub use listener::{Inherited, Listener};
+#[cfg(feature = "python")]
+pub use pass::copy_of;
+pub use pass::{Passing, MAX_PASSAGE};
 pub use resolver::Resolver;
 pub use stream::{Secure, Stream};
 pub use wakeup::EventFd;

@@ -3,6 +3,7 @@
 use std::io::{self, IoSlice, Read, Write};
 use std::mem::MaybeUninit;
 use std::net::{Shutdown, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -119,6 +120,32 @@ impl Stream {
             Self::Unix(stream) => SockRef::from(stream).set_send_buffer_size(bytes),
             Self::Tls(tls) => SockRef::from(tls.socket()).set_send_buffer_size(bytes),
         };
+    }
+
+    /// The socket, unless it is worth nothing without what is known of it here.
+    pub fn socket(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            Self::Tcp(stream) => Some(stream.as_fd()),
+            Self::Unix(stream) => Some(stream.as_fd()),
+            Self::Tls(_) => None,
+        }
+    }
+
+    /// A client's connection that another process has accepted.
+    pub fn passed(socket: OwnedFd) -> io::Result<Self> {
+        socket2::SockRef::from(&socket).set_nonblocking(true)?;
+        if SockRef::from(&socket).local_addr()?.is_unix() {
+            return Ok(Self::Unix(UnixStream::from_std(socket.into())));
+        }
+        Ok(Self::Tcp(TcpStream::from_std(socket.into())))
+    }
+
+    pub fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.deregister(registry),
+            Self::Unix(stream) => stream.deregister(registry),
+            Self::Tls(tls) => tls.socket_mut().deregister(registry),
+        }
     }
 
     pub fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {

@@ -39,6 +39,11 @@ pub fn lease(turn: &mut Turn, client: &mut Client, shard: u16, on_replica: bool)
     let Some(node) = replica.or(served.cluster.shards[usize::from(shard)].primary) else {
         return served.why_refused(shard).map_or(Lease::Later, Lease::Refused);
     };
+    if replica.is_none() {
+        if let Some(text) = served.why_read_only(shard) {
+            return Lease::Refused(text);
+        }
+    }
     let place = &mut served.nodes[usize::from(node)];
     if place.rests_until > turn.now {
         return Lease::Later;

@@ -64,6 +64,11 @@ pub fn place(turn: &mut Turn, client: &Client, shard: u16, need: Need) -> Result
     if client.db != 0 && client.db >= served.databases {
         return Err(texts::NOT_A_DATABASE.to_vec().into());
     }
+    if need == Need::Write {
+        if let Some(text) = served.why_read_only(shard) {
+            return Err(text.into());
+        }
+    }
     if client.endpoint != EndpointKind::Primary
         && (client.prefers_replicas || client.endpoint == EndpointKind::Reader || served.spreads_reads)
     {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
@@ -10,15 +11,16 @@ use std::time::Duration;
 
 use mio::{Events, Poll, Token, Waker};
 
-use crate::clients::Seats;
+use crate::clients::{Passage, Seats};
 use crate::dialect::{memcached, texts};
-use crate::model::{is_balancer, EndpointKind, EngineKind, Inbound};
-use crate::net::{lacks_descriptors, Address, Listener};
+use crate::model::{is_balancer, EndpointKind, EngineKind, Entrance, Inbound};
+use crate::net::{lacks_descriptors, Address, Inherited, Listener, Passing, Stream};
 use crate::shared::{Access, AccessEvent, Refusal, Shared};
 use crate::sync::lock;
 use crate::worker::{Arrived, Mailbox, Message};
 
 const WAKE: Token = Token(usize::MAX);
+const BEFORE: Token = Token(usize::MAX - 1);
 /// Out of file descriptors: wait so long before the next try.
 const EXHAUSTED: Duration = Duration::from_millis(50);
 
@@ -32,17 +34,23 @@ pub struct EndpointKey {
 enum Order {
     Listen { key: EndpointKey, token: usize, listener: Listener },
     Close(usize),
-    Drain,
+    Drain(Duration),
+    PassTo(Arc<Passing>),
+    TakeOver(Passing),
     Stop,
 }
 
 struct Open {
     token: usize,
     bound: String,
+    /// The same as the listener has, to be passed on.
+    socket: Option<OwnedFd>,
 }
 
 pub struct Acceptor {
     open: Mutex<HashMap<EndpointKey, Open>>,
+    /// Sockets that listen already, by the addresses they are for.
+    inherited: Mutex<HashMap<String, Inherited>>,
     orders: Arc<Mutex<Vec<Order>>>,
     waker: Waker,
     next_token: AtomicU64,
@@ -69,10 +77,12 @@ impl Acceptor {
             mailboxes,
             seats,
             is_exhausted: false,
+            before: None,
         };
         let thread = thread::Builder::new().name("shardproxy-accept".into()).spawn(move || run.run())?;
         Ok(Self {
             open: Mutex::default(),
+            inherited: Mutex::default(),
             orders,
             waker,
             next_token: AtomicU64::new(0),
@@ -88,13 +98,37 @@ impl Acceptor {
             if open.contains_key(key) {
                 prepared.kept.push(key.clone());
             } else {
-                let listener = Listener::bind(address).map_err(|error| (key.address.to_string(), error))?;
+                let listener =
+                    self.listener(&key.address, address).map_err(|error| (key.address.to_string(), error))?;
                 prepared.opened.push((key.clone(), listener));
             }
         }
         let is_wanted = |key: &EndpointKey| wanted.iter().any(|(k, _)| k == key);
         prepared.closed = open.keys().filter(|k| k.cluster == cluster && !is_wanted(k)).cloned().collect();
         Ok(prepared)
+    }
+
+    /// Use this socket, which listens already, for an endpoint with that address. It closes with that, unless it is kept.
+    pub fn inherit(&self, address: String, inherited: Inherited) {
+        lock(&self.inherited).insert(address, inherited);
+    }
+
+    fn listener(&self, key: &str, address: &Address) -> io::Result<Listener> {
+        let mut inherited = lock(&self.inherited);
+        let Some(known) = inherited.get(key) else { return Listener::bind(address) };
+        let is_kept = known.is_kept;
+        let listener = Listener::inherit(known.socket.try_clone()?, is_kept)?;
+        if !is_kept {
+            inherited.remove(key);
+        }
+        Ok(listener)
+    }
+
+    /// The sockets that listen: cluster, kind and address of each endpoint.
+    pub fn sockets(&self) -> io::Result<Vec<(EndpointKey, OwnedFd)>> {
+        let open = lock(&self.open);
+        let sockets = open.iter().filter_map(|(key, open)| Some((key.clone(), open.socket.as_ref()?)));
+        sockets.map(|(key, socket)| Ok((key, socket.try_clone()?))).collect()
     }
 
     /// Serve what was prepared; the configured and bound address of every endpoint of the cluster.
@@ -115,7 +149,7 @@ impl Acceptor {
             let bound = listener.address().map_or_else(|_| key.address.to_string(), |a| a.to_string());
             let token = self.next_token.fetch_add(1, Relaxed) as usize;
             result.push((key.address.to_string(), bound.clone()));
-            open.insert(key.clone(), Open { token, bound });
+            open.insert(key.clone(), Open { token, bound, socket: listener.socket().ok() });
             self.order(Order::Listen { key, token, listener });
         }
         result
@@ -131,12 +165,29 @@ impl Acceptor {
     }
 
     /// Close every endpoint, and have the workers drain after that: whoever sees its connection end can open no other.
-    pub fn drain(&self) {
+    pub fn drain(&self, grace: Duration) {
+        self.let_go();
+        self.order(Order::Drain(grace));
+    }
+
+    /// Leave endpoints and clients to another process.
+    pub fn pass_to(&self, heir: Passing) {
+        self.let_go();
+        self.order(Order::PassTo(Arc::new(heir)));
+    }
+
+    /// Take on what another process passes on.
+    pub fn take_over(&self, from: Passing) {
+        self.order(Order::TakeOver(from));
+    }
+
+    fn let_go(&self) {
         lock(&self.open).clear();
-        self.order(Order::Drain);
+        lock(&self.inherited).clear();
     }
 
     pub fn stop(&self) {
+        self.let_go();
         self.order(Order::Stop);
         if let Some(thread) = lock(&self.thread).take() {
             let _ = thread.join();
@@ -158,6 +209,8 @@ struct Run {
     mailboxes: Arc<[Arc<Mailbox>]>,
     seats: Arc<Seats>,
     is_exhausted: bool,
+    /// A process that passes its clients on.
+    before: Option<Passing>,
 }
 
 impl Run {
@@ -183,6 +236,8 @@ impl Run {
                     if !self.obey() {
                         return;
                     }
+                } else if event.token() == BEFORE {
+                    self.take_passed();
                 } else {
                     self.accept_all(event.token().0);
                 }
@@ -207,19 +262,73 @@ impl Run {
                         let _ = listener.deregister(self.poll.registry());
                     }
                 }
-                Order::Drain => {
-                    for (_, (_, mut listener)) in self.listeners.drain() {
-                        let _ = listener.deregister(self.poll.registry());
+                Order::Drain(grace) => {
+                    self.close_all(false);
+                    self.mailboxes.iter().for_each(|mailbox| mailbox.send(Message::Drain(grace)));
+                }
+                Order::PassTo(heir) => {
+                    self.close_all(true);
+                    self.mailboxes.iter().for_each(|mailbox| mailbox.send(Message::PassTo(heir.clone())));
+                }
+                Order::TakeOver(mut from) => {
+                    if let Err(error) = from.register(self.poll.registry(), BEFORE) {
+                        eprintln!("shardproxy: cannot take clients over: {error}");
                     }
-                    self.shared.is_draining.store(true, SeqCst);
-                    for mailbox in &*self.mailboxes {
-                        mailbox.send(Message::Drain);
-                    }
+                    self.before = Some(from);
+                    self.take_passed();
                 }
                 Order::Stop => return false,
             }
         }
         true
+    }
+
+    /// Nobody is accepted here any more; whoever waits to be is accepted by another process, if the sockets are left to it.
+    fn close_all(&mut self, is_left: bool) {
+        for (_, (_, mut listener)) in self.listeners.drain() {
+            let _ = listener.deregister(self.poll.registry());
+            if is_left {
+                listener.leave();
+            }
+        }
+        self.shared.is_draining.store(true, SeqCst);
+    }
+
+    /// Take on the clients that come from another process.
+    fn take_passed(&mut self) {
+        while let Some(before) = &self.before {
+            match before.receive() {
+                Ok(Some((words, socket))) => match serde_json::from_slice(&words) {
+                    Ok(passage) => self.take_on(passage, socket),
+                    Err(error) => eprintln!("shardproxy: a client's passage cannot be read, it is closed: {error}"),
+                },
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(None) | Err(_) => self.before = None, // all have come
+            }
+        }
+    }
+
+    /// It goes on here as it was there, if it is served here too.
+    fn take_on(&self, passage: Passage, socket: OwnedFd) {
+        let found = self.shared.find(&passage.cluster);
+        let Some(((index, cluster), kind)) = found.zip(passage.kind()) else { return };
+        let entrance = cluster.entrance(kind, &passage.address);
+        let is_as = |entrance: &Entrance| entrance.is_as(false, passage.is_balanced);
+        let (Some(_), Ok(stream)) = (entrance.filter(is_as), Stream::passed(socket)) else { return };
+        let Some(seat) = self.seats.deal(index, cluster.spec.limits.clients) else { return };
+        let worker = seat.worker();
+        self.mailboxes[worker].send(Message::Accepted(Arrived {
+            stream,
+            id: self.shared.next_client.fetch_add(1, Relaxed),
+            cluster: index,
+            endpoint: kind,
+            address: passage.address.as_str().into(),
+            is_balanced: passage.is_balanced,
+            speaks_tls: false,
+            seat,
+            passage: Some(Box::new(passage)),
+        }));
     }
 
     fn accept_all(&mut self, token: usize) {
@@ -258,7 +367,9 @@ impl Run {
                     let worker = seat.worker();
                     let id = self.shared.next_client.fetch_add(1, Relaxed);
                     let EndpointKey { cluster, kind: endpoint, address } = key.clone();
-                    let arrived = Arrived { stream, id, cluster, endpoint, address, is_balanced, speaks_tls, seat };
+                    let passage = None;
+                    let arrived =
+                        Arrived { stream, id, cluster, endpoint, address, is_balanced, speaks_tls, seat, passage };
                     self.mailboxes[worker].send(Message::Accepted(arrived));
                 }
                 None => {

@@ -4,6 +4,7 @@ mod acceptor;
 
 use std::collections::{HashMap, HashSet};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::mpsc::{sync_channel, SyncSender};
 use std::sync::{Arc, Mutex};
@@ -19,7 +20,7 @@ use crate::dialect::memcached::verb::command_names;
 use crate::glob::{self, TooCostly};
 use crate::metrics::Standing;
 use crate::model::{digest_of, Cluster, Kind};
-use crate::net::{Address, Resolver};
+use crate::net::{Address, Inherited, Passing, Resolver};
 use crate::shared::{worker_of, Letter, Paused, Ruled, Shared};
 use crate::sync::lock;
 use crate::worker::{Chore, Mailbox, Message, Worker};
@@ -85,25 +86,14 @@ impl Plane {
         let _one_at_a_time = lock(&self.applying);
         let name = cluster.spec.name.clone();
         let known = self.shared.named(&name).map(|ruled| ruled.rights);
-        let index = {
-            let mut clusters = lock(&self.shared.clusters);
-            match clusters.iter().position(|(known, _)| *known == name) {
-                Some(index) => {
-                    if let Some(old) = &clusters[index].1 {
-                        if cluster.spec.epoch < old.cluster.spec.epoch {
-                            let (new, old) = (cluster.spec.epoch, old.cluster.spec.epoch);
-                            return Err(ApplyError::Invalid(format!("epoch {new} of {name} is older than {old}")));
-                        }
-                        cluster.keep_tls(&old.cluster);
-                    }
-                    index
-                }
-                None => {
-                    clusters.push((name, None));
-                    clusters.len() - 1
-                }
+        let index = self.place_for(&name);
+        if let Some(old) = &lock(&self.shared.clusters)[index].1 {
+            if cluster.spec.epoch < old.cluster.spec.epoch {
+                let (new, old) = (cluster.spec.epoch, old.cluster.spec.epoch);
+                return Err(ApplyError::Invalid(format!("epoch {new} of {name} is older than {old}")));
             }
-        };
+            cluster.keep_tls(&old.cluster);
+        }
         let cluster = Arc::new(cluster);
         let rights = self.shared.rights_in(&cluster, &self.shared.table(), known.as_ref());
         let rights = rights.map_err(ApplyError::Invalid)?;
@@ -144,9 +134,21 @@ impl Plane {
             index
         };
         self.acceptor.close(index);
+        self.shared.leases.of(index).set(None);
         let (applied, _nobody_waits) = sync_channel(self.mailboxes.len());
         for mailbox in &*self.mailboxes {
             mailbox.send(Message::Apply { index, ruled: None, applied: applied.clone() });
+        }
+    }
+
+    /// What is known of the cluster's primaries counts until then, in seconds of the boot clock (`CLOCK_BOOTTIME`); without a
+    /// deadline for ever. Past it workers cut the connections to primaries and let requests wait, whatever is applied, until
+    /// there is a later one. Not kept when the cluster is removed.
+    pub fn lease(&self, name: &str, deadline: Option<f64>) {
+        let index = self.place_for(name);
+        let until = deadline.map(|seconds| (seconds.max(0.0) * 1e9) as u64);
+        if self.shared.leases.of(index).set(until) {
+            self.mailboxes.iter().for_each(|mailbox| mailbox.wake()); // what waits goes on
         }
     }
 
@@ -285,6 +287,15 @@ impl Plane {
         self.place_of(cluster).map_or([0; 3], |index| kinds.map(|kind| self.shared.census.topics(index, kind)))
     }
 
+    /// The number of the cluster of that name, be it served yet or not.
+    fn place_for(&self, name: &str) -> usize {
+        let mut clusters = lock(&self.shared.clusters);
+        clusters.iter().position(|(known, _)| known == name).unwrap_or_else(|| {
+            clusters.push((name.to_owned(), None));
+            clusters.len() - 1
+        })
+    }
+
     fn place_of(&self, cluster: &str) -> Option<usize> {
         lock(&self.shared.clusters).iter().position(|(name, _)| name == cluster)
     }
@@ -356,8 +367,33 @@ impl Plane {
         found.unwrap_or_else(|| "NULL".into())
     }
 
-    pub fn drain(&self) {
-        self.acceptor.drain();
+    /// Stop listening. Clients are closed once they have been answered; after `grace`, or at once, those that are idle too.
+    pub fn drain(&self, grace: Duration) {
+        self.acceptor.drain(grace);
+    }
+
+    /// Use this listening socket for an endpoint with that address; it is kept if it is to serve again after a config
+    /// without it.
+    pub fn inherit(&self, address: String, socket: OwnedFd, is_kept: bool) {
+        self.acceptor.inherit(address, Inherited { socket, is_kept });
+    }
+
+    /// A copy of every socket that listens, by the address of its endpoint.
+    pub fn sockets(&self) -> io::Result<Vec<(String, OwnedFd)>> {
+        Ok(self.acceptor.sockets()?.into_iter().map(|(key, socket)| (key.address.to_string(), socket)).collect())
+    }
+
+    /// Stop listening and leave endpoints to another process that has their sockets. Clients go there through this one, a
+    /// unix stream, each as soon as nothing is owed to it; who waits, listens or speaks TLS stays until `drain`.
+    pub fn pass_to(&self, socket: OwnedFd) -> io::Result<()> {
+        self.acceptor.pass_to(Passing::new(socket)?);
+        Ok(())
+    }
+
+    /// The other end of that.
+    pub fn take_over(&self, socket: OwnedFd) -> io::Result<()> {
+        self.acceptor.take_over(Passing::new(socket)?);
+        Ok(())
     }
 
     pub fn stop(&self) {

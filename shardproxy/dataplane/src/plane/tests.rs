@@ -98,6 +98,7 @@ fn arrive(plane: &Plane, id: u64, address: &str) -> TcpStream {
         is_balanced: false,
         speaks_tls: false,
         seat: plane.seats.deal(0, 0).unwrap(),
+        passage: None,
     }));
     client
 }

@@ -5,6 +5,9 @@ mod events;
 mod placer;
 mod tls;
 
+use std::os::fd::{IntoRawFd, OwnedFd, RawFd};
+use std::time::Duration;
+
 use pyo3::exceptions::{PyKeyError, PyOSError, PyOverflowError, PyRuntimeError, PyTimeoutError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
@@ -13,6 +16,7 @@ use crate::dialect::resp::write;
 use crate::glob::{self, TooCostly};
 use crate::model::Cluster;
 use crate::model::Kind;
+use crate::net::copy_of;
 use crate::plane::{ApplyError, Plane};
 
 /// Clients described before other Python threads get a turn: trio's is one of them.
@@ -44,6 +48,11 @@ impl DataPlane {
 
     fn remove(&self, py: Python<'_>, cluster: &str) {
         py.detach(|| self.plane.remove(cluster));
+    }
+
+    #[pyo3(signature = (cluster, deadline))]
+    fn lease(&self, cluster: &str, deadline: Option<f64>) {
+        self.plane.lease(cluster, deadline);
     }
 
     fn learn(&self, py: Python<'_>, table: &[u8]) -> PyResult<()> {
@@ -187,13 +196,36 @@ impl DataPlane {
         py.detach(|| self.plane.unblock(client_id, with_error))
     }
 
-    fn drain(&self) {
-        self.plane.drain();
+    #[pyo3(signature = (grace=0.0))]
+    fn drain(&self, grace: f64) {
+        self.plane.drain(Duration::try_from_secs_f64(grace).unwrap_or_default());
+    }
+
+    /// The descriptors are copied: whoever passes one keeps its own.
+    fn inherit(&self, address: String, socket: RawFd, is_kept: bool) -> PyResult<()> {
+        self.plane.inherit(address, descriptor(socket)?, is_kept);
+        Ok(())
+    }
+
+    fn sockets(&self) -> PyResult<Vec<(String, RawFd)>> {
+        Ok(self.plane.sockets()?.into_iter().map(|(address, socket)| (address, socket.into_raw_fd())).collect())
+    }
+
+    fn pass_to(&self, socket: RawFd) -> PyResult<()> {
+        Ok(self.plane.pass_to(descriptor(socket)?)?)
+    }
+
+    fn take_over(&self, socket: RawFd) -> PyResult<()> {
+        Ok(self.plane.take_over(descriptor(socket)?)?)
     }
 
     fn stop(&self, py: Python<'_>) {
         py.detach(|| self.plane.stop());
     }
+}
+
+fn descriptor(number: RawFd) -> PyResult<OwnedFd> {
+    copy_of(number).map_err(PyErr::from)
 }
 
 fn kind_named(name: &str) -> PyResult<Kind> {

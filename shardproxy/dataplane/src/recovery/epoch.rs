@@ -1,6 +1,7 @@
 //! The next epoch of a cluster: which connections stay, which end, and who asks again who its node is.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::lost::{give_up, lost};
 use super::{parking, waiting};
@@ -12,8 +13,20 @@ use crate::shared::Ruled;
 use crate::turn::{Reign, Served, ServedNode, Turn, Writes};
 use crate::waiting as keys;
 
-/// Serve this epoch of a cluster from now on. Connections to nodes that stay are kept.
+/// Serve this epoch of a cluster from now on. Connections to nodes that stay are kept. Where the lease is over it waits for
+/// its primaries like a cluster without them.
 pub fn apply(turn: &mut Turn, clients: &mut Clients, index: usize, ruled: Option<Ruled>) {
+    let is_over = turn.shared.leases.of(index).is_over();
+    match ruled {
+        Some(Ruled { cluster: whole, rights }) if is_over => {
+            serve(turn, clients, index, Some(Ruled { cluster: Arc::new(whole.without_primaries()), rights }));
+            turn.clusters[index].iter_mut().for_each(|served| served.withheld = Some(whole.clone()));
+        }
+        ruled => serve(turn, clients, index, ruled),
+    }
+}
+
+fn serve(turn: &mut Turn, clients: &mut Clients, index: usize, ruled: Option<Ruled>) {
     if turn.clusters.len() <= index {
         turn.clusters.resize_with(index + 1, || None);
     }
@@ -84,7 +97,8 @@ fn take_over(turn: &mut Turn, index: usize, ruled: Option<Ruled>) {
     let mut past = reigns.into_iter();
     let reigns = (0..cluster.shards.len() as u16).map(|shard| Reign::next(past.next(), &cluster, shard, turn.now));
     let reigns = reigns.collect();
-    turn.clusters[index] = Some(Served::new(ruled, metrics, nodes, lots, reigns, writes));
+    let lease = turn.shared.leases.of(index);
+    turn.clusters[index] = Some(Served::new(ruled, metrics, nodes, lots, reigns, writes, lease));
     recognise(turn, index, &renamed);
 }
 

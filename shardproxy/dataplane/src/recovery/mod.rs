@@ -11,6 +11,7 @@
 mod epoch;
 mod errands;
 mod holding;
+mod lease;
 mod lost;
 mod memcached;
 mod parking;
@@ -18,6 +19,7 @@ mod waiting;
 
 pub use epoch::apply;
 pub use errands::run;
+pub use lease::{came_late, look_at_leases};
 pub use lost::{give_up, lost, out_of_files};
 pub use parking::drain_lots;
 pub use waiting::unblock;

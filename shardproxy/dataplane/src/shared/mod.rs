@@ -2,6 +2,7 @@
 
 mod census;
 mod events;
+mod lease;
 mod letters;
 mod pause;
 mod recent;
@@ -14,6 +15,7 @@ pub use census::Census;
 pub use events::{
     worker_of, Access, AccessEvent, ClientDid, Event, Events, Loss, NodeDown, NodeLost, Offload, Spent, STRANGER,
 };
+pub use lease::Lease;
 pub use letters::{Answer, Claim, Entrant, Letter, Told};
 pub use pause::{Paused, Pauses};
 pub use recent::{mark_of, Recent, Window};
@@ -22,6 +24,7 @@ pub use rights::{Rights, Ruled};
 pub use scripts::{Scripts, REMEMBERED};
 pub use slow::SlowCommands;
 
+use lease::Leases;
 use letters::Post;
 use recent::Recents;
 
@@ -60,6 +63,7 @@ pub struct Shared {
     pub resolver: Resolver,
     pub census: Census,
     pub recents: Recents,
+    pub leases: Leases,
     pub scripts: Scripts,
     pub pauses: Pauses,
     pub slow: SlowCommands,
@@ -95,6 +99,7 @@ impl Shared {
             resolver,
             census: Census::default(),
             recents: Recents::default(),
+            leases: Leases::default(),
             scripts: Scripts::default(),
             pauses: Pauses::default(),
             slow: SlowCommands::default(),
@@ -157,6 +162,13 @@ impl Shared {
 
     pub fn clusters(&self) -> Vec<Option<Ruled>> {
         lock(&self.clusters).iter().map(|(_, ruled)| ruled.clone()).collect()
+    }
+
+    /// The number of the cluster of that name, and what is served of it.
+    pub fn find(&self, name: &str) -> Option<(usize, Arc<Cluster>)> {
+        let clusters = lock(&self.clusters);
+        let index = clusters.iter().position(|(known, _)| known == name)?;
+        Some((index, clusters[index].1.as_ref()?.cluster.clone()))
     }
 
     /// The cluster of that name, if it is served.

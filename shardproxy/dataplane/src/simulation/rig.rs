@@ -82,7 +82,8 @@ impl Rig {
         let (endpoint, address) =
             if is_reader { (EndpointKind::Reader, "unix:/r") } else { (EndpointKind::Configuration, "unix:/c") };
         let (address, is_balanced, speaks_tls) = (address.into(), false, false);
-        let arrived = Arrived { stream, id, cluster: 0, endpoint, address, is_balanced, speaks_tls, seat };
+        let arrived =
+            Arrived { stream, id, cluster: 0, endpoint, address, is_balanced, speaks_tls, seat, passage: None };
         self.send(Message::Accepted(arrived));
         ours
     }
@@ -155,7 +156,7 @@ impl Rig {
     }
 
     pub fn drain(&self) {
-        self.send(Message::Drain);
+        self.send(Message::Drain(Duration::ZERO));
     }
 
     /// CLIENT PAUSE, or its end.

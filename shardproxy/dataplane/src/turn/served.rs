@@ -4,14 +4,14 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::Reign;
+use super::{refusal, Reign};
 use crate::dialect::resp::refusals::Refusal;
 use crate::dialect::texts;
 use crate::exchange::{Mark, NO_MARK};
 use crate::links::{Links, State, Way};
 use crate::metrics::{ClusterMetrics, NodeMetrics};
 use crate::model::{Cluster, EndpointKind, Reads, Speech};
-use crate::shared::{Recent, Rights, Ruled, Shared, Window};
+use crate::shared::{Lease, Recent, Rights, Ruled, Shared, Window};
 
 pub const NO_LINK: u32 = u32::MAX;
 
@@ -28,6 +28,10 @@ pub struct Served {
     pub lots: HashMap<(u16, Speech), usize>,
     /// Of each shard.
     pub reigns: Vec<Reign>,
+    /// Until when all this counts.
+    pub lease: Arc<Lease>,
+    /// What was applied, while that is over: `cluster` is then without its primaries.
+    pub withheld: Option<Arc<Cluster>>,
     /// What is remembered of written keys, where some endpoint reads from replicas.
     pub writes: Option<Writes>,
     /// Reads may leave the primary; and the primary is as good as a replica for them.
@@ -86,6 +90,7 @@ impl Served {
         lots: HashMap<(u16, Speech), usize>,
         reigns: Vec<Reign>,
         writes: Option<Writes>,
+        lease: Arc<Lease>,
     ) -> Self {
         let Ruled { cluster, rights } = ruled;
         let shards = cluster.shards.len();
@@ -100,6 +105,8 @@ impl Served {
             primaries: vec![[NO_LINK; 2]; shards],
             lots,
             reigns,
+            lease,
+            withheld: None,
             writes,
             spreads_reads: reads != Reads::Primary,
             reads_nearest: reads == Reads::Nearest,
@@ -132,6 +139,13 @@ impl Served {
         let shard = self.cluster.shards.get(usize::from(shard)).filter(|shard| shard.is_refused)?;
         let why = shard.why_not.as_deref().unwrap_or("its primary is not fit for it");
         Some(texts::not_served(&shard.label, why))
+    }
+
+    /// Why a write to the shard is refused unsent, while reads go on: its client may try again.
+    #[inline]
+    pub fn why_read_only(&self, shard: u16) -> Option<Vec<u8>> {
+        let shard = self.cluster.shards.get(usize::from(shard))?;
+        shard.read_only.as_deref().map(|why| refusal(&shard.label, "", why))
     }
 
     /// Whether what a node refused is tried again: where somebody else may take it, or the node itself before long. Else its

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Worker;
-use crate::clients::{Client, Flow, Seat};
+use crate::clients::{Client, Flow, Passage, Seat};
 use crate::dialect::proxy_protocol::{self, MAX_HEADER};
 use crate::metrics::CloseReason;
 use crate::model::EndpointKind;
@@ -28,6 +28,8 @@ pub struct Arrived {
     pub is_balanced: bool,
     pub speaks_tls: bool,
     pub seat: Seat,
+    /// It was served by another process until now.
+    pub passage: Option<Box<Passage>>,
 }
 
 impl Client {

@@ -5,11 +5,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use mio::Waker;
 
 use super::{Arrived, Chore};
 use crate::command::CommandTable;
+use crate::net::Passing;
 use crate::shared::{Rights, Ruled};
 use crate::sync::lock;
 
@@ -46,7 +48,10 @@ pub enum Message {
         with_error: bool,
         unblocked: SyncSender<bool>,
     },
-    Drain,
+    /// Nobody comes any more. Clients are closed when they have been answered, and after this long all are.
+    Drain(Duration),
+    /// Another process serves the clients from now on.
+    PassTo(Arc<Passing>),
     Stop,
     #[cfg(test)]
     Panic,
@@ -61,6 +66,11 @@ pub struct Mailbox {
 impl Mailbox {
     pub fn send(&self, message: Message) {
         lock(&self.queue).push_back(message);
+        self.wake();
+    }
+
+    /// Have the worker take a turn.
+    pub fn wake(&self) {
         if let Some(waker) = lock(&self.waker).as_ref() {
             let _ = waker.wake(); // an eventfd at its maximum is already awake
         }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use super::{Chore, Message, Worker};
 use crate::clients::{Client, Flow};
@@ -74,7 +75,8 @@ impl Worker {
                     || recovery::unblock(&mut self.turn, &mut self.clients, client, with_error);
                 let _ = unblocked.try_send(is_done);
             }
-            Message::Drain => self.drain(),
+            Message::Drain(grace) => self.drain(grace),
+            Message::PassTo(heir) => self.pass_to(heir),
             Message::Stop => self.is_stopped = true,
             #[cfg(test)]
             Message::Panic => panic!("asked to"),
@@ -108,8 +110,20 @@ impl Worker {
         }
     }
 
-    fn drain(&mut self) {
+    /// Whoever is idle may be about to send something: only who has just been answered surely expects nothing.
+    fn drain(&mut self, grace: Duration) {
         self.is_draining = true;
+        self.heir = None;
+        if grace.is_zero() {
+            self.leave();
+        } else {
+            self.leaves_at = Some(self.turn.now + grace);
+        }
+    }
+
+    /// Close everybody, each after its last reply.
+    pub(super) fn leave(&mut self) {
+        self.leaves_at = None;
         let all: Vec<usize> = self.clients.iter().map(|(index, _)| index).collect();
         for index in all {
             let client = &mut self.clients[index];

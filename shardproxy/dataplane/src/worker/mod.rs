@@ -11,6 +11,7 @@ mod handshakes;
 mod mailbox;
 mod messages;
 mod nodes;
+mod passing;
 #[cfg(any(test, fuzzing))]
 mod probe;
 mod reading;
@@ -40,6 +41,7 @@ use crate::command::CommandTable;
 use crate::complete::Errands;
 use crate::dialect::resp::request::RequestParser;
 use crate::metrics::NodeMetrics;
+use crate::net::Passing;
 use crate::shared::Shared;
 use crate::turn::Turn;
 use crate::{pubsub, recovery, waiting};
@@ -96,6 +98,10 @@ pub struct Worker {
     next_tick: Instant,
     sweep: usize,
     is_draining: bool,
+    /// Until when a client that has just been answered is closed, and one that is idle is not.
+    leaves_at: Option<Instant>,
+    /// Where clients go on.
+    heir: Option<Arc<Passing>>,
     is_stopped: bool,
 }
 
@@ -147,6 +153,8 @@ impl Worker {
             next_tick: Instant::now(),
             sweep: 0,
             is_draining: shared.is_draining.load(SeqCst),
+            leaves_at: None,
+            heir: None,
             is_stopped: shared.is_stopping.load(SeqCst),
         };
         worker.make_tables();
@@ -187,6 +195,7 @@ impl Worker {
         self.turn.begin(now);
         let steps = self.steps();
         let mut is_called = false;
+        recovery::look_at_leases(&mut self.turn, &mut self.clients);
         self.read_left_over();
         for _ in 0..self.clients.again() {
             if let Some(index) = self.clients.next_again() {

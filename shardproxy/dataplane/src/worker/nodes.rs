@@ -106,6 +106,10 @@ impl Worker {
                 Err(error) => return self.link_lost(index, &error.to_string()),
             };
             let has_more = stream.may_have_more(n, room);
+            if recovery::came_late(turn, clients, index) {
+                return turn.pool.discard(gathered);
+            }
+            let link = &mut turn.links[index];
             let data: &[u8] = if is_little {
                 &scratch[..start + n]
             } else {

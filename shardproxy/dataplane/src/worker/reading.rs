@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use mio::event::Event;
 
-use super::{client_token, Arrived, Worker, LEFT_OVER, READ_SIZE};
+use super::{client_token, passing, Arrived, Worker, LEFT_OVER, READ_SIZE};
 use crate::clients::{Client, Clients, Flow};
 use crate::command::CommandTable;
 use crate::dialect::resp::request::{Parsed, RequestLimits, RequestParser};
@@ -31,7 +31,7 @@ const LIGHT: usize = 16 * 1024;
 
 impl Worker {
     pub(super) fn adopt(&mut self, arrived: Arrived) {
-        let Arrived { stream, id, cluster, endpoint, address, is_balanced, speaks_tls, seat } = arrived;
+        let Arrived { stream, id, cluster, endpoint, address, is_balanced, speaks_tls, seat, passage } = arrived;
         let entrance = self.turn.cluster(cluster).and_then(|cluster| cluster.entrance(endpoint, &address));
         let Some(entrance) = entrance.filter(|entrance| entrance.is_as(speaks_tls, is_balanced)) else {
             return; // the endpoint is gone, or asks for something else since: whoever connects anew is told
@@ -48,10 +48,14 @@ impl Worker {
         let now = self.turn.now;
         let client =
             self.clients.insert(|index| Client::new(index, stream, id, (cluster, endpoint, address), seat, now));
-        if is_balanced {
+        let is_new = passage.is_none();
+        if is_balanced && is_new {
             client.enter_behind_balancer(now);
         }
         serve::login::log_out(&self.turn, client);
+        if let Some(passage) = passage {
+            passing::resume(&self.turn, client, *passage);
+        }
         if let Some(served) = &self.turn.clusters[cluster] {
             client.memcache.is_spoken = served.cluster.spec.engine == EngineKind::Memcached;
             served.metrics.accepted.increment();
@@ -59,7 +63,7 @@ impl Worker {
         }
         self.turn.shared.workers[self.turn.number].clients.add(1);
         self.review(cluster, index); // the rules may have changed while it was on its way here
-        if speaks_tls && !is_balanced {
+        if speaks_tls && !is_balanced && is_new {
             self.begin_handshake(index);
         }
     }

@@ -53,6 +53,10 @@ impl Worker {
         self.count_waiting();
         self.turn.grow_recent();
         self.sweep_clients();
+        self.pass_idle();
+        if self.leaves_at.is_some_and(|at| self.turn.now >= at) {
+            self.leave();
+        }
     }
 
     fn tick_link(&mut self, index: usize) {

@@ -54,6 +54,7 @@ impl Worker {
         client.awaits_exec = None;
         let Some(served) = &turn.clusters[client.cluster] else { return self.close(index) };
         let mut share = SHARE;
+        let had_output = !client.output.is_empty();
         while !client.output.is_empty() && client.blocked_since.is_none() {
             let wrote = if client.output.has_queue() {
                 let mut slices = [IoSlice::new(b""); SLICES];
@@ -108,6 +109,19 @@ impl Worker {
             clients.look_again(index);
         }
         if is_done {
+            self.finish(index);
+        } else if had_output && self.is_draining {
+            self.is_answered(index);
+        }
+    }
+
+    /// This process goes: who has just had its last reply goes with it, or goes on elsewhere.
+    #[cold]
+    fn is_answered(&mut self, index: usize) {
+        if self.heir.is_some() {
+            self.pass_on(index);
+        } else if self.leaves_at.is_some() && self.clients[index].is_at_boundary() {
+            self.clients[index].closing = Some(CloseReason::Drain);
             self.finish(index);
         }
     }

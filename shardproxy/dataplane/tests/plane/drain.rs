@@ -18,7 +18,7 @@ fn draining_finishes_what_is_under_way() {
     assert_eq!(idle.ask(&["PING"]), "+PONG");
     busy.send_all(&[&["SET", "key", "1"], &["GET", "key"]]);
     engine.wait_for(&["SET", "key", "1"]);
-    proxy.plane.drain();
+    proxy.plane.drain(Duration::ZERO);
     assert_eq!(idle.reply(), "<end>");
     until("nobody listens", || TcpStream::connect(&proxy.address).is_err());
     gate.open();
@@ -39,7 +39,7 @@ fn a_drained_client_gets_its_last_reply_and_an_orderly_end() {
     engine.wait_for(&["SET", "key", "1"]);
     let mut idle = proxy.client();
     assert_eq!(idle.ask(&["PING"]), "+PONG");
-    proxy.plane.drain();
+    proxy.plane.drain(Duration::ZERO);
     assert_eq!(idle.reply(), "<end>", "the worker knows");
     client.write_all(&request(&["SET", "key", "2"])).unwrap();
     gate.open();

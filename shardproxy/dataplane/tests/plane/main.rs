@@ -22,12 +22,14 @@ mod held;
 mod identity;
 mod keys;
 mod large;
+mod leases;
 mod limits;
 mod logins;
 mod losses;
 mod monitoring;
 mod offloads;
 mod one_shard;
+mod passing;
 mod pausing;
 #[allow(dead_code)] // `memory` uses the rest
 mod proxy;

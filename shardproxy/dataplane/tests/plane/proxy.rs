@@ -122,7 +122,15 @@ impl Proxy {
     }
 
     pub fn with(workers: usize, buffers: usize, spec: &Spec) -> Self {
-        let plane = Plane::start(workers, TABLE, buffers).unwrap();
+        Self::over(Plane::start(workers, TABLE, buffers).unwrap(), spec)
+    }
+
+    /// A plane that serves nothing yet.
+    pub fn planned(workers: usize) -> Plane {
+        Plane::start(workers, TABLE, 0).unwrap()
+    }
+
+    pub fn over(plane: Plane, spec: &Spec) -> Self {
         let mut proxy = Self { plane, address: String::new(), epoch: 0 };
         proxy.apply(spec);
         proxy

@@ -278,6 +278,27 @@ fn a_shard_without_a_primary_says_why() {
 }
 
 #[test]
+fn a_shard_that_is_only_read_refuses_writes_unsent() {
+    let engine = Engine::plain();
+    let spec = |more| Spec { more, ..Spec::shard(&[&engine], Some(0)) };
+    let mut proxy = Proxy::start(&spec(json!({"read_only": "the store is out of reach"})));
+    let told = "-TRYAGAIN shard 0 cannot take the command: the store is out of reach; command not executed";
+    let mut client = proxy.client();
+    let writes: [&[&str]; 5] =
+        [&["SET", "key", "1"], &["MSET", "a", "1", "b", "2"], &["BLPOP", "key", "0"], &["EVAL", "x", "0"], &["DEL", "key"]];
+    for request in writes {
+        assert_eq!(client.ask(request), told, "{request:?}");
+    }
+    let is_seen = |name: &str| engine.seen().iter().any(|request| request[0] == name);
+    assert!(!["SET", "MSET", "BLPOP", "EVAL", "DEL"].into_iter().any(is_seen));
+    client.ask(&["GET", "key"]);
+    assert!(is_seen("GET"));
+    proxy.apply(&spec(json!({})));
+    client.ask(&["SET", "key", "1"]);
+    assert!(is_seen("SET"));
+}
+
+#[test]
 fn a_node_of_a_redis_cluster_gets_nothing() {
     let info = "# Server\r\nredis_mode:cluster\r\nrun_id:one\r\nrole:master\r\n";
     let engine = Engine::scripted(move |_, request| match request[0].as_str() {

@@ -208,7 +208,7 @@ fn a_wait_that_ends_while_the_proxy_drains_is_answered() {
     client.send(FOR_EVER);
     engine.wait_for(FOR_EVER);
     let mut idle = proxy.client();
-    proxy.plane.drain();
+    proxy.plane.drain(Duration::ZERO);
     assert_eq!(idle.reply(), "<end>"); // its worker drains
     gate.open();
     assert_eq!(client.reply(), "-TRYAGAIN the proxy closes this connection, command not executed");
