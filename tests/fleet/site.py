@@ -14,7 +14,7 @@ from typing import Any
 
 import redis
 
-from shardproxy.fleet import Fleet, GuardedDirectory, RedisNode
+from shardproxy.fleet import Fleet, RedisNode
 from shardproxy.fleet.process import Launch, LocalProcess
 from shardproxy.model import Address
 from tests.failover.load import Ledger, Way, connect, tag_of, way_to
@@ -34,6 +34,7 @@ from tests.fleet.recorded import Recorded
 TTL = 3.0  # seconds, of who is not heard from
 TIMEOUT = 5.0  # seconds, redis-py's default
 PREFIX = "/fleet"
+AT_ONCE = 4  # proxies that start
 
 
 @dataclass(slots=True)
@@ -205,31 +206,33 @@ def open_proxies(
     places: Places | None = None,
     launch: Launch | None = None,
     env: Mapping[int, Mapping[str, str]] | None = None,
-    store: Mapping[str, Any] | None = None,
-    workers: int = 1,
+    followers: int = 0,
     **options: Any,
 ) -> Iterator[Proxies]:
-    """`members` of etcd, 0 = none: one proxy with a file; `env`: of some; options go to the cluster."""
+    """`members` of etcd, 0 = none: one proxy with a file; `env`: of some; the last are `followers`.
+
+    Options go to the cluster.
+    """
     start = launch or (places.launch if places is not None else LocalProcess)
     with ExitStack() as stack:
         etcd = None
         if members:
-            root = stack.enter_context(GuardedDirectory(prefix="shardproxy-etcd-"))
-            etcd = stack.enter_context(Etcd(root.path, members))
+            etcd = stack.enter_context(Etcd(members))
         fleet = stack.enter_context(Fleet(shards, replicas, managed=True, launch=start))
 
         def start_proxy(number: int) -> Proxy:
-            config = config_of(fleet, workers=workers, replication="managed", **options)
+            config = config_of(fleet, workers=1, replication="managed", **options)
             config["name"] = f"p{number}"
             if etcd is not None:
                 kept = {"endpoints": etcd.endpoints, "prefix": PREFIX, "ttl": f"{TTL:g}s"}
-                config["store"] = {"etcd": kept, **(store or {})}
+                membership = "follower" if number >= count - followers else "member"
+                config["store"] = {"etcd": kept, "membership": membership}
             prefix = places.of_proxy(number) if places is not None else ()
             proxy = Proxy(config, env=(env or {}).get(number), prefix=prefix)
             stack.callback(end, proxy)
             return proxy
 
-        with ThreadPoolExecutor(count) as pool:  # none is ready before one of them leads
+        with ThreadPoolExecutor(AT_ONCE) as pool:  # none is ready before one of them leads
             proxies = list(pool.map(start_proxy, range(count)))
         recorded = Recorded(etcd, PREFIX) if etcd is not None else None
         site = Proxies(name, fleet, proxies, etcd, recorded, places)

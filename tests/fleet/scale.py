@@ -1,0 +1,243 @@
+"""How many proxies one store bears, and how soon all of them follow a change.
+
+    python -m tests.fleet.scale --proxies 50         real ones: three members, the rest followers
+    python -m tests.fleet.scale --followers 1000     only what a follower asks of the store
+
+The first counts from the record's put, as a watch of our own hears of it, to each proxy's word that it
+serves it; the second from before the put to each follower's board. Both run on one machine, with all three
+members of etcd.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import multiprocessing
+import os
+import resource
+import ssl
+import time
+import urllib.request
+from collections.abc import Sequence
+from dataclasses import replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import structlog
+import trio
+
+from shardproxy.config.store import EtcdStore as EtcdSettings
+from shardproxy.model import Address
+from shardproxy.model.replication import ShardKey
+from shardproxy.store.etcd import EtcdStore
+from shardproxy.store.etcd.access import Access
+from shardproxy.store.record import ShardRecord, ShardState
+from tests.fixtures.etcd import Etcd
+from tests.fixtures.proxy import wait_until
+from tests.fleet.recorded import Seen
+from tests.fleet.rounds import quantile
+from tests.fleet.site import Proxies, open_proxies
+
+MEMBERS = 3
+QUIET = 10.0  # seconds without a change, in which requests and processor time are counted
+PAUSE = 1.0  # seconds between changes
+FILES = 20_000  # descriptors
+PROCESSES = 2  # that followers are spread over
+TICK = os.sysconf("SC_CLK_TCK")
+KEY = ShardKey("main", 0)
+
+
+def asked(etcd: Etcd) -> float:
+    """All calls that the members of etcd have had; a watch is one, however much it tells."""
+    total = 0.0
+    for member in etcd.members:
+        with urllib.request.urlopen(f"{member.client}/metrics", timeout=5) as answer:
+            for line in answer.read().decode().splitlines():
+                if line.startswith("grpc_server_started_total"):
+                    total += float(line.rsplit(" ", 1)[1])
+    return total
+
+
+def processor(pids: Sequence[int]) -> float:
+    """Seconds that they have computed."""
+    fields = [Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1].split() for pid in pids]
+    return sum((int(of[11]) + int(of[12])) / TICK for of in fields)
+
+
+def memory(pids: Sequence[int]) -> float:
+    """MiB that are each one's own, shared ones counted by their part; the mean."""
+    total = 0
+    for pid in pids:
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                total += int(line.split()[1])
+    return total / 1024 / len(pids)
+
+
+def times(values: Sequence[float]) -> str:
+    p50, p99 = quantile(values, 0.5) * 1000, quantile(values, 0.99) * 1000
+    return f"p50 {p50:.0f} ms, p99 {p99:.0f} ms, max {max(values) * 1000:.0f} ms"
+
+
+def measure_quiet(etcd: Etcd, pids: Sequence[int], count: int, what: str) -> None:
+    members = [member.pid for member in etcd.members]
+    requests, began = asked(etcd), time.monotonic()
+    of_etcd, of_all = processor(members), processor(pids)
+    time.sleep(QUIET)
+    lasted = time.monotonic() - began
+    each = (asked(etcd) - requests) / lasted / count
+    print(
+        f"{QUIET:.0f} s without a change: {each:.2f} requests a second and {what}; etcd uses"
+        f" {(processor(members) - of_etcd) / lasted:.2f} cores and {memory(members):.0f} MiB a member;"
+        f" the {count} use {(processor(pids) - of_all) / lasted:.2f} cores;"
+        f" load of the machine {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores",
+        flush=True,
+    )
+
+
+def measure_proxies(count: int, changes: int) -> None:
+    began = time.monotonic()
+    with open_proxies(count, followers=count - MEMBERS) as site:
+        assert site.etcd is not None
+        assert site.recorded is not None
+        pids = [proxy.pid for proxy in site.proxies]
+        print(f"{count} proxies stand after {time.monotonic() - began:.0f} s, {memory(pids):.0f} MiB each")
+        measure_quiet(site.etcd, pids, count, "proxy")
+        seen = Seen(site.recorded)
+        for _ in range(changes):
+            site.switch_over()
+            wait_until(lambda: site.is_whole(), "all follow", timeout=30.0, interval=0.5)
+            time.sleep(PAUSE)
+        late = delays(site, seen)
+    print(f"{changes} switchovers, {len(late)} changes followed, from the put: {times(late)}", flush=True)
+
+
+def delays(site: Proxies, seen: Seen) -> list[float]:
+    """Of each settled record and each proxy: from its put until it is served."""
+    served: dict[tuple[str, int], float] = {}
+    for one in site.history().served:
+        if one.state == ShardState.OK.value:
+            served.setdefault((one.proxy, one.epoch), one.at)
+    late = []
+    first: dict[int, float] = {}
+    for at, put in seen.puts:
+        if put.record is not None and put.record.state is ShardState.OK:
+            first.setdefault(put.record.epoch, at)
+    for epoch, at in first.items():
+        for number in range(len(site.proxies)):
+            if (moment := served.get((f"p{number}", epoch))) is not None:
+                late.append(max(0.0, moment - at))
+            elif epoch > min(first):
+                raise AssertionError(f"p{number} never served epoch {epoch}")
+    return late
+
+
+# Followers alone
+
+
+def measure_followers(count: int, changes: int) -> None:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (FILES, FILES))
+    with Etcd(MEMBERS) as etcd:
+        settings = etcd.settings()
+        trio.run(prepare, settings)
+        ends, workers = [], []
+        each = count // PROCESSES
+        for number in range(PROCESSES):
+            ours, theirs = multiprocessing.get_context("spawn").Pipe()
+            arguments = (theirs, settings.model_dump(mode="json"), number, each)
+            worker = multiprocessing.get_context("spawn").Process(target=follow, args=arguments)
+            worker.start()
+            ends.append(ours)
+            workers.append(worker)
+        began = time.monotonic()
+        for end in ends:
+            assert end.recv() == "ready"
+        print(f"{count} followers have read all after {time.monotonic() - began:.1f} s", flush=True)
+        pids = [worker.pid for worker in workers if worker.pid is not None]
+        trio.run(lead, settings, etcd, pids, count, changes)
+        for end in ends:
+            end.send("stop")
+        late = [delay for end in ends for delay in end.recv()]
+        for worker in workers:
+            worker.join()
+    assert len(late) >= count * changes, f"{count * changes - len(late)} changes were not seen"
+    print(f"{changes} puts to {count} followers: {times(late)}", flush=True)
+
+
+async def prepare(settings: EtcdSettings) -> None:
+    async with trio.open_nursery() as nursery:
+        store = EtcdStore(settings, member="first")
+        await nursery.start(store.run)
+        nursery.cancel_scope.cancel()
+
+
+async def lead(settings: EtcdSettings, etcd: Etcd, pids: Sequence[int], count: int, changes: int) -> None:
+    node = Address("127.0.0.1", 1)
+    async with trio.open_nursery() as nursery:
+        store = EtcdStore(settings, member="leader")
+        await nursery.start(store.run)
+        await store.follow([KEY.cluster])
+        leadership = await store.claim(KEY.cluster)
+        await trio.to_thread.run_sync(measure_quiet, etcd, pids, count, "follower")
+        record = ShardRecord(KEY, 1, ShardState.OK, node, nodes=(node,))
+        for number in range(changes):
+            # the time of the put travels in a field that nobody here reads
+            timed = replace(record, epoch=number + 1, floor=int(time.monotonic() * 1e6))
+            record = await store.put(timed, leadership)
+            await trio.sleep(PAUSE)
+        nursery.cancel_scope.cancel()
+
+
+def hush() -> None:
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
+
+
+def follow(end: Connection, values: dict[str, object], process: int, count: int) -> None:
+    """A process of followers."""
+    hush()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (FILES, FILES))
+    shared = ssl.create_default_context()
+    Access.context = lambda self: shared  # type: ignore[method-assign]  # reading authorities is not measured
+    trio.run(follow_all, end, EtcdSettings.model_validate(values), process, count)
+
+
+async def follow_all(end: Connection, settings: EtcdSettings, process: int, count: int) -> None:
+    late: list[float] = []
+
+    async def follow_one(number: int, *, task_status: trio.TaskStatus[None]) -> None:
+        store = EtcdStore(settings, member=f"f{process}-{number}", is_follower=True)
+        async with trio.open_nursery() as own:
+            await own.start(store.run)
+            await store.follow([KEY.cluster])
+            task_status.started()
+            seen = store.records.version
+            while True:
+                seen = await store.records.wait_changed(seen)
+                late.append(time.monotonic() - store.records[KEY].floor / 1e6)
+
+    async with trio.open_nursery() as nursery:
+        for number in range(count):
+            await nursery.start(follow_one, number)
+        end.send("ready")
+        await trio.to_thread.run_sync(end.recv)
+        nursery.cancel_scope.cancel()
+    end.send(late)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--proxies", type=int, default=0)
+    parser.add_argument("--followers", type=int, default=0)
+    parser.add_argument("--changes", type=int, default=10)
+    chosen = parser.parse_args()
+    hush()
+    if chosen.proxies:
+        measure_proxies(chosen.proxies, chosen.changes)
+    if chosen.followers:
+        measure_followers(chosen.followers, chosen.changes)
+
+
+if __name__ == "__main__":
+    main()
