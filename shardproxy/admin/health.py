@@ -5,7 +5,7 @@ An engine that is down changes neither: else every sidecar of an application wou
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 
 from shardproxy.dataplane.statistics import Statistics
 from shardproxy.model import Topology
@@ -22,8 +22,17 @@ def why_not_live(statistics: Statistics) -> Iterator[str]:
         yield "there is no worker"
 
 
-def why_not_ready(clusters: Iterable[str], board: Mapping[str, Topology], draining: bool) -> Iterator[str]:
-    """Say what keeps traffic away; nothing once every cluster listens on a known topology."""
+def why_not_ready(
+    clusters: Iterable[str],
+    board: Mapping[str, Topology],
+    draining: bool,
+    unknown: Container[str] = frozenset(),
+) -> Iterator[str]:
+    """Say what keeps traffic away; nothing once every cluster listens on a known topology.
+
+    Of the clusters in `unknown` nothing was ever read from the store, which cannot be reached. A proxy that
+    knows them stays ready while its store is down.
+    """
     if draining:
         yield "draining"
     for name in clusters:
@@ -31,3 +40,8 @@ def why_not_ready(clusters: Iterable[str], board: Mapping[str, Topology], draini
             yield f"cluster {name} is not served yet"
         elif not board[name].nodes:
             yield f"cluster {name} has no known nodes"
+        elif name in unknown:
+            yield (
+                f"cluster {name}: the store was never reached, so its primaries are not known: see that what"
+                " store: says is right, and that this host may connect to it"
+            )

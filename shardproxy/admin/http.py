@@ -19,6 +19,7 @@ from shardproxy.admin.failover import events_document, relaxed_add, status_docum
 from shardproxy.admin.gate import Gate
 from shardproxy.admin.health import why_not_live, why_not_ready
 from shardproxy.admin.page import page_render
+from shardproxy.admin.sharing import clusters_unknown
 from shardproxy.admin.status import Sources
 from shardproxy.store.journal import CAPACITY
 
@@ -105,7 +106,8 @@ class Pages:
 
     def _why_not_ready(self) -> list[str]:
         status = self._sources.status.now
-        found = list(why_not_ready(status.clusters, self._sources.topologies, status.draining))
+        unknown = clusters_unknown(self._sources)
+        found = list(why_not_ready(status.clusters, self._sources.topologies, status.draining, unknown))
         return [*found, "starting: which nodes are primaries is not known yet"] if status.starting else found
 
 

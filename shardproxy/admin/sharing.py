@@ -43,3 +43,11 @@ def proxies_document(sources: Sources) -> list[dict[str, Any]]:
         }
         for name, member in sorted(sharing.members.items())
     ]
+
+
+def clusters_unknown(sources: Sources) -> frozenset[str]:
+    """The clusters with replication of which nothing was ever read, as the store cannot be reached."""
+    known = {key.cluster for key in sources.records}
+    configured = {key.cluster for key in sources.setups}
+    out_of_touch = {name for name, is_synced in sources.sharing.synced.items() if not is_synced}
+    return frozenset(out_of_touch & configured - known)

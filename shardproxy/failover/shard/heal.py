@@ -10,6 +10,7 @@ from shardproxy.failover.events import EventName
 from shardproxy.failover.healing import Action, Configure, Follow, Joined, Persist
 from shardproxy.failover.shard.tended import REDO, Tended
 from shardproxy.failover.steps import StepError
+from shardproxy.store.notes import is_paused
 
 
 async def heal(shard: Tended, actions: Iterable[Action]) -> float:
@@ -20,6 +21,8 @@ async def heal(shard: Tended, actions: Iterable[Action]) -> float:
     for action in actions:
         if action in shard.told:
             continue  # it shows in its health a little later
+        if not isinstance(action, Joined) and is_paused(shard.shared.store.notes, shard.key.cluster):
+            continue  # since it was decided
         try:
             await _act(shard, action)
         except StepError as error:

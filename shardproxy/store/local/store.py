@@ -29,9 +29,7 @@ from shardproxy.store.record import ShardRecord
 from shardproxy.store.replace import file_replace
 from shardproxy.store.statistics import StoreStatistics
 
-VOLATILE = frozenset(
-    {NoteKind.EVENT, NoteKind.REQUEST}
-)  # beside the state file, or in memory
+VOLATILE = frozenset({NoteKind.EVENT, NoteKind.REQUEST})  # beside the state file, or in memory
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,9 +46,13 @@ class ShortLeadership:
 
     left: float = float("inf")
     revision: int = 1
+    cluster: str = "sessions"
 
     def covers(self, seconds: float) -> bool:
         return seconds < self.left
+
+    async def resign(self) -> None:
+        raise NotImplementedError
 
 
 @asynccontextmanager

@@ -40,6 +40,10 @@ def commands(*nodes: RedisNode) -> Counter[str]:
     return told
 
 
+def configured(node: RedisNode) -> bool:
+    return commands(node)[f"{node.port} config|set"] > 0
+
+
 @pytest.mark.parametrize("how", ["paused", "off"])
 async def test_who_may_not_act_sends_no_engine_anything(
     start_fleet: StartFleet, state: Path, how: str
@@ -51,6 +55,8 @@ async def test_who_may_not_act_sends_no_engine_anything(
     async with open_plane(state, setup) as plane:
         await wait_known(plane, first, second, third)
         if how == "paused":
+            nodes = (first, second, third)
+            await plane.wait("all are configured", lambda: all(configured(node) for node in nodes))
             await plane.controls.pause(KEY.cluster)
             await trio.testing.wait_all_tasks_blocked()
             before = commands(first, second, third)

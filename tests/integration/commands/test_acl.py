@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -14,9 +13,11 @@ from shardproxy.config import Config, parse_config
 from shardproxy.dataplane._native import AccessEvent
 from shardproxy.fleet import Fleet, RedisNode
 from shardproxy.store.interface import StoreUnavailableError
+from shardproxy.store.memory import MemoryNotes
+from shardproxy.store.notes import Note, NoteKey
 from shardproxy.topology.reload import Clusters, ServeError
 from shardproxy.topology.settings import settings_read
-from shardproxy.topology.user_changes import changes_decode
+from shardproxy.topology.user_changes import Changes, changes_decode
 from shardproxy.topology.users import UserBook
 from shardproxy.wire.reply import Reply
 from shardproxy.wire.resp import Incomplete, Reader
@@ -32,19 +33,23 @@ clusters:
 """
 
 
-@dataclass
-class Keeper:
+class Keeper(MemoryNotes):
     """Where changes are kept, and what is served."""
 
-    kept: Any = None
-    served: list[Mapping[str, Any]] = field(default_factory=list)
-    is_broken: bool = False
-    is_refused: bool = False
+    def __init__(self, begun: Mapping[NoteKey, Note] | None = None) -> None:
+        super().__init__(begun)
+        self.served: list[Mapping[str, Any]] = []
+        self.is_broken = False
+        self.is_refused = False
 
-    async def write(self, value: Any) -> None:
+    @property
+    def kept(self) -> dict[str, Changes]:
+        return {key.cluster: changes_decode(note.value) for key, note in self.notes.items()}
+
+    async def note(self, key: NoteKey, value: Any, *, expected: int | None = None) -> Note:
         if self.is_broken:
             raise StoreUnavailableError("disk full")
-        self.kept = value
+        return await super().note(key, value, expected=expected)
 
     async def serve(self, clusters: Clusters, reason: str) -> None:
         if self.is_refused:
@@ -56,9 +61,11 @@ class Keeper:
 
 
 async def book_of(keeper: Keeper, config: Config | None = None) -> UserBook:
-    book = UserBook(keeper, changes_decode(keeper.kept), keeper.serve, keeper.reread)
+    book = UserBook(keeper, keeper.serve, keeper.reread)
     config = config or parse_config(TEXT)
-    await book.take(config, settings_read(config, "7.0.15"))
+    settings = settings_read(config, "7.0.15")
+    book.laid_over(settings)
+    await book.take(config, settings)
     return book
 
 
