@@ -71,9 +71,9 @@ force:
 engines:
 	@.ci/setup system redis-server redis-cli redis-benchmark memcached
 
-# Programs that the tests compare ours with, that cut networks, and that speak TLS.
+# Programs that the tests compare ours with, where proxies agree, that cut networks, and that speak TLS.
 references:
-	@.ci/setup system nutcracker memcping nft ip faketime openssl
+	@.ci/setup system nutcracker memcping redis-sentinel haproxy etcd etcdctl nft ip faketime openssl
 
 $(ENVIRONMENT): pyproject.toml
 	@.ci/setup system

@@ -43,7 +43,7 @@ def _shared(config: Config, config_path: Path | None, member: str) -> Store:
     directory = config.source.directory
     store: Store
     if config.store.etcd is not None:
-        from shardproxy.store.etcd import EtcdStore  # type: ignore[import-not-found,unused-ignore]
+        from shardproxy.store.etcd import EtcdStore
 
         store = EtcdStore(
             config.store.etcd, member=member, is_follower=is_follower, keep=keep, directory=directory

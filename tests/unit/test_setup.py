@@ -33,10 +33,10 @@ def add(machine: Path, name: str, says: str = "") -> None:
     program.chmod(0o755)
 
 
-def setup(machine: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def setup(machine: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [machine / "bash", ROOT / ".ci/setup", *arguments],
-        env={"PATH": str(machine), "HOME": str(machine.parent)},
+        env={"PATH": str(machine), "HOME": str(machine.parent), **environment},
         capture_output=True,
         text=True,
         timeout=30,
@@ -66,3 +66,22 @@ def test_all_that_is_missing_is_said_at_once(machine: Path) -> None:
     assert done.returncode == 1
     for package in ("gcc", "libc6-dev", "curl", "no-such-engine", "redis-tools"):
         assert package in done.stderr
+
+
+def test_what_is_missing_is_named_by_its_package(machine: Path) -> None:
+    add(machine, "cargo", GOOD)
+    done = setup(machine, "system", "etcd", "etcdctl", "redis-sentinel")
+    assert "sudo apt-get install -y etcd-client etcd-server redis-sentinel" in done.stderr
+
+
+def test_services_of_what_was_installed_are_stopped(machine: Path) -> None:
+    """Here they are only started by the tests, on ports of their own."""
+    add(machine, "dpkg", "/lib/systemd/system/etcd.service\n/lib/systemd/system/etcd@.service\n/usr/bin/etcd")
+    told = machine.parent / "told"
+    (machine / "systemctl").write_text(f'#!/bin/sh\necho "$@" >>{told}\n')
+    (machine / "systemctl").chmod(0o755)
+    assert setup(machine, "services", "etcd-server", SYSTEMD_RUNTIME=str(machine)).returncode == 0
+    assert told.read_text() == "disable --now --quiet etcd.service\n"
+    told.unlink()
+    assert setup(machine, "services", "etcd-server", SYSTEMD_RUNTIME="/nowhere").returncode == 0
+    assert not told.exists()

@@ -13,7 +13,7 @@ from shardproxy.store.etcd.messages import Entry, is_at, to_delete, to_put, to_r
 from shardproxy.store.etcd.reader import Reader
 from shardproxy.store.etcd.transactions import Transactions, found_of
 from shardproxy.store.interface import ConflictError, StoreUnavailableError
-from shardproxy.store.notes import MAX_NOTE, MAX_NOTES, Note, NoteKey
+from shardproxy.store.notes import Note, NoteKey, notes_fit, value_encode
 
 TRIES = 10  # of a note that others write as well; whoever is not the last has lost nothing
 
@@ -34,8 +34,8 @@ class NoteWriter:
         self._turn += 1
         turn = self._turn
         name = self._keys.note(key)
-        data = json.dumps({"by": self._member, "turn": turn, "value": value}, separators=(",", ":")).encode()
-        self._check_size(key, name, data)
+        data = note_value(self._member, turn, value_encode(value))
+        self._check_sizes(key, name, len(data))
         revision = expected if expected is not None else self._revision(name)
         for _ in range(TRIES):
             done = await self._transactions.make(
@@ -73,20 +73,19 @@ class NoteWriter:
         entry = self._reader.view.get(name)
         return entry.revision if entry is not None else 0
 
-    def _check_size(self, key: NoteKey, name: str, data: bytes) -> None:
-        if len(data) > MAX_NOTE:
-            raise ValueError(f"{key}: {len(data)} bytes, and a note has {MAX_NOTE} at most")
+    def _check_sizes(self, key: NoteKey, name: str, added: int) -> None:
         begins = self._keys.notes(key.cluster, key.kind)
-        others = sum(
+        sizes = (
             len(entry.value or b"")
             for entry in self._reader.view
             if entry.key.startswith(begins) and entry.key != name
         )
-        if others + len(data) > MAX_NOTES:
-            what = f"notes {key.kind.value} of {key.cluster}"
-            raise ValueError(
-                f"{what}: {others + len(data)} bytes, and together they have {MAX_NOTES} at most"
-            )
+        notes_fit(sizes, added, key)
+
+
+def note_value(member: str, turn: int, value: bytes) -> bytes:
+    """What is stored of a note whose value is that JSON."""
+    return b'{"by":%b,"turn":%d,"value":%b}' % (json.dumps(member).encode(), turn, value)
 
 
 def note_of(entry: Entry) -> Note:

@@ -23,7 +23,7 @@ from shardproxy.store.etcd.note_writer import note_of
 from shardproxy.store.etcd.record_writer import record_of
 from shardproxy.store.interface import MemberKey
 from shardproxy.store.member import Member, Vote, member_decode
-from shardproxy.store.notes import Note, NoteKey, NoteKind
+from shardproxy.store.notes import NoteKey, NoteKind, Notes, notes_board
 from shardproxy.store.record import ShardRecord
 
 V = TypeVar("V")
@@ -43,7 +43,8 @@ class Shown:
         self.members: Board[str, Member] = Board()
         self.acks: Board[MemberKey, int] = Board(topic_of=itemgetter(1))
         self.votes: Board[MemberKey, Vote] = Board(topic_of=itemgetter(1))
-        self.notes: Board[NoteKey, Note] = Board(topic_of=lambda key: (key.cluster, key.kind))
+        self.notes: Notes = notes_board()
+        self._own: dict[ShardKey, ShardRecord] = {}  # others may show records of what is not followed
         self._show: dict[str, Callable[[Entry, list[str]], None]] = {
             kinds.LEADER: self._leader,
             kinds.SHARD: self._shard,
@@ -56,8 +57,9 @@ class Shown:
     def follow(self, clusters: frozenset[str], entries: Iterable[Entry]) -> None:
         """Show what is stored of these clusters, and hide what is of others."""
         gone, self.followed = self.followed - clusters, clusters
-        for key in [key for key in self.records if key.cluster in gone]:
-            self.records.hide(key)
+        for key in [key for key in self._own if key.cluster in gone]:
+            if self.records.get(key) is self._own.pop(key):
+                self.records.hide(key)
         for cluster in gone & self.leaders.keys():
             self.leaders.hide(cluster)
         for board in (self.acks, self.votes):
@@ -95,7 +97,7 @@ class Shown:
         if entry.value is None:  # nobody of ours deletes one: the leader's next write makes it again
             if before is not None:
                 log.error("a record was deleted in etcd, and is served as it was", shard=str(key))
-                self.records.show(key, replace(before, revision=0))
+                self._show_own(key, replace(before, revision=0))
             return
         record = record_of(entry)
         if before is not None and record.epoch < before.epoch:
@@ -107,6 +109,10 @@ class Shown:
                 why="somebody else wrote, or restored, it: shardproxy switchover makes a newer one",
             )
             return
+        self._show_own(key, record)
+
+    def _show_own(self, key: ShardKey, record: ShardRecord) -> None:
+        self._own[key] = record
         self.records.show(key, record)
 
     def _of_member(self, entry: Entry, names: list[str]) -> None:

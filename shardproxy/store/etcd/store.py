@@ -30,9 +30,9 @@ from shardproxy.store.etcd.record_writer import RecordWriter
 from shardproxy.store.etcd.session import Session
 from shardproxy.store.etcd.shown import Shown, vote_encode
 from shardproxy.store.etcd.transactions import Transactions
-from shardproxy.store.interface import Leadership, LeadershipLostError, MemberKey, StoreUnavailableError
+from shardproxy.store.interface import Leadership, MemberKey, StoreUnavailableError
 from shardproxy.store.member import Member, Vote, member_encode
-from shardproxy.store.notes import Note, NoteKey
+from shardproxy.store.notes import Note, NoteKey, Notes
 from shardproxy.store.record import ShardRecord
 from shardproxy.store.statistics import StoreStatistics
 
@@ -91,11 +91,10 @@ class EtcdStore:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Keep the boards as etcd is, until cancelled. Waits for etcd where nothing is kept to start with."""
-        kept = self._keep.read()
+        kept = self._keep.read() if not len(self._reader.view) else None
         if kept is not None:
-            cluster_id, revision, entries = kept
-            self._client.position = Position(cluster_id, 0, revision)
-            self._reader.load(entries, revision)
+            self._client.position = Position(kept.cluster_id, 0, kept.revision)
+            self._reader.load(kept.entries, kept.revision)
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._reader.run)
@@ -145,8 +144,7 @@ class EtcdStore:
         return await self._leaders.claim(cluster)
 
     async def put(self, record: ShardRecord, leadership: Leadership) -> ShardRecord:
-        if self._is_follower:
-            raise LeadershipLostError(f"{record.key}: a follower never leads")
+        self._check_member()
         return await self._records.put(record, leadership)
 
     # --- what live members say ---
@@ -207,16 +205,22 @@ class EtcdStore:
     # --- notes ---
 
     @property
-    def notes(self) -> Board[NoteKey, Note]:
+    def notes(self) -> Notes:
         return self._shown.notes
 
     async def note(self, key: NoteKey, value: Any, *, expected: int | None = None) -> Note:
+        self._check_member()
         return await self._notes.note(key, value, expected)
 
     async def drop(self, key: NoteKey, *, expected: int | None = None) -> None:
+        self._check_member()
         await self._notes.drop(key, expected)
 
     # --- parts ---
+
+    def _check_member(self) -> None:
+        if self._is_follower:
+            raise StoreUnavailableError("this process is a follower of the store: it writes nothing")
 
     def _mine(self, board: Any, cluster: str) -> dict[str, Any]:
         return {

@@ -167,6 +167,10 @@ class LocalStore:
         await trio.lowlevel.checkpoint()
         self.close()
         self.members.hide(self.member)
+        for key in list(self.acks):
+            self.acks.hide(key)
+        for key in list(self.votes):
+            self.votes.hide(key)
 
     async def ack(self, key: ShardKey, changed: int) -> None:
         await trio.lowlevel.checkpoint()

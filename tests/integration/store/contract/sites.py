@@ -18,6 +18,7 @@ import trio
 
 from shardproxy.store.etcd import EtcdStore
 from shardproxy.store.interface import Store
+from shardproxy.store.local import LocalStore
 from tests.fixtures.etcd import Etcd
 from tests.fixtures.relay import Relay
 
@@ -131,6 +132,29 @@ class EtcdSite(Site):
         return bool(lease) and f"{self.prefix}/{key}" in self.etcd.ctl("lease", "timetolive", lease, "--keys")
 
 
+class LocalSite(Site):
+    """A state file; nobody else has it."""
+
+    is_shared = False
+
+    def make(self, member: str, *, is_follower: bool = False, keeps: bool = False) -> Store:
+        return LocalStore(self.directory / "state.json", member)
+
+    async def start(self) -> None:
+        await trio.lowlevel.checkpoint()
+
+    def out_of_reach(self) -> None:
+        raise NotImplementedError
+
+    def in_reach(self) -> None:
+        raise NotImplementedError
+
+    async def _run(self, store: Store, *, task_status: trio.TaskStatus[trio.CancelScope]) -> None:
+        assert isinstance(store, LocalStore)
+        with store:
+            await super()._run(store, task_status=task_status)
+
+
 MakeSite = Callable[[trio.Nursery, Path, pytest.FixtureRequest], Site]
 
 
@@ -138,7 +162,7 @@ def _etcd(nursery: trio.Nursery, directory: Path, request: pytest.FixtureRequest
     return EtcdSite(nursery, directory, request.getfixturevalue("session_etcd"))
 
 
-SITES: dict[str, MakeSite] = {"etcd": _etcd}
+SITES: dict[str, MakeSite] = {"etcd": _etcd, "local": lambda nursery, path, _: LocalSite(nursery, path)}
 
 
 @contextlib.asynccontextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -345,12 +346,13 @@ async def test_notes_have_limits(site: Site) -> None:
     with pytest.raises(ValueError):
         await store.note(PAUSED, "x" * MAX_NOTE)
     assert PAUSED not in store.notes
-    part = "x" * (MAX_NOTE - 1000)
-    for number in range(MAX_NOTES // MAX_NOTE):
+    part = "x" * (MAX_NOTES // 3)
+    for number in range(2):
         await store.note(NoteKey(CLUSTER, NoteKind.SCRIPT, str(number)), part)
     with pytest.raises(ValueError):
         await store.note(NoteKey(CLUSTER, NoteKind.SCRIPT, "more"), part)
     await store.note(NoteKey(CLUSTER, NoteKind.SCRIPT, "0"), "less")
+    await store.note(NoteKey(CLUSTER, NoteKind.SCRIPT, "more"), part)
     await store.note(NoteKey(CLUSTER, NoteKind.USERS), part)
 
 
@@ -439,8 +441,13 @@ async def test_followers_read_and_say_nothing(site: Site) -> None:
     with trio.move_on_after(0.3) as waited:
         await follower.claim(CLUSTER)
     assert waited.cancelled_caught
-    with pytest.raises(LeadershipLostError):
-        await follower.put(stored.fenced(), leadership)
+    for write in (
+        partial(follower.put, stored.fenced(), leadership),
+        partial(follower.note, PAUSED, True),
+        partial(follower.drop, PAUSED),
+    ):
+        with pytest.raises(StoreUnavailableError):
+            await write()
     before = follower.statistics.requests
     await trio.sleep(4.0)
     assert follower.synced[CLUSTER] is True
