@@ -33,12 +33,15 @@ from shardproxy.config import Config, load_config
 from shardproxy.config.files import FilesRead, Fingerprint
 from shardproxy.config.restart import settings_waiting
 from shardproxy.coordination.fencer import AckFencer
+from shardproxy.coordination.lease import Lessor
+from shardproxy.coordination.votes import VotesOfMembers, run_votes
 from shardproxy.dataplane import DataPlane
 from shardproxy.failover.controller import Inputs
-from shardproxy.failover.setup import FailoverSettings
+from shardproxy.failover.setup import FailoverSettings, ShardSetup
 from shardproxy.health.monitor import Boards
 from shardproxy.health.pool import run_pool_log
 from shardproxy.model.board import Board
+from shardproxy.model.replication import ShardKey
 from shardproxy.nodes import LinkTimeouts, NodeLinks, OpenLinks
 from shardproxy.store.interface import Store
 from shardproxy.store.member import Member
@@ -103,11 +106,15 @@ class App:
         self._host = own_host()
         self._coordination = Coordination(config, store, self._describe)
         tokens = NodeTokens()
-        self._follower = Follower(dataplane, store.records, store, self._boards, tokens.credentials)
+        self._follower = Follower(
+            dataplane, store.records, store, self._boards, tokens.credentials, store.synced
+        )
         self._logins = Logins(self._follower.clusters, self._follower.topologies, tokens.credentials)
         self._links = OpenLinks(login=self._logins.find, tls=self._logins.find_tls, timeouts=PROBE_TIMEOUTS)
-        fencer, events = AckFencer(store), self._coordination.events
-        self._inputs = Inputs(Board(), self._boards.health, store, self._links, fencer, events)
+        setups: Board[ShardKey, ShardSetup] = Board()
+        fencer = AckFencer(store, self._follower.applied, setups)
+        events, witnesses = self._coordination.events, VotesOfMembers(store)
+        self._inputs = Inputs(setups, self._boards.health, store, self._links, fencer, events, witnesses)
         self._errands = Errands()
         self._traffic = AllTraffic(dataplane, self._errands, table)
         self._supervisor = Supervisor(
@@ -173,6 +180,7 @@ class App:
             if is_paused(self._store.notes, cluster):
                 log.warning("automatic failover is paused, as before the restart", cluster=cluster)
         self._coordination.run(self._follower.applied, nursery)
+        self._run_shared(nursery)
         nursery.start_soon(run_always, "users", self._users.run)
         nursery.start_soon(run_always, "follower", self._follower.run)
         nursery.start_soon(run_always, "renewal of logins to nodes", partial(run_renewal, self._follower))
@@ -215,6 +223,17 @@ class App:
             raise StartError(refused)
         self._status.change(starting=False)
         log.info("ready", admin=str(bound_address(self._listener)))
+
+    def _run_shared(self, nursery: trio.Nursery) -> None:
+        """What only matters where others share the store."""
+        store, follower = self._store, self._follower
+        lessor = Lessor(
+            store.leases, store.synced, store.records, follower.careful, follower.applied, self._dataplane
+        )
+        nursery.start_soon(run_always, "lease", lessor.run)
+        if self._config.store is not None and self._coordination.is_member:
+            votes = partial(run_votes, self._inputs.setups, self._boards.health, store)
+            nursery.start_soon(run_always, "votes", votes)
 
     async def _serve(self, settings: Clusters, reason: str) -> dict[str, Endpoints]:
         """Raise KeysHiddenError, NodesUnfitError or ServeError; what was served before then still is."""

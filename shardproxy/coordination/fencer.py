@@ -70,9 +70,10 @@ class AckFencer:
         return min([self._applied.get(key, 0), *others])
 
     def _others(self, key: ShardKey) -> Iterator[str]:
-        """The live members beside this one that serve the shard's cluster."""
-        for name, member in self._store.members.items():
-            if name != self._store.member and key.cluster in member.endpoints:
+        """The live members beside this one that serve the shard's cluster, as they say or show."""
+        store = self._store
+        for name, member in store.members.items():
+            if name != store.member and (key.cluster in member.endpoints or (name, key) in store.acks):
                 yield name
 
     def _behind(self, record: ShardRecord) -> list[str]:

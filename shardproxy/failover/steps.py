@@ -166,7 +166,7 @@ class Steps:
         Raise StepError with `is_refused` when the primary is what it was; without, nobody knows.
         """
         there = await self._as_primary_sees_it(primary, target)
-        timeout = self._settings.handover_timeout
+        timeout = self._handover_timeout(primary)
         command = ("FAILOVER", "TO", there.host, there.port, "TIMEOUT", round(timeout * 1000))
         (reply,) = await self._ask(primary, [command], self._settings.command_timeout)
         _demand(primary, reply, "FAILOVER")
@@ -182,6 +182,14 @@ class Steps:
                 if seen.role is Role.REPLICA and (found := await self._primary_or_none(target)) is not None:
                     return found
         raise StepError(primary, "neither handed over nor gave up")
+
+    def _handover_timeout(self, primary: Address) -> float:
+        """How long the engine may work on it by itself: not longer than nobody else can lead."""
+        longest = self._settings.handover_timeout
+        for timeout in (longest, longest / 2, longest / 4):
+            if self._leadership.covers(timeout + self._settings.command_timeout):
+                return timeout
+        raise StepError(primary, "the lease may run out before a handover would be over", is_refused=True)
 
     async def _primary_or_none(self, address: Address) -> Primary | None:
         try:

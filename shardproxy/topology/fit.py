@@ -19,7 +19,7 @@ class Fit:
     """What health says of a shard's replicas."""
 
     readable: frozenset[Address] | None = None  # None: nobody knows, and all are
-    voters: frozenset[Address] | None = None  # as their primary lists them
+    voters: frozenset[Address] | None = None  # as their primary lists them; None: nobody is asked
     is_replaceable: bool = False  # where the primary cannot write, a replica takes over
     foreign: Address | None = None  # the primary, where it is a node of a Redis Cluster
     limits: EngineLimits | None = None  # that all nodes keep; None: not known
@@ -58,7 +58,7 @@ def fit_of(
     is_known = reads is not None and is_looked_at(record, healths)
     return Fit(
         reads if is_known else before.readable,
-        voters_seen(record, healths),
+        voters_seen(record, healths) if record.promise.wait or is_unsynced else None,
         setup.is_automatic and not is_paused and is_replaceable(record, nodes),
         foreign,
         limits,

@@ -14,7 +14,7 @@ import contextlib
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import structlog
 import trio
@@ -91,13 +91,15 @@ class Follower:
     notebook: Notebook
     boards: Boards
     login: Callable[[ClusterSettings], Credentials | None] = as_configured  # of connections to nodes, now
+    synced: Board[str, bool] = field(default_factory=Board)  # clusters; False = what is on record may be old
     clusters: Board[str, Configured] = field(default_factory=Board)
     topologies: Board[str, Topology] = field(default_factory=Board)
     readable: Board[ShardKey, frozenset[Address]] = field(default_factory=Board)  # where it is known
     asked: Board[ShardKey, bool] = field(default_factory=Board)  # shards whose nodes were all asked
     applied: Board[ShardKey, int] = field(default_factory=Board)  # `changed` of the records that are served
+    careful: Board[str, bool] = field(default_factory=Board)  # clusters served as behoves who is not synced
     _served: dict[str, _Served] = field(default_factory=dict)
-    _judged_at: tuple[int, int, int] = (-1, -1, -1)  # versions of the boards that say who is fit
+    _judged_at: tuple[int, ...] = ()  # versions of the boards that say who is fit
     _troubles: dict[str, str] = field(
         default_factory=dict
     )  # by cluster: why it is not served as it should be
@@ -108,7 +110,8 @@ class Follower:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Have what is served follow the records and the health of replicas, until cancelled."""
-        heard = (self.records, self.boards.reads, self.boards.health, self.notebook.notes)
+        heard: tuple[Board[Any, Any], ...]
+        heard = (self.records, self.boards.reads, self.boards.health, self.notebook.notes, self.synced)
         for board in heard:
             board.subscribe(self._news)
         try:
@@ -184,15 +187,20 @@ class Follower:
         async with self._turn:
             records = dict(self.records)
             epochs = epochs_of(records)
-            judged_at = (self.boards.reads.version, self.boards.health.version, self.notebook.notes.version)
+            boards = (self.boards.reads, self.boards.health, self.notebook.notes, self.synced)
+            judged_at = tuple(board.version for board in boards)
             is_news = judged_at != self._judged_at
             self._judged_at = judged_at
+            unsynced = {name for name in self._served if not self.synced.get(name, True)}
             wanted = {
                 name: self._project(name, served, records, epochs.get(name, 0), is_news=is_news)
                 for name, served in self._served.items()
             }
             seconds = [await self._follow(name, now) for name, now in wanted.items()]
             self._acknowledge_others(records)
+            for name in wanted:
+                if self._served[name].is_confirmed:
+                    self._show_careful(name, is_careful=name in unsynced)
             return min(seconds, default=math.inf)
 
     def _project(self, name: str, before: _Served, records: Records, epoch: int, *, is_news: bool) -> _Served:
@@ -216,8 +224,15 @@ class Follower:
             return old.fit
         before = old.fit if old is not None else NOT_KNOWN
         reads, health = self.boards.reads.get(setup.key), self.boards.health
+        cluster = setup.key.cluster
         return fit_of(
-            setup, record, reads, health, before, is_paused=is_paused(self.notebook.notes, setup.key.cluster)
+            setup,
+            record,
+            reads,
+            health,
+            before,
+            is_paused=is_paused(self.notebook.notes, cluster),
+            is_unsynced=not self.synced.get(cluster, True),
         )
 
     async def _follow(self, name: str, now: _Served) -> float:
@@ -246,6 +261,21 @@ class Follower:
         for key, record in records.items():
             if key not in ours and key.cluster not in late:
                 self.applied.show(key, record.changed)
+
+    def _show_careful(self, cluster: str, *, is_careful: bool) -> None:
+        """Say a change once."""
+        if is_careful == (cluster in self.careful):
+            return
+        if is_careful:
+            self.careful.show(cluster, True)
+            log.warning(
+                "out of touch with the store",
+                cluster=cluster,
+                why="others may replace a primary: writes are confirmed by a replica, or refused; reads go on",
+            )
+        else:
+            self.careful.hide(cluster)
+            log.info("in touch with the store again", cluster=cluster)
 
     def _complain(self, cluster: str, error: Exception) -> None:
         """Say what is new, once."""
@@ -397,6 +427,7 @@ class Follower:
                 del self._served[name]
                 self.clusters.hide(name)
                 self.topologies.hide(name)
+                self.careful.hide(name)
                 _show_of(name, self.readable, {})
                 _show_of(name, self.asked, {})
             log.info("cluster withdrawn", cluster=name, reason=reason)

@@ -275,9 +275,9 @@ class Simulation:
     @property
     def first(self) -> Process | None:
         """Who leads, or else might be the next to."""
-        if not self.plan.members:
-            return next(iter(self.processes), None)
         able = [process for process in self.processes if process.may_lead]
+        if not self.plan.members:  # who was stopped is not struck again while it stands still
+            able = [p for p in able if p.stopped_until <= trio.current_time()] or able
         return next((process for process in able if process.is_leading), next(iter(able), None))
 
     def member(self, number: int) -> Process | None:

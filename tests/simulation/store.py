@@ -186,6 +186,8 @@ class SimLease:
     is_void: bool = False
 
     def covers(self, seconds: float) -> bool:
+        if not seconds and trio.current_time() < self.session.stopped_until:
+            return True  # who stands still does not look
         is_same = not self.is_void and self.grant == self.session.grant
         return is_same and trio.current_time() + seconds < self.session.valid_until
 

@@ -112,7 +112,7 @@ def trust_restarted_primaries(patch: Patch) -> None:
 
 def accept_any_write(patch: Patch) -> None:
     def put(stored: ShardRecord | None, record: ShardRecord, revision: int) -> ShardRecord:
-        return replace(record, revision=revision)
+        return replace(record, revision=revision, changed=revision)
 
     patch.setattr(sim_store, "record_replace", put)
 

@@ -62,7 +62,14 @@ class MemberStore(MemoryDesk):
         raise NotImplementedError
 
     async def vote(self, key: ShardKey, vote: Vote | None) -> None:
-        raise NotImplementedError
+        self.tries += 1
+        await trio.lowlevel.checkpoint()
+        if self.is_down:
+            raise StoreUnavailableError("no quorum")
+        if vote is None:
+            self.votes.hide((self.member, key))
+        else:
+            self.votes.show((self.member, key), vote)
 
     async def put(self, record: ShardRecord, leadership: Leadership) -> ShardRecord:
         raise NotImplementedError

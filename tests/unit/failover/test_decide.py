@@ -89,6 +89,31 @@ def test_a_primary_that_is_down_is_replaced(verdict: NodeHealth) -> None:
     assert str(A) in decision.reason
 
 
+REACHED = f"2 of 3 proxies still reach {A}"
+
+
+def test_silence_that_most_other_proxies_do_not_see_is_an_alarm_only() -> None:
+    decision = look({**WELL, A: SILENT}, objection=REACHED)
+    assert isinstance(decision, Nothing)
+    assert decision.alarm == f"primary {A}: because; but {REACHED}"
+    assert decision.until is not None  # who is dead says nothing any more
+    cut_off = look({**WELL, A: health(None, NodeState.CUT_OFF)}, objection=REACHED)
+    assert cut_off == Nothing(f"primary {A}: because; {REACHED}")
+
+
+@pytest.mark.parametrize(
+    "verdict",
+    [DEAD, down(Cause.STUCK_LOADING), down(Cause.UNWRITABLE, primary()), down(Cause.NOT_PRIMARY, frozen())],
+)
+def test_what_a_node_says_itself_needs_nobodys_word(verdict: NodeHealth) -> None:
+    assert isinstance(look({**WELL, A: verdict}, objection=REACHED), FailOver)
+
+
+def test_what_was_begun_is_finished_whatever_others_reach() -> None:
+    begun = record(None, ShardState.FENCING, last=A)
+    assert isinstance(look({A: SILENT, B: R, C: R}, shard=begun, objection=REACHED), FailOver)
+
+
 @pytest.mark.parametrize(
     "state", [NodeState.CUT_OFF, NodeState.DENIED, NodeState.LOADING, NodeState.UNWRITABLE]
 )

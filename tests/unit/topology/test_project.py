@@ -318,6 +318,49 @@ def test_who_cannot_write_is_replaced_where_a_replica_is_ready(
     assert spec.get("replaceable", False) is is_replaceable
 
 
+VOUCHED = record(nodes=(A, B, C), promise=Promise(frozenset({B, C})))
+OUT_OF_TOUCH = "the proxy is out of touch with its store, so another node may be the primary: "
+
+
+@pytest.mark.parametrize(
+    ("primary", "replica", "why"),
+    [
+        pytest.param(seen(Role.PRIMARY), CURRENT, None, id="a replica vouches"),
+        pytest.param(seen(Role.PRIMARY), seen(), f"no replica is in sync with {A}", id="it is behind"),
+        pytest.param(seen(Role.PRIMARY, state=NodeState.SUSPECT), CURRENT, f"{A} does not answer", id="silent"),
+        pytest.param(None, CURRENT, f"{A} does not answer", id="not asked"),
+    ],
+)
+def test_who_does_not_know_what_is_on_record_has_writes_confirmed_or_refuses_them(
+    primary: NodeHealth | None, replica: NodeHealth, why: str | None
+) -> None:
+    found = {(KEY, A): primary, (KEY, B): replica, (KEY, C): seen()}
+    healths = {key: health for key, health in found.items() if health is not None}
+    told = OUT_OF_TOUCH + why if why is not None else None
+    for wait in (0, 1, 2):
+        about = replace(VOUCHED, promise=replace(VOUCHED.promise, wait=wait))
+        fit = fit_of(SHARD, about, READS, healths, NOT_KNOWN, is_unsynced=True)
+        (spec,) = (part.spec for part in projected((SHARD,), about, fits={KEY: fit}).parts)
+        assert (spec["wait"], spec["voters"]) == (max(wait, 1), [str(B), str(C)])
+        assert spec.get("read_only") == told
+        synced = fit_of(SHARD, about, READS, healths, NOT_KNOWN)
+        (spec,) = (part.spec for part in projected((SHARD,), about, fits={KEY: synced}).parts)
+        assert (spec.get("wait", 0), "read_only" in spec) == (wait, False)
+
+
+def test_where_nobody_else_could_be_the_primary_nothing_is_confirmed() -> None:
+    for alone in (setup(A), setup(A, B, is_automatic=False)):
+        fit = fit_of(alone, record(nodes=(A,)), READS, {}, NOT_KNOWN, is_unsynced=True)
+        assert (fit.is_unsynced, fit.no_writes, fit.voters) == (False, None, None)
+
+
+def test_a_shard_without_a_primary_is_not_only_read() -> None:
+    fenced = replace(record(S.FENCING, None, nodes=(A, B, C)), last=A)
+    fit = fit_of(SHARD, fenced, READS, ASKED, NOT_KNOWN, is_unsynced=True)
+    (spec,) = (part.spec for part in projected((SHARD,), fenced, fits={KEY: fit}).parts)
+    assert "read_only" not in spec
+
+
 CLUSTERED = replace(seen(Role.PRIMARY), server=Server("r" * 40, mode="cluster"))
 PLAIN = replace(seen(Role.PRIMARY), server=Server("r" * 40))
 

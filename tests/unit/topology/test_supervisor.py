@@ -12,11 +12,12 @@ from structlog.testing import capture_logs
 
 from shardproxy.coordination.fencer import AckFencer
 from shardproxy.failover.controller import Inputs
-from shardproxy.failover.setup import FailoverSettings
+from shardproxy.failover.setup import FailoverSettings, ShardSetup
 from shardproxy.fleet import free_port
 from shardproxy.health.monitor import Boards
 from shardproxy.model import Address
 from shardproxy.model.board import Board
+from shardproxy.model.replication import ShardKey
 from shardproxy.nodes import OpenLinks
 from shardproxy.store.local import LocalStore
 from shardproxy.topology.project import Configured, shard_setups
@@ -36,8 +37,9 @@ class Running:
         self.clusters: Board[str, Configured] = Board()
         self.boards = Boards()
         self.links = OpenLinks()
-        fencer = AckFencer(store)
-        self.inputs = Inputs(Board(), self.boards.health, store, self.links, fencer)
+        setups: Board[ShardKey, ShardSetup] = Board()
+        fencer = AckFencer(store, Board(), setups)
+        self.inputs = Inputs(setups, self.boards.health, store, self.links, fencer)
         self.supervisor = Supervisor(
             self.clusters, self.inputs, self.boards, self.links.connect, FailoverSettings()
         )
