@@ -157,12 +157,12 @@ def _why_unasked(promotions: Sequence[Told], records: Sequence[ShardRecord]) -> 
     return wrong
 
 
-def why_late_acks(lost: Sequence[Write], promotions: Sequence[Told]) -> list[str]:
-    """I2: what was sent after the last promotion and acknowledged is there, in any mode."""
+def why_late_acks(lost: Sequence[Write], promotions: Sequence[Told], grace: float = 0.0) -> list[str]:
+    """I2: what was sent after the last promotion, and a time of grace, and acknowledged is there."""
     if not promotions:
         return []
     last = promotions[-1]
-    late = [write for write in lost if write.began > last.at + SLACK]
+    late = [write for write in lost if write.began > last.at + grace + SLACK]
     if not late:
         return []
     after = max(write.began for write in late) - last.at

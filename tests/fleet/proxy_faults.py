@@ -5,10 +5,13 @@ from __future__ import annotations
 import time
 from contextlib import ExitStack
 
+from shardproxy.store.record import ShardState
 from tests.failover.network import Places
+from tests.fixtures.proxy import wait_until
 from tests.fleet.arrangement import Arrangement
-from tests.fleet.faults import Fault
+from tests.fleet.faults import Fault, Strike
 from tests.fleet.site import Proxies
+from tests.fleet.steps import AtStep
 
 GRACE = 1.0  # seconds between the restarts of proxies
 
@@ -30,6 +33,21 @@ def kill_controller_and_primary(site: Arrangement, places: Places | None, mend: 
     kill_controller(site, places, mend)
     mend.callback(node.start)
     node.kill()
+
+
+def kill_controller_at(state: ShardState) -> Strike:
+    """The primary dies, and the controller once the failover has come to that step."""
+
+    def strike(site: Arrangement, places: Places | None, mend: ExitStack) -> None:
+        ours, node = of_proxies(site), site.primary()
+        number = ours.controller()
+        step = AtStep(ours, state, lambda: ours.kill(number))
+        mend.callback(ours.revive, number)
+        mend.callback(node.start)
+        node.kill()
+        wait_until(lambda: step.has_acted, f"a record is {state.value}")
+
+    return strike
 
 
 def freeze_controller_kill_primary(site: Arrangement, places: Places | None, mend: ExitStack) -> None:
@@ -86,6 +104,10 @@ FAULTS_OF_PROXIES = {
     for fault in (
         Fault("controller killed", kill_controller, 6.0),
         Fault("controller and primary killed", kill_controller_and_primary, 8.0),
+        *(
+            Fault(f"primary killed, controller when {state.value}", kill_controller_at(state), 8.0)
+            for state in (ShardState.FENCING, ShardState.PROMOTING, ShardState.OK)
+        ),
         Fault("controller frozen 10 s, primary killed", freeze_controller_kill_primary, 10.0),
         Fault("controller cut from primary 10 s", cut_controller, 10.0, needs_network=True),
         Fault("controller cut from store 10 s", cut_proxy_from_store, 10.0, needs_network=True),

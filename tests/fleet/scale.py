@@ -138,54 +138,65 @@ def delays(site: Proxies, seen: Seen) -> list[float]:
 def measure_followers(count: int, changes: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (FILES, FILES))
     with Etcd(MEMBERS) as etcd:
-        settings = etcd.settings()
-        trio.run(prepare, settings)
-        ends, workers = [], []
-        each = count // PROCESSES
-        for number in range(PROCESSES):
-            ours, theirs = multiprocessing.get_context("spawn").Pipe()
-            arguments = (theirs, settings.model_dump(mode="json"), number, each)
-            worker = multiprocessing.get_context("spawn").Process(target=follow, args=arguments)
-            worker.start()
-            ends.append(ours)
-            workers.append(worker)
-        began = time.monotonic()
-        for end in ends:
-            assert end.recv() == "ready"
-        print(f"{count} followers have read all after {time.monotonic() - began:.1f} s", flush=True)
-        pids = [worker.pid for worker in workers if worker.pid is not None]
-        trio.run(lead, settings, etcd, pids, count, changes)
-        for end in ends:
-            end.send("stop")
-        late = [delay for end in ends for delay in end.recv()]
-        for worker in workers:
-            worker.join()
-    assert len(late) >= count * changes, f"{count * changes - len(late)} changes were not seen"
-    print(f"{changes} puts to {count} followers: {times(late)}", flush=True)
+        trio.run(lead, etcd.settings(), etcd, count, changes)
 
 
-async def prepare(settings: EtcdSettings) -> None:
-    async with trio.open_nursery() as nursery:
-        store = EtcdStore(settings, member="first")
-        await nursery.start(store.run)
-        nursery.cancel_scope.cancel()
-
-
-async def lead(settings: EtcdSettings, etcd: Etcd, pids: Sequence[int], count: int, changes: int) -> None:
+async def lead(settings: EtcdSettings, etcd: Etcd, count: int, changes: int) -> None:
+    """Followers come when somebody leads: a store that is silent is asked about."""
     node = Address("127.0.0.1", 1)
     async with trio.open_nursery() as nursery:
         store = EtcdStore(settings, member="leader")
         await nursery.start(store.run)
         await store.follow([KEY.cluster])
         leadership = await store.claim(KEY.cluster)
-        await trio.to_thread.run_sync(measure_quiet, etcd, pids, count, "follower")
+        followers = Followers(settings, count)
+        await trio.to_thread.run_sync(followers.wait_ready)
+        await trio.to_thread.run_sync(measure_quiet, etcd, followers.pids, count, "follower")
         record = ShardRecord(KEY, 1, ShardState.OK, node, nodes=(node,))
         for number in range(changes):
             # the time of the put travels in a field that nobody here reads
             timed = replace(record, epoch=number + 1, floor=int(time.monotonic() * 1e6))
             record = await store.put(timed, leadership)
             await trio.sleep(PAUSE)
+        late = await trio.to_thread.run_sync(followers.stop)
         nursery.cancel_scope.cancel()
+    missed = count * changes - len(late)
+    print(f"{changes} puts to {count} followers, {missed} not seen: {times(late)}", flush=True)
+
+
+class Followers:
+    """Processes of many followers each."""
+
+    def __init__(self, settings: EtcdSettings, count: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._ends, self._workers = [], []
+        self._count = count
+        for number in range(PROCESSES):
+            ours, theirs = context.Pipe()
+            arguments = (theirs, settings.model_dump(mode="json"), number, count // PROCESSES)
+            worker = context.Process(target=follow, args=arguments, daemon=True)
+            worker.start()
+            self._ends.append(ours)
+            self._workers.append(worker)
+
+    @property
+    def pids(self) -> list[int]:
+        return [worker.pid for worker in self._workers if worker.pid is not None]
+
+    def wait_ready(self) -> None:
+        began = time.monotonic()
+        for end in self._ends:
+            assert end.recv() == "ready"
+        print(f"{self._count} followers have read all after {time.monotonic() - began:.1f} s", flush=True)
+
+    def stop(self) -> list[float]:
+        """How late each was with each change."""
+        for end in self._ends:
+            end.send("stop")
+        late = [delay for end in self._ends for delay in end.recv()]
+        for worker in self._workers:
+            worker.join()
+        return late
 
 
 def hush() -> None:

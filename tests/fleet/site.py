@@ -50,6 +50,7 @@ class Proxies:
     gone: set[int] = field(default_factory=set)  # proxies that cannot be asked now
     since: float = 0.0  # when all was whole for the first time
     revision: int = 0  # of the store, then
+    grace: float = 0.0  # seconds for which `fast`, which waits for nobody, lets one have the last primary
 
     @property
     def tag(self) -> str:
@@ -192,7 +193,7 @@ class Proxies:
         history = self.history()
         promotions = history.promotions(self.ports()[0])
         wrong = why_wrong(history, self.ports())
-        return wrong + why_late_acks(ledger.lost(found), promotions)
+        return wrong + why_late_acks(ledger.lost(found), promotions, self.grace)
 
 
 @contextmanager
@@ -236,6 +237,7 @@ def open_proxies(
             proxies = list(pool.map(start_proxy, range(count)))
         recorded = Recorded(etcd, PREFIX) if etcd is not None else None
         site = Proxies(name, fleet, proxies, etcd, recorded, places)
+        site.grace = TTL if options.get("failover", {}).get("fencing") == "fast" else 0.0
         site.wait_whole()
         site.since = time.monotonic()
         site.revision = recorded.revision() if recorded is not None else 0

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pytest
 
 from shardproxy.store.record import ShardState
 from tests.failover.load import load_through
 from tests.failover.network import Places
+from tests.fixtures.clock import Clock
 from tests.fixtures.proxy import wait_until
 from tests.fleet.asserting import assert_sound, errors_but, names, wait_written
+from tests.fleet.conftest import OpenProxies
 from tests.fleet.history import why_spoken
 from tests.fleet.site import TTL, Proxies
 from tests.fleet.steps import AtStep
@@ -102,3 +105,17 @@ def test_a_controller_cut_from_the_primary_hands_over(site: Proxies, places: Pla
     assert site.primary() is primary
     assert site.count("FailoverStarted") == before
     assert took < 4.0, f"another one led after {took:.2f} s"
+
+
+def test_a_wall_clock_that_jumps_moves_nothing(proxies_with: OpenProxies, tmp_path: Path) -> None:
+    """The controller's, by an hour: no lease and no silence is measured by it."""
+    clocks = {number: Clock(tmp_path / f"clock-{number}") for number in range(3)}
+    site = proxies_with(3, env={number: clock.environment() for number, clock in clocks.items()})
+    number = site.controller()
+    with load_through(site.ways(), site.tag) as ledger:
+        for offset in ("+1h", "-1h", "+0"):
+            clocks[number].set(offset)
+            time.sleep(1.5)  # longer than a silent primary is given
+    assert ledger.errors == {}
+    assert site.count("FailoverStarted") == 0
+    assert_sound(site, ledger)
