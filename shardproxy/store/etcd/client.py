@@ -154,10 +154,7 @@ class Client:
         return reply
 
     def _look(self, reply: Message, endpoint: str, sent: Position, *, is_agreed: bool) -> None:
-        try:
-            header = header_of(reply)
-        except ValueError as error:
-            raise EtcdUnavailableError(f"{endpoint} does not answer as etcd: {error}") from error
+        header = header_of(reply)
         sent.check(header, endpoint, is_agreed=is_agreed)
         self.position = self.position.after(header, is_agreed=is_agreed)
 
@@ -186,17 +183,18 @@ class Client:
     ) -> AsyncIterator[httpx.Response]:
         name = self._access.server_name
         request = request_of(endpoint + path, body, token, name)
-        response = await self._opened().send(request, stream=True)
+        response = await (await self._opened()).send(request, stream=True)
         try:
             yield response
         finally:
             await response.aclose()
 
-    def _opened(self) -> httpx.AsyncClient:
-        """A new one where files of TLS have changed; who still uses the old one goes on with it."""
+    async def _opened(self) -> httpx.AsyncClient:
+        """A new one where files of TLS have changed; who still waits for the old one asks again."""
         seen = self._access.files_seen()
         if self._http is None or seen != self._files:
             context = self._access.context()
+            old, self._files = self._http, seen
             # neither a proxy of the environment nor where a redirect leads gets to see secrets
             self._http = httpx.AsyncClient(
                 verify=context if context is not None else True,
@@ -204,5 +202,6 @@ class Client:
                 follow_redirects=False,
                 limits=httpx.Limits(max_connections=None, max_keepalive_connections=8),
             )
-            self._files = seen
+            if old is not None:
+                await old.aclose()
         return self._http

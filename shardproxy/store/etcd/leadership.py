@@ -66,12 +66,22 @@ class EtcdLeadership:
 class Leaders:
     """This process's leaderships; each cluster has one at most."""
 
-    def __init__(self, keys: Keys, member: str, transactions: Transactions, session: Session, reader: Reader):
+    def __init__(
+        self,
+        keys: Keys,
+        member: str,
+        transactions: Transactions,
+        session: Session,
+        reader: Reader,
+        *,
+        on_lost: Callable[[str], None],
+    ) -> None:
         self._keys = keys
         self._member = member.encode()
         self._transactions = transactions
         self._session = session
         self._reader = reader
+        self._on_lost = on_lost
         self._held: dict[str, EtcdLeadership] = {}
         self._claiming: set[str] = set()
         self._has_left = False
@@ -120,6 +130,7 @@ class Leaders:
         leadership.why_lost = leadership.why_lost or why
         if self._held.get(leadership.cluster) is leadership:
             del self._held[leadership.cluster]
+            self._on_lost(leadership.cluster)
 
     def is_seen(self, cluster: str, entry: Entry) -> None:
         """The watch has told who leads."""

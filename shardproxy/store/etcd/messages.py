@@ -6,13 +6,17 @@ https://etcd.io/docs/v3.4/dev-guide/api_grpc_gateway/
 
 from __future__ import annotations
 
+import functools
 from base64 import b64decode, b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
+
+from shardproxy.store.etcd.errors import EtcdUnavailableError
 
 Message = Mapping[str, Any]
 Operation = dict[str, Any]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,20 +48,28 @@ class Outcome:
     found: tuple[Entry, ...]
 
 
+def understood(read: Callable[[Message], T]) -> Callable[[Message], T]:
+    """Have EtcdUnavailableError raised for what is no answer of etcd."""
+
+    @functools.wraps(read)
+    def guarded(message: Message) -> T:
+        try:
+            return read(message)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise EtcdUnavailableError(f"an answer of etcd is not understood: {error!r}") from error
+
+    return guarded
+
+
+@understood
 def header_of(reply: Message) -> Header:
-    """Raise ValueError for what is no reply of etcd."""
-    try:
-        header = reply["header"]
-        return Header(
-            str(header["cluster_id"]), int(header.get("raft_term", 0)), int(header.get("revision", 0))
-        )
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"no header: {error!r}") from error
+    header = reply["header"]
+    return Header(str(header["cluster_id"]), int(header.get("raft_term", 0)), int(header.get("revision", 0)))
 
 
 def entry_of(values: Message) -> Entry:
     return Entry(
-        b64decode(values["key"]).decode(),
+        _name(values["key"]),
         b64decode(values.get("value", "")),
         int(values["mod_revision"]),
         int(values["create_revision"]),
@@ -65,23 +77,26 @@ def entry_of(values: Message) -> Entry:
     )
 
 
+@understood
 def entries_of(reply: Message) -> tuple[Entry, ...]:
     """What a range has found."""
     return tuple(entry_of(values) for values in reply.get("kvs", ()))
 
 
+@understood
 def events_of(result: Message) -> tuple[Entry, ...]:
     """What a watch tells, in order."""
     events = []
     for event in result.get("events", ()):
         values = event["kv"]
         if event.get("type") == "DELETE":
-            events.append(Entry(b64decode(values["key"]).decode(), None, int(values["mod_revision"])))
+            events.append(Entry(_name(values["key"]), None, int(values["mod_revision"])))
         else:
             events.append(entry_of(values))
     return tuple(events)
 
 
+@understood
 def outcome_of(reply: Message) -> Outcome:
     found: list[Entry] = []
     for response in reply.get("responses", ()):
@@ -140,4 +155,8 @@ def watch_of(first: str, end: str, start: int) -> dict[str, Any]:
 
 
 def _text(key: str) -> str:
-    return b64encode(key.encode()).decode()
+    return b64encode(key.encode(errors="surrogateescape")).decode()
+
+
+def _name(text: str) -> str:
+    return b64decode(text).decode(errors="surrogateescape")

@@ -76,7 +76,9 @@ class EtcdStore:
             on_new=self._new_lease,
         )
         self._announced = Announced(self._transactions, self._session)
-        self._leaders = Leaders(keys, member, self._transactions, self._session, self._reader)
+        self._leaders = Leaders(
+            keys, member, self._transactions, self._session, self._reader, on_lost=self._leads_no_more
+        )
         self._records = RecordWriter(keys, self._transactions, self._leaders, self._reader)
         self._notes = NoteWriter(keys, member, self._transactions, self._reader)
 
@@ -252,6 +254,11 @@ class EtcdStore:
     def _new_lease(self) -> None:
         self._leaders.is_new_lease()
         self._announced.is_new_lease()
+
+    def _leads_no_more(self, cluster: str) -> None:
+        """Said before the watch tells of it: whoever acts as the leader stops."""
+        if self.leaders.get(cluster) == self._member:
+            self.leaders.hide(cluster)
 
     def _lost(self, why: str) -> None:
         self.statistics.why_lost = why

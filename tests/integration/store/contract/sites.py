@@ -34,7 +34,7 @@ class Site(ABC):
     _running: dict[str, trio.CancelScope] = field(default_factory=dict)
 
     is_shared = True  # by several at a time
-    ttl: float = 3.0  # seconds; nothing of a member that is dead is there after that, and a little
+    ttl: float = 2.0  # seconds; nothing of a member that is dead is there after that, and a little
 
     @abstractmethod
     def make(self, member: str, *, is_follower: bool = False, keeps: bool = False) -> Store:

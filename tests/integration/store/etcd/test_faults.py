@@ -244,8 +244,8 @@ async def test_a_leader_that_was_frozen_writes_nothing_when_it_wakes(site: EtcdS
         with trio.fail_after(site.ttl + 3):
             leadership = await store.claim(CLUSTER)
         assert "frozen" not in store.members
-        record = await store.put(store.records[KEY].fenced(), leadership)
         assert time.monotonic() - began > site.ttl - 0.6
+        record = store.records[KEY]  # as the one that was frozen has read it
         helper.send_signal(signal.SIGCONT)
         await wait_said("leads\nnot covered\nLeadershipLostError\n")
         assert store.records[KEY] == record
@@ -319,9 +319,9 @@ async def test_an_idle_proxy_asks_little(site: EtcdSite) -> None:
     await leader.claim(CLUSTER)
     await trio.sleep(0.5)
     before = [store.statistics.requests for store in (leader, other)]
-    await trio.sleep(4.0)
+    await trio.sleep(3.0)
     leads, waits = (
-        (store.statistics.requests - asked) / 4.0
+        (store.statistics.requests - asked) / 3.0
         for store, asked in zip((leader, other), before, strict=True)
     )
     assert leads <= 3.5

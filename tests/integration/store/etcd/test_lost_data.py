@@ -32,6 +32,8 @@ async def test_emptied_members_change_nothing(site: EtcdSite) -> None:
     await wait_for(two.records, lambda: two.records.get(KEY) == record)
     await trio.sleep(1.5)  # what is kept is written once a second
     site.etcd.wipe()
+    with pytest.raises(StoreUnavailableError):
+        await one.note(PAUSED, True)  # before, or after, anybody has noticed
     for store in (one, two):
         await wait_for(store.synced, lambda store=store: not store.synced[CLUSTER], within=10)  # type: ignore[misc]
         assert store.records[KEY] == record
@@ -126,6 +128,7 @@ async def test_what_is_not_understood_changes_nothing(site: EtcdSite) -> None:
         ("member/odd", "[1]"),
         (f"ack/odd/{CLUSTER}", '{"0": null}'),
         ("novelty", "\xff"),
+        ("\udcff", "no UTF-8"),
     ):
         site.etcd.ctl("put", f"{site.prefix}/{key}", value)
     done = await store.note(PAUSED, True)
