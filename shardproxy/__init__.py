@@ -1,12 +1,12 @@
 """shardproxy: a self-hosted ElastiCache; one endpoint over many shards of unmodified Redis or memcached.
 
 cli/        one file per subcommand                 config/     what users write, checked
-app.py      puts the services together              model/      frozen values everyone shares
+app/        puts the services together              model/      frozen values everyone shares
 admin/      HTTP API, metrics, probes               nodes/      a trio connection to one engine node
 commands/   rare commands, answered in Python       wire/       sans-I/O codecs
 topology/   the only writer of epochs               fleet/      starts real local engines
 health/     asks every node how it is, and judges   failover/   replaces primaries, brings replicas back
-store/      records that outlive the process        dataplane/  Rust workers: every ordinary request
+store/      what outlives processes                 dataplane/  Rust workers: every ordinary request
 """
 
 __version__ = "0.1.0"

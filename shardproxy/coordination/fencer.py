@@ -40,9 +40,9 @@ class AckFencer:
         self._served_within = served_within
 
     async def wait_served(self, record: ShardRecord) -> None:
-        """Return when all that are waited for serve this record or a later one.
+        """Return when all that are waited for serve this record, or a later one.
 
-        Raise FenceError naming who does not. A member that leaves, or whose lease ends, is waited for no more.
+        Raise FenceError naming who does not. One that leaves, or whose lease ends, is waited for no more.
         """
         news, key, store = News(), record.key, self._store
         self._applied.subscribe(news, key)

@@ -26,7 +26,7 @@ class Leased(Protocol):
     """The part of the data plane that is bound by a lease."""
 
     def lease(self, cluster: str, deadline: float | None) -> None:
-        """Cut a cluster's connections to primaries once that moment (CLOCK_BOOTTIME) is past; None = never."""
+        """Cut a cluster's connections to primaries past that moment (CLOCK_BOOTTIME); None = never."""
 
 
 @dataclass(frozen=True, slots=True)

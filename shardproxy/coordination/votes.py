@@ -1,4 +1,4 @@
-"""What the proxies that share a store find of primaries, so that none of them fails over what the others reach.
+"""What proxies that share a store find of primaries: none of them fails over what the others reach.
 
     health ─> vote of this process ─> store ─> votes of all members ─> objection ─> its leader
 
@@ -44,7 +44,9 @@ def objection(
         for name, member in members.items()
         if name != own and key.cluster in member.endpoints and not member.is_draining
     ]
-    reaching = sum((vote := votes.get((name, key))) is None or vote.primary != str(primary) for name in others)
+    reaching = sum(
+        (vote := votes.get((name, key))) is None or vote.primary != str(primary) for name in others
+    )
     total = len(others) + 1
     if 2 * (total - reaching) > total:
         return None

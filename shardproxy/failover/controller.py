@@ -14,7 +14,7 @@ import structlog
 import trio
 
 from shardproxy.failover.event_log import EventLog
-from shardproxy.failover.interfaces import Fencer, Nodes, NobodyElse, Witnesses
+from shardproxy.failover.interfaces import Fencer, NobodyElse, Nodes, Witnesses
 from shardproxy.failover.setup import FailoverSettings, ShardSetup, record_new
 from shardproxy.failover.shard.task import tend
 from shardproxy.failover.shard.tended import Limits, OutvotedError, Shared
@@ -151,7 +151,7 @@ async def _lead(inputs: Inputs, settings: FailoverSettings, limits: Limits, lead
         inputs.witnesses,
     )
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(_end_with, leadership)
+        nursery.start_soon(_watch_leader, inputs.store, leadership)
         tended: dict[ShardKey, trio.CancelScope] = {}
         seen = inputs.setups.version
         while True:
@@ -166,12 +166,19 @@ async def _lead(inputs: Inputs, settings: FailoverSettings, limits: Limits, lead
             seen = await inputs.setups.wait_changed(seen)
 
 
-async def _end_with(leadership: Leadership) -> None:
-    """Notice that somebody else may lead also where there is nothing to do: raise LeadershipLostError."""
-    while True:
-        await trio.sleep(LOOK)
-        if not leadership.covers(0.0):
-            raise LeadershipLostError("the lease has run out")
+async def _watch_leader(store: Store, leadership: Leadership) -> None:
+    """Raise LeadershipLostError when another one may lead, also while nothing is written."""
+    news, cluster = News(), leadership.cluster
+    store.leaders.subscribe(news, cluster)
+    try:
+        while store.leaders.get(cluster) == store.member:
+            if not leadership.covers(0.0):
+                raise LeadershipLostError("the lease has run out")
+            with trio.move_on_after(LOOK):
+                await news.wait()
+    finally:
+        store.leaders.unsubscribe(news, cluster)
+    raise LeadershipLostError(f"{store.leaders.get(cluster) or 'nobody'} leads {cluster} now")
 
 
 async def _tend_within(scope: trio.CancelScope, shared: Shared, setup: ShardSetup) -> None:

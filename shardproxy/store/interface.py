@@ -129,7 +129,7 @@ class Store(Notebook, Protocol):
 
     @property
     def leaders(self) -> Board[str, str]:
-        """The member that leads each cluster, as last seen."""
+        """The member that leads each cluster, as last seen; this one from when `claim` returns."""
 
     async def claim(self, cluster: str) -> Leadership:
         """Wait until this process leads the cluster; its records are then as the last leader left them.

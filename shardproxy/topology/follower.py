@@ -271,7 +271,7 @@ class Follower:
             log.warning(
                 "out of touch with the store",
                 cluster=cluster,
-                why="others may replace a primary: writes are confirmed by a replica, or refused; reads go on",
+                why="a primary may be replaced unseen: writes are confirmed by a replica, or refused",
             )
         else:
             self.careful.hide(cluster)

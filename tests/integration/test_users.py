@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -342,10 +343,26 @@ def test_changes_that_cannot_be_understood_are_told(
     config = {**config_of(fleet, commands=ACL), "state": str(tmp_path / "state.json")}
     proxy = start_proxy(config)
     connect(proxy).acl_setuser("bob", enabled=True)
-    kept = tmp_path / "state.json.users"
-    assert kept.stat().st_mode & 0o777 == 0o600
+    state = tmp_path / "state.json"
+    assert state.stat().st_mode & 0o777 == 0o600
     proxy.stop()
-    kept.write_text('{"format": 1, "kept": {"main": {"bob": 1}}}')
-    proxy = start_proxy(config, wait=False)
-    assert proxy.wait() == 1
-    assert f"changes of users: {kept} is damaged" in proxy.log()
+    of_before = {"format": 1, "kept": {"main": {"bob": 1}}}
+    for kept, why in (([], "is damaged"), (of_before, "changes of users: those of cluster main on record")):
+        (tmp_path / "state.json.users").write_text(json.dumps(kept))
+        proxy = start_proxy(config, wait=False)
+        assert proxy.wait() == 1
+        assert why in proxy.log()
+
+
+def test_changes_that_a_version_before_kept_are_taken(
+    fleet: Fleet, start_proxy: StartProxy, connect: Connect, tmp_path: Path
+) -> None:
+    config = {**config_of(fleet, commands=ACL), "state": str(tmp_path / "state.json")}
+    bob = {"name": "bob", "is_nopass": True, "passwords": [], "rules": "+get ~*"}
+    kept = tmp_path / "state.json.users"
+    kept.write_text(json.dumps({"format": 1, "kept": {"main": {"bob": {"user": bob, "base": None}}}}))
+    for _ in range(2):
+        proxy = start_proxy(config)
+        assert "bob" in connect(proxy).acl_users()
+        assert not kept.exists()
+        proxy.stop()

@@ -202,7 +202,9 @@ class Checks:
         """A proxy is about to acknowledge a write of that epoch's primary, which so many replicas have."""
         promoted = self.promoted.get(key, 0)
         if self.is_strict and not self.is_meddled and epoch < promoted and not confirmed:
-            self.complain(f"STRICT: {proxy} acknowledges a write of epoch {epoch}, and {promoted} has promoted")
+            self.complain(
+                f"STRICT: {proxy} acknowledges a write of epoch {epoch}, and {promoted} has promoted"
+            )
 
     def survived(self, key: ShardKey, log: list[int], primary: Address) -> None:
         """Nothing acknowledged with `wait` may be missing from the primary that is left."""

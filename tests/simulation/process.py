@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 import trio
 
@@ -23,7 +23,7 @@ from shardproxy.health.monitor import Boards, run_monitor
 from shardproxy.model import Address
 from shardproxy.model.board import Board
 from shardproxy.model.replication import ShardKey
-from shardproxy.store.interface import Leadership, MemberKey
+from shardproxy.store.interface import Leadership, MemberKey, Store
 from shardproxy.store.member import Member, Vote
 from shardproxy.store.notes import Note, NoteKey, NoteKind, Notes
 from shardproxy.store.record import ShardRecord
@@ -99,14 +99,15 @@ class Process:
         """Decide, or watch; its session runs already."""
         watched: Board[ShardKey, ShardRecord] = Board()
         setups = self.group_of.setups
-        inputs = Inputs(setups, self.boards.health, self, self, self)
+        store = cast("Store", self)  # a controller uses no more of it
+        inputs = Inputs(setups, self.boards.health, store, self, self)
         async with trio.open_nursery() as nursery:
             await nursery.start(run_watch, setups, self.records, watched)
             nursery.start_soon(self._monitor, watched)
             if self.is_voting:
-                inputs.witnesses = VotesOfMembers(self)
+                inputs.witnesses = VotesOfMembers(store)
             if self.is_voting and self.may_lead:
-                nursery.start_soon(run_votes, setups, self.boards.health, self)
+                nursery.start_soon(run_votes, setups, self.boards.health, store)
             if self.may_lead:
                 nursery.start_soon(self.controls.run)
                 for cluster in self.session.clusters:
@@ -246,10 +247,10 @@ class Process:
 
     @property
     def _fencer(self) -> AckFencer:
-        setups = self.group_of.setups
+        setups, store = self.group_of.setups, cast("Store", self)
         if self.is_waiting_for_all:
-            return AckFencer(self, self.applied, setups)
-        return AckFencer(self, self.applied, {k: replace(s, is_strict=False) for k, s in setups.items()})
+            return AckFencer(store, self.applied, setups)
+        return AckFencer(store, self.applied, {k: replace(s, is_strict=False) for k, s in setups.items()})
 
     async def wait_served(self, record: ShardRecord) -> None:
         self.at_await()

@@ -20,7 +20,6 @@ from shardproxy.nodes import NodeFailure
 from shardproxy.store.record import Promise, ShardRecord, ShardState
 from shardproxy.topology.fit import why_no_writes
 from tests.simulation.checks import Checks
-from tests.simulation.store import POLL as STORE_POLL
 from tests.simulation.store import SimSession
 from tests.simulation.world import US, World
 
@@ -110,10 +109,12 @@ class SimProxy:
 
     async def follow_synced(self) -> None:
         """Serve carefully while out of touch."""
+        synced, seen = self.session.synced, -1
         while True:
-            await trio.sleep(STORE_POLL / 2)
+            seen = await synced.wait_changed(seen)
+            await trio.sleep(self.lag)
             await self.session.turn()
-            for cluster, is_synced in self.session.synced.items():
+            for cluster, is_synced in synced.items():
                 if is_synced:
                     self.unsynced.hide(cluster)
                 else:

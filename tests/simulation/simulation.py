@@ -5,9 +5,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field, replace
+from typing import cast
 
 import trio
 import trio._core._run as trio_run  # as hypothesis-trio and pytest-trio do: trio shuffles tasks by chance
+import trio.lowlevel
 from trio.testing import MockClock
 
 from shardproxy.coordination.acks import run_acks
@@ -17,7 +19,7 @@ from shardproxy.failover.setup import ShardSetup
 from shardproxy.model import Address, Node
 from shardproxy.model.board import Board
 from shardproxy.model.replication import DEAD_END, ShardKey
-from shardproxy.store.interface import StoreUnavailableError
+from shardproxy.store.interface import Store, StoreUnavailableError
 from shardproxy.store.member import Member
 from shardproxy.store.record import ShardRecord
 from tests.simulation.checks import Checks
@@ -36,6 +38,7 @@ PATIENCE = 30.0  # seconds from the end of the last fault until all must be well
 MEMORY = 1.0  # seconds a fault may be over when it is acted on
 MEMORY_OF_GAPS = 12.0  # the same, where for a while nobody leads
 QUIET = 8.0  # seconds nothing may happen without a reason
+QUIET_OF_FLEETS = 4.0
 LOOK = 0.25
 SLOW = 0.5  # seconds between writes once all is well
 DEADLINE = 30.0  # seconds after an operator asked; what was begun by then may still end
@@ -137,7 +140,7 @@ class Simulation:
                     self.start(group)
             for number in range(self.plan.members + self.plan.followers):
                 self.start_member(number, is_follower=number >= self.plan.members)
-            await trio.sleep(0)
+            await trio.lowlevel.checkpoint()
             self.mutate(self)
             self.is_running = True
             for group in self.groups:
@@ -151,7 +154,7 @@ class Simulation:
             if self.is_settled:
                 for proxy in self.proxies:
                     proxy.pace = SLOW
-                await trio.sleep(QUIET)
+                await trio.sleep(QUIET_OF_FLEETS if self.plan.members else QUIET)
             self._check_survival()
             nursery.cancel_scope.cancel()
 
@@ -239,7 +242,7 @@ class Simulation:
                 await nursery.start(session.run)
                 if not session.is_follower:
                     await _announce(session, Member(session.member, endpoints={CLUSTER: ()}))
-                    nursery.start_soon(run_acks, proxy.applied, process)
+                    nursery.start_soon(run_acks, proxy.applied, cast("Store", process))
                     lessor = Lessor(
                         session.leases,
                         session.synced,

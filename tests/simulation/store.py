@@ -1,9 +1,9 @@
 """A store that processes share, in memory: what it holds, and what each of them sees of it.
 
-    member ── request (cut, slow, answered late) ──> SimStore ── watch (lag, cut, deaf) ──> the member's boards
+    member ── request (cut, slow, done late) ──> SimStore ── watch (lag, cut, deaf) ──> its boards
 
-A member lives by a lease: what it says goes with it, and so does what it leads. A request that is not answered
-in time may be carried out all the same.
+A member lives by a lease: what it says goes with it, and so does what it leads. A request that is not
+answered in time may be carried out all the same.
 """
 
 from __future__ import annotations
@@ -223,8 +223,9 @@ class SimSession:
 
     async def turn(self) -> None:
         """Go on only while the process is not stopped."""
-        while trio.current_time() < self.stopped_until:
-            await trio.sleep_until(self.stopped_until)
+        await trio.sleep_until(until := self.stopped_until)
+        if until != self.stopped_until:
+            await self.turn()
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         self.heard_at = trio.current_time()
@@ -247,7 +248,7 @@ class SimSession:
                 await self.store.changed.wait()
             change = self.store.changes[self._at]
             await trio.sleep_until(max(change.at + self.lag, self.deaf_until))
-            while self.is_cut or trio.current_time() < self.deaf_until:
+            while self.is_cut or trio.current_time() < self.deaf_until:  # noqa: ASYNC110 - faults set it
                 await trio.sleep(POLL)
             await self.turn()
             self._show(change.number, change.what, change.key, change.value)
@@ -263,7 +264,7 @@ class SimSession:
 
     @property
     def is_behind(self) -> bool:
-        """Whether it does not hear of changes: to say that it is alive would hold up those that wait for it."""
+        """Whether it hears of no changes: to say that it is alive would hold up those that wait for it."""
         changes = self.store.changes
         return self._at < len(changes) and trio.current_time() - changes[self._at].at > BEHIND
 
@@ -332,7 +333,7 @@ class SimSession:
 
     async def _look_on(self) -> None:
         while True:
-            await trio.sleep(POLL / 2)
+            await trio.sleep(POLL)
             await self.turn()
             limit = NO_NEWS if self.is_follower else UNSYNCED_AFTER
             for cluster in self.clusters:
@@ -351,9 +352,9 @@ class SimSession:
             await trio.sleep(POLL)
 
     def _catch_up(self) -> None:
-        """Who leads has read the records first."""
+        """Who leads has read the records first, and knows that it leads."""
         for change in self.store.changes[self._at :]:
-            if change.what == "records":
+            if change.what in ("records", "leaders"):
                 self._show(change.number, change.what, change.key, change.value)
 
     async def resign(self, lease: SimLease) -> None:

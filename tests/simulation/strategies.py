@@ -5,14 +5,19 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from tests.simulation.faults import (
+    LEADER,
     OTHER,
     PRIMARY,
     STRANGER,
     At,
     Crash,
     CrashAll,
+    CrashMember,
     Cut,
+    CutFrom,
+    CutStore,
     Deafen,
+    DeafStore,
     Fault,
     FillDisk,
     Freeze,
@@ -21,7 +26,9 @@ from tests.simulation.faults import (
     Lag,
     Replace,
     Restart,
+    SlowStore,
     Stop,
+    StopMember,
     StoreDown,
     Stray,
     ThawAll,
@@ -113,3 +120,38 @@ def plans(faults: st.SearchStrategy[Fault]) -> st.SearchStrategy[Plan]:
 
 
 PLANS = st.one_of(plans(ALL), plans(ALL), plans(LOSING), plans(MEDDLED))
+
+MEMBERS = st.sampled_from([LEADER, LEADER, 0, 1, 2, 3])
+OF_MEMBERS: st.SearchStrategy[Fault] = st.one_of(
+    st.builds(CutStore, MEMBERS, st.booleans()),
+    st.builds(SlowStore, MEMBERS, st.sampled_from([0.0, 0.3, 1.2])),
+    st.builds(DeafStore, MEMBERS, st.sampled_from([0.5, 2.0, 10.0])),
+    st.builds(StopMember, MEMBERS, st.sampled_from([0.5, 2.5, 4.0, 10.0])),
+    st.builds(CrashMember, MEMBERS, st.sampled_from([0.0, 4.0])),
+    st.builds(CutFrom, MEMBERS, NODES),
+    st.builds(StoreDown, st.booleans()),
+)
+IN_FLEETS = st.one_of(OF_MEMBERS, OF_MEMBERS, BREAKING, st.builds(SwitchOver, st.just(0)))
+
+
+def fleets() -> st.SearchStrategy[Plan]:
+    """Several proxies that share a store."""
+    hard = st.builds(At, HARD, seconds=SECONDS)
+    by_time = st.builds(At, IN_FLEETS, seconds=SECONDS)
+    by_await = st.builds(At, OF_MEMBERS, awaits=st.integers(1, 40))
+    return st.builds(
+        Plan,
+        faults=st.tuples(
+            st.lists(hard, min_size=1, max_size=2),
+            st.lists(by_time, min_size=1, max_size=4),
+            st.lists(by_await, max_size=3),
+        ).map(lambda lists: [at for some in lists for at in some]),
+        wait=st.sampled_from([1, 0, 2]),
+        lasts=st.sampled_from([6.0, 12.0]),
+        members=st.sampled_from([2, 3]),
+        followers=st.sampled_from([0, 1]),
+        is_strict=st.booleans(),
+    )
+
+
+FLEETS = fleets()

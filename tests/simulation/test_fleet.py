@@ -1,4 +1,4 @@
-"""Rows 6 to 10 of the fault table: several proxies that share a store, each with its own view of the nodes."""
+"""Rows 6 to 10 of the fault table: proxies that share a store, each with its own view of the nodes."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_a_dead_primary_is_replaced_at_once(is_strict: bool) -> None:
 
 
 def test_a_frozen_primary_is_replaced_in_time() -> None:
-    sim = run((0.3, Freeze(PRIMARY)), (9.0, ThawAll()), lasts=10.0)
+    sim = run((0.3, Freeze(PRIMARY)), (5.0, ThawAll()), lasts=6.0)
     assert len(promotions(sim)) == 1
     assert served_at(sim, 2) - 0.3 <= 2.0
 
@@ -69,7 +69,7 @@ def test_few_proxies_fail_over_as_well(members: int) -> None:
 def test_a_primary_that_only_the_leader_cannot_reach_stays_and_another_one_leads() -> None:
     """Row 6: also when no replica can be heard by the leader."""
     cuts = [(0.0, CutFrom(LEADER, node)) for node in (0, 1, 2)]
-    sim = run(*cuts, (12.0, HealNetwork()), lasts=14.0)
+    sim = run(*cuts, (8.0, HealNetwork()), lasts=9.0)
     assert promotions(sim) == []
     moved = [at for at in led_at(sim) if at > 0]
     assert len(moved) == 1
@@ -78,26 +78,25 @@ def test_a_primary_that_only_the_leader_cannot_reach_stays_and_another_one_leads
 
 def test_what_one_of_two_reaches_is_not_failed_over() -> None:
     cuts = [(0.0, CutFrom(0, 0)), (0.0, Cut(0, 1)), (0.0, Cut(0, 2))]
-    sim = run(*cuts, (12.0, HealNetwork()), lasts=14.0, members=2)
+    sim = run(*cuts, (8.0, HealNetwork()), lasts=9.0, members=2)
     assert promotions(sim) == []
 
 
 def test_what_most_cannot_reach_is_failed_over() -> None:
     cuts = [(0.0, CutFrom(0, 0)), (0.0, CutFrom(1, 0)), (0.0, Cut(0, 1)), (0.0, Cut(0, 2))]
-    sim = run(*cuts, (12.0, HealNetwork()), lasts=14.0)
+    sim = run(*cuts, (8.0, HealNetwork()), lasts=9.0)
     assert len(promotions(sim)) == 1
 
 
 def test_a_proxy_that_ends_with_the_primary_is_not_waited_for_long() -> None:
     """Row: the controller died with the primary, and two are left of three; one of two."""
     for members in (2, 3):
-        sim = run((0.0, CrashMember(LEADER, 9.0)), (0.0, Freeze(PRIMARY)), members=members, lasts=10.0)
+        sim = run((0.0, CrashMember(LEADER, 6.5)), (0.0, Freeze(PRIMARY)), members=members, lasts=7.0)
         assert len(promotions(sim)) == 1
         assert served_at(sim, 2) <= 3.0 + 3.0
 
 
-@pytest.mark.parametrize("is_strict", [True, False])
-@pytest.mark.parametrize("awaits", [1, 3, 5, 7, 9, 12])
+@pytest.mark.parametrize(("awaits", "is_strict"), [(1, True), (4, False), (7, True)])
 def test_whoever_leads_next_finishes_what_was_begun(awaits: int, is_strict: bool) -> None:
     """Row 8: the leader dies at each await of a failover, its data plane too."""
     plan = Plan(
@@ -112,48 +111,44 @@ def test_whoever_leads_next_finishes_what_was_begun(awaits: int, is_strict: bool
     assert served_at(sim, sim.record.epoch) <= 3.0 + 3.0
 
 
-@pytest.mark.parametrize("awaits", [1, 3, 5, 7, 9, 12])
+@pytest.mark.parametrize("awaits", [2, 6])
 def test_a_leader_that_stood_still_does_no_harm_when_it_wakes_up(awaits: int) -> None:
     """Row 9: neither its late transactions nor its data plane's late replies."""
-    plan = Plan(
-        [At(Kill(PRIMARY), 0.0), At(StopMember(LEADER, 10.0), awaits=awaits)], members=3, lasts=14.0
-    )
+    plan = Plan([At(Kill(PRIMARY), 0.0), At(StopMember(LEADER, 10.0), awaits=awaits)], members=3, lasts=14.0)
     sim = simulated(plan)
     assert not sim.checks.complaints, "\n".join(sim.checks.trace)
     assert sim.is_settled
 
 
-@pytest.mark.parametrize("wait", [0, 1])
-def test_a_proxy_that_stood_still_acknowledges_nothing_of_the_last_primary(wait: int) -> None:
+def test_a_proxy_that_stood_still_acknowledges_nothing_of_the_last_primary() -> None:
     """It does not know yet that its lease is over; its data plane does. The last primary lives on."""
     cuts = [(0.1, CutFrom(number, 0)) for number in (0, 1)]
     apart = [(0.1, Cut(0, 1)), (0.1, Cut(0, 2))]
-    sim = run((0.0, StopMember(2, 8.0)), *cuts, *apart, (12.0, HealNetwork()), wait=wait, lasts=13.0)
+    sim = run((0.0, StopMember(2, 8.0)), *cuts, *apart, (10.0, HealNetwork()), wait=0, lasts=10.5)
     assert len(promotions(sim)) == 1
 
 
-@pytest.mark.parametrize("wait", [0, 1])
-def test_a_proxy_that_is_cut_from_all_writes_to_no_primary_of_before(wait: int) -> None:
+def test_a_proxy_that_is_cut_from_all_writes_to_no_primary_of_before() -> None:
     """Row 7: it reaches the last primary alone."""
     cuts = [(0.1, CutFrom(number, 0)) for number in (0, 1)]
     apart = [(0.1, Cut(0, 1)), (0.1, Cut(0, 2)), (0.0, CutFrom(2, 1)), (0.0, CutFrom(2, 2))]
-    sim = run((0.0, CutStore(2)), *cuts, *apart, (12.0, HealNetwork()), wait=wait, lasts=13.0)
+    sim = run((0.0, CutStore(2)), *cuts, *apart, (8.0, HealNetwork()), wait=0, lasts=8.5)
     assert len(promotions(sim)) == 1
     assert refused(sim) > 10
 
 
 def test_the_store_down_changes_nothing_and_clients_are_served() -> None:
-    """Row 10: a minute of it; writes are confirmed by a replica."""
-    sim = run((0.0, StoreDown()), (30.0, StoreDown(False)), lasts=32.0, wait=0, followers=1)
+    """Row 10: for a while; writes are confirmed by a replica."""
+    sim = run((0.0, StoreDown()), (15.0, StoreDown(False)), lasts=16.0, wait=0, followers=1)
     assert promotions(sim) == []
     assert len(sim.checks.of(KEY).acked) > 1000
     assert refused(sim) == 0
 
 
 def test_a_primary_that_dies_while_the_store_is_down_is_replaced_after_that() -> None:
-    sim = run((0.0, StoreDown()), (4.0, Kill(PRIMARY)), (10.0, StoreDown(False)), lasts=16.0)
+    sim = run((0.0, StoreDown()), (3.0, Kill(PRIMARY)), (7.0, StoreDown(False)), lasts=9.0)
     assert len(promotions(sim)) == 1
-    assert 10.0 < served_at(sim, 2) < 15.0
+    assert 7.0 < served_at(sim, 2) < 12.0
     assert refused(sim) > 0
 
 
@@ -169,12 +164,8 @@ def test_a_slow_store_loses_nothing() -> None:
     assert len(promotions(sim)) <= 2
 
 
-def test_a_member_that_hears_of_nothing_holds_a_failover_up_for_its_lease_at_most() -> None:
-    sim = run((0.0, DeafStore(2, 20.0)), (0.5, Kill(PRIMARY)), lasts=22.0)
+@pytest.mark.parametrize("is_strict", [True, False])
+def test_a_member_that_hears_of_nothing_holds_a_failover_up_for_its_lease_at_most(is_strict: bool) -> None:
+    sim = run((0.0, DeafStore(2, 8.0)), (0.5, Kill(PRIMARY)), lasts=9.0, is_strict=is_strict)
     assert len(promotions(sim)) == 1
-    assert served_at(sim, 2) <= 3.0 + 3.0
-
-
-def test_fast_waits_for_nobody_else() -> None:
-    sim = run((0.0, DeafStore(2, 20.0)), (0.5, Kill(PRIMARY)), lasts=22.0, is_strict=False)
-    assert served_at(sim, 2) - 0.5 < 0.35
+    assert served_at(sim, 2) <= (3.0 + 3.0 if is_strict else 0.5 + 0.35)

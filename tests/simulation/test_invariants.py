@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 
 from tests.simulation.plan import Plan
 from tests.simulation.simulation import simulate
-from tests.simulation.strategies import PLANS
+from tests.simulation.strategies import FLEETS, PLANS
 
 EXAMPLES = int(os.environ.get("SHARDPROXY_SIMULATIONS", "12"))
 
@@ -23,6 +23,22 @@ EXAMPLES = int(os.environ.get("SHARDPROXY_SIMULATIONS", "12"))
 )
 @given(PLANS)
 def test_invariants_hold(plan: Plan) -> None:
+    with structlog.testing.capture_logs():
+        sim = simulate(plan)
+    assert not sim.checks.complaints, "\n".join(sim.checks.trace[-80:])
+    if plan.must_settle:
+        assert sim.is_settled, "\n".join(sim.checks.trace[-80:])
+
+
+@settings(
+    max_examples=max(1, EXAMPLES // 4),
+    deadline=None,
+    phases=(Phase.explicit, Phase.reuse, Phase.generate),
+    suppress_health_check=list(HealthCheck),
+    print_blob=True,
+)
+@given(FLEETS)
+def test_invariants_hold_of_fleets(plan: Plan) -> None:
     with structlog.testing.capture_logs():
         sim = simulate(plan)
     assert not sim.checks.complaints, "\n".join(sim.checks.trace[-80:])

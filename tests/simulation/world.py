@@ -78,6 +78,8 @@ class World:
 
     def is_cut_from_most(self, address: Address) -> bool:
         """Whether most of the proxies that can tell do not reach a node."""
+        if not self.cuts:
+            return False
         apart = sum(self.is_apart(end, address) or self.is_absent(end) for end in self.ends or [US])
         return 2 * apart > len(self.ends or [US])
 

@@ -128,7 +128,7 @@ class Tended:
         )
 
     def _objection(self, record: ShardRecord) -> str | None:
-        """What speaks against our own view, where the primary does not answer us; noted since when it does."""
+        """What speaks against our own view, where the primary does not answer us; since when is noted."""
         health = self.healths().get(record.primary) if record.primary is not None else None
         said = None
         if health is not None and record.primary is not None and not health.verdict.is_answering:

@@ -18,12 +18,18 @@ SYNCED = Standing(9.0, is_synced=True, is_careful=False, is_current=True)
 @pytest.mark.parametrize(
     ("standing", "armed", "now", "wanted"),
     [
-        pytest.param(Standing(None, True, False, True), None, 5.0, None, id="nobody else can change anything"),
+        pytest.param(
+            Standing(None, True, False, True), None, 5.0, None, id="nobody else can change anything"
+        ),
         pytest.param(SYNCED, None, 5.0, 9.0, id="for the first time"),
         pytest.param(SYNCED, 8.0, 5.0, 9.0, id="renewed"),
         pytest.param(Standing(9.0, True, False, False), 8.0, 5.0, 9.0, id="renewed while news come in"),
-        pytest.param(Standing(9.0, True, False, False), None, 5.0, None, id="not before it serves what is stored"),
-        pytest.param(Standing(9.0, False, False, True), 9.0, 7.0, 9.0, id="out of touch, and not careful yet"),
+        pytest.param(
+            Standing(9.0, True, False, False), None, 5.0, None, id="not before it serves what is stored"
+        ),
+        pytest.param(
+            Standing(9.0, False, False, True), 9.0, 7.0, 9.0, id="out of touch, and not careful yet"
+        ),
         pytest.param(Standing(9.0, False, True, True), 9.0, 7.0, None, id="out of touch, and careful"),
         pytest.param(Standing(9.0, False, True, True), 6.0, 7.0, None, id="woken up, and careful"),
         pytest.param(Standing(9.0, True, True, True), None, 7.0, None, id="in touch, and careful still"),

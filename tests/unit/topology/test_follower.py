@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import trio
 import trio.testing
 
 from shardproxy.model import SlotRange
 from shardproxy.model.health import Cause, NodeHealth, NodeState, Verdict
-from shardproxy.model.replication import ShardKey
+from shardproxy.model.replication import Role, ShardKey
 from shardproxy.store.notes import Note, NoteKey, NoteKind
 from shardproxy.store.record import Promise, ShardState
 from shardproxy.topology.follower import KNOWN_WITHIN, LATE, REFUSED, SERVE_WITHIN
@@ -135,6 +137,38 @@ async def test_a_slow_worker_is_waited_for_before_it_is_acknowledged(
         assert site.follower.applied == {KEY: 5}
         await trio.sleep(0.05 + LATE)
         assert site.follower.applied == {KEY: 6}
+
+
+async def test_who_is_out_of_touch_serves_carefully_and_says_so_once_all_workers_do(
+    autojump_clock: trio.testing.MockClock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with following(main=redis((A, B)), pages=memcached(C, port=7001)) as site:
+        site.put(record(promise=Promise(frozenset({B}))))
+        site.boards.health.show((KEY, A), seen(Role.PRIMARY))
+        site.boards.health.show((KEY, B), replace(seen(), is_current=True))
+        await site.settle()
+        capsys.readouterr()
+        site.plane.late_until = trio.current_time() + 1.0
+        site.follower.synced.show("main", False)
+        await site.settle()
+        shard = site.plane.specs["main"]["shards"][0]
+        assert (shard.get("wait"), shard.get("voters"), shard.get("read_only")) == (1, [str(B)], None)
+        assert site.plane.primaries() == [str(A)]
+        assert not site.follower.careful
+        await trio.sleep(1.0 + LATE)
+        assert site.follower.careful == {"main": True}
+        site.boards.health.show((KEY, B), seen())
+        await site.settle()
+        shard = site.plane.specs["main"]["shards"][0]
+        assert "no replica is in sync" in shard.get("read_only", "")
+        site.follower.synced.show("main", True)
+        await site.settle()
+        shard = site.plane.specs["main"]["shards"][0]
+        assert "wait" not in shard
+        assert "read_only" not in shard
+        assert not site.follower.careful
+        assert site.follower.applied == {KEY: 5}
+        assert capsys.readouterr().out.count("out of touch with the store") == 1
 
 
 async def test_what_is_refused_is_not_acknowledged_and_asked_again(

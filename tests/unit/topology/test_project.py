@@ -327,7 +327,9 @@ OUT_OF_TOUCH = "the proxy is out of touch with its store, so another node may be
     [
         pytest.param(seen(Role.PRIMARY), CURRENT, None, id="a replica vouches"),
         pytest.param(seen(Role.PRIMARY), seen(), f"no replica is in sync with {A}", id="it is behind"),
-        pytest.param(seen(Role.PRIMARY, state=NodeState.SUSPECT), CURRENT, f"{A} does not answer", id="silent"),
+        pytest.param(
+            seen(Role.PRIMARY, state=NodeState.SUSPECT), CURRENT, f"{A} does not answer", id="silent"
+        ),
         pytest.param(None, CURRENT, f"{A} does not answer", id="not asked"),
     ],
 )
