@@ -23,6 +23,7 @@ from _pytest.outcomes import Failed
 
 from tests.failover.network import Places, own_network, why_no_network
 from tests.fleet.faults import FAULTS, Fault
+from tests.fleet.many import NAME, measure_many
 from tests.fleet.modes import MODES, Mode
 from tests.fleet.proxy_faults import FAULTS_OF_PROXIES
 from tests.fleet.report import report, say
@@ -31,12 +32,18 @@ from tests.fleet.rounds import Row, row_decode, run_rounds
 HERE = Path(__file__).parent
 RESULTS, TABLE = HERE / "results.json", HERE / "RESULTS.md"
 ROUNDS = 5
+NAMES = (*FAULTS, *FAULTS_OF_PROXIES, NAME)
+
+
+MANY = Fault(NAME, lambda site, places, mend: None, 0.0)  # it has a site of its own
+LARGE = ("1 proxy", "3 proxies, strict")  # the modes that it is measured in
 
 
 def faults_of(mode: Mode) -> list[Fault]:
     """Those that it can be struck by."""
     of_one = [FAULTS_OF_PROXIES["rolling restart of proxies"]] if mode.proxies == 1 else []
-    return [*FAULTS.values(), *(FAULTS_OF_PROXIES.values() if mode.proxies > 1 else of_one)]
+    large = [MANY] if mode.name in LARGE else []
+    return [*FAULTS.values(), *(FAULTS_OF_PROXIES.values() if mode.proxies > 1 else of_one), *large]
 
 
 def measure(mode: Mode, faults: Sequence[Fault], places: Places | None, rounds: int) -> Iterator[Row]:
@@ -44,8 +51,11 @@ def measure(mode: Mode, faults: Sequence[Fault], places: Places | None, rounds: 
     for fault in faults:
         began = time.monotonic()
         try:
-            with mode.open(places) as site:
-                row = run_rounds(site, fault, places, rounds)
+            if fault is MANY:
+                row = measure_many(mode, places, min(rounds, 2))
+            else:
+                with mode.open(places) as site:
+                    row = run_rounds(site, fault, places, rounds)
         except (Failed, AssertionError, OSError) as error:
             row = Row(mode.name, fault.name, date=f"{datetime.now(UTC):%Y-%m-%d %H:%M}")
             row.wrong.append(f"not measured: {str(error)[:300]}")
@@ -68,7 +78,7 @@ def rows_read(file: Path) -> dict[tuple[str, str], Row]:
 
 
 def rows_write(rows: dict[tuple[str, str], Row], extra: dict[str, Any], file: Path, table: Path) -> None:
-    order = [(mode, fault) for fault in (*FAULTS, *FAULTS_OF_PROXIES) for mode in MODES]
+    order = [(mode, fault) for fault in NAMES for mode in MODES]
     kept = [rows[key] for key in order if key in rows]
     file.write_text(json.dumps({"rows": [row.encode() for row in kept], **extra}, indent=1) + "\n")
     table.write_text(report(kept, extra))
@@ -79,9 +89,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--modes", nargs="*", default=[], help=f"of: {', '.join(MODES)}")
-    parser.add_argument(
-        "--faults", nargs="*", default=[], help=f"of: {', '.join((*FAULTS, *FAULTS_OF_PROXIES))}"
-    )
+    parser.add_argument("--faults", nargs="*", default=[], help=f"of: {', '.join(NAMES)}")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="of each fault")
     parser.add_argument("--results", type=Path, default=RESULTS, help="what is kept between runs, as JSON")
     parser.add_argument("--table", type=Path, default=TABLE, help="what is written for people")
