@@ -241,7 +241,7 @@ class Reader:
         self.why_not = why
 
     def _is_lost(self, error: DataLostError) -> None:
-        if self.why_not != str(error):
+        if not self.why_lost:
             log.error("etcd has lost data", why=str(error))
         self._is_read = False
         self.why_not = self.why_lost = str(error)

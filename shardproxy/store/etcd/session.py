@@ -12,12 +12,13 @@ from collections.abc import Awaitable, Callable
 import structlog
 import trio
 
-from shardproxy.store.etcd.client import Client
+from shardproxy.store.etcd.client import ATTEMPT, Client
 from shardproxy.store.etcd.clock import boottime
 from shardproxy.store.etcd.errors import EtcdRefusedError, EtcdUnavailableError, LeaseGoneError
 from shardproxy.store.interface import StoreUnavailableError
 
 BEATS = 6  # in the time to live
+ATTEMPTS = 4  # in it: two members may be silent before anybody is out of date
 MAX_PAUSE = 0.5  # seconds between two of them
 RETRY = 0.1  # seconds, after one that failed: its deadline has passed before
 
@@ -39,6 +40,7 @@ class Session:
     ) -> None:
         self._client = client
         self._ttl = ttl
+        self._attempt = min(ATTEMPT, ttl / ATTEMPTS)
         self._before_new, self._on_beat, self._on_new = before_new, on_beat, on_new
         self._clock = clock
         self._has_left = False
@@ -87,7 +89,7 @@ class Session:
             await self._grant()
             return
         lease, sent = self.id, self._clock()
-        reply = await self._client.call("/v3/lease/keepalive", {"ID": lease})
+        reply = await self._client.call("/v3/lease/keepalive", {"ID": lease}, attempt=self._attempt)
         left = int(reply.get("result", {}).get("TTL", 0))
         if lease != self.id:
             return  # it was left meanwhile
@@ -104,7 +106,9 @@ class Session:
     async def _grant(self) -> None:
         await self._before_new()
         sent = self._clock()
-        reply = await self._client.call("/v3/lease/grant", {"TTL": str(math.ceil(self._ttl))})
+        reply = await self._client.call(
+            "/v3/lease/grant", {"TTL": str(math.ceil(self._ttl))}, attempt=self._attempt
+        )
         lease, ttl = str(reply.get("ID", "")), float(reply.get("TTL", 0))
         if not lease or ttl <= 0:
             raise EtcdUnavailableError("etcd has granted no lease")

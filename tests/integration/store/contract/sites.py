@@ -26,12 +26,20 @@ CLUSTER = "sessions"
 
 
 @dataclass
+class Running:
+    """One that runs."""
+
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+    ended: trio.Event = field(default_factory=trio.Event)
+
+
+@dataclass
 class Site(ABC):
     """One store's data, for one test."""
 
     nursery: trio.Nursery
     directory: Path
-    _running: dict[str, trio.CancelScope] = field(default_factory=dict)
+    _running: dict[str, Running] = field(default_factory=dict)
 
     is_shared = True  # by several at a time
     ttl: float = 2.0  # seconds; nothing of a member that is dead is there after that, and a little
@@ -67,15 +75,19 @@ class Site(ABC):
         self._running[store.member] = await self.nursery.start(self._run, store)
         await store.follow(follows)
 
-    def kill(self, store: Store) -> None:
+    async def kill(self, store: Store) -> None:
         """End it as a process does that is killed: it says nothing."""
-        self._running.pop(store.member).cancel()
+        running = self._running.pop(store.member)
+        running.scope.cancel()
+        await running.ended.wait()
 
-    async def _run(self, store: Store, *, task_status: trio.TaskStatus[trio.CancelScope]) -> None:
-        with trio.CancelScope() as scope:
+    async def _run(self, store: Store, *, task_status: trio.TaskStatus[Running]) -> None:
+        running = Running()
+        with running.scope:
             async with trio.open_nursery() as nursery:
                 await nursery.start(store.run)
-                task_status.started(scope)
+                task_status.started(running)
+        running.ended.set()
 
 
 class EtcdSite(Site):
@@ -149,7 +161,7 @@ class LocalSite(Site):
     def in_reach(self) -> None:
         raise NotImplementedError
 
-    async def _run(self, store: Store, *, task_status: trio.TaskStatus[trio.CancelScope]) -> None:
+    async def _run(self, store: Store, *, task_status: trio.TaskStatus[Running]) -> None:
         assert isinstance(store, LocalStore)
         with store:
             await super()._run(store, task_status=task_status)

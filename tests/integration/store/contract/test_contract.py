@@ -114,7 +114,7 @@ async def test_a_dead_leader_is_followed_by_the_next(site: Site) -> None:
     one, two = await site.open("one"), await site.open("two")
     first = await one.claim(CLUSTER)
     stored = await one.put(RECORD, first)
-    site.kill(one)
+    await site.kill(one)
     with trio.fail_after(site.ttl + EXPIRY):
         second = await two.claim(CLUSTER)
     assert two.records[KEY] == stored
@@ -187,7 +187,7 @@ async def test_records_outlive_their_process(site: Site) -> None:
     stored = await one.put(RECORD, await one.claim(CLUSTER))
     group = one.group
     await one.leave()
-    site.kill(one)
+    await site.kill(one)
     again = await site.open("again")
     assert again.records[KEY] == stored
     assert again.group == group
@@ -267,7 +267,7 @@ async def test_what_a_member_says_goes_when_it_dies(site: Site) -> None:
     one, two = await site.open("one"), await site.open("two")
     await say_all(one)
     await wait_until_said("one", two)
-    site.kill(one)
+    await site.kill(one)
     await trio.sleep(site.ttl / 2)
     assert is_said("one", two)
     with trio.fail_after(site.ttl / 2 + EXPIRY):
@@ -337,7 +337,7 @@ async def test_notes_outlive_their_writer_and_keep_their_names(site: Site) -> No
     for name in names:
         await one.note(NoteKey(CLUSTER, NoteKind.EVENT, name), name)
     await one.leave()
-    site.kill(one)
+    await site.kill(one)
     two = await site.open("two")
     assert {key.name: note.value for key, note in two.notes.items()} == {name: name for name in names}
 
@@ -418,7 +418,7 @@ async def test_a_start_out_of_reach_begins_with_what_was_kept(site: Site) -> Non
     stored = await one.put(RECORD, await one.claim(CLUSTER))
     group = one.group
     await trio.sleep(1.5)  # what is kept is written once a second
-    site.kill(one)
+    await site.kill(one)
     site.out_of_reach()
     with trio.fail_after(10):
         two = await site.open("two", keeps=True)

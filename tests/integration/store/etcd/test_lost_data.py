@@ -47,14 +47,14 @@ async def test_emptied_members_change_nothing(site: EtcdSite) -> None:
         await one.put(record.fenced(), leadership)
     assert site.etcd.ctl("get", "--prefix", site.prefix, "--keys-only").split() == []
     # who starts now knows what was kept, and does not take the empty data for a new store
-    site.kill(one)
+    await site.kill(one)
     with trio.fail_after(10):
         one = await site.open_etcd("three", keeps=True)
     assert one.records[KEY] == record
     assert one.synced[CLUSTER] is False
     assert one.statistics.why_lost
-    site.kill(one)
-    site.kill(two)
+    await site.kill(one)
+    await site.kill(two)
     # as the alarm says
     (site.directory / "state.json.kept").unlink()
     new = await site.open_etcd("four", keeps=True)
