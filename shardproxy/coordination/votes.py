@@ -95,11 +95,12 @@ async def run_votes(
     for board in heard:
         board.subscribe(news)
     is_down = False
+    told: set[ShardKey] = set()  # on which something was said
     try:
         task_status.started()
         while True:
             try:
-                review_at = await _say(setups, health, store)
+                review_at = await _say(setups, health, store, told)
                 is_down = False
             except StoreUnavailableError as error:
                 if not is_down:
@@ -113,20 +114,25 @@ async def run_votes(
 
 
 async def _say(
-    setups: Mapping[ShardKey, ShardSetup], health: Mapping[NodeKey, NodeHealth], store: Store
+    setups: Mapping[ShardKey, ShardSetup],
+    health: Mapping[NodeKey, NodeHealth],
+    store: Store,
+    told: set[ShardKey],
 ) -> float:
     """Say what is new; return when to look again without news."""
     review_at = float("inf")
-    said = {key: vote for (member, key), vote in store.votes.items() if member == store.member}
-    for key in {**dict.fromkeys(setups), **said}:
+    for key in dict.fromkeys((*setups, *sorted(told))):
         record = store.records.get(key)
         wanted = None
         if key in setups and record is not None and record.primary is not None:
             seen = health.get((key, record.primary))
             wanted, at = vote_wanted(record, seen, trio.current_time())
             review_at = min(review_at, at)
-        if not _is_same(wanted, said.get(key)):
+        if not _is_same(wanted, store.votes.get((store.member, key))):
+            told.add(key)
             await store.vote(key, wanted)
+        if wanted is None:
+            told.discard(key)
     return review_at
 
 

@@ -239,6 +239,8 @@ class Simulation:
         session, group = process.session, process.group_of
         try:
             async with trio.open_nursery() as nursery:
+                if not self.store.changes:  # the first one is the first to lead
+                    await trio.sleep(0.01 * int(process.end.removeprefix(f"{US}-")))
                 await nursery.start(session.run)
                 if not session.is_follower:
                     await _announce(session, Member(session.member, endpoints={CLUSTER: ()}))

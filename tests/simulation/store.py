@@ -44,13 +44,21 @@ T = TypeVar("T")
 GONE = object()
 
 
+def _acks() -> Board[MemberKey, int]:
+    return Board(topic_of=itemgetter(1))
+
+
+def _votes() -> Board[MemberKey, Vote]:
+    return Board(topic_of=itemgetter(1))
+
+
 @dataclass
 class Boards:
     """All that a store shows, of one cluster."""
 
     records: Board[ShardKey, ShardRecord] = field(default_factory=Board)
-    acks: Board[MemberKey, int] = field(default_factory=lambda: Board(topic_of=itemgetter(1)))
-    votes: Board[MemberKey, Vote] = field(default_factory=lambda: Board(topic_of=itemgetter(1)))
+    acks: Board[MemberKey, int] = field(default_factory=_acks)
+    votes: Board[MemberKey, Vote] = field(default_factory=_votes)
     members: Board[str, Member] = field(default_factory=Board)
     leaders: Board[str, str] = field(default_factory=Board)
     beats: Board[str, int] = field(default_factory=Board)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import trio
@@ -112,10 +113,11 @@ class Tended:
         now, record = trio.current_time(), self.record
         if self._flapping[0] != record.flapping:
             self._flapping = (record.flapping, now + backoff_left(record.flapping, time.time()))
+        healths = self.healths()
         return Situation(
             setup=self.setup,
             record=record,
-            healths=self.healths(),
+            healths=healths,
             now=now,
             memory=self.memory,
             allowed_at=self._flapping[1],
@@ -124,12 +126,12 @@ class Tended:
             done=self.done,
             is_paused=is_paused(self.shared.store.notes, self.key.cluster),
             is_patient=now - self.began_at < self.shared.settings.adopt_after,
-            objection=self._objection(record),
+            objection=self._objection(record, healths),
         )
 
-    def _objection(self, record: ShardRecord) -> str | None:
+    def _objection(self, record: ShardRecord, healths: Mapping[Address, NodeHealth]) -> str | None:
         """What speaks against our own view, where the primary does not answer us; since when is noted."""
-        health = self.healths().get(record.primary) if record.primary is not None else None
+        health = healths.get(record.primary) if record.primary is not None else None
         said = None
         if health is not None and record.primary is not None and not health.verdict.is_answering:
             said = self.shared.witnesses.objection(self.key, record.primary)

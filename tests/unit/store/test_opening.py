@@ -14,9 +14,7 @@ from shardproxy.store.local import LocalStore
 from shardproxy.store.member import member_name
 from shardproxy.store.opening import StoreOpeningError, store_opened
 
-REDIS = (
-    "clusters: {a: {engine: redis, endpoints: {primary: 127.0.0.1:70}, shards: [{nodes: [127.0.0.1:1]}]}}"
-)
+REDIS = "clusters: {a: {engine: redis, endpoints: {primary: 127.0.0.1:70}, shards: [{nodes: [127.0.0.1:1]}]}}"
 POOL = (
     "clusters: {pages: {engine: memcached, endpoints: {configuration: 127.0.0.1:7000}, nodes: [127.0.0.1:1]}}"
 )
