@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import socket
 from collections.abc import AsyncIterator, Mapping
@@ -20,9 +21,13 @@ from shardproxy.access.events import AccessFeed, run_access_feed
 from shardproxy.access.http import Poster
 from shardproxy.access.log import AclLogs, run_acl_logs
 from shardproxy.access.verifiers import Verifiers
+from shardproxy.admin.health import why_not_live
 from shardproxy.admin.status import Sources, Status, StatusBoard
 from shardproxy.app.coordinating import Coordination
 from shardproxy.app.describing import endpoints_advertised, own_host, reached
+from shardproxy.app.handover import offered, run_handover, takeover_end
+from shardproxy.app.inheritance import Inheritance, Inherited
+from shardproxy.app.notify import Notifier
 from shardproxy.app.reading import AllRead, admin_inbound, admin_names, all_read
 from shardproxy.app.starting import Serving, StartError, bound_address, descriptors_give, workers_of
 from shardproxy.commands.configured import settings_now
@@ -44,6 +49,8 @@ from shardproxy.model.board import Board
 from shardproxy.model.replication import ShardKey
 from shardproxy.nodes import LinkTimeouts, NodeLinks, OpenLinks
 from shardproxy.store.interface import Store
+from shardproxy.store.local import LocalStore
+from shardproxy.store.local.link import Link
 from shardproxy.store.member import Member
 from shardproxy.store.notes import is_paused
 from shardproxy.topology.certificates import certificates_of, warn_of_certificates
@@ -68,7 +75,14 @@ DRAIN_POLL = 0.02  # seconds between looks at how many clients are left
 
 log = structlog.get_logger()
 
-Signals = AsyncIterator[int]
+MAX_ORDERS = 10
+IDLE = (
+    0.25  # seconds; longer than a busy client is idle: closed as it sends something, it would hear no answer
+)
+FAREWELL = 1.0  # seconds
+MAX_STATUS = 200  # characters
+
+Order = signal.Signals | socket.socket  # from outside; a socket: another process takes over
 
 
 class App:
@@ -84,12 +98,20 @@ class App:
         store: Store,
         read: AllRead,
         audit: Audit,
+        inheritance: Inheritance,
+        handover: Path | None,
     ) -> None:
         self._started = self._config = config
         self._config_path = config_path
         self._table = table
         self._dataplane = dataplane
         self._listener = listener
+        self._admin_address = bound_address(listener)
+        self._admin = trio.CancelScope()
+        self._inheritance = inheritance
+        self._handover = handover
+        self._notifier = Notifier()
+        self._orders, self._ordered = trio.open_memory_channel[Order](MAX_ORDERS)
         self._store = store
         self._audit = audit
         self._status = StatusBoard(
@@ -142,7 +164,7 @@ class App:
         self,
         settings: Clusters,
         files: Mapping[Path, Fingerprint],
-        signals: Signals,
+        signals: AsyncIterator[int],
         task_status: trio.TaskStatus[Serving],
     ) -> None:
         failure: StartError | None = None
@@ -154,8 +176,9 @@ class App:
                 failure = error  # raised outside, where it is not in a group
                 await self._coordination.leave()
             else:
-                task_status.started(Serving(self._status.now.endpoints, bound_address(self._listener)))
-                await self._obey(signals)
+                task_status.started(Serving(self._status.now.endpoints, self._admin_address))
+                nursery.start_soon(self._hear, signals)
+                await self._obey()
             nursery.cancel_scope.cancel()
         if failure is not None:
             raise failure
@@ -197,8 +220,6 @@ class App:
         nursery.start_soon(run_always, "audit", self._audit.run)
         nursery.start_soon(run_pool_log, self._dataplane.down)
         nursery.start_soon(run_growth_log, self._dataplane.statistics)
-        from shardproxy.admin.server import run_admin
-
         sources = Sources(
             self._status,
             self._dataplane.statistics,
@@ -217,12 +238,56 @@ class App:
             self._verifiers.statistics,
             self._coordination.sharing,
         )
-        await nursery.start(run_admin, self._listener, sources)
+        await nursery.start(self._run_admin, sources)
         await self._follower.wait_known()
         if (refused := why_refused(self._follower.topologies)) is not None:
             raise StartError(refused)
         self._status.change(starting=False)
-        log.info("ready", admin=str(bound_address(self._listener)))
+        log.info("ready", admin=str(self._admin_address))
+        await self._take_over(nursery)
+        self._notifier.ready(self._serving())
+        nursery.start_soon(self._notifier.run, lambda: why_not_live(self._dataplane.statistics()))
+
+    async def _take_over(self, nursery: trio.Nursery) -> None:
+        """Have the process before leave, if there is one; and be there for the one after."""
+        if (link := self._inheritance.link) is not None:
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+            with ours, theirs:
+                self._dataplane.take_over(ours)
+                if not isinstance(self._store, LocalStore):
+                    nursery.start_soon(link.run)
+                await takeover_end(link, theirs)
+        if self._handover is None:
+            return
+
+        def join(link: Link, twin: str) -> None:
+            link.on("serving", lambda _: self._inherited_by(link))
+            if isinstance(self._store, LocalStore):
+                self._store.join(link, twin)
+            else:
+                nursery.start_soon(link.run)
+
+        handover = partial(run_handover, self._handover, self._store.member, self._offer, join)
+        nursery.start_soon(run_always, "handover", handover)
+
+    def _offer(self) -> list[Inherited]:
+        is_kept = any(one.is_kept for one in self._inheritance.sockets)
+        return offered(self._listener, self._dataplane.sockets(), is_kept)
+
+    def _inherited_by(self, link: Link) -> None:
+        if (heir := link.take_socket()) is not None:
+            with contextlib.suppress(trio.WouldBlock):  # it is about to end anyhow
+                self._orders.send_nowait(heir)
+
+    def _serving(self) -> str:
+        return f"serving {', '.join(self._config.clusters)}"[:MAX_STATUS]
+
+    async def _run_admin(self, sources: Sources, *, task_status: trio.TaskStatus[None]) -> None:
+        """Until another process answers in its place."""
+        from shardproxy.admin.server import run_admin
+
+        with self._admin:
+            await run_admin(self._listener, sources, task_status=task_status)
 
     def _run_shared(self, nursery: trio.Nursery) -> None:
         """What only matters where others share the store."""
@@ -279,7 +344,7 @@ class App:
             label=config.name or socket.gethostname(),
             version=__version__,
             zone=config.zone,
-            admin=str(reached(bound_address(self._listener), self._host)),
+            admin=str(reached(self._admin_address, self._host)),
             started=self._started_at,
             is_draining=status.draining,
             clients=self._dataplane.statistics().clients,
@@ -287,12 +352,22 @@ class App:
             epochs={name: topology.epoch for name, topology in self._follower.topologies.items()},
         )
 
-    async def _obey(self, signals: Signals) -> None:
+    async def _hear(self, signals: AsyncIterator[int]) -> None:
         async for number in signals:
-            if number == signal.SIGHUP and self._config_path is not None:
+            await self._orders.send(signal.Signals(number))
+
+    async def _obey(self) -> None:
+        async for order in self._ordered:
+            if isinstance(order, socket.socket):
+                with order:
+                    await self._drain("another process takes over", order)
+                return
+            if order == signal.SIGHUP and self._config_path is not None:
+                self._notifier.reloading()
                 await self._reload(self._config_path)
+                self._notifier.ready(self._serving())
             else:  # without a file SIGHUP means what it means to any program: the terminal is gone
-                await self._drain(signals, signal.Signals(number).name)
+                await self._drain(order.name)
                 return
 
     async def _reload(self, path: Path) -> None:
@@ -363,34 +438,49 @@ class App:
         for what in settings_waiting(self._started, config):
             log.warning("setting waits for a restart", setting=what)
 
-    async def _drain(self, signals: Signals, why: str) -> None:
-        """Let clients have the replies of what they sent, until the deadline or a second signal."""
-        deadline = self._config.timeouts.drain
+    async def _drain(self, why: str, heir: socket.socket | None = None) -> None:
+        """Let clients have the replies of what they sent, until the deadline or a second signal.
+
+        With an heir most of them go on there, and this process stops to lead at once: then that one may.
+        """
+        timeouts = self._config.timeouts
         self._status.change(draining=True)
-        log.info("draining", why=why, clients=self._dataplane.statistics().clients, deadline=deadline)
+        self._notifier.stopping(f"draining: {why}")
+        log.info("draining", why=why, clients=self._dataplane.statistics().clients, deadline=timeouts.drain)
         self._failover.cancel()
         await self._coordination.drain(self._failover_ended)
-        self._dataplane.drain()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_cancel_on_signal, signals, nursery.cancel_scope)
-            with trio.move_on_after(deadline):
-                while self._dataplane.statistics().clients:  # noqa: ASYNC110  # counters have no event
-                    await trio.sleep(DRAIN_POLL)
+            nursery.start_soon(self._cancel_on_signal, nursery.cancel_scope)
+            if heir is not None:
+                self._listener.close()
+                self._admin.cancel()
+                self._dataplane.pass_to(heir)
+            else:
+                await trio.sleep(timeouts.drain_delay)
+                self._dataplane.drain(min(IDLE, timeouts.drain))
+            await self._wait_gone(timeouts.drain)
             nursery.cancel_scope.cancel()
+        if heir is not None and self._dataplane.statistics().clients:
+            self._dataplane.drain()  # who listens, waits or speaks TLS has been let be until now
+            await self._wait_gone(FAREWELL)
         left = self._dataplane.statistics().clients
         if left:
             log.warning("clients cut off", clients=left, why="second signal or deadline")
         await self._coordination.leave()
         log.info("stopped")
 
+    async def _wait_gone(self, deadline: float) -> None:
+        with trio.move_on_after(deadline):
+            while self._dataplane.statistics().clients:  # noqa: ASYNC110  # counters have no event
+                await trio.sleep(DRAIN_POLL)
+
+    async def _cancel_on_signal(self, scope: trio.CancelScope) -> None:
+        async for order in self._ordered:
+            if order != signal.SIGHUP:
+                scope.cancel()
+                return
+
     def _log_endpoints(self, served: Mapping[str, Endpoints]) -> None:
         for name, endpoints in served.items():
             if endpoints != self._status.now.endpoints.get(name):
                 log.info("listening", cluster=name, endpoints=[str(e.bound) for e in endpoints])
-
-
-async def _cancel_on_signal(signals: Signals, scope: trio.CancelScope) -> None:
-    async for number in signals:
-        if number != signal.SIGHUP:
-            scope.cancel()
-            return

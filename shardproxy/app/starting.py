@@ -73,15 +73,22 @@ def _wanted(config: Config, workers: int) -> Wanted:
 
 
 @contextlib.contextmanager
-def admin_listening(address: Address) -> Iterator[socket.socket]:
+def admin_listening(
+    address: Address, inherited: socket.socket | None, *, is_kept: bool
+) -> Iterator[socket.socket]:
+    """Listen, unless somebody does already. Whoever closes the socket leaves it to another process."""
     try:
-        listener = admin_listen(address)
+        listener = inherited or admin_listen(address)
     except OSError as error:
         raise StartError(f"admin address {address}: {explain(error)}") from error
+    listener.setblocking(False)
     try:
         yield listener
     finally:
-        admin_close(listener)
+        if is_kept:
+            listener.close()
+        elif listener.fileno() >= 0:
+            admin_close(listener)
 
 
 def bound_address(listener: socket.socket) -> Address:

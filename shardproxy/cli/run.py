@@ -9,17 +9,22 @@ from pathlib import Path
 from shardproxy.cli.lean import Settled, not_installed
 
 
-def run(*, config: Path) -> int:
+def run(*, config: Path, takeover: bool = False) -> int:
     """Serve the clusters of a config file, in the foreground.
 
     SIGTERM or Ctrl-C drains: no new clients, replies to what was sent, exit 0; a second one ends at once.
     SIGHUP reads the file again and changes shards, nodes, limits and endpoints under running clients.
     Logs go to standard error. Exit code 1 says that it could not start, and why.
+    Under systemd it uses the sockets of a .socket unit, and says when it is ready, reloads and stops.
 
     Parameters
     ----------
     config
         The config file, YAML.
+    takeover
+        Take over from the process that runs with the same config (or state) file, as the same user: its
+        listening sockets, and its clients, who notice nothing; then it ends. It may be of an older version.
+        Without such a process this is an ordinary start.
     """
     settled = Settled()
     from shardproxy.config import ConfigError, load_config
@@ -39,7 +44,8 @@ def run(*, config: Path) -> int:
 
     logs_configure(loaded.log)
     try:
-        trio.run(partial(run_app, loaded, config_path=config.resolve(), task_status=settled))
+        serve = partial(run_app, loaded, config_path=config.resolve(), takes_over=takeover)
+        trio.run(partial(serve, task_status=settled))
     except StartError as error:
         print(f"shardproxy cannot start: {error}", file=sys.stderr)
         return 1

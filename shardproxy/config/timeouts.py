@@ -11,6 +11,9 @@ class ProcessTimeouts(Section):
 
     drain: Duration = 10.0
     """On SIGTERM, how long clients may wait for the replies of what they already sent."""
+    drain_delay: Duration = 0.0
+    """On SIGTERM, how long new clients are still let in while /readyz says that this proxy goes: as long as a
+    load balancer takes to notice. When another process takes over nobody waits for it."""
 
 
 class ClusterTimeouts(Section):

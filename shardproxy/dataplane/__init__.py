@@ -5,6 +5,7 @@ Owns the native worker threads and the file descriptor that wakes trio. Decides 
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar, TypeVarTuple
@@ -67,8 +68,8 @@ class DataPlane:
         """Serve the cluster's primaries, as applied, until then (CLOCK_BOOTTIME, seconds); None: for ever.
 
         Past it no reply of theirs acknowledges anything: reads are retried and writes in doubt, as when the
-        connections are lost, and what comes waits for its shard. Only a later deadline, or None, ends that: set
-        it once what is applied is known to be true again.
+        connections are lost, and what comes waits for its shard. Only a later deadline, or None, ends that:
+        set it once what is applied is known to be true again.
         """
         self._native.lease(cluster, deadline)
 
@@ -194,9 +195,33 @@ class DataPlane:
         """
         self._native.limit(clients, dedicated)
 
-    def drain(self) -> None:
-        """Stop listening; each client is closed once its replies are out."""
-        self._native.drain()
+    def drain(self, grace: float = 0.0) -> None:
+        """Stop listening; each client is closed once it has been answered.
+
+        One that is idle may be about to send something, and would hear of no answer: it is closed when it was
+        answered, or after `grace` seconds.
+        """
+        self._native.drain(grace)
+
+    def inherit(self, address: str, listener: socket.socket, *, is_kept: bool = False) -> None:
+        """Use a copy of a socket that listens for the endpoint with that address, as configured."""
+        self._native.inherit(address, listener.fileno(), is_kept)
+
+    def sockets(self) -> list[tuple[str, socket.socket]]:
+        """A copy of each socket that listens, by the address of its endpoint."""
+        return [(address, socket.socket(fileno=number)) for address, number in self._native.sockets()]
+
+    def pass_to(self, heir: socket.socket) -> None:
+        """Leave endpoints, and clients as soon as nothing is owed to them, to another process.
+
+        It has the sockets that listen, and gets clients through a copy of `heir`. Who waits, listens or
+        speaks TLS stays until `drain`.
+        """
+        self._native.pass_to(heir.fileno())
+
+    def take_over(self, before: socket.socket) -> None:
+        """Serve the clients that another process passes through a copy of this socket."""
+        self._native.take_over(before.fileno())
 
     def stop(self) -> None:
         """Close everything and end the threads. Idempotent."""

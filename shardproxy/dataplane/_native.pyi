@@ -285,10 +285,10 @@ class DataPlane:
         """Stop serving a cluster; its clients are closed."""
 
     def lease(self, cluster: str, deadline: float | None) -> None:
-        """What is known of the cluster's primaries counts until then (CLOCK_BOOTTIME, seconds; None: for ever).
+        """Until when what is known of the primaries counts (CLOCK_BOOTTIME, seconds; None: for ever).
 
-        Past it workers cut the connections to primaries, as if these had been lost, and requests wait for their
-        shards, whatever is applied, until there is a later deadline or none.
+        Past it workers cut the connections to primaries, as if these had been lost, and requests wait for
+        their shards, whatever is applied, until there is a later deadline or none.
         """
 
     def learn(self, table: bytes) -> None:
@@ -373,8 +373,23 @@ class DataPlane:
         Nor are more connections of clients' own opened than so many; those that are there stay.
         """
 
-    def drain(self) -> None:
-        """Stop listening; close each client once its replies are out."""
+    def drain(self, grace: float = 0.0) -> None:
+        """Stop listening; close each client once it has been answered, idle ones after `grace` seconds."""
+
+    def inherit(self, address: str, socket: int, is_kept: bool) -> None:
+        """Use a copy of this listening socket for an endpoint with that address; raise OSError.
+
+        If it is kept, an endpoint that comes back after a config without it listens with it again.
+        """
+
+    def sockets(self) -> list[tuple[str, int]]:
+        """A copy of each listening socket by the address of its endpoint; the caller closes them."""
+
+    def pass_to(self, socket: int) -> None:
+        """Leave endpoints and clients to the process at the other end of a unix stream; raise OSError."""
+
+    def take_over(self, socket: int) -> None:
+        """Serve the clients that come through a copy of this unix stream; raise OSError."""
 
     def stop(self) -> None:
         """Close everything and end the threads. Idempotent."""

@@ -93,9 +93,9 @@ def kill_etcd(site: Arrangement, places: Places | None, mend: ExitStack) -> None
 
 
 def restart_proxies(site: Arrangement, places: Places | None, mend: ExitStack) -> None:
-    """One after the other, by SIGTERM; each is back before the next one ends."""
+    """One after the other; the next process of each takes over from the one that runs."""
     for proxy in of_proxies(site).proxies:
-        proxy.restart()
+        proxy.take_over()
         time.sleep(GRACE)
 
 

@@ -6,7 +6,7 @@
 
 state.py  what is kept, and how it may change      file.py   writes it, changes that wait together
 codec.py  the file's formats                       store.py  the store
-lock.py   one writer
+lock.py   one writer                             twin.py   the process that takes over, link.py how it talks
 """
 
 from shardproxy.store.local.state import StateFileError

@@ -1,16 +1,21 @@
-"""The store of a proxy that is alone: it leads whatever it claims, and is its only member."""
+"""The store of a proxy that is alone: it leads whatever it claims, and is its only member.
+
+But for the moment in which one process takes over from another (its twin): the one with the lock leads, the
+other one follows the file, and leads once the lock is let go of.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from operator import itemgetter
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import trio
 
@@ -21,14 +26,20 @@ from shardproxy.store.interface import Leadership, LeadershipLostError, MemberKe
 from shardproxy.store.journal import Journal, events_read
 from shardproxy.store.local.codec import state_encode, state_read, users_kept_read
 from shardproxy.store.local.file import StateFile
+from shardproxy.store.local.link import Link
 from shardproxy.store.local.lock import lock_take
-from shardproxy.store.local.state import State
+from shardproxy.store.local.state import State, StateFileError
+from shardproxy.store.local.twin import Twin
 from shardproxy.store.member import Member, Vote
 from shardproxy.store.notes import Note, NoteKey, NoteKind, Notes, notes_board, value_encode
 from shardproxy.store.record import ShardRecord
 from shardproxy.store.replace import file_replace
 from shardproxy.store.statistics import StoreStatistics
 
+K = TypeVar("K")
+V = TypeVar("V")
+
+LOCK_POLL = 0.02  # seconds; the kernel tells nobody that a lock is free
 VOLATILE = frozenset({NoteKind.EVENT, NoteKind.REQUEST})  # beside the state file, or in memory
 
 
@@ -51,7 +62,10 @@ class LocalLeadership:
 class LocalStore:
     """Everything in a file. A context manager: opening takes the lock and reads the file."""
 
-    def __init__(self, path: Path, member: str = "self") -> None:
+    def __init__(
+        self, path: Path, member: str = "self", *, before: Link | None = None, twin: str = ""
+    ) -> None:
+        """Given a link to the process before, its twin, it has the lock once that lets go of it."""
         self.path = path
         self.member = member
         self.statistics = StoreStatistics()
@@ -69,9 +83,17 @@ class LocalStore:
         self._leading: dict[str, int] = {}  # by cluster, the revision that leads it
         self._followed: frozenset[str] | None = None  # None = all
         self._passing = 0  # revision of the last note that is not in the file
+        self._may_lead = True  # not any more once the lock was let go of
+        self._locked = trio.Event()
+        self._twin: Twin | None = None
+        self._arrivals = trio.Event()  # a twin has come
+        if before is not None:
+            self.join(before, twin)
 
     def __enter__(self) -> Self:
-        self._lock_file = lock_take(self.path)
+        if self._twin is None:
+            self._lock_file = lock_take(self.path)
+            self._locked.set()
         try:
             self._file.state = self._with_users_kept(state_read(self.path) or self._file.state)
         except BaseException:
@@ -90,21 +112,94 @@ class LocalStore:
 
     def close(self) -> None:
         """Let go of the lock: another process may use the file. Idempotent."""
+        self._may_lead = False
+        self._locked.set()  # whoever waits for it waits in vain
         if self._lock_file is not None:
             os.close(self._lock_file)
             self._lock_file = None
             for cluster in list(self._leading):
                 del self._leading[cluster]
                 self.leaders.hide(cluster)
+            if self._twin is not None:
+                self._renewed(self._twin.until)
+
+    def join(self, link: Link, twin: str) -> None:
+        """Another process has, or is to have, the same file; before the link is run, which `run` does."""
+
+        def is_there(there: bool) -> None:
+            if there:
+                self.members.show(twin, Member(twin))
+                return
+            self._twin = None
+            self.members.hide(twin)
+            for key in [key for key in self.acks if key[0] == twin]:
+                self.acks.hide(key)
+            self._renewed(_now())
+
+        self._twin = Twin(
+            link,
+            look=self._look,
+            acked=lambda key, changed: self.acks.show((twin, key), changed),
+            is_there=is_there,
+            renewed=self._renewed,
+        )
+        for (member, key), changed in self.acks.items():
+            if member == self.member:
+                self._twin.ack(key, changed)
+        self._arrivals.set()
 
     @property
     def group(self) -> str:
         return self._file.state.group
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Nothing comes from elsewhere."""
-        task_status.started()
-        await trio.sleep_forever()
+        """Nothing comes from elsewhere but for a twin."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._take_lock)
+            task_status.started()
+            while True:
+                await self._arrivals.wait()
+                self._arrivals = trio.Event()
+                if self._twin is not None:
+                    nursery.start_soon(self._twin.run)
+
+    async def _take_lock(self) -> None:
+        """Lead once the process before does not any more, from where it has left off."""
+        while self._lock_file is None and self._may_lead:
+            try:
+                lock = lock_take(self.path)
+            except StateFileError:
+                await trio.sleep(LOCK_POLL)
+                continue
+            try:
+                self._look()
+                self._journal = Journal(self.path.with_name(self.path.name + ".events"))
+                self._show_events()
+            except BaseException:
+                os.close(lock)
+                raise
+            self._lock_file = lock
+            for cluster in list(self.leases):
+                self.leases.hide(cluster)
+            self._locked.set()
+
+    def _look(self) -> None:
+        """Show what the process that has the lock has written."""
+        if self._lock_file is not None:
+            return
+        before, state = self._file.state, state_read(self.path)
+        if state is not None:
+            state = replace(
+                state, records=_kept(before.records, state.records), notes=_kept(before.notes, state.notes)
+            )
+            self._file.state = state
+            self._show(before, self._file.state)
+
+    def _renewed(self, until: float) -> None:
+        """Whoever has the lock waits for us until then."""
+        if self._lock_file is None:
+            for cluster in self._followed or ():
+                self.leases.show(cluster, until)
 
     async def follow(self, clusters: Iterable[str]) -> None:
         await trio.lowlevel.checkpoint()
@@ -118,13 +213,16 @@ class LocalStore:
             self.synced.hide(cluster)
         for cluster in self._followed:
             self.synced.show(cluster, True)
+        if self._twin is not None:
+            self._renewed(self._twin.until)
         self._show(State(self.group), self._file.state)
         self._show_events()
 
     # --- records ---
 
     async def claim(self, cluster: str) -> Leadership:
-        """Lead at once: the lock is ours."""
+        """Lead as soon as the lock is ours."""
+        await self._locked.wait()
 
         def lead(state: State) -> tuple[State, int]:
             if self._lock_file is None:
@@ -175,6 +273,8 @@ class LocalStore:
     async def ack(self, key: ShardKey, changed: int) -> None:
         await trio.lowlevel.checkpoint()
         self.acks.show((self.member, key), changed)
+        if self._twin is not None:
+            self._twin.ack(key, changed)
 
     async def vote(self, key: ShardKey, vote: Vote | None) -> None:
         await trio.lowlevel.checkpoint()
@@ -223,6 +323,8 @@ class LocalStore:
         return note
 
     def _check_open(self) -> None:
+        if self._lock_file is None and self._may_lead:
+            raise StoreUnavailableError(f"{self.path} is still that of the process that is taken over from")
         if self._lock_file is None:
             raise StoreUnavailableError(f"{self.path} is closed")
 
@@ -230,6 +332,8 @@ class LocalStore:
 
     def _show(self, before: State, state: State) -> None:
         """Show what differs, of the clusters that are followed."""
+        if self._twin is not None and self._lock_file is not None:
+            self._twin.look()
         for key, record in state.records.items():
             if before.records.get(key) is not record and self._is_followed(key.cluster):
                 self.records.show(key, record)
@@ -251,6 +355,8 @@ class LocalStore:
     def _with_users_kept(self, state: State) -> State:
         """With the changes of users that versions before kept in a file beside, which is then gone."""
         path = self.path.with_name(self.path.name + ".users")
+        if self._lock_file is None:
+            return state
         try:
             notes = users_kept_read(path, state.revision + 1)
         except FileNotFoundError:
@@ -260,3 +366,12 @@ class LocalStore:
             file_replace(self.path, state_encode(state))
             path.unlink()
         return state
+
+
+def _kept(before: Mapping[K, V], now: Mapping[K, V]) -> dict[K, V]:
+    """What is as before is the same object: nobody hears of it again."""
+    return {key: old if (old := before.get(key)) == new else new for key, new in now.items()}
+
+
+def _now() -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME)

@@ -96,3 +96,9 @@ def test_systemd_waits_for_the_drain() -> None:
     unit = (DEPLOY / "systemd/shardproxy.service").read_text()
     (seconds,) = (line.partition("=")[2] for line in unit.splitlines() if line.startswith("TimeoutStopSec="))
     assert int(seconds) > Config.model_fields["timeouts"].default.drain
+
+
+def test_systemd_listens_where_the_config_does() -> None:
+    unit = (DEPLOY / "systemd/shardproxy.socket").read_text()
+    assert "Service=shardproxy.service\n" in unit
+    assert f"ListenStream={Config.model_fields['admin'].default}\n" in unit
