@@ -1,24 +1,30 @@
 """How many proxies one store bears, and how soon all of them follow a change.
 
     python -m tests.fleet.scale --proxies 50         real ones: three members, the rest followers
-    python -m tests.fleet.scale --followers 1000     only what a follower asks of the store
+    python -m tests.fleet.scale --followers 1000     only what a follower asks of the store, in this Python
+    python -m tests.fleet.scale --watches 1000       bare watches, whose bytes are only received
 
 The first counts from the record's put, as a watch of our own hears of it, to each proxy's word that it
-serves it; the second from before the put to each follower's board. Both run on one machine, with all three
-members of etcd.
+serves it; the others from before the put, to each follower's board or to the first byte. A thousand
+followers in Python are more than two cores bear: bare watches tell what etcd does. All run on one machine,
+with all three members of etcd.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import multiprocessing
 import os
 import resource
+import selectors
+import socket
 import ssl
 import time
 import urllib.request
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -34,7 +40,7 @@ from shardproxy.store.etcd.access import Access
 from shardproxy.store.record import ShardRecord, ShardState
 from tests.fixtures.etcd import Etcd
 from tests.fixtures.proxy import wait_until
-from tests.fleet.recorded import Seen
+from tests.fleet.recorded import Seen, encode
 from tests.fleet.rounds import quantile
 from tests.fleet.site import Proxies, open_proxies
 
@@ -45,6 +51,8 @@ FILES = 20_000  # descriptors
 PROCESSES = 2  # that followers are spread over
 TICK = os.sysconf("SC_CLK_TCK")
 KEY = ShardKey("main", 0)
+WATCHED, VALUE = encode("/watched"), encode("x" * 700)  # a record of three nodes has as much
+RECEIVED_WITHIN = 60.0  # seconds
 
 
 def asked(etcd: Etcd) -> float:
@@ -160,8 +168,8 @@ async def lead(settings: EtcdSettings, etcd: Etcd, count: int, changes: int) -> 
             await trio.sleep(PAUSE)
         late = await trio.to_thread.run_sync(followers.stop)
         nursery.cancel_scope.cancel()
-    missed = count * changes - len(late)
-    print(f"{changes} puts to {count} followers, {missed} not seen: {times(late)}", flush=True)
+    passed = count * changes - len(late)  # a board shows the latest
+    print(f"{changes} puts to {count} followers, {passed} overtaken by the next: {times(late)}", flush=True)
 
 
 class Followers:
@@ -200,7 +208,7 @@ class Followers:
 
 
 def hush() -> None:
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
 
 
 def follow(end: Connection, values: dict[str, object], process: int, count: int) -> None:
@@ -235,12 +243,67 @@ async def follow_all(end: Connection, settings: EtcdSettings, process: int, coun
     end.send(late)
 
 
+# Watches alone
+
+
+def measure_watches(count: int, changes: int) -> None:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (FILES, FILES))
+    with Etcd(MEMBERS) as etcd, selectors.EpollSelector() as ready, ExitStack() as stack:
+        for number in range(count):
+            watch = stack.enter_context(watch_open(etcd.endpoints[number % MEMBERS]))
+            ready.register(watch, selectors.EVENT_READ)
+        received(ready, count, time.monotonic())  # that it is created
+        members = [member.pid for member in etcd.members]
+        late, of_etcd, began = [], processor(members), time.monotonic()
+        for _ in range(changes):
+            put = time.monotonic()
+            call(etcd.endpoints[0], "/v3/kv/put", {"key": WATCHED, "value": VALUE})
+            late += received(ready, count, put)
+        lasted, used = time.monotonic() - began, processor(members) - of_etcd
+        each = used / changes / count * 1e6
+        print(
+            f"{changes} puts to {count} watches: {times(late)}; etcd used {each:.0f} us of a core for each"
+            f" watch and put in {lasted:.1f} s, and has {memory(members):.0f} MiB a member;"
+            f" load of the machine {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores",
+            flush=True,
+        )
+
+
+def watch_open(endpoint: str) -> socket.socket:
+    host, _, port = endpoint.removeprefix("http://").partition(":")
+    sock = socket.create_connection((host, int(port)), 30)
+    body = json.dumps({"create_request": {"key": WATCHED}}).encode()
+    head = f"POST /v3/watch HTTP/1.1\r\nHost: {host}\r\nContent-Length: {len(body)}\r\n\r\n"
+    sock.sendall(head.encode() + body)
+    return sock
+
+
+def received(ready: selectors.BaseSelector, count: int, since: float) -> list[float]:
+    """Seconds from that moment until each has received something."""
+    found: dict[int, float] = {}
+    while len(found) < count:
+        events = ready.select(RECEIVED_WITHIN)
+        assert events, f"{count - len(found)} watches have received nothing within {RECEIVED_WITHIN:g} s"
+        for key, _ in events:
+            found.setdefault(key.fd, time.monotonic() - since)
+            data = key.fileobj.recv(65536)  # type: ignore[union-attr]  # a socket
+            assert data, "a watch was closed"
+    return list(found.values())
+
+
+def call(endpoint: str, path: str, body: object) -> None:
+    request = urllib.request.Request(endpoint + path, data=json.dumps(body).encode())
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        answer.read()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--proxies", type=int, default=0)
     parser.add_argument("--followers", type=int, default=0)
+    parser.add_argument("--watches", type=int, default=0)
     parser.add_argument("--changes", type=int, default=10)
     chosen = parser.parse_args()
     hush()
@@ -248,6 +311,8 @@ def main() -> None:
         measure_proxies(chosen.proxies, chosen.changes)
     if chosen.followers:
         measure_followers(chosen.followers, chosen.changes)
+    if chosen.watches:
+        measure_watches(chosen.watches, chosen.changes)
 
 
 if __name__ == "__main__":
