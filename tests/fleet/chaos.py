@@ -1,7 +1,7 @@
 """The matrix: each mode through each fault under load, ours and the peers by the same measure.
 
     make chaos                                                    all of it, into RESULTS.md
-    python -m tests.fleet.chaos --modes 3 Sentinel --faults kill  modes and faults whose names contain these
+    python -m tests.fleet.chaos --modes 3 Sentinel --faults kill  those that are called so, or contain it
 
 Eight writers and four readers, 600 commands a second, plain redis-py without retries, on the shard that is
 hit; each shard has two replicas. Rows that are measured again replace those of before.
@@ -67,7 +67,9 @@ def measure(mode: Mode, faults: Sequence[Fault], places: Places | None, rounds: 
 
 
 def is_chosen(name: str, parts: Sequence[str]) -> bool:
-    return not parts or any(part in name for part in parts)
+    """A part that is a whole name means that one alone."""
+    whole = {*MODES, *NAMES}
+    return not parts or any(part == name or (part not in whole and part in name) for part in parts)
 
 
 def rows_read(file: Path) -> dict[tuple[str, str], Row]:

@@ -47,6 +47,7 @@ class Proxies:
     etcd: Etcd | None
     recorded: Recorded | None
     places: Places | None
+    followers: int = 0  # the last of the proxies
     gone: set[int] = field(default_factory=set)  # proxies that cannot be asked now
     since: float = 0.0  # when all was whole for the first time
     revision: int = 0  # of the store, then
@@ -159,8 +160,9 @@ class Proxies:
         self.post("/api/acknowledge", shard=0)  # of the last failover: the next one need not wait
 
     def switch_over(self) -> None:
-        """Asked of the last proxy, whoever leads."""
-        why_not = self.post("/api/switchover", shard=0, number=self.present[-1])
+        """Asked of the last member that can be asked, whoever leads."""
+        members = [number for number in self.present if number < len(self.proxies) - self.followers]
+        why_not = self.post("/api/switchover", shard=0, number=members[-1])
         assert why_not is None, why_not
 
     # What is done to proxies
@@ -240,7 +242,7 @@ def open_proxies(
         with ThreadPoolExecutor(AT_ONCE) as pool:  # none is ready before one of them leads
             proxies = list(pool.map(start_proxy, range(count)))
         recorded = Recorded(etcd, PREFIX) if etcd is not None else None
-        site = Proxies(name, fleet, proxies, etcd, recorded, places)
+        site = Proxies(name, fleet, proxies, etcd, recorded, places, followers)
         site.grace = TTL if options.get("failover", {}).get("fencing") == "fast" else 0.0
         if whole_within is None:
             site.wait_whole()
