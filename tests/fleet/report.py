@@ -27,7 +27,7 @@ shards with `cluster-node-timeout 2000`.
 *Writable*: the longest time from the fault on in which no write of the proxy, or client, that fared worst
 was acknowledged, in the median and the worst round; a proxy that was killed or frozen is left out. *Lost*:
 acknowledged, and not there in the end (in how many rounds). *In doubt*: an error that leaves open whether it
-was done. *Stale*: reads that lacked what had been acknowledged before they began. *Wrong*: what no mode
+was done; to those who count by an exception, a refused connection, too. *Stale*: reads that lacked what had been acknowledged before they began. *Wrong*: what no mode
 allows: written twice, out of order, there although refused, acknowledged by a primary after another one had
 been promoted (I2), two promotions of an epoch (I1), an epoch that goes back (I3), a change while the store
 is down (I7). What a client sent, gave up on and another one of it overtook counts as out of order, too.
@@ -48,7 +48,9 @@ COLUMNS = (
 
 
 def report(rows: Sequence[Row], extra: dict[str, Any]) -> str:
-    lines = [HEAD, f"Last command: `{extra['command']}`. {machine()}\n"]
+    dates = sorted(row.date for row in rows) or [""]
+    when = f"Measured from {dates[0]} to {dates[-1]} (UTC), last by `{extra['command']}`."
+    lines = [HEAD, f"{when}\n{machine()}\n"]
     for fault, of_fault in groupby(rows, key=lambda row: row.fault):
         lines += [f"## {fault}\n", f"| {' | '.join(COLUMNS)} |", "|" + "---|" * len(COLUMNS)]
         lines += [f"| {' | '.join(cells(row))} |" for row in of_fault]
