@@ -23,7 +23,16 @@ Path = tuple[str | int, ...]
 
 # Below these stand secrets, or the places of secrets: what else is written there may be one, and is not said.
 SECRETS = frozenset(
-    {"password", "passwords", "secret_access_key", "session_token", "tokens", "requirepass", "redis_auth"}
+    {
+        "password",
+        "passwords",
+        "secret_access_key",
+        "session_token",
+        "token",
+        "tokens",
+        "requirepass",
+        "redis_auth",
+    }
 )
 SAID = frozenset({"file", "env", "sha256", "rights", "name"})  # keys there
 MASK = "***"

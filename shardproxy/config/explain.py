@@ -35,6 +35,7 @@ MISSING = {
     "address": "write it like 127.0.0.1:6379",
     "password": "write {file: /run/secrets/redis-password} or {env: REDIS_PASSWORD}",
     "secret_access_key": "write {file: /run/secrets/iam-key} or {env: AWS_SECRET_ACCESS_KEY}",
+    "token": "write {file: /run/secrets/token} or {env: TOKEN}",
     "session_token": "write {file: /run/secrets/iam-session} or {env: AWS_SESSION_TOKEN}",
     "access_key_id": "as in AKIAIOSFODNN7EXAMPLE",
     "region": "as in eu-central-1",

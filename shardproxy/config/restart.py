@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from shardproxy.config.root import Config
 
-FIXED = ("workers", "admin", "limits", "log", "state", "zone", "audit")
+FIXED = ("workers", "admin", "limits", "log", "state", "zone", "audit", "store", "name")
 
 
 def settings_waiting(started: Config, now: Config) -> list[str]:

@@ -64,6 +64,19 @@ def shards_assign(cluster: str, config: RedisCluster, records: Records) -> tuple
     )
 
 
+def is_misplaced(setups: Sequence[ShardSetup], records: Records) -> bool:
+    """Whether a shard on record has nodes of one that was given another number, before that was known."""
+    by_key = {setup.key: frozenset(setup.addresses) for setup in setups}
+    clusters = {key.cluster for key in by_key}
+    owners = {(setup.key.cluster, node): setup.key for setup in setups for node in setup.addresses}
+    for key, record in records.items():
+        if key.cluster not in clusters or by_key.get(key, frozenset()) & set(record.nodes):
+            continue
+        if any(owners.get((key.cluster, node), key) != key for node in record.nodes):
+            return True
+    return False
+
+
 def _numbers(wanted: Sequence[_Wanted], known: Sequence[ShardRecord]) -> list[int]:
     """A number for each shard, in the order of the list."""
     found: dict[int, int] = {}  # by place in the list

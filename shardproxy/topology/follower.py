@@ -99,6 +99,8 @@ class Follower:
     applied: Board[ShardKey, int] = field(default_factory=Board)  # `changed` of the records that are served
     careful: Board[str, bool] = field(default_factory=Board)  # clusters served as behoves who is not synced
     _served: dict[str, _Served] = field(default_factory=dict)
+    _recorded_at: int = -1  # version of the records that were followed last
+    _is_recorded: bool = True  # there are others now
     _judged_at: tuple[int, ...] = ()  # versions of the boards that say who is fit
     _troubles: dict[str, str] = field(
         default_factory=dict
@@ -187,6 +189,8 @@ class Follower:
         async with self._turn:
             records = dict(self.records)
             epochs = epochs_of(records)
+            self._is_recorded = self._recorded_at != self.records.version
+            self._recorded_at = self.records.version
             boards = (self.boards.reads, self.boards.health, self.notebook.notes, self.synced)
             judged_at = tuple(board.version for board in boards)
             is_news = judged_at != self._judged_at
@@ -205,7 +209,10 @@ class Follower:
 
     def _project(self, name: str, before: _Served, records: Records, epoch: int, *, is_news: bool) -> _Served:
         """What is to be served now. `is_news`: of health; without it only other records make a difference."""
-        setups = before.configured.setups
+        configured = before.configured.found(name, records) if self._is_recorded else before.configured
+        if configured is not before.configured:
+            before = replace(before, configured=configured)
+        setups = configured.setups
         if not setups:
             return before
         old = {part.key: part for part in before.projection.parts}

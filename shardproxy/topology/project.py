@@ -20,7 +20,7 @@ from shardproxy.failover.setup import ShardSetup
 from shardproxy.model import SLOT_COUNT, Address, Engine, Node, Shard, Topology
 from shardproxy.model.replication import ShardKey
 from shardproxy.store.record import ShardRecord, ShardState
-from shardproxy.topology.assign import Records, Slots, shards_assign
+from shardproxy.topology.assign import Records, Slots, is_misplaced, shards_assign
 from shardproxy.topology.fit import NOT_KNOWN, Fit
 
 NEWS_TOLD = 5  # shards in one line of the log
@@ -32,6 +32,13 @@ class Configured:
 
     settings: ClusterSettings
     setups: tuple[ShardSetup, ...] = ()  # none for an engine without replication
+
+    def found(self, cluster: str, records: Records) -> Configured:
+        """The same, its shards under the numbers that they turn out to have on record."""
+        if not is_misplaced(self.setups, records):
+            return self
+        setups = shard_setups(cluster, self.settings, records)
+        return self if setups == self.setups else replace(self, setups=setups)
 
 
 @dataclass(frozen=True, slots=True)

@@ -258,7 +258,9 @@ class SimSession:
             await trio.sleep_until(max(change.at + self.lag, self.deaf_until))
             while self.is_cut or trio.current_time() < self.deaf_until:  # noqa: ASYNC110 - faults set it
                 await trio.sleep(POLL)
-            await self.turn()
+            if trio.current_time() < self.stopped_until:  # what came meanwhile is read after what was begun
+                await self.turn()
+                await trio.sleep(2 * TRIP)
             self._show(change.number, change.what, change.key, change.value)
             self._at += 1
             if self.is_follower:

@@ -68,7 +68,7 @@ def test_few_proxies_fail_over_as_well(members: int) -> None:
 
 def test_a_primary_that_only_the_leader_cannot_reach_stays_and_another_one_leads() -> None:
     """Row 6: also when no replica can be heard by the leader."""
-    cuts = [(0.0, CutFrom(LEADER, node)) for node in (0, 1, 2)]
+    cuts: list[tuple[float, Fault]] = [(0.0, CutFrom(LEADER, node)) for node in (0, 1, 2)]
     sim = run(*cuts, (8.0, HealNetwork()), lasts=9.0)
     assert promotions(sim) == []
     moved = [at for at in led_at(sim) if at > 0]
@@ -77,13 +77,18 @@ def test_a_primary_that_only_the_leader_cannot_reach_stays_and_another_one_leads
 
 
 def test_what_one_of_two_reaches_is_not_failed_over() -> None:
-    cuts = [(0.0, CutFrom(0, 0)), (0.0, Cut(0, 1)), (0.0, Cut(0, 2))]
+    cuts: list[tuple[float, Fault]] = [(0.0, CutFrom(0, 0)), (0.0, Cut(0, 1)), (0.0, Cut(0, 2))]
     sim = run(*cuts, (8.0, HealNetwork()), lasts=9.0, members=2)
     assert promotions(sim) == []
 
 
 def test_what_most_cannot_reach_is_failed_over() -> None:
-    cuts = [(0.0, CutFrom(0, 0)), (0.0, CutFrom(1, 0)), (0.0, Cut(0, 1)), (0.0, Cut(0, 2))]
+    cuts: list[tuple[float, Fault]] = [
+        (0.0, CutFrom(0, 0)),
+        (0.0, CutFrom(1, 0)),
+        (0.0, Cut(0, 1)),
+        (0.0, Cut(0, 2)),
+    ]
     sim = run(*cuts, (8.0, HealNetwork()), lasts=9.0)
     assert len(promotions(sim)) == 1
 
@@ -122,16 +127,21 @@ def test_a_leader_that_stood_still_does_no_harm_when_it_wakes_up(awaits: int) ->
 
 def test_a_proxy_that_stood_still_acknowledges_nothing_of_the_last_primary() -> None:
     """It does not know yet that its lease is over; its data plane does. The last primary lives on."""
-    cuts = [(0.1, CutFrom(number, 0)) for number in (0, 1)]
-    apart = [(0.1, Cut(0, 1)), (0.1, Cut(0, 2))]
+    cuts: list[tuple[float, Fault]] = [(0.1, CutFrom(number, 0)) for number in (0, 1)]
+    apart: list[tuple[float, Fault]] = [(0.1, Cut(0, 1)), (0.1, Cut(0, 2))]
     sim = run((0.0, StopMember(2, 8.0)), *cuts, *apart, (10.0, HealNetwork()), wait=0, lasts=10.5)
     assert len(promotions(sim)) == 1
 
 
 def test_a_proxy_that_is_cut_from_all_writes_to_no_primary_of_before() -> None:
     """Row 7: it reaches the last primary alone."""
-    cuts = [(0.1, CutFrom(number, 0)) for number in (0, 1)]
-    apart = [(0.1, Cut(0, 1)), (0.1, Cut(0, 2)), (0.0, CutFrom(2, 1)), (0.0, CutFrom(2, 2))]
+    cuts: list[tuple[float, Fault]] = [(0.1, CutFrom(number, 0)) for number in (0, 1)]
+    apart: list[tuple[float, Fault]] = [
+        (0.1, Cut(0, 1)),
+        (0.1, Cut(0, 2)),
+        (0.0, CutFrom(2, 1)),
+        (0.0, CutFrom(2, 2)),
+    ]
     sim = run((0.0, CutStore(2)), *cuts, *apart, (8.0, HealNetwork()), wait=0, lasts=8.5)
     assert len(promotions(sim)) == 1
     assert refused(sim) > 10

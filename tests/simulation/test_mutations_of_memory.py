@@ -8,14 +8,12 @@ from dataclasses import replace
 import pytest
 
 from shardproxy.failover import decide, election, memory, quorum, runner, steps, voting
-from shardproxy.failover.controls import Controls
 from shardproxy.failover.decide import Situation
 from shardproxy.failover.election import Candidate, Choice
 from shardproxy.failover.gate import Seen, why_not_follow
-from shardproxy.failover.shard import task
+from shardproxy.failover.shard import asked, heal, task
 from shardproxy.model import Address
 from shardproxy.model.health import NodeHealth
-from shardproxy.store.notes import NoteKey
 from shardproxy.store.record import Promise, ShardRecord
 from tests.simulation.faults import (
     At,
@@ -107,6 +105,7 @@ def ignore_pauses(patch: Patch) -> None:
         return real.fget(replace(self, is_paused=False))  # type: ignore[attr-defined, no-any-return]
 
     patch.setattr(Situation, "why_not_act", property(why_not_act))
+    patch.setattr(heal, "is_paused", lambda notes, cluster: False)
 
 
 def take_names_for_nodes(patch: Patch) -> None:
@@ -125,14 +124,7 @@ def promote_whoever_answers(patch: Patch) -> None:
 
 
 def keep_requests(patch: Patch) -> None:
-    async def withdraw(self: Controls, name: NoteKey, identity: str) -> bool:
-        return True
-
-    async def withdraw_all(self: Controls) -> bool:
-        return True
-
-    patch.setattr(Controls, "_withdraw", withdraw)
-    patch.setattr(Controls, "_withdraw_all", withdraw_all)
+    patch.setattr(asked, "is_waited_for", lambda request, members: True)
 
 
 MUTATIONS = [
@@ -239,9 +231,10 @@ MUTATIONS = [
         [
             Plan(
                 [
-                    At(StoreDown(), 0.0),
-                    At(CrashAll(), 0.5),
-                    At(SwitchOver(), 5.0),
+                    At(CrashAll(), 0.0),  # nobody leads for a while
+                    At(SwitchOver(), 1.0),
+                    At(CrashAll(), 1.5),  # who was asked is gone
+                    At(StoreDown(), 2.0),
                     At(StoreDown(False), 40.0),
                 ],
                 lasts=42.0,

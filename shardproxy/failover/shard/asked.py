@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 import trio
 
 from shardproxy.failover.adoption import is_heard
@@ -28,8 +30,8 @@ async def serve_asked(shard: Tended, news: News) -> bool:
     if note is None or request is None or request.is_over:
         return False
     try:
-        if request.by not in store.members:
-            await store.drop(name, expected=note.revision)  # nobody waits: it is not done by surprise
+        if not is_waited_for(request, store.members):
+            await store.drop(name, expected=note.revision)
         elif request.taken is not None:
             await _answer(shard, note, request, STOPPED)  # by whoever led before
         else:
@@ -40,6 +42,11 @@ async def serve_asked(shard: Tended, news: News) -> bool:
         await trio.lowlevel.checkpoint()  # it was withdrawn: what is newer shows in a moment
         return False
     return True
+
+
+def is_waited_for(request: Request, members: Container[str]) -> bool:
+    """Whether who asked is still there: what nobody waits for is not done by surprise."""
+    return request.by in members
 
 
 async def _serve(shard: Tended, note: Note, request: Request, news: News) -> None:

@@ -55,8 +55,11 @@ async def tend(shared: Shared, setup: ShardSetup) -> None:
             except (StoreUnavailableError, ConflictError, FenceError, StepError, QuorumError) as error:
                 shard.set_alarm(str(error))
                 until = shard.rest(REDO)
-            with trio.move_on_at(min(float("inf") if until is None else until, shard.outvoted_at)):
+            if until is None:
                 await news.wait()
+            else:
+                with trio.move_on_at(until):
+                    await news.wait()
 
 
 @contextmanager
@@ -95,6 +98,8 @@ async def _look(shard: Tended, news: News) -> float | None:
         case Nothing(alarm, is_unclear, until):
             if not is_unclear:
                 shard.set_alarm(alarm)
+            if shard.outvoted_at is not None:  # looked at again then
+                until = min(shard.outvoted_at, float("inf") if until is None else until)
             if situation.record.state is ShardState.OK:
                 return await _note_floor(shard, until)
             return until
@@ -115,7 +120,7 @@ async def _look(shard: Tended, news: News) -> float | None:
 
 def _give_way(shard: Tended, objection: str | None) -> None:
     """Let another one lead, but not while a failover of another shard is under way."""
-    if objection is None or trio.current_time() < shard.outvoted_at:
+    if objection is None or shard.outvoted_at is None or trio.current_time() < shard.outvoted_at:
         return
     if shard.shared.limits.at_once.borrowed_tokens:
         shard.objected_since = trio.current_time()

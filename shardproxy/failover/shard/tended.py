@@ -142,9 +142,9 @@ class Tended:
         return said
 
     @property
-    def outvoted_at(self) -> float:
+    def outvoted_at(self) -> float | None:
         """When another one is to decide, unless we are believed or hear the primary before."""
-        return float("inf") if self.objected_since is None else self.objected_since + OUTVOTED
+        return None if self.objected_since is None else self.objected_since + OUTVOTED
 
     def _served_since(self, record: ShardRecord) -> float | None:
         """When it was first seen that all proxies serve the record as it is."""

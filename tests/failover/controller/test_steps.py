@@ -187,6 +187,21 @@ async def test_a_handover_to_a_replica_that_hangs_is_given_up_by_the_primary(sta
         replica.thaw()
 
 
+async def test_a_handover_that_may_outlast_the_lease_is_not_begun(start_fleet: StartFleet) -> None:
+    primary, replica = pair(start_fleet)
+    wait_online(primary)
+    async with open_nodes() as nodes:
+        settings = FailoverSettings(handover_timeout=2.0, command_timeout=0.5)
+        short = Steps(nodes, ShortLeadership(0.9), settings)
+        with pytest.raises(StepError, match="the lease may run out") as refused:
+            await short.hand_over(primary.address, replica.address)
+        assert refused.value.is_refused
+        assert primary.info("replication")["role"] == "master"
+        shorter_than_usual = Steps(nodes, ShortLeadership(1.6), settings)
+        found = await shorter_than_usual.hand_over(primary.address, replica.address)
+        assert found.run_id == replica.info("server")["run_id"]
+
+
 async def test_a_handover_under_way_is_aborted_by_freezing(start_fleet: StartFleet) -> None:
     primary, replica = pair(start_fleet)
     wait_online(primary)

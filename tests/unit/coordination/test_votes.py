@@ -117,7 +117,6 @@ class Voting:
         self.setups.show(KEY, ShardSetup(KEY, ()))
         self.store.records.show(KEY, record())
 
-    @property
     def said(self) -> Vote | None:
         return self.store.votes.get(("self", KEY))
 
@@ -146,23 +145,23 @@ async def test_the_store_hears_of_changes_only_and_again_what_it_forgot(
         assert voting.store.tries == 0
         voting.find(NodeState.SUSPECT)
         await trio.sleep(2 * STANDS)
-        assert voting.said == Vote(str(A), is_down=False, why="because")
+        assert voting.said() == Vote(str(A), is_down=False, why="because")
         voting.find(NodeState.DOWN, Cause.SILENT)
         await trio.sleep(0.01)
-        assert voting.said == Vote(str(A), is_down=True, why="because")
+        assert voting.said() == Vote(str(A), is_down=True, why="because")
         voting.find(NodeState.DOWN, Cause.SILENT, "for another reason")
         await trio.sleep(1)
         assert voting.store.tries == 2
         voting.store.votes.hide(("self", KEY))  # its lease had ended
         await trio.sleep(0.01)
-        assert voting.said is not None
+        assert voting.said() is not None
         voting.store.is_down = True
         voting.find(NodeState.UP)
         await trio.sleep(1)
-        assert voting.said is not None
+        assert voting.said() is not None
         voting.store.is_down = False
         await trio.sleep(1)
-        assert voting.said is None
+        assert voting.said() is None
         nursery.cancel_scope.cancel()
 
 
@@ -172,10 +171,10 @@ async def test_a_shard_that_is_not_decided_here_has_no_vote(autojump_clock: trio
         nursery.start_soon(voting.run)
         voting.find(NodeState.DOWN, Cause.SILENT)
         await trio.sleep(1)
-        assert voting.said is not None
+        assert voting.said() is not None
         voting.setups.hide(KEY)
         await trio.sleep(1)
-        assert voting.said is None
+        assert voting.said() is None
         nursery.cancel_scope.cancel()
 
 

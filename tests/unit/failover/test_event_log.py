@@ -18,6 +18,7 @@ from shardproxy.failover.event_log import RETRY, EventLog
 from shardproxy.failover.events import MAX_MESSAGE, EventName
 from shardproxy.model.replication import ShardKey
 from shardproxy.store.interface import StoreUnavailableError
+from shardproxy.store.journal import CAPACITY
 from shardproxy.store.local import LocalStore
 from shardproxy.store.memory import MemoryNotes
 from shardproxy.store.notes import Note, NoteKey
@@ -93,9 +94,9 @@ async def test_those_that_wait_are_bounded(autojump_clock: Clock, monkeypatch: p
     notebook.is_down = True
     log = EventLog(notebook)
     with capture_logs():
-        for number in range(event_log.CAPACITY + 5):
+        for number in range(CAPACITY + 5):
             log.add(EventName.ALARM, KEY, str(number))
-    assert len(messages(log, 10**6)) == event_log.CAPACITY
+    assert len(messages(log, 10**6)) == CAPACITY
     assert messages(log)[0] == "5"
 
 

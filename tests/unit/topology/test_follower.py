@@ -8,7 +8,7 @@ import pytest
 import trio
 import trio.testing
 
-from shardproxy.model import SlotRange
+from shardproxy.model import Address, SlotRange
 from shardproxy.model.health import Cause, NodeHealth, NodeState, Verdict
 from shardproxy.model.replication import Role, ShardKey
 from shardproxy.store.notes import Note, NoteKey, NoteKind
@@ -21,6 +21,7 @@ from tests.unit.topology.make import (
     A,
     B,
     C,
+    D,
     clusters,
     following,
     memcached,
@@ -308,6 +309,25 @@ async def test_a_config_that_a_worker_does_not_take_is_given_up(
         with pytest.raises(ServeError, match="within 1 s"):
             await site.serve(clusters(main=redis((B,))))
         assert site.plane.primaries() == [str(A)]
+
+
+async def test_shards_have_the_numbers_that_turn_out_to_be_on_record() -> None:
+    """A store that could not be reached at the start may know them by others."""
+    async with following(main=redis((A, B), (C, D))) as site:
+        first, second, gone = ShardKey("main", 7), ShardKey("main", 0), ShardKey("main", 1)
+        halves = SlotRange(0, 8191), SlotRange(8192, 16383)
+        site.put(
+            record(primary=B, key=first, changed=5, slots=halves[:1]),
+            record(primary=D, nodes=(C, D), key=second, changed=6, slots=halves[1:]),
+        )
+        await site.settle()
+        assert site.plane.primaries() == [str(D), str(B)], "in the order of their numbers"
+        assert [s["slots"] for s in site.plane.specs["main"]["shards"]] == [[(8192, 16383)], [(0, 8191)]]
+        assert [setup.key for setup in site.follower.clusters["main"].setups] == [second, first]
+        assert site.follower.applied == {first: 5, second: 6}
+        site.put(record(primary=Address("127.0.0.1", 7999), nodes=(), key=gone, changed=7))
+        await site.settle()
+        assert len(site.follower.clusters["main"].setups) == 2
 
 
 async def test_a_pool_has_epochs_of_its_own_that_outlive_the_process() -> None:
