@@ -111,11 +111,20 @@ def message_of(content: bytes, endpoint: str) -> Message:
 
 
 def cause_of(error: BaseException) -> str:
-    """Why, in words: what lies at the bottom of it, where it has none itself."""
-    while not str(error) and (cause := error.__cause__ or error.__context__) is not None:
-        error = cause
+    """Why, in words: what lies at the bottom of it."""
+    while True:
+        below = error.__cause__
+        if below is None and (isinstance(error.__context__, OSError) or not str(error)):
+            below = error.__context__
+        if isinstance(error, BaseExceptionGroup):
+            below = error.exceptions[0]  # of the attempts at each address of a name
+        if below is None:
+            break
+        error = below
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"TLS: {error.verify_message}"
     if isinstance(error, ssl.SSLError):
         return f"TLS: {(error.reason or str(error)).replace('_', ' ').lower()}"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
     return str(error) or type(error).__name__

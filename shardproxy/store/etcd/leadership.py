@@ -25,7 +25,7 @@ from shardproxy.store.interface import Leadership, LeadershipLostError, StoreUna
 
 RENEW = 1.0  # seconds; whoever only reads is out of date after three of them
 JITTER = 0.1  # seconds; those who wait for the same key do not all ask at once
-LEASE_WITHIN = 1.0  # seconds; the one before may just have ended
+READY_WITHIN = 2.0  # seconds; a lease may just have ended, or a member have been left
 SEEN_WITHIN = 2.0  # seconds for the watch to tell of the key that was made
 
 log = structlog.get_logger()
@@ -95,8 +95,9 @@ class Leaders:
         self._reader.changes.subscribe(news, key)
         self._claiming.add(cluster)
         try:
-            with trio.move_on_after(LEASE_WITHIN):
+            with trio.move_on_after(READY_WITHIN):
                 await self._session.wait_held()
+                await self._reader.wait_readable()
             while True:
                 if (why := self._why_not()) is not None:
                     raise StoreUnavailableError(why)

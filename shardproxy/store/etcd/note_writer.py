@@ -30,7 +30,6 @@ class NoteWriter:
 
     async def note(self, key: NoteKey, value: Any, expected: int | None) -> Note:
         """Raise ConflictError, StoreUnavailableError, or ValueError when it is too large."""
-        self._check()
         self._turn += 1
         turn = self._turn
         name = self._keys.note(key)
@@ -54,7 +53,6 @@ class NoteWriter:
 
     async def drop(self, key: NoteKey, expected: int | None) -> None:
         """Raise ConflictError or StoreUnavailableError."""
-        self._check()
         name = self._keys.note(key)
         compare = [] if expected is None else [is_at(name, expected)]
         done = await self._transactions.make(compare, [to_delete(name)], [to_read(name)])
@@ -64,10 +62,6 @@ class NoteWriter:
         elif found.value is not None:
             self._reader.is_own(found)
             raise ConflictError(f"{name}: expected revision {expected}, but {found.revision} is stored")
-
-    def _check(self) -> None:
-        if self._reader.why_lost:
-            raise StoreUnavailableError(self._reader.why_lost)
 
     def _revision(self, name: str) -> int:
         entry = self._reader.view.get(name)

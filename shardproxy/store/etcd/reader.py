@@ -11,6 +11,7 @@ that the watch has not told of something, and then another one is begun, at anot
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Callable
 
 import structlog
@@ -37,6 +38,8 @@ from shardproxy.store.interface import StoreUnavailableError
 PAGE = 500  # keys
 PAGE_WITHIN = 2.0  # seconds
 SILENCE = 1.3  # seconds after which a watch is asked about; a leader is heard each second
+PATIENCE = (2.0, 2.5)  # seconds, of one that only reads: out of date after three
+MAX_SILENCE = 30.0  # seconds
 CATCH_UP = 0.5  # seconds for the watch to tell of what a read has shown
 RETRY = 0.2  # seconds
 RETRY_LOST = 1.0  # seconds, where it takes an operator
@@ -55,12 +58,15 @@ class Reader:
         *,
         on_heard: Callable[[], None] = lambda: None,
         on_lost: Callable[[str], None] = lambda _why: None,
+        is_patient: bool = False,
         clock: Callable[[], float] = boottime,
     ) -> None:
         self._client = client
         self._keys = keys
         self._on_change, self._on_heard, self._on_lost = on_change, on_heard, on_lost
         self._clock = clock
+        self._is_patient = is_patient
+        self._quiet = 0  # times in a row that the watch was asked about
         self._is_read = False
         self._watch = trio.CancelScope()
         self._watched = ""  # the member that tells
@@ -83,6 +89,11 @@ class Reader:
         """Begin with what was kept; what etcd says has to go on from there."""
         self._pass_on(self.view.replace(entries, revision))
 
+    def is_lost(self, error: DataLostError) -> None:
+        """Somebody has found that keys went back."""
+        self._is_lost(error)
+        self._watch.cancel()
+
     def is_own(self, entry: Entry) -> None:
         """This process has changed a key."""
         self._pass_on(self.view.apply_own(entry))
@@ -100,6 +111,11 @@ class Reader:
         while not self._is_read:
             await self._progress.wait()
 
+    async def wait_readable(self) -> None:
+        """Wait until what is shown is what etcd holds."""
+        while self.why_not is not None:
+            await self._progress.wait()
+
     async def run(self) -> None:
         """Keep the view as etcd is, until cancelled."""
         async with trio.open_nursery() as nursery:
@@ -108,6 +124,8 @@ class Reader:
                 try:
                     if not self._is_read:
                         await self._read_all()
+                    else:
+                        await self._check_all()
                     with trio.CancelScope() as self._watch:
                         await self._watch_on()
                 except CompactedError:
@@ -120,11 +138,25 @@ class Reader:
                     await trio.sleep(RETRY)
 
     async def _read_all(self) -> None:
+        sent = self._clock()
+        entries, revision = await self._pages()
+        self._compare_group(entries.get(self._keys.group))
+        self._pass_on(self.view.replace(entries, revision))
+        self._is_read = True
+        self._is_heard(sent)
+
+    async def _check_all(self) -> None:
+        """Raise DataLostError where keys are older than they were: the members may have been replaced."""
+        entries, revision = await self._pages(keys_only=True)
+        self._compare_group(entries.get(self._keys.group))
+        self.view.compare(entries, revision)
+
+    async def _pages(self, *, keys_only: bool = False) -> tuple[dict[str, Entry], int]:
+        """All keys, as of one revision."""
         entries: dict[str, Entry] = {}
         revision, after = 0, self._keys.first
-        sent = self._clock()
         while True:
-            body = range_of(after, self._keys.end, limit=PAGE, revision=revision)
+            body = range_of(after, self._keys.end, limit=PAGE, revision=revision, keys_only=keys_only)
             page = await self._client.call("/v3/kv/range", body, attempt=PAGE_WITHIN)
             revision = revision or header_of(page).revision
             found = entries_of(page)
@@ -132,10 +164,7 @@ class Reader:
             if not page.get("more") or not found:
                 break
             after = found[-1].key + "\0"
-        self._compare_group(entries.get(self._keys.group))
-        self._pass_on(self.view.replace(entries, revision))
-        self._is_read = True
-        self._is_heard(sent)
+        return entries, revision
 
     async def check_group(self) -> None:
         """Raise DataLostError where etcd is not what was read before; StoreUnavailableError."""
@@ -179,8 +208,9 @@ class Reader:
     async def _ask_when_silent(self) -> None:
         while True:
             self._stirred, self._has_told = trio.Event(), False
-            with trio.move_on_after(SILENCE):
+            with trio.move_on_after(self._silence()):
                 await self._stirred.wait()
+            self._quiet = 0 if self._has_told else self._quiet + 1
             if self._is_read and not self._has_told:
                 try:
                     await self._ask()
@@ -192,6 +222,12 @@ class Reader:
                     self._watch.cancel()
                 except StoreUnavailableError as error:
                     self._is_late(str(error))
+
+    def _silence(self) -> float:
+        """How long the watch may be silent. Thousands that only read ask less and less, and not at once."""
+        if not self._is_patient:
+            return SILENCE
+        return min(random.uniform(*PATIENCE) * 2.0**self._quiet, MAX_SILENCE)
 
     async def _ask(self) -> None:
         """Compare the view with etcd as it is: nothing newer, and as many keys."""

@@ -10,12 +10,14 @@ from dataclasses import replace
 
 from shardproxy.store.cas import record_replace
 from shardproxy.store.codec import record_decode, record_encode
+from shardproxy.store.etcd.errors import DataLostError
 from shardproxy.store.etcd.keys import Keys
 from shardproxy.store.etcd.leadership import Leaders
 from shardproxy.store.etcd.messages import Entry, is_at, is_created, to_put, to_read
+from shardproxy.store.etcd.position import REMEDY
 from shardproxy.store.etcd.reader import Reader
 from shardproxy.store.etcd.transactions import Transactions, found_of
-from shardproxy.store.interface import ConflictError, Leadership, LeadershipLostError, StoreUnavailableError
+from shardproxy.store.interface import ConflictError, Leadership, LeadershipLostError
 from shardproxy.store.record import ShardRecord
 
 
@@ -31,8 +33,6 @@ class RecordWriter:
     async def put(self, record: ShardRecord, leadership: Leadership) -> ShardRecord:
         """Raise ConflictError, LeadershipLostError or StoreUnavailableError."""
         held = self._leaders.check(leadership)
-        if self._reader.why_lost:
-            raise StoreUnavailableError(self._reader.why_lost)
         if held.cluster != record.key.cluster:
             raise LeadershipLostError(f"{record.key} is not of {held.cluster}, which is led")
         key, leader = self._keys.shard(record.key), self._keys.leader(held.cluster)
@@ -49,6 +49,10 @@ class RecordWriter:
         elif done.is_done:
             revision = done.revision
         else:
+            if 0 < found.revision < record.revision:
+                lost = DataLostError(f"{key}, of revision {record.revision}, is older now: {REMEDY}")
+                self._reader.is_lost(lost)
+                raise lost
             self._reader.is_own(found)
             if found_of(done, leader).created != held.revision:
                 self._leaders.lost(held, "its key is gone")

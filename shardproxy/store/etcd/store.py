@@ -65,9 +65,16 @@ class EtcdStore:
         self._keep = Keep(keep, keys)
         self._freshness = Freshness(self._contact)
         self._reader = Reader(
-            self._client, keys, self._changed, on_heard=self._freshness.look, on_lost=self._lost
+            self._client,
+            keys,
+            self._changed,
+            on_heard=self._freshness.look,
+            on_lost=self._lost,
+            is_patient=is_follower,
         )
-        self._transactions = Transactions(self._client, self.statistics, lambda: self._reader.group)
+        self._transactions = Transactions(
+            self._client, self.statistics, lambda: self._reader.group, lambda: self._reader.why_lost
+        )
         self._session = Session(
             self._client,
             settings.ttl,

@@ -37,11 +37,16 @@ class Transactions:
     """Makes them where the group is still the one that was read, and counts how long they take."""
 
     def __init__(
-        self, client: Client, statistics: StoreStatistics, group: Callable[[], Entry | None]
+        self,
+        client: Client,
+        statistics: StoreStatistics,
+        group: Callable[[], Entry | None],
+        why_lost: Callable[[], str],
     ) -> None:
         self._client = client
         self._statistics = statistics
         self._group = group
+        self._why_lost = why_lost
         self._turn = trio.CapacityLimiter(AT_ONCE)
 
     async def make(
@@ -53,6 +58,8 @@ class Transactions:
         is_counted: bool = True,
     ) -> Outcome:
         """Return what came of it; raise StoreUnavailableError when that is not known in time."""
+        if why := self._why_lost():
+            raise DataLostError(why)
         group = self._group()
         if group is None:
             raise StoreUnavailableError("etcd has not been read yet")

@@ -61,11 +61,7 @@ class View:
 
     def replace(self, entries: Mapping[str, Entry], revision: int) -> list[Entry]:
         """All keys as of a revision that a quorum stands behind; raise DataLostError where one went back."""
-        for key, old in self._entries.items():
-            if (new := entries.get(key)) and new.revision < old.revision <= revision:
-                raise DataLostError(
-                    f"{key} was changed at revision {old.revision} and is older now: {REMEDY}"
-                )
+        self.compare(entries, revision)
         gone = [key for key, old in self._entries.items() if key not in entries and old.revision <= revision]
         changed = [self._set(Entry(key, None, revision)) for key in gone]
         changed += [
@@ -74,6 +70,12 @@ class View:
         self.seen = max(self.seen, revision)
         self._forget_gone()
         return changed
+
+    def compare(self, entries: Mapping[str, Entry], revision: int) -> None:
+        """Raise DataLostError where a key is older in what a quorum stands behind; values do not matter."""
+        for key, old in self._entries.items():
+            if (new := entries.get(key)) and new.revision < old.revision <= revision:
+                raise DataLostError(f"{key}, of revision {old.revision}, is older now: {REMEDY}")
 
     def _revision(self, key: str) -> int:
         entry = self._entries.get(key) or self._gone.get(key)

@@ -38,9 +38,11 @@ async def opened(nursery: trio.Nursery, settings: Any, member: str = "one", **gi
 async def test_a_user_needs_its_prefix_and_no_more(
     guarded: Etcd, tmp_path: Path, nursery: trio.Nursery
 ) -> None:
+    guarded.ctl("user", "add", "changing:first-secret")
+    guarded.ctl("user", "grant-role", "changing", "proxy")
     password = tmp_path / "password"
     password.write_text("first-secret\n")
-    settings = guarded.settings(prefix="/shardproxy", username="proxy", password={"file": str(password)})
+    settings = guarded.settings(prefix="/shardproxy", username="changing", password={"file": str(password)})
     one, two = await opened(nursery, settings), await opened(nursery, settings, "two")
     await one.announce(Member("one"))
     await one.ack(KEY, 1)
@@ -52,7 +54,7 @@ async def test_a_user_needs_its_prefix_and_no_more(
     await one.drop(PAUSED)
     # another password, and tokens that count no more
     password.write_text("second-secret\n")
-    guarded.ctl("user", "passwd", "proxy", "--interactive=false", told="second-secret\n")
+    guarded.ctl("user", "passwd", "changing", "--interactive=false", told="second-secret\n")
     record = await one.put(record.fenced(), leadership)
     await wait_for(two.records, lambda: two.records.get(KEY) == record)
     # a member that was started again knows no token
@@ -83,7 +85,7 @@ async def test_what_a_login_lacks_is_said(
     nursery: trio.Nursery,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setenv("SECRET", "second-secret")
+    monkeypatch.setenv("SECRET", "first-secret")
     settings = guarded.settings(
         **{"prefix": "/shardproxy", "username": "proxy", "password": {"env": "SECRET"}, **given}
     )
@@ -94,7 +96,7 @@ async def test_what_a_login_lacks_is_said(
         while why not in log:
             await trio.sleep(0.05)
             log += capsys.readouterr().out
-    assert "second-secret" not in log
+    assert "first-secret" not in log
     with pytest.raises(StoreUnavailableError):
         await store.claim(CLUSTER)
     nursery.cancel_scope.cancel()

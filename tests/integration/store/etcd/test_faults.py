@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 import trio
 
+from shardproxy.config.store import EtcdStore as EtcdSettings
 from shardproxy.model import Address
 from shardproxy.model.board import Board
 from shardproxy.model.replication import ShardKey
@@ -327,3 +329,25 @@ async def test_an_idle_proxy_asks_little(site: EtcdSite) -> None:
     beats = 6 / site.ttl
     assert beats - 1 <= waits <= beats + 0.5
     assert leads <= beats + 1.5
+
+
+async def test_followers_without_a_leader_ask_less_and_less(site: EtcdSite) -> None:
+    store = site.make("reader", is_follower=True)
+    await site.open_etcd("one")  # it makes the group
+    await site.have_run(store, (CLUSTER,))
+    await trio.sleep(0.5)
+    before = store.statistics.requests
+    await wait_for(store.synced, lambda: not store.synced[CLUSTER], within=8)
+    await trio.sleep(2.0)
+    assert store.statistics.requests - before <= 3
+
+
+async def test_why_nobody_answers_is_said(capsys: pytest.CaptureFixture[str], nursery: trio.Nursery) -> None:
+    store = EtcdStore(EtcdSettings(endpoints=("http://localhost:1",)), member="one")
+    nursery.start_soon(store.run)
+    log = ""
+    with trio.fail_after(5):
+        while not re.search(r"http://localhost:1: .*Connection refused", log):
+            await trio.sleep(0.05)
+            log += capsys.readouterr().out
+    nursery.cancel_scope.cancel()
