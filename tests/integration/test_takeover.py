@@ -60,12 +60,14 @@ class Load:
     def wait_more(self) -> None:
         """Each kind does some work from now on."""
         before = dict(self.done)
-        wait_until(lambda: all(self.done[kind] > before[kind] + 50 for kind in before), "all go on")
+        wait_until(
+            lambda: all(self.done[kind] > before[kind] + 20 for kind in before), "all go on", timeout=60
+        )
 
     def end(self) -> None:
         self._ends.set()
         for thread in self._threads:
-            thread.join(20)
+            thread.join(60)
             assert not thread.is_alive(), "a client hangs"
         self.left.close()
 
@@ -112,7 +114,9 @@ def redis_step(proxy: Proxy, left: ExitStack) -> Callable[[int], None]:
         assert client.set(key, number) is True
         assert client.get(key) == str(number).encode()
         with client.pipeline(transaction=True) as pipe:
-            assert pipe.incr(key).delete(key).execute() == [number + 1, 1]
+            pipe.incr(key)
+            pipe.delete(key)
+            assert pipe.execute() == [number + 1, 1]
 
     return step
 
@@ -182,7 +186,9 @@ def test_who_listens_or_waits_stays_with_the_old_one_until_it_ends(proxy: Proxy)
     waiting.send_command("BLPOP", "jobs", 0)
     heard = threading.Thread(target=proxy.take_over)
     heard.start()
-    wait_until(lambda: "handing over" in proxy.log() and "draining" in proxy.log(), "the old one drains")
+    wait_until(
+        lambda: "handing over" in proxy.log() and "draining" in proxy.log(), "the old one drains", timeout=60
+    )
     assert publisher.ask("PUBLISH", "news", "last") in (0, 1)
     assert listener.reply() == [b"message", b"news", b"last"]
     for client in (listener, waiting):
@@ -202,7 +208,7 @@ def test_without_a_process_before_it_is_an_ordinary_start(fleet: Fleet, start_pr
 
 def test_a_second_start_is_refused_as_ever(proxy: Proxy) -> None:
     second = proxy._spawn()
-    assert second.wait(20) == 1
+    assert second.wait(60) == 1
     assert "in use" in proxy.log()
     assert proxy.get("/readyz")[0] == 200
 
@@ -215,7 +221,7 @@ def test_one_that_cannot_start_leaves_the_other_as_it_was(proxy: Proxy) -> None:
     broken["clusters"]["main"]["shards"] = broken["clusters"]["main"]["shards"][:1]
     proxy.file.write_text(json.dumps(broken))
     second = proxy._spawn("--takeover")
-    assert second.wait(20) == 1, proxy.log()
+    assert second.wait(60) == 1, proxy.log()
     proxy.file.write_text(whole)
     assert client.ask("GET", "key") == b"1"
     assert proxy.get("/readyz")[0] == 200
@@ -231,7 +237,7 @@ def test_the_next_one_fails_over(start_fleet: StartFleet, caches: Fleet, start_p
     client.set("a", "1")
     proxy.take_over()
     engines.shards[0].primary.kill()
-    wait_until(lambda: written(client), "the replica has taken over")
+    wait_until(lambda: written(client), "the replica has taken over", timeout=30)
     client.close()
 
 
