@@ -27,10 +27,11 @@ shards with `cluster-node-timeout 2000`.
 *Writable*: the longest time from the fault on in which no write of the proxy, or client, that fared worst
 was acknowledged, in the median and the worst round; a proxy that was killed or frozen is left out. *Lost*:
 acknowledged, and not there in the end (in how many rounds). *In doubt*: an error that leaves open whether it
-was done; to those who count by an exception, a refused connection, too. *Stale*: reads that lacked what had been acknowledged before they began. *Wrong*: what no mode
-allows: written twice, out of order, there although refused, acknowledged by a primary after another one had
-been promoted (I2), two promotions of an epoch (I1), an epoch that goes back (I3), a change while the store
-is down (I7). What a client sent, gave up on and another one of it overtook counts as out of order, too.
+was done; a connection that is refused counts, too. *Stale*: reads that lacked what had been acknowledged
+before they began. *Wrong*: what no mode allows: written twice, out of order, there although refused,
+acknowledged by a primary after another one had been promoted (I2; by `fast`, a lease later), two promotions
+of an epoch (I1), an epoch that goes back (I3). What a client sent, gave up on and another one of it overtook
+counts as out of order, too.
 \\* = other work ran on the machine, which moves times.
 """
 COLUMNS = (
