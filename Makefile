@@ -20,11 +20,12 @@ MODULE := $(wildcard $(CRATE)/_native*.so)
 ENVIRONMENT := .venv/.stamp-environment
 NATIVE := .venv/.stamp-native
 
-.PHONY: help demo test failover kubernetes lint bench build clean engines references force
+.PHONY: help demo test failover chaos kubernetes lint bench build clean engines references force
 help:
 	@echo 'make demo    start a local fleet and the proxy in front of it (ARGS="--check": a short tour)'
 	@echo 'make test    run all tests (ARGS="-k name": some of the Python tests)'
-	@echo 'make failover  kill and freeze real primaries under load (wants a quiet machine)'
+	@echo 'make failover  kill and freeze real primaries and proxies under load (wants a quiet machine)'
+	@echo 'make chaos   the same for longer, in all modes, peers beside ours (ARGS="--help": choices)'
 	@echo 'make kubernetes  test with a real kube-apiserver (built once: 20 minutes or more)'
 	@echo 'make lint    check format, types, layers and lints'
 	@echo 'make bench   measure the proxy beside its peers (ARGS="--help": choices)'
@@ -42,8 +43,12 @@ test: engines references build
 	@python -m pytest $(ARGS)
 
 failover: engines references build
-	$(SAY) 'killing and freezing real primaries under load'
-	@python -m pytest tests/failover $(ARGS)
+	$(SAY) 'killing and freezing real primaries and proxies under load'
+	@python -m pytest tests/failover tests/fleet $(ARGS)
+
+chaos: engines references build
+	$(SAY) 'measuring what faults do: about half an hour a round (wants a quiet machine)'
+	@PATH="$$PATH:/usr/sbin" python -m tests.fleet.chaos $(ARGS)
 
 kubernetes: engines references build
 	@server=$$(.ci/kubernetes) && \
