@@ -23,6 +23,7 @@ from shardproxy.config.nodes import MemcachedNode, NodeType, short
 from shardproxy.config.replication import Failover, Replication, Writes
 from shardproxy.config.shards import MAX_SHARDS, RedisShard
 from shardproxy.config.slots import assign_slots, weighted_slots
+from shardproxy.config.store import Store
 from shardproxy.config.timeouts import ClusterTimeouts, RedisTimeouts
 from shardproxy.config.tls import NodeTls, Tls, why_no_tls
 from shardproxy.config.topology import FromConfig, FromRedisCluster, FromSentinel, TopologyFrom
@@ -63,6 +64,10 @@ class Publishing(Enum):
 
     ORDERED = "ordered"
     SPREAD = "spread"
+
+
+DECIDED_WITHIN = 10.0  # seconds, by Sentinel or a Redis Cluster as commonly set up
+REPLACED_WITHIN = 5.0  # seconds, by the next proxy that decides
 
 
 class _Cluster(Section):
@@ -309,6 +314,13 @@ class RedisCluster(_Cluster):
         """Whether clients meet one Redis, which asks for nobody's slots."""
         return self.shard_count == 1 and not self.is_strict
 
+    def patient(self, store: Store | None) -> RedisCluster:
+        """The same, its requests waiting as long as whoever decides may take, where nothing is said."""
+        if "park" in self.timeouts.model_fields_set or (store is None and not self.is_delegated):
+            return self
+        park = DECIDED_WITHIN if self.is_delegated or store is None else store.ttl + REPLACED_WITHIN
+        return self.model_copy(update={"timeouts": self.timeouts.model_copy(update={"park": park})})
+
     @property
     def reads_replicas(self) -> bool:
         """Whether any client may be answered by a replica."""
@@ -352,6 +364,10 @@ class RedisCluster(_Cluster):
 
 class MemcachedCluster(_Cluster):
     """A pool of memcached nodes behind one name."""
+
+    def patient(self, store: Store | None) -> MemcachedCluster:
+        """The same: nobody waits for a node of a pool."""
+        return self
 
     engine: Literal["memcached"]
     """What the nodes run: `redis` for Redis and Valkey, or `memcached`."""

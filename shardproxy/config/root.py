@@ -181,7 +181,14 @@ class Config(Section):
             ]
         if errors or config is None:
             raise ValidationError.from_exception_data("Config", errors, hide_input=True)
-        return config
+        return config._patient()
+
+    def _patient(self) -> Self:
+        """Have requests wait as long as it takes to replace a primary, where nothing else is said."""
+        clusters = {name: cluster.patient(self.store) for name, cluster in self.clusters.items()}
+        if all(clusters[name] is cluster for name, cluster in self.clusters.items()):
+            return self
+        return self.model_copy(update={"clusters": clusters})
 
 
 def _behind_engines(error: ValidationError) -> Iterator[ErrorDetails]:

@@ -115,6 +115,12 @@ class Store(Section):
     """`member`: may decide, and a change waits for it; `follower`: only reads, for many sidecars: it costs
     the store no lease and no writes, and finds out by itself when it has not heard of a change."""
 
+    @property
+    def ttl(self) -> float:
+        """How long a proxy that is not heard from counts as alive, in seconds."""
+        place = self.etcd or self.kubernetes
+        return place.ttl if place is not None else 0.0
+
     @model_validator(mode="after")
     def _one_place(self) -> Self:
         if (self.etcd is None) == (self.kubernetes is None):

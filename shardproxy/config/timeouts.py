@@ -34,4 +34,6 @@ class RedisTimeouts(ClusterTimeouts):
     """Deadlines of one cluster of Redis or Valkey."""
 
     park: Duration = 3.0
-    """For a shard without a primary to have one again; requests that were not sent wait so long."""
+    """For a shard without a primary to have one again; requests that were not sent wait so long. Default: 3s;
+    with a `store` 5s more than its `ttl`, as the proxy that decides may be lost with the primary; 10s where
+    Sentinel or a Redis Cluster decides."""
