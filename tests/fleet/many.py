@@ -41,7 +41,9 @@ def kill_and_write(site: Proxies, dying: list[int], row: Row) -> None:
     written = dict.fromkeys(dying, "")
     with ExitStack() as stack:
         clients = [stack.enter_context(connected(way)) for way in site.ways()]
-        nodes = [site.primary(shard) for shard in dying]
+        shards = site.status()["clusters"]["main"]["shards"]  # once: it takes long
+        roles = [(node["address"], node["role"]) for shard in dying for node in shards[shard]["nodes"]]
+        nodes = [site.node(address) for address, role in roles if role == "primary"]
         began = time.monotonic()
         for node in nodes:
             node.kill()
