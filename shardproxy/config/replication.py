@@ -37,10 +37,10 @@ class Failover(Section):
     """How long a primary may be silent. One whose process is gone is replaced sooner."""
     slow_after: PositiveDuration = 10.0
     """How long one may be silent that was sent what may take long: a script, SORT, KEYS, a large DEL."""
-
     fencing: Fencing = Fencing.STRICT
     """Where several proxies share a store: `strict` promotes once every live proxy has said that it sends
-    nothing more to the last primary; `fast` does not wait for them: reads elsewhere may be old a moment."""
+    nothing more to the last primary; `fast` does not wait for them: for a moment reads elsewhere may be
+    old, and without `writes: {wait}` what is written through one that still reaches that primary may be lost."""
 
     @property
     def busy_limit(self) -> float:
