@@ -40,7 +40,7 @@ class Failover(Section):
     fencing: Fencing = Fencing.STRICT
     """Where several proxies share a store: `strict` promotes once every live proxy has said that it sends
     nothing more to the last primary; `fast` does not wait for them: for a moment reads elsewhere may be
-    old, and without `writes: {wait}` what is written through one that still reaches that primary may be lost."""
+    old, and without `writes: {wait}` what is written through one that still reaches it may be lost."""
 
     @property
     def busy_limit(self) -> float:
