@@ -55,7 +55,7 @@ class Shown:
         }
 
     def follow(self, clusters: frozenset[str], entries: Iterable[Entry]) -> None:
-        """Show what is stored of these clusters, and hide what is of others; what we say is ours to take back."""
+        """Show what is stored of these clusters, and hide what is of others, but for what we say."""
         gone, self.followed = self.followed - clusters, clusters
         for key in [key for key in self._own if key.cluster in gone]:
             if self.records.get(key) is self._own.pop(key):
