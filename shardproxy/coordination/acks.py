@@ -48,6 +48,8 @@ async def run_acks(
 
 
 async def _tell(applied: Board[ShardKey, int], store: Store) -> None:
+    for key in [key for member, key in store.acks if member == store.member and key not in applied]:
+        await store.ack(key, None)
     for key, changed in list(applied.items()):
         if store.acks.get((store.member, key)) != changed:
-            await store.ack(key, applied[key])
+            await store.ack(key, applied.get(key))

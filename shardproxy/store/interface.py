@@ -159,8 +159,11 @@ class Store(Notebook, Protocol):
     def acks(self) -> Board[MemberKey, int]:
         """Of every live member and shard: the `changed` of the record that it serves. Topic: the shard."""
 
-    async def ack(self, key: ShardKey, changed: int) -> None:
-        """This process serves the shard as of that change: no older reply is an acknowledgement there."""
+    async def ack(self, key: ShardKey, changed: int | None) -> None:
+        """This process serves the shard as of that change: no older reply is an acknowledgement there.
+
+        None = it serves it no more, and does not know of its changes.
+        """
 
     @property
     def votes(self) -> Board[MemberKey, Vote]:

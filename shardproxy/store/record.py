@@ -36,6 +36,14 @@ class Promise:
         """So many voters have every acknowledged write between them; 0 where nothing can be acknowledged."""
         return max(0, len(self.voters) - self.wait + 1) if self.wait else min(1, len(self.voters))
 
+    @property
+    def proving(self) -> int:
+        """So many voters that still follow prove that no promotion has frozen those it needs.
+
+        One of `wait` is among the `needed`; without `wait` one frozen is enough, so all have to follow.
+        """
+        return self.wait or max(1, len(self.voters))
+
 
 @dataclass(frozen=True, slots=True)
 class Flapping:

@@ -70,17 +70,20 @@ def fit_of(
 
 
 def why_no_writes(record: ShardRecord, nodes: Healths) -> str | None:
-    """Why a primary may be none any more, where nobody tells of it; None as long as a replica vouches for it.
+    """Why a primary may be none any more, where nobody tells of it; None while its replicas vouch for it.
 
-    A promotion freezes the replicas first: one that still follows proves that there was none.
+    A promotion freezes replicas first: where enough still follow there was none.
     """
     if record.primary is None:
         return None
     health = nodes.get(record.primary)
     if health is None or not health.verdict.is_answering:
         return f"{OUT_OF_TOUCH} {record.primary} does not answer"
-    if not any((voter := nodes.get(node)) is not None and voter.is_current for node in record.promise.voters):
-        return f"{OUT_OF_TOUCH} no replica is in sync with {record.primary}"
+    promise = record.promise
+    current = sum((voter := nodes.get(node)) is not None and voter.is_current for node in promise.voters)
+    if current < promise.proving:
+        there = f"{current} of {len(promise.voters)} replicas are" if current else "no replica is"
+        return f"{OUT_OF_TOUCH} {there} in sync with {record.primary}"
     return None
 
 

@@ -306,12 +306,17 @@ class Follower:
         return math.inf
 
     def _acknowledge_others(self, records: Records) -> None:
-        """Nobody is served a shard here that is not configured here: there is nothing to stop."""
+        """Nobody is served a shard here that is not configured here: there is nothing to stop.
+
+        Of one that is not followed either nothing is acknowledged: its changes are not known here.
+        """
         ours = {setup.key for served in self._served.values() for setup in served.configured.setups}
         late = {name for name, served in self._served.items() if not served.is_confirmed}
         for key, record in records.items():
             if key not in ours and key.cluster not in late:
                 self.applied.show(key, record.changed)
+        for key in self.applied.keys() - ours - records.keys():
+            self.applied.hide(key)
 
     def _show_careful(self, cluster: str, *, is_careful: bool) -> None:
         """Say a change once."""

@@ -243,8 +243,8 @@ def primary_served(record: ShardRecord) -> Address | None:
 def terms_of(shard: Shard, setup: ShardSetup, record: ShardRecord | None, fit: Fit) -> ShardTerms:
     """On what the shard's requests may be answered."""
     wait = record.wait if record is not None else setup.wait
-    if fit.is_unsynced:  # one that confirms a write is not frozen: its primary was not replaced before that
-        wait = max(wait, 1)
+    if fit.is_unsynced:  # who confirms a write is not frozen: its primary was not replaced before that
+        wait = record.promise.proving if record is not None else max(wait, 1)
     run_id = record.run_id if record is not None and shard.primary is not None else ""
     return ShardTerms(
         label=shard.label,

@@ -227,7 +227,7 @@ class Process:
         finally:
             await self._acted()
 
-    async def ack(self, key: ShardKey, changed: int) -> None:
+    async def ack(self, key: ShardKey, changed: int | None) -> None:
         await self.session.ack(key, changed)
 
     async def vote(self, key: ShardKey, vote: Vote | None) -> None:

@@ -205,7 +205,7 @@ class SimProxy:
         deadline = trio.current_time() + WAIT_TIMEOUT
         while True:
             promise = serving.promise
-            wanted = max(promise.wait, 1) if self._is_careful(serving.key) else promise.wait
+            wanted = promise.proving if self._is_careful(serving.key) else promise.wait
             if wanted <= self._vouching(promise, primary, offset):
                 return promise.wait  # what it promises besides is that the primary is one
             if trio.current_time() >= deadline:

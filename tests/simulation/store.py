@@ -397,8 +397,8 @@ class SimSession:
         self.announced = member
         await self._say("members", member.name, member)
 
-    async def ack(self, key: ShardKey, changed: int) -> None:
-        await self._say("acks", (self.member, key), changed)
+    async def ack(self, key: ShardKey, changed: int | None) -> None:
+        await self._say("acks", (self.member, key), GONE if changed is None else changed)
 
     async def vote(self, key: ShardKey, vote: Vote | None) -> None:
         await self._say("votes", (self.member, key), GONE if vote is None else vote)

@@ -55,7 +55,7 @@ class Shown:
         }
 
     def follow(self, clusters: frozenset[str], entries: Iterable[Entry]) -> None:
-        """Show what is stored of these clusters, and hide what is of others."""
+        """Show what is stored of these clusters, and hide what is of others, but for what we say."""
         gone, self.followed = self.followed - clusters, clusters
         for key in [key for key in self._own if key.cluster in gone]:
             if self.records.get(key) is self._own.pop(key):
@@ -63,7 +63,7 @@ class Shown:
         for cluster in gone & self.leaders.keys():
             self.leaders.hide(cluster)
         for board in (self.acks, self.votes):
-            for one in [one for one in board if one[1].cluster in gone]:
+            for one in [one for one in board if one[1].cluster in gone and one[0] != self._member]:
                 board.hide(one)
         for note in [note for note in self.notes if note.cluster in gone]:
             self.notes.hide(note)

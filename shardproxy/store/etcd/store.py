@@ -191,9 +191,12 @@ class EtcdStore:
     def acks(self) -> Board[MemberKey, int]:
         return self._shown.acks
 
-    async def ack(self, key: ShardKey, changed: int) -> None:
+    async def ack(self, key: ShardKey, changed: int | None) -> None:
         """On the board at once; etcd is told as soon as may be, of many shards together."""
-        self.acks.show((self._member, key), changed)
+        if changed is None:
+            self.acks.hide((self._member, key))
+        else:
+            self.acks.show((self._member, key), changed)
         mine = self._mine(self.acks, key.cluster)
         self._say(self._keys.ack(self._member, key.cluster), mine)
         await trio.lowlevel.checkpoint()

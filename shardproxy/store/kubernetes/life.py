@@ -81,9 +81,12 @@ class Life:
             await self.beat()
         await self._announce(member)
 
-    async def ack(self, key: ShardKey, changed: int) -> None:
+    async def ack(self, key: ShardKey, changed: int | None) -> None:
         if self.pulse.acks.get(key) != changed:
-            self.pulse.acks[key] = changed
+            if changed is None:
+                del self.pulse.acks[key]
+            else:
+                self.pulse.acks[key] = changed
             await self._say()
 
     async def vote(self, key: ShardKey, vote: Vote | None) -> None:

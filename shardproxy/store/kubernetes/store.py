@@ -176,7 +176,7 @@ class KubernetesStore:
     def acks(self) -> Board[MemberKey, int]:
         return self._boards.acks
 
-    async def ack(self, key: ShardKey, changed: int) -> None:
+    async def ack(self, key: ShardKey, changed: int | None) -> None:
         if self._is_follower:  # nobody waits for it
             await trio.lowlevel.checkpoint()
         else:

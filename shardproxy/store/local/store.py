@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from operator import itemgetter
 from pathlib import Path
 from types import TracebackType
@@ -139,7 +140,7 @@ class LocalStore:
         self._twin = Twin(
             link,
             look=self._look,
-            acked=lambda key, changed: self.acks.show((twin, key), changed),
+            acked=partial(self._acked, twin),
             is_there=is_there,
             renewed=self._renewed,
         )
@@ -270,11 +271,17 @@ class LocalStore:
         for key in list(self.votes):
             self.votes.hide(key)
 
-    async def ack(self, key: ShardKey, changed: int) -> None:
+    async def ack(self, key: ShardKey, changed: int | None) -> None:
         await trio.lowlevel.checkpoint()
-        self.acks.show((self.member, key), changed)
+        self._acked(self.member, key, changed)
         if self._twin is not None:
             self._twin.ack(key, changed)
+
+    def _acked(self, member: str, key: ShardKey, changed: int | None) -> None:
+        if changed is None:
+            self.acks.hide((member, key))
+        else:
+            self.acks.show((member, key), changed)
 
     async def vote(self, key: ShardKey, vote: Vote | None) -> None:
         await trio.lowlevel.checkpoint()

@@ -6,7 +6,7 @@ file, and knows by the answers to its beats until when it is waited for.
 
     beat n ─>          <─ heard n       both ways, twice a second
     look ─>            the file is written
-    ack [cluster, shard, changed] ─>
+    ack [cluster, shard, changed] ─>          changed null: it serves the shard no more
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Twin:
         link: Link,
         *,
         look: Callable[[], None],
-        acked: Callable[[ShardKey, int], None],
+        acked: Callable[[ShardKey, int | None], None],
         is_there: Callable[[bool], None],
         renewed: Callable[[float], None],
     ) -> None:
@@ -46,12 +46,12 @@ class Twin:
         link.on("beat", self._beaten)
         link.on("heard", self._answered)
         link.on("look", lambda _: look())
-        link.on("ack", lambda said: acked(ShardKey(str(said[0]), int(said[1])), int(said[2])))
+        link.on("ack", lambda said: acked(*_ack_of(said)))
 
     def look(self) -> None:
         self._link.say("look", True)
 
-    def ack(self, key: ShardKey, changed: int) -> None:
+    def ack(self, key: ShardKey, changed: int | None) -> None:
         self._link.say("ack", [key.cluster, key.index, changed])
 
     async def run(self) -> None:
@@ -83,6 +83,11 @@ class Twin:
         if sent is not None:
             self.until = max(self.until, sent + TTL)
             self._renewed(self.until)
+
+
+def _ack_of(said: Any) -> tuple[ShardKey, int | None]:
+    cluster, index, changed = said
+    return ShardKey(str(cluster), int(index)), int(changed) if changed is not None else None
 
 
 def _now() -> float:

@@ -74,9 +74,12 @@ class MemberStore(MemoryDesk):
     async def put(self, record: ShardRecord, leadership: Leadership) -> ShardRecord:
         raise NotImplementedError
 
-    async def ack(self, key: ShardKey, changed: int) -> None:
+    async def ack(self, key: ShardKey, changed: int | None) -> None:
         self.tries += 1
         await trio.lowlevel.checkpoint()
         if self.is_down:
             raise StoreUnavailableError("no quorum")
-        self.acks.show((self.member, key), changed)
+        if changed is None:
+            self.acks.hide((self.member, key))
+        else:
+            self.acks.show((self.member, key), changed)

@@ -47,6 +47,21 @@ async def test_what_the_store_forgot_is_said_again() -> None:
         nursery.cancel_scope.cancel()
 
 
+async def test_what_is_served_no_more_is_taken_back() -> None:
+    applied: Board[ShardKey, int] = Board()
+    store = MemberStore(no_acks())
+    store.acks.show(("other", OTHER), 9)
+    for key in (KEY, OTHER):
+        applied.show(key, 5)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(run_acks, applied, store)
+        await trio.testing.wait_all_tasks_blocked()
+        applied.hide(OTHER)
+        await trio.testing.wait_all_tasks_blocked()
+        assert store.acks == {ME: 5, ("other", OTHER): 9}
+        nursery.cancel_scope.cancel()
+
+
 async def test_a_store_that_is_down_is_tried_again_and_said_once(
     autojump_clock: trio.testing.MockClock, capsys: pytest.CaptureFixture[str]
 ) -> None:

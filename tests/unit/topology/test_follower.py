@@ -238,6 +238,17 @@ async def test_a_shard_that_is_not_served_here_is_acknowledged_as_it_comes() -> 
         assert site.follower.applied == {elsewhere: 7, OTHER: 8, KEY: 9}
 
 
+async def test_of_a_cluster_that_was_withdrawn_nothing_is_acknowledged_any_more() -> None:
+    async with following(main=redis((A, B))) as site:
+        site.put(record(changed=7))
+        await site.settle()
+        assert site.follower.applied == {KEY: 7}
+        await site.serve({})
+        site.follower.records.hide(KEY)  # nothing more is heard of its changes
+        await site.settle()
+        assert site.follower.applied == {}
+
+
 async def test_a_shard_that_slow_workers_may_still_serve_is_not_acknowledged(
     autojump_clock: trio.testing.MockClock,
 ) -> None:

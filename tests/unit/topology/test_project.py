@@ -323,27 +323,43 @@ OUT_OF_TOUCH = "the proxy is out of touch with its store, so another node may be
 
 
 @pytest.mark.parametrize(
-    ("primary", "replica", "why"),
+    ("primary", "replicas", "why"),
     [
-        pytest.param(seen(Role.PRIMARY), CURRENT, None, id="a replica vouches"),
-        pytest.param(seen(Role.PRIMARY), seen(), f"no replica is in sync with {A}", id="it is behind"),
+        pytest.param(seen(Role.PRIMARY), (CURRENT, CURRENT), {}, id="all vouch"),
         pytest.param(
-            seen(Role.PRIMARY, state=NodeState.SUSPECT), CURRENT, f"{A} does not answer", id="silent"
+            seen(Role.PRIMARY),
+            (CURRENT, seen()),
+            dict.fromkeys((0, 2), f"1 of 2 replicas are in sync with {A}"),
+            id="one is behind, and may be frozen",
         ),
-        pytest.param(None, CURRENT, f"{A} does not answer", id="not asked"),
+        pytest.param(
+            seen(Role.PRIMARY),
+            (seen(), seen()),
+            dict.fromkeys((0, 1, 2), f"no replica is in sync with {A}"),
+            id="none vouches",
+        ),
+        pytest.param(
+            seen(Role.PRIMARY, state=NodeState.SUSPECT),
+            (CURRENT, CURRENT),
+            dict.fromkeys((0, 1, 2), f"{A} does not answer"),
+            id="silent",
+        ),
+        pytest.param(
+            None, (CURRENT, CURRENT), dict.fromkeys((0, 1, 2), f"{A} does not answer"), id="not asked"
+        ),
     ],
 )
 def test_who_does_not_know_what_is_on_record_has_writes_confirmed_or_refuses_them(
-    primary: NodeHealth | None, replica: NodeHealth, why: str | None
+    primary: NodeHealth | None, replicas: tuple[NodeHealth, NodeHealth], why: dict[int, str]
 ) -> None:
-    found = {(KEY, A): primary, (KEY, B): replica, (KEY, C): seen()}
+    found = {(KEY, A): primary, (KEY, B): replicas[0], (KEY, C): replicas[1]}
     healths = {key: health for key, health in found.items() if health is not None}
-    told = OUT_OF_TOUCH + why if why is not None else None
-    for wait in (0, 1, 2):
+    for wait, confirming in ((0, 2), (1, 1), (2, 2)):
+        told = OUT_OF_TOUCH + why[wait] if wait in why else None
         about = replace(VOUCHED, promise=replace(VOUCHED.promise, wait=wait))
         fit = fit_of(SHARD, about, READS, healths, NOT_KNOWN, is_unsynced=True)
         (spec,) = (part.spec for part in projected((SHARD,), about, fits={KEY: fit}).parts)
-        assert (spec["wait"], spec["voters"]) == (max(wait, 1), [str(B), str(C)])
+        assert (spec["wait"], spec["voters"]) == (confirming, [str(B), str(C)])
         assert spec.get("read_only") == told
         synced = fit_of(SHARD, about, READS, healths, NOT_KNOWN)
         (spec,) = (part.spec for part in projected((SHARD,), about, fits={KEY: synced}).parts)

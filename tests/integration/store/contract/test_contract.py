@@ -293,6 +293,19 @@ async def test_votes_and_acks_change(site: Site) -> None:
     await one.ack(KEY, 4)
     await one.ack(KEY, 5)
     await wait_for(two.acks, lambda: two.acks.get(("one", KEY)) == 5)
+    await one.ack(KEY, None)
+    await wait_for(two.acks, lambda: ("one", KEY) not in two.acks)
+
+
+async def test_who_follows_a_cluster_no_more_takes_back_what_it_said_of_it(site: Site) -> None:
+    one = await site.open("one")
+    two = await site.open("two") if site.is_shared else one
+    await one.ack(KEY, 4)
+    await wait_for(two.acks, lambda: two.acks.get(("one", KEY)) == 4)
+    await one.follow([])
+    assert ("one", KEY) in one.acks, "nobody forgets that there is something to take back"
+    await one.ack(KEY, None)
+    await wait_for(two.acks, lambda: ("one", KEY) not in two.acks)
 
 
 # --- notes ---
