@@ -22,7 +22,13 @@ import trio
 from shardproxy.model.board import Board
 from shardproxy.model.replication import ShardKey
 from shardproxy.store.cas import note_check
-from shardproxy.store.interface import Leadership, LeadershipLostError, MemberKey, StoreUnavailableError
+from shardproxy.store.interface import (
+    Leadership,
+    LeadershipLostError,
+    MemberKey,
+    StoreUnavailableError,
+    votes_show,
+)
 from shardproxy.store.journal import Journal, events_read
 from shardproxy.store.local.codec import state_encode, state_read, users_kept_read
 from shardproxy.store.local.file import StateFile
@@ -276,12 +282,9 @@ class LocalStore:
         if self._twin is not None:
             self._twin.ack(key, changed)
 
-    async def vote(self, key: ShardKey, vote: Vote | None) -> None:
+    async def vote(self, votes: Mapping[ShardKey, Vote | None]) -> None:
         await trio.lowlevel.checkpoint()
-        if vote is None:
-            self.votes.hide((self.member, key))
-        else:
-            self.votes.show((self.member, key), vote)
+        votes_show(self.votes, self.member, votes)
 
     # --- notes ---
 
