@@ -338,7 +338,7 @@ class App:
         )
         nursery.start_soon(run_always, "lease", lessor.run)
         if self._config.store is not None and self._coordination.is_member:
-            votes = partial(run_votes, self._inputs.setups, self._boards.health, store)
+            votes = partial(run_votes, self._inputs.setups, self._boards, store)
             nursery.start_soon(run_always, "votes", votes)
 
     async def _serve(self, settings: Clusters, reason: str) -> dict[str, Endpoints]:

@@ -2,9 +2,10 @@
 
     health ─> vote of this process ─> store ─> votes of all members ─> objection ─> its leader
 
-A vote is said when a primary does not seem well to this process; who finds nothing wrong says nothing. The
-leader may act on silence when more than half of the live members that serve the cluster, itself among them,
-do not reach the primary either. Whoever is no live member any more, or leaves, does not count.
+A vote is what a live member finds of a primary while it watches it. Whoever cannot say so (it has an older
+config, its monitor has ended, it leaves) does not count. The leader may act on silence when more than half of
+those that vote, itself among them, get no answer from the primary either, and none of them knows why it is
+silent: a request that takes long was sent by one proxy, and is a cause for all.
 """
 
 from __future__ import annotations
@@ -16,13 +17,15 @@ from typing import Any
 import structlog
 import trio
 
+from shardproxy.failover.interfaces import Objection
 from shardproxy.failover.setup import ShardSetup
+from shardproxy.health.monitor import Boards
 from shardproxy.model import Address
 from shardproxy.model.board import Board, News
-from shardproxy.model.health import NodeHealth, NodeKey, NodeState
+from shardproxy.model.health import Cause, NodeHealth, NodeState, Verdict
 from shardproxy.model.replication import ShardKey
 from shardproxy.store.interface import MemberKey, Store, StoreUnavailableError
-from shardproxy.store.member import Member, Vote
+from shardproxy.store.member import Finding, Member, Vote
 from shardproxy.store.record import ShardRecord
 
 STANDS = 0.15  # seconds until a suspicion is said: shorter ones are a busy moment, and cost the store nothing
@@ -37,20 +40,35 @@ def objection(
     own: str,
     members: Mapping[str, Member],
     votes: Mapping[MemberKey, Vote],
-) -> str | None:
-    """Why silence that this process sees proves nothing of a primary: too many of the others reach it."""
-    others = [
-        name
-        for name, member in members.items()
-        if name != own and key.cluster in member.endpoints and not member.is_draining
-    ]
-    reaching = sum(
-        (vote := votes.get((name, key))) is None or vote.primary != str(primary) for name in others
-    )
+) -> Objection | None:
+    """What speaks against silence that this process sees of a primary."""
+    others = _others(key, primary, own, members, votes)
     total = len(others) + 1
-    if 2 * (total - reaching) > total:
-        return None
-    return f"{reaching} of {total} proxies still reach {primary}"
+    reaching = sum(vote.finding is Finding.REACHES for vote in others.values())
+    answered = reaching + sum(vote.finding is Finding.DENIED for vote in others.values())
+    is_outvoted = 2 * reaching >= total
+    if 2 * answered >= total:
+        return Objection(f"{answered} of {total} proxies still reach {primary}", is_outvoted)
+    for name, vote in others.items():
+        if vote.finding is Finding.EXPLAINED:
+            return Objection(f"{name} knows why: {vote.why}", is_outvoted)
+    return None
+
+
+def _others(
+    key: ShardKey,
+    primary: Address,
+    own: str,
+    members: Mapping[str, Member],
+    votes: Mapping[MemberKey, Vote],
+) -> dict[str, Vote]:
+    """What other live members find of that primary."""
+    found = {
+        name: votes.get((name, key))
+        for name, member in members.items()
+        if name != own and not member.is_draining
+    }
+    return {name: vote for name, vote in found.items() if vote is not None and vote.primary == str(primary)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,29 +77,50 @@ class VotesOfMembers:
 
     store: Store
 
-    def objection(self, key: ShardKey, primary: Address) -> str | None:
+    def objection(self, key: ShardKey, primary: Address) -> Objection | None:
         store = self.store
         return objection(key, primary, store.member, store.members, store.votes)
 
 
-def vote_wanted(record: ShardRecord, health: NodeHealth | None, now: float) -> tuple[Vote | None, float]:
-    """What is to be said of the record's primary now, and when that may be another thing without news."""
+def vote_wanted(
+    record: ShardRecord, health: NodeHealth | None, said: Vote | None, now: float
+) -> tuple[Vote | None, float]:
+    """What is to be said of the record's primary now, and when that may be another thing without news.
+
+    `said`: before; it stands while a suspicion may be a busy moment, or the primary is asked in a new epoch.
+    """
     never = float("inf")
-    if record.primary is None or health is None or health.epoch != record.epoch:
+    if record.primary is None or health is None:
         return None, never
-    verdict = health.verdict
+    stands = said if said is not None and said.primary == str(record.primary) else None
+    if health.epoch != record.epoch:
+        return stands, never
+    finding = finding_of(health.verdict)
+    if finding is Finding.SUSPECT and now < (at := health.verdict.since + STANDS):
+        return stands, at
+    if finding is None:
+        return None, never
+    why = "" if finding is Finding.REACHES else health.verdict.reason
+    return Vote(str(record.primary), finding, why), never
+
+
+def finding_of(verdict: Verdict) -> Finding | None:
+    """What a verdict means to others; nothing as long as the node was not heard of."""
     if verdict.is_down:
-        return Vote(str(record.primary), is_down=True, why=verdict.reason), never
-    if verdict.is_answering or verdict.state is NodeState.DENIED:
-        return None, never
-    if now < (at := verdict.since + STANDS):
-        return None, at
-    return Vote(str(record.primary), is_down=False, why=verdict.reason), never
+        return Finding.DOWN
+    match verdict.state:
+        case NodeState.UNKNOWN:
+            return None
+        case NodeState.DENIED:
+            return Finding.DENIED
+        case NodeState.BUSY if verdict.cause is Cause.SILENT:
+            return Finding.EXPLAINED
+    return Finding.REACHES if verdict.is_answering else Finding.SUSPECT
 
 
 async def run_votes(
     setups: Board[ShardKey, ShardSetup],
-    health: Board[NodeKey, NodeHealth],
+    boards: Boards,
     store: Store,
     *,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
@@ -91,7 +130,7 @@ async def run_votes(
     The store is told of changes only, and again what it has forgotten.
     """
     news = News()
-    heard: tuple[Board[Any, Any], ...] = (setups, health, store.records, store.votes)
+    heard: tuple[Board[Any, Any], ...] = (setups, boards.health, boards.watched, store.records, store.votes)
     for board in heard:
         board.subscribe(news)
     is_down = False
@@ -100,7 +139,7 @@ async def run_votes(
         task_status.started()
         while True:
             try:
-                review_at = await _say(setups, health, store, told)
+                review_at = await _say(setups, boards, store, told)
                 is_down = False
             except StoreUnavailableError as error:
                 if not is_down:
@@ -115,25 +154,28 @@ async def run_votes(
 
 async def _say(
     setups: Mapping[ShardKey, ShardSetup],
-    health: Mapping[NodeKey, NodeHealth],
+    boards: Boards,
     store: Store,
     told: set[ShardKey],
 ) -> float:
     """Say what is new; return when to look again without news."""
     review_at = float("inf")
+    news: dict[ShardKey, Vote | None] = {}
     for key in dict.fromkeys((*setups, *sorted(told))):
         record = store.records.get(key)
         wanted = None
         is_ours = (setup := setups.get(key)) is not None and setup.decider is None
-        if is_ours and record is not None and record.primary is not None:
-            seen = health.get((key, record.primary))
-            wanted, at = vote_wanted(record, seen, trio.current_time())
+        said = store.votes.get((store.member, key))
+        if is_ours and key in boards.watched and record is not None and record.primary is not None:
+            seen = boards.health.get((key, record.primary))
+            wanted, at = vote_wanted(record, seen, said, trio.current_time())
             review_at = min(review_at, at)
-        if not _is_same(wanted, store.votes.get((store.member, key))):
-            told.add(key)
-            await store.vote(key, wanted)
-        if wanted is None:
-            told.discard(key)
+        if not _is_same(wanted, said):
+            news[key] = wanted
+    if news:
+        told.update(news)
+        await store.vote(news)
+        told.difference_update(key for key, wanted in news.items() if wanted is None)
     return review_at
 
 
@@ -141,4 +183,4 @@ def _is_same(one: Vote | None, other: Vote | None) -> bool:
     """Whether they say the same; for which reason is for people."""
     if one is None or other is None:
         return one is other
-    return (one.primary, one.is_down) == (other.primary, other.is_down)
+    return (one.primary, one.finding) == (other.primary, other.finding)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from shardproxy.model import Address
@@ -33,17 +34,25 @@ class Fencer(Protocol):
         """The `changed` of the record that every live proxy serves, or a later one; 0 = none."""
 
 
-class Witnesses(Protocol):
-    """The other proxies that serve a shard."""
+@dataclass(frozen=True, slots=True)
+class Objection:
+    """Why silence that this process sees proves nothing of a primary."""
 
-    def objection(self, key: ShardKey, primary: Address) -> str | None:
-        """Why silence that this process sees proves nothing: too many of them reach the primary. Or None."""
+    why: str
+    is_outvoted: bool  # so many of the others get answers that one of them had better lead
+
+
+class Witnesses(Protocol):
+    """The other proxies that watch a shard."""
+
+    def objection(self, key: ShardKey, primary: Address) -> Objection | None:
+        """What speaks against silence that this process sees: too many of them know better. Or None."""
 
 
 class NobodyElse:
     """This proxy is alone."""
 
-    def objection(self, key: ShardKey, primary: Address) -> str | None:
+    def objection(self, key: ShardKey, primary: Address) -> Objection | None:
         return None
 
 

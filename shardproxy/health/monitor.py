@@ -53,6 +53,7 @@ class Boards:
 
     health: Board[NodeKey, NodeHealth] = field(default_factory=lambda: Board(topic_of=shard_of))
     reads: Board[ShardKey, frozenset[Address]] = field(default_factory=Board)
+    watched: Board[ShardKey, bool] = field(default_factory=Board)  # shards whose verdicts are kept true now
     statistics: HealthStatistics = field(default_factory=HealthStatistics)
 
 
@@ -95,9 +96,12 @@ async def run_monitor(
         nursery.start_soon(monitor.pulse.run)
         task_status.started()
         seen = None
-        while True:
-            seen = records.version if seen is None else await records.wait_changed(seen)
-            monitor.follow(records, nursery)
+        try:
+            while True:
+                seen = records.version if seen is None else await records.wait_changed(seen)
+                monitor.follow(records, nursery)
+        finally:
+            monitor.end()
 
 
 class _Monitor:
@@ -139,6 +143,7 @@ class _Monitor:
             self._bounds.pop(key, None)
             self._alert.discard(key)
             self._boards.reads.hide(key)
+            self._boards.watched.hide(key)
         for key, record in records.items():
             shard = self._shards.get(key)
             if shard is None:
@@ -149,6 +154,7 @@ class _Monitor:
                 self._judge(key)
                 for node in record.nodes:
                     self._wake((key, node))
+            self._boards.watched.show(key, True)
         wanted = {(key, node) for key, record in records.items() for node in record.nodes}
         for gone in set(self._probers) - wanted:
             self._probers.pop(gone).scope.cancel()
@@ -159,6 +165,11 @@ class _Monitor:
                 self, new, self._shards[new[0]], self._connect(*new), self._started
             )
             nursery.start_soon(prober.run)
+
+    def end(self) -> None:
+        """Verdicts stand, but nobody keeps them true."""
+        for key in self._shards:
+            self._boards.watched.hide(key)
 
     async def heed(self, hints: trio.MemoryReceiveChannel[Address]) -> None:
         async for address in hints:

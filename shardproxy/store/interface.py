@@ -10,7 +10,7 @@ show what was read last: they stay as they are while the store cannot be reached
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 import trio
@@ -167,7 +167,16 @@ class Store(Notebook, Protocol):
 
     @property
     def votes(self) -> Board[MemberKey, Vote]:
-        """Of every live member: the primaries it does not find well. Topic: the shard."""
+        """Of every live member: what it finds of the primaries it watches. Topic: the shard."""
 
-    async def vote(self, key: ShardKey, vote: Vote | None) -> None:
-        """Say what this process finds of a shard's primary; None = it is well."""
+    async def vote(self, votes: Mapping[ShardKey, Vote | None]) -> None:
+        """Say what this process finds of these shards' primaries now; None = it does not watch it."""
+
+
+def votes_show(board: Board[MemberKey, Vote], member: str, votes: Mapping[ShardKey, Vote | None]) -> None:
+    """Show what a member says of these shards."""
+    for key, vote in votes.items():
+        if vote is None:
+            board.hide((member, key))
+        else:
+            board.show((member, key), vote)

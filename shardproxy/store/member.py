@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -43,13 +44,23 @@ class Member:
     epochs: Mapping[str, int] = field(default_factory=dict)  # by cluster: of the topology it serves
 
 
+class Finding(enum.Enum):
+    """What a member finds of a primary that it asks again and again."""
+
+    REACHES = "reaches"  # it answers, be it that it is busy
+    EXPLAINED = "explained"  # it is silent, and was sent what takes so long
+    SUSPECT = "suspect"  # it missed something, and is being looked at
+    DENIED = "denied"  # it answers, and refuses this member
+    DOWN = "down"
+
+
 @dataclass(frozen=True, slots=True)
 class Vote:
-    """That a member does not find a shard's primary well; one that does says nothing."""
+    """What a member finds of a shard's primary; one that does not watch it says nothing."""
 
     primary: str  # address, as on record
-    is_down: bool  # else suspect: it missed something, and is being looked at
-    why: str
+    finding: Finding
+    why: str = ""  # for people; nothing where all is well
 
 
 def member_encode(member: Member) -> dict[str, Any]:

@@ -7,7 +7,7 @@ stopped goes on where it was: what it had sent is sent, what it has not checked 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
@@ -107,7 +107,7 @@ class Process:
             if self.is_voting:
                 inputs.witnesses = VotesOfMembers(store)
             if self.is_voting and self.may_lead:
-                nursery.start_soon(run_votes, setups, self.boards.health, store)
+                nursery.start_soon(run_votes, setups, self.boards, store)
             if self.may_lead:
                 nursery.start_soon(self.controls.run)
                 for cluster in self.session.clusters:
@@ -230,8 +230,8 @@ class Process:
     async def ack(self, key: ShardKey, changed: int | None) -> None:
         await self.session.ack(key, changed)
 
-    async def vote(self, key: ShardKey, vote: Vote | None) -> None:
-        await self.session.vote(key, vote)
+    async def vote(self, votes: Mapping[ShardKey, Vote | None]) -> None:
+        await self.session.vote(votes)
 
     async def claim(self, cluster: str) -> Leadership:
         return await self.session.claim(cluster)

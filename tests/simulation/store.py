@@ -9,7 +9,7 @@ answered in time may be carried out all the same.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any, TypeVar
@@ -400,8 +400,9 @@ class SimSession:
     async def ack(self, key: ShardKey, changed: int | None) -> None:
         await self._say("acks", (self.member, key), GONE if changed is None else changed)
 
-    async def vote(self, key: ShardKey, vote: Vote | None) -> None:
-        await self._say("votes", (self.member, key), GONE if vote is None else vote)
+    async def vote(self, votes: Mapping[ShardKey, Vote | None]) -> None:
+        for key, vote in votes.items():
+            await self._say("votes", (self.member, key), GONE if vote is None else vote)
 
     async def leave(self) -> None:
         self.announced = None

@@ -13,7 +13,7 @@ from shardproxy.failover.decide import Situation
 from shardproxy.failover.event_log import EventLog
 from shardproxy.failover.events import EventName
 from shardproxy.failover.healing import Configure, Follow, Persist
-from shardproxy.failover.interfaces import Fencer, Witnesses
+from shardproxy.failover.interfaces import Fencer, Objection, Witnesses
 from shardproxy.failover.machine import Run
 from shardproxy.failover.memory import Memory
 from shardproxy.failover.setup import FailoverSettings, ShardSetup, record_new
@@ -114,6 +114,7 @@ class Tended:
         if self._flapping[0] != record.flapping:
             self._flapping = (record.flapping, now + backoff_left(record.flapping, time.time()))
         healths = self.healths()
+        objection = self._objection(record, healths)
         return Situation(
             setup=self.setup,
             record=record,
@@ -126,16 +127,19 @@ class Tended:
             done=self.done,
             is_paused=is_paused(self.shared.store.notes, self.key.cluster),
             is_patient=now - self.began_at < self.shared.settings.adopt_after,
-            objection=self._objection(record, healths),
+            objection=objection.why if objection is not None else None,
         )
 
-    def _objection(self, record: ShardRecord, healths: Mapping[Address, NodeHealth]) -> str | None:
-        """What speaks against our own view, where the primary does not answer us; since when is noted."""
+    def _objection(self, record: ShardRecord, healths: Mapping[Address, NodeHealth]) -> Objection | None:
+        """What speaks against our own view, where the primary does not answer us.
+
+        Since when most others get answers is noted: who only knows why it is silent would lead no better.
+        """
         health = healths.get(record.primary) if record.primary is not None else None
         said = None
         if health is not None and record.primary is not None and not health.verdict.is_answering:
             said = self.shared.witnesses.objection(self.key, record.primary)
-        if said is None:
+        if said is None or not said.is_outvoted:
             self.objected_since = None
         elif self.objected_since is None:
             self.objected_since = trio.current_time()

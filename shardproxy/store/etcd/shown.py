@@ -22,7 +22,7 @@ from shardproxy.store.etcd.messages import Entry
 from shardproxy.store.etcd.note_writer import note_of
 from shardproxy.store.etcd.record_writer import record_of
 from shardproxy.store.interface import MemberKey
-from shardproxy.store.member import Member, Vote, member_decode
+from shardproxy.store.member import Finding, Member, Vote, member_decode
 from shardproxy.store.notes import NoteKey, NoteKind, Notes, notes_board
 from shardproxy.store.record import ShardRecord
 
@@ -158,8 +158,8 @@ class Shown:
 
 
 def vote_encode(vote: Vote) -> dict[str, Any]:
-    return {"primary": vote.primary, "down": vote.is_down, "why": vote.why}
+    return {"primary": vote.primary, "finding": vote.finding.value, "why": vote.why}
 
 
 def vote_decode(values: dict[str, Any]) -> Vote:
-    return Vote(str(values["primary"]), bool(values["down"]), str(values["why"]))
+    return Vote(str(values["primary"]), Finding(values["finding"]), str(values["why"]))

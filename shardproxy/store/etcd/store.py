@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from shardproxy.store.etcd.record_writer import RecordWriter
 from shardproxy.store.etcd.session import Session
 from shardproxy.store.etcd.shown import Shown, vote_encode
 from shardproxy.store.etcd.transactions import Transactions
-from shardproxy.store.interface import Leadership, MemberKey, StoreUnavailableError
+from shardproxy.store.interface import Leadership, MemberKey, StoreUnavailableError, votes_show
 from shardproxy.store.member import Member, Vote, member_encode
 from shardproxy.store.notes import Note, NoteKey, Notes
 from shardproxy.store.record import ShardRecord
@@ -205,13 +205,11 @@ class EtcdStore:
     def votes(self) -> Board[MemberKey, Vote]:
         return self._shown.votes
 
-    async def vote(self, key: ShardKey, vote: Vote | None) -> None:
-        if vote is None:
-            self.votes.hide((self._member, key))
-        else:
-            self.votes.show((self._member, key), vote)
-        mine = {number: vote_encode(one) for number, one in self._mine(self.votes, key.cluster).items()}
-        self._say(self._keys.vote(self._member, key.cluster), mine)
+    async def vote(self, votes: Mapping[ShardKey, Vote | None]) -> None:
+        votes_show(self.votes, self._member, votes)
+        for cluster in {key.cluster for key in votes}:
+            mine = {number: vote_encode(one) for number, one in self._mine(self.votes, cluster).items()}
+            self._say(self._keys.vote(self._member, cluster), mine)
         await trio.lowlevel.checkpoint()
 
     # --- notes ---

@@ -8,7 +8,7 @@ Whoever finds its own heartbeat deleted was declared dead: it begins another lif
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import structlog
 import trio
@@ -89,12 +89,11 @@ class Life:
                 self.pulse.acks[key] = changed
             await self._say()
 
-    async def vote(self, key: ShardKey, vote: Vote | None) -> None:
-        if self.pulse.votes.get(key) != vote:
-            if vote is None:
-                del self.pulse.votes[key]
-            else:
-                self.pulse.votes[key] = vote
+    async def vote(self, votes: Mapping[ShardKey, Vote | None]) -> None:
+        said = {**self.pulse.votes, **votes}
+        wanted = {key: vote for key, vote in said.items() if vote is not None}
+        if wanted != self.pulse.votes:
+            self.pulse.votes = wanted
             await self._say()
 
     async def beat(self) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 from shardproxy.model.replication import ShardKey
 from shardproxy.store.interface import StoreUnavailableError
 from shardproxy.store.kubernetes.objects import Body, Stored
-from shardproxy.store.member import Vote
+from shardproxy.store.member import Finding, Vote
 
 NEVER = float("-inf")
 MAX_BEATS = 64  # that are remembered for their echo
@@ -48,7 +48,7 @@ class Pulse:
         self._sent[self.count] = now
         while len(self._sent) > MAX_BEATS:
             del self._sent[next(iter(self._sent))]
-        votes = {key: [vote.primary, vote.is_down, vote.why] for key, vote in self.votes.items()}
+        votes = {key: [vote.primary, vote.finding.value, vote.why] for key, vote in self.votes.items()}
         return {
             "beat": self.count,
             "member": self.member,
@@ -88,8 +88,8 @@ def votes_of(body: Body) -> dict[ShardKey, Vote]:
     """Raise ValueError for what is no heartbeat's."""
     try:
         return {
-            key: Vote(str(primary), bool(is_down), str(why))
-            for key, (primary, is_down, why) in _by_shard(body.get("votes", {})).items()
+            key: Vote(str(primary), Finding(finding), str(why))
+            for key, (primary, finding, why) in _by_shard(body.get("votes", {})).items()
         }
     except TypeError as error:
         raise ValueError(f"not votes: {error}") from error

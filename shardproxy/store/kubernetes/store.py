@@ -8,7 +8,7 @@ What the objects are called is in names.py, what they hold in shards.py, noteboo
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from time import CLOCK_BOOTTIME, clock_gettime
 from typing import TYPE_CHECKING, Any
@@ -186,11 +186,11 @@ class KubernetesStore:
     def votes(self) -> Board[MemberKey, Vote]:
         return self._boards.votes
 
-    async def vote(self, key: ShardKey, vote: Vote | None) -> None:
+    async def vote(self, votes: Mapping[ShardKey, Vote | None]) -> None:
         if self._is_follower:
             await trio.lowlevel.checkpoint()
         else:
-            await self._life.vote(key, vote)
+            await self._life.vote(votes)
 
     @property
     def notes(self) -> Notes:

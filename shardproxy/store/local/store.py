@@ -23,7 +23,13 @@ import trio
 from shardproxy.model.board import Board
 from shardproxy.model.replication import ShardKey
 from shardproxy.store.cas import note_check
-from shardproxy.store.interface import Leadership, LeadershipLostError, MemberKey, StoreUnavailableError
+from shardproxy.store.interface import (
+    Leadership,
+    LeadershipLostError,
+    MemberKey,
+    StoreUnavailableError,
+    votes_show,
+)
 from shardproxy.store.journal import Journal, events_read
 from shardproxy.store.local.codec import state_encode, state_read, users_kept_read
 from shardproxy.store.local.file import StateFile
@@ -283,12 +289,9 @@ class LocalStore:
         else:
             self.acks.show((member, key), changed)
 
-    async def vote(self, key: ShardKey, vote: Vote | None) -> None:
+    async def vote(self, votes: Mapping[ShardKey, Vote | None]) -> None:
         await trio.lowlevel.checkpoint()
-        if vote is None:
-            self.votes.hide((self.member, key))
-        else:
-            self.votes.show((self.member, key), vote)
+        votes_show(self.votes, self.member, votes)
 
     # --- notes ---
 

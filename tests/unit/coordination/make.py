@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from operator import itemgetter
 
 import trio
 
 from shardproxy.model.board import Board
 from shardproxy.model.replication import ShardKey
-from shardproxy.store.interface import Leadership, MemberKey, StoreUnavailableError
+from shardproxy.store.interface import Leadership, MemberKey, StoreUnavailableError, votes_show
 from shardproxy.store.member import Member, Vote
 from shardproxy.store.memory import MemoryDesk
 from shardproxy.store.record import ShardRecord
@@ -61,15 +61,12 @@ class MemberStore(MemoryDesk):
     async def leave(self) -> None:
         raise NotImplementedError
 
-    async def vote(self, key: ShardKey, vote: Vote | None) -> None:
+    async def vote(self, votes: Mapping[ShardKey, Vote | None]) -> None:
         self.tries += 1
         await trio.lowlevel.checkpoint()
         if self.is_down:
             raise StoreUnavailableError("no quorum")
-        if vote is None:
-            self.votes.hide((self.member, key))
-        else:
-            self.votes.show((self.member, key), vote)
+        votes_show(self.votes, self.member, votes)
 
     async def put(self, record: ShardRecord, leadership: Leadership) -> ShardRecord:
         raise NotImplementedError

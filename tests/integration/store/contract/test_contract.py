@@ -20,7 +20,7 @@ from shardproxy.store.interface import (
     Store,
     StoreUnavailableError,
 )
-from shardproxy.store.member import Advertised, Member, Vote
+from shardproxy.store.member import Advertised, Finding, Member, Vote
 from shardproxy.store.notes import MAX_NOTE, MAX_NOTES, NoteKey, NoteKind
 from shardproxy.store.record import Promise, ShardRecord, ShardState
 from tests.integration.store.contract.sites import CLUSTER, Site
@@ -234,13 +234,13 @@ async def say_all(store: Store) -> None:
     await store.announce(member(store.member))
     for number in range(40):
         await store.ack(ShardKey(CLUSTER, number), number + 1)
-    await store.vote(KEY, Vote(str(A), True, "silent"))
+    await store.vote({KEY: Vote(str(A), Finding.DOWN, "silent")})
 
 
 def is_said(by: str, to: Store) -> bool:
     acks = {key: changed for (name, key), changed in to.acks.items() if name == by}
     is_all = acks == {ShardKey(CLUSTER, number): number + 1 for number in range(40)}
-    return by in to.members and is_all and to.votes.get((by, KEY)) == Vote(str(A), True, "silent")
+    return by in to.members and is_all and to.votes.get((by, KEY)) == Vote(str(A), Finding.DOWN, "silent")
 
 
 def is_gone(by: str, of: Store) -> bool:
@@ -284,11 +284,11 @@ async def wait_until_said(by: str, to: Store) -> None:
 async def test_votes_and_acks_change(site: Site) -> None:
     one = await site.open("one")
     two = await site.open("two") if site.is_shared else one
-    await one.vote(KEY, Vote(str(A), False, "late"))
+    await one.vote({KEY: Vote(str(A), Finding.SUSPECT, "late")})
     await wait_for(two.votes, lambda: ("one", KEY) in two.votes)
-    await one.vote(KEY, Vote(str(A), True, "silent"))
-    await wait_for(two.votes, lambda: two.votes[("one", KEY)].is_down)
-    await one.vote(KEY, None)
+    await one.vote({KEY: Vote(str(A), Finding.DOWN, "silent")})
+    await wait_for(two.votes, lambda: two.votes[("one", KEY)].finding is Finding.DOWN)
+    await one.vote({KEY: None})
     await wait_for(two.votes, lambda: ("one", KEY) not in two.votes)
     await one.ack(KEY, 4)
     await one.ack(KEY, 5)

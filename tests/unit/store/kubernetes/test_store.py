@@ -16,7 +16,7 @@ from shardproxy.model import Address
 from shardproxy.model.replication import ShardKey
 from shardproxy.store.interface import ConflictError, LeadershipLostError, StoreUnavailableError
 from shardproxy.store.kubernetes import KubernetesStore
-from shardproxy.store.member import Member, Vote
+from shardproxy.store.member import Finding, Member, Vote
 from shardproxy.store.notes import NoteKey, NoteKind
 from shardproxy.store.record import ShardRecord, ShardState
 from tests.fixtures.fake_kubernetes import FakeKubernetes, FakeTransport
@@ -197,12 +197,12 @@ async def test_who_leaves_is_gone_at_once(server: FakeKubernetes, autojump_clock
 async def test_acks_and_votes_are_seen_and_go_with_their_member(
     server: FakeKubernetes, autojump_clock: MockClock
 ) -> None:
-    vote = Vote("10.0.0.1:6379", True, "no answer")
+    vote = Vote("10.0.0.1:6379", Finding.DOWN, "no answer")
     async with running(server, "a-1") as a, running(server, "b-1") as b:
         await a.store.ack(KEY, 7)
-        await a.store.vote(KEY, vote)
+        await a.store.vote({KEY: vote})
         await b.wait(lambda: b.store.acks.get(("a-1", KEY)) == 7 and b.store.votes.get(("a-1", KEY)) == vote)
-        await a.store.vote(KEY, None)
+        await a.store.vote({KEY: None})
         await b.wait(lambda: ("a-1", KEY) not in b.store.votes)
         a.way.cut()
         await b.wait(lambda: ("a-1", KEY) not in b.store.acks)
@@ -262,7 +262,7 @@ async def test_a_follower_writes_nothing(server: FakeKubernetes, autojump_clock:
         await a.store.claim("sessions")
         await f.store.announce(Member("f"))
         await f.store.ack(KEY, 1)
-        await f.store.vote(KEY, None)
+        await f.store.vote({KEY: None})
         with pytest.raises(StoreUnavailableError, match="follower"):
             await f.store.note(PAUSED, True)
         with trio.move_on_after(5) as waited:
