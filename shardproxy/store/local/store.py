@@ -125,12 +125,12 @@ class LocalStore:
                 self._renewed(self._twin.until)
 
     def join(self, link: Link, twin: str) -> None:
-        """Another process has, or is to have, the same file; before the link is run, which `run` does."""
+        """Another process has, or is to have, the same file; before the link is run, which `run` does.
 
-        def is_there(there: bool) -> None:
-            if there:
-                self.members.show(twin, Member(twin))
-                return
+        It is waited for from now on, before it has said anything.
+        """
+
+        def gone() -> None:
             self._twin = None
             self.members.hide(twin)
             for key in [key for key in self.acks if key[0] == twin]:
@@ -139,15 +139,24 @@ class LocalStore:
 
         self._twin = Twin(
             link,
+            twin,
             look=self._look,
             acked=partial(self._acked, twin),
-            is_there=is_there,
+            gone=gone,
             renewed=self._renewed,
         )
+        self._show_twin()
         for (member, key), changed in self.acks.items():
             if member == self.member:
                 self._twin.ack(key, changed)
         self._arrivals.set()
+
+    def _show_twin(self) -> None:
+        """It may serve whatever is served here."""
+        if self._twin is not None:
+            clusters = self._followed or {key.cluster for key in self.records}
+            name = self._twin.name
+            self.members.show(name, Member(name, endpoints=dict.fromkeys(clusters, ())))
 
     @property
     def group(self) -> str:
@@ -216,6 +225,7 @@ class LocalStore:
             self.synced.show(cluster, True)
         if self._twin is not None:
             self._renewed(self._twin.until)
+            self._show_twin()
         self._show(State(self.group), self._file.state)
         self._show_events()
 

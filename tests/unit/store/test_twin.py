@@ -105,6 +105,17 @@ async def test_a_promotion_waits_for_the_other_one(tmp_path: Path) -> None:
         await AckFencer(both.new, applied(stored), {}).wait_served(stored)
 
 
+async def test_the_next_one_is_waited_for_before_it_has_said_what_it_serves(tmp_path: Path) -> None:
+    async with pair(tmp_path / "state.json") as both:
+        stored = await both.old.put(replace(both.old.records[KEY], epoch=2), await both.old.claim("main"))
+        waiting = AckFencer(both.old, applied(stored), {}, served_within=0.05)
+        with pytest.raises(FenceError, match="new"):
+            await waiting.wait_served(stored)
+        both.links[1].close()
+        await until(lambda: "new" not in both.old.members)
+        await waiting.wait_served(stored)
+
+
 async def test_one_that_is_silent_is_waited_for_no_longer_than_it_believes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
