@@ -25,7 +25,7 @@ from shardproxy.admin.health import why_not_live
 from shardproxy.admin.status import Sources, Status, StatusBoard
 from shardproxy.app.coordinating import Coordination
 from shardproxy.app.describing import endpoints_said, own_host, reached
-from shardproxy.app.handover import offered, run_handover, takeover_end
+from shardproxy.app.handover import NotNowError, offered, run_handover, takeover_end
 from shardproxy.app.inheritance import Inheritance, Inherited
 from shardproxy.app.notify import Notifier
 from shardproxy.app.reading import AllRead, admin_inbound, admin_names, all_read
@@ -303,6 +303,9 @@ class App:
         nursery.start_soon(run_always, "handover", handover)
 
     def _offer(self) -> list[Inherited]:
+        """What another process is given; raise NotNowError."""
+        if isinstance(self._store, LocalStore) and (why := self._store.why_no_twin) is not None:
+            raise NotNowError(why)
         is_kept = any(one.is_kept for one in self._inheritance.sockets)
         return offered(self._listener, self._dataplane.sockets(), is_kept)
 

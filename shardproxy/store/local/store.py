@@ -130,6 +130,9 @@ class LocalStore:
         It is waited for from now on, before it has said anything.
         """
 
+        if (why := self.why_no_twin) is not None:
+            raise ValueError(why)
+
         def gone() -> None:
             self._twin = None
             self.members.hide(twin)
@@ -150,6 +153,13 @@ class LocalStore:
             if member == self.member:
                 self._twin.ack(key, changed)
         self._arrivals.set()
+
+    @property
+    def why_no_twin(self) -> str | None:
+        """Why no other process can join now: one at a time is waited for."""
+        if self._twin is None:
+            return None
+        return f"{self._twin.name} has the same state file until it ends: try again when it has"
 
     def _show_twin(self) -> None:
         """It may serve whatever is served here."""
