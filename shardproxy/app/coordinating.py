@@ -49,8 +49,7 @@ class Coordination:
         """Read what is stored, and be a member, before anything is served."""
         await nursery.start(run_always_from, "store", self.store.run)
         await self.store.follow(clusters)
-        if self.is_member:
-            await self._say("start", self.announcer.announce)
+        await self.announce("start")
 
     def run(self, applied: Board[ShardKey, int], nursery: trio.Nursery) -> None:
         """Have the store told what this process serves, and what happens."""
@@ -61,12 +60,16 @@ class Coordination:
             nursery.start_soon(run_always, "scripts", self.scripts.run)
             nursery.start_soon(run_always, "events", self.events.run)
 
+    async def announce(self, why: str) -> None:
+        """Say at once what this process is, or is about to be."""
+        if self.is_member:
+            await self._say(why, self.announcer.announce)
+
     async def drain(self, failover_ended: trio.Event) -> None:
         """Have no client sent here any more, once nothing is decided here."""
         with trio.move_on_after(ENDED_WITHIN):
             await failover_ended.wait()
-        if self.is_member:
-            await self._say("draining", self.announcer.announce)
+        await self.announce("draining")
 
     async def leave(self) -> None:
         """Nobody is served any more."""

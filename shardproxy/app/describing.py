@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from shardproxy.config import Config
 from shardproxy.config.addresses import WILDCARDS
@@ -26,6 +26,14 @@ def own_host() -> str:
             probe.connect((address, 9))
             return str(probe.getsockname()[0])
     return socket.gethostname()
+
+
+def endpoints_said(
+    config: Config, bound: Mapping[str, tuple[BoundEndpoint, ...]], host: str, coming: Iterable[str]
+) -> dict[str, tuple[Advertised, ...]]:
+    """The same, and nowhere for those about to be served: others wait for this process from then on."""
+    told = endpoints_advertised(config, bound, host) if bound else {}
+    return {**dict.fromkeys(coming, ()), **told}
 
 
 def endpoints_advertised(

@@ -40,6 +40,10 @@ CREDENTIALS = struct.Struct("3i")  # pid, uid, gid: unix(7)
 log = structlog.get_logger()
 
 
+class NotNowError(ValueError):
+    """Nothing is handed over as yet, for this reason."""
+
+
 def handover_path(state: Path) -> Path:
     """Where a process with that state file is found by the next one."""
     return state.with_name(state.name + ".handover")
@@ -111,7 +115,7 @@ async def takeover_end(link: Link, clients: socket.socket) -> None:
 
 # --- the running process ---
 
-Offer = Callable[[], list[Inherited]]
+Offer = Callable[[], list[Inherited]]  # raises NotNowError
 Join = Callable[[Link, str], None]
 
 
@@ -136,7 +140,11 @@ async def _hand(peer: trio.socket.SocketType, member: str, offer: Offer, join: J
         said = f"it speaks version {PROTOCOL} of takeovers, and version {asked['takeover']} was asked for"
         await peer.send(json.dumps({"refused": said}).encode() + b"\n")
         raise ValueError(said)
-    sockets = offer()
+    try:
+        sockets = offer()
+    except NotNowError as error:
+        await peer.send(json.dumps({"refused": str(error)}).encode() + b"\n")
+        raise
     try:
         names = [{"name": one.name, "address": one.address, "kept": one.is_kept} for one in sockets]
         head = {"member": member, "version": __version__, "pid": os.getpid(), "sockets": names}

@@ -24,8 +24,8 @@ from shardproxy.access.verifiers import Verifiers
 from shardproxy.admin.health import why_not_live
 from shardproxy.admin.status import Sources, Status, StatusBoard
 from shardproxy.app.coordinating import Coordination
-from shardproxy.app.describing import endpoints_advertised, own_host, reached
-from shardproxy.app.handover import offered, run_handover, takeover_end
+from shardproxy.app.describing import endpoints_said, own_host, reached
+from shardproxy.app.handover import NotNowError, offered, run_handover, takeover_end
 from shardproxy.app.inheritance import Inheritance, Inherited
 from shardproxy.app.notify import Notifier
 from shardproxy.app.reading import AllRead, admin_inbound, admin_names, all_read
@@ -130,6 +130,7 @@ class App:
         self._boards = Boards()
         self._started_at = datetime.now(UTC).isoformat(timespec="seconds")
         self._host = own_host()
+        self._coming = frozenset(config.clusters)  # about to be served
         self._coordination = Coordination(config, store, self._describe)
         tokens = NodeTokens()
         self._follower = Follower(
@@ -197,6 +198,9 @@ class App:
     async def _start(self, settings: Clusters, nursery: trio.Nursery) -> None:
         """Listen first; what only the admin pages need is imported after that."""
         await self._coordination.start(settings, nursery)
+        self._coordination.run(self._follower.applied, nursery)
+        self._run_shared(nursery)
+        nursery.start_soon(run_always, "follower", self._follower.run)
         try:
             async with self._users.turn:
                 endpoints = await self._serve(self._users.laid_over(settings), "start")
@@ -209,14 +213,12 @@ class App:
             raise StartError(f"cluster {error.cluster}: {explain(error.cause)}") from error
         self._log_endpoints(endpoints)
         self._status.change(endpoints=endpoints, certificates=certificates_of(settings), starting=True)
+        self._told()
         warn_of_certificates(settings)
         for cluster in settings:
             if is_paused(self._store.notes, cluster):
                 log.warning("automatic failover is paused, as before the restart", cluster=cluster)
-        self._coordination.run(self._follower.applied, nursery)
-        self._run_shared(nursery)
         nursery.start_soon(run_always, "users", self._users.run)
-        nursery.start_soon(run_always, "follower", self._follower.run)
         retelling = partial(run_retelling, self._follower, self._store.members)
         nursery.start_soon(run_always, "what pools' clients are told", retelling)
         nursery.start_soon(run_always, "renewal of logins to nodes", partial(run_renewal, self._follower))
@@ -301,6 +303,9 @@ class App:
         nursery.start_soon(run_always, "handover", handover)
 
     def _offer(self) -> list[Inherited]:
+        """What another process is given; raise NotNowError."""
+        if isinstance(self._store, LocalStore) and (why := self._store.why_no_twin) is not None:
+            raise NotNowError(why)
         is_kept = any(one.is_kept for one in self._inheritance.sockets)
         return offered(self._listener, self._dataplane.sockets(), is_kept)
 
@@ -389,9 +394,14 @@ class App:
             started=self._started_at,
             is_draining=status.draining,
             clients=self._dataplane.statistics().clients,
-            endpoints=endpoints_advertised(config, status.endpoints, self._host) if status.endpoints else {},
+            endpoints=endpoints_said(config, status.endpoints, self._host, self._coming),
             epochs={name: topology.epoch for name, topology in self._follower.topologies.items()},
         )
+
+    def _told(self) -> None:
+        """What is served is what was to be, and others hear of it."""
+        self._coming = frozenset()
+        self._coordination.announcer.ring()
 
     async def _hear(self, signals: AsyncIterator[int]) -> None:
         async for number in signals:
@@ -454,6 +464,9 @@ class App:
             read = await trio.to_thread.run_sync(all_read, config, self._table, files)
             settings = read.settings
             await self._store.follow(before.keys() | settings.keys())
+            if coming := settings.keys() - before.keys():
+                self._coming = frozenset(coming)
+                await self._coordination.announce("about to serve more")
             now = self._users.laid_over(settings, forget)
             served = await self._serve(now, reason)
             await self._store.follow(settings)
@@ -478,6 +491,7 @@ class App:
             certificates=certificates_of(settings),
             reloads=self._status.now.reloads + 1,
         )
+        self._told()
         warn_of_certificates({name: settings[name] for name in reload_plan(before, settings).serve})
         descriptors_give(self._dataplane, config, workers_of(self._started))
         plan = reload_plan(before, now)

@@ -47,9 +47,9 @@ def fit_of(
     `reads`: those that were found fit; None: nobody looks, as when the process drains. `is_unsynced`: the
     record may not be the last one.
     """
-    is_shared = setup.is_automatic and setup.decider is None and len(setup.nodes) > 1
-    is_unsynced = is_unsynced and is_shared
     members = (*setup.addresses, *(record.nodes if record is not None else ()))
+    is_shared = setup.decider is None and len(set(members)) > 1  # whoever leads may have another config
+    is_unsynced = is_unsynced and is_shared
     nodes = {node: healths.get((setup.key, node)) for node in members}
     foreign = foreign_seen(setup, record, nodes, before)
     limits = limits_seen(nodes) or before.limits

@@ -246,8 +246,9 @@ class Follower:
             }
             seconds = [await self._follow(name, now) for name, now in wanted.items()]
             self._acknowledge_others(records)
-            for name in wanted:
-                if self._served[name].is_confirmed:
+            for name, now in wanted.items():
+                served = self._served[name]
+                if served.is_confirmed and served.projection is now.projection:
                     self._show_careful(name, is_careful=name in unsynced)
             return min(seconds, default=math.inf)
 

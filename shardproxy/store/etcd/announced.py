@@ -29,9 +29,12 @@ log = structlog.get_logger()
 class Announced:
     """Keys on the lease, by what they should be."""
 
-    def __init__(self, transactions: Transactions, session: Session) -> None:
+    def __init__(
+        self, transactions: Transactions, session: Session, *, on_told: Callable[[], None] = lambda: None
+    ) -> None:
         self._transactions = transactions
         self._session = session
+        self._on_told = on_told
         self._wanted: dict[str, bytes] = {}
         self._told: dict[str, Entry] = {}
         self._news = trio.Event()
@@ -55,6 +58,12 @@ class Announced:
         if key in self._different():
             raise StoreUnavailableError(self._why_not or f"etcd was not told within {within:g} s")
         await trio.lowlevel.checkpoint()
+
+    def is_there(self, key: str) -> bool:
+        """Whether nothing is said by that key, or etcd has something there that hangs on the lease of now."""
+        told = self._told.get(key)
+        is_told = told is not None and told.value is not None and told.lease == self._session.id
+        return is_told or key not in self._wanted
 
     def is_seen(self, entry: Entry) -> None:
         """The watch has told of a key of ours."""
@@ -94,11 +103,13 @@ class Announced:
                 self._why_not = ""
 
     def _different(self) -> list[str]:
-        return [
-            key
-            for key in {**self._wanted, **self._told}
-            if self._wanted.get(key) != (told.value if (told := self._told.get(key)) else None)
-        ]
+        return [key for key in {**self._wanted, **self._told} if not self._is_as_wanted(key)]
+
+    def _is_as_wanted(self, key: str) -> bool:
+        wanted, told = self._wanted.get(key), self._told.get(key)
+        if wanted is None or told is None:
+            return wanted is None and (told is None or told.value is None)
+        return told.value == wanted and told.lease == self._session.id
 
     async def _write(self) -> None:
         while (lease := self._session.id) is not None and (keys := self._different()):
@@ -125,6 +136,7 @@ class Announced:
                 self._told.pop(key, None)
         settled, self._settled = self._settled, trio.Event()
         settled.set()
+        self._on_told()
 
 
 Say = Callable[[str, bytes | None], None]

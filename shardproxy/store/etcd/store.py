@@ -82,7 +82,7 @@ class EtcdStore:
             on_beat=self._freshness.look,
             on_new=self._new_lease,
         )
-        self._announced = Announced(self._transactions, self._session)
+        self._announced = Announced(self._transactions, self._session, on_told=self._freshness.look)
         self._leaders = Leaders(
             keys, member, self._transactions, self._session, self._reader, on_lost=self._leads_no_more
         )
@@ -247,7 +247,8 @@ class EtcdStore:
         if self._is_follower:
             return Contact(None, 0.0, self._reader.heard)
         session = self._session
-        return Contact(session.sent if session.id is not None else 0.0, session.ttl, self._reader.heard)
+        is_member = session.id is not None and self._announced.is_there(self._keys.member(self._member))
+        return Contact(session.sent if is_member else 0.0, session.ttl, self._reader.heard)
 
     def _changed(self, entries: list[Entry]) -> None:
         self._shown.show(entries)

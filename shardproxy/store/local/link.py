@@ -59,13 +59,13 @@ class Link:
         return self._sockets.pop(0) if self._sockets else None
 
     async def run(self) -> None:
-        """Until the other end has gone. Never raises for its sake."""
+        """Until the other end has gone, or this one is closed. Never raises for its sake."""
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._send)
                 await self._receive()
                 nursery.cancel_scope.cancel()
-        except* OSError as errors:
+        except* (OSError, trio.ClosedResourceError) as errors:
             log.debug("link ended", why=[str(error) for error in errors.exceptions])
         finally:
             self.close()

@@ -131,12 +131,15 @@ class LocalStore:
                 self._renewed(self._twin.until)
 
     def join(self, link: Link, twin: str) -> None:
-        """Another process has, or is to have, the same file; before the link is run, which `run` does."""
+        """Another process has, or is to have, the same file; before the link is run, which `run` does.
 
-        def is_there(there: bool) -> None:
-            if there:
-                self.members.show(twin, Member(twin))
-                return
+        It is waited for from now on, before it has said anything.
+        """
+
+        if (why := self.why_no_twin) is not None:
+            raise ValueError(why)
+
+        def gone() -> None:
             self._twin = None
             self.members.hide(twin)
             for key in [key for key in self.acks if key[0] == twin]:
@@ -145,15 +148,31 @@ class LocalStore:
 
         self._twin = Twin(
             link,
+            twin,
             look=self._look,
             acked=partial(self._acked, twin),
-            is_there=is_there,
+            gone=gone,
             renewed=self._renewed,
         )
+        self._show_twin()
         for (member, key), changed in self.acks.items():
             if member == self.member:
                 self._twin.ack(key, changed)
         self._arrivals.set()
+
+    @property
+    def why_no_twin(self) -> str | None:
+        """Why no other process can join now: one at a time is waited for."""
+        if self._twin is None:
+            return None
+        return f"{self._twin.name} has the same state file until it ends: try again when it has"
+
+    def _show_twin(self) -> None:
+        """It may serve whatever is served here."""
+        if self._twin is not None:
+            clusters = self._followed or {key.cluster for key in self.records}
+            name = self._twin.name
+            self.members.show(name, Member(name, endpoints=dict.fromkeys(clusters, ())))
 
     @property
     def group(self) -> str:
@@ -222,6 +241,7 @@ class LocalStore:
             self.synced.show(cluster, True)
         if self._twin is not None:
             self._renewed(self._twin.until)
+            self._show_twin()
         self._show(State(self.group), self._file.state)
         self._show_events()
 

@@ -30,14 +30,16 @@ class Twin:
     def __init__(
         self,
         link: Link,
+        name: str,
         *,
         look: Callable[[], None],
         acked: Callable[[ShardKey, int | None], None],
-        is_there: Callable[[bool], None],
+        gone: Callable[[], None],
         renewed: Callable[[float], None],
     ) -> None:
         self._link = link
-        self._is_there = is_there
+        self.name = name
+        self._gone = gone
         self._renewed = renewed
         self._beats: dict[int, float] = {}  # when each was sent that has not been heard
         self._last = 0
@@ -56,7 +58,6 @@ class Twin:
 
     async def run(self) -> None:
         """Until it has gone, or was silent for longer than its lease."""
-        self._is_there(True)
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._run_link, nursery.cancel_scope)
@@ -68,7 +69,7 @@ class Twin:
                 nursery.cancel_scope.cancel()
         finally:
             self.until = min(self.until, _now())  # it may count us out as soon as it notices
-            self._is_there(False)
+            self._gone()
 
     async def _run_link(self, scope: trio.CancelScope) -> None:
         await self._link.run()

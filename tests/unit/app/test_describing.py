@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shardproxy.app.describing import endpoints_advertised, own_host
+from shardproxy.app.describing import endpoints_advertised, endpoints_said, own_host
 from shardproxy.config import parse_config
 from shardproxy.dataplane import BoundEndpoint
 from shardproxy.model import Address
@@ -44,6 +44,17 @@ def test_a_pool_may_advertise_several() -> None:
     )
     told = endpoints_advertised(config, {}, HOST)["pages"]
     assert [one.address for one in told] == ["a.test:1", "b.test:1"]
+
+
+def test_what_is_about_to_be_served_is_served_nowhere_yet() -> None:
+    config = parse_config(
+        'clusters: {pages: {engine: memcached, endpoints: {configuration: "127.0.0.1:11211"},'
+        ' nodes: ["10.1.1.1:11211"]}}'
+    )
+    assert endpoints_said(config, {}, HOST, ["pages"]) == {"pages": ()}
+    bound = {"pages": (BoundEndpoint(Address("127.0.0.1", 11211), Address("127.0.0.1", 11211)),)}
+    said = endpoints_said(config, bound, HOST, ["more"])
+    assert (said["more"], [one.address for one in said["pages"]]) == ((), ["127.0.0.1:11211"])
 
 
 def test_this_machine_has_a_name_or_an_address() -> None:

@@ -105,6 +105,32 @@ async def test_a_promotion_waits_for_the_other_one(tmp_path: Path) -> None:
         await AckFencer(both.new, applied(stored), {}).wait_served(stored)
 
 
+async def test_the_next_one_is_waited_for_before_it_has_said_what_it_serves(tmp_path: Path) -> None:
+    async with pair(tmp_path / "state.json") as both:
+        stored = await both.old.put(replace(both.old.records[KEY], epoch=2), await both.old.claim("main"))
+        waiting = AckFencer(both.old, applied(stored), {}, served_within=0.05)
+        with pytest.raises(FenceError, match="new"):
+            await waiting.wait_served(stored)
+        both.links[1].close()
+        await until(lambda: "new" not in both.old.members)
+        await waiting.wait_served(stored)
+
+
+async def test_a_third_process_is_refused_until_the_second_has_gone(tmp_path: Path) -> None:
+    async with pair(tmp_path / "state.json") as both:
+        own, other = socket.socketpair()
+        third = Link(own)
+        with pytest.raises(ValueError, match="new has the same state file until it ends"):
+            both.old.join(third, "third")
+        assert both.old.members.keys() == {"old", "new"}
+        both.links[1].close()
+        await until(lambda: both.old.why_no_twin is None)
+        both.old.join(third, "third")
+        assert both.old.members.keys() == {"old", "third"}
+        other.close()
+        await until(lambda: both.old.members.keys() == {"old"})
+
+
 async def test_one_that_is_silent_is_waited_for_no_longer_than_it_believes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -189,6 +189,20 @@ async def test_what_is_refused_is_not_acknowledged_and_asked_again(
     assert capsys.readouterr().out.count("Too many open files") == 1
 
 
+async def test_who_could_not_be_told_how_to_serve_out_of_touch_stays_bound_by_the_lease(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with following(main=redis((A, B))) as site:
+        site.put(record(promise=Promise(frozenset({B}))))
+        await site.settle()
+        site.plane.refuses = [OSError(24, "Too many open files")]
+        site.follower.synced.show("main", False)
+        await site.settle()
+        assert not site.follower.careful
+        await trio.sleep(REFUSED * 1.5)
+        assert site.follower.careful == {"main": True}
+
+
 async def test_one_cluster_that_is_refused_holds_up_no_other(
     autojump_clock: trio.testing.MockClock,
 ) -> None:

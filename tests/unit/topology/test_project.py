@@ -367,9 +367,15 @@ def test_who_does_not_know_what_is_on_record_has_writes_confirmed_or_refuses_the
 
 
 def test_where_nobody_else_could_be_the_primary_nothing_is_confirmed() -> None:
-    for alone in (setup(A), setup(A, B, is_automatic=False)):
+    for alone in (setup(A), setup(A, B, decider="sentinel")):
         fit = fit_of(alone, record(nodes=(A,)), READS, {}, NOT_KNOWN, is_unsynced=True)
         assert (fit.is_unsynced, fit.no_writes, fit.voters) == (False, None, None)
+
+
+def test_what_others_may_fail_over_is_served_carefully_whatever_the_own_config_says() -> None:
+    for own in (setup(A, B, is_automatic=False), setup(A)):
+        fit = fit_of(own, record(promise=Promise(frozenset({B}))), READS, {}, NOT_KNOWN, is_unsynced=True)
+        assert (fit.is_unsynced, fit.no_writes is not None, fit.voters) == (True, True, frozenset({B}))
 
 
 def test_a_shard_without_a_primary_is_not_only_read() -> None:
