@@ -88,6 +88,7 @@ async def run_controller(
     limits = limits or Limits.of(settings)
     task_status.started()
     is_down = False
+    stays_until = trio.current_time()
     while True:
         try:
             leadership = await inputs.store.claim(cluster)
@@ -101,7 +102,7 @@ async def run_controller(
         log.info("leading", cluster=cluster, revision=leadership.revision)
         is_outvoted = False
         try:
-            await _lead(inputs, settings, limits, leadership)
+            await _lead(inputs, settings, limits, leadership, stays_until)
         except* LeadershipLostError as group:
             log.warning("leadership lost", cluster=cluster, why=str(group.exceptions[0]))
         except* OutvotedError as group:
@@ -112,6 +113,7 @@ async def run_controller(
             with trio.move_on_after(RESIGN_WITHIN, shield=True):
                 await leadership.resign()
         if is_outvoted:
+            stays_until = trio.current_time() + ABSTAIN
             await _abstain(cluster, inputs.store)
 
 
@@ -137,7 +139,13 @@ async def _abstain(cluster: str, store: Store) -> None:
         store.leaders.unsubscribe(news, cluster)
 
 
-async def _lead(inputs: Inputs, settings: FailoverSettings, limits: Limits, leadership: Leadership) -> None:
+async def _lead(
+    inputs: Inputs,
+    settings: FailoverSettings,
+    limits: Limits,
+    leadership: Leadership,
+    stays_until: float,
+) -> None:
     shared = Shared(
         inputs.setups,
         inputs.health,
@@ -149,6 +157,7 @@ async def _lead(inputs: Inputs, settings: FailoverSettings, limits: Limits, lead
         Steps(inputs.nodes, leadership, settings),
         limits,
         inputs.witnesses,
+        stays_until,
     )
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_watch_leader, inputs.store, leadership)

@@ -60,6 +60,7 @@ class Shared:
     steps: Steps
     limits: Limits
     witnesses: Witnesses
+    stays_until: float = 0.0  # we gave way to others a moment ago, and nobody else led: what we see adds up
 
 
 @dataclass(slots=True)
@@ -148,7 +149,9 @@ class Tended:
     @property
     def outvoted_at(self) -> float | None:
         """When another one is to decide, unless we are believed or hear the primary before."""
-        return None if self.objected_since is None else self.objected_since + OUTVOTED
+        if self.objected_since is None:
+            return None
+        return max(self.objected_since + OUTVOTED, self.shared.stays_until)
 
     def _served_since(self, record: ShardRecord) -> float | None:
         """When it was first seen that all proxies serve the record as it is."""
