@@ -391,6 +391,7 @@ class App:
             clients=self._dataplane.statistics().clients,
             endpoints=endpoints_advertised(config, status.endpoints, self._host) if status.endpoints else {},
             epochs={name: topology.epoch for name, topology in self._follower.topologies.items()},
+            automatic=self._supervisor.automatic,
         )
 
     async def _hear(self, signals: AsyncIterator[int]) -> None:
