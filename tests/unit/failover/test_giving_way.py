@@ -13,8 +13,9 @@ from shardproxy.failover.controller import ABSTAIN
 from shardproxy.failover.interfaces import Objection
 from shardproxy.failover.shard.task import _give_way
 from shardproxy.failover.shard.tended import OUTVOTED, OutvotedError, Tended
+from shardproxy.model import Address
 from shardproxy.model.health import NodeHealth, NodeState
-from tests.unit.failover.make import A, B, C, health, record, setup
+from tests.unit.failover.make import A, B, C, health, primary, record, replica, setup
 
 DENIED = health(None, NodeState.DENIED)
 REACHED = Objection("2 of 3 proxies still reach it", is_outvoted=True)
@@ -27,6 +28,9 @@ class Others:
 
     def objection(self, key: object, primary: object) -> Objection | None:
         return self.said
+
+    def why_down(self, key: object, primary: object) -> str | None:
+        return self.said.why if self.said is not None else None
 
 
 def leading(said: Objection | None, *, stays_until: float = 0.0) -> Tended:
@@ -65,3 +69,22 @@ async def test_who_gave_way_in_vain_stays_for_a_while(autojump_clock: trio.testi
     assert not gives_way(shard, DENIED)
     await trio.sleep(0.2)
     assert gives_way(shard, DENIED)
+
+
+@pytest.mark.parametrize(
+    ("voters", "replicas", "wanted"),
+    [((B, C), {}, True), ((B, C), {B: health(replica())}, False), ((), {}, False)],
+    ids=["it has no replica left", "a replica follows it", "it had none"],
+)
+async def test_who_alone_reaches_a_primary_lets_those_lead_who_find_it_down(
+    voters: tuple[Address, ...],
+    replicas: dict[Address, NodeHealth],
+    wanted: bool,
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    shard, shown = leading(REACHED), record(voters=voters)
+    healths = {A: health(primary()), **replicas}
+    shard._objection(shown, healths)
+    await trio.sleep(OUTVOTED)
+    shard._objection(shown, healths)
+    assert (shard.outvoted_at is not None) == wanted
