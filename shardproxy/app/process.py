@@ -396,6 +396,7 @@ class App:
             clients=self._dataplane.statistics().clients,
             endpoints=endpoints_said(config, status.endpoints, self._host, self._coming),
             epochs={name: topology.epoch for name, topology in self._follower.topologies.items()},
+            automatic=self._supervisor.automatic,
         )
 
     def _told(self) -> None:

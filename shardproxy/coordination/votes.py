@@ -81,6 +81,12 @@ class VotesOfMembers:
         store = self.store
         return objection(key, primary, store.member, store.members, store.votes)
 
+    def why_down(self, key: ShardKey, primary: Address) -> str | None:
+        others = _others(key, primary, self.store.member, self.store.members, self.store.votes)
+        down = sum(vote.finding is Finding.DOWN for vote in others.values())
+        total = len(others) + 1
+        return f"{down} of {total} proxies find {primary} down" if 2 * down > total else None
+
 
 def vote_wanted(
     record: ShardRecord, health: NodeHealth | None, said: Vote | None, now: float

@@ -9,6 +9,7 @@ that cluster alone.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import structlog
 import trio
@@ -88,7 +89,9 @@ async def run_controller(
     limits = limits or Limits.of(settings)
     task_status.started()
     is_down = False
+    stays_until = trio.current_time()
     while True:
+        await _wait_wanted(cluster, inputs)
         try:
             leadership = await inputs.store.claim(cluster)
         except StoreUnavailableError as error:
@@ -101,7 +104,7 @@ async def run_controller(
         log.info("leading", cluster=cluster, revision=leadership.revision)
         is_outvoted = False
         try:
-            await _lead(inputs, settings, limits, leadership)
+            await _lead(inputs, settings, limits, leadership, stays_until)
         except* LeadershipLostError as group:
             log.warning("leadership lost", cluster=cluster, why=str(group.exceptions[0]))
         except* OutvotedError as group:
@@ -112,6 +115,7 @@ async def run_controller(
             with trio.move_on_after(RESIGN_WITHIN, shield=True):
                 await leadership.resign()
         if is_outvoted:
+            stays_until = trio.current_time() + ABSTAIN
             await _abstain(cluster, inputs.store)
 
 
@@ -137,7 +141,13 @@ async def _abstain(cluster: str, store: Store) -> None:
         store.leaders.unsubscribe(news, cluster)
 
 
-async def _lead(inputs: Inputs, settings: FailoverSettings, limits: Limits, leadership: Leadership) -> None:
+async def _lead(
+    inputs: Inputs,
+    settings: FailoverSettings,
+    limits: Limits,
+    leadership: Leadership,
+    stays_until: float,
+) -> None:
     shared = Shared(
         inputs.setups,
         inputs.health,
@@ -149,9 +159,10 @@ async def _lead(inputs: Inputs, settings: FailoverSettings, limits: Limits, lead
         Steps(inputs.nodes, leadership, settings),
         limits,
         inputs.witnesses,
+        stays_until,
     )
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(_watch_leader, inputs.store, leadership)
+        nursery.start_soon(_watch_leader, inputs, leadership, limits)
         tended: dict[ShardKey, trio.CancelScope] = {}
         seen = inputs.setups.version
         while True:
@@ -166,14 +177,44 @@ async def _lead(inputs: Inputs, settings: FailoverSettings, limits: Limits, lead
             seen = await inputs.setups.wait_changed(seen)
 
 
-async def _watch_leader(store: Store, leadership: Leadership) -> None:
-    """Raise LeadershipLostError when another one may lead, also while nothing is written."""
-    news, cluster = News(), leadership.cluster
+def _why_not_wanted(cluster: str, inputs: Inputs) -> str | None:
+    """Why this process had better not lead: its config has failover off there, and another's does not."""
+    if any(setup.is_automatic for key, setup in inputs.setups.items() if key.cluster == cluster):
+        return None
+    for name, member in inputs.store.members.items():
+        if name != inputs.store.member and cluster in member.automatic and not member.is_draining:
+            return f"{name} fails it over unasked, and the config here does not allow that"
+    return None
+
+
+async def _wait_wanted(cluster: str, inputs: Inputs) -> None:
+    """Wait while another one had better lead."""
+    news = News()
+    heard: tuple[Board[Any, Any], ...] = (inputs.setups, inputs.store.members)
+    for board in heard:
+        board.subscribe(news)
+    try:
+        while _why_not_wanted(cluster, inputs) is not None:
+            await news.wait()
+    finally:
+        for board in heard:
+            board.unsubscribe(news)
+
+
+async def _watch_leader(inputs: Inputs, leadership: Leadership, limits: Limits) -> None:
+    """Raise LeadershipLostError when another one may lead, also while nothing is written.
+
+    Raise OutvotedError when one had better, and no failover is under way.
+    """
+    news, cluster, store = News(), leadership.cluster, inputs.store
     store.leaders.subscribe(news, cluster)
     try:
         while store.leaders.get(cluster) == store.member:
             if not leadership.covers(0.0):
                 raise LeadershipLostError("the lease has run out")
+            why_not = _why_not_wanted(cluster, inputs)
+            if why_not is not None and not limits.at_once.borrowed_tokens:
+                raise OutvotedError(why_not)
             with trio.move_on_after(LOOK):
                 await news.wait()
     finally:

@@ -48,11 +48,17 @@ class Witnesses(Protocol):
     def objection(self, key: ShardKey, primary: Address) -> Objection | None:
         """What speaks against silence that this process sees: too many of them know better. Or None."""
 
+    def why_down(self, key: ShardKey, primary: Address) -> str | None:
+        """That more than half find a primary down which this process reaches. Or None."""
+
 
 class NobodyElse:
     """This proxy is alone."""
 
     def objection(self, key: ShardKey, primary: Address) -> Objection | None:
+        return None
+
+    def why_down(self, key: ShardKey, primary: Address) -> str | None:
         return None
 
 

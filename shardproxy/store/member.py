@@ -42,6 +42,7 @@ class Member:
     clients: int = 0
     endpoints: Mapping[str, tuple[Advertised, ...]] = field(default_factory=dict)  # by cluster it serves
     epochs: Mapping[str, int] = field(default_factory=dict)  # by cluster: of the topology it serves
+    automatic: frozenset[str] = frozenset()  # clusters that it fails over unasked when it leads them
 
 
 class Finding(enum.Enum):
@@ -79,6 +80,7 @@ def member_encode(member: Member) -> dict[str, Any]:
             for cluster, every in member.endpoints.items()
         },
         "epochs": dict(member.epochs),
+        "automatic": sorted(member.automatic),
     }
 
 
@@ -102,6 +104,7 @@ def member_decode(values: Mapping[str, Any]) -> Member:
                 for cluster, every in values["endpoints"].items()
             },
             epochs={str(cluster): int(epoch) for cluster, epoch in values["epochs"].items()},
+            automatic=frozenset(map(str, values["automatic"])),
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"not a member: {error!r}") from error

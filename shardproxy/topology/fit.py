@@ -59,7 +59,7 @@ def fit_of(
     is_known = reads is not None and is_looked_at(record, healths)
     return Fit(
         reads if is_known else before.readable,
-        voters_seen(record, healths) if record.promise.wait or is_unsynced else None,
+        voters_seen(record, healths) if record.promise.wait or setup.wait or is_unsynced else None,
         setup.is_automatic and not is_paused and is_replaceable(record, nodes),
         foreign,
         limits,

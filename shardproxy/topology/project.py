@@ -242,9 +242,9 @@ def primary_served(record: ShardRecord) -> Address | None:
 
 def terms_of(shard: Shard, setup: ShardSetup, record: ShardRecord | None, fit: Fit) -> ShardTerms:
     """On what the shard's requests may be answered."""
-    wait = record.wait if record is not None else setup.wait
+    wait = max(record.wait if record is not None else 0, setup.wait)  # who leads may have an older config
     if fit.is_unsynced:  # who confirms a write is not frozen: its primary was not replaced before that
-        wait = record.promise.proving if record is not None else max(wait, 1)
+        wait = max(wait, record.promise.proving if record is not None else 1)
     run_id = record.run_id if record is not None and shard.primary is not None else ""
     return ShardTerms(
         label=shard.label,

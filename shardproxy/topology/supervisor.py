@@ -114,6 +114,12 @@ class Supervisor:
         finally:
             self._clusters.unsubscribe(news)
 
+    @property
+    def automatic(self) -> frozenset[str]:
+        """The clusters that this process fails over unasked when it leads them."""
+        setups = self._inputs.setups.items()
+        return frozenset(key.cluster for key, setup in setups if self._may_lead and setup.is_automatic)
+
     def _follow(self, nursery: trio.Nursery) -> None:
         """Watch and tend what is configured now."""
         wanted = {

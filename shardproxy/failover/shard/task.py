@@ -55,6 +55,8 @@ async def tend(shared: Shared, setup: ShardSetup) -> None:
             except (StoreUnavailableError, ConflictError, FenceError, StepError, QuorumError) as error:
                 shard.set_alarm(str(error))
                 until = shard.rest(REDO)
+            if shard.outvoted_at is not None:  # looked at again then
+                until = min(shard.outvoted_at, float("inf") if until is None else until)
             if until is None:
                 await news.wait()
             else:
@@ -71,6 +73,7 @@ def _news_of(shared: Shared, key: ShardKey) -> Iterator[News]:
         (shared.health, key),
         (shared.store.records, key),
         (shared.store.acks, key),
+        (shared.store.votes, key),
         (shared.store.notes, request_key(key).topic),
         (shared.store.notes, acknowledged_key(key).topic),
         (shared.store.notes, paused_key(key.cluster).topic),
@@ -98,8 +101,6 @@ async def _look(shard: Tended, news: News) -> float | None:
         case Nothing(alarm, is_unclear, until):
             if not is_unclear:
                 shard.set_alarm(alarm)
-            if shard.outvoted_at is not None:  # looked at again then
-                until = min(shard.outvoted_at, float("inf") if until is None else until)
             if situation.record.state is ShardState.OK:
                 return await _note_floor(shard, until)
             return until

@@ -15,7 +15,7 @@ from shardproxy.failover.events import EventName
 from shardproxy.failover.healing import Configure, Follow, Persist
 from shardproxy.failover.interfaces import Fencer, Objection, Witnesses
 from shardproxy.failover.machine import Run
-from shardproxy.failover.memory import Memory
+from shardproxy.failover.memory import Memory, is_current
 from shardproxy.failover.setup import FailoverSettings, ShardSetup, record_new
 from shardproxy.failover.steps import Steps
 from shardproxy.model import Address
@@ -60,6 +60,7 @@ class Shared:
     steps: Steps
     limits: Limits
     witnesses: Witnesses
+    stays_until: float = 0.0  # we gave way to others a moment ago, and nobody else led: what we see adds up
 
 
 @dataclass(slots=True)
@@ -131,14 +132,17 @@ class Tended:
         )
 
     def _objection(self, record: ShardRecord, healths: Mapping[Address, NodeHealth]) -> Objection | None:
-        """What speaks against our own view, where the primary does not answer us.
+        """What speaks against our own view of the primary, be it silent to us or to most others.
 
-        Since when most others get answers is noted: who only knows why it is silent would lead no better.
+        Since when others would lead better is noted: who only knows why it is silent would not.
         """
         health = healths.get(record.primary) if record.primary is not None else None
         said = None
         if health is not None and record.primary is not None and not health.verdict.is_answering:
             said = self.shared.witnesses.objection(self.key, record.primary)
+        elif health is not None and record.primary is not None and _is_alone(record, healths):
+            why_down = self.shared.witnesses.why_down(self.key, record.primary)
+            said = Objection(why_down, is_outvoted=True) if why_down is not None else None
         if said is None or not said.is_outvoted:
             self.objected_since = None
         elif self.objected_since is None:
@@ -148,7 +152,9 @@ class Tended:
     @property
     def outvoted_at(self) -> float | None:
         """When another one is to decide, unless we are believed or hear the primary before."""
-        return None if self.objected_since is None else self.objected_since + OUTVOTED
+        if self.objected_since is None:
+            return None
+        return max(self.objected_since + OUTVOTED, self.shared.stays_until)
 
     def _served_since(self, record: ShardRecord) -> float | None:
         """When it was first seen that all proxies serve the record as it is."""
@@ -176,3 +182,9 @@ class Tended:
 
     async def put(self, record: ShardRecord) -> ShardRecord:
         return await self.shared.store.put(record, self.shared.leadership)
+
+
+def _is_alone(record: ShardRecord, healths: Mapping[Address, NodeHealth]) -> bool:
+    """Whether, as far as we see, a primary has lost all that could take over from it."""
+    voters = record.promise.voters
+    return bool(voters) and not any(is_current(healths.get(node)) for node in voters)

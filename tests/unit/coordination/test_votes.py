@@ -264,3 +264,24 @@ def test_a_leader_sees_what_the_store_shows() -> None:
     assert VotesOfMembers(store).objection(KEY, A) == Objection(f"2 of 3 proxies still reach {A}", True)
     store.votes.show(("p2", KEY), SUSPECT)
     assert VotesOfMembers(store).objection(KEY, A) is None
+
+
+@pytest.mark.parametrize(
+    ("votes", "wanted"),
+    [
+        (said(p2=DOWN, p3=DOWN), "2 of 3"),
+        (said(p2=DOWN, p3=SUSPECT), None),
+        (said(p2=DOWN), None),
+        ({}, None),
+    ],
+)
+def test_a_primary_that_one_reaches_is_down_for_most(
+    votes: Mapping[MemberKey, Vote], wanted: str | None
+) -> None:
+    store = MemberStore(no_acks())
+    for name in ("self", "p2", "p3"):
+        store.members.show(name, Member(name, endpoints=SERVING))
+    for key, vote in votes.items():
+        store.votes.show(key, vote)
+    found = VotesOfMembers(store).why_down(KEY, A)
+    assert found == (None if wanted is None else f"{wanted} proxies find {A} down")

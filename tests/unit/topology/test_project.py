@@ -173,7 +173,9 @@ def test_a_write_waits_as_promised_on_record() -> None:
     unknown = projected((setup(A, B, wait=2),), fits=fits).parts[0].terms
     assert (unknown.wait, unknown.voters) == (2, frozenset({B}))
     promised = projected((setup(A, B, wait=2),), record(promise=PROMISED), fits=fits).parts[0].terms
-    assert (promised.wait, promised.voters) == (1, frozenset({B}))
+    assert (promised.wait, promised.voters) == (2, frozenset({B}))
+    less = projected((setup(A, B),), record(promise=PROMISED), fits=fits).parts[0].terms
+    assert (less.wait, less.voters) == (1, frozenset({B}))
     none = projected((setup(A, B),), record(), fits=fits).parts[0].terms
     assert (none.wait, none.voters) == (0, None)
 
