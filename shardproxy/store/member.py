@@ -43,6 +43,11 @@ class Member:
     epochs: Mapping[str, int] = field(default_factory=dict)  # by cluster: of the topology it serves
 
 
+def serving_beside(own: str, cluster: str, members: Mapping[str, Member]) -> list[Member]:
+    """All live members but one that serve a cluster; who drains still has clients."""
+    return [member for name, member in sorted(members.items()) if name != own and cluster in member.endpoints]
+
+
 @dataclass(frozen=True, slots=True)
 class Vote:
     """That a member does not find a shard's primary well; one that does says nothing."""
