@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, cast
 
+import pytest
 import trio
+import trio.testing
 
 from shardproxy.failover.event_log import EventLog
 from shardproxy.failover.setup import ShardSetup
@@ -14,11 +17,11 @@ from shardproxy.model.board import Board
 from shardproxy.model.replication import Lineage, ShardKey
 from shardproxy.nodes import NodeLinks
 from shardproxy.store.member import Advertised, Member, serving_beside
-from shardproxy.store.record import ShardRecord
+from shardproxy.store.record import Promise, ShardRecord
 from shardproxy.topology.sources.sentinel.decide import Served
 from shardproxy.topology.sources.sentinel.handover import hand_over
 from shardproxy.topology.sources.sentinel.record import record_of
-from shardproxy.topology.sources.sentinel.shard import FollowedShard, Surroundings
+from shardproxy.topology.sources.sentinel.shard import ALONE_AFTER, FollowedShard, Surroundings
 from shardproxy.topology.sources.showing import Showing
 from shardproxy.topology.sources.source import SourceInputs
 from shardproxy.topology.sources.spelling import Spelling
@@ -39,16 +42,17 @@ class Numbers:
         return self.last
 
 
-def followed(others: Sequence[Member] = ()) -> tuple[FollowedShard, SourceInputs]:
+def followed(others: Sequence[Member] = (), wait: int = 1) -> tuple[FollowedShard, SourceInputs]:
     records: Board[ShardKey, ShardRecord] = Board()
     showing = Showing("main", records, cast("Any", Numbers()))
-    showing.show(record_of(SETUP, SERVED))
+    setup = replace(SETUP, wait=wait)
+    showing.show(record_of(setup, SERVED))
     _, hints = trio.open_memory_channel[Address](1)
     unused = cast("Any", None)
     inputs = SourceInputs(
         "main", unused, showing, Board(), NodeLinks(), EventLog(), hints, unused, lambda: others
     )
-    return FollowedShard(SETUP, "mymaster", Surroundings(inputs, (), Spelling(()))), inputs
+    return FollowedShard(setup, "mymaster", Surroundings(inputs, (), Spelling(()))), inputs
 
 
 def serving(name: str) -> Member:
@@ -68,6 +72,24 @@ async def test_alone_it_goes_on() -> None:
     shard, inputs = followed()
     why = await hand_over(shard, inputs, ())
     assert "not all replicas" in str(why), "nobody answers at these addresses"
+
+
+@pytest.mark.parametrize("wait", [0, 1])
+async def test_alone_for_a_while_every_replica_has_to_confirm(
+    wait: int, autojump_clock: trio.testing.MockClock
+) -> None:
+    shard, inputs = followed(wait=wait)
+    first = inputs.showing.shown[KEY]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(shard.run)
+        await trio.sleep(ALONE_AFTER / 2)
+        assert inputs.showing.shown[KEY] == first
+        await trio.sleep(ALONE_AFTER)
+        nursery.cancel_scope.cancel()
+    now = inputs.showing.shown[KEY]
+    assert now.promise == Promise(frozenset({B, C}), 2)
+    assert now.changed > first.changed, "proxies act on it"
+    assert now.primary == A
 
 
 def test_who_drains_still_serves_and_who_serves_another_cluster_does_not() -> None:
