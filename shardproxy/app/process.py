@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import signal
 import socket
 from collections.abc import AsyncIterator, Mapping
@@ -28,6 +27,7 @@ from shardproxy.app.describing import endpoints_said, own_host, reached
 from shardproxy.app.handover import NotNowError, offered, run_handover, takeover_end
 from shardproxy.app.inheritance import Inheritance, Inherited
 from shardproxy.app.notify import Notifier
+from shardproxy.app.orders import Orders
 from shardproxy.app.reading import AllRead, admin_inbound, admin_names, all_read
 from shardproxy.app.starting import Serving, StartError, bound_address, descriptors_give, workers_of
 from shardproxy.commands.configured import settings_now
@@ -76,15 +76,11 @@ PROBE_TIMEOUTS = LinkTimeouts(connect=0.5, reply=1.0)
 DRAIN_POLL = 0.02  # seconds between looks at how many clients are left
 
 log = structlog.get_logger()
-
-MAX_ORDERS = 10
 IDLE = (
     0.25  # seconds; longer than a busy client is idle: closed as it sends something, it would hear no answer
 )
 FAREWELL = 1.0  # seconds
 MAX_STATUS = 200  # characters
-
-Order = signal.Signals | socket.socket  # from outside; a socket: another process takes over
 
 
 class App:
@@ -115,7 +111,7 @@ class App:
         self._inheritance = inheritance
         self._handover = handover
         self._notifier = Notifier()
-        self._orders, self._ordered = trio.open_memory_channel[Order](MAX_ORDERS)
+        self._orders = Orders()
         self._store = store
         self._audit = audit
         self._status = StatusBoard(
@@ -191,6 +187,7 @@ class App:
                 task_status.started(Serving(self._status.now.endpoints, self._admin_address))
                 nursery.start_soon(self._hear, signals)
                 await self._obey()
+            self._orders.close()
             nursery.cancel_scope.cancel()
         if failure is not None:
             raise failure
@@ -310,9 +307,8 @@ class App:
         return offered(self._listener, self._dataplane.sockets(), is_kept)
 
     def _inherited_by(self, link: Link) -> None:
-        if (heir := link.take_socket()) is not None:
-            with contextlib.suppress(trio.WouldBlock):  # it is about to end anyhow
-                self._orders.send_nowait(heir)
+        if (heir := link.take_socket()) is not None and not self._orders.inherit(heir):
+            log.warning("another process takes over already")
 
     def _serving(self) -> str:
         return f"serving {', '.join(self._config.clusters)}"[:MAX_STATUS]
@@ -406,10 +402,10 @@ class App:
 
     async def _hear(self, signals: AsyncIterator[int]) -> None:
         async for number in signals:
-            await self._orders.send(signal.Signals(number))
+            self._orders.give(signal.Signals(number))
 
     async def _obey(self) -> None:
-        async for order in self._ordered:
+        async for order in self._orders:
             if isinstance(order, socket.socket):
                 with order:
                     await self._drain("another process takes over", order)
@@ -539,8 +535,10 @@ class App:
                 await trio.sleep(DRAIN_POLL)
 
     async def _cancel_on_signal(self, scope: trio.CancelScope) -> None:
-        async for order in self._ordered:
-            if order != signal.SIGHUP:
+        async for order in self._orders:
+            if isinstance(order, socket.socket):
+                order.close()  # too late: clients are told to leave
+            elif order != signal.SIGHUP:
                 scope.cancel()
                 return
 

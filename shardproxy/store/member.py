@@ -55,6 +55,11 @@ class Finding(enum.Enum):
     DOWN = "down"
 
 
+def serving_beside(own: str, cluster: str, members: Mapping[str, Member]) -> list[Member]:
+    """All live members but one that serve a cluster; who drains still has clients."""
+    return [member for name, member in sorted(members.items()) if name != own and cluster in member.endpoints]
+
+
 @dataclass(frozen=True, slots=True)
 class Vote:
     """What a member finds of a shard's primary; one that does not watch it says nothing."""

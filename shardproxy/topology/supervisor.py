@@ -28,6 +28,7 @@ from shardproxy.model import Address
 from shardproxy.model.board import Board, News
 from shardproxy.model.replication import ShardKey
 from shardproxy.nodes import NodeLinks
+from shardproxy.store.member import serving_beside
 from shardproxy.store.record import ShardRecord
 from shardproxy.topology.project import Configured
 from shardproxy.topology.sources.epochs import Epochs
@@ -175,6 +176,8 @@ class Supervisor:
     async def _run_source(
         self, cluster: str, delegated: _Delegated, hints: trio.MemoryReceiveChannel[Address]
     ) -> None:
+        store = self._inputs.store
+
         async def follow() -> None:
             async with self._links(cluster) as links:
                 inputs = SourceInputs(
@@ -185,7 +188,8 @@ class Supervisor:
                     links,
                     self._inputs.events,
                     hints,
-                    self._inputs.store,
+                    store,
+                    partial(serving_beside, store.member, cluster, store.members),
                 )
                 source = self.sources[cluster] = source_open(inputs)
                 await source.run()

@@ -35,6 +35,14 @@ def prefix(etcd: Etcd) -> str:
     return etcd.settings().prefix
 
 
+@pytest.fixture(scope="module")
+def pair(session_etcd: Etcd, start_proxy_for_module: StartProxy, session_fleet: Fleet) -> tuple[Proxy, Proxy]:
+    """Two proxies that nobody hurts."""
+    config, prefix = config_of(session_fleet, workers=1), session_etcd.settings().prefix
+    started = (start_proxy_for_module(shared(config, session_etcd, prefix, name)) for name in ("one", "two"))
+    return next(started), next(started)
+
+
 @contextmanager
 def connected(proxy: Proxy) -> Iterator[redis.Redis]:
     with redis.Redis(proxy.host, proxy.port, decode_responses=True, socket_timeout=5) as client:
@@ -85,10 +93,8 @@ def test_cluster_clients_are_spread_over_the_proxies(
     assert two.wait() == 0
 
 
-def test_zones_are_told(etcd: Etcd, prefix: str, start_proxy: StartProxy, fleet: Fleet) -> None:
-    config = config_of(fleet, workers=1)
-    one = start_proxy(shared(config, etcd, prefix, "one"))
-    start_proxy(shared(config, etcd, prefix, "two"))
+def test_zones_are_told(pair: tuple[Proxy, Proxy]) -> None:
+    one, _ = pair
 
     def zones() -> list[str]:
         with redis.Redis(one.host, one.port, decode_responses=True, protocol=3) as client:
@@ -123,9 +129,8 @@ def test_auto_discovery_tells_all_proxies_under_one_version(
     assert told(wire, one)[0] > version
 
 
-def test_status_lists_the_proxies(etcd: Etcd, prefix: str, start_proxy: StartProxy, fleet: Fleet) -> None:
-    config = config_of(fleet, workers=1)
-    one, two = (start_proxy(shared(config, etcd, prefix, name)) for name in ("one", "two"))
+def test_status_lists_the_proxies(pair: tuple[Proxy, Proxy]) -> None:
+    one, two = pair
 
     def seen(proxy: Proxy) -> list[dict[str, Any]]:
         proxies: list[dict[str, Any]] = json.loads(proxy.get("/api/status")[1])["proxies"]

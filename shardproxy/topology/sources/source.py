@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,6 +16,7 @@ from shardproxy.model.health import NodeHealth, NodeKey
 from shardproxy.model.replication import ShardKey
 from shardproxy.nodes import NodeLinks
 from shardproxy.store.interface import Notebook
+from shardproxy.store.member import Member
 from shardproxy.topology.sources.showing import Showing
 
 
@@ -31,6 +32,7 @@ class SourceInputs:
     events: EventLog
     hints: trio.MemoryReceiveChannel[Address]  # nodes that just failed somebody
     notebook: Notebook  # what has to outlive this process
+    others: Callable[[], Sequence[Member]]  # that serve the cluster too, now
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,6 +11,7 @@ import trio
 from shardproxy.store.changing import note_change
 from shardproxy.store.interface import Notebook, StoreUnavailableError
 from shardproxy.store.notes import NoteKey, NoteKind
+from shardproxy.topology.sources.cluster.decide import Group
 from shardproxy.topology.sources.cluster.numbers import MAX_NUMBER, Numbers
 
 RETRY = 1.0  # seconds until a store that could not be reached is tried again
@@ -22,7 +23,8 @@ class NumbersNoted:
     def __init__(self, notebook: Notebook, cluster: str) -> None:
         self._notebook = notebook
         self._key = NoteKey(cluster, NoteKind.NUMBERS)
-        self._wanted: dict[str, int] | None = None
+        self._taken: Numbers | None = None
+        self._wanted: tuple[Numbers, Sequence[Group]] | None = None
         self._is_wanted = trio.Event()
 
     @property
@@ -31,10 +33,22 @@ class NumbersNoted:
         note = self._notebook.notes.get(self._key)
         return None if note is None else Numbers(numbers_of(note.value))
 
-    def note(self, numbers: Numbers) -> None:
-        known = self.known
-        if known is None or dict(known.of) != dict(numbers.of):
-            self._wanted = dict(numbers.of)
+    @property
+    def has_news(self) -> bool:
+        """Whether another note is there than was taken."""
+        return (known := self.known) is not None and known != self._taken
+
+    def laid_over(self, own: Numbers) -> Numbers:
+        """These numbers under a note that is new; once it was taken, what is seen goes before it."""
+        if not self.has_news or (known := self.known) is None:
+            return own
+        self._taken = known
+        return own.under(known)
+
+    def note(self, numbers: Numbers, groups: Sequence[Group]) -> None:
+        """Have the numbers of these shards noted, as far as others have not numbered them."""
+        if (known := self.known) is None or dict(known.of) != dict(numbers.of):
+            self._wanted = numbers, groups
             self._is_wanted.set()
 
     async def run(self) -> None:
@@ -42,9 +56,9 @@ class NumbersNoted:
         while True:
             await self._is_wanted.wait()
             self._is_wanted = trio.Event()
-            wanted = self._wanted or {}
+            assert self._wanted is not None, "it was set before"
             try:
-                await note_change(self._notebook, self._key, partial(_replaced, wanted))
+                await note_change(self._notebook, self._key, partial(_numbered, *self._wanted))
             except StoreUnavailableError:
                 await trio.sleep(RETRY)  # shards are served by these numbers meanwhile
                 self._is_wanted.set()
@@ -61,5 +75,6 @@ def numbers_of(value: Any) -> Mapping[str, int]:
     }
 
 
-def _replaced(wanted: Mapping[str, int], _: Any) -> Mapping[str, int]:
-    return wanted
+def _numbered(ours: Numbers, groups: Sequence[Group], noted: Any) -> Mapping[str, int]:
+    """The note to leave: shards keep the numbers that somebody has noted, whoever that was."""
+    return dict(ours.under(Numbers(numbers_of(noted))).given(groups)[0].of)

@@ -50,6 +50,12 @@ class Numbers:
         kept = dict(list(kept.items())[-MAX_GONE:])
         return Numbers({**kept, **present}), dict(sorted(numbered.items()))
 
+    def under(self, noted: Numbers) -> Numbers:
+        """What is noted goes before these: others serve shards by it. Of these stays what is free there."""
+        taken = set(noted.of.values())
+        own = {node: n for node, n in self.of.items() if node not in noted.of and n not in taken}
+        return Numbers({**own, **noted.of})
+
     def _known(self, group: Group) -> int | None:
         if group.primary in self.of:
             return self.of[group.primary]

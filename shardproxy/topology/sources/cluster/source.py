@@ -85,6 +85,8 @@ class RedisClusterSource:
 
     async def _look(self) -> None:
         is_close = trio.current_time() < self._close_until
+        if self._layout is not None and self._noted.has_news:
+            self._show(self._layout)  # another proxy may have numbered a shard first
         if self._layout is not None and not is_close and await self._is_as_before(self._layout):
             self._note_agreed()
             return
@@ -125,10 +127,10 @@ class RedisClusterSource:
     def _show(self, layout: ClusterLayout) -> None:
         showing, cluster = self._inputs.showing, self._inputs.cluster
         before = dict(showing.shown)
-        known = self._numbers or self._noted.known or numbers_found(layout, before)
-        numbers, groups = known.given(layout.groups)
+        own = self._numbers or numbers_found(layout, before)
+        numbers, groups = self._noted.laid_over(own).given(layout.groups)
         self._numbers = numbers
-        self._noted.note(numbers)
+        self._noted.note(numbers, layout.groups)
         if self._layout is not None and layout != self._layout:
             self._close_until = trio.current_time() + HINTED  # more is likely to come
         self._layout = layout

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from shardproxy.model import Address
 from shardproxy.model.replication import Lineage, Role
@@ -34,6 +34,7 @@ class Served:
     voters: frozenset[Address] = frozenset()
     processes: Mapping[Address, str] | None = None  # the run_id of each replica when it last followed
     is_parked: bool = False
+    is_careful: bool = False  # it may have been replaced without our hearing of it
 
 
 class Waits(enum.Enum):
@@ -54,6 +55,7 @@ class View:
     why_down: str | None = None  # what ails the primary that is served, as health has it
     is_handing_over: bool = False  # the primary that is served was asked to: it gets nothing more
     heeds: frozenset[Waits] = frozenset(Waits)  # what there is still patience for
+    is_alone: bool = False  # for so long no primary was named by most that another may have been promoted
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,7 @@ class Stay:
     """As it is; `trouble` says what an operator should know."""
 
     trouble: str | None = None
+    is_careful: bool = False  # writes count once every replica that might have been promoted has them
 
 
 Decision = Serve | Park | Stay
@@ -179,7 +182,8 @@ def _without_majority(view: View) -> Decision:
     why = f"fewer than {majority(view.total)} of {view.total} Sentinels name the same primary"
     if missing:
         why += f" ({missing} do not answer, or do not know it)"
-    return _unless_down(view, why)
+    decision = _unless_down(view, why)
+    return replace(decision, is_careful=view.is_alone) if isinstance(decision, Stay) else decision
 
 
 def _unless_down(view: View, trouble: str | None) -> Decision:

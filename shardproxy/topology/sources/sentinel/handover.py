@@ -1,6 +1,8 @@
 """A switchover that an operator asks for: Sentinel does it, once no replica lacks anything.
 
 park ─> all replicas have what the primary has ─> SENTINEL FAILOVER ─> most Sentinels name another
+
+Only what goes through this process waits: where other proxies serve the cluster too, nothing is done.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from shardproxy.topology.sources.source import SourceInputs
 LEVEL_WITHIN = 1.0  # seconds for replicas to have all that their primary has
 GAP = 0.05  # seconds between looks at them
 NAMED_WITHIN = 8.0  # seconds; Sentinel takes two
+MAX_NAMED = 5  # proxies, in a refusal
 ASK_TIMEOUT = 2.0  # seconds for a Sentinel to take it on
 
 WHY_NO_TARGET = (
@@ -46,11 +49,17 @@ async def hand_over(
         return "its primary is not known yet"
     if shard.served.is_parked or trio.current_time() < shard.handing_until:
         return "a failover is under way"
+    if (why := _why_shared(shard, inputs)) is not None:
+        return why
     before, replicas = shard.served.primary, shard.served.replicas
     shard.handing_until = trio.current_time() + LEVEL_WITHIN + ASK_TIMEOUT + NAMED_WITHIN
     try:
         shard.park("a switchover was asked for")
-        why = await _wait_level(inputs, before, replicas) or await _have_failed_over(shard.name, askers)
+        why = (
+            await _wait_level(inputs, before, replicas)
+            or _why_shared(shard, inputs)  # who has joined since then
+            or await _have_failed_over(shard.name, askers)
+        )
         if why is not None:
             inputs.events.add(EventName.SWITCHOVER_FAILED, shard.setup.key, why)
             return why
@@ -62,6 +71,18 @@ async def hand_over(
     finally:
         shard.handing_until = -math.inf
         shard.look_closely()  # whoever is named then is served
+
+
+def _why_shared(shard: FollowedShard, inputs: SourceInputs) -> str | None:
+    """Why clients' writes go on whatever this process holds back: others take them, too."""
+    if not (others := inputs.others()):
+        return None
+    names = ", ".join(other.label or other.name for other in others[:MAX_NAMED])
+    more = f" and {len(others) - MAX_NAMED} more" if len(others) > MAX_NAMED else ""
+    return (
+        f"other proxies write to it, too, and would not wait: {names}{more}. Stop them first, or have"
+        f" Sentinel do it (SENTINEL FAILOVER {shard.name}), which may lose the last writes"
+    )
 
 
 async def _wait_level(inputs: SourceInputs, primary: Address, replicas: Sequence[Address]) -> str | None:

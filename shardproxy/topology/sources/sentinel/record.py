@@ -22,10 +22,21 @@ def record_of(setup: ShardSetup, served: Served) -> ShardRecord:
         processes=tuple((served.processes or {}).items()),
         name=setup.name,
         slots=setup.slots,
-        promise=Promise(served.voters if setup.wait else frozenset(), setup.wait),
+        promise=promise_of(setup, served),
         lineage=served.lineage,
         run_id=served.run_id,
     )
+
+
+def promise_of(setup: ShardSetup, served: Served) -> Promise:
+    """What an acknowledgement means; where care is due, that no replica was promoted before it.
+
+    Sentinel freezes nobody: one that was promoted confirms no write, and the others may do so for a while.
+    """
+    if served.is_careful:
+        voters = served.voters or frozenset(served.replicas)
+        return Promise(voters, max(setup.wait, len(voters)))
+    return Promise(served.voters if setup.wait else frozenset(), setup.wait)
 
 
 def served_of(record: ShardRecord | None) -> Served | None:

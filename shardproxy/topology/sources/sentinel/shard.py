@@ -33,6 +33,7 @@ from shardproxy.topology.sources.sentinel.decide import (
     Waits,
     decide,
     majority,
+    named_by_most,
     nodes_to_ask,
 )
 from shardproxy.topology.sources.sentinel.record import record_of, served_of
@@ -43,6 +44,7 @@ from shardproxy.topology.sources.spelling import Spelling
 # promote whom it says it will.
 PATIENCE = {Waits.RIVAL: 10.0, Waits.CLAIM: 3.0}
 AGAIN_AFTER = 60.0  # seconds until there is patience for the same again, where nothing has come of it
+ALONE_AFTER = 2.0  # seconds without a majority; Sentinel itself takes as long to replace a primary
 LOOK = 1.0  # seconds between looks while all is well; each answer is one too
 CLOSE_LOOK = 0.1  # the same while something is going on
 HINTED = 5.0  # seconds that a hint is worth looking closely
@@ -73,6 +75,7 @@ class FollowedShard:
         self._waiting_since: dict[Waits, float] = {}
         self._parked_since: float | None = None
         self._close_until = -math.inf
+        self._alone_since: float | None = None  # most Sentinels have named no primary since then
 
     async def run(self) -> None:
         """Keep what is shown as it is decided, until cancelled."""
@@ -128,14 +131,20 @@ class FollowedShard:
     def _view(self) -> View:
         now, askers = trio.current_time(), self._shared.askers
         said = (asker.answers.get(self.name) for asker in askers)
+        answers = tuple(self._spelled(answer) for answer in said if answer is not None)
+        if named_by_most(answers, len(askers)) is not None:
+            self._alone_since = None
+        elif self._alone_since is None:
+            self._alone_since = now
         return View(
             len(askers),
-            tuple(self._spelled(answer) for answer in said if answer is not None),
+            answers,
             self.served,
             {node: self._spelled_seen(seen) for node, seen in self._nodes().items()},
             self._why_down(),
             is_handing_over=now < self.handing_until,
             heeds=frozenset(waits for waits in Waits if self._has_patience(waits, now)),
+            is_alone=self._alone_since is not None and now - self._alone_since >= ALONE_AFTER,
         )
 
     def _has_patience(self, waits: Waits, now: float) -> bool:
@@ -196,6 +205,8 @@ class FollowedShard:
                 self.park(decision.why)
             case Stay():  # without a majority that is all there is to say, and the source says it
                 self._say(decision.trouble if len(view.answers) >= majority(view.total) else None)
+                if decision.is_careful and self.served is not None and not self.served.is_careful:
+                    self._show(replace(self.served, is_careful=True))
 
     def _wait_for(self, waits: Waits | None) -> None:
         """From now on, unless that has begun a while ago."""

@@ -85,7 +85,7 @@ class SentinelSource:
             silent = "; ".join(f"{a.address}: {a.why_silent}" for a in self._askers if a.why_silent)
             trouble = (
                 f"{answering} of {len(self._askers)} Sentinels answer, {needed} are needed: what was served"
-                f" last is served on ({silent})"
+                f" last is served on, and a write counts once every replica has it ({silent})"
             )
         if (trouble is None) != (self._trouble is None):
             name = EventName.ALARM if trouble is not None else EventName.ALARM_CLEARED

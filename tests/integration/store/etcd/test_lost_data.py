@@ -9,7 +9,6 @@ import trio
 
 from shardproxy.store.etcd import EtcdStore
 from shardproxy.store.interface import LeadershipLostError, StoreUnavailableError
-from shardproxy.store.member import Member
 from tests.fixtures.etcd import StartEtcd
 from tests.integration.store.contract.sites import CLUSTER, EtcdSite
 from tests.integration.store.etcd.test_faults import KEY, PAUSED, RECORD, wait_for
@@ -21,45 +20,6 @@ async def why_lost(store: EtcdStore) -> str:
         while not store.statistics.why_lost:  # noqa: ASYNC110  # counters have no event
             await trio.sleep(0.05)
     return store.statistics.why_lost
-
-
-async def test_emptied_members_change_nothing(site: EtcdSite) -> None:
-    one, two = await site.open_etcd("one", keeps=True), await site.open_etcd("two")
-    await one.announce(Member("one"))
-    leadership = await one.claim(CLUSTER)
-    record = await one.put(RECORD, leadership)
-    record = await one.put(record.fenced(), leadership)
-    await wait_for(two.records, lambda: two.records.get(KEY) == record)
-    await trio.sleep(1.5)  # what is kept is written once a second
-    site.etcd.wipe()
-    with pytest.raises(StoreUnavailableError):
-        await one.note(PAUSED, True)  # before, or after, anybody has noticed
-    for store in (one, two):
-        await wait_for(store.synced, lambda store=store: not store.synced[CLUSTER], within=10)  # type: ignore[misc]
-        assert store.records[KEY] == record
-        assert store.leaders[CLUSTER] == "one"
-        assert "stop all proxies of this store" in await why_lost(store)
-        with pytest.raises(StoreUnavailableError, match="restore what it held last"):
-            await store.claim(CLUSTER)
-        with pytest.raises(StoreUnavailableError):
-            await store.note(PAUSED, True)
-    with pytest.raises((StoreUnavailableError, LeadershipLostError)):
-        await one.put(record.fenced(), leadership)
-    assert site.etcd.ctl("get", "--prefix", site.prefix, "--keys-only").split() == []
-    # who starts now knows what was kept, and does not take the empty data for a new store
-    await site.kill(one)
-    with trio.fail_after(10):
-        one = await site.open_etcd("three", keeps=True)
-    assert one.records[KEY] == record
-    assert one.synced[CLUSTER] is False
-    assert one.statistics.why_lost
-    await site.kill(one)
-    await site.kill(two)
-    # as the alarm says
-    (site.directory / "state.json.kept").unlink()
-    new = await site.open_etcd("four", keeps=True)
-    assert KEY not in new.records
-    await new.put(RECORD, await new.claim(CLUSTER))
 
 
 async def test_restored_older_data_is_refused_until_it_has_caught_up(

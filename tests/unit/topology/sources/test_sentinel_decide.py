@@ -114,6 +114,17 @@ def test_a_primary_that_is_down_gets_nothing_until_most_name_another() -> None:
     assert found.primary == B
 
 
+def test_without_most_of_them_for_a_while_care_is_due() -> None:
+    few = view(says(A))
+    assert isinstance(soon := decide(few), Stay)
+    assert not soon.is_careful
+    assert isinstance(later := decide(replace(few, is_alone=True)), Stay)
+    assert later.is_careful
+    assert isinstance(decide(replace(few, is_alone=True, why_down="is silent")), Park)
+    again = decide(replace(view(says(A), says(A)), served=replace(SERVED, is_careful=True)))
+    assert isinstance(again, Serve)
+
+
 def test_a_primary_that_answers_again_is_served_again() -> None:
     found = decide(view(says(A), says(A), served=replace(SERVED, is_parked=True)))
     assert isinstance(found, Serve)
