@@ -85,8 +85,9 @@ pub fn fate_of(served: &Served, now: Instant, link: &mut Link, request: &Entry, 
     let refusal = if is_error { Refusal::of(&reason, request.is_program) } else { None };
     let is_refused = refusal.is_some_and(|refusal| may_be_cured(link, refusal));
     let is_slots = is_clustered && request.slot != NO_SLOT && is_split(&reason);
-    if link.is_deposed() && !request.is_nobodys() && redirect.is_none() {
-        return fate_of_late(link, request, is_error, is_refused);
+    if link.is_deposed() && !request.is_nobodys() {
+        // its successor knows better where that is to go, and its requests stay in their order
+        return fate_of_late(link, request, is_error, is_refused || redirect.is_some());
     }
     let whose = whose(request, is_clustered);
     let (is_deposed, is_streaming) = (link.is_deposed(), link.is_streaming);
@@ -106,7 +107,8 @@ pub fn fate_of(served: &Served, now: Instant, link: &mut Link, request: &Entry, 
         if is_refused {
             return Fate::Redo(cure(is_slots));
         }
-        if let Some(is_slots) = behind.filter(|_| request.is_read && !is_error && !is_streaming) {
+        let is_again = redirect.is_some() || request.is_read && !is_error && !is_streaming;
+        if let Some(is_slots) = behind.filter(|_| is_again) {
             return Fate::Redo(cure(is_slots));
         }
         if behind.is_some() && !request.is_read {

@@ -17,7 +17,7 @@ const NOBODY: u32 = u32::MAX;
 const ATTEMPT: u32 = u32::MAX - 1;
 
 /// A place in a client's queue of replies.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Owed {
     pub client: u32,
     /// `Client::tag` of that client: a later one in the same place gets nothing of this.

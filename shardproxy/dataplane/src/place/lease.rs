@@ -26,8 +26,12 @@ pub enum Lease {
     Refused(Vec<u8>),
 }
 
-/// A connection of a client's own to the primary of a shard, or to a replica, from the node's bounded pool.
-pub fn lease(turn: &mut Turn, client: &mut Client, shard: u16, on_replica: bool) -> Lease {
+/// A connection of a client's own to the primary of a shard, or for what is read to a replica, from the node's bounded pool.
+pub fn lease(turn: &mut Turn, client: &mut Client, shard: u16, is_read: bool, on_replica: bool) -> Lease {
+    if let Some(text) = turn.served(client.cluster).filter(|_| !is_read).and_then(|served| served.why_read_only(shard))
+    {
+        return Lease::Refused(text);
+    }
     if let Some(held) = client.lease {
         return Lease::Held(held as usize);
     }
@@ -39,11 +43,6 @@ pub fn lease(turn: &mut Turn, client: &mut Client, shard: u16, on_replica: bool)
     let Some(node) = replica.or(served.cluster.shards[usize::from(shard)].primary) else {
         return served.why_refused(shard).map_or(Lease::Later, Lease::Refused);
     };
-    if replica.is_none() {
-        if let Some(text) = served.why_read_only(shard) {
-            return Lease::Refused(text);
-        }
-    }
     let place = &mut served.nodes[usize::from(node)];
     if place.rests_until > turn.now {
         return Lease::Later;

@@ -10,16 +10,21 @@ use std::mem;
 
 use super::{room, Unplaced};
 use crate::links::{Link, Role, Way, NO_NODE};
-use crate::model::EngineKind;
+use crate::model::{EngineKind, NO_SLOT};
 use crate::turn::Turn;
 
 /// Bytes of requests that may wait for their shards in all workers together.
 const PARKED: usize = 64 * 1024 * 1024;
+/// Slots of a cluster that have lots of their own: each is asked for anew ten times a second. Others wait with their shard.
+const SLOTS_WAITING: usize = 256;
 
-/// The shard's parking lot, opened if there is none.
+/// The parking lot of a shard, or of a slot, opened if there is none.
 pub fn lot(turn: &mut Turn, way: Way) -> usize {
     if let Some(lot) = find_lot(turn, &way) {
         return lot;
+    }
+    if way.slot != NO_SLOT && turn.served(way.cluster).is_some_and(|served| served.slots_waiting() >= SLOTS_WAITING) {
+        return lot(turn, Way { slot: NO_SLOT, ..way });
     }
     let name = turn.cluster(way.cluster).map_or_else(String::new, |c| c.spec.name.clone());
     let metrics = turn.shared.metrics.node(&name, "parked", turn.number);

@@ -18,8 +18,8 @@ pub use room::{room, stop_passing};
 
 use crate::clients::Client;
 use crate::dialect::texts;
-use crate::model::{EndpointKind, Lane, NO_SLOT};
-use crate::turn::{Served, Turn};
+use crate::model::{EndpointKind, Lane, NO_SHARD, NO_SLOT};
+use crate::turn::Turn;
 
 /// Which node a command needs.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -69,7 +69,7 @@ pub fn place(turn: &mut Turn, client: &Client, (shard, slot): (u16, u16), need: 
             return Err(Unplaced::Behind);
         }
         // a read of a client that waits for nothing overtakes nobody
-        let waits = slot != NO_SLOT && (need == Need::Write || !client.replies.is_empty());
+        let waits = slot != NO_SLOT && need == Need::Write;
         if let Some(lot) = served.lot(shard, slot, client.speech()).filter(|_| waits) {
             return lots::with_room(turn, lot);
         }
@@ -97,10 +97,14 @@ pub fn place(turn: &mut Turn, client: &Client, (shard, slot): (u16, u16), need: 
     primary::primary_past(turn, client.cluster, shard, client.speech(), may_pass)
 }
 
-/// Whether the client has requests under way that may be on their way to who served the slot before. They would be overtaken.
+/// Whether the client has requests under way that may be on their way to who served the slot before, or come to wait for the
+/// slot. They would be overtaken.
 pub fn is_behind(turn: &Turn, client: &Client, slot: u16) -> bool {
-    let unsettled = turn.served(client.cluster).and_then(Served::unsettled);
-    !client.replies.is_empty() && unsettled.is_some_and(|slots| slots.contains(slot))
+    let Some(served) = turn.served(client.cluster).filter(|_| slot != NO_SLOT && !client.replies.is_empty()) else {
+        return false;
+    };
+    let is_unsettled = served.unsettled().is_some_and(|slots| slots.contains(slot));
+    is_unsettled || served.lot(NO_SHARD, slot, client.speech()).is_some()
 }
 
 /// Reads go to the replica with the least under way; writes to the primary, unless this endpoint only reads.

@@ -40,4 +40,7 @@ pub fn tick(turn: &mut Turn, clients: &mut Clients) {
     waiting::tick(turn, clients);
     holding::tick(turn, clients);
     redirect::tick(turn);
+    for cluster in 0..turn.clusters.len() {
+        drain_lots(turn, clients, cluster);
+    }
 }

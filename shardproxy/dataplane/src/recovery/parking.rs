@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use super::redirect::{self, turn_aside};
+use super::redirect::{self, turn_aside, Ahead};
 use crate::clients::Clients;
 use crate::complete::{fail, whose, Cure, Overtaker, Unsettled, Whose, BECAUSE};
 use crate::dialect::texts;
@@ -31,9 +31,11 @@ pub fn replace(turn: &mut Turn, clients: &mut Clients, way: Way, requests: Vec<U
             request.is_retry = true;
             reader(turn, way.cluster, way.shard, way.speech(), false, Some(way.node)).or_else(Unplaced::or_in)
         } else {
-            Ok(lot(turn, way))
+            // what waits for its slot already it does not pass
+            Ok(find_lot(turn, &Way { slot: request.slot, ..way }).unwrap_or_else(|| lot(turn, way)))
         };
         match target {
+            Ok(target) if turn.links[target].is_lot() => redirect::park(turn, target, request, bytes),
             Ok(target) => {
                 scripts::precede_all(turn, target, &bytes);
                 turn.links[target].exchange.push_body(request, bytes);
@@ -42,46 +44,54 @@ pub fn replace(turn: &mut Turn, clients: &mut Clients, way: Way, requests: Vec<U
             Err(text) => fail(turn, clients, way.cluster, &request, &text),
         }
     }
-    drain_lots(turn, clients, way.cluster);
+    if let Some(lot) = find_lot(turn, &Way { slot: NO_SLOT, ..way }) {
+        drain(turn, clients, lot, None);
+    }
 }
 
 /// Let out what waits for a primary that is known and up. Called after every epoch, and by the tick.
 pub fn drain_lots(turn: &mut Turn, clients: &mut Clients, cluster: usize) {
-    let Some(served) = turn.served(cluster) else { return };
+    let Some(served) = turn.served(cluster).filter(|served| !served.lots.is_empty()) else { return };
     let lots: Vec<usize> = served.lots.values().copied().collect();
+    turn.spend(lots.len());
+    let ahead = Ahead::of(turn, &lots);
     for lot in lots {
-        expire(turn, clients, lot);
-        let Some(served) = &mut turn.clusters[cluster] else { continue };
-        let link = &mut turn.links[lot];
-        let mut has_moved = false;
-        if link.way.slot != NO_SLOT {
-            let shard = served.cluster.shard_of(link.way.slot);
-            has_moved = std::mem::replace(&mut link.way.shard, shard) != shard;
-        }
-        let way = link.way;
-        let is_empty = link.exchange.is_empty() && link.ahead().is_none();
-        if turn.now < link.trouble.retry_at && !is_empty {
-            continue; // the engine refused a moment ago
-        }
-        let is_refused = served.why_refused(way.shard).is_some();
-        let primary = served.cluster.shards.get(usize::from(way.shard)).and_then(|s| s.primary);
-        let known = primary.and_then(|node| served.nodes.get(usize::from(node))?.link(way.speech()));
-        let is_undecided = known.is_some_and(|link| turn.links[link].redo.left > 0);
-        if (primary.is_none() && !is_refused || is_undecided) && !is_empty {
-            continue; // or it has still to say whether it executed what was sent behind
-        }
-        if way.slot != NO_SLOT && !is_empty && (!has_moved || turn.links[lot].ahead().is_some()) {
-            let goes = redirect::sends_ahead(turn, clients, lot);
-            if !goes {
-                continue;
-            }
-        }
-        let Some(served) = &mut turn.clusters[cluster] else { continue };
-        served.close_lot(&way);
-        let mut lot = turn.links.remove(lot);
-        turn.release(&mut lot);
-        send_parked(turn, clients, way, &mut lot);
+        drain(turn, clients, lot, Some(&ahead));
     }
+}
+
+/// Let out what waits in one lot. `ahead`: whose requests are under way, if it may be a slot's.
+fn drain(turn: &mut Turn, clients: &mut Clients, lot: usize, ahead: Option<&Ahead>) {
+    let cluster = turn.links[lot].way.cluster;
+    expire(turn, clients, lot);
+    let Some(served) = &mut turn.clusters[cluster] else { return };
+    let link = &mut turn.links[lot];
+    let mut has_moved = false;
+    if link.way.slot != NO_SLOT {
+        let shard = served.cluster.shard_of(link.way.slot);
+        has_moved = std::mem::replace(&mut link.way.shard, shard) != shard;
+    }
+    let way = link.way;
+    let is_empty = link.exchange.is_empty() && link.ahead().is_none();
+    if turn.now < link.trouble.retry_at && !is_empty {
+        return; // the engine refused a moment ago
+    }
+    let is_refused = served.why_refused(way.shard).is_some();
+    let primary = served.cluster.shards.get(usize::from(way.shard)).and_then(|s| s.primary);
+    let known = primary.and_then(|node| served.nodes.get(usize::from(node))?.link(way.speech()));
+    let is_undecided = known.is_some_and(|link| turn.links[link].redo.left > 0);
+    if (primary.is_none() && !is_refused || is_undecided) && !is_empty {
+        return; // or it has still to say whether it executed what was sent behind
+    }
+    let goes_ahead = way.slot != NO_SLOT && !is_empty && (!has_moved || turn.links[lot].ahead().is_some());
+    if goes_ahead && !ahead.is_some_and(|ahead| redirect::sends_ahead(turn, clients, lot, ahead)) {
+        return;
+    }
+    let Some(served) = &mut turn.clusters[cluster] else { return };
+    served.close_lot(&way);
+    let mut lot = turn.links.remove(lot);
+    turn.release(&mut lot);
+    send_parked(turn, clients, way, &mut lot);
 }
 
 pub fn send_parked(turn: &mut Turn, clients: &mut Clients, way: Way, lot: &mut Link) {
@@ -94,6 +104,11 @@ pub fn send_parked(turn: &mut Turn, clients: &mut Clients, way: Way, lot: &mut L
             fail(turn, clients, way.cluster, &part.entry, &text);
         }
         return;
+    }
+    if let Some(text) = turn.served(way.cluster).and_then(|served| served.why_read_only(way.shard)) {
+        for request in lot.exchange.retain_unsent(|request| !request.is_durable()) {
+            fail(turn, clients, way.cluster, &request, &text);
+        }
     }
     let databases = turn.served(way.cluster).map_or(1, |served| served.databases);
     let target = if way.db < databases {
@@ -145,7 +160,7 @@ fn waited_in_vain(turn: &Turn, cluster: usize, shard: u16, request: &Entry) -> V
 pub fn park_refused(turn: &mut Turn, clients: &mut Clients, index: usize, refused: Vec<Unsettled>) {
     let (refused, aside) = refused.into_iter().partition::<Vec<_>, _>(|unsettled| unsettled.cure == Cure::Shard);
     if !aside.is_empty() {
-        turn_aside(turn, clients, index, aside);
+        turn_aside(turn, index, aside);
     }
     if refused.is_empty() {
         return;

@@ -9,33 +9,36 @@
 //! order, behind what waits for the slot already; and when an epoch gives a slot to somebody else, whoever has requests
 //! under way that may be on their way to who had it before waits for these first (`Served::unsettled`).
 
+use std::collections::HashSet;
 use std::time::Duration;
 
-use super::parking::{drain_lots, send_parked, RETRY};
+use super::parking::{send_parked, RETRY};
 use crate::clients::Clients;
 use crate::complete::{Cure, Unsettled};
 use crate::dialect::texts;
-use crate::exchange::Entry;
+use crate::exchange::{Body, Entry, Owed};
 use crate::links::{Link, Role, State, Way, NO_NODE};
 use crate::model::{Cluster, EngineKind, NO_SLOT};
 use crate::net::Address;
-use crate::place::{find_lot, link, lot, scripts, Unplaced};
+use crate::place::{find_lot, link, lot, scripts};
 use crate::shared::{Loss, NodeLost};
 use crate::turn::{Served, Slots, Turn};
 
 /// The control plane hears of slots that moved no more often than this, from one worker of one cluster.
 const TOLD: Duration = Duration::from_millis(20);
+/// Requests looked at for one step of a turn.
+const LOOKS: usize = 64;
 
 /// Requests that the node of this connection did not execute, in their order.
-pub fn turn_aside(turn: &mut Turn, clients: &mut Clients, index: usize, requests: Vec<Unsettled>) {
+pub fn turn_aside(turn: &mut Turn, index: usize, requests: Vec<Unsettled>) {
     let way = turn.links[index].way;
     turn.spend(requests.len());
     for Unsettled { mut request, bytes, cure } in requests {
         let way = Way { slot: request.slot, ..way };
-        let known = find_lot(turn, &way);
-        let is_ahead = known.is_some_and(|lot| turn.links[lot].ahead() == Some(request.owed));
-        let target = match (known.filter(|_| !is_ahead), cure) {
-            (Some(lot), _) => Some((lot, false)),
+        // what waits for its slot, or its whole shard, it does not pass
+        let known = find_lot(turn, &way).or_else(|| find_lot(turn, &Way { slot: NO_SLOT, ..way }));
+        let known = known.filter(|&lot| turn.links[lot].ahead() != Some(request.owed));
+        let target = match (known, cure) {
             (None, Cure::Node { address, is_ask }) => {
                 if !is_ask {
                     tell(turn, &way, &address);
@@ -43,21 +46,17 @@ pub fn turn_aside(turn: &mut Turn, clients: &mut Clients, index: usize, requests
                 if request.is_redirected {
                     None
                 } else {
-                    to_node(turn, &way, &address).map(|link| (link, is_ask))
+                    to_node(turn, &way, &address, &request).map(|link| (link, is_ask))
                 }
             }
-            (None, Cure::Shard | Cure::Slot) => None,
+            (Some(_), _) | (None, Cure::Shard | Cure::Slot) => None,
         };
-        request.is_redirected = target.is_some() && (known.is_none() || is_ahead);
-        let is_back = is_ahead && target.is_none();
-        let (target, is_ask) = target.unwrap_or_else(|| (open(turn, way), false));
-        if is_back {
-            let lot = &mut turn.links[target];
-            lot.role = Role::Lot { ahead: None };
-            lot.exchange.push_first(request, bytes);
-            turn.links.mark(target);
+        request.is_redirected = target.is_some();
+        let Some((target, is_ask)) = target else {
+            let lot = known.unwrap_or_else(|| open(turn, way));
+            park(turn, lot, request, bytes);
             continue;
-        }
+        };
         scripts::precede_all(turn, target, &bytes);
         let exchange = &mut turn.links[target].exchange;
         if is_ask {
@@ -67,15 +66,49 @@ pub fn turn_aside(turn: &mut Turn, clients: &mut Clients, index: usize, requests
         exchange.push_body(request, bytes);
         turn.links.mark(target);
     }
-    drain_lots(turn, clients, way.cluster);
+}
+
+/// Let a request wait in a lot: behind all others, or before them if it was sent ahead of them.
+pub fn park(turn: &mut Turn, lot: usize, request: Entry, bytes: Body) {
+    if turn.links[lot].ahead() == Some(request.owed) {
+        let lot = &mut turn.links[lot];
+        lot.role = Role::Lot { ahead: None };
+        lot.exchange.push_first(request, bytes);
+    } else {
+        scripts::precede_all(turn, lot, &bytes);
+        turn.links[lot].exchange.push_body(request, bytes);
+    }
+    turn.links.mark(lot);
+}
+
+/// Of those that were sent ahead of lots, who has no answer yet.
+pub struct Ahead(HashSet<Owed>);
+
+impl Ahead {
+    /// With one look at all that is under way, however many lots there are.
+    pub fn of(turn: &mut Turn, lots: &[usize]) -> Self {
+        let sent: HashSet<Owed> = lots.iter().filter_map(|&lot| turn.links[lot].ahead()).collect();
+        if sent.is_empty() {
+            return Self(sent);
+        }
+        let mut looked = 0;
+        let entries = turn.links.iter().flat_map(|(_, link)| link.exchange.newest_first());
+        let owed = entries.inspect(|_| looked += 1).map(|entry| entry.owed);
+        let left = owed.filter(|owed| sent.contains(owed)).collect();
+        turn.spend(looked / LOOKS);
+        Self(left)
+    }
 }
 
 /// Send the first request that waits for a slot ahead, or see what became of it; whether the others may follow. All of them
 /// at once would overtake each other where some are refused again.
-pub fn sends_ahead(turn: &mut Turn, clients: &mut Clients, lot: usize) -> bool {
+pub fn sends_ahead(turn: &mut Turn, clients: &mut Clients, lot: usize, ahead: &Ahead) -> bool {
     if let Some(owed) = turn.links[lot].ahead() {
-        let is_it = |entry: &Entry| entry.owed == owed;
-        return !turn.links.iter().any(|(_, link)| link.exchange.newest_first().any(is_it));
+        let is_over = !ahead.0.contains(&owed);
+        if !is_over {
+            turn.links[lot].trouble.retry_at = turn.now + RETRY;
+        }
+        return is_over;
     }
     let way = turn.links[lot].way;
     let Some((request, bytes)) = turn.links[lot].exchange.take_first() else { return true };
@@ -90,12 +123,14 @@ pub fn sends_ahead(turn: &mut Turn, clients: &mut Clients, lot: usize) -> bool {
 }
 
 /// A connection to the node that serves the slot, if the topology has it.
-fn to_node(turn: &mut Turn, way: &Way, address: &str) -> Option<usize> {
-    let node = turn.cluster(way.cluster)?.node_at(address)?;
-    match link(turn, way.cluster, node, way.speech()) {
-        Ok(link) | Err(Unplaced::Full(link)) => Some(link),
-        Err(_) => None,
+fn to_node(turn: &mut Turn, way: &Way, address: &str, request: &Entry) -> Option<usize> {
+    let served = turn.served(way.cluster)?;
+    let node = served.cluster.node_at(address)?;
+    let shard = served.cluster.nodes.get(usize::from(node))?.shard;
+    if request.is_durable() && served.why_read_only(shard).is_some() {
+        return None;
     }
+    link(turn, way.cluster, node, way.speech()).ok() // one that is full takes no more this way than any other
 }
 
 /// A lot for the slot, which is tried again after a pause.
@@ -166,6 +201,9 @@ pub fn is_given_grace(turn: &mut Turn, index: usize, grace: Duration) -> bool {
     let is_up = link.state == State::Ready && !link.is_streaming && !link.votes.is_asking();
     if !is_clustered || !is_up || link.is_leased() || link.listens() || !link.exchange.is_in_flight() {
         return false;
+    }
+    if !link.exchange.unsent().is_empty() {
+        return false; // it is sent nothing more
     }
     link.redo.left = link.exchange.len(); // its replies are looked at
     link.deposed = Some(turn.now + grace);

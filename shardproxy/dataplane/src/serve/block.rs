@@ -69,7 +69,7 @@ pub fn serve(turn: &mut Turn, client: &mut Client, admitted: &Admitted) -> Next 
     if waiting.is_troubled_for(turn.now, park) {
         return answer_error(turn, client, command, &turn.waited_in_vain(client.cluster, shard, command.is_read()));
     }
-    let link = match lease(turn, client, shard, on_replica) {
+    let link = match lease(turn, client, shard, command.is_read(), on_replica) {
         Lease::Held(link) => link,
         Lease::Wait => return queue(client, waiting),
         Lease::Later => {

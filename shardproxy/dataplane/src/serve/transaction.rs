@@ -228,7 +228,11 @@ fn exec(turn: &mut Turn, client: &mut Client, command: &Command) -> Next {
     let need = if client.endpoint == EndpointKind::Reader { Need::Read } else { Need::Write };
     let shard = shard_of(turn, client, if slot == NO_SLOT { 0 } else { slot });
     let link = match (client.lease.filter(|_| transaction.is_watching), shard) {
-        (Some(leased), _) => Ok(leased as usize),
+        (Some(leased), shard) => {
+            let served = turn.served(client.cluster);
+            let why = shard.ok().and_then(|shard| served?.why_read_only(shard));
+            why.map_or(Ok(leased as usize), |text| Err(text.into()))
+        }
         (None, Ok(shard)) => place(turn, client, (shard, slot), need),
         (None, Err(text)) => Err(text.to_vec().into()),
     };
@@ -305,7 +309,7 @@ fn watch(turn: &mut Turn, client: &mut Client, &Admitted { command, request }: &
     let leased = match (shard, resumed.as_deref()) {
         (Err(text), _) => Lease::Refused(text.to_vec()),
         (Ok(shard), Some(waiting)) if is_over => Lease::Refused(waited_too_long(turn, client, shard, waiting)),
-        (Ok(shard), _) => lease(turn, client, shard, false),
+        (Ok(shard), _) => lease(turn, client, shard, false, false),
     };
     let link = match leased {
         Lease::Held(link) => link,

@@ -31,7 +31,8 @@ pub struct Served {
     unsettled: Option<Slots>,
     /// When the control plane was last told, since this epoch began, that slots are somebody else's.
     pub told_moved: Option<Instant>,
-    /// A request needs no look at written keys, unsettled slots or those whose requests wait: almost always.
+    /// A request needs no look at written keys, unsettled slots or those whose requests wait, or whether it may write: almost
+    /// always.
     pub is_straight: bool,
     /// Of each shard.
     pub reigns: Vec<Reign>,
@@ -134,8 +135,9 @@ impl Served {
     }
 
     fn see_whether_straight(&mut self) {
-        let waits = self.lots.keys().any(|(_, slot, _)| *slot != NO_SLOT);
-        self.is_straight = self.writes.is_none() && self.unsettled.is_none() && !waits;
+        let is_only_read = self.cluster.shards.iter().any(|shard| shard.read_only.is_some());
+        self.is_straight =
+            self.writes.is_none() && self.unsettled.is_none() && !is_only_read && self.slots_waiting() == 0;
     }
 
     pub const fn unsettled(&self) -> Option<&Slots> {
@@ -227,6 +229,11 @@ impl Served {
             return None;
         }
         self.lots.get(&spot(shard, slot, speech)).copied()
+    }
+
+    /// How many slots have a lot of their own.
+    pub fn slots_waiting(&self) -> usize {
+        self.lots.keys().filter(|(_, slot, _)| *slot != NO_SLOT).count()
     }
 
     /// No lookup may find this connection any more.

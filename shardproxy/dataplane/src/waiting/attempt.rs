@@ -152,6 +152,9 @@ fn send(turn: &mut Turn, id: u32, owed: Owed, bytes: &[u8], commands: usize) -> 
     if shard == NO_SHARD {
         return Err(texts::CLUSTERDOWN.to_vec());
     }
+    if let Some(text) = turn.served(index).filter(|_| !is_read).and_then(|served| served.why_read_only(shard)) {
+        return Err(text);
+    }
     let link = primary(turn, index, shard, speech).or_else(Unplaced::or_in)?;
     let entry = Entry {
         asked: Asked::Attempt(commands as u32 + 1),

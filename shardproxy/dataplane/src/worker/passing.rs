@@ -9,6 +9,7 @@ use super::{client_token, Worker};
 use crate::clients::{Client, Passage};
 use crate::metrics::CloseReason;
 use crate::net::{Passing, MAX_PASSAGE};
+use crate::shared::Access;
 use crate::turn::Turn;
 
 /// Clients that are idle are passed on by the tick: so many at once.
@@ -68,16 +69,24 @@ impl Worker {
     }
 }
 
-/// Who was served by another process before goes on as who it was, as far as it still may.
-pub(super) fn resume(turn: &Turn, client: &mut Client, passage: Passage) {
-    let login = turn.served(client.cluster).and_then(|served| {
-        let user = served.rights.find(passage.user.as_deref()?.as_bytes()).filter(|user| user.is_enabled)?;
-        let mut login = served.rights.login(user.clone(), turn.now);
-        login.ends = passage.session.map(|left| ends(turn.now, left)).or(login.ends);
-        Some(login)
-    });
-    if let Some(login) = login {
-        client.log_in(login);
+/// Who was served by another process before goes on as who it was, as far as it still may: who was a user that is none any
+/// more is nobody else, and is closed.
+pub(super) fn resume(turn: &mut Turn, client: &mut Client, passage: Passage) {
+    if let Some(name) = passage.user.as_deref() {
+        let login = turn.served(client.cluster).and_then(|served| {
+            let user = served.rights.find(name.as_bytes()).filter(|user| user.is_enabled)?;
+            let mut login = served.rights.login(user.clone(), turn.now);
+            login.ends = passage.session.map(|left| ends(turn.now, left)).or(login.ends);
+            Some(login)
+        });
+        match login {
+            Some(login) => client.log_in(login),
+            None => {
+                let why = "its user is gone, or disabled";
+                turn.tell_access_as(client, Access::RulesChanged, name.to_owned(), why, b"");
+                client.closing = Some(CloseReason::Rules);
+            }
+        }
     }
     client.resume(passage);
 }

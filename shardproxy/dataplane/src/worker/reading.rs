@@ -54,7 +54,7 @@ impl Worker {
         }
         serve::login::log_out(&self.turn, client);
         if let Some(passage) = passage {
-            passing::resume(&self.turn, client, *passage);
+            passing::resume(&mut self.turn, client, *passage);
         }
         if let Some(served) = &self.turn.clusters[cluster] {
             client.memcache.is_spoken = served.cluster.spec.engine == EngineKind::Memcached;
@@ -62,6 +62,9 @@ impl Worker {
             served.metrics.clients.add(1);
         }
         self.turn.shared.workers[self.turn.number].clients.add(1);
+        if let Some(reason) = self.clients[index].closing {
+            return self.close_now(index, reason);
+        }
         self.review(cluster, index); // the rules may have changed while it was on its way here
         if speaks_tls && !is_balanced && is_new {
             self.begin_handshake(index);

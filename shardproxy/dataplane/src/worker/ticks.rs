@@ -63,8 +63,7 @@ impl Worker {
         let now = self.turn.now;
         let Some(link) = self.turn.links.get_mut(index) else { return };
         if link.is_lot() {
-            let cluster = link.way.cluster;
-            return recovery::drain_lots(&mut self.turn, &mut self.clients, cluster);
+            return; // all of a cluster are drained together
         }
         link.trim();
         let way = link.way;

@@ -1,7 +1,9 @@
 //! Engines in cluster mode: they refuse what is another's, say whose it is, and no client hears of it.
 
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -160,7 +162,6 @@ fn keys_of_a_slot_at_two_nodes_are_asked_for_again() {
     client.send(&["DEL", "{b}1", "{b}2", "{b}3"]);
     until("it waits", || proxy.statistic("/parked") == 1);
     client.send(&["SET", "b", "1"]);
-    until("what is behind it waits too", || proxy.statistic("/parked") == 2);
     assert_eq!(proxy.client().ask(&["SET", "bar", "1"]), "+OK", "another slot does not");
     is_split.store(false, SeqCst);
     assert_eq!([client.reply(), client.reply()], [":3", "+OK"]);
@@ -403,4 +404,109 @@ fn a_shard_channel_is_heard_where_its_slot_is() {
     new.tell(ear(&new, "ssubscribe"), text.as_bytes());
     until("it is asked again", || new.asked("ssubscribe") == 2);
     assert_eq!(client.ask(&["PING"]), "*2\r\n$4\r\npong\r\n$0", "its client hears nothing of that");
+}
+
+const SPLIT: &str = "-TRYAGAIN Multiple keys request during rehashing of slot\r\n";
+
+/// What each of these is answered the first time it comes; all else is served.
+fn once(answers: Vec<(&'static [&'static str], Act)>) -> Engine {
+    let answers = Mutex::new(answers);
+    Engine::scripted(move |_, request| {
+        let mut answers = answers.lock().unwrap();
+        let place = answers.iter().position(|(words, _)| request == *words);
+        place.map_or(Act::Serve, |place| answers.swap_remove(place).1)
+    })
+}
+
+#[test]
+fn nobody_joins_what_waits_for_a_slot_past_what_is_under_way() {
+    let gate = Gate::closed();
+    let [first, second, third]: [&'static [&'static str]; 3] =
+        [&["RPUSH", "b", "1"], &["RPUSH", "b", "2"], &["RPUSH", "b", "3"]];
+    let engine = once(vec![(first, Act::say(SPLIT)), (second, Act::say(SPLIT).behind(&gate))]);
+    let proxy = Proxy::start(&clustered(&[&[&engine]]));
+    let mut client = proxy.client();
+    client.send_all(&[first, second]);
+    until("the first waits for its slot", || proxy.statistic("/parked") == 1);
+    client.send(third);
+    for _ in 0..3 {
+        assert_eq!(proxy.client().ask(&["PING"]), "+PONG"); // the third has been read by then
+    }
+    gate.open();
+    assert_eq!([client.reply(), client.reply(), client.reply()], ["+OK", "+OK", "+OK"]);
+    let seen = engine.seen();
+    let last = |words: &[&str]| seen.iter().rposition(|request| *request == words);
+    assert!(last(first) < last(second) && last(second) < last(third), "{seen:?}");
+}
+
+#[test]
+fn what_is_sent_on_does_not_pass_what_waits_for_its_shard() {
+    let new = Engine::plain();
+    let [first, second]: [&'static [&'static str]; 2] = [&["RPUSH", "b", "1"], &["RPUSH", "b", "2"]];
+    let names = moved(&new);
+    let was_loading = AtomicBool::new(false);
+    let old = Engine::scripted(move |_, request| {
+        if request == first && !was_loading.swap(true, SeqCst) {
+            Act::say("-LOADING Redis is loading the dataset in memory\r\n")
+        } else {
+            Act::say(&names)
+        }
+    });
+    let proxy = Proxy::start(&clustered(&[&[&old], &[&new]]));
+    let mut client = proxy.client();
+    client.send_all(&[first, second]);
+    assert_eq!([client.reply(), client.reply()], ["+OK", "+OK"]);
+    assert_eq!(new.seen(), [first, second]);
+}
+
+/// Each of so many slots is asked for anew ten times a second, and nobody else hears of it.
+#[test]
+fn many_slots_that_wait_hold_nobody_up() {
+    const MANY: usize = 1500;
+    let (gate, asked) = (Gate::closed(), AtomicUsize::new(0));
+    let held = gate.clone();
+    let engine = Engine::scripted(move |_, _| {
+        let is_again = asked.fetch_add(1, SeqCst) >= MANY;
+        if is_again {
+            Act::Serve.behind(&held)
+        } else {
+            Act::say(SPLIT)
+        }
+    });
+    let well = Engine::plain();
+    let proxy = Proxy::start(&clustered(&[&[&engine], &[&well]]));
+    let mut client = proxy.client();
+    let is_there = |key: &String| proxy.plane.slot_of("test", key.as_bytes()).is_some_and(|slot| slot < 8192);
+    for key in (0..).map(|number| format!("k{number}")).filter(is_there).take(MANY) {
+        client.send(&["DEL", &key]);
+    }
+    until("they are asked for anew", || engine.asked("DEL") > MANY);
+    let mut other = proxy.client();
+    let begin = Instant::now();
+    for _ in 0..20 {
+        assert_eq!(other.ask(&["SET", "key", "1"]), "+OK");
+        thread::sleep(Duration::from_millis(20)); // some ticks are to come
+    }
+    let took = begin.elapsed();
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    gate.open();
+}
+
+/// What was not sent to it yet goes to its successor, at once.
+#[test]
+fn a_primary_that_was_replaced_is_sent_nothing_more() {
+    let (gate, new) = (Gate::closed(), Engine::plain());
+    let old = Engine::reluctant(1024, &gate);
+    let mut proxy = Proxy::start(&clustered(&[&[&old, &new]]));
+    let mut client = proxy.client();
+    let large = "x".repeat(32 << 20);
+    client.send_all(&[&["RPUSH", "b", "1"], &["RPUSH", "b", &large]]);
+    assert_eq!(client.reply(), "+OK");
+    client.send(&["RPUSH", "b", "3"]);
+    until("it is read", || proxy.pending() == 2);
+    proxy.apply(&clustered(&[&[&new, &old]]));
+    gate.open();
+    assert_eq!([client.reply(), client.reply()], ["+OK", "+OK"]);
+    assert_eq!(new.asked("RPUSH"), 2);
+    assert!(!old.seen().iter().any(|request| request[2] == "3"), "it is not the primary any more");
 }

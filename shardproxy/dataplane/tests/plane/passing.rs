@@ -57,6 +57,22 @@ fn idle_clients_go_on_as_who_they_were() {
     assert_eq!(new.client().ask(&["GET", "other"]), value("other"), "and who comes now is served there");
 }
 
+/// Nobody goes on with the rights of somebody else.
+#[test]
+fn who_is_no_user_there_any_more_is_not_served() {
+    let engine = Engine::plain();
+    let everybody = ("default", "on nopass ~* +@all");
+    let old =
+        Proxy::with(1, 0, &Spec::shard(&[&engine], Some(0)).users(&[everybody, ("app", "on nopass ~app:* +@all")]));
+    let mut client = old.client();
+    assert!(client.ask(&["HELLO", "3", "AUTH", "app", "any"]).starts_with('%'));
+    let new = heir(&old, &Spec::shard(&[&engine], Some(0)).users(&[everybody]));
+    pass(&old, &new);
+    until("it has gone", || count(&old) == 0);
+    assert_eq!(client.reply(), "<end>");
+    assert_eq!((new.statistic("/closed/rules_changed"), count(&new)), (1, 0));
+}
+
 #[test]
 fn a_client_goes_when_it_has_its_reply() {
     let gate = Gate::closed();

@@ -284,8 +284,13 @@ fn a_shard_that_is_only_read_refuses_writes_unsent() {
     let mut proxy = Proxy::start(&spec(json!({"read_only": "the store is out of reach"})));
     let told = "-TRYAGAIN shard 0 cannot take the command: the store is out of reach; command not executed";
     let mut client = proxy.client();
-    let writes: [&[&str]; 5] =
-        [&["SET", "key", "1"], &["MSET", "a", "1", "b", "2"], &["BLPOP", "key", "0"], &["EVAL", "x", "0"], &["DEL", "key"]];
+    let writes: [&[&str]; 5] = [
+        &["SET", "key", "1"],
+        &["MSET", "a", "1", "b", "2"],
+        &["BLPOP", "key", "0"],
+        &["EVAL", "x", "0"],
+        &["DEL", "key"],
+    ];
     for request in writes {
         assert_eq!(client.ask(request), told, "{request:?}");
     }
@@ -296,6 +301,47 @@ fn a_shard_that_is_only_read_refuses_writes_unsent() {
     proxy.apply(&spec(json!({})));
     client.ask(&["SET", "key", "1"]);
     assert!(is_seen("SET"));
+}
+
+/// Whatever a client did before: its read found the way to the primary, it watches, it waited for the primary.
+#[test]
+fn a_shard_that_is_only_read_takes_no_write_by_any_way() {
+    let engine = Engine::plain();
+    let spec = |more| Spec { more, ..Spec::shard(&[&engine], Some(0)) };
+    let only_read = json!({"read_only": "the store is out of reach"});
+    let told = "-TRYAGAIN shard 0 cannot take the command: the store is out of reach; command not executed";
+    let mut proxy = Proxy::start(&spec(json!({})));
+    let (mut client, mut watching) = (proxy.client(), proxy.client());
+    assert_eq!(watching.ask(&["WATCH", "key"]), "+OK");
+    watching.send_all(&[&["MULTI"], &["SET", "key", "1"]]);
+    assert_eq!([watching.reply(), watching.reply()], ["+OK", "+QUEUED"]);
+    proxy.apply(&spec(only_read.clone()));
+    assert_eq!(client.ask(&["GET", "key"]), value("key"));
+    assert_eq!(client.ask(&["SET", "key", "1"]), told, "behind a read");
+    assert_eq!(watching.ask(&["EXEC"]), told, "on a connection of its own");
+    let xread: &[&str] = &["XREAD", "BLOCK", "0", "STREAMS", "s", "0"];
+    client.send(xread);
+    engine.wait_for(xread); // it only reads
+    let without = Spec { more: json!({}), ..Spec::shard(&[&engine], None) };
+    proxy.apply(&without);
+    let mut parked = proxy.client();
+    parked.send_all(&[&["GET", "key"], &["SET", "key", "1"], &["GET", "key"]]);
+    until("they wait", || proxy.statistic("/parked") == 3);
+    proxy.apply(&spec(only_read));
+    assert_eq!([parked.reply(), parked.reply(), parked.reply()], [value("key"), told.into(), value("key")]);
+    assert_eq!(engine.asked("SET"), 0, "{:?}", engine.seen());
+}
+
+#[test]
+fn a_wait_for_a_key_takes_nothing_of_a_shard_that_is_only_read() {
+    let engine = Engine::tracking(|_, _| Act::Serve);
+    let spec = Spec { more: json!({"read_only": "no store"}), ..Spec::shard(&[&engine], Some(0)) };
+    let proxy = Proxy::start(&spec);
+    let mut client = proxy.client();
+    client.ask(&["GET", "key"]);
+    let told = client.ask(&["BLPOP", "key", "0"]);
+    assert!(told.starts_with("-TRYAGAIN shard 0 cannot take the command: no store"), "{told}");
+    assert!(!engine.seen().iter().any(|request| request[0] == "LPOP" || request[0] == "BLPOP"));
 }
 
 #[test]
