@@ -58,7 +58,7 @@ class Announced:
         await trio.lowlevel.checkpoint()
 
     def since(self, key: str) -> int | None:
-        """The revision since when all others know of a key that is wanted; 0 = none is, None = they do not."""
+        """The revision since when all others know of a key; None = they do not, 0 = it is not wanted."""
         return self._since.get(key) if key in self._wanted else 0
 
     def is_seen(self, entry: Entry) -> None:

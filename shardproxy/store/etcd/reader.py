@@ -42,6 +42,7 @@ PAGE = 500  # keys
 PAGE_WITHIN = 2.0  # seconds
 ASK = 1.3  # seconds between two reads that ask whether the view is as etcd is
 ASK_AGAIN = 0.1  # seconds, where the watch was about to tell of it
+GRACE = 1.0  # seconds for a new watch to tell of something
 LATE = 2.0  # seconds that a watch may be behind
 PATIENCE = (2.0, 2.5)  # seconds of silence, of one that only reads: out of date after three
 CHECK = (4.0, 5.0)  # seconds between two of its reads, where the watch is not silent
@@ -275,11 +276,12 @@ class Reader:
         with trio.move_on_after(CATCH_UP):
             while self._awaited is not None and self._told == told:
                 await self._progress.wait()
-        is_late = sent - max(self.heard, self._begun) > LATE
+        is_silent = self._told == told and sent - self._begun > GRACE
+        is_late = is_silent or sent - max(self.heard, self._begun) > LATE
         if self._awaited is None:
             if self._client.endpoint != self._watched:  # it was left, as it did not answer something else
                 self._watch.cancel()
-        elif self._told == told or is_late:
+        elif is_late:
             if self._is_in_time:
                 log.warning("the watch of etcd is late", seen=self.view.seen, etcd=header_of(reply).revision)
             self._is_in_time = False

@@ -211,6 +211,26 @@ async def test_a_watch_that_is_late_is_not_believed(site: EtcdSite, *, is_follow
     assert one.records[KEY] == record
 
 
+async def test_a_put_returns_once_members_are_as_new(site: EtcdSite) -> None:
+    """A fence waits for the members that there are: one that came before it is among them."""
+    one, two = await site.open_etcd("one"), await site.open_etcd("two", relayed=False)
+    leadership = await one.claim(CLUSTER)
+    record = await one.put(RECORD, leadership)
+    for relay in site.relays:
+        relay.delay(0.7, b"/v3/watch")
+    await wait_for(one.leaders, lambda: not one._reader.why_not and bool(one._reader._told))
+    await trio.sleep(1.5)  # the watch is there again, and late
+    await two.announce(Member("two"))
+    await two.ack(KEY, record.changed)
+    fenced = await one.put(record.fenced(), leadership)
+    assert "two" in one.members
+    assert two.acks["two", KEY] < fenced.changed
+    for relay in site.relays:
+        relay.delay(4.0, b"/v3/watch")
+    with pytest.raises((StoreUnavailableError, LeadershipLostError)):
+        await one.put(fenced.fenced(), leadership)
+
+
 async def test_nobody_is_synced_whom_the_others_do_not_know(
     site: EtcdSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
