@@ -140,7 +140,8 @@ class Store(Notebook, Protocol):
     async def put(self, record: ShardRecord, leadership: Leadership) -> ShardRecord:
         """Replace the record of that revision (0 = there is none); return it with its new revision.
 
-        Raise ConflictError, LeadershipLostError or StoreUnavailableError. It is durable when this returns.
+        Raise ConflictError, LeadershipLostError or StoreUnavailableError. It is durable when this returns,
+        and `members` and `acks` are then at least as new: whoever is not among them reads this record.
         """
 
     # --- what live members say: it goes with them ---

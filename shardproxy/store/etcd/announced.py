@@ -37,6 +37,7 @@ class Announced:
         self._on_told = on_told
         self._wanted: dict[str, bytes] = {}
         self._told: dict[str, Entry] = {}
+        self._since: dict[str, int] = {}  # the revision since when the key is there, on this lease
         self._news = trio.Event()
         self._settled = trio.Event()
         self._why_not = ""
@@ -59,29 +60,29 @@ class Announced:
             raise StoreUnavailableError(self._why_not or f"etcd was not told within {within:g} s")
         await trio.lowlevel.checkpoint()
 
-    def is_there(self, key: str) -> bool:
-        """Whether nothing is said by that key, or etcd has something there that hangs on the lease of now."""
-        told = self._told.get(key)
-        is_told = told is not None and told.value is not None and told.lease == self._session.id
-        return is_told or key not in self._wanted
+    def since(self, key: str) -> int | None:
+        """The revision since when all others know of a key; None = they do not, 0 = it is not wanted."""
+        return self._since.get(key) if key in self._wanted else 0
 
     def is_seen(self, entry: Entry) -> None:
         """The watch has told of a key of ours."""
         known = self._told.get(entry.key)
         if known is None or entry.revision > known.revision:
-            self._told[entry.key] = entry
+            self._is_told(entry)
             if entry.key in self._different():
                 self.wake()
 
     def is_new_lease(self) -> None:
         """Nothing of what was said before hangs on it."""
         self._told.clear()
+        self._since.clear()
         self.wake()
 
     def clear(self) -> None:
         """Nothing is to be said any more."""
         self._wanted.clear()
         self._told.clear()
+        self._since.clear()
 
     def wake(self) -> None:
         self._news.set()
@@ -101,6 +102,13 @@ class Announced:
                 await trio.sleep(RETRY)
             else:
                 self._why_not = ""
+
+    def _is_told(self, entry: Entry) -> None:
+        self._told[entry.key] = entry
+        if entry.value is None or entry.lease != self._session.id:
+            self._since.pop(entry.key, None)
+        else:
+            self._since.setdefault(entry.key, entry.revision)
 
     def _different(self) -> list[str]:
         return [key for key in {**self._wanted, **self._told} if not self._is_as_wanted(key)]
@@ -131,7 +139,7 @@ class Announced:
         for key, value in values.items():
             known = self._told.get(key)
             if known is None or known.revision < done.revision:
-                self._told[key] = Entry(key, value, done.revision, lease=lease)
+                self._is_told(Entry(key, value, done.revision, lease=lease))
             if value is None and key not in self._wanted:
                 self._told.pop(key, None)
         settled, self._settled = self._settled, trio.Event()

@@ -22,14 +22,16 @@ HEARD_WITHIN = 3.0  # seconds: the watch was last known to tell of everything
 class Contact:
     """The last one, by the clock of leases."""
 
-    beat: float | None  # when the request went out that last prolonged the lease; None = there is no lease
+    beat: float | None  # when the request went out that last prolonged the lease; None = none is ever held
     ttl: float  # of the lease
     heard: float  # when what is shown was known to be all there is
 
     @property
     def synced_until(self) -> float:
-        heard_until = self.heard + max(HEARD_WITHIN, SYNCED * self.ttl)
-        return heard_until if self.beat is None else min(heard_until, self.beat + SYNCED * self.ttl)
+        if self.beat is None:
+            return self.heard + HEARD_WITHIN
+        within = min(max(HEARD_WITHIN, SYNCED * self.ttl), self.ttl)
+        return min(self.heard + within, self.beat + SYNCED * self.ttl)
 
     @property
     def leased_until(self) -> float:

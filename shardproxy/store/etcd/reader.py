@@ -4,8 +4,11 @@
        ^                                  │ compacted
        └──────────────────────────────────┘
 
-A watch that is silent is asked about: a read that a quorum stands behind either confirms the view, or shows
-that the watch has not told of something, and then another one is begun, at another member.
+A watch may be late, so what it tells is not dated by when it comes. A read that a quorum stands behind is
+sent again and again: the view is as new as that read was once it holds all that the read has shown. A watch
+that does not get there is begun again, at another member.
+
+One that only reads is one of thousands: it reads more seldom, and for so long believes a watch in time.
 """
 
 from __future__ import annotations
@@ -37,8 +40,12 @@ from shardproxy.store.interface import StoreUnavailableError
 
 PAGE = 500  # keys
 PAGE_WITHIN = 2.0  # seconds
-SILENCE = 1.3  # seconds after which a watch is asked about; a leader is heard each second
-PATIENCE = (2.0, 2.5)  # seconds, of one that only reads: out of date after three
+ASK = 1.3  # seconds between two reads that ask whether the view is as etcd is
+ASK_AGAIN = 0.1  # seconds, where the watch was about to tell of it
+GRACE = 1.0  # seconds for a new watch to tell of something
+LATE = 2.0  # seconds that a watch may be behind
+PATIENCE = (2.0, 2.5)  # seconds of silence, of one that only reads: out of date after three
+CHECK = (4.0, 5.0)  # seconds between two of its reads, where the watch is not silent
 MAX_SILENCE = 30.0  # seconds
 CATCH_UP = 0.5  # seconds for the watch to tell of what a read has shown
 RETRY = 0.2  # seconds
@@ -71,8 +78,12 @@ class Reader:
         self._watch = trio.CancelScope()
         self._watched = ""  # the member that tells
         self._progress = trio.Event()
-        self._stirred = trio.Event()  # the watch has told of something, or was begun
-        self._has_told = False
+        self._told = 0  # times that the watch has told of something
+        self._stirred = trio.Event()  # it has, or is due
+        self._due = trio.Event()  # it is to be asked about at once
+        self._begun = -math.inf  # when it was
+        self._awaited: tuple[int, float] | None = None  # a revision, and when a read was sent that showed it
+        self._is_in_time = False  # the watch was, when it was last asked about
         self._is_late_said = False
         self.view = View()
         self.why_lost = ""  # what etcd holds now is not what it held
@@ -98,6 +109,11 @@ class Reader:
         """This process has changed a key."""
         self._pass_on(self.view.apply_own(entry))
 
+    def ask(self) -> None:
+        """Ask at once whether the view is as etcd is."""
+        self._due.set()
+        self._stirred.set()
+
     async def wait_seen(self, revision: int, *, within: float) -> None:
         """Wait until all is seen up to a revision; raise StoreUnavailableError."""
         with trio.move_on_after(within):
@@ -119,7 +135,7 @@ class Reader:
     async def run(self) -> None:
         """Keep the view as etcd is, until cancelled."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._ask_when_silent)
+            nursery.start_soon(self._ask_again_and_again)
             while True:
                 try:
                     if not self._is_read:
@@ -143,13 +159,20 @@ class Reader:
         self._compare_group(entries.get(self._keys.group))
         self._pass_on(self.view.replace(entries, revision))
         self._is_read = True
-        self._is_heard(sent)
+        self._is_confirmed(sent)
 
     async def _check_all(self) -> None:
-        """Raise DataLostError where keys are older than they were: the members may have been replaced."""
+        """Raise DataLostError where keys are older than they were: the members may have been replaced.
+
+        What is newer is for the watch to tell.
+        """
+        sent = self._clock()
         entries, revision = await self._pages(keys_only=True)
         self._compare_group(entries.get(self._keys.group))
         self.view.compare(entries, revision)
+        if self.view.is_as(entries):
+            self.view.advance(revision)
+        self._await(revision, sent)
 
     async def _pages(self, *, keys_only: bool = False) -> tuple[dict[str, Entry], int]:
         """All keys, as of one revision."""
@@ -180,7 +203,7 @@ class Reader:
 
     async def _watch_on(self) -> None:
         body = watch_of(self._keys.first, self._keys.end, self.view.seen + 1)
-        self._watched = self._client.endpoint
+        self._watched, self._begun = self._client.endpoint, self._clock()
         await self._client.stream("/v3/watch", body, self._take)
 
     def _take(self, result: Message) -> None:
@@ -191,7 +214,8 @@ class Reader:
                 f"etcd ends the watch: {result.get('cancel_reason') or 'no reason given'}"
             )
         if result.get("created"):
-            self._stirred.set()
+            if self._awaited is not None:
+                self.ask()
             return
         events = events_of(result)
         for event in events:
@@ -200,18 +224,31 @@ class Reader:
         changed = self.view.apply(events)
         if not events:
             self.view.advance(header_of(result).revision)
-        self._has_told = True
+        self._told += 1
         self._stirred.set()
         self._pass_on(changed)
-        self._is_heard(self._clock())
+        self._has_progress()
+        if self._is_patient and self._is_in_time:
+            self._is_heard(self._clock())
 
-    async def _ask_when_silent(self) -> None:
+    async def _ask_again_and_again(self) -> None:
+        check = -math.inf
         while True:
-            self._stirred, self._has_told = trio.Event(), False
-            with trio.move_on_after(self._silence()):
-                await self._stirred.wait()
-            self._quiet = 0 if self._has_told else self._quiet + 1
-            if self._is_read and not self._has_told:
+            if self._is_patient:
+                told, self._stirred = self._told, trio.Event()
+                with trio.move_on_after(self._silence()):
+                    await self._stirred.wait()
+                is_silent = self._told == told
+                self._quiet = self._quiet + 1 if is_silent else 0
+                now = trio.current_time()
+                if self._is_in_time and now < check and not (is_silent or self._due.is_set()):
+                    continue
+                check = now + random.uniform(*CHECK)
+            else:
+                with trio.move_on_after(ASK):
+                    await self._due.wait()
+            self._due = trio.Event()
+            if self._is_read:
                 try:
                     await self._ask()
                 except CompactedError:
@@ -225,31 +262,56 @@ class Reader:
 
     def _silence(self) -> float:
         """How long the watch may be silent. Thousands that only read ask less and less, and not at once."""
-        if not self._is_patient:
-            return SILENCE
         return min(random.uniform(*PATIENCE) * 2.0**self._quiet, MAX_SILENCE)
 
     async def _ask(self) -> None:
         """Compare the view with etcd as it is: nothing newer, and as many keys."""
-        seen, sent = self.view.seen, self._clock()
+        seen, told, sent = self.view.seen, self._told, self._clock()
         body = range_of(self._keys.first, self._keys.end, limit=1, newer_than=seen, keys_only=True)
         reply = await self._client.call("/v3/kv/range", body)
-        if self._has_told:
-            return
         is_same = not reply.get("kvs") and int(reply.get("count", 0)) == len(self.view)
-        if is_same and not self.view.is_ahead:
+        if is_same and self._told == told and not self.view.is_ahead:
             self.view.advance(header_of(reply).revision)
-            self._is_heard(sent)
+        self._await(header_of(reply).revision, sent)
+        with trio.move_on_after(CATCH_UP):
+            while self._awaited is not None and self._told == told:
+                await self._progress.wait()
+        is_silent = self._told == told and sent - self._begun > GRACE
+        is_late = is_silent or sent - max(self.heard, self._begun) > LATE
+        if self._awaited is None:
             if self._client.endpoint != self._watched:  # it was left, as it did not answer something else
                 self._watch.cancel()
-            return
-        self._stirred = trio.Event()
-        with trio.move_on_after(CATCH_UP):
-            await self._stirred.wait()
-        if not self._has_told:
-            log.warning("the watch of etcd was silent", seen=seen)
+        elif is_late:
+            if self._is_in_time:
+                log.warning("the watch of etcd is late", seen=self.view.seen, etcd=header_of(reply).revision)
+            self._is_in_time = False
             self._client.leave()
             self._watch.cancel()
+        else:
+            await trio.sleep(ASK_AGAIN)
+            self.ask()
+
+    def _await(self, revision: int, sent: float) -> None:
+        """Once the view has that revision, it is at least as new as the read that has shown it."""
+        if self.view.seen >= revision:
+            self._is_confirmed(sent)
+        elif self._awaited is None:  # the one before is seen sooner
+            self._awaited = (revision, sent)
+
+    def _has_progress(self) -> None:
+        if self._awaited is not None and self.view.seen >= self._awaited[0]:
+            self._is_confirmed(self._awaited[1])
+        else:
+            self._stir()
+
+    def _stir(self) -> None:
+        progress, self._progress = self._progress, trio.Event()
+        progress.set()
+
+    def _is_confirmed(self, sent: float) -> None:
+        self._awaited = None
+        self._is_in_time = self._clock() - sent < LATE
+        self._is_heard(sent)
 
     def _pass_on(self, changed: list[Entry]) -> None:
         if changed:
@@ -266,8 +328,7 @@ class Reader:
             log.info("etcd is read")
             self.why_not, self.why_lost, self._is_late_said = None, "", False
             self._on_lost("")
-        progress, self._progress = self._progress, trio.Event()
-        progress.set()
+        self._stir()
         self._on_heard()
 
     def _is_late(self, why: str) -> None:

@@ -20,6 +20,8 @@ from shardproxy.store.etcd.transactions import Transactions, found_of
 from shardproxy.store.interface import ConflictError, Leadership, LeadershipLostError
 from shardproxy.store.record import ShardRecord
 
+SEEN_WITHIN = 4.0  # seconds for the watch to tell of it
+
 
 class RecordWriter:
     """Replaces records for as long as this process leads their cluster."""
@@ -62,6 +64,7 @@ class RecordWriter:
             )
         entry = Entry(key, value, revision, found.created)
         self._reader.is_own(entry)
+        await self._reader.wait_seen(revision, within=SEEN_WITHIN)  # and so who was there before it
         return record_of(entry)
 
 

@@ -34,6 +34,7 @@ class Session:
         ttl: float,
         *,
         before_new: Callable[[], Awaitable[None]],
+        why_not: Callable[[], str | None] = lambda: None,
         on_beat: Callable[[], None],
         on_new: Callable[[], None],
         clock: Callable[[], float] = boottime,
@@ -41,12 +42,14 @@ class Session:
         self._client = client
         self._ttl = ttl
         self._attempt = min(ATTEMPT, ttl / ATTEMPTS)
+        self._why_not = why_not
         self._before_new, self._on_beat, self._on_new = before_new, on_beat, on_new
         self._clock = clock
         self._has_left = False
         self.id: str | None = None
         self.ttl = ttl  # as granted
         self.sent = -math.inf  # when the last request went out that has prolonged it
+        self.granted = -math.inf  # when the one went out that began it
         self.why_late = ""
         self._held = trio.Event()
 
@@ -68,8 +71,8 @@ class Session:
                 await trio.sleep(min(MAX_PAUSE, self._ttl / BEATS))
 
     async def wait_held(self) -> None:
-        """Wait until there is a lease."""
-        while self.id is None:
+        """Wait until there is a lease that has not ended, as far as is known."""
+        while self._clock() >= self.until:
             await self._held.wait()
 
     async def leave(self) -> None:
@@ -85,6 +88,9 @@ class Session:
             self.id = None
 
     async def _beat(self) -> None:
+        """Others wait for who holds a lease, so who hears of nothing lets it end."""
+        if (why := self._why_not()) is not None:
+            raise EtcdUnavailableError(why)
         if self.id is None:
             await self._grant()
             return
@@ -95,7 +101,7 @@ class Session:
             return  # it was left meanwhile
         if left > 0:
             self.sent = sent
-            self._on_beat()
+            self._is_held()
             return
         log.warning("lease ended", why=f"etcd did not hear from this process for {self.ttl:g} s")
         self.id = None
@@ -115,10 +121,13 @@ class Session:
         if self._has_left:
             await self._revoke(lease)
             return
-        self.id, self.ttl, self.sent = lease, ttl, sent
+        self.id, self.ttl, self.sent, self.granted = lease, ttl, sent, sent
+        self._on_new()
+        self._is_held()
+
+    def _is_held(self) -> None:
         held, self._held = self._held, trio.Event()
         held.set()
-        self._on_new()
         self._on_beat()
 
     async def _revoke(self, lease: str) -> None:

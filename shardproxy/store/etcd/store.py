@@ -18,6 +18,7 @@ from shardproxy.store.etcd import keys as kinds
 from shardproxy.store.etcd.access import Access
 from shardproxy.store.etcd.announced import Announced
 from shardproxy.store.etcd.client import Client
+from shardproxy.store.etcd.clock import boottime
 from shardproxy.store.etcd.freshness import Contact, Freshness
 from shardproxy.store.etcd.keep import Keep
 from shardproxy.store.etcd.keys import Keys
@@ -79,6 +80,7 @@ class EtcdStore:
             self._client,
             settings.ttl,
             before_new=self._reader.check_group,
+            why_not=self._why_deaf,
             on_beat=self._freshness.look,
             on_new=self._new_lease,
         )
@@ -109,7 +111,7 @@ class EtcdStore:
                 nursery.start_soon(self._reader.run)
                 nursery.start_soon(self._freshness.run)
                 if not self._is_follower:
-                    nursery.start_soon(self._session.run)
+                    nursery.start_soon(self._hold_lease)
                     nursery.start_soon(self._announced.run)
                     nursery.start_soon(self._leaders.run)
                 with trio.move_on_after(START_WITHIN if kept is not None else float("inf")):
@@ -246,9 +248,26 @@ class EtcdStore:
     def _contact(self) -> Contact:
         if self._is_follower:
             return Contact(None, 0.0, self._reader.heard)
-        session = self._session
-        is_member = session.id is not None and self._announced.is_there(self._keys.member(self._member))
-        return Contact(session.sent if is_member else 0.0, session.ttl, self._reader.heard)
+        return Contact(
+            self._session.sent if self._is_waited_for() else 0.0, self._session.ttl, self._reader.heard
+        )
+
+    def _is_waited_for(self) -> bool:
+        """Whether all others know of this process, and all is seen that they did while they did not."""
+        since = self._announced.since(self._keys.member(self._member))
+        if self._session.id is None or since is None:
+            return False
+        return self._reader.view.seen >= since and (since > 0 or self._reader.heard >= self._session.granted)
+
+    def _why_deaf(self) -> str | None:
+        late = boottime() - self._reader.heard
+        return (
+            None if late < self._session.ttl else f"etcd was last known to be as it is shown {late:.1f} s ago"
+        )
+
+    async def _hold_lease(self) -> None:
+        await self._reader.wait_read()
+        await self._session.run()
 
     def _changed(self, entries: list[Entry]) -> None:
         self._shown.show(entries)
@@ -259,10 +278,12 @@ class EtcdStore:
                 self._leaders.is_seen(names[0], entry)
             elif kind in (kinds.MEMBER, kinds.ACK, kinds.VOTE) and names[:1] == [self._member]:
                 self._announced.is_seen(entry)
+                self._freshness.look()
 
     def _new_lease(self) -> None:
         self._leaders.is_new_lease()
         self._announced.is_new_lease()
+        self._reader.ask()
 
     def _leads_no_more(self, cluster: str) -> None:
         """Said before the watch tells of it: whoever acts as the leader stops."""

@@ -77,6 +77,12 @@ class View:
             if (new := entries.get(key)) and new.revision < old.revision <= revision:
                 raise DataLostError(f"{key}, of revision {old.revision}, is older now: {REMEDY}")
 
+    def is_as(self, entries: Mapping[str, Entry]) -> bool:
+        """Whether these are all the keys there are, each as it is here; values do not matter."""
+        return entries.keys() == self._entries.keys() and all(
+            entry.revision == self._entries[key].revision for key, entry in entries.items()
+        )
+
     def _revision(self, key: str) -> int:
         entry = self._entries.get(key) or self._gone.get(key)
         return entry.revision if entry is not None else 0

@@ -15,6 +15,7 @@ from shardproxy.model import Address
 from shardproxy.model.board import Board
 from shardproxy.model.replication import ShardKey
 from shardproxy.store.etcd import EtcdStore
+from shardproxy.store.etcd.clock import boottime
 from shardproxy.store.etcd.messages import to_put
 from shardproxy.store.interface import LeadershipLostError, StoreUnavailableError
 from shardproxy.store.member import Member
@@ -44,9 +45,9 @@ def times_synced(store: EtcdStore, seen: list[bool]) -> Iterator[None]:
             seen.append(value)
         show(key, value)
 
-    store.synced.show = noted  # type: ignore[method-assign]
+    store.synced.show = noted  # type: ignore[method-assign,assignment]
     yield
-    store.synced.show = show  # type: ignore[method-assign]
+    store.synced.show = show  # type: ignore[method-assign,assignment]
 
 
 async def test_a_leadership_outlives_the_leader_of_etcd(site: EtcdSite) -> None:
@@ -142,6 +143,109 @@ async def test_a_silent_watch_is_found(site: EtcdSite) -> None:
         await wait_for(one.records, lambda: one.records[KEY] == record)
         assert trio.current_time() - began < 3.0
     assert seen == [], "it goes on with another member in time"
+
+
+async def test_who_was_cut_off_is_synced_once_it_has_caught_up(site: EtcdSite) -> None:
+    """The watch tells of what it missed in parts; nothing says which is the last one."""
+    one, two = await site.open_etcd("one"), await site.open_etcd("two", relayed=False)
+    await one.announce(Member("one"))
+    leadership = await two.claim(CLUSTER)
+    record = await two.put(RECORD, leadership)
+    await wait_for(one.records, lambda: one.records.get(KEY) == record)
+    site.out_of_reach()
+    await wait_for(two.members, lambda: "one" not in two.members, within=site.ttl + 3)
+    for first in range(0, 3000, 100):
+        key = f"{site.prefix}/renew/other{first}"
+        for _ in range(100):
+            await two._transactions.make((), [to_put(key, b"x")], is_counted=False)
+    record = await two.put(record.fenced(), leadership)
+    believed: list[int] = []
+    show, show_lease = one.synced.show, one.leases.show
+
+    def synced(cluster: str, is_synced: bool) -> None:
+        if is_synced:
+            believed.append(one.records[KEY].epoch)
+        show(cluster, is_synced)
+
+    def leased(cluster: str, until: float) -> None:
+        if until > boottime():
+            believed.append(one.records[KEY].epoch)
+        show_lease(cluster, until)
+
+    one.synced.show, one.leases.show = synced, leased  # type: ignore[method-assign,assignment]
+    site.in_reach()
+    await wait_for(one.synced, lambda: one.synced[CLUSTER], within=5)
+    assert set(believed) == {record.epoch}
+    assert one.records[KEY] == record
+    assert "one" in two.members
+
+
+@pytest.mark.parametrize("is_follower", [False, True])
+async def test_a_watch_that_is_late_is_not_believed(site: EtcdSite, *, is_follower: bool) -> None:
+    """All that it tells comes, some seconds after it was."""
+    one = site.make("one", is_follower=is_follower)
+    two = await site.open_etcd("two", relayed=False)
+    leadership = await two.claim(CLUSTER)
+    record = await two.put(RECORD, leadership)
+    await site.have_run(one, (CLUSTER,))
+    if not is_follower:
+        await one.announce(Member("one"))
+        await wait_for(two.members, lambda: "one" in two.members)
+    assert one.synced[CLUSTER]
+    for relay in site.relays:
+        relay.delay(4.0, b"/v3/watch")
+    await wait_for(one.synced, lambda: not one.synced[CLUSTER], within=10)
+    record = await two.put(record.fenced(), leadership)
+    with trio.move_on_after(5.0):
+        await wait_for(one.synced, lambda: one.synced[CLUSTER])
+    assert not one.synced[CLUSTER]
+    if not is_follower:
+        await wait_for(two.members, lambda: "one" not in two.members, within=site.ttl + 3)
+    for relay in site.relays:
+        relay.heal()
+    await wait_for(one.synced, lambda: one.synced[CLUSTER], within=10)
+    assert one.records[KEY] == record
+
+
+async def test_a_put_returns_once_members_are_as_new(site: EtcdSite) -> None:
+    """A fence waits for the members that there are: one that came before it is among them."""
+    one, two = await site.open_etcd("one"), await site.open_etcd("two", relayed=False)
+    leadership = await one.claim(CLUSTER)
+    record = await one.put(RECORD, leadership)
+    for relay in site.relays:
+        relay.delay(0.7, b"/v3/watch")
+    await wait_for(one.leaders, lambda: not one._reader.why_not and bool(one._reader._told))
+    await trio.sleep(1.5)  # the watch is there again, and late
+    await two.announce(Member("two"))
+    await two.ack(KEY, record.changed)
+    fenced = await one.put(record.fenced(), leadership)
+    assert "two" in one.members
+    assert two.acks["two", KEY] < fenced.changed
+    for relay in site.relays:
+        relay.delay(4.0, b"/v3/watch")
+    with pytest.raises((StoreUnavailableError, LeadershipLostError)):
+        await one.put(fenced.fenced(), leadership)
+
+
+async def test_nobody_is_synced_whom_the_others_do_not_know(
+    site: EtcdSite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lease is there, and etcd refuses the key."""
+    one = await site.open_etcd("one")
+    await wait_for(one.synced, lambda: one.synced[CLUSTER])
+    make = one._transactions.make
+
+    async def refuse(*given: Any, **also: Any) -> Any:
+        raise StoreUnavailableError("permission denied")
+
+    monkeypatch.setattr(one._transactions, "make", refuse)
+    with pytest.raises(StoreUnavailableError):
+        await one.announce(Member("one"))
+    await wait_for(one.synced, lambda: not one.synced[CLUSTER])
+    assert one.leases[CLUSTER] < boottime()
+    monkeypatch.setattr(one._transactions, "make", make)
+    await wait_for(one.synced, lambda: one.synced[CLUSTER])
+    assert one.leases[CLUSTER] > boottime()
 
 
 async def test_a_put_whose_answer_is_lost_has_happened_once(site: EtcdSite) -> None:

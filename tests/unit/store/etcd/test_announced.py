@@ -9,8 +9,6 @@ import pytest
 import trio
 import trio.testing
 
-from shardproxy.config.store import EtcdStore as Settings
-from shardproxy.store.etcd import EtcdStore
 from shardproxy.store.etcd.announced import RETRY, Announced
 from shardproxy.store.etcd.messages import Entry
 from shardproxy.store.interface import StoreUnavailableError
@@ -36,34 +34,22 @@ async def test_a_key_is_there_once_it_is_told_on_the_lease_of_now(
 ) -> None:
     etcd, session, told = Etcd(), SimpleNamespace(id="7"), []
     announced = Announced(etcd, session, on_told=lambda: told.append(True))  # type: ignore[arg-type]
-    assert announced.is_there("member"), "nothing is to be"
+    assert announced.since("member") == 0, "nothing is to be"
     etcd.is_denied = True
     async with trio.open_nursery() as nursery:
         nursery.start_soon(announced.run)
         announced.say("member", b"me")
         with pytest.raises(StoreUnavailableError, match="permission denied"):
             await announced.wait_told("member", within=3 * RETRY)
-        assert not announced.is_there("member")
+        assert announced.since("member") is None
         etcd.is_denied = False
         await announced.wait_told("member", within=1.0)
-        assert (announced.is_there("member"), told) == (True, [True])
+        assert (announced.since("member"), told) == (etcd.revision, [True])
         session.id = "8"
         announced.is_new_lease()
-        assert not announced.is_there("member")
+        assert announced.since("member") is None
         announced.is_seen(Entry("member", b"me", 1, lease="7"))  # late news of the one before
-        assert not announced.is_there("member")
+        assert announced.since("member") is None
         await announced.wait_told("member", within=1.0)
-        assert announced.is_there("member")
+        assert announced.since("member") == etcd.revision
         nursery.cancel_scope.cancel()
-
-
-async def test_a_beat_counts_once_the_member_is_there(autojump_clock: trio.testing.MockClock) -> None:
-    store = EtcdStore(Settings(endpoints=("http://127.0.0.1:1",)), member="me")
-    store._session.id, store._session.sent = "7", 100.0
-    assert store._contact().beat == 100.0, "it has not said yet that it serves anything"
-    store._announced.say(store._keys.member("me"), b"{}")
-    assert store._contact().beat == 0.0
-    store._announced.is_seen(Entry(store._keys.member("me"), b"{}", 5, lease="7"))
-    assert store._contact().beat == 100.0
-    store._session.id = "8"
-    assert store._contact().beat == 0.0
