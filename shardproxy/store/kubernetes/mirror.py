@@ -19,7 +19,9 @@ class Mirror:
 
     def __init__(self, listener: Listener) -> None:
         self._objects: dict[str, Stored] = {}
-        self._gone: dict[str, tuple[int, Stored]] = {}  # at which version an object went, and what it was
+        self._gone: dict[str, int] = {}  # at which version an object went
+        self._lost: dict[str, Stored] = {}  # what somebody else has deleted, as it was
+        self.version = 0  # the highest seen of any object
         self._listener = listener
         self._changed = trio.Event()
 
@@ -29,10 +31,9 @@ class Mirror:
     def get(self, name: str) -> Stored | None:
         return self._objects.get(name)
 
-    def was(self, name: str) -> Stored | None:
-        """What an object was when it was seen to go."""
-        _, known = self._gone.get(name, (0, None))
-        return known
+    def lost(self, name: str) -> Stored | None:
+        """An object that is lasting and was seen to go, as it was: whoever writes it next puts it back."""
+        return self._lost.get(name)
 
     @property
     def changed(self) -> trio.Event:
@@ -42,10 +43,12 @@ class Mirror:
     def take(self, seen: Stored) -> None:
         """An object as it was seen, unless something later is known of it."""
         known = self._objects.get(seen.name)
-        gone, _ = self._gone.get(seen.name, (0, None))
+        gone = self._gone.get(seen.name, 0)
+        self.version = max(self.version, seen.version)
         if seen.version <= max(gone, known.version if known is not None else 0):
             return
         self._gone.pop(seen.name, None)
+        self._lost.pop(seen.name, None)
         self._objects[seen.name] = seen
         self._tell(seen.name, seen, known)
 
@@ -54,7 +57,9 @@ class Mirror:
         known = self._objects.get(name)
         if known is not None and known.version <= version:
             del self._objects[name]
-            self._gone[name] = (version, known)
+            self._gone[name] = version
+            if known.kind.is_lasting:
+                self._lost[name] = known
             while len(self._gone) > 1000:  # who was seen to go that long ago is not shown by any old view
                 del self._gone[next(iter(self._gone))]
             self._tell(name, None, known)

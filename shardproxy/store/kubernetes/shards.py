@@ -47,14 +47,17 @@ class Leader:
 
 
 def led(
-    body: Body | None, cluster: str, member: str, uid: str, is_dead: Callable[[str], bool]
+    body: Body | None, cluster: str, member: str, uid: str, is_dead: Callable[[str], bool], *, after: int = 0
 ) -> tuple[Body, int]:
-    """The object with that member as its leader, and its turn; raise TakenError while another one lives."""
+    """The object with that member as its leader, and its turn; raise TakenError while another one lives.
+
+    The revisions of a new one begin `after` those that were.
+    """
     leader = Leader.of(body)
     if leader.member is not None and leader.uid != uid and not is_dead(leader.uid):
         raise TakenError(f"{leader.member} leads {cluster}")
     turn = leader.turn + 1
-    kept = body if body is not None else {"cluster": cluster, "revision": 0, "shards": {}}
+    kept = body if body is not None else {"cluster": cluster, "revision": after, "shards": {}}
     return {**kept, "leader": Leader(member, uid, turn).encode()}, turn
 
 

@@ -123,8 +123,9 @@ class Writer:
 
     def _applied(self, changes: list[Change[Any]], seen: Stored | None) -> Body | None:
         """The object as all of them leave it; None = nothing is to be written."""
+        lost = self._mirror.lost(self._place.name) if seen is None else None
         before = seen.body if seen is not None else None
-        body = before
+        body = lost.body if lost is not None else before  # neither epochs nor turns may begin anew
         for change in changes:
             change.error = None
             try:

@@ -398,19 +398,70 @@ async def test_what_was_kept_is_shown_while_the_server_is_away(
         assert a.store.records[KEY] == stored
 
 
-async def test_a_deleted_object_is_made_anew_as_it_was(
+async def test_a_deleted_object_is_served_as_it_was_and_put_back(
     server: FakeKubernetes, autojump_clock: MockClock
 ) -> None:
-    async with running(server, "a-1") as a:
+    async with running(server, "a-1") as a, running(server, "b-1") as b:
+        await a.store.note(PAUSED, True)
         first = await a.store.claim("sessions")
         stored = await a.store.put(record(epoch=7), first)
-        server.change("DELETED", server.objects["shardproxy.sessions"])
-        await a.wait(lambda: KEY not in a.store.records)
-        with pytest.raises(LeadershipLostError):
-            await a.store.put(replace(stored, epoch=8), first)
-        second = await a.store.claim("sessions")
-        assert second.revision > first.revision
-        assert a.store.records[KEY] == stored
+        await b.wait_record(stored)
+        for name in ("shardproxy.sessions", "shardproxy.sessions.paused"):
+            server.change("DELETED", server.objects[name])
+        await trio.sleep(0.1)
+        for one in (a, b):
+            assert one.store.records[KEY] == stored
+            assert one.store.notes[PAUSED].value is True
+        await b.wait(lambda: "shardproxy.sessions" in server.objects, 2)
+        assert first.covers(1)
+        last = await a.store.put(replace(stored, epoch=8), first)
+        await b.wait_record(last)
+        await b.store.note(NoteKey("sessions", NoteKind.PAUSED, "other"), True)
+        assert set(b.store.notes) > {PAUSED}
+
+
+async def test_who_comes_after_an_object_was_deleted_takes_no_epoch_back(
+    server: FakeKubernetes, autojump_clock: MockClock
+) -> None:
+    async with running(server, "a-1") as a, running(server, "b-1") as b:
+        first = await a.store.claim("sessions")
+        stored = await a.store.put(record(epoch=7), first)
+        await b.wait_record(stored)
+        await b.store.ack(KEY, stored.changed + 1000)
+        async with running(server, "c-1") as c:
+            c.store._boards.follow((), ())  # as one that has begun a moment later
+            c.store._mirror._objects.pop("shardproxy.sessions")
+            server.change("DELETED", server.objects["shardproxy.sessions"])
+            await c.store.follow(["sessions"])
+            second = await c.store.claim("sessions")
+            begun = await c.store.put(record(epoch=1), second)
+            assert begun.changed > stored.changed + 1000, "the acks of before are none of this record"
+            await b.wait(lambda: b.store.leaders["sessions"] == "c-1")
+            assert b.store.records[KEY] == replace(stored, revision=0)
+            assert not first.covers(0)
+            await b.wait_record(await c.store.put(replace(begun, epoch=8), second))
+
+
+async def test_what_was_kept_outlives_its_object(
+    server: FakeKubernetes, autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    autojump_clock.autojump_threshold = 0.002  # a thread writes the file
+    keep = tmp_path / "state.json.kept"
+    async with running(server, "a-1", keep=keep) as a:
+        stored = await a.store.put(record(epoch=7), await a.store.claim("sessions"))
+        await a.wait(lambda: keep.exists() and b'"shards": [{' in keep.read_bytes())
+    server.change("DELETED", server.objects["shardproxy.sessions"])
+    way = server.transport()
+    way.cut()
+    async with running(server, "a-2", keep=keep, way=way) as a:
+        way.heal()
+        await a.wait_synced()
+        assert a.store.records[KEY] == replace(stored, revision=0)
+        leadership = await a.store.claim("sessions")
+        with pytest.raises(ConflictError):
+            await a.store.put(record(epoch=6), leadership)
+        again = await a.store.put(replace(a.store.records[KEY], epoch=8), leadership)
+        assert a.store.records[KEY] == again
 
 
 async def test_who_died_long_ago_leaves_nothing(server: FakeKubernetes, autojump_clock: MockClock) -> None:
