@@ -1,6 +1,6 @@
 """Keeps this member alive in the store, and takes out of it who is dead.
 
-    beat ──> PUT of our heartbeat, each quarter of the ttl and with every ack and vote
+    beat ──> PUT of our heartbeat, each quarter of the ttl, and at once when there are acks and votes to tell
     judge ─> DELETE of a heartbeat that did not change for a ttl, as of the version seen last
 
 Whoever finds its own heartbeat deleted was declared dead: it begins another life, and leads nothing any more.
@@ -19,7 +19,7 @@ from shardproxy.store.kubernetes.errors import NotFoundError, VersionConflictErr
 from shardproxy.store.kubernetes.expiry import Expiry
 from shardproxy.store.kubernetes.names import Kind
 from shardproxy.store.kubernetes.objects import Body, Stored
-from shardproxy.store.kubernetes.pulse import DeclaredDeadError, Pulse
+from shardproxy.store.kubernetes.pulse import NEVER, DeclaredDeadError, Pulse
 from shardproxy.store.kubernetes.shared import Shared, pod_owner
 from shardproxy.store.kubernetes.writer import collection_of
 from shardproxy.store.member import Member, Vote, member_encode
@@ -41,6 +41,7 @@ class Life:
         self._expiry = Expiry(shared.times.ttl, shared.times.gap)
         self._heartbeat = shared.names.alive(shared.member)
         self._member: Member | None = None
+        self._unsaid = trio.Event()  # an ack or a vote is not in the heartbeat yet
         self._is_leaving = False
         self._is_failing = False
         self._orphans: dict[str, float] = {}  # what is announced without a heartbeat, and since when
@@ -84,7 +85,8 @@ class Life:
     async def ack(self, key: ShardKey, changed: int) -> None:
         if self.pulse.acks.get(key) != changed:
             self.pulse.acks[key] = changed
-            await self._say()
+            self._unsaid.set()
+        await trio.lowlevel.checkpoint()
 
     async def vote(self, key: ShardKey, vote: Vote | None) -> None:
         if self.pulse.votes.get(key) != vote:
@@ -92,7 +94,8 @@ class Life:
                 del self.pulse.votes[key]
             else:
                 self.pulse.votes[key] = vote
-            await self._say()
+            self._unsaid.set()
+        await trio.lowlevel.checkpoint()
 
     async def beat(self) -> None:
         """Write the heartbeat; raise StoreUnavailableError."""
@@ -128,7 +131,9 @@ class Life:
 
     async def keep(self, *, silent: Callable[[], None]) -> None:
         """Beat for ever; `silent` is called when the watch does not show our beats."""
+        expected = NEVER  # when the beat was sent that the watch has to show
         while not self._is_leaving:
+            self._unsaid = trio.Event()
             try:
                 await self.beat()
                 if self._member is not None:
@@ -138,11 +143,15 @@ class Life:
                 self._lost(str(error))
                 await trio.sleep(RETRY)
                 continue
-            leased = self.pulse.leased
-            await trio.sleep(self._shared.times.echo)
-            if self.pulse.echoed < leased:
+            if self.pulse.echoed >= expected:
+                expected = self.pulse.leased
+            with trio.move_on_after(self._shared.times.echo):
+                await self._unsaid.wait()
+            if self.pulse.echoed < expected <= self._shared.clock() - self._shared.times.echo:
+                expected = self.pulse.leased
                 silent()
-            await trio.sleep(self._shared.times.beat - self._shared.times.echo)
+            with trio.move_on_after(self._shared.times.beat - self._shared.times.echo):
+                await self._unsaid.wait()
         await trio.sleep_forever()
 
     async def judge(self) -> None:
@@ -208,13 +217,6 @@ class Life:
         if known is not None and known.body.get("member") == values:
             return
         await self._shared.writer(name, Kind.MEMBER, pod_owner()).change(announced)
-
-    async def _say(self) -> None:
-        """Write the heartbeat now; where that fails the next one says it."""
-        try:
-            await self.beat()
-        except StoreError as error:
-            log.debug("kubernetes: said with the next heartbeat", why=str(error))
 
     def _declared_dead(self) -> None:
         if self.pulse.uid is not None:

@@ -208,6 +208,20 @@ async def test_acks_and_votes_are_seen_and_go_with_their_member(
         await b.wait(lambda: ("a-1", KEY) not in b.store.acks)
 
 
+async def test_acks_that_come_together_are_a_few_puts(
+    server: FakeKubernetes, autojump_clock: MockClock
+) -> None:
+    """One after the other, 250 shards would take longer than a fence is waited for."""
+    async with running(server, "a-1") as a, running(server, "b-1") as b:
+        a.way.delay = 0.02
+        before, began = len(a.way.asked), trio.current_time()
+        for index in range(250):
+            await a.store.ack(ShardKey("sessions", index), 5)
+        await b.wait(lambda: len([one for one, _ in b.store.acks if one == "a-1"]) == 250)
+        assert trio.current_time() - began < 0.2
+        assert len(a.way.asked) - before <= 3
+
+
 async def test_nobody_is_dead_because_the_server_was_away(
     server: FakeKubernetes, autojump_clock: MockClock
 ) -> None:
