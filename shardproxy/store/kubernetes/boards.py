@@ -14,7 +14,7 @@ from shardproxy.model.replication import ShardKey
 from shardproxy.store.codec import record_decode
 from shardproxy.store.interface import MemberKey
 from shardproxy.store.kubernetes.names import Kind, Names
-from shardproxy.store.kubernetes.objects import Body, Stored
+from shardproxy.store.kubernetes.objects import DAMAGED, Body, Stored
 from shardproxy.store.kubernetes.pulse import acks_of, votes_of
 from shardproxy.store.member import Member, Vote, member_decode
 from shardproxy.store.notes import Note, NoteKey, NoteKind, notes_board
@@ -69,7 +69,7 @@ class Boards:
         """An object is like that now; None = it is gone. One that is damaged is said, and changes nothing."""
         try:
             self._show(name, stored)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except DAMAGED as error:
             log.warning("kubernetes: an object is damaged", name=name, why=repr(error))
 
     def is_alive(self, uid: str) -> bool:

@@ -17,7 +17,7 @@ from shardproxy.store.interface import ConflictError, LeadershipLostError, Store
 from shardproxy.store.kubernetes.errors import NotFoundError
 from shardproxy.store.kubernetes.life import Life
 from shardproxy.store.kubernetes.names import Kind
-from shardproxy.store.kubernetes.objects import Body, Stored, stored_of
+from shardproxy.store.kubernetes.objects import Body, DamagedError, Stored, stored_of
 from shardproxy.store.kubernetes.shards import Leader, TakenError, led, resigned, with_record
 from shardproxy.store.kubernetes.shared import Shared
 from shardproxy.store.kubernetes.writer import collection_of
@@ -117,7 +117,10 @@ class Leading:
             return
         for leadership in list(self._held.values()):
             if self._shared.names.cluster(leadership.cluster) == stored.name:
-                leader = Leader.of(stored.body)
+                try:
+                    leader = Leader.of_stored(stored)
+                except DamagedError:  # boards say so
+                    return
                 if (leader.uid, leader.turn) != (leadership.uid, leadership.revision):
                     self._void(leadership)
 
@@ -175,7 +178,7 @@ class Leading:
         """Whether the leader that we see is dead for sure; raise StoreUnavailableError."""
         object_name, mirror = self._shared.names.cluster(cluster), self._shared.mirror
         stored = mirror.get(object_name) or mirror.lost(object_name)
-        leader = Leader.of(stored.body if stored is not None else None)
+        leader = Leader.of_stored(stored) if stored is not None else Leader.of(None)
         if leader.member is None or leader.uid == self.life.uid or leader.uid in self._dead:
             return True
         if self._shared.boards.is_alive(leader.uid):

@@ -8,7 +8,8 @@ Whoever finds its own heartbeat deleted was declared dead: it begins another lif
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import structlog
 import trio
@@ -169,7 +170,7 @@ class Life:
             if stored.uid == uid and stored.version == version:
                 try:
                     await self._delete(stored, as_of_version=True)
-                    log.info("kubernetes: a member is dead", member=stored.body.get("member"))
+                    log.info("kubernetes: a member is dead", member=_member_of(stored))
                 except StoreUnavailableError as error:
                     log.debug("kubernetes: not taken out", name=stored.name, why=str(error))
                 return
@@ -177,11 +178,11 @@ class Life:
     async def _collect(self) -> None:
         """Delete what was announced by members that are dead since long."""
         shared, now = self._shared, self._shared.clock()
-        alive = {stored.body.get("member") for stored in shared.mirror if stored.kind is Kind.ALIVE}
+        alive = {_member_of(stored) for stored in shared.mirror if stored.kind is Kind.ALIVE}
         orphans = [
             stored
             for stored in shared.mirror
-            if stored.kind is Kind.MEMBER and stored.body.get("member", {}).get("name") not in alive
+            if stored.kind is Kind.MEMBER and _member_of(stored) not in alive
         ]
         self._orphans = {stored.uid: self._orphans.get(stored.uid, now) for stored in orphans}
         for stored in orphans:
@@ -214,7 +215,7 @@ class Life:
 
         name = self._shared.names.member(self._shared.member)
         known = self._shared.mirror.get(name)
-        if known is not None and known.body.get("member") == values:
+        if known is not None and _said_in(known) == values:
             return
         await self._shared.writer(name, Kind.MEMBER, pod_owner()).change(announced)
 
@@ -235,3 +236,19 @@ class Life:
         if self._is_failing:
             log.info("kubernetes: heartbeat is written again")
         self._is_failing = False
+
+
+def _member_of(stored: Stored) -> str | None:
+    """Whose heartbeat it is, or who announced it; None of what is damaged."""
+    try:
+        member = _said_in(stored)
+        return str(member["name"] if isinstance(member, Mapping) else member)
+    except KeyError:
+        return None
+
+
+def _said_in(stored: Stored) -> Any:
+    try:
+        return stored.body.get("member")
+    except ValueError:
+        return None

@@ -18,7 +18,7 @@ from shardproxy.model.replication import ShardKey
 from shardproxy.store.cas import record_replace
 from shardproxy.store.codec import record_decode, record_encode
 from shardproxy.store.interface import LeadershipLostError, StoreError
-from shardproxy.store.kubernetes.objects import Body
+from shardproxy.store.kubernetes.objects import DAMAGED, Body, DamagedError, Stored
 from shardproxy.store.record import ShardRecord
 
 
@@ -33,6 +33,14 @@ class Leader:
     member: str | None
     uid: str  # of the leader's heartbeat: its life, not its name, is what counts
     turn: int
+
+    @classmethod
+    def of_stored(cls, stored: Stored) -> Leader:
+        """Raise DamagedError."""
+        try:
+            return cls.of(stored.body)
+        except DAMAGED as error:
+            raise DamagedError(stored.name, error) from error
 
     @classmethod
     def of(cls, body: Body | None) -> Leader:

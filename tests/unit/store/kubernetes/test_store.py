@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -476,6 +477,39 @@ async def test_what_was_kept_outlives_its_object(
             await a.store.put(record(epoch=6), leadership)
         again = await a.store.put(replace(a.store.records[KEY], epoch=8), leadership)
         assert a.store.records[KEY] == again
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("shardproxy.member.b-1", {"member": '"x"'}),
+        ("shardproxy.member.b-1", {"member": "{"}),
+        ("shardproxy.alive.b-1", {"member": "{"}),
+        ("shardproxy.alive.b-1", {"beat": '"x"', "member": '"b-1"'}),
+        ("shardproxy.sessions", {"leader": "{}"}),
+        ("shardproxy.sessions", {"leader": "["}),
+        ("shardproxy.sessions.paused", {"notes": "[]"}),
+        ("shardproxy.sessions.renew", {"renew": "{}"}),
+    ],
+)
+async def test_a_damaged_object_ends_nobody(
+    server: FakeKubernetes, autojump_clock: MockClock, name: str, data: dict[str, str]
+) -> None:
+    async with running(server, "a-1") as a, running(server, "b-1") as b:
+        await b.store.announce(Member("b-1"))
+        await b.store.note(PAUSED, True)
+        stored = await b.store.put(record(), await b.store.claim("sessions"))
+        await a.wait_record(stored)
+        await b.wait(lambda: name in server.objects)
+        server.change("MODIFIED", {**copy.deepcopy(server.objects[name]), "data": data, "binaryData": {}})
+        for one in (a, b):
+            with trio.move_on_after(10), contextlib.suppress(StoreUnavailableError):
+                await one.store.claim("sessions")
+            with contextlib.suppress(StoreUnavailableError):
+                await one.store.note(PAUSED, True)
+        await trio.sleep(80)
+        assert a.store.records[KEY].epoch == stored.epoch
+        assert a.store.synced["sessions"]
 
 
 async def test_who_died_long_ago_leaves_nothing(server: FakeKubernetes, autojump_clock: MockClock) -> None:
