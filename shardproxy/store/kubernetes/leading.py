@@ -84,13 +84,23 @@ class Leading:
                 raise ConflictError(f"{record.key}: epoch {record.epoch} after {shown.epoch}")
             return with_record(body, record, leadership.uid, leadership.revision)
 
+        name, mirror = self._shared.names.cluster(cluster), self._shared.mirror
         try:
-            return await self._shared.writer(self._shared.names.cluster(cluster), Kind.CLUSTER).change(put)
+            stored = await self._shared.writer(name, Kind.CLUSTER).change(put)
         except LeadershipLostError:
             self._void(leadership)
             raise
         except ValueError as error:
             raise StoreUnavailableError(f"Kubernetes: {error}") from error
+        # Who was a member before it was written is shown then: whoever comes later begins with it.
+        written = mirror.get(name)
+        with trio.move_on_after(self._shared.times.write) as scope:
+            await mirror.wait_complete(written.version if written is not None else mirror.version)
+        if scope.cancelled_caught:
+            raise StoreUnavailableError(
+                f"Kubernetes: {record.key} is written, and the watch does not show it"
+            )
+        return stored
 
     async def resign(self, leadership: KubernetesLeadership) -> None:
         self._void(leadership)

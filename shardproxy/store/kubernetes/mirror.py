@@ -21,6 +21,7 @@ class Mirror:
         self._objects: dict[str, Stored] = {}
         self._gone: dict[str, int] = {}  # at which version an object went
         self._lost: dict[str, Stored] = {}  # what somebody else has deleted, as it was
+        self._complete = 0
         self.version = 0  # the highest seen of any object
         self._listener = listener
         self._changed = trio.Event()
@@ -39,6 +40,16 @@ class Mirror:
     def changed(self) -> trio.Event:
         """Set by the next change; get it before you look."""
         return self._changed
+
+    def complete_to(self, version: int) -> None:
+        """All that was written up to there has been seen: it comes in the order of versions."""
+        self._complete = max(self._complete, version)
+        self._ring()
+
+    async def wait_complete(self, version: int) -> None:
+        """Wait until all that was written up to there has been seen."""
+        while self._complete < version:
+            await self._changed.wait()
 
     def take(self, seen: Stored) -> None:
         """An object as it was seen, unless something later is known of it."""
@@ -72,8 +83,12 @@ class Mirror:
             self.take(seen)
         for name in [name for name in self._objects if name not in names]:
             self.drop(name, version)
+        self.complete_to(version)
 
     def _tell(self, name: str, seen: Stored | None, before: Stored | None) -> None:
         self._listener(name, seen, before)
+        self._ring()
+
+    def _ring(self) -> None:
         self._changed.set()
         self._changed = trio.Event()

@@ -102,6 +102,21 @@ async def test_a_record_is_seen_by_all(server: FakeKubernetes, autojump_clock: M
             assert other.store.leaders["sessions"] == "a-1"
 
 
+async def test_who_was_a_member_before_a_record_is_shown_with_it(
+    server: FakeKubernetes, autojump_clock: MockClock
+) -> None:
+    """Else a fence would not wait for it."""
+    async with running(server, "a-1") as a:
+        leadership = await a.store.claim("sessions")
+        stored = await a.store.put(record(), leadership)
+        a.way.silence()
+        async with running(server, "b-1") as b:
+            await b.store.announce(Member("b-1"))
+            assert "b-1" not in a.store.members
+            await a.store.put(replace(stored, epoch=2), leadership)
+            assert "b-1" in a.store.members
+
+
 async def test_250_records_at_once_are_a_few_puts(server: FakeKubernetes, autojump_clock: MockClock) -> None:
     async with running(server, "a-1") as a:
         a.way.delay = 0.01
