@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from operator import itemgetter
 from typing import Any
 
@@ -13,7 +14,7 @@ from shardproxy.model.replication import ShardKey
 from shardproxy.store.codec import record_decode
 from shardproxy.store.interface import MemberKey
 from shardproxy.store.kubernetes.names import Kind, Names
-from shardproxy.store.kubernetes.objects import Body, Stored
+from shardproxy.store.kubernetes.objects import DAMAGED, Body, Stored
 from shardproxy.store.kubernetes.pulse import acks_of, votes_of
 from shardproxy.store.member import Member, Vote, member_decode
 from shardproxy.store.notes import Note, NoteKey, NoteKind, notes_board
@@ -55,7 +56,9 @@ class Boards:
             for kind in NoteKind
         }
         for cluster in before - self.followed:
-            self._show_records(cluster, {})
+            for shard in [shard for shard in self._raw if shard.cluster == cluster]:
+                del self._raw[shard]
+                self.records.hide(shard)
             self._show_leader(cluster, None)
             for key in [key for key in self.notes if key.cluster == cluster]:
                 self.notes.hide(key)
@@ -66,7 +69,7 @@ class Boards:
         """An object is like that now; None = it is gone. One that is damaged is said, and changes nothing."""
         try:
             self._show(name, stored)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except DAMAGED as error:
             log.warning("kubernetes: an object is damaged", name=name, why=repr(error))
 
     def is_alive(self, uid: str) -> bool:
@@ -84,9 +87,17 @@ class Boards:
                 self.notes.show(note_key, note)
 
     def show_all(self, find: Callable[[str], Stored | None]) -> None:
-        """All objects are known now, so what was only kept goes."""
+        """All objects are known now, so what was only kept goes; where the object itself is gone, it stays,
+        and is written anew by whoever leads next."""
         for name in (*self._objects, *self._kinds):
-            self.show(name, find(name))
+            if (stored := find(name)) is not None:
+                self.show(name, stored)
+            elif cluster := self._objects.get(name):
+                for key in [key for key in self._raw if key.cluster == cluster]:
+                    self._is_lost(key)
+            else:
+                for note in [note for note in self.notes if note.topic == self._kinds[name].topic]:
+                    self.notes.show(note, replace(self.notes[note], revision=0))
 
     def show_self(self, member: Member) -> None:
         """A follower writes nothing, so only it sees itself."""
@@ -94,7 +105,9 @@ class Boards:
 
     def _show(self, name: str, stored: Stored | None) -> None:
         body: Body = stored.body if stored is not None else {}
-        if cluster := self._objects.get(name):
+        if stored is None and (name in self._objects or name in self._kinds):
+            log.error("kubernetes: an object was deleted, and is served as it was", name=name)
+        elif cluster := self._objects.get(name):
             self._show_records(cluster, body.get("shards", {}))
             self._show_leader(cluster, body.get("leader"))
         elif kind := self._kinds.get(name):
@@ -108,11 +121,29 @@ class Boards:
         keys = {ShardKey(cluster, int(index)): values for index, values in shards.items()}
         for key, values in keys.items():
             if self._raw.get(key) != values:
-                self.records.show(key, record_decode(values, int(values["revision"])))
+                self._show_record(record_decode(values, int(values["revision"])))
                 self._raw[key] = values
         for key in [key for key in self._raw if key.cluster == cluster and key not in keys]:
-            del self._raw[key]
-            self.records.hide(key)
+            self._is_lost(key)
+
+    def _show_record(self, record: ShardRecord) -> None:
+        before = self.records.get(record.key)
+        if before is not None and record.epoch < before.epoch:
+            log.error(
+                "a record went back, and is not served",
+                shard=str(record.key),
+                epoch=record.epoch,
+                was=before.epoch,
+                why="somebody else wrote, or restored, it: shardproxy switchover makes a newer one",
+            )
+        else:
+            self.records.show(record.key, record)
+
+    def _is_lost(self, key: ShardKey) -> None:
+        """Nobody of ours takes a record away: the leader's next write makes it again."""
+        if (before := self.records.get(key)) is not None and before.revision != 0:
+            log.error("kubernetes: a record was deleted, and is served as it was", shard=str(key))
+            self.records.show(key, replace(before, revision=0))
 
     def _show_leader(self, cluster: str, leader: Mapping[str, Any] | None) -> None:
         if leader is None or leader["member"] is None:

@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 import structlog
 import trio
 
-from shardproxy.store.interface import LeadershipLostError, StoreError, StoreUnavailableError
+from shardproxy.store.interface import ConflictError, LeadershipLostError, StoreError, StoreUnavailableError
 from shardproxy.store.kubernetes.errors import NotFoundError
 from shardproxy.store.kubernetes.life import Life
 from shardproxy.store.kubernetes.names import Kind
-from shardproxy.store.kubernetes.objects import Body, stored_of
+from shardproxy.store.kubernetes.objects import Body, DamagedError, Stored, stored_of
 from shardproxy.store.kubernetes.shards import Leader, TakenError, led, resigned, with_record
 from shardproxy.store.kubernetes.shared import Shared
 from shardproxy.store.kubernetes.writer import collection_of
@@ -79,15 +79,28 @@ class Leading:
             raise LeadershipLostError(f"turn {leadership.revision} of {leadership.cluster} is over")
 
         def put(body: Body | None) -> tuple[Body, ShardRecord]:
+            shown = self._shared.boards.records.get(record.key)
+            if shown is not None and record.epoch < shown.epoch:
+                raise ConflictError(f"{record.key}: epoch {record.epoch} after {shown.epoch}")
             return with_record(body, record, leadership.uid, leadership.revision)
 
+        name, mirror = self._shared.names.cluster(cluster), self._shared.mirror
         try:
-            return await self._shared.writer(self._shared.names.cluster(cluster), Kind.CLUSTER).change(put)
+            stored = await self._shared.writer(name, Kind.CLUSTER).change(put)
         except LeadershipLostError:
             self._void(leadership)
             raise
         except ValueError as error:
             raise StoreUnavailableError(f"Kubernetes: {error}") from error
+        # Who was a member before it was written is shown then: whoever comes later begins with it.
+        written = mirror.get(name)
+        with trio.move_on_after(self._shared.times.write) as scope:
+            await mirror.wait_complete(written.version if written is not None else mirror.version)
+        if scope.cancelled_caught:
+            raise StoreUnavailableError(
+                f"Kubernetes: {record.key} is written, and the watch does not show it"
+            )
+        return stored
 
     async def resign(self, leadership: KubernetesLeadership) -> None:
         self._void(leadership)
@@ -108,6 +121,19 @@ class Leading:
         for leadership in list(self._held.values()):
             await self.resign(leadership)
 
+    def seen(self, stored: Stored | None) -> None:
+        """An object is like that now. Somebody else may lead by it, which they cannot by ours."""
+        if stored is None or stored.kind is not Kind.CLUSTER or not self._held:
+            return
+        for leadership in list(self._held.values()):
+            if self._shared.names.cluster(leadership.cluster) == stored.name:
+                try:
+                    leader = Leader.of_stored(stored)
+                except DamagedError:  # boards say so
+                    return
+                if (leader.uid, leader.turn) != (leadership.uid, leadership.revision):
+                    self._void(leadership)
+
     def died(self) -> None:
         """Our heartbeat is gone, and with it all that we led."""
         for leadership in list(self._held.values()):
@@ -127,8 +153,16 @@ class Leading:
             count = int(body["renew"]) + 1 if body is not None else 1
             return {"cluster": leadership.cluster, "renew": count, "turn": leadership.revision}, None
 
-        name = self._shared.names.renew(leadership.cluster)
+        def same(body: Body | None) -> tuple[Body | None, None]:
+            return body, None
+
+        name, led = (
+            self._shared.names.renew(leadership.cluster),
+            self._shared.names.cluster(leadership.cluster),
+        )
         try:
+            if self._shared.mirror.lost(led) is not None:  # put it back
+                await self._shared.writer(led, Kind.CLUSTER).change(same)
             await self._shared.writer(name, Kind.RENEW).change(renewed)
         except StoreError as error:
             log.debug("kubernetes: not renewed", cluster=leadership.cluster, why=str(error))
@@ -137,9 +171,8 @@ class Leading:
         name = self._shared.names.cluster(cluster)
 
         def take(body: Body | None) -> tuple[Body, int]:
-            if body is None and (lost := self._shared.mirror.was(name)) is not None:
-                body = lost.body  # somebody has deleted it: neither epochs nor turns may begin anew
-            return led(body, cluster, self._shared.member, uid, self._dead.__contains__)
+            dead = self._dead.__contains__
+            return led(body, cluster, self._shared.member, uid, dead, after=self._last_known(cluster))
 
         turn = await self._shared.writer(name, Kind.CLUSTER).change(take)
         if (before := self._held.get(cluster)) is not None:
@@ -153,8 +186,9 @@ class Leading:
 
     async def _is_free(self, cluster: str) -> bool:
         """Whether the leader that we see is dead for sure; raise StoreUnavailableError."""
-        stored = self._shared.mirror.get(self._shared.names.cluster(cluster))
-        leader = Leader.of(stored.body if stored is not None else None)
+        object_name, mirror = self._shared.names.cluster(cluster), self._shared.mirror
+        stored = mirror.get(object_name) or mirror.lost(object_name)
+        leader = Leader.of_stored(stored) if stored is not None else Leader.of(None)
         if leader.member is None or leader.uid == self.life.uid or leader.uid in self._dead:
             return True
         if self._shared.boards.is_alive(leader.uid):
@@ -171,6 +205,13 @@ class Leading:
                 return False
         self._dead.add(leader.uid)
         return True
+
+    def _last_known(self, cluster: str) -> int:
+        """No record that anybody has seen of the cluster has changed after this revision."""
+        boards = self._shared.boards
+        acked = (changed for (_, key), changed in boards.acks.items() if key.cluster == cluster)
+        shown = (record.changed for key, record in boards.records.items() if key.cluster == cluster)
+        return max([self._shared.mirror.version, *acked, *shown])
 
     def _void(self, leadership: KubernetesLeadership) -> None:
         leadership.is_void = True

@@ -1,6 +1,6 @@
 """Keeps this member alive in the store, and takes out of it who is dead.
 
-    beat ──> PUT of our heartbeat, each quarter of the ttl and with every ack and vote
+    beat ──> PUT of our heartbeat, each quarter of the ttl, and at once when there are acks and votes to tell
     judge ─> DELETE of a heartbeat that did not change for a ttl, as of the version seen last
 
 Whoever finds its own heartbeat deleted was declared dead: it begins another life, and leads nothing any more.
@@ -9,6 +9,7 @@ Whoever finds its own heartbeat deleted was declared dead: it begins another lif
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import structlog
 import trio
@@ -19,7 +20,7 @@ from shardproxy.store.kubernetes.errors import NotFoundError, VersionConflictErr
 from shardproxy.store.kubernetes.expiry import Expiry
 from shardproxy.store.kubernetes.names import Kind
 from shardproxy.store.kubernetes.objects import Body, Stored
-from shardproxy.store.kubernetes.pulse import DeclaredDeadError, Pulse
+from shardproxy.store.kubernetes.pulse import NEVER, DeclaredDeadError, Pulse
 from shardproxy.store.kubernetes.shared import Shared, pod_owner
 from shardproxy.store.kubernetes.writer import collection_of
 from shardproxy.store.member import Member, Vote, member_encode
@@ -41,6 +42,7 @@ class Life:
         self._expiry = Expiry(shared.times.ttl, shared.times.gap)
         self._heartbeat = shared.names.alive(shared.member)
         self._member: Member | None = None
+        self._unsaid = trio.Event()  # an ack or a vote is not in the heartbeat yet
         self._is_leaving = False
         self._is_failing = False
         self._orphans: dict[str, float] = {}  # what is announced without a heartbeat, and since when
@@ -87,14 +89,16 @@ class Life:
                 del self.pulse.acks[key]
             else:
                 self.pulse.acks[key] = changed
-            await self._say()
+            self._unsaid.set()
+        await trio.lowlevel.checkpoint()
 
     async def vote(self, votes: Mapping[ShardKey, Vote | None]) -> None:
         said = {**self.pulse.votes, **votes}
         wanted = {key: vote for key, vote in said.items() if vote is not None}
         if wanted != self.pulse.votes:
             self.pulse.votes = wanted
-            await self._say()
+            self._unsaid.set()
+        await trio.lowlevel.checkpoint()
 
     async def beat(self) -> None:
         """Write the heartbeat; raise StoreUnavailableError."""
@@ -130,7 +134,9 @@ class Life:
 
     async def keep(self, *, silent: Callable[[], None]) -> None:
         """Beat for ever; `silent` is called when the watch does not show our beats."""
+        expected = NEVER  # when the beat was sent that the watch has to show
         while not self._is_leaving:
+            self._unsaid = trio.Event()
             try:
                 await self.beat()
                 if self._member is not None:
@@ -140,11 +146,15 @@ class Life:
                 self._lost(str(error))
                 await trio.sleep(RETRY)
                 continue
-            leased = self.pulse.leased
-            await trio.sleep(self._shared.times.echo)
-            if self.pulse.echoed < leased:
+            if self.pulse.echoed >= expected:
+                expected = self.pulse.leased
+            with trio.move_on_after(self._shared.times.echo):
+                await self._unsaid.wait()
+            if self.pulse.echoed < expected <= self._shared.clock() - self._shared.times.echo:
+                expected = self.pulse.leased
                 silent()
-            await trio.sleep(self._shared.times.beat - self._shared.times.echo)
+            with trio.move_on_after(self._shared.times.beat - self._shared.times.echo):
+                await self._unsaid.wait()
         await trio.sleep_forever()
 
     async def judge(self) -> None:
@@ -162,7 +172,7 @@ class Life:
             if stored.uid == uid and stored.version == version:
                 try:
                     await self._delete(stored, as_of_version=True)
-                    log.info("kubernetes: a member is dead", member=stored.body.get("member"))
+                    log.info("kubernetes: a member is dead", member=_member_of(stored))
                 except StoreUnavailableError as error:
                     log.debug("kubernetes: not taken out", name=stored.name, why=str(error))
                 return
@@ -170,11 +180,11 @@ class Life:
     async def _collect(self) -> None:
         """Delete what was announced by members that are dead since long."""
         shared, now = self._shared, self._shared.clock()
-        alive = {stored.body.get("member") for stored in shared.mirror if stored.kind is Kind.ALIVE}
+        alive = {_member_of(stored) for stored in shared.mirror if stored.kind is Kind.ALIVE}
         orphans = [
             stored
             for stored in shared.mirror
-            if stored.kind is Kind.MEMBER and stored.body.get("member", {}).get("name") not in alive
+            if stored.kind is Kind.MEMBER and _member_of(stored) not in alive
         ]
         self._orphans = {stored.uid: self._orphans.get(stored.uid, now) for stored in orphans}
         for stored in orphans:
@@ -207,16 +217,9 @@ class Life:
 
         name = self._shared.names.member(self._shared.member)
         known = self._shared.mirror.get(name)
-        if known is not None and known.body.get("member") == values:
+        if known is not None and _said_in(known) == values:
             return
         await self._shared.writer(name, Kind.MEMBER, pod_owner()).change(announced)
-
-    async def _say(self) -> None:
-        """Write the heartbeat now; where that fails the next one says it."""
-        try:
-            await self.beat()
-        except StoreError as error:
-            log.debug("kubernetes: said with the next heartbeat", why=str(error))
 
     def _declared_dead(self) -> None:
         if self.pulse.uid is not None:
@@ -235,3 +238,19 @@ class Life:
         if self._is_failing:
             log.info("kubernetes: heartbeat is written again")
         self._is_failing = False
+
+
+def _member_of(stored: Stored) -> str | None:
+    """Whose heartbeat it is, or who announced it; None of what is damaged."""
+    try:
+        member = _said_in(stored)
+        return str(member["name"] if isinstance(member, Mapping) else member)
+    except KeyError:
+        return None
+
+
+def _said_in(stored: Stored) -> Any:
+    try:
+        return stored.body.get("member")
+    except ValueError:
+        return None

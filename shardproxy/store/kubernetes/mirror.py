@@ -19,7 +19,10 @@ class Mirror:
 
     def __init__(self, listener: Listener) -> None:
         self._objects: dict[str, Stored] = {}
-        self._gone: dict[str, tuple[int, Stored]] = {}  # at which version an object went, and what it was
+        self._gone: dict[str, int] = {}  # at which version an object went
+        self._lost: dict[str, Stored] = {}  # what somebody else has deleted, as it was
+        self._complete = 0
+        self.version = 0  # the highest seen of any object
         self._listener = listener
         self._changed = trio.Event()
 
@@ -29,23 +32,34 @@ class Mirror:
     def get(self, name: str) -> Stored | None:
         return self._objects.get(name)
 
-    def was(self, name: str) -> Stored | None:
-        """What an object was when it was seen to go."""
-        _, known = self._gone.get(name, (0, None))
-        return known
+    def lost(self, name: str) -> Stored | None:
+        """An object that is lasting and was seen to go, as it was: whoever writes it next puts it back."""
+        return self._lost.get(name)
 
     @property
     def changed(self) -> trio.Event:
         """Set by the next change; get it before you look."""
         return self._changed
 
+    def complete_to(self, version: int) -> None:
+        """All that was written up to there has been seen: it comes in the order of versions."""
+        self._complete = max(self._complete, version)
+        self._ring()
+
+    async def wait_complete(self, version: int) -> None:
+        """Wait until all that was written up to there has been seen."""
+        while self._complete < version:
+            await self._changed.wait()
+
     def take(self, seen: Stored) -> None:
         """An object as it was seen, unless something later is known of it."""
         known = self._objects.get(seen.name)
-        gone, _ = self._gone.get(seen.name, (0, None))
+        gone = self._gone.get(seen.name, 0)
+        self.version = max(self.version, seen.version)
         if seen.version <= max(gone, known.version if known is not None else 0):
             return
         self._gone.pop(seen.name, None)
+        self._lost.pop(seen.name, None)
         self._objects[seen.name] = seen
         self._tell(seen.name, seen, known)
 
@@ -54,7 +68,9 @@ class Mirror:
         known = self._objects.get(name)
         if known is not None and known.version <= version:
             del self._objects[name]
-            self._gone[name] = (version, known)
+            self._gone[name] = version
+            if known.kind.is_lasting:
+                self._lost[name] = known
             while len(self._gone) > 1000:  # who was seen to go that long ago is not shown by any old view
                 del self._gone[next(iter(self._gone))]
             self._tell(name, None, known)
@@ -67,8 +83,12 @@ class Mirror:
             self.take(seen)
         for name in [name for name in self._objects if name not in names]:
             self.drop(name, version)
+        self.complete_to(version)
 
     def _tell(self, name: str, seen: Stored | None, before: Stored | None) -> None:
         self._listener(name, seen, before)
+        self._ring()
+
+    def _ring(self) -> None:
         self._changed.set()
         self._changed = trio.Event()

@@ -33,6 +33,11 @@ class Kind(enum.Enum):
     MEMBER = "member"
     ALIVE = "alive"
 
+    @property
+    def is_lasting(self) -> bool:
+        """Whether no process of ours ever deletes one."""
+        return self in (Kind.CLUSTER, Kind.NOTES)
+
 
 @dataclass(frozen=True, slots=True)
 class Names:

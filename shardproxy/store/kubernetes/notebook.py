@@ -9,9 +9,14 @@ from shardproxy.store.kubernetes.objects import Body
 from shardproxy.store.notes import Note, NoteKey, notes_fit, value_encode
 
 
-def with_note(body: Body | None, key: NoteKey, value: Any, expected: int | None) -> tuple[Body, Note]:
-    """The object with that note; raise ConflictError, or ValueError when it is too large."""
-    notes, revision = _notes(body)
+def with_note(
+    body: Body | None, key: NoteKey, value: Any, expected: int | None, *, after: int = 0
+) -> tuple[Body, Note]:
+    """The object with that note; raise ConflictError, or ValueError when it is too large.
+
+    The revisions of a new one begin `after` those that were.
+    """
+    notes, revision = _notes(body) if body is not None else ({}, after)
     note_check(key, _note(notes, key), expected)
     size = len(value_encode(value))
     notes_fit((int(note[2]) for name, note in notes.items() if name != key.name), size, key)

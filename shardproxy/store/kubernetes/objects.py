@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from shardproxy.store.interface import StoreUnavailableError
 from shardproxy.store.kubernetes.names import LABEL_KIND, Kind
 
 MAX_PLAIN = 8 << 10  # bytes of JSON: every watcher is sent all of it with each change
@@ -22,6 +23,8 @@ MAX_OBJECT = 1_000_000  # bytes of all values; the server refuses more than 1 Mi
 MAX_UNPACKED = 16 << 20  # bytes
 
 Body = Mapping[str, Any]
+
+DAMAGED = (ValueError, KeyError, TypeError, AttributeError)  # what reading a body raises that is none of ours
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,13 @@ class Stored:
         """Its values; raise ValueError when they are not ours."""
         values = {key: json.loads(text) for key, text in self.raw.items()}
         return values | {key: _unpacked(text) for key, text in self.packed.items()}
+
+
+class DamagedError(StoreUnavailableError):
+    """Somebody else has written into an object what is none of ours."""
+
+    def __init__(self, name: str, why: Exception) -> None:
+        super().__init__(f"Kubernetes: {name} is damaged ({why!r}): restore it, or delete it to have it anew")
 
 
 class TooLargeError(ValueError):

@@ -14,7 +14,7 @@ from typing import Any
 
 from shardproxy.model.replication import ShardKey
 from shardproxy.store.interface import StoreUnavailableError
-from shardproxy.store.kubernetes.objects import Body, Stored
+from shardproxy.store.kubernetes.objects import DAMAGED, Body, Stored
 from shardproxy.store.member import Finding, Vote
 
 NEVER = float("-inf")
@@ -44,7 +44,7 @@ class Pulse:
         if body is None and self.uid is not None:
             raise DeclaredDeadError("others have gone on without this member")
         # No two tries have the same count, so whichever of them lands, it is known when it was sent.
-        self.count = max(self.count, int(body["beat"]) if body is not None else 0) + 1
+        self.count = max(self.count, _count_of(body) if body is not None else 0) + 1
         self._sent[self.count] = now
         while len(self._sent) > MAX_BEATS:
             del self._sent[next(iter(self._sent))]
@@ -61,12 +61,12 @@ class Pulse:
         if self.uid is None:
             self.uid = heartbeat.uid
         if heartbeat.uid == self.uid:
-            self.leased = max(self.leased, self._sent.get(int(heartbeat.body["beat"]), NEVER))
+            self.leased = max(self.leased, self._sent.get(_beat_of(heartbeat), NEVER))
 
     def echo(self, heartbeat: Stored) -> None:
         """Our watch has shown the heartbeat."""
         if heartbeat.uid == self.uid:
-            self.echoed = max(self.echoed, self._sent.get(int(heartbeat.body["beat"]), NEVER))
+            self.echoed = max(self.echoed, self._sent.get(_beat_of(heartbeat), NEVER))
 
     def ended(self) -> None:
         """There is no heartbeat of ours any more."""
@@ -77,6 +77,21 @@ class Pulse:
     def expires(self) -> float:
         """Until when no member goes on without us."""
         return self.leased + self.ttl
+
+
+def _beat_of(heartbeat: Stored) -> int:
+    """0 = none of ours."""
+    try:
+        return _count_of(heartbeat.body)
+    except ValueError:
+        return 0
+
+
+def _count_of(body: Body) -> int:
+    try:
+        return int(body["beat"])
+    except DAMAGED:
+        return 0
 
 
 def acks_of(body: Body) -> dict[ShardKey, int]:

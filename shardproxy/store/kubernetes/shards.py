@@ -18,7 +18,7 @@ from shardproxy.model.replication import ShardKey
 from shardproxy.store.cas import record_replace
 from shardproxy.store.codec import record_decode, record_encode
 from shardproxy.store.interface import LeadershipLostError, StoreError
-from shardproxy.store.kubernetes.objects import Body
+from shardproxy.store.kubernetes.objects import DAMAGED, Body, DamagedError, Stored
 from shardproxy.store.record import ShardRecord
 
 
@@ -35,6 +35,14 @@ class Leader:
     turn: int
 
     @classmethod
+    def of_stored(cls, stored: Stored) -> Leader:
+        """Raise DamagedError."""
+        try:
+            return cls.of(stored.body)
+        except DAMAGED as error:
+            raise DamagedError(stored.name, error) from error
+
+    @classmethod
     def of(cls, body: Body | None) -> Leader:
         leader = body.get("leader") if body is not None else None
         if leader is None:
@@ -47,14 +55,17 @@ class Leader:
 
 
 def led(
-    body: Body | None, cluster: str, member: str, uid: str, is_dead: Callable[[str], bool]
+    body: Body | None, cluster: str, member: str, uid: str, is_dead: Callable[[str], bool], *, after: int = 0
 ) -> tuple[Body, int]:
-    """The object with that member as its leader, and its turn; raise TakenError while another one lives."""
+    """The object with that member as its leader, and its turn; raise TakenError while another one lives.
+
+    The revisions of a new one begin `after` those that were.
+    """
     leader = Leader.of(body)
     if leader.member is not None and leader.uid != uid and not is_dead(leader.uid):
         raise TakenError(f"{leader.member} leads {cluster}")
     turn = leader.turn + 1
-    kept = body if body is not None else {"cluster": cluster, "revision": 0, "shards": {}}
+    kept = body if body is not None else {"cluster": cluster, "revision": after, "shards": {}}
     return {**kept, "leader": Leader(member, uid, turn).encode()}, turn
 
 

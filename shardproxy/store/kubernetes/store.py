@@ -198,7 +198,9 @@ class KubernetesStore:
 
     async def note(self, key: NoteKey, value: Any, *, expected: int | None = None) -> Note:
         self._refuse_follower()
-        return await self._notes_of(key).change(lambda body: with_note(body, key, value, expected))
+        return await self._notes_of(key).change(
+            lambda body: with_note(body, key, value, expected, after=self._mirror.version)
+        )
 
     async def drop(self, key: NoteKey, *, expected: int | None = None) -> None:
         self._refuse_follower()
@@ -217,6 +219,7 @@ class KubernetesStore:
 
     def _seen(self, name: str, stored: Stored | None, before: Stored | None) -> None:
         self._boards.show(name, stored)
+        self._leading.seen(stored)
         if before is not None and before.kind is Kind.ALIVE and (stored is None or stored.uid != before.uid):
             self._life.gone(before)
 

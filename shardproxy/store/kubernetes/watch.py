@@ -102,6 +102,10 @@ class Watcher:
         if self._version is None:  # what comes is too old
             return
         self._version = str(event.object["metadata"]["resourceVersion"])
+        self._show(event)
+        self._mirror.complete_to(int(self._version))
+
+    def _show(self, event: Event) -> None:
         if event.kind == "BOOKMARK":
             self._heard(None)
             return

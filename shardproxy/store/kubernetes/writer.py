@@ -18,7 +18,15 @@ from shardproxy.store.interface import StoreError, StoreUnavailableError
 from shardproxy.store.kubernetes.api import Api
 from shardproxy.store.kubernetes.errors import NotFoundError, VersionConflictError
 from shardproxy.store.kubernetes.mirror import Mirror
-from shardproxy.store.kubernetes.objects import Body, Stored, TooLargeError, object_of, stored_of
+from shardproxy.store.kubernetes.objects import (
+    DAMAGED,
+    Body,
+    DamagedError,
+    Stored,
+    TooLargeError,
+    object_of,
+    stored_of,
+)
 from shardproxy.store.statistics import StoreStatistics
 
 MAX_ATTEMPTS = 8  # of writers who change the same object at once, so many can come before us
@@ -123,14 +131,23 @@ class Writer:
 
     def _applied(self, changes: list[Change[Any]], seen: Stored | None) -> Body | None:
         """The object as all of them leave it; None = nothing is to be written."""
-        before = seen.body if seen is not None else None
-        body = before
+        name = self._place.name
+        lost = self._mirror.lost(name) if seen is None else None
+        try:
+            before = seen.body if seen is not None else None
+            body = lost.body if lost is not None else before  # neither epochs nor turns may begin anew
+        except ValueError as error:
+            if seen is None or seen.kind.is_lasting:
+                raise DamagedError(name, error) from error
+            before = body = {}  # its one writer says all of it each time
         for change in changes:
             change.error = None
             try:
                 body, change.outcome = change.apply(body)
             except (StoreError, ValueError) as why:
                 change.error = why
+            except DAMAGED as why:
+                change.error = DamagedError(name, why)
         return None if body is before else body
 
     async def _send(self, body: Body, seen: Stored | None) -> Stored:

@@ -52,6 +52,8 @@ class StateFile:
         self._waiting: list[_Change] = []
         self._thread = trio.CapacityLimiter(1)
         self._stuck: threading.Event | None = None  # set when the write that was given up has ended
+        self._is_writing = False
+        self._when_idle: list[Callable[[], None]] = []
 
     async def change(self, change: Callable[[State], tuple[State, T]]) -> T:
         """Have a change written, together with all others that wait; return what came of it.
@@ -73,6 +75,17 @@ class StateFile:
             raise wanted.error
         return cast(T, wanted.outcome)
 
+    def when_idle(self, then: Callable[[], None]) -> None:
+        """Call this once the write that has begun is over, now if there is none; never if it hangs."""
+        if self._is_writing or self._is_stuck:
+            self._when_idle.append(then)
+        else:
+            then()
+
+    @property
+    def _is_stuck(self) -> bool:
+        return self._stuck is not None and not self._stuck.is_set()
+
     async def _write(self, changes: list[_Change]) -> None:
         """Write the state as all of them leave it; each that may not be made says why."""
         state, made = self.state, []
@@ -82,7 +95,17 @@ class StateFile:
                 made.append(change)
             except (StoreError, ValueError) as why:
                 change.error = why
-        error = await self._save(state) if state is not self.state else None
+        error = None
+        if state is not self.state:
+            self._is_writing = True
+            try:
+                error = await self._save(state)
+            finally:
+                self._is_writing = False
+                if not self._is_stuck:
+                    waiting, self._when_idle = self._when_idle, []
+                    for then in waiting:
+                        then()
         for change in changes:
             change.is_done = True
         for change in made:
@@ -90,7 +113,7 @@ class StateFile:
 
     async def _save(self, state: State) -> StoreUnavailableError | None:
         """Write the file, and tell of it; or say why it could not be written."""
-        if self._stuck is not None and not self._stuck.is_set():
+        if self._is_stuck:
             return StoreUnavailableError(f"{self._path}: an earlier write hangs")
         began, written = trio.current_time(), threading.Event()
         error: StoreUnavailableError | None = None

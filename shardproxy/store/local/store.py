@@ -118,11 +118,14 @@ class LocalStore:
         self.close()
 
     def close(self) -> None:
-        """Let go of the lock: another process may use the file. Idempotent."""
+        """Lead no more, and let go of the lock: another process may use the file. Idempotent.
+
+        A write that has begun keeps the lock until it is over: it would undo what the next one writes.
+        """
         self._may_lead = False
         self._locked.set()  # whoever waits for it waits in vain
         if self._lock_file is not None:
-            os.close(self._lock_file)
+            self._file.when_idle(partial(os.close, self._lock_file))
             self._lock_file = None
             for cluster in list(self._leading):
                 del self._leading[cluster]

@@ -277,6 +277,38 @@ async def test_who_drains_lets_the_next_have_the_file(tmp_path: Path) -> None:
         assert not store.members
 
 
+async def test_the_next_has_the_file_once_the_write_that_has_begun_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else that write would undo what the next one has written."""
+    path, goes_on, has_begun, write = tmp_path / "state.json", threading.Event(), [], local_file.file_replace
+
+    def slow(to: Path, data: bytes) -> None:
+        has_begun.append(data)
+        goes_on.wait(10)
+        write(to, data)
+
+    with LocalStore(path, "old") as old:
+        stored = await old.put(RECORD, await old.claim("sessions"))
+        async with trio.open_nursery() as nursery:
+            with monkeypatch.context() as slowly:
+                slowly.setattr(local_file, "file_replace", slow)
+                nursery.start_soon(old.note, paused_key("sessions"), True)
+                with trio.fail_after(5):
+                    while not has_begun:  # noqa: ASYNC110  # another thread
+                        await trio.sleep(0.001)
+            await old.announce(Member("old", is_draining=True))
+            with pytest.raises(StateFileError, match="in use"), LocalStore(path, "new"):
+                pass
+            goes_on.set()
+            with pytest.raises(StoreUnavailableError, match="closed"):
+                await old.drop(paused_key("sessions"))
+        with LocalStore(path, "new") as new:
+            assert is_paused(new.notes, "sessions")
+            last = await new.put(stored.fenced(), await new.claim("sessions"))
+            assert json.loads(path.read_text())["shards"][0]["epoch"] == last.epoch == 2
+
+
 async def test_a_full_disk_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "state.json"
     with LocalStore(path) as store:

@@ -45,9 +45,9 @@ def times_synced(store: EtcdStore, seen: list[bool]) -> Iterator[None]:
             seen.append(value)
         show(key, value)
 
-    store.synced.show = noted  # type: ignore[method-assign,assignment]
+    store.synced.show = noted  # type: ignore[method-assign]
     yield
-    store.synced.show = show  # type: ignore[method-assign,assignment]
+    store.synced.show = show  # type: ignore[method-assign]
 
 
 async def test_a_leadership_outlives_the_leader_of_etcd(site: EtcdSite) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -99,6 +100,21 @@ async def test_a_record_is_seen_by_all(server: FakeKubernetes, autojump_clock: M
         for other in (b, f):
             await other.wait_record(stored)
             assert other.store.leaders["sessions"] == "a-1"
+
+
+async def test_who_was_a_member_before_a_record_is_shown_with_it(
+    server: FakeKubernetes, autojump_clock: MockClock
+) -> None:
+    """Else a fence would not wait for it."""
+    async with running(server, "a-1") as a:
+        leadership = await a.store.claim("sessions")
+        stored = await a.store.put(record(), leadership)
+        a.way.silence()
+        async with running(server, "b-1") as b:
+            await b.store.announce(Member("b-1"))
+            assert "b-1" not in a.store.members
+            await a.store.put(replace(stored, epoch=2), leadership)
+            assert "b-1" in a.store.members
 
 
 async def test_250_records_at_once_are_a_few_puts(server: FakeKubernetes, autojump_clock: MockClock) -> None:
@@ -206,6 +222,20 @@ async def test_acks_and_votes_are_seen_and_go_with_their_member(
         await b.wait(lambda: ("a-1", KEY) not in b.store.votes)
         a.way.cut()
         await b.wait(lambda: ("a-1", KEY) not in b.store.acks)
+
+
+async def test_acks_that_come_together_are_a_few_puts(
+    server: FakeKubernetes, autojump_clock: MockClock
+) -> None:
+    """One after the other, 250 shards would take longer than a fence is waited for."""
+    async with running(server, "a-1") as a, running(server, "b-1") as b:
+        a.way.delay = 0.02
+        before, began = len(a.way.asked), trio.current_time()
+        for index in range(250):
+            await a.store.ack(ShardKey("sessions", index), 5)
+        await b.wait(lambda: len([one for one, _ in b.store.acks if one == "a-1"]) == 250)
+        assert trio.current_time() - began < 0.2
+        assert len(a.way.asked) - before <= 3
 
 
 async def test_nobody_is_dead_because_the_server_was_away(
@@ -398,19 +428,103 @@ async def test_what_was_kept_is_shown_while_the_server_is_away(
         assert a.store.records[KEY] == stored
 
 
-async def test_a_deleted_object_is_made_anew_as_it_was(
+async def test_a_deleted_object_is_served_as_it_was_and_put_back(
     server: FakeKubernetes, autojump_clock: MockClock
 ) -> None:
-    async with running(server, "a-1") as a:
+    async with running(server, "a-1") as a, running(server, "b-1") as b:
+        await a.store.note(PAUSED, True)
         first = await a.store.claim("sessions")
         stored = await a.store.put(record(epoch=7), first)
-        server.change("DELETED", server.objects["shardproxy.sessions"])
-        await a.wait(lambda: KEY not in a.store.records)
-        with pytest.raises(LeadershipLostError):
-            await a.store.put(replace(stored, epoch=8), first)
-        second = await a.store.claim("sessions")
-        assert second.revision > first.revision
-        assert a.store.records[KEY] == stored
+        await b.wait_record(stored)
+        for name in ("shardproxy.sessions", "shardproxy.sessions.paused"):
+            server.change("DELETED", server.objects[name])
+        await trio.sleep(0.1)
+        for one in (a, b):
+            assert one.store.records[KEY] == stored
+            assert one.store.notes[PAUSED].value is True
+        await b.wait(lambda: "shardproxy.sessions" in server.objects, 2)
+        assert first.covers(1)
+        last = await a.store.put(replace(stored, epoch=8), first)
+        await b.wait_record(last)
+        await b.store.note(NoteKey("sessions", NoteKind.PAUSED, "other"), True)
+        assert set(b.store.notes) > {PAUSED}
+
+
+async def test_who_comes_after_an_object_was_deleted_takes_no_epoch_back(
+    server: FakeKubernetes, autojump_clock: MockClock
+) -> None:
+    async with running(server, "a-1") as a, running(server, "b-1") as b:
+        first = await a.store.claim("sessions")
+        stored = await a.store.put(record(epoch=7), first)
+        await b.wait_record(stored)
+        await b.store.ack(KEY, stored.changed + 1000)
+        async with running(server, "c-1") as c:
+            c.store._boards.follow((), ())  # as one that has begun a moment later
+            c.store._mirror._objects.pop("shardproxy.sessions")
+            server.change("DELETED", server.objects["shardproxy.sessions"])
+            await c.store.follow(["sessions"])
+            second = await c.store.claim("sessions")
+            begun = await c.store.put(record(epoch=1), second)
+            assert begun.changed > stored.changed + 1000, "the acks of before are none of this record"
+            await b.wait(lambda: b.store.leaders["sessions"] == "c-1")
+            assert b.store.records[KEY] == replace(stored, revision=0)
+            assert not first.covers(0)
+            await b.wait_record(await c.store.put(replace(begun, epoch=8), second))
+
+
+async def test_what_was_kept_outlives_its_object(
+    server: FakeKubernetes, autojump_clock: MockClock, tmp_path: Path
+) -> None:
+    autojump_clock.autojump_threshold = 0.002  # a thread writes the file
+    keep = tmp_path / "state.json.kept"
+    async with running(server, "a-1", keep=keep) as a:
+        stored = await a.store.put(record(epoch=7), await a.store.claim("sessions"))
+        await a.wait(lambda: keep.exists() and b'"shards": [{' in keep.read_bytes())
+    server.change("DELETED", server.objects["shardproxy.sessions"])
+    way = server.transport()
+    way.cut()
+    async with running(server, "a-2", keep=keep, way=way) as a:
+        way.heal()
+        await a.wait_synced()
+        assert a.store.records[KEY] == replace(stored, revision=0)
+        leadership = await a.store.claim("sessions")
+        with pytest.raises(ConflictError):
+            await a.store.put(record(epoch=6), leadership)
+        again = await a.store.put(replace(a.store.records[KEY], epoch=8), leadership)
+        assert a.store.records[KEY] == again
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("shardproxy.member.b-1", {"member": '"x"'}),
+        ("shardproxy.member.b-1", {"member": "{"}),
+        ("shardproxy.alive.b-1", {"member": "{"}),
+        ("shardproxy.alive.b-1", {"beat": '"x"', "member": '"b-1"'}),
+        ("shardproxy.sessions", {"leader": "{}"}),
+        ("shardproxy.sessions", {"leader": "["}),
+        ("shardproxy.sessions.paused", {"notes": "[]"}),
+        ("shardproxy.sessions.renew", {"renew": "{}"}),
+    ],
+)
+async def test_a_damaged_object_ends_nobody(
+    server: FakeKubernetes, autojump_clock: MockClock, name: str, data: dict[str, str]
+) -> None:
+    async with running(server, "a-1") as a, running(server, "b-1") as b:
+        await b.store.announce(Member("b-1"))
+        await b.store.note(PAUSED, True)
+        stored = await b.store.put(record(), await b.store.claim("sessions"))
+        await a.wait_record(stored)
+        await b.wait(lambda: name in server.objects)
+        server.change("MODIFIED", {**copy.deepcopy(server.objects[name]), "data": data, "binaryData": {}})
+        for one in (a, b):
+            with trio.move_on_after(10), contextlib.suppress(StoreUnavailableError):
+                await one.store.claim("sessions")
+            with contextlib.suppress(StoreUnavailableError):
+                await one.store.note(PAUSED, True)
+        await trio.sleep(80)
+        assert a.store.records[KEY].epoch == stored.epoch
+        assert a.store.synced["sessions"]
 
 
 async def test_who_died_long_ago_leaves_nothing(server: FakeKubernetes, autojump_clock: MockClock) -> None:
