@@ -28,8 +28,10 @@ class Contact:
 
     @property
     def synced_until(self) -> float:
-        heard_until = self.heard + max(HEARD_WITHIN, SYNCED * self.ttl)
-        return heard_until if self.beat is None else min(heard_until, self.beat + SYNCED * self.ttl)
+        if self.beat is None:
+            return self.heard + HEARD_WITHIN
+        within = min(max(HEARD_WITHIN, SYNCED * self.ttl), self.ttl)
+        return min(self.heard + within, self.beat + SYNCED * self.ttl)
 
     @property
     def leased_until(self) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import uuid
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,6 +19,7 @@ from shardproxy.store.etcd import keys as kinds
 from shardproxy.store.etcd.access import Access
 from shardproxy.store.etcd.announced import Announced
 from shardproxy.store.etcd.client import Client
+from shardproxy.store.etcd.clock import boottime
 from shardproxy.store.etcd.freshness import Contact, Freshness
 from shardproxy.store.etcd.keep import Keep
 from shardproxy.store.etcd.keys import Keys
@@ -82,6 +84,8 @@ class EtcdStore:
             on_beat=self._freshness.look,
             on_new=self._new_lease,
         )
+        self._had_lease = False
+        self._heard_after: float | None = -math.inf  # None = from when this is a member again
         self._announced = Announced(self._transactions, self._session, on_told=self._freshness.look)
         self._leaders = Leaders(
             keys, member, self._transactions, self._session, self._reader, on_lost=self._leads_no_more
@@ -250,7 +254,10 @@ class EtcdStore:
             return Contact(None, 0.0, self._reader.heard)
         session = self._session
         is_member = session.id is not None and self._announced.is_there(self._keys.member(self._member))
-        return Contact(session.sent if is_member else 0.0, session.ttl, self._reader.heard)
+        if is_member and self._heard_after is None:
+            self._heard_after = boottime()
+        is_current = self._heard_after is not None and self._reader.heard >= self._heard_after
+        return Contact(session.sent if is_member and is_current else 0.0, session.ttl, self._reader.heard)
 
     def _changed(self, entries: list[Entry]) -> None:
         self._shown.show(entries)
@@ -263,6 +270,9 @@ class EtcdStore:
                 self._announced.is_seen(entry)
 
     def _new_lease(self) -> None:
+        if self._had_lease:  # others may have gone on without this process until it is a member again
+            self._heard_after = None
+        self._had_lease = True
         self._leaders.is_new_lease()
         self._announced.is_new_lease()
 

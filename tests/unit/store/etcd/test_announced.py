@@ -12,6 +12,7 @@ import trio.testing
 from shardproxy.config.store import EtcdStore as Settings
 from shardproxy.store.etcd import EtcdStore
 from shardproxy.store.etcd.announced import RETRY, Announced
+from shardproxy.store.etcd.clock import boottime
 from shardproxy.store.etcd.messages import Entry
 from shardproxy.store.interface import StoreUnavailableError
 
@@ -67,3 +68,15 @@ async def test_a_beat_counts_once_the_member_is_there(autojump_clock: trio.testi
     assert store._contact().beat == 100.0
     store._session.id = "8"
     assert store._contact().beat == 0.0
+
+
+async def test_after_a_lapse_etcd_has_to_be_heard_before_a_beat_counts() -> None:
+    store = EtcdStore(Settings(endpoints=("http://127.0.0.1:1",)), member="me")
+    store._session.id, store._session.sent, store._reader.heard = "7", 100.0, boottime()
+    store._new_lease()
+    assert store._contact().beat == 100.0, "nothing was missed before the first"
+    store._session.id, store._session.sent = "8", 105.0
+    store._new_lease()
+    assert store._contact().beat == 0.0
+    store._reader.heard = boottime()
+    assert store._contact().beat == 105.0
