@@ -9,8 +9,8 @@ DATA   nobody is made to follow a node that lacks something of value it has, nor
 QUIET  no command of ours while we may not act     LEASE  none without a lease that lasts
 OLD    without `wait`, nobody that lost sync long ago is promoted, nor vouches for anything
 FIT    nobody that may not be a primary is made one, nor is a shard handed over to a node the config has not
-STRICT once a node is promoted, nobody who was waited for, or may be, acknowledges a write of the last primary
-       that no replica confirms
+STRICT once a node is promoted, no member of its store, which was waited for or may be, acknowledges a write
+       of the last primary that no replica confirms
 LATE   what an operator asked for does not happen after its deadline
 """
 

@@ -195,7 +195,7 @@ class SimProxy:
             is_stranger = written.run_id != serving.run_id and epoch == serving.epoch
             epochs = (epoch, serving.epoch)
             others = self._vouching(serving.promise, primary, written.offset)
-            if not self.session.is_follower:
+            if self.decides and not self.session.is_follower:
                 self.checks.answered(serving.key, epoch, others, self.name)
             self.checks.acknowledged(serving.key, value, epochs, wait, is_stranger=is_stranger)
         return True

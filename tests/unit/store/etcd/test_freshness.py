@@ -14,6 +14,7 @@ from shardproxy.store.etcd.freshness import Contact, Freshness
     [
         (Contact(beat=100.0, ttl=3.0, heard=100.0), 101.8, 103.0),
         (Contact(beat=100.0, ttl=3.0, heard=98.0), 101.0, 103.0),  # the watch is silent
+        (Contact(beat=100.0, ttl=2.0, heard=98.5), 100.5, 102.0),  # no longer than others wait
         (Contact(beat=None, ttl=0.0, heard=100.0), 103.0, 105.0),  # a follower
         (Contact(beat=100.0, ttl=10.0, heard=99.0), 105.0, 110.0),
         (Contact(beat=100.0, ttl=2.0, heard=98.9), 100.9, 102.0),  # heard of nothing for as long as it lives
