@@ -178,19 +178,29 @@ async def _lead(
 
 
 def _why_not_wanted(cluster: str, inputs: Inputs) -> str | None:
-    """Why this process had better not lead: its config has failover off there, and another's does not."""
-    if any(setup.is_automatic for key, setup in inputs.setups.items() if key.cluster == cluster):
-        return None
-    for name, member in inputs.store.members.items():
-        if name != inputs.store.member and cluster in member.automatic and not member.is_draining:
+    """Why this process had better not lead: by its config it may do less there than another one.
+
+    No two say that of each other.
+    """
+    store, ours = inputs.store, {key: setup for key, setup in inputs.setups.items() if key.cluster == cluster}
+    is_automatic = any(setup.is_automatic for setup in ours.values())
+    for name, member in store.members.items():
+        if name == store.member or member.is_draining:
+            continue
+        theirs = cluster in member.automatic
+        if theirs and not is_automatic:
             return f"{name} fails it over unasked, and the config here does not allow that"
+        watched = {key for by, key in store.votes if by == name and key.cluster == cluster}
+        if theirs == is_automatic and watched > ours.keys():
+            more = ", ".join(str(key) for key in sorted(watched - ours.keys()))
+            return f"{name} has more shards of it than the config here: {more}"
     return None
 
 
 async def _wait_wanted(cluster: str, inputs: Inputs) -> None:
     """Wait while another one had better lead."""
     news = News()
-    heard: tuple[Board[Any, Any], ...] = (inputs.setups, inputs.store.members)
+    heard: tuple[Board[Any, Any], ...] = (inputs.setups, inputs.store.members, inputs.store.votes)
     for board in heard:
         board.subscribe(news)
     try:

@@ -24,6 +24,7 @@ from shardproxy.topology.assign import Records, Slots, is_misplaced
 from shardproxy.topology.delegated import setups_of
 from shardproxy.topology.fit import NOT_KNOWN, Fit
 
+ELSEWHERE = "only other proxies have it in their config: give all of them the same one"
 NEWS_TOLD = 5  # shards in one line of the log
 
 
@@ -63,6 +64,7 @@ class Part:
     shard: Shard
     terms: ShardTerms
     spec: ShardSpec
+    is_about: bool = False  # the record says something of the shard's nodes
 
     @property
     def key(self) -> ShardKey:
@@ -118,8 +120,13 @@ def project(
     and what is written before they say the same has to be found afterwards.
     """
     old = {part.key: part for part in before.parts} if before is not None else {}
+    if before is not None and not before.is_ahead:
+        more = setups_elsewhere(cluster, setups, records)
+        setups = tuple(sorted((*setups, *more), key=attrgetter("key"))) if more else setups
     seen = [records.get(setup.key) for setup in setups]
-    found = [record_about(setup, record) for setup, record in zip(setups, seen, strict=True)]
+    found = [
+        record_about(setup, record, old.get(setup.key)) for setup, record in zip(setups, seen, strict=True)
+    ]
     wanted = [setup.slots for setup in setups]
     recorded = slots_recorded(found)
     is_ahead = before is not None and before.is_ahead and recorded != wanted
@@ -141,10 +148,38 @@ def project(
     return Projection(topology, parts, is_ahead)
 
 
-def record_about(setup: ShardSetup, record: ShardRecord | None) -> ShardRecord | None:
-    """The record, unless it says nothing of these nodes: it is new, or the config has others here."""
+def setups_elsewhere(cluster: str, setups: Sequence[ShardSetup], records: Records) -> list[ShardSetup]:
+    """Shards that only the config of other proxies has, if with them each slot is on record exactly once.
+
+    Whoever served their slots by its own config would send keys elsewhere than the others do.
+    """
+    ours = {setup.key for setup in setups}
+    found = [record_about(setup, records.get(setup.key)) for setup in setups]
+    if any(record is None for record in found) or slots_recorded(found) is not None:
+        return []
+    gone = [record for key, record in sorted(records.items()) if key.cluster == cluster and key not in ours]
+    if slots_recorded([*found, *gone]) is None:
+        return []
+    return [ShardSetup(record.key, (), name=record.name, slots=record.slots) for record in gone]
+
+
+def is_elsewhere(setup: ShardSetup) -> bool:
+    """Whether only other proxies have the shard in their config."""
+    return not setup.nodes and setup.decider is None
+
+
+def record_about(
+    setup: ShardSetup, record: ShardRecord | None, old: Part | None = None
+) -> ShardRecord | None:
+    """The record, unless it says nothing of these nodes: it is new, or the config has others here.
+
+    One that said something of them still does when its nodes have other names since: another proxy has them
+    in its config already.
+    """
     if record is None or record.state is ShardState.NEW:
         return None
+    if is_elsewhere(setup) or (old is not None and old.is_about and old.setup.nodes == setup.nodes):
+        return record
     return record if any(node in record.nodes for node in setup.addresses) else None
 
 
@@ -180,10 +215,13 @@ def part_made(
     slots: Slots,
 ) -> Part:
     shard = shard_project(place, setup, slots, about)
+    if is_elsewhere(setup):
+        shard = shard_refused(shard, ELSEWHERE)
     if fit.foreign is not None:
         shard = shard_refused(shard, foreign_text(fit.foreign))
     terms = terms_of(shard, setup, about, fit)
-    return Part(setup, record, fit, shard, terms, shard_spec(shard, fit.readable, terms))
+    spec = shard_spec(shard, fit.readable, terms)
+    return Part(setup, record, fit, shard, terms, spec, is_about=about is not None)
 
 
 def shard_project(place: int, setup: ShardSetup, slots: Slots, record: ShardRecord | None) -> Shard:

@@ -9,8 +9,10 @@ import trio
 import trio.testing
 
 from shardproxy.failover.controller import Inputs, run_controller
+from shardproxy.failover.setup import ShardSetup
 from shardproxy.model.board import Board
-from shardproxy.store.member import Member
+from shardproxy.model.replication import ShardKey
+from shardproxy.store.member import Finding, Member, Vote
 from tests.unit.coordination.make import MemberStore, no_acks
 
 CLUSTER = "main"
@@ -62,4 +64,29 @@ async def test_who_has_failover_off_leads_only_while_nobody_else_has_it_on(
         store.members.show("other", Member("other", is_draining=True, automatic=decides))
         await trio.sleep(2)
         assert store.leaders[CLUSTER] == store.member
+        nursery.cancel_scope.cancel()
+
+
+async def test_whose_config_has_fewer_shards_leaves_leading_to_who_watches_more(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    store = Store(no_acks())
+    store.leaders = Board()
+    unused = cast("Any", None)
+    setups: Board[ShardKey, ShardSetup] = Board()
+    inputs = Inputs(setups, Board(), cast("Any", store), unused, unused)
+    ours, theirs = ShardKey(CLUSTER, 0), ShardKey(CLUSTER, 1)
+    setups.show(ours, ShardSetup(ours, (), is_automatic=False))
+    store.members.show("other", Member("other"))
+    for key in (ours, theirs):
+        store.votes.show(("other", key), Vote("10.0.0.1:6379", Finding.REACHES))
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run_controller, CLUSTER, inputs)
+        await trio.sleep(5)
+        assert CLUSTER not in store.leaders
+        setups.hide(ours)
+        store.votes.hide(("other", ours))
+        store.votes.hide(("other", theirs))  # it does not watch more any longer
+        await trio.sleep(1)
+        assert CLUSTER in store.leaders
         nursery.cancel_scope.cancel()

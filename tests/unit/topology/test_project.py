@@ -128,6 +128,36 @@ def test_a_shard_without_a_record_leaves_the_configured_slots() -> None:
     assert (first.slots, second.slots) == (LOW, HIGH)
 
 
+def test_slots_that_only_other_proxies_have_a_shard_for_are_not_served_by_ours() -> None:
+    third = ShardKey("main", 2)
+    quarter, rest = parse_slots("8192-12287"), parse_slots("12288-16383")
+    setups = (setup(A, slots=LOW), setup(B, key=OTHER, slots=HIGH))
+    own = (record(nodes=(A,), slots=LOW), record(nodes=(B,), primary=B, key=OTHER, slots=HIGH))
+    before = projected(setups, *own)
+    moved = {
+        each.key: each
+        for each in (own[0], replace(own[1], slots=quarter), record(nodes=(C,), key=third, slots=rest))
+    }
+    now = project("main", setups, moved, 9, {}, before)
+    assert [shard.slots for shard in now.topology.shards] == [LOW, quarter, rest]
+    assert [shard.is_refused for shard in now.topology.shards] == [False, False, True]
+    ahead = project("main", setups, moved, 9, {}, replace(before, is_ahead=True))
+    assert [shard.slots for shard in ahead.topology.shards] == [LOW, HIGH]
+    assert project("main", setups, {each.key: each for each in own}, 9, {}, now).parts == before.parts
+
+
+def test_a_shard_whose_nodes_another_proxy_calls_otherwise_is_served_on() -> None:
+    setups = (setup(A, B),)
+    before = projected(setups, record(nodes=(A, B)))
+    renamed = record(S.OK, C, (C, D))
+    now = project("main", setups, {KEY: renamed}, 9, {}, before)
+    assert now.topology.shards[0].primary == Node(C)
+    again = project("main", setups, {KEY: replace(renamed, primary=D)}, 10, {}, now)
+    assert again.topology.shards[0].primary == Node(D)
+    other = project("main", (setup(A),), {KEY: renamed}, 9, {}, before)
+    assert other.topology.shards[0].primary == Node(A)
+
+
 def test_the_epoch_is_the_last_change_also_of_shards_that_have_left() -> None:
     records = {
         KEY: record(changed=5),
