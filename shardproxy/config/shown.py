@@ -27,14 +27,18 @@ def config_text(config: Config, *, with_defaults: bool = False) -> str:
     yaml.default_flow_style = False
     yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # in the order of the file
     out = io.StringIO()
-    yaml.dump(_masked(values), out)
+    yaml.dump(_masked(_filled(values) if with_defaults else values), out)
     return out.getvalue()
+
+
+def _filled(value: Any) -> Any:
+    """Without what is empty: it is as if it were not there."""
+    if isinstance(value, dict):
+        return {key: _filled(one) for key, one in value.items() if one not in ([], {})}
+    return [_filled(one) for one in value] if isinstance(value, list) else value
 
 
 def _masked(value: Any) -> Any:
     if isinstance(value, dict):
-        known = ((key, one) for key, one in value.items() if one not in ([], {}))  # as if it were not there
-        return {key: MASK if key in MASKED else _masked(one) for key, one in known}
-    if isinstance(value, list):
-        return [_masked(one) for one in value]
-    return value
+        return {key: MASK if key in MASKED else _masked(one) for key, one in value.items()}
+    return [_masked(one) for one in value] if isinstance(value, list) else value

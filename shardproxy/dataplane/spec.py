@@ -286,7 +286,8 @@ def cluster_spec(
         spec["pubsub"] = config.pubsub.value
         spec["timeouts"]["slow"] = config.failover.busy_limit
         spec["strict"] = config.is_strict
-        spec["clustered"] = isinstance(config.decider, FromRedisCluster)
+        if isinstance(config.decider, FromRedisCluster):
+            spec["clustered"] = True
         spec["databases"] = config.databases or DATABASES
     if isinstance(config, MemcachedCluster):
         spec["memcached"] = memcached_spec(config, discovery)
