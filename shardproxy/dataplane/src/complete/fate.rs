@@ -57,7 +57,7 @@ pub enum Fate {
     Heal,
     /// It waited in vain: it waits again, at another connection.
     WaitElsewhere,
-    /// It was executed by a primary of an older epoch.
+    /// It was executed by a primary of an older epoch; or it is a script that was sent on, and is to be once more.
     Doubt,
 }
 
@@ -107,7 +107,8 @@ pub fn fate_of(served: &Served, now: Instant, link: &mut Link, request: &Entry, 
         if is_refused {
             return Fate::Redo(cure(is_slots));
         }
-        let is_again = redirect.is_some() || request.is_read && !is_error && !is_streaming;
+        let is_followed = redirect.is_some() && !(request.is_program && request.is_redirected);
+        let is_again = is_followed || request.is_read && !is_error && !is_streaming;
         if let Some(is_slots) = behind.filter(|_| is_again) {
             return Fate::Redo(cure(is_slots));
         }
@@ -117,7 +118,12 @@ pub fn fate_of(served: &Served, now: Instant, link: &mut Link, request: &Entry, 
     }
     if let Some(redirect) = redirect {
         let by = served.cluster.nodes.get(usize::from(link.way.node)).map_or("", |node| &node.label);
-        return Fate::Redo(Cure::Node { address: redirect.address_by(by), is_ask: redirect.is_ask });
+        let address = redirect.address_by(by);
+        let is_its_own = || served.cluster.node_at(&address) == Some(link.way.node);
+        if request.is_program && (request.is_redirected || is_its_own()) {
+            return Fate::Doubt; // a script may say that of what it has done: once it is believed
+        }
+        return Fate::Redo(Cure::Node { address, is_ask: redirect.is_ask });
     }
     if is_error && request.owed.part == WHOLE && request.asked == Asked::Reply && is_healable(reply) {
         link.scripts.clear(); // whoever flushed them, the next call brings its script
@@ -173,7 +179,9 @@ pub fn set_aside(link: &mut Link, request: Entry, reply: &[u8], fate: Fate, erra
     let mut unsettled = Unsettled { request, bytes: link.exchange.head_body(), cure: Cure::Shard };
     link.exchange.pop();
     if matches!(fate, Fate::Redo(Cure::Shard | Cure::Slot) | Fate::WaitElsewhere) && reply[0] == b'-' {
-        errands.said = Some(reason(&unsettled.request, reply).into_owned());
+        let said = reason(&unsettled.request, reply).into_owned();
+        unsettled.request.is_redirected |= request.is_program && Redirect::of(&said).is_some();
+        errands.said = Some(said);
     }
     match fate {
         Fate::Heal => errands.healable.push((unsettled, reply.to_vec())),

@@ -14,7 +14,7 @@ use mio::{Events, Poll, Token, Waker};
 use crate::clients::{Passage, Seats};
 use crate::dialect::{memcached, texts};
 use crate::model::{is_balancer, EndpointKind, EngineKind, Entrance, Inbound};
-use crate::net::{lacks_descriptors, Address, Inherited, Listener, Passing, Stream};
+use crate::net::{is_out_of_descriptors, lacks_descriptors, Address, Inherited, Listener, Passing, Stream};
 use crate::shared::{Access, AccessEvent, Refusal, Shared};
 use crate::sync::lock;
 use crate::worker::{Arrived, Mailbox, Message};
@@ -230,6 +230,7 @@ impl Run {
                 for token in tokens {
                     self.accept_all(token);
                 }
+                self.take_passed();
             }
             for event in &events {
                 if event.token() == WAKE {
@@ -297,6 +298,11 @@ impl Run {
     /// Take on the clients that come from another process.
     fn take_passed(&mut self) {
         while let Some(before) = &self.before {
+            if is_out_of_descriptors() {
+                self.shared.lack("a client that another process passes on".into());
+                self.is_exhausted = true; // it waits in the socket
+                return;
+            }
             match before.receive() {
                 Ok(Some((words, socket))) => match serde_json::from_slice(&words) {
                     Ok(passage) => self.take_on(passage, socket),
@@ -304,6 +310,9 @@ impl Run {
                 },
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                    eprintln!("shardproxy: a client that was passed on is lost: {error}");
+                }
                 Ok(None) | Err(_) => self.before = None, // all have come
             }
         }
@@ -316,7 +325,9 @@ impl Run {
         let entrance = cluster.entrance(kind, &passage.address);
         let is_as = |entrance: &Entrance| entrance.is_as(false, passage.is_balanced);
         let (Some(_), Ok(stream)) = (entrance.filter(is_as), Stream::passed(socket)) else { return };
-        let Some(seat) = self.seats.deal(index, cluster.spec.limits.clients) else { return };
+        let Some(seat) = self.seats.deal(index, cluster.spec.limits.clients) else {
+            return self.shared.refuse((index, kind), Refusal::Limit, refused(Refusal::Limit, passage.source));
+        };
         let worker = seat.worker();
         self.mailboxes[worker].send(Message::Accepted(Arrived {
             stream,

@@ -6,7 +6,7 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
-use std::sync::mpsc::{sync_channel, SyncSender};
+use std::sync::mpsc::{sync_channel, Receiver, SyncSender};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -110,19 +110,13 @@ impl Plane {
         let prepared = self.acceptor.prepare(index, &wanted).map_err(|(address, e)| ApplyError::Listen(address, e))?;
         let ruled = Ruled { cluster, rights };
         lock(&self.shared.clusters)[index].1 = Some(ruled.clone());
-        let (applied, acks) = sync_channel(self.mailboxes.len());
-        for mailbox in &*self.mailboxes {
-            mailbox.send(Message::Apply { index, ruled: Some(ruled.clone()), applied: applied.clone() });
-        }
-        drop(applied);
+        let acks = self.send_all(index, Some(&ruled));
         let bound = self.acceptor.commit(prepared);
-        let deadline = Instant::now() + ASK;
-        for _ in &*self.mailboxes {
-            if acks.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_err() {
-                return Err(ApplyError::Late);
-            }
+        if self.await_all(&acks) {
+            Ok(bound)
+        } else {
+            Err(ApplyError::Late)
         }
-        Ok(bound)
     }
 
     pub fn remove(&self, name: &str) {
@@ -134,11 +128,25 @@ impl Plane {
             index
         };
         self.acceptor.close(index);
-        self.shared.leases.of(index).set(None);
-        let (applied, _nobody_waits) = sync_channel(self.mailboxes.len());
-        for mailbox in &*self.mailboxes {
-            mailbox.send(Message::Apply { index, ruled: None, applied: applied.clone() });
+        if self.await_all(&self.send_all(index, None)) {
+            self.shared.leases.of(index).set(None); // a worker that still serves it is bound by it
         }
+    }
+
+    /// Have every worker serve this epoch, or the cluster no more.
+    fn send_all(&self, index: usize, ruled: Option<&Ruled>) -> Receiver<()> {
+        let (applied, acks) = sync_channel(self.mailboxes.len());
+        for mailbox in &*self.mailboxes {
+            mailbox.send(Message::Apply { index, ruled: ruled.cloned(), applied: applied.clone() });
+        }
+        acks
+    }
+
+    /// Whether all do by now.
+    fn await_all(&self, acks: &Receiver<()>) -> bool {
+        let deadline = Instant::now() + ASK;
+        let is_there = |_| acks.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_ok();
+        self.mailboxes.iter().all(is_there)
     }
 
     /// What is known of the cluster's primaries counts until then, in seconds of the boot clock (`CLOCK_BOOTTIME`); without a

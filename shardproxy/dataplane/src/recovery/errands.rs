@@ -15,6 +15,7 @@ use crate::turn::Turn;
 pub fn run(turn: &mut Turn, clients: &mut Clients, table: &CommandTable, index: usize, errands: &mut Errands) {
     let way = turn.links[index].way;
     let cluster = way.cluster;
+    let is_deposed = turn.links[index].is_deposed();
     let said = errands.said.take();
     let redirect = said.as_deref().and_then(Redirect::of);
     if let Some(redirect) = redirect.filter(|redirect| !redirect.is_ask) {
@@ -44,7 +45,14 @@ pub fn run(turn: &mut Turn, clients: &mut Clients, table: &CommandTable, index: 
         waiting::waits_elsewhere(turn, clients, index, &unsettled);
     }
     for (shard, request) in errands.doubtful.drain(..) {
-        let text = in_doubt(&turn.label(cluster, shard), false, "the primary is being replaced");
+        let shard = turn.label(cluster, shard);
+        let text =
+            if is_deposed { in_doubt(&shard, false, "the primary is being replaced") } else { sent_on_twice(&shard) };
         fail(turn, clients, cluster, &request, &text);
     }
+}
+
+fn sent_on_twice(shard: &str) -> Vec<u8> {
+    let why = "a script says more than once that its slot is elsewhere, command may have been executed";
+    format!("-ERR INDOUBT shard {shard}: {why}\r\n").into_bytes()
 }

@@ -38,6 +38,7 @@ pub fn turn_aside(turn: &mut Turn, index: usize, requests: Vec<Unsettled>) {
         // what waits for its slot, or its whole shard, it does not pass
         let known = find_lot(turn, &way).or_else(|| find_lot(turn, &Way { slot: NO_SLOT, ..way }));
         let known = known.filter(|&lot| turn.links[lot].ahead() != Some(request.owed));
+        let is_node = matches!(cure, Cure::Node { .. });
         let target = match (known, cure) {
             (None, Cure::Node { address, is_ask }) => {
                 if !is_ask {
@@ -51,7 +52,7 @@ pub fn turn_aside(turn: &mut Turn, index: usize, requests: Vec<Unsettled>) {
             }
             (Some(_), _) | (None, Cure::Shard | Cure::Slot) => None,
         };
-        request.is_redirected = target.is_some();
+        request.is_redirected = target.is_some() || request.is_program && is_node;
         let Some((target, is_ask)) = target else {
             let lot = known.unwrap_or_else(|| open(turn, way));
             park(turn, lot, request, bytes);

@@ -73,10 +73,14 @@ pub fn waits_elsewhere(turn: &mut Turn, clients: &mut Clients, index: usize, uns
     let Unsettled { request, bytes, .. } = unsettled;
     let waiting = turn.links[index].leased_mut().and_then(|leased| leased.waiting.take());
     end_lease(turn, clients, index);
+    let mut is_unused = false; // and given back
     if let Some(transaction) = clients.owed(&request.owed).and_then(|client| client.transaction.as_deref_mut()) {
-        transaction.watch_lost &= !(request.class != Class::Block && transaction.is_first_watch);
+        is_unused = request.class != Class::Block && transaction.is_first_watch;
+        transaction.watch_lost &= !is_unused;
     }
-    turn.remove_link(index);
+    if !is_unused {
+        turn.remove_link(index);
+    }
     wait_again(turn, clients, request, waiting, bytes);
 }
 

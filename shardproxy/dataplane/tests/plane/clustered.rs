@@ -510,3 +510,74 @@ fn a_primary_that_was_replaced_is_sent_nothing_more() {
     assert_eq!(new.asked("RPUSH"), 2);
     assert!(!old.seen().iter().any(|request| request[2] == "3"), "it is not the primary any more");
 }
+
+/// Whether it changed data before it said so, nobody knows: it runs at one more node, and not again.
+#[test]
+fn a_script_that_says_moved_is_believed_once() {
+    let script: &[&str] = &["EVAL", "return redis.error_reply('MOVED ...')", "1", "b"];
+    let doubt = "-ERR INDOUBT shard ";
+    let far = Engine::plain();
+    let new = saying(moved(&far));
+    let old = saying(moved(&new));
+    let proxy = Proxy::start(&clustered(&[&[&old], &[&new], &[&far]]));
+    let reply = proxy.client().ask(script);
+    assert!(reply.starts_with(doubt), "{reply}");
+    assert_eq!([old.count(script), new.count(script), far.count(script)], [1, 1, 0]);
+    let address = free_address();
+    let own = Engine::scripted_at(&address, {
+        let text = format!("-MOVED {SLOT} {address}\r\n");
+        move |_, request| if is_of_b(request) { Act::say(&text) } else { Act::Serve }
+    });
+    let proxy = Proxy::start(&clustered(&[&[&own]]).timeouts(json!({"park": 1})));
+    let reply = proxy.client().ask(script);
+    assert!(reply.starts_with(doubt), "{reply}");
+    assert_eq!(own.count(script), 1, "it names itself");
+}
+
+/// The address of an engine that has gone.
+fn free_address() -> String {
+    let engine = Engine::plain();
+    engine.kill();
+    engine.address.clone()
+}
+
+#[test]
+fn a_script_whose_keys_are_at_two_nodes_waits_for_its_slot() {
+    let script: &'static [&'static str] = &["EVAL", "return 1", "2", "b", "{b}2"];
+    let engine = once(vec![(script, Act::say(SPLIT))]);
+    let proxy = Proxy::start(&clustered(&[&[&engine]]));
+    assert_eq!(proxy.client().ask(script), "+OK");
+    assert_eq!(engine.count(script), 2);
+}
+
+#[test]
+fn who_cannot_watch_yet_keeps_its_connection() {
+    let new = Engine::plain();
+    let old = saying(moved(&new));
+    let mut proxy = Proxy::start(&clustered(&[&[&old], &[&new]]));
+    let mut client = proxy.client();
+    client.send(&["WATCH", "b"]);
+    until("it is tried again and again", || old.asked("WATCH") > 4);
+    assert_eq!(old.connections().len(), 1);
+    proxy.apply(&from_slot(SLOT, &[&[&old], &[&new]]));
+    assert_eq!(client.reply(), "+OK");
+}
+
+/// What one slot's requests may not add to the queue of a node, those that another node sends there may not either.
+#[test]
+fn who_is_named_takes_no_more_than_others_send_it() {
+    let gate = Gate::closed();
+    let held = gate.clone();
+    let new = Engine::scripted(move |_, _| Act::Serve.behind(&held));
+    let old = saying(moved(&new));
+    let proxy = Proxy::start(&clustered(&[&[&old], &[&new]]).limits(json!({"shard_queue": 1024})));
+    let mut filling = proxy.client();
+    filling.send_all(&[["SET", "key", "1"].as_slice(); 100]);
+    until("its queue is full", || proxy.statistic("/held") == 1);
+    let mut client = proxy.client();
+    client.send(&["SET", "b", "1"]);
+    until("it waits for its slot", || proxy.statistic("/parked") == 1);
+    gate.open();
+    assert_eq!(client.reply(), "+OK");
+    assert!((0..100).all(|_| filling.reply() == "+OK"));
+}

@@ -1,8 +1,11 @@
 //! Another plane goes on with the endpoints and the clients of this one, and the clients notice nothing.
 
+use std::io::Write;
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
+
+use serde_json::json;
 
 use crate::client::value;
 use crate::engine::{Act, Engine, Gate};
@@ -71,6 +74,25 @@ fn who_is_no_user_there_any_more_is_not_served() {
     until("it has gone", || count(&old) == 0);
     assert_eq!(client.reply(), "<end>");
     assert_eq!((new.statistic("/closed/rules_changed"), count(&new)), (1, 0));
+}
+
+/// One that cannot be taken on is lost alone, and whoever is one too many is counted.
+#[test]
+fn one_that_is_lost_on_its_way_keeps_no_other_from_coming() {
+    let engine = Engine::plain();
+    let spec = || Spec::shard(&[&engine], Some(0));
+    let old = Proxy::with(1, 0, &spec());
+    let mut clients: Vec<_> = (0..3).map(|_| old.client()).collect();
+    assert!(clients.iter_mut().all(|client| client.ask(&["GET", "k"]) == value("k")));
+    let new = heir(&old, &spec().limits(json!({"clients": 2})));
+    let (from, mut to) = UnixStream::pair().unwrap();
+    to.write_all(b"words without a socket").unwrap();
+    new.plane.take_over(from.into()).unwrap();
+    assert_eq!(new.client().ask(&["PING"]), "+PONG", "that was accepted behind it");
+    until("it has gone", || count(&new) == 0);
+    old.plane.pass_to(to.into()).unwrap();
+    until("all have gone", || count(&old) == 0);
+    until("as many come as may", || count(&new) == 2 && new.statistic("/refused/limit") == 1);
 }
 
 #[test]

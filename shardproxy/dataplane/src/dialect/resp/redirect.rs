@@ -7,6 +7,8 @@
 
 use super::request::decimal;
 
+const SLOTS: u16 = 16384; // the engines' cluster.h
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Redirect<'r> {
     pub slot: u16,
@@ -24,7 +26,7 @@ impl<'r> Redirect<'r> {
         };
         let text = std::str::from_utf8(rest.strip_suffix(b"\r\n")?).ok()?;
         let (slot, address) = text.split_once(' ')?;
-        let slot = decimal(slot.as_bytes()).and_then(|slot| u16::try_from(slot).ok())?;
+        let slot = decimal(slot.as_bytes()).and_then(|slot| u16::try_from(slot).ok()).filter(|&slot| slot < SLOTS)?;
         let (_, port) = address.rsplit_once(':')?;
         port.parse::<u16>().ok()?;
         Some(Self { slot, address, is_ask })
@@ -66,6 +68,8 @@ mod tests {
             ("-MOVED 16383 :6379\r\n", Some((16383, false, "10.0.0.1:6379"))),
             ("-MOVED 5 ?:6379\r\n", Some((5, false, "10.0.0.1:6379"))),
             ("-MOVED 5 2001:db8::1:6379\r\n", Some((5, false, "[2001:db8::1]:6379"))),
+            ("-MOVED 16384 127.0.0.1:6381\r\n", None),
+            ("-MOVED 65535 127.0.0.1:6381\r\n", None),
             ("-MOVED 5\r\n", None),
             ("-MOVED x 127.0.0.1:6381\r\n", None),
             ("-MOVED 5 127.0.0.1\r\n", None),

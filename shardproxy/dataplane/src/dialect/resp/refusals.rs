@@ -37,7 +37,7 @@ impl Refusal {
 }
 
 /// What Redis 7 and Valkey say. An error raised within a script is followed by where: ` script: <sha>, on @user_script:1.`
-const TEXTS: [&[u8]; 10] = [
+const TEXTS: [&[u8]; 11] = [
     b"-READONLY You can't write against a read only replica.",
     b"-READONLY Can not run script with write flag on readonly replica",
     b"-LOADING Redis is loading the dataset in memory",
@@ -48,6 +48,7 @@ const TEXTS: [&[u8]; 10] = [
     b"-CLUSTERDOWN The cluster is down",
     b"-CLUSTERDOWN The cluster is down and only accepts read commands",
     b"-CLUSTERDOWN Hash slot not served",
+    b"-TRYAGAIN Multiple keys request during rehashing of slot",
 ];
 
 /// Texts that end in what went wrong.
