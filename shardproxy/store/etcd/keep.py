@@ -83,7 +83,7 @@ class Keep:
 
     def _encode(self, view: Iterable[Entry], position: Position) -> bytes:
         entries = [
-            [entry.key, (entry.value or b"").decode(), entry.revision, entry.created]
+            [entry.key, (entry.value or b"").decode(errors="surrogateescape"), entry.revision, entry.created]
             for entry in view
             if self._is_kept(entry)
         ]
@@ -105,7 +105,7 @@ class Keep:
         if kept["prefix"] != self._keys.first:
             return None  # another store's
         entries = [
-            Entry(str(key), str(value).encode(), int(revision), int(created))
+            Entry(str(key), str(value).encode(errors="surrogateescape"), int(revision), int(created))
             for key, value, revision, created in kept["entries"]
         ]
         return Kept(str(kept["cluster_id"]), int(kept["revision"]), {entry.key: entry for entry in entries})

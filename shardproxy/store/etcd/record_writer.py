@@ -17,9 +17,16 @@ from shardproxy.store.etcd.messages import Entry, is_at, is_created, to_put, to_
 from shardproxy.store.etcd.position import REMEDY
 from shardproxy.store.etcd.reader import Reader
 from shardproxy.store.etcd.transactions import Transactions, found_of
-from shardproxy.store.interface import ConflictError, Leadership, LeadershipLostError
+from shardproxy.store.interface import (
+    ConflictError,
+    Leadership,
+    LeadershipLostError,
+    StoreUnavailableError,
+)
 from shardproxy.store.record import ShardRecord
 
+# what decoding raises for a value that is something else, or of another version
+NOT_UNDERSTOOD = (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError)
 SEEN_WITHIN = 4.0  # seconds for the watch to tell of it
 
 
@@ -75,6 +82,13 @@ def record_of(entry: Entry) -> ShardRecord:
 
 
 def record_value(stored: Entry | None, record: ShardRecord, token: int) -> bytes:
-    """What to store; raise ConflictError when it may not replace what is."""
-    replaced = record_replace(record_of(stored) if stored is not None else None, record, 0)
+    """What to store; raise ConflictError when it may not replace what is, StoreUnavailableError."""
+    try:
+        found = record_of(stored) if stored is not None else None
+    except NOT_UNDERSTOOD as error:
+        raise StoreUnavailableError(
+            f"{record.key}: what is stored is no record ({error!r}): delete its key in etcd, and it is"
+            " written again as it is served"
+        ) from error
+    replaced = record_replace(found, record, 0)
     return json.dumps({"token": token, **record_encode(replaced)}, separators=(",", ":")).encode()

@@ -20,7 +20,7 @@ from shardproxy.store.etcd import keys as kinds
 from shardproxy.store.etcd.keys import Keys
 from shardproxy.store.etcd.messages import Entry
 from shardproxy.store.etcd.note_writer import note_of
-from shardproxy.store.etcd.record_writer import record_of
+from shardproxy.store.etcd.record_writer import NOT_UNDERSTOOD, record_of
 from shardproxy.store.interface import MemberKey
 from shardproxy.store.member import Finding, Member, Vote, member_decode
 from shardproxy.store.notes import NoteKey, NoteKind, Notes, notes_board
@@ -77,7 +77,7 @@ class Shown:
             if show is not None:
                 try:
                     show(entry, names)
-                except (ValueError, KeyError, TypeError, IndexError) as error:
+                except NOT_UNDERSTOOD as error:
                     log.warning("a value in etcd is not understood", key=entry.key, why=str(error))
 
     def _leader(self, entry: Entry, names: list[str]) -> None:

@@ -94,7 +94,7 @@ class EtcdStore:
     @property
     def group(self) -> str:
         entry = self._reader.group
-        return entry.value.decode() if entry is not None and entry.value is not None else ""
+        return entry.value.decode(errors="replace") if entry is not None and entry.value is not None else ""
 
     @property
     def member(self) -> str:
