@@ -55,7 +55,7 @@ async def tend(shared: Shared, setup: ShardSetup) -> None:
             except (StoreUnavailableError, ConflictError, FenceError, StepError, QuorumError) as error:
                 shard.set_alarm(str(error))
                 until = shard.rest(REDO)
-            if shard.outvoted_at is not None:  # looked at again then
+            if shard.outvoted_at is not None and shard.outvoted_at > trio.current_time():  # looked at then
                 until = min(shard.outvoted_at, float("inf") if until is None else until)
             if until is None:
                 await news.wait()
