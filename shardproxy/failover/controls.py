@@ -106,10 +106,13 @@ class Controls:
         desk.notes.subscribe(news, name.topic)
         self._waited.add(request.id)
         try:
-            await desk.note(name, request_encode(request), expected=before.revision if before else 0)
+            try:
+                await desk.note(name, request_encode(request), expected=before.revision if before else 0)
+            except ConflictError:
+                if self._own(name, request.id) is None:
+                    return UNDER_WAY
+                # it was written, and the answer lost: the leader has taken it since
             return await self._wait_done(key, request.id, news)
-        except ConflictError:
-            return UNDER_WAY
         except StoreUnavailableError as error:
             return f"nothing was done, the store is not available: {error}"
         finally:

@@ -33,7 +33,9 @@ async def serve_asked(shard: Tended, news: News) -> bool:
         if not is_waited_for(request, store.members):
             await store.drop(name, expected=note.revision)
         elif request.taken is not None:
-            await _answer(shard, note, request, STOPPED)  # by whoever led before
+            identity, why_not = shard.outcome or ("", None)
+            is_ours = identity == request.id  # we have done it, and could not say so
+            await _answer(shard, note, request, why_not if is_ours else STOPPED)  # by whoever led before
         else:
             request = request.taken_by(store.member)
             note = await store.note(name, request_encode(request), expected=note.revision)
@@ -60,6 +62,7 @@ async def _serve(shard: Tended, note: Note, request: Request, news: News) -> Non
     finally:
         if why_not is not None:
             shard.say(EventName.SWITCHOVER_FAILED, why_not)
+        shard.outcome = (request.id, why_not)
         with trio.move_on_after(ANSWER_WITHIN, shield=True):
             await _answer(shard, note, request, why_not)
 

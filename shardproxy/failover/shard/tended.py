@@ -76,6 +76,7 @@ class Tended:
     unfinished: Run | None = None  # could not go on
     alarm: str | None = None
     acknowledged: int = 0
+    outcome: tuple[str, str | None] | None = None  # of the last request: its id, and why it was not done
     rests_until: float = (
         0.0  # something failed: news of what it did itself are no reason to try again at once
     )

@@ -5,11 +5,11 @@ from __future__ import annotations
 from shardproxy.store.interface import StoreUnavailableError
 
 # gRPC's codes, as the gateway passes them on
-INVALID_ARGUMENT, NOT_FOUND, PERMISSION_DENIED, FAILED_PRECONDITION, OUT_OF_RANGE, UNAUTHENTICATED = (
-    3, 5, 7, 9, 11, 16,
-)  # fmt: skip
+INVALID_ARGUMENT, NOT_FOUND, PERMISSION_DENIED, RESOURCE_EXHAUSTED = 3, 5, 7, 8
+FAILED_PRECONDITION, OUT_OF_RANGE, UNAUTHENTICATED = 9, 11, 16
 OLD_LOGIN = ("invalid auth token", "revision of auth store is old", "auth revision in header is old")
 NO_LEASE = "requested lease not found"
+FULL = "database space exceeded"
 NO_USERS = "authentication is not enabled"
 
 
@@ -54,6 +54,11 @@ def error_of(code: int, text: str, where: str) -> StoreUnavailableError:
         return NoUsersError(why)
     if code == PERMISSION_DENIED:
         return EtcdRefusedError(f"{why}: give the user a role with readwrite on the prefix")
+    if code == RESOURCE_EXHAUSTED and FULL in text:
+        return EtcdRefusedError(
+            f"{why}: etcd takes no writes until it is compacted and defragmented, or has a larger"
+            " --quota-backend-bytes, and then etcdctl alarm disarm"
+        )
     if code == INVALID_ARGUMENT and "user name is empty" in text:
         return EtcdRefusedError(f"{why}: etcd has users, so the store needs a username and a password")
     if code in (INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION, OUT_OF_RANGE):

@@ -48,10 +48,19 @@ PATIENCE = (2.0, 2.5)  # seconds of silence, of one that only reads: out of date
 CHECK = (4.0, 5.0)  # seconds between two of its reads, where the watch is not silent
 MAX_SILENCE = 30.0  # seconds
 CATCH_UP = 0.5  # seconds for the watch to tell of what a read has shown
-RETRY = 0.2  # seconds
+RETRY = 0.2  # seconds; twice as long each time that a watch breaks soon after it was begun
+MAX_RETRY = 2.0  # seconds
+MAX_PATIENT = 15.0  # seconds, of one that only reads
+STEADY = 2.0  # seconds that a watch has to last
 RETRY_LOST = 1.0  # seconds, where it takes an operator
 
 log = structlog.get_logger()
+
+
+def retry_after(breaks: int, *, is_patient: bool) -> float:
+    """Seconds until a watch is begun again, not by all at the same time."""
+    most = min(RETRY * 2.0 ** min(breaks, 10), MAX_PATIENT if is_patient else MAX_RETRY)
+    return random.uniform(most / 2, most)
 
 
 class Reader:
@@ -76,6 +85,7 @@ class Reader:
         self._quiet = 0  # times in a row that the watch was asked about
         self._is_read = False
         self._watch = trio.CancelScope()
+        self._breaks = 0  # in a row
         self._watched = ""  # the member that tells
         self._progress = trio.Event()
         self._told = 0  # times that the watch has told of something
@@ -151,7 +161,8 @@ class Reader:
                     await trio.sleep(RETRY_LOST)
                 except StoreUnavailableError as error:
                     self._is_late(str(error))
-                    await trio.sleep(RETRY)
+                    self._breaks = 0 if self._clock() - self._begun > STEADY else self._breaks + 1
+                    await trio.sleep(retry_after(self._breaks, is_patient=self._is_patient))
 
     async def _read_all(self) -> None:
         sent = self._clock()

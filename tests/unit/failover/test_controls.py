@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
 import trio
 import trio.testing
 
 from shardproxy.failover.controls import DEADLINE, PATIENCE, UNDER_WAY, Controls
-from shardproxy.failover.requests import Request, request_decode, request_encode, request_key
+from shardproxy.failover.requests import STOPPED, Request, request_decode, request_encode, request_key
+from shardproxy.failover.shard import asked
+from shardproxy.failover.shard.tended import Tended
 from shardproxy.model import Address
+from shardproxy.model.board import News
 from shardproxy.model.replication import ShardKey
 from shardproxy.store.interface import ConflictError, StoreUnavailableError
 from shardproxy.store.member import Member
@@ -88,6 +95,56 @@ async def test_one_that_is_taken_is_not_withdrawn(autojump_clock: Clock) -> None
     assert trio.current_time() - began == DEADLINE
     assert NAME in desk.notes
     assert await Controls(desk).switch_over(KEY) == UNDER_WAY
+
+
+class LateDesk(Desk):
+    """Whatever is asked for is written, and the writer hears of it once a leader has taken it."""
+
+    async def note(self, key: NoteKey, value: object, *, expected: int | None = None) -> Note:
+        note = await super().note(key, value, expected=expected)
+        request = request_decode(value)
+        if request is not None and request.taken is None:
+            while self.notes[key] == note:
+                await self.notes.wait_changed(self.notes.version)
+            raise ConflictError("not as it was read")
+        return note
+
+
+async def test_one_that_was_taken_before_its_writer_heard_of_it_is_waited_for(autojump_clock: Clock) -> None:
+    desk = LateDesk()
+    assert await ask(desk, None, after=2.0) is None
+    assert await ask(desk, "no replica", after=2.0) == "no replica"
+    assert not desk.notes
+
+
+async def test_an_outcome_that_could_not_be_told_is_told_later(
+    autojump_clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = Desk()
+
+    async def change(*_given: object) -> str | None:
+        desk.is_down = True
+        return outcomes.pop()
+
+    monkeypatch.setattr(asked, "_change_primary", change)
+    shard = cast(
+        Tended,
+        SimpleNamespace(key=KEY, outcome=None, shared=SimpleNamespace(store=desk), say=lambda *_said: None),
+    )
+    for outcome in ("no replica", None):
+        outcomes = [outcome]
+        request = Request("of " + str(outcome), desk.member)
+        await desk.note(NAME, request_encode(request))
+        assert await asked.serve_asked(shard, News())
+        assert request_decode(desk.notes[NAME].value) == request.taken_by(desk.member)
+        desk.is_down = False
+        assert await asked.serve_asked(shard, News())
+        told = request_decode(desk.notes[NAME].value)
+        assert told == request.taken_by(desk.member).answered(outcome)
+    other = Request("of who led before", desk.member).taken_by("gone")
+    await desk.note(NAME, request_encode(other))
+    assert await asked.serve_asked(shard, News())
+    assert request_decode(desk.notes[NAME].value) == other.answered(STOPPED)
 
 
 async def test_there_is_one_request_at_a_time(autojump_clock: Clock) -> None:

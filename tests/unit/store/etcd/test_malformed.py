@@ -20,10 +20,18 @@ from shardproxy.store.record import ShardRecord, ShardState
 KEYS = Keys("/shardproxy")
 A = Address("10.0.0.1", 7001)
 RECORD = ShardRecord(ShardKey("main", 0), 1, ShardState.OK, A, (A,))
-NAMES = (
-    "leader/main shard/main/0 shard/main/x member/other ack/other/main vote/other/main note/main/event/1"
-    " note/main/what/1 shard x/y"
-).split()
+NAMES = [
+    "leader/main",
+    "shard",
+    "shard/main/0",
+    "shard/main/x",
+    "member/other",
+    "ack/other/main",
+    "vote/other/main",
+    "note/main/event/1",
+    "note/main/what/1",
+    "x/y",
+]
 VALUES = [
     b"",
     b"7",
