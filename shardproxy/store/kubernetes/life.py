@@ -84,17 +84,21 @@ class Life:
         await self._announce(member)
 
     async def ack(self, key: ShardKey, changed: int) -> None:
+        self._shared.boards.acks.show((self._shared.member, key), changed)
         if self.pulse.acks.get(key) != changed:
             self.pulse.acks[key] = changed
             self._unsaid.set()
         await trio.lowlevel.checkpoint()
 
     async def vote(self, key: ShardKey, vote: Vote | None) -> None:
+        board, own = self._shared.boards.votes, (self._shared.member, key)
         if self.pulse.votes.get(key) != vote:
             if vote is None:
                 del self.pulse.votes[key]
+                board.hide(own)
             else:
                 self.pulse.votes[key] = vote
+                board.show(own, vote)
             self._unsaid.set()
         await trio.lowlevel.checkpoint()
 
@@ -120,6 +124,7 @@ class Life:
         self._is_leaving = True
         shared = self._shared
         self._member = None
+        shared.boards.hide_said()
         for name in (shared.names.member(shared.member), self._heartbeat):
             if (stored := shared.mirror.get(name)) is not None:
                 try:

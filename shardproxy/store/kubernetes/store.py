@@ -76,7 +76,7 @@ class KubernetesStore:
         self._keep = keep
         self._is_follower = is_follower
         self._api = Api(access, self.statistics, timeout=times.request, transport=transport)
-        self._boards = Boards(names, knows_heartbeats=not is_follower)
+        self._boards = Boards(names, member, knows_heartbeats=not is_follower)
         self._mirror = Mirror(self._seen)
         self._shared = Shared(
             self._api, names, member, self._mirror, self._boards, clock, times, self.statistics
