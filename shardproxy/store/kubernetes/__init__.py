@@ -7,7 +7,7 @@ shards.py, notebook.py, pulse.py    what objects hold
 boards.py, keep.py                  what of it is shown, and kept on this machine
 life.py, expiry.py                  who is alive
 leading.py                          who leads, and its records
-following.py                        until when it is sure
+following.py, dating.py             until when it is sure
 store.py                            all together
 """
 

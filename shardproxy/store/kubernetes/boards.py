@@ -26,8 +26,9 @@ log = structlog.get_logger()
 class Boards:
     """Shows what is of the followed clusters, and of all members."""
 
-    def __init__(self, names: Names, *, knows_heartbeats: bool) -> None:
+    def __init__(self, names: Names, member: str, *, knows_heartbeats: bool) -> None:
         self._names = names
+        self._member = member  # whose acks and votes are shown when it says them
         self._knows_heartbeats = knows_heartbeats  # followers do not, and believe what is announced
         self._objects: dict[str, str] = {}  # names of followed clusters' objects, and the cluster
         self._kinds: dict[str, NoteKey] = {}  # names of objects with notes, and what they are of
@@ -103,6 +104,11 @@ class Boards:
         """A follower writes nothing, so only it sees itself."""
         self.members.show(member.name, member)
 
+    def hide_said(self) -> None:
+        """This member has left, and with it what it said."""
+        for board in (self.acks, self.votes):
+            _hide_others(board, self._member, {})
+
     def _show(self, name: str, stored: Stored | None) -> None:
         body: Body = stored.body if stored is not None else {}
         if stored is None and (name in self._objects or name in self._kinds):
@@ -174,6 +180,8 @@ class Boards:
             member = str(body["member"])
             self._alive[name] = (stored.uid, member)
         self._show_member(member)
+        if member == self._member:
+            return
         acks, votes = acks_of(body), votes_of(body)
         for key, changed in acks.items():
             self.acks.show((member, key), changed)

@@ -10,7 +10,10 @@ from collections.abc import Callable
 import trio
 
 from shardproxy.model.board import Board
+from shardproxy.store.kubernetes.dating import Dating
 from shardproxy.store.kubernetes.life import Life
+from shardproxy.store.kubernetes.names import Kind
+from shardproxy.store.kubernetes.objects import DAMAGED, Stored
 from shardproxy.store.kubernetes.pulse import NEVER
 from shardproxy.store.kubernetes.shared import Shared
 
@@ -26,14 +29,27 @@ class Freshness:
     def __init__(self, shared: Shared, life: Life | None) -> None:
         self._shared = shared
         self._life = life  # None = a follower
-        self._heard = NEVER  # when a follower last had news
+        self._heard = NEVER  # when what a follower saw last was sent
+        self._dating = Dating()
         self.synced: Board[str, bool] = Board()
         self.leases: Board[str, float] = Board()
 
-    def heard(self) -> None:
-        """A follower's watch shows something: all that was before it has been seen."""
-        self._heard = self._shared.clock()
+    def heard(self, seen: Stored | None, *, is_listed: bool) -> bool:
+        """A follower sees that: all that was before it has been seen. False: list, to know how old it is."""
+        now, is_known = self._shared.clock(), True
+        if is_listed:  # it was asked for no longer ago
+            self._heard = max(self._heard, now - self._shared.times.request)
+        if seen is not None and seen.kind is Kind.RENEW:
+            try:
+                turn, sent = int(seen.body["turn"]), float(seen.body["sent"])
+            except DAMAGED:
+                return True
+            is_known = is_listed or not self._dating.is_new(seen.name, turn)
+            dated = self._dating.sent(seen.name, turn, sent, now)
+            if is_known:
+                self._heard = max(self._heard, dated)
         self.look()
+        return is_known
 
     @property
     def is_fresh(self) -> bool:

@@ -151,7 +151,9 @@ class Leading:
     async def _renew(self, leadership: KubernetesLeadership) -> None:
         def renewed(body: Body | None) -> tuple[Body, None]:
             count = int(body["renew"]) + 1 if body is not None else 1
-            return {"cluster": leadership.cluster, "renew": count, "turn": leadership.revision}, None
+            sent = self._shared.clock()  # for who follows to tell how old it is
+            values = {"renew": count, "turn": leadership.revision, "sent": sent}
+            return {"cluster": leadership.cluster, **values}, None
 
         def same(body: Body | None) -> tuple[Body | None, None]:
             return body, None

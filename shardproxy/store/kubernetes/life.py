@@ -84,6 +84,11 @@ class Life:
         await self._announce(member)
 
     async def ack(self, key: ShardKey, changed: int | None) -> None:
+        board, own = self._shared.boards.acks, (self._shared.member, key)
+        if changed is None:
+            board.hide(own)
+        else:
+            board.show(own, changed)
         if self.pulse.acks.get(key) != changed:
             if changed is None:
                 del self.pulse.acks[key]
@@ -93,6 +98,7 @@ class Life:
         await trio.lowlevel.checkpoint()
 
     async def vote(self, votes: Mapping[ShardKey, Vote | None]) -> None:
+        votes_show(self._shared.boards.votes, self._shared.member, votes)
         said = {**self.pulse.votes, **votes}
         wanted = {key: vote for key, vote in said.items() if vote is not None}
         if wanted != self.pulse.votes:
@@ -122,6 +128,7 @@ class Life:
         self._is_leaving = True
         shared = self._shared
         self._member = None
+        shared.boards.hide_said()
         for name in (shared.names.member(shared.member), self._heartbeat):
             if (stored := shared.mirror.get(name)) is not None:
                 try:

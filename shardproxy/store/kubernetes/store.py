@@ -76,7 +76,7 @@ class KubernetesStore:
         self._keep = keep
         self._is_follower = is_follower
         self._api = Api(access, self.statistics, timeout=times.request, transport=transport)
-        self._boards = Boards(names, knows_heartbeats=not is_follower)
+        self._boards = Boards(names, member, knows_heartbeats=not is_follower)
         self._mirror = Mirror(self._seen)
         self._shared = Shared(
             self._api, names, member, self._mirror, self._boards, clock, times, self.statistics
@@ -223,10 +223,11 @@ class KubernetesStore:
         if before is not None and before.kind is Kind.ALIVE and (stored is None or stored.uid != before.uid):
             self._life.gone(before)
 
-    def _heard(self, seen: Stored | None) -> None:
+    def _heard(self, seen: Stored | None, is_listed: bool) -> None:
         """The watch lives, and shows that."""
         if self._is_follower:
-            self._freshness.heard()
+            if not self._freshness.heard(seen, is_listed=is_listed):
+                self._watcher.list_again()
         else:
             self._life.heard(seen)
             self._freshness.look()

@@ -28,7 +28,8 @@ WAIT_MOST = 5.0
 
 
 class Watcher:
-    """Runs for ever. `heard` is called at each sign of life, with the object that it showed."""
+    """Runs for ever. `heard` is called at each sign of life: with the object that it showed, and whether it
+    was listed."""
 
     def __init__(
         self,
@@ -37,7 +38,7 @@ class Watcher:
         selector: str,
         mirror: Mirror,
         *,
-        heard: Callable[[Stored | None], None],
+        heard: Callable[[Stored | None, bool], None],
     ) -> None:
         self._api = api
         self._path = path
@@ -84,9 +85,9 @@ class Watcher:
         self._version = str(listed["metadata"]["resourceVersion"])
         found = [seen for item in listed["items"] if (seen := _stored(item)) is not None]
         self._mirror.take_all(found, int(self._version))
-        self._heard(None)
+        self._heard(None, True)
         for seen in found:
-            self._heard(seen)
+            self._heard(seen, True)
         self.is_listed.set()
         self._back()
 
@@ -107,17 +108,17 @@ class Watcher:
 
     def _show(self, event: Event) -> None:
         if event.kind == "BOOKMARK":
-            self._heard(None)
+            self._heard(None, False)
             return
         seen = _stored(event.object)
         if seen is None:
             return
         if event.kind == "DELETED":
             self._mirror.drop(seen.name, seen.version)
-            self._heard(None)
+            self._heard(None, False)
         else:
             self._mirror.take(seen)
-            self._heard(seen)
+            self._heard(seen, False)
 
     def _lost(self, why: str) -> None:
         if not self._was_lost:

@@ -272,6 +272,23 @@ async def test_what_is_not_synced_says_so_in_time(server: FakeKubernetes, autoju
             await one.wait_synced()
 
 
+async def test_a_follower_whose_watch_lags_is_not_synced(
+    server: FakeKubernetes, autojump_clock: MockClock
+) -> None:
+    """What it shows comes as regularly as before."""
+    async with running(server, "a-1") as a, running(server, "f", follower=True) as f:
+        await a.store.claim("sessions")
+        await trio.sleep(10)
+        assert f.store.synced["sessions"]
+        f.way.lag = 4.0
+        for watch in f.way.watches:
+            watch.lag = 4.0
+        await trio.sleep(5)
+        for _ in range(100):
+            await trio.sleep(0.1)
+            assert not f.store.synced["sessions"]
+
+
 async def test_a_follower_of_no_leader_is_not_synced(
     server: FakeKubernetes, autojump_clock: MockClock
 ) -> None:
