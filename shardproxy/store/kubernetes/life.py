@@ -15,7 +15,7 @@ import structlog
 import trio
 
 from shardproxy.model.replication import ShardKey
-from shardproxy.store.interface import StoreError, StoreUnavailableError
+from shardproxy.store.interface import StoreError, StoreUnavailableError, votes_show
 from shardproxy.store.kubernetes.errors import NotFoundError, VersionConflictError
 from shardproxy.store.kubernetes.expiry import Expiry
 from shardproxy.store.kubernetes.names import Kind
