@@ -261,9 +261,9 @@ class EtcdStore:
 
     def _why_deaf(self) -> str | None:
         late = boottime() - self._reader.heard
-        return (
-            None if late < self._session.ttl else f"etcd was last known to be as it is shown {late:.1f} s ago"
-        )
+        if late < self._session.ttl:
+            return None
+        return self._reader.why_not or f"etcd was last known to be as it is shown {late:.1f} s ago"
 
     async def _hold_lease(self) -> None:
         await self._reader.wait_read()

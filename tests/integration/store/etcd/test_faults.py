@@ -162,15 +162,15 @@ async def test_who_was_cut_off_is_synced_once_it_has_caught_up(site: EtcdSite) -
     believed: list[int] = []
     show, show_lease = one.synced.show, one.leases.show
 
-    def synced(cluster: str, is_synced: bool) -> None:
-        if is_synced:
+    def synced(key: str, value: bool) -> None:
+        if value:
             believed.append(one.records[KEY].epoch)
-        show(cluster, is_synced)
+        show(key, value)
 
-    def leased(cluster: str, until: float) -> None:
-        if until > boottime():
+    def leased(key: str, value: float) -> None:
+        if value > boottime():
             believed.append(one.records[KEY].epoch)
-        show_lease(cluster, until)
+        show_lease(key, value)
 
     one.synced.show, one.leases.show = synced, leased  # type: ignore[method-assign,assignment]
     site.in_reach()
