@@ -26,6 +26,7 @@ from shardproxy.store.local import file as local_file
 from shardproxy.store.member import Member
 from shardproxy.store.notes import MAX_NOTE, MAX_NOTES, NoteKey, NoteKind, is_paused
 from shardproxy.store.record import Flapping, Promise, ShardRecord, ShardState
+from shardproxy.store.replace import file_replace
 
 KEY = ShardKey("sessions", 0)
 A, B = Address("10.0.0.1", 7001), Address("10.0.0.2", 7001)
@@ -281,7 +282,7 @@ async def test_the_next_has_the_file_once_the_write_that_has_begun_is_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else that write would undo what the next one has written."""
-    path, goes_on, has_begun, write = tmp_path / "state.json", threading.Event(), [], local_file.file_replace
+    path, goes_on, has_begun, write = tmp_path / "state.json", threading.Event(), [], file_replace
 
     def slow(to: Path, data: bytes) -> None:
         has_begun.append(data)
