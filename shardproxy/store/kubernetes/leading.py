@@ -56,6 +56,7 @@ class Leading:
         self._shared = shared
         self.life = life
         self._held: dict[str, KubernetesLeadership] = {}
+        self._claimed = trio.Event()
         self._dead: set[str] = set()  # uids of heartbeats that the server said are not there
 
     async def claim(self, cluster: str) -> KubernetesLeadership:
@@ -142,7 +143,9 @@ class Leading:
     async def renew(self) -> None:
         """Touch what followers watch, for ever."""
         while True:
-            await trio.sleep(RENEW)
+            with trio.move_on_after(RENEW):
+                await self._claimed.wait()
+            self._claimed = trio.Event()
             async with trio.open_nursery() as nursery:
                 for leadership in list(self._held.values()):
                     if leadership.covers(0):
@@ -184,6 +187,7 @@ class Leading:
             leadership.is_void = True
         else:
             self._held[cluster] = leadership
+            self._claimed.set()
         return leadership
 
     async def _is_free(self, cluster: str) -> bool:

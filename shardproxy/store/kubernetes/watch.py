@@ -83,6 +83,13 @@ class Watcher:
     async def _list(self) -> None:
         listed = await self._api.get(self._path, {"labelSelector": self._selector})
         self._version = str(listed["metadata"]["resourceVersion"])
+        if int(self._version) < self._mirror.version:
+            log.error(
+                "kubernetes: the API server has gone back, and what it lost is served as it was",
+                version=self._version,
+                was=self._mirror.version,
+                why="was its etcd restored? Restart the proxies one by one: their kept files hold epochs up",
+            )
         found = [seen for item in listed["items"] if (seen := _stored(item)) is not None]
         self._mirror.take_all(found, int(self._version))
         self._heard(None, True)

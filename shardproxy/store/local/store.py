@@ -57,9 +57,10 @@ class LocalLeadership:
     cluster: str
     revision: int
     let_go: Callable[[Leadership], None] = field(repr=False)
+    is_held: Callable[[Leadership], bool] = field(repr=False)
 
     def covers(self, seconds: float) -> bool:
-        return True
+        return self.is_held(self)
 
     async def resign(self) -> None:
         await trio.lowlevel.checkpoint()
@@ -262,7 +263,7 @@ class LocalStore:
         revision = await self._file.change(lead)
         self._leading[cluster] = revision
         self.leaders.show(cluster, self.member)
-        return LocalLeadership(cluster, revision, self._let_go)
+        return LocalLeadership(cluster, revision, self._let_go, self._is_held)
 
     async def put(self, record: ShardRecord, leadership: Leadership) -> ShardRecord:
         def store(state: State) -> tuple[State, ShardRecord]:
@@ -277,8 +278,11 @@ class LocalStore:
 
         return await self._file.change(store)
 
+    def _is_held(self, leadership: Leadership) -> bool:
+        return self._leading.get(leadership.cluster) == leadership.revision
+
     def _let_go(self, leadership: Leadership) -> None:
-        if self._leading.get(leadership.cluster) == leadership.revision:
+        if self._is_held(leadership):
             del self._leading[leadership.cluster]
             self.leaders.hide(leadership.cluster)
 

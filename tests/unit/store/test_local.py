@@ -310,6 +310,17 @@ async def test_the_next_has_the_file_once_the_write_that_has_begun_is_over(
             assert json.loads(path.read_text())["shards"][0]["epoch"] == last.epoch == 2
 
 
+async def test_a_leadership_ends_with_the_lock(tmp_path: Path) -> None:
+    path = tmp_path / "state.json"
+    with LocalStore(path, "old") as store:
+        before = await store.claim("sessions")
+        leadership = await store.claim("sessions")
+        assert leadership.covers(1)
+        assert not before.covers(0)
+        await store.announce(Member("old", is_draining=True))
+        assert not leadership.covers(0)
+
+
 async def test_a_full_disk_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "state.json"
     with LocalStore(path) as store:

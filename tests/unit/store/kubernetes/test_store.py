@@ -321,6 +321,19 @@ async def test_a_follower_writes_nothing(server: FakeKubernetes, autojump_clock:
         assert set(f.store.members) == {"f"}
 
 
+async def test_a_server_that_was_restored_is_said(
+    server: FakeKubernetes, autojump_clock: MockClock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with running(server, "a-1") as a:
+        stored = await a.store.put(record(), await a.store.claim("sessions"))
+        server.version = 50
+        server.compact()
+        a.store._watcher.list_again()
+        await trio.sleep(2)
+        assert "the API server has gone back" in capsys.readouterr().out
+        assert a.store.records[KEY] == stored
+
+
 async def test_a_silent_watch_is_found(server: FakeKubernetes, autojump_clock: MockClock) -> None:
     async with (
         running(server, "a-1") as a,
