@@ -172,7 +172,7 @@ async def test_who_was_cut_off_is_synced_once_it_has_caught_up(site: EtcdSite) -
             believed.append(one.records[KEY].epoch)
         show_lease(key, value)
 
-    one.synced.show, one.leases.show = synced, leased  # type: ignore[method-assign,assignment]
+    one.synced.show, one.leases.show = synced, leased  # type: ignore[method-assign]
     site.in_reach()
     await wait_for(one.synced, lambda: one.synced[CLUSTER], within=5)
     assert set(believed) == {record.epoch}
