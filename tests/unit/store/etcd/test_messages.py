@@ -62,7 +62,7 @@ def test_events_are_puts_unless_they_say_otherwise() -> None:
         (7, "etcdserver: permission denied", EtcdRefusedError),
         (2, "etcdserver: not a primary lessor", EtcdUnavailableError),
         (14, "etcdserver: request timed out", EtcdUnavailableError),
-        (8, "etcdserver: mvcc: database space exceeded", EtcdUnavailableError),
+        (8, "etcdserver: mvcc: database space exceeded", EtcdRefusedError),
         (13, "stream terminated by RST_STREAM", EtcdUnavailableError),
     ],
 )
