@@ -42,7 +42,9 @@ class Coordination:
         self.sharing = Sharing(_kind(config), store.member, store.members, store.leaders, store.synced)
 
     def peers(self, cluster: str) -> Peers:
-        """The proxies that serve a cluster, this one among them."""
+        """The proxies that serve a cluster, this one among them; nobody where it only follows."""
+        if not self.is_member:
+            return ()
         return peers_of(self.store.members, self.store.member, cluster)
 
     async def start(self, clusters: Iterable[str], nursery: trio.Nursery) -> None:

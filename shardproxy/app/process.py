@@ -52,6 +52,7 @@ from shardproxy.store.interface import Store
 from shardproxy.store.local import LocalStore
 from shardproxy.store.local.link import Link
 from shardproxy.store.member import Member
+from shardproxy.store.memory import MemoryNotes
 from shardproxy.store.notes import is_paused
 from shardproxy.topology.certificates import certificates_of, warn_of_certificates
 from shardproxy.topology.discovery import Finder
@@ -137,6 +138,7 @@ class App:
             tokens.credentials,
             store.synced,
             self._coordination.peers,
+            None if self._coordination.is_member else MemoryNotes(),
         )
         self._logins = Logins(self._follower.clusters, self._follower.topologies, tokens.credentials)
         self._links = OpenLinks(login=self._logins.find, tls=self._logins.find_tls, timeouts=PROBE_TIMEOUTS)

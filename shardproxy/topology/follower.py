@@ -98,6 +98,7 @@ class Follower:
     login: Callable[[ClusterSettings], Credentials | None] = as_configured  # of connections to nodes, now
     synced: Board[str, bool] = field(default_factory=Board)  # clusters; False = what is on record may be old
     peers_of: Callable[[str], Peers] = nobody  # the proxies that serve a cluster
+    pools: Notebook | None = None  # where pools' numbers are noted; None = with the rest
     clusters: Board[str, Configured] = field(default_factory=Board)
     topologies: Board[str, Topology] = field(default_factory=Board)
     readable: Board[ShardKey, frozenset[Address]] = field(default_factory=Board)  # where it is known
@@ -172,7 +173,7 @@ class Follower:
             if served is None or served.discovery is None:
                 return
             settings, topology = served.configured.settings, served.projection.topology
-            told = await layout_tell(settings, topology, self.notebook, self.peers_of(name))
+            told = await layout_tell(settings, topology, self.pools or self.notebook, self.peers_of(name))
             if told != served.discovery:
                 async with self._turn:
                     await self._apply(name, replace(served, discovery=told), "proxies came or went")
@@ -384,7 +385,7 @@ class Follower:
     async def _pool(self, name: str, settings: ClusterSettings) -> _Served:
         """A cluster without records: numbered here, and told to clients that discover it."""
         try:
-            return await self._numbered(name, settings, self.notebook)
+            return await self._numbered(name, settings, self.pools or self.notebook)
         except StoreUnavailableError as error:
             if name in self.topologies:
                 raise

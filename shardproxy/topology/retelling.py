@@ -11,6 +11,7 @@ from shardproxy.config import MemcachedCluster
 from shardproxy.model.board import Board, News
 from shardproxy.store.interface import StoreUnavailableError
 from shardproxy.store.member import Member
+from shardproxy.store.notes import Note, NoteKey, NoteKind
 from shardproxy.topology.fleet import Peers
 from shardproxy.topology.follower import Follower
 from shardproxy.topology.project import Configured
@@ -24,20 +25,24 @@ async def run_retelling(follower: Follower, members: Board[str, Member]) -> None
     """Follow the members until cancelled."""
     news = News()
     members.subscribe(news)
-    told: dict[str, Peers] = {}
+    notes = follower.notebook.notes
+    notes.subscribe(news)
+    told: dict[str, tuple[Peers, Note | None]] = {}
     try:
         while True:
             is_behind = False
             for name, peers in _pools(follower.clusters, follower).items():
-                if told.get(name) != peers:
+                layout = NoteKey(name, NoteKind.LAYOUT)
+                if told.get(name) != (peers, notes.get(layout)):
                     is_told = await _tell(follower, name)
                     is_behind |= not is_told
-                    if is_told:
-                        told[name] = peers
+                    if is_told:  # by others too, who may have numbered it anew
+                        told[name] = (peers, notes.get(layout))
             with trio.move_on_after(RETRY if is_behind else float("inf")):
                 await news.wait()
     finally:
         members.unsubscribe(news)
+        notes.unsubscribe(news)
 
 
 def _pools(clusters: Mapping[str, Configured], follower: Follower) -> dict[str, Peers]:

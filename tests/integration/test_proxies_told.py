@@ -148,3 +148,24 @@ def test_status_lists_the_proxies(pair: tuple[Proxy, Proxy]) -> None:
     text = run(two, "status")
     assert "proxies in etcd" in text
     assert f"{seen(two)[1]['name']} *" in text
+
+
+def test_one_that_only_follows_tells_of_itself(
+    etcd: Etcd,
+    prefix: str,
+    start_proxy: StartProxy,
+    start_fleet: Callable[..., Fleet],
+    wire: Callable[..., Wire],
+) -> None:
+    """It is beside its application, whose business the others are not; and it writes nothing."""
+    pool = start_fleet(shards=1, replicas=0, engine=Engine.MEMCACHED)
+    config = config_of(pool, workers=1)
+    start_proxy(shared(config, etcd, prefix, "member"))
+    values = shared(config, etcd, prefix, "follower")
+    follower = start_proxy({**values, "store": {**values["store"], "membership": "follower"}})
+    assert told(wire, follower)[1] == [f"{follower.host}|{follower.host}|{follower.port}"]
+    before = follower.log()
+    follower.reload({**values, "store": {**values["store"], "membership": "follower"}, "zone": "other"})
+    wait_until(lambda: "config reloaded" in follower.log() or "refused" in follower.log(), NOT_TOLD)
+    assert "refused" not in follower.log(), follower.log()
+    assert "not told" not in before
