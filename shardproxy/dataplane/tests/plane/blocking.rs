@@ -85,9 +85,9 @@ fn a_wait_is_ended_at_the_engine_where_it_is() {
     engine.wait_for(&["SET", "key", "1"]);
     assert_eq!(other.ask(&["GET", "key"]), value("key")); // behind the refusal, which is known now
     assert!(proxy.plane.unblock(blocking.unwrap(), true));
+    until("and to do so by an error", || asked("ERROR") == 1);
     proxy.apply(&Spec::shard(&[&engine, &next], Some(1)));
     assert_eq!(waiting.reply(), "+OK");
-    until("and to do so by an error", || asked("ERROR") == 1);
     assert_eq!(next.seen(), [["SET", "key", "1"]]);
 }
 

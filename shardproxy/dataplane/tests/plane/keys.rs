@@ -406,6 +406,7 @@ fn who_waits_moves_with_the_primary_and_no_longer_than_what_is_parked() {
     new.push(&engines[1], "a", "x");
     assert_eq!(client.reply(), popped("x"));
     let mut client = waiting(&proxy, &new);
+    assert_eq!(proxy.client().ask(&["GET", "k"]), "$1\r\nk", "behind what it was asked for the client");
     proxy.apply(&spec(None));
     assert_eq!(client.reply(), "-TRYAGAIN shard 0 failing over, command not executed");
     assert_eq!(old.0.lock().unwrap().lists["a"], ["nobody's"]);
