@@ -4,33 +4,19 @@ from __future__ import annotations
 
 import json
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn, cast
 
 import httpx
-import trio
 
+from shardproxy.store import streams
 from shardproxy.store.etcd.errors import EtcdRefusedError, EtcdUnavailableError, error_of
 from shardproxy.store.etcd.messages import Message
 from shardproxy.store.interface import StoreUnavailableError
+from shardproxy.store.streams import TooMuchError, body_of, body_read
 
 CONNECT = 0.5  # seconds for a connection
 MAX_REPLY = 64 << 20  # bytes; a page of keys is less, and so is what a watch tells at once
-
-
-class _Body(httpx.AsyncByteStream):
-    """Bytes to send. No generator: one that is left half-way, as its connection breaks, is not cleaned up."""
-
-    def __init__(self, data: bytes) -> None:
-        self._parts = iter((data,))
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return cast(AsyncIterator[bytes], self)
-
-    async def __anext__(self) -> bytes:
-        for part in self._parts:
-            return part
-        raise StopAsyncIteration
 
 
 def request_of(url: str, body: Mapping[str, Any], token: str, server_name: str | None) -> httpx.Request:
@@ -47,7 +33,7 @@ def request_of(url: str, body: Mapping[str, Any], token: str, server_name: str |
     named = {"sni_hostname": server_name} if server_name is not None else {}
     timeout = httpx.Timeout(None, connect=CONNECT).as_dict()
     extensions = {"timeout": timeout, **named}
-    return httpx.Request("POST", target, headers=headers, stream=_Body(data), extensions=extensions)
+    return httpx.Request("POST", target, headers=headers, stream=body_of(data), extensions=extensions)
 
 
 async def check_status(response: httpx.Response, endpoint: str) -> None:
@@ -70,34 +56,19 @@ def failure_of(
 
 
 async def read_all(response: httpx.Response, endpoint: str) -> bytes:
-    content, length = bytearray(), 0
-    async for chunk in response.aiter_raw():  # to its end: what is left half-way is not cleaned up
-        length += len(chunk)
-        if length <= MAX_REPLY:
-            content += chunk
-    if length > MAX_REPLY:
-        raise EtcdRefusedError(f"{endpoint}: an answer of more than {MAX_REPLY} bytes")
-    return bytes(content)
+    try:
+        return await body_read(response, MAX_REPLY)
+    except TooMuchError as error:
+        raise EtcdRefusedError(f"{endpoint}: an answer of {error}") from error
 
 
 async def lines_take(response: httpx.Response, take: Callable[[bytes], None], endpoint: str) -> NoReturn:
-    """Have each line taken. What is left half-way is not cleaned up, so it is cancelled where it waits."""
-    failure: StoreUnavailableError | None = None
-    rest = b""
-    with trio.CancelScope() as scope:
-        async for chunk in response.aiter_raw():
-            if failure is not None:
-                continue
-            *lines, rest = (rest + chunk).split(b"\n")
-            try:
-                for line in filter(None, lines):
-                    take(line)
-                if len(rest) > MAX_REPLY:
-                    raise EtcdRefusedError(f"{endpoint}: more than {MAX_REPLY} bytes at once")
-            except StoreUnavailableError as error:
-                failure = error
-                scope.cancel()
-    raise failure or EtcdUnavailableError(f"{endpoint} has ended the watch")
+    """Have each line taken; raise what `take` raises, and that the watch has ended."""
+    try:
+        await streams.lines_take(response, take, MAX_REPLY)
+    except TooMuchError as error:
+        raise EtcdRefusedError(f"{endpoint}: {error}") from error
+    raise EtcdUnavailableError(f"{endpoint} has ended the watch")
 
 
 def message_of(content: bytes, endpoint: str) -> Message:
