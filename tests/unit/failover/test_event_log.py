@@ -85,6 +85,7 @@ async def test_what_cannot_be_noted_waits_in_its_order(autojump_clock: Clock) ->
             assert messages(log) == list("01234")
             notebook.is_down = False
             await trio.sleep(RETRY)
+            await trio.testing.wait_all_tasks_blocked()
             assert messages(other) == list("01234")
     assert [line["event"] for line in said].count("events wait for the store") == 1
 

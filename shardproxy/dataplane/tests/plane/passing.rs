@@ -147,9 +147,12 @@ fn who_waits_to_be_accepted_is_accepted_by_the_next() {
     let engine = Engine::plain();
     let spec = Spec::shard(&[&engine], Some(0));
     let old = Proxy::with(1, 0, &spec);
+    let first = old.client();
+    until("it is served", || count(&old) == 1);
     let sockets = old.plane.sockets().unwrap();
-    old.plane.pass_to(UnixStream::pair().unwrap().0.into()).unwrap();
-    until("nobody is accepted here", || old.plane.sockets().unwrap().is_empty());
+    let (from, _to) = UnixStream::pair().unwrap();
+    old.plane.pass_to(from.into()).unwrap();
+    until("clients are passed on, so nobody is accepted any more", || count(&old) == 0);
     let waiting: Vec<TcpStream> = (0..50).map(|_| TcpStream::connect(&old.address).unwrap()).collect();
     drop(old);
     let plane = Proxy::planned(1);
@@ -158,6 +161,7 @@ fn who_waits_to_be_accepted_is_accepted_by_the_next() {
     }
     let new = Proxy::over(plane, &spec);
     until("all of them are", || count(&new) == waiting.len());
+    drop(first);
 }
 
 #[test]
