@@ -314,6 +314,7 @@ class Simulation:
             self._start_anew(process)
 
     def _start_anew(self, process: Process) -> None:
+        self.behind_since.clear()  # who is behind is seen by whoever leads now, from now on
         if process.end == US:
             self.start(self.deciding)
         else:
