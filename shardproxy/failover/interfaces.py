@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from shardproxy.failover.setup import ShardSetup
 from shardproxy.model import Address
 from shardproxy.model.replication import ShardKey
 from shardproxy.store.record import ShardRecord
@@ -60,6 +61,46 @@ class NobodyElse:
 
     def why_down(self, key: ShardKey, primary: Address) -> str | None:
         return None
+
+
+class SlotDesk(Protocol):
+    """What the leader of one cluster may change of which shard has which slots.
+
+    Everything raises LeadershipLostError once this process leads no more: stop at once, another one goes on.
+    """
+
+    @property
+    def cluster(self) -> str: ...
+
+    @property
+    def setups(self) -> Mapping[ShardKey, ShardSetup]:
+        """The shards of the cluster as configured, those without slots among them."""
+
+    @property
+    def records(self) -> Mapping[ShardKey, ShardRecord]:
+        """Those of the cluster, as they are now."""
+
+    async def change(self, changes: Mapping[ShardKey, Callable[[ShardRecord], ShardRecord]]) -> None:
+        """Replace these records all at once, or none, each by what its function makes of it.
+
+        Only `slots`, `hold` and `is_mixed` are changed this way. It waits for a failover of one of them to
+        end; durable when it returns. Raise NotSettledError when a shard has no primary now,
+        StoreUnavailableError or LeadershipLostError.
+        """
+
+    async def wait_served(self, keys: Iterable[ShardKey], *, within: float) -> None:
+        """Return when every live proxy serves these shards as they are on record now, or later.
+
+        What their records hold waits there then, and nothing of it is under way any more. Raise FenceError,
+        which names who does not.
+        """
+
+
+class NotSettledError(Exception):
+    """A shard has no primary now, or is about to have another one: try again."""
+
+
+LeaderService = Callable[[SlotDesk], Awaitable[None]]  # runs while this process leads the desk's cluster
 
 
 class Nodes(Protocol):

@@ -292,6 +292,8 @@ def terms_of(shard: Shard, setup: ShardSetup, record: ShardRecord | None, fit: F
         is_replaceable=fit.is_replaceable,
         limits=fit.limits,
         read_only=fit.no_writes if shard.primary is not None else None,
+        hold=record.hold if record is not None else None,
+        is_mixed=record is not None and record.is_mixed,
     )
 
 
