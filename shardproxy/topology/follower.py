@@ -376,7 +376,7 @@ class Follower:
         before = served.projection if served is not None else Projection(Topology(name, Engine.REDIS, 0, ()))
         return self._project(
             name,
-            _Served(configured, replace(before, is_ahead=True)),
+            _Served(configured, before),
             records,
             epochs_of(records).get(name, 0),
             is_news=True,
