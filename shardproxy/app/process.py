@@ -140,6 +140,7 @@ class App:
             store.synced,
             self._coordination.peers,
             None if self._coordination.is_member else MemoryNotes(),
+            self._coordination.is_member,
         )
         self._logins = Logins(self._follower.clusters, self._follower.topologies, tokens.credentials)
         self._links = OpenLinks(login=self._logins.find, tls=self._logins.find_tls, timeouts=PROBE_TIMEOUTS)
