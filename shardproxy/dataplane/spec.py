@@ -39,7 +39,7 @@ from shardproxy.dataplane.tls import (
     tls_read,
 )
 from shardproxy.dataplane.users import AccessSpec, ProxyUser, access_spec
-from shardproxy.model import Address, EndpointKind, Node, Shard, Topology
+from shardproxy.model import Address, EndpointKind, Hold, Node, Shard, Topology
 from shardproxy.model.health import EngineLimits
 from shardproxy.model.replication import ShardKey
 
@@ -136,6 +136,8 @@ class ShardTerms:
     is_replaceable: bool = False  # where its primary cannot write, a replica takes over
     limits: EngineLimits | None = None  # what its nodes take; None = as engines' defaults
     read_only: str | None = None  # why writes are refused unsent, while reads go on
+    hold: Hold | None = None  # requests that wait unsent
+    is_mixed: bool = False  # its nodes may have keys of slots that are another's: clients do not see them
 
 
 Terms = Mapping[ShardKey, ShardTerms]
@@ -169,6 +171,11 @@ class IdentitySpec(TypedDict):
     run_id: str
 
 
+class HoldSpec(TypedDict):
+    slots: list[tuple[int, int]]
+    only_writes: bool
+
+
 class ShardSpec(TypedDict):
     name: str | None  # of a memcached node
     label: NotRequired[str]  # what clients and logs are told it is called; else its place
@@ -182,6 +189,8 @@ class ShardSpec(TypedDict):
     replaceable: NotRequired[bool]  # where its primary cannot write, a replica takes over
     why_not: NotRequired[str]  # why it has no primary, where that is no failover
     read_only: NotRequired[str]  # why writes are refused unsent
+    hold: NotRequired[HoldSpec]  # requests that wait unsent
+    mixed: NotRequired[bool]  # its nodes may have keys of slots that are another's: clients do not see them
     refused: NotRequired[bool]  # nobody serves it before that is mended
     max_bulk: NotRequired[int]  # bytes of one argument that its nodes take
     max_query: NotRequired[int]  # and of all that is sent and not carried out yet
@@ -351,6 +360,11 @@ def shard_spec(
         spec["refused"] = True
     if terms.read_only is not None:
         spec["read_only"] = terms.read_only
+    if terms.hold is not None:
+        held = [(slots.first, slots.last) for slots in terms.hold.slots]
+        spec["hold"] = HoldSpec(slots=held, only_writes=terms.hold.only_writes)
+    if terms.is_mixed:
+        spec["mixed"] = True
     if terms.limits is not None:
         spec["max_bulk"], spec["max_query"] = terms.limits.bulk, terms.limits.query
     return spec

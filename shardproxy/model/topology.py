@@ -38,6 +38,14 @@ class SlotRange:
 
 
 @dataclass(frozen=True, slots=True)
+class Hold:
+    """Requests for these slots of a shard wait at every proxy, or those that may write."""
+
+    slots: tuple[SlotRange, ...]
+    only_writes: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Node:
     """One engine process."""
 

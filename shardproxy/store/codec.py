@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from shardproxy.model import Address, SlotRange
+from shardproxy.model import Address, Hold, SlotRange
 from shardproxy.model.replication import Lineage, ShardKey
 from shardproxy.store.record import Flapping, Promise, ShardRecord, ShardState
 
@@ -24,7 +24,7 @@ def record_encode(record: ShardRecord) -> dict[str, Any]:
         "last": _text(record.last),
         "target": _text(record.target),
         "name": record.name,
-        "slots": [[slots.first, slots.last] for slots in record.slots],
+        "slots": _slots_encode(record.slots),
         "promise": _promise_encode(record.promise),
         "pending": [_promise_encode(promise) for promise in record.pending],
         "replaced": {str(node): run_id for node, run_id in record.replaced},
@@ -35,6 +35,8 @@ def record_encode(record: ShardRecord) -> dict[str, Any]:
         "histories": list(record.histories),
         "run_id": record.run_id,
         "processes": {str(node): run_id for node, run_id in record.processes},
+        "hold": [_slots_encode(hold.slots), hold.only_writes] if (hold := record.hold) else None,
+        "mixed": record.is_mixed,
     }
 
 
@@ -53,7 +55,7 @@ def record_decode(values: Mapping[str, Any], revision: int) -> ShardRecord:
             last=_address(values["last"]),
             target=_address(values["target"]),
             name=str(values["name"]) if values["name"] is not None else None,
-            slots=tuple(SlotRange(int(first), int(last)) for first, last in values["slots"]),
+            slots=_slots_decode(values["slots"]),
             promise=_promise_decode(values["promise"]),
             pending=tuple(_promise_decode(promise) for promise in values["pending"]),
             replaced=tuple((Address.parse(node), str(run_id)) for node, run_id in values["replaced"].items()),
@@ -66,6 +68,8 @@ def record_decode(values: Mapping[str, Any], revision: int) -> ShardRecord:
             processes=tuple(
                 (Address.parse(node), str(run_id)) for node, run_id in values.get("processes", {}).items()
             ),
+            hold=Hold(_slots_decode(hold[0]), bool(hold[1])) if (hold := values.get("hold")) else None,
+            is_mixed=bool(values.get("mixed", False)),
             revision=revision,
         )
     except (KeyError, IndexError, TypeError, AttributeError) as error:
@@ -94,6 +98,14 @@ def _promise_encode(promise: Promise) -> dict[str, Any]:
 
 def _promise_decode(values: Mapping[str, Any]) -> Promise:
     return Promise(frozenset(Address.parse(node) for node in values["voters"]), int(values["wait"]))
+
+
+def _slots_encode(slots: tuple[SlotRange, ...]) -> list[list[int]]:
+    return [[one.first, one.last] for one in slots]
+
+
+def _slots_decode(values: Iterable[Any]) -> tuple[SlotRange, ...]:
+    return tuple(SlotRange(int(first), int(last)) for first, last in values)
 
 
 def _text(address: Address | None) -> str | None:

@@ -26,6 +26,7 @@ class NoteKind(enum.Enum):
     USERS = "users"  # of a cluster: what clients changed of its users
     EVENT = "event"  # named so that they sort by time
     REQUEST = "request"  # named by a shard's number: what an operator asks of it, and the answer
+    JOB = "job"  # named by its id: long work that the cluster's leader does, or did (jobs/)
     ACKNOWLEDGED = "acknowledged"  # named by a shard's number: how often an operator has lifted its backoff
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, replace
 
-from shardproxy.model import Address, SlotRange
+from shardproxy.model import Address, Hold, SlotRange
 from shardproxy.model.replication import Lineage, ShardKey
 
 REMEMBERED = 16  # names of a dataset: one a failover
@@ -82,6 +82,8 @@ class ShardRecord:
     lineage: Lineage | None = None  # of the primary's, or the last primary's, dataset
     histories: tuple[str, ...] = ()  # names (replid) that the shard's dataset had before, the latest last
     run_id: str = ""  # of the primary's process
+    hold: Hold | None = None  # what waits, while slots leave or all shards are copied at one moment
+    is_mixed: bool = False  # its nodes may have keys of slots that are not its own: nobody is shown these
     revision: int = 0  # the store's, for compare-and-set; 0 = not stored yet
     changed: int = 0  # the revision at which what proxies act on last changed; the store sets it
 
@@ -135,6 +137,8 @@ class ShardRecord:
             self.slots,
             self.promise,
             self.run_id,
+            self.hold,
+            self.is_mixed,
         )
 
     @property

@@ -1,0 +1,50 @@
+"""What a kind of work is given, and gives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from shardproxy.failover.interfaces import SlotDesk
+from shardproxy.jobs.job import Job
+
+
+class JobError(Exception):
+    """The work cannot be done, or not go on; the text says why, what became of it and what to do."""
+
+
+class Work(Protocol):
+    """One job under way, as its worker sees it. Only the worker writes it while it runs."""
+
+    @property
+    def job(self) -> Job: ...
+
+    @property
+    def is_paused(self) -> bool: ...
+
+    @property
+    def is_aborted(self) -> bool: ...
+
+    async def wait_resumed(self) -> None:
+        """Return while it is not paused, and at once when it is aborted."""
+
+    async def wait_aborted(self) -> None:
+        """Return when an operator gives it up."""
+
+    async def save(self, memo: Mapping[str, Any]) -> None:
+        """Have the next leader find this: durable when it returns. Raise StoreUnavailableError."""
+
+    def show(self, stage: str, *, what: str = "", done: int = 0, total: int = 0, text: str = "") -> None:
+        """Say how far it is; written to the store now and then, never waits."""
+
+
+class Worker(Protocol):
+    """Does one kind of work, at the leader. Called again with its last memo when the leader changed."""
+
+    kind: str
+
+    async def plan(self, desk: SlotDesk, wants: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Say what would be done, as JSON with `lines` for people; raise JobError. Changes nothing."""
+
+    async def run(self, desk: SlotDesk, work: Work) -> Mapping[str, Any]:
+        """Do it to the end; return the result. Raise JobError; when aborted, undo what can be, and return."""
