@@ -34,7 +34,7 @@ async def keys_owned(call: Call, shard: Shard, keys: list[bytes]) -> list[bytes]
 
 
 async def count_owned(call: Call, shard: Shard, count: int) -> int:
-    """How many of so many keys on the shard's node are its own; raise CommandError when it does not answer."""
+    """How many of so many keys on the shard's node are its own; raise CommandError when it is silent."""
     if not shard.is_mixed or not count:
         return count
     seen = found = 0
