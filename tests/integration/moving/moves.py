@@ -76,7 +76,7 @@ class Mover:
         keys = [key for key in self._links[source].ask("KEYS", "*") if slot_of(key) <= MOVING.last]
         dumps = self.ask_many(source, [(b"DUMP", key) for key in keys])
         times = self.ask_many(source, [(b"PEXPIRETIME", key) for key in keys])
-        restores = [
+        restores: list[tuple[bytes, ...]] = [
             (b"RESTORE", key, b"%d" % max(0, at), dump, b"REPLACE", b"ABSTTL")
             for key, dump, at in zip(keys, dumps, times, strict=True)
             if dump is not None
