@@ -14,6 +14,7 @@ from typing import Any
 import structlog
 import trio
 
+from shardproxy.failover.chores import Chores
 from shardproxy.failover.event_log import EventLog
 from shardproxy.failover.interfaces import Fencer, NobodyElse, Nodes, Witnesses
 from shardproxy.failover.setup import FailoverSettings, ShardSetup, record_new
@@ -47,6 +48,7 @@ class Inputs:
     fencer: Fencer
     events: EventLog = field(default_factory=EventLog)
     witnesses: Witnesses = field(default_factory=NobodyElse)
+    chores: Chores = field(default_factory=Chores)
 
 
 async def run_watch(
@@ -160,6 +162,7 @@ async def _lead(
         limits,
         inputs.witnesses,
         stays_until,
+        inputs.chores,
     )
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_watch_leader, inputs, leadership, limits)
