@@ -15,8 +15,10 @@ import structlog
 import trio
 
 from shardproxy.failover.chores import Chores
+from shardproxy.failover.desk import LeaderDesk
 from shardproxy.failover.event_log import EventLog
-from shardproxy.failover.interfaces import Fencer, NobodyElse, Nodes, Witnesses
+from shardproxy.failover.interfaces import Fencer, LeaderService, NobodyElse, Nodes, Witnesses
+from shardproxy.failover.led import LedRecords
 from shardproxy.failover.setup import FailoverSettings, ShardSetup, record_new
 from shardproxy.failover.shard.task import tend
 from shardproxy.failover.shard.tended import Limits, OutvotedError, Shared
@@ -49,6 +51,7 @@ class Inputs:
     events: EventLog = field(default_factory=EventLog)
     witnesses: Witnesses = field(default_factory=NobodyElse)
     chores: Chores = field(default_factory=Chores)
+    services: tuple[LeaderService, ...] = ()  # run beside the shards' tasks, by whoever leads
 
 
 async def run_watch(
@@ -150,6 +153,7 @@ async def _lead(
     leadership: Leadership,
     stays_until: float,
 ) -> None:
+    led = LedRecords(inputs.store, leadership, inputs.setups)
     shared = Shared(
         inputs.setups,
         inputs.health,
@@ -160,12 +164,14 @@ async def _lead(
         leadership,
         Steps(inputs.nodes, leadership, settings),
         limits,
+        led,
         inputs.witnesses,
         stays_until,
         inputs.chores,
     )
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_watch_leader, inputs, leadership, limits)
+        nursery.start_soon(LeaderDesk(led, inputs.fencer).run, inputs.services)
         tended: dict[ShardKey, trio.CancelScope] = {}
         seen = inputs.setups.version
         while True:
