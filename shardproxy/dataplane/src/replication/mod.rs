@@ -1,0 +1,6 @@
+//! Copies of engines' data, made by threads of their own beside the workers: no client waits for them, and they know
+//! nothing of clients.
+
+pub mod end;
+pub mod node;
+pub mod value;
