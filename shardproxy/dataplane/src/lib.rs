@@ -12,7 +12,7 @@
 //!
 //! ```text
 //!  python                 the boundary: the only room that knows Python
-//!  replication            data on its way between engines and files, on threads of its own
+//!  replication            copies of engines' data: threads of its own, beside the workers
 //!  plane                  threads, listeners, the operations of the control plane
 //!  worker                 one thread: its turn, sockets, messages, ticks; schedules, decides nothing
 //!  serve > admit          what is done about a request, one file per family, behind one gate

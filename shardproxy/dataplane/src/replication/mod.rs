@@ -1,3 +1,7 @@
-//! Data on its way between engines and files: threads of their own beside the workers, ordered about by Python.
+//! Copies of engines' data, made by threads of their own beside the workers: no client waits for them, and they know
+//! nothing of clients.
 
+pub mod end;
+pub mod node;
 pub mod rdb;
+pub mod value;
