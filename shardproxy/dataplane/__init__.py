@@ -48,6 +48,7 @@ class DataPlane:
         # nobody else's threads hold these up: neither names that do not resolve nor a slow disk
         self._applying = trio.CapacityLimiter(1)
         self._asking = trio.CapacityLimiter(ASKING)
+        self._settling = trio.CapacityLimiter(ASKING)
 
     @classmethod
     def start(cls, *, workers: int, table: bytes, buffers: int = 0) -> DataPlane:
@@ -164,6 +165,13 @@ class DataPlane:
     def down(self) -> Board[PoolKey, NodeDown]:
         """memcached nodes that are down for some worker; kept while `events` is read."""
         return self._events.down
+
+    async def settle(self, cluster: str, within: float) -> bool:
+        """Wait, in a thread, until nothing is under way any more that the cluster holds as applied.
+
+        Whether that is so within so many seconds; at once where nothing is held. What comes later waits.
+        """
+        return await trio.to_thread.run_sync(self._native.settle, cluster, within, limiter=self._settling)
 
     def pause(
         self, cluster: str, seconds: float, *, only_writes: bool, functions: Mapping[bytes, bool]

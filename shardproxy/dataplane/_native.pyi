@@ -357,6 +357,9 @@ class DataPlane:
     def script(self, cluster: str, digest: bytes) -> bytes | None:
         """The script of that digest, if it is remembered that a client of the cluster loaded or ran it."""
 
+    def settle(self, cluster: str, within: float) -> bool:
+        """Wait until nothing is under way that the cluster holds; whether that is so within so many seconds."""
+
     def pause(
         self, cluster: str, seconds: float, only_writes: bool, functions: list[tuple[bytes, bool]]
     ) -> None:

@@ -23,6 +23,7 @@ use crate::model::{digest_of, Cluster, Kind};
 use crate::net::{Address, Inherited, Passing, Resolver};
 use crate::shared::{worker_of, Letter, Paused, Ruled, Shared};
 use crate::sync::lock;
+use crate::turn::Settling;
 use crate::worker::{Chore, Mailbox, Message, Worker};
 
 pub use crate::shared::{Access, AccessEvent, ClientDid, Event, Loss, NodeDown, NodeLost, Offload};
@@ -147,6 +148,19 @@ impl Plane {
         let deadline = Instant::now() + ASK;
         let is_there = |_| acks.recv_timeout(deadline.saturating_duration_since(Instant::now())).is_ok();
         self.mailboxes.iter().all(is_there)
+    }
+
+    /// Wait until nothing is under way that the cluster holds as it is applied now, in any worker; whether that is so within this
+    /// time. Where nothing is held that is so at once.
+    pub fn settle(&self, cluster: &str, within: Duration) -> bool {
+        let Some(cluster) = self.place_of(cluster) else { return true };
+        let until = Instant::now() + within;
+        let (settled, answers) = sync_channel(self.mailboxes.len());
+        for mailbox in &*self.mailboxes {
+            mailbox.send(Message::Settle(Settling { cluster, until, settled: settled.clone() }));
+        }
+        let is_settled = |_| answers.recv_timeout(until.saturating_duration_since(Instant::now())).is_ok();
+        self.mailboxes.iter().all(is_settled)
     }
 
     /// What is known of the cluster's primaries counts until then, in seconds of the boot clock (`CLOCK_BOOTTIME`); without a

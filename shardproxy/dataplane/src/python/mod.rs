@@ -162,6 +162,11 @@ impl DataPlane {
         self.plane.limit(clients, dedicated);
     }
 
+    fn settle(&self, py: Python<'_>, cluster: &str, within: f64) -> bool {
+        let within = std::time::Duration::try_from_secs_f64(within).unwrap_or_default();
+        py.detach(|| self.plane.settle(cluster, within))
+    }
+
     fn pause(&self, cluster: &str, seconds: f64, only_writes: bool, functions: Vec<(Vec<u8>, bool)>) {
         self.plane.pause(cluster, seconds, only_writes, functions);
     }
