@@ -39,6 +39,7 @@ class Tools:
     tokens: NodeTokens
     events: EventLog
     statistics: JobStatistics
+    slot_of: Callable[[str, bytes], int]  # of a cluster's key, as the data plane routes it; raise KeyError
 
     def settings_of(self, cluster: str) -> ClusterSettings:
         """What is configured of a cluster; raise KeyError."""
@@ -52,7 +53,9 @@ class Tools:
 
 def workers_of(tools: Tools) -> Iterable[Worker]:
     """One worker of each kind."""
-    return ()
+    from shardproxy.app.resharding import reshard_worker
+
+    return (reshard_worker(tools),)
 
 
 class Moving:

@@ -147,7 +147,6 @@ class App:
         setups: Board[ShardKey, ShardSetup] = Board()
         fencer = AckFencer(store, self._follower.applied, setups)
         events, witnesses = self._coordination.events, VotesOfMembers(store)
-        self._inputs = Inputs(setups, self._boards.health, store, self._links, fencer, events, witnesses)
         self._moving = Moving(
             Tools(
                 store,
@@ -159,7 +158,11 @@ class App:
                 tokens,
                 events,
                 JobStatistics(),
+                dataplane.slot,
             )
+        )
+        self._inputs = Inputs(
+            setups, self._boards.health, store, self._links, fencer, events, witnesses, self._moving.services
         )
         self._errands = Errands()
         self._traffic = AllTraffic(dataplane, self._errands, table)

@@ -2,39 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from shardproxy.failover.interfaces import Nodes
+import trio
+
+from shardproxy.config import RedisCluster
 from shardproxy.model import Address
-from shardproxy.replication.interface import End
-from shardproxy.reshard.parts import Parts
+from shardproxy.nodes import NodeLinks
+from shardproxy.replication.copier import EngineCopier
+from shardproxy.replication.interface import CopyPlan, End
+from shardproxy.reshard.parts import Engines, Parts
 from shardproxy.reshard.worker import ReshardWorker
-from shardproxy.wire.reply import Reply
-from shardproxy.wire.resp import Argument
 
 if TYPE_CHECKING:
     from shardproxy.app.moving import Tools
-
-
-@dataclass(frozen=True, slots=True)
-class _Nodes:
-    """Connections that are opened for one question and closed again: moves are rare, and logins change."""
-
-    tools: Tools
-    cluster: str
-
-    async def request_many(
-        self,
-        address: Address,
-        requests: Sequence[Sequence[Argument]],
-        *,
-        timeout: float,
-        run_id: str | None = None,
-    ) -> list[Reply]:
-        async with self.tools.links_of(self.cluster) as links:
-            return await links.request_many(address, requests, timeout=timeout, run_id=run_id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +27,31 @@ class ClusterEngines:
 
     tools: Tools
     cluster: str
+    nodes: NodeLinks
 
     @property
-    def nodes(self) -> Nodes:
-        return _Nodes(self.tools, self.cluster)
+    def families(self) -> tuple[tuple[str, str], ...]:
+        config = self.tools.settings_of(self.cluster).config
+        rules = config.families if isinstance(config, RedisCluster) else ()
+        return tuple((rule.match, rule.hash) for rule in rules)
+
+    def end_of(self, address: Address) -> End:
+        return self.tools.end_of(self.cluster, address)
+
+    def slot_of(self, key: bytes) -> int:
+        return self.tools.slot_of(self.cluster, key)
+
+
+def reshard_worker(tools: Tools) -> ReshardWorker:
+    """The worker for jobs of kind `reshard`."""
+
+    @asynccontextmanager
+    async def engines(cluster: str) -> AsyncIterator[Engines]:
+        async with tools.links_of(cluster) as links:
+            yield ClusterEngines(tools, cluster, links)
+
+    async def copier_start(plan: CopyPlan) -> EngineCopier:
+        await trio.lowlevel.checkpoint()
+        return EngineCopier.start(plan)
+
+    return ReshardWorker(Parts(engines, copier_start))

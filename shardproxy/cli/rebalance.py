@@ -25,7 +25,7 @@ def rebalance(
 ) -> int:
     """Move slots so that the shards which have some weigh alike, while they are served.
 
-    What slots weigh is judged by a sample of keys, or, by load, by the CPU time of the primaries over a second.
+    What slots weigh is judged by a sample of keys; by load, by the CPU time of the primaries over a second.
 
     Parameters
     ----------

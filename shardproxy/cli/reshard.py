@@ -29,8 +29,8 @@ def reshard(
 ) -> int:
     """Move slots to a shard, while they are served: `reshard CLUSTER --move 0-1000:SHARD`.
 
-    `reshard CLUSTER status` shows what is under way, and `pause`, `resume` and `abort` do that to it. Given up,
-    slots that were moved stay where they are, and those under way stay where they were.
+    `reshard CLUSTER status` shows what is under way, and `pause`, `resume` and `abort` do that to it. Once
+    given up, slots that were moved stay where they are, and those under way stay where they were.
 
     Parameters
     ----------

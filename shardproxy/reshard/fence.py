@@ -15,7 +15,7 @@ from shardproxy.failover.interfaces import FenceError, NotSettledError, SlotDesk
 from shardproxy.model import Address, Hold
 from shardproxy.model.replication import Role
 from shardproxy.nodes import NodeError, NodeFailure
-from shardproxy.replication.interface import Copier, CopyError
+from shardproxy.replication.interface import Copier, CopyDiffersError, CopyError
 from shardproxy.reshard.layout import Move
 from shardproxy.reshard.parts import Engines
 from shardproxy.reshard.slots import slots_added, slots_common, slots_count, slots_removed
@@ -52,12 +52,12 @@ class ChangedError(Exception):
     """The target, or who leads the source, is another one than what was copied."""
 
 
-Identity = tuple[Address | None, str, str]
+Identity = tuple[Address | None, str, int]
 
 
 def identity_of(record: ShardRecord) -> Identity:
     """Which dataset a shard serves: another process, or one promoted anew, may lack what was put there."""
-    return record.primary, record.run_id, record.lineage.replid if record.lineage is not None else ""
+    return record.primary, record.run_id, record.epoch
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +88,8 @@ class Fence:
             except trio.TooSlowError:
                 why = f"not within {self.settings.within * 1000:.0f} ms"
                 raise NotFencedError(why) from None
+            except CopyDiffersError as error:
+                raise DifferentError(str(error)) from error
             except (FenceError, NotSettledError, NodeFailure, NodeError, InfoError, CopyError) as error:
                 raise NotFencedError(str(error)) from error
             source = self.desk.records[self.move.source]
@@ -113,12 +115,7 @@ class Fence:
         await self.desk.wait_served([source], within=self._left(until))
         offset = await self._offset(self.desk.records[source], until)
         await self.copier.reach(offset, within=self._left(until))
-        try:
-            await self.copier.verify(within=self._left(until))
-        except CopyError as error:
-            if is_difference(error):
-                raise DifferentError(str(error)) from error
-            raise
+        await self.copier.verify(within=self._left(until))
         taker = self.desk.records[target]
         if identity_of(taker) != self.target or taker.primary is None:
             raise ChangedError(f"{taker.primary} of the target is not who was copied to")
@@ -183,11 +180,6 @@ async def hold_drop(desk: SlotDesk, move: Move) -> None:
     """Have nothing of the source wait any more."""
     if desk.records[move.source].hold is not None:
         await desk.change({move.source: lambda record: replace(record, hold=None)})
-
-
-def is_difference(error: CopyError) -> bool:
-    """Whether the sides were found different, and not only too slow to be compared."""
-    return getattr(error, "is_difference", False)
 
 
 def is_published(desk: SlotDesk, move: Move) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -32,7 +33,7 @@ class Engines(Protocol):
 class Parts:
     """`copier_start` begins a copy; `pause_note` is told how long a fence held requests, in seconds."""
 
-    engines: Callable[[str], Engines]  # of a cluster
+    engines: Callable[[str], AbstractAsyncContextManager[Engines]]  # of a cluster, with connections
     copier_start: Callable[[CopyPlan], Awaitable[Copier]]
     pause_note: Callable[[str, float], None] = lambda cluster, seconds: None
 

@@ -12,7 +12,7 @@ from shardproxy.jobs.interface import JobError, Work
 from shardproxy.reshard.carrying import Carrying, CarrySettings
 from shardproxy.reshard.fence import is_published
 from shardproxy.reshard.memo import Leg, Memo, Step
-from shardproxy.reshard.parts import Parts
+from shardproxy.reshard.parts import Engines, Parts
 from shardproxy.reshard.planning import PlanError, labels_of, moves_wanted, plan_make
 from shardproxy.reshard.slots import slots_count
 from shardproxy.reshard.wants import WantsError, wants_read
@@ -31,15 +31,20 @@ class ReshardWorker:
     async def plan(self, desk: SlotDesk, wants: Mapping[str, Any]) -> Mapping[str, Any]:
         """What would be moved, how much that is, and whether it fits."""
         try:
-            plan = await plan_make(desk, self.parts.engines(desk.cluster), wants_read(wants, desk.setups))
+            async with self.parts.engines(desk.cluster) as engines:
+                plan = await plan_make(desk, engines, wants_read(wants, desk.setups))
         except (WantsError, PlanError) as error:
             raise JobError(str(error)) from error
         return plan.write()
 
     async def run(self, desk: SlotDesk, work: Work) -> Mapping[str, Any]:
         """Carry every leg; after one that cannot be, nothing more is begun."""
+        async with self.parts.engines(desk.cluster) as engines:
+            return await self._run(desk, work, engines)
+
+    async def _run(self, desk: SlotDesk, work: Work, engines: Engines) -> Mapping[str, Any]:
         rate = int(work.job.wants.get("rate", 0))
-        memo = await self._memo(desk, work)
+        memo = await self._memo(desk, work, engines)
         while (place := memo.current) is not None:
             leg = memo.legs[place]
             if leg.step is Step.PLAN:
@@ -53,7 +58,6 @@ class ReshardWorker:
                 await work.save(memo.write())
 
             title = self._title(desk, memo, place)
-            engines = self.parts.engines(desk.cluster)
             carrying = Carrying(
                 desk, work, self.parts, engines, leg, save, title, rate=rate, settings=self.settings
             )
@@ -64,7 +68,7 @@ class ReshardWorker:
                 raise JobError(f"{title}: {ended.why}; its slots are where they were{_moved_text(memo)}")
         return result_of(memo, labels_of(desk))
 
-    async def _memo(self, desk: SlotDesk, work: Work) -> Memo:
+    async def _memo(self, desk: SlotDesk, work: Work, engines: Engines) -> Memo:
         """As the last leader left it, or made now."""
         if work.job.memo:
             memo = Memo.read(desk.cluster, work.job.memo)
@@ -75,7 +79,7 @@ class ReshardWorker:
             return memo.with_leg(place, leg.taken_up(is_published=is_published(desk, leg.move)))
         try:
             wants = wants_read(work.job.wants, desk.setups)
-            moves = await moves_wanted(desk, self.parts.engines(desk.cluster), wants)
+            moves = await moves_wanted(desk, engines, wants)
         except (WantsError, PlanError) as error:
             raise JobError(f"{error}; nothing was moved") from error
         memo = Memo(tuple(map(Leg, moves)))

@@ -68,9 +68,7 @@ def test_two_become_one_and_the_last_one_gives_all() -> None:
 
 
 def test_more_shards_than_there_are_are_refused() -> None:
-    with pytest.raises(
-        LayoutError, match="4 shards are asked for, the config lists 3: add some with"
-    ):
+    with pytest.raises(LayoutError, match="4 shards are asked for, the config lists 3: add some with"):
         layout_scaled(TWO, 4)
 
 

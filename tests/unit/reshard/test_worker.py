@@ -12,7 +12,6 @@ import trio.testing
 
 from shardproxy.jobs.interface import JobError
 from shardproxy.jobs.job import JobState
-from shardproxy.model.replication import Lineage
 from shardproxy.reshard.carrying import CarrySettings
 from shardproxy.reshard.worker import ReshardWorker
 from shardproxy.store.interface import StoreUnavailableError
@@ -236,7 +235,7 @@ async def test_a_target_that_failed_over_is_copied_to_anew(autojump_clock: Clock
         if name == "reach" and is_after and not done:
             done.append(number)
             record = world.records[key_of(1)]
-            world.records[key_of(1)] = replace(record, lineage=Lineage("b" * 40))
+            world.records[key_of(1)] = replace(record, epoch=record.epoch + 1)
             world.engines[primary_of(1)].keys.clear()
 
     world.breaks = breaks

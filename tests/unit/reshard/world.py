@@ -5,8 +5,8 @@ Every effect on the outside goes through `World.effect`, where a test breaks it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from shardproxy.jobs.job import Job, JobState
 from shardproxy.model import Address, Node, SlotRange
 from shardproxy.model.replication import Lineage, ShardKey
 from shardproxy.nodes import NodeUnreachable
-from shardproxy.replication.interface import CopyError, CopyPhase, CopyPlan, CopyStatus, End
+from shardproxy.replication.interface import CopyDiffersError, CopyError, CopyPhase, CopyPlan, CopyStatus, End
 from shardproxy.reshard.parts import Engines, Parts
 from shardproxy.reshard.slots import slots_each
 from shardproxy.store.interface import StoreUnavailableError
@@ -335,9 +335,7 @@ class FakeCopier:
         with self.world.effect("verify"):
             pass
         if self.differs:
-            error = CopyError("3 keys differ")
-            error.is_difference = True  # type: ignore[attr-defined]
-            raise error
+            raise CopyDiffersError("3 keys differ")
         return 1
 
     async def sources(self, sources: Sequence[End]) -> None:
@@ -391,7 +389,9 @@ class FakeEngines:
 
 
 def parts_of(world: World) -> Parts:
-    engines: Engines = FakeEngines(FakeNodes(world))
+    @asynccontextmanager
+    async def engines(cluster: str) -> AsyncIterator[Engines]:
+        yield FakeEngines(FakeNodes(world))
 
     async def copier_start(plan: CopyPlan) -> FakeCopier:
         await trio.lowlevel.checkpoint()
@@ -400,7 +400,7 @@ def parts_of(world: World) -> Parts:
             world.copiers.append(copier)
             return copier
 
-    return Parts(lambda cluster: engines, copier_start, lambda cluster, seconds: world.pauses.append(seconds))
+    return Parts(engines, copier_start, lambda cluster, seconds: world.pauses.append(seconds))
 
 
 # What may befall one effect.
