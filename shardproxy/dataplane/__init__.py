@@ -5,8 +5,9 @@ Owns the native worker threads and the file descriptor that wakes trio. Decides 
 
 from __future__ import annotations
 
+import itertools
 import socket
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, TypeVarTuple
 
@@ -17,7 +18,7 @@ from shardproxy.dataplane._native import Abandoned, AccessEvent, ClientDid, Offl
 from shardproxy.dataplane.events import Event, Events
 from shardproxy.dataplane.spec import ClusterSpec, spec_encode
 from shardproxy.dataplane.statistics import Statistics
-from shardproxy.model import Address
+from shardproxy.model import Address, SlotRange
 from shardproxy.model.board import Board
 from shardproxy.model.health import Busy, NodeDown, PoolKey, Standing
 
@@ -81,6 +82,12 @@ class DataPlane:
     def slot(self, cluster: str, key: bytes) -> int:
         """Find the slot of a key, by the cluster's key families; raise KeyError when it is not served."""
         return self._native.slot(cluster, key)
+
+    async def owned(self, cluster: str, slots: Sequence[SlotRange], keys: Sequence[bytes]) -> list[bytes]:
+        """Those of these keys that are in one of these slots; raise KeyError when the cluster is not served."""
+        ranges = [(each.first, each.last) for each in slots]
+        found = await self._one_at_a_time(self._native.are_in, cluster, ranges, list(keys))
+        return list(itertools.compress(keys, found))
 
     def events(self) -> AsyncIterator[Event]:
         """Iterate over what clients want and do until the data plane is stopped. One reader only.

@@ -547,6 +547,16 @@ impl Cluster {
         }
     }
 
+    /// Whether the shard's nodes may have keys of slots that are another's.
+    pub fn is_mixed(&self, shard: u16) -> bool {
+        self.shards.get(usize::from(shard)).is_some_and(|shard| shard.is_mixed)
+    }
+
+    /// Whether the same shards are mixed in another epoch.
+    pub fn is_mixed_as(&self, other: &Self) -> bool {
+        self.shards.iter().map(|shard| shard.is_mixed).eq(other.shards.iter().map(|shard| shard.is_mixed))
+    }
+
     /// What waits of a shard's requests.
     pub fn hold_of(&self, shard: u16) -> Option<&Hold> {
         self.shards.get(usize::from(shard))?.hold.as_deref()

@@ -181,6 +181,13 @@ impl Plane {
         Some(served.as_ref()?.cluster.slot_of(key))
     }
 
+    /// Which of these keys are in one of these slots; none of a cluster that is not served.
+    pub fn are_in(&self, cluster: &str, slots: &[(u16, u16)], keys: &[Vec<u8>]) -> Option<Vec<bool>> {
+        let (_, cluster) = self.shared.find(cluster)?;
+        let is_in = |slot: u16| slots.iter().any(|&(first, last)| (first..=last).contains(&slot));
+        Some(keys.iter().map(|key| is_in(cluster.slot_of(key))).collect())
+    }
+
     /// Refuse clients beyond so many of all clusters together, and open no more connections of clients' own than so many;
     /// 0 = no limit. Those that are there stay.
     pub fn limit(&self, clients: usize, dedicated: usize) {

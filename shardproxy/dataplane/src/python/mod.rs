@@ -63,6 +63,10 @@ impl DataPlane {
         self.plane.slot_of(cluster, key).ok_or_else(|| PyKeyError::new_err(cluster.to_owned()))
     }
 
+    fn are_in(&self, py: Python<'_>, cluster: &str, slots: Vec<(u16, u16)>, keys: Vec<Vec<u8>>) -> PyResult<Vec<bool>> {
+        py.detach(|| self.plane.are_in(cluster, &slots, &keys)).ok_or_else(|| PyKeyError::new_err(cluster.to_owned()))
+    }
+
     fn fileno(&self) -> i32 {
         self.plane.wakeup_fd()
     }

@@ -35,9 +35,17 @@ fn serve(turn: &mut Turn, clients: &mut Clients, index: usize, ruled: Option<Rul
     take_over(turn, index, ruled);
     pubsub::refresh(turn, index);
     keys::refresh(turn, index);
-    if before.as_deref().zip(turn.cluster(index)).is_some_and(|(before, now)| !before.has_slots_of(now)) {
-        pubsub::announce_again(turn, index);
-        waiting::look_again(turn, index);
+    let change = before.as_deref().zip(turn.cluster(index)).map(|(before, now)| {
+        let has_moved = !before.has_slots_of(now);
+        (has_moved, has_moved || !before.is_mixed_as(now))
+    });
+    if let Some((has_moved, is_told_anew)) = change {
+        if is_told_anew {
+            pubsub::announce_again(turn, index);
+        }
+        if has_moved {
+            waiting::look_again(turn, index);
+        }
     }
     end_fenced(turn, clients);
     if let Some(before) = &before {

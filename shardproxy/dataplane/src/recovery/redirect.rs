@@ -181,13 +181,16 @@ pub fn settle(turn: &mut Turn, index: usize) {
     let Some(slots) = turn.served(index).and_then(Served::unsettled) else { return };
     let Some(cluster) = turn.cluster(index) else { return };
     let is_stray = |slot: u16, way: &Way, is_leaving: bool, is_lot: bool| {
+        if !slots.contains(slot) {
+            return false; // as what is in none
+        }
         let shard = cluster.shard_of(slot);
         let is_there = match cluster.spec.clustered {
             true if is_lot => way.slot == slot || way.shard == shard,
             true => cluster.is_primary(shard, way.node),
             false => way.shard == shard,
         };
-        slot != NO_SLOT && slots.contains(slot) && (is_leaving || !is_there)
+        is_leaving || !is_there
     };
     let is_unsettled = turn.links.iter().any(|(_, link)| {
         let is_leaving = link.is_retired || link.is_deposed() || link.way.node == NO_NODE && !link.is_lot();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{json, Value};
 
-use crate::client::{value, Client};
+use crate::client::{request, value, Client};
 use crate::engine::{Act, Engine, Gate};
 use crate::proxy::{until, Proxy, Spec};
 
@@ -526,4 +526,86 @@ fn every_worker_is_waited_for() {
         assert_eq!([client.reply(), client.reply()], ["+OK".to_owned(), value("bar")]);
     }
     assert_eq!((engines[0].asked("GET"), engines[1].asked("GET")), (0, 6));
+}
+
+fn mixed(engines: &[Engine; 2], second: usize) -> Spec<'_> {
+    Spec { more: json!({"mixed": true}), ..two(engines, second) }
+}
+
+fn pushed(words: &[&str]) -> Vec<u8> {
+    request(words) // in RESP2 they look alike
+}
+
+/// Have an engine say this on each connection that asked for such a subscription.
+fn publish(engine: &Engine, subscribe: &str, words: &[&str]) {
+    for (number, seen) in engine.connections().iter().enumerate() {
+        if seen.requests.iter().any(|request| request[0] == subscribe) {
+            engine.tell(number, &pushed(words));
+        }
+    }
+}
+
+fn shown(words: &[&str]) -> String {
+    String::from_utf8(pushed(words)).unwrap().trim_end().to_owned()
+}
+
+#[test]
+fn a_shard_channel_is_heard_at_its_next_owner_before_it_is_that() {
+    let engines = plain();
+    let mut proxy = Proxy::start(&two(&engines, BEFORE));
+    let mut client = proxy.client();
+    assert_eq!(client.ask(&["SSUBSCRIBE", "bar"]), "*3\r\n$10\r\nssubscribe\r\n$3\r\nbar\r\n:1");
+    assert_eq!(engines[1].asked("ssubscribe"), 0);
+    proxy.apply(&mixed(&engines, BEFORE));
+    engines[1].wait_for(&["ssubscribe", "bar"]);
+    let mut late = proxy.client();
+    assert_eq!(late.ask(&["SSUBSCRIBE", "{bar}2"]), "*3\r\n$10\r\nssubscribe\r\n$6\r\n{bar}2\r\n:1");
+    engines[1].wait_for(&["ssubscribe", "{bar}2"]);
+    publish(&engines[0], "ssubscribe", &["smessage", "bar", "1"]);
+    assert_eq!(client.reply(), shown(&["smessage", "bar", "1"]));
+    proxy.apply(&mixed(&engines, AFTER));
+    publish(&engines[1], "ssubscribe", &["smessage", "bar", "2"]);
+    assert_eq!(client.reply(), shown(&["smessage", "bar", "2"]));
+    proxy.apply(&two(&engines, AFTER));
+    engines[0].wait_for(&["sunsubscribe", "bar"]);
+    assert_eq!(engines[1].asked("sunsubscribe"), 0);
+    publish(&engines[1], "ssubscribe", &["smessage", "bar", "3"]);
+    assert_eq!(client.reply(), shown(&["smessage", "bar", "3"]));
+}
+
+#[test]
+fn of_keys_only_their_owner_is_heard_while_others_have_copies() {
+    let engines = plain();
+    let mut proxy = Proxy::start(&mixed(&engines, AFTER));
+    let mut client = proxy.client();
+    client.send(&["SUBSCRIBE", "__keyevent@0__:del", "__keyspace@0__:bar", "news"]);
+    (0..3).for_each(|_| drop(client.reply()));
+    client.send(&["PSUBSCRIBE", "__key*__:*"]);
+    client.reply();
+    let events: [&[&str]; 3] = [
+        &["message", "__keyevent@0__:del", "bar"],
+        &["message", "__keyspace@0__:bar", "del"],
+        &["pmessage", "__key*__:*", "__keyspace@0__:bar", "del"],
+    ];
+    for event in events {
+        let kind = if event[0] == "pmessage" { "psubscribe" } else { "subscribe" };
+        publish(&engines[0], kind, event); // it has a copy that is no more
+        publish(&engines[0], "subscribe", &["message", "news", "from the first"]);
+        assert_eq!(client.reply(), shown(&["message", "news", "from the first"]));
+        publish(&engines[1], kind, event);
+        assert_eq!(client.reply(), shown(event));
+    }
+    proxy.apply(&two(&engines, AFTER));
+    publish(&engines[0], "subscribe", events[0]);
+    assert_eq!(client.reply(), shown(events[0]), "who has no copies is not asked");
+}
+
+#[test]
+fn which_keys_are_in_some_slots() {
+    let engines = plain();
+    let proxy = Proxy::start(&two(&engines, BEFORE));
+    let keys = ["bar", "b", "foo", "{bar}x"].map(|key| key.as_bytes().to_vec());
+    let found = proxy.plane.are_in("test", &[(3300, 3300), (5061, 6000)], &keys);
+    assert_eq!(found, Some(vec![true, true, false, true]));
+    assert_eq!(proxy.plane.are_in("another", &[], &keys), None);
 }
