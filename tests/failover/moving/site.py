@@ -73,14 +73,15 @@ class MovingSite(Site):
 
     def owners(self) -> dict[int, set[int]]:
         """The slots of each shard."""
-        shards = json.loads(self.proxy.get("/api/status")[1])["clusters"]["main"]["shards"]
+        shards = json.loads(self.proxy.get("/api/topology")[1])["clusters"]["main"]["shards"]
         return {
-            number: {
+            shard["index"]: {
                 slot
-                for part in (parse_slots(shard["slots"]) if shard["slots"] else ())
+                for text in shard["slots"]
+                for part in parse_slots(text)
                 for slot in range(part.first, part.last + 1)
             }
-            for number, shard in enumerate(shards)
+            for shard in shards
         }
 
     def strays(self) -> list[str]:
