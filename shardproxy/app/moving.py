@@ -48,6 +48,7 @@ class Tools:
     events: EventLog
     statistics: JobStatistics
     chores: Chores
+    slot_of: Callable[[str, bytes], int]  # of a cluster's key, as the data plane routes it; raise KeyError
 
     def settings_of(self, cluster: str) -> ClusterSettings:
         """What is configured of a cluster; raise KeyError."""
@@ -61,7 +62,9 @@ class Tools:
 
 def workers_of(tools: Tools) -> Iterable[Worker]:
     """One worker of each kind."""
-    return ()
+    from shardproxy.app.resharding import reshard_worker
+
+    return (reshard_worker(tools),)
 
 
 class Moving:

@@ -163,6 +163,7 @@ class App:
                 events,
                 JobStatistics(),
                 self._inputs.chores,
+                dataplane.slot,
             )
         )
         self._inputs.services = self._moving.services
