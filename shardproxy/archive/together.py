@@ -26,3 +26,27 @@ async def each(work: Callable[[T], Awaitable[Any]], items: Iterable[T]) -> None:
             nursery.start_soon(one, item, nursery.cancel_scope)
     if errors:
         raise errors[0]
+
+
+async def unless(wait: Callable[[], Awaitable[Any]], work: Callable[[], Awaitable[T]]) -> T | None:
+    """Do the work, and give it up with None once the waiting is over; errors are raised as they are."""
+    results: list[T] = []
+    errors: list[Exception] = []
+
+    async def watch(scope: trio.CancelScope) -> None:
+        try:
+            await wait()
+        except Exception as e:  # noqa: BLE001  # raised below
+            errors.append(e)
+        scope.cancel()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(watch, nursery.cancel_scope)
+        try:
+            results.append(await work())
+        except Exception as e:  # noqa: BLE001  # raised below
+            errors.append(e)
+        nursery.cancel_scope.cancel()
+    if errors:
+        raise errors[-1]
+    return results[0] if results else None

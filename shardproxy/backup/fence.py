@@ -1,6 +1,6 @@
 """All shards at one moment: writes wait everywhere until every node that is read has forked.
 
-    hold writes ─> every proxy holds ─> replicas have all of it ─> ask for the RDBs ─> all have forked ─> let go
+    hold writes ─> every proxy holds ─> replicas have it all ─> ask for RDBs ─> all have forked ─> let go
 
 Longer than its budget it never lasts: then the RDBs are of moments of their own, and the backup says so.
 """
