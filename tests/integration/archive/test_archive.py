@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -151,17 +152,21 @@ async def test_progress_is_told(archive_at: OpenArchive, tmp_path: Path) -> None
 async def test_an_upload_that_fails_leaves_nothing(s3: S3, tmp_path: Path) -> None:
     place = open_place(f"{s3.url}/failing", s3.settings)
 
-    def chunks() -> object:
-        yield os.urandom(PART)
-        yield os.urandom(PART)
+    seen: list[Path] = []
+
+    def chunks() -> Iterator[bytes]:
+        for _ in range(3):
+            yield os.urandom(PART)
+        deadline = time.monotonic() + 20.0
+        while not seen and time.monotonic() < deadline:
+            seen.extend(s3.uploads)
         raise RuntimeError("the reader left")
 
     with pytest.raises(RuntimeError, match="the reader left"):
-        await trio.to_thread.run_sync(
-            lambda: place.write("monday/a.rdb", chunks(), size=4 * PART)  # type: ignore[arg-type]
-        )
-    assert place.listed("monday") == []
+        await trio.to_thread.run_sync(lambda: place.write("monday/a.rdb", chunks(), size=4 * PART))
+    assert seen, "some of it was there"
     assert s3.uploads == []
+    assert place.listed("monday") == []
 
 
 async def test_an_upload_that_is_given_up_leaves_nothing(s3: S3, tmp_path: Path) -> None:
