@@ -66,7 +66,8 @@ async def delays_set(nodes: Nodes, delays: Mapping[Address, int]) -> list[str]:
             faults.append(str(e))
             return
         if reply != Simple("OK"):
-            faults.append(f"node {address}: {reply.text if isinstance(reply, Failure) else reply!r:.80}")
+            said = reply.text if isinstance(reply, Failure) else repr(reply)
+            faults.append(f"node {address}: {said:.80}")
 
     await each(set_one, delays.items())
     return sorted(faults)
