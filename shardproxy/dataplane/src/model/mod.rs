@@ -4,10 +4,12 @@ mod access;
 mod cluster;
 mod durations;
 mod families;
+mod hold;
 mod inbound;
 mod memcached;
 mod placement;
 mod script;
+mod slots;
 mod speech;
 mod terms;
 mod tls;
@@ -21,10 +23,12 @@ pub use cluster::{
 pub use durations::wrapping_micros;
 #[cfg(feature = "python")]
 pub use families::{Families, FamilySpec};
+pub use hold::{Hold, HoldSpec};
 pub use inbound::{is_balancer, Inbound, InboundSpec};
 pub use memcached::{Action, Discovery, MemcachedSpec};
 pub use placement::Placement;
 pub use script::{digest_of, digest_of_body, is_without_writes, Digest};
+pub use slots::Slots;
 pub use speech::{Lane, Speech};
 pub use terms::{Terms, NONE as NO_TERMS};
 pub use tls::{NodeTlsSpec, TlsSpec};
