@@ -157,12 +157,15 @@ class App:
                 store.records,
                 self._boards.health,
                 self._follower.clusters,
+                self._links,
                 self._links_of,
                 tokens,
                 events,
                 JobStatistics(),
+                self._inputs.chores,
             )
         )
+        self._inputs.services = self._moving.services
         self._errands = Errands()
         self._traffic = AllTraffic(dataplane, self._errands, table)
         self._supervisor = Supervisor(

@@ -69,7 +69,7 @@ class Daily:
         config, now = self.tools.config_of(self.cluster), self.tools.now()
         if config is None or config.retention == 0:
             return
-        turn = turn_of(config.window, now)
+        turn = turn_of(config.daily, now)
         if self._made != turn.begins and self._told != turn.begins:
             await self._see_to(config, turn, now)
         if now - self._tidied_at >= TIDY_EVERY:

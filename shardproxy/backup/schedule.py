@@ -24,7 +24,7 @@ class Turn:
 
 def turn_of(window: Window, now: float) -> Turn:
     """The window that is open now, or the last one that was."""
-    begins = now - now % DAY + window[0] * 60.0
+    begins = now - now % DAY + window.begins * 60.0
     if begins > now:
         begins -= DAY
     return Turn(begins, begins + window.length * 60.0)

@@ -24,6 +24,7 @@ class ShardSetup:
     is_strict: bool = True  # a promotion waits until every live proxy has stopped sending to the last primary
     min_replicas: int | None = None  # min-replicas-to-write of every node; None = leave it
     is_bypassed: bool = False  # clients are told of its nodes, and ask them themselves
+    persistence: tuple[tuple[str, str], ...] = ()  # settings of every node, in the order to set them
     decider: str | None = None  # what else decides who is primary; nothing is done to the nodes then
 
     @property

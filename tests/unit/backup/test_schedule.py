@@ -28,7 +28,7 @@ def at(day: int, hour: int, minute: int = 0) -> float:
     ],
 )
 def test_the_window_of_a_day(now: float, begins: float, is_open: bool) -> None:
-    turn = turn_of(Window((180, 240)), now)
+    turn = turn_of(Window(180, 240), now)
     assert turn.begins == begins
     assert turn.has(now) is is_open
 
@@ -45,7 +45,7 @@ def test_the_window_of_a_day(now: float, begins: float, is_open: bool) -> None:
 def test_a_window_over_midnight_is_that_of_the_day_it_begins_on(
     now: float, begins: float, is_open: bool
 ) -> None:
-    turn = turn_of(Window((23 * 60 + 30, 30)), now)
+    turn = turn_of(Window(23 * 60 + 30, 30), now)
     assert turn.begins == begins
     assert turn.has(now) is is_open
 
