@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+from shardproxy.config import RedisCluster
 from shardproxy.dataplane.spec import ClusterSettings
 from shardproxy.failover.chores import Chores
 from shardproxy.failover.controls import Desk
@@ -48,6 +49,12 @@ class Tools:
         """What is configured of a cluster; raise KeyError."""
         return self.clusters[cluster].settings
 
+    def config_of(self, cluster: str) -> RedisCluster | None:
+        """A cluster's config, if it has shards to move the data of."""
+        found = self.clusters.get(cluster)
+        config = found.settings.config if found is not None else None
+        return config if isinstance(config, RedisCluster) else None
+
     def end_of(self, cluster: str, address: Address) -> End:
         """A node, and how the threads that move bytes speak to it; raise KeyError."""
         settings = self.settings_of(cluster)
@@ -56,7 +63,9 @@ class Tools:
 
 def workers_of(tools: Tools) -> Iterable[Worker]:
     """One worker of each kind."""
-    return ()
+    from shardproxy.app.backing import backup_worker
+
+    yield backup_worker(tools.links_of, tools.end_of, tools.config_of)
 
 
 class Moving:
@@ -75,7 +84,7 @@ class Moving:
     @property
     def services(self) -> tuple[LeaderService, ...]:
         """What runs while this process leads a cluster."""
-        return (self._run_jobs, self._run_persistence)
+        return (self._run_jobs, self._run_persistence, self._run_backups)
 
     async def _run_jobs(self, desk: SlotDesk) -> None:
         tools = self._tools
@@ -83,6 +92,11 @@ class Moving:
             desk,
             JobTools(tools.store, tools.store.member, lambda: self._workers, tools.events, tools.statistics),
         )
+
+    async def _run_backups(self, desk: SlotDesk) -> None:
+        from shardproxy.app.backing import run_backups
+
+        await run_backups(desk, self._tools.config_of, self.desk.start, self._tools.events)
 
     async def _run_persistence(self, desk: SlotDesk) -> None:
         tools = self._tools

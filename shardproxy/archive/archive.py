@@ -193,6 +193,16 @@ class Archive:
 
         await each(one, manifest.files)
 
+    async def export(
+        self, manifest: Manifest, file: ShardFile, to: Place, target: str, *, progress: Progress = nobody
+    ) -> None:
+        """Have another place keep a shard's RDB as the engine wrote it, under that name."""
+
+        def write(stop: Stop) -> None:
+            to.write(target, self._opened(manifest, file, stop, progress), size=file.bytes)
+
+        await _in_thread(self._transfers, write)
+
     async def delete(self, name: str) -> int:
         """Take a backup, or what is left of one, away; return the bytes that frees.
 

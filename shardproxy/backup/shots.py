@@ -30,7 +30,7 @@ Families = tuple[tuple[str, str], ...]
 class SnapshotOpen(Protocol):
     """Begins to read a node's RDB into a new file at once, counting keys of other slots as strays."""
 
-    def __call__(self, end: End, path: Path, *, slots: Slots, families: Families) -> Snapshot: ...
+    def __call__(self, end: End, path: Path, *, owned: Slots, families: Families) -> Snapshot: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Shots:
     def start(self) -> None:
         """Ask all nodes, and wait for none."""
         for aim in self._aims:
-            snapshot = self._snapshot(aim.end, aim.path, slots=aim.source.slots, families=self._families)
+            snapshot = self._snapshot(aim.end, aim.path, owned=aim.source.slots, families=self._families)
             self._running.append(snapshot)
 
     async def wait_forked(self) -> None:

@@ -249,7 +249,7 @@ class Site:
         self.snapshots: list[FakeSnapshot] = []
         self.read: list[Address] = []
 
-    def snapshot(self, end: End, path: Path, *, slots: Slots, families: object) -> Snapshot:
+    def snapshot(self, end: End, path: Path, *, owned: Slots, families: object) -> Snapshot:
         content = b"rdb of " + str(end.address).encode()
         self.read.append(end.address)
         self.holds_at_start.append(self.desk.holds)
