@@ -54,6 +54,12 @@ class Tools:
         """What is configured of a cluster; raise KeyError."""
         return self.clusters[cluster].settings
 
+    def config_of(self, cluster: str) -> RedisCluster | None:
+        """A cluster's config, if it has shards to move the data of."""
+        found = self.clusters.get(cluster)
+        config = found.settings.config if found is not None else None
+        return config if isinstance(config, RedisCluster) else None
+
     def end_of(self, cluster: str, address: Address) -> End:
         """A node, and how the threads that move bytes speak to it; raise KeyError."""
         settings = self.settings_of(cluster)
@@ -62,9 +68,11 @@ class Tools:
 
 def workers_of(tools: Tools) -> Iterable[Worker]:
     """One worker of each kind."""
+    from shardproxy.app.backing import backup_worker
     from shardproxy.app.resharding import reshard_worker
 
-    return (reshard_worker(tools),)
+    yield reshard_worker(tools)
+    yield backup_worker(tools.links_of, tools.end_of, tools.config_of)
 
 
 class Moving:
@@ -84,7 +92,7 @@ class Moving:
     @property
     def services(self) -> tuple[LeaderService, ...]:
         """What runs while this process leads a cluster."""
-        return (self._run_jobs, self._run_persistence, self._run_scaling)
+        return (self._run_jobs, self._run_persistence, self._run_scaling, self._run_backups)
 
     async def _run_jobs(self, desk: SlotDesk) -> None:
         tools = self._tools
@@ -92,6 +100,11 @@ class Moving:
             desk,
             JobTools(tools.store, tools.store.member, lambda: self._workers, tools.events, tools.statistics),
         )
+
+    async def _run_backups(self, desk: SlotDesk) -> None:
+        from shardproxy.app.backing import run_backups
+
+        await run_backups(desk, self._tools.config_of, self.desk.start, self._tools.events)
 
     async def _run_persistence(self, desk: SlotDesk) -> None:
         tools = self._tools

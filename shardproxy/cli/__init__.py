@@ -30,6 +30,7 @@ COMMANDS = {
     "events": "Show what happened to its shards.",
     "switchover": "Hand a shard over to a replica.",
     "failover": "Try or force the failover of a shard.",
+    "backup": "Make, look at, check, copy and delete backups.",
     "pause": "Have nothing done to nodes by itself.",
     "resume": "Have it done again.",
     "scale": "Spread the slots of a cluster over another number of shards.",
