@@ -33,6 +33,7 @@ COMMANDS = {
     "pause": "Have nothing done to nodes by itself.",
     "resume": "Have it done again.",
     "check": "Say whether a config file is right, or what an application would meet on several shards.",
+    "diff": "Compare two Redis key by key.",
     "config": "Help to write a config file.",
     "version": "Show the versions of what is installed.",
 }
