@@ -137,11 +137,11 @@ def action_page(
         try:
             if (refusal := why_not_acted(request.headers)) is not None:
                 raise RequestError(403, refusal)
-            asked = await _read(request)
+            asked = await body_read(request)
             status, why_not = 409, await action(asked)
         except RequestError as error:
             status, why_not = error.status, str(error)
-        _note(audit, request, name, asked, why_not)
+        action_note(audit, request, name, asked, why_not)
         if why_not is not None:
             return JSONResponse({"error": why_not}, status_code=status, headers=headers)
         return JSONResponse({"done": True}, headers=headers)
@@ -149,14 +149,18 @@ def action_page(
     return page
 
 
-def _note(audit: Audit, request: Request, name: str, asked: dict[str, Any], why_not: str | None) -> None:
-    named = ((key, asked.get(key)) for key in ("cluster", "shard", "to"))
+def action_note(
+    audit: Audit, request: Request, name: str, asked: dict[str, Any], why_not: str | None
+) -> None:
+    """Have the audit log say who asked for what, and why it was not done."""
+    named = ((key, asked.get(key)) for key in ("cluster", "shard", "to", "kind", "id"))
     target = {key: str(value)[:MAX_NOTED] for key, value in named if value is not None}
     caller, address = caller_of(request)
     audit.note("admin_action", user=caller, address=address, action=name, **target, why=why_not or "")
 
 
-async def _read(request: Request) -> dict[str, Any]:
+async def body_read(request: Request) -> dict[str, Any]:
+    """The JSON object that was sent; raise RequestError."""
     if request.headers.get("content-type", "").split(";")[0] != "application/json":
         # also what keeps a web page in an operator's browser from sending it: browsers ask first
         raise RequestError(415, "send a JSON object as application/json")

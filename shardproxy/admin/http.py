@@ -18,6 +18,7 @@ from shardproxy.admin.documents import clients_document, topology_document
 from shardproxy.admin.failover import events_document, relaxed_add, status_document
 from shardproxy.admin.gate import Gate
 from shardproxy.admin.health import why_not_live, why_not_ready
+from shardproxy.admin.jobs import JobPages
 from shardproxy.admin.page import page_render
 from shardproxy.admin.sharing import clusters_unknown
 from shardproxy.admin.status import Sources
@@ -57,6 +58,7 @@ def admin_build(sources: Sources) -> Starlette:
                     ("resume", actions.resume),
                 )
             ),
+            *JobPages(sources, HEADERS).routes,
         ],
         middleware=[Middleware(Gate, sources=sources, headers=HEADERS)],
         exception_handlers={Exception: _failed},

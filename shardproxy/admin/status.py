@@ -18,6 +18,8 @@ from shardproxy.failover.controls import Controls
 from shardproxy.failover.event_log import EventLog
 from shardproxy.failover.setup import ShardSetup
 from shardproxy.health.monitor import Boards
+from shardproxy.jobs.desk import JobDesk
+from shardproxy.jobs.statistics import JobStatistics
 from shardproxy.model import Address, Topology
 from shardproxy.model.health import NO_STANDING, NodeDown, PoolKey, Standing
 from shardproxy.model.replication import ShardKey
@@ -71,6 +73,10 @@ class Sharing:
     synced: Mapping[str, bool] = field(default_factory=dict)  # by cluster
 
 
+def _no_jobs() -> JobDesk:
+    return JobDesk(MemoryDesk(), dict, {}, {})
+
+
 @dataclass(frozen=True, slots=True)
 class Sources:
     """Where the pages read; each is asked anew for every request."""
@@ -92,3 +98,5 @@ class Sources:
     logins: LoginStatistics = field(default_factory=LoginStatistics)  # that are verified here
     sharing: Sharing = field(default_factory=Sharing)
     deciders: Mapping[str, Source] = field(default_factory=dict)  # of clusters that others decide about
+    jobs: JobDesk = field(default_factory=_no_jobs)
+    jobs_done: JobStatistics = field(default_factory=JobStatistics)  # by this process

@@ -26,6 +26,7 @@ from shardproxy.app.coordinating import Coordination
 from shardproxy.app.describing import endpoints_said, own_host, reached
 from shardproxy.app.handover import NotNowError, offered, run_handover, takeover_end
 from shardproxy.app.inheritance import Inheritance, Inherited
+from shardproxy.app.moving import Moving, Tools
 from shardproxy.app.notify import Notifier
 from shardproxy.app.orders import Orders
 from shardproxy.app.reading import AllRead, admin_inbound, admin_names, all_read
@@ -45,6 +46,7 @@ from shardproxy.failover.controller import Inputs
 from shardproxy.failover.setup import FailoverSettings, ShardSetup
 from shardproxy.health.monitor import Boards
 from shardproxy.health.pool import run_pool_log
+from shardproxy.jobs.statistics import JobStatistics
 from shardproxy.model.board import Board
 from shardproxy.model.replication import ShardKey
 from shardproxy.nodes import LinkTimeouts, NodeLinks, OpenLinks
@@ -146,6 +148,19 @@ class App:
         fencer = AckFencer(store, self._follower.applied, setups)
         events, witnesses = self._coordination.events, VotesOfMembers(store)
         self._inputs = Inputs(setups, self._boards.health, store, self._links, fencer, events, witnesses)
+        self._moving = Moving(
+            Tools(
+                store,
+                setups,
+                store.records,
+                self._boards.health,
+                self._follower.clusters,
+                self._links_of,
+                tokens,
+                events,
+                JobStatistics(),
+            )
+        )
         self._errands = Errands()
         self._traffic = AllTraffic(dataplane, self._errands, table)
         self._supervisor = Supervisor(
@@ -253,6 +268,8 @@ class App:
             self._verifiers.statistics,
             self._coordination.sharing,
             self._supervisor.sources,
+            self._moving.desk,
+            self._moving.statistics,
         )
         await nursery.start(self._run_admin, sources)
         await self._follower.wait_known()

@@ -25,6 +25,14 @@ class EventName(enum.Enum):
     NODE_RECOVERED = "CacheNodeRecovered"
     AUTOMATIC_FAILOVER_PAUSED = "AutomaticFailoverPaused"
     AUTOMATIC_FAILOVER_RESUMED = "AutomaticFailoverResumed"
+    JOB_STARTED = "JobStarted"
+    JOB_DONE = "JobComplete"
+    JOB_FAILED = "JobFailed"
+    JOB_ABORTED = "JobAborted"
+    SNAPSHOT_COMPLETE = "SnapshotComplete"  # ElastiCache's
+    SNAPSHOT_FAILED = "SnapshotFailed"  # ElastiCache's
+    SCALING_ADVISED = "ScalingAdvised"
+    SCALING_ASKED = "ScalingAsked"
     ALARM = "Alarm"
     ALARM_CLEARED = "AlarmCleared"
 
@@ -41,6 +49,9 @@ LOUD = frozenset(
         EventName.FAILOVER_DELAYED,
         EventName.SWITCHOVER_FAILED,
         EventName.NODES_REBOOTED,
+        EventName.JOB_FAILED,
+        EventName.SNAPSHOT_FAILED,
+        EventName.SCALING_ADVISED,
     }
 )
 

@@ -3,5 +3,10 @@
     admin, CLI ─> JobDesk ─> note in the store ─> run_jobs at the leader ─> a worker of its kind
                                 └─ state, progress, memo of steps <─ Work ┘
 
+    job.py         what a job is            states.py  who may make which state of which (pure)
+    notes.py       jobs as notes            desk.py    what operators ask
+    run.py         the leader's service     work.py    what a worker sees of its job
+    statistics.py  counters for the metrics
+
 Knows no kind of work.
 """

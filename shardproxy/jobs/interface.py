@@ -47,4 +47,9 @@ class Worker(Protocol):
         """Say what would be done, as JSON with `lines` for people; raise JobError. Changes nothing."""
 
     async def run(self, desk: SlotDesk, work: Work) -> Mapping[str, Any]:
-        """Do it to the end; return the result. Raise JobError; when aborted, undo what can be, and return."""
+        """Do it to the end; return the result, small and as JSON; its `text` is a line for people.
+
+        Raise JobError; when aborted, undo what can be, and return. Who completes it all the same, as it could
+        not be undone any more, says `complete` in the result. What else is raised is a bug, or the store that
+        is away: it is called again, with its last memo.
+        """

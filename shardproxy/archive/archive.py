@@ -1,0 +1,293 @@
+"""The backups of one place: found, read, put there and taken away, all in threads."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+import trio
+
+from shardproxy.archive.errors import ManifestError, NotThereError, SealError
+from shardproxy.archive.manifest import (
+    MANIFEST,
+    MAX_MANIFEST,
+    Manifest,
+    ShardFile,
+    manifest_decode,
+    manifest_encode,
+)
+from shardproxy.archive.place import CHUNK, Place, Stop, Stored
+from shardproxy.archive.sealing import Key
+
+TRANSFERS = 4  # files that go to or come from a place at once
+READS = 8  # manifests that are read at once
+
+Progress = Callable[[int], None]  # told of every so many bytes, from another thread
+T = TypeVar("T")
+
+
+def nobody(_: int) -> None:
+    """Is told of progress, and says nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A shard's RDB on this machine; `is_own` = it was put there for this, and whoever asked removes it."""
+
+    path: Path
+    is_own: bool
+
+
+class Archive:
+    """One place, and the key of what is in it. Everything raises ArchiveError."""
+
+    def __init__(self, place: Place, key: Key | None = None) -> None:
+        self._place, self._key = place, key
+        self._transfers = trio.CapacityLimiter(TRANSFERS)
+        self._reads = trio.CapacityLimiter(READS)
+
+    @property
+    def url(self) -> str:
+        return self._place.url
+
+    @property
+    def is_sealed(self) -> bool:
+        """Whether what is put there is encrypted first."""
+        return self._key is not None
+
+    async def names(self) -> list[str]:
+        """What may be backups: folders of the place, some of which may have no manifest."""
+        return await _in_thread(self._reads, lambda _: self._place.folders())
+
+    async def has(self, name: str) -> bool:
+        """Whether there is a backup of that name."""
+        try:
+            await self._read_manifest(name)
+        except NotThereError:
+            return False
+        return True
+
+    async def manifest(self, name: str, *, checked: bool = True) -> Manifest:
+        """What the backup of that name says of itself; `checked`: vouched for by the key."""
+        try:
+            content = await self._read_manifest(name)
+        except NotThereError:
+            raise NotThereError(f"there is no backup {name} in {self.url}: shardproxy backup list") from None
+        manifest = manifest_decode(content, name)
+        if checked:
+            manifest.check(self._key)
+        return manifest
+
+    async def manifests(self) -> tuple[list[Manifest], dict[str, str]]:
+        """All backups, oldest first, unchecked; and why folders that have a manifest could not be read."""
+        found: list[Manifest] = []
+        faults: dict[str, str] = {}
+
+        async def look(name: str) -> None:
+            try:
+                found.append(await self.manifest(name, checked=False))
+            except NotThereError:
+                return
+            except ManifestError as e:
+                faults[name] = str(e)
+
+        async with trio.open_nursery() as nursery:
+            for name in await self.names():
+                nursery.start_soon(look, name)
+        return sorted(found, key=lambda one: (one.began, one.name)), faults
+
+    async def stored(self, name: str) -> list[Stored]:
+        """What is in that folder, whether it is a backup or not."""
+        return await _in_thread(self._reads, lambda _: self._place.listed(name))
+
+    def path_for(self, name: str, file: str) -> Path | None:
+        """Where a file of a backup can be written straight to, to be `adopted`; None: `put` it."""
+        return None if self._key is not None else self._place.path_of(f"{name}/{file}")
+
+    async def put(
+        self, path: Path, name: str, file: str, *, what: str, progress: Progress = nobody
+    ) -> tuple[int, str]:
+        """Have the place keep a file of this machine; return the bytes and sha256 of what is there.
+
+        `what` is `file_context`: what it is encrypted as.
+        """
+
+        def write(stop: Stop) -> tuple[int, str]:
+            tally = _Tally()
+            chunks: Iterable[bytes] = _file_chunks(path, stop, progress)
+            if self._key is not None:
+                chunks = self._key.seal(chunks, what)
+            self._place.write(f"{name}/{file}", tally.of(chunks), size=path.stat().st_size)
+            return tally.bytes, tally.digest.hexdigest()
+
+        return await _in_thread(self._transfers, write)
+
+    async def commit(self, manifest: Manifest) -> Manifest:
+        """Make it a backup: all its files are there. Raise AlreadyThereError where the name is taken."""
+        sealed = manifest.sealed(self._key)
+        content = manifest_encode(sealed)
+        await _in_thread(self._reads, lambda _: self._place.create(f"{sealed.name}/{MANIFEST}", content))
+        return sealed
+
+    def path_of(self, manifest: Manifest, file: ShardFile) -> Path | None:
+        """Where the RDB is on this machine, if it is there as it was; nothing of it is checked."""
+        return None if manifest.key is not None else self._place.path_of(f"{manifest.name}/{file.file}")
+
+    async def fetch(
+        self, manifest: Manifest, file: ShardFile, to: Path, *, progress: Progress = nobody
+    ) -> None:
+        """Write a shard's RDB to a new file, decrypted; raise SealError when it is not what it was.
+
+        A file that could not be written whole is removed.
+        """
+
+        def read(stop: Stop) -> None:
+            try:
+                with to.open("xb") as sink:
+                    for chunk in self._opened(manifest, file, stop, progress):
+                        sink.write(chunk)
+            except BaseException:
+                to.unlink(missing_ok=True)
+                raise
+
+        await _in_thread(self._transfers, read)
+
+    async def at_hand(
+        self, manifest: Manifest, file: ShardFile, spool: Path, *, progress: Progress = nobody
+    ) -> Fetched:
+        """A shard's RDB on this machine, verified: where it is, or fetched into the spool."""
+        path = self.path_of(manifest, file)
+        if path is not None:
+            await self.verify(manifest, file, progress=progress)
+            return Fetched(path, is_own=False)
+        copy = spool / f"{secrets.token_hex(4)}-{file.file}"
+        await self.fetch(manifest, file, copy, progress=progress)
+        return Fetched(copy, is_own=True)
+
+    async def verify(self, manifest: Manifest, file: ShardFile, *, progress: Progress = nobody) -> None:
+        """Read a file to its end and compare it with what was written; raise SealError."""
+
+        def read(stop: Stop) -> None:
+            for _ in self._opened(manifest, file, stop, progress):
+                pass
+
+        await _in_thread(self._transfers, read)
+
+    async def copy(self, manifest: Manifest, name: str, to: Archive, *, progress: Progress = nobody) -> None:
+        """Put the files of a backup into another folder or place, as they are there; `commit` comes after."""
+
+        async def one(file: ShardFile) -> None:
+            def read_and_write(stop: Stop) -> None:
+                source = self._place.chunks(f"{manifest.name}/{file.file}")
+                to._place.write(
+                    f"{name}/{file.file}",
+                    _as_stored(file, _watched(source, stop, progress)),
+                    size=file.stored_bytes,
+                )
+
+            await _in_thread(self._transfers, read_and_write)
+
+        async with trio.open_nursery() as nursery:
+            for file in manifest.files:
+                nursery.start_soon(one, file)
+
+    async def delete(self, name: str) -> int:
+        """Take a backup, or what is left of one, away; return the bytes that frees.
+
+        The manifest goes first: what is half deleted is no backup.
+        """
+
+        def delete(_: Stop) -> int:
+            stored = self._place.listed(name)
+            self._place.delete([f"{name}/{MANIFEST}"])
+            self._place.delete([one.name for one in stored if one.name != f"{name}/{MANIFEST}"])
+            return sum(one.bytes for one in stored)
+
+        return await _in_thread(self._transfers, delete)
+
+    async def discard(self, name: str, files: Iterable[str]) -> None:
+        """Take these files of a folder away; those that are not there are no error."""
+        names = [f"{name}/{file}" for file in files]
+        await _in_thread(self._transfers, lambda _: self._place.delete(names))
+
+    async def _read_manifest(self, name: str) -> bytes:
+        return await _in_thread(
+            self._reads, lambda _: self._place.read(f"{name}/{MANIFEST}", at_most=MAX_MANIFEST)
+        )
+
+    def _opened(self, manifest: Manifest, file: ShardFile, stop: Stop, progress: Progress) -> Iterator[bytes]:
+        """The RDB, chunk by chunk; SealError at the end of what is not what was written."""
+        stored = _watched(self._place.chunks(f"{manifest.name}/{file.file}"), stop, progress)
+        if manifest.key is None:
+            yield from _as_stored(file, stored)
+            return
+        if self._key is None:
+            raise SealError(
+                f"{manifest.name} is encrypted with the key {manifest.key}: say which file has it"
+            )
+        tally = _Tally()
+        yield from tally.of(self._key.open(_as_stored(file, stored), file_context(manifest.id, file.number)))
+        if tally.bytes != file.bytes or tally.digest.hexdigest() != file.sha256:
+            raise SealError(f"{file.file} of {manifest.name} is not what was written")
+
+
+def file_context(backup_id: str, number: int) -> str:
+    """What a file is encrypted as: it opens as nothing else."""
+    return f"{backup_id}/{number}"
+
+
+def renamed(manifest: Manifest, name: str) -> Manifest:
+    """The same backup under another name; to be committed with its key, where it has one."""
+    return replace(manifest, name=name)
+
+
+class _Tally:
+    """Counts what passes."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self.digest = hashlib.sha256()
+
+    def of(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        for chunk in chunks:
+            self.bytes += len(chunk)
+            self.digest.update(chunk)
+            yield chunk
+
+
+def _as_stored(file: ShardFile, chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """The same; SealError at the end of what is not what was stored."""
+    tally = _Tally()
+    yield from tally.of(chunks)
+    if tally.bytes != file.stored_bytes:
+        raise SealError(f"{file.file} has {tally.bytes} bytes, and had {file.stored_bytes}: it is damaged")
+    if tally.digest.hexdigest() != file.stored_sha256:
+        raise SealError(f"{file.file} is damaged: its sha256 is not the manifest's")
+
+
+def _watched(chunks: Iterable[bytes], stop: Stop, progress: Progress) -> Iterator[bytes]:
+    for chunk in chunks:
+        stop.check()
+        yield chunk
+        progress(len(chunk))
+
+
+def _file_chunks(path: Path, stop: Stop, progress: Progress) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            stop.check()
+            yield chunk
+            progress(len(chunk))
+
+
+async def _in_thread(limiter: trio.CapacityLimiter, work: Callable[[Stop], T]) -> T:
+    """Do it in a thread; one that nobody waits for any more ends at its next chunk."""
+    stop = Stop()
+    try:
+        return await trio.to_thread.run_sync(work, stop, abandon_on_cancel=True, limiter=limiter)
+    finally:
+        stop.set()

@@ -1,0 +1,226 @@
+"""What a backup says of itself: the file that makes it one. Pure."""
+
+from __future__ import annotations
+
+import enum
+import hmac
+import itertools
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from shardproxy.archive.errors import ManifestError
+from shardproxy.archive.sealing import Key
+from shardproxy.config.slots import format_slots, parse_slots
+from shardproxy.model import SlotRange
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+MAX_MANIFEST = 4 << 20  # bytes; of 250 shards it has some 150 kB
+
+
+class Origin(enum.Enum):
+    """Who asked for a backup; only scheduled ones are ever deleted without being asked."""
+
+    MANUAL = "manual"
+    AUTOMATIC = "automatic"
+    FINAL = "final"  # before a cluster or shard is taken away
+    COPY = "copy"
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """How the files of a backup belong together."""
+
+    is_fenced: bool  # all shards at one moment: no effect is in it without its cause
+    why: str = ""  # it is not
+    held: float = 0.0  # seconds for which writes waited
+    at: float = 0.0  # seconds since 1970
+
+
+@dataclass(frozen=True, slots=True)
+class ShardFile:
+    """The RDB of one shard."""
+
+    number: int
+    shard: str  # what people call it
+    file: str  # in the backup's folder
+    slots: tuple[SlotRange, ...]  # the shard had then; keys of others are leftovers
+    node: str  # read from, its address
+    role: str  # primary | replica
+    engine: str
+    replid: str
+    offset: int
+    bytes: int  # of the RDB
+    sha256: str
+    stored_bytes: int  # of the file, which may be encrypted
+    stored_sha256: str
+    keys: int
+    strays: int  # keys of other slots, not counted among `keys` of the shard when restored
+    expires: int
+    functions: int
+    functions_sha256: str
+    databases: tuple[int, ...]
+    filled_slots: int = 0  # slots that have keys
+    types: Mapping[str, int] = field(default_factory=dict)  # of values, by name
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A whole backup."""
+
+    id: str  # of this backup and its copies; encrypted files are bound to it
+    name: str
+    cluster: str
+    origin: Origin
+    version: str  # of shardproxy
+    began: float  # seconds since 1970
+    ended: float
+    cut: Cut
+    files: tuple[ShardFile, ...]
+    families: tuple[tuple[str, str], ...] = ()  # match and hash of key families: what slots of keys went by
+    key: str | None = None  # the id of the key that the files are encrypted with
+    mac: str | None = None  # of all of this, by that key
+    format: int = FORMAT
+
+    @property
+    def keys(self) -> int:
+        return sum(one.keys for one in self.files)
+
+    @property
+    def bytes(self) -> int:
+        return sum(one.bytes for one in self.files)
+
+    @property
+    def stored_bytes(self) -> int:
+        return sum(one.stored_bytes for one in self.files)
+
+    def sealed(self, key: Key | None) -> Manifest:
+        """The same, vouched for by its key."""
+        if key is None:
+            return self
+        bare = replace(self, key=key.id, mac=None)
+        return replace(bare, mac=key.mac(_encoded(bare)))
+
+    def check(self, key: Key | None) -> None:
+        """Raise ManifestError when it was tampered with, or is encrypted with another key than this."""
+        if self.key is None:
+            if key is not None:
+                raise ManifestError(
+                    f"{self.name} is not encrypted, and a key was given: what a key does not vouch for may be"
+                    " anybody's; leave out the key to take it all the same"
+                )
+            return
+        if key is None:
+            raise ManifestError(f"{self.name} is encrypted with the key {self.key}: say which file has it")
+        if self.key != key.id:
+            raise ManifestError(f"{self.name} is encrypted with the key {self.key}, and this one is {key.id}")
+        if not hmac.compare_digest(self.mac or "", key.mac(_encoded(replace(self, mac=None)))):
+            raise ManifestError(f"the manifest of {self.name} was changed after it was written: trust it not")
+
+
+def manifest_encode(manifest: Manifest) -> bytes:
+    return _encoded(manifest)
+
+
+def _encoded(manifest: Manifest) -> bytes:
+    """One text for one manifest: the key vouches for these bytes."""
+    values = asdict(manifest)
+    values["origin"] = manifest.origin.value
+    for entry, one in zip(values["files"], manifest.files, strict=True):
+        entry["slots"] = format_slots(one.slots)
+    return json.dumps(values, indent=1, sort_keys=True, ensure_ascii=True).encode() + b"\n"
+
+
+def manifest_decode(content: bytes, name: str) -> Manifest:
+    """Read the manifest of the backup of that name; raise ManifestError."""
+    try:
+        values = json.loads(content)
+        if not isinstance(values, dict) or not isinstance(values.get("format"), int):
+            raise ValueError("it has no format")
+        if values["format"] > FORMAT:
+            raise ManifestError(
+                f"the manifest of {name} has format {values['format']}, and this version reads {FORMAT}:"
+                " use a newer shardproxy"
+            )
+        manifest = _decoded(values)
+    except ManifestError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as e:
+        raise ManifestError(f"the manifest of {name} cannot be read: {type(e).__name__}: {e}") from None
+    if (why := _why_not_sound(manifest, name)) is not None:
+        raise ManifestError(f"the manifest of {name} contradicts itself: {why}")
+    return manifest
+
+
+def _decoded(values: Mapping[str, Any]) -> Manifest:
+    cut = values["cut"]
+    return Manifest(
+        id=_text(values["id"]),
+        name=_text(values["name"]),
+        cluster=_text(values["cluster"]),
+        origin=Origin(values["origin"]),
+        version=_text(values["version"]),
+        began=float(values["began"]),
+        ended=float(values["ended"]),
+        cut=Cut(bool(cut["is_fenced"]), _text(cut["why"]), float(cut["held"]), float(cut["at"])),
+        files=tuple(map(_file_decoded, values["files"])),
+        families=tuple((_text(match), _text(hashed)) for match, hashed in values["families"]),
+        key=_text(values["key"]) if values["key"] is not None else None,
+        mac=_text(values["mac"]) if values["mac"] is not None else None,
+        format=int(values["format"]),
+    )
+
+
+def _file_decoded(values: Mapping[str, Any]) -> ShardFile:
+    slots, types = _text(values["slots"]), values["types"]
+    return ShardFile(
+        number=int(values["number"]),
+        shard=_text(values["shard"]),
+        file=_text(values["file"]),
+        slots=parse_slots(slots) if slots else (),
+        node=_text(values["node"]),
+        role=_text(values["role"]),
+        engine=_text(values["engine"]),
+        replid=_text(values["replid"]),
+        offset=int(values["offset"]),
+        bytes=int(values["bytes"]),
+        sha256=_text(values["sha256"]),
+        stored_bytes=int(values["stored_bytes"]),
+        stored_sha256=_text(values["stored_sha256"]),
+        keys=int(values["keys"]),
+        strays=int(values["strays"]),
+        expires=int(values["expires"]),
+        functions=int(values["functions"]),
+        functions_sha256=_text(values["functions_sha256"]),
+        databases=tuple(int(number) for number in values["databases"]),
+        filled_slots=int(values["filled_slots"]),
+        types={_text(name): int(count) for name, count in types.items()},
+    )
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value
+
+
+def _why_not_sound(manifest: Manifest, name: str) -> str | None:
+    if manifest.name != name:
+        return f"it is that of {manifest.name}"
+    if not manifest.files:
+        return "it has no files"
+    if (manifest.key is None) != (manifest.mac is None):
+        return "a key without its vouching, or the reverse"
+    names = [one.file for one in manifest.files]
+    if len(set(names)) < len(names):
+        return "a file is that of two shards"
+    for file in names:
+        if "/" in file or file in ("", ".", "..", MANIFEST):
+            return f"{file!r} is no name of a file"
+    owned = sorted(r for one in manifest.files for r in one.slots)
+    for before, after in itertools.pairwise(owned):
+        if after.first <= before.last:
+            return f"slots {after} are in two files"
+    return None

@@ -1,0 +1,42 @@
+"""What backups may be called. Pure."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+
+AUTOMATIC = "automatic."  # what names of scheduled ones begin with, as ElastiCache's do
+MAX_NAME = 255
+
+_NAME = re.compile(r"[A-Za-z](?:-?[A-Za-z0-9])*", re.ASCII)  # as ElastiCache wants them
+_AUTOMATIC = re.compile(r"automatic\.(?P<cluster>.+)-(?P<at>\d{4}-\d\d-\d\d-\d\d-\d\d)", re.ASCII)
+
+
+def why_not_a_name(name: str) -> str | None:
+    """Why somebody may not call a backup that, or None."""
+    if len(name) > MAX_NAME:
+        return f"a backup's name has at most {MAX_NAME} characters"
+    if name.startswith(AUTOMATIC):
+        return f"names that begin with {AUTOMATIC} are those of scheduled backups"
+    if _NAME.fullmatch(name) is None:
+        return (
+            f"{name!r} is no name for a backup: it begins with a letter, has letters, digits and single"
+            " hyphens, and does not end with a hyphen"
+        )
+    return None
+
+
+def automatic_name(cluster: str, at: float) -> str:
+    """What a scheduled backup is called that was due then, seconds since 1970: to the minute, in UTC."""
+    return f"{AUTOMATIC}{cluster}-{datetime.fromtimestamp(at, UTC):%Y-%m-%d-%H-%M}"
+
+
+def automatic_time(cluster: str, name: str) -> float | None:
+    """When the scheduled backup of that name was due, seconds since 1970; None where it is none of it."""
+    match = _AUTOMATIC.fullmatch(name)
+    if match is None or match["cluster"] != cluster:
+        return None
+    try:
+        return datetime.strptime(match["at"], "%Y-%m-%d-%H-%M").replace(tzinfo=UTC).timestamp()
+    except ValueError:
+        return None
