@@ -59,7 +59,7 @@ def pair(start_fleet: StartFleet, redis_client: Client) -> tuple[Fleet, redis.Re
     now = int(time.time() * 1000)
     for key in a.scan_iter(count=1000):
         expires = a.pexpiretime(key)
-        b.restore(key, max(expires, 0), a.dump(key) or b"", absttl=expires > now)  # type: ignore[arg-type]
+        b.restore(key, max(expires, 0), a.dump(key) or b"", absttl=expires > now)
     return fleet, a, b
 
 
