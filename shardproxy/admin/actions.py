@@ -153,8 +153,10 @@ def action_note(
     audit: Audit, request: Request, name: str, asked: dict[str, Any], why_not: str | None
 ) -> None:
     """Have the audit log say who asked for what, and why it was not done."""
-    named = ((key, asked.get(key)) for key in ("cluster", "shard", "to", "kind", "id"))
+    named = ((key, asked.get(key)) for key in ("cluster", "shard", "to", "id"))
     target = {key: str(value)[:MAX_NOTED] for key, value in named if value is not None}
+    if asked.get("kind") is not None:
+        target["work"] = str(asked["kind"])[:MAX_NOTED]
     caller, address = caller_of(request)
     audit.note("admin_action", user=caller, address=address, action=name, **target, why=why_not or "")
 

@@ -32,6 +32,7 @@ COMMANDS = {
     "failover": "Try or force the failover of a shard.",
     "pause": "Have nothing done to nodes by itself.",
     "resume": "Have it done again.",
+    "jobs": "Show resharding, backups, restores and imports.",
     "check": "Say whether a config file is right, or what an application would meet on several shards.",
     "diff": "Compare two Redis key by key.",
     "config": "Help to write a config file.",

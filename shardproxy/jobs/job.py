@@ -40,7 +40,7 @@ class Job:
     id: str
     cluster: str
     kind: str  # reshard | backup | restore | import ...
-    wants: Mapping[str, Any]  # what was asked for, as JSON; its kind knows
+    wants: Mapping[str, Any]  # what was asked for, as JSON; its kind knows. Everybody is shown it: no secrets
     state: JobState = JobState.ASKED
     by: str = ""  # the member that does it
     asked_at: float = 0.0  # seconds since 1970
