@@ -12,6 +12,7 @@ pytest_plugins = [
     "tests.fixtures.oracle",
     "tests.fixtures.certificates",
     "tests.fixtures.etcd",
+    "tests.fixtures.s3",
     "tests.fixtures.sentinel",
     "tests.fixtures.kubernetes",
     "tests.fixtures.named",

@@ -22,6 +22,7 @@ from shardproxy.archive.manifest import (
 )
 from shardproxy.archive.place import CHUNK, Place, Stop, Stored
 from shardproxy.archive.sealing import Key
+from shardproxy.archive.together import each
 
 TRANSFERS = 4  # files that go to or come from a place at once
 READS = 8  # manifests that are read at once
@@ -95,9 +96,7 @@ class Archive:
             except ManifestError as e:
                 faults[name] = str(e)
 
-        async with trio.open_nursery() as nursery:
-            for name in await self.names():
-                nursery.start_soon(look, name)
+        await each(look, await self.names())
         return sorted(found, key=lambda one: (one.began, one.name)), faults
 
     async def stored(self, name: str) -> list[Stored]:
@@ -191,9 +190,7 @@ class Archive:
 
             await _in_thread(self._transfers, read_and_write)
 
-        async with trio.open_nursery() as nursery:
-            for file in manifest.files:
-                nursery.start_soon(one, file)
+        await each(one, manifest.files)
 
     async def delete(self, name: str) -> int:
         """Take a backup, or what is left of one, away; return the bytes that frees.

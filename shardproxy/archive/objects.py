@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from shardproxy.archive.errors import AlreadyThereError, NotThereError, PlaceError, PlaceFullError
 from shardproxy.archive.place import Stored
+from shardproxy.archive.pump import Pump
 
 if TYPE_CHECKING:
     from obstore.store import S3Config, S3Store
@@ -91,20 +92,19 @@ class ObjectPlace:
     def write(self, name: str, chunks: Iterable[bytes], *, size: int) -> None:
         import obstore
 
-        source = _Source(chunks)
-        with self._failing(f"write {name} to"):
+        with self._failing(f"write {name} to"), Pump(chunks) as pump:
             try:
                 obstore.put(
                     self._store,
                     self._path(name),
-                    source,
+                    pump,
                     use_multipart=True,
                     chunk_size=max(PART, -(-size // MAX_PARTS)),
                     max_concurrency=CONCURRENT_PARTS,
                 )
             except Exception:
-                if source.error is not None:
-                    raise source.error from None
+                if pump.error is not None:  # obstore tells of it in words alone
+                    raise pump.error from None
                 raise
 
     def delete(self, names: Sequence[str]) -> None:
@@ -178,26 +178,6 @@ class ObjectPlace:
         except BaseError as e:
             full = any(word in str(e) for word in ("QuotaExceeded", "StorageFull", "no space left"))
             raise (PlaceFullError if full else PlaceError)(f"cannot {what} {self.url}: {_short(e)}") from e
-
-
-class _Source:
-    """Chunks, and what they raised: obstore tells of that only in words."""
-
-    def __init__(self, chunks: Iterable[bytes]) -> None:
-        self._chunks = iter(chunks)
-        self.error: BaseException | None = None
-
-    def __iter__(self) -> _Source:
-        return self
-
-    def __next__(self) -> bytes:
-        try:
-            return next(self._chunks)
-        except StopIteration:
-            raise
-        except BaseException as e:
-            self.error = e
-            raise
 
 
 def _short(error: Exception) -> str:

@@ -5,6 +5,7 @@ for topology in config.topologies(): ...    # model values, epoch 0
 """
 
 from shardproxy.config.admin import AdminAccess, Audit, Loopback, Rights
+from shardproxy.config.backups import Backups
 from shardproxy.config.clusters import Cluster, MemcachedCluster, ReadFrom, RedisCluster
 from shardproxy.config.commands import Commands
 from shardproxy.config.endpoints import ConfigurationEndpoint, Endpoint, Mode
@@ -24,6 +25,7 @@ __all__ = [
     "AdminAccess",
     "Admitted",
     "Audit",
+    "Backups",
     "Cluster",
     "Commands",
     "Config",

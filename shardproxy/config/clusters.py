@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import BeforeValidator, Field, model_validator
 
 from shardproxy.config.access import Access, access_short
+from shardproxy.config.backups import Backups
 from shardproxy.config.base import Section, refused
 from shardproxy.config.commands import Commands
 from shardproxy.config.discovery import Discovery, with_placeholder
@@ -165,6 +166,8 @@ class RedisCluster(_Cluster):
     """Which commands clients may use, and under which names."""
     key_families: Annotated[tuple[Family, ...], Field(max_length=100)] = ()
     """Keys that share a slot, as an application touches them together; the first rule that matches counts."""
+    backups: Backups | None = None
+    """Where backups are kept, and when they are made."""
 
     @model_validator(mode="after")
     def _one_decides(self) -> Self:
@@ -185,6 +188,12 @@ class RedisCluster(_Cluster):
             raise refused(
                 f"failover: {{fencing}} has no use with topology: {{from: {decider.source}}}",
                 f"leave it out: {DECIDERS[decider.source]} promotes without asking",
+            )
+        if self.backups is not None:
+            raise refused(
+                f"backups and topology: {{from: {decider.source}}} contradict each other",
+                f"leave out backups: only what the proxy decides about is backed up, and"
+                f" {DECIDERS[decider.source]} does here",
             )
         if self.writes.min_replicas is not None:
             raise refused(

@@ -1,0 +1,138 @@
+"""All shards at one moment: writes wait everywhere until every node that is read has forked.
+
+    hold writes ─> every proxy holds ─> replicas have it all ─> ask for RDBs ─> all have forked ─> let go
+
+Longer than its budget it never lasts: then the RDBs are of moments of their own, and the backup says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+
+import structlog
+import trio
+
+from shardproxy.archive.manifest import Cut
+from shardproxy.archive.together import each
+from shardproxy.backup.nodes import NODE_ERRORS, offset_of, wait_offset
+from shardproxy.backup.sources import Source
+from shardproxy.failover.interfaces import FenceError, Nodes, NotSettledError, SlotDesk
+from shardproxy.model import Hold
+from shardproxy.model.replication import Role, ShardKey
+from shardproxy.store.interface import StoreUnavailableError
+from shardproxy.store.record import ShardRecord
+
+BUDGET = 0.5  # seconds that writes wait at most
+HOLD_WITHIN = 0.2  # seconds within which all proxies hold, and nothing is under way any more
+TRIES = 4  # to have all proxies hold
+BACKOFF = (0.25, 0.5, 1.0)  # seconds between these
+RELEASE_RETRY = 0.05  # seconds
+RELEASE_WITHIN = 5.0  # seconds, for who is stopped; the next leader drops what is left
+
+log = structlog.get_logger()
+
+
+class NotFencedError(Exception):
+    """Writes could not be held in time; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """Holds the writes of some shards."""
+
+    desk: SlotDesk
+    nodes: Nodes
+    sources: Sequence[Source]
+    budget: float = BUDGET
+
+    async def cut(self, start: Callable[[], None], forked: Callable[[], Awaitable[None]]) -> Cut:
+        """Start the reading of all nodes at one moment; without a fence where there can be none.
+
+        `start` asks for all RDBs and does not wait; `forked` returns when all of them have their moment.
+        """
+        why = ""
+        for pause in (0.0, *BACKOFF)[:TRIES]:
+            await trio.sleep(pause)
+            held = _Held()
+            try:
+                async with _writes_held(self.desk, [source.key for source in self.sources], held):
+                    with trio.fail_after(self.budget):
+                        await self._settle()
+                        held.has_started = True
+                        start()
+                        await forked()
+            except (trio.TooSlowError, FenceError, NotSettledError, *NODE_ERRORS) as e:
+                why = self._why(e)
+                log.warning(
+                    "backup not fenced", cluster=self.desk.cluster, why=why, held=round(held.seconds, 3)
+                )
+                if held.has_started:
+                    return Cut(is_fenced=False, why=why, held=held.seconds)
+                continue
+            return Cut(is_fenced=True, held=held.seconds)
+        start()
+        return Cut(is_fenced=False, why=why)
+
+    async def _settle(self) -> None:
+        """Nothing that writes is under way, and the nodes that are read have all that was written."""
+        await self.desk.wait_served([source.key for source in self.sources], within=HOLD_WITHIN)
+
+        async def catch_up(source: Source) -> None:
+            offset = await offset_of(self.nodes, source.primary, self.budget)
+            if source.role is Role.REPLICA:
+                await wait_offset(self.nodes, source.address, offset, self.budget)
+
+        await each(catch_up, self.sources)
+
+    def _why(self, error: Exception) -> str:
+        if isinstance(error, trio.TooSlowError):
+            return f"not all nodes had forked within {self.budget * 1000:.0f} ms of held writes"
+        return str(error) or type(error).__name__
+
+
+class _Held:
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self.has_started = False
+
+
+@asynccontextmanager
+async def _writes_held(desk: SlotDesk, keys: Sequence[ShardKey], held: _Held) -> AsyncIterator[None]:
+    """The writes of these shards wait in it, if not everywhere at once."""
+    since = trio.current_time()
+    try:
+        await desk.change(dict.fromkeys(keys, _with_hold))
+        yield
+    finally:  # it may be on record whatever happened
+        await _let_go(desk, keys)
+        held.seconds = trio.current_time() - since
+
+
+async def _let_go(desk: SlotDesk, keys: Sequence[ShardKey]) -> None:
+    """Tried for as long as this process leads: writes that wait for nothing are worse than any backup."""
+    is_done = False
+    with trio.CancelScope(shield=True, deadline=trio.current_time() + RELEASE_WITHIN):
+        await _take_hold_away(desk, keys)
+        is_done = True
+    if not is_done:
+        await _take_hold_away(desk, keys)
+
+
+async def _take_hold_away(desk: SlotDesk, keys: Sequence[ShardKey]) -> None:
+    while True:
+        try:
+            await desk.change(dict.fromkeys(keys, _without_hold))
+        except (NotSettledError, StoreUnavailableError):
+            await trio.sleep(RELEASE_RETRY)
+        else:
+            return
+
+
+def _with_hold(record: ShardRecord) -> ShardRecord:
+    return replace(record, hold=Hold(record.slots, only_writes=True))
+
+
+def _without_hold(record: ShardRecord) -> ShardRecord:
+    return replace(record, hold=None)

@@ -1,0 +1,30 @@
+"""Names of backups: what people may write, and what scheduled ones are called."""
+
+from __future__ import annotations
+
+import pytest
+
+from shardproxy.archive.names import automatic_name, automatic_time, why_not_a_name
+
+AT = 1796007600.0  # 2026-11-30 03:00 UTC
+
+
+@pytest.mark.parametrize("name", ["a", "before-upgrade", "B2", "a" * 255])
+def test_names_that_people_write(name: str) -> None:
+    assert why_not_a_name(name) is None
+
+
+@pytest.mark.parametrize(
+    "name", ["", "-a", "a-", "a--b", "1a", "a.b", "a/b", "..", "a b", "ä", "automatic.x", "a" * 256, "a\n"]
+)
+def test_names_that_are_refused(name: str) -> None:
+    assert why_not_a_name(name)
+
+
+def test_scheduled_ones_say_whose_and_when() -> None:
+    name = automatic_name("my-sessions", AT)
+    assert name == "automatic.my-sessions-2026-11-30-03-00"
+    assert automatic_time("my-sessions", name) == AT
+    assert automatic_time("sessions", name) is None
+    assert automatic_time("my-sessions", "automatic.my-sessions-2026-13-30-03-00") is None
+    assert automatic_time("my-sessions", "my-sessions-2026-11-30-03-00") is None
