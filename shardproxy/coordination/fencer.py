@@ -44,19 +44,27 @@ class AckFencer:
 
         Raise FenceError naming who does not. One that leaves, or whose lease ends, is waited for no more.
         """
+        setup = self._setups.get(record.key)
+        is_fast = setup is not None and not setup.is_strict
+        await self._wait(record, self._served_within, with_others=not is_fast)
+
+    async def wait_everywhere(self, record: ShardRecord, *, within: float) -> None:
+        await self._wait(record, within, with_others=True)
+
+    async def _wait(self, record: ShardRecord, within: float, *, with_others: bool) -> None:
         news, key, store = News(), record.key, self._store
         self._applied.subscribe(news, key)
         store.acks.subscribe(news, key)
         store.members.subscribe(news)
         try:
-            with trio.move_on_after(self._served_within):
-                while self._behind(record):
+            with trio.move_on_after(within):
+                while self._behind(record, with_others=with_others):
                     await news.wait()
         finally:
             self._applied.unsubscribe(news, key)
             store.acks.unsubscribe(news, key)
             store.members.unsubscribe(news)
-        if behind := self._behind(record):
+        if behind := self._behind(record, with_others=with_others):
             who = ", ".join(behind)
             raise FenceError(f"{key}: epoch {record.epoch} is not served by {who} yet")
         await trio.lowlevel.checkpoint()
@@ -76,11 +84,10 @@ class AckFencer:
             if name != store.member and (key.cluster in member.endpoints or (name, key) in store.acks):
                 yield name
 
-    def _behind(self, record: ShardRecord) -> list[str]:
+    def _behind(self, record: ShardRecord, *, with_others: bool) -> list[str]:
         key, store = record.key, self._store
         behind = [store.member] if self._applied.get(key, NOTHING) < record.changed else []
-        setup = self._setups.get(key)
-        if setup is not None and not setup.is_strict:
+        if not with_others:
             return behind
         acks = store.acks
         late = (name for name in self._others(key) if acks.get((name, key), NOTHING) < record.changed)

@@ -14,8 +14,10 @@ from typing import Any
 import structlog
 import trio
 
+from shardproxy.failover.desk import LeaderDesk
 from shardproxy.failover.event_log import EventLog
-from shardproxy.failover.interfaces import Fencer, NobodyElse, Nodes, Witnesses
+from shardproxy.failover.interfaces import Fencer, LeaderService, NobodyElse, Nodes, Witnesses
+from shardproxy.failover.led import LedRecords
 from shardproxy.failover.setup import FailoverSettings, ShardSetup, record_new
 from shardproxy.failover.shard.task import tend
 from shardproxy.failover.shard.tended import Limits, OutvotedError, Shared
@@ -47,6 +49,7 @@ class Inputs:
     fencer: Fencer
     events: EventLog = field(default_factory=EventLog)
     witnesses: Witnesses = field(default_factory=NobodyElse)
+    services: tuple[LeaderService, ...] = ()  # run beside the shards' tasks, by whoever leads
 
 
 async def run_watch(
@@ -148,6 +151,7 @@ async def _lead(
     leadership: Leadership,
     stays_until: float,
 ) -> None:
+    led = LedRecords(inputs.store, leadership, inputs.setups)
     shared = Shared(
         inputs.setups,
         inputs.health,
@@ -158,11 +162,13 @@ async def _lead(
         leadership,
         Steps(inputs.nodes, leadership, settings),
         limits,
+        led,
         inputs.witnesses,
         stays_until,
     )
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_watch_leader, inputs, leadership, limits)
+        nursery.start_soon(LeaderDesk(led, inputs.fencer).run, inputs.services)
         tended: dict[ShardKey, trio.CancelScope] = {}
         seen = inputs.setups.version
         while True:

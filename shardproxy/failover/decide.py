@@ -197,7 +197,7 @@ def _without_primary(situation: Situation) -> Decision:
 
 
 def _members(situation: Situation) -> Update | None:
-    """Follow the config: other nodes, another `wait`, another name, other slots; and who is in sync.
+    """Follow the config: other nodes, another `wait`, another name; and who is in sync.
 
     A node stays a member for as long as it is the primary, or may alone have an acknowledged write, or may be
     one that the config calls by another name now.
@@ -211,7 +211,7 @@ def _members(situation: Situation) -> Update | None:
     staying = sorted(vouching - set(setup.addresses))
     primary = (record.primary,) if record.primary is not None else ()
     nodes = tuple(dict.fromkeys((*setup.addresses, *primary, *staying)))
-    changed = replace(record, nodes=nodes, name=setup.name, slots=setup.slots or record.slots)
+    changed = replace(record, nodes=nodes, name=setup.name)
     wanted = promise_wanted(setup, changed, situation.healths, situation.memory, situation.now)
     if wanted != record.promise and not quorum.is_full(record):
         changed = quorum.begun_among(replace(changed, nodes=record.nodes), nodes, wanted)

@@ -31,6 +31,9 @@ class Fencer(Protocol):
         Raise FenceError when one does not in time: it may serve what was before.
         """
 
+    async def wait_everywhere(self, record: ShardRecord, *, within: float) -> None:
+        """As `wait_served`, in so many seconds, and of all proxies also where a promotion waits for none."""
+
     def served(self, key: ShardKey) -> int:
         """The `changed` of the record that every live proxy serves, or a later one; 0 = none."""
 
@@ -83,21 +86,27 @@ class SlotDesk(Protocol):
     async def change(self, changes: Mapping[ShardKey, Callable[[ShardRecord], ShardRecord]]) -> None:
         """Replace these records all at once, or none, each by what its function makes of it.
 
-        Only `slots`, `hold` and `is_mixed` are changed this way. It waits for a failover of one of them to
-        end; durable when it returns. Raise NotSettledError when a shard has no primary now,
-        StoreUnavailableError or LeadershipLostError.
+        Only `slots`, `hold` and `is_mixed` are changed this way, and every slot has one owner before and
+        after, or it is a ValueError. Slots leave a shard only while it is on record that all requests for
+        them wait there, and `wait_served` has found that so. A function may be asked more than once, and may
+        refuse by what it raises: of a shard that has failed over meanwhile the epoch is another one. At most
+        MAX_TOGETHER shards; durable when it returns.
+
+        It waits for a failover of one of them to end; only holds are taken away, and `is_mixed`, also
+        meanwhile. Raise NotSettledError when a shard has no primary now or the change is not possible now,
+        StoreUnavailableError (it may yet have been made: look at the records) or LeadershipLostError.
         """
 
     async def wait_served(self, keys: Iterable[ShardKey], *, within: float) -> None:
         """Return when every live proxy serves these shards as they are on record now, or later.
 
         What their records hold waits there then, and nothing of it is under way any more. Raise FenceError,
-        which names who does not.
+        which names who does not, or says that a shard fails over.
         """
 
 
 class NotSettledError(Exception):
-    """A shard has no primary now, or is about to have another one: try again."""
+    """A shard has no primary now, or is not as it would have to be: try again."""
 
 
 LeaderService = Callable[[SlotDesk], Awaitable[None]]  # runs while this process leads the desk's cluster

@@ -16,6 +16,7 @@ from shardproxy.failover.election import (
     why_too_few,
 )
 from shardproxy.failover.interfaces import FenceError, Fencer
+from shardproxy.failover.led import PutsRecords
 from shardproxy.failover.machine import (
     Behind,
     Chosen,
@@ -46,7 +47,7 @@ from shardproxy.failover.machine import (
 from shardproxy.failover.setup import FailoverSettings, ShardSetup
 from shardproxy.failover.steps import StepError, Steps
 from shardproxy.model import Address
-from shardproxy.store.interface import ConflictError, Leadership, Store, StoreUnavailableError
+from shardproxy.store.interface import ConflictError, Leadership, StoreUnavailableError
 from shardproxy.store.record import ShardRecord, ShardState
 
 SETBACKS = (TooFew, Held, NobodyElectable, PromotionFailed, RelayFailed)
@@ -57,7 +58,7 @@ class Runner:
     """Walks runs of one shard."""
 
     setup: ShardSetup
-    store: Store
+    store: PutsRecords
     leadership: Leadership
     steps: Steps
     fencer: Fencer

@@ -10,7 +10,7 @@ show what was read last: they stay as they are while the store cannot be reached
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import trio
@@ -23,6 +23,8 @@ from shardproxy.store.record import ShardRecord
 from shardproxy.store.statistics import StoreStatistics
 
 MemberKey = tuple[str, ShardKey]
+
+MAX_TOGETHER = 100  # records in one `put_all`: etcd takes 128 operations in one transaction
 
 
 class StoreError(Exception):
@@ -144,6 +146,15 @@ class Store(Notebook, Protocol):
         and `members` and `acks` are then at least as new: whoever is not among them reads this record.
         """
 
+    async def put_all(
+        self, records: Sequence[ShardRecord], leadership: Leadership
+    ) -> tuple[ShardRecord, ...]:
+        """As `put`, of several shards of one cluster: all of them are replaced, or none.
+
+        Nobody ever sees some of them replaced, and others not: every board shows them together. They get one
+        revision. Raise ValueError for none, one shard twice, or more than MAX_TOGETHER.
+        """
+
     # --- what live members say: it goes with them ---
 
     @property
@@ -181,3 +192,16 @@ def votes_show(board: Board[MemberKey, Vote], member: str, votes: Mapping[ShardK
             board.hide((member, key))
         else:
             board.show((member, key), vote)
+
+
+def together_check(records: Sequence[ShardRecord]) -> str:
+    """The cluster of records that are to be replaced together; raise ValueError when they cannot be."""
+    if not 0 < len(records) <= MAX_TOGETHER:
+        raise ValueError(f"{len(records)} records together, and 1 to {MAX_TOGETHER} can be replaced")
+    keys = {record.key for record in records}
+    clusters = {key.cluster for key in keys}
+    if len(keys) < len(records) or len(clusters) > 1:
+        raise ValueError(
+            f"records not each of one cluster, and once: {', '.join(str(r.key) for r in records)}"
+        )
+    return clusters.pop()

@@ -243,6 +243,15 @@ class Process:
         finally:
             await self._acted()
 
+    async def put_all(
+        self, records: Sequence[ShardRecord], leadership: Leadership
+    ) -> tuple[ShardRecord, ...]:
+        self.at_await()
+        try:
+            return await self.session.put_all(records, leadership)
+        finally:
+            await self._acted()
+
     # Fencer
 
     @property
@@ -256,6 +265,13 @@ class Process:
         self.at_await()
         try:
             await self._fencer.wait_served(record)
+        finally:
+            await self._acted()
+
+    async def wait_everywhere(self, record: ShardRecord, *, within: float) -> None:
+        self.at_await()
+        try:
+            await self._fencer.wait_everywhere(record, within=within)
         finally:
             await self._acted()
 

@@ -9,7 +9,7 @@ answered in time may be carried out all the same.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any, TypeVar
@@ -24,6 +24,7 @@ from shardproxy.store.interface import (
     LeadershipLostError,
     MemberKey,
     StoreUnavailableError,
+    together_check,
 )
 from shardproxy.store.member import Member, Vote
 from shardproxy.store.notes import Note, NoteKey, Notes, notes_board
@@ -77,8 +78,7 @@ class Change:
     number: int
     at: float
     what: str  # the board
-    key: Any
-    value: Any
+    values: Mapping[Any, Any]  # by key: together, and never one without the other
 
 
 @dataclass
@@ -121,8 +121,12 @@ class SimStore:
 
     def set(self, what: str, key: Any, value: Any) -> int:
         """Change something, and have it told; return its number."""
-        self.boards.set(what, key, value)
-        self.changes.append(Change(len(self.changes), trio.current_time(), what, key, value))
+        return self.set_all(what, {key: value})
+
+    def set_all(self, what: str, values: Mapping[Any, Any]) -> int:
+        for key, value in values.items():
+            self.boards.set(what, key, value)
+        self.changes.append(Change(len(self.changes), trio.current_time(), what, values))
         self.changed.set()
         self.changed = trio.Event()
         return len(self.changes) - 1
@@ -173,13 +177,15 @@ class SimStore:
         self.set("leaders", cluster, member)
         return self._revision
 
-    def put(self, record: ShardRecord, revision: int) -> ShardRecord:
-        if self.is_checking_leader and self.leading.get(record.key.cluster, ("", 0))[1] != revision:
+    def put_all(self, records: Sequence[ShardRecord], revision: int) -> tuple[ShardRecord, ...]:
+        cluster = together_check(records)
+        if self.is_checking_leader and self.leading.get(cluster, ("", 0))[1] != revision:
             raise LeadershipLostError("another controller leads")
-        stored = record_replace(self.records.get(record.key), record, self._revision + 1)
+        stored = tuple(record_replace(self.records.get(one.key), one, self._revision + 1) for one in records)
         self._revision += 1
-        self.noted(stored)
-        self.set("records", record.key, stored)
+        for record in stored:
+            self.noted(record)
+        self.set_all("records", {record.key: record for record in stored})
         return stored
 
 
@@ -261,16 +267,17 @@ class SimSession:
             if trio.current_time() < self.stopped_until:  # what came meanwhile is read after what was begun
                 await self.turn()
                 await trio.sleep(2 * TRIP)
-            self._show(change.number, change.what, change.key, change.value)
+            self._show(change.number, change.what, change.values)
             self._at += 1
             if self.is_follower:
                 self.heard_at = max(self.heard_at, change.at)
 
-    def _show(self, number: int, what: str, key: Any, value: Any) -> None:
+    def _show(self, number: int, what: str, values: Mapping[Any, Any]) -> None:
         """What is newer is not undone by what is heard late."""
-        if self._seen.get((what, key), -1) < number:
-            self._seen[what, key] = number
-            self.boards.set(what, key, value)
+        for key, value in values.items():
+            if self._seen.get((what, key), -1) < number:
+                self._seen[what, key] = number
+                self.boards.set(what, key, value)
 
     @property
     def is_behind(self) -> bool:
@@ -365,7 +372,7 @@ class SimSession:
         """Who leads has read the records first, and knows that it leads."""
         for change in self.store.changes[self._at :]:
             if change.what in ("records", "leaders"):
-                self._show(change.number, change.what, change.key, change.value)
+                self._show(change.number, change.what, change.values)
 
     async def resign(self, lease: SimLease) -> None:
         lease.is_void = True
@@ -380,8 +387,14 @@ class SimSession:
             return
 
     async def put(self, record: ShardRecord, leadership: Leadership) -> ShardRecord:
-        stored = await self._ask(lambda: self.store.put(record, leadership.revision))
-        self._show_own("records", record.key)
+        (stored,) = await self.put_all((record,), leadership)
+        return stored
+
+    async def put_all(
+        self, records: Sequence[ShardRecord], leadership: Leadership
+    ) -> tuple[ShardRecord, ...]:
+        stored = await self._ask(lambda: self.store.put_all(records, leadership.revision))
+        self._show_own("records", stored[0].key)
         return stored
 
     async def note(self, key: NoteKey, value: Any, *, expected: int | None = None) -> Note:
@@ -417,11 +430,11 @@ class SimSession:
                 raise StoreUnavailableError("its lease has ended")
             return self.store.set(what, key, value)
 
-        self._show(await self._ask(say), what, key, value)
+        self._show(await self._ask(say), what, {key: value})
 
     def _show_own(self, what: str, key: Any) -> None:
-        """Show what was written as soon as it is known to be."""
+        """Show what was written, and what was written with it, as soon as it is known to be."""
         for change in reversed(self.store.changes):
-            if (change.what, change.key) == (what, key):
-                self._show(change.number, what, key, change.value)
+            if change.what == what and key in change.values:
+                self._show(change.number, what, change.values)
                 return

@@ -39,7 +39,11 @@ def run(*faults: tuple[float, Fault], members: int = 3, **options: object) -> Si
 def led_at(sim: Simulation) -> list[float]:
     """Seconds from the first fault until somebody began to lead."""
     changes = sim.store.changes
-    return [c.at - WARM_UP for c in changes if c.what == "leaders" and isinstance(c.value, str)]
+    return [
+        change.at - WARM_UP
+        for change in changes
+        if change.what == "leaders" and any(isinstance(who, str) for who in change.values.values())
+    ]
 
 
 def refused(sim: Simulation) -> int:

@@ -56,7 +56,7 @@ async def walk(shard: Tended, run: Run) -> Run:
     shared, primary = shard.shared, run.record.primary or run.record.last
     runner = Runner(
         shard.setup,
-        shared.store,
+        shared.led,
         shared.leadership,
         shared.steps,
         shared.fencer,

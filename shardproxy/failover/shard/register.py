@@ -50,7 +50,7 @@ async def _adopt(shard: Tended, found: Adopt, *, must_have_data: bool) -> float:
     promise = Promise(frozenset(found.joined) - {primary}, setup.wait)
     record = quorum.begun_among(before.fenced(), dict.fromkeys((*setup.addresses, primary)), promise)
     joined = tuple(node for node in dict.fromkeys((*found.joined, *others)) if node in record.nodes)
-    record = replace(record, joined=joined, name=setup.name, slots=setup.slots or before.slots)
+    record = replace(record, joined=joined, name=setup.name)
     for node, health in shard.healths().items():
         if node in found.joined and node != primary and health.server is not None:
             record = record.with_process(node, health.server.run_id)
@@ -93,7 +93,6 @@ async def _build(shard: Tended, candidates: tuple[Address, ...], why: str) -> No
         nodes=setup.addresses,
         joined=joined,
         name=setup.name,
-        slots=setup.slots,
         promise=Promise(voters, setup.wait),
     )
     run = await walk(shard, Run(Kind.FAILOVER, record, why, trio.current_time(), trusted=target))

@@ -14,6 +14,7 @@ from shardproxy.failover.event_log import EventLog
 from shardproxy.failover.events import EventName
 from shardproxy.failover.healing import Configure, Follow, Persist
 from shardproxy.failover.interfaces import Fencer, Objection, Witnesses
+from shardproxy.failover.led import LedRecords
 from shardproxy.failover.machine import Run
 from shardproxy.failover.memory import Memory, is_current
 from shardproxy.failover.setup import FailoverSettings, ShardSetup, record_new
@@ -59,6 +60,7 @@ class Shared:
     leadership: Leadership
     steps: Steps
     limits: Limits
+    led: LedRecords
     witnesses: Witnesses
     stays_until: float = 0.0  # we gave way to others a moment ago, and nobody else led: what we see adds up
 
@@ -182,7 +184,7 @@ class Tended:
         return self.rests_until
 
     async def put(self, record: ShardRecord) -> ShardRecord:
-        return await self.shared.store.put(record, self.shared.leadership)
+        return await self.shared.led.put(record, self.shared.leadership)
 
 
 def _is_alone(record: ShardRecord, healths: Mapping[Address, NodeHealth]) -> bool:

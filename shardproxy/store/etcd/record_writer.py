@@ -6,13 +6,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import NoReturn
 
 from shardproxy.store.cas import record_replace
 from shardproxy.store.codec import record_decode, record_encode
 from shardproxy.store.etcd.errors import DataLostError
 from shardproxy.store.etcd.keys import Keys
-from shardproxy.store.etcd.leadership import Leaders
+from shardproxy.store.etcd.leadership import EtcdLeadership, Leaders
 from shardproxy.store.etcd.messages import Entry, is_at, is_created, to_put, to_read
 from shardproxy.store.etcd.position import REMEDY
 from shardproxy.store.etcd.reader import Reader
@@ -22,6 +24,7 @@ from shardproxy.store.interface import (
     Leadership,
     LeadershipLostError,
     StoreUnavailableError,
+    together_check,
 )
 from shardproxy.store.record import ShardRecord
 
@@ -39,40 +42,63 @@ class RecordWriter:
         self._leaders = leaders
         self._reader = reader
 
-    async def put(self, record: ShardRecord, leadership: Leadership) -> ShardRecord:
-        """Raise ConflictError, LeadershipLostError or StoreUnavailableError."""
+    async def put_all(
+        self, records: Sequence[ShardRecord], leadership: Leadership
+    ) -> tuple[ShardRecord, ...]:
+        """In one transaction; raise ConflictError, LeadershipLostError or StoreUnavailableError."""
+        cluster = together_check(records)
         held = self._leaders.check(leadership)
-        if held.cluster != record.key.cluster:
-            raise LeadershipLostError(f"{record.key} is not of {held.cluster}, which is led")
-        key, leader = self._keys.shard(record.key), self._keys.leader(held.cluster)
-        stored = self._reader.view.get(key)
-        value = record_value(stored, record, held.revision)
+        if held.cluster != cluster:
+            raise LeadershipLostError(f"{records[0].key} is not of {held.cluster}, which is led")
+        leader = self._keys.leader(cluster)
+        wanted = {self._keys.shard(record.key): record for record in records}
+        values = {
+            key: record_value(self._reader.view.get(key), record, held.revision)
+            for key, record in wanted.items()
+        }
         done = await self._transactions.make(
-            [is_created(leader, held.revision), is_at(key, record.revision)],
-            [to_put(key, value)],
-            [to_read(leader), to_read(key)],
+            [is_created(leader, held.revision), *(is_at(key, one.revision) for key, one in wanted.items())],
+            [to_put(key, value) for key, value in values.items()],
+            [to_read(leader), *map(to_read, wanted)],
         )
-        found = found_of(done, key)
-        if not done.is_done and found.value == value:  # as told by an answer that was missing
-            revision = found.revision
-        elif done.is_done:
-            revision = done.revision
+        found = {key: found_of(done, key) for key in wanted}
+        if done.is_done:
+            revisions = dict.fromkeys(wanted, done.revision)
+        elif all(found[key].value == value for key, value in values.items()):
+            revisions = {key: one.revision for key, one in found.items()}  # an answer of before is missing
         else:
-            if 0 < found.revision < record.revision:
+            self._refuse(wanted, found, found_of(done, leader), held)
+        entries = [Entry(key, value, revisions[key], found[key].created) for key, value in values.items()]
+        for entry in entries:
+            self._reader.is_own(entry)
+        # and so who was there before it
+        await self._reader.wait_seen(max(revisions.values()), within=SEEN_WITHIN)
+        return tuple(map(record_of, entries))
+
+    def _refuse(
+        self,
+        wanted: Mapping[str, ShardRecord],
+        found: Mapping[str, Entry],
+        leader: Entry,
+        held: EtcdLeadership,
+    ) -> NoReturn:
+        """Show what is there, and raise why nothing was written."""
+        for key, record in wanted.items():
+            if 0 < found[key].revision < record.revision:
                 lost = DataLostError(f"{key}, of revision {record.revision}, is older now: {REMEDY}")
                 self._reader.is_lost(lost)
                 raise lost
-            self._reader.is_own(found)
-            if found_of(done, leader).created != held.revision:
-                self._leaders.lost(held, "its key is gone")
-                self._leaders.check(held)
-            raise ConflictError(
-                f"{record.key}: read at revision {record.revision}, but {found.revision} is stored"
-            )
-        entry = Entry(key, value, revision, found.created)
-        self._reader.is_own(entry)
-        await self._reader.wait_seen(revision, within=SEEN_WITHIN)  # and so who was there before it
-        return record_of(entry)
+        for entry in found.values():
+            self._reader.is_own(entry)
+        if leader.created != held.revision:
+            self._leaders.lost(held, "its key is gone")
+            self._leaders.check(held)
+        others = (
+            f"{record.key}: read at revision {record.revision}, but {found[key].revision} is stored"
+            for key, record in wanted.items()
+            if found[key].revision != record.revision
+        )
+        raise ConflictError("; ".join(others))
 
 
 def record_of(entry: Entry) -> ShardRecord:

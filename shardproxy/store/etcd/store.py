@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -155,8 +155,14 @@ class EtcdStore:
         return await self._leaders.claim(cluster)
 
     async def put(self, record: ShardRecord, leadership: Leadership) -> ShardRecord:
+        (stored,) = await self.put_all((record,), leadership)
+        return stored
+
+    async def put_all(
+        self, records: Sequence[ShardRecord], leadership: Leadership
+    ) -> tuple[ShardRecord, ...]:
         self._check_member()
-        return await self._records.put(record, leadership)
+        return await self._records.put_all(records, leadership)
 
     # --- what live members say ---
 

@@ -125,10 +125,12 @@ class Boards:
 
     def _show_records(self, cluster: str, shards: Mapping[str, Any]) -> None:
         keys = {ShardKey(cluster, int(index)): values for index, values in shards.items()}
-        for key, values in keys.items():
-            if self._raw.get(key) != values:
-                self._show_record(record_decode(values, int(values["revision"])))
-                self._raw[key] = values
+        news = {key: values for key, values in keys.items() if self._raw.get(key) != values}
+        # all or none: slots that leave one are found with another
+        records = [record_decode(values, int(values["revision"])) for values in news.values()]
+        for record in records:
+            self._show_record(record)
+        self._raw.update(news)
         for key in [key for key in self._raw if key.cluster == cluster and key not in keys]:
             self._is_lost(key)
 

@@ -8,17 +8,24 @@ claim ─> is the leader's heartbeat there? ─ yes ─> wait for news
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import structlog
 import trio
 
-from shardproxy.store.interface import ConflictError, LeadershipLostError, StoreError, StoreUnavailableError
+from shardproxy.store.interface import (
+    ConflictError,
+    LeadershipLostError,
+    StoreError,
+    StoreUnavailableError,
+    together_check,
+)
 from shardproxy.store.kubernetes.errors import NotFoundError
 from shardproxy.store.kubernetes.life import Life
 from shardproxy.store.kubernetes.names import Kind
 from shardproxy.store.kubernetes.objects import Body, DamagedError, Stored, stored_of
-from shardproxy.store.kubernetes.shards import Leader, TakenError, led, resigned, with_record
+from shardproxy.store.kubernetes.shards import Leader, TakenError, led, resigned, with_records
 from shardproxy.store.kubernetes.shared import Shared
 from shardproxy.store.kubernetes.writer import collection_of
 from shardproxy.store.record import ShardRecord
@@ -73,17 +80,20 @@ class Leading:
             with trio.move_on_after(LOOK):
                 await changed.wait()
 
-    async def put(self, record: ShardRecord, leadership: KubernetesLeadership) -> ShardRecord:
+    async def put_all(
+        self, records: Sequence[ShardRecord], leadership: KubernetesLeadership
+    ) -> tuple[ShardRecord, ...]:
         """Raise ConflictError, LeadershipLostError or StoreUnavailableError."""
-        cluster = record.key.cluster
+        cluster = together_check(records)
         if self._held.get(cluster) is not leadership:
             raise LeadershipLostError(f"turn {leadership.revision} of {leadership.cluster} is over")
 
-        def put(body: Body | None) -> tuple[Body, ShardRecord]:
-            shown = self._shared.boards.records.get(record.key)
-            if shown is not None and record.epoch < shown.epoch:
-                raise ConflictError(f"{record.key}: epoch {record.epoch} after {shown.epoch}")
-            return with_record(body, record, leadership.uid, leadership.revision)
+        def put(body: Body | None) -> tuple[Body, tuple[ShardRecord, ...]]:
+            for record in records:
+                shown = self._shared.boards.records.get(record.key)
+                if shown is not None and record.epoch < shown.epoch:
+                    raise ConflictError(f"{record.key}: epoch {record.epoch} after {shown.epoch}")
+            return with_records(body, records, leadership.uid, leadership.revision)
 
         name, mirror = self._shared.names.cluster(cluster), self._shared.mirror
         try:
@@ -99,7 +109,7 @@ class Leading:
             await mirror.wait_complete(written.version if written is not None else mirror.version)
         if scope.cancelled_caught:
             raise StoreUnavailableError(
-                f"Kubernetes: {record.key} is written, and the watch does not show it"
+                f"Kubernetes: {records[0].key} is written, and the watch does not show it"
             )
         return stored
 

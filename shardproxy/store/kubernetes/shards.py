@@ -10,7 +10,7 @@ nobody can have led in between.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,18 +77,20 @@ def resigned(body: Body | None, uid: str, turn: int) -> tuple[Body | None, None]
     return {**body, "leader": Leader(None, "", turn).encode()}, None
 
 
-def with_record(body: Body | None, record: ShardRecord, uid: str, turn: int) -> tuple[Body, ShardRecord]:
-    """The object with that record; raise LeadershipLostError or ConflictError."""
+def with_records(
+    body: Body | None, records: Sequence[ShardRecord], uid: str, turn: int
+) -> tuple[Body, tuple[ShardRecord, ...]]:
+    """The object with those records, at one revision; raise LeadershipLostError or ConflictError."""
     leader = Leader.of(body)
     if body is None or (leader.uid, leader.turn) != (uid, turn):
+        cluster = records[0].key.cluster
         raise LeadershipLostError(
-            f"{leader.member or 'nobody'} leads {record.key.cluster}, in turn {leader.turn}; ours was {turn}"
+            f"{leader.member or 'nobody'} leads {cluster}, in turn {leader.turn}; ours was {turn}"
         )
     revision = int(body["revision"]) + 1
-    stored = record_replace(_record(body, record.key), record, revision)
-    values = {"revision": revision, **record_encode(stored)}
-    shards = {**body["shards"], str(record.key.index): values}
-    return {**body, "revision": revision, "shards": shards}, stored
+    stored = tuple(record_replace(_record(body, one.key), one, revision) for one in records)
+    values = {str(one.key.index): {"revision": revision, **record_encode(one)} for one in stored}
+    return {**body, "revision": revision, "shards": {**body["shards"], **values}}, stored
 
 
 def _record(body: Body, key: ShardKey) -> ShardRecord | None:

@@ -8,7 +8,7 @@ What the objects are called is in names.py, what they hold in shards.py, noteboo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from time import CLOCK_BOOTTIME, clock_gettime
 from typing import TYPE_CHECKING, Any
@@ -152,9 +152,15 @@ class KubernetesStore:
         return await self._leading.claim(cluster)
 
     async def put(self, record: ShardRecord, leadership: Leadership) -> ShardRecord:
+        (stored,) = await self.put_all((record,), leadership)
+        return stored
+
+    async def put_all(
+        self, records: Sequence[ShardRecord], leadership: Leadership
+    ) -> tuple[ShardRecord, ...]:
         self._refuse_follower()
         assert isinstance(leadership, KubernetesLeadership)
-        return await self._leading.put(record, leadership)
+        return await self._leading.put_all(records, leadership)
 
     @property
     def members(self) -> Board[str, Member]:

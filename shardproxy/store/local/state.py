@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -33,11 +34,12 @@ class State:
     records: dict[ShardKey, ShardRecord] = field(default_factory=dict)
     notes: dict[NoteKey, Noted] = field(default_factory=dict)
 
-    def with_record(self, record: ShardRecord) -> tuple[State, ShardRecord]:
-        """Raise ConflictError."""
+    def with_records(self, records: Sequence[ShardRecord]) -> tuple[State, tuple[ShardRecord, ...]]:
+        """All of them at one revision; raise ConflictError."""
         revision = self.revision + 1
-        stored = record_replace(self.records.get(record.key), record, revision)
-        return replace(self, revision=revision, records={**self.records, record.key: stored}), stored
+        stored = tuple(record_replace(self.records.get(one.key), one, revision) for one in records)
+        now = {**self.records, **{one.key: one for one in stored}}
+        return replace(self, revision=revision, records=now), stored
 
     def with_note(self, key: NoteKey, value: Any, expected: int | None) -> tuple[State, Note]:
         """Raise ConflictError, or ValueError when it is too large."""

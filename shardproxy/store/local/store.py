@@ -10,7 +10,7 @@ import contextlib
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from operator import itemgetter
@@ -28,6 +28,7 @@ from shardproxy.store.interface import (
     LeadershipLostError,
     MemberKey,
     StoreUnavailableError,
+    together_check,
     votes_show,
 )
 from shardproxy.store.journal import Journal, events_read
@@ -266,15 +267,20 @@ class LocalStore:
         return LocalLeadership(cluster, revision, self._let_go, self._is_held)
 
     async def put(self, record: ShardRecord, leadership: Leadership) -> ShardRecord:
-        def store(state: State) -> tuple[State, ShardRecord]:
-            leads = self._leading.get(record.key.cluster)
-            if self._lock_file is None or leadership.cluster != record.key.cluster:
-                raise LeadershipLostError(
-                    f"revision {leadership.revision} does not lead {record.key.cluster}"
-                )
-            if leadership.revision != leads:
+        (stored,) = await self.put_all((record,), leadership)
+        return stored
+
+    async def put_all(
+        self, records: Sequence[ShardRecord], leadership: Leadership
+    ) -> tuple[ShardRecord, ...]:
+        cluster = together_check(records)
+
+        def store(state: State) -> tuple[State, tuple[ShardRecord, ...]]:
+            if self._lock_file is None or leadership.cluster != cluster:
+                raise LeadershipLostError(f"revision {leadership.revision} does not lead {cluster}")
+            if leadership.revision != self._leading.get(cluster):
                 raise LeadershipLostError(f"revision {leadership.revision} does not lead any more")
-            return state.with_record(record)
+            return state.with_records(records)
 
         return await self._file.change(store)
 

@@ -43,6 +43,9 @@ class FakeFencer:
             await trio.sleep_forever()
         await trio.lowlevel.checkpoint()
 
+    async def wait_everywhere(self, record: ShardRecord, *, within: float) -> None:
+        await self.wait_served(record)
+
     def served(self, key: ShardKey) -> int:
         record = self.records.get(key)
         return record.changed if record is not None else 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from operator import itemgetter
 
 import trio
@@ -69,6 +69,11 @@ class MemberStore(MemoryDesk):
         votes_show(self.votes, self.member, votes)
 
     async def put(self, record: ShardRecord, leadership: Leadership) -> ShardRecord:
+        raise NotImplementedError
+
+    async def put_all(
+        self, records: Sequence[ShardRecord], leadership: Leadership
+    ) -> tuple[ShardRecord, ...]:
         raise NotImplementedError
 
     async def ack(self, key: ShardKey, changed: int | None) -> None:

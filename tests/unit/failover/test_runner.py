@@ -63,6 +63,9 @@ class FakeFencer:
     async def wait_served(self, record: ShardRecord) -> None:
         return
 
+    async def wait_everywhere(self, record: ShardRecord, *, within: float) -> None:
+        return
+
     def served(self, key: ShardKey) -> int:
         return 1 << 30
 

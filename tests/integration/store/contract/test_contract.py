@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 import trio
 
-from shardproxy.model import Address, EndpointKind
+from shardproxy.model import Address, EndpointKind, SlotRange
 from shardproxy.model.board import Board
 from shardproxy.model.replication import ShardKey
 from shardproxy.store.interface import (
+    MAX_TOGETHER,
     ConflictError,
     LeadershipLostError,
     Store,
@@ -180,6 +181,83 @@ async def test_others_see_what_is_put(site: Site) -> None:
     await wait_for(two.records, lambda: two.records.get(KEY) == record)
     late = await site.open("late")
     assert late.records[KEY] == record
+
+
+def pair(*slots: tuple[SlotRange, ...], revisions: tuple[int, int] = (0, 0)) -> list[ShardRecord]:
+    keys = (KEY, ShardKey(CLUSTER, 1))
+    return [
+        replace(RECORD, key=key, slots=of, revision=revision)
+        for key, of, revision in zip(keys, slots, revisions, strict=True)
+    ]
+
+
+LOW, HIGH = SlotRange(0, 8191), SlotRange(8192, 16383)
+
+
+async def test_several_records_are_replaced_together_or_not_at_all(site: Site) -> None:
+    store = await site.open()
+    leadership = await store.claim(CLUSTER)
+    first, second = await store.put_all(pair((LOW,), (HIGH,)), leadership)
+    assert (first.slots, second.slots) == ((LOW,), (HIGH,))
+    assert first.revision == second.revision == first.changed == second.changed > 0
+    assert dict(store.records) == {first.key: first, second.key: second}
+    late = pair((), (LOW, HIGH), revisions=(first.revision, second.revision - 1))
+    with pytest.raises(ConflictError):
+        await store.put_all(late, leadership)
+    assert dict(store.records) == {first.key: first, second.key: second}
+    moved = pair((), (LOW, HIGH), revisions=(first.revision, second.revision))
+    stored = await store.put_all(moved, leadership)
+    assert [record.slots for record in stored] == [(), (LOW, HIGH)]
+    assert stored[0].revision == stored[1].revision > first.revision
+    same = await store.put_all([replace(stored[0], floor=7)], leadership)
+    assert (same[0].changed, same[0].revision > stored[0].revision) == (stored[0].changed, True)
+
+
+async def test_what_cannot_be_replaced_together_is_refused(site: Site) -> None:
+    store = await site.open()
+    leadership = await store.claim(CLUSTER)
+    for wrong in ([], [RECORD, RECORD], [RECORD, replace(RECORD, key=ShardKey(OTHER, 0))]):
+        with pytest.raises(ValueError, match="record"):
+            await store.put_all(wrong, leadership)
+    many = [replace(RECORD, key=ShardKey(CLUSTER, number)) for number in range(MAX_TOGETHER + 1)]
+    with pytest.raises(ValueError, match="together"):
+        await store.put_all(many, leadership)
+    assert len(await store.put_all(many[:-1], leadership)) == MAX_TOGETHER
+    await leadership.resign()
+    with pytest.raises(LeadershipLostError):
+        await store.put_all(many[-1:], leadership)
+    assert many[-1].key not in store.records
+
+
+async def test_nobody_sees_slots_with_two_owners_or_with_none(site: Site) -> None:
+    """Whatever is read, and whenever: a member that follows, and one that starts meanwhile."""
+    store = await site.open("one")
+    watching = await site.open("two") if site.is_shared else store
+    leadership = await store.claim(CLUSTER)
+    records = await store.put_all(pair((LOW,), (HIGH,)), leadership)
+    seen: list[list[tuple[SlotRange, ...]]] = []
+
+    async def watch(store: Store) -> None:
+        while True:
+            version = store.records.version
+            if len(store.records) == 2:
+                seen.append([store.records[record.key].slots for record in records])
+            await store.records.wait_changed(version)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(watch, watching)
+        for turn in range(20):
+            slots = ((), (LOW, HIGH)) if turn % 2 else ((LOW, HIGH), ())
+            revisions = (records[0].revision, records[1].revision)
+            records = await store.put_all(pair(*slots, revisions=revisions), leadership)
+            if turn == 10 and site.is_shared:
+                nursery.start_soon(watch, await site.open("three"))
+        await wait_for(
+            watching.records, lambda: watching.records[records[0].key].revision == records[0].revision
+        )
+        nursery.cancel_scope.cancel()
+    assert len(seen) > 2
+    assert all(sorted(one for of in slots for one in of) == [LOW, HIGH] for slots in seen)
 
 
 async def test_records_outlive_their_process(site: Site) -> None:

@@ -11,7 +11,7 @@ from shardproxy.model import Address, SlotRange
 from shardproxy.model.replication import Lineage, ShardKey
 from shardproxy.store.kubernetes.names import Kind, Names
 from shardproxy.store.kubernetes.objects import MAX_OBJECT, TooLargeError, object_of, stored_of
-from shardproxy.store.kubernetes.shards import led, with_record
+from shardproxy.store.kubernetes.shards import led, with_records
 from shardproxy.store.record import Flapping, Promise, ShardRecord, ShardState
 
 LABELS = Names("shardproxy").labels(Kind.CLUSTER)
@@ -51,7 +51,7 @@ def full_record(index: int) -> ShardRecord:
 def test_250_shards_of_6_nodes_fit_into_an_object() -> None:
     body, turn = led(None, "sessions", "web-1", "uid", lambda _: False)
     for index in range(250):
-        body, _ = with_record(body, full_record(index), "uid", turn)
+        body, _ = with_records(body, [full_record(index)], "uid", turn)
     value = object_of("shardproxy.sessions", LABELS, body)
     plain, size = len(json.dumps(body)), len(json.dumps(value))
     assert plain > MAX_OBJECT // 2  # it would not fit for much longer as it is

@@ -1,0 +1,99 @@
+"""Which shard has which slots. Pure.
+
+    records ─> who has a slot on record has it, whatever a config says
+    setups  ─> who has a slot by the config has it while nobody has it on record
+
+So a config's slots are only the first ones, and what was moved since stays where it is. Every slot has
+exactly one owner in the end. The leader puts on record what follows from that (`mends`): for those who serve
+it, nothing changes then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
+from operator import attrgetter
+
+from shardproxy.failover.setup import ShardSetup
+from shardproxy.model import SLOT_COUNT, SlotRange
+from shardproxy.model.replication import ShardKey
+from shardproxy.store.record import ShardRecord
+
+Slots = tuple[SlotRange, ...]
+
+
+def slots_shared(setups: Iterable[ShardSetup], records: Iterable[ShardRecord]) -> dict[ShardKey, Slots]:
+    """The slots of every shard of one cluster, configured or on record; those without any have ().
+
+    Where records of before slots could be moved still contradict each other, a configured shard comes first,
+    then the one that has the slot by the config, then the lowest number.
+    """
+    wanted = {setup.key: setup.slots for setup in setups}
+    recorded = {record.key: record.slots for record in records}
+    if is_whole(recorded.values()):
+        return {**dict.fromkeys(wanted, ()), **recorded}
+    shared = {**wanted, **recorded}
+    if is_whole(shared.values()):
+        return shared
+    owners: dict[int, ShardKey] = {slot: key for key, slots in wanted.items() for slot in slots_each(slots)}
+    by_config = dict(owners)
+    for key in sorted(recorded, key=lambda key: (key in wanted, -key.index)):
+        owners.update(dict.fromkeys(slots_each(recorded[key]), key))
+    for slot, key in by_config.items():
+        if key in recorded and any(one.first <= slot <= one.last for one in recorded[key]):
+            owners[slot] = key
+    found: dict[ShardKey, list[int]] = {}
+    for slot in sorted(owners):
+        found.setdefault(owners[slot], []).append(slot)
+    return {key: slots_ranges(found.get(key, ())) for key in shared}
+
+
+def mends(setups: Sequence[ShardSetup], records: Iterable[ShardRecord]) -> dict[ShardKey, Slots]:
+    """What is to be on record of shards that are on record, where that is something else now."""
+    records = tuple(records)
+    shared = slots_shared(setups, records)
+    return {record.key: shared[record.key] for record in records if shared[record.key] != record.slots}
+
+
+def is_whole(slots: Iterable[Slots]) -> bool:
+    """Whether these are all slots, each once."""
+    ranges = sorted((piece for pieces in slots for piece in pieces), key=attrgetter("first"))
+    if not ranges or ranges[0].first != 0 or ranges[-1].last != SLOT_COUNT - 1:
+        return False
+    return all(after.first == before.last + 1 for before, after in pairwise(ranges))
+
+
+def slots_without(slots: Slots, others: Slots) -> Slots:
+    """Those slots that are not among the others."""
+    return slots_ranges(sorted(set(slots_each(slots)).difference(slots_each(others))))
+
+
+def slots_each(slots: Slots) -> Iterator[int]:
+    for one in slots:
+        yield from range(one.first, one.last + 1)
+
+
+def slots_ranges(numbers: Iterable[int]) -> Slots:
+    """Join ascending slots."""
+    ranges: list[SlotRange] = []
+    for number in numbers:
+        if ranges and ranges[-1].last == number - 1:
+            ranges[-1] = SlotRange(ranges[-1].first, number)
+        else:
+            ranges.append(SlotRange(number, number))
+    return tuple(ranges)
+
+
+def why_not_moved(before: Mapping[ShardKey, Slots], after: Mapping[ShardKey, Slots]) -> str | None:
+    """Say what is wrong with a change of slots: each has to have one owner before and after. Or None."""
+    old = sorted(slot for slots in before.values() for slot in slots_each(slots))
+    new = sorted(slot for slots in after.values() for slot in slots_each(slots))
+    if old == new:
+        return None
+    lost, won = sorted(set(old) - set(new)), sorted(set(new) - set(old))
+    if lost:
+        return f"slots {', '.join(map(str, slots_ranges(lost)))} would belong to nobody"
+    if won:
+        return f"slots {', '.join(map(str, slots_ranges(won)))} belong to somebody else"
+    twice = sorted({slot for slot, other in pairwise(new) if slot == other})
+    return f"slots {', '.join(map(str, slots_ranges(twice)))} would belong to two shards"
