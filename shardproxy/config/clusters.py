@@ -21,6 +21,7 @@ from shardproxy.config.hashing import Hashing, HashMethod, as_hashing, why_not_p
 from shardproxy.config.limits import ClusterLimits
 from shardproxy.config.node_auth import NodeAuth, PasswordAuth
 from shardproxy.config.nodes import MemcachedNode, NodeType, short
+from shardproxy.config.persistence import Persistence
 from shardproxy.config.replication import Failover, Replication, Writes
 from shardproxy.config.shards import MAX_SHARDS, RedisShard
 from shardproxy.config.slots import assign_slots, weighted_slots
@@ -143,6 +144,8 @@ class RedisCluster(_Cluster):
     """`adopt`: keep what the nodes do at start; `managed`: make them replicate as the shards below say."""
     failover: Failover = Failover()
     """When a replica replaces a primary that is down."""
+    persistence: Persistence | None = None
+    """What the nodes keep on disk: set on them, and watched. Default: as their own config says."""
     timeouts: RedisTimeouts = RedisTimeouts()
     """How long connecting, answering, idling and waiting for a failover may take."""
     node_auth: NodeAuth | None = None
@@ -194,6 +197,12 @@ class RedisCluster(_Cluster):
                 f"backups and topology: {{from: {decider.source}}} contradict each other",
                 f"leave out backups: only what the proxy decides about is backed up, and"
                 f" {DECIDERS[decider.source]} does here",
+            )
+        if self.persistence is not None:
+            raise refused(
+                f"persistence is set at the nodes, and with topology: {{from: {decider.source}}} the proxy"
+                " sets nothing there",
+                "leave it out, and set appendonly, appendfsync and save in the nodes' own config",
             )
         if self.writes.min_replicas is not None:
             raise refused(

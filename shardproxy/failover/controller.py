@@ -14,6 +14,7 @@ from typing import Any
 import structlog
 import trio
 
+from shardproxy.failover.chores import Chores
 from shardproxy.failover.desk import LeaderDesk
 from shardproxy.failover.event_log import EventLog
 from shardproxy.failover.interfaces import Fencer, LeaderService, NobodyElse, Nodes, Witnesses
@@ -50,6 +51,7 @@ class Inputs:
     events: EventLog = field(default_factory=EventLog)
     witnesses: Witnesses = field(default_factory=NobodyElse)
     services: tuple[LeaderService, ...] = ()  # run beside the shards' tasks, by whoever leads
+    chores: Chores = field(default_factory=Chores)
 
 
 async def run_watch(
@@ -165,6 +167,7 @@ async def _lead(
         led,
         inputs.witnesses,
         stays_until,
+        inputs.chores,
     )
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_watch_leader, inputs, leadership, limits)

@@ -49,10 +49,20 @@ class EventLog:
         self._news = News()
         self._last = 0  # name of the latest event, ours or another's, in nanoseconds
         self.totals: dict[tuple[str, EventName], Total] = {}  # by cluster, since the start, added here
-        self.alarms: dict[ShardKey, str] = {}  # that stand, of shards that are tended here
+        self._alarms: dict[tuple[ShardKey, str], str] = {}  # that stand, of shards that are tended here
 
-    def add(self, name: EventName, key: ShardKey, message: str, *, seconds: float = 0.0) -> None:
-        """Log an event of a shard, and have it noted."""
+    @property
+    def alarms(self) -> dict[ShardKey, str]:
+        """Those that stand, of shards that are tended here."""
+        found: dict[ShardKey, list[str]] = {}
+        for (key, _), message in self._alarms.items():
+            found.setdefault(key, []).append(message)
+        return {key: "; ".join(messages) for key, messages in found.items()}
+
+    def add(
+        self, name: EventName, key: ShardKey, message: str, *, seconds: float = 0.0, about: str = ""
+    ) -> None:
+        """Log an event of a shard, and have it noted. Alarms `about` other things stand side by side."""
         total = self.totals.get((key.cluster, name), Total())
         self.totals[key.cluster, name] = Total(total.count + 1, total.seconds + seconds)
         self._last = max(time.time_ns(), self._last + 1000)  # in order, whatever clocks say
@@ -61,16 +71,16 @@ class EventLog:
         self._waiting.append((note, event_encode(event)))
         self._news.ring()
         if name is EventName.ALARM:
-            self.alarms[key] = message
+            self._alarms[key, about] = message
         elif name is EventName.ALARM_CLEARED:
-            self.alarms.pop(key, None)
+            self._alarms.pop((key, about), None)
         say = log.warning if name in LOUD else log.info
         say(name.words, shard=str(key), why=message)
 
     def alarms_forget(self, cluster: str) -> None:
         """Its shards are not tended here any more: whoever tends them says what is wrong."""
-        for key in [key for key in self.alarms if key.cluster == cluster]:
-            del self.alarms[key]
+        for alarm in [alarm for alarm in self._alarms if alarm[0].cluster == cluster]:
+            del self._alarms[alarm]
 
     def latest(self, count: int = CAPACITY) -> Sequence[Event]:
         """The newest events, the oldest of them first."""

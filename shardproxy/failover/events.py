@@ -31,6 +31,7 @@ class EventName(enum.Enum):
     JOB_ABORTED = "JobAborted"
     SNAPSHOT_COMPLETE = "SnapshotComplete"  # ElastiCache's
     SNAPSHOT_FAILED = "SnapshotFailed"  # ElastiCache's
+    PERSISTENCE_SET = "PersistenceSet"
     SCALING_ADVISED = "ScalingAdvised"
     SCALING_ASKED = "ScalingAsked"
     ALARM = "Alarm"

@@ -152,6 +152,25 @@ class Steps:
             return
         _demand(address, reply, "CONFIG REWRITE")
 
+    async def keep_on_file(self, replica: Address, primary: Address, run_id: str) -> None:
+        """Have a replica's own config file say what it is set to, and that it is nobody's replica.
+
+        Nobody sees it without its primary: it goes on by a partial sync.
+        """
+        requests: list[tuple[Argument, ...]] = [
+            ("MULTI",),
+            ("REPLICAOF", DEAD_END.host, DEAD_END.port),
+            ("CONFIG", "REWRITE"),
+            ("REPLICAOF", primary.host, primary.port),
+            ("EXEC",),
+        ]
+        replies = await self._ask(replica, requests, self._settings.command_timeout, run_id=run_id)
+        for reply in replies:
+            _demand(replica, reply, "CONFIG REWRITE")
+        done = replies[-1]
+        for reply in done if isinstance(done, list) else ():
+            _demand(replica, reply, "CONFIG REWRITE")
+
     async def configure(self, address: Address, min_replicas: int | None) -> None:
         """Set what failover needs of a node."""
         requests: list[tuple[Argument, ...]] = [("CONFIG", "SET", "repl-ping-replica-period", PING_PERIOD)]

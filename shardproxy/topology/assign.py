@@ -61,6 +61,7 @@ def shards_assign(cluster: str, config: RedisCluster, records: Records) -> tuple
             is_automatic=config.failover.enabled,
             is_strict=config.failover.fencing is Fencing.STRICT,
             min_replicas=config.writes.min_replicas,
+            persistence=tuple(config.persistence.settings.items()) if config.persistence is not None else (),
         )
         for number, one in found.items()
     )

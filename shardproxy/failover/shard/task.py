@@ -28,6 +28,7 @@ from shardproxy.failover.setup import ShardSetup
 from shardproxy.failover.shard.asked import serve_asked
 from shardproxy.failover.shard.change import fail_over, hold
 from shardproxy.failover.shard.heal import heal
+from shardproxy.failover.shard.keeping import keep_on_file
 from shardproxy.failover.shard.register import accept, register
 from shardproxy.failover.shard.tended import REDO, OutvotedError, Shared, Tended
 from shardproxy.failover.steps import StepError
@@ -77,6 +78,7 @@ def _news_of(shared: Shared, key: ShardKey) -> Iterator[News]:
         (shared.store.notes, request_key(key).topic),
         (shared.store.notes, acknowledged_key(key).topic),
         (shared.store.notes, paused_key(key.cluster).topic),
+        (shared.chores.wanted, key),
     )
     for board, topic in boards:
         board.subscribe(news, topic)
@@ -102,6 +104,7 @@ async def _look(shard: Tended, news: News) -> float | None:
             if not is_unclear:
                 shard.set_alarm(alarm)
             if situation.record.state is ShardState.OK:
+                await keep_on_file(shard)
                 return await _note_floor(shard, until)
             return until
         case Register(found, must_have_data):

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import trio
 
 from shardproxy.failover.backoff import backoff_left, why_not_yet
+from shardproxy.failover.chores import Chores
 from shardproxy.failover.decide import Situation
 from shardproxy.failover.event_log import EventLog
 from shardproxy.failover.events import EventName
@@ -63,6 +64,7 @@ class Shared:
     led: LedRecords
     witnesses: Witnesses
     stays_until: float = 0.0  # we gave way to others a moment ago, and nobody else led: what we see adds up
+    chores: Chores = field(default_factory=Chores)
 
 
 @dataclass(slots=True)
