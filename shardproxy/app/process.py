@@ -147,7 +147,6 @@ class App:
         setups: Board[ShardKey, ShardSetup] = Board()
         fencer = AckFencer(store, self._follower.applied, setups)
         events, witnesses = self._coordination.events, VotesOfMembers(store)
-        self._inputs = Inputs(setups, self._boards.health, store, self._links, fencer, events, witnesses)
         self._moving = Moving(
             Tools(
                 store,
@@ -160,6 +159,16 @@ class App:
                 events,
                 JobStatistics(),
             )
+        )
+        self._inputs = Inputs(
+            setups,
+            self._boards.health,
+            store,
+            self._links,
+            fencer,
+            events,
+            witnesses,
+            services=self._moving.services,
         )
         self._errands = Errands()
         self._traffic = AllTraffic(dataplane, self._errands, table)

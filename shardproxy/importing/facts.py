@@ -21,6 +21,7 @@ QUESTIONS = (
     ("INFO", "memory"),
     ("TIME",),
     ("MODULE", "LIST"),
+    ("INFO", "proxy"),
 )
 
 
@@ -65,11 +66,13 @@ async def facts_ask(links: NodeLinks, address: Address) -> Facts:
 
 def facts_read(address: Address, replies: list[Reply], now: float) -> Facts:
     """Read the replies to `QUESTIONS`, which came at that time; raise InfoError or ForeignError. Pure."""
-    server, replication, keyspace, memory, clock, modules = replies
+    server, replication, keyspace, memory, clock, modules, proxy = replies
     for reply in (server, replication):
         if isinstance(reply, Failure):
             raise ForeignError(f"{address}: {reply.text}")
     said = read_fields(server)
+    if said.get("redis_mode") == "sentinel":
+        raise ForeignError(f"{address} is a Sentinel: write sentinel://{address}/NAME")
     full = {} if isinstance(memory, Failure) else read_fields(memory)
     bases = {} if isinstance(keyspace, Failure) else read_fields(keyspace)
     return Facts(
@@ -77,7 +80,7 @@ def facts_read(address: Address, replies: list[Reply], now: float) -> Facts:
         version=said.get("valkey_version") or said.get("redis_version", ""),
         engine="valkey" if "valkey_version" in said else "redis",
         mode=said.get("redis_mode") or said.get("server_mode", "standalone"),
-        is_proxy=said.get("proxy_name") == "shardproxy",
+        is_proxy=not isinstance(proxy, Failure) and "proxy_name" in read_fields(proxy),
         replication=read_replication(read_fields(replication)),
         keys={int(name[2:]): _keys(text) for name, text in bases.items() if name[2:].isdigit()},
         used_memory=_number(full.get("used_memory")),

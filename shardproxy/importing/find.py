@@ -31,7 +31,7 @@ async def find(foreign: Foreign, access: Access) -> Found:
         if foreign.name:
             async with access.sentinel_links() as sentinels:
                 answer = await _named(sentinels, foreign)
-            return await _sentinel(links, foreign, answer)
+            return await _sentinel(links, answer)
         facts = await _first(links, foreign)
         if facts.is_proxy:
             return Found(Kind.PROXY, (FoundShard(facts.address),), {facts.address: facts})
@@ -53,8 +53,6 @@ async def _first(links: NodeLinks, foreign: Foreign) -> Facts:
 
 async def _standalone(links: NodeLinks, facts: Facts, given: Iterable[Address]) -> Found:
     primary = facts
-    if facts.mode == "sentinel":
-        raise ForeignError(f"{facts.address} is a Sentinel: write sentinel://{facts.address}/NAME")
     if facts.replication.role is Role.REPLICA:
         follows = facts.replication.follows
         assert follows is not None, "a replica says whom it follows"
@@ -74,7 +72,7 @@ async def _standalone(links: NodeLinks, facts: Facts, given: Iterable[Address]) 
     )
 
 
-async def _sentinel(links: NodeLinks, foreign: Foreign, answer: Answer) -> Found:
+async def _sentinel(links: NodeLinks, answer: Answer) -> Found:
     primary = await facts_ask(links, answer.primary)
     if primary.replication.role is not Role.PRIMARY:
         raise ForeignError(f"{primary.address}, which Sentinels call the primary, is none now: try again")

@@ -26,6 +26,11 @@ class StartLoader(Protocol):
         """Begin there."""
 
 
+class OpenArchive(Protocol):
+    async def __call__(self, cluster: str, place: str, key_file: str | None) -> Archive:
+        """The backups of a place, reached as the cluster's own are; raise ArchiveError."""
+
+
 class ReadRdb(Protocol):
     async def __call__(self, path: Path, families: Families) -> RdbSummary:
         """Read a file whole; raise CopyError for what it is not, and for types that are not known."""
@@ -38,13 +43,11 @@ class Means:
     end_of: Callable[[str, Address], End]  # by cluster
     links_of: Callable[[str], NodeLinks]  # by cluster; a context manager
     families_of: Callable[[str], Families]  # by cluster
-    archive: Callable[
-        [str, str, str | None], Archive
-    ]  # cluster, place and file of the key; raise ArchiveError
+    archive: OpenArchive
     start_loader: StartLoader
     start_copier: Callable[[CopyPlan], Copier]
     rdb_read: ReadRdb
-    spool: Callable[[], Path]  # a directory for files that have to be on this machine
+    spool: Callable[[str], Path]  # by cluster: a directory for files that have to be on this machine
 
     def targets(self, cluster: str, owners: Sequence[Owner]) -> tuple[Target, ...]:
         return tuple(Target(owner.slots, self.end_of(cluster, owner.primary)) for owner in owners)

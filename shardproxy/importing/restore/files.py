@@ -53,7 +53,7 @@ async def described(means: Means, cluster: str, wants: RestoreWants) -> Restored
         sizes = await trio.to_thread.run_sync(_headers_read, wants.files)
         title = f"{len(wants.files)} RDB {'file' if len(wants.files) == 1 else 'files'}"
         return Restored(title, Coming((), {}, bytes=sum(sizes.values())))
-    archive = archive_opened(means, cluster, wants)
+    archive = await archive_opened(means, cluster, wants)
     try:
         manifest = await archive.manifest(wants.name)
     except ArchiveError as error:
@@ -76,9 +76,10 @@ async def described(means: Means, cluster: str, wants: RestoreWants) -> Restored
     )
 
 
-def archive_opened(means: Means, cluster: str, wants: RestoreWants) -> Archive:
+async def archive_opened(means: Means, cluster: str, wants: RestoreWants) -> Archive:
+    """Raise JobError."""
     try:
-        return means.archive(cluster, wants.place, wants.key_file)
+        return await means.archive(cluster, wants.place, wants.key_file)
     except ArchiveError as error:
         raise JobError(str(error)) from None
 
@@ -107,9 +108,11 @@ async def at_hand(
     if manifest is None:
         yield tuple(RdbFile(Path(file)) for file in wants.files)
         return
-    archive = archive_opened(means, cluster, wants)
+    archive = await archive_opened(means, cluster, wants)
     owned = owned_slots(manifest, means.families_of(cluster)) or ((),) * len(manifest.files)
-    spool = Path(await trio.to_thread.run_sync(_spool_made, means.spool(), _to_fetch(archive, manifest)))
+    spool = Path(
+        await trio.to_thread.run_sync(_spool_made, means.spool(cluster), _to_fetch(archive, manifest))
+    )
     try:
         files: list[RdbFile] = []
         told = _Told(work, restored.coming.bytes)

@@ -126,6 +126,7 @@ class Engines:
             f"used_memory:1000\r\nmaxmemory:{self.max_memory}\r\nmaxmemory_policy:noeviction\r\n",
             Failure("NOPERM"),
             [],
+            "",
         ]
 
     async def request(self, node: Address, *args: Any, **_: Any) -> Reply:
@@ -205,12 +206,16 @@ class World:
             end_of=lambda _, node: End(node),
             links_of=lambda _: cast("NodeLinks", self.engines),
             families_of=lambda _: (),
-            archive=lambda _, place, key: Archive(open_place(place)),
+            archive=self._archive,
             start_loader=self._loader,
             start_copier=self._copier,
             rdb_read=self._rdb_read,
-            spool=lambda: self.spool,
+            spool=lambda _: self.spool,
         )
+
+    async def _archive(self, cluster: str, place: str, key_file: str | None) -> Archive:
+        await trio.lowlevel.checkpoint()
+        return Archive(open_place(place))
 
     def _loader(self, plan: LoadPlan, position: tuple[int, int]) -> FakeLoader:
         does = self.does[min(len(self.loaders), len(self.does) - 1)]

@@ -1,4 +1,4 @@
-"""The import job: a copier for each shard of the source; begun anew when a side changes, finished when told."""
+"""The import job: a copier for each shard of the source, begun anew when a side changes, ended when told."""
 
 from __future__ import annotations
 
