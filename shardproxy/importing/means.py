@@ -18,12 +18,6 @@ from shardproxy.nodes import NodeLinks
 from shardproxy.replication.interface import Copier, CopyPlan, End, Loader, LoadPlan, RdbSummary, Target
 
 Families = tuple[tuple[str, str], ...]
-Position = tuple[int, int]  # a file, and a byte of it
-
-
-class StartLoader(Protocol):
-    def __call__(self, plan: LoadPlan, position: Position) -> Loader:
-        """Begin there."""
 
 
 class OpenArchive(Protocol):
@@ -44,7 +38,7 @@ class Means:
     links_of: Callable[[str], NodeLinks]  # by cluster; a context manager
     families_of: Callable[[str], Families]  # by cluster
     archive: OpenArchive
-    start_loader: StartLoader
+    start_loader: Callable[[LoadPlan], Loader]
     start_copier: Callable[[CopyPlan], Copier]
     rdb_read: ReadRdb
     spool: Callable[[str], Path]  # by cluster: a directory for files that have to be on this machine

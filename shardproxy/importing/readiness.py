@@ -71,7 +71,7 @@ def why_not(coming: Coming, targets: Sequence[Facts], *, replaces: bool) -> Iter
         said = ", ".join(map(str, others))
         yield (
             f"there are keys in database {said}, and a cluster of {len(targets)} shards has database 0 alone:"
-            " restore into one shard, or move them to database 0 first"
+            " take a cluster of one shard, or move them to database 0 first"
         )
     if not replaces:
         held = [(target, sum(target.keys.values())) for target in targets if any(target.keys.values())]

@@ -11,7 +11,7 @@ from shardproxy.importing.access import Access
 from shardproxy.importing.errors import ForeignError
 from shardproxy.importing.facts import facts_ask
 from shardproxy.importing.found import Found, FoundShard
-from shardproxy.importing.slots import common
+from shardproxy.importing.slots import ALL, common
 from shardproxy.importing.wants import ImportWants
 from shardproxy.replication.interface import Copier, CopyError, CopyPhase, CopyPlan, CopyStatus, End, Target
 
@@ -29,17 +29,21 @@ def copy_plan(
 ) -> CopyPlan:
     """What one shard's copier is to do.
 
-    Each clears what its targets have and its source has not: so it gets no slots but those of its source.
+    Each clears what its targets have and its source has not: so it gets no slots but those of its source. Where
+    key families give keys other slots than the source does, it may have any, and clears nothing.
     """
+    is_apart = shard.slots != ALL and bool(families)
     parts = tuple(
-        Target(slots, target.end) for target in targets if (slots := common(target.slots, shard.slots))
+        Target(slots, target.end)
+        for target in targets
+        if (slots := target.slots if is_apart else common(target.slots, shard.slots))
     )
     return CopyPlan(
         sources=ends(shard, access),
         targets=parts,
         families=families,
         database=wants.foreign.database,
-        replaces=True,
+        replaces=not is_apart,
         rate=wants.rate,
         match=wants.match,
         follows=wants.follows,

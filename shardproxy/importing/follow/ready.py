@@ -19,7 +19,7 @@ def coming_of(found: Found, wants: ImportWants) -> Coming:
     number = wants.foreign.database
     return Coming(
         tuple(sorted({f"{facts.engine} {facts.version}" for facts in found.facts.values()})),
-        {0: found.keys.get(number, 0)},
+        {number: found.keys.get(number, 0)},
         bytes=found.used_memory if wants.match is None else 0,
         modules=frozenset().union(*modules) if modules else None,
     )

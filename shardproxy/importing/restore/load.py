@@ -16,7 +16,7 @@ import trio
 
 from shardproxy.config.sizes import format_size
 from shardproxy.failover.interfaces import SlotDesk
-from shardproxy.importing.means import Means, Position, numbered
+from shardproxy.importing.means import Means, numbered
 from shardproxy.importing.restore.files import RdbFile
 from shardproxy.importing.targets import Owner, owners_wait, owners_wait_changed
 from shardproxy.importing.wants import RestoreWants
@@ -29,12 +29,10 @@ SHOW_EVERY = 0.5
 LASTING = ("BUSYKEY", "OOM")  # what is no better for being tried again
 PAUSE = 1.0  # seconds before another try
 
-START: Position = (0, 0)
-
 
 @dataclass(slots=True)
 class Loaded:
-    """What was restored, of all databases."""
+    """What was restored, by this process."""
 
     keys: int = 0
     leftovers: int = 0
@@ -43,7 +41,7 @@ class Loaded:
     functions: int = 0
 
     def add(self, status: LoadStatus) -> None:
-        self.keys += status.keys
+        self.keys += status.keys + status.present
         self.leftovers += status.leftovers
         self.expired += status.expired
         self.unmatched += status.unmatched
@@ -62,72 +60,62 @@ class Loading:
     memo: dict[str, Any] = field(default_factory=dict)
     loaded: Loaded = field(default_factory=Loaded)
 
-    async def run(self, databases: tuple[int, ...]) -> bool:
-        """Load them, one after another; say whether it was finished, not given up. Raise JobError."""
-        for number in databases:
-            if number < self.memo.get("database", 0):
-                continue
-            if self.memo.get("database", number) != number:
-                self.memo |= {"position": list(START)}
-            self.memo |= {"began": True, "database": number}
-            if not await self._load(number):
-                return False
-            self.memo |= {"database": number + 1, "position": list(START)}
-            await self.work.save(self.memo)
-        return True
-
-    async def _load(self, database: int) -> bool:
-        failed, reached = 0, START
+    async def run(self) -> bool:
+        """Load them; say whether that was finished, not given up. Raise JobError."""
+        failed, reached = 0, -1
         while not self.work.is_aborted:
             owners = await owners_wait(self.desk)
-            position = self._position(owners)
-            self.memo |= {"owners": dict(numbered(owners)), "position": list(position)}
-            is_first = "loaded" not in self.memo
-            self.memo["loaded"] = True  # from here on what is there may be ours
-            await self.work.save(self.memo)
-            loader = self.means.start_loader(self._plan(owners, database, is_first=is_first), position)
+            plan = self._plan(owners, self._positions(owners))
+            self.memo |= {"owners": dict(numbered(owners)), "positions": list(plan.positions), "loaded": True}
+            await self.work.save(self.memo)  # from here on what is there may be ours
+            loader = self.means.start_loader(plan)
             try:
                 why = await self._watch(loader, owners)
             finally:
                 with trio.CancelScope(shield=True):
                     await loader.stop()
             status = loader.status
-            if why is None and status.is_over:
-                self.loaded.add(status)
+            self.loaded.add(status)
+            if why is None:
                 return True
-            self.memo["position"] = list(max(position, status.position))
+            self._remember(status)
             await self.work.save(self.memo)
             if why:
-                failed = 0 if status.position > reached else failed + 1
-                reached = max(reached, status.position)
+                at = sum(status.positions)
+                failed, reached = (0, at) if at > reached else (failed + 1, reached)
                 if failed >= TRIES or any(word in why for word in LASTING):
                     raise JobError(
-                        f"{why}. {status.keys} keys are restored; once that is mended, ask for the restore"
+                        f"{why}. {self.loaded.keys} keys are restored; once that is mended, ask for the restore"
                         " again with --replace"
                     )
                 await trio.sleep(PAUSE)
             await self.work.wait_resumed()
         return False
 
-    def _position(self, owners: tuple[Owner, ...]) -> Position:
-        """Where to go on: from the beginning where a shard may lack what it had."""
-        if self.memo.get("owners") != dict(numbered(owners)):
-            self.loaded = Loaded(functions=self.loaded.functions)
-            return START
-        file, byte = self.memo.get("position", START)
-        return int(file), int(byte)
+    def _positions(self, owners: tuple[Owner, ...]) -> tuple[int, ...]:
+        """Where to go on, by file: from the beginning where a shard may lack what it had."""
+        if "loaded" in self.memo and self.memo.get("owners") != dict(numbered(owners)):
+            self.loaded = Loaded()
+            return ()
+        return tuple(int(byte) for byte in self.memo.get("positions", ()))
 
-    def _plan(self, owners: tuple[Owner, ...], database: int, *, is_first: bool) -> LoadPlan:
+    def _remember(self, status: LoadStatus) -> None:
+        if status.positions:
+            self.memo["positions"] = list(status.positions)
+
+    def _plan(self, owners: tuple[Owner, ...], positions: tuple[int, ...]) -> LoadPlan:
         cluster = self.desk.cluster
+        is_again = "loaded" in self.memo and not positions
         return LoadPlan(
             files=tuple(file.path for file in self.files),
             targets=self.means.targets(cluster, owners),
             owned=tuple(file.owned for file in self.files) if any(file.owned for file in self.files) else (),
             families=self.means.families_of(cluster),
-            database=database,
+            database=None if len(owners) == 1 else 0,
             match=self.wants.match,
-            replaces=self.wants.replaces or not is_first,
+            replaces=self.wants.replaces or is_again,
             functions=self.wants.functions,
+            positions=positions,
         )
 
     async def _watch(self, loader: Loader, owners: tuple[Owner, ...]) -> str | None:
@@ -168,7 +156,7 @@ class Loading:
                 "restoring", what="bytes", done=status.bytes, total=status.total, text=progress_text(status)
             )
             if trio.current_time() >= save_at:
-                self.memo["position"] = list(status.position)
+                self._remember(status)
                 await self.work.save(self.memo)
                 save_at = trio.current_time() + SAVE_EVERY
             await trio.sleep(SHOW_EVERY)

@@ -68,7 +68,7 @@ class RestoreWorker:
                 coming = await summed(self.means, desk.cluster, files)
                 await self._check(desk.cluster, owners, coming, asked, is_ours=has_begun)
             loading = Loading(self.means, desk, work, asked, files, memo)
-            is_done = await loading.run(tuple(sorted(coming.databases)) or (0,))
+            is_done = await loading.run()
         result = result_of(loading.loaded)
         if is_done:
             return result
