@@ -4,4 +4,6 @@
 pub mod end;
 pub mod node;
 pub mod rdb;
+pub mod snapshot;
+mod told;
 pub mod value;

@@ -59,8 +59,7 @@ mod tests {
     fn slices_and_cuts_make_no_difference() {
         let bytes: Vec<u8> = (0..100u8).map(|n| n.wrapping_mul(37)).collect();
         for end in 0..bytes.len() {
-            let slow =
-                bytes[..end].iter().fold(0u64, |crc, &byte| crc >> 8 ^ TABLES[0][usize::from(crc as u8 ^ byte)]);
+            let slow = bytes[..end].iter().fold(0u64, |crc, &byte| crc >> 8 ^ TABLES[0][usize::from(crc as u8 ^ byte)]);
             assert_eq!(crc64(0, &bytes[..end]), slow);
             assert_eq!(crc64(crc64(0, &bytes[..end / 3]), &bytes[end / 3..end]), slow);
         }

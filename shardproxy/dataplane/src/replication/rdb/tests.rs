@@ -53,13 +53,11 @@ fn values() -> Vec<(u8, &'static [u8], Vec<u8>, &'static str)> {
     const VALKEY: &[u8] = b"VALKEY080";
     let text = string(b"text");
     let pair = [text.clone(), text.clone()].concat();
-    let scores =
-        vec![[&text[..], &[3], b"1.5"].concat(), [&text[..], &[253]].concat(), [&text[..], &[255]].concat()];
+    let scores = vec![[&text[..], &[3], b"1.5"].concat(), [&text[..], &[253]].concat(), [&text[..], &[255]].concat()];
     let pel = |count: u64| counted(&vec![[vec![7; 24], length(1)].concat(); count as usize]);
     let consumer = |times: usize| [&text[..], &vec![1; times], &length(2), &[9; 32]].concat();
     let stream = |facts: usize, group_facts: usize, times: usize| {
-        let group =
-            [text.clone(), vec![5; group_facts], pel(2), counted(&[consumer(times), consumer(times)])].concat();
+        let group = [text.clone(), vec![5; group_facts], pel(2), counted(&[consumer(times), consumer(times)])].concat();
         [counted(&[pair.clone(), pair.clone()]), vec![3; facts], counted(&[group.clone(), group])].concat()
     };
     let module = [
@@ -248,8 +246,7 @@ fn functions_have_one_digest_in_whatever_order() {
 
 #[test]
 fn slots_are_those_of_key_families() {
-    let families =
-        Families::compile(&[FamilySpec { pattern: "bull:{q}:*".into(), hash: "{q}".into() }]).unwrap();
+    let families = Families::compile(&[FamilySpec { pattern: "bull:{q}:*".into(), hash: "{q}".into() }]).unwrap();
     let owned = Owned { families, slots: None };
     assert_eq!(owned.slot_of(b"bull:foo:1"), 12182);
     assert!(SlotSet::of(&[(0, 16384)]).is_err() && SlotSet::of(&[(2, 1)]).is_ok_and(|set| !set.has(1)));
