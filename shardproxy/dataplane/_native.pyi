@@ -3,6 +3,7 @@
 A worker thread never takes the GIL.
 """
 
+from pathlib import Path
 from typing import Any, ClassVar, Final, Self, final
 
 __all__ = [
@@ -17,6 +18,8 @@ __all__ = [
     "Offloaded",
     "OutOfFiles",
     "Placer",
+    "RdbReading",
+    "Snapshot",
     "certificate_check",
     "certificates_read",
     "glob_filter",
@@ -394,3 +397,34 @@ class DataPlane:
 
     def stop(self) -> None:
         """Close everything and end the threads. Idempotent."""
+
+@final
+class RdbReading:
+    """One reading of an RDB file; `owned` is JSON: families, and slots whose keys are no strays (or null)."""
+
+    def __new__(cls, path: Path, owned: bytes) -> Self: ...
+    def run(self) -> str:
+        """Read it in this thread, without the GIL, and say what is in it, as JSON.
+
+        Raise ValueError when it cannot be used, OSError when it cannot be read, InterruptedError once stopped.
+        """
+
+    @property
+    def keys(self) -> int:
+        """Read so far."""
+
+    def stop(self) -> None: ...
+
+@final
+class Snapshot:
+    """A thread that reads an engine's RDB into a new file; `end` and `owned` are JSON."""
+
+    def __new__(cls, end: bytes, path: Path, owned: bytes) -> Self: ...
+    def status(self) -> str:
+        """As JSON."""
+
+    def wait(self, phase: str, within: float) -> None:
+        """Wait in this thread, without the GIL, until it is in a later phase than this, has ended, or so long."""
+
+    def stop(self) -> None:
+        """End the thread and wait for that."""

@@ -147,6 +147,10 @@ class RdbSummary:
     engine: str = ""  # redis or valkey, and its version
     replid: str = ""
     offset: int = -1
+    version: int = 0  # of the RDB, which payloads of its values have too
+    is_checked: bool = True  # its own checksum vouches for it; an engine may have written none
+    modules: tuple[str, ...] = ()  # whose values are in it, by the names of their types
+    longest: int = 0  # bytes of the longest value
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,10 +185,15 @@ class LoadPlan:
     targets: tuple[Target, ...]  # all slots between them, or what falls elsewhere is an error
     owned: tuple[Slots, ...] = ()  # of each file: slots whose keys count; others are leftovers. () = all
     families: tuple[tuple[str, str], ...] = ()
-    database: int = 0
+    database: int | None = (
+        0  # the only one that files may have keys of; None: each key into its own, with one target
+    )
     match: str | None = None
     replaces: bool = False  # keys that are there; else one that is there is an error
     functions: bool = True  # libraries go to every target
+    positions: tuple[
+        int, ...
+    ] = ()  # where to go on in each file, as told by an earlier one's status; () = begin
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +207,12 @@ class LoadStatus:
     expired: int = 0  # keys skipped as their time is over
     unmatched: int = 0
     functions: int = 0
-    position: tuple[int, int] = (0, 0)  # file and byte up to which all is answered: where to go on
+    present: int = 0  # keys left as they were when it went on: most likely restored before it was interrupted
+    position: tuple[int, int] = (
+        0,
+        0,
+    )  # first file that is not through, and the byte up to which all is answered
+    positions: tuple[int, ...] = ()  # the same of each file: where to go on
     seconds: float = 0.0
 
 

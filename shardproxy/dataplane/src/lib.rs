@@ -12,6 +12,7 @@
 //!
 //! ```text
 //!  python                 the boundary: the only room that knows Python
+//!  replication            copies of engines' data: threads of its own, beside the workers
 //!  plane                  threads, listeners, the operations of the control plane
 //!  worker                 one thread: its turn, sockets, messages, ticks; schedules, decides nothing
 //!  serve > admit          what is done about a request, one file per family, behind one gate
@@ -46,6 +47,7 @@ mod pubsub;
 #[cfg(feature = "python")]
 mod python;
 mod recovery;
+pub mod replication;
 #[cfg(test)]
 mod rooms;
 mod serve;

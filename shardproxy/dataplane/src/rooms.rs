@@ -3,8 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const FLOORS: [&str; 27] = [
+const FLOORS: [&str; 28] = [
     "python",
+    "replication",
     "plane",
     "simulation",
     "worker",

@@ -19,7 +19,6 @@ pub use cluster::{
     Timeouts, BUS, NO_SHARD, NO_SLOT,
 };
 pub use durations::wrapping_micros;
-#[cfg(feature = "python")]
 pub use families::{Families, FamilySpec};
 pub use inbound::{is_balancer, Inbound, InboundSpec};
 pub use memcached::{Action, Discovery, MemcachedSpec};

@@ -5,6 +5,7 @@ mod budget;
 mod clock;
 mod listener;
 mod pass;
+mod ready;
 mod resolver;
 mod stream;
 pub mod tls;
@@ -17,6 +18,7 @@ pub use listener::{Inherited, Listener};
 #[cfg(feature = "python")]
 pub use pass::copy_of;
 pub use pass::{Passing, MAX_PASSAGE};
+pub use ready::{wait_ready, Wanted};
 pub use resolver::Resolver;
 pub use stream::{Secure, Stream};
 pub use wakeup::EventFd;

@@ -131,6 +131,23 @@ impl Stream {
         }
     }
 
+    /// What to wait for, by whoever polls it itself.
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(stream) => stream.as_fd(),
+            Self::Unix(stream) => stream.as_fd(),
+            Self::Tls(tls) => tls.socket().as_fd(),
+        }
+    }
+
+    /// Whether a TLS session has bytes of its own that the socket has not taken.
+    pub const fn owes(&self) -> bool {
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => false,
+            Self::Tls(tls) => tls.is_blocked(),
+        }
+    }
+
     /// A client's connection that another process has accepted.
     pub fn passed(socket: OwnedFd) -> io::Result<Self> {
         socket2::SockRef::from(&socket).set_nonblocking(true)?;

@@ -3,6 +3,7 @@
 mod acl;
 mod events;
 mod placer;
+mod rdb;
 mod tls;
 
 use std::os::fd::{IntoRawFd, OwnedFd, RawFd};
@@ -263,5 +264,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<events::OutOfFiles>()?;
     module.add_class::<placer::Placer>()?;
     module.add_class::<acl::Acl>()?;
+    module.add_class::<rdb::RdbReading>()?;
+    module.add_class::<rdb::Snapshot>()?;
     module.add_class::<DataPlane>()
 }

@@ -1,0 +1,118 @@
+//! RDB files read, written and restored, as Python orders it. All that takes long is done without the GIL.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use pyo3::exceptions::{PyInterruptedError, PyOSError, PyValueError};
+use pyo3::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::model::{Families, FamilySpec};
+use crate::replication::end::{End, EndSpec};
+use crate::replication::rdb::{summarize_file, Owned, RdbError, SlotSet};
+use crate::replication::snapshot::{self, Phase, SnapshotOrder};
+
+/// By which rule keys have slots, and which of these count; no ranges = all.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OwnedSpec {
+    #[serde(default)]
+    families: Vec<FamilySpec>,
+    #[serde(default)]
+    slots: Option<Vec<(u16, u16)>>,
+}
+
+impl OwnedSpec {
+    fn build(self) -> Result<Owned, String> {
+        let families = Families::compile(&self.families)?;
+        Ok(Owned { families, slots: self.slots.map(|ranges| SlotSet::of(&ranges)).transpose()? })
+    }
+}
+
+fn read<'s, T: Deserialize<'s>>(spec: &'s [u8]) -> PyResult<T> {
+    serde_json::from_slice(spec).map_err(|error| PyValueError::new_err(error.to_string()))
+}
+
+fn told(status: &impl Serialize) -> PyResult<String> {
+    serde_json::to_string(status).map_err(|error| PyValueError::new_err(error.to_string()))
+}
+
+/// One reading of a file, in the thread that calls `run`.
+#[pyclass(frozen, module = "shardproxy.dataplane._native")]
+pub struct RdbReading {
+    path: PathBuf,
+    owned: Owned,
+    keys: AtomicU64,
+    is_stopped: AtomicBool,
+}
+
+#[pymethods]
+impl RdbReading {
+    #[new]
+    fn new(path: PathBuf, owned: &[u8]) -> PyResult<Self> {
+        let owned = read::<OwnedSpec>(owned)?.build().map_err(PyValueError::new_err)?;
+        Ok(Self { path, owned, keys: AtomicU64::new(0), is_stopped: AtomicBool::new(false) })
+    }
+
+    fn run(&self, py: Python<'_>) -> PyResult<String> {
+        let progress = |keys| {
+            self.keys.store(keys, Ordering::Relaxed);
+            if self.is_stopped.load(Ordering::Relaxed) {
+                return Err(RdbError::Read(std::io::ErrorKind::ConnectionAborted.into()));
+            }
+            Ok(())
+        };
+        let summary = py.detach(|| summarize_file(&self.path, &self.owned, progress));
+        match summary {
+            Ok(summary) => told(&summary),
+            Err(_) if self.is_stopped.load(Ordering::Relaxed) => {
+                Err(PyInterruptedError::new_err("it was told to stop"))
+            }
+            Err(RdbError::Read(error)) => Err(PyOSError::new_err((error.raw_os_error(), error.to_string()))),
+            Err(error) => Err(PyValueError::new_err(error.to_string())),
+        }
+    }
+
+    #[getter]
+    fn keys(&self) -> u64 {
+        self.keys.load(Ordering::Relaxed)
+    }
+
+    fn stop(&self) {
+        self.is_stopped.store(true, Ordering::Relaxed);
+    }
+}
+
+#[pyclass(frozen, module = "shardproxy.dataplane._native")]
+pub struct Snapshot(snapshot::Snapshot);
+
+#[pymethods]
+impl Snapshot {
+    #[new]
+    fn new(end: &[u8], path: PathBuf, owned: &[u8]) -> PyResult<Self> {
+        let end = End::new(read::<EndSpec>(end)?).map_err(PyValueError::new_err)?;
+        let owned = read::<OwnedSpec>(owned)?.build().map_err(PyValueError::new_err)?;
+        Ok(Self(snapshot::Snapshot::start(SnapshotOrder { end, path, owned })?))
+    }
+
+    fn status(&self) -> PyResult<String> {
+        told(&self.0.status())
+    }
+
+    fn wait(&self, py: Python<'_>, phase: &str, within: f64) -> PyResult<()> {
+        let beyond = match phase {
+            "connecting" => Phase::Connecting,
+            "waiting" => Phase::Waiting,
+            "forked" => Phase::Forked,
+            "reading" => Phase::Reading,
+            other => return Err(PyValueError::new_err(format!("nothing follows the phase {other:?}"))),
+        };
+        py.detach(|| self.0.wait_beyond(beyond, Duration::try_from_secs_f64(within).unwrap_or_default()));
+        Ok(())
+    }
+
+    fn stop(&self, py: Python<'_>) {
+        py.detach(|| self.0.stop());
+    }
+}
