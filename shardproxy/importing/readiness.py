@@ -35,7 +35,8 @@ class Coming:
     databases: Mapping[int, int]  # keys, by number; of those that count
     bytes: int = 0  # at least so much, 0 = not known
     modules: frozenset[str] | None = None
-    types: frozenset[str] = frozenset()
+    values_of: frozenset[str] = frozenset()  # types that modules have, by the names of these types
+    version: int = 0  # of the RDB, 0 = not known
 
 
 def rdb_version(engine: str) -> int | None:
@@ -61,11 +62,21 @@ def why_unreadable(engine: str, target: str) -> str | None:
 def why_not(coming: Coming, targets: Sequence[Facts], *, replaces: bool) -> Iterator[str]:
     """Why they cannot take it; nothing may be written then."""
     for target in targets:
+        known = rdb_version(f"{target.engine} {target.version}")
+        if known is not None and coming.version > known:
+            yield (
+                f"{target.address} is {target.engine} {target.version}, which does not read RDB version"
+                f" {coming.version}: take an engine of the version that wrote it, or a later one"
+            )
+            continue
         for engine in coming.engines:
             if (why := why_unreadable(engine, f"{target.engine} {target.version}")) is not None:
                 yield f"{target.address}: {why}"
         if coming.modules and target.modules is not None and (less := coming.modules - target.modules):
             yield f"{target.address} lacks the module {', '.join(sorted(less))}: nor can its values be there"
+        if coming.values_of and target.modules == frozenset():
+            names = ", ".join(sorted(coming.values_of))
+            yield f"there are values of {names}, and {target.address} has no module"
     others = sorted(number for number, keys in coming.databases.items() if number and keys)
     if others and len(targets) > 1:
         said = ", ".join(map(str, others))

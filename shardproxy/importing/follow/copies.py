@@ -29,8 +29,8 @@ def copy_plan(
 ) -> CopyPlan:
     """What one shard's copier is to do.
 
-    Each clears what its targets have and its source has not: so it gets no slots but those of its source. Where
-    key families give keys other slots than the source does, it may have any, and clears nothing.
+    Each clears what its targets have and its source has not: so it gets no slots but those of its source.
+    Where key families give keys other slots than the source does, it may have any, and clears nothing.
     """
     is_apart = shard.slots != ALL and bool(families)
     parts = tuple(

@@ -65,7 +65,6 @@ async def described(means: Means, cluster: str, wants: RestoreWants) -> Restored
             tuple(sorted({file.engine for file in manifest.files if file.engine})),
             dict.fromkeys(databases, 1),
             bytes=manifest.bytes,
-            types=frozenset(name for file in manifest.files for name in file.types),
         ),
         keys=manifest.keys,
         leftovers=sum(file.strays for file in manifest.files),
@@ -134,8 +133,8 @@ async def summed(means: Means, cluster: str, files: tuple[RdbFile, ...]) -> Comi
     """What files of anybody's hold, each read whole; raise JobError for what is not known."""
     engines: set[str] = set()
     databases: dict[int, int] = {}
-    types: set[str] = set()
-    size = 0
+    modules: set[str] = set()
+    size = version = 0
     for file in files:
         try:
             summary = await means.rdb_read(file.path, means.families_of(cluster))
@@ -145,9 +144,12 @@ async def summed(means: Means, cluster: str, files: tuple[RdbFile, ...]) -> Comi
             engines.add(summary.engine)
         for number in summary.databases:
             databases[number] = databases.get(number, 0) + 1
-        types |= set(summary.types)
+        modules |= set(summary.modules)
         size += summary.bytes
-    return Coming(tuple(sorted(engines)), databases, bytes=size, types=frozenset(types))
+        version = max(version, summary.version)
+    return Coming(
+        tuple(sorted(engines)), databases, bytes=size, values_of=frozenset(modules), version=version
+    )
 
 
 def _to_fetch(archive: Archive, manifest: Manifest) -> int:

@@ -1,9 +1,9 @@
 """Has files loaded into the shards of a cluster, over failovers, pauses and changes of the leader.
 
-memo: position ─> loader ─┬─ done                          ─> next database
-                          ├─ paused, given up              ─> stopped; where it was is remembered
-                          ├─ failed, the shards as before  ─> again from where it was, a few times
-                          └─ a shard has another primary   ─> again from the beginning: it may lack some
+memo: positions ─> loader ─┬─ done
+                           ├─ paused, given up              ─> stopped; where it was is remembered
+                           ├─ failed, the shards as before  ─> again from where it was, a few times
+                           └─ a shard has another primary   ─> again from the beginning: it may lack some
 """
 
 from __future__ import annotations
@@ -85,8 +85,8 @@ class Loading:
                 failed, reached = (0, at) if at > reached else (failed + 1, reached)
                 if failed >= TRIES or any(word in why for word in LASTING):
                     raise JobError(
-                        f"{why}. {self.loaded.keys} keys are restored; once that is mended, ask for the restore"
-                        " again with --replace"
+                        f"{why}. {self.loaded.keys} keys are restored; once that is mended, ask for the"
+                        " restore again with --replace"
                     )
                 await trio.sleep(PAUSE)
             await self.work.wait_resumed()

@@ -141,9 +141,9 @@ Does = Callable[["FakeLoader"], Awaitable[None]]
 class FakeLoader:
     """A Loader that does what a test says, and sets `status`."""
 
-    def __init__(self, plan: LoadPlan, position: tuple[int, int], does: Does) -> None:
-        self.plan, self.begun_at, self._does = plan, position, does
-        self.status = LoadStatus(position=position)
+    def __init__(self, plan: LoadPlan, does: Does) -> None:
+        self.plan, self._does = plan, does
+        self.status = LoadStatus(positions=plan.positions)
         self.is_stopped = False
 
     async def wait(self) -> LoadStatus:
@@ -172,7 +172,7 @@ class FakeCopier:
     async def wait_close(self) -> None:
         raise AssertionError("nobody waits here")
 
-    async def reach(self, offset: int, *, within: float) -> None:
+    async def reach(self, offset: int, *, within: float, replicas: int = 0) -> None:
         await trio.lowlevel.checkpoint()
         self.reached.append(offset)
 
@@ -217,9 +217,9 @@ class World:
         await trio.lowlevel.checkpoint()
         return Archive(open_place(place))
 
-    def _loader(self, plan: LoadPlan, position: tuple[int, int]) -> FakeLoader:
+    def _loader(self, plan: LoadPlan) -> FakeLoader:
         does = self.does[min(len(self.loaders), len(self.does) - 1)]
-        self.loaders.append(FakeLoader(plan, position, does))
+        self.loaders.append(FakeLoader(plan, does))
         return self.loaders[-1]
 
     def _copier(self, plan: CopyPlan) -> FakeCopier:
