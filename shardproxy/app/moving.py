@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from shardproxy.dataplane.spec import ClusterSettings
+from shardproxy.failover.chores import Chores
 from shardproxy.failover.controls import Desk
 from shardproxy.failover.event_log import EventLog
-from shardproxy.failover.interfaces import LeaderService, SlotDesk
+from shardproxy.failover.interfaces import LeaderService, Nodes, SlotDesk
+from shardproxy.failover.persisting import PersistenceTools, run_persistence
 from shardproxy.failover.setup import ShardSetup
 from shardproxy.jobs.desk import JobDesk
 from shardproxy.jobs.interface import Worker
@@ -35,10 +37,12 @@ class Tools:
     records: Board[ShardKey, ShardRecord]
     health: Board[NodeKey, NodeHealth]
     clusters: Mapping[str, Configured]  # as configured now
+    nodes: Nodes  # open connections to the nodes that are watched
     links_of: Callable[[str], NodeLinks]  # new ones to a cluster's nodes, logged in; the caller enters them
     tokens: NodeTokens
     events: EventLog
     statistics: JobStatistics
+    chores: Chores
 
     def settings_of(self, cluster: str) -> ClusterSettings:
         """What is configured of a cluster; raise KeyError."""
@@ -71,11 +75,17 @@ class Moving:
     @property
     def services(self) -> tuple[LeaderService, ...]:
         """What runs while this process leads a cluster."""
-        return (self._run_jobs,)
+        return (self._run_jobs, self._run_persistence)
 
     async def _run_jobs(self, desk: SlotDesk) -> None:
         tools = self._tools
         await run_jobs(
             desk,
             JobTools(tools.store, tools.store.member, lambda: self._workers, tools.events, tools.statistics),
+        )
+
+    async def _run_persistence(self, desk: SlotDesk) -> None:
+        tools = self._tools
+        await run_persistence(
+            desk, PersistenceTools(tools.nodes, tools.store.notes, tools.events, tools.chores)
         )

@@ -147,6 +147,7 @@ class App:
         setups: Board[ShardKey, ShardSetup] = Board()
         fencer = AckFencer(store, self._follower.applied, setups)
         events, witnesses = self._coordination.events, VotesOfMembers(store)
+        self._inputs = Inputs(setups, self._boards.health, store, self._links, fencer, events, witnesses)
         self._moving = Moving(
             Tools(
                 store,
@@ -154,22 +155,15 @@ class App:
                 store.records,
                 self._boards.health,
                 self._follower.clusters,
+                self._links,
                 self._links_of,
                 tokens,
                 events,
                 JobStatistics(),
+                self._inputs.chores,
             )
         )
-        self._inputs = Inputs(
-            setups,
-            self._boards.health,
-            store,
-            self._links,
-            fencer,
-            events,
-            witnesses,
-            services=self._moving.services,
-        )
+        self._inputs.services = self._moving.services
         self._errands = Errands()
         self._traffic = AllTraffic(dataplane, self._errands, table)
         self._supervisor = Supervisor(
