@@ -69,6 +69,7 @@ from shardproxy.topology.reload import Clusters, KeysHiddenError, NodesUnfitErro
 from shardproxy.topology.renewal import run_renewal
 from shardproxy.topology.retelling import run_retelling
 from shardproxy.topology.settings import SettingsError
+from shardproxy.topology.slots import warn_of_slots
 from shardproxy.topology.supervisor import Supervisor, run_always
 from shardproxy.topology.tokens import NodeTokens
 from shardproxy.topology.users import UserBook
@@ -141,6 +142,7 @@ class App:
             store.synced,
             self._coordination.peers,
             None if self._coordination.is_member else MemoryNotes(),
+            self._coordination.is_member,
         )
         self._logins = Logins(self._follower.clusters, self._follower.topologies, tokens.credentials)
         self._links = OpenLinks(login=self._logins.find, tls=self._logins.find_tls, timeouts=PROBE_TIMEOUTS)
@@ -517,8 +519,13 @@ class App:
         withdrawn = sorted(set(before) - set(now))
         log.info("config reloaded", why=reason, changed=plan.serve, withdrawn=withdrawn)
         warn_of_growth(before, now, self._dataplane.statistics())
+        self._warn_of_slots()
         for what in settings_waiting(self._started, config):
             log.warning("setting waits for a restart", setting=what)
+
+    def _warn_of_slots(self) -> None:
+        clusters = self._follower.clusters.values()
+        warn_of_slots([setup for of in clusters for setup in of.setups], self._store.records)
 
     async def _drain(self, why: str, heir: socket.socket | None = None) -> None:
         """Let clients have the replies of what they sent, until the deadline or a second signal.

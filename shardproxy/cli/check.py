@@ -14,11 +14,13 @@ from shardproxy.cli.check_open import left_open
 from shardproxy.config import Config, ConfigError, MemcachedCluster, RedisCluster, load_config
 from shardproxy.config.endpoints import Mode
 from shardproxy.config.topology import FromRedisCluster
+from shardproxy.failover.setup import ShardSetup
 from shardproxy.store.peek import records_read
 from shardproxy.store.place import state_path
 from shardproxy.topology.assign import Records
 from shardproxy.topology.delegated import setups_of
-from shardproxy.topology.taking import GROWN_TEXT, slots_taken, taken_text
+from shardproxy.topology.slots import slots_differ
+from shardproxy.topology.taking import GROWN_TEXT, left_text, shards_left
 
 Output = Annotated[Literal["table", "json"], Parameter(help="A table for people, or JSON for programs.")]
 NODES_ARE_ASKED = (
@@ -47,8 +49,7 @@ def check(
     --nodes.
 
     Where a proxy has served the file before, its state file says which shard owns which slots. A config that
-    takes slots from one is wrong, too: a proxy refuses it while that shard has keys. Whether it has any is
-    not asked here.
+    leaves out a shard with slots is wrong, too; one that has others for a shard is not, and is told so.
 
     Of an application (--app or --file): listens to the Redis it uses now, by MONITOR, and prints which of its
     commands several shards would refuse or answer otherwise, and which key families would cure that. With a
@@ -100,7 +101,6 @@ def check(
         records = {}  # it may be another user's
     if (why := _why_refused(config, records)) is not None:
         print(f"{file}: {why}", file=sys.stderr)
-        print(f"{file}: a proxy takes it only if those shards have no keys", file=sys.stderr)
         for line in _grown(config, records):
             print(f"{file}: {line}", file=sys.stderr)
         return 1
@@ -113,7 +113,7 @@ def check(
     for name, cluster in config.clusters.items():
         if isinstance(cluster, MemcachedCluster) and cluster.endpoints.configuration.mode is Mode.DIRECT:
             print(f"  {name}: {NODES_ARE_ASKED}")
-    for line in (*_grown(config, records), *left_open(config)):
+    for line in (*_grown(config, records), *_differing(config, records), *left_open(config)):
         print(f"  {line}")
     return 0
 
@@ -129,12 +129,20 @@ def _on_record(config: Config, file: Path, state: Path | None) -> Records:
         return {}
 
 
-def _why_refused(config: Config, records: Records) -> str | None:
+def _setups(config: Config, records: Records) -> list[ShardSetup]:
     clusters = ((n, c) for n, c in config.clusters.items() if isinstance(c, RedisCluster))
-    setups = [setup for name, cluster in clusters for setup in setups_of(name, cluster, records)]
-    taken = slots_taken(setups, records)
-    keys = dict.fromkeys((one.loser.key for one in taken), "may have keys")
-    return taken_text(taken, setups, records, keys) if taken else None
+    return [setup for name, cluster in clusters for setup in setups_of(name, cluster, records)]
+
+
+def _why_refused(config: Config, records: Records) -> str | None:
+    left = shards_left([one for one in _setups(config, records) if one.decider is None], records)
+    return left_text(left) or None
+
+
+def _differing(config: Config, records: Records) -> Iterator[str]:
+    """Warn of slots that are not as the config has them."""
+    for cluster, text in slots_differ(_setups(config, records), records):
+        yield f"{cluster}: {text}"
 
 
 def _grown(config: Config, records: Records) -> Iterator[str]:

@@ -15,7 +15,7 @@ from shardproxy.model import SLOT_COUNT
 MAX_SHARDS = 250  # with one replica each these are the 500 nodes ElastiCache allows
 MAX_REPLICAS = 5  # per shard, as in ElastiCache
 
-_HINT = f'write it like "0-8191" or "0-99,200,300-400"; slots are 0-{SLOT_COUNT - 1}'
+_HINT = f'write it like "0-8191", "0-99,200,300-400" or none; slots are 0-{SLOT_COUNT - 1}'
 
 
 def read_slots(value: object) -> Slots:
@@ -35,10 +35,13 @@ ShardSlots = Annotated[
     WithJsonSchema(
         {
             "anyOf": [
-                {"type": "string", "pattern": r"^\s*\d+(\s*-\s*\d+)?(\s*,\s*\d+(\s*-\s*\d+)?)*\s*$"},
+                {
+                    "type": "string",
+                    "pattern": r"^\s*(\d+(\s*-\s*\d+)?(\s*,\s*\d+(\s*-\s*\d+)?)*|none)\s*$",
+                },
                 {"type": "integer", "minimum": 0, "maximum": SLOT_COUNT - 1},
             ],
-            "examples": ["0-8191", "0-99,200,300-400"],
+            "examples": ["0-8191", "0-99,200,300-400", "none"],
         }
     ),
 ]
@@ -62,7 +65,12 @@ class RedisShard(Section):
     """What operators call the shard; its nodes may all be replaced while it keeps its name. Default: a number
     that it got when it was first served, and keeps."""
     slots: ShardSlots | None = None
-    """Slots this shard owns. Left out: an even share of what the other shards leave."""
+    """The slots that this shard has at first. Left out: an even share of what the other shards leave. `none`:
+    it is ready and empty, until slots are moved to it (`shardproxy scale`). Once a shard has been served,
+    its slots are on record and this is not read any more: they move by `shardproxy scale`, `reshard`,
+    `rebalance` and `drain`, and only a shard without any may be taken from the config. A shard that is added
+    later has none, whatever is written here. (Where Sentinels decide who is primary this is read at every
+    start and reload.)"""
     nodes: Annotated[
         tuple[Annotated[RedisNode, short(RedisNode)], ...], Field(min_length=1, max_length=1 + MAX_REPLICAS)
     ] = ()

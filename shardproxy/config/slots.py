@@ -11,6 +11,8 @@ from shardproxy.model import SLOT_COUNT, SlotRange
 
 Slots = tuple[SlotRange, ...]
 
+NONE = "none"
+
 _RANGE = re.compile(r"(\d{1,5})(?:\s*-\s*(\d{1,5}))?", re.ASCII)
 
 
@@ -24,7 +26,9 @@ class SlotFault:
 
 
 def parse_slots(text: str) -> Slots:
-    """Read "0-99,200,300-400" into sorted ranges, neighbours joined; raise ValueError."""
+    """Read "0-99,200,300-400", or "none", into sorted ranges, neighbours joined; raise ValueError."""
+    if text.strip() == NONE:
+        return ()
     ranges = sorted(_parse_range(part) for part in text.split(","))
     for before, after in pairwise(ranges):
         if after.first <= before.last:
@@ -48,7 +52,7 @@ def _parse_range(text: str) -> SlotRange:
 
 def format_slots(slots: Slots) -> str:
     """Write ranges as `parse_slots` reads them."""
-    return ",".join(map(str, slots))
+    return ",".join(map(str, slots)) or NONE
 
 
 def assign_slots(given: Sequence[Slots | None]) -> tuple[Slots, ...]:

@@ -5,8 +5,9 @@ Owns the native worker threads and the file descriptor that wakes trio. Decides 
 
 from __future__ import annotations
 
+import itertools
 import socket
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, TypeVarTuple
 
@@ -17,7 +18,7 @@ from shardproxy.dataplane._native import Abandoned, AccessEvent, ClientDid, Offl
 from shardproxy.dataplane.events import Event, Events
 from shardproxy.dataplane.spec import ClusterSpec, spec_encode
 from shardproxy.dataplane.statistics import Statistics
-from shardproxy.model import Address
+from shardproxy.model import Address, SlotRange
 from shardproxy.model.board import Board
 from shardproxy.model.health import Busy, NodeDown, PoolKey, Standing
 
@@ -48,6 +49,7 @@ class DataPlane:
         # nobody else's threads hold these up: neither names that do not resolve nor a slow disk
         self._applying = trio.CapacityLimiter(1)
         self._asking = trio.CapacityLimiter(ASKING)
+        self._settling = trio.CapacityLimiter(ASKING)
 
     @classmethod
     def start(cls, *, workers: int, table: bytes, buffers: int = 0) -> DataPlane:
@@ -80,6 +82,12 @@ class DataPlane:
     def slot(self, cluster: str, key: bytes) -> int:
         """Find the slot of a key, by the cluster's key families; raise KeyError when it is not served."""
         return self._native.slot(cluster, key)
+
+    async def owned(self, cluster: str, slots: Sequence[SlotRange], keys: Sequence[bytes]) -> list[bytes]:
+        """Those of these keys that are in one of these slots; raise KeyError when the cluster is not served."""
+        ranges = [(each.first, each.last) for each in slots]
+        found = await self._one_at_a_time(self._native.are_in, cluster, ranges, list(keys))
+        return list(itertools.compress(keys, found))
 
     def events(self) -> AsyncIterator[Event]:
         """Iterate over what clients want and do until the data plane is stopped. One reader only.
@@ -164,6 +172,13 @@ class DataPlane:
     def down(self) -> Board[PoolKey, NodeDown]:
         """memcached nodes that are down for some worker; kept while `events` is read."""
         return self._events.down
+
+    async def settle(self, cluster: str, within: float) -> bool:
+        """Wait, in a thread, until nothing is under way any more that the cluster holds as applied.
+
+        Whether that is so within so many seconds; at once where nothing is held. What comes later waits.
+        """
+        return await trio.to_thread.run_sync(self._native.settle, cluster, within, limiter=self._settling)
 
     def pause(
         self, cluster: str, seconds: float, *, only_writes: bool, functions: Mapping[bytes, bool]

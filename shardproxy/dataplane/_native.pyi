@@ -360,6 +360,12 @@ class DataPlane:
     def script(self, cluster: str, digest: bytes) -> bytes | None:
         """The script of that digest, if it is remembered that a client of the cluster loaded or ran it."""
 
+    def are_in(self, cluster: str, slots: list[tuple[int, int]], keys: list[bytes]) -> list[bool]:
+        """Which of these keys are in one of these slots; raise KeyError when the cluster is not served."""
+
+    def settle(self, cluster: str, within: float) -> bool:
+        """Wait until nothing is under way that the cluster holds; whether that is so within these seconds."""
+
     def pause(
         self, cluster: str, seconds: float, only_writes: bool, functions: list[tuple[bytes, bool]]
     ) -> None:

@@ -28,6 +28,7 @@ from shardproxy.store.record import ShardRecord, ShardState
 SETTLES_WITHIN = 5.0  # seconds; a failover that takes longer is stuck
 HELD_MOST = 5.0  # seconds; clients give up before that, so who holds longer has forgotten it
 TRIES = 3  # at a record that is not as it was read
+BYPASSED = "its clients talk to its nodes (mode: direct), where nothing can be held for them"
 PAUSE = 1.0  # seconds between tries to reach the store, or to run what crashed
 
 Records = Mapping[ShardKey, ShardRecord]
@@ -98,11 +99,13 @@ class LeaderDesk:
             now = after[key]
             if record.state is not ShardState.OK and not _is_release(record, now):
                 return f"{key} has no primary now: {record.state.value}"
+            is_mixing = now.is_mixed and not record.is_mixed
             left = slots_without(record.slots, now.slots)
             if left and (why := self._why_not_leave(key, record, left)) is not None:
                 raise NotSettledError(f"{key}: {why}")
-            gains = slots_without(now.slots, record.slots) or (now.is_mixed and not record.is_mixed)
-            if gains and (who := self._who_lacks(key)):
+            if is_mixing and (setup := self.setups.get(key)) is not None and setup.is_bypassed:
+                raise NotSettledError(f"{key}: {BYPASSED}")
+            if (is_mixing or slots_without(now.slots, record.slots)) and (who := self._who_lacks(key)):
                 raise NotSettledError(
                     f"{key}: {', '.join(who)} has an older config, without that shard: give it the same one"
                 )

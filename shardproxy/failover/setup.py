@@ -16,13 +16,15 @@ class ShardSetup:
     key: ShardKey
     nodes: tuple[Node, ...]  # the first is the primary where nothing else is known
     name: str | None = None
-    slots: tuple[SlotRange, ...] = ()
+    slots: tuple[SlotRange, ...] = ()  # while nobody has them on record
+    slots_given: tuple[SlotRange, ...] | None = None  # as the config itself says; None = it does not
     wait: int = 0  # replicas that have a write before it is acknowledged
     is_managed: bool = False  # replication is built, not only followed
     is_automatic: bool = True  # fail over without being asked
     is_strict: bool = True  # a promotion waits until every live proxy has stopped sending to the last primary
     min_replicas: int | None = None  # min-replicas-to-write of every node; None = leave it
     persistence: tuple[tuple[str, str], ...] = ()  # settings of every node, in the order to set them
+    is_bypassed: bool = False  # clients are told of its nodes, and ask them themselves
     decider: str | None = None  # what else decides who is primary; nothing is done to the nodes then
 
     @property

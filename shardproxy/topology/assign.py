@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from shardproxy.config import Fencing, RedisCluster, Replication
+from shardproxy.config import Fencing, Mode, RedisCluster, Replication
 from shardproxy.failover.setup import ShardSetup
 from shardproxy.model import Address, Node, SlotRange
 from shardproxy.model.replication import ShardKey
@@ -49,6 +49,7 @@ def shards_assign(cluster: str, config: RedisCluster, records: Records) -> tuple
     found = dict(
         sorted((number, one) for one, number in zip(wanted, wanted_number(wanted, known), strict=True))
     )
+    configuration = config.endpoints.configuration
     slots = slots_deal(found, {record.key.index: record.slots for record in known})
     return tuple(
         ShardSetup(
@@ -56,6 +57,8 @@ def shards_assign(cluster: str, config: RedisCluster, records: Records) -> tuple
             one.nodes,
             name=one.name,
             slots=slots[number],
+            slots_given=None if one.is_dealt else one.slots,
+            is_bypassed=configuration is not None and configuration.mode is Mode.DIRECT,
             wait=config.writes.wait,
             is_managed=config.replication is Replication.MANAGED,
             is_automatic=config.failover.enabled,

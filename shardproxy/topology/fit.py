@@ -29,6 +29,10 @@ class Fit:
 
 
 NOT_KNOWN = Fit()
+MOVING = (
+    "slots move to or from here, and this proxy may not hear in time that they have: it is out of touch with"
+    " its store, or only follows it"
+)
 OUT_OF_TOUCH = "the proxy is out of touch with its store, so another node may be the primary:"
 
 
@@ -41,13 +45,15 @@ def fit_of(
     *,
     is_paused: bool = False,
     is_unsynced: bool = False,
+    is_waited_for: bool = True,
 ) -> Fit:
     """Judge a shard's nodes. Who is readable is as before until every node was asked in its new role.
 
     `reads`: those that were found fit; None: nobody looks, as when the process drains. `is_unsynced`: the
-    record may not be the last one.
+    record may not be the last one. `is_waited_for`: by those who move slots, as long as we are in touch.
     """
     members = (*setup.addresses, *(record.nodes if record is not None else ()))
+    is_guessing = setup.decider is None and (is_unsynced or not is_waited_for)
     is_shared = setup.decider is None and len(set(members)) > 1  # whoever leads may have another config
     is_unsynced = is_unsynced and is_shared
     nodes = {node: healths.get((setup.key, node)) for node in members}
@@ -65,7 +71,9 @@ def fit_of(
         limits,
         asked,
         is_unsynced,
-        why_no_writes(record, nodes) if is_unsynced else None,
+        MOVING
+        if is_guessing and record.is_mixed
+        else (why_no_writes(record, nodes) if is_unsynced else None),
     )
 
 

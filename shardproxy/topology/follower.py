@@ -47,6 +47,7 @@ from shardproxy.topology.project import (
     shard_setups,
 )
 from shardproxy.topology.reload import Clusters, ServeError, nature_of, reload_plan
+from shardproxy.topology.settling import Settles, Settling, applied_of
 
 LATE = 0.1  # seconds until a slow worker is waited for again; the data plane itself waits for 1 s
 REFUSED = 1.0  # seconds until the data plane is asked again for what it refused
@@ -67,7 +68,7 @@ def nobody(cluster: str) -> Peers:
     return ()
 
 
-class Applier(Protocol):
+class Applier(Settles, Protocol):
     """The part of the data plane that a follower acts on."""
 
     async def apply(self, spec: ClusterSpec) -> Endpoints:
@@ -99,6 +100,7 @@ class Follower:
     synced: Board[str, bool] = field(default_factory=Board)  # clusters; False = what is on record may be old
     peers_of: Callable[[str], Peers] = nobody  # the proxies that serve a cluster
     pools: Notebook | None = None  # where pools' numbers are noted; None = with the rest
+    is_waited_for: bool = True  # by those who move slots
     clusters: Board[str, Configured] = field(default_factory=Board)
     topologies: Board[str, Topology] = field(default_factory=Board)
     readable: Board[ShardKey, frozenset[Address]] = field(default_factory=Board)  # where it is known
@@ -116,6 +118,10 @@ class Follower:
     _news: News = field(default_factory=News)
     _changing: trio.Lock = field(default_factory=trio.Lock)  # what is configured
     _turn: trio.Lock = field(default_factory=trio.Lock)  # at the data plane
+    _settling: Settling = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._settling = Settling(self.dataplane, self.applied)
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Have what is served follow the records and the health of replicas, until cancelled."""
@@ -124,11 +130,13 @@ class Follower:
         for board in heard:
             board.subscribe(self._news)
         try:
-            task_status.started()
-            while True:
-                seconds = min(await self._follow_all(), await self._find_lost())
-                with trio.move_on_after(seconds):
-                    await self._news.wait()
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._settling.run)
+                task_status.started()
+                while True:
+                    seconds = min(await self._follow_all(), await self._find_lost())
+                    with trio.move_on_after(seconds):
+                        await self._news.wait()
         finally:
             for board in heard:
                 board.unsubscribe(self._news)
@@ -286,6 +294,7 @@ class Follower:
             before,
             is_paused=is_paused(self.notebook.notes, cluster),
             is_unsynced=not self.synced.get(cluster, True),
+            is_waited_for=self.is_waited_for,
         )
 
     async def _follow(self, name: str, now: _Served) -> float:
@@ -376,7 +385,7 @@ class Follower:
         before = served.projection if served is not None else Projection(Topology(name, Engine.REDIS, 0, ()))
         return self._project(
             name,
-            _Served(configured, replace(before, is_ahead=True)),
+            _Served(configured, before),
             records,
             epochs_of(records).get(name, 0),
             is_news=True,
@@ -442,12 +451,12 @@ class Follower:
         try:
             endpoints = await self.dataplane.apply(spec)
         except TimeoutError:
+            self._settling.forget(name)
             self._show(name, replace(wanted, is_confirmed=False), why)
             raise
         self._show(name, replace(wanted, is_confirmed=True), why)
-        for part in projection.parts:
-            if part.changed is not None:
-                self.applied.show(part.key, part.changed)
+        records = (part.record for part in projection.parts)
+        self._settling.served(name, [applied_of(record) for record in records if record is not None])
         return endpoints
 
     def _show(self, name: str, served: _Served, why: str) -> None:
@@ -482,6 +491,7 @@ class Follower:
         for name in names:
             async with self._turn:
                 self.dataplane.remove(name)
+                self._settling.forget(name)
                 del self._served[name]
                 self.clusters.hide(name)
                 self.topologies.hide(name)

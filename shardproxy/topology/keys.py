@@ -1,4 +1,4 @@
-"""Whether the shards that a config takes slots from have keys. Asks engines; decides by `taking.py`."""
+"""Whether a config would hide keys. Asks engines; decides by `taking.py`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,15 @@ from shardproxy.topology.assign import Records
 from shardproxy.topology.logins import credentials_of, tls_of
 from shardproxy.topology.project import shard_setups
 from shardproxy.topology.reload import Clusters
-from shardproxy.topology.taking import keys_text, moved_text, shards_moved, slots_taken, taken_text
+from shardproxy.topology.taking import (
+    keys_text,
+    left_text,
+    moved_text,
+    shards_left,
+    shards_moved,
+    slots_taken,
+    taken_text,
+)
 from shardproxy.wire.info import InfoError, read_fields
 
 ASK_TIMEOUT = 2.0  # seconds; all shards are asked at once
@@ -39,10 +47,13 @@ async def why_not_served(wanted: Clusters, records: Records) -> str | None:
 async def why_not_reload(setups: Sequence[ShardSetup], records: Records, count_keys: CountKeys) -> str | None:
     """Say why these setups cannot be served: keys would not be found any more.
 
-    That is so where a shard that has keys, or cannot be asked for them, would lose slots; and where all nodes
-    of one are replaced, though they have keys, by nodes that have none.
+    That is so where a shard that has slots leaves the config; where all nodes of one are replaced, though
+    they have keys, by nodes that have none; and where something else decides who is primary, also where a
+    shard that has keys, or cannot be asked for them, would lose slots.
     """
-    taken, moved = slots_taken(setups, records), shards_moved(setups, records)
+    ours = [setup for setup in setups if setup.decider is None]
+    left, moved = shards_left(ours, records), shards_moved(setups, records)
+    taken = slots_taken([setup for setup in setups if setup.decider is not None], records)
     keys: dict[ShardKey, int | None] = {}
     empty: set[ShardKey] = set()  # the new nodes have no keys, as far as they can be asked
 
@@ -62,7 +73,9 @@ async def why_not_reload(setups: Sequence[ShardSetup], records: Records, count_k
                 nursery.start_soon(look, setup)
     refused = [one for one in taken if keys.get(one.loser.key) != 0]
     said = {one.loser.key: keys_text(keys.get(one.loser.key)) for one in refused}
-    reasons = [taken_text(refused, setups, records, said)] if refused else []
+    reasons = [left_text(left)] if left else []
+    if refused:
+        reasons.append(taken_text(refused, setups, records, said))
     for setup, record in moved:
         if (lost := keys.get(setup.key)) and setup.key in empty:
             reasons.append(moved_text(setup, record, lost))

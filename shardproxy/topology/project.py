@@ -9,15 +9,15 @@ Every process that sees the same records serves the same topology under the same
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from operator import attrgetter
 
 from shardproxy.config import RedisCluster
 from shardproxy.dataplane.spec import ClusterSettings, ShardSpec, ShardTerms, shard_spec
 from shardproxy.failover.setup import ShardSetup
-from shardproxy.model import SLOT_COUNT, Address, Engine, Node, Shard, Topology
+from shardproxy.failover.slotmap import slots_shared
+from shardproxy.model import Address, Engine, Node, Shard, Topology
 from shardproxy.model.replication import ShardKey
 from shardproxy.store.record import ShardRecord, ShardState
 from shardproxy.topology.assign import Records, Slots, is_misplaced
@@ -82,7 +82,6 @@ class Projection:
 
     topology: Topology
     parts: tuple[Part, ...] = ()  # of each shard, in the topology's order; none without replication
-    is_ahead: bool = False  # slots are as configured, and that is not on record yet
 
     def is_told_by(self, other: Projection) -> bool:
         """Whether a data plane that serves the other one serves this one too."""
@@ -114,23 +113,13 @@ def project(
     fits: Mapping[ShardKey, Fit],
     before: Projection | None = None,
 ) -> Projection:
-    """Say what is served of a Redis cluster. What is as `before` is not made anew, be it a shard or all.
-
-    Slots are those on record, whoever put them there. But a config that was just taken is ahead of that,
-    and what is written before they say the same has to be found afterwards.
-    """
+    """Say what is served of a Redis cluster. What is as `before` is not made anew, be it a shard or all."""
     old = {part.key: part for part in before.parts} if before is not None else {}
-    if before is not None and not before.is_ahead:
-        more = setups_elsewhere(cluster, setups, records)
-        setups = tuple(sorted((*setups, *more), key=attrgetter("key"))) if more else setups
+    setups, slots = slots_served(setups, [one for key, one in records.items() if key.cluster == cluster])
     seen = [records.get(setup.key) for setup in setups]
     found = [
         record_about(setup, record, old.get(setup.key)) for setup, record in zip(setups, seen, strict=True)
     ]
-    wanted = [setup.slots for setup in setups]
-    recorded = slots_recorded(found)
-    is_ahead = before is not None and before.is_ahead and recorded != wanted
-    slots = wanted if is_ahead or recorded is None else recorded
     parts = tuple(
         part_reused(
             old.get(setup.key), setup, seen[place], fits.get(setup.key, NOT_KNOWN), place, slots[place]
@@ -138,29 +127,32 @@ def project(
         or part_made(setup, seen[place], found[place], fits.get(setup.key, NOT_KNOWN), place, slots[place])
         for place, setup in enumerate(setups)
     )
-    if before is not None and (epoch, parts, is_ahead) == (
-        before.topology.epoch,
-        before.parts,
-        before.is_ahead,
-    ):
+    if before is not None and (epoch, parts) == (before.topology.epoch, before.parts):
         return before
     topology = Topology(cluster, Engine.REDIS, epoch, tuple(part.shard for part in parts))
-    return Projection(topology, parts, is_ahead)
+    return Projection(topology, parts)
 
 
-def setups_elsewhere(cluster: str, setups: Sequence[ShardSetup], records: Records) -> list[ShardSetup]:
-    """Shards that only the config of other proxies has, if with them each slot is on record exactly once.
+def slots_served(
+    setups: Sequence[ShardSetup], records: Sequence[ShardRecord]
+) -> tuple[tuple[ShardSetup, ...], list[Slots]]:
+    """The shards to serve, with the slots of each: every slot is with one of them.
 
-    Whoever served their slots by its own config would send keys elsewhere than the others do.
+    Where proxies decide, who has slots on record has them, and so what only the config of other proxies has
+    is there too while it has any: to serve its slots by our own config would hide its keys. Else the setups
+    say it, which are as it was found.
     """
+    if any(setup.decider is not None for setup in setups):
+        return tuple(setups), [setup.slots for setup in setups]
+    shared = slots_shared(setups, records)
     ours = {setup.key for setup in setups}
-    found = [record_about(setup, records.get(setup.key)) for setup in setups]
-    if any(record is None for record in found) or slots_recorded(found) is not None:
-        return []
-    gone = [record for key, record in sorted(records.items()) if key.cluster == cluster and key not in ours]
-    if slots_recorded([*found, *gone]) is None:
-        return []
-    return [ShardSetup(record.key, (), name=record.name, slots=record.slots) for record in gone]
+    more = [
+        ShardSetup(record.key, (), name=record.name, slots=shared[record.key])
+        for record in records
+        if record.key not in ours and shared[record.key]
+    ]
+    served = tuple(sorted((*setups, *more), key=attrgetter("key"))) if more else tuple(setups)
+    return served, [shared[setup.key] for setup in served]
 
 
 def is_elsewhere(setup: ShardSetup) -> bool:
@@ -181,20 +173,6 @@ def record_about(
     if is_elsewhere(setup) or (old is not None and old.is_about and old.setup.nodes == setup.nodes):
         return record
     return record if any(node in record.nodes for node in setup.addresses) else None
-
-
-def slots_recorded(found: Sequence[ShardRecord | None]) -> list[Slots] | None:
-    """The slots on record, if these shards have each slot exactly once between them."""
-    slots = [record.slots for record in found if record is not None]
-    return slots if len(slots) == len(found) and is_whole(slots) else None
-
-
-def is_whole(slots: Iterable[Slots]) -> bool:
-    """Whether these are all slots, each once."""
-    ranges = sorted((piece for pieces in slots for piece in pieces), key=attrgetter("first"))
-    if not ranges or ranges[0].first != 0 or ranges[-1].last != SLOT_COUNT - 1:
-        return False
-    return all(after.first == before.last + 1 for before, after in pairwise(ranges))
 
 
 def part_reused(

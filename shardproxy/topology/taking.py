@@ -1,4 +1,9 @@
-"""Which slots a config takes from whom: nobody would find their keys any more. Pure."""
+"""What a config would take from whom, so that nobody would find keys any more. Pure.
+
+Where proxies decide, slots are where they are on record: a shard that has some cannot leave the config. Where
+something else decides who is primary, and nothing of slots, the config says who has them: those that it would
+take from a shard are found.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from shardproxy.failover.setup import ShardSetup
-from shardproxy.model import SlotRange
+from shardproxy.failover.slotmap import slots_each, slots_ranges, slots_shared
 from shardproxy.model.replication import ShardKey
 from shardproxy.store.record import ShardRecord, ShardState
 from shardproxy.topology.assign import Records, Slots
@@ -35,21 +40,50 @@ def slots_taken(setups: Iterable[ShardSetup], records: Records) -> tuple[Taken, 
     """
     wanted = {setup.key: setup for setup in setups}
     clusters = {key.cluster for key in wanted}
-    takers = {(key.cluster, slot): key for key, setup in wanted.items() for slot in _each(setup.slots)}
+    takers = {(key.cluster, slot): key for key, setup in wanted.items() for slot in slots_each(setup.slots)}
     stored = [r for r in records.values() if r.key.cluster in clusters and r.state is not ShardState.NEW]
     owned: set[tuple[str, int]] = set()
     found = []
     for record in sorted(stored, key=lambda record: (record.key not in wanted, -record.revision)):
-        own = {(record.key.cluster, slot) for slot in _each(record.slots)} - owned
+        own = {(record.key.cluster, slot) for slot in slots_each(record.slots)} - owned
         owned |= own
         lost: dict[ShardKey | None, list[int]] = {}
         for place in sorted(own):
             if (taker := takers.get(place)) != record.key:
                 lost.setdefault(taker, []).append(place[1])
         if lost:
-            slots = {taker: _ranges(numbers) for taker, numbers in lost.items()}
+            slots = {taker: slots_ranges(numbers) for taker, numbers in lost.items()}
             found.append(Taken(record, slots, is_gone=record.key not in wanted))
     return tuple(sorted(found, key=lambda taken: taken.loser.key))
+
+
+def shards_left(setups: Iterable[ShardSetup], records: Records) -> tuple[tuple[ShardRecord, Slots], ...]:
+    """Find the shards that the config does not have, and the slots that they have, in clusters it has."""
+    by_cluster: dict[str, list[ShardSetup]] = {}
+    for setup in setups:
+        by_cluster.setdefault(setup.key.cluster, []).append(setup)
+    left = []
+    for cluster, ours in by_cluster.items():
+        stored = [record for key, record in sorted(records.items()) if key.cluster == cluster]
+        shared = slots_shared(ours, stored)
+        known = {setup.key for setup in ours}
+        left += [(one, shared[one.key]) for one in stored if one.key not in known and shared[one.key]]
+    return tuple(left)
+
+
+def left_text(left: Sequence[tuple[ShardRecord, Slots]]) -> str:
+    """Say which shards cannot leave, and what to do."""
+    said = []
+    for record, slots in left:
+        cluster, nodes = record.key.cluster, ", ".join(map(str, record.nodes))
+        title, name = shard_title(record.key, record.name), record.name or record.key.index
+        said.append(
+            f"cluster {cluster}: {title} ({nodes}), which the config does not have any more, has"
+            f" {_slots_text(slots)}: put it back, under its name or with one of its nodes, move its slots to"
+            f" the others (shardproxy drain {cluster} {name}), then take it from the config (if only its"
+            " addresses change: give it a name, reload, then change them)"
+        )
+    return "; ".join(said)
 
 
 def shards_moved(
@@ -148,19 +182,3 @@ def _slots_text(slots: Slots) -> str:
     shown = ", ".join(map(str, slots[:RANGES_SHOWN])) + (", ..." if len(slots) > RANGES_SHOWN else "")
     count = sum(map(len, slots))
     return f"{count} slot{'' if count == 1 else 's'} ({shown})"
-
-
-def _each(slots: Slots) -> Iterator[int]:
-    for one in slots:
-        yield from range(one.first, one.last + 1)
-
-
-def _ranges(numbers: Sequence[int]) -> Slots:
-    """Join ascending slots."""
-    ranges: list[SlotRange] = []
-    for number in numbers:
-        if ranges and ranges[-1].last == number - 1:
-            ranges[-1] = SlotRange(ranges[-1].first, number)
-        else:
-            ranges.append(SlotRange(number, number))
-    return tuple(ranges)

@@ -91,15 +91,25 @@ def test_what_takes_no_slots_is_right(
     assert "OK" in out
 
 
-def test_what_takes_slots_is_wrong_with_what_to_write(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_shard_that_is_new_has_no_slots_and_that_is_said(
+    site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
     site.serve()
     site.write("users=a:1", "b:1", "c:1")
     code, out, err = site.check(capsys)
+    assert (code, err) == (0, "")
+    assert "main: shard 2 has no slots, as all of them have an owner: shardproxy scale main --shards 3" in out
+
+
+def test_a_shard_with_slots_that_leaves_is_wrong_with_what_to_do(
+    site: Site, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site.serve()
+    site.write("b:1")
+    code, out, err = site.check(capsys)
     assert (code, out) == (1, "")
-    assert "shard users may have keys and would lose 2731 slots (5461-8191) to shard 1" in err
-    assert "leave out shard 2 (c:1)" in err
-    assert "shard users slots: 0-8191, shard 1 slots: 8192-16383" in err
-    assert "only if those shards have no keys" in err
+    assert "shard users (a:1), which the config does not have any more, has 8192 slots (0-8191)" in err
+    assert "shardproxy drain main users" in err
 
 
 def test_growth_beyond_one_shard_is_warned_of(site: Site, capsys: pytest.CaptureFixture[str]) -> None:
@@ -109,10 +119,10 @@ def test_growth_beyond_one_shard_is_warned_of(site: Site, capsys: pytest.Capture
     site.write("a:1", slots="strict")
     assert "CROSSSLOT" not in "".join(site.check(capsys)[1:])
     site.write("a:1", "b:1")
-    code, _, err = site.check(capsys)
-    assert code == 1
-    assert "main had one shard, and may have been one Redis to its clients: now keys in several slots" in err
-    assert "shardproxy status says which commands" in err
+    code, out, _ = site.check(capsys)
+    assert code == 0
+    assert "main had one shard, and may have been one Redis to its clients: now keys in several slots" in out
+    assert "shardproxy status says which commands" in out
 
 
 def test_without_a_state_file_there_is_nothing_to_compare_with(
@@ -130,7 +140,7 @@ def test_a_state_file_can_be_named(site: Site, capsys: pytest.CaptureFixture[str
     site.write("users=a:1", state=str(moved))
     code, _, err = site.check(capsys)
     assert code == 1
-    assert "shard 1 (b:1), which the config does not have any more, may have keys" in err
+    assert "shard 1 (b:1), which the config does not have any more, has 8192 slots" in err
 
 
 def test_a_state_file_that_cannot_be_read_is_said(

@@ -140,7 +140,7 @@ class Site:
 
 
 @pytest.fixture
-async def site(autojump_clock: trio.testing.MockClock) -> Site:
+async def site() -> Site:
     return await leading(MemoryStore())
 
 
@@ -253,7 +253,9 @@ async def test_a_shards_task_does_not_fail_because_of_a_change_and_undoes_none(s
         await site.led.put(replace(read, floor=8), site.leadership)
 
 
-async def test_a_change_waits_for_a_failover_to_end(site: Site) -> None:
+async def test_a_change_waits_for_a_failover_to_end(
+    site: Site, autojump_clock: trio.testing.MockClock
+) -> None:
     fenced = site.store.records[ONE].fenced()
     await site.led.put(fenced, site.leadership)
     async with trio.open_nursery() as nursery:
@@ -272,7 +274,9 @@ async def test_a_change_waits_for_a_failover_to_end(site: Site) -> None:
     assert site.store.records[ONE].hold is None
 
 
-async def test_what_a_shard_that_fails_over_holds_proves_nothing(site: Site) -> None:
+async def test_what_a_shard_that_fails_over_holds_proves_nothing(
+    site: Site, autojump_clock: trio.testing.MockClock
+) -> None:
     await site.hold(*ALL)
     async with trio.open_nursery() as nursery:
         fenced = site.store.records[ONE].fenced()
@@ -312,7 +316,9 @@ async def test_what_the_last_leader_held_waits_no_more(site: Site) -> None:
     assert seen == [None]
 
 
-async def test_a_service_that_crashes_begins_anew_and_holds_nothing(site: Site) -> None:
+async def test_a_service_that_crashes_begins_anew_and_holds_nothing(
+    site: Site, autojump_clock: trio.testing.MockClock
+) -> None:
     begun = 0
 
     async def service(desk: SlotDesk) -> None:
@@ -339,7 +345,7 @@ async def test_losing_the_leadership_ends_it_all(site: Site) -> None:
         await run_of(site, service)
 
 
-async def test_what_is_held_for_ever_is_let_go_of(site: Site) -> None:
+async def test_what_is_held_for_ever_is_let_go_of(site: Site, autojump_clock: trio.testing.MockClock) -> None:
     async with trio.open_nursery() as nursery:
         nursery.start_soon(run_of, site)
         await site.hold(*ALL)
@@ -353,7 +359,9 @@ async def test_what_is_held_for_ever_is_let_go_of(site: Site) -> None:
         nursery.cancel_scope.cancel()
 
 
-async def test_slots_that_nobody_has_on_record_are_put_there(site: Site) -> None:
+async def test_slots_that_nobody_has_on_record_are_put_there(
+    site: Site, autojump_clock: trio.testing.MockClock
+) -> None:
     site.store.records.hide(ONE)
     site.store.records.hide(TWO)
     site.setups.show(ONE, setup(ONE, LOW))

@@ -89,6 +89,7 @@ class FakePlane:
         self.refuses: list[Exception] = []  # the next calls
         self.late_until = -math.inf  # a worker has not taken what it is told before that time
         self.unreachable: dict[str, OSError] = {}  # by address
+        self.under_way: set[str] = set()  # clusters of which something that is held has no reply yet
         self.gate = trio.Event()  # calls wait until it is set
         self.gate.set()
 
@@ -103,6 +104,10 @@ class FakePlane:
         if trio.current_time() < self.late_until:
             raise TimeoutError("a worker has not taken it within 1 s; it will")
         return tuple(BoundEndpoint(Address.parse(a), Address.parse(a)) for a in addresses(spec))
+
+    async def settle(self, cluster: str, within: float) -> bool:
+        await trio.lowlevel.checkpoint()
+        return cluster not in self.under_way
 
     def _check(self, spec: ClusterSpec) -> None:
         before = self.specs.get(spec["name"])

@@ -116,16 +116,26 @@ def test_slots_are_those_on_record_if_they_are_all_slots_once(
     assert tuple(shard.slots for shard in now.shards) == served
 
 
-def test_slots_of_a_shard_whose_nodes_are_others_now_do_not_count() -> None:
+def test_slots_stay_on_record_when_a_shard_gets_other_nodes() -> None:
     setups = (setup(C, slots=LOW), setup(B, key=OTHER, slots=HIGH))
     records = (record(nodes=(A,), slots=HIGH), record(nodes=(B,), primary=B, key=OTHER, slots=LOW))
-    assert [shard.slots for shard in projected(setups, *records).topology.shards] == [LOW, HIGH]
+    assert [shard.slots for shard in projected(setups, *records).topology.shards] == [HIGH, LOW]
 
 
-def test_a_shard_without_a_record_leaves_the_configured_slots() -> None:
+def test_a_shard_without_a_record_has_what_nobody_has_on_record() -> None:
     setups = (setup(A, slots=LOW), setup(B, key=OTHER, slots=HIGH))
     (first, second) = projected(setups, record(nodes=(A,), slots=EVERY)).topology.shards
+    assert (first.slots, second.slots) == (EVERY, ())
+    (first, second) = projected(setups, record(nodes=(A,), slots=LOW)).topology.shards
     assert (first.slots, second.slots) == (LOW, HIGH)
+
+
+def test_where_something_else_decides_slots_are_as_it_was_found() -> None:
+    setups = tuple(
+        replace(one, decider="sentinel") for one in (setup(A, slots=LOW), setup(B, key=OTHER, slots=HIGH))
+    )
+    records = (record(nodes=(A,), slots=HIGH), record(nodes=(B,), primary=B, key=OTHER, slots=LOW))
+    assert [shard.slots for shard in projected(setups, *records).topology.shards] == [LOW, HIGH]
 
 
 def test_slots_that_only_other_proxies_have_a_shard_for_are_not_served_by_ours() -> None:
@@ -141,8 +151,6 @@ def test_slots_that_only_other_proxies_have_a_shard_for_are_not_served_by_ours()
     now = project("main", setups, moved, 9, {}, before)
     assert [shard.slots for shard in now.topology.shards] == [LOW, quarter, rest]
     assert [shard.is_refused for shard in now.topology.shards] == [False, False, True]
-    ahead = project("main", setups, moved, 9, {}, replace(before, is_ahead=True))
-    assert [shard.slots for shard in ahead.topology.shards] == [LOW, HIGH]
     assert project("main", setups, {each.key: each for each in own}, 9, {}, now).parts == before.parts
 
 

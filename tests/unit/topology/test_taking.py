@@ -15,6 +15,7 @@ from shardproxy.model.replication import ShardKey
 from shardproxy.store.record import ShardRecord, ShardState
 from shardproxy.topology import keys
 from shardproxy.topology.keys import why_not_reload
+from shardproxy.topology.slots import slots_differ
 from shardproxy.topology.taking import slots_taken
 
 MAIN = "main"
@@ -28,7 +29,7 @@ def slots(text: str) -> tuple[SlotRange, ...]:
 
 def setup(number: int, text: str, name: str | None = None, *, cluster: str = MAIN) -> ShardSetup:
     nodes = (Node(Address("p", 100 + number)), Node(Address("r", 100 + number)))
-    return ShardSetup(ShardKey(cluster, number), nodes, name=name, slots=slots(text))
+    return ShardSetup(ShardKey(cluster, number), nodes, name=name, slots=slots(text), decider="sentinel")
 
 
 def record(
@@ -222,6 +223,57 @@ async def test_the_last_primary_is_asked_while_there_is_none() -> None:
     loser = record(0, "0-9")
     loser = replace(loser, primary=None, last=loser.primary, state=ShardState.FENCING)
     assert await why_not([setup(0, "0-4")], [loser], {"p:100": 0}) is None
+
+
+def ours(*setups: ShardSetup) -> list[ShardSetup]:
+    """Of a cluster that proxies decide about."""
+    return [replace(one, decider=None) for one in setups]
+
+
+async def test_where_slots_are_on_record_a_config_takes_none() -> None:
+    engines = Engines({"p:100": 7, "p:101": 7})
+    assert await why_not_reload(ours(*THREE), by_key(*TWO), engines.count) is None
+    assert (
+        await why_not_reload(ours(setup(0, "8192-16383"), setup(1, "0-8191")), by_key(*TWO), engines.count)
+        is None
+    )
+    assert not engines.asked
+
+
+async def test_who_has_slots_cannot_leave_with_or_without_keys() -> None:
+    for keys_there in (0, 7, None):
+        said = await why_not(ours(setup(0, "0-16383")), TWO, {"p:100": 0, "p:101": keys_there})
+        assert said is not None
+        assert said.startswith(
+            "cluster main: shard 1 (p:101, r:101), which the config does not have any more, has 8192 slots"
+            " (8192-16383): put it back"
+        )
+        assert "(shardproxy drain main 1)" in said
+    drained = [record(0, "0-16383", "users"), record(1, "")]
+    assert await why_not(ours(setup(0, "0-16383")), drained, {}) is None
+    left_long_ago = [record(0, "0-16383", "users"), record(1, "8192-16383")]
+    assert await why_not(ours(setup(0, "0-16383")), left_long_ago, {}) is None
+
+
+def test_what_a_config_says_of_slots_that_is_not_so_is_told() -> None:
+    given = [replace(one, slots_given=one.slots) for one in ours(*THREE[:2])]
+    said = dict(slots_differ([*given, *ours(setup(2, "10923-16383"))], by_key(*TWO)))
+    assert list(said) == [MAIN]
+    told = [text for _, text in slots_differ([*given, *ours(setup(2, "10923-16383"))], by_key(*TWO))]
+    otherwise = (
+        "shard 0 has 0-8191, and the config says 0-5460; shard 1 has 8192-16383, and the config says"
+        " 5461-10922: slots stay where they are on record, shardproxy reshard moves them"
+    )
+    assert told == [
+        otherwise,
+        "shard 2 has no slots, as all of them have an owner: shardproxy scale main --shards 3 gives it some",
+    ]
+    as_recorded = [
+        replace(one, slots_given=one.slots) for one in ours(setup(0, "0-8191"), setup(1, "8192-16383"))
+    ]
+    ready = replace(ours(setup(2, ""))[0], slots_given=())
+    assert list(slots_differ([*as_recorded, ready], by_key(*TWO))) == []
+    assert list(slots_differ(ours(*THREE), {})) == []
 
 
 def moved(number: int, text: str, name: str) -> ShardSetup:

@@ -230,6 +230,40 @@ impl Exchange {
         dropped
     }
 
+    /// Take the requests that are like that off what has not begun to leave, in their order.
+    #[cold]
+    pub fn take_unsent(&mut self, mut is_like: impl FnMut(&Entry) -> bool) -> Vec<(Entry, Body)> {
+        debug_assert!(!self.is_head_answered);
+        let in_flight = self.window.in_flight();
+        let all = self.take();
+        let mut found = Vec::new();
+        for part in all.parts() {
+            if part.has_left || !is_like(&part.entry) {
+                self.push_part(part.entry, &part);
+            } else {
+                found.push((part.entry, part.body()));
+            }
+        }
+        self.window.mark_sent(in_flight);
+        found
+    }
+
+    /// Whether one that is like that has left, or begun to.
+    pub fn has_begun(&self, is_like: impl Fn(&Entry) -> bool) -> bool {
+        let mut left = self.window.in_flight();
+        let begun = self.entries.iter().take_while(|queued| {
+            let has_begun = left > 0;
+            left = left.saturating_sub(queued.length as usize);
+            has_begun
+        });
+        begun.skip(usize::from(self.is_head_answered)).any(|queued| is_like(&queued.entry))
+    }
+
+    /// Whether some of a request is still to be sent that has its answer.
+    pub const fn is_head_answered(&self) -> bool {
+        self.is_head_answered
+    }
+
     /// What is to be sent.
     #[inline]
     pub fn unsent(&self) -> &[u8] {
@@ -435,6 +469,26 @@ mod tests {
         let expected = ["aa", "b", "cc"].map(|text| (text.to_owned(), false, false));
         assert_eq!(parts(&mut exchange), expected);
         assert!(exchange.take_first().is_none());
+    }
+
+    #[test]
+    fn what_has_not_left_may_be_taken_from_between() {
+        let mut exchange = exchange(&["aaaa", "b", "cc", "b", "dd"]);
+        exchange.sent(6);
+        let mut length = 0;
+        let of = |lengths: &[usize]| lengths.to_vec();
+        assert!(exchange.has_begun(|_| true));
+        let taken = exchange.take_unsent(|_| {
+            length += 1;
+            length != 1
+        });
+        let lengths: Vec<usize> =
+            taken.iter().map(|(_, body)| if let Body::Copied(bytes) = body { bytes.len() } else { 0 }).collect();
+        assert_eq!(lengths, of(&[2]), "the first two have left, the third in part, the next stays");
+        assert_eq!((exchange.len(), exchange.bytes(), exchange.unsent()), (4, 8, &b"cb"[..]));
+        exchange.sent(2);
+        (0..4).for_each(|_| exchange.pop());
+        assert!(exchange.is_empty() && !exchange.has_begun(|_| true));
     }
 
     #[test]

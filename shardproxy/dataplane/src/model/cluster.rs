@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::durations::{seconds, time_limit, wrapping_micros};
 use super::families::{Families, FamilySpec};
-use super::{AccessSpec, Inbound, InboundSpec, MemcachedSpec, NodeTlsSpec, Placement, Terms, TlsSpec};
+use super::{AccessSpec, Hold, HoldSpec, Inbound, InboundSpec, MemcachedSpec, NodeTlsSpec, Placement, Terms, TlsSpec};
 use crate::command::Overrides;
 use crate::hash::{self, SLOTS};
 use crate::net::tls::{ClientConfig, ServerConfig, ServerName, Tls};
@@ -193,6 +193,12 @@ pub struct ShardSpec {
     /// Why its primary is only read from, where that is so.
     #[serde(default)]
     pub read_only: Option<String>,
+    /// Requests of it that wait.
+    #[serde(default)]
+    pub hold: Option<HoldSpec>,
+    /// Its nodes may have keys of slots that are another's: clients do not see these.
+    #[serde(default)]
+    pub mixed: bool,
     /// Bytes of one argument, and of all that a connection has sent and not yet had taken, that its nodes take; else as their
     /// defaults.
     #[serde(default)]
@@ -349,6 +355,10 @@ pub struct Shard {
     pub is_refused: bool,
     /// Why writes are refused unsent.
     pub read_only: Option<String>,
+    /// What waits.
+    pub hold: Option<Arc<Hold>>,
+    /// Its nodes may have keys of slots that are another's.
+    pub is_mixed: bool,
 }
 
 /// A `ClusterSpec` made ready to route by.
@@ -362,6 +372,8 @@ pub struct Cluster {
     pub is_relaxed: bool,
     /// That clients may select.
     pub databases: u32,
+    /// Some shard holds requests.
+    pub is_held: bool,
     slots: Box<[u16]>,
     /// The shard of the first slot that has one.
     first: u16,
@@ -424,6 +436,8 @@ impl Cluster {
                 why_not: shard.why_not.clone(),
                 is_refused: shard.refused,
                 read_only: shard.read_only.clone(),
+                hold: shard.hold.as_ref().and_then(|hold| Hold::of(hold, &shard.slots)).map(Arc::new),
+                is_mixed: shard.mixed,
             });
         }
         let families = Families::compile(&spec.key_families)?;
@@ -432,6 +446,10 @@ impl Cluster {
         let first = slots.iter().copied().find(|&shard| shard != NO_SHARD).unwrap_or(NO_SHARD);
         if spec.clustered && !spec.key_families.is_empty() {
             return Err("engines in cluster mode know no key families".into());
+        }
+        let is_held = shards.iter().any(|shard| shard.hold.is_some());
+        if spec.clustered && is_held {
+            return Err("slots of engines in cluster mode are moved by these, and not held".into());
         }
         let is_relaxed = spec.engine == EngineKind::Redis && shards.len() == 1 && !spec.strict && !spec.clustered;
         let databases = if is_relaxed { spec.databases } else { 1 };
@@ -449,6 +467,7 @@ impl Cluster {
             nodes,
             is_relaxed,
             databases,
+            is_held,
             slots,
             first,
             families,
@@ -526,6 +545,29 @@ impl Cluster {
             Publishing::Ordered => self.first,
             Publishing::Spread => self.shard_of(hash::slot(channel)),
         }
+    }
+
+    /// Whether the shard's nodes may have keys of slots that are another's.
+    pub fn is_mixed(&self, shard: u16) -> bool {
+        self.shards.get(usize::from(shard)).is_some_and(|shard| shard.is_mixed)
+    }
+
+    /// Whether the same shards are mixed in another epoch.
+    pub fn is_mixed_as(&self, other: &Self) -> bool {
+        self.shards.iter().map(|shard| shard.is_mixed).eq(other.shards.iter().map(|shard| shard.is_mixed))
+    }
+
+    /// What waits of a shard's requests.
+    pub fn hold_of(&self, shard: u16) -> Option<&Hold> {
+        self.shards.get(usize::from(shard))?.hold.as_deref()
+    }
+
+    /// Who has the slot instead of this shard: engines that are not in cluster mode do not say so.
+    pub fn moved_to(&self, slot: u16, shard: u16) -> Option<u16> {
+        if self.spec.clustered || slot == NO_SLOT {
+            return None;
+        }
+        Some(self.shard_of(slot)).filter(|&owner| owner != shard && owner != NO_SHARD)
     }
 
     /// The node at an address, as another one names it.

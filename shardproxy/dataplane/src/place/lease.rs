@@ -97,6 +97,7 @@ pub fn is_left(turn: &Turn, client: &Client) -> bool {
     client.is_half_closed
         && match client.flow {
             Flow::Queued | Flow::Stopped => true,
+            Flow::Held => client.waiting.is_some(),
             Flow::Offloaded(_) => is_in_wait(turn, client),
             _ => client.waits_at.is_some() || client.lease.is_some_and(waits),
         }

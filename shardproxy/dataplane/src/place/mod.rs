@@ -1,6 +1,7 @@
 //! Which connection a request leaves on: the primary's, a replica's, one of its client's own, or the parking lot of a shard
 //! without a primary. Sends nothing.
 
+mod door;
 mod lease;
 mod lots;
 mod primary;
@@ -9,6 +10,7 @@ mod recent;
 mod room;
 pub mod scripts;
 
+pub use door::pass;
 pub use lease::{give_back, is_in_wait, is_left, lease, next_queued, rest, Lease};
 pub use lots::{count_parked, find_lot, lot};
 pub use primary::{is_primary, link, link_beside, primary, NO_CLUSTER};
@@ -18,7 +20,7 @@ pub use room::{room, stop_passing};
 
 use crate::clients::Client;
 use crate::dialect::texts;
-use crate::model::{EndpointKind, Lane, NO_SHARD, NO_SLOT};
+use crate::model::{EndpointKind, Lane, NO_SLOT};
 use crate::turn::Turn;
 
 /// Which node a command needs.
@@ -41,6 +43,8 @@ pub enum Unplaced {
     Refused(Vec<u8>),
     /// Its client's earlier requests may be under way elsewhere: it goes once these are answered.
     Behind,
+    /// This shard holds it.
+    Closed(u16),
 }
 
 impl From<Vec<u8>> for Unplaced {
@@ -55,7 +59,7 @@ impl Unplaced {
         match self {
             Self::Full(link) => Ok(link),
             Self::Refused(text) => Err(text),
-            Self::Behind => Err(texts::CLUSTERDOWN.to_vec()), // only who places for a client hears that
+            Self::Behind | Self::Closed(_) => Err(texts::CLUSTERDOWN.to_vec()), // only who places for a client hears that
         }
     }
 }
@@ -64,12 +68,10 @@ impl Unplaced {
 #[inline]
 pub fn place(turn: &mut Turn, client: &Client, (shard, slot): (u16, u16), need: Need) -> Result<usize, Unplaced> {
     let Some(served) = &turn.clusters[client.cluster] else { return Err(NO_CLUSTER.to_vec().into()) };
-    if !served.is_straight && served.cluster.spec.clustered {
-        if is_behind(turn, client, slot) {
-            return Err(Unplaced::Behind);
-        }
+    if !served.is_straight {
+        pass(turn, client, (shard, slot), need != Need::Write)?;
         // a read of a client that waits for nothing overtakes nobody
-        let waits = slot != NO_SLOT && need == Need::Write;
+        let waits = served.cluster.spec.clustered && slot != NO_SLOT && need == Need::Write;
         if let Some(lot) = served.lot(shard, slot, client.speech()).filter(|_| waits) {
             return lots::with_room(turn, lot);
         }
@@ -95,16 +97,6 @@ pub fn place(turn: &mut Turn, client: &Client, (shard, slot): (u16, u16), need: 
     // a read of a client that waits for nothing overtakes nobody's order but that of strangers
     let may_pass = need != Need::Write && client.replies.is_empty();
     primary::primary_past(turn, client.cluster, shard, client.speech(), may_pass)
-}
-
-/// Whether the client has requests under way that may be on their way to who served the slot before, or come to wait for the
-/// slot. They would be overtaken.
-pub fn is_behind(turn: &Turn, client: &Client, slot: u16) -> bool {
-    let Some(served) = turn.served(client.cluster).filter(|_| slot != NO_SLOT && !client.replies.is_empty()) else {
-        return false;
-    };
-    let is_unsettled = served.unsettled().is_some_and(|slots| slots.contains(slot));
-    is_unsettled || served.lot(NO_SHARD, slot, client.speech()).is_some()
 }
 
 /// Reads go to the replica with the least under way; writes to the primary, unless this endpoint only reads.

@@ -23,6 +23,7 @@ use crate::model::{digest_of, Cluster, Kind};
 use crate::net::{Address, Inherited, Passing, Resolver};
 use crate::shared::{worker_of, Letter, Paused, Ruled, Shared};
 use crate::sync::lock;
+use crate::turn::Settling;
 use crate::worker::{Chore, Mailbox, Message, Worker};
 
 pub use crate::shared::{Access, AccessEvent, ClientDid, Event, Loss, NodeDown, NodeLost, Offload};
@@ -149,6 +150,19 @@ impl Plane {
         self.mailboxes.iter().all(is_there)
     }
 
+    /// Wait until nothing is under way that the cluster holds as it is applied now, in any worker; whether that is so within this
+    /// time. Where nothing is held that is so at once.
+    pub fn settle(&self, cluster: &str, within: Duration) -> bool {
+        let Some(cluster) = self.place_of(cluster) else { return true };
+        let until = Instant::now() + within;
+        let (settled, answers) = sync_channel(self.mailboxes.len());
+        for mailbox in &*self.mailboxes {
+            mailbox.send(Message::Settle(Settling { cluster, until, settled: settled.clone() }));
+        }
+        let is_settled = |_| answers.recv_timeout(until.saturating_duration_since(Instant::now())).is_ok();
+        self.mailboxes.iter().all(is_settled)
+    }
+
     /// What is known of the cluster's primaries counts until then, in seconds of the boot clock (`CLOCK_BOOTTIME`); without a
     /// deadline for ever. Past it workers cut the connections to primaries and let requests wait, whatever is applied, until
     /// there is a later one. Not kept when the cluster is removed.
@@ -165,6 +179,13 @@ impl Plane {
         let clusters = lock(&self.shared.clusters);
         let (_, served) = clusters.iter().find(|(name, _)| name == cluster)?;
         Some(served.as_ref()?.cluster.slot_of(key))
+    }
+
+    /// Which of these keys are in one of these slots; none of a cluster that is not served.
+    pub fn are_in(&self, cluster: &str, slots: &[(u16, u16)], keys: &[Vec<u8>]) -> Option<Vec<bool>> {
+        let (_, cluster) = self.shared.find(cluster)?;
+        let is_in = |slot: u16| slots.iter().any(|&(first, last)| (first..=last).contains(&slot));
+        Some(keys.iter().map(|key| is_in(cluster.slot_of(key))).collect())
     }
 
     /// Refuse clients beyond so many of all clusters together, and open no more connections of clients' own than so many;

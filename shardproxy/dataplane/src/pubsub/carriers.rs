@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::live::{home, settle_all};
+use super::live::{is_wanted_at, settle_all};
 use crate::dialect::resp::write;
 use crate::links::{Link, Role, State, Subscriber, Way, NO_NODE};
 use crate::model::{EngineKind, Kind, Lane, NO_SLOT};
@@ -28,7 +28,6 @@ pub fn ping(turn: &mut Turn, index: usize) {
 /// One more SUBSCRIBE names the topic: it is known from now on, and every connection is asked that does not know it. A
 /// node that refused it before may not now.
 pub(super) fn join(turn: &mut Turn, cluster: usize, kind: Kind, name: &[u8]) -> u32 {
-    let home = home(turn, cluster, kind, name);
     let topics = turn.pubsub.of(cluster);
     let (id, moved) = topics.open(kind, name);
     topics.change(id, |entry| {
@@ -38,7 +37,7 @@ pub(super) fn join(turn: &mut Turn, cluster: usize, kind: Kind, name: &[u8]) -> 
     let mut steps = 1 + moved;
     for (shard, index) in topics.strangers(id) {
         steps += 1;
-        if home.is_some_and(|home| home != shard) || turn.links[index].state != State::Ready {
+        if turn.links[index].state != State::Ready || !is_wanted_at(turn, cluster, (kind, name), shard) {
             continue;
         }
         subscribe(turn, cluster, (shard, index), id);
@@ -91,7 +90,7 @@ pub fn connected(turn: &mut Turn, index: usize) {
     }
 }
 
-/// Slots have moved, and shard channels with them: every connection that is up is told anew of all it should hear.
+/// Slots have moved, or are about to, and shard channels with them: every connection that is up is told anew of all it should hear.
 pub fn announce_again(turn: &mut Turn, cluster: usize) {
     let carriers: Vec<(u16, usize)> = turn.pubsub.of(cluster).carriers().collect();
     for (_, index) in carriers {
@@ -118,18 +117,22 @@ pub(super) fn announce(turn: &mut Turn, cluster: usize, shard: u16, mut steps: u
                 return true;
             }
             Announcement::Gap => {}
-            Announcement::Topic(id) => tell(turn, cluster, (shard, index), id),
+            Announcement::Topic { id, is_known } => tell(turn, cluster, (shard, index), (id, is_known)),
         }
         turn.spend(1);
     }
     false
 }
 
-fn tell(turn: &mut Turn, cluster: usize, (shard, index): (u16, usize), id: u32) {
+/// `is_known`: it was subscribed there before. Engines in cluster mode end what has moved by themselves.
+fn tell(turn: &mut Turn, cluster: usize, (shard, index): (u16, usize), (id, is_known): (u32, bool)) {
     let Some(entry) = turn.pubsub.topics(cluster).and_then(|topics| topics.get(id)) else { return };
     let (kind, name) = (entry.kind, entry.name.clone());
-    if home(turn, cluster, kind, &name).is_none_or(|home| home == shard) {
+    if is_wanted_at(turn, cluster, (kind, &name), shard) {
         subscribe(turn, cluster, (shard, index), id);
+    } else if is_known && turn.cluster(cluster).is_some_and(|described| !described.spec.clustered) {
+        say(&mut turn.links[index], kind, kind.words().1, &name);
+        turn.links.mark(index);
     }
 }
 

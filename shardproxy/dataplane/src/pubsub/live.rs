@@ -2,7 +2,7 @@
 
 use super::strays;
 use crate::hash::slot;
-use crate::model::{Kind, BUS};
+use crate::model::{Cluster, Kind, BUS};
 use crate::turn::{Job, Turn};
 
 /// The shard of a shard channel, or of one that engines in cluster mode have in common; none for what lives on all of them.
@@ -15,15 +15,43 @@ pub(super) fn home(turn: &Turn, cluster: usize, kind: Kind, name: &[u8]) -> Opti
     }
 }
 
+/// Whether a shard is to be subscribed to the topic: its home, or all where it has none. While keys of the home's slots are
+/// copied to others, and from them, these are too: whichever has the slot next is heard from its first message on.
+pub(super) fn is_wanted_at(turn: &Turn, cluster: usize, (kind, name): (Kind, &[u8]), shard: u16) -> bool {
+    let is_mixed = |shard| turn.cluster(cluster).is_some_and(|described| described.is_mixed(shard));
+    home(turn, cluster, kind, name).is_none_or(|home| home == shard || is_mixed(home) && is_mixed(shard))
+}
+
 /// Whether an engine tells on that channel of its own keys: others do not pass that on.
 fn is_of_keys(channel: &[u8]) -> bool {
     channel.starts_with(b"__keyspace@") || channel.starts_with(b"__keyevent@")
 }
 
 /// Whether a message on the channel is to be heard from this shard. Engines in cluster mode all tell the same, but for what
-/// concerns their own keys.
-pub(super) fn is_heard(turn: &Turn, cluster: usize, shard: u16, channel: &[u8]) -> bool {
-    shard == BUS || is_of_keys(channel) || turn.cluster(cluster).is_none_or(|served| !served.spec.clustered)
+/// concerns their own keys. Of its keys an engine is heard if they are its own, not copies on their way.
+pub(super) fn is_heard<'m>(
+    turn: &Turn,
+    cluster: usize,
+    shard: u16,
+    channel: &'m [u8],
+    payload: impl FnOnce() -> &'m [u8],
+) -> bool {
+    let Some(served) = turn.cluster(cluster) else { return true };
+    if is_of_keys(channel) {
+        return !served.is_mixed(shard) || is_of_own_key(served, shard, channel, payload());
+    }
+    shard == BUS || !served.spec.clustered
+}
+
+/// Whether the key is one of the shard's, of which an engine tells that may have copies of others. Where none is named it is.
+#[cold]
+fn is_of_own_key(served: &Cluster, shard: u16, channel: &[u8], payload: &[u8]) -> bool {
+    let key = if channel.starts_with(b"__keyevent@") {
+        Some(payload)
+    } else {
+        memchr::memmem::find(channel, b"__:").map(|at| &channel[at + 3..])
+    };
+    key.is_none_or(|key| served.shard_of(served.slot_of(key)) == shard)
 }
 
 /// Subscribed on every shard that can be reached. One that cannot does not hold up the others: it is subscribed when it

@@ -126,9 +126,12 @@ fn receive(turn: &mut Turn, clients: &mut Clients, index: usize, raw: &[u8]) -> 
     };
     let topics = turn.pubsub.of(cluster);
     let Some(id) = topics.find(kind, name) else { return Ok(true) };
-    let channel = if kind == Kind::Pattern && is_message { third(raw).unwrap_or_default() } else { name };
-    if is_message && kind != Kind::Shard && !is_heard(turn, cluster, shard, channel) {
-        return Ok(true); // it comes from another, too
+    if is_message && kind != Kind::Shard {
+        let place = if kind == Kind::Pattern { 2 } else { 1 };
+        let channel = if kind == Kind::Pattern { element(raw, place).unwrap_or_default() } else { name };
+        if !is_heard(turn, cluster, shard, channel, || element(raw, place + 1).unwrap_or_default()) {
+            return Ok(true); // it comes from another, too, or is of a copy
+        }
     }
     let topics = turn.pubsub.of(cluster);
     if is_message {
@@ -217,9 +220,9 @@ fn hand_out_some(
     false
 }
 
-/// The channel of a message that a pattern brings.
-fn third(raw: &[u8]) -> Option<&[u8]> {
-    let whole = array_elements(raw).ok()?.nth(2)?.ok()?;
+/// An element of a message.
+fn element(raw: &[u8], place: usize) -> Option<&[u8]> {
+    let whole = array_elements(raw).ok()?.nth(place)?.ok()?;
     let start = memchr::memchr(b'\n', whole)? + 1;
     whole.get(start..whole.len().checked_sub(2)?)
 }

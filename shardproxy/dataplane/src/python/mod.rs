@@ -64,6 +64,10 @@ impl DataPlane {
         self.plane.slot_of(cluster, key).ok_or_else(|| PyKeyError::new_err(cluster.to_owned()))
     }
 
+    fn are_in(&self, py: Python<'_>, cluster: &str, slots: Vec<(u16, u16)>, keys: Vec<Vec<u8>>) -> PyResult<Vec<bool>> {
+        py.detach(|| self.plane.are_in(cluster, &slots, &keys)).ok_or_else(|| PyKeyError::new_err(cluster.to_owned()))
+    }
+
     fn fileno(&self) -> i32 {
         self.plane.wakeup_fd()
     }
@@ -161,6 +165,11 @@ impl DataPlane {
 
     fn limit(&self, clients: usize, dedicated: usize) {
         self.plane.limit(clients, dedicated);
+    }
+
+    fn settle(&self, py: Python<'_>, cluster: &str, within: f64) -> bool {
+        let within = std::time::Duration::try_from_secs_f64(within).unwrap_or_default();
+        py.detach(|| self.plane.settle(cluster, within))
     }
 
     fn pause(&self, cluster: &str, seconds: f64, only_writes: bool, functions: Vec<(Vec<u8>, bool)>) {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::lost::{give_up, lost};
-use super::{parking, redirect, waiting};
+use super::{door, moved, parking, redirect, waiting};
 use crate::clients::Clients;
 use crate::links::{Link, State, NO_NODE};
 use crate::model::{Cluster, EngineKind};
@@ -35,11 +35,22 @@ fn serve(turn: &mut Turn, clients: &mut Clients, index: usize, ruled: Option<Rul
     take_over(turn, index, ruled);
     pubsub::refresh(turn, index);
     keys::refresh(turn, index);
-    if before.as_deref().zip(turn.cluster(index)).is_some_and(|(before, now)| !before.has_slots_of(now)) {
-        pubsub::announce_again(turn, index);
-        waiting::look_again(turn, index);
+    let change = before.as_deref().zip(turn.cluster(index)).map(|(before, now)| {
+        let has_moved = !before.has_slots_of(now);
+        (has_moved, has_moved || !before.is_mixed_as(now))
+    });
+    if let Some((has_moved, is_told_anew)) = change {
+        if is_told_anew {
+            pubsub::announce_again(turn, index);
+        }
+        if has_moved {
+            waiting::look_again(turn, index);
+        }
     }
     end_fenced(turn, clients);
+    if let Some(before) = &before {
+        moved::send_on(turn, clients, index, before);
+    }
     redirect::unsettle(turn, index, before.as_deref(), unsettled.as_ref());
     for (_, link) in turn.links.iter_mut() {
         if link.is_lot() && link.way.cluster == index {
@@ -50,6 +61,8 @@ fn serve(turn: &mut Turn, clients: &mut Clients, index: usize, ruled: Option<Rul
     turn.later.clients.append(&mut turn.later.unplaced);
     pubsub::settle_all(turn, index);
     sweep_retired(turn, clients);
+    keys::go_on(turn);
+    door::open(turn, clients, index);
 }
 
 fn take_over(turn: &mut Turn, index: usize, ruled: Option<Ruled>) {

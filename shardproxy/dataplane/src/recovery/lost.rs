@@ -156,7 +156,8 @@ fn shared_lost(turn: &mut Turn, clients: &mut Clients, index: usize, lost: &Lost
                 request.since = turn.micros; // it has waited for its reply, and waits for its node once
             }
             request.is_retry |= part.has_left;
-            if stays {
+            let has_moved = || turn.cluster(way.cluster).is_some_and(|c| c.moved_to(request.slot, way.shard).is_some());
+            if stays && !has_moved() {
                 scripts::precede_all(turn, index, part.bytes);
                 turn.links[index].exchange.push_part(request, &part);
             } else {

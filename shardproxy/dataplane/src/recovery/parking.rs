@@ -8,7 +8,7 @@ use crate::clients::Clients;
 use crate::complete::{fail, whose, Cure, Overtaker, Unsettled, Whose, BECAUSE};
 use crate::dialect::texts;
 use crate::exchange::Entry;
-use crate::links::{Link, Way};
+use crate::links::{Link, Way, NO_NODE};
 use crate::model::{wrapping_micros, NO_SLOT};
 use crate::place::{find_lot, is_primary, lot, primary, reader, scripts, Unplaced};
 use crate::turn::{refusal, Turn};
@@ -21,8 +21,14 @@ const REST: Duration = Duration::from_millis(500);
 /// Find another way for requests that were not executed, in their order.
 pub fn replace(turn: &mut Turn, clients: &mut Clients, way: Way, requests: Vec<Unsettled>) {
     turn.spend(requests.len());
+    let mut shards = vec![way.shard];
     for Unsettled { mut request, bytes, .. } in requests {
         let Some(cluster) = turn.cluster(way.cluster) else { return };
+        let owner = cluster.moved_to(request.slot, way.shard);
+        let way = owner.map_or(way, |shard| Way { shard, node: NO_NODE, ..way });
+        if !shards.contains(&way.shard) {
+            shards.push(way.shard);
+        }
         let shard = cluster.shards.get(usize::from(way.shard));
         let was_replica = shard.is_some_and(|s| s.nodes.contains(&way.node) && s.primary != Some(way.node));
         let target = if shard.is_none() {
@@ -44,8 +50,10 @@ pub fn replace(turn: &mut Turn, clients: &mut Clients, way: Way, requests: Vec<U
             Err(text) => fail(turn, clients, way.cluster, &request, &text),
         }
     }
-    if let Some(lot) = find_lot(turn, &Way { slot: NO_SLOT, ..way }) {
-        drain(turn, clients, lot, None);
+    for shard in shards {
+        if let Some(lot) = find_lot(turn, &Way { shard, slot: NO_SLOT, ..way }) {
+            drain(turn, clients, lot, None);
+        }
     }
 }
 

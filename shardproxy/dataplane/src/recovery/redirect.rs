@@ -18,11 +18,11 @@ use crate::complete::{Cure, Unsettled};
 use crate::dialect::texts;
 use crate::exchange::{Body, Entry, Owed};
 use crate::links::{Link, Role, State, Way, NO_NODE};
-use crate::model::{Cluster, EngineKind, NO_SLOT};
+use crate::model::{Cluster, EngineKind, Slots, NO_SLOT};
 use crate::net::Address;
 use crate::place::{find_lot, link, lot, scripts};
 use crate::shared::{Loss, NodeLost};
-use crate::turn::{Served, Slots, Turn};
+use crate::turn::{Served, Turn};
 
 /// The control plane hears of slots that moved no more often than this, from one worker of one cluster.
 const TOLD: Duration = Duration::from_millis(20);
@@ -159,9 +159,19 @@ pub fn tell(turn: &mut Turn, way: &Way, address: &str) {
 pub fn unsettle(turn: &mut Turn, index: usize, before: Option<&Cluster>, unsettled: Option<&Slots>) {
     let Some(served) = &mut turn.clusters[index] else { return };
     let now = served.cluster.clone();
-    let Some(before) = before.filter(|_| now.spec.clustered) else { return };
+    let Some(before) = before else { return };
+    if !now.spec.clustered && unsettled.is_none() && before.has_slots_of(&now) {
+        return;
+    }
     let is_unsettled = |slot| unsettled.is_some_and(|slots| slots.contains(slot));
-    let slots = Slots::of(|slot| is_unsettled(slot) || before.seat_of(slot) != now.seat_of(slot));
+    let is_others = |slot| {
+        if now.spec.clustered {
+            before.seat_of(slot) != now.seat_of(slot)
+        } else {
+            before.shard_of(slot) != now.shard_of(slot)
+        }
+    };
+    let slots = Slots::of(|slot| is_unsettled(slot) || is_others(slot));
     served.set_unsettled(slots);
     settle(turn, index);
 }
@@ -171,10 +181,16 @@ pub fn settle(turn: &mut Turn, index: usize) {
     let Some(slots) = turn.served(index).and_then(Served::unsettled) else { return };
     let Some(cluster) = turn.cluster(index) else { return };
     let is_stray = |slot: u16, way: &Way, is_leaving: bool, is_lot: bool| {
+        if !slots.contains(slot) {
+            return false; // as what is in none
+        }
         let shard = cluster.shard_of(slot);
-        let is_there =
-            if is_lot { way.slot == slot || way.shard == shard } else { cluster.is_primary(shard, way.node) };
-        slot != NO_SLOT && slots.contains(slot) && (is_leaving || !is_there)
+        let is_there = match cluster.spec.clustered {
+            true if is_lot => way.slot == slot || way.shard == shard,
+            true => cluster.is_primary(shard, way.node),
+            false => way.shard == shard,
+        };
+        is_leaving || !is_there
     };
     let is_unsettled = turn.links.iter().any(|(_, link)| {
         let is_leaving = link.is_retired || link.is_deposed() || link.way.node == NO_NODE && !link.is_lot();

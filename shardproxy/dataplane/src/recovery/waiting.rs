@@ -110,11 +110,16 @@ pub fn is_given_grace(turn: &mut Turn, index: usize) -> bool {
     true
 }
 
+/// Whether a client's command is neither here nor at an engine: it waits for a connection, or its shard holds it.
+const fn is_away(flow: Flow) -> bool {
+    matches!(flow, Flow::Queued | Flow::Held)
+}
+
 /// End a client's wait, here or at its engine; whether it waits.
 pub fn unblock(turn: &mut Turn, clients: &mut Clients, id: u64, with_error: bool) -> bool {
     let Some(client) = clients.place_of(id).and_then(|place| clients.get_mut(place)) else { return false };
     let ticket = client.ticket();
-    if let Some(waiting) = client.waiting.as_deref_mut().filter(|w| client.flow == Flow::Queued && !w.is_watch) {
+    if let Some(waiting) = client.waiting.as_deref_mut().filter(|w| is_away(client.flow) && !w.is_watch) {
         waiting.unblocked = Some(with_error);
         turn.later.clients.push(ticket);
         return true;
@@ -125,15 +130,21 @@ pub fn unblock(turn: &mut Turn, clients: &mut Clients, id: u64, with_error: bool
 
 /// Slots have moved: whoever waits for a key at an engine may wait where nobody adds to it any more. It is served again.
 pub fn look_again(turn: &mut Turn, cluster: usize) {
+    call_back(turn, cluster, |_, _| true);
+}
+
+/// Have engines end what waits there and is like that: it is served again.
+pub fn call_back(turn: &mut Turn, cluster: usize, is_like: impl Fn(&Link, &Entry) -> bool) {
     let waits = |(_, link): &(usize, &Link)| {
-        let is_waiting = link.exchange.head().is_some_and(|request| request.class == Class::Block);
+        let is_waiting =
+            link.exchange.head().is_some_and(|request| request.class == Class::Block && is_like(link, request));
         link.way.cluster == cluster && link.owner().is_some() && is_waiting
     };
     let waiting: Vec<usize> = turn.links.iter().filter(waits).map(|(index, _)| index).collect();
     for index in waiting {
         let is_told = end_at_engine(turn, index, true);
         if let Some(leased) = turn.links[index].leased_mut() {
-            leased.moves = is_told;
+            leased.moves |= is_told;
         }
     }
 }
@@ -178,7 +189,7 @@ pub fn settle(turn: &mut Turn, clients: &mut Clients) {
 
 /// Let a client that waited for a connection try again; whether it still waits.
 fn wake(clients: &mut Clients, ticket: (usize, u32)) -> bool {
-    let waits = |c: &&mut Client| c.flow == Flow::Queued;
+    let waits = |c: &&mut Client| c.flow == Flow::Queued || c.flow == Flow::Held && c.waiting.is_some();
     let Some(client) = clients.tagged(ticket).filter(waits) else { return false };
     client.flow = Flow::Open;
     clients.look_again(ticket.0);

@@ -15,7 +15,7 @@
 use std::time::Duration;
 
 use super::keyed::to_shard;
-use super::{answer, answer_error, send, shard_of, slot_of_keys, Next};
+use super::{answer, answer_error, send, shard_of, slot_of_keys, transaction, unplaced, Next};
 use crate::admit::Admitted;
 use crate::clients::{Client, Flow, Waiting};
 use crate::command::{streams, wait_of, Act, Command, Keys, Wait};
@@ -23,7 +23,7 @@ use crate::dialect::resp::{request::decimal, write, Request};
 use crate::dialect::texts;
 use crate::metrics::Class;
 use crate::model::EndpointKind;
-use crate::place::{lease, need, Lease};
+use crate::place::{lease, need, pass, Lease};
 use crate::turn::Turn;
 use crate::waiting;
 
@@ -50,6 +50,15 @@ pub fn serve(turn: &mut Turn, client: &mut Client, admitted: &Admitted) -> Next 
         Ok(shard) => shard,
         Err(text) => return answer_error(turn, client, command, text),
     };
+    let is_over = resumed.as_deref().is_some_and(|waiting| waiting.is_over(turn.now));
+    if let Err(why) =
+        pass(turn, client, (shard, slot), command.is_read()).or_else(|why| if is_over { Ok(()) } else { Err(why) })
+    {
+        let next = unplaced(turn, client, command, request.bytes.len(), why);
+        client.waiting = resumed.filter(|_| next == Next::Queue);
+        return next;
+    }
+    transaction::lose_moved(turn, client);
     let on_replica = client.endpoint == EndpointKind::Reader;
     if resumed.is_none() && command.waits_for_keys() && !on_replica && !overtakes(turn, client.cluster, shard) {
         let form = if let Wait::For(form) = wait { Some(form) } else { None };

@@ -16,6 +16,7 @@ pub fn unplaced(turn: &mut Turn, client: &mut Client, command: &Command, bytes: 
         Unplaced::Behind => return Next::Hold,
         Unplaced::Refused(text) => Some(text),
         Unplaced::Full(link) => hold(turn, client, link, bytes),
+        Unplaced::Closed(shard) => at_door(turn, client, shard),
     };
     match refusal {
         Some(text) => answer_error(turn, client, command, &text),
@@ -41,6 +42,24 @@ pub fn hold(turn: &mut Turn, client: &mut Client, link: usize, bytes: usize) -> 
     if turn.held.push(link, Waiter { ticket: client.ticket(), bytes, number: hold.number }) {
         stop_passing(turn, link);
     }
+    None
+}
+
+/// Read no more of the client while its shard holds the request; or why it was held in vain.
+#[cold]
+pub fn at_door(turn: &mut Turn, client: &mut Client, shard: u16) -> Option<Vec<u8>> {
+    let sequence = client.replies.next();
+    let known = client.hold.as_deref().copied().filter(|hold| hold.is_for(sequence));
+    let hold = known.unwrap_or_else(|| Hold::new(turn.now, turn.held.number(), sequence));
+    if hold.has_lasted(turn.now, patience(turn, client)) {
+        return Some(turn.refusal(client.cluster, shard, "it is held while data is moved or copied (timeouts.park)"));
+    }
+    if let Some(served) = turn.served(client.cluster).filter(|_| known.is_none()) {
+        served.metrics.held.increment();
+    }
+    client.hold = Some(Box::new(hold));
+    client.flow = Flow::Held;
+    turn.door.push(client.cluster, client.ticket());
     None
 }
 

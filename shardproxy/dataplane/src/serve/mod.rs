@@ -29,7 +29,7 @@ pub use offload::heal;
 
 use access::denied;
 use databases::Named;
-use hold::{hold, unplaced};
+use hold::{at_door, hold, unplaced};
 use keyed::{send, shard_of, slot_of_keys};
 
 use crate::admit::{self, Admitted, Verdict};

@@ -1,7 +1,7 @@
 //! Commands the data plane hands to trio. An offloaded command is a barrier: it starts when its client's earlier replies
 //! are in, and later requests wait.
 
-use super::{databases, Next};
+use super::{answer_error, at_door, databases, Next};
 use crate::clients::{Client, Flow, ReplyMode};
 use crate::command::{Act, Command};
 use crate::dialect::resp::Request;
@@ -29,6 +29,9 @@ pub fn hand_over(
     if !client.replies.is_empty() {
         return Next::Hold;
     }
+    if let Some(next) = command.and_then(|command| held_back(turn, client, command)) {
+        return next;
+    }
     let Some(served) = &turn.clusters[client.cluster] else { return Next::Close };
     served.metrics.offloads.increment();
     let offload = describe(turn, &served.cluster.spec.name, client, command.is_some(), request);
@@ -46,11 +49,22 @@ pub fn hand_over(
         command: command.map_or(u16::MAX, |c| c.id),
         since: turn.micros,
         waits: command.is_some_and(|c| c.act == Act::Wait) && request.argument(1) != b"0",
+        may_change: command.is_some_and(Command::may_write).then_some(client.cluster),
         effect,
     };
     turn.offloaded.insert(token, offloaded);
     client.flow = Flow::Offloaded(token);
     Next::Wait
+}
+
+/// What may write on any shard, or on all of them, waits while one of them holds something.
+fn held_back(turn: &mut Turn, client: &mut Client, command: &Command) -> Option<Next> {
+    let cluster = turn.cluster(client.cluster).filter(|cluster| cluster.is_held && command.may_write())?;
+    let shard = (0..cluster.shards.len() as u16).find(|&shard| cluster.hold_of(shard).is_some())?;
+    Some(match at_door(turn, client, shard) {
+        Some(text) => answer_error(turn, client, command, &text),
+        None => Next::Queue,
+    })
 }
 
 /// Have a command answered in Python whose reply an engine could not give: it lacks a script or function that was loaded
@@ -70,6 +84,7 @@ pub fn heal(turn: &mut Turn, client: &mut Client, pending: &Entry, request: &Req
         command: pending.command,
         since: pending.since,
         waits: false,
+        may_change: Some(client.cluster),
         effect: Effect::None,
     };
     turn.offloaded.insert(token, offloaded);

@@ -9,7 +9,7 @@ use crate::dialect::texts;
 use crate::hash::slot;
 use crate::metrics::Class;
 use crate::model::{Kind, NO_SHARD, NO_SLOT};
-use crate::place::{is_behind, primary};
+use crate::place::{pass, primary};
 use crate::pubsub;
 use crate::turn::Turn;
 
@@ -36,8 +36,8 @@ fn publish(turn: &mut Turn, client: &mut Client, &Admitted { command, request }:
     if shard == NO_SHARD {
         return answer_error(turn, client, command, texts::CLUSTERDOWN);
     }
-    if is_behind(turn, client, slot) {
-        return Next::Hold;
+    if let Err(why) = pass(turn, client, (shard, slot), false) {
+        return unplaced(turn, client, command, request.bytes.len(), why);
     }
     let link = match primary(turn, client.cluster, shard, client.speech()) {
         Ok(link) => link,

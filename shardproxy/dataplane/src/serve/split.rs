@@ -7,6 +7,7 @@ use crate::command::{key_positions, Join as JoinKind};
 use crate::dialect::resp::{write, Request};
 use crate::dialect::texts;
 use crate::exchange::{Entry, Mark, Owed, NO_MARK};
+use crate::hash::SLOTS;
 use crate::metrics::Class;
 use crate::model::{NO_SHARD, NO_SLOT};
 use crate::place::{need, place, Unplaced};
@@ -62,7 +63,7 @@ fn scatter(
         let mark = if number == 0 { mark } else { NO_MARK }; // the first part has the first key
         Entry { class: Class::Split, mark, slot: part.slot, ..Entry::of(owed, command, now) }
     };
-    if parts.iter().any(|part| part.slot != NO_SLOT) {
+    if parts.iter().any(|part| part.is_of_slot) {
         // several parts may leave on one connection: they are written one after another
         let mut places: Vec<usize> = (0..scratch.order.len()).collect();
         places.sort_by_key(|&place| scratch.order[place]);
@@ -107,24 +108,34 @@ fn place_parts(turn: &mut Turn, client: &Client, request: &Request, is_read: boo
     scratch.order.clear();
     let Some(served) = &mut clusters[client.cluster] else { return Err(texts::CLUSTERDOWN.to_vec().into()) };
     let mut is_known = true;
-    let by_slot = served.cluster.spec.clustered;
+    let shards = served.cluster.shards.len();
     for &position in &scratch.keys {
         let slot = served.cluster.slot_of(request.argument(position as usize));
         let shard = served.cluster.shard_of(slot);
-        let place = if by_slot && shard != NO_SHARD { slot } else { shard };
-        let Some(part) = served.parts.get_mut(usize::from(place)) else {
+        let is_of_slot = shard != NO_SHARD && served.tells_slots_apart(shard);
+        let place = if is_of_slot { shards + usize::from(slot) } else { usize::from(shard) };
+        if is_of_slot && served.parts.len() <= place {
+            served.parts.resize(shards + usize::from(SLOTS), u16::MAX);
+        }
+        let Some(part) = served.parts.get_mut(place).filter(|_| shard != NO_SHARD) else {
             is_known = false;
             break;
         };
         if *part == u16::MAX {
             *part = parts.len() as u16;
-            parts.push(Part { shard, slot: if by_slot { slot } else { NO_SLOT }, keys: 0, link: 0 });
+            parts.push(Part { shard, slot, is_of_slot, keys: 0, link: 0 });
         }
-        parts[usize::from(*part)].keys += 1;
-        scratch.order.push(*part);
+        let part = *part;
+        let known = &mut parts[usize::from(part)];
+        known.keys += 1;
+        if known.slot != slot {
+            known.slot = NO_SLOT;
+        }
+        scratch.order.push(part);
     }
     for part in &*parts {
-        served.parts[usize::from(if by_slot { part.slot } else { part.shard })] = u16::MAX;
+        let place = if part.is_of_slot { shards + usize::from(part.slot) } else { usize::from(part.shard) };
+        served.parts[place] = u16::MAX;
     }
     if !is_known {
         return Err(texts::CLUSTERDOWN.to_vec().into());

@@ -24,7 +24,7 @@ use crate::dialect::texts;
 use crate::exchange::{Asked, Entry, LARGE};
 use crate::metrics::Class;
 use crate::model::{EndpointKind, NO_SLOT};
-use crate::place::{lease, need, place, scripts, Lease, Need};
+use crate::place::{lease, need, pass, place, scripts, Lease, Need};
 use crate::turn::Turn;
 
 /// Bytes one transaction may queue.
@@ -196,6 +196,7 @@ fn multi(turn: &mut Turn, client: &mut Client, command: &Command) -> Next {
 }
 
 fn exec(turn: &mut Turn, client: &mut Client, command: &Command) -> Next {
+    lose_moved(turn, client);
     let Some(transaction) = client.transaction.as_deref().filter(|t| t.is_open) else {
         return answer_error(turn, client, command, texts::EXEC_WITHOUT_MULTI);
     };
@@ -231,7 +232,8 @@ fn exec(turn: &mut Turn, client: &mut Client, command: &Command) -> Next {
         (Some(leased), shard) => {
             let served = turn.served(client.cluster);
             let why = shard.ok().and_then(|shard| served?.why_read_only(shard));
-            why.map_or(Ok(leased as usize), |text| Err(text.into()))
+            let passes = shard.map_or(Ok(()), |shard| pass(turn, client, (shard, slot), false));
+            passes.and_then(|()| why.map_or(Ok(leased as usize), |text| Err(text.into())))
         }
         (None, Ok(shard)) => place(turn, client, (shard, slot), need),
         (None, Err(text)) => Err(text.to_vec().into()),
@@ -297,6 +299,7 @@ fn watch(turn: &mut Turn, client: &mut Client, &Admitted { command, request }: &
     if !client.replies.is_empty() {
         return Next::Hold;
     }
+    lose_moved(turn, client);
     let resumed = client.waiting.take();
     client.transaction.get_or_insert_default();
     if let Err(text) = claim_slot(turn, client, command, request) {
@@ -305,6 +308,16 @@ fn watch(turn: &mut Turn, client: &mut Client, &Admitted { command, request }: &
     let slot = client.transaction.as_deref().and_then(|t| t.slot).unwrap_or(0);
     let shard = shard_of(turn, client, slot);
     let is_over = resumed.as_deref().is_some_and(|waiting| waiting.is_over(turn.now));
+    let passes = shard.map_or(Ok(()), |shard| pass(turn, client, (shard, slot), true));
+    if let Err(why) = passes.or_else(|why| if is_over { Ok(()) } else { Err(why) }) {
+        let next = unplaced(turn, client, command, request.bytes.len(), why);
+        if next == Next::Queue {
+            client.waiting = resumed;
+        } else {
+            forget_unwatched(client);
+        }
+        return next;
+    }
     let park = patience(turn, client);
     let leased = match (shard, resumed.as_deref()) {
         (Err(text), _) => Lease::Refused(text.to_vec()),
@@ -319,8 +332,7 @@ fn watch(turn: &mut Turn, client: &mut Client, &Admitted { command, request }: &
             return wait_to_watch(turn, client, waiting, is_later);
         }
         Lease::Refused(text) => {
-            // what was not watched binds no slot
-            client.transaction = client.transaction.take().filter(|t| t.is_watching || t.watch_lost);
+            forget_unwatched(client);
             return answer_error(turn, client, command, &text);
         }
     };
@@ -340,6 +352,26 @@ fn watch(turn: &mut Turn, client: &mut Client, &Admitted { command, request }: &
     turn.links.mark(link);
     client.flow = Flow::Barrier;
     Next::Wait
+}
+
+/// What was not watched binds no slot.
+fn forget_unwatched(client: &mut Client) {
+    client.transaction = client.transaction.take().filter(|t| t.is_watching || t.watch_lost);
+}
+
+/// What was watched is another shard's by now, and nobody has looked at it there: as if it had changed.
+pub fn lose_moved(turn: &mut Turn, client: &mut Client) {
+    let Some(leased) = client.lease else { return };
+    let Some(slot) = client.transaction.as_deref().filter(|t| t.is_watching).and_then(|t| t.slot) else { return };
+    let way = turn.links[leased as usize].way;
+    if turn.cluster(way.cluster).is_none_or(|cluster| cluster.moved_to(slot, way.shard).is_none()) {
+        return;
+    }
+    give_back_watch(turn, client);
+    if let Some(transaction) = &mut client.transaction {
+        transaction.is_watching = false;
+        transaction.watch_lost = true;
+    }
 }
 
 /// WATCH has no timeout of its own: it waits no longer than what is parked.
@@ -378,6 +410,10 @@ pub fn end(turn: &mut Turn, client: &mut Client) {
     if !transaction.is_watching {
         return;
     }
+    give_back_watch(turn, client);
+}
+
+fn give_back_watch(turn: &mut Turn, client: &mut Client) {
     if let Some(leased) = client.lease.take() {
         let link = &mut turn.links[leased as usize];
         if let Some(leased) = link.leased_mut() {

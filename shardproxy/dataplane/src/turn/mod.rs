@@ -2,6 +2,7 @@
 
 mod access;
 mod accounts;
+mod door;
 mod held;
 mod left;
 mod members;
@@ -12,13 +13,13 @@ mod reign;
 mod scripts;
 mod served;
 mod shards;
-mod slots;
 mod tapping;
 mod topics;
 mod waits;
 
 pub use access::{Accesses, Did};
 pub use accounts::{Accounts, Pressure};
+pub use door::Door;
 pub use held::{Held, Waiter};
 pub use members::Tagged;
 pub use offloaded::{Answering, Effect, Greeting, Offloaded, Ticket};
@@ -26,11 +27,11 @@ pub use pubsub::{Gone, Job, PubSub, STEPS};
 pub use reign::Reign;
 pub use scripts::RunScripts;
 pub use served::{Known, Served, ServedNode, Writes};
-pub use slots::Slots;
 pub use tapping::Tapping;
 pub use topics::{Announcement, Topics};
 pub use waits::{Attempt, Ending, Outcome, Waits, Watch, Watcher, Wish};
 
+use std::sync::mpsc::SyncSender;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -61,6 +62,9 @@ pub struct Turn {
     pub large: Option<Arc<Vec<u8>>>,
     pub later: Later,
     pub held: Held,
+    pub door: Door,
+    /// Who is to be told that nothing is under way that is held.
+    pub settling: Vec<Settling>,
     pub pubsub: PubSub,
     pub waits: Waits,
     pub offloaded: Answering,
@@ -99,8 +103,10 @@ pub struct Scratch {
 #[derive(Clone, Copy)]
 pub struct Part {
     pub shard: u16,
-    /// `NO_SLOT`: it may have keys of several.
+    /// `NO_SLOT`: it has keys of several.
     pub slot: u16,
+    /// Its shard has others for other slots.
+    pub is_of_slot: bool,
     pub keys: usize,
     pub link: usize,
 }
@@ -126,6 +132,13 @@ impl Scratch {
         let parts = self.parts.capacity() * size_of::<Part>();
         self.keys.capacity() * size_of::<u32>() + self.order.capacity() * size_of::<u16>() + parts
     }
+}
+
+/// Somebody waits until nothing is under way that a cluster holds; no longer than until then.
+pub struct Settling {
+    pub cluster: usize,
+    pub until: Instant,
+    pub settled: SyncSender<()>,
 }
 
 /// Who and what is to be looked at again, and not yet.
@@ -162,6 +175,8 @@ impl Turn {
             large: None,
             later: Later::default(),
             held: Held::default(),
+            door: Door::default(),
+            settling: Vec::new(),
             pubsub: PubSub::default(),
             waits: Waits::default(),
             offloaded: Answering::default(),
@@ -373,7 +388,7 @@ impl Turn {
 
     /// Compare all workers' buffers with their cap.
     pub fn measure(&mut self) {
-        let own = self.pool.bytes() + self.scratch.held() + self.offloaded.held() + self.held.held();
+        let own = self.pool.bytes() + self.scratch.held() + self.offloaded.held() + self.held.held() + self.door.held();
         let (held, spent) = (self.accounts.held() + own, self.pool.spent());
         let gauges = &self.shared.workers[self.number];
         gauges.buffers.set(held as u64);

@@ -26,6 +26,11 @@ impl Answering {
         self.commands.get(&token)
     }
 
+    /// Whether one of them may change keys of the cluster.
+    pub fn may_change(&self, cluster: usize) -> bool {
+        self.commands.values().any(|command| command.may_change == Some(cluster))
+    }
+
     pub fn remove(&mut self, token: u64) -> Option<Offloaded> {
         let command = self.commands.remove(&token)?;
         self.held -= command.held();
@@ -50,6 +55,8 @@ pub struct Offloaded {
     pub since: u32,
     /// All it does is to wait: it ends when its client goes.
     pub waits: bool,
+    /// It may change keys of this cluster.
+    pub may_change: Option<usize>,
     pub effect: Effect,
 }
 

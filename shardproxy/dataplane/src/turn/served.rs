@@ -4,14 +4,13 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{refusal, Reign, Slots};
+use super::{refusal, Reign};
 use crate::dialect::resp::refusals::Refusal;
 use crate::dialect::texts;
 use crate::exchange::{Mark, NO_MARK};
-use crate::hash::SLOTS;
 use crate::links::{Links, State, Way};
 use crate::metrics::{ClusterMetrics, NodeMetrics};
-use crate::model::{Cluster, EndpointKind, Reads, Speech, NO_SLOT};
+use crate::model::{Cluster, EndpointKind, Reads, Slots, Speech, NO_SLOT};
 use crate::shared::{Lease, Recent, Rights, Ruled, Shared, Window};
 
 pub const NO_LINK: u32 = u32::MAX;
@@ -27,12 +26,12 @@ pub struct Served {
     pub primaries: Vec<[u32; 2]>,
     /// Shards, and single slots, whose requests wait, and the lots they wait in.
     pub lots: HashMap<Spot, usize>,
-    /// Slots of which a request may still be under way to who served them before. Engines in cluster mode send it on.
+    /// Slots of which a request may still be under way to who served them before.
     unsettled: Option<Slots>,
     /// When the control plane was last told, since this epoch began, that slots are somebody else's.
     pub told_moved: Option<Instant>,
-    /// A request needs no look at written keys, unsettled slots or those whose requests wait, or whether it may write: almost
-    /// always.
+    /// A request needs no look at written keys, at slots that are held, unsettled or waited for, or whether it may write:
+    /// almost always.
     pub is_straight: bool,
     /// Of each shard.
     pub reigns: Vec<Reign>,
@@ -51,7 +50,8 @@ pub struct Served {
     pub slow: Arc<[u16]>,
     /// That clients may select, and that the engine is not known to lack.
     pub databases: u32,
-    /// Part number of each shard within one scatter-gathered command, or of each slot where engines take no two; scratch.
+    /// Part number of each shard within one scatter-gathered command, and behind them of each slot, where that is told apart;
+    /// scratch.
     pub parts: Vec<u16>,
 }
 
@@ -108,7 +108,6 @@ impl Served {
         let reads = cluster.spec.reads;
         let shard_queue = cluster.spec.limits.shard_queue;
         let databases = cluster.databases;
-        let parts = if cluster.spec.clustered { usize::from(SLOTS) } else { shards };
         let mut served = Self {
             cluster,
             rights,
@@ -128,7 +127,7 @@ impl Served {
             shard_queue,
             slow: Arc::default(),
             databases,
-            parts: vec![u16::MAX; parts],
+            parts: vec![u16::MAX; shards],
         };
         served.see_whether_straight();
         served
@@ -136,8 +135,11 @@ impl Served {
 
     fn see_whether_straight(&mut self) {
         let is_only_read = self.cluster.shards.iter().any(|shard| shard.read_only.is_some());
-        self.is_straight =
-            self.writes.is_none() && self.unsettled.is_none() && !is_only_read && self.slots_waiting() == 0;
+        self.is_straight = self.writes.is_none()
+            && self.unsettled.is_none()
+            && !is_only_read
+            && !self.cluster.is_held
+            && self.slots_waiting() == 0;
     }
 
     pub const fn unsettled(&self) -> Option<&Slots> {
@@ -147,6 +149,15 @@ impl Served {
     pub fn set_unsettled(&mut self, slots: Option<Slots>) {
         self.unsettled = slots;
         self.see_whether_straight();
+    }
+
+    /// Whether of several keys on the shard each slot's go by themselves: engines in cluster mode take no others, and where some
+    /// slots are held or unsettled the others go on.
+    #[inline]
+    pub fn tells_slots_apart(&self, shard: u16) -> bool {
+        self.cluster.spec.clustered
+            || self.unsettled.is_some()
+            || self.cluster.is_held && self.cluster.hold_of(shard).is_some_and(|hold| hold.is_partial)
     }
 
     /// The connection to the primary of a shard, if that is all there is to choose: for database 0, up, and with room.

@@ -298,9 +298,10 @@ impl Topics {
         carrier.announced += 1;
         match self.entries.get_mut(id as usize) {
             Some(entry) => {
+                let is_known = entry.confirmed.contains(shard) || entry.asked.contains(shard);
                 entry.confirmed.remove(shard);
                 entry.asked.remove(shard);
-                Announcement::Topic(id)
+                Announcement::Topic { id, is_known }
             }
             None => Announcement::Gap,
         }
@@ -337,7 +338,11 @@ impl Topics {
 }
 
 pub enum Announcement {
-    Topic(u32),
+    /// `is_known`: its connection was told of it before, or one before that was.
+    Topic {
+        id: u32,
+        is_known: bool,
+    },
     Gap,
     Done,
 }

@@ -31,7 +31,7 @@ pub fn next(turn: &mut Turn) -> bool {
             let Some(waiter) = waiter.filter(|w| w.attempt.is_none() && w.is_settled && w.is_in_no_order()) else {
                 continue;
             };
-            if is_paused(turn, &waiter.entrant) {
+            if is_put_off(turn, &waiter.entrant) {
                 turn.waits.stalled_again.push(id);
             } else {
                 alone(turn, id, None);
@@ -45,8 +45,11 @@ pub fn next(turn: &mut Turn) -> bool {
     false
 }
 
-/// A client has just come: ask for those of its keys for which nobody waits before it.
+/// A client has just come: ask for those of its keys for which nobody waits before it. Not while its shard holds that.
 pub fn first(turn: &mut Turn, id: u32) {
+    if is_held(turn, &turn.waits.waiters[id as usize].entrant) {
+        return turn.waits.held_first.push(id);
+    }
     let Some(form) = turn.waits.waiters[id as usize].entrant.form else { return alone(turn, id, None) };
     let places = turn.waits.open_keys(id);
     if places.is_empty() {
@@ -89,7 +92,17 @@ fn alone(turn: &mut Turn, id: u32, places: Option<&[usize]>) {
     }
 }
 
-/// Whether CLIENT PAUSE holds what is asked for it.
+/// Whether its shard holds what is asked for it.
+fn is_held(turn: &Turn, &Entrant { cluster, slot, is_read, .. }: &Entrant) -> bool {
+    let held = turn.cluster(cluster).filter(|cluster| cluster.is_held);
+    held.is_some_and(|held| held.hold_of(held.shard_of(slot)).is_some_and(|hold| hold.concerns(slot, is_read)))
+}
+
+/// The same, or CLIENT PAUSE does.
+fn is_put_off(turn: &Turn, entrant: &Entrant) -> bool {
+    is_held(turn, entrant) || is_paused(turn, entrant)
+}
+
 fn is_paused(turn: &Turn, entrant: &Entrant) -> bool {
     match turn.paused(entrant.cluster) {
         Paused::Nothing => false,
@@ -102,7 +115,7 @@ fn is_paused(turn: &Turn, entrant: &Entrant) -> bool {
 fn of_line(turn: &mut Turn, line: u32, chosen: Vec<u32>) {
     let first = &turn.waits.waiters[chosen[0] as usize].entrant;
     let is_read = first.is_read;
-    if is_paused(turn, first) {
+    if is_put_off(turn, first) {
         return turn.waits.stall(line);
     }
     let waits = &mut turn.waits;
@@ -143,6 +156,17 @@ fn of_line(turn: &mut Turn, line: u32, chosen: Vec<u32>) {
         }
         turn.waits.stall(line);
     }
+}
+
+/// Another epoch: who has come meanwhile is asked for, and who waits too.
+pub fn go_on(turn: &mut Turn) {
+    for id in std::mem::take(&mut turn.waits.held_first) {
+        // another one may be in its place by now
+        if turn.waits.waiters.get(id as usize).is_some_and(|waiter| waiter.attempt.is_none() && !waiter.is_settled) {
+            first(turn, id);
+        }
+    }
+    turn.waits.resume();
 }
 
 /// Put a transaction of so many commands on the way to the primary.

@@ -27,6 +27,7 @@ mod outcome;
 mod request;
 mod watch;
 
+pub use attempt::go_on;
 pub use end::{deliver, leave, left, lost_worker, unblock};
 pub use enter::{begin, enter};
 pub use watch::{connected, is_refused, lost, ping, receive_all, refresh};

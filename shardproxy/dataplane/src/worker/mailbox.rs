@@ -14,6 +14,7 @@ use crate::command::CommandTable;
 use crate::net::Passing;
 use crate::shared::{Rights, Ruled};
 use crate::sync::lock;
+use crate::turn::Settling;
 
 pub enum Message {
     /// Somebody connected.
@@ -48,6 +49,8 @@ pub enum Message {
         with_error: bool,
         unblocked: SyncSender<bool>,
     },
+    /// Say so as soon as nothing is under way that a cluster holds.
+    Settle(Settling),
     /// Nobody comes any more. Clients are closed when they have been answered, and after this long all are.
     Drain(Duration),
     /// Another process serves the clients from now on.

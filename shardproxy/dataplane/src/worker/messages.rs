@@ -75,6 +75,7 @@ impl Worker {
                     || recovery::unblock(&mut self.turn, &mut self.clients, client, with_error);
                 let _ = unblocked.try_send(is_done);
             }
+            Message::Settle(settling) => self.turn.settling.push(settling),
             Message::Drain(grace) => self.drain(grace),
             Message::PassTo(heir) => self.pass_to(heir),
             Message::Stop => self.is_stopped = true,

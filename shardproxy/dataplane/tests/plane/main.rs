@@ -20,6 +20,7 @@ mod epochs;
 mod extremes;
 mod growth;
 mod held;
+mod holds;
 mod identity;
 mod keys;
 mod large;

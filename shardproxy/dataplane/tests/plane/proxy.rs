@@ -39,6 +39,8 @@ pub struct Spec<'a> {
     pub clustered: bool,
     /// The first slot of each shard; nothing: they are split evenly.
     pub firsts: Vec<usize>,
+    /// What the first shard holds.
+    pub hold: Value,
 }
 
 impl<'a> Spec<'a> {
@@ -62,6 +64,7 @@ impl<'a> Spec<'a> {
             version: "7.0.15",
             clustered: false,
             firsts: Vec::new(),
+            hold: Value::Null,
         }
     }
 
@@ -96,6 +99,9 @@ impl<'a> Spec<'a> {
                                    "label": self.label, "wait": self.wait, "voters": self.voters});
             let more = self.more.as_object().cloned().unwrap_or_default();
             shard.as_object_mut().unwrap().extend(more);
+            if number == 0 {
+                shard["hold"] = self.hold.clone();
+            }
             shard
         });
         json!({

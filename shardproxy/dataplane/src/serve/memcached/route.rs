@@ -100,7 +100,7 @@ fn unless_out(turn: &Turn, found: Result<usize, Unplaced>) -> Result<usize, Why>
         Ok(link) => Err(Why::Down(why_out(turn, link))),
         Err(Unplaced::Full(link)) => Err(Why::Full(link)),
         Err(Unplaced::Refused(text)) => Err(Why::Down(reason(&text))),
-        Err(Unplaced::Behind) => Err(Why::Down("its slot moves".into())),
+        Err(Unplaced::Behind | Unplaced::Closed(_)) => Err(Why::Down("its slot moves".into())),
     }
 }
 

@@ -37,6 +37,8 @@ pub struct Waits {
     pub stalled: Vec<u32>,
     /// And clients.
     pub stalled_again: Vec<u32>,
+    /// Clients that have just come, and are asked for when their shard holds that no more.
+    pub held_first: Vec<u32>,
     /// Spots that are to be asked for when a connection has sent what it has to say.
     pub postponed: Vec<u32>,
     /// What came of attempts, to be seen to in this turn.
