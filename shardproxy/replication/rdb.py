@@ -19,7 +19,7 @@ class RdbError(Exception):
 
 
 async def rdb_read(path: Path, *, owned: Slots = (), families: Sequence[tuple[str, str]] = ()) -> RdbSummary:
-    """Read a whole RDB file in a thread, a window of it in memory; `owned` are the slots whose keys are no strays.
+    """Read a whole RDB file in a thread, a window of it in memory; keys of slots but `owned` are strays.
 
     Raise RdbError when it is none, damaged, cut, or has types that are not known here: nothing of it is to be
     restored then. Takes about a second for each 500 MB.
