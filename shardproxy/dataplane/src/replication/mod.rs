@@ -12,6 +12,7 @@ pub mod copier;
 pub mod end;
 mod history;
 mod keys;
+pub mod load;
 pub mod node;
 pub mod rdb;
 pub mod snapshot;
