@@ -2,7 +2,7 @@
 
     GET  /api/jobs?cluster=NAME                 the jobs that are kept, the oldest first
     POST /api/jobs/plan, /start                 {cluster, kind, wants}
-    POST /api/jobs/pause, /resume, /abort       {cluster, id}; without an id the one that is not over
+    POST /api/jobs/pause, /resume, /abort, /finish {cluster, id}; without an id the one that is not over
 
 200 with the plan or the job; 409 with the reason why not.
 """

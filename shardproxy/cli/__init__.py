@@ -6,6 +6,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Sequence
+from keyword import iskeyword
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,9 @@ COMMANDS = {
     "drain": "Move all slots away from a shard.",
     "jobs": "Show resharding, backups, restores and imports.",
     "check": "Say whether a config file is right, or what an application would meet on several shards.",
+    "restore": "Restore a backup, or RDB files, into a cluster.",
+    "import": "Take in what another Redis has, and follow it.",
+    "diff": "Compare two Redis key by key.",
     "config": "Help to write a config file.",
     "version": "Show the versions of what is installed.",
 }
@@ -85,5 +89,6 @@ def command_line(called: str | None = None) -> App:
 
     app = App(name="shardproxy", help=HELP, version=f"shardproxy {__version__}", backend="trio")
     for name, summary in COMMANDS.items():
-        app.command(f"shardproxy.cli.{name}:{name}", name=name, help=None if name == called else summary)
+        word = f"{name}_" if iskeyword(name) else name
+        app.command(f"shardproxy.cli.{word}:{word}", name=name, help=None if name == called else summary)
     return app

@@ -29,7 +29,7 @@ Detach = Annotated[
     bool, Parameter(negative="", help="Return once it is asked for; shardproxy jobs shows how far it is.")
 ]
 PlanOnly = Annotated[bool, Parameter(negative="", help="Only show what would be done.")]
-Wish = Literal["pause", "resume", "abort"]
+Wish = Literal["pause", "resume", "abort", "finish"]
 
 
 def submit(

@@ -25,6 +25,17 @@ class Work(Protocol):
     @property
     def is_aborted(self) -> bool: ...
 
+    @property
+    def is_finishing(self) -> bool:
+        """An operator has work that would go on for ever brought to its end."""
+
+    @property
+    def why_kept_on(self) -> str:
+        """Why it was not brought to its end when an operator last asked for it."""
+
+    async def keep_on(self, why: str) -> None:
+        """It cannot be brought to its end yet, and goes on as before. Raise StoreUnavailableError."""
+
     async def wait_resumed(self) -> None:
         """Return while it is not paused, and at once when it is aborted."""
 

@@ -11,6 +11,7 @@ from typing import Any
 class JobState(enum.Enum):
     ASKED = "asked"  # nobody does it yet
     RUNNING = "running"
+    FINISHING = "finishing"  # an operator has work that goes on for ever brought to its end
     PAUSED = "paused"  # an operator holds it; what is there stays as it is
     ABORTING = "aborting"  # an operator gave it up: what can be undone is
     DONE = "done"

@@ -2,7 +2,7 @@
 
     asked ──> running <──> paused          an operator pauses, resumes and gives up,
       │          │            │            whoever leads begins and ends
-      │          └──> aborting <┘
+      │          ├──> aborting <┘         (finishing is running, towards an end that was asked for)
       └> aborted <──────┤ done | failed
 
 What is over stays as it is.
@@ -21,6 +21,7 @@ class Wish(enum.Enum):
     PAUSE = "pause"
     RESUME = "resume"
     ABORT = "abort"
+    FINISH = "finish"
 
 
 WISHES = {
@@ -34,6 +35,10 @@ WISHES = {
     (JobState.RUNNING, Wish.ABORT): JobState.ABORTING,
     (JobState.PAUSED, Wish.ABORT): JobState.ABORTING,
     (JobState.ABORTING, Wish.ABORT): JobState.ABORTING,
+    (JobState.RUNNING, Wish.FINISH): JobState.FINISHING,
+    (JobState.FINISHING, Wish.FINISH): JobState.FINISHING,
+    (JobState.FINISHING, Wish.RESUME): JobState.RUNNING,
+    (JobState.FINISHING, Wish.ABORT): JobState.ABORTING,
 }
 
 

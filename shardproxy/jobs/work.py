@@ -34,6 +34,7 @@ class JobWork:
         self._key = job_key(job.cluster, job.id)
         self._job = job
         self._progress = job.progress  # not written yet, perhaps
+        self.why_kept_on = ""
         self._shown = trio.Event()
         self._turned = trio.Event()  # an operator has wished something
 
@@ -48,6 +49,20 @@ class JobWork:
     @property
     def is_aborted(self) -> bool:
         return self._job.state is JobState.ABORTING
+
+    @property
+    def is_finishing(self) -> bool:
+        return self._job.state is JobState.FINISHING
+
+    async def keep_on(self, why: str) -> None:
+        self.why_kept_on = why
+        self.show(self._progress.stage, text=why)
+
+        def kept_on(job: Job) -> Job:
+            state = JobState.RUNNING if job.state is JobState.FINISHING else job.state
+            return replace(job, state=state, progress=self._progress)
+
+        await self.change(kept_on)
 
     async def wait_resumed(self) -> None:
         await trio.lowlevel.checkpoint()

@@ -276,7 +276,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<acl::Acl>()?;
     module.add_class::<rdb::RdbReading>()?;
     module.add_class::<rdb::Snapshot>()?;
-    module.add_class::<rdb::Loader>()?;
     module.add_class::<copier::Copier>()?;
+    module.add_class::<rdb::Loader>()?;
     module.add_class::<DataPlane>()
 }

@@ -1,0 +1,117 @@
+"""Whether a cluster can take what is to come: versions, modules, databases, room, clocks. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from shardproxy.config.sizes import format_size
+from shardproxy.importing.facts import Facts
+
+MAX_SKEW = 0.5  # seconds: times to live are absolute
+FULL = 0.8  # of maxmemory: from there on it is said
+
+# The version of RDB, and so of DUMP, that an engine's release writes (rdb.h): it reads all before.
+REDIS_RDB = (
+    ((8, 0), 12),
+    ((7, 4), 12),
+    ((7, 2), 11),
+    ((7, 0), 10),
+    ((5, 0), 9),
+    ((4, 0), 8),
+    ((3, 2), 7),
+    ((2, 6), 6),
+)
+VALKEY_RDB = (((9, 0), 80), ((7, 2), 11))
+_VERSION = re.compile(r"(\d+)\.(\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Coming:
+    """What is to come."""
+
+    engines: tuple[str, ...]  # as "redis 7.0.15"
+    databases: Mapping[int, int]  # keys, by number; of those that count
+    bytes: int = 0  # at least so much, 0 = not known
+    modules: frozenset[str] | None = None
+    values_of: frozenset[str] = frozenset()  # types that modules have, by the names of these types
+    version: int = 0  # of the RDB, 0 = not known
+
+
+def rdb_version(engine: str) -> int | None:
+    """Of what an engine like "redis 7.0.15" writes; None: not known."""
+    found = _VERSION.search(engine)
+    if found is None:
+        return None
+    release = int(found[1]), int(found[2])
+    table = VALKEY_RDB if "valkey" in engine.lower() else REDIS_RDB
+    return next((version for least, version in table if release >= least), None)
+
+
+def why_unreadable(engine: str, target: str) -> str | None:
+    """Why a target like "redis 7.0.15" does not read what that engine writes, or None."""
+    theirs, ours = rdb_version(engine), rdb_version(target)
+    if theirs is None or ours is None:
+        return None  # RESTORE says
+    if theirs > ours or (theirs == 12 and ours >= 80):  # Valkey and Redis part after 11
+        return f"{target} does not read what {engine} writes: take an engine of that version, or a later one"
+    return None
+
+
+def why_not(coming: Coming, targets: Sequence[Facts], *, replaces: bool) -> Iterator[str]:
+    """Why they cannot take it; nothing may be written then."""
+    for target in targets:
+        known = rdb_version(f"{target.engine} {target.version}")
+        if known is not None and coming.version > known:
+            yield (
+                f"{target.address} is {target.engine} {target.version}, which does not read RDB version"
+                f" {coming.version}: take an engine of the version that wrote it, or a later one"
+            )
+            continue
+        for engine in coming.engines:
+            if (why := why_unreadable(engine, f"{target.engine} {target.version}")) is not None:
+                yield f"{target.address}: {why}"
+        if coming.modules and target.modules is not None and (less := coming.modules - target.modules):
+            yield f"{target.address} lacks the module {', '.join(sorted(less))}: nor can its values be there"
+        if coming.values_of and target.modules == frozenset():
+            names = ", ".join(sorted(coming.values_of))
+            yield f"there are values of {names}, and {target.address} has no module"
+    others = sorted(number for number, keys in coming.databases.items() if number and keys)
+    if others and len(targets) > 1:
+        said = ", ".join(map(str, others))
+        yield (
+            f"there are keys in database {said}, and a cluster of {len(targets)} shards has database 0 alone:"
+            " take a cluster of one shard, or move them to database 0 first"
+        )
+    if not replaces:
+        held = [(target, sum(target.keys.values())) for target in targets if any(target.keys.values())]
+        if held:
+            said = ", ".join(f"{target.address} has {keys} keys" for target, keys in held)
+            yield f"the cluster is not empty: {said}; empty it (FLUSHALL), or add --replace"
+    bounded = all(target.max_memory and not target.evicts for target in targets)
+    room = sum(max(0, target.max_memory - target.used_memory) for target in targets)
+    if bounded and coming.bytes > room:
+        yield f"{format_size(coming.bytes)} are to come, and {format_size(room)} are free: raise maxmemory"
+
+
+def cautions(coming: Coming, targets: Iterable[Facts]) -> Iterator[str]:
+    """What people should know before."""
+    targets = tuple(targets)
+    for target in targets:
+        share = coming.bytes // len(targets)
+        if target.max_memory and target.used_memory + share > FULL * target.max_memory:
+            does = "evict" if target.evicts else "refuse writes"
+            sizes = f"its maxmemory is {format_size(target.max_memory)}, and {format_size(share)} are to come"
+            yield f"{target.address} may {does}: {sizes}"
+
+
+def skews(sources: Iterable[Facts], targets: Sequence[Facts]) -> Iterator[str]:
+    """Clocks that are too far apart."""
+    for source in sources:
+        for target in targets:
+            if abs(apart := source.skew - target.skew) > MAX_SKEW:
+                yield (
+                    f"the clocks of {source.address} and {target.address} are {abs(apart):.1f} s apart, and"
+                    " times to live would move by that: have both synchronised (NTP)"
+                )

@@ -1,0 +1,162 @@
+"""Where somebody else's keys are, as people write it. Pure.
+
+    redis://[user@]host[:port][,host..][/database][?option=value&..]   a node, or nodes of one Redis Cluster
+    rediss://..                                                        the same by TLS
+    sentinel://[user@]host[:port][,host..]/name[/database][?..]        Sentinels, and what they call it
+    sentinels://..                                                     the same by TLS, their nodes too
+    unix:/path[?..]
+
+A password may stand in it (user:password@), but whoever keeps the text has to refuse that: `is_secret`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Self
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+
+from shardproxy.importing.errors import ForeignError
+from shardproxy.model import Address
+
+PORT = 6379
+SENTINEL_PORT = 26379
+MAX_HOSTS = 64
+MAX_DATABASE = 1 << 20
+OPTIONS = (
+    "password_file",
+    "ca_file",
+    "cert_file",
+    "key_file",
+    "server_name",
+    "sentinel_user",
+    "sentinel_password_file",
+)
+SCHEMES = {
+    "redis": (False, False),
+    "rediss": (False, True),
+    "sentinel": (True, False),
+    "sentinels": (True, True),
+}  # asks Sentinels, by TLS
+HINT = (
+    "write redis://[user@]host[:port], rediss://.. for TLS, sentinel://host[:port],host/NAME or unix:/path,"
+    " and options behind ?: password_file=/path, ca_file=/path"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """Where somebody else's keys are, and where its secrets are kept."""
+
+    addresses: tuple[Address, ...]  # of nodes, or of Sentinels
+    name: str = ""  # what Sentinels call it; empty = no Sentinels are asked
+    database: int = 0
+    user: str | None = None
+    password: str | None = field(default=None, repr=False)
+    speaks_tls: bool = False
+    password_file: str | None = None
+    ca_file: str | None = None  # PEM of who vouches for it; None = whom this machine trusts
+    cert_file: str | None = None
+    key_file: str | None = None
+    server_name: str | None = None  # that its certificates have
+    sentinel_user: str | None = None
+    sentinel_password_file: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read it; raise ForeignError, which never quotes a password."""
+        try:
+            return cls._parse(text)
+        except ValueError as error:
+            # what urlsplit and Address say may quote a part with a password in it
+            why = str(error) if "@" not in text else "it cannot be read"
+            raise ForeignError(f"{shown(text)}: {why}: {HINT}") from None
+
+    @classmethod
+    def _parse(cls, text: str) -> Self:
+        url = urlsplit(text)
+        if url.scheme == "unix":
+            address = Address.parse(f"unix:{unquote(url.path)}")
+            return cls((address,), **_options(text, url, uses_tls=False, asks_sentinels=False))
+        if url.scheme not in SCHEMES:
+            raise ForeignError(f"{shown(text)}: {HINT}")
+        asks_sentinels, uses_tls = SCHEMES[url.scheme]
+        options = _options(text, url, uses_tls=uses_tls, asks_sentinels=asks_sentinels)
+        login, _, hosts = url.netloc.rpartition("@")
+        user, _, password = login.partition(":")
+        words = [unquote(word) for word in url.path.split("/") if word]
+        name = words.pop(0) if asks_sentinels and words else ""
+        if asks_sentinels and not name:
+            raise ForeignError(f"{shown(text)}: what do the Sentinels call it? sentinel://host:port/NAME")
+        if len(words) > 1:
+            raise ForeignError(f"{shown(text)}: one number of a database at most: {HINT}")
+        return cls(
+            tuple(_addresses(text, hosts, SENTINEL_PORT if asks_sentinels else PORT)),
+            name=name,
+            database=_database(text, words[0]) if words else 0,
+            user=unquote(user) or None,
+            password=unquote(password) or None,
+            speaks_tls=uses_tls,
+            **options,
+        )
+
+    @property
+    def is_secret(self) -> bool:
+        """A password stands in it: it is kept nowhere."""
+        return self.password is not None
+
+    def __str__(self) -> str:
+        """As people wrote it, without a password and options."""
+        if self.addresses[0].is_unix:
+            return str(self.addresses[0])
+        scheme = next(s for s, is_so in SCHEMES.items() if is_so == (bool(self.name), self.speaks_tls))
+        words = [word for word in (self.name, str(self.database) if self.database else "") if word]
+        hosts = ",".join(map(str, self.addresses))
+        return "/".join((f"{scheme}://{hosts}", *words))
+
+
+def shown(text: str) -> str:
+    """The text without what may be a password."""
+    scheme, mark, rest = text.partition("://")
+    login, at, place = rest.rpartition("@")
+    user = login.partition(":")[0]
+    kept = f"{scheme}{mark}{user}{':***' if ':' in login else ''}{at}{place}"
+    return kept if len(kept) <= 200 else f"{kept[:200]}..."
+
+
+def _options(text: str, url: SplitResult, *, uses_tls: bool, asks_sentinels: bool) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in parse_qsl(url.query, keep_blank_values=True):
+        if name not in OPTIONS:
+            raise ForeignError(f"{shown(text)}: no option {name!r}: they are {', '.join(OPTIONS)}")
+        if name in found or not value:
+            raise ForeignError(f"{shown(text)}: option {name} has one value")
+        if name.endswith("_file") and not value.startswith("/"):
+            raise ForeignError(f"{shown(text)}: option {name} is an absolute path")
+        found[name] = value
+    secured = {"ca_file", "cert_file", "key_file", "server_name"} & set(found)
+    if secured and not uses_tls:
+        raise ForeignError(f"{shown(text)}: {sorted(secured)[0]} is of TLS: rediss:// or sentinels://")
+    if not asks_sentinels and any(name.startswith("sentinel") for name in found):
+        raise ForeignError(f"{shown(text)}: sentinel_user and sentinel_password_file are of sentinel://")
+    if ("cert_file" in found) != ("key_file" in found):
+        raise ForeignError(f"{shown(text)}: cert_file and key_file belong together")
+    return found
+
+
+def _addresses(text: str, hosts: str, port: int) -> Iterator[Address]:
+    parts = hosts.split(",")
+    if len(parts) > MAX_HOSTS:
+        raise ForeignError(f"{shown(text)}: at most {MAX_HOSTS} hosts")
+    for part in parts:
+        has_port = ":" in part.rpartition("]")[2]
+        address = Address.parse(part if has_port else f"{part}:{port}")
+        if not address.port:
+            raise ForeignError(f"{shown(text)}: port 0 cannot be connected to")
+        yield address
+
+
+def _database(text: str, word: str) -> int:
+    if not (word.isascii() and word.isdigit() and int(word) < MAX_DATABASE):
+        raise ForeignError(f"{shown(text)}: {word!r} is no number of a database")
+    return int(word)

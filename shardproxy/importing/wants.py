@@ -1,0 +1,106 @@
+"""What was asked for, as it stands in a job's note. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from shardproxy.importing.errors import ForeignError
+from shardproxy.importing.url import Foreign
+from shardproxy.jobs.interface import JobError
+
+MAX_FILES = 500  # a cluster has 250 shards at most
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreWants:
+    """A backup of a place, or RDB files of anybody's."""
+
+    place: str = ""  # a directory of the machine that leads, or s3://
+    name: str = ""  # of the backup there
+    files: tuple[str, ...] = ()  # or these, on that machine
+    replaces: bool = False  # keys that are there
+    match: str | None = None  # only keys that match this glob
+    functions: bool = True
+    key_file: str | None = None  # what the backup is encrypted with, on that machine
+
+    @classmethod
+    def read(cls, wants: Mapping[str, Any]) -> Self:
+        """Raise JobError."""
+        files = wants.get("rdb", [])
+        if not isinstance(files, list) or not all(isinstance(file, str) for file in files):
+            raise JobError("rdb: send a list of paths")
+        found = cls(
+            place=_text(wants, "from"),
+            name=_text(wants, "name"),
+            files=tuple(files),
+            replaces=_flag(wants, "replace"),
+            match=_text(wants, "match") or None,
+            functions=_flag(wants, "functions", default=True),
+            key_file=_text(wants, "key_file") or None,
+        )
+        if bool(found.files) == bool(found.place):
+            raise JobError("restore what? a NAME --from DIR or s3://.., or files with --rdb")
+        if found.place and not found.name:
+            raise JobError(f"which backup of {found.place}? shardproxy backup list shows them")
+        if len(found.files) > MAX_FILES:
+            raise JobError(f"at most {MAX_FILES} files at once")
+        paths = [*found.files, *([found.key_file] if found.key_file else [])]
+        if found.place and "://" not in found.place:
+            paths.append(found.place)
+        if (path := next((path for path in paths if not path.startswith("/")), None)) is not None:
+            raise JobError(f"{path!r} is no absolute path: it is one of the machine whose proxy leads")
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class ImportWants:
+    """Somebody else's keys, and for how long they are followed."""
+
+    foreign: Foreign
+    follows: bool = False
+    replaces: bool = False  # what the cluster has
+    match: str | None = None
+    rate: int = 0  # bytes a second of the first copy; 0 = as fast as the source's latency allows
+    functions: bool = True
+
+    @classmethod
+    def read(cls, wants: Mapping[str, Any]) -> Self:
+        """Raise JobError."""
+        try:
+            foreign = Foreign.parse(_text(wants, "url"))
+        except ForeignError as error:
+            raise JobError(str(error)) from None
+        if foreign.is_secret:
+            raise JobError(
+                f"{foreign}: what is asked for is kept, and shown to all: write the password into a file on"
+                " the proxies' machines and add ?password_file=/path/of/it"
+            )
+        rate = wants.get("rate", 0)
+        if not isinstance(rate, int) or isinstance(rate, bool) or rate < 0:
+            raise JobError(
+                "rate: send a number of bytes a second, 0 = as fast as the source's latency allows"
+            )
+        return cls(
+            foreign,
+            follows=_flag(wants, "follow"),
+            replaces=_flag(wants, "replace"),
+            match=_text(wants, "match") or None,
+            rate=rate,
+            functions=_flag(wants, "functions", default=True),
+        )
+
+
+def _text(wants: Mapping[str, Any], name: str) -> str:
+    value = wants.get(name) or ""
+    if not isinstance(value, str):
+        raise JobError(f"{name}: send a text")
+    return value
+
+
+def _flag(wants: Mapping[str, Any], name: str, *, default: bool = False) -> bool:
+    value = wants.get(name, default)
+    if not isinstance(value, bool):
+        raise JobError(f"{name}: send true or false")
+    return value
