@@ -23,8 +23,9 @@ def status(*, output: Output = "table", proxy: Proxy = HERE) -> int:
     """Show who is primary of each shard, how many slots it has, how each node is, and since when.
 
     One table per cluster, memcached pools among them. A replica that is up is streaming (gets every write),
-    syncing (gets all data first), without a link, or astray (gets another's writes). Lag: bytes that a replica has not had yet.
-    While a cluster is paused nothing is done to its nodes by itself, whatever is wrong with them.
+    syncing (gets all data first), without a link, or astray (gets another's writes). Lag: bytes that a
+    replica has not had yet. While a cluster is paused nothing is done to its nodes by itself, whatever is
+    wrong with them.
     Where proxies share a store: all of them, with the clusters that each leads.
     Certificates are listed with their ends. Of a cluster of one shard: what its clients do that several
     shards would refuse, with the shape of keys.
