@@ -32,12 +32,13 @@ if TYPE_CHECKING:
 SLOT = (SlotRange(0, 0),)
 HOLD = Hold(SLOT)
 FIRST = 1_000_000  # what is written to the slot
-PAUSE = 0.2  # seconds between moves
+PAUSES = (0.2, 0.13, 0.27)  # seconds between moves
 SERVED_WITHIN = 1.0
-FENCED_WITHIN = 0.5
+FENCED_WITHIN = 0.7
 COPIED_WITHIN = 0.5
 POLL = 0.01
-REST = 0.06  # seconds between a client's writes
+RETRY = 0.06
+RESTS = (0.06, 0.017, 0.083, 0.037)  # seconds between a client's writes, so that no two things keep step
 
 
 def has_slot(record: ShardRecord) -> bool:
@@ -62,7 +63,7 @@ class SlotServed:
     in_flight: int = 0
     changed: trio.Event = field(default_factory=trio.Event)
     landed: trio.Event = field(default_factory=trio.Event)
-    late: float = 0.0  # seconds until what it sends arrives
+    late: float = 0.0  # seconds; up to three times that until what it sends arrives
     is_settling: bool = True  # what is held is acknowledged when nothing of it is under way
     is_wary: bool = True  # out of touch, nothing is written where slots may have moved
 
@@ -95,10 +96,10 @@ class SlotServed:
 
     async def run_client(self, numbers: itertools.count[int]) -> None:
         """Write to the slot for ever."""
-        for value in numbers:
+        for value, rest in zip(numbers, itertools.cycle(RESTS), strict=False):
             with trio.move_on_after(3.0):
                 await self._write(FIRST + value)
-            await trio.sleep(REST)
+            await trio.sleep(rest)
 
     async def _write(self, value: int) -> None:
         proxy = self.proxy
@@ -113,14 +114,14 @@ class SlotServed:
                 return
             self.in_flight += 1
             try:
-                await trio.sleep(self.late)
+                await trio.sleep(self.late * (value % 4))
                 if await proxy.send(serving, value, serving.primary, serving.epoch):
                     return
             finally:
                 self.in_flight -= 1
                 self.landed.set()
                 self.landed = trio.Event()
-            await trio.sleep(REST)
+            await trio.sleep(RETRY)
 
 
 # --- who moves it ---
@@ -137,8 +138,8 @@ class Mover:
     is_confirming: bool = True  # has the copy confirmed by replicas
 
     async def run(self, desk: SlotDesk) -> None:
-        while True:
-            await trio.sleep(PAUSE)
+        for pause in itertools.cycle(PAUSES):
+            await trio.sleep(pause)
             try:
                 await self._move(desk)
             except (NotSettledError, FenceError, StoreUnavailableError, NodeFailure):

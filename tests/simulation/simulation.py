@@ -46,7 +46,7 @@ SLOW = 0.5  # seconds between writes once all is well
 DEADLINE = 30.0  # seconds after an operator asked; what was begun by then may still end
 LAGS = (0.001, 0.05, 0.3)  # seconds until proxies serve what is stored
 WATCH_LAGS = (0.002, 0.02, 0.1)  # seconds until members of a fleet hear of it
-SENT_LATE = (0.0, 0.02, 0.05)  # seconds until what a proxy sends to a slot that moves arrives
+SENT_LATE = (0.0, 0.02, 0.04)  # seconds until what a proxy sends to a slot that moves arrives
 OLDEST, OLDEST_WITH_GAPS = 16.0, 28.0  # seconds a failover may lose without `wait`: 10, 20 and notice
 
 

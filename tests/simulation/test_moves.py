@@ -208,10 +208,11 @@ MUTATIONS = [
         [
             moving(
                 *(At(Lag(node), 0.0) for node in LAGGING),
-                At(Kill(in_shard(1, PRIMARY)), 1.5),
-                *(At(Lag(node, lags=False), 1.6) for node in LAGGING),
+                At(Kill(in_shard(1, PRIMARY)), seconds),
+                *(At(Lag(node, lags=False), seconds + 0.1) for node in LAGGING),
                 proxies=1,
             )
+            for seconds in (1.0, 1.15, 1.3)
         ],
         mutate=movers(is_confirming=False),  # type: ignore[arg-type]
     ),
