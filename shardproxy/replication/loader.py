@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -40,8 +41,9 @@ class EngineLoader:
     def status(self) -> LoadStatus:
         told = json.loads(self._native.status())
         positions = tuple(told["positions"])
-        through = enumerate(zip(positions, told["lengths"], strict=False))
-        first = next((number for number, (position, length) in through if position < length), len(positions))
+        lengths = told["lengths"] or [math.inf] * len(positions)  # not looked at yet
+        reached = enumerate(zip(positions, lengths, strict=True))
+        first = next((number for number, (position, length) in reached if position < length), len(positions))
         return LoadStatus(
             is_over=told["is_over"],
             why=told["why"],
