@@ -24,7 +24,8 @@ from shardproxy.model.replication import ShardKey
 from shardproxy.nodes import NodeError, NodeFailure, NodeLinks
 
 INTERVALS = (0.005, 0.2)  # seconds between questions: the first, doubled up to the last
-REPLICA = re.compile(rb"^slave\d+:.*state=online,offset=(\d+)", re.MULTILINE)
+# who listens on no port only reads the stream: it has nothing that could be promoted
+REPLICA = re.compile(rb"^slave\d+:ip=[^,]*,port=0*[1-9]\d*,.*state=online,offset=(\d+)", re.MULTILINE)
 OFFSET = re.compile(rb"^role:master\b.*^master_repl_offset:(\d+)", re.MULTILINE | re.DOTALL)
 CHANGED = "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)"
 UNBLOCKED = "UNBLOCKED client unblocked via CLIENT UNBLOCK"

@@ -271,6 +271,31 @@ class Acl:
         """The full names of a category's commands and subcommands; None if there is no such category."""
 
 @final
+class Copier:
+    """A thread that copies one engine's keys to others and keeps the copies fresh."""
+
+    def __new__(cls, plan: bytes, table: bytes | None = None) -> Self:
+        """Begin with a plan and a command table (JSON); raise ValueError for what is none."""
+
+    def status(self) -> dict[str, Any]:
+        """How far it is, as the fields of CopyStatus; `source` is a str."""
+
+    def reach(self, offset: int, within: float, replicas: int = 0) -> int:
+        """Wait until all up to this offset is with the targets; how far the source's stream was read.
+
+        `within` seconds; releases the GIL. Raise RuntimeError that says what is left.
+        """
+
+    def verify(self, within: float) -> int:
+        """Compare both sides, as `reach`; how many keys were. Raise RuntimeError with what differs."""
+
+    def sources(self, sources: bytes) -> None:
+        """The nodes to read from are these now (JSON)."""
+
+    def stop(self) -> None:
+        """End the thread and wait for that. Idempotent; releases the GIL."""
+
+@final
 class DataPlane:
     """Worker threads that serve every ordinary request."""
 

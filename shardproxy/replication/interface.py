@@ -81,6 +81,7 @@ class CopyStatus:
     shipped: int = 0  # big keys whose own commands are sent on
     checked: int = 0  # sampled keys that were compared and are equal
     source: Address | None = None  # read from now
+    source_is_primary: bool = False  # there was no replica to read from
     seconds: float = 0.0
 
     @property
@@ -102,10 +103,11 @@ class Copier(Protocol):
     async def wait_close(self) -> None:
         """Return when little is left (`is_close`); raise CopyError when it failed."""
 
-    async def reach(self, offset: int, *, within: float) -> None:
+    async def reach(self, offset: int, *, within: float, replicas: int = 0) -> None:
         """Return when all changes up to this offset are with the targets and answered.
 
-        Raise CopyError when that took longer, or it failed.
+        And with so many replicas of each target: WAIT on another connection would not wait for what this one
+        wrote. Raise CopyError when that took longer, or it failed.
         """
 
     async def verify(self, *, within: float) -> int:

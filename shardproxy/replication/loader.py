@@ -10,8 +10,9 @@ from contextlib import asynccontextmanager
 import trio
 
 from shardproxy.dataplane import _native
+from shardproxy.replication.copier import end_spec
 from shardproxy.replication.interface import CopyError, LoadPlan, LoadStatus
-from shardproxy.replication.spec import encoded, end_spec, families_spec, slots_spec
+from shardproxy.replication.spec import encoded, families_spec, slots_spec
 
 LOOK = 0.5  # seconds a thread waits for the end before it looks whether it is still wanted
 

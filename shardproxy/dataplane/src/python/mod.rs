@@ -1,6 +1,7 @@
 //! The only room that knows Python: plain values in, typed events and plain values out.
 
 mod acl;
+mod copier;
 mod events;
 mod placer;
 mod rdb;
@@ -267,5 +268,6 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<rdb::RdbReading>()?;
     module.add_class::<rdb::Snapshot>()?;
     module.add_class::<rdb::Loader>()?;
+    module.add_class::<copier::Copier>()?;
     module.add_class::<DataPlane>()
 }

@@ -95,7 +95,8 @@ impl Snapshot {
         };
         let failed = |status: &mut Status, why| (status.phase, status.why) = (Phase::Failed, why);
         let counted = counts.clone();
-        let told = Told::start("snapshot", first, failed, move |teller, stop| run(&order, &counted, teller, stop))?;
+        let told =
+            Told::start("shardproxy-save", first, failed, move |teller, stop| run(&order, &counted, teller, stop))?;
         Ok(Self { told, counts })
     }
 

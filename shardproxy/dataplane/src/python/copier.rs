@@ -1,0 +1,99 @@
+//! Copies of engines' data, for who orders them.
+
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::command::CommandTable;
+use crate::replication::board::Board;
+use crate::replication::copier::Copier as Copying;
+use crate::replication::end::{End, EndSpec};
+use crate::replication::node::Stop;
+use crate::replication::plan::{Plan, PlanSpec};
+use crate::sync::lock;
+
+#[pyclass(frozen)]
+pub struct Copier {
+    board: Arc<Board>,
+    thread: std::sync::Mutex<Option<JoinHandle<()>>>,
+}
+
+/// JSON that cannot be read is told without its text: it holds passwords.
+pub fn wrong(error: &serde_json::Error) -> PyErr {
+    PyValueError::new_err(format!("line {} column {}: {:?}", error.line(), error.column(), error.classify()))
+}
+
+#[pymethods]
+impl Copier {
+    #[new]
+    #[pyo3(signature = (plan, table=None))]
+    fn new(plan: &[u8], table: Option<&[u8]>) -> PyResult<Self> {
+        let spec: PlanSpec = serde_json::from_slice(plan).map_err(|error| wrong(&error))?;
+        let plan = Plan::new(spec).map_err(PyValueError::new_err)?;
+        let table = table.map_or_else(CommandTable::builtin, CommandTable::from_json).map_err(PyValueError::new_err)?;
+        let board = Arc::new(Board::new(Stop::new()?));
+        let copier = Copying::new(plan, Arc::new(table), board.clone());
+        let thread = thread::Builder::new().name("shardproxy-copy".into()).spawn(move || copier.run())?;
+        Ok(Self { board, thread: std::sync::Mutex::new(Some(thread)) })
+    }
+
+    fn status<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let status = self.board.status();
+        let told = PyDict::new(py);
+        told.set_item("phase", status.phase.name())?;
+        told.set_item("why", status.why)?;
+        told.set_item("keys", status.keys)?;
+        told.set_item("bytes", status.bytes)?;
+        told.set_item("scanned", status.scanned)?;
+        told.set_item("total", status.total)?;
+        told.set_item("dirty", status.dirty)?;
+        told.set_item("unanswered", status.unanswered)?;
+        told.set_item("offset", status.offset)?;
+        told.set_item("replid", status.replid)?;
+        told.set_item("passes", status.passes)?;
+        told.set_item("resumed", status.resumed)?;
+        told.set_item("shipped", status.shipped)?;
+        told.set_item("checked", status.checked)?;
+        told.set_item("source", status.source)?;
+        told.set_item("source_is_primary", status.source_is_primary)?;
+        told.set_item("seconds", status.seconds)?;
+        Ok(told)
+    }
+
+    #[pyo3(signature = (offset, within, replicas=0))]
+    fn reach(&self, py: Python<'_>, offset: i64, within: f64, replicas: u32) -> PyResult<u64> {
+        let within = Duration::try_from_secs_f64(within).unwrap_or_default();
+        py.detach(|| self.board.reach(offset, replicas, within)).map_err(PyRuntimeError::new_err)
+    }
+
+    fn verify(&self, py: Python<'_>, within: f64) -> PyResult<u64> {
+        let within = Duration::try_from_secs_f64(within).unwrap_or_default();
+        py.detach(|| self.board.verify(within)).map_err(PyRuntimeError::new_err)
+    }
+
+    fn sources(&self, sources: &[u8]) -> PyResult<()> {
+        let specs: Vec<EndSpec> = serde_json::from_slice(sources).map_err(|error| wrong(&error))?;
+        let sources = specs.into_iter().map(End::new).collect::<Result<_, _>>().map_err(PyValueError::new_err)?;
+        self.board.set_sources(sources);
+        Ok(())
+    }
+
+    /// End the thread and wait for that.
+    fn stop(&self, py: Python<'_>) {
+        self.board.stop().stop();
+        let thread = lock(&self.thread).take();
+        if let Some(thread) = thread {
+            let _ = py.detach(|| thread.join()); // a panic was printed, and there is nothing left of it
+        }
+    }
+}
+
+impl Drop for Copier {
+    fn drop(&mut self) {
+        self.board.stop().stop();
+    }
+}

@@ -1,0 +1,178 @@
+//! What a copier and those who ordered it tell each other: how far it is, and what is wanted of it.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use super::end::End;
+use super::node::Stop;
+use crate::sync::lock;
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Phase {
+    #[default]
+    Attaching,
+    Cleaning,
+    Copying,
+    Following,
+    Finished,
+    Failed,
+}
+
+impl Phase {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Attaching => "attaching",
+            Self::Cleaning => "cleaning",
+            Self::Copying => "copying",
+            Self::Following => "following",
+            Self::Finished => "finished",
+            Self::Failed => "failed",
+        }
+    }
+
+    pub const fn is_over(self) -> bool {
+        matches!(self, Self::Finished | Self::Failed)
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Status {
+    pub phase: Phase,
+    pub why: String,
+    pub keys: u64,
+    pub bytes: u64,
+    pub scanned: u64,
+    pub total: u64,
+    pub dirty: u64,
+    pub unanswered: u64,
+    pub offset: i64,
+    pub replid: String,
+    pub passes: u64,
+    pub resumed: u64,
+    pub shipped: u64,
+    pub checked: u64,
+    pub source: String,
+    pub source_is_primary: bool,
+    pub seconds: f64,
+}
+
+#[derive(Debug)]
+pub enum Order {
+    /// All changes up to there are to be with the targets, and with so many replicas of each.
+    Reach {
+        offset: i64,
+        replicas: u32,
+        until: Instant,
+        ticket: u64,
+    },
+    /// Compare.
+    Verify {
+        until: Instant,
+        ticket: u64,
+    },
+    Sources(Vec<End>),
+}
+
+impl Order {
+    const fn ticket(&self) -> Option<u64> {
+        match self {
+            Self::Reach { ticket, .. } | Self::Verify { ticket, .. } => Some(*ticket),
+            Self::Sources(_) => None,
+        }
+    }
+}
+
+type Answer = Result<u64, String>;
+
+#[derive(Default)]
+struct State {
+    status: Status,
+    orders: VecDeque<Order>,
+    answers: Vec<(u64, Answer)>,
+    tickets: u64,
+}
+
+pub struct Board {
+    state: Mutex<State>,
+    told: Condvar,
+    stop: Stop,
+}
+
+impl Board {
+    pub fn new(stop: Stop) -> Self {
+        Self { state: Mutex::default(), told: Condvar::new(), stop }
+    }
+
+    pub const fn stop(&self) -> &Stop {
+        &self.stop
+    }
+
+    pub fn status(&self) -> Status {
+        lock(&self.state).status.clone()
+    }
+
+    pub fn set_sources(&self, sources: Vec<End>) {
+        lock(&self.state).orders.push_back(Order::Sources(sources));
+        self.stop.wake();
+    }
+
+    pub fn reach(&self, offset: i64, replicas: u32, within: Duration) -> Answer {
+        self.ask(within, |until, ticket| Order::Reach { offset, replicas, until, ticket })
+    }
+
+    pub fn verify(&self, within: Duration) -> Answer {
+        self.ask(within, |until, ticket| Order::Verify { until, ticket })
+    }
+
+    /// Give an order and wait for its answer. It is forgotten when that takes too long.
+    fn ask(&self, within: Duration, order: impl FnOnce(Instant, u64) -> Order) -> Answer {
+        let until = Instant::now() + within;
+        let mut state = lock(&self.state);
+        state.tickets += 1;
+        let ticket = state.tickets;
+        state.orders.push_back(order(until, ticket));
+        self.stop.wake();
+        loop {
+            if let Some(at) = state.answers.iter().position(|(answered, _)| *answered == ticket) {
+                return state.answers.swap_remove(at).1;
+            }
+            if state.status.phase == Phase::Failed {
+                return Err(state.status.why.clone());
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() || self.stop.is_over() {
+                state.orders.retain(|order| order.ticket() != Some(ticket));
+                let Status { phase, why, dirty, unanswered, offset, .. } = &state.status;
+                let held = if why.is_empty() { String::new() } else { format!(": {why}") };
+                return Err(format!(
+                    "not done in {} ms: the copy is {} at {offset}, {dirty} keys are to be copied again, {unanswered} requests \
+                     are unanswered{held}",
+                    within.as_millis(),
+                    phase.name(),
+                ));
+            }
+            let left = left.min(Duration::from_millis(100)); // `stop` does not tell
+            state =
+                self.told.wait_timeout(state, left).map_or_else(|poisoned| poisoned.into_inner().0, |woken| woken.0);
+        }
+    }
+
+    /// The next order, for the copier's thread.
+    pub fn take(&self) -> Option<Order> {
+        lock(&self.state).orders.pop_front()
+    }
+
+    pub fn answer(&self, ticket: u64, answer: Answer) {
+        let mut state = lock(&self.state);
+        state.answers.retain(|(other, _)| ticket - other.min(&ticket) < 64); // of those who did not wait
+        state.answers.push((ticket, answer));
+        drop(state);
+        self.told.notify_all();
+    }
+
+    pub fn tell(&self, status: Status) {
+        lock(&self.state).status = status;
+        self.told.notify_all();
+    }
+}

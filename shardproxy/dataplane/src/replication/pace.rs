@@ -1,0 +1,108 @@
+//! How much is asked of a source at once, and when: others use it too. Pure: the time is told.
+
+use std::time::{Duration, Instant};
+
+const LEAST: usize = 4;
+const MOST: usize = 512;
+/// A batch that takes a replica so much longer than an empty one is too large; a primary's clients wait behind it.
+const REPLICA_TAKES: Duration = Duration::from_millis(10);
+const PRIMARY_TAKES: Duration = Duration::from_millis(2);
+
+#[derive(Debug)]
+pub struct Pace {
+    batch: usize,
+    is_primary: bool,
+    /// The fastest answer: what the network takes.
+    least: Duration,
+    asked: Instant,
+    /// Nothing is asked before then.
+    rests_until: Instant,
+    /// Bytes a second; 0 = no limit.
+    rate: u64,
+    /// When the bytes that came are paid for.
+    paid: Instant,
+}
+
+impl Pace {
+    pub fn new(is_primary: bool, rate: u64, now: Instant) -> Self {
+        Self { batch: 16, is_primary, least: Duration::from_secs(1), asked: now, rests_until: now, rate, paid: now }
+    }
+
+    pub const fn batch(&self) -> usize {
+        self.batch
+    }
+
+    pub const fn asked(&mut self, now: Instant) {
+        self.asked = now;
+    }
+
+    /// All that was asked is answered. A primary then rests half as long as it took.
+    pub fn answered(&mut self, now: Instant) {
+        let took = now.saturating_duration_since(self.asked);
+        self.least = self.least.min(took);
+        let own = took.saturating_sub(self.least);
+        let most = if self.is_primary { PRIMARY_TAKES } else { REPLICA_TAKES };
+        self.batch = if own > most { (self.batch / 2).max(LEAST) } else { (self.batch + self.batch / 4 + 1).min(MOST) };
+        self.rests_until = if self.is_primary { now + own / 2 } else { now };
+    }
+
+    /// So many bytes of the first copy came.
+    pub fn took(&mut self, bytes: u64, now: Instant) {
+        if self.rate > 0 {
+            let cost = Duration::from_secs_f64(bytes as f64 / self.rate as f64);
+            self.paid = self.paid.max(now.checked_sub(Duration::from_millis(100)).unwrap_or(now)) + cost;
+        }
+    }
+
+    /// How long nothing is to be asked, be it changes or the first copy.
+    pub fn rest(&self, now: Instant) -> Duration {
+        self.rests_until.saturating_duration_since(now)
+    }
+
+    /// The same of the first copy.
+    pub fn rest_of_copy(&self, now: Instant) -> Duration {
+        self.rest(now).max(self.paid.saturating_duration_since(now))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn a_batch_grows_while_it_is_answered_soon_and_shrinks_when_others_would_wait() {
+        let start = Instant::now();
+        for (is_primary, takes, grows) in [(true, 1, true), (true, 5, false), (false, 5, true), (false, 20, false)] {
+            let mut pace = Pace::new(is_primary, 0, start);
+            pace.asked(start);
+            pace.answered(start + MS); // what the network takes
+            let before = pace.batch();
+            pace.asked(start);
+            pace.answered(start + MS + MS * takes);
+            assert_eq!(pace.batch() > before, grows, "{is_primary} {takes}");
+            let rests = if is_primary { MS * takes / 2 } else { Duration::ZERO };
+            assert_eq!(pace.rest(start + MS + MS * takes), rests);
+            for _ in 0..100 {
+                pace.asked(start);
+                pace.answered(start + MS + MS * takes);
+            }
+            assert_eq!(pace.batch(), if grows { MOST } else { LEAST });
+        }
+    }
+
+    #[test]
+    fn a_rate_is_held_over_time() {
+        let start = Instant::now();
+        let mut pace = Pace::new(false, 1000, start);
+        for _ in 0..5 {
+            pace.took(1000, start);
+        }
+        let rest = pace.rest_of_copy(start);
+        assert!(rest > Duration::from_millis(4800) && rest <= Duration::from_secs(5), "{rest:?}");
+        assert_eq!(pace.rest(start), Duration::ZERO);
+        pace.took(1000, start + Duration::from_secs(3600)); // what was not used is not saved up
+        assert!(pace.rest_of_copy(start + Duration::from_secs(3600)) > Duration::from_millis(800));
+    }
+}

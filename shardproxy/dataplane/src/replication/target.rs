@@ -1,0 +1,173 @@
+//! One engine that gets keys: what was sent to it, in the order of its replies.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use super::end::End;
+use super::history::Facts;
+use super::keys::Key;
+use super::node::{Node, NodeError, Stop};
+
+const WITHIN: Duration = Duration::from_secs(2);
+/// Without a reply for so long a target is lost: the largest values take an engine seconds.
+const SILENT: Duration = Duration::from_secs(60);
+/// How long it may be away.
+const AWAY: Duration = Duration::from_secs(60);
+const RETRY: Duration = Duration::from_millis(200);
+
+/// What a request to it was.
+#[derive(Debug)]
+pub enum Sent {
+    /// A value, or that there is none. `is_exact`: its own commands follow it, and there is no ticket.
+    Put { key: Key, ticket: u64, bytes: usize, is_shipped: bool },
+    /// A command of the key's own.
+    Command { key: Key, bytes: usize },
+    /// A step through its keys.
+    Scan { pass: u64 },
+    /// Its replicas are to have all that.
+    Wait { replicas: u32, ticket: u64 },
+}
+
+impl Sent {
+    pub const fn bytes(&self) -> usize {
+        match self {
+            Self::Put { bytes, .. } | Self::Command { bytes, .. } => *bytes,
+            Self::Scan { .. } | Self::Wait { .. } => 0,
+        }
+    }
+}
+
+pub struct Target {
+    pub end: End,
+    pub node: Option<Node>,
+    pub sent: VecDeque<Sent>,
+    /// Bytes of requests without a reply.
+    pub unanswered: usize,
+    /// Requests ever sent, and replies ever had: those of a connection that was lost count as had.
+    pub asked: u64,
+    pub answered: u64,
+    /// Which process it is, and which history it has: another one may lack what it was sent.
+    identity: Option<(String, String)>,
+    /// Since when it is away, or silent though something is owed.
+    since: Instant,
+    retry: Instant,
+}
+
+/// What became of an attempt to have a connection.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Back {
+    /// There is one, as before.
+    Same,
+    /// There is one, and it may have lost what it had.
+    Anew,
+    /// Not yet, for this reason.
+    Away(String),
+}
+
+impl Target {
+    pub fn new(end: End, now: Instant) -> Self {
+        Self {
+            end,
+            node: None,
+            sent: VecDeque::new(),
+            unanswered: 0,
+            asked: 0,
+            answered: 0,
+            identity: None,
+            since: now,
+            retry: now,
+        }
+    }
+
+    /// Queue a request.
+    pub fn send(&mut self, words: &[&[u8]], sent: Sent, now: Instant) {
+        if let Some(node) = &mut self.node {
+            node.send(words);
+            self.note(sent, now);
+        }
+    }
+
+    /// Queue bytes that are one request.
+    pub fn send_raw(&mut self, request: &[u8], sent: Sent, now: Instant) {
+        if let Some(node) = &mut self.node {
+            node.send_raw(request);
+            self.note(sent, now);
+        }
+    }
+
+    fn note(&mut self, sent: Sent, now: Instant) {
+        if self.sent.is_empty() {
+            self.since = now;
+        }
+        self.unanswered += sent.bytes();
+        self.asked += 1;
+        self.sent.push_back(sent);
+    }
+
+    /// A reply came: to what.
+    pub fn heard(&mut self, now: Instant) -> Option<Sent> {
+        let sent = self.sent.pop_front()?;
+        self.since = now;
+        self.answered += 1;
+        self.unanswered -= sent.bytes();
+        Some(sent)
+    }
+
+    pub fn is_silent(&self, now: Instant) -> bool {
+        self.node.is_some() && !self.sent.is_empty() && now.saturating_duration_since(self.since) > SILENT
+    }
+
+    /// Its connection is lost, and with it whatever had no reply.
+    pub fn lose(&mut self, now: Instant) {
+        self.node = None;
+        self.sent.clear();
+        self.unanswered = 0;
+        self.answered = self.asked;
+        self.since = now;
+        self.retry = now;
+    }
+
+    /// Whether to try to connect now.
+    pub fn is_due(&self, now: Instant) -> bool {
+        self.node.is_none() && now >= self.retry
+    }
+
+    /// Try to have a connection. An error is final.
+    pub fn connect(&mut self, database: u32, stop: &Stop) -> Result<Back, NodeError> {
+        let now = Instant::now();
+        match self.reach(database, stop) {
+            Ok((node, identity)) => {
+                self.node = Some(node);
+                self.since = Instant::now();
+                let was = self.identity.replace(identity);
+                Ok(if was.is_some() && was != self.identity { Back::Anew } else { Back::Same })
+            }
+            Err(NodeError::Lost(why) | NodeError::Late(why)) => {
+                if now.saturating_duration_since(self.since) > AWAY {
+                    let away = AWAY.as_secs();
+                    return Err(NodeError::Refused(format!("the target was away for {away} s: {why}")));
+                }
+                self.retry = Instant::now() + RETRY;
+                Ok(Back::Away(why))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn reach(&self, database: u32, stop: &Stop) -> Result<(Node, (String, String)), NodeError> {
+        let mut node = Node::connect(&self.end, stop, WITHIN)?;
+        let facts = Facts::read(&node.ask_text(&[b"INFO"], WITHIN)?);
+        if facts.is_loading {
+            return Err(node.lost("it loads its data"));
+        }
+        if !facts.is_primary {
+            let why = "it is a replica now: begin anew, with the primary of its shard";
+            return Err(NodeError::Refused(format!("{}: {why}", self.end)));
+        }
+        if database > 0 {
+            node.send(&[b"SELECT", database.to_string().as_bytes()]);
+            node.accepted(Instant::now() + WITHIN)?;
+        }
+        Ok((node, (facts.run_id, facts.replid)))
+    }
+}

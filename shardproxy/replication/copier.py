@@ -1,0 +1,131 @@
+"""Copies of an engine's keys, kept fresh by a thread of the data plane's crate.
+
+It reads a replica where there is one, and attaches to it as one that never confirms anything.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any, TypedDict, TypeVarTuple
+
+import trio
+
+from shardproxy.dataplane import _native
+from shardproxy.dataplane.tls import NodeTlsSpec
+from shardproxy.model import Address
+from shardproxy.replication.interface import CopyError, CopyPhase, CopyPlan, CopyStatus, End
+
+Ts = TypeVarTuple("Ts")
+
+LOOKS_EVERY = 0.02  # seconds; how often it is looked whether little is left
+SLACK = 1.0  # seconds; the thread answers within what it was given, or soon after
+
+
+class EndSpec(TypedDict):
+    address: str
+    username: str | None
+    password: str | None
+    tls: NodeTlsSpec | None
+
+
+def end_spec(end: End) -> EndSpec:
+    """An end as the crate wants to be told. Holds its password: never log it."""
+    login = end.credentials
+    return EndSpec(
+        address=str(end.address),
+        username=login.username if login is not None else None,
+        password=login.password if login is not None else None,
+        tls=end.tls.spec() if end.tls is not None else None,
+    )
+
+
+def _plan_encode(plan: CopyPlan) -> bytes:
+    return json.dumps(
+        {
+            "sources": [end_spec(end) for end in plan.sources],
+            "targets": [
+                {
+                    "slots": [[slots.first, slots.last] for slots in target.slots],
+                    "end": end_spec(target.end),
+                }
+                for target in plan.targets
+            ],
+            "families": [{"match": match, "hash": hash_} for match, hash_ in plan.families],
+            "database": plan.database,
+            "replaces": plan.replaces,
+            "rate": plan.rate,
+            "match": plan.match,
+            "follows": plan.follows,
+        }
+    ).encode()
+
+
+def _status(told: dict[str, Any]) -> CopyStatus:
+    source = told.pop("source")
+    return CopyStatus(
+        phase=CopyPhase(told.pop("phase")), source=Address.parse(source) if source else None, **told
+    )
+
+
+class EngineCopier:
+    """A `Copier`: it begins at once, and ends with `stop`."""
+
+    def __init__(self, native: _native.Copier) -> None:
+        self._native = native
+        # an order of its own thread: what waits here holds nobody else's threads up
+        self._threads = trio.CapacityLimiter(3)
+
+    @classmethod
+    def start(cls, plan: CopyPlan, *, table: bytes | None = None) -> EngineCopier:
+        """Begin to copy; raise ValueError for a plan that makes no sense.
+
+        `table`: the command table (JSON), with what was learned of modules; None = the built-in one.
+        """
+        return cls(_native.Copier(_plan_encode(plan), table))
+
+    @property
+    def status(self) -> CopyStatus:
+        return _status(self._native.status())
+
+    async def wait_close(self) -> None:
+        """Return when little is left (`is_close`), or all is over; raise CopyError when it failed."""
+        while True:
+            status = self.status
+            if status.phase is CopyPhase.FAILED:
+                raise CopyError(status.why)
+            if status.is_close or status.phase is CopyPhase.FINISHED:
+                return
+            await trio.sleep(LOOKS_EVERY)
+
+    async def reach(self, offset: int, *, within: float, replicas: int = 0) -> None:
+        """Return when all changes up to this offset are with the targets and answered.
+
+        And with so many replicas of each target. Raise CopyError when that took longer, or it failed.
+        """
+        await self._order(within, self._native.reach, offset, within, replicas)
+
+    async def verify(self, *, within: float) -> int:
+        """Compare a sample of keys on both sides, and all names where there is time; how many were compared.
+
+        While nothing changes in the slots, and after `reach`. Raise CopyError with what differs.
+        """
+        return await self._order(within, self._native.verify, within)
+
+    async def sources(self, sources: Sequence[End]) -> None:
+        """The source's shard has these nodes now, the one to read from first."""
+        self._native.sources(json.dumps([end_spec(end) for end in sources]).encode())
+
+    async def stop(self) -> None:
+        """End the thread and its connections."""
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(self._native.stop, limiter=self._threads)
+
+    async def _order(self, within: float, order: Callable[[*Ts], int], *args: *Ts) -> int:
+        try:
+            with trio.fail_after(within + SLACK):
+                return await trio.to_thread.run_sync(
+                    order, *args, abandon_on_cancel=True, limiter=self._threads
+                )
+        except (RuntimeError, trio.TooSlowError) as error:
+            raise CopyError(str(error) or "the copier does not answer") from error
