@@ -3,6 +3,8 @@
 //!
 //! ```text
 //!   copier   one source's keys of some slots ─> targets, and kept fresh (keys, stream, source, target, verify)
+//!   snapshot one engine's RDB ─> a file, verified while it is written (rdb, told)
+//!   load     RDB files ─> targets (rdb, told)
 //!   node     a connection of such a thread
 //! ```
 
