@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+from shardproxy.config import RedisCluster
 from shardproxy.dataplane.spec import ClusterSettings
+from shardproxy.failover.chores import Chores
 from shardproxy.failover.controls import Desk
 from shardproxy.failover.event_log import EventLog
-from shardproxy.failover.interfaces import LeaderService, SlotDesk
+from shardproxy.failover.interfaces import LeaderService, Nodes, SlotDesk
+from shardproxy.failover.persisting import PersistenceTools, run_persistence
 from shardproxy.failover.setup import ShardSetup
 from shardproxy.jobs.desk import JobDesk
 from shardproxy.jobs.interface import Worker
@@ -21,6 +25,9 @@ from shardproxy.model.health import NodeHealth, NodeKey
 from shardproxy.model.replication import ShardKey
 from shardproxy.nodes import NodeLinks
 from shardproxy.replication.interface import End
+from shardproxy.scaling.advice import Scaled
+from shardproxy.scaling.decide import Rules
+from shardproxy.scaling.run import ScalingTools, run_scaling
 from shardproxy.store.record import ShardRecord
 from shardproxy.topology.project import Configured
 from shardproxy.topology.tokens import NodeTokens
@@ -35,10 +42,12 @@ class Tools:
     records: Board[ShardKey, ShardRecord]
     health: Board[NodeKey, NodeHealth]
     clusters: Mapping[str, Configured]  # as configured now
+    nodes: Nodes  # open connections to the nodes that are watched
     links_of: Callable[[str], NodeLinks]  # new ones to a cluster's nodes, logged in; the caller enters them
     tokens: NodeTokens
     events: EventLog
     statistics: JobStatistics
+    chores: Chores
     slot_of: Callable[[str, bytes], int]  # of a cluster's key, as the data plane routes it; raise KeyError
 
     def settings_of(self, cluster: str) -> ClusterSettings:
@@ -65,6 +74,7 @@ class Moving:
         self._tools = tools
         self.desk = JobDesk(tools.store, lambda: self._workers, tools.setups, tools.records)
         self.statistics = tools.statistics
+        self.scaled: dict[str, Scaled] = {}  # of the clusters that are led here
 
     @cached_property
     def _workers(self) -> Mapping[str, Worker]:
@@ -74,7 +84,7 @@ class Moving:
     @property
     def services(self) -> tuple[LeaderService, ...]:
         """What runs while this process leads a cluster."""
-        return (self._run_jobs,)
+        return (self._run_jobs, self._run_persistence, self._run_scaling)
 
     async def _run_jobs(self, desk: SlotDesk) -> None:
         tools = self._tools
@@ -82,3 +92,40 @@ class Moving:
             desk,
             JobTools(tools.store, tools.store.member, lambda: self._workers, tools.events, tools.statistics),
         )
+
+    async def _run_persistence(self, desk: SlotDesk) -> None:
+        tools = self._tools
+        await run_persistence(
+            desk, PersistenceTools(tools.nodes, tools.store.notes, tools.events, tools.chores)
+        )
+
+    async def _run_scaling(self, desk: SlotDesk) -> None:
+        tools = self._tools
+        await run_scaling(
+            desk,
+            ScalingTools(
+                tools.nodes,
+                self.desk,
+                tools.store.notes,
+                tools.events,
+                self._scaling_rules,
+                self.scaled,
+                time.time,
+            ),
+        )
+
+    def _scaling_rules(self, cluster: str) -> tuple[Rules, bool] | None:
+        """As configured now, and whether it acts."""
+        configured = self._tools.clusters.get(cluster)
+        config = configured.settings.config if configured is not None else None
+        if not isinstance(config, RedisCluster) or (scaling := config.scaling) is None:
+            return None
+        rules = Rules(
+            scaling.shards.min,
+            scaling.shards.max,
+            scaling.target.cpu,
+            scaling.target.memory,
+            scaling.cooldown.out,
+            scaling.cooldown.in_,
+        )
+        return rules, scaling.acts

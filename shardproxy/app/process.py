@@ -149,6 +149,7 @@ class App:
         setups: Board[ShardKey, ShardSetup] = Board()
         fencer = AckFencer(store, self._follower.applied, setups)
         events, witnesses = self._coordination.events, VotesOfMembers(store)
+        self._inputs = Inputs(setups, self._boards.health, store, self._links, fencer, events, witnesses)
         self._moving = Moving(
             Tools(
                 store,
@@ -156,16 +157,16 @@ class App:
                 store.records,
                 self._boards.health,
                 self._follower.clusters,
+                self._links,
                 self._links_of,
                 tokens,
                 events,
                 JobStatistics(),
+                self._inputs.chores,
                 dataplane.slot,
             )
         )
-        self._inputs = Inputs(
-            setups, self._boards.health, store, self._links, fencer, events, witnesses, self._moving.services
-        )
+        self._inputs.services = self._moving.services
         self._errands = Errands()
         self._traffic = AllTraffic(dataplane, self._errands, table)
         self._supervisor = Supervisor(
@@ -275,6 +276,7 @@ class App:
             self._supervisor.sources,
             self._moving.desk,
             self._moving.statistics,
+            self._moving.scaled,
         )
         await nursery.start(self._run_admin, sources)
         await self._follower.wait_known()

@@ -50,8 +50,8 @@ class Inputs:
     fencer: Fencer
     events: EventLog = field(default_factory=EventLog)
     witnesses: Witnesses = field(default_factory=NobodyElse)
-    services: tuple[LeaderService, ...] = ()  # run beside the shards' tasks, by whoever leads
     chores: Chores = field(default_factory=Chores)
+    services: tuple[LeaderService, ...] = ()  # run beside the shards' tasks, by whoever leads
 
 
 async def run_watch(

@@ -6,7 +6,7 @@ hold on record ─> every proxy holds ─> source's offset ─> copier there ─
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import structlog
 import trio
@@ -69,7 +69,8 @@ class Fence:
     move: Move
     copier: Copier
     target: Identity  # that was copied to
-    settings: FenceSettings = FenceSettings()
+    settings: FenceSettings
+    laps: dict[str, float] = field(default_factory=dict)  # of the last attempt, milliseconds since it began
 
     async def attempt(self) -> float:
         """Publish, and return how long requests waited, in seconds.
@@ -78,13 +79,15 @@ class Fence:
         the copy is worth nothing, StoreUnavailableError when the store may say either.
         """
         began = trio.current_time()
+        self.laps.clear()
         held = False
         try:
             try:
                 await self.desk.change({self.move.source: self._held})
+                self._lap("recorded", began)
                 held = True
                 with trio.fail_after(self.settings.within):
-                    await self._transfer(trio.current_time() + self.settings.within)
+                    await self._transfer(began, trio.current_time() + self.settings.within)
             except trio.TooSlowError:
                 why = f"not within {self.settings.within * 1000:.0f} ms"
                 raise NotFencedError(why) from None
@@ -103,25 +106,34 @@ class Fence:
             except NotSettledError as error:
                 raise NotFencedError(str(error)) from error
             held = False
+            self._lap("published", began)
         finally:
             if held or self.is_held():
                 await self._let_go()
         await self._wait_served()
+        self._lap("served", began)
         return trio.current_time() - began
 
-    async def _transfer(self, until: float) -> None:
+    def _lap(self, what: str, began: float) -> None:
+        self.laps[what] = round((trio.current_time() - began) * 1000, 1)
+
+    async def _transfer(self, began: float, until: float) -> None:
         """Everything that the source has been told is at the target, and with its replicas."""
         source, target = self.move.source, self.move.target
         await self.desk.wait_served([source], within=self._left(until))
+        self._lap("held", began)
         offset = await self._offset(self.desk.records[source], until)
         await self.copier.reach(offset, within=self._left(until))
+        self._lap("reached", began)
         await self.copier.verify(within=self._left(until))
+        self._lap("verified", began)
         taker = self.desk.records[target]
         if identity_of(taker) != self.target or taker.primary is None:
             raise ChangedError(f"{taker.primary} of the target is not who was copied to")
         wanted = max(taker.promise.wait, 1 if taker.promise.voters else 0)
         if not await replicas_wait(self.engines.nodes, taker.primary, taker.run_id, wanted):
             raise NotFencedError(f"replicas of {taker.primary} do not keep up")
+        self._lap("replicated", began)
 
     async def _offset(self, record: ShardRecord, until: float) -> int:
         if record.primary is None:
