@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import statistics
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -286,6 +287,38 @@ def test_of_a_move_no_key_event_is_heard(mover: Mover) -> None:
         node(mover.plane, shard).ask("CONFIG", "SET", "notify-keyspace-events", "")
     wire.close()
     writer.close()
+
+
+def test_replicas_answer_for_who_has_the_slots(start_fleet: StartFleet) -> None:
+    """Those of the last owner are out of it with the epoch; those of the next one have all before it."""
+    fleet = start_fleet(shards=2, replicas=1)
+    with driven(fleet, workers=2, reads={"from": "replica"}) as plane:
+        mover = Mover(plane)
+
+        def has_reached_replicas() -> None:
+            assert mover.ask_many(1 - mover.owner, [(b"WAIT", b"1", b"5000")]) == [1]
+
+        wire = Wire(plane.address)
+        keys = [f"old:{number}" for number in range(300)]
+        asked(wire, *(("SET", key, key) for key in keys))
+        has_reached_replicas()
+        time.sleep(1.1)  # so long a key that was written is read from its primary
+
+        def reads(wire: Wire, number: int, turn: int) -> None:
+            assert asked(wire, ("MGET", *keys)) == [[key.encode() for key in keys]]
+            assert asked(wire, *(("GET", key) for key in keys)) == [key.encode() for key in keys]
+
+        with load(plane) as clients:
+            for number, work in enumerate((pipelines, several, reads, reads)):
+                clients.start(work, number)
+            for _ in range(10):
+                mover.move(before_publish=has_reached_replicas)
+        assert mover.strays() == []
+        replicas = [shard.replicas[0] for shard in fleet.shards]
+        asked_replicas = [plane.statistics().nodes[str(node.address)].requests for node in replicas]
+        assert all(asked_replicas), "they were read from"
+        wire.close()
+        mover.close()
 
 
 def test_a_long_script_keeps_its_slots_from_settling(mover: Mover) -> None:
