@@ -25,6 +25,7 @@ from shardproxy.store.record import ShardRecord
 from shardproxy.wire.info import InfoError, read_fields, read_replication
 
 LET_GO_WITHIN = 1.0  # seconds, also when all ends: a hold that stays is dropped by the next leader
+ANSWERED = 0.8  # of what is left: an engine says that its replicas are late before we are
 RETRY = 0.1  # seconds between tries to let go
 
 log = structlog.get_logger()
@@ -131,8 +132,9 @@ class Fence:
         if identity_of(taker) != self.target or taker.primary is None:
             raise ChangedError(f"{taker.primary} of the target is not who was copied to")
         wanted = max(taker.promise.wait, 1 if taker.promise.voters else 0)
-        if not await replicas_wait(self.engines.nodes, taker.primary, taker.run_id, wanted):
-            raise NotFencedError(f"replicas of {taker.primary} do not keep up")
+        within = self._left(until) * ANSWERED
+        if not await replicas_wait(self.engines.nodes, taker.primary, taker.run_id, wanted, within=within):
+            raise NotFencedError(f"{wanted} replicas of {taker.primary} are to have it all, and have not")
         self._lap("replicated", began)
 
     async def _offset(self, record: ShardRecord, until: float) -> int:

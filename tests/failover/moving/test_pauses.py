@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import os
 import statistics
+from itertools import pairwise
 
 from tests.failover.moving.conftest import OpenMoving
+from tests.failover.moving.site import MovingSite
 from tests.failover.moving.workload import fill, still_faults, working
 
 MOVES = 100
 SLOTS = 16384 // MOVES
+
+
+def print_laps(site: MovingSite) -> None:
+    """What fences spend their time on: between one lap and the next, in the median."""
+    told = [json.loads(line) for line in site.proxy.log().splitlines() if '"laps_ms"' in line]
+    laps = [line["laps_ms"] for line in told if line["event"] == "slots moved"]
+    for before, after in pairwise(["began", *laps[0]]):
+        spent = [lap[after] - lap.get(before, 0.0) for lap in laps]
+        print(f"{before} -> {after}: {statistics.median(spent):.1f} ms")
+    print("given up:", [line["why"] for line in told if line["event"] != "slots moved"])
 
 
 def test_a_hundred_moves_without_an_error(moving_with: OpenMoving) -> None:
@@ -23,6 +36,7 @@ def test_a_hundred_moves_without_an_error(moving_with: OpenMoving) -> None:
             moves=[f"{16384 - MOVES * SLOTS}-16383:1"],
             slots_per_step=SLOTS,
         )
+    print_laps(site)
     pauses = sorted(result["pauses_ms"])
     assert len(pauses) == MOVES
     waits = sorted(took * 1000 for writer in load.writers for _, took in writer.waits)
