@@ -78,8 +78,19 @@ def is_whole(slots: Iterable[Slots]) -> bool:
 
 
 def slots_without(slots: Slots, others: Slots) -> Slots:
-    """Those slots that are not among the others."""
-    return slots_ranges(sorted(set(slots_each(slots)).difference(slots_each(others))))
+    """Those slots that are not among the others. By ranges: clients wait while a leader reckons."""
+    left: list[SlotRange] = []
+    for one in sorted(slots, key=attrgetter("first")):
+        first = one.first
+        for other in sorted(others, key=attrgetter("first")):
+            if other.last < first or other.first > one.last:
+                continue
+            if other.first > first:
+                left.append(SlotRange(first, other.first - 1))
+            first = other.last + 1
+        if first <= one.last:
+            left.append(SlotRange(first, one.last))
+    return tuple(left)
 
 
 def slots_each(slots: Slots) -> Iterator[int]:

@@ -281,7 +281,7 @@ class Carrying:
                 pause = await fence.attempt()
             except NotFencedError as error:
                 why = str(error)
-                log.info("fence given up", cluster=self.desk.cluster, why=why)
+                log.info("fence given up", cluster=self.desk.cluster, why=why, laps_ms=fence.laps)
                 continue
             except DifferentError as error:
                 raise StoppedError(f"the copy is not what the source has: {error}") from error
@@ -293,7 +293,7 @@ class Carrying:
                     why = str(error)
                     continue
                 pause = 0.0  # nobody knows
-            await self._published(pause, number + 1)
+            await self._published(pause, number + 1, fence.laps)
             return True
         raise StoppedError(f"{self.settings.fence.tries} times the slots could not be held: {why}")
 
@@ -313,7 +313,7 @@ class Carrying:
                 return is_published(self.desk, move)
         return True
 
-    async def _published(self, pause: float, tries: int) -> None:
+    async def _published(self, pause: float, tries: int, laps: dict[str, float]) -> None:
         self.leg = self.leg.at(Step.PUBLISH)
         await self._step(Step.CLEAN_SOURCE, pause=pause, tries=tries)
         if pause:
@@ -324,6 +324,7 @@ class Carrying:
             slots=slots_count(self.leg.move.slots),
             pause_ms=round(pause * 1000, 1),
             tries=tries,
+            laps_ms=laps,
         )
 
     def _raise_if_aborted(self) -> None:

@@ -6,7 +6,7 @@ hold on record ─> every proxy holds ─> source's offset ─> copier there ─
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import structlog
 import trio
@@ -25,6 +25,7 @@ from shardproxy.store.record import ShardRecord
 from shardproxy.wire.info import InfoError, read_fields, read_replication
 
 LET_GO_WITHIN = 1.0  # seconds, also when all ends: a hold that stays is dropped by the next leader
+ANSWERED = 0.8  # of what is left: an engine says that its replicas are late before we are
 RETRY = 0.1  # seconds between tries to let go
 
 log = structlog.get_logger()
@@ -69,7 +70,8 @@ class Fence:
     move: Move
     copier: Copier
     target: Identity  # that was copied to
-    settings: FenceSettings = FenceSettings()
+    settings: FenceSettings
+    laps: dict[str, float] = field(default_factory=dict)  # of the last attempt, milliseconds since it began
 
     async def attempt(self) -> float:
         """Publish, and return how long requests waited, in seconds.
@@ -78,13 +80,15 @@ class Fence:
         the copy is worth nothing, StoreUnavailableError when the store may say either.
         """
         began = trio.current_time()
+        self.laps.clear()
         held = False
         try:
             try:
                 await self.desk.change({self.move.source: self._held})
+                self._lap("recorded", began)
                 held = True
                 with trio.fail_after(self.settings.within):
-                    await self._transfer(trio.current_time() + self.settings.within)
+                    await self._transfer(began, trio.current_time() + self.settings.within)
             except trio.TooSlowError:
                 why = f"not within {self.settings.within * 1000:.0f} ms"
                 raise NotFencedError(why) from None
@@ -103,25 +107,35 @@ class Fence:
             except NotSettledError as error:
                 raise NotFencedError(str(error)) from error
             held = False
+            self._lap("published", began)
         finally:
             if held or self.is_held():
                 await self._let_go()
         await self._wait_served()
+        self._lap("served", began)
         return trio.current_time() - began
 
-    async def _transfer(self, until: float) -> None:
+    def _lap(self, what: str, began: float) -> None:
+        self.laps[what] = round((trio.current_time() - began) * 1000, 1)
+
+    async def _transfer(self, began: float, until: float) -> None:
         """Everything that the source has been told is at the target, and with its replicas."""
         source, target = self.move.source, self.move.target
         await self.desk.wait_served([source], within=self._left(until))
+        self._lap("held", began)
         offset = await self._offset(self.desk.records[source], until)
         await self.copier.reach(offset, within=self._left(until))
+        self._lap("reached", began)
         await self.copier.verify(within=self._left(until))
+        self._lap("verified", began)
         taker = self.desk.records[target]
         if identity_of(taker) != self.target or taker.primary is None:
             raise ChangedError(f"{taker.primary} of the target is not who was copied to")
         wanted = max(taker.promise.wait, 1 if taker.promise.voters else 0)
-        if not await replicas_wait(self.engines.nodes, taker.primary, taker.run_id, wanted):
-            raise NotFencedError(f"replicas of {taker.primary} do not keep up")
+        within = self._left(until) * ANSWERED
+        if not await replicas_wait(self.engines.nodes, taker.primary, taker.run_id, wanted, within=within):
+            raise NotFencedError(f"{wanted} replicas of {taker.primary} are to have it all, and have not")
+        self._lap("replicated", began)
 
     async def _offset(self, record: ShardRecord, until: float) -> int:
         if record.primary is None:

@@ -27,20 +27,39 @@ def slots_of(each: Iterable[int]) -> Slots:
 
 
 def slots_added(slots: Slots, more: Slots) -> Slots:
-    return slots_of((*slots_each(slots), *slots_each(more)))
+    """Those of both, neighbours joined."""
+    joined: list[SlotRange] = []
+    for part in sorted((*slots, *more)):
+        if joined and part.first <= joined[-1].last + 1:
+            joined[-1] = SlotRange(joined[-1].first, max(joined[-1].last, part.last))
+        else:
+            joined.append(part)
+    return tuple(joined)
 
 
 def slots_removed(slots: Slots, fewer: Slots) -> Slots:
-    return slots_of(set(slots_each(slots)) - set(slots_each(fewer)))
+    """Those that are not among the others."""
+    return slots_common(slots, slots_but(fewer))
 
 
 def slots_common(slots: Slots, others: Slots) -> Slots:
-    return slots_of(set(slots_each(slots)) & set(slots_each(others)))
+    """Those that are among both."""
+    both = (
+        SlotRange(max(one.first, other.first), min(one.last, other.last)) for one in slots for other in others
+    )
+    return slots_added(tuple(part for part in both if part.first <= part.last), ())
 
 
 def slots_but(slots: Slots) -> Slots:
     """All slots that are not among these."""
-    return slots_of(set(range(SLOT_COUNT)) - set(slots_each(slots)))
+    found, first = [], 0
+    for part in slots_added(slots, ()):
+        if part.first > first:
+            found.append(SlotRange(first, part.first - 1))
+        first = part.last + 1
+    if first < SLOT_COUNT:
+        found.append(SlotRange(first, SLOT_COUNT - 1))
+    return tuple(found)
 
 
 def slots_count(slots: Slots) -> int:

@@ -50,6 +50,11 @@ class MovingSite(Site):
         job = self.job(number)
         return job["is_over"] or job["progress"]["stage"] in stages
 
+    def has_recorded(self, text: str) -> bool:
+        """Whether that stands in the proxy's store now."""
+        files = (self.proxy.directory / "state" / "shardproxy").glob("*.json")
+        return any(text in file.read_text(errors="replace") for file in files)
+
     def wait_over(self, number: str, timeout: float = 60.0) -> dict[str, Any]:
         """The job once it is over."""
 
