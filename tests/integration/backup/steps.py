@@ -101,7 +101,7 @@ def stock_engine(rdb: Path) -> Iterator[redis.Redis]:
         port = free_port()
         with (guarded.path / "log").open("wb") as log:
             process = subprocess.Popen(
-                [program, "--port", str(port), "--dir", str(guarded.path), "--save", ""],
+                [program, "--port", str(port), "--save", "", "--enable-debug-command", "local"],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

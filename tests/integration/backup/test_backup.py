@@ -85,7 +85,7 @@ def test_all_shards_are_of_one_moment(
 def test_a_stock_engine_has_all_of_it(
     start_fleet: StartFleet, start_proxy: StartProxy, tmp_path: Path
 ) -> None:
-    fleet = start_fleet(shards=2, replicas=1)
+    fleet = start_fleet(shards=2, replicas=1, args=("--enable-debug-command", "local"))
     proxy = proxy_over(start_proxy, fleet, tmp_path)
     with client_of(proxy) as client:
         for number in range(300):
