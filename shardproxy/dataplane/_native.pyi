@@ -13,6 +13,7 @@ __all__ = [
     "Acl",
     "ClientDid",
     "DataPlane",
+    "Loader",
     "NodeDown",
     "NodeLost",
     "Offloaded",
@@ -406,13 +407,13 @@ class DataPlane:
 
 @final
 class RdbReading:
-    """One reading of an RDB file; `owned` is JSON: families, and slots whose keys are no strays (or null)."""
+    """One reading of an RDB file; `owned` is JSON: families, and slots whose keys count (null = all)."""
 
     def __new__(cls, path: Path, owned: bytes) -> Self: ...
     def run(self) -> str:
         """Read it in this thread, without the GIL, and say what is in it, as JSON.
 
-        Raise ValueError when it cannot be used, OSError when it cannot be read, InterruptedError once stopped.
+        Raise ValueError when it cannot be used, OSError when not read, InterruptedError when stopped.
         """
 
     @property
@@ -430,7 +431,21 @@ class Snapshot:
         """As JSON."""
 
     def wait(self, phase: str, within: float) -> None:
-        """Wait in this thread, without the GIL, until it is in a later phase than this, has ended, or so long."""
+        """Wait without the GIL until it is in a later phase than this, has ended, or so long."""
 
     def stop(self) -> None:
         """End the thread and wait for that."""
+
+@final
+class Loader:
+    """Threads that restore RDB files; `plan` is JSON."""
+
+    def __new__(cls, plan: bytes) -> Self: ...
+    def status(self) -> str:
+        """As JSON."""
+
+    def wait(self, within: float) -> None:
+        """Wait without the GIL until it is over, or so long."""
+
+    def stop(self) -> None:
+        """End the threads and wait for that."""

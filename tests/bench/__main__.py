@@ -5,6 +5,7 @@ tools.py      the load generator   run.py      in turn, in rounds  figures.py  m
 report.py     tables and JSON      machine.py  measured on what    README.md   how to read it, and to profile
 waiting.py    many clients that block (`python -m tests.bench.waiting`)
 health.py     what it costs to watch many shards, by itself (`python -m tests.bench.health`)
+restore.py    RDB files read and restored (`python -m tests.bench.restore`)
 """
 
 from __future__ import annotations

@@ -275,5 +275,6 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<acl::Acl>()?;
     module.add_class::<rdb::RdbReading>()?;
     module.add_class::<rdb::Snapshot>()?;
+    module.add_class::<rdb::Loader>()?;
     module.add_class::<DataPlane>()
 }

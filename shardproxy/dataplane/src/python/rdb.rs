@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::{Families, FamilySpec};
 use crate::replication::end::{End, EndSpec};
+use crate::replication::load::{FileOrder, Load, LoadOrder, TargetOrder};
 use crate::replication::rdb::{summarize_file, Owned, RdbError, SlotSet};
 use crate::replication::snapshot::{self, Phase, SnapshotOrder};
 
@@ -110,6 +111,81 @@ impl Snapshot {
         };
         py.detach(|| self.0.wait_beyond(beyond, Duration::try_from_secs_f64(within).unwrap_or_default()));
         Ok(())
+    }
+
+    fn stop(&self, py: Python<'_>) {
+        py.detach(|| self.0.stop());
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileSpec {
+    path: PathBuf,
+    slots: Option<Vec<(u16, u16)>>,
+    start: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TargetSpec {
+    slots: Vec<(u16, u16)>,
+    end: EndSpec,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LoadSpec {
+    files: Vec<FileSpec>,
+    targets: Vec<TargetSpec>,
+    families: Vec<FamilySpec>,
+    database: Option<u32>,
+    pattern: Option<String>,
+    replaces: bool,
+    functions: bool,
+    is_resumed: bool,
+}
+
+impl LoadSpec {
+    fn build(self) -> Result<LoadOrder, String> {
+        let file = |file: FileSpec| {
+            let owned = file.slots.map(|ranges| SlotSet::of(&ranges)).transpose()?;
+            Ok::<_, String>(FileOrder { path: file.path, owned, start: file.start })
+        };
+        let target =
+            |target: TargetSpec| Ok::<_, String>(TargetOrder { slots: target.slots, end: End::new(target.end)? });
+        let order = LoadOrder {
+            files: self.files.into_iter().map(file).collect::<Result<_, _>>()?,
+            targets: self.targets.into_iter().map(target).collect::<Result<_, _>>()?,
+            families: Families::compile(&self.families)?,
+            database: self.database,
+            pattern: self.pattern.map(String::into_bytes),
+            replaces: self.replaces,
+            functions: self.functions,
+            is_resumed: self.is_resumed,
+        };
+        order.check()?;
+        Ok(order)
+    }
+}
+
+#[pyclass(frozen, module = "shardproxy.dataplane._native")]
+pub struct Loader(Load);
+
+#[pymethods]
+impl Loader {
+    #[new]
+    fn new(plan: &[u8]) -> PyResult<Self> {
+        let order = read::<LoadSpec>(plan)?.build().map_err(PyValueError::new_err)?;
+        Ok(Self(Load::start(order)?))
+    }
+
+    fn status(&self) -> PyResult<String> {
+        told(&self.0.status())
+    }
+
+    fn wait(&self, py: Python<'_>, within: f64) {
+        py.detach(|| self.0.wait(Duration::try_from_secs_f64(within).unwrap_or_default()));
     }
 
     fn stop(&self, py: Python<'_>) {

@@ -2,6 +2,7 @@
 //! nothing of clients.
 
 pub mod end;
+pub mod load;
 pub mod node;
 pub mod rdb;
 pub mod snapshot;

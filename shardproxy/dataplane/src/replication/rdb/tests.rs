@@ -363,4 +363,32 @@ proptest! {
         rdb[place] ^= 1 << bit;
         prop_assert!(count(&rdb, 64).is_err());
     }
+
+    /// What is nearly an RDB goes deeper than what is none: bytes of one changed, put in and taken out.
+    #[test]
+    fn what_is_nearly_one_is_read_or_refused(
+        edits in prop::collection::vec((any::<prop::sample::Index>(), 0..4u8, any::<u8>()), 1..6),
+        is_valkey in any::<bool>(),
+        piece in 1..50usize,
+    ) {
+        let begins: &[u8] = if is_valkey { b"VALKEY080" } else { b"REDIS0004" };
+        let mut rdb: Vec<u8> = values().into_iter().filter(|(_, of, ..)| of[0] == begins[0])
+            .flat_map(|(kind, _, value, _)| record(kind, b"key", &value)).collect();
+        for (place, what, byte) in edits {
+            let place = place.index(rdb.len());
+            match what {
+                0 => rdb[place] = byte,
+                1 => rdb.insert(place, byte),
+                2 => rdb[place] = 0x81,
+                _ => drop(rdb.remove(place)),
+            }
+        }
+        let rdb = [begins, &rdb, &[255]].concat();
+        let kept = split(&rdb, piece).map_err(|error| error.to_string());
+        prop_assert_eq!(&kept, &split(&rdb, rdb.len()).map_err(|error| error.to_string()));
+        let counted = count(&rdb, piece);
+        if let (Ok(kept), Ok(counted)) = (kept, counted) {
+            prop_assert_eq!(kept.len() as u64, counted.keys);
+        }
+    }
 }
