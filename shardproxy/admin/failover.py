@@ -14,6 +14,7 @@ from shardproxy.failover.setup import ShardSetup
 from shardproxy.model import Address, Engine, Node, Topology
 from shardproxy.model.health import Busy, NodeDown, NodeHealth, NodeState
 from shardproxy.model.replication import ShardKey
+from shardproxy.scaling.advice import Scaled
 from shardproxy.store.notes import is_paused
 from shardproxy.store.record import ShardRecord
 from shardproxy.topology.sources.source import DeciderStatus
@@ -41,6 +42,8 @@ def status_document(sources: Sources, now: float) -> dict[str, Any]:
             clusters[name]["decider"] = _decider(source.status)
     for name, cluster in clusters.items():
         certificates = dict.fromkeys(sources.status.now.certificates.get(name, ()))
+        if (scaled := sources.scaled.get(name)) is not None:
+            cluster["scaling"] = _scaling(scaled)
         cluster["certificates"] = [
             {"file": one.file, "name": one.name, "not_after": one.not_after} for one in certificates
         ]
@@ -51,6 +54,21 @@ def _decider(status: DeciderStatus) -> dict[str, Any]:
     """Who decides instead of us, and how it stands with them."""
     asked = [{"address": address, "why_silent": why} for address, why in status.asked.items()]
     return {"from": status.kind, "trouble": status.trouble, "asked": asked}
+
+
+def _scaling(scaled: Scaled) -> dict[str, Any]:
+    """How many shards have slots and should have, and how busy they are; parts of 1."""
+    advice, load = scaled.advice, scaled.load
+    return {
+        "shards": advice.shards,
+        "wanted": advice.wanted,
+        "why": advice.why,
+        "waits": round(advice.waits),
+        "ready": scaled.ready,
+        "cpu": load.cpu,
+        "memory": load.memory,
+        "text": scaled.text,
+    }
 
 
 def relaxed_add(document: dict[str, Any], statistics: Statistics) -> dict[str, Any]:

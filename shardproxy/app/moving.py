@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,6 +25,9 @@ from shardproxy.model.health import NodeHealth, NodeKey
 from shardproxy.model.replication import ShardKey
 from shardproxy.nodes import NodeLinks
 from shardproxy.replication.interface import End
+from shardproxy.scaling.advice import Scaled
+from shardproxy.scaling.decide import Rules
+from shardproxy.scaling.run import ScalingTools, run_scaling
 from shardproxy.store.record import ShardRecord
 from shardproxy.topology.project import Configured
 from shardproxy.topology.tokens import NodeTokens
@@ -75,6 +79,7 @@ class Moving:
         self._tools = tools
         self.desk = JobDesk(tools.store, lambda: self._workers, tools.setups, tools.records)
         self.statistics = tools.statistics
+        self.scaled: dict[str, Scaled] = {}  # of the clusters that are led here
 
     @cached_property
     def _workers(self) -> Mapping[str, Worker]:
@@ -84,7 +89,7 @@ class Moving:
     @property
     def services(self) -> tuple[LeaderService, ...]:
         """What runs while this process leads a cluster."""
-        return (self._run_jobs, self._run_persistence, self._run_backups)
+        return (self._run_jobs, self._run_persistence, self._run_scaling, self._run_backups)
 
     async def _run_jobs(self, desk: SlotDesk) -> None:
         tools = self._tools
@@ -103,3 +108,34 @@ class Moving:
         await run_persistence(
             desk, PersistenceTools(tools.nodes, tools.store.notes, tools.events, tools.chores)
         )
+
+    async def _run_scaling(self, desk: SlotDesk) -> None:
+        tools = self._tools
+        await run_scaling(
+            desk,
+            ScalingTools(
+                tools.nodes,
+                self.desk,
+                tools.store.notes,
+                tools.events,
+                self._scaling_rules,
+                self.scaled,
+                time.time,
+            ),
+        )
+
+    def _scaling_rules(self, cluster: str) -> tuple[Rules, bool] | None:
+        """As configured now, and whether it acts."""
+        configured = self._tools.clusters.get(cluster)
+        config = configured.settings.config if configured is not None else None
+        if not isinstance(config, RedisCluster) or (scaling := config.scaling) is None:
+            return None
+        rules = Rules(
+            scaling.shards.min,
+            scaling.shards.max,
+            scaling.target.cpu,
+            scaling.target.memory,
+            scaling.cooldown.out,
+            scaling.cooldown.in_,
+        )
+        return rules, scaling.acts

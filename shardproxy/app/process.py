@@ -275,6 +275,7 @@ class App:
             self._supervisor.sources,
             self._moving.desk,
             self._moving.statistics,
+            self._moving.scaled,
         )
         await nursery.start(self._run_admin, sources)
         await self._follower.wait_known()

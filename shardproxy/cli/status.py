@@ -123,6 +123,8 @@ def is_fine(node: dict[str, Any]) -> bool:
 def complaints(cluster: dict[str, Any]) -> list[str]:
     """What is not as it should be, with the reason."""
     found = [PAUSED] if cluster["is_paused"] else []
+    if text := cluster.get("scaling", {}).get("text"):
+        found.append(f"scaling: {text}")
     decider = cluster.get("decider") or {"asked": (), "trouble": None}
     if decider["trouble"]:
         found.append(f"{decider['from']} decides about it: {decider['trouble']}")

@@ -23,8 +23,8 @@ class ShardSetup:
     is_automatic: bool = True  # fail over without being asked
     is_strict: bool = True  # a promotion waits until every live proxy has stopped sending to the last primary
     min_replicas: int | None = None  # min-replicas-to-write of every node; None = leave it
-    is_bypassed: bool = False  # clients are told of its nodes, and ask them themselves
     persistence: tuple[tuple[str, str], ...] = ()  # settings of every node, in the order to set them
+    is_bypassed: bool = False  # clients are told of its nodes, and ask them themselves
     decider: str | None = None  # what else decides who is primary; nothing is done to the nodes then
 
     @property
