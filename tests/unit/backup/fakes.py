@@ -29,7 +29,7 @@ from shardproxy.replication.interface import (
     SnapshotStatus,
 )
 from shardproxy.store.record import ShardRecord, ShardState
-from shardproxy.wire.reply import Failure, Reply, Simple
+from shardproxy.wire.reply import Failure, Reply
 from shardproxy.wire.resp import Argument
 
 CLUSTER = "sessions"
@@ -67,7 +67,7 @@ class Engine:
             return Failure(self.why_not_set)
         self.delay = words[3]
         self.settings.append(words[3])
-        return Simple("OK")
+        return b"OK"
 
     def _info(self) -> str:
         lines = [f"redis_version:7.0.15\nused_memory:1000\nrdb_bgsave_in_progress:{int(self.is_saving)}"]
