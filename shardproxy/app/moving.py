@@ -56,7 +56,9 @@ class Tools:
 
 def workers_of(tools: Tools) -> Iterable[Worker]:
     """One worker of each kind."""
-    return ()
+    from shardproxy.app.importing import importing_workers
+
+    return (*importing_workers(tools),)
 
 
 class Moving:
