@@ -38,7 +38,7 @@ class RestoreWorker:
         if restored.cut:
             lines.append(f"its shards are {restored.cut}")
         if restored.leftovers:
-            lines.append(f"{restored.leftovers} keys are left over from moves of slots: skipped")
+            lines.append(f"keys left over from moves of slots, to be skipped: {restored.leftovers}")
         if asked.match is not None:
             lines.append(f"only keys that match {asked.match}")
         if asked.replaces:
