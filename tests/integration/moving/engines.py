@@ -60,7 +60,7 @@ def contents(node: EngineNode, slots: SlotRange = ALL, database: int = 0) -> dic
         lasting = [
             (key, kind, ends)
             for key, kind, ends in zip(keys, kinds, ends, strict=True)
-            if kind in READS and not 0 < ends < (time.time() + 5) * 1000
+            if kind in READS and (ends == -1 or ends > (time.time() + 5) * 1000)
         ]
         values = ask([(READS[kind][0], key, *READS[kind][1:]) for key, kind, _ in lasting])
     return {

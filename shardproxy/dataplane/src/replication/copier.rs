@@ -45,6 +45,8 @@ const UNSETTLED: usize = 100_000;
 /// Marked keys, and bytes of their names, beyond which changes come faster than they can be copied.
 const MARKED: usize = 4_000_000;
 const MARKED_BYTES: usize = 512 << 20;
+/// With more marked keys than so, none is looked for that is older than what is to be reached.
+const SCANNED: usize = 10_000;
 /// Bytes of the stream and of replies per turn.
 const READ: usize = 1 << 20;
 /// How long there may be no source.
@@ -856,6 +858,7 @@ impl Copier {
         let is_there = self.status.phase == Phase::Following
             && self.offset() >= reaching.offset
             && self.targets.iter().all(|target| target.node.is_some())
+            && self.keys.dirty() < SCANNED
             && self.keys.oldest().is_none_or(|oldest| oldest > reaching.offset);
         if !is_there {
             reaching.asked = None;

@@ -28,7 +28,8 @@ enum State {
     Reading(u64),
     Writing(u64),
     Exact(u64, Held),
-    Shipped,
+    /// Its value is as of that offset.
+    Shipped(i64),
 }
 
 #[derive(Debug, Default)]
@@ -75,12 +76,9 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// A key is another now.
+    /// A key is another now. At 0: nobody knows since when.
     pub fn mark(&mut self, key: &[u8], at: i64) {
-        let Some((known, entry)) = self.entries.get_key_value(key).map(|(key, _)| key.clone()).and_then(|known| {
-            let entry = self.entries.get_mut(key)?;
-            Some((known, entry))
-        }) else {
+        let Some(entry) = self.entries.get_mut(key) else {
             let key: Key = key.into();
             self.bytes += key.len();
             self.waiting.push_back(key.clone());
@@ -94,11 +92,12 @@ impl Keys {
                 *held = Held::default();
                 entry.again = entry.again.or(Some(at));
             }
-            State::Shipped => {
+            State::Shipped(from) if at > 0 && at <= *from => {} // its value has that
+            State::Shipped(_) => {
                 entry.state = State::Waiting;
                 entry.since = at;
                 self.shipped -= 1;
-                self.waiting.push_back(known);
+                self.waiting.push_back(key.into());
             }
         }
     }
@@ -106,7 +105,9 @@ impl Keys {
     /// A key is another now, by a command that could be sent on.
     pub fn command(&mut self, key: &[u8], request: &[u8], at: i64) -> Sending {
         match self.entries.get_mut(key) {
-            Some(Entry { state: State::Shipped, .. }) => return Sending::Now,
+            Some(Entry { state: State::Shipped(from), .. }) => {
+                return if at > *from { Sending::Now } else { Sending::Not };
+            }
             Some(Entry { state: State::Exact(_, held), again: None, .. }) if held.bytes + request.len() <= HELD => {
                 held.bytes += request.len();
                 held.commands.push((at, request.to_vec()));
@@ -173,7 +174,7 @@ impl Keys {
         let later: Vec<(i64, Vec<u8>)> =
             std::mem::take(held).commands.into_iter().filter(|(at, _)| *at > offset).collect();
         if is_shipped && entry.again.is_none() {
-            entry.state = State::Shipped;
+            entry.state = State::Shipped(offset);
             self.shipped += 1;
             return Ok(Some(later.into_iter().map(|(_, request)| request).collect()));
         }
@@ -203,7 +204,7 @@ impl Keys {
 
     /// Its commands cannot be sent on any more.
     pub fn unship(&mut self, key: &[u8], at: i64) {
-        if self.entries.get(key).is_some_and(|entry| matches!(entry.state, State::Shipped)) {
+        if self.entries.get(key).is_some_and(|entry| matches!(entry.state, State::Shipped(_))) {
             self.mark(key, at);
         }
     }
@@ -223,7 +224,7 @@ impl Keys {
                 State::Waiting => false,
                 State::Reading(_) | State::Exact(..) => reads,
                 State::Writing(_) => is_lost(key),
-                State::Shipped => {
+                State::Shipped(_) => {
                     let is_anew = reads || is_lost(key);
                     if is_anew {
                         entry.since = at;
@@ -264,7 +265,7 @@ impl Keys {
 
     /// Where the oldest change is that is not with its target.
     pub fn oldest(&self) -> Option<i64> {
-        let is_open = |entry: &&Entry| !matches!(entry.state, State::Shipped);
+        let is_open = |entry: &&Entry| !matches!(entry.state, State::Shipped(_));
         self.entries.values().filter(is_open).map(|entry| entry.since).min()
     }
 }
@@ -343,6 +344,9 @@ mod tests {
             assert_eq!(keys.command(b"z", &[at as u8], at), Sending::Not);
         }
         assert_eq!(keys.settled(&key, ticket, 30, true), Ok(Some(vec![vec![40]])));
+        assert_eq!(keys.command(b"z", b"30", 30), Sending::Not, "the stream may be behind the value");
+        keys.mark(b"z", 30);
+        assert_eq!(keys.shipped(), 1);
         assert_eq!(keys.command(b"z", b"50", 50), Sending::Now);
         assert_eq!((keys.dirty(), keys.shipped(), keys.oldest()), (0, 1, None));
         keys.mark(b"z", 60);

@@ -121,7 +121,9 @@ pub struct Node {
     stop: Stop,
     outgoing: Vec<u8>,
     sent: usize,
+    /// Its first `end` bytes came.
     incoming: Vec<u8>,
+    end: usize,
     /// Where the reply begins that is not taken yet, and up to where it is framed.
     start: usize,
     framed: usize,
@@ -140,6 +142,7 @@ impl Node {
             outgoing: Vec::new(),
             sent: 0,
             incoming: Vec::new(),
+            end: 0,
             start: 0,
             framed: 0,
             framer: ReplyFramer::new(),
@@ -207,19 +210,23 @@ impl Node {
             return Ok(false);
         }
         self.make_room();
-        let before = self.incoming.len();
-        while self.incoming.len() - before < most {
-            let filled = self.incoming.len();
-            self.incoming.resize(filled + READ, 0);
-            let read = self.stream.read(&mut self.incoming[filled..]);
-            self.incoming.truncate(filled + *read.as_ref().unwrap_or(&0));
-            match read {
+        let before = self.end;
+        while self.end - before < most {
+            if self.incoming.len() - self.end < READ {
+                self.incoming.resize(self.end + READ, 0);
+            }
+            let room = self.incoming.len() - self.end;
+            match self.stream.read(&mut self.incoming[self.end..]) {
                 Ok(0) => {
                     self.is_ended = true;
                     return Ok(false);
                 }
-                Ok(n) if !self.stream.may_have_more(n, READ) => return Ok(false),
-                Ok(_) => {}
+                Ok(n) => {
+                    self.end += n;
+                    if !self.stream.may_have_more(n, room) {
+                        return Ok(false);
+                    }
+                }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
                 Err(error) => return Err(self.lost(error)),
@@ -230,12 +237,12 @@ impl Node {
 
     /// What came and is not taken.
     pub fn untaken(&self) -> &[u8] {
-        &self.incoming[self.start..]
+        &self.incoming[self.start..self.end]
     }
 
     /// Take so many bytes off what came: of a stream that is not replies.
     pub fn take_bytes(&mut self, count: usize) {
-        self.start = (self.start + count).min(self.incoming.len());
+        self.start = (self.start + count).min(self.end);
         self.framed = self.start;
     }
 
@@ -246,7 +253,7 @@ impl Node {
 
     /// The next reply, if it has come whole.
     pub fn take(&mut self) -> Result<Option<&[u8]>, NodeError> {
-        let (start, buffer) = (self.start, &self.incoming[self.framed..]);
+        let (start, buffer) = (self.start, &self.incoming[self.framed..self.end]);
         let scan = match self.framer.scan(buffer) {
             Ok(scan) => scan,
             Err(error) => return Err(self.lost(format_args!("it does not speak RESP: {error}"))),
@@ -256,7 +263,7 @@ impl Node {
             self.start = self.framed;
             return Ok(Some(&self.incoming[start..self.framed]));
         }
-        if self.incoming.len() - start > MAX_REPLY {
+        if self.end - start > MAX_REPLY {
             return Err(self.lost("a reply of more than 1 GiB"));
         }
         if self.is_ended {
@@ -339,11 +346,14 @@ impl Node {
     }
 
     fn make_room(&mut self) {
-        if self.start == self.incoming.len() {
-            self.incoming.clear();
-            self.incoming.shrink_to(KEPT);
-        } else if self.start > READ.max(self.incoming.len() / 2) {
-            self.incoming.drain(..self.start);
+        if self.start == self.end {
+            self.end = 0;
+            if self.incoming.len() > KEPT {
+                self.incoming = Vec::new();
+            }
+        } else if self.start > READ.max(self.end / 2) {
+            self.incoming.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
         } else {
             return;
         }

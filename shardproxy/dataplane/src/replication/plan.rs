@@ -64,6 +64,7 @@ impl Plan {
         for (target, owner) in spec.targets.iter().zip(0..) {
             for &(first, last) in &target.slots {
                 let range = owners.get_mut(usize::from(first)..=usize::from(last));
+                let range = range.filter(|range| !range.is_empty());
                 let range = range.ok_or_else(|| format!("{first}-{last} are no slots"))?;
                 if range.iter().any(|&taken| taken != NOBODY) {
                     return Err(format!("two targets get slots of {first}-{last}"));

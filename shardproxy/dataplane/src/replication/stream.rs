@@ -82,9 +82,7 @@ impl Decoder {
         let word = |at: usize| spans.get(at).map_or(&b""[..], |span: &Span| span.of(request));
         let name = word(0);
         let table = self.table.clone();
-        let Some(command) = table.find(name) else {
-            return Err(unknown(name));
-        };
+        let command = table.find(name).ok_or_else(|| unknown(name))?;
         let command = command.subcommand(word(1)).unwrap_or(command);
         let is_ours = self.database.is_none_or(|database| database == self.ours);
         let is = |known: &str| name.eq_ignore_ascii_case(known.as_bytes());
@@ -99,8 +97,8 @@ impl Decoder {
         if is("SWAPDB") && [word(1), word(2)].into_iter().any(|word| number(word).is_none_or(|n| n == self.ours)) {
             return Err("SWAPDB exchanged the database that is copied: begin anew".into());
         }
-        if !command.may_write() && !command.flags.contains(Flags::MAY_REPLICATE) {
-            return Ok(());
+        if command.flags.contains(Flags::PUBSUB) {
+            return Ok(()); // a channel is no key
         }
         // where a command reaches into another database its keys are marked whichever it is: that costs a read
         let reaches = is("MOVE") || is("COPY");
