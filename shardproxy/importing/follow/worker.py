@@ -176,12 +176,6 @@ class _Import:
         except (CopyError, ForeignError) as error:
             await self._work.keep_on(f"it is not finished: {error}")
             return False
-        if copies.dirty:
-            await self._work.keep_on(
-                f"it is not finished: {copies.dirty} keys have changed meanwhile: have everybody stop writing"
-                " to the old one first"
-            )
-            return False
         self._compared = compared
         return True
 
