@@ -69,10 +69,12 @@ class Tools:
 def workers_of(tools: Tools) -> Iterable[Worker]:
     """One worker of each kind."""
     from shardproxy.app.backing import backup_worker
+    from shardproxy.app.importing import importing_workers
     from shardproxy.app.resharding import reshard_worker
 
     yield reshard_worker(tools)
     yield backup_worker(tools.links_of, tools.end_of, tools.config_of)
+    yield from importing_workers(tools)
 
 
 class Moving:

@@ -9,15 +9,17 @@ import trio
 
 from shardproxy.importing.access import Access
 from shardproxy.importing.errors import ForeignError
-from shardproxy.importing.facts import facts_ask
+from shardproxy.importing.facts import Facts, facts_ask
 from shardproxy.importing.found import Found, FoundShard
 from shardproxy.importing.slots import ALL, common
 from shardproxy.importing.wants import ImportWants
+from shardproxy.nodes import NodeLinks
 from shardproxy.replication.interface import Copier, CopyError, CopyPhase, CopyPlan, CopyStatus, End, Target
 
 REACH_WITHIN = 30.0  # seconds for the last changes to arrive
 VERIFY_WITHIN = 30.0  # seconds for a sample to be compared
-LOOK = 0.2
+QUIET = 0.5  # seconds in which nobody may write
+LOOK = 0.1
 
 
 def copy_plan(
@@ -104,21 +106,36 @@ class Copies:
     async def settle(self) -> int:
         """Have all that was written to the source until now, and compare a sample; return how many keys.
 
-        Raise CopyError when that takes too long, or when something differs.
+        Raise CopyError when that takes too long, when something differs, or when somebody writes meanwhile.
         """
-        compared = 0
         async with self.access.links() as links:
-            for copier, shard in zip(self.copiers, self.found.shards, strict=True):
-                try:
-                    before = (await facts_ask(links, shard.primary)).replication.offset
-                except ForeignError as error:
-                    raise CopyError(str(error)) from None
-                if before >= 0 and copier.status.replid:
-                    await copier.reach(before, within=REACH_WITHIN)
-                else:  # it is not followed by its stream
-                    await wait_clean(copier, REACH_WITHIN)
+            before = await self._facts(links)
+            for copier, facts in zip(self.copiers, before, strict=True):
+                if facts.replication.offset >= 0 and copier.status.replid:
+                    await copier.reach(facts.replication.offset, within=REACH_WITHIN)
+                await wait_clean(copier, REACH_WITHIN)
+            copied = sum(status.keys for status in self.statuses)
+            compared = 0
+            for copier in self.copiers:
                 compared += await copier.verify(within=VERIFY_WITHIN)
+            await trio.sleep(QUIET)
+            for copier in self.copiers:
+                await wait_clean(copier, REACH_WITHIN)
+            vanished = sum(facts.vanished for facts in await self._facts(links))
+            vanished -= sum(facts.vanished for facts in before)
+        written = sum(status.keys for status in self.statuses) - copied - vanished
+        if written > 0:
+            raise CopyError(
+                f"{written} keys have changed meanwhile: have everybody stop writing to the old one first"
+            )
         return compared
+
+    async def _facts(self, links: NodeLinks) -> list[Facts]:
+        """Of the primaries; raise CopyError."""
+        try:
+            return [await facts_ask(links, shard.primary) for shard in self.found.shards]
+        except ForeignError as error:
+            raise CopyError(str(error)) from None
 
     async def stop(self) -> None:
         for copier in self.copiers:

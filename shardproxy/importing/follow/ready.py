@@ -34,6 +34,8 @@ def why_not_import(
             yield f"{facts.address} is {facts.version}: before 5.0 scripts are not followed: restore --rdb"
         if any(facts.address == target.address for target in targets):
             yield f"{facts.address} is a node of the cluster itself"
+    if found.kind is Kind.PROXY and wants.follows:
+        yield f"{wants.foreign} is a proxy, and has no stream of changes to follow: name its nodes"
     if found.kind is Kind.REDIS_CLUSTER and (
         lacking := missing(slots for shard in found.shards for slots in shard.slots)
     ):

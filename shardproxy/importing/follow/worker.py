@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import trio
@@ -28,12 +27,13 @@ LOOK = 0.5  # seconds between looks at how far it is
 FIND_EVERY = 5.0  # seconds between questions who has the source's shards now
 
 
-@dataclass(frozen=True, slots=True)
 class ImportWorker:
     """See Worker."""
 
-    means: Means
-    kind: str = "import"
+    kind = "import"
+
+    def __init__(self, means: Means) -> None:
+        self._means = means
 
     async def plan(self, desk: SlotDesk, wants: Mapping[str, Any]) -> Mapping[str, Any]:
         asked = ImportWants.read(wants)
@@ -42,7 +42,7 @@ class ImportWorker:
             found = await find(asked.foreign, await _access(asked))
         except ForeignError as error:
             raise JobError(str(error)) from None
-        facts = await self.means.facts(desk.cluster, owners)
+        facts = await self._means.facts(desk.cluster, owners)
         if whys := list(why_not_import(found, asked, facts, is_ours=False)):
             raise JobError("; ".join(whys))
         return {
@@ -53,7 +53,7 @@ class ImportWorker:
         }
 
     async def run(self, desk: SlotDesk, work: Work) -> Mapping[str, Any]:
-        importing = _Import(self.means, desk, work, ImportWants.read(work.job.wants))
+        importing = _Import(self._means, desk, work, ImportWants.read(work.job.wants))
         return await importing.run()
 
 
@@ -175,12 +175,6 @@ class _Import:
             await self._copy_functions(owners)
         except (CopyError, ForeignError) as error:
             await self._work.keep_on(f"it is not finished: {error}")
-            return False
-        if copies.dirty:
-            await self._work.keep_on(
-                f"it is not finished: {copies.dirty} keys have changed meanwhile: have everybody stop writing"
-                " to the old one first"
-            )
             return False
         self._compared = compared
         return True

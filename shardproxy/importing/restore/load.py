@@ -68,7 +68,10 @@ class Loading:
             plan = self._plan(owners, self._positions(owners))
             self.memo |= {"owners": dict(numbered(owners)), "positions": list(plan.positions), "loaded": True}
             await self.work.save(self.memo)  # from here on what is there may be ours
-            loader = self.means.start_loader(plan)
+            try:
+                loader = self.means.start_loader(plan)
+            except CopyError as error:
+                raise JobError(str(error)) from error
             try:
                 why = await self._watch(loader, owners)
             finally:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from shardproxy.config.sizes import format_size
@@ -17,17 +16,18 @@ from shardproxy.importing.wants import RestoreWants
 from shardproxy.jobs.interface import JobError, Work
 
 
-@dataclass(frozen=True, slots=True)
 class RestoreWorker:
     """See Worker."""
 
-    means: Means
-    kind: str = "restore"
+    kind = "restore"
+
+    def __init__(self, means: Means) -> None:
+        self._means = means
 
     async def plan(self, desk: SlotDesk, wants: Mapping[str, Any]) -> Mapping[str, Any]:
         asked = RestoreWants.read(wants)
         owners = owners_of(desk.records)
-        restored = await described(self.means, desk.cluster, asked)
+        restored = await described(self._means, desk.cluster, asked)
         cautious = await self._check(desk.cluster, owners, restored.coming, asked)
         size = format_size(restored.coming.bytes)
         lines = [
@@ -38,7 +38,7 @@ class RestoreWorker:
         if restored.cut:
             lines.append(f"its shards are {restored.cut}")
         if restored.leftovers:
-            lines.append(f"{restored.leftovers} keys are left over from moves of slots: skipped")
+            lines.append(f"keys left over from moves of slots, to be skipped: {restored.leftovers}")
         if asked.match is not None:
             lines.append(f"only keys that match {asked.match}")
         if asked.replaces:
@@ -57,17 +57,17 @@ class RestoreWorker:
         asked = RestoreWants.read(work.job.wants)
         work.show("looking")
         owners = await owners_wait(desk)
-        restored = await described(self.means, desk.cluster, asked)
+        restored = await described(self._means, desk.cluster, asked)
         memo = dict(work.job.memo)
         has_begun = "loaded" in memo  # what is there now may be of this restore
         await self._check(desk.cluster, owners, restored.coming, asked, is_ours=has_begun)
-        async with at_hand(self.means, desk.cluster, asked, restored, work) as files:
+        async with at_hand(self._means, desk.cluster, asked, restored, work) as files:
             coming = restored.coming
             if restored.manifest is None:
                 work.show("reading", what="bytes", total=coming.bytes, text="whether all of it is understood")
-                coming = await summed(self.means, desk.cluster, files)
+                coming = await summed(self._means, desk.cluster, files)
                 await self._check(desk.cluster, owners, coming, asked, is_ours=has_begun)
-            loading = Loading(self.means, desk, work, asked, files, memo)
+            loading = Loading(self._means, desk, work, asked, files, memo)
             is_done = await loading.run()
         result = result_of(loading.loaded)
         if is_done:
@@ -84,7 +84,7 @@ class RestoreWorker:
         is_ours: bool = False,
     ) -> list[str]:
         """What people should know; raise JobError where it cannot be."""
-        facts = await self.means.facts(cluster, owners)
+        facts = await self._means.facts(cluster, owners)
         if whys := list(why_not(coming, facts, replaces=asked.replaces or is_ours)):
             raise JobError(f"{'; '.join(whys)}. Nothing was restored" if not is_ours else "; ".join(whys))
         return list(cautions(coming, facts))

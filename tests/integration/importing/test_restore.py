@@ -150,12 +150,15 @@ def test_a_proxy_that_is_killed_goes_on_when_it_is_back(
     first = redis_client(node.address)
     populate(first, 400_000)
     files = saved(source, tmp_path)
-    proxy = start_proxy(config_of(start_fleet(shards=2, replicas=0)))
+    target = start_fleet(shards=2, replicas=0)
+    proxy = start_proxy(config_of(target))
     client = redis_client(proxy)
     assert main(["restore", "--to", "main", *admin(proxy), "--detach", "--rdb", *files]) == 0
     wait_until(lambda: client.dbsize() > 1000, "some keys are there", timeout=60, interval=0.01)
     proxy.kill()
     client.close()
+    counts = [redis_client(shard.primary.address).dbsize() for shard in target.shards]
+    assert sum(counts) < 400_000, "it was done before it was killed: give it more keys"
     proxy.begin()
     proxy.wait_ready()
     assert main(["jobs", "main", "1", "--wait", *admin(proxy)]) == 0, capsys.readouterr()

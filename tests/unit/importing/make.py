@@ -127,6 +127,7 @@ class Engines:
             Failure("NOPERM"),
             [],
             "",
+            Failure("NOPERM"),
         ]
 
     async def request(self, node: Address, *args: Any, **_: Any) -> Reply:
@@ -164,6 +165,7 @@ class FakeCopier:
         self.reached: list[int] = []
         self.given: list[tuple[End, ...]] = []
         self.differs = ""
+        self.meanwhile = 0  # keys that change while a sample is compared
         self.is_stopped = False
 
     def become(self, phase: CopyPhase, **fields: Any) -> None:
@@ -180,6 +182,7 @@ class FakeCopier:
         await trio.lowlevel.checkpoint()
         if self.differs:
             raise CopyError(self.differs)
+        self.status = replace(self.status, keys=self.status.keys + self.meanwhile)
         return 10
 
     async def sources(self, sources: Sequence[End]) -> None:

@@ -117,11 +117,15 @@ async def test_finishing_too_early_does_not_end_it(world: World, source: Source,
         job.work.is_finishing = True
         await until(lambda: "a:1 differs" in job.work.why_kept_on)
         copier.differs = ""
-        copier.become(CopyPhase.FOLLOWING, dirty=3)
+        copier.meanwhile = 3
         job.work.is_finishing = True
         await until(lambda: "3 keys have changed meanwhile" in job.work.why_kept_on)
         assert not job.is_over
         assert not copier.is_stopped
+        copier.meanwhile = 0
+        copier.become(CopyPhase.FOLLOWING, dirty=3)
+        job.work.is_finishing = True
+        await until(lambda: "3 keys are still to be copied again" in job.work.why_kept_on)
         copier.become(CopyPhase.FOLLOWING, dirty=0)
         job.work.is_finishing = True
     assert job.result["compared"] == 10
