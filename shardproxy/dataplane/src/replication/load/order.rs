@@ -77,3 +77,22 @@ impl LoadOrder {
         Owned { families: self.families.clone(), slots: file.owned.clone() }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(slots: &[(u16, u16)]) -> TargetOrder {
+        TargetOrder { slots: slots.to_vec(), end: End::plain("127.0.0.1:1").unwrap() }
+    }
+
+    #[test]
+    fn each_slot_has_one_target_or_none() {
+        let seats = Seats::of(&[target(&[(0, 9), (20, 20)]), target(&[]), target(&[(10, 19), (21, 16383)])]).unwrap();
+        assert_eq!([0, 9, 10, 20, 21, 16383].map(|slot| seats.of_slot(slot)), [0, 0, 2, 0, 2, 2].map(Some));
+        assert_eq!(Seats::of(&[target(&[(5, 6)])]).unwrap().of_slot(4), None);
+        for wrong in [&[target(&[(0, 9)]), target(&[(9, 10)])][..], &[target(&[(0, 16384)])], &[target(&[(2, 0)])]] {
+            assert!(Seats::of(wrong).is_err());
+        }
+    }
+}
