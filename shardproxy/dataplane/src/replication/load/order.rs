@@ -39,11 +39,11 @@ pub struct LoadOrder {
 const NOBODY: u16 = u16::MAX;
 
 /// Which target has a slot.
-pub struct Seats(Box<[u16; SLOTS as usize]>);
+pub struct Seats(Box<[u16]>);
 
 impl Seats {
     pub fn of(targets: &[TargetOrder]) -> Result<Self, String> {
-        let mut seats = Box::new([NOBODY; SLOTS as usize]);
+        let mut seats = vec![NOBODY; usize::from(SLOTS)].into_boxed_slice();
         for (number, target) in targets.iter().enumerate() {
             for &(first, last) in &target.slots {
                 let range = seats.get_mut(usize::from(first)..=usize::from(last));
