@@ -108,7 +108,7 @@ fn split(rdb: &[u8], piece: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, RdbError> 
     let version = reader.version();
     let mut found = Vec::new();
     loop {
-        match reader.next()? {
+        match reader.next_part()? {
             Part::Record(record) => {
                 assert_eq!(record.length, record.value.len() as u64);
                 let mut payload = Vec::new();
@@ -187,7 +187,7 @@ fn what_stands_before_a_key_is_its_own() {
     let rdb = whole(b"REDIS0011", &body);
     let mut reader = Reader::new(Source::new(&rdb[..], MOST, false), false).unwrap();
     let mut found = Vec::new();
-    while let Part::Record(record) = reader.next().unwrap() {
+    while let Part::Record(record) = reader.next_part().unwrap() {
         assert!(record.value.is_empty());
         found.push((record.key.to_vec(), record.database, record.expires, record.used));
     }
@@ -311,10 +311,10 @@ fn a_value_that_is_kept_has_a_bound_and_one_that_is_not_has_none() {
     for body in body {
         let rdb = whole(b"REDIS0010", &body);
         let mut keeping = Reader::new(Source::new(&rdb[..], 1 << 18, false), true).unwrap();
-        assert!(matches!(keeping.next(), Err(RdbError::TooLarge { .. })));
+        assert!(matches!(keeping.next_part(), Err(RdbError::TooLarge { .. })));
         let mut passing = Reader::new(Source::new(&rdb[..], 1 << 18, false), false).unwrap();
-        assert!(matches!(passing.next(), Ok(Part::Record(_))));
-        assert!(matches!(passing.next(), Ok(Part::End(true))));
+        assert!(matches!(passing.next_part(), Ok(Part::Record(_))));
+        assert!(matches!(passing.next_part(), Ok(Part::End(true))));
     }
 }
 
