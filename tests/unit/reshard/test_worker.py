@@ -195,7 +195,7 @@ async def test_requests_wait_no_longer_than_the_fence_may_last(autojump_clock: C
     held: list[float] = []
     slow = FakeCopier.reach
 
-    async def reach(self: FakeCopier, offset: int, *, within: float) -> None:
+    async def reach(self: FakeCopier, offset: int, *, within: float, replicas: int = 0) -> None:
         began = trio.current_time()
         try:
             await trio.sleep(60)
