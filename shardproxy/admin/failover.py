@@ -96,6 +96,10 @@ def _pool(topology: Topology, sources: Sources, now: float) -> dict[str, Any]:
                 "is_managed": False,
                 "is_covered": False,
                 "name": None,
+                "slots": [str(slots) for slots in shard.slots],
+                "held": [],
+                "is_only_writes_held": False,
+                "is_moving": False,
                 "why_not": None,
                 "nodes": [
                     _pool_node(node, sources.down.get((topology.cluster, node.address)), now)
@@ -148,6 +152,7 @@ def _shard(key: ShardKey, setup: ShardSetup, sources: Sources, now: float) -> di
     record = sources.records.get(key)
     topology = sources.topologies.get(key.cluster)
     shard = topology.shard_numbered(key.index) if topology is not None else None
+    hold = record.hold if record is not None else None
     nodes = dict.fromkeys((*setup.addresses, *(record.nodes if record else ())))
     healths = {node: sources.boards.health.get((key, node)) for node in nodes}
     readable = sources.boards.reads.get(key, frozenset())
@@ -164,6 +169,10 @@ def _shard(key: ShardKey, setup: ShardSetup, sources: Sources, now: float) -> di
         "is_managed": setup.is_managed,
         "is_covered": any(_could_take_over(node, health, record) for node, health in healths.items()),
         "name": setup.name,
+        "slots": [str(slots) for slots in shard.slots] if shard is not None else [],
+        "held": [str(slots) for slots in hold.slots] if hold is not None else [],
+        "is_only_writes_held": hold is not None and hold.only_writes,
+        "is_moving": record is not None and record.is_mixed,
         "why_not": shard.why_not if shard is not None else None,
         "nodes": rows,
     }
