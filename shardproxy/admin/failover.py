@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from shardproxy.admin.job_document import job_document
 from shardproxy.admin.sharing import proxies_document, store_document
 from shardproxy.admin.status import Sources
 from shardproxy.admin.sync import sync_of
@@ -42,6 +43,8 @@ def status_document(sources: Sources, now: float) -> dict[str, Any]:
             clusters[name]["decider"] = _decider(source.status)
     for name, cluster in clusters.items():
         certificates = dict.fromkeys(sources.status.now.certificates.get(name, ()))
+        jobs = sources.jobs.jobs(name)
+        cluster["job"] = next((job_document(job) for job in reversed(jobs) if not job.state.is_over), None)
         if (scaled := sources.scaled.get(name)) is not None:
             cluster["scaling"] = _scaling(scaled)
         cluster["certificates"] = [

@@ -9,6 +9,7 @@ from typing import Any
 from rich.table import Table
 
 from shardproxy.cli.ask import HERE, Output, Proxy, console, shard_label, show
+from shardproxy.cli.waiting import job_line
 
 COLUMNS = ("shard", "slots", "node", "role", "state", "lag", "zone", "epoch", "since")
 PROXY_COLUMNS = ("proxy", "state", "leads", "epochs", "clients", "version", "zone", "admin")
@@ -123,6 +124,8 @@ def is_fine(node: dict[str, Any]) -> bool:
 def complaints(cluster: dict[str, Any]) -> list[str]:
     """What is not as it should be, with the reason."""
     found = [PAUSED] if cluster["is_paused"] else []
+    if job := cluster.get("job"):
+        found.append(job_line(job))
     if text := cluster.get("scaling", {}).get("text"):
         found.append(f"scaling: {text}")
     decider = cluster.get("decider") or {"asked": (), "trouble": None}

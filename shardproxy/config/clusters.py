@@ -152,7 +152,8 @@ class RedisCluster(_Cluster):
     """How many of the shards below have slots, by how busy and how full they are. Default: as they are."""
     node_auth: NodeAuth | None = None
     """How the proxy logs in to the nodes. Besides what clients may do, the user needs PING, INFO, ROLE,
-    CLIENT, PUBSUB, COMMAND and CONFIG GET; to fail over also REPLICAOF, FAILOVER, CONFIG SET and REWRITE."""
+    CLIENT, PUBSUB, COMMAND and CONFIG GET; to fail over also REPLICAOF, FAILOVER, CONFIG SET and REWRITE,
+    and for `persistence` MULTI and EXEC."""
     decider: Annotated[TopologyFrom, Field(discriminator="source")] = Field(
         default=FromConfig(), alias="topology"
     )
