@@ -609,3 +609,24 @@ fn which_keys_are_in_some_slots() {
     assert_eq!(found, Some(vec![true, true, false, true]));
     assert_eq!(proxy.plane.are_in("another", &[], &keys), None);
 }
+
+#[test]
+fn who_waits_for_a_key_that_stays_is_left_in_peace() {
+    let gate = Gate::closed();
+    let element = gate.clone();
+    let first = Engine::scripted(move |_, request| match request[0].as_str() {
+        "BLPOP" => Act::say("*2\r\n$1\r\nb\r\n$1\r\nx\r\n").behind(&element),
+        _ => Act::Serve,
+    });
+    let engines = [first, Engine::plain()];
+    let mut proxy = Proxy::start(&two(&engines, BEFORE));
+    let mut client = proxy.client();
+    client.send(&["BLPOP", "b", "30"]);
+    wait_at(&engines[0]);
+    proxy.apply(&holding(&engines, false));
+    assert!(proxy.plane.settle("test", FOREVER), "it is of another slot");
+    proxy.apply(&two(&engines, AFTER));
+    gate.open();
+    assert_eq!(client.reply(), "*2\r\n$1\r\nb\r\n$1\r\nx");
+    assert!(engines[0].seen().iter().all(|request| request.get(1).is_none_or(|word| word != "UNBLOCK")));
+}
