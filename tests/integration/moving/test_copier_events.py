@@ -117,7 +117,7 @@ async def test_a_switchover_of_the_source_is_survived(shards: Fleet) -> None:
             await copier.wait_close()
             redis(source.primary).ask("FAILOVER", "TO", replica.address.host, redis(replica).port)
             with trio.fail_after(20):
-                while redis(replica).info("replication")["role"] != "master":
+                while redis(replica).info("replication")["role"] != "master":  # noqa: ASYNC110
                     await trio.sleep(0.01)
             traffic.primary = replica
             before = traffic.written
@@ -212,7 +212,7 @@ async def test_a_history_that_is_lost_begins_anew(shards: Fleet) -> None:
             fill(source.primary, 900)
             redis(source.primary).ask("SET", "filler", "x" * 100_000)
             relay.heal()
-            status = await until(copier, lambda status: status.passes == 2)
+            await until(copier, lambda status: status.passes == 2)
             await copier.wait_close()
             await reached(copier, source.primary)
         nursery.cancel_scope.cancel()

@@ -20,6 +20,8 @@ const SMALL_STRING: i64 = 16 * 1024;
 const ENOUGH: Duration = Duration::from_millis(4);
 /// Names that are compared at most.
 const NAMES: usize = 200_000;
+/// So many names are walked through in a millisecond at least, or it is not begun: clients wait meanwhile.
+const NAMES_PER_MS: u128 = 200;
 
 #[derive(Debug)]
 pub enum Fault {
@@ -57,6 +59,9 @@ pub fn compare(
     Ok(compared)
 }
 
+/// What the source says, and what the target does.
+type Both = (Vec<u8>, Vec<u8>);
+
 /// Ask both sides the same of each key: what the source says, and what its target does.
 fn both(
     plan: &Plan,
@@ -64,7 +69,7 @@ fn both(
     targets: &mut [&mut Node],
     asked: &[(Key, Vec<Vec<u8>>)],
     until: Instant,
-) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Fault> {
+) -> Result<Vec<Both>, Fault> {
     for (key, words) in asked {
         let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
         source.send(&words);
@@ -163,7 +168,7 @@ fn values(
 }
 
 /// Whether both sides say the same of when a key ends. Where it is how long it has left, some time passes between the two.
-fn is_same_end(ends: &[u8], (ours, theirs): &(Vec<u8>, Vec<u8>)) -> bool {
+fn is_same_end(ends: &[u8], (ours, theirs): &Both) -> bool {
     let left = |reply: &[u8]| Value::read(reply).and_then(|value| value.integer()).unwrap_or(-3);
     let (ours, theirs) = (left(ours), left(theirs));
     ours == theirs || ends == b"PTTL" && ours >= 0 && theirs >= 0 && (ours - theirs).abs() < 1000
@@ -191,6 +196,14 @@ fn names(
     soft: Instant,
     until: Instant,
 ) -> Result<u64, Fault> {
+    let mut all = size(source, until)?;
+    for target in targets.iter_mut() {
+        all += size(target, until)?;
+    }
+    let left = soft.saturating_duration_since(Instant::now()).as_millis();
+    if u128::from(all) > left * NAMES_PER_MS {
+        return Ok(0);
+    }
     let Some(ours) = walk(source, soft, until, &|key| plan.target_of(key).is_some())? else { return Ok(0) };
     let mut theirs = HashSet::new();
     for (at, target) in targets.iter_mut().enumerate() {
@@ -213,6 +226,14 @@ fn names(
         }
     }
     Ok(count)
+}
+
+/// How many keys a node has, others' too.
+fn size(node: &mut Node, until: Instant) -> Result<u64, Fault> {
+    node.send(&[b"DBSIZE"]);
+    let reply = node.reply(until)?;
+    let size = Value::read(&reply).and_then(|value| value.integer()).and_then(|size| u64::try_from(size).ok());
+    size.ok_or_else(|| node.refused(&reply).into())
 }
 
 /// All keys of a node that are wanted; none if that takes too long, or they are too many.
