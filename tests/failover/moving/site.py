@@ -98,7 +98,7 @@ class MovingSite(Site):
         found = []
         for number, slots in self.owners().items():
             for node in (self.primary(number), *self.replicas(number)):
-                keys = node.ask("KEYS", "*")
+                keys = node.ask("KEYS", "*", timeout=60.0)
                 found += [
                     f"{key!r} at {node} of shard {number}" for key in keys if key_slot(key) not in slots
                 ]
