@@ -52,6 +52,8 @@ class CarrySettings:
     converge_within: float = 120.0  # from the end of the first copy until little is left
     retry: float = 1.0  # after an engine or the store was not there
     undo_tries: int = 30
+    settle_within: float = 60.0  # a failover is over by then
+    fails_over_within: float = 5.0  # it is seen by then why a target was lost
     copies: int = 5  # begun anew because the target is another process, or clients came in between
 
 
@@ -187,10 +189,8 @@ class Carrying:
     async def _copy_and_publish(self) -> bool:
         """COPY to PUBLISH; False when the copy is worth nothing and another one may be."""
         move = self.leg.move
-        source, target = self._record(move.source), self._record(move.target)
-        if target.primary is None:
-            await trio.sleep(self.settings.retry)
-            return False
+        source, target = await self._settled(move.source), await self._settled(move.target)
+        assert target.primary is not None
         await self._step(Step.COPY)
         plan = CopyPlan(
             sources_of(source, self.engines),
@@ -208,9 +208,29 @@ class Carrying:
             await self._step(Step.CATCH_UP, keys=copier.status.keys, bytes=copier.status.bytes)
             return await self._fence(copier, identity_of(target))
         except CopyError as error:
+            if await self._fails_over(move.target, identity_of(target)):
+                return False
             raise StoppedError(str(error)) from error
         finally:
             await copier.stop()
+
+    async def _settled(self, key: ShardKey) -> ShardRecord:
+        """The shard's record once it has a primary; raise StoppedError where it gets none."""
+        with trio.move_on_after(self.settings.settle_within):
+            while self._record(key).primary is None:
+                self._raise_if_aborted()
+                await trio.sleep(self.settings.look)
+            return self._record(key)
+        raise StoppedError(f"shard {key.index} has had no primary for {self.settings.settle_within:g} s")
+
+    async def _fails_over(self, key: ShardKey, copied_to: Identity) -> bool:
+        """Whether the copier failed as who it wrote to is another one now, or is about to be."""
+        with trio.move_on_after(self.settings.fails_over_within):
+            while identity_of(self._record(key)) == copied_to:
+                self._raise_if_aborted()
+                await trio.sleep(self.settings.look)
+            return True
+        return False
 
     async def _wait_close(self, copier: Copier, target: Identity) -> bool:
         """Wait until little is left; False when it has to begin anew.

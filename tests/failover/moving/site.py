@@ -13,7 +13,7 @@ from typing import Any
 from redis.crc import key_slot
 
 from shardproxy.config.slots import parse_slots
-from shardproxy.fleet import Fleet
+from shardproxy.fleet import Fleet, RedisNode
 from shardproxy.fleet.process import Launch, LocalProcess
 from tests.failover.site import Site
 from tests.fixtures.proxy import Proxy, config_of, wait_until
@@ -55,6 +55,10 @@ class MovingSite(Site):
         files = (self.proxy.directory / "state" / "shardproxy").glob("*.json")
         return any(text in file.read_text(errors="replace") for file in files)
 
+    def has_another_primary(self, shard: int, than: RedisNode) -> bool:
+        nodes = self.status(shard)["nodes"]
+        return any(node["role"] == "primary" and self.node(node["address"]) is not than for node in nodes)
+
     def wait_over(self, number: str, timeout: float = 60.0) -> dict[str, Any]:
         """The job once it is over."""
 
@@ -94,7 +98,7 @@ class MovingSite(Site):
         found = []
         for number, slots in self.owners().items():
             for node in (self.primary(number), *self.replicas(number)):
-                keys = node.ask("KEYS", "*")
+                keys = node.ask("KEYS", "*", timeout=60.0)
                 found += [
                     f"{key!r} at {node} of shard {number}" for key in keys if key_slot(key) not in slots
                 ]

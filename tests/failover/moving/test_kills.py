@@ -59,7 +59,7 @@ def test_a_primary_that_is_killed_is_replaced_and_the_move_goes_on(
         number = begun(site, load, step)
         victim = site.primary(shard)
         victim.kill()
-        wait_until(lambda: site.primary(shard) is not victim, "another primary", timeout=30)
+        wait_until(lambda: site.has_another_primary(shard, victim), "another primary", timeout=30)
         victim.restart()
         job = site.wait_over(number, timeout=90)
         assert job["state"] == "done", job["why"]

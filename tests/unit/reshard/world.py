@@ -325,7 +325,7 @@ class FakeCopier:
         with self.world.effect("close"):
             self._copy()
 
-    async def reach(self, offset: int, *, within: float) -> None:
+    async def reach(self, offset: int, *, within: float, replicas: int = 0) -> None:
         await trio.sleep(0.001)
         with self.world.effect("reach"):
             self._copy()
