@@ -69,7 +69,7 @@ def workers_of(tools: Tools) -> Iterable[Worker]:
     """One worker of each kind."""
     from shardproxy.app.backing import backup_worker
 
-    yield backup_worker(tools.links_of, tools.end_of, tools.config_of)
+    yield backup_worker(tools.links_of, tools.end_of, tools.config_of, tools.statistics.paused)
 
 
 class Moving:
