@@ -88,9 +88,10 @@ force:
 engines:
 	@.ci/setup system redis-server redis-cli redis-benchmark memcached
 
-# Programs that the tests compare ours with, where proxies agree, that cut networks, and that speak TLS.
+# Programs that the tests compare ours with, where proxies agree, that cut networks, that speak TLS; an S3 server.
 references:
 	@.ci/setup system nutcracker memcping redis-sentinel haproxy etcd etcdctl nft ip faketime openssl
+	@.ci/s3 >/dev/null || printf '==> %s\n' 'without an S3 server: its tests are skipped'
 
 $(ENVIRONMENT): pyproject.toml
 	@.ci/setup system

@@ -22,7 +22,10 @@ ConfigOf = Callable[[str], RedisCluster | None]  # as configured now
 
 
 def backup_worker(
-    links_of: Callable[[str], NodeLinks], end_of: Callable[[str, Address], End], config_of: ConfigOf
+    links_of: Callable[[str], NodeLinks],
+    end_of: Callable[[str, Address], End],
+    config_of: ConfigOf,
+    paused: Callable[[str, float], None],
 ) -> BackupWorker:
     """The worker of this process."""
 
@@ -37,6 +40,7 @@ def backup_worker(
             config_of=lambda cluster: backups_of(config_of(cluster)),
             families_of=families_of,
             snapshot=EngineSnapshot,
+            paused=paused,
         )
     )
 

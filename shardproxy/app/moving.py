@@ -73,7 +73,7 @@ def workers_of(tools: Tools) -> Iterable[Worker]:
     from shardproxy.app.resharding import reshard_worker
 
     yield reshard_worker(tools)
-    yield backup_worker(tools.links_of, tools.end_of, tools.config_of)
+    yield backup_worker(tools.links_of, tools.end_of, tools.config_of, tools.statistics.paused)
     yield from importing_workers(tools)
 
 

@@ -47,6 +47,7 @@ class BackupTools:
     config_of: Callable[[str], Backups | None]
     families_of: Callable[[str], Families]
     snapshot: SnapshotOpen
+    paused: Callable[[str, float], None] = lambda cluster, seconds: None  # told how long writes waited
     now: Callable[[], float] = time.time  # seconds since 1970
 
 
@@ -170,6 +171,7 @@ class Making:
             return Cut(is_fenced=False, why=why, at=self.tools.now())
         self.work.show("fencing", text="writes wait until all nodes have forked")
         cut = await Fence(self.desk, self.nodes, sources).cut(shots.start, shots.wait_forked)
+        self.tools.paused(self.desk.cluster, cut.held)
         return replace(cut, at=self.tools.now())
 
     async def _wait_quiet(self, sources: Sequence[Source]) -> str | None:

@@ -44,7 +44,7 @@ def _s3(backups: Backups | None) -> S3Settings:
     return S3Settings(
         endpoint=given.endpoint,
         region=given.region,
-        access_key_id=_secret(given.access_key_id),
+        access_key_id=given.access_key_id,
         secret_access_key=_secret(given.secret_access_key),
     )
 

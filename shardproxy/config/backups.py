@@ -8,14 +8,13 @@ from typing import Annotated, Self
 
 from pydantic import (
     AfterValidator,
-    BeforeValidator,
     Field,
     WithJsonSchema,
     model_validator,
 )
 
 from shardproxy.config.base import Section, refused
-from shardproxy.config.secrets import Secret, not_literal
+from shardproxy.config.iam import AccessKeyId, SecretPlace
 from shardproxy.config.store import Endpoint
 
 DAY = 1440  # minutes
@@ -84,7 +83,6 @@ DailyWindow = Annotated[
         }
     ),
 ]
-SecretPlace = Annotated[Secret, BeforeValidator(not_literal)]
 
 
 class S3(Section):
@@ -94,17 +92,17 @@ class S3(Section):
     """URL of what speaks the protocol of S3 and is not AWS."""
     region: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,40}$", examples=["eu-central-1"])] | None = None
     """Where the bucket is."""
-    access_key_id: SecretPlace | None = None
-    """The id of the access key: {file: ...} or {env: ...}."""
+    access_key_id: AccessKeyId | None = None
+    """The access key."""
     secret_access_key: SecretPlace | None = None
-    """The access key itself: {file: ...} or {env: ...}."""
+    """Where its secret is kept: {file: ...} or {env: ...}."""
 
     @model_validator(mode="after")
     def _key_is_whole(self) -> Self:
         if (self.access_key_id is None) != (self.secret_access_key is None):
             given = "access_key_id" if self.secret_access_key is None else "secret_access_key"
             other = "secret_access_key" if self.secret_access_key is None else "access_key_id"
-            raise refused(f"{given} needs its {other}", f"add {other}: {{file: ...}}")
+            raise refused(f"{given} needs its {other}", f"add {other}")
         return self
 
 

@@ -54,8 +54,9 @@ def client_of(proxy: Proxy) -> redis.Redis:
 class Pairs:
     """Threads that write a cause, and once that is acknowledged its effect, mostly on another shard."""
 
-    def __init__(self, proxy: Proxy, threads: int = 4) -> None:
-        self._proxy = proxy
+    def __init__(self, proxy: Proxy, other: Proxy | None = None, threads: int = 4) -> None:
+        """Effects are written through the other proxy, where there is one."""
+        self._proxy, self._other = proxy, other or proxy
         self._ends = threading.Event()
         self._threads = [threading.Thread(target=self._work, args=(n,), daemon=True) for n in range(threads)]
         self.written = 0
@@ -74,11 +75,11 @@ class Pairs:
 
     def _work(self, thread: int) -> None:
         number = 0
-        with client_of(self._proxy) as client:
+        with client_of(self._proxy) as causing, client_of(self._other) as effecting:
             while not self._ends.is_set():
                 try:
-                    client.set(f"cause:{thread}:{number}", "x")
-                    client.set(f"effect:{thread}:{number}", "x")
+                    causing.set(f"cause:{thread}:{number}", "x")
+                    effecting.set(f"effect:{thread}:{number}", "x")
                 except redis.RedisError as e:
                     self.errors.append(repr(e))
                 number += 1

@@ -12,6 +12,7 @@ import pytest
 
 from shardproxy.fleet import Fleet, RedisNode
 from tests.fixtures.engines import StartFleet
+from tests.fixtures.etcd import Etcd
 from tests.fixtures.proxy import Proxy, StartProxy, config_of, wait_until
 from tests.fixtures.s3 import S3
 from tests.integration.backup.steps import (
@@ -80,6 +81,25 @@ def test_all_shards_are_of_one_moment(
     for shard in fleet.shards:
         delay = ask(shard.replicas[0], "CONFIG", "GET", "repl-diskless-sync-delay")
         assert delay == [b"repl-diskless-sync-delay", b"7"]
+
+
+def test_all_proxies_hold_at_one_moment(
+    start_fleet: StartFleet, start_proxy: StartProxy, etcd: Etcd, tmp_path: Path
+) -> None:
+    """Causes are written through one proxy, effects through another; either may lead."""
+    fleet = start_fleet(shards=2, replicas=1)
+    store = {"etcd": {"endpoints": etcd.endpoints, "prefix": etcd.settings().prefix}}
+    config = {**config_of(fleet, backups=backups(tmp_path)), "store": store}
+    one, two = (start_proxy({**config, "name": name}) for name in ("one", "two"))
+    with Pairs(one, two) as pairs:
+        create(two, "first")
+        create(one, "second")
+    assert pairs.errors == []
+    for name in ("first", "second"):
+        assert manifest(tmp_path, name)["cut"]["is_fenced"], manifest(tmp_path, name)["cut"]
+        keys = keys_loaded(rdbs(tmp_path, name))
+        assert len(keys) > 50
+        assert effects_without_cause(keys) == set()
 
 
 def test_a_stock_engine_has_all_of_it(
@@ -308,14 +328,13 @@ def to_s3(s3: S3, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """The config of backups in a bucket, and an environment that opens it."""
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3.access_key_id)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3.secret_access_key)
-    monkeypatch.setenv("BACKUP_KEY_ID", s3.access_key_id)
     monkeypatch.setenv("BACKUP_SECRET", s3.secret_access_key)
     return {
         "to": f"{s3.url}/main-{time.monotonic_ns()}",
         "s3": {
             "endpoint": s3.endpoint,
             "region": "us-east-1",
-            "access_key_id": {"env": "BACKUP_KEY_ID"},
+            "access_key_id": s3.access_key_id,
             "secret_access_key": {"env": "BACKUP_SECRET"},
         },
     }

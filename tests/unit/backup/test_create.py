@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import trio
 
-from shardproxy.archive import Archive, Manifest, Origin, PlaceError, PlaceFullError
+from shardproxy.archive import AlreadyThereError, Archive, Manifest, Origin, PlaceError, PlaceFullError
 from shardproxy.archive.directory import DirectoryPlace
 from shardproxy.archive.place import Place
 from shardproxy.backup import making, settings, storing
@@ -159,7 +159,7 @@ async def test_a_node_that_fails_is_read_anew(site: Site, tmp_path: Path) -> Non
 async def test_nodes_that_fail_leave_nothing(site: Site, tmp_path: Path) -> None:
     site.whys = ["it closed the connection"] * 6
     with pytest.raises(
-        JobError, match=r"shard 0, read from 10\.0\.0\.2:7000: it closed the connection; no backup was made"
+        JobError, match=r"shard \d, read from 10\.0\.0\.2:700\d: it closed the connection; no backup was made"
     ):
         await run(site)
     assert left(tmp_path) == []
@@ -286,6 +286,22 @@ async def test_a_place_that_stays_away_leaves_nothing(
     use_flaky(monkeypatch, tmp_path, [PlaceError("away") for _ in range(100)])
     with pytest.raises(JobError, match="away; no backup was made"):
         await run(site)
+    assert left(tmp_path) == []
+
+
+async def test_files_that_are_there_go_when_the_manifest_cannot_be_written(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+
+    async def refuse(archive: Archive, manifest: Manifest) -> Manifest:
+        seen.extend(left(tmp_path))
+        raise AlreadyThereError("somebody was faster")
+
+    monkeypatch.setattr(Archive, "commit", refuse)
+    with pytest.raises(JobError, match="somebody was faster; no backup was made"):
+        await run(site)
+    assert len(seen) == 3
     assert left(tmp_path) == []
 
 

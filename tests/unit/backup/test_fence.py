@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import trio
 
@@ -159,4 +161,19 @@ async def test_who_is_given_up_lets_go(autojump_clock: trio.abc.Clock) -> None:
     with trio.move_on_after(0.1):
         await cut(site, start)
     assert start.held == [HELD]
+    assert site.desk.holds == FREE
+
+
+async def test_a_store_that_is_slow_takes_from_the_same_time(autojump_clock: trio.abc.Clock) -> None:
+    site = Site(2)
+    change = site.desk.change
+
+    async def slowly(changes: Any) -> None:
+        await trio.sleep(0.3)
+        await change(changes)
+
+    site.desk.change = slowly  # type: ignore[method-assign]
+    made = await cut(site, Start(site, forks_in=0.3))
+    assert not made.is_fenced
+    assert made.held == pytest.approx(BUDGET + 0.3, abs=0.05), "letting go takes its time, too"
     assert site.desk.holds == FREE
