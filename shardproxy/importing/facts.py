@@ -22,7 +22,6 @@ QUESTIONS = (
     ("TIME",),
     ("MODULE", "LIST"),
     ("INFO", "proxy"),
-    ("INFO", "stats"),
 )
 
 
@@ -41,7 +40,6 @@ class Facts:
     max_memory: int = 0  # bytes; 0 = none
     evicts: bool = False  # when that is reached
     modules: frozenset[str] | None = None  # None: it does not say
-    vanished: int = 0  # keys that have expired or were evicted since it started
     skew: float = 0.0  # seconds its clock is ahead of this machine's
 
     @property
@@ -68,7 +66,7 @@ async def facts_ask(links: NodeLinks, address: Address) -> Facts:
 
 def facts_read(address: Address, replies: list[Reply], now: float) -> Facts:
     """Read the replies to `QUESTIONS`, which came at that time; raise InfoError or ForeignError. Pure."""
-    server, replication, keyspace, memory, clock, modules, proxy, stats = replies
+    server, replication, keyspace, memory, clock, modules, proxy = replies
     for reply in (server, replication):
         if isinstance(reply, Failure):
             raise ForeignError(f"{address}: {reply.text}")
@@ -76,7 +74,6 @@ def facts_read(address: Address, replies: list[Reply], now: float) -> Facts:
     if said.get("redis_mode") == "sentinel":
         raise ForeignError(f"{address} is a Sentinel: write sentinel://{address}/NAME")
     full = {} if isinstance(memory, Failure) else read_fields(memory)
-    counted = {} if isinstance(stats, Failure) else read_fields(stats)
     bases = {} if isinstance(keyspace, Failure) else read_fields(keyspace)
     return Facts(
         address,
@@ -90,7 +87,6 @@ def facts_read(address: Address, replies: list[Reply], now: float) -> Facts:
         max_memory=_number(full.get("maxmemory")),
         evicts=full.get("maxmemory_policy", "noeviction") != "noeviction",
         modules=_modules(modules),
-        vanished=_number(counted.get("expired_keys")) + _number(counted.get("evicted_keys")),
         skew=_clock(clock, now) - now,
     )
 

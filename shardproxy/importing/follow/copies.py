@@ -111,7 +111,12 @@ class Copies:
         async with self.access.links() as links:
             before = await self._facts(links)
             for copier, facts in zip(self.copiers, before, strict=True):
-                if facts.replication.offset >= 0 and copier.status.replid:
+                if (replid := copier.status.replid) not in ("", facts.replication.lineage.replid):
+                    raise CopyError(
+                        f"{facts.address} has another history ({facts.replication.lineage.replid:.8}) than what"
+                        f" is copied ({replid:.8}): it fails over, or has just done so: try again in a moment"
+                    )
+                if facts.replication.offset >= 0 and replid:
                     await copier.reach(facts.replication.offset, within=REACH_WITHIN)
                 await wait_clean(copier, REACH_WITHIN)
             copied = sum(status.keys for status in self.statuses)
@@ -121,9 +126,7 @@ class Copies:
             await trio.sleep(QUIET)
             for copier in self.copiers:
                 await wait_clean(copier, REACH_WITHIN)
-            vanished = sum(facts.vanished for facts in await self._facts(links))
-            vanished -= sum(facts.vanished for facts in before)
-        written = sum(status.keys for status in self.statuses) - copied - vanished
+        written = sum(status.keys for status in self.statuses) - copied  # what has expired is not among them
         if written > 0:
             raise CopyError(
                 f"{written} keys have changed meanwhile: have everybody stop writing to the old one first"

@@ -171,6 +171,8 @@ class _Import:
             return False
         self._work.show("finishing", text="the last changes, and a sample of both sides compared")
         try:
+            # who was the primary a moment ago may be cut off, and tell of changes that nobody will ever have
+            await copies.take(await find(self._asked.foreign, copies.access))
             compared = await copies.settle()
             await self._copy_functions(owners)
         except (CopyError, ForeignError) as error:

@@ -127,7 +127,6 @@ class Engines:
             Failure("NOPERM"),
             [],
             "",
-            Failure("NOPERM"),
         ]
 
     async def request(self, node: Address, *args: Any, **_: Any) -> Reply:

@@ -123,6 +123,10 @@ async def test_finishing_too_early_does_not_end_it(world: World, source: Source,
         assert not job.is_over
         assert not copier.is_stopped
         copier.meanwhile = 0
+        copier.become(CopyPhase.FOLLOWING, replid="b" * 40)
+        job.work.is_finishing = True
+        await until(lambda: "has another history (aaaaaaaa)" in job.work.why_kept_on)
+        copier.become(CopyPhase.FOLLOWING, replid="a" * 40)
         copier.become(CopyPhase.FOLLOWING, dirty=3)
         job.work.is_finishing = True
         await until(lambda: "3 keys are still to be copied again" in job.work.why_kept_on)

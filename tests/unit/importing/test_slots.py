@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from redis.crc import key_slot
 
@@ -13,6 +13,7 @@ from shardproxy.importing.slots import ALL, common, joined, missing, slot_of
 from shardproxy.model import SLOT_COUNT, SlotRange
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=40) | st.text(alphabet="{}ab", max_size=12).map(str.encode))
 def test_a_keys_slot_is_redis_clusters(key: bytes) -> None:
     assert slot_of(key) == key_slot(key)
@@ -30,6 +31,7 @@ def numbers(slots: tuple[SlotRange, ...] | list[SlotRange]) -> set[int]:
     return {slot for one in slots for slot in range(one.first, one.last + 1)}
 
 
+@settings(deadline=None)
 @given(ranges, ranges)
 def test_common_and_missing_are_those_of_sets(a: list[SlotRange], b: list[SlotRange]) -> None:
     assert numbers(common(a, b)) == numbers(a) & numbers(b)
@@ -37,6 +39,7 @@ def test_common_and_missing_are_those_of_sets(a: list[SlotRange], b: list[SlotRa
     assert numbers(joined(a)) == numbers(a)
 
 
+@settings(deadline=None)
 @given(ranges)
 def test_joined_ranges_neither_touch_nor_overlap(a: list[SlotRange]) -> None:
     found = joined(a)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shardproxy.importing.errors import ForeignError
@@ -81,6 +81,7 @@ def test_what_is_shown_can_be_read_again(text: str) -> None:
     assert str(Foreign.parse(text)) == text
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="redis:/@?,[]&=%_file019~ ", max_size=60))
 def test_any_text_is_read_or_refused(text: str) -> None:
     try:
