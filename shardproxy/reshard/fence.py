@@ -74,7 +74,7 @@ class Fence:
     laps: dict[str, float] = field(default_factory=dict)  # of the last attempt, milliseconds since it began
 
     async def attempt(self) -> float:
-        """Publish, and return how long requests waited, in seconds.
+        """Publish, and return how long requests waited, in seconds: from the hold on record until all serve.
 
         Raise NotFencedError when nothing has happened, ChangedError or DifferentError when nothing has and
         the copy is worth nothing, StoreUnavailableError when the store may say either.
@@ -86,7 +86,7 @@ class Fence:
             try:
                 await self.desk.change({self.move.source: self._held})
                 self._lap("recorded", began)
-                held = True
+                held, held_at = True, trio.current_time()
                 with trio.fail_after(self.settings.within):
                     await self._transfer(began, trio.current_time() + self.settings.within)
             except trio.TooSlowError:
@@ -113,7 +113,7 @@ class Fence:
                 await self._let_go()
         await self._wait_served()
         self._lap("served", began)
-        return trio.current_time() - began
+        return trio.current_time() - held_at
 
     def _lap(self, what: str, began: float) -> None:
         self.laps[what] = round((trio.current_time() - began) * 1000, 1)
