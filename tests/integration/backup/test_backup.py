@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,30 @@ def test_all_shards_are_of_one_moment(
     for shard in fleet.shards:
         delay = ask(shard.replicas[0], "CONFIG", "GET", "repl-diskless-sync-delay")
         assert delay == [b"repl-diskless-sync-delay", b"7"]
+
+
+def test_a_node_that_saves_keeps_only_unfenced_ones_apart(
+    start_fleet: StartFleet, start_proxy: StartProxy, tmp_path: Path
+) -> None:
+    """One node can fork only seconds later than the others. The check finds it where there is no fence."""
+    fleet = start_fleet(shards=3, replicas=1)
+    proxy = proxy_over(start_proxy, fleet, tmp_path)
+    fill(proxy)
+    replica = fleet.shards[1].replicas[0]
+    found = {}
+    with Pairs(proxy) as pairs:
+        for name, fence in (("unfenced", False), ("fenced", True)):
+            ask(replica, "CONFIG", "SET", "rdb-key-save-delay", 2000)
+            ask(replica, "BGSAVE")
+            ask(replica, "CONFIG", "SET", "rdb-key-save-delay", 0)  # of the next child
+            start_job(proxy, {"name": name, "fence": fence})
+            wait_until(lambda: jobs(proxy)[-1]["is_over"], lambda: f"{jobs(proxy)}", 60.0)
+    assert pairs.errors == []
+    for name in ("unfenced", "fenced"):
+        assert manifest(tmp_path, name)["cut"]["is_fenced"] is (name == "fenced")
+        found[name] = len(effects_without_cause(keys_loaded(rdbs(tmp_path, name))))
+    assert found["fenced"] == 0
+    assert found["unfenced"] > 0
 
 
 def test_all_proxies_hold_at_one_moment(
@@ -224,6 +249,15 @@ def fill(proxy: Proxy, count: int = 3000) -> None:
 def jobs(proxy: Proxy) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = json.loads(proxy.get("/api/jobs?cluster=main")[1])["jobs"]
     return found
+
+
+def start_job(proxy: Proxy, wants: dict[str, Any]) -> None:
+    """Ask for a backup at once: a command line takes seconds to start."""
+    body = json.dumps({"cluster": "main", "kind": "backup", "wants": wants}).encode()
+    headers = {"content-type": "application/json"}
+    request = urllib.request.Request(f"{proxy.admin}/api/jobs/start", body, headers)
+    with urllib.request.urlopen(request, timeout=20) as response:
+        assert response.status == 200
 
 
 def files_in(folder: Path) -> list[str]:
