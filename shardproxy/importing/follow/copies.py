@@ -114,7 +114,7 @@ class Copies:
                 if (replid := copier.status.replid) not in ("", facts.replication.lineage.replid):
                     raise CopyError(
                         f"{facts.address} has another history ({facts.replication.lineage.replid:.8}) than what"
-                        f" is copied ({replid:.8}): it fails over, or has just done so: try again in a moment"
+                        f" is copied ({replid:.8}): it fails over, or has just done so: try again"
                     )
                 if facts.replication.offset >= 0 and replid:
                     await copier.reach(facts.replication.offset, within=REACH_WITHIN)
