@@ -113,8 +113,8 @@ class Copies:
             for copier, facts in zip(self.copiers, before, strict=True):
                 if (replid := copier.status.replid) not in ("", facts.replication.lineage.replid):
                     raise CopyError(
-                        f"{facts.address} has another history ({facts.replication.lineage.replid:.8}) than what"
-                        f" is copied ({replid:.8}): it fails over, or has just done so: try again in a moment"
+                        f"{facts.address} has another history ({facts.replication.lineage.replid:.8}) than"
+                        f" what is copied ({replid:.8}): it fails over, or has just done so: try again"
                     )
                 if facts.replication.offset >= 0 and replid:
                     await copier.reach(facts.replication.offset, within=REACH_WITHIN)

@@ -255,6 +255,6 @@ def summary_of(**fields: Any) -> RdbSummary:
 
 async def until(condition: Callable[[], object]) -> None:
     """Wait until it is so. Threads take real time, in which a clock that jumps passes seconds."""
-    with trio.fail_after(100_000):
+    with trio.fail_after(5_000):
         while not condition():  # noqa: ASYNC110
             await trio.sleep(0.1)
