@@ -210,6 +210,12 @@ class FakeWork:
     def is_aborted(self) -> bool:
         return self.aborted.is_set()
 
+    is_finishing = False
+    why_kept_on = ""
+
+    async def keep_on(self, why: str) -> None:
+        raise AssertionError("nobody brings it to its end")
+
     async def wait_resumed(self) -> None:
         await trio.lowlevel.checkpoint()
 

@@ -281,6 +281,12 @@ class FakeWork:
         self.turned.set()
         self.turned = trio.Event()
 
+    is_finishing = False
+    why_kept_on = ""
+
+    async def keep_on(self, why: str) -> None:
+        raise AssertionError("nobody brings it to its end")
+
     async def wait_resumed(self) -> None:
         await trio.lowlevel.checkpoint()
         while self.is_paused:
