@@ -20,7 +20,7 @@ MODULE := $(wildcard $(CRATE)/_native*.so)
 ENVIRONMENT := .venv/.stamp-environment
 NATIVE := .venv/.stamp-native
 
-.PHONY: help demo test failover chaos kubernetes lint bench build clean engines references force
+.PHONY: help demo test test-dataplane test-product failover chaos kubernetes lint bench build clean engines references force
 help:
 	@echo 'make demo    start a local fleet and the proxy in front of it (ARGS="--check": a short tour)'
 	@echo 'make test    run all tests (ARGS="-k name": some of the Python tests)'
@@ -35,12 +35,17 @@ help:
 demo: engines build
 	@exec shardproxy demo $(ARGS)
 
-test: engines references build
+test: test-dataplane test-product
+
+test-dataplane: build
 	$(SAY) 'testing the data plane'
 	@$(CARGO) test --locked
 	@$(BENCH_CARGO) test --locked
+
+# Most of them wait for real processes: more run side by side than there are cores.
+test-product: engines references build
 	$(SAY) 'testing the whole, with real engines'
-	@python -m pytest $(ARGS)
+	@python -m pytest --numprocesses 3 --dist loadfile $(ARGS)
 
 failover: engines references build
 	$(SAY) 'killing and freezing real primaries and proxies under load'
@@ -83,9 +88,10 @@ force:
 engines:
 	@.ci/setup system redis-server redis-cli redis-benchmark memcached
 
-# Programs that the tests compare ours with, where proxies agree, that cut networks, and that speak TLS.
+# Programs that the tests compare ours with, where proxies agree, that cut networks, that speak TLS; an S3 server.
 references:
 	@.ci/setup system nutcracker memcping redis-sentinel haproxy etcd etcdctl nft ip faketime openssl
+	@.ci/s3 >/dev/null || printf '==> %s\n' 'without an S3 server: its tests are skipped'
 
 $(ENVIRONMENT): pyproject.toml
 	@.ci/setup system

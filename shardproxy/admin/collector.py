@@ -20,11 +20,12 @@ from prometheus_client.registry import Collector
 from shardproxy import __version__
 from shardproxy.access.audit import AuditStatistics
 from shardproxy.access.statistics import LoginStatistics
-from shardproxy.admin import failover_metrics, login_metrics, metrics
+from shardproxy.admin import failover_metrics, job_metrics, login_metrics, metrics
 from shardproxy.admin.failover import status_document
 from shardproxy.admin.status import Sources, Status
 from shardproxy.dataplane.statistics import Latency, Statistics
 from shardproxy.failover.event_log import Total
+from shardproxy.jobs.statistics import Pauses
 
 
 def registry_build(sources: Sources, *, clock: Callable[[], float] = trio.current_time) -> CollectorRegistry:
@@ -56,6 +57,7 @@ class TableCollector(Collector):
         yield from _process(self._sources.status.now, self._sources.audit.statistics)
         yield from _logins(self._sources.logins)
         yield from _failover(self._sources, self._clock())
+        yield from _jobs(self._sources)
 
 
 def _family(metric: metrics.Metric, statistics: Statistics) -> Family:
@@ -105,6 +107,30 @@ def _failover(sources: Sources, now: float) -> Iterator[Family]:
             total = totals.get((cluster, name), Total())
             took.add_metric((cluster, kind), total.count, total.seconds)
     yield took
+
+
+def _jobs(sources: Sources) -> Iterator[Family]:
+    clusters = tuple(sorted({key.cluster for key in sources.setups}))
+    view = job_metrics.JobView(
+        clusters, sources.jobs.kinds, sources.jobs.jobs(), sources.jobs_done, sources.scaled
+    )
+    for metric in job_metrics.TABLE:
+        make = CounterMetricFamily if metric.kind is metrics.Kind.COUNTER else GaugeMetricFamily
+        family = make(metric.name, metric.help, labels=metric.labels)
+        for labels, value in metric.read(view):
+            family.add_metric(labels, value)
+        yield family
+    pauses = HistogramMetricFamily(
+        job_metrics.PAUSES, job_metrics.PAUSES_HELP, labels=job_metrics.PAUSES_LABELS
+    )
+    for cluster in clusters:
+        taken = sources.jobs_done.pauses.get(cluster, Pauses())
+        pauses.add_metric((cluster,), [(_bound(le), count) for le, count in taken.cumulative], taken.sum)
+    yield pauses
+
+
+def _bound(le: float) -> str:
+    return "+Inf" if le == float("inf") else str(le)
 
 
 def _logins(statistics: LoginStatistics) -> Iterator[Family]:

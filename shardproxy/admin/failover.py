@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from shardproxy.admin.job_document import job_document
 from shardproxy.admin.sharing import proxies_document, store_document
 from shardproxy.admin.status import Sources
 from shardproxy.admin.sync import sync_of
@@ -14,6 +15,7 @@ from shardproxy.failover.setup import ShardSetup
 from shardproxy.model import Address, Engine, Node, Topology
 from shardproxy.model.health import Busy, NodeDown, NodeHealth, NodeState
 from shardproxy.model.replication import ShardKey
+from shardproxy.scaling.advice import Scaled
 from shardproxy.store.notes import is_paused
 from shardproxy.store.record import ShardRecord
 from shardproxy.topology.sources.source import DeciderStatus
@@ -41,6 +43,10 @@ def status_document(sources: Sources, now: float) -> dict[str, Any]:
             clusters[name]["decider"] = _decider(source.status)
     for name, cluster in clusters.items():
         certificates = dict.fromkeys(sources.status.now.certificates.get(name, ()))
+        jobs = sources.jobs.jobs(name)
+        cluster["job"] = next((job_document(job) for job in reversed(jobs) if not job.state.is_over), None)
+        if (scaled := sources.scaled.get(name)) is not None:
+            cluster["scaling"] = _scaling(scaled)
         cluster["certificates"] = [
             {"file": one.file, "name": one.name, "not_after": one.not_after} for one in certificates
         ]
@@ -51,6 +57,21 @@ def _decider(status: DeciderStatus) -> dict[str, Any]:
     """Who decides instead of us, and how it stands with them."""
     asked = [{"address": address, "why_silent": why} for address, why in status.asked.items()]
     return {"from": status.kind, "trouble": status.trouble, "asked": asked}
+
+
+def _scaling(scaled: Scaled) -> dict[str, Any]:
+    """How many shards have slots and should have, and how busy they are; parts of 1."""
+    advice, load = scaled.advice, scaled.load
+    return {
+        "shards": advice.shards,
+        "wanted": advice.wanted,
+        "why": advice.why,
+        "waits": round(advice.waits),
+        "ready": scaled.ready,
+        "cpu": load.cpu,
+        "memory": load.memory,
+        "text": scaled.text,
+    }
 
 
 def relaxed_add(document: dict[str, Any], statistics: Statistics) -> dict[str, Any]:
@@ -78,6 +99,10 @@ def _pool(topology: Topology, sources: Sources, now: float) -> dict[str, Any]:
                 "is_managed": False,
                 "is_covered": False,
                 "name": None,
+                "slots": [str(slots) for slots in shard.slots],
+                "held": [],
+                "is_only_writes_held": False,
+                "is_moving": False,
                 "why_not": None,
                 "nodes": [
                     _pool_node(node, sources.down.get((topology.cluster, node.address)), now)
@@ -130,6 +155,7 @@ def _shard(key: ShardKey, setup: ShardSetup, sources: Sources, now: float) -> di
     record = sources.records.get(key)
     topology = sources.topologies.get(key.cluster)
     shard = topology.shard_numbered(key.index) if topology is not None else None
+    hold = record.hold if record is not None else None
     nodes = dict.fromkeys((*setup.addresses, *(record.nodes if record else ())))
     healths = {node: sources.boards.health.get((key, node)) for node in nodes}
     readable = sources.boards.reads.get(key, frozenset())
@@ -146,6 +172,10 @@ def _shard(key: ShardKey, setup: ShardSetup, sources: Sources, now: float) -> di
         "is_managed": setup.is_managed,
         "is_covered": any(_could_take_over(node, health, record) for node, health in healths.items()),
         "name": setup.name,
+        "slots": [str(slots) for slots in shard.slots] if shard is not None else [],
+        "held": [str(slots) for slots in hold.slots] if hold is not None else [],
+        "is_only_writes_held": hold is not None and hold.only_writes,
+        "is_moving": record is not None and record.is_mixed,
         "why_not": shard.why_not if shard is not None else None,
         "nodes": rows,
     }

@@ -19,39 +19,13 @@ from starlette.routing import Route
 
 from shardproxy.admin.actions import RequestError, action_note, body_read
 from shardproxy.admin.guard import why_not_acted
+from shardproxy.admin.job_document import job_document
 from shardproxy.admin.status import Sources
 from shardproxy.jobs.interface import JobError
-from shardproxy.jobs.job import Job
 from shardproxy.jobs.states import Wish
 from shardproxy.store.interface import StoreUnavailableError
 
 Answer = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
-
-
-def job_document(job: Job) -> dict[str, Any]:
-    """A job as JSON; times are seconds since 1970, 0 = not yet."""
-    progress = job.progress
-    return {
-        "id": job.id,
-        "cluster": job.cluster,
-        "kind": job.kind,
-        "wants": dict(job.wants),
-        "state": job.state.value,
-        "is_over": job.state.is_over,
-        "by": job.by,
-        "asked_at": job.asked_at,
-        "began_at": job.began_at,
-        "ended_at": job.ended_at,
-        "progress": {
-            "stage": progress.stage,
-            "what": progress.what,
-            "done": progress.done,
-            "total": progress.total,
-            "text": progress.text,
-        },
-        "why": job.why,
-        "result": dict(job.result),
-    }
 
 
 class JobPages:

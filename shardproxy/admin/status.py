@@ -23,6 +23,7 @@ from shardproxy.jobs.statistics import JobStatistics
 from shardproxy.model import Address, Topology
 from shardproxy.model.health import NO_STANDING, NodeDown, PoolKey, Standing
 from shardproxy.model.replication import ShardKey
+from shardproxy.scaling.advice import Scaled
 from shardproxy.store.member import Member
 from shardproxy.store.memory import MemoryDesk
 from shardproxy.store.notes import Note, NoteKey
@@ -100,3 +101,4 @@ class Sources:
     deciders: Mapping[str, Source] = field(default_factory=dict)  # of clusters that others decide about
     jobs: JobDesk = field(default_factory=_no_jobs)
     jobs_done: JobStatistics = field(default_factory=JobStatistics)  # by this process
+    scaled: Mapping[str, Scaled] = field(default_factory=dict)  # of clusters that are led here

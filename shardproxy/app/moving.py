@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+from shardproxy.config import RedisCluster
 from shardproxy.dataplane.spec import ClusterSettings
 from shardproxy.failover.chores import Chores
 from shardproxy.failover.controls import Desk
@@ -23,6 +25,9 @@ from shardproxy.model.health import NodeHealth, NodeKey
 from shardproxy.model.replication import ShardKey
 from shardproxy.nodes import NodeLinks
 from shardproxy.replication.interface import End
+from shardproxy.scaling.advice import Scaled
+from shardproxy.scaling.decide import Rules
+from shardproxy.scaling.run import ScalingTools, run_scaling
 from shardproxy.store.record import ShardRecord
 from shardproxy.topology.project import Configured
 from shardproxy.topology.tokens import NodeTokens
@@ -43,10 +48,17 @@ class Tools:
     events: EventLog
     statistics: JobStatistics
     chores: Chores
+    slot_of: Callable[[str, bytes], int]  # of a cluster's key, as the data plane routes it; raise KeyError
 
     def settings_of(self, cluster: str) -> ClusterSettings:
         """What is configured of a cluster; raise KeyError."""
         return self.clusters[cluster].settings
+
+    def config_of(self, cluster: str) -> RedisCluster | None:
+        """A cluster's config, if it has shards to move the data of."""
+        found = self.clusters.get(cluster)
+        config = found.settings.config if found is not None else None
+        return config if isinstance(config, RedisCluster) else None
 
     def end_of(self, cluster: str, address: Address) -> End:
         """A node, and how the threads that move bytes speak to it; raise KeyError."""
@@ -56,9 +68,13 @@ class Tools:
 
 def workers_of(tools: Tools) -> Iterable[Worker]:
     """One worker of each kind."""
+    from shardproxy.app.backing import backup_worker
     from shardproxy.app.importing import importing_workers
+    from shardproxy.app.resharding import reshard_worker
 
-    return (*importing_workers(tools),)
+    yield reshard_worker(tools)
+    yield backup_worker(tools.links_of, tools.end_of, tools.config_of, tools.statistics.paused)
+    yield from importing_workers(tools)
 
 
 class Moving:
@@ -68,6 +84,7 @@ class Moving:
         self._tools = tools
         self.desk = JobDesk(tools.store, lambda: self._workers, tools.setups, tools.records)
         self.statistics = tools.statistics
+        self.scaled: dict[str, Scaled] = {}  # of the clusters that are led here
 
     @cached_property
     def _workers(self) -> Mapping[str, Worker]:
@@ -77,7 +94,7 @@ class Moving:
     @property
     def services(self) -> tuple[LeaderService, ...]:
         """What runs while this process leads a cluster."""
-        return (self._run_jobs, self._run_persistence)
+        return (self._run_jobs, self._run_persistence, self._run_scaling, self._run_backups)
 
     async def _run_jobs(self, desk: SlotDesk) -> None:
         tools = self._tools
@@ -86,8 +103,44 @@ class Moving:
             JobTools(tools.store, tools.store.member, lambda: self._workers, tools.events, tools.statistics),
         )
 
+    async def _run_backups(self, desk: SlotDesk) -> None:
+        from shardproxy.app.backing import run_backups
+
+        await run_backups(desk, self._tools.config_of, self.desk.start, self._tools.events)
+
     async def _run_persistence(self, desk: SlotDesk) -> None:
         tools = self._tools
         await run_persistence(
             desk, PersistenceTools(tools.nodes, tools.store.notes, tools.events, tools.chores)
         )
+
+    async def _run_scaling(self, desk: SlotDesk) -> None:
+        tools = self._tools
+        await run_scaling(
+            desk,
+            ScalingTools(
+                tools.nodes,
+                self.desk,
+                tools.store.notes,
+                tools.events,
+                self._scaling_rules,
+                self.scaled,
+                time.time,
+            ),
+        )
+
+    def _scaling_rules(self, cluster: str) -> tuple[Rules, bool] | None:
+        """As configured now, and whether it acts."""
+        configured = self._tools.clusters.get(cluster)
+        config = configured.settings.config if configured is not None else None
+        if not isinstance(config, RedisCluster) or (scaling := config.scaling) is None:
+            return None
+        rules = Rules(
+            scaling.shards.min,
+            scaling.shards.max,
+            scaling.target.cpu,
+            scaling.target.memory,
+            scaling.cooldown.out,
+            scaling.cooldown.in_,
+        )
+        return rules, scaling.acts

@@ -163,6 +163,7 @@ class App:
                 events,
                 JobStatistics(),
                 self._inputs.chores,
+                dataplane.slot,
             )
         )
         self._inputs.services = self._moving.services
@@ -275,6 +276,7 @@ class App:
             self._supervisor.sources,
             self._moving.desk,
             self._moving.statistics,
+            self._moving.scaled,
         )
         await nursery.start(self._run_admin, sources)
         await self._follower.wait_known()

@@ -20,6 +20,7 @@ from shardproxy.archive.manifest import (
     manifest_decode,
     manifest_encode,
 )
+from shardproxy.archive.names import is_file_name
 from shardproxy.archive.place import CHUNK, Place, Stop, Stored
 from shardproxy.archive.sealing import Key
 from shardproxy.archive.together import each
@@ -192,17 +193,27 @@ class Archive:
 
         await each(one, manifest.files)
 
+    async def export(
+        self, manifest: Manifest, file: ShardFile, to: Place, target: str, *, progress: Progress = nobody
+    ) -> None:
+        """Have another place keep a shard's RDB as the engine wrote it, under that name."""
+
+        def write(stop: Stop) -> None:
+            to.write(target, self._opened(manifest, file, stop, progress), size=file.bytes)
+
+        await _in_thread(self._transfers, write)
+
     async def delete(self, name: str) -> int:
         """Take a backup, or what is left of one, away; return the bytes that frees.
 
-        The manifest goes first: what is half deleted is no backup.
+        The manifest goes first: what is half deleted is no backup. What is not called as our files are stays.
         """
 
         def delete(_: Stop) -> int:
-            stored = self._place.listed(name)
+            files = [one for one in self._place.listed(name) if is_file_name(one.name.rpartition("/")[2])]
             self._place.delete([f"{name}/{MANIFEST}"])
-            self._place.delete([one.name for one in stored if one.name != f"{name}/{MANIFEST}"])
-            return sum(one.bytes for one in stored)
+            self._place.delete([one.name for one in files])
+            return sum(one.bytes for one in files)
 
         return await _in_thread(self._transfers, delete)
 

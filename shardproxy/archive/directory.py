@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 from shardproxy.archive.errors import AlreadyThereError, NotThereError, PlaceError, PlaceFullError
+from shardproxy.archive.names import PARTIAL
 from shardproxy.archive.place import CHUNK, Stored
 
-PARTIAL = ".part-"  # what names of files begin with that are being written
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 

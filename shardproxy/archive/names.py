@@ -10,6 +10,19 @@ MAX_NAME = 255
 
 _NAME = re.compile(r"[A-Za-z](?:-?[A-Za-z0-9])*", re.ASCII)  # as ElastiCache wants them
 _AUTOMATIC = re.compile(r"automatic\.(?P<cluster>.+)-(?P<at>\d{4}-\d\d-\d\d-\d\d-\d\d)", re.ASCII)
+_FILE = re.compile(r"shard-\d{4,}-[0-9a-f]{8}\.rdb", re.ASCII)
+PARTIAL = ".part-"  # what names of files in a directory begin with that are being written
+
+
+def file_name(number: int, backup_id: str) -> str:
+    """What a shard's RDB is called: as no other backup's file, so that nobody writes over another's."""
+    return f"shard-{number:04}-{backup_id[:8]}.rdb"
+
+
+def is_file_name(name: str) -> bool:
+    """Whether a file is called as ours are, or was to be."""
+    partial = re.escape(PARTIAL) + r"[0-9a-f]{8}-"
+    return _FILE.fullmatch(re.sub(f"^{partial}", "", name)) is not None
 
 
 def why_not_a_name(name: str) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -136,8 +137,9 @@ class ObjectPlace:
 
         settings = self._settings
         given: S3Config = {}
-        if settings.endpoint is not None:
-            given["endpoint"] = settings.endpoint
+        endpoint = settings.endpoint or os.environ.get("AWS_ENDPOINT_URL")
+        if endpoint is not None:
+            given["endpoint"] = endpoint
         if settings.region is not None:
             given["region"] = settings.region
         if settings.access_key_id is not None:
@@ -148,7 +150,7 @@ class ObjectPlace:
             self._bucket,
             config=given,
             client_options={
-                "allow_http": (settings.endpoint or "").startswith("http://"),
+                "allow_http": (endpoint or "").startswith("http://"),
                 "connect_timeout": CONNECT_TIMEOUT,
                 "timeout": REQUEST_TIMEOUT,
             },

@@ -55,10 +55,11 @@ class Fence:
         why = ""
         for pause in (0.0, *BACKOFF)[:TRIES]:
             await trio.sleep(pause)
-            held = _Held()
+            held = _Held(trio.current_time())
+            deadline = held.since + self.budget
             try:
-                async with _writes_held(self.desk, [source.key for source in self.sources], held):
-                    with trio.fail_after(self.budget):
+                async with _writes_held(self.desk, self._keys, held, deadline):
+                    with trio.fail_at(deadline):
                         await self._settle()
                         held.has_started = True
                         start()
@@ -77,7 +78,7 @@ class Fence:
 
     async def _settle(self) -> None:
         """Nothing that writes is under way, and the nodes that are read have all that was written."""
-        await self.desk.wait_served([source.key for source in self.sources], within=HOLD_WITHIN)
+        await self.desk.wait_served(self._keys, within=HOLD_WITHIN)
 
         async def catch_up(source: Source) -> None:
             offset = await offset_of(self.nodes, source.primary, self.budget)
@@ -86,6 +87,10 @@ class Fence:
 
         await each(catch_up, self.sources)
 
+    @property
+    def _keys(self) -> list[ShardKey]:
+        return [source.key for source in self.sources]
+
     def _why(self, error: Exception) -> str:
         if isinstance(error, trio.TooSlowError):
             return f"not all nodes had forked within {self.budget * 1000:.0f} ms of held writes"
@@ -93,21 +98,24 @@ class Fence:
 
 
 class _Held:
-    def __init__(self) -> None:
+    def __init__(self, since: float) -> None:
+        self.since = since  # trio's clock
         self.seconds = 0.0
         self.has_started = False
 
 
 @asynccontextmanager
-async def _writes_held(desk: SlotDesk, keys: Sequence[ShardKey], held: _Held) -> AsyncIterator[None]:
-    """The writes of these shards wait in it, if not everywhere at once."""
-    since = trio.current_time()
+async def _writes_held(
+    desk: SlotDesk, keys: Sequence[ShardKey], held: _Held, deadline: float
+) -> AsyncIterator[None]:
+    """The writes of these shards wait in it; TooSlowError when the store is slow."""
     try:
-        await desk.change(dict.fromkeys(keys, _with_hold))
+        with trio.fail_at(deadline):
+            await desk.change(dict.fromkeys(keys, _with_hold))
         yield
     finally:  # it may be on record whatever happened
         await _let_go(desk, keys)
-        held.seconds = trio.current_time() - since
+        held.seconds = trio.current_time() - held.since
 
 
 async def _let_go(desk: SlotDesk, keys: Sequence[ShardKey]) -> None:

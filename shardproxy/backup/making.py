@@ -14,6 +14,7 @@ import trio
 
 from shardproxy import __version__
 from shardproxy.archive import Archive, ArchiveError, Cut, Manifest, NotThereError, PlaceError
+from shardproxy.archive.names import file_name
 from shardproxy.archive.together import each
 from shardproxy.backup.fence import Fence
 from shardproxy.backup.nodes import delays_set, delays_to_change, is_forked, look_at, why_slow
@@ -46,6 +47,7 @@ class BackupTools:
     config_of: Callable[[str], Backups | None]
     families_of: Callable[[str], Families]
     snapshot: SnapshotOpen
+    paused: Callable[[str, float], None] = lambda cluster, seconds: None  # told how long writes waited
     now: Callable[[], float] = time.time  # seconds since 1970
 
 
@@ -94,7 +96,7 @@ class Making:
         began = self.tools.now()
         sources = await sources_of(self.desk, self.nodes)
         backup = token_hex(8)
-        files = {source.key: f"shard-{source.key.index:04}-{backup[:8]}.rdb" for source in sources}
+        files = {source.key: file_name(source.key.index, backup) for source in sources}
         delays = delays_to_change(sources)
         names = {str(node): delay for node, delay in delays.items()}
         await self.work.save({"id": backup, "files": list(files.values()), "delays": names})
@@ -169,6 +171,7 @@ class Making:
             return Cut(is_fenced=False, why=why, at=self.tools.now())
         self.work.show("fencing", text="writes wait until all nodes have forked")
         cut = await Fence(self.desk, self.nodes, sources).cut(shots.start, shots.wait_forked)
+        self.tools.paused(self.desk.cluster, cut.held)
         return replace(cut, at=self.tools.now())
 
     async def _wait_quiet(self, sources: Sequence[Source]) -> str | None:

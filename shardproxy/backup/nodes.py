@@ -13,7 +13,7 @@ from shardproxy.failover.interfaces import Nodes
 from shardproxy.model import Address
 from shardproxy.nodes import NodeError, NodeFailure
 from shardproxy.wire.info import InfoError, read_fields, read_replication
-from shardproxy.wire.reply import Failure, Reply, Simple
+from shardproxy.wire.reply import Failure, Reply
 
 ASK_WITHIN = 2.0  # seconds
 OFFSET_POLL = 0.001  # seconds between looks at a replica that is nearly there
@@ -65,8 +65,8 @@ async def delays_set(nodes: Nodes, delays: Mapping[Address, int]) -> list[str]:
         except NODE_ERRORS as e:
             faults.append(str(e))
             return
-        if reply != Simple("OK"):
-            faults.append(f"node {address}: {reply.text if isinstance(reply, Failure) else reply!r:.80}")
+        if isinstance(reply, Failure):
+            faults.append(f"node {address}: {reply.text:.80}")
 
     await each(set_one, delays.items())
     return sorted(faults)

@@ -8,12 +8,18 @@ from pathlib import Path
 import trio
 
 from shardproxy.archive import Archive, ArchiveError, Key, PlaceError, S3Settings, open_place
+from shardproxy.archive.place import Place
 from shardproxy.config import Backups, Secret, SecretError
 
 
 async def archive_open(backups: Backups | None, to: str | None = None) -> Archive:
     """The archive that backups of a cluster go to, there or elsewhere; raise ArchiveError."""
     return await trio.to_thread.run_sync(_open, backups, to)
+
+
+async def place_open(backups: Backups | None, to: str) -> Place:
+    """A place, reached as it is configured; raise ArchiveError."""
+    return await trio.to_thread.run_sync(lambda: open_place(to, _s3(backups)))
 
 
 def spool_of(backups: Backups | None) -> Path:
@@ -38,7 +44,7 @@ def _s3(backups: Backups | None) -> S3Settings:
     return S3Settings(
         endpoint=given.endpoint,
         region=given.region,
-        access_key_id=_secret(given.access_key_id),
+        access_key_id=given.access_key_id,
         secret_access_key=_secret(given.secret_access_key),
     )
 

@@ -21,7 +21,7 @@ from shardproxy.replication.interface import (
     SnapshotStatus,
 )
 
-POLL = 0.25  # seconds between looks at how far they are
+POLL = 0.1  # seconds between looks at how far they are
 STALL = 120.0  # seconds without a byte from anybody, after which it is given up
 STOP_WITHIN = 10.0  # seconds
 Families = tuple[tuple[str, str], ...]
@@ -30,7 +30,7 @@ Families = tuple[tuple[str, str], ...]
 class SnapshotOpen(Protocol):
     """Begins to read a node's RDB into a new file at once, counting keys of other slots as strays."""
 
-    def __call__(self, end: End, path: Path, *, slots: Slots, families: Families) -> Snapshot: ...
+    def __call__(self, end: End, path: Path, *, owned: Slots, families: Families) -> Snapshot: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +52,20 @@ class Shots:
     def start(self) -> None:
         """Ask all nodes, and wait for none."""
         for aim in self._aims:
-            snapshot = self._snapshot(aim.end, aim.path, slots=aim.source.slots, families=self._families)
+            snapshot = self._snapshot(aim.end, aim.path, owned=aim.source.slots, families=self._families)
             self._running.append(snapshot)
 
     async def wait_forked(self) -> None:
         """Return when what each RDB will hold is fixed; raise CopyError."""
-        await each(lambda one: one.wait(SnapshotPhase.FORKED), self._running)
+
+        async def wait(pair: tuple[Aim, Snapshot]) -> None:
+            aim, snapshot = pair
+            try:
+                await snapshot.wait(SnapshotPhase.FORKED)
+            except CopyError as e:
+                raise _named(aim, str(e)) from e
+
+        await each(wait, zip(self._aims, self._running, strict=True))
 
     async def wait_done(self, show: Callable[[int, int], None]) -> list[RdbSummary]:
         """What was found in each; `show` is told of bytes and keys. Raise CopyError when one fails."""
@@ -66,7 +74,7 @@ class Shots:
             statuses = [one.status for one in self._running]
             for aim, status in zip(self._aims, statuses, strict=True):
                 if status.phase is SnapshotPhase.FAILED:
-                    raise CopyError(f"shard {aim.source.label}, read from {aim.source.address}: {status.why}")
+                    raise _named(aim, status.why)
             done = sum(status.bytes for status in statuses)
             show(done, sum(status.keys for status in statuses))
             found = [summary for status in statuses if (summary := _summary(status)) is not None]
@@ -89,6 +97,10 @@ class Shots:
     async def __aexit__(self, *error: object) -> None:
         with trio.CancelScope(shield=True, deadline=trio.current_time() + STOP_WITHIN):
             await each(lambda one: one.stop(), self._running)
+
+
+def _named(aim: Aim, why: str) -> CopyError:
+    return CopyError(f"shard {aim.source.label}, read from {aim.source.address}: {why}")
 
 
 def _summary(status: SnapshotStatus) -> RdbSummary | None:

@@ -32,7 +32,6 @@ class Storing:
     backup: str  # its id
     files: Mapping[ShardKey, str]
     work: Work
-    backoff: Sequence[float] = BACKOFF
     _sent: int = field(default=0, init=False)
 
     async def put(self, aims: Sequence[Aim], found: Sequence[RdbSummary]) -> tuple[ShardFile, ...]:
@@ -60,7 +59,7 @@ class Storing:
 
     async def _put_one(self, aim: Aim, file: str) -> tuple[int, str]:
         what = file_context(self.backup, aim.source.key.index)
-        for pause in (*self.backoff, None):
+        for pause in (*BACKOFF, None):
             await self.work.wait_resumed()
             try:
                 return await self.archive.put(aim.path, self.name, file, what=what, progress=self._count)

@@ -9,8 +9,9 @@ from typing import Any
 from rich.table import Table
 
 from shardproxy.cli.ask import HERE, Output, Proxy, console, shard_label, show
+from shardproxy.cli.waiting import job_line
 
-COLUMNS = ("shard", "node", "role", "state", "lag", "zone", "epoch", "since")
+COLUMNS = ("shard", "slots", "node", "role", "state", "lag", "zone", "epoch", "since")
 PROXY_COLUMNS = ("proxy", "state", "leads", "epochs", "clients", "version", "zone", "admin")
 PAUSED = "paused: nothing is done to its nodes by itself, whatever is wrong, until shardproxy resume"
 FINE = ("up", "unknown")
@@ -20,11 +21,12 @@ IN_SYNC = ("streaming", None)  # None: of a primary, or not known
 
 
 def status(*, output: Output = "table", proxy: Proxy = HERE) -> int:
-    """Show who is primary of each shard, how each node is, and since when; nodes of memcached pools too.
+    """Show who is primary of each shard, how many slots it has, how each node is, and since when.
 
-    One table per cluster. A replica that is up is streaming (gets every write), syncing (gets all data
-    first), without a link, or astray (gets another's writes). Lag: bytes that a replica has not had yet.
-    While a cluster is paused nothing is done to its nodes by itself, whatever is wrong with them.
+    One table per cluster, memcached pools among them. A replica that is up is streaming (gets every write),
+    syncing (gets all data first), without a link, or astray (gets another's writes). Lag: bytes that a
+    replica has not had yet. While a cluster is paused nothing is done to its nodes by itself, whatever is
+    wrong with them.
     Where proxies share a store: all of them, with the clusters that each leads.
     Certificates are listed with their ends. Of a cluster of one shard: what its clients do that several
     shards would refuse, with the shape of keys.
@@ -53,11 +55,12 @@ def cluster_table(name: str, cluster: dict[str, Any]) -> Table:
     title = f"cluster {name}" + (" - paused" if cluster["is_paused"] else "")
     table = Table(title=title, title_justify="left", header_style="bold")
     for column in COLUMNS:
-        table.add_column(column, justify="right" if column in ("lag", "epoch", "since") else "left")
+        table.add_column(column, justify="right" if column in ("slots", "lag", "epoch", "since") else "left")
     for shard in cluster["shards"]:
         for number, node in enumerate(sorted(shard["nodes"], key=lambda node: node["role"] != "primary")):
             table.add_row(
                 shard_label(shard["shard"], shard["name"]) if number == 0 else "",
+                slots_text(shard) if number == 0 else "",
                 node["address"],
                 node["role"],
                 state_text(node),
@@ -69,6 +72,14 @@ def cluster_table(name: str, cluster: dict[str, Any]) -> Table:
             )
         table.add_section()
     return table
+
+
+def slots_text(shard: dict[str, Any]) -> str:
+    """How many it has; what an older proxy does not tell is left out."""
+    if "slots" not in shard:
+        return ""
+    bounds = (slots.partition("-")[::2] for slots in shard["slots"])
+    return str(sum(int(last or first) - int(first) + 1 for first, last in bounds))
 
 
 def proxies_table(proxies: list[dict[str, Any]], kind: str) -> Table:
@@ -113,6 +124,10 @@ def is_fine(node: dict[str, Any]) -> bool:
 def complaints(cluster: dict[str, Any]) -> list[str]:
     """What is not as it should be, with the reason."""
     found = [PAUSED] if cluster["is_paused"] else []
+    if job := cluster.get("job"):
+        found.append(job_line(job))
+    if text := cluster.get("scaling", {}).get("text"):
+        found.append(f"scaling: {text}")
     decider = cluster.get("decider") or {"asked": (), "trouble": None}
     if decider["trouble"]:
         found.append(f"{decider['from']} decides about it: {decider['trouble']}")
@@ -125,6 +140,11 @@ def complaints(cluster: dict[str, Any]) -> list[str]:
             found.append(f"shard {name}: {shard['state']}")
         if shard.get("why_not"):
             found.append(f"shard {name} is not served: {shard['why_not']}")
+        if shard.get("is_moving"):
+            found.append(f"shard {name}: slots move to or from it")
+        if shard.get("held"):
+            what = "writes to" if shard["is_only_writes_held"] else "requests for"
+            found.append(f"shard {name}: {what} slots {', '.join(shard['held'])} wait")
         for node in shard["nodes"]:
             if node["state"] not in FINE:
                 found.append(f"{node['address']} is {why_text(node)}")

@@ -28,7 +28,7 @@ def _print(answer: dict[str, Any]) -> None:
         for shard in cluster["shards"]:
             for number, node in enumerate(shard["nodes"]):
                 label = shard_label(shard["index"], shard.get("name"))
-                first = (label, ", ".join(shard["slots"])) if number == 0 else ("", "")
+                first = (label, ", ".join(shard["slots"]) or "none") if number == 0 else ("", "")
                 row = (node["address"], node["role"], node["zone"] or "", str(node["connections"]))
                 table.add_row(*first, *row)
             table.add_section()

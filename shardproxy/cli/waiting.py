@@ -51,6 +51,8 @@ def submit(
             return DONE
         if output != "json":
             _print_plan(planned)
+        if planned.get("why_not"):
+            raise AskError(f"nothing was done: {planned['why_not']}")
         job = ask(proxy, "/api/jobs/start", body)["job"]
     except AskError as error:
         return _fail(error)

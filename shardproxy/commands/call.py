@@ -19,7 +19,7 @@ from shardproxy.config.clusters import DATABASES
 from shardproxy.dataplane import Offloaded
 from shardproxy.dataplane.statistics import ClusterStatistics, Statistics
 from shardproxy.dataplane.users import ANYBODY, ProxyUser
-from shardproxy.model import Address, EndpointKind, Topology
+from shardproxy.model import Address, EndpointKind, SlotRange, Topology
 from shardproxy.model.replication import ShardKey
 from shardproxy.nodes import NodeLinks
 from shardproxy.topology.fleet import Peers
@@ -42,6 +42,8 @@ class Facade(Protocol):
     def learn(self, table: bytes) -> None: ...
 
     def slot(self, cluster: str, key: bytes) -> int: ...
+
+    async def owned(self, cluster: str, slots: Sequence[SlotRange], keys: Sequence[bytes]) -> list[bytes]: ...
 
     def statistics(self) -> Statistics: ...
 

@@ -6,6 +6,7 @@ and in its own line. An answer that nobody gave is an error, never an empty text
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from collections.abc import Mapping
@@ -16,10 +17,11 @@ from shardproxy.commands.call import Call, CommandError, Handler
 from shardproxy.commands.counters import Counts
 from shardproxy.commands.info_commands import calls_correct, times_correct
 from shardproxy.commands.info_merge import Section, info_read, info_write, sections_merge
+from shardproxy.commands.mixed import count_owned
 from shardproxy.commands.shards import Answer, ask_all, ask_every
 from shardproxy.commands.table import lower
 from shardproxy.dataplane.statistics import ClusterStatistics
-from shardproxy.model import Address
+from shardproxy.model import Address, Shard
 from shardproxy.wire.reply import Reply, Verbatim
 
 TIMEOUT = 2.0  # seconds for a shard; better a line that says it is silent than a client that waits
@@ -32,6 +34,9 @@ async def info(call: Call) -> Reply:
     is_whole = not wanted or any(word in WHOLE for word in wanted)
     answers = await ask_every(call, "INFO", *_asked(wanted), timeout=TIMEOUT)
     infos = {answer.shard.index: _read(answer) for answer in answers if answer.is_ok}
+    for answer in answers:
+        if answer.is_ok and answer.shard.is_mixed and "keyspace" in infos[answer.shard.index]:
+            await _leave_out_strays(call, answer.shard, infos[answer.shard.index]["keyspace"])
     sections = sections_merge(list(infos.values()))
     if not is_whole:
         sections = {name: section for name, section in sections.items() if name in wanted}
@@ -45,6 +50,18 @@ async def info(call: Call) -> Reply:
     if is_whole or "shards" in wanted:
         sections["shards"] = Section("Shards", {f"shard{a.shard.number}": _shard(a, infos) for a in answers})
     return Verbatim(info_write(list(sections.values())))
+
+
+async def _leave_out_strays(call: Call, shard: Shard, keyspace: Section) -> None:
+    """Keys that are another shard's do not count, nor do they among those that expire."""
+    for name, text in keyspace.fields.items():
+        parts = dict(part.partition("=")[::2] for part in text.split(","))
+        count = int(parts["keys"])
+        with contextlib.suppress(CommandError):  # then it is as the node says
+            found = await count_owned(call, shard, count)
+            expires = round(int(parts["expires"]) * found / count) if count else 0
+            parts |= {"keys": str(found), "expires": str(expires)}
+        keyspace.fields[name] = ",".join(f"{part}={value}" for part, value in parts.items())
 
 
 def _asked(wanted: list[str]) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias, cast
 
 from shardproxy.commands.call import Call, CommandError, Handler
-from shardproxy.commands.shards import Answer, ask_every, ask_every_to_read
+from shardproxy.commands.shards import Answer, ask_every
 from shardproxy.wire.reply import Raw, Reply, Verbatim
 
 Join: TypeAlias = Callable[[Sequence[Answer]], Reply]
@@ -17,15 +17,6 @@ def everywhere(join: Join) -> Handler:
 
     async def handler(call: Call) -> Reply:
         return join(await ask_every(call, *call.args, resp=call.resp))
-
-    return handler
-
-
-def everywhere_to_read(join: Join) -> Handler:
-    """The same, of a command that a replica answers as well: on the reader endpoint one does."""
-
-    async def handler(call: Call) -> Reply:
-        return join(await ask_every_to_read(call, *call.args, resp=call.resp))
 
     return handler
 

@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from typing import cast
 
 from shardproxy.commands.call import Call, CommandError, Handler
-from shardproxy.commands.joins import all_alike, concatenated, everywhere, everywhere_to_read, total
+from shardproxy.commands.joins import all_alike, concatenated, everywhere, total
+from shardproxy.commands.mixed import any_owned, count_owned, keys_owned, owned
 from shardproxy.commands.shards import ask_every_to_read, ask_to_read
 from shardproxy.wire.reply import Raw, Reply
 
 SHARD_BITS = 8  # of a cursor: 250 shards at most; the rest is the engine's, and all fits JavaScript's 2^53
+STRAYS = 100  # keys of others that RANDOMKEY may come by before a shard is looked through
 CURSOR = re.compile(rb"([+-]?)([0-9]*)", re.DOTALL)
 
 
@@ -25,7 +27,10 @@ async def scan(call: Call) -> Reply:
         position, engine_cursor = len(shards) - 1, (1 << 64) - 1
     answer = await ask_to_read(call, shards[position], call.args[0], engine_cursor, *call.args[2:])
     answer.check()
-    after, _ = cast("tuple[bytes, list[bytes]]", answer.reply)
+    after, found = cast("tuple[bytes, list[bytes]]", answer.reply)
+    if shards[position].is_mixed:
+        cursor = cursor_after(int(after), position, len(shards))
+        return [b"%d" % cursor, list(await keys_owned(call, shards[position], found))]
     keys = answer.raw[len(reply_head(after)) :]  # passed on unread
     return Raw(reply_head(b"%d" % cursor_after(int(after), position, len(shards))) + keys)
 
@@ -53,27 +58,56 @@ def cursor_after(engine_cursor: int, position: int, shards: int) -> int:
     return position + 1 if position + 1 < shards else 0
 
 
+async def keys(call: Call) -> Reply:
+    """Those of all shards, each by its owner."""
+    answers = await ask_every_to_read(call, *call.args, resp=call.resp)
+    return concatenated([await owned(call, answer) for answer in answers])
+
+
+async def dbsize(call: Call) -> Reply:
+    """All keys that are where they are owned."""
+    answers = await ask_every_to_read(call, *call.args, resp=call.resp)
+    size = cast("int", total(answers))
+    for answer in answers:
+        if answer.shard.is_mixed:
+            count = cast("int", answer.reply)
+            size += await count_owned(call, answer.shard, count) - count
+    return size
+
+
 async def randomkey(call: Call) -> Reply:
-    """A key of a shard chosen by how many it has, so that every key is as likely."""
+    """A key of a shard chosen by how many it has, so that every key is as likely.
+
+    One that is not the shard's counts for nothing, and another one is chosen anywhere.
+    """
     sizes = []
     for answer in await ask_every_to_read(call, "DBSIZE"):
         answer.check()
         sizes.append(cast("int", answer.reply))
+    strays = 0
     while any(sizes):
         (chosen,) = random.choices(range(len(sizes)), sizes)
-        answer = await ask_to_read(call, call.topology.shards[chosen], "RANDOMKEY")
+        shard = call.topology.shards[chosen]
+        answer = await ask_to_read(call, shard, "RANDOMKEY")
         answer.check()
-        if answer.reply is not None:
-            return answer.reply
-        sizes[chosen] = 0  # emptied meanwhile
+        key = cast("bytes | None", answer.reply)
+        if key is not None and (not shard.is_mixed or await keys_owned(call, shard, [key])):
+            return key
+        if key is not None and strays < STRAYS:
+            strays += 1
+            continue
+        found = await any_owned(call, shard) if key is not None else None
+        if found is not None:
+            return found
+        sizes[chosen] = 0  # emptied meanwhile, or with nothing of its own
     return None
 
 
 HANDLERS: Mapping[str, Handler] = {
-    "dbsize": everywhere_to_read(total),
+    "dbsize": dbsize,
     "flushall": everywhere(all_alike),
     "flushdb": everywhere(all_alike),
-    "keys": everywhere_to_read(concatenated),
+    "keys": keys,
     "randomkey": randomkey,
     "scan": scan,
 }

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Annotated, Self
 
 from pydantic import (
     AfterValidator,
-    BeforeValidator,
     Field,
-    PlainSerializer,
-    PlainValidator,
     WithJsonSchema,
     model_validator,
 )
 
 from shardproxy.config.base import Section, refused
-from shardproxy.config.secrets import Secret, not_literal
+from shardproxy.config.iam import AccessKeyId, SecretPlace
 from shardproxy.config.store import Endpoint
 
 DAY = 1440  # minutes
@@ -28,33 +26,35 @@ _WINDOW = re.compile(r"([01]\d|2[0-3]):([0-5]\d)\s*-\s*([01]\d|2[0-3]):([0-5]\d)
 _WINDOW_HINT = "write it like 03:00-04:00; times are in UTC"
 
 
-class Window(tuple[int, int]):
-    """Minutes of a day at which a window begins and ends, the end perhaps after midnight."""
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A part of every day: minutes at which it begins and ends, the end perhaps after midnight."""
 
-    __slots__ = ()
+    begins: int
+    ends: int
 
     @property
     def length(self) -> int:
         """Minutes."""
-        return (self[1] - self[0]) % DAY
+        return (self.ends - self.begins) % DAY
 
     def __str__(self) -> str:
-        first, last = self
-        return f"{first // 60:02}:{first % 60:02}-{last // 60:02}:{last % 60:02}"
+        return f"{self.begins // 60:02}:{self.begins % 60:02}-{self.ends // 60:02}:{self.ends % 60:02}"
 
 
-def read_window(value: object) -> Window:
-    """Read "03:00-04:00"."""
-    if isinstance(value, Window):
-        return value
-    match = _WINDOW.fullmatch(value.strip()) if isinstance(value, str) else None
+def _window(text: str) -> str:
+    match = _WINDOW.fullmatch(text.strip())
     if match is None:
         raise refused("is not a time of day from and to", _WINDOW_HINT)
-    hours = [int(part) for part in match.groups()]
-    window = Window((hours[0] * 60 + hours[1], hours[2] * 60 + hours[3]))
+    window = _parsed(match)
     if window.length < MIN_WINDOW:
         raise refused(f"is shorter than {MIN_WINDOW} minutes", _WINDOW_HINT)
-    return window
+    return str(window)
+
+
+def _parsed(match: re.Match[str]) -> Window:
+    first, first_minute, last, last_minute = map(int, match.groups())
+    return Window(first * 60 + first_minute, last * 60 + last_minute)
 
 
 def _place(text: str) -> str:
@@ -73,9 +73,8 @@ Place = Annotated[
 ]
 AbsolutePath = Annotated[str, Field(pattern=r"^/", max_length=4000)]
 DailyWindow = Annotated[
-    Window,
-    PlainValidator(read_window),
-    PlainSerializer(str, when_used="json"),
+    str,
+    AfterValidator(_window),
     WithJsonSchema(
         {
             "type": "string",
@@ -84,7 +83,6 @@ DailyWindow = Annotated[
         }
     ),
 ]
-SecretPlace = Annotated[Secret, BeforeValidator(not_literal)]
 
 
 class S3(Section):
@@ -94,17 +92,17 @@ class S3(Section):
     """URL of what speaks the protocol of S3 and is not AWS."""
     region: Annotated[str, Field(pattern=r"^[a-z0-9-]{1,40}$", examples=["eu-central-1"])] | None = None
     """Where the bucket is."""
-    access_key_id: SecretPlace | None = None
-    """The id of the access key: {file: ...} or {env: ...}."""
+    access_key_id: AccessKeyId | None = None
+    """The access key."""
     secret_access_key: SecretPlace | None = None
-    """The access key itself: {file: ...} or {env: ...}."""
+    """Where its secret is kept: {file: ...} or {env: ...}."""
 
     @model_validator(mode="after")
     def _key_is_whole(self) -> Self:
         if (self.access_key_id is None) != (self.secret_access_key is None):
             given = "access_key_id" if self.secret_access_key is None else "secret_access_key"
             other = "secret_access_key" if self.secret_access_key is None else "access_key_id"
-            raise refused(f"{given} needs its {other}", f"add {other}: {{file: ...}}")
+            raise refused(f"{given} needs its {other}", f"add {other}")
         return self
 
 
@@ -115,7 +113,7 @@ class Backups(Section):
     """Where they are kept: a directory, or s3://BUCKET/PREFIX."""
     retention: Annotated[int, Field(ge=0, le=MAX_RETENTION)] = 0
     """Days for which scheduled ones are kept; 0: none are made. Others are kept until they are deleted."""
-    window: DailyWindow = Window((180, 240))
+    window: DailyWindow = "03:00-04:00"
     """When the daily one is made, in UTC."""
     key_file: Annotated[AbsolutePath, Field(examples=["/etc/shardproxy/backup.key"])] | None = None
     """A file with 32 bytes in base64 or hexadecimal, with which files are encrypted before they leave this
@@ -125,6 +123,13 @@ class Backups(Section):
     Default: the system's own for temporary files."""
     s3: S3 | None = None
     """How a bucket is reached."""
+
+    @property
+    def daily(self) -> Window:
+        """When the daily one is made."""
+        match = _WINDOW.fullmatch(self.window)
+        assert match is not None, "it was checked"
+        return _parsed(match)
 
     @model_validator(mode="after")
     def _s3_is_used(self) -> Self:

@@ -23,6 +23,7 @@ from shardproxy.config.node_auth import NodeAuth, PasswordAuth
 from shardproxy.config.nodes import MemcachedNode, NodeType, short
 from shardproxy.config.persistence import Persistence
 from shardproxy.config.replication import Failover, Replication, Writes
+from shardproxy.config.scaling import Scaling
 from shardproxy.config.shards import MAX_SHARDS, RedisShard
 from shardproxy.config.slots import assign_slots, weighted_slots
 from shardproxy.config.store import Store
@@ -148,9 +149,12 @@ class RedisCluster(_Cluster):
     """What the nodes keep on disk: set on them, and watched. Default: as their own config says."""
     timeouts: RedisTimeouts = RedisTimeouts()
     """How long connecting, answering, idling and waiting for a failover may take."""
+    scaling: Scaling | None = None
+    """How many of the shards below have slots, by how busy and how full they are. Default: as they are."""
     node_auth: NodeAuth | None = None
     """How the proxy logs in to the nodes. Besides what clients may do, the user needs PING, INFO, ROLE,
-    CLIENT, PUBSUB, COMMAND and CONFIG GET; to fail over also REPLICAOF, FAILOVER, CONFIG SET and REWRITE."""
+    CLIENT, PUBSUB, COMMAND and CONFIG GET; to fail over also REPLICAOF, FAILOVER, CONFIG SET and REWRITE,
+    and for `persistence` MULTI and EXEC."""
     decider: Annotated[TopologyFrom, Field(discriminator="source")] = Field(
         default=FromConfig(), alias="topology"
     )
@@ -191,6 +195,11 @@ class RedisCluster(_Cluster):
             raise refused(
                 f"failover: {{fencing}} has no use with topology: {{from: {decider.source}}}",
                 f"leave it out: {DECIDERS[decider.source]} promotes without asking",
+            )
+        if self.scaling is not None:
+            raise refused(
+                f"scaling and topology: {{from: {decider.source}}} contradict each other",
+                f"leave out scaling: {DECIDERS[decider.source]} decides who has which slots",
             )
         if self.backups is not None:
             raise refused(

@@ -84,7 +84,7 @@ class DataPlane:
         return self._native.slot(cluster, key)
 
     async def owned(self, cluster: str, slots: Sequence[SlotRange], keys: Sequence[bytes]) -> list[bytes]:
-        """Those of these keys that are in one of these slots; raise KeyError when the cluster is not served."""
+        """Those of these keys that are in one of these slots; raise KeyError of an unknown cluster."""
         ranges = [(each.first, each.last) for each in slots]
         found = await self._one_at_a_time(self._native.are_in, cluster, ranges, list(keys))
         return list(itertools.compress(keys, found))

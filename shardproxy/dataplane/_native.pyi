@@ -12,6 +12,7 @@ __all__ = [
     "AccessEvent",
     "Acl",
     "ClientDid",
+    "Copier",
     "DataPlane",
     "Loader",
     "NodeDown",

@@ -111,10 +111,10 @@ async def run_controller(
         try:
             await _lead(inputs, settings, limits, leadership, stays_until)
         except* LeadershipLostError as group:
-            log.warning("leadership lost", cluster=cluster, why=str(group.exceptions[0]))
+            log.warning("leadership lost", cluster=cluster, why=_first_of(group))
         except* OutvotedError as group:
             is_outvoted = True
-            log.warning("another proxy had better lead", cluster=cluster, why=str(group.exceptions[0]))
+            log.warning("another proxy had better lead", cluster=cluster, why=_first_of(group))
         finally:
             inputs.events.alarms_forget(cluster)
             with trio.move_on_after(RESIGN_WITHIN, shield=True):
@@ -122,6 +122,14 @@ async def run_controller(
         if is_outvoted:
             stays_until = trio.current_time() + ABSTAIN
             await _abstain(cluster, inputs.store)
+
+
+def _first_of(group: BaseExceptionGroup[BaseException]) -> str:
+    """What was raised first, however deep its task was."""
+    first: BaseException = group
+    while isinstance(first, BaseExceptionGroup):
+        first = first.exceptions[0]
+    return str(first)
 
 
 async def _abstain(cluster: str, store: Store) -> None:

@@ -8,7 +8,7 @@ only once the log is whole: an engine that starts with a log that was never writ
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from shardproxy.failover.setup import ShardSetup
@@ -77,30 +77,44 @@ def next_step(
     record: ShardRecord,
     disks: Mapping[Address, Disk],
     was_set: frozenset[Process],
-    refused: frozenset[Process],
+    refused: Collection[Set | Keep],
 ) -> Set | Keep | None:
     """What to do next at one of the shard's nodes.
 
     `disks`: of those that answer; `was_set`: processes that had other settings, and whose files may have them
-    still; `refused`: those that would not do it.
+    still; `refused`: what nodes would not do.
     """
     if record.state is not ShardState.OK or record.primary is None:
         return None
     if any(disk.is_rewriting for disk in disks.values()):
         return None
     order = sorted(disks, key=lambda node: (node == record.primary, str(node)))
-    ours = [node for node in order if node in record.joined and (node, disks[node].run_id) not in refused]
-    for node in ours:
+    ours = [node for node in order if node in record.joined]
+    steps: list[Set | Keep] = [*_sets(setup, disks, ours), *_keeps(setup, record, disks, ours, was_set)]
+    return next((step for step in steps if step not in refused), None)
+
+
+def _sets(setup: ShardSetup, disks: Mapping[Address, Disk], nodes: Iterable[Address]) -> Iterator[Set]:
+    for node in nodes:
         if settings := differing(setup, disks[node]):
-            return Set(node, disks[node].run_id, settings)
-    for node in ours:
+            yield Set(node, disks[node].run_id, settings)
+
+
+def _keeps(
+    setup: ShardSetup,
+    record: ShardRecord,
+    disks: Mapping[Address, Disk],
+    nodes: Iterable[Address],
+    was_set: frozenset[Process],
+) -> Iterator[Keep]:
+    for node in nodes:
         disk = disks[node]
-        if (node, disk.run_id) in was_set and not disk.troubles:
-            if not setup.is_managed:
-                return Keep(node, disk.run_id, None)
-            if node != record.primary:
-                return Keep(node, disk.run_id, record.primary)
-    return None
+        if (node, disk.run_id) not in was_set or disk.troubles:
+            continue
+        if not setup.is_managed:
+            yield Keep(node, disk.run_id, None)
+        elif node != record.primary:
+            yield Keep(node, disk.run_id, record.primary)
 
 
 def why_not_kept(setup: ShardSetup, record: ShardRecord, was_set: frozenset[Process]) -> str | None:

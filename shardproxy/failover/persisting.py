@@ -63,7 +63,7 @@ class _Shard:
     """What is remembered of a shard while this process leads."""
 
     was_set: frozenset[Process] = frozenset()
-    refused: dict[Process, str] = field(default_factory=dict)
+    refused: dict[Set | Keep, str] = field(default_factory=dict)
     alarm: str | None = None
 
 
@@ -118,11 +118,11 @@ async def _tend(
             nursery.start_soon(look, node)
     alive = {(node, disk.run_id) for node, disk in disks.items()}
     shard.was_set = frozenset(one for one in shard.was_set if one in alive or one[0] not in disks)
-    shard.refused = {one: why for one, why in shard.refused.items() if one in alive}
-    step = next_step(setup, record, disks, shard.was_set, frozenset(shard.refused)) if may_act else None
+    shard.refused = {s: why for s, why in shard.refused.items() if (s.node, s.run_id) in alive}
+    step = next_step(setup, record, disks, shard.was_set, shard.refused) if may_act else None
     if step is not None:
         await _do(step, setup, shard, tools)
-    refusals = {node: why for (node, _), why in shard.refused.items()}
+    refusals = {step.node: why for step, why in shard.refused.items()}
     texts = [alarm_text(setup, record, disks, refusals), why_not_kept(setup, record, shard.was_set), *silent]
     _tell(tools.events, setup.key, shard, "; ".join(filter(None, texts)) or None)
     return step is not None or any(disk.is_rewriting for disk in disks.values())
@@ -141,7 +141,7 @@ async def _do(step: Set | Keep, setup: ShardSetup, shard: _Shard, tools: Persist
         if await _keep(step, setup.key, tools):
             shard.was_set -= {process}
     except _RefusedError as error:
-        shard.refused[process] = WITHOUT_FILE if NO_FILE in str(error) else str(error)
+        shard.refused[step] = WITHOUT_FILE if NO_FILE in str(error) else str(error)
     except (NodeFailure, NodeError):
         return  # at the next look
 

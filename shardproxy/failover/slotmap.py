@@ -11,7 +11,7 @@ it, nothing changes then.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import pairwise
+from itertools import groupby, pairwise
 from operator import attrgetter
 
 from shardproxy.failover.setup import ShardSetup
@@ -35,17 +35,31 @@ def slots_shared(setups: Iterable[ShardSetup], records: Iterable[ShardRecord]) -
     shared = {**wanted, **recorded}
     if is_whole(shared.values()):
         return shared
-    owners: dict[int, ShardKey] = {slot: key for key, slots in wanted.items() for slot in slots_each(slots)}
-    by_config = dict(owners)
+    owners: list[ShardKey | None] = [None] * SLOT_COUNT
+    for key, slots in wanted.items():
+        _paint(owners, slots, key)
     for key in sorted(recorded, key=lambda key: (key in wanted, -key.index)):
-        owners.update(dict.fromkeys(slots_each(recorded[key]), key))
-    for slot, key in by_config.items():
-        if key in recorded and any(one.first <= slot <= one.last for one in recorded[key]):
-            owners[slot] = key
-    found: dict[ShardKey, list[int]] = {}
-    for slot in sorted(owners):
-        found.setdefault(owners[slot], []).append(slot)
-    return {key: slots_ranges(found.get(key, ())) for key in shared}
+        _paint(owners, recorded[key], key)
+    for key, slots in wanted.items():
+        _paint(owners, _common(slots, recorded.get(key, ())), key)
+    found: dict[ShardKey, list[SlotRange]] = {key: [] for key in shared}
+    first = 0
+    for owner, group in groupby(owners):
+        last = first + sum(1 for _ in group) - 1
+        if owner is not None:
+            found[owner].append(SlotRange(first, last))
+        first = last + 1
+    return {key: tuple(slots) for key, slots in found.items()}
+
+
+def _paint(owners: list[ShardKey | None], slots: Slots, key: ShardKey) -> None:
+    for one in slots:
+        owners[one.first : one.last + 1] = [key] * len(one)
+
+
+def _common(some: Slots, others: Slots) -> Slots:
+    pairs = ((max(a.first, b.first), min(a.last, b.last)) for a in some for b in others)
+    return tuple(SlotRange(first, last) for first, last in pairs if first <= last)
 
 
 def mends(setups: Sequence[ShardSetup], records: Iterable[ShardRecord]) -> dict[ShardKey, Slots]:
@@ -64,8 +78,19 @@ def is_whole(slots: Iterable[Slots]) -> bool:
 
 
 def slots_without(slots: Slots, others: Slots) -> Slots:
-    """Those slots that are not among the others."""
-    return slots_ranges(sorted(set(slots_each(slots)).difference(slots_each(others))))
+    """Those slots that are not among the others. By ranges: clients wait while a leader reckons."""
+    left: list[SlotRange] = []
+    for one in sorted(slots, key=attrgetter("first")):
+        first = one.first
+        for other in sorted(others, key=attrgetter("first")):
+            if other.last < first or other.first > one.last:
+                continue
+            if other.first > first:
+                left.append(SlotRange(first, other.first - 1))
+            first = other.last + 1
+        if first <= one.last:
+            left.append(SlotRange(first, one.last))
+    return tuple(left)
 
 
 def slots_each(slots: Slots) -> Iterator[int]:

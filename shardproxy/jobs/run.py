@@ -8,6 +8,7 @@ Ends with the leadership; what is not over then is gone on with by the next lead
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -34,6 +35,7 @@ from shardproxy.store.notes import NoteKind
 AGAIN = 1.0  # seconds until what could not go on is tried again
 CRASHES = 3  # of one job in one process; then it has failed
 MAX_WHY = 2000  # characters
+MAX_RESULT = 16 << 10  # bytes of JSON: twenty of them are kept, in one object of Kubernetes
 COMPLETE = "complete"  # in a result: all was done, although it was given up
 
 log = structlog.get_logger()
@@ -138,6 +140,7 @@ async def _work(desk: SlotDesk, tools: JobTools, work: JobWork) -> tuple[str | N
 
 
 async def _work_once(desk: SlotDesk, worker: Worker, work: JobWork) -> Mapping[str, Any]:
+    work.look()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(work.run)
         result = await worker.run(desk, work)
@@ -146,6 +149,10 @@ async def _work_once(desk: SlotDesk, worker: Worker, work: JobWork) -> Mapping[s
 
 
 async def _end(tools: JobTools, work: JobWork, why: str | None, result: Mapping[str, Any]) -> None:
+    if len(json.dumps(dict(result))) > MAX_RESULT:
+        log.warning("a job's result is too large to be kept", job=work.job.id)
+        result = {"text": str(result.get("text", ""))[:MAX_WHY]}
+
     def end(job: Job) -> Job:
         is_complete = bool(result.get(COMPLETE))
         return replace(
@@ -158,12 +165,7 @@ async def _end(tools: JobTools, work: JobWork, why: str | None, result: Mapping[
             progress=work.job.progress,
         )
 
-    try:
-        await work.change(end)
-    except ValueError as error:
-        log.warning("a job's result cannot be kept", job=work.job.id, why=str(error))
-        result = {}
-        await work.change(end)
+    await work.change(end)
     job = work.job
     tools.statistics.job_ended(job.cluster, job.kind, job.state.value)
     _tell(tools, ENDS[job.state], job, job.why or str(result.get("text", "")))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 PAUSES = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)  # seconds: a hold gives up at 0.2, or 0.5
 
@@ -15,8 +16,9 @@ class Pauses:
     sum: float = 0.0  # seconds
 
     @property
-    def count(self) -> int:
-        return sum(self.counts)
+    def cumulative(self) -> list[tuple[float, int]]:
+        """Upper bounds, and how many were no longer; the last one is infinite and counts all."""
+        return list(zip((*PAUSES, float("inf")), accumulate(self.counts), strict=True))
 
     def add(self, seconds: float) -> None:
         bucket = next((at for at, most in enumerate(PAUSES) if seconds <= most), len(PAUSES))

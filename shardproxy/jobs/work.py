@@ -103,6 +103,13 @@ class JobWork:
         value = await note_change(self._notebook, self._key, changed)
         self._take(job_decode(self._key, value))
 
+    def look(self) -> None:
+        """Take the job as it is on the board: a write whose answer was lost may be there."""
+        note = self._notebook.notes.get(self._key)
+        job = job_decode(self._key, note.value) if note is not None else None
+        if job is not None and job.by == self._job.by:
+            self._take(job)
+
     async def run(self) -> None:
         """Hear of wishes, and write progress now and then, until cancelled; raise LeadershipLostError."""
         async with trio.open_nursery() as nursery:
@@ -114,10 +121,7 @@ class JobWork:
         notes.subscribe(news, self._key.topic)
         try:
             while True:
-                note = notes.get(self._key)
-                job = job_decode(self._key, note.value) if note is not None else None
-                if job is not None and job.by == self._job.by:
-                    self._take(job)
+                self.look()
                 await news.wait()
         finally:
             notes.unsubscribe(news, self._key.topic)

@@ -70,6 +70,7 @@ class Shard:
     number: int = field(kw_only=True)  # what it is known by for good, whatever its place
     why_not: str | None = None  # why it has no primary, where that is no failover
     is_refused: bool = False  # nobody serves it before that is mended: nobody need wait for it
+    is_mixed: bool = False  # its nodes may have keys of slots that are another's: clients do not see them
 
     @property
     def nodes(self) -> tuple[Node, ...]:

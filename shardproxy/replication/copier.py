@@ -14,11 +14,12 @@ import trio
 from shardproxy.dataplane import _native
 from shardproxy.dataplane.tls import NodeTlsSpec
 from shardproxy.model import Address
-from shardproxy.replication.interface import CopyError, CopyPhase, CopyPlan, CopyStatus, End
+from shardproxy.replication.interface import CopyDiffersError, CopyError, CopyPhase, CopyPlan, CopyStatus, End
 
 Ts = TypeVarTuple("Ts")
 
 LOOKS_EVERY = 0.02  # seconds; how often it is looked whether little is left
+DIFFERS = "differs between source and target"  # what the crate says then, of a key
 SLACK = 1.0  # seconds; the thread answers within what it was given, or soon after
 
 
@@ -108,9 +109,15 @@ class EngineCopier:
     async def verify(self, *, within: float) -> int:
         """Compare a sample of keys on both sides, and all names where there is time; how many were compared.
 
-        While nothing changes in the slots, and after `reach`. Raise CopyError with what differs.
+        While nothing changes in the slots, and after `reach`. Raise CopyDiffersError with what differs, or
+        CopyError when it could not be compared.
         """
-        return await self._order(within, self._native.verify, within)
+        try:
+            return await self._order(within, self._native.verify, within)
+        except CopyError as error:
+            if DIFFERS in str(error):
+                raise CopyDiffersError(str(error)) from error
+            raise
 
     async def sources(self, sources: Sequence[End]) -> None:
         """The source's shard has these nodes now, the one to read from first."""

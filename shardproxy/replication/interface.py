@@ -94,6 +94,10 @@ class CopyError(Exception):
     """It cannot go on, or was not done in time; the text says why and what to do."""
 
 
+class CopyDiffersError(CopyError):
+    """A target has not what the source has: what was copied is of no use."""
+
+
 class Copier(Protocol):
     """One copy from one source; it ends with `stop`, whatever became of it."""
 
@@ -113,7 +117,8 @@ class Copier(Protocol):
     async def verify(self, *, within: float) -> int:
         """Compare a sample of keys on both sides, and counts per slot; return how many were compared.
 
-        While nothing changes in the slots, and after `reach`. Raise CopyError with what differs.
+        While nothing changes in the slots, and after `reach`. Raise CopyDiffersError with what differs, or
+        CopyError when it could not be compared.
         """
 
     async def sources(self, sources: Sequence[End]) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import trio
 
 from shardproxy.dataplane import _native
+from shardproxy.replication.copier import end_spec
 from shardproxy.replication.interface import CopyError, LoadPlan, LoadStatus
-from shardproxy.replication.spec import encoded, end_spec, families_spec, slots_spec
+from shardproxy.replication.spec import encoded, families_spec, slots_spec
 
 LOOK = 0.5  # seconds a thread waits for the end before it looks whether it is still wanted
 
@@ -40,8 +42,9 @@ class EngineLoader:
     def status(self) -> LoadStatus:
         told = json.loads(self._native.status())
         positions = tuple(told["positions"])
-        through = enumerate(zip(positions, told["lengths"], strict=False))
-        first = next((number for number, (position, length) in through if position < length), len(positions))
+        lengths = told["lengths"] or [math.inf] * len(positions)  # not looked at yet
+        reached = enumerate(zip(positions, lengths, strict=True))
+        first = next((number for number, (position, length) in reached if position < length), len(positions))
         return LoadStatus(
             is_over=told["is_over"],
             why=told["why"],

@@ -10,9 +10,10 @@ from pathlib import Path
 import trio
 
 from shardproxy.dataplane import _native
+from shardproxy.replication.copier import end_spec
 from shardproxy.replication.interface import CopyError, End, Slots, SnapshotPhase, SnapshotStatus
 from shardproxy.replication.rdb import summary_of
-from shardproxy.replication.spec import encoded, end_spec, owned_spec
+from shardproxy.replication.spec import encoded, owned_spec
 
 LOOK = 0.5  # seconds a thread waits for the next phase before it looks whether it is still wanted
 ORDER = list(SnapshotPhase)

@@ -1,21 +1,11 @@
-"""What the crate's threads are told, as JSON. Holds passwords and private keys: never log it."""
+"""What the crate's threads are told, as JSON."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable
 
-from shardproxy.replication.interface import End, Slots
-
-
-def end_spec(end: End) -> dict[str, object]:
-    login = end.credentials
-    return {
-        "address": str(end.address),
-        "username": login.username if login is not None else None,
-        "password": login.password if login is not None else None,
-        "tls": end.tls.spec() if end.tls is not None else None,
-    }
+from shardproxy.replication.interface import Slots
 
 
 def families_spec(families: Iterable[tuple[str, str]]) -> list[dict[str, str]]:

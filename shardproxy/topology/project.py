@@ -214,7 +214,17 @@ def shard_project(place: int, setup: ShardSetup, slots: Slots, record: ShardReco
         primary = next((node for node in nodes if node.address == served), None)
     replicas = tuple(node for node in nodes if node is not primary)
     why_not = None if primary is not None else why_no_primary(record)
-    return Shard(place, slots, primary, replicas, setup.name, number=setup.key.index, why_not=why_not)
+    is_mixed = record is not None and record.is_mixed
+    return Shard(
+        place,
+        slots,
+        primary,
+        replicas,
+        setup.name,
+        number=setup.key.index,
+        why_not=why_not,
+        is_mixed=is_mixed,
+    )
 
 
 def shard_refused(shard: Shard, why: str) -> Shard:

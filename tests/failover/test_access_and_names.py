@@ -36,7 +36,7 @@ RIGHTS_TO_FAIL_OVER = (
     "+client|kill",
 )
 RIGHT_TO_BE_DURABLE = "+wait"  # writes: {wait: ...}
-RIGHTS_OF_CLIENTS = ("~*", "+get", "+rpush", "+lrange")  # of what this test's clients do
+RIGHTS_OF_CLIENTS = ("~*", "+get", "+rpush", "+lrange", "+lindex")  # of what this test's clients do
 RIGHTS_OF_REPLICAS = ("+ping", "+replconf", "+psync")
 
 

@@ -12,6 +12,7 @@ FIT    nobody that may not be a primary is made one, nor is a shard handed over 
 STRICT once a node is promoted, no member of its store, which was waited for or may be, acknowledges a write
        of the last primary that no replica confirms
 LATE   what an operator asked for does not happen after its deadline
+SLOT, MOVE  of a slot that moves: moves.py
 """
 
 from __future__ import annotations
@@ -57,6 +58,7 @@ class Checks:
     why_change: Callable[[ShardKey, Address], str | None] = lambda key, primary: "nobody watches"
     is_asked_for: Callable[[ShardKey], bool] = lambda key: True
     is_configured: Callable[[ShardKey, Address], bool] = lambda key, node: True
+    is_acknowledged: Callable[[int], None] = lambda value: None  # told of each
     trace: list[str] = field(default_factory=list)
 
     def of(self, key: ShardKey) -> History:
@@ -197,6 +199,7 @@ class Checks:
         if epochs[0] != epochs[1]:
             self.complain(f"I2: a reply of epoch {epochs[0]} acknowledged in epoch {epochs[1]}")
         self.of(key).acked[value] = (trio.current_time(), wait)
+        self.is_acknowledged(value)
 
     def answered(self, key: ShardKey, epoch: int, confirmed: int, proxy: str) -> None:
         """A proxy is about to acknowledge a write of that epoch's primary, which so many replicas have."""

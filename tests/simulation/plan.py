@@ -22,6 +22,7 @@ class Plan:
     keeps_data: bool = True  # and with their data
     standbys: int = 0  # more processes that could lead
     shards: int = 1
+    moves: bool = False  # a slot moves between them all the time
     proxies: int = 1  # data planes that follow the store, the later the slower
     members: int = 0  # processes that serve and may lead, each with a lease: then there are no others
     followers: int = 0  # processes that serve and only follow the store

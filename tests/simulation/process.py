@@ -30,6 +30,7 @@ from shardproxy.store.record import ShardRecord
 from shardproxy.wire.reply import Reply
 from shardproxy.wire.resp import Argument
 from tests.simulation.commands import is_changing, is_freeze, words_of
+from tests.simulation.moves import Mover
 from tests.simulation.proxy import SimProxy
 from tests.simulation.store import SimSession, SimStore
 from tests.simulation.world import HOST, US, World
@@ -86,6 +87,7 @@ class Process:
     may_lead: bool = True
     is_voting: bool = False  # it is one of a fleet
     is_waiting_for_all: bool = True  # that serve a record; a mutation switch
+    mover: Mover | None = None  # runs where this process leads
     asked_at: float = float("-inf")  # an operator asked for something last
 
     def __post_init__(self) -> None:
@@ -101,6 +103,8 @@ class Process:
         setups = self.group_of.setups
         store = cast("Store", self)  # a controller uses no more of it
         inputs = Inputs(setups, self.boards.health, store, self, self)
+        if self.mover is not None:
+            inputs.services = (self.mover.run,)
         async with trio.open_nursery() as nursery:
             await nursery.start(run_watch, setups, self.records, watched)
             nursery.start_soon(self._monitor, watched)

@@ -20,6 +20,7 @@ from shardproxy.nodes import NodeFailure
 from shardproxy.store.record import Promise, ShardRecord, ShardState
 from shardproxy.topology.fit import why_no_writes
 from tests.simulation.checks import Checks
+from tests.simulation.moves import SlotServed
 from tests.simulation.store import SimSession
 from tests.simulation.world import US, World
 
@@ -79,6 +80,7 @@ class SimProxy:
     pace: float = PAUSE
     in_doubt: int = 0
     shards: dict[ShardKey, Serving] = field(default_factory=dict)
+    slot: SlotServed | None = None  # that moves
 
     # What the control plane asks of it
 
@@ -101,11 +103,19 @@ class SimProxy:
             await trio.sleep_until(self.deaf_until)
             await self.session.turn()
             record = records.get(key)
+            if self.slot is not None:
+                self.slot.look()
             if record is not None and record.changed > serving.changed_at:
                 await self._serve(serving, record)
+                if self.slot is not None and not await self._is_settled(self.slot, record):
+                    continue
                 self.applied.show(key, record.changed)
                 if self.session.is_eternal:
                     self.session.store.set("acks", (self.name, key), record.changed)
+
+    async def _is_settled(self, slot: SlotServed, record: ShardRecord) -> bool:
+        records = self.session.boards.records
+        return await slot.wait_settled(record, lambda: records[record.key].changed == record.changed)
 
     async def follow_synced(self) -> None:
         """Serve carefully while out of touch."""
@@ -123,7 +133,7 @@ class SimProxy:
     def _is_careful(self, key: ShardKey) -> bool:
         return self.is_careful and key.cluster in self.unsynced
 
-    def _why_no_writes(self, serving: Serving) -> str | None:
+    def why_no_writes(self, serving: Serving) -> str | None:
         record, health = serving.record, self.health
         if record is None or health is None or not self._is_careful(serving.key) or len(record.nodes) < 2:
             return None
@@ -157,13 +167,13 @@ class SimProxy:
             while serving.primary is None or self.is_lapsed:
                 with trio.move_on_after(RETRY if self.is_lapsed else float("inf")):
                     await serving.changed.wait()
-            if self._why_no_writes(serving) is not None:
+            if self.why_no_writes(serving) is not None:
                 self.checks.refused += 1
                 return
             changed = serving.changed
             serving.in_flight += 1
             try:
-                if await self._send(serving, value, serving.primary, serving.epoch):
+                if await self.send(serving, value, serving.primary, serving.epoch):
                     return
             finally:
                 serving.in_flight -= 1
@@ -172,7 +182,7 @@ class SimProxy:
             with trio.move_on_after(RETRY):
                 await changed.wait()
 
-    async def _send(self, serving: Serving, value: int, primary: Address, epoch: int) -> bool:
+    async def send(self, serving: Serving, value: int, primary: Address, epoch: int) -> bool:
         """Whether the client has its answer."""
         run_id = serving.run_id if self.is_verifying else None
         try:

@@ -19,6 +19,7 @@ from shardproxy.failover.setup import ShardSetup
 from shardproxy.model import Address, Node
 from shardproxy.model.board import Board
 from shardproxy.model.replication import DEAD_END, ShardKey
+from shardproxy.model.topology import split_evenly
 from shardproxy.store.interface import Store, StoreUnavailableError
 from shardproxy.store.member import Member
 from shardproxy.store.record import ShardRecord
@@ -26,6 +27,7 @@ from tests.simulation.checks import Checks
 from tests.simulation.engine import SimEngine
 from tests.simulation.faults import OTHER, PRIMARY, STRANGER, At
 from tests.simulation.look import engines_all_run, is_well, unfit_voters
+from tests.simulation.moves import MoveChecks, Mover, SlotServed
 from tests.simulation.plan import Plan
 from tests.simulation.process import Group, Process, is_asked
 from tests.simulation.proxy import SimProxy
@@ -44,6 +46,7 @@ SLOW = 0.5  # seconds between writes once all is well
 DEADLINE = 30.0  # seconds after an operator asked; what was begun by then may still end
 LAGS = (0.001, 0.05, 0.3)  # seconds until proxies serve what is stored
 WATCH_LAGS = (0.002, 0.02, 0.1)  # seconds until members of a fleet hear of it
+SENT_LATE = (0.0, 0.02, 0.04)  # seconds until what a proxy sends to a slot that moves arrives
 OLDEST, OLDEST_WITH_GAPS = 16.0, 28.0  # seconds a failover may lose without `wait`: 10, 20 and notice
 
 
@@ -62,6 +65,7 @@ class Simulation:
         checks.is_strict = plan.is_strict
         checks.oldest = OLDEST_WITH_GAPS if plan.has_gaps else OLDEST
         self.world = World(checks)
+        self.moving = MoveChecks(self)
         self.strangers: list[SimEngine] = []
         for shard in range(plan.shards):
             self._add_engines(shard)
@@ -102,13 +106,17 @@ class Simulation:
         for shard in range(plan.shards):
             key = self.key(shard)
             nodes = tuple(map(Node, self.engines_of(shard)[: plan.nodes]))
+            slots = (split_evenly(plan.shards)[shard],) if plan.moves else ()
             setup = ShardSetup(
-                key, nodes, wait=plan.wait, is_managed=plan.is_managed, is_strict=plan.is_strict
+                key, nodes, slots=slots, wait=plan.wait, is_managed=plan.is_managed, is_strict=plan.is_strict
             )
             setups.show(key, setup if is_deciding else replace(setup, is_automatic=False))
         store = SimStore(name, lambda: self.checks.is_store_down and is_deciding, lambda record: None)
         if is_deciding:
             store.noted = self._stored
+            if plan.moves:
+                store.noted_all = self.moving.stored
+                self.checks.is_acknowledged = self.moving.acknowledged
         group = Group(store, setups, [], is_observing=not is_deciding)
         if is_deciding and plan.members:
             return group  # its members bring what they serve with
@@ -116,6 +124,7 @@ class Simulation:
             session = SimSession(store, f"{name}-{number}", (CLUSTER,), is_eternal=True)
             plane = SimProxy(session.member, self.world, self.checks, session, lag=LAGS[number % 3])
             plane.decides = is_deciding
+            self._have_slot(plane, group)
             group.proxies.append(plane)
         return group
 
@@ -209,6 +218,7 @@ class Simulation:
         session = SimSession(group.store, f"process-{next(self._names)}", (CLUSTER,))
         at_await = self._at_await if group is self.deciding else _not_counted
         process = Process(self.world, group, session, group.proxies[0].applied, at_await)
+        process.mover = Mover(self.world, process.end) if self.plan.moves and not group.is_observing else None
         self._start(process, self._nursery, _run_process)
 
     def start_member(self, number: int, *, is_follower: bool = False) -> None:
@@ -222,6 +232,8 @@ class Simulation:
         process = Process(self.world, group, session, proxy.applied, self._at_await, end=end)
         process.is_voting, process.may_lead = True, not is_follower
         proxy.health = process.boards.health
+        process.mover = Mover(self.world, end) if self.plan.moves else None
+        self._have_slot(proxy, group)
         group.proxies.append(proxy)
         if self.is_running:
             self.mutate(self)
@@ -271,6 +283,13 @@ class Simulation:
         for key in self.keys:
             for _ in range(count):
                 nursery.start_soon(proxy.run_client, key, self.numbers)
+        if proxy.slot is not None:
+            nursery.start_soon(proxy.slot.run_client, self.numbers)
+
+    def _have_slot(self, proxy: SimProxy, group: Group) -> None:
+        if self.plan.moves and not group.is_observing:
+            late = SENT_LATE[len(group.proxies) % len(SENT_LATE)]
+            proxy.slot = SlotServed(proxy, group.setups, late=late)
 
     def _end(self, process: Process) -> None:
         process.session.is_gone = True
@@ -314,6 +333,7 @@ class Simulation:
             self._start_anew(process)
 
     def _start_anew(self, process: Process) -> None:
+        self.behind_since.clear()  # who is behind is seen by whoever leads now, from now on
         if process.end == US:
             self.start(self.deciding)
         else:
@@ -472,6 +492,8 @@ class Simulation:
 
     def _check_survival(self) -> None:
         """Nothing acknowledged may be missing from a primary that is served in the end."""
+        if self.plan.moves:
+            self.moving.ended()
         for key in self.keys:
             record = self.store.records.get(key)
             primary = self.world.engine_at(record.primary) if record is not None else None

@@ -88,6 +88,7 @@ class SimStore:
     group: str
     is_down: Callable[[], bool]
     noted: Callable[[ShardRecord], None]  # told of every record that is stored
+    noted_all: Callable[[Sequence[ShardRecord]], None] = lambda records: None  # and of all that were together
     boards: Boards = field(default_factory=Boards)
     changes: list[Change] = field(default_factory=list)
     changed: trio.Event = field(default_factory=trio.Event)
@@ -186,6 +187,7 @@ class SimStore:
         for record in stored:
             self.noted(record)
         self.set_all("records", {record.key: record for record in stored})
+        self.noted_all(stored)
         return stored
 
 

@@ -212,6 +212,47 @@ class World:
         await self._carry(address, self._work(address, execute), lambda: bool(done), timeout, end)
         return done[0]
 
+    async def values(self, address: Address, run_id: str, timeout: float, end: str = US) -> list[int]:
+        """All that the process has."""
+        found: list[list[int]] = []
+        await self._ask(address, run_id, lambda engine: found.append(list(engine.log)), timeout, end)
+        return found[0]
+
+    async def copy(
+        self, address: Address, run_id: str, values: Iterable[int], timeout: float, end: str = US
+    ) -> int:
+        """Put these where they are not yet; return the offset after that."""
+        offsets: list[int] = []
+
+        def execute(engine: SimEngine) -> None:
+            has = set(engine.log)
+            for value in values:
+                if value not in has:
+                    engine.append(value)
+            offsets.append(engine.offset)
+
+        await self._ask(address, run_id, execute, timeout, end)
+        return offsets[0]
+
+    async def _ask(
+        self, address: Address, run_id: str, ask: Callable[[SimEngine], None], timeout: float, end: str
+    ) -> None:
+        """Ask a primary's process; raise NodeFailure when it is another one, or none."""
+        address, done = self.own(address), False
+
+        def execute(engine: SimEngine) -> None:
+            nonlocal done
+            if engine.run_id == run_id and engine.is_primary and not engine.disk_full:
+                ask(engine)
+                done = True
+
+        async def wait() -> None:
+            await self._carry(address, self._work(address, execute), lambda: done, timeout, end)
+
+        await wait()
+        if not done:
+            raise NodeUnreachable(address, "another process answers, or it is no primary", is_sent=False)
+
     def _work(self, address: Address, execute: Callable[[SimEngine], None]) -> Work:
         return lambda: execute(self.engines[address])
 

@@ -12,6 +12,7 @@ import trio
 from shardproxy.failover.controller import Inputs, run_controller, run_watch
 from shardproxy.failover.controls import Controls
 from shardproxy.failover.events import EventName
+from shardproxy.failover.interfaces import LeaderService
 from shardproxy.failover.setup import FailoverSettings, ShardSetup
 from shardproxy.fleet import RedisNode
 from shardproxy.health.monitor import Boards, run_monitor
@@ -24,6 +25,7 @@ from shardproxy.store.local import LocalStore
 from shardproxy.store.record import ShardRecord, ShardState
 
 KEY = ShardKey("sessions", 0)
+Services = Callable[[Inputs], tuple[LeaderService, ...]]
 PATIENCE = 20.0  # seconds until a test gives up; none of them waits that long when all is well
 
 
@@ -141,17 +143,25 @@ def setup_of(*nodes: RedisNode | Address, **options: object) -> ShardSetup:
 
 @asynccontextmanager
 async def open_plane(
-    state: Path, setup: ShardSetup, *, max_staleness: float | None = None
+    state: Path,
+    setup: ShardSetup,
+    *,
+    max_staleness: float | None = None,
+    services: Services = lambda inputs: (),
 ) -> AsyncIterator[Plane]:
-    """Run a monitor and a controller over these nodes until the block ends."""
+    """Run a monitor and a controller over these nodes until the block ends; `services` run while it leads."""
     with LocalStore(state) as store:
-        async with open_plane_on(store, setup, max_staleness=max_staleness) as plane:
+        async with open_plane_on(store, setup, max_staleness=max_staleness, services=services) as plane:
             yield plane
 
 
 @asynccontextmanager
 async def open_plane_on(
-    store: Store, setup: ShardSetup, *, max_staleness: float | None = None
+    store: Store,
+    setup: ShardSetup,
+    *,
+    max_staleness: float | None = None,
+    services: Services = lambda inputs: (),
 ) -> AsyncIterator[Plane]:
     setups: Board[ShardKey, ShardSetup] = Board()
     setups.show(KEY, setup)
@@ -162,6 +172,7 @@ async def open_plane_on(
     async with trio.open_nursery() as nursery:
         await nursery.start(links.run)
         inputs = Inputs(setups, boards.health, store, links, fencer)
+        inputs.services = services(inputs)
         await nursery.start(run_watch, setups, store.records, watched)
         nursery.start_soon(_monitor, watched, boards, links, store.group, max_staleness)
         await nursery.start(run_controller, KEY.cluster, inputs, FailoverSettings())

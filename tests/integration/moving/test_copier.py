@@ -7,9 +7,13 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from shardproxy.config import Credentials
+from shardproxy.dataplane.tls import NodeTlsSettings
 from shardproxy.fleet import EngineNode, Fleet
+from shardproxy.model import SlotRange
 from shardproxy.replication.copier import EngineCopier
-from shardproxy.replication.interface import CopyPhase, CopyPlan
+from shardproxy.replication.interface import CopyError, CopyPhase, CopyPlan, End, Target
+from tests.fixtures.certificates import Authority
 from tests.fixtures.engines import StartFleet
 from tests.integration.moving.engines import HALF, contents, plan, reached, redis
 
@@ -59,6 +63,30 @@ def fill(node: EngineNode, count: int = 300) -> None:
                 ask("XGROUP", "CREATE", f"x:{n}", "group", "0")
             case _:
                 ask("SET", f"t:{n}", n, "PX", 3_600_000 + n)
+
+
+async def test_engines_are_spoken_to_as_they_want(start_fleet: StartFleet, authority: Authority) -> None:
+    fleet = start_fleet(shards=2, replicas=1, args=FAST, password="secret", tls=authority.engine())
+    tls = NodeTlsSettings(authority.ca.read_text(), None, None)
+    login = Credentials(None, "secret")
+    source, target = fleet.shards
+    ends = [End(node.address, login, tls) for node in (source.replicas[0], target.primary)]
+    fill(source.primary)
+    big = "x" * 3_000_000
+    redis(source.primary).ask("SET", "big", big)
+    async with copying(CopyPlan((ends[0],), (Target((SlotRange(0, 16383),), ends[1]),))) as copier:
+        await copier.wait_close()
+        redis(source.primary).ask("SET", "small", "x")
+        await reached(copier, source.primary)
+        assert await copier.verify(within=10) > 200
+    for node in (source.primary, target.primary):
+        assert redis(node).ask("DBSIZE") == 302
+        assert redis(node).ask("GET", "big").decode() == big
+    wrong = CopyPlan((End(ends[0].address, Credentials(None, "wrong"), tls),), (Target((), ends[1]),))
+    async with copying(wrong) as copier:
+        with pytest.raises(CopyError, match="WRONGPASS") as error:
+            await copier.wait_close()
+        assert "secret" not in str(error.value)
 
 
 async def test_all_kinds_are_copied_and_kept_fresh(ends: tuple[EngineNode, ...]) -> None:

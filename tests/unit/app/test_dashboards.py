@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from shardproxy.admin import failover_metrics, login_metrics, metrics
+from shardproxy.admin import failover_metrics, job_metrics, login_metrics, metrics
 
 DASHBOARDS = Path(__file__).parents[3] / "dashboards"
 PROCESS = {
@@ -27,6 +27,7 @@ PROCESS = {
 LABELS = {label for metric in metrics.TABLE for label in metric.labels} | {
     label for metric in failover_metrics.TABLE for label in metric.labels
 }
+LABELS |= {label for metric in job_metrics.TABLE for label in metric.labels}
 LABELS |= {*metrics.LATENCY_LABELS, "version", "outcome", "le", "instance"}  # instance: Prometheus adds it
 
 NAME = re.compile(r"\b((?:cluster:)?(?:shardproxy|process)_[a-z0-9_:]+)")
@@ -69,6 +70,7 @@ def test_metrics_and_labels_exist(file: str, expression: str) -> None:
         <= metrics.metric_names()
         | login_metrics.metric_names()
         | failover_metrics.metric_names()
+        | job_metrics.metric_names()
         | PROCESS
         | RECORDED
     )
@@ -86,6 +88,7 @@ def test_every_metric_of_the_table_is_on_a_dashboard() -> None:
         "shardproxy_shard_epoch",
     }
     tables = {metric.name for metric in metrics.TABLE} | {metric.name for metric in failover_metrics.TABLE}
+    tables |= {metric.name for metric in job_metrics.TABLE}
     assert tables - on_dashboards - shown_elsewhere == set()
 
 
@@ -107,6 +110,7 @@ def test_alerts_fire_when_they_should(tmp_path: Path) -> None:
 def test_every_alert_of_the_control_plane_is_tried() -> None:
     tried = (Path(__file__).parent / "alerts.test.yaml").read_text()
     own = {metric.name for metric in failover_metrics.TABLE if "node" not in metric.labels}
+    own |= job_metrics.metric_names()
     asked = {rule["alert"]: set(NAME.findall(rule["expr"])) for rule in rules("alerts.yaml")}
     untried = {alert for alert, names in asked.items() if names <= own and alert not in tried}
     assert untried <= {"ShardproxyFailovers"}

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from shardproxy.cli import main, waiting
 from shardproxy.cli.ask import Proxy
+from shardproxy.cli.status import complaints
 from shardproxy.cli.waiting import progress_text, submit
 
 REFUSED = "shard-3 has no room"
@@ -219,6 +220,12 @@ def test_one_thing_is_asked_of_one_cluster(words: tuple[str, ...], admin: FakeAd
         "shardproxy: name a cluster, and one of --wait, --pause, --resume and --abort\n",
     )
     assert not admin.asked
+
+
+def test_status_says_what_is_under_way() -> None:
+    cluster = {"is_paused": False, "shards": [], "job": job("paused", 400)}
+    assert complaints(cluster) == ["reshard 7 of main: paused, copying, 40 % (400 of 1000 keys), 8 MB/s"]
+    assert complaints({**cluster, "job": None}) == []
 
 
 def test_progress_is_said_in_a_line() -> None:

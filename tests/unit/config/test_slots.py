@@ -73,6 +73,15 @@ def test_slots_are_split_evenly_when_nobody_claims_any(shards: int) -> None:
     assert assign_slots([None] * shards) == tuple((r,) for r in split_evenly(shards))
 
 
+def test_a_shard_may_have_none() -> None:
+    assert parse_slots("none") == ()
+    assert format_slots(()) == "none"
+    assert assign_slots([None, (), None]) == (parse_slots("0-8191"), (), parse_slots("8192-16383"))
+    assert list(slot_faults([None, (), None])) == []
+    (fault,) = slot_faults([(), ()])
+    assert (fault.shard, fault.message) == (None, "slots 0-16383 belong to no shard")
+
+
 @given(st.lists(st.none() | some_slots, min_size=1, max_size=20).filter(lambda shards: None in shards))
 def test_what_is_left_goes_evenly_to_those_that_claim_nothing(claims: list[set[int] | None]) -> None:
     taken: set[int] = set()

@@ -26,7 +26,7 @@ def disk(node: Address, settings: dict[str, str] = ON, **info: str) -> Disk:
 def step(
     disks: dict[Address, Disk],
     was_set: frozenset[tuple[Address, str]] = frozenset(),
-    refused: frozenset[tuple[Address, str]] = frozenset(),
+    refused: tuple[Set | Keep, ...] = (),
     setup: ShardSetup = SETUP,
     now: ShardRecord = RECORD,
 ) -> Set | Keep | None:
@@ -74,9 +74,17 @@ def test_a_managed_primary_s_file_is_left_alone_and_that_is_said() -> None:
 
 
 def test_what_was_refused_is_not_asked_again() -> None:
-    assert step(ALL_OFF, refused=frozenset({(B, "rb")})) == Set(C, "rc", (("appendonly", "yes"),))
-    every = frozenset({(A, "ra"), (B, "rb"), (C, "rc")})
-    assert step(ALL_OFF, refused=every) is None
+    sets = [Set(node, f"r{name}", (("appendonly", "yes"),)) for node, name in ((B, "b"), (C, "c"), (A, "a"))]
+    for count, wanted in enumerate(sets):
+        assert step(ALL_OFF, refused=tuple(sets[:count])) == wanted
+    assert step(ALL_OFF, refused=tuple(sets)) is None
+
+
+def test_who_has_no_file_is_set_all_the_same() -> None:
+    was_set, keep = frozenset({(B, "rb")}), Keep(B, "rb", A)
+    assert step(ALL_ON, was_set, refused=(keep,)) is None
+    drifted = {**ALL_ON, B: disk(B, OFF)}
+    assert step(drifted, was_set, refused=(keep,)) == Set(B, "rb", (("appendonly", "yes"),))
 
 
 @pytest.mark.parametrize(

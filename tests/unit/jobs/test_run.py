@@ -8,16 +8,18 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from shardproxy.failover.event_log import EventLog
 from shardproxy.failover.events import EventName
 from shardproxy.jobs.interface import JobError, Work
 from shardproxy.jobs.job import JobState, Progress
 from shardproxy.jobs.notes import KEPT
-from shardproxy.jobs.run import CRASHES
+from shardproxy.jobs.run import CRASHES, MAX_RESULT
 from shardproxy.jobs.states import Wish
-from shardproxy.store.interface import LeadershipLostError
-from shardproxy.store.notes import MAX_NOTE
+from shardproxy.store.interface import LeadershipLostError, StoreUnavailableError
+from shardproxy.store.notes import MAX_NOTE, Note, NoteKey
 from tests.unit.jobs.make import CLUSTER, Desk, Toy, job_desk, led, tools, wait_job, wait_over
 
 Clock = trio.testing.MockClock
@@ -248,7 +250,7 @@ async def test_what_is_too_large_is_said_or_left_out(autojump_clock: Clock) -> N
         return {}
 
     async def returns(work: Work) -> Mapping[str, Any]:
-        return {"x": "x" * MAX_NOTE}
+        return {"x": "x" * MAX_RESULT, "text": "all of it"}
 
     desk, toy = Desk(), Toy(remembers)
     jobs = job_desk(desk, toy)
@@ -260,7 +262,7 @@ async def test_what_is_too_large_is_said_or_left_out(autojump_clock: Clock) -> N
         done = await wait_over(jobs, desk, "2")
     assert failed.state is JobState.FAILED
     assert "what has to be remembered of it has" in failed.why
-    assert (done.state, done.result) == (JobState.DONE, {})
+    assert (done.state, done.result) == (JobState.DONE, {"text": "all of it"})
 
 
 async def test_work_of_another_version_fails(autojump_clock: Clock) -> None:
@@ -308,3 +310,51 @@ async def test_progress_is_written_now_and_then(autojump_clock: Clock) -> None:
     async with led(tools(desk, toy)):
         await wait_over(jobs, desk)
     assert 8 <= writes <= 15, "ten seconds: one a second, and the first and last"
+
+
+class Faulty(Desk):
+    """Writes as a plan of faults says: `away`: not written; `lost`: written, and the answer lost."""
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__()
+        self.faults = faults
+        self.is_faulty = False
+
+    async def note(self, key: NoteKey, value: Any, *, expected: int | None = None) -> Note:
+        fault = self.faults.pop(0) if self.is_faulty and self.faults else ""
+        if fault == "away":
+            await trio.lowlevel.checkpoint()
+            raise StoreUnavailableError("no quorum")
+        note = await super().note(key, value, expected=expected)
+        if fault == "lost":
+            raise StoreUnavailableError("no answer")
+        return note
+
+
+@given(st.lists(st.sampled_from(["", "away", "lost"]), max_size=12), st.integers(1, 4))
+@settings(max_examples=60)
+def test_whatever_the_store_does_steps_are_done_in_order_and_never_twice(
+    faults: list[str], steps: int
+) -> None:
+    begun: list[int] = []
+
+    async def does(work: Work) -> Mapping[str, Any]:
+        for step in range(work.job.memo.get("step", 0), steps):
+            begun.append(step)
+            await work.save({"step": step + 1})
+        return {"steps": steps}
+
+    async def play() -> None:
+        desk, toy = Faulty(faults), Toy(does)
+        jobs = job_desk(desk, toy)
+        await jobs.start(CLUSTER, "toy", {})
+        desk.is_faulty = True
+        async with led(tools(desk, toy)):
+            job = await wait_over(jobs, desk)
+        assert (job.state, job.result) == (JobState.DONE, {"steps": steps})
+
+    lost = faults.count("away")
+    trio.run(play, clock=trio.testing.MockClock(autojump_threshold=0))
+    assert begun == sorted(begun), "never back before what was remembered"
+    assert set(begun) == set(range(steps))
+    assert len(begun) - steps <= lost, "a step is done again only where nobody could remember it"

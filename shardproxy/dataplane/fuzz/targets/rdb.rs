@@ -30,7 +30,7 @@ fn read(rdb: &[u8], piece: usize, keeps: bool) -> (u64, u64, String) {
         Err(error) => return (0, 0, error.to_string()),
     };
     loop {
-        match reader.next() {
+        match reader.next_part() {
             Ok(Part::Record(record)) => {
                 assert!(record.length <= rdb.len() as u64);
                 assert_eq!(record.value.len() as u64, if keeps { record.length } else { 0 });

@@ -45,7 +45,9 @@ pub fn wait_ready(wanted: &mut [Wanted], within: Duration) -> io::Result<()> {
         if error.kind() != io::ErrorKind::Interrupted {
             return Err(error);
         }
-        polled.iter_mut().for_each(|one| one.revents = 0);
+        for one in &mut polled {
+            one.revents = 0;
+        }
     }
     for (one, polled) in wanted.iter_mut().zip(&polled) {
         one.read &= polled.revents & !libc::POLLOUT != 0;

@@ -23,7 +23,7 @@ pub struct Copier {
 }
 
 /// JSON that cannot be read is told without its text: it holds passwords.
-fn wrong(error: &serde_json::Error) -> PyErr {
+pub fn wrong(error: &serde_json::Error) -> PyErr {
     PyValueError::new_err(format!("line {} column {}: {:?}", error.line(), error.column(), error.classify()))
 }
 

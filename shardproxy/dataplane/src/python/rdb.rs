@@ -8,6 +8,7 @@ use pyo3::exceptions::{PyInterruptedError, PyOSError, PyValueError};
 use pyo3::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::copier::wrong;
 use crate::model::{Families, FamilySpec};
 use crate::replication::end::{End, EndSpec};
 use crate::replication::load::{FileOrder, Load, LoadOrder, TargetOrder};
@@ -32,7 +33,7 @@ impl OwnedSpec {
 }
 
 fn read<'s, T: Deserialize<'s>>(spec: &'s [u8]) -> PyResult<T> {
-    serde_json::from_slice(spec).map_err(|error| PyValueError::new_err(error.to_string()))
+    serde_json::from_slice(spec).map_err(|error| wrong(&error))
 }
 
 fn told(status: &impl Serialize) -> PyResult<String> {

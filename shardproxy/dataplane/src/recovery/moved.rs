@@ -46,8 +46,10 @@ fn leave(turn: &mut Turn, clients: &mut Clients, index: usize, now: &Cluster) {
     let has_left = |entry: &Entry| entry.slot == NO_SLOT || now.moved_to(entry.slot, way.shard).is_some();
     let is_doubtful = |entry: &Entry| entry.is_durable() && has_left(entry) && entry.class != Class::Block;
     if link.is_leased() && link.is_waited_on() {
-        waiting::is_given_grace(turn, index);
-        return; // it is called back
+        if link.exchange.head().is_some_and(has_left) {
+            waiting::is_given_grace(turn, index); // it is called back
+        }
+        return;
     }
     if link.exchange.has_begun(is_doubtful) || link.exchange.is_head_answered() {
         return lost(turn, clients, index, MOVED);

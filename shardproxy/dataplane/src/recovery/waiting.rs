@@ -130,7 +130,10 @@ pub fn unblock(turn: &mut Turn, clients: &mut Clients, id: u64, with_error: bool
 
 /// Slots have moved: whoever waits for a key at an engine may wait where nobody adds to it any more. It is served again.
 pub fn look_again(turn: &mut Turn, cluster: usize) {
-    call_back(turn, cluster, |_, _| true);
+    let Some(described) = turn.served(cluster).map(|served| served.cluster.clone()) else { return };
+    call_back(turn, cluster, |link, request| {
+        described.spec.clustered || described.moved_to(request.slot, link.way.shard).is_some()
+    });
 }
 
 /// Have engines end what waits there and is like that: it is served again.

@@ -262,7 +262,9 @@ impl Copier {
         if let Some(why) = self.source.as_ref().and_then(|s| s.why_lost(offset, self.sources.len() > 1, now)) {
             self.lose_source(why);
         }
-        if self.source.is_some() || now < self.retry || self.targets.iter().any(|target| target.node.is_none()) {
+        // a source that was lost is found again while it can tell what came since, whatever became of the targets
+        let waits = self.status.phase == Phase::Attaching && self.targets.iter().any(|target| target.node.is_none());
+        if self.source.is_some() || now < self.retry || waits {
             return Ok(());
         }
         let replid = self.status.replid.as_str();
@@ -551,7 +553,12 @@ impl Copier {
                     let reply = reply.to_vec();
                     return Err(source.asker.refused(&reply));
                 }
-                Heard::Facts(facts) => source.told(&facts, now),
+                Heard::Facts(facts) => {
+                    source.told(&facts, now);
+                    if source.stream.is_some() && facts.was_called(&self.status.replid) {
+                        self.status.replid = facts.replid; // its stream goes on
+                    }
+                }
             }
         }
         if is_busy {

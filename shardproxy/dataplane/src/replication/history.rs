@@ -62,6 +62,11 @@ impl Facts {
         is_same && self.backlog.is_some_and(|(first, length)| next >= first && next <= first + length)
     }
 
+    /// Whether its history had that name before, and has another one now.
+    pub fn was_called(&self, replid: &str) -> bool {
+        self.former.as_ref().is_some_and(|(former, _)| former == replid)
+    }
+
     /// Why nothing is read from it, whatever else there is.
     pub fn why_no_source(&self) -> Option<&'static str> {
         if self.is_loading {
@@ -115,6 +120,7 @@ mod tests {
         ] {
             assert_eq!(facts.can_tell(replid, offset), expected, "{replid} {offset}");
         }
+        assert!(facts.was_called("old") && !facts.was_called("new") && !facts.was_called("other"));
         let without = REPLICA.replace("repl_backlog_active:1", "repl_backlog_active:0");
         assert!(!Facts::read(&without).can_tell("new", 500));
     }

@@ -3,6 +3,8 @@
 //!
 //! ```text
 //!   copier   one source's keys of some slots ─> targets, and kept fresh (keys, stream, source, target, verify)
+//!   snapshot one engine's RDB ─> a file, verified while it is written (rdb, told)
+//!   load     RDB files ─> targets (rdb, told)
 //!   node     a connection of such a thread
 //! ```
 
@@ -14,14 +16,14 @@ mod history;
 mod keys;
 pub mod load;
 pub mod node;
-pub mod rdb;
-pub mod snapshot;
-mod told;
 mod pace;
 pub mod plan;
+pub mod rdb;
 mod sample;
+pub mod snapshot;
 mod source;
 pub mod stream;
 mod target;
+mod told;
 pub mod value;
 mod verify;

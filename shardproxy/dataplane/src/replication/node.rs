@@ -378,15 +378,15 @@ fn reach(end: &End, stop: &Stop, until: Instant) -> Result<Stream, NodeError> {
         }
         other => vec![other.clone()],
     };
-    let mut last = lost("the name has no address".into());
+    let mut why = lost("the name has no address".into());
     for candidate in candidates {
         match reach_one(&candidate, end, stop, until) {
             Ok(stream) => return Ok(stream),
-            Err(error @ NodeError::Lost(_)) => last = error,
+            Err(error @ NodeError::Lost(_)) => why = error,
             Err(error) => return Err(error),
         }
     }
-    Err(last)
+    Err(why)
 }
 
 fn reach_one(address: &Address, end: &End, stop: &Stop, until: Instant) -> Result<Stream, NodeError> {

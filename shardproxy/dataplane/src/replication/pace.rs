@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-const LEAST: usize = 4;
+/// So few small values take no engine a millisecond: what makes others wait then is somebody else.
+const REPLICA_LEAST: usize = 64;
+const PRIMARY_LEAST: usize = 16;
 const MOST: usize = 512;
 /// A batch that takes a replica so much longer than an empty one is too large; a primary's clients wait behind it.
 const REPLICA_TAKES: Duration = Duration::from_millis(10);
@@ -25,7 +27,15 @@ pub struct Pace {
 
 impl Pace {
     pub fn new(is_primary: bool, rate: u64, now: Instant) -> Self {
-        Self { batch: 16, is_primary, least: Duration::from_secs(1), asked: now, rests_until: now, rate, paid: now }
+        Self {
+            batch: PRIMARY_LEAST,
+            is_primary,
+            least: Duration::from_secs(1),
+            asked: now,
+            rests_until: now,
+            rate,
+            paid: now,
+        }
     }
 
     pub const fn batch(&self) -> usize {
@@ -41,15 +51,16 @@ impl Pace {
         let took = now.saturating_duration_since(self.asked);
         self.least = self.least.min(took);
         let own = took.saturating_sub(self.least);
-        let most = if self.is_primary { PRIMARY_TAKES } else { REPLICA_TAKES };
-        self.batch = if own > most { (self.batch / 2).max(LEAST) } else { (self.batch + self.batch / 4 + 1).min(MOST) };
+        let (most, least) =
+            if self.is_primary { (PRIMARY_TAKES, PRIMARY_LEAST) } else { (REPLICA_TAKES, REPLICA_LEAST) };
+        self.batch = if own > most { (self.batch / 2).max(least) } else { (self.batch + self.batch / 4 + 1).min(MOST) };
         self.rests_until = if self.is_primary { now + own / 2 } else { now };
     }
 
     /// So many bytes of the first copy came.
     pub fn took(&mut self, bytes: u64, now: Instant) {
-        if self.rate > 0 {
-            let cost = Duration::from_secs_f64(bytes as f64 / self.rate as f64);
+        if let Some(micros) = bytes.saturating_mul(1_000_000).checked_div(self.rate) {
+            let cost = Duration::from_micros(micros);
             self.paid = self.paid.max(now.checked_sub(Duration::from_millis(100)).unwrap_or(now)) + cost;
         }
     }
@@ -77,18 +88,21 @@ mod tests {
         for (is_primary, takes, grows) in [(true, 1, true), (true, 5, false), (false, 5, true), (false, 20, false)] {
             let mut pace = Pace::new(is_primary, 0, start);
             pace.asked(start);
-            pace.answered(start + MS); // what the network takes
-            let before = pace.batch();
+            for _ in 0..20 {
+                pace.answered(start + MS); // what the network takes
+            }
+            assert_eq!(pace.batch(), MOST);
             pace.asked(start);
             pace.answered(start + MS + MS * takes);
-            assert_eq!(pace.batch() > before, grows, "{is_primary} {takes}");
+            assert_eq!(pace.batch() == MOST, grows, "{is_primary} {takes}");
             let rests = if is_primary { MS * takes / 2 } else { Duration::ZERO };
             assert_eq!(pace.rest(start + MS + MS * takes), rests);
             for _ in 0..100 {
                 pace.asked(start);
                 pace.answered(start + MS + MS * takes);
             }
-            assert_eq!(pace.batch(), if grows { MOST } else { LEAST });
+            let least = if is_primary { PRIMARY_LEAST } else { REPLICA_LEAST };
+            assert_eq!(pace.batch(), if grows { MOST } else { least });
         }
     }
 

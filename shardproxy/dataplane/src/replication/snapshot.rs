@@ -32,6 +32,9 @@ const ANSWERED: Duration = Duration::from_secs(10);
 const SILENCE: Duration = Duration::from_secs(60);
 /// Read at once.
 const READ: usize = 1 << 20;
+/// Valkey writes what a replica of this version can read, and to one that says nothing what Redis 7.2 could: then it gives
+/// up where it has what that had not, as fields with a time to live. Other engines do not know the word.
+const UNDERSTOOD: &[u8] = b"9.1.0";
 /// Behind an RDB whose length its engine did not know.
 const MARK: usize = 40;
 /// The longest line before the RDB: an error's text.
@@ -92,7 +95,8 @@ impl Snapshot {
         };
         let failed = |status: &mut Status, why| (status.phase, status.why) = (Phase::Failed, why);
         let counted = counts.clone();
-        let told = Told::start("snapshot", first, failed, move |teller, stop| run(&order, &counted, teller, stop))?;
+        let told =
+            Told::start("shardproxy-save", first, failed, move |teller, stop| run(&order, &counted, teller, stop))?;
         Ok(Self { told, counts })
     }
 
@@ -167,7 +171,8 @@ fn begin(node: &mut Node, teller: &Teller<Status>, stop: &Stop) -> Result<Ends, 
     // without these, or as somebody who may not say them, there is an RDB all the same: with its length before it
     node.send(&[b"REPLCONF", b"ip-address", b"shardproxy", b"capa", b"eof", b"capa", b"psync2"]);
     node.send(&[b"REPLCONF", b"rdb-only", b"1"]);
-    for _ in 0..2 {
+    node.send(&[b"REPLCONF", b"version", UNDERSTOOD]);
+    for _ in 0..3 {
         node.reply(until).map_err(|error| error.to_string())?;
     }
     node.send(&[b"PSYNC", b"?", b"-1"]);

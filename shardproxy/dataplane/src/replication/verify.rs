@@ -3,7 +3,7 @@
 //! Equal values may be dumped differently, in the order their elements came: what differs is compared by its elements.
 
 use std::collections::HashSet;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::keys::Key;
 use super::node::{Node, NodeError};
@@ -13,11 +13,17 @@ use super::value::Value;
 
 /// Keys compared at once.
 const AT_ONCE: usize = 64;
+/// At first, until it is known how long so many take.
+const FEW: usize = 8;
 /// Elements, or bytes of a string, up to which values are compared; of larger ones how many there are.
 const SMALL: i64 = 256;
 const SMALL_STRING: i64 = 16 * 1024;
+/// So long is compared, whoever waits; what takes longer is left out. Clients wait meanwhile.
+const ENOUGH: Duration = Duration::from_millis(4);
 /// Names that are compared at most.
 const NAMES: usize = 200_000;
+/// So many names are walked through in a millisecond at least, or it is not begun: clients wait meanwhile.
+const NAMES_PER_MS: u128 = 200;
 
 #[derive(Debug)]
 pub enum Fault {
@@ -43,17 +49,26 @@ pub fn compare(
     until: Instant,
 ) -> Result<u64, Fault> {
     let begun = Instant::now();
-    let half = begun + until.saturating_duration_since(begun) / 2;
+    let half = begun + (until.saturating_duration_since(begun) / 2).min(ENOUGH);
     let mut compared = 0;
-    for keys in sample.keys().chunks(AT_ONCE) {
-        if compared > 0 && Instant::now() >= half {
-            break;
-        }
+    let sampled = sample.keys();
+    let (mut rest, mut size) = (&sampled[..], FEW);
+    while !rest.is_empty() {
+        let asked = Instant::now();
+        let keys;
+        (keys, rest) = rest.split_at(size.min(rest.len()));
         compared += values(plan, source, &mut targets, keys, ends, until)?;
+        size = (size * 2).min(AT_ONCE);
+        if Instant::now() + asked.elapsed() * 2 >= half {
+            break; // twice as many take as long again, or more
+        }
     }
     compared += names(plan, source, &mut targets, half, until)?;
     Ok(compared)
 }
+
+/// What the source says, and what the target does.
+type Both = (Vec<u8>, Vec<u8>);
 
 /// Ask both sides the same of each key: what the source says, and what its target does.
 fn both(
@@ -62,7 +77,7 @@ fn both(
     targets: &mut [&mut Node],
     asked: &[(Key, Vec<Vec<u8>>)],
     until: Instant,
-) -> Result<Vec<(Vec<u8>, Vec<u8>)>, Fault> {
+) -> Result<Vec<Both>, Fault> {
     for (key, words) in asked {
         let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
         source.send(&words);
@@ -161,7 +176,7 @@ fn values(
 }
 
 /// Whether both sides say the same of when a key ends. Where it is how long it has left, some time passes between the two.
-fn is_same_end(ends: &[u8], (ours, theirs): &(Vec<u8>, Vec<u8>)) -> bool {
+fn is_same_end(ends: &[u8], (ours, theirs): &Both) -> bool {
     let left = |reply: &[u8]| Value::read(reply).and_then(|value| value.integer()).unwrap_or(-3);
     let (ours, theirs) = (left(ours), left(theirs));
     ours == theirs || ends == b"PTTL" && ours >= 0 && theirs >= 0 && (ours - theirs).abs() < 1000
@@ -189,6 +204,14 @@ fn names(
     soft: Instant,
     until: Instant,
 ) -> Result<u64, Fault> {
+    let mut all = size(source, until)?;
+    for target in targets.iter_mut() {
+        all += size(target, until)?;
+    }
+    let left = soft.saturating_duration_since(Instant::now()).as_millis();
+    if u128::from(all) > left * NAMES_PER_MS {
+        return Ok(0);
+    }
     let Some(ours) = walk(source, soft, until, &|key| plan.target_of(key).is_some())? else { return Ok(0) };
     let mut theirs = HashSet::new();
     for (at, target) in targets.iter_mut().enumerate() {
@@ -211,6 +234,14 @@ fn names(
         }
     }
     Ok(count)
+}
+
+/// How many keys a node has, others' too.
+fn size(node: &mut Node, until: Instant) -> Result<u64, Fault> {
+    node.send(&[b"DBSIZE"]);
+    let reply = node.reply(until)?;
+    let size = Value::read(&reply).and_then(|value| value.integer()).and_then(|size| u64::try_from(size).ok());
+    size.ok_or_else(|| node.refused(&reply).into())
 }
 
 /// All keys of a node that are wanted; none if that takes too long, or they are too many.

@@ -29,6 +29,8 @@ pub struct Spec {
     pub is_served: bool,
     pub buffers: usize,
     pub peace: Peace,
+    /// Which shard holds slots, which part of them, and whether only what writes to them.
+    hold: Option<(usize, usize, bool)>,
     limits: Value,
     timeouts: Value,
     reads: &'static str,
@@ -71,6 +73,7 @@ impl Spec {
             epoch: 1,
             buffers: if bits & 2 == 2 && peace == Peace::None { 1 << 20 } else { 0 },
             peace,
+            hold: None,
             limits,
             timeouts,
             reads: ["primary", "primary", "replica", "nearest"][usize::from(bits >> 2 & 3)],
@@ -90,23 +93,26 @@ impl Spec {
         &self.shards[input.below(self.count)].0
     }
 
-    /// Another epoch: other primaries, or none, or other shards, or no cluster. Whether slots have moved.
+    /// Another epoch: other primaries, or none, or other shards, or no cluster; or a shard holds some of its slots. Whether all
+    /// that is under way may come after what is sent now: memcached's keys are moved by nobody.
     pub fn change(&mut self, input: &mut Input) -> bool {
         self.epoch += 1;
         let shard = input.below(self.count);
         let (nodes, primary) = &mut self.shards[shard];
         self.is_served = true;
-        let choice = input.below(8);
+        let choice = input.below(10);
         match choice {
             6 => self.count = (input.below(SHARDS) + 1).max(self.gutter + 1),
             7 => self.is_served = false,
             _ if self.is_memcached => {} // the same again
+            8 => self.hold = Some((shard, input.below(3), input.once_in(2))),
+            9 => self.hold = None,
             0 | 1 => *primary = None,
             2 => *primary = Some(0),
             3 => *primary = Some(nodes.len() - 1),
             _ => self.identity = self.identity.map(|known| if known == "node" { "other" } else { "node" }),
         }
-        choice >= 6
+        choice == 7 || choice == 6 && self.is_memcached
     }
 
     /// Why clients are never closed here.
@@ -127,6 +133,7 @@ impl Spec {
     pub fn heal(&mut self) {
         self.epoch += 1;
         self.is_served = true;
+        self.hold = None;
         self.identity = self.identity.map(|_| "node");
         for (_, primary) in &mut self.shards {
             *primary = primary.or(Some(0));
@@ -139,8 +146,14 @@ impl Spec {
             let (first, last) = (number * 16384 / count, (number + 1) * 16384 / count - 1);
             let slots = if number < count { vec![(first, last)] } else { Vec::new() };
             let run_id = |node: usize| json!({"run_id": format!("{}{}", self.identity.unwrap_or(""), nodes[node])});
+            let describe = |(_, part, only_writes): (usize, usize, bool)| {
+                let middle = usize::midpoint(first, last);
+                let (first, last) = [(first, last), (first, middle), (middle, last)][part];
+                json!({"slots": [[first, last]], "only_writes": only_writes})
+            };
+            let hold = self.hold.filter(|&(shard, ..)| shard == number && !self.is_memcached);
             json!({
-                "slots": slots, "primary": primary, "wait": self.wait, "name": format!("n{number}"),
+                "hold": hold.map(describe), "slots": slots, "primary": primary, "wait": self.wait, "name": format!("n{number}"),
                 "nodes": nodes.iter().map(|&node| json!({"address": address(node)})).collect::<Vec<_>>(),
                 "identity": primary.filter(|_| self.identity.is_some()).map(run_id),
             })

@@ -444,11 +444,12 @@ fn what_is_parked_goes_to_who_has_its_slot_now() {
 fn a_write_that_the_last_owner_still_executes_is_in_doubt() {
     let gate = Gate::closed();
     let engines = [behind(&gate, &["SET", "bar", "1"]), Engine::plain()];
-    let mut proxy = Proxy::start(&two(&engines, BEFORE));
+    let timeouts = json!({"reply": 60}); // nothing else ends it
+    let mut proxy = Proxy::start(&two(&engines, BEFORE).timeouts(timeouts.clone()));
     let mut client = proxy.client();
     client.send_all(&[&["SET", "bar", "1"], &["GET", "bar"]]);
     engines[0].wait_for(&["SET", "bar", "1"]);
-    proxy.apply(&two(&engines, AFTER));
+    proxy.apply(&two(&engines, AFTER).timeouts(timeouts));
     assert!(client.reply().starts_with("-ERR INDOUBT shard 0"));
     assert_eq!(client.reply(), value("bar"));
     assert_eq!(engines[1].count(&["GET", "bar"]), 1);
@@ -608,4 +609,25 @@ fn which_keys_are_in_some_slots() {
     let found = proxy.plane.are_in("test", &[(3300, 3300), (5061, 6000)], &keys);
     assert_eq!(found, Some(vec![true, true, false, true]));
     assert_eq!(proxy.plane.are_in("another", &[], &keys), None);
+}
+
+#[test]
+fn who_waits_for_a_key_that_stays_is_left_in_peace() {
+    let gate = Gate::closed();
+    let element = gate.clone();
+    let first = Engine::scripted(move |_, request| match request[0].as_str() {
+        "BLPOP" => Act::say("*2\r\n$1\r\nb\r\n$1\r\nx\r\n").behind(&element),
+        _ => Act::Serve,
+    });
+    let engines = [first, Engine::plain()];
+    let mut proxy = Proxy::start(&two(&engines, BEFORE));
+    let mut client = proxy.client();
+    client.send(&["BLPOP", "b", "30"]);
+    wait_at(&engines[0]);
+    proxy.apply(&holding(&engines, false));
+    assert!(proxy.plane.settle("test", FOREVER), "it is of another slot");
+    proxy.apply(&two(&engines, AFTER));
+    gate.open();
+    assert_eq!(client.reply(), "*2\r\n$1\r\nb\r\n$1\r\nx");
+    assert!(engines[0].seen().iter().all(|request| request.get(1).is_none_or(|word| word != "UNBLOCK")));
 }

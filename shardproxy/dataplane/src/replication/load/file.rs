@@ -87,7 +87,7 @@ impl<'r> Walk<'r> {
             let start = reader.position();
             self.read = start;
             let is_done = start < self.file.start;
-            match reader.next().map_err(unread)? {
+            match reader.next_part().map_err(unread)? {
                 Part::Record(record) => {
                     if !is_done {
                         self.record(&record, start, version, &owned)?;

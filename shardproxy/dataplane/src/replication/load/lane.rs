@@ -207,7 +207,16 @@ impl Lane {
     pub fn turn(&mut self, manner: Manner) -> Result<bool, String> {
         let said = |error: NodeError| error.to_string();
         self.node.flush().map_err(said)?;
-        self.node.fill(READ).map_err(said)?;
+        let mut is_answered = false;
+        while self.node.fill(READ).map_err(said)? {
+            is_answered |= self.take(manner)?;
+        }
+        Ok(self.take(manner)? || is_answered)
+    }
+
+    /// Look at the replies that have come.
+    fn take(&mut self, manner: Manner) -> Result<bool, String> {
+        let said = |error: NodeError| error.to_string();
         let mut is_answered = false;
         while let Some(reply) = self.node.take().map_err(said)? {
             let Some(sent) = self.sent.front() else {

@@ -39,11 +39,11 @@ pub struct LoadOrder {
 const NOBODY: u16 = u16::MAX;
 
 /// Which target has a slot.
-pub struct Seats(Box<[u16; SLOTS as usize]>);
+pub struct Seats(Box<[u16]>);
 
 impl Seats {
     pub fn of(targets: &[TargetOrder]) -> Result<Self, String> {
-        let mut seats = Box::new([NOBODY; SLOTS as usize]);
+        let mut seats = vec![NOBODY; usize::from(SLOTS)].into_boxed_slice();
         for (number, target) in targets.iter().enumerate() {
             for &(first, last) in &target.slots {
                 let range = seats.get_mut(usize::from(first)..=usize::from(last));
@@ -75,5 +75,24 @@ impl LoadOrder {
 
     pub fn owned(&self, file: &FileOrder) -> Owned {
         Owned { families: self.families.clone(), slots: file.owned.clone() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(slots: &[(u16, u16)]) -> TargetOrder {
+        TargetOrder { slots: slots.to_vec(), end: End::plain("127.0.0.1:1").unwrap() }
+    }
+
+    #[test]
+    fn each_slot_has_one_target_or_none() {
+        let seats = Seats::of(&[target(&[(0, 9), (20, 20)]), target(&[]), target(&[(10, 19), (21, 16383)])]).unwrap();
+        assert_eq!([0, 9, 10, 20, 21, 16383].map(|slot| seats.of_slot(slot)), [0, 0, 2, 0, 2, 2].map(Some));
+        assert_eq!(Seats::of(&[target(&[(5, 6)])]).unwrap().of_slot(4), None);
+        for wrong in [&[target(&[(0, 9)]), target(&[(9, 10)])][..], &[target(&[(0, 16384)])], &[target(&[(2, 0)])]] {
+            assert!(Seats::of(wrong).is_err());
+        }
     }
 }

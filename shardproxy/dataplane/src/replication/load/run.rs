@@ -82,7 +82,7 @@ impl Load {
         let positions = order.files.iter().map(|file| file.start).collect();
         let read = vec![0; order.files.len()];
         let first = Status { positions, read, ..Status::default() };
-        Told::start("load", first, failed, move |teller, stop| run(&order, teller, stop)).map(Self)
+        Told::start("shardproxy-load", first, failed, move |teller, stop| run(&order, teller, stop)).map(Self)
     }
 
     pub fn status(&self) -> Status {

@@ -7,6 +7,7 @@ const POLYNOMIAL: u64 = 0x95ac_9329_ac4b_c9b5; // ad93d23594c935a9, its bits in 
 /// `TABLES[n][byte]`: what a byte does to the checksum when n more bytes follow it.
 static TABLES: [[u64; 256]; SLICE] = tables();
 
+#[allow(clippy::large_stack_arrays)] // the compiler's stack
 const fn tables() -> [[u64; 256]; SLICE] {
     let mut tables = [[0u64; 256]; SLICE];
     let mut byte = 0;

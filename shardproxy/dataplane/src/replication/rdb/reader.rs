@@ -114,7 +114,7 @@ impl<R: Read> Reader<R> {
     }
 
     /// The next part; nothing may be asked for behind the end.
-    pub fn next(&mut self) -> Result<Part<'_>, RdbError> {
+    pub fn next_part(&mut self) -> Result<Part<'_>, RdbError> {
         let (mut expires, mut used) = (None, None);
         loop {
             let opcode = self.source.byte()?;

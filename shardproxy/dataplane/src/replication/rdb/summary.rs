@@ -39,12 +39,12 @@ impl Owned {
 }
 
 #[derive(Clone, Debug)]
-pub struct SlotSet(Box<[bool; SLOTS as usize]>);
+pub struct SlotSet(Box<[bool]>);
 
 impl SlotSet {
     /// Of ranges, first and last included; an error names one that cannot be.
     pub fn of(ranges: &[(u16, u16)]) -> Result<Self, String> {
-        let mut set = Box::new([false; SLOTS as usize]);
+        let mut set = vec![false; usize::from(SLOTS)].into_boxed_slice();
         for &(first, last) in ranges {
             let range = set.get_mut(usize::from(first)..=usize::from(last));
             range.ok_or_else(|| format!("no range of slots: {first}-{last}"))?.fill(true);
@@ -86,7 +86,7 @@ pub struct Summary {
 /// Counts records one by one.
 pub struct Tally<'o> {
     owned: &'o Owned,
-    per_slot: Box<[u64; SLOTS as usize]>,
+    per_slot: Box<[u64]>,
     libraries: Vec<[u8; 32]>,
     types: [u64; 256],
     last_database: Option<u32>,
@@ -97,7 +97,7 @@ impl<'o> Tally<'o> {
     pub fn new(owned: &'o Owned) -> Self {
         Self {
             owned,
-            per_slot: Box::new([0; SLOTS as usize]),
+            per_slot: vec![0; usize::from(SLOTS)].into_boxed_slice(),
             libraries: Vec::new(),
             types: [0; 256],
             last_database: None,
@@ -174,7 +174,7 @@ pub fn summarize<R: Read>(
     let mut reader = Reader::new(Source::new(inner, MOST, true), false)?;
     let mut tally = Tally::new(owned);
     loop {
-        match reader.next()? {
+        match reader.next_part()? {
             Part::Record(record) => tally.record(&record),
             Part::Library(source) => tally.library(source),
             Part::Fact(name, value) => tally.fact(name, value),

@@ -108,7 +108,7 @@ fn split(rdb: &[u8], piece: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, RdbError> 
     let version = reader.version();
     let mut found = Vec::new();
     loop {
-        match reader.next()? {
+        match reader.next_part()? {
             Part::Record(record) => {
                 assert_eq!(record.length, record.value.len() as u64);
                 let mut payload = Vec::new();
@@ -187,7 +187,7 @@ fn what_stands_before_a_key_is_its_own() {
     let rdb = whole(b"REDIS0011", &body);
     let mut reader = Reader::new(Source::new(&rdb[..], MOST, false), false).unwrap();
     let mut found = Vec::new();
-    while let Part::Record(record) = reader.next().unwrap() {
+    while let Part::Record(record) = reader.next_part().unwrap() {
         assert!(record.value.is_empty());
         found.push((record.key.to_vec(), record.database, record.expires, record.used));
     }
@@ -311,10 +311,10 @@ fn a_value_that_is_kept_has_a_bound_and_one_that_is_not_has_none() {
     for body in body {
         let rdb = whole(b"REDIS0010", &body);
         let mut keeping = Reader::new(Source::new(&rdb[..], 1 << 18, false), true).unwrap();
-        assert!(matches!(keeping.next(), Err(RdbError::TooLarge { .. })));
+        assert!(matches!(keeping.next_part(), Err(RdbError::TooLarge { .. })));
         let mut passing = Reader::new(Source::new(&rdb[..], 1 << 18, false), false).unwrap();
-        assert!(matches!(passing.next(), Ok(Part::Record(_))));
-        assert!(matches!(passing.next(), Ok(Part::End(true))));
+        assert!(matches!(passing.next_part(), Ok(Part::Record(_))));
+        assert!(matches!(passing.next_part(), Ok(Part::End(true))));
     }
 }
 
@@ -362,5 +362,33 @@ proptest! {
         prop_assume!(place < rdb.len());
         rdb[place] ^= 1 << bit;
         prop_assert!(count(&rdb, 64).is_err());
+    }
+
+    /// What is nearly an RDB goes deeper than what is none: bytes of one changed, put in and taken out.
+    #[test]
+    fn what_is_nearly_one_is_read_or_refused(
+        edits in prop::collection::vec((any::<prop::sample::Index>(), 0..4u8, any::<u8>()), 1..6),
+        is_valkey in any::<bool>(),
+        piece in 1..50usize,
+    ) {
+        let begins: &[u8] = if is_valkey { b"VALKEY080" } else { b"REDIS0004" };
+        let mut rdb: Vec<u8> = values().into_iter().filter(|(_, of, ..)| of[0] == begins[0])
+            .flat_map(|(kind, _, value, _)| record(kind, b"key", &value)).collect();
+        for (place, what, byte) in edits {
+            let place = place.index(rdb.len());
+            match what {
+                0 => rdb[place] = byte,
+                1 => rdb.insert(place, byte),
+                2 => rdb[place] = 0x81,
+                _ => drop(rdb.remove(place)),
+            }
+        }
+        let rdb = [begins, &rdb, &[255]].concat();
+        let kept = split(&rdb, piece).map_err(|error| error.to_string());
+        prop_assert_eq!(&kept, &split(&rdb, rdb.len()).map_err(|error| error.to_string()));
+        let counted = count(&rdb, piece);
+        if let (Ok(kept), Ok(counted)) = (kept, counted) {
+            prop_assert_eq!(kept.len() as u64, counted.keys);
+        }
     }
 }

@@ -69,7 +69,7 @@ impl<R: Read> Source<R> {
             return Err(self.unknown_kind(kind, maker));
         }
         match kind {
-            LIST | SET | LIST_QUICKLIST => self.skip_each(|source| source.skip_string()),
+            LIST | SET | LIST_QUICKLIST => self.skip_each(Self::skip_string),
             HASH => self.skip_each(|source| {
                 source.skip_string()?;
                 source.skip_string()

@@ -1,0 +1,202 @@
+"""FENCE and PUBLISH: hold the slots everywhere, have the target get the rest, give it the slots.
+
+hold on record ─> every proxy holds ─> source's offset ─> copier there ─> verified ─> replicas have it
+    └─ too slow, or anything fails: the hold goes, and nothing has happened          └─> both records at once
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import structlog
+import trio
+
+from shardproxy.failover.interfaces import FenceError, NotSettledError, SlotDesk
+from shardproxy.model import Address, Hold
+from shardproxy.model.replication import Role
+from shardproxy.nodes import NodeError, NodeFailure
+from shardproxy.replication.interface import Copier, CopyDiffersError, CopyError
+from shardproxy.reshard.layout import Move
+from shardproxy.reshard.parts import Engines
+from shardproxy.reshard.slots import slots_added, slots_common, slots_count, slots_removed
+from shardproxy.reshard.sweep import replicas_wait
+from shardproxy.store.interface import StoreUnavailableError
+from shardproxy.store.record import ShardRecord
+from shardproxy.wire.info import InfoError, read_fields, read_replication
+
+LET_GO_WITHIN = 1.0  # seconds, also when all ends: a hold that stays is dropped by the next leader
+ANSWERED = 0.8  # of what is left: an engine says that its replicas are late before we are
+RETRY = 0.1  # seconds between tries to let go
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class FenceSettings:
+    """Times in seconds."""
+
+    within: float = 0.2  # all is done by then, or clients wait no longer
+    tries: int = 10
+    backoff: float = 0.2  # until the second try; doubled each time
+    longest: float = 5.0  # until any
+
+
+class NotFencedError(Exception):
+    """It was given up, and the source owns the slots as before. Try again."""
+
+
+class DifferentError(Exception):
+    """What the target has is not what the source has. Do not publish."""
+
+
+class ChangedError(Exception):
+    """The target, or who leads the source, is another one than what was copied."""
+
+
+Identity = tuple[Address | None, str, int]
+
+
+def identity_of(record: ShardRecord) -> Identity:
+    """Which dataset a shard serves: another process, or one promoted anew, may lack what was put there."""
+    return record.primary, record.run_id, record.epoch
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """One move's."""
+
+    desk: SlotDesk
+    engines: Engines
+    move: Move
+    copier: Copier
+    target: Identity  # that was copied to
+    settings: FenceSettings
+    laps: dict[str, float] = field(default_factory=dict)  # of the last attempt, milliseconds since it began
+
+    async def attempt(self) -> float:
+        """Publish, and return how long requests waited, in seconds: from the hold on record until all serve.
+
+        Raise NotFencedError when nothing has happened, ChangedError or DifferentError when nothing has and
+        the copy is worth nothing, StoreUnavailableError when the store may say either.
+        """
+        began = trio.current_time()
+        self.laps.clear()
+        held = False
+        try:
+            try:
+                await self.desk.change({self.move.source: self._held})
+                self._lap("recorded", began)
+                held, held_at = True, trio.current_time()
+                with trio.fail_after(self.settings.within):
+                    await self._transfer(began, trio.current_time() + self.settings.within)
+            except trio.TooSlowError:
+                why = f"not within {self.settings.within * 1000:.0f} ms"
+                raise NotFencedError(why) from None
+            except CopyDiffersError as error:
+                raise DifferentError(str(error)) from error
+            except (FenceError, NotSettledError, NodeFailure, NodeError, InfoError, CopyError) as error:
+                raise NotFencedError(str(error)) from error
+            source = self.desk.records[self.move.source]
+            try:
+                await self.desk.change(
+                    {
+                        self.move.source: lambda record: self._given(record, source),
+                        self.move.target: self._taken,
+                    }
+                )
+            except NotSettledError as error:
+                raise NotFencedError(str(error)) from error
+            held = False
+            self._lap("published", began)
+        finally:
+            if held or self.is_held():
+                await self._let_go()
+        await self._wait_served()
+        self._lap("served", began)
+        return trio.current_time() - held_at
+
+    def _lap(self, what: str, began: float) -> None:
+        self.laps[what] = round((trio.current_time() - began) * 1000, 1)
+
+    async def _transfer(self, began: float, until: float) -> None:
+        """Everything that the source has been told is at the target, and with its replicas."""
+        source, target = self.move.source, self.move.target
+        await self.desk.wait_served([source], within=self._left(until))
+        self._lap("held", began)
+        offset = await self._offset(self.desk.records[source], until)
+        await self.copier.reach(offset, within=self._left(until))
+        self._lap("reached", began)
+        await self.copier.verify(within=self._left(until))
+        self._lap("verified", began)
+        taker = self.desk.records[target]
+        if identity_of(taker) != self.target or taker.primary is None:
+            raise ChangedError(f"{taker.primary} of the target is not who was copied to")
+        wanted = max(taker.promise.wait, 1 if taker.promise.voters else 0)
+        within = self._left(until) * ANSWERED
+        if not await replicas_wait(self.engines.nodes, taker.primary, taker.run_id, wanted, within=within):
+            raise NotFencedError(f"{wanted} replicas of {taker.primary} are to have it all, and have not")
+        self._lap("replicated", began)
+
+    async def _offset(self, record: ShardRecord, until: float) -> int:
+        if record.primary is None:
+            raise NotFencedError("the source has no primary now")
+        (reply,) = await self.engines.nodes.request_many(
+            record.primary, [("INFO", "replication")], timeout=self._left(until), run_id=record.run_id
+        )
+        seen = read_replication(read_fields(reply))
+        if seen.role is not Role.PRIMARY:
+            raise NotFencedError(f"{record.primary} is no primary any more")
+        return seen.offset
+
+    def _left(self, until: float) -> float:
+        return max(0.001, until - trio.current_time())
+
+    def _held(self, record: ShardRecord) -> ShardRecord:
+        if slots_count(slots_common(record.slots, self.move.slots)) != slots_count(self.move.slots):
+            raise ChangedError("the source does not own the slots any more")
+        return replace(record, hold=Hold(self.move.slots))
+
+    def _given(self, record: ShardRecord, held: ShardRecord) -> ShardRecord:
+        """What the source is without the slots; only if nothing has happened to it under the hold."""
+        if record.hold != Hold(self.move.slots) or identity_of(record) != identity_of(held):
+            raise NotFencedError("the source has changed meanwhile")
+        return replace(record, slots=slots_removed(record.slots, self.move.slots), hold=None)
+
+    def _taken(self, record: ShardRecord) -> ShardRecord:
+        if identity_of(record) != self.target:
+            raise ChangedError("the target has changed meanwhile")
+        return replace(record, slots=slots_added(record.slots, self.move.slots))
+
+    def is_held(self) -> bool:
+        return self.desk.records[self.move.source].hold is not None
+
+    async def _let_go(self) -> None:
+        """Have requests go on at the source, where it still owns the slots; also when all is cancelled."""
+        with trio.move_on_after(LET_GO_WITHIN, shield=True):
+            while True:
+                try:
+                    await hold_drop(self.desk, self.move)
+                except (StoreUnavailableError, NotSettledError) as error:
+                    log.warning("hold not dropped yet", cluster=self.desk.cluster, why=str(error))
+                    await trio.sleep(RETRY)
+                else:
+                    return
+
+    async def _wait_served(self) -> None:
+        """Clients wait until then; whoever does not follow is waited for again before anything is removed."""
+        try:
+            await self.desk.wait_served([self.move.source, self.move.target], within=LET_GO_WITHIN)
+        except FenceError as error:
+            log.warning("a proxy does not serve the new owner yet", cluster=self.desk.cluster, why=str(error))
+
+
+async def hold_drop(desk: SlotDesk, move: Move) -> None:
+    """Have nothing of the source wait any more."""
+    if desk.records[move.source].hold is not None:
+        await desk.change({move.source: lambda record: replace(record, hold=None)})
+
+
+def is_published(desk: SlotDesk, move: Move) -> bool:
+    """Whether the target owns the slots, by the records: nothing else counts."""
+    owned = slots_common(desk.records[move.target].slots, move.slots)
+    return slots_count(owned) == slots_count(move.slots)

@@ -1,0 +1,73 @@
+"""Takes keys away that a shard has and does not own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import trio
+
+from shardproxy.failover.interfaces import Nodes
+from shardproxy.model import Address
+from shardproxy.reshard.sample import page_read
+from shardproxy.wire.reply import Failure
+
+PER_SCAN = 200  # keys an engine looks at, and may unlink, in one go: under a millisecond of it
+TIMEOUT = 5.0  # seconds for one answer
+REST = 1.0  # of the time that the engine took, until it is asked again: others come first
+WAIT = 1.0  # seconds in which replicas are to have it too
+
+
+class SweepError(Exception):
+    """The engine would not."""
+
+
+async def sweep(
+    nodes: Nodes,
+    address: Address,
+    run_id: str,
+    is_stray: Callable[[bytes], bool],
+    *,
+    may_go_on: Callable[[], None],
+    told: Callable[[int, int], None] = lambda looked, removed: None,
+) -> int:
+    """Unlink every key that `is_stray` of this very process, and return how many.
+
+    `may_go_on` raises where this must end; it is asked before each batch. Keys that come meanwhile may stay.
+    Raise NodeFailure, NodeError, ScanError or SweepError.
+    """
+    cursor, looked, removed = b"0", 0, 0
+    while True:
+        began = trio.current_time()
+        may_go_on()
+        (page,) = await nodes.request_many(
+            address, [("SCAN", cursor, "COUNT", str(PER_SCAN))], timeout=TIMEOUT, run_id=run_id
+        )
+        cursor, keys = page_read(page)
+        looked += len(keys)
+        if strays := [key for key in keys if is_stray(key)]:
+            may_go_on()
+            (count,) = await nodes.request_many(
+                address, [("UNLINK", *strays)], timeout=TIMEOUT, run_id=run_id
+            )
+            if not isinstance(count, int):
+                text = count.text if isinstance(count, Failure) else repr(count)
+                raise SweepError(f"{address} did not unlink keys: {text}")
+            removed += count
+        told(looked, removed)
+        if cursor == b"0":
+            return removed
+        await trio.sleep((trio.current_time() - began) * REST)
+
+
+async def replicas_wait(
+    nodes: Nodes, address: Address, run_id: str, count: int, *, within: float = WAIT
+) -> bool:
+    """Whether so many replicas have all that the node has now within so many seconds.
+
+    Raise NodeFailure. The command before WAIT, on the same connection, says what is to be waited for.
+    """
+    if not count:
+        return True
+    wait = ("WAIT", str(count), str(max(1, round(within * 1000))))
+    replies = await nodes.request_many(address, [("PING",), wait], timeout=within + TIMEOUT, run_id=run_id)
+    return isinstance(replies[-1], int) and replies[-1] >= count

@@ -1,0 +1,179 @@
+"""Writes are held only as long as it takes, whatever happens meanwhile."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import trio
+
+from shardproxy.archive import Cut
+from shardproxy.backup.fence import BACKOFF, BUDGET, Fence
+from shardproxy.backup.making import sources_of
+from shardproxy.failover.interfaces import FenceError, NotSettledError
+from shardproxy.model import Hold, split_evenly
+from shardproxy.replication.interface import CopyError
+from shardproxy.store.interface import LeadershipLostError, StoreUnavailableError
+from tests.unit.backup.fakes import FakeNodes, Site, never_served, primary, replica
+
+HELD = [Hold((slots,), only_writes=True) for slots in split_evenly(2)]
+FREE = [None, None]
+
+
+class Start:
+    """Asks for the RDBs, and sees what is held meanwhile."""
+
+    def __init__(self, site: Site, forks_in: float = 0.01) -> None:
+        self._site, self._forks_in = site, forks_in
+        self.held: list[list[Hold | None]] = []
+
+    def start(self) -> None:
+        self.held.append(self._site.desk.holds)
+
+    async def forked(self) -> None:
+        await trio.sleep(self._forks_in)
+
+
+async def cut(site: Site, start: Start) -> Cut:
+    sources = await sources_of(site.desk, site.nodes)
+    return await Fence(site.desk, site.nodes, sources).cut(start.start, start.forked)
+
+
+async def test_all_shards_are_held_while_they_fork(autojump_clock: trio.abc.Clock) -> None:
+    site = Site(2)
+    start = Start(site)
+    made = await cut(site, start)
+    assert made.is_fenced
+    assert made.why == ""
+    assert 0.01 <= made.held < 0.1
+    assert start.held == [HELD]
+    assert site.desk.history == [HELD, FREE]
+
+
+async def test_replicas_have_all_of_it_first(autojump_clock: trio.abc.Clock) -> None:
+    site = Site(2)
+    site.engines[primary(1)].offset = 150
+    start = Start(site)
+    async with trio.open_nursery() as nursery:
+
+        async def catch_up() -> None:
+            await trio.sleep(0.1)
+            assert start.held == []
+            site.engines[replica(1)].offset = 150
+
+        nursery.start_soon(catch_up)
+        made = await cut(site, start)
+    assert made.is_fenced
+    assert made.held >= 0.1
+
+
+async def test_a_fork_that_takes_too_long_is_not_waited_for(autojump_clock: trio.abc.Clock) -> None:
+    site = Site(2)
+    start = Start(site, forks_in=60.0)
+    made = await cut(site, start)
+    assert not made.is_fenced
+    assert made.why == "not all nodes had forked within 500 ms of held writes"
+    assert made.held == pytest.approx(BUDGET, abs=0.05)
+    assert start.held == [HELD], "asked once"
+    assert site.desk.holds == FREE
+
+
+async def test_proxies_that_do_not_hold_are_asked_again(autojump_clock: trio.abc.Clock) -> None:
+    site = Site(2)
+    errors = [FenceError("proxy b does not hold yet"), None]
+    site.desk.served = lambda: errors.pop(0)
+    start = Start(site)
+    made = await cut(site, start)
+    assert made.is_fenced
+    assert start.held == [HELD]
+    assert site.desk.history == [HELD, FREE, HELD, FREE]
+
+
+async def test_proxies_that_never_hold_are_left_alone(autojump_clock: trio.abc.Clock) -> None:
+    site = Site(2)
+    site.desk.served = never_served
+    start = Start(site)
+    made = await cut(site, start)
+    assert not made.is_fenced
+    assert made.why == "proxy b does not hold yet"
+    assert start.held == [FREE], "read all the same, and nothing waits"
+    assert site.desk.history == [HELD, FREE] * (1 + len(BACKOFF))
+
+
+@pytest.mark.parametrize("error", [NotSettledError("failover"), StoreUnavailableError("away")])
+async def test_letting_go_is_tried_until_it_is_done(error: Exception, autojump_clock: trio.abc.Clock) -> None:
+    site = Site(2)
+
+    class Refusing(Start):
+        async def forked(self) -> None:
+            await super().forked()
+            site.desk.refusals = [error] * 200
+
+    made = await cut(site, Refusing(site))
+    assert made.is_fenced
+    assert made.held > 9.0
+    assert site.desk.holds == FREE
+
+
+async def test_a_hold_that_could_not_be_written_is_taken_away_all_the_same(
+    autojump_clock: trio.abc.Clock,
+) -> None:
+    site = Site(2)
+    site.desk.refusals = [StoreUnavailableError("may be written")]
+    with pytest.raises(StoreUnavailableError):
+        await cut(site, Start(site))
+    assert site.desk.history == [FREE]
+
+
+async def test_who_leads_no_more_stops(autojump_clock: trio.abc.Clock) -> None:
+    site = Site(2)
+
+    class Losing(Start):
+        async def forked(self) -> None:
+            site.desk.refusals = [LeadershipLostError("another leads")]
+
+    with pytest.raises(LeadershipLostError):
+        await cut(site, Losing(site))
+
+
+async def test_a_node_that_fails_lets_go(autojump_clock: trio.abc.Clock) -> None:
+    site = Site(2)
+
+    class Failing(Start):
+        async def forked(self) -> None:
+            raise CopyError("it closed the connection")
+
+    with pytest.raises(CopyError):
+        await cut(site, Failing(site))
+    assert site.desk.history == [HELD, FREE]
+
+    sources = await sources_of(site.desk, site.nodes)
+    site.engines[primary(0)].is_up = False
+    made = await Fence(site.desk, FakeNodes(site.engines), sources).cut(lambda: None, Start(site).forked)
+    assert not made.is_fenced
+    assert "refused" in made.why
+    assert site.desk.holds == FREE
+
+
+async def test_who_is_given_up_lets_go(autojump_clock: trio.abc.Clock) -> None:
+    site = Site(2)
+    start = Start(site, forks_in=60.0)
+    with trio.move_on_after(0.1):
+        await cut(site, start)
+    assert start.held == [HELD]
+    assert site.desk.holds == FREE
+
+
+async def test_a_store_that_is_slow_takes_from_the_same_time(autojump_clock: trio.abc.Clock) -> None:
+    site = Site(2)
+    change = site.desk.change
+
+    async def slowly(changes: Any) -> None:
+        await trio.sleep(0.3)
+        await change(changes)
+
+    site.desk.change = slowly  # type: ignore[method-assign]
+    made = await cut(site, Start(site, forks_in=0.3))
+    assert not made.is_fenced
+    assert made.held == pytest.approx(BUDGET + 0.3, abs=0.05), "letting go takes its time, too"
+    assert site.desk.holds == FREE

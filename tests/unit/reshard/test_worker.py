@@ -1,0 +1,347 @@
+"""A job of moves from its start to its end, broken at every effect on the outside."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import pytest
+import structlog
+import trio
+import trio.testing
+
+from shardproxy.failover.interfaces import FenceError
+from shardproxy.jobs.interface import JobError
+from shardproxy.jobs.job import JobState
+from shardproxy.reshard.carrying import CarrySettings
+from shardproxy.reshard.worker import ReshardWorker
+from shardproxy.store.interface import StoreUnavailableError
+from tests.unit.reshard.world import (
+    Break,
+    CrashError,
+    FakeCopier,
+    FakeDesk,
+    FakeWork,
+    World,
+    crash,
+    fails,
+    key_of,
+    parts_of,
+    primary_of,
+)
+
+SCALE = {"do": "scale", "shards": 2}
+SETTINGS = CarrySettings(undo_tries=5)
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> object:
+    with structlog.testing.capture_logs() as logs:
+        yield logs
+
+
+Clock = trio.testing.MockClock
+
+
+def filled(shards: int = 2) -> World:
+    world = World(shards)
+    world.fill(range(0, 16384, 1500))
+    return world
+
+
+async def run(
+    world: World, wants: Mapping[str, object] = SCALE, work: FakeWork | None = None
+) -> dict[str, object]:
+    """As the leader's service does: again where the store was away."""
+    worker = ReshardWorker(parts_of(world), SETTINGS)
+    while True:
+        try:
+            return dict(await worker.run(FakeDesk(world), work or FakeWork(world, wants)))
+        except StoreUnavailableError:
+            await trio.sleep(1)
+
+
+async def test_half_of_the_slots_move_and_the_source_has_none_of_them_left(autojump_clock: Clock) -> None:
+    world = filled()
+    result = await run(world)
+    assert result["slots"] == 8192
+    assert [world.owner_of(slot) for slot in (0, 8191, 8192, 16383)] == [0, 0, 1, 1]
+    assert world.faults() == []
+    assert not any(record.is_mixed for record in world.records.values())
+    assert all(copier.is_stopped for copier in world.copiers)
+    assert world.pauses == [pytest.approx(0.0042, abs=0.001)]
+
+
+async def test_both_shards_hide_copies_before_the_first_key_is_copied(autojump_clock: Clock) -> None:
+    world, seen = filled(), []
+
+    def breaks(number: int, name: str, is_after: bool) -> None:
+        if name == "copy" and not is_after:
+            seen.append([record.is_mixed for record in world.records.values()])
+
+    world.breaks = breaks
+    await run(world)
+    assert seen == [[True, True]]
+
+
+async def test_nothing_leaves_the_source_before_all_serve_the_new_owner(autojump_clock: Clock) -> None:
+    world = filled()
+    refusals = iter(range(3))
+
+    def breaks(number: int, name: str, is_after: bool) -> None:
+        if is_after or world.owner_of(16000) == 0:
+            return
+        if name == "served" and next(refusals, None) is not None:
+            raise FenceError("p2 does not follow")
+        assert name != "UNLINK" or next(refusals, None) is None
+
+    world.breaks = breaks
+    await run(world)
+    assert world.faults() == []
+
+
+def broken_at(number: int, how: Break) -> object:
+    def breaks(effect: int, name: str, is_after: bool) -> None:
+        if effect == number:
+            how(name, is_after)
+
+    return breaks
+
+
+@pytest.mark.parametrize("when_after", [False, True], ids=["before", "after"])
+async def test_the_next_leader_ends_it_well_after_a_crash_at_any_effect(
+    when_after: bool, autojump_clock: Clock
+) -> None:
+    number, crashes = 0, 0
+    while True:
+        number += 1
+        world = filled()
+        world.breaks = broken_at(number, crash(when_after))  # type: ignore[assignment]
+        try:
+            await run(world)
+            break
+        except CrashError:
+            crashes += 1
+        world.breaks = lambda number, name, is_after: None
+        await run(world)
+        assert world.owner_of(16000) == 1, f"effect {number}"
+        assert world.faults() == [], f"effect {number}"
+        assert not any(record.is_mixed for record in world.records.values()), f"effect {number}"
+    assert crashes > 30
+
+
+@pytest.mark.parametrize("when_after", [False, True], ids=["before", "after"])
+async def test_one_failure_at_any_effect_loses_nothing(when_after: bool, autojump_clock: Clock) -> None:
+    """It goes on, or ends with the slots where they were."""
+    number, moved, stayed = 0, 0, 0
+    while True:
+        number += 1
+        world = filled()
+        world.breaks = broken_at(number, fails(when_after))  # type: ignore[assignment]
+        try:
+            await run(world)
+            moved += 1
+            assert world.owner_of(16000) == 1, f"effect {number}"
+        except JobError:
+            stayed += 1
+            assert world.owner_of(16000) == 0, f"effect {number}"
+        assert world.faults() == [], f"effect {number}"
+        if world.effects < number:
+            break
+    assert moved > stayed > 0
+
+
+@pytest.mark.parametrize("when_after", [False, True], ids=["before", "after"])
+async def test_given_up_anywhere_it_is_undone_or_completed(when_after: bool, autojump_clock: Clock) -> None:
+    number, undone, complete = 0, 0, 0
+    while True:
+        number += 1
+        world = filled()
+        work = FakeWork(world, SCALE)
+
+        def breaks(
+            effect: int, name: str, is_after: bool, number: int = number, work: FakeWork = work
+        ) -> None:
+            if effect == number and is_after is when_after:
+                work.turn(JobState.ABORTING)
+
+        world.breaks = breaks
+        result = await run(world, work=work)
+        if result["complete"]:
+            complete += 1
+            assert world.owner_of(16000) == 1, f"effect {number}"
+        else:
+            undone += 1
+            assert world.owner_of(16000) == 0, f"effect {number}"
+        assert world.faults() == [], f"effect {number}"
+        assert not any(record.is_mixed for record in world.records.values()), f"effect {number}"
+        if world.effects < number:
+            break
+    assert undone > 5
+    assert complete > 5
+
+
+async def test_a_fence_that_does_not_hold_is_tried_again_and_then_given_up(autojump_clock: Clock) -> None:
+    world, tries = filled(), 0
+
+    def breaks(number: int, name: str, is_after: bool) -> None:
+        nonlocal tries
+        if name == "close":
+            assert world.records[key_of(0)].hold is None
+        if name == "reach" and not is_after:
+            tries += 1
+            fails(False)(name, is_after)
+
+    world.breaks = breaks
+    with pytest.raises(JobError, match=r"10 times the slots could not be held: broke.*where they were"):
+        await run(world)
+    assert tries == 10
+    assert world.faults() == []
+    assert world.owner_of(16000) == 0
+
+
+async def test_requests_wait_no_longer_than_the_fence_may_last(autojump_clock: Clock) -> None:
+    world = filled()
+    held: list[float] = []
+    slow = FakeCopier.reach
+
+    async def reach(self: FakeCopier, offset: int, *, within: float, replicas: int = 0) -> None:
+        began = trio.current_time()
+        try:
+            await trio.sleep(60)
+        finally:
+            held.append(trio.current_time() - began)
+
+    FakeCopier.reach = reach  # type: ignore[method-assign]
+    try:
+        with pytest.raises(JobError, match="not within 200 ms"):
+            await run(world)
+    finally:
+        FakeCopier.reach = slow  # type: ignore[method-assign]
+    assert len(held) == 10
+    assert max(held) <= 0.2
+    assert world.faults() == []
+
+
+async def test_what_differs_is_never_published(autojump_clock: Clock) -> None:
+    world = filled()
+
+    def breaks(number: int, name: str, is_after: bool) -> None:
+        if name == "close" and is_after:
+            world.copiers[-1].differs = True
+
+    world.breaks = breaks
+    with pytest.raises(JobError, match="not what the source has: 3 keys differ"):
+        await run(world)
+    assert world.owner_of(16000) == 0
+    assert world.faults() == []
+
+
+@pytest.mark.parametrize("when", ["reach", "PING"])
+async def test_a_target_that_failed_over_is_copied_to_anew(when: str, autojump_clock: Clock) -> None:
+    world = filled()
+    done: list[int] = []
+
+    def breaks(number: int, name: str, is_after: bool) -> None:
+        if name == when and is_after and not done and world.records[key_of(0)].hold:
+            done.append(number)
+            record = world.records[key_of(1)]
+            world.records[key_of(1)] = replace(record, epoch=record.epoch + 1)
+            world.engines[primary_of(1)].keys.clear()
+
+    world.breaks = breaks
+    await run(world)
+    assert len(world.copiers) == 2
+    assert world.faults() == []
+    assert world.owner_of(16000) == 1
+
+
+async def test_a_stream_faster_than_the_copy_stops_it(autojump_clock: Clock) -> None:
+    world = filled()
+
+    def breaks(number: int, name: str, is_after: bool) -> None:
+        if name == "copy" and is_after:
+            world.copiers[-1].is_close = False
+
+    world.breaks = breaks
+
+    async def close_never() -> None:
+        with pytest.raises(JobError, match="change faster than they can be copied"):
+            await run(world)
+
+    real = FakeCopier.is_close
+    FakeCopier.is_close = False
+    try:
+        await close_never()
+    finally:
+        FakeCopier.is_close = real
+    assert world.faults() == []
+
+
+async def test_paused_it_keeps_nothing_running_and_goes_on_when_resumed(autojump_clock: Clock) -> None:
+    world = filled()
+    work = FakeWork(world, SCALE)
+    world.breaks = lambda number, name, is_after: (
+        work.turn(JobState.PAUSED) if name == "copy" and not is_after and len(world.copiers) == 0 else None
+    )
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(lambda: run(world, work=work))
+        with trio.fail_after(30):
+            await work.wait_shown("paused")
+        await trio.sleep(100)
+        assert world.copiers[0].is_stopped
+        assert world.owner_of(16000) == 0
+        work.turn(JobState.RUNNING)
+    assert world.owner_of(16000) == 1
+    assert world.faults() == []
+
+
+async def test_keys_that_a_target_has_of_a_former_try_do_not_stay(autojump_clock: Clock) -> None:
+    world = filled()
+    world.engines[primary_of(1)].keys[b"16000:ghost"] = 1
+    world.engines[primary_of(1)].keys[b"3:leftover"] = 1  # of a slot that does not move
+    world.records[key_of(1)] = replace(world.records[key_of(1)], is_mixed=True)
+    await run(world)
+    assert b"16000:ghost" not in world.engines[primary_of(1)].keys
+    assert b"3:leftover" not in world.engines[primary_of(1)].keys
+    assert world.faults() == []
+
+
+async def test_functions_are_there_before_keys_are(autojump_clock: Clock) -> None:
+    world = filled()
+    world.engines[primary_of(0)].libraries[b"lib"] = b"#!lua name=lib\n..."
+    await run(world)
+    assert b"lib" in world.engines[primary_of(1)].libraries
+
+
+async def test_a_target_without_room_is_refused_and_nothing_is_touched(autojump_clock: Clock) -> None:
+    world = filled()
+    world.engines[primary_of(1)].facts["maxmemory"] = "1200"
+    with pytest.raises(JobError, match="would be full"):
+        await run(world)
+    assert world.copiers == []
+    assert world.faults() == []
+
+
+async def test_several_pairs_are_moved_one_after_the_other(autojump_clock: Clock) -> None:
+    world = filled(3)
+    await run(world, {"do": "scale", "shards": 3})
+    assert [len(copier.plan.targets) for copier in world.copiers] == [1, 1]
+    assert world.faults() == []
+    await_drained = {"do": "drain", "shard": "s0"}
+    world.memo = {}
+    await run(world, await_drained)
+    assert world.records[key_of(0)].slots == ()
+    assert world.engines[primary_of(0)].keys == {}
+    assert world.faults() == []
+
+
+async def test_a_plan_says_what_moves_and_changes_nothing(autojump_clock: Clock) -> None:
+    world = filled()
+    before = dict(world.records)
+    plan = await ReshardWorker(parts_of(world)).plan(FakeDesk(world), SCALE)
+    assert world.records == before
+    assert plan["moves"][0]["count"] == 8192
+    assert plan["lines"][0] == "2 shards"
+    assert plan["lines"][1].startswith("s0 -> s1: 8192 slots (8192-16383), about ")
+    assert plan["why_not"] is None
