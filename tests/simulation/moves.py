@@ -223,8 +223,9 @@ class MoveChecks:
         if self.owner not in (None, claims[0]):
             self.moves += 1
             self.sim.checks.note(f"the slot moves to {claims[0]}")
-            self._find("moved")
         self.owner = claims[0]
+        if stored[self.owner].state is ShardState.OK:
+            self._find("a record was stored")
 
     def acknowledged(self, value: int) -> None:
         if value >= FIRST:

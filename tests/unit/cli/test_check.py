@@ -15,7 +15,7 @@ from shardproxy.config import schema_text
 
 EXAMPLES = Path(__file__).parents[3] / "config"
 ENDPOINTS = "configuration 127.0.0.1:7000, primary 127.0.0.1:7001, reader 127.0.0.1:7002"
-SUMMARY = f"sessions  redis  3 shards  6 nodes  {ENDPOINTS}"
+SUMMARY = f"sessions  redis  4 shards  8 nodes  {ENDPOINTS}"
 
 
 @pytest.fixture(autouse=True)

@@ -380,6 +380,40 @@ async def test_a_write_without_an_answer_is_made_once(
         assert server.objects["shardproxy.sessions"]["data"]["revision"] == str(again.revision)
 
 
+@pytest.mark.parametrize("fault", ["none", "lost_answers", "lost_requests"])
+async def test_several_records_are_one_put_and_seen_together(
+    server: FakeKubernetes, autojump_clock: MockClock, fault: str
+) -> None:
+    other = ShardKey("sessions", 1)
+    async with running(server, "a-1") as a, running(server, "b-1") as b:
+        leadership = await a.store.claim("sessions")
+        first, second = await a.store.put_all([record(), record(index=1)], leadership)
+        await b.wait_record(first)
+        seen: list[set[int]] = []
+
+        async def watch() -> None:
+            while True:
+                version = b.store.records.version
+                seen.append({b.store.records[key].revision for key in (KEY, other)})
+                await b.store.records.wait_changed(version)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(watch)
+            if fault != "none":
+                setattr(a.way, fault, 1)
+            before = len(a.way.asked)
+            again = await a.store.put_all([replace(first, floor=1), replace(second, epoch=2)], leadership)
+            assert [one.revision for one in again] == [first.revision + 1] * 2
+            await b.wait_record(again[0])
+            nursery.cancel_scope.cancel()
+        puts = [asked for asked in a.way.asked[before:] if asked == ("PUT", a.way.asked[before][1])]
+        assert fault != "none" or len(puts) == 1
+        assert seen == [{first.revision}, {again[0].revision}]
+        with pytest.raises(ConflictError):
+            await a.store.put_all([again[0], second], leadership)
+        assert [a.store.records[key] for key in (KEY, other)] == list(again)
+
+
 async def test_a_claim_without_an_answer_leads_once(
     server: FakeKubernetes, autojump_clock: MockClock
 ) -> None:
