@@ -8,7 +8,7 @@ use crate::turn::Turn;
 
 /// Of one shard's slot; or of none, and then what may have keys of any.
 pub fn pass(turn: &Turn, client: &Client, (shard, slot): (u16, u16), is_read: bool) -> Result<(), Unplaced> {
-    let Some(served) = turn.served(client.cluster).filter(|served| !served.is_straight) else { return Ok(()) };
+    let Some(served) = turn.served(client.cluster).filter(|served| served.is_guarded) else { return Ok(()) };
     if served.cluster.hold_of(shard).is_some_and(|hold| hold.concerns(slot, is_read)) {
         return Err(Unplaced::Closed(shard));
     }

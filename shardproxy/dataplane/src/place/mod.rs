@@ -68,7 +68,7 @@ impl Unplaced {
 #[inline]
 pub fn place(turn: &mut Turn, client: &Client, (shard, slot): (u16, u16), need: Need) -> Result<usize, Unplaced> {
     let Some(served) = &turn.clusters[client.cluster] else { return Err(NO_CLUSTER.to_vec().into()) };
-    if !served.is_straight {
+    if served.is_guarded {
         pass(turn, client, (shard, slot), need != Need::Write)?;
         // a read of a client that waits for nothing overtakes nobody
         let waits = served.cluster.spec.clustered && slot != NO_SLOT && need == Need::Write;

@@ -146,13 +146,14 @@ impl Spec {
             let (first, last) = (number * 16384 / count, (number + 1) * 16384 / count - 1);
             let slots = if number < count { vec![(first, last)] } else { Vec::new() };
             let run_id = |node: usize| json!({"run_id": format!("{}{}", self.identity.unwrap_or(""), nodes[node])});
-            let held = |(_, part, only_writes): (usize, usize, bool)| {
-                let (first, last) = [(first, last), (first, (first + last) / 2), ((first + last) / 2, last)][part];
+            let describe = |(_, part, only_writes): (usize, usize, bool)| {
+                let middle = usize::midpoint(first, last);
+                let (first, last) = [(first, last), (first, middle), (middle, last)][part];
                 json!({"slots": [[first, last]], "only_writes": only_writes})
             };
             let hold = self.hold.filter(|&(shard, ..)| shard == number && !self.is_memcached);
             json!({
-                "hold": hold.map(held), "slots": slots, "primary": primary, "wait": self.wait, "name": format!("n{number}"),
+                "hold": hold.map(describe), "slots": slots, "primary": primary, "wait": self.wait, "name": format!("n{number}"),
                 "nodes": nodes.iter().map(|&node| json!({"address": address(node)})).collect::<Vec<_>>(),
                 "identity": primary.filter(|_| self.identity.is_some()).map(run_id),
             })

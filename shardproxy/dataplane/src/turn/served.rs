@@ -33,6 +33,8 @@ pub struct Served {
     /// A request needs no look at written keys, at slots that are held, unsettled or waited for, or whether it may write:
     /// almost always.
     pub is_straight: bool,
+    /// It needs that look at slots.
+    pub is_guarded: bool,
     /// Of each shard.
     pub reigns: Vec<Reign>,
     /// Until when all this counts.
@@ -118,6 +120,7 @@ impl Served {
             unsettled: None,
             told_moved: None,
             is_straight: false,
+            is_guarded: false,
             reigns,
             lease,
             withheld: None,
@@ -140,6 +143,8 @@ impl Served {
             && !is_only_read
             && !self.cluster.is_held
             && self.slots_waiting() == 0;
+        let looks_at_slots = self.cluster.spec.clustered || self.unsettled.is_some() || self.cluster.is_held;
+        self.is_guarded = !self.is_straight && looks_at_slots;
     }
 
     pub const fn unsettled(&self) -> Option<&Slots> {

@@ -444,11 +444,12 @@ fn what_is_parked_goes_to_who_has_its_slot_now() {
 fn a_write_that_the_last_owner_still_executes_is_in_doubt() {
     let gate = Gate::closed();
     let engines = [behind(&gate, &["SET", "bar", "1"]), Engine::plain()];
-    let mut proxy = Proxy::start(&two(&engines, BEFORE));
+    let timeouts = json!({"reply": 60}); // nothing else ends it
+    let mut proxy = Proxy::start(&two(&engines, BEFORE).timeouts(timeouts.clone()));
     let mut client = proxy.client();
     client.send_all(&[&["SET", "bar", "1"], &["GET", "bar"]]);
     engines[0].wait_for(&["SET", "bar", "1"]);
-    proxy.apply(&two(&engines, AFTER));
+    proxy.apply(&two(&engines, AFTER).timeouts(timeouts));
     assert!(client.reply().starts_with("-ERR INDOUBT shard 0"));
     assert_eq!(client.reply(), value("bar"));
     assert_eq!(engines[1].count(&["GET", "bar"]), 1);
