@@ -59,8 +59,8 @@ impl Pace {
 
     /// So many bytes of the first copy came.
     pub fn took(&mut self, bytes: u64, now: Instant) {
-        if self.rate > 0 {
-            let cost = Duration::from_micros(bytes.saturating_mul(1_000_000) / self.rate);
+        if let Some(micros) = bytes.saturating_mul(1_000_000).checked_div(self.rate) {
+            let cost = Duration::from_micros(micros);
             self.paid = self.paid.max(now.checked_sub(Duration::from_millis(100)).unwrap_or(now)) + cost;
         }
     }

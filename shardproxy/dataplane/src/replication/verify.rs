@@ -13,6 +13,8 @@ use super::value::Value;
 
 /// Keys compared at once.
 const AT_ONCE: usize = 64;
+/// At first, until it is known how long so many take.
+const FEW: usize = 8;
 /// Elements, or bytes of a string, up to which values are compared; of larger ones how many there are.
 const SMALL: i64 = 256;
 const SMALL_STRING: i64 = 16 * 1024;
@@ -49,11 +51,17 @@ pub fn compare(
     let begun = Instant::now();
     let half = begun + (until.saturating_duration_since(begun) / 2).min(ENOUGH);
     let mut compared = 0;
-    for keys in sample.keys().chunks(AT_ONCE) {
-        if compared > 0 && Instant::now() >= half {
-            break;
-        }
+    let sampled = sample.keys();
+    let (mut rest, mut size) = (&sampled[..], FEW);
+    while !rest.is_empty() {
+        let asked = Instant::now();
+        let keys;
+        (keys, rest) = rest.split_at(size.min(rest.len()));
         compared += values(plan, source, &mut targets, keys, ends, until)?;
+        size = (size * 2).min(AT_ONCE);
+        if Instant::now() + asked.elapsed() * 2 >= half {
+            break; // twice as many take as long again, or more
+        }
     }
     compared += names(plan, source, &mut targets, half, until)?;
     Ok(compared)
