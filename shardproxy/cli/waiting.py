@@ -211,5 +211,6 @@ def _follow_bar(job: Mapping[str, Any], look: Look) -> Mapping[str, Any]:
                 completed=of["done"],
                 total=of["total"] or None,
                 text="no proxy answers" if is_silent else of["text"],
+                refresh=True,
             )
     return job
