@@ -24,8 +24,10 @@ from shardproxy.reshard.fence import (
     FenceSettings,
     Identity,
     NotFencedError,
+    SpentError,
     hold_drop,
     identity_of,
+    is_given_up,
     is_published,
 )
 from shardproxy.reshard.functions import FunctionsError, functions_copy
@@ -54,7 +56,7 @@ class CarrySettings:
     undo_tries: int = 30
     settle_within: float = 60.0  # a failover is over by then
     fails_over_within: float = 5.0  # it is seen by then why a target was lost
-    copies: int = 5  # begun anew because the target is another process, or clients came in between
+    copies: int = 5  # begun anew: the target is another process, or a copier that had ended was of no use
 
 
 class StoppedError(Exception):
@@ -90,6 +92,7 @@ class Carrying:
     title: str
     rate: int = 0
     settings: CarrySettings = field(default_factory=CarrySettings)
+    _why: str = "the target changes again and again"  # the last copy was of no use
 
     async def run(self) -> Leg:
         """Bring it to its end: DONE or UNDONE, with `why`. Raise LeadershipLostError."""
@@ -131,7 +134,7 @@ class Carrying:
                 if await self._copy_and_publish():
                     return
                 if not left:
-                    raise StoppedError("the target changes again and again: see shardproxy events")
+                    raise StoppedError(f"copied {self.settings.copies} times in vain: {self._why}")
                 await self._step(Step.CLEAN_TARGET)
         except AbandonedError:
             await self._step(Step.UNDO, why="aborted")
@@ -280,12 +283,15 @@ class Carrying:
                 source = now
                 await copier.sources(sources_of(now, self.engines))
             taker = self._record(self.leg.move.target)
-            if self.work.is_paused or (taker.primary is not None and identity_of(taker) != target):
+            if taker.primary is not None and identity_of(taker) != target:
+                self._in_vain("the target fails over again and again: see shardproxy events")
+                return False
+            if self.work.is_paused:
                 return False
             await trio.sleep(self.settings.look)
 
     async def _fence(self, copier: Copier, target: Identity) -> bool:
-        """Try until it holds; False when the target is another one."""
+        """Try until it holds; False when the target is another one, or the copier has ended in vain."""
         await self._step(Step.FENCE)
         fence = Fence(self.desk, self.engines, self.leg.move, copier, target, self.settings.fence)
         why = ""
@@ -306,31 +312,41 @@ class Carrying:
             except DifferentError as error:
                 raise StoppedError(f"the copy is not what the source has: {error}") from error
             except ChangedError as error:
-                log.info("copied to one that is another now", cluster=self.desk.cluster, why=str(error))
+                self._in_vain(f"{error}: see shardproxy events")
                 return False
             except StoreUnavailableError as error:
-                if not await self._wait_known(error):
-                    why = str(error)
-                    continue
+                await self._wait_known(str(error))
+                why = str(error)
+                continue
+            except SpentError as error:
+                if not await self._wait_known(str(error)):
+                    self._in_vain(str(error))
+                    return False
                 pause = 0.0  # nobody knows
             await self._published(pause, number + 1, fence.laps)
             return True
         raise StoppedError(f"{self.settings.fence.tries} times the slots could not be held: {why}")
 
-    async def _wait_known(self, error: StoreUnavailableError) -> bool:
-        """Whether it was published after all: written again only once the records are known to say no.
+    def _in_vain(self, why: str) -> None:
+        self._why = why
+        log.info("copied in vain", cluster=self.desk.cluster, why=why)
+
+    async def _wait_known(self, why: str) -> bool:
+        """Whether it was published after all: until then nothing more is written to the target by anybody.
 
         The hold goes with a write that succeeds, so the store answers then, and what it showed before counts.
         """
         move = self.leg.move
         while not is_published(self.desk, move):
-            self._show(f"the store is not available: {error}")
+            self._show(why)
             try:
-                await self.desk.change({move.source: lambda record: replace(record, hold=None)})
-            except (StoreUnavailableError, NotSettledError):
-                await trio.sleep(self.settings.retry)
+                await hold_drop(self.desk, move)
+            except (StoreUnavailableError, NotSettledError) as error:
+                why = str(error)
             else:
-                return is_published(self.desk, move)
+                if is_given_up(self.desk, move):
+                    return False
+            await trio.sleep(self.settings.retry)
         return True
 
     async def _published(self, pause: float, tries: int, laps: dict[str, float]) -> None:

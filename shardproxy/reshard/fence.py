@@ -1,7 +1,11 @@
 """FENCE and PUBLISH: hold the slots everywhere, have the target get the rest, give it the slots.
 
 hold on record ─> every proxy holds ─> source's offset ─> copier there ─> verified ─> replicas have it
-    └─ too slow, or anything fails: the hold goes, and nothing has happened          └─> both records at once
+    └─ too slow, or anything fails: the hold goes, and nothing has happened              │
+                                 both records at once <─ the copier has ended <──────────┘
+
+Nobody but clients writes to who owns the slots: a copier that followed on would take away what expires at the
+source and has been renewed at the target.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ from shardproxy.failover.interfaces import FenceError, NotSettledError, SlotDesk
 from shardproxy.model import Address, Hold
 from shardproxy.model.replication import Role
 from shardproxy.nodes import NodeError, NodeFailure
-from shardproxy.replication.interface import Copier, CopyDiffersError, CopyError
+from shardproxy.replication.interface import Copier, CopyDiffersError, CopyError, CopyPhase
 from shardproxy.reshard.layout import Move
 from shardproxy.reshard.parts import Engines
 from shardproxy.reshard.slots import slots_added, slots_common, slots_count, slots_removed
@@ -53,6 +57,10 @@ class ChangedError(Exception):
     """The target, or who leads the source, is another one than what was copied."""
 
 
+class SpentError(Exception):
+    """The copier has ended, and it may have been published: the records say so, and nothing else does."""
+
+
 Identity = tuple[Address | None, str, int]
 
 
@@ -76,8 +84,8 @@ class Fence:
     async def attempt(self) -> float:
         """Publish, and return how long requests waited, in seconds: from the hold on record until all serve.
 
-        Raise NotFencedError when nothing has happened, ChangedError or DifferentError when nothing has and
-        the copy is worth nothing, StoreUnavailableError when the store may say either.
+        Raise NotFencedError or StoreUnavailableError when nothing has happened, ChangedError or
+        DifferentError when nothing has and the copy is worth nothing, SpentError when only the records know.
         """
         began = trio.current_time()
         self.laps.clear()
@@ -87,25 +95,16 @@ class Fence:
                 await self.desk.change({self.move.source: self._held})
                 self._lap("recorded", began)
                 held, held_at = True, trio.current_time()
+                until = held_at + self.settings.within
                 with trio.fail_after(self.settings.within):
-                    await self._transfer(began, trio.current_time() + self.settings.within)
+                    source = await self._transfer(began, until)
             except trio.TooSlowError:
-                why = f"not within {self.settings.within * 1000:.0f} ms"
-                raise NotFencedError(why) from None
+                raise NotFencedError(self._too_slow()) from None
             except CopyDiffersError as error:
                 raise DifferentError(str(error)) from error
             except (FenceError, NotSettledError, NodeFailure, NodeError, InfoError, CopyError) as error:
                 raise NotFencedError(str(error)) from error
-            source = self.desk.records[self.move.source]
-            try:
-                await self.desk.change(
-                    {
-                        self.move.source: lambda record: self._given(record, source),
-                        self.move.target: self._taken,
-                    }
-                )
-            except NotSettledError as error:
-                raise NotFencedError(str(error)) from error
+            await self._publish(source, began, until)
             held = False
             self._lap("published", began)
         finally:
@@ -115,15 +114,43 @@ class Fence:
         self._lap("served", began)
         return trio.current_time() - held_at
 
+    async def _publish(self, source: ShardRecord, began: float, until: float) -> None:
+        """End the copier, then give the target the slots; raise SpentError."""
+        passes = self.copier.status.passes
+        await self.copier.stop()
+        self._lap("stopped", began)
+        status = self.copier.status
+        is_same = status.phase is CopyPhase.FOLLOWING and status.passes == passes and not status.why
+        if status.unanswered or not is_same:
+            raise SpentError("the target may yet do what the copier sent it last")
+        if trio.current_time() > until:
+            raise SpentError(self._too_slow())
+        try:
+            await self.desk.change(
+                {
+                    self.move.source: lambda record: self._given(record, source),
+                    self.move.target: self._taken,
+                }
+            )
+        except (NotSettledError, NotFencedError, ChangedError, StoreUnavailableError) as error:
+            raise SpentError(str(error)) from error
+
+    def _too_slow(self) -> str:
+        return f"not within {self.settings.within * 1000:.0f} ms"
+
     def _lap(self, what: str, began: float) -> None:
         self.laps[what] = round((trio.current_time() - began) * 1000, 1)
 
-    async def _transfer(self, began: float, until: float) -> None:
-        """Everything that the source has been told is at the target, and with its replicas."""
+    async def _transfer(self, began: float, until: float) -> ShardRecord:
+        """Everything that the source has been told is at the target, and with its replicas.
+
+        Return the source as it was on record while all of it was held.
+        """
         source, target = self.move.source, self.move.target
+        giver = self.desk.records[source]
         await self.desk.wait_served([source], within=self._left(until))
         self._lap("held", began)
-        offset = await self._offset(self.desk.records[source], until)
+        offset = await self._offset(giver, until)
         await self.copier.reach(offset, within=self._left(until))
         self._lap("reached", began)
         await self.copier.verify(within=self._left(until))
@@ -136,6 +163,10 @@ class Fence:
         if not await replicas_wait(self.engines.nodes, taker.primary, taker.run_id, wanted, within=within):
             raise NotFencedError(f"{wanted} replicas of {taker.primary} are to have it all, and have not")
         self._lap("replicated", began)
+        await self.copier.reach(offset, within=self._left(until))  # what has expired meanwhile is answered
+        if identity_of(self.desk.records[source]) != identity_of(giver):
+            raise NotFencedError("the source has changed meanwhile")
+        return giver
 
     async def _offset(self, record: ShardRecord, until: float) -> int:
         if record.primary is None:
@@ -194,6 +225,13 @@ async def hold_drop(desk: SlotDesk, move: Move) -> None:
     """Have nothing of the source wait any more."""
     if desk.records[move.source].hold is not None:
         await desk.change({move.source: lambda record: replace(record, hold=None)})
+
+
+def is_given_up(desk: SlotDesk, move: Move) -> bool:
+    """Whether the source owns the slots, by the records, and nothing waits for them there."""
+    source = desk.records[move.source]
+    owned = slots_common(source.slots, move.slots)
+    return source.hold is None and slots_count(owned) == slots_count(move.slots)
 
 
 def is_published(desk: SlotDesk, move: Move) -> bool:

@@ -69,7 +69,7 @@ async def test_half_of_the_slots_move_and_the_source_has_none_of_them_left(autoj
     assert world.faults() == []
     assert not any(record.is_mixed for record in world.records.values())
     assert all(copier.is_stopped for copier in world.copiers)
-    assert world.pauses == [pytest.approx(0.0042, abs=0.001)]
+    assert world.pauses == [pytest.approx(0.0052, abs=0.001)]
 
 
 async def test_both_shards_hide_copies_before_the_first_key_is_copied(autojump_clock: Clock) -> None:
@@ -220,6 +220,63 @@ async def test_requests_wait_no_longer_than_the_fence_may_last(autojump_clock: C
         FakeCopier.reach = slow  # type: ignore[method-assign]
     assert len(held) == 10
     assert max(held) <= 0.2
+    assert world.faults() == []
+
+
+@pytest.mark.parametrize("is_written", [False, True])
+async def test_nothing_is_written_to_the_target_while_nobody_knows_who_owns_the_slots(
+    is_written: bool, autojump_clock: Clock
+) -> None:
+    """The store is away from the moment of the write on that may have given it the slots."""
+    world = filled()
+    away_until = 0.0
+    meanwhile: list[str] = []
+
+    def breaks(number: int, name: str, is_after: bool) -> None:
+        nonlocal away_until
+        is_publishing = name == "change" and world.copiers and world.copiers[-1].is_stopped
+        if is_publishing and is_after is is_written and not away_until:
+            away_until = trio.current_time() + 30
+        if trio.current_time() >= away_until:
+            return
+        if name in ("change", "save"):
+            raise StoreUnavailableError("away")
+        meanwhile.append(name)
+
+    world.breaks = breaks
+    await run(world)
+    assert away_until
+    assert set(meanwhile) <= {"served"}, "no copier, and no UNLINK"
+    assert len(world.copiers) == (1 if is_written else 2)
+    assert world.owner_of(16000) == 1
+    assert world.faults() == []
+
+
+@pytest.mark.parametrize(
+    ("how", "why"),
+    [({"stop_takes": 0.3}, "not within 200 ms"), ({"unanswered": 1}, "may yet do what the copier sent")],
+    ids=["late", "unanswered"],
+)
+async def test_a_copier_that_does_not_end_well_is_followed_by_another_one(
+    how: dict[str, float], why: str, autojump_clock: Clock
+) -> None:
+    world = filled()
+    ends = iter([how] * 2)
+
+    def breaks(number: int, name: str, is_after: bool) -> None:
+        if name == "close" and is_after and (one := next(ends, None)):
+            for field, value in one.items():
+                setattr(world.copiers[-1], field, value)
+
+    world.breaks = breaks
+    await run(world)
+    assert len(world.copiers) == 3
+    assert world.faults() == []
+    ends = iter([how] * 20)
+    world.memo = {}
+    with pytest.raises(JobError, match=f"copied 5 times in vain: .*{why}"):
+        await run(world, {"do": "drain", "shard": "s1"})
+    assert world.owner_of(16000) == 1
     assert world.faults() == []
 
 

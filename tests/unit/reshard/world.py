@@ -171,6 +171,7 @@ class World:
         self.clients_write()
         self.breaks(number, name, False)
         yield
+        assert not any(copier.writes_to_owner for copier in self.copiers), f"a copier goes on at {name}"
         self.breaks(number, name, True)
         self.owners_seen.append(tuple(self.owner_of(slot) for slot in (0, 100, 16000)))
 
@@ -230,6 +231,8 @@ class FakeDesk:
     def __post_init__(self) -> None:
         for key, record in self.world.records.items():
             self.world.records[key] = replace(record, hold=None)
+        for copier in self.world.copiers:
+            copier.is_stopped = True  # with the process
 
     cluster = CLUSTER
 
@@ -320,6 +323,8 @@ class FakeCopier:
     is_stopped: bool = False
     differs: bool = False
     is_close: bool = True
+    stop_takes: float = 0.0  # seconds
+    unanswered: int = 0  # when it has ended
     status: CopyStatus = field(
         default_factory=lambda: CopyStatus(CopyPhase.FOLLOWING, keys=5, scanned=5, total=5)
     )
@@ -349,7 +354,17 @@ class FakeCopier:
         self.plan = replace(self.plan, sources=tuple(sources))
 
     async def stop(self) -> None:
+        with trio.CancelScope(shield=True):
+            await trio.sleep(self.stop_takes)
         self.is_stopped = True
+        self.status = replace(self.status, unanswered=self.unanswered)
+
+    @property
+    def writes_to_owner(self) -> bool:
+        """It may take away from clients what they have written at the slots' new owner."""
+        (target,) = self.plan.targets
+        owner = self.world.owner_of(target.slots[0].first)
+        return not self.is_stopped and primary_of(owner) == target.end.address
 
     def _copy(self) -> None:
         assert not self.is_stopped
