@@ -6,6 +6,7 @@ use super::walk::Walk;
 use super::{Copier, Ended, Turn, RETRY};
 use crate::replication::attach::{attach, Attached, Place, Wishes};
 use crate::replication::board::Phase;
+use crate::replication::fault::Kind;
 use crate::replication::node::NodeError;
 use crate::replication::pace::Pace;
 use crate::replication::source::{Asked, Source};
@@ -39,13 +40,16 @@ impl Copier {
             Ok(attached) => self.attached(attached),
             Err(NodeError::Lost(why) | NodeError::Late(why)) => {
                 if now.saturating_duration_since(self.away) > AWAY {
-                    return Err(Ended::Failed(format!("there was no source for {} s: {why}", AWAY.as_secs())));
+                    return Err(Ended::failed(
+                        Kind::SourceLost,
+                        format!("there was no source for {} s: {why}", AWAY.as_secs()),
+                    ));
                 }
                 self.status.why = format!("no source: {why}");
                 self.retry = Instant::now() + RETRY;
                 Ok(())
             }
-            Err(error) => Err(error.into()),
+            Err(error) => Err(Ended::by(Kind::SourceRefuses)(error)),
         }
     }
 
@@ -80,7 +84,7 @@ impl Copier {
             if self.breaks > BREAKS {
                 let why = "the source's history was lost before all was copied, again and again: raise its repl-backlog-size and \
                            client-output-buffer-limit for replicas, or copy when less is written";
-                return Err(Ended::Failed(why.into()));
+                return Err(Ended::failed(Kind::SourceLost, why));
             }
         }
         self.begin_pass();

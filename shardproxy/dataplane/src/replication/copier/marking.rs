@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::{Copier, Ended, Turn, READ};
+use crate::replication::fault::Kind;
 use crate::replication::keys::Sending;
 use crate::replication::node::NodeError;
 use crate::replication::stream::Change;
@@ -42,7 +43,7 @@ impl Copier {
                     }
                 }
             });
-            match step.map_err(Ended::Failed)? {
+            match step.map_err(|why| Ended::failed(Kind::SourceRefuses, why))? {
                 Some(taken) => stream.take_bytes(taken),
                 None => break,
             }
@@ -63,8 +64,9 @@ impl Copier {
             self.begin_pass();
         }
         if self.keys.dirty() > MARKED || self.keys.bytes() > MARKED_BYTES {
-            return Err(Ended::Failed(
-                "keys change faster than they can be copied: copy fewer slots at once, or later".into(),
+            return Err(Ended::failed(
+                Kind::Outrun,
+                "keys change faster than they can be copied: copy fewer slots at once, or later",
             ));
         }
         let offset = self.offset();

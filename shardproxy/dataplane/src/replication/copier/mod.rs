@@ -27,6 +27,7 @@ use self::orders::Reaching;
 use self::walk::Walk;
 use super::board::{Board, Phase, Status};
 use super::end::End;
+use super::fault::{Fault, Kind};
 use super::keys::{Key, Keys};
 use super::node::{Node, NodeError};
 use super::pace::Pace;
@@ -75,17 +76,22 @@ pub struct Copier {
 
 /// Why it ends: a reason that is final, or it was told to.
 enum Ended {
-    Failed(String),
+    Failed(Fault),
     Stopped,
 }
 
 type Turn<T> = Result<T, Ended>;
 
-impl From<NodeError> for Ended {
-    fn from(error: NodeError) -> Self {
-        match error {
+impl Ended {
+    fn failed(kind: Kind, why: impl Into<String>) -> Self {
+        Self::Failed(Fault::new(kind, why))
+    }
+
+    /// What cannot be mended by another connection, or that it was told to stop.
+    fn by(kind: Kind) -> impl FnOnce(NodeError) -> Self {
+        move |error| match error {
             NodeError::Stopped => Self::Stopped,
-            error => Self::Failed(error.to_string()),
+            error => Self::failed(kind, error.to_string()),
         }
     }
 }
@@ -124,28 +130,29 @@ impl Copier {
     /// Copy until it is told to stop, or cannot go on.
     pub fn run(mut self) {
         let end = catch_unwind(AssertUnwindSafe(|| self.copy()));
-        let defect = "a defect in the copier: the log has its place".to_owned();
-        if let Some(why) = end.unwrap_or(Some(defect)) {
+        let defect = Fault::new(Kind::Defect, "a defect in the copier: the log has its place");
+        if let Some(Fault { kind, why }) = end.unwrap_or(Some(defect)) {
             self.status.phase = Phase::Failed;
+            self.status.kind = Some(kind);
             self.status.why = why;
         }
         self.tell(Instant::now());
     }
 
     /// Why it could not go on.
-    fn copy(&mut self) -> Option<String> {
+    fn copy(&mut self) -> Option<Fault> {
         loop {
             match self.turn() {
                 Ok(()) if self.status.phase == Phase::Finished => return None,
                 Ok(()) => {}
                 Err(Ended::Stopped) => return None,
-                Err(Ended::Failed(why)) => return Some(why),
+                Err(Ended::Failed(fault)) => return Some(fault),
             }
         }
     }
 
     fn turn(&mut self) -> Turn<()> {
-        self.board.stop().check()?;
+        self.board.stop().check().map_err(|_| Ended::Stopped)?;
         let now = Instant::now();
         self.take_orders();
         self.connect_targets(now)?;
@@ -178,7 +185,7 @@ impl Copier {
             match source.flush() {
                 Ok(()) => {}
                 Err(NodeError::Lost(why) | NodeError::Late(why)) => self.lose_source(why),
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(Ended::by(Kind::SourceRefuses)(error)),
             }
         }
         for at in 0..self.targets.len() {
@@ -186,7 +193,7 @@ impl Copier {
             match flushed {
                 Ok(()) => {}
                 Err(NodeError::Lost(why) | NodeError::Late(why)) => self.lose_target(at, why),
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(Ended::by(Kind::TargetRefuses)(error)),
             }
         }
         Ok(())
@@ -209,7 +216,7 @@ impl Copier {
         } else {
             most = most.min(RETRY);
         }
-        wait_ready(&mut wanted, most).map_err(|error| Ended::Failed(error.to_string()))?;
+        wait_ready(&mut wanted, most).map_err(|error| Ended::failed(Kind::Defect, error.to_string()))?;
         if wanted[0].read {
             stop.heard();
         }

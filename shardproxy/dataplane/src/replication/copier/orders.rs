@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::{Copier, Ended, Turn};
 use crate::replication::board::{Order, Phase};
+use crate::replication::fault::{Fault, Kind};
 use crate::replication::node::{Node, NodeError};
 use crate::replication::target::Sent;
 use crate::replication::verify;
@@ -57,7 +58,7 @@ impl Copier {
             return; // whoever asked does not wait any more
         }
         if let Some(why) = reaching.refused.take() {
-            return self.board.answer(reaching.ticket, Err(why));
+            return self.board.answer(reaching.ticket, Err(Fault::new(Kind::Late, why)));
         }
         let is_there = self.status.phase == Phase::Following
             && self.offset() >= reaching.offset
@@ -109,11 +110,13 @@ impl Copier {
                 self.tell(Instant::now());
                 self.board.answer(ticket, Ok(count));
             }
-            Err(verify::Fault::Differs(why)) => self.board.answer(ticket, Err(why)),
-            Err(verify::Fault::Node(NodeError::Stopped)) => return Err(Ended::Stopped),
-            Err(verify::Fault::Node(error)) => {
+            Err(verify::Unequal::Differs(why)) => {
+                self.board.answer(ticket, Err(Fault::new(Kind::Differs, why)));
+            }
+            Err(verify::Unequal::Node(NodeError::Stopped)) => return Err(Ended::Stopped),
+            Err(verify::Unequal::Node(error)) => {
                 // replies may be on their way that nobody waits for
-                self.board.answer(ticket, Err(error.to_string()));
+                self.board.answer(ticket, Err(Fault::new(Kind::Late, error.to_string())));
                 self.lose_source("a comparison was not finished");
                 for at in 0..self.targets.len() {
                     self.lose_target(at, "a comparison was not finished");

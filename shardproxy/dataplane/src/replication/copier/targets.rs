@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::walk::Walk;
 use super::{Copier, Ended, Turn, READ};
 use crate::replication::board::Phase;
+use crate::replication::fault::{Fault, Kind};
 use crate::replication::keys::Key;
 use crate::replication::node::NodeError;
 use crate::replication::target::{Back, Sent};
@@ -20,7 +21,10 @@ impl Copier {
                 continue;
             }
             let database = self.plan.database;
-            match self.targets[at].connect(database, self.board.stop())? {
+            match self.targets[at]
+                .connect(database, self.board.stop())
+                .map_err(|fault| fault.map_or(Ended::Stopped, Ended::Failed))?
+            {
                 Back::Same => self.status.why.clear(),
                 Back::Away(why) => self.status.why = format!("the target is away: {why}"),
                 Back::Anew => {
@@ -78,11 +82,7 @@ impl Copier {
     pub(super) fn hear_targets(&mut self, now: Instant) -> Turn<bool> {
         let mut is_busy = false;
         for at in 0..self.targets.len() {
-            match self.hear_target(at, now) {
-                Ok(busy) => is_busy |= busy,
-                Err(Ended::Failed(why)) => return Err(Ended::Failed(why)),
-                Err(Ended::Stopped) => return Err(Ended::Stopped),
-            }
+            is_busy |= self.hear_target(at, now)?;
         }
         Ok(is_busy)
     }
@@ -118,7 +118,7 @@ impl Copier {
                 self.lose_target(at, why);
                 Ok(true)
             }
-            Some(error) => Err(error.into()),
+            Some(error) => Err(Ended::by(Kind::TargetRefuses)(error)),
         }
     }
 
@@ -147,7 +147,10 @@ impl Copier {
                 if pass == self.status.passes {
                     let walk = &mut self.cleaning[at];
                     let Some(keys) = walk.take(reply) else {
-                        return Err(Ended::Failed(format!("{}: an unexpected reply to SCAN", self.targets[at].end)));
+                        return Err(Ended::failed(
+                            Kind::TargetRefuses,
+                            format!("{}: an unexpected reply to SCAN", self.targets[at].end),
+                        ));
                     };
                     let plan = &self.plan;
                     let ours = keys.into_iter().filter(|key| plan.target_of(key) == Some(at));
@@ -155,7 +158,10 @@ impl Copier {
                 }
             }
             (Sent::Scan { .. }, Some(error)) => {
-                return Err(Ended::Failed(format!("the target {} refuses SCAN: {error}", self.targets[at].end)));
+                return Err(Ended::failed(
+                    Kind::TargetRefuses,
+                    format!("the target {} refuses SCAN: {error}", self.targets[at].end),
+                ));
             }
             (Sent::Wait { replicas, ticket }, error) => {
                 let had = Value::read(reply).and_then(|value| value.integer()).unwrap_or(0);
@@ -169,7 +175,7 @@ impl Copier {
         Ok(Said::Well)
     }
 
-    fn why_refused(&self, at: usize, key: &Key, error: &str) -> String {
+    fn why_refused(&self, at: usize, key: &Key, error: &str) -> Fault {
         let target = &self.targets[at].end;
         let name: String = key.escape_ascii().to_string().chars().take(64).collect();
         let why = if error.starts_with("OOM") {
@@ -183,7 +189,8 @@ impl Copier {
         } else {
             "it refuses what is copied"
         };
-        format!("the target {target}, key {name}: {why} ({error})")
+        let kind = if error.starts_with("READONLY") { Kind::TargetLost } else { Kind::TargetRefuses };
+        Fault::new(kind, format!("the target {target}, key {name}: {why} ({error})"))
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::time::Instant;
 
-use super::{Copier, Turn, READ};
+use super::{Copier, Ended, Turn, READ};
+use crate::replication::fault::Kind;
 use crate::replication::history::Facts;
 use crate::replication::keys::Key;
 use crate::replication::node::NodeError;
@@ -24,7 +25,7 @@ impl Copier {
                 self.lose_source(why);
                 Ok(true)
             }
-            Err(error) => Err(error.into()),
+            Err(error) => Err(Ended::by(Kind::SourceRefuses)(error)),
         }
     }
 
