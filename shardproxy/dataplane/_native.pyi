@@ -279,16 +279,16 @@ class Copier:
         """Begin with a plan and a command table (JSON); raise ValueError for what is none."""
 
     def status(self) -> dict[str, Any]:
-        """How far it is, as the fields of CopyStatus; `source` is a str."""
+        """How far it is, as the fields of CopyStatus; `source` is a str, `fault` is `kind`."""
 
     def reach(self, offset: int, within: float, replicas: int = 0) -> int:
         """Wait until all up to this offset is with the targets; how far the source's stream was read.
 
-        `within` seconds; releases the GIL. Raise RuntimeError that says what is left.
+        `within` seconds; releases the GIL. Raise RuntimeError(kind, why): see CopyFault; what is left.
         """
 
     def verify(self, within: float) -> int:
-        """Compare both sides, as `reach`; how many keys were. Raise RuntimeError with what differs."""
+        """Compare both sides, as `reach`; how many keys were. Raise RuntimeError(kind, why)."""
 
     def sources(self, sources: bytes) -> None:
         """The nodes to read from are these now (JSON)."""

@@ -14,12 +14,19 @@ import trio
 from shardproxy.dataplane import _native
 from shardproxy.dataplane.tls import NodeTlsSpec
 from shardproxy.model import Address
-from shardproxy.replication.interface import CopyDiffersError, CopyError, CopyPhase, CopyPlan, CopyStatus, End
+from shardproxy.replication.interface import (
+    CopyDiffersError,
+    CopyError,
+    CopyFault,
+    CopyPhase,
+    CopyPlan,
+    CopyStatus,
+    End,
+)
 
 Ts = TypeVarTuple("Ts")
 
 LOOKS_EVERY = 0.02  # seconds; how often it is looked whether little is left
-DIFFERS = "differs between source and target"  # what the crate says then, of a key
 SLACK = 1.0  # seconds; the thread answers within what it was given, or soon after
 
 
@@ -63,10 +70,19 @@ def _plan_encode(plan: CopyPlan) -> bytes:
 
 
 def _status(told: dict[str, Any]) -> CopyStatus:
-    source = told.pop("source")
+    source, kind = told.pop("source"), told.pop("kind")
     return CopyStatus(
-        phase=CopyPhase(told.pop("phase")), source=Address.parse(source) if source else None, **told
+        phase=CopyPhase(told.pop("phase")),
+        fault=CopyFault(kind) if kind else None,
+        source=Address.parse(source) if source else None,
+        **told,
     )
+
+
+def _error(error: RuntimeError) -> CopyError:
+    """What the crate says: of which kind it is, and in words."""
+    kind, why = error.args
+    return CopyDiffersError(why) if kind == CopyFault.DIFFERS.value else CopyError(why, CopyFault(kind))
 
 
 class EngineCopier:
@@ -94,7 +110,7 @@ class EngineCopier:
         while True:
             status = self.status
             if status.phase is CopyPhase.FAILED:
-                raise CopyError(status.why)
+                raise CopyError(status.why, status.fault)
             if status.is_close or status.phase is CopyPhase.FINISHED:
                 return
             await trio.sleep(LOOKS_EVERY)
@@ -112,12 +128,7 @@ class EngineCopier:
         While nothing changes in the slots, and after `reach`. Raise CopyDiffersError with what differs, or
         CopyError when it could not be compared.
         """
-        try:
-            return await self._order(within, self._native.verify, within)
-        except CopyError as error:
-            if DIFFERS in str(error):
-                raise CopyDiffersError(str(error)) from error
-            raise
+        return await self._order(within, self._native.verify, within)
 
     async def sources(self, sources: Sequence[End]) -> None:
         """The source's shard has these nodes now, the one to read from first."""
@@ -134,5 +145,7 @@ class EngineCopier:
                 return await trio.to_thread.run_sync(
                     order, *args, abandon_on_cancel=True, limiter=self._threads
                 )
-        except (RuntimeError, trio.TooSlowError) as error:
-            raise CopyError(str(error) or "the copier does not answer") from error
+        except RuntimeError as error:
+            raise _error(error) from error
+        except trio.TooSlowError as error:
+            raise CopyError("the copier does not answer", CopyFault.LATE) from error

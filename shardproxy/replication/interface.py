@@ -48,6 +48,25 @@ class CopyPhase(enum.Enum):
     FAILED = "failed"  # `why` says why; the source is untouched
 
 
+class CopyFault(enum.Enum):
+    """Of which kind it is that a copier failed, or did not do what it was asked."""
+
+    LATE = "late"  # not done in time: it may be yet
+    DIFFERS = "differs"  # a target has not what the source has
+    TARGET_LOST = "target_lost"  # it is away, or a replica now: its shard may have failed over
+    TARGET_REFUSES = "target_refuses"  # what it is sent, and will again: full, another version, no right to
+    SOURCE_LOST = "source_lost"  # there is none, or its history was lost too often
+    SOURCE_REFUSES = "source_refuses"  # to be read, or what it does cannot be followed
+    OUTRUN = "outrun"  # more changes than can be copied
+    LAPSED = "lapsed"  # its lease is over, or a later copier writes to a target
+    DEFECT = "defect"  # it broke; the log says where
+
+    @property
+    def is_final(self) -> bool:
+        """Another copier would fail as this one did."""
+        return self in (CopyFault.DIFFERS, CopyFault.TARGET_REFUSES, CopyFault.SOURCE_REFUSES)
+
+
 @dataclass(frozen=True, slots=True)
 class CopyPlan:
     """What is copied. Nothing of the source is changed, ever."""
@@ -68,6 +87,7 @@ class CopyStatus:
 
     phase: CopyPhase
     why: str = ""  # it failed, or is held up
+    fault: CopyFault | None = None  # it failed
     keys: int = 0  # copied in this pass
     bytes: int = 0  # payload
     scanned: int = 0  # keys looked at, of `total`
@@ -93,9 +113,16 @@ class CopyStatus:
 class CopyError(Exception):
     """It cannot go on, or was not done in time; the text says why and what to do."""
 
+    def __init__(self, why: str, fault: CopyFault | None = None) -> None:
+        super().__init__(why)
+        self.fault = fault  # of a copier
+
 
 class CopyDiffersError(CopyError):
     """A target has not what the source has: what was copied is of no use."""
+
+    def __init__(self, why: str, fault: CopyFault = CopyFault.DIFFERS) -> None:
+        super().__init__(why, fault)
 
 
 class Copier(Protocol):

@@ -16,7 +16,15 @@ from shardproxy.failover.interfaces import FenceError, NotSettledError, SlotDesk
 from shardproxy.jobs.interface import Work
 from shardproxy.model.replication import ShardKey
 from shardproxy.nodes import NodeError, NodeFailure
-from shardproxy.replication.interface import Copier, CopyError, CopyPhase, CopyPlan, CopyStatus, Target
+from shardproxy.replication.interface import (
+    Copier,
+    CopyError,
+    CopyFault,
+    CopyPhase,
+    CopyPlan,
+    CopyStatus,
+    Target,
+)
 from shardproxy.reshard.fence import (
     ChangedError,
     DifferentError,
@@ -211,7 +219,9 @@ class Carrying:
             await self._step(Step.CATCH_UP, keys=copier.status.keys, bytes=copier.status.bytes)
             return await self._fence(copier, identity_of(target))
         except CopyError as error:
-            if await self._fails_over(move.target, identity_of(target)):
+            if error.fault in (None, CopyFault.TARGET_LOST) and await self._fails_over(
+                move.target, identity_of(target)
+            ):
                 return False
             raise StoppedError(str(error)) from error
         finally:

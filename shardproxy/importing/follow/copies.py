@@ -78,6 +78,11 @@ class Copies:
         return "; ".join(dict.fromkeys(failed)) or ("a copier failed" if failed else None)
 
     @property
+    def is_hopeless(self) -> bool:
+        """Others would fail as one of these has."""
+        return any(status.fault is not None and status.fault.is_final for status in self.statuses)
+
+    @property
     def is_finished(self) -> bool:
         """A pass is over that is not to be followed by others."""
         return all(status.phase is CopyPhase.FINISHED for status in self.statuses)
@@ -151,7 +156,7 @@ async def wait_clean(copier: Copier, within: float) -> None:
         while True:
             status = copier.status
             if status.phase is CopyPhase.FAILED:
-                raise CopyError(status.why)
+                raise CopyError(status.why, status.fault)
             if status.dirty + status.unanswered == 0 and status.is_close:
                 return
             await trio.sleep(LOOK)

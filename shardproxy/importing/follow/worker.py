@@ -79,7 +79,7 @@ class _Import:
                 keys = self._keys()
                 failed = 0 if keys > self._reached else failed + 1
                 self._reached = max(self._reached, keys)
-                if failed >= TRIES:
+                if failed >= TRIES or (self._copies is not None and self._copies.is_hopeless):
                     raise JobError(
                         f"{why}. The old one is untouched; {keys} keys are in the cluster: import again with"
                         " --replace once that is mended"

@@ -13,7 +13,15 @@ import trio
 from shardproxy.fleet import EngineNode, Fleet
 from shardproxy.model import Address, SlotRange
 from shardproxy.replication.copier import EngineCopier
-from shardproxy.replication.interface import CopyError, CopyPhase, CopyPlan, End, Target
+from shardproxy.replication.interface import (
+    CopyDiffersError,
+    CopyError,
+    CopyFault,
+    CopyPhase,
+    CopyPlan,
+    End,
+    Target,
+)
 from tests.fixtures.engines import StartFleet
 from tests.fixtures.relay import Relay
 from tests.integration.moving.engines import (
@@ -241,8 +249,9 @@ async def test_a_full_target_ends_it_with_the_reason(shards: Fleet) -> None:
         with pytest.raises(CopyError, match=r"it is full.*OOM"):
             await copier.wait_close()
         assert copier.status.phase is CopyPhase.FAILED
-        with pytest.raises(CopyError, match="it is full"):
+        with pytest.raises(CopyError, match="it is full") as error:
             await copier.reach(0, within=5)
+        assert error.value.fault is copier.status.fault is CopyFault.TARGET_REFUSES
 
 
 async def test_a_copy_that_died_leaves_nothing_that_the_source_lacks(shards: Fleet) -> None:
@@ -267,7 +276,7 @@ async def test_verify_sees_what_is_wrong(shards: Fleet) -> None:
         key = next(iter(contents(target.primary, HALF)))
         await copier.verify(within=10)
         ask("DEL", key)
-        with pytest.raises(CopyError, match="differs"):
+        with pytest.raises(CopyDiffersError, match="differs"):
             await copier.verify(within=10)
         redis(source.primary).ask("APPEND", key, "")  # no change, and told to replicas all the same
         redis(source.primary).ask("APPEND", key, "!")

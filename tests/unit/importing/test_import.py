@@ -17,7 +17,7 @@ from shardproxy.importing.slots import common
 from shardproxy.jobs.interface import JobError
 from shardproxy.model import Address, SlotRange, split_evenly
 from shardproxy.model.replication import Lineage, Replication, Role
-from shardproxy.replication.interface import CopyPhase
+from shardproxy.replication.interface import CopyFault, CopyPhase
 from tests.unit.importing.make import Desk, FakeWork, World, until
 
 OLD, REPLICA, OURS = Address("old", 1), Address("old", 2), Address("10.0.0.1", 7001)
@@ -221,6 +221,18 @@ async def test_a_copier_that_fails_over_and_over_ends_it(
             await until(lambda number=number: len(world.copiers) > number)  # type: ignore[misc]
             world.copiers[number].become(CopyPhase.FAILED, why="unknown write command foo.set")
     assert job.why.startswith("unknown write command foo.set. The old one is untouched")
+
+
+async def test_what_would_fail_again_is_not_tried_again(
+    world: World, source: Source, autojump_clock: Any
+) -> None:
+    job = Run(world)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(job)
+        await until(lambda: world.copiers)
+        world.copiers[0].become(CopyPhase.FAILED, why="it is full", fault=CopyFault.TARGET_REFUSES)
+    assert job.why.startswith("it is full. The old one is untouched")
+    assert len(world.copiers) == 1
 
 
 async def test_a_pause_stops_copying_and_it_begins_anew(

@@ -12,6 +12,7 @@ use crate::command::CommandTable;
 use crate::replication::board::Board;
 use crate::replication::copier::Copier as Copying;
 use crate::replication::end::{End, EndSpec};
+use crate::replication::fault::{Fault, Kind};
 use crate::replication::node::Stop;
 use crate::replication::plan::{Plan, PlanSpec};
 use crate::sync::lock;
@@ -25,6 +26,10 @@ pub struct Copier {
 /// JSON that cannot be read is told without its text: it holds passwords.
 pub fn wrong(error: &serde_json::Error) -> PyErr {
     PyValueError::new_err(format!("line {} column {}: {:?}", error.line(), error.column(), error.classify()))
+}
+
+fn refused(fault: Fault) -> PyErr {
+    PyRuntimeError::new_err((fault.kind.name(), fault.why))
 }
 
 #[pymethods]
@@ -46,6 +51,7 @@ impl Copier {
         let told = PyDict::new(py);
         told.set_item("phase", status.phase.name())?;
         told.set_item("why", status.why)?;
+        told.set_item("kind", status.kind.map(Kind::name))?;
         told.set_item("keys", status.keys)?;
         told.set_item("bytes", status.bytes)?;
         told.set_item("scanned", status.scanned)?;
@@ -67,12 +73,12 @@ impl Copier {
     #[pyo3(signature = (offset, within, replicas=0))]
     fn reach(&self, py: Python<'_>, offset: i64, within: f64, replicas: u32) -> PyResult<u64> {
         let within = Duration::try_from_secs_f64(within).unwrap_or_default();
-        py.detach(|| self.board.reach(offset, replicas, within)).map_err(PyRuntimeError::new_err)
+        py.detach(|| self.board.reach(offset, replicas, within)).map_err(refused)
     }
 
     fn verify(&self, py: Python<'_>, within: f64) -> PyResult<u64> {
         let within = Duration::try_from_secs_f64(within).unwrap_or_default();
-        py.detach(|| self.board.verify(within)).map_err(PyRuntimeError::new_err)
+        py.detach(|| self.board.verify(within)).map_err(refused)
     }
 
     fn sources(&self, sources: &[u8]) -> PyResult<()> {

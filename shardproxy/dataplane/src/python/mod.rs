@@ -65,6 +65,7 @@ impl DataPlane {
         self.plane.slot_of(cluster, key).ok_or_else(|| PyKeyError::new_err(cluster.to_owned()))
     }
 
+    #[allow(clippy::needless_pass_by_value)] // what Python gives is owned
     fn are_in(&self, py: Python<'_>, cluster: &str, slots: Vec<(u16, u16)>, keys: Vec<Vec<u8>>) -> PyResult<Vec<bool>> {
         py.detach(|| self.plane.are_in(cluster, &slots, &keys)).ok_or_else(|| PyKeyError::new_err(cluster.to_owned()))
     }

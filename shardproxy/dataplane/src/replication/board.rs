@@ -5,6 +5,7 @@ use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use super::end::End;
+use super::fault::{Fault, Kind};
 use super::node::Stop;
 use crate::sync::lock;
 
@@ -40,6 +41,8 @@ impl Phase {
 pub struct Status {
     pub phase: Phase,
     pub why: String,
+    /// Of which kind that is; once it failed.
+    pub kind: Option<Kind>,
     pub keys: u64,
     pub bytes: u64,
     pub scanned: u64,
@@ -83,7 +86,7 @@ impl Order {
     }
 }
 
-type Answer = Result<u64, String>;
+type Answer = Result<u64, Fault>;
 
 #[derive(Default)]
 struct State {
@@ -138,19 +141,20 @@ impl Board {
                 return state.answers.swap_remove(at).1;
             }
             if state.status.phase == Phase::Failed {
-                return Err(state.status.why.clone());
+                return Err(Fault::new(state.status.kind.unwrap_or(Kind::Defect), state.status.why.clone()));
             }
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() || self.stop.is_over() {
                 state.orders.retain(|order| order.ticket() != Some(ticket));
                 let Status { phase, why, dirty, unanswered, offset, .. } = &state.status;
                 let held = if why.is_empty() { String::new() } else { format!(": {why}") };
-                return Err(format!(
+                let why = format!(
                     "not done in {} ms: the copy is {} at {offset}, {dirty} keys are to be copied again, {unanswered} requests \
                      are unanswered{held}",
                     within.as_millis(),
                     phase.name(),
-                ));
+                );
+                return Err(Fault::new(Kind::Late, why));
             }
             let left = left.min(Duration::from_millis(100)); // `stop` does not tell
             state =

@@ -12,6 +12,7 @@ mod attach;
 pub mod board;
 pub mod copier;
 pub mod end;
+pub mod fault;
 mod history;
 mod keys;
 pub mod load;

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::end::End;
+use super::fault::{Fault, Kind};
 use super::history::Facts;
 use super::keys::Key;
 use super::node::{Node, NodeError, Stop};
@@ -62,6 +63,18 @@ pub enum Back {
     Anew,
     /// Not yet, for this reason.
     Away(String),
+}
+
+/// Why there is no connection.
+enum Unfit {
+    Node(NodeError),
+    Final(Fault),
+}
+
+impl From<NodeError> for Unfit {
+    fn from(error: NodeError) -> Self {
+        Self::Node(error)
+    }
 }
 
 impl Target {
@@ -132,8 +145,8 @@ impl Target {
         self.node.is_none() && now >= self.retry
     }
 
-    /// Try to have a connection. An error is final.
-    pub fn connect(&mut self, database: u32, stop: &Stop) -> Result<Back, NodeError> {
+    /// Try to have a connection. An error is final; none where it was told to stop.
+    pub fn connect(&mut self, database: u32, stop: &Stop) -> Result<Back, Option<Fault>> {
         let now = Instant::now();
         match self.reach(database, stop) {
             Ok((node, identity)) => {
@@ -142,27 +155,29 @@ impl Target {
                 let was = self.identity.replace(identity);
                 Ok(if was.is_some() && was != self.identity { Back::Anew } else { Back::Same })
             }
-            Err(NodeError::Lost(why) | NodeError::Late(why)) => {
+            Err(Unfit::Node(NodeError::Lost(why) | NodeError::Late(why))) => {
                 if now.saturating_duration_since(self.since) > AWAY {
                     let away = AWAY.as_secs();
-                    return Err(NodeError::Refused(format!("the target was away for {away} s: {why}")));
+                    return Err(Some(Fault::new(Kind::TargetLost, format!("the target was away for {away} s: {why}"))));
                 }
                 self.retry = Instant::now() + RETRY;
                 Ok(Back::Away(why))
             }
-            Err(error) => Err(error),
+            Err(Unfit::Node(NodeError::Stopped)) => Err(None),
+            Err(Unfit::Node(error)) => Err(Some(Fault::new(Kind::TargetRefuses, error.to_string()))),
+            Err(Unfit::Final(fault)) => Err(Some(fault)),
         }
     }
 
-    fn reach(&self, database: u32, stop: &Stop) -> Result<(Node, (String, String)), NodeError> {
+    fn reach(&self, database: u32, stop: &Stop) -> Result<(Node, (String, String)), Unfit> {
         let mut node = Node::connect(&self.end, stop, WITHIN)?;
         let facts = Facts::read(&node.ask_text(&[b"INFO"], WITHIN)?);
         if facts.is_loading {
-            return Err(node.lost("it loads its data"));
+            return Err(node.lost("it loads its data").into());
         }
         if !facts.is_primary {
             let why = "it is a replica now: begin anew, with the primary of its shard";
-            return Err(NodeError::Refused(format!("{}: {why}", self.end)));
+            return Err(Unfit::Final(Fault::new(Kind::TargetLost, format!("{}: {why}", self.end))));
         }
         if database > 0 {
             node.send(&[b"SELECT", database.to_string().as_bytes()]);

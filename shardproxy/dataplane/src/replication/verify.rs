@@ -26,14 +26,14 @@ const NAMES: usize = 200_000;
 const NAMES_PER_MS: u128 = 200;
 
 #[derive(Debug)]
-pub enum Fault {
+pub enum Unequal {
     /// In these words.
     Differs(String),
     /// It could not be compared.
     Node(NodeError),
 }
 
-impl From<NodeError> for Fault {
+impl From<NodeError> for Unequal {
     fn from(error: NodeError) -> Self {
         Self::Node(error)
     }
@@ -47,7 +47,7 @@ pub fn compare(
     sample: &Sample,
     ends: &'static [u8],
     until: Instant,
-) -> Result<u64, Fault> {
+) -> Result<u64, Unequal> {
     let begun = Instant::now();
     let half = begun + (until.saturating_duration_since(begun) / 2).min(ENOUGH);
     let mut compared = 0;
@@ -77,7 +77,7 @@ fn both(
     targets: &mut [&mut Node],
     asked: &[(Key, Vec<Vec<u8>>)],
     until: Instant,
-) -> Result<Vec<Both>, Fault> {
+) -> Result<Vec<Both>, Unequal> {
     for (key, words) in asked {
         let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
         source.send(&words);
@@ -104,9 +104,9 @@ fn words(words: &[&[u8]]) -> Vec<Vec<u8>> {
     words.iter().map(|word| word.to_vec()).collect()
 }
 
-fn differs(key: &Key, what: &str) -> Fault {
+fn differs(key: &Key, what: &str) -> Unequal {
     let name: String = key.escape_ascii().to_string().chars().take(64).collect();
-    Fault::Differs(format!("key {name} differs between source and target: {what}"))
+    Unequal::Differs(format!("key {name} differs between source and target: {what}"))
 }
 
 fn values(
@@ -116,7 +116,7 @@ fn values(
     keys: &[Key],
     ends: &'static [u8],
     until: Instant,
-) -> Result<u64, Fault> {
+) -> Result<u64, Unequal> {
     let keys: Vec<Key> = keys.iter().filter(|key| plan.target_of(key).is_some()).cloned().collect();
     let ask = |name: &'static [u8]| keys.iter().map(|key| (key.clone(), words(&[name, key]))).collect::<Vec<_>>();
     let kinds = both(plan, source, targets, &ask(b"TYPE"), until)?;
@@ -203,7 +203,7 @@ fn names(
     targets: &mut [&mut Node],
     soft: Instant,
     until: Instant,
-) -> Result<u64, Fault> {
+) -> Result<u64, Unequal> {
     let mut all = size(source, until)?;
     for target in targets.iter_mut() {
         all += size(target, until)?;
@@ -237,7 +237,7 @@ fn names(
 }
 
 /// How many keys a node has, others' too.
-fn size(node: &mut Node, until: Instant) -> Result<u64, Fault> {
+fn size(node: &mut Node, until: Instant) -> Result<u64, Unequal> {
     node.send(&[b"DBSIZE"]);
     let reply = node.reply(until)?;
     let size = Value::read(&reply).and_then(|value| value.integer()).and_then(|size| u64::try_from(size).ok());
@@ -250,7 +250,7 @@ fn walk(
     soft: Instant,
     until: Instant,
     is_wanted: &dyn Fn(&[u8]) -> bool,
-) -> Result<Option<HashSet<Key>>, Fault> {
+) -> Result<Option<HashSet<Key>>, Unequal> {
     let mut found = HashSet::new();
     let mut cursor = b"0".to_vec();
     loop {

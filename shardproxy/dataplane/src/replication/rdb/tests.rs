@@ -78,7 +78,7 @@ fn values() -> Vec<(u8, &'static [u8], Vec<u8>, &'static str)> {
         (0, REDIS, [&[0x80, 0, 0, 0, 4][..], b"text"].concat(), "string"),
         (0, REDIS, [&[0x81, 0, 0, 0, 0, 0, 0, 0, 4][..], b"text"].concat(), "string"),
         (1, REDIS, counted(&[text.clone(), vec![0xc0, 1]]), "list"),
-        (2, REDIS, counted(&[text.clone()]), "set"),
+        (2, REDIS, counted(std::slice::from_ref(&text)), "set"),
         (3, REDIS, counted(&scores), "zset"),
         (4, REDIS, counted(&[pair.clone(), pair.clone()]), "hash"),
         (5, REDIS, counted(&vec![[&text[..], &[0; 8]].concat(); 70]), "zset"),
@@ -88,7 +88,7 @@ fn values() -> Vec<(u8, &'static [u8], Vec<u8>, &'static str)> {
         (11, REDIS, text.clone(), "set"),
         (12, REDIS, text.clone(), "zset"),
         (13, REDIS, text.clone(), "hash"),
-        (14, REDIS, counted(&[text.clone()]), "list"),
+        (14, REDIS, counted(std::slice::from_ref(&text)), "list"),
         (15, REDIS, stream(3, 2, 8), "stream"),
         (16, REDIS, text.clone(), "hash"),
         (17, REDIS, text.clone(), "zset"),
@@ -103,7 +103,9 @@ fn values() -> Vec<(u8, &'static [u8], Vec<u8>, &'static str)> {
 }
 
 /// All records of an RDB, their keys and DUMP payloads.
-fn split(rdb: &[u8], piece: usize) -> Result<Vec<(Vec<u8>, Vec<u8>)>, RdbError> {
+type Records = Vec<(Vec<u8>, Vec<u8>)>;
+
+fn split(rdb: &[u8], piece: usize) -> Result<Records, RdbError> {
     let mut reader = Reader::new(Source::new(Drips(rdb, piece), MOST, false), true)?;
     let version = reader.version();
     let mut found = Vec::new();
