@@ -11,7 +11,15 @@ from typing import TypeVar
 
 import trio
 
-from shardproxy.archive.errors import ManifestError, NotThereError, SealError
+from shardproxy.archive.errors import (
+    AlreadyThereError,
+    ArchiveError,
+    ManifestError,
+    NotThereError,
+    PlaceFullError,
+    SealError,
+    UnsureError,
+)
 from shardproxy.archive.manifest import (
     MANIFEST,
     MAX_MANIFEST,
@@ -20,7 +28,7 @@ from shardproxy.archive.manifest import (
     manifest_decode,
     manifest_encode,
 )
-from shardproxy.archive.names import is_file_name
+from shardproxy.archive.names import file_name, is_file_name
 from shardproxy.archive.place import CHUNK, Place, Stop, Stored
 from shardproxy.archive.sealing import Key
 from shardproxy.archive.together import each
@@ -127,11 +135,39 @@ class Archive:
         return await _in_thread(self._transfers, write)
 
     async def commit(self, manifest: Manifest) -> Manifest:
-        """Make it a backup: all its files are there. Raise AlreadyThereError where the name is taken."""
+        """Make it a backup: all its files are there.
+
+        Raise AlreadyThereError where the name is another's: its files can be taken back. Raise UnsureError
+        where nobody can tell whether it was written, or will be: they must stay. Once begun it is seen
+        through, also when all is cancelled, for as long as the place takes to answer twice.
+        """
         sealed = manifest.sealed(self._key)
-        content = manifest_encode(sealed)
-        await _in_thread(self._reads, lambda _: self._place.create(f"{sealed.name}/{MANIFEST}", content))
+        name, content = f"{sealed.name}/{MANIFEST}", manifest_encode(sealed)
+
+        def create() -> None:
+            try:
+                self._place.create(name, content)
+            except ArchiveError as error:
+                if not self._is_there(name, content, error):
+                    taken = f"there is a backup {sealed.name} in {self.url} already: take another name"
+                    raise AlreadyThereError(taken) from error
+
+        await trio.lowlevel.checkpoint_if_cancelled()
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(create, limiter=trio.CapacityLimiter(1))
         return sealed
+
+    def _is_there(self, name: str, content: bytes, error: ArchiveError) -> bool:
+        """Whether what could not be written is there all the same, or another one; raise UnsureError."""
+        try:
+            return self._place.read(name, at_most=MAX_MANIFEST) == content
+        except ArchiveError:
+            if isinstance(error, PlaceFullError):
+                raise error from None
+            raise UnsureError(
+                f"{error}; it may be there all the same, or yet come: see shardproxy backup list, and take"
+                " another name for the next one"
+            ) from error
 
     def path_of(self, manifest: Manifest, file: ShardFile) -> Path | None:
         """Where the RDB is on this machine, if it is there as it was; nothing of it is checked."""
@@ -177,21 +213,25 @@ class Archive:
 
         await _in_thread(self._transfers, read)
 
-    async def copy(self, manifest: Manifest, name: str, to: Archive, *, progress: Progress = nobody) -> None:
-        """Put the files of a backup into another folder or place, as they are there; `commit` comes after."""
+    async def copy(
+        self, manifest: Manifest, copy: Manifest, to: Archive, *, progress: Progress = nobody
+    ) -> None:
+        """Put the files of a backup where its `copied` has them, as they are; `commit` comes after."""
 
-        async def one(file: ShardFile) -> None:
+        async def one(pair: tuple[ShardFile, ShardFile]) -> None:
+            file, copied = pair
+
             def read_and_write(stop: Stop) -> None:
                 source = self._place.chunks(f"{manifest.name}/{file.file}")
                 to._place.write(
-                    f"{name}/{file.file}",
+                    f"{copy.name}/{copied.file}",
                     _as_stored(file, _watched(source, stop, progress)),
                     size=file.stored_bytes,
                 )
 
             await _in_thread(self._transfers, read_and_write)
 
-        await each(one, manifest.files)
+        await each(one, zip(manifest.files, copy.files, strict=True))
 
     async def export(
         self, manifest: Manifest, file: ShardFile, to: Place, target: str, *, progress: Progress = nobody
@@ -248,9 +288,11 @@ def file_context(backup_id: str, number: int) -> str:
     return f"{backup_id}/{number}"
 
 
-def renamed(manifest: Manifest, name: str) -> Manifest:
-    """The same backup under another name; to be committed with its key, where it has one."""
-    return replace(manifest, name=name)
+def copied(manifest: Manifest, name: str) -> Manifest:
+    """The same backup under another name, and its files under names that no other copy has."""
+    suffix = secrets.token_hex(4)
+    files = tuple(replace(file, file=file_name(file.number, suffix)) for file in manifest.files)
+    return replace(manifest, name=name, files=files)
 
 
 class _Tally:

@@ -67,10 +67,10 @@ class Daily:
     async def look(self) -> None:
         """Do what is due now."""
         config, now = self.tools.config_of(self.cluster), self.tools.now()
-        if config is None or config.retention == 0:
+        if config is None:
             return
         turn = turn_of(config.daily, now)
-        if self._made != turn.begins and self._told != turn.begins:
+        if config.retention and self._made != turn.begins and self._told != turn.begins:
             await self._see_to(config, turn, now)
         if now - self._tidied_at >= TIDY_EVERY:
             self._tidied_at = now

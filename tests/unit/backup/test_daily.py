@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -150,3 +151,13 @@ async def test_a_place_that_is_away_is_said_after_the_window(tmp_path: Path) -> 
     await world.look_until(THREE + 6 * 3600.0, every=120.0)
     assert len(world.alarms) == 1
     assert "Not a directory" in world.alarms[0]
+
+
+@pytest.mark.parametrize("retention", [0, 2])
+async def test_files_of_no_backup_go_after_days(tmp_path: Path, retention: int) -> None:
+    world = World(tmp_path, time.time() + 3 * DAY, retention=retention)
+    (tmp_path / "monday").mkdir()
+    (tmp_path / "monday" / "shard-0000-0123abcd.rdb").write_bytes(b"half")
+    (tmp_path / "monday" / "somebodys.rdb").write_bytes(b"x")
+    await world.daily.look()
+    assert [path.name for path in (tmp_path / "monday").iterdir()] == ["somebodys.rdb"]
