@@ -7,7 +7,7 @@ Longer than its budget it never lasts: then the RDBs are of moments of their own
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
@@ -21,7 +21,7 @@ from shardproxy.backup.sources import Source
 from shardproxy.failover.interfaces import FenceError, Nodes, NotSettledError, SlotDesk
 from shardproxy.model import Hold
 from shardproxy.model.replication import Role, ShardKey
-from shardproxy.store.interface import StoreUnavailableError
+from shardproxy.store.interface import MAX_TOGETHER, StoreUnavailableError
 from shardproxy.store.record import ShardRecord
 
 BUDGET = 0.5  # seconds that writes wait at most
@@ -111,7 +111,8 @@ async def _writes_held(
     """The writes of these shards wait in it; TooSlowError when the store is slow."""
     try:
         with trio.fail_at(deadline):
-            await desk.change(dict.fromkeys(keys, _with_hold))
+            for some in _batches(keys):
+                await desk.change(dict.fromkeys(some, _with_hold))
         yield
     finally:  # it may be on record whatever happened
         await _let_go(desk, keys)
@@ -129,13 +130,22 @@ async def _let_go(desk: SlotDesk, keys: Sequence[ShardKey]) -> None:
 
 
 async def _take_hold_away(desk: SlotDesk, keys: Sequence[ShardKey]) -> None:
-    while True:
-        try:
-            await desk.change(dict.fromkeys(keys, _without_hold))
-        except (NotSettledError, StoreUnavailableError):
+    """All batches are tried before any is tried again: one that has to wait holds up no other."""
+    left = list(_batches(keys))
+    while left:
+        failed = []
+        for some in left:
+            try:
+                await desk.change(dict.fromkeys(some, _without_hold))
+            except (NotSettledError, StoreUnavailableError):
+                failed.append(some)
+        if left := failed:
             await trio.sleep(RELEASE_RETRY)
-        else:
-            return
+
+
+def _batches(keys: Sequence[ShardKey]) -> Iterator[Sequence[ShardKey]]:
+    """As many as can be changed together."""
+    return (keys[at : at + MAX_TOGETHER] for at in range(0, len(keys), MAX_TOGETHER))
 
 
 def _with_hold(record: ShardRecord) -> ShardRecord:

@@ -28,6 +28,7 @@ from shardproxy.replication.interface import (
     SnapshotPhase,
     SnapshotStatus,
 )
+from shardproxy.store.interface import MAX_TOGETHER
 from shardproxy.store.record import ShardRecord, ShardState
 from shardproxy.wire.reply import Failure, Reply
 from shardproxy.wire.resp import Argument
@@ -123,6 +124,8 @@ class FakeDesk:
 
     async def change(self, changes: Mapping[ShardKey, Callable[[ShardRecord], ShardRecord]]) -> None:
         await trio.lowlevel.checkpoint()
+        if not 0 < len(changes) <= MAX_TOGETHER:
+            raise ValueError(f"{len(changes)} records together")
         if self.refusals:
             raise self.refusals.pop(0)
         self.records = {

@@ -50,6 +50,34 @@ async def test_all_shards_are_held_while_they_fork(autojump_clock: trio.abc.Cloc
     assert site.desk.history == [HELD, FREE]
 
 
+async def test_more_shards_than_a_store_changes_together(autojump_clock: trio.abc.Clock) -> None:
+    site = Site(250, replicas=False)
+    start = Start(site)
+    made = await cut(site, start)
+    assert made.is_fenced, made.why
+    assert start.held == [[Hold((slots,), only_writes=True) for slots in split_evenly(250)]]
+    assert [sum(hold is not None for hold in holds) for holds in site.desk.history] == [
+        100,
+        200,
+        250,
+        150,
+        50,
+        0,
+    ]
+
+
+async def test_shards_that_cannot_be_let_go_hold_up_no_others(autojump_clock: trio.abc.Clock) -> None:
+    site = Site(250, replicas=False)
+
+    class Refusing(Start):
+        async def forked(self) -> None:
+            site.desk.refusals = [NotSettledError("failover")]
+
+    assert (await cut(site, Refusing(site))).is_fenced
+    held = [sum(hold is not None for hold in holds) for holds in site.desk.history]
+    assert held[3:] == [150, 100, 0], "the first hundred are the last"
+
+
 async def test_replicas_have_all_of_it_first(autojump_clock: trio.abc.Clock) -> None:
     site = Site(2)
     site.engines[primary(1)].offset = 150
