@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -16,6 +17,7 @@ from shardproxy.archive.errors import (
     ArchiveError,
     ManifestError,
     NotThereError,
+    PlaceError,
     PlaceFullError,
     SealError,
     UnsureError,
@@ -29,7 +31,7 @@ from shardproxy.archive.manifest import (
     manifest_encode,
 )
 from shardproxy.archive.names import file_name, is_file_name
-from shardproxy.archive.place import CHUNK, Place, Stop, Stored
+from shardproxy.archive.place import CHUNK, FULL, Place, Stop, Stored
 from shardproxy.archive.sealing import Key
 from shardproxy.archive.together import each
 
@@ -129,7 +131,9 @@ class Archive:
             chunks: Iterable[bytes] = _file_chunks(path, stop, progress)
             if self._key is not None:
                 chunks = self._key.seal(chunks, what)
-            self._place.write(f"{name}/{file}", tally.of(chunks), size=path.stat().st_size)
+            with _reading(path):
+                size = path.stat().st_size
+            self._place.write(f"{name}/{file}", tally.of(chunks), size=size)
             return tally.bytes, tally.digest.hexdigest()
 
         return await _in_thread(self._transfers, write)
@@ -183,7 +187,7 @@ class Archive:
 
         def read(stop: Stop) -> None:
             try:
-                with to.open("xb") as sink:
+                with _writing(to), to.open("xb") as sink:
                     for chunk in self._opened(manifest, file, stop, progress):
                         sink.write(chunk)
             except BaseException:
@@ -200,7 +204,7 @@ class Archive:
         if path is not None:
             await self.verify(manifest, file, progress=progress)
             return Fetched(path, is_own=False)
-        copy = spool / f"{secrets.token_hex(4)}-{file.file}"
+        copy = spool / f"{secrets.token_hex(8)}.rdb"
         await self.fetch(manifest, file, copy, progress=progress)
         return Fetched(copy, is_own=True)
 
@@ -327,11 +331,35 @@ def _watched(chunks: Iterable[bytes], stop: Stop, progress: Progress) -> Iterato
 
 
 def _file_chunks(path: Path, stop: Stop, progress: Progress) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
+    with _reading(path):
+        file = path.open("rb")
+    with file:
+        while True:
+            with _reading(path):
+                chunk = file.read(CHUNK)
+            if not chunk:
+                return
             stop.check()
             yield chunk
             progress(len(chunk))
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """What is wrong with a file of this machine is not what is wrong with a place."""
+    try:
+        yield
+    except OSError as e:
+        raise ArchiveError(f"cannot read {path} again: {e.strerror}; was its directory tidied?") from e
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as e:
+        kind = PlaceFullError if e.errno in FULL else PlaceError
+        raise kind(f"cannot write {path}: {e.strerror}; see backups: {{spool: ...}}") from e
 
 
 async def _in_thread(limiter: trio.CapacityLimiter, work: Callable[[Stop], T]) -> T:

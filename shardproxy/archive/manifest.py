@@ -6,11 +6,13 @@ import enum
 import hmac
 import itertools
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from shardproxy.archive.errors import ManifestError
+from shardproxy.archive.names import is_whole_file_name
 from shardproxy.archive.sealing import Key
 from shardproxy.config.slots import format_slots, parse_slots
 from shardproxy.model import SlotRange
@@ -18,6 +20,9 @@ from shardproxy.model import SlotRange
 MANIFEST = "manifest.json"
 FORMAT = 1
 MAX_MANIFEST = 4 << 20  # bytes; of 250 shards it has some 150 kB
+
+_ID = re.compile(r"[0-9a-f]{16}", re.ASCII)
+_CLUSTER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,49}", re.ASCII)  # as a config has them
 
 
 class Origin(enum.Enum):
@@ -209,6 +214,10 @@ def _text(value: object) -> str:
 def _why_not_sound(manifest: Manifest, name: str) -> str | None:
     if manifest.name != name:
         return f"it is that of {manifest.name}"
+    if _ID.fullmatch(manifest.id) is None:
+        return f"{manifest.id!r:.80} is no id of a backup"
+    if _CLUSTER.fullmatch(manifest.cluster) is None:
+        return f"{manifest.cluster!r:.80} is no name of a cluster"
     if not manifest.files:
         return "it has no files"
     if (manifest.key is None) != (manifest.mac is None):
@@ -217,8 +226,8 @@ def _why_not_sound(manifest: Manifest, name: str) -> str | None:
     if len(set(names)) < len(names):
         return "a file is that of two shards"
     for file in names:
-        if "/" in file or file in ("", ".", "..", MANIFEST):
-            return f"{file!r} is no name of a file"
+        if not is_whole_file_name(file):
+            return f"{file!r:.80} is no name of a file"
     owned = sorted(r for one in manifest.files for r in one.slots)
     for before, after in itertools.pairwise(owned):
         if after.first <= before.last:

@@ -9,11 +9,11 @@ from typing import Any
 import structlog
 
 from shardproxy.archive import ArchiveError, UnsureError
+from shardproxy.archive.spool import free_bytes
 from shardproxy.archive.together import unless
 from shardproxy.backup.making import BackupTools, Making, check_free, sources_of
 from shardproxy.backup.saying import plan_lines, result_of, size_text
 from shardproxy.backup.settings import archive_open, spool_of
-from shardproxy.backup.spool import free_bytes
 from shardproxy.backup.wants import Wants
 from shardproxy.failover.interfaces import SlotDesk
 from shardproxy.jobs.interface import JobError, Work

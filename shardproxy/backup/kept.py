@@ -24,8 +24,8 @@ from shardproxy.archive import (
 from shardproxy.archive.archive import copied, nobody
 from shardproxy.archive.names import is_file_name, why_not_a_name
 from shardproxy.archive.place import Place
+from shardproxy.archive.spool import spooled
 from shardproxy.archive.together import each
-from shardproxy.backup.spool import spooled
 from shardproxy.replication.interface import RdbSummary
 from shardproxy.replication.rdb import RdbError, rdb_read
 
@@ -33,7 +33,7 @@ from shardproxy.replication.rdb import RdbError, rdb_read
 async def backup_verify(archive: Archive, name: str, spool: Path, *, progress: Progress = nobody) -> Manifest:
     """Read all of it to the end: as it was stored, opened with its key, parsed, counted again."""
     manifest = await archive.manifest(name)
-    async with spooled(spool, f"verify-{manifest.cluster}", manifest.id) as folder:
+    async with spooled(spool) as folder:
         for file in manifest.files:
             fetched = await archive.at_hand(manifest, file, folder, progress=progress)
             try:

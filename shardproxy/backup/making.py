@@ -24,12 +24,12 @@ from shardproxy.archive import (
     UnsureError,
 )
 from shardproxy.archive.names import file_name, is_file_name
+from shardproxy.archive.spool import spooled
 from shardproxy.archive.together import each
 from shardproxy.backup.fence import Fence
 from shardproxy.backup.nodes import delays_set, delays_to_change, is_forked, look_at, why_slow
 from shardproxy.backup.shots import Aim, Families, Shots, SnapshotOpen
 from shardproxy.backup.sources import Source, source_of
-from shardproxy.backup.spool import spooled
 from shardproxy.backup.storing import Storing
 from shardproxy.backup.wants import Wants
 from shardproxy.config import Backups
@@ -122,7 +122,7 @@ class Making:
         await self.work.save({"ids": [*self._ids, backup][-REMEMBERED:], "delays": names})
         stays = False
         try:
-            async with spooled(self.spool, self.desk.cluster, backup) as spool:
+            async with spooled(self.spool) as spool:
                 aims = [
                     Aim(
                         source,
