@@ -18,6 +18,8 @@ from shardproxy.nodes import NodeLinks
 from shardproxy.replication.interface import End
 from shardproxy.replication.snapshot import EngineSnapshot
 
+ABOUT = "backups"  # its alarms
+
 ConfigOf = Callable[[str], RedisCluster | None]  # as configured now
 
 
@@ -59,7 +61,11 @@ async def run_backups(
     def alarm(cluster: str, text: str) -> None:
         events.add(EventName.SNAPSHOT_FAILED, ShardKey(cluster, 0), text)
 
-    await run_daily(desk, DailyTools(lambda cluster: backups_of(config_of(cluster)), ask, alarm))
+    def trouble(cluster: str, text: str) -> None:
+        name = EventName.ALARM if text else EventName.ALARM_CLEARED
+        events.add(name, ShardKey(cluster, 0), text or "all old backups are deleted", about=ABOUT)
+
+    await run_daily(desk, DailyTools(lambda cluster: backups_of(config_of(cluster)), ask, alarm, trouble))
 
 
 def backups_of(config: RedisCluster | None) -> Backups | None:

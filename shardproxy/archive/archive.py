@@ -15,7 +15,6 @@ import trio
 from shardproxy.archive.errors import (
     AlreadyThereError,
     ArchiveError,
-    ManifestError,
     NotThereError,
     PlaceError,
     PlaceFullError,
@@ -95,7 +94,7 @@ class Archive:
         return manifest
 
     async def manifests(self) -> tuple[list[Manifest], dict[str, str]]:
-        """All backups, oldest first, unchecked; and why folders that have a manifest could not be read."""
+        """All backups, oldest first, unchecked; and why folders could not be read, by their names."""
         found: list[Manifest] = []
         faults: dict[str, str] = {}
 
@@ -104,7 +103,7 @@ class Archive:
                 found.append(await self.manifest(name, checked=False))
             except NotThereError:
                 return
-            except ManifestError as e:
+            except ArchiveError as e:
                 faults[name] = str(e)
 
         await each(look, await self.names())

@@ -13,7 +13,7 @@ import pytest
 from shardproxy.archive import Archive, Manifest
 from shardproxy.archive.directory import DirectoryPlace
 from shardproxy.archive.names import automatic_name
-from shardproxy.backup.daily import AGAIN, LATE, Daily, DailyTools
+from shardproxy.backup.daily import AGAIN, LATE, TIDY_EVERY, Daily, DailyTools
 from shardproxy.backup.schedule import DAY
 from shardproxy.config import Backups
 from shardproxy.jobs.interface import JobError
@@ -31,6 +31,7 @@ class World:
         self.config: Backups | None = Backups(**{"to": str(folder), "retention": 2, **config})
         self.asked: list[str] = []
         self.alarms: list[str] = []
+        self.troubles: list[str] = []
         self.refusal: str | None = None
         self.daily = self.restarted()
 
@@ -41,6 +42,7 @@ class World:
                 config_of=lambda cluster: self.config,
                 ask=self.ask,
                 alarm=lambda cluster, text: self.alarms.append(text),
+                trouble=lambda cluster, text: self.troubles.append(text),
                 now=lambda: self.now,
             ),
         )
@@ -161,3 +163,33 @@ async def test_files_of_no_backup_go_after_days(tmp_path: Path, retention: int) 
     (tmp_path / "monday" / "somebodys.rdb").write_bytes(b"x")
     await world.daily.look()
     assert [path.name for path in (tmp_path / "monday").iterdir()] == ["somebodys.rdb"]
+
+
+async def test_a_folder_that_cannot_be_read_holds_up_no_other(tmp_path: Path) -> None:
+    world = World(tmp_path, time.time() + 3 * DAY)
+    for day in range(3):
+        await world.made(automatic_name("sessions", THREE - day * DAY), THREE - day * DAY)
+    strange, half = tmp_path / "a-strange-one", tmp_path / "half"
+    for folder in (strange, half):
+        folder.mkdir()
+        (folder / "shard-0000-0123abcd.rdb").write_bytes(b"half")
+    (strange / "manifest.json").mkdir()
+    archive = Archive(DirectoryPlace(tmp_path))
+    found, faults = await archive.manifests()
+    assert (len(found), list(faults)) == (3, ["a-strange-one"])
+    assert "Is a directory" in faults["a-strange-one"]
+
+    await world.daily.look()
+    assert not half.exists()
+    assert (strange / "shard-0000-0123abcd.rdb").exists(), "nobody knows whose it is"
+    assert len(await archive.names()) == 2
+    world.now += TIDY_EVERY
+    await world.daily.look()
+    assert len(world.troubles) == 1, "said once"
+    assert "Is a directory" in world.troubles[0]
+
+    (strange / "manifest.json").rmdir()
+    world.now += TIDY_EVERY
+    await world.daily.look()
+    assert world.troubles[1:] == [""]
+    assert not strange.exists()
