@@ -87,6 +87,7 @@ class Manifest:
     families: tuple[tuple[str, str], ...] = ()  # match and hash of key families: what slots of keys went by
     key: str | None = None  # the id of the key that the files are encrypted with
     mac: str | None = None  # of all of this, by that key
+    cluster_id: str = ""  # tells it from others of its name; "" = not known
     format: int = FORMAT
 
     @property
@@ -135,6 +136,8 @@ def _encoded(manifest: Manifest) -> bytes:
     values["origin"] = manifest.origin.value
     for entry, one in zip(values["files"], manifest.files, strict=True):
         entry["slots"] = format_slots(one.slots)
+    if not manifest.cluster_id:
+        del values["cluster_id"]  # as older versions wrote it, which their keys vouch for
     return json.dumps(values, indent=1, sort_keys=True, ensure_ascii=True).encode() + b"\n"
 
 
@@ -174,6 +177,7 @@ def _decoded(values: Mapping[str, Any]) -> Manifest:
         families=tuple((_text(match), _text(hashed)) for match, hashed in values["families"]),
         key=_text(values["key"]) if values["key"] is not None else None,
         mac=_text(values["mac"]) if values["mac"] is not None else None,
+        cluster_id=_text(values.get("cluster_id", "")),
         format=int(values["format"]),
     )
 

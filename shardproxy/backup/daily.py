@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +14,7 @@ import trio
 from shardproxy.archive import Archive, ArchiveError, Manifest, NotThereError, Origin
 from shardproxy.archive.names import automatic_name
 from shardproxy.backup.leftovers import files_left
-from shardproxy.backup.schedule import Turn, names_expired, turn_of
+from shardproxy.backup.schedule import Turn, names_expired, turn_of, why_not_own
 from shardproxy.backup.settings import archive_open
 from shardproxy.backup.wants import Wants
 from shardproxy.config import Backups
@@ -39,6 +39,7 @@ class DailyTools:
     ask: Callable[[str, Mapping[str, Any]], Awaitable[None]]  # for a backup of a cluster; raise JobError
     alarm: Callable[[str, str], None]  # cluster, text: of a window without its backup
     trouble: Callable[[str, str], None]  # cluster, text: what is wrong in its place; "" = nothing any more
+    identity: Callable[[str], Awaitable[str]]  # of a cluster; raise StoreUnavailableError
     now: Callable[[], float] = time.time  # seconds since 1970
     look_every: float = LOOK_EVERY
 
@@ -90,8 +91,15 @@ class Daily:
         name, why = automatic_name(self.cluster, turn.begins), ""
         try:
             archive = await archive_open(config)
-            if await archive.has(name):
-                self._made, self._why = turn.begins, ""
+            if (there := await _there(archive, name)) is not None:
+                self._why = ""
+                identity = await self.tools.identity(self.cluster)
+                if (not_own := why_not_own([there], self.cluster, identity, archive.url)) is None:
+                    self._made = turn.begins
+                else:
+                    self._told = turn.begins
+                    text = f"there is no backup of the window {config.window}: {not_own}"
+                    self.tools.alarm(self.cluster, text)
                 return
             if turn.has(now):
                 await self.tools.ask(self.cluster, Wants(name, origin=Origin.AUTOMATIC).json())
@@ -113,7 +121,10 @@ class Daily:
             archive = await archive_open(config)
             manifests, unread = await archive.manifests()
             faults += unread.values()
-            for name in names_expired(manifests, self.cluster, config.retention, now):
+            identity = await self.tools.identity(self.cluster)
+            if (not_own := why_not_own(manifests, self.cluster, identity, archive.url)) is not None:
+                faults.append(not_own)
+            for name in names_expired(manifests, self.cluster, identity, config.retention, now):
                 with _noting(faults):
                     freed = await archive.delete(name)
                     log.info("old backup deleted", cluster=self.cluster, name=name, bytes=freed)
@@ -122,7 +133,7 @@ class Daily:
                 if name not in unread:
                     with _noting(faults):
                         await _take_leftovers_away(archive, name, known.get(name), now)
-        except ArchiveError as e:
+        except (ArchiveError, StoreUnavailableError) as e:
             faults.append(str(e))
         self._trouble(faults)
 
@@ -130,7 +141,7 @@ class Daily:
         """Say a change once."""
         some = sorted(faults)[:FAULTS_SAID]
         more = f"; and {len(faults) - len(some)} more" if len(faults) > len(some) else ""
-        text = f"not all that is old could be looked at or deleted: {'; '.join(some)}{more}" if some else ""
+        text = f"old backups: {'; '.join(some)}{more}" if some else ""
         if text != self._fault:
             self._fault = text
             self.tools.trouble(self.cluster, text)
@@ -144,11 +155,17 @@ def _noting(faults: list[str]) -> Iterator[None]:
         faults.append(str(e))
 
 
+async def _there(archive: Archive, name: str) -> Manifest | None:
+    try:
+        return await archive.manifest(name, checked=False)
+    except NotThereError:
+        return None
+
+
 async def _take_leftovers_away(archive: Archive, name: str, manifest: Manifest | None, now: float) -> None:
     stored = await archive.stored(name)
     if manifest is None:  # it may have come meanwhile; one that cannot be read has files of somebody's
-        with suppress(NotThereError):
-            manifest = await archive.manifest(name, checked=False)
+        manifest = await _there(archive, name)
     if left := files_left(stored, manifest, now):
         log.info("files of no backup deleted", where=archive.url, folder=name, files=len(left))
         await archive.discard(name, left)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -56,6 +56,7 @@ class BackupTools:
     end_of: Callable[[str, Address], End]
     config_of: Callable[[str], Backups | None]
     families_of: Callable[[str], Families]
+    identity: Callable[[str], Awaitable[str]]  # of a cluster; raise StoreUnavailableError
     snapshot: SnapshotOpen
     paused: Callable[[str, float], None] = lambda cluster, seconds: None  # told how long writes waited
     now: Callable[[], float] = time.time  # seconds since 1970
@@ -114,6 +115,7 @@ class Making:
 
     async def _attempt(self) -> Manifest:
         began = self.tools.now()
+        identity = await self.tools.identity(self.desk.cluster)
         sources = await sources_of(self.desk, self.nodes)
         backup = token_hex(8)
         files = {source.key: file_name(source.key.index, backup) for source in sources}
@@ -145,6 +147,7 @@ class Making:
                 cut=cut,
                 files=stored,
                 families=self.tools.families_of(self.desk.cluster),
+                cluster_id=identity,
             )
             self.work.show("vouching", text="the manifest is written")
             sealed = await self.archive.commit(manifest)

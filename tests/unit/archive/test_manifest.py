@@ -31,6 +31,8 @@ def test_what_was_written_is_read() -> None:
     assert manifest_decode(manifest_encode(manifest), "monday") == manifest
     sealed = manifest.sealed(KEY)
     assert manifest_decode(manifest_encode(sealed), "monday") == sealed
+    own = replace(manifest, cluster_id="0a" * 8).sealed(KEY)
+    assert manifest_decode(manifest_encode(own), "monday") == own
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,7 @@ from shardproxy.store.interface import MAX_TOGETHER
 from shardproxy.store.record import ShardRecord, ShardState
 from shardproxy.wire.reply import Failure, Reply
 from shardproxy.wire.resp import Argument
+from tests.unit.archive.manifests import OURS
 
 CLUSTER = "sessions"
 REPLID = "a" * 40
@@ -266,6 +267,10 @@ class Site:
         self.snapshots.append(made)
         return made
 
+    async def identity(self, cluster: str) -> str:
+        await trio.lowlevel.checkpoint()
+        return OURS
+
     @asynccontextmanager
     async def nodes_of(self, cluster: str) -> AsyncIterator[FakeNodes]:
         yield self.nodes
@@ -277,6 +282,7 @@ class Site:
             end_of=lambda cluster, address: End(address),
             config_of=lambda cluster: self.config,
             families_of=lambda cluster: (),
+            identity=self.identity,
             snapshot=self.snapshot,
             now=lambda: 1000.0,
         )

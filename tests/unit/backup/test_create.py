@@ -19,7 +19,7 @@ from shardproxy.backup import making, settings, storing
 from shardproxy.backup.create import BackupWorker
 from shardproxy.config import Backups
 from shardproxy.jobs.interface import JobError
-from tests.unit.archive.manifests import file_of, manifest_of
+from tests.unit.archive.manifests import OURS, file_of, manifest_of
 from tests.unit.backup.fakes import CLUSTER, FakeWork, Site, never_served, primary, replica
 
 MONDAY = {"name": "monday"}
@@ -55,7 +55,7 @@ def left(folder: Path) -> list[str]:
 async def test_a_whole_backup(site: Site, tmp_path: Path) -> None:
     work = FakeWork(MONDAY)
     made = await run(site, work)
-    assert made.cluster == CLUSTER
+    assert (made.cluster, made.cluster_id) == (CLUSTER, OURS)
     assert made.origin is Origin.MANUAL
     assert made.cut.is_fenced
     assert made.cut.at == 1000.0
