@@ -7,7 +7,7 @@ Longer than its budget it never lasts: then the RDBs are of moments of their own
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 
@@ -21,6 +21,7 @@ from shardproxy.backup.sources import Source
 from shardproxy.failover.interfaces import FenceError, Nodes, NotSettledError, SlotDesk
 from shardproxy.model import Hold
 from shardproxy.model.replication import Role, ShardKey
+from shardproxy.replication.interface import SnapshotStatus
 from shardproxy.store.interface import MAX_TOGETHER, StoreUnavailableError
 from shardproxy.store.record import ShardRecord
 
@@ -47,10 +48,13 @@ class Fence:
     sources: Sequence[Source]
     budget: float = BUDGET
 
-    async def cut(self, start: Callable[[], None], forked: Callable[[], Awaitable[None]]) -> Cut:
+    async def cut(
+        self, start: Callable[[], None], forked: Callable[[], Awaitable[Sequence[SnapshotStatus]]]
+    ) -> Cut:
         """Start the reading of all nodes at one moment; without a fence where there can be none.
 
-        `start` asks for all RDBs and does not wait; `forked` returns when all of them have their moment.
+        `start` asks for all RDBs and does not wait; `forked` returns when all of them have their moment, and
+        which: one for each source.
         """
         why = ""
         for pause in (0.0, *BACKOFF)[:TRIES]:
@@ -60,10 +64,11 @@ class Fence:
             try:
                 async with _writes_held(self.desk, self._keys, held, deadline):
                     with trio.fail_at(deadline):
-                        await self._settle()
+                        fenced = await self._settle()
                         held.has_started = True
                         start()
-                        await forked()
+                        moments = await forked()
+                        why = why_not_one_moment(self.sources, fenced, self.desk.records, moments)
             except (trio.TooSlowError, FenceError, NotSettledError, *NODE_ERRORS) as e:
                 why = self._why(e)
                 log.warning(
@@ -72,20 +77,26 @@ class Fence:
                 if held.has_started:
                     return Cut(is_fenced=False, why=why, held=held.seconds)
                 continue
-            return Cut(is_fenced=True, held=held.seconds)
+            if why:
+                log.warning("backup not fenced", cluster=self.desk.cluster, why=why)
+            return Cut(is_fenced=not why, why=why, held=held.seconds)
         start()
         return Cut(is_fenced=False, why=why)
 
-    async def _settle(self) -> None:
+    async def _settle(self) -> Mapping[ShardKey, Fenced]:
         """Nothing that writes is under way, and the nodes that are read have all that was written."""
         await self.desk.wait_served(self._keys, within=HOLD_WITHIN)
+        records = {key: self.desk.records[key] for key in self._keys}
+        fenced: dict[ShardKey, Fenced] = {}
 
         async def catch_up(source: Source) -> None:
             offset = await offset_of(self.nodes, source.primary, self.budget)
             if source.role is Role.REPLICA:
                 await wait_offset(self.nodes, source.address, offset, self.budget)
+            fenced[source.key] = Fenced(records[source.key], offset)
 
         await each(catch_up, self.sources)
+        return fenced
 
     @property
     def _keys(self) -> list[ShardKey]:
@@ -95,6 +106,35 @@ class Fence:
         if isinstance(error, trio.TooSlowError):
             return f"not all nodes had forked within {self.budget * 1000:.0f} ms of held writes"
         return str(error) or type(error).__name__
+
+
+@dataclass(frozen=True, slots=True)
+class Fenced:
+    """A shard when nothing of it was under way any more."""
+
+    record: ShardRecord
+    offset: int  # of its history: all that was written
+
+
+def why_not_one_moment(
+    sources: Iterable[Source],
+    fenced: Mapping[ShardKey, Fenced],
+    records: Mapping[ShardKey, ShardRecord],
+    moments: Iterable[SnapshotStatus],
+) -> str:
+    """Why what has forked may not be of one moment, although writes were held; empty = it is. Pure."""
+    for source, moment in zip(sources, moments, strict=True):
+        then, now = fenced[source.key], records.get(source.key)
+        if now is None or now.hold is None or now.hold != then.record.hold:
+            return f"shard {source.label} was let go before all nodes had forked"
+        if (now.epoch, now.primary) != (then.record.epoch, source.primary):
+            return f"shard {source.label} failed over before all nodes had forked"
+        if moment.offset < then.offset:
+            return (
+                f"{source.address} forked at {moment.offset} of its history, and shard {source.label} had"
+                f" {then.offset} when its writes were held"
+            )
+    return ""
 
 
 class _Held:

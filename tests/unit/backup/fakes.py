@@ -164,6 +164,7 @@ class FakeSnapshot:
             return SnapshotStatus(SnapshotPhase.FORKED, replid=REPLID, offset=100)
         if not self._path.exists():
             self._path.write_bytes(self._content)
+        moment = SnapshotStatus(SnapshotPhase.DONE, replid=REPLID, offset=100)
         summary = RdbSummary(
             bytes=len(self._content),
             sha256=hashlib.sha256(self._content).hexdigest(),
@@ -179,7 +180,7 @@ class FakeSnapshot:
             replid=REPLID,
             offset=100,
         )
-        return SnapshotStatus(SnapshotPhase.DONE, bytes=len(self._content), keys=2, summary=summary)
+        return replace(moment, bytes=len(self._content), keys=2, summary=summary)
 
     async def wait(self, *phases: SnapshotPhase) -> SnapshotStatus:
         assert phases == (SnapshotPhase.FORKED,)

@@ -11,8 +11,8 @@ from shardproxy.archive import Cut
 from shardproxy.backup.fence import BACKOFF, BUDGET, Fence
 from shardproxy.backup.making import sources_of
 from shardproxy.failover.interfaces import FenceError, NotSettledError
-from shardproxy.model import Hold, split_evenly
-from shardproxy.replication.interface import CopyError
+from shardproxy.model import Hold, SlotRange, split_evenly
+from shardproxy.replication.interface import CopyError, SnapshotPhase, SnapshotStatus
 from shardproxy.store.interface import LeadershipLostError, StoreUnavailableError
 from tests.unit.backup.fakes import FakeNodes, Site, never_served, primary, replica
 
@@ -26,12 +26,15 @@ class Start:
     def __init__(self, site: Site, forks_in: float = 0.01) -> None:
         self._site, self._forks_in = site, forks_in
         self.held: list[list[Hold | None]] = []
+        self.offset = 200  # at which all fork
 
     def start(self) -> None:
         self.held.append(self._site.desk.holds)
 
-    async def forked(self) -> None:
+    async def forked(self) -> list[SnapshotStatus]:
         await trio.sleep(self._forks_in)
+        shards = len(self._site.desk.records)
+        return [SnapshotStatus(SnapshotPhase.FORKED, offset=self.offset)] * shards
 
 
 async def cut(site: Site, start: Start) -> Cut:
@@ -70,8 +73,9 @@ async def test_shards_that_cannot_be_let_go_hold_up_no_others(autojump_clock: tr
     site = Site(250, replicas=False)
 
     class Refusing(Start):
-        async def forked(self) -> None:
+        async def forked(self) -> list[SnapshotStatus]:
             site.desk.refusals = [NotSettledError("failover")]
+            return await super().forked()
 
     assert (await cut(site, Refusing(site))).is_fenced
     held = [sum(hold is not None for hold in holds) for holds in site.desk.history]
@@ -133,9 +137,10 @@ async def test_letting_go_is_tried_until_it_is_done(error: Exception, autojump_c
     site = Site(2)
 
     class Refusing(Start):
-        async def forked(self) -> None:
-            await super().forked()
+        async def forked(self) -> list[SnapshotStatus]:
+            moments = await super().forked()
             site.desk.refusals = [error] * 200
+            return moments
 
     made = await cut(site, Refusing(site))
     assert made.is_fenced
@@ -157,8 +162,9 @@ async def test_who_leads_no_more_stops(autojump_clock: trio.abc.Clock) -> None:
     site = Site(2)
 
     class Losing(Start):
-        async def forked(self) -> None:
+        async def forked(self) -> list[SnapshotStatus]:
             site.desk.refusals = [LeadershipLostError("another leads")]
+            return await super().forked()
 
     with pytest.raises(LeadershipLostError):
         await cut(site, Losing(site))
@@ -168,7 +174,7 @@ async def test_a_node_that_fails_lets_go(autojump_clock: trio.abc.Clock) -> None
     site = Site(2)
 
     class Failing(Start):
-        async def forked(self) -> None:
+        async def forked(self) -> list[SnapshotStatus]:
             raise CopyError("it closed the connection")
 
     with pytest.raises(CopyError):
@@ -181,6 +187,44 @@ async def test_a_node_that_fails_lets_go(autojump_clock: trio.abc.Clock) -> None
     assert not made.is_fenced
     assert "refused" in made.why
     assert site.desk.holds == FREE
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"hold": None}, "shard 1 was let go before all nodes had forked"),
+        ({"hold": Hold((SlotRange(8192, 9000),))}, "shard 1 was let go before all nodes had forked"),
+        ({"epoch": 2}, "shard 1 failed over before all nodes had forked"),
+        ({"primary": replica(1)}, "shard 1 failed over before all nodes had forked"),
+    ],
+)
+async def test_a_fence_that_did_not_hold_is_none(
+    changes: dict[str, Any], why: str, autojump_clock: trio.abc.Clock
+) -> None:
+    site = Site(2)
+
+    class Changing(Start):
+        async def forked(self) -> list[SnapshotStatus]:
+            site.with_record(1, **changes)
+            return await super().forked()
+
+    made = await cut(site, Changing(site))
+    assert (made.is_fenced, made.why) == (False, why)
+    assert site.desk.holds == FREE
+
+
+async def test_a_node_that_had_forked_before_is_of_another_moment(autojump_clock: trio.abc.Clock) -> None:
+    """It joined us to what it was sending somebody else."""
+    site = Site(2)
+    start = Start(site)
+    start.offset = 99
+    made = await cut(site, start)
+    assert not made.is_fenced
+    assert made.why == (
+        "10.0.0.2:7000 forked at 99 of its history, and shard 0 had 100 when its writes were held"
+    )
+    start.offset = 100
+    assert (await cut(site, start)).is_fenced
 
 
 async def test_who_is_given_up_lets_go(autojump_clock: trio.abc.Clock) -> None:
