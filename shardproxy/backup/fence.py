@@ -2,7 +2,9 @@
 
     hold writes ─> every proxy holds ─> replicas have it all ─> ask for RDBs ─> all have forked ─> let go
 
-Longer than its budget it never lasts: then the RDBs are of moments of their own, and the backup says so.
+What takes longer than its budget is given up: then the RDBs are of moments of their own, and the backup
+says so. Letting go is a write to the store as holding is: none is begun while that is slow, and its time is
+kept back from the budget. A store that is lost meanwhile holds writes until it is back, or clients give up.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ BUDGET = 0.5  # seconds that writes wait at most
 HOLD_WITHIN = 0.2  # seconds within which all proxies hold, and nothing is under way any more
 TRIES = 4  # to have all proxies hold
 BACKOFF = (0.25, 0.5, 1.0)  # seconds between these
+STORE_SHARE = 0.25  # of the budget is what letting go may take, by how long the store took last
 RELEASE_RETRY = 0.05  # seconds
 RELEASE_WITHIN = 5.0  # seconds, for who is stopped; the next leader drops what is left
 
@@ -46,6 +49,7 @@ class Fence:
     desk: SlotDesk
     nodes: Nodes
     sources: Sequence[Source]
+    write: Callable[[], Awaitable[object]]  # something to the store, durably; raise StoreUnavailableError
     budget: float = BUDGET
 
     async def cut(
@@ -59,17 +63,23 @@ class Fence:
         why = ""
         for pause in (0.0, *BACKOFF)[:TRIES]:
             await trio.sleep(pause)
+            if (slow := self._why_slow(await self._store_takes())) is not None:
+                why = slow
+                log.warning("backup not fenced", cluster=self.desk.cluster, why=why)
+                continue
             held = _Held(trio.current_time())
-            deadline = held.since + self.budget
             try:
-                async with _writes_held(self.desk, self._keys, held, deadline):
-                    with trio.fail_at(deadline):
+                async with _writes_held(self.desk, self._keys, held, held.since + self.budget):
+                    takes = trio.current_time() - held.since
+                    if (slow := self._why_slow(takes)) is not None:
+                        raise NotFencedError(slow)
+                    with trio.fail_at(held.since + self.budget - takes):
                         fenced = await self._settle()
                         held.has_started = True
                         start()
                         moments = await forked()
                         why = why_not_one_moment(self.sources, fenced, self.desk.records, moments)
-            except (trio.TooSlowError, FenceError, NotSettledError, *NODE_ERRORS) as e:
+            except (trio.TooSlowError, NotFencedError, FenceError, NotSettledError, *NODE_ERRORS) as e:
                 why = self._why(e)
                 log.warning(
                     "backup not fenced", cluster=self.desk.cluster, why=why, held=round(held.seconds, 3)
@@ -82,6 +92,20 @@ class Fence:
             return Cut(is_fenced=not why, why=why, held=held.seconds)
         start()
         return Cut(is_fenced=False, why=why)
+
+    async def _store_takes(self) -> float:
+        """Seconds for all records, by how long it takes to write something else."""
+        began = trio.current_time()
+        await self.write()
+        return (trio.current_time() - began) * len(list(_batches(self._keys)))
+
+    def _why_slow(self, takes: float) -> str | None:
+        if takes <= self.budget * STORE_SHARE:
+            return None
+        return (
+            f"the store takes {takes * 1000:.0f} ms to write: writes might have waited for longer than"
+            f" {self.budget * 1000:.0f} ms"
+        )
 
     async def _settle(self) -> Mapping[ShardKey, Fenced]:
         """Nothing that writes is under way, and the nodes that are read have all that was written."""

@@ -201,9 +201,15 @@ class Making:
             shots.start()
             return Cut(is_fenced=False, why=why, at=self.tools.now())
         self.work.show("fencing", text="writes wait until all nodes have forked")
-        cut = await Fence(self.desk, self.nodes, sources).cut(shots.start, shots.wait_forked)
+        fence = Fence(self.desk, self.nodes, sources, self._count_try)
+        cut = await fence.cut(shots.start, shots.wait_forked)
         self.tools.paused(self.desk.cluster, cut.held)
         return replace(cut, at=self.tools.now())
+
+    async def _count_try(self) -> None:
+        """Writes are about to be held once more; durable when it returns."""
+        memo = self.work.job.memo
+        await self.work.save({**memo, "holds": memo.get("holds", 0) + 1})
 
     async def _wait_quiet(self, sources: Sequence[Source]) -> str | None:
         """Wait until no node saves already: it would not fork again before it is done. Or say which does."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -129,6 +129,22 @@ async def test_nodes_that_fork_when_they_like_are_not_waited_for(
 async def test_who_wants_no_fence_holds_nothing(site: Site) -> None:
     made = await run(site, fence=False)
     assert not made.cut.is_fenced
+    assert site.desk.history == []
+
+
+async def test_a_store_that_is_slow_is_asked_before_anything_is_held(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save = FakeWork.save
+
+    async def slowly(work: FakeWork, memo: Mapping[str, Any]) -> None:
+        assert memo != work.memo, "a note that stays as it is is not written"
+        await trio.sleep(0.2)
+        await save(work, memo)
+
+    monkeypatch.setattr(FakeWork, "save", slowly)
+    made = await run(site)
+    assert "the store takes 2" in made.cut.why
     assert site.desk.history == []
 
 
@@ -453,7 +469,7 @@ async def test_a_plan_says_who_is_read_and_changes_nothing(site: Site, tmp_path:
     assert plan["lines"] == [
         f"backup monday of sessions to {tmp_path}/backups",
         *(f"shard {n}: read from 10.0.0.2:700{n} (replica), 1000 bytes in memory" for n in range(3)),
-        "fenced: writes wait until all nodes have forked, 500 ms at most",
+        "fenced: writes wait until all nodes have forked, which is given up after 500 ms",
     ]
     assert site.desk.history == []
     assert not (tmp_path / "backups").exists()

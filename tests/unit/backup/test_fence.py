@@ -37,9 +37,14 @@ class Start:
         return [SnapshotStatus(SnapshotPhase.FORKED, offset=self.offset)] * shards
 
 
-async def cut(site: Site, start: Start) -> Cut:
+async def cut(site: Site, start: Start, store: float = 0.001) -> Cut:
+    """`store`: seconds that a write to it takes."""
+
+    async def write() -> None:
+        await trio.sleep(store)
+
     sources = await sources_of(site.desk, site.nodes)
-    return await Fence(site.desk, site.nodes, sources).cut(start.start, start.forked)
+    return await Fence(site.desk, site.nodes, sources, write).cut(start.start, start.forked)
 
 
 async def test_all_shards_are_held_while_they_fork(autojump_clock: trio.abc.Clock) -> None:
@@ -183,7 +188,9 @@ async def test_a_node_that_fails_lets_go(autojump_clock: trio.abc.Clock) -> None
 
     sources = await sources_of(site.desk, site.nodes)
     site.engines[primary(0)].is_up = False
-    made = await Fence(site.desk, FakeNodes(site.engines), sources).cut(lambda: None, Start(site).forked)
+    made = await Fence(site.desk, FakeNodes(site.engines), sources, trio.lowlevel.checkpoint).cut(
+        lambda: None, Start(site).forked
+    )
     assert not made.is_fenced
     assert "refused" in made.why
     assert site.desk.holds == FREE
@@ -236,16 +243,40 @@ async def test_who_is_given_up_lets_go(autojump_clock: trio.abc.Clock) -> None:
     assert site.desk.holds == FREE
 
 
-async def test_a_store_that_is_slow_takes_from_the_same_time(autojump_clock: trio.abc.Clock) -> None:
-    site = Site(2)
+def slow_desk(site: Site, seconds: float) -> None:
     change = site.desk.change
 
     async def slowly(changes: Any) -> None:
-        await trio.sleep(0.3)
+        await trio.sleep(seconds)
         await change(changes)
 
     site.desk.change = slowly  # type: ignore[method-assign]
-    made = await cut(site, Start(site, forks_in=0.3))
+
+
+async def test_nothing_is_held_while_the_store_is_slow(autojump_clock: trio.abc.Clock) -> None:
+    site = Site(2)
+    start = Start(site)
+    made = await cut(site, start, store=0.2)
     assert not made.is_fenced
-    assert made.held == pytest.approx(BUDGET + 0.3, abs=0.05), "letting go takes its time, too"
+    assert made.why == ("the store takes 200 ms to write: writes might have waited for longer than 500 ms")
+    assert site.desk.history == []
+    assert start.held == [FREE], "read all the same"
+
+
+async def test_a_store_that_becomes_slow_is_let_go_of_at_once(autojump_clock: trio.abc.Clock) -> None:
+    site = Site(2)
+    start = Start(site)
+    slow_desk(site, 0.2)
+    made = await cut(site, start)
+    assert (made.is_fenced, "the store takes 200 ms" in made.why) == (False, True)
+    assert start.held == [FREE], "nobody forks while writes wait for a slow store"
+    assert site.desk.holds == FREE
+
+
+async def test_letting_go_takes_from_the_same_time(autojump_clock: trio.abc.Clock) -> None:
+    site = Site(2)
+    slow_desk(site, 0.1)
+    made = await cut(site, Start(site, forks_in=60.0))
+    assert not made.is_fenced
+    assert made.held == pytest.approx(BUDGET, abs=0.01)
     assert site.desk.holds == FREE
