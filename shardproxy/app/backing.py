@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any
 
 from shardproxy.backup.create import BackupWorker
 from shardproxy.backup.daily import DailyTools, run_daily
+from shardproxy.backup.identity import cluster_identity
 from shardproxy.backup.making import BackupTools
 from shardproxy.config import Backups, RedisCluster
 from shardproxy.failover.event_log import EventLog
@@ -17,6 +19,9 @@ from shardproxy.model.replication import ShardKey
 from shardproxy.nodes import NodeLinks
 from shardproxy.replication.interface import End
 from shardproxy.replication.snapshot import EngineSnapshot
+from shardproxy.store.interface import Notebook
+
+ABOUT = "backups"  # its alarms
 
 ConfigOf = Callable[[str], RedisCluster | None]  # as configured now
 
@@ -25,6 +30,7 @@ def backup_worker(
     links_of: Callable[[str], NodeLinks],
     end_of: Callable[[str, Address], End],
     config_of: ConfigOf,
+    notebook: Notebook,
     paused: Callable[[str, float], None],
 ) -> BackupWorker:
     """The worker of this process."""
@@ -39,6 +45,7 @@ def backup_worker(
             end_of=end_of,
             config_of=lambda cluster: backups_of(config_of(cluster)),
             families_of=families_of,
+            identity=partial(cluster_identity, notebook),
             snapshot=EngineSnapshot,
             paused=paused,
         )
@@ -50,6 +57,7 @@ async def run_backups(
     config_of: ConfigOf,
     start: Callable[[str, str, Mapping[str, Any]], Awaitable[Any]],
     events: EventLog,
+    notebook: Notebook,
 ) -> None:
     """Ask for the cluster's daily backups, until cancelled."""
 
@@ -59,7 +67,13 @@ async def run_backups(
     def alarm(cluster: str, text: str) -> None:
         events.add(EventName.SNAPSHOT_FAILED, ShardKey(cluster, 0), text)
 
-    await run_daily(desk, DailyTools(lambda cluster: backups_of(config_of(cluster)), ask, alarm))
+    def trouble(cluster: str, text: str) -> None:
+        name = EventName.ALARM if text else EventName.ALARM_CLEARED
+        events.add(name, ShardKey(cluster, 0), text or "all old backups are deleted", about=ABOUT)
+
+    identity = partial(cluster_identity, notebook)
+    tools = DailyTools(lambda cluster: backups_of(config_of(cluster)), ask, alarm, trouble, identity)
+    await run_daily(desk, tools)
 
 
 def backups_of(config: RedisCluster | None) -> Backups | None:

@@ -73,7 +73,7 @@ def workers_of(tools: Tools) -> Iterable[Worker]:
     from shardproxy.app.resharding import reshard_worker
 
     yield reshard_worker(tools)
-    yield backup_worker(tools.links_of, tools.end_of, tools.config_of, tools.statistics.paused)
+    yield backup_worker(tools.links_of, tools.end_of, tools.config_of, tools.store, tools.statistics.paused)
     yield from importing_workers(tools)
 
 
@@ -106,7 +106,8 @@ class Moving:
     async def _run_backups(self, desk: SlotDesk) -> None:
         from shardproxy.app.backing import run_backups
 
-        await run_backups(desk, self._tools.config_of, self.desk.start, self._tools.events)
+        tools = self._tools
+        await run_backups(desk, tools.config_of, self.desk.start, tools.events, tools.store)
 
     async def _run_persistence(self, desk: SlotDesk) -> None:
         tools = self._tools

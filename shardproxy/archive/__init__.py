@@ -15,6 +15,7 @@ from shardproxy.archive.errors import (
     PlaceError,
     PlaceFullError,
     SealError,
+    UnsureError,
 )
 from shardproxy.archive.manifest import Cut, Manifest, Origin, ShardFile
 from shardproxy.archive.objects import S3Settings
@@ -38,5 +39,6 @@ __all__ = [
     "S3Settings",
     "SealError",
     "ShardFile",
+    "UnsureError",
     "open_place",
 ]

@@ -5,13 +5,22 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
 import trio
 
-from shardproxy.archive.errors import ManifestError, NotThereError, SealError
+from shardproxy.archive.errors import (
+    AlreadyThereError,
+    ArchiveError,
+    NotThereError,
+    PlaceError,
+    PlaceFullError,
+    SealError,
+    UnsureError,
+)
 from shardproxy.archive.manifest import (
     MANIFEST,
     MAX_MANIFEST,
@@ -20,8 +29,8 @@ from shardproxy.archive.manifest import (
     manifest_decode,
     manifest_encode,
 )
-from shardproxy.archive.names import is_file_name
-from shardproxy.archive.place import CHUNK, Place, Stop, Stored
+from shardproxy.archive.names import file_name, is_file_name
+from shardproxy.archive.place import CHUNK, FULL, Place, Stop, Stored
 from shardproxy.archive.sealing import Key
 from shardproxy.archive.together import each
 
@@ -85,7 +94,7 @@ class Archive:
         return manifest
 
     async def manifests(self) -> tuple[list[Manifest], dict[str, str]]:
-        """All backups, oldest first, unchecked; and why folders that have a manifest could not be read."""
+        """All backups, oldest first, unchecked; and why folders could not be read, by their names."""
         found: list[Manifest] = []
         faults: dict[str, str] = {}
 
@@ -94,7 +103,7 @@ class Archive:
                 found.append(await self.manifest(name, checked=False))
             except NotThereError:
                 return
-            except ManifestError as e:
+            except ArchiveError as e:
                 faults[name] = str(e)
 
         await each(look, await self.names())
@@ -121,17 +130,47 @@ class Archive:
             chunks: Iterable[bytes] = _file_chunks(path, stop, progress)
             if self._key is not None:
                 chunks = self._key.seal(chunks, what)
-            self._place.write(f"{name}/{file}", tally.of(chunks), size=path.stat().st_size)
+            with _reading(path):
+                size = path.stat().st_size
+            self._place.write(f"{name}/{file}", tally.of(chunks), size=size)
             return tally.bytes, tally.digest.hexdigest()
 
         return await _in_thread(self._transfers, write)
 
     async def commit(self, manifest: Manifest) -> Manifest:
-        """Make it a backup: all its files are there. Raise AlreadyThereError where the name is taken."""
+        """Make it a backup: all its files are there.
+
+        Raise AlreadyThereError where the name is another's: its files can be taken back. Raise UnsureError
+        where nobody can tell whether it was written, or will be: they must stay. Once begun it is seen
+        through, also when all is cancelled, for as long as the place takes to answer twice.
+        """
         sealed = manifest.sealed(self._key)
-        content = manifest_encode(sealed)
-        await _in_thread(self._reads, lambda _: self._place.create(f"{sealed.name}/{MANIFEST}", content))
+        name, content = f"{sealed.name}/{MANIFEST}", manifest_encode(sealed)
+
+        def create() -> None:
+            try:
+                self._place.create(name, content)
+            except ArchiveError as error:
+                if not self._is_there(name, content, error):
+                    taken = f"there is a backup {sealed.name} in {self.url} already: take another name"
+                    raise AlreadyThereError(taken) from error
+
+        await trio.lowlevel.checkpoint_if_cancelled()
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(create, limiter=trio.CapacityLimiter(1))
         return sealed
+
+    def _is_there(self, name: str, content: bytes, error: ArchiveError) -> bool:
+        """Whether what could not be written is there all the same, or another one; raise UnsureError."""
+        try:
+            return self._place.read(name, at_most=MAX_MANIFEST) == content
+        except ArchiveError:
+            if isinstance(error, PlaceFullError):
+                raise error from None
+            raise UnsureError(
+                f"{error}; it may be there all the same, or yet come: see shardproxy backup list, and take"
+                " another name for the next one"
+            ) from error
 
     def path_of(self, manifest: Manifest, file: ShardFile) -> Path | None:
         """Where the RDB is on this machine, if it is there as it was; nothing of it is checked."""
@@ -147,7 +186,7 @@ class Archive:
 
         def read(stop: Stop) -> None:
             try:
-                with to.open("xb") as sink:
+                with _writing(to), to.open("xb") as sink:
                     for chunk in self._opened(manifest, file, stop, progress):
                         sink.write(chunk)
             except BaseException:
@@ -164,7 +203,7 @@ class Archive:
         if path is not None:
             await self.verify(manifest, file, progress=progress)
             return Fetched(path, is_own=False)
-        copy = spool / f"{secrets.token_hex(4)}-{file.file}"
+        copy = spool / f"{secrets.token_hex(8)}.rdb"
         await self.fetch(manifest, file, copy, progress=progress)
         return Fetched(copy, is_own=True)
 
@@ -177,21 +216,25 @@ class Archive:
 
         await _in_thread(self._transfers, read)
 
-    async def copy(self, manifest: Manifest, name: str, to: Archive, *, progress: Progress = nobody) -> None:
-        """Put the files of a backup into another folder or place, as they are there; `commit` comes after."""
+    async def copy(
+        self, manifest: Manifest, copy: Manifest, to: Archive, *, progress: Progress = nobody
+    ) -> None:
+        """Put the files of a backup where its `copied` has them, as they are; `commit` comes after."""
 
-        async def one(file: ShardFile) -> None:
+        async def one(pair: tuple[ShardFile, ShardFile]) -> None:
+            file, copied = pair
+
             def read_and_write(stop: Stop) -> None:
                 source = self._place.chunks(f"{manifest.name}/{file.file}")
                 to._place.write(
-                    f"{name}/{file.file}",
+                    f"{copy.name}/{copied.file}",
                     _as_stored(file, _watched(source, stop, progress)),
                     size=file.stored_bytes,
                 )
 
             await _in_thread(self._transfers, read_and_write)
 
-        await each(one, manifest.files)
+        await each(one, zip(manifest.files, copy.files, strict=True))
 
     async def export(
         self, manifest: Manifest, file: ShardFile, to: Place, target: str, *, progress: Progress = nobody
@@ -248,9 +291,11 @@ def file_context(backup_id: str, number: int) -> str:
     return f"{backup_id}/{number}"
 
 
-def renamed(manifest: Manifest, name: str) -> Manifest:
-    """The same backup under another name; to be committed with its key, where it has one."""
-    return replace(manifest, name=name)
+def copied(manifest: Manifest, name: str) -> Manifest:
+    """The same backup under another name, and its files under names that no other copy has."""
+    suffix = secrets.token_hex(4)
+    files = tuple(replace(file, file=file_name(file.number, suffix)) for file in manifest.files)
+    return replace(manifest, name=name, files=files)
 
 
 class _Tally:
@@ -285,11 +330,35 @@ def _watched(chunks: Iterable[bytes], stop: Stop, progress: Progress) -> Iterato
 
 
 def _file_chunks(path: Path, stop: Stop, progress: Progress) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
+    with _reading(path):
+        file = path.open("rb")
+    with file:
+        while True:
+            with _reading(path):
+                chunk = file.read(CHUNK)
+            if not chunk:
+                return
             stop.check()
             yield chunk
             progress(len(chunk))
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """What is wrong with a file of this machine is not what is wrong with a place."""
+    try:
+        yield
+    except OSError as e:
+        raise ArchiveError(f"cannot read {path} again: {e.strerror}; was its directory tidied?") from e
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as e:
+        kind = PlaceFullError if e.errno in FULL else PlaceError
+        raise kind(f"cannot write {path}: {e.strerror}; see backups: {{spool: ...}}") from e
 
 
 async def _in_thread(limiter: trio.CapacityLimiter, work: Callable[[Stop], T]) -> T:

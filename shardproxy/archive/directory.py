@@ -11,9 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from shardproxy.archive.errors import AlreadyThereError, NotThereError, PlaceError, PlaceFullError
 from shardproxy.archive.names import PARTIAL
-from shardproxy.archive.place import CHUNK, Stored
-
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+from shardproxy.archive.place import CHUNK, FULL, Stored
 
 
 class DirectoryPlace:

@@ -15,6 +15,10 @@ class PlaceFullError(PlaceError):
     """Nothing more fits there."""
 
 
+class UnsureError(PlaceError):
+    """A manifest may have been written, or may yet be: its files must stay."""
+
+
 class NotThereError(ArchiveError):
     """There is no backup, or no file of one, by that name."""
 

@@ -6,11 +6,13 @@ import enum
 import hmac
 import itertools
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from shardproxy.archive.errors import ManifestError
+from shardproxy.archive.names import is_whole_file_name
 from shardproxy.archive.sealing import Key
 from shardproxy.config.slots import format_slots, parse_slots
 from shardproxy.model import SlotRange
@@ -18,6 +20,9 @@ from shardproxy.model import SlotRange
 MANIFEST = "manifest.json"
 FORMAT = 1
 MAX_MANIFEST = 4 << 20  # bytes; of 250 shards it has some 150 kB
+
+_ID = re.compile(r"[0-9a-f]{16}", re.ASCII)
+_CLUSTER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,49}", re.ASCII)  # as a config has them
 
 
 class Origin(enum.Enum):
@@ -82,6 +87,7 @@ class Manifest:
     families: tuple[tuple[str, str], ...] = ()  # match and hash of key families: what slots of keys went by
     key: str | None = None  # the id of the key that the files are encrypted with
     mac: str | None = None  # of all of this, by that key
+    cluster_id: str = ""  # tells it from others of its name; "" = not known
     format: int = FORMAT
 
     @property
@@ -130,6 +136,8 @@ def _encoded(manifest: Manifest) -> bytes:
     values["origin"] = manifest.origin.value
     for entry, one in zip(values["files"], manifest.files, strict=True):
         entry["slots"] = format_slots(one.slots)
+    if not manifest.cluster_id:
+        del values["cluster_id"]  # as older versions wrote it, which their keys vouch for
     return json.dumps(values, indent=1, sort_keys=True, ensure_ascii=True).encode() + b"\n"
 
 
@@ -169,6 +177,7 @@ def _decoded(values: Mapping[str, Any]) -> Manifest:
         families=tuple((_text(match), _text(hashed)) for match, hashed in values["families"]),
         key=_text(values["key"]) if values["key"] is not None else None,
         mac=_text(values["mac"]) if values["mac"] is not None else None,
+        cluster_id=_text(values.get("cluster_id", "")),
         format=int(values["format"]),
     )
 
@@ -209,6 +218,10 @@ def _text(value: object) -> str:
 def _why_not_sound(manifest: Manifest, name: str) -> str | None:
     if manifest.name != name:
         return f"it is that of {manifest.name}"
+    if _ID.fullmatch(manifest.id) is None:
+        return f"{manifest.id!r:.80} is no id of a backup"
+    if _CLUSTER.fullmatch(manifest.cluster) is None:
+        return f"{manifest.cluster!r:.80} is no name of a cluster"
     if not manifest.files:
         return "it has no files"
     if (manifest.key is None) != (manifest.mac is None):
@@ -217,8 +230,8 @@ def _why_not_sound(manifest: Manifest, name: str) -> str | None:
     if len(set(names)) < len(names):
         return "a file is that of two shards"
     for file in names:
-        if "/" in file or file in ("", ".", "..", MANIFEST):
-            return f"{file!r} is no name of a file"
+        if not is_whole_file_name(file):
+            return f"{file!r:.80} is no name of a file"
     owned = sorted(r for one in manifest.files for r in one.slots)
     for before, after in itertools.pairwise(owned):
         if after.first <= before.last:

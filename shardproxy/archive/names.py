@@ -10,7 +10,7 @@ MAX_NAME = 255
 
 _NAME = re.compile(r"[A-Za-z](?:-?[A-Za-z0-9])*", re.ASCII)  # as ElastiCache wants them
 _AUTOMATIC = re.compile(r"automatic\.(?P<cluster>.+)-(?P<at>\d{4}-\d\d-\d\d-\d\d-\d\d)", re.ASCII)
-_FILE = re.compile(r"shard-\d{4,}-[0-9a-f]{8}\.rdb", re.ASCII)
+_FILE = re.compile(r"shard-\d{4,10}-[0-9a-f]{8}\.rdb", re.ASCII)
 PARTIAL = ".part-"  # what names of files in a directory begin with that are being written
 
 
@@ -19,10 +19,15 @@ def file_name(number: int, backup_id: str) -> str:
     return f"shard-{number:04}-{backup_id[:8]}.rdb"
 
 
+def is_whole_file_name(name: str) -> bool:
+    """Whether a file is called as ours are that are whole."""
+    return _FILE.fullmatch(name) is not None
+
+
 def is_file_name(name: str) -> bool:
     """Whether a file is called as ours are, or was to be."""
     partial = re.escape(PARTIAL) + r"[0-9a-f]{8}-"
-    return _FILE.fullmatch(re.sub(f"^{partial}", "", name)) is not None
+    return is_whole_file_name(re.sub(f"^{partial}", "", name))
 
 
 def why_not_a_name(name: str) -> str | None:

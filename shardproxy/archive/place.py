@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Protocol
 from shardproxy.archive.errors import StoppedError
 
 CHUNK = 1 << 20  # bytes that files are passed on in
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # what a disk says that has no room
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,16 +8,18 @@ from typing import Any
 
 import structlog
 
-from shardproxy.archive import ArchiveError
+from shardproxy.archive import ArchiveError, UnsureError
+from shardproxy.archive.spool import free_bytes
 from shardproxy.archive.together import unless
 from shardproxy.backup.making import BackupTools, Making, check_free, sources_of
 from shardproxy.backup.saying import plan_lines, result_of, size_text
 from shardproxy.backup.settings import archive_open, spool_of
-from shardproxy.backup.spool import free_bytes
 from shardproxy.backup.wants import Wants
 from shardproxy.failover.interfaces import SlotDesk
 from shardproxy.jobs.interface import JobError, Work
 from shardproxy.replication.interface import CopyError
+
+COMPLETE = "complete"  # in a result: it was given up when it could not be undone any more
 
 log = structlog.get_logger()
 
@@ -62,7 +64,7 @@ class BackupWorker:
         if made is None:
             return {"text": "given up: nothing of it is left"}
         log.info("backup made", cluster=desk.cluster, name=want.name, to=archive.url)
-        return result_of(made, archive.url)
+        return {**result_of(made, archive.url), **({COMPLETE: True} if work.is_aborted else {})}
 
 
 @contextmanager
@@ -70,5 +72,7 @@ def _failing() -> Iterator[None]:
     """What is wrong with a place or a copy is what the job says."""
     try:
         yield
+    except UnsureError as e:
+        raise JobError(str(e)) from e
     except (ArchiveError, CopyError) as e:
         raise JobError(f"{e}; no backup was made") from e

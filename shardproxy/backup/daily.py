@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +14,7 @@ import trio
 from shardproxy.archive import Archive, ArchiveError, Manifest, NotThereError, Origin
 from shardproxy.archive.names import automatic_name
 from shardproxy.backup.leftovers import files_left
-from shardproxy.backup.schedule import Turn, names_expired, turn_of
+from shardproxy.backup.schedule import Turn, names_expired, turn_of, why_not_own
 from shardproxy.backup.settings import archive_open
 from shardproxy.backup.wants import Wants
 from shardproxy.config import Backups
@@ -25,6 +26,7 @@ LOOK_EVERY = 20.0  # seconds between looks at the clock
 AGAIN = 600.0  # seconds after which a backup that failed is asked for again, in the same window
 LATE = 3600.0  # seconds after a window: what was begun in it is over, or too late
 TIDY_EVERY = 6 * 3600.0  # seconds
+FAULTS_SAID = 3  # of those that one look finds
 
 log = structlog.get_logger()
 
@@ -35,7 +37,9 @@ class DailyTools:
 
     config_of: Callable[[str], Backups | None]
     ask: Callable[[str, Mapping[str, Any]], Awaitable[None]]  # for a backup of a cluster; raise JobError
-    alarm: Callable[[str, str], None]  # cluster, text
+    alarm: Callable[[str, str], None]  # cluster, text: of a window without its backup
+    trouble: Callable[[str, str], None]  # cluster, text: what is wrong in its place; "" = nothing any more
+    identity: Callable[[str], Awaitable[str]]  # of a cluster; raise StoreUnavailableError
     now: Callable[[], float] = time.time  # seconds since 1970
     look_every: float = LOOK_EVERY
 
@@ -60,6 +64,7 @@ class Daily:
     _told: float = field(default=0.0, init=False)  # the window that has ended without one, as was said
     _why: str = field(default="", init=False)  # there is none yet, as was logged
     _tidied_at: float = field(default=float("-inf"), init=False)
+    _fault: str = field(default="", init=False)  # what is wrong in the place, as was said
 
     def __post_init__(self) -> None:
         self._since = self.tools.now()
@@ -67,10 +72,10 @@ class Daily:
     async def look(self) -> None:
         """Do what is due now."""
         config, now = self.tools.config_of(self.cluster), self.tools.now()
-        if config is None or config.retention == 0:
+        if config is None:
             return
         turn = turn_of(config.daily, now)
-        if self._made != turn.begins and self._told != turn.begins:
+        if config.retention and self._made != turn.begins and self._told != turn.begins:
             await self._see_to(config, turn, now)
         if now - self._tidied_at >= TIDY_EVERY:
             self._tidied_at = now
@@ -86,8 +91,15 @@ class Daily:
         name, why = automatic_name(self.cluster, turn.begins), ""
         try:
             archive = await archive_open(config)
-            if await archive.has(name):
-                self._made, self._why = turn.begins, ""
+            if (there := await _there(archive, name)) is not None:
+                self._why = ""
+                identity = await self.tools.identity(self.cluster)
+                if (not_own := why_not_own([there], self.cluster, identity, archive.url)) is None:
+                    self._made = turn.begins
+                else:
+                    self._told = turn.begins
+                    text = f"there is no backup of the window {config.window}: {not_own}"
+                    self.tools.alarm(self.cluster, text)
                 return
             if turn.has(now):
                 await self.tools.ask(self.cluster, Wants(name, origin=Origin.AUTOMATIC).json())
@@ -103,29 +115,57 @@ class Daily:
             self.tools.alarm(self.cluster, text)
 
     async def _tidy(self, config: Backups, now: float) -> None:
+        """Take away what is too old; what cannot be read stays, and holds up nothing else."""
+        faults: list[str] = []
         try:
             archive = await archive_open(config)
-            manifests, _ = await archive.manifests()
-            for name in names_expired(manifests, self.cluster, config.retention, now):
-                freed = await archive.delete(name)
-                log.info("old backup deleted", cluster=self.cluster, name=name, bytes=freed)
-            await _take_leftovers_away(archive, {one.name: one for one in manifests}, now)
-        except ArchiveError as e:
-            log.warning("old backups are still there", cluster=self.cluster, why=str(e))
+            manifests, unread = await archive.manifests()
+            faults += unread.values()
+            identity = await self.tools.identity(self.cluster)
+            if (not_own := why_not_own(manifests, self.cluster, identity, archive.url)) is not None:
+                faults.append(not_own)
+            for name in names_expired(manifests, self.cluster, identity, config.retention, now):
+                with _noting(faults):
+                    freed = await archive.delete(name)
+                    log.info("old backup deleted", cluster=self.cluster, name=name, bytes=freed)
+            known = {one.name: one for one in manifests}
+            for name in await archive.names():
+                if name not in unread:
+                    with _noting(faults):
+                        await _take_leftovers_away(archive, name, known.get(name), now)
+        except (ArchiveError, StoreUnavailableError) as e:
+            faults.append(str(e))
+        self._trouble(faults)
+
+    def _trouble(self, faults: Sequence[str]) -> None:
+        """Say a change once."""
+        some = sorted(faults)[:FAULTS_SAID]
+        more = f"; and {len(faults) - len(some)} more" if len(faults) > len(some) else ""
+        text = f"old backups: {'; '.join(some)}{more}" if some else ""
+        if text != self._fault:
+            self._fault = text
+            self.tools.trouble(self.cluster, text)
 
 
-async def _take_leftovers_away(archive: Archive, manifests: Mapping[str, Manifest], now: float) -> None:
-    for name in await archive.names():
-        if left := files_left(await archive.stored(name), await _manifest(archive, name, manifests), now):
-            log.info("files of no backup deleted", where=archive.url, folder=name, files=len(left))
-            await archive.discard(name, left)
+@contextmanager
+def _noting(faults: list[str]) -> Iterator[None]:
+    try:
+        yield
+    except ArchiveError as e:
+        faults.append(str(e))
 
 
-async def _manifest(archive: Archive, name: str, known: Mapping[str, Manifest]) -> Manifest | None:
-    """One that cannot be read is an error: its files are somebody's."""
-    if name in known:
-        return known[name]
+async def _there(archive: Archive, name: str) -> Manifest | None:
     try:
         return await archive.manifest(name, checked=False)
     except NotThereError:
         return None
+
+
+async def _take_leftovers_away(archive: Archive, name: str, manifest: Manifest | None, now: float) -> None:
+    stored = await archive.stored(name)
+    if manifest is None:  # it may have come meanwhile; one that cannot be read has files of somebody's
+        manifest = await _there(archive, name)
+    if left := files_left(stored, manifest, now):
+        log.info("files of no backup deleted", where=archive.url, folder=name, files=len(left))
+        await archive.discard(name, left)

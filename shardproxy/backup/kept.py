@@ -19,12 +19,13 @@ from shardproxy.archive import (
     Progress,
     SealError,
     ShardFile,
+    UnsureError,
 )
-from shardproxy.archive.archive import nobody
+from shardproxy.archive.archive import copied, nobody
 from shardproxy.archive.names import is_file_name, why_not_a_name
 from shardproxy.archive.place import Place
+from shardproxy.archive.spool import spooled
 from shardproxy.archive.together import each
-from shardproxy.backup.spool import spooled
 from shardproxy.replication.interface import RdbSummary
 from shardproxy.replication.rdb import RdbError, rdb_read
 
@@ -32,7 +33,7 @@ from shardproxy.replication.rdb import RdbError, rdb_read
 async def backup_verify(archive: Archive, name: str, spool: Path, *, progress: Progress = nobody) -> Manifest:
     """Read all of it to the end: as it was stored, opened with its key, parsed, counted again."""
     manifest = await archive.manifest(name)
-    async with spooled(spool, f"verify-{manifest.cluster}", manifest.id) as folder:
+    async with spooled(spool) as folder:
         for file in manifest.files:
             fetched = await archive.at_hand(manifest, file, folder, progress=progress)
             try:
@@ -63,22 +64,26 @@ def _why_not_same(file: ShardFile, found: RdbSummary) -> str | None:
 async def backup_copy(
     archive: Archive, name: str, to: Archive, new_name: str, *, progress: Progress = nobody
 ) -> Manifest:
-    """Copy it as it is stored; the copy is kept until it is deleted. Nothing stays of one that fails."""
+    """Copy it as it is stored; the copy is kept until it is deleted. What fails for sure leaves nothing."""
     if (why := why_not_a_name(new_name)) is not None:
         raise ManifestError(why)
     manifest = await archive.manifest(name)
     if await to.has(new_name):
         raise AlreadyThereError(f"there is a backup {new_name} in {to.url} already: take another name")
-    is_done = False
+    copy = replace(copied(manifest, new_name), origin=Origin.COPY)
+    stays = False
     try:
-        await archive.copy(manifest, new_name, to, progress=progress)
-        copy = await to.commit(replace(manifest, name=new_name, origin=Origin.COPY))
-        is_done = True
+        await archive.copy(manifest, copy, to, progress=progress)
+        made = await to.commit(copy)
+        stays = True
+    except UnsureError:
+        stays = True
+        raise
     finally:
-        if not is_done:
+        if not stays:
             with trio.CancelScope(shield=True, deadline=trio.current_time() + CLEAN_WITHIN):
-                await to.discard(new_name, [file.file for file in manifest.files])
-    return copy
+                await to.discard(new_name, [file.file for file in copy.files])
+    return made
 
 
 CLEAN_WITHIN = 30.0  # seconds

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,14 +13,23 @@ import structlog
 import trio
 
 from shardproxy import __version__
-from shardproxy.archive import Archive, ArchiveError, Cut, Manifest, NotThereError, PlaceError
-from shardproxy.archive.names import file_name
+from shardproxy.archive import (
+    AlreadyThereError,
+    Archive,
+    ArchiveError,
+    Cut,
+    Manifest,
+    NotThereError,
+    PlaceError,
+    UnsureError,
+)
+from shardproxy.archive.names import file_name, is_file_name
+from shardproxy.archive.spool import spooled
 from shardproxy.archive.together import each
 from shardproxy.backup.fence import Fence
 from shardproxy.backup.nodes import delays_set, delays_to_change, is_forked, look_at, why_slow
 from shardproxy.backup.shots import Aim, Families, Shots, SnapshotOpen
 from shardproxy.backup.sources import Source, source_of
-from shardproxy.backup.spool import spooled
 from shardproxy.backup.storing import Storing
 from shardproxy.backup.wants import Wants
 from shardproxy.config import Backups
@@ -34,6 +43,7 @@ QUIET_POLL = 0.25  # seconds
 FORK_WITHIN = 30.0  # seconds for which nodes are kept from waiting for more readers
 READS = 2  # tries to read all shards: a node may be replaced meanwhile
 CLEAN_WITHIN = 30.0  # seconds for taking back what is not to stay
+REMEMBERED = 50  # attempts whose backup is taken for this one: one a leader, two at most
 
 log = structlog.get_logger()
 
@@ -46,6 +56,7 @@ class BackupTools:
     end_of: Callable[[str, Address], End]
     config_of: Callable[[str], Backups | None]
     families_of: Callable[[str], Families]
+    identity: Callable[[str], Awaitable[str]]  # of a cluster; raise StoreUnavailableError
     snapshot: SnapshotOpen
     paused: Callable[[str, float], None] = lambda cluster, seconds: None  # told how long writes waited
     now: Callable[[], float] = time.time  # seconds since 1970
@@ -64,23 +75,33 @@ class Making:
     spool: Path
 
     async def made_before(self) -> Manifest | None:
-        """What an earlier leader has made of it already; whatever else that left is taken away."""
+        """What an earlier leader has made of it already. It may still be at it: its files stay."""
         memo = self.work.job.memo
         if not memo:
             return None
         await self._delays_back({Address.parse(node): int(old) for node, old in memo["delays"].items()})
+        return await self._found()
+
+    @property
+    def _ids(self) -> tuple[str, ...]:
+        """Of all attempts at this job, by whatever leader."""
+        return tuple(self.work.job.memo.get("ids", ()))
+
+    async def _found(self) -> Manifest | None:
+        """What any attempt has completed."""
+        if not self._ids:
+            return None
         try:
             made = await self.archive.manifest(self.want.name)
         except NotThereError:
-            made = None
-        if made is not None and made.id == memo["id"]:
-            return made
-        await self.archive.discard(self.want.name, memo["files"])
-        return None
+            return None
+        return made if made.id in self._ids else None
 
     async def make(self) -> Manifest:
         """Raise JobError, ArchiveError or CopyError: nothing is left of it then."""
         self.work.show("looking", text=f"who is read, and whether {self.archive.url} answers")
+        if (made := await self._found()) is not None:
+            return made
         await check_free(self.archive, self.want.name)
         for attempt in range(1, READS + 1):
             await self.work.wait_resumed()
@@ -94,15 +115,16 @@ class Making:
 
     async def _attempt(self) -> Manifest:
         began = self.tools.now()
+        identity = await self.tools.identity(self.desk.cluster)
         sources = await sources_of(self.desk, self.nodes)
         backup = token_hex(8)
         files = {source.key: file_name(source.key.index, backup) for source in sources}
         delays = delays_to_change(sources)
         names = {str(node): delay for node, delay in delays.items()}
-        await self.work.save({"id": backup, "files": list(files.values()), "delays": names})
-        is_made = False
+        await self.work.save({"ids": [*self._ids, backup][-REMEMBERED:], "delays": names})
+        stays = False
         try:
-            async with spooled(self.spool, self.desk.cluster, backup) as spool:
+            async with spooled(self.spool) as spool:
                 aims = [
                     Aim(
                         source,
@@ -125,14 +147,23 @@ class Making:
                 cut=cut,
                 files=stored,
                 families=self.tools.families_of(self.desk.cluster),
+                cluster_id=identity,
             )
             self.work.show("vouching", text="the manifest is written")
             sealed = await self.archive.commit(manifest)
-            is_made = True
-            return sealed
+            stays = True
+        except UnsureError:
+            stays = True
+            raise
+        except AlreadyThereError:
+            if (earlier := await self._found()) is None:
+                raise
+            return earlier
         finally:
-            if not is_made:
+            if not stays:
                 await self._take_back(list(files.values()))
+        await self._earlier_away(sealed)
+        return sealed
 
     async def _path(self, file: str, spool: Path) -> Path:
         """Where the RDB is read to: where it is to be, or the spool."""
@@ -170,9 +201,15 @@ class Making:
             shots.start()
             return Cut(is_fenced=False, why=why, at=self.tools.now())
         self.work.show("fencing", text="writes wait until all nodes have forked")
-        cut = await Fence(self.desk, self.nodes, sources).cut(shots.start, shots.wait_forked)
+        fence = Fence(self.desk, self.nodes, sources, self._count_try)
+        cut = await fence.cut(shots.start, shots.wait_forked)
         self.tools.paused(self.desk.cluster, cut.held)
         return replace(cut, at=self.tools.now())
+
+    async def _count_try(self) -> None:
+        """Writes are about to be held once more; durable when it returns."""
+        memo = self.work.job.memo
+        await self.work.save({**memo, "holds": memo.get("holds", 0) + 1})
 
     async def _wait_quiet(self, sources: Sequence[Source]) -> str | None:
         """Wait until no node saves already: it would not fork again before it is done. Or say which does."""
@@ -206,6 +243,18 @@ class Making:
                 await self.archive.discard(self.want.name, files)
             except ArchiveError as e:
                 log.warning("files of a failed backup are left", where=self.archive.url, why=str(e))
+
+    async def _earlier_away(self, made: Manifest) -> None:
+        """What earlier attempts left: none of them can be completed, as the name is taken now."""
+        kept = {file.file for file in made.files}
+        endings = tuple(f"-{backup[:8]}.rdb" for backup in self._ids)
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + CLEAN_WITHIN):
+            try:
+                there = [one.name.rpartition("/")[2] for one in await self.archive.stored(made.name)]
+                left = [one for one in there if is_file_name(one) and one.endswith(endings)]
+                await self.archive.discard(made.name, [one for one in left if one not in kept])
+            except ArchiveError as e:
+                log.warning("files of an earlier attempt are left", where=self.archive.url, why=str(e))
 
 
 async def sources_of(desk: SlotDesk, nodes: Nodes) -> list[Source]:

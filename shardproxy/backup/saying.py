@@ -32,7 +32,7 @@ def _fence_line(want: Wants, sources: Sequence[Source]) -> str:
         return "not fenced: each shard is of a moment of its own"
     if (why := why_slow(sources)) is not None:
         return f"not fenced, each shard is of a moment of its own: {why}"
-    return "fenced: writes wait until all nodes have forked, 500 ms at most"
+    return "fenced: writes wait until all nodes have forked, which is given up after 500 ms"
 
 
 def entry_of(source: Source, file: str, found: RdbSummary, size: int, sha256: str) -> ShardFile:

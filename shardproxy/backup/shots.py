@@ -11,6 +11,7 @@ import trio
 
 from shardproxy.archive.together import each
 from shardproxy.backup.sources import Source
+from shardproxy.model.replication import ShardKey
 from shardproxy.replication.interface import (
     CopyError,
     End,
@@ -55,17 +56,19 @@ class Shots:
             snapshot = self._snapshot(aim.end, aim.path, owned=aim.source.slots, families=self._families)
             self._running.append(snapshot)
 
-    async def wait_forked(self) -> None:
-        """Return when what each RDB will hold is fixed; raise CopyError."""
+    async def wait_forked(self) -> list[SnapshotStatus]:
+        """Return, by aim, when what each RDB will hold is fixed; raise CopyError."""
+        found: dict[ShardKey, SnapshotStatus] = {}
 
         async def wait(pair: tuple[Aim, Snapshot]) -> None:
             aim, snapshot = pair
             try:
-                await snapshot.wait(SnapshotPhase.FORKED)
+                found[aim.source.key] = await snapshot.wait(SnapshotPhase.FORKED)
             except CopyError as e:
                 raise _named(aim, str(e)) from e
 
         await each(wait, zip(self._aims, self._running, strict=True))
+        return [found[aim.source.key] for aim in self._aims]
 
     async def wait_done(self, show: Callable[[int, int], None]) -> list[RdbSummary]:
         """What was found in each; `show` is told of bytes and keys. Raise CopyError when one fails."""

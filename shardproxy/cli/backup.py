@@ -39,7 +39,7 @@ def create(
 ) -> int:
     """Back up a cluster: one RDB for each shard, all of one moment, from replicas where there are any.
 
-    Writes wait for some ten milliseconds while all shards fork, 500 at most; then they go on, and the backup
+    Writes wait for some ten milliseconds while all shards fork. After 500 that is given up, and the backup
     says that its shards are of moments of their own. The files are read, checked and kept by the proxy that
     leads the cluster: a directory is one of its machine.
 

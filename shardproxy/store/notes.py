@@ -27,6 +27,7 @@ class NoteKind(enum.Enum):
     EVENT = "event"  # named so that they sort by time
     REQUEST = "request"  # named by a shard's number: what an operator asks of it, and the answer
     JOB = "job"  # named by its id: long work that the cluster's leader does, or did (jobs/)
+    IDENTITY = "identity"  # of a cluster: what its backups tell it by from others of its name
     ACKNOWLEDGED = "acknowledged"  # named by a shard's number: how often an operator has lifted its backoff
 
 

@@ -24,7 +24,7 @@ from shardproxy.archive import (
     SealError,
     open_place,
 )
-from shardproxy.archive.archive import file_context, renamed
+from shardproxy.archive.archive import copied, file_context
 from shardproxy.archive.objects import PART, ObjectPlace
 from shardproxy.archive.place import Stop
 from tests.fixtures.s3 import S3
@@ -119,9 +119,10 @@ async def test_a_damaged_file_is_found(archive_at: OpenArchive, tmp_path: Path) 
 async def test_a_copy_is_a_backup_of_its_own(archive_at: OpenArchive, tmp_path: Path) -> None:
     here, there = archive_at(KEY), archive_at(KEY, "there")
     made = await backed_up(here, tmp_path, b"a", os.urandom(100_000))
-    await here.copy(made, "kept", there)
+    copy = copied(made, "kept")
+    await here.copy(made, copy, there)
     assert not await there.has("kept")
-    copy = await there.commit(renamed(made, "kept"))
+    copy = await there.commit(copy)
     await here.delete("monday")
     assert await here.names() == []
     for file in copy.files:

@@ -51,5 +51,9 @@ def manifest_of(name: str = "monday", *files: ShardFile, began: float = 100.0) -
     )
 
 
-def automatic(name: str, began: float, cluster: str = "sessions") -> Manifest:
-    return replace(manifest_of(name, began=began), origin=Origin.AUTOMATIC, cluster=cluster)
+OURS, OTHERS = "0a" * 8, "0b" * 8  # identities of two clusters of one name
+
+
+def automatic(name: str, began: float, cluster: str = "sessions", *, identity: str = OURS) -> Manifest:
+    made = manifest_of(name, began=began)
+    return replace(made, origin=Origin.AUTOMATIC, cluster=cluster, cluster_id=identity)

@@ -31,6 +31,8 @@ def test_what_was_written_is_read() -> None:
     assert manifest_decode(manifest_encode(manifest), "monday") == manifest
     sealed = manifest.sealed(KEY)
     assert manifest_decode(manifest_encode(sealed), "monday") == sealed
+    own = replace(manifest, cluster_id="0a" * 8).sealed(KEY)
+    assert manifest_decode(manifest_encode(own), "monday") == own
 
 
 @pytest.mark.parametrize(
@@ -46,6 +48,10 @@ def test_what_was_written_is_read() -> None:
         (changed(origin="nobody"), "cannot be read"),
         (changed(key="k"), "without its vouching"),
         (changed(cluster=7), "is no text"),
+        (changed(cluster="../*"), "no name of a cluster"),
+        (changed(cluster=""), "no name of a cluster"),
+        (changed(id="../../x"), "no id of a backup"),
+        (changed(id="*"), "no id of a backup"),
     ],
 )
 def test_what_is_no_manifest_is_refused(content: bytes, why: str) -> None:
@@ -53,7 +59,9 @@ def test_what_is_no_manifest_is_refused(content: bytes, why: str) -> None:
         manifest_decode(content, "monday")
 
 
-@pytest.mark.parametrize("file", ["../x.rdb", "", ".", "manifest.json", "a/b"])
+@pytest.mark.parametrize(
+    "file", ["../x.rdb", "", ".", "manifest.json", "a/b", "a.rdb", "shard-0000-0123abcd.rdb\n"]
+)
 def test_a_file_cannot_be_elsewhere(file: str) -> None:
     manifest = manifest_of("monday", replace(file_of(0), file=file))
     with pytest.raises(ManifestError, match="no name of a file"):

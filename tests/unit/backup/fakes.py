@@ -28,9 +28,11 @@ from shardproxy.replication.interface import (
     SnapshotPhase,
     SnapshotStatus,
 )
+from shardproxy.store.interface import MAX_TOGETHER
 from shardproxy.store.record import ShardRecord, ShardState
 from shardproxy.wire.reply import Failure, Reply
 from shardproxy.wire.resp import Argument
+from tests.unit.archive.manifests import OURS
 
 CLUSTER = "sessions"
 REPLID = "a" * 40
@@ -123,6 +125,8 @@ class FakeDesk:
 
     async def change(self, changes: Mapping[ShardKey, Callable[[ShardRecord], ShardRecord]]) -> None:
         await trio.lowlevel.checkpoint()
+        if not 0 < len(changes) <= MAX_TOGETHER:
+            raise ValueError(f"{len(changes)} records together")
         if self.refusals:
             raise self.refusals.pop(0)
         self.records = {
@@ -160,6 +164,7 @@ class FakeSnapshot:
             return SnapshotStatus(SnapshotPhase.FORKED, replid=REPLID, offset=100)
         if not self._path.exists():
             self._path.write_bytes(self._content)
+        moment = SnapshotStatus(SnapshotPhase.DONE, replid=REPLID, offset=100)
         summary = RdbSummary(
             bytes=len(self._content),
             sha256=hashlib.sha256(self._content).hexdigest(),
@@ -175,7 +180,7 @@ class FakeSnapshot:
             replid=REPLID,
             offset=100,
         )
-        return SnapshotStatus(SnapshotPhase.DONE, bytes=len(self._content), keys=2, summary=summary)
+        return replace(moment, bytes=len(self._content), keys=2, summary=summary)
 
     async def wait(self, *phases: SnapshotPhase) -> SnapshotStatus:
         assert phases == (SnapshotPhase.FORKED,)
@@ -263,6 +268,10 @@ class Site:
         self.snapshots.append(made)
         return made
 
+    async def identity(self, cluster: str) -> str:
+        await trio.lowlevel.checkpoint()
+        return OURS
+
     @asynccontextmanager
     async def nodes_of(self, cluster: str) -> AsyncIterator[FakeNodes]:
         yield self.nodes
@@ -274,6 +283,7 @@ class Site:
             end_of=lambda cluster, address: End(address),
             config_of=lambda cluster: self.config,
             families_of=lambda cluster: (),
+            identity=self.identity,
             snapshot=self.snapshot,
             now=lambda: 1000.0,
         )

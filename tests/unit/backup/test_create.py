@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 from shardproxy.archive import AlreadyThereError, Archive, Manifest, Origin, PlaceError, PlaceFullError
 from shardproxy.archive.directory import DirectoryPlace
@@ -16,6 +19,7 @@ from shardproxy.backup import making, settings, storing
 from shardproxy.backup.create import BackupWorker
 from shardproxy.config import Backups
 from shardproxy.jobs.interface import JobError
+from tests.unit.archive.manifests import OURS, file_of, manifest_of
 from tests.unit.backup.fakes import CLUSTER, FakeWork, Site, never_served, primary, replica
 
 MONDAY = {"name": "monday"}
@@ -51,7 +55,7 @@ def left(folder: Path) -> list[str]:
 async def test_a_whole_backup(site: Site, tmp_path: Path) -> None:
     work = FakeWork(MONDAY)
     made = await run(site, work)
-    assert made.cluster == CLUSTER
+    assert (made.cluster, made.cluster_id) == (CLUSTER, OURS)
     assert made.origin is Origin.MANUAL
     assert made.cut.is_fenced
     assert made.cut.at == 1000.0
@@ -128,6 +132,22 @@ async def test_who_wants_no_fence_holds_nothing(site: Site) -> None:
     assert site.desk.history == []
 
 
+async def test_a_store_that_is_slow_is_asked_before_anything_is_held(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save = FakeWork.save
+
+    async def slowly(work: FakeWork, memo: Mapping[str, Any]) -> None:
+        assert memo != work.memo, "a note that stays as it is is not written"
+        await trio.sleep(0.2)
+        await save(work, memo)
+
+    monkeypatch.setattr(FakeWork, "save", slowly)
+    made = await run(site)
+    assert "the store takes 2" in made.cut.why
+    assert site.desk.history == []
+
+
 async def test_one_that_cannot_be_fenced_says_so(site: Site) -> None:
     site.desk.served = never_served
     made = await run(site)
@@ -193,22 +213,28 @@ async def test_given_up_leaves_nothing(site: Site, tmp_path: Path) -> None:
     assert site.engines[replica(0)].settings == ["0", "5"]
 
 
-async def test_what_a_dead_leader_left_is_taken_away(site: Site, tmp_path: Path) -> None:
-    folder = tmp_path / "backups" / "monday"
-    folder.mkdir(parents=True)
-    (folder / "shard-0000-0123abcd.rdb").write_bytes(b"half")
-    spool = tmp_path / "spool" / f"shardproxy-backup-{CLUSTER}-0123abcd0123abcd"
-    spool.mkdir()
-    (spool / "shard-0001-0123abcd.rdb").write_bytes(b"half")
+EARLIER = "0123abcd0123abcd"  # the id of an earlier leader's attempt
+
+
+def half(folder: Path) -> Path:
+    """What an earlier leader has put there."""
+    (folder / "backups" / "monday").mkdir(parents=True)
+    path = folder / "backups" / "monday" / f"shard-0000-{EARLIER[:8]}.rdb"
+    path.write_bytes(b"half")
+    return path
+
+
+async def test_what_an_earlier_leader_left_goes_once_the_name_is_taken(site: Site, tmp_path: Path) -> None:
+    earlier = half(tmp_path)
+    others = earlier.with_name("shard-0000-76543210.rdb")
+    others.write_bytes(b"somebody's")
     site.engines[replica(0)].delay = "0"
-    memo = {
-        "id": "0123abcd0123abcd",
-        "files": ["shard-0000-0123abcd.rdb"],
-        "delays": {str(replica(0)): 5},
-    }
-    made = await run(site, FakeWork(MONDAY, memo=memo))
-    assert made.id != memo["id"]
-    assert not any("0123abcd" in path for path in left(tmp_path))
+    memo = {"ids": [EARLIER], "delays": {str(replica(0)): 5}}
+    work = FakeWork(MONDAY, memo=memo)
+    made = await run(site, work)
+    assert work.memo["ids"] == [EARLIER, made.id]
+    assert not earlier.exists()
+    assert others.exists()
     assert site.engines[replica(0)].delay == "5"
 
 
@@ -220,10 +246,107 @@ async def test_what_a_dead_leader_completed_is_not_made_again(site: Site) -> Non
     assert len(site.read) == 3
 
 
+async def test_an_earlier_leader_that_is_still_at_it_may_complete_its_own(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is cut off from the store, and not from the place: what it vouches for has all its files."""
+    earlier = half(tmp_path)
+    commit = Archive.commit
+
+    async def later(archive: Archive, manifest: Manifest) -> Manifest:
+        assert earlier.exists()
+        await commit(archive, manifest_of("monday", replace(file_of(0, b"half"), file=earlier.name)))
+        return await commit(archive, manifest)
+
+    monkeypatch.setattr(Archive, "commit", later)
+    made = await run(site, FakeWork(MONDAY, memo={"ids": ["f" * 16, EARLIER], "delays": {}}))
+    assert made.id == EARLIER
+    assert left(tmp_path) == ["backups/monday/manifest.json", f"backups/monday/{earlier.name}"]
+
+
+class Doubtful:
+    """A place whose `create` fails once it has written, or before."""
+
+    def __init__(self, place: Place, error: Exception, *, writes: bool) -> None:
+        self._place, self._error, self._writes = place, error, writes
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._place, name)
+
+    def create(self, name: str, content: bytes) -> None:
+        if self._writes:
+            self._place.create(name, content)
+        raise self._error
+
+
+def use(monkeypatch: pytest.MonkeyPatch, place: Any) -> None:
+    async def opened(*args: object) -> Archive:
+        return Archive(place)
+
+    monkeypatch.setattr("shardproxy.backup.create.archive_open", opened)
+
+
+@pytest.mark.parametrize("error", [PlaceError("timed out"), AlreadyThereError("412 at the second try")])
+async def test_a_manifest_that_was_written_whatever_was_said_of_it_is_a_backup(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    use(monkeypatch, Doubtful(DirectoryPlace(tmp_path / "backups"), error, writes=True))
+    made = await run(site)
+    assert len(left(tmp_path)) == 1 + len(made.files)
+
+
+async def test_files_stay_where_nobody_knows_whether_the_manifest_is_written(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use(monkeypatch, Doubtful(DirectoryPlace(tmp_path / "backups"), PlaceError("timed out"), writes=False))
+    with pytest.raises(JobError, match="timed out; it may be there all the same, or yet come"):
+        await run(site)
+    assert len(left(tmp_path)) == 3
+
+
+@pytest.mark.parametrize("is_shut_down", [False, True])
+async def test_one_that_is_being_vouched_for_is_seen_through(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_shut_down: bool
+) -> None:
+    """Given up, or shut down, while the manifest is written: it is there with all its files."""
+    begun, goes_on = threading.Event(), threading.Event()
+    create = DirectoryPlace.create
+
+    def slowly(place: DirectoryPlace, name: str, content: bytes) -> None:
+        begun.set()
+        assert goes_on.wait(20.0)
+        create(place, name, content)
+
+    monkeypatch.setattr(DirectoryPlace, "create", slowly)
+    work = FakeWork(MONDAY)
+    results = []
+    async with trio.open_nursery() as nursery:
+
+        async def make() -> None:
+            results.append(await BackupWorker(site.tools).run(site.desk, work))
+
+        nursery.start_soon(make)
+        while not begun.is_set():  # noqa: ASYNC110  # a thread's
+            await trio.sleep(0.001)
+        if is_shut_down:
+            nursery.cancel_scope.cancel()
+        else:
+            work.aborted.set()
+        with trio.CancelScope(shield=True):
+            await trio.testing.wait_all_tasks_blocked(0.05)
+        goes_on.set()
+    archive = await settings.archive_open(site.config)
+    made = await archive.manifest("monday")
+    for file in made.files:
+        await archive.verify(made, file)
+    assert work.memo["ids"] == [made.id]
+    assert is_shut_down or results[0]["complete"] is True
+
+
 async def test_every_step_that_matters_is_remembered_first(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The memo has what a next leader has to take back before anything of it can be there."""
+    """The memo has what a next leader has to set back, and to know, before anything of it can be there."""
     work = FakeWork(MONDAY)
     seen: list[tuple[dict[str, Any], list[str]]] = []
     site_snapshot = site.snapshot
@@ -237,7 +360,7 @@ async def test_every_step_that_matters_is_remembered_first(
     memo, settings_then = seen[0]
     assert settings_then == ["0"]
     assert memo["delays"] == {str(replica(number)): 5 for number in range(3)}
-    assert memo["files"] == [one.file for one in made.files]
+    assert memo["ids"] == [made.id]
 
 
 class Flaky:
@@ -346,7 +469,7 @@ async def test_a_plan_says_who_is_read_and_changes_nothing(site: Site, tmp_path:
     assert plan["lines"] == [
         f"backup monday of sessions to {tmp_path}/backups",
         *(f"shard {n}: read from 10.0.0.2:700{n} (replica), 1000 bytes in memory" for n in range(3)),
-        "fenced: writes wait until all nodes have forked, 500 ms at most",
+        "fenced: writes wait until all nodes have forked, which is given up after 500 ms",
     ]
     assert site.desk.history == []
     assert not (tmp_path / "backups").exists()

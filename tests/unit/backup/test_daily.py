@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 
 from shardproxy.archive import Archive, Manifest
 from shardproxy.archive.directory import DirectoryPlace
 from shardproxy.archive.names import automatic_name
-from shardproxy.backup.daily import AGAIN, LATE, Daily, DailyTools
+from shardproxy.backup.daily import AGAIN, LATE, TIDY_EVERY, Daily, DailyTools
+from shardproxy.backup.identity import cluster_identity
 from shardproxy.backup.schedule import DAY
 from shardproxy.config import Backups
 from shardproxy.jobs.interface import JobError
-from tests.unit.archive.manifests import automatic
+from shardproxy.store.memory import MemoryNotes
+from tests.unit.archive.manifests import OTHERS, OURS, automatic
 
 THREE = datetime(2026, 11, 30, 3, tzinfo=UTC).timestamp()
 
@@ -30,6 +34,7 @@ class World:
         self.config: Backups | None = Backups(**{"to": str(folder), "retention": 2, **config})
         self.asked: list[str] = []
         self.alarms: list[str] = []
+        self.troubles: list[str] = []
         self.refusal: str | None = None
         self.daily = self.restarted()
 
@@ -40,6 +45,8 @@ class World:
                 config_of=lambda cluster: self.config,
                 ask=self.ask,
                 alarm=lambda cluster, text: self.alarms.append(text),
+                identity=self.identity,
+                trouble=lambda cluster, text: self.troubles.append(text),
                 now=lambda: self.now,
             ),
         )
@@ -51,13 +58,18 @@ class World:
         assert (cluster, wants["origin"], wants["to"]) == ("sessions", "automatic", None)
         self.asked.append(wants["name"])
 
+    async def identity(self, cluster: str) -> str:
+        await trio.lowlevel.checkpoint()
+        return OURS
+
     async def look_until(self, end: float, every: float = 20.0) -> None:
         while self.now < end:
             await self.daily.look()
             self.now += every
 
-    async def made(self, name: str, began: float) -> Manifest:
-        return await Archive(DirectoryPlace(self.folder)).commit(automatic(name, began))
+    async def made(self, name: str, began: float, identity: str = OURS) -> Manifest:
+        archive = Archive(DirectoryPlace(self.folder))
+        return await archive.commit(automatic(name, began, identity=identity))
 
 
 @pytest.fixture
@@ -150,3 +162,67 @@ async def test_a_place_that_is_away_is_said_after_the_window(tmp_path: Path) -> 
     await world.look_until(THREE + 6 * 3600.0, every=120.0)
     assert len(world.alarms) == 1
     assert "Not a directory" in world.alarms[0]
+
+
+@pytest.mark.parametrize("retention", [0, 2])
+async def test_files_of_no_backup_go_after_days(tmp_path: Path, retention: int) -> None:
+    world = World(tmp_path, time.time() + 3 * DAY, retention=retention)
+    (tmp_path / "monday").mkdir()
+    (tmp_path / "monday" / "shard-0000-0123abcd.rdb").write_bytes(b"half")
+    (tmp_path / "monday" / "somebodys.rdb").write_bytes(b"x")
+    await world.daily.look()
+    assert [path.name for path in (tmp_path / "monday").iterdir()] == ["somebodys.rdb"]
+
+
+async def test_a_folder_that_cannot_be_read_holds_up_no_other(tmp_path: Path) -> None:
+    world = World(tmp_path, time.time() + 3 * DAY)
+    for day in range(3):
+        await world.made(automatic_name("sessions", THREE - day * DAY), THREE - day * DAY)
+    strange, half = tmp_path / "a-strange-one", tmp_path / "half"
+    for folder in (strange, half):
+        folder.mkdir()
+        (folder / "shard-0000-0123abcd.rdb").write_bytes(b"half")
+    (strange / "manifest.json").mkdir()
+    archive = Archive(DirectoryPlace(tmp_path))
+    found, faults = await archive.manifests()
+    assert (len(found), list(faults)) == (3, ["a-strange-one"])
+    assert "Is a directory" in faults["a-strange-one"]
+
+    await world.daily.look()
+    assert not half.exists()
+    assert (strange / "shard-0000-0123abcd.rdb").exists(), "nobody knows whose it is"
+    assert len(await archive.names()) == 2
+    world.now += TIDY_EVERY
+    await world.daily.look()
+    assert len(world.troubles) == 1, "said once"
+    assert "Is a directory" in world.troubles[0]
+
+    (strange / "manifest.json").rmdir()
+    world.now += TIDY_EVERY
+    await world.daily.look()
+    assert world.troubles[1:] == [""]
+    assert not strange.exists()
+
+
+@pytest.mark.parametrize("identity", [OTHERS, ""])
+async def test_backups_of_another_cluster_of_that_name_are_neither_counted_nor_deleted(
+    tmp_path: Path, identity: str
+) -> None:
+    world = World(tmp_path, THREE - 300.0)
+    for day in range(5):
+        await world.made(automatic_name("sessions", THREE - day * DAY), THREE - day * DAY, identity)
+    await world.look_until(THREE + 6 * 3600.0)
+    assert world.asked == []
+    assert len(await Archive(DirectoryPlace(tmp_path)).names()) == 5
+    assert len(world.alarms) == 1
+    for said in (world.alarms[0], world.troubles[0]):
+        assert "is of another cluster that is called sessions" in said
+
+
+async def test_a_cluster_keeps_its_identity() -> None:
+    notes = MemoryNotes()
+    made = await cluster_identity(notes, "sessions")
+    assert len(made) == 16
+    assert await cluster_identity(MemoryNotes(notes.notes), "sessions") == made
+    assert await cluster_identity(notes, "carts") != made
+    assert await cluster_identity(MemoryNotes(), "sessions") != made

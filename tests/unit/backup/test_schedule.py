@@ -10,7 +10,7 @@ from shardproxy.archive.place import Stored
 from shardproxy.backup.leftovers import OLD, files_left
 from shardproxy.backup.schedule import DAY, names_expired, turn_of
 from shardproxy.config.backups import Window
-from tests.unit.archive.manifests import automatic, file_of, manifest_of
+from tests.unit.archive.manifests import OURS, automatic, file_of, manifest_of
 
 
 def at(day: int, hour: int, minute: int = 0) -> float:
@@ -54,12 +54,12 @@ def test_scheduled_ones_go_after_their_time() -> None:
     days = [automatic(f"d{day}", began=day * DAY) for day in range(10)]
     others = [manifest_of("mine", began=0.0), automatic("theirs", 0.0, cluster="other")]
     now = 9 * DAY + 10.0
-    assert names_expired([*days, *others], "sessions", 7, now) == ["d0", "d1", "d2"]
-    assert names_expired([*days, *others], "sessions", 0, now) == []
+    assert names_expired([*days, *others], "sessions", OURS, 7, now) == ["d0", "d1", "d2"]
+    assert names_expired([*days, *others], "sessions", OURS, 0, now) == []
 
 
 def test_the_newest_one_stays_however_old() -> None:
-    assert names_expired([automatic("a", 0.0), automatic("b", DAY)], "sessions", 1, 100 * DAY) == ["a"]
+    assert names_expired([automatic("a", 0.0), automatic("b", DAY)], "sessions", OURS, 1, 100 * DAY) == ["a"]
 
 
 def test_files_of_no_backup_go_once_nobody_can_be_writing_them() -> None:
