@@ -192,10 +192,17 @@ class Deal:
 
 
 @dataclass(frozen=True)
-class UnderWay:
-    """Something that is held has no reply yet, or all has."""
+class Held:
+    """A shard with a primary is held, and something of it has no reply yet."""
 
-    clusters: frozenset[str]
+    key: ShardKey
+    primary: Address
+    hold: Hold
+
+
+@dataclass(frozen=True)
+class Drained:
+    """All has."""
 
 
 @dataclass(frozen=True)
@@ -216,7 +223,7 @@ class Pass:
     seconds: float
 
 
-Event = Put | Deal | UnderWay | Reload | Trouble | Pass
+Event = Put | Deal | Held | Drained | Reload | Trouble | Pass
 
 
 def changed_to(state: ShardState, node: Address, **fields: Any) -> Callable[[ShardRecord], ShardRecord]:
@@ -235,10 +242,10 @@ def slots_of(pieces: int, mine: int) -> tuple[SlotRange, ...]:
 
 
 PROMISES = st.builds(Promise, st.frozensets(st.sampled_from(NODES)), st.integers(0, 2))
-HOLDS = st.none() | st.builds(Hold, st.builds(slots_of, st.integers(1, 3), st.integers(0, 2)), st.booleans())
+HOLDS = st.builds(Hold, st.builds(slots_of, st.integers(1, 3), st.integers(0, 2)), st.booleans())
 STATES = st.just(ShardState.OK) | st.sampled_from([one for one in ShardState if one is not ShardState.NEW])
 CHANGES = st.one_of(
-    st.builds(changed_to, STATES, st.sampled_from(NODES), promise=PROMISES, hold=HOLDS),
+    st.builds(changed_to, STATES, st.sampled_from(NODES), promise=PROMISES, hold=st.none() | HOLDS),
     st.builds(  # as records of before slots could be moved: they may contradict each other
         changed_to,
         STATES,
@@ -246,14 +253,14 @@ CHANGES = st.one_of(
         promise=PROMISES,
         slots=st.builds(slots_of, st.integers(1, 3), st.integers(0, 2)),
     ),
-    st.builds(changed_to, st.just(ShardState.OK), st.sampled_from(NODES), hold=HOLDS),
-    st.builds(lambda hold: lambda record: replace(record, hold=hold), HOLDS),
+    st.just(lambda record: replace(record, hold=None)),
     st.just(lambda record: replace(record, floor=record.floor + 1)),
 )
 EVENTS = st.one_of(
     st.builds(Put, st.sampled_from(KEYS), CHANGES),
     st.builds(Deal, st.tuples(*[st.sampled_from(KEYS)] * 4)),
-    st.builds(UnderWay, st.sampled_from([frozenset({"main"}), frozenset({"main"}), frozenset()])),
+    st.builds(Held, st.sampled_from(KEYS), st.sampled_from(NODES), HOLDS),
+    st.builds(Drained),
     st.builds(Reload, st.sampled_from(CONFIGS)),
     st.builds(Trouble, st.integers(0, 2), st.floats(0.0, 8.0)),
     st.builds(Pass, st.sampled_from([0.0, LATE, REFUSED, 2.0])),
@@ -261,7 +268,7 @@ EVENTS = st.one_of(
 
 
 @settings(
-    max_examples=100,
+    max_examples=60,
     deadline=None,
     phases=(
         Phase.explicit,
@@ -301,8 +308,11 @@ async def happen(world: World, event: Event, nursery: trio.Nursery) -> None:
                 key: tuple(p for p, owner in zip(pieces, owners, strict=True) if owner == key) for key in KEYS
             }
             world.put(*(replace(world.record_of(key), slots=slots[key]) for key in KEYS))
-        case UnderWay(names):
-            world.plane.under_way = set(names)
+        case Held(key, primary, hold):
+            world.put(changed_to(ShardState.OK, primary, hold=hold)(world.record_of(key)))
+            world.plane.under_way = {key.cluster}
+        case Drained():
+            world.plane.under_way.clear()
         case Reload(config):
             await reload(world, config)
         case Trouble(refusals, late):
