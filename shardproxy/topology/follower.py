@@ -240,12 +240,11 @@ class Follower:
         async with self._turn:
             records = dict(self.records)
             epochs = epochs_of(records)
-            self._is_recorded = self._recorded_at != self.records.version
-            self._recorded_at = self.records.version
+            recorded_at = self.records.version
+            self._is_recorded = self._recorded_at != recorded_at
             boards = (self.boards.reads, self.boards.health, self.notebook.notes, self.synced)
             judged_at = tuple(board.version for board in boards)
             is_news = judged_at != self._judged_at
-            self._judged_at = judged_at
             unsynced = {
                 name for name in self._served if not self.synced.get(name, True) and self.is_ours(name)
             }
@@ -254,10 +253,11 @@ class Follower:
                 for name, served in self._served.items()
             }
             seconds = [await self._follow(name, now) for name, now in wanted.items()]
-            self._acknowledge_others(records)
+            if REFUSED not in seconds:  # else the data plane does not know it: it is news again the next time
+                self._recorded_at, self._judged_at = recorded_at, judged_at
+            self._acknowledge_others(records, wanted)
             for name, now in wanted.items():
-                served = self._served[name]
-                if served.is_confirmed and served.projection is now.projection:
+                if self._is_as_wanted(name, now):
                     self._show_careful(name, is_careful=name in unsynced)
             return min(seconds, default=math.inf)
 
@@ -316,18 +316,24 @@ class Follower:
         self._troubles.pop(name, None)
         return math.inf
 
-    def _acknowledge_others(self, records: Records) -> None:
-        """Nobody is served a shard here that is not configured here: there is nothing to stop.
+    def _acknowledge_others(self, records: Records, wanted: Mapping[str, _Served]) -> None:
+        """Nobody is served a shard here that has no part in what is served: there is nothing to stop.
 
-        Of one that is not followed either nothing is acknowledged: its changes are not known here.
+        While its cluster is not served as wanted, it may have one yet. Of one that is not followed either
+        nothing is acknowledged: its changes are not known here.
         """
-        ours = {setup.key for served in self._served.values() for setup in served.configured.setups}
-        late = {name for name, served in self._served.items() if not served.is_confirmed}
+        ours = {part.key for served in self._served.values() for part in served.projection.parts}
+        late = {name for name, now in wanted.items() if not self._is_as_wanted(name, now)}
         for key, record in records.items():
             if key not in ours and key.cluster not in late:
                 self.applied.show(key, record.changed)
         for key in self.applied.keys() - ours - records.keys():
             self.applied.hide(key)
+
+    def _is_as_wanted(self, name: str, wanted: _Served) -> bool:
+        """Whether every worker serves the cluster so."""
+        served = self._served[name]
+        return served.is_confirmed and served.projection is wanted.projection
 
     def _show_careful(self, cluster: str, *, is_careful: bool) -> None:
         """Say a change once."""

@@ -8,7 +8,7 @@ import pytest
 import trio
 import trio.testing
 
-from shardproxy.model import Address, SlotRange
+from shardproxy.model import Address, Hold, SlotRange
 from shardproxy.model.health import Cause, NodeHealth, NodeState, Verdict
 from shardproxy.model.replication import Role, ShardKey
 from shardproxy.store.notes import Note, NoteKey, NoteKind
@@ -185,6 +185,59 @@ async def test_what_is_refused_is_not_acknowledged_and_asked_again(
     assert capsys.readouterr().out.count("Too many open files") == 1
 
 
+async def test_a_number_found_while_the_data_plane_refuses_is_tried_again(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with following(main=redis((A, B))) as site:
+        site.plane.refuses = [OSError(24, "Too many open files")]
+        site.put(record(key=ShardKey("main", 2)))
+        await site.settle()
+        assert site.follower.applied == {}
+        await trio.sleep(REFUSED * 1.5)
+        assert [shard["label"] for shard in site.plane.specs["main"]["shards"]] == ["2"]
+        assert site.plane.primaries() == [str(A)]
+        assert site.follower.applied == {ShardKey("main", 2): 5}
+
+
+async def test_a_shard_that_is_not_configured_is_acknowledged_once_its_slots_are_not_served_here(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    def slots() -> dict[str, int]:
+        return {shard["label"]: len(shard["slots"]) for shard in site.plane.specs["main"]["shards"]}
+
+    async with following(main=redis((A, B))) as site:
+        site.put(record(slots=(SlotRange(0, 16383),)), record(nodes=(C,), primary=C, key=OTHER))
+        await site.settle()
+        assert (dict(site.follower.applied), slots()) == ({KEY: 5, OTHER: 5}, {"0": 1})
+        site.plane.refuses = [OSError(24, "Too many open files")]
+        moved = (SlotRange(0, 16383),)
+        site.put(
+            record(changed=6, hold=Hold(moved)),
+            record(nodes=(C,), primary=C, key=OTHER, slots=moved, changed=6),
+        )
+        await site.settle()
+        assert (dict(site.follower.applied), slots()) == ({KEY: 5, OTHER: 5}, {"0": 1})
+        await trio.sleep(REFUSED * 1.5)
+        assert (dict(site.follower.applied), slots()) == ({KEY: 6, OTHER: 6}, {"0": 0, "1": 1})
+
+
+async def test_what_is_held_of_a_shard_that_is_not_configured_is_acknowledged_when_it_has_drained(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with following(main=redis((A, B))) as site:
+        site.plane.under_way = {"main"}
+        held = (SlotRange(0, 16383),)
+        site.put(
+            record(slots=()),
+            record(nodes=(C,), primary=C, key=OTHER, slots=held, hold=Hold(held), changed=6),
+        )
+        await trio.sleep(1)
+        assert site.follower.applied == {KEY: 5}
+        site.plane.under_way = set()
+        await trio.sleep(1)
+        assert site.follower.applied == {KEY: 5, OTHER: 6}
+
+
 async def test_who_could_not_be_told_how_to_serve_out_of_touch_stays_bound_by_the_lease(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
@@ -197,6 +250,7 @@ async def test_who_could_not_be_told_how_to_serve_out_of_touch_stays_bound_by_th
         assert not site.follower.careful
         await trio.sleep(REFUSED * 1.5)
         assert site.follower.careful == {"main": True}
+        assert site.plane.specs["main"]["shards"][0].get("wait") == 1, "every worker was told"
 
 
 async def test_one_cluster_that_is_refused_holds_up_no_other(

@@ -1,32 +1,34 @@
 """Whatever is put on record and configured, and however the data plane takes it.
 
-Epochs never go down, no slot has two owners, and nothing is acknowledged that is not served by every worker.
+Epochs never go down, every slot has one owner, the one on record where there is one, and nothing is
+acknowledged that is not served by every worker, or of which something that is held is still under way.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
 import trio
 import trio.testing
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from shardproxy.dataplane import BoundEndpoint
-from shardproxy.dataplane.spec import ClusterSpec
+from shardproxy.dataplane.spec import ClusterSpec, ShardSpec
+from shardproxy.failover.slotmap import is_whole
 from shardproxy.health.monitor import Boards
-from shardproxy.model import Address, SlotRange, split_evenly
+from shardproxy.model import SLOT_COUNT, Address, Hold, SlotRange, split_evenly
 from shardproxy.model.board import Board
 from shardproxy.model.replication import ShardKey
 from shardproxy.store.cas import record_replace
 from shardproxy.store.memory import MemoryNotes
 from shardproxy.store.record import Promise, ShardRecord, ShardState
 from shardproxy.topology.follower import LATE, REFUSED, Follower
-from shardproxy.topology.project import primary_served
+from shardproxy.topology.project import epochs_of, primary_served
 from shardproxy.topology.reload import ServeError
 from tests.unit.topology.make import A, B, C, Clusters, D, FakePlane, clusters, memcached, redis
 
@@ -44,19 +46,22 @@ CONFIGS: tuple[Clusters, ...] = (
 )
 
 
+Recorded = Callable[[str, int], dict[ShardKey, ShardRecord]]  # a cluster's records as of an epoch
+
+
 class CheckingPlane(FakePlane):
     """Knows what all its workers serve."""
 
-    def __init__(self) -> None:
+    def __init__(self, recorded: Recorded) -> None:
         super().__init__()
+        self.recorded = recorded
         self.confirmed: dict[str, ClusterSpec] = {}
         self.highest: dict[str, int] = {}  # the epoch of each Redis cluster, also while it was not served
 
     async def apply(self, spec: ClusterSpec) -> tuple[BoundEndpoint, ...]:
         name = spec["name"]
-        ranges = sorted(piece for shard in spec["shards"] for piece in shard["slots"])
-        assert all(after[0] > before[1] for before, after in pairwise(ranges)), "a slot has two owners"
         if spec["engine"] == "redis":
+            check_owners(spec, self.recorded(name, spec["epoch"]))
             assert spec["epoch"] >= self.highest.get(name, 0), "an epoch went down"
         endpoints = await super().apply(spec)
         self.confirmed[name] = spec
@@ -71,6 +76,27 @@ class CheckingPlane(FakePlane):
     def remove(self, cluster: str) -> None:
         super().remove(cluster)
         self.confirmed.pop(cluster, None)
+
+
+def check_owners(spec: ClusterSpec, records: Mapping[ShardKey, ShardRecord]) -> None:
+    """Every slot has one owner: who has it on record, once all slots are."""
+    ranges = sorted(piece for shard in spec["shards"] for piece in shard["slots"])
+    assert all(after[0] > before[1] for before, after in pairwise(ranges)), "a slot has two owners"
+    assert sum(last - first + 1 for first, last in ranges) == SLOT_COUNT, "a slot is nobody's"
+    recorded = {str(key.index): record.slots for key, record in records.items() if record.slots}
+    if is_whole(recorded.values()):
+        assert owners_of(spec) == {
+            label: [(piece.first, piece.last) for piece in slots] for label, slots in recorded.items()
+        }, "slots are not where they are on record"
+
+
+def owners_of(spec: ClusterSpec) -> dict[str, list[tuple[int, int]]]:
+    """The slots of each shard that has any."""
+    return {shard["label"]: shard["slots"] for shard in spec["shards"] if shard["slots"]}
+
+
+def shard_of(spec: ClusterSpec, key: ShardKey) -> ShardSpec | None:
+    return next((shard for shard in spec["shards"] if shard["label"] == str(key.index)), None)
 
 
 class CheckedAcks(Board[ShardKey, int]):
@@ -90,20 +116,34 @@ class CheckedAcks(Board[ShardKey, int]):
 class World:
     """The store's side, and all that was ever on record."""
 
-    plane: CheckingPlane = field(default_factory=CheckingPlane)
     records: Board[ShardKey, ShardRecord] = field(default_factory=Board)
     history: dict[ShardKey, list[ShardRecord]] = field(default_factory=dict)
     revision: int = 0
     config: Clusters = field(default_factory=dict)  # that was accepted last
 
     def __post_init__(self) -> None:
+        self.plane = CheckingPlane(self.recorded)
         self.follower = Follower(self.plane, self.records, MemoryNotes(), Boards(), applied=CheckedAcks(self))
 
-    def put(self, record: ShardRecord) -> None:
+    def put(self, *records: ShardRecord) -> None:
+        """In one write."""
         self.revision += 1
-        stored = record_replace(self.records.get(record.key), record, self.revision)
-        self.history.setdefault(record.key, []).append(stored)
-        self.records.show(record.key, stored)
+        for record in records:
+            stored = record_replace(self.records.get(record.key), record, self.revision)
+            self.history.setdefault(record.key, []).append(stored)
+            self.records.show(record.key, stored)
+
+    def record_of(self, key: ShardKey) -> ShardRecord:
+        return self.records.get(key) or ShardRecord(key, 0, ShardState.NEW, None, NODES[:2])
+
+    def recorded(self, cluster: str, epoch: int) -> dict[ShardKey, ShardRecord]:
+        """What was on record at an epoch."""
+        found = {}
+        for key, records in self.history.items():
+            then = [record for record in records if record.changed <= epoch]
+            if key.cluster == cluster and then:
+                found[key] = then[-1]
+        return found
 
     def check_ack(self, key: ShardKey, changed: int) -> None:
         """Every worker serves the record of that change, or a later one, or nothing of the shard."""
@@ -111,18 +151,29 @@ class World:
         if spec is None:
             assert key.cluster not in self.plane.specs, f"{key} is not served by all workers"
             return
-        configured = self.follower.clusters[key.cluster]
-        place = next((n for n, setup in enumerate(configured.setups) if setup.key == key), None)
-        if place is None:
+        if spec["engine"] != "redis":
             return
         assert spec["epoch"] >= changed, "what is served is older than what is acknowledged"
-        served = [record for record in self.history[key] if record.changed <= spec["epoch"]][-1]
-        shard = spec["shards"][place]
+        shard = shard_of(spec, key)
+        if shard is None:
+            return
+        served = self.recorded(key.cluster, spec["epoch"])[key]
+        if served.changed == changed and served.hold is not None and served.state is ShardState.OK:
+            assert key.cluster not in self.plane.under_way, "what is held is under way"
         primary = shard["nodes"][shard["primary"]]["address"] if shard["primary"] is not None else None
-        is_known = served.state is not ShardState.NEW
-        if is_known and set(configured.setups[place].addresses) & set(served.nodes):
+        setups = {setup.key: setup for setup in self.follower.clusters[key.cluster].setups}
+        if key not in setups:
+            assert primary is None, "nobody knows its nodes here"
+        elif served.state is not ShardState.NEW and set(setups[key].addresses) & set(served.nodes):
             expected = primary_served(served)
             assert primary == (str(expected) if expected is not None else None)
+            assert shard.get("hold") == hold_spec(served.hold)
+
+
+def hold_spec(hold: Hold | None) -> dict[str, Any] | None:
+    if hold is None:
+        return None
+    return {"slots": [(piece.first, piece.last) for piece in hold.slots], "only_writes": hold.only_writes}
 
 
 @dataclass(frozen=True)
@@ -131,6 +182,27 @@ class Put:
 
     key: ShardKey
     change: Callable[[ShardRecord], ShardRecord]
+
+
+@dataclass(frozen=True)
+class Deal:
+    """Slots move, in one write: a piece of equal size to the owner of each place."""
+
+    owners: tuple[ShardKey, ...]
+
+
+@dataclass(frozen=True)
+class Held:
+    """A shard with a primary is held, and something of it has no reply yet."""
+
+    key: ShardKey
+    primary: Address
+    hold: Hold
+
+
+@dataclass(frozen=True)
+class Drained:
+    """All has."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +223,7 @@ class Pass:
     seconds: float
 
 
-Event = Put | Reload | Trouble | Pass
+Event = Put | Deal | Held | Drained | Reload | Trouble | Pass
 
 
 def changed_to(state: ShardState, node: Address, **fields: Any) -> Callable[[ShardRecord], ShardRecord]:
@@ -169,23 +241,42 @@ def slots_of(pieces: int, mine: int) -> tuple[SlotRange, ...]:
     return (split_evenly(pieces)[mine % pieces],)
 
 
-CHANGES = st.builds(
-    changed_to,
-    st.sampled_from([state for state in ShardState if state is not ShardState.NEW]),
-    st.sampled_from(NODES),
-    slots=st.builds(slots_of, st.integers(1, 3), st.integers(0, 2)),
-    promise=st.builds(Promise, st.frozensets(st.sampled_from(NODES)), st.integers(0, 2)),
+PROMISES = st.builds(Promise, st.frozensets(st.sampled_from(NODES)), st.integers(0, 2))
+HOLDS = st.builds(Hold, st.builds(slots_of, st.integers(1, 3), st.integers(0, 2)), st.booleans())
+STATES = st.just(ShardState.OK) | st.sampled_from([one for one in ShardState if one is not ShardState.NEW])
+CHANGES = st.one_of(
+    st.builds(changed_to, STATES, st.sampled_from(NODES), promise=PROMISES, hold=st.none() | HOLDS),
+    st.builds(  # as records of before slots could be moved: they may contradict each other
+        changed_to,
+        STATES,
+        st.sampled_from(NODES),
+        promise=PROMISES,
+        slots=st.builds(slots_of, st.integers(1, 3), st.integers(0, 2)),
+    ),
+    st.just(lambda record: replace(record, hold=None)),
+    st.just(lambda record: replace(record, floor=record.floor + 1)),
 )
 EVENTS = st.one_of(
     st.builds(Put, st.sampled_from(KEYS), CHANGES),
-    st.builds(Put, st.sampled_from(KEYS), st.just(lambda record: replace(record, floor=record.floor + 1))),
+    st.builds(Deal, st.tuples(*[st.sampled_from(KEYS)] * 4)),
+    st.builds(Held, st.sampled_from(KEYS), st.sampled_from(NODES), HOLDS),
+    st.builds(Drained),
     st.builds(Reload, st.sampled_from(CONFIGS)),
     st.builds(Trouble, st.integers(0, 2), st.floats(0.0, 8.0)),
     st.builds(Pass, st.sampled_from([0.0, LATE, REFUSED, 2.0])),
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(
+    max_examples=60,
+    deadline=None,
+    phases=(
+        Phase.explicit,
+        Phase.reuse,
+        Phase.generate,
+    ),  # shrinking takes minutes
+    print_blob=True,
+)
 @given(st.lists(EVENTS, max_size=25), st.integers(0, 1 << 30))
 def test_epochs_owners_and_acks(events: list[Event], seed: int) -> None:
     random.seed(seed)
@@ -201,6 +292,7 @@ async def live(events: list[Event]) -> None:
             await happen(world, event, nursery)
         world.plane.refuses.clear()
         world.plane.late_until = -1.0
+        world.plane.under_way.clear()
         await trio.sleep(30.0)  # all is well again
         check_at_rest(world)
         nursery.cancel_scope.cancel()
@@ -209,8 +301,18 @@ async def live(events: list[Event]) -> None:
 async def happen(world: World, event: Event, nursery: trio.Nursery) -> None:
     match event:
         case Put(key, change):
-            before = world.records.get(key) or ShardRecord(key, 0, ShardState.NEW, None, NODES[:2])
-            world.put(change(before))
+            world.put(change(world.record_of(key)))
+        case Deal(owners):
+            pieces = split_evenly(len(owners))
+            slots = {
+                key: tuple(p for p, owner in zip(pieces, owners, strict=True) if owner == key) for key in KEYS
+            }
+            world.put(*(replace(world.record_of(key), slots=slots[key]) for key in KEYS))
+        case Held(key, primary, hold):
+            world.put(changed_to(ShardState.OK, primary, hold=hold)(world.record_of(key)))
+            world.plane.under_way = {key.cluster}
+        case Drained():
+            world.plane.under_way.clear()
         case Reload(config):
             await reload(world, config)
         case Trouble(refusals, late):
@@ -240,3 +342,7 @@ def check_at_rest(world: World) -> None:
     assert follower.applied == {key: record.changed for key, record in world.records.items()}
     for name, topology in follower.topologies.items():
         assert topology.epoch == plane.specs[name]["epoch"]
+    for name, configured in follower.clusters.items():
+        assert configured.found(name, world.records) is configured, "not the shards that are on record"
+        if configured.setups:
+            assert plane.specs[name]["epoch"] == epochs_of(world.records).get(name, 0), "not the latest"
