@@ -275,8 +275,8 @@ class Acl:
 class Copier:
     """A thread that copies one engine's keys to others and keeps the copies fresh."""
 
-    def __new__(cls, plan: bytes, table: bytes | None = None) -> Self:
-        """Begin with a plan and a command table (JSON); raise ValueError for what is none."""
+    def __new__(cls, plan: bytes, table: bytes | None = None, until: float | None = None) -> Self:
+        """Begin with a plan and a command table (JSON), and a lease; raise ValueError for what is none."""
 
     def status(self) -> dict[str, Any]:
         """How far it is, as the fields of CopyStatus; `source` is a str, `fault` is `kind`."""
@@ -289,6 +289,15 @@ class Copier:
 
     def verify(self, within: float) -> int:
         """Compare both sides, as `reach`; how many keys were. Raise RuntimeError(kind, why)."""
+
+    def keep(self, until: float) -> None:
+        """Write nothing to a target from then on: seconds of CLOCK_BOOTTIME."""
+
+    def rest(self, within: float) -> int:
+        """Have all with the targets and write nothing more, as `reach`. Raise RuntimeError(kind, why)."""
+
+    def go_on(self) -> None:
+        """Follow again."""
 
     def sources(self, sources: bytes) -> None:
         """The nodes to read from are these now (JSON)."""

@@ -49,6 +49,14 @@ class LeaderDesk:
         return self.led.cluster
 
     @property
+    def term(self) -> int:
+        return self.led.leadership.revision
+
+    def covers(self, seconds: float) -> bool:
+        """As SlotDesk says."""
+        return self.led.leadership.covers(seconds)
+
+    @property
     def setups(self) -> Mapping[ShardKey, ShardSetup]:
         return self.led.configured
 

@@ -76,6 +76,13 @@ class SlotDesk(Protocol):
     def cluster(self) -> str: ...
 
     @property
+    def term(self) -> int:
+        """Grows with every leader of the cluster."""
+
+    def covers(self, seconds: float) -> bool:
+        """Whether nobody else can lead the cluster for so long from now, by one that counts suspension."""
+
+    @property
     def setups(self) -> Mapping[ShardKey, ShardSetup]:
         """The shards of the cluster as configured, those without slots among them."""
 

@@ -164,6 +164,11 @@ class Onlooker:
     all_setups: Mapping[ShardKey, ShardSetup]
     all_records: Mapping[ShardKey, ShardRecord]
 
+    term = 0
+
+    def covers(self, seconds: float) -> bool:
+        return False
+
     @property
     def setups(self) -> Mapping[ShardKey, ShardSetup]:
         return {key: setup for key, setup in self.all_setups.items() if key.cluster == self.cluster}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import Any, TypedDict, TypeVarTuple
 
 import trio
@@ -65,6 +66,7 @@ def _plan_encode(plan: CopyPlan) -> bytes:
             "rate": plan.rate,
             "match": plan.match,
             "follows": plan.follows,
+            "claim": asdict(plan.claim) if plan.claim is not None else None,
         }
     ).encode()
 
@@ -99,7 +101,7 @@ class EngineCopier:
 
         `table`: the command table (JSON), with what was learned of modules; None = the built-in one.
         """
-        return cls(_native.Copier(_plan_encode(plan), table))
+        return cls(_native.Copier(_plan_encode(plan), table, plan.until))
 
     @property
     def status(self) -> CopyStatus:
@@ -129,6 +131,18 @@ class EngineCopier:
         CopyError when it could not be compared.
         """
         return await self._order(within, self._native.verify, within)
+
+    def keep(self, until: float) -> None:
+        """Nothing is written to a target from then on (CLOCK_BOOTTIME, seconds): it fails instead, LAPSED."""
+        self._native.keep(until)
+
+    async def rest(self, *, within: float) -> None:
+        """Return when all is with the targets and nothing more will be written, until `go_on`."""
+        await self._order(within, self._native.rest, within)
+
+    def go_on(self) -> None:
+        """Follow the source again."""
+        self._native.go_on()
 
     async def sources(self, sources: Sequence[End]) -> None:
         """The source's shard has these nodes now, the one to read from first."""

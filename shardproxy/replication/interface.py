@@ -68,6 +68,18 @@ class CopyFault(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class Claim:
+    """For whom is copied. A copier ends the connections of those of the cluster that came before it.
+
+    Those of one run copy together.
+    """
+
+    cluster: str
+    term: int  # of the leader: grows with each
+    run: int
+
+
+@dataclass(frozen=True, slots=True)
 class CopyPlan:
     """What is copied. Nothing of the source is changed, ever."""
 
@@ -79,6 +91,8 @@ class CopyPlan:
     rate: int = 0  # bytes a second of the first copy; 0 = as fast as the source's latency allows
     match: str | None = None  # only keys that match this glob
     follows: bool = True  # else: one pass over the keys, without the stream of changes
+    claim: Claim | None = None  # None: it ends no others
+    until: float | None = None  # its lease (CLOCK_BOOTTIME, seconds), renewed by `keep`; None: it needs none
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +115,7 @@ class CopyStatus:
     shipped: int = 0  # big keys whose own commands are sent on
     checked: int = 0  # sampled keys that were compared and are equal
     source: Address | None = None  # read from now
+    unguarded: str = ""  # older copiers may not be ended at a target, which says why
     source_is_primary: bool = False  # there was no replica to read from
     seconds: float = 0.0
 
@@ -147,6 +162,19 @@ class Copier(Protocol):
         While nothing changes in the slots, and after `reach`. Raise CopyDiffersError with what differs, or
         CopyError when it could not be compared.
         """
+
+    def keep(self, until: float) -> None:
+        """Nothing is written to a target from then on (CLOCK_BOOTTIME, seconds): it fails instead, LAPSED."""
+
+    async def rest(self, *, within: float) -> None:
+        """Return when all is with the targets and nothing more will be written, until `go_on`.
+
+        What the source does from then on, like expiring a key, is none of the targets' business.
+        Raise CopyError.
+        """
+
+    def go_on(self) -> None:
+        """Follow the source again."""
 
     async def sources(self, sources: Sequence[End]) -> None:
         """The source's shard has these nodes now, the one to read from first."""

@@ -25,6 +25,7 @@ from shardproxy.replication.interface import (
     CopyStatus,
     Target,
 )
+from shardproxy.replication.leases import claim_new, kept, lease_until
 from shardproxy.reshard.fence import (
     ChangedError,
     DifferentError,
@@ -208,17 +209,22 @@ class Carrying:
             (Target(move.slots, self.engines.end_of(target.primary)),),
             families=self.engines.families,
             rate=self.rate,
+            claim=claim_new(self.desk.cluster, self.desk.term),
+            until=lease_until(self.desk.covers),
         )
         try:
             copier = await self.parts.copier_start(plan)
         except CopyError as error:
             raise StoppedError(str(error)) from error
         try:
-            if not await self._wait_close(copier, identity_of(target)):
-                return False
-            await self._step(Step.CATCH_UP, keys=copier.status.keys, bytes=copier.status.bytes)
-            return await self._fence(copier, identity_of(target))
+            async with kept((copier,), self.desk.covers):
+                if not await self._wait_close(copier, identity_of(target)):
+                    return False
+                await self._step(Step.CATCH_UP, keys=copier.status.keys, bytes=copier.status.bytes)
+                return await self._fence(copier, identity_of(target))
         except CopyError as error:
+            if error.fault is CopyFault.LAPSED:
+                return False
             if error.fault in (None, CopyFault.TARGET_LOST) and await self._fails_over(
                 move.target, identity_of(target)
             ):
@@ -310,6 +316,7 @@ class Carrying:
                 pause = min(self.settings.fence.longest, self.settings.fence.backoff * 2 ** (number - 1))
                 self._show(f"tried {number} times: {why}")
                 await trio.sleep(pause)
+                copier.go_on()
                 if not await self._wait_close(copier, target):
                     return False
             self._raise_if_aborted()
@@ -467,4 +474,5 @@ def status_text(status: CopyStatus) -> str:
     text = f"{status.keys} keys copied, {status.scanned} of {status.total} looked at, {status.dirty} changed"
     if status.passes > 1:
         text += f", begun anew {status.passes - 1} times"
-    return f"{text} ({status.why})" if status.why else text
+    said = "; ".join(filter(None, (status.why, status.unguarded)))
+    return f"{text} ({said})" if said else text

@@ -155,6 +155,7 @@ class Fence:
         self._lap("reached", began)
         await self.copier.verify(within=self._left(until))
         self._lap("verified", began)
+        await self.copier.rest(within=self._left(until))
         taker = self.desk.records[target]
         if identity_of(taker) != self.target or taker.primary is None:
             raise ChangedError(f"{taker.primary} of the target is not who was copied to")

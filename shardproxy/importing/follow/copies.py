@@ -14,7 +14,16 @@ from shardproxy.importing.found import Found, FoundShard
 from shardproxy.importing.slots import ALL, common
 from shardproxy.importing.wants import ImportWants
 from shardproxy.nodes import NodeLinks
-from shardproxy.replication.interface import Copier, CopyError, CopyPhase, CopyPlan, CopyStatus, End, Target
+from shardproxy.replication.interface import (
+    Claim,
+    Copier,
+    CopyError,
+    CopyPhase,
+    CopyPlan,
+    CopyStatus,
+    End,
+    Target,
+)
 
 REACH_WITHIN = 30.0  # seconds for the last changes to arrive
 VERIFY_WITHIN = 30.0  # seconds for a sample to be compared
@@ -28,6 +37,8 @@ def copy_plan(
     access: Access,
     targets: Sequence[Target],
     families: tuple[tuple[str, str], ...],
+    claim: Claim,
+    until: float,
 ) -> CopyPlan:
     """What one shard's copier is to do.
 
@@ -49,6 +60,8 @@ def copy_plan(
         rate=wants.rate,
         match=wants.match,
         follows=wants.follows,
+        claim=claim,
+        until=until,
     )
 
 

@@ -20,6 +20,7 @@ from shardproxy.importing.targets import Owner, owners_of, owners_wait
 from shardproxy.importing.wants import ImportWants
 from shardproxy.jobs.interface import JobError, Work
 from shardproxy.replication.interface import CopyError, CopyPhase, CopyStatus
+from shardproxy.replication.leases import claim_new, kept, lease_until
 
 TRIES = 5  # that came no further than the one before
 PAUSE = 2.0  # seconds before another one
@@ -105,9 +106,14 @@ class _Import:
         targets, families = self._means.targets(cluster, owners), self._means.families_of(cluster)
         try:
             await self._copy_functions(owners)
-            plans = [copy_plan(shard, self._asked, access, targets, families) for shard in found.shards]
+            claim, until = claim_new(cluster, self._desk.term), lease_until(self._desk.covers)
+            plans = [
+                copy_plan(shard, self._asked, access, targets, families, claim, until)
+                for shard in found.shards
+            ]
             copies.start(self._means.start_copier, plans)
-            return await self._watch(copies, owners)
+            async with kept(copies.copiers, self._desk.covers):
+                return await self._watch(copies, owners)
         except (ForeignError, CopyError) as error:
             return str(error)
         finally:
@@ -222,5 +228,6 @@ def _phases(statuses: tuple[CopyStatus, ...]) -> str:
     for status in statuses:
         counts[status.phase] = counts.get(status.phase, 0) + 1
     said = ", ".join(f"{count} {phase.value}" for phase, count in counts.items())
-    whys = "; ".join(dict.fromkeys(status.why for status in statuses if status.why))
+    said_of = [why for status in statuses for why in (status.why, status.unguarded) if why]
+    whys = "; ".join(dict.fromkeys(said_of))
     return f"shards: {said}" + (f"; {whys}" if whys else "")

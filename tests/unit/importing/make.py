@@ -49,6 +49,11 @@ class Desk:
     """A SlotDesk that is asked for records alone."""
 
     cluster = CLUSTER
+    term = 1
+
+    def covers(self, seconds: float) -> bool:
+        return True
+
     setups: Mapping[ShardKey, Any] = {}
 
     def __init__(self, shards: int = 2) -> None:
@@ -183,6 +188,15 @@ class FakeCopier:
             raise CopyError(self.differs)
         self.status = replace(self.status, keys=self.status.keys + self.meanwhile)
         return 10
+
+    def keep(self, until: float) -> None:
+        self.kept_until = until
+
+    async def rest(self, *, within: float) -> None:
+        raise AssertionError("nobody has it rest")
+
+    def go_on(self) -> None:
+        raise AssertionError("it does not rest")
 
     async def sources(self, sources: Sequence[End]) -> None:
         self.given.append(tuple(sources))

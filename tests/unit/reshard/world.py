@@ -235,6 +235,10 @@ class FakeDesk:
             copier.is_stopped = True  # with the process
 
     cluster = CLUSTER
+    term = 1
+
+    def covers(self, seconds: float) -> bool:
+        return True
 
     @property
     def setups(self) -> Mapping[ShardKey, ShardSetup]:
@@ -325,6 +329,8 @@ class FakeCopier:
     is_close: bool = True
     stop_takes: float = 0.0  # seconds
     unanswered: int = 0  # when it has ended
+    is_resting: bool = False
+    kept_until: float = 0.0
     status: CopyStatus = field(
         default_factory=lambda: CopyStatus(CopyPhase.FOLLOWING, keys=5, scanned=5, total=5)
     )
@@ -349,6 +355,16 @@ class FakeCopier:
             raise CopyDiffersError("3 keys differ")
         return 1
 
+    def keep(self, until: float) -> None:
+        self.kept_until = until
+
+    async def rest(self, *, within: float) -> None:
+        await trio.sleep(0.001)
+        self.is_resting = True
+
+    def go_on(self) -> None:
+        self.is_resting = False
+
     async def sources(self, sources: Sequence[End]) -> None:
         await trio.lowlevel.checkpoint()
         self.plan = replace(self.plan, sources=tuple(sources))
@@ -368,6 +384,7 @@ class FakeCopier:
 
     def _copy(self) -> None:
         assert not self.is_stopped
+        assert not self.is_resting
         (target,) = self.plan.targets
         slots = set(slots_each(target.slots))
         source = self.world.engines[self.plan.sources[-1].address].keys

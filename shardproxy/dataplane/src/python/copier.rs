@@ -28,6 +28,11 @@ pub fn wrong(error: &serde_json::Error) -> PyErr {
     PyValueError::new_err(format!("line {} column {}: {:?}", error.line(), error.column(), error.classify()))
 }
 
+/// Nanoseconds; never what stands for no end at all.
+fn nanos(seconds: f64) -> u64 {
+    ((seconds.max(0.0) * 1e9) as u64).min(u64::MAX - 1)
+}
+
 fn refused(fault: Fault) -> PyErr {
     PyRuntimeError::new_err((fault.kind.name(), fault.why))
 }
@@ -35,12 +40,12 @@ fn refused(fault: Fault) -> PyErr {
 #[pymethods]
 impl Copier {
     #[new]
-    #[pyo3(signature = (plan, table=None))]
-    fn new(plan: &[u8], table: Option<&[u8]>) -> PyResult<Self> {
+    #[pyo3(signature = (plan, table=None, until=None))]
+    fn new(plan: &[u8], table: Option<&[u8]>, until: Option<f64>) -> PyResult<Self> {
         let spec: PlanSpec = serde_json::from_slice(plan).map_err(|error| wrong(&error))?;
         let plan = Plan::new(spec).map_err(PyValueError::new_err)?;
         let table = table.map_or_else(CommandTable::builtin, CommandTable::from_json).map_err(PyValueError::new_err)?;
-        let board = Arc::new(Board::new(Stop::new()?));
+        let board = Arc::new(Board::new(Stop::new()?, until.map(nanos)));
         let copier = Copying::new(plan, Arc::new(table), board.clone());
         let thread = thread::Builder::new().name("shardproxy-copy".into()).spawn(move || copier.run())?;
         Ok(Self { board, thread: std::sync::Mutex::new(Some(thread)) })
@@ -66,6 +71,7 @@ impl Copier {
         told.set_item("checked", status.checked)?;
         told.set_item("source", status.source)?;
         told.set_item("source_is_primary", status.source_is_primary)?;
+        told.set_item("unguarded", status.unguarded)?;
         told.set_item("seconds", status.seconds)?;
         Ok(told)
     }
@@ -86,6 +92,20 @@ impl Copier {
         let sources = specs.into_iter().map(End::new).collect::<Result<_, _>>().map_err(PyValueError::new_err)?;
         self.board.set_sources(sources);
         Ok(())
+    }
+
+    /// Nothing is written to a target from then on, in seconds of the boot clock.
+    fn keep(&self, until: f64) {
+        self.board.keep(nanos(until));
+    }
+
+    fn rest(&self, py: Python<'_>, within: f64) -> PyResult<u64> {
+        let within = Duration::try_from_secs_f64(within).unwrap_or_default();
+        py.detach(|| self.board.rest(within)).map_err(refused)
+    }
+
+    fn go_on(&self) {
+        self.board.go_on();
     }
 
     /// End the thread and wait for that.

@@ -1,12 +1,14 @@
 //! What a copier and those who ordered it tell each other: how far it is, and what is wanted of it.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use super::end::End;
 use super::fault::{Fault, Kind};
 use super::node::Stop;
+use crate::net::boot_time;
 use crate::sync::lock;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,6 +59,7 @@ pub struct Status {
     pub checked: u64,
     pub source: String,
     pub source_is_primary: bool,
+    pub unguarded: String,
     pub seconds: f64,
 }
 
@@ -75,13 +78,19 @@ pub enum Order {
         ticket: u64,
     },
     Sources(Vec<End>),
+    /// Write nothing more, once all that was written is answered.
+    Rest {
+        until: Instant,
+        ticket: u64,
+    },
+    GoOn,
 }
 
 impl Order {
     const fn ticket(&self) -> Option<u64> {
         match self {
-            Self::Reach { ticket, .. } | Self::Verify { ticket, .. } => Some(*ticket),
-            Self::Sources(_) => None,
+            Self::Reach { ticket, .. } | Self::Verify { ticket, .. } | Self::Rest { ticket, .. } => Some(*ticket),
+            Self::Sources(_) | Self::GoOn => None,
         }
     }
 }
@@ -100,11 +109,35 @@ pub struct Board {
     state: Mutex<State>,
     told: Condvar,
     stop: Stop,
+    /// Nothing is written to a target from then on: nanoseconds of the boot clock.
+    lease: AtomicU64,
 }
 
 impl Board {
-    pub fn new(stop: Stop) -> Self {
-        Self { state: Mutex::default(), told: Condvar::new(), stop }
+    /// `until`: the end of its lease, in nanoseconds of the boot clock; none = it needs none.
+    pub fn new(stop: Stop, until: Option<u64>) -> Self {
+        let lease = AtomicU64::new(until.unwrap_or(u64::MAX));
+        Self { state: Mutex::default(), told: Condvar::new(), stop, lease }
+    }
+
+    /// Its lease ends then.
+    pub fn keep(&self, until: u64) {
+        self.lease.store(until, Ordering::Release);
+    }
+
+    /// Whether it may write now, by a clock that went on while it was stopped.
+    pub fn may_write(&self) -> bool {
+        let lease = self.lease.load(Ordering::Acquire);
+        lease == u64::MAX || boot_time() < lease
+    }
+
+    pub fn rest(&self, within: Duration) -> Answer {
+        self.ask(within, |until, ticket| Order::Rest { until, ticket })
+    }
+
+    pub fn go_on(&self) {
+        lock(&self.state).orders.push_back(Order::GoOn);
+        self.stop.wake();
     }
 
     pub const fn stop(&self) -> &Stop {

@@ -10,6 +10,7 @@
 
 mod attach;
 pub mod board;
+mod claim;
 pub mod copier;
 pub mod end;
 pub mod fault;

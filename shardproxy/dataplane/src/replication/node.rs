@@ -14,6 +14,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use socket2::SockRef;
+
 use super::end::End;
 use super::value::Value;
 use crate::dialect::resp::reply::ReplyFramer;
@@ -300,6 +302,17 @@ impl Node {
             self.stop.heard();
         }
         self.stop.check()
+    }
+
+    /// Do nothing for so long.
+    pub fn rest(&self, pause: Duration) -> Result<(), NodeError> {
+        self.stop.rest(pause)
+    }
+
+    /// Close it so that what the other side has not taken yet never gets there.
+    pub fn cut(self) {
+        let _ = SockRef::from(&self.stream.as_fd()).set_linger(Some(Duration::ZERO));
+        // else it is only closed
     }
 
     /// Ask one thing and wait for its reply, which is whole.

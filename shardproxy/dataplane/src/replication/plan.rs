@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use super::claim::{Claim, ClaimSpec};
 use super::end::{End, EndSpec};
 use crate::glob;
 use crate::hash;
@@ -28,6 +29,9 @@ pub struct PlanSpec {
     pub pattern: Option<String>,
     #[serde(default)]
     pub follows: bool,
+    /// For whom, and after whom; without one it ends no others.
+    #[serde(default)]
+    pub claim: Option<ClaimSpec>,
 }
 
 #[derive(Deserialize)]
@@ -46,6 +50,7 @@ pub struct Plan {
     pub replaces: bool,
     pub rate: u64,
     pub follows: bool,
+    pub claim: Claim,
     families: Option<Families>,
     pattern: Option<Vec<u8>>,
     /// The target of each slot.
@@ -79,6 +84,7 @@ impl Plan {
             replaces: spec.replaces,
             rate: spec.rate,
             follows: spec.follows,
+            claim: Claim::new(spec.claim)?,
             families: Families::compile(&spec.families)?,
             pattern: spec.pattern.map(String::into_bytes),
             owners,

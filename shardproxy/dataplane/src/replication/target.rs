@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use super::claim::{self, Claim, Unclaimed};
 use super::end::End;
 use super::fault::{Fault, Kind};
 use super::history::Facts;
@@ -49,6 +50,8 @@ pub struct Target {
     pub answered: u64,
     /// Which process it is, and which history it has: another one may lack what it was sent.
     identity: Option<(String, String)>,
+    /// Why older copiers may still write to it, where that cannot be known.
+    pub unguarded: String,
     /// Since when it is away, or silent though something is owed.
     since: Instant,
     retry: Instant,
@@ -87,6 +90,7 @@ impl Target {
             asked: 0,
             answered: 0,
             identity: None,
+            unguarded: String::new(),
             since: now,
             retry: now,
         }
@@ -132,7 +136,9 @@ impl Target {
 
     /// Its connection is lost, and with it whatever had no reply.
     pub fn lose(&mut self, now: Instant) {
-        self.node = None;
+        if let Some(node) = self.node.take() {
+            node.cut();
+        }
         self.sent.clear();
         self.unanswered = 0;
         self.answered = self.asked;
@@ -146,9 +152,9 @@ impl Target {
     }
 
     /// Try to have a connection. An error is final; none where it was told to stop.
-    pub fn connect(&mut self, database: u32, stop: &Stop) -> Result<Back, Option<Fault>> {
+    pub fn connect(&mut self, database: u32, claim: &Claim, stop: &Stop) -> Result<Back, Option<Fault>> {
         let now = Instant::now();
-        match self.reach(database, stop) {
+        match self.reach(database, claim, stop) {
             Ok((node, identity)) => {
                 self.node = Some(node);
                 self.since = Instant::now();
@@ -169,7 +175,7 @@ impl Target {
         }
     }
 
-    fn reach(&self, database: u32, stop: &Stop) -> Result<(Node, (String, String)), Unfit> {
+    fn reach(&mut self, database: u32, claim: &Claim, stop: &Stop) -> Result<(Node, (String, String)), Unfit> {
         let mut node = Node::connect(&self.end, stop, WITHIN)?;
         let facts = Facts::read(&node.ask_text(&[b"INFO"], WITHIN)?);
         if facts.is_loading {
@@ -179,6 +185,11 @@ impl Target {
             let why = "it is a replica now: begin anew, with the primary of its shard";
             return Err(Unfit::Final(Fault::new(Kind::TargetLost, format!("{}: {why}", self.end))));
         }
+        let unguarded = claim::claim(&mut node, claim, Instant::now() + WITHIN).map_err(|error| match error {
+            Unclaimed::Node(error) => Unfit::Node(error),
+            Unclaimed::Later(fault) => Unfit::Final(fault),
+        })?;
+        self.unguarded = unguarded.unwrap_or_default();
         if database > 0 {
             node.send(&[b"SELECT", database.to_string().as_bytes()]);
             node.accepted(Instant::now() + WITHIN)?;

@@ -23,7 +23,7 @@ use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use self::orders::Reaching;
+use self::orders::{Reaching, Resting};
 use self::walk::Walk;
 use super::board::{Board, Phase, Status};
 use super::end::End;
@@ -67,6 +67,7 @@ pub struct Copier {
     sample: Sample,
     reaching: Option<Reaching>,
     verifying: Option<(Instant, u64)>,
+    resting: Resting,
     status: Status,
     run_id: String,
     breaks: u32,
@@ -119,6 +120,7 @@ impl Copier {
             sample: Sample::default(),
             reaching: None,
             verifying: None,
+            resting: Resting::No,
             status: Status::default(),
             run_id: String::new(),
             breaks: 0,
@@ -130,6 +132,9 @@ impl Copier {
     /// Copy until it is told to stop, or cannot go on.
     pub fn run(mut self) {
         let end = catch_unwind(AssertUnwindSafe(|| self.copy()));
+        for target in &mut self.targets {
+            target.lose(Instant::now());
+        }
         let defect = Fault::new(Kind::Defect, "a defect in the copier: the log has its place");
         if let Some(Fault { kind, why }) = end.unwrap_or(Some(defect)) {
             self.status.phase = Phase::Failed;
@@ -155,15 +160,20 @@ impl Copier {
         self.board.stop().check().map_err(|_| Ended::Stopped)?;
         let now = Instant::now();
         self.take_orders();
+        self.check_lease()?;
+        if self.resting == Resting::Rests {
+            return self.wait(now);
+        }
         self.connect_targets(now)?;
         self.connect_source(now)?;
-        let mut is_busy = self.hear_stream(now)?;
+        let mut is_busy = self.resting == Resting::No && self.hear_stream(now)?;
         is_busy |= self.hear_source(now)?;
         is_busy |= self.hear_targets(now)?;
         self.advance();
         self.ask_targets(now);
         self.ask_source(now);
         self.settle_orders(now);
+        self.settle_rest(now);
         self.verify()?;
         self.flush(now)?;
         if now.saturating_duration_since(self.told) >= TELLS_EVERY {
@@ -173,6 +183,17 @@ impl Copier {
             return Ok(());
         }
         self.wait(now)
+    }
+
+    /// Past the end of its lease others may write.
+    fn check_lease(&self) -> Turn<()> {
+        if self.board.may_write() {
+            return Ok(());
+        }
+        Err(Ended::failed(
+            Kind::Lapsed,
+            "its lease is over: this process may not lead any more, or was stopped too long",
+        ))
     }
 
     fn offset(&self) -> i64 {
@@ -189,6 +210,7 @@ impl Copier {
             }
         }
         for at in 0..self.targets.len() {
+            self.check_lease()?;
             let flushed = self.targets[at].node.as_mut().map_or(Ok(()), Node::flush);
             match flushed {
                 Ok(()) => {}
@@ -204,7 +226,10 @@ impl Copier {
         let mut wanted = vec![stop.wanted()];
         wanted.extend(self.targets.iter().filter_map(|target| target.node.as_ref().map(Node::wanted)));
         let mut most = TICK;
-        if let Some(source) = &self.source {
+        if self.resting == Resting::Rests {
+            wanted.truncate(1);
+        }
+        if let Some(source) = self.source.as_ref().filter(|_| self.resting == Resting::No) {
             wanted.push(source.asker.wanted());
             wanted.extend(source.stream.as_ref().map(Node::wanted));
             let has_more = self.keys.has_waiting() || !self.found.is_empty() || self.status.phase == Phase::Copying;
@@ -229,6 +254,8 @@ impl Copier {
         status.dirty = self.keys.dirty() as u64;
         status.shipped = self.keys.shipped() as u64;
         status.unanswered = self.targets.iter().map(|target| target.sent.len() as u64).sum();
+        let unguarded = self.targets.iter().find(|target| !target.unguarded.is_empty());
+        status.unguarded.clone_from(unguarded.map_or(&String::new(), |target| &target.unguarded));
         status.offset = self.decoder.as_ref().map_or(-1, Decoder::offset);
         status.seconds = now.saturating_duration_since(self.started).as_secs_f64();
         self.board.tell(status.clone());

@@ -24,6 +24,14 @@ pub(super) struct Reaching {
     pub(super) refused: Option<String>,
 }
 
+/// Whether it writes nothing: the targets are about to be others' to write to, and what the source does then is its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Resting {
+    No,
+    Wanted(Instant, u64),
+    Rests,
+}
+
 impl Copier {
     pub(super) fn take_orders(&mut self) {
         while let Some(order) = self.board.take() {
@@ -47,8 +55,25 @@ impl Copier {
                         refused: None,
                     });
                 }
+                Order::Rest { until, ticket } => self.resting = Resting::Wanted(until, ticket),
+                Order::GoOn => self.resting = Resting::No,
                 Order::Verify { until, ticket } => self.verifying = Some((until, ticket)),
             }
+        }
+    }
+
+    /// Rest, once all changes that are known are with the targets.
+    pub(super) fn settle_rest(&mut self, now: Instant) {
+        let Resting::Wanted(until, ticket) = self.resting else { return };
+        if now >= until {
+            self.resting = Resting::No; // whoever asked does not wait any more
+        } else if self.status.phase == Phase::Following
+            && self.keys.dirty() == 0
+            && self.source.as_ref().is_some_and(|source| source.asked.is_empty())
+            && self.targets.iter().all(|target| target.node.is_some() && target.sent.is_empty())
+        {
+            self.resting = Resting::Rests;
+            self.board.answer(ticket, Ok(0));
         }
     }
 

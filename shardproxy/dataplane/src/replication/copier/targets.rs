@@ -22,7 +22,7 @@ impl Copier {
             }
             let database = self.plan.database;
             match self.targets[at]
-                .connect(database, self.board.stop())
+                .connect(database, &self.plan.claim, self.board.stop())
                 .map_err(|fault| fault.map_or(Ended::Stopped, Ended::Failed))?
             {
                 Back::Same => self.status.why.clear(),
