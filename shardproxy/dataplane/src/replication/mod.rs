@@ -15,6 +15,7 @@ pub mod end;
 mod history;
 mod keys;
 pub mod load;
+mod names;
 pub mod node;
 mod pace;
 pub mod plan;
