@@ -113,9 +113,12 @@ fn attempt(wishes: &Wishes, stop: &Stop, refusals: &mut BTreeMap<usize, String>)
         }
     }
     let Some(best) = choose(&found, wishes)? else {
-        return Err(passing.unwrap_or_else(|| match refusals.is_empty() {
-            true => NodeError::Lost("there is no source".into()),
-            false => NodeError::Refused(String::new()), // the words are with the others
+        return Err(passing.unwrap_or_else(|| {
+            if refusals.is_empty() {
+                NodeError::Lost("there is no source".into())
+            } else {
+                NodeError::Refused(String::new()) // the words are with the others
+            }
         }));
     };
     let Candidate { at, end, asker, facts } = found.swap_remove(best);
