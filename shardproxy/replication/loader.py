@@ -13,8 +13,10 @@ from shardproxy.dataplane import _native
 from shardproxy.replication.copier import end_spec
 from shardproxy.replication.interface import CopyError, LoadPlan, LoadStatus
 from shardproxy.replication.spec import encoded, families_spec, slots_spec
+from shardproxy.replication.threads import STOPS, WAITS
 
 LOOK = 0.5  # seconds a thread waits for the end before it looks whether it is still wanted
+STOP_WITHIN = 10.0  # seconds its thread is waited for when it is stopped
 
 
 class EngineLoader:
@@ -64,15 +66,15 @@ class EngineLoader:
     async def wait(self) -> LoadStatus:
         """Return when all is restored; raise CopyError when it failed."""
         while not (status := self.status).is_over:
-            await trio.to_thread.run_sync(self._native.wait, LOOK, abandon_on_cancel=True)
+            await trio.to_thread.run_sync(self._native.wait, LOOK, abandon_on_cancel=True, limiter=WAITS)
         if status.why:
             raise CopyError(status.why)
         return status
 
     async def stop(self) -> None:
-        """End its threads; its status says how far it came."""
-        with trio.CancelScope(shield=True):
-            await trio.to_thread.run_sync(self._native.stop)
+        """End its threads, and wait for that for 10 s at most; its status says how far it came."""
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + STOP_WITHIN):
+            await trio.to_thread.run_sync(self._native.stop, abandon_on_cancel=True, limiter=STOPS)
 
 
 @asynccontextmanager

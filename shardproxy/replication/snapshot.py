@@ -14,8 +14,10 @@ from shardproxy.replication.copier import end_spec
 from shardproxy.replication.interface import CopyError, End, Slots, SnapshotPhase, SnapshotStatus
 from shardproxy.replication.rdb import summary_of
 from shardproxy.replication.spec import encoded, owned_spec
+from shardproxy.replication.threads import STOPS, WAITS
 
 LOOK = 0.5  # seconds a thread waits for the next phase before it looks whether it is still wanted
+STOP_WITHIN = 10.0  # seconds its thread is waited for when it is stopped
 ORDER = list(SnapshotPhase)
 
 
@@ -57,12 +59,18 @@ class EngineSnapshot:
             if ORDER.index(status.phase) >= first:
                 return status
             phase = status.phase.value
-            await trio.to_thread.run_sync(self._native.wait, phase, LOOK, abandon_on_cancel=True)
+            await trio.to_thread.run_sync(
+                self._native.wait, phase, LOOK, abandon_on_cancel=True, limiter=WAITS
+            )
 
     async def stop(self) -> None:
-        """End it; a file that is not DONE is removed. Takes no longer than a write to the disk does."""
-        with trio.CancelScope(shield=True):
-            await trio.to_thread.run_sync(self._native.stop)
+        """End it; a file that is not DONE is removed.
+
+        Takes no longer than a write to the disk does. Of one that takes more than 10 s the end is not waited
+        for: its thread ends by itself, and removes its file then.
+        """
+        with trio.CancelScope(shield=True, deadline=trio.current_time() + STOP_WITHIN):
+            await trio.to_thread.run_sync(self._native.stop, abandon_on_cancel=True, limiter=STOPS)
 
 
 @asynccontextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from pathlib import Path
 
 import hiredis
@@ -212,3 +213,26 @@ async def test_a_file_that_is_cut_or_damaged_is_no_rdb(start_fleet: StartFleet, 
             await rdb_read(path)
     with pytest.raises(RdbError, match="No such file"):
         await rdb_read(tmp_path / "none.rdb")
+
+
+class _Stuck:
+    """Stands in for a native snapshot whose thread hangs in a write to a disk that does not answer."""
+
+    def __init__(self) -> None:
+        self.over = threading.Event()
+
+    def stop(self) -> None:
+        self.over.wait(60)
+
+
+async def test_a_thread_that_hangs_is_not_waited_for_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shardproxy.replication.snapshot.STOP_WITHIN", 0.05)
+    one = EngineSnapshot.__new__(EngineSnapshot)
+    stuck = _Stuck()
+    one._native = stuck  # type: ignore[assignment]
+    try:
+        with trio.fail_after(SOON), trio.CancelScope() as scope:
+            scope.cancel()
+            await one.stop()
+    finally:
+        stuck.over.set()

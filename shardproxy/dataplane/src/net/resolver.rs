@@ -101,6 +101,11 @@ impl Resolver {
     pub fn last_known(&self, host: &str, port: u16, turn: usize) -> Option<SocketAddr> {
         choose(lock(&self.0.state).known.get(&(host.to_owned(), port))?, turn)
     }
+
+    /// All the addresses a name led to when it was looked up last.
+    pub fn all_known(&self, host: &str, port: u16) -> Vec<SocketAddr> {
+        lock(&self.0.state).known.get(&(host.to_owned(), port)).cloned().unwrap_or_default()
+    }
 }
 
 impl Drop for Resolver {

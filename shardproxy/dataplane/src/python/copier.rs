@@ -108,13 +108,15 @@ impl Copier {
         self.board.go_on();
     }
 
-    /// End the thread and wait for that.
+    /// End the thread and wait for that, however many do so at once.
     fn stop(&self, py: Python<'_>) {
         self.board.stop().stop();
-        let thread = lock(&self.thread).take();
-        if let Some(thread) = thread {
-            let _ = py.detach(|| thread.join()); // a panic was printed, and there is nothing left of it
-        }
+        py.detach(|| {
+            let mut thread = lock(&self.thread);
+            if let Some(thread) = thread.take() {
+                let _ = thread.join(); // a panic was printed, and there is nothing left of it
+            }
+        });
     }
 }
 

@@ -7,6 +7,7 @@
 //!
 //! It attaches as a replica that confirms nothing: no write waits for it and none is taken for safe because of it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,8 @@ use super::value::Value;
 const WITHIN: Duration = Duration::from_secs(2);
 /// For a source without a backlog: until its RDB begins, and between two of its pieces.
 const FORKS: Duration = Duration::from_secs(90);
+/// A node that is behind a copy of its history may come to where that is before all is copied anew.
+const CATCHES_UP: Duration = Duration::from_secs(5);
 /// The form of an RDB that a source writes straight to the socket ends with the mark that it begins with.
 const MARK: usize = 40;
 /// Shows that somebody reads. The offset is none: nothing is ever confirmed.
@@ -52,42 +55,109 @@ pub struct Wishes<'a> {
     pub follows: bool,
     /// Go on from here, where that can be.
     pub from: Option<&'a Place>,
+    /// How long there has been no source.
+    pub away: Duration,
 }
 
-/// Attach to the first replica that can be read, or else to the first primary. `Refused` is final.
+/// A node that is to be attached to.
+struct Candidate<'a> {
+    at: usize,
+    end: &'a End,
+    asker: Node,
+    facts: Facts,
+}
+
+/// Attach to a node that can tell what came since, or else to the first replica that can be read, or else to a primary.
+/// `Refused` is final: every source refuses, each in its words.
 pub fn attach(wishes: &Wishes, stop: &Stop) -> Result<Attached, NodeError> {
+    let mut refusals = BTreeMap::new();
+    loop {
+        let known = refusals.len();
+        match attempt(wishes, stop, &mut refusals) {
+            Err(NodeError::Refused(_)) if refusals.len() > known && refusals.len() < wishes.sources.len() => {}
+            Err(NodeError::Refused(_)) if !refusals.is_empty() => {
+                return Err(NodeError::Refused(refusals.into_values().collect::<Vec<_>>().join("; ")));
+            }
+            other => return other,
+        }
+    }
+}
+
+/// The same, leaving out those who refuse; others who do are added to them.
+fn attempt(wishes: &Wishes, stop: &Stop, refusals: &mut BTreeMap<usize, String>) -> Result<Attached, NodeError> {
+    let mut passing = None;
     let mut found = Vec::new();
-    let mut why = NodeError::Lost("there is no source".into());
-    for end in wishes.sources {
+    for (at, end) in wishes.sources.iter().enumerate() {
+        if refusals.contains_key(&at) {
+            continue;
+        }
         match look(end, wishes, stop) {
-            Ok((asker, facts)) => match facts.why_no_source() {
-                None => {
-                    let is_replica = !facts.is_primary;
-                    found.push((end, asker, facts));
-                    if is_replica {
+            Ok((asker, facts)) => {
+                if let Some(reason) = facts.why_no_source() {
+                    passing = Some(asker.lost(reason));
+                } else if wishes.follows && facts.needs_replicas {
+                    let why =
+                        "it refuses writes without replicas (min-replicas-to-write), and a reader would count as one";
+                    refusals.insert(at, format!("{end}: {why}: attach a replica to it"));
+                } else {
+                    let is_best = !facts.is_primary && wishes.from.is_none_or(|from| tells(&facts, from));
+                    found.push(Candidate { at, end, asker, facts });
+                    if is_best {
                         break;
                     }
                 }
-                Some(reason) => why = asker.lost(reason),
-            },
+            }
             Err(NodeError::Stopped) => return Err(NodeError::Stopped),
-            Err(error) => why = error,
+            Err(NodeError::Refused(why)) => drop(refusals.insert(at, why)),
+            Err(error) => passing = Some(error),
         }
     }
-    let best = found.iter().position(|(_, _, facts)| !facts.is_primary).unwrap_or(0);
-    if best >= found.len() {
-        return Err(why);
+    let Some(best) = choose(&found, wishes)? else {
+        return Err(passing.unwrap_or_else(|| {
+            if refusals.is_empty() {
+                NodeError::Lost("there is no source".into())
+            } else {
+                NodeError::Refused(String::new()) // the words are with the others
+            }
+        }));
+    };
+    let Candidate { at, end, asker, facts } = found.swap_remove(best);
+    let attached = follow(end, asker, facts, wishes, stop);
+    if let Err(NodeError::Refused(why)) = &attached {
+        refusals.insert(at, why.clone());
     }
-    let (end, mut asker, facts) = found.swap_remove(best);
+    attached
+}
+
+fn tells(facts: &Facts, from: &Place) -> bool {
+    facts.can_tell(&from.replid, from.offset)
+}
+
+/// Which one, if any. `Lost` for some seconds where one of them is only not as far yet.
+fn choose(found: &[Candidate], wishes: &Wishes) -> Result<Option<usize>, NodeError> {
+    let best = |is_one: &dyn Fn(&Facts) -> bool| {
+        let replica = found.iter().position(|one| !one.facts.is_primary && is_one(&one.facts));
+        replica.or_else(|| found.iter().position(|one| is_one(&one.facts)))
+    };
+    if let Some(from) = wishes.from {
+        if let Some(at) = best(&|facts| tells(facts, from)) {
+            return Ok(Some(at));
+        }
+        if let Some(at) = best(&|facts| facts.is_behind(&from.replid, from.offset)).filter(|_| wishes.away < CATCHES_UP)
+        {
+            return Err(found[at].asker.lost("it is not yet where the copy is"));
+        }
+    }
+    Ok(best(&|_| true))
+}
+
+fn follow(end: &End, mut asker: Node, facts: Facts, wishes: &Wishes, stop: &Stop) -> Result<Attached, NodeError> {
+    asker.takes_values();
     let clock = if facts.version < (7, 0) { Some(ask_clock(&mut asker)?) } else { None };
     let only = facts.only_database(wishes.database);
     if !wishes.follows {
         let place = Place { replid: facts.replid.as_str().into(), offset: facts.offset };
         return Ok(Attached { stream: None, asker, facts, place, is_resumed: false, database: only, clock });
-    }
-    if facts.needs_replicas {
-        let why = "it refuses writes without replicas (min-replicas-to-write), and a reader would count as one";
-        return Err(NodeError::Refused(format!("{end}: {why}: attach a replica to it")));
     }
     let (stream, place, is_resumed) = join(end, &facts, wishes.from, stop)?;
     let database = if is_resumed { None } else { only };
@@ -116,7 +186,9 @@ fn ask_clock(node: &mut Node) -> Result<(i64, Instant), NodeError> {
         std::str::from_utf8(text).ok()?.parse::<i64>().ok()
     };
     match (part(0), part(1)) {
-        (Some(seconds), Some(micros)) => Ok((seconds * 1000 + micros / 1000, Instant::now())),
+        (Some(seconds), Some(micros)) => {
+            Ok((seconds.saturating_mul(1000).saturating_add(micros / 1000), Instant::now()))
+        }
         _ => Err(node.refused(&reply)),
     }
 }
@@ -135,7 +207,7 @@ fn join(end: &End, facts: &Facts, from: Option<&Place>, stop: &Stop) -> Result<(
         return Err(node.refused(&reply));
     }
     let Some(place) = place else { return begin(node, facts) };
-    node.send(&[b"PSYNC", place.replid.as_bytes(), (place.offset + 1).to_string().as_bytes()]);
+    node.send(&[b"PSYNC", place.replid.as_bytes(), place.offset.saturating_add(1).to_string().as_bytes()]);
     let line = line(&mut node, Instant::now() + WITHIN)?;
     if let Some(rest) = line.strip_prefix("+CONTINUE") {
         let replid = match rest.trim() {
@@ -238,5 +310,114 @@ fn line(node: &mut Node, until: Instant) -> Result<String, NodeError> {
         }
         node.wait(until)?;
         node.fill(1 << 16)?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::thread;
+
+    use super::*;
+
+    /// An engine that says so of itself, and goes on with every stream.
+    fn engine(role: &str, replid: &str, offset: i64, more: &str) -> End {
+        let info = format!(
+            "redis_version:7.2.0\r\nrole:{role}\r\nmaster_link_status:up\r\nmaster_replid:{replid}\r\n\
+             master_repl_offset:{offset}\r\nrepl_backlog_active:1\r\nrepl_backlog_first_byte_offset:1\r\n\
+             repl_backlog_histlen:{offset}\r\n{more}"
+        );
+        says(move |asked| match asked {
+            asked if asked.contains("INFO") => format!("${}\r\n{info}\r\n", info.len()),
+            asked if asked.contains("PSYNC") => "+CONTINUE\r\n".into(),
+            _ => "+OK\r\n".into(),
+        })
+    }
+
+    fn says(answer: impl Fn(&str) -> String + Clone + Send + 'static) -> End {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let end = End::plain(&listener.local_addr().unwrap().to_string()).unwrap();
+        thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                let answer = answer.clone();
+                thread::spawn(move || {
+                    let mut asked = [0; 4096];
+                    while let Ok(n @ 1..) = stream.read(&mut asked) {
+                        let told = answer(&String::from_utf8_lossy(&asked[..n]));
+                        if stream.write_all(told.as_bytes()).is_err() {
+                            break;
+                        }
+                    }
+                });
+            }
+        });
+        end
+    }
+
+    fn attached(sources: &[&End], from: Option<i64>, away: u64) -> Result<(String, bool), NodeError> {
+        let sources: Vec<End> = sources.iter().copied().cloned().collect();
+        let from = from.map(|offset| Place { replid: "h".into(), offset });
+        let away = Duration::from_secs(away);
+        let wishes = Wishes { sources: &sources, database: 0, follows: true, from: from.as_ref(), away };
+        let attached = attach(&wishes, &Stop::new().unwrap())?;
+        Ok((attached.asker.address().to_string(), attached.is_resumed))
+    }
+
+    const NEEDS: &str = "min_slaves_good_slaves:0\r\n";
+
+    #[test]
+    fn who_needs_replicas_is_final_only_if_there_is_nobody_else() {
+        let needs = engine("master", "h", 100, NEEDS);
+        let loads = engine("slave", "h", 100, "loading:1\r\n");
+        let gone = End::plain("127.0.0.1:1").unwrap();
+        assert!(
+            matches!(attached(&[&needs], None, 0), Err(NodeError::Refused(why)) if why.contains("attach a replica"))
+        );
+        for other in [&loads, &gone] {
+            for sources in [[&needs, other], [other, &needs]] {
+                let error = attached(&sources, None, 0).unwrap_err();
+                assert!(matches!(error, NodeError::Lost(_)), "{error:?}");
+            }
+        }
+        let replica = engine("slave", "h", 100, "");
+        assert_eq!(attached(&[&needs, &replica], None, 0), Ok((replica.to_string(), false)));
+    }
+
+    #[test]
+    fn who_refuses_is_left_for_others_and_all_their_words_are_told() {
+        let refuses = || says(|_| "-NOPERM no\r\n".into());
+        let (first, second) = (refuses(), refuses());
+        let primary = engine("master", "h", 100, "");
+        assert_eq!(attached(&[&first, &primary], None, 0), Ok((primary.to_string(), false)));
+        let error = attached(&[&first, &second], None, 0).unwrap_err();
+        let NodeError::Refused(why) = error else { panic!("{error:?}") };
+        assert!(why.contains(&first.to_string()) && why.contains(&second.to_string()), "{why}");
+        let error = attached(&[], None, 0).unwrap_err();
+        assert!(matches!(error, NodeError::Lost(_)), "{error:?}");
+    }
+
+    #[test]
+    fn who_can_tell_what_came_since_goes_before_the_first_replica() {
+        let behind = engine("slave", "h", 99, "");
+        let other = engine("slave", "other", 500, "");
+        let there = engine("slave", "h", 100, "");
+        let primary = engine("master", "h", 120, "");
+        for (sources, best) in
+            [([&behind, &there], &there), ([&behind, &primary], &primary), ([&other, &primary], &primary)]
+        {
+            assert_eq!(attached(&sources, Some(100), 0), Ok((best.to_string(), true)));
+        }
+        assert_eq!(attached(&[&behind, &there], None, 0), Ok((behind.to_string(), false)));
+    }
+
+    #[test]
+    fn who_is_one_command_behind_is_given_some_seconds() {
+        let behind = engine("slave", "h", 99, "");
+        let error = attached(&[&behind], Some(100), 1).unwrap_err();
+        assert!(matches!(&error, NodeError::Lost(why) if why.contains("not yet")), "{error:?}");
+        assert_eq!(attached(&[&behind], Some(100), 6), Ok((behind.to_string(), false)));
+        let other = engine("slave", "other", 99, "");
+        assert_eq!(attached(&[&other], Some(100), 1), Ok((other.to_string(), false)));
     }
 }

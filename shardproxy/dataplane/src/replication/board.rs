@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::end::End;
 use super::fault::{Fault, Kind};
-use super::node::Stop;
+use super::node::{in_time, Stop};
 use crate::net::boot_time;
 use crate::sync::lock;
 
@@ -163,7 +163,7 @@ impl Board {
 
     /// Give an order and wait for its answer. It is forgotten when that takes too long.
     fn ask(&self, within: Duration, order: impl FnOnce(Instant, u64) -> Order) -> Answer {
-        let until = Instant::now() + within;
+        let until = in_time(within);
         let mut state = lock(&self.state);
         state.tickets += 1;
         let ticket = state.tickets;
@@ -211,5 +211,18 @@ impl Board {
     pub fn tell(&self, status: Status) {
         lock(&self.state).status = status;
         self.told.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_may_have_all_the_time_there_is() {
+        let board = Board::new(Stop::new().unwrap());
+        board.stop().stop();
+        let why = board.reach(i64::MAX, 0, Duration::MAX).unwrap_err();
+        assert!(why.starts_with("not done in"), "{why}");
     }
 }

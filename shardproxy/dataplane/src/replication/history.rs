@@ -56,10 +56,15 @@ impl Facts {
 
     /// Whether it can tell the history of that name from behind this offset on.
     pub fn can_tell(&self, replid: &str, offset: i64) -> bool {
-        let next = offset + 1;
+        let Some(next) = offset.checked_add(1) else { return false };
         let is_same = self.replid == replid
             || self.former.as_ref().is_some_and(|(former, until)| former == replid && next <= *until);
-        is_same && self.backlog.is_some_and(|(first, length)| next >= first && next <= first + length)
+        is_same && self.backlog.is_some_and(|(first, length)| next >= first && next <= first.saturating_add(length))
+    }
+
+    /// Whether it has the history of that name, and is not there yet.
+    pub fn is_behind(&self, replid: &str, offset: i64) -> bool {
+        self.replid == replid && self.offset < offset
     }
 
     /// Whether its history had that name before, and has another one now.
@@ -120,6 +125,10 @@ mod tests {
         ] {
             assert_eq!(facts.can_tell(replid, offset), expected, "{replid} {offset}");
         }
+        for (replid, offset, expected) in [("new", 501, true), ("new", 500, false), ("old", 501, false)] {
+            assert_eq!(facts.is_behind(replid, offset), expected, "{replid} {offset}");
+        }
+        assert!(!facts.can_tell("new", i64::MAX));
         assert!(facts.was_called("old") && !facts.was_called("new") && !facts.was_called("other"));
         let without = REPLICA.replace("repl_backlog_active:1", "repl_backlog_active:0");
         assert!(!Facts::read(&without).can_tell("new", 500));

@@ -17,6 +17,7 @@ pub mod fault;
 mod history;
 mod keys;
 pub mod load;
+mod names;
 pub mod node;
 mod pace;
 pub mod plan;

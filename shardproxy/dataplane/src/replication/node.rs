@@ -9,7 +9,6 @@
 
 use std::fmt;
 use std::io::{self, ErrorKind};
-use std::net::ToSocketAddrs;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,6 +16,7 @@ use std::time::{Duration, Instant};
 use socket2::SockRef;
 
 use super::end::End;
+use super::names::Names;
 use super::value::Value;
 use crate::dialect::resp::reply::ReplyFramer;
 use crate::dialect::resp::write;
@@ -24,8 +24,12 @@ use crate::net::{wait_ready, Address, EventFd, Stream, Wanted};
 
 /// Bytes read at once.
 const READ: usize = 256 * 1024;
-/// The largest reply: `proto-max-bulk-len` as engines have it, and what a few of its fellows in a transaction take.
-const MAX_REPLY: usize = 1024 * 1024 * 1024;
+/// The largest reply that holds no value.
+const MAX_REPLY: usize = 64 * 1024 * 1024;
+/// The largest one: `proto-max-bulk-len` as engines have it, and what a few of its fellows in a transaction take.
+const MAX_VALUE: usize = 1024 * 1024 * 1024;
+/// What is waited for longer is waited for no longer.
+const LONGEST: Duration = Duration::from_secs(366 * 86_400);
 /// What a buffer that is empty keeps.
 const KEPT: usize = 4 * 1024 * 1024;
 
@@ -52,6 +56,11 @@ impl fmt::Display for NodeError {
 }
 
 impl std::error::Error for NodeError {}
+
+/// So long from now, a year at most.
+pub fn in_time(within: Duration) -> Instant {
+    Instant::now() + within.min(LONGEST)
+}
 
 /// How a thread is told that there is something new for it, and to end.
 #[derive(Clone, Debug)]
@@ -104,7 +113,7 @@ impl Stop {
 
     /// Do nothing for so long.
     pub fn rest(&self, pause: Duration) -> Result<(), NodeError> {
-        let until = Instant::now() + pause;
+        let until = in_time(pause);
         loop {
             self.check()?;
             let left = until.saturating_duration_since(Instant::now());
@@ -131,12 +140,14 @@ pub struct Node {
     framed: usize,
     framer: ReplyFramer,
     is_ended: bool,
+    /// Bytes of a reply.
+    most: usize,
 }
 
 impl Node {
     /// Connect and log in; `within` is for all of it.
     pub fn connect(end: &End, stop: &Stop, within: Duration) -> Result<Self, NodeError> {
-        let until = Instant::now() + within;
+        let until = in_time(within);
         let mut node = Self {
             stream: reach(end, stop, until)?,
             address: end.address.clone(),
@@ -149,6 +160,7 @@ impl Node {
             framed: 0,
             framer: ReplyFramer::new(),
             is_ended: false,
+            most: MAX_REPLY,
         };
         if !end.login.is_empty() {
             let mut words: Vec<&[u8]> = vec![b"AUTH"];
@@ -161,6 +173,11 @@ impl Node {
 
     pub const fn address(&self) -> &Address {
         &self.address
+    }
+
+    /// It is asked for values: its replies may be as large as those.
+    pub const fn takes_values(&mut self) {
+        self.most = MAX_VALUE;
     }
 
     /// Queue one request.
@@ -265,8 +282,8 @@ impl Node {
             self.start = self.framed;
             return Ok(Some(&self.incoming[start..self.framed]));
         }
-        if self.end - start > MAX_REPLY {
-            return Err(self.lost("a reply of more than 1 GiB"));
+        if self.end - start > self.most {
+            return Err(self.lost(format_args!("a reply of more than {} MiB", self.most >> 20)));
         }
         if self.is_ended {
             return Err(self.lost("it closed the connection"));
@@ -318,7 +335,7 @@ impl Node {
     /// Ask one thing and wait for its reply, which is whole.
     pub fn ask(&mut self, words: &[&[u8]], within: Duration) -> Result<Vec<u8>, NodeError> {
         self.send(words);
-        self.reply(Instant::now() + within)
+        self.reply(in_time(within))
     }
 
     /// Ask for a text: `INFO`, and what else is one string. An error of the engine's is `Refused`.
@@ -381,21 +398,27 @@ impl fmt::Debug for Node {
     }
 }
 
-/// Connect, and shake hands where TLS is spoken. A name is looked up in this thread; each of its addresses is tried.
+/// Connect, and shake hands where TLS is spoken. Each address of a name is tried, for its part of the time that is left.
 fn reach(end: &End, stop: &Stop, until: Instant) -> Result<Stream, NodeError> {
-    let lost = |why: String| NodeError::Lost(format!("{}: {why}", end.address));
     let candidates = match &end.address {
         Address::Name(host, port) => {
-            let found = (host.as_str(), *port).to_socket_addrs().map_err(|error| lost(error.to_string()))?;
-            found.map(Address::Ip).collect()
+            let asks = Instant::now() + until.saturating_duration_since(Instant::now()) / 2;
+            let found = Names::shared()?.find(host, *port, stop, asks)?;
+            found.into_iter().map(Address::Ip).collect()
         }
         other => vec![other.clone()],
     };
-    let mut why = lost("the name has no address".into());
-    for candidate in candidates {
-        match reach_one(&candidate, end, stop, until) {
+    reach_any(&candidates, end, stop, until)
+}
+
+fn reach_any(candidates: &[Address], end: &End, stop: &Stop, until: Instant) -> Result<Stream, NodeError> {
+    let mut why = NodeError::Lost(format!("{}: the name has no address", end.address));
+    for (at, candidate) in candidates.iter().enumerate() {
+        let now = Instant::now();
+        let part = until.saturating_duration_since(now) / u32::try_from(candidates.len() - at).unwrap_or(u32::MAX);
+        match reach_one(candidate, end, stop, now + part) {
             Ok(stream) => return Ok(stream),
-            Err(error @ NodeError::Lost(_)) => why = error,
+            Err(error @ (NodeError::Lost(_) | NodeError::Late(_))) => why = error,
             Err(error) => return Err(error),
         }
     }
@@ -540,6 +563,64 @@ mod tests {
         drop(listener);
         let error = Node::connect(&end, &Stop::new().unwrap(), SOON).unwrap_err();
         assert!(matches!(&error, NodeError::Lost(why) if why.starts_with(&end.to_string())), "{error}");
+    }
+
+    #[test]
+    fn an_address_that_is_silent_leaves_time_for_the_next() {
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        let speaks = TcpListener::bind("127.0.0.1:0").unwrap();
+        let full = fill_backlog(&silent);
+        let end = End::plain("localhost:1").unwrap();
+        let addresses = [&silent, &speaks].map(|one| Address::Ip(one.local_addr().unwrap()));
+        let stop = Stop::new().unwrap();
+        let begun = Instant::now();
+        let reached = reach_any(&addresses, &end, &stop, begun + Duration::from_millis(600));
+        assert!(reached.is_ok() && begun.elapsed() >= Duration::from_millis(250), "{:?}", begun.elapsed());
+        drop(full);
+    }
+
+    /// Have a listener that accepts nobody take nobody any more.
+    #[allow(unsafe_code)]
+    fn fill_backlog(listener: &TcpListener) -> Vec<TcpStream> {
+        use std::os::fd::AsRawFd;
+        // SAFETY: it is a listening socket; its queue becomes as short as can be.
+        assert_eq!(unsafe { libc::listen(listener.as_raw_fd(), 0) }, 0);
+        let address = listener.local_addr().unwrap();
+        let connects = || TcpStream::connect_timeout(&address, Duration::from_millis(50)).ok();
+        std::iter::from_fn(connects).take(64).collect()
+    }
+
+    #[test]
+    fn times_that_cannot_be_are_long_ones() {
+        let stop = Stop::new().unwrap();
+        stop.stop();
+        assert_eq!(stop.rest(Duration::MAX), Err(NodeError::Stopped));
+        assert!(in_time(Duration::MAX) > Instant::now());
+    }
+
+    #[test]
+    fn only_who_is_asked_for_values_may_say_as_much() {
+        let announced = format!("${}\r\n", 6 << 20);
+        for takes_values in [false, true] {
+            let announced = announced.clone();
+            let end = engine(move |mut stream| {
+                stream.write_all(announced.as_bytes()).unwrap();
+                let body = vec![b'x'; 1 << 20];
+                while stream.write_all(&body).is_ok() {}
+            });
+            let (mut node, _stop) = connect(&end);
+            assert_eq!(node.most, MAX_REPLY);
+            node.most = 4 << 20;
+            if takes_values {
+                node.takes_values();
+            }
+            let reply = node.reply(Instant::now() + SOON);
+            match (takes_values, reply) {
+                (false, Err(NodeError::Lost(why))) => assert!(why.contains("more than 4 MiB"), "{why}"),
+                (true, Err(NodeError::Lost(why))) => assert!(why.contains("RESP"), "{why}"),
+                (_, reply) => panic!("{takes_values} {:?}", reply.map(|reply| reply.len())),
+            }
+        }
     }
 
     #[test]

@@ -2,10 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-/// So few small values take no engine a millisecond: what makes others wait then is somebody else.
+/// So few small values take no engine a millisecond: what makes others wait a little then is somebody else.
 const REPLICA_LEAST: usize = 64;
 const PRIMARY_LEAST: usize = 16;
 const MOST: usize = 512;
+/// Bytes of values that are not small any more, together.
+const LARGE: u64 = 1 << 20;
+/// So many times longer than it may take is not somebody else.
+const FAR: u32 = 5;
 /// A batch that takes a replica so much longer than an empty one is too large; a primary's clients wait behind it.
 const REPLICA_TAKES: Duration = Duration::from_millis(10);
 const PRIMARY_TAKES: Duration = Duration::from_millis(2);
@@ -14,6 +18,10 @@ const PRIMARY_TAKES: Duration = Duration::from_millis(2);
 pub struct Pace {
     batch: usize,
     is_primary: bool,
+    /// Bytes of the values that came since it was asked last.
+    came: u64,
+    /// The largest value of late, which each batch without a larger one halves.
+    largest: u64,
     /// The fastest answer: what the network takes.
     least: Duration,
     asked: Instant,
@@ -30,6 +38,8 @@ impl Pace {
         Self {
             batch: PRIMARY_LEAST,
             is_primary,
+            came: 0,
+            largest: 0,
             least: Duration::from_secs(1),
             asked: now,
             rests_until: now,
@@ -38,12 +48,21 @@ impl Pace {
         }
     }
 
-    pub const fn batch(&self) -> usize {
-        self.batch
+    /// How many values to ask for: as many as are answered soon, and no more than are small together if they are like the
+    /// largest of late.
+    pub fn batch(&self) -> usize {
+        let fit = LARGE.checked_div(self.largest).and_then(|count| usize::try_from(count).ok());
+        self.batch.min(fit.unwrap_or(MOST)).max(1)
     }
 
     pub const fn asked(&mut self, now: Instant) {
         self.asked = now;
+    }
+
+    /// A value of so many bytes came.
+    pub fn came(&mut self, bytes: u64) {
+        self.came = self.came.saturating_add(bytes);
+        self.largest = self.largest.max(bytes);
     }
 
     /// All that was asked is answered. A primary then rests half as long as it took.
@@ -53,7 +72,16 @@ impl Pace {
         let own = took.saturating_sub(self.least);
         let (most, least) =
             if self.is_primary { (PRIMARY_TAKES, PRIMARY_LEAST) } else { (REPLICA_TAKES, REPLICA_LEAST) };
-        self.batch = if own > most { (self.batch / 2).max(least) } else { (self.batch + self.batch / 4 + 1).min(MOST) };
+        let least = if self.came > LARGE { 1 } else { least };
+        self.batch = if own > most * FAR {
+            1
+        } else if own > most {
+            (self.batch / 2).max(least).min(self.batch)
+        } else {
+            (self.batch + self.batch / 4 + 1).min(MOST)
+        };
+        self.came = 0;
+        self.largest /= 2;
         self.rests_until = if self.is_primary { now + own / 2 } else { now };
     }
 
@@ -104,6 +132,52 @@ mod tests {
             let least = if is_primary { PRIMARY_LEAST } else { REPLICA_LEAST };
             assert_eq!(pace.batch(), if grows { MOST } else { least });
         }
+    }
+
+    #[test]
+    fn large_values_are_asked_for_one_by_one() {
+        let start = Instant::now();
+        for is_primary in [true, false] {
+            let mut pace = Pace::new(is_primary, 0, start);
+            for _ in 0..40 {
+                pace.asked(start);
+                pace.answered(start + MS);
+            }
+            pace.asked(start);
+            pace.came(1000);
+            pace.answered(start + 7000 * MS); // whatever its values are as they are told
+            assert_eq!(pace.batch(), 1);
+            for _ in 0..40 {
+                pace.asked(start);
+                pace.answered(start + MS);
+            }
+            assert_eq!(pace.batch(), MOST);
+            for _ in 0..3 {
+                pace.asked(start);
+                pace.came(20 << 20);
+                pace.answered(start + MS);
+                assert_eq!(pace.batch(), 1, "{is_primary}");
+            }
+            let until_small = (0..100).take_while(|_| {
+                pace.came(100);
+                pace.answered(start + MS);
+                pace.batch() < MOST
+            });
+            assert!((5..30).contains(&until_small.count()));
+        }
+    }
+
+    #[test]
+    fn a_batch_that_is_less_than_the_least_is_not_raised_when_it_takes_long() {
+        let start = Instant::now();
+        let mut pace = Pace::new(false, 0, start);
+        pace.asked(start);
+        pace.answered(start + MS);
+        let before = pace.batch();
+        assert!(before < REPLICA_LEAST);
+        pace.asked(start);
+        pace.answered(start + 20 * MS);
+        assert!(pace.batch() <= before);
     }
 
     #[test]

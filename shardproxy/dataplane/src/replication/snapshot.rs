@@ -128,7 +128,7 @@ fn run(order: &SnapshotOrder, counts: &Counts, teller: &Teller<Status>, stop: &S
     let end = begin(&mut node, teller, stop)?;
     teller.tell(|status| status.phase = Phase::Reading);
     let left = if let Ends::Length(length) = end { length } else { u64::MAX };
-    let feed = Feed { node: &mut node, file: &mut file, left, bytes: &counts.bytes };
+    let feed = Feed { node: &mut node, file: &mut file, left, stop, bytes: &counts.bytes };
     let progress = |keys| {
         counts.keys.store(keys, Ordering::Relaxed);
         Ok(())
@@ -224,6 +224,7 @@ struct Feed<'r> {
     node: &'r mut Node,
     file: &'r mut NewFile,
     left: u64,
+    stop: &'r Stop,
     bytes: &'r AtomicU64,
 }
 
@@ -232,6 +233,7 @@ impl Read for Feed<'_> {
         if self.left == 0 {
             return Ok(0);
         }
+        self.stop.check().map_err(io::Error::other)?;
         while self.node.untaken().is_empty() {
             if self.node.is_ended() {
                 return Err(io::Error::other(format!(

@@ -13,6 +13,10 @@ use std::sync::Arc;
 use crate::command::{key_positions, sort_positions, Command, CommandTable, Flags, Keys, Span};
 use crate::dialect::resp::request::{Parsed, RequestLimits, RequestParser};
 
+/// The longest command: engines take no argument of more than half of it, and few have another that is long.
+const LONGEST: usize = 1 << 30;
+const LIMITS: RequestLimits = RequestLimits { max_request: LONGEST, max_arguments: 1 << 24, ..RequestLimits::NONE };
+
 /// What a piece of the stream means to a copy of one database.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Change<'a> {
@@ -56,7 +60,7 @@ impl Decoder {
         if self.parser.is_idle() && buf.first() == Some(&b'\n') {
             return Ok(Some(1)); // it only shows that the source lives
         }
-        let parsed = self.parser.parse(buf, &RequestLimits::NONE);
+        let parsed = self.parser.parse(buf, &LIMITS);
         match parsed.map_err(|error| format!("the source's stream cannot be read: {error:?}"))? {
             Parsed::Incomplete { .. } => Ok(None),
             Parsed::Skip { consumed } => {
@@ -291,6 +295,16 @@ mod tests {
             assert!(error.contains(expected), "{error}");
         }
         assert!(told_in(b"*1\r\n+OK\r\n", 100, None).is_err());
+    }
+
+    #[test]
+    fn a_command_that_would_fill_the_memory_ends_it_when_it_is_announced() {
+        for announced in
+            ["*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$9999999999\r\n".to_owned(), format!("*{}\r\n$4\r\nMSET\r\n", i32::MAX)]
+        {
+            let error = told_in(announced.as_bytes(), 1 << 20, Some(0)).unwrap_err();
+            assert!(error.contains("cannot be read"), "{error}");
+        }
     }
 
     #[test]

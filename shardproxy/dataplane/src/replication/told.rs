@@ -69,10 +69,11 @@ impl<S: Clone + Send + 'static> Told<S> {
         );
     }
 
-    /// End the thread and wait for that: its waits end at once.
+    /// End the thread and wait for that, however many do so at once: its waits end at once.
     pub fn stop(&self) {
         self.stop.stop();
-        if let Some(thread) = lock(&self.thread).take() {
+        let mut thread = lock(&self.thread);
+        if let Some(thread) = thread.take() {
             let _ = thread.join(); // that it broke is in the status
         }
     }
@@ -112,6 +113,21 @@ mod tests {
         let thread = told(|_, _| panic!("broken on purpose"));
         thread.wait(LONG, |_| false);
         assert!(thread.status().starts_with("failed: it broke"));
+    }
+
+    #[test]
+    fn whoever_stops_it_returns_when_it_has_ended() {
+        let (end, ends) = std::sync::mpsc::channel::<()>();
+        let thread = Arc::new(told(move |_, _| ends.recv().map_err(|error| error.to_string())));
+        let (tell, told) = std::sync::mpsc::channel();
+        for _ in 0..2 {
+            let (thread, tell) = (thread.clone(), tell.clone());
+            Builder::new().spawn(move || (thread.stop(), tell.send(()))).unwrap();
+        }
+        assert!(told.recv_timeout(Duration::from_millis(200)).is_err(), "one returned before the end");
+        end.send(()).unwrap();
+        told.recv_timeout(LONG).unwrap();
+        told.recv_timeout(LONG).unwrap();
     }
 
     #[test]

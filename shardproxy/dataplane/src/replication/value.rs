@@ -4,6 +4,8 @@ use memchr::memchr;
 
 /// Aggregates within aggregates: no reply that is read here has more.
 const DEPTH: usize = 16;
+/// Values of one reply, those within others counted: each takes more memory than it may have bytes.
+const MOST: usize = 1 << 20;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value<'a> {
@@ -17,10 +19,10 @@ pub enum Value<'a> {
 }
 
 impl<'a> Value<'a> {
-    /// Read one whole reply; none where it is no reply of RESP2.
+    /// Read one whole reply; none where it is no reply of RESP2, or has more than a million values.
     pub fn read(reply: &'a [u8]) -> Option<Self> {
         let mut rest = reply;
-        let value = take(&mut rest, DEPTH)?;
+        let value = take(&mut rest, DEPTH, &mut { MOST })?;
         rest.is_empty().then_some(value)
     }
 
@@ -65,7 +67,8 @@ fn number(text: &[u8]) -> Option<i64> {
     std::str::from_utf8(text).ok()?.parse().ok()
 }
 
-fn take<'a>(rest: &mut &'a [u8], depth: usize) -> Option<Value<'a>> {
+fn take<'a>(rest: &mut &'a [u8], depth: usize, left: &mut usize) -> Option<Value<'a>> {
+    *left = left.checked_sub(1)?;
     let (&kind, behind) = rest.split_first()?;
     *rest = behind;
     let head = line(rest)?;
@@ -85,7 +88,7 @@ fn take<'a>(rest: &mut &'a [u8], depth: usize) -> Option<Value<'a>> {
             // nothing is reserved for what is only announced
             let mut values = Vec::new();
             for _ in 0..count {
-                values.push(take(rest, depth)?);
+                values.push(take(rest, depth, left)?);
             }
             Value::Array(values)
         }
@@ -119,6 +122,16 @@ mod tests {
             assert_eq!(Value::read(wrong.as_bytes()), None, "{wrong:?}");
         }
         assert_eq!(Value::read(&b"*1\r\n".repeat(100_000)), None);
+    }
+
+    #[test]
+    fn so_many_values_are_read_and_no_more() {
+        let of = |count: usize| {
+            let inner = [format!("*{count}\r\n").as_bytes(), &b":1\r\n".repeat(count)].concat();
+            [b"*1\r\n", &inner[..]].concat()
+        };
+        assert!(Value::read(&of(MOST - 2)).is_some());
+        assert_eq!(Value::read(&of(MOST - 1)), None);
     }
 
     proptest! {

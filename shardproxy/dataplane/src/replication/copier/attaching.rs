@@ -35,6 +35,7 @@ impl Copier {
             database: self.plan.database,
             follows: self.plan.follows,
             from: from.as_ref(),
+            away: now.saturating_duration_since(self.away),
         };
         match attach(&wishes, self.board.stop()) {
             Ok(attached) => self.attached(attached),

@@ -133,6 +133,7 @@ impl Copier {
             self.keys.mark(key, 0); // it came between the two questions
         }
         if let Some(payload) = payload {
+            self.pace.came(payload.len() as u64);
             if is_first {
                 self.pace.took(payload.len() as u64, now);
             }

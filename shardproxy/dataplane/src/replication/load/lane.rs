@@ -184,6 +184,9 @@ impl Lane {
                 if self.node.unsent() > PIECE {
                     self.node.wait(Instant::now() + super::run::SILENCE).map_err(|error| error.to_string())?;
                     self.node.fill(READ).map_err(|error| error.to_string())?;
+                    if self.node.is_ended() {
+                        return Err(format!("{} closed the connection", self.name));
+                    }
                 }
             }
         }
@@ -263,5 +266,36 @@ impl Lane {
             return Err(format!("{}: {text}, and it is another: delete it, or restore with --replace", self.name));
         }
         Err(format!("{} does not take a library of functions: {text}", self.name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{Shutdown, TcpListener};
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn a_target_that_says_no_more_and_reads_nothing_ends_it_at_once() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let end = End::plain(&listener.local_addr().unwrap().to_string()).unwrap();
+        let (over, is_over) = std::sync::mpsc::channel::<()>();
+        let target = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let _ = stream.read(&mut [0; 1024]).unwrap();
+            stream.write_all(b"*0\r\n").unwrap();
+            stream.shutdown(Shutdown::Write).unwrap();
+            let _ = is_over.recv();
+        });
+        let mut lane = Lane::open(&end, 11, &Stop::new().unwrap()).unwrap();
+        let value = vec![0; 16 << 20];
+        let begun = Instant::now();
+        let error = lane.give(&value).unwrap_err();
+        assert!(error.contains("closed the connection"), "{error}");
+        assert!(begun.elapsed() < super::super::run::SILENCE / 2);
+        drop(over);
+        target.join().unwrap();
     }
 }

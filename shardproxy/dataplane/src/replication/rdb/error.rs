@@ -19,6 +19,8 @@ pub enum RdbError {
     Checksum { said: u64, is: u64 },
     /// A part of it that has to be held in memory as a whole is larger than it may be.
     TooLarge { what: &'static str, length: u64, most: u64 },
+    /// There are more of them than are counted.
+    TooMany { what: &'static str, most: usize },
 }
 
 impl fmt::Display for RdbError {
@@ -33,6 +35,9 @@ impl fmt::Display for RdbError {
             Self::Broken { what, position } => write!(f, "it is broken: {what} at byte {position}"),
             Self::Checksum { said, is } => {
                 write!(f, "it is not what was written: its checksum says {said:016x}, and it is {is:016x}")
+            }
+            Self::TooMany { what, most } => {
+                write!(f, "it has more than {most} {what}: no engine writes so, and it is not read further")
             }
             Self::TooLarge { what, length, most } => write!(f, "{what} has {length} bytes, and may have {most}"),
         }

@@ -1,8 +1,9 @@
 //! What an RDB holds, counted while it is read.
 
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::Path;
 
 use ring::digest::{digest, Context, SHA256};
@@ -17,6 +18,10 @@ use crate::model::Families;
 
 /// Progress is told each so many keys.
 const OFTEN: u64 = 1024;
+/// And whether to stop each so many bytes of a file, however few keys these have.
+const EVERY: u64 = 16 << 20;
+/// Databases, types of modules, and libraries, each.
+const MOST_NAMES: usize = 65_536;
 
 /// By which rule keys have their slots, and which of them are the RDB's; others are leftovers.
 #[derive(Clone, Debug, Default)]
@@ -109,8 +114,9 @@ impl<'o> Tally<'o> {
         self.found.keys
     }
 
+    /// Fails at a database or a module's type more than are counted.
     #[inline]
-    pub fn record(&mut self, record: &Record) {
+    pub fn record(&mut self, record: &Record) -> Result<(), RdbError> {
         let slot = self.owned.slot_of(record.key);
         self.found.keys += 1;
         self.found.strays += u64::from(!self.owned.has(slot));
@@ -121,16 +127,21 @@ impl<'o> Tally<'o> {
         if self.last_database != Some(record.database) {
             self.last_database = Some(record.database);
             self.found.databases.insert(record.database);
+            few("databases", self.found.databases.len())?;
         }
         if let Some(id) = record.module {
             self.found.modules.insert(module_name(id));
+            few("types of modules", self.found.modules.len())?;
         }
+        Ok(())
     }
 
-    pub fn library(&mut self, source: &[u8]) {
+    pub fn library(&mut self, source: &[u8]) -> Result<(), RdbError> {
+        few("libraries of functions", self.libraries.len() + 1)?;
         let mut id = [0; 32];
         id.copy_from_slice(digest(&SHA256, source).as_ref());
         self.libraries.push(id);
+        Ok(())
     }
 
     pub fn fact(&mut self, name: &[u8], value: &[u8]) {
@@ -164,6 +175,13 @@ impl<'o> Tally<'o> {
     }
 }
 
+const fn few(what: &'static str, count: usize) -> Result<(), RdbError> {
+    if count > MOST_NAMES {
+        return Err(RdbError::TooMany { what, most: MOST_NAMES });
+    }
+    Ok(())
+}
+
 /// Read a whole RDB, holding a window of it in memory. `progress` is told the keys so far now and then, and may end it.
 /// The source is given back with what follows the RDB in it.
 pub fn summarize<R: Read>(
@@ -175,14 +193,33 @@ pub fn summarize<R: Read>(
     let mut tally = Tally::new(owned);
     loop {
         match reader.next_part()? {
-            Part::Record(record) => tally.record(&record),
-            Part::Library(source) => tally.library(source),
+            Part::Record(record) => tally.record(&record)?,
+            Part::Library(source) => tally.library(source)?,
             Part::Fact(name, value) => tally.fact(name, value),
             Part::End(is_checked) => return Ok(tally.end(reader, is_checked)),
         }
         if tally.keys().is_multiple_of(OFTEN) {
             progress(tally.keys())?;
         }
+    }
+}
+
+/// Asks whether to go on each so many bytes.
+struct Asking<R, F> {
+    inner: R,
+    left: u64,
+    asks: F,
+}
+
+impl<R: Read, F: Fn() -> io::Result<()>> Read for Asking<R, F> {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        if self.left == 0 {
+            (self.asks)()?;
+            self.left = EVERY;
+        }
+        let count = self.inner.read(to)?;
+        self.left = self.left.saturating_sub(count as u64);
+        Ok(count)
     }
 }
 
@@ -193,7 +230,13 @@ pub fn summarize_file(
     progress: impl FnMut(u64) -> Result<(), RdbError>,
 ) -> Result<Summary, RdbError> {
     let file = File::open(path).map_err(RdbError::Read)?;
-    let (summary, mut source) = summarize(file, owned, progress)?;
+    let (progress, keys) = (RefCell::new(progress), Cell::new(0));
+    let asks = || (progress.borrow_mut())(keys.get()).map_err(io::Error::other);
+    let asking = Asking { inner: file, left: EVERY, asks };
+    let (summary, mut source) = summarize(asking, owned, |count| {
+        keys.set(count);
+        (progress.borrow_mut())(count)
+    })?;
     if source.is_at_end()? {
         Ok(summary)
     } else {

@@ -394,3 +394,46 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn what_is_told_of_by_name_is_counted_up_to_a_bound() {
+    let of = |count: u64, one: &dyn Fn(u64) -> Vec<u8>| {
+        let body: Vec<u8> = (0..count).flat_map(one).collect();
+        count_whole(&body)
+    };
+    let database = |n: u64| [&[254][..], &length(n), &record(0, b"k", &string(b"v"))].concat();
+    let library = |n: u64| [&[245][..], &string(&n.to_le_bytes())].concat();
+    let module = |n: u64| {
+        let id = (n << 10) | 1;
+        record(7, b"k", &[&[0x81][..], &id.to_be_bytes(), &[0]].concat())
+    };
+    let all: [(&str, &dyn Fn(u64) -> Vec<u8>); 3] =
+        [("databases", &database), ("libraries", &library), ("types of modules", &module)];
+    for (what, one) in all {
+        assert!(of(65_536, one).is_ok(), "{what}");
+        let error = of(65_537, one).unwrap_err();
+        assert!(matches!(error, RdbError::TooMany { .. }) && error.to_string().contains(what), "{what}: {error}");
+    }
+}
+
+fn count_whole(body: &[u8]) -> Result<Summary, RdbError> {
+    let rdb = whole(b"REDIS0012", body);
+    count(&rdb, rdb.len())
+}
+
+#[test]
+fn a_file_of_few_keys_asks_whether_to_go_on_all_the_same() {
+    let file = std::env::temp_dir().join(format!("few-{}.rdb", std::process::id()));
+    std::fs::write(&file, whole(b"REDIS0012", &record(0, b"key", &string(&vec![b'x'; 20 << 20])))).unwrap();
+    let mut asked = 0;
+    let stopped = summarize_file(&file, &Owned::default(), |keys| {
+        asked += 1;
+        if keys == 0 {
+            Err(RdbError::NotRdb)
+        } else {
+            Ok(())
+        }
+    });
+    std::fs::remove_file(&file).unwrap();
+    assert!(stopped.is_err() && asked == 1, "{asked}");
+}
