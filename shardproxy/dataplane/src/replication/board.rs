@@ -220,9 +220,9 @@ mod tests {
 
     #[test]
     fn an_order_may_have_all_the_time_there_is() {
-        let board = Board::new(Stop::new().unwrap());
+        let board = Board::new(Stop::new().unwrap(), None);
         board.stop().stop();
         let why = board.reach(i64::MAX, 0, Duration::MAX).unwrap_err();
-        assert!(why.starts_with("not done in"), "{why}");
+        assert!(why.why.starts_with("not done in"), "{}", why.why);
     }
 }
