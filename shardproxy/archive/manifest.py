@@ -20,6 +20,8 @@ from shardproxy.model import SlotRange
 MANIFEST = "manifest.json"
 FORMAT = 1
 MAX_MANIFEST = 4 << 20  # bytes; of 250 shards it has some 150 kB
+MOST = (1 << 63) - 1  # of whatever is counted
+LATEST = 253_402_300_799.0  # seconds since 1970: the end of the year 9999
 
 _ID = re.compile(r"[0-9a-f]{16}", re.ASCII)
 _CLUSTER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,49}", re.ASCII)  # as a config has them
@@ -170,22 +172,22 @@ def _decoded(values: Mapping[str, Any]) -> Manifest:
         cluster=_text(values["cluster"]),
         origin=Origin(values["origin"]),
         version=_text(values["version"]),
-        began=float(values["began"]),
-        ended=float(values["ended"]),
-        cut=Cut(bool(cut["is_fenced"]), _text(cut["why"]), float(cut["held"]), float(cut["at"])),
+        began=_seconds(values["began"]),
+        ended=_seconds(values["ended"]),
+        cut=Cut(_flag(cut["is_fenced"]), _text(cut["why"]), _seconds(cut["held"]), _seconds(cut["at"])),
         files=tuple(map(_file_decoded, values["files"])),
         families=tuple((_text(match), _text(hashed)) for match, hashed in values["families"]),
         key=_text(values["key"]) if values["key"] is not None else None,
         mac=_text(values["mac"]) if values["mac"] is not None else None,
         cluster_id=_text(values.get("cluster_id", "")),
-        format=int(values["format"]),
+        format=_count(values["format"]),
     )
 
 
 def _file_decoded(values: Mapping[str, Any]) -> ShardFile:
     slots, types = _text(values["slots"]), values["types"]
     return ShardFile(
-        number=int(values["number"]),
+        number=_count(values["number"]),
         shard=_text(values["shard"]),
         file=_text(values["file"]),
         slots=parse_slots(slots) if slots else (),
@@ -193,25 +195,43 @@ def _file_decoded(values: Mapping[str, Any]) -> ShardFile:
         role=_text(values["role"]),
         engine=_text(values["engine"]),
         replid=_text(values["replid"]),
-        offset=int(values["offset"]),
-        bytes=int(values["bytes"]),
+        offset=_count(values["offset"], least=-1),
+        bytes=_count(values["bytes"]),
         sha256=_text(values["sha256"]),
-        stored_bytes=int(values["stored_bytes"]),
+        stored_bytes=_count(values["stored_bytes"]),
         stored_sha256=_text(values["stored_sha256"]),
-        keys=int(values["keys"]),
-        strays=int(values["strays"]),
-        expires=int(values["expires"]),
-        functions=int(values["functions"]),
+        keys=_count(values["keys"]),
+        strays=_count(values["strays"]),
+        expires=_count(values["expires"]),
+        functions=_count(values["functions"]),
         functions_sha256=_text(values["functions_sha256"]),
-        databases=tuple(int(number) for number in values["databases"]),
-        filled_slots=int(values["filled_slots"]),
-        types={_text(name): int(count) for name, count in types.items()},
+        databases=tuple(_count(number) for number in values["databases"]),
+        filled_slots=_count(values["filled_slots"]),
+        types={_text(name): _count(count) for name, count in types.items()},
     )
+
+
+def _count(value: object, *, least: int = 0) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= MOST:
+        raise ValueError(f"{value!r:.40} is no number of {least} to {MOST}")
+    return value
+
+
+def _seconds(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value <= LATEST:
+        raise ValueError(f"{value!r:.40} is no time in seconds")
+    return float(value)
+
+
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"{value!r:.40} is neither true nor false")
+    return value
 
 
 def _text(value: object) -> str:
     if not isinstance(value, str):
-        raise TypeError(f"{value!r} is no text")
+        raise TypeError(f"{value!r:.40} is no text")
     return value
 
 
@@ -232,6 +252,8 @@ def _why_not_sound(manifest: Manifest, name: str) -> str | None:
     for file in names:
         if not is_whole_file_name(file):
             return f"{file!r:.80} is no name of a file"
+    if len({one.number for one in manifest.files}) < len(names):
+        return "two files are of one shard"
     owned = sorted(r for one in manifest.files for r in one.slots)
     for before, after in itertools.pairwise(owned):
         if after.first <= before.last:
