@@ -71,6 +71,10 @@ class ShardFile:
     databases: tuple[int, ...]
     filled_slots: int = 0  # slots that have keys
     types: Mapping[str, int] = field(default_factory=dict)  # of values, by name
+    rdb_version: int = 0  # 0 = not known, nor what follows: an older version wrote it
+    is_checked: bool = True  # its own checksum vouches for it; an engine may have written none
+    modules: tuple[str, ...] = ()  # whose values are in it, by the names of their types
+    longest: int = 0  # bytes of the longest value
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +95,18 @@ class Manifest:
     mac: str | None = None  # of all of this, by that key
     cluster_id: str = ""  # tells it from others of its name; "" = not known
     format: int = FORMAT
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What of it cannot be restored, or not be trusted as much as the rest."""
+        where = {module: one.shard for one in reversed(self.files) for module in one.modules}
+        warnings = [
+            f"values of the module type {module} (shard {shard} has some): shardproxy cannot restore them"
+            for module, shard in sorted(where.items())
+        ]
+        if unchecked := ", ".join(one.shard for one in self.files if not one.is_checked):
+            warnings.append(f"RDBs without a checksum of their own (rdbchecksum no): of shards {unchecked}")
+        return tuple(warnings)
 
     @property
     def keys(self) -> int:
@@ -128,6 +144,9 @@ class Manifest:
             raise ManifestError(f"the manifest of {self.name} was changed after it was written: trust it not")
 
 
+UNSAID: Mapping[str, Any] = {"rdb_version": 0, "is_checked": True, "modules": (), "longest": 0}
+
+
 def manifest_encode(manifest: Manifest) -> bytes:
     return _encoded(manifest)
 
@@ -138,6 +157,9 @@ def _encoded(manifest: Manifest) -> bytes:
     values["origin"] = manifest.origin.value
     for entry, one in zip(values["files"], manifest.files, strict=True):
         entry["slots"] = format_slots(one.slots)
+        for name, unsaid in UNSAID.items():
+            if getattr(one, name) == unsaid:
+                del entry[name]
     if not manifest.cluster_id:
         del values["cluster_id"]  # as older versions wrote it, which their keys vouch for
     return json.dumps(values, indent=1, sort_keys=True, ensure_ascii=True).encode() + b"\n"
@@ -207,6 +229,10 @@ def _file_decoded(values: Mapping[str, Any]) -> ShardFile:
         functions_sha256=_text(values["functions_sha256"]),
         databases=tuple(_count(number) for number in values["databases"]),
         filled_slots=_count(values["filled_slots"]),
+        rdb_version=_count(values.get("rdb_version", 0)),
+        is_checked=_flag(values.get("is_checked", True)),
+        modules=tuple(map(_text, values.get("modules", ()))),
+        longest=_count(values.get("longest", 0)),
         types={_text(name): _count(count) for name, count in types.items()},
     )
 

@@ -36,6 +36,24 @@ def test_what_was_written_is_read() -> None:
     assert manifest_decode(manifest_encode(own), "monday") == own
 
 
+def test_what_older_versions_wrote_is_read_and_vouched_for() -> None:
+    """It says less of its files, and its key vouches for just that."""
+    old = json.loads(manifest_encode(manifest_of().sealed(KEY)))
+    later = {"cluster_id", "rdb_version", "is_checked", "modules", "longest"}
+    assert not later & {*old, *old["files"][0]}
+    read = manifest_decode(json.dumps(old).encode(), "monday")
+    read.check(KEY)
+    assert (read.files[0].rdb_version, read.files[0].modules, read.warnings) == (0, (), ())
+
+
+def test_what_was_found_in_a_file_is_read() -> None:
+    file = replace(file_of(0), rdb_version=11, is_checked=False, modules=("a", "b"), longest=1 << 40)
+    manifest = manifest_of("monday", file).sealed(KEY)
+    read = manifest_decode(manifest_encode(manifest), "monday")
+    assert read == manifest
+    read.check(KEY)
+
+
 @pytest.mark.parametrize(
     ("content", "why"),
     [
