@@ -133,7 +133,7 @@ class Manifest:
             if key is not None:
                 raise ManifestError(
                     f"{self.name} is not encrypted, and a key was given: what a key does not vouch for may be"
-                    " anybody's; leave out the key to take it all the same"
+                    " anybody's; leave out the key, or say --unencrypted, to take it all the same"
                 )
             return
         if key is None:
