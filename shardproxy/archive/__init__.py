@@ -19,7 +19,7 @@ from shardproxy.archive.errors import (
 )
 from shardproxy.archive.manifest import Cut, Manifest, Origin, ShardFile
 from shardproxy.archive.objects import S3Settings
-from shardproxy.archive.places import open_place
+from shardproxy.archive.places import open_place, places_same
 from shardproxy.archive.sealing import Key
 
 __all__ = [
@@ -41,4 +41,5 @@ __all__ = [
     "ShardFile",
     "UnsureError",
     "open_place",
+    "places_same",
 ]

@@ -20,6 +20,8 @@ from shardproxy.model import SlotRange
 MANIFEST = "manifest.json"
 FORMAT = 1
 MAX_MANIFEST = 4 << 20  # bytes; of 250 shards it has some 150 kB
+MOST = (1 << 63) - 1  # of whatever is counted
+LATEST = 253_402_300_799.0  # seconds since 1970: the end of the year 9999
 
 _ID = re.compile(r"[0-9a-f]{16}", re.ASCII)
 _CLUSTER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,49}", re.ASCII)  # as a config has them
@@ -69,6 +71,10 @@ class ShardFile:
     databases: tuple[int, ...]
     filled_slots: int = 0  # slots that have keys
     types: Mapping[str, int] = field(default_factory=dict)  # of values, by name
+    rdb_version: int = 0  # 0 = not known, nor what follows: an older version wrote it
+    is_checked: bool = True  # its own checksum vouches for it; an engine may have written none
+    modules: tuple[str, ...] = ()  # whose values are in it, by the names of their types
+    longest: int = 0  # bytes of the longest value
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +95,18 @@ class Manifest:
     mac: str | None = None  # of all of this, by that key
     cluster_id: str = ""  # tells it from others of its name; "" = not known
     format: int = FORMAT
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What of it cannot be restored, or not be trusted as much as the rest."""
+        where = {module: one.shard for one in reversed(self.files) for module in one.modules}
+        warnings = [
+            f"values of the module type {module} (shard {shard} has some): shardproxy cannot restore them"
+            for module, shard in sorted(where.items())
+        ]
+        if unchecked := ", ".join(one.shard for one in self.files if not one.is_checked):
+            warnings.append(f"RDBs without a checksum of their own (rdbchecksum no): of shards {unchecked}")
+        return tuple(warnings)
 
     @property
     def keys(self) -> int:
@@ -115,7 +133,7 @@ class Manifest:
             if key is not None:
                 raise ManifestError(
                     f"{self.name} is not encrypted, and a key was given: what a key does not vouch for may be"
-                    " anybody's; leave out the key to take it all the same"
+                    " anybody's; leave out the key, or say --unencrypted, to take it all the same"
                 )
             return
         if key is None:
@@ -124,6 +142,9 @@ class Manifest:
             raise ManifestError(f"{self.name} is encrypted with the key {self.key}, and this one is {key.id}")
         if not hmac.compare_digest(self.mac or "", key.mac(_encoded(replace(self, mac=None)))):
             raise ManifestError(f"the manifest of {self.name} was changed after it was written: trust it not")
+
+
+UNSAID: Mapping[str, Any] = {"rdb_version": 0, "is_checked": True, "modules": (), "longest": 0}
 
 
 def manifest_encode(manifest: Manifest) -> bytes:
@@ -136,6 +157,9 @@ def _encoded(manifest: Manifest) -> bytes:
     values["origin"] = manifest.origin.value
     for entry, one in zip(values["files"], manifest.files, strict=True):
         entry["slots"] = format_slots(one.slots)
+        for name, unsaid in UNSAID.items():
+            if getattr(one, name) == unsaid:
+                del entry[name]
     if not manifest.cluster_id:
         del values["cluster_id"]  # as older versions wrote it, which their keys vouch for
     return json.dumps(values, indent=1, sort_keys=True, ensure_ascii=True).encode() + b"\n"
@@ -170,22 +194,22 @@ def _decoded(values: Mapping[str, Any]) -> Manifest:
         cluster=_text(values["cluster"]),
         origin=Origin(values["origin"]),
         version=_text(values["version"]),
-        began=float(values["began"]),
-        ended=float(values["ended"]),
-        cut=Cut(bool(cut["is_fenced"]), _text(cut["why"]), float(cut["held"]), float(cut["at"])),
+        began=_seconds(values["began"]),
+        ended=_seconds(values["ended"]),
+        cut=Cut(_flag(cut["is_fenced"]), _text(cut["why"]), _seconds(cut["held"]), _seconds(cut["at"])),
         files=tuple(map(_file_decoded, values["files"])),
         families=tuple((_text(match), _text(hashed)) for match, hashed in values["families"]),
         key=_text(values["key"]) if values["key"] is not None else None,
         mac=_text(values["mac"]) if values["mac"] is not None else None,
         cluster_id=_text(values.get("cluster_id", "")),
-        format=int(values["format"]),
+        format=_count(values["format"]),
     )
 
 
 def _file_decoded(values: Mapping[str, Any]) -> ShardFile:
     slots, types = _text(values["slots"]), values["types"]
     return ShardFile(
-        number=int(values["number"]),
+        number=_count(values["number"]),
         shard=_text(values["shard"]),
         file=_text(values["file"]),
         slots=parse_slots(slots) if slots else (),
@@ -193,25 +217,47 @@ def _file_decoded(values: Mapping[str, Any]) -> ShardFile:
         role=_text(values["role"]),
         engine=_text(values["engine"]),
         replid=_text(values["replid"]),
-        offset=int(values["offset"]),
-        bytes=int(values["bytes"]),
+        offset=_count(values["offset"], least=-1),
+        bytes=_count(values["bytes"]),
         sha256=_text(values["sha256"]),
-        stored_bytes=int(values["stored_bytes"]),
+        stored_bytes=_count(values["stored_bytes"]),
         stored_sha256=_text(values["stored_sha256"]),
-        keys=int(values["keys"]),
-        strays=int(values["strays"]),
-        expires=int(values["expires"]),
-        functions=int(values["functions"]),
+        keys=_count(values["keys"]),
+        strays=_count(values["strays"]),
+        expires=_count(values["expires"]),
+        functions=_count(values["functions"]),
         functions_sha256=_text(values["functions_sha256"]),
-        databases=tuple(int(number) for number in values["databases"]),
-        filled_slots=int(values["filled_slots"]),
-        types={_text(name): int(count) for name, count in types.items()},
+        databases=tuple(_count(number) for number in values["databases"]),
+        filled_slots=_count(values["filled_slots"]),
+        rdb_version=_count(values.get("rdb_version", 0)),
+        is_checked=_flag(values.get("is_checked", True)),
+        modules=tuple(map(_text, values.get("modules", ()))),
+        longest=_count(values.get("longest", 0)),
+        types={_text(name): _count(count) for name, count in types.items()},
     )
+
+
+def _count(value: object, *, least: int = 0) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= MOST:
+        raise ValueError(f"{value!r:.40} is no number of {least} to {MOST}")
+    return value
+
+
+def _seconds(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value <= LATEST:
+        raise ValueError(f"{value!r:.40} is no time in seconds")
+    return float(value)
+
+
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"{value!r:.40} is neither true nor false")
+    return value
 
 
 def _text(value: object) -> str:
     if not isinstance(value, str):
-        raise TypeError(f"{value!r} is no text")
+        raise TypeError(f"{value!r:.40} is no text")
     return value
 
 
@@ -232,6 +278,8 @@ def _why_not_sound(manifest: Manifest, name: str) -> str | None:
     for file in names:
         if not is_whole_file_name(file):
             return f"{file!r:.80} is no name of a file"
+    if len({one.number for one in manifest.files}) < len(names):
+        return "two files are of one shard"
     owned = sorted(r for one in manifest.files for r in one.slots)
     for before, after in itertools.pairwise(owned):
         if after.first <= before.last:

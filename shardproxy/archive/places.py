@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from shardproxy.archive.directory import DirectoryPlace
 from shardproxy.archive.errors import PlaceError
@@ -25,6 +25,21 @@ def why_not_a_place(text: str) -> str | None:
     if match is None or ".." in (match["prefix"] or "").split("/"):
         return f"{text!r} is not s3://BUCKET or s3://BUCKET/PREFIX"
     return None
+
+
+def place_normalised(text: str) -> str:
+    """The same place without what makes no difference, as its `url` is. Links are not followed."""
+    if (match := _S3.fullmatch(text)) is not None:
+        prefix = (match["prefix"] or "").strip("/")
+        return f"s3://{match['bucket']}" + (f"/{prefix}" if prefix else "")
+    if text.startswith("/"):
+        return "/" + str(PurePosixPath(text)).lstrip("/")
+    return text
+
+
+def places_same(one: str, other: str) -> bool:
+    """Whether two people mean one place, as far as names tell."""
+    return place_normalised(one) == place_normalised(other)
 
 
 def open_place(text: str, settings: S3Settings | None = None) -> Place:

@@ -88,8 +88,13 @@ def why_slow(sources: Iterable[Source]) -> str | None:
 
 
 async def _look(nodes: Nodes, address: Address) -> Look:
-    requests = [("INFO",), ("CONFIG", "GET", "repl-diskless-sync*")]
-    info, config = await nodes.request_many(address, requests, timeout=ASK_WITHIN)
+    requests = [
+        ("INFO",),
+        ("CONFIG", "GET", "repl-diskless-sync*"),
+        ("CONFIG", "GET", "rdbchecksum"),
+        ("MODULE", "LIST"),
+    ]
+    info, config, checksum, modules = await nodes.request_many(address, requests, timeout=ASK_WITHIN)
     fields = read_fields(info)
     if fields.get("loading") == "1":
         raise InfoError("it loads its data")
@@ -103,11 +108,20 @@ async def _look(nodes: Nodes, address: Address) -> Look:
         _is_forked(fields),
         int(delay) if delay.isdecimal() else None,
         settings.get("repl-diskless-sync", "yes") != "no",
+        _modules(modules),
+        _pairs(checksum).get("rdbchecksum") != "no",
     )
 
 
 def _is_forked(fields: Mapping[str, str]) -> bool:
     return "1" in (fields.get("rdb_bgsave_in_progress"), fields.get("aof_rewrite_in_progress"))
+
+
+def _modules(reply: Reply) -> tuple[str, ...]:
+    """Their names; none where it does not tell."""
+    if not isinstance(reply, Sequence) or isinstance(reply, str | bytes):
+        return ()
+    return tuple(sorted(name for one in reply if (name := _pairs(one).get("name"))))
 
 
 def _pairs(reply: Reply) -> dict[str, str]:

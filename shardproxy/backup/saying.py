@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from shardproxy.archive import Manifest, ShardFile
@@ -10,6 +10,8 @@ from shardproxy.backup.nodes import why_slow
 from shardproxy.backup.sources import Source
 from shardproxy.backup.wants import Wants
 from shardproxy.replication.interface import RdbSummary
+
+WARNINGS = 10  # that a result says; the manifest has all
 
 
 def plan_lines(want: Wants, cluster: str, url: str, sources: Sequence[Source], is_sealed: bool) -> list[str]:
@@ -22,7 +24,17 @@ def plan_lines(want: Wants, cluster: str, url: str, sources: Sequence[Source], i
             for source in sources
         ),
         _fence_line(want, sources),
+        *_warning_lines(sources),
     ]
+
+
+def _warning_lines(sources: Sequence[Source]) -> Iterator[str]:
+    """What engines have that a backup cannot keep as well as the rest."""
+    for source in sources:
+        if modules := ", ".join(source.look.modules):
+            yield f"shard {source.label} has modules ({modules}): shardproxy cannot restore values of theirs"
+    if unchecked := ", ".join(source.label for source in sources if not source.look.is_checksummed):
+        yield f"RDBs without a checksum of their own (rdbchecksum no): of shards {unchecked}"
 
 
 def _fence_line(want: Wants, sources: Sequence[Source]) -> str:
@@ -59,6 +71,10 @@ def entry_of(source: Source, file: str, found: RdbSummary, size: int, sha256: st
         databases=found.databases,
         filled_slots=len(found.keys_per_slot),
         types=dict(found.types),
+        rdb_version=found.version,
+        is_checked=found.is_checked,
+        modules=found.modules,
+        longest=found.longest,
     )
 
 
@@ -75,7 +91,14 @@ def result_of(manifest: Manifest, url: str) -> dict[str, Any]:
         "shards": len(manifest.files),
         "is_fenced": manifest.cut.is_fenced,
         "held": manifest.cut.held,
-        "text": f"{manifest.keys} keys of {len(manifest.files)} shards in {url}; {cut_text(manifest)}",
+        "warnings": manifest.warnings[:WARNINGS],
+        "text": "; ".join(
+            (
+                f"{manifest.keys} keys of {len(manifest.files)} shards in {url}",
+                cut_text(manifest),
+                *manifest.warnings[:WARNINGS],
+            )
+        ),
     }
 
 

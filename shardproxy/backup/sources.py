@@ -23,6 +23,8 @@ class Look:
     is_forked: bool = False  # a child saves or rewrites: another one has to wait
     delay: int | None = None  # seconds it waits for more readers before it forks; None = it does not tell
     is_diskless: bool = True
+    modules: tuple[str, ...] = ()  # that it has loaded, of those that it tells
+    is_checksummed: bool = True  # what it writes
 
 
 @dataclass(frozen=True, slots=True)

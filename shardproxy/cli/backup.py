@@ -121,6 +121,8 @@ async def verify(name: str, /, *, kept: Kept = NOWHERE) -> int:
                 await kept.archive(), name, kept.spool_path, progress=progress.told
             )
         print(f"{name} is whole: {manifest.keys} keys in {len(manifest.files)} files; {cut_text(manifest)}")
+        for warning in manifest.warnings:
+            print(warning)
         return 0
 
     return await told(work)
@@ -226,6 +228,8 @@ def _show(manifest: Manifest) -> None:
         f"{manifest.keys} keys, {size_text(manifest.stored_bytes)}"
         + (f", encrypted with the key {manifest.key}" if manifest.key else "")
     )
+    for warning in manifest.warnings:
+        print(warning)
     table = Table(header_style="bold")
     for column in ("shard", "slots", "read from", "engine", "file"):
         table.add_column(column)

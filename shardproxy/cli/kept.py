@@ -32,6 +32,13 @@ class Kept:
     key_file: Annotated[Path | None, Parameter(help="The file with the key of those that are encrypted.")] = (
         None
     )
+    unencrypted: Annotated[
+        bool,
+        Parameter(
+            negative="",
+            help="Take one that is not encrypted where the config has a key: nobody vouches for it.",
+        ),
+    ] = False
     s3_endpoint: Annotated[
         str | None,
         Parameter(
@@ -71,6 +78,10 @@ class Kept:
         if place is None:
             raise UsageError("say where the backups are: --from DIR or s3://..., or --config FILE")
         changes: dict[str, Any] = {"to": place}
+        if self.unencrypted and self.key_file is not None:
+            raise UsageError("--unencrypted and --key-file contradict each other: leave out one of them")
+        if self.unencrypted:
+            changes["key_file"] = None
         if self.key_file is not None:
             changes["key_file"] = str(self.key_file.absolute())
         s3 = (configured.s3 if configured is not None else None) or S3()

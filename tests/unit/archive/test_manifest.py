@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -33,6 +34,24 @@ def test_what_was_written_is_read() -> None:
     assert manifest_decode(manifest_encode(sealed), "monday") == sealed
     own = replace(manifest, cluster_id="0a" * 8).sealed(KEY)
     assert manifest_decode(manifest_encode(own), "monday") == own
+
+
+def test_what_older_versions_wrote_is_read_and_vouched_for() -> None:
+    """It says less of its files, and its key vouches for just that."""
+    old = json.loads(manifest_encode(manifest_of().sealed(KEY)))
+    later = {"cluster_id", "rdb_version", "is_checked", "modules", "longest"}
+    assert not later & {*old, *old["files"][0]}
+    read = manifest_decode(json.dumps(old).encode(), "monday")
+    read.check(KEY)
+    assert (read.files[0].rdb_version, read.files[0].modules, read.warnings) == (0, (), ())
+
+
+def test_what_was_found_in_a_file_is_read() -> None:
+    file = replace(file_of(0), rdb_version=11, is_checked=False, modules=("a", "b"), longest=1 << 40)
+    manifest = manifest_of("monday", file).sealed(KEY)
+    read = manifest_decode(manifest_encode(manifest), "monday")
+    assert read == manifest
+    read.check(KEY)
 
 
 @pytest.mark.parametrize(
@@ -91,6 +110,27 @@ def test_one_that_no_key_vouches_for_is_not_taken_for_one() -> None:
     manifest_of().check(None)
     with pytest.raises(ManifestError, match="is not encrypted, and a key was given"):
         manifest_of().check(KEY)
+
+
+@pytest.mark.parametrize(
+    "value", ["NaN", "Infinity", "-Infinity", "1e300", "-1", "true", "null", '"1"', "9" * 5000]
+)
+@pytest.mark.parametrize("name", ["began", "ended", "bytes", "keys", "number", "held", "offset", "format"])
+def test_a_number_that_is_none_is_refused(name: str, value: str) -> None:
+    text = manifest_encode(manifest_of()).decode()
+    changed, count = re.subn(rf'"{name}": [0-9.]+', f'"{name}": {value}', text)
+    assert count == 1
+    if (name, value) == ("offset", "-1"):
+        assert manifest_decode(changed.encode(), "monday").files[0].offset == -1
+    else:
+        with pytest.raises(ManifestError):
+            manifest_decode(changed.encode(), "monday")
+
+
+def test_a_shard_has_one_file() -> None:
+    manifest = manifest_of("monday", file_of(0), replace(file_of(1), number=0))
+    with pytest.raises(ManifestError, match="two files are of one shard"):
+        manifest_decode(manifest_encode(manifest), "monday")
 
 
 @given(st.binary(max_size=200))

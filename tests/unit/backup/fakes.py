@@ -56,12 +56,18 @@ class Engine:
     why_not_set: str | None = None
     is_saving: bool = False
     is_up: bool = True
+    modules: tuple[str, ...] = ()
+    checksum: str = "yes"
     settings: list[str] = field(default_factory=list)
 
     def reply(self, request: Sequence[Argument]) -> Reply:
         words = [str(word) for word in request]
         if words[0] == "INFO":
             return self._info().encode()
+        if words == ["MODULE", "LIST"]:
+            return [[b"name", name.encode(), b"ver", 1] for name in self.modules]
+        if words == ["CONFIG", "GET", "rdbchecksum"]:
+            return [b"rdbchecksum", self.checksum.encode()]
         if words[:2] == ["CONFIG", "GET"]:
             return [] if self.delay is None else [b"repl-diskless-sync-delay", self.delay.encode()]
         assert words[:3] == ["CONFIG", "SET", "repl-diskless-sync-delay"]
@@ -148,7 +154,10 @@ def never_served() -> Exception:
 class FakeSnapshot:
     """A Snapshot of an RDB that is given; forks after `fork` seconds, then fails or is done."""
 
-    def __init__(self, path: Path, content: bytes, fork: float, read: float, why: str) -> None:
+    def __init__(
+        self, path: Path, content: bytes, fork: float, read: float, why: str, found: Mapping[str, Any]
+    ) -> None:
+        self._found = found
         self._path, self._content, self._fork, self._why = path, content, fork, why
         self._read = read
         self._began = trio.current_time()
@@ -179,6 +188,9 @@ class FakeSnapshot:
             engine="redis 7.0.15",
             replid=REPLID,
             offset=100,
+            version=10,
+            longest=7,
+            **self._found,
         )
         return replace(moment, bytes=len(self._content), keys=2, summary=summary)
 
@@ -256,6 +268,7 @@ class Site:
         self.fork = 0.01  # seconds
         self.reads_for = 0.02  # seconds
         self.whys: list[str] = []  # the next snapshots fail
+        self.found: dict[str, Any] = {}  # in every RDB
         self.holds_at_start: list[list[Hold | None]] = []
         self.snapshots: list[FakeSnapshot] = []
         self.read: list[Address] = []
@@ -264,7 +277,8 @@ class Site:
         content = b"rdb of " + str(end.address).encode()
         self.read.append(end.address)
         self.holds_at_start.append(self.desk.holds)
-        made = FakeSnapshot(path, content, self.fork, self.reads_for, self.whys.pop(0) if self.whys else "")
+        why = self.whys.pop(0) if self.whys else ""
+        made = FakeSnapshot(path, content, self.fork, self.reads_for, why, self.found)
         self.snapshots.append(made)
         return made
 

@@ -476,6 +476,27 @@ async def test_a_plan_says_who_is_read_and_changes_nothing(site: Site, tmp_path:
     assert all(engine.settings == [] for engine in site.engines.values())
 
 
+async def test_what_cannot_be_kept_as_well_as_the_rest_is_said(site: Site) -> None:
+    site.engines[replica(1)].modules = ("ReJSON", "bf")
+    site.engines[replica(2)].checksum = "no"
+    plan = await BackupWorker(site.tools).plan(site.desk, MONDAY)
+    assert plan["lines"][-2:] == [
+        "shard 1 has modules (ReJSON, bf): shardproxy cannot restore values of theirs",
+        "RDBs without a checksum of their own (rdbchecksum no): of shards 2",
+    ]
+    site.found = {"modules": ("ReJSON-RL",), "is_checked": False}
+    result = await BackupWorker(site.tools).run(site.desk, FakeWork(MONDAY))
+    made = await (await settings.archive_open(site.config)).manifest("monday")
+    assert [(one.rdb_version, one.longest, one.modules, one.is_checked) for one in made.files] == [
+        (10, 7, ("ReJSON-RL",), False)
+    ] * 3
+    assert list(result["warnings"]) == [
+        "values of the module type ReJSON-RL (shard 0 has some): shardproxy cannot restore them",
+        "RDBs without a checksum of their own (rdbchecksum no): of shards 0, 1, 2",
+    ]
+    assert all(warning in result["text"] for warning in result["warnings"])
+
+
 @pytest.mark.parametrize(
     ("wants", "why"),
     [
