@@ -47,7 +47,7 @@ def importing_workers(tools: Tools) -> Iterable[Worker]:
         families_of=families_of,
         archive=archive,
         start_loader=EngineLoader,
-        start_copier=EngineCopier.start,
+        start_copier=lambda plan: EngineCopier.start(plan, table=tools.table()),
         rdb_read=_rdb_read,
         spool=lambda cluster: spool_of(backups_of(cluster)),
     )

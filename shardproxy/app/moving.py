@@ -48,6 +48,7 @@ class Tools:
     events: EventLog
     statistics: JobStatistics
     chores: Chores
+    table: Callable[[], bytes]  # of commands, as JSON, with what was learned of modules
     slot_of: Callable[[str, bytes], int]  # of a cluster's key, as the data plane routes it; raise KeyError
 
     def settings_of(self, cluster: str) -> ClusterSettings:

@@ -163,6 +163,7 @@ class App:
                 events,
                 JobStatistics(),
                 self._inputs.chores,
+                lambda: dataplane.table,
                 dataplane.slot,
             )
         )

@@ -52,6 +52,6 @@ def reshard_worker(tools: Tools) -> ReshardWorker:
 
     async def copier_start(plan: CopyPlan) -> EngineCopier:
         await trio.lowlevel.checkpoint()
-        return EngineCopier.start(plan)
+        return EngineCopier.start(plan, table=tools.table())
 
     return ReshardWorker(Parts(engines, copier_start, tools.statistics.paused))

@@ -41,8 +41,9 @@ class BoundEndpoint:
 class DataPlane:
     """Worker threads that serve every ordinary request."""
 
-    def __init__(self, native: _native.DataPlane) -> None:
+    def __init__(self, native: _native.DataPlane, table: bytes = b"") -> None:
         self._native = native
+        self.table = table  # of commands (JSON), as it is used now
         self._events = Events(native)
         self._stopped = False
         self._slow = trio.CapacityLimiter(1)
@@ -54,7 +55,7 @@ class DataPlane:
     @classmethod
     def start(cls, *, workers: int, table: bytes, buffers: int = 0) -> DataPlane:
         """Start the worker threads with a command table (JSON) and a cap on all buffers (bytes, 0 = none)."""
-        return cls(_native.DataPlane(workers, table, buffers))
+        return cls(_native.DataPlane(workers, table, buffers), table)
 
     async def apply(self, spec: ClusterSpec) -> tuple[BoundEndpoint, ...]:
         """Make one cluster be as its spec says; raise ValueError or OSError, and then nothing has changed."""
@@ -78,6 +79,7 @@ class DataPlane:
     def learn(self, table: bytes) -> None:
         """Replace the command table (JSON)."""
         self._native.learn(table)
+        self.table = table
 
     def slot(self, cluster: str, key: bytes) -> int:
         """Find the slot of a key, by the cluster's key families; raise KeyError when it is not served."""

@@ -359,7 +359,7 @@ class FakeCopier:
         self.kept_until = until
 
     async def rest(self, *, within: float) -> None:
-        await trio.sleep(0.001)
+        await trio.lowlevel.checkpoint()
         self.is_resting = True
 
     def go_on(self) -> None:
