@@ -35,11 +35,13 @@ from shardproxy.reshard.memo import Leg, Step
 from shardproxy.reshard.parts import Engines, Parts, sources_of
 from shardproxy.reshard.planning import PlanError, why_not_now
 from shardproxy.reshard.race import wait_first
+from shardproxy.reshard.replicas import replicas_wait
 from shardproxy.reshard.sample import ScanError
 from shardproxy.reshard.slots import slots_count, slots_each
-from shardproxy.reshard.sweep import SweepError, replicas_wait, sweep
+from shardproxy.reshard.sweep import SweepError, sweep
 from shardproxy.store.interface import StoreUnavailableError
 from shardproxy.store.record import ShardRecord
+from shardproxy.wire.info import InfoError
 
 log = structlog.get_logger()
 
@@ -73,6 +75,7 @@ OUT_OF_REACH = (
     NodeError,
     ScanError,
     SweepError,
+    InfoError,
     StoreUnavailableError,
     NotSettledError,
     FenceError,

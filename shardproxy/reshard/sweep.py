@@ -14,7 +14,6 @@ from shardproxy.wire.reply import Failure
 PER_SCAN = 200  # keys an engine looks at, and may unlink, in one go: under a millisecond of it
 TIMEOUT = 5.0  # seconds for one answer
 REST = 1.0  # of the time that the engine took, until it is asked again: others come first
-WAIT = 1.0  # seconds in which replicas are to have it too
 
 
 class SweepError(Exception):
@@ -57,17 +56,3 @@ async def sweep(
         if cursor == b"0":
             return removed
         await trio.sleep((trio.current_time() - began) * REST)
-
-
-async def replicas_wait(
-    nodes: Nodes, address: Address, run_id: str, count: int, *, within: float = WAIT
-) -> bool:
-    """Whether so many replicas have all that the node has now within so many seconds.
-
-    Raise NodeFailure. The command before WAIT, on the same connection, says what is to be waited for.
-    """
-    if not count:
-        return True
-    wait = ("WAIT", str(count), str(max(1, round(within * 1000))))
-    replies = await nodes.request_many(address, [("PING",), wait], timeout=within + TIMEOUT, run_id=run_id)
-    return isinstance(replies[-1], int) and replies[-1] >= count

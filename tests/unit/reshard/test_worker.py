@@ -294,7 +294,7 @@ async def test_what_differs_is_never_published(autojump_clock: Clock) -> None:
     assert world.faults() == []
 
 
-@pytest.mark.parametrize("when", ["reach", "PING"])
+@pytest.mark.parametrize("when", ["reach", "verify"])
 async def test_a_target_that_failed_over_is_copied_to_anew(when: str, autojump_clock: Clock) -> None:
     world = filled()
     done: list[int] = []

@@ -63,7 +63,6 @@ class FakeEngine:
     libraries: dict[bytes, bytes] = field(default_factory=dict)
     offset: int = 0
     run_id: str = "run"
-    replicas_there: int = 1
     keys_per_scan: int = 3
 
     def info(self) -> str:
@@ -74,6 +73,7 @@ class FakeEngine:
             "master_replid": "a" * 40,
             "master_repl_offset": str(self.offset),
             "connected_slaves": "1",
+            "slave0": f"ip=replica,port=7001,state=online,offset={self.offset},lag=0",
             "used_memory": str(1000 + 100 * len(self.keys)),
             "used_memory_dataset": str(100 * len(self.keys)),
             "maxmemory": "0",
@@ -105,10 +105,8 @@ class FakeEngine:
                 return 100
             case "UNLINK":
                 return sum(self.keys.pop(key, None) is not None for key in words)
-            case "PING":
-                return b"PONG"
             case "WAIT":
-                return self.replicas_there
+                return 1
             case "FUNCTION" if words[0] == b"LIST":
                 found = self.libraries.items()
                 return [[b"library_name", library, b"library_code", code] for library, code in found]
