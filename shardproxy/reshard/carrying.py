@@ -38,7 +38,7 @@ from shardproxy.reshard.race import wait_first
 from shardproxy.reshard.replicas import replicas_wait
 from shardproxy.reshard.sample import ScanError
 from shardproxy.reshard.slots import slots_count, slots_each
-from shardproxy.reshard.sweep import SweepError, sweep
+from shardproxy.reshard.sweep import UNLINKS_WITHIN, SweepError, sweep
 from shardproxy.store.interface import StoreUnavailableError
 from shardproxy.store.record import ShardRecord
 from shardproxy.wire.info import InfoError
@@ -355,6 +355,7 @@ class Carrying:
     async def _published(self, pause: float, tries: int, laps: dict[str, float]) -> None:
         self.leg = self.leg.at(Step.PUBLISH)
         await self._step(Step.CLEAN_SOURCE, pause=pause, tries=tries)
+        self.parts.moved_note(self.desk.cluster, slots_count(self.leg.move.slots), self.leg.keys)
         if pause:
             self.parts.pause_note(self.desk.cluster, pause)
         log.info(
@@ -411,16 +412,22 @@ class Carrying:
         if record.primary is None:
             raise NotSettledError(f"shard {key} has no primary now")
         strays = strays_of(self.leg, key)
-
-        owned: set[int] = set()
+        slots, owned = record.slots, set(slots_each(record.slots))
 
         def is_stray(name: bytes) -> bool:
             slot = self.engines.slot_of(name)
             return slot not in owned and (strays is None or slot in strays)
 
         def may_go_on() -> None:
-            nonlocal owned
-            owned = set(slots_each(self.desk.records[key].slots))
+            """The process may serve another shard as soon as it is not this one's primary."""
+            nonlocal slots, owned
+            now = self.desk.records[key]
+            if identity_of(now) != identity_of(record):
+                raise NotSettledError(f"shard {key} has another primary now")
+            if not self.desk.covers(UNLINKS_WITHIN):
+                raise NotSettledError("another process may lead soon: no key is removed before that is clear")
+            if now.slots != slots:
+                slots, owned = now.slots, set(slots_each(now.slots))
 
         removed = await sweep(
             self.engines.nodes,

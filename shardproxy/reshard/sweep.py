@@ -12,7 +12,8 @@ from shardproxy.reshard.sample import page_read
 from shardproxy.wire.reply import Failure
 
 PER_SCAN = 200  # keys an engine looks at, and may unlink, in one go: under a millisecond of it
-TIMEOUT = 5.0  # seconds for one answer
+TIMEOUT = 5.0  # seconds for one answer to SCAN
+UNLINKS_WITHIN = 2.0  # seconds; half of it until a connection is free, half for the answer
 REST = 1.0  # of the time that the engine took, until it is asked again: others come first
 
 
@@ -31,8 +32,9 @@ async def sweep(
 ) -> int:
     """Unlink every key that `is_stray` of this very process, and return how many.
 
-    `may_go_on` raises where this must end; it is asked before each batch. Keys that come meanwhile may stay.
-    Raise NodeFailure, NodeError, ScanError or SweepError.
+    `may_go_on` raises where this must end; it is asked before each batch, and `is_stray` after it: what is
+    sent then is over within UNLINKS_WITHIN. Keys that come meanwhile may stay. Raise NodeFailure, NodeError,
+    ScanError or SweepError.
     """
     cursor, looked, removed = b"0", 0, 0
     while True:
@@ -43,10 +45,10 @@ async def sweep(
         )
         cursor, keys = page_read(page)
         looked += len(keys)
+        may_go_on()
         if strays := [key for key in keys if is_stray(key)]:
-            may_go_on()
             (count,) = await nodes.request_many(
-                address, [("UNLINK", *strays)], timeout=TIMEOUT, run_id=run_id
+                address, [("UNLINK", *strays)], timeout=UNLINKS_WITHIN / 2, run_id=run_id
             )
             if not isinstance(count, int):
                 text = count.text if isinstance(count, Failure) else repr(count)

@@ -76,7 +76,10 @@ class ReshardWorker:
             if place is None:
                 return memo
             leg = memo.legs[place]
-            return memo.with_leg(place, leg.taken_up(is_published=is_published(desk, leg.move)))
+            taken_up = leg.taken_up(is_published=is_published(desk, leg.move))
+            if taken_up.step is Step.CLEAN_SOURCE and leg.step is not Step.CLEAN_SOURCE:
+                self.parts.moved_note(desk.cluster, slots_count(leg.move.slots), leg.keys)
+            return memo.with_leg(place, taken_up)
         try:
             wants = wants_read(work.job.wants, desk.setups)
             moves = await moves_wanted(desk, engines, wants)

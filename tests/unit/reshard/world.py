@@ -15,6 +15,7 @@ import trio
 from shardproxy.failover.interfaces import FenceError, Nodes
 from shardproxy.failover.setup import ShardSetup
 from shardproxy.jobs.job import Job, JobState
+from shardproxy.jobs.statistics import JobStatistics
 from shardproxy.model import Address, Node, SlotRange
 from shardproxy.model.replication import Lineage, ShardKey
 from shardproxy.nodes import NodeUnreachable
@@ -139,9 +140,11 @@ class World:
         default_factory=dict
     )  # what clients wrote, and how often that was acknowledged
     effects: int = 0
+    is_led: bool = True  # by who believes so
     breaks: Callable[[int, str, bool], None] = lambda number, name, is_after: None
     copiers: list[FakeCopier] = field(default_factory=list)
     pauses: list[float] = field(default_factory=list)
+    statistics: JobStatistics = field(default_factory=JobStatistics)
     owners_seen: list[tuple[int, ...]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -241,6 +244,9 @@ class FakeDesk:
     @property
     def records(self) -> Mapping[ShardKey, ShardRecord]:
         return self.world.records
+
+    def covers(self, seconds: float) -> bool:
+        return self.world.is_led
 
     async def change(self, changes: Mapping[ShardKey, Callable[[ShardRecord], ShardRecord]]) -> None:
         await trio.lowlevel.checkpoint()
@@ -419,7 +425,9 @@ def parts_of(world: World) -> Parts:
             world.copiers.append(copier)
             return copier
 
-    return Parts(engines, copier_start, lambda cluster, seconds: world.pauses.append(seconds))
+    return Parts(
+        engines, copier_start, lambda cluster, seconds: world.pauses.append(seconds), world.statistics.moved
+    )
 
 
 # What may befall one effect.
