@@ -9,11 +9,12 @@ from typing import Any
 from shardproxy.config.slots import format_slots
 from shardproxy.failover.interfaces import SlotDesk
 from shardproxy.jobs.interface import JobError, Work
-from shardproxy.reshard.carrying import Carrying, CarrySettings
+from shardproxy.reshard.carrying import Carrying
 from shardproxy.reshard.fence import is_published
 from shardproxy.reshard.memo import Leg, Memo, Step
 from shardproxy.reshard.parts import Engines, Parts
 from shardproxy.reshard.planning import PlanError, labels_of, moves_wanted, plan_make
+from shardproxy.reshard.settings import CarrySettings
 from shardproxy.reshard.slots import slots_count
 from shardproxy.reshard.wants import WantsError, wants_read
 

@@ -14,7 +14,7 @@ from shardproxy.failover.interfaces import FenceError
 from shardproxy.jobs.interface import JobError
 from shardproxy.jobs.job import JobState
 from shardproxy.model import Address, SlotRange
-from shardproxy.reshard.carrying import CarrySettings
+from shardproxy.reshard.settings import CarrySettings
 from shardproxy.reshard.slots import slots_added, slots_removed
 from shardproxy.reshard.worker import ReshardWorker
 from shardproxy.store.interface import StoreUnavailableError
