@@ -54,4 +54,4 @@ def reshard_worker(tools: Tools) -> ReshardWorker:
         await trio.lowlevel.checkpoint()
         return EngineCopier.start(plan, table=tools.table())
 
-    return ReshardWorker(Parts(engines, copier_start, tools.statistics.paused))
+    return ReshardWorker(Parts(engines, copier_start, tools.statistics.paused, tools.statistics.moved))

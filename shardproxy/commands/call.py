@@ -12,6 +12,7 @@ from shardproxy.commands.counters import Counters
 from shardproxy.commands.errands import Errands
 from shardproxy.commands.followers import Followers
 from shardproxy.commands.known_scripts import KnownScripts
+from shardproxy.commands.shares import Shares
 from shardproxy.commands.sources import Sources
 from shardproxy.commands.table import Table
 from shardproxy.config import Commands, ConfigurationEndpoint
@@ -135,6 +136,7 @@ class Call:
     counters: Counters
     followers: Followers
     errands: Errands
+    shares: Shares
     topologies: Mapping[str, Topology]  # as they are by now
     users: UserDesk
     refusals: AclLogs

@@ -27,6 +27,7 @@ from shardproxy.commands.followers import Followers
 from shardproxy.commands.handlers import CHANGES, CURES, HANDLERS, PATIENT
 from shardproxy.commands.known_scripts import KnownScripts
 from shardproxy.commands.learn import Learner
+from shardproxy.commands.shares import Shares
 from shardproxy.commands.sources import Sources
 from shardproxy.commands.table import Table, lower
 from shardproxy.commands.texts import unknown_subcommand
@@ -124,6 +125,7 @@ class _Service:
     scripts: KnownScripts = field(default_factory=KnownScripts)
     libraries: Sources = field(default_factory=Sources)
     counters: Counters = field(default_factory=Counters)
+    shares: Shares = field(default_factory=Shares)
     running: dict[str, trio.CapacityLimiter] = field(default_factory=dict)
     patient: dict[tuple[str, str], trio.CapacityLimiter] = field(default_factory=dict)  # and by command
     scopes: dict[int, trio.CancelScope] = field(default_factory=dict)  # of what ends when its client goes
@@ -242,6 +244,7 @@ class _Service:
             self.counters,
             self.followers,
             self.errands,
+            self.shares,
             self.topologies,
             self.users,
             self.refusals,

@@ -64,6 +64,10 @@ class LeaderDesk:
     def records(self) -> Records:
         return self.led.records
 
+    def covers(self, seconds: float) -> bool:
+        """As SlotDesk says."""
+        return self.led.leadership.covers(seconds)
+
     async def change(self, changes: Mapping[ShardKey, Change]) -> None:
         """As SlotDesk says."""
         news, board = News(), self.led.store.records

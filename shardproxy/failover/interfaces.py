@@ -90,6 +90,9 @@ class SlotDesk(Protocol):
     def records(self) -> Mapping[ShardKey, ShardRecord]:
         """Those of the cluster, as they are now."""
 
+    def covers(self, seconds: float) -> bool:
+        """Whether nobody else can lead for so long from now: what is asked of an engine is over by then."""
+
     async def change(self, changes: Mapping[ShardKey, Callable[[ShardRecord], ShardRecord]]) -> None:
         """Replace these records all at once, or none, each by what its function makes of it.
 

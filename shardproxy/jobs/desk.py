@@ -177,6 +177,9 @@ class Onlooker:
     def records(self) -> Mapping[ShardKey, ShardRecord]:
         return {key: record for key, record in self.all_records.items() if key.cluster == self.cluster}
 
+    def covers(self, seconds: float) -> bool:
+        return False
+
     async def change(self, changes: Mapping[ShardKey, Callable[[ShardRecord], ShardRecord]]) -> None:
         raise RuntimeError("a plan changes nothing")
 

@@ -12,10 +12,9 @@ from typing import Any
 import structlog
 import trio
 
-from shardproxy.failover.interfaces import FenceError, NotSettledError, SlotDesk
+from shardproxy.failover.interfaces import NotSettledError, SlotDesk
 from shardproxy.jobs.interface import Work
 from shardproxy.model.replication import ShardKey
-from shardproxy.nodes import NodeError, NodeFailure
 from shardproxy.replication.interface import (
     Copier,
     CopyError,
@@ -26,11 +25,11 @@ from shardproxy.replication.interface import (
     Target,
 )
 from shardproxy.replication.leases import claim_new, kept, lease_until
+from shardproxy.reshard.cleaning import Cleaning
 from shardproxy.reshard.fence import (
     ChangedError,
     DifferentError,
     Fence,
-    FenceSettings,
     Identity,
     NotFencedError,
     SpentError,
@@ -44,28 +43,12 @@ from shardproxy.reshard.memo import Leg, Step
 from shardproxy.reshard.parts import Engines, Parts, sources_of
 from shardproxy.reshard.planning import PlanError, why_not_now
 from shardproxy.reshard.race import wait_first
-from shardproxy.reshard.sample import ScanError
-from shardproxy.reshard.slots import slots_count, slots_each
-from shardproxy.reshard.sweep import SweepError, replicas_wait, sweep
+from shardproxy.reshard.settings import OUT_OF_REACH, CarrySettings
+from shardproxy.reshard.slots import slots_count
 from shardproxy.store.interface import StoreUnavailableError
 from shardproxy.store.record import ShardRecord
 
 log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class CarrySettings:
-    """Times in seconds."""
-
-    fence: FenceSettings = field(default_factory=FenceSettings)
-    look: float = 0.25  # between looks at how far the copier is
-    serve_within: float = 10.0  # every proxy hides what is not its shards' by then
-    converge_within: float = 120.0  # from the end of the first copy until little is left
-    retry: float = 1.0  # after an engine or the store was not there
-    undo_tries: int = 30
-    settle_within: float = 60.0  # a failover is over by then
-    fails_over_within: float = 5.0  # it is seen by then why a target was lost
-    copies: int = 5  # begun anew: the target is another process, or a copier that had ended was of no use
 
 
 class StoppedError(Exception):
@@ -77,15 +60,6 @@ class AbandonedError(Exception):
 
 
 Saved = Callable[[Leg], Awaitable[None]]
-OUT_OF_REACH = (
-    NodeFailure,
-    NodeError,
-    ScanError,
-    SweepError,
-    StoreUnavailableError,
-    NotSettledError,
-    FenceError,
-)
 
 
 @dataclass(slots=True)
@@ -108,12 +82,15 @@ class Carrying:
         while not self.leg.step.is_over:
             match self.leg.step:
                 case Step.CLEAN_SOURCE:
-                    await self._clean_source()
+                    await self._step(Step.DONE, removed=await self._cleaning().at_source())
                 case Step.UNDO:
-                    await self._undo()
+                    await self._step(Step.UNDONE, why=await self._cleaning().undo())
                 case _:
                     await self._bring()
         return self.leg
+
+    def _cleaning(self) -> Cleaning:
+        return Cleaning(self.desk, self.engines, self.leg, self._show, self.settings)
 
     async def _step(self, step: Step, **changes: Any) -> None:
         self.leg = self.leg.at(step, **changes)
@@ -133,8 +110,6 @@ class Carrying:
         self.work.show(
             stage, what="keys", done=done, total=total, text=f"{self.title}: {text}" if text else self.title
         )
-
-    # up to PUBLISH
 
     async def _bring(self) -> None:
         try:
@@ -369,6 +344,7 @@ class Carrying:
     async def _published(self, pause: float, tries: int, laps: dict[str, float]) -> None:
         self.leg = self.leg.at(Step.PUBLISH)
         await self._step(Step.CLEAN_SOURCE, pause=pause, tries=tries)
+        self.parts.moved_note(self.desk.cluster, slots_count(self.leg.move.slots), self.leg.keys)
         if pause:
             self.parts.pause_note(self.desk.cluster, pause)
         log.info(
@@ -384,89 +360,9 @@ class Carrying:
         if self.work.is_aborted:
             raise AbandonedError
 
-    # after it, or back
-
-    async def _clean_source(self) -> None:
-        """Take away what the source has of the slots, once no proxy sends it requests for them."""
-        move = self.leg.move
-        while True:
-            try:
-                self._show("waiting for every proxy to serve the new owner")
-                await hold_drop(self.desk, move)
-                await self.desk.wait_served((move.source, move.target), within=self.settings.serve_within)
-                removed = await self._sweep(move.source)
-                await self._unmix(move.source)
-                break
-            except OUT_OF_REACH as error:
-                self._show(f"tried again: {error}")
-                await trio.sleep(self.settings.retry)
-        await self._step(Step.DONE, removed=removed)
-
-    async def _undo(self) -> None:
-        """Take the target's copies away; what cannot be taken away stays hidden."""
-        move, why = self.leg.move, self.leg.why
-        for _ in range(self.settings.undo_tries):
-            try:
-                await hold_drop(self.desk, move)
-                await self._sweep(move.target)
-                await self._unmix(move.target)
-                break
-            except OUT_OF_REACH as error:
-                self._show(f"taking back what was copied: {error}")
-                last = str(error)
-                await trio.sleep(self.settings.retry)
-        else:
-            why += f"; what was copied is still at the target, hidden ({last}): the next move takes it away"
-        await self._step(Step.UNDONE, why=why)
-
-    async def _sweep(self, key: ShardKey) -> int:
-        """Take away the leg's keys at a shard that does not own them, and older leftovers."""
-        record = self.desk.records[key]
-        if record.primary is None:
-            raise NotSettledError(f"shard {key} has no primary now")
-        strays = strays_of(self.leg, key)
-
-        owned: set[int] = set()
-
-        def is_stray(name: bytes) -> bool:
-            slot = self.engines.slot_of(name)
-            return slot not in owned and (strays is None or slot in strays)
-
-        def may_go_on() -> None:
-            nonlocal owned
-            owned = set(slots_each(self.desk.records[key].slots))
-
-        removed = await sweep(
-            self.engines.nodes,
-            record.primary,
-            record.run_id,
-            is_stray,
-            may_go_on=may_go_on,
-            told=lambda looked, removed: self._show(f"{removed} keys removed", done=looked),
-        )
-        await replicas_wait(self.engines.nodes, record.primary, record.run_id, len(record.promise.voters))
-        return removed
-
-    async def _unmix(self, swept: ShardKey) -> None:
-        """Hide nothing any more, once older leftovers are gone too: the rest is each one's own by now."""
-        for key in self.leg.mixed_before:
-            if key != swept:
-                await self._sweep(key)
-        keys = [key for key in (self.leg.move.source, self.leg.move.target) if key in self.desk.records]
-        await self.desk.change(dict.fromkeys(keys, unmixed))
-
-
-def strays_of(leg: Leg, key: ShardKey) -> set[int] | None:
-    """Slots whose keys a shard has of this leg; None = of any that it does not own, as it had leftovers."""
-    return None if key in leg.mixed_before else set(slots_each(leg.move.slots))
-
 
 def mixed(record: ShardRecord) -> ShardRecord:
     return replace(record, is_mixed=True)
-
-
-def unmixed(record: ShardRecord) -> ShardRecord:
-    return replace(record, is_mixed=False)
 
 
 def status_text(status: CopyStatus) -> str:

@@ -22,14 +22,14 @@ from shardproxy.nodes import NodeError, NodeFailure
 from shardproxy.replication.interface import Copier, CopyDiffersError, CopyError, CopyPhase
 from shardproxy.reshard.layout import Move
 from shardproxy.reshard.parts import Engines
+from shardproxy.reshard.replicas import replicas_wait
 from shardproxy.reshard.slots import slots_added, slots_common, slots_count, slots_removed
-from shardproxy.reshard.sweep import replicas_wait
 from shardproxy.store.interface import StoreUnavailableError
 from shardproxy.store.record import ShardRecord
 from shardproxy.wire.info import InfoError, read_fields, read_replication
 
 LET_GO_WITHIN = 1.0  # seconds, also when all ends: a hold that stays is dropped by the next leader
-ANSWERED = 0.8  # of what is left: an engine says that its replicas are late before we are
+ANSWERED = 0.8  # of what is left: it is known that replicas are late before we are
 RETRY = 0.1  # seconds between tries to let go
 
 log = structlog.get_logger()

@@ -31,11 +31,15 @@ class Engines(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """`copier_start` begins a copy; `pause_note` is told how long a fence held requests, in seconds."""
+    """`copier_start` begins a copy; `pause_note` is told how long a fence held requests, in seconds.
+
+    `moved_note` is told of each leg once it is on record that it was published: slots, and keys copied.
+    """
 
     engines: Callable[[str], AbstractAsyncContextManager[Engines]]  # of a cluster, with connections
     copier_start: Callable[[CopyPlan], Awaitable[Copier]]
     pause_note: Callable[[str, float], None] = lambda cluster, seconds: None
+    moved_note: Callable[[str, int, int], None] = lambda cluster, slots, keys: None
 
 
 def sources_of(record: ShardRecord, engines: Engines) -> tuple[End, ...]:

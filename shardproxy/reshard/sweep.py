@@ -12,9 +12,9 @@ from shardproxy.reshard.sample import page_read
 from shardproxy.wire.reply import Failure
 
 PER_SCAN = 200  # keys an engine looks at, and may unlink, in one go: under a millisecond of it
-TIMEOUT = 5.0  # seconds for one answer
+TIMEOUT = 5.0  # seconds for one answer to SCAN
+UNLINKS_WITHIN = 2.0  # seconds; half of it until a connection is free, half for the answer
 REST = 1.0  # of the time that the engine took, until it is asked again: others come first
-WAIT = 1.0  # seconds in which replicas are to have it too
 
 
 class SweepError(Exception):
@@ -32,8 +32,9 @@ async def sweep(
 ) -> int:
     """Unlink every key that `is_stray` of this very process, and return how many.
 
-    `may_go_on` raises where this must end; it is asked before each batch. Keys that come meanwhile may stay.
-    Raise NodeFailure, NodeError, ScanError or SweepError.
+    `may_go_on` raises where this must end; it is asked before each batch, and `is_stray` after it: what is
+    sent then is over within UNLINKS_WITHIN. Keys that come meanwhile may stay. Raise NodeFailure, NodeError,
+    ScanError or SweepError.
     """
     cursor, looked, removed = b"0", 0, 0
     while True:
@@ -44,10 +45,10 @@ async def sweep(
         )
         cursor, keys = page_read(page)
         looked += len(keys)
+        may_go_on()
         if strays := [key for key in keys if is_stray(key)]:
-            may_go_on()
             (count,) = await nodes.request_many(
-                address, [("UNLINK", *strays)], timeout=TIMEOUT, run_id=run_id
+                address, [("UNLINK", *strays)], timeout=UNLINKS_WITHIN / 2, run_id=run_id
             )
             if not isinstance(count, int):
                 text = count.text if isinstance(count, Failure) else repr(count)
@@ -57,17 +58,3 @@ async def sweep(
         if cursor == b"0":
             return removed
         await trio.sleep((trio.current_time() - began) * REST)
-
-
-async def replicas_wait(
-    nodes: Nodes, address: Address, run_id: str, count: int, *, within: float = WAIT
-) -> bool:
-    """Whether so many replicas have all that the node has now within so many seconds.
-
-    Raise NodeFailure. The command before WAIT, on the same connection, says what is to be waited for.
-    """
-    if not count:
-        return True
-    wait = ("WAIT", str(count), str(max(1, round(within * 1000))))
-    replies = await nodes.request_many(address, [("PING",), wait], timeout=within + TIMEOUT, run_id=run_id)
-    return isinstance(replies[-1], int) and replies[-1] >= count

@@ -9,11 +9,12 @@ from typing import Any
 from shardproxy.config.slots import format_slots
 from shardproxy.failover.interfaces import SlotDesk
 from shardproxy.jobs.interface import JobError, Work
-from shardproxy.reshard.carrying import Carrying, CarrySettings
+from shardproxy.reshard.carrying import Carrying
 from shardproxy.reshard.fence import is_published
 from shardproxy.reshard.memo import Leg, Memo, Step
 from shardproxy.reshard.parts import Engines, Parts
 from shardproxy.reshard.planning import PlanError, labels_of, moves_wanted, plan_make
+from shardproxy.reshard.settings import CarrySettings
 from shardproxy.reshard.slots import slots_count
 from shardproxy.reshard.wants import WantsError, wants_read
 
@@ -76,7 +77,10 @@ class ReshardWorker:
             if place is None:
                 return memo
             leg = memo.legs[place]
-            return memo.with_leg(place, leg.taken_up(is_published=is_published(desk, leg.move)))
+            taken_up = leg.taken_up(is_published=is_published(desk, leg.move))
+            if taken_up.step is Step.CLEAN_SOURCE and leg.step is not Step.CLEAN_SOURCE:
+                self.parts.moved_note(desk.cluster, slots_count(leg.move.slots), leg.keys)
+            return memo.with_leg(place, taken_up)
         try:
             wants = wants_read(work.job.wants, desk.setups)
             moves = await moves_wanted(desk, engines, wants)

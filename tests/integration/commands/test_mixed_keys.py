@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import re
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
+
+import pytest
+import trio
 
 from shardproxy.commands import mixed
 from shardproxy.fleet import Fleet, RedisNode
@@ -85,6 +89,44 @@ async def test_a_large_shards_keys_are_estimated(fleet: Fleet, monkeypatch: Any)
         size = int((await desk.ask("DBSIZE"))[1:])
     assert abs(size - 12_000) < 600
     assert size != 14_000
+
+
+async def test_clients_that_ask_at_once_have_it_found_out_once(fleet: Fleet) -> None:
+    async with copied(fleet, 3000) as (desk, _):
+        before = [node(fleet, shard).info("commandstats") for shard in (0, 1)]
+        async with trio.open_nursery() as nursery:
+            for _ in range(50):
+                nursery.start_soon(desk.ask, "DBSIZE")
+        after = [node(fleet, shard).info("commandstats") for shard in (0, 1)]
+    for was, now in zip(before, after, strict=True):
+        assert scans(now) - scans(was) <= 12
+
+
+def scans(commands: Mapping[str, Any]) -> int:
+    text = str(commands.get("cmdstat_scan", "calls=0,"))
+    return int(re.findall(r"calls\D+(\d+)", text)[0])
+
+
+async def test_a_shard_of_copies_is_not_looked_through_for_a_random_key(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mixed, "BATCH", 10)
+    async with copied(fleet, 6000) as (desk, own):
+        second = node(fleet, 1)
+        second.ask("DEL", *sorted(own[1]))
+        for number in range(2, len(own)):
+            node(fleet, number).ask("FLUSHALL")
+        was = scans(second.info("commandstats"))
+        node(fleet, 0).ask("FLUSHALL")
+        assert await desk.ask("RANDOMKEY") == b"$-1\r\n"
+        assert 0 < scans(second.info("commandstats")) - was <= mixed.LOOKED
+        assert int(second.ask("DBSIZE")) > 10 * mixed.LOOKED, "many more are there"
+
+
+async def test_names_are_handed_over_in_parts(fleet: Fleet, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mixed, "CHUNK", 70)
+    async with copied(fleet, 3000) as (desk, own):
+        assert sorted(read(await desk.ask("KEYS", "*"))) == sorted(set().union(*own))
 
 
 async def test_a_random_key_is_one_of_its_owners(fleet: Fleet) -> None:

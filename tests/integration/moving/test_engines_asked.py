@@ -2,33 +2,53 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 import trio
 
 from shardproxy.fleet import RedisNode
 from shardproxy.nodes import NodeLinks
 from shardproxy.reshard.functions import functions_copy
+from shardproxy.reshard.replicas import replicas_wait
 from shardproxy.reshard.sample import sample
 from shardproxy.reshard.survey import survey
-from shardproxy.reshard.sweep import replicas_wait, sweep
+from shardproxy.reshard.sweep import sweep
 from tests.fixtures.engines import StartFleet
 
 LIBRARY = "#!lua name=counting\nredis.register_function('one', function() return 1 end)"
 
 
-async def test_a_replica_that_lags_is_waited_for_on_any_connection(start_fleet: StartFleet) -> None:
-    """What another connection wrote counts, as a command was asked before WAIT on this one."""
-    (shard,) = start_fleet(shards=1, replicas=1).shards
+ENGINES = "SHARDPROXY_ENGINES"  # environment variable: paths of other releases' programs, as PATH has them
+OTHERS = [path for path in os.environ.get(ENGINES, "").split(os.pathsep) if path]
+
+
+@pytest.mark.parametrize("program", [None, *OTHERS], ids=["here", *(Path(path).parts[3] for path in OTHERS)])
+async def test_a_replica_that_lags_is_waited_for_on_any_connection(
+    start_fleet: StartFleet, program: str | None
+) -> None:
+    """What another connection wrote counts, whatever WAIT means to this release."""
+    (shard,) = start_fleet(shards=1, replicas=1, program=program).shards
     primary, replica = shard.primary, shard.replicas[0]
     assert isinstance(primary, RedisNode)
     run_id = primary.info("server")["run_id"]
     async with NodeLinks() as links:
         assert await replicas_wait(links, primary.address, run_id, 1, within=10.0)
+        assert not await replicas_wait(links, primary.address, run_id, 2, within=0.1)
         replica.freeze()
         primary.ask("SET", "key", "value")
         assert not await replicas_wait(links, primary.address, run_id, 1, within=0.2)
+        async with NodeLinks() as others:
+            assert not await replicas_wait(others, primary.address, run_id, 1, within=0.2)
         replica.thaw()
         assert await replicas_wait(links, primary.address, run_id, 1, within=10.0)
+        primary.ask("SET", "key", "another")
+        began = trio.current_time()
+        assert await replicas_wait(links, primary.address, run_id, 1, within=10.0)
+        assert trio.current_time() - began < 0.5, (
+            "the replicas were asked: by themselves they say it each second"
+        )
 
 
 async def test_engines_are_surveyed_sampled_given_functions_and_swept(start_fleet: StartFleet) -> None:

@@ -129,6 +129,9 @@ class FakeDesk:
     def holds(self) -> list[Hold | None]:
         return [record.hold for record in self.records.values()]
 
+    def covers(self, seconds: float) -> bool:
+        return True
+
     async def change(self, changes: Mapping[ShardKey, Callable[[ShardRecord], ShardRecord]]) -> None:
         await trio.lowlevel.checkpoint()
         if not 0 < len(changes) <= MAX_TOGETHER:

@@ -15,6 +15,7 @@ import trio
 from shardproxy.failover.interfaces import FenceError, Nodes
 from shardproxy.failover.setup import ShardSetup
 from shardproxy.jobs.job import Job, JobState
+from shardproxy.jobs.statistics import JobStatistics
 from shardproxy.model import Address, Node, SlotRange
 from shardproxy.model.replication import Lineage, ShardKey
 from shardproxy.nodes import NodeUnreachable
@@ -63,7 +64,6 @@ class FakeEngine:
     libraries: dict[bytes, bytes] = field(default_factory=dict)
     offset: int = 0
     run_id: str = "run"
-    replicas_there: int = 1
     keys_per_scan: int = 3
 
     def info(self) -> str:
@@ -74,6 +74,7 @@ class FakeEngine:
             "master_replid": "a" * 40,
             "master_repl_offset": str(self.offset),
             "connected_slaves": "1",
+            "slave0": f"ip=replica,port=7001,state=online,offset={self.offset},lag=0",
             "used_memory": str(1000 + 100 * len(self.keys)),
             "used_memory_dataset": str(100 * len(self.keys)),
             "maxmemory": "0",
@@ -105,10 +106,8 @@ class FakeEngine:
                 return 100
             case "UNLINK":
                 return sum(self.keys.pop(key, None) is not None for key in words)
-            case "PING":
-                return b"PONG"
             case "WAIT":
-                return self.replicas_there
+                return 1
             case "FUNCTION" if words[0] == b"LIST":
                 found = self.libraries.items()
                 return [[b"library_name", library, b"library_code", code] for library, code in found]
@@ -141,9 +140,11 @@ class World:
         default_factory=dict
     )  # what clients wrote, and how often that was acknowledged
     effects: int = 0
+    is_led: bool = True  # by who believes so
     breaks: Callable[[int, str, bool], None] = lambda number, name, is_after: None
     copiers: list[FakeCopier] = field(default_factory=list)
     pauses: list[float] = field(default_factory=list)
+    statistics: JobStatistics = field(default_factory=JobStatistics)
     owners_seen: list[tuple[int, ...]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -247,6 +248,9 @@ class FakeDesk:
     @property
     def records(self) -> Mapping[ShardKey, ShardRecord]:
         return self.world.records
+
+    def covers(self, seconds: float) -> bool:
+        return self.world.is_led
 
     async def change(self, changes: Mapping[ShardKey, Callable[[ShardRecord], ShardRecord]]) -> None:
         await trio.lowlevel.checkpoint()
@@ -438,7 +442,9 @@ def parts_of(world: World) -> Parts:
             world.copiers.append(copier)
             return copier
 
-    return Parts(engines, copier_start, lambda cluster, seconds: world.pauses.append(seconds))
+    return Parts(
+        engines, copier_start, lambda cluster, seconds: world.pauses.append(seconds), world.statistics.moved
+    )
 
 
 # What may befall one effect.
