@@ -30,6 +30,7 @@ from shardproxy.reshard.fence import (
 )
 from shardproxy.reshard.functions import FunctionsError, functions_copy
 from shardproxy.reshard.memo import Leg, Step
+from shardproxy.reshard.ownership import why_not_the_sources
 from shardproxy.reshard.parts import Engines, Parts, sources_of
 from shardproxy.reshard.planning import PlanError, why_not_now
 from shardproxy.reshard.race import wait_first
@@ -141,6 +142,7 @@ class Carrying:
     async def _prepare(self) -> None:
         """PLAN and CLEAN_TARGET: both shards hide what is not theirs before the first byte is written."""
         self._raise_if_aborted()
+        self._raise_if_owned_otherwise()
         move = self.leg.move
         if self.leg.step is Step.PLAN:
             self._show()
@@ -191,6 +193,7 @@ class Carrying:
         move = self.leg.move
         source, target = await self._settled(move.source), await self._settled(move.target)
         assert target.primary is not None
+        self._raise_if_owned_otherwise()
         await self._step(Step.COPY)
         plan = CopyPlan(
             sources_of(source, self.engines),
@@ -346,6 +349,11 @@ class Carrying:
             tries=tries,
             laps_ms=laps,
         )
+
+    def _raise_if_owned_otherwise(self) -> None:
+        """Nothing is taken away at a target that owns some of the slots by now."""
+        if (why_not := why_not_the_sources(self.desk.records, self.leg.move)) is not None:
+            raise StoppedError(why_not)
 
     def _raise_if_aborted(self) -> None:
         if self.work.is_aborted:

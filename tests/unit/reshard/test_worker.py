@@ -13,7 +13,11 @@ import trio.testing
 from shardproxy.failover.interfaces import FenceError
 from shardproxy.jobs.interface import JobError
 from shardproxy.jobs.job import JobState
+from shardproxy.model import SlotRange
 from shardproxy.reshard.carrying import CarrySettings
+from shardproxy.reshard.layout import Move
+from shardproxy.reshard.memo import Leg, Memo, Step
+from shardproxy.reshard.slots import slots_removed
 from shardproxy.reshard.worker import ReshardWorker
 from shardproxy.store.interface import StoreUnavailableError
 from tests.unit.reshard.world import (
@@ -28,6 +32,7 @@ from tests.unit.reshard.world import (
     key_of,
     parts_of,
     primary_of,
+    slot_of,
 )
 
 SCALE = {"do": "scale", "shards": 2}
@@ -345,3 +350,41 @@ async def test_a_plan_says_what_moves_and_changes_nothing(autojump_clock: Clock)
     assert plan["lines"][0] == "2 shards"
     assert plan["lines"][1].startswith("s0 -> s1: 8192 slots (8192-16383), about ")
     assert plan["why_not"] is None
+
+
+def leg_at(step: str) -> dict[str, object]:
+    """The memo of a job whose only leg gives shard 1 the upper half."""
+    leg = Leg(Move(key_of(0), key_of(1), (SlotRange(8192, 16383),)), Step(step))
+    return Memo((leg,)).write()
+
+
+@pytest.mark.parametrize("step", ["plan", "clean_target", "copy", "catch_up", "fence"])
+@pytest.mark.parametrize("gone", [SlotRange(12000, 16383), SlotRange(8192, 8192)], ids=["many", "one"])
+async def test_what_the_target_owns_a_part_of_already_is_not_cleaned(
+    step: str, gone: SlotRange, autojump_clock: Clock
+) -> None:
+    world = filled()
+    source, target = world.records[key_of(0)], world.records[key_of(1)]
+    world.records[key_of(0)] = replace(source, slots=slots_removed(source.slots, (gone,)))
+    world.records[key_of(1)] = replace(target, slots=(gone,))
+    named = [key for key in world.engines[primary_of(0)].keys if gone.first <= slot_of(key) <= gone.last]
+    for key in named:
+        world.engines[primary_of(1)].keys[key] = world.engines[primary_of(0)].keys.pop(key)
+    world.memo = leg_at(step)
+    with pytest.raises(JobError, match=r"shard 1, owns slots .* already"):
+        await run(world)
+    assert world.copiers == []
+    assert world.faults() == []
+    assert world.owner_of(gone.first) == 1
+    assert not any(record.is_mixed for record in world.records.values())
+
+
+async def test_what_a_third_shard_owns_is_not_moved(autojump_clock: Clock) -> None:
+    world = filled(3)
+    last = (SlotRange(16383, 16383),)
+    world.records[key_of(0)] = replace(world.records[key_of(0)], slots=(SlotRange(0, 16382),))
+    world.records[key_of(2)] = replace(world.records[key_of(2)], slots=last)
+    world.memo = leg_at("clean_target")
+    with pytest.raises(JobError, match="shard 0, does not own slots 16383"):
+        await run(world)
+    assert world.copiers == []
