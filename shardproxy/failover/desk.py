@@ -56,6 +56,10 @@ class LeaderDesk:
     def records(self) -> Records:
         return self.led.records
 
+    @property
+    def lingers(self) -> float:
+        return self.led.store.lingers
+
     async def change(self, changes: Mapping[ShardKey, Change]) -> None:
         """As SlotDesk says."""
         news, board = News(), self.led.store.records

@@ -83,6 +83,10 @@ class SlotDesk(Protocol):
     def records(self) -> Mapping[ShardKey, ShardRecord]:
         """Those of the cluster, as they are now."""
 
+    @property
+    def lingers(self) -> float:
+        """For how many seconds after `wait_served` somebody whom nobody waits for may serve as before."""
+
     async def change(self, changes: Mapping[ShardKey, Callable[[ShardRecord], ShardRecord]]) -> None:
         """Replace these records all at once, or none, each by what its function makes of it.
 

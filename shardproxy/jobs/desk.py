@@ -163,6 +163,7 @@ class Onlooker:
     cluster: str
     all_setups: Mapping[ShardKey, ShardSetup]
     all_records: Mapping[ShardKey, ShardRecord]
+    lingers: float = 0.0  # it waits for nobody
 
     @property
     def setups(self) -> Mapping[ShardKey, ShardSetup]:

@@ -29,6 +29,7 @@ from shardproxy.reshard.fence import (
     is_published,
 )
 from shardproxy.reshard.functions import FunctionsError, functions_copy
+from shardproxy.reshard.lingering import Lingering
 from shardproxy.reshard.memo import Leg, Step
 from shardproxy.reshard.ownership import why_not_the_sources
 from shardproxy.reshard.parts import Engines, Parts, sources_of
@@ -91,6 +92,11 @@ class Carrying:
     title: str
     rate: int = 0
     settings: CarrySettings = field(default_factory=CarrySettings)
+    _mixed: Lingering = field(init=False)
+    _given: Lingering = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._mixed, self._given = Lingering(self.desk), Lingering(self.desk)
 
     async def run(self) -> Leg:
         """Bring it to its end: DONE or UNDONE, with `why`. Raise LeadershipLostError."""
@@ -165,6 +171,7 @@ class Carrying:
             try:
                 await self.desk.change(dict.fromkeys(keys, mixed))
                 await self.desk.wait_served(keys, within=self.settings.serve_within)
+                self._mixed.served()
                 return await self._functions()
             except FunctionsError as error:
                 raise StoppedError(str(error)) from error
@@ -242,6 +249,7 @@ class Carrying:
         """
 
         async def close() -> bool:
+            await self._mixed.wait()
             await copier.wait_close()
             return True
 
@@ -369,6 +377,8 @@ class Carrying:
                 self._show("waiting for every proxy to serve the new owner")
                 await hold_drop(self.desk, move)
                 await self.desk.wait_served((move.source, move.target), within=self.settings.serve_within)
+                self._given.served()
+                await self._given.wait()
                 removed = await self._sweep(move.source)
                 await self._unmix(move.source)
                 break

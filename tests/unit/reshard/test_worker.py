@@ -16,6 +16,7 @@ from shardproxy.jobs.job import JobState
 from shardproxy.model import SlotRange
 from shardproxy.reshard.carrying import CarrySettings
 from shardproxy.reshard.layout import Move
+from shardproxy.reshard.lingering import MARGIN
 from shardproxy.reshard.memo import Leg, Memo, Step
 from shardproxy.reshard.slots import slots_removed
 from shardproxy.reshard.worker import ReshardWorker
@@ -388,3 +389,45 @@ async def test_what_a_third_shard_owns_is_not_moved(autojump_clock: Clock) -> No
     with pytest.raises(JobError, match="shard 0, does not own slots 16383"):
         await run(world)
     assert world.copiers == []
+
+
+async def test_those_whom_nobody_waits_for_have_time_to_hear_of_it(autojump_clock: Clock) -> None:
+    """Of the move before requests are held, and of the new owner before the source's keys go."""
+    world = filled()
+    world.lingers = 5.0
+    seen: dict[str, float] = {}
+
+    def breaks(number: int, name: str, is_after: bool) -> None:
+        source, target = world.records[key_of(0)], world.records[key_of(1)]
+        if is_after and source.is_mixed:
+            seen.setdefault("mixed", trio.current_time())
+        if source.hold is not None:
+            seen.setdefault("held", trio.current_time())
+        if target.slots:
+            seen.setdefault("published", trio.current_time())
+            if name == "UNLINK":
+                seen.setdefault("swept", trio.current_time())
+
+    world.breaks = breaks
+    await run(world)
+    assert seen["held"] - seen["mixed"] >= 5.0 + MARGIN
+    assert seen["swept"] - seen["published"] >= 5.0 + MARGIN
+    assert world.pauses[0] < 0.1
+    assert world.faults() == []
+
+
+async def test_a_leader_that_takes_up_a_published_move_gives_them_time_too(autojump_clock: Clock) -> None:
+    world = filled()
+    world.lingers = 5.0
+    world.breaks = lambda number, name, is_after: (
+        crash(False)(name, is_after) if name == "UNLINK" and not is_after and world.owner_of(16000) else None
+    )
+    with pytest.raises(CrashError):
+        await run(world)
+    began, swept = trio.current_time(), []
+    world.breaks = lambda number, name, is_after: (
+        swept.append(trio.current_time()) if name == "UNLINK" else None
+    )
+    await run(world)
+    assert swept[0] - began >= 5.0 + MARGIN
+    assert world.faults() == []

@@ -141,6 +141,7 @@ class World:
         default_factory=dict
     )  # what clients wrote, and how often that was acknowledged
     effects: int = 0
+    lingers: float = 0.0
     breaks: Callable[[int, str, bool], None] = lambda number, name, is_after: None
     copiers: list[FakeCopier] = field(default_factory=list)
     pauses: list[float] = field(default_factory=list)
@@ -232,6 +233,10 @@ class FakeDesk:
             self.world.records[key] = replace(record, hold=None)
 
     cluster = CLUSTER
+
+    @property
+    def lingers(self) -> float:
+        return self.world.lingers
 
     @property
     def setups(self) -> Mapping[ShardKey, ShardSetup]:
