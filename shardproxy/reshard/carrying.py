@@ -401,8 +401,24 @@ class Carrying:
                 last = str(error)
                 await trio.sleep(self.settings.retry)
         else:
-            why += f"; what was copied is still at the target, hidden ({last}): the next move takes it away"
+            why += f"; what was copied is still at the target, hidden ({last}): the next job there removes it"
+            why += await self._unmix_source()
         await self._step(Step.UNDONE, why=why)
+
+    async def _unmix_source(self) -> str:
+        """Have the source hide nothing, as it has nothing that is not its own; or say that it still does."""
+        source = self.leg.move.source
+        if source in self.leg.mixed_before or source not in self.desk.records:
+            return ""
+        why = ""
+        for _ in range(self.settings.undo_tries):
+            try:
+                await self.desk.change({source: unmixed})
+                return ""
+            except OUT_OF_REACH as error:
+                why = str(error)
+                await trio.sleep(self.settings.retry)
+        return f"; the source, shard {source.index}, counts as mixed until then too ({why})"
 
     async def _sweep(self, key: ShardKey) -> int:
         """Take away the leg's keys at a shard that does not own them, and older leftovers."""

@@ -14,6 +14,7 @@ from shardproxy.failover.interfaces import FenceError
 from shardproxy.jobs.interface import JobError
 from shardproxy.jobs.job import JobState
 from shardproxy.model import SlotRange
+from shardproxy.replication.interface import CopyError
 from shardproxy.reshard.carrying import CarrySettings
 from shardproxy.reshard.layout import Move
 from shardproxy.reshard.lingering import MARGIN
@@ -431,3 +432,40 @@ async def test_a_leader_that_takes_up_a_published_move_gives_them_time_too(autoj
     await run(world)
     assert swept[0] - began >= 5.0 + MARGIN
     assert world.faults() == []
+
+
+def away_once_copied(world: World) -> None:
+    """The target answers nothing any more from the first verification on."""
+
+    def breaks(number: int, name: str, is_after: bool) -> None:
+        if name == "verify":
+            world.down.add(primary_of(1))
+            raise CopyError("the target is gone")
+
+    world.breaks = breaks
+
+
+async def test_a_source_hides_nothing_for_ever_as_the_target_is_gone(autojump_clock: Clock) -> None:
+    world = filled()
+    away_once_copied(world)
+    with pytest.raises(JobError, match=r"still at the target, hidden .*: the next job"):
+        await run(world)
+    assert not world.records[key_of(0)].is_mixed
+    assert world.records[key_of(1)].is_mixed
+    assert world.faults() == []
+    world.down.clear()
+    world.breaks = lambda number, name, is_after: None
+    world.memo = {}
+    await run(world)
+    assert world.faults() == []
+    assert not any(record.is_mixed for record in world.records.values())
+
+
+async def test_a_source_that_had_leftovers_before_hides_them_on(autojump_clock: Clock) -> None:
+    world = filled()
+    world.engines[primary_of(0)].keys[b"3:mine"] = 1
+    world.records[key_of(0)] = replace(world.records[key_of(0)], is_mixed=True)
+    away_once_copied(world)
+    with pytest.raises(JobError, match="hidden"):
+        await run(world)
+    assert world.records[key_of(0)].is_mixed

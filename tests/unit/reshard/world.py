@@ -142,6 +142,7 @@ class World:
     )  # what clients wrote, and how often that was acknowledged
     effects: int = 0
     lingers: float = 0.0
+    down: set[Address] = field(default_factory=set)  # primaries that answer nothing
     breaks: Callable[[int, str, bool], None] = lambda number, name, is_after: None
     copiers: list[FakeCopier] = field(default_factory=list)
     pauses: list[float] = field(default_factory=list)
@@ -381,6 +382,8 @@ class FakeNodes:
     ) -> list[Reply]:
         await trio.sleep(0.0001)
         engine = self.world.engines[address]
+        if address in self.world.down:
+            raise NodeUnreachable(address, "refused", is_sent=False)
         if run_id not in (None, engine.run_id):
             raise NodeUnreachable(address, "another process", is_sent=False)
         with self.world.effect(str(requests[0][0])):
