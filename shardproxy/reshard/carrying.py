@@ -56,6 +56,7 @@ class CarrySettings:
     undo_tries: int = 30
     settle_within: float = 60.0  # a failover is over by then
     fails_over_within: float = 5.0  # it is seen by then why a target was lost
+    differing: int = 3  # copies in which a difference was found
     copies: int = 5  # begun anew because the target is another process, or clients came in between
 
 
@@ -94,6 +95,7 @@ class Carrying:
     settings: CarrySettings = field(default_factory=CarrySettings)
     _mixed: Lingering = field(init=False)
     _given: Lingering = field(init=False)
+    _differences: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
         self._mixed, self._given = Lingering(self.desk), Lingering(self.desk)
@@ -315,7 +317,8 @@ class Carrying:
                 log.info("fence given up", cluster=self.desk.cluster, why=why, laps_ms=fence.laps)
                 continue
             except DifferentError as error:
-                raise StoppedError(f"the copy is not what the source has: {error}") from error
+                self._differed(error)
+                return False
             except ChangedError as error:
                 log.info("copied to one that is another now", cluster=self.desk.cluster, why=str(error))
                 return False
@@ -327,6 +330,15 @@ class Carrying:
             await self._published(pause, number + 1, fence.laps)
             return True
         raise StoppedError(f"{self.settings.fence.tries} times the slots could not be held: {why}")
+
+    def _differed(self, error: DifferentError) -> None:
+        """Have it copied anew: a short time to live that ends on one side first looks like this, once."""
+        self._differences += 1
+        log.warning("copy differs", cluster=self.desk.cluster, why=str(error), copies=self._differences)
+        if self._differences >= self.settings.differing:
+            raise StoppedError(
+                f"{self._differences} times copied, and not what the source has: {error}"
+            ) from error
 
     async def _wait_known(self, error: StoreUnavailableError) -> bool:
         """Whether it was published after all: written again only once the records are known to say no.

@@ -238,9 +238,24 @@ async def test_what_differs_is_never_published(autojump_clock: Clock) -> None:
             world.copiers[-1].differs = True
 
     world.breaks = breaks
-    with pytest.raises(JobError, match="not what the source has: 3 keys differ"):
+    with pytest.raises(JobError, match="3 times copied, and not what the source has: 3 keys differ"):
         await run(world)
+    assert len(world.copiers) == 3
     assert world.owner_of(16000) == 0
+    assert world.faults() == []
+
+
+async def test_what_differs_is_copied_anew(autojump_clock: Clock) -> None:
+    world = filled()
+
+    def breaks(number: int, name: str, is_after: bool) -> None:
+        if name == "close" and is_after:
+            world.copiers[-1].differs = len(world.copiers) < 3
+
+    world.breaks = breaks
+    await run(world)
+    assert len(world.copiers) == 3
+    assert world.owner_of(16000) == 1
     assert world.faults() == []
 
 
