@@ -28,6 +28,7 @@ from shardproxy.reshard.fence import (
     identity_of,
     is_published,
 )
+from shardproxy.reshard.flushes import Flushes, flushes_of
 from shardproxy.reshard.functions import FunctionsError, functions_copy
 from shardproxy.reshard.lingering import Lingering
 from shardproxy.reshard.memo import Leg, Step
@@ -40,6 +41,7 @@ from shardproxy.reshard.slots import slots_count, slots_each
 from shardproxy.reshard.sweep import SweepError, replicas_wait, sweep
 from shardproxy.store.interface import StoreUnavailableError
 from shardproxy.store.record import ShardRecord
+from shardproxy.wire.info import InfoError
 
 log = structlog.get_logger()
 
@@ -54,6 +56,7 @@ class CarrySettings:
     converge_within: float = 120.0  # from the end of the first copy until little is left
     retry: float = 1.0  # after an engine or the store was not there
     undo_tries: int = 30
+    answers_within: float = 2.0  # an engine, to a question about itself
     settle_within: float = 60.0  # a failover is over by then
     fails_over_within: float = 5.0  # it is seen by then why a target was lost
     differing: int = 3  # copies in which a difference was found
@@ -204,6 +207,8 @@ class Carrying:
         assert target.primary is not None
         self._raise_if_owned_otherwise()
         await self._step(Step.COPY)
+        if (flushes := await self._flushes(target)) is None:
+            return False
         plan = CopyPlan(
             sources_of(source, self.engines),
             (Target(move.slots, self.engines.end_of(target.primary)),),
@@ -218,13 +223,31 @@ class Carrying:
             if not await self._wait_close(copier, identity_of(target)):
                 return False
             await self._step(Step.CATCH_UP, keys=copier.status.keys, bytes=copier.status.bytes)
-            return await self._fence(copier, identity_of(target))
+            return await self._fence(copier, identity_of(target), flushes)
         except CopyError as error:
             if await self._fails_over(move.target, identity_of(target)):
                 return False
             raise StoppedError(str(error)) from error
         finally:
             await copier.stop()
+
+    async def _flushes(self, target: ShardRecord) -> Flushes | None:
+        """How often the target was flushed until now; None when it is another one meanwhile."""
+        assert target.primary is not None
+        why = ""
+        for _ in range(self.settings.undo_tries):
+            self._raise_if_aborted()
+            try:
+                return await flushes_of(
+                    self.engines.nodes, target.primary, target.run_id, within=self.settings.answers_within
+                )
+            except (*OUT_OF_REACH, InfoError) as error:
+                why = str(error)
+            if identity_of(self._record(target.key)) != identity_of(target):
+                return None
+            self._show(why)
+            await trio.sleep(self.settings.retry)
+        raise StoppedError(why)
 
     async def _settled(self, key: ShardKey) -> ShardRecord:
         """The shard's record once it has a primary; raise StoppedError where it gets none."""
@@ -297,10 +320,10 @@ class Carrying:
                 return False
             await trio.sleep(self.settings.look)
 
-    async def _fence(self, copier: Copier, target: Identity) -> bool:
+    async def _fence(self, copier: Copier, target: Identity, flushes: Flushes) -> bool:
         """Try until it holds; False when the target is another one."""
         await self._step(Step.FENCE)
-        fence = Fence(self.desk, self.engines, self.leg.move, copier, target, self.settings.fence)
+        fence = Fence(self.desk, self.engines, self.leg.move, copier, target, flushes, self.settings.fence)
         why = ""
         for number in range(self.settings.fence.tries):
             if number:

@@ -16,6 +16,7 @@ from shardproxy.model import Address, Hold
 from shardproxy.model.replication import Role
 from shardproxy.nodes import NodeError, NodeFailure
 from shardproxy.replication.interface import Copier, CopyDiffersError, CopyError
+from shardproxy.reshard.flushes import Flushes, flushes_of
 from shardproxy.reshard.layout import Move
 from shardproxy.reshard.parts import Engines
 from shardproxy.reshard.slots import slots_added, slots_common, slots_count, slots_removed
@@ -70,6 +71,7 @@ class Fence:
     move: Move
     copier: Copier
     target: Identity  # that was copied to
+    flushes: Flushes  # of it, before anything was
     settings: FenceSettings
     laps: dict[str, float] = field(default_factory=dict)  # of the last attempt, milliseconds since it began
 
@@ -131,6 +133,9 @@ class Fence:
         taker = self.desk.records[target]
         if identity_of(taker) != self.target or taker.primary is None:
             raise ChangedError(f"{taker.primary} of the target is not who was copied to")
+        left = self._left(until)
+        if await flushes_of(self.engines.nodes, taker.primary, taker.run_id, within=left) != self.flushes:
+            raise ChangedError(f"{taker.primary} of the target was flushed while it was copied to")
         wanted = max(taker.promise.wait, 1 if taker.promise.voters else 0)
         within = self._left(until) * ANSWERED
         if not await replicas_wait(self.engines.nodes, taker.primary, taker.run_id, wanted, within=within):

@@ -16,6 +16,7 @@ from shardproxy.jobs.job import JobState
 from shardproxy.model import SlotRange
 from shardproxy.replication.interface import CopyError
 from shardproxy.reshard.carrying import CarrySettings
+from shardproxy.reshard.flushes import Flushes, flushes_read
 from shardproxy.reshard.layout import Move
 from shardproxy.reshard.lingering import MARGIN
 from shardproxy.reshard.memo import Leg, Memo, Step
@@ -484,3 +485,41 @@ async def test_a_source_that_had_leftovers_before_hides_them_on(autojump_clock: 
     with pytest.raises(JobError, match="hidden"):
         await run(world)
     assert world.records[key_of(0)].is_mixed
+
+
+@pytest.mark.parametrize("when", ["close", "change", "served", "reach"])
+async def test_a_target_that_was_flushed_meanwhile_is_copied_to_anew(
+    when: str, autojump_clock: Clock
+) -> None:
+    """A FLUSHALL of before, through the proxy, reaches it late: nobody marks the copies it has wiped."""
+    world = filled()
+
+    def breaks(number: int, name: str, is_after: bool) -> None:
+        target = world.engines[primary_of(1)]
+        if name == when and is_after and world.copiers and not target.flushed:
+            target.flushed = 1
+            target.keys.clear()
+
+    world.breaks = breaks
+    await run(world)
+    assert len(world.copiers) == 2
+    assert world.owner_of(16000) == 1
+    assert world.faults() == []
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "is_same"),
+    [
+        pytest.param("", "", True, id="never"),
+        pytest.param("flushall:calls=2,usec=1", "flushall:calls=2,usec=9", True, id="before alone"),
+        pytest.param("get:calls=2,usec=1", "get:calls=7,usec=9", True, id="other commands"),
+        pytest.param("flushall:calls=2,usec=1", "flushall:calls=3,usec=1", False, id="all"),
+        pytest.param("", "flushdb:calls=1,usec=1", False, id="one"),
+        pytest.param("flushdb:calls=1,usec=1", "", False, id="counts begun anew"),
+    ],
+)
+def test_what_counts_as_flushed(before: str, after: str, is_same: bool) -> None:
+    def read(text: str) -> Flushes:
+        return flushes_read(f"# Commandstats\r\ncmdstat_{text}\r\n".encode())
+
+    assert (read(before) == read(after)) is is_same

@@ -65,6 +65,7 @@ class FakeEngine:
     run_id: str = "run"
     replicas_there: int = 1
     keys_per_scan: int = 3
+    flushed: int = 0  # FLUSHALL calls
 
     def info(self) -> str:
         fields = {
@@ -88,6 +89,11 @@ class FakeEngine:
 
     def _answer(self, name: str, words: list[bytes]) -> Reply:
         match name:
+            case "INFO" if words == [b"commandstats"]:
+                return (
+                    "# Commandstats\r\ncmdstat_set:calls=3,usec=4\r\n"
+                    + (f"cmdstat_flushall:calls={self.flushed},usec=9\r\n" if self.flushed else "")
+                ).encode()
             case "INFO":
                 return self.info().encode()
             case "TIME":
