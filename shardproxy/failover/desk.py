@@ -60,6 +60,10 @@ class LeaderDesk:
     def lingers(self) -> float:
         return self.led.store.lingers
 
+    @property
+    def wrote_in(self) -> float:
+        return self.led.store.statistics.last_seconds
+
     async def change(self, changes: Mapping[ShardKey, Change]) -> None:
         """As SlotDesk says."""
         news, board = News(), self.led.store.records

@@ -87,6 +87,10 @@ class SlotDesk(Protocol):
     def lingers(self) -> float:
         """For how many seconds after `wait_served` somebody whom nobody waits for may serve as before."""
 
+    @property
+    def wrote_in(self) -> float:
+        """How many seconds the store took for what was last written, be it a note."""
+
     async def change(self, changes: Mapping[ShardKey, Callable[[ShardRecord], ShardRecord]]) -> None:
         """Replace these records all at once, or none, each by what its function makes of it.
 

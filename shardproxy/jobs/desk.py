@@ -164,6 +164,7 @@ class Onlooker:
     all_setups: Mapping[ShardKey, ShardSetup]
     all_records: Mapping[ShardKey, ShardRecord]
     lingers: float = 0.0  # it waits for nobody
+    wrote_in: float = 0.0
 
     @property
     def setups(self) -> Mapping[ShardKey, ShardSetup]:

@@ -330,9 +330,16 @@ class Carrying:
                 pause = min(self.settings.fence.longest, self.settings.fence.backoff * 2 ** (number - 1))
                 self._show(f"tried {number} times: {why}")
                 await trio.sleep(pause)
+                await self._save()  # how long that takes is what counts of the store
                 if not await self._wait_close(copier, target):
                     return False
             self._raise_if_aborted()
+            if (wrote_in := self.desk.wrote_in) > (most := self.settings.fence.slowest):
+                why = (
+                    f"the store took {wrote_in * 1000:.0f} ms for the last write, and {most * 1000:.0f} ms"
+                    " are the most while requests wait: give it a faster disk, or move slots when it is idle"
+                )
+                continue
             try:
                 pause = await fence.attempt()
             except NotFencedError as error:

@@ -37,6 +37,7 @@ class FenceSettings:
     """Times in seconds."""
 
     within: float = 0.2  # all is done by then, or clients wait no longer
+    slowest: float = 0.1  # the store at its last write: two more of them are waited for under the hold
     tries: int = 10
     backoff: float = 0.2  # until the second try; doubled each time
     longest: float = 5.0  # until any

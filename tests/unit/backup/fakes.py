@@ -110,6 +110,7 @@ class FakeDesk:
     records: dict[ShardKey, ShardRecord]
     cluster: str = CLUSTER
     lingers: float = 0.0
+    wrote_in: float = 0.0
     served: Callable[[], Exception | None] = lambda: None
     refusals: list[Exception] = field(default_factory=list)  # what the next changes raise
     history: list[list[Hold | None]] = field(default_factory=list)

@@ -49,7 +49,7 @@ class Desk:
     """A SlotDesk that is asked for records alone."""
 
     cluster = CLUSTER
-    lingers = 0.0
+    lingers = wrote_in = 0.0
     setups: Mapping[ShardKey, Any] = {}
 
     def __init__(self, shards: int = 2) -> None:

@@ -523,3 +523,29 @@ def test_what_counts_as_flushed(before: str, after: str, is_same: bool) -> None:
         return flushes_read(f"# Commandstats\r\ncmdstat_{text}\r\n".encode())
 
     assert (read(before) == read(after)) is is_same
+
+
+async def test_nothing_is_held_while_the_store_is_slow(autojump_clock: Clock) -> None:
+    world = filled()
+    world.wrote_in = 0.15
+    held: list[float] = []
+
+    def breaks(number: int, name: str, is_after: bool) -> None:
+        if world.records[key_of(0)].hold is not None:
+            held.append(world.wrote_in)
+        if name == "save" and trio.current_time() > 3:
+            world.wrote_in = 0.02
+
+    world.breaks = breaks
+    await run(world)
+    assert set(held) == {0.02}
+    assert world.owner_of(16000) == 1
+    assert world.faults() == []
+
+
+async def test_a_store_that_stays_slow_ends_it_with_words(autojump_clock: Clock) -> None:
+    world = filled()
+    world.wrote_in = 0.15
+    with pytest.raises(JobError, match="the store took 150 ms for the last write, and 100 ms are the most"):
+        await run(world)
+    assert world.faults() == []

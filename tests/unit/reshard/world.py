@@ -148,6 +148,7 @@ class World:
     )  # what clients wrote, and how often that was acknowledged
     effects: int = 0
     lingers: float = 0.0
+    wrote_in: float = 0.0
     down: set[Address] = field(default_factory=set)  # primaries that answer nothing
     breaks: Callable[[int, str, bool], None] = lambda number, name, is_after: None
     copiers: list[FakeCopier] = field(default_factory=list)
@@ -244,6 +245,10 @@ class FakeDesk:
     @property
     def lingers(self) -> float:
         return self.world.lingers
+
+    @property
+    def wrote_in(self) -> float:
+        return self.world.wrote_in
 
     @property
     def setups(self) -> Mapping[ShardKey, ShardSetup]:
