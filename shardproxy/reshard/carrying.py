@@ -98,10 +98,12 @@ class Carrying:
     settings: CarrySettings = field(default_factory=CarrySettings)
     _mixed: Lingering = field(init=False)
     _given: Lingering = field(init=False)
+    _families: tuple[tuple[str, str], ...] = field(init=False)  # by which this leg tells keys' slots
     _differences: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
         self._mixed, self._given = Lingering(self.desk), Lingering(self.desk)
+        self._families = self.engines.families
 
     async def run(self) -> Leg:
         """Bring it to its end: DONE or UNDONE, with `why`. Raise LeadershipLostError."""
@@ -212,7 +214,7 @@ class Carrying:
         plan = CopyPlan(
             sources_of(source, self.engines),
             (Target(move.slots, self.engines.end_of(target.primary)),),
-            families=self.engines.families,
+            families=self._families,
             rate=self.rate,
         )
         try:
@@ -296,6 +298,7 @@ class Carrying:
         source = self._record(self.leg.move.source)
         followed_since: float | None = None
         while True:
+            self._raise_if_other_families()
             status = copier.status
             self._show(status_text(status), done=status.scanned, total=status.total)
             if status.phase is not CopyPhase.FOLLOWING:
@@ -334,6 +337,7 @@ class Carrying:
                 if not await self._wait_close(copier, target):
                     return False
             self._raise_if_aborted()
+            self._raise_if_other_families()
             if (wrote_in := self.desk.wrote_in) > (most := self.settings.fence.slowest):
                 why = (
                     f"the store took {wrote_in * 1000:.0f} ms for the last write, and {most * 1000:.0f} ms"
@@ -402,8 +406,14 @@ class Carrying:
 
     def _raise_if_owned_otherwise(self) -> None:
         """Nothing is taken away at a target that owns some of the slots by now."""
+        self._raise_if_other_families()
         if (why_not := why_not_the_sources(self.desk.records, self.leg.move)) is not None:
             raise StoppedError(why_not)
+
+    def _raise_if_other_families(self) -> None:
+        """Keys have other slots by these: what is copied is not what would have to be."""
+        if self.engines.families != self._families:
+            raise StoppedError("the key families of the config have changed meanwhile: begin a new job")
 
     def _raise_if_aborted(self) -> None:
         if self.work.is_aborted:

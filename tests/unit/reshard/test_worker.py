@@ -549,3 +549,22 @@ async def test_a_store_that_stays_slow_ends_it_with_words(autojump_clock: Clock)
     with pytest.raises(JobError, match="the store took 150 ms for the last write, and 100 ms are the most"):
         await run(world)
     assert world.faults() == []
+
+
+@pytest.mark.parametrize("when", ["copy", "close", "verify"])
+async def test_other_key_families_end_a_leg(when: str, autojump_clock: Clock) -> None:
+    """What was copied is of slots that keys had by the families of before."""
+    world = filled()
+
+    def breaks(number: int, name: str, is_after: bool) -> None:
+        if name == when and is_after:
+            world.families = (("user:*", "user:(.*)"),)
+        if name == "verify" and is_after and when == "verify":
+            world.copiers[-1].is_close = False
+            raise CopyError("broke")
+
+    world.breaks = breaks
+    with pytest.raises(JobError, match="key families of the config have changed"):
+        await run(world)
+    assert world.owner_of(16000) == 0
+    assert world.faults() == []

@@ -147,6 +147,7 @@ class World:
         default_factory=dict
     )  # what clients wrote, and how often that was acknowledged
     effects: int = 0
+    families: tuple[tuple[str, str], ...] = ()  # of the config now
     lingers: float = 0.0
     wrote_in: float = 0.0
     down: set[Address] = field(default_factory=set)  # primaries that answer nothing
@@ -404,7 +405,11 @@ class FakeNodes:
 @dataclass(frozen=True)
 class FakeEngines:
     nodes: Nodes
-    families: tuple[tuple[str, str], ...] = ()
+    world: World
+
+    @property
+    def families(self) -> tuple[tuple[str, str], ...]:
+        return self.world.families
 
     def end_of(self, address: Address) -> End:
         return End(address)
@@ -416,7 +421,7 @@ class FakeEngines:
 def parts_of(world: World) -> Parts:
     @asynccontextmanager
     async def engines(cluster: str) -> AsyncIterator[Engines]:
-        yield FakeEngines(FakeNodes(world))
+        yield FakeEngines(FakeNodes(world), world)
 
     async def copier_start(plan: CopyPlan) -> FakeCopier:
         await trio.lowlevel.checkpoint()
