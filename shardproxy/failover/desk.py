@@ -23,6 +23,7 @@ from shardproxy.model import Hold
 from shardproxy.model.board import Board, News
 from shardproxy.model.replication import ShardKey
 from shardproxy.store.interface import ConflictError, LeadershipLostError, StoreUnavailableError
+from shardproxy.store.member import serving_beside
 from shardproxy.store.record import ShardRecord, ShardState
 
 SETTLES_WITHIN = 5.0  # seconds; a failover that takes longer is stuck
@@ -52,10 +53,6 @@ class LeaderDesk:
     def term(self) -> int:
         return self.led.leadership.revision
 
-    def covers(self, seconds: float) -> bool:
-        """As SlotDesk says."""
-        return self.led.leadership.covers(seconds)
-
     @property
     def setups(self) -> Mapping[ShardKey, ShardSetup]:
         return self.led.configured
@@ -67,6 +64,14 @@ class LeaderDesk:
     def covers(self, seconds: float) -> bool:
         """As SlotDesk says."""
         return self.led.leadership.covers(seconds)
+
+    @property
+    def lingers(self) -> float:
+        return self.led.store.lingers
+
+    @property
+    def wrote_in(self) -> float:
+        return self.led.store.statistics.last_seconds
 
     async def change(self, changes: Mapping[ShardKey, Change]) -> None:
         """As SlotDesk says."""
@@ -119,7 +124,8 @@ class LeaderDesk:
                 raise NotSettledError(f"{key}: {BYPASSED}")
             if (is_mixing or slots_without(now.slots, record.slots)) and (who := self._who_lacks(key)):
                 raise NotSettledError(
-                    f"{key}: {', '.join(who)} has an older config, without that shard: give it the same one"
+                    f"{key}: {', '.join(who)} has an older config, without that shard, or has not said:"
+                    " give it the same one"
                 )
         return None
 
@@ -132,9 +138,15 @@ class LeaderDesk:
         return None
 
     def _who_lacks(self, key: ShardKey) -> list[str]:
-        """Live proxies that have shards of the cluster, and not this one: they would not serve its slots."""
+        """Live proxies that have shards of the cluster, and not this one: they would not serve its slots.
+
+        One that has begun to serve the cluster, and has not said of any shard that it watches it, may be one.
+        """
         store = self.led.store
-        voted: dict[str, set[ShardKey]] = {}
+        beside = serving_beside(store.member, key.cluster, store.members)
+        voted: dict[str, set[ShardKey]] = {
+            member.name: set() for member in beside if (member.name, key) not in store.acks
+        }
         for name, about in store.votes:
             if about.cluster == key.cluster and name in store.members and name != store.member:
                 voted.setdefault(name, set()).add(about)
@@ -168,7 +180,7 @@ class LeaderDesk:
             return None
         if now is None or now.hold != record.hold:
             return f"{key}: is not held any more"
-        if now.state is not ShardState.OK or now.epoch != record.epoch:
+        if {record.state, now.state} != {ShardState.OK} or now.epoch != record.epoch:
             return f"{key}: fails over"
         return None
 

@@ -79,9 +79,6 @@ class SlotDesk(Protocol):
     def term(self) -> int:
         """Grows with every leader of the cluster."""
 
-    def covers(self, seconds: float) -> bool:
-        """Whether nobody else can lead the cluster for so long from now, by one that counts suspension."""
-
     @property
     def setups(self) -> Mapping[ShardKey, ShardSetup]:
         """The shards of the cluster as configured, those without slots among them."""
@@ -92,6 +89,14 @@ class SlotDesk(Protocol):
 
     def covers(self, seconds: float) -> bool:
         """Whether nobody else can lead for so long from now: what is asked of an engine is over by then."""
+
+    @property
+    def lingers(self) -> float:
+        """For how many seconds after `wait_served` somebody whom nobody waits for may serve as before."""
+
+    @property
+    def wrote_in(self) -> float:
+        """How many seconds the store took for what was last written, be it a note."""
 
     async def change(self, changes: Mapping[ShardKey, Callable[[ShardRecord], ShardRecord]]) -> None:
         """Replace these records all at once, or none, each by what its function makes of it.

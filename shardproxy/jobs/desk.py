@@ -163,11 +163,10 @@ class Onlooker:
     cluster: str
     all_setups: Mapping[ShardKey, ShardSetup]
     all_records: Mapping[ShardKey, ShardRecord]
+    lingers: float = 0.0  # it waits for nobody
+    wrote_in: float = 0.0
 
     term = 0
-
-    def covers(self, seconds: float) -> bool:
-        return False
 
     @property
     def setups(self) -> Mapping[ShardKey, ShardSetup]:

@@ -38,8 +38,11 @@ from shardproxy.reshard.fence import (
     is_given_up,
     is_published,
 )
+from shardproxy.reshard.flushes import Flushes, flushes_of
 from shardproxy.reshard.functions import FunctionsError, functions_copy
+from shardproxy.reshard.lingering import Lingering
 from shardproxy.reshard.memo import Leg, Step
+from shardproxy.reshard.ownership import why_not_the_sources
 from shardproxy.reshard.parts import Engines, Parts, sources_of
 from shardproxy.reshard.planning import PlanError, why_not_now
 from shardproxy.reshard.race import wait_first
@@ -47,6 +50,7 @@ from shardproxy.reshard.settings import OUT_OF_REACH, CarrySettings
 from shardproxy.reshard.slots import slots_count
 from shardproxy.store.interface import StoreUnavailableError
 from shardproxy.store.record import ShardRecord
+from shardproxy.wire.info import InfoError
 
 log = structlog.get_logger()
 
@@ -76,6 +80,13 @@ class Carrying:
     rate: int = 0
     settings: CarrySettings = field(default_factory=CarrySettings)
     _why: str = "the target changes again and again"  # the last copy was of no use
+    _mixed: Lingering = field(init=False)
+    _families: tuple[tuple[str, str], ...] = field(init=False)  # by which this leg tells keys' slots
+    _differences: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        self._mixed = Lingering(self.desk)
+        self._families = self.engines.families
 
     async def run(self) -> Leg:
         """Bring it to its end: DONE or UNDONE, with `why`. Raise LeadershipLostError."""
@@ -128,6 +139,7 @@ class Carrying:
     async def _prepare(self) -> None:
         """PLAN and CLEAN_TARGET: both shards hide what is not theirs before the first byte is written."""
         self._raise_if_aborted()
+        self._raise_if_owned_otherwise()
         move = self.leg.move
         if self.leg.step is Step.PLAN:
             self._show()
@@ -150,6 +162,7 @@ class Carrying:
             try:
                 await self.desk.change(dict.fromkeys(keys, mixed))
                 await self.desk.wait_served(keys, within=self.settings.serve_within)
+                self._mixed.served()
                 return await self._functions()
             except FunctionsError as error:
                 raise StoppedError(str(error)) from error
@@ -178,11 +191,14 @@ class Carrying:
         move = self.leg.move
         source, target = await self._settled(move.source), await self._settled(move.target)
         assert target.primary is not None
+        self._raise_if_owned_otherwise()
         await self._step(Step.COPY)
+        if (flushes := await self._flushes(target)) is None:
+            return False
         plan = CopyPlan(
             sources_of(source, self.engines),
             (Target(move.slots, self.engines.end_of(target.primary)),),
-            families=self.engines.families,
+            families=self._families,
             rate=self.rate,
             claim=claim_new(self.desk.cluster, self.desk.term),
             until=lease_until(self.desk.covers),
@@ -196,7 +212,7 @@ class Carrying:
                 if not await self._wait_close(copier, identity_of(target)):
                     return False
                 await self._step(Step.CATCH_UP, keys=copier.status.keys, bytes=copier.status.bytes)
-                return await self._fence(copier, identity_of(target))
+                return await self._fence(copier, identity_of(target), flushes)
         except CopyError as error:
             if error.fault is CopyFault.LAPSED:
                 return False
@@ -207,6 +223,24 @@ class Carrying:
             raise StoppedError(str(error)) from error
         finally:
             await copier.stop()
+
+    async def _flushes(self, target: ShardRecord) -> Flushes | None:
+        """How often the target was flushed until now; None when it is another one meanwhile."""
+        assert target.primary is not None
+        why = ""
+        for _ in range(self.settings.undo_tries):
+            self._raise_if_aborted()
+            try:
+                return await flushes_of(
+                    self.engines.nodes, target.primary, target.run_id, within=self.settings.answers_within
+                )
+            except (*OUT_OF_REACH, InfoError) as error:
+                why = str(error)
+            if identity_of(self._record(target.key)) != identity_of(target):
+                return None
+            self._show(why)
+            await trio.sleep(self.settings.retry)
+        raise StoppedError(why)
 
     async def _settled(self, key: ShardKey) -> ShardRecord:
         """The shard's record once it has a primary; raise StoppedError where it gets none."""
@@ -233,6 +267,7 @@ class Carrying:
         """
 
         async def close() -> bool:
+            await self._mixed.wait()
             await copier.wait_close()
             return True
 
@@ -254,6 +289,7 @@ class Carrying:
         source = self._record(self.leg.move.source)
         followed_since: float | None = None
         while True:
+            self._raise_if_other_families()
             status = copier.status
             self._show(status_text(status), done=status.scanned, total=status.total)
             if status.phase is not CopyPhase.FOLLOWING:
@@ -281,20 +317,28 @@ class Carrying:
                 return False
             await trio.sleep(self.settings.look)
 
-    async def _fence(self, copier: Copier, target: Identity) -> bool:
+    async def _fence(self, copier: Copier, target: Identity, flushes: Flushes) -> bool:
         """Try until it holds; False when the target is another one, or the copier has ended in vain."""
         await self._step(Step.FENCE)
-        fence = Fence(self.desk, self.engines, self.leg.move, copier, target, self.settings.fence)
+        fence = Fence(self.desk, self.engines, self.leg.move, copier, target, flushes, self.settings.fence)
         why = ""
         for number in range(self.settings.fence.tries):
             if number:
                 pause = min(self.settings.fence.longest, self.settings.fence.backoff * 2 ** (number - 1))
                 self._show(f"tried {number} times: {why}")
                 await trio.sleep(pause)
+                await self._save()  # how long that takes is what counts of the store
                 copier.go_on()
                 if not await self._wait_close(copier, target):
                     return False
             self._raise_if_aborted()
+            self._raise_if_other_families()
+            if (wrote_in := self.desk.wrote_in) > (most := self.settings.fence.slowest):
+                why = (
+                    f"the store took {wrote_in * 1000:.0f} ms for the last write, and {most * 1000:.0f} ms"
+                    " are the most while requests wait: give it a faster disk, or move slots when it is idle"
+                )
+                continue
             try:
                 pause = await fence.attempt()
             except NotFencedError as error:
@@ -302,7 +346,8 @@ class Carrying:
                 log.info("fence given up", cluster=self.desk.cluster, why=why, laps_ms=fence.laps)
                 continue
             except DifferentError as error:
-                raise StoppedError(f"the copy is not what the source has: {error}") from error
+                self._differed(error)
+                return False
             except ChangedError as error:
                 self._in_vain(f"{error}: see shardproxy events")
                 return False
@@ -322,6 +367,15 @@ class Carrying:
     def _in_vain(self, why: str) -> None:
         self._why = why
         log.info("copied in vain", cluster=self.desk.cluster, why=why)
+
+    def _differed(self, error: DifferentError) -> None:
+        """Have it copied anew: a short time to live that ends on one side first looks like this, once."""
+        self._differences += 1
+        self._in_vain(f"the copy differs: {error}")
+        if self._differences >= self.settings.differing:
+            raise StoppedError(
+                f"{self._differences} times copied, and not what the source has: {error}"
+            ) from error
 
     async def _wait_known(self, why: str) -> bool:
         """Whether it was published after all: until then nothing more is written to the target by anybody.
@@ -355,6 +409,17 @@ class Carrying:
             tries=tries,
             laps_ms=laps,
         )
+
+    def _raise_if_owned_otherwise(self) -> None:
+        """Nothing is taken away at a target that owns some of the slots by now."""
+        self._raise_if_other_families()
+        if (why_not := why_not_the_sources(self.desk.records, self.leg.move)) is not None:
+            raise StoppedError(why_not)
+
+    def _raise_if_other_families(self) -> None:
+        """Keys have other slots by these: what is copied is not what would have to be."""
+        if self.engines.families != self._families:
+            raise StoppedError("the key families of the config have changed meanwhile: begin a new job")
 
     def _raise_if_aborted(self) -> None:
         if self.work.is_aborted:

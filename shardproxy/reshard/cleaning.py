@@ -10,6 +10,7 @@ import trio
 from shardproxy.failover.interfaces import NotSettledError, SlotDesk
 from shardproxy.model.replication import ShardKey
 from shardproxy.reshard.fence import hold_drop, identity_of
+from shardproxy.reshard.lingering import Lingering
 from shardproxy.reshard.memo import Leg
 from shardproxy.reshard.parts import Engines
 from shardproxy.reshard.replicas import replicas_wait
@@ -35,12 +36,14 @@ class Cleaning:
 
     async def at_source(self) -> int:
         """Take away what the source has of the slots, once no proxy sends it requests for them."""
-        move = self.leg.move
+        move, given = self.leg.move, Lingering(self.desk)
         while True:
             try:
                 self.show("waiting for every proxy to serve the new owner")
                 await hold_drop(self.desk, move)
                 await self.desk.wait_served((move.source, move.target), within=self.settings.serve_within)
+                given.served()
+                await given.wait()
                 removed = await self._sweep(move.source)
                 await self._unmix(move.source)
                 return removed
@@ -62,8 +65,24 @@ class Cleaning:
                 last = str(error)
                 await trio.sleep(self.settings.retry)
         else:
-            why += f"; what was copied is still at the target, hidden ({last}): the next move takes it away"
+            why += f"; what was copied is still at the target, hidden ({last}): the next job there removes it"
+            why += await self._unmix_source()
         return why
+
+    async def _unmix_source(self) -> str:
+        """Have the source hide nothing, as it has nothing that is not its own; or say that it still does."""
+        source = self.leg.move.source
+        if source in self.leg.mixed_before or source not in self.desk.records:
+            return ""
+        why = ""
+        for _ in range(self.settings.undo_tries):
+            try:
+                await self.desk.change({source: unmixed})
+                return ""
+            except OUT_OF_REACH as error:
+                why = str(error)
+                await trio.sleep(self.settings.retry)
+        return f"; the source, shard {source.index}, counts as mixed until then too ({why})"
 
     async def _sweep(self, key: ShardKey) -> int:
         """Take away the leg's keys at a shard that does not own them, and older leftovers."""

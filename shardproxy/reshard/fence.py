@@ -20,6 +20,7 @@ from shardproxy.model import Address, Hold
 from shardproxy.model.replication import Role
 from shardproxy.nodes import NodeError, NodeFailure
 from shardproxy.replication.interface import Copier, CopyDiffersError, CopyError, CopyPhase
+from shardproxy.reshard.flushes import Flushes, flushes_of
 from shardproxy.reshard.layout import Move
 from shardproxy.reshard.parts import Engines
 from shardproxy.reshard.replicas import replicas_wait
@@ -40,6 +41,7 @@ class FenceSettings:
     """Times in seconds."""
 
     within: float = 0.2  # all is done by then, or clients wait no longer
+    slowest: float = 0.1  # the store at its last write: two more of them are waited for under the hold
     tries: int = 10
     backoff: float = 0.2  # until the second try; doubled each time
     longest: float = 5.0  # until any
@@ -78,6 +80,7 @@ class Fence:
     move: Move
     copier: Copier
     target: Identity  # that was copied to
+    flushes: Flushes  # of it, before anything was
     settings: FenceSettings
     laps: dict[str, float] = field(default_factory=dict)  # of the last attempt, milliseconds since it began
 
@@ -159,6 +162,9 @@ class Fence:
         taker = self.desk.records[target]
         if identity_of(taker) != self.target or taker.primary is None:
             raise ChangedError(f"{taker.primary} of the target is not who was copied to")
+        left = self._left(until)
+        if await flushes_of(self.engines.nodes, taker.primary, taker.run_id, within=left) != self.flushes:
+            raise ChangedError(f"{taker.primary} of the target was flushed while it was copied to")
         wanted = max(taker.promise.wait, 1 if taker.promise.voters else 0)
         within = self._left(until) * ANSWERED
         if not await replicas_wait(self.engines.nodes, taker.primary, taker.run_id, wanted, within=within):

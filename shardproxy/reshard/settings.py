@@ -23,8 +23,10 @@ class CarrySettings:
     converge_within: float = 120.0  # from the end of the first copy until little is left
     retry: float = 1.0  # after an engine or the store was not there
     undo_tries: int = 30
+    answers_within: float = 2.0  # an engine, to a question about itself
     settle_within: float = 60.0  # a failover is over by then
     fails_over_within: float = 5.0  # it is seen by then why a target was lost
+    differing: int = 3  # copies in which a difference was found
     copies: int = 5  # begun anew: the target is another process, or a copier that had ended was of no use
 
 

@@ -123,6 +123,13 @@ class Store(Notebook, Protocol):
         Not there = for ever: nobody else can change anything.
         """
 
+    @property
+    def lingers(self) -> float:
+        """How long somebody whom nobody waits for may act by what was stored before, in seconds.
+
+        Members are waited for until their leases end; those that only follow are not. 0 = there is nobody.
+        """
+
     # --- records ---
 
     @property

@@ -16,6 +16,7 @@ from shardproxy.store.etcd.clock import boottime
 SYNCED = 0.6  # of the time to live since the last contact
 LOOK = 0.25  # seconds: timers do not count suspension, the clock of leases does
 HEARD_WITHIN = 3.0  # seconds: the watch was last known to tell of everything
+LINGERS = HEARD_WITHIN / SYNCED  # seconds from then on until who holds no lease is cut off
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ class Contact:
     @property
     def leased_until(self) -> float:
         """Nobody goes on before that; who holds no lease is not waited for, and is past it a while later."""
-        return self.heard + HEARD_WITHIN / SYNCED if self.beat is None else self.beat + self.ttl
+        return self.heard + LINGERS if self.beat is None else self.beat + self.ttl
 
 
 class Freshness:

@@ -19,7 +19,7 @@ from shardproxy.store.etcd.access import Access
 from shardproxy.store.etcd.announced import Announced
 from shardproxy.store.etcd.client import Client
 from shardproxy.store.etcd.clock import boottime
-from shardproxy.store.etcd.freshness import Contact, Freshness
+from shardproxy.store.etcd.freshness import LINGERS, Contact, Freshness
 from shardproxy.store.etcd.keep import Keep
 from shardproxy.store.etcd.keys import Keys
 from shardproxy.store.etcd.leadership import Leaders
@@ -138,6 +138,10 @@ class EtcdStore:
     @property
     def leases(self) -> Board[str, float]:
         return self._freshness.leases
+
+    @property
+    def lingers(self) -> float:
+        return LINGERS
 
     # --- records ---
 

@@ -19,6 +19,7 @@ from shardproxy.store.kubernetes.shared import Shared
 
 PATIENCE = 3.0  # seconds that a follower waits for a renewal: three of them
 FRESH = 0.6  # of the time after which it is too late
+LINGERS = PATIENCE / FRESH  # seconds from what a follower heard last until it is cut off
 LOOK = 0.1  # seconds between looks
 STALL = 1.0  # seconds between two looks: the process was frozen
 
@@ -63,7 +64,7 @@ class Freshness:
     @property
     def _until(self) -> float:
         """Nobody waits for a follower, but one that was frozen must not go on as if it had not been."""
-        return self._heard + PATIENCE / FRESH if self._life is None else self._life.pulse.expires
+        return self._heard + LINGERS if self._life is None else self._life.pulse.expires
 
     async def run(self, *, silent: Callable[[], None], stalled: Callable[[], None]) -> None:
         """Show for ever. A follower that hears nothing calls `silent`; one that was frozen, `stalled`: what

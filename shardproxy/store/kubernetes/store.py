@@ -23,7 +23,7 @@ from shardproxy.store.interface import Leadership, MemberKey, StoreUnavailableEr
 from shardproxy.store.kubernetes.api import Api
 from shardproxy.store.kubernetes.boards import Boards
 from shardproxy.store.kubernetes.credentials import access_of
-from shardproxy.store.kubernetes.following import Freshness
+from shardproxy.store.kubernetes.following import LINGERS, Freshness
 from shardproxy.store.kubernetes.keep import keep_boards, kept_read
 from shardproxy.store.kubernetes.leading import KubernetesLeadership, Leading
 from shardproxy.store.kubernetes.life import Life
@@ -137,6 +137,10 @@ class KubernetesStore:
     @property
     def leases(self) -> Board[str, float]:
         return self._freshness.leases
+
+    @property
+    def lingers(self) -> float:
+        return LINGERS
 
     @property
     def records(self) -> Board[ShardKey, ShardRecord]:

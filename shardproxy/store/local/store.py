@@ -71,6 +71,8 @@ class LocalLeadership:
 class LocalStore:
     """Everything in a file. A context manager: opening takes the lock and reads the file."""
 
+    lingers = 0.0  # its twin is waited for, and nobody else follows it
+
     def __init__(
         self, path: Path, member: str = "self", *, before: Link | None = None, twin: str = ""
     ) -> None:

@@ -282,7 +282,9 @@ async def test_verify_sees_what_is_wrong(shards: Fleet) -> None:
         redis(source.primary).ask("APPEND", key, "!")
         await reached(copier, source.primary)
         await copier.verify(within=10)
-        ask("SET", "{bar}more", "x")
+        ask("SET", "{bar}soon", "x", "PX", "900")  # as one that has ended at the source alone
+        await copier.verify(within=10)
+        ask("SET", "{bar}more", "x", "PX", "60000")
         with pytest.raises(CopyError, match="only the target has it"):
             await copier.verify(within=10)
 

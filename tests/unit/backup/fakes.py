@@ -117,6 +117,9 @@ class FakeDesk:
 
     records: dict[ShardKey, ShardRecord]
     cluster: str = CLUSTER
+    term: int = 1
+    lingers: float = 0.0
+    wrote_in: float = 0.0
     served: Callable[[], Exception | None] = lambda: None
     refusals: list[Exception] = field(default_factory=list)  # what the next changes raise
     history: list[list[Hold | None]] = field(default_factory=list)

@@ -26,6 +26,7 @@ class MemberStore(MemoryDesk):
     """One member's view. `is_down`: nothing can be written."""
 
     group = "group"
+    lingers = 0.0
 
     def __init__(
         self, acks: Acks, member: str = "self", *, members: Board[str, Member] | None = None

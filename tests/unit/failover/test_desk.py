@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -286,6 +286,39 @@ async def test_what_a_shard_that_fails_over_holds_proves_nothing(
     with pytest.raises(NotSettledError, match="no primary"):
         await site.move_all()
     assert site.slots == [ALL, ()]
+
+
+async def test_acks_of_a_shard_that_failed_over_then_prove_nothing(site: Site) -> None:
+    """While it had no primary what waits was acknowledged although some of it was under way."""
+    await site.hold(*ALL)
+    await site.led.put(site.store.records[ONE].fenced(), site.leadership)
+    fenced = site.store.records[ONE]
+    settled = replace(fenced, state=ShardState.OK, primary=fenced.last, last=None)
+
+    async def settle() -> None:
+        await site.led.put(settled, site.leadership)
+
+    async with trio.open_nursery() as nursery:
+        site.proxies.when_asked = lambda: nursery.start_soon(settle)
+        with pytest.raises(FenceError, match="fails over"):
+            await site.desk.wait_served([ONE], within=0.2)
+    assert site.store.records[ONE].state is ShardState.OK
+    with pytest.raises(NotSettledError, match="before every proxy holds them"):
+        await site.move_all()
+
+
+async def test_who_serves_the_cluster_and_has_not_said_which_shards_may_lack_one(site: Site) -> None:
+    def mix() -> Coroutine[None, None, None]:
+        return site.desk.change({TWO: lambda record: replace(record, is_mixed=True)})
+
+    site.store.members.show("web-2", Member("web-2", endpoints={"other": ()}))
+    await mix()
+    await site.desk.change({TWO: lambda record: replace(record, is_mixed=False)})
+    site.store.members.show("web-2", Member("web-2", endpoints={"main": ()}))
+    with pytest.raises(NotSettledError, match="web-2 has an older config"):
+        await mix()
+    site.store.acks.show(("web-2", TWO), 1)  # a process that hands over serves it, and votes no more
+    await mix()
 
 
 async def test_who_leads_no_more_changes_nothing(site: Site) -> None:

@@ -14,6 +14,11 @@ from shardproxy.failover.interfaces import FenceError
 from shardproxy.jobs.interface import JobError
 from shardproxy.jobs.job import JobState
 from shardproxy.model import Address, SlotRange
+from shardproxy.replication.interface import CopyError
+from shardproxy.reshard.flushes import Flushes, flushes_read
+from shardproxy.reshard.layout import Move
+from shardproxy.reshard.lingering import MARGIN
+from shardproxy.reshard.memo import Leg, Memo, Step
 from shardproxy.reshard.settings import CarrySettings
 from shardproxy.reshard.slots import slots_added, slots_removed
 from shardproxy.reshard.worker import ReshardWorker
@@ -356,9 +361,24 @@ async def test_what_differs_is_never_published(autojump_clock: Clock) -> None:
             world.copiers[-1].differs = True
 
     world.breaks = breaks
-    with pytest.raises(JobError, match="not what the source has: 3 keys differ"):
+    with pytest.raises(JobError, match="3 times copied, and not what the source has: 3 keys differ"):
         await run(world)
+    assert len(world.copiers) == 3
     assert world.owner_of(16000) == 0
+    assert world.faults() == []
+
+
+async def test_what_differs_is_copied_anew(autojump_clock: Clock) -> None:
+    world = filled()
+
+    def breaks(number: int, name: str, is_after: bool) -> None:
+        if name == "close" and is_after:
+            world.copiers[-1].differs = len(world.copiers) < 3
+
+    world.breaks = breaks
+    await run(world)
+    assert len(world.copiers) == 3
+    assert world.owner_of(16000) == 1
     assert world.faults() == []
 
 
@@ -470,3 +490,203 @@ async def test_a_plan_says_what_moves_and_changes_nothing(autojump_clock: Clock)
     assert plan["lines"][0] == "2 shards"
     assert plan["lines"][1].startswith("s0 -> s1: 8192 slots (8192-16383), about ")
     assert plan["why_not"] is None
+
+
+def leg_at(step: str) -> dict[str, object]:
+    """The memo of a job whose only leg gives shard 1 the upper half."""
+    leg = Leg(Move(key_of(0), key_of(1), (SlotRange(8192, 16383),)), Step(step))
+    return Memo((leg,)).write()
+
+
+@pytest.mark.parametrize("step", ["plan", "clean_target", "copy", "catch_up", "fence"])
+@pytest.mark.parametrize("gone", [SlotRange(12000, 16383), SlotRange(8192, 8192)], ids=["many", "one"])
+async def test_what_the_target_owns_a_part_of_already_is_not_cleaned(
+    step: str, gone: SlotRange, autojump_clock: Clock
+) -> None:
+    world = filled()
+    source, target = world.records[key_of(0)], world.records[key_of(1)]
+    world.records[key_of(0)] = replace(source, slots=slots_removed(source.slots, (gone,)))
+    world.records[key_of(1)] = replace(target, slots=(gone,))
+    named = [key for key in world.engines[primary_of(0)].keys if gone.first <= slot_of(key) <= gone.last]
+    for key in named:
+        world.engines[primary_of(1)].keys[key] = world.engines[primary_of(0)].keys.pop(key)
+    world.memo = leg_at(step)
+    with pytest.raises(JobError, match=r"shard 1, owns slots .* already"):
+        await run(world)
+    assert world.copiers == []
+    assert world.faults() == []
+    assert world.owner_of(gone.first) == 1
+    assert not any(record.is_mixed for record in world.records.values())
+
+
+async def test_what_a_third_shard_owns_is_not_moved(autojump_clock: Clock) -> None:
+    world = filled(3)
+    last = (SlotRange(16383, 16383),)
+    world.records[key_of(0)] = replace(world.records[key_of(0)], slots=(SlotRange(0, 16382),))
+    world.records[key_of(2)] = replace(world.records[key_of(2)], slots=last)
+    world.memo = leg_at("clean_target")
+    with pytest.raises(JobError, match="shard 0, does not own slots 16383"):
+        await run(world)
+    assert world.copiers == []
+
+
+async def test_those_whom_nobody_waits_for_have_time_to_hear_of_it(autojump_clock: Clock) -> None:
+    """Of the move before requests are held, and of the new owner before the source's keys go."""
+    world = filled()
+    world.lingers = 5.0
+    seen: dict[str, float] = {}
+
+    def breaks(number: int, name: str, is_after: bool) -> None:
+        source, target = world.records[key_of(0)], world.records[key_of(1)]
+        if is_after and source.is_mixed:
+            seen.setdefault("mixed", trio.current_time())
+        if source.hold is not None:
+            seen.setdefault("held", trio.current_time())
+        if target.slots:
+            seen.setdefault("published", trio.current_time())
+            if name == "UNLINK":
+                seen.setdefault("swept", trio.current_time())
+
+    world.breaks = breaks
+    await run(world)
+    assert seen["held"] - seen["mixed"] >= 5.0 + MARGIN
+    assert seen["swept"] - seen["published"] >= 5.0 + MARGIN
+    assert world.pauses[0] < 0.1
+    assert world.faults() == []
+
+
+async def test_a_leader_that_takes_up_a_published_move_gives_them_time_too(autojump_clock: Clock) -> None:
+    world = filled()
+    world.lingers = 5.0
+    world.breaks = lambda number, name, is_after: (
+        crash(False)(name, is_after) if name == "UNLINK" and not is_after and world.owner_of(16000) else None
+    )
+    with pytest.raises(CrashError):
+        await run(world)
+    began, swept = trio.current_time(), []
+    world.breaks = lambda number, name, is_after: (
+        swept.append(trio.current_time()) if name == "UNLINK" else None
+    )
+    await run(world)
+    assert swept[0] - began >= 5.0 + MARGIN
+    assert world.faults() == []
+
+
+def away_once_copied(world: World) -> None:
+    """The target answers nothing any more from the first verification on."""
+
+    def breaks(number: int, name: str, is_after: bool) -> None:
+        if name == "verify":
+            world.down.add(primary_of(1))
+            raise CopyError("the target is gone")
+
+    world.breaks = breaks
+
+
+async def test_a_source_hides_nothing_for_ever_as_the_target_is_gone(autojump_clock: Clock) -> None:
+    world = filled()
+    away_once_copied(world)
+    with pytest.raises(JobError, match=r"still at the target, hidden .*: the next job"):
+        await run(world)
+    assert not world.records[key_of(0)].is_mixed
+    assert world.records[key_of(1)].is_mixed
+    assert world.faults() == []
+    world.down.clear()
+    world.breaks = lambda number, name, is_after: None
+    world.memo = {}
+    await run(world)
+    assert world.faults() == []
+    assert not any(record.is_mixed for record in world.records.values())
+
+
+async def test_a_source_that_had_leftovers_before_hides_them_on(autojump_clock: Clock) -> None:
+    world = filled()
+    world.engines[primary_of(0)].keys[b"3:mine"] = 1
+    world.records[key_of(0)] = replace(world.records[key_of(0)], is_mixed=True)
+    away_once_copied(world)
+    with pytest.raises(JobError, match="hidden"):
+        await run(world)
+    assert world.records[key_of(0)].is_mixed
+
+
+@pytest.mark.parametrize("when", ["close", "change", "served", "reach"])
+async def test_a_target_that_was_flushed_meanwhile_is_copied_to_anew(
+    when: str, autojump_clock: Clock
+) -> None:
+    """A FLUSHALL of before, through the proxy, reaches it late: nobody marks the copies it has wiped."""
+    world = filled()
+
+    def breaks(number: int, name: str, is_after: bool) -> None:
+        target = world.engines[primary_of(1)]
+        if name == when and is_after and world.copiers and not target.flushed:
+            target.flushed = 1
+            target.keys.clear()
+
+    world.breaks = breaks
+    await run(world)
+    assert len(world.copiers) == 2
+    assert world.owner_of(16000) == 1
+    assert world.faults() == []
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "is_same"),
+    [
+        pytest.param("", "", True, id="never"),
+        pytest.param("flushall:calls=2,usec=1", "flushall:calls=2,usec=9", True, id="before alone"),
+        pytest.param("get:calls=2,usec=1", "get:calls=7,usec=9", True, id="other commands"),
+        pytest.param("flushall:calls=2,usec=1", "flushall:calls=3,usec=1", False, id="all"),
+        pytest.param("", "flushdb:calls=1,usec=1", False, id="one"),
+        pytest.param("flushdb:calls=1,usec=1", "", False, id="counts begun anew"),
+    ],
+)
+def test_what_counts_as_flushed(before: str, after: str, is_same: bool) -> None:
+    def read(text: str) -> Flushes:
+        return flushes_read(f"# Commandstats\r\ncmdstat_{text}\r\n".encode())
+
+    assert (read(before) == read(after)) is is_same
+
+
+async def test_nothing_is_held_while_the_store_is_slow(autojump_clock: Clock) -> None:
+    world = filled()
+    world.wrote_in = 0.15
+    held: list[float] = []
+
+    def breaks(number: int, name: str, is_after: bool) -> None:
+        if world.records[key_of(0)].hold is not None:
+            held.append(world.wrote_in)
+        if name == "save" and trio.current_time() > 3:
+            world.wrote_in = 0.02
+
+    world.breaks = breaks
+    await run(world)
+    assert set(held) == {0.02}
+    assert world.owner_of(16000) == 1
+    assert world.faults() == []
+
+
+async def test_a_store_that_stays_slow_ends_it_with_words(autojump_clock: Clock) -> None:
+    world = filled()
+    world.wrote_in = 0.15
+    with pytest.raises(JobError, match="the store took 150 ms for the last write, and 100 ms are the most"):
+        await run(world)
+    assert world.faults() == []
+
+
+@pytest.mark.parametrize("when", ["copy", "close", "verify"])
+async def test_other_key_families_end_a_leg(when: str, autojump_clock: Clock) -> None:
+    """What was copied is of slots that keys had by the families of before."""
+    world = filled()
+
+    def breaks(number: int, name: str, is_after: bool) -> None:
+        if name == when and is_after:
+            world.families = (("user:*", "user:(.*)"),)
+        if name == "verify" and is_after and when == "verify":
+            world.copiers[-1].is_close = False
+            raise CopyError("broke")
+
+    world.breaks = breaks
+    with pytest.raises(JobError, match="key families of the config have changed"):
+        await run(world)
+    assert world.owner_of(16000) == 0
+    assert world.faults() == []

@@ -65,6 +65,7 @@ class FakeEngine:
     offset: int = 0
     run_id: str = "run"
     keys_per_scan: int = 3
+    flushed: int = 0  # FLUSHALL calls
 
     def info(self) -> str:
         fields = {
@@ -89,6 +90,11 @@ class FakeEngine:
 
     def _answer(self, name: str, words: list[bytes]) -> Reply:
         match name:
+            case "INFO" if words == [b"commandstats"]:
+                return (
+                    "# Commandstats\r\ncmdstat_set:calls=3,usec=4\r\n"
+                    + (f"cmdstat_flushall:calls={self.flushed},usec=9\r\n" if self.flushed else "")
+                ).encode()
             case "INFO":
                 return self.info().encode()
             case "TIME":
@@ -141,6 +147,10 @@ class World:
     )  # what clients wrote, and how often that was acknowledged
     effects: int = 0
     is_led: bool = True  # by who believes so
+    families: tuple[tuple[str, str], ...] = ()  # of the config now
+    lingers: float = 0.0
+    wrote_in: float = 0.0
+    down: set[Address] = field(default_factory=set)  # primaries that answer nothing
     breaks: Callable[[int, str, bool], None] = lambda number, name, is_after: None
     copiers: list[FakeCopier] = field(default_factory=list)
     pauses: list[float] = field(default_factory=list)
@@ -238,8 +248,13 @@ class FakeDesk:
     cluster = CLUSTER
     term = 1
 
-    def covers(self, seconds: float) -> bool:
-        return True
+    @property
+    def lingers(self) -> float:
+        return self.world.lingers
+
+    @property
+    def wrote_in(self) -> float:
+        return self.world.wrote_in
 
     @property
     def setups(self) -> Mapping[ShardKey, ShardSetup]:
@@ -412,6 +427,8 @@ class FakeNodes:
     ) -> list[Reply]:
         await trio.sleep(0.0001)
         engine = self.world.engines[address]
+        if address in self.world.down:
+            raise NodeUnreachable(address, "refused", is_sent=False)
         if run_id not in (None, engine.run_id):
             raise NodeUnreachable(address, "another process", is_sent=False)
         with self.world.effect(str(requests[0][0])):
@@ -421,7 +438,11 @@ class FakeNodes:
 @dataclass(frozen=True)
 class FakeEngines:
     nodes: Nodes
-    families: tuple[tuple[str, str], ...] = ()
+    world: World
+
+    @property
+    def families(self) -> tuple[tuple[str, str], ...]:
+        return self.world.families
 
     def end_of(self, address: Address) -> End:
         return End(address)
@@ -433,7 +454,7 @@ class FakeEngines:
 def parts_of(world: World) -> Parts:
     @asynccontextmanager
     async def engines(cluster: str) -> AsyncIterator[Engines]:
-        yield FakeEngines(FakeNodes(world))
+        yield FakeEngines(FakeNodes(world), world)
 
     async def copier_start(plan: CopyPlan) -> FakeCopier:
         await trio.lowlevel.checkpoint()

@@ -110,8 +110,9 @@ impl Decoder {
             return Ok(());
         }
         self.find_keys(command, spans, request);
-        if self.positions.is_empty() && command.is_learned && command.may_write() {
-            return Err(unknown(name)); // no one told where its keys are
+        let has_keys = command.is_learned || command.keys != Keys::None;
+        if self.positions.is_empty() && has_keys && command.may_write() {
+            return Err(unknown(name)); // no one told where its keys are, or they are not there
         }
         let keys = self.positions.iter().filter_map(|&at| spans.get(at as usize)).map(|span| span.of(request));
         if self.positions.len() == 1 && self.database == Some(self.ours) && repeats(name) {
@@ -288,9 +289,13 @@ mod tests {
 
     #[test]
     fn what_is_not_understood_ends_it_by_name() {
-        for (command, expected) in
-            [("MY.WRITE k", "MY.WRITE"), ("SWAPDB 0 3", "SWAPDB"), ("SELECT x", "selects no database")]
-        {
+        for (command, expected) in [
+            ("MY.WRITE k", "MY.WRITE"),
+            ("EVAL x 0", "EVAL"),
+            ("EVAL x 3 a b", "EVAL"),
+            ("SWAPDB 0 3", "SWAPDB"),
+            ("SELECT x", "selects no database"),
+        ] {
             let error = told_in(&stream(&[command]), 1 << 20, Some(0)).unwrap_err();
             assert!(error.contains(expected), "{error}");
         }

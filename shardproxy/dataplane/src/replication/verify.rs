@@ -18,12 +18,18 @@ const FEW: usize = 8;
 /// Elements, or bytes of a string, up to which values are compared; of larger ones how many there are.
 const SMALL: i64 = 256;
 const SMALL_STRING: i64 = 16 * 1024;
-/// So long is compared, whoever waits; what takes longer is left out. Clients wait meanwhile.
+/// So long is compared where there is less than a second, as clients wait then; what takes longer is left out.
 const ENOUGH: Duration = Duration::from_millis(4);
+const IN_A_HURRY: Duration = Duration::from_secs(1);
 /// Names that are compared at most.
 const NAMES: usize = 200_000;
 /// So many names are walked through in a millisecond at least, or it is not begun: clients wait meanwhile.
 const NAMES_PER_MS: u128 = 200;
+
+/// A key that has no longer left is not compared; milliseconds. Clocks may be half of it apart.
+const ENDING: i64 = 1000;
+/// What PTTL says of a key that is not there.
+const GONE: i64 = -2;
 
 #[derive(Debug)]
 pub enum Unequal {
@@ -49,7 +55,8 @@ pub fn compare(
     until: Instant,
 ) -> Result<u64, Unequal> {
     let begun = Instant::now();
-    let half = begun + (until.saturating_duration_since(begun) / 2).min(ENOUGH);
+    let within = until.saturating_duration_since(begun);
+    let half = begun + if within < IN_A_HURRY { (within / 2).min(ENOUGH) } else { within / 2 };
     let mut compared = 0;
     let sampled = sample.keys();
     let (mut rest, mut size) = (&sampled[..], FEW);
@@ -124,9 +131,7 @@ fn values(
     let mut sizes = Vec::new();
     for ((key, kind), time) in keys.iter().zip(kinds).zip(times) {
         if kind.0 != kind.1 || !is_same_end(ends, &time) {
-            // one that ends now may have ended on one side only
-            let again = both(plan, source, targets, &[(key.clone(), words(&[b"EXISTS", key]))], until)?;
-            if again[0].0 == b":0\r\n" && again[0].1 == b":0\r\n" {
+            if is_ending(plan, source, targets, key, until)? {
                 continue;
             }
             return Err(differs(
@@ -150,6 +155,9 @@ fn values(
     let mut small = Vec::new();
     for ((key, _, kind), (ours, theirs)) in sizes.iter().zip(&told) {
         if ours != theirs {
+            if is_ending(plan, source, targets, key, until)? {
+                continue;
+            }
             return Err(differs(key, "its size"));
         }
         let size = Value::read(ours).and_then(|value| value.integer()).unwrap_or(i64::MAX);
@@ -168,11 +176,29 @@ fn values(
     let asked: Vec<_> = small.iter().map(|(key, words, _)| (key.clone(), words.clone())).collect();
     let told = both(plan, source, targets, &asked, until)?;
     for ((key, _, kind), (ours, theirs)) in small.iter().zip(&told) {
-        if ours != theirs && in_order(kind, ours) != in_order(kind, theirs) {
+        let is_same = ours == theirs || in_order(kind, ours) == in_order(kind, theirs);
+        if !is_same && !is_ending(plan, source, targets, key, until)? {
             return Err(differs(key, "its value"));
         }
     }
     Ok(keys.len() as u64)
+}
+
+/// Whether a key that looks different has ended, or is about to: clocks that differ end it on one side first.
+fn is_ending(
+    plan: &Plan,
+    source: &mut Node,
+    targets: &mut [&mut Node],
+    key: &Key,
+    until: Instant,
+) -> Result<bool, Fault> {
+    let told = both(plan, source, targets, &[(key.clone(), words(&[b"PTTL", key]))], until)?;
+    let left = |reply: &[u8]| Value::read(reply).and_then(|value| value.integer());
+    Ok(told.iter().all(|(ours, theirs)| match (left(ours), left(theirs)) {
+        (Some(GONE), Some(GONE)) => true,
+        (Some(ours), Some(theirs)) => (0..ENDING).contains(&ours) || (0..ENDING).contains(&theirs),
+        _ => false, // one of them would not say
+    }))
 }
 
 /// Whether both sides say the same of when a key ends. Where it is how long it has left, some time passes between the two.
@@ -226,7 +252,7 @@ fn names(
     for keys in different.chunks(AT_ONCE) {
         let asked: Vec<_> = keys.iter().map(|key| (key.clone(), words(&[b"EXISTS", key]))).collect();
         for (key, (ours, theirs)) in keys.iter().zip(both(plan, source, targets, &asked, until)?) {
-            if ours != theirs {
+            if ours != theirs && !is_ending(plan, source, targets, key, until)? {
                 let slot = plan.slot(key);
                 let who = if ours == b":1\r\n" { "the source" } else { "the target" };
                 return Err(differs(key, &format!("only {who} has it; slot {slot}, {} keys in all", different.len())));
