@@ -30,6 +30,10 @@ class BackupWorker:
     def __init__(self, tools: BackupTools) -> None:
         self._tools = tools
 
+    def check(self, cluster: str, wants: Mapping[str, Any]) -> Mapping[str, Any]:
+        """See Worker."""
+        return Wants.read(cluster, wants).json()
+
     async def plan(self, desk: SlotDesk, wants: Mapping[str, Any]) -> Mapping[str, Any]:
         """Say who would be read, and whether it fits; raise JobError."""
         want = Wants.read(desk.cluster, wants)

@@ -9,7 +9,10 @@ from typing import Any, Self
 from shardproxy.importing.errors import ForeignError
 from shardproxy.importing.url import Foreign
 from shardproxy.jobs.interface import JobError
+from shardproxy.jobs.wanted import known_only, rate_wanted
 
+RESTORE = ("from", "name", "rdb", "replace", "match", "functions", "key_file")
+IMPORT = ("url", "follow", "replace", "match", "rate", "functions")
 MAX_FILES = 500  # a cluster has 250 shards at most
 
 
@@ -28,8 +31,9 @@ class RestoreWants:
     @classmethod
     def read(cls, wants: Mapping[str, Any]) -> Self:
         """Raise JobError."""
+        known_only("restore", wants, RESTORE)
         files = wants.get("rdb", [])
-        if not isinstance(files, list) or not all(isinstance(file, str) for file in files):
+        if not isinstance(files, list) or not all(_is_path(file) for file in files):
             raise JobError("rdb: send a list of paths")
         found = cls(
             place=_text(wants, "from"),
@@ -53,12 +57,25 @@ class RestoreWants:
             raise JobError(f"{path!r} is no absolute path: it is one of the machine whose proxy leads")
         return found
 
+    def json(self) -> dict[str, Any]:
+        """As it is kept."""
+        return {
+            "from": self.place,
+            "name": self.name,
+            "rdb": list(self.files),
+            "replace": self.replaces,
+            "match": self.match or "",
+            "functions": self.functions,
+            "key_file": self.key_file or "",
+        }
+
 
 @dataclass(frozen=True, slots=True)
 class ImportWants:
     """Somebody else's keys, and for how long they are followed."""
 
     foreign: Foreign
+    url: str  # as it was asked for
     follows: bool = False
     replaces: bool = False  # what the cluster has
     match: str | None = None
@@ -68,8 +85,10 @@ class ImportWants:
     @classmethod
     def read(cls, wants: Mapping[str, Any]) -> Self:
         """Raise JobError."""
+        known_only("import", wants, IMPORT)
+        url = _text(wants, "url")
         try:
-            foreign = Foreign.parse(_text(wants, "url"))
+            foreign = Foreign.parse(url)
         except ForeignError as error:
             raise JobError(str(error)) from None
         if foreign.is_secret:
@@ -77,26 +96,37 @@ class ImportWants:
                 f"{foreign}: what is asked for is kept, and shown to all: write the password into a file on"
                 " the proxies' machines and add ?password_file=/path/of/it"
             )
-        rate = wants.get("rate", 0)
-        if not isinstance(rate, int) or isinstance(rate, bool) or rate < 0:
-            raise JobError(
-                "rate: send a number of bytes a second, 0 = as fast as the source's latency allows"
-            )
         return cls(
             foreign,
+            url,
             follows=_flag(wants, "follow"),
             replaces=_flag(wants, "replace"),
             match=_text(wants, "match") or None,
-            rate=rate,
+            rate=rate_wanted(wants),
             functions=_flag(wants, "functions", default=True),
         )
+
+    def json(self) -> dict[str, Any]:
+        """As it is kept."""
+        return {
+            "url": self.url,
+            "follow": self.follows,
+            "replace": self.replaces,
+            "match": self.match or "",
+            "rate": self.rate,
+            "functions": self.functions,
+        }
 
 
 def _text(wants: Mapping[str, Any], name: str) -> str:
     value = wants.get(name) or ""
-    if not isinstance(value, str):
+    if not isinstance(value, str) or "\0" in value:
         raise JobError(f"{name}: send a text")
     return value
+
+
+def _is_path(value: object) -> bool:
+    return isinstance(value, str) and "\0" not in value
 
 
 def _flag(wants: Mapping[str, Any], name: str, *, default: bool = False) -> bool:

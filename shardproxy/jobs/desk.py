@@ -18,6 +18,7 @@ from shardproxy.jobs.interface import JobError, Worker
 from shardproxy.jobs.job import Job, JobState
 from shardproxy.jobs.notes import job_decode, job_encode, job_key, job_under_way, jobs_of, next_number
 from shardproxy.jobs.states import Wish, WishError, state_wished
+from shardproxy.jobs.wanted import kept_as
 from shardproxy.model.replication import ShardKey
 from shardproxy.store.changing import note_change
 from shardproxy.store.interface import ConflictError, StoreUnavailableError
@@ -61,6 +62,7 @@ class JobDesk:
     async def plan(self, cluster: str, kind: str, wants: Mapping[str, Any]) -> Mapping[str, Any]:
         """What would be done, with `lines` for people; raise JobError. Nothing is changed."""
         worker = self._worker(cluster, kind)
+        wants = kept_as(worker.check(cluster, wants))
         onlooker = Onlooker(cluster, self._setups, self._records)
         try:
             with trio.fail_after(PLAN_WITHIN):
@@ -72,7 +74,7 @@ class JobDesk:
 
     async def start(self, cluster: str, kind: str, wants: Mapping[str, Any]) -> Job:
         """Have it done; raise JobError, or StoreUnavailableError: it was not asked for."""
-        self._worker(cluster, kind)
+        kept = kept_as(self._worker(cluster, kind).check(cluster, wants))
         if (why := self._why_not_here()) is not None:
             raise JobError(why)
         for _ in range(TRIES):
@@ -83,7 +85,7 @@ class JobDesk:
                     f"shardproxy jobs {cluster} shows it"
                 )
             number = next_number(notes, cluster)
-            job = Job(number, cluster, kind, dict(wants), asked_at=self._now())
+            job = Job(number, cluster, kind, kept, asked_at=self._now())
             try:
                 await self._desk.note(job_key(cluster, number), job_encode(job), expected=0)
             except ConflictError:

@@ -35,6 +35,9 @@ class ImportWorker:
     def __init__(self, means: Means) -> None:
         self._means = means
 
+    def check(self, cluster: str, wants: Mapping[str, Any]) -> Mapping[str, Any]:
+        return ImportWants.read(wants).json()
+
     async def plan(self, desk: SlotDesk, wants: Mapping[str, Any]) -> Mapping[str, Any]:
         asked = ImportWants.read(wants)
         owners = owners_of(desk.records)

@@ -24,6 +24,9 @@ class RestoreWorker:
     def __init__(self, means: Means) -> None:
         self._means = means
 
+    def check(self, cluster: str, wants: Mapping[str, Any]) -> Mapping[str, Any]:
+        return RestoreWants.read(wants).json()
+
     async def plan(self, desk: SlotDesk, wants: Mapping[str, Any]) -> Mapping[str, Any]:
         asked = RestoreWants.read(wants)
         owners = owners_of(desk.records)
