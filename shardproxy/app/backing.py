@@ -12,6 +12,7 @@ from shardproxy.config import Backups, RedisCluster
 from shardproxy.failover.event_log import EventLog
 from shardproxy.failover.events import EventName
 from shardproxy.failover.interfaces import SlotDesk
+from shardproxy.jobs.allowed import Allowed
 from shardproxy.model import Address
 from shardproxy.model.replication import ShardKey
 from shardproxy.nodes import NodeLinks
@@ -25,6 +26,7 @@ def backup_worker(
     links_of: Callable[[str], NodeLinks],
     end_of: Callable[[str, Address], End],
     config_of: ConfigOf,
+    allowed_of: Callable[[str], Allowed],
     paused: Callable[[str, float], None],
 ) -> BackupWorker:
     """The worker of this process."""
@@ -40,6 +42,7 @@ def backup_worker(
             config_of=lambda cluster: backups_of(config_of(cluster)),
             families_of=families_of,
             snapshot=EngineSnapshot,
+            allowed_of=allowed_of,
             paused=paused,
         )
     )

@@ -49,6 +49,7 @@ def importing_workers(tools: Tools) -> Iterable[Worker]:
         start_loader=EngineLoader,
         start_copier=EngineCopier.start,
         rdb_read=_rdb_read,
+        allowed_of=tools.allowed_of,
         spool=lambda cluster: spool_of(backups_of(cluster)),
     )
     return RestoreWorker(means), ImportWorker(means)

@@ -164,6 +164,7 @@ class App:
                 JobStatistics(),
                 self._inputs.chores,
                 dataplane.slot,
+                lambda: self._config.jobs,
             )
         )
         self._inputs.services = self._moving.services

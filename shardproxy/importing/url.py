@@ -105,6 +105,18 @@ class Foreign:
         """A password stands in it: it is kept nowhere."""
         return self.password is not None
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Those of this machine that are read to reach it."""
+        named = (
+            self.password_file,
+            self.sentinel_password_file,
+            self.ca_file,
+            self.cert_file,
+            self.key_file,
+        )
+        return tuple(file for file in named if file is not None)
+
     def __str__(self) -> str:
         """As people wrote it, without a password and options."""
         if self.addresses[0].is_unix:

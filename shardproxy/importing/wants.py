@@ -8,6 +8,7 @@ from typing import Any, Self
 
 from shardproxy.importing.errors import ForeignError
 from shardproxy.importing.url import Foreign
+from shardproxy.jobs.allowed import Allowed
 from shardproxy.jobs.interface import JobError
 from shardproxy.jobs.wanted import known_only, rate_wanted
 
@@ -57,6 +58,16 @@ class RestoreWants:
             raise JobError(f"{path!r} is no absolute path: it is one of the machine whose proxy leads")
         return found
 
+    def check(self, allowed: Allowed) -> Self:
+        """The same; raise JobError where it names what jobs may not use."""
+        if self.place:
+            allowed.check_place(self.place)
+        if self.key_file is not None:
+            allowed.check_file(self.key_file)
+        for file in self.files:
+            allowed.check_data(file)
+        return self
+
     def json(self) -> dict[str, Any]:
         """As it is kept."""
         return {
@@ -105,6 +116,12 @@ class ImportWants:
             rate=rate_wanted(wants),
             functions=_flag(wants, "functions", default=True),
         )
+
+    def check(self, allowed: Allowed) -> Self:
+        """The same; raise JobError where it names what jobs may not use."""
+        for file in self.foreign.files:
+            allowed.check_file(file)
+        return self
 
     def json(self) -> dict[str, Any]:
         """As it is kept."""

@@ -36,10 +36,10 @@ class ImportWorker:
         self._means = means
 
     def check(self, cluster: str, wants: Mapping[str, Any]) -> Mapping[str, Any]:
-        return ImportWants.read(wants).json()
+        return self._wants(cluster, wants).json()
 
     async def plan(self, desk: SlotDesk, wants: Mapping[str, Any]) -> Mapping[str, Any]:
-        asked = ImportWants.read(wants)
+        asked = self._wants(desk.cluster, wants)
         owners = owners_of(desk.records)
         try:
             found = await find(asked.foreign, await _access(asked))
@@ -56,8 +56,11 @@ class ImportWorker:
         }
 
     async def run(self, desk: SlotDesk, work: Work) -> Mapping[str, Any]:
-        importing = _Import(self._means, desk, work, ImportWants.read(work.job.wants))
+        importing = _Import(self._means, desk, work, self._wants(desk.cluster, work.job.wants))
         return await importing.run()
+
+    def _wants(self, cluster: str, wants: Mapping[str, Any]) -> ImportWants:
+        return ImportWants.read(wants).check(self._means.allowed_of(cluster))
 
 
 async def _access(asked: ImportWants) -> Access:

@@ -25,10 +25,10 @@ class RestoreWorker:
         self._means = means
 
     def check(self, cluster: str, wants: Mapping[str, Any]) -> Mapping[str, Any]:
-        return RestoreWants.read(wants).json()
+        return self._wants(cluster, wants).json()
 
     async def plan(self, desk: SlotDesk, wants: Mapping[str, Any]) -> Mapping[str, Any]:
-        asked = RestoreWants.read(wants)
+        asked = self._wants(desk.cluster, wants)
         owners = owners_of(desk.records)
         restored = await described(self._means, desk.cluster, asked)
         cautious = await self._check(desk.cluster, owners, restored.coming, asked)
@@ -57,7 +57,7 @@ class RestoreWorker:
         }
 
     async def run(self, desk: SlotDesk, work: Work) -> Mapping[str, Any]:
-        asked = RestoreWants.read(work.job.wants)
+        asked = self._wants(desk.cluster, work.job.wants)
         work.show("looking")
         owners = await owners_wait(desk)
         restored = await described(self._means, desk.cluster, asked)
@@ -91,3 +91,6 @@ class RestoreWorker:
         if whys := list(why_not(coming, facts, replaces=asked.replaces or is_ours)):
             raise JobError(f"{'; '.join(whys)}. Nothing was restored" if not is_ours else "; ".join(whys))
         return list(cautions(coming, facts))
+
+    def _wants(self, cluster: str, wants: Mapping[str, Any]) -> RestoreWants:
+        return RestoreWants.read(wants).check(self._means.allowed_of(cluster))

@@ -21,6 +21,7 @@ from shardproxy.model import SlotRange, split_evenly
 from shardproxy.replication.rdb import rdb_read
 from tests.fixtures.engines import StartFleet
 from tests.fixtures.proxy import Proxy, StartProxy, config_of
+from tests.integration.importing.filling import open_to_jobs
 
 Client = Callable[..., redis.Redis]
 ID = "a1b2c3"
@@ -76,7 +77,7 @@ async def _file(archive: Archive, rdb: Path, number: int, slots: SlotRange, name
 def old(start_fleet: StartFleet, start_proxy: StartProxy, redis_client: Client) -> Fleet:
     """Three shards of 300 keys, and a key on one of them that is another one's."""
     fleet = start_fleet(shards=3, replicas=0)
-    client = redis_client(start_proxy(config_of(fleet)))
+    client = redis_client(start_proxy(open_to_jobs(config_of(fleet))))
     for number in range(300):
         client.set(f"key:{number}", number)
     client.set("short", "x", px=60_000)
@@ -87,7 +88,7 @@ def old(start_fleet: StartFleet, start_proxy: StartProxy, redis_client: Client) 
 
 @pytest.fixture
 def new(start_fleet: StartFleet, start_proxy: StartProxy) -> Proxy:
-    return start_proxy(config_of(start_fleet(shards=2, replicas=0)))
+    return start_proxy(open_to_jobs(config_of(start_fleet(shards=2, replicas=0))))
 
 
 def test_a_backup_comes_back_without_leftovers(

@@ -363,6 +363,7 @@ async def test_a_plan_says_who_is_read_and_changes_nothing(site: Site, tmp_path:
         ({"name": "monday", "origin": "copied"}, "manual, automatic or final"),
         ({"name": "monday", "to": "backups"}, "no absolute path"),
         ({"name": "monday", "to": "ftp://x"}, "neither a directory nor"),
+        ({"name": "monday", "to": "/etc/cron.d"}, r'places: \["/etc/cron.d"\]'),
         ({"name": "monday", "where": "x"}, "knows no where"),
     ],
 )

@@ -11,6 +11,7 @@ import trio
 
 from shardproxy.archive import Archive, open_place
 from shardproxy.importing.means import Means
+from shardproxy.jobs.allowed import Allowed
 from shardproxy.jobs.job import Job, JobState
 from shardproxy.model import Address, SlotRange, split_evenly
 from shardproxy.model.replication import ShardKey
@@ -29,6 +30,7 @@ from shardproxy.store.record import ShardRecord, ShardState
 from shardproxy.wire.reply import Failure, Reply
 
 CLUSTER = "sessions"
+ANYTHING = Allowed(("/",), ("/",))
 
 
 def address(number: int) -> Address:
@@ -201,6 +203,7 @@ class World:
     copiers: list[FakeCopier] = field(default_factory=list)
     summary: RdbSummary | CopyError | None = None
     spool: Path = Path("/nonexistent")
+    allowed: Allowed = ANYTHING
 
     @property
     def means(self) -> Means:
@@ -212,6 +215,7 @@ class World:
             start_loader=self._loader,
             start_copier=self._copier,
             rdb_read=self._rdb_read,
+            allowed_of=lambda _: self.allowed,
             spool=lambda _: self.spool,
         )
 

@@ -6,9 +6,13 @@ from typing import Any
 
 import pytest
 
+from shardproxy.importing.follow import ImportWorker
+from shardproxy.importing.restore import RestoreWorker
 from shardproxy.importing.wants import ImportWants, RestoreWants
+from shardproxy.jobs.allowed import Allowed
 from shardproxy.jobs.interface import JobError
 from shardproxy.jobs.wanted import MAX_RATE
+from tests.unit.importing.make import CLUSTER, Desk, FakeWork, World
 
 RESTORE: dict[str, Any] = {"from": "/backups", "name": "nightly"}
 IMPORT: dict[str, Any] = {"url": "redis://old"}
@@ -52,3 +56,42 @@ def test_what_is_kept_reads_as_what_was_asked() -> None:
     assert ImportWants.read(asked.json()) == asked
     restored = RestoreWants.read({**RESTORE, "replace": True, "key_file": "/keys/k"})
     assert RestoreWants.read(restored.json()) == restored
+
+
+FILES = ("password_file", "ca_file", "cert_file", "key_file", "sentinel_password_file")
+URL = "sentinels://old/main?" + "&".join(f"{name}=/secrets/{name}" for name in FILES)
+NAMED = Allowed(("/backups",), ("/secrets",))
+
+
+@pytest.mark.parametrize("name", FILES)
+async def test_no_file_is_read_that_the_config_does_not_name(name: str) -> None:
+    world = World(allowed=NAMED)
+    worker = ImportWorker(world.means)
+    assert worker.check(CLUSTER, {"url": URL})["url"] == URL
+    wants = {"url": URL.replace(f"/secrets/{name}", "/etc/shadow")}
+    with pytest.raises(JobError, match="/etc/shadow is nothing that jobs may use"):
+        worker.check(CLUSTER, wants)
+    with pytest.raises(JobError, match="/etc/shadow is nothing that jobs may use"):
+        await worker.plan(Desk(), wants)
+    with pytest.raises(JobError, match="/etc/shadow is nothing that jobs may use"):
+        await worker.run(Desk(), FakeWork(wants))
+
+
+@pytest.mark.parametrize(
+    "wants",
+    [
+        {"from": "/etc", "name": "x"},
+        {"from": "s3://bucket", "name": "x"},
+        {"rdb": ["/secrets/a.rdb", "/etc/shadow"]},
+        {"from": "/backups", "name": "x", "key_file": "/etc/shadow"},
+    ],
+)
+async def test_nothing_is_restored_from_where_the_config_names_nothing(wants: dict[str, Any]) -> None:
+    worker = RestoreWorker(World(allowed=NAMED).means)
+    assert worker.check(CLUSTER, {"from": "/backups", "name": "x", "key_file": "/secrets/key"})
+    with pytest.raises(JobError, match="nothing that jobs may use"):
+        worker.check(CLUSTER, wants)
+    with pytest.raises(JobError, match="nothing that jobs may use"):
+        await worker.plan(Desk(), wants)
+    with pytest.raises(JobError, match="nothing that jobs may use"):
+        await worker.run(Desk(), FakeWork(wants))
