@@ -22,5 +22,5 @@ class Jobs(Section):
         tuple[Annotated[AbsolutePath, Field(examples=["/etc/shardproxy/import"])], ...],
         Field(max_length=MAX_NAMED),
     ] = ()
-    """Directories in which files may lie that a job names: passwords, keys, certificates and RDB files. What
-    is in them can be sent to whatever host an import names: keep there what is meant for it. Default: none."""
+    """Directories in which files may lie that a job names: passwords, keys, certificates and RDB files. They
+    can be sent to any host that an import names: keep there what is meant for that. Default: none."""

@@ -130,11 +130,11 @@ async def at_hand(
 
 
 async def summed(means: Means, cluster: str, files: tuple[RdbFile, ...]) -> Coming:
-    """What files of anybody's hold, each read whole; raise JobError for what is not known."""
+    """What files hold, each read whole; raise JobError for what is not known."""
     engines: set[str] = set()
     databases: dict[int, int] = {}
     modules: set[str] = set()
-    size = version = 0
+    size = version = longest = 0
     for file in files:
         try:
             summary = await means.rdb_read(file.path, means.families_of(cluster))
@@ -146,9 +146,14 @@ async def summed(means: Means, cluster: str, files: tuple[RdbFile, ...]) -> Comi
             databases[number] = databases.get(number, 0) + 1
         modules |= set(summary.modules)
         size += summary.bytes
-        version = max(version, summary.version)
+        version, longest = max(version, summary.version), max(longest, summary.longest)
     return Coming(
-        tuple(sorted(engines)), databases, bytes=size, values_of=frozenset(modules), version=version
+        tuple(sorted(engines)),
+        databases,
+        bytes=size,
+        values_of=frozenset(modules),
+        version=version,
+        longest=longest,
     )
 
 

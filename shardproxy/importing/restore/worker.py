@@ -65,9 +65,9 @@ class RestoreWorker:
         has_begun = "loaded" in memo  # what is there now may be of this restore
         await self._check(desk.cluster, owners, restored.coming, asked, is_ours=has_begun)
         async with at_hand(self._means, desk.cluster, asked, restored, work) as files:
-            coming = restored.coming
-            if restored.manifest is None:
-                work.show("reading", what="bytes", total=coming.bytes, text="whether all of it is understood")
+            if not work.is_aborted:
+                total = restored.coming.bytes
+                work.show("reading", what="bytes", total=total, text="whether all of it is understood")
                 coming = await summed(self._means, desk.cluster, files)
                 await self._check(desk.cluster, owners, coming, asked, is_ours=has_begun)
             loading = Loading(self._means, desk, work, asked, files, memo)

@@ -124,6 +124,29 @@ def test_an_encrypted_backup_comes_back_with_its_key_alone(
     assert redis_client(new).dbsize() == 301
 
 
+def test_a_value_that_a_shard_does_not_take_is_refused_before_anything_is_written(
+    start_fleet: StartFleet,
+    start_proxy: StartProxy,
+    old: Fleet,
+    redis_client: Client,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    source = old.shards[2].primary
+    redis_client(source.address).set("large", os.urandom(2 << 20))
+    trio.run(backed_up, old, tmp_path / "backups", "nightly")
+    fleet = start_fleet(shards=2, replicas=0)
+    for shard in fleet.shards:
+        redis_client(shard.primary.address).config_set("proto-max-bulk-len", 1 << 20)
+    proxy = start_proxy(open_to_jobs(config_of(fleet)))
+    where = ("nightly", "--from", str(tmp_path / "backups"), "--to", "main", *admin(proxy))
+    assert main(["restore", *where]) == 1
+    said = capsys.readouterr().err
+    assert "takes 1mb at most: raise its proto-max-bulk-len" in said
+    assert "Nothing was restored" in said
+    assert redis_client(proxy).dbsize() == 0
+
+
 def test_a_damaged_backup_is_refused_before_anything_is_written(
     old: Fleet, new: Proxy, redis_client: Client, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

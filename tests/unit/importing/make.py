@@ -110,6 +110,7 @@ class Engines:
     keys: dict[int, int] = field(default_factory=dict)  # by port
     version: str = "7.0.15"
     max_memory: int = 0
+    max_value: int = 512 << 20
     requests: list[tuple[Any, ...]] = field(default_factory=list)
 
     async def __aenter__(self) -> Engines:
@@ -129,6 +130,7 @@ class Engines:
             Failure("NOPERM"),
             [],
             "",
+            [b"proto-max-bulk-len", b"%d" % self.max_value],
         ]
 
     async def request(self, node: Address, *args: Any, **_: Any) -> Reply:
