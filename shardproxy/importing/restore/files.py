@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import re
 import shutil
 import tempfile
@@ -129,12 +130,13 @@ async def at_hand(
             await trio.to_thread.run_sync(shutil.rmtree, spool, True)
 
 
-async def summed(means: Means, cluster: str, files: tuple[RdbFile, ...]) -> Coming:
-    """What files hold, each read whole; raise JobError for what is not known."""
+async def summed(means: Means, cluster: str, files: tuple[RdbFile, ...]) -> tuple[Coming, str]:
+    """What files hold, and what they are known by, each read whole; raise JobError for unknown types."""
     engines: set[str] = set()
     databases: dict[int, int] = {}
     modules: set[str] = set()
     size = version = longest = 0
+    known_by = hashlib.sha256()
     for file in files:
         try:
             summary = await means.rdb_read(file.path, means.families_of(cluster))
@@ -146,8 +148,9 @@ async def summed(means: Means, cluster: str, files: tuple[RdbFile, ...]) -> Comi
             databases[number] = databases.get(number, 0) + 1
         modules |= set(summary.modules)
         size += summary.bytes
+        known_by.update(f"{summary.bytes} {summary.sha256}\n".encode())
         version, longest = max(version, summary.version), max(longest, summary.longest)
-    return Coming(
+    coming = Coming(
         tuple(sorted(engines)),
         databases,
         bytes=size,
@@ -155,6 +158,7 @@ async def summed(means: Means, cluster: str, files: tuple[RdbFile, ...]) -> Comi
         version=version,
         longest=longest,
     )
+    return coming, known_by.hexdigest()
 
 
 def _to_fetch(archive: Archive, manifest: Manifest) -> int:

@@ -68,7 +68,14 @@ class RestoreWorker:
             if not work.is_aborted:
                 total = restored.coming.bytes
                 work.show("reading", what="bytes", total=total, text="whether all of it is understood")
-                coming = await summed(self._means, desk.cluster, files)
+                coming, known_by = await summed(self._means, desk.cluster, files)
+                if has_begun and memo.get("known_by") != known_by:
+                    raise JobError(
+                        "the files on this machine are not those that the restore began with: what was"
+                        " restored stays; have the same files on each machine that may lead, and ask again"
+                        " with --replace"
+                    )
+                memo["known_by"] = known_by
                 await self._check(desk.cluster, owners, coming, asked, is_ours=has_begun)
             loading = Loading(self._means, desk, work, asked, files, memo)
             is_done = await loading.run()

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import redis
 import trio
+from redis.crc import key_slot
 
 from shardproxy.archive import Archive, Cut, Key, Manifest, Origin, ShardFile, open_place
 from shardproxy.archive.archive import file_context
@@ -133,7 +134,8 @@ def test_a_value_that_a_shard_does_not_take_is_refused_before_anything_is_writte
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     source = old.shards[2].primary
-    redis_client(source.address).set("large", os.urandom(2 << 20))
+    key = next(key for n in range(100) if key_slot((key := f"large:{n}").encode()) > 16000)
+    redis_client(source.address).set(key, os.urandom(2 << 20))
     trio.run(backed_up, old, tmp_path / "backups", "nightly")
     fleet = start_fleet(shards=2, replicas=0)
     for shard in fleet.shards:

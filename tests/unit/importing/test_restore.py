@@ -217,3 +217,23 @@ async def test_a_plan_says_what_would_be_done(world: World, rdb: str) -> None:
     assert plan["lines"][:2] == ["restore 1 RDB file: 18b", "into the 2 shards of sessions"]
     assert "only keys that match user:*" in plan["lines"]
     assert not world.loaders
+
+
+async def test_other_files_of_the_same_names_are_not_gone_on_with(
+    world: World, rdb: str, autojump_clock: Any
+) -> None:
+    """As on the machine of another leader: a place in one file is none in the other."""
+    world.does = [never_end, restore_all]
+    work = FakeWork({"rdb": [rdb]})
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run, world, Desk(), work)
+        await until(lambda: work.memos and work.memos[-1]["positions"] == [40])
+        nursery.cancel_scope.cancel()
+    begun = work.memos[-1]
+    world.summary = summary_of(sha256="other")
+    with pytest.raises(JobError, match="not those that the restore began with"):
+        await run(world, Desk(), FakeWork({"rdb": [rdb]}, begun))
+    assert len(world.loaders) == 1
+    world.summary = summary_of()
+    await run(world, Desk(), FakeWork({"rdb": [rdb]}, begun))
+    assert world.loaders[-1].plan.positions == (40,)
