@@ -34,6 +34,10 @@ class BackupWorker:
         """See Worker."""
         return self._wants(cluster, wants).json()
 
+    def can_finish(self, wants: Mapping[str, Any]) -> bool:
+        """See Worker."""
+        return False
+
     async def plan(self, desk: SlotDesk, wants: Mapping[str, Any]) -> Mapping[str, Any]:
         """Say who would be read, and whether it fits; raise JobError."""
         want = self._wants(desk.cluster, wants)

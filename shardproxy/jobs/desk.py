@@ -120,6 +120,8 @@ class JobDesk:
             if job is None:
                 raise JobError(f"{cluster} has no job {number}")
             state = state_wished(job, wish)
+            if wish is Wish.FINISH and not self._can_finish(job):
+                raise JobError(f"{job.kind} {job.id} of {cluster} ends by itself: there is nothing to finish")
             ended = self._now() if state.is_over and not job.state.is_over else job.ended_at
             if state is JobState.RUNNING and not job.by:
                 state = JobState.ASKED  # it was paused before anybody began
@@ -145,6 +147,10 @@ class JobDesk:
         if worker is None:
             raise JobError(f"no work called {kind!r}; there is: {', '.join(self.kinds) or 'none'}")
         return worker
+
+    def _can_finish(self, job: Job) -> bool:
+        worker = self._workers().get(job.kind)
+        return worker is not None and worker.can_finish(job.wants)
 
     def _clusters(self) -> list[str]:
         return sorted({key.cluster for key in self._setups})

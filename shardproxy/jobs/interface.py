@@ -60,6 +60,9 @@ class Worker(Protocol):
         Asked before a plan, and before the job is written down; waits for nobody.
         """
 
+    def can_finish(self, wants: Mapping[str, Any]) -> bool:
+        """Whether it goes on until an operator has it brought to its end."""
+
     async def plan(self, desk: SlotDesk, wants: Mapping[str, Any]) -> Mapping[str, Any]:
         """Say what would be done, as JSON with `lines` for people; raise JobError. Changes nothing."""
 

@@ -35,6 +35,10 @@ class ReshardWorker:
         except WantsError as error:
             raise JobError(str(error)) from error
 
+    def can_finish(self, wants: Mapping[str, Any]) -> bool:
+        """See Worker."""
+        return False
+
     async def plan(self, desk: SlotDesk, wants: Mapping[str, Any]) -> Mapping[str, Any]:
         """What would be moved, how much that is, and whether it fits."""
         try:

@@ -38,6 +38,10 @@ class ImportWorker:
     def check(self, cluster: str, wants: Mapping[str, Any]) -> Mapping[str, Any]:
         return self._wants(cluster, wants).json()
 
+    def can_finish(self, wants: Mapping[str, Any]) -> bool:
+        """See Worker."""
+        return wants.get("follow") is True
+
     async def plan(self, desk: SlotDesk, wants: Mapping[str, Any]) -> Mapping[str, Any]:
         asked = self._wants(desk.cluster, wants)
         owners = owners_of(desk.records)

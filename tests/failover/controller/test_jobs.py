@@ -38,6 +38,10 @@ class Holder:
     def check(self, cluster: str, wants: Mapping[str, Any]) -> Mapping[str, Any]:
         return wants
 
+    def can_finish(self, wants: Mapping[str, Any]) -> bool:
+        """See Worker."""
+        return False
+
     async def plan(self, desk: SlotDesk, wants: Mapping[str, Any]) -> Mapping[str, Any]:
         return {"lines": [f"{len(desk.records)} shards on record"]}
 

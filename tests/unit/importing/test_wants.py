@@ -95,3 +95,10 @@ async def test_nothing_is_restored_from_where_the_config_names_nothing(wants: di
         await worker.plan(Desk(), wants)
     with pytest.raises(JobError, match="nothing that jobs may use"):
         await worker.run(Desk(), FakeWork(wants))
+
+
+def test_an_import_that_follows_alone_can_be_finished() -> None:
+    worker = ImportWorker(World().means)
+    assert worker.can_finish({**IMPORT, "follow": True})
+    assert not worker.can_finish(IMPORT)
+    assert not RestoreWorker(World().means).can_finish(RESTORE)

@@ -59,6 +59,9 @@ class Toy:
             raise JobError("toy knows no secret")
         return {**wants, **({"fine": True} if "rough" in wants else {})}
 
+    def can_finish(self, wants: Mapping[str, Any]) -> bool:
+        return not wants.get("ends", False)
+
     async def plan(self, desk: SlotDesk, wants: Mapping[str, Any]) -> Mapping[str, Any]:
         return {"lines": [f"{len(desk.setups)} shards of {desk.cluster}"], "wants": dict(wants)}
 
