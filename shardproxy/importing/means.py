@@ -22,7 +22,9 @@ Families = tuple[tuple[str, str], ...]
 
 
 class OpenArchive(Protocol):
-    async def __call__(self, cluster: str, place: str, key_file: str | None) -> Archive:
+    async def __call__(
+        self, cluster: str, place: str, key_file: str | None, *, unencrypted: bool = False
+    ) -> Archive:
         """The backups of a place, reached as the cluster's own are; raise ArchiveError."""
 
 

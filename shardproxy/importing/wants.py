@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
+from shardproxy.archive.places import why_not_a_place
 from shardproxy.importing.errors import ForeignError
 from shardproxy.importing.url import Foreign
 from shardproxy.jobs.allowed import Allowed
 from shardproxy.jobs.interface import JobError
 from shardproxy.jobs.wanted import known_only, rate_wanted
 
-RESTORE = ("from", "name", "rdb", "replace", "match", "functions", "key_file")
+RESTORE = ("from", "name", "rdb", "replace", "match", "functions", "key_file", "unencrypted")
 IMPORT = ("url", "follow", "replace", "match", "rate", "functions")
 MAX_FILES = 500  # a cluster has 250 shards at most
 
@@ -27,6 +28,7 @@ class RestoreWants:
     replaces: bool = False  # keys that are there
     match: str | None = None  # only keys that match this glob
     functions: bool = True
+    unencrypted: bool = False  # whatever key the cluster's own backups have
     key_file: str | None = None  # what the backup is encrypted with, on that machine
 
     @classmethod
@@ -44,16 +46,19 @@ class RestoreWants:
             match=_text(wants, "match") or None,
             functions=_flag(wants, "functions", default=True),
             key_file=_text(wants, "key_file") or None,
+            unencrypted=_flag(wants, "unencrypted"),
         )
         if bool(found.files) == bool(found.place):
             raise JobError("restore what? a NAME --from DIR or s3://.., or files with --rdb")
         if found.place and not found.name:
             raise JobError(f"which backup of {found.place}? shardproxy backup list shows them")
+        if found.place and (why := why_not_a_place(found.place)) is not None:
+            raise JobError(why)
+        if found.key_file is not None and found.unencrypted:
+            raise JobError("a key_file for a backup that is unencrypted: send one of them")
         if len(found.files) > MAX_FILES:
             raise JobError(f"at most {MAX_FILES} files at once")
         paths = [*found.files, *([found.key_file] if found.key_file else [])]
-        if found.place and "://" not in found.place:
-            paths.append(found.place)
         if (path := next((path for path in paths if not path.startswith("/")), None)) is not None:
             raise JobError(f"{path!r} is no absolute path: it is one of the machine whose proxy leads")
         return found
@@ -78,6 +83,7 @@ class RestoreWants:
             "match": self.match or "",
             "functions": self.functions,
             "key_file": self.key_file or "",
+            "unencrypted": self.unencrypted,
         }
 
 

@@ -46,14 +46,15 @@ class Allowed:
 
 def is_within(place: str, named: str) -> bool:
     """Whether a place is another one, or below it. Links count as what they lead to."""
-    parts, above = place_parts(place), place_parts(named)
-    if parts is None or above is None or parts[: len(above)] != above:
+    if not is_below(place, named):
         return False
-    if parts[0] == S3:
-        return True
-    real = place_parts(os.path.realpath(place))
-    root = place_parts(os.path.realpath(named))
-    return real is not None and root is not None and real[: len(root)] == root
+    return place.startswith(S3) or is_below(os.path.realpath(place), os.path.realpath(named))
+
+
+def is_below(place: str, named: str) -> bool:
+    """The same of the texts alone, however they are written. Pure."""
+    parts, above = place_parts(place), place_parts(named)
+    return parts is not None and above is not None and parts[: len(above)] == above
 
 
 def place_parts(place: str) -> tuple[str, ...] | None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
+from shardproxy.archive.together import unless
 from shardproxy.config.sizes import format_size
 from shardproxy.failover.interfaces import SlotDesk
 from shardproxy.importing.means import Means
@@ -69,10 +71,13 @@ class RestoreWorker:
         has_begun = "loaded" in memo  # what is there now may be of this restore
         await self._check(desk.cluster, owners, restored.coming, asked, is_ours=has_begun)
         async with at_hand(self._means, desk.cluster, asked, restored, work) as files:
+            found = None
             if not work.is_aborted:
                 total = restored.coming.bytes
                 work.show("reading", what="bytes", total=total, text="whether all of it is understood")
-                coming, known_by = await summed(self._means, desk.cluster, files)
+                found = await unless(work.wait_aborted, partial(summed, self._means, desk.cluster, files))
+            if not work.is_aborted and found is not None:
+                coming, known_by = found
                 if has_begun and memo.get("known_by") != known_by:
                     raise JobError(
                         "the files on this machine are not those that the restore began with: what was"

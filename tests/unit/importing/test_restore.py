@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,12 @@ import pytest
 import trio
 import trio.testing
 
+from shardproxy.archive import Cut, Manifest, Origin, ShardFile
 from shardproxy.importing.restore import RestoreWorker
 from shardproxy.jobs.interface import JobError
+from shardproxy.model import SlotRange
 from shardproxy.replication.interface import CopyError
-from tests.unit.importing.make import Desk, Engines, FakeLoader, FakeWork, World, summary_of, until
+from tests.unit.importing.make import CLUSTER, Desk, Engines, FakeLoader, FakeWork, World, summary_of, until
 
 
 @pytest.fixture
@@ -237,3 +240,64 @@ async def test_other_files_of_the_same_names_are_not_gone_on_with(
     world.summary = summary_of()
     await run(world, Desk(), FakeWork({"rdb": [rdb]}, begun))
     assert world.loaders[-1].plan.positions == (40,)
+
+
+class Fetching:
+    """An archive of one file that has to be fetched, which does what a test says."""
+
+    url = "s3://backups"
+
+    def __init__(self, fetches: Any) -> None:
+        self._fetches = fetches
+
+    async def manifest(self, name: str) -> Manifest:
+        file = ShardFile(
+            0, "a", "a.rdb", (SlotRange(0, 16383),), "", "", "", "", 0, 1, "", 1, "", 1, 0, 0, 0, "", (0,)
+        )
+        return Manifest("x", name, CLUSTER, Origin.MANUAL, "1", 0.0, 0.0, Cut(True), (file,))
+
+    def path_of(self, manifest: Manifest, file: ShardFile) -> None:
+        return None
+
+    async def at_hand(self, manifest: Manifest, file: ShardFile, spool: Path, **_: Any) -> Any:
+        return await self._fetches(spool)
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device; nothing was restored"),
+        (ValueError("embedded null byte"), "embedded null byte; nothing was restored"),
+    ],
+)
+async def test_a_backup_that_cannot_be_fetched_says_why(
+    world: World, tmp_path: Path, error: Exception, why: str, autojump_clock: Any
+) -> None:
+    async def fails(spool: Path) -> None:
+        await trio.lowlevel.checkpoint()
+        raise error
+
+    world.archive, world.spool = Fetching(fails), tmp_path / "spool"
+    with pytest.raises(JobError, match=why):
+        await run(world, Desk(), FakeWork(BACKUP))
+    assert not list(world.spool.iterdir())
+    assert not world.loaders
+
+
+async def test_a_file_that_is_being_fetched_is_given_up_at_once(world: World, tmp_path: Path) -> None:
+    work = FakeWork(BACKUP)
+
+    async def hangs(spool: Path) -> None:
+        (spool / "a.rdb").write_text("secret")
+        work.is_aborted = True
+        await trio.sleep_forever()
+
+    world.archive, world.spool = Fetching(hangs), tmp_path / "spool"
+    with trio.fail_after(20):
+        result = await run(world, Desk(), work)
+    assert result["text"].startswith("given up: 0 keys restored")
+    assert not list(world.spool.iterdir())
+    assert not world.loaders
+
+
+BACKUP = {"from": "s3://backups", "name": "nightly"}

@@ -26,6 +26,9 @@ IMPORT: dict[str, Any] = {"url": "redis://old"}
         ({"rdb": "x"}, "rdb: send a list of paths"),
         ({"rdb": ["/a\0b"]}, "rdb: send a list of paths"),
         ({"from": "/b\0"}, "from: send a text"),
+        ({"from": "http://x"}, "neither a directory nor s3"),
+        ({"from": "s3://Bucket?x"}, "is not s3://BUCKET"),
+        ({"from": "s3://bucket/a?x"}, "is not s3://BUCKET"),
     ],
 )
 def test_what_a_restore_does_not_know_is_refused(more: dict[str, Any], why: str) -> None:
