@@ -113,7 +113,13 @@ async def test_what_comes_no_further_is_given_up(world: World, rdb: str, autojum
     assert len(world.loaders) == 6, "five that came no further than the first"
 
 
-@pytest.mark.parametrize("why", ["BUSYKEY Target key name already exists.", "-OOM command not allowed"])
+@pytest.mark.parametrize(
+    "why",
+    [
+        'a:1: the key "k" is there already: restore into an empty cluster, or with --replace',
+        'a:1 is full at the key "k": raise its maxmemory, or restore into more shards',
+    ],
+)
 async def test_what_will_not_get_better_is_tried_once(
     world: World, rdb: str, why: str, autojump_clock: Any
 ) -> None:
@@ -301,3 +307,24 @@ async def test_a_file_that_is_being_fetched_is_given_up_at_once(world: World, tm
 
 
 BACKUP = {"from": "s3://backups", "name": "nightly"}
+
+
+async def test_a_key_may_be_called_as_an_error_is(world: World, rdb: str, autojump_clock: Any) -> None:
+    name = "OOM BUSYKEY is there already: restore into an empty cluster, or with --replace"
+    world.does = [failing(f'a:1 refuses the key "{name}": LOADING'), restore_all]
+    result = await run(world, Desk(), FakeWork({"rdb": [rdb]}))
+    assert len(world.loaders) == 2
+    assert result["keys"] == 14
+
+
+async def test_keys_that_were_there_are_not_counted_as_restored(
+    world: World, rdb: str, autojump_clock: Any
+) -> None:
+    async def spares(loader: FakeLoader) -> None:
+        await trio.sleep(1)
+        loader.status = replace(loader.status, keys=3, present=2, positions=(100,))
+
+    world.does = [spares]
+    result = await run(world, Desk(), FakeWork({"rdb": [rdb]}))
+    assert (result["keys"], result["present"]) == (3, 2)
+    assert "2 were there when it went on" in result["text"]
