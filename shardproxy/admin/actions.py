@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from typing import Any
 
 from starlette.requests import Request
@@ -161,20 +162,33 @@ def action_note(
     audit.note("admin_action", user=caller, address=address, action=name, **target, why=why_not or "")
 
 
-async def body_read(request: Request) -> dict[str, Any]:
-    """The JSON object that was sent; raise RequestError."""
+async def body_read(request: Request, at_most: int = MAX_BODY) -> dict[str, Any]:
+    """The JSON object that was sent, of so many bytes; raise RequestError.
+
+    What cannot be sent back as JSON is none: numbers that are no numbers, halves of characters.
+    """
     if request.headers.get("content-type", "").split(";")[0] != "application/json":
         # also what keeps a web page in an operator's browser from sending it: browsers ask first
         raise RequestError(415, "send a JSON object as application/json")
     body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY:
-            raise RequestError(413, f"more than {MAX_BODY} bytes")
+    async with aclosing(request.stream()) as chunks:
+        async for chunk in chunks:
+            body += chunk
+            if len(body) > at_most:
+                raise RequestError(413, f"more than {at_most} bytes")
     try:
-        asked = json.loads(body)
+        asked = json.loads(body, parse_constant=_refuse)
+        json.dumps(asked, allow_nan=False, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise RequestError(400, "not JSON: half a character (a lone surrogate)") from None
+    except RecursionError:
+        raise RequestError(400, "not JSON that is read here: too deep") from None
     except ValueError as error:
         raise RequestError(400, f"not JSON: {error}") from error
     if not isinstance(asked, dict):
         raise RequestError(400, "send a JSON object")
     return asked
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no number")

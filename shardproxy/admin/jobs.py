@@ -25,6 +25,8 @@ from shardproxy.jobs.interface import JobError
 from shardproxy.jobs.states import Wish
 from shardproxy.store.interface import StoreUnavailableError
 
+MAX_BODY = 64 << 10  # bytes: a restore names up to 500 files
+
 Answer = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
 
 
@@ -75,7 +77,7 @@ class JobPages:
         try:
             if (refusal := why_not_acted(request.headers)) is not None:
                 raise RequestError(403, refusal)
-            asked = await body_read(request)
+            asked = await body_read(request, MAX_BODY)
             said = await answer(asked)
         except RequestError as error:
             status, why_not = error.status, str(error)

@@ -14,6 +14,7 @@ from shardproxy.config import Backups, RedisCluster
 from shardproxy.failover.event_log import EventLog
 from shardproxy.failover.events import EventName
 from shardproxy.failover.interfaces import SlotDesk
+from shardproxy.jobs.allowed import Allowed
 from shardproxy.model import Address
 from shardproxy.model.replication import ShardKey
 from shardproxy.nodes import NodeLinks
@@ -31,6 +32,7 @@ def backup_worker(
     end_of: Callable[[str, Address], End],
     config_of: ConfigOf,
     notebook: Notebook,
+    allowed_of: Callable[[str], Allowed],
     paused: Callable[[str, float], None],
 ) -> BackupWorker:
     """The worker of this process."""
@@ -47,6 +49,7 @@ def backup_worker(
             families_of=families_of,
             identity=partial(cluster_identity, notebook),
             snapshot=EngineSnapshot,
+            allowed_of=allowed_of,
             paused=paused,
         )
     )

@@ -12,6 +12,7 @@ from shardproxy.config import Backups, RedisCluster
 from shardproxy.importing.follow import ImportWorker
 from shardproxy.importing.means import Families, Means
 from shardproxy.importing.restore import RestoreWorker
+from shardproxy.jobs.allowed import is_below
 from shardproxy.jobs.interface import Worker
 from shardproxy.replication.copier import EngineCopier
 from shardproxy.replication.interface import CopyError, RdbSummary
@@ -34,12 +35,11 @@ def importing_workers(tools: Tools) -> Iterable[Worker]:
         rules = config.families if isinstance(config, RedisCluster) else ()
         return tuple((rule.match, rule.hash) for rule in rules)
 
-    async def archive(cluster: str, place: str, key_file: str | None) -> Archive:
+    async def archive(
+        cluster: str, place: str, key_file: str | None, *, unencrypted: bool = False
+    ) -> Archive:
         own = backups_of(cluster)
-        if key_file is None and own is not None and own.to == place:
-            key_file = own.key_file  # elsewhere are the backups of others
-        backups = (own or Backups(to=place)).model_copy(update={"key_file": key_file})
-        return await archive_open(backups, place)
+        return await archive_open(backups_at(own, place, key_file, unencrypted=unencrypted), place)
 
     means = Means(
         end_of=tools.end_of,
@@ -49,6 +49,7 @@ def importing_workers(tools: Tools) -> Iterable[Worker]:
         start_loader=EngineLoader,
         start_copier=lambda plan: EngineCopier.start(plan, table=tools.table()),
         rdb_read=_rdb_read,
+        allowed_of=tools.allowed_of,
         spool=lambda cluster: spool_of(backups_of(cluster)),
     )
     return RestoreWorker(means), ImportWorker(means)
@@ -59,3 +60,10 @@ async def _rdb_read(path: Path, families: Families) -> RdbSummary:
         return await rdb_read(path, families=families)
     except RdbError as error:
         raise CopyError(str(error).removeprefix(f"{path}: ")) from error
+
+
+def backups_at(own: Backups | None, place: str, key_file: str | None, *, unencrypted: bool) -> Backups:
+    """How the backups of a place are reached: as the cluster's own, whose key opens no others. Pure."""
+    if key_file is None and not unencrypted and own is not None and is_below(place, own.to):
+        key_file = own.key_file
+    return (own or Backups.model_construct(to=place)).model_copy(update={"key_file": key_file})

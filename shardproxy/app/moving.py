@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from shardproxy.config import RedisCluster
+from shardproxy.config import Jobs, RedisCluster
 from shardproxy.dataplane.spec import ClusterSettings
 from shardproxy.failover.chores import Chores
 from shardproxy.failover.controls import Desk
@@ -15,6 +15,7 @@ from shardproxy.failover.event_log import EventLog
 from shardproxy.failover.interfaces import LeaderService, Nodes, SlotDesk
 from shardproxy.failover.persisting import PersistenceTools, run_persistence
 from shardproxy.failover.setup import ShardSetup
+from shardproxy.jobs.allowed import Allowed
 from shardproxy.jobs.desk import JobDesk
 from shardproxy.jobs.interface import Worker
 from shardproxy.jobs.run import JobTools, run_jobs
@@ -50,6 +51,15 @@ class Tools:
     chores: Chores
     table: Callable[[], bytes]  # of commands, as JSON, with what was learned of modules
     slot_of: Callable[[str, bytes], int]  # of a cluster's key, as the data plane routes it; raise KeyError
+    jobs: Callable[[], Jobs]  # what they may name, as configured now
+
+    def allowed_of(self, cluster: str) -> Allowed:
+        """What jobs on a cluster may name."""
+        config, jobs = self.config_of(cluster), self.jobs()
+        own = config.backups if config is not None else None
+        places = (own.to,) if own is not None else ()
+        files = (own.key_file,) if own is not None and own.key_file is not None else ()
+        return Allowed((*places, *jobs.places), jobs.secrets, files)
 
     def settings_of(self, cluster: str) -> ClusterSettings:
         """What is configured of a cluster; raise KeyError."""
@@ -74,7 +84,14 @@ def workers_of(tools: Tools) -> Iterable[Worker]:
     from shardproxy.app.resharding import reshard_worker
 
     yield reshard_worker(tools)
-    yield backup_worker(tools.links_of, tools.end_of, tools.config_of, tools.store, tools.statistics.paused)
+    yield backup_worker(
+        tools.links_of,
+        tools.end_of,
+        tools.config_of,
+        tools.store,
+        tools.allowed_of,
+        tools.statistics.paused,
+    )
     yield from importing_workers(tools)
 
 

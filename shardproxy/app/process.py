@@ -165,6 +165,7 @@ class App:
                 self._inputs.chores,
                 lambda: dataplane.table,
                 dataplane.slot,
+                lambda: self._config.jobs,
             )
         )
         self._inputs.services = self._moving.services

@@ -32,9 +32,17 @@ class BackupWorker:
     def __init__(self, tools: BackupTools) -> None:
         self._tools = tools
 
+    def check(self, cluster: str, wants: Mapping[str, Any]) -> Mapping[str, Any]:
+        """See Worker."""
+        return self._wants(cluster, wants).json()
+
+    def can_finish(self, wants: Mapping[str, Any]) -> bool:
+        """See Worker."""
+        return False
+
     async def plan(self, desk: SlotDesk, wants: Mapping[str, Any]) -> Mapping[str, Any]:
         """Say who would be read, and whether it fits; raise JobError."""
-        want = Wants.read(desk.cluster, wants)
+        want = self._wants(desk.cluster, wants)
         config = self._tools.config_of(desk.cluster)
         with _failing():
             archive = await archive_open(config, want.to)
@@ -54,7 +62,7 @@ class BackupWorker:
 
     async def run(self, desk: SlotDesk, work: Work) -> Mapping[str, Any]:
         """Make it, or go on where an earlier leader stopped: from the start, or with what that completed."""
-        want = Wants.read(desk.cluster, work.job.wants)
+        want = self._wants(desk.cluster, work.job.wants)
         config = self._tools.config_of(desk.cluster)
         with _failing():
             archive = await archive_open(config, want.to)
@@ -65,6 +73,9 @@ class BackupWorker:
             return {"text": "given up: nothing of it is left"}
         log.info("backup made", cluster=desk.cluster, name=want.name, to=archive.url)
         return {**result_of(made, archive.url), **({COMPLETE: True} if work.is_aborted else {})}
+
+    def _wants(self, cluster: str, wants: Mapping[str, Any]) -> Wants:
+        return Wants.read(cluster, wants).check(self._tools.allowed_of(cluster))
 
 
 @contextmanager

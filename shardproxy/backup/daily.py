@@ -88,7 +88,7 @@ class Daily:
             return
         if turn.ends <= now < turn.ends + LATE or self._since > turn.ends + LATE:
             return
-        name, why = automatic_name(self.cluster, turn.begins), ""
+        name, why, was = automatic_name(self.cluster, turn.begins), "", self._why
         try:
             archive = await archive_open(config)
             if (there := await _there(archive, name)) is not None:
@@ -111,7 +111,7 @@ class Daily:
         self._why = why
         if now >= turn.ends + LATE:
             self._told, self._why = turn.begins, ""
-            text = f"there is no backup of the window {config.window}: {why or 'its jobs say why'}"
+            text = f"there is no backup of the window {config.window}: {why or was or 'its jobs say why'}"
             self.tools.alarm(self.cluster, text)
 
     async def _tidy(self, config: Backups, now: float) -> None:

@@ -34,6 +34,7 @@ from shardproxy.backup.storing import Storing
 from shardproxy.backup.wants import Wants
 from shardproxy.config import Backups
 from shardproxy.failover.interfaces import Nodes, SlotDesk
+from shardproxy.jobs.allowed import Allowed
 from shardproxy.jobs.interface import JobError, Work
 from shardproxy.model import Address
 from shardproxy.replication.interface import CopyError, End, RdbSummary
@@ -58,6 +59,7 @@ class BackupTools:
     families_of: Callable[[str], Families]
     identity: Callable[[str], Awaitable[str]]  # of a cluster; raise StoreUnavailableError
     snapshot: SnapshotOpen
+    allowed_of: Callable[[str], Allowed] = lambda cluster: Allowed()  # what jobs may name
     paused: Callable[[str, float], None] = lambda cluster, seconds: None  # told how long writes waited
     now: Callable[[], float] = time.time  # seconds since 1970
 

@@ -9,6 +9,7 @@ from typing import Any
 from shardproxy.archive.manifest import Origin
 from shardproxy.archive.names import automatic_time, why_not_a_name
 from shardproxy.archive.places import why_not_a_place
+from shardproxy.jobs.allowed import Allowed
 from shardproxy.jobs.interface import JobError
 
 KNOWN = ("name", "to", "origin", "fence")
@@ -47,6 +48,12 @@ class Wants:
         if why is not None:
             raise JobError(why)
         return cls(name, to, origin, fence)
+
+    def check(self, allowed: Allowed) -> Wants:
+        """The same; raise JobError where it names a place that jobs may not use."""
+        if self.to is not None:
+            allowed.check_place(self.to)
+        return self
 
     def json(self) -> dict[str, Any]:
         """As it is asked for."""

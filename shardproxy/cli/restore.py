@@ -25,6 +25,7 @@ def restore(
     match: str | None = None,
     functions: bool = True,
     key_file: Path | None = None,
+    unencrypted: Flag = False,
     detach: Detach = False,
     plan: PlanOnly = False,
     output: Output = "table",
@@ -54,7 +55,9 @@ def restore(
     functions
         Restore the libraries of functions, too.
     key_file
-        What the backup is encrypted with.
+        What the backup is encrypted with. Default: the key of the cluster's own backups, for those.
+    unencrypted
+        Take a backup that is not encrypted from where the cluster's own are, which have a key.
     """
     if (name is None) != (place is None) or (place is None) == (not rdb):
         print("shardproxy: restore NAME --from DIR|s3://.. or restore --rdb FILE..", file=sys.stderr)
@@ -67,6 +70,7 @@ def restore(
         "match": match or "",
         "functions": functions,
         "key_file": str(key_file.absolute()) if key_file is not None else "",
+        "unencrypted": unencrypted,
     }
     return submit(proxy, to, "restore", wants, detach=detach, plan=plan, output=output)
 

@@ -14,6 +14,7 @@ from shardproxy.config.failure import FailureAction, OnFailure
 from shardproxy.config.hashing import Hashing, HashMethod, KeyHash
 from shardproxy.config.iam import Iam, NodeIam, NodeIdentity, Verifier
 from shardproxy.config.inbound import Admitted, ProxyProtocol, SecurityGroup
+from shardproxy.config.jobs import Jobs
 from shardproxy.config.loading import load_config, parse_config
 from shardproxy.config.node_auth import NodeAuth, PasswordAuth
 from shardproxy.config.replication import Failover, Fencing, Replication, Writes
@@ -39,6 +40,7 @@ __all__ = [
     "HashMethod",
     "Hashing",
     "Iam",
+    "Jobs",
     "KeyHash",
     "Log",
     "LogFormat",

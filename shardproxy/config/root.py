@@ -26,6 +26,7 @@ from shardproxy.config.clusters import Cluster, MemcachedCluster, RedisCluster
 from shardproxy.config.group_checks import group_findings
 from shardproxy.config.inbound import MAX_GROUPS as MAX_SECURITY_GROUPS
 from shardproxy.config.inbound import Admitted, SecurityGroup, admitted
+from shardproxy.config.jobs import Jobs
 from shardproxy.config.limits import ProcessLimits
 from shardproxy.config.source import Source
 from shardproxy.config.store import Store
@@ -128,6 +129,8 @@ class Config(Section):
     """From where one may connect: groups of addresses, named by `access: {inbound: [...]}` of a cluster."""
     groups: Annotated[tuple[Group, ...], Field(max_length=MAX_GROUPS)] = ()
     """Groups of users, for clusters that name them under `access`."""
+    jobs: Jobs = Jobs()
+    """What jobs may touch beside the engines. Default: the places of the clusters' own backups."""
     clusters: Annotated[dict[ClusterName, Cluster], Field(min_length=1)]
     """The clusters this process serves, by name."""
 

@@ -14,6 +14,7 @@ from shardproxy.wire.info import InfoError, read_fields, read_replication
 from shardproxy.wire.reply import Failure, Reply
 
 ASK_TIMEOUT = 10.0  # seconds
+MAX_VALUE = 512 << 20  # bytes; unless an engine says otherwise
 QUESTIONS = (
     ("INFO", "server"),
     ("INFO", "replication"),
@@ -22,6 +23,7 @@ QUESTIONS = (
     ("TIME",),
     ("MODULE", "LIST"),
     ("INFO", "proxy"),
+    ("CONFIG", "GET", "proto-max-bulk-len"),
 )
 
 
@@ -40,6 +42,7 @@ class Facts:
     max_memory: int = 0  # bytes; 0 = none
     evicts: bool = False  # when that is reached
     modules: frozenset[str] | None = None  # None: it does not say
+    max_value: int = MAX_VALUE  # bytes that it takes as one argument
     skew: float = 0.0  # seconds its clock is ahead of this machine's
 
     @property
@@ -66,7 +69,7 @@ async def facts_ask(links: NodeLinks, address: Address) -> Facts:
 
 def facts_read(address: Address, replies: list[Reply], now: float) -> Facts:
     """Read the replies to `QUESTIONS`, which came at that time; raise InfoError or ForeignError. Pure."""
-    server, replication, keyspace, memory, clock, modules, proxy = replies
+    server, replication, keyspace, memory, clock, modules, proxy, longest = replies
     for reply in (server, replication):
         if isinstance(reply, Failure):
             raise ForeignError(f"{address}: {reply.text}")
@@ -87,6 +90,7 @@ def facts_read(address: Address, replies: list[Reply], now: float) -> Facts:
         max_memory=_number(full.get("maxmemory")),
         evicts=full.get("maxmemory_policy", "noeviction") != "noeviction",
         modules=_modules(modules),
+        max_value=_max_value(longest),
         skew=_clock(clock, now) - now,
     )
 
@@ -105,6 +109,13 @@ def _clock(reply: Reply, otherwise: float) -> float:
         case [bytes() as seconds, bytes() as micros] if seconds.isdigit() and micros.isdigit():
             return int(seconds) + int(micros) / 1e6
     return otherwise
+
+
+def _max_value(reply: Reply) -> int:
+    match reply:
+        case [_, bytes() as most] | {b"proto-max-bulk-len": bytes() as most} if most.isdigit():
+            return int(most)
+    return MAX_VALUE
 
 
 def _modules(reply: Reply) -> frozenset[str] | None:

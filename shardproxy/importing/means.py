@@ -12,6 +12,7 @@ from shardproxy.importing.errors import ForeignError
 from shardproxy.importing.facts import Facts, facts_ask
 from shardproxy.importing.targets import Owner
 from shardproxy.importing.together import together
+from shardproxy.jobs.allowed import Allowed
 from shardproxy.jobs.interface import JobError
 from shardproxy.model import Address
 from shardproxy.nodes import NodeLinks
@@ -21,7 +22,9 @@ Families = tuple[tuple[str, str], ...]
 
 
 class OpenArchive(Protocol):
-    async def __call__(self, cluster: str, place: str, key_file: str | None) -> Archive:
+    async def __call__(
+        self, cluster: str, place: str, key_file: str | None, *, unencrypted: bool = False
+    ) -> Archive:
         """The backups of a place, reached as the cluster's own are; raise ArchiveError."""
 
 
@@ -41,6 +44,7 @@ class Means:
     start_loader: Callable[[LoadPlan], Loader]
     start_copier: Callable[[CopyPlan], Copier]
     rdb_read: ReadRdb
+    allowed_of: Callable[[str], Allowed]  # by cluster
     spool: Callable[[str], Path]  # by cluster: a directory for files that have to be on this machine
 
     def targets(self, cluster: str, owners: Sequence[Owner]) -> tuple[Target, ...]:

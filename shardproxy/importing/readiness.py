@@ -10,6 +10,7 @@ from shardproxy.config.sizes import format_size
 from shardproxy.importing.facts import Facts
 
 MAX_SKEW = 0.5  # seconds: times to live are absolute
+EXTRA = 11  # bytes that RESTORE adds to a value
 FULL = 0.8  # of maxmemory: from there on it is said
 
 # The version of RDB, and so of DUMP, that an engine's release writes (rdb.h): it reads all before.
@@ -36,6 +37,7 @@ class Coming:
     bytes: int = 0  # at least so much, 0 = not known
     modules: frozenset[str] | None = None
     values_of: frozenset[str] = frozenset()  # types that modules have, by the names of these types
+    longest: int = 0  # bytes of the longest value, 0 = not known
     version: int = 0  # of the RDB, 0 = not known
 
 
@@ -74,9 +76,14 @@ def why_not(coming: Coming, targets: Sequence[Facts], *, replaces: bool) -> Iter
                 yield f"{target.address}: {why}"
         if coming.modules and target.modules is not None and (less := coming.modules - target.modules):
             yield f"{target.address} lacks the module {', '.join(sorted(less))}: nor can its values be there"
-        if coming.values_of and target.modules == frozenset():
-            names = ", ".join(sorted(coming.values_of))
-            yield f"there are values of {names}, and {target.address} has no module"
+        if coming.longest + EXTRA > target.max_value:
+            yield (
+                f"there is a value of {format_size(coming.longest)}, and {target.address} takes"
+                f" {format_size(target.max_value)} at most: raise its proto-max-bulk-len"
+            )
+    if coming.values_of:
+        names = ", ".join(sorted(coming.values_of))
+        yield f"there are values of the module types {names}, which are not restored: leave them out"
     others = sorted(number for number, keys in coming.databases.items() if number and keys)
     if others and len(targets) > 1:
         said = ", ".join(map(str, others))

@@ -11,6 +11,7 @@ A password may stand in it (user:password@), but whoever keeps the text has to r
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -23,6 +24,8 @@ PORT = 6379
 SENTINEL_PORT = 26379
 MAX_HOSTS = 64
 MAX_DATABASE = 1 << 20
+MAX_SHOWN = 200  # characters
+_SCHEME = re.compile(r"[a-z]{1,12}")
 OPTIONS = (
     "password_file",
     "ca_file",
@@ -69,12 +72,17 @@ class Foreign:
             return cls._parse(text)
         except ValueError as error:
             # what urlsplit and Address say may quote a part with a password in it
-            why = str(error) if "@" not in text else "it cannot be read"
+            is_told = "@" not in text and shown(text) == text
+            why = str(error) if is_told else "its hosts cannot be read"
             raise ForeignError(f"{shown(text)}: {why}: {HINT}") from None
 
     @classmethod
     def _parse(cls, text: str) -> Self:
         url = urlsplit(text)
+        if url.fragment or "@" in f"{url.path}{url.query}" or any(not sign.isprintable() for sign in text):
+            raise ForeignError(f"{shown(text)}: write %40 for @, %23 for #, %2F for / and %3F for ? in names")
+        if url.scheme == "unix" and url.netloc:
+            raise ForeignError(f"{shown(text)}: a socket is of this machine: unix:/path")
         if url.scheme == "unix":
             address = Address.parse(f"unix:{unquote(url.path)}")
             return cls((address,), **_options(text, url, uses_tls=False, asks_sentinels=False))
@@ -105,6 +113,18 @@ class Foreign:
         """A password stands in it: it is kept nowhere."""
         return self.password is not None
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """Those of this machine that are read to reach it."""
+        named = (
+            self.password_file,
+            self.sentinel_password_file,
+            self.ca_file,
+            self.cert_file,
+            self.key_file,
+        )
+        return tuple(file for file in named if file is not None)
+
     def __str__(self) -> str:
         """As people wrote it, without a password and options."""
         if self.addresses[0].is_unix:
@@ -116,19 +136,29 @@ class Foreign:
 
 
 def shown(text: str) -> str:
-    """The text without what may be a password."""
+    """As much of a text as has no password: the scheme, and what follows the last @, without options."""
     scheme, mark, rest = text.partition("://")
-    login, at, place = rest.rpartition("@")
-    user = login.partition(":")[0]
-    kept = f"{scheme}{mark}{user}{':***' if ':' in login else ''}{at}{place}"
-    return kept if len(kept) <= 200 else f"{kept[:200]}..."
+    if not mark or _SCHEME.fullmatch(scheme) is None:
+        return "the URL"
+    _, at, place = rest.rpartition("@")
+    place = place.partition("?")[0]
+    if not at and not all(_is_host(host) for host in place.partition("/")[0].split(",")):
+        place = ""  # a password, perhaps, without the host that was to follow
+    return f"{scheme}://{place[:MAX_SHOWN]}" + ("..." if len(place) > MAX_SHOWN else "")
+
+
+def _is_host(text: str) -> bool:
+    name, _, port = text.rpartition(":")
+    return text.endswith("]") or not name or (port.isascii() and port.isdigit())
 
 
 def _options(text: str, url: SplitResult, *, uses_tls: bool, asks_sentinels: bool) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in parse_qsl(url.query, keep_blank_values=True):
         if name not in OPTIONS:
-            raise ForeignError(f"{shown(text)}: no option {name!r}: they are {', '.join(OPTIONS)}")
+            raise ForeignError(
+                f"{shown(text)}: {_quoted(name, text)} is no option: they are {', '.join(OPTIONS)}"
+            )
         if name in found or not value:
             raise ForeignError(f"{shown(text)}: option {name} has one value")
         if name.endswith("_file") and not value.startswith("/"):
@@ -142,6 +172,11 @@ def _options(text: str, url: SplitResult, *, uses_tls: bool, asks_sentinels: boo
     if ("cert_file" in found) != ("key_file" in found):
         raise ForeignError(f"{shown(text)}: cert_file and key_file belong together")
     return found
+
+
+def _quoted(word: str, text: str) -> str:
+    """A part of a text; where a password stands in that, the part may be one of it."""
+    return "what it has" if "@" in text else repr(word[:MAX_SHOWN])
 
 
 def _addresses(text: str, hosts: str, port: int) -> Iterator[Address]:
@@ -158,5 +193,5 @@ def _addresses(text: str, hosts: str, port: int) -> Iterator[Address]:
 
 def _database(text: str, word: str) -> int:
     if not (word.isascii() and word.isdigit() and int(word) < MAX_DATABASE):
-        raise ForeignError(f"{shown(text)}: {word!r} is no number of a database")
+        raise ForeignError(f"{shown(text)}: {_quoted(word, text)} is no number of a database")
     return int(word)

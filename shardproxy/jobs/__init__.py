@@ -7,6 +7,8 @@
     notes.py       jobs as notes            desk.py    what operators ask
     run.py         the leader's service     work.py    what a worker sees of its job
     statistics.py  counters for the metrics
+    allowed.py     what of this machine they may touch
+    wanted.py      what may be asked for (pure)
 
 Knows no kind of work.
 """

@@ -18,6 +18,7 @@ from shardproxy.jobs.interface import JobError, Worker
 from shardproxy.jobs.job import Job, JobState
 from shardproxy.jobs.notes import job_decode, job_encode, job_key, job_under_way, jobs_of, next_number
 from shardproxy.jobs.states import Wish, WishError, state_wished
+from shardproxy.jobs.wanted import kept_as
 from shardproxy.model.replication import ShardKey
 from shardproxy.store.changing import note_change
 from shardproxy.store.interface import ConflictError, StoreUnavailableError
@@ -61,6 +62,7 @@ class JobDesk:
     async def plan(self, cluster: str, kind: str, wants: Mapping[str, Any]) -> Mapping[str, Any]:
         """What would be done, with `lines` for people; raise JobError. Nothing is changed."""
         worker = self._worker(cluster, kind)
+        wants = kept_as(worker.check(cluster, wants))
         onlooker = Onlooker(cluster, self._setups, self._records)
         try:
             with trio.fail_after(PLAN_WITHIN):
@@ -72,7 +74,7 @@ class JobDesk:
 
     async def start(self, cluster: str, kind: str, wants: Mapping[str, Any]) -> Job:
         """Have it done; raise JobError, or StoreUnavailableError: it was not asked for."""
-        self._worker(cluster, kind)
+        kept = kept_as(self._worker(cluster, kind).check(cluster, wants))
         if (why := self._why_not_here()) is not None:
             raise JobError(why)
         for _ in range(TRIES):
@@ -83,7 +85,7 @@ class JobDesk:
                     f"shardproxy jobs {cluster} shows it"
                 )
             number = next_number(notes, cluster)
-            job = Job(number, cluster, kind, dict(wants), asked_at=self._now())
+            job = Job(number, cluster, kind, kept, asked_at=self._now())
             try:
                 await self._desk.note(job_key(cluster, number), job_encode(job), expected=0)
             except ConflictError:
@@ -118,6 +120,8 @@ class JobDesk:
             if job is None:
                 raise JobError(f"{cluster} has no job {number}")
             state = state_wished(job, wish)
+            if wish is Wish.FINISH and not self._can_finish(job):
+                raise JobError(f"{job.kind} {job.id} of {cluster} ends by itself: there is nothing to finish")
             ended = self._now() if state.is_over and not job.state.is_over else job.ended_at
             if state is JobState.RUNNING and not job.by:
                 state = JobState.ASKED  # it was paused before anybody began
@@ -143,6 +147,10 @@ class JobDesk:
         if worker is None:
             raise JobError(f"no work called {kind!r}; there is: {', '.join(self.kinds) or 'none'}")
         return worker
+
+    def _can_finish(self, job: Job) -> bool:
+        worker = self._workers().get(job.kind)
+        return worker is not None and worker.can_finish(job.wants)
 
     def _clusters(self) -> list[str]:
         return sorted({key.cluster for key in self._setups})

@@ -54,6 +54,15 @@ class Worker(Protocol):
 
     kind: str
 
+    def check(self, cluster: str, wants: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What is asked for, as it can be kept: every field known and of its kind; raise JobError.
+
+        Asked before a plan, and before the job is written down; waits for nobody.
+        """
+
+    def can_finish(self, wants: Mapping[str, Any]) -> bool:
+        """Whether it goes on until an operator has it brought to its end."""
+
     async def plan(self, desk: SlotDesk, wants: Mapping[str, Any]) -> Mapping[str, Any]:
         """Say what would be done, as JSON with `lines` for people; raise JobError. Changes nothing."""
 

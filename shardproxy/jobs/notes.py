@@ -10,8 +10,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from shardproxy.jobs.job import Job, JobState, Progress
-from shardproxy.store.notes import Note, NoteKey, NoteKind, notes_of
+from shardproxy.store.notes import MAX_NOTES, Note, NoteKey, NoteKind, notes_of, value_encode
 
+MAX_OVER = MAX_NOTES // 2  # bytes of all jobs of a cluster that are over
 KEPT = 20  # jobs that are over, of a cluster; and the last of each kind that was done
 DIGITS = 8  # of a name: they sort by number
 
@@ -41,10 +42,22 @@ def next_number(notes: Mapping[NoteKey, Note], cluster: str) -> str:
 
 
 def jobs_to_drop(jobs: Iterable[Job]) -> tuple[Job, ...]:
-    """Those that are too old to be kept, the oldest first."""
+    """Those that are too old to be kept, or take too much room."""
     over = [job for job in jobs if job.state.is_over]
     last_done = {job.kind: job.id for job in over if job.state is JobState.DONE}
-    return tuple(job for job in over[:-KEPT] if last_done.get(job.kind) != job.id)
+    dropped = [job for job in over[:-KEPT] if last_done.get(job.kind) != job.id]
+    kept = [job for job in over if job not in dropped]
+    room = MAX_OVER - sum(map(_size, kept))
+    for job in kept:  # what is under way needs the rest
+        if room >= 0:
+            break
+        room += _size(job)
+        dropped.append(job)
+    return tuple(dropped)
+
+
+def _size(job: Job) -> int:
+    return len(value_encode(job_encode(job)))
 
 
 def job_encode(job: Job) -> dict[str, Any]:

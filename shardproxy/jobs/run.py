@@ -34,8 +34,8 @@ from shardproxy.store.notes import NoteKind
 
 AGAIN = 1.0  # seconds until what could not go on is tried again
 CRASHES = 3  # of one job in one process; then it has failed
-MAX_WHY = 2000  # characters
-MAX_RESULT = 16 << 10  # bytes of JSON: twenty of them are kept, in one object of Kubernetes
+MAX_WHY = 1000  # characters
+MAX_RESULT = 2 << 10  # bytes of JSON: twenty of them are kept, in one object of Kubernetes
 COMPLETE = "complete"  # in a result: all was done, although it was given up
 
 log = structlog.get_logger()
@@ -149,26 +149,53 @@ async def _work_once(desk: SlotDesk, worker: Worker, work: JobWork) -> Mapping[s
 
 
 async def _end(tools: JobTools, work: JobWork, why: str | None, result: Mapping[str, Any]) -> None:
-    if len(json.dumps(dict(result))) > MAX_RESULT:
-        log.warning("a job's result is too large to be kept", job=work.job.id)
-        result = {"text": str(result.get("text", ""))[:MAX_WHY]}
+    """Write down what became of it, whatever else has to go for that; raise StoreUnavailableError."""
+    is_complete = bool(result.get(COMPLETE))
+    for kept in results_to_keep(result):
 
-    def end(job: Job) -> Job:
-        is_complete = bool(result.get(COMPLETE))
-        return replace(
-            job,
-            state=state_ended(job.state, is_failed=why is not None, is_complete=is_complete),
-            ended_at=tools.now(),
-            why=(why or "")[:MAX_WHY],
-            memo={},
-            result=dict(result),
-            progress=work.job.progress,
-        )
+        def end(job: Job, kept: Mapping[str, Any] = kept) -> Job:
+            return replace(
+                job,
+                state=state_ended(job.state, is_failed=why is not None, is_complete=is_complete),
+                ended_at=tools.now(),
+                why=(why or "")[:MAX_WHY],
+                memo={},
+                result=dict(kept),
+                progress=work.job.progress,
+            )
 
-    await work.change(end)
+        if await _written(tools, work, end):
+            break
+    else:
+        raise StoreUnavailableError("there is no room for the end of a job")
     job = work.job
     tools.statistics.job_ended(job.cluster, job.kind, job.state.value)
     _tell(tools, ENDS[job.state], job, job.why or str(result.get("text", "")))
+
+
+async def _written(tools: JobTools, work: JobWork, end: Callable[[Job], Job]) -> bool:
+    """Write the job's end, in place of the oldest ones that are over where there is no room."""
+    while True:
+        try:
+            await work.change(end)
+        except ValueError as error:
+            jobs = jobs_of(tools.notebook.notes, work.job.cluster)
+            oldest = next((job for job in jobs if job.state.is_over), None)
+            log.warning("no room for the end of a job", job=work.job.id, why=str(error))
+            if oldest is None:
+                return False
+            await tools.notebook.drop(job_key(oldest.cluster, oldest.id))
+        else:
+            return True
+
+
+def results_to_keep(result: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """As much of it as is kept, and less and less for when there is no room. Pure."""
+    if len(json.dumps(dict(result))) <= MAX_RESULT:
+        yield result
+    text = str(result.get("text", ""))
+    yield {"text": text[: MAX_WHY // 2]}
+    yield {"text": text[:100]}
 
 
 ENDS = {

@@ -6,6 +6,7 @@ who does not do the job any more is found out by its `by`, and writes nothing.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -21,6 +22,7 @@ from shardproxy.store.changing import note_change
 from shardproxy.store.interface import LeadershipLostError, Notebook, StoreUnavailableError
 
 SHOW_EVERY = 1.0  # seconds between writes of progress
+MAX_MEMO = 160 << 10  # bytes of JSON, whatever other jobs take
 MAX_TEXT = 500  # characters of a line for people
 
 log = structlog.get_logger()
@@ -75,6 +77,8 @@ class JobWork:
             await self._turned.wait()
 
     async def save(self, memo: Mapping[str, Any]) -> None:
+        if (size := len(json.dumps(dict(memo)))) > MAX_MEMO:
+            raise JobError(f"what has to be remembered of it has {size} bytes, {MAX_MEMO} at most are kept")
         try:
             await self.change(lambda job: replace(job, memo=dict(memo), progress=self._progress))
         except ValueError as error:

@@ -8,10 +8,12 @@ from typing import Any
 
 from shardproxy.config.slots import format_slots, parse_slots
 from shardproxy.failover.setup import ShardSetup
+from shardproxy.jobs.wanted import MAX_RATE
 from shardproxy.model.replication import ShardKey
 from shardproxy.reshard.slots import Slots
 
 BY = ("keys", "memory", "load")
+FIELDS = {"scale": ("shards",), "move": ("moves",), "rebalance": ("by",), "drain": ("shard",)}
 
 
 class WantsError(Exception):
@@ -62,6 +64,46 @@ def wants_read(wants: Mapping[str, Any], setups: Mapping[ShardKey, ShardSetup]) 
         rate=_number(wants, "rate", default=0),
         slots_per_step=_number(wants, "slots_per_step", default=0),
     )
+
+
+def wants_check(wants: Mapping[str, Any]) -> dict[str, Any]:
+    """The same, every field known and of its kind, the names of shards aside; raise WantsError."""
+    do = wants.get("do")
+    if not isinstance(do, str) or do not in FIELDS:
+        raise WantsError(f"do is scale, move, rebalance or drain, not {do!r:.40}")
+    if unknown := sorted(set(wants) - {"do", "rate", "slots_per_step", *FIELDS[do]}):
+        raise WantsError(f"{do} knows no {unknown[0]!r:.40}")
+    limits = {name: _number(wants, name, default=0) for name in ("rate", "slots_per_step")}
+    if (rate := limits["rate"]) > MAX_RATE:
+        raise WantsError(f"rate is {MAX_RATE} bytes a second at most, not {rate:.2e}")
+    checked: dict[str, Any] = {"do": do, **limits}
+    match do:
+        case "scale":
+            checked["shards"] = _number(wants, "shards")
+        case "move":
+            checked["moves"] = [_part_text(part) for part in _parts(wants)]
+        case "rebalance":
+            if (by := wants.get("by", "keys")) not in BY:
+                raise WantsError(f"rebalance by {by!r:.40}: it is one of {', '.join(BY)}")
+            checked["by"] = by
+        case "drain":
+            if not isinstance(shard := wants.get("shard"), str):
+                raise WantsError("shard is the name or number of one")
+            checked["shard"] = shard
+    return checked
+
+
+def _part_text(text: object) -> str:
+    if not isinstance(text, str):
+        raise WantsError("moves is a list of texts like 0-1000:SHARD")
+    slots, colon, _ = text.partition(":")
+    if not colon:
+        raise WantsError(f"{text:.100}: expected SLOTS:SHARD, as in 0-1000:b")
+    try:
+        parse_slots(slots)
+    except ValueError as error:
+        raise WantsError(f"{text:.100}: {error}") from error
+    return text
 
 
 def _what(wants: Mapping[str, Any], setups: Iterable[ShardSetup]) -> Scale | Send | Rebalance | Drain:

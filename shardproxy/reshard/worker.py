@@ -16,7 +16,7 @@ from shardproxy.reshard.parts import Engines, Parts
 from shardproxy.reshard.planning import PlanError, labels_of, moves_wanted, plan_make
 from shardproxy.reshard.settings import CarrySettings
 from shardproxy.reshard.slots import slots_count
-from shardproxy.reshard.wants import WantsError, wants_read
+from shardproxy.reshard.wants import WantsError, wants_check, wants_read
 
 KIND = "reshard"
 
@@ -28,6 +28,17 @@ class ReshardWorker:
     parts: Parts
     settings: CarrySettings = field(default_factory=CarrySettings)
     kind: str = KIND
+
+    def check(self, cluster: str, wants: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Its shape; whether its shards are there says the plan."""
+        try:
+            return wants_check(wants)
+        except WantsError as error:
+            raise JobError(str(error)) from error
+
+    def can_finish(self, wants: Mapping[str, Any]) -> bool:
+        """See Worker."""
+        return False
 
     async def plan(self, desk: SlotDesk, wants: Mapping[str, Any]) -> Mapping[str, Any]:
         """What would be moved, how much that is, and whether it fits."""

@@ -148,7 +148,7 @@ class Values:
                 return "entries"
             match a:
                 case [*_, [bytes() as last, *_]] if len(a) == CHUNK:
-                    first = b"(" + last
+                    first = last  # again: an engine before 6.2 knows no "after"
                 case _:
                     break
         a, b = await self.sides.both("XINFO", "STREAM", self.key)

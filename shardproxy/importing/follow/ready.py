@@ -62,6 +62,7 @@ def lines_of(
         lines.append(f"{', '.join(alone)} has no replica that answers here: its clients feel it more")
     if wants.follows:
         lines.append("changes are followed until shardproxy import finish")
+        lines.append("no backup of the cluster is made until then: one job at a time")
         lines.append("write to the old one alone until then: what it has wins")
     else:
         lines.append("one pass: what changes meanwhile may be missed; --follow does not miss it")

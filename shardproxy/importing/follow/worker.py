@@ -36,8 +36,15 @@ class ImportWorker:
     def __init__(self, means: Means) -> None:
         self._means = means
 
+    def check(self, cluster: str, wants: Mapping[str, Any]) -> Mapping[str, Any]:
+        return self._wants(cluster, wants).json()
+
+    def can_finish(self, wants: Mapping[str, Any]) -> bool:
+        """See Worker."""
+        return wants.get("follow") is True
+
     async def plan(self, desk: SlotDesk, wants: Mapping[str, Any]) -> Mapping[str, Any]:
-        asked = ImportWants.read(wants)
+        asked = self._wants(desk.cluster, wants)
         owners = owners_of(desk.records)
         try:
             found = await find(asked.foreign, await _access(asked))
@@ -54,8 +61,11 @@ class ImportWorker:
         }
 
     async def run(self, desk: SlotDesk, work: Work) -> Mapping[str, Any]:
-        importing = _Import(self._means, desk, work, ImportWants.read(work.job.wants))
+        importing = _Import(self._means, desk, work, self._wants(desk.cluster, work.job.wants))
         return await importing.run()
+
+    def _wants(self, cluster: str, wants: Mapping[str, Any]) -> ImportWants:
+        return ImportWants.read(wants).check(self._means.allowed_of(cluster))
 
 
 async def _access(asked: ImportWants) -> Access:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import re
 import shutil
-import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import trio
 
 from shardproxy.archive import Archive, ArchiveError, Manifest
+from shardproxy.archive.together import unless
 from shardproxy.config.sizes import format_size
 from shardproxy.importing.means import Families, Means
 from shardproxy.importing.readiness import Coming
+from shardproxy.importing.restore.spool import Spool
 from shardproxy.importing.wants import RestoreWants
 from shardproxy.jobs.interface import JobError, Work
 from shardproxy.model import SlotRange
@@ -78,7 +81,7 @@ async def described(means: Means, cluster: str, wants: RestoreWants) -> Restored
 async def archive_opened(means: Means, cluster: str, wants: RestoreWants) -> Archive:
     """Raise JobError."""
     try:
-        return await means.archive(cluster, wants.place, wants.key_file)
+        return await means.archive(cluster, wants.place, wants.key_file, unencrypted=wants.unencrypted)
     except ArchiveError as error:
         raise JobError(str(error)) from None
 
@@ -109,32 +112,34 @@ async def at_hand(
         return
     archive = await archive_opened(means, cluster, wants)
     owned = owned_slots(manifest, means.families_of(cluster)) or ((),) * len(manifest.files)
-    spool = Path(
-        await trio.to_thread.run_sync(_spool_made, means.spool(cluster), _to_fetch(archive, manifest))
-    )
+    with _failing():
+        size = _to_fetch(archive, manifest)
+    spool = await trio.to_thread.run_sync(_spool_made, means.spool(cluster), size)
     try:
         files: list[RdbFile] = []
         told = _Told(work, restored.coming.bytes)
         for file, slots in zip(manifest.files, owned, strict=True):
             if work.is_aborted:
                 break
-            try:
-                fetched = await archive.at_hand(manifest, file, spool, progress=told.add)
-            except ArchiveError as error:
-                raise JobError(f"{error}; nothing was restored") from None
+            fetch = partial(archive.at_hand, manifest, file, spool.path, progress=told.add)
+            with _failing():
+                fetched = await unless(work.wait_aborted, fetch)
+            if fetched is None:
+                break
             files.append(RdbFile(fetched.path, slots, file.sha256))
         yield tuple(files)
     finally:
         with trio.CancelScope(shield=True):
-            await trio.to_thread.run_sync(shutil.rmtree, spool, True)
+            await trio.to_thread.run_sync(spool.remove)
 
 
-async def summed(means: Means, cluster: str, files: tuple[RdbFile, ...]) -> Coming:
-    """What files of anybody's hold, each read whole; raise JobError for what is not known."""
+async def summed(means: Means, cluster: str, files: tuple[RdbFile, ...]) -> tuple[Coming, str]:
+    """What files hold, and what they are known by, each read whole; raise JobError for unknown types."""
     engines: set[str] = set()
     databases: dict[int, int] = {}
     modules: set[str] = set()
-    size = version = 0
+    size = version = longest = 0
+    known_by = hashlib.sha256()
     for file in files:
         try:
             summary = await means.rdb_read(file.path, means.families_of(cluster))
@@ -146,25 +151,46 @@ async def summed(means: Means, cluster: str, files: tuple[RdbFile, ...]) -> Comi
             databases[number] = databases.get(number, 0) + 1
         modules |= set(summary.modules)
         size += summary.bytes
-        version = max(version, summary.version)
-    return Coming(
-        tuple(sorted(engines)), databases, bytes=size, values_of=frozenset(modules), version=version
+        known_by.update(f"{summary.bytes} {summary.sha256}\n".encode())
+        version, longest = max(version, summary.version), max(longest, summary.longest)
+    coming = Coming(
+        tuple(sorted(engines)),
+        databases,
+        bytes=size,
+        values_of=frozenset(modules),
+        version=version,
+        longest=longest,
     )
+    return coming, known_by.hexdigest()
 
 
 def _to_fetch(archive: Archive, manifest: Manifest) -> int:
     return sum(file.bytes for file in manifest.files if archive.path_of(manifest, file) is None)
 
 
-def _spool_made(root: Path, size: int) -> str:
+@contextlib.contextmanager
+def _failing() -> Iterator[None]:
+    """What is wrong with a backup, or with the disk it is fetched to, is what the job says."""
     try:
-        root.mkdir(parents=True, exist_ok=True)
+        yield
+    except ArchiveError as error:
+        raise JobError(f"{error}; nothing was restored") from None
+    except OSError as error:
+        raise JobError(f"the backup cannot be fetched: {error.strerror}; nothing was restored") from None
+    except ValueError as error:  # as a name with a NUL
+        raise JobError(f"the backup names a file that cannot be: {error}; nothing was restored") from None
+
+
+def _spool_made(root: Path, size: int) -> Spool:
+    try:
+        spool = Spool.make(root)
         if size > (free := shutil.disk_usage(root).free):
+            spool.remove()
             raise JobError(
                 f"the backup has to be fetched first, which takes {format_size(size)}, and {root} has"
                 f" {format_size(free)} free; nothing was restored"
             )
-        return tempfile.mkdtemp(prefix="shardproxy-restore-", dir=root)
+        return spool
     except OSError as error:
         raise JobError(f"{root}: {error.strerror}; nothing was restored") from None
 

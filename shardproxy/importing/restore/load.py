@@ -26,7 +26,12 @@ from shardproxy.replication.interface import CopyError, Loader, LoadPlan, LoadSt
 TRIES = 5  # that came no further
 SAVE_EVERY = 5.0  # seconds
 SHOW_EVERY = 0.5
-LASTING = ("BUSYKEY", "OOM")  # what is no better for being tried again
+LASTING = (
+    "is there already: restore into an empty cluster, or with --replace",
+    "raise its maxmemory, or restore into more shards",
+    "raise its proto-max-bulk-len",
+    ": not restored",
+)  # how the loader ends what is no better for being tried again; names of keys stand before
 PAUSE = 1.0  # seconds before another try
 
 
@@ -35,13 +40,15 @@ class Loaded:
     """What was restored, by this process."""
 
     keys: int = 0
+    present: int = 0  # found when it went on, and left: restored before, or written by others
     leftovers: int = 0
     expired: int = 0
     unmatched: int = 0
     functions: int = 0
 
     def add(self, status: LoadStatus) -> None:
-        self.keys += status.keys + status.present
+        self.keys += status.keys
+        self.present += status.present
         self.leftovers += status.leftovers
         self.expired += status.expired
         self.unmatched += status.unmatched
@@ -86,7 +93,7 @@ class Loading:
             if why:
                 at = sum(status.positions)
                 failed, reached = (0, at) if at > reached else (failed + 1, reached)
-                if failed >= TRIES or any(word in why for word in LASTING):
+                if failed >= TRIES or why.endswith(LASTING):
                     raise JobError(
                         f"{why}. {self.loaded.keys} keys are restored; once that is mended, ask for the"
                         " restore again with --replace"
@@ -173,6 +180,7 @@ def progress_text(status: LoadStatus) -> str:
 def result_of(loaded: Loaded) -> Mapping[str, Any]:
     said = [f"{loaded.keys} keys restored"]
     for count, what in (
+        (loaded.present, "were there when it went on, and stay as they are"),
         (loaded.expired, "expired before"),
         (loaded.leftovers, "left over from moves of slots"),
         (loaded.unmatched, "did not match"),
@@ -182,6 +190,7 @@ def result_of(loaded: Loaded) -> Mapping[str, Any]:
             said.append(f"{count} {what}")
     return {
         "keys": loaded.keys,
+        "present": loaded.present,
         "expired": loaded.expired,
         "leftovers": loaded.leftovers,
         "unmatched": loaded.unmatched,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
+from shardproxy.archive.together import unless
 from shardproxy.config.sizes import format_size
 from shardproxy.failover.interfaces import SlotDesk
 from shardproxy.importing.means import Means
@@ -24,8 +26,15 @@ class RestoreWorker:
     def __init__(self, means: Means) -> None:
         self._means = means
 
+    def check(self, cluster: str, wants: Mapping[str, Any]) -> Mapping[str, Any]:
+        return self._wants(cluster, wants).json()
+
+    def can_finish(self, wants: Mapping[str, Any]) -> bool:
+        """See Worker."""
+        return False
+
     async def plan(self, desk: SlotDesk, wants: Mapping[str, Any]) -> Mapping[str, Any]:
-        asked = RestoreWants.read(wants)
+        asked = self._wants(desk.cluster, wants)
         owners = owners_of(desk.records)
         restored = await described(self._means, desk.cluster, asked)
         cautious = await self._check(desk.cluster, owners, restored.coming, asked)
@@ -54,7 +63,7 @@ class RestoreWorker:
         }
 
     async def run(self, desk: SlotDesk, work: Work) -> Mapping[str, Any]:
-        asked = RestoreWants.read(work.job.wants)
+        asked = self._wants(desk.cluster, work.job.wants)
         work.show("looking")
         owners = await owners_wait(desk)
         restored = await described(self._means, desk.cluster, asked)
@@ -62,10 +71,20 @@ class RestoreWorker:
         has_begun = "loaded" in memo  # what is there now may be of this restore
         await self._check(desk.cluster, owners, restored.coming, asked, is_ours=has_begun)
         async with at_hand(self._means, desk.cluster, asked, restored, work) as files:
-            coming = restored.coming
-            if restored.manifest is None:
-                work.show("reading", what="bytes", total=coming.bytes, text="whether all of it is understood")
-                coming = await summed(self._means, desk.cluster, files)
+            found = None
+            if not work.is_aborted:
+                total = restored.coming.bytes
+                work.show("reading", what="bytes", total=total, text="whether all of it is understood")
+                found = await unless(work.wait_aborted, partial(summed, self._means, desk.cluster, files))
+            if not work.is_aborted and found is not None:
+                coming, known_by = found
+                if has_begun and memo.get("known_by") != known_by:
+                    raise JobError(
+                        "the files on this machine are not those that the restore began with: what was"
+                        " restored stays; have the same files on each machine that may lead, and ask again"
+                        " with --replace"
+                    )
+                memo["known_by"] = known_by
                 await self._check(desk.cluster, owners, coming, asked, is_ours=has_begun)
             loading = Loading(self._means, desk, work, asked, files, memo)
             is_done = await loading.run()
@@ -88,3 +107,6 @@ class RestoreWorker:
         if whys := list(why_not(coming, facts, replaces=asked.replaces or is_ours)):
             raise JobError(f"{'; '.join(whys)}. Nothing was restored" if not is_ours else "; ".join(whys))
         return list(cautions(coming, facts))
+
+    def _wants(self, cluster: str, wants: Mapping[str, Any]) -> RestoreWants:
+        return RestoreWants.read(wants).check(self._means.allowed_of(cluster))

@@ -35,6 +35,13 @@ class Holder:
     goes_on: trio.Event = field(default_factory=trio.Event)
     found: list[tuple[Mapping[str, Any], Hold | None]] = field(default_factory=list)
 
+    def check(self, cluster: str, wants: Mapping[str, Any]) -> Mapping[str, Any]:
+        return wants
+
+    def can_finish(self, wants: Mapping[str, Any]) -> bool:
+        """See Worker."""
+        return False
+
     async def plan(self, desk: SlotDesk, wants: Mapping[str, Any]) -> Mapping[str, Any]:
         return {"lines": [f"{len(desk.records)} shards on record"]}
 

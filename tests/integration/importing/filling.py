@@ -100,3 +100,8 @@ class Writers:
                 client.set(f"session:{number}:{key % 30}", key, px=1500)  # slides: shorter than an import
             case _:
                 client.lpop(f"q:{number}:{key % 20}")
+
+
+def open_to_jobs(config: Any) -> Any:
+    """The same, whose jobs may name any file."""
+    return {**config, "jobs": {"places": ["/"], "secrets": ["/"]}}

@@ -16,7 +16,7 @@ from tests.fixtures.engines import StartFleet
 from tests.fixtures.proxy import Proxy, StartProxy, config_of, wait_until
 from tests.fixtures.redis_cluster import open_cluster
 from tests.fixtures.sentinel import StartSentinels
-from tests.integration.importing.filling import LIBRARY, Writers, fill
+from tests.integration.importing.filling import LIBRARY, Writers, fill, open_to_jobs
 
 Client = Callable[..., redis.Redis]
 CAUGHT_UP = 60.0  # seconds
@@ -30,7 +30,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def new(start_fleet: StartFleet, start_proxy: StartProxy) -> Proxy:
-    return start_proxy(config_of(start_fleet(shards=3, replicas=1)))
+    return start_proxy(open_to_jobs(config_of(start_fleet(shards=3, replicas=1))))
 
 
 def admin(proxy: Proxy) -> tuple[str, str]:
@@ -170,7 +170,7 @@ def test_a_primary_of_the_new_one_is_killed_meanwhile(
     start_fleet: StartFleet, start_proxy: StartProxy, redis_client: Client, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fleet: Fleet = start_fleet(shards=2, replicas=1)
-    new = start_proxy(config_of(fleet))
+    new = start_proxy(open_to_jobs(config_of(fleet)))
     address = start_fleet(shards=1, replicas=0).shards[0].primary.address
     fill(redis_client(address), 500)
     with Writers(lambda: redis_client(address), 2) as writers:

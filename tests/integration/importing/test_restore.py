@@ -14,7 +14,7 @@ from shardproxy.cli import main
 from shardproxy.fleet import Fleet, RedisNode
 from tests.fixtures.engines import StartFleet
 from tests.fixtures.proxy import Proxy, StartProxy, config_of, wait_until
-from tests.integration.importing.filling import LIBRARY, fill
+from tests.integration.importing.filling import LIBRARY, fill, open_to_jobs
 
 Client = Callable[..., redis.Redis]
 
@@ -49,7 +49,7 @@ def same(capsys: pytest.CaptureFixture[str], a: Proxy, b: Proxy) -> dict[str, An
 @pytest.fixture
 def old(start_fleet: StartFleet, start_proxy: StartProxy, redis_client: Client) -> tuple[Fleet, Proxy]:
     fleet = start_fleet(shards=3, replicas=0)
-    proxy = start_proxy(config_of(fleet))
+    proxy = start_proxy(open_to_jobs(config_of(fleet)))
     client = redis_client(proxy)
     fill(client)
     client.function_load(LIBRARY)
@@ -71,7 +71,7 @@ def test_three_shards_become_five_become_two(
         directory.mkdir()
         files = saved(fleet, directory)
         fleet = start_fleet(shards=shards, replicas=0)
-        after = start_proxy(config_of(fleet))
+        after = start_proxy(open_to_jobs(config_of(fleet)))
         assert main(["restore", "--to", "main", *admin(after), "--rdb", *files]) == 0, capsys.readouterr()
         said = same(capsys, first, after)
         assert said["same"], said
@@ -92,7 +92,7 @@ def test_a_cluster_that_is_not_empty_is_left_alone(
 ) -> None:
     fleet, first = old
     files = saved(fleet, tmp_path)
-    proxy = start_proxy(config_of(start_fleet(shards=2, replicas=0)))
+    proxy = start_proxy(open_to_jobs(config_of(start_fleet(shards=2, replicas=0))))
     client = redis_client(proxy)
     client.set("s:1", "mine")
     client.set("other", "mine")
@@ -113,7 +113,7 @@ def test_only_what_matches_is_restored(
     tmp_path: Path,
 ) -> None:
     files = saved(old[0], tmp_path)
-    proxy = start_proxy(config_of(start_fleet(shards=2, replicas=0)))
+    proxy = start_proxy(open_to_jobs(config_of(start_fleet(shards=2, replicas=0))))
     assert main(["restore", "--to", "main", *admin(proxy), "--match", "s:1?", "--rdb", *files]) == 0
     assert sorted(redis_client(proxy).scan_iter()) == [f"s:{n}".encode() for n in range(10, 20)]
     assert "did not match" in capsys.readouterr().out
@@ -129,7 +129,7 @@ def test_a_damaged_file_is_refused_before_anything_is_written(
 ) -> None:
     files = saved(old[0], tmp_path)
     whole = Path(files[2]).read_bytes()
-    proxy = start_proxy(config_of(start_fleet(shards=2, replicas=0)))
+    proxy = start_proxy(open_to_jobs(config_of(start_fleet(shards=2, replicas=0))))
     for damaged in (whole[:-100], whole[:5000] + bytes([whole[5000] ^ 1]) + whole[5001:]):
         Path(files[2]).write_bytes(damaged)
         assert main(["restore", "--to", "main", *admin(proxy), "--rdb", *files]) == 1
@@ -151,7 +151,7 @@ def test_a_proxy_that_is_killed_goes_on_when_it_is_back(
     populate(first, 400_000)
     files = saved(source, tmp_path)
     target = start_fleet(shards=2, replicas=0)
-    proxy = start_proxy(config_of(target))
+    proxy = start_proxy(open_to_jobs(config_of(target)))
     client = redis_client(proxy)
     assert main(["restore", "--to", "main", *admin(proxy), "--detach", "--rdb", *files]) == 0
     wait_until(lambda: client.dbsize() > 1000, "some keys are there", timeout=60, interval=0.01)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import redis
 import trio
+from redis.crc import key_slot
 
 from shardproxy.archive import Archive, Cut, Key, Manifest, Origin, ShardFile, open_place
 from shardproxy.archive.archive import file_context
@@ -21,6 +22,7 @@ from shardproxy.model import SlotRange, split_evenly
 from shardproxy.replication.rdb import rdb_read
 from tests.fixtures.engines import StartFleet
 from tests.fixtures.proxy import Proxy, StartProxy, config_of
+from tests.integration.importing.filling import open_to_jobs
 
 Client = Callable[..., redis.Redis]
 ID = "a1b2c3"
@@ -76,7 +78,7 @@ async def _file(archive: Archive, rdb: Path, number: int, slots: SlotRange, name
 def old(start_fleet: StartFleet, start_proxy: StartProxy, redis_client: Client) -> Fleet:
     """Three shards of 300 keys, and a key on one of them that is another one's."""
     fleet = start_fleet(shards=3, replicas=0)
-    client = redis_client(start_proxy(config_of(fleet)))
+    client = redis_client(start_proxy(open_to_jobs(config_of(fleet))))
     for number in range(300):
         client.set(f"key:{number}", number)
     client.set("short", "x", px=60_000)
@@ -87,7 +89,7 @@ def old(start_fleet: StartFleet, start_proxy: StartProxy, redis_client: Client) 
 
 @pytest.fixture
 def new(start_fleet: StartFleet, start_proxy: StartProxy) -> Proxy:
-    return start_proxy(config_of(start_fleet(shards=2, replicas=0)))
+    return start_proxy(open_to_jobs(config_of(start_fleet(shards=2, replicas=0))))
 
 
 def test_a_backup_comes_back_without_leftovers(
@@ -121,6 +123,30 @@ def test_an_encrypted_backup_comes_back_with_its_key_alone(
     assert "say which file has it" in capsys.readouterr().err
     assert main(["restore", *where, "--key-file", str(key_file)]) == 0
     assert redis_client(new).dbsize() == 301
+
+
+def test_a_value_that_a_shard_does_not_take_is_refused_before_anything_is_written(
+    start_fleet: StartFleet,
+    start_proxy: StartProxy,
+    old: Fleet,
+    redis_client: Client,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    source = old.shards[2].primary
+    key = next(key for n in range(100) if key_slot((key := f"large:{n}").encode()) > 16000)
+    redis_client(source.address).set(key, os.urandom(2 << 20))
+    trio.run(backed_up, old, tmp_path / "backups", "nightly")
+    fleet = start_fleet(shards=2, replicas=0)
+    for shard in fleet.shards:
+        redis_client(shard.primary.address).config_set("proto-max-bulk-len", 1 << 20)
+    proxy = start_proxy(open_to_jobs(config_of(fleet)))
+    where = ("nightly", "--from", str(tmp_path / "backups"), "--to", "main", *admin(proxy))
+    assert main(["restore", *where]) == 1
+    said = capsys.readouterr().err
+    assert "takes 1mb at most: raise its proto-max-bulk-len" in said
+    assert "Nothing was restored" in said
+    assert redis_client(proxy).dbsize() == 0
 
 
 def test_a_damaged_backup_is_refused_before_anything_is_written(

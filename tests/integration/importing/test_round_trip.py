@@ -11,7 +11,7 @@ import redis
 from shardproxy.cli import main
 from tests.fixtures.engines import StartFleet
 from tests.fixtures.proxy import StartProxy, config_of
-from tests.integration.importing.filling import LIBRARY, fill
+from tests.integration.importing.filling import LIBRARY, fill, open_to_jobs
 
 Client = Callable[..., redis.Redis]
 
@@ -23,8 +23,8 @@ def test_three_shards_are_backed_up_and_come_back_as_five(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    old = start_proxy(config_of(start_fleet(shards=3, replicas=1)))
-    new = start_proxy(config_of(start_fleet(shards=5, replicas=0)))
+    old = start_proxy(open_to_jobs(config_of(start_fleet(shards=3, replicas=1))))
+    new = start_proxy(open_to_jobs(config_of(start_fleet(shards=5, replicas=0))))
     client = redis_client(old)
     fill(client)
     client.function_load(LIBRARY)

@@ -14,6 +14,7 @@ from shardproxy.fleet import RedisNode
 from tests.fixtures.certificates import Authority
 from tests.fixtures.engines import StartFleet
 from tests.fixtures.proxy import StartProxy, config_of
+from tests.integration.importing.filling import open_to_jobs
 
 Client = Callable[..., redis.Redis]
 
@@ -43,10 +44,14 @@ def test_a_source_with_tls_and_a_password_is_taken_in(
     }
     bare = f"rediss://{node.address}"
     url = f"{bare}?{'&'.join(f'{name}={value}' for name, value in options.items())}"
-    proxy = start_proxy(config_of(start_fleet(shards=2, replicas=0)))
+    proxy = start_proxy(open_to_jobs(config_of(start_fleet(shards=2, replicas=0))))
     admin = ("--admin", proxy.admin.removeprefix("http://"))
     assert main(["import", bare, "--to", "main", *admin]) == 1
     assert "TLS" in capsys.readouterr().err
+    closed = start_proxy(config_of(start_fleet(shards=1, replicas=0)))
+    assert main(["import", url, "--to", "main", "--admin", closed.admin.removeprefix("http://")]) == 1
+    assert "jobs: {secrets: [" in capsys.readouterr().err
+    assert not json.loads(closed.get("/api/jobs")[1])["jobs"]
     assert main(["import", url, "--to", "main", *admin]) == 0
     assert redis_client(proxy).get("k:99") == b"99"
     capsys.readouterr()

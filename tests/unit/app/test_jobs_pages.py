@@ -113,3 +113,22 @@ async def test_a_store_that_is_away_and_a_web_page_are_refused() -> None:
     answer = await site.client.post("/api/jobs/start", json=asked, headers={"origin": "http://evil"})
     assert answer.status_code == 403
     assert not site.desk.notes
+
+
+@pytest.mark.parametrize("value", ["NaN", "-Infinity", r'"\ud800"', "[" * 20_000, "1e999"])
+async def test_what_cannot_be_sent_back_is_refused(value: str) -> None:
+    site = Site()
+    body = f'{{"cluster": "{CLUSTER}", "kind": "toy", "wants": {{"shards": 1, "x": {value}}}}}'
+    for name in ("start", "plan"):
+        answer = await site.client.post(
+            f"/api/jobs/{name}", content=body, headers={"content-type": "application/json"}
+        )
+        assert answer.status_code == 400, answer.text
+    assert not site.desk.notes
+
+
+async def test_a_list_of_hundreds_of_files_can_be_sent() -> None:
+    site = Site()
+    files = [f"/var/lib/exported/{'x' * 60}-{number}.rdb" for number in range(400)]
+    status, said = await site.post("start", cluster=CLUSTER, kind="toy", wants={"shards": 1, "rdb": files})
+    assert status == 200, said

@@ -507,6 +507,7 @@ async def test_what_cannot_be_kept_as_well_as_the_rest_is_said(site: Site) -> No
         ({"name": "monday", "origin": "copied"}, "manual, automatic or final"),
         ({"name": "monday", "to": "backups"}, "no absolute path"),
         ({"name": "monday", "to": "ftp://x"}, "neither a directory nor"),
+        ({"name": "monday", "to": "/etc/cron.d"}, r'places: \["/etc/cron.d"\]'),
         ({"name": "monday", "where": "x"}, "knows no where"),
     ],
 )

@@ -111,7 +111,7 @@ async def test_a_missed_window_is_said_once(world: World) -> None:
 async def test_why_nothing_could_be_asked_for_is_said(world: World) -> None:
     world.refusal = "reshard 7 of sessions is running"
     await world.look_until(THREE + 6 * 3600.0)
-    assert world.alarms == ["there is no backup of the window 03:00-04:00: its jobs say why"]
+    assert world.alarms == ["there is no backup of the window 03:00-04:00: reshard 7 of sessions is running"]
     assert world.asked == []
 
 

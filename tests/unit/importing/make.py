@@ -11,6 +11,7 @@ import trio
 
 from shardproxy.archive import Archive, open_place
 from shardproxy.importing.means import Means
+from shardproxy.jobs.allowed import Allowed
 from shardproxy.jobs.job import Job, JobState
 from shardproxy.model import Address, SlotRange, split_evenly
 from shardproxy.model.replication import ShardKey
@@ -29,6 +30,7 @@ from shardproxy.store.record import ShardRecord, ShardState
 from shardproxy.wire.reply import Failure, Reply
 
 CLUSTER = "sessions"
+ANYTHING = Allowed(("/", "s3://backups"), ("/",))
 
 
 def address(number: int) -> Address:
@@ -114,6 +116,7 @@ class Engines:
     keys: dict[int, int] = field(default_factory=dict)  # by port
     version: str = "7.0.15"
     max_memory: int = 0
+    max_value: int = 512 << 20
     requests: list[tuple[Any, ...]] = field(default_factory=list)
 
     async def __aenter__(self) -> Engines:
@@ -133,6 +136,7 @@ class Engines:
             Failure("NOPERM"),
             [],
             "",
+            [b"proto-max-bulk-len", b"%d" % self.max_value],
         ]
 
     async def request(self, node: Address, *args: Any, **_: Any) -> Reply:
@@ -216,6 +220,8 @@ class World:
     copiers: list[FakeCopier] = field(default_factory=list)
     summary: RdbSummary | CopyError | None = None
     spool: Path = Path("/nonexistent")
+    allowed: Allowed = ANYTHING
+    archive: Any = None
 
     @property
     def means(self) -> Means:
@@ -227,11 +233,16 @@ class World:
             start_loader=self._loader,
             start_copier=self._copier,
             rdb_read=self._rdb_read,
+            allowed_of=lambda _: self.allowed,
             spool=lambda _: self.spool,
         )
 
-    async def _archive(self, cluster: str, place: str, key_file: str | None) -> Archive:
+    async def _archive(
+        self, cluster: str, place: str, key_file: str | None, *, unencrypted: bool = False
+    ) -> Archive:
         await trio.lowlevel.checkpoint()
+        if self.archive is not None:
+            return cast("Archive", self.archive)
         return Archive(open_place(place))
 
     def _loader(self, plan: LoadPlan) -> FakeLoader:

@@ -324,3 +324,13 @@ async def test_a_plan_says_what_would_be_done(world: World, source: Source) -> N
     assert plan["lines"][0].startswith("import redis://old:1: standalone of one shard, redis 7.0.15, 7 keys")
     assert "read from old:2" in plan["lines"]
     assert not world.copiers
+
+
+async def test_the_plan_of_an_import_that_follows_says_what_it_keeps_from_being_made(
+    world: World, source: Source
+) -> None:
+    source.found = standalone(REPLICA, keys=7)
+    plan = await ImportWorker(world.means).plan(Desk(), {**WANTS, "follow": True})
+    assert "no backup of the cluster is made until then: one job at a time" in plan["lines"]
+    plan = await ImportWorker(world.means).plan(Desk(), {**WANTS, "follow": False})
+    assert not any("no backup" in line for line in plan["lines"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,12 @@ import pytest
 import trio
 import trio.testing
 
+from shardproxy.archive import Cut, Manifest, Origin, ShardFile
 from shardproxy.importing.restore import RestoreWorker
 from shardproxy.jobs.interface import JobError
+from shardproxy.model import SlotRange
 from shardproxy.replication.interface import CopyError
-from tests.unit.importing.make import Desk, Engines, FakeLoader, FakeWork, World, summary_of, until
+from tests.unit.importing.make import CLUSTER, Desk, Engines, FakeLoader, FakeWork, World, summary_of, until
 
 
 @pytest.fixture
@@ -67,7 +70,8 @@ async def test_all_is_restored_and_said(world: World, rdb: str, autojump_clock: 
         ({"engine": "redis 7.4.1"}, Engines(), "does not read what redis 7.4.1 writes"),
         ({"engine": "valkey 9.0.0"}, Engines(), "does not read what valkey 9.0.0 writes"),
         ({"engine": "", "version": 12}, Engines(), "does not read RDB version 12"),
-        ({"modules": ("ReJSON-RL",)}, Engines(), "there are values of ReJSON-RL"),
+        ({"modules": ("ReJSON-RL",)}, Engines(), "there are values of the module types ReJSON-RL"),
+        ({"longest": 1 << 20}, Engines(max_value=1 << 20), "there is a value of 1mb, and 10.0.0.1:7000"),
         ({"databases": (0, 3)}, Engines(), "there are keys in database 3, and a cluster of 2 shards"),
         ({"bytes": 1 << 30}, Engines(max_memory=1 << 20), "are to come, and"),
     ],
@@ -109,7 +113,13 @@ async def test_what_comes_no_further_is_given_up(world: World, rdb: str, autojum
     assert len(world.loaders) == 6, "five that came no further than the first"
 
 
-@pytest.mark.parametrize("why", ["BUSYKEY Target key name already exists.", "-OOM command not allowed"])
+@pytest.mark.parametrize(
+    "why",
+    [
+        'a:1: the key "k" is there already: restore into an empty cluster, or with --replace',
+        'a:1 is full at the key "k": raise its maxmemory, or restore into more shards',
+    ],
+)
 async def test_what_will_not_get_better_is_tried_once(
     world: World, rdb: str, why: str, autojump_clock: Any
 ) -> None:
@@ -216,3 +226,105 @@ async def test_a_plan_says_what_would_be_done(world: World, rdb: str) -> None:
     assert plan["lines"][:2] == ["restore 1 RDB file: 18b", "into the 2 shards of sessions"]
     assert "only keys that match user:*" in plan["lines"]
     assert not world.loaders
+
+
+async def test_other_files_of_the_same_names_are_not_gone_on_with(
+    world: World, rdb: str, autojump_clock: Any
+) -> None:
+    """As on the machine of another leader: a place in one file is none in the other."""
+    world.does = [never_end, restore_all]
+    work = FakeWork({"rdb": [rdb]})
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run, world, Desk(), work)
+        await until(lambda: work.memos and work.memos[-1]["positions"] == [40])
+        nursery.cancel_scope.cancel()
+    begun = work.memos[-1]
+    world.summary = summary_of(sha256="other")
+    with pytest.raises(JobError, match="not those that the restore began with"):
+        await run(world, Desk(), FakeWork({"rdb": [rdb]}, begun))
+    assert len(world.loaders) == 1
+    world.summary = summary_of()
+    await run(world, Desk(), FakeWork({"rdb": [rdb]}, begun))
+    assert world.loaders[-1].plan.positions == (40,)
+
+
+class Fetching:
+    """An archive of one file that has to be fetched, which does what a test says."""
+
+    url = "s3://backups"
+
+    def __init__(self, fetches: Any) -> None:
+        self._fetches = fetches
+
+    async def manifest(self, name: str) -> Manifest:
+        file = ShardFile(
+            0, "a", "a.rdb", (SlotRange(0, 16383),), "", "", "", "", 0, 1, "", 1, "", 1, 0, 0, 0, "", (0,)
+        )
+        return Manifest("x", name, CLUSTER, Origin.MANUAL, "1", 0.0, 0.0, Cut(True), (file,))
+
+    def path_of(self, manifest: Manifest, file: ShardFile) -> None:
+        return None
+
+    async def at_hand(self, manifest: Manifest, file: ShardFile, spool: Path, **_: Any) -> Any:
+        return await self._fetches(spool)
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device; nothing was restored"),
+        (ValueError("embedded null byte"), "embedded null byte; nothing was restored"),
+    ],
+)
+async def test_a_backup_that_cannot_be_fetched_says_why(
+    world: World, tmp_path: Path, error: Exception, why: str, autojump_clock: Any
+) -> None:
+    async def fails(spool: Path) -> None:
+        await trio.lowlevel.checkpoint()
+        raise error
+
+    world.archive, world.spool = Fetching(fails), tmp_path / "spool"
+    with pytest.raises(JobError, match=why):
+        await run(world, Desk(), FakeWork(BACKUP))
+    assert not list(world.spool.iterdir())
+    assert not world.loaders
+
+
+async def test_a_file_that_is_being_fetched_is_given_up_at_once(world: World, tmp_path: Path) -> None:
+    work = FakeWork(BACKUP)
+
+    async def hangs(spool: Path) -> None:
+        (spool / "a.rdb").write_text("secret")
+        work.is_aborted = True
+        await trio.sleep_forever()
+
+    world.archive, world.spool = Fetching(hangs), tmp_path / "spool"
+    with trio.fail_after(20):
+        result = await run(world, Desk(), work)
+    assert result["text"].startswith("given up: 0 keys restored")
+    assert not list(world.spool.iterdir())
+    assert not world.loaders
+
+
+BACKUP = {"from": "s3://backups", "name": "nightly"}
+
+
+async def test_a_key_may_be_called_as_an_error_is(world: World, rdb: str, autojump_clock: Any) -> None:
+    name = "OOM BUSYKEY is there already: restore into an empty cluster, or with --replace"
+    world.does = [failing(f'a:1 refuses the key "{name}": LOADING'), restore_all]
+    result = await run(world, Desk(), FakeWork({"rdb": [rdb]}))
+    assert len(world.loaders) == 2
+    assert result["keys"] == 14
+
+
+async def test_keys_that_were_there_are_not_counted_as_restored(
+    world: World, rdb: str, autojump_clock: Any
+) -> None:
+    async def spares(loader: FakeLoader) -> None:
+        await trio.sleep(1)
+        loader.status = replace(loader.status, keys=3, present=2, positions=(100,))
+
+    world.does = [spares]
+    result = await run(world, Desk(), FakeWork({"rdb": [rdb]}))
+    assert (result["keys"], result["present"]) == (3, 2)
+    assert "2 were there when it went on" in result["text"]

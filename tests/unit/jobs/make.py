@@ -13,7 +13,7 @@ from shardproxy.failover.event_log import EventLog
 from shardproxy.failover.interfaces import SlotDesk
 from shardproxy.failover.setup import ShardSetup
 from shardproxy.jobs.desk import JobDesk, Onlooker
-from shardproxy.jobs.interface import Work, Worker
+from shardproxy.jobs.interface import JobError, Work, Worker
 from shardproxy.jobs.job import Job
 from shardproxy.jobs.run import JobTools, run_jobs
 from shardproxy.model import Address, Node
@@ -53,6 +53,14 @@ class Toy:
 
     def __post_init__(self) -> None:
         self.memos: list[Mapping[str, Any]] = []
+
+    def check(self, cluster: str, wants: Mapping[str, Any]) -> Mapping[str, Any]:
+        if "secret" in wants:
+            raise JobError("toy knows no secret")
+        return {**wants, **({"fine": True} if "rough" in wants else {})}
+
+    def can_finish(self, wants: Mapping[str, Any]) -> bool:
+        return not wants.get("ends", False)
 
     async def plan(self, desk: SlotDesk, wants: Mapping[str, Any]) -> Mapping[str, Any]:
         return {"lines": [f"{len(desk.setups)} shards of {desk.cluster}"], "wants": dict(wants)}

@@ -109,3 +109,21 @@ async def test_what_is_paused_before_anybody_began_can_begin(autojump_clock: Clo
     assert (await jobs.wish(CLUSTER, Wish.ABORT)).ended_at == 1000.0
     with pytest.raises(JobError, match="toy 1 of sessions is aborted already: it cannot resume"):
         await jobs.wish(CLUSTER, Wish.RESUME, "1")
+
+
+async def test_what_is_not_known_is_never_written_down(autojump_clock: Clock) -> None:
+    desk = Desk()
+    jobs = job_desk(desk, Toy(nothing))
+    for ask in (jobs.start, jobs.plan):
+        with pytest.raises(JobError, match="toy knows no secret"):
+            await ask(CLUSTER, "toy", {"secret": "hunter2"})
+        with pytest.raises(JobError, match="no JSON that can be shown"):
+            await ask(CLUSTER, "toy", {"rate": float("nan")})
+        with pytest.raises(JobError, match="no JSON that can be shown"):
+            await ask(CLUSTER, "toy", {"match": "\ud800"})
+    assert not desk.notes
+
+
+async def test_what_is_kept_is_what_was_understood(autojump_clock: Clock) -> None:
+    job = await job_desk(Desk(), Toy(nothing)).start(CLUSTER, "toy", {"rough": 1})
+    assert job.wants == {"rough": 1, "fine": True}

@@ -57,3 +57,19 @@ async def test_work_that_is_being_finished_can_be_given_up(autojump_clock: Any) 
         await jobs.wish(CLUSTER, Wish.ABORT)
         job = await wait_over(jobs, desk)
     assert job.state is JobState.ABORTED
+
+
+async def test_what_ends_by_itself_cannot_be_finished(autojump_clock: Any) -> None:
+    async def works(work: Work) -> Mapping[str, Any]:
+        await work.wait_aborted()
+        return {}
+
+    desk = Desk()
+    toy = Toy(works)
+    jobs = job_desk(desk, toy)
+    await jobs.start(CLUSTER, "toy", {"ends": True})
+    async with led(tools(desk, toy)):
+        await wait_job(jobs, desk, lambda job: job.state is JobState.RUNNING)
+        with pytest.raises(JobError, match="toy 1 of sessions ends by itself: there is nothing to finish"):
+            await jobs.wish(CLUSTER, Wish.FINISH)
+        assert jobs.jobs(CLUSTER)[-1].state is JobState.RUNNING

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,12 +16,12 @@ from hypothesis import strategies as st
 from shardproxy.failover.event_log import EventLog
 from shardproxy.failover.events import EventName
 from shardproxy.jobs.interface import JobError, Work
-from shardproxy.jobs.job import JobState, Progress
-from shardproxy.jobs.notes import KEPT
-from shardproxy.jobs.run import CRASHES, MAX_RESULT
+from shardproxy.jobs.job import Job, JobState, Progress
+from shardproxy.jobs.notes import KEPT, job_encode, job_key, jobs_to_drop
+from shardproxy.jobs.run import CRASHES, MAX_RESULT, results_to_keep
 from shardproxy.jobs.states import Wish
 from shardproxy.store.interface import LeadershipLostError, StoreUnavailableError
-from shardproxy.store.notes import MAX_NOTE, Note, NoteKey
+from shardproxy.store.notes import MAX_NOTE, MAX_NOTES, Note, NoteKey, notes_fit, value_encode
 from tests.unit.jobs.make import CLUSTER, Desk, Toy, job_desk, led, tools, wait_job, wait_over
 
 Clock = trio.testing.MockClock
@@ -358,3 +360,50 @@ def test_whatever_the_store_does_steps_are_done_in_order_and_never_twice(
     assert begun == sorted(begun), "never back before what was remembered"
     assert set(begun) == set(range(steps))
     assert len(begun) - steps <= lost, "a step is done again only where nobody could remember it"
+
+
+async def test_a_job_that_is_done_is_not_done_again_for_want_of_room(autojump_clock: Clock) -> None:
+    """Others took the room while it ran: the oldest that are over go, and the end is written."""
+
+    class Small(Desk):
+        """As stores are; what others wrote is there."""
+
+        async def note(self, key: NoteKey, value: Any, *, expected: int | None = None) -> Note:
+            if expected is not None:
+                others = (len(value_encode(note.value)) for other, note in self.notes.items() if other != key)
+                notes_fit(others, len(value_encode(value)), key)
+            return await super().note(key, value, expected=expected)
+
+    desk, ran = Small(), 0
+
+    async def returns(work: Work) -> Mapping[str, Any]:
+        nonlocal ran
+        ran += 1
+        for number in (1, 2):
+            other = replace(work.job, id=str(number), state=JobState.DONE, result={"x": "x" * (250 << 10)})
+            await desk.note(job_key(CLUSTER, str(number)), job_encode(other))
+        return {"text": "all of it", "more": "m" * (MAX_RESULT - 100)}
+
+    toy = Toy(returns)
+    jobs = job_desk(desk, toy)
+    await desk.note(job_key(CLUSTER, "2"), job_encode(Job("2", CLUSTER, "toy", {}, JobState.DONE)))
+    await jobs.start(CLUSTER, "toy", {"x": "x" * (14 << 10)})
+    async with led(tools(desk, toy)):
+        done = await wait_over(jobs, desk, "3")
+    assert (ran, done.state, done.result["text"]) == (1, JobState.DONE, "all of it")
+    assert [job.id for job in jobs.jobs(CLUSTER)][-1] == "3"
+
+
+def test_jobs_that_are_over_leave_room_for_one_under_way() -> None:
+    large = [Job(str(n), CLUSTER, "toy", {"x": "x" * (40 << 10)}, JobState.DONE) for n in range(1, 15)]
+    dropped = jobs_to_drop(large)
+    kept = [job for job in large if job not in dropped]
+    assert [job.id for job in dropped] == [str(n) for n in range(1, 9)]
+    assert sum(len(value_encode(job_encode(job))) for job in kept) <= MAX_NOTES // 2
+
+
+@given(st.dictionaries(st.text(max_size=5), st.text(max_size=3 * MAX_RESULT), max_size=3), st.text())
+def test_a_result_that_is_kept_is_small(result: dict[str, str], text: str) -> None:
+    for kept in results_to_keep({**result, "text": text}):
+        assert len(kept["text"]) <= len(text)
+        assert len(json.dumps(dict(kept))) <= MAX_RESULT or set(kept) == {"text"}

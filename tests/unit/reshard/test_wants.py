@@ -13,7 +13,7 @@ from shardproxy.model import SlotRange
 from shardproxy.model.replication import ShardKey
 from shardproxy.reshard.layout import Move
 from shardproxy.reshard.memo import NEXT, Leg, Memo, Step, StepError
-from shardproxy.reshard.wants import Drain, Rebalance, Scale, Send, Wants, WantsError, wants_read
+from shardproxy.reshard.wants import Drain, Rebalance, Scale, Send, Wants, WantsError, wants_check, wants_read
 
 SETUPS = {
     ShardKey("main", 0): ShardSetup(ShardKey("main", 0), (), name="a"),
@@ -102,3 +102,26 @@ def test_a_leg_is_taken_up_by_what_the_records_say(step: Step) -> None:
     else:
         assert after is Step.CLEAN_SOURCE
         assert before is (Step.PLAN if step is Step.PLAN else Step.CLEAN_TARGET)
+
+
+@pytest.mark.parametrize(
+    "wants",
+    [
+        {"do": "scale", "shards": 3, "password": "x"},
+        {"do": "scale", "shards": 3, "rate": 10**30},
+        {"do": "scale", "shards": float("nan")},
+        {"do": "move", "moves": ["0-10:b", 7]},
+        {"do": "move", "moves": ["0-99999:b"]},
+        {"do": "rebalance", "by": "mood"},
+        {"do": "drain", "shard": 1},
+        {"do": ["scale"]},
+    ],
+)
+def test_what_is_not_known_is_never_kept(wants: dict[str, Any]) -> None:
+    with pytest.raises(WantsError):
+        wants_check(wants)
+
+
+def test_what_is_kept_has_all_limits() -> None:
+    kept = wants_check({"do": "move", "moves": ["0-10:b"], "rate": 5})
+    assert kept == {"do": "move", "moves": ["0-10:b"], "rate": 5, "slots_per_step": 0}
