@@ -19,6 +19,8 @@ from shardproxy.reshard.slots import slots_each
 from shardproxy.reshard.sweep import UNLINKS_WITHIN, sweep
 from shardproxy.store.record import ShardRecord
 
+LOOK, LOOKS = 0.05, 60  # seconds between looks at the lease, and how often
+
 
 class Show(Protocol):
     def __call__(self, text: str = "", *, done: int = 0, total: int = 0) -> None: ...
@@ -96,14 +98,13 @@ class Cleaning:
             slot = self.engines.slot_of(name)
             return slot not in owned and (strays is None or slot in strays)
 
-        def may_go_on() -> None:
+        async def may_go_on() -> None:
             """The process may serve another shard as soon as it is not this one's primary."""
             nonlocal slots, owned
+            await self._lead_wait()
             now = self.desk.records[key]
             if identity_of(now) != identity_of(record):
                 raise NotSettledError(f"shard {key} has another primary now")
-            if not self.desk.covers(UNLINKS_WITHIN):
-                raise NotSettledError("another process may lead soon: no key is removed before that is clear")
             if now.slots != slots:
                 slots, owned = now.slots, set(slots_each(now.slots))
 
@@ -117,6 +118,14 @@ class Cleaning:
         )
         await replicas_wait(self.engines.nodes, record.primary, record.run_id, len(record.promise.voters))
         return removed
+
+    async def _lead_wait(self) -> None:
+        """A lease that is about to run out is about to be renewed; raise NotSettledError when it is not."""
+        for _ in range(LOOKS):
+            if self.desk.covers(UNLINKS_WITHIN):
+                return
+            await trio.sleep(LOOK)
+        raise NotSettledError("another process may lead soon: no key is removed before that is clear")
 
     async def _unmix(self, swept: ShardKey) -> None:
         """Hide nothing any more, once older leftovers are gone too: the rest is each one's own by now."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import trio
 
@@ -13,7 +13,7 @@ from shardproxy.wire.reply import Failure
 
 PER_SCAN = 200  # keys an engine looks at, and may unlink, in one go: under a millisecond of it
 TIMEOUT = 5.0  # seconds for one answer to SCAN
-UNLINKS_WITHIN = 2.0  # seconds; half of it until a connection is free, half for the answer
+UNLINKS_WITHIN = 1.0  # seconds; half of it until a connection is free, half for the answer
 REST = 1.0  # of the time that the engine took, until it is asked again: others come first
 
 
@@ -27,7 +27,7 @@ async def sweep(
     run_id: str,
     is_stray: Callable[[bytes], bool],
     *,
-    may_go_on: Callable[[], None],
+    may_go_on: Callable[[], Awaitable[None]],
     told: Callable[[int, int], None] = lambda looked, removed: None,
 ) -> int:
     """Unlink every key that `is_stray` of this very process, and return how many.
@@ -39,13 +39,13 @@ async def sweep(
     cursor, looked, removed = b"0", 0, 0
     while True:
         began = trio.current_time()
-        may_go_on()
+        await may_go_on()
         (page,) = await nodes.request_many(
             address, [("SCAN", cursor, "COUNT", str(PER_SCAN))], timeout=TIMEOUT, run_id=run_id
         )
         cursor, keys = page_read(page)
         looked += len(keys)
-        may_go_on()
+        await may_go_on()
         if strays := [key for key in keys if is_stray(key)]:
             (count,) = await nodes.request_many(
                 address, [("UNLINK", *strays)], timeout=UNLINKS_WITHIN / 2, run_id=run_id

@@ -72,7 +72,7 @@ async def test_engines_are_surveyed_sampled_given_functions_and_swept(start_flee
         assert other.ask("FCALL", "one", 0) == 1
         with trio.fail_after(30):
             removed = await sweep(
-                links, one.address, run_id, lambda key: int(key) % 2 == 0, may_go_on=lambda: None
+                links, one.address, run_id, lambda key: int(key) % 2 == 0, may_go_on=trio.lowlevel.checkpoint
             )
         assert removed == 1000
         assert one.ask("DBSIZE") == 1000
