@@ -191,7 +191,7 @@ fn is_ending(
     targets: &mut [&mut Node],
     key: &Key,
     until: Instant,
-) -> Result<bool, Fault> {
+) -> Result<bool, Unequal> {
     let told = both(plan, source, targets, &[(key.clone(), words(&[b"PTTL", key]))], until)?;
     let left = |reply: &[u8]| Value::read(reply).and_then(|value| value.integer());
     Ok(told.iter().all(|(ours, theirs)| match (left(ours), left(theirs)) {

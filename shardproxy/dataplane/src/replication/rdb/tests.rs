@@ -407,9 +407,8 @@ fn what_is_told_of_by_name_is_counted_up_to_a_bound() {
         let id = (n << 10) | 1;
         record(7, b"k", &[&[0x81][..], &id.to_be_bytes(), &[0]].concat())
     };
-    let all: [(&str, &dyn Fn(u64) -> Vec<u8>); 3] =
-        [("databases", &database), ("libraries", &library), ("types of modules", &module)];
-    for (what, one) in all {
+    let all: [&dyn Fn(u64) -> Vec<u8>; 3] = [&database, &library, &module];
+    for (what, one) in ["databases", "libraries", "types of modules"].into_iter().zip(all) {
         assert!(of(65_536, one).is_ok(), "{what}");
         let error = of(65_537, one).unwrap_err();
         assert!(matches!(error, RdbError::TooMany { .. }) && error.to_string().contains(what), "{what}: {error}");
