@@ -28,6 +28,23 @@ SCRIPT = "redis.call('INCR', KEYS[1]); return redis.call('RPUSH', KEYS[2], ARGV[
 FAR = 4102444800000  # milliseconds since 1970
 
 
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A key that ends unless it is used again."""
+
+    count: int  # of its uses
+    used: float  # when the last one was asked for, in seconds of the monotonic clock
+    ends: int  # milliseconds since 1970, as the engine said
+
+    def is_expected(self, answered: float) -> bool:
+        """Whether a use that was answered by then (seconds since 1970) has to have found it.
+
+        When a use was answered says nothing of when the key ends: replies wait for replicas, after a failover
+        until there is one again, and its time runs meanwhile.
+        """
+        return answered * 1000 < self.ends
+
+
 @dataclass
 class Writer:
     """One thread, its keys, and what they are to be."""
@@ -41,7 +58,7 @@ class Writer:
     doubtful: set[str] = field(default_factory=set)
     faults: list[str] = field(default_factory=list)
     errors: Counter[str] = field(default_factory=Counter)
-    sessions: dict[str, tuple[int, float]] = field(default_factory=dict)
+    sessions: dict[str, Session] = field(default_factory=dict)
     waits: list[tuple[float, float]] = field(default_factory=list)  # when each command began, and its seconds
     done: int = 0
 
@@ -86,29 +103,27 @@ class Writer:
 
     def renew(self) -> None:
         """Use every session that is due, so that none may ever end."""
-        now = time.monotonic()
         for number in range(KEYS):
             key = f"session:{self.name}:{number}"
-            count, used = self.sessions.get(key, (0, 0.0))
-            if key in self.doubtful or now - used < RENEWED / 2:
-                continue
+            session = self.sessions.get(key)
             began = time.monotonic()
+            if key in self.doubtful or (session is not None and began - session.used < RENEWED / 2):
+                continue
             try:
                 pipe = self.client.pipeline(transaction=True)
                 pipe.incr(key)
                 pipe.pexpire(key, SLIDING)
-                found = pipe.execute()[0]
+                pipe.pexpiretime(key)
+                found, _, ends = pipe.execute()
             except (redis.RedisError, OSError) as error:
                 self.errors[f"{type(error).__name__}: {str(error)[:60]}"] += 1
                 self.doubtful.add(key)
                 continue
-            ended = time.monotonic()
-            self.waits.append((began, ended - began))
-            if count and ended - used > SLIDING / 1000 * 0.9:
-                self.sessions[key] = (found, ended)  # we were too slow ourselves
-                continue
-            self.expect(key, found, count + 1)
-            self.sessions[key] = (found, began)
+            answered = time.time()
+            self.waits.append((began, time.monotonic() - began))
+            if session is not None and session.is_expected(answered):
+                self.expect(key, found, session.count + 1)
+            self.sessions[key] = Session(found, began, ends)
 
     def count(self, key: str) -> None:
         self.model[key] = self.model.get(key, 0) + 1
