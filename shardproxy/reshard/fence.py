@@ -170,7 +170,6 @@ class Fence:
         if not await replicas_wait(self.engines.nodes, taker.primary, taker.run_id, wanted, within=within):
             raise NotFencedError(f"{wanted} replicas of {taker.primary} are to have it all, and have not")
         self._lap("replicated", began)
-        await self.copier.reach(offset, within=self._left(until))  # what has expired meanwhile is answered
         if identity_of(self.desk.records[source]) != identity_of(giver):
             raise NotFencedError("the source has changed meanwhile")
         return giver

@@ -25,7 +25,7 @@ from tests.fixtures.proxy import Proxy, StartProxy, config_of
 from tests.integration.importing.filling import open_to_jobs
 
 Client = Callable[..., redis.Redis]
-ID = "a1b2c3"
+ID = "a1b2c3d4e5f60718"
 
 
 def admin(proxy: Proxy) -> tuple[str, str]:
