@@ -196,6 +196,8 @@ class World:
         """
         address = self.own(address)
         done: list[Written | None] = []
+        if address not in self.engines:
+            raise NodeUnreachable(address, "nobody is there", is_sent=False)
         if run_id is not None and self.engines[address].run_id != run_id:
             raise NodeUnreachable(address, "another process answers", is_sent=False)
 

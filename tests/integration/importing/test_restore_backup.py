@@ -49,7 +49,7 @@ async def backed_up(fleet: Fleet, place: Path, name: str, key: Key | None = None
 
 async def _file(archive: Archive, rdb: Path, number: int, slots: SlotRange, name: str) -> ShardFile:
     found = await rdb_read(rdb, owned=(slots,))
-    file = f"shard-{number:04d}.rdb"
+    file = f"shard-{number:04d}-{ID[:8]}.rdb"
     size, digest = await archive.put(rdb, name, file, what=file_context(ID, number))
     return ShardFile(
         number=number,
@@ -156,7 +156,7 @@ def test_a_damaged_backup_is_refused_before_anything_is_written(
     where = ("--from", str(tmp_path / "backups"), "--to", "main", *admin(new))
     assert main(["restore", "weekly", *where]) == 1
     assert "there is no backup weekly" in capsys.readouterr().err
-    file = tmp_path / "backups" / "nightly" / "shard-0001.rdb"
+    file = tmp_path / "backups" / "nightly" / f"shard-0001-{ID[:8]}.rdb"
     file.chmod(0o600)
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
