@@ -191,6 +191,7 @@ def test_a_shard_that_has_slots_is_not_swapped_by_a_reload(
 ) -> None:
     one, other = start_fleet(shards=1, replicas=0), start_fleet(shards=2, replicas=0)
     proxy = start_proxy(config_of(one))
+    wait_logged(proxy, "primary adopted")  # so that its slots are on record
     client = wire(proxy)
     assert client.ask("SET", "where", "one") == b"OK"
     assert client.ask("DEL", "where") == 1

@@ -193,7 +193,7 @@ MUTATIONS = [
     Mutation(
         "a shard's task leaves its slots alone",
         "SLOT",
-        [moving(At(Kill(PRIMARY), 0.5), proxies=1)],
+        [moving(At(Kill(PRIMARY), seconds), proxies=1) for seconds in (0.5, 3.0, 6.0, 9.0)],
         have_tasks_write_the_slots_of_the_config,
     ),
     Mutation(

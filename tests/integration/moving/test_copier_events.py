@@ -318,6 +318,7 @@ async def test_a_primary_that_needs_replicas_is_no_source(start_fleet: StartFlee
 async def test_a_pass_ends_by_itself(shards: Fleet) -> None:
     source, target = shards.shards
     fill(source.primary)
+    assert redis(source.primary).ask("WAIT", "1", "10000") == 1  # what is read is the replica
     copy = plan(source.replicas, (ALL, target.primary), follows=False, match="still:1*")
     async with copying(copy) as copier:
         status = await until(copier, lambda status: status.phase is CopyPhase.FINISHED)
