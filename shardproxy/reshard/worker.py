@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +20,7 @@ from shardproxy.reshard.slots import slots_count
 from shardproxy.reshard.wants import WantsError, wants_check, wants_read
 
 KIND = "reshard"
+MOVES_TOLD = 10  # in a result, which is small
 
 
 @dataclass(slots=True)
@@ -118,16 +120,23 @@ def result_of(memo: Memo, labels: Mapping[Any, str]) -> dict[str, Any]:
         "bytes": sum(leg.bytes for leg in done),
         "removed": sum(leg.removed for leg in done),
         "undone": [leg.why for leg in memo.legs if leg.step is Step.UNDONE],
-        "pauses_ms": [round(leg.pause * 1000, 2) for leg in done],
+        "pause_ms": _pauses([leg.pause * 1000 for leg in done]),
         "moves": [
             {
                 "from": labels.get(leg.move.source, str(leg.move.source.index)),
                 "to": labels.get(leg.move.target, str(leg.move.target.index)),
                 "slots": format_slots(leg.move.slots),
             }
-            for leg in done
+            for leg in done[:MOVES_TOLD]
         ],
     }
+
+
+def _pauses(found: list[float]) -> dict[str, float]:
+    """Of all moves together; each one's is in the log."""
+    if not found:
+        return {}
+    return {"median": round(statistics.median(found), 2), "longest": round(max(found), 2)}
 
 
 def _moved_text(memo: Memo) -> str:

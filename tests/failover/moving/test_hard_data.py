@@ -45,7 +45,7 @@ def test_a_hot_key_of_a_million_members_moves_without_a_long_pause(moving_with: 
     finally:
         stop.set()
         thread.join()
-    print("pause", result["pauses_ms"])
+    print("pause", result["pause_ms"])
     assert errors == []
     assert client.zcard(HOT) == MEMBERS
     names = list(raised)

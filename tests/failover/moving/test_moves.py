@@ -20,7 +20,7 @@ def test_shards_are_added_and_drained_under_load(moving_with: OpenMoving) -> Non
         wait_until(lambda: load.done > done + 1000, "work goes on", timeout=60)
         back = site.move(do="drain", shard="2")
         assert back["slots"] == 5461
-    print("pauses", out["pauses_ms"], back["pauses_ms"], "longest", load.longest(), "done", load.done)
+    print("pauses", out["pause_ms"], back["pause_ms"], "longest", load.longest(), "done", load.done)
     print([line for line in site.proxy.log().splitlines() if "laps" in line])
     assert load.errors == {}
     assert load.check() == []
