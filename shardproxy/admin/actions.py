@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
 from typing import Any
 
@@ -12,10 +12,11 @@ from starlette.responses import JSONResponse, Response
 
 from shardproxy.access.audit import Audit
 from shardproxy.admin.gate import caller_of
-from shardproxy.admin.guard import why_not_acted
 from shardproxy.admin.naming import shard_called, why_no_shard
-from shardproxy.admin.status import Sources
+from shardproxy.failover.controls import Controls
+from shardproxy.failover.event_log import EventLog
 from shardproxy.failover.events import EventName
+from shardproxy.failover.setup import ShardSetup
 from shardproxy.model import Address
 from shardproxy.model.replication import ShardKey
 from shardproxy.store.interface import StoreUnavailableError
@@ -39,8 +40,17 @@ Action = Callable[[dict[str, Any]], Awaitable[str | None]]  # why it was not don
 class Actions:
     """One method an action."""
 
-    def __init__(self, sources: Sources) -> None:
-        self._sources = sources
+    def __init__(
+        self,
+        controls: Controls,
+        events: EventLog,
+        setups: Mapping[ShardKey, ShardSetup],
+        deciders: Mapping[str, Source],  # of clusters that others decide about
+    ) -> None:
+        self._controls = controls
+        self._events = events
+        self._setups = setups
+        self._deciders = deciders
 
     async def switchover(self, asked: dict[str, Any]) -> str | None:
         """Hand a shard over to a replica that is in sync."""
@@ -48,35 +58,35 @@ class Actions:
         key = self._shard(asked)
         if (decider := self._decider(asked)) is not None:
             return await decider.switch_over(key, to)
-        return await self._sources.controls.switch_over(key, to)
+        return await self._controls.switch_over(key, to)
 
     async def failover_test(self, asked: dict[str, Any]) -> str | None:
         """The same, as ElastiCache's TestFailover."""
         key = self._shard(asked)
         if (decider := self._decider(asked)) is not None:
             return await decider.switch_over(key, None)
-        return await self._sources.controls.switch_over(key, is_test=True)
+        return await self._controls.switch_over(key, is_test=True)
 
     async def promote(self, asked: dict[str, Any]) -> str | None:
         """Make a node the primary whatever its data."""
         key, to = self._shard(asked), self._node(asked)
         if (decider := self._decider(asked)) is not None:
             return await decider.promote(key, to)
-        return await self._sources.controls.promote(key, to)
+        return await self._controls.promote(key, to)
 
     async def acknowledge(self, asked: dict[str, Any]) -> str | None:
         """The next failover of a shard need not wait."""
         key = self._shard(asked)
         if (decider := self._decider(asked)) is not None:
             return decider.why_not("acknowledge")
-        return await self._noted(self._sources.controls.acknowledge(key))
+        return await self._noted(self._controls.acknowledge(key))
 
     async def pause(self, asked: dict[str, Any]) -> str | None:
         """Nothing is done to the nodes of a cluster unless asked for; a failover under way is finished."""
         cluster = self._cluster(asked)
         if (decider := self._decider(asked)) is not None:
             return decider.why_not("pause")
-        if (why := await self._noted(self._sources.controls.pause(cluster))) is None:
+        if (why := await self._noted(self._controls.pause(cluster))) is None:
             self._tell(EventName.AUTOMATIC_FAILOVER_PAUSED, cluster)
         return why
 
@@ -84,7 +94,7 @@ class Actions:
         cluster = self._cluster(asked)
         if (decider := self._decider(asked)) is not None:
             return decider.why_not("resume")
-        if (why := await self._noted(self._sources.controls.resume(cluster))) is None:
+        if (why := await self._noted(self._controls.resume(cluster))) is None:
             self._tell(EventName.AUTOMATIC_FAILOVER_RESUMED, cluster)
         return why
 
@@ -98,15 +108,15 @@ class Actions:
 
     def _tell(self, name: EventName, cluster: str) -> None:
         what = "nothing is done" if name is EventName.AUTOMATIC_FAILOVER_PAUSED else "what they need is done"
-        self._sources.events.add(name, ShardKey(cluster, 0), f"{what} to the nodes of {cluster} by itself")
+        self._events.add(name, ShardKey(cluster, 0), f"{what} to the nodes of {cluster} by itself")
 
     def _decider(self, asked: dict[str, Any]) -> Source | None:
         """Who decides instead of us about the cluster, where somebody does."""
-        return self._sources.deciders.get(self._cluster(asked))
+        return self._deciders.get(self._cluster(asked))
 
     def _cluster(self, asked: dict[str, Any]) -> str:
         cluster = asked.get("cluster")
-        known = sorted({key.cluster for key in self._sources.setups})
+        known = sorted({key.cluster for key in self._setups})
         if cluster not in known:
             raise RequestError(
                 404, f"no cluster {cluster!r} with replication; there is: {', '.join(known) or 'none'}"
@@ -115,7 +125,7 @@ class Actions:
 
     def _shard(self, asked: dict[str, Any]) -> ShardKey:
         cluster = self._cluster(asked)
-        setups = [setup for key, setup in self._sources.setups.items() if key.cluster == cluster]
+        setups = [setup for key, setup in self._setups.items() if key.cluster == cluster]
         key = shard_called(asked.get("shard"), setups)
         if key is None:
             raise RequestError(404, why_no_shard(cluster, asked.get("shard"), setups))
@@ -136,8 +146,6 @@ def action_page(
     async def page(request: Request) -> Response:
         asked: dict[str, Any] = {}
         try:
-            if (refusal := why_not_acted(request.headers)) is not None:
-                raise RequestError(403, refusal)
             asked = await body_read(request)
             status, why_not = 409, await action(asked)
         except RequestError as error:

@@ -4,7 +4,7 @@
     certificate ───┼─> caller: a name for the audit log, and rights
     this machine ──┘
 
-Where the config says nothing of it, whoever reaches the admin API may read, and this machine may act.
+Where the config says nothing of it, whoever reaches the admin API may look, and this machine may act.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ class Right(IntEnum):
     """Each includes those before it."""
 
     NONE = 0
-    READ = 1
-    ACT = 2
+    LOOK = 1  # what tells no key, request or config (rights.py)
+    READ = 2
+    ACT = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ class Callers:
     """All who may ask."""
 
     here: Right = Right.ACT  # this machine, without a token
-    elsewhere: Right = Right.READ
+    elsewhere: Right = Right.LOOK
     tokens: tuple[_Token, ...] = ()
     certificates: Mapping[str, Right] = field(default_factory=dict)  # by a name in it
 

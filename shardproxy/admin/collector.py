@@ -1,37 +1,51 @@
-"""The metrics table, read by prometheus-client at scrape time."""
+"""All tables of metrics, read by prometheus-client at scrape time."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import trio
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
-from prometheus_client.metrics_core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    SummaryMetricFamily,
-)
-from prometheus_client.metrics_core import (
-    Metric as Family,
-)
+from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
-from shardproxy import __version__
-from shardproxy.access.audit import AuditStatistics
-from shardproxy.access.statistics import LoginStatistics
-from shardproxy.admin import failover_metrics, job_metrics, login_metrics, metrics
+from shardproxy.admin import (
+    caching_metrics,
+    failover_metrics,
+    job_metrics,
+    login_metrics,
+    metrics,
+    node_metrics,
+    process_metrics,
+)
 from shardproxy.admin.failover import status_document
-from shardproxy.admin.status import Sources, Status
-from shardproxy.dataplane.statistics import Latency, Statistics
-from shardproxy.failover.event_log import Total
-from shardproxy.jobs.statistics import Pauses
+from shardproxy.admin.families import families
+from shardproxy.admin.status import Sources
+from shardproxy.dataplane.statistics import Statistics
 
 
-def registry_build(sources: Sources, *, clock: Callable[[], float] = trio.current_time) -> CollectorRegistry:
-    """Make a registry of our metrics and those of the Python process; scraped in trio, or give it a clock."""
+async def scrape(
+    sources: Sources, encode: Callable[[Collector], bytes], limiter: trio.CapacityLimiter
+) -> bytes:
+    """The text of all metrics, as `encode` writes it.
+
+    A thread adds up what the workers counted and writes the text, a hundred milliseconds at hundreds of
+    shards; only what trio's tasks change is read among them.
+    """
+    statistics = await trio.to_thread.run_sync(sources.statistics, limiter=limiter)
+    own = tuple(_own(sources, statistics, trio.current_time()))
+    return await trio.to_thread.run_sync(lambda: encode(_registry(statistics, own)), limiter=limiter)
+
+
+def registry_build(sources: Sources, now: float) -> CollectorRegistry:
+    """All metrics of this moment (`now`: trio time), and those of the Python process."""
+    statistics = sources.statistics()
+    return _registry(statistics, tuple(_own(sources, statistics, now)))
+
+
+def _registry(statistics: Statistics, own: Iterable[Family]) -> CollectorRegistry:
     registry = CollectorRegistry()
-    registry.register(TableCollector(sources, clock))
+    registry.register(TableCollector(statistics, own))
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
     GCCollector(registry=registry)
@@ -39,124 +53,47 @@ def registry_build(sources: Sources, *, clock: Callable[[], float] = trio.curren
 
 
 class TableCollector(Collector):
-    """Reads the workers' counters once a scrape; holds no counts of its own."""
+    """What the workers have counted, and then what was read elsewhere."""
 
-    def __init__(self, sources: Sources, clock: Callable[[], float]) -> None:
-        self._sources = sources
-        self._clock = clock
+    def __init__(self, statistics: Statistics, own: Iterable[Family]) -> None:
+        self._statistics = statistics
+        self._own = own
 
     def describe(self) -> list[Family]:
-        """Say nothing: registering must not read the workers."""
+        """Say nothing: registering need not work everything out."""
         return []
 
     def collect(self) -> Iterator[Family]:
-        statistics = self._sources.statistics()
-        for metric in metrics.TABLE:
-            yield _family(metric, statistics)
-        yield _latency(statistics)
-        yield from _process(self._sources.status.now, self._sources.audit.statistics)
-        yield from _logins(self._sources.logins)
-        yield from _failover(self._sources, self._clock())
-        yield from _jobs(self._sources)
+        yield from families((*metrics.TABLE, *metrics.TIMES), self._statistics)
+        yield from self._own
 
 
-def _family(metric: metrics.Metric, statistics: Statistics) -> Family:
-    make = CounterMetricFamily if metric.kind is metrics.Kind.COUNTER else GaugeMetricFamily
-    family = make(metric.name, metric.help, labels=metric.labels)
-    for labels, value in metric.read(statistics):
-        family.add_metric(labels, value)
-    return family
+def _own(sources: Sources, statistics: Statistics, now: float) -> Iterator[Family]:
+    """What the control plane counts itself."""
+    process = process_metrics.ProcessView(sources.status.now, sources.audit.statistics, sources.spans)
+    yield from families(process_metrics.TABLE, process)
+    yield from families(login_metrics.TABLE, sources.logins)
+    yield from families((*failover_metrics.TABLE, *failover_metrics.TIMES), _failover(sources, now))
+    yield from families(node_metrics.TABLE, node_metrics.NodeView(sources.boards.vitals, now))
+    yield from families((*job_metrics.TABLE, *job_metrics.TIMES), _jobs(sources))
+    caching = caching_metrics.CachingView(statistics, sources.caching)
+    yield from families((*caching_metrics.TABLE, *caching_metrics.TIMES), caching)
 
 
-def _latency(statistics: Statistics) -> Family:
-    family = HistogramMetricFamily(metrics.LATENCY, metrics.LATENCY_HELP, labels=metrics.LATENCY_LABELS)
-    for name, cluster in statistics.clusters.items():
-        for command_class, latency in cluster.latency.items():
-            family.add_metric((name, command_class), _buckets(latency), latency.sum)
-    return family
-
-
-def _buckets(latency: Latency) -> list[tuple[str, float]]:
-    """Give the cumulative buckets, +Inf last: its count is the count of the histogram."""
-    finite = [(str(float(le)), count) for le, count in latency.buckets if le != float("inf")]
-    return [*finite, ("+Inf", latency.count)]
-
-
-def _failover(sources: Sources, now: float) -> Iterator[Family]:
-    totals = sources.events.totals
-    view = failover_metrics.FailoverView(
+def _failover(sources: Sources, now: float) -> failover_metrics.FailoverView:
+    return failover_metrics.FailoverView(
         status_document(sources, now)["clusters"],
-        totals,
+        sources.events.totals,
         sources.events.alarms,
         sources.boards.statistics,
         sources.store,
         sources.sharing,
         now,
     )
-    for metric in failover_metrics.TABLE:
-        make = CounterMetricFamily if metric.kind is metrics.Kind.COUNTER else GaugeMetricFamily
-        family = make(metric.name, metric.help, labels=metric.labels)
-        for labels, value in metric.read(view):
-            family.add_metric(labels, value)
-        yield family
-    took = SummaryMetricFamily(
-        failover_metrics.SECONDS, failover_metrics.SECONDS_HELP, labels=("cluster", "kind")
-    )
-    for cluster in view.replicated:
-        for name, kind in failover_metrics.KINDS.items():
-            total = totals.get((cluster, name), Total())
-            took.add_metric((cluster, kind), total.count, total.seconds)
-    yield took
 
 
-def _jobs(sources: Sources) -> Iterator[Family]:
+def _jobs(sources: Sources) -> job_metrics.JobView:
     clusters = tuple(sorted({key.cluster for key in sources.setups}))
-    view = job_metrics.JobView(
+    return job_metrics.JobView(
         clusters, sources.jobs.kinds, sources.jobs.jobs(), sources.jobs_done, sources.scaled
     )
-    for metric in job_metrics.TABLE:
-        make = CounterMetricFamily if metric.kind is metrics.Kind.COUNTER else GaugeMetricFamily
-        family = make(metric.name, metric.help, labels=metric.labels)
-        for labels, value in metric.read(view):
-            family.add_metric(labels, value)
-        yield family
-    pauses = HistogramMetricFamily(
-        job_metrics.PAUSES, job_metrics.PAUSES_HELP, labels=job_metrics.PAUSES_LABELS
-    )
-    for cluster in clusters:
-        taken = sources.jobs_done.pauses.get(cluster, Pauses())
-        pauses.add_metric((cluster,), [(_bound(le), count) for le, count in taken.cumulative], taken.sum)
-    yield pauses
-
-
-def _bound(le: float) -> str:
-    return "+Inf" if le == float("inf") else str(le)
-
-
-def _logins(statistics: LoginStatistics) -> Iterator[Family]:
-    for metric in login_metrics.TABLE:
-        family = CounterMetricFamily(metric.name, metric.help, labels=metric.labels)
-        for labels, value in metric.read(statistics):
-            family.add_metric(labels, value)
-        yield family
-
-
-def _process(status: Status, audit: AuditStatistics) -> Iterator[Family]:
-    info = GaugeMetricFamily(metrics.INFO, metrics.INFO_HELP, labels=("version",))
-    info.add_metric((__version__,), 1)
-    yield info
-    reloads = CounterMetricFamily(metrics.RELOADS, metrics.RELOADS_HELP, labels=("outcome",))
-    reloads.add_metric(("ok",), status.reloads)
-    reloads.add_metric(("refused",), status.reloads_refused)
-    yield reloads
-    expiry = GaugeMetricFamily(
-        metrics.CERTIFICATES, metrics.CERTIFICATES_HELP, labels=("cluster", "file", "name")
-    )
-    for cluster, certificates in status.certificates.items():
-        for one in dict.fromkeys(certificates):
-            expiry.add_metric((cluster, one.file, one.name), one.not_after)
-    yield expiry
-    lines = CounterMetricFamily(metrics.AUDIT, metrics.AUDIT_HELP, labels=("outcome",))
-    lines.add_metric(("written",), audit.written)
-    lines.add_metric(("lost",), audit.lost)
-    yield lines

@@ -10,6 +10,7 @@ from shardproxy.dataplane.statistics import ClusterStatistics, Statistics
 from shardproxy.model import Node, Shard, Topology
 
 MAX_CLIENTS = 1000  # a page of more is of no use to a reader; `total` says how many there are
+MATCHED = ("id", "address", "name", "user", "command", "lib_name", "lib_version")
 
 
 def topology_document(
@@ -25,9 +26,22 @@ def topology_document(
     }
 
 
-def clients_document(clients: tuple[Mapping[str, Any], ...]) -> dict[str, Any]:
-    """Show at most MAX_CLIENTS clients."""
-    return {"total": len(clients), "clients": [_client(client) for client in clients[:MAX_CLIENTS]]}
+def clients_document(
+    clients: tuple[Mapping[str, Any], ...], *, cluster: str | None = None, match: str = ""
+) -> dict[str, Any]:
+    """Show at most MAX_CLIENTS clients, of one cluster or all, that have this text in any of MATCHED."""
+    wanted, total = match.casefold(), 0
+    shown: list[dict[str, Any]] = []
+    for client in clients:
+        if cluster is not None and client.get("cluster") != cluster:
+            continue
+        plain = _client(client)
+        if wanted and not any(wanted in str(plain.get(key, "")).casefold() for key in MATCHED):
+            continue
+        total += 1
+        if len(shown) < MAX_CLIENTS:
+            shown.append(plain)
+    return {"total": total, "clients": shown}
 
 
 def _cluster(

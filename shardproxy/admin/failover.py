@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from shardproxy.admin.caching_document import caching_document
 from shardproxy.admin.job_document import job_document
 from shardproxy.admin.sharing import proxies_document, store_document
 from shardproxy.admin.status import Sources
 from shardproxy.admin.sync import sync_of
+from shardproxy.caching.statistics import CachingStatistics
 from shardproxy.dataplane.statistics import Statistics
 from shardproxy.failover.events import Event
 from shardproxy.failover.setup import ShardSetup
@@ -50,7 +52,11 @@ def status_document(sources: Sources, now: float) -> dict[str, Any]:
         cluster["certificates"] = [
             {"file": one.file, "name": one.name, "not_after": one.not_after} for one in certificates
         ]
-    return {"clusters": clusters, "store": store_document(sources), "proxies": proxies_document(sources)}
+    return {
+        "clusters": clusters,
+        "store": store_document(sources.sharing),
+        "proxies": proxies_document(sources.sharing),
+    }
 
 
 def _decider(status: DeciderStatus) -> dict[str, Any]:
@@ -72,6 +78,16 @@ def _scaling(scaled: Scaled) -> dict[str, Any]:
         "memory": load.memory,
         "text": scaled.text,
     }
+
+
+def caching_add(
+    document: dict[str, Any], caching: CachingStatistics, statistics: Statistics
+) -> dict[str, Any]:
+    """The same document, with what caching did of each cluster that has rules."""
+    for name, cluster in document["clusters"].items():
+        if (of := caching_document(name, caching, statistics)) is not None:
+            cluster["caching"] = of
+    return document
 
 
 def relaxed_add(document: dict[str, Any], statistics: Statistics) -> dict[str, Any]:
@@ -193,7 +209,7 @@ def _node(
     sync = None if is_primary else sync_of(health, primary)
     return {
         "address": str(node),
-        "role": "primary" if is_primary else "replica",
+        "role": "primary" if is_primary else "replica" if record is not None else "unknown",
         "state": health.verdict.state.value if health else "unknown",
         "reason": health.verdict.reason if health else "not asked yet",
         "since": round(now - health.verdict.since, 1) if health else None,  # seconds ago

@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from shardproxy.admin.metrics import COUNTER, GAUGE, Kind, Labels, Sample
+from shardproxy.admin.metric import COUNTER, GAUGE, Labels, Metric, Sample, Summary, each
 from shardproxy.admin.status import Sharing
 from shardproxy.failover.event_log import Total
-from shardproxy.failover.events import EventName
+from shardproxy.failover.events import AlarmName, EventName
 from shardproxy.health.statistics import HealthStatistics
 from shardproxy.model import Engine
 from shardproxy.model.replication import ShardKey
 from shardproxy.store.statistics import StoreStatistics
-
-
-@dataclass(frozen=True, slots=True)
-class FailoverMetric:
-    """One line of the table; `read` gives its samples from what a scrape sees."""
-
-    name: str
-    kind: Kind
-    help: str
-    labels: Labels
-    read: Callable[[FailoverView], Iterable[Sample]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +22,7 @@ class FailoverView:
 
     clusters: Mapping[str, Any]  # of the status document
     totals: Mapping[tuple[str, EventName], Total]
-    alarms: Mapping[ShardKey, str] = field(default_factory=dict)  # that stand
+    alarms: Mapping[tuple[ShardKey, AlarmName], str] = field(default_factory=dict)  # that stand
     health: HealthStatistics = field(default_factory=HealthStatistics)
     store: StoreStatistics = field(default_factory=StoreStatistics)
     sharing: Sharing = field(default_factory=Sharing)
@@ -67,19 +56,28 @@ def _rows(clusters: Mapping[str, Any]) -> Iterator[tuple[Labels, Mapping[str, An
                 yield (name, str(shard["shard"]), node["address"]), node
 
 
-def _up(view: FailoverView) -> Iterator[Sample]:
-    for labels, node in _rows(view.clusters):
-        yield labels, node["state"] == "up"
+def _nodes(view: FailoverView) -> Iterator[tuple[Labels, Mapping[str, Any]]]:
+    yield from _rows(view.clusters)
 
 
-def _primary(view: FailoverView) -> Iterator[Sample]:
-    for labels, node in _rows(view.replicated):
-        yield labels, node["role"] == "primary"
+def _replicated_nodes(view: FailoverView) -> Iterator[tuple[Labels, Mapping[str, Any]]]:
+    yield from _rows(view.replicated)
 
 
-def _readable(view: FailoverView) -> Iterator[Sample]:
-    for labels, node in _rows(view.replicated):
-        yield labels, node["is_readable"]
+def _shards(view: FailoverView) -> Iterator[tuple[Labels, Mapping[str, Any]]]:
+    for name, cluster in view.replicated.items():
+        for shard in cluster["shards"]:
+            yield (name, str(shard["shard"])), shard
+
+
+def _whole(view: FailoverView) -> Iterator[tuple[Labels, FailoverView]]:
+    yield (), view
+
+
+_process = each((), _whole)
+_shard = each(("cluster", "shard"), _shards)
+_node = each(("cluster", "shard", "node"), _replicated_nodes)
+_any_node = each(("cluster", "shard", "node"), _nodes)
 
 
 def _in_sync(view: FailoverView) -> Iterator[Sample]:
@@ -94,31 +92,12 @@ def _lag(view: FailoverView) -> Iterator[Sample]:
             yield labels, node["lag"]
 
 
-def _busy(view: FailoverView) -> Iterator[Sample]:
-    for labels, node in _rows(view.replicated):
-        yield labels, node["busy"]["seconds"] if node["busy"] else 0
-
-
-def _shard_epoch(view: FailoverView) -> Iterator[Sample]:
-    for name, cluster in view.replicated.items():
-        for shard in cluster["shards"]:
-            yield (name, str(shard["shard"])), shard["epoch"]
-
-
-def _paused(view: FailoverView) -> Iterator[Sample]:
-    for name, cluster in view.replicated.items():
-        yield (name,), cluster["is_paused"]
-
-
-def _tilted(view: FailoverView) -> Iterator[Sample]:
-    for name in view.replicated:
-        yield (name,), name in view.health.tilted
-
-
 def _alarm(view: FailoverView) -> Iterator[Sample]:
     for name, cluster in view.replicated.items():
         for shard in cluster["shards"]:
-            yield (name, str(shard["shard"])), ShardKey(name, shard["shard"]) in view.alarms
+            for alarm in AlarmName:
+                stands = (ShardKey(name, shard["shard"]), alarm) in view.alarms
+                yield (name, str(shard["shard"]), alarm.value), stands
 
 
 def _store_writes(view: FailoverView) -> Iterator[Sample]:
@@ -131,6 +110,22 @@ def _store_requests(view: FailoverView) -> Iterator[Sample]:
     yield ("failed",), view.store.request_failures
 
 
+def _proxies(view: FailoverView) -> Iterator[Sample]:
+    draining = sum(member.is_draining for member in view.sharing.members.values())
+    yield ("serving",), len(view.sharing.members) - draining
+    yield ("draining",), draining
+
+
+def _paused(view: FailoverView) -> Iterator[Sample]:
+    for name, cluster in view.replicated.items():
+        yield (name,), cluster["is_paused"]
+
+
+def _tilted(view: FailoverView) -> Iterator[Sample]:
+    for name in view.replicated:
+        yield (name,), name in view.health.tilted
+
+
 def _synced(view: FailoverView) -> Iterator[Sample]:
     for name in view.clusters:
         yield (name,), view.sharing.synced.get(name, True)
@@ -141,82 +136,70 @@ def _leads(view: FailoverView) -> Iterator[Sample]:
         yield (name,), view.sharing.leaders.get(name) == view.sharing.member
 
 
-def _proxies(view: FailoverView) -> Iterator[Sample]:
-    draining = sum(member.is_draining for member in view.sharing.members.values())
-    yield ("serving",), len(view.sharing.members) - draining
-    yield ("draining",), draining
+def _took(view: FailoverView) -> Iterator[tuple[Labels, int, float]]:
+    for cluster in view.replicated:
+        for name, kind in KINDS.items():
+            total = view.totals.get((cluster, name), Total())
+            yield (cluster, kind), total.count, total.seconds
 
 
-def _process(name: str, kind: Kind, text: str, value: Callable[[FailoverView], float]) -> FailoverMetric:
-    def read(view: FailoverView) -> Iterator[Sample]:
-        yield (), value(view)
-
-    return FailoverMetric(name, kind, text, (), read)
-
-
-TABLE = (
-    FailoverMetric(
+TABLE: tuple[Metric[FailoverView], ...] = (
+    Metric(
         "shardproxy_failovers_total",
         COUNTER,
         "Primaries replaced, by kind (failover, switchover).",
         ("cluster", "kind"),
         _failovers,
     ),
-    FailoverMetric(
-        "shardproxy_events_total", COUNTER, "Events of shards, by name.", ("cluster", "event"), _events
+    Metric("shardproxy_events_total", COUNTER, "Events of shards, by name.", ("cluster", "event"), _events),
+    _any_node(
+        "shardproxy_node_up", GAUGE, "Whether a node answers and is fit.", lambda n: n["state"] == "up"
     ),
-    FailoverMetric(
-        "shardproxy_node_up", GAUGE, "Whether a node answers and is fit.", ("cluster", "shard", "node"), _up
-    ),
-    FailoverMetric(
+    _node(
         "shardproxy_node_primary",
         GAUGE,
         "Whether a node is its shard's primary.",
-        ("cluster", "shard", "node"),
-        _primary,
+        lambda n: n["role"] == "primary",
     ),
-    FailoverMetric(
-        "shardproxy_node_readable",
-        GAUGE,
-        "Whether reads may go to a replica.",
-        ("cluster", "shard", "node"),
-        _readable,
+    _node(
+        "shardproxy_node_readable", GAUGE, "Whether reads may go to a replica.", lambda n: n["is_readable"]
     ),
-    FailoverMetric(
+    Metric(
         "shardproxy_node_in_sync",
         GAUGE,
         "Whether a replica gets the primary's writes; of replicas only.",
         ("cluster", "shard", "node"),
         _in_sync,
     ),
-    FailoverMetric(
+    Metric(
         "shardproxy_node_lag_bytes",
         GAUGE,
         "Writes of the primary that a replica does not have yet.",
         ("cluster", "shard", "node"),
         _lag,
     ),
-    FailoverMetric(
+    _node(
         "shardproxy_node_busy_seconds",
         GAUGE,
         "How long a node has owed the reply to a command that may take long; 0 = it owes none.",
-        ("cluster", "shard", "node"),
-        _busy,
+        lambda n: n["busy"]["seconds"] if n["busy"] else 0,
     ),
-    FailoverMetric(
-        "shardproxy_shard_epoch",
+    _shard("shardproxy_shard_epoch", GAUGE, "Grows with every change of primary.", lambda s: s["epoch"]),
+    Metric(
+        "shardproxy_alarm",
         GAUGE,
-        "Grows with every change of primary.",
-        ("cluster", "shard"),
-        _shard_epoch,
+        "Whether a shard needs an operator, by what it is about (failover, persistence, backups).",
+        ("cluster", "shard", "alarm"),
+        _alarm,
     ),
-    FailoverMetric(
-        "shardproxy_alarm", GAUGE, "Whether a shard needs an operator.", ("cluster", "shard"), _alarm
+    Metric(
+        "shardproxy_failover_paused",
+        GAUGE,
+        "Whether automatic failover is paused.",
+        ("cluster",),
+        _paused,
     ),
-    FailoverMetric(
-        "shardproxy_paused", GAUGE, "Whether automatic failover is paused.", ("cluster",), _paused
-    ),
-    FailoverMetric(
+    Metric(
         "shardproxy_health_tilted",
         GAUGE,
         "Whether silence of a cluster's nodes proves nothing now, as the fault may be ours.",
@@ -235,33 +218,29 @@ TABLE = (
         "The longest that the control plane's loop was late within the last minute.",
         lambda v: v.health.loop_lag(v.now),
     ),
-    FailoverMetric(
+    Metric(
         "shardproxy_store_writes_total",
         COUNTER,
         "Writes to the store, by outcome (ok, failed).",
         ("outcome",),
         _store_writes,
     ),
-    FailoverMetric(
+    Metric(
         "shardproxy_store_requests_total",
         COUNTER,
         "Requests to the store, by outcome (ok, failed); a state file gets none.",
         ("outcome",),
         _store_requests,
     ),
-    FailoverMetric(
+    Metric(
         "shardproxy_store_synced",
         GAUGE,
         "Whether all that the store has of a cluster is known here; else nothing is decided from here.",
         ("cluster",),
         _synced,
     ),
-    FailoverMetric(
-        "shardproxy_leads", GAUGE, "Whether this proxy decides for a cluster.", ("cluster",), _leads
-    ),
-    FailoverMetric(
-        "shardproxy_proxies", GAUGE, "Proxies that share the store, by state.", ("state",), _proxies
-    ),
+    Metric("shardproxy_leads", GAUGE, "Whether this proxy decides for a cluster.", ("cluster",), _leads),
+    Metric("shardproxy_proxies", GAUGE, "Proxies that share the store, by state.", ("state",), _proxies),
     _process(
         "shardproxy_store_write_seconds_total",
         COUNTER,
@@ -276,10 +255,11 @@ TABLE = (
     ),
 )
 
-SECONDS = "shardproxy_failover_seconds"
-SECONDS_HELP = "From the verdict to the new primary being served, by kind."
-
-
-def metric_names() -> frozenset[str]:
-    """Every series a scrape can show, as Prometheus names them."""
-    return frozenset({metric.name for metric in TABLE} | {f"{SECONDS}_{part}" for part in ("sum", "count")})
+TIMES: tuple[Summary[FailoverView], ...] = (
+    Summary(
+        "shardproxy_failover_seconds",
+        "From the verdict to the new primary being served, by kind.",
+        ("cluster", "kind"),
+        _took,
+    ),
+)

@@ -11,6 +11,10 @@ import ipaddress
 from collections.abc import Collection, Mapping
 
 LOCAL_NAMES = frozenset({"localhost"})
+OTHER_PAGE = (
+    "other web pages are not answered (behind a reverse proxy: have it pass Host on, and write that"
+    " name into admin_names)"
+)
 OWN_SITES = frozenset({"none", "same-origin"})  # none: typed or clicked by the user
 
 
@@ -27,11 +31,19 @@ def why_not_asked(peer: str, headers: Mapping[str, str], names: Collection[str])
     return f"{name!r} is not a name of this proxy: ask by IP address, or add it to admin_names in the config"
 
 
-def why_not_acted(headers: Mapping[str, str]) -> str | None:
-    """Why an action is refused whoever asks for it, or None."""
-    if "origin" in headers or headers.get("sec-fetch-site", "none") not in OWN_SITES:
-        return "actions are not taken from web pages"
-    return None
+def why_not_answered(headers: Mapping[str, str]) -> str | None:
+    """Why /api is refused whoever asks, or None: a web page sends the request, and it is not ours.
+
+    Also what only reads: it may make nodes work, and a page need not see the answer for that.
+    Browsers say which by Sec-Fetch-Site, where they trust the connection, and by Origin, which is that of our
+    page where it names the host that is asked. No page can change either.
+    """
+    if (site := headers.get("sec-fetch-site")) is not None:
+        return None if site in OWN_SITES else OTHER_PAGE
+    origin = headers.get("origin")
+    if origin is None or origin.partition("://")[2].lower() == headers.get("host", "").lower() != "":
+        return None
+    return OTHER_PAGE
 
 
 def host_name(host: str) -> str:

@@ -5,20 +5,20 @@ An engine that is down changes neither: else every sidecar of an application wou
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 
-from shardproxy.dataplane.statistics import Statistics
+from shardproxy.dataplane.statistics import WorkerStatistics
 from shardproxy.model import Topology
 
 MAX_TURN_AGE = 10.0  # seconds; a worker turns at least once a second even when nothing happens
 
 
-def why_not_live(statistics: Statistics) -> Iterator[str]:
+def why_not_live(workers: Sequence[WorkerStatistics]) -> Iterator[str]:
     """Say what is wrong with the workers; nothing when all of them turn."""
-    for index, worker in enumerate(statistics.workers):
+    for index, worker in enumerate(workers):
         if worker.age > MAX_TURN_AGE:
             yield f"worker {index} has not turned for {worker.age:.0f} s"
-    if not statistics.workers:
+    if not workers:
         yield "there is no worker"
 
 

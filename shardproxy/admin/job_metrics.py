@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-from shardproxy.admin.metrics import COUNTER, GAUGE, Kind, Labels, Sample
+from shardproxy.admin.metric import COUNTER, GAUGE, Bounds, Histogram, Labels, Metric, Sample
 from shardproxy.jobs.job import Job, JobState
-from shardproxy.jobs.statistics import JobStatistics
+from shardproxy.jobs.statistics import PAUSES, JobStatistics
+from shardproxy.model.times import Times
 from shardproxy.scaling.advice import Scaled
 
 UNDER_WAY = tuple(state for state in JobState if not state.is_over)
 OVER = tuple(state for state in JobState if state.is_over)
-
-
-@dataclass(frozen=True, slots=True)
-class JobMetric:
-    """One line of the table; `read` gives its samples from what a scrape sees."""
-
-    name: str
-    kind: Kind
-    help: str
-    labels: Labels
-    read: Callable[[JobView], Iterable[Sample]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,54 +86,60 @@ def _scaling_load(view: JobView) -> Iterator[Sample]:
                 yield (cluster, measure), value
 
 
-TABLE = (
-    JobMetric(
+def _pauses(view: JobView) -> Iterator[tuple[Labels, Bounds, float]]:
+    for cluster in view.clusters:
+        taken = view.done.pauses.get(cluster, Times(PAUSES))
+        yield (cluster,), taken.cumulative, taken.sum
+
+
+TABLE: tuple[Metric[JobView], ...] = (
+    Metric(
         "shardproxy_job_state",
         GAUGE,
         "Whether work of a kind is under way on a cluster, by state; the same at every proxy.",
         ("cluster", "kind", "state"),
         _state,
     ),
-    JobMetric(
+    Metric(
         "shardproxy_job_progress_ratio",
         GAUGE,
         "How far the work under way is; nothing where nobody knows.",
         ("cluster", "kind"),
         _progress,
     ),
-    JobMetric(
+    Metric(
         "shardproxy_jobs_total",
         COUNTER,
         "Work that this proxy has seen to its end, by state (done, failed, aborted).",
         ("cluster", "kind", "state"),
         _ended,
     ),
-    JobMetric(
+    Metric(
         "shardproxy_job_last_done_timestamp_seconds",
         GAUGE,
         "When work of a kind was last done, in seconds since 1970; the age of the last backup is from it.",
         ("cluster", "kind"),
         _last_done,
     ),
-    JobMetric(
+    Metric(
         "shardproxy_job_last_failed",
         GAUGE,
         "Whether the last work of a kind has failed.",
         ("cluster", "kind"),
         _last_failed,
     ),
-    JobMetric(
+    Metric(
         "shardproxy_slots_moved_total", COUNTER, "Slots that got another owner.", ("cluster",), _slots_moved
     ),
-    JobMetric("shardproxy_keys_moved_total", COUNTER, "Keys moved with them.", ("cluster",), _keys_moved),
-    JobMetric(
+    Metric("shardproxy_keys_moved_total", COUNTER, "Keys moved with them.", ("cluster",), _keys_moved),
+    Metric(
         "shardproxy_scaling_shards",
         GAUGE,
         "Shards by what they are: owning slots, wanted by scaling, ready to own some.",
         ("cluster", "what"),
         _scaling_shards,
     ),
-    JobMetric(
+    Metric(
         "shardproxy_scaling_load_ratio",
         GAUGE,
         "What scaling measures, the average of all shards: cpu of a core, memory of maxmemory.",
@@ -152,13 +148,11 @@ TABLE = (
     ),
 )
 
-PAUSES = "shardproxy_move_pause_seconds"
-PAUSES_HELP = "How long requests for slots waited while these changed owner."
-PAUSES_LABELS = ("cluster",)
-
-
-def metric_names() -> frozenset[str]:
-    """Every series a scrape can show, as Prometheus names them."""
-    return frozenset(
-        {metric.name for metric in TABLE} | {f"{PAUSES}_{part}" for part in ("bucket", "sum", "count")}
-    )
+TIMES: tuple[Histogram[JobView], ...] = (
+    Histogram(
+        "shardproxy_move_pause_seconds",
+        "How long requests for slots waited while these changed owner.",
+        ("cluster",),
+        _pauses,
+    ),
+)

@@ -17,10 +17,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from shardproxy.access.audit import Audit
 from shardproxy.admin.actions import RequestError, action_note, body_read
-from shardproxy.admin.guard import why_not_acted
-from shardproxy.admin.job_document import job_document
-from shardproxy.admin.status import Sources
+from shardproxy.admin.job_document import job_document, jobs_document
+from shardproxy.jobs.desk import JobDesk
 from shardproxy.jobs.interface import JobError
 from shardproxy.jobs.states import Wish
 from shardproxy.store.interface import StoreUnavailableError
@@ -33,8 +33,9 @@ Answer = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
 class JobPages:
     """One method a page."""
 
-    def __init__(self, sources: Sources, headers: dict[str, str]) -> None:
-        self._sources = sources
+    def __init__(self, desk: JobDesk, audit: Audit, headers: dict[str, str]) -> None:
+        self._desk = desk
+        self._audit = audit
         self._headers = headers
 
     @property
@@ -53,21 +54,21 @@ class JobPages:
         ]
 
     async def jobs(self, request: Request) -> Response:
-        found = self._sources.jobs.jobs(request.query_params.get("cluster"))
-        return JSONResponse({"jobs": [job_document(job) for job in found]}, headers=self._headers)
+        found = jobs_document(self._desk.jobs(request.query_params.get("cluster")))
+        return JSONResponse(found, headers=self._headers)
 
     async def plan(self, asked: dict[str, Any]) -> dict[str, Any]:
         cluster, kind, wants = _asked(asked)
-        return {"plan": dict(await self._sources.jobs.plan(cluster, kind, wants))}
+        return {"plan": dict(await self._desk.plan(cluster, kind, wants))}
 
     async def start(self, asked: dict[str, Any]) -> dict[str, Any]:
         cluster, kind, wants = _asked(asked)
-        return {"job": job_document(await self._sources.jobs.start(cluster, kind, wants))}
+        return {"job": job_document(await self._desk.start(cluster, kind, wants))}
 
     async def wish(self, wish: Wish, asked: dict[str, Any]) -> dict[str, Any]:
         number = asked.get("id")
         cluster = _text(asked, "cluster")
-        job = await self._sources.jobs.wish(cluster, wish, None if number is None else str(number))
+        job = await self._desk.wish(cluster, wish, None if number is None else str(number))
         return {"job": job_document(job)}
 
     async def _answer(self, name: str, answer: Answer, request: Request) -> Response:
@@ -75,8 +76,6 @@ class JobPages:
         why_not: str | None = None
         status, said = 200, {}
         try:
-            if (refusal := why_not_acted(request.headers)) is not None:
-                raise RequestError(403, refusal)
             asked = await body_read(request, MAX_BODY)
             said = await answer(asked)
         except RequestError as error:
@@ -85,7 +84,7 @@ class JobPages:
             status, why_not = 409, str(error)
         except StoreUnavailableError as error:
             status, why_not = 409, f"nothing was done: the store is not available: {error}"
-        action_note(self._sources.audit, request, f"jobs/{name}", asked, why_not)
+        action_note(self._audit, request, f"jobs/{name}", asked, why_not)
         if why_not is not None:
             said = {"error": why_not}
         return JSONResponse(said, status_code=status, headers=self._headers)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
+from typing import Any
 
 from shardproxy.model import Address
 
@@ -28,22 +29,19 @@ def _listen_tcp(address: Address) -> socket.socket:
         address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]
     listener = socket.socket(family, kind, protocol)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(where)
-        listener.listen(BACKLOG)
-    except OSError:
-        listener.close()
-        raise
-    listener.setblocking(False)
-    return listener
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    return _bound(listener, where)
 
 
 def _listen_unix(path: str) -> socket.socket:
     _unlink_if_stale(path)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    return _bound(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM), path)
+
+
+def _bound(listener: socket.socket, where: Any) -> socket.socket:
+    """Have it listen there; it is closed where it cannot."""
     try:
-        listener.bind(path)
+        listener.bind(where)
         listener.listen(BACKLOG)
     except OSError:
         listener.close()

@@ -3,20 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 
 from shardproxy.access.statistics import LoginStatistics
-from shardproxy.admin.metrics import Labels, Sample
-
-
-@dataclass(frozen=True, slots=True)
-class LoginMetric:
-    """One line of the table: a counter; `read` gives its samples."""
-
-    name: str
-    help: str
-    labels: Labels
-    read: Callable[[LoginStatistics], Iterable[Sample]]
+from shardproxy.admin.metric import COUNTER, Metric, Sample
 
 
 def _by_cluster(pick: Callable[[LoginStatistics], Mapping[str, int]]) -> Callable[..., Iterable[Sample]]:
@@ -27,40 +16,40 @@ def _by_cluster(pick: Callable[[LoginStatistics], Mapping[str, int]]) -> Callabl
     return read
 
 
-TABLE: tuple[LoginMetric, ...] = (
-    LoginMetric(
+TABLE: tuple[Metric[LoginStatistics], ...] = (
+    Metric(
         "shardproxy_verified_logins_total",
+        COUNTER,
         "Logins that an IAM token or a verifier was good for.",
         ("cluster",),
         _by_cluster(lambda s: s.accepted),
     ),
-    LoginMetric(
+    Metric(
         "shardproxy_verified_logins_refused_total",
+        COUNTER,
         "Logins that they were not good for, by reason.",
         ("cluster", "reason"),
         lambda s: s.refused.items(),
     ),
-    LoginMetric(
+    Metric(
         "shardproxy_verified_logins_throttled_total",
+        COUNTER,
         "Of these, logins that were too many (as ElastiCache's IamAuthenticationThrottling).",
         ("cluster",),
         _by_cluster(lambda s: s.throttled),
     ),
-    LoginMetric(
+    Metric(
         "shardproxy_verifier_calls_total",
+        COUNTER,
         "Questions to external verifiers.",
         ("cluster",),
         _by_cluster(lambda s: s.asked),
     ),
-    LoginMetric(
+    Metric(
         "shardproxy_verifier_failures_total",
+        COUNTER,
         "Logins refused because the verifier had no usable answer in time.",
         ("cluster",),
         _by_cluster(lambda s: s.failed),
     ),
 )
-
-
-def metric_names() -> frozenset[str]:
-    """Every series a scrape can show, as Prometheus names them."""
-    return frozenset(metric.name for metric in TABLE)

@@ -1,81 +1,63 @@
-"""Every metric there is, as a table. Knows nothing of HTTP."""
+"""What the workers count, as a table. Knows nothing of HTTP."""
 
 from __future__ import annotations
 
-import enum
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from shardproxy.dataplane.statistics import ClusterStatistics, NodeStatistics, Statistics, WorkerStatistics
-
-Labels = tuple[str, ...]
-Sample = tuple[Labels, float]
-
-
-class Kind(enum.Enum):
-    COUNTER = "counter"
-    GAUGE = "gauge"
+from shardproxy.admin.metric import COUNTER, GAUGE, Bounds, Histogram, Labels, Metric, Sample, each
+from shardproxy.dataplane.statistics import (
+    ClusterStatistics,
+    Latency,
+    NodeStatistics,
+    Statistics,
+    WorkerStatistics,
+)
+from shardproxy.insight.quantiles import cumulative
 
 
-@dataclass(frozen=True, slots=True)
-class Metric:
-    """One line of the table; `read` gives its samples from the workers' counters."""
-
-    name: str
-    kind: Kind
-    help: str
-    labels: Labels
-    read: Callable[[Statistics], Iterable[Sample]]
+def _whole(statistics: Statistics) -> Iterator[tuple[Labels, Statistics]]:
+    yield (), statistics
 
 
-def _process(name: str, kind: Kind, text: str, value: Callable[[Statistics], float]) -> Metric:
-    def read(statistics: Statistics) -> Iterator[Sample]:
-        yield (), value(statistics)
-
-    return Metric(name, kind, text, (), read)
+def _workers(statistics: Statistics) -> Iterator[tuple[Labels, WorkerStatistics]]:
+    for index, worker in enumerate(statistics.workers):
+        yield (str(index),), worker
 
 
-def _worker(name: str, kind: Kind, text: str, value: Callable[[WorkerStatistics], float]) -> Metric:
-    def read(statistics: Statistics) -> Iterator[Sample]:
-        for index, worker in enumerate(statistics.workers):
-            yield (str(index),), value(worker)
-
-    return Metric(name, kind, text, ("worker",), read)
-
-
-def _cluster(name: str, kind: Kind, text: str, value: Callable[[ClusterStatistics], float]) -> Metric:
-    def read(statistics: Statistics) -> Iterator[Sample]:
-        for cluster, counts in statistics.clusters.items():
-            yield (cluster,), value(counts)
-
-    return Metric(name, kind, text, ("cluster",), read)
-
-
-def _node(name: str, kind: Kind, text: str, value: Callable[[NodeStatistics], float]) -> Metric:
-    def read(statistics: Statistics) -> Iterator[Sample]:
-        for cluster, counts in statistics.clusters.items():
-            for address, node in counts.nodes.items():
-                yield (cluster, address), value(node)
-
-    return Metric(name, kind, text, ("cluster", "node"), read)
-
-
-def _closed(statistics: Statistics) -> Iterator[Sample]:
+def _clusters(statistics: Statistics) -> Iterator[tuple[Labels, ClusterStatistics]]:
     for name, cluster in statistics.clusters.items():
-        for reason, count in cluster.closed.items():
-            yield (name, reason), count
+        yield (name,), cluster
 
 
-def _refused(statistics: Statistics) -> Iterator[Sample]:
+def _nodes(statistics: Statistics) -> Iterator[tuple[Labels, NodeStatistics]]:
     for name, cluster in statistics.clusters.items():
-        for reason, count in cluster.refused.items():
-            yield (name, reason), count
+        for address, node in cluster.nodes.items():
+            yield (name, address), node
 
 
-def _handshakes(statistics: Statistics) -> Iterator[Sample]:
+_process = each((), _whole)
+_worker = each(("worker",), _workers)
+_cluster = each(("cluster",), _clusters)
+_node = each(("cluster", "node"), _nodes)
+
+
+def _counted(
+    pick: Callable[[ClusterStatistics], Mapping[str, int]],
+) -> Callable[[Statistics], Iterator[Sample]]:
+    """What a cluster counts by a word."""
+
+    def read(statistics: Statistics) -> Iterator[Sample]:
+        for name, cluster in statistics.clusters.items():
+            for word, count in pick(cluster).items():
+                yield (name, word), count
+
+    return read
+
+
+def _hottest(statistics: Statistics) -> Iterator[Sample]:
     for name, cluster in statistics.clusters.items():
-        for kind, count in cluster.handshakes.items():
-            yield (name, kind), count
+        for number, shard in cluster.shards.items():
+            yield (name, str(number)), shard.hottest_share
 
 
 def _accesses(statistics: Statistics) -> Iterator[Sample]:
@@ -101,8 +83,7 @@ def _epochs(statistics: Statistics) -> Iterator[Sample]:
         yield (name,), epoch
 
 
-COUNTER, GAUGE = Kind.COUNTER, Kind.GAUGE
-TABLE: tuple[Metric, ...] = (
+TABLE: tuple[Metric[Statistics], ...] = (
     _process("shardproxy_workers", GAUGE, "Worker threads.", lambda s: len(s.workers)),
     _process("shardproxy_buffers_bytes", GAUGE, "All buffers of the data plane.", lambda s: s.buffers),
     _process(
@@ -137,21 +118,21 @@ TABLE: tuple[Metric, ...] = (
         "Connections refused, by reason: limit, security_group, no_balancer, proxy_header, handshake,"
         " handshake_limit.",
         ("cluster", "reason"),
-        _refused,
+        _counted(lambda c: c.refused),
     ),
     Metric(
         "shardproxy_tls_handshakes_total",
         COUNTER,
         "TLS handshakes of clients, by outcome: full, or resumed from an earlier session.",
         ("cluster", "outcome"),
-        _handshakes,
+        _counted(lambda c: c.handshakes),
     ),
     Metric(
         "shardproxy_clients_closed_total",
         COUNTER,
         "Clients closed, by reason.",
         ("cluster", "reason"),
-        _closed,
+        _counted(lambda c: c.closed),
     ),
     _cluster("shardproxy_client_received_bytes_total", COUNTER, "Bytes from clients.", lambda c: c.bytes_in),
     _cluster("shardproxy_client_sent_bytes_total", COUNTER, "Bytes to clients.", lambda c: c.bytes_out),
@@ -177,16 +158,54 @@ TABLE: tuple[Metric, ...] = (
         lambda c: c.waiting,
     ),
     _cluster(
+        "shardproxy_tracking_clients",
+        GAUGE,
+        "Clients that are told which keys change (CLIENT TRACKING).",
+        lambda c: c.tracking,
+    ),
+    _cluster(
+        "shardproxy_tracked_keys",
+        GAUGE,
+        "Keys that such clients have read and are told of, counted in each worker that has one of these.",
+        lambda c: c.tracked_keys,
+    ),
+    _cluster(
         "shardproxy_fresh_reads_total",
         COUNTER,
         "Reads that went to primaries because their keys may have been written within max_staleness.",
         lambda c: c.fresh_reads,
     ),
     _cluster(
+        "shardproxy_near_hits_total",
+        COUNTER,
+        "Keys whose reads were answered from the near cache.",
+        lambda c: c.near.hits,
+    ),
+    _cluster(
+        "shardproxy_near_misses_total",
+        COUNTER,
+        "Reads of keys the near cache may have, and had not.",
+        lambda c: c.near.misses,
+    ),
+    _cluster("shardproxy_near_bytes", GAUGE, "Bytes that the near cache takes.", lambda c: c.near.bytes),
+    _cluster("shardproxy_near_keys", GAUGE, "Replies in the near cache.", lambda c: c.near.keys),
+    _cluster(
         "shardproxy_held_requests_total",
         COUNTER,
         "Requests whose clients were not read on until their shard's queue had room (limits.shard_queue).",
         lambda c: c.held,
+    ),
+    _cluster(
+        "shardproxy_slow_commands_total",
+        COUNTER,
+        "Requests that took as long as the slow log's threshold (slow_log.threshold).",
+        lambda c: c.slow,
+    ),
+    _cluster(
+        "shardproxy_trace_dropped_total",
+        COUNTER,
+        "Requests that a trace did not tell of, as too many waited to be told.",
+        lambda c: c.trace_dropped,
     ),
     _cluster(
         "shardproxy_parked_requests",
@@ -235,6 +254,19 @@ TABLE: tuple[Metric, ...] = (
         ("cluster", "command"),
         _relaxed,
     ),
+    Metric(
+        "shardproxy_hot_key_share",
+        GAUGE,
+        "Which part (0-1) of a shard's requests within the last half minute is for its hottest key; sampled.",
+        ("cluster", "shard"),
+        _hottest,
+    ),
+    _cluster(
+        "shardproxy_big_reply_bytes",
+        GAUGE,
+        "The largest reply of the last minutes; 0: none was larger than 16 KiB.",
+        lambda c: c.big_reply,
+    ),
     _node("shardproxy_node_connections", GAUGE, "Open connections to a node.", lambda n: n.connections),
     _node("shardproxy_node_connects_total", COUNTER, "Connections made to a node.", lambda n: n.connects),
     _node(
@@ -263,20 +295,63 @@ TABLE: tuple[Metric, ...] = (
     ),
 )
 
-LATENCY = "shardproxy_command_seconds"
-LATENCY_HELP = "Time from a command's arrival to its reply, by class of command."
-LATENCY_LABELS: Labels = ("cluster", "class")
-INFO = "shardproxy_info"
-INFO_HELP = "Always 1; says which version runs."
-RELOADS = "shardproxy_config_reloads_total"
-AUDIT = "shardproxy_audit_lines_total"
-AUDIT_HELP = "Lines of the audit log, by outcome (written, lost)."
-CERTIFICATES = "shardproxy_certificate_expiry_timestamp_seconds"
-CERTIFICATES_HELP = "When a certificate that is served or shown to nodes ends to be valid."
-RELOADS_HELP = "Reloads of the config, by outcome (ok, refused)."
+Times = Iterator[tuple[Labels, Latency]]
+DOUBLING = range(5, 25)  # of two, microseconds: 32 us to 16.8 s
+COARSE = range(5, 25, 2)  # up to 8.4 s; there are hundreds of shards
 
 
-def metric_names() -> frozenset[str]:
-    """Every series a scrape can show, as Prometheus names them."""
-    histogram = {f"{LATENCY}_{part}" for part in ("bucket", "sum", "count")}
-    return frozenset({metric.name for metric in TABLE} | histogram | {INFO, RELOADS, AUDIT, CERTIFICATES})
+def _of_clusters(statistics: Statistics) -> Times:
+    for name, cluster in statistics.clusters.items():
+        for command_class, latency in cluster.latency.items():
+            yield (name, command_class), latency
+
+
+def _of_shards(statistics: Statistics) -> Times:
+    for name, cluster in statistics.clusters.items():
+        for number, shard in cluster.shards.items():
+            for command_class, latency in shard.latency.items():
+                yield (name, str(number), command_class), latency
+
+
+def _of_families(statistics: Statistics) -> Times:
+    for name, cluster in statistics.clusters.items():
+        for family, latency in cluster.families.items():
+            yield (name, family), latency
+
+
+def _within(
+    powers: Sequence[int], find: Callable[[Statistics], Times]
+) -> Callable[[Statistics], Iterator[tuple[Labels, Bounds, float]]]:
+    """Buckets that scrapes show: up to these powers of two, microseconds, and all."""
+
+    def read(statistics: Statistics) -> Iterator[tuple[Labels, Bounds, float]]:
+        for labels, latency in find(statistics):
+            bounds = [2**power / 1e6 for power in powers]
+            counts = cumulative(latency.fine, powers)
+            shown = [*zip(bounds, counts, strict=True), (float("inf"), latency.count)]
+            yield labels, shown, latency.sum
+
+    return read
+
+
+TIMES: tuple[Histogram[Statistics], ...] = (
+    Histogram(
+        "shardproxy_command_seconds",
+        "Time from a command's arrival to its reply, by class of command.",
+        ("cluster", "class"),
+        _within(DOUBLING, _of_clusters),
+    ),
+    Histogram(
+        "shardproxy_shard_command_seconds",
+        "The same by shard, of commands that a shard has answered.",
+        ("cluster", "shard", "class"),
+        _within(COARSE, _of_shards),
+    ),
+    Histogram(
+        "shardproxy_family_command_seconds",
+        "The same by family of keys (32 of a cluster, and other), for each key of a command; sampled, and"
+        " scaled to all.",
+        ("cluster", "family"),
+        _within(DOUBLING, _of_families),
+    ),
+)

@@ -3,6 +3,7 @@
 The loop is ours for what hypercorn does not have: from where one may connect, how many connections there are
 (the data plane needs the descriptors too) and how many of one address, and how long one lives (hypercorn
 shields its writes: a client that has stopped reading would hold its connection, and the shutdown, forever).
+Who takes what is streamed to it may stay longer: lifetime.py.
 """
 
 from __future__ import annotations
@@ -24,12 +25,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from shardproxy.access.inbound import Inbound
 from shardproxy.admin.gate import NAMES, NOT_FROM_THERE
 from shardproxy.admin.guard import is_loopback
-from shardproxy.admin.http import admin_build
+from shardproxy.admin.http import HEADERS, admin_build
+from shardproxy.admin.lifetime import LIFETIME, Lifetime
 from shardproxy.admin.slots import Slots
 from shardproxy.admin.status import Sources
+from shardproxy.admin.stream import Stream
 
 HANDSHAKE = 5.0  # seconds
-MAX_CONNECTION_AGE = 60.0  # seconds
 
 log = structlog.get_logger()
 
@@ -41,10 +43,12 @@ async def run_admin(
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Serve the admin pages on a listening socket until cancelled."""
-    server = _Server(sources)
+    following = Stream(sources, HEADERS)
+    server = _Server(sources, following)
     slots = Slots()
     accepting = trio.SocketListener(trio.socket.from_stdlib_socket(listener.dup()))
     async with accepting, trio.open_nursery() as nursery:
+        nursery.start_soon(following.run)
         task_status.started()
         while True:
             stream = await _accept(accepting)
@@ -89,10 +93,11 @@ def _peer_of(stream: trio.SocketStream) -> str | None:
 
 
 async def _connection_serve(server: _Server, stream: trio.SocketStream, leave: Callable[[], None]) -> None:
+    lifetime = Lifetime()
     try:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_close_in_the_end, stream, nursery.cancel_scope)
-            await server.serve(stream)
+            nursery.start_soon(_close_in_the_end, stream, lifetime, nursery.cancel_scope)
+            await server.serve(stream, lifetime)
             nursery.cancel_scope.cancel()
     except Exception as error:  # whatever ails one HTTP connection, the proxy serves on
         log.error("admin connection failed", exc_info=error)
@@ -100,9 +105,11 @@ async def _connection_serve(server: _Server, stream: trio.SocketStream, leave: C
         leave()
 
 
-async def _close_in_the_end(stream: trio.SocketStream, connection: trio.CancelScope) -> None:
+async def _close_in_the_end(
+    stream: trio.SocketStream, lifetime: Lifetime, connection: trio.CancelScope
+) -> None:
     try:
-        await trio.sleep(MAX_CONNECTION_AGE)
+        await lifetime.wait_over()
     finally:
         stream.socket.close()  # wakes a write, which cancelling alone does not
         connection.cancel()
@@ -111,32 +118,36 @@ async def _close_in_the_end(stream: trio.SocketStream, connection: trio.CancelSc
 class _Server:
     """What every connection shares."""
 
-    def __init__(self, sources: Sources) -> None:
+    def __init__(self, sources: Sources, following: Stream) -> None:
         self._config = _hypercorn_config()
         self._sources = sources
-        self._pages: ASGIApp = admin_build(sources)
-        self._app = self._wrap(self._pages)
+        self._pages: ASGIApp = admin_build(sources, following)
 
-    async def serve(self, stream: trio.SocketStream) -> None:
-        context, app = self._sources.status.now.tls, self._app
+    async def serve(self, stream: trio.SocketStream, lifetime: Lifetime) -> None:
+        context = self._sources.status.now.tls
+        secured: trio.SSLStream[trio.SocketStream] | None = None
         if context is not None:
             secured = trio.SSLStream(stream, context, server_side=True, https_compatible=True)
-            app = self._wrap(partial(_with_certificate, self._pages, secured))
-        else:
-            # TCPServer takes plain streams too (hypercorn's own listeners do so), whatever is annotated
-            secured = cast(trio.SSLStream[trio.SocketStream], stream)
-        await TCPServer(app, self._config, WorkerContext(None), ConnectionState({}), secured)
+        app = self._wrap(partial(_with_connection, self._pages, secured, lifetime))
+        # TCPServer takes plain streams too (hypercorn's own listeners do so), whatever is annotated
+        spoken = secured if secured is not None else cast(trio.SSLStream[trio.SocketStream], stream)
+        await TCPServer(app, self._config, WorkerContext(None), ConnectionState({}), spoken)
 
     def _wrap(self, app: ASGIApp) -> AppWrapper:
         return wrap_app(cast(ASGIFramework, app), self._config.wsgi_max_body_size, "asgi")
 
 
-async def _with_certificate(
-    app: ASGIApp, stream: trio.SSLStream[trio.SocketStream], scope: Scope, receive: Receive, send: Send
+async def _with_connection(
+    app: ASGIApp,
+    secured: trio.SSLStream[trio.SocketStream] | None,
+    lifetime: Lifetime,
+    scope: Scope,
+    receive: Receive,
+    send: Send,
 ) -> None:
-    """Tell the pages which names the client's certificate has; TLS has verified it."""
-    names = certificate_names(stream.getpeercert() or {})
-    await app({**scope, NAMES: names}, receive, send)
+    """Tell the pages how long the connection lasts, and which names the client's verified certificate has."""
+    names = certificate_names(secured.getpeercert() or {}) if secured is not None else ()
+    await app({**scope, NAMES: names, LIFETIME: lifetime}, receive, send)
 
 
 def certificate_names(certificate: Mapping[str, Any]) -> tuple[str, ...]:
@@ -152,7 +163,7 @@ def _hypercorn_config() -> Config:
     config.include_server_header = False
     config.ssl_handshake_timeout = HANDSHAKE
     config.keep_alive_timeout = 5
-    config.read_timeout = 5
+    config.read_timeout = None  # who is told what goes on says nothing meanwhile; its lifetime ends that
     config.h11_max_incomplete_size = 16 * 1024
     config.h2_max_concurrent_streams = 8
     config.websocket_max_message_size = 0

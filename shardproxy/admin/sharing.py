@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from shardproxy.admin.status import Sources
+from shardproxy.admin.status import Sharing
+from shardproxy.failover.setup import ShardSetup
+from shardproxy.model.replication import ShardKey
+from shardproxy.store.record import ShardRecord
 
 
-def store_document(sources: Sources) -> dict[str, Any]:
+def store_document(sharing: Sharing) -> dict[str, Any]:
     """Where proxies agree; out of touch with it, others may know of a change that this one does not."""
-    sharing = sources.sharing
     return {
         "kind": sharing.kind,
         "is_synced": all(sharing.synced.values()),
@@ -18,9 +21,8 @@ def store_document(sources: Sources) -> dict[str, Any]:
     }
 
 
-def proxies_document(sources: Sources) -> list[dict[str, Any]]:
+def proxies_document(sharing: Sharing) -> list[dict[str, Any]]:
     """Every live member by its name, as it says of itself; counts are some seconds old."""
-    sharing = sources.sharing
     return [
         {
             "name": name,
@@ -45,9 +47,11 @@ def proxies_document(sources: Sources) -> list[dict[str, Any]]:
     ]
 
 
-def clusters_unknown(sources: Sources) -> frozenset[str]:
+def clusters_unknown(
+    sharing: Sharing, setups: Mapping[ShardKey, ShardSetup], records: Mapping[ShardKey, ShardRecord]
+) -> frozenset[str]:
     """The clusters with replication of which nothing was ever read, as the store cannot be reached."""
-    known = {key.cluster for key in sources.records}
-    configured = {key.cluster for key in sources.setups}
-    out_of_touch = {name for name, is_synced in sources.sharing.synced.items() if not is_synced}
+    known = {key.cluster for key in records}
+    configured = {key.cluster for key in setups}
+    out_of_touch = {name for name, is_synced in sharing.synced.items() if not is_synced}
     return frozenset(out_of_touch & configured - known)

@@ -22,7 +22,10 @@ QUEUED = 1000  # commands of a transaction that are looked at, and keys that are
 SCRIPTS = frozenset({"eval", "eval_ro", "evalsha", "evalsha_ro", "fcall", "fcall_ro"})
 # What an engine executes within a transaction though it has no keys, and what is about the client itself.
 IN_MULTI = frozenset({"ping", "echo", "time", "unwatch", "publish", "spublish"})
-OWN = ("asking", "readonly", "readwrite", "client|getname", "client|id", "client|no-evict", "client|set")
+OWN = (
+    *("asking", "readonly", "readwrite", "client|caching", "client|getname", "client|getredir", "client|id"),
+    *("client|no-evict", "client|set", "client|trackinginfo"),
+)
 TRANSACTION = "MULTI … EXEC"
 
 
@@ -170,8 +173,6 @@ class Judge:
             yield Finding(Kind.REFUSED, title, (), f"ERR {title} is refused by this proxy: {why}{allowed}")
         elif command.route == "database" and (text := _why_not_database(command, args)):
             yield Finding(Kind.DATABASE, title, tuple(args[1:2]), text)
-        elif command.name == "client|tracking" and lower(args[2] if len(args) > 2 else b"") == "on":
-            yield Finding(Kind.REFUSED, title, (), f"ERR {title} is refused by this proxy: {command.note}")
         elif command.name == "ssubscribe":
             if not self.is_one_slot(args[1:]):
                 yield Finding(Kind.CROSSES, title, tuple(args[1:]), CROSSSLOT)

@@ -12,7 +12,7 @@ from shardproxy.backup.identity import cluster_identity
 from shardproxy.backup.making import BackupTools
 from shardproxy.config import Backups, RedisCluster
 from shardproxy.failover.event_log import EventLog
-from shardproxy.failover.events import EventName
+from shardproxy.failover.events import AlarmName, EventName
 from shardproxy.failover.interfaces import SlotDesk
 from shardproxy.jobs.allowed import Allowed
 from shardproxy.model import Address
@@ -21,8 +21,6 @@ from shardproxy.nodes import NodeLinks
 from shardproxy.replication.interface import End
 from shardproxy.replication.snapshot import EngineSnapshot
 from shardproxy.store.interface import Notebook
-
-ABOUT = "backups"  # its alarms
 
 ConfigOf = Callable[[str], RedisCluster | None]  # as configured now
 
@@ -72,7 +70,7 @@ async def run_backups(
 
     def trouble(cluster: str, text: str) -> None:
         name = EventName.ALARM if text else EventName.ALARM_CLEARED
-        events.add(name, ShardKey(cluster, 0), text or "all old backups are deleted", about=ABOUT)
+        events.add(name, ShardKey(cluster, 0), text or "all old backups are deleted", about=AlarmName.BACKUPS)
 
     identity = partial(cluster_identity, notebook)
     tools = DailyTools(lambda cluster: backups_of(config_of(cluster)), ask, alarm, trouble, identity)

@@ -14,6 +14,7 @@ from shardproxy.failover.controls import Desk
 from shardproxy.failover.event_log import EventLog
 from shardproxy.failover.interfaces import LeaderService, Nodes, SlotDesk
 from shardproxy.failover.persisting import PersistenceTools, run_persistence
+from shardproxy.failover.sealing import SealTools, run_seals
 from shardproxy.failover.setup import ShardSetup
 from shardproxy.jobs.allowed import Allowed
 from shardproxy.jobs.desk import JobDesk
@@ -33,6 +34,8 @@ from shardproxy.store.record import ShardRecord
 from shardproxy.topology.project import Configured
 from shardproxy.topology.tokens import NodeTokens
 
+KINDS = ("backup", "import", "reshard", "restore")  # of the workers below, who are not made to be counted
+
 
 @dataclass(frozen=True)
 class Tools:
@@ -42,7 +45,7 @@ class Tools:
     setups: Board[ShardKey, ShardSetup]
     records: Board[ShardKey, ShardRecord]
     health: Board[NodeKey, NodeHealth]
-    clusters: Mapping[str, Configured]  # as configured now
+    clusters: Board[str, Configured]  # as configured now
     nodes: Nodes  # open connections to the nodes that are watched
     links_of: Callable[[str], NodeLinks]  # new ones to a cluster's nodes, logged in; the caller enters them
     tokens: NodeTokens
@@ -100,7 +103,7 @@ class Moving:
 
     def __init__(self, tools: Tools) -> None:
         self._tools = tools
-        self.desk = JobDesk(tools.store, lambda: self._workers, tools.setups, tools.records)
+        self.desk = JobDesk(tools.store, lambda: self._workers, tools.setups, tools.records, kinds=KINDS)
         self.statistics = tools.statistics
         self.scaled: dict[str, Scaled] = {}  # of the clusters that are led here
 
@@ -112,7 +115,7 @@ class Moving:
     @property
     def services(self) -> tuple[LeaderService, ...]:
         """What runs while this process leads a cluster."""
-        return (self._run_jobs, self._run_persistence, self._run_scaling, self._run_backups)
+        return (self._run_jobs, self._run_seals, self._run_persistence, self._run_scaling, self._run_backups)
 
     async def _run_jobs(self, desk: SlotDesk) -> None:
         tools = self._tools
@@ -122,9 +125,11 @@ class Moving:
         )
 
     async def _run_backups(self, desk: SlotDesk) -> None:
+        tools = self._tools
+        while (config := tools.config_of(desk.cluster)) is None or config.backups is None:
+            await tools.clusters.wait_changed(tools.clusters.version)
         from shardproxy.app.backing import run_backups
 
-        tools = self._tools
         await run_backups(desk, tools.config_of, self.desk.start, tools.events, tools.store)
 
     async def _run_persistence(self, desk: SlotDesk) -> None:
@@ -132,6 +137,9 @@ class Moving:
         await run_persistence(
             desk, PersistenceTools(tools.nodes, tools.store.notes, tools.events, tools.chores)
         )
+
+    async def _run_seals(self, desk: SlotDesk) -> None:
+        await run_seals(desk, SealTools(self._tools.nodes, self._tools.records))
 
     async def _run_scaling(self, desk: SlotDesk) -> None:
         tools = self._tools

@@ -11,7 +11,7 @@ from shardproxy.access.audit import Audit, why_not_written
 from shardproxy.app.handover import handover_path, inheritance_of
 from shardproxy.app.process import SIGNALS, App
 from shardproxy.app.reading import all_read
-from shardproxy.app.starting import Serving, StartError, admin_listening, dataplane_start
+from shardproxy.app.starting import Opened, Serving, StartError, admin_listening, dataplane_start
 from shardproxy.commands.table import Table
 from shardproxy.config import Config
 from shardproxy.config.files import FilesRead
@@ -60,9 +60,23 @@ async def run_app(
                 dataplane = dataplane_start(config, table)
                 inheritance.give(config, dataplane)
                 try:
-                    given = (finder, inheritance, place)
-                    app = App(config, config_path, table, dataplane, listener, store, read, audit, *given)
-                    await app.run(read.settings, files.seen, signals, task_status)
+                    app = App(
+                        Opened(
+                            config,
+                            config_path,
+                            read,
+                            files.seen,
+                            table,
+                            dataplane,
+                            listener,
+                            store,
+                            audit,
+                            finder,
+                            inheritance,
+                            place,
+                        )
+                    )
+                    await app.run(signals, task_status)
                 finally:
                     dataplane.stop()
     except StoreOpeningError as error:

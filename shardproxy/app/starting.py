@@ -6,16 +6,23 @@ import contextlib
 import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import structlog
 
+from shardproxy.access.audit import Audit
 from shardproxy.admin.listen import admin_close, admin_listen
+from shardproxy.app.inheritance import Inheritance
+from shardproxy.app.reading import AllRead
 from shardproxy.commands.table import Table
 from shardproxy.config import Config
+from shardproxy.config.files import Fingerprint
 from shardproxy.dataplane import BoundEndpoint, DataPlane
-from shardproxy.dataplane.cpus import cpu_count
-from shardproxy.dataplane.descriptors import Wanted, descriptors_raise, descriptors_share, why_too_few
-from shardproxy.model import Address, Engine
+from shardproxy.dataplane.cpus import workers_of
+from shardproxy.dataplane.descriptors import descriptors_raise, descriptors_share, wanted_by, why_too_few
+from shardproxy.model import Address
+from shardproxy.store.interface import Store
+from shardproxy.topology.discovery import Finder
 from shardproxy.topology.refusal import explain
 
 log = structlog.get_logger()
@@ -33,8 +40,22 @@ class Serving:
     admin: Address
 
 
-def workers_of(config: Config) -> int:
-    return cpu_count() if config.workers == "auto" else config.workers
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What a process has opened and read before it serves anything."""
+
+    config: Config
+    config_path: Path | None
+    read: AllRead
+    files: Mapping[Path, Fingerprint]  # that was read from
+    table: Table
+    dataplane: DataPlane
+    listener: socket.socket  # of the admin API
+    store: Store
+    audit: Audit
+    finder: Finder
+    inheritance: Inheritance
+    handover: Path | None  # where the next process finds this one
 
 
 def dataplane_start(config: Config, table: Table) -> DataPlane:
@@ -49,7 +70,7 @@ def dataplane_start(config: Config, table: Table) -> DataPlane:
 
 def descriptors_give(dataplane: DataPlane, config: Config, workers: int) -> None:
     """Refuse clients there are no descriptors for: they would wait for ever, and probes behind them."""
-    available, wanted = descriptors_raise(), _wanted(config, workers)
+    available, wanted = descriptors_raise(), wanted_by(config, workers)
     share = descriptors_share(available, wanted)
     dataplane.limit(clients=share.clients, dedicated=share.dedicated)
     too_few = why_too_few(available, wanted)
@@ -57,19 +78,6 @@ def descriptors_give(dataplane: DataPlane, config: Config, workers: int) -> None
         log.warning("limit of clients lowered", clients=share.clients, why=too_few)
     if too_few and share.dedicated < wanted.own:
         log.warning("limit of dedicated connections lowered", dedicated=share.dedicated, why=too_few)
-
-
-def _wanted(config: Config, workers: int) -> Wanted:
-    limits = [cluster.limits.clients for cluster in config.clusters.values()]
-    topologies = config.topologies()
-    redis = [topology for topology in topologies if topology.engine is Engine.REDIS]
-    return Wanted(
-        clients=sum(limits) if all(limits) else 0,
-        dedicated=sum(len(t.nodes) * config.clusters[t.cluster].limits.dedicated for t in redis),
-        nodes=sum(len(topology.nodes) for topology in topologies),
-        shards=sum(len(topology.shards) for topology in redis),
-        workers=workers,
-    )
 
 
 @contextlib.contextmanager

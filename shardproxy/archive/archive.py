@@ -32,7 +32,7 @@ from shardproxy.archive.manifest import (
 from shardproxy.archive.names import file_name, is_file_name
 from shardproxy.archive.place import CHUNK, FULL, Place, Stop, Stored
 from shardproxy.archive.sealing import Key
-from shardproxy.archive.together import each
+from shardproxy.model.together import each
 
 TRANSFERS = 4  # files that go to or come from a place at once
 READS = 8  # manifests that are read at once

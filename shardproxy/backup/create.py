@@ -10,13 +10,13 @@ import structlog
 
 from shardproxy.archive import ArchiveError, UnsureError
 from shardproxy.archive.spool import free_bytes
-from shardproxy.archive.together import unless
 from shardproxy.backup.making import BackupTools, Making, check_free, sources_of
 from shardproxy.backup.saying import plan_lines, result_of, size_text
 from shardproxy.backup.settings import archive_open, spool_of
 from shardproxy.backup.wants import Wants
 from shardproxy.failover.interfaces import SlotDesk
 from shardproxy.jobs.interface import JobError, Work
+from shardproxy.model.together import unless
 from shardproxy.replication.interface import CopyError
 
 COMPLETE = "complete"  # in a result: it was given up when it could not be undone any more

@@ -17,12 +17,12 @@ import structlog
 import trio
 
 from shardproxy.archive.manifest import Cut
-from shardproxy.archive.together import each
 from shardproxy.backup.nodes import NODE_ERRORS, offset_of, wait_offset
 from shardproxy.backup.sources import Source
 from shardproxy.failover.interfaces import FenceError, Nodes, NotSettledError, SlotDesk
 from shardproxy.model import Hold
 from shardproxy.model.replication import Role, ShardKey
+from shardproxy.model.together import each
 from shardproxy.replication.interface import SnapshotStatus
 from shardproxy.store.interface import MAX_TOGETHER, StoreUnavailableError
 from shardproxy.store.record import ShardRecord

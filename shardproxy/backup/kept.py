@@ -25,7 +25,7 @@ from shardproxy.archive.archive import copied, nobody
 from shardproxy.archive.names import is_file_name, why_not_a_name
 from shardproxy.archive.place import Place
 from shardproxy.archive.spool import spooled
-from shardproxy.archive.together import each
+from shardproxy.model.together import each
 from shardproxy.replication.interface import RdbSummary
 from shardproxy.replication.rdb import RdbError, rdb_read
 

@@ -25,7 +25,6 @@ from shardproxy.archive import (
 )
 from shardproxy.archive.names import file_name, is_file_name
 from shardproxy.archive.spool import spooled
-from shardproxy.archive.together import each
 from shardproxy.backup.fence import Fence
 from shardproxy.backup.nodes import delays_set, delays_to_change, is_forked, look_at, why_slow
 from shardproxy.backup.shots import Aim, Families, Shots, SnapshotOpen
@@ -37,6 +36,7 @@ from shardproxy.failover.interfaces import Nodes, SlotDesk
 from shardproxy.jobs.allowed import Allowed
 from shardproxy.jobs.interface import JobError, Work
 from shardproxy.model import Address
+from shardproxy.model.together import each
 from shardproxy.replication.interface import CopyError, End, RdbSummary
 
 QUIET_WITHIN = 60.0  # seconds for which a child that saves already is waited for

@@ -7,10 +7,10 @@ from contextlib import suppress
 
 import trio
 
-from shardproxy.archive.together import each
 from shardproxy.backup.sources import Look, Source
 from shardproxy.failover.interfaces import Nodes
 from shardproxy.model import Address
+from shardproxy.model.together import each
 from shardproxy.nodes import NodeError, NodeFailure
 from shardproxy.wire.info import InfoError, read_fields, read_replication
 from shardproxy.wire.reply import Failure, Reply

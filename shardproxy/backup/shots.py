@@ -9,9 +9,9 @@ from typing import Protocol
 
 import trio
 
-from shardproxy.archive.together import each
 from shardproxy.backup.sources import Source
 from shardproxy.model.replication import ShardKey
+from shardproxy.model.together import each
 from shardproxy.replication.interface import (
     CopyError,
     End,

@@ -10,11 +10,11 @@ import trio
 
 from shardproxy.archive import Archive, PlaceError, PlaceFullError, ShardFile
 from shardproxy.archive.archive import file_context
-from shardproxy.archive.together import each, unless
 from shardproxy.backup.saying import entry_of
 from shardproxy.backup.shots import Aim
 from shardproxy.jobs.interface import Work
 from shardproxy.model.replication import ShardKey
+from shardproxy.model.together import each, unless
 from shardproxy.replication.interface import RdbSummary
 
 BACKOFF = (2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0)  # seconds between tries to put one file

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import ssl
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlencode
 
 import httpx
 from cyclopts import Parameter
+from cyclopts.validators import Number
 from rich.console import Console
 
 from shardproxy.model import Address
@@ -21,6 +24,14 @@ TIMEOUT = 10.0  # seconds for a page
 ACT_TIMEOUT = 45.0  # seconds; whatever is to be done, the proxy says within 30 what became of it
 PLAIN_WIDTH = 160  # columns, where there is no terminal to ask
 
+Watch = Annotated[
+    float | None,
+    Parameter(
+        help="Show it again every so many seconds (2 where none are said); q or Ctrl-C ends it.",
+        validator=Number(gte=0.1, lte=3600),
+        show_default=False,
+    ),
+]
 Output = Annotated[Literal["table", "json"], Parameter(help="A table for people, or JSON for programs.")]
 
 
@@ -83,8 +94,43 @@ class AskError(Exception):
     """Nobody answered, or the answer was no."""
 
 
-def ask(proxy: Proxy, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+class NoPageError(AskError):
+    """The proxy has no such page: it is of an older version, or does not keep what is asked for."""
+
+
+def ask(
+    proxy: Proxy, path: str, body: dict[str, Any] | None = None, *, timeout: float | None = None
+) -> dict[str, Any]:
     """GET a page, or POST to it; raise AskError that says what to do."""
+    with _reached(
+        proxy, timeout or (TIMEOUT if body is None else ACT_TIMEOUT), acts=body is not None
+    ) as client:
+        return _object(proxy, client.get(path) if body is None else client.post(path, json=body))
+
+
+def ask_text(proxy: Proxy, path: str) -> str:
+    """GET a page that is no JSON; raise AskError."""
+    with _reached(proxy, TIMEOUT) as client:
+        response = client.get(path)
+    if response.status_code != 200:
+        _object(proxy, response)
+    return response.text
+
+
+def ask_lines(proxy: Proxy, path: str, *, silence: float = TIMEOUT) -> Iterator[dict[str, Any]]:
+    """GET a page that comes line by line, an object each; raise AskError, also after so long a silence."""
+    with _reached(proxy, silence) as client, client.stream("GET", path) as response:
+        if response.status_code != 200:
+            response.read()
+            _object(proxy, response)
+        for line in response.iter_lines():
+            if line:
+                yield json.loads(line)
+
+
+@contextmanager
+def _reached(proxy: Proxy, timeout: float, *, acts: bool = False) -> Iterator[httpx.Client]:
+    """What speaks to the proxy; raise AskError for what goes wrong with that."""
     admin = proxy.admin
     try:
         address = Address.parse(admin)
@@ -96,12 +142,11 @@ def ask(proxy: Proxy, path: str, body: dict[str, Any] | None = None) -> dict[str
     )
     scheme = "http" if context is None else "https"
     url = f"{scheme}://localhost" if address.is_unix else f"{scheme}://{address}"
-    timeout = TIMEOUT if body is None else ACT_TIMEOUT
     try:
         with httpx.Client(transport=transport, base_url=url, timeout=timeout, headers=headers) as client:
-            response = client.get(path) if body is None else client.post(path, json=body)
+            yield client
     except httpx.ReadTimeout as error:
-        hint = "try again" if body is None else "what became of it is shown by shardproxy status and events"
+        hint = "what became of it is shown by shardproxy status and events" if acts else "try again"
         raise AskError(f"{admin} has not answered within {timeout:g} s: {hint}") from error
     except httpx.RemoteProtocolError as error:
         hint = "" if context else ": does it speak TLS? --cacert names who vouches for it"
@@ -110,12 +155,18 @@ def ask(proxy: Proxy, path: str, body: dict[str, Any] | None = None) -> dict[str
         raise AskError(
             f"no proxy answers on {admin} ({error}): is it running? --admin names another address"
         ) from error
+
+
+def _object(proxy: Proxy, response: httpx.Response) -> dict[str, Any]:
+    """The JSON object of an answer; raise AskError where it is none, or says no."""
     try:
         answer = response.json()
     except ValueError:
         answer = None
     if not isinstance(answer, dict):
-        raise AskError(f"{admin} answered {response.status_code} without JSON: is it a shardproxy?")
+        if response.status_code == 404:
+            raise NoPageError(f"{proxy.admin} has no page {response.url.path}: is it an older proxy?")
+        raise AskError(f"{proxy.admin} answered {response.status_code} without JSON: is it a shardproxy?")
     if response.status_code != 200:
         raise AskError(str(answer.get("error", f"status {response.status_code}")))
     return answer
@@ -132,18 +183,44 @@ def console() -> Console:
     return made if made.is_terminal else Console(width=PLAIN_WIDTH)
 
 
-def show(proxy: Proxy, path: str, output: str, table: Callable[[dict[str, Any]], None]) -> int:
-    """Print a page; return the exit code."""
+def show(
+    proxy: Proxy,
+    path: str,
+    output: str,
+    table: Callable[[dict[str, Any], Console], None],
+    watch: float | None = None,
+) -> int:
+    """Print a page, again and again every `watch` seconds if so asked; return the exit code."""
+    if watch:
+        from shardproxy.cli.live import watch_page
+
+        return watch_page(lambda: ask(proxy, path), output, table, watch)
     try:
         answer = ask(proxy, path)
     except AskError as error:
-        print(f"shardproxy: {error}", file=sys.stderr)
-        return 1
+        return fail(error)
+    return print_page(answer, output, table)
+
+
+def print_page(answer: dict[str, Any], output: str, table: Callable[[dict[str, Any], Console], None]) -> int:
+    """Print an answer as JSON, or as its table; the exit code."""
     if output == "json":
         print(json.dumps(answer, indent=2))
     else:
-        table(answer)
+        table(answer, console())
     return 0
+
+
+def path_of(page: str, **query: str | int | list[str] | None) -> str:
+    """A page with what is asked of it; what is None is not said."""
+    said = {name: value for name, value in query.items() if value is not None}
+    return f"{page}?{urlencode(said, doseq=True, errors='surrogateescape')}" if said else page
+
+
+def fail(error: Exception) -> int:
+    """Say why not; the exit code."""
+    print(f"shardproxy: {error}", file=sys.stderr)
+    return 1
 
 
 def act(proxy: Proxy, path: str, body: dict[str, Any], output: str, done: str) -> int:

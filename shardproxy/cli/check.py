@@ -11,6 +11,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from shardproxy.cli.check_open import left_open
+from shardproxy.cli.check_sources import NOT_TRIED, sources_wrong
 from shardproxy.config import Config, ConfigError, MemcachedCluster, RedisCluster, load_config
 from shardproxy.config.endpoints import Mode
 from shardproxy.config.topology import FromRedisCluster
@@ -36,6 +37,7 @@ def check(
     *,
     state: Path | None = None,
     nodes: bool = False,
+    sources: bool = False,
     app: str | None = None,
     saved: Annotated[Path | None, Parameter(name="--file")] = None,
     seconds: Annotated[float, Parameter(validator=Number(gt=0, lte=3600))] = 30,
@@ -46,7 +48,7 @@ def check(
 
     Of a config file: prints what the file describes and exits 0, or prints every problem as FILE:LINE:COLUMN:
     KEY: what is wrong (what to write instead) and exits 1. Connects to nothing and reads no secrets, but with
-    --nodes.
+    --nodes and --sources.
 
     Where a proxy has served the file before, its state file says which shard owns which slots. A config that
     leaves out a shard with slots is wrong, too; one that has others for a shard is not, and is told so.
@@ -65,6 +67,9 @@ def check(
     nodes
         Ask the nodes, too, whether they can be served: those of a Redis Cluster only with topology: {from:
         redis-cluster}; and Sentinels whether they know the names. One that does not answer is no mistake.
+    sources
+        Ask what caching loads from, too: databases prepare every statement and execute none, servers are
+        connected to, functions are looked for. One that cannot be reached is a problem.
     app
         The Redis to listen to: redis://[user:password@]host[:port] or unix:///path.
     saved
@@ -107,12 +112,18 @@ def check(
     if nodes and (why := _why_unfit(config)) is not None:
         print(f"{file}: {why}", file=sys.stderr)
         return 1
+    if sources and (wrong := sources_wrong(config)):
+        print(*wrong, sep="\n", file=sys.stderr)
+        print(f"{file}: {_count(len(wrong), 'problem')}", file=sys.stderr)
+        return 1
     print(f"{file}: OK")
     for line in _aligned(list(_summary(config))):
         print(f"  {line}")
     for name, cluster in config.clusters.items():
         if isinstance(cluster, MemcachedCluster) and cluster.endpoints.configuration.mode is Mode.DIRECT:
             print(f"  {name}: {NODES_ARE_ASKED}")
+    if not sources and any(cluster.caching is not None for cluster in config.clusters.values()):
+        print(f"  {NOT_TRIED}")
     for line in (*_grown(config, records), *_differing(config, records), *left_open(config)):
         print(f"  {line}")
     return 0

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from shardproxy.config import Config, NodeAuth, RedisCluster
 from shardproxy.config.access import User
+from shardproxy.config.caching_sources import HttpSource
 from shardproxy.config.checks import is_own
 from shardproxy.config.clusters import Cluster
 from shardproxy.config.files import why_exposed
@@ -20,7 +22,7 @@ EVERYTHING = ((b"FLUSHALL",), (b"SET", b"any key", b"1"), (b"KEYS", b"*"), (b"PU
 def left_open(config: Config) -> Iterator[str]:
     """Say each in a line that says what to write instead."""
     for name, cluster in config.clusters.items():
-        for line in (*_endpoints(cluster), *_users(config, cluster), *_nodes(cluster)):
+        for line in (*_endpoints(cluster), *_users(config, cluster), *_nodes(cluster), *_sources(cluster)):
             yield f"{name}: {line}"
     yield from _admin(config)
     for path in sorted(_secret_files(config)):
@@ -92,6 +94,14 @@ def _nodes(cluster: Cluster) -> Iterator[str]:
             yield f"no TLS to Sentinel {address}: its password is open on its way: add tls: in topology:"
 
 
+def _sources(cluster: Cluster) -> Iterator[str]:
+    for name, source in cluster.caching.sources.items() if cluster.caching is not None else ():
+        if isinstance(source, HttpSource) and source.token is not None and source.url.startswith("http://"):
+            host = urlsplit(source.url).hostname or ""
+            if not is_own(Address(host, 0)):
+                yield f"no TLS to source {name}: its token is open on its way: write https://"
+
+
 def _addresses(cluster: Cluster) -> Iterator[Address]:
     if isinstance(cluster, RedisCluster):
         return (node.address for shard in cluster.shards for node in shard.nodes)
@@ -102,7 +112,7 @@ def _admin(config: Config) -> Iterator[str]:
     if is_own(config.admin):
         return
     if config.admin_access is None:
-        yield f"admin: whoever reaches {config.admin} may read all it shows: list tokens: under admin_access:"
+        yield f"admin: whoever reaches {config.admin} may read of nodes: list tokens: under admin_access:"
     elif config.admin_access.tls is None:
         yield f"admin: no TLS at {config.admin}: tokens are open on their way: add tls: under admin_access:"
 
@@ -122,6 +132,9 @@ def _secret_files(config: Config) -> Iterator[Path]:
             named |= {key for _, key in cluster.tls.pairs}
         if cluster.node_tls is not None and cluster.node_tls.key is not None:
             named.add(cluster.node_tls.key)
+        for source in cluster.caching.sources.values() if cluster.caching is not None else ():
+            secret = getattr(source, "password", None) or getattr(source, "token", None)
+            named |= {secret.file} if secret is not None and secret.file is not None else set()
         if isinstance(decider := getattr(cluster, "decider", None), FromSentinel):
             named |= {decider.password.file} if decider.password and decider.password.file else set()
             named |= {decider.tls.key} if decider.tls and decider.tls.key else set()

@@ -14,6 +14,25 @@ from shardproxy.config.loading import read_text
 config = App(name="config", help="Help to write a config file.", backend="trio")
 
 
+EXAMPLE = """\
+# One Redis behind one address. shardproxy check FILE says what is wrong; shardproxy run FILE serves it.
+admin: 127.0.0.1:9700                  # the console, /metrics, /readyz
+clusters:
+  main:
+    engine: redis                      # or memcached, with nodes: [...] in place of shards
+    endpoints:
+      configuration: 127.0.0.1:7000    # where applications connect
+    shards:                            # one: a plain Redis; several: slots are split evenly
+      - nodes: ["127.0.0.1:6379"]      # the primary, and its replicas: up to five
+"""
+
+
+@config.command
+def example() -> None:
+    """Print a small config to start from."""
+    sys.stdout.write(EXAMPLE)
+
+
 @config.command
 def schema() -> None:
     """Print the JSON Schema of the config file.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import signal
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Annotated, Literal, TextIO, cast
 
 import trio
@@ -17,6 +18,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from shardproxy.app import Serving, StartError, run_app
+from shardproxy.cli.demo_caching import how_to_cache, run_caching_tour, shop_create, shop_rules
 from shardproxy.cli.demo_failover import run_accident
 from shardproxy.cli.demo_memcached import run_memcached_tour
 from shardproxy.cli.demo_table import wait_in_step, watch_table
@@ -44,6 +46,7 @@ async def demo(
     shards: Annotated[int, Parameter(validator=Number(gte=1, lte=16))] = 3,
     replicas: Annotated[int, Parameter(validator=Number(gte=0, lte=5))] = 1,
     engine: Choice = "both",
+    caching: Annotated[bool, Parameter(negative="")] = False,
     check: Annotated[bool, Parameter(negative="")] = False,
 ) -> int:
     """Start a local fleet of engine processes and the proxy in front of it.
@@ -60,6 +63,9 @@ async def demo(
         How many replicas each shard has.
     engine
         What to start: redis on `port`; memcached, three nodes, on port 11211 or the next free one; both.
+    caching
+        Put a small shop in SQLite behind the Redis cluster: products are loaded when they are asked for,
+        orders are written through.
     check
         Take a short tour with a client instead, and exit with 0 when all went well, else 1.
     """
@@ -78,14 +84,15 @@ async def demo(
                         kind: chosen_port(port if kind is Engine.REDIS else PORT, console) for kind in fleets
                     }
                     admin = Address(HOST, chosen_port(ADMIN_PORT, console))
-                    config = demo_config(fleets, ports, admin)
+                    shop = shop_of(fleets) if caching else None
+                    config = demo_config(fleets, ports, admin, shop)
                     async with open_proxy(config):
                         if Engine.REDIS in fleets:
                             await wait_in_step(config.topologies()[0].shards)
                         if check:
-                            code = await tours(fleets, ports, config, console)
+                            code = await tours(fleets, ports, config, shop, console)
                         else:
-                            await show(fleets, ports, config, console)
+                            await show(fleets, ports, config, shop, console)
                 nursery.cancel_scope.cancel()
     except* (EngineError, StartError) as group:
         for error in leaves(group):
@@ -124,14 +131,29 @@ async def open_fleets(engine: Choice, shards: int, replicas: int) -> AsyncIterat
         yield fleets
 
 
+def shop_of(fleets: Mapping[Engine, Fleet]) -> Path:
+    """Make the database of the shop, which goes with the fleet."""
+    if Engine.REDIS not in fleets:
+        raise StartError("--caching needs the Redis cluster: leave out --engine memcached")
+    shop = fleets[Engine.REDIS].directory / "shop.db"
+    shop_create(shop)
+    return shop
+
+
 async def tours(
-    fleets: Mapping[Engine, Fleet], ports: Mapping[Engine, int], config: Config, console: Console
+    fleets: Mapping[Engine, Fleet],
+    ports: Mapping[Engine, int],
+    config: Config,
+    shop: Path | None,
+    console: Console,
 ) -> int:
     """Take the tour of every engine; return the exit code."""
     code = 0
     if Engine.REDIS in fleets:
         address = Address(HOST, ports[Engine.REDIS])
         code |= await run_tour(address, config.topologies()[0], console)
+        if shop is not None:
+            code |= await run_caching_tour(address, config.admin, shop, console)
         if all(shard.replicas for shard in fleets[Engine.REDIS].shards):
             code |= await run_accident(address, config.admin, fleets[Engine.REDIS], console)
     if Engine.MEMCACHED in fleets:
@@ -141,20 +163,28 @@ async def tours(
 
 
 async def show(
-    fleets: Mapping[Engine, Fleet], ports: Mapping[Engine, int], config: Config, console: Console
+    fleets: Mapping[Engine, Fleet],
+    ports: Mapping[Engine, int],
+    config: Config,
+    shop: Path | None,
+    console: Console,
 ) -> None:
     """Say how to connect, and show the nodes until a signal."""
     if Engine.MEMCACHED in fleets:
         console.print(how_to_connect_memcached(ports[Engine.MEMCACHED], config), highlight=False)
     if Engine.REDIS in fleets:
         console.print(how_to_connect(ports[Engine.REDIS], config), highlight=False)
-        await watch_table(config.topologies()[0].shards, console)
+        if shop is not None:
+            console.print(how_to_cache(ports[Engine.REDIS], shop), highlight=False)
+        await watch_table(config.topologies()[0].shards, console, in_a_line(ports, config))
     else:
         await trio.sleep_forever()
 
 
-def demo_config(fleets: Mapping[Engine, Fleet], ports: Mapping[Engine, int], admin: Address) -> Config:
-    clusters = {}
+def demo_config(
+    fleets: Mapping[Engine, Fleet], ports: Mapping[Engine, int], admin: Address, shop: Path | None = None
+) -> Config:
+    clusters: dict[str, dict[str, object]] = {}
     for kind, fleet in fleets.items():
         cluster: dict[str, object] = {
             "engine": kind.value,
@@ -162,6 +192,8 @@ def demo_config(fleets: Mapping[Engine, Fleet], ports: Mapping[Engine, int], adm
         }
         if kind is Engine.REDIS:
             clusters["demo"] = {**cluster, "replication": "managed", "shards": fleet.config_shards()}
+            if shop is not None:
+                clusters["demo"]["caching"] = shop_rules(shop)
         else:
             clusters["pages"] = {**cluster, "nodes": fleet.config_nodes()}
     state = next(iter(fleets.values())).directory / "state.json"
@@ -176,6 +208,13 @@ def chosen_port(wanted: int, console: Console) -> int:
                 console.print(f"Port {wanted} is taken: using {port}.", highlight=False)
             return port
     raise StartError(f"no free port from {wanted} on; choose another with --port")
+
+
+def in_a_line(ports: Mapping[Engine, int], config: Config) -> str:
+    """What stays in sight, where the rest has scrolled away."""
+    said = {Engine.REDIS: "redis-cli -p {}", Engine.MEMCACHED: f"nc {HOST} {{}}"}
+    ways = [text.format(ports[engine]) for engine, text in said.items() if engine in ports]
+    return "   ".join((*ways, f"http://{config.admin}", "Ctrl-C"))
 
 
 def how_to_connect(port: int, config: Config) -> str:

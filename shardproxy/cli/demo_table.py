@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import trio
-from rich.console import Console
+from rich import box
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from shardproxy.model import Address, Shard
 from shardproxy.nodes import LinkTimeouts, NodeError, NodeFailure, NodeLinks
@@ -18,6 +20,8 @@ LIVE_INTERVAL = 1.0  # seconds between refreshes on a terminal
 PLAIN_INTERVAL = 30.0  # seconds between tables where there is none
 IN_STEP_TIMEOUT = 10.0  # seconds until replication that is being built is looked at as it is
 TIMEOUTS = LinkTimeouts(connect=0.5, reply=1.0)
+ALL_COLUMNS = 96  # a terminal that is narrower has no room for the whole table
+AROUND = 6  # lines of a table that are no rows: its head, its sums, what is between
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +38,11 @@ class NodeRow:
     memory: int = 0  # bytes
 
 
-async def watch_table(shards: Sequence[Shard], console: Console) -> None:
-    """Show the table for ever: in place on a terminal, else once in a while below each other."""
+async def watch_table(shards: Sequence[Shard], console: Console, below: str) -> None:
+    """Show the table for ever: in place on a terminal, else once in a while below each other.
+
+    What is said `below` it, in one line, stays in sight on a terminal however low that is.
+    """
     async with NodeLinks(timeouts=TIMEOUTS) as links:
         if not console.is_terminal:
             while True:
@@ -43,8 +50,24 @@ async def watch_table(shards: Sequence[Shard], console: Console) -> None:
                 await trio.sleep(PLAIN_INTERVAL)
         with Live(console=console, auto_refresh=False, transient=False) as live:
             while True:
-                live.update(shard_table(shards, await node_rows(shards, links)), refresh=True)
+                rows = await node_rows(shards, links)
+                live.update(screen_of(shards, rows, console.width, console.height, below), refresh=True)
                 await trio.sleep(LIVE_INTERVAL)
+
+
+def screen_of(
+    shards: Sequence[Shard], rows: dict[Address, NodeRow], width: int, height: int, below: str
+) -> Group:
+    """What fits on a terminal of so many columns and lines: as many shards as there is room for."""
+    room = height - AROUND - math.ceil(len(below) / width)
+    shown: list[Shard] = []
+    for shard in shards:
+        room -= len(shard.nodes) + 1
+        if room < 0 and shown:
+            break
+        shown.append(shard)
+    more = [Text(f"and {count} more shards")] if (count := len(shards) - len(shown)) else []
+    return Group(shard_table(shards, rows, width, shown), *more, Text(below, style="bold"))
 
 
 async def wait_in_step(shards: Sequence[Shard], timeout: float = IN_STEP_TIMEOUT) -> None:
@@ -86,7 +109,7 @@ def node_row(address: Address, info: str) -> NodeRow:
     return NodeRow(
         address,
         role="primary" if is_primary else "replica",
-        state="up" if is_primary else "up, in step" if is_linked else "up, cut off from its primary",
+        state="up" if is_primary else "in step" if is_linked else "cut off from its primary",
         is_up=is_primary or is_linked,
         is_answering=True,
         keys=int(keyspace["keys"]),
@@ -95,8 +118,17 @@ def node_row(address: Address, info: str) -> NodeRow:
     )
 
 
-def shard_table(shards: Sequence[Shard], rows: dict[Address, NodeRow]) -> Table:
-    """A table of all nodes, with the sums of the primaries below."""
+def shard_table(
+    shards: Sequence[Shard],
+    rows: dict[Address, NodeRow],
+    width: int = ALL_COLUMNS,
+    shown: Sequence[Shard] | None = None,
+) -> Table:
+    """A table of all nodes (or those `shown`), with the sums of all primaries below.
+
+    Narrower than `ALL_COLUMNS` it goes without frame and memory: the state is what people look for.
+    """
+    is_wide = width >= ALL_COLUMNS
     primaries = [row for row in rows.values() if row.role == "primary"]
     sums = (
         "",
@@ -105,20 +137,28 @@ def shard_table(shards: Sequence[Shard], rows: dict[Address, NodeRow]) -> Table:
         "",
         *(f"{n:,}" for n in (sum(r.keys for r in primaries), sum(r.rate for r in primaries))),
     )
-    table = Table(show_footer=True, header_style="bold", footer_style="bold")
+    table = Table(
+        show_footer=True,
+        header_style="bold",
+        footer_style="bold",
+        box=box.HEAVY_HEAD if is_wide else box.SIMPLE_HEAD,
+        pad_edge=is_wide,
+    )
     for name, total in zip(("shard", "address", "role", "slots", "keys", "ops/s"), sums, strict=True):
         table.add_column(name, total, justify="right" if name in ("keys", "ops/s") else "left", no_wrap=True)
-    table.add_column("memory", size_text(sum(r.memory for r in primaries)), justify="right", no_wrap=True)
-    table.add_column("state")
-    for shard in shards:
+    if is_wide:
+        table.add_column("memory", size_text(sum(r.memory for r in primaries)), justify="right", no_wrap=True)
+    table.add_column("state", no_wrap=True, overflow="ellipsis")
+    for shard in shards if shown is None else shown:
         for node in shard.nodes:
             row = rows[node.address]
+            counts = (f"{row.keys:,}", f"{row.rate:,}", size_text(row.memory)) if row.is_answering else "---"
             table.add_row(
                 shard.label,
                 str(row.address),
                 row.role,
                 ", ".join(map(str, shard.slots)) if node == shard.nodes[0] else "",
-                *((f"{row.keys:,}", f"{row.rate:,}", size_text(row.memory)) if row.is_answering else "---"),
+                *(counts if is_wide else counts[:2]),
                 row.state,
                 style="" if row.is_up else "red",
             )

@@ -16,9 +16,9 @@ from shardproxy.cli.ask import HERE, AskError, Output, Proxy, ask, console
 from shardproxy.config.addresses import WILDCARDS
 from shardproxy.importing.diff import DiffPlan, Tally, diff_run, side_open
 from shardproxy.importing.errors import ForeignError
-from shardproxy.importing.together import alone
 from shardproxy.importing.url import Foreign
 from shardproxy.model import Address
+from shardproxy.model.together import alone
 
 SAME, DIFFERENT, TROUBLE = 0, 1, 2  # exit codes, as of diff(1)
 SAY_EVERY = 10.0  # seconds, where there is no terminal

@@ -73,7 +73,7 @@ def begin(
     follow
         Copy what changes, too, until it is finished.
     replace
-        Have the cluster's keys that the old one has not deleted. Without it the cluster has to be empty.
+        Delete what the cluster has and the old one has not. Without it the cluster has to be empty.
     match
         Only keys that match this glob.
     rate

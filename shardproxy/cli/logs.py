@@ -33,7 +33,9 @@ def _is_console(chosen: LogFormat, stream: TextIO) -> bool:
 
 def _renderers(console: bool) -> list[structlog.typing.Processor]:
     if console:
-        return [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+        return [
+            structlog.dev.ConsoleRenderer(sort_keys=False, exception_formatter=structlog.dev.plain_traceback)
+        ]
     return [structlog.processors.format_exc_info, _headed, structlog.processors.JSONRenderer()]
 
 

@@ -8,8 +8,12 @@ from pathlib import Path
 
 from shardproxy.cli.lean import Settled, not_installed
 
+NO_FILE = """\
+shardproxy run needs a config file: shardproxy run FILE
+`shardproxy config example > shardproxy.yaml` makes one to start from; `shardproxy demo` needs none."""
 
-def run(*, config: Path, takeover: bool = False) -> int:
+
+def run(config: Path | None = None, *, takeover: bool = False) -> int:
     """Serve the clusters of a config file, in the foreground.
 
     SIGTERM or Ctrl-C drains: no new clients, replies to what was sent, exit 0; a second one ends at once.
@@ -26,6 +30,9 @@ def run(*, config: Path, takeover: bool = False) -> int:
         listening sockets, and its clients, who notice nothing; then it ends. It may be of an older version.
         Without such a process this is an ordinary start.
     """
+    if config is None:
+        print(NO_FILE, file=sys.stderr)
+        return 1
     settled = Settled()
     from shardproxy.config import ConfigError, load_config
 

@@ -6,13 +6,28 @@ import time
 from datetime import UTC, datetime
 from typing import Any
 
+from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from shardproxy.cli.ask import HERE, Output, Proxy, console, shard_label, show
+from shardproxy.cli.ask import HERE, Output, Proxy, Watch, shard_label, show
+from shardproxy.cli.tables import grid, section
 from shardproxy.cli.waiting import job_line
 
 COLUMNS = ("shard", "slots", "node", "role", "state", "lag", "zone", "epoch", "since")
 PROXY_COLUMNS = ("proxy", "state", "leads", "epochs", "clients", "version", "zone", "admin")
+CACHING_COLUMNS = (
+    "rule",
+    "hits",
+    "ratio",
+    "loads",
+    "took",
+    "stale",
+    "waiting",
+    "failures",
+    "writes",
+    "errors",
+)
 PAUSED = "paused: nothing is done to its nodes by itself, whatever is wrong, until shardproxy resume"
 FINE = ("up", "unknown")
 SHOWN = 8  # commands in one line; certificates
@@ -20,7 +35,7 @@ SOON = 14 * 86400.0  # seconds
 IN_SYNC = ("streaming", None)  # None: of a primary, or not known
 
 
-def status(*, output: Output = "table", proxy: Proxy = HERE) -> int:
+def status(*, output: Output = "table", watch: Watch = None, proxy: Proxy = HERE) -> int:
     """Show who is primary of each shard, how many slots it has, how each node is, and since when.
 
     One table per cluster, memcached pools among them. A replica that is up is streaming (gets every write),
@@ -28,34 +43,34 @@ def status(*, output: Output = "table", proxy: Proxy = HERE) -> int:
     replica has not had yet. While a cluster is paused nothing is done to its nodes by itself, whatever is
     wrong with them.
     Where proxies share a store: all of them, with the clusters that each leads.
+    Of a cluster with caching rules: what this proxy served, loaded and wrote by rule.
     Certificates are listed with their ends. Of a cluster of one shard: what its clients do that several
     shards would refuse, with the shape of keys.
     Exit code 1 when no proxy answers.
     """
-    return show(proxy, "/api/status", output, _print)
+    return show(proxy, "/api/status", output, _print, watch)
 
 
-def _print(answer: dict[str, Any]) -> None:
-    out = console()
+def _print(answer: dict[str, Any], out: Console) -> None:
     for name, cluster in answer["clusters"].items():
-        out.print(cluster_table(name, cluster))
+        out.print(cluster_table(name, cluster, out))
+        if caching := cluster.get("caching"):  # an older proxy does not tell
+            out.print(caching_table(name, caching, out))
         for line in (*complaints(cluster), *certificates(cluster, time.time()), *liberties(cluster)):
             out.print(line, markup=False, highlight=False, soft_wrap=True)
     if not answer["clusters"]:
         out.print("no cluster")
     store = answer.get("store", {"kind": "local"})  # an older proxy does not tell
     if store["kind"] != "local":
-        out.print(proxies_table(answer["proxies"], store["kind"]))
+        out.print(proxies_table(answer["proxies"], store["kind"], out))
         for line in out_of_touch(store):
             out.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def cluster_table(name: str, cluster: dict[str, Any]) -> Table:
+def cluster_table(name: str, cluster: dict[str, Any], out: Console) -> Table:
     """A row for each node, the primary first."""
     title = f"cluster {name}" + (" - paused" if cluster["is_paused"] else "")
-    table = Table(title=title, title_justify="left", header_style="bold")
-    for column in COLUMNS:
-        table.add_column(column, justify="right" if column in ("slots", "lag", "epoch", "since") else "left")
+    table = grid(out, COLUMNS, ("slots", "lag", "epoch", "since"), title=title)
     for shard in cluster["shards"]:
         for number, node in enumerate(sorted(shard["nodes"], key=lambda node: node["role"] != "primary")):
             table.add_row(
@@ -70,7 +85,28 @@ def cluster_table(name: str, cluster: dict[str, Any]) -> Table:
                 since_text(node["since"]),
                 style="" if is_fine(node) else "red",
             )
-        table.add_section()
+        section(table)
+    return table
+
+
+def caching_table(name: str, caching: dict[str, Any], out: Console) -> Table:
+    """A row for each rule: what this proxy has served, loaded and written since it began."""
+    title = f"caching of {name}, by this proxy"
+    table = grid(out, CACHING_COLUMNS, CACHING_COLUMNS[1:], title=title)
+    for rule in caching["rules"]:
+        asked = rule["hits"] + rule["misses"]
+        table.add_row(
+            escape(rule["match"]),
+            str(rule["hits"]),
+            f"{100 * rule['hits'] / asked:.0f} %" if asked else "",
+            str(rule["loads"]),
+            "" if rule["load_seconds"] is None else f"{1000 * rule['load_seconds']:.1f} ms",
+            str(rule["stale"]),
+            str(rule["waiting"]),
+            str(rule["failures"]),
+            str(rule["writes"]),
+            str(rule["errors"]),
+        )
     return table
 
 
@@ -82,11 +118,9 @@ def slots_text(shard: dict[str, Any]) -> str:
     return str(sum(int(last or first) - int(first) + 1 for first, last in bounds))
 
 
-def proxies_table(proxies: list[dict[str, Any]], kind: str) -> Table:
+def proxies_table(proxies: list[dict[str, Any]], kind: str, out: Console) -> Table:
     """A row for each proxy that shares the store; the one that answers is marked."""
-    table = Table(title=f"proxies in {kind}", title_justify="left", header_style="bold")
-    for column in PROXY_COLUMNS:
-        table.add_column(column, justify="right" if column in ("clients", "epochs") else "left")
+    table = grid(out, PROXY_COLUMNS, ("clients", "epochs"), title=f"proxies in {kind}")
     for proxy in proxies:
         epochs = ", ".join(f"{cluster} {epoch}" for cluster, epoch in proxy["epochs"].items())
         table.add_row(
@@ -124,6 +158,7 @@ def is_fine(node: dict[str, Any]) -> bool:
 def complaints(cluster: dict[str, Any]) -> list[str]:
     """What is not as it should be, with the reason."""
     found = [PAUSED] if cluster["is_paused"] else []
+    found += caching_complaints(cluster.get("caching"))
     if job := cluster.get("job"):
         found.append(job_line(job))
     if text := cluster.get("scaling", {}).get("text"):
@@ -152,6 +187,24 @@ def complaints(cluster: dict[str, Any]) -> list[str]:
                 found.append(f"{node['address']} is up, but {node['sync']}: {node['sync_reason']}")
             if node["manager"]:
                 found.append(f"{node['address']} is managed by {node['manager']}: no automatic failover")
+    return found
+
+
+def caching_complaints(caching: dict[str, Any] | None) -> list[str]:
+    """Sources that are left alone, and writes that their databases do not have."""
+    if caching is None:
+        return []
+    found = [
+        f"source {one['source']} fails, and is left alone for a while"
+        for one in caching["sources"]
+        if one["is_open"]
+    ]
+    if caching["backlog"]:
+        found.append(f"{caching['backlog']} writes wait for their database")
+    if caching["dead_letters"]:
+        found.append(
+            f"{caching['dead_letters']} writes were refused by their database: shardproxy dead-letters"
+        )
     return found
 
 

@@ -4,32 +4,33 @@ from __future__ import annotations
 
 from typing import Any
 
-from rich.table import Table
+from rich.console import Console
 
-from shardproxy.cli.ask import HERE, Output, Proxy, console, shard_label, show
+from shardproxy.cli.ask import HERE, Output, Proxy, Watch, shard_label, show
+from shardproxy.cli.tables import grid, section
 
 
-def topology(*, output: Output = "table", proxy: Proxy = HERE) -> int:
+def topology(*, output: Output = "table", watch: Watch = None, proxy: Proxy = HERE) -> int:
     """Show which shard owns which slots, and on which nodes.
 
     One table per cluster. Exit code 1 when no proxy answers.
     """
-    return show(proxy, "/api/topology", output, _print)
+    return show(proxy, "/api/topology", output, _print, watch)
 
 
-def _print(answer: dict[str, Any]) -> None:
-    out = console()
+COLUMNS = ("shard", "slots", "node", "role", "zone", "connections")
+
+
+def _print(answer: dict[str, Any], out: Console) -> None:
     for name, cluster in answer["clusters"].items():
         where = ", ".join(cluster["endpoints"])
         title = f"cluster {name}: {cluster['engine']} on {where}, epoch {cluster['epoch']}"
-        table = Table(
-            "shard", "slots", "node", "role", "zone", "connections", title=title, title_justify="left"
-        )
+        table = grid(out, COLUMNS, ("connections",), title=title)
         for shard in cluster["shards"]:
             for number, node in enumerate(shard["nodes"]):
                 label = shard_label(shard["index"], shard.get("name"))
                 first = (label, ", ".join(shard["slots"]) or "none") if number == 0 else ("", "")
                 row = (node["address"], node["role"], node["zone"] or "", str(node["connections"]))
                 table.add_row(*first, *row)
-            table.add_section()
+            section(table)
         out.print(table)

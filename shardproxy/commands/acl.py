@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import lru_cache
 
@@ -176,6 +177,10 @@ GONE = {
     "lib_version": b"",
     "is_monitor": False,
     "is_blocked": False,
+    "is_tracking": False,
+    "is_broadcast": False,
+    "is_redirect_broken": False,
+    "redirect": -1,
     "no_evict": False,
 }
 
@@ -191,11 +196,18 @@ async def acl_setuser(call: Call) -> Reply:
         before = users.get(name) or replace(NEW_USER, name=name)
         return {name: user_changed(before, call.args[3:], rules)}
 
-    try:
+    with _refusals():
         await call.users.change(call.topology.cluster, edit, call.user)
+    return OK
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """Have the client told why its users are as they were."""
+    try:
+        yield
     except (UserChangeError, RuleError) as error:
         raise CommandError(f"ERR {error}") from error
-    return OK
 
 
 def _new_name(word: bytes) -> str:
@@ -222,26 +234,20 @@ async def acl_deluser(call: Call) -> Reply:
         deleted = len(gone)
         return gone
 
-    try:
+    with _refusals():
         await call.users.change(call.topology.cluster, edit, call.user)
-    except UserChangeError as error:
-        raise CommandError(f"ERR {error}") from error
     return deleted
 
 
 async def acl_load(call: Call) -> Reply:
-    try:
+    with _refusals():
         await call.users.load(call.topology.cluster, call.user)
-    except UserChangeError as error:
-        raise CommandError(f"ERR {error}") from error
     return OK
 
 
 async def acl_save(call: Call) -> Reply:
-    try:
+    with _refusals():
         await call.users.save(call.topology.cluster, call.user)
-    except UserChangeError as error:
-        raise CommandError(f"ERR {error}") from error
     return OK
 
 

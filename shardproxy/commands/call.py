@@ -18,7 +18,8 @@ from shardproxy.commands.table import Table
 from shardproxy.config import Commands, ConfigurationEndpoint
 from shardproxy.config.clusters import DATABASES
 from shardproxy.dataplane import Offloaded
-from shardproxy.dataplane.statistics import ClusterStatistics, Statistics
+from shardproxy.dataplane.statistics import ClusterCounts
+from shardproxy.dataplane.timings import TimedRequest
 from shardproxy.dataplane.users import ANYBODY, ProxyUser
 from shardproxy.model import Address, EndpointKind, SlotRange, Topology
 from shardproxy.model.replication import ShardKey
@@ -46,7 +47,7 @@ class Facade(Protocol):
 
     async def owned(self, cluster: str, slots: Sequence[SlotRange], keys: Sequence[bytes]) -> list[bytes]: ...
 
-    def statistics(self) -> Statistics: ...
+    def counts(self, cluster: str | None = None) -> Mapping[str, ClusterCounts]: ...
 
     async def clients(self, client_ids: Iterable[int] | None = None) -> Sequence[Mapping[str, Any]]: ...
 
@@ -69,6 +70,12 @@ class Facade(Protocol):
     def topic_counts(self, cluster: str) -> tuple[int, int, int]: ...
 
     async def unblock(self, client_id: int, *, with_error: bool) -> bool: ...
+
+    async def slow_log(self, cluster: str, most: int) -> Sequence[TimedRequest]: ...
+
+    def slow_log_len(self, cluster: str) -> int: ...
+
+    def slow_log_reset(self, cluster: str) -> None: ...
 
 
 class UserDesk(Protocol):
@@ -179,9 +186,9 @@ class Call:
         """Whether this endpoint only reads, from replicas."""
         return self.offload.endpoint == EndpointKind.READER.value
 
-    def count(self) -> ClusterStatistics | None:
+    def count(self) -> ClusterCounts | None:
         """Have the data plane add up what all workers have counted of the cluster."""
-        return self.dataplane.statistics().clusters.get(self.topology.cluster)
+        return self.dataplane.counts(self.topology.cluster).get(self.topology.cluster)
 
     def slot_of(self, key: bytes) -> int:
         """The slot of a key, as the data plane routes it."""

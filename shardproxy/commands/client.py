@@ -151,6 +151,9 @@ def flags_of(client: Client) -> str:
         "P": subscriptions(client) > 0,
         "x": client["queued"] is not None,
         "b": bool(client["is_blocked"]),
+        "t": bool(client["is_tracking"]),
+        "R": bool(client["is_redirect_broken"]),
+        "B": bool(client["is_broadcast"]),
         "U": str(client["local_address"]).startswith("unix:"),
         "e": bool(client["no_evict"]),
     }
@@ -186,7 +189,7 @@ def line_of(client: Client) -> str:
         "events": "r",
         "cmd": client["command"] or "NULL",
         "user": client.get("user", "default"),
-        "redir": -1,
+        "redir": client["redirect"],
         "resp": client["resp"],
         "lib-name": text(client["lib_name"]),
         "lib-ver": text(client["lib_version"]),

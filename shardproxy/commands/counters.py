@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from shardproxy.dataplane.statistics import ClusterStatistics, CommandStatistics
+from shardproxy.dataplane.statistics import ClusterCounts, CommandStatistics
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class Counts:
     commands: Mapping[str, CommandStatistics] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, statistics: ClusterStatistics) -> Counts:
+    def of(cls, statistics: ClusterCounts) -> Counts:
         return cls(
             statistics.accepted,
             statistics.refused.get("limit", 0),
@@ -60,12 +60,12 @@ class Counters:
     def __init__(self) -> None:
         self._begun: dict[str, Counts] = {}
 
-    def begin(self, cluster: str, statistics: ClusterStatistics | None) -> None:
+    def begin(self, cluster: str, statistics: ClusterCounts | None) -> None:
         """Count from now on."""
         if statistics is not None:
             self._begun[cluster] = Counts.of(statistics)
 
-    def counted(self, cluster: str, statistics: ClusterStatistics | None) -> Counts:
+    def counted(self, cluster: str, statistics: ClusterCounts | None) -> Counts:
         """What was counted since; nothing of a cluster that is not served."""
         if statistics is None:
             return Counts()

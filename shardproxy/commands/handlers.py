@@ -22,7 +22,6 @@ from shardproxy.commands import (
     pubsub,
     scripting,
     slowlog,
-    tracking,
     wait,
 )
 from shardproxy.commands.call import Handler
@@ -46,7 +45,6 @@ FAMILIES = (
     pubsub,
     scripting,
     slowlog,
-    tracking,
     wait,
 )
 

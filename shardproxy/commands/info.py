@@ -20,7 +20,7 @@ from shardproxy.commands.info_merge import Section, info_read, info_write, secti
 from shardproxy.commands.mixed import count_owned
 from shardproxy.commands.shards import Answer, ask_all, ask_every
 from shardproxy.commands.table import lower
-from shardproxy.dataplane.statistics import ClusterStatistics
+from shardproxy.dataplane.statistics import ClusterCounts
 from shardproxy.model import Address, Shard
 from shardproxy.wire.reply import Reply, Verbatim
 
@@ -99,7 +99,7 @@ def _as_proxy(call: Call, sections: dict[str, Section]) -> None:
             "config_file": "",
         },
         "clients": _clients(call, statistics),
-        "stats": _stats(call, counts),
+        "stats": _stats(call, counts, statistics),
         "replication": {"role": "slave" if call.is_reader else "master", "master_replid": identity},
         "cluster": {"cluster_enabled": str(int(is_cluster))},
     }
@@ -117,7 +117,7 @@ def _as_proxy(call: Call, sections: dict[str, Section]) -> None:
             del fields[name]
 
 
-def _clients(call: Call, statistics: ClusterStatistics | None) -> dict[str, str]:
+def _clients(call: Call, statistics: ClusterCounts | None) -> dict[str, str]:
     """The proxy's own: a node's are the proxy's connections."""
     if statistics is None:
         return {}
@@ -125,7 +125,7 @@ def _clients(call: Call, statistics: ClusterStatistics | None) -> dict[str, str]
     fields = {
         "connected_clients": statistics.clients,
         "blocked_clients": blocked,
-        "tracking_clients": 0,
+        "tracking_clients": statistics.tracking,
         "cluster_connections": 0,
     }
     if call.settings.clients:
@@ -133,7 +133,7 @@ def _clients(call: Call, statistics: ClusterStatistics | None) -> dict[str, str]
     return {name: str(value) for name, value in fields.items()}
 
 
-def _stats(call: Call, counts: Counts) -> dict[str, str]:
+def _stats(call: Call, counts: Counts, statistics: ClusterCounts | None) -> dict[str, str]:
     """What the proxy's clients did, as the proxy counts it; and what they are subscribed to."""
     channels, patterns, shard_channels = call.dataplane.topic_counts(call.topology.cluster)
     fields = {
@@ -145,9 +145,9 @@ def _stats(call: Call, counts: Counts) -> dict[str, str]:
         "pubsub_channels": channels,
         "pubsub_patterns": patterns,
         "pubsubshard_channels": shard_channels,
-        "tracking_total_keys": 0,
-        "tracking_total_items": 0,
-        "tracking_total_prefixes": 0,
+        "tracking_total_keys": statistics.tracked_keys if statistics else 0,
+        "tracking_total_items": statistics.tracked_items if statistics else 0,
+        "tracking_total_prefixes": statistics.tracked_prefixes if statistics else 0,
     }
     return {name: str(value) for name, value in fields.items()}
 

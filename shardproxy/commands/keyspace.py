@@ -1,4 +1,7 @@
-"""Commands over all keys: DBSIZE, KEYS, RANDOMKEY, SCAN, FLUSHALL, FLUSHDB."""
+"""Commands over all keys: DBSIZE, KEYS, RANDOMKEY, SCAN, FLUSHALL, FLUSHDB.
+
+Keys of the proxy's own are not shown; DBSIZE counts them with the others, for that is all an engine says.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,9 @@ from typing import cast
 
 from shardproxy.commands.call import Call, CommandError, Handler
 from shardproxy.commands.joins import all_alike, concatenated, everywhere, total
-from shardproxy.commands.mixed import any_owned, count_owned, keys_owned, owned
+from shardproxy.commands.mixed import any_owned, count_owned, keys_shown, owned
 from shardproxy.commands.shards import ask_every_to_read, ask_to_read
+from shardproxy.model.reserved import RESERVED
 from shardproxy.wire.reply import Raw, Reply
 
 SHARD_BITS = 8  # of a cursor: 250 shards at most; the rest is the engine's, and all fits JavaScript's 2^53
@@ -28,11 +32,11 @@ async def scan(call: Call) -> Reply:
     answer = await ask_to_read(call, shards[position], call.args[0], engine_cursor, *call.args[2:])
     answer.check()
     after, found = cast("tuple[bytes, list[bytes]]", answer.reply)
-    if shards[position].is_mixed:
-        cursor = cursor_after(int(after), position, len(shards))
-        return [b"%d" % cursor, list(await keys_owned(call, shards[position], found))]
+    cursor = cursor_after(int(after), position, len(shards))
+    if shards[position].is_mixed or RESERVED in answer.raw:
+        return [b"%d" % cursor, list(await keys_shown(call, shards[position], found))]
     keys = answer.raw[len(reply_head(after)) :]  # passed on unread
-    return Raw(reply_head(b"%d" % cursor_after(int(after), position, len(shards))) + keys)
+    return Raw(reply_head(b"%d" % cursor) + keys)
 
 
 def reply_head(cursor: bytes) -> bytes:
@@ -78,7 +82,7 @@ async def dbsize(call: Call) -> Reply:
 async def randomkey(call: Call) -> Reply:
     """A key of a shard chosen by how many it has, so that every key is as likely.
 
-    One that is not the shard's counts for nothing, and another one is chosen anywhere.
+    One that is not the shard's, or the proxy's own, counts for nothing, and another one is chosen anywhere.
     """
     sizes = []
     for answer in await ask_every_to_read(call, "DBSIZE"):
@@ -91,7 +95,7 @@ async def randomkey(call: Call) -> Reply:
         answer = await ask_to_read(call, shard, "RANDOMKEY")
         answer.check()
         key = cast("bytes | None", answer.reply)
-        if key is not None and (not shard.is_mixed or await keys_owned(call, shard, [key])):
+        if key is not None and await keys_shown(call, shard, [key]):
             return key
         if key is not None and strays < STRAYS:
             strays += 1

@@ -14,6 +14,7 @@ from typing import cast
 from shardproxy.commands.call import Call
 from shardproxy.commands.shards import Answer, ask_to_read
 from shardproxy.model import Shard
+from shardproxy.model.reserved import RESERVED, without_reserved
 
 COUNTED = 10_000  # keys of a shard that are counted one by one
 BATCH = 500  # looked at in one request of ours
@@ -23,10 +24,10 @@ CHUNK = 10_000  # keys whose owners are found out in one go: some milliseconds, 
 
 
 async def owned(call: Call, answer: Answer) -> Answer:
-    """The same answer of KEYS, without keys that are not its shard's."""
-    if not (answer.is_ok and answer.shard.is_mixed):
+    """The same answer of KEYS, without keys that are not its shard's, or are the proxy's own."""
+    if not answer.is_ok or not (answer.shard.is_mixed or RESERVED in answer.raw):
         return answer
-    keys = await keys_owned(call, answer.shard, cast("list[bytes]", answer.reply))
+    keys = await keys_shown(call, answer.shard, cast("list[bytes]", answer.reply))
     raw = b"".join((b"*%d\r\n" % len(keys), *(b"$%d\r\n%b\r\n" % (len(key), key) for key in keys)))
     return replace(answer, reply=list(keys), raw=raw)
 
@@ -37,6 +38,11 @@ async def keys_owned(call: Call, shard: Shard, keys: list[bytes]) -> list[bytes]
     for at in range(0, len(keys), CHUNK):
         found += await call.dataplane.owned(call.topology.cluster, shard.slots, keys[at : at + CHUNK])
     return found
+
+
+async def keys_shown(call: Call, shard: Shard, keys: list[bytes]) -> list[bytes]:
+    """Those of these keys of a shard's node that clients are shown."""
+    return without_reserved(await keys_owned(call, shard, keys) if shard.is_mixed else keys)
 
 
 async def count_owned(call: Call, shard: Shard, count: int) -> int:
@@ -66,13 +72,13 @@ async def _part(call: Call, shard: Shard, count: int) -> float:
 
 
 async def any_owned(call: Call, shard: Shard) -> bytes | None:
-    """One of the keys that the shard owns, the first that is come by; None when it has none, or few."""
+    """One of the keys that are shown of the shard, the first one come by; None when it has none, or few."""
     cursor = b"%d" % random.getrandbits(48)  # wherever that is in its table: others look elsewhere
     ends = 0
     async with call.shares.looking:
         for _ in range(LOOKED):
             cursor, keys = await _some(call, shard, cursor)
-            if found := await keys_owned(call, shard, keys):
+            if found := await keys_shown(call, shard, keys):
                 return random.choice(found)
             ends += cursor == b"0"
             if ends == 2:

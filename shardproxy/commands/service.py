@@ -1,7 +1,7 @@
 """Answers what the data plane hands over: finds the handler, bounds how many run and how long.
 
-    data plane ─ offload ─> table ─> handler ──────────────> reply ─ answer ─> data plane
-                              └─ unknown ─> learn from the engines ─ retry ─────┘
+    data plane ─ offload ─> guests ─> table ─> handler ──────────────> reply ─ answer ─> data plane
+                                        └─ unknown ─> learn from the engines ─ retry ─────┘
 
 Every offload is answered or retried, whatever becomes of its handler, unless its client has gone.
 Knows no command.
@@ -9,7 +9,7 @@ Knows no command.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from inspect import iscoroutinefunction
 from types import MappingProxyType
@@ -31,7 +31,7 @@ from shardproxy.commands.shares import Shares
 from shardproxy.commands.sources import Sources
 from shardproxy.commands.table import Table, lower
 from shardproxy.commands.texts import unknown_subcommand
-from shardproxy.dataplane import Abandoned, ClientDid, Event, Offloaded
+from shardproxy.dataplane import Abandoned, CacheAged, ClientDid, Event, Offloaded
 from shardproxy.model import Address, Topology
 from shardproxy.model.replication import ShardKey
 from shardproxy.nodes import NodeError, NodeFailure, NodeLinks
@@ -51,6 +51,13 @@ class OffloadingFacade(Facade, Protocol):
     def events(self) -> AsyncIterator[Event]: ...
 
 
+class Guest(Protocol):
+    """A service beside this one, which answers offloads of its own."""
+
+    def take(self, event: Event) -> bool:
+        """Have an event, if it is this one's; return at once."""
+
+
 def no_settings(cluster: str) -> Settings:
     return Settings()
 
@@ -68,6 +75,7 @@ async def run_commands(
     refusals: AclLogs | None = None,
     verifiers: Verifiers | None = None,
     scripts: KnownScripts | None = None,
+    guests: Sequence[Guest] = (),
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     """Answer offloaded commands until the data plane stops.
@@ -76,6 +84,7 @@ async def run_commands(
     `settings_of` tells what a cluster's config says, `readable` which replicas are fit to be read from;
     in `errands` is noted what nodes may take long for; `users` are those clients log in as, `refusals` what
     they were refused; `verifiers` decide about logins that are no matter of a password; `scripts` are known.
+    Each event is offered to the `guests` first.
     """
     learner = Learner(table or Table.load())
     waiting = trio.CapacityLimiter(WAITING)
@@ -97,10 +106,14 @@ async def run_commands(
         )
         task_status.started()
         async for event in dataplane.events():
+            if any(guest.take(event) for guest in guests):
+                continue
             if isinstance(event, Abandoned):
                 service.abandon(event.token)
             elif isinstance(event, ClientDid):
                 service.report(event)
+            elif isinstance(event, CacheAged):
+                continue  # no rule is served here
             elif is_patient(event):
                 nursery.start_soon(service.serve_patient, event, service.cancellable(event))
             else:
@@ -145,7 +158,7 @@ class _Service:
         """Log it for the first client of a cluster; a counter has them all."""
         if (did.cluster, did.what) not in self.reported:
             self.reported.add((did.cluster, did.what))
-            advice = "memcached removed it; set the client to the text or meta protocol"
+            advice = "memcached deprecated it; set the client to the text or meta protocol"
             log.warning(
                 "client refused", cluster=did.cluster, why=did.what, client=did.address, advice=advice
             )

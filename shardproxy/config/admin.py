@@ -47,7 +47,7 @@ class AdminToken(Secret):
     name: CallerName
     """What the audit log calls whoever comes with it."""
     rights: Rights
-    """`read`: pages and metrics; `act`: failovers, pauses and whatever else changes something, too."""
+    """`read`: pages and metrics; `act`: also what changes something, or has nodes work."""
 
 
 class AdminCertificate(Section):
@@ -56,7 +56,7 @@ class AdminCertificate(Section):
     name: CallerName
     """Its common name, or one of its alternative names (DNS, e-mail or URI)."""
     rights: Rights
-    """`read`: pages and metrics; `act`: failovers, pauses and whatever else changes something, too."""
+    """`read`: pages and metrics; `act`: also what changes something, or has nodes work."""
 
 
 def _no_literal(value: object) -> object:

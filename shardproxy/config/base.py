@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Self
 
 from pydantic import BaseModel, ConfigDict
 from pydantic_core import PydanticCustomError
@@ -21,6 +22,11 @@ class Section(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, defer_build=True)
+
+    @classmethod
+    def as_default(cls) -> Self:
+        """Make what stands for a section that is not written; a call would build the section, by itself."""
+        return cls.model_construct()
 
 
 def refused(message: str, hint: str | None = None) -> PydanticCustomError:

@@ -32,6 +32,7 @@ SECRETS = frozenset(
         "tokens",
         "requirepass",
         "redis_auth",
+        "headers",
     }
 )
 SAID = frozenset({"file", "env", "sha256", "rights", "name"})  # keys there

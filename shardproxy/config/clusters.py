@@ -6,19 +6,22 @@ from collections.abc import Iterable, Iterator
 from enum import Enum
 from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from shardproxy.config.access import Access, access_short
 from shardproxy.config.backups import Backups
 from shardproxy.config.base import Section, refused
+from shardproxy.config.caching import Caching, why_not_for_memcached
 from shardproxy.config.commands import Commands
 from shardproxy.config.discovery import Discovery, with_placeholder
 from shardproxy.config.durations import PositiveDuration
 from shardproxy.config.endpoints import Endpoint, MemcachedEndpoints, Mode, RedisEndpoints
-from shardproxy.config.failure import OnFailure, on_failure_short
+from shardproxy.config.failure import FailureAction, OnFailure, on_failure_short
 from shardproxy.config.families import Family, KeyFamily
 from shardproxy.config.hashing import Hashing, HashMethod, as_hashing, why_not_placed
+from shardproxy.config.hot import HotKeys
 from shardproxy.config.limits import ClusterLimits
+from shardproxy.config.near import NearCache
 from shardproxy.config.node_auth import NodeAuth, PasswordAuth
 from shardproxy.config.nodes import MemcachedNode, NodeType, short
 from shardproxy.config.persistence import Persistence
@@ -26,6 +29,7 @@ from shardproxy.config.replication import Failover, Replication, Writes
 from shardproxy.config.scaling import Scaling
 from shardproxy.config.shards import MAX_SHARDS, RedisShard
 from shardproxy.config.slots import assign_slots, weighted_slots
+from shardproxy.config.slow_log import SlowLog
 from shardproxy.config.store import Store
 from shardproxy.config.timeouts import ClusterTimeouts, RedisTimeouts
 from shardproxy.config.tls import NodeTls, Tls, why_no_tls
@@ -78,9 +82,9 @@ class _Cluster(Section):
 
     node_type: NodeType | None = None
     """Machine type of all nodes."""
-    limits: ClusterLimits = ClusterLimits()
+    limits: ClusterLimits = ClusterLimits.as_default()
     """How much clients and requests may take."""
-    timeouts: ClusterTimeouts = ClusterTimeouts()
+    timeouts: ClusterTimeouts = ClusterTimeouts.as_default()
     """How long connecting, answering and idling may take."""
     access: Annotated[Access, access_short()] | None = None
     """Who may use the cluster: users and their rights, or `open` where nobody has to log in. It has to be
@@ -89,6 +93,12 @@ class _Cluster(Section):
     """How clients speak TLS: at all `endpoints`, or at `tls_endpoints` where these are given."""
     node_tls: NodeTls | None = None
     """How the nodes are spoken to in TLS. Default: they are spoken to in plain."""
+    caching: Caching | None = None
+    """What is loaded from a database or elsewhere when it is asked for, and written there."""
+    hot_keys: HotKeys = HotKeys.as_default()
+    """Which keys are asked for often, and which are large: how closely the proxy looks at that."""
+    slow_log: SlowLog = SlowLog.as_default()
+    """Which requests are kept as slow, with where their time went."""
 
     endpoints: RedisEndpoints | MemcachedEndpoints
     tls_endpoints: RedisEndpoints | MemcachedEndpoints | None
@@ -103,6 +113,16 @@ class _Cluster(Section):
             for address in endpoint.addresses:
                 if speaks_tls and (fault := why_no_tls(address)) is not None:
                     raise refused(*fault)
+        return self
+
+    @model_validator(mode="after")
+    def _caching_is_passed_by_nobody(self) -> Self:
+        configuration = self.endpoints.configuration
+        if self.caching is not None and configuration is not None and configuration.mode is Mode.DIRECT:
+            raise refused(
+                "caching and mode: direct contradict each other",
+                "leave out mode: direct: clients that go to the nodes themselves pass the rules by",
+            )
         return self
 
     @property
@@ -134,20 +154,20 @@ class RedisCluster(_Cluster):
     """Where applications connect."""
     tls_endpoints: RedisEndpoints | None = None
     """Where applications connect that speak TLS. With these, `endpoints` stay plain."""
-    reads: Reads = Reads()
+    reads: Reads = Reads.as_default()
     """How reads are routed."""
     pubsub: Publishing = Publishing.ORDERED
     """`ordered`: all channels on one shard, so that each publisher is heard in its order, as on one Redis;
     `spread`: by their names on all shards, for more messages. Shard channels always go by their slots."""
-    writes: Writes = Writes()
+    writes: Writes = Writes.as_default()
     """When a write is acknowledged."""
     replication: Replication = Replication.ADOPT
     """`adopt`: keep what the nodes do at start; `managed`: make them replicate as the shards below say."""
-    failover: Failover = Failover()
+    failover: Failover = Failover.as_default()
     """When a replica replaces a primary that is down."""
     persistence: Persistence | None = None
     """What the nodes keep on disk: set on them, and watched. Default: as their own config says."""
-    timeouts: RedisTimeouts = RedisTimeouts()
+    timeouts: RedisTimeouts = RedisTimeouts.as_default()
     """How long connecting, answering, idling and waiting for a failover may take."""
     scaling: Scaling | None = None
     """How many of the shards below have slots, by how busy and how full they are. Default: as they are."""
@@ -156,7 +176,7 @@ class RedisCluster(_Cluster):
     CLIENT, PUBSUB, COMMAND and CONFIG GET; to fail over also REPLICAOF, FAILOVER, CONFIG SET and REWRITE,
     and for `persistence` MULTI and EXEC."""
     decider: Annotated[TopologyFrom, Field(discriminator="source")] = Field(
-        default=FromConfig(), alias="topology"
+        default=FromConfig.as_default(), alias="topology"
     )
     """Who says which nodes there are and which of them are primaries. Default: the shards below."""
     shards: Annotated[tuple[RedisShard, ...], Field(min_length=1, max_length=MAX_SHARDS)] = ()
@@ -169,12 +189,16 @@ class RedisCluster(_Cluster):
     databases: Annotated[int, Field(ge=1, le=MAX_DATABASES)] | None = None
     """How many databases clients may select where one shard is relaxed; no more than the nodes have.
     Default: 16. Several shards have database 0 alone."""
-    commands: Commands = Commands()
+    commands: Commands = Commands.as_default()
     """Which commands clients may use, and under which names."""
     key_families: Annotated[tuple[Family, ...], Field(max_length=100)] = ()
     """Keys that share a slot, as an application touches them together; the first rule that matches counts."""
     backups: Backups | None = None
     """Where backups are kept, and when they are made."""
+    near_cache: NearCache | None = None
+    """Answer reads of hot keys from the proxy's own memory: GET, HGETALL and MGET. A key that is written is
+    forgotten before its writer is told; what others write, as soon as the node tells. Default: nothing is
+    kept."""
 
     @model_validator(mode="after")
     def _one_decides(self) -> Self:
@@ -403,7 +427,7 @@ class MemcachedCluster(_Cluster):
     tls_endpoints: MemcachedEndpoints | None = None
     """Where applications connect that speak TLS. With these, `endpoints` stay plain."""
     hashing: Annotated[Hashing, BeforeValidator(as_hashing, json_schema_input_type=HashMethod | Hashing)] = (
-        Hashing()
+        Hashing.as_default()
     )
     """How nodes share the keys."""
     nodes: Annotated[
@@ -412,7 +436,7 @@ class MemcachedCluster(_Cluster):
     """The nodes. Each is a shard of its own: memcached does not replicate."""
     discover: Discovery | None = None
     """Where the nodes are found, instead of `nodes`."""
-    on_failure: Annotated[OnFailure, on_failure_short()] = OnFailure()
+    on_failure: Annotated[OnFailure, on_failure_short()] = OnFailure.as_default()
     """What happens to the keys of a node that is down: `miss`, `rehash` or `gutter`."""
     node_auth: PasswordAuth | None = None
     """How the proxy logs in to the nodes (memcached -Y)."""
@@ -451,6 +475,21 @@ class MemcachedCluster(_Cluster):
     @model_validator(mode="after")
     def _nodes_are_reached_by_tls(self) -> Self:
         return _reached_by_tls(self, [node.address for node in (*self.nodes, *self.on_failure.gutter)])
+
+    @model_validator(mode="after")
+    def _values_fit_memcached(self) -> Self:
+        if self.caching is None:
+            return self
+        if faults := why_not_for_memcached(self.caching):
+            raise ValidationError.from_exception_data("MemcachedCluster", faults, hide_input=True)
+        action = self.on_failure.action
+        if action is not FailureAction.MISS and any(rule.writes for rule in self.caching.rules):
+            raise refused(
+                f"on_failure: {action.value} and rules that write contradict each other: a node that comes"
+                " back has what was before",
+                "write on_failure: miss",
+            )
+        return self
 
     @model_validator(mode="after")
     def _nodes_fit_the_hashing(self) -> Self:

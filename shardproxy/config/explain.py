@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from shardproxy.config.base import REFUSED, Section
+from shardproxy.config.caching_sources import SOURCE_FORMS
 from shardproxy.config.checks import Path, show
 from shardproxy.config.clusters import MemcachedCluster, RedisCluster
 from shardproxy.config.document import Document
@@ -32,6 +33,7 @@ PLACE = "a place"  # of a secret, which may be text, too
 TAGS: dict[str, type[Section]] = {
     **ENGINES,
     **FORMS,
+    **SOURCE_FORMS,
     **DECIDERS,
     PLACE: Secret,
 }  # what locations name beside keys
@@ -83,6 +85,23 @@ MISSING = {
     "names": "write what the Sentinels call the primaries, as in: names: [mymaster]",
     "seeds": "list some nodes of the cluster, as in: seeds: [10.0.0.1:6379, 10.0.0.2:6379]",
     "match": 'say which keys, as in {match: "bull:{queue}:*", hash: "{queue}"}',
+    "sources": "write {main: {url: postgresql+psycopg://app@db/app, password: {env: DATABASE_PASSWORD}}}",
+    "rules": 'write - {match: "user:{id}", ttl: 5m, load: {source: main, sql: select ... where id = :id}}',
+    "load": 'write {source: main, sql: "select name from users where id = :id", as: json}',
+    "write": 'write {mode: through, upsert: "insert into ...", delete: "delete from ..."}',
+    "mode": "write mode: through, or mode: behind",
+    "source": "write source: and a name under sources",
+    "invalidate": "write {source: main, channel: cache}",
+    "channel": "write channel: and the name in the database's NOTIFY",
+}
+
+# The same of keys that mean something else below others: (list or mapping, key).
+MISSING_BELOW = {
+    (
+        "sources",
+        "url",
+    ): "write url: postgresql+psycopg://app@db/app, or https://...; or python: module:function",
+    ("rules", "match"): 'say which keys, as in match: "user:{id}:profile"',
 }
 
 # Said of a value that is not written as it must be, by its key.
@@ -132,6 +151,8 @@ MESSAGES = {
     "bool_type": "must be true or false",
     "greater_than_equal": "must be at least {ge}",
     "less_than_equal": "must be at most {le}",
+    "greater_than": "must be more than {gt:g}",
+    "less_than": "must be less than {lt:g}",
     "string_too_short": "must have at least {min_length} characters",
     "string_too_long": "must have at most {max_length} characters",
 }
@@ -154,7 +175,7 @@ def _explain(error: ErrorDetails, document: Document, root: type[Section]) -> Pr
     if kind in ("missing", "union_tag_not_found"):
         path = (*path, _tag_of(path)) if kind == "union_tag_not_found" else (*path, *missing)
         place = document.place(path)
-        hint = "write from: sentinel" if path[-2:] == ("topology", "from") else MISSING.get(str(path[-1]))
+        hint = "write from: sentinel" if path[-2:] == ("topology", "from") else _when_missing(path)
         return Problem(place.line, place.column, show(path), "is missing", hint)
     place = document.key_place(path) if is_key or kind == "extra_forbidden" else document.place(path)
     if kind == "union_tag_invalid":
@@ -162,6 +183,11 @@ def _explain(error: ErrorDetails, document: Document, root: type[Section]) -> Pr
         place = document.place(path)
     message, hint = _words(kind, context, error, loc, is_key, root)
     return Problem(place.line, place.column, show(path), message, hint)
+
+
+def _when_missing(path: Path) -> str | None:
+    above = str(path[-3]) if len(path) > 2 else ""
+    return MISSING_BELOW.get((above, str(path[-1]))) or MISSING.get(str(path[-1]))
 
 
 def _tag_of(path: Path) -> str:
@@ -206,6 +232,11 @@ def _too_long(loc: Path, context: Mapping[str, Any]) -> tuple[str, str | None]:
 
 
 def _hint_for_pattern(loc: Path, is_key: bool) -> tuple[str, str | None]:
+    if is_key and "caching" in loc:
+        return (
+            "is not a name for a source",
+            "use 1-50 letters, digits, - and _; the first is a letter or digit",
+        )
     if is_key and "topology" in loc:
         return (
             "is not a name for a shard",

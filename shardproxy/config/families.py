@@ -15,11 +15,8 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, BeforeValidator, Discriminator, Field, Tag, model_validator
 
 from shardproxy.config.base import Section, refused
+from shardproxy.config.patterns import Text, pattern_names
 
-Text = Annotated[str, Field(min_length=1, max_length=250)]
-_PARTS = re.compile(
-    r"(?P<any>\*)|\{(?P<name>[^{}]*)\}|\[(?P<set>[^\]]*)\]|(?P<open>[{\[])|(?P<text>[^*{\[]+)"
-)
 _NAMED = re.compile(r"\{([^{}]+)\}")
 
 
@@ -41,7 +38,7 @@ class FamilyRule(Section):
 
     @model_validator(mode="after")
     def _can_be_compiled(self) -> Self:
-        names = _pattern_names(self.match)
+        names = pattern_names(self.match)
         named = _NAMED.fullmatch(self.hash)
         if named is None and ("{" in self.hash or "}" in self.hash):
             raise refused(
@@ -57,36 +54,6 @@ class FamilyRule(Section):
 
     def rules(self) -> tuple[KeyFamily, ...]:
         return (KeyFamily(self.match, self.hash),)
-
-
-def _pattern_names(pattern: str) -> list[str]:
-    """The names in a pattern; raise what is wrong with it."""
-    names, before = [], "start"
-    for part in _PARTS.finditer(pattern):
-        kind = part.lastgroup or ""
-        if kind == "open":
-            raise refused(f"the {part[0]} in match is not closed", 'a literal one is written "[{]" or "[[]"')
-        if kind == "name":
-            if not part["name"]:
-                raise refused("{} in match has no name", 'as in "bull:{queue}:*"')
-            names.append(part["name"])
-            kind = "any"
-        if kind == "set" and (why := _why_not_a_set(part["set"])):
-            raise refused(f"{part[0]} in match {why}", "as in [0-9a-f]")
-        if kind == before == "any":
-            raise refused(
-                "two parts in match stand next to each other: nothing tells where one ends",
-                "put a text between them",
-            )
-        before = kind
-    return names
-
-
-def _why_not_a_set(text: str) -> str | None:
-    ranges = re.findall(r"(.)-(.)|(.)", text, re.DOTALL)
-    if not ranges or not text.isascii():
-        return "is no set of ASCII characters"
-    return "runs backwards" if any(low and high < low for low, high, _ in ranges) else None
 
 
 class Preset(Enum):

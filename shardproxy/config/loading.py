@@ -9,6 +9,7 @@ from pydantic import ValidationError
 from shardproxy.config.document import read_document
 from shardproxy.config.errors import ConfigError, Problem
 from shardproxy.config.explain import explain
+from shardproxy.config.plain import SilentPipeError, read_bytes
 from shardproxy.config.root import Config
 from shardproxy.config.source import Source
 
@@ -26,12 +27,13 @@ def read_text(path: str | Path) -> str:
     """Read a file of UTF-8 text; raise ConfigError when that cannot be."""
     source = str(path)
     try:
-        with Path(path).open("rb") as file:
-            content = file.read(MAX_FILE + 1)
+        content = read_bytes(path, MAX_FILE + 1)
     except FileNotFoundError:
         raise _refused(source, "there is no such file", "check the path") from None
     except IsADirectoryError:
         raise _refused(source, "is a directory", "give a file in it") from None
+    except SilentPipeError as e:
+        raise _refused(source, str(e.strerror), "give a file, or have something write into it") from None
     except OSError as e:
         raise _refused(source, f"cannot be read: {e.strerror}", "check who may read it") from None
     except ValueError as e:

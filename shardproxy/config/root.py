@@ -30,6 +30,7 @@ from shardproxy.config.jobs import Jobs
 from shardproxy.config.limits import ProcessLimits
 from shardproxy.config.source import Source
 from shardproxy.config.store import Store
+from shardproxy.config.telemetry import Telemetry
 from shardproxy.config.timeouts import ProcessTimeouts
 from shardproxy.model import Topology
 
@@ -107,7 +108,8 @@ class Config(Section):
     """Host names by which the admin API may be asked, beside localhost, the host of `admin` and IP addresses.
     A request under another name is refused: a web page could have sent it."""
     admin_access: AdminAccess | None = None
-    """Who may ask the admin API. Default: whoever reaches it reads, and this machine acts."""
+    """Who may ask the admin API. Default: this machine does everything, and others look, at what
+    tells no key, request or config."""
     audit: Audit | None = None
     """Who did what, and when. Default: not noted."""
     zone: Annotated[str, Field(min_length=1, max_length=100, examples=["eu-central-1a"])] | None = None
@@ -119,17 +121,19 @@ class Config(Section):
     """Where proxies that serve the same clusters agree. Default: this one is alone, with its state file."""
     name: ProxyName | None = None
     """What this proxy is called among those that share a store. Default: the host's name."""
-    log: Log = Log()
+    log: Log = Log.as_default()
     """What is logged, and how."""
-    limits: ProcessLimits = ProcessLimits()
+    telemetry: Telemetry | None = None
+    """Where requests are told of as OpenTelemetry spans. Default: nowhere."""
+    limits: ProcessLimits = ProcessLimits.as_default()
     """Limits of the whole process."""
-    timeouts: ProcessTimeouts = ProcessTimeouts()
+    timeouts: ProcessTimeouts = ProcessTimeouts.as_default()
     """Deadlines of the whole process."""
     security_groups: Annotated[tuple[SecurityGroup, ...], Field(max_length=MAX_SECURITY_GROUPS)] = ()
     """From where one may connect: groups of addresses, named by `access: {inbound: [...]}` of a cluster."""
     groups: Annotated[tuple[Group, ...], Field(max_length=MAX_GROUPS)] = ()
     """Groups of users, for clusters that name them under `access`."""
-    jobs: Jobs = Jobs()
+    jobs: Jobs = Jobs.as_default()
     """What jobs may touch beside the engines. Default: the places of the clusters' own backups."""
     clusters: Annotated[dict[ClusterName, Cluster], Field(min_length=1)]
     """The clusters this process serves, by name."""

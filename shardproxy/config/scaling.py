@@ -86,7 +86,7 @@ class Scaling(Section):
     """How few and how many."""
     target: ScalingTarget
     """What the shards' average is held at."""
-    cooldown: Cooldown = Cooldown()
+    cooldown: Cooldown = Cooldown.as_default()
     """Time between two changes."""
     acts: Annotated[bool, Strict()] = True
     """Whether shards that are ready (`slots: none`) are given slots, and shards are emptied, by itself. Off:

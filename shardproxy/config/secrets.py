@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
 from shardproxy.config.base import Section, refused
+from shardproxy.config.plain import read_bytes
 
 MAX_SECRET = 64 << 10  # bytes; more is the wrong file
 
@@ -58,8 +58,7 @@ class Secret(Section):
     @staticmethod
     def _read_file(path: str) -> str:
         try:
-            with Path(path).open("rb") as file:
-                content = file.read(MAX_SECRET + 1)
+            content = read_bytes(path, MAX_SECRET + 1)
             text = content.decode()
         except OSError as e:
             raise SecretError(f"cannot read the secret in file {path}: {e.strerror}") from None

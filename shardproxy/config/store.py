@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, model_validator
 from shardproxy.config.base import Section, refused
 from shardproxy.config.durations import PositiveDuration
 from shardproxy.config.secrets import Secret, not_literal
-from shardproxy.config.tls import PemFile, ServerName
+from shardproxy.config.tls import PemFile, ServerName, refuse_half
 
 MIN_TTL = 2.0  # seconds; etcd grants nothing shorter
 
@@ -48,9 +48,7 @@ class StoreTls(Section):
 
     @model_validator(mode="after")
     def _certificate_has_its_key(self) -> Self:
-        if (self.certificate is None) != (self.key is None):
-            given, other = ("certificate", "key") if self.key is None else ("key", "certificate")
-            raise refused(f"{given} needs its {other}", f"add {other}: and a file of PEM")
+        refuse_half(self.certificate, self.key)
         return self
 
 

@@ -47,6 +47,13 @@ class UserName(Enum):
     SAN = "san"
 
 
+def refuse_half(certificate: str | None, key: str | None) -> None:
+    """Raise where one of the two is given without the other."""
+    if (certificate is None) != (key is None):
+        given, other = ("certificate", "key") if key is None else ("key", "certificate")
+        raise refused(f"{given} needs its {other}", f"add {other}: and a file of PEM")
+
+
 class CertificatePair(Section):
     """A certificate and its key, in files of PEM. They are read again when they change."""
 
@@ -119,9 +126,7 @@ class NodeTls(Section):
 
     @model_validator(mode="after")
     def _certificate_has_its_key(self) -> Self:
-        if (self.certificate is None) != (self.key is None):
-            given, other = ("certificate", "key") if self.key is None else ("key", "certificate")
-            raise refused(f"{given} needs its {other}", f"add {other}: and a file of PEM")
+        refuse_half(self.certificate, self.key)
         return self
 
 

@@ -52,6 +52,9 @@ class AckFencer:
         await self._wait(record, within, with_others=True)
 
     async def _wait(self, record: ShardRecord, within: float, *, with_others: bool) -> None:
+        if not self._behind(record, with_others=with_others):
+            await trio.lowlevel.checkpoint()
+            return
         news, key, store = News(), record.key, self._store
         self._applied.subscribe(news, key)
         store.acks.subscribe(news, key)
@@ -67,7 +70,6 @@ class AckFencer:
         if behind := self._behind(record, with_others=with_others):
             who = ", ".join(behind)
             raise FenceError(f"{key}: epoch {record.epoch} is not served by {who} yet")
-        await trio.lowlevel.checkpoint()
 
     def served(self, key: ShardKey) -> int:
         """The latest change of the shard's record that all live members serve; 0 = none.

@@ -94,8 +94,9 @@ class Lessor:
                     self.dataplane.lease(cluster, None)
 
     def _arm(self, armed: dict[str, float | None]) -> None:
-        behind = _behind(self.records, self.applied)
-        for cluster in {*self.leases, *armed}:
+        clusters = {*self.leases, *armed}
+        behind = _behind(self.records, self.applied) if clusters else set()
+        for cluster in clusters:
             standing = Standing(
                 self.leases.get(cluster) if self.is_ours(cluster) else None,
                 self.synced.get(cluster, True),

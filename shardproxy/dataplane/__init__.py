@@ -14,15 +14,26 @@ from typing import Any, TypeVar, TypeVarTuple
 import trio
 
 from shardproxy.dataplane import _native
-from shardproxy.dataplane._native import Abandoned, AccessEvent, ClientDid, Offloaded
+from shardproxy.dataplane._native import Abandoned, AccessEvent, CacheAged, ClientDid, Offloaded
 from shardproxy.dataplane.events import Event, Events
+from shardproxy.dataplane.hot import BigKey, Hot, big_read
 from shardproxy.dataplane.spec import ClusterSpec, spec_encode
-from shardproxy.dataplane.statistics import Statistics
+from shardproxy.dataplane.statistics import ClusterCounts, Statistics, WorkerStatistics
+from shardproxy.dataplane.timings import TimedRequest, Tracing
 from shardproxy.model import Address, SlotRange
 from shardproxy.model.board import Board
 from shardproxy.model.health import Busy, NodeDown, PoolKey, Standing
 
-__all__ = ["Abandoned", "AccessEvent", "BoundEndpoint", "ClientDid", "DataPlane", "Event", "Offloaded"]
+__all__ = [
+    "Abandoned",
+    "AccessEvent",
+    "BoundEndpoint",
+    "CacheAged",
+    "ClientDid",
+    "DataPlane",
+    "Event",
+    "Offloaded",
+]
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -59,9 +70,22 @@ class DataPlane:
 
     async def apply(self, spec: ClusterSpec) -> tuple[BoundEndpoint, ...]:
         """Make one cluster be as its spec says; raise ValueError or OSError, and then nothing has changed."""
-        bound = await trio.to_thread.run_sync(self._native.apply, spec_encode(spec), limiter=self._applying)
+        endpoints, _ = await self.apply_settled(spec, None)
+        return endpoints
+
+    async def apply_settled(
+        self, spec: ClusterSpec, within: float | None
+    ) -> tuple[tuple[BoundEndpoint, ...], bool]:
+        """As `apply`, and then as `settle`, in one thread's one turn; None: without that, and False."""
+
+        def apply() -> tuple[list[tuple[str, str]], bool]:
+            bound = self._native.apply(spec_encode(spec))
+            return bound, within is not None and self._native.settle(spec["name"], within)
+
+        bound, is_settled = await trio.to_thread.run_sync(apply, limiter=self._applying)
         self._events.forget_strangers(spec["name"])
-        return tuple(BoundEndpoint(Address.parse(asked), Address.parse(got)) for asked, got in bound)
+        endpoints = tuple(BoundEndpoint(Address.parse(asked), Address.parse(got)) for asked, got in bound)
+        return endpoints, is_settled
 
     def remove(self, cluster: str) -> None:
         """Stop serving a cluster; its clients are closed."""
@@ -84,6 +108,11 @@ class DataPlane:
     def slot(self, cluster: str, key: bytes) -> int:
         """Find the slot of a key, by the cluster's key families; raise KeyError when it is not served."""
         return self._native.slot(cluster, key)
+
+    def node(self, cluster: str, key: bytes) -> Address | None:
+        """Find the node that requests for a key go to now, None where all it may go to are down; KeyError."""
+        found = self._native.node(cluster, key)
+        return Address.parse(found) if found is not None else None
 
     async def owned(self, cluster: str, slots: Sequence[SlotRange], keys: Sequence[bytes]) -> list[bytes]:
         """Those of these keys that are in one of these slots; raise KeyError of an unknown cluster."""
@@ -108,9 +137,61 @@ class DataPlane:
         if not self._stopped:
             self._native.retry(token)
 
+    def pass_on(self, token: int, absent: Sequence[bytes] | None = None) -> None:
+        """Execute an offloaded command with a rule as if no rule were about it, at the primary.
+
+        Its client hears what the engine answers. A write cancels the leases of its keys first. With `absent`,
+        keys that have no value, a read that finds nothing of other keys is offloaded again, its `looks` one
+        more.
+        """
+        if not self._stopped:
+            self._native.pass_on(token, absent)
+
+    def fresh(self, cluster: str, key: bytes, seconds: float) -> None:
+        """Ask how old this key is in so many seconds and not before: no `CacheAged` comes until then."""
+        if not self._stopped:
+            self._native.fresh(cluster, key, seconds)
+
+    @staticmethod
+    def tag(slot: int) -> bytes:
+        """A hash tag that lies in that slot: reserved names are made with it."""
+        return _native.DataPlane.tag(slot)
+
     def statistics(self) -> Statistics:
-        """Counters of all workers since their start."""
+        """Counters of all workers since their start; may be called in a thread.
+
+        At hundreds of shards this takes milliseconds: who asks often asks `workers` or `counts`.
+        """
         return Statistics.read(self._native.statistics())
+
+    def workers(self) -> tuple[WorkerStatistics, ...]:
+        """The worker threads, by their numbers."""
+        return tuple(map(WorkerStatistics.read, self._native.workers()))
+
+    def client_count(self) -> int:
+        """How many clients are connected."""
+        return sum(worker.clients for worker in self.workers())
+
+    def counts(self, cluster: str | None = None) -> Mapping[str, ClusterCounts]:
+        """Counters of that cluster, by its name, or of all; nothing of one that was never served."""
+        return {name: ClusterCounts.read(of) for name, of in self._native.counts(cluster).items()}
+
+    async def hot(self, cluster: str) -> Hot:
+        """What is asked for now in a cluster, and by which keys; nothing where it is not served.
+
+        Of all workers that answer within 1 s; in a thread.
+        """
+        try:
+            return Hot.read(await trio.to_thread.run_sync(self._native.hot, cluster, limiter=self._asking))
+        except KeyError:
+            return Hot()
+
+    async def big(self, cluster: str) -> tuple[BigKey, ...]:
+        """The keys that the largest requests and replies of the last hour were about, likewise."""
+        try:
+            return big_read(await trio.to_thread.run_sync(self._native.big, cluster, limiter=self._asking))
+        except KeyError:
+            return ()
 
     def standing(self, cluster: str, node: Address) -> Standing:
         """What a node owes the workers that may take long, and when it last sent them anything."""
@@ -126,6 +207,41 @@ class DataPlane:
     def expect_slow(self, cluster: str, commands: Iterable[str]) -> None:
         """These commands took long lately; no others did. Names the table does not have are passed over."""
         self._native.expect_slow(cluster, sorted(commands))
+
+    async def slow_log(self, cluster: str, most: int) -> tuple[TimedRequest, ...]:
+        """So many requests that took long, the newest first, of all workers; in a thread.
+
+        Raise KeyError of an unknown cluster.
+        """
+
+        def read() -> tuple[TimedRequest, ...]:
+            return tuple(map(TimedRequest.read, self._native.slow_log(cluster, most)))
+
+        return await trio.to_thread.run_sync(read, limiter=self._asking)
+
+    def slow_log_len(self, cluster: str) -> int:
+        """How many are kept; raise KeyError of an unknown cluster."""
+        return self._native.slow_log_len(cluster)
+
+    def slow_log_reset(self, cluster: str) -> None:
+        """Forget the requests that took long."""
+        self._native.slow_log_reset(cluster)
+
+    def trace(self, cluster: str, pattern: bytes, limit: int) -> Tracing:
+        """Note so many requests about a key that the glob matches, `*`: all, as long as this is referred to.
+
+        Raise KeyError of an unknown cluster, RuntimeError when there are too many traces.
+        """
+        return Tracing(self._native.trace(cluster, pattern, limit))
+
+    def sample(self, share: float, queue: int) -> None:
+        """Note this share of all requests, 0-1, and let so many wait for `spans`."""
+        self._native.sample(share, queue)
+
+    def spans(self, most: int) -> tuple[tuple[TimedRequest, ...], int]:
+        """Up to so many of the requests sampled, the oldest first; and how many found no room so far."""
+        found, dropped = self._native.spans(most)
+        return tuple(map(TimedRequest.read, found)), dropped
 
     async def clients(self, client_ids: Iterable[int] | None = None) -> tuple[Mapping[str, Any], ...]:
         """Every connected client, or these, each as CLIENT LIST shows it, by their ids; takes up to 1 s."""
@@ -168,7 +284,7 @@ class DataPlane:
     @property
     def accesses_lost(self) -> int:
         """How many of these nobody was told of, as too many waited."""
-        return self._events.accesses_lost + self.statistics().access_untold
+        return self._events.accesses_lost + self._native.access_untold()
 
     @property
     def down(self) -> Board[PoolKey, NodeDown]:

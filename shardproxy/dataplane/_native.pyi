@@ -3,6 +3,7 @@
 A worker thread never takes the GIL.
 """
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Final, Self, final
 
@@ -11,6 +12,7 @@ __all__ = [
     "Abandoned",
     "AccessEvent",
     "Acl",
+    "CacheAged",
     "ClientDid",
     "Copier",
     "DataPlane",
@@ -22,6 +24,7 @@ __all__ = [
     "Placer",
     "RdbReading",
     "Snapshot",
+    "Tracing",
     "certificate_check",
     "certificates_read",
     "glob_filter",
@@ -60,6 +63,8 @@ class Offloaded:
         local_address: str,
         known: bool,
         args: tuple[bytes, ...],
+        rule: int | None = None,
+        looks: int = 0,
     ) -> Self: ...
     @property
     def token(self) -> int: ...
@@ -89,6 +94,18 @@ class Offloaded:
 
     @property
     def args(self) -> tuple[bytes, ...]: ...
+    @property
+    def rule(self) -> int | None:
+        """The caching rule that makes it Python's, by its place in the spec; None for all other commands.
+
+        Of a read with a rule the engine has nothing: a key that is asked for is missing, or what was asked
+        of it is. Of MGET over several shards `args` are one part's, `MGET k3 k7`, and so is the answer. A
+        write with a rule was not sent. `pass_on` may follow in place of `answer`.
+        """
+
+    @property
+    def looks(self) -> int:
+        """How often this read has been passed on before, and found something missing again."""
 
 @final
 class Abandoned:
@@ -143,6 +160,21 @@ class ClientDid:
     def address(self) -> str: ...
     @property
     def what(self) -> str: ...
+
+@final
+class CacheAged:
+    """A key of a rule with `checks` was read whose age no worker knows, or whose time has come."""
+
+    __hash__: ClassVar[None]  # type: ignore[assignment]
+    def __new__(cls, cluster: str, rule: int, key: bytes) -> Self: ...
+    @property
+    def cluster(self) -> str: ...
+    @property
+    def rule(self) -> int:
+        """Its place in the spec."""
+
+    @property
+    def key(self) -> bytes: ...
 
 @final
 class AccessEvent:
@@ -281,14 +313,20 @@ class Copier:
     def status(self) -> dict[str, Any]:
         """How far it is, as the fields of CopyStatus; `source` is a str, `fault` is `kind`."""
 
-    def reach(self, offset: int, within: float, replicas: int = 0) -> int:
-        """Wait until all up to this offset is with the targets; how far the source's stream was read.
+    def reach(self, offset: int, replid: str, within: float, replicas: int = 0, rests: bool = False) -> int:
+        """Wait until all up to this offset of that history is with the targets; how far its stream was read.
 
-        `within` seconds; releases the GIL. Raise RuntimeError(kind, why): see CopyFault; what is left.
+        `rests`: and then until it rests, as `rest`.
+
+        `within` seconds; releases the GIL. Raise RuntimeError(kind, why): see CopyFault; what is left, or
+        that it follows another history, or rests.
         """
 
     def verify(self, within: float) -> int:
-        """Compare both sides, as `reach`; how many keys were. Raise RuntimeError(kind, why)."""
+        """Compare a sample of both sides, as `reach`; how many keys were. Raise RuntimeError(kind, why)."""
+
+    def compare(self, within: float) -> int:
+        """Compare all of both sides while it goes on, as `reach`; how many keys were. Raise as `verify`."""
 
     def keep(self, until: float) -> None:
         """Write nothing to a target from then on: seconds of CLOCK_BOOTTIME."""
@@ -304,6 +342,19 @@ class Copier:
 
     def stop(self) -> None:
         """End the thread and wait for that. Idempotent; releases the GIL."""
+
+@final
+class Tracing:
+    """Requests of a cluster that are noted; made by `DataPlane.trace`."""
+
+    def stop(self) -> None:
+        """Note no more; what was found is still there to be taken."""
+
+    def take(self, most: int) -> dict[str, Any]:
+        """Up to so many of what was found and not taken yet.
+
+        `records`; `seen` and `dropped` since the begin; `is_over`: none are left, and none come any more.
+        """
 
 @final
 class DataPlane:
@@ -337,16 +388,23 @@ class DataPlane:
     def slot(self, cluster: str, key: bytes) -> int:
         """The slot of a key, by the cluster's key families; raise KeyError when it is not served."""
 
+    def node(self, cluster: str, key: bytes) -> str | None:
+        """The address of the node that requests for a key go to now; raise KeyError as `slot`.
+
+        None where no node has the key.
+        """
+
     def fileno(self) -> int:
         """An eventfd that is readable while `take` has something."""
 
     def take(
         self,
-    ) -> list[Offloaded | Abandoned | NodeLost | NodeDown | ClientDid | AccessEvent | OutOfFiles]:
+    ) -> list[Offloaded | Abandoned | NodeLost | NodeDown | ClientDid | CacheAged | AccessEvent | OutOfFiles]:
         """What has happened since the last call, in its order.
 
         An `Abandoned` comes after its `Offloaded`. A node that is down is told once, and once when it is not
-        any more. Of what clients did, and of losses, there are 1,024 at once at most: more say nothing new.
+        any more. Of what clients did, and of losses, there are 1,024 at once at most: more say nothing new;
+        of keys whose age is asked for 1,000, and each is asked about once in a second by each worker.
         """
 
     def answer(self, token: int, reply: bytes) -> None:
@@ -355,8 +413,37 @@ class DataPlane:
     def retry(self, token: int) -> None:
         """Route an offloaded command again, by the present table; it is not offloaded as unknown again."""
 
+    def pass_on(self, token: int, absent: Sequence[bytes] | None = None) -> None:
+        """Execute an offloaded command with a rule as if no rule were about it, at the primary.
+
+        Its client hears what the engine answers. A write cancels the leases of its keys first. With `absent`,
+        keys that have no value, a read that finds nothing of other keys is offloaded again, its `looks` one
+        more. Unknown or stale tokens are ignored.
+        """
+
+    def fresh(self, cluster: str, key: bytes, seconds: float) -> None:
+        """Ask how old this key is in so many seconds and not before; all workers."""
+
+    @staticmethod
+    def tag(slot: int) -> bytes:
+        """A hash tag, four letters or digits, that lies in that slot."""
+
     def statistics(self) -> dict[str, Any]:
-        """Counters of all workers, as nested plain values."""
+        """Counters of all workers, as nested plain values; lists are tuples. Releases the GIL meanwhile."""
+
+    def counts(self, cluster: str | None = None) -> dict[str, dict[str, Any]]:
+        """Those of that cluster or of all, by name, without times, shards and nodes."""
+
+    def workers(self) -> list[dict[str, Any]]: ...
+    def access_untold(self) -> int: ...
+    def hot(self, cluster: str) -> dict[str, Any]:
+        """What is asked for now, as the fields of Hot; raise KeyError when the cluster is not served.
+
+        Keys are str of the characters that have their bytes' numbers. Takes up to 1 s; releases the GIL.
+        """
+
+    def big(self, cluster: str) -> list[Mapping[str, Any]]:
+        """The largest requests and replies, likewise, as the fields of BigKey."""
 
     def clients(self, client_ids: list[int] | None = None) -> list[dict[str, Any]]:
         """Every connected client, or these, as CLIENT LIST needs it, by their ids.
@@ -379,6 +466,33 @@ class DataPlane:
 
     def expect_slow(self, cluster: str, commands: list[str]) -> None:
         """These commands took long lately, and no others beside those of which the table says it."""
+
+    def slow_log(self, cluster: str, most: int) -> list[dict[str, Any]]:
+        """So many requests that took long, the newest first, of all workers.
+
+        Raise KeyError of an unknown cluster. As in a trace and of spans, each has `id`, `at` (microseconds
+        since 1970), `microseconds`, `phases` (of `waited`, `parked`, `upstream`, `client`; None: not known),
+        `command`, `arguments`, `key`, `client_id`, `client`, `name`, `user`, `db`, `slot`, `shard`, `node`,
+        `request_bytes`, `reply_bytes`, `outcome` (`ok`, `error` or `gone`) and `error`, its first word.
+        """
+
+    def slow_log_len(self, cluster: str) -> int:
+        """How many are kept: at most as many as the cluster's spec says. Raise KeyError."""
+
+    def slow_log_reset(self, cluster: str) -> None:
+        """Forget them."""
+
+    def trace(self, cluster: str, pattern: bytes, limit: int) -> Tracing:
+        """Note requests about a key like that, `*` for all, as long as what this returns is there.
+
+        Raise KeyError of an unknown cluster, RuntimeError when there are too many traces.
+        """
+
+    def sample(self, share: float, queue: int) -> None:
+        """Note this share of all requests, 0-1, and let so many wait to be taken."""
+
+    def spans(self, most: int) -> tuple[list[dict[str, Any]], int]:
+        """Up to so many of them, with `cluster`; and how many found no room since the start."""
 
     def topics(self, cluster: str, kind: str, pattern: bytes | None = None) -> bytes:
         """What the cluster's clients are subscribed to and the pattern matches, as an encoded array of names.

@@ -5,11 +5,16 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from shardproxy.config.root import MAX_WORKERS
+from shardproxy.config.root import MAX_WORKERS, Config
 
 CGROUP_QUOTA = Path(
     "/sys/fs/cgroup/cpu.max"
 )  # cgroup v2: "<quota> <period>" in microseconds, or "max <period>"
+
+
+def workers_of(config: Config) -> int:
+    """How many workers a config has started here."""
+    return cpu_count() if config.workers == "auto" else config.workers
 
 
 def cpu_count(quota_file: Path = CGROUP_QUOTA) -> int:

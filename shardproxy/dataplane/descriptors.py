@@ -8,6 +8,9 @@ from __future__ import annotations
 import resource
 from dataclasses import dataclass
 
+from shardproxy.config import Config
+from shardproxy.model import Engine
+
 SPARE = 256  # listeners, worker threads, admin and control-plane connections, files
 SHARED_LINKS = 4  # of a worker to a node: one for each RESP version, and for usual and for large values
 DEDICATED_SHARE = 4  # where too few are left, one in so many is kept for connections of clients' own
@@ -41,6 +44,20 @@ class Share:
 
     clients: int
     dedicated: int
+
+
+def wanted_by(config: Config, workers: int) -> Wanted:
+    """What all clusters of a config let open."""
+    limits = [cluster.limits.clients for cluster in config.clusters.values()]
+    topologies = config.topologies()
+    redis = [topology for topology in topologies if topology.engine is Engine.REDIS]
+    return Wanted(
+        clients=sum(limits) if all(limits) else 0,
+        dedicated=sum(len(t.nodes) * config.clusters[t.cluster].limits.dedicated for t in redis),
+        nodes=sum(len(topology.nodes) for topology in topologies),
+        shards=sum(len(topology.shards) for topology in redis),
+        workers=workers,
+    )
 
 
 def descriptors_raise() -> int:

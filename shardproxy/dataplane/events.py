@@ -4,7 +4,7 @@ workers ─ one queue ─> take ─┬─ NodeLost ─> hints ─> health
                              ├─ NodeDown ─> down: a board
                              ├─ AccessEvent ─> access: who came in or was kept out; the log, of connections
                              ├─ OutOfFiles ─> the log
-                             └─ Offloaded, Abandoned, ClientDid ─> who iterates
+                             └─ Offloaded, Abandoned, ClientDid, CacheAged ─> who iterates
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import trio
 from shardproxy.dataplane._native import (
     Abandoned,
     AccessEvent,
+    CacheAged,
     ClientDid,
     NodeDown,
     NodeLost,
@@ -40,7 +41,7 @@ MAX_ACCESSES = 16384  # not taken yet; more are counted, and lost
 FILES_TOLD = 60.0  # seconds until the log is told again that there are no descriptors
 FILES_ADVICE = "raise LimitNOFILE= (systemd) or `ulimit -Hn`, or lower limits.clients or limits.dedicated"
 
-Event: TypeAlias = Offloaded | Abandoned | ClientDid  # what clients want and do
+Event: TypeAlias = Offloaded | Abandoned | ClientDid | CacheAged  # what clients want and do
 
 log = structlog.get_logger()
 

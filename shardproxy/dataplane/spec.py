@@ -24,6 +24,7 @@ from shardproxy.config import (
     SecretError,
     SecurityGroup,
 )
+from shardproxy.config.caching import Caching
 from shardproxy.config.clusters import DATABASES
 from shardproxy.config.files import FilesRead
 from shardproxy.config.topology import FromRedisCluster, FromSentinel
@@ -42,6 +43,7 @@ from shardproxy.dataplane.users import AccessSpec, ProxyUser, access_spec
 from shardproxy.model import Address, EndpointKind, Hold, Node, Shard, Topology
 from shardproxy.model.health import EngineLimits
 from shardproxy.model.replication import ShardKey
+from shardproxy.model.seal import Seal
 
 LOGIN_LASTS = 12 * 3600.0  # seconds, by an IAM token; ElastiCache then ends the connection
 Readable = Mapping[ShardKey, frozenset[Address]]  # replicas fit to be read from, of shards that are watched
@@ -130,6 +132,7 @@ class ShardTerms:
     label: str | None = None  # what clients and logs are told it is called; None = its place
     run_id: str | None = None  # of its primary: another process at that address gets nothing
     wait: int | None = None  # replicas that must have a write before it is acknowledged; None = as configured
+    seal: Seal | None = None  # what the primary has to say after a write, before it is acknowledged
     voters: frozenset[Address] | None = (
         None  # as the primary lists them in ROLE; None = all that are attached
     )
@@ -178,6 +181,7 @@ class HoldSpec(TypedDict):
 
 class ShardSpec(TypedDict):
     name: str | None  # of a memcached node
+    number: NotRequired[int]  # what it keeps wherever it stands among the others; else its place
     label: NotRequired[str]  # what clients and logs are told it is called; else its place
     slots: list[tuple[int, int]]
     primary: int | None  # index into nodes
@@ -186,6 +190,7 @@ class ShardSpec(TypedDict):
     identity: NotRequired[IdentitySpec | None]  # who the primary is; nothing = it is not asked
     wait: NotRequired[int]  # so many replicas must have a write before it is acknowledged
     voters: NotRequired[list[str] | None]  # that may vouch for it; nothing = all that are attached
+    seal: NotRequired[Seal]  # the script that the primary must have after a write, and the one it must not
     replaceable: NotRequired[bool]  # where its primary cannot write, a replica takes over
     why_not: NotRequired[str]  # why it has no primary, where that is no failover
     read_only: NotRequired[str]  # why writes are refused unsent
@@ -196,10 +201,37 @@ class ShardSpec(TypedDict):
     max_query: NotRequired[int]  # and of all that is sent and not carried out yet
 
 
+class CachingRuleSpec(TypedDict):
+    match: str  # as of a key family; the first rule that matches a whole key counts
+    loads: bool  # what is missing is handed over
+    writes: bool  # so are its writes, unsent
+    checks: bool  # its keys have an age that somebody has to look at
+
+
+class CachingSpec(TypedDict):
+    rules: list[CachingRuleSpec]  # at most 1000
+
+
 class NodeAuthSpec(TypedDict):
     username: str | None
     password: str | None
     renew: NotRequired[float]  # log in again after so long, before the node ends the connection
+
+
+class NearSpec(TypedDict):
+    memory: int  # of all workers together
+    match: list[str]
+
+
+class HotSpec(TypedDict):
+    sample: int  # one of so many requests is looked at; 0 = none
+    keys: int
+
+
+class SlowLogSpec(TypedDict):
+    threshold: float
+    entries: int  # of each worker
+    values: bool
 
 
 class ClusterSpec(TypedDict):
@@ -218,6 +250,7 @@ class ClusterSpec(TypedDict):
     hashing: str
     key_families: list[FamilySpec]
     commands: CommandsSpec
+    caching: NotRequired[CachingSpec]  # nothing = no rules
     strict: NotRequired[bool]  # one shard refuses what several would
     clustered: NotRequired[bool]  # the engines are in cluster mode
     databases: NotRequired[int]  # of one shard
@@ -229,6 +262,9 @@ class ClusterSpec(TypedDict):
     memcached: NotRequired[MemcachedSpec]
     tls: NotRequired[TlsSpec]
     node_tls: NotRequired[NodeTlsSpec]
+    near_cache: NotRequired[NearSpec]  # nothing = no replies are kept
+    hot_keys: NotRequired[HotSpec]
+    slow_log: NotRequired[SlowLogSpec]  # nothing = no request is slow
     inbound: NotRequired[list[InboundSpec]]  # from where one may connect; nothing = from everywhere
 
 
@@ -289,6 +325,13 @@ def cluster_spec(
         spec["inbound"] = rules
     if (access := access_spec(settings.users)) is not None:
         spec["access"] = access
+    hot = config.hot_keys
+    spec["hot_keys"] = HotSpec(sample=hot.sample, keys=hot.keys) if hot.enabled else HotSpec(sample=0, keys=0)
+    slow = config.slow_log
+    if slow.threshold is not None:
+        spec["slow_log"] = SlowLogSpec(threshold=slow.threshold, entries=slow.entries, values=slow.values)
+    if config.caching is not None:
+        spec["caching"] = _caching(config.caching)
     if isinstance(config, RedisCluster):
         spec["max_staleness"] = config.reads.max_staleness
         spec["wait_timeout"] = config.writes.timeout
@@ -298,6 +341,8 @@ def cluster_spec(
         if isinstance(config.decider, FromRedisCluster):
             spec["clustered"] = True
         spec["databases"] = config.databases or DATABASES
+        if (near := config.near_cache) is not None:
+            spec["near_cache"] = NearSpec(memory=near.memory, match=list(near.match))
     if isinstance(config, MemcachedCluster):
         spec["memcached"] = memcached_spec(config, discovery)
         spec["shards"] += [_spare(node.node()) for node in config.on_failure.gutter]
@@ -328,6 +373,15 @@ def _families(config: Cluster) -> list[FamilySpec]:
     return [FamilySpec(match=rule.match, hash=rule.hash) for rule in rules]
 
 
+def _caching(caching: Caching) -> CachingSpec:
+    return CachingSpec(
+        rules=[
+            CachingRuleSpec(match=rule.match, loads=rule.loads, writes=rule.writes, checks=rule.checks)
+            for rule in caching.rules
+        ]
+    )
+
+
 def _commands(config: Cluster) -> CommandsSpec:
     commands = config.commands if isinstance(config, RedisCluster) else Commands()
     return CommandsSpec(deny=list(commands.deny), allow=list(commands.allow), rename=dict(commands.rename))
@@ -344,6 +398,7 @@ def shard_spec(
         primary=0 if shard.primary else None,  # `Shard.nodes` has the primary first
         nodes=[_node(node, readable) for node in shard.nodes],
         weight=first.weight if first else 1,
+        number=shard.number,
     )
     if terms.label is not None:
         spec["label"] = terms.label
@@ -352,6 +407,8 @@ def shard_spec(
     if wait := wait if terms.wait is None else terms.wait:
         spec["wait"] = wait
         spec["voters"] = None if terms.voters is None else sorted(map(str, terms.voters))
+    if terms.seal is not None:
+        spec["seal"] = terms.seal
     if terms.is_replaceable:
         spec["replaceable"] = True
     if shard.why_not is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,6 +16,11 @@ class WorkerStatistics:
     clients: int
     buffers: int  # bytes
     restarts: int
+
+    @classmethod
+    def read(cls, values: Mapping[str, Any]) -> Self:
+        """Take the native module's plain values; raise KeyError when one is missing."""
+        return cls(**{name: values[name] for name in WorkerStatistics.__slots__})
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +40,40 @@ class LibertyStatistics:
 
 
 @dataclass(frozen=True, slots=True)
-class Latency:
-    """Times of one class of commands; buckets are (at most this many seconds, cumulative count)."""
+class RuleStatistics:
+    """What became of requests that one caching rule is about."""
 
-    buckets: tuple[tuple[float, int], ...]
+    hits: int  # reads the engine had something for
+    misses: int  # reads handed over, as it had not
+    writes: int  # handed over unsent
+    cancelled: int  # leases deleted before other writes
+    unhanded: int  # what could not be handed over: too much was already
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """How long some requests took."""
+
+    fine: tuple[tuple[int, int], ...]  # number of a bucket, and its count: see insight/quantiles.py
     sum: float  # seconds
-    count: int
+
+    @property
+    def count(self) -> int:
+        return sum(count for _, count in self.fine)
+
+
+@dataclass(frozen=True, slots=True)
+class ShardStatistics:
+    """What one shard was asked."""
+
+    latency: Mapping[str, Latency]  # by class, of those that there were any
+    sampled: int  # keys in the requests looked at within the last half minute
+    hottest: int  # of these, the hottest key's; of each worker its own
+
+    @property
+    def hottest_share(self) -> float:
+        """Which part of the shard's requests is for its hottest key, 0-1."""
+        return min(self.hottest / self.sampled, 1.0) if self.sampled else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +94,18 @@ class NodeStatistics:
 
 
 @dataclass(frozen=True, slots=True)
-class ClusterStatistics:
-    """One cluster, of all workers together."""
+class NearStatistics:
+    """Of replies that are kept near."""
+
+    hits: int  # keys
+    misses: int  # requests
+    bytes: int
+    keys: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterCounts:
+    """One cluster, of all workers together: what is cheap to ask for."""
 
     clients: int
     blocked: int  # clients whose command waits at a node, for a connection to do so, or for a pause to end
@@ -73,50 +116,74 @@ class ClusterStatistics:
     bytes_in: int
     bytes_out: int
     commands: Mapping[str, CommandStatistics]
-    latency: Mapping[str, Latency]
     offloads: int
     protocol_errors: int
     deliveries: int  # of messages to subscribers
     subscription_gaps: int
     waiting: int  # clients that wait for keys now
+    tracking: int  # clients that track keys (CLIENT TRACKING)
+    tracked_keys: int  # which they have read, by worker
+    tracked_items: int  # for each of these its readers
+    tracked_prefixes: int
     fresh_reads: int  # that replicas were not asked for, so soon after a write
     held: int  # requests whose clients were not read on until a queue had room
     parked: int  # requests that wait for a primary now
     parked_bytes: int
     tryagain: int  # requests the proxy refused as not executed; for each shard of a command over several
     indoubt: int  # requests that may have been executed, or too few replicas have; likewise
-    nodes: Mapping[str, NodeStatistics]
+    near: NearStatistics
+    slow: int  # requests that took as long as the slow log's threshold
+    trace_dropped: int  # that traces did not tell of, as too many waited
     relaxed: Mapping[str, LibertyStatistics]  # by command; of a transaction, multi
+    caching: Mapping[str, RuleStatistics] = field(default_factory=dict)  # by what the rule matches
+    big_reply: int = 0  # bytes of the largest reply of the last minutes; 0 = none was large
 
     @classmethod
-    def read(cls, values: Mapping[str, Any]) -> ClusterStatistics:
-        return cls(
-            clients=values["clients"],
-            blocked=values["blocked"],
-            accepted=values["accepted"],
-            refused=dict(values["refused"]),
-            closed=dict(values["closed"]),
-            handshakes=dict(values["handshakes"]),
-            bytes_in=values["bytes_in"],
-            bytes_out=values["bytes_out"],
-            commands={name: CommandStatistics(c["ok"], c["error"]) for name, c in values["commands"].items()},
-            latency={name: _latency(times) for name, times in values["latency"].items()},
-            offloads=values["offloads"],
-            protocol_errors=values["protocol_errors"],
-            deliveries=values["deliveries"],
-            subscription_gaps=values["subscription_gaps"],
-            waiting=values["waiting"],
-            fresh_reads=values["fresh_reads"],
-            held=values["held"],
-            parked=values["parked"],
-            parked_bytes=values["parked_bytes"],
-            tryagain=values["tryagain"],
-            indoubt=values["indoubt"],
-            nodes={address: _node(counts) for address, counts in values["nodes"].items()},
-            relaxed={
+    def read(cls, values: Mapping[str, Any]) -> Self:
+        """Take the native module's plain values; raise KeyError when one is missing."""
+        return cls(**cls._fields(values))
+
+    @staticmethod
+    def _fields(values: Mapping[str, Any]) -> dict[str, Any]:
+        plain = {name: values[name] for name in PLAIN}
+        return {
+            **plain,
+            "refused": dict(values["refused"]),
+            "closed": dict(values["closed"]),
+            "handshakes": dict(values["handshakes"]),
+            "commands": {
+                name: CommandStatistics(c["ok"], c["error"]) for name, c in values["commands"].items()
+            },
+            "near": NearStatistics(**values["near"]),
+            "relaxed": {
                 name: LibertyStatistics(of["count"], of["example"]) for name, of in values["relaxed"].items()
             },
-        )
+            "caching": {rule: RuleStatistics(**counts) for rule, counts in values["caching"].items()},
+            "big_reply": values["big_reply"] or 0,
+        }
+
+
+PLAIN = tuple(name for name, kind in ClusterCounts.__annotations__.items() if kind == "int")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterStatistics(ClusterCounts):
+    """One cluster, of all workers together."""
+
+    latency: Mapping[str, Latency]  # by class
+    nodes: Mapping[str, NodeStatistics]  # by address
+    shards: Mapping[int, ShardStatistics] = field(default_factory=dict)  # by number
+    families: Mapping[str, Latency] = field(default_factory=dict)  # of keys, of requests that were looked at
+
+    @staticmethod
+    def _fields(values: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            **ClusterCounts._fields(values),
+            "latency": {name: _latency(times) for name, times in values["latency"].items()},
+            "nodes": {address: _node(counts) for address, counts in values["nodes"].items()},
+            "shards": {int(number): _shard(counts) for number, counts in values["shards"].items()},
+            "families": {family: _latency(times) for family, times in values["families"].items()},
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +203,7 @@ class Statistics:
     def read(cls, values: Mapping[str, Any]) -> Statistics:
         """Take the native module's plain values; raise KeyError when one is missing."""
         return cls(
-            workers=tuple(_worker(worker) for worker in values["workers"]),
+            workers=tuple(WorkerStatistics.read(worker) for worker in values["workers"]),
             clusters={name: ClusterStatistics.read(c) for name, c in values["clusters"].items()},
             buffers=values["buffers"],
             epoch=dict(values["epoch"]),
@@ -146,18 +213,15 @@ class Statistics:
             access_untold=values["access_untold"],
         )
 
-    @property
-    def clients(self) -> int:
-        return sum(cluster.clients for cluster in self.clusters.values())
-
-
-def _worker(values: Mapping[str, Any]) -> WorkerStatistics:
-    return WorkerStatistics(**{name: values[name] for name in WorkerStatistics.__slots__})
-
 
 def _node(values: Mapping[str, Any]) -> NodeStatistics:
-    return NodeStatistics(**{name: values[name] for name in NodeStatistics.__slots__})
+    return NodeStatistics(**values)
 
 
 def _latency(values: Mapping[str, Any]) -> Latency:
-    return Latency(tuple((le, count) for le, count in values["buckets"]), values["sum"], values["count"])
+    return Latency(values["fine"], values["sum"])
+
+
+def _shard(values: Mapping[str, Any]) -> ShardStatistics:
+    latency = {name: _latency(times) for name, times in values["latency"].items()}
+    return ShardStatistics(latency, values["sampled"], values["hottest"])

@@ -83,8 +83,7 @@ def adopt(setup: ShardSetup, healths: Healths, *, is_patient: bool) -> Adoption:
         and health.verdict.is_answering
     }
     if not seen:
-        answers = any(h is not None and h.verdict.is_answering for h in map(healths.get, setup.addresses))
-        return NotYet("no node says what it is: may our user call INFO?" if answers else "no node answers")
+        return NotYet(_why_nobody_is_seen(setup, healths))
     primaries = [node for node, replication in seen.items() if replication.role is Role.PRIMARY]
     if len(primaries) == 1:
         return _adopt_one(setup, healths, seen, primaries[0])
@@ -93,6 +92,16 @@ def adopt(setup: ShardSetup, healths: Healths, *, is_patient: bool) -> Adoption:
     if not setup.is_managed:
         return NotYet("no node is a primary, and replication is not managed")
     return _build(setup, seen)
+
+
+def _why_nobody_is_seen(setup: ShardSetup, healths: Healths) -> str:
+    known = [(node, health.verdict) for node in setup.addresses if (health := healths.get(node)) is not None]
+    denied = [f"{node} {verdict.reason}" for node, verdict in known if verdict.state is NodeState.DENIED]
+    if denied:
+        return f"no node lets the proxy in, see node_auth: {denied[0]}"
+    if any(verdict.is_answering for _, verdict in known):
+        return "no node says what it is: may the proxy's user call INFO?"
+    return "no node answers"
 
 
 def _adopt_one(

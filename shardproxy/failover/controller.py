@@ -8,7 +8,7 @@ that cluster alone.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import structlog
@@ -61,13 +61,21 @@ async def run_watch(
     *,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Show the monitor what to watch: each configured shard's record, or a new one while there is none."""
+    """Show the monitor what to watch: each configured shard's record, or a new one while there is none.
+
+    Without its slots: whoever moves them has the nodes asked no more than else.
+    """
+    seen: dict[ShardKey, ShardRecord] = {}
 
     def show() -> None:
         for key, setup in setups.items():
-            watched.show(key, records.get(key) or record_new(setup))
+            record = records.get(key) or record_new(setup)
+            if seen.get(key) is not record or key not in watched:
+                seen[key] = record
+                watched.show(key, slotless(record))
         for key in [key for key in watched if key not in setups]:
             watched.hide(key)
+            del seen[key]
 
     async def follow(board: Board[ShardKey, ShardSetup] | Board[ShardKey, ShardRecord], seen: int) -> None:
         while True:
@@ -79,6 +87,11 @@ async def run_watch(
         nursery.start_soon(follow, records, records.version)
         show()
         task_status.started()
+
+
+def slotless(record: ShardRecord) -> ShardRecord:
+    """Only what is to be known of nodes: equal for two records that differ in slots and holds alone."""
+    return replace(record, slots=(), hold=None, generation=0, is_mixed=False, revision=0, changed=0)
 
 
 async def run_controller(

@@ -49,6 +49,14 @@ class Desk(Notebook, Protocol):
     def leaders(self) -> Board[str, str]: ...
 
 
+def why_not_here(desk: Desk) -> str | None:
+    """Why this process can ask nobody for anything."""
+    if desk.member in desk.members:
+        return None
+    others = sorted(one.admin or name for name, one in desk.members.items() if not one.is_draining)
+    return f"this proxy is no member of its store, now: ask one that is: {', '.join(others) or 'none is'}"
+
+
 class Controls:
     """One process's operator desk."""
 
@@ -97,7 +105,7 @@ class Controls:
 
     async def _ask(self, key: ShardKey, request: Request) -> str | None:
         name, desk = request_key(key), self._desk
-        if (why := self._why_not_here()) is not None:
+        if (why := why_not_here(self._desk)) is not None:
             return why
         before = desk.notes.get(name)
         if before is not None and self._is_under_way(request_decode(before.value)):
@@ -184,14 +192,6 @@ class Controls:
         if request is None or request.is_over:
             return False
         return request.taken is not None or request.by in self._desk.members
-
-    def _why_not_here(self) -> str | None:
-        """Why this process can ask nobody for anything."""
-        members = self._desk.members
-        if self._desk.member in members:
-            return None
-        others = sorted(member.admin or name for name, member in members.items() if not member.is_draining)
-        return f"this proxy is no member of its store, now: ask one that is: {', '.join(others) or 'none is'}"
 
     def _nobody_text(self, cluster: str) -> str:
         leader = self._desk.leaders.get(cluster)

@@ -18,10 +18,11 @@ import trio
 from shardproxy.failover.interfaces import FenceError, Fencer, LeaderService, NotSettledError
 from shardproxy.failover.led import Change, LedRecords
 from shardproxy.failover.setup import ShardSetup
-from shardproxy.failover.slotmap import Slots, slots_without
 from shardproxy.model import Hold
-from shardproxy.model.board import Board, News
+from shardproxy.model.board import LATER, Board, News
 from shardproxy.model.replication import ShardKey
+from shardproxy.model.seal import seal_script
+from shardproxy.model.slots import Slots, slots_removed
 from shardproxy.store.interface import ConflictError, LeadershipLostError, StoreUnavailableError
 from shardproxy.store.member import serving_beside
 from shardproxy.store.record import ShardRecord, ShardState
@@ -68,6 +69,13 @@ class LeaderDesk:
     @property
     def lingers(self) -> float:
         return self.led.store.lingers
+
+    def seals(self, record: ShardRecord, latest: int = 1) -> tuple[str, ...]:
+        """As SlotDesk says."""
+        if not self.lingers:
+            return ()
+        generations = range(record.generation, max(-1, record.generation - latest), -1)
+        return tuple(seal_script(self.led.store.group, record.key, number) for number in generations)
 
     @property
     def wrote_in(self) -> float:
@@ -117,12 +125,12 @@ class LeaderDesk:
             if record.state is not ShardState.OK and not _is_release(record, now):
                 return f"{key} has no primary now: {record.state.value}"
             is_mixing = now.is_mixed and not record.is_mixed
-            left = slots_without(record.slots, now.slots)
+            left = slots_removed(record.slots, now.slots)
             if left and (why := self._why_not_leave(key, record, left)) is not None:
                 raise NotSettledError(f"{key}: {why}")
             if is_mixing and (setup := self.setups.get(key)) is not None and setup.is_bypassed:
                 raise NotSettledError(f"{key}: {BYPASSED}")
-            if (is_mixing or slots_without(now.slots, record.slots)) and (who := self._who_lacks(key)):
+            if (is_mixing or slots_removed(now.slots, record.slots)) and (who := self._who_lacks(key)):
                 raise NotSettledError(
                     f"{key}: {', '.join(who)} has an older config, without that shard, or has not said:"
                     " give it the same one"
@@ -131,7 +139,7 @@ class LeaderDesk:
 
     def _why_not_leave(self, key: ShardKey, record: ShardRecord, left: Slots) -> str | None:
         hold = record.hold
-        if hold is None or hold.only_writes or slots_without(left, hold.slots):
+        if hold is None or hold.only_writes or slots_removed(left, hold.slots):
             return "slots cannot leave it, as requests for them do not wait (any more)"
         if self._fenced.get(key) != hold:
             return "slots cannot leave it before every proxy holds them"
@@ -210,7 +218,7 @@ class LeaderDesk:
         news = News()
         boards: tuple[Board[Any, Any], ...] = (self.led.setups, self.led.store.records)
         for board in boards:
-            board.subscribe(news)
+            board.subscribe(news, patience=LATER)
         try:
             while True:
                 await _until_done(self.led.mend)
@@ -223,7 +231,7 @@ class LeaderDesk:
         """Take away what is held for so long that whoever held it must have forgotten it."""
         since: dict[ShardKey, tuple[Hold, float]] = {}
         news, board = News(), self.led.store.records
-        board.subscribe(news)
+        board.subscribe(news, patience=LATER)
         try:
             while True:
                 now = trio.current_time()

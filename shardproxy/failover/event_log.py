@@ -17,7 +17,16 @@ from typing import Any
 import structlog
 import trio
 
-from shardproxy.failover.events import LOUD, Event, EventName, event_decode, event_encode, ns_of, number_of
+from shardproxy.failover.events import (
+    LOUD,
+    AlarmName,
+    Event,
+    EventName,
+    event_decode,
+    event_encode,
+    ns_of,
+    number_of,
+)
 from shardproxy.model.board import News
 from shardproxy.model.replication import ShardKey
 from shardproxy.store.interface import ConflictError, Notebook, StoreUnavailableError
@@ -49,18 +58,16 @@ class EventLog:
         self._news = News()
         self._last = 0  # name of the latest event, ours or another's, in nanoseconds
         self.totals: dict[tuple[str, EventName], Total] = {}  # by cluster, since the start, added here
-        self._alarms: dict[tuple[ShardKey, str], str] = {}  # that stand, of shards that are tended here
-
-    @property
-    def alarms(self) -> dict[ShardKey, str]:
-        """Those that stand, of shards that are tended here."""
-        found: dict[ShardKey, list[str]] = {}
-        for (key, _), message in self._alarms.items():
-            found.setdefault(key, []).append(message)
-        return {key: "; ".join(messages) for key, messages in found.items()}
+        self.alarms: dict[tuple[ShardKey, AlarmName], str] = {}  # that stand, of shards that are tended here
 
     def add(
-        self, name: EventName, key: ShardKey, message: str, *, seconds: float = 0.0, about: str = ""
+        self,
+        name: EventName,
+        key: ShardKey,
+        message: str,
+        *,
+        seconds: float = 0.0,
+        about: AlarmName = AlarmName.FAILOVER,
     ) -> None:
         """Log an event of a shard, and have it noted. Alarms `about` other things stand side by side."""
         total = self.totals.get((key.cluster, name), Total())
@@ -71,16 +78,16 @@ class EventLog:
         self._waiting.append((note, event_encode(event)))
         self._news.ring()
         if name is EventName.ALARM:
-            self._alarms[key, about] = message
+            self.alarms[key, about] = message
         elif name is EventName.ALARM_CLEARED:
-            self._alarms.pop((key, about), None)
+            self.alarms.pop((key, about), None)
         say = log.warning if name in LOUD else log.info
         say(name.words, shard=str(key), why=message)
 
     def alarms_forget(self, cluster: str) -> None:
         """Its shards are not tended here any more: whoever tends them says what is wrong."""
-        for alarm in [alarm for alarm in self._alarms if alarm[0].cluster == cluster]:
-            del self._alarms[alarm]
+        for alarm in [alarm for alarm in self.alarms if alarm[0].cluster == cluster]:
+            del self.alarms[alarm]
 
     def latest(self, count: int = CAPACITY) -> Sequence[Event]:
         """The newest events, the oldest of them first."""

@@ -43,6 +43,14 @@ class EventName(enum.Enum):
         return self.name.replace("_", " ").lower()
 
 
+class AlarmName(enum.Enum):
+    """What an alarm is about: those about different things stand side by side."""
+
+    FAILOVER = "failover"  # of a shard: its nodes, who is primary, and who decides that
+    PERSISTENCE = "persistence"
+    BACKUPS = "backups"
+
+
 LOUD = frozenset(
     {
         EventName.ALARM,

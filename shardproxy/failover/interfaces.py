@@ -94,6 +94,12 @@ class SlotDesk(Protocol):
     def lingers(self) -> float:
         """For how many seconds after `wait_served` somebody whom nobody waits for may serve as before."""
 
+    def seals(self, record: ShardRecord, latest: int = 1) -> tuple[str, ...]:
+        """The scripts that nodes of the shard are to have (model/seal.py), the latest first.
+
+        None where nobody can be out of touch and write all the same.
+        """
+
     @property
     def wrote_in(self) -> float:
         """How many seconds the store took for what was last written, be it a note."""

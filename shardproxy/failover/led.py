@@ -17,9 +17,10 @@ from typing import Protocol
 import trio
 
 from shardproxy.failover.setup import ShardSetup
-from shardproxy.failover.slotmap import Slots, mends, slots_shared, slots_without, why_not_moved
+from shardproxy.failover.slotmap import mends, slots_shared, why_not_moved
 from shardproxy.model.board import Board
 from shardproxy.model.replication import ShardKey
+from shardproxy.model.slots import Slots, slots_removed
 from shardproxy.store.interface import MAX_TOGETHER, Leadership, Store
 from shardproxy.store.record import ShardRecord
 
@@ -35,7 +36,7 @@ class PutsRecords(Protocol):
 
 @dataclass(slots=True)
 class LedRecords:
-    """One leader's. `put` never changes slots, hold or is_mixed, `change` nothing else."""
+    """One leader's. `put` never changes slots, hold, generation or is_mixed, `change` nothing else."""
 
     store: Store
     leadership: Leadership
@@ -67,6 +68,7 @@ class LedRecords:
                     record,
                     slots=stored.slots,
                     hold=stored.hold,
+                    generation=stored.generation,
                     is_mixed=stored.is_mixed,
                     revision=self._rebased(record, stored),
                 )
@@ -86,7 +88,7 @@ class LedRecords:
     def _grant(self, key: ShardKey) -> Slots:
         shared = slots_shared(self.configured.values(), self.records.values())
         taken = tuple(one for other, slots in self._granted.items() if other != key for one in slots)
-        self._granted[key] = slots_without(shared.get(key, ()), taken)
+        self._granted[key] = slots_removed(shared.get(key, ()), taken)
         return self._granted[key]
 
     async def change(
@@ -102,6 +104,7 @@ class LedRecords:
             before = {key: self.store.records[key] for key in changes}
             after = {key: changes[key](record) for key, record in before.items()}
             changed_check(before, after)
+            after = {key: generation_next(before[key], record) for key, record in after.items()}
             if (why := why_not(before, after)) is not None:
                 return why
             await self._put_all([after[key] for key in sorted(after) if after[key] != before[key]])
@@ -154,6 +157,13 @@ def changed_check(before: Mapping[ShardKey, ShardRecord], after: Mapping[ShardKe
     slots = ({key: record.slots for key, record in of.items()} for of in (before, after))
     if (why := why_not_moved(*slots)) is not None:
         raise ValueError(why)
+
+
+def generation_next(before: ShardRecord, now: ShardRecord) -> ShardRecord:
+    """Once requests wait as slots may leave, who knows of the shard as it was before knows too little."""
+    if now.hold is None or now.hold.only_writes or now.hold == before.hold:
+        return now
+    return replace(now, generation=before.generation + 1)
 
 
 def _chunks(keys: list[ShardKey]) -> list[list[ShardKey]]:

@@ -12,7 +12,7 @@ import trio
 
 from shardproxy.failover.chores import Chore, Chores
 from shardproxy.failover.event_log import EventLog
-from shardproxy.failover.events import EventName
+from shardproxy.failover.events import AlarmName, EventName
 from shardproxy.failover.interfaces import Nodes, SlotDesk
 from shardproxy.failover.persistence import (
     READ,
@@ -39,7 +39,6 @@ SOON = 1.0  # seconds, while something is being done
 CHORE_WITHIN = 5.0  # seconds until a shard's task, unless it is busy with a failover, does it
 TIMEOUT = 2.0  # seconds of one exchange: switching the log on takes a fork
 AT_ONCE = 16  # nodes that are asked
-ABOUT = "persistence"  # its alarms
 
 NO_FILE = "without a config file"
 WITHOUT_FILE = (
@@ -192,7 +191,7 @@ def _disk(replies: Sequence[Reply]) -> Disk:
 def _tell(events: EventLog, key: ShardKey, shard: _Shard, alarm: str | None) -> None:
     """Say a change once."""
     if alarm is not None and alarm != shard.alarm:
-        events.add(EventName.ALARM, key, alarm, about=ABOUT)
+        events.add(EventName.ALARM, key, alarm, about=AlarmName.PERSISTENCE)
     elif alarm is None and shard.alarm is not None:
-        events.add(EventName.ALARM_CLEARED, key, f"no longer: {shard.alarm}", about=ABOUT)
+        events.add(EventName.ALARM_CLEARED, key, f"no longer: {shard.alarm}", about=AlarmName.PERSISTENCE)
     shard.alarm = alarm

@@ -10,16 +10,15 @@ it, nothing changes then.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby, pairwise
 from operator import attrgetter
 
 from shardproxy.failover.setup import ShardSetup
 from shardproxy.model import SLOT_COUNT, SlotRange
 from shardproxy.model.replication import ShardKey
+from shardproxy.model.slots import Slots, has_each_once, slots_common, slots_each, slots_joined, slots_of
 from shardproxy.store.record import ShardRecord
-
-Slots = tuple[SlotRange, ...]
 
 
 def slots_shared(setups: Iterable[ShardSetup], records: Iterable[ShardRecord]) -> dict[ShardKey, Slots]:
@@ -41,7 +40,7 @@ def slots_shared(setups: Iterable[ShardSetup], records: Iterable[ShardRecord]) -
     for key in sorted(recorded, key=lambda key: (key in wanted, -key.index)):
         _paint(owners, recorded[key], key)
     for key, slots in wanted.items():
-        _paint(owners, _common(slots, recorded.get(key, ())), key)
+        _paint(owners, slots_common(slots, recorded.get(key, ())), key)
     found: dict[ShardKey, list[SlotRange]] = {key: [] for key in shared}
     first = 0
     for owner, group in groupby(owners):
@@ -55,11 +54,6 @@ def slots_shared(setups: Iterable[ShardSetup], records: Iterable[ShardRecord]) -
 def _paint(owners: list[ShardKey | None], slots: Slots, key: ShardKey) -> None:
     for one in slots:
         owners[one.first : one.last + 1] = [key] * len(one)
-
-
-def _common(some: Slots, others: Slots) -> Slots:
-    pairs = ((max(a.first, b.first), min(a.last, b.last)) for a in some for b in others)
-    return tuple(SlotRange(first, last) for first, last in pairs if first <= last)
 
 
 def mends(setups: Sequence[ShardSetup], records: Iterable[ShardRecord]) -> dict[ShardKey, Slots]:
@@ -77,48 +71,19 @@ def is_whole(slots: Iterable[Slots]) -> bool:
     return all(after.first == before.last + 1 for before, after in pairwise(ranges))
 
 
-def slots_without(slots: Slots, others: Slots) -> Slots:
-    """Those slots that are not among the others. By ranges: clients wait while a leader reckons."""
-    left: list[SlotRange] = []
-    for one in sorted(slots, key=attrgetter("first")):
-        first = one.first
-        for other in sorted(others, key=attrgetter("first")):
-            if other.last < first or other.first > one.last:
-                continue
-            if other.first > first:
-                left.append(SlotRange(first, other.first - 1))
-            first = other.last + 1
-        if first <= one.last:
-            left.append(SlotRange(first, one.last))
-    return tuple(left)
-
-
-def slots_each(slots: Slots) -> Iterator[int]:
-    for one in slots:
-        yield from range(one.first, one.last + 1)
-
-
-def slots_ranges(numbers: Iterable[int]) -> Slots:
-    """Join ascending slots."""
-    ranges: list[SlotRange] = []
-    for number in numbers:
-        if ranges and ranges[-1].last == number - 1:
-            ranges[-1] = SlotRange(ranges[-1].first, number)
-        else:
-            ranges.append(SlotRange(number, number))
-    return tuple(ranges)
-
-
 def why_not_moved(before: Mapping[ShardKey, Slots], after: Mapping[ShardKey, Slots]) -> str | None:
     """Say what is wrong with a change of slots: each has to have one owner before and after. Or None."""
+    had, has = ([part for slots in of.values() for part in slots] for of in (before, after))
+    if has_each_once(had) and has_each_once(has) and slots_joined(had) == slots_joined(has):
+        return None  # by ranges: clients wait while a leader reckons
     old = sorted(slot for slots in before.values() for slot in slots_each(slots))
     new = sorted(slot for slots in after.values() for slot in slots_each(slots))
     if old == new:
         return None
     lost, won = sorted(set(old) - set(new)), sorted(set(new) - set(old))
     if lost:
-        return f"slots {', '.join(map(str, slots_ranges(lost)))} would belong to nobody"
+        return f"slots {', '.join(map(str, slots_of(lost)))} would belong to nobody"
     if won:
-        return f"slots {', '.join(map(str, slots_ranges(won)))} belong to somebody else"
+        return f"slots {', '.join(map(str, slots_of(won)))} belong to somebody else"
     twice = sorted({slot for slot, other in pairwise(new) if slot == other})
-    return f"slots {', '.join(map(str, slots_ranges(twice)))} would belong to two shards"
+    return f"slots {', '.join(map(str, slots_of(twice)))} would belong to two shards"

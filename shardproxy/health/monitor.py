@@ -33,6 +33,7 @@ from shardproxy.model import Address
 from shardproxy.model.board import Board
 from shardproxy.model.health import NodeHealth, NodeKey, NodeState, Verdict, shard_of
 from shardproxy.model.replication import ShardKey
+from shardproxy.model.vitals import Vitals
 from shardproxy.nodes import Pulse
 from shardproxy.store.record import ShardRecord
 
@@ -55,6 +56,7 @@ class Boards:
     reads: Board[ShardKey, frozenset[Address]] = field(default_factory=Board)
     watched: Board[ShardKey, bool] = field(default_factory=Board)  # shards whose verdicts are kept true now
     statistics: HealthStatistics = field(default_factory=HealthStatistics)
+    vitals: dict[NodeKey, Vitals] = field(default_factory=dict)  # as last told; nobody is woken by them
 
 
 def _no_bound(key: ShardKey) -> float | None:
@@ -120,6 +122,7 @@ class _Monitor:
         self._boards = boards
         self._connect = connect
         self._max_staleness = max_staleness
+        self._mute: set[NodeKey] = set()  # they tell no vitals, and that was said
         self._configured = self._settings = settings
         self._traffic = traffic
         self._slow: dict[str, SlowCommands] = {}  # by cluster
@@ -159,6 +162,8 @@ class _Monitor:
         for gone in set(self._probers) - wanted:
             self._probers.pop(gone).scope.cancel()
             self._boards.health.hide(gone)
+            self._boards.vitals.pop(gone, None)
+            self._mute.discard(gone)
         for new in sorted(wanted - set(self._probers)):
             self._started += 1
             prober = self._probers[new] = Prober(
@@ -252,6 +257,7 @@ class _Monitor:
             return
         if result.is_surveyed:
             self._note_slow(key[0].cluster, result.slow)
+            self._note_vitals(key, result.vitals)
         match shard.observe(key[1], result):
             case News.MAYBE:
                 self._judge(key[0])
@@ -259,6 +265,18 @@ class _Monitor:
                 self._boards.health.show(key, shard.health(key[1], result.at))
                 if (max_staleness := self._bounds.get(key[0])) is not None:
                     self._boards.reads.show(key[0], shard.readable(max_staleness, result.at))
+
+    def _note_vitals(self, key: NodeKey, vitals: Vitals | None) -> None:
+        """Keep what a node says of itself; say once that it does not."""
+        if vitals is not None:
+            self._boards.vitals[key] = vitals
+            self._mute.discard(key)
+            return
+        if key not in self._mute:
+            why = "its user may not ask for INFO: +info lets it"
+            log.warning("node tells no figures", cluster=key[0].cluster, node=str(key[1]), why=why)
+            self._mute.add(key)
+        self._boards.vitals.pop(key, None)
 
     def _note_slow(self, cluster: str, calls: Sequence[SlowCall]) -> None:
         """Tell what is new, and first whatever there is: it may not be what a monitor before us told."""

@@ -9,6 +9,7 @@ from shardproxy.health.slow import SlowCall
 from shardproxy.model import Address
 from shardproxy.model.health import EngineLimits
 from shardproxy.model.replication import Replication, Server
+from shardproxy.model.vitals import Vitals
 
 
 class Outcome(enum.Enum):
@@ -79,6 +80,7 @@ class ProbeResult:
     announced: Address | None = None  # as it tells its primary, when surveyed
     slow: tuple[SlowCall, ...] = ()  # what took it long of late, when surveyed
     limits: EngineLimits | None = None  # likewise, where it tells them
+    vitals: Vitals | None = None  # likewise
 
     @property
     def why(self) -> str:

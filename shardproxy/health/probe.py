@@ -2,7 +2,7 @@
 
 Always asked: PING. When facts are due: INFO replication, and how often it pings its replicas while that is
 too rarely. On a new connection, which may be one to another process, and now and then: all that, who it is,
-who else manages it, and how much it takes from a connection.
+what it counts, who else manages it, and how much it takes from a connection.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import trio
 from shardproxy.health.manager import Survey, decider_name, manager_of, observer_name
 from shardproxy.health.outcome import Outcome, ProbeResult, outcome_of_error
 from shardproxy.health.slow import SLOW_LOG, read_slow
+from shardproxy.health.vitals import read_vitals
 from shardproxy.model.health import EngineLimits
 from shardproxy.nodes import Batch, NodeError, NodeTimeout, NodeUnreachable
 from shardproxy.wire.info import InfoError, read_announced, read_fields, read_replication, read_server
@@ -57,7 +58,7 @@ class Depth(enum.IntEnum):
     PING = 0
     INFO = 1
     PERIOD = 2  # INFO, and how often it pings its replicas
-    SURVEY = 3  # that, who it is, who else manages it, and its limits
+    SURVEY = 3  # that, who it is, what it counts, who else manages it, and its limits
 
 
 _PING = ("PING",)
@@ -65,7 +66,8 @@ _INFO = (_PING, ("INFO", "replication"))
 _PERIOD = (*_INFO, ("CONFIG", "GET", PING_PERIOD))
 _SURVEY = (
     *_PERIOD,
-    ("INFO", "server"),
+    ("INFO", "server"),  # by itself: a narrow user may ask for this section, and not for all
+    ("INFO",),
     ("CONFIG", "GET", "replica-announce-*"),
     ("PUBSUB", "NUMSUB", SENTINEL_CHANNEL),
     ("CLIENT", "LIST", "TYPE", "normal"),
@@ -165,7 +167,7 @@ def _number(config: Reply) -> int | None:
 
 
 def _with_survey(result: ProbeResult, asker: Asker, name: str, replies: list[Reply]) -> ProbeResult:
-    said, announced, subscribers, clients, bulk, query, log = replies[3:10]
+    said, figures, announced, subscribers, clients, bulk, query, log = replies[3:11]
     server = None if isinstance(said, Failure) else read_server(read_fields(said))
     survey = Survey(mode=server.mode if server else "standalone", subscribers=subscribers, clients=clients)
     return replace(
@@ -177,6 +179,7 @@ def _with_survey(result: ProbeResult, asker: Asker, name: str, replies: list[Rep
         announced=read_announced(announced),
         limits=_limits(bulk, query),
         slow=read_slow(log),
+        vitals=None if isinstance(figures, Failure) else read_vitals(read_fields(figures), result.at),
     )
 
 

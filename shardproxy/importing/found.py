@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from shardproxy.importing.facts import Facts
-from shardproxy.importing.slots import ALL
 from shardproxy.model import Address, SlotRange
+from shardproxy.model.slots import ALL
 
 
 class Kind(enum.Enum):

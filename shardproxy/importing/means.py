@@ -11,10 +11,10 @@ from shardproxy.archive import Archive
 from shardproxy.importing.errors import ForeignError
 from shardproxy.importing.facts import Facts, facts_ask
 from shardproxy.importing.targets import Owner
-from shardproxy.importing.together import together
 from shardproxy.jobs.allowed import Allowed
 from shardproxy.jobs.interface import JobError
 from shardproxy.model import Address
+from shardproxy.model.together import together
 from shardproxy.nodes import NodeLinks
 from shardproxy.replication.interface import Copier, CopyPlan, End, Loader, LoadPlan, RdbSummary, Target
 
@@ -58,7 +58,7 @@ class Means:
                 return await facts_ask(links, owner.primary)
 
             try:
-                return await together([lambda owner=owner: ask(owner) for owner in owners])  # type: ignore[misc]
+                return await together(*[lambda owner=owner: ask(owner) for owner in owners])
             except ForeignError as error:
                 raise JobError(f"a shard cannot be asked: {error}") from None
 

@@ -8,23 +8,12 @@ from dataclasses import dataclass
 
 from shardproxy.config.sizes import format_size
 from shardproxy.importing.facts import Facts
+from shardproxy.replication.payloads import is_read, payload_of
 
 MAX_SKEW = 0.5  # seconds: times to live are absolute
 EXTRA = 11  # bytes that RESTORE adds to a value
 FULL = 0.8  # of maxmemory: from there on it is said
 
-# The version of RDB, and so of DUMP, that an engine's release writes (rdb.h): it reads all before.
-REDIS_RDB = (
-    ((8, 0), 12),
-    ((7, 4), 12),
-    ((7, 2), 11),
-    ((7, 0), 10),
-    ((5, 0), 9),
-    ((4, 0), 8),
-    ((3, 2), 7),
-    ((2, 6), 6),
-)
-VALKEY_RDB = (((9, 0), 80), ((7, 2), 11))
 _VERSION = re.compile(r"(\d+)\.(\d+)")
 
 
@@ -46,9 +35,11 @@ def rdb_version(engine: str) -> int | None:
     found = _VERSION.search(engine)
     if found is None:
         return None
-    release = int(found[1]), int(found[2])
-    table = VALKEY_RDB if "valkey" in engine.lower() else REDIS_RDB
-    return next((version for least, version in table if release >= least), None)
+    return payload_of((int(found[1]), int(found[2])), is_valkey=is_valkey(engine))
+
+
+def is_valkey(engine: str) -> bool:
+    return "valkey" in engine.lower()
 
 
 def why_unreadable(engine: str, target: str) -> str | None:
@@ -56,7 +47,7 @@ def why_unreadable(engine: str, target: str) -> str | None:
     theirs, ours = rdb_version(engine), rdb_version(target)
     if theirs is None or ours is None:
         return None  # RESTORE says
-    if theirs > ours or (theirs == 12 and ours >= 80):  # Valkey and Redis part after 11
+    if not is_read(theirs, ours, is_same_engine=is_valkey(engine) == is_valkey(target)):
         return f"{target} does not read what {engine} writes: take an engine of that version, or a later one"
     return None
 

@@ -9,10 +9,10 @@ import trio
 
 from shardproxy.config.slots import format_slots
 from shardproxy.failover.interfaces import SlotDesk
-from shardproxy.importing.slots import common, joined, missing
 from shardproxy.jobs.interface import JobError
 from shardproxy.model import Address, SlotRange
 from shardproxy.model.replication import ShardKey
+from shardproxy.model.slots import slots_but, slots_common, slots_joined
 from shardproxy.store.record import ShardRecord
 
 LOOK = 0.2  # seconds between looks at shards that have no primary now
@@ -40,15 +40,17 @@ def owners_of(records: Mapping[ShardKey, ShardRecord]) -> tuple[Owner, ...]:
         label = record.name or str(key.index)
         if record.primary is None or not record.is_settled:
             raise JobError(f"shard {label} of {key.cluster} has no primary now: try again once it has one")
-        owners.append(Owner(key, label, joined(record.slots), record.primary, record.epoch, record.run_id))
+        owners.append(
+            Owner(key, label, slots_joined(record.slots), record.primary, record.epoch, record.run_id)
+        )
     if not owners:
         raise JobError("no shard has slots yet: is the cluster served?")
     owned = [slots for owner in owners for slots in owner.slots]
-    if lacking := missing(owned):
+    if lacking := slots_but(owned):
         raise JobError(f"nobody has slots {format_slots(lacking)}: shardproxy reshard status")
     for number, owner in enumerate(owners):
         for other in owners[number + 1 :]:
-            if both := common(owner.slots, other.slots):
+            if both := slots_common(owner.slots, other.slots):
                 raise JobError(f"shards {owner.label} and {other.label} both have slots {format_slots(both)}")
     return tuple(owners)
 

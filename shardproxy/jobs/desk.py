@@ -12,7 +12,7 @@ from typing import Any
 
 import trio
 
-from shardproxy.failover.controls import Desk
+from shardproxy.failover.controls import Desk, why_not_here
 from shardproxy.failover.setup import ShardSetup
 from shardproxy.jobs.interface import JobError, Worker
 from shardproxy.jobs.job import Job, JobState
@@ -39,19 +39,24 @@ class JobDesk:
         setups: Mapping[ShardKey, ShardSetup],
         records: Mapping[ShardKey, ShardRecord],
         *,
+        kinds: Iterable[str] | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """`workers`: those there are, by kind; `now`: seconds since 1970."""
+        """`workers`: those there are, by kind; `kinds`: theirs, where they need not be made to say so.
+
+        `now`: seconds since 1970.
+        """
         self._desk = desk
         self._workers = workers
         self._setups = setups
         self._records = records
+        self._kinds = tuple(kinds) if kinds is not None else None
         self._now = now
 
     @property
     def kinds(self) -> tuple[str, ...]:
         """What can be asked for."""
-        return tuple(sorted(self._workers()))
+        return tuple(sorted(self._kinds if self._kinds is not None else self._workers()))
 
     def jobs(self, cluster: str | None = None) -> tuple[Job, ...]:
         """Those that are kept, of one cluster or of all, the oldest first."""
@@ -75,7 +80,7 @@ class JobDesk:
     async def start(self, cluster: str, kind: str, wants: Mapping[str, Any]) -> Job:
         """Have it done; raise JobError, or StoreUnavailableError: it was not asked for."""
         kept = kept_as(self._worker(cluster, kind).check(cluster, wants))
-        if (why := self._why_not_here()) is not None:
+        if (why := why_not_here(self._desk)) is not None:
             raise JobError(why)
         for _ in range(TRIES):
             notes, seen = self._desk.notes, self._desk.notes.version
@@ -103,7 +108,7 @@ class JobDesk:
 
         Raise JobError or StoreUnavailableError.
         """
-        if (why := self._why_not_here()) is not None:
+        if (why := why_not_here(self._desk)) is not None:
             raise JobError(why)
         if number is None:
             under_way = job_under_way(self._desk.notes, cluster)
@@ -155,14 +160,6 @@ class JobDesk:
     def _clusters(self) -> list[str]:
         return sorted({key.cluster for key in self._setups})
 
-    def _why_not_here(self) -> str | None:
-        """Why this process can ask nobody for anything."""
-        members = self._desk.members
-        if self._desk.member in members:
-            return None
-        others = sorted(member.admin or name for name, member in members.items() if not member.is_draining)
-        return f"this proxy is no member of its store, now: ask one that is: {', '.join(others) or 'none is'}"
-
 
 @dataclass(frozen=True, slots=True)
 class Onlooker:
@@ -186,6 +183,9 @@ class Onlooker:
 
     def covers(self, seconds: float) -> bool:
         return False
+
+    def seals(self, record: ShardRecord, latest: int = 1) -> tuple[str, ...]:
+        return ()
 
     async def change(self, changes: Mapping[ShardKey, Callable[[ShardRecord], ShardRecord]]) -> None:
         raise RuntimeError("a plan changes nothing")

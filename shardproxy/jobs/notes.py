@@ -61,6 +61,7 @@ def _size(job: Job) -> int:
 
 
 def job_encode(job: Job) -> dict[str, Any]:
+    """As it is kept, and shown but for its memo; its key has the rest."""
     progress = job.progress
     return {
         "kind": job.kind,

@@ -1,11 +1,18 @@
-"""The latest of many values: one writer, any number of readers that wait for news."""
+"""The latest of many values: one writer, any number of readers that wait for news.
+
+show ─> ring ─┬─> who waits for it with clients behind him: at once
+              └─> who says that he is patient: when the others have had their turn, once for all that came
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from typing import TypeVar
 
 import trio
+
+LATER = 0.05  # seconds of patience for who has nobody waiting: what clients wait for is mostly over by then
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -16,14 +23,26 @@ class News:
 
     def __init__(self) -> None:
         self._rung = trio.Event()
+        self._late_at = math.inf  # trio time at which what is heard late is heard, unless it is rung before
+        self._waiting: trio.CancelScope | None = None
 
-    def ring(self) -> None:
-        self._rung.set()
+    def ring(self, patience: float = 0.0) -> None:
+        """Wake it at once, or so many seconds from now: the task is not run before, whatever else comes."""
+        if not patience:
+            self._rung.set()
+            return
+        self._late_at = min(self._late_at, trio.current_time() + patience)
+        if self._waiting is not None:
+            self._waiting.deadline = self._late_at
 
     async def wait(self) -> None:
         """Wait for news; what comes from now on, while the caller looks, counts for the next time."""
-        await self._rung.wait()
-        self._rung = trio.Event()
+        try:
+            with trio.CancelScope(deadline=self._late_at) as self._waiting:
+                await self._rung.wait()
+        finally:
+            self._waiting = None
+        self._rung, self._late_at = trio.Event(), math.inf
 
 
 class Board(Mapping[K, V]):
@@ -37,7 +56,7 @@ class Board(Mapping[K, V]):
         self._version = 0
         self._changed = trio.Event()
         self._topic_of = topic_of
-        self._subscribers: dict[Hashable, list[News]] = {}
+        self._subscribers: dict[Hashable, list[tuple[News, float]]] = {}  # with their patience
 
     def __getitem__(self, key: K) -> V:
         return self._current[key]
@@ -59,13 +78,16 @@ class Board(Mapping[K, V]):
             await self._changed.wait()
         return self._version
 
-    def subscribe(self, news: News, topic: Hashable = None) -> None:
-        """Ring it at every change, or only at those of that topic, until it is unsubscribed."""
-        self._subscribers.setdefault(topic, []).append(news)
+    def subscribe(self, news: News, topic: Hashable = None, *, patience: float = 0.0) -> None:
+        """Ring it at every change, or only at those of that topic, until it is unsubscribed.
+
+        So many seconds later for who can wait: then others for whom clients wait are not held up by it.
+        """
+        self._subscribers.setdefault(topic, []).append((news, patience))
 
     def unsubscribe(self, news: News, topic: Hashable = None) -> None:
         subscribers = self._subscribers[topic]
-        subscribers.remove(news)
+        subscribers.remove(next(one for one in subscribers if one[0] is news))
         if not subscribers:
             del self._subscribers[topic]
 
@@ -88,5 +110,5 @@ class Board(Mapping[K, V]):
         self._changed = trio.Event()
         topic = self._topic_of(key) if self._topic_of is not None else key
         for subscribed in (None, topic):
-            for news in self._subscribers.get(subscribed, ()):
-                news.ring()
+            for news, patience in self._subscribers.get(subscribed, ()):
+                news.ring(patience)

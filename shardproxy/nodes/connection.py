@@ -10,9 +10,10 @@ from collections.abc import Sequence
 
 import trio
 
+from shardproxy.nodes.speech import RESP, Speech
 from shardproxy.nodes.tls import TlsSocket
 from shardproxy.wire.reply import Reply
-from shardproxy.wire.resp import INCOMPLETE, Argument, ProtocolError, Reader, encode
+from shardproxy.wire.resp import INCOMPLETE, Argument, ProtocolError
 
 RECEIVE = 1 << 16  # bytes taken from the socket at once
 UNACKED = slice(24, 28)  # where struct tcp_info has tcpi_unacked: segments sent and not acknowledged
@@ -31,19 +32,19 @@ class Batch(tuple[tuple[Argument, ...], ...]):
         return self
 
 
-def encode_all(requests: Requests) -> bytes:
+def encode_all(requests: Requests, speech: Speech = RESP) -> bytes:
     """Requests as they are sent, one after another."""
     if isinstance(requests, Batch):
         return requests.data
-    return b"".join([encode(*args) for args in requests])
+    return b"".join([speech.encode(*args) for args in requests])
 
 
 class Connection:
     """A socket that does not block, and the state the node keeps for it."""
 
-    def __init__(self, sock: socket.socket | TlsSocket, max_reply: int) -> None:
+    def __init__(self, sock: socket.socket | TlsSocket, max_reply: int, speech: Speech = RESP) -> None:
         self.sock = sock
-        self.reader = Reader(max_reply)
+        self.reader = speech.reader(max_reply)
         self.resp = 2
         self.db = 0
         self.run_id = ""  # of the process at its other end, once somebody wanted to know

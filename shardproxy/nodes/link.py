@@ -22,10 +22,11 @@ from shardproxy.nodes.connect import open_socket
 from shardproxy.nodes.connection import Connection, encode_all
 from shardproxy.nodes.errors import NodeError, NodeTimeout, NodeUnreachable
 from shardproxy.nodes.resolve import Resolver, own_resolver
+from shardproxy.nodes.speech import RESP, Speech
 from shardproxy.nodes.tls import NodeTls, TlsSocket, tls_fault
 from shardproxy.wire.info import InfoError, read_fields
 from shardproxy.wire.reply import Failure, Reply
-from shardproxy.wire.resp import MAX_REPLY, Argument, ProtocolError, encode
+from shardproxy.wire.resp import MAX_REPLY, Argument, ProtocolError
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +88,10 @@ class NodeLink:
         timeouts: LinkTimeouts = DEFAULT_TIMEOUTS,
         max_reply: int = MAX_REPLY,
         resolver: Resolver | None = None,
+        speech: Speech = RESP,
     ) -> None:
         self.address = address
+        self._speech = speech
         self._credentials = credentials
         self._tls = tls
         self._timeouts = timeouts
@@ -123,7 +126,7 @@ class NodeLink:
 
         With a run_id nothing is sent to another process than that: NodeUnreachable.
         """
-        attempt = _Attempt(encode_all(requests), len(requests), run_id=run_id)
+        attempt = _Attempt(encode_all(requests, self._speech), len(requests), run_id=run_id)
         replies, _ = await self._serve(attempt, resp, db, timeout)
         return replies
 
@@ -131,7 +134,7 @@ class NodeLink:
         self, *args: Argument, resp: int = 2, db: int = 0, timeout: float | None = None
     ) -> Received:
         """Send one request; return its reply, be it an error, together with its bytes."""
-        (reply,), raw = await self._serve(_Attempt(encode(*args), 1), resp, db, timeout)
+        (reply,), raw = await self._serve(_Attempt(self._speech.encode(*args), 1), resp, db, timeout)
         return Received(reply, raw)
 
     async def open(self) -> None:
@@ -220,7 +223,7 @@ class NodeLink:
             replies, raw = await connection.exchange(attempt.data, attempt.count)
         except (OSError, trio.ClosedResourceError, ProtocolError, InfoError, EOFError) as e:
             self.drop()
-            raise NodeUnreachable(self.address, _cause(e), is_sent=attempt.is_sent) from e
+            raise NodeUnreachable(self.address, _cause(e, self._speech.name), is_sent=attempt.is_sent) from e
         except BaseException:  # given up half-way, or refused the state we need: nothing to build on
             attempt.is_taken = self._connection is not None and self._connection.is_taken
             self.drop()
@@ -246,8 +249,7 @@ class NodeLink:
             self._login = login = self._credentials()
             self._logged_in_at = trio.current_time()
             if login is not None:
-                user = [login.username] if login.username else []
-                await self._set(connection, "AUTH", *user, login.password)
+                await self._set(connection, *self._speech.login(login.username, login.password))
         if connection.resp != resp:
             await self._set(connection, "HELLO", resp)
             connection.resp = resp
@@ -261,7 +263,7 @@ class NodeLink:
         return lasts is not None and trio.current_time() - self._logged_in_at >= lasts
 
     async def _set(self, connection: Connection, *args: Argument) -> None:
-        (reply,), _ = await connection.exchange(encode(*args), 1)
+        (reply,), _ = await connection.exchange(self._speech.encode(*args), 1)
         if isinstance(reply, Failure):
             raise NodeError(self.address, reply)
 
@@ -269,26 +271,27 @@ class NodeLink:
         with trio.move_on_after(self._timeouts.connect):
             sock = await open_socket(self.address, self._resolver or own_resolver())
             if (tls := self._tls()) is None:
-                return Connection(sock, self._max_reply)
-            return Connection(await TlsSocket.open(sock, tls, self.address.host), self._max_reply)
+                return Connection(sock, self._max_reply, self._speech)
+            secured = await TlsSocket.open(sock, tls, self.address.host)
+            return Connection(secured, self._max_reply, self._speech)
         raise TimeoutError(f"no connection within {self._timeouts.connect:g} s")
 
 
 async def _demand_process(connection: Connection, run_id: str) -> None:
     """A connection ends with its process, so it has to be asked but once who it is."""
     if not connection.run_id:
-        (reply,), _ = await connection.exchange(encode("INFO", "server"), 1)
+        (reply,), _ = await connection.exchange(RESP.encode("INFO", "server"), 1)
         connection.run_id = read_fields(reply).get("run_id", "")
     if connection.run_id != run_id:
         raise ConnectionRefusedError("another process answers there")
 
 
-def _cause(error: BaseException) -> str:
+def _cause(error: BaseException, speech: str) -> str:
     """Why, in words."""
     if isinstance(error, EOFError):
         return "the connection was closed"
     if isinstance(error, ProtocolError):
-        return f"not RESP: {error}"
+        return f"not {speech}: {error}"
     if isinstance(error, ssl.SSLError):
         return tls_fault(error)
     if isinstance(error, socket.gaierror):

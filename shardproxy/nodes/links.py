@@ -15,6 +15,7 @@ from shardproxy.model import Address
 from shardproxy.nodes.errors import NodeTimeout
 from shardproxy.nodes.link import DEFAULT_TIMEOUTS, Credentials, LinkTimeouts, NodeLink, Received
 from shardproxy.nodes.resolve import Resolver
+from shardproxy.nodes.speech import RESP, Speech
 from shardproxy.nodes.tls import NodeTls
 from shardproxy.wire.reply import Reply
 from shardproxy.wire.resp import Argument
@@ -49,7 +50,9 @@ class NodeLinks:
         timeouts: LinkTimeouts = DEFAULT_TIMEOUTS,
         per_node: int = PER_NODE,
         resolver: Resolver | None = None,
+        speech: Speech = RESP,
     ) -> None:
+        self._speech = speech
         self._credentials = credentials
         self._tls = tls
         self._timeouts = timeouts
@@ -123,6 +126,7 @@ class NodeLinks:
             tls=partial(self._tls, address),
             timeouts=self._timeouts,
             resolver=self._resolver,
+            speech=self._speech,
         )
 
     def _close_idle(self, since: float) -> None:

@@ -36,6 +36,7 @@ class EndSpec(TypedDict):
     username: str | None
     password: str | None
     tls: NodeTlsSpec | None
+    process: str | None
 
 
 def end_spec(end: End) -> EndSpec:
@@ -46,6 +47,7 @@ def end_spec(end: End) -> EndSpec:
         username=login.username if login is not None else None,
         password=login.password if login is not None else None,
         tls=end.tls.spec() if end.tls is not None else None,
+        process=end.process,
     )
 
 
@@ -117,20 +119,30 @@ class EngineCopier:
                 return
             await trio.sleep(LOOKS_EVERY)
 
-    async def reach(self, offset: int, *, within: float, replicas: int = 0) -> None:
-        """Return when all changes up to this offset are with the targets and answered.
+    async def reach(
+        self, offset: int, replid: str, *, within: float, replicas: int = 0, rests: bool = False
+    ) -> None:
+        """Return when all changes up to this offset of that history are with the targets and answered.
 
-        And with so many replicas of each target. Raise CopyError when that took longer, or it failed.
+        And with so many replicas of each target. Raise CopyError when that took longer, it failed, or rests.
+        `rests`: and then it has rested, in one order.
         """
-        await self._order(within, self._native.reach, offset, within, replicas)
+        await self._order(within, self._native.reach, offset, replid, within, replicas, rests)
 
     async def verify(self, *, within: float) -> int:
         """Compare a sample of keys on both sides, and all names where there is time; how many were compared.
 
-        While nothing changes in the slots, and after `reach`. Raise CopyDiffersError with what differs, or
-        CopyError when it could not be compared.
+        While nothing changes in the slots, and after `reach`, also while it rests. Raise CopyDiffersError
+        with what differs, or CopyError when it could not be compared.
         """
         return await self._order(within, self._native.verify, within)
+
+    async def compare(self, *, within: float) -> int:
+        """Compare all keys on both sides while clients write; how many were looked at.
+
+        Raise CopyDiffersError with what differs, or CopyError when that took longer, or it failed.
+        """
+        return await self._order(within, self._native.compare, within)
 
     def keep(self, until: float) -> None:
         """Nothing is written to a target from then on (CLOCK_BOOTTIME, seconds): it fails instead, LAPSED."""

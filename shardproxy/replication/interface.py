@@ -29,6 +29,7 @@ class End:
     address: Address
     credentials: Credentials | None = field(default=None, repr=False)
     tls: NodeTlsSettings | None = field(default=None, repr=False)
+    process: str | None = None  # run_id; a copier takes no other one at the address, None: any
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +115,7 @@ class CopyStatus:
     resumed: int = 0  # how often it went on where it was after a lost connection
     shipped: int = 0  # big keys whose own commands are sent on
     checked: int = 0  # sampled keys that were compared and are equal
+    compared: int = 0  # keys looked at on both sides by `compare`
     source: Address | None = None  # read from now
     unguarded: str = ""  # older copiers may not be ended at a target, which says why
     source_is_primary: bool = False  # there was no replica to read from
@@ -149,18 +151,29 @@ class Copier(Protocol):
     async def wait_close(self) -> None:
         """Return when little is left (`is_close`); raise CopyError when it failed."""
 
-    async def reach(self, offset: int, *, within: float, replicas: int = 0) -> None:
-        """Return when all changes up to this offset are with the targets and answered.
+    async def reach(
+        self, offset: int, replid: str, *, within: float, replicas: int = 0, rests: bool = False
+    ) -> None:
+        """Return when all changes up to this offset of that history are with the targets and answered.
 
         And with so many replicas of each target: WAIT on another connection would not wait for what this one
-        wrote. Raise CopyError when that took longer, or it failed.
+        wrote. The same offset of another history is never reached: a failover begins one. Raise CopyError
+        when that took longer, it failed, or rests. `rests`: and then it has rested.
         """
 
     async def verify(self, *, within: float) -> int:
-        """Compare a sample of keys on both sides, and counts per slot; return how many were compared.
+        """Compare a sample of keys on both sides, and all names where there is time; how many were compared.
 
-        While nothing changes in the slots, and after `reach`. Raise CopyDiffersError with what differs, or
-        CopyError when it could not be compared.
+        While nothing changes in the slots, and after `reach`, also while it rests. Raise CopyDiffersError
+        with what differs, or CopyError when it could not be compared.
+        """
+
+    async def compare(self, *, within: float) -> int:
+        """Compare all keys on both sides while clients write and it follows; return how many were looked at.
+
+        Names, types, ends, sizes, and values up to 256 elements or 16 KiB. What differs though the source's
+        stream tells of no change until then was lost: raise CopyDiffersError. Raise CopyError when it took
+        longer, or failed. A change that is lost after its key was looked at shows to `verify` alone.
         """
 
     def keep(self, until: float) -> None:
@@ -269,7 +282,6 @@ class LoadStatus:
     expired: int = 0  # keys skipped as their time is over
     unmatched: int = 0
     functions: int = 0
-    present: int = 0  # keys left as they were when it went on: most likely restored before it was interrupted
     position: tuple[int, int] = (
         0,
         0,

@@ -24,8 +24,8 @@ class EngineLoader:
 
     What is sent and not answered is bounded (1 MiB a target and file, 64 MiB a file): a slow target slows it.
     One that neither takes nor answers anything for 60 s ends it. Nothing is retried: whoever wants to go on
-    makes another one with the `positions` of this one's status, which leaves keys that it finds (`present`)
-    unless it replaces.
+    makes another one with the `positions` of this one's status, which replaces what it finds from there on:
+    what was restored last looks like what was there before.
     """
 
     def __init__(self, plan: LoadPlan) -> None:
@@ -57,7 +57,6 @@ class EngineLoader:
             expired=told["expired"],
             unmatched=told["unmatched"],
             functions=told["functions"],
-            present=told["present"],
             position=(first, positions[first] if first < len(positions) else 0),
             positions=positions,
             seconds=told["seconds"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -9,13 +10,13 @@ import trio
 
 from shardproxy.failover.interfaces import NotSettledError, SlotDesk
 from shardproxy.model.replication import ShardKey
+from shardproxy.model.slots import slots_each
 from shardproxy.reshard.fence import hold_drop, identity_of
 from shardproxy.reshard.lingering import Lingering
 from shardproxy.reshard.memo import Leg
 from shardproxy.reshard.parts import Engines
 from shardproxy.reshard.replicas import replicas_wait
 from shardproxy.reshard.settings import OUT_OF_REACH, CarrySettings
-from shardproxy.reshard.slots import slots_each
 from shardproxy.reshard.sweep import UNLINKS_WITHIN, sweep
 from shardproxy.store.record import ShardRecord
 
@@ -35,10 +36,15 @@ class Cleaning:
     leg: Leg
     show: Show
     settings: CarrySettings
+    is_given_up: Callable[[], bool] = lambda: False  # by an operator, by now
 
-    async def at_source(self) -> int:
-        """Take away what the source has of the slots, once no proxy sends it requests for them."""
-        move, given = self.leg.move, Lingering(self.desk)
+    async def at_source(self) -> tuple[int, str]:
+        """Take away what the source has of the slots, once no proxy sends it requests for them.
+
+        How many keys, and what is left undone: a source that is gone for good is waited for until the job is
+        given up, or the shard is not in the config any more.
+        """
+        move, given, tries = self.leg.move, Lingering(self.desk), self.settings.undo_tries
         while True:
             try:
                 self.show("waiting for every proxy to serve the new owner")
@@ -48,8 +54,13 @@ class Cleaning:
                 await given.wait()
                 removed = await self._sweep(move.source)
                 await self._unmix(move.source)
-                return removed
+                return removed, ""
             except OUT_OF_REACH as error:
+                if self.is_given_up() or move.source not in self.desk.setups:
+                    tries -= 1
+                if tries <= 0:
+                    left = f"what shard {move.source.index} had of them is still there, hidden ({error})"
+                    return 0, f"{left}: the next job there removes it{await self._unmix_one(move.target)}"
                 self.show(f"tried again: {error}")
                 await trio.sleep(self.settings.retry)
 
@@ -68,23 +79,22 @@ class Cleaning:
                 await trio.sleep(self.settings.retry)
         else:
             why += f"; what was copied is still at the target, hidden ({last}): the next job there removes it"
-            why += await self._unmix_source()
+            why += await self._unmix_one(move.source)
         return why
 
-    async def _unmix_source(self) -> str:
-        """Have the source hide nothing, as it has nothing that is not its own; or say that it still does."""
-        source = self.leg.move.source
-        if source in self.leg.mixed_before or source not in self.desk.records:
+    async def _unmix_one(self, key: ShardKey) -> str:
+        """Have a shard hide nothing, as it has nothing that is not its own; or say that it still does."""
+        if key in self.leg.mixed_before or key not in self.desk.records:
             return ""
         why = ""
         for _ in range(self.settings.undo_tries):
             try:
-                await self.desk.change({source: unmixed})
+                await self.desk.change({key: unmixed})
                 return ""
             except OUT_OF_REACH as error:
                 why = str(error)
                 await trio.sleep(self.settings.retry)
-        return f"; the source, shard {source.index}, counts as mixed until then too ({why})"
+        return f"; shard {key.index} counts as mixed until then too ({why})"
 
     async def _sweep(self, key: ShardKey) -> int:
         """Take away the leg's keys at a shard that does not own them, and older leftovers."""

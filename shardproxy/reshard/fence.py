@@ -1,8 +1,9 @@
 """FENCE and PUBLISH: hold the slots everywhere, have the target get the rest, give it the slots.
 
-hold on record ─> every proxy holds ─> source's offset ─> copier there ─> verified ─> replicas have it
-    └─ too slow, or anything fails: the hold goes, and nothing has happened              │
-                                 both records at once <─ the copier has ended <──────────┘
+hold on record ─> every proxy holds ─> source's offset ─> copier there, and rests ─┬─> verified ─────────┐
+    └─ too slow, or anything fails: the hold goes, and nothing has happened        └─> replicas have it ─┤
+                       both records at once <─┬─ the copier has ended <──────────────────────────────────┤
+                                              └─ the target was not flushed <────────────────────────────┘
 
 Nobody but clients writes to who owns the slots: a copier that followed on would take away what expires at the
 source and has been renewed at the target.
@@ -11,20 +12,23 @@ source and has been renewed at the target.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import structlog
 import trio
 
 from shardproxy.failover.interfaces import FenceError, NotSettledError, SlotDesk
+from shardproxy.failover.sealing import SealError, seals_check, seals_put
 from shardproxy.model import Address, Hold
 from shardproxy.model.replication import Role
+from shardproxy.model.slots import slots_added, slots_common, slots_count, slots_removed
+from shardproxy.model.together import together
 from shardproxy.nodes import NodeError, NodeFailure
 from shardproxy.replication.interface import Copier, CopyDiffersError, CopyError, CopyPhase
-from shardproxy.reshard.flushes import Flushes, flushes_of
+from shardproxy.reshard.flushes import Flushes, flushes_of, why_evicted
 from shardproxy.reshard.layout import Move
 from shardproxy.reshard.parts import Engines
 from shardproxy.reshard.replicas import replicas_wait
-from shardproxy.reshard.slots import slots_added, slots_common, slots_count, slots_removed
 from shardproxy.store.interface import StoreUnavailableError
 from shardproxy.store.record import ShardRecord
 from shardproxy.wire.info import InfoError, read_fields, read_replication
@@ -59,6 +63,10 @@ class ChangedError(Exception):
     """The target, or who leads the source, is another one than what was copied."""
 
 
+class EvictedError(Exception):
+    """The target does not keep what is put there. Do not publish, and do not try again."""
+
+
 class SpentError(Exception):
     """The copier has ended, and it may have been published: the records say so, and nothing else does."""
 
@@ -88,13 +96,15 @@ class Fence:
         """Publish, and return how long requests waited, in seconds: from the hold on record until all serve.
 
         Raise NotFencedError or StoreUnavailableError when nothing has happened, ChangedError or
-        DifferentError when nothing has and the copy is worth nothing, SpentError when only the records know.
+        DifferentError when nothing has and the copy is worth nothing, EvictedError when another one will not
+        be worth more, SpentError when only the records know.
         """
         began = trio.current_time()
         self.laps.clear()
         held = False
         try:
             try:
+                await self._seal()
                 await self.desk.change({self.move.source: self._held})
                 self._lap("recorded", began)
                 held, held_at = True, trio.current_time()
@@ -105,7 +115,15 @@ class Fence:
                 raise NotFencedError(self._too_slow()) from None
             except CopyDiffersError as error:
                 raise DifferentError(str(error)) from error
-            except (FenceError, NotSettledError, NodeFailure, NodeError, InfoError, CopyError) as error:
+            except (
+                FenceError,
+                NotSettledError,
+                NodeFailure,
+                NodeError,
+                InfoError,
+                CopyError,
+                SealError,
+            ) as error:
                 raise NotFencedError(str(error)) from error
             await self._publish(source, began, until)
             held = False
@@ -118,9 +136,9 @@ class Fence:
         return trio.current_time() - held_at
 
     async def _publish(self, source: ShardRecord, began: float, until: float) -> None:
-        """End the copier, then give the target the slots; raise SpentError."""
+        """End the copier, then give the target the slots; raise SpentError, ChangedError or EvictedError."""
         passes = self.copier.status.passes
-        await self.copier.stop()
+        await together(self.copier.stop, partial(self._flushed, until))
         self._lap("stopped", began)
         status = self.copier.status
         is_same = status.phase is CopyPhase.FOLLOWING and status.passes == passes and not status.why
@@ -138,6 +156,19 @@ class Fence:
         except (NotSettledError, NotFencedError, ChangedError, StoreUnavailableError) as error:
             raise SpentError(str(error)) from error
 
+    async def _flushed(self, until: float) -> None:
+        """Raise ChangedError where the target was emptied, EvictedError, SpentError if it does not say."""
+        nodes, (address, run_id, _) = self.engines.nodes, self.target
+        assert address is not None
+        try:
+            flushes = await flushes_of(nodes, address, run_id, within=self._left(until))
+        except (NodeFailure, NodeError, InfoError) as error:
+            raise SpentError(str(error)) from error
+        if (why := why_evicted(address, self.flushes, flushes)) is not None:
+            raise EvictedError(why)
+        if flushes != self.flushes:
+            raise ChangedError(f"{address} of the target was flushed while it was copied to")
+
     def _too_slow(self) -> str:
         return f"not within {self.settings.within * 1000:.0f} ms"
 
@@ -153,37 +184,55 @@ class Fence:
         giver = self.desk.records[source]
         await self.desk.wait_served([source], within=self._left(until))
         self._lap("held", began)
-        offset = await self._offset(giver, until)
-        await self.copier.reach(offset, within=self._left(until))
+        offset, replid = await self._offset(giver, until)
+        await self.copier.reach(offset, replid, within=self._left(until), rests=True)
         self._lap("reached", began)
-        await self.copier.verify(within=self._left(until))
-        self._lap("verified", began)
-        await self.copier.rest(within=self._left(until))
         taker = self.desk.records[target]
-        if identity_of(taker) != self.target or taker.primary is None:
+        if identity_of(taker) != self.target:
             raise ChangedError(f"{taker.primary} of the target is not who was copied to")
-        left = self._left(until)
-        if await flushes_of(self.engines.nodes, taker.primary, taker.run_id, within=left) != self.flushes:
-            raise ChangedError(f"{taker.primary} of the target was flushed while it was copied to")
-        wanted = max(taker.promise.wait, 1 if taker.promise.voters else 0)
-        within = self._left(until) * ANSWERED
-        if not await replicas_wait(self.engines.nodes, taker.primary, taker.run_id, wanted, within=within):
-            raise NotFencedError(f"{wanted} replicas of {taker.primary} are to have it all, and have not")
-        self._lap("replicated", began)
+        # the copier rests, so neither changes what the other looks at
+        await together(partial(self._verify, until), partial(self._replicate, taker, until))
+        self._lap("verified", began)
         if identity_of(self.desk.records[source]) != identity_of(giver):
             raise NotFencedError("the source has changed meanwhile")
         return giver
 
-    async def _offset(self, record: ShardRecord, until: float) -> int:
+    async def _verify(self, until: float) -> None:
+        await self.copier.verify(within=self._left(until))
+
+    async def _replicate(self, taker: ShardRecord, until: float) -> None:
+        """Have the target's replicas have it all; raise NotFencedError."""
+        address = taker.primary
+        assert address is not None  # as it is who was copied to
+        wanted = max(taker.promise.wait, 1 if taker.promise.voters else 0)
+        within = self._left(until) * ANSWERED
+        if not await replicas_wait(self.engines.nodes, address, taker.run_id, wanted, within=within):
+            raise NotFencedError(f"{wanted} replicas of {address} are to have it all, and have not")
+
+    async def _seal(self) -> None:
+        """Have who knows of no later hold than now find that out: the next one's seal comes under it."""
+        source = self.desk.records[self.move.source]
+        if source.primary is not None:
+            seals = self.desk.seals(source)
+            within = self.settings.within
+            await seals_put(self.engines.nodes, source.primary, source.run_id, seals, within=within)
+
+    async def _offset(self, record: ShardRecord, until: float) -> tuple[int, str]:
+        """How far the source is, and in which history, once all who write there know of the hold.
+
+        Another primary's number would say nothing.
+        """
         if record.primary is None:
             raise NotFencedError("the source has no primary now")
-        (reply,) = await self.engines.nodes.request_many(
-            record.primary, [("INFO", "replication")], timeout=self._left(until), run_id=record.run_id
+        seals = [("SCRIPT", "LOAD", seal) for seal in self.desk.seals(record)]
+        *sealed, reply = await self.engines.nodes.request_many(
+            record.primary, [*seals, ("INFO", "replication")], timeout=self._left(until), run_id=record.run_id
         )
+        seals_check(record.primary, sealed)
         seen = read_replication(read_fields(reply))
         if seen.role is not Role.PRIMARY:
             raise NotFencedError(f"{record.primary} is no primary any more")
-        return seen.offset
+        return seen.offset, seen.lineage.replid
 
     def _left(self, until: float) -> float:
         return max(0.001, until - trio.current_time())

@@ -4,27 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from shardproxy.replication.payloads import is_read, payload_of
 from shardproxy.reshard.survey import Survey
 
 FULL = 0.8  # of maxmemory: what a target may use with all that comes
 EVICTING = 0.95  # of maxmemory: whoever may evict does so now
 SKEW = 0.5  # seconds that two clocks may differ: times to live are moments of the source's clock
 
-# What DUMP writes (the RDB's version) since which release, the newest first. Redis 7.2 and Valkey up to 8 are
-# alike; what came after is read by the same engine alone.
-PAYLOADS = {
-    "redis": (((8,), 12), ((7, 4), 12), ((7, 2), 11), ((7, 0), 10), ((5, 0), 9)),
-    "valkey": (((9,), 80), ((7, 2), 11)),
-}
-SHARED = 11  # the last version that both read alike
+OLDEST = (5, 0)  # before, scripts come to a reader as they were called, and not what they did
 
 
-def payload_of(engine: Survey) -> int | None:
-    """The version of what its DUMP gives; None where it is not known."""
-    for since, payload in PAYLOADS.get(engine.engine, ()):
-        if engine.version >= since:
-            return payload
-    return None
+def written_by(engine: Survey) -> int | None:
+    """The version of what its DUMP gives; None where it is not known, or the engine too old."""
+    if engine.version < OLDEST:
+        return None
+    return payload_of(engine.version, is_valkey=engine.engine == "valkey")
 
 
 def why_unfit(source: Survey, target: Survey, comes: int) -> str | None:
@@ -49,7 +43,7 @@ def _faults(source: Survey, target: Survey, comes: int) -> Iterator[str]:
             " would change: set them right"
         )
     if target.most:
-        if target.evicts.startswith("allkeys") and target.used >= EVICTING * target.most:
+        if target.evicts != "noeviction" and target.used >= EVICTING * target.most:
             yield (
                 f"{target.address} evicts keys now ({target.used >> 20} of {target.most >> 20} MiB used):"
                 " give it more memory"
@@ -67,12 +61,11 @@ def _faults(source: Survey, target: Survey, comes: int) -> Iterator[str]:
 
 
 def _why_unreadable(source: Survey, target: Survey) -> str | None:
-    gives, takes = payload_of(source), payload_of(target)
+    gives, takes = written_by(source), written_by(target)
     if gives is None or takes is None:
         strange = source if gives is None else target
         return f"{strange.address} is {strange.said_version}, which is not known here"
-    is_alike = source.engine == target.engine or gives <= SHARED
-    if gives <= takes and is_alike:
+    if is_read(gives, takes, is_same_engine=source.engine == target.engine):
         return None
     return (
         f"{target.address} ({target.said_version}) cannot read what {source.address} ({source.said_version})"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from shardproxy.model import SLOT_COUNT
 from shardproxy.model.replication import ShardKey
-from shardproxy.reshard.slots import (
+from shardproxy.model.slots import (
     Slots,
     slots_added,
     slots_common,

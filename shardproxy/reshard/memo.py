@@ -18,7 +18,7 @@ class Step(enum.Enum):
     PLAN = "plan"
     CLEAN_TARGET = "clean_target"  # both shards hide what is not theirs; what the target has goes
     COPY = "copy"
-    CATCH_UP = "catch_up"
+    CATCH_UP = "catch_up"  # all is compared while clients write
     FENCE = "fence"
     PUBLISH = "publish"
     CLEAN_SOURCE = "clean_source"  # the target owns the slots: nothing leads back
@@ -55,7 +55,7 @@ class Leg:
 
     move: Move
     step: Step = Step.PLAN
-    why: str = ""  # it is undone
+    why: str = ""  # it is undone, or what of it is left
     mixed_before: tuple[ShardKey, ...] = ()  # shards that had leftovers of others when it began: they go too
     keys: int = 0  # copied
     bytes: int = 0

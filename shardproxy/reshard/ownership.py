@@ -10,8 +10,8 @@ from collections.abc import Mapping
 
 from shardproxy.config.slots import format_slots
 from shardproxy.model.replication import ShardKey
+from shardproxy.model.slots import slots_common, slots_removed
 from shardproxy.reshard.layout import Move
-from shardproxy.reshard.slots import slots_common, slots_removed
 from shardproxy.store.record import ShardRecord
 
 ANEW = "what was planned is not so any more, so begin a new job"

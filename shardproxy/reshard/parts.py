@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from shardproxy.failover.interfaces import Nodes
@@ -44,6 +44,11 @@ class Parts:
 
 def sources_of(record: ShardRecord, engines: Engines) -> tuple[End, ...]:
     """Nodes that have all of a shard: its replicas that are in sync, then the primary."""
-    in_sync = [node for node in record.replicas if node in record.promise.voters]
-    primary = [record.primary] if record.primary is not None else []
-    return tuple(engines.end_of(node) for node in (*in_sync, *primary))
+    in_sync = tuple(engines.end_of(node) for node in record.replicas if node in record.promise.voters)
+    return (*in_sync, primary_of(record, engines)) if record.primary is not None else in_sync
+
+
+def primary_of(record: ShardRecord, engines: Engines) -> End:
+    """A shard's primary, which it has, and no process that came to its address since."""
+    assert record.primary is not None
+    return replace(engines.end_of(record.primary), process=record.run_id or None)

@@ -10,8 +10,10 @@ import trio
 
 from shardproxy.config.slots import format_slots
 from shardproxy.failover.interfaces import SlotDesk
+from shardproxy.failover.sealing import SealError, seals_put
 from shardproxy.model import SLOT_COUNT, Address
 from shardproxy.model.replication import ShardKey
+from shardproxy.model.slots import slots_count, slots_cut, slots_each
 from shardproxy.nodes import NodeError, NodeFailure
 from shardproxy.reshard.fitness import warnings_of, why_unfit
 from shardproxy.reshard.layout import (
@@ -26,7 +28,6 @@ from shardproxy.reshard.layout import (
 )
 from shardproxy.reshard.parts import Engines
 from shardproxy.reshard.sample import Sample, ScanError, sample
-from shardproxy.reshard.slots import slots_count, slots_cut, slots_each
 from shardproxy.reshard.survey import Survey, survey
 from shardproxy.reshard.wants import Drain, Rebalance, Scale, Send, Wants, wants_text
 from shardproxy.store.record import ShardRecord
@@ -40,6 +41,7 @@ WEIGHED_TO_WEIGH = 5_000
 CPU_OVER = 1.0  # seconds over which the load of shards is compared
 KEYS_A_SECOND = 25_000  # copied, beside other clients: measured on two busy cores
 BYTES_A_SECOND = 40 << 20
+SEALED_WITHIN = 2.0  # seconds
 
 
 class PlanError(Exception):
@@ -140,11 +142,22 @@ async def plan_make(desk: SlotDesk, engines: Engines, wants: Wants) -> Plan:
 
 
 async def why_not_now(desk: SlotDesk, engines: Engines, move: Move) -> str | None:
-    """Why a move cannot be done now, as it was found when it was planned."""
+    """Why a move cannot be done now, as was found when it was planned, or as nobody could be told of it."""
     source, target = await _survey(desk, engines, move.source), await _survey(desk, engines, move.target)
     looked = await _sample(engines, source.address, LOOKED_AT, WEIGHED)
     _, size = _amount(source, looked, move, layout_of(desk))
-    return why_unfit(source, target, size)
+    return why_unfit(source, target, size) or await _why_unsealed(desk, engines, move.source)
+
+
+async def _why_unsealed(desk: SlotDesk, engines: Engines, key: ShardKey) -> str | None:
+    record = desk.records[key]
+    try:
+        await seals_put(engines.nodes, primary_of(record), None, desk.seals(record), within=SEALED_WITHIN)
+    except SealError as error:
+        return str(error)
+    except (NodeFailure, NodeError) as error:
+        raise PlanError(str(error)) from error
+    return None
 
 
 async def moves_wanted(desk: SlotDesk, engines: Engines, wants: Wants) -> tuple[Move, ...]:

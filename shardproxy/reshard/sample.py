@@ -6,13 +6,16 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import trio
+
 from shardproxy.failover.interfaces import Nodes
 from shardproxy.model import Address
-from shardproxy.reshard.slots import Slots, slots_count, slots_each
+from shardproxy.model.slots import Slots, slots_count, slots_each
 from shardproxy.wire.reply import Reply
 
 PER_SCAN = 500  # keys that an engine looks at in one SCAN: well under a millisecond of it
 TIMEOUT = 2.0  # seconds for one answer
+SHARE = 5.0  # a pause is so many times as long as the node took, less once: others have four fifths of it
 OWN = 90  # bytes that a small key has beside its value, about
 
 
@@ -38,15 +41,24 @@ class Sample:
         return sum(self.bytes_per_slot.values()) / self.weighed if self.weighed else 0.0
 
 
+def rest_after(took: float) -> float:
+    """Seconds to leave a node to others that was busy with us for so long."""
+    return took * (SHARE - 1.0)
+
+
 async def sample(
     nodes: Nodes, address: Address, slot_of: Callable[[bytes], int], *, keys: int, weighed: int
 ) -> Sample:
-    """Look at that many keys at least, if there are, and weigh some; raise NodeFailure or NodeError."""
+    """Look at that many keys at least, if there are, and weigh some; raise NodeFailure or NodeError.
+
+    The node has most of the time for others.
+    """
     per_slot: Counter[int] = Counter()
     sizes: Counter[int] = Counter()
     seen = sized = 0
     cursor = b"0"
     while True:
+        asked_at = trio.current_time()
         (page,) = await nodes.request_many(
             address, [("SCAN", cursor, "COUNT", str(PER_SCAN))], timeout=TIMEOUT
         )
@@ -62,6 +74,7 @@ async def sample(
                     sized += 1
         if cursor == b"0" or seen >= keys:
             return Sample(seen, per_slot, sizes, sized, is_whole=cursor == b"0")
+        await trio.sleep(rest_after(trio.current_time() - asked_at))
 
 
 class ScanError(Exception):

@@ -21,6 +21,7 @@ class CarrySettings:
     look: float = 0.25  # between looks at how far the copier is
     serve_within: float = 10.0  # every proxy hides what is not its shards' by then
     converge_within: float = 120.0  # from the end of the first copy until little is left
+    compare_within: float = 6 * 3600.0  # all keys, on both sides, while clients write
     retry: float = 1.0  # after an engine or the store was not there
     undo_tries: int = 30
     answers_within: float = 2.0  # an engine, to a question about itself

@@ -10,7 +10,7 @@ from shardproxy.config.slots import format_slots, parse_slots
 from shardproxy.failover.setup import ShardSetup
 from shardproxy.jobs.wanted import MAX_RATE
 from shardproxy.model.replication import ShardKey
-from shardproxy.reshard.slots import Slots
+from shardproxy.model.slots import Slots
 
 BY = ("keys", "memory", "load")
 FIELDS = {"scale": ("shards",), "move": ("moves",), "rebalance": ("by",), "drain": ("shard",)}

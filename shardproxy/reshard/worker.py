@@ -10,13 +10,14 @@ from typing import Any
 from shardproxy.config.slots import format_slots
 from shardproxy.failover.interfaces import SlotDesk
 from shardproxy.jobs.interface import JobError, Work
+from shardproxy.model.slots import slots_count
 from shardproxy.reshard.carrying import Carrying
+from shardproxy.reshard.course import Course
 from shardproxy.reshard.fence import is_published
 from shardproxy.reshard.memo import Leg, Memo, Step
 from shardproxy.reshard.parts import Engines, Parts
 from shardproxy.reshard.planning import PlanError, labels_of, moves_wanted, plan_make
 from shardproxy.reshard.settings import CarrySettings
-from shardproxy.reshard.slots import slots_count
 from shardproxy.reshard.wants import WantsError, wants_check, wants_read
 
 KIND = "reshard"
@@ -72,10 +73,10 @@ class ReshardWorker:
                 await work.save(memo.write())
 
             title = self._title(desk, memo, place)
-            carrying = Carrying(
+            course = Course(
                 desk, work, self.parts, engines, leg, save, title, rate=rate, settings=self.settings
             )
-            ended = await carrying.run()
+            ended = await Carrying(course).run()
             if ended.step is Step.UNDONE:
                 if work.is_aborted:
                     break
@@ -112,8 +113,9 @@ class ReshardWorker:
 def result_of(memo: Memo, labels: Mapping[Any, str]) -> dict[str, Any]:
     """What became of it, as JSON."""
     done = [leg for leg in memo.legs if leg.step is Step.DONE]
+    left = "".join(f"; {leg.why}" for leg in done if leg.why)
     return {
-        "text": f"{sum(slots_count(leg.move.slots) for leg in done)} slots moved",
+        "text": f"{sum(slots_count(leg.move.slots) for leg in done)} slots moved{left}",
         "complete": all(leg.step is Step.DONE for leg in memo.legs),
         "slots": sum(slots_count(leg.move.slots) for leg in done),
         "keys": sum(leg.keys for leg in done),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-CPU = (("used_cpu_user_main_thread", "used_cpu_sys_main_thread"), ("used_cpu_user", "used_cpu_sys"))
+from shardproxy.health.vitals import CPU
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,6 @@ class Load:
 def reading(run_id: str, fields: Mapping[str, str], at: float) -> Reading | None:
     """None for what does not look like INFO of cpu and memory."""
     try:
-        # the main thread runs the commands; engines before 6.2 tell of all threads together
         names = next((names for names in CPU if names[0] in fields), CPU[-1])
         cpu = sum(float(fields[name]) for name in names)
         return Reading(run_id, at, cpu, int(fields["used_memory"]), int(fields.get("maxmemory", "0")))

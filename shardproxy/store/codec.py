@@ -36,6 +36,7 @@ def record_encode(record: ShardRecord) -> dict[str, Any]:
         "run_id": record.run_id,
         "processes": {str(node): run_id for node, run_id in record.processes},
         "hold": [_slots_encode(hold.slots), hold.only_writes] if (hold := record.hold) else None,
+        "generation": record.generation,
         "mixed": record.is_mixed,
     }
 
@@ -69,6 +70,7 @@ def record_decode(values: Mapping[str, Any], revision: int) -> ShardRecord:
                 (Address.parse(node), str(run_id)) for node, run_id in values.get("processes", {}).items()
             ),
             hold=Hold(_slots_decode(hold[0]), bool(hold[1])) if (hold := values.get("hold")) else None,
+            generation=int(values.get("generation", 0)),
             is_mixed=bool(values.get("mixed", False)),
             revision=revision,
         )

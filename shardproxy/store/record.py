@@ -83,6 +83,7 @@ class ShardRecord:
     histories: tuple[str, ...] = ()  # names (replid) that the shard's dataset had before, the latest last
     run_id: str = ""  # of the primary's process
     hold: Hold | None = None  # what waits, while slots leave or all shards are copied at one moment
+    generation: int = 0  # of its slots: one more whenever some may leave (model/seal.py)
     is_mixed: bool = False  # its nodes may have keys of slots that are not its own: nobody is shown these
     revision: int = 0  # the store's, for compare-and-set; 0 = not stored yet
     changed: int = 0  # the revision at which what proxies act on last changed; the store sets it
@@ -138,6 +139,7 @@ class ShardRecord:
             self.promise,
             self.run_id,
             self.hold,
+            self.generation,
             self.is_mixed,
         )
 

@@ -52,7 +52,12 @@ def _put(descriptor: int, beside: Path, path: Path, data: bytes) -> None:
         file.write(data)
     os.fsync(descriptor)
     beside.replace(path)
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    directory_sync(path.parent)
+
+
+def directory_sync(path: Path) -> None:
+    """Have the names in it be durable; raise OSError."""
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(directory)
     finally:

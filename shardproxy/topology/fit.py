@@ -9,6 +9,7 @@ from typing import TypeAlias
 from shardproxy.failover.setup import ShardSetup
 from shardproxy.model import Address
 from shardproxy.model.health import EngineLimits, NodeHealth, NodeKey, NodeState
+from shardproxy.model.seal import Seal, seal_of
 from shardproxy.store.record import ShardRecord, ShardState
 
 Healths: TypeAlias = Mapping[Address, NodeHealth | None]
@@ -26,13 +27,14 @@ class Fit:
     is_asked: bool = False  # whether each node was asked for its limits, and who it is, or does not answer
     is_unsynced: bool = False  # others may have replaced the primary without our knowing
     no_writes: str | None = None  # why that may well be so: nothing is written
+    seal: Seal | None = None  # what the primary is asked for after a write: slots may have left it unseen
 
 
 NOT_KNOWN = Fit()
-MOVING = (
-    "slots move to or from here, and this proxy may not hear in time that they have: it is out of touch with"
-    " its store, or only follows it"
+UNSEALED = (
+    "slots have left it, or may at any moment, and the proxy is out of touch with its store, or hears late:"
 )
+NOT_ON_RECORD = "the proxy is out of touch with its store, and has never seen the shard there"
 OUT_OF_TOUCH = "the proxy is out of touch with its store, so another node may be the primary:"
 
 
@@ -46,14 +48,18 @@ def fit_of(
     is_paused: bool = False,
     is_unsynced: bool = False,
     is_waited_for: bool = True,
+    group: str = "",
+    why_unsealed: str | None = None,
 ) -> Fit:
     """Judge a shard's nodes. Who is readable is as before until every node was asked in its new role.
 
     `reads`: those that were found fit; None: nobody looks, as when the process drains. `is_unsynced`: the
     record may not be the last one. `is_waited_for`: by those who move slots, as long as we are in touch.
+    `why_unsealed`: what the primary's seal says while that counts.
     """
     members = (*setup.addresses, *(record.nodes if record is not None else ()))
-    is_guessing = setup.decider is None and (is_unsynced or not is_waited_for)
+    seal = seal_wanted(setup, record, group, is_unsynced=is_unsynced, is_waited_for=is_waited_for)
+    is_unknown = is_unsynced and setup.decider is None and record is None
     is_shared = setup.decider is None and len(set(members)) > 1  # whoever leads may have another config
     is_unsynced = is_unsynced and is_shared
     nodes = {node: healths.get((setup.key, node)) for node in members}
@@ -61,7 +67,16 @@ def fit_of(
     limits = limits_seen(nodes) or before.limits
     asked = before.is_asked or all(is_asked(health) for health in nodes.values())
     if record is None:
-        return replace(before, foreign=foreign, limits=limits, is_asked=asked, is_unsynced=is_unsynced)
+        no_writes = NOT_ON_RECORD if is_unknown else None
+        return replace(
+            before,
+            foreign=foreign,
+            limits=limits,
+            is_asked=asked,
+            is_unsynced=is_unsynced,
+            no_writes=no_writes,
+            seal=None,
+        )
     is_known = reads is not None and is_looked_at(record, healths)
     return Fit(
         reads if is_known else before.readable,
@@ -71,10 +86,21 @@ def fit_of(
         limits,
         asked,
         is_unsynced,
-        MOVING
-        if is_guessing and record.is_mixed
-        else (why_no_writes(record, nodes) if is_unsynced else None),
+        (why_unsealed if seal is not None else None)
+        or (why_no_writes(record, nodes) if is_unsynced else None),
+        seal,
     )
+
+
+def seal_wanted(
+    setup: ShardSetup, record: ShardRecord | None, group: str, *, is_unsynced: bool, is_waited_for: bool
+) -> Seal | None:
+    """What to ask the primary for after a write, where slots may leave it without waiting for us to know."""
+    if setup.decider is not None or record is None or record.state is ShardState.NEW:
+        return None
+    if is_unsynced or (record.is_mixed and not is_waited_for):
+        return seal_of(group, record.key, record.generation)
+    return None
 
 
 def why_no_writes(record: ShardRecord, nodes: Healths) -> str | None:

@@ -22,12 +22,13 @@ import trio
 from shardproxy.config import Credentials
 from shardproxy.dataplane import BoundEndpoint
 from shardproxy.dataplane.memcached import DiscoverySpec
-from shardproxy.dataplane.spec import ClusterSettings, ClusterSpec, cluster_spec
+from shardproxy.dataplane.spec import ClusterSettings, ClusterSpec, ShardTerms, cluster_spec
 from shardproxy.failover.setup import ShardSetup
 from shardproxy.health.monitor import Boards
 from shardproxy.model import Address, Engine, Topology
 from shardproxy.model.board import Board, News
 from shardproxy.model.replication import ShardKey
+from shardproxy.model.seal import Seal
 from shardproxy.store.interface import Notebook, StoreUnavailableError
 from shardproxy.store.memory import MemoryNotes
 from shardproxy.store.notes import is_paused
@@ -50,6 +51,7 @@ from shardproxy.topology.reload import Clusters, ServeError, nature_of, reload_p
 from shardproxy.topology.settling import Settles, Settling, applied_of
 
 LATE = 0.1  # seconds until a slow worker is waited for again; the data plane itself waits for 1 s
+AT_ONCE = 0.005  # seconds for what is under way and held to drain before others' shards have their turn
 REFUSED = 1.0  # seconds until the data plane is asked again for what it refused
 SERVE_WITHIN = 5.0  # seconds for all workers to serve what a new config asks for
 KNOWN_WITHIN = 2.0  # seconds; silent nodes are waited for 1.5 s before the others decide
@@ -73,6 +75,9 @@ class Applier(Settles, Protocol):
 
     async def apply(self, spec: ClusterSpec) -> Endpoints:
         """Raise OSError or ValueError: nothing has changed; TimeoutError: some worker serves it later."""
+
+    async def apply_settled(self, spec: ClusterSpec, within: float) -> tuple[Endpoints, bool]:
+        """The same, and then `settle`."""
 
     def remove(self, cluster: str) -> None: ...
 
@@ -101,6 +106,8 @@ class Follower:
     peers_of: Callable[[str], Peers] = nobody  # the proxies that serve a cluster
     pools: Notebook | None = None  # where pools' numbers are noted; None = with the rest
     is_waited_for: bool = True  # by those who move slots
+    group: Callable[[], str] = str  # that shares the store
+    unsealed: Board[ShardKey, str] = field(default_factory=Board)  # what primaries' seals say (sealed.py)
     clusters: Board[str, Configured] = field(default_factory=Board)
     topologies: Board[str, Topology] = field(default_factory=Board)
     readable: Board[ShardKey, frozenset[Address]] = field(default_factory=Board)  # where it is known
@@ -126,7 +133,7 @@ class Follower:
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Have what is served follow the records and the health of replicas, until cancelled."""
         heard: tuple[Board[Any, Any], ...]
-        heard = (self.records, self.boards.reads, self.boards.health, self.notebook.notes, self.synced)
+        heard = (self.records, *self._judged)
         for board in heard:
             board.subscribe(self._news)
         try:
@@ -203,6 +210,16 @@ class Follower:
             for board in heard:
                 board.unsubscribe(news)
 
+    def terms(self) -> dict[ShardKey, ShardTerms]:
+        """What goes with each shard beside its nodes, as it is served."""
+        parts = (part for served in self._served.values() for part in served.projection.parts)
+        return {part.key: part.terms for part in parts}
+
+    def seals(self) -> dict[ShardKey, Seal]:
+        """Of the shards whose slots may leave without waiting for this process to know."""
+        parts = (part for served in self._served.values() for part in served.projection.parts)
+        return {part.key: part.fit.seal for part in parts if part.fit.seal is not None}
+
     @property
     def undecided(self) -> tuple[str, ...]:
         """Clusters of which those who decide have not said yet who is primary in each shard."""
@@ -235,6 +252,11 @@ class Follower:
 
     # --- what is on record, and what health says ---
 
+    @property
+    def _judged(self) -> tuple[Board[Any, Any], ...]:
+        """What says who is fit."""
+        return (self.boards.reads, self.boards.health, self.notebook.notes, self.synced, self.unsealed)
+
     async def _follow_all(self) -> float:
         """Have every cluster served as it is to be; seconds until to look again, even without news."""
         async with self._turn:
@@ -242,8 +264,7 @@ class Follower:
             epochs = epochs_of(records)
             recorded_at = self.records.version
             self._is_recorded = self._recorded_at != recorded_at
-            boards = (self.boards.reads, self.boards.health, self.notebook.notes, self.synced)
-            judged_at = tuple(board.version for board in boards)
+            judged_at = tuple(board.version for board in self._judged)
             is_news = judged_at != self._judged_at
             unsynced = {
                 name for name in self._served if not self.synced.get(name, True) and self.is_ours(name)
@@ -295,6 +316,8 @@ class Follower:
             is_paused=is_paused(self.notebook.notes, cluster),
             is_unsynced=not self.synced.get(cluster, True),
             is_waited_for=self.is_waited_for,
+            group=self.group(),
+            why_unsealed=self.unsealed.get(setup.key),
         )
 
     async def _follow(self, name: str, now: _Served) -> float:
@@ -303,7 +326,8 @@ class Follower:
             return math.inf
         why = news_of(served.projection, now.projection)
         if served.is_confirmed and now.projection.is_told_by(served.projection):
-            self._show(name, now, why)
+            self._show(name, now)
+            self._log(served.projection.topology, now.projection.topology, why)
             return math.inf
         try:
             await self._apply(name, now, why)
@@ -454,22 +478,26 @@ class Follower:
             shards=shards,
             credentials=wanted.login,
         )
+        records = [part.record for part in projection.parts if part.record is not None]
+        applied, is_settled = [applied_of(record) for record in records], False
+        before = self.topologies.get(name)
         try:
-            endpoints = await self.dataplane.apply(spec)
+            if self._settling.waits(applied):  # clients wait by now, and mostly nothing is under way for long
+                endpoints, is_settled = await self.dataplane.apply_settled(spec, AT_ONCE)
+            else:
+                endpoints = await self.dataplane.apply(spec)
         except TimeoutError:
             self._settling.forget(name)
-            self._show(name, replace(wanted, is_confirmed=False), why)
+            self._show(name, replace(wanted, is_confirmed=False))
+            self._log(before, projection.topology, why)
             raise
-        self._show(name, replace(wanted, is_confirmed=True), why)
-        records = (part.record for part in projection.parts)
-        self._settling.served(name, [applied_of(record) for record in records if record is not None])
+        self._show(name, replace(wanted, is_confirmed=True))
+        self._settling.served(name, applied, is_settled=is_settled)
+        self._log(before, projection.topology, why)
         return endpoints
 
-    def _show(self, name: str, served: _Served, why: str) -> None:
+    def _show(self, name: str, served: _Served) -> None:
         topology = served.projection.topology
-        if self.topologies.get(name) != topology:
-            log.info("topology served", cluster=name, epoch=topology.epoch, why=why)
-            self._log_refused(name, topology)
         self._served[name] = served
         self.clusters.show(name, served.configured)
         self.topologies.show(name, topology)
@@ -477,9 +505,12 @@ class Follower:
         _show_of(name, self.readable, {p.key: p.fit.readable for p in parts if p.fit.readable is not None})
         _show_of(name, self.asked, {p.key: True for p in parts if p.fit.is_asked})
 
-    def _log_refused(self, name: str, topology: Topology) -> None:
-        """Say which shards nobody serves, when that is new."""
-        before = self.topologies.get(name)
+    def _log(self, before: Topology | None, topology: Topology, why: str) -> None:
+        """Say what is new, and which shards nobody serves."""
+        if before == topology:
+            return
+        name = topology.cluster
+        log.info("topology served", cluster=name, epoch=topology.epoch, why=why)
         known = {shard.number: shard.why_not for shard in before.shards if shard.is_refused} if before else {}
         for shard in topology.shards:
             if shard.is_refused and known.get(shard.number) != shard.why_not:

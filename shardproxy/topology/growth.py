@@ -8,7 +8,7 @@ import structlog
 import trio
 
 from shardproxy.config import RedisCluster
-from shardproxy.dataplane.statistics import LibertyStatistics, Statistics
+from shardproxy.dataplane.statistics import ClusterCounts, LibertyStatistics
 from shardproxy.topology.reload import Clusters
 from shardproxy.topology.taking import GROWN_TEXT
 
@@ -17,22 +17,22 @@ LOOKS = 60.0  # seconds between looks at what is new
 log = structlog.get_logger()
 
 
-async def run_growth_log(statistics: Callable[[], Statistics]) -> None:
+async def run_growth_log(counted: Callable[[], Mapping[str, ClusterCounts]]) -> None:
     """Log every kind of command that needs one shard when it is first seen, until cancelled."""
     known: dict[str, set[str]] = {}
     while True:
         await trio.sleep(LOOKS)
-        for cluster, counts in statistics().clusters.items():
+        for cluster, counts in counted().items():
             told = known.setdefault(cluster, set())
             if news := {name: of for name, of in counts.relaxed.items() if name not in told}:
                 told.update(news)
                 log.info("served, but several shards would refuse it", cluster=cluster, **said(news))
 
 
-def warn_of_growth(before: Clusters, now: Clusters, statistics: Statistics) -> None:
+def warn_of_growth(before: Clusters, now: Clusters, counted: Mapping[str, ClusterCounts]) -> None:
     """Log which clusters were one Redis to their clients before a reload, and are not any more."""
     for name in grown(before, now):
-        counts = statistics.clusters.get(name)
+        counts = counted.get(name)
         relaxed = counts.relaxed if counts is not None else {}
         log.warning("the cluster is one Redis no more", cluster=name, why=GROWN_TEXT, **said(relaxed))
 

@@ -282,6 +282,7 @@ def terms_of(shard: Shard, setup: ShardSetup, record: ShardRecord | None, fit: F
         read_only=fit.no_writes if shard.primary is not None else None,
         hold=record.hold if record is not None else None,
         is_mixed=record is not None and record.is_mixed,
+        seal=fit.seal if shard.primary is not None else None,
     )
 
 

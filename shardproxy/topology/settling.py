@@ -1,6 +1,6 @@
 """Acknowledges what is served: what is held only once nothing of it is under way any more.
 
-    follower ─ served ─┬─ not held ─> applied
+    follower ─ served ─┬─ not held, or drained at once ─> applied
                        └─ held ─> asks the data plane until it has drained ─> applied
 
 It holds up nothing else: what is served later is acknowledged at once, and takes its place.
@@ -53,11 +53,15 @@ class Settling:
     _asking: set[str] = field(default_factory=set)
     _news: News = field(default_factory=News)
 
-    def served(self, cluster: str, shards: Sequence[Applied]) -> None:
-        """All workers serve these shards of the cluster so."""
-        held = tuple(shard for shard in shards if shard.is_held and self._is_new(shard))
+    def waits(self, shards: Sequence[Applied]) -> bool:
+        """Whether some of these are only acknowledged once what is under way has drained."""
+        return any(shard.is_held and self._is_new(shard) for shard in shards)
+
+    def served(self, cluster: str, shards: Sequence[Applied], *, is_settled: bool = False) -> None:
+        """All workers serve these shards of the cluster so; `is_settled`: and nothing held is under way."""
+        held = tuple(shard for shard in shards if shard.is_held and self._is_new(shard) and not is_settled)
         for shard in shards:
-            if not shard.is_held:
+            if not shard.is_held or is_settled:
                 self.applied.show(shard.key, shard.changed)
         if held:
             self._held[cluster] = held

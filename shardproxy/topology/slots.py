@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping
 import structlog
 
 from shardproxy.failover.setup import ShardSetup
-from shardproxy.failover.slotmap import slots_each, slots_shared
+from shardproxy.failover.slotmap import slots_shared
 from shardproxy.model.replication import ShardKey
+from shardproxy.model.slots import slots_each
 from shardproxy.topology.assign import Records, Slots
 from shardproxy.topology.taking import shard_title
 

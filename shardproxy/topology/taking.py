@@ -11,8 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from shardproxy.failover.setup import ShardSetup
-from shardproxy.failover.slotmap import slots_each, slots_ranges, slots_shared
+from shardproxy.failover.slotmap import slots_shared
 from shardproxy.model.replication import ShardKey
+from shardproxy.model.slots import slots_each, slots_of
 from shardproxy.store.record import ShardRecord, ShardState
 from shardproxy.topology.assign import Records, Slots
 
@@ -52,7 +53,7 @@ def slots_taken(setups: Iterable[ShardSetup], records: Records) -> tuple[Taken, 
             if (taker := takers.get(place)) != record.key:
                 lost.setdefault(taker, []).append(place[1])
         if lost:
-            slots = {taker: slots_ranges(numbers) for taker, numbers in lost.items()}
+            slots = {taker: slots_of(numbers) for taker, numbers in lost.items()}
             found.append(Taken(record, slots, is_gone=record.key not in wanted))
     return tuple(sorted(found, key=lambda taken: taken.loser.key))
 

@@ -6,6 +6,7 @@ report.py     tables and JSON      machine.py  measured on what    README.md   h
 waiting.py    many clients that block (`python -m tests.bench.waiting`)
 health.py     what it costs to watch many shards, by itself (`python -m tests.bench.health`)
 restore.py    RDB files read and restored (`python -m tests.bench.restore`)
+moving.py     what others notice of a move, beside MIGRATE, and of a backup (`python -m tests.bench.moving`)
 """
 
 from __future__ import annotations

@@ -32,7 +32,14 @@ def are_whole(shards: list[dict[str, Any]]) -> bool:
 
 def wait_whole(site: Site, what: str) -> None:
     """Ask seldom: to tell how 500 nodes are takes the proxy a tenth of a second, while it has most to do."""
-    wait_until(lambda: are_whole(shards_of(site)), what, timeout=300.0, interval=2.0)
+
+    def is_whole() -> bool:
+        try:
+            return are_whole(shards_of(site))
+        except TimeoutError:
+            return False  # while 500 processes start beside
+
+    wait_until(is_whole, what, timeout=300.0, interval=2.0)
 
 
 def keys_by_shard(site: Site) -> dict[int, str]:

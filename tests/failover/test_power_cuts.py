@@ -18,7 +18,6 @@ from tests.failover.power import Powered, cut, library_build, why_no_cuts
 from tests.failover.site import Site, open_site
 from tests.fixtures.proxy import wait_until
 
-ROUNDS = 3
 WHOM = {"primary": 1, "primary and a replica": 2, "all nodes": 3}  # of three nodes
 WARM = 1200  # writes before each cut: two seconds of them
 BACK_WITHIN = 60.0  # seconds
@@ -62,11 +61,11 @@ def durable(aof: str, wait: int) -> Iterator[Site]:
         yield site
 
 
-def play(site: Site, whom: str) -> Outcome:
+def play(site: Site, whom: str, rounds: int) -> Outcome:
     """Cut the power under load, and see what is there when it is back."""
     outcome = Outcome()
     with load(site.proxy.address(), 0, 1) as ledger:
-        for _ in range(ROUNDS):
+        for _ in range(rounds):
             assert site.post("/api/acknowledge", shard=0) is None, "the next failover need not wait"
             ledger.wait_more(WARM, timeout=BACK_WITHIN)
             last, epoch = site.primary(), site.status()["epoch"]
@@ -104,10 +103,10 @@ def served_again(site: Site, best: RedisNode, epoch: int) -> int:
 
 @pytest.mark.parametrize("wait", [0, 1])
 @pytest.mark.parametrize("aof", ["always", "everysec", "no"])
-def test_what_a_power_cut_takes_away(aof: str, wait: int) -> None:
+def test_what_a_power_cut_takes_away(aof: str, wait: int, rounds: int) -> None:
     with durable(aof, wait) as site:
         for whom in WHOM:
-            outcome = RESULTS[aof, wait, whom] = play(site, whom)
+            outcome = RESULTS[aof, wait, whom] = play(site, whom, rounds)
             assert outcome.faults == []
             if wait and whom == "primary":
                 assert outcome.lost == 0, "a replica had it before it was acknowledged"

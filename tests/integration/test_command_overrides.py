@@ -161,7 +161,6 @@ def test_what_is_never_allowed_is_refused_with_its_reason(allowing: Proxy, wire:
     for args in (("SHUTDOWN",), ("REPLICAOF", "a", "1"), ("PSYNC", "?", "-1"), ("FAILOVER",)):
         assert str(client.ask(*args)).startswith(f"ERR {args[0]} is refused by this proxy: ")
     assert "is refused" in str(client.ask("CLUSTER", "MEET", "127.0.0.1", "1"))
-    assert "is refused" in str(client.ask("CLIENT", "TRACKING", "ON"))
 
 
 def test_an_error_of_one_shard_is_the_whole(

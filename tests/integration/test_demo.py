@@ -42,7 +42,7 @@ class Demo:
         return self.output.read_text(errors="replace")
 
     def wait_table(self) -> None:
-        wait_until(lambda: "up, in step" in self.text or self.process.poll() is not None, "a table is shown")
+        wait_until(lambda: "in step" in self.text or self.process.poll() is not None, "a table is shown")
         assert self.process.poll() is None, self.text
 
     def leftovers(self) -> list[str]:
@@ -75,6 +75,13 @@ def test_the_tour_passes_and_leaves_nothing(start_demo: Callable[..., Demo]) -> 
     demo = start_demo("--check")
     assert demo.process.wait(60) == 0, demo.text
     assert re.search(r"^\d+ passed, 0 failed", demo.text, re.MULTILINE), demo.text
+    assert demo.leftovers() == []
+
+
+def test_the_tour_of_caching_passes(start_demo: Callable[..., Demo]) -> None:
+    demo = start_demo("--engine", "redis", "--caching", "--check", "--shards", "2", "--replicas", "0")
+    assert demo.process.wait(60) == 0, demo.text
+    assert "100 readers of a key that nobody has: 1 question" in demo.text
     assert demo.leftovers() == []
 
 

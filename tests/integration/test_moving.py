@@ -65,7 +65,7 @@ def test_what_nodes_keep_on_disk_follows_the_config(
 
     wait_until(lambda: settings() == {("yes", "everysec", "3600 1")}, lambda: str(settings()), timeout=60)
     wait_until(lambda: any("has no config file" in said for said in events(proxy, "Alarm")), "it is said")
-    assert proxy.metrics()['shardproxy_alarm{cluster="main",shard="0"}'] == 1
+    assert proxy.metrics()['shardproxy_alarm{alarm="persistence",cluster="main",shard="0"}'] == 1
     proxy.reload(config_of(fleet, persistence={"aof": "no", "rdb": "no"}))
     wait_until(lambda: settings() == {("no", "everysec", "")}, lambda: str(settings()), timeout=60)
 

@@ -14,6 +14,7 @@ from shardproxy.fleet import Fleet, RedisNode
 from tests.fixtures.clients import Wire
 from tests.fixtures.engines import StartFleet
 from tests.fixtures.proxy import Proxy, StartProxy, config_of, wait_until
+from tests.fixtures.replicated import wait_replicated
 
 Open = Callable[..., Wire]
 Connect = Callable[..., redis.Redis]
@@ -27,10 +28,16 @@ def pair(start_fleet_for_module: StartFleet) -> Fleet:
     return start_fleet_for_module(shards=1, replicas=1)
 
 
+@pytest.fixture(scope="module")
+def shared(pair: Fleet, start_proxy_for_module: StartProxy) -> Proxy:
+    return start_proxy_for_module(config_of(pair))
+
+
 @pytest.fixture
-def single(pair: Fleet, start_proxy: StartProxy) -> Proxy:
+def single(pair: Fleet, shared: Proxy) -> Proxy:
+    """The module's proxy, over an empty shard."""
     cast(RedisNode, pair.shards[0].primary).ask("FLUSHALL")
-    return start_proxy(config_of(pair))
+    return shared
 
 
 def test_pipelines_go_over_keys_and_databases(single: Proxy, redis_client: Connect) -> None:
@@ -131,7 +138,7 @@ def test_every_endpoint_is_a_standalone_server(endpoint: str, single: Proxy, red
 def test_the_reader_has_all_databases(pair: Fleet, single: Proxy, wire: Open) -> None:
     writer, reader = wire(single.address("primary")), wire(single.address("reader"))
     assert [writer.ask("SELECT", 9), writer.ask("MSET", "a", 1, "b", 2)] == [b"OK", b"OK"]
-    cast(RedisNode, pair.shards[0].primary).ask("WAIT", 1, 5000)
+    wait_replicated(*pair.shards[0].nodes)
     assert reader.ask("SELECT", 9) == b"OK"
     assert reader.ask("MGET", "a", "b") == [b"1", b"2"]
     assert reader.ask("SELECT", 0) == b"OK"
@@ -171,7 +178,10 @@ def test_allowed_commands_work_within_a_transaction(
     assert str(client.ask("EXEC")).startswith("EXECABORT")
 
 
-def test_what_several_shards_would_refuse_is_told(single: Proxy, redis_client: Connect) -> None:
+def test_what_several_shards_would_refuse_is_told(
+    pair: Fleet, start_proxy: StartProxy, redis_client: Connect
+) -> None:
+    single = start_proxy(config_of(pair))  # it has counted nothing yet
     client = redis_client(single)
     client.set("user:17:name", "x")
     client.rename("user:17:name", "user:18:name")
@@ -182,22 +192,34 @@ def test_what_several_shards_would_refuse_is_told(single: Proxy, redis_client: C
     assert told == {"rename": {"count": 2, "example": "RENAME user:#:name user:#:name"}}
 
 
+@pytest.mark.parametrize("tells", [True, False])
 def test_clients_in_the_midst_of_growth_hear_the_truth(
-    start_fleet: StartFleet, start_proxy: StartProxy, wire: Open
+    start_fleet: StartFleet, start_proxy: StartProxy, wire: Open, tells: bool
 ) -> None:
+    """They wait at the proxy where engines tell what changes, and else at the engine."""
     fleet = start_fleet(shards=2, replicas=0)
+    if not tells:
+        for node in fleet.nodes:
+            cast(RedisNode, node).ask("ACL", "SETUSER", "default", "-client|tracking")
     one, two = config_of(fleet), config_of(fleet)
     one["clusters"]["main"]["shards"] = one["clusters"]["main"]["shards"][:1]
     proxy = start_proxy(one)
-    both, alone, selecting, watching, writer = (wire(proxy) for _ in range(5))
+    both, other, moved, alone, selected, selecting, watching, writer = (wire(proxy) for _ in range(8))
     assert [selecting.ask("SELECT", 2), watching.ask("WATCH", "a", "b")] == [b"OK", b"OK"]
     assert [watching.ask("MULTI"), watching.ask("SET", "a", 1)] == [b"OK", b"QUEUED"]
-    both.send_command("BLPOP", "a", "b", 0)
-    alone.send_command("BLPOP", "a", 0)  # on several shards it is the second's
-    wait_until(lambda: b"blocked_clients:2" in writer.ask("INFO", "clients"), "both wait")
+    assert selected.ask("SELECT", 2) == b"OK"
+    both.send_command("BLPOP", "a", "b", 0)  # with several shards another worker keeps the order of it,
+    other.send_command("BLPOP", "b", "a", 0)  # and the same one of this
+    moved.send_command("BLMOVE", "b", "a", "LEFT", "LEFT", 0)
+    selected.send_command("BLPOP", "a", 0)
+    alone.send_command("BLPOP", "a", 0)
+    wait_until(lambda: b"blocked_clients:5" in writer.ask("INFO", "clients"), "they wait")
+    engine = cast(RedisNode, fleet.shards[0].primary)
+    wait_until(lambda: tells or engine.info("clients")["blocked_clients"] == "5", "at the engine")
     proxy.reload(two)
     wait_until(lambda: "the cluster is one Redis no more" in proxy.log(), "it has several shards")
-    assert both.reply() == CROSSSLOT
+    assert [both.reply(), other.reply(), moved.reply()] == [CROSSSLOT] * 3
+    assert "no such database" in str(selected.reply())
     assert "no such database" in str(selecting.ask("SET", "a", "lost"))
     assert str(watching.ask("EXEC")).startswith("EXECABORT")
     assert writer.ask("RENAME", "a", "b") == CROSSSLOT

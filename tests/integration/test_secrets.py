@@ -18,7 +18,10 @@ from shardproxy.config.access import hash_of
 from tests.fixtures.engines import StartFleet
 from tests.fixtures.proxy import Proxy, StartProxy, config_of, wait_until
 
-PAGES = ("/", "/metrics", "/api/topology", "/api/clients", "/api/status", "/api/events", "/readyz", "/livez")
+PAGES = (
+    "/", "/metrics", "/readyz", "/livez", "/api/topology", "/api/clients", "/api/status", "/api/events",
+    "/api/config", "/api/process",
+)  # fmt: skip
 NODES = "planted-nodes-password"
 FILED, IN_ENVIRONMENT, HASHED = (
     "planted-filed-password",

@@ -1,9 +1,10 @@
-"""Manifests under deploy/kubernetes: a real API server takes them; their rights are enough, and no more."""
+"""What is under deploy/: a real API server takes it; its rights are enough, and no more; pods get proxies."""
 
 from __future__ import annotations
 
 import shutil
 import subprocess
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,10 +18,10 @@ from shardproxy.store.interface import StoreUnavailableError
 from shardproxy.store.kubernetes import KubernetesStore
 from shardproxy.store.member import Member
 from shardproxy.store.notes import NoteKey, NoteKind
+from tests.fixtures.charts import KUSTOMIZE, OWN_SHARDS, VALUES, Helm, HelmError, Object, kustomized
 from tests.fixtures.kubernetes import ADMIN, Kubernetes
 
-DEPLOY = Path(__file__).parents[2] / "deploy" / "kubernetes"
-MANIFESTS = sorted(DEPLOY.glob("*.yaml"))
+KUSTOMIZATIONS = ["base", "overlays/production", "overlays/sidecar"]
 PAUSED = NoteKey("sessions", NoteKind.PAUSED)
 PATHS = {
     "ServiceAccount": "/api/v1/namespaces/{}/serviceaccounts",
@@ -31,34 +32,84 @@ PATHS = {
     "Deployment": "/apis/apps/v1/namespaces/{}/deployments",
     "StatefulSet": "/apis/apps/v1/namespaces/{}/statefulsets",
     "PodDisruptionBudget": "/apis/policy/v1/namespaces/{}/poddisruptionbudgets",
+    "HorizontalPodAutoscaler": "/apis/autoscaling/v2/namespaces/{}/horizontalpodautoscalers",
+    "NetworkPolicy": "/apis/networking.k8s.io/v1/namespaces/{}/networkpolicies",
+    "MutatingAdmissionPolicy": "/apis/admissionregistration.k8s.io/v1/mutatingadmissionpolicies",
+    "MutatingAdmissionPolicyBinding": "/apis/admissionregistration.k8s.io/v1/mutatingadmissionpolicybindings",
 }
+OPERATOR = "monitoring.coreos.com/v1"  # of Prometheus' operator: an API server alone does not know it
 
 
 def documents(path: Path) -> list[dict[str, Any]]:
     return list(YAML(typ="safe").load_all(path.read_text()))
 
 
-@pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.stem)
-def test_the_server_takes_a_manifest(kubernetes: Kubernetes, path: Path) -> None:
-    """Every field of it is known, and has a value that is allowed."""
+def taken(kubernetes: Kubernetes, namespace: str, objects: list[Object], query: str = "") -> None:
+    """Every object of it is, with every field known and of a value that is allowed."""
+    for one in objects:
+        one["metadata"].pop("namespace", None)  # of an overlay
+        for subject in one.get("subjects", ()):
+            subject["namespace"] = namespace
+        collection = PATHS[one["kind"]].format(namespace)
+        status, answer = kubernetes.ask("POST", f"{collection}?fieldValidation=Strict{query}", one)
+        assert status == 201, f"{one['kind']} {one['metadata']['name']}: {answer.get('message')}"
+
+
+@pytest.mark.parametrize("name", KUSTOMIZATIONS)
+def test_the_server_takes_a_kustomization(kubernetes: Kubernetes, name: str) -> None:
+    taken(kubernetes, kubernetes.namespace(), kustomized(KUSTOMIZE / name), "&dryRun=All")
+
+
+@pytest.mark.parametrize("values", VALUES)
+def test_the_server_takes_the_chart(kubernetes: Kubernetes, helm: Helm, values: str) -> None:
+    objects = helm.objects(VALUES[values])
+    rest = [one for one in objects if one["apiVersion"] != OPERATOR]
+    taken(kubernetes, kubernetes.namespace(), rest, "&dryRun=All")
+
+
+def test_no_node_that_may_serve_is_taken_away_by_helm(kubernetes: Kubernetes, helm: Helm) -> None:
+    """What is there is asked of the server; without it, as by `helm template`, nothing is known."""
     namespace = kubernetes.namespace()
-    for document in documents(path):
-        collection = PATHS[document["kind"]].format(namespace)
-        status, answer = kubernetes.ask("POST", f"{collection}?dryRun=All&fieldValidation=Strict", document)
-        assert status == 201, (document["kind"], answer)
+    server = [
+        *("--dry-run=server", "--namespace", namespace, "--kube-apiserver", kubernetes.url),
+        *("--kube-token", ADMIN, "--kube-ca-file", str(kubernetes.authority.ca)),
+    ]
+
+    def sets(values: str) -> list[Object]:
+        objects = helm.objects(values, *server)
+        return [one for one in objects if one["kind"] == "StatefulSet"]
+
+    taken(kubernetes, namespace, sets("engines: {shards: 3, nodes: 3}"))
+    assert len(sets("engines: {shards: 4, nodes: 4}")) == 4
+    with pytest.raises(HelmError, match=r"shard-2 .*shardproxy drain.*engines\.removed\.shards: \[2\]"):
+        sets("engines: {shards: 2, nodes: 3}")
+    assert len(sets("engines: {shards: 2, nodes: 3, removed: {shards: [2]}}")) == 2
+    with pytest.raises(HelmError, match=r"shard-1 "):
+        sets("engines: {shards: 1, nodes: 3, removed: {shards: [2]}}")
+    with pytest.raises(HelmError, match=r"node 2 of shard-0 .*engines\.removed\.nodes: \[2\]"):
+        sets("engines: {shards: 3, nodes: 2}")
+    assert len(sets("engines: {shards: 3, nodes: 2, removed: {nodes: [2]}}")) == 3
+    with pytest.raises(HelmError, match="shard-0 "):
+        sets(OWN_SHARDS)
+    assert len(sets("fullnameOverride: another\nnameOverride: another\nengines: {shards: 1}")) == 1
 
 
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not here")
-@pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: path.stem)
-def test_kubectl_applies_a_manifest(kubernetes: Kubernetes, path: Path) -> None:
+@pytest.mark.parametrize("name", KUSTOMIZATIONS)
+def test_kubectl_applies_a_kustomization(kubernetes: Kubernetes, name: str) -> None:
+    namespace = kubernetes.namespace()
+    overlay = kubernetes.directory / f"overlay-{namespace}"
+    shutil.copytree(KUSTOMIZE, overlay)
+    file = overlay / name / "kustomization.yaml"
+    file.write_text(file.read_text().replace("namespace: cache\n", f"namespace: {namespace}\n"))
     options = [
         f"--server={kubernetes.url}",
         f"--certificate-authority={kubernetes.authority.ca}",
         f"--token={ADMIN}",
-        f"--namespace={kubernetes.namespace()}",
+        f"--namespace={namespace}",
     ]
     done = subprocess.run(
-        ["kubectl", *options, "apply", "--dry-run=server", "--validate=strict", "-f", str(path)],
+        ["kubectl", *options, "apply", "--dry-run=server", "--validate=strict", "-k", str(overlay / name)],
         capture_output=True,
         text=True,
         timeout=60,
@@ -67,11 +118,46 @@ def test_kubectl_applies_a_manifest(kubernetes: Kubernetes, path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_pods_with_the_label_get_a_proxy_from_the_server(kubernetes: Kubernetes, helm: Helm) -> None:
+    """The policy of the chart is in force, and adds what the chart's own template adds."""
+    namespace = kubernetes.namespace()
+    values = "gateway: {enabled: false}\nsidecar: {enabled: true, inject: {enabled: true}}\n"
+    objects = helm.objects(values, "--namespace", namespace)
+    policies = [one for one in objects if one["kind"].startswith("MutatingAdmission")]
+    taken(kubernetes, namespace, policies)
+    labelled = {"name": "web", "labels": {"shardproxy/inject": "true"}}
+    own = {"name": "first", "image": "example/first:1.0"}
+    pods = f"/api/v1/namespaces/{namespace}/pods?dryRun=All"
+
+    def made(metadata: Object, **spec: Any) -> Object:
+        containers = [{"name": "web", "image": "example/web:1.0"}]
+        pod = {"metadata": metadata, "spec": {"containers": containers, **spec}}
+        status, answer = kubernetes.ask("POST", pods, pod)
+        assert status == 201, answer
+        found: Object = answer["spec"]
+        return found
+
+    deadline = time.monotonic() + 30
+    while not (first := made(labelled)).get("initContainers"):  # the server reads policies when it gets to it
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    (proxy,) = first["initContainers"]
+    assert (proxy["name"], proxy["restartPolicy"]) == ("shardproxy", "Always")
+    assert proxy["securityContext"]["readOnlyRootFilesystem"] is True
+    assert {one["name"] for one in proxy["volumeMounts"]} == {one["name"] for one in first["volumes"]}
+    second = made(labelled, initContainers=[own], volumes=[{"name": "own", "emptyDir": {}}])
+    assert [one["name"] for one in second["initContainers"]] == ["shardproxy", "first"]
+    assert second["volumes"][0]["name"] == "own"
+    has_one = made(labelled, initContainers=[{"name": "shardproxy", "image": "a", "restartPolicy": "Always"}])
+    assert [one["image"] for one in has_one["initContainers"]] == ["a"]
+    assert "initContainers" not in made({"name": "other"})
+
+
 @pytest.fixture
 def namespace(kubernetes: Kubernetes) -> str:
     """One in which the rights are given."""
     namespace = kubernetes.namespace()
-    for document in documents(DEPLOY / "rbac.yaml"):
+    for document in documents(KUSTOMIZE / "base" / "rbac.yaml"):
         document = dict(document)
         for subject in document.get("subjects", ()):
             subject["namespace"] = namespace

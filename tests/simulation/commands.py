@@ -53,6 +53,9 @@ def execute(world: World, engine: SimEngine, request: Sequence[Argument], client
             engine.ping_period = float(seconds)
         case ["INFO", section]:
             return engine.info(section.lower(), trio.current_time(), world.attached(engine))
+        case ["INFO"]:
+            now, attached = trio.current_time(), world.attached(engine)
+            return b"".join(engine.info(section, now, attached) for section in ("server", "replication"))
         case ["ROLE"]:
             if engine.follows is None:
                 return [b"master", engine.offset, []]

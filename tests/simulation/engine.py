@@ -61,6 +61,7 @@ class SimEngine:
     works_until: float = 0.0
     answered_at: float | None = None  # it was done with such a command
     clients: dict[str, str] = field(default_factory=dict)  # its visitors' names, by who they are
+    scripts: set[str] = field(default_factory=set)  # as SCRIPT EXISTS has them
 
     @property
     def is_primary(self) -> bool:

@@ -2,8 +2,8 @@
 
 What is acknowledged of it is found at its owner, whoever that is by then. A proxy takes its view of all
 shards at once from the records that it sees; the mover is the least that any real one is: it marks, holds,
-copies what the last owner has, has that confirmed, and publishes. Both shards stay marked: as in one long
-move, which every proxy knew of before it was cut off.
+copies what the last owner has, has that confirmed, and publishes. Both shards stay marked: who only follows
+knows that slots may move before it is cut off, and who is out of touch asks for seals anyway.
 """
 
 from __future__ import annotations
@@ -17,12 +17,15 @@ import trio
 
 from shardproxy.failover.interfaces import FenceError, NotSettledError, SlotDesk
 from shardproxy.failover.setup import ShardSetup
-from shardproxy.failover.slotmap import slots_shared, slots_without
+from shardproxy.failover.slotmap import slots_shared
 from shardproxy.model import Address, Hold, SlotRange
 from shardproxy.model.replication import ShardKey
+from shardproxy.model.seal import Seal
+from shardproxy.model.slots import slots_removed
 from shardproxy.nodes import NodeFailure
 from shardproxy.store.interface import StoreUnavailableError
 from shardproxy.store.record import ShardRecord, ShardState
+from shardproxy.topology.fit import seal_wanted
 from tests.simulation.world import World
 
 if TYPE_CHECKING:
@@ -42,7 +45,7 @@ RESTS = (0.06, 0.017, 0.083, 0.037)  # seconds between a client's writes, so tha
 
 
 def has_slot(record: ShardRecord) -> bool:
-    return not slots_without(SLOT, record.slots)
+    return not slots_removed(SLOT, record.slots)
 
 
 def owner_of(records: Mapping[ShardKey, ShardRecord]) -> ShardRecord | None:
@@ -65,7 +68,7 @@ class SlotServed:
     landed: trio.Event = field(default_factory=trio.Event)
     late: float = 0.0  # seconds; up to three times that until what it sends arrives
     is_settling: bool = True  # what is held is acknowledged when nothing of it is under way
-    is_wary: bool = True  # out of touch, nothing is written where slots may have moved
+    is_asking: bool = True  # out of touch, it asks whether slots have left before a write is acknowledged
 
     def look(self) -> None:
         """Serve what is on record now, all of it at once."""
@@ -74,7 +77,7 @@ class SlotServed:
         if records.keys() >= self.setups.keys() and len(claims) != 1:
             self.proxy.checks.complain(f"SLOT: {self.proxy.name} sees it with {claims}")
         shared = slots_shared(self.setups.values(), records.values())
-        self.owner = next(key for key, slots in shared.items() if not slots_without(SLOT, slots))
+        self.owner = next(key for key, slots in shared.items() if not slots_removed(SLOT, slots))
         record = records.get(self.owner)
         self.is_held = record is not None and record.hold is not None
         self.changed.set()
@@ -89,10 +92,18 @@ class SlotServed:
                 await self.landed.wait()
         return is_latest()
 
-    def _why_no_writes(self, serving: Serving) -> bool:
-        record = serving.record
-        is_guessing = self.proxy.session.is_follower or serving.key.cluster in self.proxy.unsynced
-        return self.is_wary and is_guessing and record is not None and record.is_mixed
+    def seal(self, serving: Serving) -> Seal | None:
+        """What the primary has to say before a write is acknowledged."""
+        setup, session = self.setups[serving.key], self.proxy.session
+        if not self.is_asking:
+            return None
+        return seal_wanted(
+            setup,
+            serving.record,
+            session.store.group,
+            is_unsynced=serving.key.cluster in self.proxy.unsynced,
+            is_waited_for=not session.is_follower,
+        )
 
     async def run_client(self, numbers: itertools.count[int]) -> None:
         """Write to the slot for ever."""
@@ -110,12 +121,13 @@ class SlotServed:
                 with trio.move_on_after(POLL):
                     await self.changed.wait()
                 continue
-            if self._why_no_writes(serving) or proxy.why_no_writes(serving) is not None:
+            if proxy.why_no_writes(serving) is not None:
                 return
             self.in_flight += 1
+            seal = self.seal(serving)  # is asked for behind it, whatever is known when that is answered
             try:
                 await trio.sleep(self.late * (value % 4))
-                if await proxy.send(serving, value, serving.primary, serving.epoch):
+                if await proxy.send(serving, value, serving.primary, serving.epoch, seal):
                     return
             finally:
                 self.in_flight -= 1
@@ -134,6 +146,7 @@ class Mover:
     world: World
     end: str
     is_fencing: bool = True  # waits until all proxies hold it
+    is_sealing: bool = True  # has the source tell those who are out of touch
     is_comparing: bool = True  # that the target is still who was copied to
     is_confirming: bool = True  # has the copy confirmed by replicas
 
@@ -154,12 +167,21 @@ class Mover:
         pair = (source.key, target)
         await desk.change(dict.fromkeys(pair, lambda record: replace(record, is_mixed=True)))
         await desk.wait_served(pair, within=SERVED_WITHIN)
+        await self._seal(desk, source.key)
         await desk.change({source.key: lambda record: replace(record, hold=HOLD)})
         if self.is_fencing:
             await desk.wait_served(pair, within=FENCED_WITHIN)
+        if self.is_sealing:
+            await self._seal(desk, source.key)
         before = {key: desk.records[key] for key in pair}
         await self._copy(before[source.key], before[target])
         await desk.change({source.key: _losing, target: self._gaining(before[target])})
+
+    async def _seal(self, desk: SlotDesk, key: ShardKey) -> None:
+        record = desk.records[key]
+        if record.primary is None:
+            raise NotSettledError("no primary")
+        await self.world.load(record.primary, record.run_id, desk.seals(record), COPIED_WITHIN, self.end)
 
     def _gaining(self, before: ShardRecord) -> Callable[[ShardRecord], ShardRecord]:
         def gain(record: ShardRecord) -> ShardRecord:
@@ -196,7 +218,7 @@ class Mover:
 
 
 def _losing(record: ShardRecord) -> ShardRecord:
-    return replace(record, slots=slots_without(record.slots, SLOT), hold=None)
+    return replace(record, slots=slots_removed(record.slots, SLOT), hold=None)
 
 
 # --- what must hold ---

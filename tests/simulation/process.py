@@ -32,7 +32,7 @@ from shardproxy.wire.resp import Argument
 from tests.simulation.commands import is_changing, is_freeze, words_of
 from tests.simulation.moves import Mover
 from tests.simulation.proxy import SimProxy
-from tests.simulation.store import SimSession, SimStore
+from tests.simulation.store import NO_NEWS, SimSession, SimStore
 from tests.simulation.world import HOST, US, World
 
 IN_FLIGHT = 5.0  # seconds in which what was begun before a pause is brought to its end
@@ -184,6 +184,8 @@ class Process:
             checks.complain(f"QUIET: {what} while paused")
 
     # Store
+
+    lingers = NO_NEWS
 
     @property
     def group(self) -> str:

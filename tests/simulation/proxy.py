@@ -16,6 +16,7 @@ from shardproxy.model import Address
 from shardproxy.model.board import Board
 from shardproxy.model.health import NodeHealth, NodeKey
 from shardproxy.model.replication import ShardKey
+from shardproxy.model.seal import Seal
 from shardproxy.nodes import NodeFailure
 from shardproxy.store.record import Promise, ShardRecord, ShardState
 from shardproxy.topology.fit import why_no_writes
@@ -182,7 +183,9 @@ class SimProxy:
             with trio.move_on_after(RETRY):
                 await changed.wait()
 
-    async def send(self, serving: Serving, value: int, primary: Address, epoch: int) -> bool:
+    async def send(
+        self, serving: Serving, value: int, primary: Address, epoch: int, seal: Seal | None = None
+    ) -> bool:
         """Whether the client has its answer."""
         run_id = serving.run_id if self.is_verifying else None
         try:
@@ -196,6 +199,8 @@ class SimProxy:
         engine = self.world.engines[self.world.own(primary)]
         before = engine.run_id
         wait = await self._wait(serving, primary, written.offset)
+        if not await self._is_sealed(serving, primary, run_id or before, seal):
+            wait = None
         await self.session.turn()
         has_ended = engine.run_id != before  # and its connections with it
         is_old = self.is_dropping_old and epoch != serving.epoch
@@ -209,6 +214,17 @@ class SimProxy:
                 self.checks.answered(serving.key, epoch, others, self.name)
             self.checks.acknowledged(serving.key, value, epochs, wait, is_stranger=is_stranger)
         return True
+
+    async def _is_sealed(self, serving: Serving, primary: Address, run_id: str, seal: Seal | None) -> bool:
+        """Whether no slots have left, where that had to be asked, or has to by now."""
+        if seal is None and self.slot is not None:
+            seal = self.slot.seal(serving)
+        if seal is None:
+            return True
+        try:
+            return await self.world.exist(primary, run_id, seal, WAIT_TIMEOUT, self.end) == [True, False]
+        except NodeFailure:
+            return False
 
     async def _wait(self, serving: Serving, primary: Address, offset: int) -> int | None:
         """How many that vouch had to confirm it, and have; None when they did not in time."""

@@ -197,10 +197,16 @@ MUTATIONS = [
         have_tasks_write_the_slots_of_the_config,
     ),
     Mutation(
-        "who is out of touch writes nothing where slots move",
+        "who is out of touch asks whether slots have left",
         "MOVE",
         [moving(At(CutStore(2), 0.0), members=3, lasts=7.0)],
-        mutate=slots_served(is_wary=False),  # type: ignore[arg-type]
+        mutate=slots_served(is_asking=False),  # type: ignore[arg-type]
+    ),
+    Mutation(
+        "a source tells those who are out of touch that slots leave it",
+        "MOVE",
+        [moving(At(CutStore(2), 0.0), members=3, lasts=7.0)],
+        mutate=movers(is_sealing=False),  # type: ignore[arg-type]
     ),
     Mutation(
         "a copy is confirmed before it counts",
@@ -224,7 +230,7 @@ def test_a_broken_rule_of_moves_is_noticed(mutation: Mutation, monkeypatch: pyte
     check(mutation, monkeypatch)
 
 
-def test_what_follows_the_store_only_writes_nothing_where_slots_move() -> None:
+def test_what_only_follows_the_store_loses_nothing_where_slots_move() -> None:
     sim = run(moving(members=2, followers=1))
     assert not sim.checks.complaints, "\n".join(sim.checks.trace[-80:])
     assert sim.moving.moves > 3

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha1
 
 import trio
 
@@ -235,6 +236,25 @@ class World:
 
         await self._ask(address, run_id, execute, timeout, end)
         return offsets[0]
+
+    async def load(
+        self, address: Address, run_id: str, scripts: Iterable[str], timeout: float, end: str = US
+    ) -> None:
+        """As SCRIPT LOAD does, each."""
+        digests = {sha1(script.encode(), usedforsecurity=False).hexdigest() for script in scripts}
+        await self._ask(address, run_id, lambda engine: engine.scripts.update(digests), timeout, end)
+
+    async def exist(
+        self, address: Address, run_id: str, digests: Iterable[str], timeout: float, end: str = US
+    ) -> list[bool]:
+        """As SCRIPT EXISTS says."""
+        found: list[bool] = []
+
+        def look(engine: SimEngine) -> None:
+            found[:] = [digest in engine.scripts for digest in digests]
+
+        await self._ask(address, run_id, look, timeout, end)
+        return found
 
     async def _ask(
         self, address: Address, run_id: str, ask: Callable[[SimEngine], None], timeout: float, end: str

@@ -18,6 +18,7 @@ import shardproxy
 
 ROOT = Path(shardproxy.__file__).parent.parent
 CRATE = ROOT / "shardproxy" / "dataplane"
+SHIPPED = (".py", ".pyi", ".json", ".toml", ".typed", ".html", ".js", ".css", ".svg", ".txt")
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -95,7 +96,7 @@ def test_the_wheel_has_the_module_and_no_rust_sources(wheel: Path) -> None:
     package = {
         str(path.relative_to(ROOT))
         for path in (ROOT / "shardproxy").rglob("*")
-        if path.suffix in (".py", ".pyi", ".json", ".toml", ".typed") and CRATE not in path.parents
+        if path.suffix in SHIPPED and CRATE not in path.parents
     }
     assert package - names == set()
     assert "shardproxy/dataplane/_native.abi3.so" in names

@@ -17,18 +17,23 @@
 //!  worker                 one thread: its turn, sockets, messages, ticks; schedules, decides nothing
 //!  serve > admit          what is done about a request, one file per family, behind one gate
 //!  recovery > pubsub      what becomes of requests that found no answer; subscriptions
+//!  tracking               which keys have changed, and who is told
 //!  waiting                clients that wait for keys, in the order they came
 //!  complete               the one exit: replies to whom they are owed
 //!  place > turn > shared  which connection; what a turn works on; what all threads share
+//!  timing                 where the time of requests goes
 //!  links clients          connections to nodes, connections of applications
+//!  insight                what is asked for, and which keys are hot or large
 //!  exchange               requests and replies in their order; no sockets
 //!  access                 who may do what: users and their rules
+//!  caching                what a miss is, whose age is known, what leases are called
 //!  dialect model command  what is spoken, the topology, the command table
-//!  hash glob net metrics maps sync
+//!  hash glob net near metrics maps sync
 //! ```
 
 pub mod access;
 mod admit;
+mod caching;
 mod clients;
 pub mod command;
 mod complete;
@@ -36,10 +41,12 @@ pub mod dialect;
 mod exchange;
 mod glob;
 pub mod hash;
+mod insight;
 mod links;
 mod maps;
 mod metrics;
 mod model;
+mod near;
 mod net;
 mod place;
 mod plane;
@@ -55,9 +62,13 @@ mod shared;
 #[cfg(any(test, fuzzing))]
 pub mod simulation;
 mod sync;
+mod timing;
+mod tracking;
 mod turn;
 mod waiting;
 mod worker;
 
 pub use model::Cluster;
-pub use plane::{Access, AccessEvent, ApplyError, ClientDid, Event, Loss, NodeDown, NodeLost, Offload, Plane};
+pub use plane::{
+    Access, AccessEvent, ApplyError, CacheAged, ClientDid, Event, Loss, NodeDown, NodeLost, Offload, Plane,
+};

@@ -1,17 +1,23 @@
 //! Counters of one worker. One thread writes, the control plane reads at scrape.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 
 use serde_json::{json, Map, Value};
 
 use crate::sync::lock;
 
+mod families;
+mod histogram;
 mod liberties;
+mod rules;
 mod slow;
 
+pub use families::ByFamily;
+pub use histogram::{Histogram, Latencies};
 pub use liberties::{shape, Liberties};
+pub use rules::{ByRule, RuleMetrics};
 pub use slow::{Slow, Stance, Standing};
 
 /// A number with one writer: a plain load and store, no locked instruction.
@@ -53,25 +59,8 @@ pub enum Class {
 }
 
 const CLASSES: [&str; 7] = ["read", "write", "split", "offload", "block", "publish", "wait"];
-/// Upper bounds double from 32 us to 16.8 s, then infinity.
-const BUCKETS: usize = 21;
-const FIRST_BUCKET: u32 = 5;
-
-#[derive(Default)]
-pub struct Histogram {
-    buckets: [Counter; BUCKETS],
-    micros: Counter,
-}
-
-impl Histogram {
-    #[inline]
-    pub fn record(&self, micros: u32) {
-        let bits = u32::BITS - (micros >> FIRST_BUCKET).leading_zeros();
-        self.buckets[(bits as usize).min(BUCKETS - 1)].increment();
-        self.micros.add(u64::from(micros));
-    }
-}
-
+/// Families of keys of one cluster that have times of their own; those of the others are counted together.
+const FAMILIES: usize = 32;
 /// Commands with ids beyond this are counted together as the last.
 const COMMANDS: usize = 1024;
 
@@ -100,13 +89,31 @@ pub struct ClusterMetrics {
     pub subscription_gaps: Counter,
     /// Reads that went to primaries because their keys may have been written a moment ago.
     pub fresh_reads: Counter,
+    /// Keys whose replies were kept near, and requests that met none; bytes and keys that are kept.
+    pub near_hits: Counter,
+    pub near_misses: Counter,
+    pub near_bytes: Counter,
+    pub near_keys: Counter,
     /// Requests whose clients were held until a queue had room.
     pub held: Counter,
     /// Clients that wait for keys now.
     pub waiting: Counter,
+    /// Clients that track keys, the keys they have read, how often, and prefixes.
+    pub tracking: Counter,
+    pub tracked_keys: Counter,
+    pub tracked_items: Counter,
+    pub tracked_prefixes: Counter,
     /// What several shards would refuse.
     pub liberties: Liberties,
-    latency: [Histogram; CLASSES.len()],
+    /// By caching rule.
+    pub rules: ByRule,
+    /// The largest reply of the last minutes, bytes; 0 = none was large.
+    pub big_reply: Counter,
+    /// Times by family of keys, of the requests that were looked at, and of all that are of none of these.
+    pub families: ByFamily,
+    pub other_families: Histogram,
+    /// Of what no shard has answered, and of shards that are gone.
+    latency: Latencies,
     commands: Box<[[Counter; 2]]>,
 }
 
@@ -177,10 +184,22 @@ impl Default for ClusterMetrics {
             deliveries: Counter::default(),
             subscription_gaps: Counter::default(),
             waiting: Counter::default(),
+            tracking: Counter::default(),
+            tracked_keys: Counter::default(),
+            tracked_items: Counter::default(),
+            tracked_prefixes: Counter::default(),
             fresh_reads: Counter::default(),
+            near_hits: Counter::default(),
+            near_misses: Counter::default(),
+            near_bytes: Counter::default(),
+            near_keys: Counter::default(),
             held: Counter::default(),
             liberties: Liberties::default(),
-            latency: Default::default(),
+            rules: ByRule::default(),
+            big_reply: Counter::default(),
+            families: ByFamily::default(),
+            other_families: Histogram::default(),
+            latency: Latencies::default(),
             commands: (0..COMMANDS).map(|_| Default::default()).collect(),
         }
     }
@@ -203,8 +222,18 @@ impl ClusterMetrics {
 
     #[inline]
     pub fn latency(&self, class: Class, micros: u32) {
-        self.latency[class as usize].record(micros);
+        self.latency.record(class, micros);
     }
+}
+
+/// Of one shard, of one worker.
+#[derive(Default)]
+#[repr(align(128))]
+pub struct ShardMetrics {
+    pub latency: Latencies,
+    /// Of the requests that were looked at lately: all, and those for the hottest key.
+    pub sampled: Counter,
+    pub hottest: Counter,
 }
 
 #[derive(Default)]
@@ -250,6 +279,12 @@ pub struct WorkerMetrics {
 pub struct Registry {
     clusters: Mutex<HashMap<(String, usize), Arc<ClusterMetrics>>>,
     nodes: Mutex<HashMap<(String, String, usize), Arc<NodeMetrics>>>,
+    /// By the numbers of shards.
+    shards: Mutex<HashMap<(String, u32, usize), Arc<ShardMetrics>>>,
+    /// How often times of a shard became times of its cluster.
+    moved: AtomicU64,
+    /// Families of keys that have times of their own, by cluster.
+    families: Mutex<HashMap<String, BTreeSet<Box<str>>>>,
     /// Nodes that are known to be only busy, and until when.
     spared: Mutex<HashMap<(String, String), u64>>,
 }
@@ -263,6 +298,32 @@ impl Registry {
         lock(&self.nodes).entry((cluster.to_owned(), address.to_owned(), worker)).or_default().clone()
     }
 
+    pub fn shard(&self, cluster: &str, number: u32, worker: usize) -> Arc<ShardMetrics> {
+        lock(&self.shards).entry((cluster.to_owned(), number, worker)).or_default().clone()
+    }
+
+    /// A worker serves only these shards of the cluster from now on. What it counted of others stays in the cluster's times,
+    /// and nothing is told of them any more.
+    pub fn keep_shards(&self, cluster: &str, worker: usize, numbers: &BTreeSet<u32>) {
+        let own = self.cluster(cluster, worker);
+        let mut shards = lock(&self.shards);
+        shards.retain(|(name, number, owner), metrics| {
+            let is_kept = name != cluster || *owner != worker || numbers.contains(number);
+            if !is_kept {
+                self.moved.fetch_add(1, SeqCst);
+                own.latency.add(&metrics.latency);
+            }
+            is_kept
+        });
+    }
+
+    /// Whether a family of keys has times of its own in that cluster: the first ones that are asked for often do.
+    pub fn admit_family(&self, cluster: &str, family: &str) -> bool {
+        let mut families = lock(&self.families);
+        let known = families.entry(cluster.to_owned()).or_default();
+        known.contains(family) || known.len() < FAMILIES && known.insert(family.into())
+    }
+
     /// A worker starts anew: its clients and connections are gone.
     pub fn forget_worker(&self, worker: usize) {
         for (_, metrics) in lock(&self.clusters).iter().filter(|((_, owner), _)| *owner == worker) {
@@ -271,6 +332,15 @@ impl Registry {
             metrics.parked.set(0);
             metrics.parked_bytes.set(0);
             metrics.waiting.set(0);
+            metrics.big_reply.set(0);
+            metrics.tracking.set(0);
+            metrics.tracked_keys.set(0);
+            metrics.tracked_items.set(0);
+            metrics.tracked_prefixes.set(0);
+        }
+        for (_, metrics) in lock(&self.shards).iter().filter(|((.., owner), _)| *owner == worker) {
+            metrics.sampled.set(0);
+            metrics.hottest.set(0);
         }
         for (_, metrics) in lock(&self.nodes).iter().filter(|((.., owner), _)| *owner == worker) {
             metrics.connections.set(0);
@@ -297,19 +367,57 @@ impl Registry {
         found
     }
 
+    /// Of every worker, by the names of the clusters: of that one, or all.
+    fn by_name(&self, wanted: Option<&str>) -> HashMap<String, Vec<Arc<ClusterMetrics>>> {
+        let mut found: HashMap<String, Vec<Arc<ClusterMetrics>>> = HashMap::new();
+        let clusters = lock(&self.clusters);
+        for ((name, _), metrics) in clusters.iter().filter(|((name, _), _)| wanted.is_none_or(|one| one == name)) {
+            found.entry(name.clone()).or_default().push(metrics.clone());
+        }
+        found
+    }
+
+    /// As `collect`, of that cluster or of all, without what there is of each shard and node, and without times.
+    pub fn count(&self, wanted: Option<&str>, names: &HashMap<u16, String>) -> Map<String, Value> {
+        self.by_name(wanted).into_iter().map(|(name, parts)| (name, collect_cluster(&parts, names))).collect()
+    }
+
     /// The sums over workers, by cluster name; `names` of the commands.
     pub fn collect(&self, names: &HashMap<u16, String>) -> Map<String, Value> {
-        let mut by_name: HashMap<String, Vec<Arc<ClusterMetrics>>> = HashMap::new();
-        for ((name, _), metrics) in lock(&self.clusters).iter() {
-            by_name.entry(name.clone()).or_default().push(metrics.clone());
+        loop {
+            let moved = self.moved.load(SeqCst);
+            let found = self.collect_once(names);
+            if moved == self.moved.load(SeqCst) {
+                return found;
+            } // times were moved meanwhile: they might be in both places, or in none
         }
+    }
+
+    fn collect_once(&self, names: &HashMap<u16, String>) -> Map<String, Value> {
+        let by_name = self.by_name(None);
         let mut nodes: HashMap<String, HashMap<String, Vec<Arc<NodeMetrics>>>> = HashMap::new();
         for ((cluster, address, _), metrics) in lock(&self.nodes).iter() {
             nodes.entry(cluster.clone()).or_default().entry(address.clone()).or_default().push(metrics.clone());
         }
+        let mut shards: HashMap<String, BTreeMap<u32, Vec<Arc<ShardMetrics>>>> = HashMap::new();
+        for ((cluster, number, _), metrics) in lock(&self.shards).iter() {
+            shards.entry(cluster.clone()).or_default().entry(*number).or_default().push(metrics.clone());
+        }
         let mut result = Map::new();
         for (name, parts) in by_name {
             let mut cluster = collect_cluster(&parts, names);
+            let own: Vec<&Latencies> = parts.iter().map(|part| &part.latency).collect();
+            let mut all = histogram::by_class(&own);
+            let mut of_shards = Map::new();
+            for (number, parts) in shards.remove(&name).unwrap_or_default() {
+                let (times, mut told) = collect_shard(&parts);
+                histogram::merge(&mut all, &times);
+                told["latency"] = Value::Object(histogram::tell(&times, false));
+                of_shards.insert(number.to_string(), told);
+            }
+            cluster["families"] = families::collect(&parts);
+            cluster["shards"] = Value::Object(of_shards);
+            cluster["latency"] = Value::Object(histogram::tell(&all, true));
             let of_nodes: Map<String, Value> =
                 nodes.remove(&name).unwrap_or_default().iter().map(|(a, m)| (a.clone(), collect_node(m))).collect();
             cluster["nodes"] = Value::Object(of_nodes);
@@ -329,22 +437,6 @@ fn collect_cluster(parts: &[Arc<ClusterMetrics>], names: &HashMap<u16, String>) 
             commands.insert(name.to_owned(), json!({"ok": ok, "error": error}));
         }
     }
-    let mut latency = Map::new();
-    for (class, name) in CLASSES.iter().enumerate() {
-        let mut count = 0;
-        let mut buckets = Vec::new();
-        for bucket in 0..BUCKETS {
-            count += parts.iter().map(|m| m.latency[class].buckets[bucket].get()).sum::<u64>();
-            if bucket < BUCKETS - 1 {
-                let bound = f64::from(1u32 << (FIRST_BUCKET + bucket as u32)) / 1e6;
-                buckets.push(json!([bound, count]));
-            }
-        }
-        let micros: u64 = parts.iter().map(|m| m.latency[class].micros.get()).sum();
-        #[allow(clippy::cast_precision_loss)]
-        let seconds = micros as f64 / 1e6;
-        latency.insert((*name).to_owned(), json!({"buckets": buckets, "sum": seconds, "count": count}));
-    }
     let closed: Map<String, Value> = CloseReason::ALL
         .iter()
         .map(|&(reason, name)| {
@@ -359,12 +451,26 @@ fn collect_cluster(parts: &[Arc<ClusterMetrics>], names: &HashMap<u16, String>) 
         "protocol_errors": sum(|m| &m.protocol_errors),
         "parked": sum(|m| &m.parked), "parked_bytes": sum(|m| &m.parked_bytes),
         "tryagain": sum(|m| &m.tryagain), "indoubt": sum(|m| &m.indoubt),
+        "tracking": sum(|m| &m.tracking), "tracked_keys": sum(|m| &m.tracked_keys),
+        "tracked_items": sum(|m| &m.tracked_items), "tracked_prefixes": sum(|m| &m.tracked_prefixes),
         "waiting": sum(|m| &m.waiting), "deliveries": sum(|m| &m.deliveries),
         "subscription_gaps": sum(|m| &m.subscription_gaps),
         "fresh_reads": sum(|m| &m.fresh_reads), "held": sum(|m| &m.held),
+        "near": {"hits": sum(|m| &m.near_hits), "misses": sum(|m| &m.near_misses),
+                 "bytes": sum(|m| &m.near_bytes), "keys": sum(|m| &m.near_keys)},
         "relaxed": liberties::collect(&parts.iter().map(|m| &m.liberties).collect::<Vec<_>>(), names),
-        "commands": commands, "latency": latency,
+        "caching": rules::collect(parts),
+        "big_reply": parts.iter().map(|m| m.big_reply.get()).max(),
+        "commands": commands,
     })
+}
+
+/// Times by class, and what else there is to be told.
+fn collect_shard(parts: &[Arc<ShardMetrics>]) -> (Vec<histogram::Sum>, Value) {
+    let sum = |pick: fn(&ShardMetrics) -> &Counter| parts.iter().map(|m| pick(m).get()).sum::<u64>();
+    let latencies: Vec<&Latencies> = parts.iter().map(|part| &part.latency).collect();
+    let told = json!({"sampled": sum(|m| &m.sampled), "hottest": sum(|m| &m.hottest)});
+    (histogram::by_class(&latencies), told)
 }
 
 fn collect_node(parts: &[Arc<NodeMetrics>]) -> Value {
@@ -382,13 +488,62 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_sample_falls_below_its_bound() {
-        let histogram = Histogram::default();
-        for micros in [0, 31, 32, 63, 64, u32::MAX] {
-            histogram.record(micros);
+    fn a_cluster_is_as_fast_as_its_shards_together() {
+        let registry = Registry::default();
+        registry.cluster("main", 0).latency(Class::Read, 100);
+        registry.shard("main", 3, 0).latency.record(Class::Read, 100);
+        registry.shard("main", 3, 1).latency.record(Class::Read, 200);
+        registry.shard("main", 4, 1).latency.record(Class::Write, 200);
+        let told = Value::Object(registry.collect(&HashMap::new()));
+        assert_eq!(told["main"]["latency"]["read"]["fine"], json!([[22, 2], [26, 1]]));
+        assert_eq!(told["main"]["latency"]["write"]["fine"], json!([[26, 1]]));
+        assert_eq!(told["main"]["shards"]["3"]["latency"]["read"]["fine"], json!([[22, 1], [26, 1]]));
+        assert_eq!(told["main"]["shards"]["3"]["latency"].get("write"), None);
+    }
+
+    #[test]
+    fn counts_are_of_one_cluster_or_all_and_leave_out_what_is_large() {
+        let registry = Registry::default();
+        registry.cluster("main", 0).clients.set(2);
+        registry.cluster("main", 1).clients.set(3);
+        registry.cluster("other", 1).clients.set(4);
+        registry.shard("main", 3, 0).latency.record(Class::Read, 100);
+        let told = registry.count(Some("main"), &HashMap::new());
+        assert_eq!(told.keys().collect::<Vec<_>>(), ["main"]);
+        assert_eq!(told["main"]["clients"], 5);
+        assert!(["latency", "shards", "nodes", "families"].iter().all(|part| told["main"].get(part).is_none()));
+        assert_eq!(registry.count(None, &HashMap::new()).len(), 2);
+        assert!(registry.count(Some("none"), &HashMap::new()).is_empty());
+    }
+
+    #[test]
+    fn of_a_shard_that_left_nothing_is_told_and_its_cluster_forgets_nothing() {
+        let registry = Registry::default();
+        registry.cluster("main", 0);
+        for (number, worker) in [(3, 0), (3, 1), (4, 0), (4, 1)] {
+            let shard = registry.shard("main", number, worker);
+            shard.latency.record(Class::Read, 100);
+            shard.hottest.set(5);
         }
-        let counts: Vec<u64> = histogram.buckets.iter().map(Counter::get).collect();
-        assert_eq!(&counts[..3], &[2, 2, 1]);
-        assert_eq!(counts[BUCKETS - 1], 1);
+        registry.shard("other", 4, 0);
+        let whole = registry.collect(&HashMap::new())["main"]["latency"].clone();
+        assert_eq!(whole["read"]["fine"], json!([[22, 4]]));
+        registry.cluster("main", 1).latency(Class::Read, 100);
+        registry.keep_shards("main", 0, &BTreeSet::from([3]));
+        registry.keep_shards("main", 1, &BTreeSet::new());
+        let told = Value::Object(registry.collect(&HashMap::new()));
+        assert_eq!(told["main"]["shards"].as_object().unwrap().keys().collect::<Vec<_>>(), ["3"]);
+        assert_eq!(told["main"]["shards"]["3"]["latency"]["read"]["fine"], json!([[22, 1]]));
+        assert_eq!(told["main"]["latency"]["read"]["fine"], json!([[22, 5]]));
+        assert_eq!(told["other"]["shards"].as_object().map(Map::len), None, "no worker serves it");
+        assert_eq!(registry.shards.lock().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn families_with_times_are_few() {
+        let registry = Registry::default();
+        assert!((0..FAMILIES).all(|n| registry.admit_family("main", &n.to_string())));
+        assert!(registry.admit_family("main", "0") && !registry.admit_family("main", "one more"));
+        assert!(registry.admit_family("other", "one more"));
     }
 }

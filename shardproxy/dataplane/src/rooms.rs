@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const FLOORS: [&str; 28] = [
+const FLOORS: [&str; 33] = [
     "python",
     "replication",
     "plane",
@@ -13,21 +13,26 @@ const FLOORS: [&str; 28] = [
     "admit",
     "recovery",
     "pubsub",
+    "tracking",
     "waiting",
     "complete",
     "place",
     "turn",
     "shared",
+    "timing",
     "links",
     "clients",
+    "insight",
     "exchange",
     "access",
+    "caching",
     "dialect",
     "model",
     "command",
     "hash",
     "glob",
     "net",
+    "near",
     "metrics",
     "maps",
     "sync",

@@ -32,7 +32,7 @@ from shardproxy.failover.shard.keeping import keep_on_file
 from shardproxy.failover.shard.register import accept, register
 from shardproxy.failover.shard.tended import REDO, OutvotedError, Shared, Tended
 from shardproxy.failover.steps import StepError
-from shardproxy.model.board import News
+from shardproxy.model.board import LATER, News
 from shardproxy.model.replication import ShardKey
 from shardproxy.store.interface import ConflictError, StoreUnavailableError
 from shardproxy.store.record import ShardState
@@ -46,7 +46,7 @@ async def tend(shared: Shared, setup: ShardSetup) -> None:
     key = setup.key
     acknowledged = acknowledged_count(shared.store.notes, key)
     shard = Tended(shared, setup, trio.current_time(), acknowledged=acknowledged)
-    with _news_of(shared, key) as news:
+    with news_of(shared, key) as news:
         while True:
             if key not in shared.setups:
                 await news.wait()
@@ -66,26 +66,26 @@ async def tend(shared: Shared, setup: ShardSetup) -> None:
 
 
 @contextmanager
-def _news_of(shared: Shared, key: ShardKey) -> Iterator[News]:
+def news_of(shared: Shared, key: ShardKey) -> Iterator[News]:
     """Rung at every change of what is read of that shard."""
     news = News()
     boards = (
-        (shared.setups, key),
-        (shared.health, key),
-        (shared.store.records, key),
-        (shared.store.acks, key),
-        (shared.store.votes, key),
-        (shared.store.notes, request_key(key).topic),
-        (shared.store.notes, acknowledged_key(key).topic),
-        (shared.store.notes, paused_key(key.cluster).topic),
-        (shared.chores.wanted, key),
+        (shared.setups, key, 0.0),
+        (shared.health, key, 0.0),
+        (shared.store.records, key, LATER),  # who has just written one looks anyway; others move slots
+        (shared.store.acks, key, LATER),
+        (shared.store.votes, key, 0.0),
+        (shared.store.notes, request_key(key).topic, 0.0),
+        (shared.store.notes, acknowledged_key(key).topic, 0.0),
+        (shared.store.notes, paused_key(key.cluster).topic, 0.0),
+        (shared.chores.wanted, key, 0.0),
     )
-    for board, topic in boards:
-        board.subscribe(news, topic)
+    for board, topic, patience in boards:
+        board.subscribe(news, topic, patience=patience)
     try:
         yield news
     finally:
-        for board, topic in boards:
+        for board, topic, _ in boards:
             board.unsubscribe(news, topic)
 
 

@@ -12,7 +12,7 @@ from shardproxy.importing.diff.side import Request, Side
 from shardproxy.importing.diff.tally import Difference, Tally, What
 from shardproxy.importing.diff.values import ChangedError, Values, failure_raised
 from shardproxy.importing.errors import ForeignError
-from shardproxy.importing.together import together
+from shardproxy.model.together import together
 from shardproxy.wire.reply import Failure, Reply
 from shardproxy.wire.resp import Argument
 
@@ -125,7 +125,7 @@ class Batch:
         self, keys: Sequence[bytes], ask: Callable[[Side, Sequence[bytes]], Awaitable[list[T]]]
     ) -> tuple[list[T], list[T]]:
         """Both at once, so that as little as can be changes in between."""
-        a, b = await together([partial(ask, side, keys) for side in (self.a, self.b)])
+        a, b = await together(*(partial(ask, side, keys) for side in (self.a, self.b)))
         return a, b
 
 
@@ -154,7 +154,7 @@ class _OneKey:
 
     async def both(self, *args: Argument) -> tuple[Reply, Reply]:
         sides = (self.side_a, self.side_b)
-        (a,), (b,) = await together([partial(side.ask, [(self.key, args)]) for side in sides])
+        (a,), (b,) = await together(*(partial(side.ask, [(self.key, args)]) for side in sides))
         return failure_raised(a), failure_raised(b)
 
     async def a(self, *args: Argument) -> Reply:

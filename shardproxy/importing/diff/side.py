@@ -12,10 +12,10 @@ from shardproxy.importing.access import TIMEOUTS, Access
 from shardproxy.importing.errors import ForeignError
 from shardproxy.importing.find import find
 from shardproxy.importing.found import Found, Kind
-from shardproxy.importing.slots import slot_of
-from shardproxy.importing.together import together
 from shardproxy.importing.url import Foreign
 from shardproxy.model import SLOT_COUNT, Address
+from shardproxy.model.slots import slot_of
+from shardproxy.model.together import together
 from shardproxy.nodes import NodeError, NodeFailure, NodeLink
 from shardproxy.wire.reply import Failure, Reply
 from shardproxy.wire.resp import Argument
@@ -86,10 +86,10 @@ class Side:
                 by_owner.setdefault(self._owner(requests[place][0]), []).append(place)
 
             said = await together(
-                [
+                *(
                     partial(self._ask, owner, [requests[place][1] for place in places])
                     for owner, places in by_owner.items()
-                ]
+                )
             )
             for places, some in zip(by_owner.values(), said, strict=True):
                 replies.update(zip(places, some, strict=True))

@@ -11,8 +11,8 @@ from shardproxy.importing.access import Access
 from shardproxy.importing.errors import ForeignError
 from shardproxy.importing.facts import Facts, facts_ask
 from shardproxy.importing.found import Found, FoundShard
-from shardproxy.importing.slots import ALL, common
 from shardproxy.importing.wants import ImportWants
+from shardproxy.model.slots import ALL, slots_common
 from shardproxy.nodes import NodeLinks
 from shardproxy.replication.interface import (
     Claim,
@@ -26,7 +26,6 @@ from shardproxy.replication.interface import (
 )
 
 REACH_WITHIN = 30.0  # seconds for the last changes to arrive
-HISTORY_WITHIN = 5.0  # seconds
 VERIFY_WITHIN = 30.0  # seconds for a sample to be compared
 QUIET = 0.5  # seconds in which nobody may write
 LOOK = 0.1
@@ -50,7 +49,7 @@ def copy_plan(
     parts = tuple(
         Target(slots, target.end)
         for target in targets
-        if (slots := target.slots if is_apart else common(target.slots, shard.slots))
+        if (slots := target.slots if is_apart else slots_common(target.slots, shard.slots))
     )
     return CopyPlan(
         sources=ends(shard, access),
@@ -130,9 +129,8 @@ class Copies:
         async with self.access.links() as links:
             before = await self._facts(links)
             for copier, facts in zip(self.copiers, before, strict=True):
-                await wait_history(copier, facts)
-                if facts.replication.offset >= 0 and copier.status.replid:
-                    await copier.reach(facts.replication.offset, within=REACH_WITHIN)
+                seen = facts.replication
+                await copier.reach(seen.offset, seen.lineage.replid, within=REACH_WITHIN)
                 await wait_clean(copier, REACH_WITHIN)
             copied = sum(status.keys for status in self.statuses)
             compared = 0
@@ -158,22 +156,6 @@ class Copies:
     async def stop(self) -> None:
         for copier in self.copiers:
             await copier.stop()
-
-
-async def wait_history(copier: Copier, facts: Facts) -> None:
-    """Return when what is copied is that node's history; raise CopyError.
-
-    A copier hears some time after a failover what its source's history is called now.
-    """
-    wanted = facts.replication.lineage.replid
-    with trio.move_on_after(HISTORY_WITHIN):
-        while copier.status.replid not in ("", wanted):  # noqa: ASYNC110  # a thread's status has no event
-            await trio.sleep(LOOK)
-    if (replid := copier.status.replid) not in ("", wanted):
-        raise CopyError(
-            f"{facts.address} has another history ({wanted:.8}) than what is copied ({replid:.8}):"
-            " it fails over, or has just done so: try again"
-        )
 
 
 async def wait_clean(copier: Copier, within: float) -> None:

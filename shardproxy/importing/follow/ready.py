@@ -8,9 +8,9 @@ from shardproxy.config.sizes import format_size
 from shardproxy.importing.facts import Facts
 from shardproxy.importing.found import Found, Kind
 from shardproxy.importing.readiness import Coming, cautions, skews, why_not
-from shardproxy.importing.slots import missing
 from shardproxy.importing.targets import Owner
 from shardproxy.importing.wants import ImportWants
+from shardproxy.model.slots import slots_but
 
 
 def coming_of(found: Found, wants: ImportWants) -> Coming:
@@ -37,7 +37,7 @@ def why_not_import(
     if found.kind is Kind.PROXY and wants.follows:
         yield f"{wants.foreign} is a proxy, and has no stream of changes to follow: name its nodes"
     if found.kind is Kind.REDIS_CLUSTER and (
-        lacking := missing(slots for shard in found.shards for slots in shard.slots)
+        lacking := slots_but(slots for shard in found.shards for slots in shard.slots)
     ):
         yield f"its slots {', '.join(map(str, lacking))} are nobody's: their keys would be left behind"
     yield from skews(found.facts.values(), targets)

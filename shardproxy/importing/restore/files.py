@@ -15,7 +15,6 @@ from pathlib import Path
 import trio
 
 from shardproxy.archive import Archive, ArchiveError, Manifest
-from shardproxy.archive.together import unless
 from shardproxy.config.sizes import format_size
 from shardproxy.importing.means import Families, Means
 from shardproxy.importing.readiness import Coming
@@ -23,6 +22,7 @@ from shardproxy.importing.restore.spool import Spool
 from shardproxy.importing.wants import RestoreWants
 from shardproxy.jobs.interface import JobError, Work
 from shardproxy.model import SlotRange
+from shardproxy.model.together import unless
 from shardproxy.replication.interface import CopyError
 
 HEADER = re.compile(rb"(REDIS|VALKEY)(\d{3,4})")

@@ -40,7 +40,6 @@ class Loaded:
     """What was restored, by this process."""
 
     keys: int = 0
-    present: int = 0  # found when it went on, and left: restored before, or written by others
     leftovers: int = 0
     expired: int = 0
     unmatched: int = 0
@@ -48,7 +47,6 @@ class Loaded:
 
     def add(self, status: LoadStatus) -> None:
         self.keys += status.keys
-        self.present += status.present
         self.leftovers += status.leftovers
         self.expired += status.expired
         self.unmatched += status.unmatched
@@ -180,7 +178,6 @@ def progress_text(status: LoadStatus) -> str:
 def result_of(loaded: Loaded) -> Mapping[str, Any]:
     said = [f"{loaded.keys} keys restored"]
     for count, what in (
-        (loaded.present, "were there when it went on, and stay as they are"),
         (loaded.expired, "expired before"),
         (loaded.leftovers, "left over from moves of slots"),
         (loaded.unmatched, "did not match"),
@@ -190,7 +187,6 @@ def result_of(loaded: Loaded) -> Mapping[str, Any]:
             said.append(f"{count} {what}")
     return {
         "keys": loaded.keys,
-        "present": loaded.present,
         "expired": loaded.expired,
         "leftovers": loaded.leftovers,
         "unmatched": loaded.unmatched,

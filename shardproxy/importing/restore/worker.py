@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from shardproxy.archive.together import unless
 from shardproxy.config.sizes import format_size
 from shardproxy.failover.interfaces import SlotDesk
 from shardproxy.importing.means import Means
@@ -16,6 +15,7 @@ from shardproxy.importing.restore.load import Loading, result_of
 from shardproxy.importing.targets import Owner, owners_of, owners_wait
 from shardproxy.importing.wants import RestoreWants
 from shardproxy.jobs.interface import JobError, Work
+from shardproxy.model.together import unless
 
 
 class RestoreWorker:

@@ -46,7 +46,7 @@ def error_of(status: int, message: str, what: str) -> ApiError:
         case 401:
             return DeniedError(f"{text}: the token is not accepted")
         case 403:
-            return DeniedError(f"{text}: see deploy/kubernetes/rbac.yaml for the rights it takes")
+            return DeniedError(f"{text}: see deploy/kubernetes/base/rbac.yaml for the rights it takes")
         case 404:
             return NotFoundError(text)
         case 409 | 412:

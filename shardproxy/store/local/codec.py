@@ -11,9 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from shardproxy.model.replication import ShardKey
 from shardproxy.store.codec import record_decode, record_encode
 from shardproxy.store.local.state import Noted, State, StateFileError
 from shardproxy.store.notes import Note, NoteKey, NoteKind
+from shardproxy.store.record import ShardRecord
 
 FORMAT = 3
 FORMATS = (1, 2, FORMAT)  # that can be read
@@ -36,14 +38,31 @@ def state_read(path: Path) -> State | None:
         ) from error
 
 
+class StateEncoder:
+    """JSON, a record and a note to a line. A record that is as in the state before is not encoded again."""
+
+    def __init__(self) -> None:
+        self._lines: dict[ShardKey, tuple[ShardRecord, bytes]] = {}
+
+    def encode(self, state: State) -> bytes:
+        head = {"format": FORMAT, "group": state.group, "leader": state.leader, "revision": state.revision}
+        before = self._lines
+        self._lines = {key: _encoded(record, before.get(key)) for key, record in state.records.items()}
+        shards = b",\n".join(line for _, line in self._lines.values())
+        notes = b",\n".join(_line(key, noted) for key, noted in state.notes.items())
+        begin = json.dumps(head)[:-1].encode()
+        return b'%b, "shards": [\n%b\n], "notes": [\n%b\n]}\n' % (begin, shards, notes)
+
+
 def state_encode(state: State) -> bytes:
-    """JSON, a record and a note to a line."""
-    head = {"format": FORMAT, "group": state.group, "leader": state.leader, "revision": state.revision}
-    records = state.records.values()
-    shards = ",\n".join(json.dumps({"revision": r.revision, **record_encode(r)}) for r in records)
-    notes = b",\n".join(_line(key, noted) for key, noted in state.notes.items())
-    begin = f'{json.dumps(head)[:-1]}, "shards": [\n{shards}\n], "notes": [\n'.encode()
-    return b"%b%b\n]}\n" % (begin, notes)
+    """One state alone."""
+    return StateEncoder().encode(state)
+
+
+def _encoded(record: ShardRecord, before: tuple[ShardRecord, bytes] | None) -> tuple[ShardRecord, bytes]:
+    if before is not None and before[0] is record:
+        return before
+    return record, json.dumps({"revision": record.revision, **record_encode(record)}).encode()
 
 
 def state_decode(data: bytes) -> State:

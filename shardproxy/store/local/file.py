@@ -1,10 +1,12 @@
 """Writes a state file: changes that come while it is being written are written together.
 
-A thread that nothing else waits for does it. Knows nothing of what a change is about.
+A thread that nothing else waits for does it, into files that were made ready before. Knows nothing of what a
+change is about.
 """
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,11 +16,13 @@ from typing import Any, TypeVar, cast
 import trio
 
 from shardproxy.store.interface import StoreError, StoreUnavailableError
-from shardproxy.store.local.codec import state_encode
+from shardproxy.store.local.codec import StateEncoder
 from shardproxy.store.local.state import State
 from shardproxy.store.replace import file_replace
+from shardproxy.store.spare import Spares
 from shardproxy.store.statistics import StoreStatistics
 
+READY_AFTER = 0.1  # seconds after a write until files are made ready for the next ones
 MAX_WRITE = 5.0  # seconds; a disk that takes longer is a broken one
 
 T = TypeVar("T")
@@ -50,6 +54,10 @@ class StateFile:
         self._written = written
         self._turn = trio.Lock()
         self._waiting: list[_Change] = []
+        self._encoder = StateEncoder()  # the thread's
+        self._spares = Spares(path)
+        self._size = 0  # of what was written last, in bytes
+        self._has_written = trio.Event()
         self._thread = trio.CapacityLimiter(1)
         self._stuck: threading.Event | None = None  # set when the write that was given up has ended
         self._is_writing = False
@@ -74,6 +82,23 @@ class StateFile:
         if wanted.error is not None:
             raise wanted.error
         return cast(T, wanted.outcome)
+
+    async def run(self) -> None:
+        """Have files ready for what will be written, while nothing is, until cancelled."""
+        while True:
+            await self._has_written.wait()
+            await trio.sleep(READY_AFTER)
+            self._has_written = trio.Event()
+            with contextlib.suppress(OSError):  # then each is made when it is written
+                await trio.to_thread.run_sync(self._spares.fill, self._size, abandon_on_cancel=True)
+
+    def taken(self) -> None:
+        """This process has the file now, and no other one."""
+        self._spares.clear()
+
+    def close(self) -> None:
+        """Nothing more is to be written."""
+        self._spares.close()
 
     def when_idle(self, then: Callable[[], None]) -> None:
         """Call this once the write that has begun is over, now if there is none; never if it hangs."""
@@ -120,7 +145,12 @@ class StateFile:
 
         def write() -> None:
             try:
-                file_replace(self._path, state_encode(state))
+                data = self._encoder.encode(state)
+                self._size = len(data)
+                if (spare := self._spares.take(len(data))) is not None:
+                    spare.put(self._path, data)
+                else:
+                    file_replace(self._path, data)
             finally:
                 written.set()
 
@@ -133,6 +163,7 @@ class StateFile:
         except OSError as why:
             error = StoreUnavailableError(f"{self._path}: {why.strerror or why}")
         self._statistics.observe(trio.current_time() - began, ok=error is None)
+        self._has_written.set()
         if error is None:
             before, self.state = self.state, state
             self._written(before, state)

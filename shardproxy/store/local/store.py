@@ -104,6 +104,7 @@ class LocalStore:
     def __enter__(self) -> Self:
         if self._twin is None:
             self._lock_file = lock_take(self.path)
+            self._file.taken()
             self._locked.set()
         try:
             self._file.state = self._with_users_kept(state_read(self.path) or self._file.state)
@@ -127,6 +128,7 @@ class LocalStore:
         A write that has begun keeps the lock until it is over: it would undo what the next one writes.
         """
         self._may_lead = False
+        self._file.close()
         self._locked.set()  # whoever waits for it waits in vain
         if self._lock_file is not None:
             self._file.when_idle(partial(os.close, self._lock_file))
@@ -189,6 +191,7 @@ class LocalStore:
         """Nothing comes from elsewhere but for a twin."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._take_lock)
+            nursery.start_soon(self._file.run)
             task_status.started()
             while True:
                 await self._arrivals.wait()
@@ -212,6 +215,7 @@ class LocalStore:
                 os.close(lock)
                 raise
             self._lock_file = lock
+            self._file.taken()
             for cluster in list(self.leases):
                 self.leases.hide(cluster)
             self._locked.set()

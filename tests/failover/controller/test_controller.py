@@ -17,6 +17,7 @@ from shardproxy.store.local import LocalStore
 from shardproxy.store.record import ShardState
 from tests.failover.controller.plane import KEY, Plane, open_plane, open_plane_on, setup_of
 from tests.fixtures.engines import StartFleet
+from tests.fixtures.replicated import wait_replicated
 
 
 @pytest.fixture
@@ -208,7 +209,7 @@ async def test_a_change_made_by_hand_is_adopted(start_fleet: StartFleet, state: 
     async with open_plane(state, setup_of(first, second)) as plane:
         await plane.wait_joined(first, second)
         first.ask("SET", "online", "?")
-        assert first.ask("WAIT", 1, 5000, timeout=6.0) == 1
+        wait_replicated(first, second)  # FAILOVER refuses others
         first.ask("FAILOVER", "TO", second.address.host, second.port)
         assert await plane.wait_primary(second) == second
         await wait_follows(plane, first, second)

@@ -23,6 +23,7 @@ from shardproxy.wire.info import read_fields, read_replication
 from tests.failover.controller.plane import KEY
 from tests.fixtures.engines import StartFleet
 from tests.fixtures.proxy import wait_until
+from tests.fixtures.replicated import wait_replicated
 
 SETTINGS = FailoverSettings(command_timeout=2.0, freeze_timeout=0.5)
 
@@ -34,10 +35,10 @@ def pair(start_fleet: StartFleet, replicas: int = 1) -> tuple[RedisNode, ...]:
     return tuple(node for node in nodes if isinstance(node, RedisNode))
 
 
-def wait_online(primary: RedisNode, replicas: int = 1) -> None:
-    """Wait until the primary knows its replicas to be in sync: FAILOVER refuses others."""
+def wait_online(primary: RedisNode, *replicas: RedisNode) -> None:
+    """Wait until the primary sends its replicas what is written: FAILOVER refuses others."""
     primary.ask("SET", "online", "?")
-    assert primary.ask("WAIT", replicas, 5000, timeout=6.0) == replicas
+    wait_replicated(primary, *replicas)
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,7 @@ async def test_a_handover_loses_nothing(start_fleet: StartFleet) -> None:
     primary, replica, other = pair(start_fleet, replicas=2)
     for number in range(1000):
         primary.ask("SET", f"key:{number}", number)
-    wait_online(primary, replicas=2)
+    wait_online(primary, replica, other)
     async with open_nodes() as nodes:
         steps = steps_over(nodes)
         found = await steps.hand_over(primary.address, replica.address)
@@ -173,7 +174,7 @@ async def test_a_handover_loses_nothing(start_fleet: StartFleet) -> None:
 
 async def test_a_handover_to_a_replica_that_hangs_is_given_up_by_the_primary(start_fleet: StartFleet) -> None:
     primary, replica = pair(start_fleet)
-    wait_online(primary)
+    wait_online(primary, replica)
     replica.freeze()
     try:
         async with open_nodes() as nodes:
@@ -189,7 +190,7 @@ async def test_a_handover_to_a_replica_that_hangs_is_given_up_by_the_primary(sta
 
 async def test_a_handover_that_may_outlast_the_lease_is_not_begun(start_fleet: StartFleet) -> None:
     primary, replica = pair(start_fleet)
-    wait_online(primary)
+    wait_online(primary, replica)
     async with open_nodes() as nodes:
         settings = FailoverSettings(handover_timeout=2.0, command_timeout=0.5)
         short = Steps(nodes, ShortLeadership(0.9), settings)
@@ -204,7 +205,7 @@ async def test_a_handover_that_may_outlast_the_lease_is_not_begun(start_fleet: S
 
 async def test_a_handover_under_way_is_aborted_by_freezing(start_fleet: StartFleet) -> None:
     primary, replica = pair(start_fleet)
-    wait_online(primary)
+    wait_online(primary, replica)
     replica.freeze()
     try:
         assert primary.ask("FAILOVER", "TO", replica.address.host, replica.port, "TIMEOUT", 60000) == b"OK"
@@ -383,7 +384,7 @@ async def test_a_relay_gives_who_is_behind_all_that_the_other_has(
 ) -> None:
     """Whatever kind of sync it takes, both have one history then, and the target as much as the source."""
     primary, target, source = pair(start_fleet, replicas=2)
-    wait_online(primary, replicas=2)
+    wait_online(primary, target, source)
     async with open_nodes() as nodes:
         steps = steps_over(nodes)
         before = record_of(primary, target, source)

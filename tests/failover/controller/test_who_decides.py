@@ -80,8 +80,7 @@ async def test_an_operator_s_promotion_is_followed_where_failover_is_off(
     start_fleet: StartFleet, state: Path
 ) -> None:
     first, second = nodes_of(start_fleet)
-    first.ask("SET", "a", "1")
-    assert first.ask("WAIT", 1, 5000, timeout=6.0) == 1
+    await write(first, 1, "a")
     async with open_plane(state, setup_of(first, second, is_automatic=False, is_managed=False)) as plane:
         await wait_known(plane, first, second)
         first.kill()

@@ -8,8 +8,10 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+from hiredis import ReplyError
 from redis.crc import key_slot
 
 from shardproxy.config.slots import parse_slots
@@ -59,8 +61,8 @@ class MovingSite(Site):
         nodes = self.status(shard)["nodes"]
         return any(node["role"] == "primary" and self.node(node["address"]) is not than for node in nodes)
 
-    def wait_over(self, number: str, timeout: float = 60.0) -> dict[str, Any]:
-        """The job once it is over."""
+    def wait_over(self, number: str, timeout: float = 60.0, interval: float = 0.05) -> dict[str, Any]:
+        """The job once it is over; it is asked for that often."""
 
         def over() -> dict[str, Any] | None:
             try:
@@ -70,13 +72,13 @@ class MovingSite(Site):
             return job if job["is_over"] else None
 
         found: dict[str, Any] = wait_until(
-            over, lambda: f"job {number} is over: {self.job(number)}", timeout, interval=0.05
+            over, lambda: f"job {number} is over: {self.job(number)}", timeout, interval=interval
         )
         return found
 
-    def move(self, timeout: float = 60.0, **wants: object) -> dict[str, Any]:
+    def move(self, timeout: float = 60.0, interval: float = 0.05, **wants: object) -> dict[str, Any]:
         """Have slots moved, and wait until they are; the result."""
-        job = self.wait_over(self.begin(**wants), timeout)
+        job = self.wait_over(self.begin(**wants), timeout, interval)
         assert job["state"] == "done", f"{job['state']}: {job['why']}\n{self.proxy.log()[-4000:]}"
         return dict(job["result"])
 
@@ -98,9 +100,11 @@ class MovingSite(Site):
         found = []
         for number, slots in self.owners().items():
             for node in (self.primary(number), *self.replicas(number)):
-                keys = node.ask("KEYS", "*", timeout=60.0)
+                keys = wait_until(partial(_keys_of, node), f"{node} has loaded", timeout=60.0)
                 found += [
-                    f"{key!r} at {node} of shard {number}" for key in keys if key_slot(key) not in slots
+                    f"{key!r} at {node} of shard {number}"
+                    for key in keys
+                    if key and key_slot(key) not in slots
                 ]
         return found
 
@@ -122,3 +126,13 @@ def open_moving(
             yield site
         finally:
             proxy.stop()
+
+
+def _keys_of(node: RedisNode) -> list[bytes] | None:
+    """None while it loads what it kept on disk, as one that was killed does."""
+    try:
+        return [*node.ask("KEYS", "*", timeout=60.0), b""]
+    except ReplyError as error:
+        if not str(error).startswith("LOADING"):
+            raise
+        return None

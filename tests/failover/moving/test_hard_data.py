@@ -73,6 +73,22 @@ def test_what_is_emptied_while_it_moves_is_empty(moving_with: OpenMoving) -> Non
     assert sum(site.primary(shard).ask("DBSIZE") for shard in range(2)) == 1
 
 
+def test_a_target_that_evicts_gets_nothing(moving_with: OpenMoving) -> None:
+    site = moving_with(shards=2, empty=1)
+    fill(site.proxy.address(), 20_000)
+    keys, target = site.primary(0).ask("DBSIZE"), site.primary(1)
+    number = site.begin(do="scale", shards=2, rate=1 << 20)
+    wait_until(lambda: site.job(number)["progress"]["done"] > 1000, "some is copied", timeout=60)
+    target.ask("CONFIG", "SET", "maxmemory-policy", "allkeys-random")
+    target.ask("CONFIG", "SET", "maxmemory", str(int(target.info("memory")["used_memory"]) - (64 << 10)))
+    job = site.wait_over(number)
+    assert job["state"] == "failed"
+    assert "evicts keys" in job["why"]
+    assert site.primary(0).ask("DBSIZE") == keys
+    assert [node.ask("DBSIZE") for node in (target, *site.replicas(1))] == [0, 0]
+    assert site.strays() == []
+
+
 def test_commands_wait_on_at_the_new_owner(moving_with: OpenMoving) -> None:
     site = moving_with(shards=2, empty=1)
     client, other = connect(site.proxy.address(), timeout=60.0), connect(site.proxy.address())

@@ -69,6 +69,23 @@ def test_a_primary_that_is_killed_is_replaced_and_the_move_goes_on(
     assert_sound(site, load, ends)
 
 
+def test_another_process_at_the_targets_address_is_given_nothing_that_it_lacks(
+    moving_with: OpenMoving,
+) -> None:
+    """It has no replicas and nothing on its disk: what was copied is gone with the first one."""
+    site = moving_with(shards=2, empty=1, replicas=0)
+    ends = fill(site.proxy.address(), 20_000)
+    with working(site.proxy.address()) as load:
+        number = begun(site, load, "copy")
+        victim = site.primary(1)
+        victim.kill()
+        victim.restart()
+        job = site.wait_over(number, timeout=150)
+    slots = [len(slots) for slots in site.owners().values()]
+    assert slots == ([8192, 8192] if job["state"] == "done" else [16384, 0]), job["why"]
+    assert_sound(site, load, ends)
+
+
 def test_a_switchover_in_the_middle_costs_nothing(moving_with: OpenMoving) -> None:
     site = moving_with(shards=2, empty=1)
     ends = fill(site.proxy.address(), 20_000)

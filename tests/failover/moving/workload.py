@@ -7,11 +7,12 @@ that failed may have been executed or not: its key is left alone from then on, a
 
 from __future__ import annotations
 
+import itertools
 import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -266,19 +267,31 @@ class Workload:
         )
 
 
+class Turning:
+    """A client that asks one proxy after the other, each command the next one."""
+
+    def __init__(self, addresses: Sequence[Address]) -> None:
+        self._clients = itertools.cycle([connect(address, timeout=20.0) for address in addresses])
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(next(self._clients), name)
+
+
 @contextmanager
-def working(address: Address, writers: int = 4, seed: int = 1) -> Iterator[Workload]:
-    """Write for as long as the block lasts."""
+def working(*addresses: Address, writers: int = 4, seed: int = 1) -> Iterator[Workload]:
+    """Write for as long as the block lasts; by turns through each of several proxies."""
     stop = threading.Event()
-    made = [
-        Writer(f"w{number}", lambda: connect(address, timeout=20.0), stop, random.Random(f"{seed}.{number}"))
-        for number in range(writers)
-    ]
+
+    def client() -> Any:
+        return Turning(addresses) if len(addresses) > 1 else connect(addresses[0], timeout=20.0)
+
+    names = [f"{seed}.{number}" for number in range(writers)]
+    made = [Writer(f"w{name}", client, stop, random.Random(name)) for name in names]
     threads = [threading.Thread(target=writer.run) for writer in made]
     for thread in threads:
         thread.start()
     try:
-        yield Workload(made, address)
+        yield Workload(made, addresses[0])
     finally:
         stop.set()
         for thread in threads:

@@ -8,11 +8,11 @@ import pytest
 import trio
 
 from shardproxy.commands.info_merge import Section, info_read
-from shardproxy.dataplane.statistics import Statistics
+from shardproxy.dataplane.statistics import ClusterCounts
 from shardproxy.fleet import Fleet
 from shardproxy.model import EndpointKind
 from tests.fixtures.engines import StartFleet
-from tests.fixtures.offload import Desk, open_desk, topology_at
+from tests.fixtures.offload import CLUSTER, Desk, open_desk, topology_at
 
 WHOLE = (
     "server clients memory persistence stats replication cpu modules errorstats cluster keyspace proxy shards"
@@ -105,12 +105,13 @@ async def test_a_section_that_a_shard_is_missing_from_says_so(start_fleet: Start
 async def test_the_workers_are_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = 0
 
-    def statistics(desk: Desk) -> Statistics:
+    def counts(desk: Desk, cluster: str | None = None) -> dict[str, ClusterCounts]:
         nonlocal asked
         asked += 1
-        return Statistics((), {}, 0, {})
+        assert cluster == CLUSTER, "of one cluster only"
+        return {}
 
-    monkeypatch.setattr(Desk, "statistics", statistics)
+    monkeypatch.setattr(Desk, "counts", counts)
     async with open_desk(topology_at("127.0.0.1:1")) as desk:
         await desk.ask("INFO")
     assert asked == 1

@@ -165,3 +165,24 @@ async def test_shard_that_is_down_is_an_error(start_fleet: StartFleet, command: 
         down = b"ERR shard 1: node 127.0.0.1:"
         said = b"-ERR INDOUBT executed by 1 of 2 shards: " if command == "FLUSHALL" else b"-"
         assert (await desk.ask(*command.split())).startswith(said + down)
+
+
+async def test_keys_of_the_proxys_own_are_not_shown(fleet: Fleet) -> None:
+    leases = [b"shardproxy:lease:{%d}:row:%d" % (number, number) for number in range(6)]
+    for number, lease in enumerate(leases):
+        node = fleet.shards[number % 3].primary
+        assert isinstance(node, RedisNode)
+        node.ask("SET", lease, "l:x")
+    async with open_desk(fleet) as desk:
+        assert await scan_all(desk) == []
+        assert await desk.ask("KEYS", "*") == b"*0\r\n"
+        assert await desk.ask("RANDOMKEY") == b"$-1\r\n"
+        keys = fill(fleet, 30)
+        assert set(await scan_all(desk, "COUNT", 1000)) == keys
+        assert set(await scan_all(desk, "MATCH", "*:1*", "COUNT", 1000)) == {k for k in keys if b":1" in k}
+        shown = Reader()
+        shown.feed(await desk.ask("KEYS", "*"))
+        listed: Any = shown.next()
+        assert set(listed) == keys
+        for _ in range(100):
+            assert (await desk.ask("RANDOMKEY")).split(b"\r\n")[1] in keys

@@ -14,6 +14,7 @@ from tests.fixtures.engines import StartFleet
 from tests.fixtures.proxy import Proxy, StartProxy, config_of, wait_until
 
 POOL = 3
+MANY = 30
 Ask = Callable[..., Wire]
 
 
@@ -36,11 +37,21 @@ def keep_silent(node: RedisNode) -> None:
     node.ask("ACL", "SETUSER", "default", "-client|tracking")
 
 
-@pytest.fixture
-def pooled(engine: RedisNode, small: Fleet, start_proxy: StartProxy) -> Proxy:
+@pytest.fixture(scope="module")
+def pool(small: Fleet, start_proxy_for_module: StartProxy) -> Proxy:
     """One worker over one shard, with three dedicated connections and little patience for replies."""
     limits = {"dedicated": POOL}
-    return start_proxy(config_of(small, workers=1, limits=limits, timeouts={"reply": "300ms"}))
+    return start_proxy_for_module(config_of(small, workers=1, limits=limits, timeouts={"reply": "300ms"}))
+
+
+@pytest.fixture
+def pooled(pool: Proxy, engine: RedisNode, wire: Ask) -> Proxy:
+    """The same, without a client of another test."""
+    only = wire(pool)
+    wait_until(lambda: only.ask("CLIENT", "LIST").count(b"\n") == 1, "others have gone")
+    only.close()
+    wait_blocked(engine, 0)
+    return pool
 
 
 def blocked(engine: RedisNode) -> int:
@@ -55,11 +66,16 @@ def wait_blocked(engine: RedisNode, count: int) -> None:
 
 
 def test_clients_beyond_the_pool_wait_their_turn(pooled: Proxy, engine: RedisNode, wire: Ask) -> None:
-    clients = [wire(pooled) for _ in range(POOL + 3)]
+    *clients, other = [wire(pooled) for _ in range(POOL + MANY + 1)]
     for n, client in enumerate(clients):
         client.send_command("BLPOP", "jobs", 0)
-        wait_blocked(engine, min(n + 1, POOL))
-    assert blocked(engine) == POOL
+        if n < POOL:
+            wait_blocked(engine, n + 1)
+    assert other.ask("PING") == b"PONG"  # all of that is read
+    assert [other.ask("GET", "k") for _ in range(2)] == [
+        None,
+        None,
+    ]  # and whoever was looked for waits by now
     for n, client in enumerate(clients):
         engine.ask("RPUSH", "jobs", f"job {n}")
         assert client.reply() == [b"jobs", b"job %d" % n]  # the one that asked first is served first

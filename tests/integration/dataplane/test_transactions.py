@@ -57,15 +57,24 @@ def is_recorded(proxy: Proxy) -> bool:
     return bool(shard["state"] == "ok")
 
 
-@pytest.fixture
-def pooled(small: Fleet, start_proxy: StartProxy) -> Proxy:
+@pytest.fixture(scope="module")
+def pool(small: Fleet, start_proxy_for_module: StartProxy) -> Proxy:
     """One worker over one shard, with a pool of two dedicated connections."""
-    for node in primaries(small):
-        node.ask("FLUSHALL")
-    proxy = start_proxy(config_of(small, workers=1, limits={"dedicated": POOL}))
+    proxy = start_proxy_for_module(config_of(small, workers=1, limits={"dedicated": POOL}))
     # from then on no connection is asked any more who answers it
     wait_until(lambda: is_recorded(proxy), "the primary is on record")
     return proxy
+
+
+@pytest.fixture
+def pooled(pool: Proxy, small: Fleet, wire: Ask) -> Proxy:
+    """The same without a key, or a client of another test."""
+    only = wire(pool)
+    wait_until(lambda: only.ask("CLIENT", "LIST").count(b"\n") == 1, "others have gone")
+    only.close()
+    for node in primaries(small):
+        node.ask("FLUSHALL")
+    return pool
 
 
 def test_transactions_open_no_more_connections_than_reads(proxy: Proxy, fleet: Fleet) -> None:

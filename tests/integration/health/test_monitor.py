@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import pytest
 import trio
+from structlog.testing import capture_logs
 
 from shardproxy.fleet import Fleet, RedisNode
 from shardproxy.health import slow
@@ -95,6 +96,22 @@ async def test_a_dead_primary_is_known_at_once(start_fleet: StartFleet) -> None:
         verdict = watch.of(primary.address).verdict
         assert verdict.cause is Cause.DEAD
         assert verdict.since - killed_at <= 0.1 + SLACK
+
+
+async def test_who_may_ask_for_two_sections_alone_knows_the_process_and_no_figures(
+    start_fleet: StartFleet,
+) -> None:
+    primary, replica = replicated(start_fleet)
+    replica.ask("ACL", "SETUSER", "default", "-info", "+info|server", "+info|replication")
+    nodes = (primary.address, replica.address)
+    with capture_logs() as logs:
+        async with Watch().over(*nodes) as watch:
+            await watch.wait(lambda: all(watch.of(node).is_surveyed for node in nodes))
+            servers = [watch.of(node).server for node in nodes]
+            assert len({server.run_id for server in servers if server is not None}) == 2
+            assert set(watch.boards.vitals) == {(KEY, primary.address)}
+    told = [line["node"] for line in logs if line["event"] == "node tells no figures"]
+    assert told == [str(replica.address)]
 
 
 async def test_a_frozen_primary_is_known_in_time_and_its_return_at_once(start_fleet: StartFleet) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
+from tests.fixtures.proxy import Proxy
+
 BIG = 2000  # elements: no small encoding
 HOUR = 3_600_000  # milliseconds
 LIBRARY = """#!lua name=counting
@@ -27,13 +29,18 @@ def fill(client: Any, many: int = 2000) -> None:
             pxat=now + HOUR + number if number % 3 else None,
         )
     client.set("s:large", b"\x00\xff" * 400_000)
-    for size, name in ((5, "small"), (BIG, "large")):
+    fill_collections(client, BIG, 300)
+
+
+def fill_collections(client: Any, big: int, entries: int) -> None:
+    """One of each type with 5 elements and one with so many; of streams so many entries at most."""
+    for size, name in ((5, "small"), (big, "large")):
         client.rpush(f"l:{name}", *range(size))
         client.sadd(f"m:{name}", *(f"m{n}" for n in range(size)))
         client.sadd(f"i:{name}", *range(size))
         client.zadd(f"z:{name}", {f"m{n}": n / 7 for n in range(size)})
         client.hset(f"h:{name}", mapping={f"f{n}": f"v{n}" * 3 for n in range(size)})
-        for number in range(1, min(size, 300) + 1):
+        for number in range(1, min(size, entries) + 1):
             client.xadd(f"x:{name}", {"n": number}, id=f"{number}-1")
         client.xgroup_create(f"x:{name}", "readers", id="0")
         client.xreadgroup("readers", "one", {f"x:{name}": ">"}, count=2)
@@ -100,6 +107,11 @@ class Writers:
                 client.set(f"session:{number}:{key % 30}", key, px=1500)  # slides: shorter than an import
             case _:
                 client.lpop(f"q:{number}:{key % 20}")
+
+
+def admin(proxy: Proxy) -> tuple[str, str]:
+    """How a command is told which proxy to ask."""
+    return "--admin", proxy.admin.removeprefix("http://")
 
 
 def open_to_jobs(config: Any) -> Any:

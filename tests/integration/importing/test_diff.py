@@ -13,10 +13,13 @@ import redis
 
 from shardproxy.cli import main
 from shardproxy.fleet import Fleet
+from shardproxy.importing.diff import DiffPlan, Tally, diff_run, side_open
+from shardproxy.importing.url import Foreign
 from tests.fixtures.engines import StartFleet
 from tests.fixtures.proxy import StartProxy, config_of
 from tests.fixtures.redis_cluster import RedisCluster
 from tests.fixtures.sentinel import StartSentinels
+from tests.integration.importing.filling import fill_collections
 
 BIG = 3000  # elements: no small encoding, and several chunks
 FAST = ("--rate", "100000", "--again", "0", "--output", "json")
@@ -31,16 +34,7 @@ def fill(client: Any, many: int = 300) -> None:
     client.set("s:int", 12345)
     client.set("s:large", b"\x00\xff" * 800_000)
     client.set("s:gone", "x", pxat=int(time.time() * 1000) + 3_600_000)
-    for size, name in ((5, "small"), (BIG, "large")):
-        client.rpush(f"l:{name}", *range(size))
-        client.sadd(f"m:{name}", *(f"m{n}" for n in range(size)))
-        client.sadd(f"i:{name}", *range(size))
-        client.zadd(f"z:{name}", {f"m{n}": n / 7 for n in range(size)})
-        client.hset(f"h:{name}", mapping={f"f{n}": f"v{n}" * 3 for n in range(size)})
-        for number in range(1, min(size, 1200) + 1):
-            client.xadd(f"x:{name}", {"n": number}, id=f"{number}-1")
-        client.xgroup_create(f"x:{name}", "readers", id="0")
-        client.xreadgroup("readers", "one", {f"x:{name}": ">"}, count=2)
+    fill_collections(client, BIG, 1200)
 
 
 def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, dict[str, Any]]:
@@ -141,15 +135,21 @@ def test_every_planted_difference_is_found(
     assert code == 0
 
 
-def test_what_differs_for_a_moment_is_settled(
-    pair: tuple[Fleet, redis.Redis, redis.Redis], capsys: pytest.CaptureFixture[str]
-) -> None:
+async def test_what_differs_for_a_moment_is_settled(pair: tuple[Fleet, redis.Redis, redis.Redis]) -> None:
     fleet, a, _ = pair
-    a.set("late", "x", px=300)  # B never has it: while it is there they differ
-    capsys.readouterr()
-    assert main(["diff", *urls(fleet), "--rate", "100000", "--output", "json"]) == 0
-    said = json.loads(capsys.readouterr().out)
-    assert (said["settled"], said["same"]) == (1, True)
+    a.set("late", "x")  # B never has it: while it is there they differ
+    seen: list[set[bytes]] = []
+
+    def show(tally: Tally) -> None:
+        if tally.different and not seen:
+            seen.append(set(tally.different))
+            a.delete("late")
+
+    url_a, url_b = map(Foreign.parse, urls(fleet))
+    async with side_open("A", url_a) as side_a, side_open("B", url_b) as side_b:
+        tally = await diff_run(side_a, side_b, DiffPlan(rate=100_000), show)
+    assert seen == [{b"late"}]
+    assert (tally.settled, tally.is_same) == (1, True)
 
 
 def test_a_redis_cluster_a_sentinel_and_a_proxy_are_sides_too(

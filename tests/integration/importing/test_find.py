@@ -24,6 +24,9 @@ async def find_at(url: str) -> Found:
 async def test_a_primary_is_read_through_its_replicas(start_fleet: StartFleet) -> None:
     fleet = start_fleet(shards=1, replicas=2)
     (shard,) = fleet.shards
+    with redis.Redis(port=shard.primary.address.port) as primary:
+        wait_until(lambda: primary.info("replication")["connected_slaves"] == 2, "both follow")
+        wait_until(lambda: str(primary.info("replication")).count("'online'") == 2, "both are online")
     for node in shard.nodes:  # whichever is named
         found = await find_at(f"redis://{node.address}")
         assert found.kind is Kind.STANDALONE

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from tests.fixtures.engines import StartFleet
 from tests.fixtures.proxy import Proxy, StartProxy, config_of, wait_until
 from tests.fixtures.redis_cluster import open_cluster
 from tests.fixtures.sentinel import StartSentinels
-from tests.integration.importing.filling import LIBRARY, Writers, fill, open_to_jobs
+from tests.integration.importing.filling import LIBRARY, Writers, admin, fill, open_to_jobs
 
 Client = Callable[..., redis.Redis]
 CAUGHT_UP = 60.0  # seconds
@@ -31,10 +32,6 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def new(start_fleet: StartFleet, start_proxy: StartProxy) -> Proxy:
     return start_proxy(open_to_jobs(config_of(start_fleet(shards=3, replicas=1))))
-
-
-def admin(proxy: Proxy) -> tuple[str, str]:
-    return "--admin", proxy.admin.removeprefix("http://")
 
 
 def job(proxy: Proxy) -> dict[str, Any]:
@@ -89,6 +86,27 @@ def test_a_standalone_redis_is_followed_while_it_is_written_to(
     assert redis_client(new).execute_command("FCALL", "twice", 0, 21) == 42
     assert job(new)["state"] == "done"
     assert job(new)["result"]["compared"] > 0
+
+
+def test_a_backup_waits_until_an_import_that_follows_is_over(
+    start_fleet: StartFleet,
+    new: Proxy,
+    redis_client: Client,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    address = start_fleet(shards=1, replicas=0).shards[0].primary.address
+    fill(redis_client(address), 200)
+    follow(new, f"redis://{address}")
+    wait_following(new)
+    create = ["backup", "create", "main", "--name", "monday", "--to", str(tmp_path), *admin(new)]
+    capsys.readouterr()
+    assert main(create) == 1
+    assert "import 1 of main is running: one at a time" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+    finished(capsys, new)
+    assert main(create) == 0, capsys.readouterr()
+    assert (tmp_path / "monday" / "manifest.json").exists()
 
 
 def test_finishing_is_refused_while_somebody_writes(

@@ -14,13 +14,9 @@ from shardproxy.cli import main
 from shardproxy.fleet import Fleet, RedisNode
 from tests.fixtures.engines import StartFleet
 from tests.fixtures.proxy import Proxy, StartProxy, config_of, wait_until
-from tests.integration.importing.filling import LIBRARY, fill, open_to_jobs
+from tests.integration.importing.filling import LIBRARY, admin, fill, open_to_jobs
 
 Client = Callable[..., redis.Redis]
-
-
-def admin(proxy: Proxy) -> tuple[str, str]:
-    return "--admin", proxy.admin.removeprefix("http://")
 
 
 def saved(fleet: Fleet, to: Path) -> list[str]:
@@ -56,6 +52,12 @@ def old(start_fleet: StartFleet, start_proxy: StartProxy, redis_client: Client) 
     return fleet, proxy
 
 
+@pytest.fixture
+def new(start_fleet: StartFleet, start_proxy: StartProxy) -> Proxy:
+    """Two shards, empty."""
+    return start_proxy(open_to_jobs(config_of(start_fleet(shards=2, replicas=0))))
+
+
 def test_three_shards_become_five_become_two(
     old: tuple[Fleet, Proxy],
     start_fleet: StartFleet,
@@ -84,57 +86,51 @@ def test_three_shards_become_five_become_two(
 
 def test_a_cluster_that_is_not_empty_is_left_alone(
     old: tuple[Fleet, Proxy],
-    start_fleet: StartFleet,
-    start_proxy: StartProxy,
+    new: Proxy,
     redis_client: Client,
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
 ) -> None:
     fleet, first = old
     files = saved(fleet, tmp_path)
-    proxy = start_proxy(open_to_jobs(config_of(start_fleet(shards=2, replicas=0))))
-    client = redis_client(proxy)
+    client = redis_client(new)
     client.set("s:1", "mine")
     client.set("other", "mine")
-    assert main(["restore", "--to", "main", *admin(proxy), "--rdb", *files]) == 1
+    assert main(["restore", "--to", "main", *admin(new), "--rdb", *files]) == 1
     assert "the cluster is not empty" in capsys.readouterr().err
     assert client.dbsize() == 2
-    assert main(["restore", "--to", "main", *admin(proxy), "--replace", "--rdb", *files]) == 0
-    said = same(capsys, first, proxy)
+    assert main(["restore", "--to", "main", *admin(new), "--replace", "--rdb", *files]) == 0
+    said = same(capsys, first, new)
     assert [entry["key"] for entry in said["keys"]] == ["other"]
 
 
 def test_only_what_matches_is_restored(
     old: tuple[Fleet, Proxy],
-    start_fleet: StartFleet,
-    start_proxy: StartProxy,
+    new: Proxy,
     redis_client: Client,
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
 ) -> None:
     files = saved(old[0], tmp_path)
-    proxy = start_proxy(open_to_jobs(config_of(start_fleet(shards=2, replicas=0))))
-    assert main(["restore", "--to", "main", *admin(proxy), "--match", "s:1?", "--rdb", *files]) == 0
-    assert sorted(redis_client(proxy).scan_iter()) == [f"s:{n}".encode() for n in range(10, 20)]
+    assert main(["restore", "--to", "main", *admin(new), "--match", "s:1?", "--rdb", *files]) == 0
+    assert sorted(redis_client(new).scan_iter()) == [f"s:{n}".encode() for n in range(10, 20)]
     assert "did not match" in capsys.readouterr().out
 
 
 def test_a_damaged_file_is_refused_before_anything_is_written(
     old: tuple[Fleet, Proxy],
-    start_fleet: StartFleet,
-    start_proxy: StartProxy,
+    new: Proxy,
     redis_client: Client,
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
 ) -> None:
     files = saved(old[0], tmp_path)
     whole = Path(files[2]).read_bytes()
-    proxy = start_proxy(open_to_jobs(config_of(start_fleet(shards=2, replicas=0))))
     for damaged in (whole[:-100], whole[:5000] + bytes([whole[5000] ^ 1]) + whole[5001:]):
         Path(files[2]).write_bytes(damaged)
-        assert main(["restore", "--to", "main", *admin(proxy), "--rdb", *files]) == 1
+        assert main(["restore", "--to", "main", *admin(new), "--rdb", *files]) == 1
         assert "nothing was restored" in capsys.readouterr().err
-        assert redis_client(proxy).dbsize() == 0
+        assert redis_client(new).dbsize() == 0
 
 
 def test_a_proxy_that_is_killed_goes_on_when_it_is_back(
@@ -152,13 +148,13 @@ def test_a_proxy_that_is_killed_goes_on_when_it_is_back(
     files = saved(source, tmp_path)
     target = start_fleet(shards=2, replicas=0)
     proxy = start_proxy(open_to_jobs(config_of(target)))
-    client = redis_client(proxy)
+    shards = [redis_client(shard.primary.address) for shard in target.shards]
     assert main(["restore", "--to", "main", *admin(proxy), "--detach", "--rdb", *files]) == 0
-    wait_until(lambda: client.dbsize() > 1000, "some keys are there", timeout=60, interval=0.01)
+    wait_until(  # before that all of the files is read
+        lambda: sum(shard.dbsize() for shard in shards) > 1000, "some keys are there", 240, interval=0.01
+    )
     proxy.kill()
-    client.close()
-    counts = [redis_client(shard.primary.address).dbsize() for shard in target.shards]
-    assert sum(counts) < 400_000, "it was done before it was killed: give it more keys"
+    assert sum(shard.dbsize() for shard in shards) < 400_000, "it was done before it was killed"
     proxy.begin()
     proxy.wait_ready()
     assert main(["jobs", "main", "1", "--wait", *admin(proxy)]) == 0, capsys.readouterr()

@@ -22,14 +22,10 @@ from shardproxy.model import SlotRange, split_evenly
 from shardproxy.replication.rdb import rdb_read
 from tests.fixtures.engines import StartFleet
 from tests.fixtures.proxy import Proxy, StartProxy, config_of
-from tests.integration.importing.filling import open_to_jobs
+from tests.integration.importing.filling import admin, open_to_jobs
 
 Client = Callable[..., redis.Redis]
 ID = "a1b2c3d4e5f60718"
-
-
-def admin(proxy: Proxy) -> tuple[str, str]:
-    return "--admin", proxy.admin.removeprefix("http://")
 
 
 async def backed_up(fleet: Fleet, place: Path, name: str, key: Key | None = None) -> None:

@@ -95,7 +95,14 @@ async def until(
     return status
 
 
-async def reached(copier: EngineCopier, primary: EngineNode, within: float = 20.0) -> None:
-    """All that the primary has done is with the targets."""
-    offset = await trio.to_thread.run_sync(lambda: redis(primary).info("replication")["master_repl_offset"])
-    await copier.reach(int(offset), within=within)
+async def reached(
+    copier: EngineCopier, primary: EngineNode, within: float = 20.0, *, rests: bool = False
+) -> None:
+    """All that the primary has done is with the targets; and nothing more will be, if the copier rests."""
+    await copier.reach(*await place(primary), within=within, rests=rests)
+
+
+async def place(primary: EngineNode) -> tuple[int, str]:
+    """How far it is, and in which history."""
+    said = await trio.to_thread.run_sync(lambda: redis(primary).info("replication"))
+    return int(said["master_repl_offset"]), str(said["master_replid"])

@@ -12,7 +12,7 @@ from shardproxy.dataplane.tls import NodeTlsSettings
 from shardproxy.fleet import EngineNode, Fleet
 from shardproxy.model import SlotRange
 from shardproxy.replication.copier import EngineCopier
-from shardproxy.replication.interface import CopyError, CopyPhase, CopyPlan, End, Target
+from shardproxy.replication.interface import CopyDiffersError, CopyError, CopyPhase, CopyPlan, End, Target
 from tests.fixtures.certificates import Authority
 from tests.fixtures.engines import StartFleet
 from tests.integration.moving.engines import HALF, contents, plan, reached, redis
@@ -87,6 +87,24 @@ async def test_engines_are_spoken_to_as_they_want(start_fleet: StartFleet, autho
         with pytest.raises(CopyError, match="WRONGPASS") as error:
             await copier.wait_close()
         assert "secret" not in str(error.value)
+
+
+async def test_what_rests_compares_and_carries_nothing_until_it_goes_on(ends: tuple[EngineNode, ...]) -> None:
+    primary, replica, target = ends
+    fill(primary)
+    async with copying(plan([replica, primary], (HALF, target))) as copier:
+        await copier.wait_close()
+        redis(primary).ask("SET", "{b}key", "before")  # slot 3300
+        await reached(copier, primary, rests=True)
+        assert await copier.verify(within=5.0) > 100
+        redis(primary).ask("SET", "{b}key", "after")
+        with pytest.raises(CopyDiffersError, match="its size"):
+            await copier.verify(within=5.0)
+        assert redis(target).ask("GET", "{b}key") == b"before"
+        copier.go_on()
+        await reached(copier, primary)
+        assert redis(target).ask("GET", "{b}key") == b"after"
+        assert await copier.verify(within=5.0) > 100
 
 
 async def test_all_kinds_are_copied_and_kept_fresh(ends: tuple[EngineNode, ...]) -> None:

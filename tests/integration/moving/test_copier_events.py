@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 import redis as client
@@ -24,6 +25,7 @@ from shardproxy.replication.interface import (
 )
 from tests.fixtures.engines import StartFleet
 from tests.fixtures.relay import Relay
+from tests.fixtures.replicated import wait_replicated
 from tests.integration.moving.engines import (
     ALL,
     HALF,
@@ -37,6 +39,7 @@ from tests.integration.moving.engines import (
 from tests.integration.moving.forger import Forger
 from tests.integration.moving.traffic import writing
 
+NAMES_WITHIN = 120.0  # seconds; in half of it all names are compared too, or none, on a busy machine
 FAST = ["--repl-diskless-sync-delay", "0", "--save", ""]
 
 
@@ -49,10 +52,10 @@ async def copying(copy: CopyPlan) -> AsyncIterator[EngineCopier]:
         await copier.stop()
 
 
-def fill(node: EngineNode, count: int = 20_000) -> None:
+def fill(node: EngineNode, count: int = 20_000, name: str = "still") -> None:
     """Keys of some size that nobody changes."""
-    script = "for n = 1, ARGV[1] do redis.call('SET', 'still:' .. n, string.rep('x', n % 100)) end"
-    redis(node).ask("EVAL", script, 0, count)
+    script = "for n = 1, ARGV[1] do redis.call('SET', ARGV[2] .. ':' .. n, string.rep('x', n % 100)) end"
+    redis(node).ask("EVAL", script, 0, count, name)
 
 
 def check(source: EngineNode, target: EngineNode) -> int:
@@ -76,6 +79,7 @@ async def write_for(seconds: float) -> None:
 async def test_nothing_is_lost_of_what_is_written_meanwhile(shards: Fleet) -> None:
     source, target = shards.shards
     fill(source.primary)
+    wait_replicated(source.primary, *source.replicas)
     big = [word for n in range(100_000) for word in (n, f"member-{n}")]
     redis(source.primary).ask("ZADD", "ranking", *big)  # slot 8064: it is copied
     with writing(source.primary) as traffic:
@@ -100,6 +104,7 @@ async def test_a_mark_that_is_lost_is_seen(shards: Fleet) -> None:
     """The checks of these tests see what they are for: of the stream one key in 100 is forged."""
     source, target = shards.shards
     fill(source.primary, 1000)
+    wait_replicated(source.primary, *source.replicas)
     forger = Forger(redis(source.replicas[0]).port, every=100)
     async with trio.open_nursery() as nursery:
         await nursery.start(forger.run)
@@ -116,10 +121,100 @@ async def test_a_mark_that_is_lost_is_seen(shards: Fleet) -> None:
     assert len(differences(contents(source.primary, HALF), contents(target.primary, HALF))) > 3
 
 
+async def test_all_is_compared_while_everything_changes(shards: Fleet) -> None:
+    source, target = shards.shards
+    fill(source.primary)
+    wait_replicated(source.primary, *source.replicas)
+    with writing(source.primary) as traffic:
+        async with copying(plan(source.replicas, (HALF, target.primary))) as copier:
+            await copier.wait_close()
+            for _ in range(3):
+                before = traffic.written
+                compared = await copier.compare(within=60)
+                assert compared > 8_000
+                assert traffic.written > before
+            await copier.wait_close()
+            traffic.stop()
+            await reached(copier, source.primary)
+            await copier.verify(within=10)
+    assert check(source.primary, target.primary) > 5000
+
+
+async def test_a_mark_in_300_that_is_lost_is_seen_before_anybody_waits(shards: Fleet) -> None:
+    source, target = shards.shards
+    fill(source.primary, 1000)
+    wait_replicated(source.primary, *source.replicas)
+    forger = Forger(redis(source.replicas[0]).port, every=300)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(forger.run)
+        copy = replace(plan([], (HALF, target.primary)), sources=(forger.end,))
+        with writing(source.primary):
+            async with copying(copy) as copier:
+                await copier.wait_close()
+                await write_for(1)
+                fill(source.primary, 6000, "once")  # no later change makes up for what of these is lost
+                wait_replicated(source.primary, *source.replicas)
+                with pytest.raises(CopyDiffersError, match="differs between source and target"):
+                    await copier.compare(within=30)
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "what"),
+    [
+        (("DEL", "{bar}text"), "whether it is there"),
+        (("SET", "{bar}extra", "x"), "only the target has it"),
+        (("SET", "{bar}text", "y"), "its value"),
+        (("PERSIST", "{bar}ends"), "when it ends"),
+        (("HSET", "{bar}hash", "f1", "other"), "its value"),
+        (("RPUSH", "{bar}large", "x"), "its size"),
+    ],
+)
+async def test_each_difference_is_found_by_comparing_all(
+    shards: Fleet, wrong: tuple[str, ...], what: str
+) -> None:
+    source, target = shards.shards
+    ask = redis(source.primary).ask
+    ask("SET", "{bar}text", "x")
+    ask("SET", "{bar}ends", "x", "PX", "600000")
+    ask("HSET", "{bar}hash", "f1", "1", "f2", "2")
+    ask("RPUSH", "{bar}large", *("x" * 100 for _ in range(1000)))
+    fill(source.primary, 3000)
+    wait_replicated(source.primary, *source.replicas)
+    async with copying(plan(source.replicas, (HALF, target.primary))) as copier:
+        await copier.wait_close()
+        await reached(copier, source.primary)
+        assert await copier.compare(within=30) > 1000
+        redis(target.primary).ask(*wrong)
+        with pytest.raises(CopyDiffersError, match=f"{wrong[1]} differs between source and target: .*{what}"):
+            await copier.compare(within=30)
+
+
+async def test_a_comparison_begins_anew_with_another_source(shards: Fleet) -> None:
+    source, target = shards.shards
+    fill(source.primary, 30_000)
+    wait_replicated(source.primary, *source.replicas)
+    compared: list[int] = []
+    async with copying(plan(source.nodes[::-1], (HALF, target.primary))) as copier:
+        await copier.wait_close()
+
+        async def compare() -> None:
+            compared.append(await copier.compare(within=60))
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(compare)
+            await until(copier, lambda status: status.compared > 100)
+            source.replicas[0].kill()
+        status = copier.status
+    assert compared[0] > 14_000
+    assert status.source == source.primary.address
+
+
 async def test_a_switchover_of_the_source_is_survived(shards: Fleet) -> None:
     source, target = shards.shards
     (replica,) = source.replicas
     fill(source.primary)
+    wait_replicated(source.primary, *source.replicas)
     with writing(source.primary) as traffic:
         async with copying(plan(source.nodes[::-1], (HALF, target.primary))) as copier:
             await copier.wait_close()
@@ -142,6 +237,7 @@ async def test_a_switchover_of_the_source_is_survived(shards: Fleet) -> None:
 async def test_a_replica_that_dies_is_left_for_the_primary_and_goes_on(shards: Fleet) -> None:
     source, target = shards.shards
     fill(source.primary)
+    wait_replicated(source.primary, *source.replicas)
     with writing(source.primary) as traffic:
         async with copying(plan(source.nodes[::-1], (HALF, target.primary), rate=300_000)) as copier:
             await until(copier, lambda status: status.scanned > 300)
@@ -159,6 +255,7 @@ async def test_a_replica_that_dies_is_left_for_the_primary_and_goes_on(shards: F
 async def test_a_target_that_lost_all_gets_all_again(shards: Fleet) -> None:
     source, target = shards.shards
     fill(source.primary)
+    wait_replicated(source.primary, *source.replicas)
     with writing(source.primary) as traffic:
         async with copying(plan(source.replicas, (HALF, target.primary))) as copier:
             await copier.wait_close()
@@ -174,6 +271,7 @@ async def test_a_target_that_lost_all_gets_all_again(shards: Fleet) -> None:
 async def test_a_connection_that_breaks_costs_nothing_else(shards: Fleet) -> None:
     source, target = shards.shards
     fill(source.primary)
+    wait_replicated(source.primary, *source.replicas)
     relays = [Relay(redis(node).port) for node in (source.replicas[0], target.primary)]
     async with trio.open_nursery() as nursery:
         for relay in relays:
@@ -206,6 +304,7 @@ async def test_a_history_that_is_lost_begins_anew(shards: Fleet) -> None:
     (replica,) = source.replicas
     redis(replica).ask("CONFIG", "SET", "repl-backlog-size", 16384)
     fill(source.primary, 2000)
+    wait_replicated(source.primary, *source.replicas)
     relay = Relay(redis(replica).port)
     async with trio.open_nursery() as nursery:
         await nursery.start(relay.run)
@@ -230,6 +329,7 @@ async def test_a_history_that_is_lost_begins_anew(shards: Fleet) -> None:
 async def test_an_emptied_source_empties_the_slots_of_the_target(shards: Fleet) -> None:
     source, target = shards.shards
     fill(source.primary)
+    wait_replicated(source.primary, *source.replicas)
     redis(target.primary).ask("SET", "{foo}own", "stays")
     async with copying(plan(source.replicas, (HALF, target.primary))) as copier:
         await copier.wait_close()
@@ -244,49 +344,53 @@ async def test_an_emptied_source_empties_the_slots_of_the_target(shards: Fleet) 
 async def test_a_full_target_ends_it_with_the_reason(shards: Fleet) -> None:
     source, target = shards.shards
     fill(source.primary)
-    redis(target.primary).ask("CONFIG", "SET", "maxmemory", 2_000_000)
+    wait_replicated(source.primary, *source.replicas)
+    used = int(redis(target.primary).info("memory")["used_memory"])
+    redis(target.primary).ask("CONFIG", "SET", "maxmemory", used + 200_000)  # there are 10,000 keys to come
     async with copying(plan(source.replicas, (HALF, target.primary))) as copier:
         with pytest.raises(CopyError, match=r"it is full.*OOM"):
             await copier.wait_close()
         assert copier.status.phase is CopyPhase.FAILED
         with pytest.raises(CopyError, match="it is full") as error:
-            await copier.reach(0, within=5)
+            await copier.reach(0, "", within=5)
         assert error.value.fault is copier.status.fault is CopyFault.TARGET_REFUSES
 
 
 async def test_a_copy_that_died_leaves_nothing_that_the_source_lacks(shards: Fleet) -> None:
     source, target = shards.shards
     fill(source.primary)
+    wait_replicated(source.primary, *source.replicas)
     async with copying(plan(source.replicas, (HALF, target.primary))) as copier:
         await until(copier, lambda status: status.keys > 2000)
     redis(source.primary).ask("DEL", *(f"still:{n}" for n in range(1, 5000)))
     async with copying(plan(source.replicas, (HALF, target.primary))) as copier:
         await copier.wait_close()
         await reached(copier, source.primary)
-        assert await copier.verify(within=10) > 1000
+        assert await copier.verify(within=NAMES_WITHIN) > 1000
     assert check(source.primary, target.primary) > 5000
 
 
 async def test_verify_sees_what_is_wrong(shards: Fleet) -> None:
     source, target = shards.shards
     fill(source.primary, 1000)
+    wait_replicated(source.primary, *source.replicas)
     ask = redis(target.primary).ask
     async with copying(plan(source.replicas, (HALF, target.primary))) as copier:
         await copier.wait_close()
         key = next(iter(contents(target.primary, HALF)))
-        await copier.verify(within=10)
+        await copier.verify(within=NAMES_WITHIN)
         ask("DEL", key)
         with pytest.raises(CopyDiffersError, match="differs"):
-            await copier.verify(within=10)
+            await copier.verify(within=NAMES_WITHIN)
         redis(source.primary).ask("APPEND", key, "")  # no change, and told to replicas all the same
         redis(source.primary).ask("APPEND", key, "!")
         await reached(copier, source.primary)
-        await copier.verify(within=10)
+        await copier.verify(within=NAMES_WITHIN)
         ask("SET", "{bar}soon", "x", "PX", "900")  # as one that has ended at the source alone
-        await copier.verify(within=10)
+        await copier.verify(within=NAMES_WITHIN)
         ask("SET", "{bar}more", "x", "PX", "60000")
         with pytest.raises(CopyError, match="only the target has it"):
-            await copier.verify(within=10)
+            await copier.verify(within=NAMES_WITHIN)
 
 
 async def test_a_reader_vouches_for_nothing(start_fleet: StartFleet) -> None:
@@ -318,7 +422,8 @@ async def test_a_primary_that_needs_replicas_is_no_source(start_fleet: StartFlee
 async def test_a_pass_ends_by_itself(shards: Fleet) -> None:
     source, target = shards.shards
     fill(source.primary)
-    assert redis(source.primary).ask("WAIT", "1", "10000") == 1  # what is read is the replica
+    wait_replicated(source.primary, *source.replicas)
+    wait_replicated(source.primary, *source.replicas)  # what is read is the replica
     copy = plan(source.replicas, (ALL, target.primary), follows=False, match="still:1*")
     async with copying(copy) as copier:
         status = await until(copier, lambda status: status.phase is CopyPhase.FINISHED)

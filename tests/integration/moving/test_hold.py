@@ -19,9 +19,11 @@ from tests.fixtures.driven import Driven, driven
 from tests.fixtures.engines import StartFleet
 from tests.fixtures.offload import CLUSTER
 from tests.fixtures.proxy import wait_until
+from tests.fixtures.replicated import wait_replicated
 from tests.integration.moving.moves import HELD, MIXED, MOVING, Mover, node, packed, slot_of
 
 MOVES = 30
+PATIENT = {"park": "60s", "reply": "60s"}  # a busy machine may take long to answer, and to move what is held
 LARGE = 2 * 1024 * 1024  # bytes: such a value goes on a connection of its own
 CAS = "redis.call('INCR', KEYS[1]); return redis.call('RPUSH', KEYS[2], ARGV[1])"
 
@@ -35,7 +37,7 @@ def two(start_fleet_for_module: StartFleet) -> Fleet:
 
 @pytest.fixture
 def mover(two: Fleet) -> Iterator[Mover]:
-    with driven(two, workers=2) as plane:
+    with driven(two, workers=2, timeouts=PATIENT) as plane:
         mover = Mover(plane)
         try:
             yield mover
@@ -289,19 +291,48 @@ def test_of_a_move_no_key_event_is_heard(mover: Mover) -> None:
     writer.close()
 
 
+def test_what_is_removed_after_a_move_is_not_heard_late(mover: Mover) -> None:
+    """Of thousands of keys that are taken away it is told yet when nothing is to be taken away any more."""
+    source, target = (node(mover.plane, shard) for shard in range(2))
+    wire, writer = Wire(mover.plane.address, 30.0), Wire(mover.plane.address, 30.0)
+    keys = [f"key:{number}" for number in range(8000)]
+    asked(writer, *(("SET", key, "1") for key in keys))
+    for one in (source, target):
+        one.ask("CONFIG", "SET", "notify-keyspace-events", "Eg$")
+    wire.send_command("PSUBSCRIBE", "__keyevent@0__:*")
+    wire.reply()
+    mark = next(key for key in keys if slot_of(key.encode()) > MOVING.last).encode()
+
+    def has_told_all() -> None:
+        """What the copies brought about is read, as it is long before slots are given away."""
+        target.ask("SET", mark, "1")
+        assert wire.reply()[2:] == [b"__keyevent@0__:set", mark]
+
+    mover.move(before_publish=has_told_all)
+    asked(writer, ("DEL", *keys))
+    heard = [tuple(wire.reply()[2:]) for _ in keys]
+    assert sorted(heard) == sorted((b"__keyevent@0__:del", key.encode()) for key in keys)
+    for one in (source, target):
+        one.ask("CONFIG", "SET", "notify-keyspace-events", "")
+    wire.close()
+    writer.close()
+
+
 def test_replicas_answer_for_who_has_the_slots(start_fleet: StartFleet) -> None:
     """Those of the last owner are out of it with the epoch; those of the next one have all before it."""
     fleet = start_fleet(shards=2, replicas=1)
-    with driven(fleet, workers=2, reads={"from": "replica"}) as plane:
+    with driven(fleet, workers=2, reads={"from": "replica"}, timeouts=PATIENT) as plane:
         mover = Mover(plane)
 
         def has_reached_replicas() -> None:
+            """What was written on this connection: the copies."""
             assert mover.ask_many(1 - mover.owner, [(b"WAIT", b"1", b"5000")]) == [1]
 
         wire = Wire(plane.address)
         keys = [f"old:{number}" for number in range(300)]
         asked(wire, *(("SET", key, key) for key in keys))
-        has_reached_replicas()
+        for shard in fleet.shards:
+            wait_replicated(shard.primary, *shard.replicas)
         time.sleep(1.1)  # so long a key that was written is read from its primary
 
         def reads(wire: Wire, number: int, turn: int) -> None:
@@ -321,16 +352,23 @@ def test_replicas_answer_for_who_has_the_slots(start_fleet: StartFleet) -> None:
         mover.close()
 
 
-def test_a_long_script_keeps_its_slots_from_settling(mover: Mover) -> None:
+def test_what_takes_long_keeps_its_slots_from_settling(mover: Mover) -> None:
     """What is under way is waited for, however long that takes; who gives up lets all go on."""
-    moving = keys_of(0)[0]
+    moving, source = keys_of(0)[0], node(mover.plane, 0)
     busy, other = Wire(mover.plane.address, 30.0), Wire(mover.plane.address, 30.0)
-    script = "local n = 0; for i = 1, 60000000 do n = n + i end; return redis.call('INCR', KEYS[1])"
-    busy.send_command("EVAL", script, 1, moving)
-    wait_until(lambda: any(client["pending"] for client in mover.plane.native.clients(None)), "it is read")
-    mover.serve(0, HELD, MIXED)
-    assert not mover.plane.native.settle(CLUSTER, 0.05)
-    other.send_command("INCR", moving)
+    asked(busy, ("EXISTS", moving))  # connections are there before the engine stops
+    asked(other, ("EXISTS", moving))
+    source.freeze()
+    try:
+        busy.send_command("EVAL", "return redis.call('INCR', KEYS[1])", 1, moving)
+        wait_until(
+            lambda: any(client["pending"] for client in mover.plane.native.clients(None)), "it is read"
+        )
+        mover.serve(0, HELD, MIXED)
+        assert not mover.plane.native.settle(CLUSTER, 0.05)
+        other.send_command("INCR", moving)
+    finally:
+        source.thaw()
     assert mover.plane.native.settle(CLUSTER, 30)
     mover.serve(0, ShardTerms(), ShardTerms())
     assert [busy.reply(), other.reply()] == [1, 2]

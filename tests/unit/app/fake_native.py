@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections import deque
+from collections.abc import Sequence
 from typing import Any, TypeAlias, cast
 
 from shardproxy.dataplane import DataPlane, _native
 from shardproxy.dataplane._native import (
     Abandoned,
     AccessEvent,
+    CacheAged,
     ClientDid,
     NodeDown,
     NodeLost,
@@ -18,7 +21,9 @@ from shardproxy.dataplane._native import (
     OutOfFiles,
 )
 
-Event: TypeAlias = Offloaded | Abandoned | AccessEvent | NodeLost | NodeDown | ClientDid | OutOfFiles
+Event: TypeAlias = (
+    Offloaded | Abandoned | AccessEvent | NodeLost | NodeDown | ClientDid | CacheAged | OutOfFiles
+)
 
 
 class FakeNative:
@@ -29,8 +34,14 @@ class FakeNative:
         self.refuses: dict[str, OSError] = {}  # address: why it cannot be listened on
         self.answers: list[tuple[int, bytes]] = []
         self.retried: list[int] = []
+        self.passed_on: list[int] = []
+        self.known: list[tuple[str, bytes, float]] = []  # ages: cluster, key, for how long
         self.counters: dict[str, Any] = statistics()
+        self.hot_keys: dict[str, Any] = NOTHING_HOT
+        self.big_keys: list[dict[str, Any]] = []
         self.client_rows: list[dict[str, Any]] = []
+        self.slow_rows: list[dict[str, Any]] = []
+        self.asked_in = 0  # which thread
         self.drained = self.stopped = False
         self._wakeup = os.eventfd(0, os.EFD_NONBLOCK)
         self._events: deque[Event] = deque()
@@ -86,8 +97,40 @@ class FakeNative:
     def retry(self, token: int) -> None:
         self.retried.append(token)
 
+    def pass_on(self, token: int, absent: Sequence[bytes] | None = None) -> None:
+        self.passed_on.append(token)
+
+    def fresh(self, cluster: str, key: bytes, seconds: float) -> None:
+        self.known.append((cluster, key, seconds))
+
     def statistics(self) -> dict[str, Any]:
+        self.asked_in = threading.get_ident()
         return self.counters
+
+    def counts(self, cluster: str | None = None) -> dict[str, Any]:
+        clusters = self.counters["clusters"].items()
+        large = ("latency", "nodes", "shards", "families")
+        return {
+            name: {what: count for what, count in counts.items() if what not in large}
+            for name, counts in clusters
+            if cluster in (None, name)
+        }
+
+    def workers(self) -> list[dict[str, Any]]:
+        return list(self.counters["workers"])
+
+    def slow_log(self, cluster: str, most: int) -> list[dict[str, Any]]:
+        self.asked_in = threading.get_ident()
+        return self.slow_rows[:most]
+
+    def access_untold(self) -> int:
+        return int(self.counters["access_untold"])
+
+    def hot(self, cluster: str) -> dict[str, Any]:
+        return self.hot_keys
+
+    def big(self, cluster: str) -> list[dict[str, Any]]:
+        return self.big_keys
 
     def clients(self, client_ids: list[int] | None = None) -> list[dict[str, Any]]:
         return self.client_rows
@@ -101,6 +144,18 @@ class FakeNative:
     def stop(self) -> None:
         self.stopped = True
         os.close(self._wakeup)
+
+
+TIMES = {"fine": ((36, 28), (40, 2)), "sum": 0.5}
+NOTHING_HOT = {
+    "seconds": 20.0,
+    "sample": 16,
+    "sampled": 0,
+    "by_requests": [],
+    "by_bytes": [],
+    "slots": [],
+    "families": [],
+}
 
 
 def dataplane_over(native: FakeNative) -> DataPlane:
@@ -132,14 +187,25 @@ def statistics(clients: int = 3) -> dict[str, Any]:
         "bytes_in": 24,
         "bytes_out": 25,
         "commands": {"get": {"ok": 26, "error": 27}},
-        "latency": {"read": {"buckets": [[0.001, 28], [0.002, 29]], "sum": 0.5, "count": 30}},
+        "latency": {"read": TIMES},
+        "shards": {"3": {"latency": {"read": TIMES}, "sampled": 800, "hottest": 100}},
+        "families": {"user:*": TIMES},
+        "big_reply": 99,
         "offloads": 31,
         "deliveries": 32,
         "subscription_gaps": 33,
         "waiting": 5,
         "fresh_reads": 38,
         "held": 40,
+        "tracking": 95,
+        "tracked_keys": 96,
+        "tracked_items": 97,
+        "tracked_prefixes": 98,
+        "slow": 61,
+        "trace_dropped": 62,
+        "near": {"hits": 91, "misses": 92, "bytes": 93, "keys": 94},
         "relaxed": {"rename": {"count": 39, "example": "RENAME a:# b:#"}},
+        "caching": {"row:*": {"hits": 49, "misses": 50, "writes": 51, "cancelled": 52, "unhanded": 53}},
         "parked": 34,
         "parked_bytes": 35,
         "tryagain": 36,

@@ -102,9 +102,17 @@ def sources() -> Sources:
     return Sources(StatusBoard(), statistics, _no_clients, {}, setups, controls=Asked())
 
 
+def actions_of(made: Sources) -> Actions:
+    return Actions(made.controls, made.events, made.setups, made.deciders)
+
+
+def unknown(made: Sources) -> frozenset[str]:
+    return clusters_unknown(made.sharing, made.setups, made.records)
+
+
 async def test_every_action_takes_a_name_or_a_number() -> None:
     made = sources()
-    actions = Actions(made)
+    actions = actions_of(made)
     for shard in ("users", 0, "0"):
         asked = {"cluster": "main", "shard": shard, "to": "a:1"}
         assert await actions.switchover(asked) == "not within 30 s: no proxy leads"
@@ -133,7 +141,7 @@ async def test_what_the_store_does_not_take_was_not_done() -> None:
             raise StoreUnavailableError("no quorum")
 
     made = replace(sources(), controls=Controls(Down()))
-    actions, why = Actions(made), "nothing was done: the store is not available: no quorum"
+    actions, why = actions_of(made), "nothing was done: the store is not available: no quorum"
     assert await actions.pause({"cluster": "main"}) == why
     assert await actions.acknowledge({"cluster": "main", "shard": 0}) == why
     assert not made.events.latest()
@@ -169,21 +177,19 @@ async def test_status_lists_the_proxies_that_share_the_store() -> None:
 
 def test_a_cluster_is_unknown_while_the_store_was_never_reached() -> None:
     made = replace(sources(), sharing=Sharing("etcd", synced={"main": False, "pages": False}))
-    assert clusters_unknown(made) == {"main"}, "a pool needs no store"
+    assert unknown(made) == {"main"}, "a pool needs no store"
     topologies = parse_config(TEXT).topologies()
     board = {topology.cluster: topology for topology in topologies}
-    assert "the store was never reached" in "".join(
-        why_not_ready(board, board, False, clusters_unknown(made))
-    )
+    assert "the store was never reached" in "".join(why_not_ready(board, board, False, unknown(made)))
     record = ShardRecord(SETUPS[0].key, 1, ShardState.OK, Address("a", 1), ())
     later = replace(made, records={record.key: record})
-    assert not clusters_unknown(later), "it is down, and what it said is served"
-    assert not clusters_unknown(replace(made, sharing=Sharing("etcd", synced={"main": True})))
+    assert not unknown(later), "it is down, and what it said is served"
+    assert not unknown(replace(made, sharing=Sharing("etcd", synced={"main": True})))
 
 
 async def test_a_pause_says_that_hands_are_off() -> None:
     made = sources()
-    actions = Actions(made)
+    actions = actions_of(made)
     assert await actions.pause({"cluster": "main"}) is None
     assert await actions.resume({"cluster": "main"}) is None
     assert [event.message for event in made.events.latest()] == [

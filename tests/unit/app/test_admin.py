@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,12 +13,12 @@ import pytest
 import trio
 import trio.testing
 
-from shardproxy.admin import server, slots
+from shardproxy.admin import lifetime, slots
 from shardproxy.admin.health import MAX_TURN_AGE
 from shardproxy.admin.listen import admin_close, admin_listen
 from shardproxy.admin.server import run_admin
 from shardproxy.admin.status import Sources, Status, StatusBoard
-from shardproxy.config import parse_config
+from shardproxy.config import Config, parse_config
 from shardproxy.dataplane import BoundEndpoint
 from shardproxy.model import Address, Topology
 from tests.unit.app.fake_native import FakeNative, dataplane_over
@@ -37,7 +38,8 @@ ENDPOINT = BoundEndpoint(Address("127.0.0.1", 7000), Address("127.0.0.1", 7000))
 class Admin:
     """What a test changes, and a client of the pages."""
 
-    def __init__(self, client: httpx.AsyncClient, address: Address) -> None:
+    def __init__(self, client: httpx.AsyncClient, address: Address, config: Config | None = None) -> None:
+        self.config = config
         self.native = FakeNative()
         self.dataplane = dataplane_over(self.native)
         self.topologies: dict[str, Topology] = {}
@@ -49,7 +51,18 @@ class Admin:
 
     @property
     def sources(self) -> Sources:
-        return Sources(self.status, self.dataplane.statistics, self.dataplane.clients, self.topologies)
+        plane, config = self.dataplane, self.config
+        return Sources(
+            self.status,
+            plane.statistics,
+            plane.clients,
+            self.topologies,
+            hot=plane.hot,
+            big=plane.big,
+            kill=plane.kill,
+            config=None if config is None else lambda: config,
+            workers=plane.workers,
+        )
 
     def show_topology(self) -> None:
         self.topologies["main"] = parse_config(CONFIG).topologies()[0].with_epoch(6)
@@ -59,7 +72,7 @@ class Admin:
 
 
 @asynccontextmanager
-async def admin_on(address: Address) -> AsyncIterator[Admin]:
+async def admin_on(address: Address, config: Config | None = None) -> AsyncIterator[Admin]:
     listener = admin_listen(address)
     name = listener.getsockname()
     bound = address if address.is_unix else Address(name[0], name[1])
@@ -67,10 +80,10 @@ async def admin_on(address: Address) -> AsyncIterator[Admin]:
     base = "http://admin" if address.is_unix else f"http://{bound}"
     with trio.fail_after(20):
         async with (
-            httpx.AsyncClient(transport=transport, base_url=base, trust_env=False) as client,
+            httpx.AsyncClient(transport=transport, base_url=base, trust_env=False, timeout=20) as client,
             trio.open_nursery() as nursery,
         ):
-            admin = Admin(client, bound)
+            admin = Admin(client, bound, config)
             await nursery.start(run_admin, listener, admin.sources)
             yield admin
             nursery.cancel_scope.cancel()
@@ -79,8 +92,8 @@ async def admin_on(address: Address) -> AsyncIterator[Admin]:
 
 
 @asynccontextmanager
-async def running_admin() -> AsyncIterator[Admin]:
-    async with admin_on(Address("127.0.0.1", 0)) as admin:
+async def running_admin(config: Config | None = None) -> AsyncIterator[Admin]:
+    async with admin_on(Address("127.0.0.1", 0), config) as admin:
         yield admin
 
 
@@ -119,14 +132,14 @@ async def test_topology_and_clients_are_json_without_secrets() -> None:
         assert clients["clients"][0] == {"id": 0, "name": "caf\ufffd", "address": "[::1]:5"}
 
 
-async def test_the_page_shows_the_nodes_and_escapes() -> None:
+async def test_the_config_is_shown_as_it_is_loaded() -> None:
     async with running_admin() as admin:
-        admin.show_topology()
-        page = await admin.get("/")
-        assert page.headers["content-type"].startswith("text/html")
-        assert "127.0.0.1:7102" in page.text
-        assert "&lt;a&gt;" in page.text
-        assert "<a>" not in page.text
+        unknown = await admin.get("/api/config")
+        assert (unknown.status_code, unknown.json()) == (404, {"error": "no config is known here"})
+    async with running_admin(parse_config(CONFIG)) as admin:
+        shown = (await admin.get("/api/config")).json()
+        assert shown["config"]["clusters"]["main"]["node_auth"] == {"password": {"env": "NODE_PASSWORD"}}
+        assert "NODE_PASSWORD" in shown["text"]
 
 
 async def test_metrics_come_in_the_format_asked_for() -> None:
@@ -137,6 +150,7 @@ async def test_metrics_come_in_the_format_asked_for() -> None:
         asked = await admin.get("/metrics", headers={"accept": "application/openmetrics-text; version=1.0.0"})
         assert asked.headers["content-type"].startswith("application/openmetrics-text")
         assert asked.text.endswith("# EOF\n")
+        assert admin.native.asked_in not in (0, threading.get_ident()), "there may be hundreds of shards"
 
 
 async def test_only_reading_is_possible() -> None:
@@ -158,6 +172,29 @@ async def test_web_pages_neither_read_nor_act() -> None:
         assert (await admin.get("/livez", headers={"host": "proxy:9700"})).status_code == 200
         posted = await admin._client.post("/api/pause", json={"cluster": "main"})
         assert posted.status_code == 404  # it was understood, and there is no such cluster
+
+
+FROM_ANOTHER_PAGE = (
+    {"sec-fetch-site": "cross-site"},
+    {"sec-fetch-site": "same-site"},
+    {"origin": "http://evil"},
+)
+ACTED = ("pause", "promote", "jobs/start", "clients/kill")
+
+
+@pytest.mark.parametrize("headers", FROM_ANOTHER_PAGE)
+async def test_other_web_pages_have_nothing_done(headers: dict[str, str]) -> None:
+    """An image is enough to have a scan started, unless that is refused too."""
+    async with running_admin() as admin:
+        for path in ("bigkeys/scan?cluster=main", "stream", "status", "usage?sample=9", "trace", "slowlog"):
+            refused = await admin.get(f"/api/{path}", headers=headers)
+            assert refused.status_code == 403, path
+            assert "web pages are not answered" in refused.json()["error"]
+        for path in ACTED:
+            refused = await admin._client.post(f"/api/{path}", json={"cluster": "main"}, headers=headers)
+            assert refused.status_code == 403, path
+        for path in ("/", "/console/app.js", "/livez", "/metrics"):
+            assert (await admin.get(path, headers=headers)).status_code == 200, path
 
 
 async def test_a_failing_page_is_an_answer_and_the_rest_goes_on() -> None:
@@ -187,7 +224,7 @@ async def test_the_socket_file_of_a_killed_process_is_no_obstacle(tmp_path: Path
 async def test_a_reader_that_stops_reading_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """It asks for far more than socket buffers take, and reads none of it."""
     monkeypatch.setattr(slots, "MAX_CONNECTIONS", 1)
-    monkeypatch.setattr(server, "MAX_CONNECTION_AGE", 0.2)
+    monkeypatch.setattr(lifetime, "MAX_AGE", 0.2)
     async with running_admin() as admin:
         admin.native.client_rows = [{"id": n, "name": "x" * 20000} for n in range(1000)]
         async with await trio.open_tcp_stream(admin.address.host, admin.address.port) as stream:
@@ -203,7 +240,7 @@ async def test_a_reader_that_stops_reading_holds_nothing_up(monkeypatch: pytest.
 
 
 async def test_silent_connections_are_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "MAX_CONNECTION_AGE", 0.1)
+    monkeypatch.setattr(lifetime, "MAX_AGE", 0.1)
     async with (
         running_admin() as admin,
         await trio.open_tcp_stream(admin.address.host, admin.address.port) as stream,

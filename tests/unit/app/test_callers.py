@@ -18,6 +18,7 @@ from shardproxy.access.audit import Audit
 from shardproxy.access.inbound import Inbound
 from shardproxy.admin import server
 from shardproxy.admin.callers import EVERYBODY, Caller, Callers, Right
+from shardproxy.admin.http import admin_build
 from shardproxy.admin.listen import admin_close, admin_listen
 from shardproxy.admin.server import certificate_names, run_admin
 from shardproxy.admin.slots import KEPT_FOR_HERE, MAX_CONNECTIONS, MAX_OF_ONE, Slots
@@ -84,14 +85,44 @@ def test_the_strongest_name_of_a_certificate_counts(callers: Callers) -> None:
     assert callers.identify("10.0.0.9", "Bearer wrong", ("admin",)) is None, "a wrong token is wrong"
 
 
-def test_without_access_this_machine_acts_and_others_read() -> None:
+def test_without_access_this_machine_acts_and_others_look() -> None:
     for peer in ("127.0.0.1", "::1", ""):
         caller = EVERYBODY.identify(peer, None)
         assert caller is not None
         assert caller.right is Right.ACT
     caller = EVERYBODY.identify("10.0.0.9", "Bearer what")
     assert caller is not None
-    assert caller.right is Right.READ
+    assert caller.right is Right.LOOK
+
+
+LOOKED_AT = ("metrics", "api/status", "api/topology", "api/events", "api/jobs", "api/clients", "api/process")
+TELLING = (
+    "api/hotkeys", "api/bigkeys", "api/slowlog", "api/explain?cluster=a&arg=GET", "api/usage", "api/advice",
+    "api/config", "api/dead-letters?cluster=a", "api/whatever-comes-next",
+)  # fmt: skip
+WORKING = ("api/bigkeys/scan?cluster=a", "api/trace?cluster=a", "api/usage?sample=9")
+
+
+@pytest.mark.parametrize(("peer", "is_here"), [("127.0.0.1", True), ("10.0.0.9", False)])
+async def test_without_access_others_are_told_no_key_no_request_and_no_config(
+    peer: str, is_here: bool
+) -> None:
+    dataplane = dataplane_over(FakeNative())
+    sources = Sources(StatusBoard(), dataplane.statistics, dataplane.clients, {}, workers=dataplane.workers)
+    transport = httpx.ASGITransport(admin_build(sources), client=(peer, 1))
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+        for path in ("livez", "", "console/app.js", *LOOKED_AT):
+            assert (await client.get(f"/{path}")).status_code == 200, path
+        for path, right in (*((path, "read") for path in TELLING), *((path, "act") for path in WORKING)):
+            answer = await client.get(f"/{path}")
+            assert (answer.status_code == 403) != is_here, path
+            if not is_here:
+                assert (
+                    f"admin_access: {{tokens: [{{name: ops, rights: {right}, file" in answer.json()["error"]
+                )
+        rights = (await client.get("/api/process")).json()["rights"]
+        assert rights == ("act" if is_here else "look")
+    dataplane.stop()
 
 
 @pytest.mark.parametrize(("loopback", "right"), [("none", None), ("read", Right.READ), ("act", Right.ACT)])
@@ -155,7 +186,9 @@ async def serving(
     dataplane = dataplane_over(native)
     audit = Audit("/dev/null")
     status = StatusBoard(Status(callers=callers, tls=tls, inbound=inbound))
-    sources = Sources(status, dataplane.statistics, dataplane.clients, {}, audit=audit)
+    sources = Sources(
+        status, dataplane.statistics, dataplane.clients, {}, audit=audit, workers=dataplane.workers
+    )
     listener = admin_listen(Address("127.0.0.1", 0))
     name = listener.getsockname()
     with trio.fail_after(20):
@@ -203,13 +236,37 @@ async def test_reading_and_acting_are_separate_rights(callers: Callers, token_fi
             origin = {"origin": "https://evil.example", "authorization": f"Bearer {ACT}"}
             assert (await client.post("/api/pause", json=pause, headers=origin)).status_code == 403
         noted = [line for line in audit.lines() if '"admin_action"' in line]
-        assert len(noted) == 2, noted
+        assert len(noted) == 1, noted
         assert '"user": "ops"' in noted[0]
         assert '"action": "pause"' in noted[0]
         assert '"cluster": "main"' in noted[0]
         refusals = [line for line in audit.lines() if '"admin_refused"' in line]
-        assert len(refusals) == 4
+        assert len(refusals) == 5
         assert not any(token in line for token in (READ, ACT) for line in audit.lines())
+
+
+@pytest.mark.parametrize(
+    ("path", "is_work"),
+    [
+        ("bigkeys/scan?cluster=a", True),
+        ("trace?cluster=a", True),
+        ("usage?sample=100", True),
+        ("usage?sample=x", True),
+        ("usage?sample=0", False),
+        ("usage", False),
+        ("hotkeys", False),
+    ],
+)
+async def test_what_has_nodes_work_needs_the_right_to_act(
+    callers: Callers, token_files: dict[str, Path], path: str, is_work: bool
+) -> None:
+    why = "grafana: this has nodes work, and it may only read: "
+    async with serving(callers) as (address, _):
+        assert (await asked(Proxy(address, token_file=token_files["read"]), f"/api/{path}")).startswith(
+            why
+        ) == is_work
+        said = await asked(Proxy(address, token_file=token_files["act"]), f"/api/{path}")
+        assert "it may only read" not in said
 
 
 @pytest.mark.parametrize(("network", "is_admitted"), [("127.0.0.0/8", True), ("10.0.0.0/8", False)])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import resource
-from dataclasses import replace
+import threading
+from binascii import crc_hqx
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ import trio.testing
 from structlog.testing import capture_logs
 
 from shardproxy.config import parse_config
-from shardproxy.dataplane import Abandoned, AccessEvent, ClientDid, Event, Offloaded
+from shardproxy.dataplane import Abandoned, AccessEvent, CacheAged, ClientDid, DataPlane, Event, Offloaded
 from shardproxy.dataplane._native import NodeDown, NodeLost, OutOfFiles
 from shardproxy.dataplane.cpus import cpu_count
 from shardproxy.dataplane.descriptors import (
@@ -23,7 +25,9 @@ from shardproxy.dataplane.descriptors import (
     why_too_few,
 )
 from shardproxy.dataplane.spec import ClusterSpec, cluster_spec
-from shardproxy.model import Address
+from shardproxy.dataplane.statistics import RuleStatistics
+from shardproxy.dataplane.timings import TimedRequest
+from shardproxy.model import SLOT_COUNT, Address
 from shardproxy.model.health import NodeDown as Down
 from shardproxy.topology.settings import settings_read
 from tests.unit.app.fake_native import FakeNative, dataplane_over
@@ -186,11 +190,28 @@ async def test_an_answer_after_the_stop_is_ignored() -> None:
 async def test_statistics_are_typed() -> None:
     dataplane = dataplane_over(FakeNative())
     statistics = dataplane.statistics()
-    assert statistics.clients == 3
     assert statistics.workers[1].age == 0.5
+    assert dataplane.workers() == statistics.workers
+    assert dataplane.client_count() == sum(worker.clients for worker in statistics.workers)
     assert statistics.clusters["main"].commands["get"].error == 27
-    assert statistics.clusters["main"].latency["read"].buckets == ((0.001, 28), (0.002, 29))
+    assert statistics.clusters["main"].latency["read"].fine == ((36, 28), (40, 2))
+    assert statistics.clusters["main"].latency["read"].count == 30
     assert statistics.clusters["main"].nodes["127.0.0.1:7101"].queued == 13
+    counts = dataplane.counts("main")["main"]
+    assert all(
+        getattr(counts, f.name) == getattr(statistics.clusters["main"], f.name) for f in fields(counts)
+    )
+    assert dataplane.counts("other") == {}
+    dataplane.stop()
+
+
+async def test_the_slow_log_is_read_in_a_thread_and_no_further_than_asked_for() -> None:
+    native = FakeNative()
+    row = {f.name: 0 for f in fields(TimedRequest)} | {"phases": {}, "arguments": [b"GET"]}
+    native.slow_rows = [{**row, "id": number} for number in (3, 2, 1)]
+    dataplane = dataplane_over(native)
+    assert [request.id for request in await dataplane.slow_log("main", 2)] == [3, 2]
+    assert native.asked_in not in (0, threading.get_ident())
     dataplane.stop()
 
 
@@ -297,3 +318,27 @@ def test_a_command_that_is_handed_over_is_shown_without_its_arguments() -> None:
     words = (b"AUTH", b"app", b"hunter2")
     offloaded = Offloaded(7, "main", "primary", 1, "default", 2, 0, "127.0.0.1:7000", True, words)
     assert repr(offloaded) == "Offloaded(token=7, cluster=\"main\", b'AUTH', 3 arguments)"
+
+
+async def test_what_caching_rules_are_about_is_passed_on_until_the_end() -> None:
+    native = FakeNative()
+    dataplane = dataplane_over(native)
+    for _ in range(2):
+        dataplane.pass_on(7)
+        dataplane.fresh("main", b"row:1", 2.5)
+        dataplane.stop()
+    assert (native.passed_on, native.known) == ([7], [("main", b"row:1", 2.5)])
+    assert dataplane.statistics().clusters["main"].caching["row:*"] == RuleStatistics(49, 50, 51, 52, 53)
+
+
+def test_a_tag_lies_in_its_slot() -> None:
+    for slot in (0, 1, 12182, 16383):
+        assert crc_hqx(DataPlane.tag(slot), 0) % SLOT_COUNT == slot
+
+
+def test_what_a_rule_makes_ours_says_so() -> None:
+    offloaded = Offloaded(7, "main", "primary", 1, "default", 2, 0, "127.0.0.1:7000", True, (b"GET", b"k"), 3)
+    assert offloaded.rule == 3
+    aged = CacheAged("main", 3, b"person:1")
+    assert (aged.cluster, aged.rule, aged.key) == ("main", 3, b"person:1")
+    assert repr(aged) == 'CacheAged(cluster="main", rule=3)', "a key may be somebody's name"

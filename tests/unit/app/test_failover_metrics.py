@@ -7,10 +7,10 @@ import re
 import pytest
 
 from shardproxy.admin.failover_metrics import TABLE, FailoverView
-from shardproxy.admin.metrics import Kind, Labels
+from shardproxy.admin.metric import Kind, Labels
 from shardproxy.admin.status import Sharing
 from shardproxy.failover.event_log import Total
-from shardproxy.failover.events import EventName
+from shardproxy.failover.events import AlarmName, EventName
 from shardproxy.health.statistics import HealthStatistics
 from shardproxy.model.replication import ShardKey
 from shardproxy.store.member import Member
@@ -70,7 +70,11 @@ def view() -> FailoverView:
         },
         totals={("main", EventName.FAILOVER_COMPLETE): Total(2, 1.5), ("main", EventName.ALARM): Total(3)},
         # the second is of a shard that a reload has taken away
-        alarms={ShardKey("main", 1): "no node answers", ShardKey("main", 7): "no node answers"},
+        alarms={
+            (ShardKey("main", 1), AlarmName.FAILOVER): "no node answers",
+            (ShardKey("main", 7), AlarmName.FAILOVER): "no node answers",
+            (ShardKey("main", 0), AlarmName.PERSISTENCE): "has no config file",
+        },
         health=health,
         store=store,
         sharing=Sharing(
@@ -84,6 +88,7 @@ def view() -> FailoverView:
     )
 
 
+LABELS = {"cluster", "shard", "node", "kind", "event", "outcome", "state", "alarm"}
 HAPPENED = {EventName.FAILOVER_COMPLETE: 2, EventName.ALARM: 3}
 SHOWN: dict[str, dict[Labels, float]] = {
     "shardproxy_failovers_total": {("main", "failover"): 2, ("main", "switchover"): 0},
@@ -112,8 +117,15 @@ SHOWN: dict[str, dict[Labels, float]] = {
         ("main", "1", "127.0.0.1:7103"): 0,
     },
     "shardproxy_shard_epoch": {("main", "0"): 5, ("main", "1"): 6},
-    "shardproxy_alarm": {("main", "0"): 0, ("main", "1"): 1},
-    "shardproxy_paused": {("main",): 1},
+    "shardproxy_alarm": {
+        ("main", "0", "failover"): 0,
+        ("main", "0", "persistence"): 1,
+        ("main", "0", "backups"): 0,
+        ("main", "1", "failover"): 1,
+        ("main", "1", "persistence"): 0,
+        ("main", "1", "backups"): 0,
+    },
+    "shardproxy_failover_paused": {("main",): 1},
     "shardproxy_health_tilted": {("main",): 1},
     "shardproxy_health_questions_total": {(): 12},
     "shardproxy_health_loop_lag_seconds": {(): 0.25},
@@ -138,5 +150,5 @@ def test_names_follow_the_rules() -> None:
         assert re.fullmatch(r"shardproxy_[a-z_]+", metric.name)
         assert metric.name.endswith("_total") == (metric.kind is Kind.COUNTER), metric.name
         assert metric.help.endswith("."), metric.name
-        assert set(metric.labels) <= {"cluster", "shard", "node", "kind", "event", "outcome", "state"}
+        assert set(metric.labels) <= LABELS
     assert len({metric.name for metric in TABLE}) == len(TABLE)

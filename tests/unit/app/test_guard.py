@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shardproxy.admin.guard import host_name, is_loopback, why_not_acted, why_not_asked
+from shardproxy.admin.guard import host_name, is_loopback, why_not_answered, why_not_asked
 
 NAMES = ("cache-1.Example.com", "0.0.0.0")
 
@@ -53,11 +53,23 @@ def test_this_machine_is_known_by_its_addresses(peer: str, is_ours: bool) -> Non
         ({"sec-fetch-site": "same-origin"}, True),
         ({"sec-fetch-site": "same-site"}, False),
         ({"sec-fetch-site": "cross-site"}, False),
-        ({"origin": "http://127.0.0.1:9700"}, False),
+        ({"origin": "http://127.0.0.1:9700"}, False),  # and nothing says that it is ours
+        ({"origin": "http://127.0.0.1:9700", "host": "127.0.0.1:9700"}, True),
+        ({"origin": "https://Proxy:9700", "host": "proxy:9700"}, True),
+        ({"origin": "http://127.0.0.1:8080", "host": "127.0.0.1:9700"}, False),
+        ({"origin": "http://evil.example", "host": "127.0.0.1:9700"}, False),
+        ({"origin": "null", "host": "127.0.0.1:9700"}, False),
+        ({"origin": "null", "host": ""}, False),
+        ({"origin": "http://a", "host": "a", "sec-fetch-site": "cross-site"}, False),
+        (
+            {"origin": "https://behind.example", "host": "127.0.0.1:9700", "sec-fetch-site": "same-origin"},
+            True,
+        ),
+        ({}, True),
     ],
 )
-def test_actions_are_not_taken_from_web_pages(headers: dict[str, str], is_ours: bool) -> None:
-    assert (why_not_acted(headers) is None) == is_ours
+def test_no_other_web_page_is_answered(headers: dict[str, str], is_ours: bool) -> None:
+    assert (why_not_answered(headers) is None) == is_ours
 
 
 def test_a_host_is_read_without_its_port() -> None:

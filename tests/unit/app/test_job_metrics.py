@@ -7,15 +7,16 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import generate_latest
 
-from shardproxy.admin.collector import TableCollector
+from shardproxy.admin.collector import registry_build
 from shardproxy.admin.job_metrics import TABLE, JobView
-from shardproxy.admin.metrics import Labels
+from shardproxy.admin.metric import Labels
 from shardproxy.admin.status import Sources, StatusBoard
 from shardproxy.jobs.interface import Work
 from shardproxy.jobs.job import Job, JobState, Progress
-from shardproxy.jobs.statistics import PAUSES, JobStatistics, Pauses
+from shardproxy.jobs.statistics import PAUSES, JobStatistics
+from shardproxy.model.times import Times
 from shardproxy.scaling.advice import Scaled
 from shardproxy.scaling.decide import Advice
 from shardproxy.scaling.load import Load
@@ -77,7 +78,7 @@ def test_scaling_is_shown_by_who_leads(view: JobView) -> None:
 
 
 def test_pauses_are_counted_in_buckets() -> None:
-    pauses = Pauses()
+    pauses = Times(PAUSES)
     for seconds in (0.0005, 0.001, 0.004, 0.3, 7.0):
         pauses.add(seconds)
     found = dict(pauses.cumulative)
@@ -99,9 +100,7 @@ async def test_a_scrape_has_them_all() -> None:
     await jobs.start(CLUSTER, "toy", {})
     statistics = dataplane_over(FakeNative()).statistics
     sources = Sources(StatusBoard(), statistics, clients, {}, SETUPS, jobs=jobs, jobs_done=done)
-    registry = CollectorRegistry()
-    registry.register(TableCollector(sources, lambda: 0.0))
-    text = generate_latest(registry).decode()
+    text = generate_latest(registry_build(sources, 0.0)).decode()
     assert 'shardproxy_job_state{cluster="sessions",kind="toy",state="asked"} 1.0' in text
     assert 'shardproxy_move_pause_seconds_bucket{cluster="sessions",le="0.005"} 1.0' in text
     assert 'shardproxy_move_pause_seconds_count{cluster="sessions"} 1.0' in text

@@ -13,7 +13,7 @@ import structlog
 from shardproxy.cli.logs import logs_configure
 from shardproxy.config import Log, LogFormat, LogLevel
 from shardproxy.failover.event_log import EventLog
-from shardproxy.failover.events import EventName
+from shardproxy.failover.events import AlarmName, EventName
 from shardproxy.model.replication import ShardKey
 
 
@@ -90,6 +90,6 @@ def test_an_alarm_stands_until_it_is_cleared() -> None:
     events.add(EventName.ALARM, shard, "no node answers")
     events.add(EventName.ALARM, shard, "two primaries")
     events.add(EventName.NODE_RECOVERED, shard, "127.0.0.1:7101")
-    assert events.alarms == {shard: "two primaries"}
+    assert events.alarms == {(shard, AlarmName.FAILOVER): "two primaries"}
     events.add(EventName.ALARM_CLEARED, shard, "no longer: two primaries")
     assert events.alarms == {}

@@ -57,6 +57,7 @@ def test_spec_is_what_the_data_plane_reads(monkeypatch: pytest.MonkeyPatch) -> N
         "pubsub": "spread",
         "strict": False,
         "databases": 16,
+        "slow_log": {"threshold": 0.01, "entries": 128, "values": False},
         "zone": "a",
         "hashing": "slots",
         "commands": {"deny": ["keys", "config|get"], "allow": ["*"], "rename": {"flushall": "wipe"}},
@@ -71,6 +72,7 @@ def test_spec_is_what_the_data_plane_reads(monkeypatch: pytest.MonkeyPatch) -> N
                     {"address": "127.0.0.1:7102", "zone": None},
                 ],
                 "weight": 1,
+                "number": 0,
             },
             {
                 "name": None,
@@ -78,8 +80,10 @@ def test_spec_is_what_the_data_plane_reads(monkeypatch: pytest.MonkeyPatch) -> N
                 "primary": 0,
                 "nodes": [{"address": "127.0.0.1:7103", "zone": None}],
                 "weight": 1,
+                "number": 1,
             },
         ],
+        "hot_keys": {"sample": 16, "keys": 100},
         "limits": {
             "clients": 10,
             "request": 1 << 20,

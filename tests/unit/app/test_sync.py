@@ -69,7 +69,7 @@ def test_a_primary_that_is_down_says_nothing_of_its_replicas() -> None:
     ("seen", "value"), [(health(replica()), 1), (health(replica(is_up=False)), 0), (None, 0)]
 )
 def test_a_gauge_tells_it_of_replicas_only(seen: NodeHealth | None, value: int) -> None:
-    registry = registry_build(sources(seen, health(primary())), clock=lambda: 0.0)
+    registry = registry_build(sources(seen, health(primary())), 0.0)
     samples = {
         sample.labels["node"]: sample.value
         for family in registry.collect()

@@ -135,6 +135,9 @@ class FakeDesk:
     def covers(self, seconds: float) -> bool:
         return True
 
+    def seals(self, record: ShardRecord, latest: int = 1) -> tuple[str, ...]:
+        return ()
+
     async def change(self, changes: Mapping[ShardKey, Callable[[ShardRecord], ShardRecord]]) -> None:
         await trio.lowlevel.checkpoint()
         if not 0 < len(changes) <= MAX_TOGETHER:

@@ -12,7 +12,7 @@ from shardproxy.commands.table import Table
 
 TABLE = Table.load()
 ROUTES = {"shard", *generate.ROUTES}
-PARTLY = {"client|tracking", "client|no-touch"}
+PARTLY = {"client|no-touch"}
 
 
 def test_files_are_what_the_engine_and_the_routes_give() -> None:

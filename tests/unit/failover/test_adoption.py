@@ -8,13 +8,14 @@ import pytest
 
 from shardproxy.failover.adoption import Adopt, Build, Conflict, NotYet, adopt
 from shardproxy.model import Address
-from shardproxy.model.health import Cause, NodeHealth, NodeState
+from shardproxy.model.health import Cause, NodeHealth, NodeState, Verdict
 from tests.unit.failover.make import A, B, C, X, Y, down, frozen, health, primary, replica, setup
 
 P, R = health(primary()), health(replica())
 EMPTY = health(primary(Y))
 LEFT = down(Cause.DEAD)
 UNKNOWN = health(None, NodeState.UNKNOWN)
+DENIED = replace(UNKNOWN, verdict=Verdict(NodeState.DENIED, "refuses our credentials (WRONGPASS)", 0.0))
 UNSURVEYED = replace(R, is_surveyed=False)
 
 Nodes = dict[Address, NodeHealth]
@@ -65,7 +66,8 @@ CASES = [
     ),
     ("no primary, and not ours to make one", {A: R, B: R, C: R}, False, NotYet, "not managed"),
     ("nobody answers", {A: LEFT, B: LEFT, C: LEFT}, True, NotYet, "no node answers"),
-    ("we may not ask", {A: health(None), B: LEFT, C: LEFT}, True, NotYet, "may our user call INFO"),
+    ("we may not ask", {A: health(None), B: LEFT, C: LEFT}, True, NotYet, "user call INFO"),
+    ("we may not log in", {A: LEFT, B: DENIED, C: LEFT}, True, NotYet, f"see node_auth: {B} refuses"),
 ]
 
 

@@ -10,16 +10,14 @@ from hypothesis import strategies as st
 
 from shardproxy.failover.setup import ShardSetup, record_new
 from shardproxy.failover.slotmap import (
-    Slots,
     is_whole,
     mends,
-    slots_each,
     slots_shared,
-    slots_without,
     why_not_moved,
 )
 from shardproxy.model import SLOT_COUNT, SlotRange
 from shardproxy.model.replication import ShardKey
+from shardproxy.model.slots import Slots, slots_each, slots_removed
 from shardproxy.store.record import ShardRecord
 
 ALL = (SlotRange(0, SLOT_COUNT - 1),)
@@ -134,4 +132,4 @@ def test_slots_are_moved_and_neither_lost_nor_had_twice() -> None:
     assert why_not_moved({one: LOW}, {one: ALL}) == "slots 8192-16383 belong to somebody else"
     twice = {one: LOW, two: ALL}
     assert why_not_moved({one: LOW, two: HIGH}, twice) == "slots 0-8191 would belong to two shards"
-    assert slots_without(ALL, LOW) == HIGH
+    assert slots_removed(ALL, LOW) == HIGH

@@ -18,6 +18,7 @@ from shardproxy.model.replication import ShardKey
 from shardproxy.nodes import NodeLinks
 from shardproxy.replication.interface import (
     CopyError,
+    CopyFault,
     CopyPhase,
     CopyPlan,
     CopyStatus,
@@ -72,6 +73,9 @@ class Desk:
 
     def covers(self, seconds: float) -> bool:
         return True
+
+    def seals(self, record: ShardRecord, latest: int = 1) -> tuple[str, ...]:
+        return ()
 
     async def change(self, changes: Any) -> None:
         raise AssertionError("neither restore nor import changes a record")
@@ -183,8 +187,12 @@ class FakeCopier:
     async def wait_close(self) -> None:
         raise AssertionError("nobody waits here")
 
-    async def reach(self, offset: int, *, within: float, replicas: int = 0) -> None:
+    async def reach(
+        self, offset: int, replid: str, *, within: float, replicas: int = 0, rests: bool = False
+    ) -> None:
         await trio.lowlevel.checkpoint()
+        if replid != self.status.replid:
+            raise CopyError(f"the copy is of another history ({self.status.replid:.8})", CopyFault.LATE)
         self.reached.append(offset)
 
     async def verify(self, *, within: float) -> int:
@@ -193,6 +201,9 @@ class FakeCopier:
             raise CopyError(self.differs)
         self.status = replace(self.status, keys=self.status.keys + self.meanwhile)
         return 10
+
+    async def compare(self, *, within: float) -> int:
+        raise AssertionError("a sample is compared here")
 
     def keep(self, until: float) -> None:
         self.kept_until = until

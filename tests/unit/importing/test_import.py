@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -13,10 +15,10 @@ from shardproxy.importing.facts import Facts
 from shardproxy.importing.follow import ImportWorker
 from shardproxy.importing.follow import worker as module
 from shardproxy.importing.found import Found, FoundShard, Kind
-from shardproxy.importing.slots import common
 from shardproxy.jobs.interface import JobError
 from shardproxy.model import Address, SlotRange, split_evenly
 from shardproxy.model.replication import Lineage, Replication, Role
+from shardproxy.model.slots import slots_common
 from shardproxy.replication.interface import CopyFault, CopyPhase
 from tests.unit.importing.make import Desk, FakeWork, World, until
 
@@ -88,11 +90,18 @@ class Run:
         return self.result is not None or bool(self.why)
 
 
-async def test_it_is_followed_until_it_is_finished(world: World, source: Source, autojump_clock: Any) -> None:
-    job = Run(world)
+@asynccontextmanager
+async def running(world: World, memo: Any = None, *, copiers: int = 1, **wants: Any) -> AsyncIterator[Run]:
+    """The job, under way with so many copiers; it has to be over in the end."""
+    job = Run(world, wants, memo)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(job)
-        await until(lambda: world.copiers)
+        await until(lambda: len(world.copiers) >= copiers)
+        yield job
+
+
+async def test_it_is_followed_until_it_is_finished(world: World, source: Source, autojump_clock: Any) -> None:
+    async with running(world) as job:
         (copier,) = world.copiers
         copier.become(CopyPhase.FOLLOWING, keys=5)
         await trio.sleep(60)
@@ -104,10 +113,7 @@ async def test_it_is_followed_until_it_is_finished(world: World, source: Source,
 
 
 async def test_finishing_too_early_does_not_end_it(world: World, source: Source, autojump_clock: Any) -> None:
-    job = Run(world)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(job)
-        await until(lambda: world.copiers)
+    async with running(world) as job:
         (copier,) = world.copiers
         job.work.is_finishing = True
         await until(lambda: job.work.why_kept_on)
@@ -125,7 +131,7 @@ async def test_finishing_too_early_does_not_end_it(world: World, source: Source,
         copier.meanwhile = 0
         copier.become(CopyPhase.FOLLOWING, replid="b" * 40)
         job.work.is_finishing = True
-        await until(lambda: "has another history (aaaaaaaa)" in job.work.why_kept_on)
+        await until(lambda: "of another history (bbbbbbbb)" in job.work.why_kept_on)
         copier.become(CopyPhase.FOLLOWING, replid="a" * 40)
         copier.become(CopyPhase.FOLLOWING, dirty=3)
         job.work.is_finishing = True
@@ -136,10 +142,7 @@ async def test_finishing_too_early_does_not_end_it(world: World, source: Source,
 
 
 async def test_one_pass_ends_by_itself(world: World, source: Source, autojump_clock: Any) -> None:
-    job = Run(world, {"follow": False})
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(job)
-        await until(lambda: world.copiers)
+    async with running(world, follow=False) as job:
         assert not world.copiers[0].plan.follows
         world.copiers[0].become(CopyPhase.FINISHED, keys=5)
     assert job.result["text"] == "5 keys imported"
@@ -149,27 +152,21 @@ async def test_a_copier_has_no_slots_but_those_of_its_source(
     world: World, source: Source, autojump_clock: Any
 ) -> None:
     source.found = clustered(3)
-    job = Run(world)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(job)
-        await until(lambda: len(world.copiers) == 3)
+    async with running(world, copiers=3) as job:
         job.work.is_aborted = True
     parts = [part for copier in world.copiers for target in copier.plan.targets for part in target.slots]
     assert sum(len(part) for part in parts) == 16384
-    assert len(common(parts, (SlotRange(0, 16383),))) == 1
+    assert len(slots_common(parts, (SlotRange(0, 16383),))) == 1
     for copier, shard in zip(world.copiers, source.found.shards, strict=True):
         own = [part for target in copier.plan.targets for part in target.slots]
-        assert common(own, shard.slots) == common(own, (SlotRange(0, 16383),))
+        assert slots_common(own, shard.slots) == slots_common(own, (SlotRange(0, 16383),))
     assert "FLUSHALL empties the cluster" in job.result["text"]
 
 
 async def test_another_primary_of_a_target_has_all_begin_anew(
     world: World, source: Source, autojump_clock: Any
 ) -> None:
-    job = Run(world)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(job)
-        await until(lambda: world.copiers)
+    async with running(world) as job:
         job.desk.promote(1)
         await until(lambda: len(world.copiers) == 2)
         assert world.copiers[0].is_stopped
@@ -183,10 +180,7 @@ async def test_another_primary_of_a_target_has_all_begin_anew(
 async def test_another_replica_of_the_source_is_told_to_its_copier(
     world: World, source: Source, autojump_clock: Any
 ) -> None:
-    job = Run(world)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(job)
-        await until(lambda: world.copiers)
+    async with running(world) as job:
         source.found = standalone(REPLICA)
         await until(lambda: world.copiers[0].given)
         assert [end.address for end in world.copiers[0].given[0]] == [REPLICA, OLD]
@@ -201,10 +195,7 @@ async def test_slots_that_move_in_the_source_have_all_begin_anew(
     world: World, source: Source, autojump_clock: Any
 ) -> None:
     source.found = clustered(3)
-    job = Run(world)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(job)
-        await until(lambda: len(world.copiers) == 3)
+    async with running(world, copiers=3) as job:
         source.found = clustered(2)
         await until(lambda: len(world.copiers) == 5)
         assert all(copier.is_stopped for copier in world.copiers[:3])
@@ -226,10 +217,7 @@ async def test_a_copier_that_fails_over_and_over_ends_it(
 async def test_what_would_fail_again_is_not_tried_again(
     world: World, source: Source, autojump_clock: Any
 ) -> None:
-    job = Run(world)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(job)
-        await until(lambda: world.copiers)
+    async with running(world) as job:
         world.copiers[0].become(CopyPhase.FAILED, why="it is full", fault=CopyFault.TARGET_REFUSES)
     assert job.why.startswith("it is full. The old one is untouched")
     assert len(world.copiers) == 1
@@ -238,10 +226,7 @@ async def test_what_would_fail_again_is_not_tried_again(
 async def test_a_pause_stops_copying_and_it_begins_anew(
     world: World, source: Source, autojump_clock: Any
 ) -> None:
-    job = Run(world)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(job)
-        await until(lambda: world.copiers)
+    async with running(world) as job:
         job.work.is_paused = True
         await until(lambda: world.copiers[0].is_stopped)
         await trio.sleep(60)
@@ -283,10 +268,7 @@ async def test_a_cluster_with_keys_is_refused_but_not_to_the_next_leader(
     job = Run(world)
     await job()
     assert "the cluster is not empty" in job.why
-    job = Run(world, memo={"began": True})
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(job)
-        await until(lambda: world.copiers)
+    async with running(world, {"began": True}) as job:
         job.work.is_aborted = True
 
 

@@ -37,6 +37,7 @@ B = Survey(Address("b", 1), version=(7, 0, 15), has_replicas=True, most=100 * MI
         ({}, {"used": 69 * MIB}, None),
         ({}, {"used": 75 * MIB, "most": 0}, None),
         ({}, {"used": 96 * MIB, "evicts": "allkeys-lru"}, "evicts keys now"),
+        ({}, {"used": 96 * MIB, "evicts": "volatile-ttl"}, "evicts keys now"),
         ({"bulk_most": 1 << 30}, {"bulk_most": 1 << 29}, "set proto-max-bulk-len alike"),
     ],
 )

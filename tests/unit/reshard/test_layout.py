@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from shardproxy.model import SLOT_COUNT, SlotRange
 from shardproxy.model.replication import ShardKey
+from shardproxy.model.slots import Slots, slots_but, slots_count, slots_cut, slots_each, slots_of
 from shardproxy.reshard.layout import (
     Layout,
     LayoutError,
@@ -18,7 +19,6 @@ from shardproxy.reshard.layout import (
     layout_scaled,
     moves_between,
 )
-from shardproxy.reshard.slots import Slots, slots_but, slots_count, slots_cut, slots_each, slots_of
 
 A, B, C, D = (ShardKey("main", number) for number in range(4))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import pytest
@@ -14,13 +14,13 @@ from shardproxy.failover.interfaces import FenceError
 from shardproxy.jobs.interface import JobError
 from shardproxy.jobs.job import JobState
 from shardproxy.model import Address, SlotRange
-from shardproxy.replication.interface import CopyError
+from shardproxy.model.slots import slots_added, slots_removed
+from shardproxy.replication.interface import CopyError, End
 from shardproxy.reshard.flushes import Flushes, flushes_read
 from shardproxy.reshard.layout import Move
 from shardproxy.reshard.lingering import MARGIN
 from shardproxy.reshard.memo import Leg, Memo, Step
 from shardproxy.reshard.settings import CarrySettings
-from shardproxy.reshard.slots import slots_added, slots_removed
 from shardproxy.reshard.worker import ReshardWorker
 from shardproxy.store.interface import StoreUnavailableError
 from tests.unit.reshard.world import (
@@ -273,12 +273,67 @@ async def test_a_fence_that_does_not_hold_is_tried_again_and_then_given_up(autoj
     assert world.owner_of(16000) == 0
 
 
+async def test_an_offset_of_another_history_is_not_waited_for(autojump_clock: Clock) -> None:
+    """The source's history has another name than the copier knows: it hears of it, and is asked again."""
+    world = filled()
+
+    def breaks(number: int, name: str, is_after: bool) -> None:
+        if name == "close" and is_after:
+            closes.append(number)
+            if len(closes) == 2:  # all was compared: the fence is next
+                world.engines[primary_of(0)].replid = "b" * 40
+
+    closes: list[int] = []
+    world.breaks = breaks
+    await run(world)
+    (copier,) = world.copiers
+    assert copier.refused == 1
+    assert world.owner_of(16000) == 1
+    assert world.faults() == []
+
+
+async def test_copiers_are_told_which_processes_are_meant(autojump_clock: Clock) -> None:
+    """And which other one is, as soon as that is on record: at the same address, after a restart."""
+    world = filled()
+    source = world.engines[primary_of(0)]
+
+    def breaks(number: int, name: str, is_after: bool) -> None:
+        if name == "copy" and is_after:
+            world.copiers[-1].is_close = False
+
+    world.breaks = breaks
+    seen: list[tuple[str | None, ...]] = []
+    real = FakeCopier.sources
+
+    async def sources(self: FakeCopier, sources: Sequence[End]) -> None:
+        seen.append(tuple(end.process for end in sources))
+        await real(self, sources)
+
+    FakeCopier.sources = sources  # type: ignore[method-assign]
+    try:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run, world)
+            await trio.sleep(1)
+            plan = world.copiers[0].plan
+            assert [end.process for end in plan.sources] == [None, "run0"]
+            assert [target.end.process for target in plan.targets] == ["run1"]
+            source.run_id = "anew"
+            world.records[key_of(0)] = replace(world.records[key_of(0)], run_id="anew")
+            await trio.sleep(1)
+            assert seen == [(None, "anew")]
+            nursery.cancel_scope.cancel()
+    finally:
+        FakeCopier.sources = real  # type: ignore[method-assign]
+
+
 async def test_requests_wait_no_longer_than_the_fence_may_last(autojump_clock: Clock) -> None:
     world = filled()
     held: list[float] = []
     slow = FakeCopier.reach
 
-    async def reach(self: FakeCopier, offset: int, *, within: float, replicas: int = 0) -> None:
+    async def reach(
+        self: FakeCopier, offset: int, replid: str, *, within: float, replicas: int = 0, rests: bool = False
+    ) -> None:
         began = trio.current_time()
         try:
             await trio.sleep(60)
@@ -334,18 +389,18 @@ async def test_a_copier_that_does_not_end_well_is_followed_by_another_one(
     how: dict[str, float], why: str, autojump_clock: Clock
 ) -> None:
     world = filled()
-    ends = iter([how] * 2)
+    most = 2  # copiers
 
     def breaks(number: int, name: str, is_after: bool) -> None:
-        if name == "close" and is_after and (one := next(ends, None)):
-            for field, value in one.items():
+        if name == "close" and is_after and len(world.copiers) <= most:
+            for field, value in how.items():
                 setattr(world.copiers[-1], field, value)
 
     world.breaks = breaks
     await run(world)
     assert len(world.copiers) == 3
     assert world.faults() == []
-    ends = iter([how] * 20)
+    most = 20
     world.memo = {}
     with pytest.raises(JobError, match=f"copied 5 times in vain: .*{why}"):
         await run(world, {"do": "drain", "shard": "s1"})
@@ -366,6 +421,25 @@ async def test_what_differs_is_never_published(autojump_clock: Clock) -> None:
     assert len(world.copiers) == 3
     assert world.owner_of(16000) == 0
     assert world.faults() == []
+
+
+async def test_what_is_found_different_while_clients_write_holds_nobody_up(autojump_clock: Clock) -> None:
+    world = filled()
+    names: list[str] = []
+
+    def breaks(number: int, name: str, is_after: bool) -> None:
+        names.append(name)
+        if name == "close" and is_after:
+            world.copiers[-1].is_unlike = True
+
+    world.breaks = breaks
+    with pytest.raises(JobError, match="3 times copied, and not what the source has: key k differs"):
+        await run(world)
+    assert len(world.copiers) == 3
+    assert world.owner_of(16000) == 0
+    assert world.faults() == []
+    assert "compare" in names
+    assert "reach" not in names, "the slots were held"
 
 
 async def test_what_differs_is_copied_anew(autojump_clock: Clock) -> None:
@@ -555,6 +629,90 @@ async def test_those_whom_nobody_waits_for_have_time_to_hear_of_it(autojump_cloc
     assert world.faults() == []
 
 
+async def test_who_is_out_of_touch_is_told_by_the_source(autojump_clock: Clock) -> None:
+    """Its seal is there before the hold, and the next one under it, before it is asked how far it has got."""
+    world = filled()
+    world.lingers = 5.0
+    source = world.engines[primary_of(0)]
+    seen: list[tuple[int, bool]] = []
+
+    def breaks(number: int, name: str, is_after: bool) -> None:
+        if name == "SCRIPT" and is_after:
+            seen.append((len(source.scripts), world.records[key_of(0)].hold is not None))
+
+    world.breaks = breaks
+    await run(world)
+    assert seen == [(1, False), (2, False), (3, True)]
+    assert source.scripts == [f"seal {key_of(0)} {number}" for number in (0, 0, 1)]
+    assert world.records[key_of(0)].generation == 1
+    assert world.engines[primary_of(1)].scripts == []
+
+
+async def test_nothing_is_published_where_what_was_sent_last_could_come_late(autojump_clock: Clock) -> None:
+    world = filled()
+
+    def breaks(number: int, name: str, is_after: bool) -> None:
+        if name == "copy" and is_after:
+            copier = world.copiers[-1]
+            copier.status = replace(copier.status, unguarded="older copiers cannot be ended: NOPERM")
+
+    world.breaks = breaks
+    with pytest.raises(
+        JobError, match="older copiers cannot be ended: NOPERM: what they sent last could come"
+    ):
+        await run(world)
+    assert world.owner_of(16000) == 0
+    assert world.faults() == []
+
+
+@pytest.mark.parametrize("when", ["copy", "verify"])
+async def test_a_target_that_makes_room_keeps_nothing(when: str, autojump_clock: Clock) -> None:
+    """While it is copied to, or as late as under the hold: the source has the slots as before."""
+    world = filled()
+    target = world.engines[primary_of(1)]
+
+    def breaks(number: int, name: str, is_after: bool) -> None:
+        if name == when and is_after:
+            target.facts["evicted_keys"] = "7"
+
+    world.breaks = breaks
+    with pytest.raises(JobError, match=r"evicts keys .7 since it is copied to.: give it more memory"):
+        await run(world)
+    assert world.owner_of(16000) == 0
+    assert target.keys == {}
+    assert world.records[key_of(0)].hold is None
+    assert world.faults() == []
+
+
+@pytest.mark.parametrize("fault", ["is_unlike", "differs"])
+async def test_what_differs_as_the_target_makes_room_is_not_copied_again(
+    fault: str, autojump_clock: Clock
+) -> None:
+    world = filled()
+    target = world.engines[primary_of(1)]
+
+    def breaks(number: int, name: str, is_after: bool) -> None:
+        if name == ("compare" if fault == "is_unlike" else "verify") and not is_after:
+            setattr(world.copiers[-1], fault, True)
+            target.facts["evicted_keys"] = str(7 * len(world.copiers))
+
+    world.breaks = breaks
+    with pytest.raises(JobError, match=r"evicts keys .7 since it is copied to.: give it more memory"):
+        await run(world)
+    assert len(world.copiers) == 1
+    assert world.faults() == []
+
+
+async def test_nothing_moves_from_where_nobody_could_be_told(autojump_clock: Clock) -> None:
+    world = filled()
+    world.lingers = 5.0
+    world.engines[primary_of(0)].refuses_scripts = True
+    with pytest.raises(JobError, match=r"takes no seal of its slots .SCRIPT LOAD.: NOPERM"):
+        await run(world)
+    assert world.copiers == []
+    assert world.faults() == []
+
+
 async def test_a_leader_that_takes_up_a_published_move_gives_them_time_too(autojump_clock: Clock) -> None:
     world = filled()
     world.lingers = 5.0
@@ -599,6 +757,43 @@ async def test_a_source_hides_nothing_for_ever_as_the_target_is_gone(autojump_cl
     assert not any(record.is_mixed for record in world.records.values())
 
 
+@pytest.mark.parametrize("end", ["given up", "not in the config"])
+async def test_a_source_that_is_gone_once_its_slots_are_the_targets_ends_no_less(
+    end: str, autojump_clock: Clock
+) -> None:
+    """Nobody needs it any more: whoever takes it away by then keeps no later job from beginning."""
+    world = filled()
+    work = FakeWork(world, SCALE)
+
+    def breaks(number: int, name: str, is_after: bool) -> None:
+        if name == "change" and world.owner_of(16000) == 1:
+            world.down.add(primary_of(0))
+
+    world.breaks = breaks
+    results: list[dict[str, object]] = []
+    ended = trio.Event()
+    async with trio.open_nursery() as nursery:
+
+        @nursery.start_soon
+        async def _() -> None:
+            results.append(await run(world, work=work))
+            ended.set()
+
+        await work.wait_shown("tried again")
+        await trio.sleep(4 * SETTINGS.undo_tries)
+        assert not results, "it may come back"
+        if end == "given up":
+            work.turn(JobState.ABORTING)
+        else:
+            del world.setups[key_of(0)]
+        with trio.fail_after(60):
+            await ended.wait()
+    assert results[0]["complete"]
+    assert "still there, hidden" in str(results[0]["text"])
+    assert [world.records[key_of(shard)].is_mixed for shard in (0, 1)] == [True, False]
+    assert world.faults() == []
+
+
 async def test_a_source_that_had_leftovers_before_hides_them_on(autojump_clock: Clock) -> None:
     world = filled()
     world.engines[primary_of(0)].keys[b"3:mine"] = 1
@@ -609,7 +804,7 @@ async def test_a_source_that_had_leftovers_before_hides_them_on(autojump_clock: 
     assert world.records[key_of(0)].is_mixed
 
 
-@pytest.mark.parametrize("when", ["close", "change", "served", "reach"])
+@pytest.mark.parametrize("when", ["close", "change", "served", "reach", "verify"])
 async def test_a_target_that_was_flushed_meanwhile_is_copied_to_anew(
     when: str, autojump_clock: Clock
 ) -> None:
@@ -629,6 +824,28 @@ async def test_a_target_that_was_flushed_meanwhile_is_copied_to_anew(
     assert world.faults() == []
 
 
+async def test_a_target_that_does_not_say_whether_it_was_flushed_is_copied_to_anew(
+    autojump_clock: Clock,
+) -> None:
+    """The copier has ended by then: what it copied cannot be gone on with."""
+    world, failed = filled(), False
+
+    def breaks(number: int, name: str, is_after: bool) -> None:
+        nonlocal failed
+        if name == "verify" and is_after and not failed:
+            failed = True
+            world.down.add(primary_of(1))
+        elif name == "change":
+            world.down.discard(primary_of(1))
+
+    world.breaks = breaks
+    await run(world)
+    assert failed
+    assert len(world.copiers) == 2
+    assert world.owner_of(16000) == 1
+    assert world.faults() == []
+
+
 @pytest.mark.parametrize(
     ("before", "after", "is_same"),
     [
@@ -642,7 +859,7 @@ async def test_a_target_that_was_flushed_meanwhile_is_copied_to_anew(
 )
 def test_what_counts_as_flushed(before: str, after: str, is_same: bool) -> None:
     def read(text: str) -> Flushes:
-        return flushes_read(f"# Commandstats\r\ncmdstat_{text}\r\n".encode())
+        return flushes_read(f"# Commandstats\r\ncmdstat_{text}\r\n".encode(), b"evicted_keys:0\r\n")
 
     assert (read(before) == read(after)) is is_same
 

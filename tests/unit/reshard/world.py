@@ -13,15 +13,24 @@ from typing import Any
 import trio
 
 from shardproxy.failover.interfaces import FenceError, Nodes
+from shardproxy.failover.led import generation_next
 from shardproxy.failover.setup import ShardSetup
 from shardproxy.jobs.job import Job, JobState
 from shardproxy.jobs.statistics import JobStatistics
 from shardproxy.model import Address, Node, SlotRange
 from shardproxy.model.replication import Lineage, ShardKey
+from shardproxy.model.slots import slots_each
 from shardproxy.nodes import NodeUnreachable
-from shardproxy.replication.interface import CopyDiffersError, CopyError, CopyPhase, CopyPlan, CopyStatus, End
+from shardproxy.replication.interface import (
+    CopyDiffersError,
+    CopyError,
+    CopyFault,
+    CopyPhase,
+    CopyPlan,
+    CopyStatus,
+    End,
+)
 from shardproxy.reshard.parts import Engines, Parts
-from shardproxy.reshard.slots import slots_each
 from shardproxy.store.interface import StoreUnavailableError
 from shardproxy.store.record import Promise, ShardRecord, ShardState
 from shardproxy.wire.reply import Failure, Reply
@@ -63,16 +72,19 @@ class FakeEngine:
     facts: dict[str, str] = field(default_factory=dict)
     libraries: dict[bytes, bytes] = field(default_factory=dict)
     offset: int = 0
+    replid: str = "a" * 40
     run_id: str = "run"
     keys_per_scan: int = 3
     flushed: int = 0  # FLUSHALL calls
+    scripts: list[str] = field(default_factory=list)  # that it was told to load
+    refuses_scripts: bool = False
 
     def info(self) -> str:
         fields = {
             "redis_version": "7.0.15",
             "run_id": self.run_id,
             "role": "master",
-            "master_replid": "a" * 40,
+            "master_replid": self.replid,
             "master_repl_offset": str(self.offset),
             "connected_slaves": "1",
             "slave0": f"ip=replica,port=7001,state=online,offset={self.offset},lag=0",
@@ -112,6 +124,11 @@ class FakeEngine:
                 return 100
             case "UNLINK":
                 return sum(self.keys.pop(key, None) is not None for key in words)
+            case "SCRIPT":
+                if self.refuses_scripts:
+                    return Failure("NOPERM User default has no permissions to run the 'script|load' command")
+                self.scripts.append(words[1].decode())
+                return b"digest"
             case "WAIT":
                 return 1
             case "FUNCTION" if words[0] == b"LIST":
@@ -267,10 +284,14 @@ class FakeDesk:
     def covers(self, seconds: float) -> bool:
         return self.world.is_led
 
+    def seals(self, record: ShardRecord, latest: int = 1) -> tuple[str, ...]:
+        return (f"seal {record.key} {record.generation}",) if self.lingers else ()
+
     async def change(self, changes: Mapping[ShardKey, Callable[[ShardRecord], ShardRecord]]) -> None:
         await trio.lowlevel.checkpoint()
         with self.world.effect("change"):
-            changed = {key: change(self.world.records[key]) for key, change in changes.items()}
+            before = self.world.records
+            changed = {key: generation_next(before[key], do(before[key])) for key, do in changes.items()}
             self.world.records.update(changed)
 
     async def wait_served(self, keys: Iterable[ShardKey], *, within: float) -> None:
@@ -345,10 +366,13 @@ class FakeCopier:
     plan: CopyPlan
     is_stopped: bool = False
     differs: bool = False
+    is_unlike: bool = False  # already while clients write
     is_close: bool = True
     stop_takes: float = 0.0  # seconds
     unanswered: int = 0  # when it has ended
     is_resting: bool = False
+    history: str = ""  # that it knows its source's data by
+    refused: int = 0  # numbers of other histories that it was to reach
     kept_until: float = 0.0
     status: CopyStatus = field(
         default_factory=lambda: CopyStatus(CopyPhase.FOLLOWING, keys=5, scanned=5, total=5)
@@ -358,13 +382,21 @@ class FakeCopier:
         await trio.sleep(0.01)
         if not self.is_close:
             await trio.sleep_forever()
+        self.history = self._source.replid
         with self.world.effect("close"):
             self._copy()
 
-    async def reach(self, offset: int, *, within: float, replicas: int = 0) -> None:
+    async def reach(
+        self, offset: int, replid: str, *, within: float, replicas: int = 0, rests: bool = False
+    ) -> None:
         await trio.sleep(0.001)
+        if replid != self.history:
+            self.refused += 1
+            raise CopyError("the copy is of another history", CopyFault.LATE)
         with self.world.effect("reach"):
             self._copy()
+        if rests:
+            await self.rest(within=within)
 
     async def verify(self, *, within: float) -> int:
         await trio.sleep(0.001)
@@ -373,6 +405,14 @@ class FakeCopier:
         if self.differs:
             raise CopyDiffersError("3 keys differ")
         return 1
+
+    async def compare(self, *, within: float) -> int:
+        await trio.sleep(0.001)
+        with self.world.effect("compare"):
+            pass
+        if self.is_unlike:
+            raise CopyDiffersError("key k differs")
+        return 5
 
     def keep(self, until: float) -> None:
         self.kept_until = until
@@ -401,12 +441,16 @@ class FakeCopier:
         owner = self.world.owner_of(target.slots[0].first)
         return not self.is_stopped and primary_of(owner) == target.end.address
 
+    @property
+    def _source(self) -> FakeEngine:
+        return self.world.engines[self.plan.sources[-1].address]
+
     def _copy(self) -> None:
         assert not self.is_stopped
         assert not self.is_resting
         (target,) = self.plan.targets
         slots = set(slots_each(target.slots))
-        source = self.world.engines[self.plan.sources[-1].address].keys
+        source = self._source.keys
         there = self.world.engines[target.end.address].keys
         for key in [key for key in there if slot_of(key) in slots]:
             del there[key]
@@ -489,7 +533,7 @@ def fails(when_after: bool) -> Break:
             raise StoreUnavailableError("away")
         if name == "served":
             raise FenceError("p2 does not follow")
-        if name in ("copy", "close", "reach", "verify"):
+        if name in ("copy", "close", "compare", "reach", "verify"):
             raise CopyError("broke")
         raise NodeUnreachable(Address("somewhere", 1), "refused", is_sent=when_after)
 

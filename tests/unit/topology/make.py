@@ -90,6 +90,8 @@ class FakePlane:
         self.late_until = -math.inf  # a worker has not taken what it is told before that time
         self.unreachable: dict[str, OSError] = {}  # by address
         self.under_way: set[str] = set()  # clusters of which something that is held has no reply yet
+        self.settles = 0  # how often that was asked
+        self.settles_at_once = 0  # of these, with what was to be served
         self.gate = trio.Event()  # calls wait until it is set
         self.gate.set()
 
@@ -105,7 +107,13 @@ class FakePlane:
             raise TimeoutError("a worker has not taken it within 1 s; it will")
         return tuple(BoundEndpoint(Address.parse(a), Address.parse(a)) for a in addresses(spec))
 
+    async def apply_settled(self, spec: ClusterSpec, within: float) -> tuple[tuple[BoundEndpoint, ...], bool]:
+        endpoints = await self.apply(spec)
+        self.settles_at_once += 1
+        return endpoints, await self.settle(spec["name"], within)
+
     async def settle(self, cluster: str, within: float) -> bool:
+        self.settles += 1
         await trio.sleep(within if cluster in self.under_way else 0)
         return cluster not in self.under_way
 

@@ -11,7 +11,7 @@ from trio.testing import MockClock
 
 from shardproxy.config import parse_config
 from shardproxy.dataplane.spec import ClusterSettings
-from shardproxy.dataplane.statistics import LibertyStatistics, Statistics
+from shardproxy.dataplane.statistics import ClusterCounts, LibertyStatistics, Statistics
 from shardproxy.topology.growth import LOOKS, run_growth_log, warn_of_growth
 from tests.unit.app.fake_native import statistics
 
@@ -25,10 +25,9 @@ def settings(shards: str, more: str = "") -> dict[str, ClusterSettings]:
     return {"main": ClusterSettings.read(parse_config(text).clusters["main"], "7.0.15", None)}
 
 
-def counted(**relaxed: LibertyStatistics) -> Statistics:
+def counted(**relaxed: LibertyStatistics) -> dict[str, ClusterCounts]:
     whole = Statistics.read(cast("Any", statistics()))
-    main = replace(whole.clusters["main"], relaxed=relaxed)
-    return replace(whole, clusters={"main": main})
+    return {"main": replace(whole.clusters["main"], relaxed=relaxed)}
 
 
 def test_growth_is_warned_of_with_what_it_refuses() -> None:
@@ -54,7 +53,7 @@ def test_growth_is_warned_of_with_what_it_refuses() -> None:
 
 
 async def test_every_command_is_told_once(autojump_clock: MockClock) -> None:
-    now: list[Statistics] = [counted()]
+    now = [counted()]
     with capture_logs() as logs:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(run_growth_log, lambda: now[0])

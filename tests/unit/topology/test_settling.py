@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import trio
 from trio.testing import MockClock
 
 from shardproxy.model import Hold, SlotRange
+from shardproxy.model.seal import seal_of
 from shardproxy.store.record import ShardState
 from tests.unit.topology.make import KEY, OTHER, A, B, C, following, record, redis
 
@@ -31,6 +33,29 @@ async def test_what_is_held_is_acknowledged_when_it_has_drained(autojump_clock: 
         site.plane.under_way = set()
         await trio.sleep(1)
         assert site.follower.applied == {KEY: 7, OTHER: 8}
+
+
+async def test_what_is_not_under_way_is_acknowledged_with_what_is_served() -> None:
+    async with following(main=redis((A, B), (C,))) as site:
+        site.put(record(changed=5, hold=HOLD), record(primary=C, nodes=(C,), key=OTHER, changed=6))
+        await site.settle()
+        assert site.follower.applied == {KEY: 5, OTHER: 6}
+        assert (site.plane.settles, site.plane.settles_at_once) == (1, 1)
+        site.put(record(primary=C, nodes=(C,), key=OTHER, changed=7))
+        await site.settle()
+        assert site.follower.applied == {KEY: 5, OTHER: 7}
+        assert site.plane.settles == 1, "what is held is acknowledged already"
+
+
+async def test_a_worker_that_is_late_does_not_make_what_is_held_settled(autojump_clock: MockClock) -> None:
+    async with following(main=redis((A, B))) as site:
+        site.plane.late_until = trio.current_time() + 0.05
+        site.put(record(changed=5, hold=HOLD))
+        await site.settle()
+        assert site.follower.applied == {}
+        assert site.plane.settles == 0
+        await trio.sleep(1)
+        assert site.follower.applied == {KEY: 5}
 
 
 async def test_who_lets_go_again_is_acknowledged_at_once(autojump_clock: MockClock) -> None:
@@ -60,23 +85,34 @@ async def test_a_failover_is_not_held_up_by_what_is_held(autojump_clock: MockClo
         assert site.follower.applied == {KEY: 6}
 
 
-async def test_who_does_not_know_whether_slots_have_moved_writes_nothing_there(
-    autojump_clock: MockClock,
-) -> None:
+async def test_who_may_not_hear_that_slots_move_asks_for_their_seal(autojump_clock: MockClock) -> None:
     async with following(main=redis((A, B))) as site:
-        site.put(record(changed=5, is_mixed=True))
+
+        def served() -> Any:
+            return site.plane.specs["main"]["shards"][0]
+
+        site.follower.group = lambda: "us"
+        site.put(record(changed=5, generation=7))
         await site.settle()
-        assert "read_only" not in site.plane.specs["main"]["shards"][0]
+        assert "seal" not in served()
         site.follower.synced.show("main", False)
         await site.settle()
-        assert "slots move" in site.plane.specs["main"]["shards"][0]["read_only"]
+        assert served()["seal"] == seal_of("us", KEY, 7)
+        site.follower.unsealed.show(KEY, "slots have left it")
+        await site.settle()
+        assert served()["read_only"] == "slots have left it"
         site.follower.synced.show("main", True)
         await site.settle()
-        assert "read_only" not in site.plane.specs["main"]["shards"][0]
+        assert served().keys() & {"seal", "read_only"} == set()
+
+
+async def test_who_only_follows_asks_while_slots_move(autojump_clock: MockClock) -> None:
+    async with following(main=redis((A, B))) as site:
         site.follower.is_waited_for = False
-        site.put(record(changed=6, is_mixed=True))
+        site.put(record(changed=6, generation=2, is_mixed=True))
         await site.settle()
-        assert "slots move" in site.plane.specs["main"]["shards"][0]["read_only"]
+        assert site.plane.specs["main"]["shards"][0]["seal"] == seal_of("", KEY, 2)
+        assert site.follower.seals() == {KEY: seal_of("", KEY, 2)}
         site.put(record(changed=7))
         await site.settle()
-        assert "read_only" not in site.plane.specs["main"]["shards"][0]
+        assert "seal" not in site.plane.specs["main"]["shards"][0]

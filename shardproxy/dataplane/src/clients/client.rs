@@ -3,9 +3,12 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Backlog, Executing, Hold, Login, Origin, Seat, Subscriptions, Tapping, Transaction, Waiting};
+use super::{
+    Backlog, Came, Executing, Hold, Login, Origin, Seat, Subscriptions, Tapping, Tracking, Transaction, Waiting,
+};
+use crate::caching::Order;
 use crate::dialect::resp::request::RequestParser;
-use crate::exchange::{BufferPool, Output, Owed, Parcel, ReplyQueue, WHOLE};
+use crate::exchange::{BufferPool, Head, Output, Owed, Parcel, ReplyQueue, WHOLE};
 use crate::metrics::CloseReason;
 use crate::model::{EndpointKind, Lane, Speech};
 use crate::net::Stream;
@@ -79,8 +82,10 @@ pub struct Client {
     pub accounted: usize,
     pub details: Option<Box<Details>>,
     pub last_command: u16,
+    /// The sequence number of its last request that was no read, where replies are kept near.
+    pub wrote: u32,
     /// Each of its requests is looked at: within MULTI, or as one who subscribes in RESP2 or monitors, it means something
-    /// else; and its user may not do everything, or it has not said who it is.
+    /// else, or reads what it is to be told of; and its user may not do everything, or it has not said who it is.
     pub is_judged: bool,
     pub login: Login,
     /// That it asked for something before it said who it is was told.
@@ -96,6 +101,8 @@ pub struct Client {
     pub waiting: Option<Box<Waiting>>,
     /// Since when it is held, or was called in vain.
     pub hold: Option<Box<Hold>>,
+    /// When its next request came, if that has to wait before it is taken.
+    pub came: Option<Box<Came>>,
     /// It was held, and goes on before those who are.
     pub is_called: bool,
     /// Its handshake can go on.
@@ -103,8 +110,12 @@ pub struct Client {
     pub memcache: Session,
     /// It was counted among those that are blocked.
     pub counts_as_blocked: bool,
+    /// Of its requests about keys with caching rules, once there were some.
+    pub order: Option<Box<Order>>,
     /// MONITOR was sent.
     pub tap: Option<Box<Tapping>>,
+    /// CLIENT TRACKING ON was sent.
+    pub tracking: Option<Box<Tracking>>,
 }
 
 /// What few clients set.
@@ -215,6 +226,7 @@ impl Client {
             created: now,
             accounted: 0,
             details: None,
+            wrote: u32::MAX,
             last_command: u16::MAX,
             is_judged: true,
             login: Login::default(),
@@ -226,11 +238,14 @@ impl Client {
             waits_at: None,
             waiting: None,
             hold: None,
+            came: None,
             is_called: false,
             can_shake: false,
             memcache: Session::default(),
             counts_as_blocked: false,
+            order: None,
             tap: None,
+            tracking: None,
         }
     }
 
@@ -256,6 +271,16 @@ impl Client {
     #[inline]
     pub const fn ticket(&self) -> (usize, u32) {
         (self.index as usize, self.tag())
+    }
+
+    /// Its next request has come by now, and waits before it is taken. `at`: as in `Came`; `request`: its bytes, where they are
+    /// known.
+    #[cold]
+    pub fn note_came(&mut self, at: u64, is_parked: bool, request: &[u8]) {
+        let sequence = self.replies.next();
+        if self.came.as_deref().is_none_or(|came| came.sequence != sequence) {
+            self.came = Some(Box::new(Came { at, sequence, is_parked, request: Head::of(request), refusal: None }));
+        }
     }
 
     /// A place in its queue of replies.
@@ -325,9 +350,9 @@ impl Client {
         self.replies.push(&mut self.output, pool, self.resp, parcel);
     }
 
-    /// What MONITOR tells: it stands between replies, never within one.
+    /// What MONITOR tells, or CLIENT TRACKING: it stands between replies, never within one.
     pub fn hear(&mut self, pool: &mut BufferPool, lines: &[u8]) {
-        self.replies.push(&mut self.output, pool, 2, &Parcel::Copied(lines)); // alike in RESP3
+        self.replies.push(&mut self.output, pool, 2, &Parcel::Copied(lines)); // as it is, in RESP3 too
     }
 
     /// It is to be closed, and told nothing of what it is owed.
@@ -344,7 +369,9 @@ impl Client {
         let parser = self.parser.as_deref().map_or(0, RequestParser::held);
         let details = self.details.as_deref().map_or(0, Details::held);
         let subscriptions = self.subscriptions.as_deref().map_or(0, Subscriptions::held);
-        let kept = details + subscriptions + queued + executing + self.stream.held();
+        let order = self.order.as_deref().map_or(0, Order::held);
+        let tracking = self.tracking.as_deref().map_or(0, Tracking::held);
+        let kept = tracking + details + subscriptions + queued + executing + order + self.stream.held();
         parser + self.input.capacity() + self.output.held() + self.replies.held() + kept
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::{Client, Details, Flow, Subscriptions};
+use super::{Client, Details, Flow, Mode, Subscriptions};
 
 /// A client as CLIENT LIST shows it.
 pub struct ClientInfo {
@@ -30,6 +30,12 @@ pub struct ClientInfo {
     pub is_blocked: bool,
     /// MONITOR was sent.
     pub is_monitor: bool,
+    /// Its keys are tracked; all with its prefixes; and who was to be told instead has gone.
+    pub is_tracking: bool,
+    pub is_broadcast: bool,
+    pub is_redirect_broken: bool,
+    /// As CLIENT GETREDIR says.
+    pub redirect: i64,
     pub details: Details,
 }
 
@@ -58,6 +64,10 @@ impl Client {
             is_watching: self.transaction.as_deref().is_some_and(|t| t.is_watching),
             is_blocked: self.is_blocked(),
             is_monitor: self.tap.is_some(),
+            is_tracking: self.tracking.is_some(),
+            is_broadcast: self.tracking.as_deref().is_some_and(|tracking| tracking.mode == Mode::Broadcast),
+            is_redirect_broken: self.tracking.as_deref().is_some_and(|tracking| tracking.is_broken),
+            redirect: self.redirects_to(),
             details,
         }
     }

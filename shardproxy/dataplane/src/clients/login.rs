@@ -59,6 +59,6 @@ impl Client {
     /// What that depends on has changed.
     pub fn see_whether_judged(&mut self) {
         let is_in_multi = self.transaction.as_deref().is_some_and(|transaction| transaction.is_open);
-        self.is_judged = is_in_multi || self.is_listener() || self.login.is_restricted();
+        self.is_judged = is_in_multi || self.is_listener() || self.tracking.is_some() || self.login.is_restricted();
     }
 }

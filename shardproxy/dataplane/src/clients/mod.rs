@@ -2,6 +2,7 @@
 
 mod agenda;
 mod backlog;
+mod came;
 mod client;
 mod hold;
 mod info;
@@ -12,11 +13,13 @@ mod passage;
 mod seats;
 mod subscriptions;
 mod taps;
+mod tracking;
 mod transaction;
 mod waiting;
 
 pub use agenda::Agenda;
 pub use backlog::Backlog;
+pub use came::Came;
 pub use client::{Client, Deferral, Details, Flow, ReplyMode};
 pub use hold::Hold;
 pub use info::ClientInfo;
@@ -27,6 +30,7 @@ pub use passage::Passage;
 pub use seats::{Seat, Seats};
 pub use subscriptions::{Errand, Heard, Stage, Subscriptions, Words};
 pub use taps::{Batch, Tap, Tapping, Taps};
+pub use tracking::{Mode, Redirect, Tracking, OWN_VALUE};
 pub use transaction::{Executing, Foretold, Own, Transaction};
 pub use waiting::Waiting;
 

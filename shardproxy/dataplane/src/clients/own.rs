@@ -22,6 +22,13 @@ pub fn answer_own(client: &mut Client, act: Act, request: &Request) -> Vec<u8> {
         Act::ClientSetName => set_name(client, request.argument(2)),
         Act::ClientSetInfo => set_info(client, request),
         Act::ClientNoEvict => switch(client, request, |d, on| d.no_evict = on),
+        Act::ClientCaching => client.caching(request.argument(2)).map_or_else(error, |()| texts::OK.into()),
+        Act::ClientTrackingInfo => client.trackinginfo(),
+        Act::ClientGetRedir => {
+            let mut reply = Vec::new();
+            write::integer(&mut reply, client.redirects_to());
+            reply
+        }
         Act::ClientReply => reply_mode(client, request.argument(2)),
         _ => error("ERR the command is not supported yet"),
     }

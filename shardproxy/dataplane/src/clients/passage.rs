@@ -57,6 +57,7 @@ impl Client {
         self.is_at_boundary()
             && self.reply_mode != ReplyMode::SkipNext
             && self.certificate_name.is_none()
+            && self.tracking.is_none()
             && self.stream.tls().is_none()
             && !self.is_half_closed
             && !self.is_gone

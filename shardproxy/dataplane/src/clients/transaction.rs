@@ -36,6 +36,10 @@ pub struct Transaction {
     pub command: u16,
     /// The slot all its keys share, those it watches included; of a cluster of one shard, that of its first key.
     pub slot: Option<u16>,
+    /// Leases that go before it, as arguments, and each one's rule; and the slots of its keys that have rules, as bits.
+    pub leases: Vec<u8>,
+    pub cancels: Vec<u16>,
+    pub slots: u128,
     pub is_watching: bool,
     /// Nothing was watched before the WATCH that was sent last.
     pub is_first_watch: bool,
@@ -74,12 +78,12 @@ pub struct Executing {
 impl Transaction {
     /// Bytes of what it has queued.
     pub fn held(&self) -> usize {
-        self.queued.capacity() + self.own_held
+        self.queued.capacity() + self.leases.capacity() + self.cancels.capacity() + self.own_held
     }
 
     /// The same, with so many more.
     pub fn held_with(&self, more: usize) -> usize {
-        self.queued.len() + self.own_held + more
+        self.queued.len() + self.leases.len() + self.own_held + more
     }
 
     /// What its EXEC's reply has to be looked at for, if for anything. A transaction that selects a database ends by leading
@@ -111,6 +115,16 @@ impl Transaction {
             self.queued.reserve_exact(request.len() + self.queued.len() / 4);
         }
         self.queued.extend_from_slice(request);
+    }
+
+    /// What leaves as one: the leases' deletion, if there are any, and MULTI with what is behind it.
+    pub fn prepend_leases(&mut self) {
+        let mut whole = Vec::with_capacity(self.leases.len() + self.queued.len() + 32);
+        write::array_header(&mut whole, 1 + self.cancels.len());
+        write::bulk(&mut whole, b"DEL");
+        whole.append(&mut self.leases);
+        whole.append(&mut self.queued);
+        self.queued = whole;
     }
 
     /// The engine is told where it begins.

@@ -8,6 +8,8 @@ const SETTLED: Duration = Duration::from_secs(1);
 /// A command on its way to a connection of its own, or waiting there.
 #[derive(Clone, Copy)]
 pub struct Waiting {
+    /// Its place among those that wait for a connection: the lower came first.
+    pub number: u64,
     /// When its own timeout ends it.
     pub ends: Option<Instant>,
     /// Since when no primary takes it.
@@ -21,18 +23,18 @@ pub struct Waiting {
 }
 
 impl Waiting {
-    pub fn new(now: Instant, timeout: Option<Duration>) -> Self {
+    pub fn new(now: Instant, number: u64, timeout: Option<Duration>) -> Self {
         let ends = timeout.and_then(|timeout| now.checked_add(timeout));
-        Self { ends, troubled: None, sent: now, unblocked: None, is_watch: false }
+        Self { number, ends, troubled: None, sent: now, unblocked: None, is_watch: false }
     }
 
     /// There was nothing for it when it was asked for, and only its engine knows how long it waits.
-    pub fn elsewhere(now: Instant, ends: Option<Instant>) -> Self {
-        Self { ends, ..Self::new(now, None) }
+    pub fn elsewhere(now: Instant, number: u64, ends: Option<Instant>) -> Self {
+        Self { ends, ..Self::new(now, number, None) }
     }
 
-    pub fn to_watch(now: Instant, limit: Duration) -> Self {
-        Self { is_watch: true, ..Self::new(now, Some(limit)) }
+    pub fn to_watch(now: Instant, number: u64, limit: Duration) -> Self {
+        Self { is_watch: true, ..Self::new(now, number, Some(limit)) }
     }
 
     pub fn is_over(&self, now: Instant) -> bool {

@@ -7,17 +7,24 @@ pub enum Act {
     None,
     Asking,
     Auth,
+    ClientCaching,
     ClientGetName,
+    ClientGetRedir,
     ClientId,
     ClientNoEvict,
     ClientNoTouch,
     ClientReply,
     ClientSetInfo,
     ClientSetName,
+    ClientTracking,
+    ClientTrackingInfo,
     ConfigGet,
     Debug,
     Echo,
+    Get,
+    HGetAll,
     Hello,
+    MGet,
     Monitor,
     Ping,
     Quit,
@@ -57,18 +64,25 @@ pub enum Act {
     WhoAmI,
 }
 
-const ACTS: [(&str, Act); 50] = [
+const ACTS: [(&str, Act); 57] = [
     ("acl|whoami", Act::WhoAmI),
     ("asking", Act::Asking),
     ("auth", Act::Auth),
+    ("client|caching", Act::ClientCaching),
     ("client|getname", Act::ClientGetName),
+    ("client|getredir", Act::ClientGetRedir),
     ("client|id", Act::ClientId),
     ("client|no-evict", Act::ClientNoEvict),
     ("client|no-touch", Act::ClientNoTouch),
     ("client|reply", Act::ClientReply),
     ("client|setinfo", Act::ClientSetInfo),
     ("client|setname", Act::ClientSetName),
+    ("client|tracking", Act::ClientTracking),
+    ("client|trackinginfo", Act::ClientTrackingInfo),
     ("config|get", Act::ConfigGet),
+    ("get", Act::Get),
+    ("hgetall", Act::HGetAll),
+    ("mget", Act::MGet),
     ("debug", Act::Debug),
     ("echo", Act::Echo),
     ("hello", Act::Hello),
@@ -156,11 +170,14 @@ impl Act {
             self,
             Self::Asking
                 | Self::Auth
+                | Self::ClientCaching
                 | Self::ClientGetName
+                | Self::ClientGetRedir
                 | Self::ClientId
                 | Self::ClientNoEvict
                 | Self::ClientSetInfo
                 | Self::ClientSetName
+                | Self::ClientTrackingInfo
                 | Self::ReadOnly
                 | Self::ReadWrite
                 | Self::WhoAmI

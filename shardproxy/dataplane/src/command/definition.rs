@@ -1,6 +1,6 @@
 //! One command: how it is called, where its keys are, who serves it.
 
-use super::{Act, Categories, Flags, KeySpecs};
+use super::{Act, Categories, Flags, KeySpecs, Misses};
 
 /// How the replies of several shards become one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +88,11 @@ pub struct Command {
     pub is_program: bool,
     /// What its first argument is, of a command that runs code of the application's.
     pub runs: Option<Code>,
+    /// What caching rules mean to it.
+    pub misses: Misses,
+    pub is_rules_write: bool,
+    /// It writes, and leaves values as they are.
+    pub keeps_values: bool,
     /// MONITOR shows it.
     pub is_monitored: bool,
     /// CLIENT PAUSE WRITE holds it.

@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use super::act::{is_of_all_shards, may_change};
 use super::load_specs::{specs_of, Known, Spec};
+use super::misses::{is_rules_write, keeps_values, misses_of};
 use super::{Act, Categories, CategoryNames, Code, Command, Flags, Join, Keys, Route};
 
 /// What a command runs that is the application's own code.
@@ -90,6 +91,9 @@ fn command_of(entry: Entry, next_id: &mut u16, names: &mut CategoryNames) -> Res
         last: entry.last,
         step: entry.step,
         runs: code_of(&name),
+        misses: misses_of(&name),
+        is_rules_write: is_rules_write(&name),
+        keeps_values: keeps_values(&name),
         name: name.into(),
         note: entry.note.unwrap_or_default().into(),
         is_restricted: entry.restricted,

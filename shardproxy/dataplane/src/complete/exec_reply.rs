@@ -68,8 +68,8 @@ pub struct Asker<'a> {
     pub client: Option<&'a mut Client>,
 }
 
-/// The reply as its client is to see it; what it means to the client is done. `requests` are MULTI, the commands it answers
-/// in their order, and EXEC.
+/// The reply as its client is to see it; what it means to the client is done. `requests` are what goes before MULTI, MULTI,
+/// the commands it answers in their order, and EXEC.
 #[cold]
 pub fn corrected(mut asker: Asker, sequence: u32, requests: &[u8], reply: &[u8]) -> Option<Vec<u8>> {
     let executing = asker.client.as_deref_mut().and_then(|client| client.executing.take());
@@ -80,8 +80,8 @@ pub fn corrected(mut asker: Asker, sequence: u32, requests: &[u8], reply: &[u8])
     });
     let mut own = mem::take(&mut own).into_iter().peekable();
     let mut parser = RequestParser::new();
-    let Ok(Parsed::Request { consumed }) = parser.parse(requests, &RequestLimits::NONE) else { return None };
-    let (mut requests, start) = (&requests[consumed..], memchr::memchr(b'\n', reply)? + 1);
+    let mut requests = behind_multi(&mut parser, requests)?;
+    let start = memchr::memchr(b'\n', reply)? + 1;
     let count = usize::try_from(decimal(reply.get(1..start.checked_sub(2)?)?)?).ok()?;
     let (mut whole, mut rest) = (Vec::with_capacity(reply.len()), &reply[start..]);
     write::array_header(&mut whole, count.checked_sub(usize::from(leads_back))?);
@@ -110,6 +110,17 @@ pub fn corrected(mut asker: Asker, sequence: u32, requests: &[u8], reply: &[u8])
         (requests, rest) = (&requests[consumed..], &rest[scan.consumed..]);
     }
     Some(whole)
+}
+
+fn behind_multi<'r>(parser: &mut RequestParser, mut requests: &'r [u8]) -> Option<&'r [u8]> {
+    loop {
+        let Ok(Parsed::Request { consumed }) = parser.parse(requests, &RequestLimits::NONE) else { return None };
+        let name = Request { bytes: &requests[..consumed], spans: parser.spans() }.argument(0);
+        requests = &requests[consumed..];
+        if name.eq_ignore_ascii_case(b"MULTI") {
+            return Some(requests);
+        }
+    }
 }
 
 impl Asker<'_> {

@@ -99,11 +99,8 @@ pub fn fate_of(served: &Served, now: Instant, link: &mut Link, request: &Entry, 
     let mut deliver = Fate::Deliver;
     if redo.left > 0 && !is_deposed {
         let cure = |is_slots| if is_slots { Cure::Slot } else { Cure::Shard };
-        redo.left -= 1;
         let behind = if is_refused { None } else { redo.refused.get(&whose).copied() };
-        if redo.left == 0 {
-            redo.refused.clear();
-        }
+        redo.count_down();
         if is_refused {
             return Fate::Redo(cure(is_slots));
         }
@@ -125,7 +122,8 @@ pub fn fate_of(served: &Served, now: Instant, link: &mut Link, request: &Entry, 
         }
         return Fate::Redo(Cure::Node { address, is_ask: redirect.is_ask });
     }
-    if is_error && request.owed.part == WHOLE && request.asked == Asked::Reply && is_healable(reply) {
+    let is_alone = matches!(request.asked, Asked::Reply | Asked::After(_));
+    if is_error && request.owed.part == WHOLE && is_alone && is_healable(reply) {
         link.scripts.clear(); // whoever flushed them, the next call brings its script
         return Fate::Heal;
     }

@@ -1,7 +1,10 @@
 //! Replies of memcached nodes.
 
-use super::{count, gathers_at_most, greeting_left, unasked, GATHER};
+use super::caching::Looker;
+use super::look::{look, Clock};
+use super::{count, gathers_at_most, is_greeting, unasked, Errands, GATHER};
 use crate::clients::Clients;
+use crate::command::Misses;
 use crate::dialect::memcached::kind::{key_fits, Kind};
 use crate::dialect::memcached::reply::is_error;
 use crate::exchange::{Asked, BufferPool, Entry, WHOLE};
@@ -10,10 +13,17 @@ use crate::turn::{Accounts, Turn};
 
 const ELSE: &str = "the node sent a reply to something else";
 
-pub fn deliver_all(turn: &mut Turn, clients: &mut Clients, index: usize, data: &[u8]) -> Result<usize, String> {
-    let Turn { links, clusters, pool, accounts, now, micros, shared, .. } = turn;
+pub fn deliver_all(
+    turn: &mut Turn,
+    clients: &mut Clients,
+    index: usize,
+    data: &[u8],
+    errands: &mut Errands,
+) -> Result<usize, String> {
+    let Turn { links, clusters, pool, accounts, now, micros, millis, shared, ages, looks, .. } = turn;
+    let clock = Clock { now: *now, micros: *micros, millis: *millis };
     let link = &mut links[index];
-    let Some(served) = &clusters[link.way.cluster] else { return Ok(data.len()) };
+    let Some(served) = &mut clusters[link.way.cluster] else { return Ok(data.len()) };
     let mut taken = 0;
     while taken + link.scanned < data.len() {
         let from = taken + link.scanned;
@@ -23,6 +33,7 @@ pub fn deliver_all(turn: &mut Turn, clients: &mut Clients, index: usize, data: &
             link.scanned += scan.consumed;
             let most = served.cluster.spec.limits.client_output;
             if link.scanned > GATHER && pass_on(link, clients, (pool, accounts), &data[taken..end], most)? {
+                link.streamed = link.scanned + if link.is_streaming { link.streamed } else { 0 };
                 link.scanned = 0;
                 link.is_streaming = true;
                 taken = end;
@@ -32,21 +43,28 @@ pub fn deliver_all(turn: &mut Turn, clients: &mut Clients, index: usize, data: &
         link.scanned = 0;
         let reply = &data[taken..end];
         taken = end;
-        if let Some(left) = greeting_left(link) {
-            link.greeted(&served.cluster, left, reply)?;
+        if is_greeting(link, served, reply, *micros)? {
             if link.state == State::Ready && link.count_as_out(false) {
                 shared.tell_down();
             }
             continue;
         }
-        link.patience.begin(*now); // for the next one
+        link.patience.begin(*now);
         let is_error = !link.is_streaming && is_error(reply);
         let Some((request, kind)) = answered(link, is_error) else { return Err(unasked(reply)) };
         if !link.is_streaming && !is_answer(link, kind, reply) {
             return Err(ELSE.into());
         }
-        link.is_streaming = false;
+        let asked_at = link.owed_since(*micros);
         (link.trouble.strikes, link.trouble.relapses) = (0, 0);
+        if request.may_load() && !is_error && !link.is_streaming {
+            let mut looker = Looker { served, events: &shared.events, ages: &mut *ages, now: *millis };
+            if looker.is_missed(link, clients, (&request, reply), errands) {
+                continue;
+            }
+        }
+        look((looks, served, clients), (link, asked_at), &request, (reply, is_error), clock);
+        link.is_streaming = false;
         link.exchange.pop();
         count(served, link, &request, is_error, *micros);
         let reply = if kind.is_dropped(reply) { &[] } else { reply };
@@ -61,10 +79,7 @@ pub fn deliver_all(turn: &mut Turn, clients: &mut Clients, index: usize, data: &
 fn answered(link: &Link, is_error: bool) -> Option<(Entry, Kind)> {
     let exchange = &link.exchange;
     let request = exchange.asked().or_else(|| exchange.begun().filter(|_| is_error))?;
-    match request.asked {
-        Asked::Memcached(kind) => Some((*request, kind)),
-        Asked::Reply | Asked::Exec(_) | Asked::Attempt(_) => None,
-    }
+    Some((*request, request.kind()?))
 }
 
 /// A reply that is not complete: one that goes to its client as it is leaves piece by piece, one that is too much for its
@@ -84,7 +99,9 @@ fn pass_on(
         return Err(ELSE.into());
     }
     let Some(client) = clients.owed(&request.owed) else { return Ok(true) };
-    let is_passed_on = link.is_streaming || request.owed.part == WHOLE && !kind.is_quiet;
+    // of several values some may be missing
+    let may_be_loaded = matches!(request.asked, Asked::MemcachedLoads(_, loads) if loads.misses == Misses::Any);
+    let is_passed_on = link.is_streaming || request.owed.part == WHOLE && !kind.is_quiet && !may_be_loaded;
     let (most, reason) = gathers_at_most(accounts, client_output);
     let is_too_much = link.scanned + client.replies.early() > client_output || !is_passed_on && link.scanned > most;
     if !link.is_streaming && is_too_much {

@@ -5,23 +5,26 @@
 //!                                       └─> an errand: not executed, to be healed, overtaken …  (recovery/)
 //! ```
 
+mod caching;
 mod exec_reply;
 mod fate;
+mod look;
 mod memcached;
+mod near;
 mod receivers;
 mod resp;
 mod written;
 
 pub use exec_reply::BECAUSE;
 pub use fate::{whose, Overtaker, Whose};
-pub use written::mark_written;
+pub use written::{mark_loaded, mark_written};
 
 use crate::clients::Clients;
 use crate::exchange::{Body, BufferPool, Entry};
 use crate::links::{Link, State};
 use crate::metrics::CloseReason;
 use crate::model::EngineKind;
-use crate::turn::{Accounts, Outcome, Served, Turn, Waits};
+use crate::turn::{Accounts, Outcome, Served, Told, Turn, Waits};
 
 /// An incomplete reply beyond this is passed on in pieces rather than gathered.
 const GATHER: usize = 64 * 1024;
@@ -44,6 +47,16 @@ pub enum Cure {
     Node { address: Box<str>, is_ask: bool },
 }
 
+/// A read of what is loaded where it is missing, and is.
+pub struct Missed {
+    pub request: Entry,
+    pub bytes: Body,
+    /// By the rules of now.
+    pub rule: u16,
+    /// What the engine said.
+    pub reply: Vec<u8>,
+}
+
 /// What replies left to do, once all that came are delivered.
 #[derive(Default)]
 pub struct Errands {
@@ -56,6 +69,7 @@ pub struct Errands {
     pub healable: Vec<(Unsettled, Vec<u8>)>,
     pub unexecuted: Vec<Unsettled>,
     pub doubtful: Vec<(u16, Entry)>,
+    pub missed: Vec<Missed>,
     /// Replicas are asked once more.
     pub asks_again: bool,
 }
@@ -70,7 +84,7 @@ pub fn deliver_all(
 ) -> Result<usize, String> {
     match turn.links[index].engine {
         EngineKind::Redis => resp::deliver_all(turn, clients, index, data, errands),
-        EngineKind::Memcached => memcached::deliver_all(turn, clients, index, data),
+        EngineKind::Memcached => memcached::deliver_all(turn, clients, index, data, errands),
     }
 }
 
@@ -89,7 +103,7 @@ fn hand_over(waits: &mut Waits, clients: &mut Clients, pool: &mut BufferPool, re
 fn count(served: &Served, link: &Link, request: &Entry, is_error: bool, now: u32) {
     if !request.is_attempt() {
         served.metrics.command(request.command, is_error);
-        served.metrics.latency(request.class, now.wrapping_sub(request.since));
+        served.took(link.way.shard, request.class, now.wrapping_sub(request.since));
     }
     link.metrics.requests.increment();
     if is_error {
@@ -99,6 +113,19 @@ fn count(served: &Served, link: &Link, request: &Entry, is_error: bool, now: u32
 
 /// Answer one request with an error of the proxy's own.
 pub fn fail(turn: &mut Turn, clients: &mut Clients, cluster: usize, request: &Entry, text: &[u8]) {
+    fail_whole(turn, clients, cluster, (request, &[]), text);
+}
+
+/// The same, of which the bytes are known.
+pub fn fail_whole(
+    turn: &mut Turn,
+    clients: &mut Clients,
+    cluster: usize,
+    (request, bytes): (&Entry, &[u8]),
+    text: &[u8],
+) {
+    let told = Told { bytes, length: bytes.len(), reply: text, is_error: true, elapsed: None };
+    turn.note_answered(clients.owed(&request.owed).as_deref(), cluster, request, told);
     if request.is_attempt() {
         return turn.waits.results.push((request.owed, Outcome::Failure(text.to_vec())));
     }
@@ -144,12 +171,13 @@ fn gathers_at_most(accounts: &Accounts, client_output: usize) -> (usize, CloseRe
     }
 }
 
-/// Whether a greeting's reply comes next.
-const fn greeting_left(link: &Link) -> Option<u8> {
-    match link.state {
-        State::Greeting(left) => Some(left),
-        _ => None,
-    }
+/// Take a reply to a greeting; whether it was one.
+#[inline]
+fn is_greeting(link: &mut Link, served: &Served, reply: &[u8], now: u32) -> Result<bool, String> {
+    let State::Greeting(left) = link.state else { return Ok(false) };
+    link.greeted(&served.cluster, left, reply)?;
+    link.note_up(now);
+    Ok(true)
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ pub const SPEAKS_TLS: &[u8] = b"-ERR this endpoint speaks TLS: use rediss:// or 
 pub const SYNTAX: &[u8] = b"-ERR syntax error\r\n";
 pub const OUT_OF_BUFFERS: &[u8] = b"-ERR the proxy is out of buffer memory (limits.buffers), command not executed\r\n";
 pub const BUSY_OFFLOADS: &[u8] = b"-ERR too many commands wait for the control plane, command not executed\r\n";
+pub const UNKNOWN_BY_NOW: &[u8] = b"-ERR the command is not known any more, command not executed\r\n";
 pub const UNEXPECTED_REPLY: &[u8] = b"-ERR a shard sent an unexpected reply\r\n";
 pub const READONLY: &[u8] = b"-READONLY You can't write against a read only replica.\r\n";
 pub const EXECABORT: &[u8] = b"-EXECABORT Transaction discarded because of previous errors.\r\n";

@@ -1,6 +1,6 @@
 //! One request on a connection to a node, until its reply is in; and who is owed that reply.
 
-use crate::command::Command;
+use crate::command::{Command, Misses};
 use crate::dialect::memcached::kind::Kind;
 use crate::metrics::Class;
 use crate::model::NO_SLOT;
@@ -10,11 +10,14 @@ pub type Mark = u32;
 
 /// No key has this one.
 pub const NO_MARK: Mark = u32::MAX;
+/// Several keys are written: they are found in the request.
+pub const MANY_MARKS: Mark = u32::MAX - 1;
 /// Not a part of a scatter-gathered command.
 pub const WHOLE: u16 = u16::MAX;
 /// No client has these indexes.
 const NOBODY: u32 = u32::MAX;
 const ATTEMPT: u32 = u32::MAX - 1;
+const NEAR: u32 = u32::MAX - 2;
 
 /// A place in a client's queue of replies.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -29,8 +32,26 @@ pub struct Owed {
 
 impl Owed {
     pub const NOBODY: Self = Self { client: NOBODY, tag: 0, sequence: 0, part: WHOLE };
+    /// Whether it is no part of a scatter-gathered command.
+    pub const fn is_whole(&self) -> bool {
+        self.part == WHOLE
+    }
+
     /// Clients that wait are, all together.
     pub const ATTEMPT: Self = Self { client: ATTEMPT, ..Self::NOBODY };
+    /// The near cache is.
+    pub const NEAR: Self = Self { client: NEAR, ..Self::NOBODY };
+}
+
+/// A question of the near cache.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NearAsks {
+    /// What is asked of the key.
+    pub kind: u8,
+    /// Only how long it lives.
+    pub is_age: bool,
+    /// Tells it from those before it about the same key.
+    pub serial: u32,
 }
 
 /// What comes back for a request.
@@ -42,8 +63,26 @@ pub enum Asked {
     Exec(u32),
     /// Likewise, for clients that wait: what there is for each of them.
     Attempt(u32),
+    /// One reply, of a command for keys that are loaded where they are missing.
+    Loads(Loads),
+    /// So many replies to what leaves before it, which are nobody's, and then the one that counts.
+    After(u32),
     /// A memcached node's reply to such a request.
     Memcached(Kind),
+    /// The same, of a request for keys that are loaded where they are missing.
+    MemcachedLoads(Kind, Loads),
+}
+
+/// What a caching rule makes of a read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Loads {
+    pub misses: Misses,
+    /// Of the first key that has one.
+    pub rule: u16,
+    /// Somebody is to look how old a key is.
+    pub is_due: bool,
+    /// How often the control plane has found a value, or loaded one, and passed the request on.
+    pub looks: u8,
 }
 
 /// Whose reply comes next, and what to do with it.
@@ -69,6 +108,8 @@ pub struct Entry {
     pub is_slow: bool,
     /// It left once already, whole or in part, on a connection that broke.
     pub is_retry: bool,
+    /// It has waited for a primary.
+    pub is_parked: bool,
     /// Another node has sent it to the one it is on its way to.
     pub is_redirected: bool,
 }
@@ -107,6 +148,13 @@ impl Entry {
         Self::plain(Owed::NOBODY, since)
     }
 
+    /// One of the near cache: for what is asked of a key, or then how long the key lives.
+    pub const fn near(asks: NearAsks, since: u32) -> Self {
+        let NearAsks { kind, is_age, serial } = asks;
+        let owed = Owed { part: kind as u16, tag: is_age as u32, sequence: serial, ..Owed::NEAR };
+        Self { is_read: true, ..Self::plain(owed, since) }
+    }
+
     const fn plain(owed: Owed, since: u32) -> Self {
         Self {
             owed,
@@ -121,16 +169,32 @@ impl Entry {
             is_program: false,
             is_slow: false,
             is_retry: false,
+            is_parked: false,
             is_redirected: false,
         }
+    }
+
+    /// Of a request to a memcached node.
+    #[inline]
+    pub const fn kind(&self) -> Option<Kind> {
+        match self.asked {
+            Asked::Memcached(kind) | Asked::MemcachedLoads(kind, _) => Some(kind),
+            _ => None,
+        }
+    }
+
+    /// Whether what is missing of what it asks for is loaded.
+    #[inline]
+    pub const fn may_load(&self) -> bool {
+        matches!(self.asked, Asked::Loads(_) | Asked::MemcachedLoads(..))
     }
 
     /// Replies before the one that counts.
     #[inline]
     pub const fn inner(&self) -> u32 {
         match self.asked {
-            Asked::Exec(inner) | Asked::Attempt(inner) => inner,
-            Asked::Reply | Asked::Memcached(_) => 0,
+            Asked::Exec(inner) | Asked::Attempt(inner) | Asked::After(inner) => inner,
+            Asked::Reply | Asked::Loads(_) | Asked::Memcached(_) | Asked::MemcachedLoads(..) => 0,
         }
     }
 
@@ -146,9 +210,32 @@ impl Entry {
         matches!(self.asked, Asked::Attempt(_))
     }
 
+    /// Whether what it wrote is to be found in its bytes: long after it was routed, or several keys.
+    #[inline]
+    pub fn is_found_in_request(&self) -> bool {
+        self.class == Class::Block || self.is_exec() || self.mark == MANY_MARKS
+    }
+
+    /// Whether it may write, and its keys are known nowhere: of a script, or SWAPDB.
+    #[inline]
+    pub fn may_write_unnamed(&self) -> bool {
+        (self.is_write || self.is_program) && !self.is_found_in_request()
+    }
+
     /// Whether it is a request of the proxy's own. It concerns the connection it was put on, and no other.
     pub const fn is_nobodys(&self) -> bool {
-        self.owed.client == NOBODY
+        matches!(self.owed.client, NOBODY | NEAR)
+    }
+
+    /// What the near cache asks, where it does.
+    #[inline]
+    pub const fn near_asks(&self) -> Option<NearAsks> {
+        match self.owed {
+            Owed { client: NEAR, part, tag, sequence } => {
+                Some(NearAsks { kind: part as u8, is_age: tag != 0, serial: sequence })
+            }
+            _ => None,
+        }
     }
 
     /// Whether replicas should have what it does before its client is answered: a write, or a transaction.

@@ -4,6 +4,7 @@ mod body;
 mod chain;
 mod entry;
 mod gather;
+mod head;
 mod join;
 mod output;
 mod pool;
@@ -15,8 +16,9 @@ mod values;
 mod window;
 
 pub use body::Body;
-pub use entry::{Asked, Entry, Mark, Owed, NO_MARK, WHOLE};
+pub use entry::{Asked, Entry, Loads, Mark, NearAsks, Owed, MANY_MARKS, NO_MARK, WHOLE};
 pub use gather::{Gather, Gathered};
+pub use head::Head;
 pub use join::Join;
 pub use output::{Gauge, Message, Output, Parcel};
 pub use pool::{trim, BufferPool};

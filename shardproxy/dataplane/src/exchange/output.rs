@@ -21,6 +21,8 @@ pub struct Output {
     pub bytes: Vec<u8>,
     /// So much of the first of it has left.
     written: usize,
+    /// All that has left so far; wraps.
+    left: usize,
     /// What leaves before `bytes`.
     queue: Option<Box<Queue>>,
 }
@@ -137,6 +139,11 @@ impl Output {
         self.len() == 0
     }
 
+    /// All bytes that have left so far; wraps.
+    pub const fn left(&self) -> usize {
+        self.left
+    }
+
     /// Bytes of memory only this client needs.
     #[inline]
     pub fn held(&self) -> usize {
@@ -147,6 +154,7 @@ impl Output {
     #[inline]
     pub fn advance(&mut self, n: usize, pool: &mut BufferPool) {
         self.written += n;
+        self.left = self.left.wrapping_add(n);
         if self.queue.is_some() {
             self.advance_queue(pool);
         } else if self.written == self.bytes.len() {

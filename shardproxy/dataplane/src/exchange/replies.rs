@@ -154,6 +154,16 @@ impl ReplyQueue {
         sequence
     }
 
+    /// What was owed as one reply is joined of several parts.
+    pub fn join_later(&mut self, sequence: u32, mut join: Box<Join>) {
+        let index = sequence.wrapping_sub(self.first) as usize;
+        if let Some(slot @ (Slot::Waiting | Slot::Silent)) = self.slots.get_mut(index) {
+            join.is_silent = matches!(slot, Slot::Silent);
+            self.noted += join.noted();
+            *slot = Slot::Join(join);
+        }
+    }
+
     /// What is known of a joined reply beforehand.
     pub fn foretell(&mut self, sequence: u32, reply: &[u8]) {
         let index = sequence.wrapping_sub(self.first) as usize;

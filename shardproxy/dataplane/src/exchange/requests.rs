@@ -135,8 +135,9 @@ impl Exchange {
         first
     }
 
-    /// Add all requests of another one, none of which was sent.
+    /// Add all requests of another one, none of which was sent: they have waited for this.
     pub fn append(&mut self, other: &mut Self) {
+        other.entries.iter_mut().for_each(|queued| queued.entry.is_parked = true);
         for run in other.window.take() {
             if run.left().len() > LARGE {
                 self.window.push_run(run);
@@ -168,6 +169,12 @@ impl Exchange {
 
     pub fn newest_first(&self) -> impl Iterator<Item = &Entry> {
         self.entries.iter().rev().map(|queued| &queued.entry)
+    }
+
+    /// How many bytes `head` has.
+    #[inline]
+    pub fn head_length(&self) -> usize {
+        self.entries.front().map_or(0, |queued| queued.length as usize)
     }
 
     /// The bytes of `head`.

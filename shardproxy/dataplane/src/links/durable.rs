@@ -15,6 +15,14 @@
 //!           └─ the mark: 70                              └─ a is a voter, and has reached the mark: let them out
 //! ```
 //!
+//! Who is out of touch with those that move slots asks the primary, too, whether some have left it: a shard's slots have a seal,
+//! a script that the primary has, and before any leave it gets that of the next one. What was done before the answer was still
+//! there to be moved; what was done later may be nowhere that anybody looks.
+//!
+//! ```text
+//!   SET SET SCRIPT EXISTS <seal> <next>     +OK +OK [1 0]
+//! ```
+//!
 //! If a stranger was what WAIT counted, one more replica than those is asked for, within what is left of the time.
 
 use std::mem;
@@ -22,25 +30,59 @@ use std::mem;
 use super::Link;
 use crate::dialect::resp::role::Role;
 use crate::dialect::resp::{reply::integer, write};
-use crate::exchange::{Entry, Owed, WHOLE};
+use crate::exchange::{Entry, Head, Owed, WHOLE};
 use crate::metrics::Class;
 use crate::model::Terms;
 
 /// The reply to a write that awaits its replicas.
 pub struct Held {
     pub request: Entry,
-    pub reply: Vec<u8>,
+    /// The reply, and behind it the beginning of the request.
+    bytes: Vec<u8>,
+    reply: usize,
+    /// Bytes that the whole request has.
+    pub length: usize,
     /// Since when, on the worker's wrapping clock.
     since: u32,
     /// A replica that has confirmed so much has the write.
     mark: Option<i64>,
 }
 
+impl Held {
+    fn new(request: Entry, head: &[u8], reply: &[u8], now: u32) -> Self {
+        let kept = Head::kept(head);
+        let mut bytes = Vec::with_capacity(reply.len() + kept.len());
+        bytes.extend_from_slice(reply);
+        bytes.extend_from_slice(kept);
+        Self { request, bytes, reply: reply.len(), length: head.len(), since: now, mark: None }
+    }
+
+    pub fn reply(&self) -> &[u8] {
+        &self.bytes[..self.reply]
+    }
+
+    pub fn head(&self) -> &[u8] {
+        &self.bytes[self.reply..]
+    }
+
+    pub fn into_reply(mut self) -> Vec<u8> {
+        self.bytes.truncate(self.reply);
+        self.bytes
+    }
+
+    /// The same with another reply.
+    fn with(mut self, reply: &[u8]) -> Self {
+        self.bytes.splice(..self.reply, reply.iter().copied());
+        self.reply = reply.len();
+        self
+    }
+}
+
 /// What one connection knows of its writes' replicas.
 #[derive(Default)]
 pub struct Votes {
     awaiting: Vec<Held>,
-    /// Of the replies that are held.
+    /// Of the replies that are held, and of what is kept of their requests.
     bytes: usize,
     /// Questions under way. What is replied to before the last one is answered can be held.
     questions: u32,
@@ -55,9 +97,11 @@ impl Votes {
         self.questions > 0
     }
 
-    pub fn hold(&mut self, request: Entry, reply: &[u8], now: u32) {
-        self.bytes += reply.len();
-        self.awaiting.push(Held { request, reply: reply.to_vec(), since: now, mark: None });
+    /// `bytes`: the request's.
+    pub fn hold(&mut self, request: Entry, bytes: &[u8], reply: &[u8], now: u32) {
+        let held = Held::new(request, bytes, reply, now);
+        self.bytes += held.bytes.len();
+        self.awaiting.push(held);
     }
 
     /// The connection is gone, and with it the answers.
@@ -83,6 +127,9 @@ mod step {
     pub const MARK: u16 = 0;
     pub const COUNT: u16 = 1;
     pub const JUDGE: u16 = 2;
+    /// Whether slots may have left; others follow, or none.
+    pub const SEAL: u16 = 3;
+    pub const SEAL_ALONE: u16 = 4;
 }
 
 /// Close a batch that has writes by a question.
@@ -96,6 +143,14 @@ pub fn close_batch(link: &mut Link, terms: &Terms, now: u32) {
 }
 
 fn ask(link: &mut Link, terms: &Terms, replicas: u32, timeout: u32, now: u32) {
+    link.votes.questions += 1;
+    if let Some([seal, next]) = terms.seal {
+        let step = if replicas > 0 { step::SEAL } else { step::SEAL_ALONE };
+        say(link, &[b"SCRIPT", b"EXISTS", seal.as_bytes(), next.as_bytes()], step, 0, now);
+    }
+    if replicas == 0 {
+        return;
+    }
     let milliseconds = (timeout / 1000).max(1).to_string();
     let count = replicas.to_string();
     let wait: [&[u8]; 3] = [b"WAIT", count.as_bytes(), milliseconds.as_bytes()];
@@ -106,7 +161,6 @@ fn ask(link: &mut Link, terms: &Terms, replicas: u32, timeout: u32, now: u32) {
     } else {
         say(link, &wait, step::WAIT, replicas, now);
     }
-    link.votes.questions += 1;
 }
 
 fn say(link: &mut Link, words: &[&[u8]], step: u16, replicas: u32, now: u32) {
@@ -117,7 +171,7 @@ fn say(link: &mut Link, words: &[&[u8]], step: u16, replicas: u32, now: u32) {
 
 /// Whether the reply to this request of ours decides.
 pub const fn is_decisive(request: &Entry) -> bool {
-    matches!(request.owed.part, step::WAIT | step::JUDGE)
+    matches!(request.owed.part, step::WAIT | step::JUDGE | step::SEAL_ALONE)
 }
 
 /// A question, or a part of it, is answered: the held replies that go out now, each as its client is to see it. Whether
@@ -133,6 +187,17 @@ pub fn answered(link: &mut Link, terms: &Terms, request: &Entry, reply: &[u8], n
         step::COUNT => {
             votes.is_reached = is_reached(request, reply);
             return (Vec::new(), false);
+        }
+        step::SEAL | step::SEAL_ALONE => {
+            let is_alone = request.owed.part == step::SEAL_ALONE;
+            votes.questions -= u32::from(is_alone);
+            let is_whole = is_whole(reply);
+            if is_whole && !is_alone {
+                return (Vec::new(), false);
+            }
+            let held = votes.take().into_iter();
+            let settled = held.map(|held| if is_whole { held } else { held.with(UNSEALED) });
+            return (settled.collect(), false);
         }
         step::JUDGE => {}
         _ => votes.is_reached = is_reached(request, reply),
@@ -152,7 +217,7 @@ pub fn answered(link: &mut Link, terms: &Terms, request: &Entry, reply: &[u8], n
         } else if has_hope && now.wrapping_sub(held.since) < terms.timeout {
             waiting.push(held);
         } else {
-            decided.push(Held { reply: in_doubt(found, terms.wanted), ..held });
+            decided.push(held.with(&in_doubt(found, terms.wanted)));
         }
     }
     let asks_again = !waiting.is_empty() && votes.questions == 0;
@@ -162,7 +227,7 @@ pub fn answered(link: &mut Link, terms: &Terms, request: &Entry, reply: &[u8], n
         let others = evidence.others(furthest, terms.voters);
         ask(link, terms, terms.wanted + others, terms.timeout - age, now);
     }
-    link.votes.bytes = waiting.iter().map(|held| held.reply.len()).sum();
+    link.votes.bytes = waiting.iter().map(|held| held.bytes.len()).sum();
     link.votes.awaiting = waiting; // what another question is under way for, behind these
     (decided, asks_again)
 }
@@ -170,6 +235,19 @@ pub fn answered(link: &mut Link, terms: &Terms, request: &Entry, reply: &[u8], n
 fn is_reached(request: &Entry, reply: &[u8]) -> bool {
     integer(reply).is_some_and(|replicas| replicas >= i64::from(request.owed.sequence))
 }
+
+/// Whether the seal says that no slots have left. Where scripts are forbidden no slots are moved either.
+fn is_whole(reply: &[u8]) -> bool {
+    reply == b"*2\r\n:1\r\n:0\r\n" || is_forbidden(reply)
+}
+
+fn is_forbidden(reply: &[u8]) -> bool {
+    [&b"-NOPERM"[..], b"-ERR unknown command"].iter().any(|word| reply.starts_with(word))
+}
+
+/// What a write is told that was done where its slot may not be any more.
+const UNSEALED: &[u8] =
+    b"-ERR INDOUBT written, but slots of the shard may have moved: the proxy is out of touch with its store\r\n";
 
 /// What an answer says of replicas.
 enum Evidence {
@@ -203,8 +281,21 @@ impl Evidence {
     }
 }
 
+/// What a write is told whose connection was lost before its question was answered.
+pub fn lost(wanted: u32) -> Vec<u8> {
+    if wanted > 0 {
+        return in_doubt(0, wanted);
+    }
+    let mut text = Vec::new();
+    write::error(
+        &mut text,
+        "ERR INDOUBT written, and the connection lost before it was known that slots had not moved",
+    );
+    text
+}
+
 /// What a write is told that its primary has, and too few replicas.
-pub fn in_doubt(replicas: i64, wanted: u32) -> Vec<u8> {
+fn in_doubt(replicas: i64, wanted: u32) -> Vec<u8> {
     let mut text = Vec::new();
     let what = "ERR INDOUBT written on primary, acknowledged by";
     write::error(&mut text, &format!("{what} {replicas} of {wanted} replicas"));

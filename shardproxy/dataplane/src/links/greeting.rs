@@ -42,7 +42,8 @@ impl Link {
             replies += 1;
         }
         if self.is_watcher() {
-            write::command(&mut bytes, &[b"CLIENT", b"TRACKING", b"ON"]);
+            let words: [&[u8]; 4] = [b"CLIENT", b"TRACKING", b"ON", b"BCAST"];
+            write::command(&mut bytes, if self.is_feed() { &words } else { &words[..3] });
             replies += 1;
         }
         if self.identity.is_asking {
@@ -114,11 +115,11 @@ impl Link {
             self.note_refusal(&text);
             return Err(format!("the node refused the proxy's greeting: {text}"));
         }
-        if self.is_watcher() && left == 1 && reply != texts::OK {
+        let after = if is_asking { identity::QUESTIONS } else { 0 };
+        if self.is_watcher() && left == after + 1 && reply != texts::OK {
             self.note_refusal("ERR not understood");
             return Err("the node tells of no changes to keys".into());
         }
-        let after = if is_asking { identity::QUESTIONS } else { 0 };
         if let Role::Leased(leased) = &mut self.role {
             if left == after + 1 {
                 leased.engine_id = integer(reply).and_then(|id| u64::try_from(id).ok()).unwrap_or(0);
@@ -151,7 +152,7 @@ impl Link {
         self.state = State::Ready;
         // it was named since the greeting was written
         let is_named = self.is_identified() && cluster.run_id_of(self.way.shard, self.way.node).is_some();
-        self.identity.is_unproven = is_named && self.identity.run_id.is_none();
+        self.identity.is_unproven = is_named && self.identity.run_id.is_none() && !self.listens();
         self.trouble.recovered();
     }
 

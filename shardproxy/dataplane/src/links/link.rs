@@ -35,16 +35,26 @@ pub enum Role {
     Lot { ahead: Option<Owed> },
     /// It carries subscriptions: what comes are messages, not replies.
     Subscriber(Box<Subscriber>),
-    /// It tells of changes to keys that clients wait for.
+    /// It tells of changes to keys.
     Watcher(Box<Watcher>),
 }
 
 #[derive(Default)]
 pub struct Watcher {
+    /// It tells of all keys, not only of those that were asked for.
+    pub is_feed: bool,
     /// The keys that were asked for and have no reply yet; none for a PING.
     pub said: VecDeque<Option<Arc<[u8]>>>,
+    /// Of a feed: whether these have the values that clients gave them, in that order.
+    pub questions: VecDeque<Question>,
     /// Why its node tells of no changes, though it is well.
     pub refusal: Option<String>,
+}
+
+/// Whether a key has the value that a client gave it: its place and tag.
+pub struct Question {
+    pub ticket: (usize, u32),
+    pub value: Arc<[u8]>,
 }
 
 #[derive(Default)]
@@ -52,7 +62,8 @@ pub struct Leased {
     pub owner: Option<(usize, u32)>,
     /// The command that waits on it.
     pub waiting: Option<Waiting>,
-    /// Its client chose another database or RESP version while it watched: nobody else gets it.
+    /// Nobody else gets it: its client chose another database or RESP version while it watched, or its engine was told to
+    /// end what waits, and may do that to what waits there next.
     pub is_altered: bool,
     /// The engine was told to end what waits, so that it is served again, elsewhere.
     pub moves: bool,
@@ -72,6 +83,8 @@ impl Leased {
 pub struct Subscriber {
     /// A PING has no answer yet.
     pub is_pinged: bool,
+    /// So many of those answers are awaited until it has told all of keys that were copies and are none any more.
+    pub sifted: u8,
     /// Topics that were subscribed to or given up on it, to which the node has not replied yet.
     pub said: VecDeque<(Kind, Arc<[u8]>)>,
     /// Messages of it wait for a later turn.
@@ -138,6 +151,13 @@ pub struct Link {
     pub deposed: Option<Instant>,
     /// For what its node owes next: to be connected, to end its greeting, the oldest reply.
     pub patience: Patience,
+    /// When its last request was answered, or what it owes was sent while it owed nothing; and since when it owed nothing
+    /// before what was answered then. Of replies that come at once nobody knows which of them was waited for. Microseconds
+    /// on the worker's wrapping clock.
+    answered_at: u32,
+    owed_since: u32,
+    /// When it was up again after it was down, on that clock.
+    pub up_again: Option<u32>,
     /// When the node last said anything.
     pub heard: Instant,
     /// When it was last asked for.
@@ -180,6 +200,9 @@ impl Link {
             is_retired: false,
             deposed: None,
             patience: Patience::from(now),
+            answered_at: 0,
+            owed_since: 0,
+            up_again: None,
             heard: now,
             wanted: now,
             attempt: 0,
@@ -193,7 +216,10 @@ impl Link {
     pub fn held(&self) -> usize {
         let said = match &self.role {
             Role::Subscriber(subscriber) => subscriber.said.capacity() * size_of::<(Kind, Arc<[u8]>)>(),
-            Role::Watcher(watcher) => watcher.said.capacity() * size_of::<Arc<[u8]>>(),
+            Role::Watcher(watcher) => {
+                let questions = watcher.questions.capacity() * size_of::<Question>();
+                watcher.said.capacity() * size_of::<Arc<[u8]>>() + questions
+            }
             _ => 0,
         };
         let stream = self.stream.as_ref().map_or(0, Stream::held);
@@ -214,7 +240,10 @@ impl Link {
         self.exchange.trim();
         match &mut self.role {
             Role::Subscriber(subscriber) => trim(&mut subscriber.said),
-            Role::Watcher(watcher) => trim(&mut watcher.said),
+            Role::Watcher(watcher) => {
+                trim(&mut watcher.said);
+                trim(&mut watcher.questions);
+            }
             _ => {}
         }
     }
@@ -232,6 +261,12 @@ impl Link {
     #[inline]
     pub const fn is_watcher(&self) -> bool {
         matches!(self.role, Role::Watcher(_))
+    }
+
+    /// Whether it tells of every key that changes.
+    #[inline]
+    pub fn is_feed(&self) -> bool {
+        matches!(&self.role, Role::Watcher(watcher) if watcher.is_feed)
     }
 
     /// Whether no requests of clients leave on it: it is there for what comes.
@@ -306,9 +341,10 @@ impl Link {
         matches!(self.role, Role::Shared) && !self.is_memcached()
     }
 
-    /// Connections whose node must be who the topology says: those that requests leave on.
-    pub const fn is_identified(&self) -> bool {
-        !self.listens() && !self.is_memcached()
+    /// Connections whose node must be who the topology says: those that requests leave on, and those that tell whether what
+    /// they read still holds.
+    pub fn is_identified(&self) -> bool {
+        (!self.listens() || self.is_feed()) && !self.is_memcached()
     }
 
     /// Whether its oldest request may wait at the engine. What is asked for clients that wait here does not.
@@ -344,6 +380,35 @@ impl Link {
             Role::Watcher(watcher) => watcher.said.is_empty(),
             _ => false,
         }
+    }
+
+    /// It owes nothing, and is sent something.
+    pub fn asks(&mut self, now: Instant, micros: u32) {
+        self.patience.begin(now);
+        self.owed_since = micros;
+        self.answered_at = micros;
+    }
+
+    /// A request has its reply. Since when its node had nothing to answer before it and what was answered with it.
+    #[inline]
+    pub fn owed_since(&mut self, micros: u32) -> u32 {
+        if self.answered_at != micros {
+            self.owed_since = std::mem::replace(&mut self.answered_at, micros);
+        }
+        self.owed_since
+    }
+
+    /// It took part of its greeting: if it is up again, what is queued has waited for that.
+    pub fn note_up(&mut self, micros: u32) {
+        if self.state == State::Ready && std::mem::take(&mut self.trouble.was_down) {
+            self.up_again = Some(micros);
+        }
+    }
+
+    /// What had waited for that is answered by now; its clock wraps.
+    pub fn forget_up(&mut self, micros: u32) {
+        const LONG: u32 = 10 * 60 * 1_000_000;
+        self.up_again = self.up_again.filter(|up| micros.wrapping_sub(*up) < LONG);
     }
 
     /// So many bytes were taken, whatever they were.
@@ -398,9 +463,13 @@ impl Link {
             Role::Subscriber(subscriber) => {
                 subscriber.said.clear();
                 subscriber.is_pinged = false;
+                subscriber.sifted = 0;
                 subscriber.is_behind = false;
             }
-            Role::Watcher(watcher) => watcher.said.clear(),
+            Role::Watcher(watcher) => {
+                watcher.said.clear();
+                watcher.questions.clear();
+            }
             _ => {}
         }
     }
@@ -424,5 +493,22 @@ impl Link {
             self.metrics.down.set(u64::from(is_out));
         }
         is_news
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::NO_SLOT;
+
+    #[test]
+    fn of_replies_that_come_at_once_each_may_have_been_waited_for() {
+        let now = Instant::now();
+        let way = Way { cluster: 0, shard: 0, node: 0, resp: 2, db: 0, lane: Lane::Usual, slot: NO_SLOT };
+        let mut link = Link::new(way, Role::Shared, EngineKind::Redis, now, Arc::default());
+        link.asks(now, 100);
+        assert_eq!([400, 400, 450, 450, 460].map(|micros| link.owed_since(micros)), [100, 100, 400, 400, 450]);
+        link.asks(now, 900);
+        assert_eq!([u32::MAX, u32::MAX, 7].map(|micros| link.owed_since(micros)), [900, 900, u32::MAX]);
     }
 }

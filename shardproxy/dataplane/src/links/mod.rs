@@ -8,7 +8,7 @@ mod patience;
 mod trouble;
 
 pub use durable::Votes;
-pub use link::{Leased, Link, Role, State, Subscriber, Way, NO_NODE};
+pub use link::{Leased, Link, Question, Role, State, Subscriber, Watcher, Way, NO_NODE};
 pub use login::Login;
 pub use patience::Patience;
 pub use trouble::{Identity, Redo, Trouble};

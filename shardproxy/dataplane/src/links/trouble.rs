@@ -18,6 +18,8 @@ pub struct Trouble {
     pub relapses: u32,
     /// A memcached node failed as often as it may: its keys are served otherwise until it answers a probe.
     pub is_out: bool,
+    /// It was lost, and is connected again since a moment ago.
+    pub was_down: bool,
     /// A replica that could not serve reads is not asked for any until then.
     pub rests_until: Instant,
 }
@@ -28,6 +30,7 @@ impl Trouble {
             retry_at: now,
             failures: 0,
             down_since: None,
+            was_down: false,
             why_down: String::new(),
             busy: None,
             lacks_database: false,
@@ -40,6 +43,7 @@ impl Trouble {
 
     /// It is connected, and the node has answered if it was lost before: whatever was wrong is over.
     pub fn recovered(&mut self) {
+        self.was_down |= self.down_since.is_some();
         self.down_since = None;
         self.failures = 0;
         self.why_down.clear();
@@ -70,4 +74,14 @@ pub struct Redo {
     /// How many of the first request's inner replies came, and the first of them that was an error.
     pub inner_seen: u32,
     pub inner_error: Option<Box<[u8]>>,
+}
+
+impl Redo {
+    /// One more of the replies that are looked at has come.
+    pub fn count_down(&mut self) {
+        self.left = self.left.saturating_sub(1);
+        if self.left == 0 {
+            self.refused.clear();
+        }
+    }
 }

@@ -5,9 +5,13 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+use super::caching::{CachingSpec, Rules};
 use super::durations::{seconds, time_limit, wrapping_micros};
 use super::families::{Families, FamilySpec};
-use super::{AccessSpec, Hold, HoldSpec, Inbound, InboundSpec, MemcachedSpec, NodeTlsSpec, Placement, Terms, TlsSpec};
+use super::{
+    AccessSpec, Hold, HoldSpec, HotSpec, Inbound, InboundSpec, MemcachedSpec, NearKeys, NearSpec, NodeTlsSpec,
+    Placement, SlowLogSpec, Terms, TlsSpec,
+};
 use crate::command::Overrides;
 use crate::hash::{self, SLOTS};
 use crate::net::tls::{ClientConfig, ServerConfig, ServerName, Tls};
@@ -56,6 +60,8 @@ pub struct ClusterSpec {
     #[serde(default)]
     pub key_families: Vec<FamilySpec>,
     #[serde(default)]
+    pub caching: CachingSpec,
+    #[serde(default)]
     pub commands: Overrides,
     pub shards: Vec<ShardSpec>,
     /// One shard refuses what several would, for it is to grow.
@@ -87,6 +93,22 @@ pub struct ClusterSpec {
     /// None: nobody has to say who it is.
     #[serde(default)]
     pub access: Option<AccessSpec>,
+    /// Replies of hot keys are kept.
+    #[serde(default)]
+    pub near_cache: Option<NearSpec>,
+    /// What is remembered of keys that are asked for often.
+    #[serde(default)]
+    pub hot_keys: HotSpec,
+    #[serde(default)]
+    pub slow_log: SlowLogSpec,
+}
+
+impl ClusterSpec {
+    /// Whether the engines are of this version or a newer one.
+    pub fn is_since(&self, version: (u32, u32)) -> bool {
+        let mut parts = self.version.split('.').map(|part| part.parse().unwrap_or(0));
+        (parts.next().unwrap_or(0), parts.next().unwrap_or(0)) >= version
+    }
 }
 
 const fn one_second() -> Duration {
@@ -165,6 +187,9 @@ pub struct ShardSpec {
     /// What clients and logs are told it is called; else its place.
     #[serde(default)]
     pub label: Option<String>,
+    /// What it keeps wherever it stands among the others; else its place.
+    #[serde(default)]
+    pub number: Option<u32>,
     #[serde(default)]
     pub slots: Vec<(u16, u16)>,
     /// Index into `nodes`; none while no primary is known.
@@ -181,6 +206,10 @@ pub struct ShardSpec {
     /// The replicas that may vouch for a write, as their primary lists them in ROLE; without it all that are attached.
     #[serde(default)]
     pub voters: Option<Vec<String>>,
+    /// The script that its primary has while its slots are as known here, and the one that it has once some may have left;
+    /// without them nobody has to ask.
+    #[serde(default)]
+    pub seal: Option<[String; 2]>,
     /// A replica takes over where its primary cannot write.
     #[serde(default)]
     pub replaceable: bool,
@@ -340,6 +369,7 @@ pub struct Node {
 #[derive(Clone, Debug)]
 pub struct Shard {
     pub label: String,
+    pub number: u32,
     /// Index into `Cluster::nodes`.
     pub primary: Option<u16>,
     pub nodes: Vec<u16>,
@@ -347,6 +377,8 @@ pub struct Shard {
     run_id: Option<String>,
     wait: u32,
     voters: Option<Vec<String>>,
+    /// SHA1 of the scripts that tell whether its slots are still as known here.
+    seal: Option<[String; 2]>,
     /// A replica takes over where its primary cannot write.
     pub is_replaceable: bool,
     /// Why it has no primary, where that is no failover.
@@ -378,6 +410,12 @@ pub struct Cluster {
     /// The shard of the first slot that has one.
     first: u16,
     families: Option<Families>,
+    /// Fields of hashes may expire by themselves.
+    pub has_field_expiry: bool,
+    /// Whose replies are kept near, where any are.
+    pub near: Option<NearKeys>,
+    /// Of caching.
+    pub rules: Option<Rules>,
     pub placement: Placement,
     pub inbound: Inbound,
     /// Bytes that all nodes take: of one argument, and of a transaction. They close the connection over more.
@@ -427,11 +465,13 @@ impl Cluster {
             }
             shards.push(Shard {
                 label,
+                number: shard.number.unwrap_or(index as u32),
                 primary: shard.primary.map(|p| (start + p) as u16),
                 nodes: (start..nodes.len()).map(|n| n as u16).collect(),
                 run_id: shard.identity.as_ref().map(|identity| identity.run_id.clone()),
                 wait: shard.wait,
                 voters: shard.voters.as_ref().map(|voters| read_voters(voters)).transpose()?,
+                seal: shard.seal.clone(),
                 is_replaceable: shard.replaceable,
                 why_not: shard.why_not.clone(),
                 is_refused: shard.refused,
@@ -441,6 +481,11 @@ impl Cluster {
             });
         }
         let families = Families::compile(&spec.key_families)?;
+        let near = spec.near_cache.as_ref().map(NearKeys::compile).transpose()?;
+        let rules = Rules::compile(&spec.caching)?;
+        if rules.is_some() {
+            hash::tag_of_slot(0); // made now, and not while clients wait
+        }
         let placement = Placement::build(&spec)?;
         let inbound = Inbound::build(spec.inbound.as_deref(), &spec.endpoints)?;
         let first = slots.iter().copied().find(|&shard| shard != NO_SHARD).unwrap_or(NO_SHARD);
@@ -461,6 +506,7 @@ impl Cluster {
             return Err("an endpoint is to speak TLS, and there is no certificate".into());
         }
         let node_tls = spec.node_tls.as_ref().map(NodeTlsSpec::build).transpose()?;
+        let has_field_expiry = spec.is_since((7, 4));
         Ok(Self {
             spec,
             shards,
@@ -471,6 +517,9 @@ impl Cluster {
             slots,
             first,
             families,
+            has_field_expiry,
+            near,
+            rules,
             placement,
             inbound,
             max_bulk,
@@ -528,6 +577,16 @@ impl Cluster {
             None => hash::slot(key),
             Some(families) => families.slot(key),
         }
+    }
+
+    /// The family of a key that is declared.
+    pub fn family_of(&self, key: &[u8]) -> Option<&str> {
+        self.families.as_ref()?.name_of(key)
+    }
+
+    /// The number of the shard in that place.
+    pub fn number_of(&self, place: u16) -> Option<u32> {
+        self.shards.get(usize::from(place)).map(|shard| shard.number)
     }
 
     /// The shard that owns the slot, or `NO_SHARD`.
@@ -593,12 +652,26 @@ impl Cluster {
         self.slots == other.slots
     }
 
+    /// The shards, by their numbers in either epoch, that have a slot in one that they have not in the other.
+    pub fn shards_unlike(&self, other: &Self) -> Vec<u16> {
+        let moved = self.slots.iter().zip(&other.slots).filter(|(before, now)| before != now);
+        let mut shards: Vec<u16> = moved.flat_map(|(&before, &now)| [before, now]).collect();
+        shards.sort_unstable();
+        shards.dedup();
+        shards
+    }
+
+    /// Whether slots of some shard may have left it unseen.
+    pub fn has_seals(&self) -> bool {
+        self.shards.iter().any(|shard| shard.seal.is_some())
+    }
+
     /// When writes to the shard are acknowledged, if not at once.
     #[inline]
     pub fn terms_of(&self, shard: u16) -> Option<Terms<'_>> {
-        let shard = self.shards.get(usize::from(shard)).filter(|shard| shard.wait > 0)?;
+        let shard = self.shards.get(usize::from(shard)).filter(|shard| shard.wait > 0 || shard.seal.is_some())?;
         let timeout = wrapping_micros(self.spec.wait_timeout);
-        Some(Terms { wanted: shard.wait, voters: shard.voters.as_deref(), timeout })
+        Some(Terms { wanted: shard.wait, voters: shard.voters.as_deref(), timeout, seal: shard.seal.as_ref() })
     }
 
     /// The run id the node must have before requests leave for it: that of its shard's primary, if it is the primary.

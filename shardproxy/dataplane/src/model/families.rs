@@ -10,6 +10,7 @@
 
 use serde::Deserialize;
 
+use super::pattern::Pattern;
 use crate::hash;
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -22,6 +23,9 @@ pub struct FamilySpec {
     pub hash: String,
 }
 
+/// What the proxy's own keys begin with.
+pub const RESERVED: &[u8] = b"shardproxy:";
+
 /// All rules of a cluster, in their order.
 #[derive(Clone, Debug)]
 pub struct Families {
@@ -32,7 +36,9 @@ pub struct Families {
 
 #[derive(Clone, Debug)]
 struct Rule {
-    steps: Vec<Step>,
+    /// The pattern as it was declared.
+    name: Box<str>,
+    pattern: Pattern,
     hash: Hash,
 }
 
@@ -40,17 +46,6 @@ struct Rule {
 enum Hash {
     Constant(Box<[u8]>),
     Captured,
-}
-
-#[derive(Clone, Debug)]
-enum Step {
-    Literal(Box<[u8]>),
-    OneOf(Box<[bool; 256]>),
-    /// Any bytes; `is_hashed` if they are what the rule hashes.
-    Any {
-        least: usize,
-        is_hashed: bool,
-    },
 }
 
 impl Families {
@@ -62,13 +57,7 @@ impl Families {
         let rules: Vec<Rule> = specs.iter().map(Rule::compile).collect::<Result<_, _>>()?;
         let mut begins = Box::new([false; 256]);
         for rule in &rules {
-            for (byte, can_begin) in begins.iter_mut().enumerate() {
-                *can_begin |= match rule.steps.first() {
-                    Some(Step::Literal(text)) => usize::from(text[0]) == byte,
-                    Some(Step::OneOf(set)) => set[byte],
-                    Some(Step::Any { .. }) | None => true,
-                };
-            }
+            rule.pattern.note_beginnings(&mut begins);
         }
         Ok(Some(Self { rules, begins }))
     }
@@ -82,9 +71,15 @@ impl Families {
         })
     }
 
+    /// The rule that is about this key.
+    pub fn name_of(&self, key: &[u8]) -> Option<&str> {
+        self.find(key).map(|(rule, _)| &*rule.name)
+    }
+
+    /// Names of the proxy's own say by their tag where they lie, whatever a rule says.
     #[inline]
     pub fn slot(&self, key: &[u8]) -> u16 {
-        match self.hashed_part(key) {
+        match self.hashed_part(key).filter(|_| !key.starts_with(RESERVED)) {
             None => hash::slot(key),
             Some(part) => hash::slot_of_part(part),
         }
@@ -95,7 +90,7 @@ impl Families {
         if !self.begins[usize::from(*key.first()?)] {
             return None;
         }
-        self.rules.iter().find_map(|rule| Some((rule, rule.matched(key)?)))
+        self.rules.iter().find_map(|rule| Some((rule, rule.pattern.matched(key)?)))
     }
 }
 
@@ -106,44 +101,7 @@ impl Rule {
         if captured.is_none_or(str::is_empty) && (spec.hash.is_empty() || spec.hash.contains(['{', '}'])) {
             return Err(wrong("hash is one {name} of the pattern, or a text without braces"));
         }
-        let mut steps = Vec::new();
-        let mut times = 0;
-        let mut literal = Vec::new();
-        let mut rest = spec.pattern.as_str();
-        while let Some(next) = rest.chars().next() {
-            let (step, length) = match next {
-                '*' => (Step::Any { least: 0, is_hashed: false }, 1),
-                '{' => {
-                    let end = rest.find('}').ok_or_else(|| wrong("a { has no }"))?;
-                    let is_hashed = captured == Some(&rest[1..end]);
-                    times += usize::from(is_hashed);
-                    (Step::Any { least: 1, is_hashed }, end + 1)
-                }
-                '[' => {
-                    let end = rest.find(']').ok_or_else(|| wrong("a [ has no ]"))?;
-                    (
-                        one_of(&rest.as_bytes()[1..end])
-                            .ok_or_else(|| wrong("an empty set, or one that runs backwards"))?,
-                        end + 1,
-                    )
-                }
-                other => {
-                    literal.extend_from_slice(other.encode_utf8(&mut [0; 4]).as_bytes());
-                    rest = &rest[other.len_utf8()..];
-                    continue;
-                }
-            };
-            push_literal(&mut steps, &mut literal);
-            if matches!((&step, steps.last()), (Step::Any { .. }, Some(Step::Any { .. }))) {
-                return Err(wrong("nothing tells where one part ends and the next begins"));
-            }
-            steps.push(step);
-            rest = &rest[length..];
-        }
-        push_literal(&mut steps, &mut literal);
-        if steps.is_empty() {
-            return Err(wrong("it is empty"));
-        }
+        let (pattern, times) = Pattern::compile(&spec.pattern, captured).map_err(wrong)?;
         let hash = match captured {
             Some(name) if times != 1 => {
                 return Err(wrong(&format!("{{{name}}} stands in it {times} times, and has to once")));
@@ -151,85 +109,12 @@ impl Rule {
             Some(_) => Hash::Captured,
             None => Hash::Constant(spec.hash.as_bytes().into()),
         };
-        Ok(Self { steps, hash })
+        Ok(Self { name: spec.pattern.as_str().into(), pattern, hash })
     }
-
-    /// What the hashed capture is in this key, empty without one; none unless the whole key matches.
-    ///
-    /// Each `Any` takes as little as it can. Only the last one seen is ever lengthened: what an earlier one might
-    /// still win, a later one has room for as well.
-    fn matched<'k>(&self, key: &'k [u8]) -> Option<&'k [u8]> {
-        let (mut step, mut at) = (0, 0);
-        let mut open: Option<Open> = None;
-        let (mut start, mut end) = (0, 0);
-        loop {
-            let advanced = match self.steps.get(step) {
-                None if at == key.len() => return Some(&key[start..end]),
-                None => None,
-                Some(Step::Literal(text)) => key[at..].starts_with(text).then_some(at + text.len()),
-                Some(Step::OneOf(set)) => key.get(at).is_some_and(|&byte| set[usize::from(byte)]).then_some(at + 1),
-                Some(&Step::Any { least, is_hashed }) => {
-                    if key.len() - at < least {
-                        None // and lengthening an earlier one leaves less
-                    } else {
-                        open = Some(Open { step, end: at + least, is_hashed });
-                        if is_hashed {
-                            (start, end) = (at, at + least);
-                        }
-                        Some(at + least)
-                    }
-                }
-            };
-            if let Some(next) = advanced {
-                (step, at) = (step + 1, next);
-                continue;
-            }
-            let last = open.as_mut()?;
-            // the last step: it takes all there is
-            last.end = if last.step + 1 == self.steps.len() { key.len() } else { last.end + 1 };
-            if last.end > key.len() {
-                return None;
-            }
-            if last.is_hashed {
-                end = last.end;
-            }
-            (step, at) = (last.step + 1, last.end);
-        }
-    }
-}
-
-/// The `Any` that may still take more.
-struct Open {
-    step: usize,
-    end: usize,
-    is_hashed: bool,
-}
-
-fn push_literal(steps: &mut Vec<Step>, literal: &mut Vec<u8>) {
-    if !literal.is_empty() {
-        steps.push(Step::Literal(std::mem::take(literal).into()));
-    }
-}
-
-/// The set that `0-9a-f` describes.
-fn one_of(text: &[u8]) -> Option<Step> {
-    let mut set = Box::new([false; 256]);
-    let mut rest = text;
-    while let Some(&first) = rest.first() {
-        let (last, length) = if rest.len() > 2 && rest[1] == b'-' { (rest[2], 3) } else { (first, 1) };
-        if last < first {
-            return None;
-        }
-        set[usize::from(first)..=usize::from(last)].fill(true);
-        rest = &rest[length..];
-    }
-    (!text.is_empty()).then_some(Step::OneOf(set))
 }
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
-
     use super::*;
 
     fn family(pattern: &str, hash: &str) -> FamilySpec {
@@ -285,6 +170,8 @@ mod tests {
         assert_eq!(rules.slot(b"{17}rq:job:"), hash::slot(b"17"));
         assert_eq!(rules.slot(b"foo"), 12182);
         assert_eq!(rules.slot(b""), hash::slot(b""));
+        let all = families(&[("*", "one")]);
+        assert_eq!(all.slot(b"shardproxy:lease:{a}:x"), hash::slot(b"a"));
     }
 
     #[test]
@@ -306,28 +193,5 @@ mod tests {
             assert!(Families::compile(&[family(pattern, hash)]).is_err(), "{pattern} {hash}");
         }
         assert!(Families::compile(&[]).unwrap().is_none());
-    }
-
-    /// The plain definition of a match: try every length of every part.
-    fn matches_plainly(steps: &[Step], key: &[u8]) -> bool {
-        match steps.first() {
-            None => key.is_empty(),
-            Some(Step::Literal(text)) => {
-                key.strip_prefix(&**text).is_some_and(|rest| matches_plainly(&steps[1..], rest))
-            }
-            Some(Step::OneOf(set)) => {
-                key.first().is_some_and(|&b| set[usize::from(b)]) && matches_plainly(&steps[1..], &key[1..])
-            }
-            Some(&Step::Any { least, .. }) => (least..=key.len()).any(|n| matches_plainly(&steps[1..], &key[n..])),
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn every_match_is_found_and_no_other(pattern in "([ab]|\\*[ab]|\\{x\\}[ab]|\\[ab\\]){1,6}\\*?", key in "[abc]{0,12}") {
-            if let Ok(rule) = Rule::compile(&family(&pattern, "k")) {
-                prop_assert_eq!(rule.matched(key.as_bytes()).is_some(), matches_plainly(&rule.steps, key.as_bytes()));
-            }
-        }
     }
 }

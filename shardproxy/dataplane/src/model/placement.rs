@@ -1,6 +1,6 @@
 //! Which shard a key belongs to, by the cluster's hashing.
 
-use super::{Cluster, ClusterSpec, ShardSpec, NO_SHARD};
+use super::{Action, Cluster, ClusterSpec, ShardSpec, NO_SHARD};
 use crate::hash::{self, Distribution, KeyHash, Method, Server};
 use crate::net::Address;
 
@@ -42,6 +42,28 @@ impl Placement {
     pub fn shard_of_but(&self, cluster: &Cluster, key: &[u8], out: &[bool]) -> u16 {
         let Some(distribution) = &self.distribution else { return slot_of_but(cluster, self.slot(key), out) };
         distribution.server_of_but(key, out).map_or(NO_SHARD, |server| server as u16)
+    }
+
+    /// The shards that a key goes to in turn while its own is down, as each of them may be, too.
+    pub fn stand_ins<'a>(&'a self, cluster: &'a Cluster, key: &'a [u8]) -> impl Iterator<Item = u16> + 'a {
+        let spec = &cluster.spec.memcached;
+        let nodes = cluster.shards.len() - spec.gutter;
+        let (mut last, mut out) = (self.shard_of(cluster, key), vec![false; nodes]);
+        let mut spares = 0..spec.gutter;
+        std::iter::from_fn(move || match spec.on_failure.action {
+            Action::Miss => None,
+            Action::Rehash => {
+                if std::mem::replace(out.get_mut(usize::from(last))?, true) {
+                    return None;
+                }
+                last = self.shard_of_but(cluster, key, &out);
+                (last != NO_SHARD).then_some(last)
+            }
+            Action::Gutter => {
+                let place = (usize::from(hash::slot(key)) + spares.next()?) % spec.gutter;
+                Some((nodes + place) as u16)
+            }
+        })
     }
 
     #[inline]

@@ -9,7 +9,10 @@ pub struct Terms<'a> {
     pub voters: Option<&'a [String]>,
     /// So long they have, microseconds.
     pub timeout: u32,
+    /// The script that its primary has to have, and the one that it must not have, by their SHA1: only then its slots are
+    /// still as known here.
+    pub seal: Option<&'a [String; 2]>,
 }
 
 /// Writes are acknowledged as they come.
-pub const NONE: Terms = Terms { wanted: 0, voters: None, timeout: 0 };
+pub const NONE: Terms = Terms { wanted: 0, voters: None, timeout: 0, seal: None };

@@ -1,6 +1,7 @@
 //! Connections of a client's own, while it is blocked or watches: from a bounded pool per node, with a queue beyond it. All
 //! pools together have no more than there are file descriptors for.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::{least_busy, NO_CLUSTER};
@@ -9,7 +10,7 @@ use crate::dialect::texts;
 use crate::links::{Leased, Link, Role, State, Way};
 use crate::metrics::Class;
 use crate::model::{Lane, NO_SLOT};
-use crate::turn::Turn;
+use crate::turn::{Queued, Tagged, Turn};
 
 /// Clients that wait for a connection of one pool: more than a worker has of them, unless something is wrong.
 const QUEUED: usize = 4096;
@@ -27,7 +28,14 @@ pub enum Lease {
 }
 
 /// A connection of a client's own to the primary of a shard, or for what is read to a replica, from the node's bounded pool.
-pub fn lease(turn: &mut Turn, client: &mut Client, shard: u16, is_read: bool, on_replica: bool) -> Lease {
+/// `number`: its place among those that wait for one. Whoever looks in vain, or was asked for elsewhere, has it again.
+pub fn lease(
+    turn: &mut Turn,
+    client: &mut Client,
+    (shard, number): (u16, u64),
+    is_read: bool,
+    on_replica: bool,
+) -> Lease {
     if let Some(text) = turn.served(client.cluster).filter(|_| !is_read).and_then(|served| served.why_read_only(shard))
     {
         return Lease::Refused(text);
@@ -47,11 +55,13 @@ pub fn lease(turn: &mut Turn, client: &mut Client, shard: u16, is_read: bool, on
     if place.rests_until > turn.now {
         return Lease::Later;
     }
+    let ahead = before(&place.queue, number);
+    let has_room = place.dedicated < served.cluster.spec.limits.dedicated;
     let idle = place.idle.iter().position(|&i| {
         let way = &turn.links[i].way;
-        way.resp == client.resp && way.db == client.db
+        ahead == 0 && way.resp == client.resp && way.db == client.db
     });
-    let may_open = idle.is_none() && place.dedicated < served.cluster.spec.limits.dedicated;
+    let may_open = ahead == 0 && idle.is_none() && has_room;
     let permit = if may_open { turn.shared.dedicated.take() } else { None };
     let leased = match (idle, permit) {
         (Some(at), _) => place.idle.swap_remove(at),
@@ -64,14 +74,13 @@ pub fn lease(turn: &mut Turn, client: &mut Client, shard: u16, is_read: bool, on
             turn.links.insert(Link::new(way, role, engine, turn.now, place.metrics.clone()))
         }
         (None, None) => {
-            if let Some(other) = place.idle.pop() {
+            if ahead > 0 && (has_room || !place.idle.is_empty()) {
+                turn.later.pools.push((client.cluster, usize::from(node))); // who came before has it
+            } else if let Some(other) = place.idle.pop() {
                 turn.later.retire.push(other); // of another RESP version or database: it makes room
             }
-            if place.queue.len() >= QUEUED {
-                return Lease::Refused(texts::TOO_MANY_QUEUED.to_vec());
-            }
-            place.queue.push_back(client.ticket());
-            return Lease::Wait;
+            let is_queued = enqueue(&mut place.queue, Queued { ticket: client.ticket(), number });
+            return if is_queued { Lease::Wait } else { Lease::Refused(texts::TOO_MANY_QUEUED.to_vec()) };
         }
     };
     if let Some(lease) = turn.links[leased].leased_mut() {
@@ -79,6 +88,22 @@ pub fn lease(turn: &mut Turn, client: &mut Client, shard: u16, is_read: bool, on
     }
     client.lease = Some(leased as u32);
     Lease::Held(leased)
+}
+
+/// How many of them came earlier.
+fn before(queue: &VecDeque<Queued>, number: u64) -> usize {
+    queue.partition_point(|other| other.number < number)
+}
+
+/// Whether it has its place. Who comes last is refused where many wait; whoever looked in vain has its place again, so that
+/// the oldest is not the one who goes.
+fn enqueue(queue: &mut VecDeque<Queued>, queued: Queued) -> bool {
+    let ahead = before(queue, queued.number);
+    let has_room = ahead < QUEUED;
+    if has_room {
+        queue.insert(ahead, queued);
+    }
+    has_room
 }
 
 /// Its node cannot be connected to: nobody tries for a moment.
@@ -127,6 +152,24 @@ pub fn give_back(turn: &mut Turn, index: usize) {
 }
 
 /// Who waits longest for a connection of that pool; it may be gone.
-pub fn next_queued(turn: &mut Turn, (cluster, node): (usize, usize)) -> Option<(usize, u32)> {
-    turn.clusters[cluster].as_mut()?.nodes.get_mut(node)?.queue.pop_front()
+pub fn next_queued(turn: &mut Turn, (cluster, node): (usize, usize)) -> Option<Tagged> {
+    Some(turn.clusters[cluster].as_mut()?.nodes.get_mut(node)?.queue.pop_front()?.ticket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_too_many_wait_the_newest_is_refused_and_not_the_oldest() {
+        let queued = |number: u64| Queued { ticket: (number as usize, 0), number };
+        let mut queue = VecDeque::new();
+        assert!((0..QUEUED as u64).all(|number| enqueue(&mut queue, queued(10 + number))));
+        let oldest = queue.pop_front().unwrap();
+        assert!(enqueue(&mut queue, queued(20_000)), "there is room");
+        assert!(!enqueue(&mut queue, queued(20_001)), "too many wait");
+        assert!(enqueue(&mut queue, oldest), "it looked in vain, and has its place again");
+        assert_eq!((queue[0].number, queue.len()), (10, QUEUED + 1));
+        assert!(!enqueue(&mut queue, queued(20_001)));
+    }
 }

@@ -85,6 +85,7 @@ pub fn place(turn: &mut Turn, client: &Client, (shard, slot): (u16, u16), need: 
         }
     }
     if client.endpoint != EndpointKind::Primary
+        && client.tracking.is_none() // only primaries tell what changes
         && (client.prefers_replicas || client.endpoint == EndpointKind::Reader || served.spreads_reads)
     {
         return place_spread(turn, client, shard, need);

@@ -1,6 +1,7 @@
 //! The data plane as a whole: its threads, what they share, and the operations of the control plane.
 
 mod acceptor;
+mod timings;
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -11,14 +12,16 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use serde_json::{json, Value};
+use serde_json::{json, Map, Value};
 
 use self::acceptor::{Acceptor, EndpointKey};
+use crate::caching::digest_of_key;
 use crate::clients::{ClientInfo, Seats};
 use crate::command::{CommandTable, Flags};
 use crate::dialect::memcached::verb::command_names;
 use crate::glob::{self, TooCostly};
-use crate::metrics::Standing;
+use crate::insight::{self, Report};
+use crate::metrics::{Standing, WorkerMetrics};
 use crate::model::{digest_of, Cluster, Kind};
 use crate::net::{Address, Inherited, Passing, Resolver};
 use crate::shared::{worker_of, Letter, Paused, Ruled, Shared};
@@ -26,7 +29,10 @@ use crate::sync::lock;
 use crate::turn::Settling;
 use crate::worker::{Chore, Mailbox, Message, Worker};
 
-pub use crate::shared::{Access, AccessEvent, ClientDid, Event, Loss, NodeDown, NodeLost, Offload};
+pub use crate::shared::{Access, AccessEvent, CacheAged, ClientDid, Event, Loss, NodeDown, NodeLost, Offload};
+
+#[cfg(feature = "python")]
+pub use timings::Tracing;
 
 #[cfg(test)]
 mod tests;
@@ -181,6 +187,19 @@ impl Plane {
         Some(served.as_ref()?.cluster.slot_of(key))
     }
 
+    /// The address of the node that a key's requests go to now: not one that a worker counts as down. None when the cluster
+    /// is not served; none within when no node has the key.
+    pub fn node_of(&self, name: &str, key: &[u8]) -> Option<Option<String>> {
+        let (_, cluster) = self.shared.find(name)?;
+        let down = self.shared.metrics.down();
+        let own = std::iter::once(cluster.placement.shard_of(&cluster, key));
+        let shards = own.chain(cluster.placement.stand_ins(&cluster, key));
+        let nodes = shards.filter_map(|shard| cluster.shards.get(usize::from(shard))?.primary);
+        let nodes = nodes.map(|node| &cluster.nodes[usize::from(node)]);
+        let mut up = nodes.filter(|node| !down.contains_key(&(name.to_owned(), node.label.clone())));
+        Some(up.next().map(|node| node.address.to_string()))
+    }
+
     /// Which of these keys are in one of these slots; none of a cluster that is not served.
     pub fn are_in(&self, cluster: &str, slots: &[(u16, u16)], keys: &[Vec<u8>]) -> Option<Vec<bool>> {
         let (_, cluster) = self.shared.find(cluster)?;
@@ -226,41 +245,99 @@ impl Plane {
         }
     }
 
+    /// Execute an offloaded command as if no caching rule were about it. With `absent`, a read that finds nothing of other keys
+    /// than these is offloaded once more.
+    pub fn pass_on(&self, token: u64, absent: Option<Vec<Vec<u8>>>) {
+        if let Some(mailbox) = self.mailboxes.get(worker_of(token)) {
+            mailbox.send(Message::PassOn { token, absent });
+        }
+    }
+
+    /// Do not ask how old a key is for so long.
+    pub fn fresh(&self, cluster: &str, key: &[u8], within: Duration) {
+        let Some(cluster) = self.place_of(cluster) else { return };
+        let until = self.shared.millis(Instant::now()).saturating_add(within.as_millis() as u64);
+        let digest = digest_of_key(cluster, key);
+        for mailbox in &*self.mailboxes {
+            mailbox.send(Message::Fresh { digest, until });
+        }
+    }
+
     pub fn statistics(&self) -> Value {
         let shared = &self.shared;
-        let now = shared.millis(Instant::now());
-        let workers: Vec<Value> = shared
-            .workers
-            .iter()
-            .zip(&*self.restarts)
-            .map(|(worker, restarts)| {
-                #[allow(clippy::cast_precision_loss)]
-                let age = now.saturating_sub(worker.turned_at.get()) as f64 / 1e3;
-                json!({
-                    "turns": worker.turns.get(), "age": age, "clients": worker.clients.get(),
-                    "buffers": worker.buffers.get(), "restarts": restarts.load(Relaxed),
-                    "steps": worker.steps.get(), "longest": worker.longest.get(),
-                })
-            })
-            .collect();
         let mut clusters = shared.metrics.collect(&names_of(&shared.table()));
-        let mut epochs = serde_json::Map::new();
+        let epochs = self.complete(&mut clusters);
+        let accesses = shared.events.accesses();
+        let accesses: Vec<_> =
+            accesses.iter().map(|((cluster, kind, of), count)| json!([cluster, kind, of, count])).collect();
+        json!({
+            "workers": self.workers(), "clusters": clusters, "buffers": shared.buffers().held, "epoch": epochs,
+            "access_untold": shared.events.untold(), "accesses": accesses,
+            "dedicated": shared.dedicated.taken(), "lacking": shared.lacking.load(Relaxed),
+        })
+    }
+
+    /// Of these the part that is cheap to tell, of one cluster or of all: nothing of each shard or node, and no times.
+    pub fn counts(&self, cluster: Option<&str>) -> Value {
+        let mut clusters = self.shared.metrics.count(cluster, &names_of(&self.shared.table()));
+        self.complete(&mut clusters);
+        Value::Object(clusters)
+    }
+
+    /// What of clusters is counted elsewhere; and the epochs of all.
+    fn complete(&self, clusters: &mut Map<String, Value>) -> Map<String, Value> {
+        let shared = &self.shared;
+        let mut epochs = Map::new();
         for (index, (name, ruled)) in lock(&shared.clusters).iter().enumerate() {
             if let Some(ruled) = ruled {
                 epochs.insert(name.clone(), json!(ruled.cluster.spec.epoch));
             }
             if let Some(entry) = clusters.get_mut(name) {
                 entry["refused"] = shared.refusals.of(index);
+                let (slow, trace_dropped) = shared.timings.counts(index);
+                (entry["slow"], entry["trace_dropped"]) = (json!(slow), json!(trace_dropped));
             }
         }
-        let accesses = shared.events.accesses();
-        let accesses: Vec<_> =
-            accesses.iter().map(|((cluster, kind, of), count)| json!([cluster, kind, of, count])).collect();
-        json!({
-            "workers": workers, "clusters": clusters, "buffers": shared.buffers().held, "epoch": epochs,
-            "access_untold": shared.events.untold(), "accesses": accesses,
-            "dedicated": shared.dedicated.taken(), "lacking": shared.lacking.load(Relaxed),
-        })
+        epochs
+    }
+
+    /// What each worker does, by its number.
+    pub fn workers(&self) -> Vec<Value> {
+        let now = self.shared.millis(Instant::now());
+        let tell = |(worker, restarts): (&WorkerMetrics, &AtomicU64)| {
+            #[allow(clippy::cast_precision_loss)]
+            let age = now.saturating_sub(worker.turned_at.get()) as f64 / 1e3;
+            json!({
+                "turns": worker.turns.get(), "age": age, "clients": worker.clients.get(),
+                "buffers": worker.buffers.get(), "restarts": restarts.load(Relaxed),
+                "steps": worker.steps.get(), "longest": worker.longest.get(),
+            })
+        };
+        self.shared.workers.iter().zip(&*self.restarts).map(tell).collect()
+    }
+
+    /// How often somebody came in or was kept out whom nobody was told of.
+    pub fn access_untold(&self) -> u64 {
+        self.shared.events.untold()
+    }
+
+    /// What is hot in a cluster as all workers know it; none when it is not served.
+    pub fn hot(&self, cluster: &str) -> Option<Value> {
+        let (reports, cluster) = self.reports(cluster)?;
+        Some(insight::tell(&cluster, reports.into_iter().map(|report| report.hot).collect()))
+    }
+
+    /// The largest keys that requests and replies were about; none when the cluster is not served.
+    pub fn big(&self, cluster: &str) -> Option<Value> {
+        let (reports, cluster) = self.reports(cluster)?;
+        let names = names_of(&self.shared.table());
+        let name_of = |id: u16| names.get(&id).cloned().unwrap_or_default();
+        Some(insight::tell_big(&cluster, reports.into_iter().flat_map(|report| report.big).collect(), name_of))
+    }
+
+    fn reports(&self, name: &str) -> Option<(Vec<Report>, Arc<Cluster>)> {
+        let (cluster, served) = self.shared.find(name)?;
+        Some((self.ask_all(|told| Message::Report { cluster, told }), served))
     }
 
     /// All clients, by their ids.

@@ -25,6 +25,32 @@ pub fn ping(turn: &mut Turn, index: usize) {
     turn.links.mark(index);
 }
 
+/// A PING is answered. What was asked for after that one left takes another.
+pub(super) fn pinged(turn: &mut Turn, index: usize) {
+    let Some(subscriber) = turn.links[index].subscriber_mut() else { return };
+    subscriber.is_pinged = false;
+    subscriber.sifted = subscriber.sifted.saturating_sub(1);
+    if subscriber.sifted > 0 {
+        ping(turn, index);
+    }
+}
+
+/// Copies of other shards' keys were taken away, and nodes may not have told all of that yet: what they tell of keys is
+/// sifted as before, up to the answer to a PING that leaves now.
+pub fn sift_on(turn: &mut Turn, cluster: usize) {
+    let carriers: Vec<(u16, usize)> = turn.pubsub.of(cluster).carriers().collect();
+    for (_, index) in carriers {
+        let link = &mut turn.links[index];
+        if link.state != State::Ready {
+            continue; // it hears nothing of what has been
+        }
+        if let Some(subscriber) = link.subscriber_mut() {
+            subscriber.sifted = 1 + u8::from(subscriber.is_pinged);
+            ping(turn, index);
+        }
+    }
+}
+
 /// One more SUBSCRIBE names the topic: it is known from now on, and every connection is asked that does not know it. A
 /// node that refused it before may not now.
 pub(super) fn join(turn: &mut Turn, cluster: usize, kind: Kind, name: &[u8]) -> u32 {

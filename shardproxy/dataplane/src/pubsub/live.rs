@@ -28,17 +28,18 @@ fn is_of_keys(channel: &[u8]) -> bool {
 }
 
 /// Whether a message on the channel is to be heard from this shard. Engines in cluster mode all tell the same, but for what
-/// concerns their own keys. Of its keys an engine is heard if they are its own, not copies on their way.
+/// concerns their own keys. Of its keys an engine is heard if they are its own, not copies on their way, or those that were:
+/// what it tells is sifted for as long.
 pub(super) fn is_heard<'m>(
     turn: &Turn,
     cluster: usize,
-    shard: u16,
+    (shard, is_sifted): (u16, bool),
     channel: &'m [u8],
     payload: impl FnOnce() -> &'m [u8],
 ) -> bool {
     let Some(served) = turn.cluster(cluster) else { return true };
     if is_of_keys(channel) {
-        return !served.is_mixed(shard) || is_of_own_key(served, shard, channel, payload());
+        return !(is_sifted || served.is_mixed(shard)) || is_of_own_key(served, shard, channel, payload());
     }
     shard == BUS || !served.spec.clustered
 }

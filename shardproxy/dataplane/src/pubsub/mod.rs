@@ -23,7 +23,7 @@ mod receive;
 mod strays;
 mod work;
 
-pub use carriers::{announce_again, connected, lost, ping, refresh};
+pub use carriers::{announce_again, connected, lost, ping, refresh, sift_on};
 pub use errands::{begin, forget};
 pub use live::{settle_all, tick};
 pub use receive::{catch_up, receive_all};

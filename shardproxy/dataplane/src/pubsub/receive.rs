@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::carriers::pinged;
 use super::live::{is_heard, settle};
 use super::strays::stray;
 use crate::clients::Clients;
@@ -74,7 +75,7 @@ fn receive(turn: &mut Turn, clients: &mut Clients, index: usize, raw: &[u8]) -> 
     turn.spend(1);
     let Role::Subscriber(subscriber) = &mut turn.links[index].role else { return Ok(true) };
     if raw == texts::PONG {
-        subscriber.is_pinged = false; // it has no subscription now
+        pinged(turn, index); // it has no subscription now
         return Ok(true);
     }
     if raw.first() == Some(&b'-') {
@@ -91,7 +92,7 @@ fn receive(turn: &mut Turn, clients: &mut Clients, index: usize, raw: &[u8]) -> 
             return Ok(true);
         }
         if subscriber.is_pinged {
-            subscriber.is_pinged = false; // one that is busy with a script answers, if only that
+            pinged(turn, index); // one that is busy with a script answers, if only that
             return Ok(true);
         }
     }
@@ -114,7 +115,7 @@ fn receive(turn: &mut Turn, clients: &mut Clients, index: usize, raw: &[u8]) -> 
         b"psubscribe" => (Kind::Pattern, false),
         b"ssubscribe" => (Kind::Shard, false),
         b"pong" => {
-            subscriber.is_pinged = false;
+            pinged(turn, index);
             return Ok(true);
         }
         b"sunsubscribe" if !is_reply => {
@@ -124,12 +125,13 @@ fn receive(turn: &mut Turn, clients: &mut Clients, index: usize, raw: &[u8]) -> 
         }
         _ => return Ok(true), // a topic was given up
     };
+    let is_sifted = subscriber.sifted > 0;
     let topics = turn.pubsub.of(cluster);
     let Some(id) = topics.find(kind, name) else { return Ok(true) };
     if is_message && kind != Kind::Shard {
         let place = if kind == Kind::Pattern { 2 } else { 1 };
         let channel = if kind == Kind::Pattern { element(raw, place).unwrap_or_default() } else { name };
-        if !is_heard(turn, cluster, shard, channel, || element(raw, place + 1).unwrap_or_default()) {
+        if !is_heard(turn, cluster, (shard, is_sifted), channel, || element(raw, place + 1).unwrap_or_default()) {
             return Ok(true); // it comes from another, too, or is of a copy
         }
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
@@ -13,7 +13,8 @@ use crate::replication::board::Board;
 use crate::replication::copier::Copier as Copying;
 use crate::replication::end::{End, EndSpec};
 use crate::replication::fault::{Fault, Kind};
-use crate::replication::node::Stop;
+use crate::replication::history::Place;
+use crate::replication::node::{in_time, Stop};
 use crate::replication::plan::{Plan, PlanSpec};
 use crate::sync::lock;
 
@@ -69,6 +70,7 @@ impl Copier {
         told.set_item("resumed", status.resumed)?;
         told.set_item("shipped", status.shipped)?;
         told.set_item("checked", status.checked)?;
+        told.set_item("compared", status.compared)?;
         told.set_item("source", status.source)?;
         told.set_item("source_is_primary", status.source_is_primary)?;
         told.set_item("unguarded", status.unguarded)?;
@@ -76,15 +78,37 @@ impl Copier {
         Ok(told)
     }
 
-    #[pyo3(signature = (offset, within, replicas=0))]
-    fn reach(&self, py: Python<'_>, offset: i64, within: f64, replicas: u32) -> PyResult<u64> {
+    #[pyo3(signature = (offset, replid, within, replicas=0, rests=false))]
+    fn reach(
+        &self,
+        py: Python<'_>,
+        offset: i64,
+        replid: &str,
+        within: f64,
+        replicas: u32,
+        rests: bool,
+    ) -> PyResult<u64> {
         let within = Duration::try_from_secs_f64(within).unwrap_or_default();
-        py.detach(|| self.board.reach(offset, replicas, within)).map_err(refused)
+        let place = Place { replid: replid.into(), offset };
+        let reach = || {
+            let until = in_time(within);
+            let reached = self.board.reach(place, replicas, within)?;
+            if rests {
+                self.board.rest(until.saturating_duration_since(Instant::now()))?;
+            }
+            Ok(reached)
+        };
+        py.detach(reach).map_err(refused)
     }
 
     fn verify(&self, py: Python<'_>, within: f64) -> PyResult<u64> {
         let within = Duration::try_from_secs_f64(within).unwrap_or_default();
         py.detach(|| self.board.verify(within)).map_err(refused)
+    }
+
+    fn compare(&self, py: Python<'_>, within: f64) -> PyResult<u64> {
+        let within = Duration::try_from_secs_f64(within).unwrap_or_default();
+        py.detach(|| self.board.compare(within)).map_err(refused)
     }
 
     fn sources(&self, sources: &[u8]) -> PyResult<()> {

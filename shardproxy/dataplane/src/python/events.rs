@@ -18,11 +18,14 @@ pub struct Offloaded {
     local_address: String,
     known: bool,
     args: Py<PyTuple>,
+    rule: Option<u16>,
+    looks: u8,
 }
 
 #[pymethods]
 impl Offloaded {
     #[new]
+    #[pyo3(signature = (token, cluster, endpoint, client_id, user, resp, db, local_address, known, args, rule=None, looks=0))]
     #[allow(clippy::too_many_arguments)] // they are its fields
     const fn new(
         token: u64,
@@ -35,8 +38,10 @@ impl Offloaded {
         local_address: String,
         known: bool,
         args: Py<PyTuple>,
+        rule: Option<u16>,
+        looks: u8,
     ) -> Self {
-        Self { token, cluster, endpoint, client_id, user, resp, db, local_address, known, args }
+        Self { token, cluster, endpoint, client_id, user, resp, db, local_address, known, args, rule, looks }
     }
 
     /// Without the arguments: one may be a password.
@@ -134,6 +139,28 @@ impl ClientDid {
     }
 }
 
+/// A key was read whose age nobody knows, or whose time has come.
+#[pyclass(frozen, get_all, eq, module = "shardproxy.dataplane._native")]
+#[derive(PartialEq)]
+pub struct CacheAged {
+    cluster: String,
+    rule: u16,
+    key: Vec<u8>,
+}
+
+#[pymethods]
+impl CacheAged {
+    #[new]
+    const fn new(cluster: String, rule: u16, key: Vec<u8>) -> Self {
+        Self { cluster, rule, key }
+    }
+
+    /// Without the key: it may name a person.
+    fn __repr__(&self) -> String {
+        format!("CacheAged(cluster={:?}, rule={})", self.cluster, self.rule)
+    }
+}
+
 /// Who came in or was kept out, and why.
 #[pyclass(frozen, get_all, eq, module = "shardproxy.dataplane._native")]
 #[derive(PartialEq)]
@@ -208,6 +235,8 @@ pub fn told(py: Python<'_>, event: Event) -> PyResult<Py<PyAny>> {
                 local_address: offload.local_address,
                 known: offload.is_known,
                 args: args.unbind(),
+                rule: offload.rule,
+                looks: offload.looks,
             };
             Py::new(py, offloaded)?.into_any()
         }
@@ -232,6 +261,9 @@ pub fn told(py: Python<'_>, event: Event) -> PyResult<Py<PyAny>> {
                 context: if event.is_in_multi { "multi" } else { "toplevel" }.to_owned(),
             };
             Py::new(py, event)?.into_any()
+        }
+        Event::CacheAged(aged) => {
+            Py::new(py, CacheAged { cluster: aged.cluster, rule: aged.rule, key: aged.key })?.into_any()
         }
         Event::OutOfFiles(what) => Py::new(py, OutOfFiles { what })?.into_any(),
         Event::ClientDid(did) => {

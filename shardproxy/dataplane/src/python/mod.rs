@@ -5,6 +5,7 @@ mod copier;
 mod events;
 mod placer;
 mod rdb;
+mod timings;
 mod tls;
 
 use std::os::fd::{IntoRawFd, OwnedFd, RawFd};
@@ -12,16 +13,19 @@ use std::time::Duration;
 
 use pyo3::exceptions::{PyKeyError, PyOSError, PyOverflowError, PyRuntimeError, PyTimeoutError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict};
+use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
+use pyo3::IntoPyObjectExt;
+use serde_json::Value;
 
 use crate::dialect::resp::write;
 use crate::glob::{self, TooCostly};
+use crate::hash::tag_of_slot;
 use crate::model::Cluster;
 use crate::model::Kind;
 use crate::net::copy_of;
 use crate::plane::{ApplyError, Plane};
 
-/// Clients described before other Python threads get a turn: trio's is one of them.
+/// Clients or requests described before other Python threads get a turn: trio's is one of them.
 const UNINTERRUPTED: usize = 256;
 
 #[pyclass(frozen)]
@@ -65,6 +69,10 @@ impl DataPlane {
         self.plane.slot_of(cluster, key).ok_or_else(|| PyKeyError::new_err(cluster.to_owned()))
     }
 
+    fn node(&self, cluster: &str, key: &[u8]) -> PyResult<Option<String>> {
+        self.plane.node_of(cluster, key).ok_or_else(|| PyKeyError::new_err(cluster.to_owned()))
+    }
+
     #[allow(clippy::needless_pass_by_value)] // what Python gives is owned
     fn are_in(&self, py: Python<'_>, cluster: &str, slots: Vec<(u16, u16)>, keys: Vec<Vec<u8>>) -> PyResult<Vec<bool>> {
         py.detach(|| self.plane.are_in(cluster, &slots, &keys)).ok_or_else(|| PyKeyError::new_err(cluster.to_owned()))
@@ -86,10 +94,46 @@ impl DataPlane {
         self.plane.retry(token);
     }
 
+    #[pyo3(signature = (token, absent=None))]
+    fn pass_on(&self, token: u64, absent: Option<Vec<Vec<u8>>>) {
+        self.plane.pass_on(token, absent);
+    }
+
+    fn fresh(&self, cluster: &str, key: &[u8], seconds: f64) {
+        self.plane.fresh(cluster, key, Duration::try_from_secs_f64(seconds).unwrap_or_default());
+    }
+
+    #[staticmethod]
+    fn tag(py: Python<'_>, slot: u16) -> Bound<'_, PyBytes> {
+        PyBytes::new(py, tag_of_slot(slot))
+    }
+
     fn statistics<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let text =
-            serde_json::to_string(&self.plane.statistics()).map_err(|e| PyRuntimeError::new_err(e.to_string()))?;
-        py.import("json")?.call_method1("loads", (text,))
+        let found = py.detach(|| self.plane.statistics());
+        plain(py, &found)
+    }
+
+    #[pyo3(signature = (cluster=None))]
+    fn counts<'py>(&self, py: Python<'py>, cluster: Option<&str>) -> PyResult<Bound<'py, PyAny>> {
+        plain(py, &self.plane.counts(cluster))
+    }
+
+    fn workers<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyAny>>> {
+        self.plane.workers().iter().map(|worker| plain(py, worker)).collect()
+    }
+
+    fn access_untold(&self) -> u64 {
+        self.plane.access_untold()
+    }
+
+    fn hot<'py>(&self, py: Python<'py>, cluster: &str) -> PyResult<Bound<'py, PyAny>> {
+        let found = py.detach(|| self.plane.hot(cluster));
+        plain(py, &found.ok_or_else(|| PyKeyError::new_err(cluster.to_owned()))?)
+    }
+
+    fn big<'py>(&self, py: Python<'py>, cluster: &str) -> PyResult<Bound<'py, PyAny>> {
+        let found = py.detach(|| self.plane.big(cluster));
+        plain(py, &found.ok_or_else(|| PyKeyError::new_err(cluster.to_owned()))?)
     }
 
     #[pyo3(signature = (client_ids=None))]
@@ -132,6 +176,10 @@ impl DataPlane {
             entry.set_item("is_watching", client.is_watching)?;
             entry.set_item("is_blocked", client.is_blocked)?;
             entry.set_item("is_monitor", client.is_monitor)?;
+            entry.set_item("is_tracking", client.is_tracking)?;
+            entry.set_item("is_broadcast", client.is_broadcast)?;
+            entry.set_item("is_redirect_broken", client.is_redirect_broken)?;
+            entry.set_item("redirect", client.redirect)?;
             result.push(entry);
         }
         Ok(result)
@@ -204,6 +252,42 @@ impl DataPlane {
         self.plane.expect_slow(cluster, commands);
     }
 
+    fn slow_log<'py>(&self, py: Python<'py>, cluster: &str, most: usize) -> PyResult<Bound<'py, PyList>> {
+        let found = py.detach(|| self.plane.slow_requests(cluster, most));
+        timings::records(py, &found.ok_or_else(|| PyKeyError::new_err(cluster.to_owned()))?.0)
+    }
+
+    fn slow_log_len(&self, cluster: &str) -> PyResult<usize> {
+        self.plane.slow_kept(cluster).ok_or_else(|| PyKeyError::new_err(cluster.to_owned()))
+    }
+
+    fn slow_log_reset(&self, cluster: &str) {
+        self.plane.forget_slow_requests(cluster);
+    }
+
+    fn trace(&self, cluster: &str, pattern: &[u8], limit: usize) -> PyResult<timings::Tracing> {
+        match self.plane.trace(cluster, pattern, limit) {
+            None => Err(PyKeyError::new_err(cluster.to_owned())),
+            Some(Ok(tracing)) => Ok(timings::Tracing(tracing)),
+            Some(Err(why)) => Err(PyRuntimeError::new_err(why)),
+        }
+    }
+
+    fn sample(&self, share: f64, queue: usize) {
+        self.plane.sample(share, queue);
+    }
+
+    fn spans<'py>(&self, py: Python<'py>, most: usize) -> PyResult<(Bound<'py, PyList>, u64)> {
+        let spans = self.plane.take_spans(most);
+        let found = PyList::empty(py);
+        for (cluster, record) in &spans.records {
+            let entry = timings::described(py, record)?;
+            entry.set_item("cluster", cluster)?;
+            found.append(entry)?;
+        }
+        Ok((found, spans.dropped))
+    }
+
     fn unblock(&self, py: Python<'_>, client_id: u64, with_error: bool) -> bool {
         py.detach(|| self.plane.unblock(client_id, with_error))
     }
@@ -233,6 +317,31 @@ impl DataPlane {
 
     fn stop(&self, py: Python<'_>) {
         py.detach(|| self.plane.stop());
+    }
+}
+
+/// Dicts, tuples and plain values. Tuples of numbers are no work for the collector of garbage, and need no copy to be kept.
+fn plain<'py>(py: Python<'py>, value: &Value) -> PyResult<Bound<'py, PyAny>> {
+    match value {
+        Value::Null => Ok(py.None().into_bound(py)),
+        Value::Bool(is_so) => is_so.into_bound_py_any(py),
+        Value::Number(number) => match (number.as_u64(), number.as_i64()) {
+            (Some(count), _) => count.into_bound_py_any(py),
+            (None, Some(count)) => count.into_bound_py_any(py),
+            (None, None) => number.as_f64().into_bound_py_any(py),
+        },
+        Value::String(text) => text.into_bound_py_any(py),
+        Value::Array(values) => {
+            let values = values.iter().map(|value| plain(py, value)).collect::<PyResult<Vec<_>>>()?;
+            Ok(PyTuple::new(py, values)?.into_any())
+        }
+        Value::Object(fields) => {
+            let found = PyDict::new(py);
+            for (name, value) in fields {
+                found.set_item(name, plain(py, value)?)?;
+            }
+            Ok(found.into_any())
+        }
     }
 }
 
@@ -272,12 +381,14 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<events::NodeDown>()?;
     module.add_class::<events::AccessEvent>()?;
     module.add_class::<events::ClientDid>()?;
+    module.add_class::<events::CacheAged>()?;
     module.add_class::<events::OutOfFiles>()?;
     module.add_class::<placer::Placer>()?;
     module.add_class::<acl::Acl>()?;
     module.add_class::<rdb::RdbReading>()?;
     module.add_class::<rdb::Snapshot>()?;
     module.add_class::<copier::Copier>()?;
+    module.add_class::<timings::Tracing>()?;
     module.add_class::<rdb::Loader>()?;
     module.add_class::<DataPlane>()
 }

@@ -16,7 +16,7 @@ pub fn open(turn: &mut Turn, clients: &mut Clients, cluster: usize) {
     for ticket in turn.door.open(cluster) {
         call(clients, ticket);
     }
-    call_back(turn, cluster);
+    call_back(turn, clients, cluster);
 }
 
 fn call(clients: &mut Clients, ticket: (usize, u32)) {
@@ -46,15 +46,15 @@ pub fn tick(turn: &mut Turn, clients: &mut Clients) {
         turn.door.put_back(waiting);
     }
     for cluster in 0..turn.clusters.len() {
-        call_back(turn, cluster);
+        call_back(turn, clients, cluster);
     }
 }
 
 /// What waits at an engine and is held is ended there, unexecuted: it waits here.
-fn call_back(turn: &mut Turn, cluster: usize) {
+fn call_back(turn: &mut Turn, clients: &mut Clients, cluster: usize) {
     let Some(served) = turn.served(cluster).filter(|served| served.cluster.is_held) else { return };
     let described = served.cluster.clone();
-    waiting::call_back(turn, cluster, |link, request| {
+    waiting::call_back(turn, clients, cluster, |link, request| {
         described.hold_of(link.way.shard).is_some_and(|hold| hold.concerns(request.slot, request.is_read))
     });
 }

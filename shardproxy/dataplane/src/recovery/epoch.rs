@@ -6,11 +6,14 @@ use std::sync::Arc;
 use super::lost::{give_up, lost};
 use super::{door, moved, parking, redirect, waiting};
 use crate::clients::Clients;
+use crate::insight::Watched;
 use crate::links::{Link, State, NO_NODE};
 use crate::model::{Cluster, EngineKind};
+use crate::near::{Changes, Near};
 use crate::pubsub;
 use crate::shared::Ruled;
-use crate::turn::{Reign, Served, ServedNode, Turn, Writes};
+use crate::tracking;
+use crate::turn::{Gate, Hearer, Reign, Served, ServedNode, Turn, Writes};
 use crate::waiting as keys;
 
 /// Serve this epoch of a cluster from now on. Connections to nodes that stay are kept. Where the lease is over it waits for
@@ -35,16 +38,25 @@ fn serve(turn: &mut Turn, clients: &mut Clients, index: usize, ruled: Option<Rul
     take_over(turn, index, ruled);
     pubsub::refresh(turn, index);
     keys::refresh(turn, index);
+    tracking::refresh(turn, clients, index, before.as_deref());
+    if turn.served(index).is_some_and(|served| served.near.is_some()) {
+        tracking::need(turn, index, Hearer::Cache);
+    } else {
+        tracking::spare(turn, index, Hearer::Cache);
+    }
     let change = before.as_deref().zip(turn.cluster(index)).map(|(before, now)| {
         let has_moved = !before.has_slots_of(now);
-        (has_moved, has_moved || !before.is_mixed_as(now))
+        (has_moved, !before.is_mixed_as(now), before.is_relaxed && !now.is_relaxed)
     });
-    if let Some((has_moved, is_told_anew)) = change {
-        if is_told_anew {
+    if let Some((has_moved, is_mixed_otherwise, has_grown)) = change {
+        if has_moved || is_mixed_otherwise {
             pubsub::announce_again(turn, index);
         }
-        if has_moved {
-            waiting::look_again(turn, index);
+        if is_mixed_otherwise {
+            pubsub::sift_on(turn, index);
+        }
+        if has_moved || has_grown {
+            waiting::look_again(turn, clients, index, has_grown);
         }
     }
     end_fenced(turn, clients);
@@ -52,6 +64,7 @@ fn serve(turn: &mut Turn, clients: &mut Clients, index: usize, ruled: Option<Rul
         moved::send_on(turn, clients, index, before);
     }
     redirect::unsettle(turn, index, before.as_deref(), unsettled.as_ref());
+    ask_of_seals(turn, index);
     for (_, link) in turn.links.iter_mut() {
         if link.is_lot() && link.way.cluster == index {
             link.trouble.retry_at = turn.now;
@@ -65,8 +78,31 @@ fn serve(turn: &mut Turn, clients: &mut Clients, index: usize, ruled: Option<Rul
     door::open(turn, clients, index);
 }
 
+/// Where a shard's seal counts, it does for what is under way as well.
+fn ask_of_seals(turn: &mut Turn, index: usize) {
+    let Some(cluster) = turn.cluster(index).filter(|cluster| cluster.has_seals()) else { return };
+    let asked = |link: &Link| {
+        let is_under_way = link.state == State::Ready && link.exchange.is_in_flight() && !link.listens();
+        link.way.cluster == index && is_under_way && cluster.terms_of(link.way.shard).is_some()
+    };
+    let links: Vec<usize> = turn.links.iter().filter(|(_, link)| asked(link)).map(|(link, _)| link).collect();
+    for link in links {
+        turn.links.mark(link);
+    }
+}
+
+/// Metrics forget the shards that are there no more.
+fn keep_shards(turn: &Turn, old: Option<&Served>, new: Option<&Ruled>) {
+    if let Some(old) = old {
+        let shards = new.iter().flat_map(|ruled| &ruled.cluster.shards);
+        let numbers = shards.map(|shard| shard.number).collect();
+        turn.shared.metrics.keep_shards(&old.cluster.spec.name, turn.number, &numbers);
+    }
+}
+
 fn take_over(turn: &mut Turn, index: usize, ruled: Option<Ruled>) {
     let mut old = turn.clusters[index].take();
+    keep_shards(turn, old.as_ref(), ruled.as_ref());
     let Some(ruled) = ruled else {
         let links = old.iter().flat_map(|o| &o.nodes).flat_map(|node| node.links.iter().map(|known| known.link));
         for link in links.chain(old.iter().flat_map(|o| o.lots.values().copied())) {
@@ -107,14 +143,43 @@ fn take_over(turn: &mut Turn, index: usize, ruled: Option<Ruled>) {
     }
     retire_leased(turn, index, old.as_ref(), &pools);
     let metrics = turn.shared.metrics.cluster(name, turn.number);
-    let (lots, reigns) = old.map(|o| (o.lots, o.reigns)).unwrap_or_default();
+    let (past, lots, reigns, past_near) = old.map(|o| (Some(o.watched), o.lots, o.reigns, o.near)).unwrap_or_default();
+    let seed = turn.random();
+    let watched = past.filter(|watched| watched.is_of(&cluster));
+    let watched = watched.unwrap_or_else(|| Watched::new(&cluster, seed, turn.millis));
+    let of_shard = |number| turn.shared.metrics.shard(name, number, turn.number);
+    let shards = cluster.shards.iter().map(|shard| of_shard(shard.number)).collect();
     let writes = Writes::of(&turn.shared, index, &cluster);
+    let near = writes
+        .as_ref()
+        .and_then(Writes::changes)
+        .map(|changes| near_of(turn, (before.as_deref(), &cluster), changes, past_near));
     let mut past = reigns.into_iter();
     let reigns = (0..cluster.shards.len() as u16).map(|shard| Reign::next(past.next(), &cluster, shard, turn.now));
     let reigns = reigns.collect();
     let lease = turn.shared.leases.of(index);
-    turn.clusters[index] = Some(Served::new(ruled, metrics, nodes, lots, reigns, writes, lease));
+    let (from, spans) = (cluster.spec.slow_log.looks_from(), turn.looks.timing.interval());
+    let gate = Gate::new(from, (cluster.spec.hot_keys.sample, spans), turn.random());
+    let (metrics, kept) = ((metrics, shards), (writes, near, watched, gate));
+    turn.clusters[index] = Some(Served::new(ruled, metrics, nodes, lots, reigns, kept, lease));
     recognise(turn, index, &renamed);
+}
+
+/// Replies that are kept, as long as shards are what they were. The feed tells of other primaries.
+fn near_of(
+    turn: &Turn,
+    (before, now): (Option<&Cluster>, &Cluster),
+    changes: &Arc<Changes>,
+    past: Option<Box<Near>>,
+) -> Box<Near> {
+    let memory = now.near.as_ref().map_or(0, |keys| keys.memory) / turn.shared.workers.len();
+    let Some(mut near) = past.filter(|near| near.is_like(changes, memory)) else {
+        return Box::new(Near::new(changes.clone(), memory));
+    };
+    if !before.is_some_and(|before| before.has_slots_of(now) && before.shards.len() == now.shards.len()) {
+        near.clear();
+    }
+    near
 }
 
 /// Where each node stands; of several with one address in a shard, the first.
@@ -173,7 +238,7 @@ fn retire_leased(turn: &mut Turn, cluster: usize, old: Option<&Served>, pools: &
             }
         }
     }
-    let queued = old.iter().flat_map(|o| &o.nodes).flat_map(|node| node.queue.iter().copied());
+    let queued = old.iter().flat_map(|o| &o.nodes).flat_map(|node| node.queue.iter().map(|queued| queued.ticket));
     turn.later.clients.extend(queued);
 }
 
@@ -185,7 +250,7 @@ fn recognise(turn: &mut Turn, cluster: usize, renamed: &[u16]) {
     let mut dirty = Vec::new();
     for (index, link) in links.iter_mut() {
         let way = link.way;
-        if way.cluster != cluster || link.is_lot() || link.is_retired || !link.is_identified() {
+        if way.cluster != cluster || link.is_lot() || link.is_retired || !link.is_identified() || link.listens() {
             continue;
         }
         let expected = served.cluster.run_id_of(way.shard, way.node);

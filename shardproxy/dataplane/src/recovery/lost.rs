@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{memcached, parking, waiting as elsewhere};
 use crate::clients::Clients;
-use crate::complete::{cut, fail, Cure, Unsettled};
+use crate::complete::{cut, fail, fail_whole, Cure, Unsettled};
 use crate::dialect::resp::write;
 use crate::dialect::texts;
 use crate::links::{durable, State, Way};
@@ -14,6 +14,7 @@ use crate::model::wrapping_micros;
 use crate::place::{find_lot, is_primary, rest, scripts};
 use crate::pubsub;
 use crate::shared::Loss;
+use crate::tracking;
 use crate::turn::{refusal, Reign, Turn};
 use crate::waiting;
 
@@ -33,7 +34,7 @@ pub fn lost(turn: &mut Turn, clients: &mut Clients, index: usize, why: &str) {
     }
     if link.watcher_mut().is_some_and(|watcher| watcher.refusal.is_some()) {
         link.disconnect(); // the node is well, and tells of no changes: whoever waits does so there
-        return waiting::lost(turn, index);
+        return deaf(turn, clients, index);
     }
     let was_ready = link.state == State::Ready;
     let is_stranger = link.identity.is_stranger;
@@ -61,7 +62,7 @@ pub fn lost(turn: &mut Turn, clients: &mut Clients, index: usize, why: &str) {
         return pubsub::lost(turn, index);
     }
     if link.is_watcher() {
-        return waiting::lost(turn, index);
+        return deaf(turn, clients, index);
     }
     if link.is_memcached() {
         let before = memcached::Before { was_ready, was_streaming };
@@ -76,6 +77,15 @@ pub fn lost(turn: &mut Turn, clients: &mut Clients, index: usize, why: &str) {
         return lease_lost(turn, clients, index, &Lost { why, was_streaming, busy });
     }
     shared_lost(turn, clients, index, &Lost { why, was_streaming, busy });
+}
+
+/// A connection is gone that tells of changes to keys.
+fn deaf(turn: &mut Turn, clients: &mut Clients, index: usize) {
+    if turn.links[index].is_feed() {
+        tracking::lost(turn, clients, index);
+    } else {
+        waiting::lost(turn, index);
+    }
 }
 
 /// How a connection was lost.
@@ -119,7 +129,7 @@ pub fn out_of_files(turn: &mut Turn, clients: &mut Clients, index: usize) {
     if is_subscriber {
         pubsub::lost(turn, index);
     } else if is_watcher {
-        waiting::lost(turn, index);
+        deaf(turn, clients, index);
     } else if is_leased {
         rest(turn, index);
         lease_lost(turn, clients, index, &NO_FILES);
@@ -148,11 +158,12 @@ fn shared_lost(turn: &mut Turn, clients: &mut Clients, index: usize, lost: &Lost
         } else if !may_repeat || is_late {
             let is_unknown = part.is_sent && !may_repeat;
             let text = if is_unknown { in_doubt(&shard, request.is_read, why) } else { refusal(&shard, &label, why) };
-            fail(turn, clients, way.cluster, &request, &text);
+            fail_whole(turn, clients, way.cluster, (&request, part.bytes), &text);
         } else if let Some(text) = lost.busy.as_deref().filter(|_| stays) {
-            fail(turn, clients, way.cluster, &request, text);
+            fail_whole(turn, clients, way.cluster, (&request, part.bytes), text);
         } else {
             if part.has_left {
+                turn.looks.timing.sent_again(&request);
                 request.since = turn.micros; // it has waited for its reply, and waits for its node once
             }
             request.is_retry |= part.has_left;
@@ -192,7 +203,7 @@ fn lose_awaiting(turn: &mut Turn, clients: &mut Clients, index: usize) {
     let awaiting = link.votes.take();
     let wanted = turn.cluster(cluster).and_then(|c| c.terms_of(shard)).map_or(0, |terms| terms.wanted);
     for held in awaiting {
-        fail(turn, clients, cluster, &held.request, &durable::in_doubt(0, wanted));
+        fail(turn, clients, cluster, &held.request, &durable::lost(wanted));
     }
 }
 
@@ -211,12 +222,12 @@ fn lease_lost(turn: &mut Turn, clients: &mut Clients, index: usize, lost: &Lost)
         if part.is_sent && part.is_first && was_streaming {
             cut(turn, clients, &request, CloseReason::Cut);
         } else if let Some(text) = lost.busy.as_deref().filter(|_| !part.has_left) {
-            fail(turn, clients, way.cluster, &request, text);
+            fail_whole(turn, clients, way.cluster, (&request, part.bytes), text);
         } else if request.class == Class::Block && (!part.is_sent || request.is_read) {
             unsettled = Some(Unsettled { request, bytes: part.body(), cure: Cure::Shard });
         } else {
             let text = if part.is_sent { in_doubt(&shard, request.is_read, why) } else { refusal(&shard, "", why) };
-            fail(turn, clients, way.cluster, &request, &text);
+            fail_whole(turn, clients, way.cluster, (&request, part.bytes), &text);
         }
     }
     elsewhere::end_lease(turn, clients, index);
@@ -237,7 +248,7 @@ pub fn give_up(turn: &mut Turn, clients: &mut Clients, index: usize) {
     let text = refusal(&turn.label(way.cluster, way.shard), turn.node_label(way.cluster, way.node), &why);
     turn.links[index].trouble.why_down = why;
     for part in taken.parts() {
-        fail(turn, clients, way.cluster, &part.entry, &text);
+        fail_whole(turn, clients, way.cluster, (&part.entry, part.bytes), &text);
     }
     taken.discard(&mut turn.pool);
     turn.settle_link(index);

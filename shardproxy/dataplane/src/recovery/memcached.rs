@@ -2,7 +2,7 @@
 
 use crate::clients::Clients;
 use crate::complete::cut;
-use crate::exchange::{Asked, Entry};
+use crate::exchange::Entry;
 use crate::links::Link;
 use crate::metrics::CloseReason;
 use crate::turn::Turn;
@@ -81,7 +81,7 @@ pub fn give_up(turn: &mut Turn, clients: &mut Clients, index: usize) {
 }
 
 fn answer(turn: &mut Turn, clients: &mut Clients, request: &Entry, why: &str) {
-    let Asked::Memcached(kind) = request.asked else { return };
+    let Some(kind) = request.kind() else { return };
     let Some(client) = clients.owed(&request.owed) else { return };
     if let Some(served) = turn.served(client.cluster) {
         served.metrics.command(request.command, true);

@@ -26,7 +26,7 @@ pub use epoch::apply;
 pub use errands::run;
 pub use lease::{came_late, look_at_leases};
 pub use lost::{give_up, lost, out_of_files};
-pub use parking::drain_lots;
+pub use parking::{drain_lots, send_taken};
 pub use waiting::unblock;
 
 use crate::clients::Clients;

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::redirect::{self, turn_aside, Ahead};
 use crate::clients::Clients;
-use crate::complete::{fail, whose, Cure, Overtaker, Unsettled, Whose, BECAUSE};
+use crate::complete::{fail, fail_whole, whose, Cure, Overtaker, Unsettled, Whose, BECAUSE};
 use crate::dialect::texts;
-use crate::exchange::Entry;
+use crate::exchange::{Body, Entry};
 use crate::links::{Link, Way, NO_NODE};
 use crate::model::{wrapping_micros, NO_SLOT};
 use crate::place::{find_lot, is_primary, lot, primary, reader, scripts, Unplaced};
@@ -47,13 +47,33 @@ pub fn replace(turn: &mut Turn, clients: &mut Clients, way: Way, requests: Vec<U
                 turn.links[target].exchange.push_body(request, bytes);
                 turn.links.mark(target);
             }
-            Err(text) => fail(turn, clients, way.cluster, &request, &text),
+            Err(text) => fail_whole(turn, clients, way.cluster, (&request, &bytes), &text),
         }
     }
     for shard in shards {
         if let Some(lot) = find_lot(turn, &Way { shard, slot: NO_SLOT, ..way }) {
             drain(turn, clients, lot, None);
         }
+    }
+}
+
+/// Send a request that was taken already to the primary of now, behind what waits for it.
+pub fn send_taken(turn: &mut Turn, clients: &mut Clients, way: Way, request: Entry, bytes: Body) {
+    let why =
+        turn.served(way.cluster).filter(|_| request.is_durable()).and_then(|served| served.why_read_only(way.shard));
+    let waits = find_lot(turn, &Way { slot: request.slot, ..way });
+    let target = match (why, waits) {
+        (Some(text), _) => Err(text),
+        (None, Some(lot)) => Ok(lot),
+        (None, None) => primary(turn, way.cluster, way.shard, way.speech()).or_else(Unplaced::or_in),
+    };
+    match target {
+        Ok(target) if turn.links[target].is_lot() => redirect::park(turn, target, request, bytes),
+        Ok(target) => {
+            turn.links[target].exchange.push_body(request, bytes);
+            turn.links.mark(target);
+        }
+        Err(text) => fail(turn, clients, way.cluster, &request, &text),
     }
 }
 
@@ -109,7 +129,7 @@ pub fn send_parked(turn: &mut Turn, clients: &mut Clients, way: Way, lot: &mut L
     if turn.cluster(way.cluster).is_none_or(|cluster| usize::from(way.shard) >= cluster.shards.len()) {
         let text = refusal(&way.shard.to_string(), "", "the shard is no longer there");
         for part in lot.exchange.take().parts() {
-            fail(turn, clients, way.cluster, &part.entry, &text);
+            fail_whole(turn, clients, way.cluster, (&part.entry, part.bytes), &text);
         }
         return;
     }
@@ -131,7 +151,7 @@ pub fn send_parked(turn: &mut Turn, clients: &mut Clients, way: Way, lot: &mut L
         }
         Err(text) => {
             for part in lot.exchange.take().parts() {
-                fail(turn, clients, way.cluster, &part.entry, &text);
+                fail_whole(turn, clients, way.cluster, (&part.entry, part.bytes), &text);
             }
         }
     }
@@ -148,10 +168,11 @@ fn expire(turn: &mut Turn, clients: &mut Clients, lot: usize) {
         if !is_over {
             return;
         }
+        let bytes = exchange.head_body();
         let Some(request) = exchange.pop_unsent() else { return };
         turn.links.mark(lot); // it is counted anew
         let text = waited_in_vain(turn, cluster, shard, &request);
-        fail(turn, clients, cluster, &request, &text);
+        fail_whole(turn, clients, cluster, (&request, &bytes), &text);
     }
 }
 

@@ -15,8 +15,10 @@ use std::time::Duration;
 use super::parking::{send_parked, RETRY};
 use crate::clients::Clients;
 use crate::complete::{Cure, Unsettled};
+use crate::dialect::resp::request::{Parsed, RequestLimits, RequestParser};
+use crate::dialect::resp::Request;
 use crate::dialect::texts;
-use crate::exchange::{Body, Entry, Owed};
+use crate::exchange::{Asked, Body, Entry, Owed};
 use crate::links::{Link, Role, State, Way, NO_NODE};
 use crate::model::{Cluster, EngineKind, Slots, NO_SLOT};
 use crate::net::Address;
@@ -59,6 +61,8 @@ pub fn turn_aside(turn: &mut Turn, index: usize, requests: Vec<Unsettled>) {
             continue;
         };
         scripts::precede_all(turn, target, &bytes);
+        let (asked, bytes) = if is_ask { ask_each(request.asked, bytes) } else { (request.asked, bytes) };
+        request.asked = asked;
         let exchange = &mut turn.links[target].exchange;
         if is_ask {
             let asking = Entry { is_read: true, ..Entry::nobody(turn.micros) };
@@ -67,6 +71,37 @@ pub fn turn_aside(turn: &mut Turn, index: usize, requests: Vec<Unsettled>) {
         exchange.push_body(request, bytes);
         turn.links.mark(target);
     }
+}
+
+/// ASKING is for the very next request, or a whole transaction: what goes before a request has its own.
+fn ask_each(asked: Asked, bytes: Body) -> (Asked, Body) {
+    if !matches!(asked, Asked::After(_) | Asked::Exec(_)) {
+        return (asked, bytes);
+    }
+    let (mut before, mut rest) = (0, &*bytes);
+    let mut parser = RequestParser::new();
+    let mut each = Vec::new();
+    while let Ok(Parsed::Request { consumed }) = parser.parse(rest, &RequestLimits::NONE) {
+        let request = Request { bytes: &rest[..consumed], spans: parser.spans() };
+        let is_last = match asked {
+            Asked::After(_) => consumed == rest.len(),
+            _ => !request.argument(0).eq_ignore_ascii_case(b"DEL"), // only leases go before MULTI
+        };
+        if is_last {
+            break;
+        }
+        each.extend_from_slice(request.bytes);
+        each.extend_from_slice(texts::ASKING_REQUEST);
+        (before, rest) = (before + 1, &rest[consumed..]);
+    }
+    let asked = match asked {
+        _ if before == 0 => return (asked, bytes),
+        Asked::After(inner) => Asked::After(inner + before),
+        Asked::Exec(inner) => Asked::Exec(inner + before),
+        _ => return (asked, bytes),
+    };
+    each.extend_from_slice(rest);
+    (asked, Body::Copied(each))
 }
 
 /// Let a request wait in a lot: behind all others, or before them if it was sent ahead of them.

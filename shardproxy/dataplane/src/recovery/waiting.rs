@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use super::lost::give_up;
 use crate::clients::{Client, Clients, Flow, Waiting};
-use crate::complete::{fail, Unsettled};
+use crate::complete::{fail, Cure, Unsettled};
 use crate::dialect::resp::write;
 use crate::dialect::texts;
 use crate::exchange::Entry;
 use crate::links::{Link, State};
 use crate::metrics::Class;
 use crate::place::{link_beside, next_queued};
-use crate::turn::Turn;
+use crate::turn::{Queued, Turn};
 
 /// A deposed primary that is alive ends the waits of its clients within this; whoever still waits then is in doubt.
 pub const GRACE: Duration = Duration::from_millis(500);
@@ -22,11 +22,11 @@ pub fn tick(turn: &mut Turn, clients: &mut Clients) {
     turn.later.clients.append(&mut turn.later.unplaced);
     let now = turn.now;
     for node in turn.clusters.iter_mut().flatten().flat_map(|served| &mut served.nodes) {
-        node.queue.retain(|&queued| {
-            let Some(client) = clients.tagged(queued).filter(|c| c.flow == Flow::Queued) else { return false };
+        node.queue.retain(|&Queued { ticket, .. }| {
+            let Some(client) = clients.tagged(ticket).filter(|c| c.flow == Flow::Queued) else { return false };
             let is_over = client.waiting.as_deref().is_some_and(|waiting| waiting.is_over(now));
             if is_over {
-                turn.later.clients.push(queued);
+                turn.later.clients.push(ticket);
             }
             !is_over
         });
@@ -125,19 +125,26 @@ pub fn unblock(turn: &mut Turn, clients: &mut Clients, id: u64, with_error: bool
         return true;
     }
     let Some(leased) = client.lease.map(|l| l as usize) else { return false };
+    if !has_left(&turn.links[leased]) {
+        if let Some(waiting) = turn.links[leased].leased_mut().and_then(|leased| leased.waiting.as_mut()) {
+            waiting.unblocked = Some(with_error);
+        }
+        return take_back(turn, clients, leased);
+    }
     end_at_engine(turn, leased, with_error)
 }
 
-/// Slots have moved: whoever waits for a key at an engine may wait where nobody adds to it any more. It is served again.
-pub fn look_again(turn: &mut Turn, cluster: usize) {
+/// Slots have moved: whoever waits for a key at an engine may wait where nobody adds to it any more. It is served again. So is
+/// everybody where several shards have become of one (`has_grown`): who waits for keys of several slots is told.
+pub fn look_again(turn: &mut Turn, clients: &mut Clients, cluster: usize, has_grown: bool) {
     let Some(described) = turn.served(cluster).map(|served| served.cluster.clone()) else { return };
-    call_back(turn, cluster, |link, request| {
-        described.spec.clustered || described.moved_to(request.slot, link.way.shard).is_some()
+    call_back(turn, clients, cluster, |link, request| {
+        has_grown || described.spec.clustered || described.moved_to(request.slot, link.way.shard).is_some()
     });
 }
 
-/// Have engines end what waits there and is like that: it is served again.
-pub fn call_back(turn: &mut Turn, cluster: usize, is_like: impl Fn(&Link, &Entry) -> bool) {
+/// What waits at engines and is like that is served again: they end it, or it has not left yet.
+pub fn call_back(turn: &mut Turn, clients: &mut Clients, cluster: usize, is_like: impl Fn(&Link, &Entry) -> bool) {
     let waits = |(_, link): &(usize, &Link)| {
         let is_waiting =
             link.exchange.head().is_some_and(|request| request.class == Class::Block && is_like(link, request));
@@ -145,11 +152,28 @@ pub fn call_back(turn: &mut Turn, cluster: usize, is_like: impl Fn(&Link, &Entry
     };
     let waiting: Vec<usize> = turn.links.iter().filter(waits).map(|(index, _)| index).collect();
     for index in waiting {
+        if !has_left(&turn.links[index]) {
+            take_back(turn, clients, index);
+            continue;
+        }
         let is_told = end_at_engine(turn, index, true);
         if let Some(leased) = turn.links[index].leased_mut() {
             leased.moves |= is_told;
         }
     }
+}
+
+/// Whether an engine may know of what waits on the connection. It does not before it has greeted, say.
+fn has_left(link: &Link) -> bool {
+    link.exchange.is_empty() || link.exchange.is_in_flight()
+}
+
+/// What was to wait on a connection, and has not left yet, is served again; whether it is.
+fn take_back(turn: &mut Turn, clients: &mut Clients, leased: usize) -> bool {
+    let taken = turn.links[leased].exchange.take_unsent(|request| request.class == Class::Block);
+    let Some((request, bytes)) = taken.into_iter().next() else { return false };
+    waits_elsewhere(turn, clients, leased, &Unsettled { request, bytes, cure: Cure::Shard });
+    true
 }
 
 /// Have an engine end what waits there on a connection; whether it is told to.
@@ -166,14 +190,18 @@ fn end_at_engine(turn: &mut Turn, leased: usize, with_error: bool) -> bool {
         write::command(sink, &[b"CLIENT", b"UNBLOCK", engine_id.to_string().as_bytes(), how]);
     });
     turn.links.mark(link);
+    if let Some(leased) = turn.links[leased].leased_mut() {
+        leased.is_altered = true;
+    }
     true
 }
 
-/// Close leased connections whose client has gone, and let clients that waited for one try again.
+/// Close leased connections whose client has gone, and those nobody needs to hear, and let clients that waited for one try again.
 pub fn settle(turn: &mut Turn, clients: &mut Clients) {
     while let Some(index) = turn.later.retire.pop() {
         // another may have taken its place in this very turn
-        if turn.links.get(index).is_some_and(|link| link.is_leased() && link.owner().is_none()) {
+        let is_over = |link: &Link| link.is_leased() && link.owner().is_none() || link.is_feed() && link.is_retired;
+        if turn.links.get(index).is_some_and(is_over) {
             give_up(turn, clients, index);
             turn.remove_link(index);
         }

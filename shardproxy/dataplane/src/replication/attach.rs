@@ -8,11 +8,10 @@
 //! It attaches as a replica that confirms nothing: no write waits for it and none is taken for safe because of it.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::end::End;
-use super::history::Facts;
+use super::history::{Facts, Place};
 use super::node::{Node, NodeError, Stop};
 use super::value::Value;
 
@@ -26,13 +25,6 @@ const CATCHES_UP: Duration = Duration::from_secs(5);
 const MARK: usize = 40;
 /// Shows that somebody reads. The offset is none: nothing is ever confirmed.
 pub const SIGN_OF_LIFE: [&[u8]; 3] = [b"REPLCONF", b"ACK", b"0"];
-
-/// Where a copy is in a history.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
-    pub replid: Arc<str>,
-    pub offset: i64,
-}
 
 pub struct Attached {
     /// Its stream of commands; none where it is not followed.
@@ -93,7 +85,7 @@ fn attempt(wishes: &Wishes, stop: &Stop, refusals: &mut BTreeMap<usize, String>)
         }
         match look(end, wishes, stop) {
             Ok((asker, facts)) => {
-                if let Some(reason) = facts.why_no_source() {
+                if let Some(reason) = facts.why_no_source().or_else(|| why_another(end, &facts, wishes)) {
                     passing = Some(asker.lost(reason));
                 } else if wishes.follows && facts.needs_replicas {
                     let why =
@@ -127,6 +119,19 @@ fn attempt(wishes: &Wishes, stop: &Stop, refusals: &mut BTreeMap<usize, String>)
         refusals.insert(at, why.clone());
     }
     attached
+}
+
+/// Why it is not who it was to be: an address may be another's by now, and what that has is no part of the source. Who can
+/// go on with the history that was read is, whatever process it is.
+fn why_another(end: &End, facts: &Facts, wishes: &Wishes) -> Option<&'static str> {
+    if wishes.from.is_some_and(|from| tells(facts, from)) {
+        return None;
+    }
+    if end.is_another(&facts.run_id) {
+        return Some("another process is there than keys are to be copied from");
+    }
+    let has_named = wishes.sources.iter().any(|one| one.process.is_some());
+    (has_named && end.process.is_none() && facts.is_primary).then_some("it is a primary, and not its shard's")
 }
 
 fn tells(facts: &Facts, from: &Place) -> bool {
@@ -180,17 +185,17 @@ fn look(end: &End, wishes: &Wishes, stop: &Stop) -> Result<(Node, Facts), NodeEr
 
 fn ask_clock(node: &mut Node) -> Result<(i64, Instant), NodeError> {
     let reply = node.ask(&[b"TIME"], WITHIN)?;
-    let value = Value::read(&reply);
-    let part = |at: usize| {
-        let text = value.as_ref()?.array()?.get(at)?.text()?;
-        std::str::from_utf8(text).ok()?.parse::<i64>().ok()
-    };
-    match (part(0), part(1)) {
-        (Some(seconds), Some(micros)) => {
-            Ok((seconds.saturating_mul(1000).saturating_add(micros / 1000), Instant::now()))
-        }
-        _ => Err(node.refused(&reply)),
+    match clock_of(&reply) {
+        Some(micros) => Ok((micros / 1000, Instant::now())),
+        None => Err(node.refused(&reply)),
     }
+}
+
+/// What an engine's clock shows, in microseconds since 1970, by its reply to TIME.
+pub fn clock_of(reply: &[u8]) -> Option<i64> {
+    let value = Value::read(reply)?;
+    let part = |at: usize| std::str::from_utf8(value.array()?.get(at)?.text()?).ok()?.parse::<i64>().ok();
+    Some(part(0)?.saturating_mul(1_000_000).saturating_add(part(1)?))
 }
 
 /// Join its stream where the last one ended, else where it is now.
@@ -409,6 +414,41 @@ mod tests {
             assert_eq!(attached(&sources, Some(100), 0), Ok((best.to_string(), true)));
         }
         assert_eq!(attached(&[&behind, &there], None, 0), Ok((behind.to_string(), false)));
+    }
+
+    fn meant(end: &End, process: &str) -> End {
+        let mut end = end.clone();
+        end.process = Some(process.into());
+        end
+    }
+
+    #[test]
+    fn another_process_at_the_address_is_no_source() {
+        let primary = engine("master", "h", 100, "run_id:new\r\n");
+        for (process, is_meant) in [("new", true), ("old", false)] {
+            let attached = attached(&[&meant(&primary, process)], None, 0);
+            if is_meant {
+                assert_eq!(attached, Ok((primary.to_string(), false)));
+            } else {
+                assert!(matches!(&attached, Err(NodeError::Lost(why)) if why.contains("another process")));
+            }
+        }
+        // but it is who goes on with what was read
+        assert_eq!(attached(&[&meant(&primary, "old")], Some(90), 0), Ok((primary.to_string(), true)));
+    }
+
+    #[test]
+    fn a_primary_beside_the_shards_own_is_no_source() {
+        let stranger = engine("master", "other", 500, "");
+        let primary = engine("master", "h", 100, "run_id:new\r\n");
+        let own = meant(&primary, "new");
+        assert_eq!(attached(&[&stranger, &own], None, 0), Ok((primary.to_string(), false)));
+        assert_eq!(attached(&[&stranger, &primary], None, 0), Ok((stranger.to_string(), false)), "nobody is meant");
+        // nor one that took over, before its shard says so, but for who goes on with what was read
+        let promoted = engine("master", "h", 100, "");
+        let gone = meant(&End::plain("127.0.0.1:1").unwrap(), "old");
+        assert!(matches!(attached(&[&promoted, &gone], None, 0), Err(NodeError::Lost(_))));
+        assert_eq!(attached(&[&promoted, &gone], Some(90), 0), Ok((promoted.to_string(), true)));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::end::End;
 use super::fault::{Fault, Kind};
+use super::history::Place;
 use super::node::{in_time, Stop};
 use crate::net::boot_time;
 use crate::sync::lock;
@@ -57,6 +58,7 @@ pub struct Status {
     pub resumed: u64,
     pub shipped: u64,
     pub checked: u64,
+    pub compared: u64,
     pub source: String,
     pub source_is_primary: bool,
     pub unguarded: String,
@@ -67,13 +69,18 @@ pub struct Status {
 pub enum Order {
     /// All changes up to there are to be with the targets, and with so many replicas of each.
     Reach {
-        offset: i64,
+        place: Place,
         replicas: u32,
         until: Instant,
         ticket: u64,
     },
-    /// Compare.
+    /// Compare a sample, while nothing changes.
     Verify {
+        until: Instant,
+        ticket: u64,
+    },
+    /// Compare all, whatever changes.
+    Compare {
         until: Instant,
         ticket: u64,
     },
@@ -89,7 +96,10 @@ pub enum Order {
 impl Order {
     const fn ticket(&self) -> Option<u64> {
         match self {
-            Self::Reach { ticket, .. } | Self::Verify { ticket, .. } | Self::Rest { ticket, .. } => Some(*ticket),
+            Self::Reach { ticket, .. }
+            | Self::Verify { ticket, .. }
+            | Self::Compare { ticket, .. }
+            | Self::Rest { ticket, .. } => Some(*ticket),
             Self::Sources(_) | Self::GoOn => None,
         }
     }
@@ -153,12 +163,29 @@ impl Board {
         self.stop.wake();
     }
 
-    pub fn reach(&self, offset: i64, replicas: u32, within: Duration) -> Answer {
-        self.ask(within, |until, ticket| Order::Reach { offset, replicas, until, ticket })
+    /// How far the source's stream was read, once it is there. An offset of another history is never reached.
+    pub fn reach(&self, place: Place, replicas: u32, within: Duration) -> Answer {
+        let wanted = place.replid.clone();
+        let answer = self.ask(within, |until, ticket| Order::Reach { place, replicas, until, ticket });
+        answer.map_err(|fault| match &*self.status().replid {
+            followed if fault.kind == Kind::Late && !followed.is_empty() && *followed != *wanted => {
+                let why = format!(
+                    "the copy is of another history ({followed:.8}) than that ({wanted:.8}): the source fails over, or has \
+                     just done so: {}",
+                    fault.why
+                );
+                Fault::new(Kind::Late, why)
+            }
+            _ => fault,
+        })
     }
 
     pub fn verify(&self, within: Duration) -> Answer {
         self.ask(within, |until, ticket| Order::Verify { until, ticket })
+    }
+
+    pub fn compare(&self, within: Duration) -> Answer {
+        self.ask(within, |until, ticket| Order::Compare { until, ticket })
     }
 
     /// Give an order and wait for its answer. It is forgotten when that takes too long.
@@ -222,7 +249,19 @@ mod tests {
     fn an_order_may_have_all_the_time_there_is() {
         let board = Board::new(Stop::new().unwrap(), None);
         board.stop().stop();
-        let why = board.reach(i64::MAX, 0, Duration::MAX).unwrap_err();
+        let place = Place { replid: "a".into(), offset: i64::MAX };
+        let why = board.reach(place, 0, Duration::MAX).unwrap_err();
         assert!(why.why.starts_with("not done in"), "{}", why.why);
+    }
+
+    #[test]
+    fn who_waits_for_another_history_is_told_so() {
+        let board = Board::new(Stop::new().unwrap(), None);
+        board.tell(Status { phase: Phase::Following, replid: "followed".into(), ..Status::default() });
+        for (replid, is_told) in [("followed", false), ("other", true)] {
+            let place = Place { replid: replid.into(), offset: 1 };
+            let fault = board.reach(place, 0, Duration::ZERO).unwrap_err();
+            assert_eq!((fault.kind, fault.why.contains("another history (followed)")), (Kind::Late, is_told));
+        }
     }
 }

@@ -20,6 +20,9 @@ pub struct EndSpec {
     pub password: Option<String>,
     #[serde(default)]
     pub tls: Option<NodeTlsSpec>,
+    /// Which process it is to be, by its `run_id`; none where any will do.
+    #[serde(default)]
+    pub process: Option<String>,
 }
 
 #[derive(Clone)]
@@ -27,12 +30,14 @@ pub struct End {
     pub address: Address,
     /// What comes behind AUTH; none where nobody has to log in.
     pub login: Vec<Vec<u8>>,
+    /// The only process that is meant, if there is one: an address may be another's by now.
+    pub process: Option<String>,
     tls: Option<(NodeTlsSpec, Arc<ClientConfig>)>,
 }
 
 impl End {
     pub fn plain(address: &str) -> Result<Self, String> {
-        Self::new(EndSpec { address: address.to_owned(), username: None, password: None, tls: None })
+        Self::new(EndSpec { address: address.to_owned(), username: None, password: None, tls: None, process: None })
     }
 
     pub fn new(spec: EndSpec) -> Result<Self, String> {
@@ -40,9 +45,14 @@ impl End {
             spec.username.into_iter().chain([password]).map(String::into_bytes).collect()
         });
         let tls = spec.tls.map(|tls| tls.build().map(|config| (tls, config))).transpose()?;
-        let end = Self { address: Address::parse(&spec.address)?, login, tls };
+        let end = Self { address: Address::parse(&spec.address)?, login, process: spec.process, tls };
         end.secure()?;
         Ok(end)
+    }
+
+    /// Whether another process than the one that is meant answers there.
+    pub fn is_another(&self, run_id: &str) -> bool {
+        self.process.as_ref().is_some_and(|process| process != run_id)
     }
 
     /// What to speak TLS with, where it is spoken.

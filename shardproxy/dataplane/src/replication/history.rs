@@ -1,5 +1,14 @@
 //! What INFO says of an engine: which history its data has, from where on it can tell it, and what it may be used for. Pure.
 
+use std::sync::Arc;
+
+/// A place in a history: the same number in another one is another place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub replid: Arc<str>,
+    pub offset: i64,
+}
+
 /// What is read of INFO.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
@@ -57,8 +66,7 @@ impl Facts {
     /// Whether it can tell the history of that name from behind this offset on.
     pub fn can_tell(&self, replid: &str, offset: i64) -> bool {
         let Some(next) = offset.checked_add(1) else { return false };
-        let is_same = self.replid == replid
-            || self.former.as_ref().is_some_and(|(former, until)| former == replid && next <= *until);
+        let is_same = self.replid == replid || self.was_called(replid, offset);
         is_same && self.backlog.is_some_and(|(first, length)| next >= first && next <= first.saturating_add(length))
     }
 
@@ -67,9 +75,11 @@ impl Facts {
         self.replid == replid && self.offset < offset
     }
 
-    /// Whether its history had that name before, and has another one now.
-    pub fn was_called(&self, replid: &str) -> bool {
-        self.former.as_ref().is_some_and(|(former, _)| former == replid)
+    /// Whether its history had that name up to this offset, and has another one now. Behind where the former name holds
+    /// there may be two histories.
+    pub fn was_called(&self, replid: &str, offset: i64) -> bool {
+        let holds = |until: i64| offset.checked_add(1).is_some_and(|next| next <= until);
+        self.former.as_ref().is_some_and(|(former, until)| former == replid && holds(*until))
     }
 
     /// Why nothing is read from it, whatever else there is.
@@ -129,7 +139,16 @@ mod tests {
             assert_eq!(facts.is_behind(replid, offset), expected, "{replid} {offset}");
         }
         assert!(!facts.can_tell("new", i64::MAX));
-        assert!(facts.was_called("old") && !facts.was_called("new") && !facts.was_called("other"));
+        for (replid, offset, expected) in [
+            ("old", 300, true),
+            ("old", 0, true),
+            ("old", 301, false),
+            ("old", i64::MAX, false),
+            ("new", 300, false),
+            ("other", 300, false),
+        ] {
+            assert_eq!(facts.was_called(replid, offset), expected, "{replid} {offset}");
+        }
         let without = REPLICA.replace("repl_backlog_active:1", "repl_backlog_active:0");
         assert!(!Facts::read(&without).can_tell("new", 500));
     }

@@ -209,6 +209,18 @@ impl Keys {
         }
     }
 
+    /// What was sent of it is lost.
+    pub fn lost(&mut self, key: &[u8]) {
+        self.unship(key, 0);
+        let Some(entry) = self.entries.get_mut(key).filter(|entry| matches!(entry.state, State::Writing(_))) else {
+            return;
+        };
+        entry.state = State::Waiting;
+        entry.again = None;
+        let known = self.entries.get_key_value(key).map(|(key, _)| key.clone());
+        self.waiting.extend(known);
+    }
+
     /// It is large: when it changes, its commands are sent on.
     pub fn note_big(&mut self, key: &Key) {
         if self.big.len() < BIG {
@@ -243,6 +255,11 @@ impl Keys {
 
     pub fn clear(&mut self) {
         *self = Self { tickets: self.tickets, ..Self::default() };
+    }
+
+    /// Whether its target has all of a key that is known of, or will have when all that was sent is answered.
+    pub fn is_with_target(&self, key: &[u8]) -> bool {
+        self.entries.get(key).is_none_or(|entry| matches!(entry.state, State::Shipped(_)))
     }
 
     /// Keys that are not with their targets.
@@ -406,6 +423,28 @@ mod tests {
         anew.sort();
         assert_eq!(anew, [read, Key::from(&b"written"[..]), shipped]);
         assert_eq!(keys.shipped(), 0);
+    }
+
+    #[test]
+    fn what_one_key_was_sent_is_lost_alone() {
+        let mut keys = Keys::default();
+        for name in [&b"a"[..], b"b"] {
+            let (key, ticket) = keys.begin(name, 1).unwrap();
+            keys.arrived(&key, ticket);
+        }
+        let (shipped, ticket) = big(&mut keys);
+        keys.settled(&shipped, ticket, 30, true).unwrap();
+        keys.mark(b"a", 5);
+        for name in [&b"a"[..], b"z", b"none"] {
+            keys.lost(name);
+        }
+        assert_eq!((keys.dirty(), keys.shipped()), (3, 0));
+        let (key, ticket) = plain(&mut keys);
+        assert_eq!(&*key, b"a");
+        assert!(keys.arrived(&key, ticket));
+        keys.answered(&key, ticket);
+        assert!(matches!(keys.next(), Some(Next::Exact(key, _)) if key == shipped));
+        assert_eq!(keys.next(), None);
     }
 
     /// A source, its stream, a target and one connection to each, all as simple as can be.

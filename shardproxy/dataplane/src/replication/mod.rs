@@ -14,7 +14,7 @@ mod claim;
 pub mod copier;
 pub mod end;
 pub mod fault;
-mod history;
+pub mod history;
 mod keys;
 pub mod load;
 mod names;

@@ -283,7 +283,8 @@ impl Node {
             return Ok(Some(&self.incoming[start..self.framed]));
         }
         if self.end - start > self.most {
-            return Err(self.lost(format_args!("a reply of more than {} MiB", self.most >> 20)));
+            // another connection would bring the same again
+            return Err(NodeError::Refused(format!("{}: a reply of more than {} MiB", self.address, self.most >> 20)));
         }
         if self.is_ended {
             return Err(self.lost("it closed the connection"));
@@ -616,7 +617,7 @@ mod tests {
             }
             let reply = node.reply(Instant::now() + SOON);
             match (takes_values, reply) {
-                (false, Err(NodeError::Lost(why))) => assert!(why.contains("more than 4 MiB"), "{why}"),
+                (false, Err(NodeError::Refused(why))) => assert!(why.contains("more than 4 MiB"), "{why}"),
                 (true, Err(NodeError::Lost(why))) => assert!(why.contains("RESP"), "{why}"),
                 (_, reply) => panic!("{takes_values} {:?}", reply.map(|reply| reply.len())),
             }

@@ -1,4 +1,8 @@
 //! How much is asked of a source at once, and when: others use it too. Pure: the time is told.
+//!
+//! What counts is how long the source's other clients wait for a batch, so what its own clock shows before and after. How long
+//! the answer takes says less: on a busy machine that is the time until either process runs, whatever is asked, and a copy
+//! that asks for ever less therefore would never end.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +11,7 @@ const REPLICA_LEAST: usize = 64;
 const PRIMARY_LEAST: usize = 16;
 const MOST: usize = 512;
 /// Bytes of values that are not small any more, together.
-const LARGE: u64 = 1 << 20;
+pub const LARGE: u64 = 1 << 20;
 /// So many times longer than it may take is not somebody else.
 const FAR: u32 = 5;
 /// A batch that takes a replica so much longer than an empty one is too large; a primary's clients wait behind it.
@@ -24,7 +28,7 @@ pub struct Pace {
     largest: u64,
     /// The fastest answer: what the network takes.
     least: Duration,
-    asked: Instant,
+    asked: Option<Instant>,
     /// Nothing is asked before then.
     rests_until: Instant,
     /// Bytes a second; 0 = no limit.
@@ -41,7 +45,7 @@ impl Pace {
             came: 0,
             largest: 0,
             least: Duration::from_secs(1),
-            asked: now,
+            asked: None,
             rests_until: now,
             rate,
             paid: now,
@@ -55,8 +59,13 @@ impl Pace {
         self.batch.min(fit.unwrap_or(MOST)).max(1)
     }
 
+    /// The most values that it asks for, whatever they are like.
+    pub const fn most(&self) -> usize {
+        self.batch
+    }
+
     pub const fn asked(&mut self, now: Instant) {
-        self.asked = now;
+        self.asked = Some(now);
     }
 
     /// A value of so many bytes came.
@@ -65,11 +74,13 @@ impl Pace {
         self.largest = self.largest.max(bytes);
     }
 
-    /// All that was asked is answered. A primary then rests half as long as it took.
-    pub fn answered(&mut self, now: Instant) {
-        let took = now.saturating_duration_since(self.asked);
+    /// All that was asked is answered, which took the source so long by its own clock, if it may say. A primary then rests
+    /// half of that.
+    pub fn answered(&mut self, spent: Option<Duration>, now: Instant) {
+        let Some(asked) = self.asked.take() else { return };
+        let took = now.saturating_duration_since(asked);
         self.least = self.least.min(took);
-        let own = took.saturating_sub(self.least);
+        let own = spent.unwrap_or_else(|| took.saturating_sub(self.least));
         let (most, least) =
             if self.is_primary { (PRIMARY_TAKES, PRIMARY_LEAST) } else { (REPLICA_TAKES, REPLICA_LEAST) };
         let least = if self.came > LARGE { 1 } else { least };
@@ -83,6 +94,13 @@ impl Pace {
         self.came = 0;
         self.largest /= 2;
         self.rests_until = if self.is_primary { now + own / 2 } else { now };
+    }
+
+    /// Both sides were asked the same, for so long. A primary then rests half of it.
+    pub fn compared(&mut self, took: Duration, now: Instant) {
+        if self.is_primary {
+            self.rests_until = now + took / 2;
+        }
     }
 
     /// So many bytes of the first copy came.
@@ -117,21 +135,47 @@ mod tests {
             let mut pace = Pace::new(is_primary, 0, start);
             pace.asked(start);
             for _ in 0..20 {
-                pace.answered(start + MS); // what the network takes
+                pace.asked(start);
+                pace.answered(None, start + MS); // what the network takes
             }
             assert_eq!(pace.batch(), MOST);
             pace.asked(start);
-            pace.answered(start + MS + MS * takes);
+            pace.answered(None, start + MS + MS * takes);
             assert_eq!(pace.batch() == MOST, grows, "{is_primary} {takes}");
             let rests = if is_primary { MS * takes / 2 } else { Duration::ZERO };
             assert_eq!(pace.rest(start + MS + MS * takes), rests);
             for _ in 0..100 {
                 pace.asked(start);
-                pace.answered(start + MS + MS * takes);
+                pace.answered(None, start + MS + MS * takes);
             }
             let least = if is_primary { PRIMARY_LEAST } else { REPLICA_LEAST };
             assert_eq!(pace.batch(), if grows { MOST } else { least });
         }
+    }
+
+    #[test]
+    fn what_the_source_took_counts_and_not_how_late_its_answer_is_heard() {
+        let start = Instant::now();
+        for is_primary in [true, false] {
+            let mut pace = Pace::new(is_primary, 0, start);
+            for _ in 0..40 {
+                pace.asked(start);
+                pace.answered(Some(MS / 2), start + MS * 200);
+                assert_eq!(pace.rest(start + MS * 200), if is_primary { MS / 4 } else { Duration::ZERO });
+            }
+            assert_eq!(pace.batch(), MOST);
+            pace.asked(start);
+            pace.answered(Some(MS * 60), start + MS * 200);
+            assert_eq!(pace.batch(), 1);
+        }
+    }
+
+    #[test]
+    fn what_is_answered_beside_batches_says_nothing() {
+        let start = Instant::now();
+        let mut pace = Pace::new(true, 0, start);
+        pace.answered(None, start + 100 * MS);
+        assert_eq!((pace.batch(), pace.rest(start + 100 * MS)), (PRIMARY_LEAST, Duration::ZERO));
     }
 
     #[test]
@@ -141,26 +185,27 @@ mod tests {
             let mut pace = Pace::new(is_primary, 0, start);
             for _ in 0..40 {
                 pace.asked(start);
-                pace.answered(start + MS);
+                pace.answered(None, start + MS);
             }
             pace.asked(start);
             pace.came(1000);
-            pace.answered(start + 7000 * MS); // whatever its values are as they are told
+            pace.answered(None, start + 7000 * MS); // whatever its values are as they are told
             assert_eq!(pace.batch(), 1);
             for _ in 0..40 {
                 pace.asked(start);
-                pace.answered(start + MS);
+                pace.answered(None, start + MS);
             }
             assert_eq!(pace.batch(), MOST);
             for _ in 0..3 {
                 pace.asked(start);
                 pace.came(20 << 20);
-                pace.answered(start + MS);
+                pace.answered(None, start + MS);
                 assert_eq!(pace.batch(), 1, "{is_primary}");
             }
             let until_small = (0..100).take_while(|_| {
+                pace.asked(start);
                 pace.came(100);
-                pace.answered(start + MS);
+                pace.answered(None, start + MS);
                 pace.batch() < MOST
             });
             assert!((5..30).contains(&until_small.count()));
@@ -172,11 +217,11 @@ mod tests {
         let start = Instant::now();
         let mut pace = Pace::new(false, 0, start);
         pace.asked(start);
-        pace.answered(start + MS);
+        pace.answered(None, start + MS);
         let before = pace.batch();
         assert!(before < REPLICA_LEAST);
         pace.asked(start);
-        pace.answered(start + 20 * MS);
+        pace.answered(None, start + 20 * MS);
         assert!(pace.batch() <= before);
     }
 

@@ -16,6 +16,8 @@ const SILENT: Duration = Duration::from_secs(60);
 /// How long it may be away.
 const AWAY: Duration = Duration::from_secs(60);
 const RETRY: Duration = Duration::from_millis(200);
+/// Commands of keys' own without replies: bytes. Of more the keys are read again, once there is room.
+const COMMANDS: usize = 64 << 20;
 
 /// What a request to it was.
 #[derive(Debug)]
@@ -37,14 +39,22 @@ impl Sent {
             Self::Scan { .. } | Self::Wait { .. } => 0,
         }
     }
+
+    const fn of_commands(&self) -> usize {
+        match self {
+            Self::Command { bytes, .. } => *bytes,
+            _ => 0,
+        }
+    }
 }
 
 pub struct Target {
     pub end: End,
     pub node: Option<Node>,
     pub sent: VecDeque<Sent>,
-    /// Bytes of requests without a reply.
+    /// Bytes of requests without a reply, and those of keys' own commands among them.
     pub unanswered: usize,
+    commands: usize,
     /// Requests ever sent, and replies ever had: those of a connection that was lost count as had.
     pub asked: u64,
     pub answered: u64,
@@ -54,6 +64,8 @@ pub struct Target {
     pub unguarded: String,
     /// Since when it is away, or silent though something is owed.
     since: Instant,
+    /// The socket would not take all of it.
+    is_full: bool,
     retry: Instant,
 }
 
@@ -87,13 +99,29 @@ impl Target {
             node: None,
             sent: VecDeque::new(),
             unanswered: 0,
+            commands: 0,
             asked: 0,
             answered: 0,
             identity: None,
             unguarded: String::new(),
             since: now,
+            is_full: false,
             retry: now,
         }
+    }
+
+    /// Give the socket what it takes now. Whoever takes more of what did not fit before is not silent: a large value takes a
+    /// slow network long.
+    pub fn flush(&mut self, now: Instant) -> Result<(), NodeError> {
+        let Some(node) = &mut self.node else { return Ok(()) };
+        let before = node.unsent();
+        node.flush()?;
+        let left = node.unsent();
+        if self.is_full && left < before {
+            self.since = now;
+        }
+        self.is_full = left > 0;
+        Ok(())
     }
 
     /// Queue a request.
@@ -117,8 +145,14 @@ impl Target {
             self.since = now;
         }
         self.unanswered += sent.bytes();
+        self.commands += sent.of_commands();
         self.asked += 1;
         self.sent.push_back(sent);
+    }
+
+    /// Whether it has room for more of keys' own commands. Values may be large, and those that follow them wait for them.
+    pub const fn follows(&self) -> bool {
+        self.commands < COMMANDS
     }
 
     /// A reply came: to what.
@@ -127,6 +161,7 @@ impl Target {
         self.since = now;
         self.answered += 1;
         self.unanswered -= sent.bytes();
+        self.commands -= sent.of_commands();
         Some(sent)
     }
 
@@ -141,6 +176,8 @@ impl Target {
         }
         self.sent.clear();
         self.unanswered = 0;
+        self.commands = 0;
+        self.is_full = false;
         self.answered = self.asked;
         self.since = now;
         self.retry = now;
@@ -181,6 +218,9 @@ impl Target {
         if facts.is_loading {
             return Err(node.lost("it loads its data").into());
         }
+        if self.end.is_another(&facts.run_id) {
+            return Err(node.lost("another process is there than keys are to be copied to").into());
+        }
         if !facts.is_primary {
             let why = "it is a replica now: begin anew, with the primary of its shard";
             return Err(Unfit::Final(Fault::new(Kind::TargetLost, format!("{}: {why}", self.end))));
@@ -195,5 +235,43 @@ impl Target {
             node.accepted(Instant::now() + WITHIN)?;
         }
         Ok((node, (facts.run_id, facts.replid)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::net::TcpListener;
+
+    use super::*;
+
+    #[test]
+    fn who_takes_a_large_value_slowly_is_not_silent() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let end = End::plain(&listener.local_addr().unwrap().to_string()).unwrap();
+        let mut target = Target::new(end.clone(), start);
+        target.node = Some(Node::connect(&end, &Stop::new().unwrap(), WITHIN).unwrap());
+        let mut side = listener.accept().unwrap().0;
+        let mut taken = vec![0; 32 << 20];
+        let sent = |bytes| Sent::Put { key: Key::from(&b"k"[..]), ticket: 1, bytes, is_shipped: false };
+        target.send(&[&taken], sent(taken.len()), start);
+        target.flush(start).unwrap();
+        assert!(target.is_silent(at(61)));
+        let unsent = |target: &Target| target.node.as_ref().unwrap().unsent();
+        let before = unsent(&target);
+        while unsent(&target) == before {
+            let _ = side.read(&mut taken).unwrap();
+            target.flush(at(50)).unwrap();
+        }
+        assert!(!target.is_silent(at(61)) && target.is_silent(at(111)));
+        while unsent(&target) > 0 {
+            target.flush(at(70)).unwrap();
+            let _ = side.read(&mut taken).unwrap();
+        }
+        target.send(&[b"PING"], sent(0), at(80));
+        target.flush(at(80)).unwrap();
+        assert!(target.is_silent(at(131)), "that there is room is no sign of it");
     }
 }

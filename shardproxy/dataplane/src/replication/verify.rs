@@ -31,6 +31,16 @@ const ENDING: i64 = 1000;
 /// What PTTL says of a key that is not there.
 const GONE: i64 = -2;
 
+/// What became of some keys.
+#[derive(Debug, Default)]
+pub struct Compared {
+    pub keys: u64,
+    /// Of the source's values that were looked at.
+    pub bytes: u64,
+    /// And in what.
+    pub differing: Vec<(Key, &'static str)>,
+}
+
 #[derive(Debug)]
 pub enum Unequal {
     /// In these words.
@@ -64,7 +74,11 @@ pub fn compare(
         let asked = Instant::now();
         let keys;
         (keys, rest) = rest.split_at(size.min(rest.len()));
-        compared += values(plan, source, &mut targets, keys, ends, until)?;
+        let some = values(plan, source, &mut targets, keys, ends, until)?;
+        if let Some((key, what)) = some.differing.first() {
+            return Err(Unequal::Differs(differs(key, what)));
+        }
+        compared += some.keys;
         size = (size * 2).min(AT_ONCE);
         if Instant::now() + asked.elapsed() * 2 >= half {
             break; // twice as many take as long again, or more
@@ -84,7 +98,7 @@ fn both(
     targets: &mut [&mut Node],
     asked: &[(Key, Vec<Vec<u8>>)],
     until: Instant,
-) -> Result<Vec<Both>, Unequal> {
+) -> Result<Vec<Both>, NodeError> {
     for (key, words) in asked {
         let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
         source.send(&words);
@@ -111,33 +125,32 @@ fn words(words: &[&[u8]]) -> Vec<Vec<u8>> {
     words.iter().map(|word| word.to_vec()).collect()
 }
 
-fn differs(key: &Key, what: &str) -> Unequal {
+pub fn differs(key: &Key, what: &str) -> String {
     let name: String = key.escape_ascii().to_string().chars().take(64).collect();
-    Unequal::Differs(format!("key {name} differs between source and target: {what}"))
+    format!("key {name} differs between source and target: {what}")
 }
 
-fn values(
+/// Compare these keys as they are now: type, end, size, and the value where it is small.
+pub fn values(
     plan: &Plan,
     source: &mut Node,
     targets: &mut [&mut Node],
     keys: &[Key],
     ends: &'static [u8],
     until: Instant,
-) -> Result<u64, Unequal> {
+) -> Result<Compared, NodeError> {
     let keys: Vec<Key> = keys.iter().filter(|key| plan.target_of(key).is_some()).cloned().collect();
     let ask = |name: &'static [u8]| keys.iter().map(|key| (key.clone(), words(&[name, key]))).collect::<Vec<_>>();
-    let kinds = both(plan, source, targets, &ask(b"TYPE"), until)?;
-    let times = both(plan, source, targets, &ask(ends), until)?;
-    let mut sizes = Vec::new();
+    let mut kinds = both(plan, source, targets, &[ask(b"TYPE"), ask(ends)].concat(), until)?;
+    let times = kinds.split_off(keys.len());
+    let (mut sizes, mut compared) = (Vec::new(), Compared { keys: keys.len() as u64, ..Compared::default() });
     for ((key, kind), time) in keys.iter().zip(kinds).zip(times) {
         if kind.0 != kind.1 || !is_same_end(ends, &time) {
-            if is_ending(plan, source, targets, key, until)? {
-                continue;
+            if !is_ending(plan, source, targets, key, until)? {
+                let what = if kind.0 == kind.1 { "when it ends" } else { "its type, or whether it is there" };
+                compared.differing.push((key.clone(), what));
             }
-            return Err(differs(
-                key,
-                if kind.0 == kind.1 { "when it ends" } else { "its type, or whether it is there" },
-            ));
+            continue;
         }
         let size: &[u8] = match &*kind.0 {
             b"+string\r\n" => b"STRLEN",
@@ -154,14 +167,18 @@ fn values(
     let told = both(plan, source, targets, &asked, until)?;
     let mut small = Vec::new();
     for ((key, _, kind), (ours, theirs)) in sizes.iter().zip(&told) {
-        if ours != theirs {
-            if is_ending(plan, source, targets, key, until)? {
-                continue;
+        let count = |reply: &[u8]| Value::read(reply).and_then(|value| value.integer()).unwrap_or(i64::MAX);
+        let size = count(ours).max(count(theirs));
+        let is_small = size <= if kind == b"+string\r\n" { SMALL_STRING } else { SMALL };
+        // fields that have ended may be counted yet, and are not among the elements
+        let counts_ended = is_small && kind == b"+hash\r\n";
+        if ours != theirs && !counts_ended {
+            if !is_ending(plan, source, targets, key, until)? {
+                compared.differing.push((key.clone(), "its size"));
             }
-            return Err(differs(key, "its size"));
+            continue;
         }
-        let size = Value::read(ours).and_then(|value| value.integer()).unwrap_or(i64::MAX);
-        if size <= if kind == b"+string\r\n" { SMALL_STRING } else { SMALL } {
+        if is_small {
             let all: Vec<Vec<u8>> = match &**kind {
                 b"+string\r\n" => words(&[b"GET", key]),
                 b"+list\r\n" => words(&[b"LRANGE", key, b"0", b"-1"]),
@@ -176,12 +193,38 @@ fn values(
     let asked: Vec<_> = small.iter().map(|(key, words, _)| (key.clone(), words.clone())).collect();
     let told = both(plan, source, targets, &asked, until)?;
     for ((key, _, kind), (ours, theirs)) in small.iter().zip(&told) {
-        let is_same = ours == theirs || in_order(kind, ours) == in_order(kind, theirs);
+        let is_same = ours == theirs || in_order(kind, ours).is_some_and(|ours| Some(ours) == in_order(kind, theirs));
         if !is_same && !is_ending(plan, source, targets, key, until)? {
-            return Err(differs(key, "its value"));
+            compared.differing.push((key.clone(), "its value"));
+        }
+        compared.bytes += ours.len() as u64;
+    }
+    Ok(compared)
+}
+
+/// Which of these keys of the targets the source lacks.
+pub fn extra(
+    plan: &Plan,
+    source: &mut Node,
+    targets: &mut [&mut Node],
+    keys: &[Key],
+    until: Instant,
+) -> Result<Compared, NodeError> {
+    for key in keys {
+        source.send(&[b"EXISTS", key]);
+    }
+    let (mut missing, mut compared) = (Vec::new(), Compared::default());
+    for key in keys {
+        if source.reply(until)? == b":0\r\n" {
+            missing.push(key);
         }
     }
-    Ok(keys.len() as u64)
+    for key in missing {
+        if !is_ending(plan, source, targets, key, until)? {
+            compared.differing.push((key.clone(), "only the target has it"));
+        }
+    }
+    Ok(compared)
 }
 
 /// Whether a key that looks different has ended, or is about to: clocks that differ end it on one side first.
@@ -191,7 +234,7 @@ fn is_ending(
     targets: &mut [&mut Node],
     key: &Key,
     until: Instant,
-) -> Result<bool, Unequal> {
+) -> Result<bool, NodeError> {
     let told = both(plan, source, targets, &[(key.clone(), words(&[b"PTTL", key]))], until)?;
     let left = |reply: &[u8]| Value::read(reply).and_then(|value| value.integer());
     Ok(told.iter().all(|(ours, theirs)| match (left(ours), left(theirs)) {
@@ -208,7 +251,7 @@ fn is_same_end(ends: &[u8], (ours, theirs): &Both) -> bool {
     ours == theirs || ends == b"PTTL" && ours >= 0 && theirs >= 0 && (ours - theirs).abs() < 1000
 }
 
-/// The elements of a value that has no order of its own, in one.
+/// The elements of a value that has no order of its own, in one; none of what has no elements.
 fn in_order<'a>(kind: &[u8], reply: &'a [u8]) -> Option<Vec<Vec<Value<'a>>>> {
     let value = Value::read(reply)?;
     let elements = value.array()?;
@@ -255,7 +298,8 @@ fn names(
             if ours != theirs && !is_ending(plan, source, targets, key, until)? {
                 let slot = plan.slot(key);
                 let who = if ours == b":1\r\n" { "the source" } else { "the target" };
-                return Err(differs(key, &format!("only {who} has it; slot {slot}, {} keys in all", different.len())));
+                let what = format!("only {who} has it; slot {slot}, {} keys in all", different.len());
+                return Err(Unequal::Differs(differs(key, &what)));
             }
         }
     }

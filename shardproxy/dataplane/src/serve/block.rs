@@ -70,7 +70,7 @@ pub fn serve(turn: &mut Turn, client: &mut Client, admitted: &Admitted) -> Next 
     }
     let timeout = timeout_of(command, request);
     let length = timeout.map(|timeout| timeout.length);
-    let mut waiting = resumed.as_deref().copied().unwrap_or_else(|| Waiting::new(turn.now, length));
+    let mut waiting = resumed.as_deref().copied().unwrap_or_else(|| Waiting::new(turn.now, turn.held.number(), length));
     if waiting.is_over(turn.now) {
         return answer_end(turn, client, command, &waiting);
     }
@@ -78,7 +78,7 @@ pub fn serve(turn: &mut Turn, client: &mut Client, admitted: &Admitted) -> Next 
     if waiting.is_troubled_for(turn.now, park) {
         return answer_error(turn, client, command, &turn.waited_in_vain(client.cluster, shard, command.is_read()));
     }
-    let link = match lease(turn, client, shard, command.is_read(), on_replica) {
+    let link = match lease(turn, client, (shard, waiting.number), command.is_read(), on_replica) {
         Lease::Held(link) => link,
         Lease::Wait => return queue(client, waiting),
         Lease::Later => {

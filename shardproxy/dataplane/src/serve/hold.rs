@@ -37,6 +37,7 @@ pub fn hold(turn: &mut Turn, client: &mut Client, link: usize, bytes: usize) -> 
     if let Some(served) = turn.served(client.cluster).filter(|_| known.is_none()) {
         served.metrics.held.increment();
     }
+    client.note_came(turn.long_micros(), turn.links[link].is_lot(), &[]);
     client.hold = Some(Box::new(hold));
     client.flow = Flow::Held;
     if turn.held.push(link, Waiter { ticket: client.ticket(), bytes, number: hold.number }) {
@@ -50,13 +51,16 @@ pub fn hold(turn: &mut Turn, client: &mut Client, link: usize, bytes: usize) -> 
 pub fn at_door(turn: &mut Turn, client: &mut Client, shard: u16) -> Option<Vec<u8>> {
     let sequence = client.replies.next();
     let known = client.hold.as_deref().copied().filter(|hold| hold.is_for(sequence));
-    let hold = known.unwrap_or_else(|| Hold::new(turn.now, turn.held.number(), sequence));
+    let reign = turn.served(client.cluster).and_then(|served| served.reigns.get(usize::from(shard)));
+    let since = reign.map_or(turn.now, |reign| reign.held_from(turn.now));
+    let hold = known.unwrap_or_else(|| Hold::new(since, turn.held.number(), sequence));
     if hold.has_lasted(turn.now, patience(turn, client)) {
         return Some(turn.refusal(client.cluster, shard, "it is held while data is moved or copied (timeouts.park)"));
     }
     if let Some(served) = turn.served(client.cluster).filter(|_| known.is_none()) {
         served.metrics.held.increment();
     }
+    client.note_came(turn.long_micros(), true, &[]);
     client.hold = Some(Box::new(hold));
     client.flow = Flow::Held;
     turn.door.push(client.cluster, client.ticket());

@@ -1,6 +1,7 @@
 //! Commands that one shard serves, by the slot of their keys.
 
-use super::{answer_error, liberties, unplaced, Next};
+use super::caching::{self, Ruled};
+use super::{answer_error, liberties, near, unplaced, Next};
 use crate::admit::Admitted;
 use crate::clients::Client;
 use crate::command::{key_positions, sort_positions, Code, Command, KeysError};
@@ -42,6 +43,9 @@ fn straight(turn: &Turn, client: &Client, command: &Command, request: &Request) 
 }
 
 fn place_and_send(turn: &mut Turn, client: &mut Client, command: &Command, request: &Request) -> Next {
+    if let Some(next) = near::serve(turn, client, &Admitted { command, request }) {
+        return next;
+    }
     let slot = if command.is_single {
         let Some(served) = &turn.clusters[client.cluster] else { return Next::Close };
         served.cluster.slot_of(request.argument(1))
@@ -51,6 +55,10 @@ fn place_and_send(turn: &mut Turn, client: &mut Client, command: &Command, reque
             Err(text) => return answer_error(turn, client, command, &text),
         }
     };
+    let Some(ruled) = caching::rule(turn, client, command, request, slot) else { return Next::Hold };
+    if ruled == Ruled::Forbidden {
+        return answer_error(turn, client, command, &caching::forbidden(command));
+    }
     // without keys it may run anywhere
     let shard = match shard_of(turn, client, if slot == NO_SLOT { 0 } else { slot }) {
         Ok(shard) => shard,
@@ -72,7 +80,16 @@ fn place_and_send(turn: &mut Turn, client: &mut Client, command: &Command, reque
         Some(Code::Body) => scripts::see_run(turn, client.cluster, request.argument(1)),
         Some(Code::Function) | None => {}
     }
-    send(turn, client, command, request, link, |entry| (entry.mark, entry.slot) = (mark, slot));
+    match ruled {
+        Ruled::Handed(rule) => return caching::hand_over(turn, client, command, request, (shard, slot, mark), rule),
+        Ruled::Cancels(count) => {
+            let adjust = |entry: &mut Entry| (entry.mark, entry.slot) = (mark, slot);
+            caching::send_behind(turn, client, command, request, (link, count), adjust);
+        }
+        Ruled::Not | Ruled::Loads(_) | Ruled::Forbidden => send(turn, client, command, request, link, |entry| {
+            (entry.mark, entry.slot, entry.asked) = (mark, slot, ruled.asked());
+        }),
+    }
     Next::Go
 }
 

@@ -9,6 +9,7 @@
 
 mod access;
 mod block;
+pub mod caching;
 mod databases;
 mod follow;
 mod hold;
@@ -17,11 +18,13 @@ mod liberties;
 mod local;
 pub mod login;
 pub mod memcached;
+mod near;
 mod offload;
 mod pubsub;
 mod rejudge;
 mod split;
 mod tap;
+mod tracking;
 pub mod transaction;
 
 pub use follow::{follow, listen};
@@ -113,6 +116,13 @@ fn serve_found(
 }
 
 fn dispatch(turn: &mut Turn, client: &mut Client, admitted: &Admitted) -> Next {
+    if client.tracking.is_some() {
+        return tracking::dispatch(turn, client, admitted);
+    }
+    route(turn, client, admitted)
+}
+
+fn route(turn: &mut Turn, client: &mut Client, admitted: &Admitted) -> Next {
     let &Admitted { command, request } = admitted;
     client.last_command = command.id;
     match command.route {
@@ -187,6 +197,9 @@ fn refuse(turn: &mut Turn, client: &mut Client, command: &Command, text: &str) -
 
 fn answer_error(turn: &mut Turn, client: &mut Client, command: &Command, reply: &[u8]) -> Next {
     turn.is_refused = true;
+    if let Some(came) = client.came.as_deref_mut() {
+        came.refusal = Some(reply.into());
+    }
     if let Some(served) = turn.served(client.cluster) {
         served.metrics.command(command.id, true);
         served.metrics.refusal(reply);

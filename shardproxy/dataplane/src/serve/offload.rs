@@ -6,7 +6,7 @@ use crate::clients::{Client, Flow, ReplyMode};
 use crate::command::{Act, Command};
 use crate::dialect::resp::Request;
 use crate::dialect::texts;
-use crate::exchange::Entry;
+use crate::exchange::{Entry, Head};
 use crate::shared::Offload;
 use crate::turn::{Effect, Offloaded, Ticket, Turn};
 
@@ -34,8 +34,11 @@ pub fn hand_over(
     }
     let Some(served) = &turn.clusters[client.cluster] else { return Next::Close };
     served.metrics.offloads.increment();
-    let offload = describe(turn, &served.cluster.spec.name, client, command.is_some(), request);
-    let token = offload.token;
+    let offload = Offload {
+        is_known: command.is_some(),
+        ..describe(turn, &served.cluster.spec.name, client, None, words_of(request))
+    };
+    let (token, size) = (offload.token, size_of_offload(&offload));
     if !turn.shared.events.offload(offload) {
         client.answer(&mut turn.pool, texts::BUSY_OFFLOADS);
         return Next::Go;
@@ -44,13 +47,15 @@ pub fn hand_over(
     let sequence = client.replies.expect(silent);
     let offloaded = Offloaded {
         owed: client.owed(sequence),
-        ticket: Ticket::new(token, turn.shared.clone(), size_of_arguments(request)),
+        ticket: Ticket::new(token, turn.shared.clone(), size),
         raw: if command.is_some() { Vec::new() } else { request.bytes.to_vec() },
+        told: told(turn, client, request),
         command: command.map_or(u16::MAX, |c| c.id),
         since: turn.micros,
         waits: command.is_some_and(|c| c.act == Act::Wait) && request.argument(1) != b"0",
         may_change: command.is_some_and(Command::may_write).then_some(client.cluster),
         effect,
+        again: None,
     };
     turn.offloaded.insert(token, offloaded);
     client.flow = Flow::Offloaded(token);
@@ -71,33 +76,49 @@ fn held_back(turn: &mut Turn, client: &mut Client, command: &Command) -> Option<
 /// through the proxy. False if too many commands wait already.
 pub fn heal(turn: &mut Turn, client: &mut Client, pending: &Entry, request: &Request) -> bool {
     let Some(served) = &turn.clusters[client.cluster] else { return false };
-    let offload = describe(turn, &served.cluster.spec.name, client, true, request);
-    let token = offload.token;
+    let offload = describe(turn, &served.cluster.spec.name, client, None, words_of(request));
+    let (token, size) = (offload.token, size_of_offload(&offload));
     if !turn.shared.events.offload(offload) {
         return false;
     }
     served.metrics.offloads.increment();
     let offloaded = Offloaded {
         owed: pending.owed,
-        ticket: Ticket::new(token, turn.shared.clone(), size_of_arguments(request)),
+        ticket: Ticket::new(token, turn.shared.clone(), size),
         raw: Vec::new(),
+        told: told(turn, client, request),
         command: pending.command,
         since: pending.since,
         waits: false,
         may_change: Some(client.cluster),
         effect: Effect::None,
+        again: None,
     };
     turn.offloaded.insert(token, offloaded);
     client.flow = Flow::Offloaded(token);
     true
 }
 
-/// As the control plane keeps them.
-fn size_of_arguments(request: &Request) -> usize {
-    size_of::<Offload>() + request.arguments().map(|argument| argument.len() + size_of::<Vec<u8>>()).sum::<usize>()
+/// What is told of it when it has its answer: more than its beginning where somebody looks for its keys.
+fn told(turn: &Turn, client: &Client, request: &Request) -> Head {
+    if turn.looks.timing.is_tracing(client.cluster) {
+        Head::whole(request.bytes)
+    } else {
+        Head::of(request.bytes)
+    }
 }
 
-fn describe(turn: &Turn, cluster: &str, client: &Client, is_known: bool, request: &Request) -> Offload {
+/// As the control plane keeps them.
+pub fn size_of_offload(offload: &Offload) -> usize {
+    size_of::<Offload>() + offload.arguments.iter().map(|argument| argument.len() + size_of::<Vec<u8>>()).sum::<usize>()
+}
+
+fn words_of(request: &Request) -> Vec<Vec<u8>> {
+    request.arguments().map(<[u8]>::to_vec).collect()
+}
+
+/// Of a command in the table; `rule`: what makes it the control plane's.
+pub fn describe(turn: &Turn, cluster: &str, client: &Client, rule: Option<u16>, arguments: Vec<Vec<u8>>) -> Offload {
     Offload {
         token: turn.shared.events.token(turn.number),
         cluster: cluster.to_owned(),
@@ -107,7 +128,9 @@ fn describe(turn: &Turn, cluster: &str, client: &Client, is_known: bool, request
         resp: client.resp,
         db: client.db,
         local_address: client.stream.local(),
-        is_known,
-        arguments: request.arguments().map(<[u8]>::to_vec).collect(),
+        is_known: true,
+        arguments,
+        rule,
+        looks: 0,
     }
 }

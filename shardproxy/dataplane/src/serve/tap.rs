@@ -5,8 +5,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::{dispatch, Next};
 use crate::admit::{each_queued, Admitted};
 use crate::clients::{Client, Flow};
-use crate::command::{Act, Command, CommandTable, Route};
-use crate::dialect::resp::{monitor, Request};
+use crate::command::{Act, CommandTable, Route};
+use crate::dialect::resp::monitor;
+use crate::timing::is_secret;
 use crate::turn::Turn;
 
 /// MONITOR. Who monitors already hears nothing of it, as from an engine.
@@ -68,17 +69,5 @@ fn address(client: &Client) -> String {
         client.stream.local()
     } else {
         client.address()
-    }
-}
-
-/// Whether the argument is a user or a password.
-fn is_secret(command: &Command, request: &Request, at: usize) -> bool {
-    let is = |at: usize, word: &[u8]| request.argument(at).eq_ignore_ascii_case(word);
-    let follows = |word: &[u8], first: usize, by: usize| at >= first + by && is(at - by, word);
-    match command.act {
-        Act::Auth => at > 0,
-        Act::Hello => follows(b"AUTH", 2, 1) || follows(b"AUTH", 2, 2),
-        Act::Migrate => follows(b"AUTH", 6, 1) || follows(b"AUTH2", 6, 1) || follows(b"AUTH2", 6, 2),
-        _ => false,
     }
 }

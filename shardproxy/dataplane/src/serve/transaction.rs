@@ -13,7 +13,8 @@ use std::time::Duration;
 use super::databases::Named;
 use super::rejudge::judge_again;
 use super::{
-    answer, answer_error, block, databases, liberties, login, refusal, refuse, shard_of, slot_of_keys, unplaced, Next,
+    answer, answer_error, block, caching, databases, liberties, login, refusal, refuse, shard_of, slot_of_keys,
+    unplaced, Next,
 };
 use crate::access::Denied;
 use crate::admit::{self, Admitted, Denial};
@@ -25,6 +26,7 @@ use crate::exchange::{Asked, Entry, LARGE};
 use crate::metrics::Class;
 use crate::model::{EndpointKind, NO_SLOT};
 use crate::place::{lease, need, pass, place, scripts, Lease, Need};
+use crate::tracking;
 use crate::turn::Turn;
 
 /// Bytes one transaction may queue.
@@ -84,6 +86,10 @@ pub fn queue(turn: &mut Turn, client: &mut Client, &Admitted { command, request 
         break_off(client);
         return answer_error(turn, client, command, &text);
     }
+    if let Err(text) = caching::queue(turn, client, command, request) {
+        break_off(client);
+        return answer_error(turn, client, command, &text);
+    }
     let is_slow = command.may_be_slow || turn.served(client.cluster).is_some_and(|served| served.is_slow(command.id));
     if matches!(command.route, Route::Only | Route::Offload) {
         liberties::take_whole(turn, client, command);
@@ -91,6 +97,7 @@ pub fn queue(turn: &mut Turn, client: &mut Client, &Admitted { command, request 
     let nodes_take = turn.cluster(client.cluster).map_or(usize::MAX, |cluster| cluster.max_query);
     let looks_up = command.keys == Keys::Sort
         && matches!(admit::why_denied(client, command, request), Some(Denial::Rules(Denied::Lookup(_))));
+    tracking::queue(client, command, request);
     if let Some(transaction) = &mut client.transaction {
         if transaction.held_with(request.bytes.len()) > nodes_take {
             transaction.is_broken = true;
@@ -225,10 +232,14 @@ fn exec(turn: &mut Turn, client: &mut Client, command: &Command) -> Next {
         return answer(turn, client, command, texts::EMPTY_ARRAY);
     }
     let (slot, queued) = (transaction.slot.unwrap_or(NO_SLOT), transaction.queued.len());
+    let is_watching = transaction.is_watching;
+    if !caching::may_execute(client) {
+        return Next::Hold;
+    }
     // on the reader endpoint nothing but reads was queued
     let need = if client.endpoint == EndpointKind::Reader { Need::Read } else { Need::Write };
     let shard = shard_of(turn, client, if slot == NO_SLOT { 0 } else { slot });
-    let link = match (client.lease.filter(|_| transaction.is_watching), shard) {
+    let link = match (client.lease.filter(|_| is_watching), shard) {
         (Some(leased), shard) => {
             let served = turn.served(client.cluster);
             let why = shard.ok().and_then(|shard| served?.why_read_only(shard));
@@ -255,10 +266,12 @@ fn exec(turn: &mut Turn, client: &mut Client, command: &Command) -> Next {
     }
     let silent = client.take_silence();
     let sequence = client.replies.expect(silent);
+    client.wrote = sequence;
     client.executing = transaction.executing(sequence, client.db).map(Box::new);
     let is_corrected = transaction.is_corrected || client.executing.is_some();
+    let before = u32::from(!transaction.cancels.is_empty());
     let entry = Entry {
-        asked: Asked::Exec(transaction.commands + 1),
+        asked: Asked::Exec(before + transaction.commands + 1),
         class: if is_corrected { Class::Publish } else { Class::Write },
         is_read: need == Need::Read,
         is_slow: transaction.is_slow,
@@ -267,6 +280,12 @@ fn exec(turn: &mut Turn, client: &mut Client, command: &Command) -> Next {
     };
     transaction.begin();
     transaction.queued.extend_from_slice(texts::EXEC_REQUEST);
+    if before > 0 {
+        transaction.prepend_leases();
+        if let Some(served) = turn.served(client.cluster) {
+            transaction.cancels.iter().for_each(|&rule| served.count_cancelled(rule));
+        }
+    }
     let exchange = &mut turn.links[link].exchange;
     if transaction.queued.len() > LARGE {
         exchange.push_whole(entry, Arc::new(std::mem::take(&mut transaction.queued)));
@@ -319,16 +338,16 @@ fn watch(turn: &mut Turn, client: &mut Client, &Admitted { command, request }: &
         return next;
     }
     let park = patience(turn, client);
-    let leased = match (shard, resumed.as_deref()) {
-        (Err(text), _) => Lease::Refused(text.to_vec()),
-        (Ok(shard), Some(waiting)) if is_over => Lease::Refused(waited_too_long(turn, client, shard, waiting)),
-        (Ok(shard), _) => lease(turn, client, shard, false, false),
+    let waiting = resumed.map_or_else(|| Waiting::to_watch(turn.now, turn.held.number(), park), |resumed| *resumed);
+    let leased = match shard {
+        Err(text) => Lease::Refused(text.to_vec()),
+        Ok(shard) if is_over => Lease::Refused(waited_too_long(turn, client, shard, &waiting)),
+        Ok(shard) => lease(turn, client, (shard, waiting.number), false, false),
     };
     let link = match leased {
         Lease::Held(link) => link,
         Lease::Wait | Lease::Later => {
             let is_later = matches!(leased, Lease::Later);
-            let waiting = resumed.map_or_else(|| Waiting::to_watch(turn.now, park), |resumed| *resumed);
             return wait_to_watch(turn, client, waiting, is_later);
         }
         Lease::Refused(text) => {
@@ -342,7 +361,7 @@ fn watch(turn: &mut Turn, client: &mut Client, &Admitted { command, request }: &
     }
     if let Some(leased) = turn.links[link].leased_mut() {
         // should its node not serve the slot, it waits as long as it may for who does
-        leased.waiting = Some(resumed.map_or_else(|| Waiting::to_watch(turn.now, park), |resumed| *resumed));
+        leased.waiting = Some(waiting);
     }
     let silent = client.take_silence();
     let sequence = client.replies.expect(silent);

@@ -12,6 +12,8 @@ use crate::sync::lock;
 const OFFLOADS: usize = 100_000;
 /// Losses that wait at most, acts of clients, and accesses of one purse of a cluster; more say nothing new.
 const NOTICES: usize = 1024;
+/// Keys whose age is asked for at most; those beyond are asked about later.
+const AGED: usize = 1000;
 
 /// Something the control plane has to know.
 #[derive(Debug)]
@@ -22,6 +24,7 @@ pub enum Event {
     NodeLost(NodeLost),
     NodeDown(NodeDown),
     ClientDid(ClientDid),
+    CacheAged(CacheAged),
     Access(Box<AccessEvent>),
     /// Something could not be opened for want of a file descriptor; the first of what could not since the last one.
     OutOfFiles(String),
@@ -40,6 +43,10 @@ pub struct Offload {
     pub local_address: String,
     pub is_known: bool,
     pub arguments: Vec<Vec<u8>>,
+    /// The caching rule that makes it the control plane's; its place among the cluster's.
+    pub rule: Option<u16>,
+    /// How often this read has been passed on, and found something missing again.
+    pub looks: u8,
 }
 
 /// Without the arguments: one may be a password.
@@ -93,6 +100,14 @@ pub struct ClientDid {
     pub cluster: String,
     pub address: String,
     pub what: &'static str,
+}
+
+/// A key was read whose age nobody knows, or whose time has come.
+#[derive(Debug, PartialEq, Eq)]
+pub struct CacheAged {
+    pub cluster: String,
+    pub rule: u16,
+    pub key: Vec<u8>,
 }
 
 /// Who came in or was kept out, and why: for the audit log and for ACL LOG. Holds no secret.
@@ -191,6 +206,7 @@ struct Waiting {
     offloads: usize,
     losses: usize,
     acts: usize,
+    aged: usize,
     /// By cluster.
     accesses: BTreeMap<String, Spent<usize>>,
     lacks: usize,
@@ -266,6 +282,11 @@ impl Events {
 
     pub fn report(&self, did: ClientDid) {
         self.push(Event::ClientDid(did), NOTICES, |waiting| &mut waiting.acts);
+    }
+
+    /// Ask how old a key is; false if too many are asked about already.
+    pub fn ask_age(&self, aged: CacheAged) -> bool {
+        self.push(Event::CacheAged(aged), AGED, |waiting| &mut waiting.aged)
     }
 
     /// Tell who came in or was kept out, unless too many such wait; those are counted.
@@ -347,6 +368,8 @@ mod tests {
             local_address: String::new(),
             is_known: true,
             arguments: Vec::new(),
+            rule: None,
+            looks: 0,
         };
         events.offload(offload)
     }

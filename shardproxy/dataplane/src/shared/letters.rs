@@ -21,16 +21,49 @@ pub enum Letter {
     Left { client: u64, is_passed_on: bool },
     /// What a client gets that waited.
     Answer(Answer),
+    /// Whether the worker has a client.
+    Seek(Seek),
+    /// It has, or has not.
+    Sought { owed: Owed, worker: u16, is_there: bool },
+    /// A client is told what another one tracks.
+    Changed(Changed),
+    /// It has gone.
+    Unheard { from: Sender, to: u64 },
     /// This worker started anew: its clients have gone. What it writes from then on is of new ones.
     Gone { worker: usize },
+}
+
+/// Who is to hear instead of another client, which is owed an answer.
+#[derive(Clone, Copy)]
+pub struct Seek {
+    pub client: u64,
+    pub worker: u16,
+    pub owed: Owed,
+}
+
+/// A client that has another one told: its place and tag.
+#[derive(Clone, Copy)]
+pub struct Sender {
+    pub worker: u16,
+    pub ticket: (usize, u32),
+}
+
+/// Keys have changed, an array; or all may have.
+pub struct Changed {
+    pub to: u64,
+    pub from: Sender,
+    pub keys: Option<Arc<[u8]>>,
 }
 
 /// The end of a client's wait.
 pub struct Answer {
     pub owed: Owed,
-    /// The number of its command, and since when it was owed a reply, microseconds on its worker's clock.
+    /// The number of its command, and since when it was owed a reply, microseconds on its worker's clock as if that did not
+    /// wrap.
     pub command: u16,
-    pub since: u32,
+    pub since: u64,
+    /// Its bytes, where they are known.
+    pub request: Box<[u8]>,
     pub what: Told,
 }
 
@@ -40,8 +73,12 @@ pub enum Told {
     Failure(Vec<u8>),
     /// It closes: its reply is larger than it may be owed.
     Cut,
-    /// Only an engine can keep it waiting: it gets a connection of its own. This is its request, and when its wait is over.
-    Elsewhere(Box<[u8]>, Option<Instant>),
+    /// Only an engine can keep it waiting: it gets a connection of its own, in its turn by when it came.
+    Elsewhere {
+        request: Box<[u8]>,
+        number: u64,
+        ends: Option<Instant>,
+    },
 }
 
 /// A client that begins to wait.
@@ -50,10 +87,16 @@ pub struct Entrant {
     pub cluster: usize,
     /// The slot of its first key.
     pub slot: u16,
+    /// Its keys have several slots: only where there is one shard it may wait for them.
+    pub is_spread: bool,
     pub speech: Speech,
     pub is_read: bool,
     pub is_write: bool,
     pub request: Box<[u8]>,
+    /// What goes before each attempt to execute it: the deletion of its keys' leases, or nothing.
+    pub cancel: Box<[u8]>,
+    /// Its place among its worker's clients that wait, should it need a connection of its own.
+    pub number: u64,
     /// None for what only its engine understands.
     pub form: Option<Form>,
     /// When it has waited long enough.
@@ -67,21 +110,21 @@ pub struct Claim {
     pub client: u64,
     pub owed: Owed,
     pub command: u16,
-    pub since: u32,
+    pub since: u64,
     /// It may have been executed.
     pub is_doubtful: bool,
     is_settled: bool,
 }
 
 impl Claim {
-    pub const fn new(shared: Arc<Shared>, worker: u16, client: u64, owed: Owed, (command, since): (u16, u32)) -> Self {
+    pub const fn new(shared: Arc<Shared>, worker: u16, client: u64, owed: Owed, (command, since): (u16, u64)) -> Self {
         Self { shared, worker, client, owed, command, since, is_doubtful: false, is_settled: false }
     }
 
     /// It is answered so.
     pub fn settle(mut self, what: Told) -> Answer {
         self.is_settled = true;
-        Answer { owed: self.owed, command: self.command, since: self.since, what }
+        Answer { owed: self.owed, command: self.command, since: self.since, request: Box::default(), what }
     }
 
     /// Its client has gone.
@@ -95,7 +138,7 @@ impl Drop for Claim {
         if !self.is_settled {
             let text = if self.is_doubtful { texts::WORKER_LOST_IN_DOUBT } else { texts::WORKER_LOST };
             let (owed, command, since) = (self.owed, self.command, self.since);
-            let answer = Answer { owed, command, since, what: Told::Failure(text.to_vec()) };
+            let answer = Answer { owed, command, since, request: Box::default(), what: Told::Failure(text.to_vec()) };
             self.shared.post(usize::from(self.worker), Letter::Answer(answer));
         }
     }

@@ -4,6 +4,7 @@ mod census;
 mod events;
 mod lease;
 mod letters;
+mod of_clusters;
 mod pause;
 mod recent;
 mod refusals;
@@ -13,10 +14,11 @@ mod slow;
 
 pub use census::Census;
 pub use events::{
-    worker_of, Access, AccessEvent, ClientDid, Event, Events, Loss, NodeDown, NodeLost, Offload, Spent, STRANGER,
+    worker_of, Access, AccessEvent, CacheAged, ClientDid, Event, Events, Loss, NodeDown, NodeLost, Offload, Spent,
+    STRANGER,
 };
 pub use lease::Lease;
-pub use letters::{Answer, Claim, Entrant, Letter, Told};
+pub use letters::{Answer, Changed, Claim, Entrant, Letter, Seek, Sender, Told};
 pub use pause::{Paused, Pauses};
 pub use recent::{mark_of, Recent, Window};
 pub use refusals::{Refusal, Refusals};
@@ -26,7 +28,7 @@ pub use slow::SlowCommands;
 
 use lease::Leases;
 use letters::Post;
-use recent::Recents;
+use of_clusters::OfClusters;
 
 use std::collections::VecDeque;
 use std::io;
@@ -40,8 +42,10 @@ use crate::clients::Taps;
 use crate::command::CommandTable;
 use crate::metrics::{Registry, WorkerMetrics};
 use crate::model::{Cluster, EndpointKind};
+use crate::near::Changes;
 use crate::net::{Budget, Resolver};
 use crate::sync::lock;
+use crate::timing::Timings;
 
 /// Bytes of buffers of all workers.
 pub struct Buffers {
@@ -62,12 +66,15 @@ pub struct Shared {
     pub refusals: Refusals,
     pub resolver: Resolver,
     pub census: Census,
-    pub recents: Recents,
+    pub recents: OfClusters<Recent>,
+    /// Keys that may have changed, where replies are kept.
+    pub changes: OfClusters<Changes>,
     pub leases: Leases,
     pub scripts: Scripts,
     pub pauses: Pauses,
     pub slow: SlowCommands,
     pub taps: Arc<Taps>,
+    pub timings: Timings,
     /// Connections of clients' own that all workers together may have.
     pub dedicated: Arc<Budget>,
     /// What could not be opened for want of a file descriptor.
@@ -98,12 +105,14 @@ impl Shared {
             refusals: Refusals::default(),
             resolver,
             census: Census::default(),
-            recents: Recents::default(),
+            recents: OfClusters::default(),
+            changes: OfClusters::default(),
             leases: Leases::default(),
             scripts: Scripts::default(),
             pauses: Pauses::default(),
             slow: SlowCommands::default(),
             taps: Arc::default(),
+            timings: Timings::default(),
             dedicated: Arc::default(),
             lacking: AtomicU64::new(0),
             is_down_news: AtomicBool::new(false),

@@ -9,11 +9,10 @@
 
 use std::array::from_fn;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::OnceLock;
 use std::time::Duration;
 
-use crate::exchange::{Mark, NO_MARK};
-use crate::sync::lock;
+use crate::exchange::{Mark, MANY_MARKS};
 
 /// Places of the smallest table, as a power of two; each next one has four times as many, the last 4 M: 16 MiB.
 const SMALLEST: u32 = 16;
@@ -30,7 +29,7 @@ const FARTHEST: u64 = u32::MAX as u64 / 2;
 #[inline]
 pub fn mark_of(key: &[u8]) -> Mark {
     let hash = key.iter().fold(0x811c_9dc5, |hash, &byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
-    (hash >> 16 ^ hash).min(NO_MARK - 1)
+    (hash >> 16 ^ hash).min(MANY_MARKS - 1)
 }
 
 /// The keys of one cluster.
@@ -191,27 +190,6 @@ fn is_within(written: u32, now: u64, staleness: u32) -> bool {
     written != 0 && (age <= staleness || u64::from(age) > FARTHEST)
 }
 
-/// Of all clusters that have them, by their numbers.
-#[derive(Default)]
-pub struct Recents(Mutex<Vec<Option<Arc<Recent>>>>);
-
-impl Recents {
-    /// Those of a cluster, kept from one epoch to the next as long as they are wanted.
-    pub fn of(&self, cluster: usize, is_wanted: bool) -> Option<Arc<Recent>> {
-        let mut all = lock(&self.0);
-        if all.len() <= cluster {
-            all.resize(cluster + 1, None);
-        }
-        let own = &mut all[cluster];
-        if is_wanted {
-            own.get_or_insert_default();
-        } else {
-            *own = None;
-        }
-        own.clone()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -287,15 +265,5 @@ mod tests {
         assert!(looks < 1000, "{looks} of 10,000");
         assert!(marks("again", 100_000).all(|mark| recent.is_recent(mark, now + 100, WINDOW)));
         assert_eq!(marks("other", 10_000).filter(|&mark| recent.is_recent(mark, now + 20_000, WINDOW)).count(), 0);
-    }
-
-    #[test]
-    fn a_cluster_keeps_its_own_from_epoch_to_epoch() {
-        let recents = Recents::default();
-        let first = recents.of(1, true).unwrap();
-        assert!(Arc::ptr_eq(&first, &recents.of(1, true).unwrap()));
-        assert!(!Arc::ptr_eq(&first, &recents.of(0, true).unwrap()));
-        assert!(recents.of(1, false).is_none());
-        assert!(!Arc::ptr_eq(&first, &recents.of(1, true).unwrap()));
     }
 }

@@ -4,6 +4,7 @@ use super::ledger::Ledger;
 use super::request::DIGEST;
 use super::token;
 use super::wire::{bulk, bulk_of, padded};
+use crate::model::RESERVED;
 
 /// How one request is answered.
 pub enum How {
@@ -188,7 +189,10 @@ const SILENT: std::ops::Range<usize> = 2..4;
 pub fn redis(talk: &mut Talk, words: Vec<Vec<u8>>, how: &How, ledger: &mut Ledger) -> Vec<u8> {
     let word = String::from_utf8_lossy(&words[0]).to_uppercase();
     let own = words.iter().find_map(|word| token::first(word)).unwrap_or(0);
-    let write_key = words.iter().find(|word| token::first(word).is_some()).filter(|_| is_write(&word)).cloned();
+    // leases may be deleted twice
+    let is_lease = words.get(1).is_some_and(|word| word.starts_with(RESERVED));
+    let write_key = words.iter().find(|word| token::first(word).is_some());
+    let write_key = write_key.filter(|_| is_write(&word) && !is_lease).cloned();
     let refusal = match how {
         How::Refusal(which) => Some(REFUSALS[which % REFUSALS.len()].as_bytes().to_vec()),
         _ => None,

@@ -147,6 +147,10 @@ impl Rig {
         self.send(Message::Answer { token, reply });
     }
 
+    pub fn pass_on(&self, token: u64) {
+        self.send(Message::PassOn { token, absent: None });
+    }
+
     pub fn retry(&self, token: u64) {
         self.send(Message::Retry { token });
     }

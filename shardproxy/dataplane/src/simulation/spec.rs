@@ -40,6 +40,8 @@ pub struct Spec {
     action: &'static str,
     gutter: usize,
     pub has_reader: bool,
+    /// All keys have a caching rule, that loads, writes or both.
+    rule: Option<(bool, bool)>,
 }
 
 impl Spec {
@@ -85,6 +87,7 @@ impl Spec {
             shards,
             count,
             is_served: true,
+            rule: input.once_in(3).then(|| (input.once_in(2), input.once_in(2))),
         }
     }
 
@@ -168,6 +171,10 @@ impl Spec {
             "limits": self.limits, "timeouts": self.timeouts,
             "reads": if self.is_memcached { "primary" } else { self.reads },
         });
+        if let Some((loads, writes)) = self.rule {
+            let rule = json!({"match": "*", "loads": loads, "writes": writes, "checks": loads});
+            spec["caching"] = json!({"rules": [rule]});
+        }
         if self.is_memcached {
             let action = if self.action == "gutter" && self.gutter == 0 { "miss" } else { self.action };
             spec["memcached"] = json!({"gutter": self.gutter, "on_failure": {"action": action}});

@@ -127,6 +127,7 @@ impl<'a> World<'a> {
                 Event::NodeLost(_)
                 | Event::NodeDown(_)
                 | Event::ClientDid(_)
+                | Event::CacheAged(_)
                 | Event::Access(_)
                 | Event::OutOfFiles(_) => {}
             }
@@ -401,6 +402,14 @@ impl<'a> World<'a> {
 
     /// As the control plane would.
     fn answer(&self, offload: &Offload, with_error: bool) {
+        if offload.rule.is_some() {
+            let error: &[u8] = if self.spec.is_memcached { b"SERVER_ERROR no\r\n" } else { b"-LOADER no\r\n" };
+            return if with_error {
+                self.rig.answer(offload.token, error.to_vec());
+            } else {
+                self.rig.pass_on(offload.token);
+            };
+        }
         let own = offload.arguments.iter().find_map(|argument| token::first(argument)).unwrap_or(0);
         let text = token::text(own);
         let word = String::from_utf8_lossy(&offload.arguments[0]).to_uppercase();

@@ -48,7 +48,7 @@ impl Held {
         self.queues.iter().any(|queue| queue.link == link)
     }
 
-    /// For the next who comes to wait.
+    /// For the next who comes to wait, for room or for a connection of its own.
     pub const fn number(&mut self) -> u64 {
         self.next += 1;
         self.next

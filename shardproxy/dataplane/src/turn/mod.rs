@@ -3,8 +3,11 @@
 mod access;
 mod accounts;
 mod door;
+mod feeds;
+mod gate;
 mod held;
 mod left;
+mod look;
 mod members;
 mod names;
 mod offloaded;
@@ -13,22 +16,28 @@ mod reign;
 mod scripts;
 mod served;
 mod shards;
+mod slow;
 mod tapping;
 mod topics;
+mod tracked;
 mod waits;
 
 pub use access::{Accesses, Did};
 pub use accounts::{Accounts, Pressure};
 pub use door::Door;
+pub use feeds::{Feed, Feeds, Hearer};
+pub use gate::{Drawn, Gate};
 pub use held::{Held, Waiter};
+pub use look::{Looks, Told};
 pub use members::Tagged;
-pub use offloaded::{Answering, Effect, Greeting, Offloaded, Ticket};
+pub use offloaded::{Again, Answering, Effect, Greeting, Offloaded, Ticket};
 pub use pubsub::{Gone, Job, PubSub, STEPS};
 pub use reign::Reign;
 pub use scripts::RunScripts;
-pub use served::{Known, Served, ServedNode, Writes};
+pub use served::{Known, Queued, Served, ServedNode, Writes};
 pub use tapping::Tapping;
 pub use topics::{Announcement, Topics};
+pub use tracked::{tickets, Pending, Tracked};
 pub use waits::{Attempt, Ending, Outcome, Waits, Watch, Watcher, Wish};
 
 use std::sync::mpsc::SyncSender;
@@ -37,14 +46,17 @@ use std::time::Instant;
 
 use mio::Registry;
 
+use crate::caching::Ages;
 use crate::clients::Client;
 use crate::dialect::resp::refusals::concerns_reads;
 use crate::dialect::resp::write;
 use crate::dialect::texts;
 use crate::exchange::BufferPool;
+use crate::insight::{Insight, Memory, Report};
 use crate::links::{Link, Links, Way};
 use crate::model::Cluster;
 use crate::shared::{Loss, NodeLost, Paused, Shared};
+use crate::timing::Timing;
 
 pub struct Turn {
     /// Which worker this is.
@@ -67,7 +79,12 @@ pub struct Turn {
     pub settling: Vec<Settling>,
     pub pubsub: PubSub,
     pub waits: Waits,
+    pub feeds: Feeds,
+    pub tracked: Tracked,
     pub offloaded: Answering,
+    pub ages: Ages,
+    /// Who looks at requests that have their answers.
+    pub looks: Looks,
     pub run_scripts: RunScripts,
     /// When this turn began, and the same as microseconds on a clock that wraps.
     pub now: Instant,
@@ -161,6 +178,8 @@ pub struct Later {
 impl Turn {
     pub fn new(number: usize, registry: Registry, shared: Arc<Shared>) -> Self {
         let now = Instant::now();
+        let memory = Memory::new((shared.buffers().cap, shared.workers.len()));
+        let looks = Looks { timing: Timing::new(shared.table()), insight: Insight::new(shared.table(), memory) };
         shared.workers[number].parked.set(0); // what a worker before it had parked went with it
         Self {
             number,
@@ -179,7 +198,11 @@ impl Turn {
             settling: Vec::new(),
             pubsub: PubSub::default(),
             waits: Waits::default(),
+            feeds: Feeds::default(),
+            tracked: Tracked::default(),
             offloaded: Answering::default(),
+            ages: Ages::default(),
+            looks,
             run_scripts: RunScripts::default(),
             now,
             micros: 0,
@@ -206,8 +229,22 @@ impl Turn {
         self.millis = millis;
         self.shared.pauses.at(millis, &mut self.paused);
         self.tapping.begin(&self.shared.taps);
+        if self.looks.timing.begin(&self.shared.timings) {
+            self.sample();
+        }
         self.see_whether_quiet();
         self.pubsub.left = STEPS;
+    }
+
+    /// Another share of requests may be sampled.
+    #[cold]
+    fn sample(&mut self) {
+        for cluster in 0..self.clusters.len() {
+            let (interval, seed) = (self.looks.timing.interval(), self.random());
+            if let Some(served) = &mut self.clusters[cluster] {
+                served.gate.sample(interval, seed);
+            }
+        }
     }
 
     fn see_whether_quiet(&mut self) {
@@ -226,6 +263,11 @@ impl Turn {
         self.pubsub.left = self.pubsub.left.saturating_sub(steps);
         self.pubsub.is_counted = false;
         self.shared.workers[self.number].steps.add(steps as u64);
+    }
+
+    /// When this turn began, microseconds on a clock that does not wrap.
+    pub const fn long_micros(&self) -> u64 {
+        self.looks.timing.wide(self.micros)
     }
 
     pub fn paused(&self, cluster: usize) -> Paused {
@@ -254,9 +296,7 @@ impl Turn {
     /// Whether the cluster's engines are of this version or a newer one.
     #[cold]
     pub fn is_engine_since(&self, cluster: usize, (major, minor): (u32, u32)) -> bool {
-        let version = self.cluster(cluster).map_or("", |cluster| cluster.spec.version.as_str());
-        let mut parts = version.split('.').map(|part| part.parse().unwrap_or(0));
-        (parts.next().unwrap_or(0), parts.next().unwrap_or(0)) >= (major, minor)
+        self.cluster(cluster).is_some_and(|cluster| cluster.spec.is_since((major, minor)))
     }
 
     /// What is known of a shard's primary.
@@ -349,10 +389,47 @@ impl Turn {
         }
     }
 
+    /// Tell what is kept near.
+    pub fn measure_near(&self) {
+        for served in self.clusters.iter().flatten() {
+            if let Some(near) = &served.near {
+                served.metrics.near_bytes.set(near.held() as u64);
+                served.metrics.near_keys.set(near.len() as u64);
+            }
+        }
+    }
+
+    /// What is hot and large in a cluster, by now.
+    pub fn report(&self, cluster: usize) -> Report {
+        self.served(cluster).map_or_else(Report::default, |served| served.watched.report(self.millis))
+    }
+
+    /// See to what is remembered of hot keys once a second.
+    pub fn watch(&mut self) {
+        let Self { clusters, looks, shared, millis, accounts, .. } = self;
+        let insight = &mut looks.insight;
+        if !insight.is_due(*millis) {
+            return;
+        }
+        let is_short = accounts.pressure > Pressure::None;
+        if is_short {
+            insight.memory.rest(*millis);
+        }
+        let mut held = 0;
+        for Served { cluster, metrics, shards, watched, .. } in clusters.iter_mut().flatten() {
+            if is_short {
+                watched.forget(shards);
+            }
+            watched.tick(*millis, &cluster.spec.name, (metrics, &shared.metrics), shards);
+            held += watched.held();
+        }
+        insight.memory.measure(held);
+    }
+
     /// Where too many keys look written, more of them are told apart from now on.
     pub fn grow_recent(&self) {
         for writes in self.clusters.iter().flatten().filter_map(|served| served.writes.as_ref()) {
-            writes.recent.grow_if_crowded(self.millis, writes.window);
+            writes.grow_if_crowded(self.millis);
         }
     }
 
@@ -388,7 +465,9 @@ impl Turn {
 
     /// Compare all workers' buffers with their cap.
     pub fn measure(&mut self) {
-        let own = self.pool.bytes() + self.scratch.held() + self.offloaded.held() + self.held.held() + self.door.held();
+        let waiting = self.offloaded.held() + self.held.held() + self.door.held();
+        let remembered = self.ages.held() + self.looks.insight.memory.held();
+        let own = self.pool.bytes() + self.scratch.held() + remembered + waiting;
         let (held, spent) = (self.accounts.held() + own, self.pool.spent());
         let gauges = &self.shared.workers[self.number];
         gauges.buffers.set(held as u64);

@@ -5,20 +5,27 @@ use std::sync::Arc;
 
 use crate::command::{Act, Command};
 use crate::dialect::resp::Request;
-use crate::exchange::Owed;
+use crate::exchange::{Body, Entry, Head, Owed};
+use crate::links::Way;
 use crate::model::digest_of;
 use crate::shared::{Scripts, Shared};
+
+/// Commands of caching rules that the control plane has of one worker at once: each may be a query.
+const RULED: usize = 8192;
 
 /// All of them, by their tokens.
 #[derive(Default)]
 pub struct Answering {
     commands: HashMap<u64, Offloaded>,
     held: usize,
+    /// How many of them a caching rule made the control plane's.
+    ruled: usize,
 }
 
 impl Answering {
     pub fn insert(&mut self, token: u64, command: Offloaded) {
         self.held += command.held();
+        self.ruled += usize::from(command.again.is_some());
         self.commands.insert(token, command);
     }
 
@@ -34,10 +41,22 @@ impl Answering {
     pub fn remove(&mut self, token: u64) -> Option<Offloaded> {
         let command = self.commands.remove(&token)?;
         self.held -= command.held();
+        self.ruled -= usize::from(command.again.is_some());
         if self.commands.is_empty() {
             self.commands = HashMap::new();
         }
         Some(command)
+    }
+
+    /// Whether the control plane takes more that caching rules make its own.
+    pub const fn takes_ruled(&self) -> bool {
+        self.ruled < RULED
+    }
+
+    /// The same as `remove` of one that a caching rule made the control plane's.
+    pub fn remove_ruled(&mut self, token: u64) -> Option<Offloaded> {
+        self.commands.get(&token)?.again.as_ref()?;
+        self.remove(token)
     }
 
     /// Bytes of all, the control plane's copies included.
@@ -51,6 +70,8 @@ pub struct Offloaded {
     pub owed: Owed,
     pub ticket: Ticket,
     pub raw: Vec<u8>,
+    /// What is told of it, if `again` does not have it.
+    pub told: Head,
     pub command: u16,
     pub since: u32,
     /// All it does is to wait: it ends when its client goes.
@@ -58,6 +79,16 @@ pub struct Offloaded {
     /// It may change keys of this cluster.
     pub may_change: Option<usize>,
     pub effect: Effect,
+    /// A caching rule makes it the control plane's, which may pass it on.
+    pub again: Option<Box<Again>>,
+}
+
+/// What is sent if a command is passed on.
+pub struct Again {
+    pub entry: Entry,
+    pub bytes: Body,
+    /// Where it came from, or was to go.
+    pub way: Way,
 }
 
 impl Offloaded {
@@ -70,7 +101,8 @@ impl Offloaded {
             }
             Effect::None | Effect::ForgetScripts => 0,
         };
-        size_of::<(u64, Self)>() + self.ticket.bytes + self.raw.capacity() + effect
+        let again = self.again.as_deref().map_or(0, |again| size_of::<Again>() + again.bytes.len());
+        size_of::<(u64, Self)>() + self.ticket.bytes + self.raw.capacity() + self.told.bytes().len() + effect + again
     }
 }
 

@@ -14,12 +14,16 @@ pub struct Reign {
     /// When it took over from another one.
     since: Option<Instant>,
     refused: Option<(Box<[u8]>, Instant)>,
+    /// Since when requests of the shard are held, some or all.
+    held: Option<Instant>,
 }
 
 impl Reign {
     /// The next one, in a new epoch; while there is no primary the last one counts.
     pub fn next(before: Option<Self>, cluster: &Cluster, shard: u16, now: Instant) -> Self {
         let before = before.unwrap_or_default();
+        let held = cluster.hold_of(shard).map(|_| before.held.unwrap_or(now));
+        let before = Self { held, ..before };
         let Some(node) = cluster.shards[usize::from(shard)].primary else { return Self { refused: None, ..before } };
         let (label, run_id) = (&cluster.nodes[usize::from(node)].label, cluster.run_id_of(shard, node));
         let is_other = before.primary.as_ref().is_some_and(|(known, known_id)| {
@@ -27,7 +31,7 @@ impl Reign {
         });
         let primary = Some((label.clone(), run_id.map(str::to_owned)));
         if is_other {
-            return Self { primary, since: Some(now), refused: None };
+            return Self { primary, since: Some(now), refused: None, held };
         }
         Self { primary, ..before }
     }
@@ -35,6 +39,11 @@ impl Reign {
     /// Whether it took over within that time: its replicas may be on their way to it.
     pub fn is_young(&self, now: Instant, limit: Duration) -> bool {
         self.since.is_some_and(|since| now.saturating_duration_since(since) < limit)
+    }
+
+    /// From when on a request that is held has waited: who comes late waits no longer than who was there.
+    pub fn held_from(&self, now: Instant) -> Instant {
+        self.held.unwrap_or(now)
     }
 
     pub fn note_refusal(&mut self, reply: Vec<u8>, now: Instant) {

@@ -4,13 +4,16 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{refusal, Reign};
+use super::{refusal, Gate, Reign, Tagged};
+use crate::caching::cancel;
 use crate::dialect::resp::refusals::Refusal;
 use crate::dialect::texts;
-use crate::exchange::{Mark, NO_MARK};
+use crate::exchange::{Entry, Mark, MANY_MARKS, NO_MARK};
+use crate::insight::Watched;
 use crate::links::{Links, State, Way};
-use crate::metrics::{ClusterMetrics, NodeMetrics};
-use crate::model::{Cluster, EndpointKind, Reads, Slots, Speech, NO_SLOT};
+use crate::metrics::{Class, ClusterMetrics, NodeMetrics, RuleMetrics, ShardMetrics};
+use crate::model::{Cluster, EndpointKind, Reads, Rules, Slots, Speech, NO_SLOT};
+use crate::near::{Changes, Near};
 use crate::shared::{Lease, Recent, Rights, Ruled, Shared, Window};
 
 pub const NO_LINK: u32 = u32::MAX;
@@ -20,6 +23,14 @@ pub struct Served {
     pub cluster: Arc<Cluster>,
     pub rights: Arc<Rights>,
     pub metrics: Arc<ClusterMetrics>,
+    /// Of its shards, by their places.
+    pub shards: Vec<Arc<ShardMetrics>>,
+    /// Which requests are looked at.
+    pub gate: Gate,
+    /// Which keys are hot or large.
+    pub watched: Watched,
+    /// Of the caching rules, in their order.
+    pub rules: Vec<Arc<RuleMetrics>>,
     pub nodes: Vec<ServedNode>,
     /// The connection to each shard's primary for db 0 and usual values, by RESP version: the lookup of almost every
     /// request.
@@ -30,8 +41,8 @@ pub struct Served {
     unsettled: Option<Slots>,
     /// When the control plane was last told, since this epoch began, that slots are somebody else's.
     pub told_moved: Option<Instant>,
-    /// A request needs no look at written keys, at slots that are held, unsettled or waited for, or whether it may write:
-    /// almost always.
+    /// A request needs no look at written keys, at caching rules, at slots that are held, unsettled or waited for, or whether
+    /// it may write: almost always.
     pub is_straight: bool,
     /// It needs that look at slots.
     pub is_guarded: bool,
@@ -41,8 +52,10 @@ pub struct Served {
     pub lease: Arc<Lease>,
     /// What was applied, while that is over: `cluster` is then without its primaries.
     pub withheld: Option<Arc<Cluster>>,
-    /// What is remembered of written keys, where some endpoint reads from replicas.
+    /// Who is told of written keys, where somebody is.
     pub writes: Option<Writes>,
+    /// Replies that are kept, where some are.
+    pub near: Option<Box<Near>>,
     /// Reads may leave the primary; and the primary is as good as a replica for them.
     pub spreads_reads: bool,
     pub reads_nearest: bool,
@@ -60,20 +73,73 @@ pub struct Served {
 /// Whose requests wait in a lot: a shard's, those of one of its slots where one is named, and what is spoken.
 pub type Spot = (Option<u16>, u16, Speech);
 
-/// Writes to a cluster that replicas may not have yet.
+/// Who is told of a cluster's written keys.
 pub struct Writes {
-    pub recent: Arc<Recent>,
-    pub window: Window,
+    /// What replicas may not have yet, where some endpoint reads from them.
+    recent: Option<Arc<Recent>>,
+    window: Window,
+    /// What may differ from what is kept near.
+    changes: Option<Arc<Changes>>,
 }
 
 impl Writes {
-    /// Of the cluster with this number, if any of its endpoints reads from replicas.
+    /// Of the cluster with this number, if any of its endpoints reads from replicas, or replies are kept.
     pub fn of(shared: &Shared, number: usize, cluster: &Cluster) -> Option<Self> {
         let spec = &cluster.spec;
         let has_reader = spec.endpoints.iter().any(|e| e.kind == EndpointKind::Reader);
-        let recent = shared.recents.of(number, spec.reads != Reads::Primary || has_reader)?;
+        let recent = shared.recents.of(number, spec.reads != Reads::Primary || has_reader);
+        let changes = shared.changes.of(number, cluster.near.is_some());
+        if recent.is_none() && changes.is_none() {
+            return None;
+        }
         let under_way = spec.timeouts.park + spec.timeouts.reply.unwrap_or_default().max(spec.timeouts.slow);
-        Some(Self { recent, window: Window { staleness: spec.max_staleness, under_way } })
+        Some(Self { recent, window: Window { staleness: spec.max_staleness, under_way }, changes })
+    }
+
+    pub const fn changes(&self) -> Option<&Arc<Changes>> {
+        self.changes.as_ref()
+    }
+
+    /// The key is written at any time from now on.
+    #[inline]
+    pub fn begin(&self, mark: Mark, now: u64) {
+        if let Some(recent) = &self.recent {
+            recent.begin_write(mark, now, self.window);
+        }
+    }
+
+    /// It was written by now, and whoever wrote it has not been told.
+    #[inline]
+    pub fn done(&self, mark: Mark, now: u64) {
+        if let Some(recent) = &self.recent {
+            recent.write(mark, now);
+        }
+        if let Some(changes) = &self.changes {
+            changes.note(mark);
+        }
+    }
+
+    /// Any key may have been.
+    pub fn all_done(&self, now: u64) {
+        if let Some(recent) = &self.recent {
+            recent.write_all(now);
+        }
+        if let Some(changes) = &self.changes {
+            changes.note_all();
+        }
+    }
+
+    /// Whether a replica may not have the key's last write yet.
+    #[inline]
+    pub fn is_recent(&self, mark: Mark, now: u64) -> bool {
+        self.recent.as_ref().is_some_and(|recent| recent.is_recent(mark, now, self.window))
+    }
+
+    /// Where too many keys look written, more of them are told apart from now on.
+    pub fn grow_if_crowded(&self, now: u64) {
+        if let Some(recent) = &self.recent {
+            recent.grow_if_crowded(now, self.window);
+        }
     }
 }
 
@@ -83,9 +149,15 @@ pub struct ServedNode {
     /// Connections of this node's pool: how many there are, the free ones, and the clients that wait for one.
     pub dedicated: usize,
     pub idle: Vec<usize>,
-    pub queue: VecDeque<(usize, u32)>,
+    pub queue: VecDeque<Queued>,
     /// Its pool could not connect a moment ago.
     pub rests_until: Instant,
+}
+
+/// A client that waits for a connection of a pool, in the order of the numbers.
+pub struct Queued {
+    pub ticket: Tagged,
+    pub number: u64,
 }
 
 /// A shared connection to a node.
@@ -98,24 +170,28 @@ pub struct Known {
 impl Served {
     pub fn new(
         ruled: Ruled,
-        metrics: Arc<ClusterMetrics>,
+        (metrics, shards): (Arc<ClusterMetrics>, Vec<Arc<ShardMetrics>>),
         nodes: Vec<ServedNode>,
         lots: HashMap<Spot, usize>,
         reigns: Vec<Reign>,
-        writes: Option<Writes>,
+        (writes, near, watched, gate): (Option<Writes>, Option<Box<Near>>, Watched, Gate),
         lease: Arc<Lease>,
     ) -> Self {
         let Ruled { cluster, rights } = ruled;
-        let shards = cluster.shards.len();
+        let count = cluster.shards.len();
         let reads = cluster.spec.reads;
         let shard_queue = cluster.spec.limits.shard_queue;
         let databases = cluster.databases;
         let mut served = Self {
+            rules: of_rules(&cluster, &metrics),
             cluster,
             rights,
             metrics,
+            shards,
+            gate,
+            watched,
             nodes,
-            primaries: vec![[NO_LINK; 2]; shards],
+            primaries: vec![[NO_LINK; 2]; count],
             lots,
             unsettled: None,
             told_moved: None,
@@ -125,12 +201,13 @@ impl Served {
             lease,
             withheld: None,
             writes,
+            near,
             spreads_reads: reads != Reads::Primary,
             reads_nearest: reads == Reads::Nearest,
             shard_queue,
             slow: Arc::default(),
             databases,
-            parts: vec![u16::MAX; shards],
+            parts: vec![u16::MAX; count],
         };
         served.see_whether_straight();
         served
@@ -139,6 +216,7 @@ impl Served {
     fn see_whether_straight(&mut self) {
         let is_only_read = self.cluster.shards.iter().any(|shard| shard.read_only.is_some());
         self.is_straight = self.writes.is_none()
+            && self.cluster.rules.is_none()
             && self.unsettled.is_none()
             && !is_only_read
             && !self.cluster.is_held
@@ -174,6 +252,27 @@ impl Served {
         }
         let link = &links[known as usize];
         (link.state == State::Ready && link.exchange.bytes() < self.shard_queue).then_some(known as usize)
+    }
+
+    /// Append the deletion of these keys' leases, `count` of them, and count it.
+    pub fn cancel<'k>(&self, sink: &mut Vec<u8>, count: usize, keys: impl Iterator<Item = &'k [u8]>) {
+        cancel(sink, &self.cluster, count, keys, |rule| self.count_cancelled(rule));
+    }
+
+    /// A shard took so long for a request.
+    #[inline]
+    pub fn took(&self, shard: u16, class: Class, micros: u32) {
+        match self.shards.get(usize::from(shard)) {
+            Some(metrics) => metrics.latency.record(class, micros),
+            None => self.metrics.latency(class, micros),
+        }
+    }
+
+    /// A lease goes before a write.
+    pub fn count_cancelled(&self, rule: u16) {
+        if let Some(metrics) = self.rules.get(usize::from(rule)) {
+            metrics.cancelled.increment();
+        }
     }
 
     /// Whether a command took long lately.
@@ -216,11 +315,14 @@ impl Served {
         }
     }
 
-    /// A write was executed by now.
+    /// The request was executed by now. What writes and names no keys, as a script or SWAPDB may, may have written any.
     #[inline]
-    pub fn note_written(&self, mark: Mark, now: u64) {
-        if let Some(writes) = self.writes.as_ref().filter(|_| mark != NO_MARK) {
-            writes.recent.write(mark, now);
+    pub fn note_written(&self, request: &Entry, now: u64) {
+        let Some(writes) = &self.writes else { return };
+        if request.mark < MANY_MARKS {
+            writes.done(request.mark, now);
+        } else if request.mark == NO_MARK && !request.is_read && request.may_write_unnamed() {
+            writes.all_done(now);
         }
     }
 
@@ -269,6 +371,10 @@ impl Served {
             }
         }
     }
+}
+
+fn of_rules(cluster: &Cluster, metrics: &ClusterMetrics) -> Vec<Arc<RuleMetrics>> {
+    cluster.rules.iter().flat_map(Rules::all).map(|rule| metrics.rules.of(&rule.name)).collect()
 }
 
 fn spot(shard: u16, slot: u16, speech: Speech) -> Spot {

@@ -72,7 +72,7 @@ pub fn watch_all(turn: &mut Turn, id: u32) {
 fn alone(turn: &mut Turn, id: u32, places: Option<&[usize]>) {
     turn.spend(ATTEMPT);
     let Entrant { request, form, .. } = &turn.waits.waiters[id as usize].entrant;
-    let mut bytes = texts::MULTI_REQUEST.to_vec();
+    let (mut bytes, before) = begun(turn, &[id]);
     let ends = form.as_ref().map_or_else(Vec::new, |form| open_ends(request, form));
     match (places, form) {
         (Some(places), Some(form)) => bytes.extend_from_slice(&narrowed(request, form, places)),
@@ -87,9 +87,18 @@ fn alone(turn: &mut Turn, id: u32, places: Option<&[usize]>) {
     }
     bytes.extend_from_slice(texts::EXEC_REQUEST);
     let owed = turn.waits.begin(vec![(id, 0)], None, ends.len());
-    if let Err(text) = send(turn, id, owed, &bytes, 1 + ends.len()) {
+    if let Err(text) = send(turn, id, owed, &bytes, before + 1 + ends.len()) {
         turn.waits.results.push((owed, Outcome::Failure(text)));
     }
+}
+
+/// A transaction for these, begun: what goes before it, and how many requests that are.
+fn begun(turn: &Turn, ids: &[u32]) -> (Vec<u8>, usize) {
+    let cancels = ids.iter().map(|&id| &turn.waits.waiters[id as usize].entrant.cancel);
+    let cancels: Vec<&Box<[u8]>> = cancels.filter(|cancel| !cancel.is_empty()).collect();
+    let mut bytes: Vec<u8> = cancels.iter().flat_map(|cancel| cancel.iter().copied()).collect();
+    bytes.extend_from_slice(texts::MULTI_REQUEST);
+    (bytes, cancels.len())
 }
 
 /// Whether its shard holds what is asked for it.
@@ -118,9 +127,9 @@ fn of_line(turn: &mut Turn, line: u32, chosen: Vec<u32>) {
     if is_put_off(turn, first) {
         return turn.waits.stall(line);
     }
+    let (mut bytes, before) = begun(turn, &chosen);
     let waits = &mut turn.waits;
     let key = waits.spots[waits.lines[line as usize].spot as usize].key.clone();
-    let mut bytes = texts::MULTI_REQUEST.to_vec();
     let (mut asked, mut known, mut number) = (Vec::with_capacity(chosen.len()), HashMap::new(), 0);
     let head = chosen[0];
     let mut put_off = Vec::new();
@@ -150,7 +159,7 @@ fn of_line(turn: &mut Turn, line: u32, chosen: Vec<u32>) {
     waits.put_off(line, &put_off);
     turn.spend(ATTEMPT + asked.len() / 8);
     let owed = turn.waits.begin(asked, Some(line), 0);
-    if send(turn, head, owed, &bytes, usize::from(number) + 1).is_err() {
+    if send(turn, head, owed, &bytes, before + usize::from(number) + 1).is_err() {
         if let Some(attempt) = turn.waits.end(&owed) {
             turn.waits.settle(&attempt);
         }
@@ -169,7 +178,7 @@ pub fn go_on(turn: &mut Turn) {
     turn.waits.resume();
 }
 
-/// Put a transaction of so many commands on the way to the primary.
+/// Put a transaction of so many commands, those before it counted, on the way to the primary.
 fn send(turn: &mut Turn, id: u32, owed: Owed, bytes: &[u8], commands: usize) -> Result<(), Vec<u8>> {
     let &Entrant { cluster: index, speech, slot, is_read, is_write, .. } = &turn.waits.waiters[id as usize].entrant;
     let shard = turn.cluster(index).map_or(NO_SHARD, |cluster| cluster.shard_of(slot));

@@ -3,16 +3,17 @@
 use crate::clients::{Clients, Flow, Waiting};
 use crate::dialect::resp::write;
 use crate::dialect::texts;
+use crate::exchange::Entry;
 use crate::links::State;
 use crate::metrics::{Class, CloseReason};
-use crate::shared::{Answer, Letter, Told};
-use crate::turn::{Ending, Turn};
+use crate::shared::{Answer, Entrant, Letter, Told};
+use crate::turn::{Ending, Told as Answered, Turn};
 
 /// Its wait is over: it is told so, soon.
 pub fn answer(turn: &mut Turn, id: u32, what: Told) {
     if let Some(waiter) = turn.waits.leave(id) {
-        let claim = waiter.entrant.claim;
-        turn.waits.answers.push((claim.worker, claim.settle(what)));
+        let Entrant { claim, request, .. } = waiter.entrant;
+        turn.waits.answers.push((claim.worker, Answer { request, ..claim.settle(what) }));
     }
 }
 
@@ -26,14 +27,14 @@ pub fn send(turn: &mut Turn, clients: &mut Clients, worker: usize, answer: Answe
 }
 
 /// Tell a client of this worker what its wait came to.
-pub fn deliver(turn: &mut Turn, clients: &mut Clients, Answer { owed, command, since, what }: Answer) {
+pub fn deliver(turn: &mut Turn, clients: &mut Clients, Answer { owed, command, since, request, what }: Answer) {
     let Some(client) = clients.owed(&owed).filter(|client| client.waits_at.is_some()) else { return };
     client.waits_at = None;
     count_out(turn, client.cluster);
-    if let &Told::Elsewhere(ref request, ends) = &what {
+    if let &Told::Elsewhere { ref request, number, ends } = &what {
         if client.closing.is_none() {
             client.take_back(owed.sequence, request);
-            client.waiting = Some(Box::new(Waiting::elsewhere(turn.now, ends)));
+            client.waiting = Some(Box::new(Waiting::elsewhere(turn.now, number, ends)));
             client.flow = Flow::Queued;
             turn.settle_client(client);
             let ticket = client.ticket();
@@ -43,17 +44,23 @@ pub fn deliver(turn: &mut Turn, clients: &mut Clients, Answer { owed, command, s
     let (reply, is_failure): (&[u8], bool) = match &what {
         Told::Reply(reply) => (reply, false),
         Told::Failure(text) => (text, true),
-        Told::Elsewhere(..) => (texts::CLOSING, true),
+        Told::Elsewhere { .. } => (texts::CLOSING, true),
         Told::Cut => return clients.cut(&mut turn.pool, &owed, CloseReason::Output),
     };
-    let (cluster, micros) = (client.cluster, turn.micros);
+    let cluster = client.cluster;
+    let elapsed = turn.long_micros().saturating_sub(since);
+    let took = elapsed.try_into().unwrap_or(u32::MAX);
     if let Some(served) = turn.served(cluster) {
         served.metrics.command(command, matches!(reply.first(), Some(b'-' | b'!')));
-        served.metrics.latency(Class::Block, micros.wrapping_sub(since));
+        served.metrics.latency(Class::Block, took);
         if is_failure {
             served.metrics.refusal(reply);
         }
     }
+    let entry = Entry { owed, command, class: Class::Block, ..Entry::nobody(turn.micros.wrapping_sub(took)) };
+    let is_error = matches!(reply.first(), Some(b'-' | b'!'));
+    let told = Answered { bytes: &request, length: request.len(), reply, is_error, elapsed: Some(elapsed) };
+    turn.note_answered(Some(client), cluster, &entry, told);
     clients.deliver(&mut turn.pool, &owed, reply);
 }
 

@@ -1,7 +1,9 @@
 //! A client begins to wait.
 
 use super::attempt;
+use super::end::answer;
 use super::request::words;
+use crate::caching::count_leased;
 use crate::clients::{Client, Flow};
 use crate::command::{Command, Form, Kind};
 use crate::dialect::resp::request::RequestParser;
@@ -32,16 +34,20 @@ pub fn begin(
     let home = turn.cluster(client.cluster).map_or(turn.number, |c| home_of(turn, client.cluster, c, slot));
     let silent = client.take_silence();
     let sequence = client.replies.expect(silent);
-    let whose = (command.id, turn.micros);
+    let whose = (command.id, turn.long_micros());
     let claim = Claim::new(turn.shared.clone(), turn.number as u16, client.id, client.owed(sequence), whose);
+    let cancel = if command.is_read() { Box::default() } else { deletion(turn, client, request) };
     let entrant = Entrant {
         claim,
         cluster: client.cluster,
         slot,
+        is_spread: is_spread(turn, client, request),
         speech: client.speech(),
         is_read: command.is_read(),
         is_write: command.may_write(),
         request: request.bytes.into(),
+        cancel,
+        number: turn.held.number(),
         form,
         ends: form.and_then(|form| turn.now.checked_add(form.length?)),
     };
@@ -57,6 +63,27 @@ pub fn begin(
     }
 }
 
+/// Whether its keys have several slots.
+fn is_spread(turn: &Turn, client: &Client, request: &Request) -> bool {
+    let Some(cluster) = turn.cluster(client.cluster) else { return false };
+    let mut slots = turn.scratch.keys.iter().map(|&position| cluster.slot_of(request.argument(position as usize)));
+    slots.next().is_some_and(|first| slots.any(|slot| slot != first))
+}
+
+/// The deletion of the leases that its keys may have; empty if none may.
+fn deletion(turn: &Turn, client: &Client, request: &Request) -> Box<[u8]> {
+    let mut bytes = Vec::new();
+    if let Some(served) = turn.served(client.cluster).filter(|served| served.cluster.rules.is_some() && client.db == 0)
+    {
+        let keys = || turn.scratch.keys.iter().map(|&position| request.argument(position as usize));
+        let count = count_leased(&served.cluster, keys());
+        if count > 0 {
+            served.cancel(&mut bytes, count, keys());
+        }
+    }
+    bytes.into()
+}
+
 /// A client waits here.
 pub fn enter(turn: &mut Turn, entrant: Entrant) {
     match why_not(turn, &entrant) {
@@ -69,9 +96,8 @@ pub fn enter(turn: &mut Turn, entrant: Entrant) {
 }
 
 fn why_not(turn: &Turn, entrant: &Entrant) -> Option<&'static [u8]> {
-    let Some(cluster) = turn.cluster(entrant.cluster) else { return Some(NO_CLUSTER) };
-    if cluster.shard_of(entrant.slot) == NO_SHARD {
-        return Some(texts::CLUSTERDOWN);
+    if turn.cluster(entrant.cluster).is_none() {
+        return Some(NO_CLUSTER);
     }
     (turn.accounts.pressure == Pressure::Full).then_some(texts::OUT_OF_BUFFERS)
 }
@@ -96,13 +122,26 @@ fn take_in(turn: &mut Turn, entrant: Entrant) {
             slots.push(cluster.slot_of(key));
         }
     }
-    if turn.cluster(entrant.cluster).is_some_and(|c| c.shards.len() > 1) && slots.iter().any(|slot| *slot != slots[0]) {
-        // there was one shard when it came
-        let worker = entrant.claim.worker;
-        return turn.waits.answers.push((worker, entrant.claim.settle(Told::Failure(texts::CROSSSLOT.to_vec()))));
-    }
     let now = turn.now;
     let id = turn.waits.enter(entrant, &wishes, shard, &slots, now);
     turn.spend(wishes.len());
-    attempt::first(turn, id);
+    match why_no_more(turn, id) {
+        Some(text) => answer(turn, id, Told::Failure(text.to_vec())),
+        None => attempt::first(turn, id),
+    }
+}
+
+/// Why a client cannot wait in this epoch, if it cannot: it may have come in another one, be it that of another worker.
+pub fn why_no_more(turn: &Turn, id: u32) -> Option<&'static [u8]> {
+    let waiter = turn.waits.waiters.get(id as usize)?;
+    let served = turn.served(waiter.entrant.cluster)?;
+    let Entrant { slot, is_spread, speech, .. } = waiter.entrant;
+    if served.cluster.shard_of(slot) == NO_SHARD {
+        return Some(texts::CLUSTERDOWN);
+    }
+    // there was one shard when it came
+    if is_spread && !served.cluster.is_relaxed {
+        return Some(texts::CROSSSLOT);
+    }
+    (speech.db >= served.databases).then_some(texts::NOT_A_DATABASE)
 }

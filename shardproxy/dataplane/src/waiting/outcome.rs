@@ -2,7 +2,7 @@
 
 use super::attempt::watch_all;
 use super::end::{answer, finish};
-use super::enter::home_of;
+use super::enter::{home_of, why_no_more};
 use super::request::{last_id, open_ends, with_ends};
 use super::watch::is_refused;
 use crate::command::Kind;
@@ -73,6 +73,7 @@ fn settle_alone(turn: &mut Turn, attempt: &Attempt, elements: &[&[u8]]) {
         let elsewhere = waiter.elsewhere();
         return answer(turn, id, elsewhere);
     };
+    let lines = waiter.lines.clone();
     if attempt.lasts > 0 {
         let request = &waiter.entrant.request;
         let places = open_ends(request, &form);
@@ -81,27 +82,45 @@ fn settle_alone(turn: &mut Turn, attempt: &Attempt, elements: &[&[u8]]) {
         let request = with_ends(request, &form, &ends);
         turn.waits.rewrite(id, request);
     }
-    wait_on(turn, id);
+    if wait_on(turn, id) {
+        lines.iter().for_each(|&line| send_off(turn, line));
+    }
 }
 
-/// There was nothing: it waits, unless its time is over, or it can wait only elsewhere.
-fn wait_on(turn: &mut Turn, id: u32) {
-    let Some(waiter) = turn.waits.waiters.get(id as usize) else { return };
+/// There was nothing: it waits, unless its time is over, or it can wait only elsewhere. Whether nothing is heard here of what
+/// it waits for.
+fn wait_on(turn: &mut Turn, id: u32) -> bool {
+    let Some(waiter) = turn.waits.waiters.get(id as usize) else { return false };
     if waiter.ending.is_some() {
-        return finish(turn, id);
+        finish(turn, id);
+        return false;
     }
     let (index, slot) = (waiter.entrant.cluster, waiter.entrant.slot);
-    let Some(cluster) = turn.cluster(index) else { return };
-    if home_of(turn, index, cluster, slot) != turn.number {
-        return move_home(turn, id);
-    }
-    let shard = cluster.shard_of(slot);
-    if is_refused(turn, (index, shard)) {
+    let Some(cluster) = turn.cluster(index) else { return false };
+    if let Some(text) = why_no_more(turn, id) {
+        answer(turn, id, Told::Failure(text.to_vec()));
+    } else if home_of(turn, index, cluster, slot) != turn.number {
+        move_home(turn, id);
+    } else if is_refused(turn, (index, cluster.shard_of(slot))) {
         let elsewhere = waiter.elsewhere();
-        return answer(turn, id, elsewhere);
-    }
-    if !waiter.is_settled {
+        answer(turn, id, elsewhere);
+        return true;
+    } else if !waiter.is_settled {
         watch_all(turn, id);
+    }
+    false
+}
+
+/// Nothing is heard here of what is waited for in a line: all in it go on at their engine, in their order.
+fn send_off(turn: &mut Turn, line: u32) {
+    let Some(line) = turn.waits.lines.get(line as usize) else { return };
+    for id in line.queue.values().copied().collect::<Vec<_>>() {
+        // who is asked for is seen to when that is answered
+        let waiter = turn.waits.waiters.get(id as usize).filter(|waiter| waiter.attempt.is_none());
+        if let Some(waiter) = waiter {
+            let elsewhere = waiter.elsewhere();
+            answer(turn, id, elsewhere);
+        }
     }
 }
 
@@ -122,13 +141,13 @@ fn settle_line(turn: &mut Turn, attempt: &Attempt, line: u32, elements: &[&[u8]]
         (known.spot, known.wish.kind)
     };
     let holds = holder == kind.holder();
-    let (mut served, mut has_gone) = (0, false);
+    let (mut served, mut has_gone, mut is_deaf) = (0, false, false);
     let was_ready = turn.waits.lines[line as usize].is_ready;
     for &(id, element) in &attempt.asked {
         let Some(&reply) = replies.get(usize::from(element)) else { continue };
         let is_old = turn.waits.waiters.get(id as usize).is_some_and(|w| speaks_of_blocked(turn, w.entrant.cluster));
         match judge(reply, kind, holds, is_old) {
-            Verdict::Waits => wait_on(turn, id),
+            Verdict::Waits => is_deaf |= wait_on(turn, id),
             Verdict::Gets(reply) => {
                 served += 1;
                 answer(turn, id, Told::Reply(reply.to_vec()));
@@ -149,6 +168,9 @@ fn settle_line(turn: &mut Turn, attempt: &Attempt, line: u32, elements: &[&[u8]]
         if !known.queue.is_empty() {
             turn.waits.want_watched(spot);
         }
+    }
+    if is_deaf {
+        send_off(turn, line);
     }
 }
 

@@ -5,15 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::end::answer;
-use super::enter::home_of;
+use super::enter::{home_of, why_no_more};
 use super::outcome::move_home;
 use crate::command::Kind;
+use crate::dialect::resp::invalidation::{changed, Changed};
 use crate::dialect::resp::redirect::is_elsewhere;
-use crate::dialect::resp::reply::{array_elements, ReplyFramer};
+use crate::dialect::resp::reply::ReplyFramer;
 use crate::dialect::resp::write;
 use crate::dialect::texts;
 use crate::links::{Link, Role, State, Way};
-use crate::model::{Lane, NO_SHARD, NO_SLOT};
+use crate::model::{Lane, NO_SLOT};
 use crate::shared::Told;
 use crate::turn::{Turn, Watch, Watcher};
 
@@ -181,15 +182,10 @@ pub fn receive_all(turn: &mut Turn, index: usize, data: &[u8]) -> Result<usize, 
 /// Some keys have changed, or all.
 fn invalidated(turn: &mut Turn, index: usize, frame: &[u8]) {
     let Way { cluster, shard, .. } = turn.links[index].way;
-    let array = [b"*", &frame[1..]].concat();
-    let Ok(mut elements) = array_elements(&array) else { return };
-    let (Some(Ok(word)), Some(Ok(keys))) = (elements.next(), elements.next()) else { return };
-    if !word.ends_with(b"\r\ninvalidate\r\n") {
-        return;
-    }
-    let changed = match array_elements(keys) {
-        Ok(keys) => keys.map_while(Result::ok).filter_map(|key| turn.waits.find_spot(cluster, text_of(key)?)).collect(),
-        Err(_) => spots_of(turn, cluster, shard), // all are gone
+    let changed = match changed(frame) {
+        Some(Changed::These(keys)) => keys.filter_map(|key| turn.waits.find_spot(cluster, key)).collect(),
+        Some(Changed::All) => spots_of(turn, cluster, shard),
+        None => return,
     };
     for spot in changed {
         let known = &mut turn.waits.spots[spot as usize];
@@ -199,11 +195,6 @@ fn invalidated(turn: &mut Turn, index: usize, frame: &[u8]) {
             turn.waits.want_watched(spot);
         }
     }
-}
-
-fn text_of(bulk: &[u8]) -> Option<&[u8]> {
-    let start = memchr::memchr(b'\n', bulk)? + 1;
-    bulk.get(start..bulk.len().checked_sub(2)?)
 }
 
 /// What a key holds now. Whatever changes it from now on is told.
@@ -316,11 +307,10 @@ pub fn refresh(turn: &mut Turn, index: usize) {
         turn.waits.want_watched(spot);
     }
     for id in settled_in(turn, index, None) {
-        let waiter = &turn.waits.waiters[id as usize];
-        if home_of(turn, index, &cluster, waiter.entrant.slot) != turn.number {
+        if let Some(text) = why_no_more(turn, id) {
+            answer(turn, id, Told::Failure(text.to_vec()));
+        } else if home_of(turn, index, &cluster, turn.waits.waiters[id as usize].entrant.slot) != turn.number {
             move_home(turn, id);
-        } else if cluster.shard_of(waiter.entrant.slot) == NO_SHARD {
-            answer(turn, id, Told::Failure(texts::CLUSTERDOWN.to_vec()));
         }
     }
 }

@@ -11,6 +11,7 @@ use mio::Waker;
 
 use super::{Arrived, Chore};
 use crate::command::CommandTable;
+use crate::insight::Report;
 use crate::net::Passing;
 use crate::shared::{Rights, Ruled};
 use crate::sync::lock;
@@ -42,12 +43,28 @@ pub enum Message {
     Retry {
         token: u64,
     },
+    /// An offloaded command is executed as if no caching rule were about it; with `absent`, a read that finds nothing of
+    /// other keys than these comes back.
+    PassOn {
+        token: u64,
+        absent: Option<Vec<Vec<u8>>>,
+    },
+    /// Nobody need ask how old this key is before then: milliseconds on the plane's clock.
+    Fresh {
+        digest: u64,
+        until: u64,
+    },
     /// Something that is asked of many clients.
     Chore(Chore),
     Unblock {
         client: u64,
         with_error: bool,
         unblocked: SyncSender<bool>,
+    },
+    /// Tell what is hot and large in a cluster.
+    Report {
+        cluster: usize,
+        told: SyncSender<Report>,
     },
     /// Say so as soon as nothing is under way that a cluster holds.
     Settle(Settling),

@@ -7,15 +7,19 @@ use std::time::Duration;
 use super::{Chore, Message, Worker};
 use crate::clients::{Client, Flow};
 use crate::command::Command;
+use crate::complete::{fail, mark_loaded};
 use crate::dialect::resp::request::{Parsed, RequestLimits, RequestParser};
 use crate::dialect::resp::Request;
+use crate::exchange::Entry;
 use crate::links::State;
 use crate::metrics::{Class, CloseReason};
 use crate::net::{is_out_of_descriptors, Address};
 use crate::recovery;
+use crate::serve::caching::Passed;
 use crate::serve::{self, Next};
 use crate::shared::Letter;
-use crate::turn::Effect;
+use crate::tracking;
+use crate::turn::{Effect, Told};
 use crate::waiting;
 
 /// Messages that a turn takes, most of them new clients in a storm of them, and the steps that one costs.
@@ -69,11 +73,16 @@ impl Worker {
             Message::Resolved { link, attempt, result } => self.resolved(link, attempt, result),
             Message::Answer { token, reply } => self.answered(token, &reply),
             Message::Retry { token } => self.retry(token),
+            Message::PassOn { token, absent } => self.execute_after_all(token, absent.as_deref()),
+            Message::Fresh { digest, until } => self.turn.ages.set(digest, until, self.turn.millis),
             Message::Chore(chore) => self.chores.push_back(chore),
             Message::Unblock { client, with_error, unblocked } => {
                 let is_done = waiting::unblock(&mut self.turn, client, with_error)
                     || recovery::unblock(&mut self.turn, &mut self.clients, client, with_error);
                 let _ = unblocked.try_send(is_done);
+            }
+            Message::Report { cluster, told } => {
+                let _ = told.try_send(self.turn.report(cluster)); // nobody waits any more, or somebody does
             }
             Message::Settle(settling) => self.turn.settling.push(settling),
             Message::Drain(grace) => self.drain(grace),
@@ -84,7 +93,7 @@ impl Worker {
         }
     }
 
-    /// What other workers write about clients that wait.
+    /// What other workers write about clients.
     pub(super) fn take_letters(&mut self) {
         let letters = self.turn.shared.letters(self.turn.number);
         self.turn.spend(letters.len());
@@ -93,6 +102,14 @@ impl Worker {
                 Letter::Waits(entrant) => waiting::enter(&mut self.turn, *entrant),
                 Letter::Left { client, is_passed_on } => waiting::left(&mut self.turn, client, is_passed_on),
                 Letter::Answer(answer) => waiting::deliver(&mut self.turn, &mut self.clients, answer),
+                Letter::Seek(seek) => tracking::seek(&self.turn, &self.clients, &seek),
+                Letter::Sought { owed, worker, is_there } => {
+                    tracking::found(&mut self.turn, &mut self.clients, &owed, worker, is_there);
+                }
+                Letter::Changed(changed) => tracking::deliver(&mut self.turn, &mut self.clients, &changed),
+                Letter::Unheard { from, to } => {
+                    tracking::unheard(&mut self.turn, &mut self.clients, from.ticket, to);
+                }
                 Letter::Gone { worker } => waiting::lost_worker(&mut self.turn, worker),
             }
         }
@@ -161,6 +178,7 @@ impl Worker {
         offloaded.ticket.redeem();
         let Self { clients, turn, table, .. } = self;
         let Some(client) = clients.owed(&offloaded.owed) else { return };
+        serve::caching::ended(client, token);
         let said = match offloaded.effect {
             Effect::LogIn(login) => {
                 let (name, greeting) = *login;
@@ -172,13 +190,25 @@ impl Worker {
             }
         };
         let reply = said.as_deref().unwrap_or(reply);
+        let class = if offloaded.waits { Class::Block } else { Class::Offload };
+        let (owed, command) = (offloaded.owed, offloaded.command);
+        let request = Entry { owed, command, class, ..Entry::nobody(offloaded.since) };
+        let own = (offloaded.told.bytes(), offloaded.told.length());
+        let (bytes, length) = offloaded.again.as_deref().map_or(own, |again| (&*again.bytes, again.bytes.len()));
+        let told = Told { bytes, length, reply, is_error: reply.starts_with(b"-"), elapsed: None };
+        let number = client.cluster;
+        turn.note_answered(Some(client), number, &request, told);
+        let Some(client) = clients.owed(&offloaded.owed) else { return };
         if let Some(served) = turn.served(client.cluster) {
             served.metrics.command(offloaded.command, reply.first() == Some(&b'-'));
             served.metrics.latency(Class::Offload, turn.micros.wrapping_sub(offloaded.since));
             let is_it = |c: &Command| c.id == offloaded.command && c.may_write();
             let may_write = |c: &Command| is_it(c) || c.subcommands.iter().any(is_it);
-            if let Some(writes) = served.writes.as_ref().filter(|_| table.commands().iter().any(may_write)) {
-                writes.recent.write_all(turn.millis); // FLUSHALL and the like name no keys
+            let names_none = offloaded.again.is_none();
+            if let Some(writes) =
+                served.writes.as_ref().filter(|_| names_none && table.commands().iter().any(may_write))
+            {
+                writes.all_done(turn.millis); // FLUSHALL and the like name no keys
             }
         }
         if !offloaded.raw.is_empty() {
@@ -187,8 +217,35 @@ impl Worker {
             }
             client.take_silence(); // an unknown command is silent or not when its answer is known
         }
-        client.flow = Flow::Barrier; // opens at its flush, when the answer is out
+        let mut reply = reply;
+        if let Some(again) = &offloaded.again {
+            mark_loaded(turn, table, again.way.cluster, &again.bytes);
+            let is_dropped = again.entry.kind().is_some_and(|kind| kind.is_dropped(reply));
+            reply = if is_dropped { &[] } else { reply };
+        } else {
+            client.flow = Flow::Barrier; // opens at its flush, when the answer is out
+        }
         clients.deliver(&mut turn.pool, &offloaded.owed, reply);
+    }
+
+    /// A command with a caching rule goes to its engines after all.
+    fn execute_after_all(&mut self, token: u64, absent: Option<&[Vec<u8>]>) {
+        let Some(mut offloaded) = self.turn.offloaded.remove_ruled(token) else { return };
+        offloaded.ticket.redeem();
+        let Self { clients, turn, table, .. } = self;
+        let Some(client) = clients.owed(&offloaded.owed) else { return };
+        serve::caching::ended(client, token);
+        let Some(again) = offloaded.again else { return };
+        let cluster = again.way.cluster;
+        let passed = match again.entry.kind() {
+            Some(kind) => serve::memcached::pass_on(turn, client, *again, kind),
+            None => serve::caching::pass_on(turn, client, table, *again, absent),
+        };
+        match passed {
+            Passed::Sent => {}
+            Passed::To(way, entry, bytes) => recovery::send_taken(turn, clients, way, entry, bytes),
+            Passed::Refused(entry, text) => fail(turn, clients, cluster, &entry, &text),
+        }
     }
 
     /// The command table has changed, or was found to be right: route the command again.

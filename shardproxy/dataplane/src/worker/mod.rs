@@ -44,7 +44,7 @@ use crate::metrics::NodeMetrics;
 use crate::net::Passing;
 use crate::shared::Shared;
 use crate::turn::Turn;
-use crate::{pubsub, recovery, waiting};
+use crate::{pubsub, recovery, tracking, waiting};
 
 /// Bytes read from one socket per turn: enough for a deep pipeline, little enough to be fair.
 const READ_SIZE: usize = 128 * 1024;
@@ -165,6 +165,8 @@ impl Worker {
     fn make_tables(&mut self) {
         let Self { turn, table, tables, .. } = self;
         tables.clear();
+        turn.looks.insight.table = table.clone();
+        turn.looks.timing.learn(table);
         tables.extend(turn.clusters.iter().map(|served| {
             let overrides = served.as_ref().map(|served| &served.cluster.spec.commands).filter(|o| !o.is_empty());
             overrides.map_or_else(|| table.clone(), |overrides| Arc::new(table.with(overrides)))
@@ -230,6 +232,7 @@ impl Worker {
         pubsub::work(&mut self.turn, &mut self.clients);
         self.turn.settle_pubsub();
         waiting::work(&mut self.turn, &mut self.clients);
+        tracking::work(&mut self.turn, &mut self.clients);
         self.hear_taps();
         self.flush(!events.is_empty());
         if self.turn.accounts.is_over() {
@@ -240,6 +243,9 @@ impl Worker {
             self.next_tick = self.turn.now + TICK;
             self.hear_taps();
             self.flush(false);
+        }
+        if self.turn.looks.timing.is_watching() {
+            self.turn.looks.timing.settle(&self.turn.shared.timings, &mut self.clients, self.turn.micros);
         }
         if self.turn.pool.has_spent() {
             self.turn.pool.free_some();

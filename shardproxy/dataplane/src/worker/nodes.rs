@@ -8,14 +8,15 @@ use std::time::Instant;
 use mio::event::Event;
 
 use super::{link_token, Message, Worker, LEFT_OVER, SHARE};
-use crate::complete::{deliver_all, fail, Unsettled};
+use crate::complete::{deliver_all, fail, Missed, Unsettled};
 use crate::dialect::resp::request::{Parsed, RequestLimits, RequestParser};
 use crate::dialect::resp::Request;
-use crate::links::{durable, Login, State};
+use crate::exchange::Entry;
+use crate::links::{durable, Login, State, Way};
 use crate::net::tls::Tls;
 use crate::net::{lacks_descriptors, Address, Stream};
 use crate::place::{count_parked, give_back};
-use crate::{pubsub, recovery, serve, waiting};
+use crate::{pubsub, recovery, serve, tracking, waiting};
 
 /// Reads of one link per turn, so that one busy node does not hold up the others.
 const READS: usize = 8;
@@ -122,6 +123,8 @@ impl Worker {
             let was_greeting = matches!(link.state, State::Greeting(_));
             let delivery = if link.is_subscriber() && link.state == State::Ready {
                 pubsub::receive_all(turn, clients, index, data)
+            } else if link.is_feed() && link.state == State::Ready {
+                tracking::receive_all(turn, clients, index, data)
             } else if link.is_watcher() && link.state == State::Ready {
                 waiting::receive_all(turn, index, data)
             } else {
@@ -178,6 +181,8 @@ impl Worker {
         if was_greeting && link.state == State::Ready {
             if link.is_subscriber() {
                 pubsub::connected(turn, index);
+            } else if link.is_feed() {
+                tracking::connected(turn, clients, index);
             } else if link.is_watcher() {
                 waiting::connected(turn, index);
             }
@@ -185,10 +190,14 @@ impl Worker {
         }
         turn.settle_link(index);
         turn.measure_if_due();
-        let cluster = turn.links[index].way.cluster;
+        let way = turn.links[index].way;
+        let cluster = way.cluster;
         recovery::run(turn, clients, table, index, errands);
         for (unsettled, reply) in mem::take(&mut errands.healable) {
             self.heal(cluster, &unsettled, &reply);
+        }
+        for missed in mem::take(&mut self.errands.missed) {
+            self.load(way, missed);
         }
     }
 
@@ -222,12 +231,35 @@ impl Worker {
         let Self { turn, clients, .. } = self;
         let Some(client) = clients.owed(&request.owed) else { return };
         let mut parser = RequestParser::new();
+        let mut rest = &**bytes;
+        // what goes before it is nobody's
+        let is_framed = (0..=request.inner()).all(|number| match parser.parse(rest, &RequestLimits::NONE) {
+            Ok(Parsed::Request { consumed }) => {
+                rest = if number == request.inner() { &rest[..consumed] } else { &rest[consumed..] };
+                true
+            }
+            _ => false,
+        });
         let is_taken = client.replies.is_last(request.owed.sequence)
-            && matches!(parser.parse(bytes, &RequestLimits::NONE), Ok(Parsed::Request { .. }))
-            && serve::heal(turn, client, request, &Request { bytes, spans: parser.spans() });
+            && is_framed
+            && serve::heal(turn, client, request, &Request { bytes: rest, spans: parser.spans() });
         if !is_taken {
             fail(turn, clients, cluster, request, reply);
         }
+    }
+
+    /// Let the control plane load what is missing. What the engine said stands if it takes no more.
+    fn load(&mut self, way: Way, missed: Missed) {
+        let Self { turn, clients, .. } = self;
+        let Some(client) = clients.owed(&missed.request.owed) else { return };
+        let Entry { owed, command, .. } = missed.request;
+        let kind = missed.request.kind();
+        let Err(reply) = serve::caching::load(turn, client, way, missed) else { return };
+        if let Some(served) = turn.served(way.cluster) {
+            served.metrics.command(command, false);
+        }
+        let is_dropped = kind.is_some_and(|kind| kind.is_dropped(&reply));
+        clients.deliver(&mut turn.pool, &owed, if is_dropped { &[] } else { &reply });
     }
 
     /// Send what is queued; connect first where needed.
@@ -256,10 +288,10 @@ impl Worker {
             return self.link_speak(index);
         }
         let (is_subscriber, listens) = (link.is_subscriber(), link.listens());
-        let Some(stream) = &mut link.stream else { return };
         if !link.exchange.is_in_flight() {
-            link.patience.begin(turn.now);
+            link.asks(turn.now, turn.micros);
         }
+        let Some(stream) = &mut link.stream else { return };
         let mut share = SHARE;
         while !link.exchange.unsent().is_empty() {
             let unsent = link.exchange.unsent();
@@ -394,11 +426,13 @@ impl Worker {
         link.patience.begin(turn.now);
         link.login = Login::at(turn.now);
         let is_named = served.cluster.run_id_of(link.way.shard, link.way.node).is_some();
-        link.identity.is_asking = is_named && link.is_identified();
+        // a feed goes on when its node is named later
+        link.identity.is_asking = (is_named || link.is_feed()) && link.is_identified();
         let (bytes, replies) = link.greeting(&served.cluster);
         if replies == 0 {
             link.state = State::Ready;
             link.trouble.recovered();
+            link.note_up(turn.micros);
             if link.is_subscriber() {
                 pubsub::connected(turn, index);
             }

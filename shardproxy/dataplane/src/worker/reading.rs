@@ -326,7 +326,7 @@ fn serve_large(
     let request = Request { bytes: &whole, spans: parser.spans() };
     let next = serve::serve(turn, client, table, &request, true);
     turn.large = None;
-    if next != Next::Go && !halt(client, turn, next) {
+    if next != Next::Go && !halt(client, turn, &whole, next) {
         if let Some(mut whole) = Arc::into_inner(whole) {
             whole.append(input);
             *input = whole;
@@ -420,7 +420,7 @@ fn serve(
             return (data.len(), Stop::Held);
         }
         if next != Next::Go {
-            return (if halt(client, turn, next) { taken + consumed } else { taken }, Stop::Held);
+            return (if halt(client, turn, &rest[..consumed], next) { taken + consumed } else { taken }, Stop::Held);
         }
         taken += consumed;
         if client.has_enough(&limits, turn.accounts.unread_at_most(limits.client_output)) {
@@ -432,12 +432,16 @@ fn serve(
 }
 
 /// The client may not go on behind its last request; whether that was taken.
-fn halt(client: &mut Client, turn: &mut Turn, next: Next) -> bool {
+fn halt(client: &mut Client, turn: &mut Turn, request: &[u8], next: Next) -> bool {
     match next {
         Next::Go | Next::Wait | Next::Close => return true,
-        Next::Hold => client.flow = Flow::Barrier,
+        Next::Hold => {
+            client.note_came(turn.long_micros(), false, request);
+            client.flow = Flow::Barrier;
+        }
         Next::Queue => {}
         Next::Pause => {
+            client.note_came(turn.long_micros(), true, request);
             turn.later.stopped.push(client.ticket());
             client.flow = Flow::Stopped;
         }
@@ -450,6 +454,9 @@ fn after_read(turn: &mut Turn, clients: &mut Clients, index: usize, was_called: 
     turn.held.is_called = false;
     if was_called && client.flow != Flow::Held {
         client.hold = None;
+    }
+    if client.came.is_some() {
+        turn.note_taken(client);
     }
     turn.settle_client(client);
     let has_output = !client.output.is_empty() || client.closing.is_some();

@@ -8,7 +8,7 @@ use crate::links::State;
 use crate::metrics::CloseReason;
 use crate::place::is_left;
 use crate::turn::Turn;
-use crate::{pubsub, recovery, waiting};
+use crate::{pubsub, recovery, tracking, waiting};
 
 /// Clients looked at per tick: all of them within a second.
 const SWEEPS: usize = 10;
@@ -31,11 +31,13 @@ const PASSES: usize = 8;
 impl Worker {
     pub(super) fn tick(&mut self) {
         self.turn.tell_more_accesses();
+        self.turn.looks.timing.tick(&self.turn.shared.timings, &mut self.clients, self.turn.micros);
         self.measure();
         self.go_on();
         recovery::tick(&mut self.turn, &mut self.clients);
         pubsub::tick(&mut self.turn);
         waiting::tick(&mut self.turn);
+        tracking::tick(&mut self.turn, &mut self.clients);
         self.turn.pubsub.resume();
         self.turn.scratch.trim();
         self.turn.pool.trim();
@@ -52,6 +54,8 @@ impl Worker {
         }
         self.count_waiting();
         self.turn.grow_recent();
+        self.turn.measure_near();
+        self.turn.watch();
         self.sweep_clients();
         self.pass_idle();
         if self.leaves_at.is_some_and(|at| self.turn.now >= at) {
@@ -66,6 +70,7 @@ impl Worker {
             return; // all of a cluster are drained together
         }
         link.trim();
+        link.forget_up(self.turn.micros);
         let way = link.way;
         self.turn.settle_link(index);
         let Some(timeouts) = self.turn.cluster(way.cluster).map(|cluster| cluster.spec.timeouts) else { return };

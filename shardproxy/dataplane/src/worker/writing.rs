@@ -7,7 +7,7 @@ use super::{Worker, SHARE};
 use crate::clients::{Client, Flow};
 use crate::metrics::CloseReason;
 use crate::net::tls::Tls;
-use crate::{pubsub, waiting};
+use crate::{pubsub, tracking, waiting};
 
 /// After its last reply a client may take this long to read it.
 const LINGER: Duration = Duration::from_secs(1);
@@ -52,8 +52,12 @@ impl Worker {
         let Some(client) = clients.get_mut(index) else { return };
         client.is_dirty = false;
         client.awaits_exec = None;
+        if client.tracking.is_some() {
+            tracking::release(turn, client);
+        }
         let Some(served) = &turn.clusters[client.cluster] else { return self.close(index) };
         let mut share = SHARE;
+        let was_unread = client.blocked_since.is_some();
         let had_output = !client.output.is_empty();
         while !client.output.is_empty() && client.blocked_since.is_none() {
             let wrote = if client.output.has_queue() {
@@ -88,6 +92,10 @@ impl Worker {
                 }
             }
         }
+        if client.blocked_since.is_some() && !was_unread {
+            turn.note_unread(client);
+        }
+        let Some(served) = &turn.clusters[client.cluster] else { return };
         let limits = &served.cluster.spec.limits;
         client.note_backlog();
         if client.unread() > limits.client_output {
@@ -151,8 +159,12 @@ impl Worker {
         client.output.clear(&mut turn.pool);
         turn.accounts.settle(&mut client.accounted, 0);
         pubsub::forget(turn, &mut client);
+        tracking::end(turn, &mut client);
         turn.count_blocked(&mut client, false);
         if let Flow::Offloaded(token) = client.flow {
+            turn.offloaded.remove(token);
+        }
+        for token in client.order.iter_mut().flat_map(|order| order.tokens.drain(..)) {
             turn.offloaded.remove(token);
         }
         if let Some(home) = client.waits_at {

@@ -136,7 +136,7 @@ impl Client {
                 self.0.read_exact(&mut raw[filled..]).ok()
             }
             b'%' => (0..2 * count).try_for_each(|_| self.read_reply(raw)),
-            b'*' => (0..count).try_for_each(|_| self.read_reply(raw)),
+            b'*' | b'>' => (0..count).try_for_each(|_| self.read_reply(raw)),
             b'$' | b'+' | b'-' | b':' | b'_' => Some(()),
             other => panic!("no reply begins with {other}"),
         }

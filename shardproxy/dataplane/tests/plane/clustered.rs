@@ -374,8 +374,9 @@ fn a_message_that_all_engines_tell_is_heard_once() {
     }
     engines[1].tell(ear(&engines[1], "psubscribe"), pattern("__keyspace@0__:key").as_bytes());
     assert!(client.reply().contains("news"));
-    assert!(other.reply().contains("news"));
-    assert!(other.reply().contains("__keyspace@0__:key"), "what concerns its keys only one engine tells");
+    let told = [other.reply(), other.reply()].concat(); // in either order: two engines told
+    assert_eq!(told.matches("news").count(), 1);
+    assert!(told.contains("__keyspace@0__:key"), "what concerns its keys only one engine tells");
 }
 
 #[test]

@@ -281,3 +281,84 @@ fn a_write_of_a_leased_connection_needs_votes_too() {
     assert_eq!(client.reply(), "-ERR INDOUBT written on primary, acknowledged by 0 of 1 replicas");
     assert_eq!(client.ask(&["WATCH", "key"]), "+OK", "the connection is given back");
 }
+
+const SEALED: &str = "*2\r\n:1\r\n:0\r\n";
+const PASSED: &str = "*2\r\n:1\r\n:1\r\n";
+const UNSEALED: &str =
+    "-ERR INDOUBT written, but slots of the shard may have moved: the proxy is out of touch with its store";
+
+fn with_seal(engine: &Engine, wait: u32) -> Spec<'_> {
+    Spec { wait, more: json!({"seal": ["5ea1", "next"]}), ..Spec::shard(&[engine], Some(0)) }
+}
+
+fn sealed(says: &'static str) -> Engine {
+    Engine::scripted(move |_, request| match request[0].as_str() {
+        "SCRIPT" => Act::say(says),
+        "WAIT" => Act::say(":1\r\n"),
+        _ => Act::Serve,
+    })
+}
+
+#[test]
+fn who_is_out_of_touch_asks_whether_slots_have_left() {
+    for wait in [0, 1] {
+        for (says, is_good) in [
+            (SEALED, true),
+            (PASSED, false),
+            ("*2\r\n:0\r\n:0\r\n", false),
+            ("*2\r\n:0\r\n:1\r\n", false),
+            ("-LOADING Redis is loading the dataset in memory\r\n", false),
+            ("-NOPERM User x has no permissions to run the 'script|exists' command\r\n", true),
+            ("-ERR unknown command 'SCRIPT', with args beginning with: 'EXISTS'\r\n", true),
+        ] {
+            let engine = sealed(says);
+            let proxy = Proxy::start(&with_seal(&engine, wait));
+            let mut client = proxy.client();
+            let expected = if is_good { "+OK" } else { UNSEALED };
+            client.send_all(&[&["SET", "a", "1"], &["GET", "a"], &["SET", "b", "1"]]);
+            let replies: Vec<String> = (0..3).map(|_| client.reply()).collect();
+            assert_eq!(replies, [expected.to_owned(), value("a"), expected.to_owned()], "{says}");
+            let asked = engine.count(&["SCRIPT", "EXISTS", "5ea1", "next"]);
+            assert!((1..=2).contains(&asked), "{asked}: one question a batch, and a busy machine makes two of them");
+            client.ask(&["GET", "a"]);
+            assert_eq!(engine.count(&["SCRIPT", "EXISTS", "5ea1", "next"]), asked, "reads ask nothing");
+            client.send_all(&[&["MULTI"], &["SET", "key", "1"], &["EXEC"]]);
+            let last = (0..3).map(|_| client.reply()).last().unwrap();
+            assert_eq!(last, if is_good { "*1\r\n+OK" } else { UNSEALED });
+            assert_eq!(engine.asked("WAIT"), (asked + 1) * wait as usize);
+        }
+    }
+}
+
+#[test]
+fn what_is_under_way_when_touch_is_lost_is_asked_for_too() {
+    for (says, is_good) in [(SEALED, true), (PASSED, false)] {
+        let gate = Gate::closed();
+        let passed = gate.clone();
+        let engine = Engine::scripted(move |_, request| match request[0].as_str() {
+            "SET" => Act::Serve.behind(&passed),
+            "SCRIPT" => Act::say(says),
+            _ => Act::Serve,
+        });
+        let mut proxy = Proxy::start(&Spec::shard(&[&engine], Some(0)));
+        let mut client = proxy.client();
+        client.send(&["SET", "a", "1"]);
+        engine.wait_for(&["SET", "a", "1"]);
+        proxy.apply(&with_seal(&engine, 0));
+        gate.open();
+        assert_eq!(client.reply(), if is_good { "+OK" } else { UNSEALED });
+        proxy.apply(&Spec::shard(&[&engine], Some(0)));
+        let asked = engine.asked("SCRIPT");
+        assert_eq!(client.ask(&["GET", "a"]), value("a"));
+        assert_eq!((engine.asked("SCRIPT"), asked), (1, 1), "in touch again it asks nothing");
+    }
+}
+
+#[test]
+fn a_write_whose_seal_is_not_told_of_is_in_doubt() {
+    let engine = Engine::scripted(|_, request| if request[0] == "SCRIPT" { Act::cut("") } else { Act::Serve });
+    let proxy = Proxy::start(&with_seal(&engine, 0));
+    let doubt = proxy.client().ask(&["SET", "a", "1"]);
+    assert!(doubt.starts_with("-ERR INDOUBT written, and the connection lost"), "{doubt}");
+    assert_eq!(engine.count(&["SET", "a", "1"]), 1);
+}

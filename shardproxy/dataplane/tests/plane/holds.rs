@@ -1,6 +1,6 @@
 //! A hold by slots: what it holds waits before it is taken, and goes to whoever has its slot when the hold ends.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{json, Value};
@@ -320,6 +320,73 @@ fn who_waits_at_an_engine_waits_on_at_the_next_owner() {
     assert!(left > 20.0 && left < 30.0, "{left}");
 }
 
+/// An engine that has greeted nobody yet who is to wait there, but for the gate.
+fn taciturn(gate: &Arc<Gate>) -> Engine {
+    let gate = gate.clone();
+    Engine::scripted(move |_, request| match (request[0].as_str(), request.get(1).map(String::as_str)) {
+        ("CLIENT", Some("ID")) => Act::say(":7\r\n").behind(&gate),
+        _ => Act::Serve,
+    })
+}
+
+/// Whoever has no greeting yet waits for it.
+fn patient(spec: Spec) -> Spec {
+    spec.timeouts(json!({"connect": 60}))
+}
+
+/// A client whose wait has not left for that engine.
+fn about_to_wait(proxy: &Proxy, engine: &Engine) -> Client {
+    let mut client = proxy.client();
+    client.send(&["BLPOP", "bar", "30"]);
+    engine.wait_for(&["CLIENT", "ID"]);
+    client
+}
+
+#[test]
+fn who_is_to_wait_at_an_engine_waits_at_the_next_owner() {
+    let gate = Gate::closed();
+    let served = Engine::scripted(|_, request| match request[0].as_str() {
+        "BLPOP" => Act::say("*2\r\n$3\r\nbar\r\n$1\r\nx\r\n"),
+        _ => Act::Serve,
+    });
+    let engines = [taciturn(&gate), served];
+    let mut proxy = Proxy::start(&patient(two(&engines, BEFORE)));
+    let mut client = about_to_wait(&proxy, &engines[0]);
+    proxy.apply(&patient(two(&engines, AFTER)));
+    assert_eq!(client.reply(), "*2\r\n$3\r\nbar\r\n$1\r\nx");
+    gate.open();
+    assert_eq!(engines[0].asked("BLPOP"), 0, "it might have had something left");
+}
+
+#[test]
+fn who_is_to_wait_at_an_engine_is_held() {
+    let gate = Gate::closed();
+    let engines = [taciturn(&gate), Engine::plain()];
+    let mut proxy = Proxy::start(&patient(two(&engines, BEFORE)));
+    let _client = about_to_wait(&proxy, &engines[0]);
+    proxy.apply(&patient(holding(&engines, false)));
+    assert!(proxy.plane.settle("test", FOREVER), "it is called back");
+    wait_held(&proxy, 1);
+    gate.open();
+    assert_eq!(engines[0].asked("BLPOP"), 0);
+}
+
+#[test]
+fn who_is_to_wait_at_an_engine_is_unblocked() {
+    let gate = Gate::closed();
+    let engines = [taciturn(&gate), Engine::plain()];
+    let proxy = Proxy::start(&patient(two(&engines, BEFORE)));
+    for (with_error, reply) in [(false, "*-1"), (true, "-UNBLOCKED client unblocked via CLIENT UNBLOCK")] {
+        let mut client = about_to_wait(&proxy, &engines[0]);
+        assert!(proxy.plane.unblock(proxy.plane.clients()[0].id, with_error));
+        assert_eq!(client.reply(), reply);
+        drop(client);
+        until("it is gone", || proxy.plane.clients().is_empty());
+        engines[0].forget();
+    }
+    gate.open();
+}
+
 #[test]
 fn a_wait_that_is_held_ends_with_its_own_time_or_when_it_is_unblocked() {
     let engines = [blocking(), Engine::plain()];
@@ -352,6 +419,26 @@ fn who_waits_in_vain_is_told_that_nothing_was_executed() {
     let text = "-TRYAGAIN shard 0 cannot take the command: it is held while data is moved or copied (timeouts.park); command not executed";
     assert_eq!([client.reply(), client.reply()], [text.to_owned(), value("b")]);
     assert_eq!(engines[0].asked("SET"), 0);
+}
+
+#[test]
+fn who_comes_late_waits_no_longer_than_who_was_there() {
+    let engines = plain();
+    let mut proxy = Proxy::start(&two(&engines, BEFORE));
+    let spec = || holding(&engines, false).timeouts(json!({"park": 2}));
+    proxy.apply(&spec());
+    let text = "-TRYAGAIN shard 0 cannot take the command: it is held while data is moved or copied (timeouts.park); command not executed";
+    let began = std::time::Instant::now();
+    let mut first = waiting(&proxy, &[&["SET", "bar", "1"], &["SET", "bar", "2"], &["SET", "bar", "3"]]);
+    assert_eq!([first.reply(), first.reply(), first.reply()], [text; 3], "each of them would wait as long again");
+    proxy.apply(&spec()); // another epoch of the same hold
+    assert_eq!(proxy.client().ask(&["SET", "bar", "4"]), text);
+    assert!(began.elapsed() < std::time::Duration::from_secs(7), "{:?}", began.elapsed());
+    proxy.apply(&two(&engines, BEFORE));
+    proxy.apply(&holding(&engines, false));
+    let mut later = waiting(&proxy, &[&["GET", "bar"]]);
+    proxy.apply(&two(&engines, BEFORE)); // another hold begins anew
+    assert_eq!(later.reply(), value("bar"));
 }
 
 #[test]
@@ -577,7 +664,7 @@ fn a_shard_channel_is_heard_at_its_next_owner_before_it_is_that() {
 #[test]
 fn of_keys_only_their_owner_is_heard_while_others_have_copies() {
     let engines = plain();
-    let mut proxy = Proxy::start(&mixed(&engines, AFTER));
+    let proxy = Proxy::start(&mixed(&engines, AFTER));
     let mut client = proxy.client();
     client.send(&["SUBSCRIBE", "__keyevent@0__:del", "__keyspace@0__:bar", "news"]);
     (0..3).for_each(|_| drop(client.reply()));
@@ -596,9 +683,45 @@ fn of_keys_only_their_owner_is_heard_while_others_have_copies() {
         publish(&engines[1], kind, event);
         assert_eq!(client.reply(), shown(event));
     }
+}
+
+#[test]
+fn what_is_told_late_of_copies_is_not_heard() {
+    let gates = [Gate::closed(), Gate::closed()];
+    let pongs: Arc<Mutex<Vec<Arc<Gate>>>> = Arc::default();
+    let held = pongs.clone();
+    let late = Engine::pinged(move |_, request| {
+        let gate = (request[0] == "PING").then(|| held.lock().unwrap().pop()).flatten();
+        gate.map_or(Act::Serve, |gate| Act::Serve.behind(&gate))
+    });
+    let engines = [late, Engine::plain()];
+    let mut proxy = Proxy::start(&mixed(&engines, AFTER));
+    let mut client = proxy.client();
+    client.send(&["SUBSCRIBE", "__keyevent@0__:del", "news"]);
+    (0..2).for_each(|_| drop(client.reply()));
+    let event = ["message", "__keyevent@0__:del", "bar"];
+    let mut tell = || {
+        publish(&engines[0], "subscribe", &event);
+        publish(&engines[0], "subscribe", &["message", "news", "behind"]);
+        let heard = client.reply();
+        let is_heard = heard == shown(&event);
+        let last = if is_heard { client.reply() } else { heard };
+        assert_eq!(last, shown(&["message", "news", "behind"]));
+        is_heard
+    };
+    let asked = engines[0].asked("PING");
+    pongs.lock().unwrap().extend(gates.iter().rev().cloned());
+    let mut another = proxy.client();
+    another.send(&["SUBSCRIBE", "another"]);
+    let is_pinged = |count| until("it is pinged", || engines[0].asked("PING") == asked + count);
+    is_pinged(1);
     proxy.apply(&two(&engines, AFTER));
-    publish(&engines[0], "subscribe", events[0]);
-    assert_eq!(client.reply(), shown(events[0]), "who has no copies is not asked");
+    assert!(!tell(), "the answer that is under way comes before what is");
+    gates[0].open();
+    is_pinged(2);
+    assert!(!tell());
+    gates[1].open();
+    until("nothing is under way any more", tell); // who has no copies is not asked whose its keys are
 }
 
 #[test]

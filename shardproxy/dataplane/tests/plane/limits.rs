@@ -206,7 +206,7 @@ fn who_listens_or_reads_slowly_is_not_idle() {
         "GET" => Act::Say(bulk(&large)),
         _ => Act::Say(b"*3\r\n$9\r\nsubscribe\r\n$4\r\nnews\r\n:1\r\n".to_vec()),
     });
-    let proxy = Proxy::start(&Spec::shard(&[&engine], Some(0)).timeouts(json!({"idle": 0.5})));
+    let proxy = Proxy::start(&Spec::shard(&[&engine], Some(0)).timeouts(json!({"idle": 2})));
     let (mut listener, mut slow, mut idle) = (proxy.client(), proxy.client(), proxy.client());
     assert!(listener.ask(&["SUBSCRIBE", "news"]).contains("subscribe"));
     slow.send(&["GET", "large"]);
@@ -219,7 +219,7 @@ fn who_listens_or_reads_slowly_is_not_idle() {
         read_some();
         proxy.statistic("/closed/idle") > 0
     });
-    (0..200).for_each(|_| read_some()); // all together longer than the limit
+    (0..450).for_each(|_| read_some()); // all together longer than the limit
     assert_eq!(idle.reply(), "<end>");
     assert_eq!(listener.ask(&["PING"]).lines().next(), Some("*2"));
     assert_eq!(proxy.statistic("/closed/idle"), 1);

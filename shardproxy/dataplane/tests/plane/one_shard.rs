@@ -3,7 +3,7 @@
 use serde_json::{json, Value};
 
 use crate::client::value;
-use crate::engine::{Act, Engine};
+use crate::engine::{Act, Engine, Gate};
 use crate::proxy::{until, Proxy, Spec};
 
 const NO_DATABASE: &str =
@@ -127,6 +127,27 @@ fn several_shards_take_nothing_up_that_only_one_can_do() {
     assert_eq!(single.ask(&["RENAME", "a", "b"]), CROSSSLOT);
     proxy.apply(&one());
     assert_eq!(single.ask(&["RENAME", "a", "b"]), "+OK");
+}
+
+#[test]
+fn who_is_to_wait_for_keys_of_several_shards_is_told() {
+    let gate = Gate::closed();
+    let held = gate.clone();
+    let taciturn =
+        Engine::scripted(move |_, request| match (request[0].as_str(), request.get(1).map(String::as_str)) {
+            ("CLIENT", Some("ID")) => Act::say(":7\r\n").behind(&held),
+            _ => Act::Serve,
+        });
+    let patience = json!({"connect": 60});
+    let engines = [taciturn, Engine::plain()];
+    let mut proxy = Proxy::start(&Spec::shard(&[&engines[0]], Some(0)).timeouts(patience.clone()));
+    let mut client = proxy.client();
+    client.send(&["BLPOP", "a", "b", "0"]);
+    engines[0].wait_for(&["CLIENT", "ID"]);
+    proxy.apply(&Spec::shards(&engines).timeouts(patience));
+    assert_eq!(client.reply(), CROSSSLOT);
+    gate.open();
+    assert_eq!(engines[0].asked("BLPOP"), 0);
 }
 
 /// One shard whose config says more about it.

@@ -41,6 +41,7 @@ pub struct Spec<'a> {
     pub firsts: Vec<usize>,
     /// What the first shard holds.
     pub hold: Value,
+    pub caching: Value,
 }
 
 impl<'a> Spec<'a> {
@@ -65,6 +66,7 @@ impl<'a> Spec<'a> {
             clustered: false,
             firsts: Vec::new(),
             hold: Value::Null,
+            caching: json!({"rules": []}),
         }
     }
 
@@ -108,7 +110,7 @@ impl<'a> Spec<'a> {
             "name": name, "engine": "redis", "epoch": epoch, "version": self.version, "access": self.access,
             "endpoints": [{"kind": "configuration", "addresses": ["127.0.0.1:0"]}],
             "reads": self.reads, "pubsub": self.pubsub, "max_staleness": self.max_staleness, "shards": shards.collect::<Vec<_>>(), "limits": self.limits, "timeouts": self.timeouts,
-            "node_auth": self.node_auth, "clustered": self.clustered,
+            "node_auth": self.node_auth, "clustered": self.clustered, "caching": self.caching,
         })
         .to_string()
     }

@@ -48,6 +48,15 @@ impl<'a> Request<'a> {
         words(&self.line[start..])
     }
 
+    /// Whether its key is written in base64.
+    pub fn is_encoded(&self) -> bool {
+        match self.verb {
+            Verb::MetaDebug => words(self.line).nth(2) == Some(b"b"),
+            verb if verb.is_meta() => words(self.line).skip(2).any(|word| word[0] == b'b'),
+            _ => false,
+        }
+    }
+
     /// Whether it gets more than one key.
     #[inline]
     pub fn has_many_keys(&self) -> bool {

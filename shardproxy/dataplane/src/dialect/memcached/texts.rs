@@ -25,6 +25,8 @@ pub const AUTH_FORMAT: &[u8] = b"CLIENT_ERROR bad authentication token format\r\
 pub const AUTH_TERMINATION: &[u8] = b"CLIENT_ERROR bad command line termination\r\n";
 pub const REFUSED: &[u8] = b"CLIENT_ERROR this command is refused by the proxy: ask the node itself\r\n";
 pub const OUT_OF_BUFFERS: &[u8] = b"SERVER_ERROR the proxy is out of buffer memory (limits.buffers)\r\n";
+pub const TOO_MANY_HANDED: &[u8] =
+    b"SERVER_ERROR too many commands wait for the control plane, command not executed\r\n";
 pub const MANY_FLAGS: &[u8] = b"CLIENT_ERROR options flags too long\r\n";
 pub const DETAIL_USAGE: &[u8] = b"CLIENT_ERROR usage: stats detail on|off|dump\r\n";
 pub const INVALID_EXPTIME: &[u8] = b"CLIENT_ERROR invalid exptime argument\r\n";

@@ -3,6 +3,7 @@
 mod arguments;
 pub mod identity;
 pub mod inline;
+pub mod invalidation;
 pub mod monitor;
 pub mod redirect;
 pub mod refusals;
@@ -12,4 +13,4 @@ mod request_error;
 pub mod role;
 pub mod write;
 
-pub use arguments::Request;
+pub use arguments::{arguments_of, Request};

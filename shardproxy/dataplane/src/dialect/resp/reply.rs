@@ -212,10 +212,20 @@ fn find_crlf(buf: &[u8]) -> Result<usize, usize> {
 
 /// The elements of a complete array, each a complete value.
 pub fn array_elements(reply: &[u8]) -> Result<Elements<'_>, ReplyError> {
-    let (b'*', tail) = reply.split_first().ok_or(ReplyError::Unexpected)? else {
+    elements(b'*', reply)
+}
+
+/// The same of a push.
+pub fn push_elements(reply: &[u8]) -> Result<Elements<'_>, ReplyError> {
+    elements(b'>', reply)
+}
+
+fn elements(kind: u8, reply: &[u8]) -> Result<Elements<'_>, ReplyError> {
+    let (&first, tail) = reply.split_first().ok_or(ReplyError::Unexpected)?;
+    if first != kind {
         return Err(ReplyError::Unexpected);
-    };
-    match length_line(b'*', tail)? {
+    }
+    match length_line(kind, tail)? {
         Some((Some(left), size)) => Ok(Elements { left, rest: &tail[size..] }),
         _ => Err(ReplyError::Unexpected),
     }

@@ -109,6 +109,11 @@ impl RequestParser {
         self.bulk = None;
     }
 
+    /// Arguments to come, of a request that is incomplete.
+    pub const fn left(&self) -> usize {
+        self.left
+    }
+
     /// Where the argument ends that is awaited: as far as is known, the request has so many bytes.
     pub fn announced(&self) -> usize {
         self.bulk.map_or(0, |length| self.at + length as usize + 2)

@@ -33,6 +33,15 @@ pub fn bulk(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(b"\r\n");
 }
 
+/// A bulk string of several pieces.
+pub fn array_item(out: &mut Vec<u8>, pieces: &[&[u8]]) {
+    header(out, b'$', pieces.iter().map(|piece| piece.len()).sum());
+    for piece in pieces {
+        out.extend_from_slice(piece);
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
 pub fn integer(out: &mut Vec<u8>, n: i64) {
     out.push(b':');
     if n < 0 {

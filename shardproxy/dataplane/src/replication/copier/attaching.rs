@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use super::walk::Walk;
 use super::{Copier, Ended, Turn, RETRY};
-use crate::replication::attach::{attach, Attached, Place, Wishes};
+use crate::replication::attach::{attach, Attached, Wishes};
 use crate::replication::board::Phase;
 use crate::replication::fault::Kind;
+use crate::replication::history::Place;
 use crate::replication::node::NodeError;
 use crate::replication::pace::Pace;
 use crate::replication::source::{Asked, Source};
@@ -98,19 +99,19 @@ impl Copier {
         self.away = Instant::now();
         self.retry = self.away;
         self.keys.again(0, |_| false, true);
+        self.compare_anew();
         // a node that went may have shown what those who stay never heard of
         let mut unproven = std::mem::take(&mut self.fresh);
         unproven.extend(self.unsettled.drain(..).flat_map(|(_, keys)| keys));
         for asked in source.asked {
             match asked {
                 Asked::Info(keys) => unproven.extend(keys),
-                Asked::Exists(key) => self.found.push_back(key),
+                Asked::Exists(key) | Asked::Weight(key) => self.found.push_back(key),
                 _ => {}
             }
         }
         for key in unproven {
             self.keys.mark(&key, 0);
         }
-        self.walk.is_asked = false;
     }
 }

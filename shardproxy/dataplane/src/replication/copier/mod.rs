@@ -11,6 +11,7 @@
 //! marked and no request unanswered.
 
 mod attaching;
+mod comparing;
 mod marking;
 mod orders;
 mod passes;
@@ -18,11 +19,17 @@ mod targets;
 mod values;
 mod walk;
 
+#[cfg(test)]
+mod busy_tests;
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use self::comparing::Comparing;
 use self::orders::{Reaching, Resting};
 use self::walk::Walk;
 use super::board::{Board, Phase, Status};
@@ -37,7 +44,7 @@ use super::source::Source;
 use super::stream::Decoder;
 use super::target::Target;
 use crate::command::CommandTable;
-use crate::net::wait_ready;
+use crate::net::{wait_ready, Wanted};
 
 /// Bytes of the stream and of replies per turn.
 const READ: usize = 1 << 20;
@@ -58,6 +65,12 @@ pub struct Copier {
     decoder: Option<Decoder>,
     keys: Keys,
     found: VecDeque<Vec<u8>>,
+    /// Those found whose values are asked for next, and about how many bytes each takes.
+    weighed: VecDeque<(Vec<u8>, u64)>,
+    /// The source says how many; else batches are bounded by what the values of late were like.
+    weighs: bool,
+    /// Changes took all of the last batch: of the next one the first copy has its part.
+    is_passed_over: bool,
     walk: Walk,
     cleaning: Vec<Walk>,
     pace: Pace,
@@ -67,6 +80,7 @@ pub struct Copier {
     sample: Sample,
     reaching: Option<Reaching>,
     verifying: Option<(Instant, u64)>,
+    comparing: Option<Comparing>,
     resting: Resting,
     status: Status,
     run_id: String,
@@ -113,6 +127,9 @@ impl Copier {
             decoder: None,
             keys: Keys::default(),
             found: VecDeque::new(),
+            weighed: VecDeque::new(),
+            weighs: true,
+            is_passed_over: false,
             walk: Walk::new(),
             cleaning: Vec::new(),
             fresh: Vec::new(),
@@ -120,6 +137,7 @@ impl Copier {
             sample: Sample::default(),
             reaching: None,
             verifying: None,
+            comparing: None,
             resting: Resting::No,
             status: Status::default(),
             run_id: String::new(),
@@ -162,6 +180,7 @@ impl Copier {
         self.take_orders();
         self.check_lease()?;
         if self.resting == Resting::Rests {
+            self.verify()?; // what is compared stays as it is
             return self.wait(now);
         }
         self.connect_targets(now)?;
@@ -175,6 +194,7 @@ impl Copier {
         self.settle_orders(now);
         self.settle_rest(now);
         self.verify()?;
+        is_busy |= self.compare(now)?;
         self.flush(now)?;
         if now.saturating_duration_since(self.told) >= TELLS_EVERY {
             self.tell(now);
@@ -211,8 +231,7 @@ impl Copier {
         }
         for at in 0..self.targets.len() {
             self.check_lease()?;
-            let flushed = self.targets[at].node.as_mut().map_or(Ok(()), Node::flush);
-            match flushed {
+            match self.targets[at].flush(now) {
                 Ok(()) => {}
                 Err(NodeError::Lost(why) | NodeError::Late(why)) => self.lose_target(at, why),
                 Err(error) => return Err(Ended::by(Kind::TargetRefuses)(error)),
@@ -222,17 +241,28 @@ impl Copier {
     }
 
     fn wait(&mut self, now: Instant) -> Turn<()> {
-        let stop = self.board.stop().clone();
-        let mut wanted = vec![stop.wanted()];
-        wanted.extend(self.targets.iter().filter_map(|target| target.node.as_ref().map(Node::wanted)));
+        let (mut wanted, most) = self.wanted(now);
+        wait_ready(&mut wanted, most).map_err(|error| Ended::failed(Kind::Defect, error.to_string()))?;
+        if wanted[0].read {
+            self.board.stop().heard();
+        }
+        Ok(())
+    }
+
+    /// What it waits for, that it is woken first, and for how long at most.
+    fn wanted(&self, now: Instant) -> (Vec<Wanted>, Duration) {
+        let mut wanted = vec![self.board.stop().wanted()];
         let mut most = TICK;
         if self.resting == Resting::Rests {
-            wanted.truncate(1);
+            return (wanted, most);
         }
-        if let Some(source) = self.source.as_ref().filter(|_| self.resting == Resting::No) {
+        wanted.extend(self.targets.iter().filter_map(|target| target.node.as_ref().map(Node::wanted)));
+        if let Some(source) = &self.source {
             wanted.push(source.asker.wanted());
-            wanted.extend(source.stream.as_ref().map(Node::wanted));
-            let has_more = self.keys.has_waiting() || !self.found.is_empty() || self.status.phase == Phase::Copying;
+            // who is about to rest hears no more changes
+            wanted.extend(source.stream.as_ref().filter(|_| self.resting == Resting::No).map(Node::wanted));
+            let is_walking = self.status.phase == Phase::Copying || self.comparing.is_some();
+            let has_more = self.keys.has_waiting() || !self.is_all_begun() || is_walking;
             if source.asked.is_empty() && has_more {
                 let rest = self.pace.rest_of_copy(now);
                 let rest = if self.keys.has_waiting() { self.pace.rest(now) } else { rest };
@@ -241,11 +271,7 @@ impl Copier {
         } else {
             most = most.min(RETRY);
         }
-        wait_ready(&mut wanted, most).map_err(|error| Ended::failed(Kind::Defect, error.to_string()))?;
-        if wanted[0].read {
-            stop.heard();
-        }
-        Ok(())
+        (wanted, most)
     }
 
     fn tell(&mut self, now: Instant) {

@@ -2,9 +2,12 @@
 
 use std::time::Instant;
 
+use super::comparing::Comparing;
 use super::{Copier, Ended, Turn};
 use crate::replication::board::{Order, Phase};
+use crate::replication::end::End;
 use crate::replication::fault::{Fault, Kind};
+use crate::replication::history::Place;
 use crate::replication::node::{Node, NodeError};
 use crate::replication::target::Sent;
 use crate::replication::verify;
@@ -13,7 +16,7 @@ use crate::replication::verify;
 const SCANNED: usize = 10_000;
 
 pub(super) struct Reaching {
-    pub(super) offset: i64,
+    pub(super) place: Place,
     pub(super) replicas: u32,
     pub(super) until: Instant,
     pub(super) ticket: u64,
@@ -22,6 +25,14 @@ pub(super) struct Reaching {
     /// Replicas of each target were asked to confirm.
     pub(super) has_waited: bool,
     pub(super) refused: Option<String>,
+}
+
+impl Reaching {
+    /// Nothing counts that was asked for it.
+    pub(super) fn begin_anew(&mut self) {
+        self.asked = None;
+        self.has_waited = false;
+    }
 }
 
 /// Whether it writes nothing: the targets are about to be others' to write to, and what the source does then is its own.
@@ -37,16 +48,18 @@ impl Copier {
         while let Some(order) = self.board.take() {
             match order {
                 Order::Sources(sources) => {
-                    let gone = !sources.iter().any(|end| end.address.to_string() == self.status.source);
+                    let is_there =
+                        |end: &End| end.address.to_string() == self.status.source && !end.is_another(&self.run_id);
+                    let gone = !sources.iter().any(is_there);
                     self.sources = sources;
                     self.away = Instant::now();
                     if gone && self.source.is_some() {
                         self.lose_source("it left its shard");
                     }
                 }
-                Order::Reach { offset, replicas, until, ticket } => {
+                Order::Reach { place, replicas, until, ticket } => {
                     self.reaching = Some(Reaching {
-                        offset,
+                        place,
                         replicas,
                         until,
                         ticket,
@@ -56,10 +69,33 @@ impl Copier {
                     });
                 }
                 Order::Rest { until, ticket } => self.resting = Resting::Wanted(until, ticket),
-                Order::GoOn => self.resting = Resting::No,
+                Order::GoOn => {
+                    if let Resting::Wanted(_, ticket) = std::mem::replace(&mut self.resting, Resting::No) {
+                        self.refuse(ticket, "it was told to go on");
+                    }
+                }
                 Order::Verify { until, ticket } => self.verifying = Some((until, ticket)),
+                Order::Compare { until, ticket } => {
+                    self.status.compared = 0;
+                    self.comparing = Some(Comparing::new(until, ticket, &self.plan));
+                }
+            }
+            if self.resting != Resting::No {
+                self.refuse_reaching();
             }
         }
+    }
+
+    /// How far its source is by now it does not hear: whoever has it rest asks before, or once it goes on. What is at both
+    /// sides it can still compare.
+    fn refuse_reaching(&mut self) {
+        if let Some(reaching) = self.reaching.take() {
+            self.refuse(reaching.ticket, "it rests, or is about to: it is to go on before it is asked for more");
+        }
+    }
+
+    fn refuse(&self, ticket: u64, why: &str) {
+        self.board.answer(ticket, Err(Fault::new(Kind::Late, why)));
     }
 
     /// Rest, once all changes that are known are with the targets.
@@ -77,6 +113,11 @@ impl Copier {
         }
     }
 
+    /// Whether what is followed has that place: a number of another history says nothing.
+    pub(super) fn is_history_of(&self, place: &Place) -> bool {
+        *self.status.replid == *place.replid || self.source.as_ref().is_some_and(|source| source.has_passed(place))
+    }
+
     pub(super) fn settle_orders(&mut self, now: Instant) {
         let Some(mut reaching) = self.reaching.take() else { return };
         if now >= reaching.until {
@@ -86,13 +127,13 @@ impl Copier {
             return self.board.answer(reaching.ticket, Err(Fault::new(Kind::Late, why)));
         }
         let is_there = self.status.phase == Phase::Following
-            && self.offset() >= reaching.offset
+            && self.is_history_of(&reaching.place)
+            && self.offset() >= reaching.place.offset
             && self.targets.iter().all(|target| target.node.is_some())
             && self.keys.dirty() < SCANNED
-            && self.keys.oldest().is_none_or(|oldest| oldest > reaching.offset);
+            && self.keys.oldest().is_none_or(|oldest| oldest > reaching.place.offset);
         if !is_there {
-            reaching.asked = None;
-            reaching.has_waited = false;
+            reaching.begin_anew();
             self.reaching = Some(reaching);
             return;
         }
@@ -128,7 +169,7 @@ impl Copier {
         let Some(source) = self.source.as_mut().filter(|_| is_idle) else { return Ok(()) };
         self.verifying = None;
         let askers: Vec<&mut Node> = self.targets.iter_mut().filter_map(|target| target.node.as_mut()).collect();
-        let ends: &[u8] = if source.clock.is_some() { b"PTTL" } else { b"PEXPIRETIME" };
+        let ends = source.ends_by();
         match verify::compare(&self.plan, &mut source.asker, askers, &self.sample, ends, until) {
             Ok(count) => {
                 self.status.checked += count;
@@ -140,12 +181,8 @@ impl Copier {
             }
             Err(verify::Unequal::Node(NodeError::Stopped)) => return Err(Ended::Stopped),
             Err(verify::Unequal::Node(error)) => {
-                // replies may be on their way that nobody waits for
                 self.board.answer(ticket, Err(Fault::new(Kind::Late, error.to_string())));
-                self.lose_source("a comparison was not finished");
-                for at in 0..self.targets.len() {
-                    self.lose_target(at, "a comparison was not finished");
-                }
+                self.comparison_broke(&error.to_string());
             }
         }
         Ok(())

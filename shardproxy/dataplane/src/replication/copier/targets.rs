@@ -44,6 +44,9 @@ impl Copier {
         target.lose(Instant::now());
         let plan = &self.plan;
         self.keys.again(0, |key| plan.target_of(key) == Some(at), false);
+        if let Some(reaching) = &mut self.reaching {
+            reaching.begin_anew(); // with the connection goes what was asked on it, and that it was not answered
+        }
         if let Some(walk) = self.cleaning.get_mut(at).filter(|walk| !walk.is_over) {
             *walk = Walk::new();
         }
@@ -74,8 +77,7 @@ impl Copier {
             None => target.send(&[b"UNLINK", key], sent, now),
         }
         if target.node.is_none() {
-            self.keys.unship(key, 0);
-            self.keys.again(0, |lost| lost == key, false);
+            self.keys.lost(key);
         }
     }
 
@@ -87,7 +89,7 @@ impl Copier {
         Ok(is_busy)
     }
 
-    fn hear_target(&mut self, at: usize, now: Instant) -> Turn<bool> {
+    pub(super) fn hear_target(&mut self, at: usize, now: Instant) -> Turn<bool> {
         let Some(mut node) = self.targets[at].node.take() else { return Ok(false) };
         let filled = node.fill(READ);
         let mut is_busy = matches!(filled, Ok(true));

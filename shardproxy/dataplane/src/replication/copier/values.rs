@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::{Copier, Ended, Turn, READ};
+use crate::replication::attach::clock_of;
 use crate::replication::fault::Kind;
 use crate::replication::history::Facts;
 use crate::replication::keys::Key;
@@ -30,7 +31,7 @@ impl Copier {
     }
 
     fn hear_replies(&mut self, source: &mut Source, now: Instant) -> Result<bool, NodeError> {
-        let mut is_busy = source.asker.fill(READ)?;
+        let mut is_busy = source.fill(READ, now)?;
         if source.asked.is_empty() {
             if source.asker.is_ended() {
                 return Err(source.asker.lost("it closed the connection"));
@@ -41,6 +42,15 @@ impl Copier {
             let Some(reply) = source.asker.take()? else { break };
             is_busy = true;
             let Some(asked) = source.asked.pop_front() else { break };
+            match asked {
+                Asked::Forgotten => continue,
+                Asked::Clock => {
+                    let at = clock_of(reply);
+                    source.clock_showed(at);
+                    continue;
+                }
+                _ => {}
+            }
             match self.heard(asked, reply, &mut source.ends, source.clock, now) {
                 Heard::Nothing => {}
                 Heard::Wrong => {
@@ -48,18 +58,18 @@ impl Copier {
                     return Err(source.asker.refused(&reply));
                 }
                 Heard::Facts(facts) => {
-                    source.told(&facts, now);
-                    if source.stream.is_some() && facts.was_called(&self.status.replid) {
-                        self.status.replid = facts.replid; // its stream goes on
+                    if source.stream.is_some() && !facts.replid.is_empty() && facts.replid != self.status.replid {
+                        if !facts.was_called(&self.status.replid, self.offset()) {
+                            return Err(source.asker.lost("it has another history than what was read of it"));
+                        }
+                        self.status.replid.clone_from(&facts.replid); // its stream goes on
                     }
+                    source.told(*facts, now);
                 }
             }
         }
-        if is_busy {
-            source.answered(now);
-        }
         if source.asked.is_empty() {
-            self.pace.answered(now);
+            self.pace.answered(source.spent(), now);
         }
         Ok(is_busy)
     }
@@ -73,11 +83,16 @@ impl Copier {
         now: Instant,
     ) -> Heard {
         let Some(value) = Value::read(reply) else { return Heard::Wrong };
+        if let Asked::Weight(key) = asked {
+            self.weighs &= value.error().is_none(); // what it may not say is done without
+            self.weighed.push_back((key, value.integer().and_then(|n| n.try_into().ok()).unwrap_or(0)));
+            return Heard::Nothing;
+        }
         if value.error().is_some() {
             return Heard::Wrong;
         }
         match asked {
-            Asked::Queued => {}
+            Asked::Queued | Asked::Weight(_) | Asked::Clock | Asked::Forgotten => {}
             Asked::Ends => match (value.integer(), clock) {
                 (None, _) => return Heard::Wrong,
                 (Some(left @ 0..), Some((clock, then))) => *ends = clock + then.elapsed().as_millis() as i64 + left,
@@ -105,19 +120,13 @@ impl Copier {
                     self.keys.mark(&key, self.offset());
                 }
             }
-            Asked::Size { pass } => {
-                if pass == self.status.passes {
-                    self.status.total = value.integer().and_then(|n| n.try_into().ok()).unwrap_or(0);
-                }
-            }
-            Asked::Scan { pass } => {
-                if pass == self.status.passes && self.walk.is_asked {
-                    let Some(keys) = self.walk.take(reply) else { return Heard::Wrong };
-                    self.status.scanned += keys.len() as u64;
-                    let plan = &self.plan;
-                    let ours = keys.into_iter().filter(|key| plan.target_of(key).is_some());
-                    self.found.extend(ours.map(<[u8]>::to_vec));
-                }
+            Asked::Size => self.status.total = value.integer().and_then(|n| n.try_into().ok()).unwrap_or(0),
+            Asked::Scan => {
+                let Some(keys) = self.walk.take(reply) else { return Heard::Wrong };
+                self.status.scanned += keys.len() as u64;
+                let plan = &self.plan;
+                let ours = keys.into_iter().filter(|key| plan.target_of(key).is_some());
+                self.found.extend(ours.map(<[u8]>::to_vec));
             }
         }
         Heard::Nothing

@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use super::lane::{Answered, Lane, Manner};
+use super::lane::Lane;
 use super::order::FileOrder;
 use super::refusal::shown;
 use super::run::{Shared, SILENCE};
@@ -26,7 +26,6 @@ const FAR: u64 = 16 << 20;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Counts {
     pub keys: u64,
-    pub present: u64,
     pub leftovers: u64,
     pub expired: u64,
     pub unmatched: u64,
@@ -40,7 +39,8 @@ pub struct Walk<'r> {
     lanes: Vec<Option<Lane>>,
     /// What may be unanswered on one lane.
     window: usize,
-    manner: Manner,
+    /// What is there may be what an interrupted run restored, or older: the file's value takes its place.
+    replaces: bool,
     counts: Counts,
     /// Milliseconds since 1970, not older than `OFTEN` records.
     now: u64,
@@ -60,7 +60,7 @@ impl<'r> Walk<'r> {
             file: &order.files[number],
             lanes: order.targets.iter().map(|_| None).collect(),
             window: (UNANSWERED / targets).clamp(LEAST, LANE),
-            manner: Manner { replaces: order.replaces, spares: order.is_resumed && !order.replaces },
+            replaces: order.replaces || order.is_resumed,
             counts: Counts::default(),
             now: milliseconds(),
             read: 0,
@@ -143,8 +143,8 @@ impl<'r> Walk<'r> {
             }
             let seat = self.shared.seats.of_slot(slot);
             let seat = seat.ok_or_else(|| format!("no target has the slot {slot} of the key {}", shown(record.key)))?;
-            let manner = self.manner;
-            self.lane(seat, version)?.restore(record, start, manner)?;
+            let replaces = self.replaces;
+            self.lane(seat, version)?.restore(record, start, replaces)?;
             self.pump(seat)?;
         }
         Ok(())
@@ -176,10 +176,8 @@ impl<'r> Walk<'r> {
     fn turn(&mut self, seat: usize) -> Result<bool, String> {
         let Some(lane) = &mut self.lanes[seat] else { return Ok(false) };
         let before = lane.answered;
-        let is_answered = lane.turn(self.manner)?;
-        let Answered { keys, present } = lane.answered;
-        self.counts.keys += keys - before.keys;
-        self.counts.present += present - before.present;
+        let is_answered = lane.turn()?;
+        self.counts.keys += lane.answered - before;
         Ok(is_answered)
     }
 

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::refusal::{is_busy, told};
+use super::refusal::told;
 use crate::dialect::resp::write::{bulk, decimal};
 use crate::net::Wanted;
 use crate::replication::end::End;
@@ -34,13 +34,6 @@ struct Sent {
     key_length: Option<u32>,
 }
 
-/// What replies added up to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Answered {
-    pub keys: u64,
-    pub present: u64,
-}
-
 pub struct Lane {
     node: Node,
     name: String,
@@ -53,15 +46,8 @@ pub struct Lane {
     version: u16,
     /// The longest argument that the target takes.
     most: u64,
-    pub answered: Answered,
-}
-
-/// How keys are put.
-#[derive(Clone, Copy, Debug)]
-pub struct Manner {
-    pub replaces: bool,
-    /// What is there is left, for it is most likely what an interrupted run restored.
-    pub spares: bool,
+    /// Keys that are restored.
+    pub answered: u64,
 }
 
 impl Lane {
@@ -83,7 +69,7 @@ impl Lane {
             database: 0,
             version,
             most: limit.unwrap_or(MOST), // whoever does not tell has it as it comes
-            answered: Answered::default(),
+            answered: 0,
         })
     }
 
@@ -111,7 +97,7 @@ impl Lane {
     }
 
     /// Queue the record that begins at `start`.
-    pub fn restore(&mut self, record: &Record, start: u64, manner: Manner) -> Result<(), String> {
+    pub fn restore(&mut self, record: &Record, start: u64, replaces: bool) -> Result<(), String> {
         let length = 1 + record.value.len() + FOOTER;
         if length as u64 > self.most {
             let key = super::refusal::shown(record.key);
@@ -122,7 +108,7 @@ impl Lane {
             ));
         }
         self.select(record.database, start);
-        let extra = usize::from(manner.replaces) + if record.used.is_some() { 2 } else { 0 };
+        let extra = usize::from(replaces) + if record.used.is_some() { 2 } else { 0 };
         let head = &mut self.head;
         head.clear();
         head.push(b'*');
@@ -147,7 +133,7 @@ impl Lane {
         head.extend_from_slice(&version);
         head.extend_from_slice(&crc.to_le_bytes());
         head.extend_from_slice(b"\r\n$6\r\nABSTTL\r\n");
-        if manner.replaces {
+        if replaces {
             head.extend_from_slice(b"$7\r\nREPLACE\r\n");
         }
         let mut number = Vec::with_capacity(20);
@@ -207,18 +193,18 @@ impl Lane {
     }
 
     /// Send what the socket takes and read what has come, without waiting; whether anything was answered.
-    pub fn turn(&mut self, manner: Manner) -> Result<bool, String> {
+    pub fn turn(&mut self) -> Result<bool, String> {
         let said = |error: NodeError| error.to_string();
         self.node.flush().map_err(said)?;
         let mut is_answered = false;
         while self.node.fill(READ).map_err(said)? {
-            is_answered |= self.take(manner)?;
+            is_answered |= self.take()?;
         }
-        Ok(self.take(manner)? || is_answered)
+        Ok(self.take()? || is_answered)
     }
 
     /// Look at the replies that have come.
-    fn take(&mut self, manner: Manner) -> Result<bool, String> {
+    fn take(&mut self) -> Result<bool, String> {
         let said = |error: NodeError| error.to_string();
         let mut is_answered = false;
         while let Some(reply) = self.node.take().map_err(said)? {
@@ -228,9 +214,7 @@ impl Lane {
             let is_key = sent.key_length.is_some();
             let length = sent.key_length.unwrap_or(0) as usize;
             if reply == OK {
-                self.answered.keys += u64::from(is_key);
-            } else if is_key && manner.spares && is_busy(reply) {
-                self.answered.present += 1;
+                self.answered += u64::from(is_key);
             } else if is_key {
                 let key: Vec<u8> = self.keys.iter().copied().take(length).collect();
                 return Err(told(&self.name, &key, self.version, reply)); // and it stays: it is what to go on with

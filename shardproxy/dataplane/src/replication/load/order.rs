@@ -32,7 +32,7 @@ pub struct LoadOrder {
     /// Keys that are there are replaced; else they end it.
     pub replaces: bool,
     pub functions: bool,
-    /// It goes on where another one was interrupted: what that one restored last may be there.
+    /// It goes on where another one was interrupted: what that one restored last may be there, and is replaced.
     pub is_resumed: bool,
 }
 

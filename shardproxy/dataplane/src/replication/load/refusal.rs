@@ -10,10 +10,6 @@ pub fn shown(key: &[u8]) -> String {
     format!("\"{}{more}\"", cut.escape_ascii())
 }
 
-pub fn is_busy(reply: &[u8]) -> bool {
-    reply.starts_with(b"-BUSYKEY")
-}
-
 /// `version` is that of the RDB the value is of, `kind` its type there.
 pub fn told(target: &str, key: &[u8], version: u16, reply: &[u8]) -> String {
     let text = String::from_utf8_lossy(reply);

@@ -32,7 +32,6 @@ pub struct Status {
     pub expired: u64,
     pub unmatched: u64,
     pub functions: u64,
-    pub present: u64,
     /// Of each file up to which byte all is answered, and how many it has.
     pub positions: Vec<u64>,
     pub lengths: Vec<u64>,
@@ -61,7 +60,6 @@ impl Shared<'_> {
     pub fn tell(&self, number: usize, read: u64, answered: u64, counts: Counts) {
         self.teller.tell(|status| {
             status.keys += counts.keys;
-            status.present += counts.present;
             status.leftovers += counts.leftovers;
             status.expired += counts.expired;
             status.unmatched += counts.unmatched;

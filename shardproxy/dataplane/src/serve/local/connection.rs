@@ -11,6 +11,7 @@ use crate::metrics::CloseReason;
 use crate::model::Kind;
 use crate::pubsub;
 use crate::serve::{liberties, login, transaction, Next};
+use crate::tracking;
 use crate::turn::Turn;
 
 pub fn ping(client: &Client, request: &Request) -> Answer {
@@ -71,6 +72,7 @@ pub fn quit(client: &mut Client) -> Answer {
 pub fn reset(turn: &mut Turn, client: &mut Client) -> Answer {
     transaction::end(turn, client);
     client.tap = None;
+    tracking::end(turn, client);
     client.reset();
     login::log_out(turn, client);
     login::by_certificate(turn, client);

@@ -7,7 +7,7 @@ mod touch;
 pub use hello::greet;
 
 use super::login::{self, Said};
-use super::{send, tap, Next};
+use super::{send, tap, tracking, Next};
 use crate::admit::Admitted;
 use crate::clients::{answer_own, Client, Flow};
 use crate::command::Act;
@@ -50,6 +50,7 @@ pub fn serve(turn: &mut Turn, client: &mut Client, admitted: &Admitted) -> Next 
         return Next::Hold;
     }
     let answer = match command.act {
+        Act::ClientTracking => return tracking::serve(turn, client, command, request),
         Act::Ping => connection::ping(client, request),
         Act::Echo => connection::echo(request),
         Act::Time => connection::time(),

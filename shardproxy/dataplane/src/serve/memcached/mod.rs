@@ -13,10 +13,12 @@
 
 mod access;
 mod auth;
+mod caching;
 mod discovery;
 mod route;
 mod scatter;
 mod serve;
 mod ttl;
 
+pub use caching::pass_on;
 pub use serve::serve;

@@ -1,5 +1,6 @@
 //! From a key to the connection its request leaves on, and what happens when its node is down.
 
+use super::caching;
 use super::serve::count;
 use super::ttl;
 use crate::clients::Client;
@@ -9,9 +10,10 @@ use crate::dialect::memcached::request::{parse, Parsed, Request, MAX_LINE};
 use crate::dialect::memcached::texts;
 use crate::dialect::memcached::tokens::words;
 use crate::dialect::memcached::verb::Verb;
-use crate::exchange::Entry;
+use crate::exchange::{Asked, Entry};
 use crate::model::{Action, Lane, Speech, NO_SHARD, NO_SLOT};
 use crate::place::{self, Need, Unplaced};
+use crate::serve::caching::Ruled;
 use crate::serve::hold;
 use crate::turn::{Pressure, Turn};
 
@@ -34,6 +36,12 @@ pub enum Why {
 /// A request about one key; whether it was taken.
 #[inline]
 pub fn to_one(turn: &mut Turn, client: &mut Client, request: &Request) -> bool {
+    to_node(turn, client, request, true)
+}
+
+/// `is_ruled`: by the cluster's caching rules, if it has such.
+#[inline]
+fn to_node(turn: &mut Turn, client: &mut Client, request: &Request, is_ruled: bool) -> bool {
     if turn.accounts.pressure == Pressure::Full {
         return refuse(turn, client, request, texts::OUT_OF_BUFFERS);
     }
@@ -51,10 +59,13 @@ pub fn to_one(turn: &mut Turn, client: &mut Client, request: &Request) -> bool {
         return refuse(turn, client, request, text);
     }
     let kind = Kind { verb: request.verb, is_quiet: quiet > 0 };
-    match place_key(turn, client, key, shard) {
-        Ok(placed) => send(turn, client, request, kind, placed),
-        Err(Why::Down(why)) => refuse(turn, client, request, &kind.failure(&why)),
-        Err(Why::Full(link)) => wait(turn, client, request, link),
+    let ruled = if is_ruled { caching::rule(turn, client, request, std::iter::once(key)) } else { Some(Ruled::Not) };
+    let Some(ruled) = ruled else { return caching::wait(client) };
+    match (place_key(turn, client, key, shard), ruled) {
+        (Ok(_), Ruled::Handed(rule)) => caching::hand_over(turn, client, request, kind, rule),
+        (Ok(placed), _) => send(turn, client, request, caching::asked(kind, ruled), placed),
+        (Err(Why::Down(why)), _) => refuse(turn, client, request, &kind.failure(&why)),
+        (Err(Why::Full(link)), _) => wait(turn, client, request, link),
     }
 }
 
@@ -72,7 +83,7 @@ pub fn wait(turn: &mut Turn, client: &mut Client, request: &Request, link: usize
 pub fn place_key(turn: &mut Turn, client: &Client, key: &[u8], shard: u16) -> Result<Placed, Why> {
     match up(turn, client, shard) {
         Ok(link) => Ok(Placed { link, cap: None }),
-        Err(Why::Down(why)) => instead(turn, client, key, shard)?.ok_or(Why::Down(why)),
+        Err(Why::Down(why)) => instead(turn, client, key)?.ok_or(Why::Down(why)),
         Err(full) => Err(full),
     }
 }
@@ -118,38 +129,19 @@ fn why_out(turn: &Turn, link: usize) -> String {
 
 /// Where a key goes whose node is down.
 #[cold]
-fn instead(turn: &mut Turn, client: &Client, key: &[u8], shard: u16) -> Result<Option<Placed>, Why> {
+fn instead(turn: &mut Turn, client: &Client, key: &[u8]) -> Result<Option<Placed>, Why> {
     let Some(served) = &turn.clusters[client.cluster] else { return Ok(None) };
     let cluster = served.cluster.clone();
-    let spec = &cluster.spec.memcached;
-    let nodes = cluster.shards.len() - spec.gutter;
-    match spec.on_failure.action {
-        Action::Miss => Ok(None),
-        Action::Rehash => {
-            let mut out = vec![false; nodes];
-            let mut shard = shard;
-            while out.get_mut(usize::from(shard)).is_some_and(|out| !std::mem::replace(out, true)) {
-                shard = cluster.placement.shard_of_but(&cluster, key, &out);
-                match up(turn, client, shard) {
-                    Ok(link) => return Ok(Some(Placed { link, cap: None })),
-                    Err(Why::Full(link)) => return Err(Why::Full(link)),
-                    Err(Why::Down(_)) => {}
-                }
-            }
-            Ok(None)
-        }
-        Action::Gutter => {
-            for step in 0..spec.gutter {
-                let place = (usize::from(crate::hash::slot(key)) + step) % spec.gutter;
-                match up(turn, client, (nodes + place) as u16) {
-                    Ok(link) => return Ok(Some(Placed { link, cap: Some(spec.on_failure.gutter_ttl) })),
-                    Err(Why::Full(link)) => return Err(Why::Full(link)),
-                    Err(Why::Down(_)) => {}
-                }
-            }
-            Ok(None)
+    let is_spare = cluster.spec.memcached.on_failure.action == Action::Gutter;
+    let cap = is_spare.then_some(cluster.spec.memcached.on_failure.gutter_ttl);
+    for shard in cluster.placement.stand_ins(&cluster, key) {
+        match up(turn, client, shard) {
+            Ok(link) => return Ok(Some(Placed { link, cap })),
+            Err(Why::Full(link)) => return Err(Why::Full(link)),
+            Err(Why::Down(_)) => {}
         }
     }
+    Ok(None)
 }
 
 /// What the words behind its key say of a meta command.
@@ -183,9 +175,11 @@ pub fn is_encoded(request: &Request) -> bool {
 
 /// It is taken, and so is one that is refused.
 #[inline]
-pub fn send(turn: &mut Turn, client: &mut Client, request: &Request, kind: Kind, placed: Placed) -> bool {
+pub fn send(turn: &mut Turn, client: &mut Client, request: &Request, asked: Asked, placed: Placed) -> bool {
     let sequence = client.replies.expect(request.noreply);
+    let (Asked::Memcached(kind) | Asked::MemcachedLoads(kind, _)) = asked else { return true };
     let entry = Entry::memcached(client.owed(sequence), kind, request.verb.command(), turn.micros);
+    let entry = Entry { asked, ..entry };
     let exchange = &mut turn.links[placed.link].exchange;
     if request.noreply || kind.is_quiet || placed.cap.is_some() {
         exchange.push_with(entry, |sink| write_changed(sink, request, kind, placed.cap));
@@ -243,7 +237,8 @@ pub fn refuse(turn: &mut Turn, client: &mut Client, request: &Request, text: &[u
 pub fn refuse_value(turn: &mut Turn, client: &mut Client, request: &Request) -> bool {
     let Some(line) = removal(request) else { return refuse(turn, client, request, texts::TOO_LARGE) };
     if let Parsed::Request(removal) = parse(&line, 0, MAX_LINE) {
-        if !to_one(turn, client, &Request { noreply: true, ..removal }) {
+        // what is behind the cache keeps what it has
+        if !to_node(turn, client, &Request { noreply: true, ..removal }, false) {
             return false; // it waits for room
         }
     }

@@ -1,5 +1,6 @@
 //! Requests over several nodes: gets of many keys, and commands for all.
 
+use super::caching;
 use super::route::{self, Placed, Why};
 use super::serve::count;
 use super::ttl;
@@ -12,6 +13,7 @@ use crate::dialect::memcached::verb::Verb;
 use crate::exchange::{Entry, Gathered, Join, Owed, Values};
 use crate::metrics::Class;
 use crate::model::Lane;
+use crate::serve::caching::Ruled;
 use crate::turn::{Pressure, Turn};
 
 /// The key has no node now: it is a miss.
@@ -22,6 +24,7 @@ pub fn get(turn: &mut Turn, client: &mut Client, request: &Request) -> bool {
     if turn.accounts.pressure == Pressure::Full {
         return route::refuse(turn, client, request, texts::OUT_OF_BUFFERS);
     }
+    let Some(ruled) = caching::rule(turn, client, request, request.keys()) else { return caching::wait(client) };
     let parts = match place_keys(turn, client, request) {
         Ok(parts) => parts,
         Err(link) => return route::wait(turn, client, request, link),
@@ -29,7 +32,7 @@ pub fn get(turn: &mut Turn, client: &mut Client, request: &Request) -> bool {
     match parts[..] {
         [] => return route::refuse(turn, client, request, texts::END),
         [placed] if turn.scratch.order.iter().all(|&part| part == 0) => {
-            return route::send(turn, client, request, Kind::new(request.verb), placed);
+            return route::send(turn, client, request, caching::asked(Kind::new(request.verb), ruled), placed);
         }
         _ => {}
     }
@@ -55,7 +58,7 @@ pub fn get(turn: &mut Turn, client: &mut Client, request: &Request) -> bool {
     let keys = &request.line[offset(request.line, request.key)..];
     let values = Values::new(keys, &turn.scratch.order, parts.len());
     let links = parts.iter().map(|placed| placed.link);
-    expect(turn, client, request, Join::values(values, parts.len()), links);
+    expect(turn, client, request, (Join::values(values, parts.len()), ruled), links);
     true
 }
 
@@ -135,7 +138,7 @@ pub fn everywhere(turn: &mut Turn, client: &mut Client, request: &Request, kind:
         }
     }
     let join = Join::memcache(kind, links.len(), request.noreply);
-    let sequence = expect(turn, client, request, join, links.into_iter());
+    let sequence = expect(turn, client, request, (join, Ruled::Not), links.into_iter());
     for why in refused.into_iter().filter(|_| kind == Gathered::Line) {
         // the others do as told, and the client hears that these did not
         client.replies.foretell(sequence, &Kind::new(Verb::Set).failure(&why));
@@ -149,7 +152,7 @@ fn expect(
     turn: &mut Turn,
     client: &mut Client,
     request: &Request,
-    join: Join,
+    (join, ruled): (Join, Ruled),
     links: impl Iterator<Item = usize>,
 ) -> u32 {
     let sequence = client.replies.expect_join(Box::new(join));
@@ -157,7 +160,8 @@ fn expect(
     for (part, link) in links.enumerate() {
         let owed = Owed { part: part as u16, ..owed };
         let entry = Entry::memcached(owed, Kind::new(request.verb), request.verb.command(), turn.micros);
-        turn.links[link].exchange.close(Entry { class: Class::Split, ..entry });
+        let asked = caching::asked(Kind::new(request.verb), ruled);
+        turn.links[link].exchange.close(Entry { class: Class::Split, asked, ..entry });
         turn.links.mark(link);
     }
     sequence

@@ -84,7 +84,7 @@ impl Waits {
     ) -> u32 {
         self.tickets += 1;
         let (client, cluster, ends) = (entrant.claim.client, entrant.cluster, entrant.ends);
-        self.bytes += entrant.request.len();
+        self.bytes += entrant.request.len() + entrant.cancel.len();
         let id = self.waiters.insert(Waiter::new(entrant, self.tickets)) as u32;
         self.clients.insert(client, id);
         if let Some(ends) = ends {
@@ -139,7 +139,7 @@ impl Waits {
     /// It waits no more. Whoever is first now in one of its lines may have something.
     pub fn leave(&mut self, id: u32) -> Option<Waiter> {
         let waiter = self.waiters.try_remove(id as usize)?;
-        self.bytes -= waiter.entrant.request.len();
+        self.bytes -= waiter.entrant.request.len() + waiter.entrant.cancel.len();
         self.clients.remove(&waiter.entrant.claim.client);
         if let Some(ends) = waiter.entrant.ends {
             self.due.remove(&(ends, id));

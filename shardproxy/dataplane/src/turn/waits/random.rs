@@ -97,10 +97,13 @@ impl World {
             claim,
             cluster: 0,
             slot: 0,
+            is_spread: false,
             speech: Speech { resp, db: 0, lane: Lane::Usual },
             is_read: false,
             is_write: true,
             request: Box::default(),
+            cancel: Box::default(),
+            number: 0,
             form: Some(form),
             ends: None,
         };

@@ -41,7 +41,8 @@ impl Waiter {
 
     /// It goes on at an engine, on a connection of its own.
     pub fn elsewhere(&self) -> Told {
-        Told::Elsewhere(self.entrant.request.clone(), self.entrant.ends)
+        let Entrant { request, number, ends, .. } = &self.entrant;
+        Told::Elsewhere { request: request.clone(), number: *number, ends: *ends }
     }
 }
 

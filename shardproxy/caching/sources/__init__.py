@@ -1,0 +1,1 @@
+"""Where values come from: databases, HTTP servers, functions in Python."""
