@@ -117,7 +117,7 @@ class Leases:
     async def write(self, held: Held, milliseconds: int, deadline: float) -> Claim:
         """Take it from who loads; BUSY while another one writes, DIRTY while the database lacks writes."""
         names, key = held.names, held.key
-        keys = (held.lease, names.lease(key), names.dirty(key), names.stream)
+        keys = (held.lease, names.lease(key), names.dirty(key), names.stream, names.new(key))
         return Claim(await self._run(held, WRITE, keys, (held.token, milliseconds), deadline))
 
     async def invalidate(

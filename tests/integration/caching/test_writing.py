@@ -279,6 +279,20 @@ async def test_a_writer_that_lost_its_lease_before_the_commit_writes_nothing(fle
         assert database.committed == []
 
 
+@pytest.mark.parametrize("words", [(b"DEL", KEY), (b"GETDEL", KEY)])
+async def test_what_a_lost_writer_had_prepared_comes_back_by_no_deletion(
+    fleet: Fleet, words: tuple[bytes, ...]
+) -> None:
+    """Its proxy was killed, or cut off, between its COMMIT and the cache; its lease has ended since."""
+    database = Database({"1": "ann"})
+    async with open_through(fleet, database) as (desk,):
+        await desk.ask(KEY, "SET", desk.slot(KEY).new(KEY), "ann", "PX", 60_000)
+        await desk.write(*words)
+        assert await desk.ask(KEY, "GET", KEY) is None
+        assert database.rows == {}
+        assert await leftovers(desk) in ([None, None, None], [b"m", None, None])
+
+
 @asynccontextmanager
 async def _stolen(writing: Any, desk: Desk, lease: bytes) -> AsyncIterator[Any]:
     async with writing as transaction:
