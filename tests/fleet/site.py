@@ -90,8 +90,13 @@ class Proxies:
         proxy = self.proxies[self.present[0] if number is None else number]
         return list(json.loads(proxy.get("/api/events?count=1000")[1])["events"])
 
-    def count(self, name: str) -> int:
-        return sum(event["name"] == name for event in self.events())
+    def count(self, name: str, after: int = 0) -> int:
+        """How many happened after the event of that number: who was frozen tells of its own late."""
+        return sum(event["name"] == name and event["number"] > after for event in self.events())
+
+    def latest(self) -> int:
+        """The number of the last event, 0 before any."""
+        return max((int(event["number"]) for event in self.events()), default=0)
 
     def post(self, path: str, *, number: int | None = None, **body: object) -> str | None:
         """Have something done by a proxy; why it was not, or None."""
