@@ -47,7 +47,8 @@ from shardproxy.wire.resp import Argument
 WRITES = 8192  # keys that are written, or wait for their turn, at once
 SHOWN = 200  # characters of a reason; a database may say more than is of use
 KNOWN_WITHIN = 2.0  # seconds for the rules of a cluster to be known
-KNOWN_POLL = 0.01
+KNOWN_POLL = 0.01  # seconds at first: then seldom, as many may wait, for sources that never open
+KNOWN_POLL_MOST = 0.2
 UNKNOWN = 4096  # requests that wait for that at once
 NOT_READY = "caching is not ready: its sources are not open"
 LOOKS = 16  # at a key that is written, or vanishes, whenever it has been found or loaded
@@ -138,10 +139,12 @@ class Service:
         if self.plans.all(cluster) or self.unknown >= UNKNOWN:
             return
         self.unknown += 1
+        pause = KNOWN_POLL
         try:
             with trio.move_on_after(KNOWN_WITHIN):
-                while not self.plans.all(cluster):  # noqa: ASYNC110  # a moment in a process's life
-                    await trio.sleep(KNOWN_POLL)
+                while not self.plans.all(cluster):
+                    await trio.sleep(pause)
+                    pause = min(2 * pause, KNOWN_POLL_MOST)
         finally:
             self.unknown -= 1
 

@@ -90,6 +90,23 @@ async def test_rules_without_plans_are_not_gone(
     assert (place.answered, place.passed) == (({1: answer}, []) if answer else ({}, [1]))
 
 
+async def test_many_who_wait_for_sources_that_never_open_look_seldom(autojump_clock: Clock) -> None:
+    place, looks = Place(), 0
+    configured = [rule(write=writes("through")).config]
+
+    def plans_of(_: str) -> tuple[Plan, ...]:
+        nonlocal looks
+        looks += 1
+        return ()
+
+    async with trio.open_nursery() as nursery:
+        one = service(nursery, place, Plans(plans_of, lambda _: configured), never)
+        for token in range(100):
+            one.take(offload(b"SET", b"user:1", b"v", token=token))
+    assert len(place.answered) == 100
+    assert looks <= 100 * 20, "all of them would keep the loop from its other work"
+
+
 async def test_rules_that_are_gone_are_passed_on(autojump_clock: Clock) -> None:
     place = Place()
     async with trio.open_nursery() as nursery:
