@@ -37,7 +37,7 @@ from shardproxy.caching.requests import (
 from shardproxy.caching.scripts import PROBE
 from shardproxy.caching.sources.interface import Source
 from shardproxy.caching.statistics import CachingStatistics
-from shardproxy.caching.writing import CommandError, WriteDoubtError, WriteError, too_few
+from shardproxy.caching.writing import NOT_READY, CommandError, WriteDoubtError, WriteError, too_few
 from shardproxy.config.caching import LoadFailure, Rule, WriteMode
 from shardproxy.dataplane import CacheAged, Event, Offloaded
 from shardproxy.model import Engine
@@ -50,7 +50,6 @@ KNOWN_WITHIN = 2.0  # seconds for the rules of a cluster to be known
 KNOWN_POLL = 0.01  # seconds at first: then seldom, as many may wait, for sources that never open
 KNOWN_POLL_MOST = 0.2
 UNKNOWN = 4096  # requests that wait for that at once
-NOT_READY = "caching is not ready: its sources are not open"
 LOOKS = 16  # at a key that is written, or vanishes, whenever it has been found or loaded
 FED = 65536  # keys of reads of many that are loaded, or wait for it, at once
 PLAIN_WITHIN = 5.0  # seconds for a key of a request that no rule writes

@@ -16,7 +16,6 @@ or INDOUBT (COMMIT was not answered, or no engine confirms that what was before 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import cast
 
@@ -41,6 +40,7 @@ FORGOTTEN_WITHIN = 60.0  # seconds for a new primary to come
 LONGEST_SETTLE_PAUSE = 1.0  # seconds between looks at it
 SETTLING = 1024  # such commits at once; of more, keys are forgotten by whoever writes them next
 SETTLED_WITHIN = 600.0  # seconds for a database to come back that has not answered a COMMIT
+NOT_READY = "caching is not ready: its sources are not open"
 NOT_NOW = {
     Claim.BUSY: "another write of the key has not ended",
     Claim.DIRTY: "the database lacks earlier writes of the key",
@@ -253,9 +253,14 @@ class Writing:
             while not is_over:
                 await trio.sleep(pause)
                 pause = min(pause * 2, LONGEST_SETTLE_PAUSE)
-                with suppress(SourceError):
+                try:
                     async with plan.writing(held.key, "wait", {}):
                         is_over = True
+                except SourceError:
+                    pass
+                except Exception:  # a bug in one source must not end all caching
+                    log.exception("a commit cannot be waited for", cluster=plan.cluster, rule=plan.match)
+                    pause = LONGEST_SETTLE_PAUSE
         self._settling -= 1
         if late.cancelled_caught:
             log.warning(

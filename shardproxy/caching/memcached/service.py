@@ -34,7 +34,7 @@ from shardproxy.caching.memcached.writing import MemcachedWriting
 from shardproxy.caching.plan import Plan, Plans
 from shardproxy.caching.queues import KeyQueues, Places
 from shardproxy.caching.statistics import CachingStatistics
-from shardproxy.caching.writing import CommandError, WriteDoubtError, WriteError
+from shardproxy.caching.writing import NOT_READY, CommandError, WriteDoubtError, WriteError
 from shardproxy.dataplane import Offloaded
 
 WRITES = 8192  # keys that are written, or wait for their turn, at once
@@ -156,6 +156,9 @@ class MemcachedService:
         plan = self.plans.of(cluster, write.key)
         try:
             await _turn(places, (cluster, write.key), plan.patience if plan is not None else PLAIN_WITHIN)
+            plan = self.plans.of(cluster, write.key)  # as configured now
+            if plan is None and not self.plans.all(cluster) and self.plans.rules(cluster):
+                raise WriteError(NOT_READY)
             done = await self.writing.write(cluster, plan, write)
             reply = result(write, done, offload.args[1])
         except CommandError as why:

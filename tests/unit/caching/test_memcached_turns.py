@@ -63,3 +63,24 @@ async def test_whoever_waits_for_a_write_that_does_not_end_is_told_so(
         assert place.answered == dict.fromkeys(range(1, 9), LATE)
         assert len(service.queues) == 1, "that of the first"
         nursery.cancel_scope.cancel()
+
+
+async def test_a_write_whose_plans_go_is_not_written_to_the_cache_alone(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    place, database = Place(), cast("Any", Database())
+    plan = Plan("main", rule(write=writes("through")), database, database, 1.0)
+    known = [plan]
+    async with trio.open_nursery() as nursery:
+        service = MemcachedService(
+            dataplane=place,
+            plans=Plans(lambda cluster: tuple(known), lambda cluster: [plan.rule.config]),
+            items=cast("Any", None),
+            loading=cast("Any", None),
+            writing=cast("Any", place),
+            nursery=nursery,
+            statistics=CachingStatistics(),
+        )
+        service.serve(offload(b"user:2", 1))
+        known.clear()  # another config: its sources are being opened
+    assert place.answered == {1: b"SERVER_ERROR LOADER caching is not ready: its sources are not open\r\n"}
