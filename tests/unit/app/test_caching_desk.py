@@ -62,7 +62,9 @@ async def test_what_comes_before_the_service_waits_for_it(nursery: trio.Nursery)
     assert dataplane.passed == [1, 3]
 
 
-@pytest.mark.parametrize(("engine", "begins"), [(Engine.REDIS, b"-ERR "), (Engine.MEMCACHED, b"SERVER_ERROR ")])
+@pytest.mark.parametrize(
+    ("engine", "begins"), [(Engine.REDIS, b"-ERR "), (Engine.MEMCACHED, b"SERVER_ERROR ")]
+)
 async def test_of_what_comes_before_the_service_only_so_much_waits(
     monkeypatch: pytest.MonkeyPatch, engine: Engine, begins: bytes
 ) -> None:
