@@ -38,7 +38,7 @@ from shardproxy.caching.scripts import PROBE
 from shardproxy.caching.sources.interface import Source
 from shardproxy.caching.statistics import CachingStatistics
 from shardproxy.caching.writing import NOT_READY, CommandError, WriteDoubtError, WriteError, too_few
-from shardproxy.config.caching import LoadFailure, Rule, WriteMode
+from shardproxy.config.caching import WriteMode
 from shardproxy.dataplane import CacheAged, Event, Offloaded
 from shardproxy.model import Engine
 from shardproxy.wire.reply import OK, Failure, Reply, Simple, reply_encode
@@ -128,7 +128,11 @@ class Service:
         rules = self.plans.rules(offload.cluster)
         if self.plans.all(offload.cluster):
             self._serve(offload)
-        elif not rules or (keys_read(offload.args) is not None and _fails_as_miss(rules, offload.rule)):
+        elif not rules:
+            self.dataplane.pass_on(offload.token)
+        elif (other := self.others.get(self.engine_of(offload.cluster))) is not None:
+            other(offload)  # it says so in words of its own
+        elif keys_read(offload.args) is not None and self.plans.fails_as_miss(offload.cluster, offload.rule):
             self.dataplane.pass_on(offload.token)
         else:
             self._answer(offload, failure("ERR LOADER", NOT_READY))
@@ -344,11 +348,6 @@ async def _turn(places: Places, key: Hashable, deadline: float) -> None:
             await places.wait_turn(key)
     except trio.TooSlowError:
         raise WriteError("not written: other writes of the key have not ended") from None
-
-
-def _fails_as_miss(rules: Sequence[Rule], index: int | None) -> bool:
-    """What clients are to hear of a rule whose source is not there."""
-    return index is not None and index < len(rules) and rules[index].on_failure is LoadFailure.MISS
 
 
 def failure(code: str, why: str) -> Failure:

@@ -88,6 +88,9 @@ class MemcachedService:
 
     async def _read(self, offload: Offloaded, read: Read) -> None:
         try:
+            is_miss = self.plans.fails_as_miss(offload.cluster, offload.rule)
+            if self.plans.is_lacking(offload.cluster) and not is_miss:
+                raise _LoadError(NOT_READY)
             if offload.args[0] == b"mg":
                 reply = await self._meta(offload, read)
             else:
@@ -157,7 +160,7 @@ class MemcachedService:
         try:
             await _turn(places, (cluster, write.key), plan.patience if plan is not None else PLAIN_WITHIN)
             plan = self.plans.of(cluster, write.key)  # as configured now
-            if plan is None and not self.plans.all(cluster) and self.plans.rules(cluster):
+            if plan is None and self.plans.is_lacking(cluster):
                 raise WriteError(NOT_READY)
             done = await self.writing.write(cluster, plan, write)
             reply = result(write, done, offload.args[1])
