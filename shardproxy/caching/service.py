@@ -37,7 +37,7 @@ from shardproxy.caching.requests import (
 from shardproxy.caching.scripts import PROBE
 from shardproxy.caching.sources.interface import Source
 from shardproxy.caching.statistics import CachingStatistics
-from shardproxy.caching.writing import NOT_READY, CommandError, WriteDoubtError, WriteError, too_few
+from shardproxy.caching.writing import ENDS, NOT_READY, CommandError, WriteDoubtError, WriteError, too_few
 from shardproxy.config.caching import WriteMode
 from shardproxy.dataplane import CacheAged, Event, Offloaded
 from shardproxy.model import Engine
@@ -124,7 +124,12 @@ class Service:
 
     async def _serve_later(self, offload: Offloaded) -> None:
         """The data plane has rules without plans: they are new, or gone, or cannot be served."""
-        await self._known(offload.cluster)
+        try:
+            await self._known(offload.cluster)
+        finally:  # also where caching ends: whoever asks is answered
+            self._serve_or_refuse(offload)
+
+    def _serve_or_refuse(self, offload: Offloaded) -> None:
         rules = self.plans.rules(offload.cluster)
         if self.plans.all(offload.cluster):
             self._serve(offload)
@@ -176,6 +181,9 @@ class Service:
         """Have many keys loaded, of all such reads as many at once as the source has connections."""
         try:
             await self._feed_all(read, loads)
+        except trio.Cancelled:
+            self._answer(read.offload, failure("ERR LOADER", ENDS))
+            raise
         finally:
             self.fed -= len(loads)
         self._one_less(read)
@@ -266,7 +274,7 @@ class Service:
             self.nursery.start_soon(self._in_turn, offload, write, places, deadline)
 
     async def _in_turn(self, offload: Offloaded, write: Write, places: Places, deadline: float) -> None:
-        reply: Reply
+        reply: Reply = failure("ERR INDOUBT", ENDS)
         try:
             reply = await self._parts(offload.cluster, write, places, deadline)
         except Exception as error:  # one write's bug must not end every client's
@@ -274,7 +282,7 @@ class Service:
             reply = failure("ERR INDOUBT", f"it failed in the proxy: {type(error).__name__}")
         finally:
             places.leave_all()
-        self._answer(offload, reply)
+            self._answer(offload, reply)
 
     async def _parts(self, cluster: str, write: Write, places: Places, deadline: float) -> Reply:
         """Key by key, each in its turn; where one fails the client hears which were written."""

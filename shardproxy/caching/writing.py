@@ -40,6 +40,7 @@ FORGOTTEN_WITHIN = 60.0  # seconds for a new primary to come
 LONGEST_SETTLE_PAUSE = 1.0  # seconds between looks at it
 SETTLING = 1024  # such commits at once; of more, keys are forgotten by whoever writes them next
 SETTLED_WITHIN = 600.0  # seconds for a database to come back that has not answered a COMMIT
+ENDS = "caching has ended meanwhile"  # it begins anew; or the proxy ends, too
 NOT_READY = "caching is not ready: its sources are not open"
 NOT_NOW = {
     Claim.BUSY: "another write of the key has not ended",

@@ -90,6 +90,35 @@ async def test_a_write_whose_plans_go_is_not_written_to_the_cache_alone(
     assert place.answered == {1: NOT_READY}
 
 
+async def test_where_caching_ends_nobody_waits_for_ever() -> None:
+    place, database = Place(), cast("Any", Database())
+    plan = Plan("main", rule(write=writes("through")), database, database, 1.0)
+
+    class Waiting:
+        async def load(self, plan: Plan, key: bytes) -> Any:
+            await trio.sleep_forever()
+
+    async with trio.open_nursery() as nursery:
+        service = MemcachedService(
+            dataplane=place,
+            plans=Plans(lambda cluster: (plan,)),
+            items=cast("Any", None),
+            loading=cast("Any", Waiting()),
+            writing=cast("Any", place),
+            nursery=nursery,
+            statistics=CachingStatistics(),
+        )
+        service.serve(offload(b"user:1", 1))
+        service.serve(offload(b"user:1", 2, (b"get", b"user:1")))
+        await trio.testing.wait_all_tasks_blocked()
+        assert place.answered == {}
+        nursery.cancel_scope.cancel()
+    assert place.answered == {
+        1: b"SERVER_ERROR INDOUBT caching has ended meanwhile\r\n",
+        2: b"SERVER_ERROR LOADER caching has ended meanwhile\r\n",
+    }
+
+
 class Empty:
     """A node without items."""
 
