@@ -46,6 +46,10 @@ AGAIN = 5.0  # seconds until sources that cannot be set up are tried again
 GRACE = 30.0  # seconds that sources are kept which the config has replaced
 SWEEP = 5.0  # seconds between looks for notes of writes behind
 SELDOM = 60.0  # where no rule writes behind: some may be left of one that did
+EARLY = 100_000  # events that wait for the service; as many as wait in the data plane for us
+# What the data plane answers where as many wait there.
+TOO_EARLY = b"-ERR too many commands wait for the control plane, command not executed\r\n"
+TOO_EARLY_MEMCACHED = b"SERVER_ERROR too many commands wait for the control plane, command not executed\r\n"
 
 log = structlog.get_logger()
 
@@ -159,7 +163,7 @@ class CachingDesk:
         self.statistics = CachingStatistics()
         self._book = PlanBook(tools.clusters, self.statistics)
         self._service: Service | None = None
-        self._early: list[Event] = []  # while there is no service yet; each is a client that waits
+        self._early: list[CacheAged | Offloaded] = []  # while there is no service yet; at most EARLY
         self._running: dict[str, _Running] = {}
         self.statistics.breakers = self._book.is_open
 
@@ -168,9 +172,17 @@ class CachingDesk:
         if self._service is not None:
             return self._service.take(event)
         if isinstance(event, CacheAged) or (isinstance(event, Offloaded) and event.rule is not None):
-            self._early.append(event)
+            self._take_early(event)
             return True
         return False
+
+    def _take_early(self, event: CacheAged | Offloaded) -> None:
+        """Keep an event for the service. Clients that left may have left theirs, so there may be many."""
+        if len(self._early) < EARLY:
+            self._early.append(event)
+        elif isinstance(event, Offloaded):
+            is_memcached = self._engine_of(event.cluster) is Engine.MEMCACHED
+            self._tools.dataplane.answer(event.token, TOO_EARLY_MEMCACHED if is_memcached else TOO_EARLY)
 
     async def dead_letters(self, cluster: str, most: int) -> Sequence[DeadLetter]:
         """Writes behind that the cluster's databases refused; raise NodeFailure, NodeError."""

@@ -89,8 +89,8 @@ class Forgetting:
 
         The answer: the slots of which that is not sure.
         """
-        count, owed = 0, set(slots)
-        for process, its in self._engines.slots(cluster):
+        count, owed, asked = 0, set(slots), self._engines.slots(cluster)
+        for process, its in asked:
             if not owed.intersection(its):
                 continue
             try:
@@ -100,6 +100,9 @@ class Forgetting:
                 log.warning("values may be older than they look", cluster=cluster, why=str(error))
             except KeyError:
                 break  # not served any more
+        now = {process.address: its for process, its in self._engines.slots(cluster)}
+        for process, its in asked:  # one that moved may have come to who had been asked already
+            owed |= set(its).intersection(slots).difference(now.get(process.address, ()))
         if count:
             log.info("values may be older than their database", cluster=cluster, keys=count)
         return owed

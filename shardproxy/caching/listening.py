@@ -52,11 +52,13 @@ def keys_named(payload: str, rules: Iterable[Rule]) -> list[bytes] | None:
         return [payload.encode()]  # keys may begin with a tag, as in {user:1}:cart
     if isinstance(said, dict):
         return keys_of(rules, {name: _part(value) for name, value in said.items()})
-    return [str(key).encode() for key in said if isinstance(key, (str, int))]
+    return [str(key).encode(errors="replace") for key in said if isinstance(key, (str, int))]
 
 
 def _part(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+    if isinstance(value, str):
+        return value.encode(errors="replace").decode()  # half of a surrogate pair is no text
+    return json.dumps(value)
 
 
 async def listen(

@@ -147,6 +147,15 @@ class Plans:
     def all(self, cluster: str) -> tuple[Plan, ...]:
         return self._plans_of(cluster)
 
+    def is_lacking(self, cluster: str) -> bool:
+        """Whether there are rules, and no plans of them."""
+        return not self.all(cluster) and bool(self.rules(cluster))
+
+    def fails_as_miss(self, cluster: str, index: int | None) -> bool:
+        """What clients are to hear of a rule, by its place in the config, whose source is not there."""
+        rules = self.rules(cluster)
+        return index is not None and index < len(rules) and rules[index].on_failure is LoadFailure.MISS
+
     def of(self, cluster: str, key: bytes) -> Plan | None:
         """That of the first rule that matches a key."""
         return next((plan for plan in self._plans_of(cluster) if plan.rule.pattern.fullmatch(key)), None)

@@ -37,8 +37,8 @@ from shardproxy.caching.requests import (
 from shardproxy.caching.scripts import PROBE
 from shardproxy.caching.sources.interface import Source
 from shardproxy.caching.statistics import CachingStatistics
-from shardproxy.caching.writing import CommandError, WriteDoubtError, WriteError, too_few
-from shardproxy.config.caching import LoadFailure, Rule, WriteMode
+from shardproxy.caching.writing import ENDS, NOT_READY, CommandError, WriteDoubtError, WriteError, too_few
+from shardproxy.config.caching import WriteMode
 from shardproxy.dataplane import CacheAged, Event, Offloaded
 from shardproxy.model import Engine
 from shardproxy.wire.reply import OK, Failure, Reply, Simple, reply_encode
@@ -47,9 +47,9 @@ from shardproxy.wire.resp import Argument
 WRITES = 8192  # keys that are written, or wait for their turn, at once
 SHOWN = 200  # characters of a reason; a database may say more than is of use
 KNOWN_WITHIN = 2.0  # seconds for the rules of a cluster to be known
-KNOWN_POLL = 0.01
+KNOWN_POLL = 0.01  # seconds at first: then seldom, as many may wait, for sources that never open
+KNOWN_POLL_MOST = 0.2
 UNKNOWN = 4096  # requests that wait for that at once
-NOT_READY = "caching is not ready: its sources are not open"
 LOOKS = 16  # at a key that is written, or vanishes, whenever it has been found or loaded
 FED = 65536  # keys of reads of many that are loaded, or wait for it, at once
 PLAIN_WITHIN = 5.0  # seconds for a key of a request that no rule writes
@@ -124,11 +124,20 @@ class Service:
 
     async def _serve_later(self, offload: Offloaded) -> None:
         """The data plane has rules without plans: they are new, or gone, or cannot be served."""
-        await self._known(offload.cluster)
+        try:
+            await self._known(offload.cluster)
+        finally:  # also where caching ends: whoever asks is answered
+            self._serve_or_refuse(offload)
+
+    def _serve_or_refuse(self, offload: Offloaded) -> None:
         rules = self.plans.rules(offload.cluster)
         if self.plans.all(offload.cluster):
             self._serve(offload)
-        elif not rules or (keys_read(offload.args) is not None and _fails_as_miss(rules, offload.rule)):
+        elif not rules:
+            self.dataplane.pass_on(offload.token)
+        elif (other := self.others.get(self.engine_of(offload.cluster))) is not None:
+            other(offload)  # it says so in words of its own
+        elif keys_read(offload.args) is not None and self.plans.fails_as_miss(offload.cluster, offload.rule):
             self.dataplane.pass_on(offload.token)
         else:
             self._answer(offload, failure("ERR LOADER", NOT_READY))
@@ -138,10 +147,12 @@ class Service:
         if self.plans.all(cluster) or self.unknown >= UNKNOWN:
             return
         self.unknown += 1
+        pause = KNOWN_POLL
         try:
             with trio.move_on_after(KNOWN_WITHIN):
-                while not self.plans.all(cluster):  # noqa: ASYNC110  # a moment in a process's life
-                    await trio.sleep(KNOWN_POLL)
+                while not self.plans.all(cluster):
+                    await trio.sleep(pause)
+                    pause = min(2 * pause, KNOWN_POLL_MOST)
         finally:
             self.unknown -= 1
 
@@ -170,6 +181,9 @@ class Service:
         """Have many keys loaded, of all such reads as many at once as the source has connections."""
         try:
             await self._feed_all(read, loads)
+        except trio.Cancelled:
+            self._answer(read.offload, failure("ERR LOADER", ENDS))
+            raise
         finally:
             self.fed -= len(loads)
         self._one_less(read)
@@ -260,7 +274,7 @@ class Service:
             self.nursery.start_soon(self._in_turn, offload, write, places, deadline)
 
     async def _in_turn(self, offload: Offloaded, write: Write, places: Places, deadline: float) -> None:
-        reply: Reply
+        reply: Reply = failure("ERR INDOUBT", ENDS)
         try:
             reply = await self._parts(offload.cluster, write, places, deadline)
         except Exception as error:  # one write's bug must not end every client's
@@ -268,7 +282,7 @@ class Service:
             reply = failure("ERR INDOUBT", f"it failed in the proxy: {type(error).__name__}")
         finally:
             places.leave_all()
-        self._answer(offload, reply)
+            self._answer(offload, reply)
 
     async def _parts(self, cluster: str, write: Write, places: Places, deadline: float) -> Reply:
         """Key by key, each in its turn; where one fails the client hears which were written."""
@@ -342,11 +356,6 @@ async def _turn(places: Places, key: Hashable, deadline: float) -> None:
             await places.wait_turn(key)
     except trio.TooSlowError:
         raise WriteError("not written: other writes of the key have not ended") from None
-
-
-def _fails_as_miss(rules: Sequence[Rule], index: int | None) -> bool:
-    """What clients are to hear of a rule whose source is not there."""
-    return index is not None and index < len(rules) and rules[index].on_failure is LoadFailure.MISS
 
 
 def failure(code: str, why: str) -> Failure:

@@ -16,7 +16,6 @@ or INDOUBT (COMMIT was not answered, or no engine confirms that what was before 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import cast
 
@@ -41,6 +40,8 @@ FORGOTTEN_WITHIN = 60.0  # seconds for a new primary to come
 LONGEST_SETTLE_PAUSE = 1.0  # seconds between looks at it
 SETTLING = 1024  # such commits at once; of more, keys are forgotten by whoever writes them next
 SETTLED_WITHIN = 600.0  # seconds for a database to come back that has not answered a COMMIT
+ENDS = "caching has ended meanwhile"  # it begins anew; or the proxy ends, too
+NOT_READY = "caching is not ready: its sources are not open"
 NOT_NOW = {
     Claim.BUSY: "another write of the key has not ended",
     Claim.DIRTY: "the database lacks earlier writes of the key",
@@ -132,7 +133,7 @@ class Writing:
             pause = min(pause * 1.5, LONGEST_PAUSE)
 
     async def _write(self, plan: Plan, held: Held, part: KeyWrite, deadline: float) -> Reply:
-        is_over = False
+        is_over, attempt = False, _Attempt()
         try:
             if part.deletes:
                 prepared = Prepared(True, False, -1, b"none", None, None)
@@ -145,11 +146,9 @@ class Writing:
             if prepared.kind == b"none" and not plan.deletes:  # of the cache alone
                 cleared = await self._clear(plan, held)
             else:
-                cleared = await self._commit(plan, held, prepared)
-        except WriteDoubtError:
-            raise  # the lease stays, for as long as the commit may be under way
+                cleared = await self._commit(plan, held, prepared, attempt)
         except BaseException:
-            is_over = False
+            is_over = attempt.is_committing  # then the lease stays, for as long as that may be under way
             raise
         finally:
             if not is_over:
@@ -191,9 +190,8 @@ class Writing:
         replies = await self._engines.evaluate(held.place, Call(PREPARE, keys, args), deadline=deadline)
         return cast("list[Reply]", replies[0])
 
-    async def _commit(self, plan: Plan, held: Held, prepared: Prepared) -> _Cleared:
+    async def _commit(self, plan: Plan, held: Held, prepared: Prepared, attempt: _Attempt) -> _Cleared:
         """Raise SourceError, EngineDownError or WriteError: nothing has changed; WriteDoubtError."""
-        is_committing = False
         try:
             op, given = plan.given(prepared.kind, prepared.value)
             with trio.fail_after(plan.write_within):
@@ -201,16 +199,19 @@ class Writing:
                     cleared = await self._clear(plan, held)
                     if trio.current_time() - cleared.at > plan.lease_ms / 2000:
                         raise WriteError("not written: it took longer than its lease")
-                    is_committing = True
+                    attempt.is_committing = True
                     await statement.commit()
         except SourceRefusedError as error:  # also by COMMIT, where a constraint is checked then
+            attempt.is_committing = False
             raise WriteError(f"refused: {error}") from error
-        except (SourceError, trio.TooSlowError) as error:
-            if is_committing and self._settling < SETTLING:
+        except Exception as error:
+            if attempt.is_committing and self._settling < SETTLING:
                 self._settling += 1
                 self._nursery.start_soon(self._settle, plan, held)
-            if is_committing:
-                why = str(error) or f"no answer within {plan.write_within:g} s"
+            if attempt.is_committing:
+                if not isinstance(error, SourceError | trio.TooSlowError):
+                    log.exception("commit failed", cluster=plan.cluster, rule=plan.match)
+                why = why_doubtful(error, plan)
                 raise WriteDoubtError(f"the database did not say whether it has committed: {why}") from error
             if isinstance(error, trio.TooSlowError):
                 raise WriteError(f"not written: no answer within {plan.write_within:g} s") from error
@@ -253,9 +254,14 @@ class Writing:
             while not is_over:
                 await trio.sleep(pause)
                 pause = min(pause * 2, LONGEST_SETTLE_PAUSE)
-                with suppress(SourceError):
+                try:
                     async with plan.writing(held.key, "wait", {}):
                         is_over = True
+                except SourceError:
+                    pass
+                except Exception:  # a bug in one source must not end all caching
+                    log.exception("a commit cannot be waited for", cluster=plan.cluster, rule=plan.match)
+                    pause = LONGEST_SETTLE_PAUSE
         self._settling -= 1
         if late.cancelled_caught:
             log.warning(
@@ -271,6 +277,20 @@ class Writing:
             log.warning(
                 "a value may be older than the database's", cluster=held.names.cluster, why=error.detail
             )
+
+
+def why_doubtful(error: Exception, plan: Plan) -> str:
+    """For clients: a source's own words, and of no other error more than its kind."""
+    if isinstance(error, trio.TooSlowError):
+        return f"no answer within {plan.write_within:g} s"
+    return str(error) if isinstance(error, SourceError) else type(error).__name__
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """How far a write has come."""
+
+    is_committing: bool = False  # from then on nobody knows, until the database has answered
 
 
 @dataclass(frozen=True, slots=True)

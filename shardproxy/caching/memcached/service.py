@@ -34,7 +34,7 @@ from shardproxy.caching.memcached.writing import MemcachedWriting
 from shardproxy.caching.plan import Plan, Plans
 from shardproxy.caching.queues import KeyQueues, Places
 from shardproxy.caching.statistics import CachingStatistics
-from shardproxy.caching.writing import CommandError, WriteDoubtError, WriteError
+from shardproxy.caching.writing import ENDS, NOT_READY, CommandError, WriteDoubtError, WriteError
 from shardproxy.dataplane import Offloaded
 
 WRITES = 8192  # keys that are written, or wait for their turn, at once
@@ -87,7 +87,11 @@ class MemcachedService:
     # --- reads ---
 
     async def _read(self, offload: Offloaded, read: Read) -> None:
+        reply = error(f"SERVER_ERROR LOADER {ENDS}")
         try:
+            is_miss = self.plans.fails_as_miss(offload.cluster, offload.rule)
+            if self.plans.is_lacking(offload.cluster) and not is_miss:
+                raise _LoadError(NOT_READY)
             if offload.args[0] == b"mg":
                 reply = await self._meta(offload, read)
             else:
@@ -103,7 +107,8 @@ class MemcachedService:
         except Exception as why:  # one read's bug must not end every client's
             log.exception("read failed", cluster=offload.cluster)
             reply = error(f"SERVER_ERROR LOADER it failed in the proxy: {type(why).__name__}")
-        self._answer(offload, reply)
+        finally:
+            self._answer(offload, reply)
 
     async def _item(self, cluster: str, key: bytes) -> Item | None:
         """What the key has once it is loaded; raise _LoadError, EngineDownError, EngineRefusedError."""
@@ -154,8 +159,12 @@ class MemcachedService:
     async def _write(self, offload: Offloaded, write: KeyWrite, places: Places) -> None:
         cluster = offload.cluster
         plan = self.plans.of(cluster, write.key)
+        reply = error(f"SERVER_ERROR INDOUBT {ENDS}")
         try:
             await _turn(places, (cluster, write.key), plan.patience if plan is not None else PLAIN_WITHIN)
+            plan = self.plans.of(cluster, write.key)  # as configured now
+            if plan is None and self.plans.is_lacking(cluster):
+                raise WriteError(NOT_READY)
             done = await self.writing.write(cluster, plan, write)
             reply = result(write, done, offload.args[1])
         except CommandError as why:
@@ -170,7 +179,7 @@ class MemcachedService:
             reply = error(f"SERVER_ERROR INDOUBT it failed in the proxy: {type(why).__name__}")
         finally:
             places.leave_all()
-        self._answer(offload, reply)
+            self._answer(offload, reply)
 
     def _answer(self, offload: Offloaded, reply: bytes) -> None:
         self.dataplane.answer(offload.token, reply)

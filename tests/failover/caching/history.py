@@ -154,7 +154,9 @@ class History:
                     continue
                 begun = key.begun
                 if not key.may_be(seen, told, begun):
-                    self.faults.append(f"{key.name} was {seen!r} at {way} after {told} was told; {begun} begun")
+                    self.faults.append(
+                        f"{key.name} was {seen!r} at {way} after {told} was told; {begun} begun"
+                    )
                 key.reads += 1
                 if seen is not None:
                     key.seen.add(int(seen))

@@ -218,6 +218,40 @@ async def test_a_commit_nobody_answers_is_in_doubt_and_the_key_cold(fleet: Fleet
         assert lease.startswith(b"w:"), "the commit may be under way: nobody loads meanwhile"
 
 
+async def test_a_commit_that_fails_in_an_odd_way_is_in_doubt_too(fleet: Fleet) -> None:
+    database = Database({"1": "old"})
+    async with open_through(fleet, database) as (desk,):
+
+        async def commits(_: str) -> None:
+            raise RuntimeError("no more file descriptors")
+
+        database.commits = commits
+        with pytest.raises(WriteDoubtError, match="has committed: RuntimeError"):
+            await desk.write(b"SET", KEY, b"new")
+        await desk.ask(KEY, "SET", KEY, "old")  # as somebody loads it
+        database.rows["1"] = "new"
+        with trio.fail_after(10):
+            while await desk.get(KEY) != b"new":  # noqa: ASYNC110  # nobody tells
+                await trio.sleep(0.01)
+
+
+async def test_a_writer_that_is_ended_while_it_commits_lets_nobody_load(fleet: Fleet) -> None:
+    database = Database({"1": "old"})
+    async with open_through(fleet, database) as (desk,):
+        with trio.CancelScope() as scope:
+
+            async def commits(_: str) -> None:
+                scope.cancel()
+                await trio.sleep_forever()
+
+            database.commits = commits
+            await desk.write(b"SET", KEY, b"new")
+        assert scope.cancelled_caught
+        lease = await desk.ask(KEY, "GET", desk.slot(KEY).write(KEY))
+        assert isinstance(lease, bytes), "the commit may be under way"
+        assert lease.startswith(b"w:")
+
+
 async def test_what_was_loaded_beside_a_commit_that_came_late_is_forgotten(fleet: Fleet) -> None:
     database = Database({"1": "old"})
     async with open_through(fleet, database) as (desk,):

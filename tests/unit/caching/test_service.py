@@ -90,6 +90,50 @@ async def test_rules_without_plans_are_not_gone(
     assert (place.answered, place.passed) == (({1: answer}, []) if answer else ({}, [1]))
 
 
+async def test_many_who_wait_for_sources_that_never_open_look_seldom(autojump_clock: Clock) -> None:
+    place, looks = Place(), 0
+    configured = [rule(write=writes("through")).config]
+
+    def plans_of(_: str) -> tuple[Plan, ...]:
+        nonlocal looks
+        looks += 1
+        return ()
+
+    async with trio.open_nursery() as nursery:
+        one = service(nursery, place, Plans(plans_of, lambda _: configured), never)
+        for token in range(100):
+            one.take(offload(b"SET", b"user:1", b"v", token=token))
+    assert len(place.answered) == 100
+    assert looks <= 100 * 20, "all of them would keep the loop from its other work"
+
+
+@pytest.mark.parametrize(
+    ("args", "is_known", "answer"),
+    [
+        ((b"SET", b"user:1", b"v"), True, b"-ERR INDOUBT caching has ended meanwhile\r\n"),
+        ((b"SET", b"user:1", b"v"), False, NOT_READY),
+        (
+            (b"MGET", *(b"user:%d" % n for n in range(9))),
+            True,
+            b"-ERR LOADER caching has ended meanwhile\r\n",
+        ),
+        ((b"MGET", b"user:1", b"user:2"), False, NOT_READY),
+    ],
+)
+async def test_where_caching_ends_nobody_waits_for_ever(
+    args: tuple[bytes, ...], is_known: bool, answer: bytes
+) -> None:
+    place, own = Place(), plan(write=writes("through"), on_failure="error")
+    known = (own,) if is_known else ()
+    async with trio.open_nursery() as nursery:
+        one = service(nursery, place, Plans(lambda _: known, lambda _: [own.rule.config]), never)
+        one.take(offload(*args))
+        await trio.testing.wait_all_tasks_blocked()
+        assert place.answered == {}
+        nursery.cancel_scope.cancel()
+    assert place.answered == {1: answer}
+
+
 async def test_rules_that_are_gone_are_passed_on(autojump_clock: Clock) -> None:
     place = Place()
     async with trio.open_nursery() as nursery:
