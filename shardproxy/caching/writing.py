@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 import structlog
@@ -29,6 +30,7 @@ from shardproxy.caching.names import Names
 from shardproxy.caching.plan import Plan
 from shardproxy.caching.requests import Base, KeyWrite
 from shardproxy.caching.scripts import CLEAR, PREPARE, PUBLISH
+from shardproxy.caching.settling import Settling
 from shardproxy.caching.sources.interface import SourceError, SourceRefusedError
 from shardproxy.caching.statistics import CachingStatistics
 from shardproxy.wire.reply import Reply, Simple
@@ -37,9 +39,6 @@ from shardproxy.wire.resp import Argument
 CLEARED_WITHIN = 2.0  # seconds, WAIT for replicas included
 PUBLISHED_WITHIN = 3.0  # seconds; then the client hears how far it got
 FORGOTTEN_WITHIN = 60.0  # seconds for a new primary to come
-LONGEST_SETTLE_PAUSE = 1.0  # seconds between looks at it
-SETTLING = 1024  # such commits at once; of more, keys are forgotten by whoever writes them next
-SETTLED_WITHIN = 600.0  # seconds for a database to come back that has not answered a COMMIT
 ENDS = "caching has ended meanwhile"  # it begins anew; or the proxy ends, too
 NOT_READY = "caching is not ready: its sources are not open"
 NOT_NOW = {
@@ -103,7 +102,7 @@ class Writing:
         self._names = names
         self._nursery = nursery
         self._statistics = statistics
-        self._settling = 0  # commits that were not answered, and may come yet
+        self._settling = Settling(nursery)
 
     async def write(self, plan: Plan, part: KeyWrite, deadline: float) -> Reply:
         """Write one key; the reply to its command. Raise WriteError."""
@@ -205,10 +204,8 @@ class Writing:
             attempt.is_committing = False
             raise WriteError(f"refused: {error}") from error
         except Exception as error:
-            if attempt.is_committing and self._settling < SETTLING:
-                self._settling += 1
-                self._nursery.start_soon(self._settle, plan, held)
             if attempt.is_committing:
+                self._settling.begin(plan, held.key, partial(self._forget, held))
                 if not isinstance(error, SourceError | trio.TooSlowError):
                     log.exception("commit failed", cluster=plan.cluster, rule=plan.match)
                 why = why_doubtful(error, plan)
@@ -246,28 +243,6 @@ class Writing:
                 return  # it is cold there: that was confirmed
             why = f"the database has it, and the cache may show what was before: {error}"
             raise WriteDoubtError(why) from error
-
-    async def _settle(self, plan: Plan, held: Held) -> None:
-        """A COMMIT may come yet: once it can come no more, have what was loaded meanwhile gone."""
-        pause, is_over = FIRST_PAUSE, False
-        with trio.move_on_after(SETTLED_WITHIN) as late:
-            while not is_over:
-                await trio.sleep(pause)
-                pause = min(pause * 2, LONGEST_SETTLE_PAUSE)
-                try:
-                    async with plan.writing(held.key, "wait", {}):
-                        is_over = True
-                except SourceError:
-                    pass
-                except Exception:  # a bug in one source must not end all caching
-                    log.exception("a commit cannot be waited for", cluster=plan.cluster, rule=plan.match)
-                    pause = LONGEST_SETTLE_PAUSE
-        self._settling -= 1
-        if late.cancelled_caught:
-            log.warning(
-                "it is not known whether a write was committed", cluster=plan.cluster, rule=plan.match
-            )
-        await self._forget(held)
 
     async def _forget(self, held: Held) -> None:
         """Whoever becomes the primary may have missed that the key has gone: have it gone there."""

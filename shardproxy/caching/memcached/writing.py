@@ -13,6 +13,8 @@ COMMIT was not answered.
 
 from __future__ import annotations
 
+from functools import partial
+
 import structlog
 import trio
 
@@ -21,9 +23,10 @@ from shardproxy.caching.loading import FIRST_PAUSE
 from shardproxy.caching.memcached.items import Item, Items, Mark, lease_seconds, lifetime, request
 from shardproxy.caching.memcached.requests import Done, KeyWrite, Result, Verb
 from shardproxy.caching.plan import Plan
+from shardproxy.caching.settling import Settling
 from shardproxy.caching.sources.interface import Operation, SourceError, SourceRefusedError
 from shardproxy.caching.statistics import CachingStatistics
-from shardproxy.caching.writing import CommandError, WriteDoubtError, WriteError
+from shardproxy.caching.writing import CommandError, WriteDoubtError, WriteError, why_doubtful
 from shardproxy.config.caching import WriteMode
 
 HELD_WITHIN = 2.0  # seconds for the node to have the mark
@@ -50,6 +53,7 @@ class MemcachedWriting:
         self._items = items
         self._nursery = nursery
         self._statistics = statistics
+        self._settling = Settling(nursery)
 
     async def write(self, cluster: str, plan: Plan | None, write: KeyWrite) -> Result:
         """Write one key; raise WriteError."""
@@ -108,12 +112,15 @@ class MemcachedWriting:
                 await self._give_back(plan, write.key, held)
             if is_refused:
                 raise WriteError(f"refused: {error}") from error
-            if not isinstance(error, (SourceError, trio.TooSlowError)):
-                raise
-            why = str(error) or f"no answer within {plan.write_within:g} s"
-            if is_committing:  # the mark stays, for as long as the commit may be under way
+            if is_committing and isinstance(error, Exception):  # the mark stays, for as long as it may come
+                self._settling.begin(plan, write.key, partial(self._forget, plan.cluster, write.key))
+                if not isinstance(error, SourceError | trio.TooSlowError):
+                    log.exception("commit failed", cluster=plan.cluster, rule=plan.match)
+                why = why_doubtful(error, plan)
                 raise WriteDoubtError(f"the database did not say whether it has committed: {why}") from error
-            raise WriteError(f"not written: {why}") from error
+            if isinstance(error, SourceError | trio.TooSlowError):
+                raise WriteError(f"not written: {why_doubtful(error, plan)}") from error
+            raise
         cas = await self._publish(plan, write, held)
         if op == "delete":
             return Result(Done.DELETED if before is not None and before.is_value else Done.NOT_FOUND)

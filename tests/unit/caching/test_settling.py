@@ -11,6 +11,9 @@ import trio
 import trio.testing
 
 from shardproxy.caching.leases import Claim
+from shardproxy.caching.memcached.items import Item, Mark
+from shardproxy.caching.memcached.requests import KeyWrite, Verb
+from shardproxy.caching.memcached.writing import MemcachedWriting
 from shardproxy.caching.plan import Plan
 from shardproxy.caching.requests import write_of
 from shardproxy.caching.sources.interface import SourceDownError
@@ -68,3 +71,29 @@ async def test_a_source_that_fails_in_an_odd_way_is_waited_for_all_the_same(
         with pytest.raises(WriteDoubtError):
             await writing.write(plan, part, trio.current_time() + 5)
     assert (database.transactions, engine.forgotten) == (3, [b"user:1"])
+
+
+class Cache:
+    """Stands in for memcached: it has nothing, and takes every mark."""
+
+    def __init__(self) -> None:
+        self.forgotten: list[bytes] = []
+
+    async def look(self, *_: Any) -> None:
+        return None
+
+    async def mark(self, *_: Any) -> tuple[Item, bool]:
+        return Item(b"", 0, 1, -1, Mark.WRITING), True
+
+    async def forget(self, _: str, key: bytes, deadline: float) -> None:
+        self.forgotten.append(key)
+
+
+async def test_a_commit_through_memcached_is_waited_for_too(autojump_clock: trio.testing.MockClock) -> None:
+    cache, database = Cache(), cast("Any", Odd())
+    plan = Plan("main", rule(write=writes("through")), database, database, 1.0)
+    async with trio.open_nursery() as nursery:
+        writing = MemcachedWriting(cast("Any", cache), nursery, CachingStatistics())
+        with pytest.raises(WriteDoubtError):
+            await writing.write("main", plan, KeyWrite(Verb.DELETE, b"user:1"))
+    assert (database.transactions, cache.forgotten) == (3, [b"user:1"])
