@@ -427,6 +427,12 @@ fn shards_that_become_several_keep_their_clients_waiting() {
     proxy.apply(&Spec::shard(&[&engines[0]], Some(0)));
     drop(client);
     until("it waits no more", || proxy.statistic("/waiting") == 0);
+    // its worker says so; that it has gone is on its way to those that keep the order, before what any of them says later
+    let mut others: Vec<Client> = (0..8).map(|_| proxy.client()).collect();
+    for (other, key) in others.iter_mut().zip(["b", "c", "d", "e", "f", "g", "h", "i"]) {
+        other.send(&["BLPOP", key, "0"]);
+        until("who comes later waits", || lists[0].is_watched(key));
+    }
     lists[0].push(&engines[0], "a", "kept");
     assert_eq!(proxy.client().ask(FOR_EVER), popped("kept"));
 }
