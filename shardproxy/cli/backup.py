@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from cyclopts import App, Parameter
+from rich.markup import escape
 from rich.progress import DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 from rich.table import Table
 
@@ -208,8 +209,8 @@ def _listed(found: list[Manifest]) -> Table:
         table.add_column(column, justify="right" if column in ("shards", "keys", "size") else "left")
     for one in found:
         table.add_row(
-            one.name,
-            one.cluster,
+            escape(one.name),
+            escape(one.cluster),
             _time(one.cut.at or one.began),
             one.origin.value + (", encrypted" if one.key else ""),
             str(len(one.files)),
@@ -237,9 +238,9 @@ def _show(manifest: Manifest) -> None:
         table.add_column(column, justify="right")
     for file in manifest.files:
         table.add_row(
-            file.shard,
+            escape(file.shard),
             format_slots(file.slots),
-            f"{file.node} ({file.role})",
+            escape(f"{file.node} ({file.role})"),
             file.engine,
             file.file,
             str(file.keys),

@@ -6,7 +6,7 @@ Owns the fleet's and the proxy's life: whatever ends it, no process and no file 
 from __future__ import annotations
 
 import signal
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Literal, TextIO, cast
@@ -80,10 +80,11 @@ async def demo(
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(cancel_on_signal, signals, nursery.cancel_scope)
                 async with open_fleets(engine, shards, replicas) as fleets:
-                    ports = {
-                        kind: chosen_port(port if kind is Engine.REDIS else PORT, console) for kind in fleets
-                    }
-                    admin = Address(HOST, chosen_port(ADMIN_PORT, console))
+                    ports = dict[Engine, int]()
+                    for kind in fleets:
+                        wanted = port if kind is Engine.REDIS else PORT
+                        ports[kind] = chosen_port(wanted, console, ports.values())
+                    admin = Address(HOST, chosen_port(ADMIN_PORT, console, ports.values()))
                     shop = shop_of(fleets) if caching else None
                     config = demo_config(fleets, ports, admin, shop)
                     async with open_proxy(config):
@@ -200,10 +201,10 @@ def demo_config(
     return Config.model_validate({"admin": str(admin), "state": str(state), "clusters": clusters})
 
 
-def chosen_port(wanted: int, console: Console) -> int:
-    """The port, or the first free one after it, said aloud."""
+def chosen_port(wanted: int, console: Console, others: Collection[int] = ()) -> int:
+    """The port, or the first free one after it that is none of the others, said aloud."""
     for port in range(wanted, min(wanted + PORTS_TRIED, 65536)):
-        if is_free(HOST, port):
+        if port not in others and is_free(HOST, port):
             if port != wanted:
                 console.print(f"Port {wanted} is taken: using {port}.", highlight=False)
             return port

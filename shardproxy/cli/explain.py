@@ -135,9 +135,9 @@ def _print_nodes(part: dict[str, Any], out: Console) -> None:
     for node in part["nodes"]:
         table.add_row(
             ">" if node.get("is_candidate") else "",
-            node["address"],
+            escape(node["address"]),
             node.get("role", ""),
-            node.get("zone") or "",
+            escape(node.get("zone") or ""),
             node["state"],
             size(node.get("outstanding_bytes", 0)),
             escape(node["why_not"]),

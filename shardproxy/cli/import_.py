@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated
 
 from cyclopts import App, Parameter
 
@@ -16,8 +15,8 @@ from shardproxy.cli.waiting import (
     POLL,
     Detach,
     PlanOnly,
-    job_find,
     job_line,
+    job_of,
     submit,
     watch,
     wish,
@@ -104,7 +103,7 @@ def status(cluster: str, /, *, output: Output = "table", proxy: Proxy = HERE) ->
     It can be finished when dirty, the keys that are still to be copied again, is near 0.
     """
     try:
-        job = _import_of(proxy, cluster)
+        job = job_of(proxy, cluster, "import")
     except AskError as error:
         return _fail(error)
     if output == "json":
@@ -122,7 +121,7 @@ def finish(cluster: str, /, *, output: Output = "table", proxy: Proxy = HERE) ->
     as before, and exit code 1 says why.
     """
     try:
-        job = _import_of(proxy, cluster)
+        job = job_of(proxy, cluster, "import")
         if job["is_over"]:
             raise AskError(f"{job_line(job)}: nothing to finish")
         code = wish(proxy, cluster, "finish", number=str(job["id"]), output=output)
@@ -130,7 +129,7 @@ def finish(cluster: str, /, *, output: Output = "table", proxy: Proxy = HERE) ->
             return code
         while True:
             time.sleep(POLL)
-            job = _import_of(proxy, cluster)
+            job = job_of(proxy, cluster, "import")
             if job["is_over"]:
                 return watch(proxy, job, output=output)
             if job["state"] != "finishing":
@@ -143,18 +142,10 @@ def finish(cluster: str, /, *, output: Output = "table", proxy: Proxy = HERE) ->
 def abort(cluster: str, /, *, output: Output = "table", proxy: Proxy = HERE) -> int:
     """Give an import up. The old one is as it was; what was copied stays in the cluster."""
     try:
-        job = _import_of(proxy, cluster)
+        job = job_of(proxy, cluster, "import")
     except AskError as error:
         return _fail(error)
     return wish(proxy, cluster, "abort", number=str(job["id"]), output=output)
-
-
-def _import_of(proxy: Proxy, cluster: str) -> Mapping[str, Any]:
-    job = job_find(proxy, cluster)
-    if job is None or job["kind"] != "import":
-        what = "nothing" if job is None else f"{job['kind']} {job['id']}"
-        raise AskError(f"{cluster} has no import: {what} was the last")
-    return job
 
 
 def _fail(error: AskError) -> int:

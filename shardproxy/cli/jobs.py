@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from urllib.parse import quote
 
 from cyclopts import Parameter
+from rich.markup import escape
 from rich.table import Table
 
 from shardproxy.cli.ask import HERE, AskError, Output, Proxy, ask, console
@@ -92,7 +93,7 @@ def jobs_table(found: list[dict[str, Any]]) -> Table:
             job["state"],
             f"{datetime.fromtimestamp(job['asked_at'], UTC):%m-%d %H:%M:%S}",
             f"{ended - job['began_at']:.1f} s" if ended and job["began_at"] else "",
-            (job["why"] or job["result"].get("text", "")) if job["is_over"] else progress_text(job),
+            escape((job["why"] or job["result"].get("text", "")) if job["is_over"] else progress_text(job)),
             style="red" if job["state"] == "failed" else "" if job["is_over"] else "bold",
         )
     return table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from typing import Annotated, Literal, get_args
 
@@ -9,7 +10,7 @@ from cyclopts import Parameter
 
 from shardproxy.cli.ask import HERE, AskError, Output, Proxy
 from shardproxy.cli.scale import Rate, SlotsPerStep
-from shardproxy.cli.waiting import Detach, PlanOnly, job_find, job_line, submit, wish
+from shardproxy.cli.waiting import Detach, PlanOnly, job_line, job_of, submit, wish
 
 Wish = Literal["status", "pause", "resume", "abort"]
 
@@ -48,12 +49,12 @@ def reshard(
     if what is None:
         wants = {"do": "move", "moves": move, "slots_per_step": slots_per_step, "rate": rate}
         return submit(proxy, cluster, "reshard", wants, detach=detach, plan=plan, output=output)
-    if what != "status":
-        return wish(proxy, cluster, what, output=output)
     try:
-        job = job_find(proxy, cluster)
+        job = job_of(proxy, cluster, "reshard")
     except AskError as error:
         print(f"shardproxy: {error}", file=sys.stderr)
         return 1
-    print(job_line(job) if job is not None else f"nothing was moved in {cluster} of late")
+    if what != "status":
+        return wish(proxy, cluster, what, number=str(job["id"]), output=output)
+    print(json.dumps({"job": job}, indent=2) if output == "json" else job_line(job))
     return 0

@@ -98,6 +98,15 @@ def job_find(proxy: Proxy, cluster: str, number: str | None = None) -> Mapping[s
     return found[-1] if found else None
 
 
+def job_of(proxy: Proxy, cluster: str, kind: str) -> Mapping[str, Any]:
+    """The newest job, if it is of that kind: what is said to one is not meant for another; raise AskError."""
+    job = job_find(proxy, cluster)
+    if job is None or job["kind"] != kind:
+        last = "nothing" if job is None else f"{job['kind']} {job['id']}"
+        raise AskError(f"{cluster} has no {kind}: {last} was the last; shardproxy jobs {cluster} shows more")
+    return job
+
+
 # --- how it is shown ---
 
 

@@ -212,6 +212,22 @@ def test_jobs_are_shown_paused_and_waited_for(admin: FakeAdmin, capsys: Capture)
     assert (code, REFUSED in err) == (1, True)
 
 
+def test_what_is_said_to_moves_of_slots_is_said_to_nothing_else(admin: FakeAdmin, capsys: Capture) -> None:
+    admin.looks = [{**job("running", 400), "kind": "restore"}]
+    for what in ("abort", "pause", "resume", "status"):
+        code, _, err = run(capsys, admin, "reshard", "main", what)
+        assert code == 1
+        assert "main has no reshard: restore 7 was the last" in err
+    assert admin.asked == []
+    admin.looks = [job("running", 400)]
+    assert run(capsys, admin, "reshard", "main", "pause")[0] == 0
+    assert admin.asked == [("/api/jobs/pause", {"cluster": "main", "id": "7"})]
+    admin.looks = [job("running", 400)]
+    assert (
+        json.loads(run(capsys, admin, "reshard", "main", "status", "--output", "json")[1])["job"]["id"] == "7"
+    )
+
+
 @pytest.mark.parametrize("words", [("--pause",), ("--wait",), ("main", "--pause", "--abort")])
 def test_one_thing_is_asked_of_one_cluster(words: tuple[str, ...], admin: FakeAdmin, capsys: Capture) -> None:
     code, _, err = run(capsys, admin, "jobs", *words)
