@@ -16,7 +16,7 @@ from typing import cast
 import structlog
 import trio
 
-from shardproxy.caching.engines import Call, EngineDownError, EngineRefusedError, Engines, Process
+from shardproxy.caching.engines import Call, EngineDownError, EngineRefusedError, Engines, Place, Process
 from shardproxy.caching.leases import Leases
 from shardproxy.caching.names import LEASES, Names
 from shardproxy.caching.plan import Plan
@@ -56,10 +56,12 @@ class Forgetting:
         """Delete these keys, and have whoever loads one load it again; only those that the source has.
 
         `plans` are those of all rules of the cluster: the first that matches a key counts. Answers the slots
-        of keys of which that is not sure.
+        of keys of which that is not sure. A primary that did not answer is asked for no more of them: keys
+        of others would wait behind it.
         """
         limiter = trio.CapacityLimiter(AT_ONCE)
         owed: set[int] = set()
+        silent: set[Process | None] = set()
 
         async def forget(key: bytes, plan: Plan) -> None:
             async with limiter:
@@ -67,12 +69,19 @@ class Forgetting:
                     names = self._names.of_key(cluster, key)
                 except KeyError:
                     return  # not served any more
+                primary = self._engines.primary(Place(cluster, names.slot))
+                if primary in silent:
+                    owed.add(names.slot)
+                    return
                 try:
                     deadline = trio.current_time() + WITHIN
                     reached = await self._leases.invalidate(names, key, deadline, plan.waiting)
                     if plan.waiting is None or too_few(reached, plan.wait) is None:
                         return
-                except (EngineDownError, EngineRefusedError) as error:
+                except EngineDownError as error:
+                    silent.add(primary)
+                    log.warning("a change was not told to the cache", cluster=cluster, why=error.detail)
+                except EngineRefusedError as error:
                     log.warning("a change was not told to the cache", cluster=cluster, why=error.detail)
                 owed.add(names.slot)
 

@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 import pytest
+import trio
+import trio.testing
 
-from shardproxy.caching.engines import Process
-from shardproxy.caching.forgetting import Forgetting
+from shardproxy.caching.engines import EngineDownError, Place, Process
+from shardproxy.caching.forgetting import AT_ONCE, WITHIN, Forgetting
+from shardproxy.caching.names import SlotNames
 from shardproxy.caching.plan import Plan
 from shardproxy.model import Address
 from tests.fixtures.caching import Database, names, rule
@@ -46,3 +49,37 @@ async def test_a_slot_that_moved_meanwhile_is_owed(move: set[int], slots: set[in
     plan = Plan("main", rule(), cast("Any", Database()), None, 1.0)
     forgetting = Forgetting(cast("Any", Engines(move)), cast("Any", None), names(), lambda *told: None)
     assert await forgetting.forget_all("main", [plan], "db", slots) == owed
+
+
+class Leases:
+    """Of two primaries, the second of which is down; a slot is whose it says."""
+
+    def __init__(self) -> None:
+        self.told: list[bytes] = []
+        self.asked_in_vain = 0
+
+    def primary(self, place: Place) -> Process:
+        return THERE if place.slot % 2 else HERE
+
+    async def invalidate(self, named: SlotNames, key: bytes, deadline: float, behind: Any) -> None:
+        if named.slot % 2:
+            self.asked_in_vain += 1
+            await trio.sleep_until(deadline)
+            raise EngineDownError("no answer", "no answer", is_doubtful=False)
+        self.told.append(key)
+
+
+async def test_changes_of_others_do_not_wait_behind_a_primary_that_is_down(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    plan = Plan("main", rule(), cast("Any", Database()), None, 1.0)
+    leases, all_names = cast("Any", Leases()), names()
+    keys = [b"user:%d" % number for number in range(500)]
+    of = {key: all_names.of_key("main", key).slot for key in keys}
+    forgetting = Forgetting(leases, leases, all_names, lambda *told: None)
+    began = trio.current_time()
+    owed = await forgetting.forget("main", [plan], "db", keys)
+    assert trio.current_time() - began <= WITHIN
+    assert set(leases.told) == {key for key, slot in of.items() if not slot % 2}
+    assert owed == {slot for slot in of.values() if slot % 2}
+    assert leases.asked_in_vain <= AT_ONCE
