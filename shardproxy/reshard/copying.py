@@ -79,6 +79,11 @@ class Copying:
             status = self.copier.status
             self.course.show(status_text(status), done=status.scanned, total=status.total)
             raise_if_unguarded(status)
+            if status.passes > self.course.settings.passes:
+                raise StoppedError(
+                    f"the copy was begun anew {status.passes - 1} times: its source is emptied, or its stream"
+                    " lost, again and again before all is copied; move the slots when that has ended"
+                )
             if status.phase is not CopyPhase.FOLLOWING:
                 followed_since = None
             elif followed_since is None:

@@ -27,6 +27,7 @@ class CarrySettings:
     answers_within: float = 2.0  # an engine, to a question about itself
     settle_within: float = 60.0  # a failover is over by then
     fails_over_within: float = 5.0  # it is seen by then why a target was lost
+    passes: int = 20  # of one copier, from the beginning: its source was emptied, or its stream lost
     differing: int = 3  # copies in which a difference was found
     copies: int = 5  # begun anew: the target is another process, or a copier that had ended was of no use
 

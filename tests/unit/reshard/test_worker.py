@@ -15,7 +15,7 @@ from shardproxy.jobs.interface import JobError
 from shardproxy.jobs.job import JobState
 from shardproxy.model import Address, SlotRange
 from shardproxy.model.slots import slots_added, slots_removed
-from shardproxy.replication.interface import CopyError, End
+from shardproxy.replication.interface import CopyError, CopyPhase, CopyStatus, End
 from shardproxy.reshard.flushes import Flushes, flushes_read
 from shardproxy.reshard.layout import Move
 from shardproxy.reshard.lingering import MARGIN
@@ -494,6 +494,21 @@ async def test_a_stream_faster_than_the_copy_stops_it(autojump_clock: Clock) -> 
         await close_never()
     finally:
         FakeCopier.is_close = real
+    assert world.faults() == []
+
+
+async def test_a_source_that_is_emptied_again_and_again_stops_it(autojump_clock: Clock) -> None:
+    world = filled()
+
+    def breaks(number: int, name: str, is_after: bool) -> None:
+        if name == "copy" and is_after:
+            world.copiers[-1].is_close = False
+            world.copiers[-1].status = CopyStatus(CopyPhase.COPYING, passes=CarrySettings().passes + 1)
+
+    world.breaks = breaks
+    with trio.fail_after(600), pytest.raises(JobError, match="begun anew 20 times"):
+        await run(world)
+    assert world.owner_of(16000) == 0
     assert world.faults() == []
 
 
