@@ -152,9 +152,22 @@ def _reached(proxy: Proxy, timeout: float, *, acts: bool = False) -> Iterator[ht
         hint = "" if context else ": does it speak TLS? --cacert names who vouches for it"
         raise AskError(f"{admin} answered no HTTP ({error}){hint}") from error
     except httpx.HTTPError as error:
+        if (why := _tls_fault(error)) is not None:
+            raise AskError(
+                f"{admin} speaks no TLS that is trusted here ({why}): --cacert names who vouches for it"
+            ) from error
         raise AskError(
             f"no proxy answers on {admin} ({error}): is it running? --admin names another address"
         ) from error
+
+
+def _tls_fault(error: BaseException | None) -> str | None:
+    """Why somebody answers and is not believed, if that is so."""
+    while error is not None:
+        if isinstance(error, ssl.SSLError):
+            return error.reason or str(error)
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _object(proxy: Proxy, response: httpx.Response) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from cyclopts import Parameter
@@ -14,7 +13,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
 
 from shardproxy.cli.ask import HERE, AskError, Output, Proxy, Watch, ask_lines, console, fail, path_of, show
-from shardproxy.cli.tables import count, grid, size
+from shardproxy.cli.tables import count, grid, moment, size
 
 SILENCE = 60.0  # seconds that a scan may say nothing
 INTERRUPTED = 130
@@ -73,7 +72,9 @@ def _print(answer: dict[str, Any], out: Console) -> None:
     for name, big in answer["clusters"].items():
         title = f"cluster {escape(name)}: largest requests and replies seen"
         right = ("shard", "slot", "request", "reply")
-        table = grid(out, ("key", "shard", "slot", "command", "request", "reply", "at"), right, title=title)
+        table = grid(
+            out, ("key", "shard", "slot", "command", "request", "reply", "at (UTC)"), right, title=title
+        )
         for key in big["keys"]:
             table.add_row(
                 escape(key["key"]),
@@ -82,7 +83,7 @@ def _print(answer: dict[str, Any], out: Console) -> None:
                 escape(key["command"]),
                 size(key["request_bytes"]),
                 size(key["reply_bytes"]),
-                f"{datetime.fromtimestamp(key['at'], UTC):%H:%M:%S}",
+                moment(key["at"]),
             )
         out.print(table if big["keys"] else f"cluster {escape(name)}: no key stands out")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from cyclopts import Parameter
@@ -12,7 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from shardproxy.cli.ask import HERE, Output, Proxy, Watch, path_of, show
-from shardproxy.cli.tables import grid, seconds
+from shardproxy.cli.tables import grid, moment, seconds
 
 PHASES = ("waited", "parked", "upstream", "engine", "client")
 
@@ -52,13 +51,13 @@ def _print(answer: dict[str, Any], out: Console) -> None:
         if not log["entries"]:
             out.print(title if threshold is None else f"{title}: none", highlight=False)
             continue
-        columns = ("at", "took", "of which", "request", "client", "shard, node")
+        columns = ("at (UTC)", "took", "of which", "request", "client", "shard, node")
         table = grid(out, columns, ("took",), title=title)
         for entry in sorted(log["entries"], key=lambda entry: float(entry["at"])):
             where = [str(entry[part]) for part in ("shard", "node") if entry.get(part) is not None]
             who = " ".join(filter(None, (entry["client"], entry.get("name"), entry.get("user"))))
             table.add_row(
-                f"{datetime.fromtimestamp(entry['at'], UTC):%H:%M:%S}",
+                moment(entry["at"]),
                 seconds(entry["microseconds"] / 1e6),
                 escape(", ".join(filter(None, (phases_text(entry["phases"]), behind_text(entry))))),
                 escape(" ".join(entry["arguments"]) or entry["command"]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 
 from rich import box
 from rich.console import Console
@@ -35,6 +36,13 @@ def section(table: Table) -> None:
     """Draw a line below the rows so far, where there is a frame: without one it would be an empty line."""
     if table.show_edge:
         table.add_section()
+
+
+def moment(at: float) -> str:
+    """When something was, in UTC: `12:00:00`, and its day where that is not the last one."""
+    then = datetime.fromtimestamp(at, UTC)
+    is_old = datetime.now(UTC) - then > timedelta(hours=20)
+    return f"{then:%m-%d %H:%M:%S}" if is_old else f"{then:%H:%M:%S}"
 
 
 def size(value: float) -> str:

@@ -13,6 +13,7 @@ import pytest
 
 from shardproxy.cli import ask, main
 from shardproxy.cli.status import certificates, why_text
+from tests.fixtures.certificates import Authority
 
 TOPOLOGY = {
     "clusters": {
@@ -197,3 +198,13 @@ def test_certificates_are_shown_with_their_ends() -> None:
     assert soon.startswith("certificate for cache (soon.crt) expires in 3d, ")
     assert "(long.crt) is valid, until 2027-04-25" in long
     assert certificates({}, now) == [], "an older proxy tells of none"
+
+
+def test_who_speaks_no_tls_is_there_all_the_same(
+    admin: FakeAdmin, authority: Authority, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = run(capsys, admin, "status", "--cacert", str(authority.ca))
+    assert code == 1
+    assert "speaks no TLS that is trusted here" in err
+    assert "--cacert names who vouches for it" in err
+    assert "is it running?" not in err

@@ -1,8 +1,10 @@
-"""What nodes and zones are called is shown as it is, also where it looks like a style of a terminal."""
+"""What is shown in tables: names as they are, also where they look like a style; and times."""
 
 from __future__ import annotations
 
 import io
+import time
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from rich.console import Console
 from shardproxy.cli.demo import HOST, chosen_port
 from shardproxy.cli.jobs import jobs_table
 from shardproxy.cli.status import cluster_table
+from shardproxy.cli.tables import moment
 from shardproxy.cli.topology import _print as topology_print
 from shardproxy.fleet import free_port
 
@@ -54,6 +57,12 @@ def test_jobs_say_why_they_failed(why: str) -> None:
     job = {"cluster": "main", "id": "1", "kind": "restore", "state": "failed", "is_over": True, "why": why}
     console.print(jobs_table([{**job, "asked_at": 0.0, "began_at": 0.0, "ended_at": 1.0, "result": {}}]))
     assert why in text(console)
+
+
+def test_what_was_yesterday_has_its_day() -> None:
+    now = time.time()
+    assert moment(now) == f"{datetime.fromtimestamp(now, UTC):%H:%M:%S}"
+    assert moment(86400 * 365) == "01-01 00:00:00"
 
 
 def test_a_port_is_chosen_once() -> None:
