@@ -234,9 +234,6 @@ def test_a_new_config_is_a_new_pod_and_nothing_else_is(helm: Helm) -> None:
 
 def test_rules_and_dashboards_are_those_of_the_repository(helm: Helm) -> None:
     objects = helm.objects(VALUES["everything"])
-    link = CHART / "files" / "dashboards"
-    assert link.is_symlink()
-    assert link.resolve() == DASHBOARDS
     rules = {
         one["metadata"]["name"].rpartition("-")[2]: one["spec"] for one in of_kind(objects, "PrometheusRule")
     }

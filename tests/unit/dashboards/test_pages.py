@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from dashboards.build.chart import CHART, copies
 from dashboards.build.page import files_of
 from dashboards.build.pages import PAGES
 from tests.fixtures.dashboards import FOLDER, asked, pages
@@ -26,6 +27,12 @@ def test_files_are_what_the_builder_makes() -> None:
     assert set(made) == set(FOLDER.glob("*.json")), "python -m dashboards.build; delete what is of no page"
     for path, text in made.items():
         assert path.read_text() == text, f"{path.name} was not made anew: python -m dashboards.build"
+
+
+def test_the_helm_chart_ships_all_of_them_and_the_rules() -> None:
+    shipped = {path: path.read_text() for path in CHART.iterdir()}
+    assert {path.name for path in shipped} >= {"alerts.yaml", "rules.yaml", "overview.json"}
+    assert shipped == copies(), "they were not copied anew: python -m dashboards.build"
 
 
 @each_page
