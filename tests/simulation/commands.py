@@ -33,8 +33,10 @@ def is_freeze(words: tuple[str, ...]) -> bool:
     return words == ("REPLICAOF", "127.0.0.1", "1")
 
 
-def execute(world: World, engine: SimEngine, request: Sequence[Argument], client: str) -> Reply:
-    """Carry a request out; `client` is who sends it."""
+def execute(
+    world: World, engine: SimEngine, request: Sequence[Argument], client: str, *, is_blind: bool = False
+) -> Reply:
+    """Carry a request out; `client` is who sent it, `is_blind` whether the store was down then."""
     words = words_of(request)
     match words:
         case ["PING"]:
@@ -62,7 +64,7 @@ def execute(world: World, engine: SimEngine, request: Sequence[Argument], client
             state = b"connected" if engine.link_up else b"connect"
             return [b"slave", engine.follows.host.encode(), engine.follows.port, state, engine.offset]
         case ["REPLICAOF", "NO", "ONE"]:
-            world.checks.promotion(engine)
+            world.checks.promotion(engine, is_blind=is_blind)
             engine.promote()
         case ["REPLICAOF", host, port]:
             to = Address(host.lower(), int(port))

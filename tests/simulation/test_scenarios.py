@@ -98,6 +98,24 @@ def test_a_primary_that_is_busy_for_too_long_is_replaced() -> None:
     assert 9.0 < served_at(sim, 2) < 11.5
 
 
+def test_an_order_that_a_busy_engine_carries_out_late_was_given_in_time() -> None:
+    """It was to be promoted, computes, and obeys while the store is away: nobody can take that back."""
+    plan = Plan(
+        [
+            At(CrashAll(seconds=0.5, with_primary=True), 0.0),
+            At(Work(1, 12.0), awaits=10),
+            At(StoreDown(), 8.0),
+        ],
+        nodes=2,
+        wait=0,
+        lasts=20.0,
+    )
+    with structlog.testing.capture_logs():
+        sim = simulate(plan)
+    assert sim.checks.complaints == []
+    assert len(promotions(sim)) == 2, "by the late order, and by the next one"
+
+
 def test_a_busy_primary_that_dies_is_replaced_at_once() -> None:
     sim = run((0.0, Work(PRIMARY, 9.0)), (2.0, Kill(PRIMARY)))
     assert len(promotions(sim)) == 1
@@ -203,7 +221,7 @@ def test_a_failover_waits_for_the_store() -> None:
 
 def test_a_second_failover_waits_until_an_operator_has_looked() -> None:
     sim = run((0.0, Kill(0)), (1.0, Restart(0)), (4.0, Kill(1)), lasts=20.0)
-    assert len(promotions(sim)) == 2
+    assert len(promotions(sim)) == 2, "by the late order, and by the next one"
     assert served_at(sim, 3) > 20.0  # the run acknowledges at its end
 
 

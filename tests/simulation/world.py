@@ -182,9 +182,12 @@ class World:
         if run_id is not None and self.engines[address].run_id != run_id:
             raise NodeUnreachable(address, "another process answers", is_sent=False)
         done: list[list[Reply]] = []
-        work = self._work(
-            address, lambda engine: done.append([execute(self, engine, r, client) for r in requests])
-        )
+        is_blind = self.checks.is_store_down
+
+        def carry_out(engine: SimEngine) -> None:
+            done.append([execute(self, engine, r, client, is_blind=is_blind) for r in requests])
+
+        work = self._work(address, carry_out)
         await self._carry(address, work, lambda: bool(done), timeout, end)
         return done[0]
 
